@@ -1,0 +1,56 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ESLint } from 'eslint'
+import { describe, expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** What the layering rules say of `code` as the content of a file of `lib/`. */
+async function complaints(path: string, code: string): Promise<string[]> {
+  const eslint = new ESLint({
+    cwd: root,
+    overrideConfig: [
+      {
+        files: ['**/*.ts'],
+        // A file that exists in this test only is in no project.
+        languageOptions: { parserOptions: { projectService: false, project: null } },
+      },
+    ],
+    ruleFilter: ({ ruleId }) => ruleId.startsWith('no-restricted-'),
+  })
+  const [result] = await eslint.lintText(code, { filePath: join(root, path) })
+  return (result?.messages ?? []).map((message) => message.message)
+}
+
+describe('the layers of lib/', () => {
+  it('lets a layer import from those below it', async () => {
+    const code = "import { Log } from '../storage/log.ts'\nexport const log = Log\n"
+    expect(await complaints('lib/broker/some-file.ts', code)).toEqual([])
+  })
+
+  it.each([
+    ['lib/storage/some-file.ts', '../broker/partition.ts', /storage\/ lies below broker\//],
+    ['lib/record/some-file.ts', '../storage/log.ts', /record\/ lies below storage\//],
+    ['lib/platform/some-file.ts', '../record/varint.ts', /platform\/ lies below record\//],
+    [
+      'lib/broker/assignors/some-file.ts',
+      '../../client/consumer.ts',
+      /broker\/ lies below client\//,
+    ],
+    ['lib/client/some-file.ts', '../broker.ts', /is put together above/],
+  ])('refuses in %s an import from %s', async (path, imported, message) => {
+    const code = `import * as above from '${imported}'\nexport const each = above\n`
+    expect(await complaints(path, code)).toEqual([expect.stringMatching(message)])
+  })
+
+  it.each([
+    "import { readFile } from 'node:fs/promises'\nexport const each = readFile\n",
+    "import { ensureDir } from 'fs-extra/esm'\nexport const each = ensureDir\n",
+    'export const each = Date.now()\n',
+    'export const each = Math.random()\n',
+    'export const each = setTimeout(() => undefined, 1)\n',
+  ])('keeps files, time and chance inside platform/: %j', async (code) => {
+    expect(await complaints('lib/storage/some-file.ts', code)).toHaveLength(1)
+    expect(await complaints('lib/platform/some-file.ts', code)).toEqual([])
+  })
+})

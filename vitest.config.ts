@@ -1,0 +1,17 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
+
+const config: ViteUserConfig = defineConfig({
+  test: {
+    include: ['spec/**/*.spec.ts'],
+    environment: 'node',
+    testTimeout: 30_000,
+    maxWorkers: 2,
+    coverage: {
+      provider: 'v8',
+      include: ['lib/**/*.ts'],
+      reporter: ['text', 'json-summary'],
+    },
+  },
+})
+
+export default config
