@@ -1,0 +1,74 @@
+import { describe, expect, it } from 'vitest'
+import {
+  checkOneOf,
+  checkOptions,
+  checkWholeNumber,
+  DEFAULT_TOPIC_CONFIG,
+  resolveTopicConfig,
+} from '../lib/config.ts'
+
+describe('the configuration of a topic', () => {
+  it('has the defaults of Kafka, but for the sync', () => {
+    expect(resolveTopicConfig({})).toMatchObject({
+      segmentBytes: 1_073_741_824,
+      segmentMs: 604_800_000,
+      indexIntervalBytes: 4096,
+      segmentIndexBytes: 10_485_760,
+      maxMessageBytes: 1_048_588,
+      retentionBytes: -1,
+      cleanupPolicy: 'delete',
+      flushMessages: 1,
+    })
+  })
+
+  it('takes what is given, and the rest from its base', () => {
+    const base = resolveTopicConfig({ segmentBytes: 500, retentionMs: 7 })
+    const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined as never }, base)
+    expect(config).toEqual({ ...DEFAULT_TOPIC_CONFIG, segmentBytes: 600, retentionMs: 7 })
+    expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it.each([
+    [
+      { segmentBytes: 99 },
+      RangeError,
+      'segmentBytes must be a whole number from 100 to 2147483647, got 99',
+    ],
+    [{ segmentBytes: 100.5 }, RangeError, 'got 100.5'],
+    [{ segmentBytes: NaN }, RangeError, 'got NaN'],
+    [{ segmentBytes: '500' }, TypeError, 'segmentBytes must be a number, got "500"'],
+    [{ segmentIndexBytes: 23 }, RangeError, 'from 24'],
+    [{ indexIntervalBytes: -1 }, RangeError, 'from 0'],
+    [{ retentionMs: -2 }, RangeError, 'from -1'],
+    [{ flushMessages: 0 }, RangeError, 'from 1'],
+    [{ minCleanableDirtyRatio: 1.1 }, RangeError, 'from 0 to 1, got 1.1'],
+    [{ minCleanableDirtyRatio: '1' }, TypeError, 'must be a number'],
+    [{ cleanupPolicy: 'shrink' }, TypeError, '"delete", "compact", "compact,delete", got "shrink"'],
+    [{ compressionType: 'brotli' }, TypeError, 'compressionType must be one of'],
+    [{ messageTimestampType: 5 }, TypeError, 'got 5'],
+    [{ segmentSize: 5 }, TypeError, "unknown topic option 'segmentSize'"],
+    [JSON.parse('{"__proto__": 5}') as object, TypeError, "unknown topic option '__proto__'"],
+  ])('refuses %j', (config, error, message) => {
+    expect(() => resolveTopicConfig(config as never)).toThrow(error)
+    expect(() => resolveTopicConfig(config as never)).toThrow(message)
+  })
+})
+
+describe('checks of arguments', () => {
+  it.each([
+    [null, 'options must be an object, got null'],
+    [[1], 'options must be an object, got an array'],
+    ['x', 'options must be an object, got "x"'],
+    [{ b: 1 }, "options has no option 'b'; known are a"],
+  ])('say what is wrong with options %j', (options, message) => {
+    expect(() => {
+      checkOptions('options', options, ['a'])
+    }).toThrow(message)
+  })
+
+  it('return what they have checked', () => {
+    expect(checkWholeNumber('n', 5, 5, 5)).toBe(5)
+    expect(checkOneOf('n', 'a', ['a', 'b'])).toBe('a')
+    expect(() => checkOneOf('n', {}, ['a'])).toThrow('n must be one of "a", got an object')
+  })
+})
