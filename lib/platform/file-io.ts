@@ -1,0 +1,113 @@
+import { dirname } from 'node:path'
+import type { File, FileSystem } from './file-system.ts'
+import { isSystemError, systemError } from './system-error.ts'
+
+/**
+ * Writes all of `buffers` one behind the other from `position`, however many calls that takes.
+ *
+ * When it rejects, any prefix of the bytes may have been written.
+ *
+ * @throws a system error with code `ENOSPC` when the file takes no further byte without saying why.
+ */
+export async function writeFully(
+  file: File,
+  buffers: readonly Uint8Array[],
+  position: number,
+): Promise<void> {
+  let rest = buffers.filter((buffer) => buffer.length > 0)
+  let at = position
+  while (rest.length > 0) {
+    const count = await file.write(rest, at)
+    if (count === 0) {
+      throw systemError('ENOSPC', 'write', file.path, `no byte could be written at position ${at}`)
+    }
+    rest = skipBytes(rest, count)
+    at += count
+  }
+}
+
+/**
+ * Fills `buffer` from `position`, however many calls that takes.
+ *
+ * @returns the number of bytes read: less than asked for only where the file ends, 0 at its end.
+ */
+export async function readFully(file: File, buffer: Uint8Array, position: number): Promise<number> {
+  let size = 0
+  while (size < buffer.length) {
+    const count = await file.read(size === 0 ? buffer : buffer.subarray(size), position + size)
+    if (count === 0) break
+    size += count
+  }
+  return size
+}
+
+/**
+ * Reads a small file, such as a checkpoint, at once.
+ *
+ * @param maxBytes inclusive; no memory is taken for a larger file.
+ * @returns `null` when there is no such file.
+ * @throws RangeError when the file is larger than `maxBytes`.
+ */
+export async function readWholeFile(
+  fileSystem: FileSystem,
+  path: string,
+  maxBytes: number,
+): Promise<Buffer | null> {
+  let file: File
+  try {
+    file = await fileSystem.open(path, 'read')
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return null
+    throw error
+  }
+  try {
+    const { sizeBytes } = await file.stat()
+    if (sizeBytes > maxBytes) {
+      throw new RangeError(`${path} has ${sizeBytes} bytes, at most ${maxBytes} are expected`)
+    }
+    const content = Buffer.alloc(sizeBytes)
+    return content.subarray(0, await readFully(file, content, 0))
+  } finally {
+    await file.close()
+  }
+}
+
+/**
+ * Replaces a small file in one durable step: after a crash at any point `path` holds either its old
+ * or its new content. The new content is durable when it resolves.
+ *
+ * Uses `<path>.tmp`, so two calls for one path must not overlap. A failed call may leave that file
+ * behind, and the next one takes it over.
+ */
+export async function replaceFile(
+  fileSystem: FileSystem,
+  path: string,
+  content: Uint8Array | string,
+): Promise<void> {
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content
+  const temporaryPath = `${path}.tmp`
+  const file = await fileSystem.open(temporaryPath, 'create')
+  try {
+    await file.truncate(0)
+    await writeFully(file, [bytes], 0)
+    // Without this sync some file systems persist the rename before the content, and a power loss
+    // leaves an empty file under the final name.
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await fileSystem.rename(temporaryPath, path)
+  await fileSystem.syncDirectory(dirname(path))
+}
+
+/** The buffers that remain when the first `count` bytes are taken away. */
+function skipBytes(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
+  let skipped = 0
+  for (const [index, buffer] of buffers.entries()) {
+    if (skipped + buffer.length > count) {
+      return [buffer.subarray(count - skipped), ...buffers.slice(index + 1)]
+    }
+    skipped += buffer.length
+  }
+  return []
+}

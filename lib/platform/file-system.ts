@@ -1,0 +1,119 @@
+/**
+ * How a file is opened.
+ *
+ * - `read`: must exist, read only.
+ * - `update`: must exist, read and write.
+ * - `create`: created when absent, kept when present, read and write.
+ * - `create-new`: must not exist (`EEXIST` otherwise), read and write.
+ */
+export type OpenMode = 'read' | 'update' | 'create' | 'create-new'
+
+/** What {@link FileSystem.stat} and {@link File.stat} tell about a file or directory. */
+export interface FileStat {
+  readonly kind: 'file' | 'directory' | 'other'
+  readonly sizeBytes: number
+  /** Last modification, milliseconds since the epoch. */
+  readonly modifiedMs: number
+}
+
+/** One name in a directory listing. */
+export interface DirectoryEntry {
+  readonly name: string
+  readonly kind: 'file' | 'directory' | 'other'
+}
+
+/**
+ * An open file, read and written at explicit positions.
+ *
+ * Reads may overlap with each other and with one write. Two overlapping writes of one file are the
+ * caller's mistake: their order is not defined. A file that was closed rejects every further call.
+ */
+export interface File {
+  readonly path: string
+
+  /**
+   * Fills `buffer` from `position`.
+   *
+   * @returns the number of bytes read: less than asked for only where the file ends, 0 at its end.
+   */
+  read(buffer: Uint8Array, position: number): Promise<number>
+
+  /**
+   * Writes `buffers` one behind the other from `position`, growing the file where needed.
+   *
+   * @returns the number of bytes written, which may be less than asked for: a full disk shows
+   * itself as a short count first and as an error in the next call.
+   */
+  write(buffers: readonly Uint8Array[], position: number): Promise<number>
+
+  /** Cuts or zero-extends the file to `sizeBytes`. Durable only after {@link File.sync}. */
+  truncate(sizeBytes: number): Promise<void>
+
+  /**
+   * `fdatasync`: content and size are durable when it resolves. After a rejection the state on
+   * disk is unknown and the call must not be repeated: the kernel may have dropped the pages.
+   */
+  datasync(): Promise<void>
+
+  /** `fsync`: like {@link File.datasync}, with the file's other metadata. */
+  sync(): Promise<void>
+
+  stat(): Promise<FileStat>
+
+  /** Waits for calls in flight, then frees the descriptor. Idempotent. */
+  close(): Promise<void>
+}
+
+/** The owner of a locked directory, as far as it is known. */
+export interface LockHolder {
+  readonly pid: number | null
+  readonly host: string | null
+  /** When the lock was taken, milliseconds since the epoch. */
+  readonly sinceMs: number | null
+}
+
+/**
+ * Exclusive ownership of one directory.
+ *
+ * Ownership can be lost while it is held (the process was suspended and another took over, or the
+ * directory was removed). Loss never throws: {@link DirectoryLock.held} turns false and `onLost`
+ * is called once. Who writes must look at `held` before every write and every acknowledgement.
+ */
+export interface DirectoryLock {
+  readonly held: boolean
+  /** Called at most once, when ownership is found to be lost. Never throws into the lock. */
+  onLost: ((reason: Error) => void) | null
+  /** Gives the directory up. Idempotent; does nothing to a lock that another owner has taken. */
+  release(): Promise<void>
+}
+
+/**
+ * Everything the library does with a disk.
+ *
+ * Errors are Node's system errors (`code` `ENOENT`, `ENOSPC`, …) so that one translation serves
+ * the real and the simulated file system. Creating, renaming and unlinking are durable only after
+ * {@link FileSystem.syncDirectory} of the directory that holds the name.
+ */
+export interface FileSystem {
+  open(path: string, mode: OpenMode): Promise<File>
+  /** Names in `path`, sorted. Rejects with `ENOENT` when it does not exist. */
+  list(path: string): Promise<DirectoryEntry[]>
+  /** `null` when nothing is there. Does not follow symbolic links. */
+  stat(path: string): Promise<FileStat | null>
+  /** Creates `path` and what is missing above it. Resolves with the directories created, topmost first. */
+  createDirectory(path: string): Promise<string[]>
+  /** Atomically replaces `to` where it exists. */
+  rename(from: string, to: string): Promise<void>
+  unlink(path: string): Promise<void>
+  /** Removes an empty directory. */
+  removeDirectory(path: string): Promise<void>
+  /** `fsync` of a directory: the names in it are durable when it resolves. */
+  syncDirectory(path: string): Promise<void>
+  /**
+   * Takes the exclusive lock of an existing directory.
+   *
+   * @throws {@link LockedError} when another owner (process, worker thread, or object in this
+   * process) holds it.
+   */
+  lock(path: string): Promise<DirectoryLock>
+}

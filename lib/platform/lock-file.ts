@@ -1,0 +1,253 @@
+import { lstatSync, stat as statWithCallback, unlinkSync, type BigIntStats } from 'node:fs'
+import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock } from './clock.ts'
+import { loadProperLockfile } from './foreign-modules.ts'
+import { decodeOwnerRecord, encodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
+import {
+  createLockFile,
+  removeAbandoned,
+  removeLeftovers,
+  unlinkIfPresent,
+  type FoundLockFile,
+} from './lock-takeover.ts'
+import { isSystemError, systemError } from './system-error.ts'
+
+/** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
+export const LOCK_FILE_NAME = '.varve.lock'
+
+/**
+ * How long a lock file stays valid after its last heartbeat, where nothing proves its owner dead.
+ * All processes have to agree on it, so it is no option. It is long, because a busy or suspended
+ * process misses heartbeats too.
+ */
+export const STALE_AFTER_MS = 30_000
+
+/** Time from one heartbeat to the next. */
+export const HEARTBEAT_MS = 5_000
+
+/** What the taker of a lock file brings along. */
+export interface LockFileOptions {
+  readonly directory: string
+  readonly record: OwnerRecord
+  readonly clock: Clock
+  /** Whether that owner is certainly dead, so that its lock needs no waiting. */
+  readonly isOwnerGone: (owner: OwnerRecord) => Promise<boolean>
+  /** Called when a heartbeat fails for good. */
+  readonly onCompromised: (error: Error) => void
+}
+
+/**
+ * The lock that reaches where a guard does not: other hosts, containers and systems.
+ *
+ * proper-lockfile does the work: exclusive creation, heartbeats that renew the modification time,
+ * take-over of a lock whose heartbeats have stopped. It works on a file system given to it here,
+ * which makes three differences:
+ *
+ * - It creates not an empty directory but a file with the owner's record, which gets its name only
+ *   once it is complete. So there is no moment when a lock exists and its owner is unknown, and no
+ *   directory where Kafka expects none.
+ * - A lock that looks stale is removed only if it still is the one that was looked at. Without that
+ *   the second of two waiters removes what the first has just created, and both win.
+ * - Neither a late heartbeat, a late release nor an exit touches the lock of the next owner.
+ *
+ * `release` must not overlap with itself; all else may overlap.
+ */
+export class LockFile {
+  readonly #path: string
+  /** Has the record under a name of its own until the lock is taken. */
+  readonly #temporaryPath: string
+  readonly #options: LockFileOptions
+  /**
+   * Open while the lock is held, so that its inode number is given to no other file: then the
+   * number alone tells whether the name still means this file.
+   */
+  #handle: FileHandle | null = null
+  #identity = ''
+  #unlock: (() => Promise<void>) | null = null
+  #released = false
+
+  private constructor(options: LockFileOptions) {
+    this.#path = join(options.directory, LOCK_FILE_NAME)
+    this.#temporaryPath = `${this.#path}.${options.record.token}`
+    this.#options = options
+  }
+
+  /**
+   * Takes the lock file of a directory, from a dead or stale owner if need be.
+   *
+   * @returns `null` when another owner has it.
+   */
+  static async take(options: LockFileOptions): Promise<LockFile | null> {
+    const lockFile = new LockFile(options)
+    try {
+      await writeDurably(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
+      if (!(await lockFile.#lock())) return null
+    } finally {
+      await unlinkIfPresent(lockFile.#temporaryPath)
+    }
+    try {
+      if (await lockFile.#confirmTaken()) {
+        await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
+        return lockFile
+      }
+    } catch (error) {
+      await lockFile.release()
+      throw error
+    }
+    await lockFile.release()
+    return null
+  }
+
+  /**
+   * Looks whether the lock is still ours. Needs no further descriptor.
+   *
+   * @returns why it is not, `null` when it is.
+   * @throws a system error when that cannot be told.
+   */
+  async lossReason(): Promise<string | null> {
+    try {
+      const stats = await lstat(this.#path, { bigint: true })
+      if (identityOf(stats) !== this.#identity) return TAKEN_OVER
+      return (await this.#readToken()) === this.#options.record.token ? null : TAKEN_OVER
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return REMOVED
+      throw error
+    }
+  }
+
+  /** Like {@link LockFile.lossReason}, at once; what cannot be told counts as a loss. */
+  lossReasonSync(): string | null {
+    try {
+      const stats = lstatSync(this.#path, { bigint: true })
+      return identityOf(stats) === this.#identity ? null : TAKEN_OVER
+    } catch (error) {
+      return isSystemError(error, 'ENOENT', 'ENOTDIR') ? REMOVED : UNREADABLE
+    }
+  }
+
+  /** Ends the heartbeats, and removes the file unless it belongs to another owner by now. */
+  async release(): Promise<void> {
+    this.#released = true
+    try {
+      const isOurs = this.#handle !== null && (await this.lossReason()) === null
+      await this.#endHeartbeats()
+      if (isOurs) await unlinkIfPresent(this.#path)
+    } finally {
+      const handle = this.#handle
+      this.#handle = null
+      await handle?.close()
+    }
+  }
+
+  /** Makes proper-lockfile forget the lock; the removal that it tries is refused once it is held. */
+  async #endHeartbeats(): Promise<void> {
+    try {
+      await this.#unlock?.()
+    } catch (error) {
+      if (!isSystemError(error, 'ELOCKED', 'ERELEASED', 'ENOTACQUIRED')) throw error
+    }
+  }
+
+  async #lock(): Promise<boolean> {
+    const { lock } = await loadProperLockfile()
+    // proper-lockfile knows staleness only.
+    await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
+    try {
+      this.#unlock = await lock(this.#options.directory, {
+        lockfilePath: this.#path,
+        realpath: false,
+        stale: STALE_AFTER_MS,
+        update: HEARTBEAT_MS,
+        retries: 0,
+        onCompromised: this.#options.onCompromised,
+        // A new object for every lock: the precision of time stamps is remembered in it, and two
+        // directories may lie on file systems that differ in that.
+        fs: {
+          mkdir: (path: string, done: Callback) => {
+            settle(createLockFile(path, this.#temporaryPath), done)
+          },
+          rmdir: (_path: string, done: Callback) => {
+            settle(this.#remove(), done)
+          },
+          rmdirSync: () => {
+            this.#removeAtExit()
+          },
+          utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
+            settle(this.#touch(path, accessed, modified), done)
+          },
+          stat: statWithCallback,
+        },
+      })
+      return true
+    } catch (error) {
+      if (isSystemError(error, 'ELOCKED')) return false
+      throw error
+    }
+  }
+
+  async #confirmTaken(): Promise<boolean> {
+    this.#handle = await open(this.#path, 'r+')
+    this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
+    return (await this.lossReason()) === null
+  }
+
+  async #readToken(): Promise<string | null> {
+    const bytes = Buffer.alloc(encodeOwnerRecord(this.#options.record).length)
+    const read = await this.#handle?.read(bytes, 0, bytes.length, 0)
+    return decodeOwnerRecord(bytes.subarray(0, read?.bytesRead ?? 0))?.token ?? null
+  }
+
+  /** A heartbeat. Goes to our file, whatever has its name by now. */
+  async #touch(path: string, accessed: Date, modified: Date): Promise<void> {
+    if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
+    await (this.#handle?.utimes(accessed, modified) ?? utimes(path, accessed, modified))
+  }
+
+  /** What proper-lockfile believes to be the removal of a directory. */
+  async #remove(): Promise<void> {
+    const removed =
+      this.#handle === null &&
+      (await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned))
+    if (!removed) throw systemError('ELOCKED', 'rmdir', this.#path, 'held by another owner')
+  }
+
+  /** Judges by the clock it was given: the one that proper-lockfile asks may be a test's. */
+  readonly #isAbandoned = async ({ record, modifiedMs }: FoundLockFile): Promise<boolean> => {
+    const { clock, isOwnerGone } = this.#options
+    if (modifiedMs < clock.now() - STALE_AFTER_MS) return true
+    if (record === null) return false
+    // Our own, when proper-lockfile could not start its heartbeat.
+    return record.token === this.#options.record.token || (await isOwnerGone(record))
+  }
+
+  #removeAtExit(): void {
+    if (this.#handle !== null && this.lossReasonSync() === null) unlinkSync(this.#path)
+  }
+}
+
+const TAKEN_OVER = 'another owner has taken it over'
+const REMOVED = 'its lock file was removed'
+const UNREADABLE = 'its lock file cannot be read after a long pause'
+
+function identityOf(stats: BigIntStats): string {
+  return `${stats.dev}-${stats.ino}`
+}
+
+type Callback = (error: unknown) => void
+
+function settle(work: Promise<void>, done: Callback): void {
+  work.then(() => {
+    done(null)
+  }, done)
+}
+
+async function writeDurably(path: string, content: Buffer): Promise<void> {
+  const handle = await open(path, 'wx', 0o600)
+  try {
+    await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,65 @@
+import { createServer, type Server } from 'node:net'
+import { isSystemError } from './system-error.ts'
+
+/**
+ * Size of an abstract socket's name with its leading NUL. Some versions of Node.js fill a shorter
+ * name with NULs and some do not, which makes two different names of one: only a name of full
+ * length is the same in all of them.
+ */
+const NAME_SIZE_BYTES = 108
+
+/**
+ * A claim on a directory that the kernel holds for this process and ends with it, however it ends.
+ *
+ * It is an abstract unix socket named after the directory's device and inode, which exists on Linux
+ * only. Of all processes and worker threads in one network namespace, one can have it. It does not
+ * keep the process alive.
+ */
+export class LockGuard {
+  /** Identifies the guarded directory within one boot of one machine. */
+  readonly name: string
+  readonly #server: Server
+
+  private constructor(name: string, server: Server) {
+    this.name = name
+    this.#server = server
+  }
+
+  /**
+   * @returns `'in-use'` when another owner has the guard, and `null` where there are no guards: on
+   * other systems, and where a sandbox forbids sockets.
+   */
+  static async take(device: bigint, inode: bigint): Promise<LockGuard | 'in-use' | null> {
+    if (process.platform !== 'linux') return null
+    const name = `varve-${device}-${inode}`
+    // Nobody has anything to say to the socket. Connections are dropped, and a failure to accept
+    // one is no reason to end the process.
+    const server = createServer((connection) => connection.destroy())
+    server.unref()
+    try {
+      await listen(server, `\0${name}`.padEnd(NAME_SIZE_BYTES, '.'))
+    } catch (error) {
+      return isSystemError(error, 'EADDRINUSE') ? 'in-use' : null
+    }
+    return new LockGuard(name, server)
+  }
+
+  /** Gives the claim up. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve()
+      })
+    })
+  }
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // Stays after the start, when it does nothing more, because an error event without a listener
+    // would be thrown.
+    server.on('error', reject)
+    // Not shared with the other workers of a cluster, which would make all of them owners.
+    server.listen({ path, exclusive: true }, resolve)
+  })
+}

@@ -1,0 +1,156 @@
+import { randomBytes } from 'node:crypto'
+import { readFile, readlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { isSystemError } from './system-error.ts'
+
+/** Where an owner runs, as far as the system tells. */
+export interface OwnerProcess {
+  readonly pid: number
+  /** When the process started, in the system's own unit, to tell it from a later one of that pid. */
+  readonly startTime: string | null
+  readonly host: string
+  /** One boot of one kernel. */
+  readonly bootId: string | null
+  /** Within it a `pid` means the same process to everyone. */
+  readonly pidNamespace: string | null
+  /** Within it a guard's name means the same socket to everyone. */
+  readonly networkNamespace: string | null
+}
+
+/** Who holds a directory. */
+export interface OwnerRecord extends OwnerProcess {
+  /** Random, new for every lock taken. */
+  readonly token: string
+  readonly sinceMs: number
+  /** Name of the guard that the owner holds, `null` where it has none. */
+  readonly guard: string | null
+}
+
+/** A token for a new record, different from all others. */
+export function newOwnerToken(): string {
+  return randomBytes(16).toString('hex')
+}
+
+/** Describes the running process for its owner record. */
+export async function describeThisProcess(): Promise<OwnerProcess> {
+  return {
+    pid: process.pid,
+    startTime: await startTimeOf(process.pid),
+    host: hostname(),
+    bootId: await textOrNull(readFile('/proc/sys/kernel/random/boot_id', 'utf8')),
+    pidNamespace: await textOrNull(readlink('/proc/self/ns/pid')),
+    networkNamespace: await textOrNull(readlink('/proc/self/ns/net')),
+  }
+}
+
+/** The bytes of a lock file: one line of JSON. */
+export function encodeOwnerRecord(record: OwnerRecord): Buffer {
+  return Buffer.from(`${JSON.stringify(record)}\n`, 'utf8')
+}
+
+/**
+ * Reads the bytes of a lock file.
+ *
+ * @returns `null` when they are no record: then nothing is known about the owner, which no caller
+ * may take for "there is no owner".
+ */
+export function decodeOwnerRecord(bytes: Buffer): OwnerRecord | null {
+  try {
+    return toOwnerRecord(JSON.parse(bytes.toString('utf8')))
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Tells whether the owner in `record` is certainly gone, so that its lock needs no waiting.
+ *
+ * `true` takes a proof; everything else is `false`. There are two proofs, both for the boot of this
+ * kernel only, because process ids, namespaces and sockets of any other machine or boot mean
+ * nothing here:
+ *
+ * 1. The owner held the guard that the caller holds now: the same name in the same network
+ *    namespace. An owner keeps its guard for as long as it may write, and the kernel gives a name
+ *    to one socket at a time. This proof alone covers an owner that was another worker thread of a
+ *    process that lives on.
+ * 2. The owner's process has ended: in the same pid namespace its pid is unknown, or belongs to a
+ *    process that started at another time.
+ *
+ * The id of a namespace may be given again once the namespace is gone, but then everything that
+ * ran in it is gone as well, the owner included.
+ *
+ * @param guard name of the guard that the caller holds, `null` when it holds none.
+ */
+export async function isOwnerGone(
+  record: OwnerRecord,
+  self: OwnerProcess,
+  guard: string | null,
+): Promise<boolean> {
+  if (record.bootId === null || record.bootId !== self.bootId) return false
+  if (
+    guard !== null &&
+    record.guard === guard &&
+    record.networkNamespace !== null &&
+    record.networkNamespace === self.networkNamespace
+  ) {
+    return true
+  }
+  if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
+  // Asked first, because /proc may hide the processes of other users as if there were none.
+  if (!processExists(record.pid)) return true
+  const startTime = await startTimeOf(record.pid)
+  return startTime !== null && record.startTime !== null && startTime !== record.startTime
+}
+
+function processExists(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return !isSystemError(error, 'ESRCH')
+  }
+}
+
+async function startTimeOf(pid: number): Promise<string | null> {
+  const line = await textOrNull(readFile(`/proc/${pid}/stat`, 'utf8'))
+  // The second field is the name of the program in parentheses and may itself hold spaces and
+  // parentheses; behind the last one follow the third field and so on. The start is the 22nd.
+  return line?.slice(line.lastIndexOf(')') + 2).split(' ')[22 - 3] ?? null
+}
+
+async function textOrNull(reading: Promise<string>): Promise<string | null> {
+  try {
+    return (await reading).trim()
+  } catch {
+    return null
+  }
+}
+
+function toOwnerRecord(value: unknown): OwnerRecord | null {
+  if (typeof value !== 'object' || value === null) return null
+  const fields = new Map<string, unknown>(Object.entries(value))
+  const text = (name: string): string | null => {
+    const field = fields.get(name)
+    return typeof field === 'string' ? field : null
+  }
+  const token = text('token')
+  const host = text('host')
+  const pid = fields.get('pid')
+  const sinceMs = fields.get('sinceMs')
+  if (token === null || host === null) return null
+  // A pid of zero or less would address a whole group of processes.
+  if (typeof pid !== 'number' || !Number.isInteger(pid) || pid <= 0) return null
+  // Date takes no larger number.
+  if (typeof sinceMs !== 'number' || !(Math.abs(sinceMs) <= 8.64e15)) return null
+  return {
+    token,
+    host,
+    pid,
+    sinceMs,
+    guard: text('guard'),
+    startTime: text('startTime'),
+    bootId: text('bootId'),
+    pidNamespace: text('pidNamespace'),
+    networkNamespace: text('networkNamespace'),
+  }
+}

@@ -1,0 +1,169 @@
+import { constants, type BigIntStats } from 'node:fs'
+import { copyFile, link, lstat, open, readdir, unlink, type FileHandle } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { decodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
+import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
+import { isSystemError } from './system-error.ts'
+
+/** More than a record takes with the longest host name there is. */
+const MAX_RECORD_BYTES = 4096
+
+/** A lock file as its owner left it. */
+export interface FoundLockFile {
+  /** `null` when the content is no record. */
+  readonly record: OwnerRecord | null
+  /** The last heartbeat, milliseconds since the epoch. */
+  readonly modifiedMs: number
+}
+
+/** Judges whether nobody holds a lock file that was found. */
+export type AbandonmentCheck = (found: FoundLockFile) => boolean | Promise<boolean>
+
+/**
+ * Looks at a lock file.
+ *
+ * @returns `null` when there is none, or it cannot be opened.
+ */
+export async function readLockFile(path: string): Promise<FoundLockFile | null> {
+  const handle = await openOrNull(path)
+  if (handle === null) return null
+  try {
+    return (await look(handle))?.found ?? null
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Creates a lock file with the content of `contentPath`, or rejects with `EEXIST`.
+ *
+ * @param hardLink replaced by specs only.
+ */
+export async function createLockFile(
+  path: string,
+  contentPath: string,
+  hardLink: (existingPath: string, newPath: string) => Promise<void> = link,
+): Promise<void> {
+  try {
+    await hardLink(contentPath, path)
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST', 'ENOENT')) throw error
+    // Some file systems have no hard links. There an owner that dies half-way leaves a file
+    // without a record, and the next one has to wait until it is stale.
+    await copyFile(contentPath, path, constants.COPYFILE_EXCL)
+  }
+}
+
+/**
+ * Removes a lock file that `isAbandoned` says nobody holds, and no other.
+ *
+ * Looking at a file and removing it are two steps. Between them a faster taker may do both and
+ * create its own lock under the name, which the slower one then must not remove. So whoever wants
+ * to remove a file first creates another one, a claim named after the very file it looked at. That
+ * gives the file to one taker, and while the claim exists nobody else changes what the name means.
+ * A taker that comes later finds that the name means another file, and keeps off.
+ *
+ * @param claimantPath a file with the caller's own record.
+ * @returns `true` when it was removed. `false` says nothing about whether there is one now.
+ */
+export async function removeAbandoned(
+  path: string,
+  claimantPath: string,
+  isAbandoned: AbandonmentCheck,
+): Promise<boolean> {
+  const handle = await openOrNull(path)
+  if (handle === null) return false
+  try {
+    const seen = await look(handle)
+    if (seen === null || !(await isAbandoned(seen.found))) return false
+    const claimPath = `${path}.${instanceOf(seen.stats)}`
+    if (!(await claim(claimPath, claimantPath, isAbandoned))) return false
+    try {
+      // The file is open, so its inode number was given to no other. A new time means that its
+      // owner has come back to life.
+      const now = await lstat(path, { bigint: true })
+      if (instanceOf(now) !== instanceOf(seen.stats)) return false
+      await unlink(path)
+      return true
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return false
+      throw error
+    } finally {
+      await unlinkIfPresent(claimPath)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Removes what takers that died half-way left beside a lock file.
+ *
+ * To be called by the holder of the lock: claims that are left say nothing about its own file.
+ */
+export async function removeLeftovers(path: string, isAbandoned: AbandonmentCheck): Promise<void> {
+  const directory = dirname(path)
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(`${basename(path)}.`)) continue
+    const leftoverPath = join(directory, name)
+    const found = await readLockFile(leftoverPath)
+    if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)
+  }
+}
+
+/** Removes a file, if it is there. */
+export async function unlinkIfPresent(path: string): Promise<void> {
+  try {
+    await unlink(path)
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw error
+  }
+}
+
+async function claim(
+  claimPath: string,
+  claimantPath: string,
+  isAbandoned: AbandonmentCheck,
+): Promise<boolean> {
+  if (await created(claimPath, claimantPath)) return true
+  const other = await readLockFile(claimPath)
+  if (other === null || !(await isAbandoned(other))) return false
+  // A taker died while it held the claim, for a fraction of a millisecond. Several others that
+  // find that at the same moment may all get past this line; what is left is the plain race.
+  await unlinkIfPresent(claimPath)
+  return created(claimPath, claimantPath)
+}
+
+async function created(path: string, contentPath: string): Promise<boolean> {
+  try {
+    await createLockFile(path, contentPath)
+    return true
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST')) return false
+    throw error
+  }
+}
+
+/** Tells one file from all others that ever had its name, and from itself before a heartbeat. */
+function instanceOf(stats: BigIntStats): string {
+  return `${stats.ino}-${stats.mtimeNs}`
+}
+
+async function look(
+  handle: FileHandle,
+): Promise<{ found: FoundLockFile; stats: BigIntStats } | null> {
+  const stats = await handle.stat({ bigint: true })
+  if (!stats.isFile()) return null
+  const buffer = Buffer.alloc(MAX_RECORD_BYTES)
+  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0)
+  const record = decodeOwnerRecord(buffer.subarray(0, bytesRead))
+  return { found: { record, modifiedMs: Number(stats.mtimeMs) }, stats }
+}
+
+async function openOrNull(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
+  } catch {
+    return null
+  }
+}

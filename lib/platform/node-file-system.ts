@@ -1,0 +1,210 @@
+import { constants, type Dirent, type Stats } from 'node:fs'
+import {
+  lstat,
+  open,
+  readdir,
+  rename,
+  rmdir,
+  stat,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { ClosedError } from '../errors.ts'
+import { lockDirectory } from './directory-lock.ts'
+import type {
+  DirectoryEntry,
+  DirectoryLock,
+  File,
+  FileStat,
+  FileSystem,
+  OpenMode,
+} from './file-system.ts'
+import { loadFsExtra } from './foreign-modules.ts'
+import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
+import { isSystemError, systemError } from './system-error.ts'
+
+/** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
+const FILE_MODE = 0o600
+/** Mode of new directories. */
+const DIRECTORY_MODE = 0o700
+
+const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
+  read: constants.O_RDONLY,
+  update: constants.O_RDWR,
+  create: constants.O_RDWR | constants.O_CREAT,
+  'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+}
+
+/**
+ * The real disk. Opens regular files only: a symbolic link rejects with `ELOOP`, a directory with
+ * `EISDIR`, and a FIFO, socket or device with `EINVAL`.
+ *
+ * Stateless: all calls may overlap.
+ */
+export class NodeFileSystem implements FileSystem {
+  async open(path: string, mode: OpenMode): Promise<File> {
+    const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, FILE_MODE)
+    try {
+      const stats = await handle.stat()
+      if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
+      if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    return new NodeFile(path, handle)
+  }
+
+  async list(path: string): Promise<DirectoryEntry[]> {
+    const entries = await readdir(path, { withFileTypes: true })
+    return entries
+      .map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  async stat(path: string): Promise<FileStat | null> {
+    try {
+      return toFileStat(await lstat(path))
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return null
+      throw error
+    }
+  }
+
+  /** The paths in the result are absolute. */
+  async createDirectory(path: string): Promise<string[]> {
+    const missing: string[] = []
+    let at = resolve(path)
+    // The parent of a root is the root itself: a drive that does not exist has to end the walk.
+    while (at !== missing[0] && (await this.stat(at)) === null) {
+      missing.unshift(at)
+      at = dirname(at)
+    }
+    if (missing.length === 0 && (await stat(path)).isDirectory()) return []
+    const { ensureDir } = await loadFsExtra()
+    await ensureDir(path, DIRECTORY_MODE)
+    return missing
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await rename(from, to)
+  }
+
+  async unlink(path: string): Promise<void> {
+    await unlink(path)
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    await rmdir(path)
+  }
+
+  /** Does nothing on Windows, which has no such call and keeps names in a journal of its own. */
+  async syncDirectory(path: string): Promise<void> {
+    try {
+      const handle = await open(path, constants.O_RDONLY)
+      try {
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+    } catch (error) {
+      if (process.platform === 'win32' && isSystemError(error, 'EPERM', 'EISDIR')) return
+      throw error
+    }
+  }
+
+  async lock(path: string): Promise<DirectoryLock> {
+    return lockDirectory(path)
+  }
+}
+
+/**
+ * Files that are open. A `FileHandle` that is garbage collected closes its descriptor and warns
+ * about it, so a file lives until it is closed, whoever forgets it.
+ */
+const openFiles = new Set<NodeFile>()
+
+class NodeFile implements File {
+  readonly path: string
+  readonly #handle: FileHandle
+  #callsInFlight = 0
+  #onIdle: (() => void) | null = null
+  #closed: Promise<void> | null = null
+
+  constructor(path: string, handle: FileHandle) {
+    this.path = path
+    this.#handle = handle
+    openFiles.add(this)
+  }
+
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return this.#run(async (handle) => {
+      let size = 0
+      while (size < buffer.length) {
+        const { bytesRead } = await handle.read(buffer, size, buffer.length - size, position + size)
+        if (bytesRead === 0) break
+        size += bytesRead
+      }
+      return size
+    })
+  }
+
+  write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    return this.#run(async (handle) => {
+      if (buffers.length === 0) return 0
+      return (await handle.writev(buffers, position)).bytesWritten
+    })
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#run((handle) => handle.truncate(sizeBytes))
+  }
+
+  datasync(): Promise<void> {
+    return this.#run((handle) => handle.datasync())
+  }
+
+  sync(): Promise<void> {
+    return this.#run((handle) => handle.sync())
+  }
+
+  stat(): Promise<FileStat> {
+    return this.#run(async (handle) => toFileStat(await handle.stat()))
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#closeOnceIdle()
+    return this.#closed
+  }
+
+  async #closeOnceIdle(): Promise<void> {
+    if (this.#callsInFlight > 0) {
+      await new Promise<void>((resolveIdle) => {
+        this.#onIdle = resolveIdle
+      })
+    }
+    openFiles.delete(this)
+    await this.#handle.close()
+  }
+
+  async #run<T>(call: (handle: FileHandle) => Promise<T>): Promise<T> {
+    if (this.#closed !== null) throw new ClosedError(`${this.path} is closed`)
+    this.#callsInFlight += 1
+    try {
+      return await call(this.#handle)
+    } finally {
+      this.#callsInFlight -= 1
+      if (this.#callsInFlight === 0) this.#onIdle?.()
+    }
+  }
+}
+
+function toFileStat(stats: Stats): FileStat {
+  return { kind: kindOf(stats), sizeBytes: stats.size, modifiedMs: stats.mtimeMs }
+}
+
+function kindOf(entry: Dirent | Stats): FileStat['kind'] {
+  if (entry.isFile()) return 'file'
+  return entry.isDirectory() ? 'directory' : 'other'
+}

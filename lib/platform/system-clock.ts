@@ -1,0 +1,59 @@
+import type { Clock, Timer } from './clock.ts'
+
+// Taken once, so that a test which replaces the globals after this module was loaded stops neither
+// the heartbeat of a lock nor the time limits of the library.
+const dateNow = Date.now
+const monotonicNow = performance.now.bind(performance)
+const startTimeout = setTimeout
+const stopTimeout = clearTimeout
+
+/** The longest delay that `setTimeout` takes; it fires at once for longer ones. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
+
+/** The machine's time. Stateless: all calls may overlap. */
+export class SystemClock implements Clock {
+  now(): number {
+    return dateNow()
+  }
+
+  monotonic(): number {
+    return monotonicNow()
+  }
+
+  startTimer(callback: () => void, delayMs: number, options: { background?: boolean } = {}): Timer {
+    return new SystemTimer(callback, delayMs, options.background ?? false)
+  }
+}
+
+/** The clock that everything uses by default. */
+export const systemClock: SystemClock = new SystemClock()
+
+class SystemTimer implements Timer {
+  readonly #callback: () => void
+  readonly #background: boolean
+  #remainingMs: number
+  #timeout: NodeJS.Timeout | null = null
+
+  constructor(callback: () => void, delayMs: number, background: boolean) {
+    this.#callback = callback
+    this.#background = background
+    this.#remainingMs = delayMs
+    this.#start()
+  }
+
+  cancel(): void {
+    if (this.#timeout !== null) stopTimeout(this.#timeout)
+    this.#timeout = null
+  }
+
+  #start(): void {
+    const stepMs = Math.min(this.#remainingMs, MAX_TIMEOUT_MS)
+    this.#remainingMs -= stepMs
+    this.#timeout = startTimeout(() => {
+      this.#timeout = null
+      if (this.#remainingMs > 0) this.#start()
+      else this.#callback()
+    }, stepMs)
+    if (this.#background) this.#timeout.unref()
+  }
+}

@@ -1,0 +1,33 @@
+import { constants } from 'node:os'
+
+/**
+ * Tells whether `error` is a system error, so that a caller can treat one cause (`ENOENT`) as an
+ * answer and let all others pass.
+ *
+ * @param codes the codes to look for; without any, every system error matches.
+ */
+export function isSystemError(
+  error: unknown,
+  ...codes: readonly string[]
+): error is NodeJS.ErrnoException {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') {
+    return false
+  }
+  return codes.length === 0 ? 'syscall' in error : codes.includes(error.code)
+}
+
+/** Makes an error that looks like the operating system's, for causes the system reports as success. */
+export function systemError(
+  code: string,
+  syscall: string,
+  path: string,
+  reason: string,
+): NodeJS.ErrnoException {
+  const error: NodeJS.ErrnoException = new Error(`${code}: ${reason}, ${syscall} '${path}'`)
+  error.code = code
+  error.syscall = syscall
+  error.path = path
+  const errno = (constants.errno as Partial<Record<string, number>>)[code]
+  if (errno !== undefined) error.errno = -errno
+  return error
+}

@@ -1,0 +1,366 @@
+import { once } from 'node:events'
+import { mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { LockedError, LockLostError } from '../../lib/errors.ts'
+import { lockDirectory } from '../../lib/platform/directory-lock.ts'
+import type { DirectoryLock } from '../../lib/platform/file-system.ts'
+import { HEARTBEAT_MS, LOCK_FILE_NAME, STALE_AFTER_MS } from '../../lib/platform/lock-file.ts'
+import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'
+import { foreignRecord } from './lock-record.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+async function lock(
+  directory: string,
+  clock = new ManualClock(Date.now()),
+): Promise<DirectoryLock> {
+  const taken = await lockDirectory(directory, { clock })
+  onTestFinished(() => taken.release())
+  return taken
+}
+
+/** Resolves with the reason of the loss, and fails the test when it is told twice. */
+function lossOf(taken: DirectoryLock): Promise<Error> {
+  return new Promise((resolve) => {
+    let calls = 0
+    taken.onLost = (reason) => {
+      calls += 1
+      resolve(reason)
+    }
+    onTestFinished(() => {
+      expect(calls).toBe(1)
+    })
+  })
+}
+
+/** A process that takes the lock and keeps it. */
+async function startOwner(directory: string): Promise<StartedScript> {
+  const script = startScript(`
+    import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+    await lockDirectory(${JSON.stringify(directory)})
+    console.log('locked')
+    process.stdin.resume()
+  `)
+  expect(await script.nextLine()).toBe('locked')
+  return script
+}
+
+async function refusalOf(directory: string): Promise<unknown> {
+  return lockDirectory(directory).then(
+    () => 'no refusal',
+    (error: unknown) => error,
+  )
+}
+
+async function replaceLockFile(directory: string, ageMs = 0): Promise<void> {
+  const path = join(directory, LOCK_FILE_NAME)
+  await writeFile(`${path}.other`, encodeOwnerRecord(foreignRecord()))
+  const modified = (Date.now() - ageMs) / 1000
+  await utimes(`${path}.other`, modified, modified)
+  await rename(`${path}.other`, path)
+}
+
+describe('lockDirectory, asked for a directory that another owner has', () => {
+  it('names the process that has it', async () => {
+    const directory = await temporaryDirectory()
+    const before = Date.now()
+    const owner = await startOwner(directory)
+    const refusal = await refusalOf(directory)
+    expect(refusal).toBeInstanceOf(LockedError)
+    expect(refusal).toMatchObject({ dir: directory, pid: owner.pid })
+    const { since, host } = refusal as LockedError
+    expect(since?.getTime()).toBeGreaterThanOrEqual(before)
+    expect(since?.getTime()).toBeLessThanOrEqual(Date.now())
+    expect(host).not.toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('knows the directory under any name', async () => {
+    const directory = await temporaryDirectory()
+    const other = join(await temporaryDirectory(), 'link')
+    await symlink(directory, other)
+    await lock(directory)
+    expect(await refusalOf(other)).toMatchObject({ code: 'LOCKED', dir: other, pid: process.pid })
+    expect(await refusalOf(join(directory, '.', 'x', '..'))).toMatchObject({ code: 'LOCKED' })
+  })
+
+  it('refuses for an owner on another host until its lock is stale', async () => {
+    const directory = await temporaryDirectory()
+    await replaceLockFile(directory, STALE_AFTER_MS - 10_000)
+    expect(await refusalOf(directory)).toMatchObject({
+      pid: 4711,
+      host: 'elsewhere',
+      since: new Date(1_700_000_000_000),
+    })
+    await replaceLockFile(directory, STALE_AFTER_MS + 1000)
+    expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('refuses for an owner it cannot make out', async () => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, LOCK_FILE_NAME), '')
+    const refusal = await refusalOf(directory)
+    expect(refusal).toMatchObject({ code: 'LOCKED', pid: null, host: null, since: null })
+    expect((refusal as Error).message).toContain('another owner')
+    await writeFile(join(directory, LOCK_FILE_NAME), '')
+    await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
+    expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('a refusal leaves nothing that refuses later', async () => {
+    const directory = await temporaryDirectory()
+    await replaceLockFile(directory)
+    expect(await refusalOf(directory)).toBeInstanceOf(LockedError)
+    await rm(join(directory, LOCK_FILE_NAME))
+    expect((await lock(directory)).held).toBe(true)
+  })
+})
+
+describe('lockDirectory', () => {
+  it('rejects with the system error where there is no directory', async () => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, 'file'), '')
+    expect(await refusalOf(join(directory, 'absent'))).toMatchObject({ code: 'ENOENT' })
+    expect(await refusalOf(join(directory, 'file'))).toMatchObject({ code: 'ENOTDIR' })
+  })
+
+  it('leaves the process as it was, listeners and globals', async () => {
+    const directory = await temporaryDirectory()
+    const script = startScript(`
+      import fs from 'node:fs'
+      const look = () => [
+        process.emit, process.reallyExit, process.cwd, process.chdir, fs.close, fs.closeSync,
+        ...Object.getOwnPropertyNames(process), ...Object.getOwnPropertyNames(globalThis),
+        ...process.eventNames().map((name) => [name, process.listenerCount(name)].join()),
+      ]
+      const before = look()
+      const { NodeFileSystem } = await import('${compiledUrl('platform/node-file-system.ts')}')
+      const fileSystem = new NodeFileSystem()
+      const directory = ${JSON.stringify(join(directory, 'a'))}
+      await fileSystem.createDirectory(directory)
+      const lock = await fileSystem.lock(directory)
+      const during = look()
+      await lock.release()
+      const after = look()
+      const differs = (other) => before.length !== other.length ||
+        before.some((value, index) => value !== other[index])
+      console.log(differs(during), differs(after))
+    `)
+    expect(await script.nextLine()).toBe('false false')
+    expect(await script.ended).toEqual({ code: 0, signal: null })
+  })
+
+  it.each(['before', 'after'])(
+    'leaves an application the proper-lockfile it loads %s',
+    async (when) => {
+      const directory = await temporaryDirectory()
+      await mkdir(join(directory, 'ours'))
+      await mkdir(join(directory, 'theirs'))
+      const script = startScript(
+        `
+      import { createRequire } from 'node:module'
+      import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      const require = createRequire('${compiledUrl('index.ts')}')
+      if (process.argv.includes('before')) require('proper-lockfile')
+      await lockDirectory(${JSON.stringify(join(directory, 'ours'))})
+      const theirs = require('proper-lockfile')
+      await theirs.lock(${JSON.stringify(join(directory, 'theirs'))})
+      console.log(process.listenerCount('SIGTERM'))
+      process.exit(3)
+    `,
+        [when],
+      )
+      expect(await script.nextLine()).toBe('1')
+      expect(await script.ended).toEqual({ code: 3, signal: null })
+      expect(await readdir(directory)).toEqual(['ours', 'theirs'])
+      expect(await readdir(join(directory, 'ours'))).toEqual([LOCK_FILE_NAME])
+    },
+  )
+
+  it('lets the process end, with the lock held or released', async () => {
+    const directory = await temporaryDirectory()
+    const script = startScript(`
+      import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      const lock = await lockDirectory(${JSON.stringify(directory)})
+      await lock.release()
+      await lockDirectory(${JSON.stringify(directory)})
+      console.log('locked again')
+    `)
+    expect(await script.nextLine()).toBe('locked again')
+    expect(await script.ended).toEqual({ code: 0, signal: null })
+  })
+})
+
+describe.runIf(process.platform === 'linux')('an owner on the same Linux machine', () => {
+  it('is succeeded at once when it was killed', async () => {
+    const directory = await temporaryDirectory()
+    const owner = await startOwner(directory)
+    owner.process.kill('SIGKILL')
+    await owner.ended
+    // Nothing was cleaned up, and by its time alone the lock would be respected.
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    const taken = await lock(directory)
+    expect(taken.held).toBe(true)
+    await taken.release()
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('is succeeded at once when it exited without releasing', async () => {
+    const directory = await temporaryDirectory()
+    const script = startScript(`
+      import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      await lockDirectory(${JSON.stringify(directory)})
+      process.exit(0)
+    `)
+    await script.ended
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('keeps its lock while it is stopped, however old the lock gets', async () => {
+    const directory = await temporaryDirectory()
+    const owner = await startOwner(directory)
+    owner.process.kill('SIGSTOP')
+    await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
+    expect(await refusalOf(directory)).toMatchObject({ code: 'LOCKED', pid: owner.pid })
+    owner.process.kill('SIGCONT')
+  })
+
+  it('may be a worker thread of the same process', async () => {
+    const directory = await temporaryDirectory()
+    const source = `
+      import { parentPort } from 'node:worker_threads'
+      import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      await lockDirectory(${JSON.stringify(directory)})
+      parentPort.on('message', () => null)
+      parentPort.postMessage('locked')
+    `
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`))
+    onTestFinished(async () => {
+      await worker.terminate()
+    })
+    await once(worker, 'message')
+    expect(await refusalOf(directory)).toMatchObject({ code: 'LOCKED', pid: process.pid })
+    await worker.terminate()
+    expect((await lock(directory)).held).toBe(true)
+  })
+})
+
+describe('a held lock', () => {
+  it('is released once, however often it is asked', async () => {
+    const directory = await temporaryDirectory()
+    const first = await lock(directory)
+    await Promise.all([first.release(), first.release()])
+    const second = await lock(directory)
+    await first.release()
+    expect(second.held).toBe(true)
+    expect(await refusalOf(directory)).toBeInstanceOf(LockedError)
+  })
+
+  it('stays held as long as heartbeats confirm it', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    for (let i = 0; i < 10; i++) {
+      await clock.advance(HEARTBEAT_MS)
+      expect(taken.held).toBe(true)
+    }
+    await taken.release()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('is looked after by one heartbeat after the other', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const loss = lossOf(taken)
+    await clock.advance(HEARTBEAT_MS)
+    await vi.waitFor(() => {
+      expect(clock.pendingTimers).toBe(1)
+    })
+    await rm(join(directory, LOCK_FILE_NAME))
+    await clock.advance(HEARTBEAT_MS)
+    await loss
+  })
+
+  it.each<[string, (directory: string) => Promise<void>]>([
+    ['its directory is removed', (directory) => rm(directory, { recursive: true })],
+    ['its file is removed', (directory) => rm(join(directory, LOCK_FILE_NAME))],
+    ['its directory is moved', (directory) => rename(directory, `${directory}-moved`)],
+    ['another owner has its file', (directory) => replaceLockFile(directory)],
+    [
+      'another owner wrote into its file',
+      (directory) => writeFile(join(directory, LOCK_FILE_NAME), encodeOwnerRecord(foreignRecord())),
+    ],
+  ])('is lost with the next heartbeat when %s', async (_how, happen) => {
+    const directory = join(await temporaryDirectory(), 'a')
+    await mkdir(directory)
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const loss = lossOf(taken)
+    await happen(directory)
+    await clock.advance(HEARTBEAT_MS)
+    const reason = await loss
+    expect(reason).toBeInstanceOf(LockLostError)
+    expect(reason).toMatchObject({ dir: directory })
+    expect(taken.held).toBe(false)
+    expect(clock.pendingTimers).toBe(0)
+    await clock.advance(10 * HEARTBEAT_MS)
+    await taken.release()
+  })
+
+  it('is found lost before the first write after a long pause', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const loss = lossOf(taken)
+    await replaceLockFile(directory)
+    expect(taken.held).toBe(true)
+    // The machine slept: time has passed, and no timer has run yet.
+    clock.setTime(clock.now() + STALE_AFTER_MS)
+    expect(taken.held).toBe(false)
+    await loss
+  })
+
+  it('survives a long pause in which nobody took it', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    clock.setTime(clock.now() + STALE_AFTER_MS)
+    expect(taken.held).toBe(true)
+  })
+
+  it('leaves what its successor has, and can be taken by nobody else until released', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const loss = lossOf(taken)
+    await replaceLockFile(directory)
+    await clock.advance(HEARTBEAT_MS)
+    await loss
+    expect(await refusalOf(directory)).toBeInstanceOf(LockedError)
+    await taken.release()
+    expect(await readFile(join(directory, LOCK_FILE_NAME), 'utf8')).toContain('elsewhere')
+    await rm(join(directory, LOCK_FILE_NAME))
+    expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('does not pass on what the listener of its loss throws', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const called = new Promise<void>((resolve) => {
+      taken.onLost = () => {
+        resolve()
+        throw new Error('thrown by the listener')
+      }
+    })
+    await rm(join(directory, LOCK_FILE_NAME))
+    await clock.advance(HEARTBEAT_MS)
+    await called
+    expect(taken.held).toBe(false)
+  })
+})

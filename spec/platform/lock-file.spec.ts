@@ -1,0 +1,215 @@
+import {
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  stat,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import {
+  HEARTBEAT_MS,
+  LOCK_FILE_NAME,
+  LockFile,
+  STALE_AFTER_MS,
+} from '../../lib/platform/lock-file.ts'
+import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { foreignRecord } from './lock-record.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+async function take(
+  directory: string,
+  onCompromised: (error: Error) => void = () => null,
+): Promise<LockFile | null> {
+  const lockFile = await LockFile.take({
+    directory,
+    onCompromised,
+    isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
+    clock: new ManualClock(Date.now()),
+    record: foreignRecord({ token: newOwnerToken() }),
+  })
+  if (lockFile !== null) onTestFinished(() => lockFile.release())
+  return lockFile
+}
+
+async function leaveLock(directory: string, ageMs: number): Promise<string> {
+  const path = join(directory, LOCK_FILE_NAME)
+  await writeFile(path, encodeOwnerRecord(foreignRecord({ token: 'other' })))
+  const modified = (Date.now() - ageMs) / 1000
+  await utimes(path, modified, modified)
+  return path
+}
+
+describe('LockFile', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('is one file that names its owner, and is gone after release', async () => {
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    const content: unknown = JSON.parse(await readFile(join(directory, LOCK_FILE_NAME), 'utf8'))
+    expect(content).toMatchObject({ host: 'elsewhere', pid: 4711 })
+    expect(await lockFile?.lossReason()).toBeNull()
+    await lockFile?.release()
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('respects the lock of another owner until it is stale', async () => {
+    const directory = await temporaryDirectory()
+    const path = await leaveLock(directory, STALE_AFTER_MS - 10_000)
+    expect(await take(directory)).toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    expect(await readFile(path, 'utf8')).toContain('"other"')
+    await leaveLock(directory, STALE_AFTER_MS + 1000)
+    expect(await take(directory)).not.toBeNull()
+    expect(await readFile(path, 'utf8')).not.toContain('"other"')
+  })
+
+  it('a stale lock has one successor', async () => {
+    for (let round = 0; round < 10; round++) {
+      const directory = await temporaryDirectory()
+      await leaveLock(directory, STALE_AFTER_MS + 1000)
+      const taken = await Promise.all([1, 2, 3, 4].map(() => take(directory)))
+      expect(taken.filter((lockFile) => lockFile !== null)).toHaveLength(1)
+      expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    }
+  })
+
+  it('is not stolen by a clock that a test has moved', async () => {
+    const directory = await temporaryDirectory()
+    await leaveLock(directory, 0)
+    vi.useFakeTimers({ now: Date.now() + 2 * STALE_AFTER_MS, toFake: ['Date'] })
+    const lockFile = await LockFile.take({
+      directory,
+      onCompromised: () => null,
+      isOwnerGone: () => Promise.resolve(false),
+      clock: new ManualClock(vi.getRealSystemTime()),
+      record: foreignRecord(),
+    })
+    expect(lockFile).toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('leaves the lock of its successor alone', async () => {
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    await unlink(join(directory, LOCK_FILE_NAME))
+    expect(await lockFile?.lossReason()).toContain('removed')
+    expect(lockFile?.lossReasonSync()).toContain('removed')
+    const path = await leaveLock(directory, STALE_AFTER_MS + 1000)
+    const { mtimeMs } = await stat(path)
+    expect(await lockFile?.lossReason()).toContain('taken')
+    expect(lockFile?.lossReasonSync()).toContain('taken')
+    await lockFile?.release()
+    expect(await readFile(path, 'utf8')).toContain('"other"')
+    expect((await stat(path)).mtimeMs).toBe(mtimeMs)
+  })
+
+  it('notices a successor that wrote into the same file', async () => {
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    const path = await leaveLock(directory, 0)
+    expect(await lockFile?.lossReason()).toContain('taken')
+    await lockFile?.release()
+    expect(await readFile(path, 'utf8')).toContain('"other"')
+  })
+
+  it('moves with its directory, and is lost with it', async () => {
+    const directory = join(await temporaryDirectory(), 'a')
+    const parent = join(directory, '..')
+    await mkdir(directory)
+    const lockFile = await take(directory)
+    await rename(directory, join(parent, 'b'))
+    expect(await lockFile?.lossReason()).toContain('removed')
+    await rename(join(parent, 'b'), directory)
+    expect(await lockFile?.lossReason()).toBeNull()
+  })
+
+  it('renews its time with every heartbeat', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    await take(directory)
+    const path = join(directory, LOCK_FILE_NAME)
+    const { mtimeMs } = await stat(path)
+    vi.advanceTimersByTime(HEARTBEAT_MS)
+    await vi.waitFor(async () => {
+      expect((await stat(path)).mtimeMs).not.toBe(mtimeMs)
+    })
+  })
+
+  it('does not renew the lock of a successor', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    await take(directory)
+    const path = join(directory, LOCK_FILE_NAME)
+    const { atime, mtime } = await stat(path)
+    await unlink(path)
+    await leaveLock(directory, 0)
+    // Without a difference in time the heartbeat takes the file for its own.
+    await utimes(path, atime, mtime)
+    vi.advanceTimersByTime(HEARTBEAT_MS)
+    await vi.waitFor(() => {
+      expect(vi.getTimerCount()).toBe(1)
+    })
+    expect((await stat(path)).mtime).toEqual(mtime)
+  })
+
+  it('has no heartbeat after release', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const lockFile = await take(await temporaryDirectory())
+    expect(vi.getTimerCount()).toBe(1)
+    await lockFile?.release()
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it.runIf(process.platform === 'linux')('keeps no descriptor after release', async () => {
+    const directory = await temporaryDirectory()
+    const openHere = async (): Promise<string[]> => {
+      const descriptors = await readdir('/proc/self/fd')
+      const targets = descriptors.map((name) => readlink(`/proc/self/fd/${name}`).catch(() => ''))
+      return (await Promise.all(targets)).filter((target) => target.startsWith(directory))
+    }
+    const lockFile = await take(directory)
+    expect(await openHere()).toEqual([join(directory, LOCK_FILE_NAME)])
+    await lockFile?.release()
+    expect(await openHere()).toEqual([])
+  })
+
+  it('tells when a heartbeat finds another time than its own', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    const reason = new Promise<Error>((resolve) => void take(directory, resolve).then(beat))
+    async function beat(): Promise<void> {
+      await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
+      vi.advanceTimersByTime(HEARTBEAT_MS)
+    }
+    expect(await reason).toMatchObject({ code: 'ECOMPROMISED' })
+  })
+
+  it('succeeds a dead owner at once', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    expect(await take(directory)).not.toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('removes what dead takers left, and what is old', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    await rename(await leaveLock(directory, STALE_AFTER_MS + 1000), `${path}.old`)
+    await writeFile(`${path}.dead`, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    await writeFile(`${path}.new`, encodeOwnerRecord(foreignRecord()))
+    await writeFile(`${path}.begun`, '')
+    await take(directory)
+    const names = [LOCK_FILE_NAME, `${LOCK_FILE_NAME}.begun`, `${LOCK_FILE_NAME}.new`]
+    expect(await readdir(directory)).toEqual(names)
+  })
+})

@@ -1,0 +1,132 @@
+import { describe, expect, it } from 'vitest'
+import {
+  decodeOwnerRecord,
+  describeThisProcess,
+  encodeOwnerRecord,
+  isOwnerGone,
+  newOwnerToken,
+  type OwnerProcess,
+  type OwnerRecord,
+} from '../../lib/platform/lock-owner.ts'
+import { startScript } from '../helpers/compiled-lib.ts'
+import { foreignRecord } from './lock-record.ts'
+
+/** A machine where everything is known. No real process is looked at by what is asked of it. */
+const SELF: OwnerProcess = {
+  pid: process.pid,
+  startTime: '1',
+  host: 'here',
+  bootId: 'boot',
+  pidNamespace: 'pid:[2]',
+  networkNamespace: 'net:[2]',
+}
+
+const GUARD = 'varve-1-2'
+
+/** An owner that held the guard beside {@link SELF}, in a pid namespace that SELF cannot see. */
+const GUARDED: OwnerRecord = foreignRecord({
+  guard: GUARD,
+  bootId: 'boot',
+  networkNamespace: 'net:[2]',
+})
+
+describe('isOwnerGone', () => {
+  it('is sure of an owner whose guard the caller holds', async () => {
+    expect(await isOwnerGone(GUARDED, SELF, GUARD)).toBe(true)
+  })
+
+  it.each<[string, Partial<OwnerRecord>, Partial<OwnerProcess>, string | null]>([
+    ['the caller has no guard', {}, {}, null],
+    ['the guard is that of another directory', {}, {}, 'varve-1-3'],
+    ['the owner had no guard', { guard: null }, {}, GUARD],
+    ['the guard is in another network', { networkNamespace: 'net:[3]' }, {}, GUARD],
+    ['the network is not known', { networkNamespace: null }, { networkNamespace: null }, GUARD],
+    ['the machine was booted since', { bootId: 'earlier' }, {}, GUARD],
+    ['no boot is known', { bootId: null }, { bootId: null }, GUARD],
+  ])('is not sure when %s', async (_reason, record, self, guard) => {
+    expect(await isOwnerGone({ ...GUARDED, ...record }, { ...SELF, ...self }, guard)).toBe(false)
+  })
+
+  describe.runIf(process.platform === 'linux')('without a guard', () => {
+    it('knows a living process', async () => {
+      const self = await describeThisProcess()
+      expect(await isOwnerGone(foreignRecord(self), self, null)).toBe(false)
+    })
+
+    it('knows a later process of the same id by its start', async () => {
+      const self = await describeThisProcess()
+      const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
+      expect(await isOwnerGone(record, self, null)).toBe(true)
+      expect(await isOwnerGone({ ...record, startTime: null }, self, null)).toBe(false)
+    })
+
+    it('knows a process that has ended, of this pid namespace and boot only', async () => {
+      const script = startScript('')
+      await script.ended
+      const self = await describeThisProcess()
+      const record = foreignRecord({ ...self, pid: script.pid })
+      expect(await isOwnerGone(record, self, null)).toBe(true)
+      expect(await isOwnerGone({ ...record, pidNamespace: 'pid:[1]' }, self, null)).toBe(false)
+      expect(await isOwnerGone({ ...record, pidNamespace: null }, self, null)).toBe(false)
+      expect(await isOwnerGone({ ...record, bootId: 'earlier' }, self, null)).toBe(false)
+    })
+  })
+})
+
+describe('describeThisProcess', () => {
+  it('tells this process from all others', async () => {
+    const self = await describeThisProcess()
+    expect(self.pid).toBe(process.pid)
+    expect(self.host).not.toBe('')
+    expect(await describeThisProcess()).toEqual(self)
+  })
+
+  it.runIf(process.platform === 'linux')('finds everything that Linux tells', async () => {
+    expect(await describeThisProcess()).toMatchObject({
+      startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
+      bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+      pidNamespace: expect.stringMatching(/^pid:\[\d+\]$/) as string,
+      networkNamespace: expect.stringMatching(/^net:\[\d+\]$/) as string,
+    })
+  })
+})
+
+describe('an owner record', () => {
+  it('is read as it was written, on one line', () => {
+    const record = { ...foreignRecord(), token: newOwnerToken(), bootId: null }
+    const bytes = encodeOwnerRecord(record)
+    expect(bytes.toString()).toMatch(/^[^\n]*\n$/)
+    expect(decodeOwnerRecord(bytes)).toEqual(record)
+  })
+
+  it.each<[string, unknown]>([
+    ['no object', null],
+    ['a list', []],
+    ['no token', { ...foreignRecord(), token: undefined }],
+    ['no host', { ...foreignRecord(), host: 7 }],
+    ['a pid that means a group of processes', { ...foreignRecord(), pid: 0 }],
+    ['a negative pid', { ...foreignRecord(), pid: -1 }],
+    ['a broken pid', { ...foreignRecord(), pid: 1.5 }],
+    ['no time', { ...foreignRecord(), sinceMs: null }],
+    ['a time that is no date', { ...foreignRecord(), sinceMs: 1e300 }],
+  ])('with %s is none', (_what, content) => {
+    expect(decodeOwnerRecord(Buffer.from(JSON.stringify(content)))).toBeNull()
+  })
+
+  it('that is not JSON is none', () => {
+    const bytes = encodeOwnerRecord(foreignRecord())
+    expect(decodeOwnerRecord(bytes.subarray(0, bytes.length - 5))).toBeNull()
+    expect(decodeOwnerRecord(Buffer.alloc(0))).toBeNull()
+    expect(decodeOwnerRecord(Buffer.alloc(100))).toBeNull()
+  })
+
+  it('keeps nothing that it does not know', () => {
+    const text = JSON.stringify(foreignRecord()).replace('{', '{"__proto__":{"a":1},"more":2,')
+    expect(decodeOwnerRecord(Buffer.from(text))).toEqual(foreignRecord())
+  })
+
+  it('has a token of its own every time', () => {
+    expect(newOwnerToken()).toMatch(/^[0-9a-f]{32}$/)
+    expect(newOwnerToken()).not.toBe(newOwnerToken())
+  })
+})

@@ -1,0 +1,183 @@
+import {
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  stat,
+  symlink,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
+import {
+  createLockFile,
+  readLockFile,
+  removeAbandoned,
+  removeLeftovers,
+  type AbandonmentCheck,
+} from '../../lib/platform/lock-takeover.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
+import { foreignRecord } from './lock-record.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+interface Scene {
+  readonly directory: string
+  readonly path: string
+  readonly remove: (isAbandoned: AbandonmentCheck) => Promise<boolean>
+}
+
+/** A directory with the lock file of a dead owner, and a taker. */
+async function scene(): Promise<Scene> {
+  const directory = await temporaryDirectory()
+  const path = join(directory, 'lock')
+  await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+  await utimes(path, 1000, 1000)
+  const claimantPath = join(await temporaryDirectory(), 'claimant')
+  await writeFile(claimantPath, encodeOwnerRecord(foreignRecord({ host: 'taker' })))
+  return {
+    directory,
+    path,
+    remove: (isAbandoned) => removeAbandoned(path, claimantPath, isAbandoned),
+  }
+}
+
+const isDead: AbandonmentCheck = ({ record }) => record?.host === 'dead'
+
+/** The name of the claim for the file that is at `path` now. */
+async function claimPathOf(path: string): Promise<string> {
+  const { ino, mtimeNs } = await stat(path, { bigint: true })
+  return `${path}.${ino}-${mtimeNs}`
+}
+
+describe('removeAbandoned', () => {
+  it('shows what it found and removes it when told so', async () => {
+    const { directory, path, remove } = await scene()
+    const removed = await remove(async (found) => {
+      expect(found).toEqual({ record: foreignRecord({ host: 'dead' }), modifiedMs: 1_000_000 })
+      expect(await readLockFile(path)).toEqual(found)
+      return true
+    })
+    expect(removed).toBe(true)
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('keeps what is not abandoned', async () => {
+    const { directory, remove } = await scene()
+    expect(await remove(() => false)).toBe(false)
+    expect(await readdir(directory)).toEqual(['lock'])
+  })
+
+  it('keeps a lock that was created between the look and the removal', async () => {
+    const { directory, path, remove } = await scene()
+    const removed = await remove(async () => {
+      await unlink(path)
+      await writeFile(path, 'the lock of a faster taker')
+      await utimes(path, 1000, 1000)
+      return true
+    })
+    expect(removed).toBe(false)
+    expect(await readdir(directory)).toEqual(['lock'])
+    expect(await readFile(path, 'utf8')).toBe('the lock of a faster taker')
+  })
+
+  it('keeps a lock whose owner came back to life', async () => {
+    const { directory, path, remove } = await scene()
+    const removed = await remove(async () => {
+      await utimes(path, 2000, 2000)
+      return true
+    })
+    expect(removed).toBe(false)
+    expect(await readdir(directory)).toEqual(['lock'])
+  })
+
+  it('leaves a lock to the one that removes it first', async () => {
+    const { directory, remove } = await scene()
+    expect(await remove(() => remove(isDead))).toBe(false)
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('leaves a lock to the one that has a claim on it', async () => {
+    const { directory, path, remove } = await scene()
+    const claimPath = await claimPathOf(path)
+    await writeFile(claimPath, encodeOwnerRecord(foreignRecord()))
+    expect(await remove(isDead)).toBe(false)
+    expect(await readFile(claimPath, 'utf8')).toContain('elsewhere')
+    expect(await readdir(directory)).toHaveLength(2)
+  })
+
+  it('does not respect the claim of a taker that died', async () => {
+    const { directory, path, remove } = await scene()
+    await writeFile(await claimPathOf(path), encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    expect(await remove(isDead)).toBe(true)
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('of many who remove one file one succeeds', async () => {
+    for (let round = 0; round < 20; round++) {
+      const { directory, remove } = await scene()
+      const results = await Promise.all([1, 2, 3, 4].map(() => remove(isDead)))
+      expect(results.filter((removed) => removed)).toEqual([true])
+      expect(await readdir(directory)).toEqual([])
+    }
+  })
+
+  it.each(['absent', 'directory', 'link'])('asks nobody about %s', async (name) => {
+    const { directory, path } = await scene()
+    await mkdir(join(directory, 'directory'))
+    await symlink(path, join(directory, 'link'))
+    const removed = await removeAbandoned(join(directory, name), path, () => {
+      throw new Error('asked')
+    })
+    expect(removed).toBe(false)
+    expect(await readLockFile(join(directory, name))).toBeNull()
+    expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
+  })
+
+  it('finds no record in a file that is none', async () => {
+    const { path } = await scene()
+    await writeFile(path, Buffer.alloc(100_000, 'x'))
+    expect(await readLockFile(path)).toMatchObject({ record: null })
+  })
+})
+
+describe('removeLeftovers', () => {
+  it('removes abandoned files beside the lock file, and nothing else', async () => {
+    const { directory, path } = await scene()
+    const dead = encodeOwnerRecord(foreignRecord({ host: 'dead' }))
+    for (const name of ['lock.dead', 'locker', 'unrelated']) {
+      await writeFile(join(directory, name), dead)
+    }
+    await writeFile(join(directory, 'lock.alive'), encodeOwnerRecord(foreignRecord()))
+    await mkdir(join(directory, 'lock.directory'))
+    await removeLeftovers(path, isDead)
+    expect(await readdir(directory)).toEqual([
+      'lock',
+      'lock.alive',
+      'lock.directory',
+      'locker',
+      'unrelated',
+    ])
+  })
+})
+
+describe('createLockFile', () => {
+  const noLinks = (): Promise<void> =>
+    Promise.reject(systemError('EPERM', 'link', '/', 'not permitted'))
+
+  it.each([
+    ['with hard links', link],
+    ['without hard links', noLinks],
+  ])('creates a complete file or none, %s', async (_where, hardLink) => {
+    const directory = await temporaryDirectory()
+    const [path, temporaryPath] = [join(directory, 'a'), join(directory, 'a.tmp')]
+    await writeFile(temporaryPath, 'content')
+    await createLockFile(path, temporaryPath, hardLink)
+    expect(await readFile(path, 'utf8')).toBe('content')
+    await expect(createLockFile(path, temporaryPath, hardLink)).rejects.toMatchObject({
+      code: 'EEXIST',
+    })
+  })
+})

@@ -1,0 +1,89 @@
+import { execFileSync } from 'node:child_process'
+import { stat, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
+import type { OpenMode } from '../../lib/platform/file-system.ts'
+import { fileSystemContract } from './file-system-contract.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
+
+const fileSystem = new NodeFileSystem()
+
+fileSystemContract('NodeFileSystem', async () => ({
+  fileSystem,
+  directory: await temporaryDirectory(),
+}))
+
+describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
+  it('creates files and directories for their owner only', async () => {
+    const directory = await temporaryDirectory()
+    await fileSystem.createDirectory(join(directory, 'a/b'))
+    const file = await fileSystem.open(join(directory, 'a/b/c'), 'create-new')
+    await file.close()
+    expect((await stat(join(directory, 'a'))).mode & 0o777).toBe(0o700)
+    expect((await stat(join(directory, 'a/b'))).mode & 0o777).toBe(0o700)
+    expect((await stat(join(directory, 'a/b/c'))).mode & 0o777).toBe(0o600)
+  })
+
+  it.each<OpenMode>(['read', 'update', 'create', 'create-new'])(
+    'mode %s does not follow a symbolic link',
+    async (mode) => {
+      const directory = await temporaryDirectory()
+      await writeFile(join(directory, 'target'), 'kept')
+      await symlink(join(directory, 'target'), join(directory, 'link'))
+      await expect(fileSystem.open(join(directory, 'link'), mode)).rejects.toMatchObject({
+        code: mode === 'create-new' ? 'EEXIST' : 'ELOOP',
+      })
+    },
+  )
+
+  it('a dangling link creates nothing at its target', async () => {
+    const directory = await temporaryDirectory()
+    await symlink(join(directory, 'target'), join(directory, 'link'))
+    await expect(fileSystem.open(join(directory, 'link'), 'create')).rejects.toMatchObject({
+      code: 'ELOOP',
+    })
+    expect(await fileSystem.stat(join(directory, 'target'))).toBeNull()
+  })
+
+  it.each<OpenMode>(['read', 'update', 'create'])(
+    'mode %s refuses a FIFO at once',
+    async (mode) => {
+      const path = join(await temporaryDirectory(), 'fifo')
+      execFileSync('mkfifo', [path])
+      await expect(fileSystem.open(path, mode)).rejects.toMatchObject({ code: 'EINVAL', path })
+    },
+  )
+
+  it('stat and list tell a link and a FIFO from files', async () => {
+    const directory = await temporaryDirectory()
+    await symlink(directory, join(directory, 'link'))
+    execFileSync('mkfifo', [join(directory, 'fifo')])
+    expect(await fileSystem.list(directory)).toEqual([
+      { name: 'fifo', kind: 'other' },
+      { name: 'link', kind: 'other' },
+    ])
+    expect(await fileSystem.stat(join(directory, 'link'))).toMatchObject({ kind: 'other' })
+  })
+
+  it('createDirectory takes a link to a directory for the directory', async () => {
+    const directory = await temporaryDirectory()
+    await symlink(directory, join(directory, 'link'))
+    expect(await fileSystem.createDirectory(join(directory, 'link'))).toEqual([])
+    expect(await fileSystem.createDirectory(join(directory, 'link', 'a'))).toEqual([
+      join(directory, 'link', 'a'),
+    ])
+  })
+
+  it('more buffers than one system call takes are written in order', async () => {
+    const path = join(await temporaryDirectory(), 'a')
+    const file = await fileSystem.open(path, 'create-new')
+    const buffers = Array.from({ length: 3000 }, (_, index) => Buffer.from(`${index},`))
+    const expected = Buffer.concat(buffers)
+    const count = await file.write(buffers, 0)
+    const found = Buffer.alloc(count)
+    expect(await file.read(found, 0)).toBe(count)
+    expect(found.equals(expected.subarray(0, count))).toBe(true)
+    await file.close()
+  })
+})

@@ -1,0 +1,88 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import type { systemClock as importedClock } from '../../lib/platform/system-clock.ts'
+import { compiledUrl, startScript } from '../helpers/compiled-lib.ts'
+
+/** Loads the clock anew, so that it captures the functions that are global now. */
+async function loadClock(): Promise<typeof importedClock> {
+  vi.resetModules()
+  return (await import('../../lib/platform/system-clock.ts')).systemClock
+}
+
+describe('SystemClock', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('tells the time of the machine', async () => {
+    const clock = await loadClock()
+    const before = Date.now()
+    const now = clock.now()
+    expect(now).toBeGreaterThanOrEqual(before)
+    expect(now).toBeLessThanOrEqual(Date.now())
+    expect(Number.isInteger(now)).toBe(true)
+  })
+
+  it('has a monotonic time that never goes back', async () => {
+    const clock = await loadClock()
+    let last = clock.monotonic()
+    for (let i = 0; i < 1000; i++) {
+      const next = clock.monotonic()
+      expect(next).toBeGreaterThanOrEqual(last)
+      last = next
+    }
+  })
+
+  it('is not stopped by globals that are replaced later', async () => {
+    const clock = await loadClock()
+    const before = clock.monotonic()
+    vi.useFakeTimers({ now: 0 })
+    expect(clock.now()).toBeGreaterThan(1_000_000_000_000)
+    expect(clock.monotonic()).toBeGreaterThanOrEqual(before)
+    await new Promise<void>((resolve) => {
+      clock.startTimer(resolve, 1)
+    })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('calls back once, and not at all after cancel', async () => {
+    vi.useFakeTimers()
+    const clock = await loadClock()
+    const [kept, cancelled] = [vi.fn(), vi.fn()]
+    const timer = clock.startTimer(kept, 50)
+    clock.startTimer(cancelled, 50).cancel()
+    vi.advanceTimersByTime(49)
+    expect(kept).not.toHaveBeenCalled()
+    vi.advanceTimersByTime(1000)
+    expect(kept).toHaveBeenCalledTimes(1)
+    expect(cancelled).not.toHaveBeenCalled()
+    timer.cancel()
+  })
+
+  it('waits for delays longer than the limit of setTimeout', async () => {
+    vi.useFakeTimers()
+    const clock = await loadClock()
+    const days = 24 * 60 * 60 * 1000
+    const callback = vi.fn()
+    clock.startTimer(callback, 60 * days)
+    vi.advanceTimersByTime(60 * days - 1)
+    expect(callback).not.toHaveBeenCalled()
+    vi.advanceTimersByTime(1)
+    expect(callback).toHaveBeenCalledTimes(1)
+    const cancelled = vi.fn()
+    const timer = clock.startTimer(cancelled, 60 * days)
+    vi.advanceTimersByTime(40 * days)
+    timer.cancel()
+    vi.advanceTimersByTime(40 * days)
+    expect(cancelled).not.toHaveBeenCalled()
+  })
+
+  it('a background timer lets the process end, any other one keeps it', async () => {
+    const script = startScript(`
+      import { systemClock } from '${compiledUrl('platform/system-clock.ts')}'
+      systemClock.startTimer(() => console.log('background'), 2 ** 40, { background: true })
+      systemClock.startTimer(() => console.log('foreground'), 5)
+    `)
+    expect(await script.nextLine()).toBe('foreground')
+    expect(await script.ended).toEqual({ code: 0, signal: null })
+  })
+})
