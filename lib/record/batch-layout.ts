@@ -1,0 +1,145 @@
+import { CorruptRecordError } from '../errors.ts'
+import { writeInt64 } from './int64.ts'
+
+// A record batch, which is Kafka's message format 2. All numbers are big-endian.
+//
+//   position  bytes  field                 meaning
+//   0         8      baseOffset            offset of the first record, also when that one is gone
+//   8         4      batchLength           bytes behind this field: the whole batch less 12
+//   12        4      partitionLeaderEpoch  -1 until a log has taken the batch
+//   16        1      magic                 2
+//   17        4      crc                   CRC-32C of everything behind this field
+//   21        2      attributes            flags, see below
+//   23        4      lastOffsetDelta       last offset less baseOffset, also when that one is gone
+//   27        8      baseTimestamp         what timestamp deltas add to: that of the first record
+//                                          (not the smallest), or the delete horizon; -1 when empty
+//   35        8      maxTimestamp          largest of the records, or the time of the append
+//   43        8      producerId            -1: none
+//   51        2      producerEpoch         -1: none
+//   53        4      baseSequence          sequence of baseOffset; -1: none
+//   57        4      recordCount           records that are present
+//   61               records               one behind the other; compressed in one piece
+//
+//   attributes  0-2 codec; 3 append time; 4 transactional; 5 control; 6 delete horizon; 14 group start
+//
+// The CRC covers bytes 21 to the end. What a log assigns at append (baseOffset, the epoch) lies
+// outside it, and so do the length and magic: damage there has to be found by other means.
+// Bit 14 is this library's. Kafka's readers look at the low byte of the attributes only.
+
+/** Bytes in front of what `batchLength` counts. */
+export const LOG_OVERHEAD = 12
+/** Bytes of a batch without any record. */
+export const RECORD_BATCH_OVERHEAD = 61
+/** The only message format that this library reads and writes. */
+export const MAGIC_V2 = 2
+/** Stands for "has no timestamp". */
+export const NO_TIMESTAMP: number = -1
+/** Attribute bit: everything before this batch was durable when this batch was written. */
+export const GROUP_START = 0x4000
+/** Largest number of bytes in a batch, and largest distance of two offsets in it: an int32. */
+export const MAX_INT32 = 0x7fff_ffff
+
+// Positions of the fields.
+export const BASE_OFFSET_POSITION = 0
+export const BATCH_LENGTH_POSITION: number = BASE_OFFSET_POSITION + 8
+export const LEADER_EPOCH_POSITION: number = BATCH_LENGTH_POSITION + 4
+export const MAGIC_POSITION: number = LEADER_EPOCH_POSITION + 4
+export const CRC_POSITION: number = MAGIC_POSITION + 1
+export const ATTRIBUTES_POSITION: number = CRC_POSITION + 4
+export const LAST_OFFSET_DELTA_POSITION: number = ATTRIBUTES_POSITION + 2
+export const BASE_TIMESTAMP_POSITION: number = LAST_OFFSET_DELTA_POSITION + 4
+export const MAX_TIMESTAMP_POSITION: number = BASE_TIMESTAMP_POSITION + 8
+export const PRODUCER_ID_POSITION: number = MAX_TIMESTAMP_POSITION + 8
+export const PRODUCER_EPOCH_POSITION: number = PRODUCER_ID_POSITION + 8
+export const BASE_SEQUENCE_POSITION: number = PRODUCER_EPOCH_POSITION + 2
+export const RECORD_COUNT_POSITION: number = BASE_SEQUENCE_POSITION + 4
+
+/** Bytes that must be there before the size and the format of a batch are known. */
+export const PREFIX_BYTES: number = MAGIC_POSITION + 1
+
+// Bits of the attributes that are Kafka's.
+export const COMPRESSION_MASK = 0x07
+export const LOG_APPEND_TIME = 0x08
+export const TRANSACTIONAL = 0x10
+export const CONTROL = 0x20
+export const DELETE_HORIZON = 0x40
+
+/** The fields of a header that its writer decides; length, magic and CRC follow from the bytes. */
+export interface BatchHeader {
+  readonly baseOffset: number
+  readonly partitionLeaderEpoch: number
+  readonly attributes: number
+  readonly lastOffsetDelta: number
+  readonly baseTimestamp: number
+  readonly maxTimestamp: number
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly baseSequence: number
+  readonly recordCount: number
+}
+
+/**
+ * Writes the header of the batch that fills `buffer`. The CRC is left at 0.
+ *
+ * @throws RangeError when a number does not fit its field
+ */
+export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
+  writeInt64(buffer, BASE_OFFSET_POSITION, header.baseOffset)
+  buffer.writeInt32BE(buffer.length - LOG_OVERHEAD, BATCH_LENGTH_POSITION)
+  buffer.writeInt32BE(header.partitionLeaderEpoch, LEADER_EPOCH_POSITION)
+  buffer.writeInt8(MAGIC_V2, MAGIC_POSITION)
+  buffer.writeUInt32BE(0, CRC_POSITION)
+  buffer.writeUInt16BE(header.attributes, ATTRIBUTES_POSITION)
+  buffer.writeInt32BE(header.lastOffsetDelta, LAST_OFFSET_DELTA_POSITION)
+  writeInt64(buffer, BASE_TIMESTAMP_POSITION, header.baseTimestamp)
+  writeInt64(buffer, MAX_TIMESTAMP_POSITION, header.maxTimestamp)
+  writeInt64(buffer, PRODUCER_ID_POSITION, header.producerId)
+  buffer.writeInt16BE(header.producerEpoch, PRODUCER_EPOCH_POSITION)
+  buffer.writeInt32BE(header.baseSequence, BASE_SEQUENCE_POSITION)
+  buffer.writeInt32BE(header.recordCount, RECORD_COUNT_POSITION)
+}
+
+/**
+ * Size of the batch at `position`, to know how much of a file belongs to it.
+ *
+ * @returns the whole size, with the {@link LOG_OVERHEAD}, which may well be more than the buffer
+ * holds; `null` when fewer bytes remain than it takes to tell size and format
+ * @throws {@link CorruptRecordError} when the size is less than that of a header
+ */
+export function peekBatchSize(buffer: Buffer, position: number): number | null {
+  if (buffer.length - position < PREFIX_BYTES) return null
+  const batchLength = buffer.readInt32BE(position + BATCH_LENGTH_POSITION)
+  if (batchLength < RECORD_BATCH_OVERHEAD - LOG_OVERHEAD) {
+    throw corruptHeader(
+      `its length ${batchLength} is below ${RECORD_BATCH_OVERHEAD - LOG_OVERHEAD}`,
+      position,
+    )
+  }
+  return LOG_OVERHEAD + batchLength
+}
+
+/** @throws {@link CorruptRecordError} when the batch at `position` has another format than ours. */
+export function ensureMagic(buffer: Buffer, position: number): void {
+  const magic = buffer.readInt8(position + MAGIC_POSITION)
+  if (magic !== MAGIC_V2) throw corruptHeader(`its magic is ${magic}, not ${MAGIC_V2}`, position)
+}
+
+/**
+ * Size of the batch that `buffer` starts with and holds in full.
+ *
+ * @throws {@link CorruptRecordError} when there is no such batch
+ */
+export function wholeBatchSize(buffer: Buffer): number {
+  const sizeBytes = peekBatchSize(buffer, 0)
+  if (sizeBytes === null || sizeBytes > buffer.length) {
+    const wanted = sizeBytes ?? `at least ${RECORD_BATCH_OVERHEAD}`
+    throw corruptHeader(`it takes ${wanted} bytes, ${buffer.length} are there`, 0)
+  }
+  ensureMagic(buffer, 0)
+  return sizeBytes
+}
+
+/** Damage in a header of which no offset can be told. */
+export function corruptHeader(reason: string, position: number): CorruptRecordError {
+  return new CorruptRecordError(reason, { path: null, position })
+}

@@ -1,0 +1,343 @@
+import { IllegalStateError, InvalidTimestampError, RecordTooLargeError } from '../errors.ts'
+import {
+  CONTROL,
+  DELETE_HORIZON,
+  LOG_APPEND_TIME,
+  MAX_INT32,
+  NO_TIMESTAMP,
+  RECORD_BATCH_OVERHEAD,
+  TRANSACTIONAL,
+  writeBatchHeader,
+} from './batch-layout.ts'
+import { codecFor, compressionIdOf, type CompressionType } from './compression.ts'
+import { writeCrc, type TimestampType } from './record-batch.ts'
+import {
+  NO_HEADERS,
+  sizeOfLength,
+  sizeOfRecordBody,
+  upperBoundOfRecord,
+  writeRecord,
+  type RecordHeader,
+} from './record-encoding.ts'
+
+export { sizeOfRecord, upperBoundOfRecord, type RecordHeader } from './record-encoding.ts'
+
+/** The smallest buffer that is worth having: growing by doubling starts here. */
+const DEFAULT_CAPACITY_BYTES = 1024
+
+/** What a batch says about all of its records. */
+export interface BatchProperties {
+  /**
+   * Offset that deltas count from, at least 0.
+   *
+   * @defaultValue 0, for a log to replace
+   */
+  readonly baseOffset?: number
+  /** @defaultValue -1, for a log to replace */
+  readonly partitionLeaderEpoch?: number
+  /** @defaultValue 'CreateTime' */
+  readonly timestampType?: TimestampType
+  /** @defaultValue -1: none */
+  readonly producerId?: number
+  /** @defaultValue -1: none */
+  readonly producerEpoch?: number
+  /** @defaultValue -1: none */
+  readonly baseSequence?: number
+  /** @defaultValue false */
+  readonly isTransactional?: boolean
+  /** @defaultValue false */
+  readonly isControl?: boolean
+}
+
+/** How a {@link RecordBatchBuilder} builds. */
+export interface RecordBatchBuilderOptions extends BatchProperties {
+  /** @defaultValue 'none' */
+  readonly compressionType?: CompressionType
+  /** On the codec's own scale; its default when absent. */
+  readonly compressionLevel?: number
+  /**
+   * Size of the first buffer. One that holds the whole batch saves copying.
+   *
+   * @defaultValue 1024
+   */
+  readonly capacityBytes?: number
+  /** With timestamp type 'LogAppendTime': the time of the append, instead of the records' largest. */
+  readonly logAppendTime?: number
+  /** When the batch's tombstones may be removed. Only a log cleaner knows. */
+  readonly deleteHorizonMs?: number
+}
+
+/**
+ * Encodes records into a batch as they come, so that nothing is kept of them but their bytes.
+ *
+ * Calls must not overlap, and a builder that has built is used up. An `append` that throws has
+ * changed nothing.
+ */
+export class RecordBatchBuilder {
+  readonly #options: RecordBatchBuilderOptions
+  readonly #baseOffset: number
+  #buffer: Buffer
+  #position = RECORD_BATCH_OVERHEAD
+  #baseTimestamp: number | null
+  #maxTimestamp = NO_TIMESTAMP
+  #lastOffsetDelta = -1
+  #recordCount = 0
+  #isBuilt = false
+
+  /**
+   * @throws RangeError when `baseOffset` is not a safe integer of at least 0
+   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
+   */
+  constructor(options: RecordBatchBuilderOptions = {}) {
+    const { baseOffset = 0, capacityBytes = DEFAULT_CAPACITY_BYTES, compressionType } = options
+    if (!Number.isSafeInteger(baseOffset) || baseOffset < 0) {
+      throw new RangeError(`baseOffset ${baseOffset} must be an integer from 0 to 2^53 - 1`)
+    }
+    if (compressionType !== undefined) codecFor(compressionType)
+    this.#options = options
+    this.#baseOffset = baseOffset
+    this.#baseTimestamp = options.deleteHorizonMs ?? null
+    this.#buffer = Buffer.allocUnsafe(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
+  }
+
+  /** Records so far. */
+  get recordCount(): number {
+    return this.#recordCount
+  }
+
+  /** Bytes so far, header included, before compression. */
+  get sizeBytes(): number {
+    return this.#position
+  }
+
+  /** What `maxTimestamp` of the batch would be now; {@link NO_TIMESTAMP} for none. */
+  get maxTimestamp(): number {
+    const { timestampType, logAppendTime } = this.#options
+    const isAppendTimeKnown = timestampType === 'LogAppendTime' && logAppendTime !== undefined
+    return isAppendTimeKnown ? logAppendTime : this.#maxTimestamp
+  }
+
+  /**
+   * Whether one more record surely keeps the batch within `limitBytes`, header included. A batch
+   * without any record has room for every one, because otherwise that one could never be sent.
+   */
+  hasRoomFor(
+    limitBytes: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[] = NO_HEADERS,
+  ): boolean {
+    if (this.#recordCount === 0) return true
+    return this.#position + upperBoundOfRecord(key, value, headers) <= limitBytes
+  }
+
+  /**
+   * Adds a record at the next offset.
+   *
+   * @param timestamp milliseconds since the epoch, {@link NO_TIMESTAMP} for none
+   * @returns its offset less the base offset
+   * @throws {@link InvalidTimestampError} when `timestamp` is below -1
+   * @throws RangeError when `timestamp` is not a safe integer
+   * @throws {@link RecordTooLargeError} when the batch would exceed 2^31 - 1 bytes
+   * @throws {@link IllegalStateError} when the batch has been built
+   */
+  append(
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[] = NO_HEADERS,
+  ): number {
+    return this.#append(this.#lastOffsetDelta + 1, timestamp, key, value, headers)
+  }
+
+  /**
+   * Adds a record at a given offset, to keep gaps where records have been removed.
+   *
+   * @param offset above all offsets so far, at most 2^31 - 1 above the base offset
+   * @returns its offset less the base offset
+   * @throws RangeError when `offset` is not, otherwise like {@link RecordBatchBuilder.append}
+   */
+  appendWithOffset(
+    offset: number,
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[] = NO_HEADERS,
+  ): number {
+    return this.#append(offset - this.#baseOffset, timestamp, key, value, headers)
+  }
+
+  /**
+   * Makes the batch stand for all offsets up to `lastOffset`, whose records have been removed. No
+   * record can follow but behind it.
+   *
+   * @throws RangeError when `lastOffset` is below an offset that is in the batch
+   */
+  overrideLastOffset(lastOffset: number): void {
+    const delta = lastOffset - this.#baseOffset
+    if (delta !== this.#lastOffsetDelta) this.#ensureNextDelta(delta)
+    this.#lastOffsetDelta = delta
+  }
+
+  /**
+   * The finished batch with its CRC, compressed where that was asked for. The bytes are the
+   * builder's own, not a copy.
+   *
+   * @throws {@link IllegalStateError} when there is no record, or the batch has been built
+   * @throws RangeError when an option does not fit its field
+   */
+  async build(): Promise<Buffer> {
+    this.#seal()
+    const { compressionType = 'none', compressionLevel } = this.#options
+    let batch = this.#buffer.subarray(0, this.#position)
+    if (compressionType !== 'none') {
+      const records = batch.subarray(RECORD_BATCH_OVERHEAD)
+      const compressed = await codecFor(compressionType).compress(records, compressionLevel)
+      batch = Buffer.concat([batch.subarray(0, RECORD_BATCH_OVERHEAD), compressed])
+    }
+    this.#writeHeader(batch, compressionType)
+    writeCrc(batch)
+    return batch
+  }
+
+  /**
+   * The finished batch at once, without a CRC: `stampBatch` computes it when a log has taken the
+   * batch. The bytes are the builder's own, not a copy.
+   *
+   * @throws {@link IllegalStateError} when there is no record, the batch has been built, or it is
+   * to be compressed
+   * @throws RangeError when an option does not fit its field
+   */
+  buildUncompressed(): Buffer {
+    const { compressionType = 'none' } = this.#options
+    if (compressionType !== 'none') {
+      throw new IllegalStateError(`a batch compressed with '${compressionType}' needs build()`)
+    }
+    this.#seal()
+    const batch = this.#buffer.subarray(0, this.#position)
+    this.#writeHeader(batch, compressionType)
+    return batch
+  }
+
+  #append(
+    offsetDelta: number,
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[],
+  ): number {
+    if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
+    this.#ensureNextDelta(offsetDelta)
+    if (!Number.isSafeInteger(timestamp)) {
+      throw new RangeError(`timestamp ${timestamp} must be an integer from -1 to 2^53 - 1`)
+    }
+    if (timestamp < NO_TIMESTAMP) {
+      throw new InvalidTimestampError(`timestamp ${timestamp} must be -1 for none, or at least 0`)
+    }
+    const baseTimestamp = this.#baseTimestamp ?? timestamp
+    const timestampDelta = timestamp - baseTimestamp
+    const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
+    this.#reserve(sizeOfLength(bodySize) + bodySize)
+    this.#position = writeRecord(
+      this.#buffer,
+      this.#position,
+      bodySize,
+      offsetDelta,
+      timestampDelta,
+      key,
+      value,
+      headers,
+    )
+    this.#baseTimestamp = baseTimestamp
+    if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
+    this.#lastOffsetDelta = offsetDelta
+    this.#recordCount++
+    return offsetDelta
+  }
+
+  #ensureNextDelta(delta: number): void {
+    const smallest = this.#lastOffsetDelta + 1
+    if (!Number.isInteger(delta) || delta < smallest || delta > MAX_INT32) {
+      throw new RangeError(
+        `offset ${this.#baseOffset + delta} must be within ${this.#baseOffset + smallest} and ` +
+          `${this.#baseOffset + MAX_INT32}`,
+      )
+    }
+  }
+
+  #reserve(count: number): void {
+    const needed = this.#position + count
+    if (needed <= this.#buffer.length) return
+    if (needed > MAX_INT32) throw new RecordTooLargeError(needed, MAX_INT32, 'the batch format')
+    const capacity = Math.min(Math.max(needed, 2 * this.#buffer.length), MAX_INT32)
+    const grown = Buffer.allocUnsafe(capacity)
+    this.#buffer.copy(grown, 0, 0, this.#position)
+    this.#buffer = grown
+  }
+
+  #seal(): void {
+    if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
+    if (this.#recordCount === 0) throw new IllegalStateError('the batch holds no record')
+    this.#isBuilt = true
+  }
+
+  #writeHeader(batch: Buffer, compressionType: CompressionType): void {
+    const { deleteHorizonMs, partitionLeaderEpoch = -1, producerId = -1 } = this.#options
+    const { producerEpoch = -1, baseSequence = -1 } = this.#options
+    const horizon = deleteHorizonMs === undefined ? 0 : DELETE_HORIZON
+    writeBatchHeader(batch, {
+      baseOffset: this.#baseOffset,
+      partitionLeaderEpoch,
+      attributes: attributesOf(this.#options) | horizon | compressionIdOf(compressionType),
+      lastOffsetDelta: this.#lastOffsetDelta,
+      baseTimestamp: this.#baseTimestamp ?? NO_TIMESTAMP,
+      maxTimestamp: this.maxTimestamp,
+      producerId,
+      producerEpoch,
+      baseSequence,
+      recordCount: this.#recordCount,
+    })
+  }
+}
+
+/**
+ * A batch of which compaction has left nothing but the offsets it stands for and the producer's
+ * last sequence, with its CRC.
+ *
+ * @throws RangeError when a number does not fit its field, or the batch would end before it starts
+ */
+export function emptyBatch(
+  properties: BatchProperties & {
+    readonly baseOffset: number
+    readonly lastOffset: number
+    readonly maxTimestamp: number
+  },
+): Buffer {
+  const { baseOffset, lastOffset } = properties
+  if (lastOffset < baseOffset) {
+    throw new RangeError(`lastOffset ${lastOffset} must be at least baseOffset, ${baseOffset}`)
+  }
+  const batch = Buffer.alloc(RECORD_BATCH_OVERHEAD)
+  writeBatchHeader(batch, {
+    baseOffset,
+    partitionLeaderEpoch: properties.partitionLeaderEpoch ?? -1,
+    attributes: attributesOf(properties),
+    lastOffsetDelta: lastOffset - baseOffset,
+    baseTimestamp: NO_TIMESTAMP,
+    maxTimestamp: properties.maxTimestamp,
+    producerId: properties.producerId ?? -1,
+    producerEpoch: properties.producerEpoch ?? -1,
+    baseSequence: properties.baseSequence ?? -1,
+    recordCount: 0,
+  })
+  writeCrc(batch)
+  return batch
+}
+
+function attributesOf(properties: BatchProperties): number {
+  return (
+    (properties.timestampType === 'LogAppendTime' ? LOG_APPEND_TIME : 0) |
+    (properties.isTransactional === true ? TRANSACTIONAL : 0) |
+    (properties.isControl === true ? CONTROL : 0)
+  )
+}

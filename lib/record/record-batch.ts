@@ -1,0 +1,291 @@
+import { CorruptRecordError } from '../errors.ts'
+import {
+  ATTRIBUTES_POSITION,
+  BASE_OFFSET_POSITION,
+  BASE_SEQUENCE_POSITION,
+  BASE_TIMESTAMP_POSITION,
+  COMPRESSION_MASK,
+  CONTROL,
+  CRC_POSITION,
+  DELETE_HORIZON,
+  GROUP_START,
+  LAST_OFFSET_DELTA_POSITION,
+  LEADER_EPOCH_POSITION,
+  LOG_APPEND_TIME,
+  MAGIC_POSITION,
+  MAX_INT32,
+  MAX_TIMESTAMP_POSITION,
+  PRODUCER_EPOCH_POSITION,
+  PRODUCER_ID_POSITION,
+  RECORD_COUNT_POSITION,
+  TRANSACTIONAL,
+  ensureMagic,
+  peekBatchSize,
+  wholeBatchSize,
+} from './batch-layout.ts'
+import { compressionTypeOf, type CompressionType } from './compression.ts'
+import { crc32c } from './crc32c.ts'
+import { readInt64, writeInt64 } from './int64.ts'
+
+export {
+  GROUP_START,
+  LOG_OVERHEAD,
+  MAGIC_V2,
+  NO_TIMESTAMP,
+  RECORD_BATCH_OVERHEAD,
+  peekBatchSize,
+} from './batch-layout.ts'
+
+/** Whose clock a topic's timestamps are: the producer's, or the log's at the time of the append. */
+export type TimestampType = 'CreateTime' | 'LogAppendTime'
+
+/**
+ * A view of one batch in a buffer. Nothing is copied or cached: the getters show what the bytes
+ * are at the time of the call, and none of them looks at the CRC.
+ *
+ * Getters of 64-bit fields throw {@link CorruptRecordError} when the field is outside ±(2^53 − 1).
+ */
+export class RecordBatch {
+  /** The bytes of this batch and no others. */
+  readonly buffer: Buffer
+
+  /**
+   * @param buffer starts with the batch and may go on behind it
+   * @throws {@link CorruptRecordError} when the batch is shorter than its header, longer than
+   * `buffer`, or of another format
+   */
+  constructor(buffer: Buffer) {
+    const sizeBytes = wholeBatchSize(buffer)
+    this.buffer = sizeBytes === buffer.length ? buffer : buffer.subarray(0, sizeBytes)
+  }
+
+  get baseOffset(): number {
+    return readInt64(this.buffer, BASE_OFFSET_POSITION)
+  }
+
+  /** The last offset that the batch stands for, whether or not that record is still there. */
+  get lastOffset(): number {
+    return this.baseOffset + this.lastOffsetDelta
+  }
+
+  /** Where the log goes on behind this batch. */
+  get nextOffset(): number {
+    return this.lastOffset + 1
+  }
+
+  /** The whole batch, with the {@link LOG_OVERHEAD}. */
+  get sizeBytes(): number {
+    return this.buffer.length
+  }
+
+  /** Negative until a log has taken the batch. */
+  get partitionLeaderEpoch(): number {
+    return this.buffer.readInt32BE(LEADER_EPOCH_POSITION)
+  }
+
+  get magic(): number {
+    return this.buffer.readInt8(MAGIC_POSITION)
+  }
+
+  /** The stored checksum, unsigned. */
+  get crc(): number {
+    return this.buffer.readUInt32BE(CRC_POSITION)
+  }
+
+  get attributes(): number {
+    return this.buffer.readUInt16BE(ATTRIBUTES_POSITION)
+  }
+
+  /** @throws {@link UnsupportedCompressionTypeError} for ids that Kafka has not given away. */
+  get compressionType(): CompressionType {
+    return compressionTypeOf(this.attributes & COMPRESSION_MASK)
+  }
+
+  get timestampType(): TimestampType {
+    return (this.attributes & LOG_APPEND_TIME) === 0 ? 'CreateTime' : 'LogAppendTime'
+  }
+
+  get isTransactional(): boolean {
+    return (this.attributes & TRANSACTIONAL) !== 0
+  }
+
+  /** A control batch holds a marker for the log itself; its records are for no consumer. */
+  get isControl(): boolean {
+    return (this.attributes & CONTROL) !== 0
+  }
+
+  /** Whether `baseTimestamp` says when the tombstones in this batch may be removed. */
+  get hasDeleteHorizon(): boolean {
+    return (this.attributes & DELETE_HORIZON) !== 0
+  }
+
+  /** Whether everything before this batch was durable when this batch was written. */
+  get isGroupStart(): boolean {
+    return (this.attributes & GROUP_START) !== 0
+  }
+
+  get lastOffsetDelta(): number {
+    return this.buffer.readInt32BE(LAST_OFFSET_DELTA_POSITION)
+  }
+
+  /** Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. */
+  get baseTimestamp(): number {
+    return readInt64(this.buffer, BASE_TIMESTAMP_POSITION)
+  }
+
+  /** Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. */
+  get maxTimestamp(): number {
+    return readInt64(this.buffer, MAX_TIMESTAMP_POSITION)
+  }
+
+  /** -1 for none. */
+  get producerId(): number {
+    return readInt64(this.buffer, PRODUCER_ID_POSITION)
+  }
+
+  /** -1 for none. */
+  get producerEpoch(): number {
+    return this.buffer.readInt16BE(PRODUCER_EPOCH_POSITION)
+  }
+
+  /** -1 for none. */
+  get baseSequence(): number {
+    return this.buffer.readInt32BE(BASE_SEQUENCE_POSITION)
+  }
+
+  /** The sequence of `lastOffset`; -1 for none. */
+  get lastSequence(): number {
+    return sequenceBehind(this.baseSequence, this.lastOffsetDelta)
+  }
+
+  /** Records that are present, which may be fewer than the offsets that the batch stands for. */
+  get recordCount(): number {
+    return this.buffer.readInt32BE(RECORD_COUNT_POSITION)
+  }
+
+  /**
+   * The producer's sequence of one record; -1 when the batch has none.
+   *
+   * @throws RangeError when `offset` is outside the batch
+   */
+  sequenceOf(offset: number): number {
+    const { baseOffset, lastOffset } = this
+    if (!Number.isInteger(offset) || offset < baseOffset || offset > lastOffset) {
+      throw new RangeError(`offset ${offset} must be within ${baseOffset} and ${lastOffset}`)
+    }
+    return sequenceBehind(this.baseSequence, offset - baseOffset)
+  }
+
+  /** Whether the CRC is that of the bytes. Says nothing about offset, length, epoch and magic. */
+  isValid(): boolean {
+    return this.crc === crc32c(this.buffer, ATTRIBUTES_POSITION)
+  }
+
+  /**
+   * Makes sure that the header can be trusted, as far as one batch alone can tell: whether its
+   * offset and epoch follow from the batch before it is for the log to say.
+   *
+   * @throws {@link CorruptRecordError} when size, format, CRC, count or offsets are impossible
+   */
+  ensureValid(): void {
+    const sizeBytes = wholeBatchSize(this.buffer)
+    if (sizeBytes !== this.buffer.length) {
+      throw this.#corrupt(`its length says ${sizeBytes} bytes, it has ${this.buffer.length}`, 0)
+    }
+    const actual = crc32c(this.buffer, ATTRIBUTES_POSITION)
+    if (actual !== this.crc) {
+      throw this.#corrupt(`the CRC is ${hex(this.crc)}, that of its bytes ${hex(actual)}`, 0)
+    }
+    const { baseOffset, lastOffsetDelta, recordCount } = this
+    if (baseOffset < 0) {
+      throw this.#corrupt(`the base offset is ${baseOffset}`, BASE_OFFSET_POSITION)
+    }
+    if (lastOffsetDelta < 0) {
+      throw this.#corrupt(`lastOffsetDelta is ${lastOffsetDelta}`, LAST_OFFSET_DELTA_POSITION)
+    }
+    if (this.nextOffset > Number.MAX_SAFE_INTEGER) {
+      throw this.#corrupt('the next offset is beyond 2^53 - 1', BASE_OFFSET_POSITION)
+    }
+    if (recordCount < 0) {
+      throw this.#corrupt(`the record count is ${recordCount}`, RECORD_COUNT_POSITION)
+    }
+  }
+
+  #corrupt(reason: string, position: number): CorruptRecordError {
+    // The last offset is inside what is damaged, so nobody knows how far the damage reaches.
+    return new CorruptRecordError(reason, { path: null, position, firstOffset: this.baseOffset })
+  }
+}
+
+/**
+ * The consecutive batches of `buffer`, as views. Ends in front of a batch that is cut off, because
+ * a read rarely ends where a batch does.
+ *
+ * @throws {@link CorruptRecordError} when a length or a format is impossible
+ */
+export function* batchesIn(buffer: Buffer): Generator<RecordBatch, void, undefined> {
+  let position = 0
+  for (;;) {
+    const sizeBytes = peekBatchSize(buffer, position)
+    if (sizeBytes === null) return
+    ensureMagic(buffer, position)
+    if (sizeBytes > buffer.length - position) return
+    yield new RecordBatch(buffer.subarray(position, position + sizeBytes))
+    position += sizeBytes
+  }
+}
+
+/** What a log assigns to a batch when it takes it. */
+export interface BatchStamp {
+  readonly baseOffset: number
+  readonly partitionLeaderEpoch: number
+  /** Sets the {@link GROUP_START} bit, and clears it when false or absent. */
+  readonly groupStart?: boolean
+  /** Replaces every timestamp in the batch; absent: the batch keeps its own. */
+  readonly logAppendTime?: number
+}
+
+/**
+ * Makes the batch that `buffer` starts with part of a log, in place, and computes its CRC: the one
+ * time that this is done on the way of a record from the producer to the disk.
+ *
+ * @throws RangeError when a number of `stamp` does not fit its field
+ * @throws {@link CorruptRecordError} when `buffer` does not start with a whole batch
+ */
+export function stampBatch(buffer: Buffer, stamp: BatchStamp): void {
+  const sizeBytes = wholeBatchSize(buffer)
+  writeInt64(buffer, BASE_OFFSET_POSITION, stamp.baseOffset)
+  buffer.writeInt32BE(stamp.partitionLeaderEpoch, LEADER_EPOCH_POSITION)
+  let attributes = buffer.readUInt16BE(ATTRIBUTES_POSITION) & ~GROUP_START
+  if (stamp.groupStart === true) attributes |= GROUP_START
+  if (stamp.logAppendTime !== undefined) {
+    attributes |= LOG_APPEND_TIME
+    writeInt64(buffer, MAX_TIMESTAMP_POSITION, stamp.logAppendTime)
+  }
+  buffer.writeUInt16BE(attributes, ATTRIBUTES_POSITION)
+  buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION, sizeBytes), CRC_POSITION)
+}
+
+/** Moves the batch that `buffer` starts with. The CRC stays right: it does not cover the offset. */
+export function setBaseOffset(buffer: Buffer, baseOffset: number): void {
+  writeInt64(buffer, BASE_OFFSET_POSITION, baseOffset)
+}
+
+/** Changes the epoch in place. The CRC stays right: it does not cover the epoch. */
+export function setPartitionLeaderEpoch(buffer: Buffer, partitionLeaderEpoch: number): void {
+  buffer.writeInt32BE(partitionLeaderEpoch, LEADER_EPOCH_POSITION)
+}
+
+/** Computes the CRC of the batch that fills `buffer`. */
+export function writeCrc(buffer: Buffer): void {
+  buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION), CRC_POSITION)
+}
+
+/** Sequences wrap from 2^31 - 1 to 0, so that they are never negative. */
+function sequenceBehind(baseSequence: number, delta: number): number {
+  return baseSequence < 0 ? baseSequence : (baseSequence + delta) % (MAX_INT32 + 1)
+}
+
+function hex(crc: number): string {
+  return `0x${crc.toString(16).padStart(8, '0')}`
+}

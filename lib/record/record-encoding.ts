@@ -1,0 +1,140 @@
+import { sizeOfVarint, sizeOfVarlong, writeVarint, writeVarlong } from './varint.ts'
+
+// One record inside a batch.
+//
+//   bytes         field
+//   varint        length           of everything behind this field
+//   1             attributes       0, not used
+//   varlong       timestampDelta   to add to baseTimestamp of the batch; may be negative
+//   varint        offsetDelta      to add to baseOffset of the batch
+//   varint, bytes key              length -1: null, which is not the same as empty
+//   varint, bytes value            length -1: null, a tombstone in a compacted topic
+//   varint        header count
+//     varint, bytes  key           UTF-8, never null
+//     varint, bytes  value         length -1: null
+
+/** A named value that travels with a record. Names may repeat, and keep their order. */
+export interface RecordHeader {
+  readonly key: string
+  readonly value: Buffer | null
+}
+
+/** The headers of every record that has none. */
+export const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
+
+/** Fewest bytes that a record can take: all deltas and lengths in one byte each, no content. */
+export const MIN_RECORD_BYTES = 7
+
+/** Most bytes that length, attributes and deltas of a record take together. */
+const MAX_RECORD_OVERHEAD = 21
+
+/**
+ * Bytes that a record takes in a batch before compression, its own length field included.
+ *
+ * @throws RangeError when a delta does not fit its field
+ */
+export function sizeOfRecord(
+  offsetDelta: number,
+  timestampDelta: number,
+  key: Buffer | null,
+  value: Buffer | null,
+  headers: readonly RecordHeader[],
+): number {
+  const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
+  return sizeOfLength(bodySize) + bodySize
+}
+
+/**
+ * Bytes that a record takes at most, wherever in a batch it comes to stand. Without the header of
+ * the batch: for a record alone in a batch, add RECORD_BATCH_OVERHEAD.
+ */
+export function upperBoundOfRecord(
+  key: Buffer | null,
+  value: Buffer | null,
+  headers: readonly RecordHeader[],
+): number {
+  return MAX_RECORD_OVERHEAD + sizeOfContent(key, value, headers)
+}
+
+/**
+ * Bytes of a record behind its length field.
+ *
+ * @throws RangeError when a delta does not fit its field
+ */
+export function sizeOfRecordBody(
+  offsetDelta: number,
+  timestampDelta: number,
+  key: Buffer | null,
+  value: Buffer | null,
+  headers: readonly RecordHeader[],
+): number {
+  return (
+    1 +
+    sizeOfVarlong(timestampDelta) +
+    sizeOfVarint(offsetDelta) +
+    sizeOfContent(key, value, headers)
+  )
+}
+
+/**
+ * Writes a record whose size is known and has room.
+ *
+ * @param bodySize what {@link sizeOfRecordBody} says of the same record
+ * @returns the position behind it
+ */
+export function writeRecord(
+  buffer: Buffer,
+  position: number,
+  bodySize: number,
+  offsetDelta: number,
+  timestampDelta: number,
+  key: Buffer | null,
+  value: Buffer | null,
+  headers: readonly RecordHeader[],
+): number {
+  position = writeVarint(buffer, position, bodySize)
+  buffer[position++] = 0
+  position = writeVarlong(buffer, position, timestampDelta)
+  position = writeVarint(buffer, position, offsetDelta)
+  position = writeBytes(buffer, position, key)
+  position = writeBytes(buffer, position, value)
+  position = writeVarint(buffer, position, headers.length)
+  for (const header of headers) {
+    position = writeVarint(buffer, position, Buffer.byteLength(header.key))
+    position += buffer.write(header.key, position)
+    position = writeBytes(buffer, position, header.value)
+  }
+  return position
+}
+
+function sizeOfContent(
+  key: Buffer | null,
+  value: Buffer | null,
+  headers: readonly RecordHeader[],
+): number {
+  let size = sizeOfBytes(key) + sizeOfBytes(value) + sizeOfVarint(headers.length)
+  for (const header of headers) {
+    const keySize = Buffer.byteLength(header.key)
+    size += sizeOfLength(keySize) + keySize + sizeOfBytes(header.value)
+  }
+  return size
+}
+
+/**
+ * Bytes that a length takes. A length beyond 32 bits is no varint, but it must have a size, so that
+ * whoever asks how large such a record would be can refuse it as too large.
+ */
+export function sizeOfLength(length: number): number {
+  return sizeOfVarlong(length)
+}
+
+function sizeOfBytes(bytes: Buffer | null): number {
+  return bytes === null ? 1 : sizeOfLength(bytes.length) + bytes.length
+}
+
+function writeBytes(buffer: Buffer, position: number, bytes: Buffer | null): number {
+  if (bytes === null) return writeVarint(buffer, position, -1)
+  position = writeVarint(buffer, position, bytes.length)
+  buffer.set(bytes, position)
+  return position + bytes.length
+}

@@ -1,0 +1,23 @@
+import { writeBatchHeader, type BatchHeader } from '../../lib/record/batch-layout.ts'
+import { RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
+
+/** A batch around any bytes, with a right CRC, whatever its header says about them. */
+export function rawBatch(body: Buffer | string, header: Partial<BatchHeader> = {}): RecordBatch {
+  const bytes = typeof body === 'string' ? Buffer.from(body.replaceAll(' ', ''), 'hex') : body
+  const buffer = Buffer.concat([Buffer.alloc(61), bytes])
+  writeBatchHeader(buffer, {
+    baseOffset: 0,
+    partitionLeaderEpoch: 0,
+    attributes: 0,
+    lastOffsetDelta: Math.max(0, (header.recordCount ?? 1) - 1),
+    baseTimestamp: 0,
+    maxTimestamp: 0,
+    producerId: -1,
+    producerEpoch: -1,
+    baseSequence: -1,
+    recordCount: 1,
+    ...header,
+  })
+  writeCrc(buffer)
+  return new RecordBatch(buffer)
+}

@@ -1,0 +1,315 @@
+import { describe, expect, it } from 'vitest'
+import {
+  IllegalStateError,
+  InvalidTimestampError,
+  RecordTooLargeError,
+  UnsupportedCompressionTypeError,
+} from '../../lib/errors.ts'
+import { decodeRecords } from '../../lib/record/decode.ts'
+import {
+  emptyBatch,
+  RecordBatchBuilder,
+  sizeOfRecord,
+  upperBoundOfRecord,
+} from '../../lib/record/record-batch-builder.ts'
+import { RecordBatch, stampBatch } from '../../lib/record/record-batch.ts'
+import {
+  APPEND_TIME_BATCH,
+  EMPTY_BATCH,
+  goldenBuilder,
+  GOLDEN_RECORDS,
+  GOLDEN_TIMESTAMP,
+  PLAIN_BATCH,
+} from './golden-vectors.ts'
+
+const PLACE = { topic: 't', partition: 0 }
+
+const offsetsOf = async (buffer: Buffer): Promise<number[]> => {
+  const records = await decodeRecords(new RecordBatch(buffer), PLACE)
+  return records.map((record) => record.offset)
+}
+
+describe('a built batch', () => {
+  it('is byte for byte what Kafka writes', async () => {
+    const builder = goldenBuilder({ baseOffset: 100, partitionLeaderEpoch: 0 })
+    expect(await builder.build()).toEqual(PLAIN_BATCH)
+  })
+
+  it('is what Kafka writes with append time and a producer', async () => {
+    const builder = goldenBuilder({
+      baseOffset: 7,
+      partitionLeaderEpoch: 0,
+      timestampType: 'LogAppendTime',
+      logAppendTime: 1_700_000_009_999,
+      producerId: 4321,
+      producerEpoch: 3,
+      baseSequence: 2_147_483_646,
+    })
+    expect(builder.maxTimestamp).toBe(1_700_000_009_999)
+    expect(await builder.build()).toEqual(APPEND_TIME_BATCH)
+  })
+
+  it('is what Kafka writes when a log stamps what was built at once', () => {
+    const buffer = goldenBuilder({}).buildUncompressed()
+    expect(new RecordBatch(buffer)).toMatchObject({ crc: 0, baseOffset: 0 })
+    expect(new RecordBatch(buffer).partitionLeaderEpoch).toBe(-1)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0 })
+    expect(buffer).toEqual(PLAIN_BATCH)
+  })
+
+  it('holds the same records compressed in one piece', async () => {
+    const options = { compressionType: 'gzip', compressionLevel: 9, baseOffset: 100 } as const
+    const builder = goldenBuilder(options)
+    for (let count = 0; count < 100; count++) builder.append(GOLDEN_TIMESTAMP, null, GOLDEN_RECORDS)
+    const before = builder.sizeBytes
+    const batch = new RecordBatch(await builder.build())
+    batch.ensureValid()
+    expect(batch).toMatchObject({ compressionType: 'gzip', recordCount: 103, lastOffset: 202 })
+    expect(batch.sizeBytes).toBeLessThan(before / 4)
+    const records = await decodeRecords(batch, PLACE)
+    expect(records).toHaveLength(103)
+    expect(records[102]).toMatchObject({ offset: 202, value: GOLDEN_RECORDS })
+  })
+
+  it('carries the bits that were asked for', async () => {
+    const transactional = goldenBuilder({ isTransactional: true })
+    expect(new RecordBatch(await transactional.build()).attributes).toBe(0x10)
+    const control = goldenBuilder({ isControl: true, timestampType: 'LogAppendTime' })
+    expect(new RecordBatch(await control.build()).attributes).toBe(0x28)
+  })
+
+  it('has the largest timestamp of its records where append time is not known', () => {
+    const builder = goldenBuilder({ timestampType: 'LogAppendTime' })
+    expect(new RecordBatch(builder.buildUncompressed()).maxTimestamp).toBe(GOLDEN_TIMESTAMP + 5)
+  })
+
+  it('counts timestamps from the delete horizon where it has one', () => {
+    const builder = goldenBuilder({ deleteHorizonMs: 5000 })
+    const batch = new RecordBatch(builder.buildUncompressed())
+    expect(batch).toMatchObject({ hasDeleteHorizon: true, baseTimestamp: 5000 })
+    const records = decodeRecords(batch, PLACE) as { timestamp: number }[]
+    expect(records.map((record) => record.timestamp)).toEqual([
+      GOLDEN_TIMESTAMP,
+      GOLDEN_TIMESTAMP + 5,
+      GOLDEN_TIMESTAMP - 10,
+    ])
+  })
+})
+
+describe('appending to a builder', () => {
+  it('returns offset deltas and keeps count, size and largest timestamp', () => {
+    const builder = new RecordBatchBuilder({ baseOffset: 10 })
+    expect(builder).toMatchObject({ recordCount: 0, sizeBytes: 61, maxTimestamp: -1 })
+    expect(builder.append(20, null, Buffer.of(1))).toBe(0)
+    expect(builder.append(30, null, null)).toBe(1)
+    expect(builder.append(25, null, null)).toBe(2)
+    const sizeBytes =
+      61 +
+      sizeOfRecord(0, 0, null, Buffer.of(1), []) +
+      sizeOfRecord(1, 10, null, null, []) +
+      sizeOfRecord(2, 5, null, null, [])
+    expect(builder).toMatchObject({ recordCount: 3, sizeBytes, maxTimestamp: 30 })
+  })
+
+  it('takes records without a timestamp', () => {
+    const builder = new RecordBatchBuilder()
+    builder.append(-1, null, null)
+    expect(new RecordBatch(builder.buildUncompressed())).toMatchObject({
+      baseTimestamp: -1,
+      maxTimestamp: -1,
+    })
+  })
+
+  it('grows over any initial capacity without losing a byte', () => {
+    const built = (capacityBytes: number): Buffer => {
+      const builder = new RecordBatchBuilder({ capacityBytes })
+      const bytes = Buffer.alloc(40, 0xff)
+      for (let count = 0; count < 20; count++) {
+        builder.append(count, bytes, bytes, [{ key: 'last', value: bytes }])
+      }
+      return builder.buildUncompressed()
+    }
+    const atOnce = built(10_000)
+    for (let capacity = 0; capacity < 400; capacity += 7) {
+      expect(built(capacity).equals(atOnce), `capacity ${capacity}`).toBe(true)
+    }
+  })
+
+  it('copies what it is given', () => {
+    const value = Buffer.from('v1')
+    const builder = new RecordBatchBuilder()
+    builder.append(0, null, value)
+    value.fill(0)
+    const [record] = decodeRecords(new RecordBatch(builder.buildUncompressed()), PLACE) as {
+      value: Buffer
+    }[]
+    expect(record?.value.toString()).toBe('v1')
+  })
+
+  it.each([
+    ['a timestamp below -1', -2, InvalidTimestampError],
+    ['a timestamp with a fraction', 0.5, RangeError],
+    ['no number as a timestamp', Number.NaN, RangeError],
+  ])('refuses %s and changes nothing', async (_name, timestamp, error) => {
+    const builder = goldenBuilder({ baseOffset: 100, partitionLeaderEpoch: 0 })
+    expect(() => builder.append(timestamp, null, null)).toThrow(error)
+    expect(await builder.build()).toEqual(PLAIN_BATCH)
+  })
+
+  it('refuses what would exceed the format before copying any of it', () => {
+    const builder = new RecordBatchBuilder()
+    const half = Buffer.allocUnsafe(2 ** 30)
+    expect(() => builder.append(0, half, half)).toThrow(RecordTooLargeError)
+    expect(builder).toMatchObject({ recordCount: 0, sizeBytes: 61 })
+    expect(builder.append(7, null, null)).toBe(0)
+    expect(new RecordBatch(builder.buildUncompressed()).baseTimestamp).toBe(7)
+  })
+})
+
+describe('gaps', () => {
+  it('are kept between records and behind the last', async () => {
+    const builder = new RecordBatchBuilder({ baseOffset: 10, baseSequence: 5 })
+    expect(builder.appendWithOffset(12, 0, null, null)).toBe(2)
+    expect(builder.appendWithOffset(15, 0, null, null)).toBe(5)
+    expect(builder.append(0, null, null)).toBe(6)
+    builder.overrideLastOffset(20)
+    const bytes = await builder.build()
+    expect(await offsetsOf(bytes)).toEqual([12, 15, 16])
+    expect(new RecordBatch(bytes)).toMatchObject({
+      baseOffset: 10,
+      lastOffset: 20,
+      nextOffset: 21,
+      lastSequence: 15,
+      recordCount: 3,
+    })
+  })
+
+  it('may be as wide as the format allows', async () => {
+    const builder = new RecordBatchBuilder({ baseOffset: 10 })
+    builder.append(0, null, null)
+    builder.appendWithOffset(10 + 2 ** 31 - 1, 0, null, null)
+    expect(await offsetsOf(await builder.build())).toEqual([10, 10 + 2 ** 31 - 1])
+  })
+
+  it.each([9, 10, 11.5, 10 + 2 ** 31])('cannot lead to offset %d', (offset) => {
+    const builder = new RecordBatchBuilder({ baseOffset: 10 })
+    builder.append(0, null, null)
+    expect(() => builder.appendWithOffset(offset, 0, null, null)).toThrow(
+      `offset ${offset} must be within 11 and 2147483657`,
+    )
+  })
+
+  it('cannot end before the last record', () => {
+    const builder = goldenBuilder({ baseOffset: 10 })
+    builder.overrideLastOffset(12)
+    expect(() => {
+      builder.overrideLastOffset(11)
+    }).toThrow(RangeError)
+    expect(builder.append(0, null, null)).toBe(3)
+  })
+})
+
+describe('room in a builder', () => {
+  const value = Buffer.alloc(100)
+  const headers = [{ key: 'trace', value }]
+
+  it('is there for a first record of any size', () => {
+    expect(new RecordBatchBuilder().hasRoomFor(10, value, value, headers)).toBe(true)
+  })
+
+  it('counts key, value and headers of a further one', () => {
+    const builder = new RecordBatchBuilder()
+    builder.append(0, null, null)
+    const bare = builder.sizeBytes + upperBoundOfRecord(null, value, [])
+    expect(builder.hasRoomFor(bare, null, value)).toBe(true)
+    expect(builder.hasRoomFor(bare - 1, null, value)).toBe(false)
+    const full = builder.sizeBytes + upperBoundOfRecord(value, value, headers)
+    expect(builder.hasRoomFor(full, value, value, headers)).toBe(true)
+    expect(builder.hasRoomFor(full - 1, value, value, headers)).toBe(false)
+  })
+
+  it('that was promised holds the record', () => {
+    const builder = new RecordBatchBuilder()
+    const limitBytes = 1000
+    builder.append(0, null, null)
+    while (builder.hasRoomFor(limitBytes, value, value, headers)) {
+      builder.append(2 ** 50, value, value, headers)
+    }
+    expect(builder.recordCount).toBeGreaterThan(2)
+    expect(builder.sizeBytes).toBeLessThanOrEqual(limitBytes)
+  })
+})
+
+describe('a builder', () => {
+  it.each([-1, 0.5, 2 ** 53])('refuses base offset %d', (baseOffset) => {
+    expect(() => new RecordBatchBuilder({ baseOffset })).toThrow(
+      `baseOffset ${baseOffset} must be an integer from 0 to 2^53 - 1`,
+    )
+  })
+
+  it('refuses a codec that is missing before it takes a record', () => {
+    expect(() => new RecordBatchBuilder({ compressionType: 'lz4' })).toThrow(
+      UnsupportedCompressionTypeError,
+    )
+  })
+
+  it('refuses to build a batch without records', async () => {
+    await expect(new RecordBatchBuilder().build()).rejects.toThrow(IllegalStateError)
+    expect(() => new RecordBatchBuilder().buildUncompressed()).toThrow('holds no record')
+  })
+
+  it('is used up when it has built', async () => {
+    const builder = goldenBuilder({})
+    await builder.build()
+    expect(() => builder.append(0, null, null)).toThrow(IllegalStateError)
+    await expect(builder.build()).rejects.toThrow('the batch has been built')
+    expect(() => builder.buildUncompressed()).toThrow('the batch has been built')
+  })
+
+  it('cannot build a compressed batch at once, and still builds it', async () => {
+    const builder = goldenBuilder({ compressionType: 'gzip' })
+    expect(() => builder.buildUncompressed()).toThrow("compressed with 'gzip' needs build()")
+    expect(await offsetsOf(await builder.build())).toEqual([0, 1, 2])
+  })
+})
+
+describe('an empty batch', () => {
+  it('is byte for byte what Kafka writes', () => {
+    const bytes = emptyBatch({
+      baseOffset: 15,
+      lastOffset: 37,
+      maxTimestamp: GOLDEN_TIMESTAMP,
+      partitionLeaderEpoch: 15,
+      producerId: 23_423,
+      producerEpoch: 145,
+      baseSequence: 983,
+    })
+    expect(bytes).toEqual(EMPTY_BATCH)
+  })
+
+  it('cannot end before it starts', () => {
+    expect(() => emptyBatch({ baseOffset: 5, lastOffset: 4, maxTimestamp: -1 })).toThrow(
+      'lastOffset 4 must be at least baseOffset, 5',
+    )
+  })
+
+  it('says that there is no producer when none is named', () => {
+    const bytes = emptyBatch({
+      baseOffset: 0,
+      lastOffset: 0,
+      maxTimestamp: -1,
+      timestampType: 'LogAppendTime',
+      isTransactional: true,
+      isControl: true,
+    })
+    const batch = new RecordBatch(bytes)
+    batch.ensureValid()
+    expect(batch).toMatchObject({
+      attributes: 0x38,
+      partitionLeaderEpoch: -1,
+      producerId: -1,
+      producerEpoch: -1,
+      baseSequence: -1,
+    })
+  })
+})

@@ -1,0 +1,398 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { CorruptRecordError, UnsupportedCompressionTypeError } from '../../lib/errors.ts'
+import {
+  batchesIn,
+  GROUP_START,
+  LOG_OVERHEAD,
+  MAGIC_V2,
+  NO_TIMESTAMP,
+  peekBatchSize,
+  RecordBatch,
+  RECORD_BATCH_OVERHEAD,
+  setBaseOffset,
+  setPartitionLeaderEpoch,
+  stampBatch,
+} from '../../lib/record/record-batch.ts'
+import {
+  APPEND_TIME_BATCH,
+  COMMIT_MARKER,
+  COMPRESSED_BATCHES,
+  EMPTY_BATCH,
+  GOLDEN_TIMESTAMP,
+  PLAIN_BATCH,
+} from './golden-vectors.ts'
+import { rawBatch } from './raw-batch.ts'
+
+const copyOf = (bytes: Buffer): Buffer => Buffer.from(bytes)
+
+const changed = (bytes: Buffer, change: (copy: Buffer) => void): Buffer => {
+  const copy = copyOf(bytes)
+  change(copy)
+  return copy
+}
+
+describe('the format', () => {
+  it('has the numbers of Kafka', () => {
+    expect({ LOG_OVERHEAD, RECORD_BATCH_OVERHEAD, MAGIC_V2, NO_TIMESTAMP, GROUP_START }).toEqual({
+      LOG_OVERHEAD: 12,
+      RECORD_BATCH_OVERHEAD: 61,
+      MAGIC_V2: 2,
+      NO_TIMESTAMP: -1,
+      GROUP_START: 1 << 14,
+    })
+  })
+})
+
+describe('a view of a batch', () => {
+  it('shows every field of a plain batch', () => {
+    expect(new RecordBatch(PLAIN_BATCH)).toMatchObject({
+      baseOffset: 100,
+      lastOffset: 102,
+      nextOffset: 103,
+      sizeBytes: 93,
+      partitionLeaderEpoch: 0,
+      magic: 2,
+      crc: 0xdf9e_ec65,
+      attributes: 0,
+      compressionType: 'none',
+      timestampType: 'CreateTime',
+      isTransactional: false,
+      isControl: false,
+      hasDeleteHorizon: false,
+      isGroupStart: false,
+      lastOffsetDelta: 2,
+      baseTimestamp: GOLDEN_TIMESTAMP,
+      maxTimestamp: GOLDEN_TIMESTAMP + 5,
+      producerId: -1,
+      producerEpoch: -1,
+      baseSequence: -1,
+      lastSequence: -1,
+      recordCount: 3,
+    })
+  })
+
+  it('shows append time, producer and sequences', () => {
+    expect(new RecordBatch(APPEND_TIME_BATCH)).toMatchObject({
+      baseOffset: 7,
+      timestampType: 'LogAppendTime',
+      maxTimestamp: 1_700_000_009_999,
+      producerId: 4321,
+      producerEpoch: 3,
+      baseSequence: 2_147_483_646,
+    })
+  })
+
+  it('shows a control batch and an empty one', () => {
+    expect(new RecordBatch(COMMIT_MARKER)).toMatchObject({
+      baseOffset: 55,
+      attributes: 0x30,
+      isTransactional: true,
+      isControl: true,
+    })
+    expect(new RecordBatch(EMPTY_BATCH)).toMatchObject({
+      baseOffset: 15,
+      lastOffset: 37,
+      nextOffset: 38,
+      partitionLeaderEpoch: 15,
+      producerId: 23_423,
+      producerEpoch: 145,
+      baseSequence: 983,
+      lastSequence: 1005,
+      baseTimestamp: NO_TIMESTAMP,
+      recordCount: 0,
+    })
+  })
+
+  it('shows the codec', () => {
+    const codecs = Object.values(COMPRESSED_BATCHES).map(
+      (bytes) => new RecordBatch(bytes).compressionType,
+    )
+    expect(codecs).toEqual(['snappy', 'lz4', 'zstd'])
+    expect(() => rawBatch('', { attributes: 5 }).compressionType).toThrow(
+      UnsupportedCompressionTypeError,
+    )
+  })
+
+  it('shows the two bits that no producer sets', () => {
+    expect(rawBatch('', { attributes: 0x40 })).toMatchObject({ hasDeleteHorizon: true })
+    expect(rawBatch('', { attributes: 0x4000 })).toMatchObject({
+      isGroupStart: true,
+      compressionType: 'none',
+    })
+  })
+
+  it('wraps sequences to 0 behind 2^31 - 1', () => {
+    const batch = new RecordBatch(APPEND_TIME_BATCH)
+    expect([7, 8, 9].map((offset) => batch.sequenceOf(offset))).toEqual([
+      2_147_483_646, 2_147_483_647, 0,
+    ])
+    expect(batch.lastSequence).toBe(0)
+    expect(new RecordBatch(PLAIN_BATCH).sequenceOf(101)).toBe(-1)
+  })
+
+  it.each([6, 10, 7.5])('has no sequence for offset %d outside of it', (offset) => {
+    expect(() => new RecordBatch(APPEND_TIME_BATCH).sequenceOf(offset)).toThrow(
+      `offset ${offset} must be within 7 and 9`,
+    )
+  })
+
+  it('is cut to the batch and shares its bytes', () => {
+    const buffer = Buffer.concat([PLAIN_BATCH, EMPTY_BATCH])
+    const batch = new RecordBatch(buffer)
+    expect(batch.sizeBytes).toBe(PLAIN_BATCH.length)
+    expect(batch.buffer).toEqual(PLAIN_BATCH)
+    setBaseOffset(buffer, 4711)
+    expect(batch.baseOffset).toBe(4711)
+  })
+
+  it.each([
+    ['no bytes', Buffer.alloc(0), 'it takes at least 61 bytes, 0 are there'],
+    ['a piece of a prefix', PLAIN_BATCH.subarray(0, 16), '16 are there'],
+    ['a batch that is cut off', PLAIN_BATCH.subarray(0, 92), 'it takes 93 bytes, 92 are there'],
+    ['zeros', Buffer.alloc(100), 'its length 0 is below 49'],
+    [
+      'a length below a header',
+      changed(PLAIN_BATCH, (copy) => copy.writeInt32BE(48, 8)),
+      'its length 48 is below 49',
+    ],
+    [
+      'a negative length',
+      changed(PLAIN_BATCH, (copy) => copy.writeInt32BE(-1, 8)),
+      'its length -1 is below 49',
+    ],
+    [
+      'an older format',
+      changed(PLAIN_BATCH, (copy) => copy.writeInt8(1, 16)),
+      'its magic is 1, not 2',
+    ],
+  ])('refuses %s', (_name, bytes, reason) => {
+    expect(() => new RecordBatch(bytes)).toThrow(CorruptRecordError)
+    expect(() => new RecordBatch(bytes)).toThrow(reason)
+  })
+
+  it('refuses a 64-bit field that a number cannot hold', () => {
+    const bytes = changed(PLAIN_BATCH, (copy) => copy.writeBigInt64BE(2n ** 60n, 0))
+    expect(() => new RecordBatch(bytes).lastOffset).toThrow(CorruptRecordError)
+  })
+})
+
+describe('validation', () => {
+  it.each([
+    ['plain', PLAIN_BATCH],
+    ['append time', APPEND_TIME_BATCH],
+    ['control', COMMIT_MARKER],
+    ['empty', EMPTY_BATCH],
+    ...Object.entries(COMPRESSED_BATCHES),
+  ])('accepts the %s batch that Kafka wrote', (_name, bytes) => {
+    const batch = new RecordBatch(bytes)
+    expect(batch.isValid()).toBe(true)
+    expect(() => {
+      batch.ensureValid()
+    }).not.toThrow()
+  })
+
+  it('tells both checksums and where the damage starts', () => {
+    const batch = new RecordBatch(changed(PLAIN_BATCH, (copy) => copy.writeUInt32BE(0xabc, 17)))
+    expect(batch.isValid()).toBe(false)
+    expect(() => {
+      batch.ensureValid()
+    }).toThrow(
+      expect.objectContaining({
+        reason: 'the CRC is 0x00000abc, that of its bytes 0xdf9eec65',
+        path: null,
+        position: 0,
+        firstOffset: 100,
+        lastOffset: null,
+      }),
+    )
+  })
+
+  it.each([
+    ['a negative base offset', { baseOffset: -1 }, 'the base offset is -1', 0],
+    ['a negative last offset', { lastOffsetDelta: -1 }, 'lastOffsetDelta is -1', 23],
+    ['a negative count', { recordCount: -2 }, 'the record count is -2', 57],
+    [
+      'a last offset without a successor',
+      { baseOffset: Number.MAX_SAFE_INTEGER - 2, lastOffsetDelta: 2 },
+      'the next offset is beyond 2^53 - 1',
+      0,
+    ],
+  ])('finds %s in spite of a right CRC', (_name, header, reason, position) => {
+    const batch = rawBatch('', header)
+    expect(batch.isValid()).toBe(true)
+    expect(() => {
+      batch.ensureValid()
+    }).toThrow(expect.objectContaining({ code: 'CORRUPT_MESSAGE', reason, position }))
+  })
+
+  it('accepts the very last offsets that a number can count', () => {
+    const batch = rawBatch('', { baseOffset: Number.MAX_SAFE_INTEGER - 3, lastOffsetDelta: 2 })
+    expect(() => {
+      batch.ensureValid()
+    }).not.toThrow()
+    expect(batch.nextOffset).toBe(Number.MAX_SAFE_INTEGER)
+  })
+
+  it('finds a length that was changed under the view', () => {
+    const batch = new RecordBatch(copyOf(PLAIN_BATCH))
+    batch.buffer.writeInt32BE(80, 8)
+    expect(() => {
+      batch.ensureValid()
+    }).toThrow('its length says 92 bytes, it has 93')
+  })
+
+  it('finds every single bit that flips behind the epoch', () => {
+    const batch = new RecordBatch(copyOf(PLAIN_BATCH))
+    for (let bit = 16 * 8; bit < PLAIN_BATCH.length * 8; bit++) {
+      const flip = (): void => {
+        const position = bit >>> 3
+        batch.buffer.writeUInt8(batch.buffer.readUInt8(position) ^ (1 << (bit & 7)), position)
+      }
+      flip()
+      expect(() => {
+        batch.ensureValid()
+      }, `bit ${bit}`).toThrow(CorruptRecordError)
+      flip()
+    }
+    batch.ensureValid()
+  })
+})
+
+describe('peekBatchSize', () => {
+  it('is the whole size, also of a batch that goes on behind the buffer', () => {
+    const buffer = Buffer.concat([EMPTY_BATCH, PLAIN_BATCH.subarray(0, 17)])
+    expect(peekBatchSize(buffer, 0)).toBe(61)
+    expect(peekBatchSize(buffer, 61)).toBe(93)
+  })
+
+  it('is null where fewer than 17 bytes remain', () => {
+    expect(peekBatchSize(PLAIN_BATCH, 93 - 16)).toBeNull()
+    expect(peekBatchSize(PLAIN_BATCH, 93)).toBeNull()
+    expect(peekBatchSize(PLAIN_BATCH, 200)).toBeNull()
+    expect(peekBatchSize(PLAIN_BATCH.subarray(0, 16), 0)).toBeNull()
+  })
+
+  it('throws with the position where the length is impossible', () => {
+    expect(() => peekBatchSize(Buffer.alloc(40), 20)).toThrow(
+      expect.objectContaining({ code: 'CORRUPT_MESSAGE', position: 20 }),
+    )
+  })
+})
+
+describe('batchesIn', () => {
+  const buffer = Buffer.concat([PLAIN_BATCH, EMPTY_BATCH, COMMIT_MARKER])
+  const offsetsIn = (bytes: Buffer): number[] =>
+    Array.from(batchesIn(bytes), (batch) => batch.baseOffset)
+
+  it('gives every batch as a view of its own bytes', () => {
+    expect(Array.from(batchesIn(buffer), (batch) => batch.buffer)).toEqual([
+      PLAIN_BATCH,
+      EMPTY_BATCH,
+      COMMIT_MARKER,
+    ])
+    expect(offsetsIn(Buffer.alloc(0))).toEqual([])
+  })
+
+  it('stops in front of a batch that is cut off, wherever it is cut', () => {
+    for (let size = 0; size < buffer.length; size++) {
+      const whole = [93, 93 + 61].filter((end) => end <= size).length
+      expect(offsetsIn(buffer.subarray(0, size))).toEqual([100, 15].slice(0, whole))
+    }
+  })
+
+  it.each([
+    ['a length', (copy: Buffer) => copy.writeInt32BE(3, 93 + 8)],
+    ['a format', (copy: Buffer) => copy.writeInt8(0, 93 + 16)],
+  ])('gives what is before %s that is impossible, then throws its position', (_name, change) => {
+    const batches = batchesIn(changed(buffer, change))
+    expect(batches.next().value?.baseOffset).toBe(100)
+    expect(() => batches.next()).toThrow(
+      expect.objectContaining({ code: 'CORRUPT_MESSAGE', position: 93 }),
+    )
+  })
+
+  it('throws for an impossible format of a batch that is cut off', () => {
+    const bytes = changed(PLAIN_BATCH, (copy) => copy.writeInt8(7, 16)).subarray(0, 50)
+    expect(() => offsetsIn(bytes)).toThrow('its magic is 7, not 2')
+  })
+})
+
+describe('stampBatch', () => {
+  it('assigns offset and epoch and keeps everything else', () => {
+    const buffer = copyOf(PLAIN_BATCH)
+    stampBatch(buffer, { baseOffset: 2 ** 40, partitionLeaderEpoch: 9 })
+    const batch = new RecordBatch(buffer)
+    batch.ensureValid()
+    expect(batch).toMatchObject({ baseOffset: 2 ** 40, lastOffset: 2 ** 40 + 2 })
+    expect(batch.partitionLeaderEpoch).toBe(9)
+    expect(buffer.subarray(16)).toEqual(PLAIN_BATCH.subarray(16))
+  })
+
+  it('sets the group start bit inside the CRC, and clears it', () => {
+    const buffer = copyOf(PLAIN_BATCH)
+    const batch = new RecordBatch(buffer)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, groupStart: true })
+    expect(batch).toMatchObject({ isGroupStart: true, attributes: GROUP_START })
+    batch.ensureValid()
+    expect(batch.crc).not.toBe(0xdf9e_ec65)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, groupStart: false })
+    expect(buffer).toEqual(PLAIN_BATCH)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, groupStart: true })
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0 })
+    expect(buffer).toEqual(PLAIN_BATCH)
+  })
+
+  it('turns create time into append time and computes the CRC anew', () => {
+    const buffer = copyOf(PLAIN_BATCH)
+    const batch = new RecordBatch(buffer)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, logAppendTime: 1234 })
+    expect(batch).toMatchObject({
+      timestampType: 'LogAppendTime',
+      maxTimestamp: 1234,
+      baseTimestamp: GOLDEN_TIMESTAMP,
+    })
+    batch.ensureValid()
+    expect(buffer.subarray(61)).toEqual(PLAIN_BATCH.subarray(61))
+  })
+
+  it('leaves what is behind the batch alone', () => {
+    const buffer = Buffer.concat([PLAIN_BATCH, EMPTY_BATCH])
+    stampBatch(buffer, { baseOffset: 3, partitionLeaderEpoch: 1, groupStart: true })
+    new RecordBatch(buffer).ensureValid()
+    expect(buffer.subarray(93)).toEqual(EMPTY_BATCH)
+  })
+
+  it.each([
+    ['offset', { baseOffset: 2 ** 53, partitionLeaderEpoch: 0 }],
+    ['epoch', { baseOffset: 100, partitionLeaderEpoch: 2 ** 31 }],
+    ['append time', { baseOffset: 100, partitionLeaderEpoch: 0, logAppendTime: 0.5 }],
+  ])('refuses an %s that does not fit, and the CRC stays right', (_name, stamp) => {
+    const buffer = copyOf(PLAIN_BATCH)
+    expect(() => {
+      stampBatch(buffer, stamp)
+    }).toThrow(RangeError)
+    expect(buffer).toEqual(PLAIN_BATCH)
+  })
+
+  it('refuses a batch that is not whole', () => {
+    expect(() => {
+      stampBatch(PLAIN_BATCH.subarray(0, 80), { baseOffset: 0, partitionLeaderEpoch: 0 })
+    }).toThrow(CorruptRecordError)
+  })
+})
+
+describe('changing offset or epoch alone', () => {
+  it('keeps the CRC right', () => {
+    fc.assert(
+      fc.property(fc.maxSafeNat(), fc.integer(), (baseOffset, epoch) => {
+        const buffer = copyOf(PLAIN_BATCH)
+        setBaseOffset(buffer, baseOffset)
+        setPartitionLeaderEpoch(buffer, epoch)
+        const batch = new RecordBatch(buffer)
+        expect(batch).toMatchObject({ baseOffset, partitionLeaderEpoch: epoch, crc: 0xdf9e_ec65 })
+        expect(batch.isValid()).toBe(true)
+      }),
+    )
+  })
+})
