@@ -1,0 +1,130 @@
+import { requireErrorCode } from './simulated-error.ts'
+
+/** The calls of a simulated file system and its files, as faults and the operation log name them. */
+export type OperationKind =
+  | 'open'
+  | 'list'
+  | 'stat'
+  | 'createDirectory'
+  | 'rename'
+  | 'unlink'
+  | 'removeDirectory'
+  | 'syncDirectory'
+  | 'lock'
+  | 'release'
+  | 'read'
+  | 'write'
+  | 'truncate'
+  | 'datasync'
+  | 'sync'
+  | 'close'
+
+/** How far the operation got that a crash interrupts. */
+export type CrashMoment = 'before' | 'after' | 'torn'
+
+/** Where and how the machine stops. */
+export interface CrashPlan {
+  /**
+   * - `before`: the operation is not done.
+   * - `after`: it is done, and its caller does not hear of it.
+   * - `torn`: a write leaves a prefix of its bytes, cut anywhere, and `createDirectory` the topmost
+   *   of its directories. What cannot be cut is done or not done.
+   */
+  readonly when: CrashMoment
+  /** For `torn`: bytes (or directories) that are done, at most all. Random when left out. */
+  readonly parts?: number
+}
+
+/** Which calls a fault strikes, and what else it does. */
+export interface FaultOptions {
+  /** Strike every later matching call too, until `clearFaults()`. */
+  readonly persistent?: boolean
+  /** Strike only calls on this path, or on paths that match. */
+  readonly path?: string | RegExp
+  /**
+   * For `sync` and `datasync`: bring a random part of the content to the disk before failing. The
+   * default brings nothing.
+   */
+  readonly partial?: boolean
+}
+
+/** What happens to one operation instead of its normal course. */
+export type Fault =
+  | ({ readonly effect: 'crash' } & CrashPlan)
+  | { readonly effect: 'error'; readonly code: string; readonly partial: boolean }
+  | { readonly effect: 'short'; readonly bytes: number }
+
+interface ErrorRule extends FaultOptions {
+  readonly code: string
+  readonly kind?: OperationKind
+  readonly from: number
+}
+
+/** The faults that a test has ordered, asked before every operation. */
+export class FaultPlan {
+  #crash: { number: number; plan: CrashPlan } | null = null
+  #errors: ErrorRule[] = []
+  #shortWrites: { writesLeft: number; bytes: number }[] = []
+
+  crashAt(number: number, plan: CrashPlan): void {
+    this.#crash = { number, plan }
+  }
+
+  /**
+   * @param rule.kind which calls it strikes, all when left out
+   * @param rule.from first operation that it may strike, by number
+   * @throws RangeError when no system error is called `code`
+   */
+  addError(code: string, rule: FaultOptions & { kind?: OperationKind; from: number }): void {
+    requireErrorCode(code)
+    this.#errors.push({ ...rule, code })
+  }
+
+  addShortWrite(writesLeft: number, bytes: number): void {
+    this.#shortWrites.push({ writesLeft, bytes })
+  }
+
+  clear(): void {
+    this.#crash = null
+    this.#errors = []
+    this.#shortWrites = []
+  }
+
+  /** The fault of operation `number`, which is used up by the question; `null` when there is none. */
+  take(number: number, kind: OperationKind, path: string): Fault | null {
+    const short = kind === 'write' ? this.#takeShortWrite() : null
+    if (this.#crash?.number === number) {
+      return { effect: 'crash', ...this.#crash.plan }
+    }
+    const rule = this.#errors.find((it) => strikes(it, number, kind, path))
+    if (rule !== undefined) {
+      if (rule.persistent !== true) {
+        this.#errors = this.#errors.filter((it) => it !== rule)
+      }
+      return { effect: 'error', code: rule.code, partial: rule.partial ?? false }
+    }
+    return short
+  }
+
+  #takeShortWrite(): Fault | null {
+    if (this.#shortWrites.length === 0) {
+      return null
+    }
+    for (const order of this.#shortWrites) {
+      order.writesLeft -= 1
+    }
+    const due = this.#shortWrites.find(({ writesLeft }) => writesLeft === 0)
+    this.#shortWrites = this.#shortWrites.filter(({ writesLeft }) => writesLeft > 0)
+    return due === undefined ? null : { effect: 'short', bytes: due.bytes }
+  }
+}
+
+function strikes(rule: ErrorRule, number: number, kind: OperationKind, path: string): boolean {
+  if (number < rule.from || (rule.kind !== undefined && rule.kind !== kind)) {
+    return false
+  }
+  if (rule.path === undefined) {
+    return true
+  }
+  return typeof rule.path === 'string' ? rule.path === path : path.search(rule.path) >= 0
+}

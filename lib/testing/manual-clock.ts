@@ -1,0 +1,137 @@
+import type { Clock, Timer } from '../platform/clock.ts'
+
+// Held from the start, so that a test which replaces the global timers still gets real turns here.
+const nextTurn = setImmediate
+
+/** Turns of the event loop granted around a firing. One turn runs a promise chain of any length. */
+const SETTLE_TURNS = 4
+/** More firings than this at one time mean that a timer starts itself again without delay. */
+const MAX_FIRINGS_AT_ONCE = 10_000
+/** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
+const DEFAULT_NOW_MS = 1_704_067_200_000
+
+interface PendingTimer {
+  readonly dueMs: number
+  readonly callback: () => void
+}
+
+/**
+ * Time that passes only when a test says so.
+ *
+ * Nothing fires by itself: timers run inside {@link ManualClock.advance}. Only one `advance` may
+ * be running; every other call may be made at any time, also from a timer's callback.
+ */
+export class ManualClock implements Clock {
+  #monotonicMs = 0
+  #wallOffsetMs: number
+  /** In order of firing: by due time, and by start among equals. */
+  readonly #timers: PendingTimer[] = []
+  #advancing = false
+
+  /** @param nowMs wall clock at the start, milliseconds since the epoch */
+  constructor(nowMs: number = DEFAULT_NOW_MS) {
+    requireFinite('nowMs', nowMs)
+    this.#wallOffsetMs = nowMs
+  }
+
+  now(): number {
+    return Math.floor(this.#wallOffsetMs + this.#monotonicMs)
+  }
+
+  monotonic(): number {
+    return this.#monotonicMs
+  }
+
+  /** Timers that were started and have neither fired nor been cancelled: 0 when nothing leaks. */
+  get pendingTimers(): number {
+    return this.#timers.length
+  }
+
+  startTimer(callback: () => void, delayMs: number): Timer {
+    // A delay that is negative or not a number is due at once, as with the timers of Node.js.
+    const timer = { dueMs: this.#monotonicMs + (delayMs > 0 ? delayMs : 0), callback }
+    let slot = this.#timers.length
+    while (slot > 0 && (this.#timers[slot - 1]?.dueMs ?? 0) > timer.dueMs) {
+      slot -= 1
+    }
+    this.#timers.splice(slot, 0, timer)
+    return {
+      cancel: () => {
+        const at = this.#timers.indexOf(timer)
+        if (at >= 0) {
+          this.#timers.splice(at, 1)
+        }
+      },
+    }
+  }
+
+  /** Moves the wall clock alone, forward or back; timers and {@link ManualClock.monotonic} stay. */
+  setTime(nowMs: number): void {
+    requireFinite('nowMs', nowMs)
+    this.#wallOffsetMs = nowMs - this.#monotonicMs
+  }
+
+  /**
+   * Lets `ms` milliseconds pass and fires what falls due in them, in order of time, each timer at
+   * its own time. A timer that a callback starts fires too when it falls due by then.
+   *
+   * Before the first firing and after each one the event loop turns four times (`setImmediate`).
+   * All promise chains that need no real I/O run to their end in that; work on a real disk does
+   * not, and has to be awaited by its own promise.
+   *
+   * @param ms at least 0; with 0 only what is due already fires
+   * @throws what a timer's callback throws: the clock then stands at that timer's time
+   */
+  async advance(ms: number): Promise<void> {
+    requireFinite('ms', ms)
+    if (ms < 0) {
+      throw new RangeError(`ms must be at least 0, got ${ms}: time does not go back`)
+    }
+    if (this.#advancing) {
+      throw new Error('advance() is running already: await it before the next call')
+    }
+    this.#advancing = true
+    try {
+      const untilMs = this.#monotonicMs + ms
+      await settle()
+      await this.#fireUntil(untilMs)
+      this.#monotonicMs = untilMs
+    } finally {
+      this.#advancing = false
+    }
+  }
+
+  async #fireUntil(untilMs: number): Promise<void> {
+    let firingsAtOnce = 0
+    for (;;) {
+      const timer = this.#timers[0]
+      if (timer === undefined || timer.dueMs > untilMs) {
+        return
+      }
+      firingsAtOnce = timer.dueMs > this.#monotonicMs ? 1 : firingsAtOnce + 1
+      if (firingsAtOnce > MAX_FIRINGS_AT_ONCE) {
+        throw new Error(
+          `${MAX_FIRINGS_AT_ONCE} timers fired at one time: one restarts itself without delay`,
+        )
+      }
+      this.#timers.shift()
+      this.#monotonicMs = timer.dueMs
+      timer.callback()
+      await settle()
+    }
+  }
+}
+
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) {
+    await new Promise<void>((resolve) => {
+      nextTurn(resolve)
+    })
+  }
+}
+
+function requireFinite(name: string, value: number): void {
+  if (!Number.isFinite(value)) {
+    throw new RangeError(`${name} must be a finite number of milliseconds, got ${value}`)
+  }
+}

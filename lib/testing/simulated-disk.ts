@@ -1,0 +1,261 @@
+import { posix } from 'node:path'
+import { LockedError } from '../errors.ts'
+import type { DirectoryEntry, FileStat, OpenMode } from '../platform/file-system.ts'
+import { afterPowerLoss, syncSomeContent, type PowerLoss } from './crash-model.ts'
+import { DirectoryInode, type FileInode, type Inode } from './simulated-inode.ts'
+import type { SimulatedLock } from './simulated-lock.ts'
+import { SimulatedTree } from './simulated-tree.ts'
+import { simulatedError } from './simulated-error.ts'
+
+/** What decides how a {@link SimulatedDisk} behaves. */
+export interface DiskModel extends Omit<PowerLoss, 'fate'> {
+  /** Sum of the sizes of all files that fit. */
+  readonly capacityBytes: number
+  readonly nowMs: () => number
+}
+
+/**
+ * The state of a simulated file system and what its calls do to it, each at once and as a whole.
+ *
+ * Paths are absolute and normal. Errors are the ones that Linux gives.
+ */
+export class SimulatedDisk {
+  model: DiskModel
+  readonly #tree: SimulatedTree
+  readonly #locks: Map<DirectoryInode, SimulatedLock> = new Map<DirectoryInode, SimulatedLock>()
+  /** Files that an open handle keeps, also without a name. */
+  readonly #open: Set<FileInode> = new Set<FileInode>()
+
+  constructor(model: DiskModel, tree?: SimulatedTree) {
+    this.model = model
+    this.#tree = tree ?? new SimulatedTree(new DirectoryInode(model.nowMs()))
+  }
+
+  /** The file behind `path`, opened once more; pair it with {@link SimulatedDisk.closeFile}. */
+  openFile(path: string, mode: OpenMode): FileInode {
+    const place = this.#tree.find(path, 'open')
+    if (place.inode !== null && mode === 'create-new') {
+      throw simulatedError('EEXIST', 'open', path)
+    }
+    if (place.inode?.kind === 'directory') {
+      throw simulatedError('EISDIR', 'open', path)
+    }
+    if (place.inode === null && (mode === 'read' || mode === 'update')) {
+      throw simulatedError('ENOENT', 'open', path)
+    }
+    const file = place.inode ?? this.#tree.createFile(place, this.model.nowMs())
+    file.openCount += 1
+    this.#open.add(file)
+    return file
+  }
+
+  closeFile(file: FileInode): void {
+    file.openCount -= 1
+    if (file.openCount === 0) {
+      this.#open.delete(file)
+    }
+  }
+
+  list(path: string): DirectoryEntry[] {
+    return [...this.#tree.findDirectory(path, 'scandir').memory]
+      .map(([name, { kind }]): DirectoryEntry => ({ name, kind }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  stat(path: string): FileStat | null {
+    const inode = this.#find(path, 'lstat')
+    return inode === null ? null : statOf(inode)
+  }
+
+  /** The directories that {@link SimulatedDisk.createDirectories} would create, topmost first. */
+  missingDirectories(path: string): string[] {
+    const missing: string[] = []
+    for (let at = path; ; at = posix.dirname(at)) {
+      const inode = this.#find(at, 'mkdir')
+      if (inode?.kind === 'directory') {
+        return missing.reverse()
+      }
+      if (inode !== null) {
+        throw simulatedError('EEXIST', 'mkdir', path)
+      }
+      missing.push(at)
+    }
+  }
+
+  /** Creates at most `count` of the missing directories, and returns those. */
+  createDirectories(path: string, count: number): string[] {
+    const created = this.missingDirectories(path).slice(0, count)
+    for (const directory of created) {
+      this.#tree.createDirectory(this.#tree.find(directory, 'mkdir'), this.model.nowMs())
+    }
+    return created
+  }
+
+  rename(from: string, to: string): void {
+    const moved = this.#tree.find(from, 'rename').inode
+    const replaced = this.#tree.rename(from, to, this.model.nowMs())
+    if (this.model.persona === 'ext4' && replaced !== null && moved?.kind === 'file') {
+      // ext4 writes a file back before it lets it replace another one (auto_da_alloc).
+      moved.sync()
+    }
+    if (replaced?.kind === 'directory') {
+      this.#loseLock(replaced, `${to} was replaced`)
+    }
+  }
+
+  unlink(path: string): void {
+    this.#tree.unlink(path, this.model.nowMs())
+  }
+
+  removeDirectory(path: string): void {
+    this.#loseLock(this.#tree.removeDirectory(path, this.model.nowMs()), `${path} was removed`)
+  }
+
+  syncDirectory(path: string): void {
+    const directory = this.#tree.findDirectory(path, 'open')
+    this.#tree.journal.commitDirectory(directory, this.model.persona !== 'strict-posix')
+    this.#syncName(directory)
+  }
+
+  /** What a failed `syncDirectory` leaves behind: names that stay uncertain for good. */
+  failSyncDirectory(path: string): void {
+    const inode = this.#find(path, 'open')
+    if (inode?.kind === 'directory') {
+      this.#tree.journal.abandonDirectory(inode)
+    }
+  }
+
+  /** Makes the content durable, and the name too where the modelled file system does that. */
+  syncFile(file: FileInode): void {
+    file.sync()
+    this.#syncName(file)
+  }
+
+  /**
+   * What a failed sync of a file leaves behind: pages that count as clean.
+   *
+   * @param partial whether a random part of them got to the disk
+   */
+  failSyncFile(file: FileInode, partial: boolean): void {
+    if (partial) {
+      syncSomeContent(file, this.model)
+    }
+    file.abandonUnsynced()
+  }
+
+  /** The size that `file` may have at most, as long as nothing else grows. */
+  growthLimit(file: FileInode): number {
+    if (this.model.capacityBytes === Infinity) {
+      return Infinity
+    }
+    let usedBytes = 0
+    for (const { sizeBytes } of this.#reachableFiles()) {
+      usedBytes += sizeBytes
+    }
+    return Math.max(file.sizeBytes, file.sizeBytes + this.model.capacityBytes - usedBytes)
+  }
+
+  /** @throws LockedError when another lock is held on the directory */
+  lock(path: string, create: (directory: DirectoryInode) => SimulatedLock): SimulatedLock {
+    const directory = this.#tree.findDirectory(path, 'open')
+    const holder = this.#locks.get(directory)
+    if (holder !== undefined) {
+      throw new LockedError(path, { pid: process.pid, host: null, sinceMs: holder.sinceMs })
+    }
+    const lock = create(directory)
+    this.#locks.set(directory, lock)
+    return lock
+  }
+
+  holdsLock(directory: DirectoryInode, lock: SimulatedLock): boolean {
+    return this.#locks.get(directory) === lock
+  }
+
+  /** Does nothing to a lock that another owner has taken. */
+  unlock(directory: DirectoryInode, lock: SimulatedLock): void {
+    if (this.holdsLock(directory, lock)) {
+      this.#locks.delete(directory)
+    }
+  }
+
+  /** Takes the lock away from its owner. Does nothing when there is none. */
+  loseLock(path: string, reason: string): void {
+    this.#loseLock(this.#tree.findDirectory(path, 'open'), reason)
+  }
+
+  /** Every file that has a name, with its path, in the order of paths. */
+  files(): [string, FileInode][] {
+    return this.#tree.files()
+  }
+
+  /** @throws ENOENT, or EISDIR for a directory */
+  file(path: string): FileInode {
+    const inode = this.#find(path, 'open')
+    if (inode?.kind !== 'file') {
+      throw simulatedError(inode === null ? 'ENOENT' : 'EISDIR', 'open', path)
+    }
+    return inode
+  }
+
+  /** Puts a file with exactly this content there, durable with all names above it. */
+  putFile(path: string, bytes: Uint8Array): void {
+    const directory = posix.dirname(path)
+    this.createDirectories(directory, Infinity)
+    const file = this.openFile(path, 'create')
+    file.truncate(0)
+    file.write(Buffer.from(bytes), 0)
+    file.modifiedMs = this.model.nowMs()
+    file.sync()
+    this.closeFile(file)
+    for (let at = path; at !== '/'; at = posix.dirname(at)) {
+      const place = this.#tree.find(at, 'open')
+      if (place.directory !== null) {
+        this.#tree.journal.commitName(place.directory, place.name)
+      }
+    }
+  }
+
+  /** Forgets what is only in memory and counts as clean: reads see the disk again. */
+  evictPageCache(): void {
+    for (const file of this.#reachableFiles()) {
+      file.evict()
+    }
+  }
+
+  /** An equal disk of its own that nobody has opened or locked. */
+  clone(model: DiskModel): SimulatedDisk {
+    return new SimulatedDisk(model, this.#tree.clone())
+  }
+
+  /** The disk as it is found after the power was cut; this one is not changed. */
+  afterPowerLoss(model: DiskModel, fate: PowerLoss['fate']): SimulatedDisk {
+    return new SimulatedDisk(model, afterPowerLoss(this.#tree, { ...model, fate }))
+  }
+
+  #reachableFiles(): Set<FileInode> {
+    return new Set([...this.#tree.files().map(([, file]) => file), ...this.#open])
+  }
+
+  #syncName(inode: Inode): void {
+    if (this.model.persona !== 'strict-posix') {
+      this.#tree.journal.commitCreation(inode)
+    }
+  }
+
+  #loseLock(directory: DirectoryInode, reason: string): void {
+    const lock = this.#locks.get(directory)
+    this.#locks.delete(directory)
+    lock?.lost(new Error(reason))
+  }
+
+  /** `null` when the last name or anything above it is missing. */
+  #find(path: string, syscall: string): Inode | null {
+    return this.#tree.findOrNull(path, syscall)
+  }
+}
+
+/** What `stat` tells of a file or directory; directories have no size. */
+export function statOf(inode: Inode): FileStat {
+  const sizeBytes = inode.kind === 'file' ? inode.sizeBytes : 0
+  return { kind: inode.kind, sizeBytes, modifiedMs: inode.modifiedMs }
+}

@@ -1,0 +1,307 @@
+import type {
+  DirectoryEntry,
+  DirectoryLock,
+  File,
+  FileStat,
+  FileSystem,
+  OpenMode,
+} from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
+import type { CrashPlan, FaultOptions, OperationKind } from './fault-plan.ts'
+import { SeededRandom } from './seeded-random.ts'
+import { SimulatedDisk, type DiskModel } from './simulated-disk.ts'
+import { SimulatedFile } from './simulated-file.ts'
+import { SimulatedLock } from './simulated-lock.ts'
+import { SimulatedMachine } from './simulated-machine.ts'
+import { normalPath } from './simulated-tree.ts'
+import {
+  diskModel,
+  machineOptions,
+  requireAtLeast,
+  type RestartOptions,
+  type SimulatedFileSystemOptions,
+} from './simulation-options.ts'
+
+export { SimulatedCrash } from './simulated-machine.ts'
+export type { RestartOptions, SimulatedFileSystemOptions } from './simulation-options.ts'
+
+/**
+ * A file system in memory that can crash, lose power and fail on order.
+ *
+ * Every call of it and of its files that could fail or change something has a number, counted from
+ * 1, and is logged; crashes and faults name the call they strike by it. The methods that are not
+ * part of {@link FileSystem} are for tests: they are synchronous, have no number, are never struck
+ * and work on a crashed file system too.
+ *
+ * Calls may overlap as they may on a disk. Each takes effect at one moment after it was started,
+ * never inside the call itself, and reads or fills the caller's buffers at that moment.
+ */
+export class SimulatedFileSystem implements FileSystem {
+  readonly #options: SimulatedFileSystemOptions
+  readonly #random: Random
+  readonly #machine: SimulatedMachine
+  #disk: SimulatedDisk
+
+  constructor(options: SimulatedFileSystemOptions = {}) {
+    this.#options = options
+    this.#random = options.random ?? new SeededRandom(options.seed ?? 1)
+    this.#machine = new SimulatedMachine(machineOptions(options, this.#random))
+    this.#disk = new SimulatedDisk(diskModel(options, this.#random))
+  }
+
+  async open(path: string, mode: OpenMode): Promise<File> {
+    return await this.#perform('open', 'open', path, {
+      detail: mode,
+      run: (at) => {
+        const inode = this.#disk.openFile(at, mode)
+        const [disk, machine, writable] = [this.#disk, this.#machine, mode !== 'read']
+        return new SimulatedFile({ path, at, inode, writable, disk, machine })
+      },
+    })
+  }
+
+  async list(path: string): Promise<DirectoryEntry[]> {
+    return await this.#perform('list', 'scandir', path, { run: (at) => this.#disk.list(at) })
+  }
+
+  async stat(path: string): Promise<FileStat | null> {
+    return await this.#perform('stat', 'lstat', path, { run: (at) => this.#disk.stat(at) })
+  }
+
+  async createDirectory(path: string): Promise<string[]> {
+    return await this.#perform('createDirectory', 'mkdir', path, {
+      countParts: (at) => this.#disk.missingDirectories(at).length,
+      run: (at, parts) => this.#disk.createDirectories(at, parts),
+    })
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    const dest = normalPath(to)
+    await this.#perform('rename', 'rename', from, {
+      dest,
+      run: (at) => {
+        this.#disk.rename(at, dest)
+      },
+    })
+  }
+
+  async unlink(path: string): Promise<void> {
+    await this.#perform('unlink', 'unlink', path, {
+      run: (at) => {
+        this.#disk.unlink(at)
+      },
+    })
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    await this.#perform('removeDirectory', 'rmdir', path, {
+      run: (at) => {
+        this.#disk.removeDirectory(at)
+      },
+    })
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.#perform('syncDirectory', 'fsync', path, {
+      run: (at) => {
+        this.#disk.syncDirectory(at)
+      },
+      onFault: (at) => {
+        this.#disk.failSyncDirectory(at)
+      },
+    })
+  }
+
+  async lock(path: string): Promise<DirectoryLock> {
+    return await this.#perform('lock', 'open', path, {
+      run: (at) =>
+        this.#disk.lock(
+          at,
+          (directory) =>
+            new SimulatedLock(this.#disk.model.nowMs(), {
+              isHeld: (lock) => !this.crashed && this.#disk.holdsLock(directory, lock),
+              release: async (lock) => {
+                await this.#perform('release', 'unlink', at, {
+                  run: () => {
+                    this.#disk.unlock(directory, lock)
+                  },
+                })
+              },
+            }),
+        ),
+    })
+  }
+
+  /** Sum of the sizes of all files beyond which writes fail; `Infinity` for no limit. */
+  get capacityBytes(): number {
+    return this.#disk.model.capacityBytes
+  }
+
+  set capacityBytes(capacityBytes: number) {
+    this.#disk.model = { ...this.#disk.model, capacityBytes }
+  }
+
+  /** Whether the machine has stopped, so that every call rejects with {@link SimulatedCrash}. */
+  get crashed(): boolean {
+    return this.#machine.crashed
+  }
+
+  /** Calls that took effect or failed so far. */
+  get operationCount(): number {
+    return this.#machine.operationCount
+  }
+
+  /** One line a call, such as `#12 write /d/x.log @0 +61`; at least the last 10,000 of them. */
+  get operations(): readonly string[] {
+    return this.#machine.operations
+  }
+
+  /**
+   * Stops the machine in the `n`-th operation from now (1 is the next one). That call and all later
+   * ones, through any handle, reject with {@link SimulatedCrash}, and so do earlier ones that have
+   * not completed. Replaces a crash that was ordered before.
+   */
+  crashAt(n: number, plan: CrashPlan): void {
+    requireAtLeast('n', n, 1)
+    this.#machine.faults.crashAt(this.operationCount + n, plan)
+  }
+
+  /**
+   * Makes the next operation of `kind` fail with `code`, such as `'EIO'`, without doing it.
+   *
+   * A `sync` or `datasync` that fails leaves the file's pages clean: reads still see them, no later
+   * sync brings them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
+   * Names that a failed `syncDirectory` covered may or may not be found after a power loss.
+   */
+  failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
+    this.#machine.faults.addError(code, { ...options, kind, from: this.operationCount + 1 })
+  }
+
+  /** Makes the `n`-th operation from now (1 is the next one) fail with `code`; see `failNext`. */
+  failAt(n: number, code: string, options?: FaultOptions): void {
+    requireAtLeast('n', n, 1)
+    this.#machine.faults.addError(code, { ...options, from: this.operationCount + n })
+  }
+
+  /** Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error. */
+  shortWriteAt(n: number, bytes: number): void {
+    requireAtLeast('n', n, 1)
+    requireAtLeast('bytes', bytes, 0)
+    this.#machine.faults.addShortWrite(n, bytes)
+  }
+
+  /** Takes back every crash and fault that was ordered and has not happened. */
+  clearFaults(): void {
+    this.#machine.faults.clear()
+  }
+
+  /** Forgets what a failed sync left in memory alone: reads see the bytes of the disk again. */
+  evictPageCache(): void {
+    this.#disk.evictPageCache()
+  }
+
+  /** Takes the lock of `path` away from its owner, as a take-over does; nothing when not locked. */
+  loseLock(path: string, reason = 'taken over by another owner'): void {
+    this.#disk.loseLock(normalPath(path), reason)
+  }
+
+  /**
+   * Stops this machine, if it still runs, and starts it again: its locks are free, its handles go
+   * on rejecting, faults and the operation log start empty.
+   *
+   * May be called again for another outcome of the same crash.
+   *
+   * @param kind `process`: everything that was written is there, and what was not synced still is
+   * not. `power`: what was synced is there, and of the rest what `options.unsynced` says.
+   */
+  restart(kind: 'process' | 'power', options: RestartOptions = {}): SimulatedFileSystem {
+    this.#machine.stop('the machine was restarted')
+    return this.#successor(options.seed, (model) =>
+      kind === 'process'
+        ? this.#disk.clone(model)
+        : this.#disk.afterPowerLoss(model, options.unsynced ?? 'random'),
+    )
+  }
+
+  /**
+   * A file system of its own in the same state, without handles, locks, faults or log. Costs no
+   * copy of file contents until one of the two changes them.
+   *
+   * @param options.seed decides everything random in it
+   */
+  fork(options: { readonly seed?: number } = {}): SimulatedFileSystem {
+    return this.#successor(options.seed, (model) => this.#disk.clone(model))
+  }
+
+  /** Content of every file, as a reader sees it, by absolute path in the order of paths. */
+  snapshot(): Map<string, Buffer> {
+    return new Map(this.#disk.files().map(([path, file]) => [path, file.memory.toBuffer()]))
+  }
+
+  /** @throws ENOENT, or EISDIR for a directory */
+  readFile(path: string): Buffer {
+    return this.#disk.file(normalPath(path)).memory.toBuffer()
+  }
+
+  /** Puts a file with this content there, and the directories above it: all of it durable. */
+  writeFile(path: string, bytes: Uint8Array): void {
+    this.#disk.putFile(normalPath(path), bytes)
+  }
+
+  /** Rot: inverts one bit of a file, in memory and on the disk; bit 0 is the lowest. */
+  flipBit(path: string, position: number, bit: number): void {
+    const file = this.#disk.file(normalPath(path))
+    requireAtLeast('position', position, 0)
+    requireAtLeast('bit', bit, 0)
+    if (position >= file.sizeBytes || bit > 7) {
+      throw new RangeError(
+        `there is no bit ${bit} at position ${position}: ${path} has ${file.sizeBytes} bytes`,
+      )
+    }
+    file.flipBit(position, bit)
+  }
+
+  #successor(
+    seed: number | undefined,
+    diskOf: (model: DiskModel) => SimulatedDisk,
+  ): SimulatedFileSystem {
+    const next = new SimulatedFileSystem({
+      ...this.#options,
+      capacityBytes: this.capacityBytes,
+      random: new SeededRandom(seed ?? this.#random.integer(2 ** 32)),
+    })
+    next.#disk = diskOf(next.#disk.model)
+    return next
+  }
+
+  async #perform<T>(
+    kind: OperationKind,
+    syscall: string,
+    path: string,
+    call: {
+      run: (path: string, parts: number) => T
+      dest?: string
+      detail?: string
+      countParts?: (path: string) => number
+      onFault?: (path: string) => void
+    },
+  ): Promise<T> {
+    const at = normalPath(path)
+    const { run, countParts, onFault, ...rest } = call
+    return await this.#machine.perform({
+      ...rest,
+      kind,
+      syscall,
+      path: at,
+      run: (parts) => run(at, parts),
+      ...(countParts === undefined ? {} : { countParts: () => countParts(at) }),
+      ...(onFault === undefined
+        ? {}
+        : {
+            onFault: () => {
+              onFault(at)
+            },
+          }),
+    })
+  }
+}

@@ -1,0 +1,139 @@
+import { GrowableBytes } from './growable-bytes.ts'
+
+/** A change of a file's content that no sync has covered. */
+export type UnsyncedChange =
+  | { readonly kind: 'write'; readonly position: number; readonly bytes: Buffer }
+  | { readonly kind: 'truncate'; readonly sizeBytes: number }
+
+/**
+ * Unsynced bytes of one file beyond which they are written back, as a kernel does in its own time.
+ * It bounds the memory of a long run that never syncs, and is far above any crash test's workload.
+ */
+const WRITE_BACK_BYTES = 16 * 1024 * 1024
+
+/** A file of the simulation, whatever names it has: what a reader sees, and what is on the disk. */
+export class FileInode {
+  readonly kind = 'file'
+  parent: DirectoryInode | null = null
+  modifiedMs: number
+  /** Number of open handles. */
+  openCount = 0
+  /** What reads see. */
+  memory: GrowableBytes = new GrowableBytes()
+  /** What is certain to be on the disk. */
+  durable: GrowableBytes = new GrowableBytes()
+  /** In the order in which they were made. */
+  unsynced: UnsyncedChange[] = []
+  #unsyncedBytes = 0
+
+  constructor(modifiedMs: number) {
+    this.modifiedMs = modifiedMs
+  }
+
+  get sizeBytes(): number {
+    return this.memory.sizeBytes
+  }
+
+  write(bytes: Buffer, position: number): void {
+    if (bytes.length === 0) {
+      return
+    }
+    this.memory.write(bytes, position)
+    this.unsynced.push({ kind: 'write', position, bytes })
+    this.#unsyncedBytes += bytes.length
+    if (this.#unsyncedBytes > WRITE_BACK_BYTES) {
+      this.sync()
+    }
+  }
+
+  truncate(sizeBytes: number): void {
+    this.memory.resize(sizeBytes)
+    this.unsynced.push({ kind: 'truncate', sizeBytes })
+  }
+
+  /** Brings every unsynced change to the disk. */
+  sync(): void {
+    applyChanges(this.durable, this.unsynced)
+    this.#forgetUnsynced()
+  }
+
+  /**
+   * What a failed sync does: the changes count as clean, so no later sync brings them to the disk,
+   * while reads go on to see them.
+   */
+  abandonUnsynced(): void {
+    this.#forgetUnsynced()
+  }
+
+  /** Reads see the disk again, and above it only what is still to be synced. */
+  evict(): void {
+    this.memory = this.durable.clone()
+    applyChanges(this.memory, this.unsynced)
+  }
+
+  /** Rot: inverts one bit wherever the byte is held, so that no later sync repairs it. */
+  flipBit(position: number, bit: number): void {
+    this.memory.flipBit(position, bit)
+    if (position < this.durable.sizeBytes) {
+      this.durable.flipBit(position, bit)
+    }
+    this.unsynced = this.unsynced.map((change) => {
+      if (change.kind === 'truncate' || !covers(change, position)) {
+        return change
+      }
+      const bytes = Buffer.from(change.bytes)
+      const at = position - change.position
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << bit)
+      return { ...change, bytes }
+    })
+  }
+
+  /** A file of its own with the same content, in memory and on the disk, without names or handles. */
+  clone(): FileInode {
+    const copy = new FileInode(this.modifiedMs)
+    copy.memory = this.memory.clone()
+    copy.durable = this.durable.clone()
+    copy.unsynced = [...this.unsynced]
+    copy.#unsyncedBytes = this.#unsyncedBytes
+    return copy
+  }
+
+  #forgetUnsynced(): void {
+    this.unsynced = []
+    this.#unsyncedBytes = 0
+  }
+}
+
+/** A directory of the simulation: the names a program sees, and the names that are on the disk. */
+export class DirectoryInode {
+  readonly kind = 'directory'
+  parent: DirectoryInode | null = null
+  modifiedMs: number
+  readonly memory: Map<string, Inode> = new Map<string, Inode>()
+  readonly durable: Map<string, Inode> = new Map<string, Inode>()
+
+  constructor(modifiedMs: number) {
+    this.modifiedMs = modifiedMs
+  }
+}
+
+/** What a name can stand for. */
+export type Inode = FileInode | DirectoryInode
+
+/** Applies `changes` in their order, as if nothing had happened between them. */
+export function applyChanges(content: GrowableBytes, changes: readonly UnsyncedChange[]): void {
+  for (const change of changes) {
+    if (change.kind === 'write') {
+      content.write(change.bytes, change.position)
+    } else {
+      content.resize(change.sizeBytes)
+    }
+  }
+}
+
+function covers(
+  change: { readonly position: number; readonly bytes: Buffer },
+  position: number,
+): boolean {
+  return position >= change.position && position < change.position + change.bytes.length
+}

@@ -1,0 +1,40 @@
+import type { DirectoryLock } from '../platform/file-system.ts'
+
+/** What a lock needs of the file system it belongs to. */
+export interface LockHost {
+  /** Whether `lock` is still the one that the file system knows. */
+  isHeld(lock: SimulatedLock): boolean
+  release(lock: SimulatedLock): Promise<void>
+}
+
+/** Ownership of a simulated directory. Ends with its release, its loss or the machine's crash. */
+export class SimulatedLock implements DirectoryLock {
+  onLost: ((reason: Error) => void) | null = null
+  readonly sinceMs: number
+  readonly #host: LockHost
+
+  /** @param sinceMs when it was taken, milliseconds since the epoch */
+  constructor(sinceMs: number, host: LockHost) {
+    this.sinceMs = sinceMs
+    this.#host = host
+  }
+
+  get held(): boolean {
+    return this.#host.isHeld(this)
+  }
+
+  async release(): Promise<void> {
+    await this.#host.release(this)
+  }
+
+  /** Tells the owner, once the file system has forgotten the lock. */
+  lost(reason: Error): void {
+    const listener = this.onLost
+    this.onLost = null
+    try {
+      listener?.(reason)
+    } catch {
+      // Losing a lock must not fail because its owner's listener does.
+    }
+  }
+}

@@ -1,0 +1,172 @@
+import type { Random } from '../platform/random.ts'
+import { FaultPlan, type CrashPlan, type OperationKind } from './fault-plan.ts'
+import { simulatedError } from './simulated-error.ts'
+
+/** Lines of the operation log that are certainly still there; older ones make room. */
+const KEPT_LINES = 10_000
+/** Awaited for one microtask turn. */
+const SOON = Promise.resolve()
+
+/** The machine has stopped: the call was not heard of any more, whether or not it was done. */
+export class SimulatedCrash extends Error {
+  override readonly name = 'SimulatedCrash'
+}
+
+/** One call, as the machine runs it. */
+export interface Operation<T> {
+  readonly kind: OperationKind
+  readonly path: string
+  /** Name of the system call, for errors. */
+  readonly syscall: string
+  /** Second path of a rename. */
+  readonly dest?: string
+  /** What the log says behind the path. */
+  readonly detail?: string
+  /**
+   * Does it, at once.
+   *
+   * @param parts how many of its parts (bytes of a write, directories) may be done at most
+   */
+  readonly run: (parts: number) => T
+  /** The parts there are, for what can be cut. */
+  readonly countParts?: () => number
+  /** What is left behind when it fails on order. */
+  readonly onFault?: (partial: boolean) => void
+}
+
+/** How operations of a simulated machine are run. */
+export interface MachineOptions {
+  readonly random: Random
+  /** Most microtask turns by which a call is held up before and after its effect. */
+  readonly maxDelayTurns: number
+}
+
+/**
+ * Runs the calls of one simulated file system one at a time: numbers them, logs them, strikes them
+ * with faults and stops for good at a crash.
+ *
+ * A call takes effect between its start and its completion, one microtask or more after the start.
+ * Without delays calls take effect in the order of their start.
+ */
+export class SimulatedMachine {
+  readonly faults: FaultPlan = new FaultPlan()
+  readonly #random: Random
+  readonly #maxDelayTurns: number
+  #operationCount = 0
+  #lines: string[] = []
+  /** Why the machine has stopped, `null` while it runs. */
+  #stopped: string | null = null
+
+  constructor(options: MachineOptions) {
+    this.#random = options.random
+    this.#maxDelayTurns = options.maxDelayTurns
+  }
+
+  get crashed(): boolean {
+    return this.#stopped !== null
+  }
+
+  get operationCount(): number {
+    return this.#operationCount
+  }
+
+  get operations(): readonly string[] {
+    return this.#lines
+  }
+
+  /** Stops the machine at rest. */
+  stop(reason: string): void {
+    this.#stopped ??= reason
+  }
+
+  /** Runs `operation`. @throws {@link SimulatedCrash} when the machine has stopped before its end */
+  async perform<T>(operation: Operation<T>): Promise<T> {
+    this.#requireRunning()
+    await SOON
+    if (this.#maxDelayTurns > 0) {
+      await this.#delay()
+    }
+    this.#requireRunning()
+    const value = this.#execute(operation)
+    if (this.#maxDelayTurns > 0) {
+      await this.#delay()
+      this.#requireRunning()
+    }
+    return value
+  }
+
+  #execute<T>(operation: Operation<T>): T {
+    this.#operationCount += 1
+    const { kind, path, syscall, dest } = operation
+    const fault = this.faults.take(this.#operationCount, kind, path)
+    if (fault?.effect === 'crash') {
+      this.#crashIn(operation, fault)
+    }
+    if (fault?.effect === 'error') {
+      operation.onFault?.(fault.partial)
+      this.#log(operation, ` ! ${fault.code}`)
+      throw simulatedError(fault.code, syscall, path, dest)
+    }
+    const isShort = fault?.effect === 'short'
+    try {
+      const value = operation.run(isShort ? fault.bytes : Infinity)
+      this.#log(operation, isShort ? ` (short ${fault.bytes})` : '')
+      return value
+    } catch (error) {
+      this.#log(operation, ` ! ${failureOf(error)}`)
+      throw error
+    }
+  }
+
+  #crashIn<T>(operation: Operation<T>, plan: CrashPlan): never {
+    let note: string = plan.when
+    try {
+      const parts = this.#partsDone(operation, plan)
+      note = Number.isFinite(parts) && parts > 0 ? `${note} after ${parts}` : note
+      if (parts > 0) {
+        operation.run(parts)
+      }
+    } catch {
+      // The caller hears of the crash alone, whatever else would have been wrong with the call.
+    }
+    this.#log(operation, ` (crash ${note})`)
+    this.#stopped = `the machine stopped in ${this.#lines.at(-1) ?? ''}`
+    throw new SimulatedCrash(this.#stopped)
+  }
+
+  #partsDone<T>(operation: Operation<T>, plan: CrashPlan): number {
+    if (plan.when !== 'torn') {
+      return plan.when === 'after' ? Infinity : 0
+    }
+    if (operation.countParts === undefined) {
+      return this.#random.integer(2) === 0 ? 0 : Infinity
+    }
+    const count = operation.countParts()
+    return Math.min(count, plan.parts ?? this.#random.integer(count + 1))
+  }
+
+  async #delay(): Promise<void> {
+    for (let turns = this.#random.integer(this.#maxDelayTurns + 1); turns > 0; turns -= 1) {
+      await SOON
+    }
+  }
+
+  #requireRunning(): void {
+    if (this.#stopped !== null) {
+      throw new SimulatedCrash(this.#stopped)
+    }
+  }
+
+  #log<T>({ kind, path, dest, detail }: Operation<T>, note: string): void {
+    if (this.#lines.length >= 2 * KEPT_LINES) {
+      this.#lines = this.#lines.slice(KEPT_LINES)
+    }
+    const target = dest === undefined ? path : `${path} -> ${dest}`
+    const text = detail === undefined ? target : `${target} ${detail}`
+    this.#lines.push(`#${this.#operationCount} ${kind} ${text}${note}`)
+  }
+}
+
+function failureOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}

@@ -1,0 +1,96 @@
+import type { Clock } from '../platform/clock.ts'
+import type { Random } from '../platform/random.ts'
+import type { Persona, UnsyncedFate } from './crash-model.ts'
+import { ManualClock } from './manual-clock.ts'
+import type { DiskModel } from './simulated-disk.ts'
+import type { MachineOptions } from './simulated-machine.ts'
+
+const DEFAULT_SECTOR_BYTES = 512
+/** Most turns by which a call is held up, before its effect and again after it. */
+const MAX_DELAY_TURNS = 8
+
+/** How a `SimulatedFileSystem` behaves. Without options it is a plain file system in memory. */
+export interface SimulatedFileSystemOptions {
+  /**
+   * Which file system a power loss is modelled on.
+   *
+   * @defaultValue `'strict-posix'`, which promises least
+   */
+  readonly persona?: Persona
+  /** Decides everything random. Wins over `seed`. */
+  readonly random?: Random
+  /** @defaultValue 1 */
+  readonly seed?: number
+  /**
+   * Unit in which a power loss keeps or loses unsynced bytes, at least 1.
+   *
+   * @defaultValue 512
+   */
+  readonly sectorBytes?: number
+  /**
+   * Sum of the sizes of all files beyond which writes come out short and then fail with `ENOSPC`.
+   *
+   * @defaultValue no limit
+   */
+  readonly capacityBytes?: number
+  /**
+   * When calls take effect and complete.
+   *
+   * - `in-order`: in the order of their start, as soon as possible.
+   * - `random`: held up by a random number of microtask turns before and after their effect, so
+   *   that calls which overlap take effect and complete in any order.
+   *
+   * @defaultValue `'in-order'`
+   */
+  readonly completion?: 'in-order' | 'random'
+  /** Gives the times of modifications and locks; a fixed time when left out. */
+  readonly clock?: Pick<Clock, 'now'>
+}
+
+/** What a restart of a `SimulatedFileSystem` leaves of unsynced changes. */
+export interface RestartOptions {
+  /**
+   * Only of a power loss.
+   *
+   * @defaultValue `'random'`
+   */
+  readonly unsynced?: UnsyncedFate
+  /** Decides what survives, instead of the file system's own source of chance. */
+  readonly seed?: number
+}
+
+/** The disk that `options` describe. */
+export function diskModel(options: SimulatedFileSystemOptions, random: Random): DiskModel {
+  const {
+    persona = 'strict-posix',
+    sectorBytes = DEFAULT_SECTOR_BYTES,
+    clock = new ManualClock(),
+  } = options
+  requireAtLeast('sectorBytes', sectorBytes, 1)
+  return {
+    persona,
+    random,
+    sectorBytes,
+    capacityBytes: options.capacityBytes ?? Infinity,
+    nowMs: () => clock.now(),
+  }
+}
+
+/** The machine that `options` describe. */
+export function machineOptions(
+  options: SimulatedFileSystemOptions,
+  random: Random,
+): MachineOptions {
+  return { random, maxDelayTurns: options.completion === 'random' ? MAX_DELAY_TURNS : 0 }
+}
+
+/**
+ * Checks an argument that counts something.
+ *
+ * @throws RangeError when `value` is not a whole number of at least `least`
+ */
+export function requireAtLeast(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new RangeError(`${name} must be a whole number of at least ${least}, got ${value}`)
+  }
+}

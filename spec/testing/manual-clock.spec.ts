@@ -1,0 +1,194 @@
+import { describe, expect, it } from 'vitest'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+
+function recording(clock: ManualClock): {
+  fired: string[]
+  start: (name: string, ms: number) => void
+} {
+  const fired: string[] = []
+  return {
+    fired,
+    start: (name, ms) => {
+      clock.startTimer(() => fired.push(`${name}@${clock.monotonic()}`), ms)
+    },
+  }
+}
+
+describe('ManualClock', () => {
+  it('stands still until it is advanced', () => {
+    const clock = new ManualClock(5000)
+    expect([clock.now(), clock.monotonic()]).toEqual([5000, 0])
+    expect([clock.now(), clock.monotonic()]).toEqual([5000, 0])
+  })
+
+  it('starts at the same time in every run', () => {
+    expect(new ManualClock().now()).toBe(new ManualClock().now())
+  })
+
+  it('moves wall clock and monotonic clock together, the wall clock in whole milliseconds', async () => {
+    const clock = new ManualClock(1000)
+    await clock.advance(10.5)
+    expect([clock.now(), clock.monotonic()]).toEqual([1010, 10.5])
+  })
+
+  it('fires timers in order of time and, at one time, in order of their start', async () => {
+    const clock = new ManualClock()
+    const { fired, start } = recording(clock)
+    start('late', 30)
+    start('early', 10)
+    start('middle', 20)
+    start('second early', 10)
+    await clock.advance(25)
+    expect(fired).toEqual(['early@10', 'second early@10', 'middle@20'])
+    await clock.advance(5)
+    expect(fired.at(-1)).toBe('late@30')
+  })
+
+  it('shows a callback the wall clock of its own due time', async () => {
+    const clock = new ManualClock(1000)
+    let seen = 0
+    clock.startTimer(() => (seen = clock.now()), 7)
+    await clock.advance(100)
+    expect([seen, clock.now()]).toEqual([1007, 1100])
+  })
+
+  it('fires a timer that a callback starts when it falls due in the same advance', async () => {
+    const clock = new ManualClock()
+    const { fired, start } = recording(clock)
+    clock.startTimer(() => {
+      start('inner', 5)
+      start('later', 50)
+    }, 10)
+    await clock.advance(20)
+    expect(fired).toEqual(['inner@15'])
+    expect(clock.pendingTimers).toBe(1)
+  })
+
+  it('runs promise chains to their end before the first firing and after each', async () => {
+    const clock = new ManualClock()
+    const fired: number[] = []
+    const worker = async () => {
+      for (let round = 0; round < 3; round += 1) {
+        for (let turn = 0; turn < 50; turn += 1) {
+          await Promise.resolve()
+        }
+        await new Promise<void>((resolve) => clock.startTimer(resolve, 10))
+        fired.push(clock.monotonic())
+      }
+    }
+    const done = worker()
+    await clock.advance(30)
+    await done
+    expect(fired).toEqual([10, 20, 30])
+  })
+
+  it.each([0, -5, NaN])(
+    'treats a delay of %d as due at once, but not before advance',
+    async (ms) => {
+      const clock = new ManualClock()
+      const { fired, start } = recording(clock)
+      start('now', ms)
+      expect(fired).toEqual([])
+      await clock.advance(0)
+      expect(fired).toEqual(['now@0'])
+    },
+  )
+
+  it('does not fire a cancelled timer, and cancelling again or later does nothing', async () => {
+    const clock = new ManualClock()
+    const { fired, start } = recording(clock)
+    const timer = clock.startTimer(() => fired.push('cancelled'), 10)
+    start('kept', 10)
+    timer.cancel()
+    timer.cancel()
+    await clock.advance(10)
+    timer.cancel()
+    expect(fired).toEqual(['kept@10'])
+  })
+
+  it('lets a callback cancel a timer that is due at the same time', async () => {
+    const clock = new ManualClock()
+    const fired: string[] = []
+    clock.startTimer(() => {
+      second.cancel()
+    }, 5)
+    const second = clock.startTimer(() => fired.push('second'), 5)
+    await clock.advance(5)
+    expect(fired).toEqual([])
+  })
+
+  it('counts the timers that are neither fired nor cancelled', async () => {
+    const clock = new ManualClock()
+    const { start } = recording(clock)
+    start('one', 1)
+    start('two', 2)
+    const three = clock.startTimer(() => undefined, 3)
+    expect(clock.pendingTimers).toBe(3)
+    three.cancel()
+    expect(clock.pendingTimers).toBe(2)
+    await clock.advance(1)
+    expect(clock.pendingTimers).toBe(1)
+  })
+
+  it('setTime moves the wall clock alone', async () => {
+    const clock = new ManualClock(1000)
+    const { fired, start } = recording(clock)
+    start('timer', 10)
+    await clock.advance(4)
+    clock.setTime(50)
+    expect([clock.now(), clock.monotonic(), fired]).toEqual([50, 4, []])
+    await clock.advance(6)
+    expect([clock.now(), fired]).toEqual([56, ['timer@10']])
+  })
+
+  it('rejects with what a callback throws and stands at its time', async () => {
+    const clock = new ManualClock()
+    const { fired, start } = recording(clock)
+    clock.startTimer(() => {
+      throw new Error('from the callback')
+    }, 5)
+    start('next', 6)
+    await expect(clock.advance(10)).rejects.toThrow('from the callback')
+    expect([clock.monotonic(), fired]).toEqual([5, []])
+    await clock.advance(1)
+    expect(fired).toEqual(['next@6'])
+  })
+
+  it('ends an advance in which a timer restarts itself without delay', async () => {
+    const clock = new ManualClock()
+    const again = () => {
+      clock.startTimer(again, 0)
+    }
+    again()
+    await expect(clock.advance(1)).rejects.toThrow('restarts itself')
+  })
+
+  it('refuses to go back, and to run two advances at once', async () => {
+    const clock = new ManualClock()
+    await expect(clock.advance(-1)).rejects.toThrow(RangeError)
+    await expect(clock.advance(NaN)).rejects.toThrow(RangeError)
+    const first = clock.advance(1)
+    await expect(clock.advance(1)).rejects.toThrow('running already')
+    await first
+    expect(clock.monotonic()).toBe(1)
+  })
+
+  it('refuses a wall clock that is no number', () => {
+    expect(() => new ManualClock(NaN)).toThrow(RangeError)
+    expect(() => {
+      new ManualClock().setTime(Infinity)
+    }).toThrow(RangeError)
+  })
+
+  it('goes on when the global timers are replaced', async () => {
+    const real = globalThis.setImmediate
+    globalThis.setImmediate = (() => {
+      throw new Error('replaced')
+    }) as unknown as typeof setImmediate
+    try {
+      await new ManualClock().advance(1)
+    } finally {
+      globalThis.setImmediate = real
+    }
+  })
+})

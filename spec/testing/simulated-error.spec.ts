@@ -1,0 +1,49 @@
+import { mkdtemp, open, rename, rm, rmdir, unlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { simulatedError } from '../../lib/testing/simulated-error.ts'
+
+async function rejection(call: Promise<unknown>): Promise<Error> {
+  try {
+    await call
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('the call did not reject')
+}
+
+function propertiesOf(error: Error): Record<string, unknown> {
+  return Object.fromEntries([['message', error.message], ...Object.entries(error)])
+}
+
+describe('simulatedError', () => {
+  it.runIf(process.platform === 'linux')('equals what Node.js rejects with', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'simulated-error-'))
+    try {
+      const path = join(dir, 'missing')
+      const cases: [Promise<unknown>, Error][] = [
+        [open(path, 'r'), simulatedError('ENOENT', 'open', path)],
+        [unlink(path), simulatedError('ENOENT', 'unlink', path)],
+        [unlink(dir), simulatedError('EISDIR', 'unlink', dir)],
+        [rename(path, dir), simulatedError('ENOENT', 'rename', path, dir)],
+        [rmdir(path), simulatedError('ENOENT', 'rmdir', path)],
+      ]
+      for (const [call, simulated] of cases) {
+        const real = await rejection(call)
+        expect(propertiesOf(simulated)).toEqual(propertiesOf(real))
+      }
+    } finally {
+      await rm(dir, { recursive: true })
+    }
+  })
+
+  it('gives EDQUOT as Node.js does: without a name, with its number', () => {
+    const error = simulatedError('EDQUOT', 'write', '/x')
+    expect([error.code, error.errno]).toEqual(['UNKNOWN', -122])
+  })
+
+  it('refuses a code that no system error has', () => {
+    expect(() => simulatedError('EOOPS', 'write', '/x')).toThrow(RangeError)
+  })
+})
