@@ -58,6 +58,7 @@ export interface File {
   /** `fsync`: like {@link File.datasync}, with the file's other metadata. */
   sync(): Promise<void>
 
+  /** Size and times of the open file, whatever its name refers to by now. */
   stat(): Promise<FileStat>
 
   /** Waits for calls in flight, then frees the descriptor. Idempotent. */
@@ -95,6 +96,7 @@ export interface DirectoryLock {
  * {@link FileSystem.syncDirectory} of the directory that holds the name.
  */
 export interface FileSystem {
+  /** Opens a regular file; a directory rejects with `EISDIR`. */
   open(path: string, mode: OpenMode): Promise<File>
   /** Names in `path`, sorted. Rejects with `ENOENT` when it does not exist. */
   list(path: string): Promise<DirectoryEntry[]>
@@ -104,6 +106,7 @@ export interface FileSystem {
   createDirectory(path: string): Promise<string[]>
   /** Atomically replaces `to` where it exists. */
   rename(from: string, to: string): Promise<void>
+  /** Removes a name. Who has the file open can go on using it. */
   unlink(path: string): Promise<void>
   /** Removes an empty directory. */
   removeDirectory(path: string): Promise<void>
@@ -112,7 +115,7 @@ export interface FileSystem {
   /**
    * Takes the exclusive lock of an existing directory.
    *
-   * @throws {@link LockedError} when another owner (process, worker thread, or object in this
+   * @throws `LockedError` when another owner (process, worker thread, or object in this
    * process) holds it.
    */
   lock(path: string): Promise<DirectoryLock>

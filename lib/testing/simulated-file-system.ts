@@ -137,6 +137,7 @@ export class SimulatedFileSystem implements FileSystem {
     return this.#disk.model.capacityBytes
   }
 
+  /** Takes effect with the next write. */
   set capacityBytes(capacityBytes: number) {
     this.#disk.model = { ...this.#disk.model, capacityBytes }
   }

@@ -1,0 +1,317 @@
+import { hostname } from 'node:os'
+import {
+  describeTopics,
+  type BrokerDescription,
+  type RecoveryReport,
+} from './broker/broker-description.ts'
+import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
+import { DataDirectory } from './broker/data-directory.ts'
+import { unknownTopic, type LogManager } from './broker/log-manager.ts'
+import { MAX_PARTITIONS, type Topic } from './broker/topic.ts'
+import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
+import { Consumer } from './client/consumer.ts'
+import type { ConsumerOptions } from './client/consumer-options.ts'
+import { Producer, type ProducerOptions } from './client/producer.ts'
+import {
+  checkOptions,
+  checkWholeNumber,
+  DEFAULT_TOPIC_CONFIG,
+  resolveTopicConfig,
+  type TopicConfig,
+} from './config.ts'
+import {
+  ClosedError,
+  InvalidTopicError,
+  StorageError,
+  TopicExistsError,
+  VarveError,
+} from './errors.ts'
+import type { Clock, Timer } from './platform/clock.ts'
+import type { FileSystem } from './platform/file-system.ts'
+import { NodeFileSystem } from './platform/node-file-system.ts'
+import { systemRandom, type Random } from './platform/random.ts'
+import { systemClock } from './platform/system-clock.ts'
+
+/** How a {@link Broker} is opened. */
+export interface BrokerOptions {
+  /**
+   * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
+   * appends. Topics that the owner creates later are not seen. @defaultValue false
+   */
+  readonly readOnly?: boolean
+  /** @defaultValue the real one */
+  readonly fileSystem?: FileSystem
+  /** @defaultValue the real one */
+  readonly clock?: Clock
+  /** @defaultValue the operating system's */
+  readonly random?: Random
+  /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
+  readonly autoCreateTopics?: boolean
+  /** What topics start from where they say nothing else. */
+  readonly defaults?: TopicConfig
+}
+
+/** How a topic is created. */
+export interface CreateTopicOptions extends TopicConfig {
+  /** [1, 100000]. @defaultValue 1 */
+  readonly partitions?: number
+  /** Gives the topic that exists, as it is, instead of an error. @defaultValue false */
+  readonly ifNotExists?: boolean
+}
+
+const BROKER_OPTIONS = [
+  'readOnly',
+  'fileSystem',
+  'clock',
+  'random',
+  'autoCreateTopics',
+  'defaults',
+] as const
+
+/** How often recovery points are saved, as in Kafka. */
+const CHECKPOINT_INTERVAL_MS = 60_000
+
+/**
+ * One data directory and the one process that writes to it: topics, producers, consumer groups.
+ *
+ * All calls may overlap. Close it when you are done; a process that ends without that loses
+ * nothing that was acknowledged, and the next open looks after what it left.
+ */
+export class Broker {
+  readonly dir: string
+  /** What opening the directory found and did. */
+  readonly recovery: RecoveryReport
+  readonly #data: DataDirectory
+  readonly #options: Required<Omit<BrokerOptions, 'fileSystem' | 'defaults'>>
+  readonly #logs: LogManager
+  readonly #coordinator: BrokerParts['coordinator']
+  /** How to close each producer and consumer that is open. */
+  readonly #clients = new Map<object, (options: { timeoutMs?: number }) => Promise<void>>()
+  #checkpointTimer: Timer | null = null
+  #closing: Promise<void> | null = null
+
+  private constructor(
+    data: DataDirectory,
+    options: Required<Omit<BrokerOptions, 'fileSystem' | 'defaults'>>,
+    parts: BrokerParts,
+  ) {
+    this.dir = data.dir
+    this.#data = data
+    this.#options = options
+    this.#logs = parts.logs
+    this.#coordinator = parts.coordinator
+    this.recovery = parts.recovery
+    if (!options.readOnly) this.#startCheckpoints()
+  }
+
+  /**
+   * Opens a data directory, which is created when it does not exist.
+   *
+   * @throws {@link LockedError} when another owner holds it.
+   * @throws {@link CorruptRecordError} when the list of topics or the committed offsets are damaged;
+   * a damaged partition does not keep the others from opening, see {@link Broker.recovery}.
+   * @throws {@link StorageError} when the disk fails.
+   */
+  static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
+    if (typeof dir !== 'string' || dir === '') {
+      throw new TypeError(`dir must be a path, got ${JSON.stringify(dir)}`)
+    }
+    checkOptions('broker options', options, BROKER_OPTIONS)
+    const defaults = resolveTopicConfig(options.defaults ?? {}, DEFAULT_TOPIC_CONFIG)
+    const resolved = {
+      readOnly: options.readOnly ?? false,
+      clock: options.clock ?? systemClock,
+      random: options.random ?? systemRandom,
+      autoCreateTopics: options.autoCreateTopics ?? false,
+    }
+    const fileSystem = options.fileSystem ?? new NodeFileSystem()
+    let data: DataDirectory | null = null
+    try {
+      data = await DataDirectory.open(dir, { ...resolved, fileSystem })
+      const parts = await loadParts(data, { ...resolved, fileSystem, defaults })
+      return new Broker(data, resolved, parts)
+    } catch (error) {
+      await data?.close(false)
+      if (error instanceof VarveError) throw error
+      const message = `${dir} cannot be opened: ${error instanceof Error ? error.message : String(error)}`
+      throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
+    }
+  }
+
+  /**
+   * Creates a topic: with all its partitions, or not at all.
+   *
+   * @throws {@link InvalidTopicError} when the name is not legal, internal, or too much like another.
+   * @throws {@link TopicExistsError} unless `ifNotExists`.
+   * @throws TypeError or RangeError for options that are not legal.
+   */
+  async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
+    validateTopicName(name)
+    const keys = ['partitions', 'ifNotExists', ...Object.keys(DEFAULT_TOPIC_CONFIG)]
+    checkOptions('topic options', options, keys)
+    const { partitions = 1, ifNotExists = false, ...config } = options
+    checkWholeNumber('partitions', partitions, 1, MAX_PARTITIONS)
+    resolveTopicConfig(config)
+    if (INTERNAL_TOPICS.has(name)) {
+      throw new InvalidTopicError(name, 'the library keeps it for itself')
+    }
+    this.#ensureOpen()
+    try {
+      return this.#logs.get(name) !== undefined && ifNotExists
+        ? this.topic(name)
+        : await this.#logs.create(name, partitions, config)
+    } catch (error) {
+      // Two callers may both find that it does not exist.
+      if (ifNotExists && error instanceof TopicExistsError && this.#logs.get(name) !== undefined) {
+        return this.topic(name)
+      }
+      throw error
+    }
+  }
+
+  /** A topic by its name. @throws {@link UnknownTopicOrPartitionError} */
+  topic(name: string): Topic {
+    this.#ensureOpen()
+    const topic = this.#logs.get(validateTopicName(name))
+    if (topic === undefined) throw unknownTopic(name)
+    return topic
+  }
+
+  /** All topics but the internal ones, in the order of their names. */
+  topics(): Topic[] {
+    this.#ensureOpen()
+    return this.#logs.topics.filter((topic) => !INTERNAL_TOPICS.has(topic.name))
+  }
+
+  /**
+   * Deletes a topic with its records and the offsets that groups have committed for it. A topic
+   * that is created under the name later is another one.
+   *
+   * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic.
+   */
+  async deleteTopic(name: string): Promise<void> {
+    this.#ensureOpen()
+    if (INTERNAL_TOPICS.has(validateTopicName(name))) {
+      throw new InvalidTopicError(name, 'the library keeps it for itself')
+    }
+    await this.#logs.delete(name, () => this.#coordinator.forgetTopic(name))
+  }
+
+  /** A producer, closed with the broker at the latest. */
+  producer<K = string | Uint8Array, V = string | Uint8Array>(
+    options: ProducerOptions<K, V> = {},
+  ): Producer<K, V> {
+    this.#ensureOpen()
+    const { clock, random } = this.#options
+    const producer = new Producer<K, V>(
+      {
+        clock,
+        random,
+        topic: (name) => this.#topicForProducer(name),
+        onClosed: (closed) => this.#clients.delete(closed),
+      },
+      options,
+    )
+    this.#clients.set(producer, (limit) => producer.close(limit))
+    return producer
+  }
+
+  /** A consumer, closed with the broker at the latest. */
+  consumer<K = Buffer, V = Buffer>(options: ConsumerOptions<K, V> = {}): Consumer<K, V> {
+    this.#ensureOpen()
+    const { clock, random } = this.#options
+    const consumer = new Consumer<K, V>(
+      {
+        clock,
+        random,
+        coordinator: this.#coordinator,
+        topic: (name) => this.#logs.get(name),
+        topicNames: () => this.#logs.topics.map((topic) => topic.name),
+        onClosed: (closed) => this.#clients.delete(closed),
+      },
+      options,
+    )
+    this.#clients.set(consumer, () => consumer.close())
+    return consumer
+  }
+
+  /** Which topics there are, who leads them, how far they and the groups are. */
+  describe(): BrokerDescription {
+    this.#ensureOpen()
+    const process_ = { host: hostname(), pid: process.pid, holdsLock: this.#data.isOwned }
+    return {
+      dir: this.dir,
+      clusterId: this.#data.clusterId,
+      readOnly: this.#options.readOnly,
+      topics: describeTopics(this.#logs.topics, process_),
+      groups: this.#coordinator.describe(),
+    }
+  }
+
+  /**
+   * Ends in order: producers drain, consumers commit and leave, waiting fetches reject with
+   * {@link ClosedError}, everything is synced, and the lock is given up. Idempotent.
+   *
+   * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
+   * @throws {@link StorageError} when something could not be made durable. The directory is given
+   * up all the same, and the next open looks after it.
+   */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    checkOptions('close options', options, ['timeoutMs'])
+    if (options.timeoutMs !== undefined) {
+      checkWholeNumber('timeoutMs', options.timeoutMs, 0, Number.MAX_SAFE_INTEGER)
+    }
+    this.#closing ??= this.#close(options)
+    return this.#closing
+  }
+
+  /** {@link Broker.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(options: { timeoutMs?: number }): Promise<void> {
+    this.#checkpointTimer?.cancel()
+    const failures: unknown[] = []
+    const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
+      try {
+        return await step()
+      } catch (error) {
+        failures.push(error)
+        return null
+      }
+    }
+    const closes = [...this.#clients.values()]
+    await Promise.all(closes.map((close) => attempt(() => close(options))))
+    this.#coordinator.close()
+    const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
+    await attempt(() => this.#data.close(isSound === true && failures.length === 0))
+    if (failures.length > 0) throw failures[0]
+  }
+
+  async #topicForProducer(name: string): Promise<Topic> {
+    const topic = this.#logs.get(validateTopicName(name))
+    if (topic !== undefined) return topic
+    if (!this.#options.autoCreateTopics) throw unknownTopic(name)
+    return this.createTopic(name, { ifNotExists: true })
+  }
+
+  /** Saves recovery points from time to time, so that opening after a crash need not look far back. */
+  #startCheckpoints(): void {
+    this.#checkpointTimer = this.#options.clock.startTimer(
+      () => {
+        const logs = this.#logs.topics.flatMap((topic) => topic.partitions.map(({ log }) => log))
+        const due = logs.filter((log) => log.isWritable && log.bytesSinceCheckpoint > 0)
+        void Promise.allSettled(due.map((log) => log.checkpoint())).then(() => {
+          if (this.#closing === null) this.#startCheckpoints()
+        })
+      },
+      CHECKPOINT_INTERVAL_MS,
+      { background: true },
+    )
+  }
+
+  #ensureOpen(): void {
+    if (this.#closing !== null) throw new ClosedError('the broker is closed')
+  }
+}

@@ -1,0 +1,123 @@
+import type { ResolvedTopicConfig } from '../config.ts'
+import type { CorruptRecordError } from '../errors.ts'
+import type { Truncation } from '../storage/log-loader.ts'
+import type { GroupDescription } from './group-coordinator.ts'
+import type { Partition } from './partition.ts'
+import type { Topic } from './topic.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
+
+/** Who leads a partition: the process that writes to it. */
+export interface LeaderDescription {
+  readonly host: string
+  readonly pid: number
+  /** Rises with every open after an unclean stop. */
+  readonly epoch: number
+  /** Whether it still takes writes: it holds the lock, and the log is neither damaged nor failed. */
+  readonly alive: boolean
+}
+
+/** One partition as it stands. */
+export interface PartitionDescription {
+  readonly partition: number
+  readonly leader: LeaderDescription
+  readonly logStartOffset: number
+  readonly highWatermark: number
+  readonly logEndOffset: number
+  /** Bytes of all log files. */
+  readonly sizeBytes: number
+  readonly segmentCount: number
+}
+
+/** One topic as it stands. */
+export interface TopicDescription {
+  readonly name: string
+  readonly id: string
+  /** Whether the library keeps it for itself. */
+  readonly internal: boolean
+  readonly config: Readonly<ResolvedTopicConfig>
+  readonly partitions: readonly PartitionDescription[]
+}
+
+/** Everything a producer or an operator asks: which topics there are, who leads them, and how far they are. */
+export interface BrokerDescription {
+  readonly dir: string
+  readonly clusterId: string
+  readonly readOnly: boolean
+  readonly topics: readonly TopicDescription[]
+  readonly groups: readonly GroupDescription[]
+}
+
+/** What opening a broker's directory found and did. */
+export interface RecoveryReport {
+  /** Whether the directory had been closed in order. A new directory counts as clean. */
+  readonly cleanShutdown: boolean
+  /** Torn tails that were cut. */
+  readonly truncations: readonly (Truncation & {
+    readonly topic: string
+    readonly partition: number
+  })[]
+  /** Log files whose indexes were missing or unusable. */
+  readonly rebuiltIndexes: readonly string[]
+  /** Partitions that are open for reading only, up to the damage. */
+  readonly damaged: readonly {
+    readonly topic: string
+    readonly partition: number
+    readonly error: CorruptRecordError
+  }[]
+  readonly durationMs: number
+}
+
+/** Describes topics; `process` is who leads them. */
+export function describeTopics(
+  topics: readonly Topic[],
+  process: { host: string; pid: number; holdsLock: boolean },
+): TopicDescription[] {
+  return topics.map((topic) => ({
+    name: topic.name,
+    id: topic.id,
+    internal: INTERNAL_TOPICS.has(topic.name),
+    config: topic.config,
+    partitions: topic.partitions.map((partition) => describePartition(partition, process)),
+  }))
+}
+
+/** Gathers what opening the logs has reported. */
+export function reportRecovery(
+  topics: readonly Topic[],
+  cleanShutdown: boolean,
+  durationMs: number,
+): RecoveryReport {
+  const logs = topics.flatMap((topic) => topic.partitions.map((partition) => partition.log))
+  return {
+    cleanShutdown,
+    truncations: logs.flatMap(({ topic, partition, recovery }) =>
+      recovery.truncations.map((truncation) => ({ topic, partition, ...truncation })),
+    ),
+    rebuiltIndexes: logs.flatMap(({ recovery }) => recovery.rebuiltIndexes),
+    damaged: logs.flatMap(({ topic, partition, damage }) =>
+      damage === null ? [] : [{ topic, partition, error: damage }],
+    ),
+    durationMs,
+  }
+}
+
+function describePartition(
+  partition: Partition,
+  process: { host: string; pid: number; holdsLock: boolean },
+): PartitionDescription {
+  const { log } = partition
+  return {
+    partition: partition.index,
+    leader: {
+      host: process.host,
+      pid: process.pid,
+      epoch: log.leaderEpoch,
+      alive: process.holdsLock && log.isWritable,
+    },
+    logStartOffset: partition.logStartOffset,
+    highWatermark: partition.highWatermark,
+    logEndOffset: partition.logEndOffset,
+    sizeBytes: log.size,
+    segmentCount: log.segments.length,
+  }
+}

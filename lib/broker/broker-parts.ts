@@ -1,0 +1,96 @@
+import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
+import { ClosedError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
+import { reportRecovery, type RecoveryReport } from './broker-description.ts'
+import type { DataDirectory } from './data-directory.ts'
+import { GroupCoordinator } from './group-coordinator.ts'
+import { LogManager } from './log-manager.ts'
+import { OffsetStore } from './offset-store.ts'
+import { RecentBatchesBudget } from './recent-batches.ts'
+
+const OFFSETS_TOPIC = '__consumer_offsets'
+
+/**
+ * One partition: a single coordinator serves all groups, so more would only cost files. A Kafka
+ * broker that takes the directory over reads the count from the topic.
+ */
+const OFFSETS_TOPIC_PARTITIONS = 1
+const OFFSETS_TOPIC_CONFIG: TopicConfig = {
+  cleanupPolicy: 'compact',
+  segmentBytes: 104_857_600,
+  compressionType: 'producer',
+}
+
+/** Memory for recently appended batches, over all partitions. */
+const RECENT_BATCHES_BYTES = 32 * 1024 * 1024
+
+/** What a broker is made of besides its directory. */
+export interface BrokerParts {
+  readonly logs: LogManager
+  readonly coordinator: GroupCoordinator
+  readonly recovery: RecoveryReport
+}
+
+/** Opens the logs and the groups of a directory. */
+export async function loadParts(
+  data: DataDirectory,
+  options: {
+    readOnly: boolean
+    clock: Clock
+    random: Random
+    fileSystem: FileSystem
+    defaults: Readonly<ResolvedTopicConfig>
+  },
+): Promise<BrokerParts> {
+  const { clock, random, fileSystem, defaults, readOnly } = options
+  const startMs = clock.monotonic()
+  let coordinator: GroupCoordinator | null = null
+  const logs = new LogManager({
+    dir: data.dir,
+    fileSystem,
+    random,
+    defaults,
+    states: data.states,
+    isClean: data.isClean,
+    partitionContext: {
+      clock,
+      dir: data.dir,
+      readOnly,
+      recentBatches: new RecentBatchesBudget(RECENT_BATCHES_BYTES),
+      isOwned: () => data.isOwned,
+    },
+    onTopicsChanged: () => coordinator?.topicsChanged(),
+  })
+  const offsets = new OffsetStore({
+    clock,
+    openTopic: async () =>
+      logs.get(OFFSETS_TOPIC) ??
+      logs.create(OFFSETS_TOPIC, OFFSETS_TOPIC_PARTITIONS, OFFSETS_TOPIC_CONFIG),
+    dataPartition: ({ topic, partition }) => logs.get(topic)?.partitions[partition] ?? null,
+  })
+  try {
+    await logs.load()
+    await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? [])
+    coordinator = new GroupCoordinator({
+      clock,
+      random,
+      offsets,
+      partitionCounts: () =>
+        new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
+    })
+    if (!readOnly) await forgetLostTopics(offsets, logs)
+  } catch (error) {
+    await logs.close(new ClosedError('the broker could not be opened')).catch(() => undefined)
+    throw error
+  }
+  const recovery = reportRecovery(logs.topics, data.isClean, clock.monotonic() - startMs)
+  return { logs, coordinator, recovery }
+}
+
+/** A crash may come between the deletion of a topic and that of the offsets committed for it. */
+async function forgetLostTopics(offsets: OffsetStore, logs: LogManager): Promise<void> {
+  const lost = offsets.topics().filter((topic) => logs.get(topic) === undefined)
+  for (const topic of lost) await offsets.forgetTopic(topic)
+}

@@ -1,0 +1,101 @@
+import { resolve } from 'node:path'
+import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
+import { createDurably } from '../storage/log-options.ts'
+import { LogStateFiles } from '../storage/log-state.ts'
+import { LogStates } from './log-states.ts'
+import { createMetaProperties, readMetaProperties } from './meta-properties.ts'
+
+/**
+ * A broker's directory while it is open: the lock, who it belongs to, the mark of an orderly close
+ * and the checkpoints of its logs.
+ */
+export class DataDirectory {
+  readonly dir: string
+  readonly clusterId: string
+  /** Whether it had been closed in order, or was empty. */
+  readonly isClean: boolean
+  readonly states: LogStates
+  readonly #lock: DirectoryLock | null
+  readonly #files: LogStateFiles
+
+  private constructor(
+    dir: string,
+    opened: {
+      clusterId: string
+      isClean: boolean
+      states: LogStates
+      lock: DirectoryLock | null
+      files: LogStateFiles
+    },
+  ) {
+    this.dir = dir
+    this.clusterId = opened.clusterId
+    this.isClean = opened.isClean
+    this.states = opened.states
+    this.#lock = opened.lock
+    this.#files = opened.files
+  }
+
+  /**
+   * Takes the directory, which is created when it does not exist.
+   *
+   * @throws {@link LockedError} when another owner holds it.
+   */
+  static async open(
+    path: string,
+    options: { fileSystem: FileSystem; random: Random; readOnly: boolean },
+  ): Promise<DataDirectory> {
+    const { fileSystem, random, readOnly } = options
+    const dir = resolve(path)
+    const lock = readOnly ? null : await takeLock(fileSystem, dir)
+    try {
+      const files = new LogStateFiles(fileSystem, dir)
+      // Before anything else: a crash from here on is an unclean stop.
+      const hasMark = readOnly
+        ? await files.hasCleanShutdownMark()
+        : await files.takeCleanShutdownMark()
+      const known = await readMetaProperties(fileSystem, dir)
+      const isNew = known === null && (await isEmpty(fileSystem, dir))
+      const meta =
+        known ??
+        (readOnly ? { clusterId: '' } : await createMetaProperties(fileSystem, dir, random))
+      return new DataDirectory(dir, {
+        clusterId: meta.clusterId,
+        isClean: hasMark || isNew,
+        states: new LogStates(files, await files.read()),
+        lock,
+        files,
+      })
+    } catch (error) {
+      await lock?.release()
+      throw error
+    }
+  }
+
+  /** Whether this process may write. */
+  get isOwned(): boolean {
+    return this.#lock?.held ?? false
+  }
+
+  /** Gives the directory up. `isSound`: all logs were closed in order, and the next open may rely on it. */
+  async close(isSound: boolean): Promise<void> {
+    try {
+      if (isSound && this.isOwned) await this.#files.leaveCleanShutdownMark()
+    } finally {
+      await this.#lock?.release()
+    }
+  }
+}
+
+async function takeLock(fileSystem: FileSystem, dir: string): Promise<DirectoryLock> {
+  await createDurably(fileSystem, dir)
+  return fileSystem.lock(dir)
+}
+
+/** Whether there is nothing in the directory that could have been left by an unclean stop. */
+async function isEmpty(fileSystem: FileSystem, dir: string): Promise<boolean> {
+  return (await fileSystem.list(dir)).every(
+    (entry) => entry.kind !== 'directory' || entry.name.startsWith('.'),
+  )
+}

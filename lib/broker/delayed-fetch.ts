@@ -1,0 +1,153 @@
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { Partition } from './partition.ts'
+
+/** What is wanted of one partition. */
+export interface FetchRequest {
+  readonly partition: Partition
+  readonly offset: number
+  /** Limit on the stored size of what is returned; the first batch is returned however large. */
+  readonly maxBytes: number
+}
+
+/** What one partition had: batches, possibly none, or an error. */
+export interface FetchResponse {
+  readonly partition: Partition
+  /** As asked for. The first batch may begin below it. */
+  readonly offset: number
+  readonly batches: readonly RecordBatch[]
+  readonly error: Error | null
+}
+
+/** How long a fetch waits, and for how much. */
+export interface FetchLimits {
+  /** Bytes over all requests together that are worth answering. */
+  readonly minBytes: number
+  /** Limit over all requests together; one batch is returned however large. */
+  readonly maxBytes: number
+  /** 0 never waits. */
+  readonly maxWaitMs: number
+  readonly signal?: AbortSignal | undefined
+  /** Is handed a function that ends the wait early, with what there is. */
+  readonly onWake?: (wake: () => void) => void
+}
+
+/**
+ * Reads several partitions at once and waits until there is enough (Kafka's delayed fetch).
+ *
+ * Answers as soon as `minBytes` are there, one request has an error, or the time is over. A waiter
+ * listens before it looks, so an append between its look and its wait wakes it.
+ *
+ * @returns one response per request, in the same order.
+ * @throws `signal.reason` when the signal is aborted, before or while it waits.
+ */
+export async function fetchBatches(
+  clock: Clock,
+  requests: readonly FetchRequest[],
+  limits: FetchLimits,
+): Promise<FetchResponse[]> {
+  limits.signal?.throwIfAborted()
+  if (limits.maxWaitMs <= 0) return readAll(requests, limits.maxBytes)
+  const wait = new FetchWait(clock, requests, limits)
+  try {
+    for (;;) {
+      const change = wait.nextChange()
+      const responses = await readAll(requests, limits.maxBytes)
+      limits.signal?.throwIfAborted()
+      if (wait.isOver || isEnough(responses, limits)) return responses
+      await change
+      limits.signal?.throwIfAborted()
+    }
+  } finally {
+    wait.stop()
+  }
+}
+
+/** Everything that may end the wait of one fetch. */
+class FetchWait {
+  /** Whether what there is has to do: time is over, or somebody asked for it. */
+  isOver = false
+  readonly #stops: (() => void)[] = []
+  #wakeUp: () => void = () => undefined
+
+  constructor(clock: Clock, requests: readonly FetchRequest[], limits: FetchLimits) {
+    const timer: Timer = clock.startTimer(() => {
+      this.#end()
+    }, limits.maxWaitMs)
+    this.#stops.push(() => {
+      timer.cancel()
+    })
+    const { signal } = limits
+    if (signal !== undefined) {
+      const onAbort = (): void => {
+        this.#end()
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      this.#stops.push(() => {
+        signal.removeEventListener('abort', onAbort)
+      })
+    }
+    for (const { partition } of requests) {
+      this.#stops.push(
+        partition.onChange(() => {
+          this.#wakeUp()
+        }),
+      )
+    }
+    limits.onWake?.(() => {
+      this.#end()
+    })
+  }
+
+  /** Resolves with the next change after this call. */
+  nextChange(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeUp = resolve
+      if (this.isOver) resolve()
+    })
+  }
+
+  stop(): void {
+    for (const stop of this.#stops) stop()
+  }
+
+  #end(): void {
+    this.isOver = true
+    this.#wakeUp()
+  }
+}
+
+function isEnough(responses: readonly FetchResponse[], limits: FetchLimits): boolean {
+  let sizeBytes = 0
+  for (const response of responses) {
+    if (response.error !== null) return true
+    for (const batch of response.batches) sizeBytes += batch.sizeBytes
+  }
+  return sizeBytes >= Math.max(1, Math.min(limits.minBytes, limits.maxBytes))
+}
+
+async function readAll(
+  requests: readonly FetchRequest[],
+  maxBytes: number,
+): Promise<FetchResponse[]> {
+  const responses: FetchResponse[] = []
+  let remainingBytes = maxBytes
+  for (const { partition, offset, maxBytes: partitionBytes } of requests) {
+    const response = { partition, offset, batches: [] as readonly RecordBatch[], error: null }
+    if (remainingBytes <= 0) {
+      responses.push(response)
+      continue
+    }
+    try {
+      const batches = await partition.readBatches(offset, Math.min(partitionBytes, remainingBytes))
+      for (const batch of batches) remainingBytes -= batch.sizeBytes
+      responses.push({ ...response, batches })
+    } catch (error) {
+      responses.push({
+        ...response,
+        error: error instanceof Error ? error : new Error(String(error)),
+      })
+    }
+  }
+  return responses
+}

@@ -1,0 +1,191 @@
+import { checkWholeNumber, describeValue } from '../config.ts'
+import { ClosedError, CommitFailedError, InvalidGroupIdError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Random } from '../platform/random.ts'
+import { assignorFor, type PartitionAssignmentStrategy } from './assignors/assignor.ts'
+import { ConsumerGroup, type GroupState, type MemberDescription } from './consumer-group.ts'
+import type { GroupMembership, MembershipOptions } from './group-membership.ts'
+import { MemberSession, type SessionContext } from './member-session.ts'
+import type { OffsetAndMetadata, OffsetCommit } from './offset-and-metadata.ts'
+import type { CommittedOffset, OffsetStore } from './offset-store.ts'
+import { compareNames, type TopicPartition } from './topic-partition.ts'
+
+export type { GroupState, MemberDescription } from './consumer-group.ts'
+export type { GroupMembership, MembershipOptions, MembershipState } from './group-membership.ts'
+export type { OffsetAndMetadata, OffsetCommit } from './offset-and-metadata.ts'
+export type { CommittedOffset } from './offset-store.ts'
+
+/** What a {@link GroupCoordinator} works with. */
+export interface GroupCoordinatorOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly offsets: OffsetStore
+  /** Number of partitions of every topic that groups may subscribe to. */
+  readonly partitionCounts: () => ReadonlyMap<string, number>
+}
+
+/** A consumer group as it is now. */
+export interface GroupDescription {
+  readonly groupId: string
+  readonly state: GroupState
+  /** Number of the last completed rebalance; 0 before the first, and when the group has no members. */
+  readonly generation: number
+  /** `null` when the group has no members. */
+  readonly strategy: PartitionAssignmentStrategy | null
+  readonly members: readonly MemberDescription[]
+  /** What the group has committed, sorted by partition. */
+  readonly offsets: readonly CommittedOffset[]
+}
+
+/** What the length field of a string in the internal topic can say. */
+const MAX_GROUP_ID_BYTES = 0x7fff
+
+/**
+ * Divides partitions among the consumers of a group, and keeps what groups have committed.
+ *
+ * A group exists while it has members or offsets. All calls may overlap; each has its effect before
+ * it returns, and consumers hear of it in a microtask.
+ */
+export class GroupCoordinator {
+  readonly #options: GroupCoordinatorOptions
+  /** Those with members. */
+  readonly #groups: Map<string, ConsumerGroup> = new Map()
+  readonly #context: SessionContext
+  #memberCount = 0
+  #isClosed = false
+
+  constructor(options: GroupCoordinatorOptions) {
+    this.#options = options
+    this.#context = {
+      clock: options.clock,
+      isClosed: () => this.#isClosed,
+      newMemberId: (groupId) => this.#newMemberId(groupId),
+      groupFor: (groupId) => this.#groupFor(groupId),
+      commit: (groupId, offsets) => options.offsets.commit(groupId, offsets),
+    }
+  }
+
+  /**
+   * A place in a group for one consumer, which has yet to join.
+   *
+   * @throws {@link InvalidGroupIdError} when `groupId` is no id
+   * @throws {@link InconsistentGroupProtocolError} when the group's members have another strategy
+   * @throws RangeError when there is no such strategy, or `maxPollIntervalMs` is out of range
+   * @throws {@link ClosedError}
+   */
+  createMember(groupId: string, options: MembershipOptions): GroupMembership {
+    this.#ensureOpen()
+    checkGroupId(groupId)
+    assignorFor(options.strategy)
+    checkWholeNumber('maxPollIntervalMs', options.maxPollIntervalMs, 1, Number.MAX_SAFE_INTEGER)
+    this.#groups.get(groupId)?.ensureConsistent(options.strategy)
+    return new MemberSession(this.#context, groupId, { ...options })
+  }
+
+  /** The offset that a group goes on from, `null` when it has none for this partition. */
+  committed(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
+    return this.#options.offsets.fetch(groupId, topicPartition)
+  }
+
+  /**
+   * Stores offsets for consumers that choose their partitions themselves.
+   *
+   * @throws {@link InvalidGroupIdError} when `groupId` is no id
+   * @throws {@link CommitFailedError} while the group has members: only they know who owns what
+   * @throws {@link ClosedError}, or as `OffsetStore.commit`
+   */
+  async commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void> {
+    this.#ensureOpen()
+    checkGroupId(groupId)
+    if (this.#groups.has(groupId)) {
+      throw new CommitFailedError(
+        groupId,
+        'it has members that subscribe, and this consumer has assigned its partitions itself',
+      )
+    }
+    await this.#options.offsets.commit(groupId, offsets)
+  }
+
+  /** To be called when topics or partitions have come or gone: the groups concerned rebalance. */
+  topicsChanged(): void {
+    for (const group of [...this.#groups.values()]) group.topicsChanged()
+  }
+
+  /** Removes what any group has committed for a topic. @throws as `OffsetStore.forgetTopic` */
+  async forgetTopic(topic: string): Promise<void> {
+    await this.#options.offsets.forgetTopic(topic)
+  }
+
+  /** All groups, sorted by id. */
+  describe(): GroupDescription[] {
+    const { offsets } = this.#options
+    const groupIds = new Set([...this.#groups.keys(), ...offsets.groups()])
+    return [...groupIds].sort(compareNames).map((groupId) => {
+      const group = this.#groups.get(groupId)
+      return {
+        groupId,
+        state: group?.state ?? 'Empty',
+        generation: group?.generation ?? 0,
+        strategy: group?.strategy ?? null,
+        members: group?.members() ?? [],
+        offsets: offsets.offsetsOf(groupId),
+      }
+    })
+  }
+
+  /** Puts all members out: they are lost, and no timer is left. Further calls than reading fail. */
+  close(): void {
+    this.#isClosed = true
+    for (const group of this.#groups.values()) group.close()
+    this.#groups.clear()
+  }
+
+  #groupFor(groupId: string): ConsumerGroup {
+    let group = this.#groups.get(groupId)
+    if (group === undefined) {
+      group = new ConsumerGroup({
+        groupId,
+        partitionCounts: this.#options.partitionCounts,
+        onEmpty: () => this.#groups.delete(groupId),
+      })
+      this.#groups.set(groupId, group)
+    }
+    return group
+  }
+
+  #newMemberId(groupId: string): string {
+    this.#memberCount += 1
+    const hex = this.#options.random.bytes(16).toString('hex')
+    const uuid = hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+    return `consumer-${groupId}-${this.#memberCount}-${uuid}`
+  }
+
+  #ensureOpen(): void {
+    if (this.#isClosed) throw new ClosedError('the group coordinator is closed')
+  }
+}
+
+/**
+ * Checks that `groupId` can name a group: text that is not empty and comes back from the disk as it
+ * was.
+ *
+ * @throws {@link InvalidGroupIdError} when it is something else
+ */
+export function checkGroupId(groupId: unknown): string {
+  if (typeof groupId !== 'string' || groupId === '') {
+    throw new InvalidGroupIdError(
+      `groupId must be a string that is not empty, got ${describeValue(groupId)}`,
+    )
+  }
+  const bytes = Buffer.from(groupId)
+  if (bytes.length > MAX_GROUP_ID_BYTES) {
+    throw new InvalidGroupIdError(
+      `groupId must have at most ${MAX_GROUP_ID_BYTES} bytes, got ${bytes.length}`,
+    )
+  }
+  // UTF-8 has no place for half a surrogate pair: two such ids would be one after a restart.
+  if (bytes.toString() !== groupId) {
+    throw new InvalidGroupIdError('groupId must be well-formed Unicode, got a lone surrogate')
+  }
+  return groupId
+}

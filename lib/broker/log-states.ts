@@ -1,0 +1,59 @@
+import type { LogState, LogStateFiles } from '../storage/log-state.ts'
+import { compareNames } from './topic-partition.ts'
+
+/**
+ * The checkpoints of all logs of a broker. Many logs save at about the same time, so saves that
+ * come while one is being written share the next.
+ */
+export class LogStates {
+  readonly #files: LogStateFiles
+  readonly #states: Map<string, LogState>
+  #writing: Promise<void> = Promise.resolve()
+  #next: Promise<void> | null = null
+
+  constructor(files: LogStateFiles, states: Map<string, LogState>) {
+    this.#files = files
+    this.#states = states
+  }
+
+  /** What is known of a log, by `topic-partition`; offsets 0 for one that is new. */
+  get(key: string): LogState {
+    return this.#states.get(key) ?? { recoveryPoint: 0, logStartOffset: 0 }
+  }
+
+  /** Replaces the state of one log; durable when it resolves. */
+  async save(key: string, state: LogState): Promise<void> {
+    const before = this.get(key)
+    this.#states.set(key, state)
+    try {
+      await this.#write()
+    } catch (error) {
+      // What was refused must not come into force with the next save of another log.
+      if (this.#states.get(key) === state) this.#states.set(key, before)
+      throw error
+    }
+  }
+
+  /** Forgets logs that exist no more; durable when it resolves. */
+  async forget(keys: readonly string[]): Promise<void> {
+    const known = keys.filter((key) => this.#states.delete(key))
+    if (known.length > 0) await this.#write()
+  }
+
+  #write(): Promise<void> {
+    if (this.#next !== null) return this.#next
+    const next = this.#writing
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = null
+        this.#writing = this.#files.write(new Map([...this.#states].sort(byKey)))
+        return this.#writing
+      })
+    this.#next = next
+    return next
+  }
+}
+
+function byKey([left]: [string, LogState], [right]: [string, LogState]): number {
+  return compareNames(left, right)
+}

@@ -1,0 +1,56 @@
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { Log } from '../storage/log.ts'
+
+/** After this many bytes the recovery point is saved, so that opening after a crash stays quick. */
+const CHECKPOINT_BYTES = 32 * 1024 * 1024
+
+/** What has to be done for a log now and then because of what was appended to it. */
+export class LogUpkeep {
+  readonly #clock: Clock
+  readonly #log: Log
+  #flushTimer: Timer | null = null
+  #isSaving = false
+  #isStopped = false
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock
+    this.#log = log
+  }
+
+  /** Called after each write. */
+  afterWrite(): void {
+    this.#flushInTime()
+    this.#saveRecoveryPoint()
+  }
+
+  /** Ends it for good. */
+  stop(): void {
+    this.#isStopped = true
+    this.#flushTimer?.cancel()
+  }
+
+  /** On a relaxed topic, what is not synced by count is synced by time. */
+  #flushInTime(): void {
+    const { flushMessages, flushMs } = this.#log.config
+    if (flushMessages === 1 || flushMs === Number.MAX_SAFE_INTEGER || this.#isStopped) return
+    this.#flushTimer ??= this.#clock.startTimer(
+      () => {
+        this.#flushTimer = null
+        // A failure shows in the next append: the log takes no more writes.
+        if (!this.#isStopped) this.#log.flush().catch(() => undefined)
+      },
+      flushMs,
+      { background: true },
+    )
+  }
+
+  #saveRecoveryPoint(): void {
+    if (this.#isSaving || this.#log.bytesSinceCheckpoint < CHECKPOINT_BYTES) return
+    this.#isSaving = true
+    // It is a lower bound: where it cannot be saved, the next open looks at more.
+    const done = (): void => {
+      this.#isSaving = false
+    }
+    this.#log.checkpoint().then(done, done)
+  }
+}

@@ -1,0 +1,222 @@
+import { ClosedError, CommitFailedError } from '../errors.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { GroupMember, PartitionAssignmentStrategy } from './assignors/assignor.ts'
+import { assignorFor } from './assignors/assignor.ts'
+import type { ConsumerGroup } from './consumer-group.ts'
+import type { GroupMembership, MembershipOptions, MembershipState } from './group-membership.ts'
+import type { OffsetCommit } from './offset-and-metadata.ts'
+import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
+
+/** What a member needs of the coordinator. */
+export interface SessionContext {
+  readonly clock: Clock
+  isClosed(): boolean
+  newMemberId(groupId: string): string
+  groupFor(groupId: string): ConsumerGroup
+  commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void>
+}
+
+const NO_GENERATION = -1
+const NOTHING: readonly TopicPartition[] = Object.freeze([])
+
+/**
+ * The membership as its consumer and its group see it: the consumer calls what
+ * {@link GroupMembership} has, the group calls the rest.
+ */
+export class MemberSession implements GroupMembership {
+  readonly strategy: PartitionAssignmentStrategy
+  readonly #context: SessionContext
+  readonly #groupId: string
+  readonly #options: MembershipOptions
+  readonly #isCooperative: boolean
+  #memberId: string
+  /** `null` outside of a group. */
+  #group: ConsumerGroup | null = null
+  #state: MembershipState = 'unjoined'
+  #generation = NO_GENERATION
+  #lastGeneration = NO_GENERATION
+  #topics: readonly string[] = []
+  #assignment: readonly TopicPartition[] = NOTHING
+  /** Cooperative: all that the member may be consuming, as far as it has said. */
+  #held: readonly TopicPartition[] = NOTHING
+  #isIdUsed = false
+  #isPolling = false
+  #isNotifying = false
+  #pollTimer: Timer | null = null
+
+  constructor(context: SessionContext, groupId: string, options: MembershipOptions) {
+    this.#context = context
+    this.#groupId = groupId
+    this.#options = options
+    this.strategy = options.strategy
+    this.#isCooperative = assignorFor(options.strategy).protocol === 'cooperative'
+    this.#memberId = context.newMemberId(groupId)
+  }
+
+  get memberId(): string {
+    return this.#memberId
+  }
+
+  get generation(): number {
+    return this.#generation
+  }
+
+  get state(): MembershipState {
+    return this.#state
+  }
+
+  get assignment(): readonly TopicPartition[] {
+    return this.#assignment
+  }
+
+  /** The highest generation the member was ever in, also before it was out of the group. */
+  get lastGeneration(): number {
+    return this.#lastGeneration
+  }
+
+  /** Names of the topics the member subscribes to. */
+  get topics(): readonly string[] {
+    return this.#topics
+  }
+
+  join(topics: readonly string[], owned: readonly TopicPartition[]): void {
+    if (this.#context.isClosed()) throw closed()
+    const group = this.#group ?? this.#enter()
+    this.#topics = [...topics]
+    const held = new Set(this.#held.map(topicPartitionKey))
+    // What the member was never given, or has lost, is not its own, whatever it says.
+    this.#held = owned.filter((each) => held.has(topicPartitionKey(each)))
+    this.#changeTo('joining')
+    group.rebalance()
+  }
+
+  polled(): void {
+    this.#isPolling = false
+    this.#stopPollTimer()
+    if (this.#group !== null) this.#startPollTimer()
+  }
+
+  pausePollTimer(): void {
+    this.#isPolling = true
+    this.#stopPollTimer()
+  }
+
+  async commit(offsets: readonly OffsetCommit[]): Promise<void> {
+    if (this.#context.isClosed()) throw closed()
+    if (this.#group === null) {
+      throw new CommitFailedError(
+        this.#groupId,
+        this.#state === 'lost'
+          ? `member ${this.#memberId} missed maxPollIntervalMs (${this.#options.maxPollIntervalMs}) ` +
+              'and was evicted'
+          : `member ${this.#memberId} is not in the group`,
+      )
+    }
+    if (this.#generation !== this.#group.generation) {
+      throw new CommitFailedError(
+        this.#groupId,
+        `member ${this.#memberId} is of generation ${this.#generation}, ` +
+          `the group of ${this.#group.generation}`,
+      )
+    }
+    await this.#context.commit(this.#groupId, offsets)
+  }
+
+  leave(): void {
+    this.#exit('unjoined')?.remove(this)
+  }
+
+  /** What the assignor is told: an eager member starts from its last assignment, to which `sticky` keeps. */
+  toGroupMember(): GroupMember {
+    return {
+      memberId: this.#memberId,
+      topics: this.#topics,
+      ownedPartitions: this.#isCooperative ? this.#held : this.#assignment,
+      generation: this.#generation,
+    }
+  }
+
+  /** A rebalance has begun. */
+  needRejoin(): void {
+    this.#changeTo('rejoin-needed')
+  }
+
+  /** A rebalance has ended. */
+  assign(generation: number, assignment: readonly TopicPartition[]): void {
+    const given = new Set(assignment.map(topicPartitionKey))
+    // What it has to give up it holds until it joins without it.
+    const surplus = this.#held.filter((each) => !given.has(topicPartitionKey(each)))
+    this.#held = [...assignment, ...surplus]
+    this.#generation = generation
+    this.#lastGeneration = generation
+    this.#assignment = assignment
+    this.#changeTo('stable')
+  }
+
+  /** The member is out of the group without having asked for it. */
+  lose(): void {
+    this.#exit('lost')
+    this.notify()
+  }
+
+  /** Calls `onChange` soon, once for all that happens until then. */
+  notify(): void {
+    if (this.#isNotifying) return
+    this.#isNotifying = true
+    queueMicrotask(() => {
+      this.#isNotifying = false
+      if (this.#state !== 'unjoined') this.#options.onChange()
+    })
+  }
+
+  #enter(): ConsumerGroup {
+    const group = this.#context.groupFor(this.#groupId)
+    group.admit(this)
+    this.#group = group
+    // The old id may still be on its way in somebody's log or message: it must not mean two stays.
+    if (this.#isIdUsed) this.#memberId = this.#context.newMemberId(this.#groupId)
+    this.#isIdUsed = true
+    if (!this.#isPolling) this.#startPollTimer()
+    return group
+  }
+
+  /** @returns the group that the member was in. */
+  #exit(state: 'unjoined' | 'lost'): ConsumerGroup | null {
+    const group = this.#group
+    this.#group = null
+    this.#stopPollTimer()
+    this.#generation = NO_GENERATION
+    this.#assignment = NOTHING
+    this.#held = NOTHING
+    this.#state = state
+    return group
+  }
+
+  #changeTo(state: MembershipState): void {
+    if (this.#state === state) return
+    this.#state = state
+    this.notify()
+  }
+
+  #startPollTimer(): void {
+    this.#pollTimer = this.#context.clock.startTimer(
+      () => {
+        this.#pollTimer = null
+        const group = this.#group
+        this.lose()
+        group?.remove(this)
+      },
+      this.#options.maxPollIntervalMs,
+      { background: true },
+    )
+  }
+
+  #stopPollTimer(): void {
+    this.#pollTimer?.cancel()
+    this.#pollTimer = null
+  }
+}
+
+function closed(): ClosedError {
+  return new ClosedError('the group coordinator is closed')
+}

@@ -1,0 +1,60 @@
+import { join } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
+import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
+import { newTopicId } from '../storage/partition-metadata.ts'
+
+const FILE = 'meta.properties'
+
+/** Who a data directory belongs to, in the words of Kafka's `meta.properties`. */
+export interface MetaProperties {
+  readonly clusterId: string
+  readonly nodeId: number
+}
+
+/**
+ * Reads `meta.properties`; `null` when there is none.
+ *
+ * @throws {@link CorruptRecordError} when it is of a version that is not known, or names no cluster.
+ */
+export async function readMetaProperties(
+  fileSystem: FileSystem,
+  dir: string,
+): Promise<MetaProperties | null> {
+  const path = join(dir, FILE)
+  const content = await readWholeFile(fileSystem, path, 65_536)
+  if (content === null) return null
+  const properties = new Map<string, string>()
+  for (const line of content.toString('latin1').split(/\r?\n/)) {
+    const match = /^\s*([^#!=\s]+)\s*[=:]\s*(.*)$/.exec(line)
+    if (match !== null) properties.set(match[1] ?? '', match[2] ?? '')
+  }
+  const version = properties.get('version')
+  const clusterId = properties.get('cluster.id')
+  if ((version !== '1' && version !== '0') || clusterId === undefined) {
+    throw new CorruptRecordError(`it is of version '${version ?? ''}' or names no cluster.id`, {
+      path,
+      position: 0,
+    })
+  }
+  const nodeId = Number(properties.get('node.id') ?? properties.get('broker.id') ?? 1)
+  return { clusterId, nodeId }
+}
+
+/** Writes a new `meta.properties`; durable when it resolves. */
+export async function createMetaProperties(
+  fileSystem: FileSystem,
+  dir: string,
+  random: Random,
+): Promise<MetaProperties> {
+  const clusterId = newTopicId(random)
+  const lines = [
+    'version=1',
+    `cluster.id=${clusterId}`,
+    'node.id=1',
+    `directory.id=${newTopicId(random)}`,
+  ]
+  await replaceFile(fileSystem, join(dir, FILE), `${lines.join('\n')}\n`)
+  return { clusterId, nodeId: 1 }
+}

@@ -1,0 +1,112 @@
+import { join } from 'node:path'
+import { TopicExistsError } from '../errors.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { parseSegmentFileName } from '../storage/log-files.ts'
+import {
+  PARTITION_METADATA_FILE,
+  readPartitionMetadata,
+  writePartitionMetadata,
+} from '../storage/partition-metadata.ts'
+import {
+  isDeletedDirectoryName,
+  parsePartitionDirectoryName,
+  partitionDirectoryName,
+} from './topic-name.ts'
+import type { TopicPartition } from './topic-partition.ts'
+
+/** The directories of partitions inside a broker's directory. Calls for one partition must not overlap. */
+export class PartitionDirectories {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+
+  constructor(fileSystem: FileSystem, dir: string) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+  }
+
+  pathOf(topic: string, partition: number): string {
+    return join(this.#dir, partitionDirectoryName(topic, partition))
+  }
+
+  /** Every partition that has a directory. */
+  async list(): Promise<TopicPartition[]> {
+    const found: TopicPartition[] = []
+    for (const entry of await this.#fileSystem.list(this.#dir)) {
+      const place = entry.kind === 'directory' ? parsePartitionDirectoryName(entry.name) : null
+      if (place !== null) found.push(place)
+    }
+    return found
+  }
+
+  /**
+   * Makes an empty directory that says whose it is. Its name is durable after {@link PartitionDirectories.sync}.
+   *
+   * @throws {@link TopicExistsError} when there is a directory of that name that holds a log.
+   */
+  async create(topic: string, partition: number, topicId: string): Promise<void> {
+    const path = this.pathOf(topic, partition)
+    await this.#fileSystem.createDirectory(path)
+    const names = await this.#fileSystem.list(path)
+    if (names.some((entry) => parseSegmentFileName(entry.name) !== null)) {
+      throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
+    }
+    await writePartitionMetadata(this.#fileSystem, path, topicId)
+  }
+
+  /** The topic id that a partition's directory names; `null` when it names none or is not there. */
+  async topicIdOf(topic: string, partition: number): Promise<string | null> {
+    const metadata = await readPartitionMetadata(this.#fileSystem, this.pathOf(topic, partition))
+    return metadata?.topicId ?? null
+  }
+
+  /** Makes the names of all directories durable. */
+  sync(): Promise<void> {
+    return this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  /**
+   * Removes a directory that creating a topic has left, if it belongs to that attempt: it carries
+   * the id, or nothing yet.
+   */
+  async removeUnfinished(topic: string, partition: number, topicId: string): Promise<void> {
+    const path = this.pathOf(topic, partition)
+    const names = await this.#namesIn(path)
+    const id = await this.topicIdOf(topic, partition)
+    const isEmpty = names.every((name) => name === `${PARTITION_METADATA_FILE}.tmp`)
+    if (id === topicId || (id === null && isEmpty)) await this.remove(topic, partition)
+  }
+
+  /** Removes a partition's directory with all files in it. Directories inside are left, and then it is. */
+  async remove(topic: string, partition: number): Promise<void> {
+    await this.#removeDirectory(this.pathOf(topic, partition))
+  }
+
+  /** Finishes deletions that a Kafka broker has begun by renaming a directory. */
+  async removeRenamed(): Promise<void> {
+    for (const entry of await this.#fileSystem.list(this.#dir)) {
+      if (entry.kind !== 'directory' || !isDeletedDirectoryName(entry.name)) continue
+      await this.#removeDirectory(join(this.#dir, entry.name))
+    }
+  }
+
+  async #namesIn(path: string): Promise<string[]> {
+    try {
+      return (await this.#fileSystem.list(path)).map((entry) => entry.name)
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return []
+      throw error
+    }
+  }
+
+  async #removeDirectory(path: string): Promise<void> {
+    try {
+      for (const entry of await this.#fileSystem.list(path)) {
+        if (entry.kind !== 'directory') await this.#fileSystem.unlink(join(path, entry.name))
+      }
+      await this.#fileSystem.removeDirectory(path)
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) throw error
+    }
+  }
+}

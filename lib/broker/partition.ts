@@ -1,0 +1,328 @@
+import { checkOneOf, checkOptions, checkWholeNumber } from '../config.ts'
+import {
+  ClosedError,
+  LockLostError,
+  OffsetOutOfRangeError,
+  PolicyViolationError,
+  type VarveError,
+} from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { StoredRecord } from '../record/decode.ts'
+import { RecordBatch } from '../record/record-batch.ts'
+import { encodeRecords, type AppendRecord } from '../storage/append-record.ts'
+import type { AppendResult } from '../storage/local-log.ts'
+import type { Log } from '../storage/log.ts'
+import { AppendChain, type Acks, type AppendChainOwner } from './append-chain.ts'
+import { LogFollower } from './log-follower.ts'
+import { LogUpkeep } from './log-upkeep.ts'
+import {
+  fetchRecords,
+  iterateRecords,
+  type FetchOptions,
+  type RecordsOptions,
+} from './partition-reads.ts'
+import { RecentBatches, type RecentBatchesBudget } from './recent-batches.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
+
+/** How {@link Partition.append} is acknowledged. */
+export interface AppendOptions {
+  /** @defaultValue `'all'` */
+  readonly acks?: Acks
+  /** The append fails unless it would get this offset: nobody else has written in between. */
+  readonly expectedOffset?: number
+}
+
+/**
+ * What a partition shares with the others of its broker.
+ *
+ * @internal
+ */
+export interface PartitionContext {
+  readonly clock: Clock
+  readonly recentBatches: RecentBatchesBudget
+  readonly dir: string
+  /** Whether another process writes, and this one follows. */
+  readonly readOnly: boolean
+  /** Whether the broker still owns its directory. */
+  isOwned(): boolean
+}
+
+/**
+ * A {@link Log} with those who write to it and those who wait for it.
+ *
+ * Consumers see [`logStartOffset`, `highWatermark`). All calls may overlap; appends get their
+ * offsets in the order of the calls.
+ */
+export class Partition {
+  readonly topic: string
+  readonly index: number
+  readonly log: Log
+  readonly #context: PartitionContext
+  readonly #chain: AppendChain
+  readonly #recent: RecentBatches
+  readonly #upkeep: LogUpkeep
+  readonly #listeners: Set<() => void> = new Set()
+  readonly #follower: LogFollower | null
+  #highWatermark: number
+  #closedBy: VarveError | null = null
+
+  /** @internal */
+  constructor(log: Log, context: PartitionContext) {
+    this.topic = log.topic
+    this.index = log.partition
+    this.log = log
+    this.#context = context
+    this.#recent = new RecentBatches(context.recentBatches)
+    this.#upkeep = new LogUpkeep(context.clock, log)
+    this.#highWatermark = log.durableEndOffset
+    this.#chain = new AppendChain(this.#chainOwner())
+    this.#follower = context.readOnly
+      ? new LogFollower(context.clock, log, () => {
+          this.#publish(log.logEndOffset)
+          return this.#listeners.size > 0
+        })
+      : null
+  }
+
+  /** Lowest offset that can be read. */
+  get logStartOffset(): number {
+    return this.log.logStartOffset
+  }
+
+  /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
+  get highWatermark(): number {
+    return this.#highWatermark
+  }
+
+  /** Offset of the next append. */
+  get logEndOffset(): number {
+    return this.log.logEndOffset
+  }
+
+  /** @internal */
+  get isClosed(): boolean {
+    return this.#closedBy !== null
+  }
+
+  /**
+   * Appends one record or several. All or none of them are in the log afterwards.
+   *
+   * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
+   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
+   * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
+   * {@link ClosedError} when the log cannot be written; `outcome` says what is known.
+   */
+  async append(
+    records: AppendRecord | readonly AppendRecord[],
+    options: AppendOptions = {},
+  ): Promise<AppendResult> {
+    checkOptions('append options', options, ['acks', 'expectedOffset'])
+    const acks = checkOneOf<Acks>('acks', options.acks ?? 'all', [0, 1, 'all'])
+    const { expectedOffset } = options
+    if (expectedOffset !== undefined) {
+      checkWholeNumber('expectedOffset', expectedOffset, 0, Number.MAX_SAFE_INTEGER)
+    }
+    this.#ensureOpen()
+    const list = Array.isArray(records)
+      ? (records as readonly AppendRecord[])
+      : [records as AppendRecord]
+    const batches = encodeRecords(list, this.log.config, this.#context.clock.now())
+    return this.#append(batches, acks, expectedOffset)
+  }
+
+  /**
+   * Appends encoded batches, in one step. They are stamped in place.
+   *
+   * @internal
+   */
+  appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult> {
+    return this.#append(batches, acks)
+  }
+
+  /**
+   * Reads the records from `offset` on, up to the high watermark, and never waits.
+   *
+   * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
+   * @param options.maxBytes limit on the stored size; the first batch is returned however large.
+   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
+   */
+  async read(offset: number, options: { maxBytes?: number } = {}): Promise<StoredRecord[]> {
+    return this.fetch(offset, { ...options, maxWaitMs: 0 })
+  }
+
+  /**
+   * Reads the records from `offset` on and waits until there are any, until there is enough, or
+   * until the time is over, which gives what there is, possibly nothing.
+   *
+   * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, also when records are
+   * deleted while it waits; {@link CorruptRecordError} when the batch there is damaged;
+   * {@link ClosedError} when the broker is closed; the signal's reason when it is aborted.
+   */
+  async fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
+    return fetchRecords(this.#context.clock, this, offset, options)
+  }
+
+  /**
+   * Goes through the records in offset order. Breaking out of the loop leaves nothing behind.
+   *
+   * @throws as {@link Partition.fetch}, from the iteration.
+   */
+  records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
+    return iterateRecords(this.#context.clock, this, options)
+  }
+
+  /**
+   * The offset of the first record that is at least as young as `timestamp`.
+   *
+   * @param timestamp milliseconds since the epoch.
+   * @returns `null` when every visible record is older.
+   */
+  async offsetForTimestamp(timestamp: number): Promise<number | null> {
+    checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
+    this.#ensureOpen()
+    return (await this.log.offsetForTimestamp(timestamp, this.#highWatermark))?.offset ?? null
+  }
+
+  /**
+   * Deletes every record below `beforeOffset`, for good: they cannot be read from now on, and
+   * segments that hold no other are removed.
+   *
+   * @param beforeOffset in [`logStartOffset`, `highWatermark`]; -1 is the high watermark.
+   * @throws {@link PolicyViolationError} on internal topics, and where `cleanupPolicy` has no `delete`.
+   * @throws {@link OffsetOutOfRangeError} outside of the range.
+   */
+  async deleteRecords(beforeOffset: number): Promise<void> {
+    checkWholeNumber('beforeOffset', beforeOffset, -1, Number.MAX_SAFE_INTEGER)
+    this.#ensureOpen()
+    if (INTERNAL_TOPICS.has(this.topic) || this.log.config.cleanupPolicy === 'compact') {
+      throw new PolicyViolationError(
+        `records of ${this.topic} cannot be deleted: its cleanupPolicy has no 'delete'`,
+      )
+    }
+    const offset = beforeOffset === -1 ? this.#highWatermark : beforeOffset
+    const { logStartOffset, highWatermark, topic } = this
+    if (offset > highWatermark) {
+      throw new OffsetOutOfRangeError({
+        topic,
+        partition: this.index,
+        offset,
+        logStartOffset,
+        logEndOffset: highWatermark,
+      })
+    }
+    if (offset <= logStartOffset) return
+    await this.log.advanceLogStartOffset(offset)
+    this.#notify()
+  }
+
+  /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
+  async flush(): Promise<void> {
+    this.#ensureOpen()
+    await this.log.flush()
+    this.#publish(this.log.durableEndOffset)
+  }
+
+  /**
+   * Resolves when everything below `offset` is covered by a sync.
+   *
+   * @internal
+   */
+  async ensureDurable(offset: number): Promise<void> {
+    if (this.log.durableEndOffset < Math.min(offset, this.logEndOffset)) await this.flush()
+  }
+
+  /**
+   * Whole batches from the one that holds `offset` on, below the high watermark.
+   *
+   * @internal
+   */
+  async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
+    this.#ensureOpen()
+    const limits = { maxBytes, endOffset: this.#highWatermark }
+    if (offset >= this.logStartOffset && offset < limits.endOffset && this.log.isWritable) {
+      const recent = this.#recent.read(offset, limits)
+      if (recent !== null) return recent
+    }
+    return this.log.readBatches(offset, limits)
+  }
+
+  /**
+   * Calls `listener` whenever something has changed that a reader may wait for.
+   *
+   * @returns a function that ends it.
+   * @internal
+   */
+  onChange(listener: () => void): () => void {
+    // A set of functions would take the same listener once only.
+    const each = (): void => {
+      listener()
+    }
+    this.#listeners.add(each)
+    this.#follower?.start()
+    return () => {
+      this.#listeners.delete(each)
+    }
+  }
+
+  /**
+   * Settles what was appended, wakes who waits, and closes the log.
+   *
+   * @param reason what calls from now on reject with.
+   * @internal
+   */
+  async close(reason: VarveError): Promise<void> {
+    const isFirst = this.#closedBy === null
+    this.#closedBy ??= reason
+    this.#upkeep.stop()
+    this.#follower?.stop()
+    if (isFirst) this.#notify()
+    await this.#chain.close(reason)
+    await this.log.close()
+  }
+
+  #append(
+    batches: readonly Buffer[] | Promise<readonly Buffer[]>,
+    acks: Acks,
+    expectedOffset?: number,
+  ): Promise<AppendResult> {
+    const appended = this.#chain.append(batches, acks, expectedOffset)
+    if (acks !== 0) return appended
+    // Nobody waits for the outcome, and so nobody would handle a rejection.
+    appended.catch(() => undefined)
+    return Promise.resolve({ baseOffset: -1, lastOffset: -1, timestamp: -1 })
+  }
+
+  #chainOwner(): AppendChainOwner {
+    const { dir } = this.#context
+    return {
+      log: this.log,
+      whyFenced: (isWritten) => {
+        if (this.#context.isOwned()) return null
+        if (this.#context.readOnly) return new ClosedError('the broker is open for reading only')
+        const outcome = isWritten ? 'unknown' : 'not-written'
+        return new LockLostError(dir, 'another owner may have taken it', outcome)
+      },
+      onWritten: (buffers) => {
+        this.#recent.add(buffers.map((buffer) => new RecordBatch(buffer)))
+        this.#upkeep.afterWrite()
+      },
+      onVisible: (highWatermark) => {
+        this.#publish(highWatermark)
+      },
+    }
+  }
+
+  #publish(highWatermark: number): void {
+    if (highWatermark <= this.#highWatermark) return
+    this.#highWatermark = highWatermark
+    this.#notify()
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
+
+  #ensureOpen(): void {
+    if (this.#closedBy !== null) throw this.#closedBy
+  }
+}

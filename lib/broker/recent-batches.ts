@@ -1,0 +1,112 @@
+import type { RecordBatch } from '../record/record-batch.ts'
+
+/**
+ * How much memory the recently appended batches of all partitions may take together. The oldest go
+ * first, whichever partition they belong to.
+ */
+export class RecentBatchesBudget {
+  readonly #maxBytes: number
+  #sizeBytes = 0
+  /** Every batch that is held, oldest first, from `#head` on. */
+  #queue: { owner: RecentBatches; sizeBytes: number }[] = []
+  #head = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /** Counts a batch that `owner` holds from now on, and makes room for it. */
+  add(owner: RecentBatches, sizeBytes: number): void {
+    this.#queue.push({ owner, sizeBytes })
+    this.#sizeBytes += sizeBytes
+    while (this.#sizeBytes > this.#maxBytes && this.#head < this.#queue.length) {
+      const oldest = this.#queue[this.#head]
+      this.#head += 1
+      if (oldest === undefined) break
+      this.#sizeBytes -= oldest.sizeBytes
+      oldest.owner.dropOldest()
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head)
+      this.#head = 0
+    }
+  }
+}
+
+/**
+ * The batches that were appended to one partition most recently, without a gap, so that whoever
+ * reads at the end of the log needs no disk.
+ */
+export class RecentBatches {
+  readonly #budget: RecentBatchesBudget
+  /** Held batches, oldest first, from `#head` on; `null` for those cleared away before their turn. */
+  #batches: (RecordBatch | null)[] = []
+  #head = 0
+
+  constructor(budget: RecentBatchesBudget) {
+    this.#budget = budget
+  }
+
+  /** Holds batches that follow those held before. */
+  add(batches: readonly RecordBatch[]): void {
+    for (const batch of batches) {
+      this.#batches.push(batch)
+      this.#budget.add(this, batch.sizeBytes)
+    }
+  }
+
+  /** Forgets the oldest batch, as the budget demands. */
+  dropOldest(): void {
+    this.#batches[this.#head] = null
+    this.#head += 1
+    if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
+      this.#batches = this.#batches.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  /** Forgets everything, because the log was cut. The budget still counts it until its turn comes. */
+  clear(): void {
+    this.#batches.fill(null, this.#head)
+  }
+
+  /**
+   * The batch that holds `offset` and those that follow.
+   *
+   * @returns `null` when `offset` is not among what is held.
+   */
+  read(
+    offset: number,
+    limits: { maxBytes: number; endOffset: number },
+  ): readonly RecordBatch[] | null {
+    let slot = this.#slotOf(offset)
+    if (slot < 0) return null
+    const found: RecordBatch[] = []
+    let sizeBytes = 0
+    for (; slot < this.#batches.length; slot += 1) {
+      const batch = this.#batches[slot]
+      if (batch == null || batch.baseOffset >= limits.endOffset) break
+      sizeBytes += batch.sizeBytes
+      if (found.length > 0 && sizeBytes > limits.maxBytes) break
+      found.push(batch)
+    }
+    return found
+  }
+
+  /** Slot of the first batch with a last offset at or above `offset`; -1 when that is not certain. */
+  #slotOf(offset: number): number {
+    let low = this.#head
+    let high = this.#batches.length - 1
+    // What a cut left as null lies below what came after it.
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const batch = this.#batches[middle]
+      if (batch == null || batch.lastOffset < offset) low = middle + 1
+      else high = middle
+    }
+    const batch = this.#batches[low]
+    if (batch == null || batch.lastOffset < offset) return -1
+    const before = low > this.#head ? this.#batches[low - 1] : null
+    return batch.baseOffset <= offset || before != null ? low : -1
+  }
+}

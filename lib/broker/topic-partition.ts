@@ -1,0 +1,29 @@
+/** Names one partition of one topic, wherever an assignment, an offset or a position belongs to it. */
+export interface TopicPartition {
+  readonly topic: string
+  /** Partition number, from 0. */
+  readonly partition: number
+}
+
+/**
+ * The text `topic-partition`, for use as a key of a `Map` or `Set`.
+ *
+ * Two different partitions never share a key: the number holds no `-`, so the last one separates.
+ */
+export function topicPartitionKey(topicPartition: TopicPartition): string {
+  return `${topicPartition.topic}-${topicPartition.partition}`
+}
+
+/** Orders partitions by topic, then by number; an argument for `sort`. */
+export function compareTopicPartitions(left: TopicPartition, right: TopicPartition): number {
+  return compareNames(left.topic, right.topic) || left.partition - right.partition
+}
+
+/**
+ * Orders topic names and member ids by UTF-16 code units, as Kafka does, so that the result
+ * depends on neither locale nor machine; an argument for `sort`.
+ */
+export function compareNames(left: string, right: string): number {
+  if (left < right) return -1
+  return left > right ? 1 : 0
+}

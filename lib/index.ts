@@ -1,0 +1,73 @@
+/**
+ * An embedded, in-process log for Node.js: Apache Kafka's model on Kafka's file format.
+ *
+ * Start with {@link Broker.open}.
+ *
+ * @module
+ */
+export { Broker, type BrokerOptions, type CreateTopicOptions } from './broker.ts'
+export type { Acks } from './broker/append-chain.ts'
+export type { PartitionAssignmentStrategy } from './broker/assignors/assignor.ts'
+export type {
+  BrokerDescription,
+  LeaderDescription,
+  PartitionDescription,
+  RecoveryReport,
+  TopicDescription,
+} from './broker/broker-description.ts'
+export type { GroupState, MemberDescription } from './broker/consumer-group.ts'
+export type { GroupDescription } from './broker/group-coordinator.ts'
+export type { OffsetAndMetadata, OffsetCommit } from './broker/offset-and-metadata.ts'
+export type { CommittedOffset } from './broker/offset-store.ts'
+export { Partition, type AppendOptions } from './broker/partition.ts'
+export type { FetchOptions, RecordsOptions } from './broker/partition-reads.ts'
+export type { TopicPartition } from './broker/topic-partition.ts'
+export { Topic } from './broker/topic.ts'
+export { Consumer } from './client/consumer.ts'
+export type { PollOptions } from './client/consumer-arguments.ts'
+export type { AutoOffsetReset, ConsumerOptions } from './client/consumer-options.ts'
+export type { ConsumerRecord } from './client/consumer-record.ts'
+export type { Lag } from './client/partition-controls.ts'
+export {
+  defaultPartitioner,
+  random,
+  roundRobin,
+  type DefaultPartitionerOptions,
+  type Partitioner,
+  type PartitionerRecord,
+} from './client/partitioner.ts'
+export { Producer } from './client/producer.ts'
+export type { ProducerOptions } from './client/producer-options.ts'
+export type { ProducerRecord } from './client/producer-record.ts'
+export type { RebalanceListener } from './client/rebalance-listener.ts'
+export type { RecordMetadata, SendCallback } from './client/send-completion.ts'
+export {
+  bytes,
+  json,
+  string,
+  type Deserializer,
+  type Serde,
+  type Serializer,
+} from './client/serde.ts'
+export type { ResolvedTopicConfig, TopicCompressionType, TopicConfig } from './config.ts'
+export * from './errors.ts'
+export type { Clock, Timer } from './platform/clock.ts'
+export type {
+  DirectoryEntry,
+  DirectoryLock,
+  File,
+  FileStat,
+  FileSystem,
+  LockHolder,
+  OpenMode,
+} from './platform/file-system.ts'
+export type { Random } from './platform/random.ts'
+export type { StoredRecord } from './record/decode.ts'
+export { COMPRESSION_TYPES, type CompressionType } from './record/compression.ts'
+export type { RecordHeader } from './record/record-batch-builder.ts'
+export type { AppendRecord, Bytes, HeadersInit } from './storage/append-record.ts'
+export type { AppendResult } from './storage/local-log.ts'
+export type { LogRecovery, Truncation } from './storage/log-loader.ts'
+export type { LogState } from './storage/log-state.ts'
+export type { LogOptions, LogSegmentInfo } from './storage/log-options.ts'
+export { Log } from './storage/log.ts'

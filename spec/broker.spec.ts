@@ -1,0 +1,358 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../lib/broker.ts'
+import {
+  ClosedError,
+  InvalidTopicError,
+  LockedError,
+  OffsetOutOfRangeError,
+  StorageError,
+  TopicExistsError,
+  UnknownTopicOrPartitionError,
+} from '../lib/errors.ts'
+import { ManualClock } from '../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../lib/testing/temp-broker.ts'
+import { textsOf } from './helpers/partitions.ts'
+
+function open(fileSystem = new SimulatedFileSystem(), options = {}): Promise<Broker> {
+  return Broker.open('/data', { fileSystem, clock: new ManualClock(), ...options })
+}
+
+describe('opening a broker', () => {
+  it('creates the directory, with the files of a Kafka broker', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    await broker.createTopic('orders', { partitions: 2 })
+    await broker.topic('orders').partition(0).append({ value: 'a' })
+    await broker.close()
+    const paths = [...fileSystem.snapshot().keys()].map((path) => path.replace('/data/', ''))
+    expect(paths.sort()).toEqual([
+      '.kafka_cleanshutdown',
+      'log-start-offset-checkpoint',
+      'meta.properties',
+      'orders-0/00000000000000000000.index',
+      'orders-0/00000000000000000000.log',
+      'orders-0/00000000000000000000.timeindex',
+      'orders-0/00000000000000000001.snapshot',
+      'orders-0/leader-epoch-checkpoint',
+      'orders-0/partition.metadata',
+      'orders-1/00000000000000000000.index',
+      'orders-1/00000000000000000000.log',
+      'orders-1/00000000000000000000.snapshot',
+      'orders-1/00000000000000000000.timeindex',
+      'orders-1/partition.metadata',
+      'recovery-point-offset-checkpoint',
+      'varve-topics',
+    ])
+    const text = (path: string): string => fileSystem.readFile(`/data/${path}`).toString()
+    expect(text('recovery-point-offset-checkpoint')).toBe('0\n2\norders 0 1\norders 1 0\n')
+    expect(text('orders-0/leader-epoch-checkpoint')).toBe('0\n1\n0 0\n')
+    expect(text('orders-0/partition.metadata')).toMatch(/^version: 0\ntopic_id: [\w-]{22}$/)
+  })
+
+  it('reports what it found', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    expect(broker.recovery).toMatchObject({ cleanShutdown: true, truncations: [], damaged: [] })
+    await broker.createTopic('orders')
+    await broker.topic('orders').partition(0).append({ value: 'a' })
+    const crashed = fileSystem.restart('process')
+    const path = '/data/orders-0/00000000000000000000.log'
+    crashed.writeFile(path, Buffer.concat([crashed.readFile(path), Buffer.from('torn')]))
+    const again = await open(crashed)
+    expect(again.recovery).toMatchObject({
+      cleanShutdown: false,
+      truncations: [
+        { topic: 'orders', partition: 0, path, sizeBytes: 4, keptIn: `${path}.69.torn` },
+      ],
+    })
+    expect(crashed.readFile(`${path}.69.torn`).toString()).toBe('torn')
+    await again.close()
+    expect((await open(crashed)).recovery.cleanShutdown).toBe(true)
+  })
+
+  it('takes the mark of an orderly close away before anything else', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await (await open(fileSystem)).close()
+    await open(fileSystem)
+    const crashed = fileSystem.restart('power', { unsynced: 'lost' })
+    expect((await open(crashed)).recovery.cleanShutdown).toBe(false)
+  })
+
+  it('refuses a directory that is open, and names who has it', async () => {
+    await using broker = await tempBroker()
+    const second = Broker.open(broker.dir)
+    await expect(second).rejects.toThrow(LockedError)
+    await expect(second).rejects.toMatchObject({ code: 'LOCKED', pid: process.pid })
+  })
+
+  it('opens a damaged partition for reading up to the damage, and the others as ever', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const topic = await broker.createTopic('orders', { partitions: 2 })
+    for (const value of ['a', 'b', 'c']) await topic.partition(0).append({ value })
+    await topic.partition(1).append({ value: 'sound' })
+    const crashed = fileSystem.restart('process')
+    crashed.flipBit('/data/orders-0/00000000000000000000.log', 69 + 40, 3)
+    const again = await open(crashed)
+    const damaged = again.topic('orders').partition(0)
+    expect(again.recovery.damaged).toMatchObject([
+      {
+        topic: 'orders',
+        partition: 0,
+        error: { code: 'CORRUPT_MESSAGE', position: 69, firstOffset: 1 },
+      },
+    ])
+    expect(textsOf(await damaged.read(0))).toEqual(['a'])
+    await expect(damaged.read(1)).rejects.toMatchObject({ code: 'CORRUPT_MESSAGE' })
+    await expect(damaged.append({ value: 'x' })).rejects.toMatchObject({ code: 'CORRUPT_MESSAGE' })
+    expect(again.describe().topics[0]?.partitions.map((each) => each.leader.alive)).toEqual([
+      false,
+      true,
+    ])
+    await again.topic('orders').partition(1).append({ value: 'still works' })
+    await again.close()
+    expect((await open(crashed)).recovery.damaged).toHaveLength(1)
+  })
+
+  it.each([
+    ['', {}, TypeError],
+    [5, {}, TypeError],
+    ['/data', { readonly: true }, TypeError],
+    ['/data', { defaults: { segmentBytes: 1 } }, RangeError],
+    ['/data', 5, TypeError],
+  ])('refuses %j with %j', async (dir, options, error) => {
+    await expect(Broker.open(dir as never, options as never)).rejects.toThrow(error)
+  })
+
+  it('says so when the disk does not let it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    fileSystem.failNext('write', 'ENOSPC', { persistent: true })
+    await expect(open(fileSystem)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    fileSystem.clearFaults()
+    await (await open(fileSystem)).close()
+  })
+})
+
+describe('the topics of a broker', () => {
+  it('are created, found, listed and deleted', async () => {
+    const broker = await open()
+    const topic = await broker.createTopic('b', { partitions: 3, retentionMs: 5 })
+    await broker.createTopic('a')
+    expect(broker.topic('b')).toBe(topic)
+    expect(broker.topics().map((each) => each.name)).toEqual(['a', 'b'])
+    expect(topic.config.retentionMs).toBe(5)
+    await broker.deleteTopic('b')
+    expect(() => broker.topic('b')).toThrow(UnknownTopicOrPartitionError)
+  })
+
+  it('exist once, unless that is all right', async () => {
+    const broker = await open()
+    const both = await Promise.all([
+      broker.createTopic('a', { ifNotExists: true }),
+      broker.createTopic('a', { ifNotExists: true, partitions: 7 }),
+    ])
+    expect(both[0]).toBe(both[1])
+    await expect(broker.createTopic('a')).rejects.toThrow(TopicExistsError)
+    await expect(broker.createTopic('a', { ifNotExists: false })).rejects.toThrow(TopicExistsError)
+  })
+
+  it.each([
+    ['', InvalidTopicError],
+    ['..', InvalidTopicError],
+    ['a b', InvalidTopicError],
+    ['a/b', InvalidTopicError],
+    ['x'.repeat(250), InvalidTopicError],
+    ['__consumer_offsets', InvalidTopicError],
+    [5, TypeError],
+  ])('are refused under the name %j', async (name, error) => {
+    const broker = await open()
+    await expect(broker.createTopic(name as never)).rejects.toThrow(error)
+    expect(broker.topics()).toEqual([])
+  })
+
+  it.each([
+    [{ partitions: 0 }, RangeError],
+    [{ partitions: 1.5 }, RangeError],
+    [{ partitions: '3' }, TypeError],
+    [{ partition: 3 }, TypeError],
+    [{ segmentBytes: -1 }, RangeError],
+  ])('are refused with %j', async (options, error) => {
+    const broker = await open()
+    await expect(broker.createTopic('a', options as never)).rejects.toThrow(error)
+    expect(broker.topics()).toEqual([])
+  })
+
+  it('have the partitions that they have, and no others', async () => {
+    const topic = await (await open()).createTopic('a', { partitions: 2 })
+    expect(topic.partition(1).index).toBe(1)
+    for (const index of [2, -1, 0.5]) {
+      expect(() => topic.partition(index)).toThrow(UnknownTopicOrPartitionError)
+    }
+    expect(() => topic.partition('0' as never)).toThrow(TypeError)
+  })
+
+  it('take the defaults of the broker', async () => {
+    const broker = await open(new SimulatedFileSystem(), { defaults: { segmentBytes: 777 } })
+    expect((await broker.createTopic('a')).config.segmentBytes).toBe(777)
+    expect((await broker.createTopic('b', { segmentBytes: 888 })).config.segmentBytes).toBe(888)
+  })
+
+  it('come into being with the first record where the broker allows it', async () => {
+    const strict = await open()
+    await expect(strict.producer().send({ topic: 'new', value: 'x' })).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    const broker = await open(new SimulatedFileSystem(), { autoCreateTopics: true })
+    await broker.producer().send({ topic: 'new', value: 'x' })
+    expect(broker.topics().map((topic) => topic.name)).toEqual(['new'])
+  })
+
+  it('are described with who leads them and how far they are', async () => {
+    const broker = await open()
+    const topic = await broker.createTopic('a', { partitions: 2 })
+    await topic.partition(1).append([{ value: 'x' }, { value: 'y' }])
+    const consumer = broker.consumer({ groupId: 'g' })
+    consumer.assign([{ topic: 'a', partition: 1 }])
+    await consumer.commit([{ topic: 'a', partition: 1, offset: 1 }])
+    const description = broker.describe()
+    expect(description.topics.map((each) => [each.name, each.internal])).toEqual([
+      ['__consumer_offsets', true],
+      ['a', false],
+    ])
+    expect(description.topics[1]?.partitions[1]).toMatchObject({
+      partition: 1,
+      leader: { pid: process.pid, epoch: 0, alive: true },
+      logStartOffset: 0,
+      highWatermark: 2,
+      logEndOffset: 2,
+      segmentCount: 1,
+    })
+    expect(description.groups).toMatchObject([{ groupId: 'g' }])
+  })
+
+  it('take what groups have committed for them along when they are deleted', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    await (await broker.createTopic('a')).partition(0).append({ value: 'x' })
+    const consumer = broker.consumer({ groupId: 'g' })
+    consumer.assign([{ topic: 'a', partition: 0 }])
+    await consumer.commit([{ topic: 'a', partition: 0, offset: 1 }])
+    await consumer.close()
+    await broker.deleteTopic('a')
+    await broker.createTopic('a')
+    const tp = { topic: 'a', partition: 0 }
+    expect(await broker.consumer({ groupId: 'g' }).committed(tp)).toBeNull()
+    const again = await open(fileSystem.restart('process'))
+    expect(await again.consumer({ groupId: 'g' }).committed(tp)).toBeNull()
+  })
+})
+
+describe('closing a broker', () => {
+  it('drains producers, ends waits, and refuses what comes later', async () => {
+    const broker = await open()
+    const topic = await broker.createTopic('a')
+    const producer = broker.producer({ lingerMs: 60_000 })
+    const sent = producer.send({ topic: 'a', value: 'x' })
+    const waiting = expect(
+      topic.partition(0).fetch(0, { maxWaitMs: 60_000, minBytes: 1000 }),
+    ).rejects.toThrow(ClosedError)
+    const consumer = broker.consumer({ groupId: 'g' })
+    consumer.subscribe(['a'])
+    await consumer.poll({ maxWaitMs: 0 })
+    await broker.close()
+    expect(await sent).toMatchObject({ offset: 0 })
+    await waiting
+    await broker.close()
+    expect(() => broker.topics()).toThrow(ClosedError)
+    expect(() => broker.topic('a')).toThrow(ClosedError)
+    expect(() => broker.producer()).toThrow(ClosedError)
+    expect(() => broker.consumer()).toThrow(ClosedError)
+    expect(() => broker.describe()).toThrow(ClosedError)
+    await expect(broker.createTopic('b')).rejects.toThrow(ClosedError)
+    await expect(broker.deleteTopic('a')).rejects.toThrow(ClosedError)
+    await expect(producer.send({ topic: 'a', value: 'x' })).rejects.toThrow(ClosedError)
+    await expect(consumer.poll()).rejects.toThrow(ClosedError)
+  })
+
+  it('leaves no timer', async () => {
+    const clock = new ManualClock()
+    const broker = await open(new SimulatedFileSystem(), { clock })
+    await broker.createTopic('a', { flushMessages: 100, flushMs: 1000 })
+    await broker.topic('a').partition(0).append({ value: 'x' })
+    const consumer = broker.consumer({ groupId: 'g' })
+    consumer.subscribe(['a'])
+    await consumer.poll({ maxWaitMs: 0 })
+    await broker.close()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('says so when the last bytes could not be made durable, and leaves no mark of order', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const topic = await broker.createTopic('a', { flushMessages: 100 })
+    await topic.partition(0).append({ value: 'x' })
+    fileSystem.failNext('datasync', 'EIO')
+    await expect(broker.close()).rejects.toThrow(StorageError)
+    const again = await open(fileSystem)
+    expect(again.recovery.cleanShutdown).toBe(false)
+  })
+
+  it('refuses a time that is none', async () => {
+    const broker = await open()
+    expect(() => broker.close({ timeoutMs: -1 })).toThrow(RangeError)
+    expect(() => broker.close({ timeout: 5 } as never)).toThrow(TypeError)
+    await broker.close({ timeoutMs: 0 })
+  })
+
+  it('saves recovery points from time to time while it is open', async () => {
+    const clock = new ManualClock()
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem, { clock })
+    await (await broker.createTopic('a')).partition(0).append({ value: 'x' })
+    const read = (): string =>
+      fileSystem.readFile('/data/recovery-point-offset-checkpoint').toString()
+    await clock.advance(60_000)
+    expect(read()).toBe('0\n1\na 0 1\n')
+    await broker.topic('a').partition(0).append({ value: 'y' })
+    await clock.advance(60_000)
+    expect(read()).toBe('0\n1\na 0 2\n')
+  })
+})
+
+describe('a broker that only reads', () => {
+  it('changes nothing, and follows the owner', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a', { segmentBytes: 200 })
+    await topic.partition(0).append({ value: 'first' })
+    const before = fileSystem.snapshot()
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const partition = reader.topic('a').partition(0)
+    expect(textsOf(await partition.read(0))).toEqual(['first'])
+    expect(fileSystem.snapshot()).toEqual(before)
+    const waiting = partition.fetch(1, { maxWaitMs: 60_000 })
+    for (const value of ['b', 'c', 'd', 'e', 'f']) await topic.partition(0).append({ value })
+    await clock.advance(200)
+    expect(textsOf(await waiting)).toContain('b')
+    await expect(partition.append({ value: 'x' })).rejects.toThrow(ClosedError)
+    await expect(reader.createTopic('b')).rejects.toThrow(ClosedError)
+    await expect(partition.read(99)).rejects.toThrow(OffsetOutOfRangeError)
+    await reader.close()
+    await writer.close()
+  })
+})
+
+describe('a broker in memory', () => {
+  it('does what one on the disk does', async () => {
+    const results = []
+    for (const fileSystem of [undefined, new SimulatedFileSystem()]) {
+      await using broker = await tempBroker(fileSystem === undefined ? {} : { fileSystem })
+      const topic = await broker.createTopic('a', { segmentBytes: 150 })
+      for (const value of ['x', 'y', 'z']) await topic.partition(0).append({ value, timestamp: 5 })
+      results.push(await topic.partition(0).read(0), topic.partition(0).log.segments.length)
+    }
+    expect(results.slice(0, 2)).toEqual(results.slice(2))
+  })
+})

@@ -1,0 +1,55 @@
+import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
+import type { OffsetsPartition } from '../../lib/broker/offset-store.ts'
+import { RecordBatch, setBaseOffset } from '../../lib/record/record-batch.ts'
+import { encodeRecords, type AppendRecord } from '../../lib/storage/append-record.ts'
+
+/** A partition of the internal topic that lives in memory, and fails or waits when it is told to. */
+export class FakeOffsetsPartition implements OffsetsPartition {
+  readonly topic = '__consumer_offsets'
+  readonly index: number
+  logStartOffset = 0
+  highWatermark = 0
+  /** Appends fail with it, and nothing is stored. */
+  appendError: Error | null = null
+  /** Reads fail with it. */
+  readError: Error | null = null
+  /** Appends wait for it before they store anything. */
+  gate: Promise<void> = Promise.resolve()
+  /** Records of each append. */
+  readonly appends: (readonly AppendRecord[])[] = []
+  readonly batches: RecordBatch[] = []
+
+  constructor(index = 0) {
+    this.index = index
+  }
+
+  async append(records: readonly AppendRecord[]): Promise<void> {
+    this.appends.push(records)
+    await this.gate
+    if (this.appendError !== null) throw this.appendError
+    const config = { ...DEFAULT_TOPIC_CONFIG, cleanupPolicy: 'compact' as const }
+    for (const bytes of await encodeRecords(records, config, 1_700_000_000_000)) this.add(bytes)
+  }
+
+  readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
+    if (this.readError !== null) return Promise.reject(this.readError)
+    const found: RecordBatch[] = []
+    let sizeBytes = 0
+    for (const batch of this.batches) {
+      if (batch.lastOffset < offset || batch.baseOffset >= this.highWatermark) continue
+      if (found.length > 0 && sizeBytes + batch.sizeBytes > maxBytes) break
+      found.push(batch)
+      sizeBytes += batch.sizeBytes
+    }
+    return Promise.resolve(found)
+  }
+
+  /** Appends a batch as it is, but for its base offset. */
+  add(bytes: Buffer): RecordBatch {
+    setBaseOffset(bytes, this.highWatermark)
+    const batch = new RecordBatch(bytes)
+    this.batches.push(batch)
+    this.highWatermark = batch.nextOffset
+    return batch
+  }
+}

@@ -1,0 +1,285 @@
+import { describe, expect, it } from 'vitest'
+import type { LogManager } from '../../lib/broker/log-manager.ts'
+import {
+  ClosedError,
+  CorruptRecordError,
+  InvalidPartitionsError,
+  InvalidTopicError,
+  StorageError,
+  TopicExistsError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
+
+const forgetNothing = (): Promise<void> => Promise.resolve()
+
+/** What is visible of the topics: names, partition counts, and what the partitions hold. */
+async function contents(manager: LogManager): Promise<Record<string, string[][]>> {
+  const found: Record<string, string[][]> = {}
+  for (const topic of manager.topics) {
+    const partitions: string[][] = []
+    for (const partition of topic.partitions) {
+      const records = await partition.read(0)
+      partitions.push(records.map((record) => record.value?.toString() ?? ''))
+    }
+    found[topic.name] = partitions
+  }
+  return found
+}
+
+/** Directories of partitions that are on the disk. */
+async function directories(fileSystem: SimulatedFileSystem): Promise<string[]> {
+  const entries = await fileSystem.list('/data')
+  return entries.filter((entry) => entry.kind === 'directory').map((entry) => entry.name)
+}
+
+describe('the topics of a directory', () => {
+  it('are there again after closing, with their records and configuration', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const topic = await manager.create('orders', 2, { segmentBytes: 500 })
+    await topic.partition(1).append({ value: 'a' })
+    await manager.create('a-b.c_d', 1, {})
+    expect(await closeLogManager(manager)).toBe(true)
+    const again = await openLogManager(fileSystem, { isClean: true })
+    expect(await contents(again)).toEqual({ 'a-b.c_d': [[]], orders: [[], ['a']] })
+    expect(again.get('orders')?.config.segmentBytes).toBe(500)
+    expect(again.get('orders')?.id).toBe(topic.id)
+  })
+
+  it('grow, and keep what they have', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    let changes = 0
+    const manager = await openLogManager(fileSystem, {
+      onTopicsChanged: () => {
+        changes += 1
+      },
+    })
+    const topic = await manager.create('orders', 1, {})
+    await topic.partition(0).append({ value: 'a' })
+    await topic.addPartitions(3)
+    expect(changes).toBe(2)
+    await topic.partition(2).append({ value: 'c' })
+    for (const total of [1, 3]) {
+      await expect(topic.addPartitions(total)).rejects.toThrow(InvalidPartitionsError)
+    }
+    await expect(topic.addPartitions(2.5)).rejects.toThrow(RangeError)
+    await closeLogManager(manager)
+    const again = await openLogManager(fileSystem)
+    expect(await contents(again)).toEqual({ orders: [['a'], [], ['c']] })
+  })
+
+  it('take a changed configuration at once, and keep it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const topic = await manager.create('orders', 1, { segmentBytes: 10_000 })
+    await topic.alter({ segmentBytes: 150, retentionMs: 5 })
+    for (let each = 0; each < 4; each += 1) await topic.partition(0).append({ value: 'x' })
+    expect(topic.partition(0).log.segments.length).toBeGreaterThan(1)
+    await expect(topic.alter({ segmentBytes: 1 })).rejects.toThrow(RangeError)
+    await expect(topic.alter({ segmentSize: 1 } as never)).rejects.toThrow(TypeError)
+    await closeLogManager(manager)
+    const { config } = (await openLogManager(fileSystem)).get('orders') ?? {}
+    expect(config).toMatchObject({ segmentBytes: 150, retentionMs: 5 })
+  })
+
+  it('are refused under a name that exists or can be mistaken for another', async () => {
+    const manager = await openLogManager(new SimulatedFileSystem())
+    await manager.create('a.b', 1, {})
+    await expect(manager.create('a.b', 1, {})).rejects.toThrow(TopicExistsError)
+    await expect(manager.create('a_b', 1, {})).rejects.toThrow(InvalidTopicError)
+  })
+
+  it('go with their files, and come back under the same name as new ones', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const first = await manager.create('orders', 2, {})
+    await first.partition(0).append({ value: 'old' })
+    await first.partition(0).log.checkpoint()
+    const waiting = first.partition(1).fetch(0, { maxWaitMs: 10_000 })
+    const gone = expect(waiting).rejects.toThrow(UnknownTopicOrPartitionError)
+    await manager.delete('orders', forgetNothing)
+    await gone
+    expect(await directories(fileSystem)).toEqual([])
+    await expect(first.partition(0).append({ value: 'x' })).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    await expect(manager.delete('orders', forgetNothing)).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    const second = await manager.create('orders', 1, {})
+    expect(second.id).not.toBe(first.id)
+    expect(await contents(manager)).toEqual({ orders: [[]] })
+    const again = await openLogManager(fileSystem.restart('process'))
+    expect(await contents(again)).toEqual({ orders: [[]] })
+  })
+
+  it('are not created at all when the disk is full, and can be created later', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    fileSystem.failNext('write', 'ENOSPC', { persistent: true, path: /orders-2/ })
+    await expect(manager.create('orders', 3, {})).rejects.toThrow(StorageError)
+    expect(manager.get('orders')).toBeUndefined()
+    expect(await directories(fileSystem)).toEqual([])
+    fileSystem.clearFaults()
+    await manager.create('orders', 3, {})
+    expect(await contents(manager)).toEqual({ orders: [[], [], []] })
+  })
+
+  it('do not grow at all when the disk is full', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const topic = await manager.create('orders', 1, {})
+    fileSystem.failNext('write', 'ENOSPC', { persistent: true, path: /orders-2/ })
+    await expect(topic.addPartitions(3)).rejects.toThrow(StorageError)
+    expect(topic.partitions).toHaveLength(1)
+    expect(await directories(fileSystem)).toEqual(['orders-0'])
+    fileSystem.clearFaults()
+    await topic.addPartitions(3)
+    expect(topic.partitions).toHaveLength(3)
+  })
+
+  it('are taken over from a directory that another program has filled', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const { id } = await manager.create('orders', 2, {})
+    await manager.get('orders')?.partition(1).append({ value: 'theirs' })
+    await manager.create('clicks', 1, {})
+    await closeLogManager(manager)
+    await fileSystem.unlink('/data/varve-topics')
+    await fileSystem.createDirectory('/data/not-a-partition')
+    await fileSystem.createDirectory('/data/gone-0.0123456789abcdef0123456789abcdef-delete')
+    const again = await openLogManager(fileSystem)
+    expect(await contents(again)).toEqual({ clicks: [[]], orders: [[], ['theirs']] })
+    expect(again.get('orders')?.id).toBe(id)
+    expect(await directories(fileSystem)).toEqual([
+      'clicks-0',
+      'not-a-partition',
+      'orders-0',
+      'orders-1',
+    ])
+    const found = await contents(again)
+    expect(await contents(await openLogManager(fileSystem.restart('process')))).toEqual(found)
+  })
+
+  it('are not created over a directory that holds a log of its own', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('known', 1, {})
+    await fileSystem.createDirectory('/data/orders-0')
+    fileSystem.writeFile('/data/orders-0/00000000000000000000.log', Buffer.from('precious'))
+    await expect(manager.create('orders', 1, {})).rejects.toThrow(TopicExistsError)
+    expect(fileSystem.readFile('/data/orders-0/00000000000000000000.log').toString()).toBe(
+      'precious',
+    )
+  })
+
+  it.each([
+    ['a flipped bit', (content: Buffer) => content.subarray(0, 30)],
+    ['another version', () => Buffer.from('varve-topics 9 00000000\n{"topics":[]}\n')],
+    ['no first line', () => Buffer.from('{"topics":[]}')],
+    ['nothing', () => Buffer.alloc(0)],
+  ])('are not guessed when their list holds %s', async (_, corrupt) => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 1, {})
+    await closeLogManager(manager)
+    fileSystem.writeFile('/data/varve-topics', corrupt(fileSystem.readFile('/data/varve-topics')))
+    await expect(openLogManager(fileSystem)).rejects.toThrow(CorruptRecordError)
+  })
+
+  it('are not opened when a directory is missing', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 2, {})
+    await closeLogManager(manager)
+    for (const { name } of await fileSystem.list('/data/orders-1')) {
+      await fileSystem.unlink(`/data/orders-1/${name}`)
+    }
+    await fileSystem.removeDirectory('/data/orders-1')
+    await expect(openLogManager(fileSystem)).rejects.toThrow(/orders-1 is missing/)
+  })
+
+  it('refuse every change once they are closed', async () => {
+    const manager = await openLogManager(new SimulatedFileSystem())
+    const topic = await manager.create('orders', 1, {})
+    await closeLogManager(manager)
+    await expect(manager.create('other', 1, {})).rejects.toThrow(ClosedError)
+    await expect(manager.delete('orders', forgetNothing)).rejects.toThrow(ClosedError)
+    await expect(topic.addPartitions(2)).rejects.toThrow(ClosedError)
+    await expect(topic.alter({ retentionMs: 1 })).rejects.toThrow(ClosedError)
+    await expect(topic.partition(0).append({ value: 'x' })).rejects.toThrow(ClosedError)
+  })
+})
+
+describe('a crash in the middle of a change to the topics', () => {
+  type Change = (manager: LogManager) => Promise<unknown>
+  const changes: [string, Change, unknown, unknown][] = [
+    [
+      'create',
+      (manager) => manager.create('new', 2, {}),
+      { orders: [['a'], []] },
+      { new: [[], []], orders: [['a'], []] },
+    ],
+    ['delete', (manager) => manager.delete('orders', forgetNothing), { orders: [['a'], []] }, {}],
+    [
+      'addPartitions',
+      (manager) => manager.get('orders')?.addPartitions(3) ?? Promise.reject(new Error('gone')),
+      { orders: [['a'], []] },
+      { orders: [['a'], [], []] },
+    ],
+  ]
+
+  async function prepared(): Promise<SimulatedFileSystem> {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await (await manager.create('orders', 2, {})).partition(0).append({ value: 'a' })
+    await closeLogManager(manager)
+    return fileSystem
+  }
+
+  it.each(changes)(
+    'leaves %s done or not done, wherever it comes',
+    async (_, change, before, after) => {
+      const start = await prepared()
+      let crashes = 0
+      for (let at = 1; ; at += 1) {
+        for (const when of ['before', 'after', 'torn'] as const) {
+          const fileSystem = start.fork({ seed: at })
+          const manager = await openLogManager(fileSystem, { isClean: true })
+          fileSystem.crashAt(at, { when })
+          let isDone = false
+          try {
+            await change(manager)
+            isDone = true
+          } catch (error) {
+            if (!fileSystem.crashed) throw error
+          }
+          if (!fileSystem.crashed) {
+            expect(crashes).toBeGreaterThan(20)
+            return
+          }
+          crashes += 1
+          for (const [kind, unsynced] of [
+            ['process', 'kept'],
+            ['power', 'lost'],
+            ['power', 'random'],
+          ] as const) {
+            const restarted = fileSystem.restart(kind, { unsynced, seed: at })
+            const again = await openLogManager(restarted, { seed: 2 })
+            const found = await contents(again)
+            const trace = `crash ${when} operation ${at}, ${kind} ${unsynced}`
+            expect([before, after], trace).toContainEqual(found)
+            if (isDone) expect(found, trace).toEqual(after)
+            const names = await directories(restarted)
+            const expected = Object.entries(found).flatMap(([name, partitions]) =>
+              partitions.map((_each, index) => `${name}-${index}`),
+            )
+            expect(names, trace).toEqual(expected.sort())
+          }
+        }
+      }
+    },
+  )
+})

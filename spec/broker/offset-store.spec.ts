@@ -1,0 +1,498 @@
+import { describe, expect, it } from 'vitest'
+import {
+  decodeOffsetCommitKey,
+  decodeOffsetCommitValue,
+  encodeOffsetCommitKey,
+  encodeOffsetCommitValue,
+  partitionForGroup,
+} from '../../lib/broker/offset-commit-codec.ts'
+import { OffsetStore } from '../../lib/broker/offset-store.ts'
+import { topicPartitionKey, type TopicPartition } from '../../lib/broker/topic-partition.ts'
+import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
+
+const NOW_MS = 1_700_000_000_000
+const ORDERS: TopicPartition = { topic: 'orders', partition: 0 }
+const FAILURE = new StorageError('no space', { path: 'x', outcome: 'not-written' })
+
+/** An open promise with its key. */
+function gate(): { readonly promise: Promise<void>; open: () => void } {
+  let open = (): void => undefined
+  const promise = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { promise, open }
+}
+
+/** Lets every promise chain run to its end. */
+async function settle(): Promise<void> {
+  await new ManualClock().advance(0)
+}
+
+class Harness {
+  readonly partitions: readonly FakeOffsetsPartition[]
+  readonly store: OffsetStore
+  /** What happened to data and offsets, in order. */
+  readonly events: string[] = []
+  readonly missing: Set<string> = new Set()
+  openCount = 0
+  openError: Error | null = null
+  durable: Promise<void> = Promise.resolve()
+
+  constructor(partitions: readonly FakeOffsetsPartition[] = [new FakeOffsetsPartition()]) {
+    this.partitions = partitions
+    this.store = new OffsetStore({
+      clock: new ManualClock(NOW_MS),
+      openTopic: async () => {
+        this.openCount += 1
+        await Promise.resolve()
+        if (this.openError !== null) throw this.openError
+        return { partitions }
+      },
+      dataPartition: (topicPartition) => {
+        const key = topicPartitionKey(topicPartition)
+        if (this.missing.has(key)) return null
+        return {
+          ensureDurable: async (offset) => {
+            this.events.push(`wait for ${key} below ${offset}`)
+            await this.durable
+            this.events.push(`durable ${key} below ${offset}`)
+          },
+        }
+      },
+    })
+  }
+
+  get partition(): FakeOffsetsPartition {
+    const [first] = this.partitions
+    if (first === undefined) throw new Error('the harness has no partition')
+    return first
+  }
+
+  commit(offset: number, groupId = 'g', topicPartition = ORDERS): Promise<void> {
+    return this.store.commit(groupId, [{ ...topicPartition, offset }])
+  }
+
+  offset(groupId = 'g', topicPartition = ORDERS): number | null {
+    return this.store.fetch(groupId, topicPartition)?.offset ?? null
+  }
+
+  /** A store as it is after a restart. */
+  async reopened(): Promise<Harness> {
+    const harness = new Harness(this.partitions)
+    await harness.store.load(this.partitions)
+    return harness
+  }
+}
+
+/** A batch with one record. */
+function batchOf(key: Buffer | null, value: Buffer | null): Buffer {
+  const builder = new RecordBatchBuilder()
+  builder.append(NOW_MS, key, value)
+  return builder.buildUncompressed()
+}
+
+describe('commit', () => {
+  it('stores offset, metadata and epoch', async () => {
+    const { store, partition } = new Harness()
+    await store.commit('g', [{ ...ORDERS, offset: 7, metadata: 'note', leaderEpoch: 2 }])
+    expect(store.fetch('g', ORDERS)).toEqual({ offset: 7, metadata: 'note', leaderEpoch: 2 })
+    const [record] = partition.appends[0] ?? []
+    expect(decodeOffsetCommitKey(record?.key as Buffer)).toEqual({ groupId: 'g', ...ORDERS })
+    expect(decodeOffsetCommitValue(record?.value as Buffer)).toEqual({
+      offset: 7,
+      metadata: 'note',
+      leaderEpoch: 2,
+      commitTimestamp: NOW_MS,
+    })
+  })
+
+  it('fills in empty metadata and no epoch', async () => {
+    const harness = new Harness()
+    await harness.commit(0)
+    expect(harness.store.fetch('g', ORDERS)).toEqual({ offset: 0, metadata: '', leaderEpoch: null })
+  })
+
+  it('appends all offsets of one call at once', async () => {
+    const { store, partition } = new Harness()
+    const offsets = [0, 1, 2].map((index) => ({ topic: 't', partition: index, offset: index + 5 }))
+    await store.commit('g', offsets)
+    expect(partition.appends.map((records) => records.length)).toEqual([3])
+    expect(store.offsetsOf('g').map(({ offset }) => offset)).toEqual([5, 6, 7])
+  })
+
+  it('takes lower offsets than before', async () => {
+    const harness = new Harness()
+    await harness.commit(9)
+    await harness.commit(3)
+    expect(harness.offset()).toBe(3)
+  })
+
+  it('takes the last of several offsets for one partition', async () => {
+    const harness = new Harness()
+    await harness.store.commit('g', [
+      { ...ORDERS, offset: 4 },
+      { ...ORDERS, offset: 2 },
+    ])
+    expect(harness.offset()).toBe(2)
+    expect((await harness.reopened()).offset()).toBe(2)
+  })
+
+  it('of nothing writes nothing, and creates no topic', async () => {
+    const harness = new Harness()
+    await harness.store.commit('g', [])
+    expect([harness.openCount, harness.store.groups()]).toEqual([0, []])
+  })
+
+  it('waits until the records below are durable before it appends', async () => {
+    const harness = new Harness()
+    const { promise, open } = gate()
+    harness.durable = promise
+    const committed = harness.commit(7)
+    await settle()
+    expect(harness.events).toEqual(['wait for orders-0 below 7'])
+    expect(harness.partition.appends).toEqual([])
+    open()
+    await committed
+    expect(harness.events).toEqual(['wait for orders-0 below 7', 'durable orders-0 below 7'])
+    expect(harness.partition.appends).toHaveLength(1)
+  })
+
+  it('stores nothing when the records below cannot be made durable', async () => {
+    const harness = new Harness()
+    await harness.commit(1)
+    harness.durable = Promise.reject(FAILURE)
+    await expect(harness.commit(7)).rejects.toBe(FAILURE)
+    expect([harness.offset(), harness.partition.appends.length]).toEqual([1, 1])
+  })
+
+  it('shows in memory only once it is durable', async () => {
+    const harness = new Harness()
+    await harness.commit(1)
+    const { promise, open } = gate()
+    harness.partition.gate = promise
+    const committed = harness.commit(7)
+    await settle()
+    expect([harness.partition.appends.length, harness.offset()]).toEqual([2, 1])
+    open()
+    await committed
+    expect(harness.offset()).toBe(7)
+  })
+
+  it('leaves memory as it was when the append fails, and goes on after it', async () => {
+    const harness = new Harness()
+    await harness.commit(1)
+    harness.partition.appendError = FAILURE
+    const failed = harness.commit(7)
+    const failedToo = harness.commit(8)
+    await expect(failed).rejects.toBe(FAILURE)
+    await expect(failedToo).rejects.toBe(FAILURE)
+    expect(harness.offset()).toBe(1)
+    harness.partition.appendError = null
+    await harness.commit(9)
+    expect(harness.offset()).toBe(9)
+  })
+
+  it('applies the commits of one group in the order of the calls', async () => {
+    const harness = new Harness()
+    const { promise, open } = gate()
+    harness.durable = promise
+    const first = harness.commit(5)
+    await settle()
+    // The records below the second are durable at once.
+    harness.durable = Promise.resolve()
+    const second = harness.commit(3)
+    await settle()
+    expect(harness.partition.appends).toEqual([])
+    open()
+    await Promise.all([first, second])
+    expect(harness.offset()).toBe(3)
+    expect((await harness.reopened()).offset()).toBe(3)
+  })
+
+  it('of one group does not wait for that of another', async () => {
+    const harness = new Harness()
+    const { promise, open } = gate()
+    harness.durable = promise
+    const slow = harness.commit(5, 'slow')
+    await settle()
+    harness.durable = Promise.resolve()
+    await harness.commit(3, 'quick')
+    expect([harness.offset('slow'), harness.offset('quick')]).toEqual([null, 3])
+    open()
+    await slow
+    expect(harness.offset('slow')).toBe(5)
+  })
+
+  it('is not changed by what the caller does to its argument afterwards', async () => {
+    const harness = new Harness()
+    const offsets = [{ ...ORDERS, offset: 5 }]
+    const committed = harness.store.commit('g', offsets)
+    offsets[0] = { ...ORDERS, offset: 6 }
+    offsets.push({ topic: 'other', partition: 0, offset: 1 })
+    await committed
+    expect(harness.store.offsetsOf('g').map(({ topic, offset }) => [topic, offset])).toEqual([
+      ['orders', 5],
+    ])
+  })
+
+  it.each([
+    ['a negative offset', { offset: -1 }, RangeError],
+    ['a broken offset', { offset: 1.5 }, RangeError],
+    ['an offset that is not a number', { offset: '1' as unknown as number }, TypeError],
+    ['an offset beyond 2^53 - 1', { offset: 2 ** 53 }, RangeError],
+    ['4097 bytes of metadata', { offset: 1, metadata: 'm'.repeat(4097) }, RangeError],
+    ['fewer characters in as many bytes', { offset: 1, metadata: 'ü'.repeat(2049) }, RangeError],
+    ['metadata that is no text', { offset: 1, metadata: 1 as unknown as string }, TypeError],
+    ['a negative epoch', { offset: 1, leaderEpoch: -1 }, RangeError],
+  ])('refuses %s', async (_, fields, type) => {
+    const { store, partition } = new Harness()
+    const good = { ...ORDERS, offset: 1 }
+    await expect(store.commit('g', [good, { ...ORDERS, ...fields }])).rejects.toThrow(type)
+    expect([partition.appends, store.groups()]).toEqual([[], []])
+  })
+
+  it('takes 4096 bytes of metadata', async () => {
+    const { store } = new Harness()
+    await store.commit('g', [{ ...ORDERS, offset: 1, metadata: 'ü'.repeat(2048) }])
+    expect(store.fetch('g', ORDERS)?.metadata).toHaveLength(2048)
+  })
+
+  it('refuses a partition that does not exist', async () => {
+    const harness = new Harness()
+    harness.missing.add('orders-0')
+    await expect(harness.commit(1)).rejects.toThrow(UnknownTopicOrPartitionError)
+    expect(harness.openCount).toBe(0)
+  })
+})
+
+describe('topics', () => {
+  it('are those that some group has an offset for, each once', async () => {
+    const harness = new Harness()
+    expect(harness.store.topics()).toEqual([])
+    await harness.commit(1, 'a', { topic: 't', partition: 1 })
+    await harness.commit(1, 'b', { topic: 't', partition: 0 })
+    await harness.commit(1, 'b', { topic: '__proto__', partition: 0 })
+    expect(harness.store.topics()).toEqual(['__proto__', 't'])
+    await harness.store.forgetTopic('t')
+    expect(harness.store.topics()).toEqual(['__proto__'])
+  })
+})
+
+describe('the internal topic', () => {
+  it('is opened once for all commits in flight', async () => {
+    const harness = new Harness()
+    await Promise.all(['a', 'b', 'c'].map((groupId) => harness.commit(1, groupId)))
+    await harness.commit(2, 'd')
+    expect(harness.openCount).toBe(1)
+  })
+
+  it('is asked for again after it could not be opened', async () => {
+    const harness = new Harness()
+    harness.openError = FAILURE
+    await expect(harness.commit(1)).rejects.toBe(FAILURE)
+    expect(harness.offset()).toBeNull()
+    harness.openError = null
+    await harness.commit(2)
+    expect([harness.openCount, harness.offset()]).toEqual([2, 2])
+  })
+
+  it('is not opened when it was loaded', async () => {
+    const harness = await new Harness().reopened()
+    await harness.commit(1)
+    expect(harness.openCount).toBe(0)
+  })
+
+  it('takes each group in its own partition', async () => {
+    const partitions = [0, 1, 2, 3].map((index) => new FakeOffsetsPartition(index))
+    const harness = new Harness(partitions)
+    const groupIds = ['a', 'b', 'c', 'd', 'billing']
+    for (const groupId of groupIds) await harness.commit(1, groupId)
+    const used = partitions.flatMap(({ appends, index }) =>
+      appends.flat().map((record) => {
+        const key = decodeOffsetCommitKey(record.key as Buffer)
+        return `${key?.groupId ?? ''}@${index}`
+      }),
+    )
+    const expected = groupIds.map((groupId) => `${groupId}@${partitionForGroup(groupId, 4)}`)
+    expect(used.sort()).toEqual(expected.sort())
+  })
+})
+
+describe('load', () => {
+  it('brings back what was committed, the last of each key', async () => {
+    const before = new Harness([0, 1, 2].map((index) => new FakeOffsetsPartition(index)))
+    for (const groupId of ['a', 'b', '__proto__', 'constructor']) {
+      await before.commit(1, groupId)
+      await before.commit(groupId.length + 10, groupId)
+      await before.store.commit(groupId, [
+        { topic: 'other', partition: 2, offset: 8, metadata: 'm' },
+      ])
+    }
+    const after = await before.reopened()
+    expect(after.store.groups()).toEqual(['__proto__', 'a', 'b', 'constructor'])
+    for (const groupId of after.store.groups()) {
+      expect(after.store.offsetsOf(groupId)).toEqual(before.store.offsetsOf(groupId))
+    }
+    expect(after.offset('__proto__')).toBe(19)
+  })
+
+  it('reads on from batch to batch', async () => {
+    const before = new Harness()
+    for (let offset = 0; offset < 40; offset++) {
+      const metadata = 'm'.repeat(4000)
+      await before.store.commit(
+        'g',
+        Array.from({ length: 10 }, (_, index) => ({
+          topic: 't',
+          partition: index,
+          offset,
+          metadata,
+        })),
+      )
+    }
+    const after = await before.reopened()
+    expect(after.store.offsetsOf('g').map(({ offset }) => offset)).toEqual(Array(10).fill(39))
+  })
+
+  it('starts at the log start, also inside a batch, and stops at the high watermark', async () => {
+    const before = new Harness()
+    await before.store.commit('g', [
+      { topic: 'a', partition: 0, offset: 1 },
+      { topic: 'b', partition: 0, offset: 2 },
+    ])
+    await before.store.commit('g', [{ topic: 'c', partition: 0, offset: 3 }])
+    before.partition.logStartOffset = 1
+    before.partition.highWatermark = 2
+    const after = await before.reopened()
+    expect(after.store.offsetsOf('g').map(({ topic }) => topic)).toEqual(['b'])
+  })
+
+  it('passes over what is no offset commit', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    const groupMetadata = Buffer.from('0002000167', 'hex')
+    const laterValue = Buffer.from('0009ff', 'hex')
+    before.partition.add(batchOf(groupMetadata, Buffer.from('0003', 'hex')))
+    before.partition.add(batchOf(groupMetadata, null))
+    before.partition.add(batchOf(null, Buffer.from('x')))
+    before.partition.add(batchOf(encodeOffsetCommitKey({ groupId: 'g', ...ORDERS }), laterValue))
+    const after = await before.reopened()
+    expect([after.store.groups(), after.offset()]).toEqual([['g'], 4])
+  })
+
+  it('reads compressed batches', async () => {
+    const builder = new RecordBatchBuilder({ compressionType: 'gzip' })
+    builder.append(
+      NOW_MS,
+      encodeOffsetCommitKey({ groupId: 'g', ...ORDERS }),
+      encodeOffsetCommitValue({ offset: 6, metadata: '', leaderEpoch: 1, commitTimestamp: 0 }),
+    )
+    const before = new Harness()
+    before.partition.add(await builder.build())
+    expect((await before.reopened()).offset()).toBe(6)
+  })
+
+  it('ends where compaction has left no batch for the last offsets', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    before.partition.highWatermark = 10
+    expect((await before.reopened()).offset()).toBe(4)
+  })
+
+  it.each([
+    ['key', Buffer.from('000100', 'hex'), null],
+    [
+      'value',
+      encodeOffsetCommitKey({ groupId: 'g', ...ORDERS }),
+      Buffer.from('00030000000000', 'hex'),
+    ],
+  ])('fails with the place of a damaged %s, and takes nothing over', async (_, key, value) => {
+    const before = new Harness()
+    await before.commit(4)
+    before.partition.add(batchOf(key, value))
+    await before.commit(5)
+    const after = new Harness(before.partitions)
+    const error: unknown = await after.store
+      .load(before.partitions)
+      .catch((cause: unknown) => cause)
+    expect(error).toBeInstanceOf(CorruptRecordError)
+    expect(error).toMatchObject({ firstOffset: 1, lastOffset: 1 })
+    expect((error as Error).message).toContain('__consumer_offsets-0')
+    expect([after.offset(), after.store.groups()]).toEqual([null, []])
+  })
+
+  it('fails with the offsets of a batch whose records are damaged', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    const batch = before.partition.add(batchOf(Buffer.from('k'), null))
+    batch.buffer[61] = 0x7f
+    const error: unknown = await before.reopened().catch((cause: unknown) => cause)
+    expect(error).toMatchObject({ name: 'CorruptRecordError', firstOffset: 1, lastOffset: 1 })
+    expect((error as Error).message).toContain('__consumer_offsets-0')
+  })
+
+  it('fails as the read fails', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    before.partition.readError = FAILURE
+    await expect(before.reopened()).rejects.toBe(FAILURE)
+  })
+})
+
+describe('forgetTopic', () => {
+  it('removes the offsets of the topic from all groups, for good', async () => {
+    const before = new Harness([0, 1].map((index) => new FakeOffsetsPartition(index)))
+    for (const groupId of ['a', 'b']) {
+      await before.commit(1, groupId)
+      await before.commit(2, groupId, { topic: 'orders', partition: 1 })
+    }
+    await before.commit(3, 'b', { topic: 'orders-2', partition: 0 })
+    await before.store.forgetTopic('orders')
+    for (const { store } of [before, await before.reopened()]) {
+      expect(store.groups()).toEqual(['b'])
+      expect(store.offsetsOf('b').map(({ topic }) => topic)).toEqual(['orders-2'])
+    }
+  })
+
+  it('removes what was being committed when it was called', async () => {
+    const before = new Harness()
+    const { promise, open } = gate()
+    before.durable = promise
+    const committed = before.commit(1)
+    const forgotten = before.store.forgetTopic('orders')
+    open()
+    await Promise.all([committed, forgotten])
+    expect([before.offset(), (await before.reopened()).offset()]).toEqual([null, null])
+  })
+
+  it('keeps what is committed after it', async () => {
+    const before = new Harness()
+    await before.commit(1)
+    await Promise.all([before.store.forgetTopic('orders'), before.commit(2)])
+    expect([before.offset(), (await before.reopened()).offset()]).toEqual([2, 2])
+  })
+
+  it('writes nothing when nobody has an offset there', async () => {
+    const harness = new Harness()
+    await harness.store.forgetTopic('orders')
+    expect(harness.openCount).toBe(0)
+    await harness.commit(1)
+    await harness.store.forgetTopic('other')
+    expect(harness.partition.appends).toHaveLength(1)
+  })
+
+  it('leaves memory as it was for a group whose tombstones cannot be written', async () => {
+    const partitions = [0, 1].map((index) => new FakeOffsetsPartition(index))
+    const harness = new Harness(partitions)
+    await harness.commit(1, 'a')
+    await harness.commit(1, 'b')
+    expect([partitionForGroup('a', 2), partitionForGroup('b', 2)]).toEqual([1, 0])
+    const [, second] = partitions
+    if (second !== undefined) second.appendError = FAILURE
+    await expect(harness.store.forgetTopic('orders')).rejects.toBe(FAILURE)
+    expect([harness.offset('a'), harness.offset('b')]).toEqual([1, null])
+  })
+})

@@ -1,0 +1,441 @@
+import { describe, expect, it } from 'vitest'
+import {
+  ClosedError,
+  CorruptRecordError,
+  InvalidRecordError,
+  LockLostError,
+  OffsetConflictError,
+  OffsetOutOfRangeError,
+  PolicyViolationError,
+  RecordTooLargeError,
+  StorageError,
+} from '../../lib/errors.ts'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition, textsOf } from '../helpers/partitions.ts'
+
+const CLOSED = new ClosedError('the test is over')
+
+async function fill(partition: Partition, count: number): Promise<void> {
+  for (let each = 0; each < count; each += 1) {
+    await partition.append({ key: `k${each}`, value: `v${each}` })
+  }
+}
+
+describe('appending to a partition', () => {
+  it('gives offsets in the order of the calls, whatever is awaited', async () => {
+    const partition = await openPartition()
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, each) => partition.append({ value: `v${each}` })),
+    )
+    expect(results.map((result) => result.baseOffset)).toEqual([...Array(50).keys()])
+    const expected = Array.from({ length: 50 }, (_, each) => `v${each}`)
+    expect(textsOf(await partition.read(0))).toEqual(expected)
+  })
+
+  it('shares one write and one sync among all appends of a tick', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await partition.append({ value: 'first' })
+    const before = fileSystem.operations.length
+    await Promise.all(Array.from({ length: 100 }, () => partition.append({ value: 'x' })))
+    const operations = fileSystem.operations.slice(before)
+    expect(operations.filter((line) => line.includes(' write '))).toHaveLength(1)
+    expect(operations.filter((line) => line.includes(' datasync '))).toHaveLength(1)
+  })
+
+  it('acknowledges at the level that was asked for', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await partition.append({ value: 'a' })
+    const seen: string[] = []
+    const written = partition.append({ value: 'b' }, { acks: 1 }).then(() => {
+      seen.push(`written, high watermark ${partition.highWatermark}`)
+    })
+    const durable = partition.append({ value: 'c' }, { acks: 'all' }).then(() => {
+      seen.push(`durable, high watermark ${partition.highWatermark}`)
+    })
+    expect(await partition.append({ value: 'd' }, { acks: 0 })).toMatchObject({ baseOffset: -1 })
+    await Promise.all([written, durable])
+    expect(seen).toEqual(['written, high watermark 1', 'durable, high watermark 4'])
+  })
+
+  it('lets consumers see what is written at once when flushing is relaxed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, config: { flushMessages: 10 } })
+    await fill(partition, 9)
+    expect(partition.highWatermark).toBe(9)
+    expect(partition.log.durableEndOffset).toBe(0)
+    await fill(partition, 1)
+    expect(partition.log.durableEndOffset).toBe(10)
+  })
+
+  it('syncs a relaxed log when flushMs are over', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock, config: { flushMessages: 1000, flushMs: 200 } })
+    await fill(partition, 3)
+    await clock.advance(199)
+    expect(partition.log.durableEndOffset).toBe(0)
+    await clock.advance(1)
+    await partition.append({ value: 'the chain is idle again' })
+    expect(partition.log.durableEndOffset).toBe(3)
+  })
+
+  it('appends only at the expected offset', async () => {
+    const partition = await openPartition()
+    const first = partition.append({ value: 'a' }, { expectedOffset: 0 })
+    const second = partition.append({ value: 'b' }, { expectedOffset: 0 })
+    const third = partition.append({ value: 'c' }, { expectedOffset: 1 })
+    expect(await first).toMatchObject({ baseOffset: 0 })
+    await expect(second).rejects.toThrow(OffsetConflictError)
+    await expect(second).rejects.toMatchObject({ expectedOffset: 0, actualOffset: 1 })
+    expect(await third).toMatchObject({ baseOffset: 1 })
+  })
+
+  it('takes an array of records as one append', async () => {
+    const partition = await openPartition()
+    const records = [{ value: 'a' }, { value: null }, { key: '', value: '' }]
+    expect(await partition.append(records)).toMatchObject({ baseOffset: 0, lastOffset: 2 })
+    const [, tombstone, empty] = await partition.read(0)
+    expect(tombstone).toMatchObject({ offset: 1, key: null, value: null })
+    expect([empty?.key?.length, empty?.value?.length]).toEqual([0, 0])
+  })
+
+  it.each([
+    ['no record', [], RangeError],
+    ['a number', 5, TypeError],
+    ['a value that is no bytes', { value: { a: 1 } }, TypeError],
+    ['a negative timestamp', { value: 'x', timestamp: -5 }, RangeError],
+    ['a fractional timestamp', { value: 'x', timestamp: 1.5 }, RangeError],
+    ['headers that are none', { value: 'x', headers: 5 }, TypeError],
+    ['a record that is too large', { value: Buffer.alloc(2000) }, RecordTooLargeError],
+    [
+      'one of several that is too large',
+      [{ value: 'x' }, { value: Buffer.alloc(2000) }],
+      RecordTooLargeError,
+    ],
+  ])('refuses %s and writes nothing', async (_, records, error) => {
+    const partition = await openPartition({ config: { maxMessageBytes: 1000 } })
+    await expect(partition.append(records as never)).rejects.toThrow(error)
+    expect(partition.logEndOffset).toBe(0)
+  })
+
+  it('refuses a record without a key in a compacted topic', async () => {
+    const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
+    const records = [{ key: 'a', value: '1' }, { value: '2' }]
+    await expect(partition.append(records)).rejects.toThrow(InvalidRecordError)
+    expect(partition.logEndOffset).toBe(0)
+  })
+
+  it.each([
+    [{ acks: 2 }, TypeError],
+    [{ acks: 'most' }, TypeError],
+    [{ expectedOffset: -1 }, RangeError],
+    [{ expectedOffset: '0' }, TypeError],
+    [{ ack: 1 }, TypeError],
+  ])('refuses options %j', async (options, error) => {
+    const partition = await openPartition()
+    await expect(partition.append({ value: 'x' }, options as never)).rejects.toThrow(error)
+  })
+
+  it('fails what shares a write with a full disk, and works again when there is space', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await fill(partition, 2)
+    fileSystem.failNext('write', 'ENOSPC')
+    const failed = [partition.append({ value: 'lost' }), partition.append({ value: 'lost too' })]
+    for (const each of await Promise.allSettled(failed)) {
+      expect(each).toMatchObject({ reason: { code: 'STORAGE_ERROR', outcome: 'not-written' } })
+    }
+    expect(await partition.append({ value: 'v2' })).toMatchObject({ baseOffset: 2 })
+    expect(textsOf(await partition.read(0))).toEqual(['v0', 'v1', 'v2'])
+  })
+
+  it('takes no writes after a failed sync, and reads what was durable before', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await fill(partition, 2)
+    fileSystem.failNext('datasync', 'EIO')
+    const unknown = partition.append({ value: 'who knows' })
+    await expect(unknown).rejects.toThrow(StorageError)
+    await expect(unknown).rejects.toMatchObject({ outcome: 'unknown' })
+    await expect(partition.append({ value: 'x' })).rejects.toMatchObject({ outcome: 'not-written' })
+    expect(partition.highWatermark).toBe(2)
+    expect(textsOf(await partition.read(0))).toEqual(['v0', 'v1'])
+  })
+
+  it('writes and acknowledges nothing once the lock is lost', async () => {
+    let isOwned = true
+    const partition = await openPartition({ isOwned: () => isOwned })
+    await fill(partition, 1)
+    isOwned = false
+    const refused = partition.append({ value: 'x' })
+    await expect(refused).rejects.toThrow(LockLostError)
+    await expect(refused).rejects.toMatchObject({ outcome: 'not-written' })
+    expect(textsOf(await partition.read(0))).toEqual(['v0'])
+  })
+
+  it('settles what was appended before it is closed, and refuses what comes later', async () => {
+    const partition = await openPartition()
+    const appended = partition.append({ value: 'in time' })
+    const closed = partition.close(CLOSED)
+    await expect(partition.append({ value: 'too late' })).rejects.toBe(CLOSED)
+    await closed
+    await expect(appended).resolves.toMatchObject({ baseOffset: 0 })
+  })
+})
+
+describe('reading a partition', () => {
+  it.each([0, 1, 2, 7])(
+    'answers from memory and from disk alike, at %i recent batches',
+    async (recent) => {
+      const partition = await openPartition({
+        recentBytes: recent * 75,
+        config: { segmentBytes: 200, indexIntervalBytes: 32 },
+      })
+      await fill(partition, 10)
+      for (let offset = 0; offset <= 10; offset += 1) {
+        const expected = Array.from({ length: 10 - offset }, (_, each) => `v${offset + each}`)
+        const records = []
+        for (let at = offset; at < 10;) {
+          const some = await partition.read(at)
+          records.push(...some)
+          at = (some.at(-1)?.offset ?? at) + 1
+        }
+        expect(textsOf(records)).toEqual(expected)
+      }
+    },
+  )
+
+  it('returns whole batches up to maxBytes, and one however large', async () => {
+    const partition = await openPartition()
+    await fill(partition, 5)
+    expect(await partition.read(0, { maxBytes: 1 })).toHaveLength(1)
+    expect(await partition.read(0, { maxBytes: 150 })).toHaveLength(2)
+  })
+
+  it('refuses offsets outside the log and takes the end of it', async () => {
+    const partition = await openPartition()
+    await fill(partition, 3)
+    await expect(partition.read(4)).rejects.toThrow(OffsetOutOfRangeError)
+    await expect(partition.read(4)).rejects.toMatchObject({
+      offset: 4,
+      logStartOffset: 0,
+      logEndOffset: 3,
+    })
+    await expect(partition.read(-1)).rejects.toThrow(RangeError)
+    await expect(partition.read(1.5)).rejects.toThrow(RangeError)
+    await expect(partition.read('0' as never)).rejects.toThrow(TypeError)
+    await expect(partition.read(0, { maxBytes: 0 })).rejects.toThrow(RangeError)
+    expect(await partition.read(3)).toEqual([])
+  })
+
+  it('says where a damaged batch lies, after the records before it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, recentBytes: 0 })
+    await fill(partition, 3)
+    fileSystem.flipBit('/data/orders-0/00000000000000000000.log', 80, 0)
+    expect(textsOf(await partition.read(0))).toEqual(['v0'])
+    await expect(partition.read(1)).rejects.toThrow(CorruptRecordError)
+    await expect(partition.read(1)).rejects.toMatchObject({ position: 72, firstOffset: 1 })
+  })
+
+  it('finds the first record that is young enough', async () => {
+    const partition = await openPartition()
+    for (const timestamp of [1000, 3000, 2000, 5000])
+      await partition.append({ value: 'x', timestamp })
+    const found = [0, 1000, 1001, 3001, 5001].map((time) => partition.offsetForTimestamp(time))
+    expect(await Promise.all(found)).toEqual([0, 0, 1, 3, null])
+    await expect(partition.offsetForTimestamp(-1)).rejects.toThrow(RangeError)
+  })
+
+  it('deletes records for good, also in the middle of a segment', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const config = { segmentBytes: 200 }
+    const partition = await openPartition({ fileSystem, config })
+    await fill(partition, 6)
+    await partition.deleteRecords(4)
+    expect(partition.logStartOffset).toBe(4)
+    await expect(partition.read(3)).rejects.toThrow(OffsetOutOfRangeError)
+    expect(textsOf(await partition.read(4))).toEqual(['v4', 'v5'])
+    expect(partition.log.segments.map((segment) => segment.baseOffset)).toEqual([4])
+    await partition.deleteRecords(1)
+    await expect(partition.deleteRecords(7)).rejects.toThrow(OffsetOutOfRangeError)
+    await partition.close(CLOSED)
+    const again = await openPartition({ fileSystem, config })
+    expect(again.logStartOffset).toBe(4)
+    await again.deleteRecords(-1)
+    expect([again.logStartOffset, again.logEndOffset]).toEqual([6, 6])
+  })
+
+  it('deletes no records of a compacted topic', async () => {
+    const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
+    await expect(partition.deleteRecords(0)).rejects.toThrow(PolicyViolationError)
+  })
+
+  it('goes through the records from a place to the end, and stops there', async () => {
+    const partition = await openPartition({ config: { segmentBytes: 200 } })
+    await fill(partition, 7)
+    const seen: number[] = []
+    for await (const record of partition.records({ from: 2, until: 'end' }))
+      seen.push(record.offset)
+    expect(seen).toEqual([2, 3, 4, 5, 6])
+    const until: number[] = []
+    for await (const record of partition.records({ until: 3 })) until.push(record.offset)
+    expect(until).toEqual([0, 1, 2])
+    for await (const record of partition.records({ from: 'latest', until: 'end' })) {
+      expect.unreachable(`record ${record.offset} is beyond the end`)
+    }
+  })
+
+  it('goes on into the records that come while it is iterated', async () => {
+    const partition = await openPartition()
+    await fill(partition, 2)
+    const seen: (string | undefined)[] = []
+    for await (const record of partition.records()) {
+      seen.push(record.value?.toString())
+      if (seen.length < 5) void partition.append({ value: `more ${seen.length}` })
+      else break
+    }
+    expect(seen).toEqual(['v0', 'v1', 'more 1', 'more 2', 'more 3'])
+  })
+
+  it('ends an iteration with the reason of its signal', async () => {
+    const partition = await openPartition()
+    await fill(partition, 1)
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    const run = async (): Promise<void> => {
+      for await (const record of partition.records({ signal: controller.signal })) {
+        expect(record.offset).toBe(0)
+        queueMicrotask(() => {
+          controller.abort(reason)
+        })
+      }
+    }
+    await expect(run()).rejects.toBe(reason)
+  })
+})
+
+describe('waiting for records', () => {
+  it('resolves a fetch at the end of the log with the next append', async () => {
+    const partition = await openPartition()
+    await fill(partition, 1)
+    const waiting = partition.fetch(1, { maxWaitMs: 10_000 })
+    await partition.append({ value: 'next' })
+    expect(textsOf(await waiting)).toEqual(['next'])
+  })
+
+  it('waits until minBytes are there', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    let isDone = false
+    const waiting = partition.fetch(0, { minBytes: 200, maxWaitMs: 10_000 }).finally(() => {
+      isDone = true
+    })
+    await fill(partition, 2)
+    await clock.advance(1)
+    expect(isDone).toBe(false)
+    await fill(partition, 1)
+    expect(textsOf(await waiting)).toEqual(['v0', 'v1', 'v0'])
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('gives what there is when the time is over', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    const empty = partition.fetch(0, { maxWaitMs: 100 })
+    await clock.advance(100)
+    expect(await empty).toEqual([])
+    await fill(partition, 1)
+    const some = partition.fetch(0, { minBytes: 1000, maxWaitMs: 100 })
+    await clock.advance(100)
+    expect(textsOf(await some)).toEqual(['v0'])
+  })
+
+  it('rejects with the reason of the signal, before and while it waits', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    const reason = new Error('changed my mind')
+    await expect(partition.fetch(0, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    const controller = new AbortController()
+    const waiting = partition.fetch(0, { signal: controller.signal, maxWaitMs: 10_000 })
+    controller.abort(reason)
+    await expect(waiting).rejects.toBe(reason)
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('rejects when the partition is closed, and leaves no timer', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
+    const closed = partition.close(CLOSED)
+    await expect(waiting).rejects.toBe(CLOSED)
+    await closed
+    expect(clock.pendingTimers).toBe(0)
+    await expect(partition.fetch(0)).rejects.toBe(CLOSED)
+  })
+
+  it('rejects when the records it waits behind are deleted', async () => {
+    const partition = await openPartition()
+    await fill(partition, 3)
+    const waiting = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 })
+    await partition.deleteRecords(2)
+    await expect(waiting).rejects.toThrow(OffsetOutOfRangeError)
+  })
+
+  it('shows nothing that is not yet durable', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    fileSystem.failNext('datasync', 'EIO')
+    const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
+    await expect(partition.append({ value: 'never seen' })).rejects.toThrow(StorageError)
+    await partition.close(CLOSED)
+    await expect(waiting).rejects.toBe(CLOSED)
+  })
+
+  it.each([
+    [{ minBytes: -1 }, RangeError],
+    [{ maxBytes: 0 }, RangeError],
+    [{ maxWaitMs: '5' }, TypeError],
+    [{ maxWait: 5 }, TypeError],
+  ])('refuses options %j', async (options, error) => {
+    const partition = await openPartition()
+    await expect(partition.fetch(0, options as never)).rejects.toThrow(error)
+  })
+
+  it.each([1, 2, 3])(
+    'wakes each of 1,000 waiters over 100 partitions exactly once, seed %i',
+    async (seed) => {
+      const random = new SeededRandom(seed)
+      const fileSystem = new SimulatedFileSystem()
+      const clock = new ManualClock()
+      const partitions = await Promise.all(
+        Array.from({ length: 100 }, (_, index) => openPartition({ fileSystem, clock, index })),
+      )
+      let settled = 0
+      const waiters = Array.from({ length: 1000 }, (_, each) => {
+        const partition = partitions[each % 100]
+        if (partition === undefined) throw new Error('no such partition')
+        return partition.fetch(0, { maxWaitMs: 60_000 }).then((records) => {
+          settled += 1
+          return records.length
+        })
+      })
+      const order = partitions.map((partition) => ({ partition, at: random.integer(1000) }))
+      order.sort((left, right) => left.at - right.at)
+      const appends: Promise<unknown>[] = []
+      for (const { partition } of order) {
+        appends.push(partition.append({ value: 'wake up' }))
+        for (let turns = random.integer(4); turns > 0; turns -= 1) await Promise.resolve()
+      }
+      const counts = await Promise.all(waiters)
+      await Promise.all(appends)
+      expect(settled).toBe(1000)
+      expect(counts.every((count) => count === 1)).toBe(true)
+      expect(clock.pendingTimers).toBe(0)
+    },
+  )
+})

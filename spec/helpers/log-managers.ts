@@ -1,0 +1,43 @@
+import { LogManager } from '../../lib/broker/log-manager.ts'
+import { LogStates } from '../../lib/broker/log-states.ts'
+import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
+import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
+import { ClosedError } from '../../lib/errors.ts'
+import { createDurably } from '../../lib/storage/log-options.ts'
+import { LogStateFiles } from '../../lib/storage/log-state.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+/** Opens the topics of `/data` without clients and groups around them. */
+export async function openLogManager(
+  fileSystem: SimulatedFileSystem,
+  setup: { isClean?: boolean; onTopicsChanged?: () => void; seed?: number } = {},
+): Promise<LogManager> {
+  const clock = new ManualClock()
+  await createDurably(fileSystem, '/data')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const manager = new LogManager({
+    dir: '/data',
+    fileSystem,
+    random: new SeededRandom(setup.seed ?? 1),
+    states: new LogStates(files, await files.read()),
+    defaults: DEFAULT_TOPIC_CONFIG,
+    isClean: setup.isClean ?? false,
+    partitionContext: {
+      clock,
+      dir: '/data',
+      readOnly: false,
+      recentBatches: new RecentBatchesBudget(1024 * 1024),
+      isOwned: () => true,
+    },
+    onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),
+  })
+  await manager.load()
+  return manager
+}
+
+/** Closes a manager as its broker would. */
+export function closeLogManager(manager: LogManager): Promise<boolean> {
+  return manager.close(new ClosedError('the test is over'))
+}

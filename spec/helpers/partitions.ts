@@ -1,0 +1,56 @@
+import { Partition, type PartitionContext } from '../../lib/broker/partition.ts'
+import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
+import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
+import type { Clock } from '../../lib/platform/clock.ts'
+import { Log } from '../../lib/storage/log.ts'
+import { LogStateFiles } from '../../lib/storage/log-state.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+/** What a test may want to set about a partition on its own. */
+export interface PartitionSetup {
+  readonly fileSystem?: SimulatedFileSystem
+  readonly clock?: Clock
+  readonly config?: TopicConfig
+  readonly topic?: string
+  readonly index?: number
+  readonly recentBytes?: number
+  readonly readOnly?: boolean
+  readonly isOwned?: () => boolean
+}
+
+/** Opens one partition on a simulated disk, without a broker around it. */
+export async function openPartition(setup: PartitionSetup = {}): Promise<Partition> {
+  const fileSystem = setup.fileSystem ?? new SimulatedFileSystem()
+  const clock = setup.clock ?? new ManualClock()
+  const { topic = 'orders', index = 0, readOnly = false } = setup
+  const dir = `/data/${topic}-${index}`
+  if (!readOnly) await fileSystem.createDirectory(dir)
+  const states = new LogStateFiles(fileSystem, dir)
+  const state = (await states.read()).get(`${topic}-${index}`)
+  const log = await Log.load(dir, {
+    topic,
+    partition: index,
+    fileSystem,
+    clock,
+    config: resolveTopicConfig(setup.config ?? {}),
+    readOnly,
+    isClean: false,
+    recoveryPoint: state?.recoveryPoint ?? 0,
+    logStartOffset: state?.logStartOffset ?? 0,
+    saveState: (newState) => states.write(new Map([[`${topic}-${index}`, newState]])),
+  })
+  const context: PartitionContext = {
+    clock,
+    dir: '/data',
+    readOnly,
+    recentBatches: new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024),
+    isOwned: setup.isOwned ?? (() => true),
+  }
+  return new Partition(log, context)
+}
+
+/** Values of records as text; null stays null. */
+export function textsOf(records: readonly { readonly value: Buffer | null }[]): (string | null)[] {
+  return records.map((record) => record.value?.toString('utf8') ?? null)
+}

@@ -1,0 +1,63 @@
+// What the types promise, checked by the compiler: `npm run typecheck`.
+import {
+  Broker,
+  json,
+  string,
+  type AppendResult,
+  type Consumer,
+  type Partition,
+  type StoredRecord,
+  type VarveError,
+} from '../lib/index.ts'
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+
+function is<T extends true>(): T | undefined {
+  return undefined
+}
+
+interface Order {
+  id: number
+}
+
+declare const broker: Broker
+declare const partition: Partition
+declare const error: VarveError
+
+export async function promises(): Promise<void> {
+  // The serializers decide what may be sent, the deserializers what arrives.
+  const producer = broker.producer({ keySerializer: string(), valueSerializer: json<Order>() })
+  await producer.send({ topic: 'orders', key: 'a', value: { id: 1 } })
+  // @ts-expect-error a value of another type
+  await producer.send({ topic: 'orders', key: 'a', value: { id: 'one' } })
+  // @ts-expect-error a key of another type
+  await producer.send({ topic: 'orders', key: 5, value: { id: 1 } })
+
+  const sent = await producer.send({ topic: 'orders', value: { id: 1 } })
+  is<Equal<typeof sent.offset, number>>()
+
+  const consumer = broker.consumer({ groupId: 'billing', valueDeserializer: json<Order>() })
+  for await (const record of consumer) {
+    is<Equal<typeof record.value, Order | null>>()
+    is<Equal<typeof record.key, Buffer | null>>()
+  }
+
+  // Without serdes: text or bytes go in, bytes come out.
+  await broker.producer().send({ topic: 't', key: 'text', value: new Uint8Array(3) })
+  const plain: Consumer<Buffer, Buffer> = broker.consumer()
+  const [first] = await plain.poll()
+  is<Equal<NonNullable<typeof first>['value'], Buffer | null>>()
+
+  const records = await partition.fetch(0)
+  is<Equal<typeof records, StoredRecord[]>>()
+  const appended = await partition.append({ value: 'x' })
+  is<Equal<typeof appended, AppendResult>>()
+
+  // @ts-expect-error an option that does not exist
+  await Broker.open('./data', { readonly: true })
+  // @ts-expect-error a topic option that does not exist
+  await broker.createTopic('t', { partition: 3 })
+
+  is<Equal<typeof error.code, string>>()
+}

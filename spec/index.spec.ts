@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest'
+import * as varve from '../lib/index.ts'
+import * as testing from '../lib/testing/index.ts'
+
+describe('the entry points', () => {
+  it('varve exports exactly these names', () => {
+    expect(Object.keys(varve).sort()).toEqual([
+      'Broker',
+      'BufferExhaustedError',
+      'COMPRESSION_TYPES',
+      'ClosedError',
+      'CommitFailedError',
+      'Consumer',
+      'CorruptRecordError',
+      'IllegalStateError',
+      'InconsistentGroupProtocolError',
+      'InvalidGroupIdError',
+      'InvalidPartitionsError',
+      'InvalidRecordError',
+      'InvalidTimestampError',
+      'InvalidTopicError',
+      'LockLostError',
+      'LockedError',
+      'Log',
+      'NoOffsetForPartitionError',
+      'OffsetConflictError',
+      'OffsetOutOfRangeError',
+      'Partition',
+      'PolicyViolationError',
+      'Producer',
+      'RecordTooLargeError',
+      'SerializationError',
+      'StorageError',
+      'TimeoutError',
+      'Topic',
+      'TopicExistsError',
+      'UnknownTopicOrPartitionError',
+      'UnsupportedCompressionTypeError',
+      'VarveError',
+      'WakeupError',
+      'bytes',
+      'defaultPartitioner',
+      'json',
+      'random',
+      'roundRobin',
+      'string',
+    ])
+  })
+
+  it('varve/testing exports exactly these names', () => {
+    expect(Object.keys(testing).sort()).toEqual([
+      'ManualClock',
+      'SeededRandom',
+      'SimulatedCrash',
+      'SimulatedFileSystem',
+      'tempBroker',
+    ])
+  })
+})
