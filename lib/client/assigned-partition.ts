@@ -1,0 +1,41 @@
+import type { Partition } from '../broker/partition.ts'
+import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+
+/** What a consumer knows about one of its partitions, from the assignment on until it is given up. */
+export class AssignedPartition implements TopicPartition {
+  readonly topic: string
+  readonly partition: number
+  /** The key of {@link topicPartitionKey}. */
+  readonly key: string
+  /** Offset of the next record to hand out; `null` until somebody needs to know it. */
+  position: number | null = null
+  /** Where the position is to be looked up, in place of the committed offset. */
+  reset: 'earliest' | 'latest' | null = null
+  isPaused = false
+  /** The log that `position` belongs to; another one of the same name is another topic. */
+  source: Partition | null = null
+  /** When the partition was read last, as a count of reads: who waits longest is read first. */
+  lastRead = 0
+
+  constructor({ topic, partition }: TopicPartition) {
+    this.topic = topic
+    this.partition = partition
+    this.key = topicPartitionKey({ topic, partition })
+  }
+
+  /** Moves to `offset`, whether or not there is anything. */
+  seek(offset: number): void {
+    this.position = offset
+    this.reset = null
+  }
+
+  /** Moves to one end of the log, as it is when the position is needed next. */
+  seekTo(end: 'earliest' | 'latest'): void {
+    this.position = null
+    this.reset = end
+  }
+
+  toTopicPartition(): TopicPartition {
+    return { topic: this.topic, partition: this.partition }
+  }
+}

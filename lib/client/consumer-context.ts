@@ -1,0 +1,21 @@
+import type { GroupCoordinator } from '../broker/group-coordinator.ts'
+import type { Topic } from '../broker/topic.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Random } from '../platform/random.ts'
+
+/**
+ * What a consumer needs of its broker.
+ *
+ * @internal
+ */
+export interface ConsumerContext {
+  readonly clock: Clock
+  readonly random: Random
+  readonly coordinator: GroupCoordinator
+  /** A topic that exists; asking does not create it. */
+  topic(name: string): Topic | undefined
+  /** The names of all topics, those of the library included. */
+  topicNames(): Iterable<string>
+  /** Called once, when the consumer has closed. */
+  onClosed(consumer: object): void
+}

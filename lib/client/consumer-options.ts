@@ -1,0 +1,176 @@
+import type { PartitionAssignmentStrategy } from '../broker/assignors/assignor.ts'
+import { checkOneOf, checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import { InvalidGroupIdError } from '../errors.ts'
+import type { Deserializer } from './serde.ts'
+
+/** Where a consumer starts when it has no offset, or one that the log does not hold. */
+export type AutoOffsetReset = 'earliest' | 'latest' | 'none'
+
+/** How a consumer reads: Kafka's keys in camelCase, with Kafka's defaults but where a line says so. */
+export interface ConsumerOptions<K = Buffer, V = Buffer> {
+  /** The group that shares the partitions and the committed offsets. Without one nothing is committed. */
+  readonly groupId?: string
+  /**
+   * Where to start without a committed offset, or with one that the log does not hold (any more);
+   * `'none'` makes that an error.
+   *
+   * @defaultValue `'earliest'` (Kafka: latest), so that what was sent before the first consumer came is read
+   */
+  readonly autoOffsetReset?: AutoOffsetReset
+  /**
+   * Whether offsets are committed by themselves: inside `poll`, in the iteration, when partitions
+   * are given up, and by `close`.
+   *
+   * @defaultValue whether there is a `groupId`
+   */
+  readonly enableAutoCommit?: boolean
+  /** Time between two automatic commits, milliseconds, at least 0. @defaultValue 5000 */
+  readonly autoCommitIntervalMs?: number
+  /** Most records that one `poll` returns, at least 1. @defaultValue 500 */
+  readonly maxPollRecords?: number
+  /** Stored bytes over all partitions that end the wait of a `poll`, at least 0. @defaultValue 1 */
+  readonly fetchMinBytes?: number
+  /** How long a `poll` waits that names no time of its own, milliseconds, at least 0. @defaultValue 500 */
+  readonly fetchMaxWaitMs?: number
+  /**
+   * Limit on the stored bytes that are held in memory over all partitions, at least 0. One batch is
+   * taken however large.
+   *
+   * @defaultValue 52428800
+   */
+  readonly fetchMaxBytes?: number
+  /** Limit on what is read of one partition at a time, bytes, at least 0. @defaultValue 1048576 */
+  readonly maxPartitionFetchBytes?: number
+  /** How the group divides its partitions; the same for all members. @defaultValue `'range'` */
+  readonly partitionAssignmentStrategy?: PartitionAssignmentStrategy
+  /**
+   * Longest time between two polls, or in the body of an iteration, milliseconds, at least 1. A
+   * member of a group that takes longer loses its partitions.
+   *
+   * @defaultValue 300000
+   */
+  readonly maxPollIntervalMs?: number
+  /** @defaultValue keys are Buffers */
+  readonly keyDeserializer?: Deserializer<K>
+  /** @defaultValue values are Buffers */
+  readonly valueDeserializer?: Deserializer<V>
+}
+
+/** {@link ConsumerOptions} with every key filled in. A missing deserializer stays missing. */
+export interface ResolvedConsumerOptions<K, V> {
+  readonly groupId: string | null
+  readonly autoOffsetReset: AutoOffsetReset
+  readonly enableAutoCommit: boolean
+  readonly autoCommitIntervalMs: number
+  readonly maxPollRecords: number
+  readonly fetchMinBytes: number
+  readonly fetchMaxWaitMs: number
+  readonly fetchMaxBytes: number
+  readonly maxPartitionFetchBytes: number
+  readonly partitionAssignmentStrategy: PartitionAssignmentStrategy
+  readonly maxPollIntervalMs: number
+  readonly keyDeserializer: Deserializer<K> | null
+  readonly valueDeserializer: Deserializer<V> | null
+}
+
+const KNOWN: readonly (keyof ConsumerOptions)[] = [
+  'groupId',
+  'autoOffsetReset',
+  'enableAutoCommit',
+  'autoCommitIntervalMs',
+  'maxPollRecords',
+  'fetchMinBytes',
+  'fetchMaxWaitMs',
+  'fetchMaxBytes',
+  'maxPartitionFetchBytes',
+  'partitionAssignmentStrategy',
+  'maxPollIntervalMs',
+  'keyDeserializer',
+  'valueDeserializer',
+]
+
+const MAX = Number.MAX_SAFE_INTEGER
+
+/**
+ * Checks a consumer's options and fills in the defaults.
+ *
+ * @throws TypeError for an option that does not exist or a value of the wrong type
+ * @throws RangeError for a number outside its range
+ * @throws {@link InvalidGroupIdError} when `groupId` is empty, or `enableAutoCommit` goes without one
+ */
+export function resolveConsumerOptions<K, V>(
+  options: ConsumerOptions<K, V>,
+): ResolvedConsumerOptions<K, V> {
+  checkOptions('consumer options', options, KNOWN)
+  const { autoOffsetReset = 'earliest', partitionAssignmentStrategy = 'range' } = options
+  const groupId = checkGroupId(options.groupId)
+  const whole = (key: NumberKey, fallback: number, min: number): number => {
+    const { [key]: value = fallback } = options
+    return checkWholeNumber(key, value, min, MAX)
+  }
+  return {
+    groupId,
+    autoOffsetReset: checkOneOf<AutoOffsetReset>('autoOffsetReset', autoOffsetReset, [
+      'earliest',
+      'latest',
+      'none',
+    ]),
+    enableAutoCommit: checkAutoCommit(options.enableAutoCommit, groupId),
+    autoCommitIntervalMs: whole('autoCommitIntervalMs', 5000, 0),
+    maxPollRecords: whole('maxPollRecords', 500, 1),
+    fetchMinBytes: whole('fetchMinBytes', 1, 0),
+    fetchMaxWaitMs: whole('fetchMaxWaitMs', 500, 0),
+    fetchMaxBytes: whole('fetchMaxBytes', 52_428_800, 0),
+    maxPartitionFetchBytes: whole('maxPartitionFetchBytes', 1_048_576, 0),
+    partitionAssignmentStrategy: checkOneOf<PartitionAssignmentStrategy>(
+      'partitionAssignmentStrategy',
+      partitionAssignmentStrategy,
+      ['range', 'roundrobin', 'sticky', 'cooperative-sticky'],
+    ),
+    maxPollIntervalMs: whole('maxPollIntervalMs', 300_000, 1),
+    keyDeserializer: checkDeserializer('keyDeserializer', options.keyDeserializer),
+    valueDeserializer: checkDeserializer('valueDeserializer', options.valueDeserializer),
+  }
+}
+
+type NumberKey = {
+  [Key in keyof ConsumerOptions]-?: Exclude<ConsumerOptions[Key], undefined> extends number
+    ? Key
+    : never
+}[keyof ConsumerOptions]
+
+function checkGroupId(groupId: unknown): string | null {
+  if (groupId === undefined) return null
+  if (typeof groupId !== 'string') {
+    throw new TypeError(`groupId must be a string, got ${describeValue(groupId)}`)
+  }
+  if (groupId === '') throw new InvalidGroupIdError('groupId must not be empty')
+  return groupId
+}
+
+function checkAutoCommit(enableAutoCommit: unknown, groupId: string | null): boolean {
+  if (enableAutoCommit === undefined) return groupId !== null
+  if (typeof enableAutoCommit !== 'boolean') {
+    throw new TypeError(
+      `enableAutoCommit must be true or false, got ${describeValue(enableAutoCommit)}`,
+    )
+  }
+  if (enableAutoCommit && groupId === null) {
+    throw new InvalidGroupIdError('enableAutoCommit needs a groupId to commit for')
+  }
+  return enableAutoCommit
+}
+
+function checkDeserializer<T>(
+  key: string,
+  deserializer: Deserializer<T> | undefined,
+): Deserializer<T> | null {
+  if (deserializer === undefined) return null
+  const { deserialize } = Object(deserializer) as { deserialize?: unknown }
+  if (typeof deserialize !== 'function') {
+    throw new TypeError(
+      `${key} must be an object with a function 'deserialize', got ${describeValue(deserializer)}`,
+    )
+  }
+  return deserializer
+}

@@ -1,0 +1,343 @@
+import { types } from 'node:util'
+import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
+import type { TopicPartition } from '../broker/topic-partition.ts'
+import { ClosedError, InvalidGroupIdError } from '../errors.ts'
+import {
+  checkListener,
+  checkOffsetCommits,
+  checkPollOptions,
+  checkTopicPartition,
+  checkTopicPartitions,
+  checkTopics,
+  type PollOptions,
+} from './consumer-arguments.ts'
+import type { ConsumerContext } from './consumer-context.ts'
+import {
+  resolveConsumerOptions,
+  type ConsumerOptions,
+  type ResolvedConsumerOptions,
+} from './consumer-options.ts'
+import { recordReader, type ConsumerRecord } from './consumer-record.ts'
+import { Fetcher } from './fetcher.ts'
+import { GroupSession } from './group-session.ts'
+import { Iterations } from './iterations.ts'
+import { OffsetCommitter } from './offset-committer.ts'
+import { PartitionControls, type Lag } from './partition-controls.ts'
+import { PollLoop } from './poll-loop.ts'
+import { PositionResolver } from './position-resolver.ts'
+import type { RebalanceListener } from './rebalance-listener.ts'
+import { SubscriptionState } from './subscription-state.ts'
+
+/** How long an iteration waits at least before it looks at group and commits again. */
+const MIN_ITERATION_WAIT_MS = 1
+
+/**
+ * Reads records from the topics that its group shares, or from partitions of its own choice, by
+ * `poll` or `for await`.
+ *
+ * The position of a partition is the offset of the next record; it moves when a record is handed
+ * out. What the group has committed is where a consumer begins. A record counts as consumed when
+ * the poll that returned it has returned, in an iteration when the loop asks for the next one.
+ *
+ * One `poll` or `next` at a time. All other calls may be made at any time, also while a poll waits,
+ * and are noticed at once. After `close` everything throws or rejects with {@link ClosedError}.
+ */
+export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
+  readonly #context: ConsumerContext
+  readonly #options: ResolvedConsumerOptions<K, V>
+  readonly #subscription: SubscriptionState
+  readonly #iterations: Iterations<K, V> = new Iterations()
+  readonly #positions: PositionResolver
+  readonly #committer: OffsetCommitter
+  readonly #group: GroupSession
+  readonly #loop: PollLoop<K, V>
+  readonly #controls: PartitionControls
+  #closing: Promise<void> | null = null
+
+  /** @internal */
+  constructor(context: ConsumerContext, options: ConsumerOptions<K, V> = {}) {
+    const { clock } = context
+    const resolved = resolveConsumerOptions(options)
+    const subscription = new SubscriptionState()
+    const positions = new PositionResolver(context, resolved)
+    const partitions = { subscription, positions }
+    const group = new GroupSession(context, resolved, subscription, {
+      onChange: () => {
+        this.#loop.notify()
+      },
+      commitConsumed: () => this.#committer.commitConsumed(),
+    })
+    const committer = new OffsetCommitter(clock, resolved, partitions, this.#iterations, group)
+    const fetcher = new Fetcher(clock, resolved, partitions, recordReader(resolved))
+    this.#context = context
+    this.#options = resolved
+    this.#subscription = subscription
+    this.#positions = positions
+    this.#committer = committer
+    this.#group = group
+    this.#loop = new PollLoop(clock, { subscription, group, committer, fetcher })
+    this.#controls = new PartitionControls(subscription, positions, (moved) => {
+      if (moved !== null) this.#iterations.release(moved)
+      this.#loop.notify()
+    })
+  }
+
+  /**
+   * Takes part in the group for these topics, in place of those before. The group gives partitions
+   * in the next polls. Topics that do not exist yet are read once they do; an empty list is
+   * {@link Consumer.unsubscribe}.
+   *
+   * @param topics names, or a pattern for the names of all topics there are or will be
+   * @throws {@link IllegalStateError} when the consumer has partitions of its own choice, or a
+   * pattern in place of names, or the other way round
+   * @throws {@link InvalidGroupIdError} without a `groupId`
+   */
+  subscribe(topics: readonly string[] | RegExp, listener?: RebalanceListener): void {
+    this.#ensureNotClosing()
+    const names = types.isRegExp(topics) ? null : checkTopics(topics)
+    const checked = checkListener(listener)
+    this.#ensureGroup('subscribe()')
+    if (names?.length === 0) {
+      this.unsubscribe()
+      return
+    }
+    if (names === null) this.#subscription.subscribeToPattern(topics as RegExp)
+    else this.#subscription.subscribe(names)
+    this.#group.setListener(checked)
+    this.#loop.notify()
+  }
+
+  /**
+   * Reads these partitions, in place of those before, without sharing them. Those that stay keep
+   * their position; an empty list is {@link Consumer.unsubscribe}.
+   *
+   * @throws {@link IllegalStateError} when the consumer is subscribed
+   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
+   */
+  assign(partitions: readonly TopicPartition[]): void {
+    this.#ensureNotClosing()
+    const checked = checkTopicPartitions(partitions)
+    if (checked.length === 0) {
+      this.unsubscribe()
+      return
+    }
+    for (const each of checked) this.#positions.ensureExists(each)
+    if (this.#subscription.type === 'partitions') this.#committer.startCommitConsumed()
+    this.#subscription.assign(checked)
+    this.#loop.notify()
+  }
+
+  /**
+   * Gives up all partitions and leaves the group. The listener is called in this call; the next
+   * poll, or `close`, waits for it and for the automatic commit, and rejects with their error.
+   */
+  unsubscribe(): void {
+    this.#ensureNotClosing()
+    this.#giveUp().catch(() => undefined)
+    this.#subscription.unsubscribe()
+    this.#loop.notify()
+  }
+
+  /**
+   * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
+   * What is there already is returned at once. An error comes after all records before it.
+   *
+   * @throws {@link IllegalStateError} without a subscription, or while another poll is in progress
+   * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
+   * in each poll until the position is moved past it
+   * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when
+   * `autoOffsetReset` is `'none'`
+   * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
+   * @throws what the listener throws
+   */
+  async poll(options: PollOptions = {}): Promise<ConsumerRecord<K, V>[]> {
+    this.#ensureNotClosing()
+    const { maxWaitMs, signal } = checkPollOptions(options, this.#options.fetchMaxWaitMs)
+    return this.#loop.run({ maxCount: this.#options.maxPollRecords, maxWaitMs, signal })
+  }
+
+  /**
+   * Goes through the records one by one, for ever: until the loop is left, or the consumer is
+   * closed. A record counts as consumed when the next one is asked for; one whose body was left
+   * comes again. Whoever reads ahead of its own work, as streams do, gives that up.
+   *
+   * @throws what `poll` throws, which ends the iteration; another one goes on where it was
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> {
+    this.#ensureNotClosing()
+    return this.#iterations.start({
+      subscription: this.#subscription,
+      loop: this.#loop,
+      maxWaitMs: Math.max(MIN_ITERATION_WAIT_MS, this.#options.fetchMaxWaitMs),
+    })
+  }
+
+  /**
+   * Offset of the next record to be handed out, which is looked up if nothing has been read yet.
+   *
+   * @throws {@link IllegalStateError} when the partition is not assigned
+   * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when
+   * `autoOffsetReset` is `'none'`
+   */
+  position(partition: TopicPartition): number {
+    this.#ensureOpen()
+    return this.#controls.position(partition)
+  }
+
+  /**
+   * What the group has committed for a partition, `null` for nothing.
+   *
+   * @throws {@link InvalidGroupIdError} without a `groupId`
+   */
+  async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
+    this.#ensureOpen()
+    this.#ensureGroup('committed()')
+    return Promise.resolve(this.#positions.committed(checkTopicPartition(partition)))
+  }
+
+  /**
+   * Stores offsets for the group, durably.
+   *
+   * @param offsets next offsets to read; those of all that is consumed when absent
+   * @throws {@link CommitFailedError} when the group has moved on without this member
+   * @throws {@link InvalidGroupIdError} without a `groupId`
+   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist
+   */
+  async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
+    this.#ensureOpen()
+    const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
+    this.#ensureGroup('commit()')
+    await (checked === null ? this.#committer.commitAll() : this.#group.commit(checked))
+  }
+
+  /**
+   * Goes on at `offset`, back or forth. One that the log does not hold shows in the next poll.
+   *
+   * @throws {@link IllegalStateError} when the partition is not assigned
+   * @throws RangeError when `offset` is negative
+   */
+  seek(partition: TopicPartition, offset: number): void {
+    this.#ensureOpen()
+    this.#controls.seek(partition, offset)
+  }
+
+  /**
+   * Goes on at the first record there is by the time the position is needed.
+   *
+   * @param partitions all that are assigned when absent or empty
+   * @throws {@link IllegalStateError} when one of them is not assigned
+   */
+  seekToBeginning(partitions: readonly TopicPartition[] = []): void {
+    this.#ensureOpen()
+    this.#controls.seekTo(partitions, 'earliest')
+  }
+
+  /** Likewise, behind the last record there is by then. */
+  seekToEnd(partitions: readonly TopicPartition[] = []): void {
+    this.#ensureOpen()
+    this.#controls.seekTo(partitions, 'latest')
+  }
+
+  /**
+   * Goes on at the first record that is at least as young as `timestamp`, or at the end of a
+   * partition that has none.
+   *
+   * @param timestamp milliseconds since the epoch
+   * @throws {@link IllegalStateError} when one of the partitions is not assigned
+   * @throws RangeError when `timestamp` is negative
+   */
+  async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
+    this.#ensureOpen()
+    await this.#controls.seekToTimestamp(partitions, timestamp)
+  }
+
+  /** Hands out nothing of these partitions until `resume`, or until the group has taken them away. */
+  pause(partitions: readonly TopicPartition[]): void {
+    this.#ensureOpen()
+    this.#controls.setPaused(partitions, true)
+  }
+
+  /** Ends `pause`. Nothing was skipped. */
+  resume(partitions: readonly TopicPartition[]): void {
+    this.#ensureOpen()
+    this.#controls.setPaused(partitions, false)
+  }
+
+  /** The partitions that are paused, sorted. */
+  paused(): TopicPartition[] {
+    this.#ensureOpen()
+    return this.#controls.paused()
+  }
+
+  /** The partitions it has, sorted. */
+  assignment(): TopicPartition[] {
+    this.#ensureOpen()
+    return this.#subscription.assignment()
+  }
+
+  /** How far it is from the end of each of its partitions, sorted. @throws as {@link Consumer.position} */
+  async lag(): Promise<Lag[]> {
+    this.#ensureOpen()
+    return Promise.resolve(this.#controls.lag())
+  }
+
+  /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once. */
+  wakeup(): void {
+    this.#ensureOpen()
+    this.#loop.wakeup()
+  }
+
+  /**
+   * Commits what is consumed, if that is automatic, calls the listener and leaves the group. A poll
+   * in progress rejects with {@link ClosedError}, an iteration ends. Further calls wait for the
+   * first one; the listener must not, if it is called by `close` itself.
+   *
+   * @throws what the commit or the listener fails with, once the consumer is closed all the same
+   */
+  close(): Promise<void> {
+    this.#loop.stop()
+    // A step later, so that a listener that is called here finds the consumer closing.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    return this.#closing
+  }
+
+  /** {@link Consumer.close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    const running = this.#group.isInListener ? null : this.#loop.running
+    const givenUp = this.#giveUp()
+    this.#subscription.unsubscribe()
+    try {
+      await givenUp
+      await this.#committer.settle()
+    } finally {
+      // Its caller gets the error. A listener may be what called close, so nothing waits for that.
+      await running?.catch(() => undefined)
+      this.#context.onClosed(this)
+    }
+  }
+
+  /** Lets go of all partitions. The calls that need to know them are made before this returns. */
+  #giveUp(): Promise<void> {
+    if (this.#subscription.type === 'partitions') this.#committer.startCommitConsumed()
+    return this.#group.depart()
+  }
+
+  #ensureGroup(call: string): void {
+    if (this.#options.groupId === null) {
+      throw new InvalidGroupIdError(`${call} needs a consumer with a groupId`)
+    }
+  }
+
+  /** A listener may still use the consumer while that is closing. */
+  #ensureOpen(): void {
+    if (!this.#group.isInListener) this.#ensureNotClosing()
+  }
+
+  #ensureNotClosing(): void {
+    if (this.#closing !== null) throw new ClosedError('the consumer is closed')
+  }
+}

@@ -1,0 +1,137 @@
+import type { Partition } from '../broker/partition.ts'
+import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
+
+/**
+ * What was read of one partition and is not handed out yet: batches, decoded as they are needed,
+ * and at most one error behind the last of them.
+ *
+ * Handing out moves the partition's position along. When somebody else moves it the buffer is
+ * stale, and is to be thrown away. Calls of `decode` must not overlap.
+ */
+export class FetchBuffer {
+  readonly state: AssignedPartition
+  readonly #source: Partition
+  readonly #batches: RecordBatch[]
+  /** Records of the batches that have been decoded, in the same slots. */
+  readonly #decoded: (readonly StoredRecord[])[] = []
+  #error: Error | null
+  #slot = 0
+  /** Of the next record in the current slot. */
+  #recordSlot = 0
+  #position: number
+  #sizeBytes = 0
+  #readyCount = 0
+  /** Records handed out since the partition had its turn last. */
+  servedCount = 0
+
+  /** @param batches consecutive, the first one holds the position of `state` or lies behind it */
+  constructor(
+    state: AssignedPartition,
+    position: number,
+    source: Partition,
+    fetched: { readonly batches: readonly RecordBatch[]; readonly error: Error | null },
+  ) {
+    this.state = state
+    this.#position = position
+    this.#source = source
+    this.#batches = [...fetched.batches]
+    this.#error = fetched.error
+    for (const batch of fetched.batches) this.#sizeBytes += batch.sizeBytes
+  }
+
+  /** Whether the partition still stands where this buffer goes on. */
+  get isCurrent(): boolean {
+    return this.state.position === this.#position && this.state.source === this.#source
+  }
+
+  /** Stored size of the batches that are not handed out. */
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  /** Records that can be handed out without decoding more. */
+  get readyCount(): number {
+    return this.#readyCount
+  }
+
+  /** Whether everything has been handed out. */
+  get isDrained(): boolean {
+    return this.#slot === this.#batches.length && this.#error === null
+  }
+
+  /** The error, once everything before it has been handed out. */
+  get error(): Error | null {
+    return this.#slot === this.#batches.length ? this.#error : null
+  }
+
+  /** Whether records below the log's start are all there is, as when damage has been deleted. */
+  get isBelowLogStart(): boolean {
+    return this.#source.logStartOffset > this.#position
+  }
+
+  /** Decodes until `count` records are ready or no batch is left. A damaged batch becomes the error. */
+  async decode(count: number): Promise<void> {
+    const place = this.state
+    while (this.#readyCount < count) {
+      const batch = this.#batches[this.#decoded.length]
+      if (batch === undefined) return
+      try {
+        const decoding = decodeRecords(batch, place, { fromOffset: this.#position })
+        const records = Array.isArray(decoding) ? decoding : await decoding
+        this.#decoded.push(records)
+        this.#readyCount += records.length
+      } catch (error) {
+        this.#endBefore(batch, error instanceof Error ? error : new Error(String(error)))
+      }
+    }
+  }
+
+  /**
+   * The next record, without handing it out. Steps over batches that hold none.
+   *
+   * @returns `null` when more has to be decoded first, or there is nothing but the error
+   */
+  peek(): StoredRecord | null {
+    for (;;) {
+      const records = this.#decoded[this.#slot]
+      if (records === undefined) return null
+      const record = records[this.#recordSlot]
+      if (record !== undefined) return record
+      this.#leaveBatch()
+    }
+  }
+
+  /** Counts the record that {@link FetchBuffer.peek} has returned as handed out. */
+  skip(record: StoredRecord): void {
+    this.#recordSlot += 1
+    this.#readyCount -= 1
+    this.servedCount += 1
+    if (this.#recordSlot === this.#decoded[this.#slot]?.length) this.#leaveBatch()
+    else this.#moveTo(record.offset + 1)
+  }
+
+  #leaveBatch(): void {
+    const batch = this.#batches[this.#slot]
+    this.#decoded[this.#slot] = []
+    this.#slot += 1
+    this.#recordSlot = 0
+    if (batch === undefined) return
+    this.#sizeBytes -= batch.sizeBytes
+    // Offsets behind the last record of a batch may be taken too: by a marker, or by records that
+    // compaction has removed.
+    this.#moveTo(Math.max(this.#position, batch.nextOffset))
+  }
+
+  #moveTo(position: number): void {
+    this.#position = position
+    this.state.position = position
+  }
+
+  #endBefore(batch: RecordBatch, error: Error): void {
+    const slot = this.#batches.indexOf(batch)
+    for (const lost of this.#batches.splice(slot)) this.#sizeBytes -= lost.sizeBytes
+    this.#error = error
+  }
+}

@@ -1,0 +1,241 @@
+import { fetchBatches, type FetchRequest, type FetchResponse } from '../broker/delayed-fetch.ts'
+import {
+  CorruptRecordError,
+  OffsetOutOfRangeError,
+  UnknownTopicOrPartitionError,
+} from '../errors.ts'
+import type { Partition } from '../broker/partition.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
+import { FetchBuffer } from './fetch-buffer.ts'
+import type { PositionResolver } from './position-resolver.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+type FetchOptions = Pick<
+  ResolvedConsumerOptions<unknown, unknown>,
+  'fetchMinBytes' | 'fetchMaxBytes' | 'maxPartitionFetchBytes' | 'maxPollRecords'
+>
+
+/** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
+export interface FetchWait {
+  readonly maxWaitMs: number
+  readonly signal: AbortSignal | undefined
+  /** Is handed a function that ends the wait. */
+  readonly onWake: (wake: () => void) => void
+}
+
+/**
+ * Reads the assigned partitions into buffers and hands out records from them, in turns.
+ *
+ * Buffers of all partitions together hold at most `fetchMaxBytes`, but for one batch of any size.
+ * `fetch` and `decode` must not overlap; while they wait, partitions may come, go, move and pause:
+ * what was read for a position that is no longer right is thrown away.
+ */
+export class Fetcher<K, V> {
+  readonly #clock: Clock
+  readonly #options: FetchOptions
+  readonly #subscription: SubscriptionState
+  readonly #positions: PositionResolver
+  readonly #read: RecordReader<K, V>
+  /** In the order of their turns, by partition. */
+  readonly #buffers: Map<string, FetchBuffer> = new Map()
+  #readCount = 0
+
+  constructor(
+    clock: Clock,
+    options: FetchOptions,
+    partitions: { subscription: SubscriptionState; positions: PositionResolver },
+    read: RecordReader<K, V>,
+  ) {
+    this.#clock = clock
+    this.#options = options
+    this.#subscription = partitions.subscription
+    this.#positions = partitions.positions
+    this.#read = read
+  }
+
+  /**
+   * Reads the partitions of which nothing is buffered. Waits only when nothing can be handed out.
+   *
+   * @returns whether a buffer was filled or a position was reset
+   * @throws what {@link PositionResolver.resolve} throws
+   * @throws {@link UnknownTopicOrPartitionError} when a partition that the application has assigned
+   * is gone
+   * @throws the reason of the signal
+   */
+  async fetch(wait: FetchWait): Promise<boolean> {
+    const hasReady = this.#front() !== null
+    const wanted = this.#wanted(hasReady)
+    const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
+    const roomBytes = this.#options.fetchMaxBytes - this.#bufferedBytes()
+    if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return false
+    const responses = await fetchBatches(
+      this.#clock,
+      wanted.map(({ request }) => request),
+      {
+        minBytes: this.#options.fetchMinBytes,
+        // Paused partitions may fill all the room there is. The others go on batch by batch then.
+        maxBytes: Math.max(1, roomBytes),
+        maxWaitMs,
+        signal: wait.signal,
+        onWake: wait.onWake,
+      },
+    )
+    let hasProgressed = false
+    for (const [slot, response] of responses.entries()) {
+      const state = wanted[slot]?.state
+      if (state !== undefined && this.#accept(state, response)) hasProgressed = true
+    }
+    return hasProgressed
+  }
+
+  /** Decodes as much as the next poll may hand out. */
+  async decode(): Promise<void> {
+    let wantedCount = this.#options.maxPollRecords
+    for (const buffer of [...this.#buffers.values()]) {
+      if (wantedCount <= 0) return
+      if (!this.#isCurrent(buffer) || buffer.state.isPaused) continue
+      await buffer.decode(wantedCount)
+      wantedCount -= buffer.readyCount
+    }
+  }
+
+  /**
+   * Hands out at most `maxCount` records of those that are decoded.
+   *
+   * @throws the error of the partition whose turn it is, when no record comes before it
+   */
+  take(maxCount: number): ConsumerRecord<K, V>[] {
+    const taken: ConsumerRecord<K, V>[] = []
+    for (;;) {
+      const buffer = this.#front()
+      if (buffer === null) return taken
+      try {
+        this.#takeFrom(buffer, maxCount, taken)
+      } catch (error) {
+        // The next call finds the partition still in front, and throws.
+        if (taken.length > 0) return taken
+        // Damage stays, everything else is tried again.
+        const isLasting = error !== buffer.error || error instanceof CorruptRecordError
+        if (!isLasting) this.#buffers.delete(buffer.state.key)
+        throw error
+      }
+      if (buffer.isDrained) this.#buffers.delete(buffer.state.key)
+      else if (buffer.servedCount >= this.#options.maxPollRecords) this.#moveToBack(buffer)
+      // What is left of a partition that stopped short has to be decoded first.
+      if (taken.length >= maxCount || !buffer.isDrained) return taken
+    }
+  }
+
+  /**
+   * Hands out one record, if that takes neither reading nor decoding nor another partition's turn.
+   *
+   * @returns `null` when it does
+   * @throws {@link SerializationError}
+   */
+  takeReady(): ConsumerRecord<K, V> | null {
+    const buffer = this.#front()
+    if (buffer === null || buffer.servedCount >= this.#options.maxPollRecords) return null
+    const record = buffer.peek()
+    if (record === null) return null
+    const taken = this.#read(record)
+    buffer.skip(record)
+    return taken
+  }
+
+  /** Throws all buffers away. */
+  clear(): void {
+    this.#buffers.clear()
+  }
+
+  #takeFrom(buffer: FetchBuffer, maxCount: number, taken: ConsumerRecord<K, V>[]): void {
+    while (taken.length < maxCount) {
+      const record = buffer.peek()
+      if (record === null) break
+      taken.push(this.#read(record))
+      buffer.skip(record)
+    }
+    if (taken.length < maxCount && buffer.error !== null) throw buffer.error
+  }
+
+  /** The partition whose turn it is. */
+  #front(): FetchBuffer | null {
+    for (const [key, buffer] of this.#buffers) {
+      if (!this.#isCurrent(buffer)) this.#buffers.delete(key)
+      else if (!buffer.state.isPaused) return buffer
+    }
+    return null
+  }
+
+  #isCurrent(buffer: FetchBuffer): boolean {
+    const { state, error } = buffer
+    if (this.#subscription.assigned.get(state.key) !== state || !buffer.isCurrent) return false
+    // An error is thrown until the application has moved past it, but for one that has gone away.
+    return error === null || !buffer.isBelowLogStart
+  }
+
+  #moveToBack(buffer: FetchBuffer): void {
+    buffer.servedCount = 0
+    this.#buffers.delete(buffer.state.key)
+    this.#buffers.set(buffer.state.key, buffer)
+  }
+
+  #bufferedBytes(): number {
+    let sizeBytes = 0
+    for (const buffer of this.#buffers.values()) sizeBytes += buffer.sizeBytes
+    return sizeBytes
+  }
+
+  /** What to read, with the partition first that has waited longest. */
+  #wanted(onlyWithData: boolean): { state: AssignedPartition; request: FetchRequest }[] {
+    const wanted: { state: AssignedPartition; request: FetchRequest }[] = []
+    const maxBytes = Math.max(1, this.#options.maxPartitionFetchBytes)
+    for (const state of this.#subscription.assigned.values()) {
+      if (state.isPaused) continue
+      const source = this.#positions.source(state)
+      const buffer = this.#buffers.get(state.key)
+      if (buffer !== undefined && this.#isCurrent(buffer)) continue
+      if (source === null) this.#ensureMayBeGone(state)
+      if (source === null || this.#isGoing(source)) continue
+      const offset = this.#positions.resolve(state, source)
+      const hasData = offset < source.highWatermark || offset > source.logEndOffset
+      if (onlyWithData && !hasData) continue
+      wanted.push({ state, request: { partition: source, offset, maxBytes } })
+    }
+    return wanted.sort((left, right) => left.state.lastRead - right.state.lastRead)
+  }
+
+  /** Whether a log is closed because its topic is deleted: the group is about to take it away. */
+  #isGoing(source: Partition): boolean {
+    return source.isClosed && this.#subscription.isSubscribed
+  }
+
+  /** A group takes partitions away when their topic is gone; who chose them has to be told. */
+  #ensureMayBeGone({ topic, partition, key }: AssignedPartition): void {
+    if (this.#subscription.isSubscribed) return
+    throw new UnknownTopicOrPartitionError(
+      topic,
+      partition,
+      `partition ${key} was assigned to this consumer and is gone: assign others`,
+    )
+  }
+
+  #accept(state: AssignedPartition, response: FetchResponse): boolean {
+    const { partition, offset, batches, error } = response
+    const isStale =
+      this.#subscription.assigned.get(state.key) !== state ||
+      state.position !== offset ||
+      this.#positions.source(state) !== partition ||
+      this.#isGoing(partition)
+    if (isStale || (batches.length === 0 && error === null)) return false
+    this.#readCount += 1
+    state.lastRead = this.#readCount
+    if (error instanceof OffsetOutOfRangeError && batches.length === 0) {
+      if (this.#positions.resetOutOfRange(state, partition)) return true
+    }
+    this.#buffers.set(state.key, new FetchBuffer(state, offset, partition, { batches, error }))
+    return true
+  }
+}

@@ -1,0 +1,303 @@
+import type { GroupMembership } from '../broker/group-membership.ts'
+import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
+import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import type { ConsumerContext } from './consumer-context.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import type { CommitTarget } from './offset-committer.ts'
+import type { RebalanceListener } from './rebalance-listener.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+type GroupOptions = Pick<
+  ResolvedConsumerOptions<unknown, unknown>,
+  'groupId' | 'partitionAssignmentStrategy' | 'maxPollIntervalMs'
+>
+
+/** What a session asks of its consumer. */
+export interface GroupSessionOwner {
+  /** The group has changed, and `drive` has something to do. */
+  onChange(): void
+  /** Partitions are about to be given up. */
+  commitConsumed(): Promise<void>
+}
+
+/**
+ * A consumer's part in its group: joins, gives partitions up, takes new ones, and tells the
+ * listener, always inside `drive`, which a poll calls.
+ *
+ * Calls of `drive` must not overlap; all others may be made at any time, also by the listener.
+ */
+export class GroupSession implements CommitTarget {
+  readonly #context: ConsumerContext
+  readonly #options: GroupOptions
+  readonly #isCooperative: boolean
+  readonly #subscription: SubscriptionState
+  readonly #owner: GroupSessionOwner
+  #listener: RebalanceListener = {}
+  #member: GroupMembership | null = null
+  /** A member that still has to say goodbye. */
+  #departing: GroupMembership | null = null
+  #departure: Promise<void> | null = null
+  #generation = -1
+  #joinedTopics: readonly string[] = []
+  /** Keys of the partitions that the listener is just being told are revoked. */
+  #revoking: ReadonlySet<string> = new Set()
+  #runningCallbacks = 0
+  /** What the listener threw first. */
+  #failure: { readonly error: unknown } | null = null
+
+  constructor(
+    context: ConsumerContext,
+    options: GroupOptions,
+    subscription: SubscriptionState,
+    owner: GroupSessionOwner,
+  ) {
+    this.#context = context
+    this.#options = options
+    this.#isCooperative = options.partitionAssignmentStrategy === 'cooperative-sticky'
+    this.#subscription = subscription
+    this.#owner = owner
+  }
+
+  /** Whether the application's listener is running. */
+  get isInListener(): boolean {
+    return this.#runningCallbacks > 0
+  }
+
+  /** Whether a commit has a chance: a member that was put out has none. */
+  get canCommit(): boolean {
+    return this.#member?.state !== 'lost'
+  }
+
+  /** Replaces the listener, from the next callback on. */
+  setListener(listener: RebalanceListener): void {
+    this.#listener = listener
+  }
+
+  /** The consumer is in a poll from now on, and so not idle. */
+  startPoll(): void {
+    this.#member?.pausePollTimer()
+  }
+
+  /** From now on the time until the next poll counts. */
+  endPoll(): void {
+    this.#member?.polled()
+  }
+
+  /** Stores offsets as the member it is, or for the group when it is none. */
+  commit(offsets: readonly OffsetCommit[]): Promise<void> {
+    const member = this.#member ?? this.#departing
+    if (member !== null && member.state !== 'unjoined') return member.commit(offsets)
+    const { groupId } = this.#options
+    if (groupId === null) throw new TypeError('there is no group to commit for')
+    return this.#context.coordinator.commit(groupId, offsets)
+  }
+
+  /**
+   * Does what the group waits for, until there is nothing left to do but wait.
+   *
+   * @throws what the listener threw, after everything else is done
+   */
+  async drive(): Promise<void> {
+    await this.#settleDeparture()
+    if (!this.#subscription.isSubscribed) return
+    const member = (this.#member ??= this.#createMember())
+    for (;;) {
+      const isSettled = await this.#step(member)
+      this.#throwFailure()
+      if (isSettled || this.#member !== member) return
+    }
+  }
+
+  /**
+   * Gives everything up: commits, tells the listener, leaves the group. The listener has been
+   * called when this returns, and knows the partitions; the promise is for the rest.
+   */
+  depart(): Promise<void> {
+    const member = this.#member
+    if (member === null) return this.#departure ?? Promise.resolve()
+    this.#member = null
+    this.#departing = member
+    const isLost = member.state === 'lost'
+    const owned = this.#subscription
+      .assignment()
+      .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
+    const work: Promise<void>[] = []
+    if (!isLost) work.push(this.#owner.commitConsumed())
+    if (owned.length > 0) work.push(isLost ? this.#tellLost(owned) : this.#tellRevoked(owned))
+    const departure = this.#leaveAfter(member, work)
+    departure.catch(() => undefined)
+    this.#departure = departure
+    return departure
+  }
+
+  async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
+    const results = await Promise.allSettled(work)
+    this.#departing = null
+    this.#generation = -1
+    this.#joinedTopics = []
+    member.leave()
+    this.#throwFailure()
+    for (const result of results) {
+      if (result.status === 'rejected') throw result.reason
+    }
+  }
+
+  async #settleDeparture(): Promise<void> {
+    const departure = this.#departure
+    try {
+      await departure
+    } finally {
+      if (this.#departure === departure) this.#departure = null
+    }
+  }
+
+  #createMember(): GroupMembership {
+    const { groupId, partitionAssignmentStrategy, maxPollIntervalMs } = this.#options
+    if (groupId === null) throw new TypeError('there is no group to join')
+    const member = this.#context.coordinator.createMember(groupId, {
+      strategy: partitionAssignmentStrategy,
+      maxPollIntervalMs,
+      onChange: () => {
+        this.#owner.onChange()
+      },
+    })
+    // It is made inside a poll.
+    member.pausePollTimer()
+    return member
+  }
+
+  /** @returns whether there is nothing more to do now */
+  async #step(member: GroupMembership): Promise<boolean> {
+    switch (member.state) {
+      case 'joining':
+        return true
+      case 'stable':
+        if (member.generation !== this.#generation) return this.#takeOver(member)
+        if (isSameList(this.#topics(), this.#joinedTopics)) return true
+        await this.#giveUp(member)
+        break
+      case 'rejoin-needed':
+        // What the last rebalance took away has to be free before the next one divides it.
+        if (this.#isCooperative && member.generation !== this.#generation) {
+          return this.#takeOver(member)
+        }
+        await this.#giveUp(member)
+        break
+      case 'lost':
+        await this.#lose(member)
+        break
+      case 'unjoined':
+        break
+    }
+    if (this.#member === member) this.#join(member)
+    return false
+  }
+
+  #join(member: GroupMembership): void {
+    this.#joinedTopics = this.#topics()
+    const owned = this.#isCooperative ? this.#subscription.assignment() : []
+    member.join(this.#joinedTopics, owned)
+  }
+
+  #topics(): readonly string[] {
+    return this.#subscription.topics(() => this.#context.topicNames())
+  }
+
+  /** What has to be given up before a rebalance. */
+  async #giveUp(member: GroupMembership): Promise<void> {
+    await this.#commitConsumed()
+    if (this.#member !== member) return
+    const owned = this.#subscription.assignment()
+    if (!this.#isCooperative) {
+      await this.#revoke(member, owned)
+      return
+    }
+    const topics = new Set(this.#topics())
+    const unwanted = owned.filter(({ topic }) => !topics.has(topic))
+    if (unwanted.length > 0) await this.#revoke(member, unwanted)
+  }
+
+  /** Takes what the rebalance has decided. There may be more to do then. */
+  async #takeOver(member: GroupMembership): Promise<false> {
+    this.#generation = member.generation
+    const target = [...member.assignment]
+    const owned = this.#subscription.assignment()
+    const added = without(target, owned)
+    const removed = without(owned, target)
+    if (removed.length > 0) {
+      await this.#commitConsumed()
+      if (this.#member !== member) return false
+      await this.#revoke(member, removed)
+      if (this.#member !== member) return false
+    }
+    this.#subscription.setAssigned(target)
+    await this.#tell(() => this.#listener.onPartitionsAssigned?.(added))
+    // What was given up can go to its next owner only by another rebalance.
+    if (removed.length > 0 && this.#member === member) this.#join(member)
+    return false
+  }
+
+  async #revoke(member: GroupMembership, partitions: readonly TopicPartition[]): Promise<void> {
+    this.#revoking = new Set(partitions.map(topicPartitionKey))
+    await this.#tellRevoked(partitions)
+    this.#revoking = new Set()
+    if (this.#member !== member) return
+    this.#subscription.setAssigned(without(this.#subscription.assignment(), partitions))
+  }
+
+  async #lose(member: GroupMembership): Promise<void> {
+    const owned = this.#subscription.assignment()
+    if (owned.length > 0) await this.#tellLost(owned)
+    if (this.#member !== member) return
+    this.#generation = -1
+    this.#subscription.setAssigned([])
+  }
+
+  #tellRevoked(partitions: readonly TopicPartition[]): Promise<void> {
+    return this.#tell(() => this.#listener.onPartitionsRevoked?.(partitions))
+  }
+
+  #tellLost(partitions: readonly TopicPartition[]): Promise<void> {
+    if (this.#listener.onPartitionsLost === undefined) return this.#tellRevoked(partitions)
+    return this.#tell(() => this.#listener.onPartitionsLost?.(partitions))
+  }
+
+  /** Runs a callback to its end; what it throws is kept, because the rebalance goes on. */
+  async #tell(callback: () => void | Promise<void>): Promise<void> {
+    this.#runningCallbacks += 1
+    try {
+      await callback()
+    } catch (error) {
+      this.#failure ??= { error }
+    } finally {
+      this.#runningCallbacks -= 1
+    }
+  }
+
+  /** Likewise: partitions are given up even when their offsets cannot be stored. */
+  async #commitConsumed(): Promise<void> {
+    try {
+      await this.#owner.commitConsumed()
+    } catch (error) {
+      this.#failure ??= { error }
+    }
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure
+    this.#failure = null
+    if (failure !== null) throw failure.error
+  }
+}
+
+function without(
+  partitions: readonly TopicPartition[],
+  others: readonly TopicPartition[],
+): TopicPartition[] {
+  const keys = new Set(others.map(topicPartitionKey))
+  return partitions.filter((each) => !keys.has(topicPartitionKey(each)))
+}
+
+function isSameList(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((each, slot) => each === right[slot])
+}

@@ -1,0 +1,58 @@
+import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import type { RecordHolder } from './offset-committer.ts'
+import type { PollLoop } from './poll-loop.ts'
+import { RecordIterator } from './record-iterator.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+/** What the iterations of one consumer share. */
+export interface IterationParts<K, V> {
+  readonly subscription: SubscriptionState
+  readonly loop: PollLoop<K, V>
+  /** How long one wait for records may take. */
+  readonly maxWaitMs: number
+}
+
+/**
+ * The iterations over one consumer, each with the record that its loop is busy with. There is one
+ * of them, as a rule.
+ */
+export class Iterations<K, V> implements Iterable<RecordHolder> {
+  readonly #running: Set<RecordIterator<K, V>> = new Set()
+
+  /** A new iteration, which goes on where the consumer stands. */
+  start(parts: IterationParts<K, V>): RecordIterator<K, V> {
+    const { loop, maxWaitMs } = parts
+    const iterator = new RecordIterator<K, V>({
+      isClosed: () => loop.isStopped,
+      takeReady: () => loop.takeReady(),
+      poll: async (signal, hold) => {
+        await loop.run({ maxCount: 1, maxWaitMs, signal }, hold)
+      },
+      end: (ended) => {
+        this.#running.delete(ended)
+        rewind(parts.subscription, ended)
+      },
+    })
+    this.#running.add(iterator)
+    return iterator
+  }
+
+  /** The partition has been moved: the records of it that are held are nobody's concern any more. */
+  release({ topic, partition }: TopicPartition): void {
+    for (const iterator of this.#running) {
+      const { held } = iterator
+      if (held?.topic === topic && held.partition === partition) iterator.release()
+    }
+  }
+
+  [Symbol.iterator](): IterableIterator<RecordHolder> {
+    return this.#running.values()
+  }
+}
+
+/** Has a record that is not done delivered again. */
+function rewind(subscription: SubscriptionState, { held }: RecordHolder): void {
+  if (held === null) return
+  const state = subscription.assigned.get(topicPartitionKey(held))
+  if (state?.position != null && state.position > held.offset) state.seek(held.offset)
+}

@@ -1,0 +1,148 @@
+import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
+import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import { CommitFailedError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import type { PositionResolver } from './position-resolver.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+/** Somebody who has been handed a record and is not done with it. */
+export interface RecordHolder {
+  /** `null` while there is no such record. */
+  readonly held: (TopicPartition & { readonly offset: number }) | null
+}
+
+/** Where offsets go. */
+export interface CommitTarget {
+  /** Whether the group takes commits now. */
+  readonly canCommit: boolean
+  commit(offsets: readonly OffsetCommit[]): Promise<void>
+}
+
+/**
+ * Commits what the application is done with: of its own accord when asked, and by itself at the
+ * interval. There is no timer: an interval that is over is noticed by the next poll. All calls may
+ * overlap; offsets are stored in the order of the calls.
+ */
+export class OffsetCommitter {
+  readonly #clock: Clock
+  readonly #isAutomatic: boolean
+  readonly #intervalMs: number
+  readonly #subscription: SubscriptionState
+  readonly #positions: PositionResolver
+  readonly #holders: Iterable<RecordHolder>
+  readonly #target: CommitTarget
+  #dueMs: number
+  /** A commit that nobody has waited for yet. */
+  #started: Promise<void> | null = null
+
+  constructor(
+    clock: Clock,
+    options: Pick<
+      ResolvedConsumerOptions<unknown, unknown>,
+      'enableAutoCommit' | 'autoCommitIntervalMs'
+    >,
+    partitions: { subscription: SubscriptionState; positions: PositionResolver },
+    holders: Iterable<RecordHolder>,
+    target: CommitTarget,
+  ) {
+    this.#clock = clock
+    this.#isAutomatic = options.enableAutoCommit
+    this.#intervalMs = options.autoCommitIntervalMs
+    this.#subscription = partitions.subscription
+    this.#positions = partitions.positions
+    this.#holders = holders
+    this.#target = target
+    this.#dueMs = clock.monotonic() + this.#intervalMs
+  }
+
+  /** Whether it is time for an automatic commit. @param nowMs by the monotonic clock */
+  isDue(nowMs: number): boolean {
+    return this.#isAutomatic && nowMs >= this.#dueMs
+  }
+
+  /** Commits the positions of all partitions, less what somebody still holds. */
+  async commitAll(): Promise<void> {
+    const offsets = this.#consumed()
+    if (offsets.length > 0) await this.#target.commit(offsets)
+  }
+
+  /** Commits automatically if it is time. @throws what an automatic commit before it has failed with */
+  async commitIfDue(): Promise<void> {
+    await this.settle()
+    if (!this.isDue(this.#clock.monotonic()) || !this.#target.canCommit) return
+    await this.commitConsumed()
+  }
+
+  /**
+   * Commits automatically what is new, whether or not it is time: partitions are about to go.
+   *
+   * A group that has moved on does not take it. Its new owner will deliver those records again, and
+   * this member learns of it by the rebalance, so that is no error.
+   */
+  async commitConsumed(): Promise<void> {
+    if (!this.#isAutomatic) return
+    this.#dueMs = this.#clock.monotonic() + this.#intervalMs
+    const isSubscribed = this.#subscription.isSubscribed
+    const offsets = this.#uncommitted()
+    if (offsets.length === 0) return
+    try {
+      await this.#target.commit(offsets)
+    } catch (error) {
+      if (!isSubscribed || !(error instanceof CommitFailedError)) throw error
+    }
+  }
+
+  /** Starts {@link OffsetCommitter.commitConsumed} for a caller that cannot wait. */
+  startCommitConsumed(): void {
+    const before = this.#started
+    const started = this.commitConsumed().then(() => before ?? undefined)
+    // The failure is for whoever settles.
+    started.catch(() => undefined)
+    this.#started = started
+  }
+
+  /** Waits for what {@link OffsetCommitter.startCommitConsumed} has started, and throws its error. */
+  async settle(): Promise<void> {
+    const started = this.#started
+    this.#started = null
+    await started
+  }
+
+  /** Milliseconds until there is something to commit automatically, at least 1; Infinity for never. */
+  msUntilDue(): number {
+    if (!this.#isAutomatic || !this.#target.canCommit) return Infinity
+    if (this.#uncommitted().length === 0) return Infinity
+    return Math.max(1, this.#dueMs - this.#clock.monotonic())
+  }
+
+  #consumed(): OffsetCommit[] {
+    const offsets: OffsetCommit[] = []
+    for (const state of this.#subscription.assigned.values()) {
+      // An offset of a log that is gone says nothing about a new one of the same name.
+      const source = this.#positions.source(state)
+      if (source === null || state.position === null) continue
+      offsets.push({ ...state.toTopicPartition(), offset: this.#heldBack(state, state.position) })
+    }
+    return offsets
+  }
+
+  #uncommitted(): OffsetCommit[] {
+    return this.#consumed().filter((consumed) => {
+      const state = this.#subscription.assigned.get(topicPartitionKey(consumed))
+      // A position that nothing has been read at yet may be beyond the log.
+      if (state?.source == null || consumed.offset > state.source.logEndOffset) return false
+      return this.#positions.committed(consumed)?.offset !== consumed.offset
+    })
+  }
+
+  #heldBack(state: AssignedPartition, position: number): number {
+    let offset = position
+    for (const { held } of this.#holders) {
+      if (held?.topic !== state.topic || held.partition !== state.partition) continue
+      offset = Math.min(offset, held.offset)
+    }
+    return offset
+  }
+}

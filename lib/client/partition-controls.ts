@@ -1,0 +1,126 @@
+import type { Partition } from '../broker/partition.ts'
+import { compareTopicPartitions, type TopicPartition } from '../broker/topic-partition.ts'
+import { checkWholeNumber } from '../config.ts'
+import { UnknownTopicOrPartitionError } from '../errors.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
+import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
+import type { PositionResolver } from './position-resolver.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+/** How far a consumer is from the end of one of its partitions. */
+export interface Lag extends TopicPartition {
+  /** Offset of the next record to hand out. */
+  readonly position: number
+  /** End of what can be read now, exclusive. */
+  readonly endOffset: number
+  /** `endOffset` less `position`, at least 0. It counts offsets, which may be more than records. */
+  readonly lag: number
+  /** The offset that the group has committed, `null` for none. */
+  readonly committed: number | null
+}
+
+/**
+ * What an application can see and change of the partitions it has: arguments are checked here. All
+ * calls may be made at any time, and throw {@link IllegalStateError} for a partition that is not
+ * assigned; nothing is changed then.
+ */
+export class PartitionControls {
+  readonly #subscription: SubscriptionState
+  readonly #positions: PositionResolver
+  readonly #onChange: (moved: AssignedPartition | null) => void
+
+  /** @param onChange called after a partition has moved, or with `null` after another change */
+  constructor(
+    subscription: SubscriptionState,
+    positions: PositionResolver,
+    onChange: (moved: AssignedPartition | null) => void,
+  ) {
+    this.#subscription = subscription
+    this.#positions = positions
+    this.#onChange = onChange
+  }
+
+  /** Moves to an offset. @throws RangeError when it is negative */
+  seek(partition: TopicPartition, offset: number): void {
+    const state = this.#find(partition)
+    state.seek(checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER))
+    this.#onChange(state)
+  }
+
+  /** Moves to one end when the position is needed next; all partitions when the list is empty. */
+  seekTo(partitions: readonly TopicPartition[], end: 'earliest' | 'latest'): void {
+    for (const state of this.#select(partitions)) {
+      state.seekTo(end)
+      this.#onChange(state)
+    }
+  }
+
+  /** Moves to the first record that is at least as young, or to the end where there is none. */
+  async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
+    checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
+    const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
+    const offsets = await Promise.all(
+      states.map(async (state) => {
+        const source = this.#sourceOf(state)
+        return (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
+      }),
+    )
+    for (const [slot, state] of states.entries()) this.seek(state, offsets[slot] ?? 0)
+  }
+
+  /** Stops or goes on handing out records of these partitions. */
+  setPaused(partitions: readonly TopicPartition[], isPaused: boolean): void {
+    const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
+    for (const state of states) state.isPaused = isPaused
+    this.#onChange(null)
+  }
+
+  /** The partitions that are paused, sorted. */
+  paused(): TopicPartition[] {
+    return [...this.#subscription.assigned.values()]
+      .filter((state) => state.isPaused)
+      .map((state) => state.toTopicPartition())
+      .sort(compareTopicPartitions)
+  }
+
+  /** Offset of the next record. @throws as {@link PositionResolver.resolve} */
+  position(partition: TopicPartition): number {
+    const state = this.#find(partition)
+    return this.#positions.resolve(state, this.#sourceOf(state))
+  }
+
+  /** How far each partition is from its end, sorted. @throws as {@link PositionResolver.resolve} */
+  lag(): Lag[] {
+    return this.#subscription.assignment().map((each) => {
+      const position = this.position(each)
+      const endOffset = this.#sourceOf(this.#find(each)).highWatermark
+      return {
+        ...each,
+        position,
+        endOffset,
+        lag: Math.max(0, endOffset - position),
+        committed: this.#positions.committed(each)?.offset ?? null,
+      }
+    })
+  }
+
+  #find(partition: TopicPartition): AssignedPartition {
+    return this.#subscription.find(checkTopicPartition(partition))
+  }
+
+  #select(partitions: readonly TopicPartition[]): AssignedPartition[] {
+    const checked = checkTopicPartitions(partitions)
+    if (checked.length === 0) return [...this.#subscription.assigned.values()]
+    return checked.map((each) => this.#find(each))
+  }
+
+  #sourceOf(state: AssignedPartition): Partition {
+    const source = this.#positions.source(state)
+    if (source !== null) return source
+    throw new UnknownTopicOrPartitionError(
+      state.topic,
+      state.partition,
+      `there is no partition ${state.key} any more`,
+    )
+  }
+}

@@ -1,0 +1,282 @@
+import type { Acks } from '../broker/append-chain.ts'
+import type { ResolvedTopicConfig } from '../config.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
+import type { CompressionType } from '../record/compression.ts'
+import { checkBatchSize, storedCompressionType } from '../storage/append-record.ts'
+import type { AppendResult } from '../storage/local-log.ts'
+import { Fifo } from './fifo.ts'
+import { ProducerBatch } from './producer-batch.ts'
+import type { ResolvedProducerOptions } from './producer-options.ts'
+import type { SerializedRecord } from './producer-record.ts'
+import type { SendCompletion } from './send-completion.ts'
+
+/**
+ * What a producer needs of a partition.
+ *
+ * @internal
+ */
+export interface ProducerPartition {
+  readonly topic: string
+  readonly index: number
+  readonly isClosed: boolean
+  appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult>
+}
+
+/**
+ * What a producer needs of a topic.
+ *
+ * @internal
+ */
+export interface ProducerTopic {
+  readonly name: string
+  readonly config: Readonly<ResolvedTopicConfig>
+  readonly partitions: readonly ProducerPartition[]
+}
+
+/** What the queues of a producer share. */
+export interface QueueOwner {
+  readonly clock: Clock
+  readonly options: ResolvedProducerOptions
+  /** Whether batches go out without waiting for more records. */
+  readonly isForced: boolean
+  batchCreated(batch: ProducerBatch, queue: PartitionQueue): void
+  /** The records in memory have grown. */
+  memoryTaken(sizeBytes: number): void
+  /** Has {@link PartitionQueue.drain} called at the end of the tick. */
+  markReady(queue: PartitionQueue): void
+  /** @param timestamp what the append was stamped with, `null` where records keep their own */
+  complete(batch: ProducerBatch, baseOffset: number, timestamp: number | null): void
+  fail(batch: ProducerBatch, error: unknown): void
+  /** A group has settled, and the queue may write the next one. */
+  groupSettled(queue: PartitionQueue): void
+}
+
+/** Batches that wait are written together up to this size, unless a single one is larger. */
+const MAX_GROUP_BYTES = 1024 * 1024
+
+/** Smallest first buffer of a batch: sends that are awaited one by one need no more. */
+const MIN_CAPACITY_BYTES = 256
+
+/**
+ * The batches of one partition on their way to it. One group is in flight at a time, so that the
+ * order is kept whatever fails; meanwhile the next one gathers. Calls may overlap with a write.
+ */
+export class PartitionQueue {
+  readonly topic: ProducerTopic
+  readonly partition: ProducerPartition
+  /** Whether {@link QueueOwner.markReady} has been called since the last drain. */
+  isMarked = false
+  readonly #owner: QueueOwner
+  readonly #batches = new Fifo<ProducerBatch>()
+  /** The last of `#batches` while it takes records. */
+  #open: ProducerBatch | null = null
+  #lingerTimer: Timer | null = null
+  #hasLingered = false
+  #isInFlight = false
+  readonly #load: number[]
+  /** What the last batch came to: the best guess for the next. */
+  #lastSizeBytes = 0
+
+  /** @param load counts, at the partition's number, the batches that have not settled */
+  constructor(
+    owner: QueueOwner,
+    topic: ProducerTopic,
+    partition: ProducerPartition,
+    load: number[],
+  ) {
+    this.#owner = owner
+    this.#load = load
+    this.topic = topic
+    this.partition = partition
+  }
+
+  /**
+   * Puts a record into the open batch, or into a new one. There is memory for it.
+   *
+   * @param boundBytes what the record takes at most, without a batch's header
+   * @returns the batch that it is in
+   * @throws {@link UnsupportedCompressionTypeError} when the topic asks for a codec that is missing
+   */
+  append(
+    record: SerializedRecord,
+    boundBytes: number,
+    completion: SendCompletion | null,
+  ): ProducerBatch {
+    const open = this.#open
+    const isNew = open === null || !open.hasRoomFor(boundBytes)
+    const batch = isNew ? this.#newBatch(boundBytes) : open
+    const sizeBefore = batch.sizeBytes
+    batch.append(record, completion)
+    if (isNew) this.#add(batch)
+    this.#owner.memoryTaken(batch.sizeBytes - sizeBefore)
+    if (batch.isFull) this.#seal()
+    const isReady = this.#open === null || this.#batches.length > 1 || this.#mayGo()
+    if (isReady && !this.#isInFlight) this.#owner.markReady(this)
+    return batch
+  }
+
+  /** Writes what is ready, unless a group is in flight: what gathers meanwhile follows it. */
+  drain(): void {
+    if (this.#isInFlight) return
+    const group = this.#takeGroup()
+    if (group.length > 0) void this.#send(group)
+  }
+
+  /** Forgets a batch that has settled, wherever it was. */
+  settled(batch: ProducerBatch): void {
+    this.#addLoad(-1)
+    if (batch === this.#open) this.#seal()
+    // Batches expire in the order of their beginning, so they are the first in the queue.
+    while (this.#batches.peek()?.isSettled === true) this.#batches.shift()
+  }
+
+  #addLoad(count: number): void {
+    const { index } = this.partition
+    this.#load[index] = (this.#load[index] ?? 0) + count
+  }
+
+  #newBatch(boundBytes: number): ProducerBatch {
+    const { options, clock } = this.#owner
+    const { config } = this.topic
+    const compressionType = storedCompressionType(config, options.compressionType)
+    const limitBytes = Math.min(options.batchSize, largestBatch(config, compressionType))
+    const guessBytes = Math.min(Math.max(this.#lastSizeBytes, MIN_CAPACITY_BYTES), limitBytes)
+    return new ProducerBatch({
+      compressionType,
+      capacityBytes: Math.max(guessBytes, RECORD_BATCH_OVERHEAD + boundBytes),
+      limitBytes,
+      limitRecords: options.batchRecords,
+      createdMs: clock.monotonic(),
+    })
+  }
+
+  #add(batch: ProducerBatch): void {
+    this.#seal()
+    this.#batches.push(batch)
+    this.#open = batch
+    this.#addLoad(1)
+    this.#owner.batchCreated(batch, this)
+    const { clock, options } = this.#owner
+    if (options.lingerMs === 0) return
+    this.#lingerTimer = clock.startTimer(() => {
+      this.#hasLingered = true
+      this.#owner.markReady(this)
+    }, options.lingerMs)
+  }
+
+  /** No further record goes into the batch that was open. */
+  #seal(): void {
+    if (this.#open === null) return
+    this.#lastSizeBytes = this.#open.sizeBytes
+    this.#open = null
+    this.#lingerTimer?.cancel()
+    this.#lingerTimer = null
+    this.#hasLingered = false
+  }
+
+  /** Whether the open batch may go although it is not full. */
+  #mayGo(): boolean {
+    return this.#owner.options.lingerMs === 0 || this.#hasLingered || this.#owner.isForced
+  }
+
+  #takeGroup(): ProducerBatch[] {
+    const group: ProducerBatch[] = []
+    let sizeBytes = 0
+    for (;;) {
+      const batch = this.#batches.peek()
+      if (batch === undefined) return group
+      if (group.length > 0 && sizeBytes + batch.sizeBytes > MAX_GROUP_BYTES) return group
+      if (batch === this.#open) {
+        if (!this.#mayGo()) return group
+        this.#seal()
+      }
+      this.#batches.shift()
+      sizeBytes += batch.sizeBytes
+      group.push(batch)
+    }
+  }
+
+  /** Never rejects: whatever happens is the outcome of the batches. */
+  async #send(group: readonly ProducerBatch[]): Promise<void> {
+    this.#isInFlight = true
+    const isCompressed = group.some((batch) => batch.compressionType !== 'none')
+    // Without compression the write starts in the same tick.
+    const built = isCompressed
+      ? await Promise.all(group.map((batch) => this.#build(batch)))
+      : group.map((batch) => this.#buildUncompressed(batch))
+    const written: ProducerBatch[] = []
+    const buffers: Buffer[] = []
+    group.forEach((batch, slot) => {
+      const buffer = built[slot] ?? null
+      if (buffer === null || batch.isSettled || !this.#fits(batch, buffer)) return
+      batch.markInFlight()
+      written.push(batch)
+      buffers.push(buffer)
+    })
+    if (buffers.length > 0) await this.#write(written, buffers)
+    this.#isInFlight = false
+    this.#owner.groupSettled(this)
+  }
+
+  async #build(batch: ProducerBatch): Promise<Buffer | null> {
+    if (batch.compressionType === 'none') return this.#buildUncompressed(batch)
+    try {
+      return await batch.build()
+    } catch (error) {
+      this.#owner.fail(batch, error)
+      return null
+    }
+  }
+
+  #buildUncompressed(batch: ProducerBatch): Buffer | null {
+    try {
+      return batch.buildUncompressed()
+    } catch (error) {
+      this.#owner.fail(batch, error)
+      return null
+    }
+  }
+
+  /** A batch that has become too large is refused here, or it would take its whole group with it. */
+  #fits(batch: ProducerBatch, buffer: Buffer): boolean {
+    try {
+      checkBatchSize(buffer.length, this.topic.config)
+      return true
+    } catch (error) {
+      this.#owner.fail(batch, error)
+      return false
+    }
+  }
+
+  async #write(batches: readonly ProducerBatch[], buffers: readonly Buffer[]): Promise<void> {
+    const { acks } = this.#owner.options
+    let result: AppendResult
+    try {
+      // Nobody waits for a send with acks 0, but its memory is in use until it is written.
+      result = await this.partition.appendBatches(buffers, acks === 0 ? 1 : acks)
+    } catch (error) {
+      for (const batch of batches) this.#owner.fail(batch, error)
+      return
+    }
+    const isAppendTime = this.topic.config.messageTimestampType === 'LogAppendTime'
+    const timestamp = isAppendTime ? result.timestamp : null
+    let { baseOffset } = result
+    for (const batch of batches) {
+      this.#owner.complete(batch, baseOffset, timestamp)
+      baseOffset += batch.recordCount
+    }
+  }
+}
+
+/**
+ * Size up to which a batch is filled, before compression, so that the topic takes it afterwards:
+ * what cannot be compressed grows, with the codecs in use by less than a sixth and a few bytes.
+ */
+function largestBatch(
+  config: Readonly<ResolvedTopicConfig>,
+  compressionType: CompressionType,
+): number {
+  const largest = Math.min(config.maxMessageBytes, config.segmentBytes)
+  return compressionType === 'none' ? largest : Math.floor((largest * 6) / 7) - 64
+}

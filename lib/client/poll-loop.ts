@@ -1,0 +1,182 @@
+import { ClosedError, IllegalStateError, WakeupError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { ConsumerRecord } from './consumer-record.ts'
+import type { Fetcher } from './fetcher.ts'
+import type { GroupSession } from './group-session.ts'
+import type { OffsetCommitter } from './offset-committer.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+/** What a {@link PollLoop} drives. */
+export interface PollParts<K, V> {
+  readonly subscription: SubscriptionState
+  readonly group: GroupSession
+  readonly committer: OffsetCommitter
+  readonly fetcher: Fetcher<K, V>
+}
+
+/** What one poll is asked for. */
+export interface PollRequest {
+  /** At least 1. */
+  readonly maxCount: number
+  /** 0 never waits. */
+  readonly maxWaitMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/** Records handed out without a poll keep a member alive, but its timer need not be exact to less. */
+const POLL_TIMER_STEP_MS = 1
+
+/**
+ * What happens in a poll, and in which order: the group, then automatic commits, which therefore
+ * are of what earlier polls have handed out, then reading, and at last handing out, in one step.
+ *
+ * One `run` at a time; everything else may be called meanwhile, and is noticed at once.
+ */
+export class PollLoop<K, V> {
+  readonly #clock: Clock
+  readonly #parts: PollParts<K, V>
+  #running: Promise<unknown> | null = null
+  #isStopped = false
+  #isWoken = false
+  /** Whether something has happened since the loop has looked last. */
+  #hasChanged = false
+  #endWait: (() => void) | null = null
+  #polledMs = 0
+
+  constructor(clock: Clock, parts: PollParts<K, V>) {
+    this.#clock = clock
+    this.#parts = parts
+  }
+
+  /** The poll in progress, `null` for none. */
+  get running(): Promise<unknown> | null {
+    return this.#running
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped
+  }
+
+  /** Makes a poll that waits look again. */
+  notify(): void {
+    this.#hasChanged = true
+    this.#endWait?.()
+  }
+
+  /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}. */
+  wakeup(): void {
+    this.#isWoken = true
+    this.notify()
+  }
+
+  /** Makes every poll from now on, and the one in progress, reject with {@link ClosedError}. */
+  stop(): void {
+    this.#isStopped = true
+    this.#parts.fetcher.clear()
+    this.notify()
+  }
+
+  /**
+   * One poll.
+   *
+   * @param hold is handed the first record in the same step in which it is taken
+   * @throws {@link IllegalStateError} when another one is in progress, or there is nothing to poll
+   * @throws {@link WakeupError}, {@link ClosedError} or the signal's reason when it is interrupted
+   * @throws what the parts throw
+   */
+  async run(
+    request: PollRequest,
+    hold?: (record: ConsumerRecord<K, V>) => void,
+  ): Promise<ConsumerRecord<K, V>[]> {
+    if (this.#running !== null) {
+      throw new IllegalStateError('another poll of this consumer is in progress: await it first')
+    }
+    const { group, subscription } = this.#parts
+    if (subscription.type === 'none') {
+      throw new IllegalStateError('the consumer has nothing to poll: call subscribe() or assign()')
+    }
+    group.startPoll()
+    const running = this.#run(request, hold)
+    this.#running = running
+    try {
+      return await running
+    } finally {
+      this.#running = null
+      this.#polledMs = this.#clock.monotonic()
+      group.endPoll()
+    }
+  }
+
+  /** One record, if it can be had without anything else that a poll does; `null` if not. */
+  takeReady(): ConsumerRecord<K, V> | null {
+    if (this.#running !== null || this.#hasChanged || this.#isWoken || this.#isStopped) return null
+    const { committer, fetcher, group } = this.#parts
+    const nowMs = this.#clock.monotonic()
+    if (committer.isDue(nowMs)) return null
+    const record = fetcher.takeReady()
+    if (record !== null && nowMs - this.#polledMs >= POLL_TIMER_STEP_MS) {
+      this.#polledMs = nowMs
+      group.endPoll()
+    }
+    return record
+  }
+
+  async #run(
+    { maxCount, maxWaitMs, signal }: PollRequest,
+    hold?: (record: ConsumerRecord<K, V>) => void,
+  ): Promise<ConsumerRecord<K, V>[]> {
+    const { subscription, group, committer, fetcher } = this.#parts
+    const deadlineMs = this.#clock.monotonic() + maxWaitMs
+    this.#ensureUninterrupted(signal)
+    for (;;) {
+      this.#hasChanged = false
+      await group.drive()
+      this.#ensureUninterrupted(signal)
+      await committer.commitIfDue()
+      this.#ensureUninterrupted(signal)
+      // The listener may have ended the subscription.
+      if (subscription.type === 'none') return []
+      const remainingMs = deadlineMs - this.#clock.monotonic()
+      const hasProgressed = await this.#fetch(remainingMs, signal)
+      this.#ensureUninterrupted(signal)
+      await fetcher.decode()
+      this.#ensureUninterrupted(signal)
+      const records = fetcher.take(maxCount)
+      if (records[0] !== undefined) {
+        hold?.(records[0])
+        return records
+      }
+      if (remainingMs <= 0 && !hasProgressed && !this.#hasChangedMeanwhile()) return records
+    }
+  }
+
+  async #fetch(remainingMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
+    try {
+      return await this.#parts.fetcher.fetch({
+        maxWaitMs: this.#hasChanged ? 0 : Math.max(0, waitMs),
+        signal,
+        onWake: (wake) => {
+          this.#endWait = wake
+          if (this.#hasChanged) wake()
+        },
+      })
+    } finally {
+      this.#endWait = null
+    }
+  }
+
+  /** A call of its own, because the compiler takes what was assigned before an await for certain. */
+  #hasChangedMeanwhile(): boolean {
+    return this.#hasChanged
+  }
+
+  #ensureUninterrupted(signal: AbortSignal | undefined): void {
+    if (this.#isStopped) throw new ClosedError('the consumer is closed')
+    if (this.#isWoken) {
+      this.#isWoken = false
+      throw new WakeupError()
+    }
+    signal?.throwIfAborted()
+  }
+}

@@ -1,0 +1,144 @@
+import type { CompressionType } from '../record/compression.ts'
+import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
+import type { SerializedRecord } from './producer-record.ts'
+import type { SendCompletion } from './send-completion.ts'
+
+/** How a {@link ProducerBatch} begins. */
+export interface ProducerBatchOptions {
+  readonly compressionType: CompressionType
+  /** Size of the first buffer. */
+  readonly capacityBytes: number
+  /** Size at which the batch is full, before compression. */
+  readonly limitBytes: number
+  /** Count of records at which the batch is full; may be `Infinity`. */
+  readonly limitRecords: number
+  /** Monotonic time. */
+  readonly createdMs: number
+}
+
+/** Where a batch has come to lie. */
+export interface WrittenPlace {
+  readonly topic: string
+  readonly partition: number
+  readonly baseOffset: number
+  /** Time of the append where the topic stamps records with it, otherwise `null`. */
+  readonly logAppendTime: number | null
+}
+
+/**
+ * Records of one partition that are written together, and those who wait for them.
+ *
+ * It is open, then sealed, then in flight, and settled once, from any of these: whatever is
+ * reported afterwards is ignored. Calls must not overlap.
+ */
+export class ProducerBatch {
+  readonly createdMs: number
+  readonly compressionType: CompressionType
+  readonly #limitBytes: number
+  readonly #limitRecords: number
+  readonly #builder: RecordBatchBuilder
+  #completions: SendCompletion[] = []
+  #timestamps: number[] = []
+  #listeners: (() => void)[] = []
+  #isInFlight = false
+  #isSettled = false
+
+  /** @throws {@link UnsupportedCompressionTypeError} */
+  constructor(options: ProducerBatchOptions) {
+    const { compressionType, capacityBytes } = options
+    this.createdMs = options.createdMs
+    this.compressionType = compressionType
+    this.#limitBytes = options.limitBytes
+    this.#limitRecords = options.limitRecords
+    this.#builder = new RecordBatchBuilder({ compressionType, capacityBytes })
+  }
+
+  /** Records in the batch. */
+  get recordCount(): number {
+    return this.#builder.recordCount
+  }
+
+  /** Bytes in memory, header included; 0 while there is no record. */
+  get sizeBytes(): number {
+    return this.recordCount === 0 ? 0 : this.#builder.sizeBytes
+  }
+
+  /** Whether no further record can be in the batch. */
+  get isFull(): boolean {
+    return this.recordCount >= this.#limitRecords || this.#builder.sizeBytes >= this.#limitBytes
+  }
+
+  /** Whether the partition has the batch, so that nobody can say for sure that it is not written. */
+  get isInFlight(): boolean {
+    return this.#isInFlight
+  }
+
+  /** Whether those who waited know what became of the batch. */
+  get isSettled(): boolean {
+    return this.#isSettled
+  }
+
+  /** Whether a record of up to `boundBytes` fits. A batch without records has room for every one. */
+  hasRoomFor(boundBytes: number): boolean {
+    return this.recordCount === 0 || this.#builder.sizeBytes + boundBytes <= this.#limitBytes
+  }
+
+  /**
+   * Adds a record.
+   *
+   * @param completion `null` when nobody waits for it
+   */
+  append(record: SerializedRecord, completion: SendCompletion | null): void {
+    this.#builder.append(record.timestamp, record.key, record.value, record.headers)
+    if (completion === null) return
+    this.#completions.push(completion)
+    this.#timestamps.push(record.timestamp)
+  }
+
+  /** The bytes to write. To be called once, for a batch without compression. */
+  buildUncompressed(): Buffer {
+    return this.#builder.buildUncompressed()
+  }
+
+  /** The bytes to write, compressed. To be called once. */
+  build(): Promise<Buffer> {
+    return this.#builder.build()
+  }
+
+  /** Remembers that the partition has the batch. */
+  markInFlight(): void {
+    this.#isInFlight = true
+  }
+
+  /** Calls `listener` behind all who wait for the records. The batch is not settled yet. */
+  onSettled(listener: () => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** Tells those who wait where their records are, in order. */
+  complete({ topic, partition, baseOffset, logAppendTime }: WrittenPlace): void {
+    const timestamps = this.#timestamps
+    this.#settle((completion, slot) => {
+      const timestamp = logAppendTime ?? timestamps[slot] ?? -1
+      completion.succeed({ topic, partition, offset: baseOffset + slot, timestamp })
+    })
+  }
+
+  /** Tells those who wait that their records failed, in order. */
+  fail(error: Error): void {
+    this.#settle((completion) => {
+      completion.fail(error)
+    })
+  }
+
+  #settle(tell: (completion: SendCompletion, slot: number) => void): void {
+    this.#isSettled = true
+    const completions = this.#completions
+    const listeners = this.#listeners
+    this.#completions = []
+    this.#timestamps = []
+    this.#listeners = []
+    completions.forEach(tell)
+    for (const listener of listeners) listener()
+  }
+}

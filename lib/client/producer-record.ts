@@ -1,0 +1,60 @@
+import { describeValue } from '../config.ts'
+import { NO_TIMESTAMP } from '../record/record-batch.ts'
+import type { RecordHeader } from '../record/record-batch-builder.ts'
+import { checkTimestamp, type HeadersInit } from '../storage/append-record.ts'
+
+/** What an application hands to a producer. Nothing of it may change until the send has settled. */
+export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array> {
+  readonly topic: string
+  /** From 0, below the topic's number of partitions. @defaultValue what the partitioner says */
+  readonly partition?: number
+  /** Absent is null: no key. */
+  readonly key?: K | null
+  /** `null` stores no value: in a compacted topic, a tombstone. */
+  readonly value: V | null
+  readonly headers?: HeadersInit
+  /**
+   * Milliseconds since the epoch, at least 0; -1, which a record without a timestamp is read with,
+   * counts as absent.
+   *
+   * @defaultValue now
+   */
+  readonly timestamp?: number
+}
+
+/** A record in the form in which it is stored, on its way to a batch. */
+export interface SerializedRecord {
+  readonly topic: string
+  /** `undefined` leaves it to the partitioner. */
+  readonly partition: number | undefined
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: readonly RecordHeader[]
+  readonly timestamp: number
+}
+
+/**
+ * Refuses what is not a record at all, and gives its topic.
+ *
+ * @throws TypeError naming what is wrong
+ */
+export function checkTopicOf(record: unknown): string {
+  if (typeof record !== 'object' || record === null) {
+    throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
+  }
+  const topic: unknown = 'topic' in record ? record.topic : undefined
+  if (typeof topic !== 'string') {
+    throw new TypeError(`topic must be a string, got ${describeValue(topic)}`)
+  }
+  return topic
+}
+
+/**
+ * The timestamp to store: the record's own, or what `clock` says where it brings none.
+ *
+ * @throws TypeError or RangeError when it is not a whole number of milliseconds
+ */
+export function timestampOf(timestamp: number | undefined, clock: { now(): number }): number {
+  if (timestamp === undefined || timestamp === NO_TIMESTAMP) return clock.now()
+  return checkTimestamp(timestamp)
+}

@@ -1,0 +1,132 @@
+import { resolvePartition, type Partitioner } from './partitioner.ts'
+import { PartitionQueue, type ProducerTopic, type QueueOwner } from './partition-queue.ts'
+import type { SerializedRecord } from './producer-record.ts'
+import type { WaitingSend } from './waiting-send.ts'
+
+/** The queues of one topic, one for each of its partitions. */
+export class TopicQueues {
+  readonly topic: ProducerTopic
+  readonly #owner: QueueOwner
+  readonly #queues: PartitionQueue[] = []
+  /** Batches on their way to each partition; partitioners look at it. */
+  readonly #load: number[] = []
+
+  constructor(topic: ProducerTopic, owner: QueueOwner) {
+    this.topic = topic
+    this.#owner = owner
+  }
+
+  /** Whether the topic has been deleted, or its broker closed. */
+  get isClosed(): boolean {
+    return this.topic.partitions[0]?.isClosed !== false
+  }
+
+  /**
+   * The queue that a record goes to: of the partition that it names, otherwise of the one that the
+   * partitioner chooses.
+   *
+   * @throws RangeError when there is no such partition
+   */
+  queueFor(record: SerializedRecord, partitioner: Partitioner): PartitionQueue {
+    const { partitions } = this.topic
+    if (this.#queues.length < partitions.length) this.#grow()
+    const count = partitions.length
+    const chosen = record.partition ?? partitioner(record, count, this.#load)
+    const queue = this.#queues[resolvePartition(chosen, count)]
+    if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partition`)
+    return queue
+  }
+
+  #grow(): void {
+    for (const partition of this.topic.partitions.slice(this.#queues.length)) {
+      this.#load.push(0)
+      this.#queues.push(new PartitionQueue(this.#owner, this.topic, partition, this.#load))
+    }
+  }
+}
+
+/** What {@link ProducerTopics} asks its producer to do. */
+export interface ProducerTopicsOwner {
+  /** @throws whatever says that there is no such topic */
+  lookUp(name: string): Promise<ProducerTopic> | ProducerTopic
+  /** The topic that `send` waits for is there. */
+  enter(send: WaitingSend, queues: TopicQueues): void
+  fail(send: WaitingSend, error: unknown): void
+}
+
+/** Topics of which this many are known are looked through for deleted ones. */
+const FIRST_SWEEP = 64
+
+/**
+ * The topics that a producer sends to. A topic that has to be created first keeps the sends to it
+ * in order until it is there.
+ */
+export class ProducerTopics {
+  readonly #owner: ProducerTopicsOwner
+  readonly #queueOwner: QueueOwner
+  /** A topic's queues, or while it is being created those who wait for it. */
+  readonly #topics: Map<string, TopicQueues | WaitingSend[]> = new Map()
+  #sweepAt = FIRST_SWEEP
+
+  constructor(owner: ProducerTopicsOwner, queueOwner: QueueOwner) {
+    this.#owner = owner
+    this.#queueOwner = queueOwner
+  }
+
+  /**
+   * The queues of a topic, `null` when it has to be waited for: with {@link ProducerTopics.wait}.
+   *
+   * @throws {@link UnknownTopicOrPartitionError} when there is no such topic
+   */
+  find(name: string): TopicQueues | null {
+    const known = this.#topics.get(name)
+    if (Array.isArray(known)) return null
+    if (known !== undefined && !known.isClosed) return known
+    const found = this.#owner.lookUp(name)
+    if ('then' in found) {
+      const waiting: WaitingSend[] = []
+      this.#remember(name, waiting)
+      void this.#awaitTopic(name, found, waiting)
+      return null
+    }
+    if (known?.topic === found) return known
+    const queues = new TopicQueues(found, this.#queueOwner)
+    this.#remember(name, queues)
+    return queues
+  }
+
+  /** Lets `send` wait until the topic is there, behind those who wait already. */
+  wait(name: string, send: WaitingSend): void {
+    const waiting = this.#topics.get(name)
+    if (Array.isArray(waiting)) waiting.push(send)
+  }
+
+  async #awaitTopic(
+    name: string,
+    topic: Promise<ProducerTopic>,
+    waiting: readonly WaitingSend[],
+  ): Promise<void> {
+    let queues: TopicQueues
+    try {
+      queues = new TopicQueues(await topic, this.#queueOwner)
+    } catch (error) {
+      this.#topics.delete(name)
+      for (const send of waiting) this.#owner.fail(send, error)
+      return
+    }
+    // A callback may send more to the topic: that waits as well, behind those that are here.
+    for (const send of waiting) {
+      if (send.isWaiting) this.#owner.enter(send, queues)
+    }
+    this.#remember(name, queues)
+  }
+
+  #remember(name: string, topic: TopicQueues | WaitingSend[]): void {
+    this.#topics.set(name, topic)
+    if (this.#topics.size < this.#sweepAt) return
+    for (const [each, known] of this.#topics) {
+      if (known instanceof TopicQueues && known.isClosed) this.#topics.delete(each)
+    }
+    this.#sweepAt = Math.max(FIRST_SWEEP, 2 * this.#topics.size)
+  }
+}

@@ -1,0 +1,265 @@
+import { checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import { SerializationError, VarveError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Random } from '../platform/random.ts'
+import { toHeaders } from '../storage/append-record.ts'
+import type { ProducerTopic } from './partition-queue.ts'
+import {
+  resolveProducerOptions,
+  type ProducerOptions,
+  type ResolvedProducerOptions,
+} from './producer-options.ts'
+import {
+  checkTopicOf,
+  timestampOf,
+  type ProducerRecord,
+  type SerializedRecord,
+} from './producer-record.ts'
+import { ProducerTopics, type TopicQueues } from './producer-topics.ts'
+import { producerClosed, RecordAccumulator } from './record-accumulator.ts'
+import {
+  CallbackCompletion,
+  PromiseCompletion,
+  type RecordMetadata,
+  type SendCallback,
+  type SendCompletion,
+} from './send-completion.ts'
+import { SendBatchCompletion } from './send-batch-completion.ts'
+import type { WaitingSend } from './waiting-send.ts'
+
+export type { ProducerOptions } from './producer-options.ts'
+
+/**
+ * What a producer needs of its broker.
+ *
+ * @internal
+ */
+export interface ProducerContext {
+  readonly clock: Clock
+  readonly random: Random
+  /** A promise where the topic is being created. @throws {@link UnknownTopicOrPartitionError} */
+  topic(name: string): Promise<ProducerTopic> | ProducerTopic
+  /** Called once, when nothing of the producer is left to be done. */
+  onClosed(producer: Producer<never, never>): void
+}
+
+/**
+ * Sends records to topics. Records for the same partition are gathered into batches and written
+ * together, in the order of their sends.
+ *
+ * All calls may overlap. Sends to one partition settle in their order. When a batch fails, the ones
+ * behind it are still tried and nothing is sent twice: sending again is up to the caller, who finds
+ * in `outcome` of most errors whether that may store a record twice.
+ */
+export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
+  readonly #context: ProducerContext
+  readonly #options: ResolvedProducerOptions
+  readonly #accumulator: RecordAccumulator
+  readonly #topics: ProducerTopics
+  #closing: Promise<void> | null = null
+
+  /** @internal */
+  constructor(context: ProducerContext, options: ProducerOptions<K, V> = {}) {
+    this.#context = context
+    this.#options = resolveProducerOptions(options, context.random)
+    this.#accumulator = new RecordAccumulator(this.#options, context.clock)
+    this.#topics = new ProducerTopics(
+      {
+        lookUp: (name) => context.topic(name),
+        enter: (send, queues) => {
+          this.#enter(send, queues)
+        },
+        fail: (send, error) => {
+          this.#accumulator.failWaiting(send, error as Error)
+        },
+      },
+      this.#accumulator,
+    )
+  }
+
+  /**
+   * Sends one record.
+   *
+   * Not awaiting each send before the next lets records share batches. More than `bufferMemory`
+   * should not be on its way at once: what waits for room there is kept outside of it.
+   *
+   * @returns settles as `acks` says. It rejects with a TypeError or RangeError when the record is
+   * not of the described form, {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError},
+   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError} or
+   * {@link UnsupportedCompressionTypeError} when it cannot be stored, {@link BufferExhaustedError}
+   * or {@link TimeoutError} when a limit of time is over, {@link StorageError},
+   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, and {@link ClosedError}.
+   */
+  send(record: ProducerRecord<K, V>): Promise<RecordMetadata>
+  /**
+   * Sends one record and lets a callback know, once, what has become of it. For the many sends
+   * whose promises nobody would look at one by one.
+   *
+   * @param callback never called before `send` has returned; what it throws is dropped
+   * @throws TypeError or RangeError when the record is not of the described form, and what a
+   * partitioner throws; the callback is not called then
+   */
+  send(record: ProducerRecord<K, V>, callback: SendCallback): void
+  send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
+    if (callback === undefined) {
+      const completion = new PromiseCompletion()
+      this.#tryEnqueue(record, completion)
+      return completion.promise
+    }
+    if (typeof (callback as unknown) !== 'function') {
+      throw new TypeError(`callback must be a function, got ${describeValue(callback)}`)
+    }
+    const completion = new CallbackCompletion(callback)
+    try {
+      this.#enqueue(record, completion)
+    } catch (error) {
+      if (!(error instanceof VarveError)) throw error
+      queueMicrotask(() => {
+        completion.fail(error)
+      })
+    }
+    return undefined
+  }
+
+  /**
+   * Sends several records, which is not all or nothing: each may fail alone.
+   *
+   * @returns their places in the order of `records`; empty for none. It settles when all of them
+   * have, and rejects with the error of the first record that failed.
+   * @throws as {@link Producer.send} with a promise does
+   */
+  async sendBatch(records: readonly ProducerRecord<K, V>[]): Promise<RecordMetadata[]> {
+    const given: unknown = records
+    if (!Array.isArray(given)) {
+      throw new TypeError(`records must be an array, got ${describeValue(records)}`)
+    }
+    const batch = new SendBatchCompletion(records.length)
+    for (const [slot, record] of records.entries()) this.#tryEnqueue(record, batch.of(slot))
+    return batch.promise
+  }
+
+  /**
+   * Resolves when everything that was sent before the call is settled, without waiting for
+   * `lingerMs`. What is sent later does not count. It never rejects: failures are the business of
+   * those who sent.
+   */
+  flush(): Promise<void> {
+    return this.#accumulator.flush()
+  }
+
+  /**
+   * Takes no more records, and resolves when those it has taken are settled. May be called again,
+   * also to set a time limit.
+   *
+   * @param options.timeoutMs milliseconds, at least 0, after which the rest is given up with a
+   * {@link ClosedError}, whose `outcome` says for each whether it may have been written.
+   * @defaultValue waits as long as it takes
+   * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0
+   */
+  async close(options: { timeoutMs?: number } = {}): Promise<void> {
+    checkOptions('close options', options, ['timeoutMs'])
+    const { timeoutMs } = options
+    if (timeoutMs !== undefined) {
+      checkWholeNumber('timeoutMs', timeoutMs, 0, Number.MAX_SAFE_INTEGER)
+    }
+    this.#closing ??= this.#finish()
+    if (timeoutMs === 0) this.#accumulator.abort()
+    if (timeoutMs === undefined || timeoutMs === 0) return this.#closing
+    const timer = this.#context.clock.startTimer(() => {
+      this.#accumulator.abort()
+    }, timeoutMs)
+    try {
+      await this.#closing
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  /** As {@link Producer.close} without a time limit. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * Bytes of encoded records that are not settled.
+   *
+   * @internal
+   */
+  get usedBytes(): number {
+    return this.#accumulator.usedBytes
+  }
+
+  async #finish(): Promise<void> {
+    await this.#accumulator.close()
+    this.#context.onClosed(this)
+  }
+
+  /** Takes the record; whatever is wrong with it goes to `completion`. */
+  #tryEnqueue(record: ProducerRecord<K, V>, completion: SendCompletion): void {
+    try {
+      this.#enqueue(record, completion)
+    } catch (error) {
+      completion.fail(error as Error)
+    }
+  }
+
+  /** Takes the record, or throws and leaves everything as it was. */
+  #enqueue(record: ProducerRecord<K, V>, completion: SendCompletion): void {
+    if (this.#closing !== null) throw producerClosed()
+    const serialized = this.#serializeRecord(record)
+    const queues = this.#topics.find(serialized.topic)
+    if (queues === null) {
+      this.#topics.wait(serialized.topic, this.#accumulator.waitForTopic(serialized, completion))
+      return
+    }
+    const queue = queues.queueFor(serialized, this.#options.partitioner)
+    this.#accumulator.append(queue, serialized, completion)
+  }
+
+  /** The topic of a record is there now. */
+  #enter(send: WaitingSend, queues: TopicQueues): void {
+    try {
+      const queue = queues.queueFor(send.record, this.#options.partitioner)
+      this.#accumulator.append(queue, send.record, send.completion, send)
+    } catch (error) {
+      this.#accumulator.failWaiting(send, error as Error)
+    }
+  }
+
+  #serializeRecord(record: ProducerRecord<K, V>): SerializedRecord {
+    const topic = checkTopicOf(record)
+    return {
+      topic,
+      partition: record.partition,
+      key: this.#serialize('key', record.key ?? null, record),
+      value: this.#serialize('value', record.value, record),
+      headers: toHeaders(record.headers),
+      timestamp: timestampOf(record.timestamp, this.#context.clock),
+    }
+  }
+
+  #serialize(
+    part: 'key' | 'value',
+    data: K | V | null,
+    { topic, partition }: ProducerRecord<K, V>,
+  ): Buffer | null {
+    if (data === null) return null
+    const { keySerializer, valueSerializer } = this.#options
+    const serializer = part === 'key' ? keySerializer : valueSerializer
+    try {
+      // The type says what comes out, but anybody may have written it.
+      const bytes: unknown = serializer.serialize(topic, data)
+      if (bytes === null || Buffer.isBuffer(bytes)) return bytes
+      if (bytes instanceof Uint8Array) {
+        return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      }
+      throw new TypeError(`a serializer must return a Buffer or null, got ${describeValue(bytes)}`)
+    } catch (cause) {
+      throw new SerializationError(
+        { topic, partition: partition ?? null, offset: null, part },
+        `the ${part} of a record for topic '${topic}' could not be serialized`,
+        { cause },
+      )
+    }
+  }
+}

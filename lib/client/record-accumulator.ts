@@ -1,0 +1,293 @@
+import { ClosedError, InvalidRecordError, RecordTooLargeError, TimeoutError } from '../errors.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
+import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
+import { checkBatchSize } from '../storage/append-record.ts'
+import { BufferPool } from './buffer-pool.ts'
+import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
+import type { ProducerBatch } from './producer-batch.ts'
+import type { ResolvedProducerOptions } from './producer-options.ts'
+import type { SerializedRecord } from './producer-record.ts'
+import type { SendCompletion } from './send-completion.ts'
+import { WaitingSends, type WaitingSend } from './waiting-send.ts'
+
+/** How often the end of a tick is put off because records keep coming. */
+const MAX_PUT_OFFS = 8
+
+/** The offset in the metadata of a send with acks 0. */
+const NO_OFFSET = -1
+
+/**
+ * Everything that a producer has taken and that is not settled: records in batches, and records
+ * that wait for memory or for their topic. Decides when batches go out, and gives up those that
+ * take too long. Calls may overlap with writes; none is made before another has returned.
+ */
+export class RecordAccumulator implements QueueOwner {
+  readonly clock: Clock
+  readonly options: ResolvedProducerOptions
+  readonly #pool: BufferPool<WaitingSend>
+  readonly #waiting: WaitingSends
+  /** Unsettled batches in the order in which they began, which is that of their deadlines. */
+  readonly #batches: Map<ProducerBatch, PartitionQueue> = new Map()
+  #deliveryTimer: Timer | null = null
+  #flushCount = 0
+  #isClosing = false
+  #marked: PartitionQueue[] = []
+  #isTickScheduled = false
+  #putOffs = 0
+  #appendedCount = 0
+  #appendedAtTick = 0
+  /** With acks 0: who is told at the end of the tick that the record is in memory. */
+  #buffered: { queue: PartitionQueue; timestamp: number; completion: SendCompletion }[] = []
+
+  constructor(options: ResolvedProducerOptions, clock: Clock) {
+    this.options = options
+    this.clock = clock
+    this.#pool = new BufferPool(options.bufferMemory)
+    this.#waiting = new WaitingSends(clock, options.maxBlockMs, () => {
+      this.#admitWaiting()
+    })
+  }
+
+  /** Bytes of encoded records that are not settled. */
+  get usedBytes(): number {
+    return this.#pool.usedBytes
+  }
+
+  /** Whether batches go out at once: somebody waits for them, or for their memory. */
+  get isForced(): boolean {
+    return this.#isClosing || this.#flushCount > 0 || this.#pool.hasWaiters
+  }
+
+  /**
+   * Takes a record, now or when there is memory for it. `completion` hears what becomes of it.
+   *
+   * @param waiting the send, when it has waited for its topic
+   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when the topic does not take it
+   * @throws {@link BufferExhaustedError} when there is no memory and `maxBlockMs` is 0
+   */
+  append(
+    queue: PartitionQueue,
+    record: SerializedRecord,
+    completion: SendCompletion,
+    waiting: WaitingSend | null = null,
+  ): void {
+    const boundBytes = upperBoundOfRecord(record.key, record.value, record.headers)
+    this.#check(queue, record, boundBytes)
+    if (this.#pool.hasRoomFor(RECORD_BATCH_OVERHEAD + boundBytes)) {
+      const batch = this.#put(queue, record, boundBytes, completion)
+      if (waiting !== null) this.#waiting.enter(waiting, batch)
+      return
+    }
+    const wasForced = this.isForced
+    const send = waiting ?? this.#waiting.add(record, completion, queue)
+    send.queue = queue
+    send.sizeBytes = RECORD_BATCH_OVERHEAD + boundBytes
+    this.#pool.wait(send)
+    if (!wasForced) this.#markAll()
+  }
+
+  /** Makes a record wait for its topic. */
+  waitForTopic(record: SerializedRecord, completion: SendCompletion): WaitingSend {
+    return this.#waiting.add(record, completion, null)
+  }
+
+  /** Gives up a record that waits. */
+  failWaiting(send: WaitingSend, error: Error): void {
+    this.#waiting.fail(send, error)
+  }
+
+  /** Resolves when everything taken before the call is settled; what is taken later does not count. */
+  async flush(): Promise<void> {
+    const pending = [...this.#waiting.all, ...this.#batches.keys()]
+    if (pending.length === 0) return
+    this.#flushCount += 1
+    this.#markAll()
+    await new Promise<void>((resolve) => {
+      let remaining = pending.length
+      for (const each of pending) {
+        each.onSettled(() => {
+          remaining -= 1
+          if (remaining === 0) resolve()
+        })
+      }
+    })
+    this.#flushCount -= 1
+  }
+
+  /** Like {@link RecordAccumulator.flush}, for good: the caller takes no more records. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    await this.flush()
+    this.#deliveryTimer?.cancel()
+    this.#deliveryTimer = null
+  }
+
+  /** Gives up everything that is not settled. */
+  abort(): void {
+    for (const send of this.#waiting.all) this.failWaiting(send, producerClosed())
+    for (const batch of [...this.#batches.keys()]) {
+      const reason = 'the producer was closed before the write was acknowledged'
+      this.fail(batch, batch.isInFlight ? new ClosedError(reason, 'unknown') : producerClosed())
+    }
+  }
+
+  batchCreated(batch: ProducerBatch, queue: PartitionQueue): void {
+    this.#batches.set(batch, queue)
+    this.#deliveryTimer ??= this.#startDeliveryTimer(this.options.deliveryTimeoutMs)
+  }
+
+  memoryTaken(sizeBytes: number): void {
+    this.#pool.take(sizeBytes)
+  }
+
+  markReady(queue: PartitionQueue): void {
+    if (queue.isMarked) return
+    queue.isMarked = true
+    this.#marked.push(queue)
+    this.#scheduleTick()
+  }
+
+  complete(batch: ProducerBatch, baseOffset: number, logAppendTime: number | null): void {
+    const queue = this.#forget(batch)
+    if (queue === null) return
+    const { topic, index: partition } = queue.partition
+    batch.complete({ topic, partition, baseOffset, logAppendTime })
+    queue.settled(batch)
+  }
+
+  fail(batch: ProducerBatch, error: unknown): void {
+    const queue = this.#forget(batch)
+    if (queue === null) return
+    batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
+    queue.settled(batch)
+  }
+
+  groupSettled(queue: PartitionQueue): void {
+    this.#admitWaiting()
+    // Whoever awaited these records goes on in this tick: what it sends now joins the next group.
+    this.markReady(queue)
+  }
+
+  #put(
+    queue: PartitionQueue,
+    record: SerializedRecord,
+    boundBytes: number,
+    completion: SendCompletion,
+  ): ProducerBatch {
+    const isAwaited = this.options.acks !== 0
+    const batch = queue.append(record, boundBytes, isAwaited ? completion : null)
+    this.#appendedCount += 1
+    if (!isAwaited) {
+      this.#buffered.push({ queue, timestamp: record.timestamp, completion })
+      this.#scheduleTick()
+    }
+    return batch
+  }
+
+  #check(queue: PartitionQueue, record: SerializedRecord, boundBytes: number): void {
+    const { config } = queue.topic
+    if (record.key === null && config.cleanupPolicy !== 'delete') {
+      throw new InvalidRecordError(
+        `topic '${record.topic}' is compacted: it takes no record without a key`,
+      )
+    }
+    const aloneBytes = RECORD_BATCH_OVERHEAD + boundBytes
+    const limitBytes = Math.min(config.maxMessageBytes, config.segmentBytes, this.#pool.totalBytes)
+    if (aloneBytes <= limitBytes) return
+    // The bound is a few bytes above what the record really takes.
+    const exactBytes =
+      RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, record.key, record.value, record.headers)
+    checkBatchSize(exactBytes, config)
+    if (exactBytes <= this.#pool.totalBytes) return
+    throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
+  }
+
+  #forget(batch: ProducerBatch): PartitionQueue | null {
+    const queue = this.#batches.get(batch)
+    if (queue === undefined) return null
+    this.#batches.delete(batch)
+    this.#pool.release(batch.sizeBytes)
+    return queue
+  }
+
+  #admitWaiting(): void {
+    this.#pool.admit((send) => {
+      const { queue, record, completion } = send
+      if (queue === null) return
+      try {
+        const boundBytes = upperBoundOfRecord(record.key, record.value, record.headers)
+        this.#waiting.enter(send, this.#put(queue, record, boundBytes, completion))
+      } catch (error) {
+        this.failWaiting(send, error as Error)
+      }
+    })
+  }
+
+  #markAll(): void {
+    for (const queue of this.#batches.values()) this.markReady(queue)
+  }
+
+  #scheduleTick(): void {
+    if (this.#isTickScheduled) return
+    this.#isTickScheduled = true
+    this.#appendedAtTick = this.#appendedCount
+    queueMicrotask(this.#tick)
+  }
+
+  readonly #tick = (): void => {
+    // Sends of one tick come in several microtasks when they stand behind some `await`.
+    if (this.#appendedAtTick !== this.#appendedCount && this.#putOffs < MAX_PUT_OFFS) {
+      this.#appendedAtTick = this.#appendedCount
+      this.#putOffs += 1
+      queueMicrotask(this.#tick)
+      return
+    }
+    this.#putOffs = 0
+    this.#isTickScheduled = false
+    const marked = this.#marked
+    const buffered = this.#buffered
+    this.#marked = []
+    this.#buffered = []
+    for (const queue of marked) {
+      queue.isMarked = false
+      queue.drain()
+    }
+    for (const { queue, timestamp, completion } of buffered) {
+      const { topic, index: partition } = queue.partition
+      completion.succeed({ topic, partition, offset: NO_OFFSET, timestamp })
+    }
+  }
+
+  /** In the background: while a write is under way, that keeps the process alive. */
+  #startDeliveryTimer(delayMs: number): Timer {
+    const expire = (): void => {
+      this.#deliveryTimer = null
+      this.#expire()
+    }
+    return this.clock.startTimer(expire, delayMs, { background: true })
+  }
+
+  #expire(): void {
+    const { deliveryTimeoutMs } = this.options
+    const nowMs = this.clock.monotonic()
+    for (const [batch, queue] of this.#batches) {
+      const remainingMs = batch.createdMs + deliveryTimeoutMs - nowMs
+      if (remainingMs > 0) {
+        this.#deliveryTimer ??= this.#startDeliveryTimer(Math.ceil(remainingMs))
+        break
+      }
+      const { topic, index } = queue.partition
+      const message =
+        `${batch.recordCount} record(s) for ${topic}-${index} were not acknowledged within ` +
+        `deliveryTimeoutMs, ${deliveryTimeoutMs} ms`
+      this.fail(batch, new TimeoutError(message, batch.isInFlight ? 'unknown' : 'not-written'))
+    }
+    this.#admitWaiting()
+  }
+}
+
+/** What a send is refused with after the close of its producer. */
+export function producerClosed(): ClosedError {
+  return new ClosedError('the producer is closed')
+}

@@ -1,0 +1,83 @@
+/** Where a record has come to lie. */
+export interface RecordMetadata {
+  readonly topic: string
+  readonly partition: number
+  /** -1 with `acks: 0`, where nobody waits to learn it. */
+  readonly offset: number
+  /** The record's own, or where the topic says so the time of the append. */
+  readonly timestamp: number
+}
+
+/** Told once what became of a record: either `error` or `metadata` is not null. */
+export type SendCallback = (error: Error | null, metadata: RecordMetadata | null) => void
+
+/** Whoever waits for one record. One of its methods is called, once. */
+export interface SendCompletion {
+  succeed(metadata: RecordMetadata): void
+  fail(error: Error): void
+}
+
+type Resolve = (metadata: RecordMetadata) => void
+type Reject = (error: Error) => void
+
+let capturedResolve: Resolve = () => undefined
+let capturedReject: Reject = () => undefined
+
+/**
+ * Hands out the two functions of a promise that is being made. The constructor of `Promise` calls it
+ * before it returns, so one function for all promises does, and no send pays for a closure of its
+ * own.
+ */
+function capture(resolve: Resolve, reject: Reject): void {
+  capturedResolve = resolve
+  capturedReject = reject
+}
+
+/** Lets a promise know. */
+export class PromiseCompletion implements SendCompletion {
+  readonly promise: Promise<RecordMetadata>
+  readonly #resolve: Resolve
+  readonly #reject: Reject
+
+  constructor() {
+    this.promise = new Promise(capture)
+    this.#resolve = capturedResolve
+    this.#reject = capturedReject
+  }
+
+  succeed(metadata: RecordMetadata): void {
+    this.#resolve(metadata)
+  }
+
+  fail(error: Error): void {
+    this.#reject(error)
+  }
+}
+
+/**
+ * Lets a callback know. What the callback throws is dropped: it must not keep the records behind it
+ * from being settled, and there is nobody else to tell.
+ */
+export class CallbackCompletion implements SendCompletion {
+  readonly #callback: SendCallback
+
+  constructor(callback: SendCallback) {
+    this.#callback = callback
+  }
+
+  succeed(metadata: RecordMetadata): void {
+    try {
+      this.#callback(null, metadata)
+    } catch {
+      // See the class.
+    }
+  }
+
+  fail(error: Error): void {
+    try {
+      this.#callback(error, null)
+    } catch {
+      // See the class.
+    }
+  }
+}

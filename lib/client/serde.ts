@@ -1,0 +1,130 @@
+import { types } from 'node:util'
+
+/**
+ * Turns keys or values of type `T` into bytes and back.
+ *
+ * A record without a key or value has `null` there, which is neither serialized nor deserialized:
+ * `null` in is `null` stored, and that is read as `null`. The serdes of this module give `null`
+ * for `null` as well. What they throw reaches the application as the `cause` of a
+ * `SerializationError`.
+ */
+export interface Serde<T> {
+  /**
+   * The bytes are read later, when a batch is written, so they must not be changed afterwards.
+   *
+   * @returns `null` to store no key or no value
+   */
+  serialize(topic: string, data: T): Buffer | null
+  /**
+   * The data that the bytes stand for.
+   *
+   * @param bytes may be a view of a larger buffer; never `null`, perhaps empty
+   */
+  deserialize(topic: string, bytes: Buffer): T
+}
+
+/** The half of a {@link Serde} that a producer needs. */
+export type Serializer<T> = Pick<Serde<T>, 'serialize'>
+
+/** The half of a {@link Serde} that a consumer needs. */
+export type Deserializer<T> = Pick<Serde<T>, 'deserialize'>
+
+// The byte order mark stays, or a string that begins with one would not come back as it was.
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/**
+ * Bytes as they are, without a copy: takes any `Uint8Array`, gives a `Buffer`. Anything else is
+ * refused with a TypeError.
+ */
+export function bytes(): Serializer<Uint8Array> & Deserializer<Buffer> {
+  return BYTES
+}
+
+/**
+ * Strings in UTF-8. Anything else is refused with a TypeError, and so are stored bytes that are not
+ * UTF-8. Half of a surrogate pair is stored as U+FFFD, as everywhere in Node.
+ */
+export function string(): Serde<string> {
+  return STRING
+}
+
+/**
+ * JSON text in UTF-8. What JSON cannot say at all (`undefined`, a function, a symbol, a bigint, a
+ * cycle) is refused with a TypeError, stored bytes that are not JSON with a SyntaxError. Nobody
+ * checks that what was stored is a `T`.
+ */
+export function json<T = unknown>(): Serde<T> {
+  return {
+    serialize: serializeJson,
+    deserialize: (_topic, stored) => parseJson(stored) as T,
+  }
+}
+
+/**
+ * What is used when no serde is given: takes strings, which are stored in UTF-8, and any
+ * `Uint8Array`; gives a `Buffer`.
+ */
+export function defaultSerde(): Serializer<string | Uint8Array | null> & Deserializer<Buffer> {
+  return DEFAULT
+}
+
+const BYTES: Serializer<Uint8Array> & Deserializer<Buffer> = Object.freeze({
+  serialize(_topic: string, data: unknown): Buffer | null {
+    if (data === null) return null
+    if (!types.isUint8Array(data)) throw wrongType('bytes()', 'a Uint8Array', data)
+    return asBuffer(data)
+  },
+  deserialize: (_topic: string, stored: Buffer): Buffer => stored,
+})
+
+const STRING: Serde<string> = Object.freeze({
+  serialize(_topic: string, data: unknown): Buffer | null {
+    if (data === null) return null
+    if (typeof data !== 'string') throw wrongType('string()', 'a string', data)
+    return Buffer.from(data)
+  },
+  deserialize: (_topic: string, stored: Buffer): string => UTF8.decode(stored),
+})
+
+const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = Object.freeze({
+  serialize(_topic: string, data: unknown): Buffer | null {
+    if (data === null) return null
+    if (typeof data === 'string') return Buffer.from(data)
+    if (types.isUint8Array(data)) return asBuffer(data)
+    throw wrongType('without a serializer, a key or value', 'a string, a Uint8Array or null', data)
+  },
+  deserialize: (_topic: string, stored: Buffer): Buffer => stored,
+})
+
+function serializeJson(_topic: string, data: unknown): Buffer | null {
+  if (data === null) return null
+  // The declared type is wrong about values that JSON leaves out.
+  const text = JSON.stringify(data) as string | undefined
+  if (text === undefined) throw wrongType('json()', 'a value that JSON can represent', data)
+  return Buffer.from(text)
+}
+
+function parseJson(stored: Buffer): unknown {
+  let text: string
+  try {
+    text = UTF8.decode(stored)
+  } catch (cause) {
+    throw new SyntaxError('the bytes are not JSON: they are not UTF-8', { cause })
+  }
+  return JSON.parse(text)
+}
+
+/** The same memory as a `Buffer`. */
+function asBuffer(data: Uint8Array): Buffer {
+  return Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+}
+
+function wrongType(who: string, wanted: string, got: unknown): TypeError {
+  return new TypeError(`${who} takes ${wanted}, got ${typeName(got)}`)
+}
+
+function typeName(value: unknown): string {
+  // 'Array', 'Date' or 'Object' says more than 'object', and cannot fail on a strange prototype.
+  if (typeof value === 'object') return Object.prototype.toString.call(value).slice(8, -1)
+  return typeof value
+}

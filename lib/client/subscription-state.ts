@@ -1,0 +1,142 @@
+import { INTERNAL_TOPICS } from '../broker/topic-name.ts'
+import {
+  compareNames,
+  compareTopicPartitions,
+  topicPartitionKey,
+  type TopicPartition,
+} from '../broker/topic-partition.ts'
+import { IllegalStateError } from '../errors.ts'
+import { AssignedPartition } from './assigned-partition.ts'
+
+/** How a consumer has come by its partitions. */
+export type SubscriptionType = 'none' | 'topics' | 'pattern' | 'partitions'
+
+/**
+ * What a consumer wants to read, and which partitions it has.
+ *
+ * A consumer has topics, or a pattern for topics, or partitions of its own choice: they are not
+ * mixed. Passive: all calls may be made at any time.
+ */
+export class SubscriptionState {
+  #type: SubscriptionType = 'none'
+  #topics: readonly string[] = []
+  #pattern: RegExp | null = null
+  /** What the pattern said about the topics there are, so that each name is matched once. */
+  #matches: ReadonlyMap<string, boolean> = new Map()
+  #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
+
+  get type(): SubscriptionType {
+    return this.#type
+  }
+
+  /** Whether a group decides about the partitions. */
+  get isSubscribed(): boolean {
+    return this.#type === 'topics' || this.#type === 'pattern'
+  }
+
+  /** The partitions it has, by {@link topicPartitionKey}. */
+  get assigned(): ReadonlyMap<string, AssignedPartition> {
+    return this.#assigned
+  }
+
+  /** Replaces the topics. @throws {@link IllegalStateError} when there is a pattern or partitions */
+  subscribe(topics: readonly string[]): void {
+    this.#setType('topics')
+    this.#topics = topics
+  }
+
+  /** Replaces the pattern. @throws {@link IllegalStateError} when there are topics or partitions */
+  subscribeToPattern(pattern: RegExp): void {
+    this.#setType('pattern')
+    this.#pattern = pattern
+    this.#matches = new Map()
+  }
+
+  /** Replaces the partitions. @throws {@link IllegalStateError} when there are topics or a pattern */
+  assign(partitions: readonly TopicPartition[]): void {
+    this.#setType('partitions')
+    this.setAssigned(partitions)
+  }
+
+  /** Forgets everything. */
+  unsubscribe(): void {
+    this.#type = 'none'
+    this.#topics = []
+    this.#pattern = null
+    this.#matches = new Map()
+    this.#assigned = new Map()
+  }
+
+  /** Replaces the partitions it has; those that stay keep their position. */
+  setAssigned(partitions: readonly TopicPartition[]): void {
+    const assigned = new Map<string, AssignedPartition>()
+    for (const each of partitions) {
+      const key = topicPartitionKey(each)
+      assigned.set(key, this.#assigned.get(key) ?? new AssignedPartition(each))
+    }
+    this.#assigned = assigned
+  }
+
+  /**
+   * The topics subscribed to, sorted.
+   *
+   * @param existing names of all topics there are: what a pattern is matched against. Topics that
+   * the library keeps for itself do not match any
+   */
+  topics(existing: () => Iterable<string>): string[] {
+    const pattern = this.#pattern
+    if (pattern === null) return [...this.#topics].sort(compareNames)
+    const matches = new Map<string, boolean>()
+    for (const name of existing()) {
+      if (!INTERNAL_TOPICS.has(name)) {
+        matches.set(name, this.#matches.get(name) ?? matchesName(pattern, name))
+      }
+    }
+    this.#matches = matches
+    return [...matches.keys()].filter((name) => matches.get(name)).sort(compareNames)
+  }
+
+  /** The partitions it has, sorted. */
+  assignment(): TopicPartition[] {
+    return [...this.#assigned.values()]
+      .map((each) => each.toTopicPartition())
+      .sort(compareTopicPartitions)
+  }
+
+  /** One partition it has. @throws {@link IllegalStateError} when it has not */
+  find(partition: TopicPartition): AssignedPartition {
+    const key = topicPartitionKey(partition)
+    const found = this.#assigned.get(key)
+    if (found === undefined) {
+      throw new IllegalStateError(`partition ${key} is not assigned to this consumer`)
+    }
+    return found
+  }
+
+  #setType(type: Exclude<SubscriptionType, 'none'>): void {
+    if (this.#type !== 'none' && this.#type !== type) {
+      throw new IllegalStateError(
+        'topics, a pattern and partitions cannot be mixed: this consumer is ' +
+          `${described(this.#type)}; call unsubscribe() first`,
+      )
+    }
+    this.#type = type
+  }
+}
+
+function matchesName(pattern: RegExp, name: string): boolean {
+  // With the flags g and y a pattern goes on where its last match ended.
+  pattern.lastIndex = 0
+  return pattern.test(name)
+}
+
+function described(type: Exclude<SubscriptionType, 'none'>): string {
+  switch (type) {
+    case 'topics':
+      return 'subscribed to topics'
+    case 'pattern':
+      return 'subscribed to a pattern'
+    case 'partitions':
+      return 'assigned to partitions'
+  }
+}

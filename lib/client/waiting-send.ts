@@ -1,0 +1,146 @@
+import { BufferExhaustedError, TimeoutError } from '../errors.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { PoolWaiter } from './buffer-pool.ts'
+import type { PartitionQueue } from './partition-queue.ts'
+import type { ProducerBatch } from './producer-batch.ts'
+import type { SerializedRecord } from './producer-record.ts'
+import type { SendCompletion } from './send-completion.ts'
+
+/** A record that cannot be put into a batch yet: its topic is being created, or memory is full. */
+export class WaitingSend implements PoolWaiter {
+  readonly record: SerializedRecord
+  readonly completion: SendCompletion
+  readonly deadlineMs: number
+  /** Where the record goes once there is memory; `null` while its topic is waited for. */
+  queue: PartitionQueue | null = null
+  sizeBytes = 0
+  #isWaiting = true
+  #listeners: (() => void)[] = []
+
+  constructor(record: SerializedRecord, completion: SendCompletion, deadlineMs: number) {
+    this.record = record
+    this.completion = completion
+    this.deadlineMs = deadlineMs
+  }
+
+  /** Whether it is neither in a batch nor given up. */
+  get isWaiting(): boolean {
+    return this.#isWaiting
+  }
+
+  /** Calls `listener` when it is known what became of the record. It must be waiting. */
+  onSettled(listener: () => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** The record is in `batch`, which is not settled. */
+  enter(batch: ProducerBatch): void {
+    this.#isWaiting = false
+    for (const listener of this.#listeners) batch.onSettled(listener)
+  }
+
+  /** The record will not be sent. Does nothing when it does not wait any more. */
+  fail(error: Error): void {
+    if (!this.#isWaiting) return
+    this.#isWaiting = false
+    this.completion.fail(error)
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+/**
+ * All sends of a producer that wait, in the order in which they came; gives up those that have
+ * waited for `maxBlockMs`. Calls must not overlap.
+ */
+export class WaitingSends {
+  readonly #clock: Clock
+  readonly #maxBlockMs: number
+  readonly #onExpired: () => void
+  readonly #sends: Set<WaitingSend> = new Set()
+  #timer: Timer | null = null
+
+  /** @param onExpired called after some have been given up */
+  constructor(clock: Clock, maxBlockMs: number, onExpired: () => void) {
+    this.#clock = clock
+    this.#maxBlockMs = maxBlockMs
+    this.#onExpired = onExpired
+  }
+
+  /** Those that wait now. */
+  get all(): readonly WaitingSend[] {
+    return [...this.#sends]
+  }
+
+  /**
+   * Makes a record wait.
+   *
+   * @param queue where it is to go, `null` when that is what it waits for
+   * @throws {@link BufferExhaustedError} when it waits for memory and `maxBlockMs` is 0. A topic
+   * that exists may take a moment to be found, so nobody is turned away at once for that.
+   */
+  add(
+    record: SerializedRecord,
+    completion: SendCompletion,
+    queue: PartitionQueue | null,
+  ): WaitingSend {
+    if (this.#maxBlockMs === 0 && queue !== null) throw this.#blockedTooLong(record.topic, queue)
+    const deadlineMs = this.#clock.monotonic() + this.#maxBlockMs
+    const send = new WaitingSend(record, completion, deadlineMs)
+    send.queue = queue
+    this.#sends.add(send)
+    this.#timer ??= this.#startTimer(this.#maxBlockMs)
+    return send
+  }
+
+  /** The record of `send` is in `batch`. */
+  enter(send: WaitingSend, batch: ProducerBatch): void {
+    this.#remove(send)
+    send.enter(batch)
+  }
+
+  /** The record of `send` will not be sent. */
+  fail(send: WaitingSend, error: Error): void {
+    this.#remove(send)
+    send.fail(error)
+  }
+
+  #remove(send: WaitingSend): void {
+    this.#sends.delete(send)
+    // A timer with nothing to wait for would keep the process alive.
+    if (this.#sends.size === 0) this.#stopTimer()
+  }
+
+  #stopTimer(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #startTimer(delayMs: number): Timer {
+    return this.#clock.startTimer(() => {
+      this.#timer = null
+      this.#expire()
+    }, delayMs)
+  }
+
+  #expire(): void {
+    const nowMs = this.#clock.monotonic()
+    for (const send of this.#sends) {
+      const remainingMs = send.deadlineMs - nowMs
+      if (remainingMs > 0) {
+        this.#timer ??= this.#startTimer(Math.ceil(remainingMs))
+        break
+      }
+      this.fail(send, this.#blockedTooLong(send.record.topic, send.queue))
+    }
+    this.#onExpired()
+  }
+
+  #blockedTooLong(topic: string, queue: PartitionQueue | null): Error {
+    const limit = `within maxBlockMs, ${this.#maxBlockMs} ms`
+    if (queue === null) return new TimeoutError(`topic '${topic}' was not there ${limit}`)
+    return new BufferExhaustedError(
+      `there was no room in bufferMemory ${limit}: await sends before making more of them, ` +
+        'or raise bufferMemory',
+    )
+  }
+}

@@ -1,0 +1,248 @@
+import { describe, expect, it } from 'vitest'
+import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import {
+  CommitFailedError,
+  InvalidGroupIdError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
+import { ConsumerHarness, NO_WAIT, T0, T1, numbers, watch } from './consumer-harness.ts'
+
+type Way = 'subscribe' | 'assign'
+
+function start(
+  harness: ConsumerHarness,
+  way: Way,
+  options: ConsumerOptions<string, string> = {},
+): Consumer<string, string> {
+  const consumer = harness.consumer({ groupId: 'g', maxPollRecords: 3, ...options })
+  if (way === 'subscribe') consumer.subscribe(['t'])
+  else consumer.assign([T0])
+  return consumer
+}
+
+function filled(): ConsumerHarness {
+  const harness = new ConsumerHarness({ t: 1 })
+  harness.partition().append(...numbers(10))
+  return harness
+}
+
+describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
+  it('stores the offset behind the last record that was handed out', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { enableAutoCommit: false })
+    await consumer.poll()
+    await consumer.commit()
+    expect(await consumer.committed(T0)).toEqual({ offset: 3, metadata: '', leaderEpoch: null })
+    expect(harness.committed()).toBe(3)
+  })
+
+  it('stores the offsets it is given, also lower ones', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { enableAutoCommit: false })
+    await consumer.poll()
+    await consumer.commit([{ ...T0, offset: 8, metadata: 'note' }])
+    expect(await consumer.committed(T0)).toMatchObject({ offset: 8, metadata: 'note' })
+    await consumer.commit([{ ...T0, offset: 1 }])
+    expect(await consumer.committed(T0)).toMatchObject({ offset: 1, metadata: '' })
+  })
+
+  it('takes back what committed has given', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    await consumer.poll()
+    await consumer.commit()
+    const committed = await consumer.committed(T0)
+    await consumer.commit([{ ...T0, offset: 0, ...committed }])
+    expect(harness.committed()).toBe(3)
+  })
+
+  it('rejects with what the store fails with, and nothing is stored', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { enableAutoCommit: false })
+    await consumer.poll()
+    harness.offsetsPartition.appendError = new Error('disk full')
+    await expect(consumer.commit()).rejects.toThrow('disk full')
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('is done by poll at the interval, for what earlier polls have handed out', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoCommitIntervalMs: 100 })
+    await consumer.poll(NO_WAIT)
+    await harness.clock.advance(99)
+    await consumer.poll(NO_WAIT)
+    expect(harness.committed()).toBeNull()
+    await harness.clock.advance(1)
+    expect(harness.committed()).toBeNull()
+    await consumer.poll(NO_WAIT)
+    expect(harness.committed()).toBe(6)
+    await consumer.poll(NO_WAIT)
+    expect(harness.committed()).toBe(6)
+  })
+
+  it('is done by a poll that waits when the interval ends meanwhile', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoCommitIntervalMs: 100, maxPollRecords: 20 })
+    await consumer.poll(NO_WAIT)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(100)
+    expect(poll.isSettled).toBe(false)
+    expect(harness.committed()).toBe(10)
+    await consumer.close()
+  })
+
+  it('writes nothing when there is nothing new', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoCommitIntervalMs: 10, maxPollRecords: 20 })
+    await consumer.poll(NO_WAIT)
+    for (let poll = 0; poll < 5; poll++) {
+      await harness.clock.advance(10)
+      await consumer.poll(NO_WAIT)
+    }
+    await consumer.close()
+    expect(harness.offsetsPartition.appends).toHaveLength(1)
+  })
+
+  it('is done by close', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    await consumer.poll()
+    await consumer.close()
+    expect(harness.committed()).toBe(3)
+  })
+
+  it('is done by close only when it is automatic', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { enableAutoCommit: false })
+    await consumer.poll()
+    await consumer.close()
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('is done by unsubscribe, and the next poll or close tells when it has failed', async () => {
+    const harness = filled()
+    const first = start(harness, way)
+    await first.poll()
+    first.unsubscribe()
+    await harness.clock.advance(0)
+    expect(harness.committed()).toBe(3)
+    const second = start(harness, way)
+    await second.poll()
+    harness.offsetsPartition.appendError = new Error('disk full')
+    second.unsubscribe()
+    expect(second.assignment()).toEqual([])
+    second.subscribe(['t'])
+    await expect(second.poll(NO_WAIT)).rejects.toThrow('disk full')
+    harness.offsetsPartition.appendError = null
+    expect(await second.poll(NO_WAIT)).toHaveLength(3)
+  })
+
+  it('keeps the place of a reset, so that the next consumer does not start elsewhere', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoOffsetReset: 'latest' })
+    await consumer.poll(NO_WAIT)
+    await consumer.close()
+    expect(harness.committed()).toBe(10)
+  })
+
+  it('is not done automatically for a position beyond the log', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    await consumer.poll(NO_WAIT)
+    consumer.seek(T0, 500)
+    await consumer.close()
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('is not done for a topic that was deleted, even when there is a new one of that name', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    await consumer.poll(NO_WAIT)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1).partitions[0]?.append(...numbers(20))
+    await consumer.close()
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('rejects polls when it fails automatically, loses nothing, and tries again later', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoCommitIntervalMs: 100 })
+    await consumer.poll(NO_WAIT)
+    harness.offsetsPartition.appendError = new Error('disk full')
+    await harness.clock.advance(100)
+    await expect(consumer.poll(NO_WAIT)).rejects.toThrow('disk full')
+    const [record] = await consumer.poll(NO_WAIT)
+    expect(record?.offset).toBe(3)
+    harness.offsetsPartition.appendError = null
+    await harness.clock.advance(100)
+    await consumer.poll(NO_WAIT)
+    expect(harness.committed()).toBe(6)
+  })
+
+  it('refuses what is no list of offsets', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    const [record] = await consumer.poll()
+    const commit = (offsets: unknown): Promise<void> => consumer.commit(offsets as [])
+    await expect(commit('x')).rejects.toThrow(TypeError)
+    await expect(commit(null)).rejects.toThrow(TypeError)
+    await expect(commit([3])).rejects.toThrow(TypeError)
+    await expect(commit([record])).rejects.toThrow(TypeError)
+    await expect(commit([{ ...T0, offset: '1' }])).rejects.toThrow(TypeError)
+    await expect(commit([{ ...T0, offset: -1 }])).rejects.toThrow(RangeError)
+    await expect(commit([{ ...T0, offset: 1, metadata: 5 }])).rejects.toThrow(TypeError)
+    await expect(commit([{ topic: 'no', partition: 0, offset: 1 }])).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    expect(harness.committed()).toBeNull()
+  })
+})
+
+describe('commit', () => {
+  it('needs a groupId, and so do subscribe and committed', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    await consumer.poll()
+    await expect(consumer.commit()).rejects.toThrow(InvalidGroupIdError)
+    await expect(consumer.committed(T0)).rejects.toThrow(InvalidGroupIdError)
+    expect(() => {
+      consumer.subscribe(['t'])
+    }).toThrow(InvalidGroupIdError)
+    await consumer.close()
+    expect(harness.offsetsPartition.appends).toEqual([])
+  })
+
+  it('is refused for partitions of its own choice while the group has members', async () => {
+    const harness = filled()
+    const member = start(harness, 'subscribe')
+    await member.poll()
+    const other = start(harness, 'assign')
+    await other.poll()
+    await expect(other.commit()).rejects.toThrow(CommitFailedError)
+    await expect(other.close()).rejects.toThrow(CommitFailedError)
+    expect(harness.closed).toEqual([other])
+  })
+
+  it('is refused for a member that was put out', async () => {
+    const harness = filled()
+    const consumer = start(harness, 'subscribe', { maxPollIntervalMs: 1000 })
+    await consumer.poll()
+    await harness.clock.advance(1000)
+    await expect(consumer.commit()).rejects.toThrow(CommitFailedError)
+    await consumer.close()
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('stores what assign takes away', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition().append(...numbers(5))
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.assign([T1])
+    await consumer.poll(NO_WAIT)
+    expect(harness.committed()).toBe(5)
+  })
+})

@@ -1,0 +1,397 @@
+import { describe, expect, it } from 'vitest'
+import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { IllegalStateError, InconsistentGroupProtocolError } from '../../lib/errors.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  recorder,
+  values,
+  watch,
+} from './consumer-harness.ts'
+
+function member(
+  harness: ConsumerHarness,
+  options: ConsumerOptions<string, string> = {},
+): Consumer<string, string> {
+  return harness.consumer({ groupId: 'g', ...options })
+}
+
+async function pollInTurn(rounds: number, ...consumers: Consumer<string, string>[]): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    for (const consumer of consumers) await consumer.poll(NO_WAIT)
+  }
+}
+
+describe('a member of a group', () => {
+  it('has all partitions when it is alone, in its first poll', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition().append('a')
+    const log: string[] = []
+    const consumer = member(harness)
+    consumer.subscribe(['t'], recorder(log))
+    expect(consumer.assignment()).toEqual([])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+    expect(consumer.assignment()).toEqual([T0, T1])
+    expect(log).toEqual(['assigned t-0 t-1'])
+  })
+
+  it('reads topics once they exist', async () => {
+    const harness = new ConsumerHarness({})
+    const consumer = member(harness)
+    consumer.subscribe(['later'])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(10)
+    expect(poll.isSettled).toBe(false)
+    harness.createTopic('later', 1)
+    harness.partition('later').append('a')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+  })
+
+  it('goes on without a topic that is deleted while it waits', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(['t', 'u'])
+    await consumer.poll(NO_WAIT)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(10)
+    harness.deleteTopic('t')
+    await harness.clock.advance(10)
+    expect(poll.isSettled).toBe(false)
+    expect(consumer.assignment()).toEqual([{ topic: 'u', partition: 0 }])
+    harness.partition('u').append('a')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+  })
+
+  it('gives up everything before anybody has anything new, with an eager strategy', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const log: string[] = []
+    const [one, two] = [member(harness), member(harness)]
+    one.subscribe(['t'], recorder(log, '1 '))
+    await one.poll(NO_WAIT)
+    two.subscribe(['t'], recorder(log, '2 '))
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([])
+    await pollInTurn(1, one, two)
+    expect(log).toEqual([
+      '1 assigned t-0 t-1',
+      '1 revoked t-0 t-1',
+      '1 assigned t-0',
+      '2 assigned t-1',
+    ])
+    await one.close()
+    await two.poll(NO_WAIT)
+    expect(log.slice(4)).toEqual(['1 revoked t-0', '2 revoked t-1', '2 assigned t-0 t-1'])
+  })
+
+  it('is told of every rebalance by an eager strategy, also without any partition', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    const log: string[] = []
+    const consumers = [member(harness), member(harness)]
+    for (const [at, consumer] of consumers.entries()) {
+      consumer.subscribe(['t'], recorder(log, `${at} `))
+      await consumer.poll(NO_WAIT)
+    }
+    await pollInTurn(1, ...consumers)
+    log.length = 0
+    consumers[0]?.subscribe(['t', 'u'], recorder(log, '0 '))
+    await pollInTurn(2, ...consumers)
+    expect(log).toEqual(['0 revoked t-0', '1 revoked', '1 assigned', '0 assigned t-0'])
+  })
+
+  it('keeps what it can, and reads on, with the cooperative strategy', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const log: string[] = []
+    const options = { partitionAssignmentStrategy: 'cooperative-sticky' } as const
+    const [one, two] = [member(harness, options), member(harness, options)]
+    one.subscribe(['t'], recorder(log, '1 '))
+    await one.poll(NO_WAIT)
+    one.pause([T0])
+    two.subscribe(['t'], recorder(log, '2 '))
+    await two.poll(NO_WAIT)
+    harness.partition('t', 1).append('a')
+    harness.partition('t', 0).append('b')
+    await pollInTurn(4, one, two)
+    const assigned = [...one.assignment(), ...two.assignment()]
+    expect(assigned).toHaveLength(2)
+    expect(log.filter((line) => line.includes('revoked'))).toHaveLength(1)
+    expect(log[0]).toBe('1 assigned t-0 t-1')
+    expect(log).not.toContain('2 revoked')
+    const [kept] = one.assignment()
+    if (kept?.partition === 0) expect(one.paused()).toEqual([T0])
+    const revokedAt = log.findIndex((line) => line.startsWith('1 revoked'))
+    const givenAt = log.findIndex((line) => line.startsWith('2 assigned t-'))
+    expect(revokedAt).toBeGreaterThan(0)
+    expect(givenAt).toBeGreaterThan(revokedAt)
+  })
+
+  it('reads what it keeps while the group still waits for another, with the cooperative strategy', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const options = { partitionAssignmentStrategy: 'cooperative-sticky' } as const
+    const [one, two, three] = [
+      member(harness, options),
+      member(harness, options),
+      member(harness, options),
+    ]
+    one.subscribe(['t'])
+    two.subscribe(['t'])
+    await pollInTurn(4, one, two)
+    three.subscribe(['t'])
+    await three.poll(NO_WAIT)
+    harness.partition('t', one.assignment()[0]?.partition).append('a')
+    expect(values(await one.poll(NO_WAIT))).toEqual(['a'])
+  })
+
+  it('commits what it has consumed before it gives it up, so that nothing comes twice', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const index of [0, 1]) harness.partition('t', index).append(...numbers(10))
+    const [one, two] = [member(harness, { maxPollRecords: 4 }), member(harness)]
+    one.subscribe(['t'])
+    await pollInTurn(2, one)
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    const rest = [
+      ...(await one.poll(NO_WAIT)),
+      ...(await two.poll(NO_WAIT)),
+      ...(await one.poll(NO_WAIT)),
+    ]
+    const byPartition = [0, 1].map((index) =>
+      offsets(rest.filter(({ partition }) => partition === index)),
+    )
+    expect(byPartition).toEqual([[4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9]]) // prettier-ignore
+  })
+
+  it('may commit, seek and ask for positions in its listener', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    harness.partition().append(...numbers(10))
+    const consumer = member(harness, { enableAutoCommit: false })
+    const seen: number[] = []
+    consumer.subscribe(['t'], {
+      onPartitionsAssigned: () => {
+        consumer.seek(T0, 7)
+      },
+      onPartitionsRevoked: async () => {
+        seen.push(consumer.position(T0))
+        await consumer.commit()
+      },
+    })
+    expect(offsets(await consumer.poll())).toEqual([7, 8, 9])
+    await consumer.close()
+    expect(seen).toEqual([10])
+    expect(harness.committed()).toBe(10)
+  })
+
+  it('waits for its listener, and must not poll in it', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('a')
+    const consumer = member(harness)
+    let finish: () => void = () => undefined
+    let nested: unknown
+    consumer.subscribe(['t'], {
+      onPartitionsAssigned: async () => {
+        nested = await consumer.poll().catch((error: unknown) => error)
+        await new Promise<void>((resolve) => {
+          finish = resolve
+        })
+      },
+    })
+    const poll = watch(consumer.poll())
+    await harness.clock.advance(10_000)
+    expect(poll.isSettled).toBe(false)
+    expect(nested).toBeInstanceOf(IllegalStateError)
+    finish()
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+  })
+
+  it.each(['range', 'cooperative-sticky'] as const)(
+    'passes on what its listener throws, and the assignment stands (%s)',
+    async (partitionAssignmentStrategy) => {
+      const harness = new ConsumerHarness({ t: 2 })
+      const [one, two] = [
+        member(harness, { partitionAssignmentStrategy }),
+        member(harness, { partitionAssignmentStrategy }),
+      ]
+      one.subscribe(['t'], {
+        onPartitionsAssigned: () => {
+          throw new Error('not assigned')
+        },
+        onPartitionsRevoked: () => Promise.reject(new Error('not revoked')),
+      })
+      await expect(one.poll(NO_WAIT)).rejects.toThrow('not assigned')
+      expect(one.assignment()).toEqual([T0, T1])
+      harness.partition('t', 0).append('a')
+      harness.partition('t', 1).append('b')
+      expect(values(await one.poll(NO_WAIT))).toEqual(['a', 'b'])
+      two.subscribe(['t'])
+      await two.poll(NO_WAIT)
+      const errors = []
+      for (let round = 0; round < 4; round++) {
+        errors.push(await one.poll(NO_WAIT).then(() => null, String))
+        await two.poll(NO_WAIT)
+      }
+      expect(errors).toContain('Error: not revoked')
+      expect(errors.at(-1)).toBeNull()
+      expect([...one.assignment(), ...two.assignment()]).toHaveLength(2)
+    },
+  )
+
+  it('loses everything when it does not poll in time, and comes back', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    harness.partition().append(...numbers(4))
+    const log: string[] = []
+    const options = { maxPollIntervalMs: 1000, maxPollRecords: 2 }
+    const [slow, other] = [member(harness, options), member(harness)]
+    slow.subscribe(['t'], recorder(log))
+    await slow.poll()
+    await harness.clock.advance(999)
+    await slow.poll()
+    await harness.clock.advance(1000)
+    other.subscribe(['t'])
+    expect(offsets(await other.poll(NO_WAIT))).toEqual([0, 1, 2, 3])
+    await slow.poll(NO_WAIT)
+    expect(log).toEqual(['assigned t-0', 'lost t-0'])
+    await other.close()
+    await slow.poll(NO_WAIT)
+    expect(slow.assignment()).toEqual([T0])
+    expect(log.at(-1)).toBe('assigned t-0')
+  })
+
+  it('is told that partitions are revoked when it does not ask about lost ones', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    const log: string[] = []
+    const { onPartitionsRevoked } = recorder(log)
+    const consumer = member(harness, { maxPollIntervalMs: 1000 })
+    consumer.subscribe(['t'], { ...(onPartitionsRevoked && { onPartitionsRevoked }) })
+    await consumer.poll(NO_WAIT)
+    await harness.clock.advance(1000)
+    await consumer.poll(NO_WAIT)
+    expect(log).toEqual(['revoked t-0'])
+  })
+
+  it('is not idle while it polls, however long that takes', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    const log: string[] = []
+    const consumer = member(harness, { maxPollIntervalMs: 100 })
+    consumer.subscribe(['t'], recorder(log))
+    const poll = watch(consumer.poll({ maxWaitMs: 10_000 }))
+    await harness.clock.advance(9_999)
+    harness.partition().append('a')
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(1)
+    expect(log).toEqual(['assigned t-0'])
+  })
+
+  it('joins again when it subscribes to other topics', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(['t'])
+    await consumer.poll(NO_WAIT)
+    consumer.subscribe(['u', 'u'])
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'u', partition: 0 }])
+    consumer.subscribe(['u', 't'])
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toHaveLength(2)
+  })
+
+  it('gives up topics that it no longer wants, and only those, with the cooperative strategy', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    const log: string[] = []
+    const consumer = member(harness, { partitionAssignmentStrategy: 'cooperative-sticky' })
+    consumer.subscribe(['t', 'u'], recorder(log))
+    await consumer.poll(NO_WAIT)
+    consumer.subscribe(['u'], recorder(log))
+    await consumer.poll(NO_WAIT)
+    expect(log).toEqual(['assigned t-0 u-0', 'revoked t-0', 'assigned'])
+    expect(consumer.assignment()).toEqual([{ topic: 'u', partition: 0 }])
+  })
+
+  it('cannot have another strategy than the others', async () => {
+    const harness = new ConsumerHarness()
+    const one = member(harness)
+    one.subscribe(['t'])
+    await one.poll(NO_WAIT)
+    const two = member(harness, { partitionAssignmentStrategy: 'sticky' })
+    two.subscribe(['t'])
+    await expect(two.poll(NO_WAIT)).rejects.toThrow(InconsistentGroupProtocolError)
+    await one.close()
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([T0])
+  })
+
+  it('leaves the group when it unsubscribes, and can come back', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    const log: string[] = []
+    const [one, two] = [member(harness), member(harness)]
+    one.subscribe(['t'], recorder(log))
+    await one.poll(NO_WAIT)
+    one.unsubscribe()
+    expect(log).toEqual(['assigned t-0', 'revoked t-0'])
+    expect(one.assignment()).toEqual([])
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([T0])
+    await two.close()
+    one.subscribe(['t'])
+    await one.poll(NO_WAIT)
+    expect(one.assignment()).toEqual([T0])
+  })
+
+  it('may unsubscribe in its listener', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    harness.partition().append('a')
+    const consumer = member(harness)
+    consumer.subscribe(['t'], {
+      onPartitionsAssigned: () => {
+        consumer.unsubscribe()
+      },
+    })
+    expect(await consumer.poll()).toEqual([])
+    expect(consumer.assignment()).toEqual([])
+    expect(harness.coordinator.describe()).toMatchObject([])
+  })
+})
+
+describe('a pattern', () => {
+  it('takes the topics it matches, those that come later too, and none of the library', async () => {
+    const harness = new ConsumerHarness({ 'a-1': 1, 'b-1': 1, __consumer_offsets: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(/a-|_/)
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'a-1', partition: 0 }])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    harness.createTopic('a-2', 1)
+    harness.partition('a-2').append('x')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['x'])
+    harness.deleteTopic('a-1')
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'a-2', partition: 0 }])
+  })
+
+  it.each([/a/g, /a/y])('says the same about every name with flags (%s)', async (pattern) => {
+    const harness = new ConsumerHarness({ a1: 1, a2: 1, a3: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(pattern)
+    await pollInTurn(3, consumer)
+    expect(consumer.assignment()).toHaveLength(3)
+  })
+
+  it('can be replaced by another', async () => {
+    const harness = new ConsumerHarness({ a: 1, b: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(/a/)
+    await consumer.poll(NO_WAIT)
+    consumer.subscribe(/b/)
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'b', partition: 0 }])
+  })
+})

@@ -1,0 +1,327 @@
+import { Readable } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { IllegalStateError, SerializationError, WakeupError } from '../../lib/errors.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  recorder,
+  watch,
+} from './consumer-harness.ts'
+
+function start(
+  harness: ConsumerHarness,
+  options: ConsumerOptions<string, string> = {},
+): Consumer<string, string> {
+  const consumer = harness.consumer({ groupId: 'g', ...options })
+  consumer.subscribe(['t'])
+  return consumer
+}
+
+function filled(count = 10): ConsumerHarness {
+  const harness = new ConsumerHarness({ t: 1 })
+  if (count > 0) harness.partition().append(...numbers(count))
+  return harness
+}
+
+async function take<K, V>(
+  consumer: Consumer<K, V>,
+  count: number,
+): Promise<ConsumerRecord<K, V>[]> {
+  const taken: ConsumerRecord<K, V>[] = []
+  for await (const record of consumer) {
+    taken.push(record)
+    if (taken.length === count) break
+  }
+  return taken
+}
+
+describe('for await', () => {
+  it('goes through the records in order', async () => {
+    const consumer = start(filled())
+    expect(offsets(await take(consumer, 10))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
+  it('delivers the record again whose body was left, and those behind it', async () => {
+    const consumer = start(filled())
+    expect(offsets(await take(consumer, 3))).toEqual([0, 1, 2])
+    expect(consumer.position(T0)).toBe(2)
+    expect(offsets(await take(consumer, 2))).toEqual([2, 3])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4, 5, 6, 7, 8, 9])
+  })
+
+  it('delivers the record again whose body has thrown', async () => {
+    const consumer = start(filled())
+    const loop = async (): Promise<void> => {
+      for await (const record of consumer) if (record.offset === 4) throw new Error('no')
+    }
+    await expect(loop()).rejects.toThrow('no')
+    expect(offsets(await take(consumer, 1))).toEqual([4])
+  })
+
+  it('commits only records whose body is done: by close', async () => {
+    const harness = filled()
+    const consumer = start(harness)
+    for await (const record of consumer) {
+      if (record.offset !== 3) continue
+      await consumer.close()
+    }
+    expect(harness.committed()).toBe(3)
+  })
+
+  it('commits only records whose body is done: after a break', async () => {
+    const harness = filled()
+    const consumer = start(harness)
+    await take(consumer, 5)
+    await consumer.close()
+    expect(harness.committed()).toBe(4)
+  })
+
+  it('commits only records whose body is done: by commit', async () => {
+    const harness = filled()
+    const consumer = start(harness, { enableAutoCommit: false })
+    const seen: (number | null)[] = []
+    for await (const record of consumer) {
+      await consumer.commit()
+      seen.push(harness.committed())
+      if (record.offset === 3) break
+    }
+    expect(seen).toEqual([0, 1, 2, 3])
+  })
+
+  it('commits only records whose body is done: at the interval', async () => {
+    const harness = filled()
+    const consumer = start(harness, { autoCommitIntervalMs: 100 })
+    for await (const record of consumer) {
+      if (record.offset === 5) break
+      if (record.offset === 2) await harness.clock.advance(100)
+      if (record.offset <= 2) expect(harness.committed()).toBeNull()
+      else expect(harness.committed()).toBe(3)
+    }
+  })
+
+  it('commits at the interval also when no further record comes', async () => {
+    const harness = filled(2)
+    const consumer = start(harness, { autoCommitIntervalMs: 100 })
+    const loop = take(consumer, 3)
+    await harness.clock.advance(100)
+    expect(harness.committed()).toBe(2)
+    harness.partition().append('x')
+    await loop
+  })
+
+  it('commits only records whose body is done: when the group takes the partition', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const index of [0, 1]) harness.partition('t', index).append(...numbers(4))
+    const consumer = start(harness)
+    const other = start(harness)
+    const seen = new Map<string, number>()
+    for await (const { partition, offset } of consumer) {
+      const key = `${partition}-${offset}`
+      seen.set(key, (seen.get(key) ?? 0) + 1)
+      if (seen.size === 2) await other.poll(NO_WAIT)
+      if (seen.size === 4) break
+    }
+    for (const { partition, offset } of await other.poll(NO_WAIT)) {
+      const key = `${partition}-${offset}`
+      seen.set(key, (seen.get(key) ?? 0) + 1)
+    }
+    expect([...seen.values()]).toEqual(Array.from({ length: 8 }, () => 1))
+  })
+
+  it('waits for records without end, and ends when the consumer is closed', async () => {
+    const harness = filled(1)
+    const consumer = start(harness)
+    const seen: number[] = []
+    const loop = watch(
+      (async () => {
+        for await (const { offset } of consumer) seen.push(offset)
+      })(),
+    )
+    await harness.clock.advance(60_000)
+    harness.partition().append('b')
+    await harness.clock.advance(0)
+    expect(seen).toEqual([0, 1])
+    expect(loop.isSettled).toBe(false)
+    await consumer.close()
+    await harness.clock.advance(0)
+    expect(loop).toMatchObject({ isSettled: true })
+    expect(loop.error).toBeUndefined()
+    expect(harness.clock.pendingTimers).toBe(0)
+    expect(harness.committed()).toBe(2)
+  })
+
+  it('ends with WakeupError, and another loop goes on', async () => {
+    const harness = filled(1)
+    const consumer = start(harness)
+    const loop = watch(take(consumer, 2))
+    await harness.clock.advance(10)
+    consumer.wakeup()
+    await harness.clock.advance(0)
+    expect(loop.error).toBeInstanceOf(WakeupError)
+    harness.partition().append('b')
+    expect(offsets(await take(consumer, 1))).toEqual([1])
+  })
+
+  it('notices a wakeup while records are at hand', async () => {
+    const consumer = start(filled())
+    const loop = async (): Promise<void> => {
+      for await (const record of consumer) if (record.offset === 2) consumer.wakeup()
+    }
+    await expect(loop()).rejects.toThrow(WakeupError)
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(3)
+  })
+
+  it('follows seek and pause at once', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const index of [0, 1]) harness.partition('t', index).append(...numbers(5))
+    const consumer = harness.consumer()
+    consumer.assign([T0, T1])
+    const seen: string[] = []
+    for await (const { partition, offset } of consumer) {
+      seen.push(`${partition}-${offset}`)
+      if (seen.length === 2) consumer.seek({ topic: 't', partition }, 0)
+      if (seen.length === 4) consumer.pause([{ topic: 't', partition }])
+      if (seen.length === 6) break
+    }
+    expect(seen).toEqual(['0-0', '0-1', '1-0', '1-1', '0-0', '0-1'])
+  })
+
+  it('leaves the position where somebody has moved it in the body', async () => {
+    const consumer = start(filled())
+    for await (const record of consumer) {
+      if (record.offset !== 5) continue
+      consumer.seek(T0, 8)
+      break
+    }
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([8, 9])
+  })
+
+  it('gives every partition its turn', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const index of [0, 1]) harness.partition('t', index).append(...numbers(50))
+    const consumer = start(harness, { maxPollRecords: 10 })
+    const seen = (await take(consumer, 50)).map(({ partition }) => partition)
+    expect(seen.filter((partition) => partition === 1).length).toBeGreaterThanOrEqual(20)
+  })
+
+  it('is at an end when a record cannot be deserialized, and the next one is there again', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('1', '{', '3')
+    const consumer = harness.jsonConsumer()
+    consumer.assign([T0])
+    for (let loop = 0; loop < 2; loop++) {
+      await expect(take(consumer, 3)).rejects.toThrow(SerializationError)
+      expect(consumer.position(T0)).toBe(1)
+    }
+    consumer.seek(T0, 2)
+    expect(offsets(await take(consumer, 1))).toEqual([2])
+  })
+
+  it('loses the partitions when a body takes longer than maxPollIntervalMs', async () => {
+    const harness = filled()
+    const log: string[] = []
+    const consumer = harness.consumer({ groupId: 'g', maxPollIntervalMs: 1000 })
+    consumer.subscribe(['t'], recorder(log))
+    const seen: number[] = []
+    for await (const { offset } of consumer) {
+      seen.push(offset)
+      if (seen.length === 4) break
+      await harness.clock.advance(seen.length === 3 ? 1000 : 999)
+    }
+    expect(log).toEqual(['assigned t-0', 'lost t-0', 'assigned t-0'])
+    expect(seen).toEqual([0, 1, 2, 0])
+  })
+
+  it('rejects without a subscription', async () => {
+    const consumer = new ConsumerHarness().consumer()
+    await expect(take(consumer, 1)).rejects.toThrow(IllegalStateError)
+  })
+
+  it('lets the body poll for more, which is delivered again when the loop is left', async () => {
+    const consumer = start(filled(), { maxPollRecords: 2 })
+    for await (const record of consumer) {
+      if (record.offset !== 1) continue
+      expect(offsets(await consumer.poll())).toEqual([2, 3])
+      break
+    }
+    expect(offsets(await consumer.poll())).toEqual([1, 2])
+  })
+})
+
+describe('an iterator', () => {
+  it('answers overlapping calls one after the other', async () => {
+    const iterator = start(filled())[Symbol.asyncIterator]()
+    const results = await Promise.all([iterator.next(), iterator.next(), iterator.next()])
+    expect(results.map(({ value }) => (value as ConsumerRecord).offset)).toEqual([0, 1, 2])
+  })
+
+  it('stays at its end', async () => {
+    const iterator = start(filled())[Symbol.asyncIterator]()
+    await iterator.next()
+    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
+    expect(await iterator.next()).toEqual({ done: true, value: undefined })
+    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
+  })
+
+  it('ends a call that waits when it is returned, and leaves no timer', async () => {
+    const harness = filled(0)
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const iterator = consumer[Symbol.asyncIterator]()
+    const next = watch(iterator.next())
+    await harness.clock.advance(10)
+    await iterator.return?.()
+    expect(next.value).toEqual({ done: true, value: undefined })
+    expect(harness.clock.pendingTimers).toBe(0)
+    harness.partition().append('a')
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(1)
+  })
+
+  it('gives back a record that comes while it is returned', async () => {
+    const harness = filled()
+    const openGate = harness.partition().closeGate()
+    const consumer = start(harness)
+    const iterator = consumer[Symbol.asyncIterator]()
+    const next = watch(iterator.next())
+    await harness.clock.advance(0)
+    const returned = iterator.return?.()
+    openGate()
+    await returned
+    await harness.clock.advance(0)
+    expect(next.value).toEqual({ done: true, value: undefined })
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(0)
+  })
+
+  it('works as a stream, which ends with the consumer', async () => {
+    const harness = filled(3)
+    const consumer = start(harness)
+    const stream = Readable.from(consumer)
+    const seen: number[] = []
+    stream.on('data', (record: ConsumerRecord) => seen.push(record.offset))
+    const ended = watch(new Promise((resolve) => stream.on('end', resolve)))
+    await harness.clock.advance(10)
+    expect(seen).toEqual([0, 1, 2])
+    await consumer.close()
+    await harness.clock.advance(0)
+    expect(ended.isSettled).toBe(true)
+  })
+
+  it('leaves nothing behind when a stream over it is destroyed', async () => {
+    const harness = filled(1)
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const stream = Readable.from(consumer)
+    stream.resume()
+    await harness.clock.advance(10)
+    stream.destroy()
+    await harness.clock.advance(0)
+    expect(harness.clock.pendingTimers).toBe(0)
+  })
+})

@@ -1,0 +1,338 @@
+import { describe, expect, it } from 'vitest'
+import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import {
+  ClosedError,
+  IllegalStateError,
+  InvalidGroupIdError,
+  InvalidTopicError,
+  UnknownTopicOrPartitionError,
+  WakeupError,
+} from '../../lib/errors.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  recorder,
+  watch,
+} from './consumer-harness.ts'
+
+function filled(): ConsumerHarness {
+  const harness = new ConsumerHarness({ t: 1 })
+  harness.partition().append(...numbers(10))
+  return harness
+}
+
+describe('subscriptions', () => {
+  it('are needed to poll', async () => {
+    const consumer = new ConsumerHarness().consumer({ groupId: 'g' })
+    await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
+    consumer.subscribe(['t'])
+    consumer.subscribe([])
+    await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
+    consumer.assign([T0])
+    consumer.assign([])
+    await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
+  })
+
+  it('are not mixed', () => {
+    const ways = [
+      (consumer: Consumer<string, string>) => {
+        consumer.subscribe(['t'])
+      },
+      (consumer: Consumer<string, string>) => {
+        consumer.subscribe(/t/)
+      },
+      (consumer: Consumer<string, string>) => {
+        consumer.assign([T0])
+      },
+    ]
+    for (const first of ways) {
+      for (const second of ways) {
+        const consumer = new ConsumerHarness().consumer({ groupId: 'g' })
+        first(consumer)
+        const again = (): void => {
+          second(consumer)
+        }
+        if (first === second) expect(again).not.toThrow()
+        else expect(again).toThrow(IllegalStateError)
+        consumer.unsubscribe()
+        expect(again).not.toThrow()
+      }
+    }
+  })
+
+  it('refuse what is no topic, partition or listener', () => {
+    const consumer = new ConsumerHarness().consumer({ groupId: 'g' })
+    const subscribe = (topics: unknown, listener?: unknown) => () => {
+      consumer.subscribe(topics as string[], listener as object)
+    }
+    expect(subscribe('t')).toThrow(TypeError)
+    expect(subscribe(undefined)).toThrow(TypeError)
+    expect(subscribe([1])).toThrow(TypeError)
+    expect(subscribe([''])).toThrow(InvalidTopicError)
+    expect(subscribe(['t'], 5)).toThrow(TypeError)
+    expect(subscribe(['t'], null)).toThrow(TypeError)
+    expect(subscribe(['t'], { onPartitionsLost: 1 })).toThrow(TypeError)
+    const assign = (partitions: unknown) => () => {
+      consumer.assign(partitions as [])
+    }
+    expect(assign(T0)).toThrow(TypeError)
+    expect(assign(null)).toThrow(TypeError)
+    expect(assign(['t-0'])).toThrow(TypeError)
+    expect(assign([{ topic: 't', partition: -1 }])).toThrow(RangeError)
+    expect(assign([T0, T1])).toThrow(UnknownTopicOrPartitionError)
+    expect(assign([{ topic: 'no', partition: 0 }])).toThrow(UnknownTopicOrPartitionError)
+    expect(consumer.assignment()).toEqual([])
+  })
+
+  it('take a partition that is named twice once', () => {
+    const consumer = new ConsumerHarness().consumer()
+    consumer.assign([T0, T0])
+    expect(consumer.assignment()).toEqual([T0])
+  })
+})
+
+describe('options', () => {
+  it.each([
+    [{ groupId: '' }, InvalidGroupIdError],
+    [{ groupId: 5 }, TypeError],
+    [{ enableAutoCommit: true }, InvalidGroupIdError],
+    [{ groupId: 'g', enableAutoCommit: 'yes' }, TypeError],
+    [{ autoOffsetReset: 'first' }, TypeError],
+    [{ autoOffsetReset: null }, TypeError],
+    [{ partitionAssignmentStrategy: 'mine' }, TypeError],
+    [{ maxPollRecords: 0 }, RangeError],
+    [{ maxPollRecords: '5' }, TypeError],
+    [{ maxPollRecords: null }, TypeError],
+    [{ fetchMinBytes: -1 }, RangeError],
+    [{ fetchMaxWaitMs: 0.5 }, RangeError],
+    [{ fetchMaxBytes: -1 }, RangeError],
+    [{ maxPartitionFetchBytes: Infinity }, RangeError],
+    [{ autoCommitIntervalMs: -1 }, RangeError],
+    [{ maxPollIntervalMs: 0 }, RangeError],
+    [{ keyDeserializer: {} }, TypeError],
+    [{ valueDeserializer: null }, TypeError],
+    [{ maxPolRecords: 5 }, TypeError],
+    [5, TypeError],
+  ])('%o are refused', (options, error) => {
+    const harness = new ConsumerHarness()
+    expect(() => harness.typedConsumer(options as ConsumerOptions)).toThrow(error)
+  })
+
+  it.each([
+    [{ maxWaitMs: -1 }, RangeError],
+    [{ maxWaitMs: '1' }, TypeError],
+    [{ signal: {} }, TypeError],
+    [{ wait: 1 }, TypeError],
+    [5, TypeError],
+  ])(
+    // prettier-ignore
+    'of poll %o are refused',
+    async (options, error) => {
+      const consumer = new ConsumerHarness().consumer()
+      consumer.assign([T0])
+      await expect(consumer.poll(options as object)).rejects.toThrow(error)
+    },
+  )
+})
+
+describe('wakeup', () => {
+  it('interrupts the poll that waits', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(10)
+    consumer.wakeup()
+    await harness.clock.advance(0)
+    expect(poll.error).toBeInstanceOf(WakeupError)
+    expect(harness.clock.pendingTimers).toBe(0)
+  })
+
+  it('interrupts the next poll if there is none, once, and keeps the data', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ maxPollRecords: 5 })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.wakeup()
+    consumer.wakeup()
+    await expect(consumer.poll()).rejects.toThrow(WakeupError)
+    expect(offsets(await consumer.poll())).toEqual([5, 6, 7, 8, 9])
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('keeps what was being read', async () => {
+    const harness = filled()
+    const openGate = harness.partition().closeGate()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    consumer.wakeup()
+    openGate()
+    await harness.clock.advance(0)
+    expect(poll.error).toBeInstanceOf(WakeupError)
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(10)
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+})
+
+describe('a signal', () => {
+  it('interrupts the poll with its reason, before and while it waits, and nothing is lost', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const reason = new Error('enough')
+    await expect(consumer.poll({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    const controller = new AbortController()
+    const poll = watch(consumer.poll({ maxWaitMs: 1000, signal: controller.signal }))
+    await harness.clock.advance(10)
+    harness.partition().append('a')
+    controller.abort(reason)
+    await harness.clock.advance(0)
+    expect(poll.error).toBe(reason)
+    expect(harness.clock.pendingTimers).toBe(0)
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(1)
+  })
+})
+
+describe('close', () => {
+  const CALLS: [string, (consumer: Consumer<string, string>) => unknown][] = [
+    ['poll', (consumer) => consumer.poll()],
+    ['subscribe', (consumer) => { consumer.subscribe(['t']) }], // prettier-ignore
+    ['assign', (consumer) => { consumer.assign([T0]) }], // prettier-ignore
+    ['unsubscribe', (consumer) => { consumer.unsubscribe() }], // prettier-ignore
+    ['position', (consumer) => consumer.position(T0)],
+    ['committed', (consumer) => consumer.committed(T0)],
+    ['commit', (consumer) => consumer.commit()],
+    ['seek', (consumer) => { consumer.seek(T0, 0) }], // prettier-ignore
+    ['seekToBeginning', (consumer) => { consumer.seekToBeginning() }], // prettier-ignore
+    ['seekToEnd', (consumer) => { consumer.seekToEnd() }], // prettier-ignore
+    ['seekToTimestamp', (consumer) => consumer.seekToTimestamp([T0], 0)],
+    ['pause', (consumer) => { consumer.pause([T0]) }], // prettier-ignore
+    ['resume', (consumer) => { consumer.resume([T0]) }], // prettier-ignore
+    ['paused', (consumer) => consumer.paused()],
+    ['assignment', (consumer) => consumer.assignment()],
+    ['lag', (consumer) => consumer.lag()],
+    ['wakeup', (consumer) => { consumer.wakeup() }], // prettier-ignore
+    ['an iteration', (consumer) => consumer[Symbol.asyncIterator]()],
+  ]
+
+  it.each(CALLS)('makes %s fail with ClosedError', async (_name, call) => {
+    const consumer = filled().consumer({ groupId: 'g' })
+    consumer.subscribe(['t'])
+    await consumer.poll()
+    await consumer.close()
+    await expect(Promise.resolve().then(() => call(consumer))).rejects.toThrow(ClosedError)
+  })
+
+  it('interrupts a poll in progress, and leaves no timer and no listener', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t'])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(10)
+    await consumer.close()
+    expect(poll.error).toBeInstanceOf(ClosedError)
+    expect(harness.clock.pendingTimers).toBe(0)
+    expect(harness.partition().listenerCount).toBe(0)
+  })
+
+  it('does everything once, however often it is called', async () => {
+    const harness = filled()
+    const log: string[] = []
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t'], recorder(log))
+    await consumer.poll()
+    await Promise.all([consumer.close(), consumer.close()])
+    await consumer[Symbol.asyncDispose]()
+    expect(log).toEqual(['assigned t-0', 'revoked t-0'])
+    expect(harness.closed).toEqual([consumer])
+    expect(harness.offsetsPartition.appends).toHaveLength(1)
+    expect(harness.coordinator.describe()).toMatchObject([{ state: 'Empty', members: [] }])
+  })
+
+  it('lets the others have the partitions only after its listener and its commit', async () => {
+    const harness = filled()
+    const [one, two] = [harness.consumer({ groupId: 'g' }), harness.consumer({ groupId: 'g' })]
+    let finish: () => void = () => undefined
+    one.subscribe(['t'], {
+      onPartitionsRevoked: () =>
+        new Promise((resolve) => {
+          finish = resolve
+        }),
+    })
+    await one.poll()
+    const closing = watch(one.close())
+    await harness.clock.advance(0)
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([])
+    finish()
+    await harness.clock.advance(0)
+    expect(closing.isSettled).toBe(true)
+    expect(await two.poll(NO_WAIT)).toEqual([])
+    expect(two.position(T0)).toBe(10)
+  })
+
+  it('rejects with what the listener throws, or the commit fails with, and is closed all the same', async () => {
+    for (const fail of ['listener', 'commit']) {
+      const harness = filled()
+      const consumer = harness.consumer({ groupId: 'g' })
+      consumer.subscribe(['t'], {
+        onPartitionsRevoked: () => {
+          if (fail === 'listener') throw new Error('listener')
+        },
+      })
+      await consumer.poll()
+      if (fail === 'commit') harness.offsetsPartition.appendError = new Error('commit')
+      await expect(consumer.close()).rejects.toThrow(fail)
+      expect(harness.closed).toEqual([consumer])
+      expect(harness.clock.pendingTimers).toBe(0)
+      await expect(consumer.poll()).rejects.toThrow(ClosedError)
+    }
+  })
+
+  it('tells of lost partitions when the member was put out, and commits nothing', async () => {
+    const harness = filled()
+    const log: string[] = []
+    const consumer = harness.consumer({ groupId: 'g', maxPollIntervalMs: 10 })
+    consumer.subscribe(['t'], recorder(log))
+    await consumer.poll()
+    await harness.clock.advance(10)
+    await consumer.close()
+    expect(log).toEqual(['assigned t-0', 'lost t-0'])
+    expect(harness.committed()).toBeNull()
+  })
+
+  it('may be called, and waited for, by a listener in a poll', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const [one, two] = [harness.consumer({ groupId: 'g' }), harness.consumer({ groupId: 'g' })]
+    const log: string[] = []
+    one.subscribe(['t'], {
+      onPartitionsRevoked: async () => {
+        log.push('revoked')
+        await one.close()
+        log.push('closed')
+      },
+    })
+    await one.poll(NO_WAIT)
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    await expect(one.poll(NO_WAIT)).rejects.toThrow(ClosedError)
+    expect(log).toEqual(['revoked', 'closed'])
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([T0, T1])
+  })
+
+  it('needs nothing to have happened before', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = harness.consumer()
+    await consumer.close()
+    expect(harness.closed).toEqual([consumer])
+  })
+})

@@ -1,0 +1,357 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { WakeupError } from '../../lib/errors.ts'
+import { ConsumerHarness, NO_WAIT } from './consumer-harness.ts'
+
+const PARTITION_COUNT = 3
+
+type Step =
+  | { kind: 'append'; partition: number; count: number; isCompressed: boolean }
+  | { kind: 'control'; partition: number }
+  | { kind: 'compacted'; partition: number; count: number; kept: number[] }
+  | { kind: 'seek'; partition: number; offset: number }
+  | { kind: 'toBeginning' | 'toEnd' | 'pause' | 'resume' | 'trim'; partition: number }
+  | { kind: 'poll' | 'wakeup' | 'abort' }
+  | { kind: 'iterate'; count: number }
+
+const partition = fc.nat(PARTITION_COUNT - 1)
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('append' as const),
+      partition,
+      count: fc.integer({ min: 1, max: 6 }),
+      isCompressed: fc.boolean(),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('control' as const), partition }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('compacted' as const),
+      partition,
+      count: fc.integer({ min: 1, max: 8 }),
+      kept: fc.uniqueArray(fc.nat(7), { maxLength: 3 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('seek' as const), partition, offset: fc.nat(40) }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('toBeginning', 'toEnd', 'pause', 'resume', 'trim'),
+      partition,
+    }),
+  },
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant('poll' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('wakeup', 'abort') }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('iterate' as const),
+      count: fc.integer({ min: 1, max: 8 }),
+    }),
+  },
+)
+
+/** What is known of one partition without any of the library's code. */
+class ModelPartition {
+  readonly offsets: number[] = []
+  startOffset = 0
+  endOffset = 0
+  position = 0
+  isPaused = false
+
+  append(count: number, kept: readonly number[]): void {
+    for (const delta of [...kept].sort((a, b) => a - b)) this.offsets.push(this.endOffset + delta)
+    this.endOffset += count
+  }
+
+  /** The position that a poll starts from: the reset policy is `earliest`. */
+  settle(): void {
+    if (this.position < this.startOffset || this.position > this.endOffset) {
+      this.position = this.startOffset
+    }
+  }
+
+  /** Offsets that can be handed out, in order. */
+  ahead(): number[] {
+    return this.offsets.filter((offset) => offset >= this.position)
+  }
+}
+
+class Comparison {
+  readonly #harness: ConsumerHarness = new ConsumerHarness({ t: PARTITION_COUNT })
+  readonly #consumer: Consumer<string, string>
+  readonly #model = Array.from({ length: PARTITION_COUNT }, () => new ModelPartition())
+  readonly #maxPollRecords: number
+  #isWoken = false
+
+  constructor(limits: { maxPollRecords: number; fetchMaxBytes: number }) {
+    this.#maxPollRecords = limits.maxPollRecords
+    this.#consumer = this.#harness.consumer({ ...limits, maxPartitionFetchBytes: 300 })
+    this.#consumer.assign(this.#model.map((_, at) => ({ topic: 't', partition: at })))
+  }
+
+  async run(next: Step): Promise<void> {
+    switch (next.kind) {
+      case 'poll':
+        await this.#poll()
+        return
+      case 'wakeup':
+        this.#consumer.wakeup()
+        this.#isWoken = true
+        return
+      case 'abort': {
+        const signal = AbortSignal.abort('enough')
+        const reason: unknown = await this.#consumer
+          .poll({ signal })
+          .catch((error: unknown) => error)
+        expect(reason instanceof WakeupError || reason === 'enough').toBe(true)
+        if (reason instanceof WakeupError) this.#isWoken = false
+        return
+      }
+      case 'iterate':
+        await this.#iterate(next.count)
+        return
+      default:
+        await this.#change(next)
+    }
+  }
+
+  /** Everything that is left comes, in the end. */
+  async finish(): Promise<void> {
+    this.#consumer.resume(this.#consumer.paused())
+    for (const each of this.#model) each.isPaused = false
+    for (let poll = 0; this.#isAnythingAhead(); poll++) {
+      expect(poll).toBeLessThan(1000)
+      await this.#poll()
+    }
+    expect(await this.#consumer.poll(NO_WAIT)).toEqual([])
+    const positions = this.#model.map((_, at) =>
+      this.#consumer.position({ topic: 't', partition: at }),
+    )
+    expect(positions).toEqual(this.#model.map(({ endOffset }) => endOffset))
+  }
+
+  async #change(
+    next: Exclude<Step, { kind: 'poll' | 'wakeup' | 'abort' | 'iterate' }>,
+  ): Promise<void> {
+    const place = { topic: 't', partition: next.partition }
+    const actual = this.#harness.partition('t', next.partition)
+    const model = this.#of(next.partition)
+    switch (next.kind) {
+      case 'append': {
+        const deltas = Array.from({ length: next.count }, (_, delta) => delta)
+        const values = deltas.map((delta) => String(model.endOffset + delta))
+        if (next.isCompressed) await actual.appendCompressed('gzip', ...values)
+        else actual.append(...values)
+        model.append(next.count, deltas)
+        return
+      }
+      case 'control':
+        actual.appendControl()
+        model.append(1, [])
+        return
+      case 'compacted': {
+        const kept = next.kept.filter((delta) => delta < next.count).sort((a, b) => a - b)
+        const values = kept.map((delta) => [delta, String(model.endOffset + delta)] as const)
+        actual.appendCompacted(next.count, new Map(values))
+        model.append(next.count, kept)
+        return
+      }
+      case 'seek':
+        this.#consumer.seek(place, next.offset)
+        model.position = next.offset
+        return
+      case 'toBeginning':
+        this.#consumer.seekToBeginning([place])
+        model.position = this.#consumer.position(place)
+        expect(model.position).toBe(model.startOffset)
+        return
+      case 'toEnd':
+        this.#consumer.seekToEnd([place])
+        model.position = this.#consumer.position(place)
+        expect(model.position).toBe(model.endOffset)
+        return
+      case 'pause':
+        this.#consumer.pause([place])
+        model.isPaused = true
+        return
+      case 'resume':
+        this.#consumer.resume([place])
+        model.isPaused = false
+        return
+      case 'trim':
+        // What is buffered may still be handed out, so only what is behind is deleted here.
+        model.settle()
+        if (this.#consumer.position(place) <= model.endOffset) {
+          model.startOffset = Math.max(
+            model.startOffset,
+            Math.min(model.position, this.#consumer.position(place)),
+          )
+          actual.deleteRecords(model.startOffset)
+        }
+    }
+  }
+
+  async #poll(): Promise<void> {
+    let records: ConsumerRecord<string, string>[]
+    try {
+      records = await this.#consumer.poll(NO_WAIT)
+    } catch (error) {
+      expect(error).toBeInstanceOf(WakeupError)
+      expect(this.#isWoken).toBe(true)
+      this.#isWoken = false
+      return
+    }
+    expect(this.#isWoken).toBe(false)
+    this.#settle()
+    const aheadCount = this.#aheadCount()
+    expect(records.length).toBeLessThanOrEqual(this.#maxPollRecords)
+    if (aheadCount > 0) expect(records.length).toBeGreaterThan(0)
+    for (const record of records) this.#expectNext(record)
+  }
+
+  async #iterate(count: number): Promise<void> {
+    this.#settle()
+    const wanted = this.#isWoken ? 0 : Math.min(count, this.#aheadCount())
+    if (wanted === 0) return
+    let seen = 0
+    for await (const record of this.#consumer) {
+      seen += 1
+      const model = this.#of(record.partition)
+      const before = model.position
+      this.#expectNext(record)
+      // The body of the last record is left, so that record comes again.
+      if (seen === wanted) {
+        model.position = before
+        break
+      }
+    }
+    expect(seen).toBe(wanted)
+  }
+
+  #expectNext(record: ConsumerRecord<string, string>): void {
+    const model = this.#of(record.partition)
+    expect(model.isPaused).toBe(false)
+    expect(record.offset).toBe(model.ahead()[0])
+    expect(record.value).toBe(String(record.offset))
+    model.position = record.offset + 1
+  }
+
+  #settle(): void {
+    for (const model of this.#model) if (!model.isPaused) model.settle()
+  }
+
+  #aheadCount(): number {
+    const ahead = this.#model.map((model) => (model.isPaused ? 0 : model.ahead().length))
+    return ahead.reduce((sum, count) => sum + count, 0)
+  }
+
+  #isAnythingAhead(): boolean {
+    this.#settle()
+    return this.#isWoken || this.#aheadCount() > 0
+  }
+
+  #of(index: number): ModelPartition {
+    const model = this.#model[index]
+    if (model === undefined) throw new Error(`there is no partition ${index}`)
+    return model
+  }
+}
+
+describe('any course of events', () => {
+  it('hands out what a plain list of offsets would, each record in its place', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { maxLength: 60 }),
+        fc.record({
+          maxPollRecords: fc.integer({ min: 1, max: 8 }),
+          fetchMaxBytes: fc.constantFrom(1, 400, 1_000_000),
+        }),
+        async (steps, limits) => {
+          const comparison = new Comparison(limits)
+          for (const each of steps) await comparison.run(each)
+          await comparison.finish()
+        },
+      ),
+      { numRuns: 150 },
+    )
+  })
+})
+
+const member = fc.nat(3)
+const groupStep = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('append' as const), at: fc.nat(4) }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('poll' as const), at: member }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('iterate' as const), at: member }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('close' as const), at: member }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('leave' as const), at: member }) },
+)
+
+describe.each(['range', 'roundrobin', 'sticky', 'cooperative-sticky'] as const)(
+  'a group whose members come and go (%s)',
+  (partitionAssignmentStrategy) => {
+    it('delivers every record exactly once while nobody is put out', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(groupStep, { maxLength: 50 }), async (steps) => {
+          const harness = new ConsumerHarness({ t: 5 })
+          const consumers = new Map<number, Consumer<string, string>>()
+          const delivered = new Map<string, number>()
+          let appended = 0
+          const consumerAt = (at: number): Consumer<string, string> => {
+            let consumer = consumers.get(at)
+            if (consumer === undefined) {
+              consumer = harness.consumer({
+                groupId: 'g',
+                partitionAssignmentStrategy,
+                maxPollRecords: 2,
+              })
+              consumer.subscribe(['t'])
+              consumers.set(at, consumer)
+            }
+            return consumer
+          }
+          const poll = async (at: number): Promise<void> => {
+            for (const { partition: index, offset } of await consumerAt(at).poll(NO_WAIT)) {
+              const key = `${index}-${offset}`
+              delivered.set(key, (delivered.get(key) ?? 0) + 1)
+            }
+          }
+          for (const { kind, at } of steps) {
+            if (kind === 'append') {
+              harness.partition('t', at).append('x', 'y', 'z')
+              appended += 3
+            } else if (kind === 'poll') {
+              await poll(at)
+            } else if (kind === 'iterate') {
+              // Left at once: what it was given does not count.
+              const iterator = consumerAt(at)[Symbol.asyncIterator]()
+              const next = iterator.next()
+              await iterator.return?.()
+              await next
+            } else if (kind === 'leave') {
+              consumers.get(at)?.unsubscribe()
+              consumers.get(at)?.subscribe(['t'])
+            } else {
+              await consumers.get(at)?.close()
+              consumers.delete(at)
+            }
+          }
+          for (let round = 0; round < 40 && delivered.size < appended; round++) {
+            for (const at of [...consumers.keys(), 0]) await poll(at)
+          }
+          expect(delivered.size).toBe(appended)
+          expect([...delivered.values()].filter((count) => count !== 1)).toEqual([])
+        }),
+        { numRuns: 60 },
+      )
+    })
+  },
+)

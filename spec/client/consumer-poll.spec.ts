@@ -1,0 +1,416 @@
+import { describe, expect, it } from 'vitest'
+import {
+  IllegalStateError,
+  SerializationError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { bytes } from '../../lib/client/serde.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  values,
+  watch,
+} from './consumer-harness.ts'
+
+function assigned(
+  harness: ConsumerHarness,
+  options: Parameters<ConsumerHarness['consumer']>[0] = {},
+): Consumer<string, string> {
+  const consumer = harness.consumer(options)
+  const partitions = [...harness.topics.values()].flatMap((topic) =>
+    topic.partitions.map(({ index }) => ({ topic: topic.name, partition: index })),
+  )
+  consumer.assign(partitions)
+  return consumer
+}
+
+describe('poll', () => {
+  it('hands out records with their place, time, key, value and headers', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ key: 'k', value: 'v', timestamp: 7 }, { value: null })
+    const records = await assigned(harness).poll()
+    expect(records).toEqual([
+      { topic: 't', partition: 0, offset: 0, timestamp: 7, key: 'k', value: 'v', headers: [] },
+      { topic: 't', partition: 0, offset: 1, timestamp: -1, key: null, value: null, headers: [] },
+    ])
+  })
+
+  it('hands out Buffers without deserializers', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ key: 'k', value: '' })
+    const consumer = harness.typedConsumer({})
+    consumer.assign([T0])
+    const [record] = await consumer.poll()
+    expect(record?.key).toEqual(Buffer.from('k'))
+    expect(record?.value).toEqual(Buffer.alloc(0))
+  })
+
+  it('deserializes keys and values each with their own deserializer', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ key: 'k', value: 'v' })
+    const consumer = harness.typedConsumer({ valueDeserializer: bytes() })
+    consumer.assign([T0])
+    expect(await consumer.poll()).toMatchObject([
+      { key: Buffer.from('k'), value: Buffer.from('v') },
+    ])
+  })
+
+  it.each([
+    ['that end where a batch ends', 4, [4, 4, 2]],
+    ['that end inside of a batch', 3, [3, 3, 3, 1]],
+    ['of one record', 1, Array.from({ length: 10 }, () => 1)],
+  ])('hands out at most maxPollRecords, in polls %s, and skips none', async (_name, max, sizes) => {
+    const harness = new ConsumerHarness()
+    for (let batch = 0; batch < 5; batch++) harness.partition().append(...numbers(2, batch * 2))
+    const consumer = assigned(harness, { maxPollRecords: max })
+    const polls = []
+    while (polls.length < sizes.length) polls.push(await consumer.poll(NO_WAIT))
+    expect(polls.map((records) => records.length)).toEqual(sizes)
+    expect(polls.flatMap(values)).toEqual(numbers(10))
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('hands out what several batches hold at once, compressed ones too', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    await partition.appendCompressed('gzip', ...numbers(3))
+    partition.append(...numbers(3, 3))
+    await partition.appendCompressed('gzip', ...numbers(3, 6))
+    const consumer = assigned(harness, { maxPollRecords: 8 })
+    expect(values(await consumer.poll())).toEqual(numbers(8))
+    expect(consumer.position(T0)).toBe(8)
+    expect(values(await consumer.poll())).toEqual(['8'])
+  })
+
+  it('hands out records only from its position on when the batch begins before it', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append(...numbers(5))
+    await harness.partition().appendCompressed('gzip', ...numbers(5, 5))
+    const consumer = assigned(harness)
+    consumer.seek(T0, 3)
+    expect(offsets(await consumer.poll())).toEqual([3, 4, 5, 6, 7, 8, 9])
+    consumer.seek(T0, 7)
+    expect(offsets(await consumer.poll())).toEqual([7, 8, 9])
+  })
+
+  it('passes over gaps, and over what compaction has left empty', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    partition.appendCompacted(10, new Map([[2, 'a'], [7, 'b']])) // prettier-ignore
+    partition.appendCompacted(5, new Map())
+    partition.append('c')
+    const consumer = assigned(harness, { maxPollRecords: 1 })
+    expect(offsets(await consumer.poll())).toEqual([2])
+    expect(consumer.position(T0)).toBe(3)
+    expect(offsets(await consumer.poll())).toEqual([7])
+    expect(consumer.position(T0)).toBe(10)
+    expect(offsets(await consumer.poll())).toEqual([15])
+  })
+
+  it('moves its position over markers at the end, and hands out none of them', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    partition.appendControl()
+    partition.append('a')
+    partition.appendControl()
+    partition.appendControl()
+    const consumer = assigned(harness)
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([1])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(4)
+  })
+
+  it('waits until a record comes', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(999)
+    expect(poll.isSettled).toBe(false)
+    harness.partition().append('a')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+    expect(harness.clock.pendingTimers).toBe(0)
+    expect(harness.partition().listenerCount).toBe(0)
+  })
+
+  it('gives up when maxWaitMs is over, which is fetchMaxWaitMs if it says nothing', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness, { fetchMaxWaitMs: 50 })
+    for (const [options, waitMs] of [
+      [{ maxWaitMs: 20 }, 20],
+      [{}, 50],
+    ] as const) {
+      // prettier-ignore
+      const poll = watch(consumer.poll(options))
+      await harness.clock.advance(waitMs - 1)
+      expect(poll.isSettled).toBe(false)
+      await harness.clock.advance(1)
+      expect(poll.value).toEqual([])
+    }
+    expect(harness.clock.pendingTimers).toBe(0)
+  })
+
+  it('goes on waiting when there was nothing but a marker', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(10)
+    harness.partition().appendControl()
+    await harness.clock.advance(10)
+    expect(poll.isSettled).toBe(false)
+    harness.partition().append('a')
+    await harness.clock.advance(0)
+    expect(offsets(poll.value ?? [])).toEqual([1])
+  })
+
+  it('waits for fetchMinBytes over all partitions, but takes less when the time is over', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const consumer = assigned(harness, { fetchMinBytes: 150 })
+    harness.partition('t', 0).append('a')
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(50)
+    expect(poll.isSettled).toBe(false)
+    harness.partition('t', 1).append('b'.repeat(60))
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(2)
+    harness.partition('t', 0).append('c')
+    const late = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(100)
+    expect(values(late.value ?? [])).toEqual(['c'])
+  })
+
+  it('never waits with maxWaitMs 0, and serves what is there', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    harness.partition().append('a')
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+  })
+
+  it('gives every partition its turn', async () => {
+    const harness = new ConsumerHarness({ t: 3 })
+    for (const { index } of harness.topics.get('t')?.partitions ?? []) {
+      harness.partition('t', index).append(...numbers(6))
+    }
+    const consumer = assigned(harness, { maxPollRecords: 2 })
+    const turns = []
+    for (let poll = 0; poll < 9; poll++) turns.push((await consumer.poll(NO_WAIT))[0]?.partition)
+    expect(turns).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2])
+  })
+
+  it('reads a partition that gets its first records while another has many buffered', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append(...numbers(100))
+    const consumer = assigned(harness, { maxPollRecords: 5 })
+    await consumer.poll(NO_WAIT)
+    harness.partition('t', 1).append('late')
+    const partitions = []
+    for (let poll = 0; poll < 3; poll++) {
+      partitions.push(...(await consumer.poll(NO_WAIT)).map(({ partition }) => partition))
+    }
+    expect(partitions).toContain(1)
+  })
+
+  it('reads no more than fetchMaxBytes over all partitions, and maxPartitionFetchBytes of one', async () => {
+    const harness = new ConsumerHarness({ t: 4 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    const text = 'x'.repeat(100)
+    for (const partition of partitions) {
+      for (let batch = 0; batch < 10; batch++) partition.append(text)
+    }
+    const consumer = assigned(harness, {
+      fetchMaxBytes: 1000,
+      maxPartitionFetchBytes: 400,
+      maxPollRecords: 1,
+    })
+    const seen = new Map<number, number>()
+    for (let poll = 0; poll < 40; poll++) {
+      const [record] = await consumer.poll(NO_WAIT)
+      if (record === undefined) throw new Error(`poll ${poll} found nothing`)
+      seen.set(record.partition, record.offset)
+    }
+    expect([...seen.values()]).toEqual([9, 9, 9, 9])
+    for (const { reads } of partitions) {
+      for (const read of reads) expect(read.sizeBytes).toBeLessThanOrEqual(400)
+    }
+    const first = partitions.map(({ reads }) => reads[0]?.sizeBytes ?? 0)
+    expect(first[0]).toBeGreaterThan(200)
+    expect((first[0] ?? 0) + (first[1] ?? 0)).toBeLessThanOrEqual(1000)
+  })
+
+  it('hands out a batch that is larger than every limit', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append('x'.repeat(500))
+    harness.partition('t', 1).append('y'.repeat(500))
+    const consumer = assigned(harness, { fetchMaxBytes: 0, maxPartitionFetchBytes: 0 })
+    const partitions = []
+    for (let poll = 0; poll < 2; poll++)
+      partitions.push((await consumer.poll(NO_WAIT))[0]?.partition)
+    expect(partitions.sort()).toEqual([0, 1])
+  })
+
+  it('refuses a second poll while one is in progress, which goes on', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    const first = watch(consumer.poll({ maxWaitMs: 10 }))
+    await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
+    harness.partition().append('a')
+    await harness.clock.advance(0)
+    expect(values(first.value ?? [])).toEqual(['a'])
+  })
+
+  it('notices partitions that are assigned while it waits', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 1).append('b')
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(10)
+    consumer.assign([T1])
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['b'])
+  })
+
+  it('rejects when a partition that was assigned by hand is gone', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    harness.deleteTopic('t')
+    await harness.clock.advance(0)
+    expect(poll.error).toBeInstanceOf(UnknownTopicOrPartitionError)
+  })
+
+  it('starts anew in a topic that was deleted and created again', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append(...numbers(5))
+    const consumer = assigned(harness)
+    await consumer.poll(NO_WAIT)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append(...numbers(9, 100))
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(9, 100))
+  })
+
+  it('rejects once for a read that failed, and reads again in the next poll', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('a')
+    harness.partition().damage = { offset: 0, error: new Error('EIO') }
+    const consumer = assigned(harness)
+    await expect(consumer.poll()).rejects.toThrow('EIO')
+    harness.partition().damage = null
+    expect(values(await consumer.poll())).toEqual(['a'])
+  })
+})
+
+describe('a damaged batch', () => {
+  const error = new CorruptRecordError('a bit has flipped', { path: 'x.log', position: 61 })
+
+  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    for (const value of numbers(4)) partition.append(value)
+    partition.damage = { offset: 2, error }
+    const consumer = assigned(harness)
+    expect(values(await consumer.poll())).toEqual(['0', '1'])
+    for (let poll = 0; poll < 3; poll++) {
+      await expect(consumer.poll()).rejects.toBe(error)
+      expect(consumer.position(T0)).toBe(2)
+    }
+    partition.damage = null
+    consumer.seek(T0, 3)
+    expect(values(await consumer.poll())).toEqual(['3'])
+  })
+
+  it('holds up the other partitions only until it is paused', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append('a')
+    harness.partition('t', 0).damage = { offset: 0, error }
+    harness.partition('t', 1).append('b')
+    const consumer = assigned(harness)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    consumer.pause([T0])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
+  })
+
+  it('is over when it has been deleted', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    for (const value of numbers(3)) partition.append(value)
+    partition.damage = { offset: 0, error }
+    const consumer = assigned(harness)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    partition.damage = null
+    partition.deleteRecords(2)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['2'])
+  })
+
+  it('is found by decoding, too', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('a')
+    harness.partition().appendUndecodable()
+    harness.partition().append('c')
+    const consumer = assigned(harness)
+    expect(values(await consumer.poll())).toEqual(['a'])
+    for (let poll = 0; poll < 2; poll++) {
+      await expect(consumer.poll()).rejects.toMatchObject({
+        code: 'CORRUPT_MESSAGE',
+        firstOffset: 1,
+      })
+    }
+    consumer.seek(T0, 2)
+    expect(values(await consumer.poll())).toEqual(['c'])
+  })
+})
+
+describe('a record that cannot be deserialized', () => {
+  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ value: '1' }, { value: '2' }, { value: '{' }, { value: '4' })
+    const consumer = harness.jsonConsumer()
+    consumer.assign([T0])
+    expect(values(await consumer.poll())).toEqual([1, 2])
+    for (let poll = 0; poll < 2; poll++) {
+      const error: unknown = await consumer.poll().catch((reason: unknown) => reason)
+      expect(error).toBeInstanceOf(SerializationError)
+      expect(error).toMatchObject({ topic: 't', partition: 0, offset: 2, part: 'value' })
+      expect(error).toHaveProperty('cause', expect.any(SyntaxError))
+      expect(consumer.position(T0)).toBe(2)
+    }
+    consumer.seek(T0, 3)
+    expect(values(await consumer.poll())).toEqual([4])
+  })
+
+  it('names the key when it is the key', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ key: 'k', value: 'v' })
+    const consumer = harness.typedConsumer({
+      keyDeserializer: {
+        deserialize() {
+          throw new Error('no key of mine')
+        },
+      },
+    })
+    consumer.assign([T0])
+    await expect(consumer.poll()).rejects.toMatchObject({ part: 'key', offset: 0 })
+  })
+
+  it('comes after the records of other partitions that were before it', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append('1')
+    harness.partition('t', 1).append('{')
+    const consumer = harness.jsonConsumer()
+    consumer.assign([T0, T1])
+    expect(values(await consumer.poll())).toEqual([1])
+    await expect(consumer.poll()).rejects.toThrow(SerializationError)
+    harness.partition('t', 0).append('2')
+    await expect(consumer.poll()).rejects.toThrow(SerializationError)
+  })
+})

@@ -1,0 +1,375 @@
+import { describe, expect, it } from 'vitest'
+import {
+  IllegalStateError,
+  NoOffsetForPartitionError,
+  OffsetOutOfRangeError,
+} from '../../lib/errors.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  values,
+  watch,
+} from './consumer-harness.ts'
+
+function filled(count = 10): ConsumerHarness {
+  const harness = new ConsumerHarness({ t: 2 })
+  harness.partition().append(...numbers(count))
+  return harness
+}
+
+describe('a position', () => {
+  it('is the offset behind the last record that was handed out', async () => {
+    const consumer = filled().consumer({ maxPollRecords: 4 })
+    consumer.assign([T0])
+    await consumer.poll()
+    expect(consumer.position(T0)).toBe(4)
+  })
+
+  it('begins at what the group has committed', async () => {
+    const harness = filled()
+    await harness.commit(6)
+    const consumer = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
+    consumer.assign([T0])
+    expect(consumer.position(T0)).toBe(6)
+    expect(offsets(await consumer.poll())).toEqual([6, 7, 8, 9])
+  })
+
+  it.each([
+    ['earliest' as const, 3],
+    ['latest' as const, 10],
+  ])('begins at %s without a committed offset', async (autoOffsetReset, offset) => {
+    const harness = filled()
+    harness.partition().deleteRecords(3)
+    await harness.commit(5, 'another group')
+    const consumer = harness.consumer({ groupId: 'g', autoOffsetReset })
+    consumer.assign([T0])
+    expect(consumer.position(T0)).toBe(offset)
+  })
+
+  it('begins at the first record there is by default', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    expect(offsets(await consumer.poll())[0]).toBe(0)
+  })
+
+  it('is an error without a committed offset when there is no reset, until somebody seeks', async () => {
+    const consumer = filled().consumer({ groupId: 'g', autoOffsetReset: 'none' })
+    consumer.assign([T0])
+    await expect(consumer.poll()).rejects.toThrow(NoOffsetForPartitionError)
+    await expect(consumer.poll()).rejects.toThrow(NoOffsetForPartitionError)
+    expect(() => consumer.position(T0)).toThrow(NoOffsetForPartitionError)
+    consumer.seek(T0, 8)
+    expect(offsets(await consumer.poll())).toEqual([8, 9])
+  })
+
+  it.each([
+    ['beyond the end', 99],
+    ['below the start', 1],
+  ])('that was committed %s is reset and not waited for', async (_name, committed) => {
+    const harness = filled()
+    harness.partition().deleteRecords(3)
+    await harness.commit(committed)
+    const earliest = harness.consumer({ groupId: 'g' })
+    earliest.assign([T0])
+    expect(offsets(await earliest.poll(NO_WAIT))[0]).toBe(3)
+    const latest = harness.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
+    latest.assign([T0])
+    expect(latest.position(T0)).toBe(10)
+    const none = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
+    none.assign([T0])
+    await expect(none.poll(NO_WAIT)).rejects.toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      offset: committed,
+    })
+  })
+
+  it('that was committed at the very end is valid, and waits', async () => {
+    const harness = filled()
+    await harness.commit(10)
+    const consumer = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(50)
+    harness.partition().append('new')
+    await harness.clock.advance(0)
+    expect(offsets(poll.value ?? [])).toEqual([10])
+  })
+
+  it('is reset when the records there are deleted', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    consumer.seek(T0, 2)
+    harness.partition().deleteRecords(5)
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(5)
+  })
+
+  it('is reset when the records it waits for are deleted', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    consumer.seek(T0, 10)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(1)
+    harness.partition().append('a', 'b')
+    harness.partition().logStartOffset = 11
+    harness.partition().notify()
+    await harness.clock.advance(0)
+    expect(offsets(poll.value ?? [])).toEqual([11])
+  })
+
+  it('out of range is an error in every poll when there is no reset, and stays', async () => {
+    const consumer = filled().consumer({ autoOffsetReset: 'none' })
+    consumer.assign([T0])
+    consumer.seek(T0, 50)
+    for (let poll = 0; poll < 2; poll++) {
+      await expect(consumer.poll(NO_WAIT)).rejects.toThrow(OffsetOutOfRangeError)
+      expect(consumer.position(T0)).toBe(50)
+    }
+    consumer.seek(T0, 9)
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([9])
+  })
+
+  it('survives an assignment that keeps the partition, and is forgotten by one that does not', async () => {
+    const consumer = filled().consumer({ maxPollRecords: 4 })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.assign([T1, T0])
+    expect(consumer.position(T0)).toBe(4)
+    consumer.assign([T1])
+    consumer.assign([T0])
+    expect(consumer.position(T0)).toBe(0)
+  })
+})
+
+describe('seek', () => {
+  it('goes back and reads again', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.seek(T0, 7)
+    expect(consumer.position(T0)).toBe(7)
+    expect(offsets(await consumer.poll())).toEqual([7, 8, 9])
+  })
+
+  it('takes any offset, and one beyond the end shows in the next poll', async () => {
+    const consumer = filled().consumer({ autoOffsetReset: 'latest' })
+    consumer.assign([T0])
+    consumer.seek(T0, 1_000_000)
+    expect(consumer.position(T0)).toBe(1_000_000)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(10)
+  })
+
+  it('drops what was read before it', async () => {
+    const consumer = filled().consumer({ maxPollRecords: 2 })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.seek(T0, 8)
+    expect(offsets(await consumer.poll())).toEqual([8, 9])
+  })
+
+  it('drops what is being read', async () => {
+    const harness = filled()
+    const openGate = harness.partition().closeGate()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(0)
+    expect(harness.partition().reads).toHaveLength(1)
+    consumer.seek(T0, 8)
+    openGate()
+    await harness.clock.advance(0)
+    expect(offsets(poll.value ?? [])).toEqual([8, 9])
+  })
+
+  it('wakes a poll that waits', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    consumer.seek(T0, 10)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(5)
+    consumer.seek(T0, 9)
+    await harness.clock.advance(0)
+    expect(offsets(poll.value ?? [])).toEqual([9])
+  })
+
+  it('refuses what is no offset, and partitions of others', () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    expect(() => {
+      consumer.seek(T0, -1)
+    }).toThrow(RangeError)
+    expect(() => {
+      consumer.seek(T0, 1.5)
+    }).toThrow(RangeError)
+    expect(() => {
+      consumer.seek(T0, '1' as unknown as number)
+    }).toThrow(TypeError)
+    expect(() => {
+      consumer.seek(T1, 0)
+    }).toThrow(IllegalStateError)
+  })
+})
+
+describe('seekToBeginning and seekToEnd', () => {
+  it('look up the end when it is needed', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0, T1])
+    consumer.seekToEnd()
+    harness.partition().append('later')
+    expect(consumer.position(T0)).toBe(11)
+    consumer.seekToBeginning([])
+    harness.partition().deleteRecords(4)
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(4)
+  })
+
+  it('move only the partitions they name', () => {
+    const harness = filled()
+    harness.partition('t', 1).append(...numbers(3))
+    const consumer = harness.consumer()
+    consumer.assign([T0, T1])
+    consumer.seekToEnd([T1])
+    expect([consumer.position(T0), consumer.position(T1)]).toEqual([0, 3])
+  })
+
+  it('go before what the group has committed', async () => {
+    const harness = filled()
+    await harness.commit(5)
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.assign([T0])
+    consumer.seekToBeginning([T0])
+    expect(consumer.position(T0)).toBe(0)
+  })
+
+  it('move nothing when one partition is not assigned', () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    expect(() => {
+      consumer.seekToEnd([T0, T1])
+    }).toThrow(IllegalStateError)
+    expect(consumer.position(T0)).toBe(0)
+  })
+})
+
+describe('seekToTimestamp', () => {
+  it('goes to the first record that is as young, or to the end', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append({ value: 'a', timestamp: 10 }, { value: 'b', timestamp: 30 })
+    harness.partition('t', 0).append({ value: 'c', timestamp: 20 })
+    harness.partition('t', 1).append({ value: 'd', timestamp: 5 })
+    const consumer = harness.consumer()
+    consumer.assign([T0, T1])
+    await consumer.seekToTimestamp([T0, T1], 20)
+    expect([consumer.position(T0), consumer.position(T1)]).toEqual([1, 1])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b', 'c'])
+  })
+
+  it('refuses a negative time and partitions of others', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    await expect(consumer.seekToTimestamp([T0], -1)).rejects.toThrow(RangeError)
+    await expect(consumer.seekToTimestamp([T1], 0)).rejects.toThrow(IllegalStateError)
+  })
+})
+
+describe('pause', () => {
+  it('keeps what is buffered, and resume hands it out without reading again', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ maxPollRecords: 3 })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.pause([T0])
+    expect(consumer.paused()).toEqual([T0])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(3)
+    consumer.resume([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4, 5])
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('keeps what is being read', async () => {
+    const harness = filled()
+    const openGate = harness.partition().closeGate()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 50 }))
+    await harness.clock.advance(0)
+    consumer.pause([T0])
+    openGate()
+    await harness.clock.advance(50)
+    expect(poll.value).toEqual([])
+    consumer.resume([T0])
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(10)
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })
+    consumer.assign([T0, T1])
+    await consumer.poll()
+    consumer.pause([T0])
+    for (const value of ['a', 'b']) harness.partition('t', 1).append(value)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
+  })
+
+  it('is kept across a seek', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    consumer.pause([T0])
+    consumer.seek(T0, 5)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    consumer.resume([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(5)
+  })
+
+  it('wakes a poll that waits when it ends', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    consumer.pause([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(5)
+    consumer.resume([T0])
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(10)
+  })
+
+  it('changes nothing when one partition is not assigned', () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    expect(() => {
+      consumer.pause([T0, T1])
+    }).toThrow(IllegalStateError)
+    expect(consumer.paused()).toEqual([])
+  })
+})
+
+describe('lag', () => {
+  it('says how far each partition is from its end, and what is committed', async () => {
+    const harness = filled()
+    await harness.commit(2)
+    const consumer = harness.consumer({ groupId: 'g', maxPollRecords: 3 })
+    consumer.assign([T1, T0])
+    await consumer.poll()
+    expect(await consumer.lag()).toEqual([
+      { ...T0, position: 5, endOffset: 10, lag: 5, committed: 2 },
+      { ...T1, position: 0, endOffset: 0, lag: 0, committed: null },
+    ])
+  })
+
+  it('is never negative', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    consumer.seek(T0, 99)
+    expect(await consumer.lag()).toMatchObject([{ position: 99, lag: 0, committed: null }])
+  })
+})

@@ -1,0 +1,256 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  cumulativeWeights,
+  defaultPartitioner,
+  random,
+  resolvePartition,
+  roundRobin,
+} from '../../lib/client/partitioner.ts'
+import type { PartitionerRecord } from '../../lib/client/partitioner.ts'
+import type { Random } from '../../lib/platform/random.ts'
+
+/** Chance that gives the listed numbers in turn and remembers what it was asked for. */
+function scriptedRandom(...draws: number[]): Random & { readonly bounds: number[] } {
+  const bounds: number[] = []
+  return {
+    bounds,
+    integer(bound) {
+      bounds.push(bound)
+      const draw = draws.shift()
+      if (draw === undefined || draw >= bound) throw new Error(`no draw below ${bound} is left`)
+      return draw
+    },
+    bytes: (count) => Buffer.alloc(count),
+  }
+}
+
+function record(fields: { topic?: string; key?: string; value?: string }): PartitionerRecord {
+  return {
+    topic: fields.topic ?? 't',
+    key: fields.key === undefined ? null : Buffer.from(fields.key),
+    value: fields.value === undefined ? null : Buffer.from(fields.value),
+  }
+}
+
+describe('defaultPartitioner with a key', () => {
+  it.each([
+    ['', 1],
+    ['a', 4],
+    ['21', 0],
+    ['foobar', 6],
+  ])('sends key %j to partition %d of 10, as Kafka does', (key, partition) => {
+    expect(defaultPartitioner()(record({ key }), 10)).toBe(partition)
+  })
+
+  it('needs no chance, and neither value nor load matters', () => {
+    fc.assert(
+      fc.property(
+        fc.string(),
+        fc.string(),
+        fc.integer({ min: 1, max: 50 }),
+        (key, value, count) => {
+          const partition = defaultPartitioner({ random: scriptedRandom() })(record({ key }), count)
+          const load = Array.from({ length: count }, (_, index) => index)
+          expect(defaultPartitioner()(record({ key, value }), count, load)).toBe(partition)
+          expect(resolvePartition(partition, count)).toBe(partition)
+        },
+      ),
+    )
+  })
+
+  it('does not disturb the partition of records without a key', () => {
+    const partitioner = defaultPartitioner({ stickyBytes: 10, random: scriptedRandom(2) })
+    const chosen = [
+      partitioner(record({ value: '12345' }), 4),
+      partitioner(record({ key: 'a', value: 'x'.repeat(100) }), 4),
+      partitioner(record({ value: '1234' }), 4),
+    ]
+    expect([chosen[0], chosen[2]]).toEqual([2, 2])
+  })
+
+  it('ignores keys when told to', () => {
+    const partitioner = defaultPartitioner({ ignoreKeys: true, random: scriptedRandom(7) })
+    expect(partitioner(record({ key: 'a' }), 10)).toBe(7)
+  })
+})
+
+describe('defaultPartitioner without a key', () => {
+  it('stays on a partition until stickyBytes of keys and values went there', () => {
+    const partitioner = defaultPartitioner({
+      stickyBytes: 10,
+      ignoreKeys: true,
+      random: scriptedRandom(1, 3, 0),
+    })
+    const send = (): number => partitioner(record({ key: 'kk', value: 'vvv' }), 4)
+    expect([send(), send(), send(), send(), send()]).toEqual([1, 1, 3, 3, 0])
+  })
+
+  it('stays for one more record when a byte is missing', () => {
+    const partitioner = defaultPartitioner({ stickyBytes: 10, random: scriptedRandom(1, 3) })
+    const sizes = [9, 1, 1]
+    expect(sizes.map((size) => partitioner(record({ value: 'v'.repeat(size) }), 4))).toEqual([
+      1, 1, 3,
+    ])
+  })
+
+  it('sends 16384 bytes to a partition unless told otherwise', () => {
+    const partitioner = defaultPartitioner({ random: scriptedRandom(0, 1) })
+    const sizes = [16_383, 1, 1]
+    expect(sizes.map((size) => partitioner(record({ value: 'v'.repeat(size) }), 2))).toEqual([
+      0, 0, 1,
+    ])
+  })
+
+  it('leaves a partition in the end when all records are empty', () => {
+    const partitioner = defaultPartitioner({ stickyBytes: 3, random: scriptedRandom(0, 1) })
+    const chosen = Array.from({ length: 4 }, () => partitioner(record({}), 2))
+    expect(chosen).toEqual([0, 0, 0, 1])
+  })
+
+  it('keeps topics apart, whatever they are called', () => {
+    const partitioner = defaultPartitioner({ random: scriptedRandom(0, 1, 2) })
+    const topics = ['__proto__', 'constructor', 'toString', '__proto__', 'constructor', 'toString']
+    expect(topics.map((topic) => partitioner(record({ topic, value: 'v' }), 3))).toEqual([
+      0, 1, 2, 0, 1, 2,
+    ])
+  })
+
+  it('chooses again when its partition is beyond the count', () => {
+    const partitioner = defaultPartitioner({ random: scriptedRandom(5, 1) })
+    expect(partitioner(record({ value: 'v' }), 6)).toBe(5)
+    expect(partitioner(record({ value: 'v' }), 5)).toBe(1)
+  })
+
+  it('reaches partitions that are added later', () => {
+    const partitioner = defaultPartitioner({ stickyBytes: 1, random: scriptedRandom(0, 3) })
+    expect(partitioner(record({ value: 'v' }), 1)).toBe(0)
+    expect(partitioner(record({ value: 'v' }), 4)).toBe(3)
+  })
+
+  it.each([0, -1, 1.5, Number.NaN, Infinity])('refuses %d as stickyBytes', (stickyBytes) => {
+    expect(() => defaultPartitioner({ stickyBytes })).toThrow(RangeError)
+    expect(() => defaultPartitioner({ stickyBytes })).toThrow(
+      `stickyBytes must be an integer of at least 1, got ${stickyBytes}`,
+    )
+  })
+})
+
+describe('defaultPartitioner with load', () => {
+  const load = [5, 0, 3, 0, 1]
+
+  it('weighs a partition by the longest queue plus one less its own', () => {
+    expect(cumulativeWeights(load)).toEqual([1, 7, 10, 16, 21])
+  })
+
+  it('weighs equal queues equally', () => {
+    expect(cumulativeWeights([4, 4, 4])).toEqual([1, 2, 3])
+    expect(cumulativeWeights([0])).toEqual([1])
+  })
+
+  it('chooses each partition as often as its weight says', () => {
+    const counts = [0, 0, 0, 0, 0]
+    for (let draw = 0; draw < 21; draw++) {
+      const source = scriptedRandom(draw)
+      const partition = defaultPartitioner({ random: source })(record({}), 5, load)
+      counts[partition] = (counts[partition] ?? 0) + 1
+      expect(source.bounds).toEqual([21])
+    }
+    expect(counts).toEqual([1, 6, 3, 6, 5])
+  })
+
+  it('looks at the load only when it changes the partition', () => {
+    const partitioner = defaultPartitioner({ random: scriptedRandom(0) })
+    expect(partitioner(record({ value: 'v' }), 2)).toBe(0)
+    expect(partitioner(record({ value: 'v' }), 2, [1000, 0])).toBe(0)
+  })
+
+  it('passes over what the load says about partitions beyond the count', () => {
+    const source = scriptedRandom(0)
+    expect(defaultPartitioner({ random: source })(record({}), 2, load)).toBe(0)
+    expect(source.bounds).toEqual([7])
+  })
+
+  it('gives every partition the same chance while the load of some is not known', () => {
+    const source = scriptedRandom(5)
+    expect(defaultPartitioner({ random: source })(record({}), 6, load)).toBe(5)
+    expect(source.bounds).toEqual([6])
+  })
+
+  it('always chooses a partition that exists', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(1000), { minLength: 1 }), fc.double(), (queues, seed) => {
+        const share = Number.isFinite(seed) ? Math.abs(seed) % 1 : 0
+        const source: Random = {
+          integer: (bound) => Math.floor(share * bound),
+          bytes: (count) => Buffer.alloc(count),
+        }
+        const partition = defaultPartitioner({ random: source })(record({}), queues.length, queues)
+        expect(resolvePartition(partition, queues.length)).toBe(partition)
+      }),
+    )
+  })
+})
+
+describe('roundRobin', () => {
+  it('deals records in a circle with or without a key', () => {
+    const partitioner = roundRobin()
+    const records = [record({}), record({ key: 'a' }), record({ key: 'a' }), record({})]
+    expect(records.map((each) => partitioner(each, 3))).toEqual([0, 1, 2, 0])
+  })
+
+  it('counts for each topic', () => {
+    const partitioner = roundRobin()
+    const topics = ['a', '__proto__', 'a', '__proto__']
+    expect(topics.map((topic) => partitioner(record({ topic }), 3))).toEqual([0, 0, 1, 1])
+  })
+
+  it('goes on in range when the number of partitions changes', () => {
+    const partitioner = roundRobin()
+    const counts = [2, 2, 4, 4, 4, 2, 1]
+    expect(counts.map((count) => partitioner(record({}), count))).toEqual([0, 1, 2, 3, 0, 1, 0])
+  })
+})
+
+describe('random', () => {
+  it('draws a partition for each record', () => {
+    const source = scriptedRandom(4, 0, 2)
+    const partitioner = random({ random: source })
+    const chosen = [5, 5, 3].map((count) => partitioner(record({ key: 'a' }), count))
+    expect(chosen).toEqual([4, 0, 2])
+    expect(source.bounds).toEqual([5, 5, 3])
+  })
+
+  it('stays in range with the chance of the system', () => {
+    const partitioner = random()
+    const chosen = new Set(Array.from({ length: 500 }, () => partitioner(record({}), 3)))
+    expect([...chosen].sort()).toEqual([0, 1, 2])
+  })
+})
+
+describe('resolvePartition', () => {
+  it.each([0, 1, 2])('takes %d of 3', (partition) => {
+    expect(resolvePartition(partition, 3)).toBe(partition)
+  })
+
+  it('turns -0 into 0', () => {
+    expect(resolvePartition(-0, 3)).toBe(0)
+  })
+
+  it.each([
+    [-1, '-1'],
+    [3, '3'],
+    [0.5, '0.5'],
+    [Number.NaN, 'NaN'],
+    [Infinity, 'Infinity'],
+    ['1', 'a value of type string'],
+    [undefined, 'a value of type undefined'],
+    [null, 'a value of type object'],
+    [1n, 'a value of type bigint'],
+  ])('refuses %s of 3 and says so', (partition, got) => {
+    expect(() => resolvePartition(partition, 3)).toThrow(RangeError)
+    expect(() => resolvePartition(partition, 3)).toThrow(
+      `partition must be an integer in [0, 3), got ${got}`,
+    )
+  })
+})

@@ -1,0 +1,456 @@
+import { describe, expect, it } from 'vitest'
+import { BufferExhaustedError, ClosedError, TimeoutError } from '../../lib/errors.ts'
+import type { Producer } from '../../lib/client/producer.ts'
+import { observe, setUp, type Outcome } from './fake-topic.ts'
+
+/** Sends records with values of 100 bytes that begin with `names`. */
+function sendLarge(producer: Producer, ...names: string[]): Outcome[] {
+  return names.map((name) => {
+    return observe(producer.send({ topic: 't', value: name.padEnd(100, '.') }))
+  })
+}
+
+/** The first letters of what each append held. */
+function names(written: string[][][]): string[] {
+  return written.map((batches) =>
+    batches.map((values) => values.map((v) => v[0]).join('')).join('|'),
+  )
+}
+
+describe('bufferMemory', () => {
+  it('counts records from their sends until they are settled, whatever becomes of them', async () => {
+    const { producer, partition, clock } = setUp()
+    sendLarge(producer, 'a', 'b')
+    expect(producer.usedBytes).toBeGreaterThan(200)
+    expect(producer.usedBytes).toBeLessThan(300)
+    await clock.advance(0)
+    const inFlight = producer.usedBytes
+    expect(inFlight).toBe(partition.append(0).batches[0]?.sizeBytes)
+    sendLarge(producer, 'c')
+    partition.append(0).fail(new Error('broken'))
+    await clock.advance(0)
+    expect(producer.usedBytes).toBe(partition.append(1).batches[0]?.sizeBytes)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('that is full makes sends wait, and lets them in one after the other', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 500, batchRecords: 1 })
+    const sent = sendLarge(producer, 'a', 'b', 'c', 'd', 'e')
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a|b'])
+    expect(producer.usedBytes).toBeLessThanOrEqual(500)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    partition.append(2).succeed()
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a|b', 'c|d', 'e'])
+    expect(sent.map(({ metadata }) => metadata?.offset)).toEqual([0, 1, 2, 3, 4])
+    expect(producer.usedBytes).toBe(0)
+    await producer.close()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('that is full keeps a small record behind a large one, also for another partition', async () => {
+    const { producer, topic, clock } = setUp({ bufferMemory: 500 }, { partitions: 2 })
+    const send = (partition: number, size: number): Outcome =>
+      observe(producer.send({ topic: 't', partition, value: 'x'.repeat(size) }))
+    send(0, 300)
+    send(0, 300)
+    send(1, 1)
+    await clock.advance(0)
+    expect(topic.partition(1).appends).toEqual([])
+    topic.partition(0).append(0).succeed()
+    await clock.advance(0)
+    expect(topic.partition(1).appends).toHaveLength(1)
+  })
+
+  it('that is full makes batches go before their linger is over', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 500, lingerMs: 1000 })
+    sendLarge(producer, 'a', 'b', 'c')
+    await clock.advance(0)
+    expect(partition.appends).toEqual([])
+    sendLarge(producer, 'd', 'e')
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['abc'])
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(partition.appends).toHaveLength(1)
+    await clock.advance(1000)
+    expect(names(await partition.written())).toEqual(['abc', 'de'])
+  })
+
+  it('takes a record that fills it to the byte, and refuses a larger one at once', async () => {
+    const overhead = 61 + 2 + 1 + 1 + 1 + 1 + 2 + 1
+    const { producer, partition, clock } = setUp({ bufferMemory: 200 })
+    const fits = observe(producer.send({ topic: 't', value: 'x'.repeat(200 - overhead) }))
+    expect(producer.usedBytes).toBe(200)
+    const tooLarge = producer.send({ topic: 't', value: 'x'.repeat(201 - overhead) })
+    await expect(tooLarge).rejects.toMatchObject({
+      code: 'MESSAGE_TOO_LARGE',
+      sizeBytes: 201,
+      maxBytes: 200,
+    })
+    const waits = observe(producer.send({ topic: 't', value: 'x'.repeat(200 - overhead) }))
+    await clock.advance(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect([fits.metadata?.offset, waits.metadata?.offset]).toEqual([0, 1])
+  })
+})
+
+describe('maxBlockMs', () => {
+  it('ends the wait for memory with a BufferExhaustedError, in the order of the sends', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
+    sendLarge(producer, 'a')
+    const [first] = sendLarge(producer, 'b')
+    await clock.advance(20)
+    const [second] = sendLarge(producer, 'c')
+    await clock.advance(29)
+    expect(first?.isSettled).toBe(false)
+    await clock.advance(1)
+    expect(first?.error).toBeInstanceOf(BufferExhaustedError)
+    expect(first?.error).toMatchObject({ outcome: 'not-written' })
+    expect(second?.isSettled).toBe(false)
+    await clock.advance(20)
+    expect(second?.error).toBeInstanceOf(BufferExhaustedError)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a'])
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('does not count any more once the record is in a batch', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
+    sendLarge(producer, 'a')
+    const [waits] = sendLarge(producer, 'b')
+    await clock.advance(49)
+    partition.append(0).succeed()
+    await clock.advance(100)
+    expect(waits?.isSettled).toBe(false)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(waits?.metadata?.offset).toBe(1)
+  })
+
+  it('that gives up a large record lets in the small one behind it', async () => {
+    const { producer, topic, clock } = setUp(
+      { bufferMemory: 500, maxBlockMs: 50 },
+      { partitions: 2 },
+    )
+    const send = (partition: number, size: number): Outcome =>
+      observe(producer.send({ topic: 't', partition, value: 'x'.repeat(size) }))
+    send(0, 300)
+    const large = send(0, 300)
+    await clock.advance(1)
+    send(1, 1)
+    await clock.advance(49)
+    expect(large.error).toBeInstanceOf(BufferExhaustedError)
+    expect(topic.partition(1).appends).toHaveLength(1)
+  })
+
+  it('of 0 refuses at once what finds no memory', async () => {
+    const { producer, clock } = setUp({ bufferMemory: 200, maxBlockMs: 0 })
+    const [, refused] = sendLarge(producer, 'a', 'b')
+    await clock.advance(0)
+    expect(refused?.error).toBeInstanceOf(BufferExhaustedError)
+  })
+
+  it('leaves no timer behind that would keep the process alive', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200 })
+    sendLarge(producer, 'a', 'b')
+    await clock.advance(0)
+    const withWaiter = clock.pendingTimers
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(clock.pendingTimers).toBe(withWaiter - 1)
+  })
+})
+
+describe('deliveryTimeoutMs', () => {
+  it('expires a batch in flight as unknown, and its later success is ignored', async () => {
+    const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
+    const calls: unknown[] = []
+    producer.send({ topic: 't', value: 'a' }, (error) => calls.push(error))
+    await clock.advance(99)
+    expect(calls).toEqual([])
+    await clock.advance(1)
+    expect(calls).toEqual([expect.any(TimeoutError)])
+    expect(calls[0]).toMatchObject({ outcome: 'unknown' })
+    expect(producer.usedBytes).toBe(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(calls).toHaveLength(1)
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(next.metadata?.offset).toBe(1)
+  })
+
+  it('expires queued batches in their order as not written, and they never are', async () => {
+    const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100, batchRecords: 1 })
+    const order: string[] = []
+    const send = (value: string): void => {
+      producer.send({ topic: 't', value }, (error) => {
+        order.push(`${value} ${error instanceof TimeoutError ? error.outcome : 'written'}`)
+      })
+    }
+    send('a')
+    await clock.advance(10)
+    send('b')
+    send('c')
+    await clock.advance(40)
+    send('d')
+    await clock.advance(60)
+    expect(order).toEqual(['a unknown', 'b not-written', 'c not-written'])
+    partition.append(0).succeed()
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(order).toEqual(['a unknown', 'b not-written', 'c not-written', 'd written'])
+    expect(await partition.written()).toEqual([[['a']], [['d']]])
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('does not put new records into a batch that has expired', async () => {
+    const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
+    void producer.send({ topic: 't', value: 'a' }).catch(() => undefined)
+    await clock.advance(0)
+    const expired = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(100)
+    expect(expired.error).toMatchObject({ outcome: 'not-written' })
+    const next = observe(producer.send({ topic: 't', value: 'c' }))
+    partition.append(0).succeed()
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(await partition.written()).toEqual([[['a']], [['c']]])
+    expect(next.metadata?.offset).toBe(1)
+  })
+
+  it('that gives up a batch lets in who waits for its memory', async () => {
+    const { producer, clock } = setUp({ bufferMemory: 200, deliveryTimeoutMs: 100 })
+    const [, waits] = sendLarge(producer, 'a', 'b')
+    await clock.advance(100)
+    expect(waits?.isSettled).toBe(false)
+    expect(producer.usedBytes).toBeGreaterThan(0)
+  })
+})
+
+describe('flush', () => {
+  it('resolves when everything sent before is settled, and not earlier', async () => {
+    const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
+    for (const partition of [0, 1]) void producer.send({ topic: 't', partition, value: 'a' })
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    topic.partition(0).append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(false)
+    topic.partition(1).append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+  })
+
+  it('does not wait for what is sent after it', async () => {
+    const { producer, partition, clock } = setUp()
+    void producer.send({ topic: 't', value: 'a' })
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    const later = observe(producer.send({ topic: 't', value: 'b' }))
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect([flushed.isOver, later.isSettled]).toEqual([true, false])
+  })
+
+  it('does not reject when a record fails', async () => {
+    const { producer, partition, clock } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).fail(new Error('broken'))
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+    expect(sent.error).toMatchObject({ message: 'broken' })
+  })
+
+  it('includes what waits for memory, which then does not linger either', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, lingerMs: 1000 })
+    sendLarge(producer, 'a', 'b')
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(false)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+  })
+
+  it('includes what gives up waiting for memory', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 10 })
+    const [, waits] = sendLarge(producer, 'a', 'b')
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).succeed()
+    sendLarge(producer, 'c')
+    await clock.advance(0)
+    partition.append(1).fail(new Error('broken'))
+    await clock.advance(0)
+    expect([flushed.isOver, waits?.isSettled]).toEqual([true, true])
+  })
+
+  it('resolves at once when nothing is on its way, and leaves lingering as it was', async () => {
+    const { producer, partition, clock } = setUp({ lingerMs: 10 })
+    partition.isAutomatic = true
+    await producer.flush()
+    void producer.send({ topic: 't', value: 'a' })
+    await producer.flush()
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(9)
+    expect(next.isSettled).toBe(false)
+    await clock.advance(1)
+    expect(next.isSettled).toBe(true)
+  })
+
+  it('calls all callbacks before it resolves', async () => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    const calls: string[] = []
+    producer.send({ topic: 't', value: 'a' }, () => calls.push('callback'))
+    await producer.flush()
+    expect(calls).toEqual(['callback'])
+  })
+})
+
+describe('close', () => {
+  it('waits for what was sent without lingering, then tells the broker, once', async () => {
+    const { producer, partition, clock, closed } = setUp({ lingerMs: 1000 })
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const ends = [observeEnd(producer.close()), observeEnd(producer.close())]
+    await clock.advance(0)
+    expect(ends.map(({ isOver }) => isOver)).toEqual([false, false])
+    expect(closed).toEqual([])
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(sent.metadata?.offset).toBe(0)
+    expect(ends.map(({ isOver }) => isOver)).toEqual([true, true])
+    await producer.close()
+    expect(closed).toEqual([producer])
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('refuses sends from its call on', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const closing = producer.close()
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(ClosedError)
+    await expect(producer.sendBatch([{ topic: 't', value: 'a' }])).rejects.toThrow(ClosedError)
+    await closing
+    await producer.flush()
+    await clock.advance(0)
+    expect(partition.appends).toEqual([])
+  })
+
+  it('gives up after timeoutMs: unknown what is in flight, not written what is behind it', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 400, batchRecords: 1 })
+    const [inFlight] = sendLarge(producer, 'a')
+    await clock.advance(0)
+    const [queued, waiting] = sendLarge(producer, 'b', 'c')
+    const end = observeEnd(producer.close({ timeoutMs: 50 }))
+    await clock.advance(49)
+    expect(end.isOver).toBe(false)
+    await clock.advance(1)
+    expect(end.isOver).toBe(true)
+    for (const sent of [inFlight, queued, waiting]) expect(sent?.error).toBeInstanceOf(ClosedError)
+    expect(inFlight?.error).toMatchObject({ outcome: 'unknown' })
+    expect(queued?.error).toMatchObject({ outcome: 'not-written' })
+    expect(waiting?.error).toMatchObject({ outcome: 'not-written' })
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a'])
+    expect([producer.usedBytes, clock.pendingTimers]).toEqual([0, 0])
+  })
+
+  it('with timeoutMs 0 gives up at once what has not been written', async () => {
+    const { producer, partition, clock, closed } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    await producer.close({ timeoutMs: 0 })
+    expect(sent.error).toMatchObject({ code: 'CLOSED', outcome: 'not-written' })
+    await clock.advance(0)
+    expect(partition.appends).toEqual([])
+    expect(closed).toEqual([producer])
+  })
+
+  it('that is under way can be cut short by another call', async () => {
+    const { producer, clock } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const patient = observeEnd(producer.close())
+    await clock.advance(1000)
+    await producer.close({ timeoutMs: 0 })
+    await clock.advance(0)
+    expect(patient.isOver).toBe(true)
+    expect(sent.error).toMatchObject({ outcome: 'unknown' })
+  })
+
+  it('in time leaves no timer and gives up nothing later', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    await producer.close({ timeoutMs: 50 })
+    expect(clock.pendingTimers).toBe(0)
+    expect(sent.metadata?.offset).toBe(0)
+  })
+
+  it('can be awaited from within a callback', async () => {
+    const { producer, partition, clock } = setUp({ batchRecords: 1 })
+    let isClosed = false
+    producer.send({ topic: 't', value: 'a' }, () => {
+      void producer.close().then(() => {
+        isClosed = true
+      })
+    })
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect([isClosed, next.metadata?.offset]).toEqual([true, 1])
+  })
+
+  it.each([-1, 0.5, Number.NaN])('refuses a timeoutMs of %d and stays open', async (timeoutMs) => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    await expect(producer.close({ timeoutMs })).rejects.toThrow(RangeError)
+    await expect(producer.close({ timeoutMs })).rejects.toThrow('timeoutMs')
+    await producer.send({ topic: 't', value: 'a' })
+  })
+
+  it('refuses options that do not exist', async () => {
+    const { producer } = setUp()
+    const options = { timeout: 5 } as { timeoutMs?: number }
+    await expect(producer.close(options)).rejects.toThrow("no option 'timeout'")
+  })
+
+  it('is what the end of an await using block does', async () => {
+    const { producer, partition, closed } = setUp({ lingerMs: 1000 })
+    partition.isAutomatic = true
+    const sent = producer.send({ topic: 't', value: 'a' })
+    await producer[Symbol.asyncDispose]()
+    expect((await sent).offset).toBe(0)
+    expect(closed).toEqual([producer])
+  })
+})
+
+/** Lets a test look at whether a promise has resolved. */
+function observeEnd(promise: Promise<void>): { readonly isOver: boolean } {
+  const state = { isOver: false }
+  void promise.then(() => {
+    state.isOver = true
+  })
+  return state
+}

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+import { resolveProducerOptions, type ProducerOptions } from '../../lib/client/producer-options.ts'
+import { UnsupportedCompressionTypeError } from '../../lib/errors.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+
+function resolve(options: object) {
+  return resolveProducerOptions(options as ProducerOptions, new SeededRandom(1))
+}
+
+describe('resolveProducerOptions', () => {
+  it("fills in Kafka's defaults, but for lingerMs and batchSize", () => {
+    const { partitioner, keySerializer, valueSerializer, ...numbers } = resolve({})
+    expect(numbers).toEqual({
+      acks: 'all',
+      lingerMs: 0,
+      batchSize: 65_536,
+      batchRecords: Infinity,
+      bufferMemory: 33_554_432,
+      maxBlockMs: 60_000,
+      deliveryTimeoutMs: 120_000,
+      compressionType: 'none',
+    })
+    expect(keySerializer.serialize('t', 'ä')).toEqual(Buffer.from('ä'))
+    expect(valueSerializer.serialize('t', Buffer.of(7))).toEqual(Buffer.of(7))
+    const key = Buffer.from('21')
+    expect(partitioner({ topic: 't', key, value: null }, 10)).toBe(0)
+  })
+
+  it.each([
+    ['lingerMS', { lingerMS: 5 }],
+    ['acks', { acks: -1 }],
+    ['lingerMs', { lingerMs: '5' }],
+    ['batchSize', { batchSize: true }],
+    ['compressionType', { compressionType: 'brotli' }],
+    ['partitioner', { partitioner: 'murmur2' }],
+    ['keySerializer', { keySerializer: () => null }],
+    ['valueSerializer', { valueSerializer: { deserialize: () => null } }],
+    ['producer options', null],
+  ])('refuses a wrong %s with a TypeError that names it', (name, options) => {
+    const attempt = () => resolve(options as object)
+    expect(attempt).toThrow(TypeError)
+    expect(attempt).toThrow(name)
+  })
+
+  it.each([
+    ['lingerMs', -1],
+    ['lingerMs', 0.5],
+    ['batchSize', -1],
+    ['batchSize', 2 ** 31],
+    ['batchRecords', 0],
+    ['batchRecords', 1.5],
+    ['batchRecords', -Infinity],
+    ['bufferMemory', 0],
+    ['maxBlockMs', -1],
+    ['deliveryTimeoutMs', 0],
+    ['deliveryTimeoutMs', Number.NaN],
+  ])('refuses %s %d with a RangeError that names it and the value', (name, value) => {
+    const attempt = () => resolve({ [name]: value })
+    expect(attempt).toThrow(RangeError)
+    expect(attempt).toThrow(new RegExp(`${name} .*${value}$`))
+  })
+
+  it('refuses a deliveryTimeoutMs below lingerMs, but stretches the default', () => {
+    const attempt = () => resolve({ lingerMs: 10, deliveryTimeoutMs: 9 })
+    expect(attempt).toThrow('deliveryTimeoutMs must be at least lingerMs, 10, got 9')
+    expect(attempt).toThrow(RangeError)
+    expect(resolve({ lingerMs: 10, deliveryTimeoutMs: 10 }).deliveryTimeoutMs).toBe(10)
+    expect(resolve({ lingerMs: 200_000 }).deliveryTimeoutMs).toBe(200_000)
+  })
+
+  it('takes batchRecords of Infinity and batchSize of 0', () => {
+    expect(resolve({ batchRecords: Infinity, batchSize: 0 })).toMatchObject({
+      batchRecords: Infinity,
+      batchSize: 0,
+    })
+  })
+
+  it('refuses a codec that is missing here before anything is sent', () => {
+    expect(() => resolve({ compressionType: 'zstd' })).toThrow(UnsupportedCompressionTypeError)
+  })
+
+  it('lets the stock partitioner change partitions after a batch of records without key', () => {
+    const { partitioner } = resolve({ batchSize: 100 })
+    const record = { topic: 't', key: null, value: Buffer.alloc(50) }
+    const chosen = Array.from({ length: 40 }, () => partitioner(record, 1000))
+    const pairs = Array.from({ length: 20 }, (_, pair) => chosen.slice(2 * pair, 2 * pair + 2))
+    for (const [first, second] of pairs) expect(first).toBe(second)
+    expect(new Set(chosen).size).toBeGreaterThan(10)
+  })
+})

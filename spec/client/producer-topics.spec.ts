@@ -1,0 +1,260 @@
+import { describe, expect, it } from 'vitest'
+import { TimeoutError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { FakeTopic, observe, setUp } from './fake-topic.ts'
+
+/** A topic that comes to be when the test says so. */
+function createLater(name: string): {
+  promise: Promise<FakeTopic>
+  create: (topic?: FakeTopic) => FakeTopic
+  refuse: (error: Error) => void
+} {
+  let resolve: (topic: FakeTopic) => void = () => undefined
+  let reject: (error: Error) => void = () => undefined
+  const promise = new Promise<FakeTopic>((onCreated, onRefused) => {
+    resolve = onCreated
+    reject = onRefused
+  })
+  return {
+    promise,
+    create: (topic = new FakeTopic(name)) => {
+      for (const partition of topic.partitions) partition.isAutomatic = true
+      resolve(topic)
+      return topic
+    },
+    refuse: (error) => {
+      reject(error)
+    },
+  }
+}
+
+describe('a topic', () => {
+  it('is looked up once for many sends', async () => {
+    const { producer, partition, lookUps } = setUp()
+    partition.isAutomatic = true
+    await producer.sendBatch(['a', 'b', 'c'].map((value) => ({ topic: 't', value })))
+    await producer.send({ topic: 't', value: 'd' })
+    expect(lookUps).toEqual(['t'])
+  })
+
+  it('that is unknown is looked up again by the next send', async () => {
+    const { producer, topics } = setUp()
+    const send = () => producer.send({ topic: 'new', value: 'a' })
+    await expect(send()).rejects.toThrow(UnknownTopicOrPartitionError)
+    const topic = new FakeTopic('new')
+    topic.partition(0).isAutomatic = true
+    topics.set('new', topic)
+    expect((await send()).topic).toBe('new')
+  })
+
+  it('that has been deleted and created again gets the records that are sent from then on', async () => {
+    const { producer, topics, partition, clock } = setUp()
+    const before = observe(producer.send({ topic: 't', value: 'a' }))
+    await clock.advance(0)
+    partition.isClosed = true
+    const recreated = new FakeTopic('t')
+    recreated.partition(0).isAutomatic = true
+    topics.set('t', recreated)
+    const after = await producer.send({ topic: 't', value: 'b' })
+    expect(after.offset).toBe(0)
+    expect(await recreated.partition(0).written()).toEqual([[['b']]])
+    expect(before.isSettled).toBe(false)
+    partition.append(0).fail(new Error('deleted'))
+    await producer.close()
+    expect(before.error).toMatchObject({ message: 'deleted' })
+  })
+
+  it('that is closed with its broker goes on to be used, and its partition refuses', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    await producer.send({ topic: 't', value: 'a' })
+    partition.isAutomatic = false
+    void producer.send({ topic: 't', value: 'b' })
+    await clock.advance(0)
+    partition.isClosed = true
+    const sent = observe(producer.send({ topic: 't', value: 'c' }))
+    await clock.advance(0)
+    expect(partition.appends).toHaveLength(2)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    partition.append(2).fail(new Error('closed'))
+    await clock.advance(0)
+    expect(sent.error).toMatchObject({ message: 'closed' })
+  })
+
+  it('that has grown gets records in its new partitions', async () => {
+    const { producer, topic } = setUp()
+    topic.partition(0).isAutomatic = true
+    await producer.send({ topic: 't', partition: 0, value: 'a' })
+    const record = { topic: 't', partition: 1, value: 'b' }
+    await expect(producer.send(record)).rejects.toThrow('partition must be an integer in [0, 1)')
+    topic.addPartition()
+    topic.partition(1).isAutomatic = true
+    expect(await producer.send(record)).toMatchObject({ partition: 1, offset: 0 })
+  })
+
+  it('with a changed configuration is followed by the next batch', async () => {
+    const { producer, topic, partition } = setUp()
+    partition.isAutomatic = true
+    await producer.send({ topic: 't', value: 'a' })
+    topic.config = { ...topic.config, compressionType: 'gzip', maxMessageBytes: 100 }
+    await producer.send({ topic: 't', value: 'b' })
+    expect(partition.log.map(({ compressionType }) => compressionType)).toEqual(['none', 'gzip'])
+    const large = { topic: 't', value: 'x'.repeat(100) }
+    await expect(producer.send(large)).rejects.toMatchObject({ code: 'MESSAGE_TOO_LARGE' })
+  })
+
+  it('of many that were deleted is forgotten, and the others still work', async () => {
+    const { producer, topics, lookUps } = setUp()
+    const name = (number: number): string => `topic-${number}`
+    for (let number = 0; number < 200; number += 1) {
+      const topic = new FakeTopic(name(number))
+      topic.partition(0).isAutomatic = true
+      topics.set(name(number), topic)
+      await producer.send({ topic: name(number), value: 'a' })
+      if (number % 10 !== 0) topic.partition(0).isClosed = true
+    }
+    lookUps.length = 0
+    await producer.send({ topic: name(10), value: 'b' })
+    expect(lookUps).toEqual([])
+  })
+})
+
+describe('a topic that is being created', () => {
+  it('keeps the sends to it in order, and does not hold up those to other topics', async () => {
+    const { producer, topics, partition, lookUps, clock } = setUp()
+    partition.isAutomatic = true
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const first = observe(producer.send({ topic: 'later', value: 'a' }))
+    const second = observe(producer.send({ topic: 'later', value: 'b' }))
+    await producer.send({ topic: 't', value: 'x' })
+    expect([first.isSettled, second.isSettled]).toEqual([false, false])
+    const topic = later.create()
+    await clock.advance(0)
+    expect([first.metadata?.offset, second.metadata?.offset]).toEqual([0, 1])
+    expect(await topic.partition(0).written()).toEqual([[['a', 'b']]])
+    await producer.send({ topic: 'later', value: 'c' })
+    expect(lookUps).toEqual(['later', 't'])
+  })
+
+  it('fails the sends to it when it cannot be created, and the next send tries again', async () => {
+    const { producer, topics, clock } = setUp()
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const sent = ['a', 'b'].map((value) => observe(producer.send({ topic: 'later', value })))
+    const refusal = new UnknownTopicOrPartitionError('later', null, 'there is no such topic')
+    later.refuse(refusal)
+    await clock.advance(0)
+    expect(sent.map(({ error }) => error)).toEqual([refusal, refusal])
+    const topic = new FakeTopic('later')
+    topic.partition(0).isAutomatic = true
+    topics.set('later', topic)
+    expect((await producer.send({ topic: 'later', value: 'c' })).offset).toBe(0)
+  })
+
+  it('refuses a record that names a partition which it turns out not to have', async () => {
+    const { producer, topics, clock } = setUp()
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const calls: unknown[] = []
+    producer.send({ topic: 'later', partition: 5, value: 'a' }, (error) => calls.push(error))
+    const next = observe(producer.send({ topic: 'later', value: 'b' }))
+    later.create()
+    await clock.advance(0)
+    expect(calls).toEqual([expect.any(RangeError)])
+    expect(next.metadata?.offset).toBe(0)
+  })
+
+  it('keeps behind the waiting sends what a callback sends when it comes to be', async () => {
+    const { producer, topics, clock } = setUp()
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    producer.send({ topic: 'later', partition: 5, value: 'wrong' }, () => {
+      void producer.send({ topic: 'later', value: 'b' })
+    })
+    void producer.send({ topic: 'later', value: 'a' })
+    const topic = later.create()
+    await clock.advance(0)
+    expect(await topic.partition(0).written()).toEqual([[['a', 'b']]])
+  })
+
+  it('is waited for up to maxBlockMs', async () => {
+    const { producer, topics, clock } = setUp({ maxBlockMs: 50 })
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const sent = observe(producer.send({ topic: 'later', value: 'a' }))
+    await clock.advance(49)
+    expect(sent.isSettled).toBe(false)
+    await clock.advance(1)
+    expect(sent.error).toBeInstanceOf(TimeoutError)
+    expect(sent.error).toMatchObject({ outcome: 'not-written' })
+    const next = observe(producer.send({ topic: 'later', value: 'b' }))
+    const topic = later.create()
+    await clock.advance(0)
+    expect(next.metadata?.offset).toBe(0)
+    expect(await topic.partition(0).written()).toEqual([[['b']]])
+  })
+
+  it('tells a callback once, whatever becomes of it after the time is over', async () => {
+    const { producer, topics, clock } = setUp({ maxBlockMs: 50 })
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const calls: unknown[] = []
+    producer.send({ topic: 'later', value: 'a' }, (error) => calls.push(error))
+    await clock.advance(50)
+    later.refuse(new Error('refused'))
+    await clock.advance(0)
+    expect(calls).toEqual([expect.any(TimeoutError)])
+  })
+
+  it('is found with maxBlockMs 0 when that takes no more than a tick', async () => {
+    const { producer, topics } = setUp({ maxBlockMs: 0 })
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    later.create()
+    expect((await producer.send({ topic: 'later', value: 'a' })).offset).toBe(0)
+  })
+
+  it('is waited for by flush and close', async () => {
+    const { producer, topics, clock } = setUp({ lingerMs: 1000 })
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const sent = observe(producer.send({ topic: 'later', value: 'a' }))
+    const ends: string[] = []
+    void producer.flush().then(() => ends.push('flush'))
+    void producer.close().then(() => ends.push('close'))
+    await clock.advance(0)
+    expect(ends).toEqual([])
+    later.create()
+    await clock.advance(0)
+    expect(ends).toEqual(['flush', 'close'])
+    expect(sent.metadata?.offset).toBe(0)
+  })
+
+  it('gets nothing from a producer that was cut off before', async () => {
+    const { producer, topics, clock } = setUp()
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const sent = observe(producer.send({ topic: 'later', value: 'a' }))
+    await producer.close({ timeoutMs: 0 })
+    expect(sent.error).toMatchObject({ code: 'CLOSED', outcome: 'not-written' })
+    const topic = later.create()
+    await clock.advance(0)
+    expect(topic.partition(0).appends).toEqual([])
+  })
+
+  it('waits for memory like any other once it is there', async () => {
+    const { producer, topics, partition, clock } = setUp({ bufferMemory: 200 })
+    const later = createLater('later')
+    topics.set('later', later.promise)
+    const value = 'x'.repeat(100)
+    const sent = observe(producer.send({ topic: 'later', value }))
+    void producer.send({ topic: 't', value })
+    const topic = later.create()
+    await clock.advance(0)
+    expect(topic.partition(0).appends).toEqual([])
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(sent.metadata?.offset).toBe(0)
+  })
+})

@@ -1,0 +1,536 @@
+import { describe, expect, it } from 'vitest'
+import { json, string } from '../../lib/client/serde.ts'
+import type { Producer } from '../../lib/client/producer.ts'
+import type { ProducerRecord } from '../../lib/client/producer-record.ts'
+import type { RecordMetadata, SendCallback } from '../../lib/client/send-completion.ts'
+import {
+  ClosedError,
+  InvalidRecordError,
+  RecordTooLargeError,
+  SerializationError,
+  StorageError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
+import { observe, setUp } from './fake-topic.ts'
+
+/** A record that the types would not let through. */
+function asRecord(record: unknown): ProducerRecord {
+  return record as ProducerRecord
+}
+
+/** The outcome of the callback form, as a promise of what the callback was called with. */
+function sendWithCallback(
+  producer: Producer,
+  record: ProducerRecord,
+): Promise<{ error: Error | null; metadata: RecordMetadata | null }> {
+  return new Promise((resolve) => {
+    producer.send(record, (error, metadata) => {
+      resolve({ error, metadata })
+    })
+  })
+}
+
+const writeError = new StorageError('the disk is full', { path: '/d', outcome: 'not-written' })
+
+describe('send', () => {
+  it('resolves with topic, partition, offset and timestamp once the append is acknowledged', async () => {
+    const { producer, partition, clock } = setUp()
+    const first = observe(producer.send({ topic: 't', value: 'a' }))
+    const second = observe(producer.send({ topic: 't', value: 'b', timestamp: 7 }))
+    await clock.advance(0)
+    expect(first.isSettled).toBe(false)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(first.metadata).toEqual({ topic: 't', partition: 0, offset: 0, timestamp: 1_000_000 })
+    expect(second.metadata).toEqual({ topic: 't', partition: 0, offset: 1, timestamp: 7 })
+    void producer.send({ topic: 't', value: 'c', timestamp: -1 })
+    await clock.advance(0)
+    partition.append(1).succeed()
+    const [, , third] = await partition.records()
+    expect(third).toMatchObject({ offset: 2, timestamp: 1_000_000 })
+  })
+
+  it('stores key, value, headers and timestamp as they were given', async () => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    await producer.send({
+      topic: 't',
+      key: 'k',
+      value: Buffer.from('v'),
+      headers: { trace: '1', none: null },
+      timestamp: 5,
+    })
+    await producer.send({ topic: 't', value: null })
+    await producer.send({ topic: 't', key: '', value: '' })
+    expect(await partition.records()).toEqual([
+      {
+        topic: 't',
+        partition: 0,
+        offset: 0,
+        timestamp: 5,
+        key: Buffer.from('k'),
+        value: Buffer.from('v'),
+        headers: [
+          { key: 'trace', value: Buffer.from('1') },
+          { key: 'none', value: null },
+        ],
+      },
+      expect.objectContaining({ key: null, value: null, headers: [] }),
+      expect.objectContaining({ key: Buffer.alloc(0), value: Buffer.alloc(0) }),
+    ])
+  })
+
+  it('copies the bytes, which may be changed as soon as it has returned', async () => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    const value = Buffer.from('before')
+    const sent = producer.send({ topic: 't', value })
+    value.fill('x')
+    await sent
+    expect(await partition.written()).toEqual([[['before']]])
+  })
+
+  it('reports the time of the append where the topic stamps records with it', async () => {
+    const { producer, partition, clock } = setUp(
+      {},
+      { config: { messageTimestampType: 'LogAppendTime' } },
+    )
+    const sent = observe(producer.send({ topic: 't', value: 'a', timestamp: 7 }))
+    await clock.advance(0)
+    partition.append(0).succeed(123)
+    await clock.advance(0)
+    expect(sent.metadata?.timestamp).toBe(123)
+  })
+
+  it('passes acks on', async () => {
+    for (const acks of [1, 'all'] as const) {
+      const { producer, partition, clock } = setUp({ acks })
+      void producer.send({ topic: 't', value: 'a' })
+      await clock.advance(0)
+      expect(partition.append(0).acks).toBe(acks)
+      partition.append(0).succeed()
+    }
+  })
+
+  it('with acks 0 resolves without an offset while the write is still under way', async () => {
+    const { producer, partition, clock } = setUp({ acks: 0 })
+    const metadata = { topic: 't', partition: 0, offset: -1, timestamp: 3 }
+    expect(await producer.send({ topic: 't', value: 'a', timestamp: 3 })).toEqual(metadata)
+    const record = { topic: 't', value: 'b', timestamp: 3 }
+    expect(await sendWithCallback(producer, record)).toEqual({ error: null, metadata })
+    partition.append(0).fail(writeError)
+    await clock.advance(0)
+    expect(await partition.append(1).values()).toEqual([['b']])
+    expect(producer.usedBytes).toBeGreaterThan(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('with acks 0 resolves at the end of the tick however long a batch lingers', async () => {
+    const { producer, partition } = setUp({ acks: 0, lingerMs: 1000 })
+    await producer.send({ topic: 't', value: 'a' })
+    expect(partition.appends).toEqual([])
+  })
+
+  it('rejects every record of a failed append with its error, and goes on with the next', async () => {
+    const { producer, partition, clock } = setUp()
+    const failed = [
+      observe(producer.send({ topic: 't', value: 'a' })),
+      observe(producer.send({ topic: 't', value: 'b' })),
+    ]
+    await clock.advance(0)
+    const next = observe(producer.send({ topic: 't', value: 'c' }))
+    partition.append(0).fail(writeError)
+    await clock.advance(0)
+    expect(failed.map(({ error }) => error)).toEqual([writeError, writeError])
+    expect(next.isSettled).toBe(false)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(next.metadata?.offset).toBe(0)
+    expect(await partition.written()).toEqual([[['a', 'b']], [['c']]])
+  })
+
+  it('wraps what a partition rejects with when that is no error', async () => {
+    const { producer, partition, clock } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    await clock.advance(0)
+    partition.append(0).fail('broken')
+    await clock.advance(0)
+    expect(sent.error).toMatchObject({ message: 'the append failed', cause: 'broken' })
+  })
+})
+
+describe('send with a callback', () => {
+  it('calls it once with the metadata, after send has returned, and returns nothing', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const calls: unknown[] = []
+    const send = producer.send.bind(producer) as (...args: unknown[]) => unknown
+    const returned = send({ topic: 't', value: 'a' }, (...args: unknown[]) => {
+      calls.push(args)
+    })
+    expect(returned).toBeUndefined()
+    expect(calls).toEqual([])
+    await clock.advance(0)
+    expect(calls).toEqual([[null, { topic: 't', partition: 0, offset: 0, timestamp: 1_000_000 }]])
+  })
+
+  it('calls callbacks in the order of the sends, across batches, also those of failures', async () => {
+    const { producer, partition, clock } = setUp({ batchRecords: 2 })
+    const calls: string[] = []
+    for (const value of ['a', 'b', 'c', 'd', 'e']) {
+      producer.send({ topic: 't', value }, (error, metadata) => {
+        calls.push(`${value} ${error?.name ?? metadata?.offset ?? 'nothing'}`)
+      })
+    }
+    await clock.advance(0)
+    partition.append(0).fail(writeError)
+    await clock.advance(0)
+    const names = ['a', 'b', 'c', 'd', 'e'].map((value) => `${value} StorageError`)
+    expect(calls).toEqual(names)
+  })
+
+  it('survives a callback that throws: the records behind it are settled', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    producer.send({ topic: 't', value: 'a' }, () => {
+      throw new Error('mine')
+    })
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(0)
+    expect(next.metadata?.offset).toBe(1)
+    producer.send({ topic: 'missing', value: 'a' }, () => {
+      throw new Error('mine')
+    })
+    await clock.advance(0)
+    await producer.close()
+  })
+
+  it('takes sends from within a callback, which settle in their turn', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const calls: string[] = []
+    const chain: SendCallback = (_error, metadata) => {
+      calls.push(`offset ${metadata?.offset ?? 'none'}`)
+      if (calls.length < 4) producer.send({ topic: 't', value: 'next' }, chain)
+    }
+    producer.send({ topic: 't', value: 'first' }, chain)
+    await clock.advance(0)
+    expect(calls).toEqual(['offset 0', 'offset 1', 'offset 2', 'offset 3'])
+  })
+
+  it('reports what a program may have to handle through the callback, not by throwing', async () => {
+    const { producer } = setUp()
+    const unknown = await sendWithCallback(producer, { topic: 'missing', value: 'a' })
+    expect(unknown.error).toBeInstanceOf(UnknownTopicOrPartitionError)
+    expect(unknown.metadata).toBeNull()
+    await producer.close()
+    const closed = await sendWithCallback(producer, { topic: 't', value: 'a' })
+    expect(closed.error).toBeInstanceOf(ClosedError)
+  })
+
+  it('refuses a callback that is no function', () => {
+    const { producer } = setUp()
+    const attempt = () => {
+      producer.send({ topic: 't', value: 'a' }, null as unknown as SendCallback)
+    }
+    expect(attempt).toThrow('callback must be a function, got null')
+  })
+})
+
+describe('a record that is not of the described form', () => {
+  const misuse: [string, unknown, ErrorConstructor, string][] = [
+    ['is missing', undefined, TypeError, 'a record must be an object, got undefined'],
+    ['is a string', 'x', TypeError, 'a record must be an object, got "x"'],
+    ['has no topic', { value: 'a' }, TypeError, 'topic must be a string, got undefined'],
+    ['has headers of a wrong form', { topic: 't', value: 'a', headers: 5 }, TypeError, 'headers'],
+    ['has a text as timestamp', { topic: 't', value: 'a', timestamp: '5' }, TypeError, 'timestamp'],
+    ['has a timestamp below 0', { topic: 't', value: 'a', timestamp: -2 }, RangeError, 'timestamp'],
+    ['names a partition too high', { topic: 't', value: 'a', partition: 2 }, RangeError, '[0, 2)'],
+    ['names a negative partition', { topic: 't', value: 'a', partition: -1 }, RangeError, '[0, 2)'],
+    [
+      'names a partition by a text',
+      { topic: 't', value: 'a', partition: '0' },
+      RangeError,
+      '[0, 2)',
+    ],
+  ]
+
+  it.each(misuse)(
+    'and %s is refused, and nothing is sent',
+    async (_what, record, type, message) => {
+      const { producer, topic, clock } = setUp({}, { partitions: 2 })
+      const calls: unknown[] = []
+      const throwing = () => {
+        producer.send(asRecord(record), (error) => {
+          calls.push(error)
+        })
+      }
+      expect(throwing).toThrow(type)
+      expect(throwing).toThrow(message)
+      await expect(producer.send(asRecord(record))).rejects.toThrow(type)
+      await expect(producer.send(asRecord(record))).rejects.toThrow(message)
+      await clock.advance(0)
+      expect(calls).toEqual([])
+      expect(topic.partitions.flatMap((partition) => partition.appends)).toEqual([])
+      expect(producer.usedBytes).toBe(0)
+    },
+  )
+})
+
+describe('serializers', () => {
+  it('get the topic and the data, and null passes them by', async () => {
+    const seen: unknown[] = []
+    const keySerializer = {
+      serialize(topic: string, data: number): Buffer {
+        seen.push([topic, data])
+        return Buffer.of(data)
+      },
+    }
+    const { producer, partition } = setUp<number, { id: number }>({
+      keySerializer,
+      valueSerializer: json<{ id: number }>(),
+    })
+    partition.isAutomatic = true
+    await producer.send({ topic: 't', key: 7, value: { id: 1 } })
+    await producer.send({ topic: 't', key: null, value: null })
+    await producer.send({ topic: 't', value: null })
+    expect(seen).toEqual([['t', 7]])
+    expect(await partition.records()).toMatchObject([
+      { key: Buffer.of(7), value: Buffer.from('{"id":1}') },
+      { key: null, value: null },
+      { key: null, value: null },
+    ])
+  })
+
+  it('that give null store null, and any Uint8Array is stored as its own bytes', async () => {
+    const plain = new Uint8Array([9, 1, 2, 9]).subarray(1, 3)
+    const results = [null, plain]
+    const valueSerializer = { serialize: () => results.shift() as Buffer | null }
+    const { producer, partition } = setUp({ valueSerializer })
+    partition.isAutomatic = true
+    await producer.send({ topic: 't', value: 'x' })
+    await producer.send({ topic: 't', value: 'x' })
+    const stored = await partition.records()
+    expect(stored.map(({ value }) => value)).toEqual([null, Buffer.of(1, 2)])
+  })
+
+  it.each(['key', 'value'] as const)(
+    'that throw on a %s fail the send, by promise and by callback',
+    async (part) => {
+      const { producer } = setUp<string, string>({
+        keySerializer: string(),
+        valueSerializer: string(),
+      })
+      const record = asRecord({ topic: 't', partition: 0, key: 'k', value: 'v', [part]: 5 })
+      const expected = {
+        code: 'SERIALIZATION_ERROR',
+        topic: 't',
+        partition: 0,
+        offset: null,
+        part,
+        cause: new TypeError('string() takes a string, got number'),
+      }
+      const error: unknown = await producer
+        .send(record as ProducerRecord<string, string>)
+        .catch((reason: unknown) => reason)
+      expect(error).toBeInstanceOf(SerializationError)
+      expect(error).toMatchObject(expected)
+      const called = await sendWithCallback(producer, record)
+      expect(called.error).toMatchObject(expected)
+    },
+  )
+
+  it('that give anything but bytes or null fail the send', async () => {
+    const valueSerializer = { serialize: () => 'text' as unknown as Buffer }
+    const { producer } = setUp({ valueSerializer })
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toMatchObject({
+      part: 'value',
+      partition: null,
+      cause: new TypeError('a serializer must return a Buffer or null, got "text"'),
+    })
+  })
+
+  it('decide about a value that is left out: the stock ones refuse it', async () => {
+    const { producer } = setUp()
+    await expect(producer.send(asRecord({ topic: 't' }))).rejects.toThrow(SerializationError)
+  })
+})
+
+describe('the partition of a record', () => {
+  it('is the one that it names, otherwise that of its key', async () => {
+    const { producer, topic } = setUp({}, { partitions: 10 })
+    for (const partition of topic.partitions) partition.isAutomatic = true
+    const named = await producer.send({ topic: 't', key: 'foobar', partition: 3, value: 'a' })
+    expect(named.partition).toBe(3)
+    const hashed = await producer.send({ topic: 't', key: 'foobar', value: 'a' })
+    expect(hashed.partition).toBe(6)
+  })
+
+  it('is what the partitioner says, who sees the record as it is stored', async () => {
+    const seen: unknown[] = []
+    const { producer, topic } = setUp(
+      {
+        partitioner: (record, count, load) => {
+          seen.push({ ...record, count, load: [...(load ?? [])] })
+          return 1
+        },
+      },
+      { partitions: 3 },
+    )
+    topic.partition(1).isAutomatic = true
+    const sent = await producer.send({ topic: 't', key: 'k', value: 'v' })
+    expect(sent.partition).toBe(1)
+    const [key, value] = [Buffer.from('k'), Buffer.from('v')]
+    expect(seen).toEqual([expect.objectContaining({ topic: 't', key, value, count: 3 })])
+    expect(seen).toMatchObject([{ load: [0, 0, 0] }])
+  })
+
+  it('is chosen with a look at how many batches each partition has to settle', async () => {
+    const loads: (readonly number[])[] = []
+    const { producer, topic, clock } = setUp(
+      {
+        batchRecords: 1,
+        partitioner: (_record, _count, load = []) => {
+          loads.push([...load])
+          return 1
+        },
+      },
+      { partitions: 2 },
+    )
+    for (const value of ['a', 'b', 'c']) void producer.send({ topic: 't', value })
+    await clock.advance(0)
+    topic.partition(1).append(0).succeed()
+    await clock.advance(0)
+    void producer.send({ topic: 't', value: 'd' })
+    expect(loads).toEqual([
+      [0, 0],
+      [0, 1],
+      [0, 2],
+      [0, 0],
+    ])
+  })
+
+  it.each([2, -1, 0.5, undefined, '0'])('is refused when the partitioner says %j', async (said) => {
+    const { producer } = setUp({ partitioner: () => said as number }, { partitions: 2 })
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(RangeError)
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('is not found when the partitioner throws, and the send fails with that', async () => {
+    const mine = new Error('mine')
+    const { producer } = setUp({
+      partitioner: () => {
+        throw mine
+      },
+    })
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toBe(mine)
+    expect(() => {
+      producer.send({ topic: 't', value: 'a' }, () => undefined)
+    }).toThrow(mine)
+  })
+})
+
+describe('a record that the topic does not take', () => {
+  it('for its size is refused at once, and one that just fits is sent', async () => {
+    const { producer, partition } = setUp({}, { config: { maxMessageBytes: 200 } })
+    partition.isAutomatic = true
+    const overhead = 61 + 2 + 1 + 1 + 1 + 1 + 2 + 1
+    await producer.send({ topic: 't', value: 'x'.repeat(200 - overhead) })
+    expect(partition.append(0).batches[0]?.sizeBytes).toBe(200)
+    const tooLarge = producer.send({ topic: 't', value: 'x'.repeat(201 - overhead) })
+    await expect(tooLarge).rejects.toMatchObject({
+      code: 'MESSAGE_TOO_LARGE',
+      sizeBytes: 201,
+      maxBytes: 200,
+      outcome: 'not-written',
+    })
+    const record = { topic: 't', value: 'x'.repeat(201 - overhead) }
+    expect((await sendWithCallback(producer, record)).error).toBeInstanceOf(RecordTooLargeError)
+    expect(partition.appends).toHaveLength(1)
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('because its segments are smaller is refused at once', async () => {
+    const { producer } = setUp({}, { config: { segmentBytes: 100 } })
+    const sent = producer.send({ topic: 't', value: 'x'.repeat(50) })
+    await expect(sent).rejects.toMatchObject({ maxBytes: 100 })
+  })
+
+  it('because it is compacted and the record has no key is refused alone', async () => {
+    const { producer, partition } = setUp({}, { config: { cleanupPolicy: 'compact' } })
+    partition.isAutomatic = true
+    const keyed = producer.send({ topic: 't', key: 'k', value: 'a' })
+    const keyless = producer.send({ topic: 't', value: 'b' })
+    await expect(keyless).rejects.toThrow(InvalidRecordError)
+    expect((await keyed).offset).toBe(0)
+  })
+})
+
+describe('sendBatch', () => {
+  it('resolves with the places in the order of the records, which share a batch', async () => {
+    const { producer, topic } = setUp({}, { partitions: 2 })
+    for (const partition of topic.partitions) partition.isAutomatic = true
+    const records = [0, 1, 0].map((partition) => ({ topic: 't', partition, value: 'v' }))
+    const places = await producer.sendBatch(records)
+    expect(places.map(({ partition, offset }) => [partition, offset])).toEqual([
+      [0, 0],
+      [1, 0],
+      [0, 1],
+    ])
+    expect(await topic.partition(0).written()).toEqual([[['v', 'v']]])
+  })
+
+  it('resolves with nothing for no record', async () => {
+    expect(await setUp().producer.sendBatch([])).toEqual([])
+  })
+
+  it('rejects with the error of the first record that failed, when all are settled', async () => {
+    const { producer, partition, clock } = setUp()
+    const batch = producer.sendBatch([
+      { topic: 't', value: 'a' },
+      { topic: 'missing', value: 'b' },
+      { topic: 't', value: 'c', timestamp: -5 },
+    ])
+    let error: unknown = null
+    batch.catch((reason: unknown) => {
+      error = reason
+    })
+    await clock.advance(0)
+    expect(error).toBeNull()
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(error).toBeInstanceOf(UnknownTopicOrPartitionError)
+    expect(await partition.written()).toEqual([[['a']]])
+  })
+
+  it('rejects with the error of the first in order, not of the first in time', async () => {
+    const { producer, partition, clock } = setUp()
+    const batch = producer.sendBatch([
+      { topic: 't', value: 'a' },
+      { topic: 'missing', value: 'b' },
+    ])
+    const rejected = expect(batch).rejects.toBe(writeError)
+    await clock.advance(0)
+    partition.append(0).fail(writeError)
+    await rejected
+  })
+
+  it('rejects when the producer is closed', async () => {
+    const { producer } = setUp()
+    await producer.close()
+    await expect(producer.sendBatch([{ topic: 't', value: 'a' }])).rejects.toThrow(ClosedError)
+  })
+
+  it('settles for an array with holes', async () => {
+    const records = new Array<ProducerRecord>(2)
+    await expect(setUp().producer.sendBatch(records)).rejects.toThrow('a record must be an object')
+  })
+
+  it('takes an array only', async () => {
+    const { producer } = setUp()
+    const records = { topic: 't', value: 'a' } as unknown as ProducerRecord[]
+    await expect(producer.sendBatch(records)).rejects.toThrow('records must be an array')
+  })
+})
