@@ -1,0 +1,75 @@
+/** A line of an NDJSON stream. */
+export interface NdjsonLine {
+  /** Counted from 1, empty lines too. */
+  readonly lineNumber: number
+  /** Without the line end. */
+  readonly bytes: Buffer
+  readonly value: unknown
+}
+
+/** A line that is no JSON. */
+export interface MalformedLine {
+  readonly lineNumber: number
+  readonly reason: string
+}
+
+/** Lines longer than this are refused, so that a file without line ends does not fill the memory. */
+export const MAX_LINE_BYTES: number = 1_000_000
+
+const NEWLINE = 0x0a
+const RETURN = 0x0d
+
+/**
+ * Reads NDJSON line by line: `\n` or `\r\n`, the last line with or without. Empty lines are passed
+ * over; lines that are no JSON are told to `onMalformed`, and the rest goes on.
+ */
+export async function* readNdjson(
+  input: AsyncIterable<Buffer>,
+  onMalformed: (line: MalformedLine) => void,
+): AsyncGenerator<NdjsonLine, void, undefined> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let lineNumber = 0
+  for await (const line of splitLines(input)) {
+    lineNumber += 1
+    if (line === null) {
+      onMalformed({ lineNumber, reason: `longer than ${MAX_LINE_BYTES} bytes` })
+      continue
+    }
+    if (line.length === 0) continue
+    try {
+      yield { lineNumber, bytes: line, value: JSON.parse(decoder.decode(line)) }
+    } catch (error) {
+      if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error
+      onMalformed({ lineNumber, reason: error.message })
+    }
+  }
+}
+
+/** Lines without their ends; `null` for one that is too long. */
+async function* splitLines(
+  input: AsyncIterable<Buffer>,
+): AsyncGenerator<Buffer | null, void, undefined> {
+  let pending: Buffer[] = []
+  let pendingBytes = 0
+  const take = (): Buffer | null => {
+    const line = pendingBytes > MAX_LINE_BYTES ? null : Buffer.concat(pending)
+    pending = []
+    pendingBytes = 0
+    return line?.at(-1) === RETURN ? line.subarray(0, -1) : line
+  }
+  const add = (bytes: Buffer): void => {
+    pendingBytes += bytes.length
+    if (pendingBytes > MAX_LINE_BYTES) pending = []
+    else pending.push(bytes)
+  }
+  for await (const chunk of input) {
+    let start = 0
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      add(chunk.subarray(start, end))
+      yield take()
+      start = end + 1
+    }
+    if (start < chunk.length) add(chunk.subarray(start))
+  }
+  if (pendingBytes > 0) yield take()
+}

@@ -1,0 +1,104 @@
+import type { Broker } from '../broker.ts'
+import type { Consumer } from '../client/consumer.ts'
+import { json } from '../client/serde.ts'
+import type { Job, JobResult } from './quickstart-job.ts'
+
+/** Group whose committed offsets say how far the work is. */
+export const GROUP_ID = 'hashers'
+
+/** What came of one record, and which record it was. */
+export interface StoredResult extends JobResult {
+  readonly partition: number
+  readonly offset: number
+}
+
+/** How far things are; the members and the sender keep it up to date. */
+export interface QuickstartState {
+  sent: number
+  done: number
+  doneBytes: number
+  unreadable: number
+  /** Whether everything has been sent. */
+  isSent: boolean
+  /** Whether to end before everything is done. */
+  isStopped: boolean
+}
+
+const POLL_MS = 100
+const SEND_CHUNK = 1000
+
+/** Sends everything that earlier runs have not sent. A chunk is acknowledged before the next is read. */
+export async function sendAll(
+  broker: Broker,
+  job: Job,
+  state: QuickstartState,
+  onProblem: (problem: string) => void,
+): Promise<void> {
+  // Files are found one by one: lingering lets those of a moment share a write and a sync.
+  const producer = broker.producer({ lingerMs: 20 })
+  let chunk: Promise<unknown>[] = []
+  for await (const record of job.records(broker, onProblem)) {
+    if (state.isStopped) break
+    chunk.push(producer.send({ topic: job.topic, ...record }))
+    if (chunk.length < SEND_CHUNK) continue
+    await Promise.all(chunk)
+    state.sent += chunk.length
+    chunk = []
+  }
+  await Promise.all(chunk)
+  state.sent += chunk.length
+  await producer.close()
+}
+
+/**
+ * One member of the group: takes records, works on them, stores the results, and commits only when
+ * the results are on disk. What a crash interrupts between the two is done again, and its result
+ * takes the place of the first.
+ */
+export async function runMember(broker: Broker, job: Job, state: QuickstartState): Promise<void> {
+  const consumer = broker.consumer({
+    groupId: GROUP_ID,
+    enableAutoCommit: false,
+    maxPollRecords: 200,
+  })
+  const results = broker.producer({ valueSerializer: json<StoredResult>() })
+  consumer.subscribe([job.topic])
+  while (!state.isStopped) {
+    const records = await consumer.poll({ maxWaitMs: POLL_MS })
+    if (records.length === 0) {
+      if (state.isSent && (await remaining(broker, consumer, job)) === 0) break
+      continue
+    }
+    const done = await Promise.all(
+      records.map(async ({ partition, offset, ...record }) => {
+        return { partition, offset, ...(await job.work(record)) }
+      }),
+    )
+    await results.sendBatch(
+      done.map((value) => ({ topic: job.resultTopic, key: value.name, value })),
+    )
+    await consumer.commit()
+    state.done += done.length
+    for (const { sizeBytes, hash } of done) {
+      state.doneBytes += sizeBytes
+      if (hash.startsWith('unreadable')) state.unreadable += 1
+    }
+  }
+  await results.close()
+  await consumer.close()
+}
+
+/** Records that the group has not committed yet. */
+export async function remaining(
+  broker: Broker,
+  consumer: Pick<Consumer, 'committed'>,
+  job: Job,
+): Promise<number> {
+  let count = 0
+  for (const { topic, index, logStartOffset, highWatermark } of broker.topic(job.topic)
+    .partitions) {
+    const committed = await consumer.committed({ topic, partition: index })
+    count += highWatermark - (committed?.offset ?? logStartOffset)
+  }
+  return count
+}

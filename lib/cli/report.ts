@@ -1,0 +1,92 @@
+import type { Writable } from 'node:stream'
+
+/** `1234567` as `1,234,567`, whatever the locale. */
+export function thousands(value: number): string {
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** Bytes in the largest unit that leaves at least one, with at most one decimal. */
+export function inBytes(sizeBytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  let value = sizeBytes
+  let unit = 0
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit += 1
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`
+}
+
+/** Rows under a heading, the first column to the left and the others to the right. */
+export function table(
+  heading: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
+  const cells = [heading, ...rows].map((row) =>
+    row.map((cell) => (typeof cell === 'number' ? thousands(cell) : cell)),
+  )
+  const widths = heading.map((_, column) =>
+    Math.max(...cells.map((row) => row[column]?.length ?? 0)),
+  )
+  return cells
+    .map((row) =>
+      row
+        .map((cell, column) =>
+          column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+const TERMINAL_INTERVAL_MS = 100
+const FILE_INTERVAL_MS = 1000
+
+/** One line that says how far things are: rewritten in place on a terminal, now and then elsewhere. */
+export class Progress {
+  readonly #output: Writable & { readonly isTTY?: boolean; readonly columns?: number }
+  readonly #timer: NodeJS.Timeout
+  readonly #describe: () => string
+  #isShown = false
+
+  constructor(
+    output: Writable & { readonly isTTY?: boolean; readonly columns?: number },
+    describe: () => string,
+  ) {
+    this.#output = output
+    this.#describe = describe
+    const intervalMs = output.isTTY === true ? TERMINAL_INTERVAL_MS : FILE_INTERVAL_MS
+    this.#timer = setInterval(() => {
+      this.#show()
+    }, intervalMs)
+    this.#timer.unref()
+  }
+
+  /** Makes way for a line of somebody else. */
+  giveWay(): void {
+    this.#clear()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#clear()
+  }
+
+  #show(): void {
+    if (this.#output.isTTY !== true) {
+      this.#output.write(`${this.#describe()}\n`)
+      return
+    }
+    this.#clear()
+    this.#output.write(this.#describe().slice(0, (this.#output.columns ?? 80) - 1))
+    this.#isShown = true
+  }
+
+  #clear(): void {
+    if (this.#isShown) this.#output.write('\r\u001b[2K')
+    this.#isShown = false
+  }
+}

@@ -1,0 +1,196 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { CountingFileSystem } from '../../lib/cli/counting-file-system.ts'
+import { filesBelow } from '../../lib/cli/file-tree.ts'
+import { MAX_LINE_BYTES, readNdjson } from '../../lib/cli/ndjson.ts'
+import { parseQuickstartOptions, UsageError } from '../../lib/cli/quickstart-options.ts'
+import { inBytes, Progress, table, thousands } from '../../lib/cli/report.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += size) {
+    await Promise.resolve()
+    yield bytes.subarray(at, at + size)
+  }
+}
+
+async function read(
+  text: string | Buffer,
+  size = 7,
+): Promise<{ lines: string[]; malformed: string[] }> {
+  const malformed: string[] = []
+  const lines: string[] = []
+  const input = chunks(Buffer.from(text), size)
+  for await (const line of readNdjson(input, ({ lineNumber }) =>
+    malformed.push(String(lineNumber)),
+  )) {
+    lines.push(`${line.lineNumber} ${line.bytes.toString()}`)
+  }
+  return { lines, malformed }
+}
+
+describe('reading NDJSON', () => {
+  it('takes both line ends, empty lines, and a last line without an end', async () => {
+    const { lines, malformed } = await read('{"a":1}\n\n[2]\r\n"é€"\n5')
+    expect(lines).toEqual(['1 {"a":1}', '3 [2]', '4 "é€"', '5 5'])
+    expect(malformed).toEqual([])
+  })
+
+  it('numbers what is no JSON and goes on', async () => {
+    const { lines, malformed } = await read(Buffer.from('{"a"\n1\n\xff\n{}\nnope', 'latin1'))
+    expect(lines).toEqual(['2 1', '4 {}'])
+    expect(malformed).toEqual(['1', '3', '5'])
+  })
+
+  it('refuses a line that does not end', async () => {
+    const { lines, malformed } = await read(`1\n"${'x'.repeat(MAX_LINE_BYTES)}"\n2\n`, 65_536)
+    expect(lines).toEqual(['1 1', '3 2'])
+    expect(malformed).toEqual(['2'])
+  })
+
+  it('gives the same lines wherever the chunks are cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.jsonValue(), { maxLength: 8 }),
+        fc.integer({ min: 1, max: 40 }),
+        async (values, size) => {
+          const texts = values.map((value) => JSON.stringify(value))
+          const { lines } = await read(texts.join('\n'), size)
+          expect(lines).toEqual(texts.map((text, slot) => `${slot + 1} ${text}`))
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+})
+
+describe('walking a tree', () => {
+  it('finds regular files in order, and follows no link', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'varve-tree-'))
+    onTestFinished(() => rm(root, { recursive: true, force: true }))
+    await mkdir(join(root, 'b'))
+    for (const name of ['c', 'b/y', 'b/x', 'a']) await writeFile(join(root, name), name)
+    await symlink(root, join(root, 'loop'))
+    const found: string[] = []
+    for await (const file of filesBelow(root, expect.unreachable)) {
+      found.push(`${file.path.slice(root.length + 1)} ${file.sizeBytes}`)
+    }
+    expect(found).toEqual(['a 1', 'b/x 3', 'b/y 3', 'c 1'])
+  })
+
+  it('tells what it cannot read', async () => {
+    const skipped: string[] = []
+    for await (const file of filesBelow('/no/such/place', (path) => skipped.push(path))) {
+      expect.unreachable(file.path)
+    }
+    expect(skipped).toEqual(['/no/such/place'])
+  })
+})
+
+describe('what a person reads', () => {
+  it('has numbers that can be read', () => {
+    expect([0, 999, 1000, 1_234_567.4].map(thousands)).toEqual(['0', '999', '1,000', '1,234,567'])
+    expect([0, 1023, 1024, 1_610_612_736].map(inBytes)).toEqual([
+      '0 B',
+      '1023 B',
+      '1.0 KiB',
+      '1.5 GiB',
+    ])
+  })
+
+  it('has columns that line up', () => {
+    expect(
+      table(
+        ['name', 'count'],
+        [
+          ['a', 5],
+          ['bcdef', 12_000],
+        ],
+      ),
+    ).toBe('name    count\na           5\nbcdef  12,000')
+  })
+
+  it('is rewritten in place on a terminal, and stands line by line elsewhere', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => {
+      vi.useRealTimers()
+    })
+    const outputs = [true, false].map((isTTY) => {
+      let text = ''
+      const output = new Writable({
+        write(chunk: Buffer, _encoding, done) {
+          text += chunk.toString()
+          done()
+        },
+      })
+      const progress = new Progress(
+        Object.assign(output, { isTTY, columns: 10 }),
+        () => 'a long line',
+      )
+      vi.advanceTimersByTime(1000)
+      progress.giveWay()
+      progress.stop()
+      vi.advanceTimersByTime(5000)
+      return text
+    })
+    expect(outputs[0]).toBe('a long li\r\u001b[2K'.repeat(10))
+    expect(outputs[1]).toBe('a long line\n')
+  })
+})
+
+describe('the options of the quickstart', () => {
+  it('say what to send', () => {
+    expect(parseQuickstartOptions(['/a', '--data', '/d'])).toEqual({
+      tree: '/a',
+      ndjson: null,
+      keyField: null,
+      dataDir: '/d',
+      replay: false,
+    })
+    expect(parseQuickstartOptions(['--ndjson', '-', '--key', 'id', '--replay'])).toMatchObject({
+      tree: null,
+      ndjson: '-',
+      keyField: 'id',
+      replay: true,
+    })
+    expect(parseQuickstartOptions([])?.tree).toMatch(/node_modules$/)
+    expect(parseQuickstartOptions(['--help'])).toBeNull()
+  })
+
+  it.each([[['a', 'b']], [['a', '--ndjson', 'f']], [['--key', 'x']], [['--nope']], [['--data']]])(
+    'are refused when they make no sense: %j',
+    (args) => {
+      expect(() => parseQuickstartOptions(args)).toThrow(UsageError)
+    },
+  )
+})
+
+describe('a counting file system', () => {
+  it('does what the one behind it does, and counts writes and syncs', async () => {
+    const disk = new CountingFileSystem(new SimulatedFileSystem())
+    expect(await disk.createDirectory('/d')).toEqual(['/d'])
+    const file = await disk.open('/d/f', 'create')
+    expect(file.path).toBe('/d/f')
+    await file.write([Buffer.from('abc'), Buffer.from('de')], 0)
+    await file.datasync()
+    await file.sync()
+    await file.truncate(4)
+    const read = Buffer.alloc(9)
+    expect(await file.read(read, 0)).toBe(4)
+    expect((await file.stat()).sizeBytes).toBe(4)
+    await file.close()
+    await disk.rename('/d/f', '/d/g')
+    await disk.syncDirectory('/d')
+    expect((await disk.list('/d')).map((entry) => entry.name)).toEqual(['g'])
+    const lock = await disk.lock('/d')
+    await lock.release()
+    await disk.unlink('/d/g')
+    await disk.removeDirectory('/d')
+    expect(await disk.stat('/d')).toBeNull()
+    expect(disk.counts).toEqual({ writes: 1, writtenBytes: 5, syncs: 3 })
+  })
+})
