@@ -231,6 +231,19 @@ describe('the topics of a broker', () => {
     expect(description.groups).toMatchObject([{ groupId: 'g' }])
   })
 
+  it('keep commits durable, whatever the defaults of the broker are', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem, { defaults: { flushMessages: 1000 } })
+    await (await broker.createTopic('a')).partition(0).append({ value: 'x' })
+    const consumer = broker.consumer({ groupId: 'g' })
+    const tp = { topic: 'a', partition: 0 }
+    consumer.assign([tp])
+    await consumer.commit([{ ...tp, offset: 1 }])
+    const again = await open(fileSystem.restart('power', { unsynced: 'lost' }))
+    expect(await again.consumer({ groupId: 'g' }).committed(tp)).toMatchObject({ offset: 1 })
+    expect(textsOf(await again.topic('a').partition(0).read(0))).toEqual(['x'])
+  })
+
   it('take what groups have committed for them along when they are deleted', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)

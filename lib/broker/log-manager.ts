@@ -1,4 +1,9 @@
-import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
+import {
+  DEFAULT_TOPIC_CONFIG,
+  resolveTopicConfig,
+  type ResolvedTopicConfig,
+  type TopicConfig,
+} from '../config.ts'
 import {
   ClosedError,
   CorruptRecordError,
@@ -17,7 +22,7 @@ import type { LogStates } from './log-states.ts'
 import { Partition, type PartitionContext } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
 import { Topic, type TopicOwner } from './topic.ts'
-import { topicNamesCollide } from './topic-name.ts'
+import { INTERNAL_TOPICS, topicNamesCollide } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
 
@@ -202,7 +207,7 @@ export class LogManager {
     if (entry === undefined) throw unknownTopic(topic.name)
     const merged = { ...entry.config, ...config }
     await this.#registry.put({ ...entry, config: merged })
-    topic.setConfig(resolveTopicConfig(merged, this.#options.defaults))
+    topic.setConfig(this.#configOf({ ...entry, config: merged }))
   }
 
   /** Makes partitions [`from`, `to`) of a topic and opens them; durable when it resolves. */
@@ -221,7 +226,7 @@ export class LogManager {
     indexes: readonly number[],
     isClean: boolean,
   ): Promise<Partition[]> {
-    const config = resolveTopicConfig(entry.config, this.#options.defaults)
+    const config = this.#configOf(entry)
     const opened: Partition[] = []
     try {
       for (let from = 0; from < indexes.length; from += OPEN_CONCURRENCY) {
@@ -259,11 +264,17 @@ export class LogManager {
   }
 
   #publish(entry: TopicEntry, partitions: readonly Partition[]): Topic {
-    const config = resolveTopicConfig(entry.config, this.#options.defaults)
+    const config = this.#configOf(entry)
     const topic = new Topic(entry, config, partitions, this.#topicOwner)
     this.#topics.set(entry.name, topic)
     this.#options.onTopicsChanged()
     return topic
+  }
+
+  /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
+  #configOf({ name, config }: TopicEntry): Readonly<ResolvedTopicConfig> {
+    const base = INTERNAL_TOPICS.has(name) ? DEFAULT_TOPIC_CONFIG : this.#options.defaults
+    return resolveTopicConfig(config, base)
   }
 
   /** Brings an entry and the directories to what the entry says: creations are undone, deletions done. */
