@@ -1,0 +1,171 @@
+import { describeValue, type ResolvedTopicConfig } from '../config.ts'
+import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
+import type { CompressionType } from '../record/compression.ts'
+import { NO_TIMESTAMP } from '../record/record-batch.ts'
+import {
+  RecordBatchBuilder,
+  upperBoundOfRecord,
+  type RecordHeader,
+} from '../record/record-batch-builder.ts'
+
+/** Bytes as callers hand them in. They must not be changed until the append has settled. */
+export type Bytes = Uint8Array
+
+/** Headers as callers hand them in: in order, with repeated keys where the form allows. */
+export type HeadersInit =
+  | readonly { readonly key: string; readonly value: Bytes | string | null }[]
+  | Iterable<readonly [string, Bytes | string | null]>
+  | Readonly<Record<string, Bytes | string | null>>
+
+/** A record on its way into a log. */
+export interface AppendRecord {
+  /** Text is stored as UTF-8. Absent is null, which is not the same as empty. */
+  readonly key?: Bytes | string | null
+  /** Text is stored as UTF-8. Absent is null: in a compacted topic, a tombstone. */
+  readonly value?: Bytes | string | null
+  readonly headers?: HeadersInit
+  /** Milliseconds since the epoch, at least 0. @defaultValue now */
+  readonly timestamp?: number
+}
+
+/** Several records of one append are cut into batches of at most this size, so that none is slow to read. */
+const BATCH_TARGET_BYTES = 256 * 1024
+
+const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
+
+/**
+ * Encodes `records` into batches that a log with this configuration takes.
+ *
+ * Nothing is written when it throws, so an append is refused as a whole.
+ *
+ * @param now timestamp of the records that bring none.
+ * @throws TypeError or RangeError when a record is not of the described form.
+ * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
+ * @throws {@link InvalidRecordError} when a record has no key and the topic is compacted.
+ */
+export async function encodeRecords(
+  records: readonly AppendRecord[],
+  config: Readonly<ResolvedTopicConfig>,
+  now: number,
+): Promise<Buffer[]> {
+  const isArray: boolean = Array.isArray(records)
+  if (!isArray) {
+    throw new TypeError(`records must be an array, got ${describeValue(records)}`)
+  }
+  if (records.length === 0) throw new RangeError('an append must hold at least one record')
+  const compressionType = storedCompressionType(config, 'none')
+  const targetBytes = Math.min(BATCH_TARGET_BYTES, config.maxMessageBytes, config.segmentBytes)
+  const builders: RecordBatchBuilder[] = []
+  let builder: RecordBatchBuilder | null = null
+  for (const record of records) {
+    const { key, value, headers, timestamp } = checkRecord(record, now)
+    if (key === null && config.cleanupPolicy !== 'delete') {
+      throw new InvalidRecordError('a compacted topic takes no record without a key')
+    }
+    if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
+      builder = new RecordBatchBuilder({
+        compressionType,
+        capacityBytes: Math.min(targetBytes, 61 + upperBoundOfRecord(key, value, headers)),
+      })
+      builders.push(builder)
+    }
+    builder.append(timestamp, key, value, headers)
+  }
+  const batches: Buffer[] = []
+  for (const each of builders) {
+    batches.push(compressionType === 'none' ? each.buildUncompressed() : await each.build())
+  }
+  for (const batch of batches) checkBatchSize(batch.length, config)
+  return batches
+}
+
+/** The codec that a topic stores a batch in, given the one that its producer would choose. */
+export function storedCompressionType(
+  config: Readonly<ResolvedTopicConfig>,
+  producerChoice: CompressionType,
+): CompressionType {
+  if (config.compressionType === 'producer') return producerChoice
+  return config.compressionType === 'uncompressed' ? 'none' : config.compressionType
+}
+
+/** @throws {@link RecordTooLargeError} when a batch of this size does not fit. */
+export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopicConfig>): void {
+  if (sizeBytes > config.maxMessageBytes) {
+    throw new RecordTooLargeError(sizeBytes, config.maxMessageBytes, 'maxMessageBytes')
+  }
+  if (sizeBytes > config.segmentBytes) {
+    throw new RecordTooLargeError(sizeBytes, config.segmentBytes, 'segmentBytes')
+  }
+}
+
+/** Bytes of a key, value or header value. @throws TypeError naming `what`. */
+export function toBytes(what: string, value: unknown): Buffer | null {
+  if (value === undefined || value === null) return null
+  if (typeof value === 'string') return Buffer.from(value, 'utf8')
+  if (Buffer.isBuffer(value)) return value
+  if (value instanceof Uint8Array) {
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  }
+  throw new TypeError(`${what} must be a string, a Uint8Array or null, got ${describeValue(value)}`)
+}
+
+/** Headers in the form in which they are stored. @throws TypeError when they are of no known form. */
+export function toHeaders(headers: HeadersInit | undefined): readonly RecordHeader[] {
+  if (headers === undefined) return NO_HEADERS
+  if (typeof headers !== 'object' || (headers as unknown) === null) {
+    throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
+  }
+  const pairs =
+    Symbol.iterator in headers
+      ? [...(headers as Iterable<unknown>)].map(toPair)
+      : Object.entries(headers as Record<string, unknown>)
+  return pairs.map(([key, value]) => {
+    if (typeof key !== 'string') {
+      throw new TypeError(`a header's key must be a string, got ${describeValue(key)}`)
+    }
+    return { key, value: toBytes(`value of header '${key}'`, value) }
+  })
+}
+
+/** @throws TypeError or RangeError when it is not a whole number of milliseconds from 0 on. */
+export function checkTimestamp(timestamp: unknown): number {
+  if (typeof timestamp !== 'number') {
+    throw new TypeError(`timestamp must be a number, got ${describeValue(timestamp)}`)
+  }
+  if (!Number.isSafeInteger(timestamp) || timestamp < 0) {
+    throw new RangeError(
+      `timestamp must be a whole number of milliseconds from 0 to ${Number.MAX_SAFE_INTEGER}, ` +
+        `got ${timestamp}`,
+    )
+  }
+  return timestamp
+}
+
+interface CheckedRecord {
+  key: Buffer | null
+  value: Buffer | null
+  headers: readonly RecordHeader[]
+  timestamp: number
+}
+
+function checkRecord(record: AppendRecord, now: number): CheckedRecord {
+  if (typeof record !== 'object' || (record as unknown) === null) {
+    throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
+  }
+  const { timestamp } = record
+  return {
+    key: toBytes('key', record.key),
+    value: toBytes('value', record.value),
+    headers: toHeaders(record.headers),
+    timestamp:
+      timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp),
+  }
+}
+
+function toPair(item: unknown): [unknown, unknown] {
+  if (Array.isArray(item) && item.length === 2) return [item[0], item[1]]
+  if (typeof item === 'object' && item !== null && 'key' in item && 'value' in item) {
+    return [item.key, item.value]
+  }
+  throw new TypeError(`a header must be { key, value } or [key, value], got ${describeValue(item)}`)
+}

@@ -1,0 +1,146 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readFully } from '../platform/file-io.ts'
+import type { File } from '../platform/file-system.ts'
+import {
+  BASE_OFFSET_POSITION,
+  LAST_OFFSET_DELTA_POSITION,
+  MAGIC_POSITION,
+  MAX_TIMESTAMP_POSITION,
+} from '../record/batch-layout.ts'
+import { readInt64 } from '../record/int64.ts'
+import {
+  LOG_OVERHEAD,
+  MAGIC_V2,
+  RECORD_BATCH_OVERHEAD,
+  RecordBatch,
+} from '../record/record-batch.ts'
+
+/** The fields of a batch's header that tell the way through a file. */
+export interface BatchHeader {
+  /** -1 where the stored number is too large for a log of this library. */
+  readonly baseOffset: number
+  /** Below `baseOffset` where the header is damaged. */
+  readonly lastOffset: number
+  /** -1 for none, or where the stored number is too large. */
+  readonly maxTimestamp: number
+  readonly sizeBytes: number
+}
+
+/**
+ * A cursor over the batches of a segment file that reads in large pieces.
+ *
+ * Headers are looked at without their checksum, so what they say is only good for finding the way;
+ * {@link BatchReader.batch} checks the whole batch before it is handed out. Whether the offsets of
+ * one batch follow from those before is for the caller to say. Calls must not overlap.
+ */
+export class BatchReader {
+  /** Where the current batch starts. */
+  position: number
+  readonly #file: File
+  readonly #end: number
+  #chunk: Buffer = Buffer.alloc(0)
+  /** Position in the file where `#chunk` starts. */
+  #chunkPosition = 0
+  #header: BatchHeader | null = null
+
+  /**
+   * @param position where a batch starts.
+   * @param end where the batches end, exclusive.
+   */
+  constructor(file: File, position: number, end: number) {
+    this.#file = file
+    this.position = position
+    this.#end = end
+  }
+
+  /** Whether there is no further batch. */
+  isAtEnd(): boolean {
+    return this.position >= this.#end
+  }
+
+  /**
+   * The header of the current batch, reading at least `readBytes` where it is not in memory.
+   *
+   * @throws {@link CorruptRecordError} when the bytes are no header, so that nobody can tell where
+   * the next batch starts.
+   */
+  async header(readBytes: number = RECORD_BATCH_OVERHEAD): Promise<BatchHeader> {
+    if (this.#header !== null) return this.#header
+    if (this.#availableBytes < RECORD_BATCH_OVERHEAD) await this.#read(readBytes)
+    if (this.#availableBytes < RECORD_BATCH_OVERHEAD) {
+      throw this.corrupt(`${this.#availableBytes} bytes are too few for a batch header`)
+    }
+    const bytes = this.#chunk.subarray(this.position - this.#chunkPosition)
+    const magic = bytes.readInt8(MAGIC_POSITION)
+    if (magic !== MAGIC_V2) throw this.corrupt(`its magic is ${magic}, not ${MAGIC_V2}`)
+    const sizeBytes = bytes.readInt32BE(LOG_OVERHEAD - 4) + LOG_OVERHEAD
+    const remainingBytes = this.#end - this.position
+    if (sizeBytes < RECORD_BATCH_OVERHEAD || sizeBytes > remainingBytes) {
+      throw this.corrupt(`the batch claims ${sizeBytes} bytes where ${remainingBytes} remain`)
+    }
+    const baseOffset = readOrNone(bytes, BASE_OFFSET_POSITION)
+    const lastOffset = baseOffset + bytes.readInt32BE(LAST_OFFSET_DELTA_POSITION)
+    const maxTimestamp = readOrNone(bytes, MAX_TIMESTAMP_POSITION)
+    this.#header = { baseOffset, lastOffset, maxTimestamp, sizeBytes }
+    return this.#header
+  }
+
+  /**
+   * The current batch, whole and checked.
+   *
+   * @throws {@link CorruptRecordError} with its place when it is damaged.
+   */
+  async batch(): Promise<RecordBatch> {
+    const { sizeBytes } = await this.header()
+    if (this.#availableBytes < sizeBytes) await this.#read(sizeBytes)
+    const at = this.position - this.#chunkPosition
+    try {
+      const batch = new RecordBatch(this.#chunk.subarray(at, at + sizeBytes))
+      batch.ensureValid()
+      return batch
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      throw this.corrupt(error.reason)
+    }
+  }
+
+  /** Steps to the next batch. The header of the current one must have been read. */
+  skip(): void {
+    this.position += this.#header?.sizeBytes ?? 0
+    this.#header = null
+  }
+
+  /** The error for damage in the current batch. */
+  corrupt(reason: string): CorruptRecordError {
+    const offsets =
+      this.#header === null
+        ? {}
+        : { firstOffset: this.#header.baseOffset, lastOffset: this.#header.lastOffset }
+    return new CorruptRecordError(reason, {
+      path: this.#file.path,
+      position: this.position,
+      ...offsets,
+    })
+  }
+
+  get #availableBytes(): number {
+    const at = this.position - this.#chunkPosition
+    return Math.max(0, this.#chunk.length - at)
+  }
+
+  async #read(sizeBytes: number): Promise<void> {
+    const wanted = Math.min(Math.max(sizeBytes, RECORD_BATCH_OVERHEAD), this.#end - this.position)
+    const chunk = Buffer.allocUnsafe(wanted)
+    this.#chunk = chunk.subarray(0, await readFully(this.#file, chunk, this.position))
+    this.#chunkPosition = this.position
+  }
+}
+
+function readOrNone(bytes: Buffer, position: number): number {
+  try {
+    return readInt64(bytes, position)
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return -1
+    throw error
+  }
+}

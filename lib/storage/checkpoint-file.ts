@@ -1,0 +1,87 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+
+const VERSION = '0'
+const MAX_CHECKPOINT_BYTES = 64 * 1024 * 1024
+
+/**
+ * Kafka's text checkpoint: a version, a count, and that many lines of fields.
+ *
+ * ```
+ * 0
+ * 2
+ * orders 0 120
+ * orders 1 97
+ * ```
+ *
+ * A write replaces the file as a whole, so a crash leaves the old or the new one.
+ */
+export class CheckpointFile {
+  readonly path: string
+  readonly #fileSystem: FileSystem
+  readonly #fieldCount: number
+  /** What the last write made durable. */
+  #durableText: string | null = null
+
+  constructor(fileSystem: FileSystem, path: string, fieldCount: number) {
+    this.#fileSystem = fileSystem
+    this.path = path
+    this.#fieldCount = fieldCount
+  }
+
+  /**
+   * The lines, each split into its fields. Empty when there is no file, or an empty one.
+   *
+   * @throws {@link CorruptRecordError} when version, count or a line is not as described.
+   */
+  async read(): Promise<string[][]> {
+    const content = await readWholeFile(this.#fileSystem, this.path, MAX_CHECKPOINT_BYTES)
+    if (content === null || content.length === 0) return []
+    const lines = content.toString('utf8').split('\n')
+    if (lines.at(-1) === '') lines.pop()
+    if (lines[0] !== VERSION) throw this.corrupt(`version is '${lines[0] ?? ''}', not ${VERSION}`)
+    const count = parseWholeNumber(lines[1])
+    if (count === null || count !== lines.length - 2) {
+      throw this.corrupt(`it announces '${lines[1] ?? ''}' lines and holds ${lines.length - 2}`)
+    }
+    return lines.slice(2).map((line) => {
+      const fields = line.split(/\s+/)
+      if (fields.length !== this.#fieldCount) {
+        throw this.corrupt(`line '${line}' has ${fields.length} fields, not ${this.#fieldCount}`)
+      }
+      return fields
+    })
+  }
+
+  /** Replaces the content, unless it is as this object last wrote it; durable when it resolves. */
+  async write(lines: readonly (readonly (string | number)[])[]): Promise<void> {
+    const textLines = [VERSION, lines.length, ...lines.map((fields) => fields.join(' '))]
+    const text = `${textLines.join('\n')}\n`
+    if (text === this.#durableText) return
+    this.#durableText = null
+    await replaceFile(this.#fileSystem, this.path, text)
+    this.#durableText = text
+  }
+
+  /** A whole number of a line. @throws {@link CorruptRecordError} when the field is none. */
+  wholeNumber(field: string | undefined): number {
+    const value = parseWholeNumber(field)
+    if (value === null) throw this.corrupt(`'${field ?? ''}' is not a whole number`)
+    return value
+  }
+
+  /** The error for a file that says something else than it should. */
+  corrupt(reason: string): CorruptRecordError {
+    return new CorruptRecordError(`checkpoint is damaged: ${reason}`, {
+      path: this.path,
+      position: 0,
+    })
+  }
+}
+
+function parseWholeNumber(text: string | undefined): number | null {
+  if (text === undefined || !/^\d{1,16}$/.test(text)) return null
+  const value = Number(text)
+  return Number.isSafeInteger(value) ? value : null
+}

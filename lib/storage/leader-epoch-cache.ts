@@ -1,0 +1,108 @@
+import { join } from 'node:path'
+import type { FileSystem } from '../platform/file-system.ts'
+import { CheckpointFile } from './checkpoint-file.ts'
+
+/** A leader epoch and the offset of its first record. */
+export interface EpochEntry {
+  readonly epoch: number
+  readonly startOffset: number
+}
+
+/** Epochs are an int32 in a batch's header. */
+export const MAX_EPOCH = 0x7fff_ffff
+
+/** Name of the file in a partition's directory. */
+export const LEADER_EPOCH_FILE = 'leader-epoch-checkpoint'
+
+/**
+ * Which leader epoch wrote which offsets (KIP-101), kept in `leader-epoch-checkpoint`.
+ *
+ * Entries rise strictly in epoch and start offset. Changes are made in memory and become durable
+ * with {@link LeaderEpochCache.write}. Calls of one cache must not overlap.
+ */
+export class LeaderEpochCache {
+  readonly #file: CheckpointFile
+  #entries: EpochEntry[] = []
+  #isDirty = false
+
+  constructor(fileSystem: FileSystem, dir: string) {
+    this.#file = new CheckpointFile(fileSystem, join(dir, LEADER_EPOCH_FILE), 2)
+  }
+
+  get entries(): readonly EpochEntry[] {
+    return this.#entries
+  }
+
+  /** The epoch of the newest entry, -1 while there is none. */
+  get latestEpoch(): number {
+    return this.#entries.at(-1)?.epoch ?? -1
+  }
+
+  /**
+   * Reads the file.
+   *
+   * @throws {@link CorruptRecordError} when it is damaged; the cache is empty then.
+   */
+  async load(): Promise<void> {
+    this.#entries = []
+    this.#isDirty = false
+    const entries: EpochEntry[] = []
+    for (const fields of await this.#file.read()) {
+      const entry = {
+        epoch: this.#file.wholeNumber(fields[0]),
+        startOffset: this.#file.wholeNumber(fields[1]),
+      }
+      const last = entries.at(-1) ?? { epoch: -1, startOffset: -1 }
+      if (entry.epoch <= last.epoch || entry.startOffset <= last.startOffset) {
+        throw this.#file.corrupt(`line '${fields.join(' ')}' does not rise above the one before`)
+      }
+      if (entry.epoch > MAX_EPOCH) throw this.#file.corrupt(`epoch ${entry.epoch} is no int32`)
+      entries.push(entry)
+    }
+    this.#entries = entries
+  }
+
+  /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
+  assign(epoch: number, startOffset: number): void {
+    if (epoch < 0) return
+    const known = this.#entries.find((entry) => entry.epoch === epoch)
+    if (known !== undefined && known.startOffset <= startOffset) return
+    const earlier = this.#entries.filter(
+      (entry) => entry.epoch < epoch && entry.startOffset < startOffset,
+    )
+    this.#entries = [...earlier, { epoch, startOffset }]
+    this.#isDirty = true
+  }
+
+  /** The epoch that wrote `offset`, -1 when it is not known. */
+  epochOf(offset: number): number {
+    return this.#entries.findLast((entry) => entry.startOffset <= offset)?.epoch ?? -1
+  }
+
+  /** Forgets what starts at or above `endOffset`. */
+  truncateFromEnd(endOffset: number): void {
+    const kept = this.#entries.filter((entry) => entry.startOffset < endOffset)
+    if (kept.length === this.#entries.length) return
+    this.#entries = kept
+    this.#isDirty = true
+  }
+
+  /** Forgets what ends below `startOffset`; the epoch that covers it starts there now. */
+  truncateFromStart(startOffset: number): void {
+    const covering = this.#entries.findLast((entry) => entry.startOffset <= startOffset)
+    if (covering === undefined) return
+    if (covering === this.#entries[0] && covering.startOffset === startOffset) return
+    this.#entries = [
+      { epoch: covering.epoch, startOffset },
+      ...this.#entries.filter((entry) => entry.startOffset > startOffset),
+    ]
+    this.#isDirty = true
+  }
+
+  /** Writes the file if anything has changed since it was read or written. */
+  async write(): Promise<void> {
+    if (!this.#isDirty) return
+    await this.#file.write(this.#entries.map((entry) => [entry.epoch, entry.startOffset]))
+    this.#isDirty = false
+  }
+}

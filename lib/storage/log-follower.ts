@@ -1,0 +1,96 @@
+import { LogSegment, type SegmentOptions } from './log-segment.ts'
+import type { LogSegments } from './log-segments.ts'
+import { findLogFiles } from './swap-files.ts'
+
+/** What a {@link LogFollower} is given besides the segments that are known. */
+export interface LogFollowerOptions extends SegmentOptions {
+  /** Everything below this offset is durable, and its indexes are. */
+  readonly recoveryPoint: number
+}
+
+/**
+ * Keeps a read-only view of a log up with the process that writes it: batches that were appended,
+ * segments that were rolled, segments that were removed or replaced. What is no whole batch yet is
+ * left for the next time. Nothing on disk is changed.
+ *
+ * Calls of {@link LogFollower.refresh} must not overlap; reads of the segments may.
+ */
+export class LogFollower {
+  readonly #options: LogFollowerOptions
+  readonly #segments: LogSegments
+
+  constructor(options: LogFollowerOptions, segments: LogSegments) {
+    this.#options = options
+    this.#segments = segments
+  }
+
+  /**
+   * Looks at the directory once. When it rejects, which it may do with `ENOENT` while segments are
+   * removed, the view is as before.
+   *
+   * @returns where the log ends now, `null` when it has no segment.
+   */
+  async refresh(): Promise<number | null> {
+    const places = await this.#findSegments()
+    const known = new Map(this.#segments.all.map((segment) => [segment.path, segment]))
+    const segments: LogSegment[] = []
+    try {
+      for (const [slot, place] of places.entries()) {
+        const next = places[slot + 1]
+        const segment = await this.#follow(place, known.get(place.path), next === undefined)
+        if (next !== undefined) segment.nextOffset = next.baseOffset
+        segments.push(segment)
+      }
+    } catch (error) {
+      for (const segment of segments) {
+        if (known.get(segment.path) !== segment) await segment.close()
+      }
+      throw error
+    }
+    const isSame =
+      segments.length === known.size &&
+      segments.every((segment) => known.get(segment.path) === segment)
+    if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
+    return segments.at(-1)?.nextOffset ?? null
+  }
+
+  async #findSegments(): Promise<SegmentPlace[]> {
+    const { fileSystem, dir } = this.#options
+    const places: SegmentPlace[] = []
+    for (const { kind, offset, suffix, path } of await findLogFiles(fileSystem, dir)) {
+      const stat = kind === 'log' ? await fileSystem.stat(path) : null
+      if (stat === null) continue
+      places.push({ baseOffset: offset, suffix, path, sizeBytes: stat.sizeBytes })
+    }
+    return places
+  }
+
+  async #follow(
+    place: SegmentPlace,
+    known: LogSegment | undefined,
+    isLast: boolean,
+  ): Promise<LogSegment> {
+    const { sizeBytes } = place
+    if (known !== undefined) {
+      const isUnchanged = !isLast && known.sizeBytes === sizeBytes
+      if (isUnchanged || (await known.follow(sizeBytes))) return known
+    }
+    const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
+    segment.sizeBytes = sizeBytes
+    if (!isLast) return segment
+    try {
+      await segment.recover(sizeBytes, this.#options.recoveryPoint)
+      return segment
+    } catch (error) {
+      await segment.close()
+      throw error
+    }
+  }
+}
+
+interface SegmentPlace {
+  readonly baseOffset: number
+  readonly suffix: string
+  readonly path: string
+  readonly sizeBytes: number
+}

@@ -1,0 +1,94 @@
+import {
+  ClosedError,
+  StorageError,
+  VarveError,
+  type AppendOutcome,
+  type CorruptRecordError,
+} from '../errors.ts'
+import { InDoubtError } from './local-log.ts'
+
+/**
+ * Whether a log takes writes, and the errors that its callers get. A failure that leaves the disk in
+ * doubt stops all further writes.
+ */
+export class LogGuard {
+  /** Why the log ends before what had been durable; `null` when it is sound. */
+  readonly damage: CorruptRecordError | null
+  /** Whether the log is being closed, so that nothing new is begun. */
+  isClosing = false
+  /** Whether the log is closed, so that nothing more is finished. */
+  isClosed = false
+  readonly #name: string
+  readonly #dir: string
+  readonly #readOnly: boolean
+  #failure: StorageError | null = null
+
+  constructor(log: {
+    name: string
+    dir: string
+    readOnly: boolean
+    damage: CorruptRecordError | null
+  }) {
+    this.#name = log.name
+    this.#dir = log.dir
+    this.#readOnly = log.readOnly
+    this.damage = log.damage
+  }
+
+  /** Whether a failure has left the disk in doubt. */
+  get hasFailed(): boolean {
+    return this.#failure !== null
+  }
+
+  /** Why writes are refused, `null` when they are not. */
+  get refusal(): VarveError | null {
+    if (this.damage !== null) return this.damage
+    if (this.#failure !== null) {
+      return new StorageError(
+        `${this.#name} takes no writes since a failure: open it again. ${this.#failure.message}`,
+        { path: this.#dir, outcome: 'not-written' },
+        { cause: this.#failure },
+      )
+    }
+    return this.#readOnly ? new ClosedError(`${this.#name} is open for reading only`) : null
+  }
+
+  /** @throws the reason when the log takes no writes. */
+  ensureWritable(): void {
+    if (this.isClosed) throw this.#closed()
+    const { refusal } = this
+    if (refusal !== null) throw refusal
+  }
+
+  /** @throws {@link ClosedError} when the log is closed or being closed. */
+  ensureOpen(): void {
+    if (this.isClosing) throw this.#closed()
+  }
+
+  /**
+   * The error for a call that has failed.
+   *
+   * @param outcome what is known of the change, unless the failure leaves it in doubt.
+   */
+  failed(what: string, error: unknown, outcome: AppendOutcome): VarveError {
+    if (error instanceof VarveError) return error
+    const isInDoubt = error instanceof InDoubtError
+    const cause = isInDoubt ? error.cause : error
+    const failure = new StorageError(
+      `${what} of ${this.#name} failed: ${describeCause(cause)}`,
+      { path: this.#dir, outcome: isInDoubt ? 'unknown' : outcome },
+      { cause },
+    )
+    if (isInDoubt) this.#failure ??= failure
+    return failure
+  }
+
+  #closed(): ClosedError {
+    return new ClosedError(`the log of ${this.#name} is closed`)
+  }
+}
+
+function describeCause(cause: unknown): string {
+  if (cause instanceof AggregateError) return cause.errors.map(describeCause).join('; ')
+  return cause instanceof Error ? cause.message : String(cause)
+}

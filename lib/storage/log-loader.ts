@@ -1,0 +1,279 @@
+import { CorruptRecordError } from '../errors.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { LeaderEpochCache } from './leader-epoch-cache.ts'
+import { segmentFileName, type SegmentFileKind } from './log-files.ts'
+import { LogSegment, type SegmentOptions } from './log-segment.ts'
+import { LogSegments } from './log-segments.ts'
+import { ProducerState } from './producer-state.ts'
+import type { ScanResult } from './segment-scan.ts'
+import { completeSwaps, findLogFiles } from './swap-files.ts'
+import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
+
+export type { Truncation } from './torn-tail.ts'
+
+/** What opening one log found and did. */
+export interface LogRecovery {
+  readonly truncations: readonly Truncation[]
+  /** Log files whose indexes were missing or unusable. */
+  readonly rebuiltIndexes: readonly string[]
+  /** Why the log is open for reading only; `null` when it is sound. */
+  readonly damage: CorruptRecordError | null
+}
+
+/** What is known of a log before it is opened. */
+export interface LoadOptions extends SegmentOptions {
+  /** Whether the log was closed in order: nothing but its last bytes is looked at then. */
+  readonly isClean: boolean
+  /** Everything below this offset was durable, and its indexes were. */
+  readonly recoveryPoint: number
+  /** Offset that the records were deleted up to, exclusive. */
+  readonly logStartOffset: number
+}
+
+/** A log as it was found. */
+export interface LoadedLog {
+  readonly segments: LogSegments
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly epochs: LeaderEpochCache
+  readonly producers: ProducerState
+  readonly recovery: LogRecovery
+}
+
+/**
+ * Opens the files of one partition's directory.
+ *
+ * After an orderly close the indexes are trusted. Otherwise every batch from the recovery point on
+ * is checked. Bad bytes at the end are a torn tail when nothing says that they were durable: they
+ * are kept aside, cut, and reported. Bad bytes that had been durable are damage: nothing is
+ * changed, and the log ends, read-only, before them.
+ *
+ * Interrupted at any point, the next call comes to the same result.
+ */
+export class LogLoader {
+  readonly #options: LoadOptions
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  readonly #epochs: LeaderEpochCache
+  readonly #producers: ProducerState
+  readonly #truncations: Truncation[] = []
+  readonly #rebuiltIndexes: Set<string> = new Set<string>()
+  #damage: CorruptRecordError | null = null
+  #hasProducers = false
+
+  constructor(options: LoadOptions) {
+    this.#options = options
+    this.#fileSystem = options.fileSystem
+    this.#dir = options.dir
+    this.#epochs = new LeaderEpochCache(options.fileSystem, options.dir)
+    this.#producers = new ProducerState(options.fileSystem, options.dir)
+  }
+
+  /** Does the work described above. Files are left open only where the result holds them. */
+  async load(): Promise<LoadedLog> {
+    if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
+    await this.#loadEpochs()
+    const found = await this.#listSegments()
+    const segments = new LogSegments(this.#fileSystem, this.#dir, found)
+    try {
+      const logEndOffset = await this.#findEnd(segments)
+      return await this.#finish(segments, logEndOffset)
+    } catch (error) {
+      await segments.close()
+      throw error
+    }
+  }
+
+  async #loadEpochs(): Promise<void> {
+    try {
+      await this.#epochs.load()
+    } catch (error) {
+      // The batches carry their epochs, so the cache is filled again from what is read of them.
+      if (!(error instanceof CorruptRecordError)) throw error
+    }
+  }
+
+  async #listSegments(): Promise<LogSegment[]> {
+    const files = await findLogFiles(this.#fileSystem, this.#dir)
+    const names = new Set(files.map(({ offset, kind }) => segmentFileName(offset, kind)))
+    const has = (offset: number, kind: SegmentFileKind): boolean =>
+      names.has(segmentFileName(offset, kind))
+    const segments: LogSegment[] = []
+    for (const { kind, offset, suffix, path } of files) {
+      if (kind === 'log') {
+        segments.push(new LogSegment(offset, this.#options, suffix))
+      } else if (kind !== 'snapshot' && !has(offset, 'log')) {
+        if (!this.#options.readOnly) await this.#fileSystem.unlink(path)
+      }
+    }
+    for (const [slot, segment] of segments.entries()) {
+      const { baseOffset, path } = segment
+      segment.sizeBytes = (await this.#fileSystem.stat(path))?.sizeBytes ?? 0
+      segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
+      const isIndexed = has(baseOffset, 'index') && has(baseOffset, 'timeindex')
+      if (!isIndexed) this.#noteRebuilt(segment)
+    }
+    return segments
+  }
+
+  /** Brings the last segments in order; returns the log end offset. */
+  async #findEnd(segments: LogSegments): Promise<number> {
+    const { recoveryPoint, logStartOffset, isClean } = this.#options
+    const last = segments.active
+    if (last === undefined) {
+      if (recoveryPoint > logStartOffset) {
+        this.#damage = new CorruptRecordError(
+          `there is no segment, records up to ${recoveryPoint} were durable`,
+          {
+            path: this.#dir,
+            position: 0,
+            firstOffset: logStartOffset,
+            lastOffset: recoveryPoint - 1,
+          },
+        )
+      }
+      return logStartOffset
+    }
+    if (isClean) {
+      const fileSizeBytes = last.sizeBytes
+      const result = await this.#recover(last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
+      if (result.reason === null) return this.#checkEnd(last, result)
+      // An orderly close leaves no such bytes. Everything is checked, as after a crash.
+      last.sizeBytes = fileSizeBytes
+    }
+    return this.#checkFromRecoveryPoint(segments)
+  }
+
+  async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
+    const { recoveryPoint, readOnly } = this.#options
+    const { all } = segments
+    let logEndOffset = 0
+    for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
+      const segment = all[slot]
+      if (segment === undefined) break
+      const fileSizeBytes = segment.sizeBytes
+      const result = await this.#recover(segment, fileSizeBytes, recoveryPoint)
+      logEndOffset = result.nextOffset
+      const next = all[slot + 1]
+      if (result.reason !== null) {
+        const evidence = { fileSizeBytes, recoveryPoint, nextBaseOffset: next?.baseOffset ?? null }
+        this.#damage = await findDamage(this.#fileSystem, segment, result, evidence)
+        if (this.#damage !== null) {
+          await segments.replace(all.slice(0, slot + 1))
+          return logEndOffset
+        }
+        if (!readOnly) {
+          const { reason } = result
+          const tail = await cutTornTail(this.#fileSystem, segment, fileSizeBytes, reason)
+          this.#truncations.push(tail)
+        }
+      }
+      if (next === undefined) {
+        this.#checkEnd(segment, result)
+      } else {
+        segment.nextOffset = next.baseOffset
+        segment.indexes.addFinalTimeEntry()
+      }
+    }
+    return logEndOffset
+  }
+
+  async #recover(
+    segment: LogSegment,
+    fileSizeBytes: number,
+    trustedOffset: number,
+  ): Promise<ScanResult> {
+    const result = await segment.recover(fileSizeBytes, trustedOffset, (batch) => {
+      this.#epochs.assign(batch.partitionLeaderEpoch, batch.baseOffset)
+      this.#hasProducers ||= batch.producerId >= 0
+    })
+    if (result.wasRebuilt) this.#noteRebuilt(segment)
+    return result
+  }
+
+  /** Above the recovery point no index is promised, so none is missed there. */
+  #noteRebuilt(segment: LogSegment): void {
+    const { isClean, recoveryPoint } = this.#options
+    const isPromised = isClean || segment.baseOffset < recoveryPoint
+    if (isPromised && segment.sizeBytes > 0) this.#rebuiltIndexes.add(segment.path)
+  }
+
+  /** A log that does not end where it was known to is not the one it was. */
+  #checkEnd(last: LogSegment, result: ScanResult): number {
+    const { recoveryPoint, logStartOffset, isClean } = this.#options
+    const { nextOffset, position } = result
+    const leastEnd = isClean ? Math.max(recoveryPoint, logStartOffset) : recoveryPoint
+    // Without an order to the close, records that were deleted may be missing at the end too.
+    const isShort = nextOffset < leastEnd && (isClean || recoveryPoint > logStartOffset)
+    const isLong = isClean && recoveryPoint > 0 && nextOffset > recoveryPoint
+    if (isShort || isLong) {
+      this.#damage = new CorruptRecordError(
+        `the log ends at offset ${nextOffset}, not at ${leastEnd} where it did`,
+        { path: last.path, position, firstOffset: Math.min(nextOffset, leastEnd) },
+      )
+    }
+    return nextOffset
+  }
+
+  async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
+    let logEndOffset = foundEnd
+    const { readOnly, isClean } = this.#options
+    const isSound = this.#damage === null
+    let logStartOffset = Math.max(this.#options.logStartOffset, segments.all[0]?.baseOffset ?? 0)
+    if (logEndOffset < logStartOffset) {
+      if (!isSound) logStartOffset = segments.all[0]?.baseOffset ?? logEndOffset
+      else {
+        // Everything in the files was deleted before, so nothing of it is missed.
+        logEndOffset = logStartOffset
+        await (readOnly ? segments.replace([]) : segments.removeAll())
+      }
+    }
+    this.#epochs.truncateFromEnd(logEndOffset)
+    this.#epochs.truncateFromStart(logStartOffset)
+    if (!readOnly && isSound) {
+      await segments.removeBelow(logStartOffset)
+      if (segments.active === undefined) {
+        const segment = await LogSegment.create(logEndOffset, this.#options)
+        await segments.add(segment)
+        await this.#makeDurable(segments)
+      } else if (!isClean) {
+        await this.#makeDurable(segments)
+      }
+      await this.#loadProducers(segments, logEndOffset)
+    }
+    return {
+      segments,
+      logStartOffset,
+      logEndOffset,
+      epochs: this.#epochs,
+      producers: this.#producers,
+      recovery: {
+        truncations: this.#truncations,
+        rebuiltIndexes: [...this.#rebuiltIndexes],
+        damage: this.#damage,
+      },
+    }
+  }
+
+  /** What was found may so far be in the page cache only, and readers are told of durable records. */
+  async #makeDurable(segments: LogSegments): Promise<void> {
+    const { all, active } = segments
+    for (const segment of all.slice(Math.max(0, segments.floorSlot(this.#options.recoveryPoint)))) {
+      await segment.flush()
+      if (segment !== active) await segment.park()
+    }
+    await this.#epochs.write()
+    await this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  async #loadProducers(segments: LogSegments, logEndOffset: number): Promise<void> {
+    const snapshotOffset = await this.#producers.load(logEndOffset)
+    const isKnown = this.#producers.entries.length === 0 && !this.#hasProducers
+    if (!isKnown) {
+      const limits = { maxBytes: 1024 * 1024, endOffset: logEndOffset }
+      await this.#producers.replay(snapshotOffset, (offset) => segments.read(offset, limits))
+    }
+    const bases = new Set(segments.all.map((segment) => segment.baseOffset))
+    await this.#producers.removeSnapshots((offset) => bases.has(offset) || offset === logEndOffset)
+  }
+}

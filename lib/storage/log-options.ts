@@ -1,0 +1,110 @@
+import { dirname, resolve } from 'node:path'
+import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { systemClock } from '../platform/system-clock.ts'
+import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
+
+/** How a {@link Log} that is used alone is opened. */
+export interface LogOptions {
+  /** Configuration of segments and batches. @defaultValue Kafka's defaults, with a sync per append */
+  readonly config?: TopicConfig
+  /** @defaultValue the real one */
+  readonly fileSystem?: FileSystem
+  /** @defaultValue the real one */
+  readonly clock?: Pick<Clock, 'now'>
+  /** Changes nothing on disk, neither now nor later. @defaultValue false */
+  readonly readOnly?: boolean
+}
+
+/** One segment of a log as it stands. */
+export interface LogSegmentInfo {
+  /** No record of the segment has a lower offset. */
+  readonly baseOffset: number
+  /** No record of the segment has this or a higher offset. */
+  readonly nextOffset: number
+  readonly sizeBytes: number
+  readonly path: string
+}
+
+/**
+ * What the owner of a log tells it when it is opened.
+ *
+ * @internal
+ */
+export interface LogContext extends LogState {
+  readonly topic: string
+  readonly partition: number
+  readonly fileSystem: FileSystem
+  readonly clock: Pick<Clock, 'now'>
+  readonly config: Readonly<ResolvedTopicConfig>
+  readonly readOnly: boolean
+  /** Whether the log was closed in order. */
+  readonly isClean: boolean
+  /** Reads the state again; absent where nobody else changes it. */
+  readonly loadState?: () => Promise<LogState>
+  /** Makes a state durable before it resolves. */
+  readonly saveState: (state: LogState) => Promise<void>
+  /** Called at the end of an orderly close of a sound log. */
+  readonly onClosed?: () => Promise<void>
+}
+
+/**
+ * The context of a log that is used alone: its state lies in its own directory, under the names and
+ * in the form in which a broker keeps that of all its logs.
+ *
+ * @internal
+ */
+export async function standaloneContext(dir: string, options: LogOptions): Promise<LogContext> {
+  const config = resolveTopicConfig(options.config ?? {})
+  const fileSystem = options.fileSystem ?? new NodeFileSystem()
+  const readOnly = options.readOnly ?? false
+  const place = partitionOfDirectory(dir)
+  const key = `${place.topic}-${place.partition}`
+  if (!readOnly) await createDurably(fileSystem, dir)
+  const files = new LogStateFiles(fileSystem, dir)
+  const isClean = readOnly
+    ? await files.hasCleanShutdownMark()
+    : await files.takeCleanShutdownMark()
+  const loadState = async (): Promise<LogState> => {
+    const states = await files.read()
+    // The directory of a single log may have been renamed since the state was written.
+    const [only] = states.size === 1 ? states.values() : []
+    return states.get(key) ?? only ?? { recoveryPoint: 0, logStartOffset: 0 }
+  }
+  return {
+    ...place,
+    ...(await loadState()),
+    fileSystem,
+    clock: options.clock ?? systemClock,
+    config,
+    readOnly,
+    isClean,
+    loadState,
+    saveState: (newState) => files.write(new Map([[key, newState]])),
+    onClosed: () => files.leaveCleanShutdownMark(),
+  }
+}
+
+/**
+ * Creates a directory and what is missing above it, so that a power loss does not take it away.
+ *
+ * A directory that is there and empty may be left from a call that a crash interrupted, so the
+ * names above it are made durable as far as they can be.
+ */
+export async function createDurably(fileSystem: FileSystem, dir: string): Promise<void> {
+  const created = await fileSystem.createDirectory(dir)
+  for (const each of created) await fileSystem.syncDirectory(dirname(each))
+  if (created.length > 0 || (await fileSystem.list(dir)).length > 0) return
+  for (let at = resolve(dir); at !== dirname(at); at = dirname(at)) {
+    try {
+      await fileSystem.syncDirectory(dirname(at))
+    } catch (error) {
+      // Directories further up belong to somebody else, and were there before.
+      if (isSystemError(error, 'EACCES', 'EPERM')) return
+      throw error
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import { checkWholeNumber } from '../config.ts'
+import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { LocalLog } from './local-log.ts'
+import type { LogGuard } from './log-guard.ts'
+
+/** The partition that a log holds. */
+export interface LogPlace {
+  readonly topic: string
+  readonly partition: number
+}
+
+/**
+ * Reads from a log while it changes: what was read across a truncation or a removal is read again.
+ *
+ * All calls may overlap.
+ */
+export class LogReader {
+  readonly #place: LogPlace
+  readonly #log: LocalLog
+  readonly #guard: LogGuard
+  readonly #lookAgain: (() => Promise<void>) | null
+
+  /**
+   * @param lookAgain looks again at a directory that another process writes to; `null` where this
+   * one does.
+   */
+  constructor(
+    place: LogPlace,
+    log: LocalLog,
+    guard: LogGuard,
+    lookAgain: (() => Promise<void>) | null,
+  ) {
+    this.#place = place
+    this.#log = log
+    this.#guard = guard
+    this.#lookAgain = lookAgain
+  }
+
+  /** See `Log.read`. */
+  async read(offset: number, maxBytes: number): Promise<StoredRecord[]> {
+    checkWholeNumber('maxBytes', maxBytes, 1, Number.MAX_SAFE_INTEGER)
+    const records: StoredRecord[] = []
+    let from = offset
+    for (;;) {
+      const batches = await this.readBatches(from, maxBytes, this.#log.logEndOffset)
+      for (const batch of batches) {
+        try {
+          for (const record of await this.#decode(batch, offset)) records.push(record)
+        } catch (error) {
+          // What is sound before the damage is delivered; the next read starts at the damage.
+          if (records.length > 0) return records
+          throw error
+        }
+      }
+      // Batches may hold nothing for readers: markers, or what compaction left of them.
+      from = batches.at(-1)?.nextOffset ?? from
+      if (records.length > 0 || batches.length === 0) return records
+    }
+  }
+
+  /** See `Log.readBatches`. */
+  async readBatches(
+    offset: number,
+    maxBytes: number,
+    endOffset: number,
+  ): Promise<readonly RecordBatch[]> {
+    const { segments } = this.#log
+    return this.#consistently(async () => {
+      ensureInRange(this.#log, this.#place, offset)
+      const { logEndOffset } = this.#log
+      const { damage } = this.#guard
+      if (offset === logEndOffset && damage !== null) throw damage
+      const end = Math.min(endOffset, logEndOffset)
+      return offset < end ? segments.read(offset, { maxBytes, endOffset: end }) : []
+    })
+  }
+
+  /** See `Log.offsetForTimestamp`. */
+  async offsetForTimestamp(
+    timestamp: number,
+    endOffset: number,
+  ): Promise<{ offset: number; timestamp: number } | null> {
+    checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
+    let from = this.#log.logStartOffset
+    for (;;) {
+      const startOffset = Math.max(from, this.#log.logStartOffset)
+      const batch = await this.#consistently(() =>
+        this.#log.segments.findByTimestamp(timestamp, startOffset, endOffset),
+      )
+      if (batch === null) return null
+      for (const record of await this.#decode(batch, startOffset)) {
+        if (record.timestamp < timestamp || record.offset >= endOffset) continue
+        return { offset: record.offset, timestamp: record.timestamp }
+      }
+      from = batch.nextOffset
+    }
+  }
+
+  /** Repeats `task` until no record was taken away or replaced while it ran. */
+  async #consistently<T>(task: () => Promise<T>): Promise<T> {
+    const { segments } = this.#log
+    for (let hasLookedAgain = false; ;) {
+      this.#guard.ensureOpen()
+      const { generation } = segments
+      try {
+        const result = await task()
+        if (generation === segments.generation) return result
+      } catch (error) {
+        if (generation !== segments.generation) continue
+        // Closing a log closes its files under those who read them.
+        this.#guard.ensureOpen()
+        if (this.#lookAgain === null || hasLookedAgain || !isSystemError(error, 'ENOENT')) {
+          throw this.#guard.failed('read', error, 'not-written')
+        }
+        hasLookedAgain = true
+        await this.#lookAgain()
+      }
+    }
+  }
+
+  /** The records of a batch; damage that is found inside gets its place in the file. */
+  async #decode(batch: RecordBatch, fromOffset: number): Promise<StoredRecord[]> {
+    try {
+      return await decodeRecords(batch, this.#place, { fromOffset })
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      const { baseOffset: firstOffset, lastOffset } = batch
+      const { segments } = this.#log
+      const segment = segments.all[segments.floorSlot(firstOffset)]
+      const batchPosition = (await segment?.restBelow(firstOffset))?.sizeBytes ?? 0
+      throw new CorruptRecordError(
+        error.reason,
+        {
+          path: segment?.path ?? null,
+          position: batchPosition + error.position,
+          firstOffset,
+          lastOffset,
+        },
+        { cause: error },
+      )
+    }
+  }
+}
+
+/**
+ * @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`,
+ * `logEndOffset`]; TypeError or RangeError when it is no offset at all.
+ */
+export function ensureInRange(log: LocalLog, place: LogPlace, offset: number): void {
+  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  const { logStartOffset, logEndOffset } = log
+  if (offset >= logStartOffset && offset <= logEndOffset) return
+  const { topic, partition } = place
+  throw new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
+}

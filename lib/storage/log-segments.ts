@@ -1,0 +1,186 @@
+import type { FileSystem } from '../platform/file-system.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { segmentFilePath } from './log-files.ts'
+import type { LogSegment, ReadLimits } from './log-segment.ts'
+
+/** Segments that are not active keep their file open up to this many, those that were read last. */
+const MAX_OPEN_SEGMENTS = 4
+
+/** Files that belong to a segment. The log goes last: what is left without one is removed at open. */
+const KINDS = ['snapshot', 'txnindex', 'timeindex', 'index', 'log'] as const
+
+/**
+ * The segments of a log in offset order. The last one is active: the only one that is appended to.
+ *
+ * Changes must not overlap with each other; lookups may overlap with everything.
+ */
+export class LogSegments {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  #segments: readonly LogSegment[]
+  #recentlyUsed: LogSegment[] = []
+  #generation = 0
+
+  constructor(fileSystem: FileSystem, dir: string, segments: readonly LogSegment[]) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.#segments = [...segments]
+  }
+
+  get all(): readonly LogSegment[] {
+    return this.#segments
+  }
+
+  /** The segment that is appended to; `undefined` only for a read-only view of an empty directory. */
+  get active(): LogSegment | undefined {
+    return this.#segments.at(-1)
+  }
+
+  get sizeBytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+  }
+
+  /**
+   * Rises before and after records are taken away or replaced. What was read in between two values
+   * may be a mixture of before and after.
+   */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Runs a change that takes records away or replaces them. */
+  async changing<T>(change: () => Promise<T>): Promise<T> {
+    this.#generation += 1
+    try {
+      return await change()
+    } finally {
+      this.#generation += 1
+    }
+  }
+
+  /** Slot of the segment that an offset belongs to; 0 for offsets below the first, -1 when there is none. */
+  floorSlot(offset: number): number {
+    let low = 0
+    let high = this.#segments.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if ((this.#segments[middle]?.baseOffset ?? 0) <= offset) low = middle
+      else high = middle - 1
+    }
+    return high
+  }
+
+  /**
+   * Reads whole batches from the one that holds `offset` on, or the first one behind it. One read
+   * never spans two segments.
+   *
+   * @throws {@link CorruptRecordError} when the first batch is damaged.
+   */
+  async read(offset: number, limits: ReadLimits): Promise<readonly RecordBatch[]> {
+    const segments = this.#segments
+    for (let slot = this.floorSlot(offset); slot < segments.length; slot += 1) {
+      const segment = segments[slot]
+      if (segment === undefined || segment.baseOffset >= limits.endOffset) break
+      const { batches } = await segment.read(offset, limits)
+      await this.touch(segment)
+      // Compaction may leave nothing in a segment from here on: the next one has the answer.
+      if (batches.length > 0) return batches
+    }
+    return []
+  }
+
+  /**
+   * The first batch below `endOffset`, at or behind `startOffset`, that holds a record at least as
+   * young as `timestamp`; `null` when there is none.
+   */
+  async findByTimestamp(
+    timestamp: number,
+    startOffset: number,
+    endOffset: number,
+  ): Promise<RecordBatch | null> {
+    const segments = this.#segments
+    for (let slot = this.floorSlot(startOffset); slot < segments.length; slot += 1) {
+      const segment = segments[slot]
+      if (segment === undefined || segment.baseOffset >= endOffset) break
+      const batch = await segment.findByTimestamp(timestamp, startOffset)
+      await this.touch(segment)
+      if (batch !== null) return batch.baseOffset < endOffset ? batch : null
+    }
+    return null
+  }
+
+  /** Makes `segment` the active one. */
+  async add(segment: LogSegment): Promise<void> {
+    const { active } = this
+    this.#segments = [...this.#segments, segment]
+    if (active !== undefined) await this.touch(active)
+  }
+
+  /** Notes that a segment was used, and closes the file of one that was not for a while. */
+  async touch(segment: LogSegment): Promise<void> {
+    if (segment === this.active || segment === this.#recentlyUsed.at(-1)) return
+    this.#recentlyUsed = [...this.#recentlyUsed.filter((each) => each !== segment), segment]
+    if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
+  }
+
+  /** Takes other segments for these. Those that are not among the new ones are closed. */
+  async replace(segments: readonly LogSegment[]): Promise<void> {
+    const gone = this.#segments.filter((segment) => !segments.includes(segment))
+    this.#segments = [...segments]
+    this.#forget(gone)
+    for (const segment of gone) await segment.close()
+  }
+
+  /**
+   * Removes every segment with a base offset above `offset`, newest first, so that what an
+   * interruption leaves is a log without a hole. Durable when it resolves.
+   */
+  async removeAbove(offset: number): Promise<void> {
+    for (;;) {
+      const { active } = this
+      if (active === undefined || active.baseOffset <= offset) return
+      this.#segments = this.#segments.slice(0, -1)
+      await this.#remove([active])
+    }
+  }
+
+  /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
+  async removeBelow(offset: number): Promise<void> {
+    const count = this.#segments.findIndex(
+      (_, slot) => (this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset,
+    )
+    if (count <= 0) return
+    const dead = this.#segments.slice(0, count)
+    // Readers that come now must not find them any more.
+    this.#segments = this.#segments.slice(count)
+    await this.#remove(dead)
+  }
+
+  /** Removes all segments. */
+  async removeAll(): Promise<void> {
+    const dead = this.#segments
+    this.#segments = []
+    await this.#remove(dead)
+  }
+
+  /** Closes all files for good. */
+  async close(): Promise<void> {
+    await Promise.all(this.#segments.map((segment) => segment.close()))
+  }
+
+  #forget(segments: readonly LogSegment[]): void {
+    this.#recentlyUsed = this.#recentlyUsed.filter((each) => !segments.includes(each))
+  }
+
+  async #remove(segments: readonly LogSegment[]): Promise<void> {
+    this.#forget(segments)
+    for (const segment of segments) {
+      await segment.close()
+      for (const kind of KINDS) {
+        const path = segmentFilePath(this.#dir, segment.baseOffset, kind)
+        if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)
+      }
+    }
+    await this.#fileSystem.syncDirectory(this.#dir)
+  }
+}

@@ -1,0 +1,136 @@
+import type { AppendOutcome, VarveError } from '../errors.ts'
+import { checkBatchSize } from './append-record.ts'
+import { InDoubtError, type AppendResult, type LocalLog } from './local-log.ts'
+import type { LogGuard } from './log-guard.ts'
+import type { LogContext } from './log-options.ts'
+import { ensureInRange } from './log-reader.ts'
+import type { LogState } from './log-state.ts'
+
+/**
+ * Changes a log: what `Log` offers for that, without the order of the calls, which must not overlap.
+ *
+ * When a change fails in a way that leaves the disk in doubt, none follows.
+ */
+export class LogWriter {
+  /** Bytes appended since the recovery point was saved. */
+  bytesSinceCheckpoint = 0
+  readonly #log: LocalLog
+  readonly #guard: LogGuard
+  readonly #context: LogContext
+
+  constructor(log: LocalLog, guard: LogGuard, context: LogContext) {
+    this.#log = log
+    this.#guard = guard
+    this.#context = context
+  }
+
+  /** What is remembered of the log outside of its own files. */
+  get state(): LogState {
+    const { recoveryPoint, logStartOffset } = this.#log
+    return { recoveryPoint, logStartOffset }
+  }
+
+  append(batches: readonly Buffer[]): Promise<AppendResult> {
+    return this.#change('append', 'not-written', async () => {
+      if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
+      let sizeBytes = 0
+      for (const batch of batches) {
+        checkBatchSize(batch.length, this.#log.config)
+        sizeBytes += batch.length
+      }
+      const result = await this.#log.append(batches)
+      this.bytesSinceCheckpoint += sizeBytes
+      return result
+    })
+  }
+
+  /** Syncs when `flushMessages` records are not durable. */
+  async flushIfDue(): Promise<void> {
+    const { logEndOffset, durableEndOffset, config } = this.#log
+    if (logEndOffset - durableEndOffset >= config.flushMessages) await this.flush()
+  }
+
+  flush(): Promise<void> {
+    return this.#change('flush', 'unknown', () => this.#log.flush())
+  }
+
+  roll(): Promise<void> {
+    return this.#change('roll', 'not-written', () => this.#log.roll())
+  }
+
+  truncateTo(offset: number): Promise<void> {
+    return this.#change('truncate', 'unknown', async () => {
+      ensureInRange(this.#log, this.#context, offset)
+      if (offset === this.#log.logEndOffset) return
+      // A recovery point beyond the end would look like lost records at the next open.
+      const endOfRest = await this.#log.endOfRestBelow(offset)
+      if (endOfRest < this.#log.recoveryPoint) await this.#save({ recoveryPoint: endOfRest })
+      await this.#log.truncateTo(offset)
+    })
+  }
+
+  advanceLogStartOffset(offset: number): Promise<void> {
+    return this.#change('delete records', 'unknown', async () => {
+      const { segments, epochs } = this.#log
+      ensureInRange(this.#log, this.#context, offset)
+      if (offset === this.#log.logStartOffset) return
+      // Otherwise a power loss might leave a log that ends before it starts.
+      if (offset > this.#log.durableEndOffset) await this.#log.flush()
+      // The state is the decision: bytes that are still there are not records any more.
+      await this.#save({ logStartOffset: offset })
+      await segments.changing(() => segments.removeBelow(offset))
+      epochs.truncateFromStart(offset)
+      await epochs.write()
+    })
+  }
+
+  checkpoint(): Promise<void> {
+    return this.#change('checkpoint', 'not-written', async () => {
+      const recoveryPoint = this.#log.durableEndOffset
+      await this.#log.checkpoint()
+      await this.#save({ recoveryPoint })
+      this.bytesSinceCheckpoint = 0
+    })
+  }
+
+  /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
+  async close(): Promise<void> {
+    try {
+      if (this.#guard.refusal === null) await this.#change('close', 'unknown', () => this.#seal())
+    } finally {
+      await this.#log.segments.close()
+    }
+  }
+
+  async #seal(): Promise<void> {
+    await this.#log.flush()
+    await this.#log.seal()
+    await this.#save({ recoveryPoint: this.#log.logEndOffset })
+    await this.#context.onClosed?.()
+  }
+
+  async #save(change: Partial<LogState>): Promise<void> {
+    const state = { ...this.state, ...change }
+    await this.#context.saveState(state)
+    this.#log.recoveryPoint = state.recoveryPoint
+    this.#log.logStartOffset = state.logStartOffset
+  }
+
+  async #change<T>(what: string, outcome: AppendOutcome, change: () => Promise<T>): Promise<T> {
+    this.#guard.ensureWritable()
+    try {
+      return await change()
+    } catch (error) {
+      throw await this.#failed(what, error, outcome)
+    }
+  }
+
+  /** The error that the caller gets. What may not be on disk is dropped first, as far as possible. */
+  async #failed(what: string, error: unknown, outcome: AppendOutcome): Promise<Error> {
+    // Misuse is not a failure of the disk.
+    if (error instanceof TypeError || error instanceof RangeError) return error
+    const failure: VarveError = this.#guard.failed(what, error, outcome)
+    if (error instanceof InDoubtError) await this.#log.dropInDoubt().catch(() => undefined)
+    return failure
+  }
+}

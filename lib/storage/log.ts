@@ -1,0 +1,319 @@
+import type { ResolvedTopicConfig } from '../config.ts'
+import { StorageError, type CorruptRecordError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import type { StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { encodeRecords, type AppendRecord } from './append-record.ts'
+import { MAX_EPOCH } from './leader-epoch-cache.ts'
+import { LocalLog, type AppendResult } from './local-log.ts'
+import { LogFollower } from './log-follower.ts'
+import { LogGuard } from './log-guard.ts'
+import { LogLoader, type LoadedLog, type LogRecovery } from './log-loader.ts'
+import {
+  standaloneContext,
+  type LogContext,
+  type LogOptions,
+  type LogSegmentInfo,
+} from './log-options.ts'
+import { LogReader } from './log-reader.ts'
+import type { LogState } from './log-state.ts'
+import { LogWriter } from './log-writer.ts'
+import { SerialQueue } from './serial-queue.ts'
+
+const DEFAULT_READ_BYTES = 1024 * 1024
+
+/**
+ * One partition's storage in one directory: segments that are appended to at the end and read by
+ * offset. It waits for nobody and has no timers.
+ *
+ * Offsets are in [`logStartOffset`, `logEndOffset`). Appends, flushes, rolls and truncations are
+ * carried out in the order of the calls; reads may overlap with all of them. The directory must
+ * have one owner: `Broker` has a lock for that.
+ *
+ * After a failed sync the log takes no more writes, because nobody can tell what is on disk; what
+ * had been durable before can still be read.
+ */
+export class Log {
+  readonly dir: string
+  readonly topic: string
+  readonly partition: number
+  /** What opening the log found and did. */
+  readonly recovery: LogRecovery
+  /** Leader epoch that appended batches are stamped with; rises with every unclean open. */
+  readonly leaderEpoch: number
+  readonly #context: LogContext
+  readonly #local: LocalLog
+  readonly #guard: LogGuard
+  readonly #reader: LogReader
+  readonly #writer: LogWriter
+  readonly #follower: LogFollower
+  readonly #queue: SerialQueue = new SerialQueue()
+  #closing: Promise<void> | null = null
+
+  private constructor(dir: string, context: LogContext, loaded: LoadedLog) {
+    const { topic, partition, config, readOnly } = context
+    const { damage } = loaded.recovery
+    this.dir = dir
+    this.topic = topic
+    this.partition = partition
+    this.recovery = loaded.recovery
+    this.#context = context
+    const { latestEpoch } = loaded.epochs
+    const isContinued = context.isClean || latestEpoch < 0
+    this.leaderEpoch = Math.min(Math.max(0, latestEpoch) + (isContinued ? 0 : 1), MAX_EPOCH)
+    this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage })
+    this.#local = new LocalLog({ ...context, dir, leaderEpoch: this.leaderEpoch }, config, loaded)
+    this.#writer = new LogWriter(this.#local, this.#guard, context)
+    this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local.segments)
+    const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
+    this.#reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
+  }
+
+  /**
+   * Opens the log in `dir`, which is created when it does not exist.
+   *
+   * Records are returned with the topic and partition of the directory's name, `orders-3`.
+   *
+   * @throws TypeError or RangeError for a configuration that is not legal.
+   */
+  static async open(dir: string, options: LogOptions = {}): Promise<Log> {
+    return Log.load(dir, await standaloneContext(dir, options))
+  }
+
+  /**
+   * Opens a log whose state the caller keeps.
+   *
+   * @internal
+   */
+  static async load(dir: string, context: LogContext): Promise<Log> {
+    const log = new Log(dir, context, await loadFiles(dir, context))
+    if (context.isClean || !log.isWritable) return log
+    try {
+      // The next unclean open need not look at what this one has looked at.
+      await log.checkpoint()
+    } catch (error) {
+      // A log opens on a full disk too: it can be read, and records can be deleted.
+      if (!(error instanceof StorageError)) throw error
+    }
+    return log
+  }
+
+  /** Lowest offset that can be read. */
+  get logStartOffset(): number {
+    return this.#local.logStartOffset
+  }
+
+  /** Offset of the next append. */
+  get logEndOffset(): number {
+    return this.#local.logEndOffset
+  }
+
+  /** Everything below is covered by a sync that succeeded. */
+  get durableEndOffset(): number {
+    return this.#local.durableEndOffset
+  }
+
+  /** Bytes of all segments' log files. */
+  get size(): number {
+    return this.#local.segments.sizeBytes
+  }
+
+  /** Bytes appended since the recovery point was saved: what an unclean open has to look at. */
+  get bytesSinceCheckpoint(): number {
+    return this.#writer.bytesSinceCheckpoint
+  }
+
+  /** In offset order; the last one is the one that is appended to. */
+  get segments(): readonly LogSegmentInfo[] {
+    return this.#local.segments.all.map(({ baseOffset, nextOffset, sizeBytes, path }) => {
+      return { baseOffset, nextOffset, sizeBytes, path }
+    })
+  }
+
+  /** Changes take effect with the next append. */
+  get config(): Readonly<ResolvedTopicConfig> {
+    return this.#local.config
+  }
+
+  /** @internal */
+  set config(config: Readonly<ResolvedTopicConfig>) {
+    this.#local.config = config
+  }
+
+  /** What is remembered of the log outside of its own files. */
+  get state(): LogState {
+    return this.#writer.state
+  }
+
+  /** Why the log ends before what had been durable; `null` when it is sound. */
+  get damage(): CorruptRecordError | null {
+    return this.#guard.damage
+  }
+
+  /** Whether appends are taken. */
+  get isWritable(): boolean {
+    return !this.#guard.isClosing && this.#guard.refusal === null
+  }
+
+  /**
+   * Appends records and, when `flushMessages` of them are not yet durable, syncs. All or none of
+   * them are in the log afterwards.
+   *
+   * @throws {@link StorageError} when the disk fails; `outcome` says what is known.
+   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
+   * @throws {@link CorruptRecordError} when the log is damaged, {@link ClosedError} when it is closed.
+   */
+  async append(records: readonly AppendRecord[]): Promise<AppendResult> {
+    this.#guard.ensureWritable()
+    const encoding = encodeRecords(records, this.config, this.#context.clock.now())
+    // Who waits for it comes later, and a rejection that nobody waits for ends the process.
+    encoding.catch(() => undefined)
+    return this.#queue.run(async () => {
+      const result = await this.#writer.append(await encoding)
+      await this.#writer.flushIfDue()
+      return result
+    })
+  }
+
+  /**
+   * Appends encoded batches, without a sync. They are stamped in place. All or none of them are in
+   * the log afterwards.
+   *
+   * @internal
+   */
+  appendBatches(batches: readonly Buffer[]): Promise<AppendResult> {
+    return this.#queue.run(() => this.#writer.append(batches))
+  }
+
+  /** Makes everything appended so far durable. @throws {@link StorageError}, after which the log takes no writes. */
+  flush(): Promise<void> {
+    return this.#queue.run(() => this.#writer.flush())
+  }
+
+  /** Closes the active segment and begins a new one at `logEndOffset`. Does nothing while it is empty. */
+  roll(): Promise<void> {
+    return this.#queue.run(() => this.#writer.roll())
+  }
+
+  /**
+   * Drops every record from `offset` on, and with it the rest of the batch that holds it. The next
+   * append gets `offset`. Durable when it resolves.
+   *
+   * @param offset in [`logStartOffset`, `logEndOffset`].
+   * @throws {@link OffsetOutOfRangeError} outside of that.
+   */
+  truncateTo(offset: number): Promise<void> {
+    return this.#queue.run(() => this.#writer.truncateTo(offset))
+  }
+
+  /**
+   * Makes `offset` the lowest that can be read, for good, and removes the segments below it.
+   *
+   * @internal
+   */
+  advanceLogStartOffset(offset: number): Promise<void> {
+    return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
+  }
+
+  /** Saves the recovery point, with the indexes it vouches for. */
+  checkpoint(): Promise<void> {
+    return this.#queue.run(() => this.#writer.checkpoint())
+  }
+
+  /**
+   * Reads the records from `offset` on. Never waits for records to come.
+   *
+   * @param offset in [`logStartOffset`, `logEndOffset`].
+   * @param maxBytes limit on the stored size of what is returned; the first batch is returned
+   * however large. @defaultValue 1 MiB
+   * @returns at least one record, unless `offset` is the end of the log.
+   * @throws {@link OffsetOutOfRangeError} outside of the range.
+   * @throws {@link CorruptRecordError} when the batch at `offset` is damaged.
+   */
+  read(offset: number, maxBytes: number = DEFAULT_READ_BYTES): Promise<StoredRecord[]> {
+    return this.#reader.read(offset, maxBytes)
+  }
+
+  /**
+   * Whole batches from the one that holds `offset` on, or the first one behind it.
+   *
+   * @param limits.endOffset batches at or above it are left out. @defaultValue the end of the log
+   * @internal
+   */
+  readBatches(
+    offset: number,
+    limits: { maxBytes: number; endOffset?: number },
+  ): Promise<readonly RecordBatch[]> {
+    return this.#reader.readBatches(offset, limits.maxBytes, limits.endOffset ?? Infinity)
+  }
+
+  /**
+   * The first offset whose record is at least as young as `timestamp`, with that record's timestamp.
+   *
+   * @param timestamp milliseconds since the epoch, at least 0.
+   * @param endOffset where to stop looking. @defaultValue the end of the log
+   * @returns `null` when there is none.
+   */
+  offsetForTimestamp(
+    timestamp: number,
+    endOffset: number = this.logEndOffset,
+  ): Promise<{ offset: number; timestamp: number } | null> {
+    return this.#reader.offsetForTimestamp(timestamp, endOffset)
+  }
+
+  /**
+   * Looks again at a directory that another process writes to: takes in what was appended and
+   * rolled, and lets go of what was removed. What is no whole batch yet is left for the next time.
+   * Nothing on disk is changed. Does nothing unless the log is open for reading only.
+   *
+   * @throws {@link ClosedError} when the log is closed.
+   * @internal
+   */
+  refresh(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.#guard.ensureOpen()
+      if (this.#context.readOnly && this.damage === null) await this.#refresh()
+    })
+  }
+
+  /**
+   * Flushes, writes indexes and state, and closes all files. A log that is damaged or has failed is
+   * closed without a mark of order, so that the next open looks again. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#guard.isClosing = true
+    this.#closing ??= this.#queue.run(() =>
+      this.#writer.close().finally(() => {
+        this.#guard.isClosed = true
+      }),
+    )
+    return this.#closing
+  }
+
+  async #refresh(): Promise<void> {
+    const { segments } = this.#local
+    try {
+      const state = await this.#context.loadState?.()
+      const logEndOffset = (await this.#follower.refresh()) ?? 0
+      const firstOffset = Math.max(state?.logStartOffset ?? 0, segments.all[0]?.baseOffset ?? 0)
+      this.#local.logStartOffset = Math.max(this.#local.logStartOffset, firstOffset)
+      this.#local.logEndOffset = Math.max(logEndOffset, this.#local.logStartOffset)
+      this.#local.durableEndOffset = this.#local.logEndOffset
+    } catch (error) {
+      // The writer removes segments while they are looked at: the next look sees what is left.
+      if (!isSystemError(error, 'ENOENT')) throw this.#guard.failed('refresh', error, 'not-written')
+    }
+  }
+}
+
+/** @throws {@link StorageError} when the disk fails. */
+async function loadFiles(dir: string, context: LogContext): Promise<LoadedLog> {
+  const { indexIntervalBytes, segmentIndexBytes } = context.config
+  try {
+    return await new LogLoader({ ...context, dir, indexIntervalBytes, segmentIndexBytes }).load()
+  } catch (error) {
+    const { topic, partition, readOnly } = context
+    const guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage: null })
+    throw guard.failed('open', error, 'not-written')
+  }
+}

@@ -1,0 +1,117 @@
+import { IndexFile, type IndexFileOptions } from './index-file.ts'
+
+const RELATIVE_OFFSET_POSITION = 0
+const FILE_POSITION_POSITION = RELATIVE_OFFSET_POSITION + 4
+const ENTRY_SIZE_BYTES = FILE_POSITION_POSITION + 4
+
+/** An offset and where to start looking for it. */
+export interface OffsetPosition {
+  readonly offset: number
+  /** Position in the segment's `.log` file. */
+  readonly position: number
+}
+
+/**
+ * Maps offsets to positions in one segment file, sparsely: `NNN.index`.
+ *
+ * ```
+ * bytes  field
+ * 0..3   relative offset (offset - baseOffset), int32 big-endian
+ * 4..7   position in the .log file, int32 big-endian
+ * ```
+ *
+ * An entry holds the LAST offset of a batch and the position where that same batch STARTS, so an
+ * offset inside an indexed batch is found from the entry before. With base offset 50 a batch
+ * 53..55 at position 700 is the entry (5, 700). Entries are strictly increasing in both fields.
+ * How often entries are made is the caller's business.
+ */
+export class OffsetIndex extends IndexFile {
+  constructor(options: IndexFileOptions) {
+    super(options, ENTRY_SIZE_BYTES)
+  }
+
+  override get isFull(): boolean {
+    return this.count >= this.maxEntries
+  }
+
+  /** Offset of the last entry, `baseOffset` while there is none. */
+  get lastOffset(): number {
+    return this.count === 0 ? this.baseOffset : this.entry(this.count - 1).offset
+  }
+
+  /** The last entry; the segment's start while there is none. */
+  get lastEntry(): OffsetPosition {
+    return this.count === 0 ? { offset: this.baseOffset, position: 0 } : this.entry(this.count - 1)
+  }
+
+  /** The entry in `slot`, [0, count). */
+  entry(slot: number): OffsetPosition {
+    return { offset: this.baseOffset + this.#relativeOffset(slot), position: this.#position(slot) }
+  }
+
+  /**
+   * Adds an entry.
+   *
+   * @throws RangeError when the index is full or the entry does not lie behind the last one.
+   */
+  append(offset: number, position: number): void {
+    if (this.isFull) {
+      throw new RangeError(`${this.path} is full: it holds ${this.count} entries`)
+    }
+    const relativeOffset = offset - this.baseOffset
+    if (relativeOffset < 0 || relativeOffset > 0x7fffffff) {
+      throw new RangeError(`offset ${offset} does not fit behind base offset ${this.baseOffset}`)
+    }
+    if (this.count > 0 && offset <= this.lastOffset) {
+      throw new RangeError(
+        `offset ${offset} is not above ${this.lastOffset}, the last of ${this.path}`,
+      )
+    }
+    const slot = this.claimSlot()
+    this.entries.writeInt32BE(relativeOffset, slot + RELATIVE_OFFSET_POSITION)
+    this.entries.writeInt32BE(position, slot + FILE_POSITION_POSITION)
+  }
+
+  /** The entry with the largest offset at or below `target`; the segment's start when there is none. */
+  lookup(target: number): OffsetPosition {
+    const slot = this.slotOf(target)
+    return slot < 0 ? { offset: this.baseOffset, position: 0 } : this.entry(slot)
+  }
+
+  /** Slot of the entry with the largest offset at or below `target`, -1 when there is none. */
+  slotOf(target: number): number {
+    const relativeTarget = target - this.baseOffset
+    return this.floorSlot((each) => this.#relativeOffset(each) - relativeTarget)
+  }
+
+  /** The first entry that starts at or behind `position`, which bounds what a read up to there holds. */
+  fetchUpperBound(position: number): OffsetPosition | null {
+    const slot = this.floorSlot((each) => (this.#position(each) < position ? -1 : 1)) + 1
+    return slot < this.count ? this.entry(slot) : null
+  }
+
+  /** Drops every entry at or above `offset`. */
+  truncateTo(offset: number): void {
+    const relativeOffset = offset - this.baseOffset
+    this.keepFirst(this.floorSlot((each) => this.#relativeOffset(each) - relativeOffset + 1) + 1)
+  }
+
+  protected override isInOrder(slot: number): boolean {
+    const relativeOffset = this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES)
+    const position = this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+    // The first batch, at position 0, never gets an entry.
+    if (slot === 0) return relativeOffset >= 0 && position > 0
+    return (
+      relativeOffset > this.entries.readInt32BE((slot - 1) * ENTRY_SIZE_BYTES) &&
+      position > this.entries.readInt32BE((slot - 1) * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+    )
+  }
+
+  #relativeOffset(slot: number): number {
+    return this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + RELATIVE_OFFSET_POSITION)
+  }
+
+  #position(slot: number): number {
+    return this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+  }
+}

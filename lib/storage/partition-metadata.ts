@@ -1,0 +1,53 @@
+import { join } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
+import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
+
+/** Name of the file in a partition's directory. */
+export const PARTITION_METADATA_FILE = 'partition.metadata'
+
+const CONTENT = /^version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?$/
+const ZERO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
+
+/** A new topic id: a version 4 UUID in the 22 characters that Kafka writes. */
+export function newTopicId(random: Random): string {
+  const bytes = random.bytes(16)
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x40, 6)
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
+  const id = bytes.toString('base64url')
+  // Kafka's tools take an argument that begins with a dash for an option.
+  return id.startsWith('-') ? newTopicId(random) : id
+}
+
+/**
+ * Reads which topic a partition's directory belongs to; `null` when the file does not exist.
+ *
+ * @throws {@link CorruptRecordError} when it says something else than a version and an id.
+ */
+export async function readPartitionMetadata(
+  fileSystem: FileSystem,
+  dir: string,
+): Promise<{ topicId: string } | null> {
+  const path = join(dir, PARTITION_METADATA_FILE)
+  const content = await readWholeFile(fileSystem, path, 4096)
+  if (content === null) return null
+  const topicId = CONTENT.exec(content.toString('utf8'))?.[1]
+  if (topicId === undefined || topicId === ZERO_ID) {
+    throw new CorruptRecordError('it does not name a topic id', { path, position: 0 })
+  }
+  return { topicId }
+}
+
+/** Writes the file; durable, with its name, when it resolves. */
+export async function writePartitionMetadata(
+  fileSystem: FileSystem,
+  dir: string,
+  topicId: string,
+): Promise<void> {
+  await replaceFile(
+    fileSystem,
+    join(dir, PARTITION_METADATA_FILE),
+    `version: 0\ntopic_id: ${topicId}`,
+  )
+}

@@ -1,0 +1,251 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { readControlRecord } from '../record/control-record.ts'
+import { crc32c } from '../record/crc32c.ts'
+import { readInt64, writeInt64 } from '../record/int64.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { parseSegmentFileName, segmentFilePath } from './log-files.ts'
+
+// Header
+const VERSION_POSITION = 0
+const CRC_POSITION = VERSION_POSITION + 2
+const COUNT_POSITION = CRC_POSITION + 4
+const HEADER_SIZE_BYTES = COUNT_POSITION + 4
+// Entry
+const PRODUCER_ID_POSITION = 0
+const PRODUCER_EPOCH_POSITION = PRODUCER_ID_POSITION + 8
+const LAST_SEQUENCE_POSITION = PRODUCER_EPOCH_POSITION + 2
+const LAST_OFFSET_POSITION = LAST_SEQUENCE_POSITION + 4
+const OFFSET_DELTA_POSITION = LAST_OFFSET_POSITION + 8
+const TIMESTAMP_POSITION = OFFSET_DELTA_POSITION + 4
+const COORDINATOR_EPOCH_POSITION = TIMESTAMP_POSITION + 8
+const TXN_FIRST_OFFSET_POSITION = COORDINATOR_EPOCH_POSITION + 4
+const ENTRY_SIZE_BYTES = TXN_FIRST_OFFSET_POSITION + 8
+
+const VERSION = 1
+
+/** What is remembered of one producer: its last batch. */
+export interface ProducerStateEntry {
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly lastSequence: number
+  readonly lastOffset: number
+  /** Last sequence minus first sequence of the last batch. */
+  readonly offsetDelta: number
+  readonly timestamp: number
+  /** -1 where no transaction marker was seen. */
+  readonly coordinatorEpoch: number
+  /** First offset of the open transaction, -1 for none. */
+  readonly currentTxnFirstOffset: number
+}
+
+/**
+ * Encodes a snapshot:
+ *
+ * ```
+ * 0..1   version, int16 = 1
+ * 2..5   CRC-32C of everything behind it
+ * 6..9   count, int32
+ * 10..   count entries of 46 bytes: producer id int64, epoch int16, last sequence int32,
+ *        last offset int64, offset delta int32, timestamp int64, coordinator epoch int32,
+ *        first offset of the open transaction int64
+ * ```
+ */
+export function encodeProducerSnapshot(entries: readonly ProducerStateEntry[]): Buffer {
+  const bytes = Buffer.alloc(HEADER_SIZE_BYTES + entries.length * ENTRY_SIZE_BYTES)
+  bytes.writeInt16BE(VERSION, VERSION_POSITION)
+  bytes.writeInt32BE(entries.length, COUNT_POSITION)
+  entries.forEach((entry, slot) => {
+    const at = HEADER_SIZE_BYTES + slot * ENTRY_SIZE_BYTES
+    writeInt64(bytes, at + PRODUCER_ID_POSITION, entry.producerId)
+    bytes.writeInt16BE(entry.producerEpoch, at + PRODUCER_EPOCH_POSITION)
+    bytes.writeInt32BE(entry.lastSequence, at + LAST_SEQUENCE_POSITION)
+    writeInt64(bytes, at + LAST_OFFSET_POSITION, entry.lastOffset)
+    bytes.writeInt32BE(entry.offsetDelta, at + OFFSET_DELTA_POSITION)
+    writeInt64(bytes, at + TIMESTAMP_POSITION, entry.timestamp)
+    bytes.writeInt32BE(entry.coordinatorEpoch, at + COORDINATOR_EPOCH_POSITION)
+    writeInt64(bytes, at + TXN_FIRST_OFFSET_POSITION, entry.currentTxnFirstOffset)
+  })
+  bytes.writeUInt32BE(crc32c(bytes, COUNT_POSITION), CRC_POSITION)
+  return bytes
+}
+
+/**
+ * Decodes a snapshot.
+ *
+ * @throws {@link CorruptRecordError} when version, length or checksum do not fit.
+ */
+export function decodeProducerSnapshot(bytes: Buffer, path: string): ProducerStateEntry[] {
+  const corrupt = (reason: string): CorruptRecordError =>
+    new CorruptRecordError(`producer snapshot is damaged: ${reason}`, { path, position: 0 })
+  if (bytes.length < HEADER_SIZE_BYTES) throw corrupt(`it has ${bytes.length} bytes`)
+  const version = bytes.readInt16BE(VERSION_POSITION)
+  if (version !== VERSION) throw corrupt(`version is ${version}, not ${VERSION}`)
+  const count = bytes.readInt32BE(COUNT_POSITION)
+  if (count < 0 || bytes.length !== HEADER_SIZE_BYTES + count * ENTRY_SIZE_BYTES) {
+    throw corrupt(`it announces ${count} entries in ${bytes.length} bytes`)
+  }
+  if (bytes.readUInt32BE(CRC_POSITION) !== crc32c(bytes, COUNT_POSITION)) {
+    throw corrupt('the checksum does not fit')
+  }
+  return Array.from({ length: count }, (_, slot) => {
+    const at = HEADER_SIZE_BYTES + slot * ENTRY_SIZE_BYTES
+    return {
+      producerId: readInt64(bytes, at + PRODUCER_ID_POSITION),
+      producerEpoch: bytes.readInt16BE(at + PRODUCER_EPOCH_POSITION),
+      lastSequence: bytes.readInt32BE(at + LAST_SEQUENCE_POSITION),
+      lastOffset: readInt64(bytes, at + LAST_OFFSET_POSITION),
+      offsetDelta: bytes.readInt32BE(at + OFFSET_DELTA_POSITION),
+      timestamp: readInt64(bytes, at + TIMESTAMP_POSITION),
+      coordinatorEpoch: bytes.readInt32BE(at + COORDINATOR_EPOCH_POSITION),
+      currentTxnFirstOffset: readInt64(bytes, at + TXN_FIRST_OFFSET_POSITION),
+    }
+  })
+}
+
+/**
+ * The last batch of every producer with an id, as a Kafka broker would remember it, so that one
+ * can take the directory over. Written as `NNN.snapshot`, where NNN is the offset behind the last
+ * one covered: at every roll, and when the log is closed.
+ *
+ * Calls of one object must not overlap.
+ */
+export class ProducerState {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  #producers = new Map<number, ProducerStateEntry>()
+
+  constructor(fileSystem: FileSystem, dir: string) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+  }
+
+  get entries(): ProducerStateEntry[] {
+    return [...this.#producers.values()]
+  }
+
+  /** Takes note of a batch that is in the log. Batches without a producer id leave no trace. */
+  update(batch: RecordBatch): void {
+    const { producerId, producerEpoch } = batch
+    if (producerId < 0) return
+    const before = this.#producers.get(producerId)
+    const openTxn = before?.currentTxnFirstOffset ?? -1
+    const common = {
+      producerId,
+      producerEpoch,
+      timestamp: batch.maxTimestamp,
+      coordinatorEpoch: coordinatorEpochOf(batch) ?? before?.coordinatorEpoch ?? -1,
+      currentTxnFirstOffset: nextTxnFirstOffset(batch, openTxn),
+    }
+    this.#producers.set(
+      producerId,
+      batch.isControl
+        ? { ...common, ...lastDataOf(before?.producerEpoch === producerEpoch ? before : undefined) }
+        : {
+            ...common,
+            lastSequence: batch.lastSequence,
+            lastOffset: batch.lastOffset,
+            offsetDelta: batch.lastOffsetDelta,
+          },
+    )
+  }
+
+  /**
+   * Takes note of all batches from `fromOffset` on.
+   *
+   * @param read returns batches from an offset on, none at the end.
+   */
+  async replay(
+    fromOffset: number,
+    read: (offset: number) => Promise<readonly RecordBatch[]>,
+  ): Promise<void> {
+    let offset = Math.max(0, fromOffset)
+    for (;;) {
+      const batches = await read(offset)
+      for (const batch of batches) {
+        if (batch.baseOffset >= offset) this.update(batch)
+      }
+      const last = batches.at(-1)
+      if (last === undefined) return
+      offset = last.nextOffset
+    }
+  }
+
+  /**
+   * Replaces the state by the newest readable snapshot at or below `endOffset`.
+   *
+   * @returns the offset it covers up to, exclusive; -1 when there is none, and the state is empty.
+   */
+  async load(endOffset: number): Promise<number> {
+    this.#producers.clear()
+    for (const offset of (await this.#snapshotOffsets()).reverse()) {
+      if (offset > endOffset) continue
+      const path = segmentFilePath(this.#dir, offset, 'snapshot')
+      const content = await readWholeFile(this.#fileSystem, path, 0x7fffffff)
+      if (content === null) continue
+      try {
+        const entries = decodeProducerSnapshot(content, path)
+        this.#producers = new Map(entries.map((entry) => [entry.producerId, entry]))
+        return offset
+      } catch (error) {
+        // The state is rebuilt from an older snapshot and the log behind it.
+        if (!(error instanceof CorruptRecordError)) throw error
+      }
+    }
+    return -1
+  }
+
+  /** Writes `NNN.snapshot` for `offset`; durable when it resolves. */
+  async takeSnapshot(offset: number): Promise<void> {
+    const path = segmentFilePath(this.#dir, offset, 'snapshot')
+    await replaceFile(this.#fileSystem, path, encodeProducerSnapshot(this.entries))
+  }
+
+  /** Unlinks every snapshot whose offset is not wanted; for good when it resolves. */
+  async removeSnapshots(isWanted: (offset: number) => boolean): Promise<void> {
+    const unwanted = (await this.#snapshotOffsets()).filter((offset) => !isWanted(offset))
+    for (const offset of unwanted) {
+      await this.#fileSystem.unlink(segmentFilePath(this.#dir, offset, 'snapshot'))
+    }
+    if (unwanted.length > 0) await this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  async #snapshotOffsets(): Promise<number[]> {
+    const offsets: number[] = []
+    for (const entry of await this.#fileSystem.list(this.#dir)) {
+      const name = parseSegmentFileName(entry.name)
+      if (name?.kind === 'snapshot' && name.suffix === '') offsets.push(name.offset)
+    }
+    return offsets
+  }
+}
+
+function nextTxnFirstOffset(batch: RecordBatch, openTxn: number): number {
+  if (batch.isControl) return -1
+  if (!batch.isTransactional) return openTxn
+  return openTxn >= 0 ? openTxn : batch.baseOffset
+}
+
+/** A marker carries no sequence: what the producer sent before it in the same epoch stays known. */
+function lastDataOf(
+  before: ProducerStateEntry | undefined,
+): Pick<ProducerStateEntry, 'lastSequence' | 'lastOffset' | 'offsetDelta'> {
+  return {
+    lastSequence: before?.lastSequence ?? -1,
+    lastOffset: before?.lastOffset ?? -1,
+    offsetDelta: before?.offsetDelta ?? 0,
+  }
+}
+
+/** The epoch of the coordinator that wrote a marker; `null` where the batch is none. */
+function coordinatorEpochOf(batch: RecordBatch): number | null {
+  if (!batch.isControl) return null
+  try {
+    return readControlRecord(batch)?.coordinatorEpoch ?? null
+  } catch (error) {
+    // A marker of a form that is not known says nothing more than that the transaction has ended.
+    if (error instanceof CorruptRecordError) return null
+    throw error
+  }
+}

@@ -1,0 +1,78 @@
+import { ClosedError } from '../errors.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
+
+/** How a {@link SegmentFile} is opened. */
+export interface SegmentFileOptions {
+  readonly fileSystem: FileSystem
+  readonly readOnly: boolean
+}
+
+/**
+ * The log file of one segment, opened at first use and given back while nobody needs it, so that a
+ * log of many segments does not hold as many descriptors.
+ *
+ * Uses may overlap. A file that was written to must not be parked before it is synced: another
+ * descriptor would not hear of a write that failed behind the back of the first one.
+ */
+export class SegmentFile {
+  readonly path: string
+  readonly #options: SegmentFileOptions
+  #opening: Promise<File> | null = null
+  #useCount = 0
+  #isParking = false
+  #isClosed = false
+
+  constructor(path: string, options: SegmentFileOptions) {
+    this.path = path
+    this.#options = options
+  }
+
+  /** Makes the file if it does not exist, and opens it. */
+  async create(): Promise<void> {
+    this.#opening = this.#options.fileSystem.open(this.path, 'create')
+    await this.#opening
+  }
+
+  /**
+   * Runs `task` with the open file, which stays open at least as long.
+   *
+   * @throws {@link ClosedError} after {@link SegmentFile.close}, also in the middle of `task`.
+   */
+  async use<T>(task: (file: File) => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new ClosedError(`${this.path} is closed`)
+    this.#useCount += 1
+    try {
+      return await task(await this.#open())
+    } finally {
+      this.#useCount -= 1
+      if (this.#isParking) await this.park()
+    }
+  }
+
+  /** Closes the file as soon as nobody uses it. The next use opens it again. */
+  async park(): Promise<void> {
+    this.#isParking = this.#useCount > 0
+    if (this.#isParking) return
+    const opening = this.#opening
+    this.#opening = null
+    // What was written is synced, so a close that fails takes nothing along.
+    await (await opening?.catch(() => null))?.close().catch(() => undefined)
+  }
+
+  /** Closes the file for good. Idempotent. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await (await this.#opening?.catch(() => null))?.close()
+  }
+
+  #open(): Promise<File> {
+    const { fileSystem, readOnly } = this.#options
+    this.#opening ??= fileSystem
+      .open(this.path, readOnly ? 'read' : 'update')
+      .catch((error: unknown) => {
+        this.#opening = null
+        throw error
+      })
+    return this.#opening
+  }
+}

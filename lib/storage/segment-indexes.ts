@@ -1,0 +1,164 @@
+import type { FileSystem } from '../platform/file-system.ts'
+import { OffsetIndex, type OffsetPosition } from './offset-index.ts'
+import { TimeIndex, type TimestampOffset } from './time-index.ts'
+
+/** Where the indexes of a segment live, and how dense and how large they are. */
+export interface SegmentIndexesOptions {
+  readonly fileSystem: FileSystem
+  readonly baseOffset: number
+  readonly offsetIndexPath: string
+  readonly timeIndexPath: string
+  readonly indexIntervalBytes: number
+  readonly segmentIndexBytes: number
+}
+
+/** What the indexes want to know of a batch. */
+export interface IndexedBatch {
+  readonly lastOffset: number
+  readonly maxTimestamp: number
+  readonly sizeBytes: number
+}
+
+/**
+ * Both indexes of one segment, and what is counted in order to fill them.
+ *
+ * Index files hold no checksum, so nothing they say is more than a hint: who uses an entry compares
+ * it with the batch that it names. {@link SegmentIndexes.max} is such a hint too until it is proven.
+ *
+ * Loads and writes must not overlap; the other calls are synchronous.
+ */
+export class SegmentIndexes {
+  readonly offsetIndex: OffsetIndex
+  readonly timeIndex: TimeIndex
+  /** Whether `max` was found in the batches themselves. */
+  isMaxProven = true
+  readonly #baseOffset: number
+  readonly #intervalBytes: number
+  #bytesSinceEntry = 0
+  #max: TimestampOffset
+
+  constructor(options: SegmentIndexesOptions) {
+    const { fileSystem, baseOffset, segmentIndexBytes: maxIndexBytes } = options
+    const common = { fileSystem, baseOffset, maxIndexBytes }
+    this.offsetIndex = new OffsetIndex({ ...common, path: options.offsetIndexPath })
+    this.timeIndex = new TimeIndex({ ...common, path: options.timeIndexPath })
+    this.#baseOffset = baseOffset
+    this.#intervalBytes = options.indexIntervalBytes
+    this.#max = { timestamp: -1, offset: baseOffset }
+  }
+
+  /** Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none. */
+  get max(): TimestampOffset {
+    return this.#max
+  }
+
+  set max(max: TimestampOffset) {
+    this.#max = max
+    this.isMaxProven = true
+  }
+
+  /** Whether entries no longer fit, so that the segment has to be rolled. */
+  get isFull(): boolean {
+    return this.offsetIndex.isFull || this.timeIndex.isFull
+  }
+
+  /**
+   * Reads both files. When one of them is missing or no index, both are empty afterwards.
+   *
+   * @returns whether both could be read.
+   */
+  async load(): Promise<boolean> {
+    const results = [await this.offsetIndex.load(), await this.timeIndex.load()]
+    const isLoaded = results.every((result) => result === 'loaded')
+    if (!isLoaded) this.clear()
+    return isLoaded
+  }
+
+  /** Whether the entries may belong to a log file of this size that ends at this offset. */
+  fit(sizeBytes: number, nextOffset: number): boolean {
+    const { position } = this.offsetIndex.lastEntry
+    if (this.offsetIndex.count > 0 && position >= sizeBytes) return false
+    return Math.max(this.offsetIndex.lastOffset, this.timeIndex.lastEntry.offset) <= nextOffset
+  }
+
+  /** Drops all entries. The files follow with the next {@link SegmentIndexes.write}. */
+  clear(): void {
+    this.offsetIndex.clear()
+    this.timeIndex.clear()
+  }
+
+  /** Drops all entries at or above `offset`. The largest timestamp has to be found anew then. */
+  truncateTo(offset: number): void {
+    this.offsetIndex.truncateTo(offset)
+    this.timeIndex.truncateTo(offset)
+  }
+
+  /**
+   * Goes back to the last entry: the batches from there on are to be noted again.
+   *
+   * @returns the position to go on from, and the lowest offset that the batch there can have.
+   */
+  rewind(): { position: number; lowestOffset: number } {
+    const { count } = this.offsetIndex
+    this.#bytesSinceEntry = 0
+    const isFromStart = count === 0
+    this.#max = isFromStart ? { timestamp: -1, offset: this.#baseOffset } : this.timeIndex.lastEntry
+    this.isMaxProven = isFromStart
+    return {
+      position: isFromStart ? 0 : this.offsetIndex.lastEntry.position,
+      lowestOffset: count < 2 ? this.#baseOffset : this.offsetIndex.entry(count - 2).offset + 1,
+    }
+  }
+
+  /** Takes note of the batch that starts at `position`, the one behind the last that was noted. */
+  note(batch: IndexedBatch, position: number): void {
+    const { lastOffset, maxTimestamp } = batch
+    if (maxTimestamp > this.#max.timestamp) {
+      this.#max = { timestamp: maxTimestamp, offset: lastOffset }
+    }
+    if (this.#bytesSinceEntry > this.#intervalBytes && this.#hasRoomBehind(lastOffset)) {
+      this.offsetIndex.append(lastOffset, position)
+      if (this.#max.offset >= this.timeIndex.lastEntry.offset) {
+        this.timeIndex.maybeAppend(this.#max.timestamp, this.#max.offset)
+      }
+      this.#bytesSinceEntry = 0
+    }
+    this.#bytesSinceEntry += batch.sizeBytes
+  }
+
+  /** Adds the entry that says how young the youngest record of the whole segment is. */
+  addFinalTimeEntry(): void {
+    const { timestamp, offset } = this.#max
+    const { count, maxEntries, lastEntry } = this.timeIndex
+    if (count < maxEntries && offset >= lastEntry.offset) {
+      this.timeIndex.maybeAppend(timestamp, offset, true)
+    }
+  }
+
+  /** Makes both files durable as they are. @returns whether a name was added to the directory. */
+  async write(): Promise<boolean> {
+    const isNewOffsetIndex = await this.offsetIndex.write()
+    const isNewTimeIndex = await this.timeIndex.write()
+    return isNewOffsetIndex || isNewTimeIndex
+  }
+
+  /** The entry to start from on the way to `offset`, with the offset that entries before end at. */
+  lookup(offset: number): { entry: OffsetPosition; lowestOffset: number } | null {
+    const slot = this.offsetIndex.slotOf(offset)
+    if (slot < 0) return null
+    return {
+      entry: this.offsetIndex.entry(slot),
+      lowestOffset: slot === 0 ? this.#baseOffset : this.offsetIndex.entry(slot - 1).offset + 1,
+    }
+  }
+
+  /**
+   * Kafka up to 4.0 indexes an append of several batches as one, under its last offset: batches in
+   * the middle of it lie below the last entry.
+   */
+  #hasRoomBehind(lastOffset: number): boolean {
+    return (
+      !this.isFull && (this.offsetIndex.count === 0 || lastOffset > this.offsetIndex.lastOffset)
+    )
+  }
+}

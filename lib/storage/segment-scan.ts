@@ -1,0 +1,180 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readFully } from '../platform/file-io.ts'
+import type { File } from '../platform/file-system.ts'
+import {
+  ATTRIBUTES_POSITION,
+  BATCH_LENGTH_POSITION,
+  MAGIC_POSITION,
+} from '../record/batch-layout.ts'
+import {
+  GROUP_START,
+  LOG_OVERHEAD,
+  MAGIC_V2,
+  NO_TIMESTAMP,
+  RECORD_BATCH_OVERHEAD,
+  RecordBatch,
+} from '../record/record-batch.ts'
+
+/** Bytes taken from the file at once. */
+const CHUNK_BYTES = 1024 * 1024
+
+/** Offsets of one segment are at most this far from its base offset. */
+export const LARGEST_RELATIVE_OFFSET = 0x7fffffff
+
+/** Which bytes of a segment file to walk through. */
+export interface ScanRange {
+  /** Where the first batch starts. */
+  readonly position: number
+  /** Where to stop, exclusive. */
+  readonly end: number
+  /** The lowest offset that the first batch may have. */
+  readonly nextOffset: number
+  /** The segment's base offset. */
+  readonly baseOffset: number
+}
+
+/** Where a scan stopped. */
+export interface ScanResult {
+  /** End of the last valid batch. */
+  readonly position: number
+  /** One above the last offset of the last valid batch. */
+  readonly nextOffset: number
+  /** Why the bytes at `position` are no valid batch; `null` when the scan reached its end. */
+  readonly reason: string | null
+}
+
+/**
+ * Walks through the batches of a segment file and hands each valid one to `onBatch`, until the end
+ * or the first bytes that are no valid batch. The view that is handed out is only valid during the
+ * call.
+ *
+ * Valid means: whole, of a known format, with a checksum that fits, and with offsets that follow
+ * those before. The last check is needed because the checksum does not cover the base offset.
+ */
+export async function scanBatches(
+  file: File,
+  range: ScanRange,
+  onBatch: (batch: RecordBatch, position: number) => void,
+): Promise<ScanResult> {
+  let { position, nextOffset } = range
+  let chunk: Buffer = Buffer.alloc(0)
+  while (position < range.end) {
+    const remainingBytes = range.end - position
+    if (chunk.length < RECORD_BATCH_OVERHEAD) {
+      chunk = await readChunk(file, position, Math.min(CHUNK_BYTES, remainingBytes))
+    }
+    const size = plausibleSize(chunk, nextOffset, remainingBytes)
+    if (typeof size === 'string') return { position, nextOffset, reason: size }
+    if (chunk.length < size) {
+      chunk = await readChunk(file, position, Math.min(Math.max(CHUNK_BYTES, size), remainingBytes))
+    }
+    const checked = checkBatch(chunk, { ...range, nextOffset })
+    if (typeof checked === 'string') return { position, nextOffset, reason: checked }
+    onBatch(checked, position)
+    position += checked.sizeBytes
+    nextOffset = checked.nextOffset
+    chunk = chunk.subarray(checked.sizeBytes)
+  }
+  return { position, nextOffset, reason: null }
+}
+
+/**
+ * Looks behind damage for a later batch that says *everything before me was durable*.
+ *
+ * @param range where to search; a batch found must have an offset of at least `nextOffset`.
+ * @returns position and base offset of the last such batch, `null` when there is none.
+ */
+export async function findLastGroupStart(
+  file: File,
+  range: ScanRange,
+): Promise<{ position: number; baseOffset: number } | null> {
+  let found: { position: number; baseOffset: number } | null = null
+  for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
+    // Headers that begin in this chunk may reach into the next one.
+    const chunk = await readChunk(
+      file,
+      start,
+      Math.min(CHUNK_BYTES + RECORD_BATCH_OVERHEAD, range.end - start),
+    )
+    for (let at = 0; at < Math.min(chunk.length, CHUNK_BYTES); at += 1) {
+      if (!looksLikeHeader(chunk, at, range, range.end - start - at)) continue
+      const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+      const batch = checkBatch(await readChunk(file, start + at, size), range)
+      if (batch instanceof RecordBatch && batch.isGroupStart) {
+        found = { position: start + at, baseOffset: batch.baseOffset }
+      }
+    }
+  }
+  return found
+}
+
+/**
+ * Size of the batch that begins `bytes`, or why there is none. A damaged length must not decide how
+ * much memory is taken, so the other fields are asked first.
+ */
+function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number): number | string {
+  if (bytes.length < RECORD_BATCH_OVERHEAD) {
+    return `${bytes.length} bytes are too few for a batch header`
+  }
+  const magic = bytes.readInt8(MAGIC_POSITION)
+  if (magic !== MAGIC_V2) return `its magic is ${magic}, not ${MAGIC_V2}`
+  const size = bytes.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+  if (size < RECORD_BATCH_OVERHEAD || size > remainingBytes) {
+    return `the batch claims ${size} bytes where ${remainingBytes} remain`
+  }
+  const baseOffset = roughOffset(bytes, 0)
+  if (baseOffset < nextOffset) {
+    return `base offset ${baseOffset} is below ${nextOffset}, which comes next`
+  }
+  return size
+}
+
+/** The batch that `bytes` starts with, or why there is none. */
+function checkBatch(
+  bytes: Buffer,
+  range: Pick<ScanRange, 'nextOffset' | 'baseOffset'>,
+): RecordBatch | string {
+  try {
+    const batch = new RecordBatch(bytes)
+    batch.ensureValid()
+    const { baseOffset, lastOffset, maxTimestamp } = batch
+    if (baseOffset < range.nextOffset) {
+      return `base offset ${baseOffset} is below ${range.nextOffset}, which comes next`
+    }
+    if (lastOffset - range.baseOffset > LARGEST_RELATIVE_OFFSET) {
+      return `last offset ${lastOffset} is too far from base offset ${range.baseOffset}`
+    }
+    if (maxTimestamp < NO_TIMESTAMP) return `its largest timestamp is ${maxTimestamp}`
+    return batch
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return error.reason
+    throw error
+  }
+}
+
+/** A cheap look at the fixed fields, before a checksum is computed. */
+function looksLikeHeader(
+  chunk: Buffer,
+  at: number,
+  range: ScanRange,
+  remainingBytes: number,
+): boolean {
+  // The magic byte, then the high byte of the attributes with the group start bit.
+  if (chunk[at + MAGIC_POSITION] !== MAGIC_V2) return false
+  if (((chunk[at + ATTRIBUTES_POSITION] ?? 0) & (GROUP_START >>> 8)) === 0) return false
+  if (at + RECORD_BATCH_OVERHEAD > chunk.length) return false
+  const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+  if (size < RECORD_BATCH_OVERHEAD || size > remainingBytes) return false
+  const baseOffset = roughOffset(chunk, at)
+  return baseOffset >= range.nextOffset && baseOffset - range.baseOffset <= LARGEST_RELATIVE_OFFSET
+}
+
+/** A base offset, rounded where it is beyond what any log here can hold. */
+function roughOffset(bytes: Buffer, at: number): number {
+  return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
+}
+
+async function readChunk(file: File, position: number, sizeBytes: number): Promise<Buffer> {
+  const chunk = Buffer.allocUnsafe(sizeBytes)
+  return chunk.subarray(0, await readFully(file, chunk, position))
+}

@@ -1,0 +1,261 @@
+import { CorruptRecordError } from '../errors.ts'
+import type { File } from '../platform/file-system.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { BatchReader, type BatchHeader } from './batch-reader.ts'
+import type { SegmentIndexes } from './segment-indexes.ts'
+import type { TimestampOffset } from './time-index.ts'
+
+/** A read takes no more memory than this at once, however much it is allowed. */
+const MAX_READ_BYTES = 4 * 1024 * 1024
+/** Bytes taken at once by who walks from batch to batch. */
+const WALK_BYTES = 64 * 1024
+/** Bytes between an index entry and the batch that is looked for, or rather more. */
+const SEEK_BYTES = 8 * 1024
+
+/** A segment as it stood at one moment. */
+export interface SegmentView {
+  readonly file: File
+  /** No batch has a lower offset. */
+  readonly baseOffset: number
+  /** No batch has this or a higher offset. */
+  readonly nextOffset: number
+  /** Where the batches end. */
+  readonly sizeBytes: number
+  readonly indexes: SegmentIndexes
+}
+
+/** Whole consecutive batches of one segment. */
+export interface BatchRange {
+  readonly batches: readonly RecordBatch[]
+  readonly sizeBytes: number
+}
+
+/** How much {@link readRange} returns. */
+export interface ReadLimits {
+  /** Limit for all batches together; the first one is returned however large. */
+  readonly maxBytes: number
+  /** Batches at or above it are left out. */
+  readonly endOffset: number
+}
+
+/**
+ * Reads the batch that holds `offset`, or the first one behind it, and those that follow.
+ *
+ * The checksum of a batch does not cover its offset. In a log without gaps the batch before and the
+ * one behind leave a batch a single place, so one that leaves a gap is only believed when the next
+ * one agrees.
+ *
+ * @returns no batches when nothing lies in [`offset`, `endOffset`).
+ * @throws {@link CorruptRecordError} when the first batch is damaged; damage behind it ends the range.
+ */
+export async function readRange(
+  view: SegmentView,
+  offset: number,
+  limits: ReadLimits,
+): Promise<BatchRange> {
+  const { maxBytes, endOffset } = limits
+  const batches: RecordBatch[] = []
+  let sizeBytes = 0
+  try {
+    const place = await seek(view, offset, maxBytes)
+    const { reader } = place
+    let { expectedOffset } = place
+    while (!reader.isAtEnd()) {
+      const header = await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES))
+      if (batches.length > 0) {
+        if (header.baseOffset >= endOffset || sizeBytes + header.sizeBytes > maxBytes) break
+        ensureFollows(view, reader, header, expectedOffset)
+      }
+      const batch = await reader.batch()
+      reader.skip()
+      if (header.baseOffset !== expectedOffset && !reader.isAtEnd()) {
+        ensureFollows(view, reader, await reader.header(), header.lastOffset + 1)
+      }
+      if (header.baseOffset >= endOffset) break
+      batches.push(batch)
+      sizeBytes += header.sizeBytes
+      expectedOffset = header.lastOffset + 1
+    }
+  } catch (error) {
+    // What is sound before the damage is delivered; the next read starts at the damage.
+    if (!(error instanceof CorruptRecordError) || batches.length === 0) throw error
+  }
+  return { batches, sizeBytes }
+}
+
+/** Where the search for an offset ended. */
+export interface SearchResult {
+  /** At the batch that holds the offset, or at the first one behind it, or at the end. */
+  readonly reader: BatchReader
+  /** Whether the batch there holds the offset. */
+  readonly isFound: boolean
+  /** Base offset that the batch there has if nothing is missing in front of it. */
+  readonly expectedOffset: number
+}
+
+/**
+ * Finds the first batch with a last offset at or above `offset`.
+ *
+ * Index entries that do not name the batch that they point to are not used.
+ *
+ * @param readBytes how much is likely to be read from there on.
+ * @throws {@link CorruptRecordError} when damage lies where `offset` would be.
+ */
+export async function seek(
+  view: SegmentView,
+  offset: number,
+  readBytes = 0,
+): Promise<SearchResult> {
+  const chunkBytes = Math.min(readBytes, MAX_READ_BYTES) + SEEK_BYTES
+  const hint = view.indexes.lookup(offset)
+  if (hint !== null) {
+    const { entry, lowestOffset } = hint
+    const reader = new BatchReader(view.file, entry.position, view.sizeBytes)
+    const first = await headerOrNone(reader, chunkBytes)
+    if (first !== null && misplaced(view, first, lowestOffset) === null) {
+      const isExact = first.lastOffset === entry.offset
+      const expectedOffset = isExact ? first.baseOffset : lowestOffset
+      if (isExact || first.lastOffset < entry.offset) {
+        const result = await walkTo(view, reader, { offset, chunkBytes, expectedOffset })
+        // An entry of Kafka up to 4.0 may name a later batch of the same append, which is no harm
+        // where the offset is found. Where it is not, damage may look the same.
+        if (isExact || result.isFound) return result
+      }
+    }
+  }
+  const reader = new BatchReader(view.file, 0, view.sizeBytes)
+  return walkTo(view, reader, { offset, chunkBytes, expectedOffset: view.baseOffset })
+}
+
+/**
+ * The first batch, at or behind `startOffset`, that holds a record at least as young as `timestamp`;
+ * `null` when there is none.
+ *
+ * @throws {@link CorruptRecordError} when a batch on the way is damaged.
+ */
+export async function findBatchByTimestamp(
+  view: SegmentView,
+  timestamp: number,
+  startOffset: number,
+): Promise<RecordBatch | null> {
+  const hint = view.indexes.timeIndex.lookup(timestamp)
+  const isHelpful = hint.offset > startOffset && (await isTrue(view, hint))
+  let offset = isHelpful ? hint.offset : startOffset
+  for (;;) {
+    const limits = { maxBytes: WALK_BYTES, endOffset: view.nextOffset }
+    const { batches } = await readRange(view, offset, limits)
+    const found = batches.find((batch) => batch.maxTimestamp >= timestamp)
+    if (found !== undefined) return found
+    const last = batches.at(-1)
+    if (last === undefined) return null
+    offset = last.nextOffset
+  }
+}
+
+/**
+ * The largest timestamp of a segment, found by going from `claim` to the end; from the start where
+ * the claim is not true.
+ */
+export async function findMaxTimestamp(
+  view: SegmentView,
+  claim: TimestampOffset,
+): Promise<TimestampOffset> {
+  const isClaimTrue = claim.timestamp >= 0 && (await isTrue(view, claim))
+  const reader = isClaimTrue
+    ? (await seek(view, claim.offset)).reader
+    : new BatchReader(view.file, 0, view.sizeBytes)
+  let max = isClaimTrue ? claim : { timestamp: -1, offset: view.baseOffset }
+  await walk(reader, ({ maxTimestamp, lastOffset }) => {
+    if (maxTimestamp > max.timestamp) max = { timestamp: maxTimestamp, offset: lastOffset }
+  })
+  return max
+}
+
+/** Calls `onBatch` for every header up to the end, or up to bytes that are no header. */
+export async function walk(
+  reader: BatchReader,
+  onBatch: (header: BatchHeader, position: number) => void,
+): Promise<void> {
+  while (!reader.isAtEnd()) {
+    const header = await headerOrNone(reader, WALK_BYTES)
+    if (header === null) return
+    onBatch(header, reader.position)
+    reader.skip()
+  }
+}
+
+/** Why a batch with this header cannot stand behind one that ends below `lowestOffset`. */
+export function misplaced(
+  view: Pick<SegmentView, 'nextOffset'>,
+  { baseOffset, lastOffset }: BatchHeader,
+  lowestOffset: number,
+): string | null {
+  const isInOrder = baseOffset >= lowestOffset && lastOffset >= baseOffset
+  if (isInOrder && lastOffset < view.nextOffset) return null
+  return (
+    `offsets ${baseOffset} to ${lastOffset} do not lie in ` +
+    `${lowestOffset} to ${view.nextOffset} (exclusive)`
+  )
+}
+
+/**
+ * Goes on to the first batch with a last offset at or above `offset`.
+ *
+ * @throws {@link CorruptRecordError} when that batch does not hold it, and one on the way is out of
+ * order: it may be the one that should.
+ */
+async function walkTo(
+  view: SegmentView,
+  reader: BatchReader,
+  target: { offset: number; chunkBytes: number; expectedOffset: number },
+): Promise<SearchResult> {
+  const { offset, chunkBytes } = target
+  let { expectedOffset } = target
+  let disorder: CorruptRecordError | null = null
+  while (!reader.isAtEnd()) {
+    const header = await reader.header(chunkBytes)
+    const { baseOffset, lastOffset } = header
+    if (baseOffset <= offset && offset <= lastOffset && lastOffset < view.nextOffset) {
+      return { reader, isFound: true, expectedOffset }
+    }
+    const reason = misplaced(view, header, expectedOffset)
+    if (reason !== null) disorder ??= reader.corrupt(reason)
+    else if (lastOffset >= offset) break
+    else expectedOffset = lastOffset + 1
+    reader.skip()
+  }
+  if (disorder !== null) throw disorder
+  return { reader, isFound: false, expectedOffset }
+}
+
+/** @throws {@link CorruptRecordError} when the batch at the cursor is misplaced. */
+function ensureFollows(
+  view: SegmentView,
+  reader: BatchReader,
+  header: BatchHeader,
+  lowestOffset: number,
+): void {
+  const reason = misplaced(view, header, lowestOffset)
+  if (reason !== null) throw reader.corrupt(reason)
+}
+
+/** Whether the batch that holds the offset has the timestamp for its largest. */
+async function isTrue(view: SegmentView, entry: TimestampOffset): Promise<boolean> {
+  try {
+    const { reader, isFound } = await seek(view, entry.offset)
+    return isFound && (await reader.header()).maxTimestamp === entry.timestamp
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return false
+    throw error
+  }
+}
+
+/** The header of the current batch, `null` where there is none. */
+async function headerOrNone(reader: BatchReader, readBytes: number): Promise<BatchHeader | null> {
+  try {
+    return reader.isAtEnd() ? null : await reader.header(readBytes)
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return null
+    throw error
+  }
+}

@@ -1,0 +1,101 @@
+import { join } from 'node:path'
+import type { FileSystem } from '../platform/file-system.ts'
+import { parseSegmentFileName, type SegmentFileName } from './log-files.ts'
+import { scanBatches } from './segment-scan.ts'
+
+/** A file of a log, under the name that it has. */
+export interface FoundFile extends SegmentFileName {
+  readonly path: string
+}
+
+/** What is to be done about an interrupted replacement of segments. */
+interface SwapPlan {
+  /** Files that stay as they are. */
+  readonly kept: readonly FoundFile[]
+  /** Replacements of which others are not renamed yet. */
+  readonly premature: readonly FoundFile[]
+  /** Files that belong to no state that the replacement leads to. */
+  readonly dropped: readonly FoundFile[]
+  /** Files that the complete replacements take the place of. */
+  readonly replaced: readonly FoundFile[]
+  /** Complete replacements, still under the suffix. */
+  readonly swapped: readonly FoundFile[]
+}
+
+/**
+ * Finishes or takes back a replacement of segments that a crash interrupted, as Kafka's log loader
+ * does: a cleaned segment is written as `.cleaned`, renamed to `.swap` from the highest base offset
+ * down, and takes its final name when the segments it replaces are gone.
+ *
+ * - `.deleted` files were on their way out and go.
+ * - `.cleaned` files mean that renaming to `.swap` was not finished: they go, with every `.swap` at
+ *   or above the lowest of them. The originals are still there.
+ * - What `.swap` is left is whole: what it covers goes, and it takes its final name.
+ *
+ * Unlinking comes before renaming, and each before the next is synced, so that an interruption
+ * leaves one of these states again.
+ */
+export async function completeSwaps(fileSystem: FileSystem, dir: string): Promise<void> {
+  const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir)
+  // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one.
+  for (const unwanted of [premature, [...dropped, ...replaced]]) {
+    for (const file of unwanted) await fileSystem.unlink(file.path)
+    if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
+  }
+  for (const file of swapped) {
+    await fileSystem.rename(file.path, file.path.slice(0, -file.suffix.length))
+  }
+  if (swapped.length > 0) await fileSystem.syncDirectory(dir)
+}
+
+/**
+ * The files that make up the log in `dir`, in the order of their offsets. Where a replacement was
+ * interrupted: as they will be when {@link completeSwaps} has run, though under their present names.
+ */
+export async function findLogFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {
+  const { kept, swapped } = await planSwaps(fileSystem, dir)
+  return [...kept, ...swapped].sort((a, b) => a.offset - b.offset)
+}
+
+async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan> {
+  const found = await findFiles(fileSystem, dir)
+  const withSuffix = (suffix: string): FoundFile[] => found.filter((file) => file.suffix === suffix)
+  const [plain, cleaned, swaps] = [withSuffix(''), withSuffix('.cleaned'), withSuffix('.swap')]
+  const lowestCleaned = Math.min(...cleaned.map((file) => file.offset))
+  const swapped = swaps.filter((file) => file.offset < lowestCleaned)
+  const first = Math.min(...swapped.map((file) => file.offset))
+  const end = await endOfSwaps(fileSystem, swapped)
+  const isReplaced = (file: FoundFile): boolean =>
+    file.kind !== 'snapshot' && file.offset >= first && file.offset < end
+  return {
+    kept: plain.filter((file) => !isReplaced(file)),
+    premature: swaps.filter((file) => file.offset >= lowestCleaned),
+    dropped: [...withSuffix('.deleted'), ...cleaned],
+    replaced: plain.filter(isReplaced),
+    swapped,
+  }
+}
+
+async function findFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {
+  const found: FoundFile[] = []
+  for (const entry of await fileSystem.list(dir)) {
+    const name = entry.kind === 'file' ? parseSegmentFileName(entry.name) : null
+    if (name !== null) found.push({ ...name, path: join(dir, entry.name) })
+  }
+  return found
+}
+
+/** Where the offsets end that the swapped segments stand for, exclusive. */
+async function endOfSwaps(fileSystem: FileSystem, swaps: readonly FoundFile[]): Promise<number> {
+  const last = swaps.findLast((file) => file.kind === 'log')
+  if (last === undefined) return 0
+  const file = await fileSystem.open(last.path, 'read')
+  try {
+    const { sizeBytes } = await file.stat()
+    const { offset } = last
+    const range = { position: 0, end: sizeBytes, nextOffset: offset, baseOffset: offset }
+    return (await scanBatches(file, range, () => undefined)).nextOffset
+  } finally {
+    await file.close()
+  }
+}
