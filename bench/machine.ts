@@ -1,0 +1,70 @@
+import { readFileSync, realpathSync } from 'node:fs'
+import { arch, cpus, loadavg, release, totalmem, type } from 'node:os'
+
+/** What figures depend on besides the code. */
+export interface Machine {
+  readonly cpu: string
+  readonly cores: number
+  readonly memoryGb: number
+  /** Of the last minute before the first run: what other processes took from the figures. */
+  readonly loadAverage: number
+  readonly system: string
+  readonly node: string
+  readonly v8: string
+  /** Threads that file operations share. */
+  readonly threadPool: number
+  readonly dir: string
+  /** `unknown` where the platform has no `/proc/mounts`. */
+  readonly fileSystem: string
+  readonly mountOptions: string
+  /** What `flush=1` calls before it acknowledges, and what `flush=relaxed` does. */
+  readonly sync: string
+}
+
+/** File systems that forget everything with the power, so that a sync costs nothing there. */
+const VOLATILE: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'overlay'])
+
+/** Describes this machine and the file system that holds `dir`. */
+export function describeMachine(dir: string): Machine {
+  const { fileSystem, mountOptions } = mountOf(realpathSync(dir))
+  const doubt = VOLATILE.has(fileSystem)
+    ? ` (${fileSystem} may not keep it: figures with flush=1 mean nothing here)`
+    : ''
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    loadAverage: loadavg()[0] ?? 0,
+    system: `${type()} ${release()} ${arch()}`,
+    node: process.version,
+    v8: process.versions.v8,
+    threadPool: Number(process.env['UV_THREADPOOL_SIZE'] ?? 4),
+    dir,
+    fileSystem,
+    mountOptions,
+    sync: `flush=1: fdatasync before the acknowledgement${doubt}; flush=relaxed: none before close`,
+  }
+}
+
+/** The mount with the longest path above `dir`; of several on one path the last one hides the others. */
+function mountOf(dir: string): { fileSystem: string; mountOptions: string } {
+  let found = { point: '', fileSystem: 'unknown', mountOptions: 'unknown' }
+  for (const line of readMounts().split('\n')) {
+    const [, point, fileSystem, mountOptions] = line.split(' ')
+    if (point === undefined || fileSystem === undefined || mountOptions === undefined) continue
+    const path = point.replaceAll('\\040', ' ')
+    const isAbove = dir === path || dir.startsWith(path.endsWith('/') ? path : `${path}/`)
+    if (isAbove && path.length >= found.point.length) {
+      found = { point: path, fileSystem, mountOptions }
+    }
+  }
+  return found
+}
+
+function readMounts(): string {
+  try {
+    return readFileSync('/proc/mounts', 'utf8')
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,30 @@
+import { writeFileSync } from 'node:fs'
+import { Session } from 'node:inspector'
+
+let path: string | null = null
+let session: Session | null = null
+
+/** Makes the first measured part of this process write a CPU profile to `profilePath`. */
+export function requestProfile(profilePath: string): void {
+  path = profilePath
+}
+
+/** Starts the profile that was requested, if any. */
+export function startProfile(): void {
+  if (path === null || session !== null) return
+  session = new Session()
+  session.connect()
+  session.post('Profiler.enable')
+  session.post('Profiler.start')
+}
+
+/** Ends and writes the profile that is under way, if any. */
+export function stopProfile(): void {
+  if (path === null || session === null) return
+  const target = path
+  path = null
+  session.post('Profiler.stop', (error, { profile }) => {
+    if (error !== null) throw error
+    writeFileSync(target, JSON.stringify(profile))
+  })
+}

@@ -1,0 +1,102 @@
+import { open, type FileHandle } from 'node:fs/promises'
+import type { Flush } from './store.ts'
+import type { WorkloadRecord } from './workload.ts'
+
+/** Bytes that are written or read at once. */
+export const CHUNK_BYTES: number = 1024 * 1024
+
+/**
+ * The least that a log with a promise per record can be: bytes one behind the other in a file, with
+ * no format, no index and no checksum. What is appended while a write is on its way gathers and
+ * goes out with the next one. Calls of `append` may overlap.
+ */
+export class RawLog {
+  readonly #file: FileHandle
+  readonly #flush: Flush
+  #chunk: Chunk = newChunk()
+  #full: Chunk[] = []
+  #spare: Buffer | null = null
+  #isRunning = false
+  #position = 0
+
+  private constructor(file: FileHandle, flush: Flush) {
+    this.#file = file
+    this.#flush = flush
+  }
+
+  static async create(path: string, flush: Flush): Promise<RawLog> {
+    return new RawLog(await open(path, 'wx'), flush)
+  }
+
+  /**
+   * Resolves with the position behind the record when it is written, and synced where asked for.
+   * A disk that fails ends the process.
+   */
+  append({ key, value }: WorkloadRecord): Promise<number> {
+    return new Promise((resolve) => {
+      if (this.#chunk.sizeBytes + key.length + value.length > CHUNK_BYTES) this.#startChunk()
+      const chunk = this.#chunk
+      chunk.bytes.set(key, chunk.sizeBytes)
+      chunk.bytes.set(value, chunk.sizeBytes + key.length)
+      chunk.sizeBytes += key.length + value.length
+      chunk.resolves.push(resolve)
+      chunk.ends.push(chunk.sizeBytes)
+      if (this.#isRunning) return
+      this.#isRunning = true
+      queueMicrotask(() => {
+        void this.#run()
+      })
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+
+  #startChunk(): void {
+    this.#full.push(this.#chunk)
+    // Fresh memory for every small write would cost more than the write.
+    this.#chunk = newChunk(this.#spare)
+    this.#spare = null
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      if (this.#chunk.sizeBytes > 0) this.#startChunk()
+      const group = this.#full
+      this.#full = []
+      if (group.length === 0) break
+      let position = this.#position
+      for (const { bytes, sizeBytes } of group) {
+        await this.#file.write(bytes, 0, sizeBytes, position)
+        position += sizeBytes
+      }
+      if (this.#flush === '1') await this.#file.datasync()
+      for (const chunk of group) {
+        for (const [index, resolve] of chunk.resolves.entries()) {
+          resolve(this.#position + (chunk.ends[index] ?? NaN))
+        }
+        this.#position += chunk.sizeBytes
+        this.#spare = chunk.bytes
+      }
+    }
+    this.#isRunning = false
+  }
+}
+
+interface Chunk {
+  readonly bytes: Buffer
+  readonly resolves: ((position: number) => void)[]
+  /** Where each record ends in the chunk. */
+  readonly ends: number[]
+  sizeBytes: number
+}
+
+function newChunk(spare: Buffer | null = null): Chunk {
+  return {
+    bytes: spare ?? Buffer.allocUnsafeSlow(CHUNK_BYTES),
+    resolves: [],
+    ends: [],
+    sizeBytes: 0,
+  }
+}
