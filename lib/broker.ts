@@ -289,11 +289,13 @@ export class Broker {
     if (failures.length > 0) throw failures[0]
   }
 
-  async #topicForProducer(name: string): Promise<Topic> {
-    const topic = this.#logs.get(validateTopicName(name))
+  /** At once where the topic is there: sends of one tick must not have to wait for each other. */
+  #topicForProducer(name: string): Topic | Promise<Topic> {
+    const topic = this.#logs.get(name)
     if (topic !== undefined) return topic
-    if (!this.#options.autoCreateTopics) throw unknownTopic(name)
-    return this.createTopic(name, { ifNotExists: true })
+    return this.#options.autoCreateTopics
+      ? this.createTopic(name, { ifNotExists: true })
+      : Promise.reject(unknownTopic(name))
   }
 
   /** Saves recovery points from time to time, so that opening after a crash need not look far back. */

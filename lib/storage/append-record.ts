@@ -1,7 +1,7 @@
 import { describeValue, type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import type { CompressionType } from '../record/compression.ts'
-import { NO_TIMESTAMP } from '../record/record-batch.ts'
+import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import {
   RecordBatchBuilder,
   upperBoundOfRecord,
@@ -57,15 +57,20 @@ export async function encodeRecords(
   const targetBytes = Math.min(BATCH_TARGET_BYTES, config.maxMessageBytes, config.segmentBytes)
   const builders: RecordBatchBuilder[] = []
   let builder: RecordBatchBuilder | null = null
-  for (const record of records) {
+  for (const [slot, record] of records.entries()) {
     const { key, value, headers, timestamp } = checkRecord(record, now)
     if (key === null && config.cleanupPolicy !== 'delete') {
       throw new InvalidRecordError('a compacted topic takes no record without a key')
     }
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
+      // Records of one append are mostly alike: growing by copying costs more than a guess.
+      const upperBoundBytes = upperBoundOfRecord(key, value, headers)
       builder = new RecordBatchBuilder({
         compressionType,
-        capacityBytes: Math.min(targetBytes, 61 + upperBoundOfRecord(key, value, headers)),
+        capacityBytes: Math.min(
+          targetBytes,
+          RECORD_BATCH_OVERHEAD + upperBoundBytes * (records.length - slot),
+        ),
       })
       builders.push(builder)
     }
