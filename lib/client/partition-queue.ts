@@ -11,11 +11,7 @@ import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import type { SendCompletion } from './send-completion.ts'
 
-/**
- * What a producer needs of a partition.
- *
- * @internal
- */
+/** What a producer needs of a partition. */
 export interface ProducerPartition {
   readonly topic: string
   readonly index: number
@@ -23,11 +19,7 @@ export interface ProducerPartition {
   appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult>
 }
 
-/**
- * What a producer needs of a topic.
- *
- * @internal
- */
+/** What a producer needs of a topic. */
 export interface ProducerTopic {
   readonly name: string
   readonly config: Readonly<ResolvedTopicConfig>

@@ -61,11 +61,7 @@ export interface ProducerOptions<K = string | Uint8Array, V = string | Uint8Arra
   readonly valueSerializer?: Serializer<V>
 }
 
-/**
- * {@link ProducerOptions} with every key filled in.
- *
- * @internal
- */
+/** {@link ProducerOptions} with every key filled in. */
 export type ResolvedProducerOptions = Required<ProducerOptions<unknown, unknown>>
 
 const KNOWN = [
@@ -93,7 +89,6 @@ const MAX_MS = Number.MAX_SAFE_INTEGER
  *
  * @throws TypeError or RangeError naming the option, the value and what is allowed
  * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
- * @internal
  */
 export function resolveProducerOptions<K, V>(
   options: ProducerOptions<K, V>,

@@ -29,13 +29,13 @@ export class SendBatchCompletion {
     return new SlotCompletion(this, slot)
   }
 
-  /** @internal */
+  /** Remembers where the record number `slot` is. */
   succeed(slot: number, metadata: RecordMetadata): void {
     this.#places[slot] = metadata
     this.#settleOne()
   }
 
-  /** @internal */
+  /** Remembers that the record number `slot` failed. */
   fail(slot: number, error: Error): void {
     if (this.#firstFailure === null || slot < this.#firstFailure.slot) {
       this.#firstFailure = { slot, error }

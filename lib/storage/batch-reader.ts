@@ -41,6 +41,8 @@ export class BatchReader {
   #chunk: Buffer = Buffer.alloc(0)
   /** Position in the file where `#chunk` starts. */
   #chunkPosition = 0
+  /** Where the batch before has ended; `null` before any was passed over. */
+  #nextOffset: number | null = null
   #header: BatchHeader | null = null
 
   /**
@@ -106,7 +108,9 @@ export class BatchReader {
 
   /** Steps to the next batch. The header of the current one must have been read. */
   skip(): void {
-    this.position += this.#header?.sizeBytes ?? 0
+    if (this.#header === null) return
+    this.position += this.#header.sizeBytes
+    this.#nextOffset = this.#header.lastOffset + 1
     this.#header = null
   }
 
@@ -114,7 +118,7 @@ export class BatchReader {
   corrupt(reason: string): CorruptRecordError {
     const offsets =
       this.#header === null
-        ? {}
+        ? { firstOffset: this.#nextOffset }
         : { firstOffset: this.#header.baseOffset, lastOffset: this.#header.lastOffset }
     return new CorruptRecordError(reason, {
       path: this.#file.path,
