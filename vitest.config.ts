@@ -10,6 +10,12 @@ const config: ViteUserConfig = defineConfig({
       provider: 'v8',
       include: ['lib/**/*.ts'],
       reporter: ['text', 'json-summary'],
+      reportOnFailure: true,
+      thresholds: {
+        branches: 90,
+        'lib/record/**': { branches: 95 },
+        'lib/storage/**': { branches: 95 },
+      },
     },
   },
 })

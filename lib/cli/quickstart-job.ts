@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { dirname, relative } from 'node:path'
+import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Broker } from '../broker.ts'
 import { filesBelow, type TreeFile } from './file-tree.ts'
@@ -45,7 +46,7 @@ export interface Job {
  *
  * @throws InputError when its input cannot be read.
  */
-export async function jobOf(options: QuickstartOptions): Promise<Job> {
+export async function jobOf(options: QuickstartOptions, stdin: Readable): Promise<Job> {
   if (options.tree !== null) {
     await ensureReadable(options.tree, () => readdir(options.tree ?? ''))
     return filesJob(options.tree)
@@ -57,7 +58,7 @@ export async function jobOf(options: QuickstartOptions): Promise<Job> {
       throw new Error('it is a directory')
     })
   }
-  return linesJob(path, options.keyField)
+  return linesJob(path, options.keyField, stdin)
 }
 
 /** One record per file, keyed by its folder; a file that is in the log is not sent again. */
@@ -94,7 +95,7 @@ function filesJob(root: string): Job {
 }
 
 /** One record per line; lines of a file that are in the log are not sent again. */
-function linesJob(path: string, keyField: string | null): Job {
+function linesJob(path: string, keyField: string | null, stdin: Readable): Job {
   const isInput = path === '-'
   return {
     topic: 'lines',
@@ -103,7 +104,7 @@ function linesJob(path: string, keyField: string | null): Job {
     title: `one record per line of ${isInput ? 'standard input (from its start: it cannot be resumed)' : path}`,
     async *records(broker, onProblem) {
       const sentUpTo = isInput ? 0 : await lastLineOf(broker)
-      const input = isInput ? process.stdin : createReadStream(path)
+      const input = isInput ? stdin : createReadStream(path)
       const onMalformed = (line: { lineNumber: number; reason: string }): void => {
         onProblem(`line ${line.lineNumber} is no JSON: ${line.reason}`)
       }

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { Broker } from '../broker.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
+import type { CommandStreams } from './command-line.ts'
 import { CountingFileSystem } from './counting-file-system.ts'
 import { digestOfReplay, digestOfResults } from './quickstart-digest.ts'
 import {
@@ -23,13 +24,16 @@ const CHANGES_SHOWN = 10
 const INTERRUPTED = 130
 
 /** Runs the quickstart. @returns the exit code of the process. */
-export async function quickstart(options: QuickstartOptions): Promise<number> {
-  const job = await jobOf(options)
+export async function quickstart(
+  options: QuickstartOptions,
+  streams: CommandStreams,
+): Promise<number> {
+  const job = await jobOf(options, streams.stdin)
   const disk = new CountingFileSystem(new NodeFileSystem())
   const startMs = performance.now()
   const broker = await Broker.open(options.dataDir, { fileSystem: disk })
   const say = (line: string): void => {
-    process.stdout.write(`${line}\n`)
+    streams.stdout.write(`${line}\n`)
   }
   try {
     say(`varve quickstart: ${options.replay ? 'reading everything again' : job.title}`)
@@ -39,7 +43,9 @@ export async function quickstart(options: QuickstartOptions): Promise<number> {
     tellRecovery(broker, say)
     await broker.createTopic(job.topic, { partitions: PARTITIONS, ifNotExists: true })
     await broker.createTopic(job.resultTopic, { ifNotExists: true })
-    return options.replay ? await replay(broker, job, say) : await run(broker, job, disk, say)
+    return options.replay
+      ? await replay(broker, job, streams, say)
+      : await run(broker, job, disk, streams, say)
   } finally {
     await broker.close()
   }
@@ -49,9 +55,9 @@ async function run(
   broker: Broker,
   job: Job,
   disk: CountingFileSystem,
+  streams: CommandStreams,
   say: (line: string) => void,
 ): Promise<number> {
-  const before = await tellResumption(broker, job, say)
   const state: QuickstartState = {
     sent: 0,
     done: 0,
@@ -64,14 +70,15 @@ async function run(
     state.isStopped = true
   }
   process.once('SIGINT', onInterrupt)
+  const before = await tellResumption(broker, job, say)
   const progress = new Progress(
-    process.stdout,
+    streams.stdout,
     () =>
       `sent ${thousands(state.sent)}, hashed ${thousands(state.done)} (${inBytes(state.doneBytes)})`,
   )
   const startMs = performance.now()
   let sendMs = 0
-  const problems = problemList(progress)
+  const problems = problemList(progress, streams)
   try {
     const sending = sendAll(broker, job, state, problems.add).finally(() => {
       sendMs = performance.now() - startMs
@@ -102,10 +109,15 @@ async function run(
   return 0
 }
 
-async function replay(broker: Broker, job: Job, say: (line: string) => void): Promise<number> {
+async function replay(
+  broker: Broker,
+  job: Job,
+  streams: CommandStreams,
+  say: (line: string) => void,
+): Promise<number> {
   let count = 0
   const startMs = performance.now()
-  const progress = new Progress(process.stdout, () => `read and hashed ${thousands(count)}`)
+  const progress = new Progress(streams.stdout, () => `read and hashed ${thousands(count)}`)
   const replayed = await digestOfReplay(broker, job, () => {
     count += 1
   })
@@ -167,18 +179,21 @@ async function tellResumption(
   return done
 }
 
-function problemList(progress: Progress): { add: (problem: string) => void; tellRest: () => void } {
+function problemList(
+  progress: Progress,
+  streams: CommandStreams,
+): { add: (problem: string) => void; tellRest: () => void } {
   let count = 0
   return {
     add: (problem) => {
       count += 1
       if (count > PROBLEMS_SHOWN) return
       progress.giveWay()
-      process.stderr.write(`${problem}\n`)
+      streams.stderr.write(`${problem}\n`)
     },
     tellRest: () => {
       if (count > PROBLEMS_SHOWN) {
-        process.stderr.write(`and ${thousands(count - PROBLEMS_SHOWN)} more of this kind\n`)
+        streams.stderr.write(`and ${thousands(count - PROBLEMS_SHOWN)} more of this kind\n`)
       }
     },
   }

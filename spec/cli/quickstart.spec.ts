@@ -2,8 +2,10 @@ import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable, Writable } from 'node:stream'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
+import { runCommandLine } from '../../lib/cli/command-line.ts'
 import { compiledLib } from '../helpers/compiled-lib.ts'
 
 interface Ended {
@@ -12,26 +14,43 @@ interface Ended {
   stderr: string
 }
 
-/** Runs `varve` with these arguments; `whenOutput` may act on the process as its output comes. */
-function varve(
+/** Runs `varve` with these arguments in this process. */
+async function varve(args: readonly string[], input = ''): Promise<Ended> {
+  const output = { stdout: '', stderr: '' }
+  const collect = (name: 'stdout' | 'stderr'): Writable =>
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        output[name] += chunk.toString()
+        done()
+      },
+    })
+  const code = await runCommandLine(args, {
+    stdin: Readable.from([Buffer.from(input)]),
+    stdout: collect('stdout'),
+    stderr: collect('stderr'),
+  })
+  return { code, ...output }
+}
+
+/** Runs `varve` in a process of its own, and sends it a signal when it has said `line`. */
+function varveInterrupted(
   args: readonly string[],
-  options: {
-    input?: string
-    onOutput?: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void
-  } = {},
+  signal: NodeJS.Signals,
+  line: string,
 ): Promise<Ended> {
   const child = spawn(process.execPath, [join(compiledLib(), 'cli/main.js'), ...args])
   onTestFinished(() => {
     child.kill('SIGKILL')
   })
+  let isSent = false
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk.toString()
-    options.onOutput?.(stdout, (signal) => child.kill(signal))
+    // A second Ctrl-C ends the process at once.
+    if (!isSent && stdout.includes(line)) isSent = child.kill(signal)
   })
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
-  child.stdin.end(options.input ?? '')
   return new Promise((resolve) => {
     child.once('close', (code) => {
       resolve({ code, stdout, stderr })
@@ -90,14 +109,8 @@ describe('the quickstart', () => {
     async (signal) => {
       const data = await freshDirectory()
       const root = await tree(400)
-      let kills = 0
-      const interrupted = await varve(['quickstart', root, '--data', data], {
-        onOutput: (stdout, kill) => {
-          if (kills > 0 || !stdout.includes('partitions, group')) return
-          kills += 1
-          kill(signal)
-        },
-      })
+      const args = ['quickstart', root, '--data', data]
+      const interrupted = await varveInterrupted(args, signal, 'partitions, group')
       if (signal === 'SIGINT' && interrupted.code !== 0) {
         expect(interrupted.code).toBe(130)
         expect(interrupted.stdout).toContain('Run it again to go on')
@@ -129,7 +142,7 @@ describe('the quickstart', () => {
     await writeFile(file, '{"id":"a"}\n1\n{"id":"b"}\n{"id":"c"}\n')
     const second = await varve(['quickstart', '--ndjson', file, '--data', data])
     expect(second.stdout).toMatch(/^sent 1 records/m)
-    const piped = await varve(['quickstart', '--ndjson', '-', '--data', data], { input: '5\n6\n' })
+    const piped = await varve(['quickstart', '--ndjson', '-', '--data', data], '5\n6\n')
     expect(piped.stdout).toMatch(/^sent 2 records/m)
   })
 

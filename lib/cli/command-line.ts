@@ -1,0 +1,61 @@
+import type { Readable, Writable } from 'node:stream'
+import { VarveError } from '../errors.ts'
+import { quickstart } from './quickstart.ts'
+import {
+  InputError,
+  parseQuickstartOptions,
+  QUICKSTART_HELP,
+  UsageError,
+} from './quickstart-options.ts'
+
+/** Where a command reads from and writes to: the process, or a test. */
+export interface CommandStreams {
+  readonly stdin: Readable
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number }
+  readonly stderr: Writable
+}
+
+const HELP = `varve: an embedded log with Kafka's model
+
+  varve quickstart [DIR]   see it work; varve quickstart --help tells more
+  varve --help             this text
+`
+
+/**
+ * Carries out a command line. What the user did wrong, and what the library says, is told in one
+ * line; everything else is thrown.
+ *
+ * @returns the exit code: 0, 1 when it could not be done, 2 when the command line makes no sense.
+ */
+export async function runCommandLine(
+  args: readonly string[],
+  streams: CommandStreams,
+): Promise<number> {
+  try {
+    return await runCommand(args, streams)
+  } catch (error) {
+    const isKnown =
+      error instanceof UsageError || error instanceof InputError || error instanceof VarveError
+    if (!isKnown) throw error
+    streams.stderr.write(`varve: ${error.message}\n`)
+    return error instanceof UsageError ? 2 : 1
+  }
+}
+
+async function runCommand(args: readonly string[], streams: CommandStreams): Promise<number> {
+  const [command, ...rest] = args
+  if (command === '--help' || command === '-h') {
+    streams.stdout.write(HELP)
+    return 0
+  }
+  if (command !== 'quickstart') {
+    const what = command === undefined ? 'a command is missing' : `there is no command '${command}'`
+    throw new UsageError(`${what}; varve --help names those there are`)
+  }
+  const options = parseQuickstartOptions(rest)
+  if (options === null) {
+    streams.stdout.write(QUICKSTART_HELP)
+    return 0
+  }
+  return quickstart(options, streams)
+}
