@@ -1,22 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { json, string } from '../../lib/client/serde.ts'
 import type { Producer } from '../../lib/client/producer.ts'
 import type { ProducerRecord } from '../../lib/client/producer-record.ts'
 import type { RecordMetadata, SendCallback } from '../../lib/client/send-completion.ts'
-import {
-  ClosedError,
-  InvalidRecordError,
-  RecordTooLargeError,
-  SerializationError,
-  StorageError,
-  UnknownTopicOrPartitionError,
-} from '../../lib/errors.ts'
+import { ClosedError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { observe, setUp } from './fake-topic.ts'
-
-/** A record that the types would not let through. */
-function asRecord(record: unknown): ProducerRecord {
-  return record as ProducerRecord
-}
 
 /** The outcome of the callback form, as a promise of what the callback was called with. */
 function sendWithCallback(

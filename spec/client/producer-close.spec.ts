@@ -1,0 +1,230 @@
+import { describe, expect, it } from 'vitest'
+import { ClosedError } from '../../lib/errors.ts'
+import type { Producer } from '../../lib/client/producer.ts'
+import { observe, setUp, type Outcome } from './fake-topic.ts'
+
+/** Sends records with values of 100 bytes that begin with `names`. */
+function sendLarge(producer: Producer, ...names: string[]): Outcome[] {
+  return names.map((name) => {
+    return observe(producer.send({ topic: 't', value: name.padEnd(100, '.') }))
+  })
+}
+
+/** The first letters of what each append held. */
+function names(written: string[][][]): string[] {
+  return written.map((batches) =>
+    batches.map((values) => values.map((v) => v[0]).join('')).join('|'),
+  )
+}
+
+describe('flush', () => {
+  it('resolves when everything sent before is settled, and not earlier', async () => {
+    const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
+    for (const partition of [0, 1]) void producer.send({ topic: 't', partition, value: 'a' })
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    topic.partition(0).append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(false)
+    topic.partition(1).append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+  })
+
+  it('does not wait for what is sent after it', async () => {
+    const { producer, partition, clock } = setUp()
+    void producer.send({ topic: 't', value: 'a' })
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    const later = observe(producer.send({ topic: 't', value: 'b' }))
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect([flushed.isOver, later.isSettled]).toEqual([true, false])
+  })
+
+  it('does not reject when a record fails', async () => {
+    const { producer, partition, clock } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).fail(new Error('broken'))
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+    expect(sent.error).toMatchObject({ message: 'broken' })
+  })
+
+  it('includes what waits for memory, which then does not linger either', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, lingerMs: 1000 })
+    sendLarge(producer, 'a', 'b')
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(false)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+  })
+
+  it('includes what gives up waiting for memory', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 10 })
+    const [, waits] = sendLarge(producer, 'a', 'b')
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(0)
+    partition.append(0).succeed()
+    sendLarge(producer, 'c')
+    await clock.advance(0)
+    partition.append(1).fail(new Error('broken'))
+    await clock.advance(0)
+    expect([flushed.isOver, waits?.isSettled]).toEqual([true, true])
+  })
+
+  it('resolves at once when nothing is on its way, and leaves lingering as it was', async () => {
+    const { producer, partition, clock } = setUp({ lingerMs: 10 })
+    partition.isAutomatic = true
+    await producer.flush()
+    void producer.send({ topic: 't', value: 'a' })
+    await producer.flush()
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(9)
+    expect(next.isSettled).toBe(false)
+    await clock.advance(1)
+    expect(next.isSettled).toBe(true)
+  })
+
+  it('calls all callbacks before it resolves', async () => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    const calls: string[] = []
+    producer.send({ topic: 't', value: 'a' }, () => calls.push('callback'))
+    await producer.flush()
+    expect(calls).toEqual(['callback'])
+  })
+})
+
+describe('close', () => {
+  it('waits for what was sent without lingering, then tells the broker, once', async () => {
+    const { producer, partition, clock, closed } = setUp({ lingerMs: 1000 })
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const ends = [observeEnd(producer.close()), observeEnd(producer.close())]
+    await clock.advance(0)
+    expect(ends.map(({ isOver }) => isOver)).toEqual([false, false])
+    expect(closed).toEqual([])
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(sent.metadata?.offset).toBe(0)
+    expect(ends.map(({ isOver }) => isOver)).toEqual([true, true])
+    await producer.close()
+    expect(closed).toEqual([producer])
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('refuses sends from its call on', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const closing = producer.close()
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(ClosedError)
+    await expect(producer.sendBatch([{ topic: 't', value: 'a' }])).rejects.toThrow(ClosedError)
+    await closing
+    await producer.flush()
+    await clock.advance(0)
+    expect(partition.appends).toEqual([])
+  })
+
+  it('gives up after timeoutMs: unknown what is in flight, not written what is behind it', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 400, batchRecords: 1 })
+    const [inFlight] = sendLarge(producer, 'a')
+    await clock.advance(0)
+    const [queued, waiting] = sendLarge(producer, 'b', 'c')
+    const end = observeEnd(producer.close({ timeoutMs: 50 }))
+    await clock.advance(49)
+    expect(end.isOver).toBe(false)
+    await clock.advance(1)
+    expect(end.isOver).toBe(true)
+    for (const sent of [inFlight, queued, waiting]) expect(sent?.error).toBeInstanceOf(ClosedError)
+    expect(inFlight?.error).toMatchObject({ outcome: 'unknown' })
+    expect(queued?.error).toMatchObject({ outcome: 'not-written' })
+    expect(waiting?.error).toMatchObject({ outcome: 'not-written' })
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a'])
+    expect([producer.usedBytes, clock.pendingTimers]).toEqual([0, 0])
+  })
+
+  it('with timeoutMs 0 gives up at once what has not been written', async () => {
+    const { producer, partition, clock, closed } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    await producer.close({ timeoutMs: 0 })
+    expect(sent.error).toMatchObject({ code: 'CLOSED', outcome: 'not-written' })
+    await clock.advance(0)
+    expect(partition.appends).toEqual([])
+    expect(closed).toEqual([producer])
+  })
+
+  it('that is under way can be cut short by another call', async () => {
+    const { producer, clock } = setUp()
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    const patient = observeEnd(producer.close())
+    await clock.advance(1000)
+    await producer.close({ timeoutMs: 0 })
+    await clock.advance(0)
+    expect(patient.isOver).toBe(true)
+    expect(sent.error).toMatchObject({ outcome: 'unknown' })
+  })
+
+  it('in time leaves no timer and gives up nothing later', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const sent = observe(producer.send({ topic: 't', value: 'a' }))
+    await producer.close({ timeoutMs: 50 })
+    expect(clock.pendingTimers).toBe(0)
+    expect(sent.metadata?.offset).toBe(0)
+  })
+
+  it('can be awaited from within a callback', async () => {
+    const { producer, partition, clock } = setUp({ batchRecords: 1 })
+    let isClosed = false
+    producer.send({ topic: 't', value: 'a' }, () => {
+      void producer.close().then(() => {
+        isClosed = true
+      })
+    })
+    const next = observe(producer.send({ topic: 't', value: 'b' }))
+    await clock.advance(0)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect([isClosed, next.metadata?.offset]).toEqual([true, 1])
+  })
+
+  it.each([-1, 0.5, Number.NaN])('refuses a timeoutMs of %d and stays open', async (timeoutMs) => {
+    const { producer, partition } = setUp()
+    partition.isAutomatic = true
+    await expect(producer.close({ timeoutMs })).rejects.toThrow(RangeError)
+    await expect(producer.close({ timeoutMs })).rejects.toThrow('timeoutMs')
+    await producer.send({ topic: 't', value: 'a' })
+  })
+
+  it('refuses options that do not exist', async () => {
+    const { producer } = setUp()
+    const options = { timeout: 5 } as { timeoutMs?: number }
+    await expect(producer.close(options)).rejects.toThrow("no option 'timeout'")
+  })
+
+  it('is what the end of an await using block does', async () => {
+    const { producer, partition, closed } = setUp({ lingerMs: 1000 })
+    partition.isAutomatic = true
+    const sent = producer.send({ topic: 't', value: 'a' })
+    await producer[Symbol.asyncDispose]()
+    expect((await sent).offset).toBe(0)
+    expect(closed).toEqual([producer])
+  })
+})
+
+/** Lets a test look at whether a promise has resolved. */
+function observeEnd(promise: Promise<void>): { readonly isOver: boolean } {
+  const state = { isOver: false }
+  void promise.then(() => {
+    state.isOver = true
+  })
+  return state
+}
