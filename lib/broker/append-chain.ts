@@ -50,11 +50,6 @@ export class AppendChain {
     this.#owner = owner
   }
 
-  /** Whether anything is waiting or on its way. */
-  get isBusy(): boolean {
-    return this.#running !== null
-  }
-
   /**
    * Takes batches; settles as `acks` says. Their place in the order is that of the call, also when
    * encoding them takes time.

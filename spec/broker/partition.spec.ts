@@ -83,6 +83,28 @@ describe('appending to a partition', () => {
     expect(partition.log.durableEndOffset).toBe(3)
   })
 
+  it('saves the recovery point once enough was appended, and goes on where it cannot', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, config: { flushMessages: 1000 } })
+    const saved = (): string =>
+      fileSystem.readFile('/data/orders-0/recovery-point-offset-checkpoint').toString()
+    const value = Buffer.alloc(1_000_000)
+    const appendMuch = async (): Promise<void> => {
+      for (let each = 0; each < 40; each += 1) await partition.append({ value })
+      await partition.flush()
+    }
+    await partition.append({ value })
+    fileSystem.failNext('rename', 'ENOSPC', { persistent: true })
+    await appendMuch()
+    expect(saved()).toBe('0\n1\norders 0 0\n')
+    fileSystem.clearFaults()
+    await appendMuch()
+    // Twice: what was appended while the first was written is due again.
+    await partition.log.flush()
+    expect(saved()).not.toBe('0\n1\norders 0 0\n')
+    expect(partition.log.bytesSinceCheckpoint).toBeLessThan(40_000_000)
+  })
+
   it('appends only at the expected offset', async () => {
     const partition = await openPartition()
     const first = partition.append({ value: 'a' }, { expectedOffset: 0 })
@@ -184,6 +206,34 @@ describe('appending to a partition', () => {
     await expect(partition.append({ value: 'too late' })).rejects.toBe(CLOSED)
     await closed
     await expect(appended).resolves.toMatchObject({ baseOffset: 0 })
+  })
+})
+
+describe('records that take time to encode', () => {
+  it('keep their place in the order', async () => {
+    const partition = await openPartition({ config: { compressionType: 'gzip' } })
+    const large = { value: 'x'.repeat(200_000) }
+    const results = await Promise.all([
+      partition.append(large),
+      partition.append({ value: 'small' }),
+      partition.append([{ value: 'not', headers: 5 as never }]).catch((error: unknown) => error),
+      partition.append(large),
+    ])
+    expect(results).toMatchObject([
+      { baseOffset: 0 },
+      { baseOffset: 1 },
+      expect.any(TypeError),
+      { baseOffset: 2 },
+    ])
+    const values = (await partition.read(0)).map((record) => record.value?.length)
+    expect(values).toEqual([200_000, 5, 200_000])
+  })
+
+  it('share writes that are not too large', async () => {
+    const partition = await openPartition()
+    const value = Buffer.alloc(900_000)
+    await Promise.all(Array.from({ length: 12 }, () => partition.append({ value })))
+    expect(partition.highWatermark).toBe(12)
   })
 })
 
