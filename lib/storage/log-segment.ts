@@ -155,11 +155,12 @@ export class LogSegment {
    */
   async maxTimestamp(): Promise<TimestampOffset> {
     await this.loadIndexes()
-    if (this.indexes.isMaxProven) return this.indexes.max
+    const claim = this.indexes.unprovenMax
+    if (claim === null) return this.indexes.max
     await this.#file.use(async (file) => {
       for (;;) {
         const view = this.#view(file)
-        const max = await findMaxTimestamp(view, this.indexes.max)
+        const max = await findMaxTimestamp(view, claim)
         if (view.sizeBytes !== this.sizeBytes) continue
         this.indexes.max = max
         return

@@ -30,8 +30,8 @@ export interface IndexedBatch {
 export class SegmentIndexes {
   readonly offsetIndex: OffsetIndex
   readonly timeIndex: TimeIndex
-  /** Whether `max` was found in the batches themselves. */
-  isMaxProven = true
+  /** What `max` rests on besides the batches that were noted; `null` when on nothing else. */
+  unprovenMax: TimestampOffset | null = null
   readonly #baseOffset: number
   readonly #intervalBytes: number
   #bytesSinceEntry = 0
@@ -54,7 +54,7 @@ export class SegmentIndexes {
 
   set max(max: TimestampOffset) {
     this.#max = max
-    this.isMaxProven = true
+    this.unprovenMax = null
   }
 
   /** Whether entries no longer fit, so that the segment has to be rolled. */
@@ -103,7 +103,7 @@ export class SegmentIndexes {
     this.#bytesSinceEntry = 0
     const isFromStart = count === 0
     this.#max = isFromStart ? { timestamp: -1, offset: this.#baseOffset } : this.timeIndex.lastEntry
-    this.isMaxProven = isFromStart
+    this.unprovenMax = isFromStart ? null : this.timeIndex.lastEntry
     return {
       position: isFromStart ? 0 : this.offsetIndex.lastEntry.position,
       lowestOffset: count < 2 ? this.#baseOffset : this.offsetIndex.entry(count - 2).offset + 1,

@@ -165,23 +165,30 @@ export async function findMaxTimestamp(
     ? (await seek(view, claim.offset)).reader
     : new BatchReader(view.file, 0, view.sizeBytes)
   let max = isClaimTrue ? claim : { timestamp: -1, offset: view.baseOffset }
-  await walk(reader, ({ maxTimestamp, lastOffset }) => {
+  const isWhole = await walk(reader, ({ maxTimestamp, lastOffset }) => {
     if (maxTimestamp > max.timestamp) max = { timestamp: maxTimestamp, offset: lastOffset }
   })
-  return max
+  if (claim.timestamp <= max.timestamp) return max
+  // What damage hides may be what was claimed.
+  return isWhole && (await isSound(view, claim.offset)) ? max : claim
 }
 
-/** Calls `onBatch` for every header up to the end, or up to bytes that are no header. */
+/**
+ * Calls `onBatch` for every header up to the end, or up to bytes that are no header.
+ *
+ * @returns whether the end was reached.
+ */
 export async function walk(
   reader: BatchReader,
   onBatch: (header: BatchHeader, position: number) => void,
-): Promise<void> {
+): Promise<boolean> {
   while (!reader.isAtEnd()) {
     const header = await headerOrNone(reader, WALK_BYTES)
-    if (header === null) return
+    if (header === null) return false
     onBatch(header, reader.position)
     reader.skip()
   }
+  return true
 }
 
 /** Why a batch with this header cannot stand behind one that ends below `lowestOffset`. */
@@ -215,7 +222,8 @@ async function walkTo(
   while (!reader.isAtEnd()) {
     const header = await reader.header(chunkBytes)
     const { baseOffset, lastOffset } = header
-    if (baseOffset <= offset && offset <= lastOffset && lastOffset < view.nextOffset) {
+    const isInSegment = baseOffset >= view.baseOffset && lastOffset < view.nextOffset
+    if (isInSegment && baseOffset <= offset && offset <= lastOffset) {
       return { reader, isFound: true, expectedOffset }
     }
     const reason = misplaced(view, header, expectedOffset)
@@ -244,6 +252,18 @@ async function isTrue(view: SegmentView, entry: TimestampOffset): Promise<boolea
   try {
     const { reader, isFound } = await seek(view, entry.offset)
     return isFound && (await reader.header()).maxTimestamp === entry.timestamp
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return false
+    throw error
+  }
+}
+
+/** Whether the batch that holds the offset, or the first one behind it, can be read. */
+async function isSound(view: SegmentView, offset: number): Promise<boolean> {
+  try {
+    const { reader } = await seek(view, offset)
+    if (!reader.isAtEnd()) await reader.batch()
+    return true
   } catch (error) {
     if (error instanceof CorruptRecordError) return false
     throw error

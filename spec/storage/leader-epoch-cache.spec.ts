@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import { LeaderEpochCache } from '../../lib/storage/leader-epoch-cache.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const PATH = '/d/leader-epoch-checkpoint'
+
+async function cacheWith(
+  ...entries: readonly (readonly [number, number])[]
+): Promise<{ fs: SimulatedFileSystem; cache: LeaderEpochCache }> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory('/d')
+  const cache = new LeaderEpochCache(fs, '/d')
+  for (const [epoch, startOffset] of entries) cache.assign(epoch, startOffset)
+  return { fs, cache }
+}
+
+function listed(cache: LeaderEpochCache): [number, number][] {
+  return cache.entries.map(({ epoch, startOffset }) => [epoch, startOffset])
+}
+
+describe('assign', () => {
+  it('notes the first offset of each epoch', async () => {
+    const { cache } = await cacheWith([0, 0], [0, 5], [2, 9], [2, 12])
+    expect(listed(cache)).toEqual([
+      [0, 0],
+      [2, 9],
+    ])
+    expect(cache.latestEpoch).toBe(2)
+  })
+
+  it('drops what a lower start offset contradicts', async () => {
+    const { cache } = await cacheWith([0, 0], [1, 10], [2, 20], [3, 10])
+    expect(listed(cache)).toEqual([
+      [0, 0],
+      [3, 10],
+    ])
+  })
+
+  it('moves an epoch back to where it is found to start', async () => {
+    const { cache } = await cacheWith([0, 0], [1, 10], [1, 6])
+    expect(listed(cache)).toEqual([
+      [0, 0],
+      [1, 6],
+    ])
+  })
+
+  it('passes over batches without an epoch', async () => {
+    const { cache } = await cacheWith([-1, 0])
+    expect(cache.entries).toEqual([])
+    expect(cache.latestEpoch).toBe(-1)
+  })
+})
+
+it('tells which epoch wrote an offset', async () => {
+  const { cache } = await cacheWith([1, 10], [4, 20])
+  expect([9, 10, 19, 20, 99].map((offset) => cache.epochOf(offset))).toEqual([-1, 1, 1, 4, 4])
+})
+
+describe('truncation', () => {
+  it('from the end forgets what starts there or above', async () => {
+    const { cache } = await cacheWith([0, 0], [1, 10], [2, 20])
+    cache.truncateFromEnd(10)
+    expect(listed(cache)).toEqual([[0, 0]])
+    cache.truncateFromEnd(1)
+    expect(listed(cache)).toEqual([[0, 0]])
+  })
+
+  it.each<[number, [number, number][]]>([
+    [
+      0,
+      [
+        [0, 5],
+        [1, 10],
+        [2, 20],
+      ],
+    ],
+    [
+      5,
+      [
+        [0, 5],
+        [1, 10],
+        [2, 20],
+      ],
+    ],
+    [
+      7,
+      [
+        [0, 7],
+        [1, 10],
+        [2, 20],
+      ],
+    ],
+    [
+      10,
+      [
+        [1, 10],
+        [2, 20],
+      ],
+    ],
+    [
+      15,
+      [
+        [1, 15],
+        [2, 20],
+      ],
+    ],
+    [99, [[2, 99]]],
+  ])('from the start at %i keeps the epoch that covers it', async (startOffset, expected) => {
+    const { cache } = await cacheWith([0, 5], [1, 10], [2, 20])
+    cache.truncateFromStart(startOffset)
+    expect(listed(cache)).toEqual(expected)
+  })
+})
+
+describe('the file', () => {
+  it('keeps the entries, and is written only when they have changed', async () => {
+    const { fs, cache } = await cacheWith([0, 0], [3, 7])
+    await cache.write()
+    expect(fs.readFile(PATH).toString()).toBe('0\n2\n0 0\n3 7\n')
+    const { operationCount } = fs
+    await cache.write()
+    expect(fs.operationCount).toBe(operationCount)
+    const again = new LeaderEpochCache(fs, '/d')
+    await again.load()
+    expect(listed(again)).toEqual(listed(cache))
+  })
+
+  it.each([
+    ['epochs that do not rise', '0\n2\n3 0\n3 7\n'],
+    ['offsets that do not rise', '0\n2\n0 7\n3 7\n'],
+    ['an epoch beyond 2^31', '0\n1\n2147483648 7\n'],
+    ['a word for a number', '0\n2\n0 0\nx 7\n'],
+  ])('is damaged with %s, and the cache is empty then', async (_, text) => {
+    const { fs, cache } = await cacheWith([0, 0])
+    fs.writeFile(PATH, Buffer.from(text))
+    await expect(cache.load()).rejects.toThrow(CorruptRecordError)
+    expect(cache.entries).toEqual([])
+  })
+})

@@ -1,0 +1,106 @@
+import type { TopicConfig } from '../../lib/config.ts'
+import type { StoredRecord } from '../../lib/record/decode.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { stampBatch, RecordBatch } from '../../lib/record/record-batch.ts'
+import { Log } from '../../lib/storage/log.ts'
+import type { LogOptions } from '../../lib/storage/log-options.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+/** Limits so small that a handful of records rolls segments and fills indexes. */
+export const SMALL: TopicConfig = { segmentBytes: 200, indexIntervalBytes: 32 }
+
+export const DIR = '/orders-0'
+export const NOW = 1_700_000_000_000
+
+/** Path of a segment's file in {@link DIR}. */
+export function pathOf(offset: number, extension = 'log'): string {
+  return `${DIR}/${String(offset).padStart(20, '0')}.${extension}`
+}
+
+/** Opens the log of these specs with a clock that stands still. */
+export function openLog(
+  fileSystem: SimulatedFileSystem,
+  options: Omit<LogOptions, 'fileSystem'> = {},
+): Promise<Log> {
+  return Log.open(DIR, { fileSystem, clock: new ManualClock(NOW), config: SMALL, ...options })
+}
+
+/** All records from the start to the end of a log, read piece by piece. */
+export async function readAll(log: Log, maxBytes = 100): Promise<StoredRecord[]> {
+  const records: StoredRecord[] = []
+  let offset = log.logStartOffset
+  for (;;) {
+    const read = await log.read(offset, maxBytes)
+    const last = read.at(-1)
+    if (last === undefined) return records
+    records.push(...read)
+    offset = last.offset + 1
+  }
+}
+
+export async function valuesOf(log: Log): Promise<string[]> {
+  return (await readAll(log)).map((record) => String(record.value))
+}
+
+export async function offsetsOf(log: Log): Promise<number[]> {
+  return (await readAll(log)).map((record) => record.offset)
+}
+
+/** What a batch of {@link batchOf} holds and says. */
+export interface BatchSpec {
+  readonly baseOffset?: number
+  /** Values of the records; their number is that of the offsets. */
+  readonly values?: readonly string[]
+  /** Of all records. */
+  readonly timestamp?: number
+  readonly epoch?: number
+  readonly groupStart?: boolean
+  readonly producerId?: number
+  readonly producerEpoch?: number
+  readonly baseSequence?: number
+  readonly isTransactional?: boolean
+}
+
+/** A stamped batch, as it stands in a file. */
+export function bytesOf(spec: BatchSpec = {}): Buffer {
+  const { values = ['v'], timestamp = NOW, baseOffset = 0, epoch = 0, groupStart = false } = spec
+  const builder = new RecordBatchBuilder({
+    producerId: spec.producerId ?? -1,
+    producerEpoch: spec.producerEpoch ?? -1,
+    baseSequence: spec.baseSequence ?? -1,
+    isTransactional: spec.isTransactional ?? false,
+  })
+  for (const value of values) builder.append(timestamp, Buffer.from('k'), Buffer.from(value))
+  const bytes = builder.buildUncompressed()
+  stampBatch(bytes, { baseOffset, partitionLeaderEpoch: epoch, groupStart })
+  return bytes
+}
+
+export function batchOf(spec: BatchSpec = {}): RecordBatch {
+  return new RecordBatch(bytesOf(spec))
+}
+
+/** A log with one batch a record, `v0` to `v<count - 1>`, closed in order unless told otherwise. */
+export async function writtenLog(
+  count: number,
+  options: { config?: TopicConfig; close?: boolean; seed?: number } = {},
+): Promise<SimulatedFileSystem> {
+  const fileSystem = new SimulatedFileSystem({ seed: options.seed ?? 1 })
+  const log = await openLog(fileSystem, { config: { ...SMALL, ...options.config } })
+  for (let each = 0; each < count; each += 1) {
+    await log.append([{ key: 'k', value: `v${each}`, timestamp: NOW + each }])
+  }
+  if (options.close ?? true) await log.close()
+  return fileSystem
+}
+
+/** `v0` to `v<count - 1>`. */
+export function valuesUpTo(count: number): string[] {
+  return Array.from({ length: count }, (_, each) => `v${each}`)
+}
+
+/** The numbers from 0 to `count - 1`. */
+export function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, each) => each)
+}

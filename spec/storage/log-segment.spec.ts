@@ -1,0 +1,545 @@
+import { describe, expect, it } from 'vitest'
+import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
+import { LogSegment, type SegmentOptions } from '../../lib/storage/log-segment.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, batchOf, pathOf, type BatchSpec } from './log-fixtures.ts'
+
+const BASE = 40
+const END = { maxBytes: 1024, endOffset: Number.MAX_SAFE_INTEGER }
+
+function optionsIn(
+  fileSystem: SimulatedFileSystem,
+  options: Partial<SegmentOptions> = {},
+): SegmentOptions {
+  return {
+    fileSystem,
+    dir: DIR,
+    indexIntervalBytes: 32,
+    segmentIndexBytes: 1024,
+    readOnly: false,
+    ...options,
+  }
+}
+
+async function segmentWith(
+  specs: readonly BatchSpec[],
+  options: Partial<SegmentOptions> = {},
+): Promise<{ fs: SimulatedFileSystem; segment: LogSegment }> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory(DIR)
+  const segment = await LogSegment.create(BASE, optionsIn(fs, options))
+  if (specs.length > 0) await segment.append(specs.map(batchOf))
+  return { fs, segment }
+}
+
+/** Batches of two records from 50 on, with timestamps 100, 110, … */
+function pairs(count: number): BatchSpec[] {
+  return Array.from({ length: count }, (_, slot) => ({
+    baseOffset: 50 + 2 * slot,
+    values: ['a', 'b'],
+    timestamp: 100 + 10 * slot,
+  }))
+}
+
+/** The same files, opened as a segment that is not the last. */
+async function reopened(fs: SimulatedFileSystem, nextOffset: number): Promise<LogSegment> {
+  const segment = new LogSegment(BASE, optionsIn(fs))
+  segment.sizeBytes = (await fs.stat(pathOf(BASE)))?.sizeBytes ?? 0
+  segment.nextOffset = nextOffset
+  return segment
+}
+
+async function basesOf(segment: LogSegment, offset: number, limits = END): Promise<number[]> {
+  return (await segment.read(offset, limits)).batches.map((batch) => batch.baseOffset)
+}
+
+describe('read', () => {
+  it('finds nothing in an empty segment, nor behind the last batch', async () => {
+    expect(await basesOf((await segmentWith([])).segment, BASE)).toEqual([])
+    expect(await basesOf((await segmentWith(pairs(3))).segment, 56)).toEqual([])
+  })
+
+  it('from before the first batch begins with it', async () => {
+    expect(await basesOf((await segmentWith(pairs(3))).segment, 41)).toEqual([50, 52, 54])
+  })
+
+  it.each([
+    [50, [50, 52, 54]],
+    [51, [50, 52, 54]],
+    [52, [52, 54]],
+    [55, [54]],
+  ])('from %i begins with the batch that holds it', async (offset, bases) => {
+    expect(await basesOf((await segmentWith(pairs(3))).segment, offset)).toEqual(bases)
+  })
+
+  it('from a gap begins with the next batch', async () => {
+    const { segment } = await segmentWith([{ baseOffset: 50 }, { baseOffset: 60 }])
+    expect(await basesOf(segment, 51)).toEqual([60])
+  })
+
+  it('returns the first batch however small the limit, and no more than fit', async () => {
+    const { segment } = await segmentWith(pairs(4))
+    const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+    expect(await basesOf(segment, 50, { ...END, maxBytes: 1 })).toEqual([50])
+    expect(await basesOf(segment, 50, { ...END, maxBytes: 2 * sizeBytes })).toEqual([50, 52])
+    expect(await basesOf(segment, 50, { ...END, maxBytes: 3 * sizeBytes - 1 })).toEqual([50, 52])
+  })
+
+  it('leaves out batches at or above the end offset', async () => {
+    const { segment } = await segmentWith(pairs(4))
+    expect(await basesOf(segment, 50, { ...END, endOffset: 54 })).toEqual([50, 52])
+    expect(await basesOf(segment, 54, { ...END, endOffset: 54 })).toEqual([])
+  })
+
+  it('finds every offset with an index of any density', async () => {
+    for (const indexIntervalBytes of [0, 32, 100, 100_000]) {
+      const { segment } = await segmentWith(pairs(30), { indexIntervalBytes })
+      for (let offset = 50; offset < 110; offset += 1) {
+        const [first] = await basesOf(segment, offset, { ...END, maxBytes: 1 })
+        expect(first).toBe(offset - (offset % 2))
+      }
+    }
+  })
+})
+
+describe('the indexes', () => {
+  it('get entries of last offset and start position, more than an interval apart', async () => {
+    const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+    const { segment } = await segmentWith(pairs(7), { indexIntervalBytes: 2 * sizeBytes - 1 })
+    const { offsetIndex, timeIndex } = segment.indexes
+    expect([0, 1, 2].map((slot) => offsetIndex.entry(slot))).toEqual([
+      { offset: 55, position: 2 * sizeBytes },
+      { offset: 59, position: 4 * sizeBytes },
+      { offset: 63, position: 6 * sizeBytes },
+    ])
+    expect([0, 1, 2].map((slot) => timeIndex.entry(slot))).toEqual([
+      { timestamp: 120, offset: 55 },
+      { timestamp: 140, offset: 59 },
+      { timestamp: 160, offset: 63 },
+    ])
+  })
+
+  it('get none at exactly an interval', async () => {
+    const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+    const { segment } = await segmentWith(pairs(3), { indexIntervalBytes: 2 * sizeBytes })
+    expect(segment.indexes.offsetIndex.count).toBe(0)
+  })
+
+  it('name the earliest batch that has the largest timestamp', async () => {
+    const timestamps = [5, 9, 9, 3]
+    const { segment } = await segmentWith(
+      timestamps.map((timestamp, slot) => ({ baseOffset: 50 + slot, timestamp })),
+    )
+    expect(await segment.maxTimestamp()).toEqual({ timestamp: 9, offset: 51 })
+    await segment.seal()
+    expect(segment.indexes.timeIndex.lastEntry).toEqual({ timestamp: 9, offset: 51 })
+  })
+
+  it('get no time entries from batches without a timestamp', async () => {
+    const specs = pairs(4).map((spec) => ({ ...spec, timestamp: -1 }))
+    const { fs, segment } = await segmentWith(specs)
+    await segment.seal()
+    expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(0)
+    expect(await segment.maxTimestamp()).toEqual({ timestamp: -1, offset: BASE })
+    expect(await segment.findByTimestamp(0, BASE)).toBeNull()
+  })
+
+  it('take no further entries when they are full, and one last at the end', async () => {
+    const { segment } = await segmentWith(pairs(9), { segmentIndexBytes: 36 })
+    const { timeIndex } = segment.indexes
+    expect(segment.indexes.isFull).toBe(true)
+    expect(timeIndex.count).toBe(2)
+    await segment.seal()
+    expect(timeIndex.lastEntry).toEqual({ timestamp: 180, offset: 67 })
+    await segment.append([batchOf({ baseOffset: 68, timestamp: 900 })])
+    await segment.seal()
+    expect(timeIndex.count).toBe(3)
+  })
+
+  it('are loaded from their files when they are needed', async () => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    await segment.seal()
+    const again = await reopened(fs, 62)
+    expect(await again.writeIndexes()).toBe(false)
+    expect(await basesOf(again, 58)).toEqual([58, 60])
+    expect(again.indexes.offsetIndex.count).toBe(segment.indexes.offsetIndex.count)
+    expect(await again.maxTimestamp()).toEqual({ timestamp: 150, offset: 61 })
+  })
+
+  it.each<[string, (fs: SimulatedFileSystem) => void | Promise<void>]>([
+    ['are missing', (fs) => fs.unlink(pathOf(BASE, 'index'))],
+    ['miss the time index', (fs) => fs.unlink(pathOf(BASE, 'timeindex'))],
+    [
+      'are garbage',
+      (fs) => {
+        fs.writeFile(pathOf(BASE, 'index'), Buffer.alloc(16, 0xee))
+      },
+    ],
+    [
+      'are of a longer log',
+      (fs) => {
+        fs.writeFile(pathOf(BASE, 'index'), entry(20, 0x7000_0000))
+      },
+    ],
+    [
+      'name offsets behind the end',
+      (fs) => {
+        fs.writeFile(pathOf(BASE, 'index'), entry(999, 100))
+      },
+    ],
+    [
+      'name times behind the end',
+      (fs) => {
+        fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from('0000000000000001000003e7', 'hex'))
+      },
+    ],
+  ])('are made anew in memory when they %s', async (_, damage) => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    await segment.seal()
+    const { offsetIndex } = segment.indexes
+    const before = fs.readFile(pathOf(BASE, 'index'))
+    await damage(fs)
+    const again = await reopened(fs, 62)
+    expect(await basesOf(again, 58)).toEqual([58, 60])
+    expect(again.indexes.offsetIndex.lastEntry).toEqual(offsetIndex.lastEntry)
+    expect(await again.maxTimestamp()).toEqual({ timestamp: 150, offset: 61 })
+    await again.seal()
+    expect(fs.readFile(pathOf(BASE, 'index'))).toEqual(before)
+  })
+
+  it('may hold entries that name the last batch of an append and the place of its first', async () => {
+    const { fs, segment } = await segmentWith(pairs(12))
+    await segment.seal()
+    const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+    const written = [entry(50 + 7 - BASE, 2 * sizeBytes), entry(50 + 15 - BASE, 6 * sizeBytes)]
+    fs.writeFile(pathOf(BASE, 'index'), Buffer.concat(written))
+    const again = await reopened(fs, 74)
+    for (let offset = 50; offset < 74; offset += 1) {
+      expect((await basesOf(again, offset))[0]).toBe(offset - (offset % 2))
+    }
+  })
+
+  it('may be wrong about a gap only as long as the log does not say otherwise', async () => {
+    const { fs, segment } = await segmentWith([
+      { baseOffset: 50 },
+      { baseOffset: 51 },
+      { baseOffset: 60 },
+      { baseOffset: 61 },
+    ])
+    await segment.seal()
+    const sizeBytes = batchOf({ baseOffset: 50 }).sizeBytes
+    fs.writeFile(pathOf(BASE, 'index'), entry(58 - BASE, sizeBytes))
+    expect(await basesOf(await reopened(fs, 62), 59)).toEqual([60, 61])
+  })
+})
+
+describe('findByTimestamp', () => {
+  it.each([
+    [99, 50],
+    [100, 50],
+    [101, 52],
+    [150, 60],
+    [151, null],
+  ])('of %i finds the first batch that is as young', async (timestamp, baseOffset) => {
+    const { segment } = await segmentWith(pairs(6))
+    const found = await segment.findByTimestamp(timestamp, BASE)
+    expect(found?.baseOffset ?? null).toBe(baseOffset)
+  })
+
+  it('looks from the start offset on', async () => {
+    const { segment } = await segmentWith(pairs(6))
+    expect((await segment.findByTimestamp(100, 55))?.baseOffset).toBe(54)
+    expect(await segment.findByTimestamp(100, 62)).toBeNull()
+  })
+
+  it('does not believe a time index that lies', async () => {
+    const { fs, segment } = await segmentWith(pairs(8))
+    await segment.seal()
+    // Both say that there is nothing younger than 101 up to the sixth batch.
+    for (const hex of ['0000000000000065' + '00000015', '0000000000000065' + '00000014']) {
+      fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from(hex, 'hex'))
+      const again = await reopened(fs, 66)
+      expect(await again.maxTimestamp()).toEqual({ timestamp: 170, offset: 65 })
+      expect((await again.findByTimestamp(120, BASE))?.baseOffset).toBe(54)
+    }
+  })
+
+  it('finds the largest timestamp where the time index has lost its end', async () => {
+    const specs = [9, 5, 30, 2, 1, 1, 1, 1].map((timestamp, slot) => ({
+      baseOffset: 50 + slot,
+      timestamp,
+    }))
+    const { fs, segment } = await segmentWith(specs)
+    await segment.seal()
+    fs.writeFile(pathOf(BASE, 'timeindex'), fs.readFile(pathOf(BASE, 'timeindex')).subarray(0, 12))
+    const again = await reopened(fs, 58)
+    expect(await again.maxTimestamp()).toEqual({ timestamp: 30, offset: 52 })
+    fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.alloc(0))
+    expect(await (await reopened(fs, 58)).maxTimestamp()).toEqual({ timestamp: 30, offset: 52 })
+  })
+})
+
+describe('truncateTo', () => {
+  it('cuts from the batch that holds the offset, and ends at the offset', async () => {
+    const { segment } = await segmentWith(pairs(3))
+    await segment.truncateTo(53)
+    expect(await basesOf(segment, 50)).toEqual([50])
+    expect(segment.nextOffset).toBe(53)
+    await segment.append([batchOf({ baseOffset: 53 })])
+    expect(await basesOf(segment, 50)).toEqual([50, 53])
+  })
+
+  it('again and again leaves what can be read and written', async () => {
+    const { segment } = await segmentWith(pairs(10))
+    for (let offset = 69; offset >= 50; offset -= 1) {
+      await segment.truncateTo(offset)
+      const bases = await basesOf(segment, 50)
+      expect(bases).toEqual(
+        pairs(10)
+          .map((spec) => spec.baseOffset)
+          .slice(0, (offset - 50) >> 1),
+      )
+      expect(segment.indexes.offsetIndex.lastOffset).toBeLessThan(Math.max(offset, BASE + 1))
+    }
+    expect(segment.sizeBytes).toBe(0)
+  })
+
+  it('of everything lets the segment begin again', async () => {
+    const { fs, segment } = await segmentWith(pairs(3))
+    expect(await segment.firstBatchTimestamp()).toBe(100)
+    await segment.truncateTo(BASE)
+    expect(segment.nextOffset).toBe(BASE)
+    expect(await segment.firstBatchTimestamp()).toBe(-1)
+    await segment.append([batchOf({ baseOffset: BASE, timestamp: 7 })])
+    expect(await segment.firstBatchTimestamp()).toBe(7)
+    expect(await segment.maxTimestamp()).toEqual({ timestamp: 7, offset: BASE })
+    await segment.seal()
+    expect(fs.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
+    expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(12)
+  })
+
+  it('to an offset in a gap keeps what is before the gap', async () => {
+    const { segment } = await segmentWith([{ baseOffset: 50 }, { baseOffset: 60 }])
+    expect(await segment.restBelow(55)).toMatchObject({ endOffset: 51 })
+    expect(await segment.restBelow(60)).toMatchObject({ endOffset: 51 })
+    await segment.truncateTo(55)
+    expect(await basesOf(segment, 50)).toEqual([50])
+    expect(segment.nextOffset).toBe(55)
+  })
+
+  it('finds the largest timestamp that is left', async () => {
+    const { segment } = await segmentWith(pairs(8))
+    await segment.truncateTo(56)
+    expect(await segment.maxTimestamp()).toEqual({ timestamp: 120, offset: 55 })
+  })
+})
+
+describe('recover', () => {
+  it('finds end, indexes and times by the log file alone', async () => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    const bases: number[] = []
+    const again = new LogSegment(BASE, optionsIn(fs))
+    const result = await again.recover(segment.sizeBytes, 0, (batch) =>
+      bases.push(batch.baseOffset),
+    )
+    expect(result).toMatchObject({ position: segment.sizeBytes, nextOffset: 62, reason: null })
+    expect(bases).toEqual(pairs(6).map((spec) => spec.baseOffset))
+    expect(again.indexes.offsetIndex.lastEntry).toEqual(segment.indexes.offsetIndex.lastEntry)
+    expect(await again.maxTimestamp()).toEqual(await segment.maxTimestamp())
+    expect(await again.firstBatchTimestamp()).toBe(100)
+  })
+
+  it('trusts index entries below the offset that it is told', async () => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    await segment.seal()
+    const bases: number[] = []
+    const again = new LogSegment(BASE, optionsIn(fs))
+    await again.recover(segment.sizeBytes, 58, (batch) => bases.push(batch.baseOffset))
+    expect(bases).toEqual([56, 58, 60])
+    expect(await again.firstBatchTimestamp()).toBe(100)
+  })
+
+  it('begins at the start when the batch of the last entry is not there', async () => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    await segment.seal()
+    fs.writeFile(pathOf(BASE, 'index'), entry(15, 100))
+    const again = new LogSegment(BASE, optionsIn(fs))
+    const result = await again.recover(segment.sizeBytes, Number.MAX_SAFE_INTEGER)
+    expect(result).toMatchObject({ nextOffset: 62, reason: null, wasRebuilt: true })
+    expect(await basesOf(again, 58)).toEqual([58, 60])
+  })
+
+  it.each([0, 1, 3, 5])('stops at a bad batch, number %i', async (bad) => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+    fs.flipBit(pathOf(BASE), bad * sizeBytes + 65, 3)
+    const again = new LogSegment(BASE, optionsIn(fs))
+    const result = await again.recover(segment.sizeBytes, 0)
+    expect(result).toMatchObject({
+      position: bad * sizeBytes,
+      nextOffset: bad === 0 ? BASE : 50 + 2 * bad,
+    })
+    expect(result.reason).toContain('the CRC is')
+    expect(again.sizeBytes).toBe(bad * sizeBytes)
+  })
+})
+
+describe('damage inside a segment', () => {
+  const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
+
+  async function rotten(position: number, bit: number): Promise<LogSegment> {
+    const { fs, segment } = await segmentWith(pairs(6), { indexIntervalBytes: 100_000 })
+    await segment.seal()
+    fs.flipBit(pathOf(BASE), position, bit)
+    return reopened(fs, 62)
+  }
+
+  it('in a record is told to who reads it, and to nobody else', async () => {
+    const segment = await rotten(2 * sizeBytes + 65, 0)
+    expect(await basesOf(segment, 50)).toEqual([50, 52])
+    await expect(segment.read(54, END)).rejects.toMatchObject({
+      path: pathOf(BASE),
+      position: 2 * sizeBytes,
+      firstOffset: 54,
+      lastOffset: 55,
+    })
+    expect(await basesOf(segment, 56)).toEqual([56, 58, 60])
+  })
+
+  it.each([
+    ['lower', 2 * sizeBytes + 7, 4],
+    ['higher', 2 * sizeBytes + 7, 3],
+    ['far too high', 2 * sizeBytes + 2, 0],
+    ['beyond 2^53', 2 * sizeBytes, 0],
+    ['negative', 2 * sizeBytes, 7],
+  ])('of a base offset that looks %s is not skipped', async (_, position, bit) => {
+    const segment = await rotten(position, bit)
+    expect(await basesOf(segment, 50)).toEqual([50, 52])
+    for (const offset of [54, 55]) {
+      await expect(segment.read(offset, END)).rejects.toThrow(CorruptRecordError)
+    }
+    expect((await basesOf(segment, 60))[0]).toBe(60)
+  })
+
+  it('of a length hides what follows it, and says so', async () => {
+    const segment = await rotten(2 * sizeBytes + 11, 1)
+    expect(await basesOf(segment, 50)).toEqual([50, 52])
+    await expect(segment.read(54, END)).rejects.toThrow(CorruptRecordError)
+    await expect(segment.read(58, END)).rejects.toThrow(CorruptRecordError)
+  })
+
+  it('of the last base offset does not pass for a later one', async () => {
+    const segment = await rotten(5 * sizeBytes + 7, 1)
+    await expect(segment.read(60, END)).rejects.toThrow(CorruptRecordError)
+  })
+
+  it('is told to who searches by time', async () => {
+    const segment = await rotten(2 * sizeBytes + 65, 0)
+    await expect(segment.findByTimestamp(120, BASE)).rejects.toThrow(CorruptRecordError)
+    expect((await segment.findByTimestamp(110, BASE))?.baseOffset).toBe(52)
+  })
+})
+
+describe('follow', () => {
+  it('takes in what was appended, and not what is no whole batch yet', async () => {
+    const { fs, segment } = await segmentWith(pairs(2))
+    const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
+    await follower.recover(segment.sizeBytes, 0)
+    expect(await follower.follow(segment.sizeBytes)).toBe(true)
+    await segment.append([batchOf({ baseOffset: 54 })])
+    expect(await follower.follow(segment.sizeBytes - 1)).toBe(true)
+    expect(follower.nextOffset).toBe(54)
+    expect(await follower.follow(segment.sizeBytes)).toBe(true)
+    expect(await basesOf(follower, 50)).toEqual([50, 52, 54])
+  })
+
+  it.each([
+    ['cut', async (segment: LogSegment) => segment.truncateTo(50)],
+    [
+      'replaced',
+      async (segment: LogSegment) => {
+        await segment.truncateTo(52)
+        await segment.append([batchOf({ baseOffset: 52, values: ['another'] })])
+        await segment.append([batchOf({ baseOffset: 53 })])
+      },
+    ],
+    [
+      'replaced by bytes that are no batch yet',
+      async (segment: LogSegment, fs: SimulatedFileSystem) => {
+        await segment.truncateTo(52)
+        const file = await fs.open(pathOf(BASE), 'update')
+        await file.write([Buffer.alloc(200, 1)], segment.sizeBytes)
+      },
+    ],
+  ])('says so when what it knew was %s', async (_, change) => {
+    const { fs, segment } = await segmentWith(pairs(2))
+    const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
+    await follower.recover(segment.sizeBytes, 0)
+    await change(segment, fs)
+    expect(await follower.follow((await fs.stat(pathOf(BASE)))?.sizeBytes ?? 0)).toBe(false)
+  })
+
+  it('passes an error of the disk on', async () => {
+    const { fs, segment } = await segmentWith(pairs(2))
+    const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
+    await follower.recover(segment.sizeBytes, 0)
+    fs.failNext('read', 'EIO')
+    await expect(follower.follow(segment.sizeBytes)).rejects.toMatchObject({ code: 'EIO' })
+  })
+})
+
+describe('a segment', () => {
+  it('fits offsets up to 2^31 - 1 above its base', async () => {
+    const { segment } = await segmentWith([])
+    expect(segment.fits(BASE + 0x7fff_ffff)).toBe(true)
+    expect(segment.fits(BASE + 0x8000_0000)).toBe(false)
+  })
+
+  it('takes over the files of its name when it is made', async () => {
+    const fs = new SimulatedFileSystem()
+    for (const extension of ['log', 'index', 'timeindex']) {
+      fs.writeFile(pathOf(BASE, extension), Buffer.alloc(24, 1))
+    }
+    const segment = await LogSegment.create(BASE, optionsIn(fs))
+    await segment.append([batchOf({ baseOffset: BASE })])
+    await segment.flush()
+    await segment.seal()
+    const after = fs.restart('power', { unsynced: 'lost' })
+    expect(after.readFile(pathOf(BASE))).toHaveLength(segment.sizeBytes)
+    expect(after.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
+  })
+
+  it('lets go of its file when it cannot be made', async () => {
+    const { fs } = await segmentWith([])
+    fs.failNext('read', 'EIO', { path: pathOf(60, 'index') })
+    fs.writeFile(pathOf(60, 'index'), Buffer.alloc(8))
+    await expect(LogSegment.create(60, optionsIn(fs))).rejects.toMatchObject({ code: 'EIO' })
+    expect(fs.operations.at(-1)).toContain(`close ${pathOf(60)}`)
+  })
+
+  it('can be used again when loading its indexes has failed', async () => {
+    const { fs, segment } = await segmentWith(pairs(3))
+    await segment.seal()
+    const again = await reopened(fs, 56)
+    fs.failNext('read', 'EIO')
+    await expect(again.read(50, END)).rejects.toMatchObject({ code: 'EIO' })
+    expect(await basesOf(again, 50)).toEqual([50, 52, 54])
+  })
+
+  it('opens its file again after it was parked, and not after it was closed', async () => {
+    const { segment } = await segmentWith(pairs(3))
+    await segment.flush()
+    await segment.park()
+    expect(await basesOf(segment, 50)).toEqual([50, 52, 54])
+    await segment.close()
+    await expect(segment.read(50, END)).rejects.toThrow(ClosedError)
+  })
+})
+
+/** The bytes of one entry of an offset index. */
+function entry(relativeOffset: number, position: number): Buffer {
+  const bytes = Buffer.alloc(8)
+  bytes.writeInt32BE(relativeOffset, 0)
+  bytes.writeInt32BE(position, 4)
+  return bytes
+}

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest'
+import { createDurably } from '../../lib/storage/log-options.ts'
+import {
+  LOG_START_OFFSET_FILE,
+  LogStateFiles,
+  RECOVERY_POINT_FILE,
+  partitionOfDirectory,
+} from '../../lib/storage/log-state.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+async function fixture(): Promise<{ fs: SimulatedFileSystem; files: LogStateFiles }> {
+  const fs = new SimulatedFileSystem()
+  await createDurably(fs, '/d')
+  return { fs, files: new LogStateFiles(fs, '/d') }
+}
+
+describe('LogStateFiles', () => {
+  it('keeps recovery points, and log start offsets where they are not 0', async () => {
+    const { fs, files } = await fixture()
+    const states = new Map([
+      ['a-0', { recoveryPoint: 7, logStartOffset: 0 }],
+      ['b-c-12', { recoveryPoint: 9, logStartOffset: 4 }],
+    ])
+    await files.write(states)
+    expect(fs.readFile(`/d/${RECOVERY_POINT_FILE}`).toString()).toBe('0\n2\na 0 7\nb-c 12 9\n')
+    expect(fs.readFile(`/d/${LOG_START_OFFSET_FILE}`).toString()).toBe('0\n1\nb-c 12 4\n')
+    expect(await new LogStateFiles(fs, '/d').read()).toEqual(states)
+  })
+
+  it('takes a damaged checkpoint for an absent one', async () => {
+    const { fs, files } = await fixture()
+    await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 3 }]]))
+    fs.writeFile(`/d/${RECOVERY_POINT_FILE}`, Buffer.from('garbage'))
+    expect(await files.read()).toEqual(new Map([['a-0', { recoveryPoint: 0, logStartOffset: 3 }]]))
+    fs.writeFile(`/d/${LOG_START_OFFSET_FILE}`, Buffer.from('0\n1\na x 3\n'))
+    expect(await files.read()).toEqual(new Map())
+  })
+
+  it('does not take an error of the disk for an absent checkpoint', async () => {
+    const { fs, files } = await fixture()
+    await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 3 }]]))
+    fs.failNext('read', 'EIO')
+    await expect(files.read()).rejects.toMatchObject({ code: 'EIO' })
+  })
+
+  it('takes the mark of an orderly close once, for good', async () => {
+    const { fs, files } = await fixture()
+    expect(await files.takeCleanShutdownMark()).toBe(false)
+    await files.leaveCleanShutdownMark()
+    expect(fs.readFile('/d/.kafka_cleanshutdown').toString()).toBe('{"version":0,"brokerEpoch":-1}')
+    expect(await files.hasCleanShutdownMark()).toBe(true)
+    expect(await files.takeCleanShutdownMark()).toBe(true)
+    const after = new LogStateFiles(fs.restart('power', { unsynced: 'lost' }), '/d')
+    expect(await after.hasCleanShutdownMark()).toBe(false)
+  })
+})
+
+describe('partitionOfDirectory', () => {
+  it.each([
+    ['/data/orders-3', 'orders', 3],
+    ['/data/a-b.c-0', 'a-b.c', 0],
+    ['/data/orders', 'orders', 0],
+    ['/data/-3', '-3', 0],
+    ['/data/orders-x', 'orders-x', 0],
+    ['/data/my log', 'my_log', 0],
+    ['/', 'log', 0],
+  ])('of %s', (dir, topic, partition) => {
+    expect(partitionOfDirectory(dir)).toEqual({ topic, partition })
+  })
+})
+
+describe('createDurably', () => {
+  it('makes all names durable', async () => {
+    const fs = new SimulatedFileSystem()
+    await createDurably(fs, '/a/b/c')
+    expect(await fs.restart('power', { unsynced: 'lost' }).stat('/a/b/c')).not.toBeNull()
+  })
+
+  it('finishes what a crash interrupted', async () => {
+    const fs = new SimulatedFileSystem()
+    fs.crashAt(1, { when: 'after' })
+    await expect(createDurably(fs, '/a/b/c')).rejects.toThrow()
+    const next = fs.restart('process')
+    await createDurably(next, '/a/b/c')
+    expect(await next.restart('power', { unsynced: 'lost' }).stat('/a/b/c')).not.toBeNull()
+  })
+
+  it('leaves directories of others to them', async () => {
+    const fs = new SimulatedFileSystem()
+    await fs.createDirectory('/a/b')
+    fs.failNext('syncDirectory', 'EACCES', { path: '/' })
+    await createDurably(fs, '/a/b')
+    fs.failNext('syncDirectory', 'EIO', { path: '/' })
+    await expect(createDurably(fs, '/a/b')).rejects.toMatchObject({ code: 'EIO' })
+  })
+})

@@ -1,0 +1,220 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { OffsetIndex } from '../../lib/storage/offset-index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const PATH = '/d/00000000000000000050.index'
+
+function indexIn(
+  fileSystem: SimulatedFileSystem,
+  maxIndexBytes = 80,
+  baseOffset = 50,
+): OffsetIndex {
+  return new OffsetIndex({ fileSystem, path: PATH, baseOffset, maxIndexBytes })
+}
+
+async function filled(
+  entries: readonly (readonly [number, number])[],
+): Promise<{ fs: SimulatedFileSystem; index: OffsetIndex }> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory('/d')
+  const index = indexIn(fs)
+  for (const [offset, position] of entries) index.append(offset, position)
+  return { fs, index }
+}
+
+describe('lookup', () => {
+  it('finds the segment start in an empty index and below the first entry', async () => {
+    const { index } = await filled([])
+    expect(index.lookup(60)).toEqual({ offset: 50, position: 0 })
+    index.append(55, 100)
+    expect(index.lookup(54)).toEqual({ offset: 50, position: 0 })
+    expect(index.lookup(55)).toEqual({ offset: 55, position: 100 })
+  })
+
+  it('finds the last entry above all others', async () => {
+    const { index } = await filled([
+      [55, 100],
+      [59, 200],
+    ])
+    expect(index.lookup(Number.MAX_SAFE_INTEGER)).toEqual({ offset: 59, position: 200 })
+    expect(index.lastEntry).toEqual({ offset: 59, position: 200 })
+  })
+
+  it('agrees with a search from entry to entry', () => {
+    const gaps = fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 40 })
+    fc.assert(
+      fc.property(gaps, fc.integer({ min: 0, max: 300 }), (steps, target) => {
+        const index = indexIn(new SimulatedFileSystem(), 8 * 40, 0)
+        let [offset, position] = [0, 0]
+        let expected = { offset: 0, position: 0 }
+        for (const step of steps) {
+          offset += step
+          position += 10 * step
+          index.append(offset, position)
+          if (offset <= target) expected = { offset, position }
+        }
+        expect(index.lookup(target)).toEqual(expected)
+      }),
+    )
+  })
+})
+
+describe('append', () => {
+  it('refuses offsets that do not rise, and offsets before the segment', async () => {
+    const { index } = await filled([[55, 100]])
+    expect(() => {
+      index.append(55, 200)
+    }).toThrow('offset 55 is not above 55')
+    expect(() => {
+      index.append(49, 200)
+    }).toThrow('offset 49 does not fit behind base offset 50')
+    expect(() => {
+      index.append(50 + 0x8000_0000, 200)
+    }).toThrow(RangeError)
+    expect(index.count).toBe(1)
+  })
+
+  it('takes the largest relative offset', async () => {
+    const { index } = await filled([[50 + 0x7fff_ffff, 0x7fff_ffff]])
+    expect(index.lastOffset).toBe(50 + 0x7fff_ffff)
+    expect(index.entry(0).position).toBe(0x7fff_ffff)
+  })
+
+  it('refuses an entry that does not fit, rounding the size down to whole entries', () => {
+    const index = indexIn(new SimulatedFileSystem(), 8 * 2 + 7)
+    index.append(51, 10)
+    expect(index.isFull).toBe(false)
+    index.append(52, 20)
+    expect(index.isFull).toBe(true)
+    expect(() => {
+      index.append(53, 30)
+    }).toThrow('is full: it holds 2 entries')
+  })
+})
+
+describe('truncateTo', () => {
+  const entries = [
+    [55, 100],
+    [59, 200],
+    [70, 300],
+  ] as const
+
+  it.each([
+    ['below all entries', 50, 0, 50],
+    ['at an entry', 59, 1, 55],
+    ['between entries', 60, 2, 59],
+    ['above all entries', 71, 3, 70],
+  ])('%s drops those at or above it', async (_, offset, count, lastOffset) => {
+    const { index } = await filled(entries)
+    index.truncateTo(offset)
+    expect(index.count).toBe(count)
+    expect(index.lastOffset).toBe(lastOffset)
+  })
+
+  it('is followed by the file with the next write, and by new entries behind', async () => {
+    const { fs, index } = await filled(entries)
+    expect(await index.write()).toBe(true)
+    index.truncateTo(59)
+    index.append(58, 150)
+    expect(await index.write()).toBe(false)
+    expect(fs.readFile(PATH).toString('hex')).toBe('0000000500000064' + '0000000800000096')
+  })
+})
+
+describe('slotOf', () => {
+  it('names the entry at or below an offset', async () => {
+    const { index } = await filled([
+      [55, 100],
+      [59, 200],
+    ])
+    expect([54, 55, 58, 59, 60].map((offset) => index.slotOf(offset))).toEqual([-1, 0, 0, 1, 1])
+  })
+})
+
+describe('fetchUpperBound', () => {
+  it('is the first entry at or behind a position, null behind the last', async () => {
+    const { index } = await filled([
+      [55, 100],
+      [59, 200],
+    ])
+    expect(index.fetchUpperBound(0)).toEqual({ offset: 55, position: 100 })
+    expect(index.fetchUpperBound(100)).toEqual({ offset: 55, position: 100 })
+    expect(index.fetchUpperBound(101)).toEqual({ offset: 59, position: 200 })
+    expect(index.fetchUpperBound(201)).toBeNull()
+  })
+})
+
+describe('the file', () => {
+  it('keeps what was written', async () => {
+    const { fs, index } = await filled([
+      [50, 10],
+      [59, 200],
+    ])
+    await index.write()
+    const again = indexIn(fs)
+    expect(await again.load()).toBe('loaded')
+    expect(again.entry(0)).toEqual({ offset: 50, position: 10 })
+    expect(again.lastEntry).toEqual({ offset: 59, position: 200 })
+    again.append(60, 300)
+    expect(again.count).toBe(3)
+  })
+
+  it('is not written again while nothing changes', async () => {
+    const { fs, index } = await filled([[55, 100]])
+    await index.write()
+    const { operationCount } = fs
+    expect(await index.write()).toBe(false)
+    expect(fs.operationCount).toBe(operationCount)
+  })
+
+  it('is missing, which leaves the index empty', async () => {
+    const { fs, index } = await filled([[55, 100]])
+    expect(await index.load()).toBe('missing')
+    expect(index.count).toBe(0)
+    expect(fs.snapshot().size).toBe(0)
+  })
+
+  it.each([
+    ['a part of an entry', '0000000500000064' + '00000009'],
+    ['offsets that do not rise', '0000000500000064' + '00000005000000c8'],
+    ['positions that do not rise', '0000000500000064' + '0000000900000064'],
+    ['a negative offset', 'ffffffff00000064'],
+    ['an entry for the first batch', '0000000500000000'],
+    ['garbage', 'deadbeefdeadbeef'],
+    ['zeros before entries', '0000000500000064' + '0000000000000000' + '00000009000000c8'],
+  ])('is no index with %s', async (_, hex) => {
+    const { fs, index } = await filled([])
+    fs.writeFile(PATH, Buffer.from(hex, 'hex'))
+    expect(await index.load()).toBe('corrupt')
+    expect(index.count).toBe(0)
+  })
+
+  it.each([0, 1, 2])('may be preallocated with zeros behind %i entries', async (count) => {
+    const { fs, index } = await filled([])
+    const bytes = Buffer.alloc(80)
+    for (let slot = 0; slot < count; slot += 1) {
+      bytes.writeInt32BE(5 + slot, slot * 8)
+      bytes.writeInt32BE(100 + slot, slot * 8 + 4)
+    }
+    fs.writeFile(PATH, bytes)
+    expect(await index.load()).toBe('loaded')
+    expect(index.count).toBe(count)
+    index.append(99, 999)
+    await index.write()
+    expect(fs.readFile(PATH)).toHaveLength(8 * (count + 1))
+  })
+
+  it('is written as a whole after a write that failed', async () => {
+    const { fs, index } = await filled([[55, 100]])
+    await index.write()
+    index.append(59, 200)
+    fs.failNext('datasync', 'EIO')
+    await expect(index.write()).rejects.toMatchObject({ code: 'EIO' })
+    index.truncateTo(59)
+    await index.write()
+    expect(fs.readFile(PATH).toString('hex')).toBe('0000000500000064')
+    const lost = fs.restart('power', { unsynced: 'lost' })
+    expect(lost.snapshot().get(PATH)?.toString('hex') ?? '').toBe('')
+  })
+})

@@ -1,0 +1,55 @@
+import { expect, it } from 'vitest'
+import {
+  newTopicId,
+  readPartitionMetadata,
+  writePartitionMetadata,
+} from '../../lib/storage/partition-metadata.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const PATH = '/d/partition.metadata'
+const ID = 'abcdefghijklmnopqrstuv'
+
+async function fixture(): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory('/d')
+  return fs
+}
+
+it('is two lines without an end of line behind the last', async () => {
+  const fs = await fixture()
+  expect(await readPartitionMetadata(fs, '/d')).toBeNull()
+  await writePartitionMetadata(fs, '/d', ID)
+  expect(fs.readFile(PATH).toString()).toBe(`version: 0\ntopic_id: ${ID}`)
+  expect(await readPartitionMetadata(fs, '/d')).toEqual({ topicId: ID })
+})
+
+it('may end with an end of line', async () => {
+  const fs = await fixture()
+  fs.writeFile(PATH, Buffer.from(`version: 0\ntopic_id: ${ID}\n`))
+  expect(await readPartitionMetadata(fs, '/d')).toEqual({ topicId: ID })
+})
+
+it.each([
+  '',
+  `version: 1\ntopic_id: ${ID}`,
+  'version: 0\ntopic_id: short',
+  `version: 0\ntopic_id: ${ID}x`,
+  'version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA',
+])('is damaged when it says %j', async (text) => {
+  const fs = await fixture()
+  fs.writeFile(PATH, Buffer.from(text))
+  await expect(readPartitionMetadata(fs, '/d')).rejects.toThrow('it does not name a topic id')
+})
+
+it('makes ids of version 4 that begin with no dash', () => {
+  const random = new SeededRandom(7)
+  const ids = Array.from({ length: 500 }, () => newTopicId(random))
+  expect(new Set(ids).size).toBe(500)
+  for (const id of ids) {
+    expect(id).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_-]{21}$/)
+    const bytes = Buffer.from(id, 'base64url')
+    expect((bytes[6] ?? 0) >> 4).toBe(4)
+    expect((bytes[8] ?? 0) >> 6).toBe(2)
+  }
+})

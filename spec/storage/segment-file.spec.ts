@@ -1,0 +1,75 @@
+import { expect, it } from 'vitest'
+import { ClosedError } from '../../lib/errors.ts'
+import { SegmentFile } from '../../lib/storage/segment-file.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+function fixture(readOnly = false): { fileSystem: SimulatedFileSystem; file: SegmentFile } {
+  const fileSystem = new SimulatedFileSystem()
+  fileSystem.writeFile('/d/x', Buffer.from('abc'))
+  return { fileSystem, file: new SegmentFile('/d/x', { fileSystem, readOnly }) }
+}
+
+function countOf(fileSystem: SimulatedFileSystem, kind: string): number {
+  return fileSystem.operations.filter((line) => line.includes(` ${kind} `)).length
+}
+
+it('is opened once for many uses', async () => {
+  const { fileSystem, file } = fixture()
+  await Promise.all([1, 2, 3].map(() => file.use((open) => open.stat())))
+  expect(countOf(fileSystem, 'open')).toBe(1)
+})
+
+it('is closed only when the last use of it has ended', async () => {
+  const { fileSystem, file } = fixture()
+  const ends: (() => void)[] = []
+  const use = (): Promise<void> =>
+    file.use(async (open) => {
+      await open.stat()
+      await new Promise<void>((resolve) => ends.push(resolve))
+    })
+  const uses = [use(), use()]
+  await file.use((open) => open.stat())
+  await file.park()
+  expect(countOf(fileSystem, 'close')).toBe(0)
+  ends[0]?.()
+  await uses[0]
+  expect(countOf(fileSystem, 'close')).toBe(0)
+  ends[1]?.()
+  await uses[1]
+  expect(countOf(fileSystem, 'close')).toBe(1)
+  await file.use((open) => open.stat())
+  expect(countOf(fileSystem, 'open')).toBe(2)
+})
+
+it('is tried again when it could not be opened', async () => {
+  const { fileSystem, file } = fixture()
+  fileSystem.failNext('open', 'EMFILE')
+  await expect(file.use((open) => open.stat())).rejects.toMatchObject({ code: 'EMFILE' })
+  await file.park()
+  expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+})
+
+it('takes a close that fails for a close while it is parked', async () => {
+  const { fileSystem, file } = fixture()
+  await file.use((open) => open.stat())
+  fileSystem.failNext('close', 'EIO')
+  await file.park()
+  expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+})
+
+it('cannot be written to where nothing may be changed', async () => {
+  const { file } = fixture(true)
+  const write = file.use((open) => open.write([Buffer.from('x')], 0))
+  await expect(write).rejects.toMatchObject({ code: 'EBADF' })
+})
+
+it('is closed for good, also under those who use it', async () => {
+  const { file } = fixture()
+  const use = file.use(async (open) => {
+    await file.close()
+    await open.stat()
+  })
+  await expect(use).rejects.toThrow(ClosedError)
+  await expect(file.use((open) => open.stat())).rejects.toThrow('/d/x is closed')
+  await file.close()
+})

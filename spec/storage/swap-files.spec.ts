@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest'
+import { completeSwaps, findLogFiles } from '../../lib/storage/swap-files.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, bytesOf, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+
+/** Content of a segment file: one batch an offset, each with `<source><offset>` as its value. */
+function segment(source: string, from: number, until: number): Buffer {
+  const batches: Buffer[] = []
+  for (let offset = from; offset < until; offset += 1) {
+    batches.push(bytesOf({ baseOffset: offset, values: [`${source}${offset}`] }))
+  }
+  return Buffer.concat(batches)
+}
+
+/** A directory with the given segment files by their name's end, and without any other file. */
+function directoryWith(files: Record<string, Buffer>): SimulatedFileSystem {
+  const fileSystem = new SimulatedFileSystem()
+  for (const [name, bytes] of Object.entries(files)) {
+    const [offset = '', ...rest] = name.split('.')
+    fileSystem.writeFile(pathOf(Number(offset), rest.join('.')), bytes)
+  }
+  return fileSystem
+}
+
+const NOTHING = Buffer.alloc(0)
+const OLD = {
+  '0.log': segment('old', 0, 3),
+  '3.log': segment('old', 3, 5),
+  '5.log': segment('old', 5, 6),
+}
+
+const STATES: [string, Record<string, Buffer>, string[]][] = [
+  [
+    'segments on their way out',
+    { ...OLD, '0.log.deleted': NOTHING, '9.index.deleted': NOTHING },
+    ['old0', 'old1', 'old2', 'old3', 'old4', 'old5'],
+  ],
+  [
+    'a replacement that is being written',
+    { ...OLD, '0.log.cleaned': segment('new', 0, 2), '0.index.cleaned': NOTHING },
+    ['old0', 'old1', 'old2', 'old3', 'old4', 'old5'],
+  ],
+  [
+    'a replacement of which the higher segment is renamed',
+    { ...OLD, '0.log.cleaned': segment('new', 0, 3), '3.log.swap': segment('new', 3, 5) },
+    ['old0', 'old1', 'old2', 'old3', 'old4', 'old5'],
+  ],
+  [
+    'a whole replacement',
+    { ...OLD, '0.log.swap': segment('new', 0, 5), '0.index.swap': NOTHING },
+    ['new0', 'new1', 'new2', 'new3', 'new4', 'old5'],
+  ],
+  [
+    'a whole replacement by two segments',
+    { ...OLD, '0.log.swap': segment('new', 0, 2), '2.log.swap': segment('new', 2, 5) },
+    ['new0', 'new1', 'new2', 'new3', 'new4', 'old5'],
+  ],
+  [
+    'a replacement whose originals are gone',
+    { '0.log.swap': segment('new', 0, 5), '5.log': segment('old', 5, 6) },
+    ['new0', 'new1', 'new2', 'new3', 'new4', 'old5'],
+  ],
+  [
+    'a replacement with the log in place and an index to come',
+    { '0.log': segment('new', 0, 5), '0.index.swap': NOTHING, '5.log': segment('old', 5, 6) },
+    ['new0', 'new1', 'new2', 'new3', 'new4', 'old5'],
+  ],
+  [
+    'a replacement by two of which the lower is in place',
+    {
+      '0.log': segment('new', 0, 2),
+      '2.log.swap': segment('new', 2, 5),
+      '3.log': segment('old', 3, 5),
+      '5.log': segment('old', 5, 6),
+    },
+    ['new0', 'new1', 'new2', 'new3', 'new4', 'old5'],
+  ],
+]
+
+describe.each(STATES)('a directory with %s', (_, files, values) => {
+  it('opens as before or as after it', async () => {
+    const fileSystem = directoryWith(files)
+    const log = await openLog(fileSystem)
+    expect(await valuesOf(log)).toEqual(values)
+    const suffixes = [...fileSystem.snapshot().keys()].filter((path) =>
+      /\.(deleted|cleaned|swap)$/.test(path),
+    )
+    expect(suffixes).toEqual([])
+  })
+
+  it('reads the same when nothing may be changed', async () => {
+    const fileSystem = directoryWith(files)
+    const before = fileSystem.snapshot()
+    const log = await openLog(fileSystem, { readOnly: true })
+    expect(await valuesOf(log)).toEqual(values)
+    expect(fileSystem.snapshot()).toEqual(before)
+  })
+
+  it('comes to that end although it is interrupted at any operation', async () => {
+    const whole = directoryWith(files)
+    await completeSwaps(whole, DIR)
+    const expected = (await findLogFiles(whole, DIR)).map((file) => file.path)
+    for (let step = 1; step <= whole.operationCount; step += 1) {
+      for (const when of ['before', 'after'] as const) {
+        const crashed = directoryWith(files)
+        crashed.crashAt(step, { when })
+        await completeSwaps(crashed, DIR).catch(() => undefined)
+        const kinds = ['process', 'power', 'power', 'power'] as const
+        for (const [seed, kind] of kinds.entries()) {
+          const fileSystem = crashed.restart(kind, { seed })
+          await completeSwaps(fileSystem, DIR)
+          const found = (await findLogFiles(fileSystem, DIR)).map((file) => file.path)
+          // An index that was in place already may go: it is made again.
+          expect(found.filter((path) => path.endsWith('.log'))).toEqual(
+            expected.filter((path) => path.endsWith('.log')),
+          )
+          expect(await valuesOf(await openLog(fileSystem))).toEqual(values)
+        }
+      }
+    }
+  })
+})
+
+it('leaves names alone that are not quite its own', async () => {
+  const fileSystem = directoryWith(OLD)
+  const strange = ['0.log.swap', 'a.swap', '00000000000000000000.txt.swap', 'x.deleted', '.cleaned']
+  for (const name of strange) fileSystem.writeFile(`${DIR}/${name}`, NOTHING)
+  await fileSystem.createDirectory(`${DIR}/00000000000000000000.log.deleted`)
+  await completeSwaps(fileSystem, DIR)
+  const names = (await fileSystem.list(DIR)).map((entry) => entry.name)
+  expect(names).toEqual(expect.arrayContaining([...strange, '00000000000000000000.log.deleted']))
+  expect(names).toHaveLength(strange.length + 4)
+})
+
+it('changes nothing where nothing was interrupted', async () => {
+  const fileSystem = directoryWith(OLD)
+  await completeSwaps(fileSystem, DIR)
+  expect(fileSystem.operations.filter((line) => !line.includes(' list '))).toEqual([])
+})
