@@ -12,6 +12,8 @@ import type { AssignedPartition } from './assigned-partition.ts'
  */
 export class FetchBuffer {
   readonly state: AssignedPartition
+  /** Stored size of all that was read: it is in memory until the last of it is handed out. */
+  readonly sizeBytes: number
   readonly #source: Partition
   readonly #batches: RecordBatch[]
   /** Records of the batches that have been decoded, in the same slots. */
@@ -21,7 +23,6 @@ export class FetchBuffer {
   /** Of the next record in the current slot. */
   #recordSlot = 0
   #position: number
-  #sizeBytes = 0
   #readyCount = 0
   /** Records handed out since the partition had its turn last. */
   servedCount = 0
@@ -38,17 +39,12 @@ export class FetchBuffer {
     this.#source = source
     this.#batches = [...fetched.batches]
     this.#error = fetched.error
-    for (const batch of fetched.batches) this.#sizeBytes += batch.sizeBytes
+    this.sizeBytes = fetched.batches.reduce((sum, batch) => sum + batch.sizeBytes, 0)
   }
 
   /** Whether the partition still stands where this buffer goes on. */
   get isCurrent(): boolean {
     return this.state.position === this.#position && this.state.source === this.#source
-  }
-
-  /** Stored size of the batches that are not handed out. */
-  get sizeBytes(): number {
-    return this.#sizeBytes
   }
 
   /** Records that can be handed out without decoding more. */
@@ -118,7 +114,6 @@ export class FetchBuffer {
     this.#slot += 1
     this.#recordSlot = 0
     if (batch === undefined) return
-    this.#sizeBytes -= batch.sizeBytes
     // Offsets behind the last record of a batch may be taken too: by a marker, or by records that
     // compaction has removed.
     this.#moveTo(Math.max(this.#position, batch.nextOffset))
@@ -130,8 +125,7 @@ export class FetchBuffer {
   }
 
   #endBefore(batch: RecordBatch, error: Error): void {
-    const slot = this.#batches.indexOf(batch)
-    for (const lost of this.#batches.splice(slot)) this.#sizeBytes -= lost.sizeBytes
+    this.#batches.length = this.#batches.indexOf(batch)
     this.#error = error
   }
 }

@@ -21,8 +21,10 @@ type FetchOptions = Pick<
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
   readonly maxWaitMs: number
+  /** By the monotonic clock: from then on less than `fetchMinBytes` will do. */
+  readonly deadlineMs: number
   readonly signal: AbortSignal | undefined
-  /** Is handed a function that ends the wait. */
+  /** Is handed a function that ends the wait, in this step. */
   readonly onWake: (wake: () => void) => void
 }
 
@@ -59,7 +61,8 @@ export class Fetcher<K, V> {
   /**
    * Reads the partitions of which nothing is buffered. Waits only when nothing can be handed out.
    *
-   * @returns whether a buffer was filled or a position was reset
+   * @returns whether there is anything new to look at: what was buffered, or read, or a position
+   * that was reset
    * @throws what {@link PositionResolver.resolve} throws
    * @throws {@link UnknownTopicOrPartitionError} when a partition that the application has assigned
    * is gone
@@ -70,20 +73,25 @@ export class Fetcher<K, V> {
     const wanted = this.#wanted(hasReady)
     const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
     const roomBytes = this.#options.fetchMaxBytes - this.#bufferedBytes()
-    if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return false
+    if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
+    // Paused partitions may fill all the room there is. The others go on batch by batch then.
+    const maxBytes = Math.max(1, roomBytes)
+    const minBytes = Math.min(this.#options.fetchMinBytes, maxBytes)
     const responses = await fetchBatches(
       this.#clock,
       wanted.map(({ request }) => request),
       {
-        minBytes: this.#options.fetchMinBytes,
-        // Paused partitions may fill all the room there is. The others go on batch by batch then.
-        maxBytes: Math.max(1, roomBytes),
+        minBytes,
+        maxBytes,
         maxWaitMs,
         signal: wait.signal,
         onWake: wait.onWake,
       },
     )
-    let hasProgressed = false
+    // What ended the wait may be neither its time nor the bytes.
+    const isOver = hasReady || this.#clock.monotonic() >= wait.deadlineMs
+    if (!isOver && !isEnough(responses, minBytes)) return false
+    let hasProgressed = hasReady
     for (const [slot, response] of responses.entries()) {
       const state = wanted[slot]?.state
       if (state !== undefined && this.#accept(state, response)) hasProgressed = true
@@ -238,4 +246,13 @@ export class Fetcher<K, V> {
     this.#buffers.set(state.key, new FetchBuffer(state, offset, partition, { batches, error }))
     return true
   }
+}
+
+function isEnough(responses: readonly FetchResponse[], minBytes: number): boolean {
+  let sizeBytes = 0
+  for (const { batches, error } of responses) {
+    if (error !== null) return true
+    for (const batch of batches) sizeBytes += batch.sizeBytes
+  }
+  return sizeBytes >= minBytes
 }

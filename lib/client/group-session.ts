@@ -63,11 +63,6 @@ export class GroupSession implements CommitTarget {
     return this.#runningCallbacks > 0
   }
 
-  /** Whether a commit has a chance: a member that was put out has none. */
-  get canCommit(): boolean {
-    return this.#member?.state !== 'lost'
-  }
-
   /** Replaces the listener, from the next callback on. */
   setListener(listener: RebalanceListener): void {
     this.#listener = listener

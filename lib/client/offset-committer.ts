@@ -1,6 +1,5 @@
 import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
-import { CommitFailedError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -15,8 +14,6 @@ export interface RecordHolder {
 
 /** Where offsets go. */
 export interface CommitTarget {
-  /** Whether the group takes commits now. */
-  readonly canCommit: boolean
   commit(offsets: readonly OffsetCommit[]): Promise<void>
 }
 
@@ -71,27 +68,15 @@ export class OffsetCommitter {
   /** Commits automatically if it is time. @throws what an automatic commit before it has failed with */
   async commitIfDue(): Promise<void> {
     await this.settle()
-    if (!this.isDue(this.#clock.monotonic()) || !this.#target.canCommit) return
-    await this.commitConsumed()
+    if (this.isDue(this.#clock.monotonic())) await this.commitConsumed()
   }
 
-  /**
-   * Commits automatically what is new, whether or not it is time: partitions are about to go.
-   *
-   * A group that has moved on does not take it. Its new owner will deliver those records again, and
-   * this member learns of it by the rebalance, so that is no error.
-   */
+  /** Commits automatically what is new, whether or not it is time: partitions are about to go. */
   async commitConsumed(): Promise<void> {
     if (!this.#isAutomatic) return
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
-    const isSubscribed = this.#subscription.isSubscribed
     const offsets = this.#uncommitted()
-    if (offsets.length === 0) return
-    try {
-      await this.#target.commit(offsets)
-    } catch (error) {
-      if (!isSubscribed || !(error instanceof CommitFailedError)) throw error
-    }
+    if (offsets.length > 0) await this.#target.commit(offsets)
   }
 
   /** Starts {@link OffsetCommitter.commitConsumed} for a caller that cannot wait. */
@@ -112,8 +97,7 @@ export class OffsetCommitter {
 
   /** Milliseconds until there is something to commit automatically, at least 1; Infinity for never. */
   msUntilDue(): number {
-    if (!this.#isAutomatic || !this.#target.canCommit) return Infinity
-    if (this.#uncommitted().length === 0) return Infinity
+    if (!this.#isAutomatic || this.#uncommitted().length === 0) return Infinity
     return Math.max(1, this.#dueMs - this.#clock.monotonic())
   }
 

@@ -109,7 +109,8 @@ export class PollLoop<K, V> {
 
   /** One record, if it can be had without anything else that a poll does; `null` if not. */
   takeReady(): ConsumerRecord<K, V> | null {
-    if (this.#running !== null || this.#hasChanged || this.#isWoken || this.#isStopped) return null
+    // A wakeup, or the end, is a change too.
+    if (this.#running !== null || this.#hasChanged) return null
     const { committer, fetcher, group } = this.#parts
     const nowMs = this.#clock.monotonic()
     if (committer.isDue(nowMs)) return null
@@ -137,7 +138,7 @@ export class PollLoop<K, V> {
       // The listener may have ended the subscription.
       if (subscription.type === 'none') return []
       const remainingMs = deadlineMs - this.#clock.monotonic()
-      const hasProgressed = await this.#fetch(remainingMs, signal)
+      const hasProgressed = await this.#fetch(deadlineMs, signal)
       this.#ensureUninterrupted(signal)
       await fetcher.decode()
       this.#ensureUninterrupted(signal)
@@ -146,19 +147,24 @@ export class PollLoop<K, V> {
         hold?.(records[0])
         return records
       }
-      if (remainingMs <= 0 && !hasProgressed && !this.#hasChangedMeanwhile()) return records
+      if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) continue
+      // Whoever polls in a loop without waiting would keep all others from ever sending something.
+      if (maxWaitMs === 0) await nextTurn()
+      this.#ensureUninterrupted(signal)
+      return records
     }
   }
 
-  async #fetch(remainingMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
     try {
       return await this.#parts.fetcher.fetch({
         maxWaitMs: this.#hasChanged ? 0 : Math.max(0, waitMs),
+        deadlineMs,
         signal,
         onWake: (wake) => {
           this.#endWait = wake
-          if (this.#hasChanged) wake()
         },
       })
     } finally {
@@ -179,4 +185,11 @@ export class PollLoop<K, V> {
     }
     signal?.throwIfAborted()
   }
+}
+
+/** Lets the event loop turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
 }

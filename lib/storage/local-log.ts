@@ -159,6 +159,8 @@ export class LocalLog {
   async dropInDoubt(): Promise<void> {
     const { durableEndOffset } = this
     this.logEndOffset = durableEndOffset
+    // What is cut from a segment while a later one is still there would be a hole.
+    if (this.segments.hasLeftOvers) return
     // The page cache shows what a failed sync has lost as if it were there, also to the next open.
     await this.segments.changing(async () => {
       await this.segments.active?.truncateTo(durableEndOffset)

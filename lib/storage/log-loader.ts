@@ -212,7 +212,9 @@ export class LogLoader {
         { path: last.path, position, firstOffset: Math.min(nextOffset, leastEnd) },
       )
     }
-    return nextOffset
+    if (!isLong) return nextOffset
+    last.nextOffset = recoveryPoint
+    return recoveryPoint
   }
 
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
@@ -241,6 +243,7 @@ export class LogLoader {
       }
       await this.#loadProducers(segments, logEndOffset)
     }
+    for (const segment of segments.all.slice(0, -1)) await segment.park()
     return {
       segments,
       logStartOffset,
@@ -257,10 +260,9 @@ export class LogLoader {
 
   /** What was found may so far be in the page cache only, and readers are told of durable records. */
   async #makeDurable(segments: LogSegments): Promise<void> {
-    const { all, active } = segments
+    const { all } = segments
     for (const segment of all.slice(Math.max(0, segments.floorSlot(this.#options.recoveryPoint)))) {
       await segment.flush()
-      if (segment !== active) await segment.park()
     }
     await this.#epochs.write()
     await this.#fileSystem.syncDirectory(this.#dir)

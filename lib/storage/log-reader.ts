@@ -68,6 +68,7 @@ export class LogReader {
     endOffset: number,
   ): Promise<readonly RecordBatch[]> {
     const { segments } = this.#log
+    checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     return this.#consistently(async () => {
       ensureInRange(this.#log, this.#place, offset)
       const { logEndOffset } = this.#log
@@ -90,7 +91,12 @@ export class LogReader {
       const batch = await this.#consistently(() =>
         this.#log.segments.findByTimestamp(timestamp, startOffset, endOffset),
       )
-      if (batch === null) return null
+      if (batch === null) {
+        const { damage } = this.#guard
+        // The record may be one of those that cannot be read.
+        if (damage !== null && endOffset >= this.#log.logEndOffset) throw damage
+        return null
+      }
       for (const record of await this.#decode(batch, startOffset)) {
         if (record.timestamp < timestamp || record.offset >= endOffset) continue
         return { offset: record.offset, timestamp: record.timestamp }

@@ -20,6 +20,7 @@ export class LogSegments {
   #segments: readonly LogSegment[]
   #recentlyUsed: LogSegment[] = []
   #generation = 0
+  #hasLeftOvers = false
 
   constructor(fileSystem: FileSystem, dir: string, segments: readonly LogSegment[]) {
     this.#fileSystem = fileSystem
@@ -46,6 +47,11 @@ export class LogSegments {
    */
   get generation(): number {
     return this.#generation
+  }
+
+  /** Whether files of segments that are no longer listed may still be there. */
+  get hasLeftOvers(): boolean {
+    return this.#hasLeftOvers
   }
 
   /** Runs a change that takes records away or replaces them. */
@@ -174,6 +180,7 @@ export class LogSegments {
 
   async #remove(segments: readonly LogSegment[]): Promise<void> {
     this.#forget(segments)
+    this.#hasLeftOvers = true
     for (const segment of segments) {
       await segment.close()
       for (const kind of KINDS) {
@@ -182,5 +189,6 @@ export class LogSegments {
       }
     }
     await this.#fileSystem.syncDirectory(this.#dir)
+    this.#hasLeftOvers = false
   }
 }

@@ -49,7 +49,8 @@ export interface ScanResult {
  * call.
  *
  * Valid means: whole, of a known format, with a checksum that fits, and with offsets that follow
- * those before. The last check is needed because the checksum does not cover the base offset.
+ * those before. The last check is needed because the checksum does not cover the base offset; for
+ * the same reason a batch that leaves a gap must not overlap with the next one.
  */
 export async function scanBatches(
   file: File,
@@ -70,6 +71,13 @@ export async function scanBatches(
     }
     const checked = checkBatch(chunk, { ...range, nextOffset })
     if (typeof checked === 'string') return { position, nextOffset, reason: checked }
+    if (checked.baseOffset !== nextOffset && remainingBytes >= size + RECORD_BATCH_OVERHEAD) {
+      if (chunk.length < size + RECORD_BATCH_OVERHEAD) {
+        chunk = await readChunk(file, position, Math.min(CHUNK_BYTES + size, remainingBytes))
+      }
+      const reason = contradiction(checked, chunk.subarray(size))
+      if (reason !== null) return { position, nextOffset, reason }
+    }
     onBatch(checked, position)
     position += checked.sizeBytes
     nextOffset = checked.nextOffset
@@ -127,6 +135,17 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
     return `base offset ${baseOffset} is below ${nextOffset}, which comes next`
   }
   return size
+}
+
+/**
+ * Why the batch behind a gap has the wrong base offset, which no checksum covers: the next batch
+ * goes on where the gap began. `null` when it does not say so.
+ */
+function contradiction(batch: RecordBatch, next: Buffer): string | null {
+  const isBatch = next.length >= RECORD_BATCH_OVERHEAD && next[MAGIC_POSITION] === MAGIC_V2
+  const nextBaseOffset = isBatch ? roughOffset(next, 0) : Infinity
+  if (nextBaseOffset >= batch.nextOffset) return null
+  return `base offset ${batch.baseOffset} does not fit before ${nextBaseOffset}`
 }
 
 /** The batch that `bytes` starts with, or why there is none. */

@@ -104,6 +104,18 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.offsetsPartition.appends).toHaveLength(1)
   })
 
+  it('does not keep a poll busy that has nothing to commit', async () => {
+    const harness = filled()
+    const consumer = start(harness, way, { autoCommitIntervalMs: 0, maxPollRecords: 20 })
+    await consumer.poll(NO_WAIT)
+    await consumer.poll(NO_WAIT)
+    const readCount = harness.partition().reads.length
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1000)
+    expect(poll.value).toEqual([])
+    expect(harness.partition().reads.length - readCount).toBeLessThan(5)
+  })
+
   it('is done by close', async () => {
     const harness = filled()
     const consumer = start(harness, way)

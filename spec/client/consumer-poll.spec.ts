@@ -126,6 +126,16 @@ describe('poll', () => {
     expect(consumer.position(T0)).toBe(4)
   })
 
+  it('goes on past buffered markers to the records behind them, without waiting', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append(...numbers(2))
+    harness.partition('t', 1).appendControl()
+    harness.partition('t', 1).append('behind')
+    const consumer = assigned(harness, { maxPollRecords: 2, maxPartitionFetchBytes: 1 })
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['0', '1'])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['behind'])
+  })
+
   it('waits until a record comes', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
@@ -185,12 +195,43 @@ describe('poll', () => {
     expect(values(late.value ?? [])).toEqual(['c'])
   })
 
+  it('waits for fetchMinBytes whatever else happens meanwhile', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const consumer = harness.consumer({
+      groupId: 'g',
+      fetchMinBytes: 200,
+      autoCommitIntervalMs: 20,
+    })
+    consumer.subscribe(['t'])
+    harness.partition('t', 0).append('a')
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(10)
+    consumer.seek(T1, 0)
+    await harness.clock.advance(80)
+    expect(harness.committed()).toBe(0)
+    expect(poll.isSettled).toBe(false)
+    harness.partition('t', 0).append('b'.repeat(200))
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(2)
+  })
+
   it('never waits with maxWaitMs 0, and serves what is there', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })
     expect(await consumer.poll(NO_WAIT)).toEqual([])
     harness.partition().append('a')
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+  })
+
+  it('lets others work when it finds nothing, again and again, without waiting', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    let hasWorked = false
+    setImmediate(() => {
+      hasWorked = true
+    })
+    for (let poll = 0; poll < 10; poll++) await consumer.poll(NO_WAIT)
+    expect(hasWorked).toBe(true)
   })
 
   it('gives every partition its turn', async () => {
@@ -296,6 +337,24 @@ describe('poll', () => {
     harness.createTopic('t', 1)
     harness.partition().append(...numbers(9, 100))
     expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(9, 100))
+  })
+
+  it('forgets what it has buffered of a topic that was created again', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('old')
+    const openGate = harness.partition().closeGate()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(0)
+    consumer.wakeup()
+    openGate()
+    await harness.clock.advance(0)
+    expect(poll.isSettled).toBe(true)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append('new')
+    expect(consumer.position(T0)).toBe(0)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['new'])
   })
 
   it('rejects once for a read that failed, and reads again in the next poll', async () => {

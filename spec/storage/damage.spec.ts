@@ -129,8 +129,8 @@ describe('damage to what had been durable', () => {
     const fileSystem = await crashed(5000)
     change(fileSystem, pathOf(0), (bytes) => withBaseOffset(bytes, batch * 70, batch + 64))
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
-    // It is noticed at the batch behind, which then seems to go back.
-    expect(log.damage).toMatchObject({ path: pathOf(0), position: (batch + 1) * 70 })
+    expect(log.damage).toMatchObject({ path: pathOf(0), position: batch * 70, firstOffset: batch })
+    expect((await log.read(0, 10_000)).map((record) => record.offset)).toHaveLength(batch)
     expect(fileSystem.readFile(pathOf(0))).toHaveLength(8 * 70)
   })
 

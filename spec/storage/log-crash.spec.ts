@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { openLog, readAll } from './log-fixtures.ts'
+import { bytesOf, openLog, readAll } from './log-fixtures.ts'
 
 /**
  * What may and what must be in a log, as far as its user was told. Every append of these workloads
@@ -83,6 +83,22 @@ class Session {
     })
   }
 
+  /** Appends without a sync: nothing is promised before the next {@link Session.flush}. */
+  async write(...values: string[]): Promise<void> {
+    const first = this.log.logEndOffset
+    values.forEach((value, slot) => {
+      this.expectation.allow(first + slot, value)
+    })
+    await this.log.appendBatches(values.map((value) => bytesOf({ values: [value] })))
+  }
+
+  async flush(): Promise<void> {
+    await this.log.flush()
+    for (const [offset, [value]] of this.expectation.possible) {
+      if (value !== undefined) this.expectation.acknowledged.set(offset, value)
+    }
+  }
+
   async truncateTo(offset: number): Promise<void> {
     const { possible, acknowledged } = this.expectation
     const dropped = [...acknowledged.keys()].filter((each) => each >= offset)
@@ -133,6 +149,17 @@ const WORKLOADS: Record<string, Workload> = {
     await session.append('f')
     await session.deleteBefore(6)
     await session.append('g')
+  },
+  'write without syncs': async (session) => {
+    await session.open()
+    await session.write('a')
+    await session.write('b', 'c', 'd')
+    await session.flush()
+    await session.write('e', 'f', 'g', 'h', 'i')
+    await session.log.checkpoint()
+    await session.write('j')
+    await session.flush()
+    await session.write('k', 'l', 'm')
   },
   'roll by hand': async (session) => {
     await session.open()

@@ -107,14 +107,6 @@ const TORN: Row[] = [
     kept: false,
   },
   {
-    name: 'the last batch twice',
-    corrupt: (fs) => {
-      edit(fs, lastOf(fs).path, (bytes) => Buffer.concat([bytes, bytes.subarray(-SIZE)]))
-    },
-    lost: 0,
-    kept: true,
-  },
-  {
     name: 'an empty next segment',
     corrupt: (fs) => {
       fs.writeFile(pathOf(COUNT), Buffer.alloc(0))
@@ -275,7 +267,7 @@ describe('an unclean open', () => {
             })
           })
           const log = await openLog(fs)
-          const values = log.damage === null ? await valuesOf(log) : valuesUpTo(log.logEndOffset)
+          const values = (await log.read(0, 10_000)).map(({ value }) => String(value))
           expect(values).toEqual(valuesUpTo(values.length))
           expect(values.length).toBeGreaterThanOrEqual(COUNT - 2)
         },
@@ -309,7 +301,7 @@ describe('an open after an orderly close', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
   })
 
-  it.each([
+  it.each<[string, (fs: SimulatedFileSystem) => unknown]>([
     [
       'ends too early',
       (fs: SimulatedFileSystem) => {

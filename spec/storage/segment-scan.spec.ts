@@ -53,6 +53,21 @@ describe('scanBatches', () => {
     expect(await scan(bytes)).toMatchObject({ offsets: [10, 99], nextOffset: 100 })
   })
 
+  it('does not take a batch behind a gap that the next batch denies', async () => {
+    const [jumped, next] = [bytesOf({ baseOffset: 75 }), bytesOf({ baseOffset: 12 })]
+    expect(await scan(Buffer.concat([BATCH, jumped, next]))).toMatchObject({
+      position: SIZE,
+      offsets: [10],
+      reason: 'base offset 75 does not fit before 12',
+    })
+    const tail = next.subarray(0, 40)
+    expect(await scan(Buffer.concat([BATCH, jumped, tail]))).toMatchObject({ offsets: [10, 75] })
+    const noBatch = Buffer.alloc(SIZE)
+    expect(await scan(Buffer.concat([BATCH, jumped, noBatch]))).toMatchObject({ offsets: [10, 75] })
+    const large = bytesOf({ baseOffset: 75, values: ['x'.repeat(1024 * 1024)] })
+    expect(await scan(Buffer.concat([BATCH, large, next]))).toMatchObject({ offsets: [10] })
+  })
+
   it('reads batches that are larger than what it takes at once', async () => {
     const large = bytesOf({ baseOffset: 11, values: ['x'.repeat(1024 * 1024)] })
     const bytes = Buffer.concat([BATCH, large, bytesOf({ baseOffset: 12 })])

@@ -1,0 +1,165 @@
+import { describe, expect, it } from 'vitest'
+import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
+import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
+import { RecordBatch } from '../../lib/record/record-batch.ts'
+import {
+  checkTimestamp,
+  encodeRecords,
+  storedCompressionType,
+  toBytes,
+  toHeaders,
+  type AppendRecord,
+} from '../../lib/storage/append-record.ts'
+
+function encode(records: readonly AppendRecord[], config: TopicConfig = {}): Promise<Buffer[]> {
+  return encodeRecords(records, resolveTopicConfig(config), 1000)
+}
+
+describe('encodeRecords', () => {
+  it('puts records into one batch until it would grow too large', async () => {
+    const records = Array.from({ length: 10 }, () => ({ value: 'x'.repeat(100) }))
+    expect(await encode(records)).toHaveLength(1)
+    const batches = await encode(records, { maxMessageBytes: 400 })
+    expect(batches.length).toBeGreaterThan(3)
+    const counts = batches.map((bytes) => new RecordBatch(bytes).recordCount)
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(10)
+    expect(Math.max(...batches.map((bytes) => bytes.length))).toBeLessThanOrEqual(400)
+  })
+
+  it('gives the time of the append to records that bring none', async () => {
+    const [bytes] = await encode([{ value: 'a' }, { value: 'b', timestamp: -1 }, { timestamp: 7 }])
+    const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
+    expect([batch.baseTimestamp, batch.maxTimestamp]).toEqual([1000, 1000])
+  })
+
+  it('takes what it needs of the records at once', async () => {
+    const value = Buffer.from('before')
+    const encoding = encode([{ value }])
+    value.fill('x')
+    const [bytes] = await encoding
+    expect(bytes?.includes('before')).toBe(true)
+  })
+
+  it.each<[string, unknown, string]>([
+    ['no array', 'records', 'records must be an array, got "records"'],
+    ['nothing', [], 'an append must hold at least one record'],
+    ['something else', [7], 'a record must be an object, got 7'],
+    ['null', [null], 'a record must be an object, got null'],
+    ['a number for a key', [{ key: 7 }], 'key must be a string, a Uint8Array or null, got 7'],
+    [
+      'an object for a value',
+      [{ value: {} }],
+      'value must be a string, a Uint8Array or null, got an object',
+    ],
+    ['text for a timestamp', [{ timestamp: '7' }], 'timestamp must be a number, got "7"'],
+    ['a fraction for a timestamp', [{ timestamp: 1.5 }], 'timestamp must be a whole number'],
+    ['a timestamp before 1970', [{ timestamp: -2 }], 'timestamp must be a whole number'],
+  ])('refuses %s', async (_, records, message) => {
+    await expect(encode(records as AppendRecord[])).rejects.toThrow(message)
+  })
+
+  it('refuses what a topic does not take', async () => {
+    const large = { value: 'x'.repeat(200) }
+    await expect(encode([large], { maxMessageBytes: 200 })).rejects.toThrow(RecordTooLargeError)
+    await expect(encode([large], { segmentBytes: 200 })).rejects.toThrow('segmentBytes')
+    for (const cleanupPolicy of ['compact', 'compact,delete'] as const) {
+      await expect(encode([{ value: 'a' }], { cleanupPolicy })).rejects.toThrow(InvalidRecordError)
+      await encode([{ key: '' }], { cleanupPolicy })
+    }
+  })
+
+  it('judges the size after compression', async () => {
+    const config = { maxMessageBytes: 300, compressionType: 'gzip' } as const
+    const [bytes, ...rest] = await encode([{ value: 'x'.repeat(1000) }], config)
+    expect(rest).toEqual([])
+    expect(new RecordBatch(bytes ?? Buffer.alloc(0)).compressionType).toBe('gzip')
+  })
+})
+
+it.each([
+  ['producer', 'gzip', 'gzip'],
+  ['producer', 'none', 'none'],
+  ['uncompressed', 'gzip', 'none'],
+  ['gzip', 'none', 'gzip'],
+] as const)('a topic of %s stores what comes as %s as %s', (compressionType, choice, stored) => {
+  expect(storedCompressionType(resolveTopicConfig({ compressionType }), choice)).toBe(stored)
+})
+
+describe('toBytes', () => {
+  it('takes text as UTF-8, and bytes as they are, without a copy', () => {
+    expect(toBytes('x', 'é')?.toString('hex')).toBe('c3a9')
+    const view = new Uint8Array([1, 2, 3]).subarray(1)
+    expect(toBytes('x', view)).toEqual(Buffer.from([2, 3]))
+    expect(toBytes('x', view)?.buffer).toBe(view.buffer)
+    const buffer = Buffer.from('a')
+    expect(toBytes('x', buffer)).toBe(buffer)
+    expect([toBytes('x', null), toBytes('x', undefined)]).toEqual([null, null])
+  })
+})
+
+describe('toHeaders', () => {
+  const expected = [
+    { key: 'a', value: Buffer.from('1') },
+    { key: '__proto__', value: null },
+  ]
+
+  it.each([
+    [
+      'a list of objects',
+      [
+        { key: 'a', value: '1' },
+        { key: '__proto__', value: null },
+      ],
+    ],
+    [
+      'a list of pairs',
+      [
+        ['a', '1'],
+        ['__proto__', null],
+      ] as [string, string | null][],
+    ],
+    [
+      'a map',
+      new Map([
+        ['a', '1'],
+        ['__proto__', null],
+      ]),
+    ],
+    [
+      'an object',
+      Object.fromEntries([
+        ['a', '1'],
+        ['__proto__', null],
+      ]),
+    ],
+  ])('takes %s', (_, headers) => {
+    expect(toHeaders(headers)).toEqual(expected)
+  })
+
+  it('keeps keys that come twice, in their order', () => {
+    expect(
+      toHeaders([
+        ['a', '1'],
+        ['a', '2'],
+      ]).map(({ value }) => String(value)),
+    ).toEqual(['1', '2'])
+    expect(toHeaders(undefined)).toEqual([])
+  })
+
+  it.each<[unknown, string]>([
+    ['text', 'headers must be an array or an object, got "text"'],
+    [null, 'headers must be an array or an object, got null'],
+    [['a'], 'a header must be { key, value } or [key, value], got "a"'],
+    [[['a']], 'a header must be { key, value } or [key, value], got an array'],
+    [[{ key: 'a' }], 'a header must be { key, value } or [key, value], got an object'],
+    [[[7, '1']], "a header's key must be a string, got 7"],
+    [{ a: 7 }, "value of header 'a' must be a string, a Uint8Array or null, got 7"],
+  ])('refuses %j', (headers, message) => {
+    expect(() => toHeaders(headers as never)).toThrow(message)
+  })
+})
+
+it('a timestamp may be the largest number there is', () => {
+  expect(checkTimestamp(Number.MAX_SAFE_INTEGER)).toBe(Number.MAX_SAFE_INTEGER)
+  expect(checkTimestamp(0)).toBe(0)
+})

@@ -1,0 +1,379 @@
+import { describe, expect, it } from 'vitest'
+import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../../lib/config.ts'
+import { StorageError } from '../../lib/errors.ts'
+import { createDurably, type LogContext } from '../../lib/storage/log-options.ts'
+import { Log } from '../../lib/storage/log.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import {
+  DIR,
+  NOW,
+  SMALL,
+  bytesOf,
+  offsetsOf,
+  openLog,
+  pathOf,
+  upTo,
+  valuesOf,
+  valuesUpTo,
+  writtenLog,
+} from './log-fixtures.ts'
+
+const LOG = /\.log$/
+
+async function openedLog(
+  count: number,
+  options: Parameters<typeof openLog>[1] = {},
+): Promise<{ fs: SimulatedFileSystem; log: Log }> {
+  const fs = new SimulatedFileSystem()
+  const log = await openLog(fs, options)
+  for (const value of valuesUpTo(count)) await log.append([{ key: 'k', value }])
+  return { fs, log }
+}
+
+async function failureOf(call: Promise<unknown>): Promise<StorageError> {
+  const error: unknown = await call.catch((caught: unknown) => caught)
+  expect(error).toBeInstanceOf(StorageError)
+  if (!(error instanceof StorageError)) throw error
+  return error
+}
+
+describe('a full disk', () => {
+  it('in the middle of a batch leaves no part of it, and the log works again after', async () => {
+    const { fs, log } = await openedLog(3, { config: { segmentBytes: 5000 } })
+    const { sizeBytes } = (await fs.stat(pathOf(0))) ?? { sizeBytes: 0 }
+    for (let bytes = 0; bytes < 70; bytes += 7) {
+      fs.capacityBytes = totalBytes(fs) + bytes
+      const failure = await failureOf(log.append([{ value: 'x' }]))
+      expect(failure).toMatchObject({
+        outcome: 'not-written',
+        path: DIR,
+        cause: { code: 'ENOSPC' },
+      })
+      expect(failure.message).toContain('append of orders-0 failed: ENOSPC')
+      expect((await fs.stat(pathOf(0)))?.sizeBytes).toBe(sizeBytes)
+      expect([log.logEndOffset, log.isWritable]).toEqual([3, true])
+      expect(await valuesOf(log)).toEqual(valuesUpTo(3))
+    }
+    fs.capacityBytes = Infinity
+    await log.append([{ value: 'v3' }])
+    expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(again)).toEqual(valuesUpTo(4))
+  })
+
+  it('takes an append back that has rolled already', async () => {
+    const { fs, log } = await openedLog(3)
+    const before = await offsetsOf(log)
+    // Four batches fill the segment and two more; the last write fails.
+    fs.failNext('write', 'ENOSPC', { path: pathOf(6) })
+    const batches = upTo(6).map(() => bytesOf())
+    expect(await failureOf(log.appendBatches(batches))).toMatchObject({ outcome: 'not-written' })
+    expect(await offsetsOf(log)).toEqual(before)
+    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
+    expect(log.durableEndOffset).toBe(3)
+    expect([...fs.snapshot().keys()].filter((path) => LOG.test(path))).toEqual([
+      pathOf(0),
+      pathOf(2),
+    ])
+    await log.append([{ value: 'v3' }])
+    expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    const again = await openLog(fs.restart('process'))
+    expect(again.recovery.truncations).toEqual([])
+    expect(await valuesOf(again)).toEqual(valuesUpTo(4))
+  })
+
+  it('with producers takes back what they had sent', async () => {
+    const { fs, log } = await openedLog(0)
+    const producer = { producerId: 7, producerEpoch: 0 }
+    await log.appendBatches([bytesOf({ ...producer, baseSequence: 0 })])
+    fs.failNext('write', 'ENOSPC', { path: pathOf(2) })
+    const rest = [1, 2, 3].map((baseSequence) => bytesOf({ ...producer, baseSequence }))
+    await failureOf(log.appendBatches(rest))
+    await log.close()
+    expect(fs.readFile(pathOf(1, 'snapshot')).readInt32BE(10 + 10)).toBe(0)
+  })
+
+  it.each([
+    ['the new segment', 'open', pathOf(4)],
+    ['its offset index', 'write', pathOf(2, 'index')],
+    ['its time index', 'write', pathOf(2, 'timeindex')],
+    ['a snapshot', 'write', `${pathOf(4, 'snapshot')}.tmp`],
+    ['the name of a snapshot', 'rename', `${pathOf(4, 'snapshot')}.tmp`],
+  ] as const)('for %s keeps the old segment active', async (_, kind, path) => {
+    const { fs, log } = await openedLog(4)
+    fs.failNext(kind, 'ENOSPC', { path })
+    expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'not-written' })
+    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
+    fs.failNext(kind, 'EMFILE', { path })
+    expect(await failureOf(log.roll())).toMatchObject({ outcome: 'not-written' })
+    expect(log.isWritable).toBe(true)
+    await log.append([{ value: 'v4' }])
+    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4])
+    expect(await valuesOf(log)).toEqual(valuesUpTo(5))
+  })
+
+  it('lets records be deleted and the log be closed for another time', async () => {
+    const { fs, log } = await openedLog(8)
+    fs.capacityBytes = 0
+    await failureOf(log.append([{ value: 'x' }]))
+    await failureOf(log.close())
+    fs.capacityBytes = Infinity
+    const again = await openLog(fs)
+    expect(again.leaderEpoch).toBe(1)
+    expect(await valuesOf(again)).toEqual(valuesUpTo(8))
+  })
+})
+
+describe('a sync that fails', () => {
+  it('leaves the append unknown, and ends all writing', async () => {
+    const { fs, log } = await openedLog(3)
+    fs.failNext('datasync', 'EIO', { path: LOG })
+    const failure = await failureOf(log.append([{ value: 'x' }]))
+    expect(failure).toMatchObject({ outcome: 'unknown', cause: { code: 'EIO' } })
+    expect(log.isWritable).toBe(false)
+    for (const call of [
+      () => log.append([{ value: 'y' }]),
+      () => log.appendBatches([bytesOf()]),
+      () => log.flush(),
+      () => log.roll(),
+      () => log.truncateTo(0),
+      () => log.checkpoint(),
+    ]) {
+      const refusal = await failureOf(call())
+      expect(refusal.outcome).toBe('not-written')
+      expect(refusal.cause).toBe(failure)
+      expect(refusal.message).toContain('takes no writes since a failure: open it again')
+    }
+    expect([await valuesOf(log), log.logEndOffset]).toEqual([valuesUpTo(3), 3])
+    await log.close()
+    expect(fs.snapshot().has(`${DIR}/.kafka_cleanshutdown`)).toBe(false)
+  })
+
+  it.each(['process', 'power'] as const)(
+    'is over with the next open, without what the page cache still shows, after a %s crash',
+    async (kind) => {
+      const { fs, log } = await openedLog(3, { config: { ...SMALL, segmentBytes: 5000 } })
+      await log.appendBatches([bytesOf({ values: ['lost'] })])
+      fs.failNext('datasync', 'EIO', { path: LOG })
+      await failureOf(log.append([{ value: 'lost too' }]))
+      await log.close()
+      const next = fs.restart(kind, { unsynced: 'lost' })
+      const again = await openLog(next)
+      expect(await valuesOf(again)).toEqual(valuesUpTo(3))
+      await again.append([{ value: 'v3' }])
+      // Were there a hole that only the page cache covered, it would show now.
+      const last = await openLog(next.restart('power', { unsynced: 'lost' }))
+      expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
+    },
+  )
+
+  it('of the old segment while rolling ends all writing', async () => {
+    const { fs, log } = await openedLog(3)
+    await log.appendBatches([bytesOf({ values: ['v3'] })])
+    fs.failNext('datasync', 'EIO', { path: pathOf(2) })
+    expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'unknown' })
+    expect([log.isWritable, log.logEndOffset]).toEqual([false, 3])
+    expect(fs.snapshot().has(pathOf(4))).toBe(false)
+  })
+
+  it('of what was cut off after a write that failed ends all writing', async () => {
+    const { fs, log } = await openedLog(3)
+    fs.failNext('write', 'EIO', { path: LOG })
+    fs.failNext('truncate', 'EIO', { path: LOG })
+    const failure = await failureOf(log.append([{ value: 'x' }]))
+    expect(failure.outcome).toBe('unknown')
+    expect(failure.cause).toBeInstanceOf(AggregateError)
+    expect(failure.message).toMatch(/EIO.*; EIO/)
+    expect(log.isWritable).toBe(false)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(3))
+  })
+
+  it('of the directory behind a new segment ends all writing', async () => {
+    const { fs, log } = await openedLog(4)
+    let syncs = 0
+    const sync = fs.syncDirectory.bind(fs)
+    fs.syncDirectory = async (path) => {
+      syncs += 1
+      // The first is that of the snapshot.
+      if (syncs === 2) fs.failNext('syncDirectory', 'EIO')
+      await sync(path)
+    }
+    expect(await failureOf(log.roll())).toMatchObject({ outcome: 'unknown' })
+    expect([log.isWritable, log.segments.length]).toEqual([false, 2])
+    expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    const again = await openLog(fs.restart('process'))
+    expect(again.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4])
+    expect(await valuesOf(again)).toEqual(valuesUpTo(4))
+  })
+
+  it('of a checkpoint does not end the writing', async () => {
+    const { fs, log } = await openedLog(3)
+    fs.failNext('sync', 'EIO', { path: /checkpoint/ })
+    expect(await failureOf(log.checkpoint())).toMatchObject({ outcome: 'not-written' })
+    expect(log.state.recoveryPoint).toBe(0)
+    await log.append([{ value: 'v3' }])
+    await log.checkpoint()
+    expect(log.state.recoveryPoint).toBe(4)
+  })
+})
+
+describe('a truncation or deletion that fails', () => {
+  it('half way ends all writing', async () => {
+    const { fs, log } = await openedLog(8)
+    fs.failNext('unlink', 'EIO', { path: pathOf(4) })
+    expect(await failureOf(log.truncateTo(1))).toMatchObject({ outcome: 'unknown' })
+    expect(log.isWritable).toBe(false)
+    expect(await offsetsOf(log)).toEqual([0])
+    const again = await openLog(fs.restart('process'))
+    expect(again.damage).toBeNull()
+    const values = await valuesOf(again)
+    expect(values).toEqual(valuesUpTo(values.length))
+  })
+
+  it('before it began leaves the log as it was', async () => {
+    const { fs, log } = await openedLog(8)
+    await log.checkpoint()
+    fs.failNext('rename', 'EIO')
+    await failureOf(log.truncateTo(1))
+    fs.failNext('rename', 'EIO')
+    await failureOf(log.advanceLogStartOffset(5))
+    expect(log.isWritable).toBe(true)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(8))
+  })
+
+  it('behind its decision is done all the same', async () => {
+    const { fs, log } = await openedLog(8)
+    fs.failNext('unlink', 'EIO', { path: pathOf(2) })
+    expect(await failureOf(log.advanceLogStartOffset(5))).toMatchObject({ outcome: 'unknown' })
+    expect(await offsetsOf(log)).toEqual([5, 6, 7])
+    const after = fs.restart('process')
+    expect(await offsetsOf(await openLog(after))).toEqual([5, 6, 7])
+    expect(after.snapshot().has(pathOf(2))).toBe(false)
+  })
+})
+
+describe('a read that fails', () => {
+  it('is told, and means nothing for the next one', async () => {
+    const fs = await writtenLog(6)
+    const log = await openLog(fs)
+    fs.failNext('read', 'EIO', { path: pathOf(2) })
+    const failure = await failureOf(log.read(2))
+    expect(failure).toMatchObject({ cause: { code: 'EIO' } })
+    expect(failure.message).toContain('read of orders-0 failed: EIO')
+    expect((await log.read(2, 1))[0]?.offset).toBe(2)
+    expect(log.isWritable).toBe(true)
+  })
+
+  it('tells of causes that are no errors', async () => {
+    const fs = await writtenLog(6)
+    const log = await openLog(fs)
+    fs.open = () => Promise.reject(new Error('no such luck', { cause: 'none' }))
+    expect((await failureOf(log.read(0))).message).toContain('no such luck')
+  })
+})
+
+describe('every operation of an append that rolls', () => {
+  it.each(['EIO', 'ENOSPC', 'EMFILE'])(
+    'may fail with %s without a lost or doubled record',
+    async (code) => {
+      const count = await operationsOfThreeAppends()
+      for (let operation = 1; operation <= count; operation += 1) {
+        for (const persistent of [false, true]) {
+          const { fs, log } = await openedLog(2)
+          fs.failAt(operation, code, { persistent })
+          const acknowledged = valuesUpTo(2)
+          const unknown = new Set<string>()
+          for (const value of ['a', 'b', 'c']) {
+            const error: unknown = await log.append([{ value }]).then(
+              () => null,
+              (caught: unknown) => caught,
+            )
+            if (error === null) acknowledged.push(value)
+            else if (error instanceof StorageError && error.outcome === 'unknown')
+              unknown.add(value)
+          }
+          fs.clearFaults()
+          await log.close().catch(() => undefined)
+          const context = `${code} at operation ${operation}`
+          for (const kind of ['process', 'power'] as const) {
+            const again = await openLog(fs.restart(kind, { unsynced: 'lost' }))
+            const values = await valuesOf(again)
+            expect(again.damage, context).toBeNull()
+            expect(
+              values.filter((value) => !unknown.has(value)),
+              context,
+            ).toEqual(acknowledged)
+          }
+        }
+      }
+    },
+  )
+})
+
+describe('a log whose state is kept elsewhere', () => {
+  /** What a broker would give a log, with a state that is in memory. */
+  function contextIn(fileSystem: SimulatedFileSystem, recoveryPoint = 0): LogContext {
+    return {
+      topic: 'orders',
+      partition: 0,
+      fileSystem,
+      clock: new ManualClock(NOW),
+      config: resolveTopicConfig(SMALL, DEFAULT_TOPIC_CONFIG),
+      readOnly: false,
+      isClean: false,
+      recoveryPoint,
+      logStartOffset: 0,
+      saveState: () => Promise.resolve(),
+    }
+  }
+
+  it('makes its own names durable', async () => {
+    const fs = new SimulatedFileSystem()
+    await createDurably(fs, DIR)
+    const log = await Log.load(DIR, contextIn(fs))
+    await log.append([{ value: 'v0' }])
+    await log.roll()
+    await log.append([{ value: 'v1' }])
+    await log.checkpoint()
+    const lost = fs.restart('power', { unsynced: 'lost' })
+    expect(lost.snapshot().has(pathOf(1, 'index'))).toBe(true)
+    const again = await Log.load(DIR, contextIn(lost, log.state.recoveryPoint))
+    expect(again.recovery.rebuiltIndexes).toEqual([])
+    expect(await valuesOf(again)).toEqual(valuesUpTo(2))
+    await again.close()
+  })
+
+  it('makes names durable that a crash left in doubt', async () => {
+    const fs = new SimulatedFileSystem()
+    await createDurably(fs, DIR)
+    const log = await Log.load(DIR, contextIn(fs))
+    await log.append([{ value: 'v0' }])
+    // The new segment has a name, and nobody has synced it.
+    let isRolling = false
+    const sync = fs.syncDirectory.bind(fs)
+    fs.syncDirectory = async (path) => {
+      if (isRolling) fs.crashAt(1, { when: 'before' })
+      isRolling = true
+      await sync(path)
+    }
+    await log.roll().catch(() => undefined)
+    const next = fs.restart('process')
+    expect(next.snapshot().has(pathOf(1))).toBe(true)
+    const again = await Log.load(DIR, contextIn(next))
+    await again.append([{ value: 'v1' }])
+    const last = await Log.load(DIR, contextIn(next.restart('power', { unsynced: 'lost' })))
+    expect(await valuesOf(last)).toEqual(valuesUpTo(2))
+  })
+})
+
+function totalBytes(fs: SimulatedFileSystem): number {
+  return [...fs.snapshot().values()].reduce((sum, bytes) => sum + bytes.length, 0)
+}
+
+async function operationsOfThreeAppends(): Promise<number> {
+  const { fs, log } = await openedLog(2)
+  const before = fs.operationCount
+  for (const value of ['a', 'b', 'c']) await log.append([{ value }])
+  return fs.operationCount - before
+}

@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest'
+import { OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { Log } from '../../lib/storage/log.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { temporaryDirectory } from '../platform/temporary-directory.ts'
+import {
+  DIR,
+  SMALL,
+  bytesOf,
+  offsetsOf,
+  openLog,
+  pathOf,
+  valuesOf,
+  valuesUpTo,
+} from './log-fixtures.ts'
+
+/** A log that is written, and the same one as another process reads it. */
+async function pair(): Promise<{ fs: SimulatedFileSystem; writer: Log; follower: Log }> {
+  const fs = new SimulatedFileSystem()
+  const writer = await openLog(fs)
+  await append(writer, 0, 3)
+  return { fs, writer, follower: await openLog(fs, { readOnly: true }) }
+}
+
+async function append(log: Log, from: number, until: number): Promise<void> {
+  for (let each = from; each < until; each += 1) await log.append([{ value: `v${each}` }])
+}
+
+/** Names and contents of everything on the disk, to see that nobody has changed anything. */
+function picture(fs: SimulatedFileSystem): string {
+  return [...fs.snapshot()].map(([path, bytes]) => `${path} ${bytes.toString('hex')}`).join('\n')
+}
+
+describe('refresh', () => {
+  it('shows what was appended, and rolled, since', async () => {
+    const { fs, writer, follower } = await pair()
+    await append(writer, 3, 4)
+    expect(follower.logEndOffset).toBe(3)
+    await follower.refresh()
+    expect([await valuesOf(follower), follower.logEndOffset]).toEqual([valuesUpTo(4), 4])
+    await append(writer, 4, 11)
+    const before = picture(fs)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(11))
+    expect(follower.segments).toEqual(writer.segments)
+    await follower.refresh()
+    expect(picture(fs)).toBe(before)
+    expect(await follower.offsetForTimestamp(0)).toMatchObject({ offset: 0 })
+  })
+
+  it('lets go of what was deleted', async () => {
+    const { writer, follower } = await pair()
+    await append(writer, 3, 9)
+    await follower.refresh()
+    await writer.advanceLogStartOffset(5)
+    await follower.refresh()
+    expect(follower.logStartOffset).toBe(5)
+    expect(follower.segments).toEqual(writer.segments)
+    expect(await offsetsOf(follower)).toEqual([5, 6, 7, 8])
+    await expect(follower.read(4)).rejects.toThrow(OffsetOutOfRangeError)
+  })
+
+  it('leaves half a batch for the next time', async () => {
+    const { fs, follower } = await pair()
+    const bytes = bytesOf({ baseOffset: 3, values: ['v3'] })
+    const file = await fs.open(pathOf(2), 'update')
+    const { sizeBytes } = await file.stat()
+    for (const length of [10, 61, bytes.length - 1]) {
+      await file.write([bytes.subarray(0, length)], sizeBytes)
+      await follower.refresh()
+      expect([follower.logEndOffset, follower.damage]).toEqual([3, null])
+    }
+    await file.write([bytes], sizeBytes)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(4))
+  })
+
+  it('takes back what the writer has cut off', async () => {
+    const { writer, follower } = await pair()
+    await append(writer, 3, 8)
+    await follower.refresh()
+    await writer.truncateTo(2)
+    await follower.refresh()
+    expect([await valuesOf(follower), follower.logEndOffset]).toEqual([valuesUpTo(2), 2])
+    await writer.append([{ value: 'other' }])
+    await append(writer, 3, 6)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'other', 'v3', 'v4', 'v5'])
+  })
+
+  it('sees other records in the place of those that were cut off', async () => {
+    const { writer, follower } = await pair()
+    await writer.truncateTo(2)
+    await writer.append([{ value: 'longer than before' }])
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'longer than before'])
+  })
+
+  it('sees a segment that was replaced by a smaller one', async () => {
+    const { fs, writer, follower } = await pair()
+    await append(writer, 3, 6)
+    await follower.refresh()
+    await follower.read(0)
+    fs.writeFile(pathOf(0), bytesOf({ baseOffset: 1, values: ['v1'] }))
+    await follower.refresh()
+    expect((await follower.read(0, 1)).map(({ offset }) => offset)).toEqual([1])
+  })
+
+  it('sees the first segment of a directory that had none, and that it is empty again', async () => {
+    const fs = new SimulatedFileSystem()
+    await fs.createDirectory(DIR)
+    const follower = await openLog(fs, { readOnly: true })
+    await follower.refresh()
+    expect(follower.logEndOffset).toBe(0)
+    const writer = await openLog(fs)
+    await append(writer, 0, 3)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(3))
+  })
+
+  it('waits for a better moment when a file vanishes under it', async () => {
+    const { fs, writer, follower } = await pair()
+    await append(writer, 3, 6)
+    fs.failNext('open', 'ENOENT', { path: /log$/ })
+    await follower.refresh()
+    expect(follower.logEndOffset).toBe(3)
+    fs.failNext('read', 'EIO', { path: /log$/ })
+    await expect(follower.refresh()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(6))
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(6))
+  })
+
+  it('does nothing to a log that is written here', async () => {
+    const { fs, writer } = await pair()
+    const { operationCount } = fs
+    await writer.refresh()
+    expect(fs.operationCount).toBe(operationCount)
+  })
+
+  it('does nothing to a log that is damaged', async () => {
+    const { fs, writer } = await pair()
+    await append(writer, 3, 6)
+    fs.flipBit(pathOf(2), 65, 0)
+    const follower = await openLog(fs, { readOnly: true })
+    expect(follower.damage).not.toBeNull()
+    const { logEndOffset } = follower
+    await append(writer, 6, 9)
+    await follower.refresh()
+    expect(follower.logEndOffset).toBe(logEndOffset)
+  })
+})
+
+describe('a read of a log that another process writes', () => {
+  it('looks again when a segment is gone', async () => {
+    const { writer, follower } = await pair()
+    await append(writer, 3, 8)
+    await follower.refresh()
+    await writer.advanceLogStartOffset(7)
+    await expect(follower.read(1)).rejects.toThrow(OffsetOutOfRangeError)
+    expect(follower.logStartOffset).toBe(7)
+    expect(await offsetsOf(follower)).toEqual([7])
+  })
+
+  it('does not look for ever', async () => {
+    const { fs, writer, follower } = await pair()
+    await append(writer, 3, 8)
+    await follower.refresh()
+    fs.failNext('open', 'ENOENT', { path: pathOf(4), persistent: true })
+    await expect(follower.read(4)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  })
+})
+
+it('follows on the real disk', async () => {
+  const dir = `${await temporaryDirectory()}/orders-0`
+  const writer = await Log.open(dir, { config: SMALL })
+  const follower = await Log.open(dir, { config: SMALL, readOnly: true })
+  for (let round = 0; round < 5; round += 1) {
+    await append(writer, 3 * round, 3 * round + 3)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(3 * round + 3))
+  }
+  await writer.advanceLogStartOffset(9)
+  await follower.refresh()
+  expect(await offsetsOf(follower)).toEqual([9, 10, 11, 12, 13, 14])
+  await follower.close()
+  await writer.close()
+})
