@@ -14,7 +14,7 @@ const config: ViteUserConfig = defineConfig({
       thresholds: {
         branches: 90,
         'lib/record/**': { branches: 95 },
-        'lib/storage/**': { branches: 90 },
+        'lib/storage/**': { branches: 95 },
       },
     },
   },

@@ -103,13 +103,15 @@ function linesJob(path: string, keyField: string | null, stdin: Readable): Job {
     noun: 'lines',
     title: `one record per line of ${isInput ? 'standard input (from its start: it cannot be resumed)' : path}`,
     async *records(broker, onProblem) {
-      const sentUpTo = isInput ? 0 : await lastLineOf(broker)
+      // Partitions are written on their own: a crash may leave a later line in one and not an earlier
+      // one in another.
+      const sent = isInput ? new Set<number>() : await linesIn(broker)
       const input = isInput ? stdin : createReadStream(path)
       const onMalformed = (line: { lineNumber: number; reason: string }): void => {
         onProblem(`line ${line.lineNumber} is no JSON: ${line.reason}`)
       }
       for await (const line of readNdjson(input as AsyncIterable<Buffer>, onMalformed)) {
-        if (line.lineNumber <= sentUpTo) continue
+        if (sent.has(line.lineNumber)) continue
         const key = keyField === null ? null : fieldOf(line.value, keyField)
         yield { key, value: line.bytes, headers: { line: String(line.lineNumber) } }
       }
@@ -132,14 +134,14 @@ function valuesOf(broker: Broker, topic: string): AsyncIterable<string>[] {
   })
 }
 
-async function lastLineOf(broker: Broker): Promise<number> {
-  let last = 0
+async function linesIn(broker: Broker): Promise<Set<number>> {
+  const lines = new Set<number>()
   for (const partition of broker.topic('lines').partitions) {
     for await (const { headers } of partition.records({ until: 'end' })) {
-      last = Math.max(last, Number(headers[0]?.value?.toString('utf8') ?? 0))
+      lines.add(Number(headers[0]?.value?.toString('utf8') ?? 0))
     }
   }
-  return last
+  return lines
 }
 
 function fieldOf(value: unknown, field: string): string | null {

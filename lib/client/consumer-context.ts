@@ -5,8 +5,6 @@ import type { Random } from '../platform/random.ts'
 
 /**
  * What a consumer needs of its broker.
- *
- * @internal
  */
 export interface ConsumerContext {
   readonly clock: Clock

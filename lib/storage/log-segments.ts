@@ -179,7 +179,9 @@ export class LogSegments {
   }
 
   async #remove(segments: readonly LogSegment[]): Promise<void> {
-    this.#forget(segments)
+    // The segment that is active from now on must stay open between a write and its sync.
+    const { active } = this
+    this.#forget(active === undefined ? segments : [...segments, active])
     this.#hasLeftOvers = true
     for (const segment of segments) {
       await segment.close()
