@@ -5,6 +5,7 @@ import {
   type RecoveryReport,
 } from './broker/broker-description.ts'
 import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
+import { BrokerUpkeep } from './broker/broker-upkeep.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
 import { MAX_PARTITIONS, type Topic } from './broker/topic.ts'
@@ -22,11 +23,12 @@ import {
 import {
   ClosedError,
   InvalidTopicError,
+  ReadOnlyError,
   StorageError,
   TopicExistsError,
   VarveError,
 } from './errors.ts'
-import type { Clock, Timer } from './platform/clock.ts'
+import type { Clock } from './platform/clock.ts'
 import type { FileSystem } from './platform/file-system.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
 import { systemRandom, type Random } from './platform/random.ts'
@@ -36,7 +38,8 @@ import { systemClock } from './platform/system-clock.ts'
 export interface BrokerOptions {
   /**
    * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
-   * appends. Topics that the owner creates later are not seen. @defaultValue false
+   * appends at once, and its topics and committed offsets within about a second. What would write
+   * throws {@link ReadOnlyError}. @defaultValue false
    */
   readonly readOnly?: boolean
   /** @defaultValue the real one */
@@ -68,9 +71,6 @@ const BROKER_OPTIONS = [
   'defaults',
 ] as const
 
-/** How often recovery points are saved, as in Kafka. */
-const CHECKPOINT_INTERVAL_MS = 60_000
-
 /**
  * One data directory and the one process that writes to it: topics, producers, consumer groups.
  *
@@ -85,9 +85,9 @@ export class Broker {
   readonly #options: Required<Omit<BrokerOptions, 'fileSystem' | 'defaults'>>
   readonly #logs: LogManager
   readonly #coordinator: BrokerParts['coordinator']
+  readonly #upkeep: BrokerUpkeep
   /** How to close each producer and consumer that is open. */
   readonly #clients = new Map<object, (options: { timeoutMs?: number }) => Promise<void>>()
-  #checkpointTimer: Timer | null = null
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -101,7 +101,7 @@ export class Broker {
     this.#logs = parts.logs
     this.#coordinator = parts.coordinator
     this.recovery = parts.recovery
-    if (!options.readOnly) this.#startCheckpoints()
+    this.#upkeep = new BrokerUpkeep({ ...options, logs: parts.logs, offsets: parts.offsets })
   }
 
   /**
@@ -197,12 +197,17 @@ export class Broker {
     await this.#logs.delete(name, () => this.#coordinator.forgetTopic(name))
   }
 
-  /** A producer, closed with the broker at the latest. */
+  /**
+   * A producer, closed with the broker at the latest.
+   *
+   * @throws {@link ReadOnlyError} when the broker is open for reading only.
+   */
   producer<K = string | Uint8Array, V = string | Uint8Array>(
     options: ProducerOptions<K, V> = {},
   ): Producer<K, V> {
     this.#ensureOpen()
-    const { clock, random } = this.#options
+    const { clock, random, readOnly } = this.#options
+    if (readOnly) throw new ReadOnlyError('the broker is open for reading only')
     const producer = new Producer<K, V>(
       {
         clock,
@@ -219,11 +224,12 @@ export class Broker {
   /** A consumer, closed with the broker at the latest. */
   consumer<K = Buffer, V = Buffer>(options: ConsumerOptions<K, V> = {}): Consumer<K, V> {
     this.#ensureOpen()
-    const { clock, random } = this.#options
+    const { clock, random, readOnly } = this.#options
     const consumer = new Consumer<K, V>(
       {
         clock,
         random,
+        readOnly,
         coordinator: this.#coordinator,
         topic: (name) => this.#logs.get(name),
         topicNames: () => this.#logs.topics.map((topic) => topic.name),
@@ -271,7 +277,7 @@ export class Broker {
   }
 
   async #close(options: { timeoutMs?: number }): Promise<void> {
-    this.#checkpointTimer?.cancel()
+    this.#upkeep.stop()
     const failures: unknown[] = []
     const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
       try {
@@ -296,21 +302,6 @@ export class Broker {
     return this.#options.autoCreateTopics
       ? this.createTopic(name, { ifNotExists: true })
       : Promise.reject(unknownTopic(name))
-  }
-
-  /** Saves recovery points from time to time, so that opening after a crash need not look far back. */
-  #startCheckpoints(): void {
-    this.#checkpointTimer = this.#options.clock.startTimer(
-      () => {
-        const logs = this.#logs.topics.flatMap((topic) => topic.partitions.map(({ log }) => log))
-        const due = logs.filter((log) => log.isWritable && log.bytesSinceCheckpoint > 0)
-        void Promise.allSettled(due.map((log) => log.checkpoint())).then(() => {
-          if (this.#closing === null) this.#startCheckpoints()
-        })
-      },
-      CHECKPOINT_INTERVAL_MS,
-      { background: true },
-    )
   }
 
   #ensureOpen(): void {

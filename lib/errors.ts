@@ -348,6 +348,13 @@ export class ClosedError extends VarveError {
   }
 }
 
+/** The directory is open for reading only: another process may own it, and nothing is written. */
+export class ReadOnlyError extends VarveError {
+  override readonly name = 'ReadOnlyError'
+  readonly code = 'READ_ONLY'
+  readonly outcome: AppendOutcome = 'not-written'
+}
+
 /** `expectedOffset` of an append is not the end of the log: somebody else has written. */
 export class OffsetConflictError extends VarveError {
   override readonly name = 'OffsetConflictError'

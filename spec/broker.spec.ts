@@ -5,6 +5,7 @@ import {
   InvalidTopicError,
   LockedError,
   OffsetOutOfRangeError,
+  ReadOnlyError,
   StorageError,
   TopicExistsError,
   UnknownTopicOrPartitionError,
@@ -349,9 +350,88 @@ describe('a broker that only reads', () => {
     for (const value of ['b', 'c', 'd', 'e', 'f']) await topic.partition(0).append({ value })
     await clock.advance(200)
     expect(textsOf(await waiting)).toContain('b')
-    await expect(partition.append({ value: 'x' })).rejects.toThrow(ClosedError)
-    await expect(reader.createTopic('b')).rejects.toThrow(ClosedError)
+    await expect(partition.append({ value: 'x' })).rejects.toThrow(ReadOnlyError)
+    await expect(partition.deleteRecords(1)).rejects.toThrow(ReadOnlyError)
+    await expect(reader.createTopic('b')).rejects.toThrow(ReadOnlyError)
+    await expect(reader.deleteTopic('a')).rejects.toThrow(ReadOnlyError)
+    await expect(reader.topic('a').alter({ flushMessages: 2 })).rejects.toThrow(ReadOnlyError)
+    expect(() => reader.producer()).toThrow(ReadOnlyError)
     await expect(partition.read(99)).rejects.toThrow(OffsetOutOfRangeError)
+    await reader.close()
+    await writer.close()
+  })
+
+  it('sees topics come, grow, change and go', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const first = await writer.createTopic('a')
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const seen = reader.topic('a').partition(0)
+    await writer.createTopic('b', { partitions: 2 })
+    await first.addPartitions(3)
+    await first.alter({ segmentBytes: 4242 })
+    await clock.advance(1_000)
+    expect(reader.topics().map(({ name, partitions }) => [name, partitions.length])).toEqual([
+      ['a', 3],
+      ['b', 2],
+    ])
+    expect(reader.topic('a').config.segmentBytes).toBe(4242)
+    expect(reader.topic('a').partition(0)).toBe(seen)
+    const waiting = seen.fetch(0, { maxWaitMs: 60_000 })
+    await writer.deleteTopic('a')
+    const again = await writer.createTopic('a')
+    await again.partition(0).append({ value: 'of the second topic' })
+    const outcome = expect(waiting).rejects.toThrow(UnknownTopicOrPartitionError)
+    await clock.advance(1_000)
+    await outcome
+    await expect(seen.read(0)).rejects.toThrow(UnknownTopicOrPartitionError)
+    const texts = textsOf(await reader.topic('a').partition(0).read(0))
+    expect(texts).toEqual(['of the second topic'])
+    await reader.close()
+    await writer.close()
+  })
+
+  it('has consumers that go on from what the owner committed, and commit nothing', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a')
+    await topic.partition(0).append([{ value: 'x' }, { value: 'y' }, { value: 'z' }])
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const owner = writer.consumer({ groupId: 'g' })
+    await owner.commit([{ topic: 'a', partition: 0, offset: 1 }])
+    await clock.advance(1_000)
+    const consumer = reader.consumer({ groupId: 'g' })
+    consumer.subscribe(['a'])
+    expect(textsOf(await consumer.poll())).toEqual(['y', 'z'])
+    await expect(consumer.commit()).rejects.toThrow(ReadOnlyError)
+    expect(() => reader.consumer({ groupId: 'g', enableAutoCommit: true })).toThrow(ReadOnlyError)
+    await owner.commit([{ topic: 'a', partition: 0, offset: 2 }])
+    await clock.advance(1_000)
+    expect((await consumer.committed({ topic: 'a', partition: 0 }))?.offset).toBe(2)
+    const before = fileSystem.snapshot()
+    await reader.close()
+    expect(fileSystem.snapshot()).toEqual(before)
+    await writer.close()
+  })
+
+  it('follows a deletion of records', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const partition = (await writer.createTopic('a')).partition(0)
+    await partition.append([{ value: 'x' }, { value: 'y' }])
+    await partition.append({ value: 'z' })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const followed = reader.topic('a').partition(0)
+    const waiting = followed.fetch(3, { maxWaitMs: 60_000 })
+    await partition.deleteRecords(2)
+    await partition.append({ value: 'w' })
+    await clock.advance(200)
+    expect(textsOf(await waiting)).toEqual(['w'])
+    expect(followed.logStartOffset).toBe(2)
+    await expect(followed.read(1)).rejects.toThrow(OffsetOutOfRangeError)
     await reader.close()
     await writer.close()
   })

@@ -36,6 +36,7 @@ const INSTANCES: errors.VarveError[] = [
   new errors.IllegalStateError('no subscription'),
   new errors.PolicyViolationError('compacted'),
   new errors.WakeupError(),
+  new errors.ReadOnlyError('for reading only'),
 ]
 
 function sources(dir: string): string[] {

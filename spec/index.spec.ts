@@ -28,6 +28,7 @@ describe('the entry points', () => {
       'Partition',
       'PolicyViolationError',
       'Producer',
+      'ReadOnlyError',
       'RecordTooLargeError',
       'SerializationError',
       'StorageError',

@@ -10,7 +10,8 @@ import { LogManager } from './log-manager.ts'
 import { OffsetStore } from './offset-store.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
 
-const OFFSETS_TOPIC = '__consumer_offsets'
+/** Kafka's name for the topic that groups commit to. */
+export const OFFSETS_TOPIC = '__consumer_offsets'
 
 /**
  * One partition: a single coordinator serves all groups, so more would only cost files. A Kafka
@@ -30,6 +31,7 @@ const RECENT_BATCHES_BYTES = 32 * 1024 * 1024
 export interface BrokerParts {
   readonly logs: LogManager
   readonly coordinator: GroupCoordinator
+  readonly offsets: OffsetStore
   readonly recovery: RecoveryReport
 }
 
@@ -86,7 +88,7 @@ export async function loadParts(
     throw error
   }
   const recovery = reportRecovery(logs.topics, data.isClean, clock.monotonic() - startMs)
-  return { logs, coordinator, recovery }
+  return { logs, coordinator, offsets, recovery }
 }
 
 /** A crash may come between the deletion of a topic and that of the offsets committed for it. */

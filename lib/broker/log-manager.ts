@@ -1,47 +1,34 @@
-import {
-  DEFAULT_TOPIC_CONFIG,
-  resolveTopicConfig,
-  type ResolvedTopicConfig,
-  type TopicConfig,
-} from '../config.ts'
+import type { TopicConfig } from '../config.ts'
 import {
   ClosedError,
-  CorruptRecordError,
   InvalidTopicError,
+  ReadOnlyError,
   StorageError,
   TopicExistsError,
   UnknownTopicOrPartitionError,
   VarveError,
 } from '../errors.ts'
-import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
-import { Log } from '../storage/log.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
-import type { LogStates } from './log-states.ts'
-import { Partition, type PartitionContext } from './partition.ts'
+import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
+import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
 import { Topic, type TopicOwner } from './topic.ts'
-import { INTERNAL_TOPICS, topicNamesCollide } from './topic-name.ts'
+import { topicNamesCollide } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
+import { TopicSettlement } from './topic-settlement.ts'
 
 /** What the topics of a broker have in common. */
-export interface LogManagerOptions {
+export interface LogManagerOptions extends PartitionOpenerOptions {
   readonly dir: string
-  readonly fileSystem: FileSystem
   readonly random: Random
-  readonly states: LogStates
-  readonly defaults: Readonly<ResolvedTopicConfig>
   /** Whether the directory was closed in order. */
   readonly isClean: boolean
-  readonly partitionContext: PartitionContext
   /** Called when topics or partitions have come or gone. */
   readonly onTopicsChanged: () => void
 }
-
-/** Logs that are opened at the same time. */
-const OPEN_CONCURRENCY = 8
 
 /**
  * The topics of one data directory and the logs of their partitions.
@@ -54,6 +41,8 @@ export class LogManager {
   readonly #options: LogManagerOptions
   readonly #registry: TopicRegistry
   readonly #directories: PartitionDirectories
+  readonly #opener: PartitionOpener
+  readonly #settlement: TopicSettlement
   readonly #queue: SerialQueue = new SerialQueue()
   readonly #topics = new Map<string, Topic>()
   readonly #topicOwner: TopicOwner
@@ -63,6 +52,8 @@ export class LogManager {
     this.#options = options
     this.#registry = new TopicRegistry(options.fileSystem, options.dir)
     this.#directories = new PartitionDirectories(options.fileSystem, options.dir)
+    this.#opener = new PartitionOpener(options, this.#directories)
+    this.#settlement = new TopicSettlement(this.#registry, this.#directories, options.states)
     this.#topicOwner = {
       addPartitions: (topic, total) => this.#change(() => this.#addPartitions(topic, total)),
       alter: (topic, config) => this.#change(() => this.#alter(topic, config)),
@@ -87,15 +78,30 @@ export class LogManager {
     const isKnown = await this.#registry.load()
     if (!readOnly) {
       await this.#directories.removeRenamed()
-      for (const entry of this.#registry.entries) await this.#settle(entry)
+      for (const entry of this.#registry.entries) await this.#settlement.settle(entry)
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
-    for (const entry of entries) {
-      if (entry.state !== 'active') continue
-      const indexes = Array.from({ length: entry.partitionCount }, (_, index) => index)
-      const partitions = await this.#openPartitions(entry, indexes, this.#options.isClean)
-      this.#publish(entry, partitions)
-    }
+    for (const entry of entries) if (entry.state === 'active') await this.#open(entry)
+  }
+
+  /**
+   * Takes over what the owner of a directory that is open for reading only has changed about its
+   * topics: opens those that are new, lets go of those that are deleted, follows those that grew.
+   *
+   * @throws when the owner is changing what is looked at. The next call sees what has become of it.
+   */
+  refresh(): Promise<void> {
+    return this.#queue.run(async () => {
+      if (this.#closedBy !== null || !(await this.#registry.load())) return
+      for (const topic of this.topics) {
+        const entry = this.#registry.get(topic.name)
+        if (entry?.state === 'active' && entry.id === topic.id) await this.#follow(topic, entry)
+        else await this.#letGo(topic)
+      }
+      for (const entry of this.#registry.entries) {
+        if (entry.state === 'active' && !this.#topics.has(entry.name)) await this.#open(entry)
+      }
+    })
   }
 
   /**
@@ -109,7 +115,7 @@ export class LogManager {
       const known = this.#registry.get(name)
       if (known?.state === 'active') throw new TopicExistsError(name)
       // An attempt that failed, and whose traces could not be removed then.
-      if (known !== undefined) await this.#settle(known)
+      if (known !== undefined) await this.#settlement.settle(known)
       const twin = this.topics.find((topic) => topicNamesCollide(topic.name, name))
       if (twin !== undefined) {
         throw new InvalidTopicError(name, `it differs from '${twin.name}' only in '.' and '_'`)
@@ -123,9 +129,9 @@ export class LogManager {
         await this.#registry.put({ ...entry, state: 'active' })
       } catch (error) {
         const reason = new ClosedError(`topic '${name}' was not created`)
-        await this.#closeAll(partitions, reason).catch(() => undefined)
+        await closeAll(partitions, reason).catch(() => undefined)
         // Where that fails too, the next attempt or the next open does it.
-        await this.#settle(entry).catch(() => undefined)
+        await this.#settlement.settle(entry).catch(() => undefined)
         throw error
       }
       return this.#publish(entry, partitions)
@@ -145,10 +151,10 @@ export class LogManager {
       await this.#registry.put({ ...entry, state: 'deleting' })
       this.#topics.delete(name)
       // Whether their last bytes reach the disk does not matter any more.
-      await this.#closeAll(topic.partitions, unknownTopic(name)).catch(() => undefined)
+      await closeAll(topic.partitions, unknownTopic(name)).catch(() => undefined)
       this.#options.onTopicsChanged()
       await forget()
-      await this.#settle({ ...entry, state: 'deleting' })
+      await this.#settlement.settle({ ...entry, state: 'deleting' })
     })
   }
 
@@ -158,7 +164,7 @@ export class LogManager {
     await this.#queue.run(() => Promise.resolve())
     const partitions = this.topics.flatMap((topic) => topic.partitions)
     const isSound = partitions.every(({ log }) => log.isWritable)
-    await this.#closeAll(partitions, reason)
+    await closeAll(partitions, reason)
     return isSound
   }
 
@@ -179,7 +185,7 @@ export class LogManager {
   #ensureOpen(): void {
     if (this.#closedBy !== null) throw this.#closedBy
     if (this.#options.partitionContext.readOnly) {
-      throw new ClosedError('the broker is open for reading only')
+      throw new ReadOnlyError('the broker is open for reading only')
     }
   }
 
@@ -194,8 +200,8 @@ export class LogManager {
       await this.#registry.put({ ...entry, partitionCount: total })
     } catch (error) {
       const reason = new ClosedError('the partition was not created')
-      await this.#closeAll(added, reason).catch(() => undefined)
-      await this.#removeBeyond(entry, total).catch(() => undefined)
+      await closeAll(added, reason).catch(() => undefined)
+      await this.#settlement.removeBeyond(entry, total).catch(() => undefined)
       throw error
     }
     topic.setPartitions([...topic.partitions, ...added])
@@ -207,7 +213,7 @@ export class LogManager {
     if (entry === undefined) throw unknownTopic(topic.name)
     const merged = { ...entry.config, ...config }
     await this.#registry.put({ ...entry, config: merged })
-    topic.setConfig(this.#configOf({ ...entry, config: merged }))
+    topic.setConfig(this.#opener.configOf({ ...entry, config: merged }))
   }
 
   /** Makes partitions [`from`, `to`) of a topic and opens them; durable when it resolves. */
@@ -218,119 +224,46 @@ export class LogManager {
     await this.#options.states.forget(keys)
     for (const index of indexes) await this.#directories.create(entry.name, index, entry.id)
     await this.#directories.sync()
-    return this.#openPartitions(entry, indexes, true)
+    return this.#opener.open(entry, { from, to }, true)
   }
 
-  async #openPartitions(
-    entry: TopicEntry,
-    indexes: readonly number[],
-    isClean: boolean,
-  ): Promise<Partition[]> {
-    const config = this.#configOf(entry)
-    const opened: Partition[] = []
-    try {
-      for (let from = 0; from < indexes.length; from += OPEN_CONCURRENCY) {
-        const some = indexes.slice(from, from + OPEN_CONCURRENCY)
-        const results = await Promise.allSettled(
-          some.map((index) => this.#openPartition(entry.name, index, config, isClean)),
-        )
-        for (const result of results) if (result.status === 'fulfilled') opened.push(result.value)
-        for (const result of results) if (result.status === 'rejected') throw result.reason
-      }
-      return opened
-    } catch (error) {
-      await this.#closeAll(opened, new ClosedError('the broker could not be opened'))
-      throw error
-    }
+  async #open(entry: TopicEntry): Promise<void> {
+    const range = { from: 0, to: entry.partitionCount }
+    this.#publish(entry, await this.#opener.open(entry, range, this.#options.isClean))
   }
 
-  async #openPartition(
-    topic: string,
-    partition: number,
-    config: Readonly<ResolvedTopicConfig>,
-    isClean: boolean,
-  ): Promise<Partition> {
-    const { fileSystem, states, partitionContext } = this.#options
-    const { clock, readOnly } = partitionContext
-    const path = this.#directories.pathOf(topic, partition)
-    if ((await fileSystem.stat(path)) === null) {
-      const place = { path, position: 0 }
-      throw new CorruptRecordError(`the directory of ${topic}-${partition} is missing`, place)
-    }
-    const key = topicPartitionKey({ topic, partition })
-    const saveState = states.save.bind(states, key)
-    const context = { topic, partition, config, fileSystem, clock, readOnly, isClean, saveState }
-    return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
+  /** Takes over what has changed about a topic that is still there. */
+  async #follow(topic: Topic, entry: TopicEntry): Promise<void> {
+    topic.setConfig(this.#opener.configOf(entry))
+    const range = { from: topic.partitions.length, to: entry.partitionCount }
+    if (range.from >= range.to) return
+    const added = await this.#opener.open(entry, range, false)
+    topic.setPartitions([...topic.partitions, ...added])
+    this.#options.onTopicsChanged()
+  }
+
+  async #letGo(topic: Topic): Promise<void> {
+    this.#topics.delete(topic.name)
+    await closeAll(topic.partitions, unknownTopic(topic.name))
+    this.#options.onTopicsChanged()
   }
 
   #publish(entry: TopicEntry, partitions: readonly Partition[]): Topic {
-    const config = this.#configOf(entry)
+    const config = this.#opener.configOf(entry)
     const topic = new Topic(entry, config, partitions, this.#topicOwner)
     this.#topics.set(entry.name, topic)
     this.#options.onTopicsChanged()
     return topic
   }
 
-  /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
-  #configOf({ name, config }: TopicEntry): Readonly<ResolvedTopicConfig> {
-    const base = INTERNAL_TOPICS.has(name) ? DEFAULT_TOPIC_CONFIG : this.#options.defaults
-    return resolveTopicConfig(config, base)
-  }
-
-  /** Brings an entry and the directories to what the entry says: creations are undone, deletions done. */
-  async #settle(entry: TopicEntry): Promise<void> {
-    if (entry.state === 'active') {
-      await this.#removeBeyond(entry, null)
-      return
-    }
-    for (let index = 0; index < entry.partitionCount; index += 1) {
-      if (entry.state === 'deleting') await this.#directories.remove(entry.name, index)
-      else await this.#directories.removeUnfinished(entry.name, index, entry.id)
-    }
-    await this.#directories.sync()
-    const keys = Array.from({ length: entry.partitionCount }, (_, partition) =>
-      topicPartitionKey({ topic: entry.name, partition }),
-    )
-    await this.#options.states.forget(keys)
-    await this.#registry.remove(entry.name)
-  }
-
-  /** Removes partitions that were being added when that was interrupted. */
-  async #removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
-    const { name, id, partitionCount } = entry
-    const found = await this.#directories.list()
-    const last =
-      total ??
-      Math.max(-1, ...found.filter((each) => each.topic === name).map((each) => each.partition)) + 1
-    for (let index = partitionCount; index < last; index += 1) {
-      await this.#directories.removeUnfinished(name, index, id)
-    }
-    if (last > partitionCount) await this.#directories.sync()
-  }
-
   /** Takes over the partitions of a directory that another program, such as a Kafka broker, has filled. */
   async #adopt(): Promise<TopicEntry[]> {
-    const counts = new Map<string, number>()
-    for (const { topic, partition } of await this.#directories.list()) {
-      counts.set(topic, Math.max(counts.get(topic) ?? 0, partition + 1))
-    }
-    const entries: TopicEntry[] = []
-    for (const [name, partitionCount] of counts) {
-      const id = (await this.#directories.topicIdOf(name, 0)) ?? newTopicId(this.#options.random)
-      const config: TopicConfig = name === '__consumer_offsets' ? { cleanupPolicy: 'compact' } : {}
-      const entry: TopicEntry = { name, id, partitionCount, state: 'active', config }
-      entries.push(entry)
-    }
+    const entries = await this.#settlement.findForeign(this.#options.random)
     // In one step: a list with some of them would be taken for all there are.
     if (entries.length > 0 && !this.#options.partitionContext.readOnly) {
       await this.#registry.replace(entries)
     }
     return entries
-  }
-
-  async #closeAll(partitions: readonly Partition[], reason: VarveError): Promise<void> {
-    const results = await Promise.allSettled(partitions.map((each) => each.close(reason)))
-    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 }
 

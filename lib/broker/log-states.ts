@@ -21,6 +21,12 @@ export class LogStates {
     return this.#states.get(key) ?? { recoveryPoint: 0, logStartOffset: 0 }
   }
 
+  /** Reads again what the owner of the directory has saved of a log. */
+  async reload(key: string): Promise<LogState> {
+    const states = await this.#files.read()
+    return states.get(key) ?? this.get(key)
+  }
+
   /** Replaces the state of one log; durable when it resolves. */
   async save(key: string, state: LogState): Promise<void> {
     const before = this.get(key)

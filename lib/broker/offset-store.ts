@@ -80,6 +80,8 @@ export class OffsetStore {
   /** Empty until the topic is known. Kept as it was then: a group must not change its partition. */
   #partitions: readonly OffsetsPartition[] = []
   #opening: Promise<readonly OffsetsPartition[]> | null = null
+  /** Per partition of the topic, up to where it was taken over, exclusive. */
+  #replayed: Map<number, number> = new Map()
 
   constructor(options: OffsetStoreOptions) {
     this.#options = options
@@ -94,9 +96,24 @@ export class OffsetStore {
    */
   async load(partitions: readonly OffsetsPartition[]): Promise<void> {
     const groups = new Map<string, GroupOffsets>()
-    for (const partition of partitions) await replay(partition, groups)
+    const replayed = new Map<number, number>()
+    for (const partition of partitions) {
+      replayed.set(partition.index, await replay(partition, groups, partition.logStartOffset))
+    }
     this.#groups = groups
+    this.#replayed = replayed
     this.#partitions = [...partitions]
+  }
+
+  /**
+   * Takes over what another process has committed since, in a directory that is open for reading
+   * only.
+   */
+  async refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
+    for (const partition of partitions) {
+      const from = Math.max(this.#replayed.get(partition.index) ?? 0, partition.logStartOffset)
+      this.#replayed.set(partition.index, await replay(partition, this.#groups, from))
+    }
   }
 
   /**
@@ -220,22 +237,25 @@ export class OffsetStore {
   }
 }
 
+/** Takes over what a partition holds from an offset on. @returns up to where, exclusive. */
 async function replay(
   partition: OffsetsPartition,
   groups: Map<string, GroupOffsets>,
-): Promise<void> {
+  fromOffset: number,
+): Promise<number> {
   const endOffset = partition.highWatermark
-  let offset = partition.logStartOffset
+  let offset = fromOffset
   while (offset < endOffset) {
     const batches = await partition.readBatches(offset, REPLAY_BYTES)
     // Compaction may leave no batch for the last offsets.
-    if (batches.length === 0) return
+    if (batches.length === 0) return endOffset
     for (const batch of batches) {
       const records = await recordsOf(batch, partition, offset)
       for (const record of records) replayRecord(record, groups)
       offset = batch.nextOffset
     }
   }
+  return offset
 }
 
 async function recordsOf(

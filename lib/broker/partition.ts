@@ -1,9 +1,9 @@
 import { checkOneOf, checkOptions, checkWholeNumber } from '../config.ts'
 import {
-  ClosedError,
   LockLostError,
   OffsetOutOfRangeError,
   PolicyViolationError,
+  ReadOnlyError,
   type VarveError,
 } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -247,6 +247,17 @@ export class Partition {
   }
 
   /**
+   * Looks for what the owner of the directory has appended; on a partition that is open for reading
+   * only.
+   *
+   * @internal
+   */
+  async refresh(): Promise<void> {
+    await this.log.refresh()
+    this.#publish(this.log.logEndOffset)
+  }
+
+  /**
    * Calls `listener` whenever something has changed that a reader may wait for.
    *
    * @returns a function that ends it.
@@ -298,7 +309,7 @@ export class Partition {
       log: this.log,
       whyFenced: (isWritten) => {
         if (this.#context.isOwned()) return null
-        if (this.#context.readOnly) return new ClosedError('the broker is open for reading only')
+        if (this.#context.readOnly) return new ReadOnlyError('the broker is open for reading only')
         const outcome = isWritten ? 'unknown' : 'not-written'
         return new LockLostError(dir, 'another owner may have taken it', outcome)
       },

@@ -9,6 +9,8 @@ import type { Random } from '../platform/random.ts'
 export interface ConsumerContext {
   readonly clock: Clock
   readonly random: Random
+  /** Whether nothing can be committed, because another process owns the directory. */
+  readonly readOnly: boolean
   readonly coordinator: GroupCoordinator
   /** A topic that exists; asking does not create it. */
   topic(name: string): Topic | undefined

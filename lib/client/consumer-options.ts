@@ -1,6 +1,6 @@
 import type { PartitionAssignmentStrategy } from '../broker/assignors/assignor.ts'
 import { checkOneOf, checkOptions, checkWholeNumber, describeValue } from '../config.ts'
-import { InvalidGroupIdError } from '../errors.ts'
+import { InvalidGroupIdError, ReadOnlyError } from '../errors.ts'
 import type { Deserializer } from './serde.ts'
 
 /** Where a consumer starts when it has no offset, or one that the log does not hold. */
@@ -21,7 +21,7 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    * Whether offsets are committed by themselves: inside `poll`, in the iteration, when partitions
    * are given up, and by `close`.
    *
-   * @defaultValue whether there is a `groupId`
+   * @defaultValue whether there is a `groupId`; false where the broker is open for reading only
    */
   readonly enableAutoCommit?: boolean
   /** Time between two automatic commits, milliseconds, at least 0. @defaultValue 5000 */
@@ -97,9 +97,11 @@ const MAX = Number.MAX_SAFE_INTEGER
  * @throws TypeError for an option that does not exist or a value of the wrong type
  * @throws RangeError for a number outside its range
  * @throws {@link InvalidGroupIdError} when `groupId` is empty, or `enableAutoCommit` goes without one
+ * @throws {@link ReadOnlyError} for `enableAutoCommit` on a broker that is open for reading only
  */
 export function resolveConsumerOptions<K, V>(
   options: ConsumerOptions<K, V>,
+  { readOnly }: { readonly readOnly: boolean },
 ): ResolvedConsumerOptions<K, V> {
   checkOptions('consumer options', options, KNOWN)
   const { autoOffsetReset = 'earliest', partitionAssignmentStrategy = 'range' } = options
@@ -115,7 +117,7 @@ export function resolveConsumerOptions<K, V>(
       'latest',
       'none',
     ]),
-    enableAutoCommit: checkAutoCommit(options.enableAutoCommit, groupId),
+    enableAutoCommit: checkAutoCommit(options.enableAutoCommit, groupId, readOnly),
     autoCommitIntervalMs: whole('autoCommitIntervalMs', 5000, 0),
     maxPollRecords: whole('maxPollRecords', 500, 1),
     fetchMinBytes: whole('fetchMinBytes', 1, 0),
@@ -148,8 +150,12 @@ function checkGroupId(groupId: unknown): string | null {
   return groupId
 }
 
-function checkAutoCommit(enableAutoCommit: unknown, groupId: string | null): boolean {
-  if (enableAutoCommit === undefined) return groupId !== null
+function checkAutoCommit(
+  enableAutoCommit: unknown,
+  groupId: string | null,
+  readOnly: boolean,
+): boolean {
+  if (enableAutoCommit === undefined) return groupId !== null && !readOnly
   if (typeof enableAutoCommit !== 'boolean') {
     throw new TypeError(
       `enableAutoCommit must be true or false, got ${describeValue(enableAutoCommit)}`,
@@ -157,6 +163,9 @@ function checkAutoCommit(enableAutoCommit: unknown, groupId: string | null): boo
   }
   if (enableAutoCommit && groupId === null) {
     throw new InvalidGroupIdError('enableAutoCommit needs a groupId to commit for')
+  }
+  if (enableAutoCommit && readOnly) {
+    throw new ReadOnlyError('enableAutoCommit needs a broker that is not open for reading only')
   }
   return enableAutoCommit
 }

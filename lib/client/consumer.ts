@@ -56,8 +56,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /** @internal */
   constructor(context: ConsumerContext, options: ConsumerOptions<K, V> = {}) {
-    const { clock } = context
-    const resolved = resolveConsumerOptions(options)
+    const { clock, readOnly } = context
+    const resolved = resolveConsumerOptions(options, { readOnly })
     const subscription = new SubscriptionState()
     const positions = new PositionResolver(context, resolved)
     const partitions = { subscription, positions }

@@ -1,5 +1,6 @@
 import {
   ClosedError,
+  ReadOnlyError,
   StorageError,
   VarveError,
   type AppendOutcome,
@@ -50,7 +51,7 @@ export class LogGuard {
         { cause: this.#failure },
       )
     }
-    return this.#readOnly ? new ClosedError(`${this.#name} is open for reading only`) : null
+    return this.#readOnly ? new ReadOnlyError(`${this.#name} is open for reading only`) : null
   }
 
   /** @throws the reason when the log takes no writes. */

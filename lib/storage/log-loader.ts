@@ -28,6 +28,8 @@ export interface LoadOptions extends SegmentOptions {
   readonly recoveryPoint: number
   /** Offset that the records were deleted up to, exclusive. */
   readonly logStartOffset: number
+  /** Why nothing of the log can be found where it was. Nothing is looked for then. */
+  readonly loss?: CorruptRecordError | undefined
 }
 
 /** A log as it was found. */
@@ -71,6 +73,14 @@ export class LogLoader {
 
   /** Does the work described above. Files are left open only where the result holds them. */
   async load(): Promise<LoadedLog> {
+    const { loss, logStartOffset } = this.#options
+    if (loss !== undefined) {
+      this.#damage = loss
+      return this.#loaded(new LogSegments(this.#fileSystem, this.#dir, []), {
+        logStartOffset,
+        logEndOffset: logStartOffset,
+      })
+    }
     if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
     await this.#loadEpochs()
     const found = await this.#listSegments()
@@ -244,10 +254,16 @@ export class LogLoader {
       await this.#loadProducers(segments, logEndOffset)
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
+    return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  #loaded(
+    segments: LogSegments,
+    ends: { logStartOffset: number; logEndOffset: number },
+  ): LoadedLog {
     return {
       segments,
-      logStartOffset,
-      logEndOffset,
+      ...ends,
       epochs: this.#epochs,
       producers: this.#producers,
       recovery: {

@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
+import type { CorruptRecordError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
@@ -47,6 +48,8 @@ export interface LogContext extends LogState {
   readonly loadState?: () => Promise<LogState>
   /** Makes a state durable before it resolves. */
   readonly saveState: (state: LogState) => Promise<void>
+  /** Why nothing of the log can be found where it was; absent where the files are to be read. */
+  readonly loss?: CorruptRecordError | undefined
   /** Called at the end of an orderly close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }

@@ -189,16 +189,29 @@ describe('the topics of a directory', () => {
     await expect(openLogManager(fileSystem)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('are not opened when a directory is missing', async () => {
+  it('are opened without the partition whose directory is missing, which is damaged', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
-    await manager.create('orders', 2, {})
+    const orders = await manager.create('orders', 2, {})
+    for (const { log } of orders.partitions) await log.append([{ value: 'a' }])
     await closeLogManager(manager)
     for (const { name } of await fileSystem.list('/data/orders-1')) {
       await fileSystem.unlink(`/data/orders-1/${name}`)
     }
     await fileSystem.removeDirectory('/data/orders-1')
-    await expect(openLogManager(fileSystem)).rejects.toThrow(/orders-1 is missing/)
+    const again = await openLogManager(fileSystem)
+    const [sound, lost] = again.get('orders')?.partitions ?? []
+    expect((await sound?.read(0))?.length).toBe(1)
+    expect((await sound?.append({ value: 'b' }))?.baseOffset).toBe(1)
+    expect(lost?.log.damage).toMatchObject({
+      path: '/data/orders-1',
+      firstOffset: 0,
+      lastOffset: 0,
+    })
+    await expect(lost?.read(0)).rejects.toThrow(/orders-1.*the directory is missing/)
+    await expect(lost?.append({ value: 'b' })).rejects.toThrow(CorruptRecordError)
+    expect(await closeLogManager(again)).toBe(false)
+    expect(await directories(fileSystem)).toEqual(['orders-0'])
   })
 
   it('refuse every change once they are closed', async () => {

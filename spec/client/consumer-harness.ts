@@ -259,6 +259,7 @@ export class ConsumerHarness {
       {
         clock: this.clock,
         random: new SeededRandom(1),
+        readOnly: false,
         coordinator: this.coordinator,
         // Only what a consumer uses of them is there.
         topic: (name) => this.topics.get(name) as unknown as Topic | undefined,

@@ -1,0 +1,70 @@
+import type { Clock, Timer } from '../platform/clock.ts'
+import { OFFSETS_TOPIC } from './broker-parts.ts'
+import type { LogManager } from './log-manager.ts'
+import type { OffsetStore } from './offset-store.ts'
+
+/** How often recovery points are saved, as in Kafka. */
+const CHECKPOINT_INTERVAL_MS = 60_000
+
+/** How often a broker that only reads looks for topics and commits that are new. */
+const REFRESH_INTERVAL_MS = 1_000
+
+/** What has to be done for a whole broker now and then, from its opening to {@link BrokerUpkeep.stop}. */
+export class BrokerUpkeep {
+  readonly #clock: Clock
+  readonly #logs: LogManager
+  readonly #offsets: OffsetStore
+  readonly #readOnly: boolean
+  #timer: Timer | null = null
+  #isStopped = false
+
+  constructor(options: {
+    clock: Clock
+    logs: LogManager
+    offsets: OffsetStore
+    readOnly: boolean
+  }) {
+    this.#clock = options.clock
+    this.#logs = options.logs
+    this.#offsets = options.offsets
+    this.#readOnly = options.readOnly
+    this.#start()
+  }
+
+  /** Ends it for good. */
+  stop(): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+  }
+
+  #start(): void {
+    if (this.#isStopped) return
+    this.#timer = this.#clock.startTimer(
+      () => {
+        void (this.#readOnly ? this.#refresh() : this.#saveRecoveryPoints()).then(() => {
+          this.#start()
+        })
+      },
+      this.#readOnly ? REFRESH_INTERVAL_MS : CHECKPOINT_INTERVAL_MS,
+      { background: true },
+    )
+  }
+
+  /** So that opening after a crash need not look far back. */
+  async #saveRecoveryPoints(): Promise<void> {
+    const logs = this.#logs.topics.flatMap((topic) => topic.partitions.map(({ log }) => log))
+    const due = logs.filter((log) => log.isWritable && log.bytesSinceCheckpoint > 0)
+    await Promise.allSettled(due.map((log) => log.checkpoint()))
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#logs.refresh()
+      const partitions = this.#logs.get(OFFSETS_TOPIC)?.partitions ?? []
+      for (const partition of partitions) await partition.refresh()
+      await this.#offsets.refresh(partitions)
+    } catch {
+      // The owner may be changing what is looked at: the next look has the answer.
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
+import { ClosedError, CorruptRecordError, type VarveError } from '../errors.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { Log } from '../storage/log.ts'
+import type { LogStates } from './log-states.ts'
+import { Partition, type PartitionContext } from './partition.ts'
+import type { PartitionDirectories } from './partition-directory.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
+import { topicPartitionKey } from './topic-partition.ts'
+import type { TopicEntry } from './topic-registry.ts'
+
+/** Logs that are opened at the same time. */
+const OPEN_CONCURRENCY = 8
+
+/** What opening the partitions of a directory takes. */
+export interface PartitionOpenerOptions {
+  readonly fileSystem: FileSystem
+  readonly states: LogStates
+  readonly defaults: Readonly<ResolvedTopicConfig>
+  readonly partitionContext: PartitionContext
+}
+
+/** Opens the logs of partitions whose directories are there. All calls may overlap. */
+export class PartitionOpener {
+  readonly #options: PartitionOpenerOptions
+  readonly #directories: PartitionDirectories
+
+  constructor(options: PartitionOpenerOptions, directories: PartitionDirectories) {
+    this.#options = options
+    this.#directories = directories
+  }
+
+  /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
+  configOf({ name, config }: TopicEntry): Readonly<ResolvedTopicConfig> {
+    const base = INTERNAL_TOPICS.has(name) ? DEFAULT_TOPIC_CONFIG : this.#options.defaults
+    return resolveTopicConfig(config, base)
+  }
+
+  /**
+   * Opens partitions [`from`, `to`) of a topic: all of them, or none stays open.
+   *
+   * @param isClean whether their logs were closed in order.
+   */
+  async open(
+    entry: TopicEntry,
+    range: { from: number; to: number },
+    isClean: boolean,
+  ): Promise<Partition[]> {
+    const opened: Partition[] = []
+    try {
+      for (let from = range.from; from < range.to; from += OPEN_CONCURRENCY) {
+        const count = Math.min(OPEN_CONCURRENCY, range.to - from)
+        const results = await Promise.allSettled(
+          Array.from({ length: count }, (_, each) => this.#openOne(entry, from + each, isClean)),
+        )
+        for (const result of results) if (result.status === 'fulfilled') opened.push(result.value)
+        for (const result of results) if (result.status === 'rejected') throw result.reason
+      }
+      return opened
+    } catch (error) {
+      await closeAll(opened, new ClosedError('the broker could not be opened'))
+      throw error
+    }
+  }
+
+  async #openOne(entry: TopicEntry, partition: number, isClean: boolean): Promise<Partition> {
+    const { fileSystem, states, partitionContext } = this.#options
+    const { clock, readOnly } = partitionContext
+    const topic = entry.name
+    const path = this.#directories.pathOf(topic, partition)
+    const key = topicPartitionKey({ topic, partition })
+    const isThere = (await fileSystem.stat(path))?.kind === 'directory'
+    const context = {
+      ...{ topic, partition, fileSystem, clock, readOnly, isClean },
+      config: this.configOf(entry),
+      loss: isThere ? undefined : missing(path, states.get(key).recoveryPoint),
+      saveState: states.save.bind(states, key),
+      ...(readOnly ? { loadState: () => states.reload(key) } : {}),
+    }
+    return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
+  }
+}
+
+/** Closes partitions, all of them. @throws the first failure. */
+export async function closeAll(
+  partitions: readonly Partition[],
+  reason: VarveError,
+): Promise<void> {
+  const results = await Promise.allSettled(partitions.map((each) => each.close(reason)))
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+/** A topic whose directory is gone has lost its records, and must not start again at offset 0. */
+function missing(path: string, recoveryPoint: number): CorruptRecordError {
+  return new CorruptRecordError('the directory is missing', {
+    path,
+    position: 0,
+    firstOffset: 0,
+    lastOffset: recoveryPoint > 0 ? recoveryPoint - 1 : null,
+  })
+}

@@ -1,0 +1,69 @@
+import type { Random } from '../platform/random.ts'
+import type { TopicConfig } from '../config.ts'
+import { newTopicId } from '../storage/partition-metadata.ts'
+import type { LogStates } from './log-states.ts'
+import type { PartitionDirectories } from './partition-directory.ts'
+import { topicPartitionKey } from './topic-partition.ts'
+import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
+
+/**
+ * Brings the directories of topics to what the registry says, where a crash or another program has
+ * left something else. Every step can be repeated. Calls must not overlap.
+ */
+export class TopicSettlement {
+  readonly #registry: TopicRegistry
+  readonly #directories: PartitionDirectories
+  readonly #states: LogStates
+
+  constructor(registry: TopicRegistry, directories: PartitionDirectories, states: LogStates) {
+    this.#registry = registry
+    this.#directories = directories
+    this.#states = states
+  }
+
+  /** Takes a creation back, finishes a deletion, and removes partitions beyond the count. */
+  async settle(entry: TopicEntry): Promise<void> {
+    if (entry.state === 'active') {
+      await this.removeBeyond(entry, null)
+      return
+    }
+    for (let index = 0; index < entry.partitionCount; index += 1) {
+      if (entry.state === 'deleting') await this.#directories.remove(entry.name, index)
+      else await this.#directories.removeUnfinished(entry.name, index, entry.id)
+    }
+    await this.#directories.sync()
+    const keys = Array.from({ length: entry.partitionCount }, (_, partition) =>
+      topicPartitionKey({ topic: entry.name, partition }),
+    )
+    await this.#states.forget(keys)
+    await this.#registry.remove(entry.name)
+  }
+
+  /** Removes partitions that were being added when that was interrupted; `total` is how many there may be. */
+  async removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
+    const { name, id, partitionCount } = entry
+    const found = await this.#directories.list()
+    const last =
+      total ??
+      Math.max(-1, ...found.filter((each) => each.topic === name).map((each) => each.partition)) + 1
+    for (let index = partitionCount; index < last; index += 1) {
+      await this.#directories.removeUnfinished(name, index, id)
+    }
+    if (last > partitionCount) await this.#directories.sync()
+  }
+
+  /** The topics of a directory that another program, such as a Kafka broker, has filled. */
+  async findForeign(random: Random): Promise<TopicEntry[]> {
+    const counts = new Map<string, number>()
+    for (const { topic, partition } of await this.#directories.list()) {
+      counts.set(topic, Math.max(counts.get(topic) ?? 0, partition + 1))
+    }
+    const entries: TopicEntry[] = []
+    for (const [name, partitionCount] of counts) {
+      const id = (await this.#directories.topicIdOf(name, 0)) ?? newTopicId(random)
+      const config: TopicConfig = name === '__consumer_offsets' ? { cleanupPolicy: 'compact' } : {}
+      entries.push({ name, id, partitionCount, state: 'active', config })
+    }
+    return entries
+  }
+}
