@@ -254,6 +254,22 @@ async function runUntilCrash(
   return disk.crashed
 }
 
+/** Directories of partitions that no topic has. */
+async function strayDirectories(
+  fileSystem: SimulatedFileSystem,
+  broker: Broker,
+): Promise<string[]> {
+  const known = broker
+    .describe()
+    .topics.flatMap(({ name, partitions }) =>
+      partitions.map(({ partition }) => `${name}-${partition}`),
+    )
+  const entries = await fileSystem.list('/data')
+  return entries
+    .filter(({ kind, name }) => kind === 'directory' && !known.includes(name))
+    .map(({ name }) => name)
+}
+
 const RESTARTS = [
   ['process', 'kept'],
   ['power', 'lost'],
@@ -279,8 +295,14 @@ describe('a crash at any operation of the file system', () => {
           const broker = await open(restarted)
           expect(broker.recovery.damaged, trace).toEqual([])
           await verify(broker, ledger, trace)
+          expect(await strayDirectories(restarted, broker), trace).toEqual([])
           // Dropped without closing: what recovery has done must be done for good.
-          const again = await open(restarted.restart('power', { unsynced: 'lost' }))
+          const twice = restarted.restart('power', { unsynced: 'lost' })
+          const files = [...twice.snapshot().keys()]
+          const again = await open(twice)
+          expect([...twice.snapshot().keys()], `${trace}: files`).toEqual(
+            expect.arrayContaining(files),
+          )
           expect(again.recovery, trace).toMatchObject({
             truncations: [],
             rebuiltIndexes: [],

@@ -189,6 +189,19 @@ function* outcomesOf(
   }
 }
 
+/** What an open has removed stays removed, whatever happens next. */
+async function verifyNothingIsLeftToRemove(
+  opened: SimulatedFileSystem,
+  context: string,
+): Promise<void> {
+  const fileSystem = opened.restart('power', { unsynced: 'lost', seed: 1 })
+  const files = [...fileSystem.snapshot().keys()]
+  await openLog(fileSystem)
+  const left = new Set(fileSystem.snapshot().keys())
+  const removed = files.filter((path) => !left.has(path))
+  expect(removed, `${context}, removed by the second open`).toEqual([])
+}
+
 /** Opens the log, looks at it, goes on writing, and makes sure that this lasts. */
 async function verify(
   fileSystem: SimulatedFileSystem,
@@ -197,6 +210,7 @@ async function verify(
 ): Promise<void> {
   const log = await openLog(fileSystem)
   await expectation.check(log, context)
+  await verifyNothingIsLeftToRemove(fileSystem.fork(), context)
   const { baseOffset } = await log.append([{ value: 'later' }])
   const found = await readAll(log)
   const again = await openLog(fileSystem.restart('power', { unsynced: 'lost', seed: 1 }))
