@@ -343,4 +343,38 @@ describe('a crash at any operation of the file system', () => {
     }
     expect(interruptions).toBeGreaterThan(100)
   })
+
+  it('forgets a topic that was being created only when its directories are gone for good', async () => {
+    const workload = WORKLOADS.find((each) => each.name === 'create a topic')
+    if (workload === undefined) throw new Error('no such workload')
+    const { disk } = await prepare(workload)
+    let unfinished: SimulatedFileSystem | null = null
+    for (let first = 1; ; first += 1) {
+      const fileSystem = disk.fork()
+      fileSystem.crashAt(first, { when: 'before' })
+      if (!(await runUntilCrash(fileSystem, workload, newLedger()))) break
+      // The last one makes the topic active: all its directories are there.
+      if (/rename .*varve-topics/.test(fileSystem.operations.at(-1) ?? '')) unfinished = fileSystem
+    }
+    if (unfinished === null) throw new Error('the list of topics was never replaced')
+    let interruptions = 0
+    for (let second = 1; ; second += 1) {
+      const recovering = unfinished.fork().restart('process')
+      recovering.crashAt(second, { when: 'after' })
+      const isOpen = await open(recovering).then(
+        () => true,
+        () => false,
+      )
+      if (isOpen && !recovering.crashed) break
+      if (!/rename .*varve-topics/.test(recovering.operations.at(-1) ?? '')) continue
+      interruptions += 1
+      for (let seed = 1; seed <= 8; seed += 1) {
+        const trace = `crash at operation ${second} of recovery (${recovering.operations.at(-1) ?? ''}), power, seed ${seed}`
+        const restarted = recovering.fork().restart('power', { unsynced: 'random', seed })
+        const broker = await open(restarted)
+        expect(await strayDirectories(restarted, broker), trace).toEqual([])
+      }
+    }
+    expect(interruptions).toBe(1)
+  })
 })

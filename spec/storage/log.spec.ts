@@ -537,6 +537,15 @@ describe('advanceLogStartOffset', () => {
     expect((await openLog(after)).logStartOffset).toBe(5)
   })
 
+  it('is finished by the next open, so that the files stay removed', async () => {
+    const fileSystem = await writtenLog(7)
+    fileSystem.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
+    const log = await openLog(fileSystem)
+    expect(log.logStartOffset).toBe(4)
+    const restarted = fileSystem.restart('power', { unsynced: 'lost' })
+    expect([...restarted.snapshot().keys()]).not.toContain(pathOf(0))
+  })
+
   it('makes durable what comes before it', async () => {
     const { fs, log } = await emptyLog({ config: { ...SMALL, flushMessages: 100 } })
     await log.append([{ value: 'a' }])
