@@ -199,6 +199,18 @@ describe('appending to a partition', () => {
     expect(textsOf(await partition.read(0))).toEqual(['v0'])
   })
 
+  it.each([
+    ['written', 1],
+    ['synced', 2],
+  ])('acknowledges nothing when the lock is lost while it is %s', async (_, questions) => {
+    let left = questions
+    const partition = await openPartition({ isOwned: () => (left -= 1) >= 0 })
+    const lost = partition.append({ value: 'x' })
+    await expect(lost).rejects.toThrow(LockLostError)
+    await expect(lost).rejects.toMatchObject({ outcome: 'unknown' })
+    expect(partition.highWatermark).toBe(0)
+  })
+
   it('settles what was appended before it is closed, and refuses what comes later', async () => {
     const partition = await openPartition()
     const appended = partition.append({ value: 'in time' })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+import { bytesOf, DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
 import { SimulatedFileSystem as Disk } from '../../lib/testing/simulated-file-system.ts'
 
 /** A file system whose log of eight records in several segments was cut off by a crash. */
@@ -90,6 +90,23 @@ describe('batches that were not yet durable', () => {
       expect(log.recovery.truncations).toMatchObject([{ sizeBytes: 70 * fromEnd }])
     },
   )
+})
+
+describe('bytes at the recovery point', () => {
+  it('are a torn tail: only what lies below it was durable', async () => {
+    const fileSystem = (
+      await writtenLog(3, { config: { segmentBytes: 5000 }, close: false })
+    ).restart('process')
+    const { state } = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    expect(state.recoveryPoint).toBe(3)
+    const crashed = fileSystem.restart('process')
+    const torn = bytesOf({ baseOffset: 3 }).subarray(0, 40)
+    crashed.writeFile(pathOf(0), Buffer.concat([crashed.readFile(pathOf(0)), torn]))
+    const log = await openLog(crashed, { config: { segmentBytes: 5000 } })
+    expect(log.damage).toBeNull()
+    expect(log.recovery.truncations).toMatchObject([{ sizeBytes: 40 }])
+    expect(log.logEndOffset).toBe(3)
+  })
 })
 
 describe('damage to what had been durable', () => {

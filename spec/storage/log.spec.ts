@@ -184,7 +184,7 @@ describe('append', () => {
 })
 
 describe('segments', () => {
-  it.each([100, 150, 200, 300, 5000])(
+  it.each([100, 150, 200, 300, 3 * SIZE, 5000])(
     'of %i bytes hold no more, and all can be read',
     async (segmentBytes) => {
       const log = await logOf(10, { config: { ...SMALL, segmentBytes } })
@@ -551,6 +551,7 @@ describe('advanceLogStartOffset', () => {
     await log.append([{ value: 'a' }])
     await log.append([{ value: 'b' }])
     await log.advanceLogStartOffset(2)
+    expect(log.durableEndOffset).toBe(2)
     const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
     expect([again.logStartOffset, again.logEndOffset, again.damage]).toEqual([2, 2, null])
   })
