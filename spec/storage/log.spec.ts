@@ -431,6 +431,17 @@ describe('offsetForTimestamp', () => {
   })
 })
 
+describe('an unclean open', () => {
+  it('makes durable what only the page cache held', async () => {
+    const { fs, log } = await emptyLog()
+    await log.appendBatches([bytesOf({ values: ['a'] })])
+    const restarted = fs.restart('process')
+    expect(await valuesOf(await openLog(restarted))).toEqual(['a'])
+    const again = await openLog(restarted.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(again)).toEqual(['a'])
+  })
+})
+
 describe('truncateTo', () => {
   it.each(upTo(11))('%i leaves what is below, for good, and goes on there', async (offset) => {
     const fs = await writtenLog(10, { close: false })
@@ -458,6 +469,15 @@ describe('truncateTo', () => {
       expect((await again.append([{ value: 'v3' }])).baseOffset).toBe(3)
       expect((await again.read(1))[0]?.offset).toBe(3)
     }
+  })
+
+  it('has cut the file for good when it resolves', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    for (const value of valuesUpTo(4)) await log.append([{ key: 'k', value }])
+    await log.truncateTo(2)
+    const restarted = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(restarted.readFile(pathOf(0))).toHaveLength(2 * SIZE)
   })
 
   it('lowers the recovery point first', async () => {
