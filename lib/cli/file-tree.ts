@@ -12,11 +12,15 @@ export interface TreeFile {
 /**
  * Walks through the regular files below `root`, in the order of their names. Symbolic links are not
  * followed. What goes away during the walk, or cannot be read, is told to `onSkipped`.
+ *
+ * @param exclude path of a directory to keep out of.
  */
 export async function* filesBelow(
   root: string,
   onSkipped: (path: string, error: unknown) => void,
+  exclude: string | null = null,
 ): AsyncGenerator<TreeFile, void, undefined> {
+  if (root === exclude) return
   const names: { name: string; isDirectory: boolean }[] = []
   try {
     for await (const entry of await opendir(root)) {
@@ -32,7 +36,7 @@ export async function* filesBelow(
   for (const { name, isDirectory } of names) {
     const path = join(root, name)
     if (isDirectory) {
-      yield* filesBelow(path, onSkipped)
+      yield* filesBelow(path, onSkipped, exclude)
       continue
     }
     try {

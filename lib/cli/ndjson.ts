@@ -1,3 +1,5 @@
+import { printable, thousands } from './report.ts'
+
 /** A line of an NDJSON stream. */
 export interface NdjsonLine {
   /** Counted from 1, empty lines too. */
@@ -10,39 +12,50 @@ export interface NdjsonLine {
 /** A line that is no JSON. */
 export interface MalformedLine {
   readonly lineNumber: number
+  /** What is wrong with it: the rest of a sentence that begins with the line. */
   readonly reason: string
 }
 
 /** Lines longer than this are refused, so that a file without line ends does not fill the memory. */
 export const MAX_LINE_BYTES: number = 1_000_000
 
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 const NEWLINE = 0x0a
 const RETURN = 0x0d
 
 /**
- * Reads NDJSON line by line: `\n` or `\r\n`, the last line with or without. Empty lines are passed
- * over; lines that are no JSON are told to `onMalformed`, and the rest goes on.
+ * Reads NDJSON line by line: `\n` or `\r\n`, the last line with or without, a byte order mark in
+ * front of the first or none. Empty lines are passed over; lines that are no JSON are told to `onMalformed`, and the rest goes on.
  */
 export async function* readNdjson(
   input: AsyncIterable<Buffer>,
   onMalformed: (line: MalformedLine) => void,
 ): AsyncGenerator<NdjsonLine, void, undefined> {
-  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   let lineNumber = 0
-  for await (const line of splitLines(input)) {
+  for await (const wholeLine of splitLines(input)) {
     lineNumber += 1
-    if (line === null) {
-      onMalformed({ lineNumber, reason: `longer than ${MAX_LINE_BYTES} bytes` })
+    if (wholeLine === null) {
+      onMalformed({ lineNumber, reason: `is longer than ${thousands(MAX_LINE_BYTES)} bytes` })
       continue
     }
+    const line = lineNumber === 1 ? withoutMark(wholeLine) : wholeLine
     if (line.length === 0) continue
     try {
       yield { lineNumber, bytes: line, value: JSON.parse(decoder.decode(line)) }
     } catch (error) {
-      if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error
-      onMalformed({ lineNumber, reason: error.message })
+      if (error instanceof SyntaxError) {
+        onMalformed({ lineNumber, reason: `is no JSON: ${printable(error.message)}` })
+      } else if (error instanceof TypeError) {
+        onMalformed({ lineNumber, reason: 'is no text in UTF-8' })
+      } else throw error
     }
   }
+}
+
+function withoutMark(line: Buffer): Buffer {
+  const { length } = BYTE_ORDER_MARK
+  return line.subarray(0, length).equals(BYTE_ORDER_MARK) ? line.subarray(length) : line
 }
 
 /** Lines without their ends; `null` for one that is too long. */

@@ -1,7 +1,8 @@
 import type { Broker } from '../broker.ts'
 import type { Consumer } from '../client/consumer.ts'
 import { json } from '../client/serde.ts'
-import type { Job, JobResult } from './quickstart-job.ts'
+import { UNREADABLE, type Job, type JobResult } from './quickstart-job.ts'
+import type { SourceRecord } from './quickstart-records.ts'
 
 /** Group whose committed offsets say how far the work is. */
 export const GROUP_ID = 'hashers'
@@ -14,40 +15,47 @@ export interface StoredResult extends JobResult {
 
 /** How far things are; the members and the sender keep it up to date. */
 export interface QuickstartState {
+  /** Records that are acknowledged. */
   sent: number
   done: number
   doneBytes: number
   unreadable: number
   /** Whether everything has been sent. */
   isSent: boolean
-  /** Whether to end before everything is done. */
-  isStopped: boolean
+  /** Aborted to end before everything is done. */
+  readonly stop: AbortController
 }
 
 const POLL_MS = 100
 const SEND_CHUNK = 1000
 
-/** Sends everything that earlier runs have not sent. A chunk is acknowledged before the next is read. */
+/** Sends everything that there is. A chunk is acknowledged before the rest is read. */
 export async function sendAll(
   broker: Broker,
-  job: Job,
+  topic: string,
+  records: AsyncIterable<SourceRecord>,
   state: QuickstartState,
-  onProblem: (problem: string) => void,
 ): Promise<void> {
   // Files are found one by one: lingering lets those of a moment share a write and a sync.
   const producer = broker.producer({ lingerMs: 20 })
-  let chunk: Promise<unknown>[] = []
-  for await (const record of job.records(broker, onProblem)) {
-    if (state.isStopped) break
-    chunk.push(producer.send({ topic: job.topic, ...record }))
+  let chunk: Promise<void>[] = []
+  const send = async (record: SourceRecord): Promise<void> => {
+    await producer.send({ topic, ...record })
+    state.sent += 1
+  }
+  for await (const record of records) {
+    if (state.stop.signal.aborted) break
+    const sending = send(record)
+    // A failure is seen when the chunk is awaited: until then it is nobody's.
+    sending.catch(() => null)
+    chunk.push(sending)
     if (chunk.length < SEND_CHUNK) continue
     await Promise.all(chunk)
-    state.sent += chunk.length
     chunk = []
   }
   await Promise.all(chunk)
-  state.sent += chunk.length
   await producer.close()
+  state.isSent = true
 }
 
 /**
@@ -55,7 +63,12 @@ export async function sendAll(
  * the results are on disk. What a crash interrupts between the two is done again, and its result
  * takes the place of the first.
  */
-export async function runMember(broker: Broker, job: Job, state: QuickstartState): Promise<void> {
+export async function runMember(
+  broker: Broker,
+  job: Job,
+  state: QuickstartState,
+  onUnreadable: (result: JobResult) => void,
+): Promise<void> {
   const consumer = broker.consumer({
     groupId: GROUP_ID,
     enableAutoCommit: false,
@@ -63,7 +76,7 @@ export async function runMember(broker: Broker, job: Job, state: QuickstartState
   })
   const results = broker.producer({ valueSerializer: json<StoredResult>() })
   consumer.subscribe([job.topic])
-  while (!state.isStopped) {
+  while (!state.stop.signal.aborted) {
     const records = await consumer.poll({ maxWaitMs: POLL_MS })
     if (records.length === 0) {
       if (state.isSent && (await remaining(broker, consumer, job)) === 0) break
@@ -79,9 +92,11 @@ export async function runMember(broker: Broker, job: Job, state: QuickstartState
     )
     await consumer.commit()
     state.done += done.length
-    for (const { sizeBytes, hash } of done) {
-      state.doneBytes += sizeBytes
-      if (hash.startsWith('unreadable')) state.unreadable += 1
+    for (const result of done) {
+      state.doneBytes += result.sizeBytes
+      if (!result.hash.startsWith(UNREADABLE)) continue
+      state.unreadable += 1
+      onUnreadable(result)
     }
   }
   await results.close()

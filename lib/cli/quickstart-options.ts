@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 
 /** What the quickstart is asked to do. */
 export interface QuickstartOptions {
-  /** Directory whose files are sent; `null` with `ndjson`. */
+  /** Directory whose files are sent; `null` with `ndjson`, and in a replay of everything. */
   readonly tree: string | null
   /** File of lines to send, `-` for standard input; `null` without. */
   readonly ndjson: string | null
@@ -13,6 +13,8 @@ export interface QuickstartOptions {
   readonly keyField: string | null
   readonly dataDir: string
   readonly replay: boolean
+  /** How to type the command again on the same data directory; further options go behind it. */
+  readonly command: string
 }
 
 /** A command line that makes no sense. */
@@ -25,26 +27,40 @@ export class InputError extends Error {
   override readonly name = 'InputError'
 }
 
-export const QUICKSTART_HELP = `varve quickstart [DIR] [options]
+const DEFAULT_DATA_DIR = 'varve-data/quickstart'
+
+export const QUICKSTART_HELP: string = `varve quickstart [DIR] [options]
 
 Sends one record per file of DIR (default: node_modules) through a producer into a topic of four
 partitions, and lets a consumer group of two members hash the files. Run it again, also after
-Ctrl-C or kill -9, and it goes on from the committed offsets.
+Ctrl-C or kill -9, and it goes on from the committed offsets. Every input has topics of its own.
 
   --ndjson FILE  send the lines of FILE instead, or of standard input with -
   --key NAME     field of a line that becomes the record's key
-  --replay       read everything again from offset 0 and compare the digest
-  --data DIR     where the log lies (default: varve-data/quickstart)
+  --replay       read everything in the log again from offset 0 and compare the digests;
+                 with DIR or --ndjson FILE, what came from there
+  --data DIR     where the log lies (default: ${DEFAULT_DATA_DIR})
   --help         this text
+
+Exit codes: 0 done; 1 it could not be done, or the digests differ; 2 the command line makes no
+sense; 3 done, but for lines or files that were bad and are left out; 130 stopped by Ctrl-C.
 `
+
+type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * Reads the arguments behind `varve quickstart`.
  *
+ * @param env variables of the process: what npm has made of its command line is found there.
  * @returns `null` when help is asked for.
  * @throws UsageError
  */
-export function parseQuickstartOptions(args: readonly string[]): QuickstartOptions | null {
+export function parseQuickstartOptions(
+  args: readonly string[],
+  env: Environment = {},
+): QuickstartOptions | null {
+  const byNpm = env.npm_lifecycle_event === 'quickstart'
+  if (byNpm) refuseKeptByNpm(env)
   const { values, positionals } = parse(args)
   if (values.help === true) return null
   if (positionals.length > 1) {
@@ -56,13 +72,30 @@ export function parseQuickstartOptions(args: readonly string[]): QuickstartOptio
   if (values.key !== undefined && values.ndjson === undefined) {
     throw new UsageError('--key goes with --ndjson')
   }
-  const kind = values.ndjson === undefined ? 'quickstart' : 'quickstart-ndjson'
+  for (const [name, value] of [['DIR', positionals[0]], ...Object.entries(values)]) {
+    // An empty path would be the working directory: nobody means that by an unset variable.
+    if (value === '') throw new UsageError(`${String(name)} is empty`)
+  }
+  const replay = values.replay ?? false
+  const isTree = values.ndjson === undefined && (positionals.length > 0 || !replay)
+  const command = byNpm ? 'npm run quickstart --' : 'varve quickstart'
   return {
-    tree: values.ndjson === undefined ? resolve(positionals[0] ?? defaultTree()) : null,
+    tree: isTree ? resolve(positionals[0] ?? defaultTree()) : null,
     ndjson: values.ndjson ?? null,
     keyField: values.key ?? null,
-    dataDir: resolve(values.data ?? `varve-data/${kind}`),
-    replay: values.replay ?? false,
+    dataDir: resolve(values.data ?? DEFAULT_DATA_DIR),
+    replay,
+    command: values.data === undefined ? command : `${command} --data ${values.data}`,
+  }
+}
+
+/** `npm run quickstart --replay` gives the option to npm, which warns and runs without it. */
+function refuseKeptByNpm(env: Environment): void {
+  for (const name of ['ndjson', 'replay']) {
+    if (env[`npm_config_${name}`] === undefined) continue
+    throw new UsageError(
+      `npm has kept --${name} for itself; put two dashes before it: npm run quickstart -- --${name}`,
+    )
   }
 }
 
@@ -83,7 +116,9 @@ function parse(args: readonly string[]): {
       },
     })
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error))
+    // The rest of the message is about file names that begin with a dash.
+    const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
+    throw new UsageError(`${message}; varve quickstart --help names the options there are`)
   }
 }
 

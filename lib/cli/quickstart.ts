@@ -2,8 +2,8 @@ import { performance } from 'node:perf_hooks'
 import { Broker } from '../broker.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import type { CommandStreams } from './command-line.ts'
-import { CountingFileSystem } from './counting-file-system.ts'
-import { digestOfReplay, digestOfResults } from './quickstart-digest.ts'
+import { CountingFileSystem, type DiskCounts } from './counting-file-system.ts'
+import { digestOfResults } from './quickstart-digest.ts'
 import {
   GROUP_ID,
   remaining,
@@ -11,143 +11,166 @@ import {
   sendAll,
   type QuickstartState,
 } from './quickstart-group.ts'
-import { jobOf, type Job } from './quickstart-job.ts'
-import type { QuickstartOptions } from './quickstart-options.ts'
-import { inBytes, Progress, table, thousands } from './report.ts'
+import { inputOf, recordCount } from './quickstart-inputs.ts'
+import { jobOf, UNREADABLE, type Job } from './quickstart-job.ts'
+import { InputError, type QuickstartOptions } from './quickstart-options.ts'
+import { Problems } from './quickstart-problems.ts'
+import { recordsOf } from './quickstart-records.ts'
+import { ensureFilled, replay } from './quickstart-replay.ts'
+import { ensureReadable, sourceOf, type Source } from './quickstart-source.ts'
+import { tellPartitions, tellRates } from './quickstart-summary.ts'
+import { counted, inBytes, printable, Progress, thousands } from './report.ts'
 
 const PARTITIONS = 4
 const MEMBERS = 2
-const PROBLEMS_SHOWN = 20
-const CHANGES_SHOWN = 10
+
+/** Exit code when something was left out. */
+const PARTLY_BAD = 3
 
 /** Exit code of a process that Ctrl-C has ended. */
 const INTERRUPTED = 130
+
+type Say = (line: string) => void
 
 /** Runs the quickstart. @returns the exit code of the process. */
 export async function quickstart(
   options: QuickstartOptions,
   streams: CommandStreams,
 ): Promise<number> {
-  const job = await jobOf(options, streams.stdin)
+  const source = await sourceOf(options)
+  if (options.replay) await ensureFilled(options)
+  else if (source !== null) await ensureReadable(source)
   const disk = new CountingFileSystem(new NodeFileSystem())
   const startMs = performance.now()
   const broker = await Broker.open(options.dataDir, { fileSystem: disk })
-  const say = (line: string): void => {
+  const say: Say = (line) => {
     streams.stdout.write(`${line}\n`)
   }
   try {
-    say(`varve quickstart: ${options.replay ? 'reading everything again' : job.title}`)
+    say(`varve quickstart: ${titleOf(options, source)}`)
     say(
       `the log lies in ${options.dataDir}, opened in ${(performance.now() - startMs).toFixed(0)} ms`,
     )
     tellRecovery(broker, say)
+    if (options.replay || source === null) return await replay(broker, source, options, streams)
+    const job = jobOf(await inputOf(broker, source))
     await broker.createTopic(job.topic, { partitions: PARTITIONS, ifNotExists: true })
     await broker.createTopic(job.resultTopic, { ifNotExists: true })
-    return options.replay
-      ? await replay(broker, job, streams, say)
-      : await run(broker, job, disk, streams, say)
+    const stop = new AbortController()
+    const task = { source, job, options, disk: disk.counts, stop }
+    return await interruptible(stop, () => run(broker, task, streams, say))
   } finally {
     await broker.close()
   }
 }
 
-async function run(
-  broker: Broker,
-  job: Job,
-  disk: CountingFileSystem,
-  streams: CommandStreams,
-  say: (line: string) => void,
-): Promise<number> {
+interface Task {
+  readonly source: Source
+  readonly job: Job
+  readonly options: QuickstartOptions
+  readonly disk: DiskCounts
+  /** Aborted by Ctrl-C. */
+  readonly stop: AbortController
+}
+
+async function run(broker: Broker, task: Task, streams: CommandStreams, say: Say): Promise<number> {
+  const { source, job, options } = task
   const state: QuickstartState = {
     sent: 0,
     done: 0,
     doneBytes: 0,
     unreadable: 0,
     isSent: false,
-    isStopped: false,
+    stop: task.stop,
   }
-  const onInterrupt = (): void => {
-    state.isStopped = true
-  }
-  process.once('SIGINT', onInterrupt)
-  const before = await tellResumption(broker, job, say)
+  const before = await tellResumption(broker, task, say)
   const progress = new Progress(
     streams.stdout,
     () =>
       `sent ${thousands(state.sent)}, hashed ${thousands(state.done)} (${inBytes(state.doneBytes)})`,
   )
+  const leftOut = new Problems(streams.stderr, progress)
+  const unreadable = new Problems(streams.stderr, progress)
+  let foundCount = 0
+  const records = recordsOf(source, {
+    broker,
+    topic: job.topic,
+    keyField: options.keyField,
+    stdin: streams.stdin,
+    signal: state.stop.signal,
+    problems: leftOut,
+    onFound: () => (foundCount += 1),
+  })
   const startMs = performance.now()
   let sendMs = 0
-  const problems = problemList(progress, streams)
-  try {
-    const sending = sendAll(broker, job, state, problems.add).finally(() => {
+  await untilDone(state, progress, [
+    sendAll(broker, job.topic, records, state).finally(() => {
       sendMs = performance.now() - startMs
-      state.isSent = true
-    })
-    const members = Array.from({ length: MEMBERS }, () => runMember(broker, job, state))
-    await Promise.all([sending, ...members])
-  } finally {
-    // Whoever still works must not use the broker when it is closed.
-    state.isStopped ||= !state.isSent
-    progress.stop()
-    process.removeListener('SIGINT', onInterrupt)
+    }),
+    ...Array.from({ length: MEMBERS }, () =>
+      runMember(broker, job, state, ({ name, hash }) => {
+        unreadable.add(`${printable(name)} cannot be read: ${hash.slice(UNREADABLE.length)}`)
+      }),
+    ),
+  ])
+  const isStopped = state.stop.signal.aborted
+  if (!isStopped && foundCount === 0 && recordCount(broker, job) === 0) {
+    throw nothingIn(source, leftOut)
   }
-  problems.tellRest()
-  const allMs = performance.now() - startMs
-  tellRates(job, state, { sendMs, allMs }, disk, say)
+  tellRates(job, state, { sendMs, allMs: performance.now() - startMs }, task.disk, say)
   await tellPartitions(broker, job, say)
-  if (state.isStopped) {
+  if (isStopped) {
     say(`stopped. Run it again to go on: what is committed is not done again.`)
     return INTERRUPTED
   }
   if (state.sent === 0 && state.done === 0 && before > 0) {
-    say(
-      `nothing new: all ${thousands(before)} ${job.noun} were hashed before. To read them again: --replay`,
-    )
+    say(`nothing new: all ${counted(before, job.noun)} were hashed before`)
   }
   say(`digest ${(await digestOfResults(broker, job)).hex}`)
-  return 0
+  tellNext(task, say)
+  if (foundCount === 0) throw nothingIn(source, leftOut)
+  return tellBad(job, foundCount, leftOut, unreadable, streams)
 }
 
-async function replay(
-  broker: Broker,
-  job: Job,
-  streams: CommandStreams,
-  say: (line: string) => void,
-): Promise<number> {
-  let count = 0
-  const startMs = performance.now()
-  const progress = new Progress(streams.stdout, () => `read and hashed ${thousands(count)}`)
-  const replayed = await digestOfReplay(broker, job, () => {
-    count += 1
-  })
-  progress.stop()
-  const seconds = (performance.now() - startMs) / 1000
-  const stored = await digestOfResults(broker, job)
-  say(`read ${thousands(count)} records from offset 0 in ${seconds.toFixed(1)} s`)
-  say(`digest ${replayed.hex}`)
-  if (replayed.hex === stored.hex) {
-    say('the same digest as that of the group')
-    return 0
+/** Lets Ctrl-C abort the work. A second Ctrl-C ends the process at once. */
+async function interruptible<T>(stop: AbortController, work: () => Promise<T>): Promise<T> {
+  const onInterrupt = (): void => {
+    stop.abort()
   }
-  const open = [...replayed.results.keys()].filter((key) => !stored.results.has(key))
-  if (open.length > 0) {
-    say(
-      `${thousands(open.length)} records are not hashed by the group yet: run it without --replay first`,
-    )
-    return 1
+  process.once('SIGINT', onInterrupt)
+  try {
+    return await work()
+  } finally {
+    process.removeListener('SIGINT', onInterrupt)
   }
-  const changed = [...replayed.results].filter(
-    ([key, result]) => stored.results.get(key)?.hash !== result.hash,
-  )
-  say(
-    `another digest than that of the group: ${thousands(changed.length)} ${job.noun} have changed since`,
-  )
-  for (const [, result] of changed.slice(0, CHANGES_SHOWN)) say(`  ${result.name}`)
-  return changed.length > 0 ? 0 : 1
 }
 
-function tellRecovery(broker: Broker, say: (line: string) => void): void {
+/** Waits for all of them. When one fails, the others are stopped before the failure is passed on. */
+async function untilDone(
+  { stop }: QuickstartState,
+  progress: Progress,
+  tasks: readonly Promise<void>[],
+): Promise<void> {
+  try {
+    await Promise.all(tasks)
+  } catch (error) {
+    stop.abort()
+    await Promise.allSettled(tasks)
+    throw error
+  } finally {
+    progress.stop()
+  }
+}
+
+function titleOf({ replay: isReplay }: QuickstartOptions, source: Source | null): string {
+  if (isReplay) return 'reading everything in the log again'
+  const { kind, name } = source ?? { kind: 'files', name: '' }
+  return kind === 'files'
+    ? `one record per file of ${printable(name)}; a consumer group hashes the files`
+    : `one record per line of ${printable(name)}; a consumer group hashes the lines`
+}
+
+function tellRecovery(broker: Broker, say: Say): void {
   const { cleanShutdown, truncations, durationMs } = broker.recovery
   if (cleanShutdown) return
   const cutBytes = truncations.reduce((sum, each) => sum + each.sizeBytes, 0)
@@ -159,98 +182,66 @@ function tellRecovery(broker: Broker, say: (line: string) => void): void {
 /** @returns how many records the group had done before this run. */
 async function tellResumption(
   broker: Broker,
-  job: Job,
-  say: (line: string) => void,
+  { source, job, options }: Task,
+  say: Say,
 ): Promise<number> {
   const consumer = broker.consumer({ groupId: GROUP_ID })
-  const total = broker
-    .topic(job.topic)
-    .partitions.reduce(
-      (sum, { highWatermark, logStartOffset }) => sum + highWatermark - logStartOffset,
-      0,
-    )
+  const total = recordCount(broker, job)
   const done = total - (await remaining(broker, consumer, job))
   await consumer.close()
+  const key = options.keyField === null ? '' : `, keyed by '${printable(options.keyField)}'`
   say(
-    total === 0
-      ? `topic '${job.topic}' with ${PARTITIONS} partitions, group '${GROUP_ID}' with ${MEMBERS} members`
-      : `resuming: ${thousands(done)} of ${thousands(total)} ${job.noun} in the log are hashed and committed`,
+    `topic '${job.topic}' with ${PARTITIONS} partitions${source.kind === 'files' ? ', keyed by folder' : key}; ` +
+      `group '${GROUP_ID}' with ${MEMBERS} members`,
   )
+  if (source.isStream) {
+    say(
+      'a stream cannot be gone back in: all that comes is sent' +
+        (total === 0 ? '' : `, behind the ${counted(total, job.noun)} of earlier runs`),
+    )
+  }
+  if (total > 0) {
+    say(
+      `resuming: ${thousands(done)} of ${counted(total, job.noun)} in the log are hashed and committed`,
+    )
+  }
   return done
 }
 
-function problemList(
-  progress: Progress,
+function tellNext({ source, options }: Task, say: Say): void {
+  if (!source.isStream) say('next: run it again, and nothing is done twice; or prove the digest:')
+  else say('next: prove the digest:')
+  say(`  ${options.command} --replay`)
+}
+
+/** @returns the exit code. */
+function tellBad(
+  job: Job,
+  foundCount: number,
+  leftOut: Problems,
+  unreadable: Problems,
   streams: CommandStreams,
-): { add: (problem: string) => void; tellRest: () => void } {
-  let count = 0
-  return {
-    add: (problem) => {
-      count += 1
-      if (count > PROBLEMS_SHOWN) return
-      progress.giveWay()
-      streams.stderr.write(`${problem}\n`)
-    },
-    tellRest: () => {
-      if (count > PROBLEMS_SHOWN) {
-        streams.stderr.write(`and ${thousands(count - PROBLEMS_SHOWN)} more of this kind\n`)
-      }
-    },
-  }
-}
-
-function tellRates(
-  job: Job,
-  state: QuickstartState,
-  { sendMs, allMs }: { sendMs: number; allMs: number },
-  disk: CountingFileSystem,
-  say: (line: string) => void,
-): void {
-  const perSecond = (count: number, ms: number): string =>
-    thousands((count * 1000) / Math.max(1, ms))
-  if (state.sent > 0) {
-    say(
-      `sent ${thousands(state.sent)} records in ${(sendMs / 1000).toFixed(1)} s, ` +
-        `${perSecond(state.sent, sendMs)} a second, each on disk when it was acknowledged`,
+): number {
+  if (leftOut.count > 0) {
+    const all = job.kind === 'files' ? '' : ` of ${counted(foundCount + leftOut.count, job.noun)}`
+    streams.stderr.write(
+      `${thousands(leftOut.count)}${all} could not be used and ${leftOut.count === 1 ? 'was' : 'were'} left out${leftOut.lines()}\n`,
     )
   }
-  if (state.done > 0) {
-    say(
-      `hashed ${thousands(state.done)} ${job.noun}, ${inBytes(state.doneBytes)}, in ` +
-        `${(allMs / 1000).toFixed(1)} s, ${perSecond(state.done, allMs)} a second` +
-        (state.unreadable > 0 ? `; ${thousands(state.unreadable)} could not be read` : ''),
-    )
+  if (unreadable.count > 0) {
+    streams.stderr.write(`${counted(unreadable.count, job.noun)} could not be read\n`)
   }
-  const { writes, syncs, writtenBytes } = disk.counts
-  say(
-    `the disk saw ${thousands(writes)} writes (${inBytes(writtenBytes)}) and ${thousands(syncs)} syncs ` +
-      `for ${thousands(state.sent + state.done)} acknowledged records`,
-  )
+  return leftOut.count + unreadable.count > 0 ? PARTLY_BAD : 0
 }
 
-async function tellPartitions(
-  broker: Broker,
-  job: Job,
-  say: (line: string) => void,
-): Promise<void> {
-  const consumer = broker.consumer({ groupId: GROUP_ID })
-  const rows: (string | number)[][] = []
-  const topic = broker.describe().topics.find((each) => each.name === job.topic)
-  for (const each of topic?.partitions ?? []) {
-    const { partition, logStartOffset: start, highWatermark: end, sizeBytes, segmentCount } = each
-    const committed = (await consumer.committed({ topic: job.topic, partition }))?.offset ?? start
-    rows.push([
-      `${job.topic}-${partition}`,
-      start,
-      end,
-      committed,
-      end - committed,
-      sizeBytes,
-      segmentCount,
-    ])
+function nothingIn({ kind, name }: Source, leftOut: Problems): InputError {
+  const path = printable(name)
+  if (leftOut.count === 0) {
+    return new InputError(`there is nothing to send: ${path} has no ${kind}`)
   }
-  await consumer.close()
-  say('')
-  say(table(['partition', 'start', 'end', 'committed', 'lag', 'bytes', 'segments'], rows))
-  say('')
+  return kind === 'lines'
+    ? new InputError(
+        `there is nothing to send: none of the ${counted(leftOut.count, 'line')} of ${path} is JSON of a legal size${leftOut.lines()}`,
+      )
+    : new InputError(`there is nothing to send: nothing in ${path} can be read`)
 }

@@ -7,6 +7,16 @@ export function thousands(value: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
+/** `1 file`, `2,000 files`. */
+export function counted(count: number, noun: string): string {
+  return `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** Text from outside without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, '\ufffd')
+}
+
 /** Bytes in the largest unit that leaves at least one, with at most one decimal. */
 export function inBytes(sizeBytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
@@ -81,7 +91,9 @@ export class Progress {
       return
     }
     this.#clear()
-    this.#output.write(this.#describe().slice(0, (this.#output.columns ?? 80) - 1))
+    // A terminal that does not know its width gives 0.
+    const columns = this.#output.columns ?? 0
+    this.#output.write(this.#describe().slice(0, (columns > 1 ? columns : 80) - 1))
     this.#isShown = true
   }
 

@@ -46,6 +46,12 @@ describe('reading NDJSON', () => {
     expect(malformed).toEqual(['1', '3', '5'])
   })
 
+  it('takes a byte order mark in front of the first line, and nowhere else', async () => {
+    const { lines, malformed } = await read('\ufeff1\n\ufeff2\n3')
+    expect(lines).toEqual(['1 1', '3 3'])
+    expect(malformed).toEqual(['2'])
+  })
+
   it('refuses a line that does not end', async () => {
     const { lines, malformed } = await read(`1\n"${'x'.repeat(MAX_LINE_BYTES)}"\n2\n`, 65_536)
     expect(lines).toEqual(['1 1', '3 2'])
@@ -150,6 +156,7 @@ describe('the options of the quickstart', () => {
       keyField: null,
       dataDir: '/d',
       replay: false,
+      command: 'varve quickstart --data /d',
     })
     expect(parseQuickstartOptions(['--ndjson', '-', '--key', 'id', '--replay'])).toMatchObject({
       tree: null,
@@ -158,6 +165,7 @@ describe('the options of the quickstart', () => {
       replay: true,
     })
     expect(parseQuickstartOptions([])?.tree).toMatch(/node_modules$/)
+    expect(parseQuickstartOptions(['--replay'])).toMatchObject({ tree: null, ndjson: null })
     expect(parseQuickstartOptions(['--help'])).toBeNull()
   })
 

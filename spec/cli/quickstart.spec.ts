@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
@@ -15,7 +15,11 @@ interface Ended {
 }
 
 /** Runs `varve` with these arguments in this process. */
-async function varve(args: readonly string[], input = ''): Promise<Ended> {
+async function varve(
+  args: readonly string[],
+  input: string | Buffer = '',
+  env: Record<string, string> = {},
+): Promise<Ended> {
   const output = { stdout: '', stderr: '' }
   const collect = (name: 'stdout' | 'stderr'): Writable =>
     new Writable({
@@ -28,6 +32,7 @@ async function varve(args: readonly string[], input = ''): Promise<Ended> {
     stdin: Readable.from([Buffer.from(input)]),
     stdout: collect('stdout'),
     stderr: collect('stderr'),
+    env,
   })
   return { code, ...output }
 }
@@ -89,7 +94,9 @@ describe('the quickstart', () => {
     expect(first.stdout).toContain(`one record per file of ${root}`)
     expect(first.stdout).toMatch(/^sent 60 records in .*each on disk when it was acknowledged$/m)
     expect(first.stdout).toMatch(/^hashed 60 files/m)
-    expect(first.stdout).toMatch(/^the disk saw \d+ writes .* syncs for 120 acknowledged records$/m)
+    expect(first.stdout).toMatch(
+      /^the log took \d+ writes .* \d+ syncs for 60 records and 60 results: [\d.]+ to a sync$/m,
+    )
     expect(first.stdout).toMatch(/^partition +start +end +committed +lag +bytes +segments$/m)
     const second = await varve(['quickstart', root, '--data', data])
     expect(second.stdout).toContain('resuming: 60 of 60 files')
@@ -98,10 +105,11 @@ describe('the quickstart', () => {
     await writeFile(join(root, 'folder1', 'file1'), 'other content')
     await writeFile(join(root, 'new'), 'new')
     const third = await varve(['quickstart', root, '--data', data])
-    expect(third.stdout).toMatch(/^sent 1 records/m)
+    expect(third.stdout).toMatch(/^sent 1 record in /m)
     const replayed = await varve(['quickstart', '--replay', '--data', data])
-    expect(replayed.stdout).toContain('1 files have changed since')
+    expect(replayed.stdout).toContain('1 file changed on the disk since')
     expect(replayed.stdout).toContain(join(root, 'folder1', 'file1'))
+    expect(replayed.code).toBe(1)
   })
 
   it.each(['SIGKILL', 'SIGINT'] as const)(
@@ -110,7 +118,7 @@ describe('the quickstart', () => {
       const data = await freshDirectory()
       const root = await tree(400)
       const args = ['quickstart', root, '--data', data]
-      const interrupted = await varveInterrupted(args, signal, 'partitions, group')
+      const interrupted = await varveInterrupted(args, signal, "group 'hashers'")
       if (signal === 'SIGINT' && interrupted.code !== 0) {
         expect(interrupted.code).toBe(130)
         expect(interrupted.stdout).toContain('Run it again to go on')
@@ -136,8 +144,10 @@ describe('the quickstart', () => {
     const file = join(await freshDirectory(), 'lines.ndjson')
     await writeFile(file, '{"id":"a"}\nnot json\n{"id":"b"}\r\n\n[1,2')
     const first = await varve(['quickstart', '--ndjson', file, '--key', 'id', '--data', data])
-    expect(first.code).toBe(0)
-    expect(first.stderr).toMatch(/^line 2 is no JSON: .*\nline 5 is no JSON: /)
+    expect(first.code).toBe(3)
+    expect(first.stderr).toMatch(
+      /^line 2 is left out: it is no JSON: .*\nline 5 is left out: it is no JSON: .*\n2 of 4 lines could not be used and were left out \(lines 2 and 5\)\n$/,
+    )
     expect(first.stdout).toMatch(/^hashed 2 lines/m)
     await writeFile(file, '{"id":"a"}\n1\n{"id":"b"}\n{"id":"c"}\n')
     const second = await varve(['quickstart', '--ndjson', file, '--data', data])
@@ -145,12 +155,15 @@ describe('the quickstart', () => {
     expect(second.stdout).toMatch(/^sent 2 records/m)
     const piped = await varve(['quickstart', '--ndjson', '-', '--data', data], '5\n6\n')
     expect(piped.stdout).toMatch(/^sent 2 records/m)
+    const again = await varve(['quickstart', '--ndjson', '-', '--data', data], '7\n')
+    expect(again.stdout).toContain('behind the 2 lines of earlier runs')
+    expect(again.stdout).toMatch(/^hashed 1 line,/m)
   })
 
   it('says what is wrong with its input, and in which way it ended', async () => {
     const missing = await varve(['quickstart', '/no/such/place', '--data', await freshDirectory()])
     expect(missing).toMatchObject({ code: 1, stdout: '' })
-    expect(missing.stderr).toMatch(/^varve: \/no\/such\/place cannot be read: ENOENT/)
+    expect(missing.stderr).toMatch(/^varve: \/no\/such\/place cannot be read: it does not exist\n$/)
     const unknown = await varve(['quickstart', '--bogus'])
     expect(unknown).toMatchObject({ code: 2, stdout: '' })
     expect((await varve(['bogus'])).stderr).toContain("there is no command 'bogus'")
@@ -163,7 +176,244 @@ describe('the quickstart', () => {
     const broker = await Broker.open(data)
     onTestFinished(() => broker.close())
     const refused = await varve(['quickstart', await tree(1), '--data', data])
+    expect(refused).toMatchObject({ code: 1, stdout: '' })
+    expect(refused.stderr).toMatch(
+      new RegExp(
+        `^varve: process ${process.pid} on .* has had the log in ${data} open since .* UTC, and only one`,
+      ),
+    )
+    expect(refused.stderr).toContain('--data DIR')
+  })
+})
+
+describe('several inputs in one data directory', () => {
+  it('each have topics of their own, resume on their own, and are replayed together', async () => {
+    const data = await freshDirectory()
+    const folder = await freshDirectory()
+    const files = ['one', 'two'].map((name) => join(folder, `${name}.ndjson`))
+    const [one = '', two = ''] = files
+    await writeFile(one, '1\n2\n3\n')
+    await writeFile(two, '4\n5\n')
+    const root = await tree(3)
+    const other = await tree(2)
+    for (const [args, topic, count] of [
+      [['--ndjson', one], 'lines', '3 records'],
+      [['--ndjson', two], 'lines2', '2 records'],
+      [[root], 'files', '3 records'],
+      [[other], 'files2', '2 records'],
+    ] as const) {
+      const first = await varve(['quickstart', ...args, '--data', data])
+      expect(first.stdout).toContain(`topic '${topic}'`)
+      expect(first.stdout).toMatch(new RegExp(`^sent ${count} in `, 'm'))
+    }
+    for (const [args, before] of [
+      [['--ndjson', two], 'all 2 lines'],
+      [['--ndjson', one], 'all 3 lines'],
+      [[other], 'all 2 files'],
+    ] as const) {
+      const second = await varve(['quickstart', ...args, '--data', data])
+      expect(second.stdout).toContain(`nothing new: ${before} were hashed before`)
+    }
+    const all = await varve(['quickstart', '--replay', '--data', data])
+    expect(all.code).toBe(0)
+    expect(all.stdout.match(/the same digest as that of the group/g)).toHaveLength(4)
+    const replayed = await varve(['quickstart', '--replay', '--ndjson', two, '--data', data])
+    expect(replayed.stdout).toContain(`topic 'lines2', sent from ${two}`)
+    expect(replayed.stdout).toMatch(/^read 2 records from offset 0/m)
+    const unknown = await varve(['quickstart', '--replay', '--ndjson', '/else', '--data', data])
+    expect(unknown).toMatchObject({ code: 1 })
+    expect(unknown.stderr).toContain(`it has nothing of /else, only of ${one}, ${two}, ${root}`)
+  })
+
+  it('keep out of topics that are not theirs', async () => {
+    const data = await freshDirectory()
+    const broker = await Broker.open(data)
+    await broker.createTopic('file-hashes')
+    await broker.close()
+    const first = await varve(['quickstart', await tree(1), '--data', data])
+    expect(first.stdout).toContain("topic 'files2'")
+  })
+
+  it.each([
+    ['another line', '{"id":1}\n{"id":9}\n{"id":3}\n', 2],
+    ['a line that is none', '{"id":1}\n{"id":2\n{"id":3}\n', 2],
+    ['an end before it', '{"id":1}\n{"id":2}\n', 3],
+    ['nothing', '', 1],
+  ])('are refused when the file has changed: %s', async (_, text, lineNumber) => {
+    const data = await freshDirectory()
+    const file = join(await freshDirectory(), 'lines')
+    const args = ['quickstart', '--ndjson', file, '--data', data]
+    await writeFile(file, '{"id":1}\n{"id":2}\n{"id":3}\n')
+    expect(await varve(args)).toMatchObject({ code: 0 })
+    await writeFile(file, text)
+    const refused = await varve(args)
     expect(refused.code).toBe(1)
-    expect(refused.stderr).toContain(`is in use by process ${process.pid}`)
+    expect(refused.stderr).toContain(
+      `${file} is not the file that topic 'lines' was loaded from: its line ${lineNumber} was another one then`,
+    )
+    expect(refused.stderr).toContain('--data DIR')
+    await writeFile(file, '{"id":1}\n{"id":2}\n{"id":3}\n{"id":4}\n')
+    expect((await varve(args)).stdout).toMatch(/^sent 1 record in /m)
+  })
+})
+
+describe('a replay of nothing', () => {
+  it.each(['a directory that is not there', 'an empty one', 'one that was never filled'])(
+    'is refused: %s',
+    async (name) => {
+      const parent = await freshDirectory()
+      const data = name === 'a directory that is not there' ? join(parent, 'none') : parent
+      if (name === 'one that was never filled') await (await Broker.open(data)).close()
+      const refused = await varve(['quickstart', '--replay', '--data', data])
+      expect(refused.code).toBe(1)
+      expect(refused.stderr).toContain(`varve: there is nothing to replay in ${data}: nothing has`)
+      if (name !== 'one that was never filled') {
+        expect((await readdir(parent)).length, 'what the replay left behind').toBe(0)
+      }
+    },
+  )
+
+  it('is told from one of records that are not hashed yet', async () => {
+    const data = await freshDirectory()
+    const root = await tree(1)
+    await varve(['quickstart', root, '--data', data])
+    const broker = await Broker.open(data)
+    const value = JSON.stringify({ path: '/no/such/file', sizeBytes: 1, modifiedMs: 0 })
+    await broker.topic('files').partition(0).append({ value })
+    await broker.close()
+    const replayed = await varve(['quickstart', '--replay', '--data', data])
+    expect(replayed.code).toBe(1)
+    expect(replayed.stdout).toContain('1 record of these the group has not hashed')
+    const resumed = await varve(['quickstart', root, '--data', data])
+    expect(resumed.code).toBe(3)
+    expect(resumed.stderr).toBe(
+      '/no/such/file cannot be read: it does not exist\n1 file could not be read\n',
+    )
+  })
+})
+
+describe('input that is not what it should be', () => {
+  it.each([
+    ['no line that can be used', 'a\nb\n\n{\n', /none of the 3 lines of .* \(lines 1-2 and 4\)\n$/],
+    [
+      'rubbish',
+      Buffer.from([0, 27, 255, 254, 10, 200]),
+      /none of the 2 lines of .* \(lines 1-2\)\n$/,
+    ],
+    ['an empty file', '', /nothing to send: .* has no lines\n$/],
+    ['empty lines', '\n\r\n', /nothing to send: .* has no lines\n$/],
+  ])('ends with 1 when there is nothing in it: %s', async (_, content, message) => {
+    const file = join(await freshDirectory(), 'lines')
+    await writeFile(file, content)
+    for (const [path, stdin] of [
+      [file, ''],
+      ['-', content],
+    ] as const) {
+      const data = await freshDirectory()
+      const ended = await varve(['quickstart', '--ndjson', path, '--data', data], stdin)
+      expect(ended.code).toBe(1)
+      expect(ended.stderr).toMatch(message)
+      // What a terminal would obey does not reach it.
+      expect(ended.stderr).not.toMatch(/[^\P{Cc}\n]/u)
+      expect(ended.stdout).not.toContain('digest')
+    }
+  })
+
+  it('ends with 3 when a part of it is left out, and says how much and where', async () => {
+    const long = `"${'x'.repeat(5 * 1024 * 1024)}"`
+    const bad = Array.from({ length: 30 }, (_, each) => `no\n${each}`).join('\n')
+    const text = `\ufeff{"a":1}\r\n${long}\r\n2\n${bad}`
+    const data = await freshDirectory()
+    const ended = await varve(['quickstart', '--ndjson', '-', '--data', data], text)
+    expect(ended.code).toBe(3)
+    expect(ended.stderr).toContain('line 2 is left out: it is longer than 1,000,000 bytes')
+    expect(ended.stderr).toMatch(
+      /31 of 63 lines could not be used and were left out \(lines 2, 4, 6, .*, 40 and 11 more\)\n$/,
+    )
+    expect(ended.stderr.match(/is left out/g)).toHaveLength(10)
+    const replayed = await varve(['quickstart', '--replay', '--data', data])
+    expect(replayed).toMatchObject({ code: 0 })
+    const broker = await Broker.open(data)
+    onTestFinished(() => broker.close())
+    const values: string[] = []
+    for (const partition of broker.topic('lines').partitions) {
+      for await (const { value } of partition.records({ until: 'end' })) {
+        values.push(String(value))
+      }
+    }
+    expect(values).toHaveLength(32)
+    expect(values).toContain('{"a":1}')
+  })
+
+  it('leaves a line out whose key makes it too large for a record', async () => {
+    const id = 'k'.repeat(600_000)
+    const ended = await varve(
+      ['quickstart', '--ndjson', '-', '--key', 'id', '--data', await freshDirectory()],
+      `{"id":"${id}"}\n{"id":"a"}\n`,
+    )
+    expect(ended.code).toBe(3)
+    expect(ended.stderr).toContain('line 1 is left out: it is, with its key, longer than')
+  })
+
+  it('has messages that say what to do', async () => {
+    const folder = await freshDirectory()
+    const file = join(folder, 'file')
+    await writeFile(file, '1\n')
+    const empty = join(folder, 'empty')
+    await mkdir(empty)
+    const data = ['--data', join(folder, 'data')]
+    for (const [args, code, message] of [
+      [
+        [file],
+        1,
+        `${file} is a file, and a directory is needed; for a file of NDJSON lines: --ndjson`,
+      ],
+      [['--ndjson', empty], 1, `${empty} is a directory, and --ndjson takes a file`],
+      [['--ndjson', join(file, 'x')], 1, 'cannot be read: a part of the path is no directory'],
+      [[empty], 1, `there is nothing to send: ${empty} has no files`],
+      [['--bogus'], 2, "Unknown option '--bogus'; varve quickstart --help names"],
+      [[''], 2, 'DIR is empty'],
+    ] as const) {
+      const ended = await varve(['quickstart', ...args, ...data])
+      expect(ended.code, message).toBe(code)
+      expect(ended.stderr).toContain(`varve: `)
+      expect(ended.stderr).toContain(message)
+    }
+    expect((await varve(['quickstart', empty, '--data', ''])).stderr).toContain('data is empty')
+  })
+
+  it('is not the log itself when that lies in the tree', async () => {
+    const root = await tree(4)
+    const args = ['quickstart', root, '--data', join(root, 'varve-data')]
+    for (const count of ['sent 4 records', 'nothing new: all 4 files']) {
+      expect((await varve(args)).stdout).toContain(count)
+    }
+  })
+})
+
+describe('the quickstart by npm', () => {
+  const npm = { npm_lifecycle_event: 'quickstart' }
+
+  it('names the command that a user of npm types', async () => {
+    const data = await freshDirectory()
+    const { stdout } = await varve(['quickstart', await tree(1), '--data', data], '', npm)
+    expect(stdout).toContain(`  npm run quickstart -- --data ${data} --replay\n`)
+  })
+
+  it('tells of the two dashes when npm has kept an option', async () => {
+    const refused = await varve(['quickstart'], '', { ...npm, npm_config_replay: 'true' })
+    expect(refused).toMatchObject({ code: 2, stdout: '' })
+    expect(refused.stderr).toContain('npm run quickstart -- --replay')
+  })
+})
+
+describe('lines that do not come', () => {
+  it('do not keep Ctrl-C from ending it', async () => {
+    const data = await freshDirectory()
+    const args = ['quickstart', '--ndjson', '-', '--data', data]
+    // Nobody writes to its standard input, and nobody closes it.
+    const ended = await varveInterrupted(args, 'SIGINT', "group 'hashers'")
+    expect(ended).toMatchObject({ code: 130, stderr: '' })
+    expect(ended.stdout).toContain('Run it again to go on')
   })
 })

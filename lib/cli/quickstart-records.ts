@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { realpath } from 'node:fs/promises'
+import { dirname, relative } from 'node:path'
+import { addAbortSignal, type Readable } from 'node:stream'
+import type { Broker } from '../broker.ts'
+import { filesBelow, type TreeFile } from './file-tree.ts'
+import { MAX_LINE_BYTES, readNdjson } from './ndjson.ts'
+import { InputError } from './quickstart-options.ts'
+import type { Problems } from './quickstart-problems.ts'
+import { reasonOf, STANDARD_INPUT, unreadable, type Source } from './quickstart-source.ts'
+import { printable, thousands } from './report.ts'
+
+/** A record to be sent. */
+export interface SourceRecord {
+  readonly key: string | null
+  readonly value: string | Buffer
+  readonly headers?: Record<string, string>
+}
+
+/** How a source is read. */
+export interface Reading {
+  readonly broker: Broker
+  /** Topic with what earlier runs have sent. */
+  readonly topic: string
+  readonly keyField: string | null
+  readonly stdin: Readable
+  /** Ends the reading of lines, also when none come. */
+  readonly signal: AbortSignal
+  readonly problems: Problems
+  /** Called for each file or line that can be used, also when it is in the log already. */
+  readonly onFound: () => void
+}
+
+/**
+ * What the source has and the topic has not.
+ *
+ * @throws InputError when the source cannot be read to its end, or is not the one that was sent.
+ */
+export function recordsOf(source: Source, reading: Reading): AsyncIterable<SourceRecord> {
+  return source.kind === 'files' ? fileRecords(source.name, reading) : lineRecords(source, reading)
+}
+
+/** One record per file, keyed by its folder. */
+async function* fileRecords(root: string, reading: Reading): AsyncGenerator<SourceRecord> {
+  const { broker, topic, problems } = reading
+  const sent = new Set<string>()
+  for (const partition of broker.topic(topic).partitions) {
+    for await (const { value } of partition.records({ until: 'end' })) {
+      sent.add((JSON.parse(value?.toString('utf8') ?? '') as TreeFile).path)
+    }
+  }
+  const onSkipped = (path: string, error: unknown): void => {
+    problems.add(`${printable(path)} is left out: ${reasonOf(error)}`)
+  }
+  // The log may lie in the tree, and changes while it is walked.
+  for await (const file of filesBelow(root, onSkipped, await realpath(broker.dir))) {
+    reading.onFound()
+    if (sent.has(file.path)) continue
+    yield { key: relative(root, dirname(file.path)), value: JSON.stringify(file) }
+  }
+}
+
+/** One record per line, with its number in a header. */
+async function* lineRecords(source: Source, reading: Reading): AsyncGenerator<SourceRecord> {
+  const { keyField, problems } = reading
+  const sent = source.isStream ? new Map<number, number>() : await linesIn(reading)
+  const onBad = (lineNumber: number, reason: string): void => {
+    if (sent.has(lineNumber)) throw changed(source, reading, lineNumber)
+    problems.add(`line ${lineNumber} is left out: it ${reason}`, lineNumber)
+  }
+  const lines = readNdjson(bytesOf(source, reading), ({ lineNumber, reason }) => {
+    onBad(lineNumber, reason)
+  })
+  for await (const { lineNumber, bytes, value } of lines) {
+    const key = keyField === null ? null : fieldOf(value, keyField)
+    if (Buffer.byteLength(key ?? '') + bytes.length > MAX_LINE_BYTES) {
+      onBad(lineNumber, `is, with its key, longer than ${thousands(MAX_LINE_BYTES)} bytes`)
+      continue
+    }
+    reading.onFound()
+    const fingerprint = sent.get(lineNumber)
+    if (fingerprint === undefined) {
+      yield { key, value: bytes, headers: { line: String(lineNumber) } }
+    } else if (fingerprint !== fingerprintOf(bytes)) {
+      throw changed(source, reading, lineNumber)
+    }
+    sent.delete(lineNumber)
+  }
+  const [missing] = sent.keys()
+  if (missing !== undefined && !reading.signal.aborted) throw changed(source, reading, missing)
+}
+
+async function* bytesOf(source: Source, { stdin, signal }: Reading): AsyncGenerator<Buffer> {
+  const input = source === STANDARD_INPUT ? stdin : createReadStream(source.name)
+  addAbortSignal(signal, input)
+  try {
+    for await (const chunk of input) yield chunk as Buffer
+  } catch (error) {
+    if (!signal.aborted) throw unreadable(source.name, error)
+  }
+}
+
+/**
+ * Fingerprints of the lines that are in the log, by their numbers. Partitions are written on their
+ * own: a crash may leave a later line in one and not an earlier one in another.
+ */
+async function linesIn({ broker, topic }: Reading): Promise<Map<number, number>> {
+  const lines = new Map<number, number>()
+  for (const partition of broker.topic(topic).partitions) {
+    for await (const { headers, value } of partition.records({ until: 'end' })) {
+      const lineNumber = Number(headers[0]?.value?.toString('utf8') ?? 0)
+      lines.set(lineNumber, fingerprintOf(value ?? Buffer.alloc(0)))
+    }
+  }
+  return lines
+}
+
+/** 48 bits, which is what a number takes without a string for each line. */
+function fingerprintOf(bytes: Buffer): number {
+  return createHash('sha256').update(bytes).digest().readUIntBE(0, 6)
+}
+
+function changed(source: Source, { broker, topic }: Reading, lineNumber: number): InputError {
+  return new InputError(
+    `${source.name} is not the file that topic '${topic}' was loaded from: its line ${lineNumber} was another one then. ` +
+      `A file may grow between two runs, but not change.\n` +
+      `Load the new one under another name or into another log (--data DIR), or remove ${broker.dir} and begin afresh.`,
+  )
+}
+
+function fieldOf(value: unknown, field: string): string | null {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return null
+  const found = (value as Record<string, unknown>)[field]
+  return typeof found === 'string' ? found : JSON.stringify(found)
+}

@@ -1,0 +1,74 @@
+import { constants } from 'node:fs'
+import { access, realpath, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { InputError, type QuickstartOptions } from './quickstart-options.ts'
+import { printable } from './report.ts'
+
+/** Where the records come from. */
+export interface Source {
+  readonly kind: 'files' | 'lines'
+  /** Absolute path with all links followed, or `standard input`: what tells sources apart. */
+  readonly name: string
+  /** Whether a second run finds other data there: standard input, and pipes with a name. */
+  readonly isStream: boolean
+}
+
+export const STANDARD_INPUT: Source = { kind: 'lines', name: 'standard input', isStream: true }
+
+/**
+ * The source that the options name, which does not have to exist any more: what a replay asks for.
+ *
+ * @returns `null` when they name none.
+ */
+export async function sourceOf(options: QuickstartOptions): Promise<Source | null> {
+  if (options.ndjson === '-') return STANDARD_INPUT
+  const path = options.tree ?? options.ndjson
+  if (path === null) return null
+  const kind = options.tree === null ? 'lines' : 'files'
+  const found = await stat(path).catch(() => null)
+  const isStream = kind === 'lines' && found !== null && !found.isFile() && !found.isDirectory()
+  // The true path of a pipe without a name cannot be asked for.
+  const name = await realpath(path).catch(() => resolve(path))
+  return { kind, name, isStream }
+}
+
+/** @throws InputError when the source cannot be read, with what to do about it. */
+export async function ensureReadable(source: Source): Promise<void> {
+  if (source === STANDARD_INPUT) return
+  const { kind, name } = source
+  try {
+    const isDirectory = (await stat(name)).isDirectory()
+    if (kind === 'files' && !isDirectory) {
+      throw new InputError(
+        `${name} is a file, and a directory is needed; for a file of NDJSON lines: --ndjson ${name}`,
+      )
+    }
+    if (kind === 'lines' && isDirectory) {
+      throw new InputError(
+        `${name} is a directory, and --ndjson takes a file; without --ndjson, its files are sent`,
+      )
+    }
+    await access(name, isDirectory ? constants.R_OK | constants.X_OK : constants.R_OK)
+  } catch (error) {
+    throw error instanceof InputError ? error : unreadable(name, error)
+  }
+}
+
+/** What a failed read of a path means to the user. */
+export function unreadable(path: string, error: unknown): InputError {
+  return new InputError(`${printable(path)} cannot be read: ${reasonOf(error)}`, { cause: error })
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  ENOTDIR: 'a part of the path is no directory',
+  EACCES: 'access is denied',
+  EPERM: 'access is denied',
+}
+
+/** Why a file could not be read, as the rest of a sentence. */
+export function reasonOf(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  const message = error instanceof Error ? error.message : String(error)
+  return REASONS[code ?? ''] ?? printable(message)
+}
