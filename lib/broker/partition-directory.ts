@@ -101,8 +101,17 @@ export class PartitionDirectories {
 
   async #removeDirectory(path: string): Promise<void> {
     try {
-      for (const entry of await this.#fileSystem.list(path)) {
-        if (entry.kind !== 'directory') await this.#fileSystem.unlink(join(path, entry.name))
+      const entries = await this.#fileSystem.list(path)
+      const isMetadata = (name: string): boolean => name === PARTITION_METADATA_FILE
+      for (const { name, kind } of entries) {
+        if (kind !== 'directory' && !isMetadata(name))
+          await this.#fileSystem.unlink(join(path, name))
+      }
+      if (entries.some(({ name }) => isMetadata(name))) {
+        // Whose directory it is must be known as long as anything else is in it: a power loss may
+        // keep one removal and not another.
+        await this.#fileSystem.syncDirectory(path)
+        await this.#fileSystem.unlink(join(path, PARTITION_METADATA_FILE))
       }
       await this.#fileSystem.removeDirectory(path)
     } catch (error) {
