@@ -194,7 +194,7 @@ export class Broker {
     if (INTERNAL_TOPICS.has(validateTopicName(name))) {
       throw new InvalidTopicError(name, 'the library keeps it for itself')
     }
-    await this.#logs.delete(name, () => this.#coordinator.forgetTopic(name))
+    await this.#logs.delete(name)
   }
 
   /**

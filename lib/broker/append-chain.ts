@@ -73,7 +73,8 @@ export class AppendChain {
   /** Takes no more appends, and resolves when those taken have settled. */
   async close(reason: Error): Promise<void> {
     this.#closedBy ??= reason
-    await this.#running
+    // The run that is ending may be followed by another, for what came in its last moment.
+    while (this.#running !== null) await this.#running
   }
 
   /** Starts in a microtask, so that all appends of one tick share the first write. */

@@ -1,5 +1,5 @@
 import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
-import { ClosedError } from '../errors.ts'
+import { ClosedError, StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
@@ -64,6 +64,7 @@ export async function loadParts(
       isOwned: () => data.isOwned,
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
+    forgetTopic: async (topic) => coordinator?.forgetTopic(topic),
   })
   const offsets = new OffsetStore({
     clock,
@@ -91,8 +92,18 @@ export async function loadParts(
   return { logs, coordinator, offsets, recovery }
 }
 
-/** A crash may come between the deletion of a topic and that of the offsets committed for it. */
+/**
+ * A crash may come between the deletion of a topic and that of the offsets committed for it. Where
+ * the disk does not let them be forgotten now, they are when a topic of that name is created.
+ */
 async function forgetLostTopics(offsets: OffsetStore, logs: LogManager): Promise<void> {
   const lost = offsets.topics().filter((topic) => logs.get(topic) === undefined)
-  for (const topic of lost) await offsets.forgetTopic(topic)
+  for (const topic of lost) {
+    try {
+      await offsets.forgetTopic(topic)
+    } catch (error) {
+      // A broker opens on a full disk too.
+      if (!(error instanceof StorageError)) throw error
+    }
+  }
 }

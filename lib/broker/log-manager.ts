@@ -11,10 +11,11 @@ import {
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
+import { whyFenced } from './lock-fence.ts'
 import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
 import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
-import { Topic, type TopicOwner } from './topic.ts'
+import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
 import { topicNamesCollide } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
@@ -28,6 +29,11 @@ export interface LogManagerOptions extends PartitionOpenerOptions {
   readonly isClean: boolean
   /** Called when topics or partitions have come or gone. */
   readonly onTopicsChanged: () => void
+  /**
+   * Forgets what others have noted about a topic. Called before a deletion is finished, and before
+   * a topic comes into being, because a deletion may have been cut short: a new topic has no past.
+   */
+  readonly forgetTopic: (name: string) => Promise<void>
 }
 
 /**
@@ -120,6 +126,7 @@ export class LogManager {
       if (twin !== undefined) {
         throw new InvalidTopicError(name, `it differs from '${twin.name}' only in '.' and '_'`)
       }
+      await this.#options.forgetTopic(name)
       const id = newTopicId(this.#options.random)
       const entry: TopicEntry = { name, id, partitionCount, state: 'creating', config }
       await this.#registry.put(entry)
@@ -139,21 +146,15 @@ export class LogManager {
   }
 
   /**
-   * Deletes a topic. Who waits for its records gets {@link UnknownTopicOrPartitionError}.
-   *
-   * @param forget is called when the topic can no longer be found and before it is forgotten.
+   * Deletes a topic. Who waits for its records gets {@link UnknownTopicOrPartitionError}. When it
+   * fails after the topic is gone, another call, or the next open, finishes it.
    */
-  delete(name: string, forget: () => Promise<void>): Promise<void> {
+  delete(name: string): Promise<void> {
     return this.#change(async () => {
-      const topic = this.#topics.get(name)
       const entry = this.#registry.get(name)
-      if (topic === undefined || entry === undefined) throw unknownTopic(name)
-      await this.#registry.put({ ...entry, state: 'deleting' })
-      this.#topics.delete(name)
-      // Whether their last bytes reach the disk does not matter any more.
-      await closeAll(topic.partitions, unknownTopic(name)).catch(() => undefined)
-      this.#options.onTopicsChanged()
-      await forget()
+      if (entry === undefined || entry.state === 'creating') throw unknownTopic(name)
+      if (entry.state === 'active') await this.#retire(entry)
+      await this.#options.forgetTopic(name)
       await this.#settlement.settle({ ...entry, state: 'deleting' })
     })
   }
@@ -187,13 +188,34 @@ export class LogManager {
     if (this.#options.partitionContext.readOnly) {
       throw new ReadOnlyError('the broker is open for reading only')
     }
+    const fence = whyFenced(this.#options.partitionContext, 'not-written')
+    if (fence !== null) throw fence
+  }
+
+  /** From here on the topic cannot be found. */
+  async #retire(entry: TopicEntry): Promise<void> {
+    await this.#registry.put({ ...entry, state: 'deleting' })
+    const partitions = this.#topics.get(entry.name)?.partitions ?? []
+    this.#topics.delete(entry.name)
+    // Whether their last bytes reach the disk does not matter any more.
+    await closeAll(partitions, unknownTopic(entry.name)).catch(() => undefined)
+    this.#options.onTopicsChanged()
+  }
+
+  /** What is remembered of a topic. @throws when it is deleted, also when there is another of its name. */
+  #entryOf(topic: Topic): TopicEntry {
+    const entry = this.#registry.get(topic.name)
+    if (entry === undefined || this.#topics.get(topic.name) !== topic) {
+      throw unknownTopic(topic.name)
+    }
+    return entry
   }
 
   async #addPartitions(topic: Topic, total: number): Promise<void> {
-    const entry = this.#registry.get(topic.name)
-    if (entry === undefined || this.#topics.get(topic.name) !== topic)
-      throw unknownTopic(topic.name)
+    const entry = this.#entryOf(topic)
     const { partitionCount } = entry
+    // Another call may have grown it since this one was made.
+    ensureGrows(topic.name, partitionCount, total)
     let added: Partition[] = []
     try {
       added = await this.#makePartitions(entry, partitionCount, total)
@@ -209,8 +231,7 @@ export class LogManager {
   }
 
   async #alter(topic: Topic, config: TopicConfig): Promise<void> {
-    const entry = this.#registry.get(topic.name)
-    if (entry === undefined) throw unknownTopic(topic.name)
+    const entry = this.#entryOf(topic)
     const merged = { ...entry.config, ...config }
     await this.#registry.put({ ...entry, config: merged })
     topic.setConfig(this.#opener.configOf({ ...entry, config: merged }))

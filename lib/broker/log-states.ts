@@ -42,8 +42,17 @@ export class LogStates {
 
   /** Forgets logs that exist no more; durable when it resolves. */
   async forget(keys: readonly string[]): Promise<void> {
-    const known = keys.filter((key) => this.#states.delete(key))
-    if (known.length > 0) await this.#write()
+    const gone = new Set(keys)
+    const known = [...this.#states].filter(([key]) => gone.has(key))
+    if (known.length === 0) return
+    for (const [key] of known) this.#states.delete(key)
+    try {
+      await this.#write()
+    } catch (error) {
+      // Otherwise the next attempt would find nothing to write, and the file would keep them.
+      for (const [key, state] of known) this.#states.set(key, this.#states.get(key) ?? state)
+      throw error
+    }
   }
 
   #write(): Promise<void> {

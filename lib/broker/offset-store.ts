@@ -135,7 +135,10 @@ export class OffsetStore {
         key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
         value: encodeOffsetCommitValue({ ...committed, commitTimestamp }),
       }))
-      await this.#append(groupId, records)
+      const partition = await this.#partitionOf(groupId)
+      // From here on a deletion of the topic waits for this commit, and takes it along.
+      for (const { topicPartition, data } of entries) this.#ensureStillThere(topicPartition, data)
+      await partition.append(records, { acks: 'all' })
       for (const { topicPartition, committed } of entries) {
         group.offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
       }
@@ -175,11 +178,15 @@ export class OffsetStore {
 
   /**
    * Removes the offsets that any group has for a topic, so that a later topic of that name starts
-   * without them. Commits called before are removed too.
+   * without them. Commits called before are removed too. To be called when the topic cannot be found
+   * any more: a commit that is only about to be written is refused then.
    *
    * @throws whatever an append fails with; the other groups have forgotten the topic all the same
    */
   async forgetTopic(topic: string): Promise<void> {
+    // Nothing is stored. A commit may be on its way, but it waits for the internal topic, which
+    // cannot be created while whoever forgets a topic waits for the commit.
+    if (this.#partitions.length === 0) return
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
         group.queue.run(() => this.#forget(groupId, group, topic)),
@@ -197,7 +204,8 @@ export class OffsetStore {
       key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
       value: null,
     }))
-    await this.#append(groupId, tombstones)
+    const partition = await this.#partitionOf(groupId)
+    await partition.append(tombstones, { acks: 'all' })
     for (const [key] of forgotten) offsets.delete(key)
   }
 
@@ -205,21 +213,20 @@ export class OffsetStore {
     const topicPartition = { topic: commit.topic, partition: commit.partition }
     const committed = checkOffsetCommit(commit)
     const data = this.#options.dataPartition(topicPartition)
-    if (data === null) {
-      throw new UnknownTopicOrPartitionError(
-        commit.topic,
-        commit.partition,
-        `there is no partition ${topicPartitionKey(topicPartition)} to commit an offset for`,
-      )
-    }
+    if (data === null) throw unknownPartition(topicPartition)
     return { topicPartition, committed, data }
   }
 
-  async #append(groupId: string, records: readonly AppendRecord[]): Promise<void> {
+  /** A topic that was deleted, also if there is another of its name by now, takes no offsets. */
+  #ensureStillThere(topicPartition: TopicPartition, data: ConsumedPartition): void {
+    if (this.#options.dataPartition(topicPartition) !== data) throw unknownPartition(topicPartition)
+  }
+
+  async #partitionOf(groupId: string): Promise<OffsetsPartition> {
     const partitions = this.#partitions.length > 0 ? this.#partitions : await this.#open()
     const partition = partitions[partitionForGroup(groupId, partitions.length)]
     if (partition === undefined) throw new RangeError('the topic of the offsets has no partitions')
-    await partition.append(records, { acks: 'all' })
+    return partition
   }
 
   #open(): Promise<readonly OffsetsPartition[]> {
@@ -248,14 +255,16 @@ async function replay(
   while (offset < endOffset) {
     const batches = await partition.readBatches(offset, REPLAY_BYTES)
     // Compaction may leave no batch for the last offsets.
-    if (batches.length === 0) return endOffset
+    if (batches.length === 0) break
     for (const batch of batches) {
       const records = await recordsOf(batch, partition, offset)
       for (const record of records) replayRecord(record, groups)
       offset = batch.nextOffset
     }
   }
-  return offset
+  // A damaged log says so only to those who ask for what the damage has hidden.
+  await partition.readBatches(endOffset, REPLAY_BYTES)
+  return Math.max(offset, endOffset)
 }
 
 async function recordsOf(
@@ -304,6 +313,15 @@ function withPlace(
     `${error.reason} (committed offsets in ${topicPartitionKey(place)})`,
     { path: error.path, position: error.position, firstOffset, lastOffset },
     { cause: error },
+  )
+}
+
+function unknownPartition(topicPartition: TopicPartition): UnknownTopicOrPartitionError {
+  const { topic, partition } = topicPartition
+  return new UnknownTopicOrPartitionError(
+    topic,
+    partition,
+    `there is no partition ${topicPartitionKey(topicPartition)} to commit an offset for`,
   )
 }
 

@@ -1,7 +1,8 @@
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
-import { ClosedError, CorruptRecordError, type VarveError } from '../errors.ts'
+import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { Log } from '../storage/log.ts'
+import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
 import { Partition, type PartitionContext } from './partition.ts'
 import type { PartitionDirectories } from './partition-directory.ts'
@@ -75,6 +76,7 @@ export class PartitionOpener {
       config: this.configOf(entry),
       loss: isThere ? undefined : missing(path, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
+      whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
       ...(readOnly ? { loadState: () => states.reload(key) } : {}),
     }
     return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)

@@ -1,6 +1,5 @@
 import { checkOneOf, checkOptions, checkWholeNumber } from '../config.ts'
 import {
-  LockLostError,
   OffsetOutOfRangeError,
   PolicyViolationError,
   ReadOnlyError,
@@ -13,6 +12,7 @@ import { encodeRecords, type AppendRecord } from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/local-log.ts'
 import type { Log } from '../storage/log.ts'
 import { AppendChain, type Acks, type AppendChainOwner } from './append-chain.ts'
+import { whyFenced, type FencedDirectory } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import {
@@ -37,14 +37,9 @@ export interface AppendOptions {
  *
  * @internal
  */
-export interface PartitionContext {
+export interface PartitionContext extends FencedDirectory {
   readonly clock: Clock
   readonly recentBatches: RecentBatchesBudget
-  readonly dir: string
-  /** Whether another process writes, and this one follows. */
-  readonly readOnly: boolean
-  /** Whether the broker still owns its directory. */
-  isOwned(): boolean
 }
 
 /**
@@ -91,7 +86,8 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
-    return this.#highWatermark
+    // A failed sync takes away what a relaxed topic has shown before.
+    return Math.min(this.#highWatermark, this.log.logEndOffset)
   }
 
   /** Offset of the next append. */
@@ -180,7 +176,7 @@ export class Partition {
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
     this.#ensureOpen()
-    return (await this.log.offsetForTimestamp(timestamp, this.#highWatermark))?.offset ?? null
+    return (await this.log.offsetForTimestamp(timestamp, this.highWatermark))?.offset ?? null
   }
 
   /**
@@ -199,7 +195,7 @@ export class Partition {
         `records of ${this.topic} cannot be deleted: its cleanupPolicy has no 'delete'`,
       )
     }
-    const offset = beforeOffset === -1 ? this.#highWatermark : beforeOffset
+    const offset = beforeOffset === -1 ? this.highWatermark : beforeOffset
     const { logStartOffset, highWatermark, topic } = this
     if (offset > highWatermark) {
       throw new OffsetOutOfRangeError({
@@ -238,7 +234,7 @@ export class Partition {
    */
   async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
     this.#ensureOpen()
-    const limits = { maxBytes, endOffset: this.#highWatermark }
+    const limits = { maxBytes, endOffset: this.highWatermark }
     if (offset >= this.logStartOffset && offset < limits.endOffset && this.log.isWritable) {
       const recent = this.#recent.read(offset, limits)
       if (recent !== null) return recent
@@ -304,15 +300,12 @@ export class Partition {
   }
 
   #chainOwner(): AppendChainOwner {
-    const { dir } = this.#context
     return {
       log: this.log,
-      whyFenced: (isWritten) => {
-        if (this.#context.isOwned()) return null
-        if (this.#context.readOnly) return new ReadOnlyError('the broker is open for reading only')
-        const outcome = isWritten ? 'unknown' : 'not-written'
-        return new LockLostError(dir, 'another owner may have taken it', outcome)
-      },
+      whyFenced: (isWritten) =>
+        this.#context.readOnly
+          ? new ReadOnlyError('the broker is open for reading only')
+          : whyFenced(this.#context, isWritten ? 'unknown' : 'not-written'),
       onWritten: (buffers) => {
         this.#recent.add(buffers.map((buffer) => new RecordBatch(buffer)))
         this.#upkeep.afterWrite()

@@ -84,12 +84,7 @@ export class Topic {
   async addPartitions(total: number): Promise<void> {
     checkWholeNumber('total', total, 1, MAX_PARTITIONS)
     this.#owner.ensureOpen()
-    const count = this.#partitions.length
-    if (total <= count) {
-      throw new InvalidPartitionsError(
-        `topic '${this.name}' has ${count} partitions and can only grow, not go to ${total}`,
-      )
-    }
+    ensureGrows(this.name, this.#partitions.length, total)
     await this.#owner.addPartitions(this, total)
   }
 
@@ -116,4 +111,12 @@ export class Topic {
     this.#config = config
     for (const { log } of this.#partitions) log.config = config
   }
+}
+
+/** @throws {@link InvalidPartitionsError} unless `total` is above the present count. */
+export function ensureGrows(name: string, count: number, total: number): void {
+  if (total > count) return
+  throw new InvalidPartitionsError(
+    `topic '${name}' has ${count} partitions and can only grow, not go to ${total}`,
+  )
 }

@@ -7,6 +7,7 @@ import {
   type CorruptRecordError,
 } from '../errors.ts'
 import { InDoubtError } from './local-log.ts'
+import type { LogContext } from './log-options.ts'
 
 /**
  * Whether a log takes writes, and the errors that its callers get. A failure that leaves the disk in
@@ -22,6 +23,7 @@ export class LogGuard {
   readonly #name: string
   readonly #dir: string
   readonly #readOnly: boolean
+  readonly #whyFenced: (outcome: AppendOutcome) => VarveError | null
   #failure: StorageError | null = null
 
   constructor(log: {
@@ -29,11 +31,13 @@ export class LogGuard {
     dir: string
     readOnly: boolean
     damage: CorruptRecordError | null
+    whyFenced?: LogContext['whyFenced']
   }) {
     this.#name = log.name
     this.#dir = log.dir
     this.#readOnly = log.readOnly
     this.damage = log.damage
+    this.#whyFenced = log.whyFenced ?? (() => null)
   }
 
   /** Whether a failure has left the disk in doubt. */
@@ -41,23 +45,29 @@ export class LogGuard {
     return this.#failure !== null
   }
 
-  /** Why writes are refused, `null` when they are not. */
-  get refusal(): VarveError | null {
+  /**
+   * Why writes are refused, `null` when they are not.
+   *
+   * @param outcome what is known then of what the caller wants done, some of which may have been
+   * done before.
+   */
+  refusal(outcome: AppendOutcome = 'not-written'): VarveError | null {
     if (this.damage !== null) return this.damage
     if (this.#failure !== null) {
       return new StorageError(
         `${this.#name} takes no writes since a failure: open it again. ${this.#failure.message}`,
-        { path: this.#dir, outcome: 'not-written' },
+        { path: this.#dir, outcome },
         { cause: this.#failure },
       )
     }
-    return this.#readOnly ? new ReadOnlyError(`${this.#name} is open for reading only`) : null
+    if (this.#readOnly) return new ReadOnlyError(`${this.#name} is open for reading only`)
+    return this.#whyFenced(outcome)
   }
 
   /** @throws the reason when the log takes no writes. */
-  ensureWritable(): void {
+  ensureWritable(outcome?: AppendOutcome): void {
     if (this.isClosed) throw this.#closed()
-    const { refusal } = this
+    const refusal = this.refusal(outcome)
     if (refusal !== null) throw refusal
   }
 

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
-import type { CorruptRecordError } from '../errors.ts'
+import type { AppendOutcome, CorruptRecordError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
@@ -50,6 +50,8 @@ export interface LogContext extends LogState {
   readonly saveState: (state: LogState) => Promise<void>
   /** Why nothing of the log can be found where it was; absent where the files are to be read. */
   readonly loss?: CorruptRecordError | undefined
+  /** Why nothing may be changed because the lock is lost, `null` while it is held; absent: no lock. */
+  readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
   /** Called at the end of an orderly close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }

@@ -51,7 +51,8 @@ export class LogWriter {
   }
 
   flush(): Promise<void> {
-    return this.#change('flush', 'unknown', () => this.#log.flush())
+    // What is to be made durable has been written: a failure before this call leaves it in doubt.
+    return this.#change('flush', 'unknown', () => this.#log.flush(), 'unknown')
   }
 
   roll(): Promise<void> {
@@ -72,8 +73,9 @@ export class LogWriter {
   advanceLogStartOffset(offset: number): Promise<void> {
     return this.#change('delete records', 'unknown', async () => {
       const { segments, epochs } = this.#log
+      // Another call may have deleted more since this one was made.
+      if (offset <= this.#log.logStartOffset) return
       ensureInRange(this.#log, this.#context, offset)
-      if (offset === this.#log.logStartOffset) return
       // Otherwise a power loss might leave a log that ends before it starts.
       if (offset > this.#log.durableEndOffset) await this.#log.flush()
       // The state is the decision: bytes that are still there are not records any more.
@@ -96,7 +98,7 @@ export class LogWriter {
   /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
   async close(): Promise<void> {
     try {
-      if (this.#guard.refusal === null) await this.#change('close', 'unknown', () => this.#seal())
+      if (this.#guard.refusal() === null) await this.#change('close', 'unknown', () => this.#seal())
     } finally {
       await this.#log.segments.close()
     }
@@ -116,8 +118,13 @@ export class LogWriter {
     this.#log.logStartOffset = state.logStartOffset
   }
 
-  async #change<T>(what: string, outcome: AppendOutcome, change: () => Promise<T>): Promise<T> {
-    this.#guard.ensureWritable()
+  async #change<T>(
+    what: string,
+    outcome: AppendOutcome,
+    change: () => Promise<T>,
+    refusedOutcome: AppendOutcome = 'not-written',
+  ): Promise<T> {
+    this.#guard.ensureWritable(refusedOutcome)
     try {
       return await change()
     } catch (error) {

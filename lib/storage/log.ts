@@ -61,7 +61,8 @@ export class Log {
     const { latestEpoch } = loaded.epochs
     const isContinued = context.isClean || latestEpoch < 0
     this.leaderEpoch = Math.min(Math.max(0, latestEpoch) + (isContinued ? 0 : 1), MAX_EPOCH)
-    this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage })
+    const { whyFenced } = context
+    this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir, leaderEpoch: this.leaderEpoch }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local.segments)
@@ -152,7 +153,7 @@ export class Log {
 
   /** Whether appends are taken. */
   get isWritable(): boolean {
-    return !this.#guard.isClosing && this.#guard.refusal === null
+    return !this.#guard.isClosing && this.#guard.refusal() === null
   }
 
   /**

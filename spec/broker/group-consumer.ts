@@ -19,10 +19,11 @@ export class GroupHarness {
 
   constructor(topics: Readonly<Record<string, number>> = { t: 4 }) {
     this.topics = new Map(Object.entries(topics))
+    const data = { ensureDurable: () => Promise.resolve() }
     this.offsets = new OffsetStore({
       clock: this.clock,
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),
-      dataPartition: () => ({ ensureDurable: () => Promise.resolve() }),
+      dataPartition: () => data,
     })
     this.coordinator = new GroupCoordinator({
       clock: this.clock,

@@ -12,8 +12,6 @@ import {
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 
-const forgetNothing = (): Promise<void> => Promise.resolve()
-
 /** What is visible of the topics: names, partition counts, and what the partitions hold. */
 async function contents(manager: LogManager): Promise<Record<string, string[][]>> {
   const found: Record<string, string[][]> = {}
@@ -99,15 +97,13 @@ describe('the topics of a directory', () => {
     await first.partition(0).log.checkpoint()
     const waiting = first.partition(1).fetch(0, { maxWaitMs: 10_000 })
     const gone = expect(waiting).rejects.toThrow(UnknownTopicOrPartitionError)
-    await manager.delete('orders', forgetNothing)
+    await manager.delete('orders')
     await gone
     expect(await directories(fileSystem)).toEqual([])
     await expect(first.partition(0).append({ value: 'x' })).rejects.toThrow(
       UnknownTopicOrPartitionError,
     )
-    await expect(manager.delete('orders', forgetNothing)).rejects.toThrow(
-      UnknownTopicOrPartitionError,
-    )
+    await expect(manager.delete('orders')).rejects.toThrow(UnknownTopicOrPartitionError)
     const second = await manager.create('orders', 1, {})
     expect(second.id).not.toBe(first.id)
     expect(await contents(manager)).toEqual({ orders: [[]] })
@@ -219,7 +215,7 @@ describe('the topics of a directory', () => {
     const topic = await manager.create('orders', 1, {})
     await closeLogManager(manager)
     await expect(manager.create('other', 1, {})).rejects.toThrow(ClosedError)
-    await expect(manager.delete('orders', forgetNothing)).rejects.toThrow(ClosedError)
+    await expect(manager.delete('orders')).rejects.toThrow(ClosedError)
     await expect(topic.addPartitions(2)).rejects.toThrow(ClosedError)
     await expect(topic.alter({ retentionMs: 1 })).rejects.toThrow(ClosedError)
     await expect(topic.partition(0).append({ value: 'x' })).rejects.toThrow(ClosedError)
@@ -235,7 +231,7 @@ describe('a crash in the middle of a change to the topics', () => {
       { orders: [['a'], []] },
       { new: [[], []], orders: [['a'], []] },
     ],
-    ['delete', (manager) => manager.delete('orders', forgetNothing), { orders: [['a'], []] }, {}],
+    ['delete', (manager) => manager.delete('orders'), { orders: [['a'], []] }, {}],
     [
       'addPartitions',
       (manager) => manager.get('orders')?.addPartitions(3) ?? Promise.reject(new Error('gone')),

@@ -6,7 +6,7 @@ import {
   encodeOffsetCommitValue,
   partitionForGroup,
 } from '../../lib/broker/offset-commit-codec.ts'
-import { OffsetStore } from '../../lib/broker/offset-store.ts'
+import { OffsetStore, type ConsumedPartition } from '../../lib/broker/offset-store.ts'
 import { topicPartitionKey, type TopicPartition } from '../../lib/broker/topic-partition.ts'
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -37,6 +37,7 @@ class Harness {
   /** What happened to data and offsets, in order. */
   readonly events: string[] = []
   readonly missing: Set<string> = new Set()
+  readonly data: Map<string, ConsumedPartition> = new Map()
   openCount = 0
   openError: Error | null = null
   durable: Promise<void> = Promise.resolve()
@@ -54,13 +55,15 @@ class Harness {
       dataPartition: (topicPartition) => {
         const key = topicPartitionKey(topicPartition)
         if (this.missing.has(key)) return null
-        return {
-          ensureDurable: async (offset) => {
+        const data = this.data.get(key) ?? {
+          ensureDurable: async (offset: number) => {
             this.events.push(`wait for ${key} below ${offset}`)
             await this.durable
             this.events.push(`durable ${key} below ${offset}`)
           },
         }
+        this.data.set(key, data)
+        return data
       },
     })
   }
@@ -459,6 +462,7 @@ describe('forgetTopic', () => {
 
   it('removes what was being committed when it was called', async () => {
     const before = new Harness()
+    await before.commit(0)
     const { promise, open } = gate()
     before.durable = promise
     const committed = before.commit(1)

@@ -188,6 +188,43 @@ describe('appending to a partition', () => {
     expect(textsOf(await partition.read(0))).toEqual(['v0', 'v1'])
   })
 
+  it('leaves in doubt what was written before a sync that somebody else has asked for fails', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await fill(partition, 2)
+    fileSystem.failNext('datasync', 'EIO')
+    const appended = partition.append({ value: 'who knows' })
+    // Its place is behind the write and in front of the sync of the append.
+    const flushed = partition.log.appendBatches([]).catch(() => partition.log.flush())
+    const outcomes = await Promise.allSettled([appended, flushed])
+    expect(outcomes).toMatchObject([
+      { reason: { code: 'STORAGE_ERROR', outcome: 'unknown' } },
+      { reason: { code: 'STORAGE_ERROR', outcome: 'unknown' } },
+    ])
+  })
+
+  it('shows no more than there is after a failed sync has taken away what was shown', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, config: { flushMessages: 100 } })
+    await fill(partition, 3)
+    await partition.flush()
+    await fill(partition, 2)
+    expect(partition.highWatermark).toBe(5)
+    fileSystem.failNext('datasync', 'EIO')
+    await expect(partition.flush()).rejects.toMatchObject({ outcome: 'unknown' })
+    expect(partition).toMatchObject({ highWatermark: 3, logEndOffset: 3 })
+    const seen: number[] = []
+    for await (const record of partition.records({ until: 'end' })) seen.push(record.offset)
+    expect(seen).toEqual([0, 1, 2])
+  })
+
+  it('has nothing to delete below what another call has deleted meanwhile', async () => {
+    const partition = await openPartition()
+    await fill(partition, 5)
+    await Promise.all([partition.deleteRecords(4), partition.deleteRecords(2)])
+    expect(partition.logStartOffset).toBe(4)
+  })
+
   it('writes and acknowledges nothing once the lock is lost', async () => {
     let isOwned = true
     const partition = await openPartition({ isOwned: () => isOwned })

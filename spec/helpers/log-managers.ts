@@ -32,6 +32,7 @@ export async function openLogManager(
       isOwned: () => true,
     },
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),
+    forgetTopic: () => Promise.resolve(),
   })
   await manager.load()
   return manager

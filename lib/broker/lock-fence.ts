@@ -1,0 +1,19 @@
+import { LockLostError, type AppendOutcome } from '../errors.ts'
+
+/** What a fence has to know of a broker's directory. */
+export interface FencedDirectory {
+  readonly dir: string
+  /** Whether another process writes, and this one follows without a lock. */
+  readonly readOnly: boolean
+  /** Whether the broker still owns its directory. */
+  isOwned(): boolean
+}
+
+/** Why nothing may be changed any more; `null` while the lock is held, or where there is none. */
+export function whyFenced(
+  directory: FencedDirectory,
+  outcome: AppendOutcome,
+): LockLostError | null {
+  if (directory.readOnly || directory.isOwned()) return null
+  return new LockLostError(directory.dir, 'another owner may have taken it', outcome)
+}

@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../lib/broker.ts'
+import {
+  CorruptRecordError,
+  InvalidPartitionsError,
+  LockLostError,
+  StorageError,
+  UnknownTopicOrPartitionError,
+} from '../lib/errors.ts'
+import { ManualClock } from '../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { textsOf } from './helpers/partitions.ts'
+
+const TP = { topic: 'a', partition: 0 }
+const OFFSETS_LOG = '/data/__consumer_offsets-0/00000000000000000000.log'
+
+function open(fileSystem = new SimulatedFileSystem(), options = {}): Promise<Broker> {
+  return Broker.open('/data', { fileSystem, clock: new ManualClock(), ...options })
+}
+
+async function commit(broker: Broker, offset: number, topic = 'a'): Promise<void> {
+  const consumer = broker.consumer({ groupId: 'g' })
+  consumer.assign([{ topic, partition: 0 }])
+  await consumer.commit([{ topic, partition: 0, offset }])
+}
+
+async function committed(broker: Broker): Promise<number | null> {
+  return (await broker.consumer({ groupId: 'g' }).committed(TP))?.offset ?? null
+}
+
+describe('changes of topics that overlap', () => {
+  it('never shrink a topic: of two that grow it, the lower one comes too late', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const topic = await broker.createTopic('a')
+    const [higher, lower, same] = await Promise.allSettled([
+      topic.addPartitions(4),
+      topic.addPartitions(2),
+      topic.addPartitions(4),
+    ])
+    expect(higher.status).toBe('fulfilled')
+    for (const late of [lower, same]) {
+      expect(late).toMatchObject({ reason: expect.any(InvalidPartitionsError) as unknown })
+    }
+    await topic.partition(3).append({ value: 'x' })
+    const again = await open(fileSystem.restart('process'))
+    expect(again.topic('a').partitions).toHaveLength(4)
+    expect(textsOf(await again.topic('a').partition(3).read(0))).toEqual(['x'])
+  })
+
+  it('leave a topic alone that has come under the name of a deleted one', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const old = await broker.createTopic('a')
+    await broker.deleteTopic('a')
+    await broker.createTopic('a')
+    await expect(old.alter({ segmentBytes: 500 })).rejects.toThrow(UnknownTopicOrPartitionError)
+    await expect(old.addPartitions(2)).rejects.toThrow(UnknownTopicOrPartitionError)
+    const again = await open(fileSystem.restart('process'))
+    expect(again.topic('a').config.segmentBytes).not.toBe(500)
+  })
+
+  it('go together with the first commit of all, which creates a topic too', async () => {
+    const broker = await open()
+    await broker.createTopic('a')
+    await broker.createTopic('b')
+    const deleted = broker.deleteTopic('b')
+    const first = commit(broker, 1)
+    const last = commit(broker, 0, 'b')
+    await expect(last).rejects.toThrow(UnknownTopicOrPartitionError)
+    await Promise.all([deleted, first])
+    expect(await committed(broker)).toBe(1)
+    await broker.close()
+  })
+})
+
+describe('what groups have committed', () => {
+  it('does not come back with a topic of the same name when its deletion was cut short', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    await broker.createTopic('a')
+    await commit(broker, 1)
+    fileSystem.failNext('write', 'ENOSPC', { path: OFFSETS_LOG })
+    await expect(broker.deleteTopic('a')).rejects.toThrow(StorageError)
+    expect(() => broker.topic('a')).toThrow(UnknownTopicOrPartitionError)
+    await broker.createTopic('a')
+    expect(await committed(broker)).toBeNull()
+    expect(await committed(await open(fileSystem.restart('process')))).toBeNull()
+  })
+
+  it('goes when a deletion that was cut short is asked for again', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    await broker.createTopic('a')
+    await commit(broker, 1)
+    fileSystem.failNext('write', 'ENOSPC', { path: OFFSETS_LOG })
+    await expect(broker.deleteTopic('a')).rejects.toThrow(StorageError)
+    await broker.deleteTopic('a')
+    expect(await committed(broker)).toBeNull()
+    expect(await fileSystem.stat('/data/a-0')).toBeNull()
+    await expect(broker.deleteTopic('a')).rejects.toThrow(UnknownTopicOrPartitionError)
+  })
+
+  it('is not taken from before the damage when it is damaged', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    await broker.createTopic('a')
+    for (const offset of [0, 0, 0]) await commit(broker, offset)
+    await broker.close()
+    const size = fileSystem.readFile(OFFSETS_LOG).length
+    fileSystem.flipBit(OFFSETS_LOG, size - 1, 0)
+    await fileSystem.unlink('/data/.kafka_cleanshutdown')
+    await expect(open(fileSystem)).rejects.toThrow(CorruptRecordError)
+  })
+})
+
+describe('a broker that has lost its lock', () => {
+  it('changes nothing any more, neither topics nor records, nor when it is closed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const topic = await broker.createTopic('a')
+    await topic.partition(0).append([{ value: 'x' }, { value: 'y' }])
+    await commit(broker, 1)
+    fileSystem.loseLock('/data')
+    const before = fileSystem.snapshot()
+    for (const change of [
+      broker.createTopic('b'),
+      broker.deleteTopic('a'),
+      topic.alter({ segmentBytes: 500 }),
+      topic.addPartitions(2),
+      topic.partition(0).deleteRecords(1),
+      commit(broker, 2),
+    ]) {
+      await expect(change).rejects.toThrow(LockLostError)
+    }
+    await broker.close().catch(() => undefined)
+    expect(fileSystem.snapshot()).toEqual(before)
+  })
+})
