@@ -541,7 +541,9 @@ describe('advanceLogStartOffset', () => {
     expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([8])
     expect(await readAll(log)).toEqual([])
     expect((await log.append([{ value: 'x' }])).baseOffset).toBe(10)
-    await expect(log.advanceLogStartOffset(9)).rejects.toThrow(OffsetOutOfRangeError)
+    await log.advanceLogStartOffset(9)
+    expect(log.logStartOffset).toBe(10)
+    await expect(log.advanceLogStartOffset(12)).rejects.toThrow(OffsetOutOfRangeError)
   })
 
   it('lasts, with what belongs to the segments gone', async () => {
