@@ -13,11 +13,13 @@ import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
 import { Producer, type ProducerOptions } from './client/producer.ts'
+import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
+import { boolean, checkOptions, checkPath, objectWith, wholeNumber, type Checks } from './checks.ts'
 import {
-  checkOptions,
-  checkWholeNumber,
-  DEFAULT_TOPIC_CONFIG,
+  checkTopicConfig,
+  ensureCodec,
   resolveTopicConfig,
+  TOPIC_CONFIG_CHECKS,
   type TopicConfig,
 } from './config.ts'
 import {
@@ -29,7 +31,7 @@ import {
   VarveError,
 } from './errors.ts'
 import type { Clock } from './platform/clock.ts'
-import type { FileSystem } from './platform/file-system.ts'
+import { FILE_SYSTEM_METHODS, type FileSystem } from './platform/file-system.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
 import { systemRandom, type Random } from './platform/random.ts'
 import { systemClock } from './platform/system-clock.ts'
@@ -62,14 +64,22 @@ export interface CreateTopicOptions extends TopicConfig {
   readonly ifNotExists?: boolean
 }
 
-const BROKER_OPTIONS = [
-  'readOnly',
-  'fileSystem',
-  'clock',
-  'random',
-  'autoCreateTopics',
-  'defaults',
-] as const
+const BROKER_OPTIONS: Checks<BrokerOptions> = {
+  readOnly: boolean,
+  fileSystem: objectWith(...FILE_SYSTEM_METHODS),
+  clock: objectWith('now', 'monotonic', 'startTimer'),
+  random: objectWith('integer', 'bytes'),
+  autoCreateTopics: boolean,
+  defaults: (name, value) => {
+    checkTopicConfig(name, value as TopicConfig)
+  },
+}
+
+const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
+  ...TOPIC_CONFIG_CHECKS,
+  partitions: wholeNumber(1, MAX_PARTITIONS),
+  ifNotExists: boolean,
+}
 
 /**
  * One data directory and the one process that writes to it: topics, producers, consumer groups.
@@ -87,7 +97,7 @@ export class Broker {
   readonly #coordinator: BrokerParts['coordinator']
   readonly #upkeep: BrokerUpkeep
   /** How to close each producer and consumer that is open. */
-  readonly #clients = new Map<object, (options: { timeoutMs?: number }) => Promise<void>>()
+  readonly #clients = new Map<object, (options: CloseOptions) => Promise<void>>()
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -108,23 +118,23 @@ export class Broker {
    * Opens a data directory, which is created when it does not exist.
    *
    * @throws {@link LockedError} when another owner holds it.
+   * @throws TypeError or RangeError for a path or options that are not legal.
+   * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
    * @throws {@link CorruptRecordError} when the list of topics or the committed offsets are damaged;
    * a damaged partition does not keep the others from opening, see {@link Broker.recovery}.
    * @throws {@link StorageError} when the disk fails.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
-    if (typeof dir !== 'string' || dir === '') {
-      throw new TypeError(`dir must be a path, got ${JSON.stringify(dir)}`)
-    }
-    checkOptions('broker options', options, BROKER_OPTIONS)
-    const defaults = resolveTopicConfig(options.defaults ?? {}, DEFAULT_TOPIC_CONFIG)
+    checkPath('dir', dir)
+    const checked = checkOptions('broker options', options, BROKER_OPTIONS)
+    const defaults = resolveTopicConfig(checked.defaults ?? {})
     const resolved = {
-      readOnly: options.readOnly ?? false,
-      clock: options.clock ?? systemClock,
-      random: options.random ?? systemRandom,
-      autoCreateTopics: options.autoCreateTopics ?? false,
+      readOnly: checked.readOnly ?? false,
+      clock: checked.clock ?? systemClock,
+      random: checked.random ?? systemRandom,
+      autoCreateTopics: checked.autoCreateTopics ?? false,
     }
-    const fileSystem = options.fileSystem ?? new NodeFileSystem()
+    const fileSystem = checked.fileSystem ?? new NodeFileSystem()
     let data: DataDirectory | null = null
     try {
       data = await DataDirectory.open(dir, { ...resolved, fileSystem })
@@ -144,14 +154,13 @@ export class Broker {
    * @throws {@link InvalidTopicError} when the name is not legal, internal, or too much like another.
    * @throws {@link TopicExistsError} unless `ifNotExists`.
    * @throws TypeError or RangeError for options that are not legal.
+   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
     validateTopicName(name)
-    const keys = ['partitions', 'ifNotExists', ...Object.keys(DEFAULT_TOPIC_CONFIG)]
-    checkOptions('topic options', options, keys)
-    const { partitions = 1, ifNotExists = false, ...config } = options
-    checkWholeNumber('partitions', partitions, 1, MAX_PARTITIONS)
-    resolveTopicConfig(config)
+    const checked = checkOptions('topic options', options, CREATE_TOPIC_OPTIONS)
+    const { partitions = 1, ifNotExists = false, ...config } = checked
+    ensureCodec(config.compressionType)
     if (INTERNAL_TOPICS.has(name)) {
       throw new InvalidTopicError(name, 'the library keeps it for itself')
     }
@@ -259,24 +268,22 @@ export class Broker {
    * {@link ClosedError}, everything is synced, and the lock is given up. Idempotent.
    *
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
+   * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
    * @throws {@link StorageError} when something could not be made durable. The directory is given
    * up all the same, and the next open looks after it.
    */
-  close(options: { timeoutMs?: number } = {}): Promise<void> {
-    checkOptions('close options', options, ['timeoutMs'])
-    if (options.timeoutMs !== undefined) {
-      checkWholeNumber('timeoutMs', options.timeoutMs, 0, Number.MAX_SAFE_INTEGER)
-    }
-    this.#closing ??= this.#close(options)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    const checked = checkOptions('close options', options, CLOSE_OPTIONS)
+    this.#closing ??= this.#close(checked)
+    await this.#closing
   }
 
   /** {@link Broker.close}, for `await using`. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
   }
 
-  async #close(options: { timeoutMs?: number }): Promise<void> {
+  async #close(options: CloseOptions): Promise<void> {
     this.#upkeep.stop()
     const failures: unknown[] = []
     const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {

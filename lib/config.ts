@@ -1,3 +1,6 @@
+import { checkOptions, fraction, oneOf, wholeNumber, type Checks } from './checks.ts'
+import { codecFor } from './record/compression.ts'
+
 /** Which codec a topic's batches are stored in; `producer` keeps the producer's choice. */
 export type TopicCompressionType = 'producer' | 'uncompressed' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
 
@@ -13,6 +16,12 @@ export interface TopicConfig {
    * by the records' own timestamps; milliseconds, at least 1. @defaultValue 604800000 (7 days)
    */
   readonly segmentMs?: number
+  /**
+   * Each segment is rolled earlier than after `segmentMs` by a random time below this and below
+   * `segmentMs`, so that partitions that were begun together do not all roll at once; milliseconds,
+   * at least 0. @defaultValue 0
+   */
+  readonly segmentJitterMs?: number
   /** Bytes of log between two index entries, at least 0. @defaultValue 4096 */
   readonly indexIntervalBytes?: number
   /** Largest size of an index file, bytes, at least 24; a full index rolls the segment. @defaultValue 10485760 */
@@ -57,6 +66,7 @@ export type ResolvedTopicConfig = Required<TopicConfig>
 export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze({
   segmentBytes: 1_073_741_824,
   segmentMs: 604_800_000,
+  segmentJitterMs: 0,
   indexIntervalBytes: 4096,
   segmentIndexBytes: 10_485_760,
   retentionMs: 604_800_000,
@@ -74,30 +84,32 @@ export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze
   flushMs: Number.MAX_SAFE_INTEGER,
 } satisfies ResolvedTopicConfig)
 
-type Check = (key: string, value: unknown) => void
-
-const RULES: Record<keyof ResolvedTopicConfig, Check> = {
+/** The check of each key. */
+export const TOPIC_CONFIG_CHECKS: Checks<TopicConfig> = {
   segmentBytes: wholeNumber(100, 2_147_483_647),
-  segmentMs: wholeNumber(1, Number.MAX_SAFE_INTEGER),
+  segmentMs: wholeNumber(1),
+  segmentJitterMs: wholeNumber(0),
   indexIntervalBytes: wholeNumber(0, 2_147_483_647),
   segmentIndexBytes: wholeNumber(24, 2_147_483_647),
-  retentionMs: wholeNumber(-1, Number.MAX_SAFE_INTEGER),
-  retentionBytes: wholeNumber(-1, Number.MAX_SAFE_INTEGER),
+  retentionMs: wholeNumber(-1),
+  retentionBytes: wholeNumber(-1),
   cleanupPolicy: oneOf('delete', 'compact', 'compact,delete'),
   compressionType: oneOf('producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'),
   maxMessageBytes: wholeNumber(0, 2_147_483_647),
   messageTimestampType: oneOf('CreateTime', 'LogAppendTime'),
-  minCompactionLagMs: wholeNumber(0, Number.MAX_SAFE_INTEGER),
-  maxCompactionLagMs: wholeNumber(1, Number.MAX_SAFE_INTEGER),
+  minCompactionLagMs: wholeNumber(0),
+  maxCompactionLagMs: wholeNumber(1),
   minCleanableDirtyRatio: fraction,
-  deleteRetentionMs: wholeNumber(0, Number.MAX_SAFE_INTEGER),
-  fileDeleteDelayMs: wholeNumber(0, Number.MAX_SAFE_INTEGER),
-  flushMessages: wholeNumber(1, Number.MAX_SAFE_INTEGER),
-  flushMs: wholeNumber(0, Number.MAX_SAFE_INTEGER),
+  deleteRetentionMs: wholeNumber(0),
+  fileDeleteDelayMs: wholeNumber(0),
+  flushMessages: wholeNumber(1),
+  flushMs: wholeNumber(0),
 }
 
 /**
  * Checks `config` and fills in what it leaves out from `base`.
+ *
+ * It may name a codec that is not available here: a topic that was stored with one can be opened.
  *
  * @throws TypeError for a key that does not exist or a value of the wrong type.
  * @throws RangeError for a value outside its range.
@@ -106,97 +118,26 @@ export function resolveTopicConfig(
   config: TopicConfig,
   base: Readonly<ResolvedTopicConfig> = DEFAULT_TOPIC_CONFIG,
 ): Readonly<ResolvedTopicConfig> {
-  const resolved: Record<string, unknown> = { ...base }
-  for (const [key, value] of Object.entries(config)) {
-    if (!Object.hasOwn(RULES, key)) {
-      throw new TypeError(
-        `unknown topic option '${key}'; known are ${Object.keys(RULES).join(', ')}`,
-      )
-    }
-    if (value === undefined) continue
-    RULES[key as keyof ResolvedTopicConfig](key, value)
-    resolved[key] = value
-  }
-  return Object.freeze(resolved as unknown as ResolvedTopicConfig)
+  return Object.freeze({ ...base, ...checkOptions('topic options', config, TOPIC_CONFIG_CHECKS) })
 }
 
 /**
- * Checks that `value` is a whole number in [`min`, `max`].
+ * Checks a configuration that is about to come into force.
  *
- * @throws TypeError when it is not a number.
- * @throws RangeError when it is not whole or out of range.
+ * @param what what it is called in an error's message.
+ * @returns what it says, without what it leaves out.
+ * @throws TypeError for a key that does not exist or a value of the wrong type.
+ * @throws RangeError for a value outside its range.
+ * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
  */
-export function checkWholeNumber(key: string, value: unknown, min: number, max: number): number {
-  if (typeof value !== 'number') {
-    throw new TypeError(`${key} must be a number, got ${describeValue(value)}`)
-  }
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${key} must be a whole number from ${min} to ${max}, got ${value}`)
-  }
-  return value
+export function checkTopicConfig(what: string, config: TopicConfig): TopicConfig {
+  const checked = checkOptions(what, config, TOPIC_CONFIG_CHECKS)
+  ensureCodec(checked.compressionType)
+  return checked
 }
 
-/**
- * Checks that `value` is one of `allowed`.
- *
- * @throws TypeError when it is not.
- */
-export function checkOneOf<T extends string | number>(
-  key: string,
-  value: unknown,
-  allowed: readonly T[],
-): T {
-  const found = allowed.find((candidate) => candidate === value)
-  if (found === undefined) {
-    throw new TypeError(
-      `${key} must be one of ${allowed.map((each) => JSON.stringify(each)).join(', ')}, ` +
-        `got ${describeValue(value)}`,
-    )
-  }
-  return found
-}
-
-/**
- * Checks that `options` is an object without keys that nobody reads: a misspelt option must not
- * be ignored.
- *
- * @throws TypeError naming the key and what is allowed.
- */
-export function checkOptions(what: string, options: unknown, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new TypeError(`${what} must be an object, got ${describeValue(options)}`)
-  }
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) {
-      throw new TypeError(`${what} has no option '${key}'; known are ${known.join(', ')}`)
-    }
-  }
-}
-
-/** A short text for a value in an error message. */
-export function describeValue(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
-  if (value === null || typeof value !== 'object') return String(value)
-  return Array.isArray(value) ? 'an array' : 'an object'
-}
-
-function wholeNumber(min: number, max: number): Check {
-  return (key, value) => {
-    checkWholeNumber(key, value, min, max)
-  }
-}
-
-function oneOf(...allowed: string[]): Check {
-  return (key, value) => {
-    checkOneOf(key, value, allowed)
-  }
-}
-
-function fraction(key: string, value: unknown): void {
-  if (typeof value !== 'number') {
-    throw new TypeError(`${key} must be a number, got ${describeValue(value)}`)
-  }
-  if (!(value >= 0 && value <= 1)) {
-    throw new RangeError(`${key} must be a number from 0 to 1, got ${value}`)
-  }
+/** @throws {@link UnsupportedCompressionTypeError} when batches could not be stored like that. */
+export function ensureCodec(compressionType: TopicCompressionType = 'producer'): void {
+  if (compressionType === 'producer' || compressionType === 'uncompressed') return
+  codecFor(compressionType)
 }

@@ -20,7 +20,7 @@ export type { GroupDescription } from './broker/group-coordinator.ts'
 export type { OffsetAndMetadata, OffsetCommit } from './broker/offset-and-metadata.ts'
 export type { CommittedOffset } from './broker/offset-store.ts'
 export { Partition, type AppendOptions } from './broker/partition.ts'
-export type { FetchOptions, RecordsOptions } from './broker/partition-reads.ts'
+export type { FetchOptions, ReadOptions, RecordsOptions } from './broker/partition-reads.ts'
 export type { TopicPartition } from './broker/topic-partition.ts'
 export { Topic } from './broker/topic.ts'
 export { Consumer } from './client/consumer.ts'
@@ -35,9 +35,10 @@ export {
   type DefaultPartitionerOptions,
   type Partitioner,
   type PartitionerRecord,
+  type RandomPartitionerOptions,
 } from './client/partitioner.ts'
 export { Producer } from './client/producer.ts'
-export type { ProducerOptions } from './client/producer-options.ts'
+export type { CloseOptions, ProducerOptions } from './client/producer-options.ts'
 export type { ProducerRecord } from './client/producer-record.ts'
 export type { RebalanceListener } from './client/rebalance-listener.ts'
 export type { RecordMetadata, SendCallback } from './client/send-completion.ts'

@@ -314,8 +314,9 @@ describe('closing a broker', () => {
 
   it('refuses a time that is none', async () => {
     const broker = await open()
-    expect(() => broker.close({ timeoutMs: -1 })).toThrow(RangeError)
-    expect(() => broker.close({ timeout: 5 } as never)).toThrow(TypeError)
+    await expect(broker.close({ timeoutMs: -1 })).rejects.toThrow(RangeError)
+    await expect(broker.close({ timeout: 5 } as never)).rejects.toThrow(TypeError)
+    expect(broker.topics()).toEqual([])
     await broker.close({ timeoutMs: 0 })
   })
 

@@ -1,17 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import {
-  checkOneOf,
-  checkOptions,
-  checkWholeNumber,
-  DEFAULT_TOPIC_CONFIG,
-  resolveTopicConfig,
-} from '../lib/config.ts'
+import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../lib/config.ts'
 
 describe('the configuration of a topic', () => {
   it('has the defaults of Kafka, but for the sync', () => {
     expect(resolveTopicConfig({})).toMatchObject({
       segmentBytes: 1_073_741_824,
       segmentMs: 604_800_000,
+      segmentJitterMs: 0,
       indexIntervalBytes: 4096,
       segmentIndexBytes: 10_485_760,
       maxMessageBytes: 1_048_588,
@@ -46,29 +41,11 @@ describe('the configuration of a topic', () => {
     [{ cleanupPolicy: 'shrink' }, TypeError, '"delete", "compact", "compact,delete", got "shrink"'],
     [{ compressionType: 'brotli' }, TypeError, 'compressionType must be one of'],
     [{ messageTimestampType: 5 }, TypeError, 'got 5'],
-    [{ segmentSize: 5 }, TypeError, "unknown topic option 'segmentSize'"],
-    [JSON.parse('{"__proto__": 5}') as object, TypeError, "unknown topic option '__proto__'"],
+    [{ segmentJitterMs: -1 }, RangeError, 'from 0'],
+    [{ segmentSize: 5 }, TypeError, 'there is no "segmentSize" in topic options'],
+    [JSON.parse('{"__proto__": 5}') as object, TypeError, 'no "__proto__" in'],
   ])('refuses %j', (config, error, message) => {
     expect(() => resolveTopicConfig(config as never)).toThrow(error)
     expect(() => resolveTopicConfig(config as never)).toThrow(message)
-  })
-})
-
-describe('checks of arguments', () => {
-  it.each([
-    [null, 'options must be an object, got null'],
-    [[1], 'options must be an object, got an array'],
-    ['x', 'options must be an object, got "x"'],
-    [{ b: 1 }, "options has no option 'b'; known are a"],
-  ])('say what is wrong with options %j', (options, message) => {
-    expect(() => {
-      checkOptions('options', options, ['a'])
-    }).toThrow(message)
-  })
-
-  it('return what they have checked', () => {
-    expect(checkWholeNumber('n', 5, 5, 5)).toBe(5)
-    expect(checkOneOf('n', 'a', ['a', 'b'])).toBe('a')
-    expect(() => checkOneOf('n', {}, ['a'])).toThrow('n must be one of "a", got an object')
   })
 })

@@ -1,4 +1,4 @@
-import { checkWholeNumber, describeValue } from '../config.ts'
+import { checkWholeNumber, describeValue } from '../checks.ts'
 import { ClosedError, CommitFailedError, InvalidGroupIdError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'

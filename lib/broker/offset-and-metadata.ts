@@ -1,4 +1,4 @@
-import { checkWholeNumber, describeValue } from '../config.ts'
+import { checkWholeNumber, describeValue } from '../checks.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** How far a group has come in a partition. */

@@ -1,6 +1,7 @@
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
 import { Log } from '../storage/log.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
@@ -16,6 +17,7 @@ const OPEN_CONCURRENCY = 8
 /** What opening the partitions of a directory takes. */
 export interface PartitionOpenerOptions {
   readonly fileSystem: FileSystem
+  readonly random: Random
   readonly states: LogStates
   readonly defaults: Readonly<ResolvedTopicConfig>
   readonly partitionContext: PartitionContext
@@ -65,14 +67,14 @@ export class PartitionOpener {
   }
 
   async #openOne(entry: TopicEntry, partition: number, isClean: boolean): Promise<Partition> {
-    const { fileSystem, states, partitionContext } = this.#options
+    const { fileSystem, random, states, partitionContext } = this.#options
     const { clock, readOnly } = partitionContext
     const topic = entry.name
     const path = this.#directories.pathOf(topic, partition)
     const key = topicPartitionKey({ topic, partition })
     const isThere = (await fileSystem.stat(path))?.kind === 'directory'
     const context = {
-      ...{ topic, partition, fileSystem, clock, readOnly, isClean },
+      ...{ topic, partition, fileSystem, clock, random, readOnly, isClean },
       config: this.configOf(entry),
       loss: isThere ? undefined : missing(path, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),

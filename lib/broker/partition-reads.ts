@@ -1,13 +1,28 @@
-import { checkOneOf, checkOptions, checkWholeNumber } from '../config.ts'
+import {
+  abortSignal,
+  checkOneOf,
+  checkOptions,
+  checkWholeNumber,
+  wholeNumber,
+  type Check,
+  type Checks,
+} from '../checks.ts'
+import { OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches } from './delayed-fetch.ts'
 import type { Partition } from './partition.ts'
 
+/** What {@link Partition.read} takes. */
+export interface ReadOptions {
+  /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
+  readonly maxBytes?: number
+}
+
 /** How long and for how much {@link Partition.fetch} waits. */
 export interface FetchOptions {
-  /** Bytes that are worth answering, at least 1. @defaultValue 1 */
+  /** Bytes that are worth answering, at least 0; there is no answer without a record. @defaultValue 1 */
   readonly minBytes?: number
   /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
   readonly maxBytes?: number
@@ -19,12 +34,36 @@ export interface FetchOptions {
 
 /** Which records {@link Partition.records} goes through. */
 export interface RecordsOptions {
-  /** @defaultValue `'earliest'` */
+  /**
+   * In [`logStartOffset`, `logEndOffset`]: at the end it waits for what comes. `'earliest'` is the
+   * first record by the time the iteration begins, `'latest'` the high watermark at the time of the
+   * call. @defaultValue `'earliest'`
+   */
   readonly from?: number | 'earliest' | 'latest'
-  /** Exclusive; `'end'` is the high watermark at the time of the call. Absent: goes on for ever. */
+  /**
+   * Exclusive, at least `from`; it waits for records that are not there yet. `'end'` is the high
+   * watermark at the time of the call. Absent: goes on for ever.
+   */
   readonly until?: number | 'end'
   /** Ends the iteration, which rejects with its reason. */
   readonly signal?: AbortSignal
+}
+
+/** What {@link Partition.read} may be told. */
+export const READ_OPTIONS: Checks<ReadOptions> = { maxBytes: wholeNumber(1) }
+
+/** What {@link Partition.fetch} may be told. */
+export const FETCH_OPTIONS: Checks<FetchOptions> = {
+  ...READ_OPTIONS,
+  minBytes: wholeNumber(0),
+  maxWaitMs: wholeNumber(0),
+  signal: abortSignal,
+}
+
+const RECORDS_OPTIONS: Checks<RecordsOptions> = {
+  from: offsetOr('earliest', 'latest'),
+  until: offsetOr('end'),
+  signal: abortSignal,
 }
 
 const DEFAULT_MAX_BYTES = 1024 * 1024
@@ -37,12 +76,8 @@ export async function fetchRecords(
   offset: number,
   options: FetchOptions,
 ): Promise<StoredRecord[]> {
-  checkOptions('fetch options', options, ['minBytes', 'maxBytes', 'maxWaitMs', 'signal'])
   const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = options
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
-  checkWholeNumber('minBytes', minBytes, 0, Number.MAX_SAFE_INTEGER)
-  checkWholeNumber('maxBytes', maxBytes, 1, Number.MAX_SAFE_INTEGER)
-  checkWholeNumber('maxWaitMs', maxWaitMs, 0, Number.MAX_SAFE_INTEGER)
   const deadlineMs = clock.monotonic() + maxWaitMs
   let from = offset
   for (;;) {
@@ -58,17 +93,40 @@ export async function fetchRecords(
   }
 }
 
-/** Goes through the records of a partition; see `Partition.records`. */
-export async function* iterateRecords(
+/** Checks the options at the call, and goes through the records; see `Partition.records`. */
+export function recordsOf(
   clock: Clock,
   partition: Partition,
   options: RecordsOptions,
 ): AsyncGenerator<StoredRecord, void, undefined> {
-  checkOptions('records options', options, ['from', 'until', 'signal'])
-  const { from = 'earliest', until = Number.MAX_SAFE_INTEGER, signal } = options
-  let offset = startOffset(partition, from)
-  const end = until === 'end' ? partition.highWatermark : until
-  checkWholeNumber('until', end, 0, Number.MAX_SAFE_INTEGER)
+  const checked = checkOptions('records options', options, RECORDS_OPTIONS)
+  const { from = 'earliest', until = Number.MAX_SAFE_INTEGER, signal } = checked
+  if (typeof from === 'number' && typeof until === 'number' && until < from) {
+    throw new RangeError(`until must be at least from, ${from}, got ${until}`)
+  }
+  const { highWatermark } = partition
+  return iterateRecords(clock, partition, {
+    from: from === 'latest' ? highWatermark : from,
+    end: until === 'end' ? highWatermark : until,
+    signal,
+  })
+}
+
+interface RecordsRange {
+  readonly from: number | 'earliest'
+  /** Exclusive. */
+  readonly end: number
+  readonly signal: AbortSignal | undefined
+}
+
+async function* iterateRecords(
+  clock: Clock,
+  partition: Partition,
+  { from, end, signal }: RecordsRange,
+): AsyncGenerator<StoredRecord, void, undefined> {
+  let offset = from === 'earliest' ? partition.logStartOffset : from
+  // With nothing to read up to `end` nobody else would look at it.
+  ensureInLog(partition, offset)
   const limits = {
     minBytes: 1,
     maxBytes: DEFAULT_MAX_BYTES,
@@ -90,13 +148,24 @@ export async function* iterateRecords(
   }
 }
 
-function startOffset(partition: Partition, from: number | 'earliest' | 'latest'): number {
-  if (typeof from === 'number') {
-    return checkWholeNumber('from', from, 0, Number.MAX_SAFE_INTEGER)
+function ensureInLog(partition: Partition, offset: number): void {
+  const { topic, index, logStartOffset, logEndOffset } = partition
+  if (offset >= logStartOffset && offset <= logEndOffset) return
+  throw new OffsetOutOfRangeError({
+    topic,
+    partition: index,
+    offset,
+    logStartOffset,
+    logEndOffset,
+  })
+}
+
+/** The check for an offset, or for a name of one. */
+function offsetOr(...names: readonly string[]): Check {
+  return (name, value) => {
+    if (typeof value === 'number') checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
+    else checkOneOf(name, value, names)
   }
-  return checkOneOf('from', from, ['earliest', 'latest']) === 'earliest'
-    ? partition.logStartOffset
-    : partition.highWatermark
 }
 
 async function decodeAll(

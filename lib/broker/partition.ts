@@ -1,4 +1,4 @@
-import { checkOneOf, checkOptions, checkWholeNumber } from '../config.ts'
+import { checkOptions, checkWholeNumber, oneOf, wholeNumber, type Checks } from '../checks.ts'
 import {
   OffsetOutOfRangeError,
   PolicyViolationError,
@@ -11,14 +11,17 @@ import { RecordBatch } from '../record/record-batch.ts'
 import { encodeRecords, type AppendRecord } from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/local-log.ts'
 import type { Log } from '../storage/log.ts'
-import { AppendChain, type Acks, type AppendChainOwner } from './append-chain.ts'
+import { ACKS, AppendChain, type Acks, type AppendChainOwner } from './append-chain.ts'
 import { whyFenced, type FencedDirectory } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import {
+  FETCH_OPTIONS,
   fetchRecords,
-  iterateRecords,
+  READ_OPTIONS,
+  recordsOf,
   type FetchOptions,
+  type ReadOptions,
   type RecordsOptions,
 } from './partition-reads.ts'
 import { RecentBatches, type RecentBatchesBudget } from './recent-batches.ts'
@@ -30,6 +33,11 @@ export interface AppendOptions {
   readonly acks?: Acks
   /** The append fails unless it would get this offset: nobody else has written in between. */
   readonly expectedOffset?: number
+}
+
+const APPEND_OPTIONS: Checks<AppendOptions> = {
+  acks: oneOf(...ACKS),
+  expectedOffset: wholeNumber(0),
 }
 
 /**
@@ -112,12 +120,8 @@ export class Partition {
     records: AppendRecord | readonly AppendRecord[],
     options: AppendOptions = {},
   ): Promise<AppendResult> {
-    checkOptions('append options', options, ['acks', 'expectedOffset'])
-    const acks = checkOneOf<Acks>('acks', options.acks ?? 'all', [0, 1, 'all'])
-    const { expectedOffset } = options
-    if (expectedOffset !== undefined) {
-      checkWholeNumber('expectedOffset', expectedOffset, 0, Number.MAX_SAFE_INTEGER)
-    }
+    const checked = checkOptions('append options', options, APPEND_OPTIONS)
+    const { acks = 'all', expectedOffset } = checked
     this.#ensureOpen()
     const list = Array.isArray(records)
       ? (records as readonly AppendRecord[])
@@ -142,8 +146,9 @@ export class Partition {
    * @param options.maxBytes limit on the stored size; the first batch is returned however large.
    * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
    */
-  async read(offset: number, options: { maxBytes?: number } = {}): Promise<StoredRecord[]> {
-    return this.fetch(offset, { ...options, maxWaitMs: 0 })
+  async read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
+    const checked = checkOptions('read options', options, READ_OPTIONS)
+    return fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 })
   }
 
   /**
@@ -155,16 +160,19 @@ export class Partition {
    * {@link ClosedError} when the broker is closed; the signal's reason when it is aborted.
    */
   async fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
-    return fetchRecords(this.#context.clock, this, offset, options)
+    const checked = checkOptions('fetch options', options, FETCH_OPTIONS)
+    return fetchRecords(this.#context.clock, this, offset, checked)
   }
 
   /**
    * Goes through the records in offset order. Breaking out of the loop leaves nothing behind.
    *
-   * @throws as {@link Partition.fetch}, from the iteration.
+   * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
+   * @throws as {@link Partition.fetch}, from the iteration; {@link OffsetOutOfRangeError} also when
+   * there is nothing to read because `from` is behind the end of the log.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
-    return iterateRecords(this.#context.clock, this, options)
+    return recordsOf(this.#context.clock, this, options)
   }
 
   /**

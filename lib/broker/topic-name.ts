@@ -1,3 +1,4 @@
+import { describeValue } from '../checks.ts'
 import { InvalidTopicError } from '../errors.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
@@ -32,7 +33,7 @@ export function validateTopicName(name: unknown): string {
   if (typeof name !== 'string') {
     throw new TypeError(
       `topic must be a string of 1 to ${MAX_TOPIC_NAME_LENGTH} characters, ` +
-        `got ${name === null ? 'null' : typeof name}`,
+        `got ${describeValue(name)}`,
     )
   }
   const reason = whyIllegal(name)

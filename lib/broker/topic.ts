@@ -1,10 +1,5 @@
-import {
-  checkOptions,
-  checkWholeNumber,
-  resolveTopicConfig,
-  type ResolvedTopicConfig,
-  type TopicConfig,
-} from '../config.ts'
+import { checkWholeNumber, describeValue } from '../checks.ts'
+import { checkTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { Partition } from './partition.ts'
 
@@ -63,7 +58,7 @@ export class Topic {
    */
   partition(index: number): Partition {
     if (typeof index !== 'number') {
-      throw new TypeError(`partition must be a number, got ${typeof index}`)
+      throw new TypeError(`partition must be a number, got ${describeValue(index)}`)
     }
     const partition = this.#partitions[index]
     if (partition !== undefined) return partition
@@ -90,15 +85,15 @@ export class Topic {
 
   /**
    * Changes parts of the configuration, durably. Segments that exist keep their form; what is
-   * appended from now on follows the new one.
+   * appended from now on follows the new one. A key that is `undefined` stays as it is.
    *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
+   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   async alter(config: TopicConfig): Promise<void> {
-    checkOptions('topic config', config, Object.keys(this.#config))
-    resolveTopicConfig(config)
+    const checked = checkTopicConfig('topic options', config)
     this.#owner.ensureOpen()
-    await this.#owner.alter(this, config)
+    await this.#owner.alter(this, checked)
   }
 
   /** @internal */

@@ -1,18 +1,45 @@
 import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { validateTopicName } from '../broker/topic-name.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
-import { checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  checkWholeNumber,
+  describeValue,
+  isPlainObject,
+  wholeNumber,
+  type Check,
+  type Checks,
+} from '../checks.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
 
 const MAX_PARTITION = 0x7fff_ffff
-const OFFSET_COMMIT_KEYS = ['topic', 'partition', 'offset', 'metadata', 'leaderEpoch']
-
 /** What a poll may be told. */
 export interface PollOptions {
   /** How long to wait for records, milliseconds, 0 never waits. @defaultValue `fetchMaxWaitMs` */
   readonly maxWaitMs?: number
   /** Ends the poll, which rejects with the signal's reason. No record is lost by it. */
   readonly signal?: AbortSignal
+}
+
+const POLL_OPTIONS: Checks<PollOptions> = { maxWaitMs: wholeNumber(0), signal: abortSignal }
+
+const LISTENER: Checks<RebalanceListener> = {
+  onPartitionsRevoked: callback,
+  onPartitionsAssigned: callback,
+  onPartitionsLost: callback,
+}
+
+/** The group checks the values, and knows by then which partition they are of. */
+const byTheGroup: Check = () => undefined
+
+const OFFSET_COMMIT: Checks<OffsetCommit> = {
+  topic: byTheGroup,
+  partition: byTheGroup,
+  offset: byTheGroup,
+  metadata: byTheGroup,
+  leaderEpoch: byTheGroup,
 }
 
 /**
@@ -63,18 +90,24 @@ export function checkTopics(value: unknown): string[] {
   return [...new Set((value as unknown[]).map(validateTopicName))]
 }
 
-/** @throws TypeError when `listener` is no object, or has something else than functions */
+/**
+ * Checks a listener, which may be an instance of the application's own class: a plain object has
+ * nothing but callbacks.
+ *
+ * @throws TypeError when it is no object, or has something else than functions
+ */
 export function checkListener(listener: RebalanceListener | undefined): RebalanceListener {
   if (listener === undefined) return {}
-  const names = ['onPartitionsRevoked', 'onPartitionsAssigned', 'onPartitionsLost'] as const
-  if (typeof listener !== 'object' || (listener as unknown) === null) {
+  if (isPlainObject(listener)) {
+    checkOptions('a listener', listener, LISTENER)
+    return listener
+  }
+  if (typeof listener !== 'object' || Array.isArray(listener) || (listener as unknown) === null) {
     throw new TypeError(`listener must be an object, got ${describeValue(listener)}`)
   }
-  for (const name of names) {
-    const callback: unknown = listener[name]
-    if (callback !== undefined && typeof callback !== 'function') {
-      throw new TypeError(`${name} must be a function, got ${describeValue(callback)}`)
-    }
+  for (const [name, check] of Object.entries(LISTENER)) {
+    const given = listener[name as keyof RebalanceListener]
+    if (given !== undefined) check(name, given)
   }
   return listener
 }
@@ -93,8 +126,8 @@ export function checkOffsetCommits(value: unknown): OffsetCommit[] {
     )
   }
   return (value as unknown[]).map((each) => {
-    checkOptions('an offset to commit', each, OFFSET_COMMIT_KEYS)
-    return { ...(each as OffsetCommit), ...checkTopicPartition(each) }
+    const checked = checkOptions('an offset to commit', each as OffsetCommit, OFFSET_COMMIT)
+    return { ...checked, ...checkTopicPartition(checked) }
   })
 }
 
@@ -107,11 +140,6 @@ export function checkPollOptions(
   options: PollOptions,
   defaultWaitMs: number,
 ): { maxWaitMs: number; signal: AbortSignal | undefined } {
-  checkOptions('poll options', options, ['maxWaitMs', 'signal'])
-  const { maxWaitMs = defaultWaitMs, signal } = options
-  checkWholeNumber('maxWaitMs', maxWaitMs, 0, Number.MAX_SAFE_INTEGER)
-  if (signal !== undefined && !((signal as unknown) instanceof AbortSignal)) {
-    throw new TypeError(`signal must be an AbortSignal, got ${describeValue(signal)}`)
-  }
+  const { maxWaitMs = defaultWaitMs, signal } = checkOptions('poll options', options, POLL_OPTIONS)
   return { maxWaitMs, signal }
 }

@@ -1,5 +1,13 @@
 import type { PartitionAssignmentStrategy } from '../broker/assignors/assignor.ts'
-import { checkOneOf, checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import {
+  boolean,
+  checkOptions,
+  describeValue,
+  objectWith,
+  oneOf,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
 import { InvalidGroupIdError, ReadOnlyError } from '../errors.ts'
 import type { Deserializer } from './serde.ts'
 
@@ -73,23 +81,21 @@ export interface ResolvedConsumerOptions<K, V> {
   readonly valueDeserializer: Deserializer<V> | null
 }
 
-const KNOWN: readonly (keyof ConsumerOptions)[] = [
-  'groupId',
-  'autoOffsetReset',
-  'enableAutoCommit',
-  'autoCommitIntervalMs',
-  'maxPollRecords',
-  'fetchMinBytes',
-  'fetchMaxWaitMs',
-  'fetchMaxBytes',
-  'maxPartitionFetchBytes',
-  'partitionAssignmentStrategy',
-  'maxPollIntervalMs',
-  'keyDeserializer',
-  'valueDeserializer',
-]
-
-const MAX = Number.MAX_SAFE_INTEGER
+const CONSUMER_OPTIONS: Checks<ConsumerOptions<unknown, unknown>> = {
+  groupId: checkGroupId,
+  autoOffsetReset: oneOf('earliest', 'latest', 'none'),
+  enableAutoCommit: boolean,
+  autoCommitIntervalMs: wholeNumber(0),
+  maxPollRecords: wholeNumber(1),
+  fetchMinBytes: wholeNumber(0),
+  fetchMaxWaitMs: wholeNumber(0),
+  fetchMaxBytes: wholeNumber(0),
+  maxPartitionFetchBytes: wholeNumber(0),
+  partitionAssignmentStrategy: oneOf('range', 'roundrobin', 'sticky', 'cooperative-sticky'),
+  maxPollIntervalMs: wholeNumber(1),
+  keyDeserializer: objectWith('deserialize'),
+  valueDeserializer: objectWith('deserialize'),
+}
 
 /**
  * Checks a consumer's options and fills in the defaults.
@@ -103,83 +109,35 @@ export function resolveConsumerOptions<K, V>(
   options: ConsumerOptions<K, V>,
   { readOnly }: { readonly readOnly: boolean },
 ): ResolvedConsumerOptions<K, V> {
-  checkOptions('consumer options', options, KNOWN)
-  const { autoOffsetReset = 'earliest', partitionAssignmentStrategy = 'range' } = options
-  const groupId = checkGroupId(options.groupId)
-  const whole = (key: NumberKey, fallback: number, min: number): number => {
-    const { [key]: value = fallback } = options
-    return checkWholeNumber(key, value, min, MAX)
-  }
-  return {
-    groupId,
-    autoOffsetReset: checkOneOf<AutoOffsetReset>('autoOffsetReset', autoOffsetReset, [
-      'earliest',
-      'latest',
-      'none',
-    ]),
-    enableAutoCommit: checkAutoCommit(options.enableAutoCommit, groupId, readOnly),
-    autoCommitIntervalMs: whole('autoCommitIntervalMs', 5000, 0),
-    maxPollRecords: whole('maxPollRecords', 500, 1),
-    fetchMinBytes: whole('fetchMinBytes', 1, 0),
-    fetchMaxWaitMs: whole('fetchMaxWaitMs', 500, 0),
-    fetchMaxBytes: whole('fetchMaxBytes', 52_428_800, 0),
-    maxPartitionFetchBytes: whole('maxPartitionFetchBytes', 1_048_576, 0),
-    partitionAssignmentStrategy: checkOneOf<PartitionAssignmentStrategy>(
-      'partitionAssignmentStrategy',
-      partitionAssignmentStrategy,
-      ['range', 'roundrobin', 'sticky', 'cooperative-sticky'],
-    ),
-    maxPollIntervalMs: whole('maxPollIntervalMs', 300_000, 1),
-    keyDeserializer: checkDeserializer('keyDeserializer', options.keyDeserializer),
-    valueDeserializer: checkDeserializer('valueDeserializer', options.valueDeserializer),
-  }
-}
-
-type NumberKey = {
-  [Key in keyof ConsumerOptions]-?: Exclude<ConsumerOptions[Key], undefined> extends number
-    ? Key
-    : never
-}[keyof ConsumerOptions]
-
-function checkGroupId(groupId: unknown): string | null {
-  if (groupId === undefined) return null
-  if (typeof groupId !== 'string') {
-    throw new TypeError(`groupId must be a string, got ${describeValue(groupId)}`)
-  }
-  if (groupId === '') throw new InvalidGroupIdError('groupId must not be empty')
-  return groupId
-}
-
-function checkAutoCommit(
-  enableAutoCommit: unknown,
-  groupId: string | null,
-  readOnly: boolean,
-): boolean {
-  if (enableAutoCommit === undefined) return groupId !== null && !readOnly
-  if (typeof enableAutoCommit !== 'boolean') {
-    throw new TypeError(
-      `enableAutoCommit must be true or false, got ${describeValue(enableAutoCommit)}`,
-    )
-  }
+  const checked = checkOptions<ConsumerOptions<K, V>>('consumer options', options, CONSUMER_OPTIONS)
+  const { groupId = null, enableAutoCommit = groupId !== null && !readOnly } = checked
   if (enableAutoCommit && groupId === null) {
     throw new InvalidGroupIdError('enableAutoCommit needs a groupId to commit for')
   }
   if (enableAutoCommit && readOnly) {
     throw new ReadOnlyError('enableAutoCommit needs a broker that is not open for reading only')
   }
-  return enableAutoCommit
+  return {
+    autoOffsetReset: 'earliest',
+    autoCommitIntervalMs: 5000,
+    maxPollRecords: 500,
+    fetchMinBytes: 1,
+    fetchMaxWaitMs: 500,
+    fetchMaxBytes: 52_428_800,
+    maxPartitionFetchBytes: 1_048_576,
+    partitionAssignmentStrategy: 'range',
+    maxPollIntervalMs: 300_000,
+    keyDeserializer: null,
+    valueDeserializer: null,
+    ...checked,
+    groupId,
+    enableAutoCommit,
+  }
 }
 
-function checkDeserializer<T>(
-  key: string,
-  deserializer: Deserializer<T> | undefined,
-): Deserializer<T> | null {
-  if (deserializer === undefined) return null
-  const { deserialize } = Object(deserializer) as { deserialize?: unknown }
-  if (typeof deserialize !== 'function') {
-    throw new TypeError(
-      `${key} must be an object with a function 'deserialize', got ${describeValue(deserializer)}`,
-    )
+function checkGroupId(name: string, value: unknown): void {
+  if (typeof value !== 'string') {
+    throw new TypeError(`${name} must be a string, got ${describeValue(value)}`)
   }
-  return deserializer
+  if (value === '') throw new InvalidGroupIdError(`${name} must not be empty`)
 }

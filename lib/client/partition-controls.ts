@@ -1,6 +1,6 @@
 import type { Partition } from '../broker/partition.ts'
 import { compareTopicPartitions, type TopicPartition } from '../broker/topic-partition.ts'
-import { checkWholeNumber } from '../config.ts'
+import { checkWholeNumber } from '../checks.ts'
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'

@@ -1,5 +1,12 @@
-import { systemRandom } from '../platform/random.ts'
-import type { Random } from '../platform/random.ts'
+import {
+  boolean,
+  checkOptions,
+  describeValue,
+  objectWith,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
+import { systemRandom, type Random } from '../platform/random.ts'
 import { murmur2, toPositive } from './murmur2.ts'
 
 /** What a partitioner may look at: the record as it will be stored. */
@@ -40,6 +47,20 @@ export interface DefaultPartitionerOptions {
   readonly random?: Random
 }
 
+/** Options of {@link random}. */
+export interface RandomPartitionerOptions {
+  /** @defaultValue the system's */
+  readonly random?: Random
+}
+
+const RANDOM_OPTIONS: Checks<RandomPartitionerOptions> = { random: objectWith('integer') }
+
+const DEFAULT_OPTIONS: Checks<DefaultPartitionerOptions> = {
+  ...RANDOM_OPTIONS,
+  stickyBytes: wholeNumber(1),
+  ignoreKeys: boolean,
+}
+
 /** Where the records of a topic without a key go at present. */
 interface StickyState {
   partition: number
@@ -56,17 +77,14 @@ const DEFAULT_STICKY_BYTES = 16_384
  *
  * Use one for each producer: two that share one cut each other's batches short.
  *
- * @throws RangeError when `stickyBytes` is not an integer of at least 1
+ * @throws TypeError or RangeError for options that are not legal
  */
 export function defaultPartitioner(options: DefaultPartitionerOptions = {}): Partitioner {
   const {
     stickyBytes = DEFAULT_STICKY_BYTES,
     ignoreKeys = false,
     random: source = systemRandom,
-  } = options
-  if (!Number.isSafeInteger(stickyBytes) || stickyBytes < 1) {
-    throw new RangeError(`stickyBytes must be an integer of at least 1, got ${stickyBytes}`)
-  }
+  } = checkOptions('partitioner options', options, DEFAULT_OPTIONS)
   const states = new Map<string, StickyState>()
   return ({ topic, key, value }, partitionCount, load) => {
     if (key !== null && !ignoreKeys) return toPositive(murmur2(key)) % partitionCount
@@ -99,8 +117,9 @@ export function roundRobin(): Partitioner {
 }
 
 /** Chooses a partition at random for each record, with or without a key. */
-export function random(options: { readonly random?: Random } = {}): Partitioner {
-  const { random: source = systemRandom } = options
+export function random(options: RandomPartitionerOptions = {}): Partitioner {
+  const checked = checkOptions('partitioner options', options, RANDOM_OPTIONS)
+  const { random: source = systemRandom } = checked
   return (_record, partitionCount) => source.integer(partitionCount)
 }
 
@@ -116,9 +135,9 @@ export function resolvePartition(partition: unknown, partitionCount: number): nu
     partition < 0 ||
     partition >= partitionCount
   ) {
-    const got =
-      typeof partition === 'number' ? String(partition) : `a value of type ${typeof partition}`
-    throw new RangeError(`partition must be an integer in [0, ${partitionCount}), got ${got}`)
+    throw new RangeError(
+      `partition must be an integer in [0, ${partitionCount}), got ${describeValue(partition)}`,
+    )
   }
   // A computed -0 becomes 0, so that it prints and compares like any other partition number.
   return partition + 0

@@ -1,5 +1,13 @@
-import type { Acks } from '../broker/append-chain.ts'
-import { checkOneOf, checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import { ACKS, type Acks } from '../broker/append-chain.ts'
+import {
+  callback,
+  checkOptions,
+  checkWholeNumber,
+  objectWith,
+  oneOf,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
 import type { Random } from '../platform/random.ts'
 import { MAX_INT32 } from '../record/batch-layout.ts'
 import { codecFor, COMPRESSION_TYPES, type CompressionType } from '../record/compression.ts'
@@ -64,25 +72,39 @@ export interface ProducerOptions<K = string | Uint8Array, V = string | Uint8Arra
 /** {@link ProducerOptions} with every key filled in. */
 export type ResolvedProducerOptions = Required<ProducerOptions<unknown, unknown>>
 
-const KNOWN = [
-  'acks',
-  'lingerMs',
-  'batchSize',
-  'batchRecords',
-  'bufferMemory',
-  'maxBlockMs',
-  'deliveryTimeoutMs',
-  'compressionType',
-  'partitioner',
-  'keySerializer',
-  'valueSerializer',
-] as const satisfies readonly (keyof ProducerOptions)[]
+/** How a producer, or a broker with its producers, is closed. */
+export interface CloseOptions {
+  /**
+   * Milliseconds, at least 0, after which the rest is given up.
+   *
+   * @defaultValue waits as long as it takes
+   */
+  readonly timeoutMs?: number
+}
+
+/** What a close may be told. */
+export const CLOSE_OPTIONS: Checks<CloseOptions> = { timeoutMs: wholeNumber(0) }
+
+const PRODUCER_OPTIONS: Checks<ProducerOptions<unknown, unknown>> = {
+  acks: oneOf(...ACKS),
+  lingerMs: wholeNumber(0),
+  batchSize: wholeNumber(0, MAX_INT32),
+  batchRecords: (name, value) => {
+    if (value !== Infinity) checkWholeNumber(name, value, 1, Number.MAX_SAFE_INTEGER)
+  },
+  bufferMemory: wholeNumber(1),
+  maxBlockMs: wholeNumber(0),
+  deliveryTimeoutMs: wholeNumber(1),
+  compressionType: oneOf(...COMPRESSION_TYPES),
+  partitioner: callback,
+  keySerializer: objectWith('serialize'),
+  valueSerializer: objectWith('serialize'),
+}
 
 const DEFAULT_BATCH_SIZE = 65_536
 const DEFAULT_BUFFER_MEMORY = 32 * 1024 * 1024
 const DEFAULT_MAX_BLOCK_MS = 60_000
 const DEFAULT_DELIVERY_TIMEOUT_MS = 120_000
-const MAX_MS = Number.MAX_SAFE_INTEGER
 
 /**
  * Checks `options` and fills in what they leave out.
@@ -94,67 +116,37 @@ export function resolveProducerOptions<K, V>(
   options: ProducerOptions<K, V>,
   random: Random,
 ): ResolvedProducerOptions {
-  checkOptions('producer options', options, KNOWN)
-  const lingerMs = checkWholeNumber('lingerMs', options.lingerMs ?? 0, 0, MAX_MS)
-  const batchSize = options.batchSize ?? DEFAULT_BATCH_SIZE
-  checkWholeNumber('batchSize', batchSize, 0, MAX_INT32)
-  const bufferMemory = options.bufferMemory ?? DEFAULT_BUFFER_MEMORY
-  checkWholeNumber('bufferMemory', bufferMemory, 1, Number.MAX_SAFE_INTEGER)
-  const maxBlockMs = options.maxBlockMs ?? DEFAULT_MAX_BLOCK_MS
-  checkWholeNumber('maxBlockMs', maxBlockMs, 0, MAX_MS)
-  const compressionType = options.compressionType ?? 'none'
-  checkOneOf('compressionType', compressionType, COMPRESSION_TYPES)
+  const checked = checkOptions<ProducerOptions<unknown, unknown>>(
+    'producer options',
+    options as ProducerOptions<unknown, unknown>,
+    PRODUCER_OPTIONS,
+  )
+  const { lingerMs = 0, batchSize = DEFAULT_BATCH_SIZE, compressionType = 'none' } = checked
   codecFor(compressionType)
-  const serde = defaultSerde()
+  const serde = defaultSerde() as Serializer<unknown>
   return {
-    acks: checkOneOf<Acks>('acks', options.acks ?? 'all', [0, 1, 'all']),
+    acks: 'all',
+    batchRecords: Infinity,
+    bufferMemory: DEFAULT_BUFFER_MEMORY,
+    maxBlockMs: DEFAULT_MAX_BLOCK_MS,
+    partitioner: defaultPartitioner({ stickyBytes: Math.max(1, batchSize), random }),
+    keySerializer: serde,
+    valueSerializer: serde,
+    ...checked,
     lingerMs,
     batchSize,
-    batchRecords: checkBatchRecords(options.batchRecords ?? Infinity),
-    bufferMemory,
-    maxBlockMs,
-    deliveryTimeoutMs: checkDeliveryTimeout(options.deliveryTimeoutMs, lingerMs),
     compressionType,
-    partitioner:
-      options.partitioner === undefined
-        ? defaultPartitioner({ stickyBytes: Math.max(1, batchSize), random })
-        : checkPartitioner(options.partitioner),
-    keySerializer: checkSerializer('keySerializer', options.keySerializer ?? serde),
-    valueSerializer: checkSerializer('valueSerializer', options.valueSerializer ?? serde),
+    deliveryTimeoutMs: resolveDeliveryTimeout(checked.deliveryTimeoutMs, lingerMs),
   }
 }
 
-function checkBatchRecords(batchRecords: number): number {
-  if (batchRecords === Infinity) return batchRecords
-  return checkWholeNumber('batchRecords', batchRecords, 1, Number.MAX_SAFE_INTEGER)
-}
-
 /** The default gives way to a long linger; a value that the caller has chosen does not. */
-function checkDeliveryTimeout(given: number | undefined, lingerMs: number): number {
-  if (given === undefined) return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs)
-  const deliveryTimeoutMs = checkWholeNumber('deliveryTimeoutMs', given, 1, MAX_MS)
+function resolveDeliveryTimeout(deliveryTimeoutMs: number | undefined, lingerMs: number): number {
+  if (deliveryTimeoutMs === undefined) return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs)
   if (deliveryTimeoutMs < lingerMs) {
     throw new RangeError(
       `deliveryTimeoutMs must be at least lingerMs, ${lingerMs}, got ${deliveryTimeoutMs}`,
     )
   }
   return deliveryTimeoutMs
-}
-
-function checkPartitioner(partitioner: unknown): Partitioner {
-  if (typeof partitioner !== 'function') {
-    throw new TypeError(`partitioner must be a function, got ${describeValue(partitioner)}`)
-  }
-  return partitioner as Partitioner
-}
-
-/** What the application hands in is typed by the producer; here it may be anything. */
-function checkSerializer(key: string, serializer: unknown): Serializer<unknown> {
-  const isObject = typeof serializer === 'object' && serializer !== null
-  if (!isObject || !('serialize' in serializer) || typeof serializer.serialize !== 'function') {
-    throw new TypeError(
-      `${key} must be an object with a method serialize(topic, data), got ${describeValue(serializer)}`,
-    )
-  }
-  return serializer as Serializer<unknown>
 }

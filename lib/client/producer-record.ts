@@ -1,4 +1,4 @@
-import { describeValue } from '../config.ts'
+import { describeValue, unknownKey } from '../checks.ts'
 import { NO_TIMESTAMP } from '../record/record-batch.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
 import { checkTimestamp, type HeadersInit } from '../storage/append-record.ts'
@@ -22,6 +22,15 @@ export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array
   readonly timestamp?: number
 }
 
+const FIELDS = [
+  'topic',
+  'partition',
+  'key',
+  'value',
+  'headers',
+  'timestamp',
+] satisfies (keyof ProducerRecord)[]
+
 /** A record in the form in which it is stored, on its way to a batch. */
 export interface SerializedRecord {
   readonly topic: string
@@ -34,7 +43,7 @@ export interface SerializedRecord {
 }
 
 /**
- * Refuses what is not a record at all, and gives its topic.
+ * Refuses what is not a record at all, or has a field that nobody reads, and gives its topic.
  *
  * @throws TypeError naming what is wrong
  */
@@ -45,6 +54,20 @@ export function checkTopicOf(record: unknown): string {
   const topic: unknown = 'topic' in record ? record.topic : undefined
   if (typeof topic !== 'string') {
     throw new TypeError(`topic must be a string, got ${describeValue(topic)}`)
+  }
+  for (const field in record) {
+    switch (field) {
+      case 'topic':
+      case 'partition':
+      case 'key':
+      case 'value':
+      case 'headers':
+      case 'timestamp':
+        continue
+      default:
+        // A prototype may have more, as that of a class does, and it is nobody's slip.
+        if (Object.hasOwn(record, field)) throw unknownKey('a record', field, FIELDS)
+    }
   }
   return topic
 }

@@ -1,11 +1,13 @@
-import { checkOptions, checkWholeNumber, describeValue } from '../config.ts'
+import { checkOptions, describeValue } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
 import { toHeaders } from '../storage/append-record.ts'
 import type { ProducerTopic } from './partition-queue.ts'
 import {
+  CLOSE_OPTIONS,
   resolveProducerOptions,
+  type CloseOptions,
   type ProducerOptions,
   type ResolvedProducerOptions,
 } from './producer-options.ts'
@@ -156,12 +158,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    * @defaultValue waits as long as it takes
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0
    */
-  async close(options: { timeoutMs?: number } = {}): Promise<void> {
-    checkOptions('close options', options, ['timeoutMs'])
-    const { timeoutMs } = options
-    if (timeoutMs !== undefined) {
-      checkWholeNumber('timeoutMs', timeoutMs, 0, Number.MAX_SAFE_INTEGER)
-    }
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { timeoutMs } = checkOptions('close options', options, CLOSE_OPTIONS)
     this.#closing ??= this.#finish()
     if (timeoutMs === 0) this.#accumulator.abort()
     if (timeoutMs === undefined || timeoutMs === 0) return this.#closing

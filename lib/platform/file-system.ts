@@ -120,3 +120,16 @@ export interface FileSystem {
    */
   lock(path: string): Promise<DirectoryLock>
 }
+
+/** What an object must have to be used as a {@link FileSystem}. */
+export const FILE_SYSTEM_METHODS: readonly (keyof FileSystem)[] = [
+  'open',
+  'list',
+  'stat',
+  'createDirectory',
+  'rename',
+  'unlink',
+  'removeDirectory',
+  'syncDirectory',
+  'lock',
+]

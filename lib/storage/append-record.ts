@@ -1,4 +1,5 @@
-import { describeValue, type ResolvedTopicConfig } from '../config.ts'
+import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
+import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import type { CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
@@ -120,10 +121,14 @@ export function toHeaders(headers: HeadersInit | undefined): readonly RecordHead
   if (typeof headers !== 'object' || (headers as unknown) === null) {
     throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
   }
-  const pairs =
-    Symbol.iterator in headers
-      ? [...(headers as Iterable<unknown>)].map(toPair)
-      : Object.entries(headers as Record<string, unknown>)
+  const isIterable = Symbol.iterator in headers
+  // The entries of a promise, or of another object with an inside, would be none.
+  if (!isIterable && !isPlainObject(headers)) {
+    throw new TypeError(`headers must be an array or a plain object, got ${describeValue(headers)}`)
+  }
+  const pairs = isIterable
+    ? [...(headers as Iterable<unknown>)].map(toPair)
+    : Object.entries(headers as Record<string, unknown>)
   return pairs.map(([key, value]) => {
     if (typeof key !== 'string') {
       throw new TypeError(`a header's key must be a string, got ${describeValue(key)}`)
@@ -157,6 +162,7 @@ function checkRecord(record: AppendRecord, now: number): CheckedRecord {
   if (typeof record !== 'object' || (record as unknown) === null) {
     throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
   }
+  checkFields(record)
   const { timestamp } = record
   return {
     key: toBytes('key', record.key),
@@ -164,6 +170,23 @@ function checkRecord(record: AppendRecord, now: number): CheckedRecord {
     headers: toHeaders(record.headers),
     timestamp:
       timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp),
+  }
+}
+
+const FIELDS = ['key', 'value', 'headers', 'timestamp'] satisfies (keyof AppendRecord)[]
+
+/** A field that nobody reads is a misspelt one, or something the caller believes to be stored. */
+function checkFields(record: AppendRecord): void {
+  for (const field in record) {
+    switch (field) {
+      case 'key':
+      case 'value':
+      case 'headers':
+      case 'timestamp':
+        continue
+      default:
+        if (Object.hasOwn(record, field)) throw unknownKey('a record', field, FIELDS)
+    }
   }
 }
 

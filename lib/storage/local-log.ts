@@ -2,6 +2,7 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import { ClosedError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import type { Random } from '../platform/random.ts'
 import { RecordBatch, stampBatch } from '../record/record-batch.ts'
 import type { LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './log-loader.ts'
@@ -23,6 +24,7 @@ export interface LocalLogOptions {
   readonly dir: string
   readonly fileSystem: FileSystem
   readonly clock: Pick<Clock, 'now'>
+  readonly random: Pick<Random, 'integer'>
   readonly readOnly: boolean
   readonly leaderEpoch: number
   readonly recoveryPoint: number
@@ -50,13 +52,16 @@ export class LocalLog {
   durableEndOffset: number
   /** Everything below is known to be durable, with its indexes, to whom opens the log next. */
   recoveryPoint: number
-  config: Readonly<ResolvedTopicConfig>
   readonly #options: LocalLogOptions
+  #config: Readonly<ResolvedTopicConfig>
   #activeSinceMs: number
+  /** How much earlier than after `segmentMs` the active segment is rolled. */
+  #rollJitterMs: number
 
   constructor(options: LocalLogOptions, config: Readonly<ResolvedTopicConfig>, loaded: LoadedLog) {
     this.#options = options
-    this.config = config
+    this.#config = config
+    this.#rollJitterMs = this.#drawRollJitter()
     this.segments = loaded.segments
     this.epochs = loaded.epochs
     this.producers = loaded.producers
@@ -65,6 +70,16 @@ export class LocalLog {
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
     this.durableEndOffset = loaded.logEndOffset
     this.#activeSinceMs = options.clock.now()
+  }
+
+  get config(): Readonly<ResolvedTopicConfig> {
+    return this.#config
+  }
+
+  set config(config: Readonly<ResolvedTopicConfig>) {
+    this.#config = config
+    // One that was drawn before may be longer than the new `segmentMs`.
+    this.#rollJitterMs = this.#drawRollJitter()
   }
 
   /**
@@ -124,6 +139,7 @@ export class LocalLog {
     }
     await this.segments.add(segment)
     this.#activeSinceMs = this.#options.clock.now()
+    this.#rollJitterMs = this.#drawRollJitter()
   }
 
   /** End of the last batch that a truncation to `offset` leaves: `offset`, or below it. */
@@ -255,7 +271,13 @@ export class LocalLog {
       first !== undefined && first >= 0
         ? batch.maxTimestamp - first
         : this.#options.clock.now() - this.#activeSinceMs
-    return waitedMs > this.config.segmentMs
+    return waitedMs > this.config.segmentMs - this.#rollJitterMs
+  }
+
+  #drawRollJitter(): number {
+    const { segmentJitterMs, segmentMs } = this.#config
+    const bound = Math.min(segmentJitterMs, segmentMs)
+    return bound === 0 ? 0 : this.#options.random.integer(bound)
   }
 
   /** A new epoch is on disk before the first batch that carries it. */

@@ -1,9 +1,16 @@
 import { dirname, resolve } from 'node:path'
-import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
+import { boolean, checkOptions, checkPath, objectWith, type Checks } from '../checks.ts'
+import {
+  checkTopicConfig,
+  resolveTopicConfig,
+  type ResolvedTopicConfig,
+  type TopicConfig,
+} from '../config.ts'
 import type { AppendOutcome, CorruptRecordError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import { FILE_SYSTEM_METHODS, type FileSystem } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { systemRandom, type Random } from '../platform/random.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
@@ -16,8 +23,20 @@ export interface LogOptions {
   readonly fileSystem?: FileSystem
   /** @defaultValue the real one */
   readonly clock?: Pick<Clock, 'now'>
+  /** Chooses when to roll within `segmentJitterMs`. @defaultValue the operating system's */
+  readonly random?: Pick<Random, 'integer'>
   /** Changes nothing on disk, neither now nor later. @defaultValue false */
   readonly readOnly?: boolean
+}
+
+const LOG_OPTIONS: Checks<LogOptions> = {
+  config: (name, value) => {
+    checkTopicConfig(name, value as TopicConfig)
+  },
+  fileSystem: objectWith(...FILE_SYSTEM_METHODS),
+  clock: objectWith('now'),
+  random: objectWith('integer'),
+  readOnly: boolean,
 }
 
 /** One segment of a log as it stands. */
@@ -40,6 +59,7 @@ export interface LogContext extends LogState {
   readonly partition: number
   readonly fileSystem: FileSystem
   readonly clock: Pick<Clock, 'now'>
+  readonly random: Pick<Random, 'integer'>
   readonly config: Readonly<ResolvedTopicConfig>
   readonly readOnly: boolean
   /** Whether the log was closed in order. */
@@ -63,9 +83,10 @@ export interface LogContext extends LogState {
  * @internal
  */
 export async function standaloneContext(dir: string, options: LogOptions): Promise<LogContext> {
-  const config = resolveTopicConfig(options.config ?? {})
-  const fileSystem = options.fileSystem ?? new NodeFileSystem()
-  const readOnly = options.readOnly ?? false
+  checkPath('dir', dir)
+  const checked = checkOptions('log options', options, LOG_OPTIONS)
+  const config = resolveTopicConfig(checked.config ?? {})
+  const { fileSystem = new NodeFileSystem(), readOnly = false } = checked
   const place = partitionOfDirectory(dir)
   const key = `${place.topic}-${place.partition}`
   if (!readOnly) await createDurably(fileSystem, dir)
@@ -83,7 +104,8 @@ export async function standaloneContext(dir: string, options: LogOptions): Promi
     ...place,
     ...(await loadState()),
     fileSystem,
-    clock: options.clock ?? systemClock,
+    clock: checked.clock ?? systemClock,
+    random: checked.random ?? systemRandom,
     config,
     readOnly,
     isClean,

@@ -1,4 +1,4 @@
-import { checkWholeNumber } from '../config.ts'
+import { checkWholeNumber } from '../checks.ts'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'

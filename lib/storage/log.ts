@@ -75,7 +75,8 @@ export class Log {
    *
    * Records are returned with the topic and partition of the directory's name, `orders-3`.
    *
-   * @throws TypeError or RangeError for a configuration that is not legal.
+   * @throws TypeError or RangeError for a path, options or a configuration that are not legal.
+   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   static async open(dir: string, options: LogOptions = {}): Promise<Log> {
     return Log.load(dir, await standaloneContext(dir, options))

@@ -207,7 +207,7 @@ describe('close', () => {
   it('refuses options that do not exist', async () => {
     const { producer } = setUp()
     const options = { timeout: 5 } as { timeoutMs?: number }
-    await expect(producer.close(options)).rejects.toThrow("no option 'timeout'")
+    await expect(producer.close(options)).rejects.toThrow('no "timeout" in close options')
   })
 
   it('is what the end of an await using block does', async () => {

@@ -5,6 +5,7 @@ import type { Clock } from '../../lib/platform/clock.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { LogStateFiles } from '../../lib/storage/log-state.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 /** What a test may want to set about a partition on its own. */
@@ -33,6 +34,7 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     partition: index,
     fileSystem,
     clock,
+    random: new SeededRandom(1),
     config: resolveTopicConfig(setup.config ?? {}),
     readOnly,
     isClean: false,

@@ -3,6 +3,7 @@ import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../../lib/config.ts'
 import { StorageError } from '../../lib/errors.ts'
 import { createDurably, type LogContext } from '../../lib/storage/log-options.ts'
 import { Log } from '../../lib/storage/log.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import {
@@ -319,6 +320,7 @@ describe('a log whose state is kept elsewhere', () => {
       partition: 0,
       fileSystem,
       clock: new ManualClock(NOW),
+      random: new SeededRandom(1),
       config: resolveTopicConfig(SMALL, DEFAULT_TOPIC_CONFIG),
       readOnly: false,
       isClean: false,

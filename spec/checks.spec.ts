@@ -1,0 +1,159 @@
+import { describe, expect, it } from 'vitest'
+import {
+  abortSignal,
+  boolean,
+  callback,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  checkWholeNumber,
+  describeValue,
+  objectWith,
+  wholeNumber,
+} from '../lib/checks.ts'
+
+interface Options {
+  lingerMs?: number
+  readOnly?: boolean
+}
+
+function check(options: unknown): Options {
+  return checkOptions<Options>('some options', options as Options, {
+    lingerMs: wholeNumber(0, 10),
+    readOnly: boolean,
+  })
+}
+
+describe('options', () => {
+  it.each([
+    [null, 'some options must be a plain object, got null'],
+    [[1], 'got an array'],
+    ['x', 'got "x"'],
+    [() => 1, 'got a function'],
+    [new Map(), 'got an instance of Map'],
+    [Promise.resolve(), 'got an instance of Promise'],
+    [Object.create({ lingerMs: 5 }), 'got an object'],
+    [{ b: 1 }, 'there is no "b" in some options; known are lingerMs, readOnly'],
+    [{ lingerMS: 5 }, `no "lingerMS" in some options, did you mean 'lingerMs'? Known are`],
+    [{ 'linger.ms': 5 }, "did you mean 'lingerMs'?"],
+    [{ lignerMs: 5 }, "did you mean 'lingerMs'?"],
+    [{ readonly: true }, "did you mean 'readOnly'?"],
+    [JSON.parse('{"__proto__": {"readOnly": true}}'), 'there is no "__proto__" in'],
+    [{ constructor: 1 }, 'there is no "constructor" in'],
+    [{ readOnly: 'false' }, 'readOnly must be true or false, got "false"'],
+    [{ readOnly: null }, 'readOnly must be true or false, got null'],
+    [{ lingerMs: 10n }, 'lingerMs must be a number, got 10n'],
+  ])('refuse %j', (options, message) => {
+    expect(() => check(options)).toThrow(TypeError)
+    expect(() => check(options)).toThrow(message)
+  })
+
+  it('name the range of a number', () => {
+    const error = new RangeError('lingerMs must be a whole number from 0 to 10, got 11')
+    expect(() => check({ lingerMs: 11 })).toThrow(error)
+  })
+
+  it('are read once, without what is undefined', () => {
+    let reads = 0
+    const options = {
+      get lingerMs() {
+        reads += 1
+        return reads
+      },
+      readOnly: undefined,
+    }
+    expect({ ...check(options) }).toEqual({ lingerMs: 1 })
+    expect(reads).toBe(1)
+    expect(check(Object.assign(Object.create(null), { lingerMs: 3 })).lingerMs).toBe(3)
+  })
+})
+
+describe('checks of values', () => {
+  it('return what they have checked', () => {
+    expect(checkWholeNumber('n', 5, 5, 5)).toBe(5)
+    expect(checkOneOf('n', 'a', ['a', 'b'])).toBe('a')
+    expect(checkPath('dir', '/a')).toBe('/a')
+  })
+
+  it.each([
+    [() => checkOneOf('n', {}, ['a']), 'n must be one of "a", got an object'],
+    [() => checkPath('dir', ''), 'dir must be a path, got ""'],
+    [() => checkPath('dir', undefined), 'dir must be a path, got undefined'],
+    [
+      () => {
+        abortSignal('signal', {})
+      },
+      'signal must be an AbortSignal, got an object',
+    ],
+    [
+      () => {
+        callback('f', 1)
+      },
+      'f must be a function, got 1',
+    ],
+    [
+      () => {
+        objectWith('now', 'go')('c', { now: () => 1 })
+      },
+      'c must be an object with now(), go(), got an object without go()',
+    ],
+    [
+      () => {
+        objectWith('now')('c', null)
+      },
+      'c must be an object with now(), got null',
+    ],
+  ])('name the value and what is allowed: %s', (run, message) => {
+    expect(run).toThrow(new TypeError(message))
+  })
+})
+
+describe('the text for a value', () => {
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [-0, '-0'],
+    [NaN, 'NaN'],
+    [10n, '10n'],
+    [Symbol('x'), 'Symbol(x)'],
+    [() => 1, 'a function'],
+    [[], 'an array'],
+    [{}, 'an object'],
+    [Object.create(null), 'an object'],
+    [new Date(0), 'an instance of Date'],
+    [
+      Object.defineProperty({}, 'constructor', {
+        get: () => {
+          throw new Error('no')
+        },
+      }),
+      'an object',
+    ],
+    [
+      Object.create({
+        get constructor(): never {
+          throw new Error('no')
+        },
+      }),
+      'an object',
+    ],
+    [revoked.proxy, 'an object'],
+    ['x'.repeat(100), `"${'x'.repeat(60)}"… (100 characters)`],
+  ])('says what it is', (value, text) => {
+    expect(describeValue(value)).toBe(text)
+  })
+
+  it('is short, however large the value is', () => {
+    const name = 'y'.repeat(1000)
+    const large = [
+      10n ** 1000n,
+      Symbol(name),
+      Reflect.construct({ [name]: class {} }[name] ?? Object, []),
+      '\0'.repeat(1e6),
+    ]
+    for (const value of large) expect(describeValue(value).length).toBeLessThan(420)
+  })
+})
