@@ -170,7 +170,8 @@ export function describeValue(value: unknown): string {
       return 'a function'
     case 'object':
       return value === null ? 'null' : describeObject(value)
-    default:
+    case 'boolean':
+    case 'undefined':
       return String(value)
   }
 }
@@ -201,7 +202,7 @@ function closest(key: string, known: readonly string[]): string | null {
   const plain = normalize(key)
   let best: string | null = null
   // One slip in three letters is still a slip; more is another word.
-  let bestDistance = Math.floor(plain.length / 3) + 1
+  let bestDistance = Math.max(1, Math.floor(plain.length / 3)) + 1
   for (const name of known) {
     const distance = editDistance(plain, normalize(name))
     if (distance >= bestDistance) continue

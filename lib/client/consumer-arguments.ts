@@ -98,13 +98,10 @@ export function checkTopics(value: unknown): string[] {
  */
 export function checkListener(listener: RebalanceListener | undefined): RebalanceListener {
   if (listener === undefined) return {}
-  if (isPlainObject(listener)) {
-    checkOptions('a listener', listener, LISTENER)
-    return listener
-  }
-  if (typeof listener !== 'object' || Array.isArray(listener) || (listener as unknown) === null) {
+  if (typeof listener !== 'object' || (listener as unknown) === null || Array.isArray(listener)) {
     throw new TypeError(`listener must be an object, got ${describeValue(listener)}`)
   }
+  if (isPlainObject(listener)) checkOptions('a listener', listener, LISTENER)
   for (const [name, check] of Object.entries(LISTENER)) {
     const given = listener[name as keyof RebalanceListener]
     if (given !== undefined) check(name, given)

@@ -118,7 +118,7 @@ export function resolveProducerOptions<K, V>(
 ): ResolvedProducerOptions {
   const checked = checkOptions<ProducerOptions<unknown, unknown>>(
     'producer options',
-    options as ProducerOptions<unknown, unknown>,
+    options,
     PRODUCER_OPTIONS,
   )
   const { lingerMs = 0, batchSize = DEFAULT_BATCH_SIZE, compressionType = 'none' } = checked

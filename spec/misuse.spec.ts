@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest'
+import { OffsetOutOfRangeError, UnsupportedCompressionTypeError } from '../lib/errors.ts'
+import { Log } from '../lib/storage/log.ts'
+import { SeededRandom } from '../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../lib/testing/temp-broker.ts'
+
+async function setUp() {
+  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+  const topic = await broker.createTopic('a')
+  const partition = topic.partition(0)
+  await partition.append([{ value: '0' }, { value: '1' }, { value: '2' }])
+  return { broker, topic, partition }
+}
+
+describe('misuse', () => {
+  it('of truth values and of names is refused everywhere, and nothing is done', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await expect(tempBroker({ fileSystem, readOnly: 'false' as never })).rejects.toThrow(TypeError)
+    await expect(tempBroker({ fileSystem, clock: {} as never })).rejects.toThrow('clock must be')
+    await expect(Log.open('/a-0', { fileSystem, readOnly: 0 as never })).rejects.toThrow(TypeError)
+    expect(await fileSystem.stat('/varve')).toBeNull()
+    expect(await fileSystem.stat('/a-0')).toBeNull()
+    const { broker, partition } = await setUp()
+    await expect(broker.createTopic('b', { ifNotExists: 1 as never })).rejects.toThrow(TypeError)
+    expect(() => broker.producer({ lingerMS: 5 } as never)).toThrow("did you mean 'lingerMs'?")
+    expect(() => broker.consumer({ groupID: 'g' } as never)).toThrow("did you mean 'groupId'?")
+    await expect(partition.read(0, { minBytes: 1 } as never)).rejects.toThrow('read options')
+    await expect(partition.fetch(0, { signal: {} as never })).rejects.toThrow('an AbortSignal')
+    expect(broker.topics().map((topic) => topic.name)).toEqual(['a'])
+    await broker.close()
+  })
+
+  it('of fields of a record is refused, and nothing is stored', async () => {
+    const { broker, partition } = await setUp()
+    const wrong = { topic: 'a', value: 'x', ky: 'k' }
+    await expect(broker.producer().send(wrong)).rejects.toThrow("did you mean 'key'?")
+    const records = [{ value: 'x' }, { value: 'x', header: {} } as never]
+    await expect(partition.append(records)).rejects.toThrow("did you mean 'headers'?")
+    const headers = Promise.resolve({}) as never
+    await expect(partition.append({ value: 'x', headers })).rejects.toThrow('instance of Promise')
+    expect(partition.logEndOffset).toBe(3)
+    await broker.close()
+  })
+
+  it('of a codec that is not there is refused before anything uses it', async () => {
+    const { broker, topic } = await setUp()
+    const compressionType = 'zstd'
+    const error = UnsupportedCompressionTypeError
+    await expect(broker.createTopic('b', { compressionType })).rejects.toThrow(error)
+    await expect(topic.alter({ compressionType })).rejects.toThrow("'zstd' here, only for 'none'")
+    expect(() => broker.producer({ compressionType })).toThrow(error)
+    const fileSystem = new SimulatedFileSystem()
+    await expect(tempBroker({ fileSystem, defaults: { compressionType } })).rejects.toThrow(error)
+    expect(topic.config.compressionType).toBe('producer')
+    await broker.close()
+  })
+
+  it('of a range of records is refused at the call, or told by the iteration', async () => {
+    const { broker, partition } = await setUp()
+    for (const from of [-1, 0.5, NaN]) {
+      expect(() => partition.records({ from })).toThrow(RangeError)
+    }
+    expect(() => partition.records({ from: 2, until: 1 })).toThrow('at least from, 2, got 1')
+    await partition.deleteRecords(1)
+    for (const from of [0, 4]) {
+      const records = partition.records({ from, until: from === 0 ? 0 : 'end' })
+      await expect(records.next()).rejects.toThrow(OffsetOutOfRangeError)
+    }
+    const atEnd = partition.records({ from: 3 }).next()
+    await partition.append({ value: '3' })
+    expect((await atEnd).value).toMatchObject({ offset: 3 })
+    await broker.close()
+  })
+})
+
+describe('segmentJitterMs', () => {
+  async function rolledAt(seed: number): Promise<number> {
+    const log = await Log.open('/a-0', {
+      fileSystem: new SimulatedFileSystem(),
+      random: new SeededRandom(seed),
+      config: { segmentMs: 100, segmentJitterMs: 1000 },
+    })
+    for (let timestamp = 0; ; timestamp += 1) {
+      await log.append([{ value: 'x', timestamp }])
+      if (log.segments.length > 1) return timestamp
+    }
+  }
+
+  it.each([1, 2, 3])('rolls earlier by a time below segmentMs: seed %i', async (seed) => {
+    const jitterMs = new SeededRandom(seed).integer(100)
+    expect(await rolledAt(seed)).toBe(100 - jitterMs + 1)
+  })
+})
