@@ -48,11 +48,11 @@ describe('validateTopicName', () => {
   it.each([
     [undefined, 'undefined'],
     [null, 'null'],
-    [7, 'number'],
-    [['a'], 'object'],
-  ])('refuses %j, which is no string', (name, type) => {
+    [7, '7'],
+    [['a'], 'an array'],
+  ])('refuses %j, which is no string', (name, text) => {
     expect(() => validateTopicName(name)).toThrow(TypeError)
-    expect(() => validateTopicName(name)).toThrow(`got ${type}`)
+    expect(() => validateTopicName(name)).toThrow(`got ${text}`)
   })
 
   it('takes the internal topics', () => {
