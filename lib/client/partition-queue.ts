@@ -115,12 +115,12 @@ export class PartitionQueue {
     if (group.length > 0) void this.#send(group)
   }
 
-  /** Forgets a batch that has settled, wherever it was. */
-  settled(batch: ProducerBatch): void {
+  /** Forgets a batch that is about to settle, wherever it is. */
+  forget(batch: ProducerBatch): void {
     this.#addLoad(-1)
     if (batch === this.#open) this.#seal()
-    // Batches expire in the order of their beginning, so they are the first in the queue.
-    while (this.#batches.peek()?.isSettled === true) this.#batches.shift()
+    // Batches are given up in the order of their beginning, so it is the first if it still waits.
+    if (this.#batches.peek() === batch) this.#batches.shift()
   }
 
   #addLoad(count: number): void {

@@ -153,14 +153,11 @@ export class RecordAccumulator implements QueueOwner {
     if (queue === null) return
     const { topic, index: partition } = queue.partition
     batch.complete({ topic, partition, baseOffset, logAppendTime })
-    queue.settled(batch)
   }
 
   fail(batch: ProducerBatch, error: unknown): void {
-    const queue = this.#forget(batch)
-    if (queue === null) return
+    if (this.#forget(batch) === null) return
     batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
-    queue.settled(batch)
   }
 
   groupSettled(queue: PartitionQueue): void {
@@ -203,11 +200,18 @@ export class RecordAccumulator implements QueueOwner {
     throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
   }
 
+  /**
+   * Lets go of a batch that is about to settle. That comes first: a callback that hears of it may
+   * send again, and the record must not get into this batch.
+   *
+   * @returns `null` when it has settled already
+   */
   #forget(batch: ProducerBatch): PartitionQueue | null {
     const queue = this.#batches.get(batch)
     if (queue === undefined) return null
     this.#batches.delete(batch)
     this.#pool.release(batch.sizeBytes)
+    queue.forget(batch)
     return queue
   }
 
@@ -271,12 +275,17 @@ export class RecordAccumulator implements QueueOwner {
   #expire(): void {
     const { deliveryTimeoutMs } = this.options
     const nowMs = this.clock.monotonic()
+    const expired: [ProducerBatch, PartitionQueue][] = []
     for (const [batch, queue] of this.#batches) {
       const remainingMs = batch.createdMs + deliveryTimeoutMs - nowMs
       if (remainingMs > 0) {
-        this.#deliveryTimer ??= this.#startDeliveryTimer(Math.ceil(remainingMs))
+        // Before anybody is told: the timer of what a callback sends would be too late for this one.
+        this.#deliveryTimer = this.#startDeliveryTimer(Math.ceil(remainingMs))
         break
       }
+      expired.push([batch, queue])
+    }
+    for (const [batch, queue] of expired) {
       const { topic, index } = queue.partition
       const message =
         `${batch.recordCount} record(s) for ${topic}-${index} were not acknowledged within ` +

@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+
 /** Where a record has come to lie. */
 export interface RecordMetadata {
   readonly topic: string
@@ -55,27 +57,30 @@ export class PromiseCompletion implements SendCompletion {
 }
 
 /**
- * Lets a callback know. What the callback throws is dropped: it must not keep the records behind it
- * from being settled, and there is nobody else to tell.
+ * Lets a callback know. What the callback throws is dropped, at once or by the promise of an async
+ * function: it must not keep the records behind it from being settled, nor end the process, and
+ * there is nobody else to tell.
  */
 export class CallbackCompletion implements SendCompletion {
-  readonly #callback: SendCallback
+  /** The type lets functions pass that return something. */
+  readonly #callback: (...args: Parameters<SendCallback>) => unknown
 
   constructor(callback: SendCallback) {
     this.#callback = callback
   }
 
   succeed(metadata: RecordMetadata): void {
-    try {
-      this.#callback(null, metadata)
-    } catch {
-      // See the class.
-    }
+    this.#call(null, metadata)
   }
 
   fail(error: Error): void {
+    this.#call(error, null)
+  }
+
+  #call(error: Error | null, metadata: RecordMetadata | null): void {
     try {
-      this.#callback(error, null)
+      const returned = this.#callback(error, metadata)
+      if (types.isPromise(returned)) returned.catch(() => undefined)
     } catch {
       // See the class.
     }

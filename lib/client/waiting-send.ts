@@ -124,12 +124,17 @@ export class WaitingSends {
 
   #expire(): void {
     const nowMs = this.#clock.monotonic()
+    const expired: WaitingSend[] = []
     for (const send of this.#sends) {
       const remainingMs = send.deadlineMs - nowMs
       if (remainingMs > 0) {
-        this.#timer ??= this.#startTimer(Math.ceil(remainingMs))
+        // Before anybody is told: the timer of what a callback sends would be too late for this one.
+        this.#timer = this.#startTimer(Math.ceil(remainingMs))
         break
       }
+      expired.push(send)
+    }
+    for (const send of expired) {
       this.fail(send, this.#blockedTooLong(send.record.topic, send.queue))
     }
     this.#onExpired()

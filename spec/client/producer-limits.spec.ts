@@ -125,6 +125,21 @@ describe('maxBlockMs', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
+  it('ends the next wait in time also when a callback makes another one', async () => {
+    const { producer, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
+    sendLarge(producer, 'a')
+    const again: Outcome[] = []
+    producer.send({ topic: 't', value: 'b'.padEnd(100, '.') }, () => {
+      again.push(...sendLarge(producer, 'b'))
+    })
+    await clock.advance(20)
+    const [next] = sendLarge(producer, 'c')
+    await clock.advance(49)
+    expect([again.length, next?.isSettled]).toEqual([1, false])
+    await clock.advance(1)
+    expect([again[0]?.isSettled, next?.isSettled]).toEqual([false, true])
+  })
+
   it('does not count any more once the record is in a batch', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     sendLarge(producer, 'a')
@@ -232,6 +247,38 @@ describe('deliveryTimeoutMs', () => {
     await clock.advance(0)
     expect(await partition.written()).toEqual([[['a']], [['c']]])
     expect(next.metadata?.offset).toBe(1)
+  })
+
+  it('does not put what a callback sends again into the batch that it hears of', async () => {
+    const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
+    void producer.send({ topic: 't', value: 'a' }).catch(() => undefined)
+    await clock.advance(0)
+    const again: Outcome[] = []
+    producer.send({ topic: 't', value: 'b' }, () => {
+      again.push(observe(producer.send({ topic: 't', value: 'again' })))
+    })
+    await clock.advance(100)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(await partition.written()).toEqual([[['a']], [['again']]])
+    expect(again[0]?.metadata?.offset).toBe(1)
+    expect(producer.usedBytes).toBe(0)
+  })
+
+  it('expires the next batch in time also when a callback begins another one', async () => {
+    const { producer, clock } = setUp({ deliveryTimeoutMs: 100 }, { partitions: 2 })
+    const again: Outcome[] = []
+    producer.send({ topic: 't', partition: 0, value: 'a' }, () => {
+      again.push(observe(producer.send({ topic: 't', partition: 0, value: 'again' })))
+    })
+    await clock.advance(50)
+    const next = observe(producer.send({ topic: 't', partition: 1, value: 'b' }))
+    await clock.advance(99)
+    expect([again.length, next.isSettled]).toEqual([1, false])
+    await clock.advance(1)
+    expect([again[0]?.isSettled, next.isSettled]).toEqual([false, true])
   })
 
   it('that gives up a batch lets in who waits for its memory', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { Producer } from '../../lib/client/producer.ts'
 import type { ProducerRecord } from '../../lib/client/producer-record.ts'
 import type { RecordMetadata, SendCallback } from '../../lib/client/send-completion.ts'
@@ -192,6 +192,17 @@ describe('send with a callback', () => {
     })
     await clock.advance(0)
     await producer.close()
+  })
+
+  it('survives an async callback that throws', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    const returned = Promise.reject(new Error('mine'))
+    const handled = vi.spyOn(returned, 'catch')
+    producer.send({ topic: 't', value: 'a' }, (() => returned) as SendCallback)
+    await clock.advance(0)
+    expect(handled).toHaveBeenCalledOnce()
+    await expect(returned).rejects.toThrow('mine')
   })
 
   it('takes sends from within a callback, which settle in their turn', async () => {
