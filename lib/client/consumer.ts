@@ -58,8 +58,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   constructor(context: ConsumerContext, options: ConsumerOptions<K, V> = {}) {
     const { clock, readOnly } = context
     const resolved = resolveConsumerOptions(options, { readOnly })
-    const subscription = new SubscriptionState()
-    const positions = new PositionResolver(context, resolved)
+    const release = (partition: TopicPartition): void => {
+      this.#iterations.release(partition)
+    }
+    const subscription = new SubscriptionState(release)
+    const positions = new PositionResolver(context, resolved, release)
     const partitions = { subscription, positions }
     const group = new GroupSession(context, resolved, subscription, {
       onChange: () => {
@@ -77,7 +80,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#group = group
     this.#loop = new PollLoop(clock, { subscription, group, committer, fetcher })
     this.#controls = new PartitionControls(subscription, positions, (moved) => {
-      if (moved !== null) this.#iterations.release(moved)
+      if (moved !== null) release(moved)
       this.#loop.notify()
     })
   }
@@ -290,7 +293,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Commits what is consumed, if that is automatic, calls the listener and leaves the group. A poll
    * in progress rejects with {@link ClosedError}, an iteration ends. Further calls wait for the
-   * first one; the listener must not, if it is called by `close` itself.
+   * first one. A listener may wait for it in a poll, and must not in `unsubscribe` or `close`.
    *
    * @throws what the commit or the listener fails with, once the consumer is closed all the same
    */

@@ -37,7 +37,10 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
     return iterator
   }
 
-  /** The partition has been moved: the records of it that are held are nobody's concern any more. */
+  /**
+   * The partition has been moved, given up or emptied: the records of it that are held are nobody's
+   * concern any more.
+   */
   release({ topic, partition }: TopicPartition): void {
     for (const iterator of this.#running) {
       const { held } = iterator

@@ -43,7 +43,10 @@ export class PartitionControls {
   /** Moves to an offset. @throws RangeError when it is negative */
   seek(partition: TopicPartition, offset: number): void {
     const state = this.#find(partition)
-    state.seek(checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER))
+    checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+    // The offset is one of the log that is there now, which nobody may have looked at yet.
+    this.#positions.source(state)
+    state.seek(offset)
     this.#onChange(state)
   }
 

@@ -15,28 +15,35 @@ export class PositionResolver {
   readonly #context: Pick<ConsumerContext, 'topic' | 'coordinator'>
   readonly #groupId: string | null
   readonly #autoOffsetReset: AutoOffsetReset
+  readonly #onForgotten: (state: AssignedPartition) => void
 
+  /** @param onForgotten called when the log of a partition is not the one it was read from */
   constructor(
     context: Pick<ConsumerContext, 'topic' | 'coordinator'>,
     options: { readonly groupId: string | null; readonly autoOffsetReset: AutoOffsetReset },
+    onForgotten: (state: AssignedPartition) => void,
   ) {
     this.#context = context
     this.#groupId = options.groupId
     this.#autoOffsetReset = options.autoOffsetReset
+    this.#onForgotten = onForgotten
   }
 
   /**
    * The log to read from.
    *
-   * When the topic was deleted and created anew, the position is forgotten: it counted the records
-   * of another log.
+   * When the topic has been deleted, created anew or not, the position is forgotten: it counted the
+   * records of another log.
    *
    * @returns `null` while there is no such partition
    */
   source(state: AssignedPartition): Partition | null {
     const source = this.#context.topic(state.topic)?.partitions[state.partition] ?? null
-    if (source === null || source === state.source) return source
-    if (state.source !== null) state.position = null
+    if (source === state.source) return source
+    if (state.source !== null) {
+      state.position = null
+      this.#onForgotten(state)
+    }
     state.source = source
     return source
   }

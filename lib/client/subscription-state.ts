@@ -24,6 +24,12 @@ export class SubscriptionState {
   /** What the pattern said about the topics there are, so that each name is matched once. */
   #matches: ReadonlyMap<string, boolean> = new Map()
   #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
+  readonly #onGivenUp: (state: AssignedPartition) => void
+
+  /** @param onGivenUp called for each partition that it has no more */
+  constructor(onGivenUp: (state: AssignedPartition) => void) {
+    this.#onGivenUp = onGivenUp
+  }
 
   get type(): SubscriptionType {
     return this.#type
@@ -64,7 +70,7 @@ export class SubscriptionState {
     this.#topics = []
     this.#pattern = null
     this.#matches = new Map()
-    this.#assigned = new Map()
+    this.setAssigned([])
   }
 
   /** Replaces the partitions it has; those that stay keep their position. */
@@ -74,7 +80,11 @@ export class SubscriptionState {
       const key = topicPartitionKey(each)
       assigned.set(key, this.#assigned.get(key) ?? new AssignedPartition(each))
     }
+    const before = this.#assigned
     this.#assigned = assigned
+    for (const [key, state] of before) {
+      if (!assigned.has(key)) this.#onGivenUp(state)
+    }
   }
 
   /**

@@ -6,7 +6,7 @@ import {
   InvalidGroupIdError,
   UnknownTopicOrPartitionError,
 } from '../../lib/errors.ts'
-import { ConsumerHarness, NO_WAIT, T0, T1, numbers, watch } from './consumer-harness.ts'
+import { ConsumerHarness, NO_WAIT, T0, T1, numbers, offsets, watch } from './consumer-harness.ts'
 
 type Way = 'subscribe' | 'assign'
 
@@ -245,6 +245,22 @@ describe('commit', () => {
     await expect(consumer.commit()).rejects.toThrow(CommitFailedError)
     await consumer.close()
     expect(harness.committed()).toBeNull()
+  })
+
+  it('does not go back to a record held from before the partition was given up', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.subscribe(['t'])
+    const records = consumer[Symbol.asyncIterator]()
+    for (let count = 0; count < 3; count++) await records.next()
+    consumer.unsubscribe()
+    await harness.commit(9)
+    consumer.subscribe(['t'])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([9])
+    await consumer.commit()
+    expect(harness.committed()).toBe(10)
+    await records.return?.()
+    expect(consumer.position(T0)).toBe(10)
   })
 
   it('stores what assign takes away', async () => {

@@ -105,69 +105,6 @@ describe('a member of a group', () => {
     expect(log).toEqual(['0 revoked t-0', '1 revoked', '1 assigned', '0 assigned t-0'])
   })
 
-  it('keeps what it can, and reads on, with the cooperative strategy', async () => {
-    const harness = new ConsumerHarness({ t: 2 })
-    const log: string[] = []
-    const options = { partitionAssignmentStrategy: 'cooperative-sticky' } as const
-    const [one, two] = [member(harness, options), member(harness, options)]
-    one.subscribe(['t'], recorder(log, '1 '))
-    await one.poll(NO_WAIT)
-    one.pause([T0])
-    two.subscribe(['t'], recorder(log, '2 '))
-    await two.poll(NO_WAIT)
-    harness.partition('t', 1).append('a')
-    harness.partition('t', 0).append('b')
-    await pollInTurn(4, one, two)
-    const assigned = [...one.assignment(), ...two.assignment()]
-    expect(assigned).toHaveLength(2)
-    expect(log.filter((line) => line.includes('revoked'))).toHaveLength(1)
-    expect(log[0]).toBe('1 assigned t-0 t-1')
-    expect(log).not.toContain('2 revoked')
-    const [kept] = one.assignment()
-    if (kept?.partition === 0) expect(one.paused()).toEqual([T0])
-    const revokedAt = log.findIndex((line) => line.startsWith('1 revoked'))
-    const givenAt = log.findIndex((line) => line.startsWith('2 assigned t-'))
-    expect(revokedAt).toBeGreaterThan(0)
-    expect(givenAt).toBeGreaterThan(revokedAt)
-  })
-
-  it('reads what it keeps while the group still waits for another, with the cooperative strategy', async () => {
-    const harness = new ConsumerHarness({ t: 2 })
-    const options = { partitionAssignmentStrategy: 'cooperative-sticky' } as const
-    const [one, two, three] = [
-      member(harness, options),
-      member(harness, options),
-      member(harness, options),
-    ]
-    one.subscribe(['t'])
-    two.subscribe(['t'])
-    await pollInTurn(4, one, two)
-    three.subscribe(['t'])
-    await three.poll(NO_WAIT)
-    harness.partition('t', one.assignment()[0]?.partition).append('a')
-    expect(values(await one.poll(NO_WAIT))).toEqual(['a'])
-  })
-
-  it('gives up what it has lost before it joins the next rebalance, with the cooperative strategy', async () => {
-    const harness = new ConsumerHarness({ t: 3 })
-    const [one, two, three, four] = [0, 1, 2, 3].map(() => {
-      const consumer = member(harness, { partitionAssignmentStrategy: 'cooperative-sticky' })
-      consumer.subscribe(['t'])
-      return consumer
-    })
-    if (!one || !two || !three || !four) throw new Error('a consumer is missing')
-    await pollInTurn(4, one, two)
-    expect(one.assignment()).toHaveLength(2)
-    await three.poll(NO_WAIT)
-    await one.poll(NO_WAIT)
-    await two.poll(NO_WAIT)
-    // The result is there, and so is the next rebalance, before the consumer polls again.
-    await four.poll(NO_WAIT)
-    expect(one.assignment()).toHaveLength(2)
-    await one.poll(NO_WAIT)
-    expect(one.assignment()).toHaveLength(1)
-  })
-
   it('commits what it has consumed before it gives it up, so that nothing comes twice', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const index of [0, 1]) harness.partition('t', index).append(...numbers(10))
@@ -323,18 +260,6 @@ describe('a member of a group', () => {
     expect(consumer.assignment()).toHaveLength(2)
   })
 
-  it('gives up topics that it no longer wants, and only those, with the cooperative strategy', async () => {
-    const harness = new ConsumerHarness({ t: 1, u: 1 })
-    const log: string[] = []
-    const consumer = member(harness, { partitionAssignmentStrategy: 'cooperative-sticky' })
-    consumer.subscribe(['t', 'u'], recorder(log))
-    await consumer.poll(NO_WAIT)
-    consumer.subscribe(['u'], recorder(log))
-    await consumer.poll(NO_WAIT)
-    expect(log).toEqual(['assigned t-0 u-0', 'revoked t-0', 'assigned'])
-    expect(consumer.assignment()).toEqual([{ topic: 'u', partition: 0 }])
-  })
-
   it('cannot have another strategy than the others', async () => {
     const harness = new ConsumerHarness()
     const one = member(harness)
@@ -378,42 +303,5 @@ describe('a member of a group', () => {
     expect(await consumer.poll()).toEqual([])
     expect(consumer.assignment()).toEqual([])
     expect(harness.coordinator.describe()).toMatchObject([])
-  })
-})
-
-describe('a pattern', () => {
-  it('takes the topics it matches, those that come later too, and none of the library', async () => {
-    const harness = new ConsumerHarness({ 'a-1': 1, 'b-1': 1, __consumer_offsets: 1 })
-    const consumer = member(harness)
-    consumer.subscribe(/a-|_/)
-    await consumer.poll(NO_WAIT)
-    expect(consumer.assignment()).toEqual([{ topic: 'a-1', partition: 0 }])
-    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
-    await harness.clock.advance(1)
-    harness.createTopic('a-2', 1)
-    harness.partition('a-2').append('x')
-    await harness.clock.advance(0)
-    expect(values(poll.value ?? [])).toEqual(['x'])
-    harness.deleteTopic('a-1')
-    await consumer.poll(NO_WAIT)
-    expect(consumer.assignment()).toEqual([{ topic: 'a-2', partition: 0 }])
-  })
-
-  it.each([/a/g, /a/y])('says the same about every name with flags (%s)', async (pattern) => {
-    const harness = new ConsumerHarness({ a1: 1, a2: 1, a3: 1 })
-    const consumer = member(harness)
-    consumer.subscribe(pattern)
-    await pollInTurn(3, consumer)
-    expect(consumer.assignment()).toHaveLength(3)
-  })
-
-  it('can be replaced by another', async () => {
-    const harness = new ConsumerHarness({ a: 1, b: 1 })
-    const consumer = member(harness)
-    consumer.subscribe(/a/)
-    await consumer.poll(NO_WAIT)
-    consumer.subscribe(/b/)
-    await consumer.poll(NO_WAIT)
-    expect(consumer.assignment()).toEqual([{ topic: 'b', partition: 0 }])
   })
 })

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { ConsumerHarness, NO_WAIT, T0, recorder, values } from './consumer-harness.ts'
+
+const options = { groupId: 'g', partitionAssignmentStrategy: 'cooperative-sticky' } as const
+
+async function pollInTurn(rounds: number, ...consumers: Consumer<string, string>[]): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    for (const consumer of consumers) await consumer.poll(NO_WAIT)
+  }
+}
+
+describe('a member of a group with the cooperative strategy', () => {
+  it('keeps what it can, and reads on', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const log: string[] = []
+    const [one, two] = [harness.consumer(options), harness.consumer(options)]
+    one.subscribe(['t'], recorder(log, '1 '))
+    await one.poll(NO_WAIT)
+    one.pause([T0])
+    two.subscribe(['t'], recorder(log, '2 '))
+    await two.poll(NO_WAIT)
+    harness.partition('t', 1).append('a')
+    harness.partition('t', 0).append('b')
+    await pollInTurn(4, one, two)
+    const assigned = [...one.assignment(), ...two.assignment()]
+    expect(assigned).toHaveLength(2)
+    expect(log.filter((line) => line.includes('revoked'))).toHaveLength(1)
+    expect(log[0]).toBe('1 assigned t-0 t-1')
+    expect(log).not.toContain('2 revoked')
+    const [kept] = one.assignment()
+    if (kept?.partition === 0) expect(one.paused()).toEqual([T0])
+    const revokedAt = log.findIndex((line) => line.startsWith('1 revoked'))
+    const givenAt = log.findIndex((line) => line.startsWith('2 assigned t-'))
+    expect(revokedAt).toBeGreaterThan(0)
+    expect(givenAt).toBeGreaterThan(revokedAt)
+  })
+
+  it('reads what it keeps while the group still waits for another', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const [one, two, three] = [
+      harness.consumer(options),
+      harness.consumer(options),
+      harness.consumer(options),
+    ]
+    one.subscribe(['t'])
+    two.subscribe(['t'])
+    await pollInTurn(4, one, two)
+    three.subscribe(['t'])
+    await three.poll(NO_WAIT)
+    harness.partition('t', one.assignment()[0]?.partition).append('a')
+    expect(values(await one.poll(NO_WAIT))).toEqual(['a'])
+  })
+
+  it('gives up what it has lost before it joins the next rebalance', async () => {
+    const harness = new ConsumerHarness({ t: 3 })
+    const [one, two, three, four] = [0, 1, 2, 3].map(() => {
+      const consumer = harness.consumer(options)
+      consumer.subscribe(['t'])
+      return consumer
+    })
+    if (!one || !two || !three || !four) throw new Error('a consumer is missing')
+    await pollInTurn(4, one, two)
+    expect(one.assignment()).toHaveLength(2)
+    await three.poll(NO_WAIT)
+    await one.poll(NO_WAIT)
+    await two.poll(NO_WAIT)
+    // The result is there, and so is the next rebalance, before the consumer polls again.
+    await four.poll(NO_WAIT)
+    expect(one.assignment()).toHaveLength(2)
+    await one.poll(NO_WAIT)
+    expect(one.assignment()).toHaveLength(1)
+  })
+
+  it('gives up topics that it no longer wants, and only those', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    const log: string[] = []
+    const consumer = harness.consumer(options)
+    consumer.subscribe(['t', 'u'], recorder(log))
+    await consumer.poll(NO_WAIT)
+    consumer.subscribe(['u'], recorder(log))
+    await consumer.poll(NO_WAIT)
+    expect(log).toEqual(['assigned t-0 u-0', 'revoked t-0', 'assigned'])
+    expect(consumer.assignment()).toEqual([{ topic: 'u', partition: 0 }])
+  })
+})

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { ConsumerHarness, NO_WAIT, T0, numbers, values, watch } from './consumer-harness.ts'
+
+function assigned(harness: ConsumerHarness): Consumer<string, string> {
+  const consumer = harness.consumer()
+  const partitions = harness.topics.get('t')?.partitions ?? []
+  consumer.assign(partitions.map(({ index }) => ({ topic: 't', partition: index })))
+  return consumer
+}
+
+describe('a topic that was deleted', () => {
+  it('makes polls reject when it was assigned by hand and is gone', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    harness.deleteTopic('t')
+    await harness.clock.advance(0)
+    expect(poll.error).toBeInstanceOf(UnknownTopicOrPartitionError)
+  })
+
+  it('and created again is read from its start', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append(...numbers(5))
+    const consumer = assigned(harness)
+    await consumer.poll(NO_WAIT)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append(...numbers(9, 100))
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(9, 100))
+  })
+
+  it('and created again replaces what was buffered of the one before', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('old')
+    const openGate = harness.partition().closeGate()
+    const consumer = assigned(harness)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(0)
+    consumer.wakeup()
+    openGate()
+    await harness.clock.advance(0)
+    expect(poll.isSettled).toBe(true)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append('new')
+    expect(consumer.position(T0)).toBe(0)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['new'])
+  })
+
+  it('and created again keeps the seek that came before the next poll', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append(...numbers(5))
+    const consumer = assigned(harness)
+    await consumer.poll(NO_WAIT)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append(...numbers(5, 100))
+    consumer.seek(T0, 3)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['103', '104'])
+  })
+
+  it('and created again keeps its position when a loop over the one before is left', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append(...numbers(5))
+    const consumer = harness.consumer({ autoOffsetReset: 'latest' })
+    consumer.assign([T0])
+    consumer.seek(T0, 2)
+    for await (const record of consumer) {
+      expect(record.value).toBe('2')
+      harness.deleteTopic('t')
+      harness.createTopic('t', 1)
+      harness.partition().append(...numbers(9, 100))
+      expect(consumer.position(T0)).toBe(9)
+      break
+    }
+    expect(consumer.position(T0)).toBe(9)
+  })
+})

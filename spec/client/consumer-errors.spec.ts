@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { CorruptRecordError, SerializationError } from '../../lib/errors.ts'
+import { ConsumerHarness, NO_WAIT, T0, T1, numbers, values } from './consumer-harness.ts'
+
+function assigned(harness: ConsumerHarness): Consumer<string, string> {
+  const consumer = harness.consumer()
+  const partitions = harness.topics.get('t')?.partitions ?? []
+  consumer.assign(partitions.map(({ index }) => ({ topic: 't', partition: index })))
+  return consumer
+}
+
+describe('a read that failed', () => {
+  it('makes one poll reject, and the next one reads again', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('a')
+    harness.partition().damage = { offset: 0, error: new Error('EIO') }
+    const consumer = assigned(harness)
+    await expect(consumer.poll()).rejects.toThrow('EIO')
+    harness.partition().damage = null
+    expect(values(await consumer.poll())).toEqual(['a'])
+  })
+})
+
+describe('a damaged batch', () => {
+  const error = new CorruptRecordError('a bit has flipped', { path: 'x.log', position: 61 })
+
+  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    for (const value of numbers(4)) partition.append(value)
+    partition.damage = { offset: 2, error }
+    const consumer = assigned(harness)
+    expect(values(await consumer.poll())).toEqual(['0', '1'])
+    for (let poll = 0; poll < 3; poll++) {
+      await expect(consumer.poll()).rejects.toBe(error)
+      expect(consumer.position(T0)).toBe(2)
+    }
+    partition.damage = null
+    consumer.seek(T0, 3)
+    expect(values(await consumer.poll())).toEqual(['3'])
+  })
+
+  it('holds up the other partitions only until it is paused', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append('a')
+    harness.partition('t', 0).damage = { offset: 0, error }
+    harness.partition('t', 1).append('b')
+    const consumer = assigned(harness)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    consumer.pause([T0])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
+  })
+
+  it('is over when it has been deleted', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    for (const value of numbers(3)) partition.append(value)
+    partition.damage = { offset: 0, error }
+    const consumer = assigned(harness)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    partition.damage = null
+    partition.deleteRecords(2)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['2'])
+  })
+
+  it('is found by decoding, too', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('a')
+    harness.partition().appendUndecodable()
+    harness.partition().append('c')
+    const consumer = assigned(harness)
+    expect(values(await consumer.poll())).toEqual(['a'])
+    for (let poll = 0; poll < 2; poll++) {
+      await expect(consumer.poll()).rejects.toMatchObject({
+        code: 'CORRUPT_MESSAGE',
+        firstOffset: 1,
+      })
+    }
+    consumer.seek(T0, 2)
+    expect(values(await consumer.poll())).toEqual(['c'])
+  })
+})
+
+describe('a record that cannot be deserialized', () => {
+  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ value: '1' }, { value: '2' }, { value: '{' }, { value: '4' })
+    const consumer = harness.jsonConsumer()
+    consumer.assign([T0])
+    expect(values(await consumer.poll())).toEqual([1, 2])
+    for (let poll = 0; poll < 2; poll++) {
+      const error: unknown = await consumer.poll().catch((reason: unknown) => reason)
+      expect(error).toBeInstanceOf(SerializationError)
+      expect(error).toMatchObject({ topic: 't', partition: 0, offset: 2, part: 'value' })
+      expect(error).toHaveProperty('cause', expect.any(SyntaxError))
+      expect(consumer.position(T0)).toBe(2)
+    }
+    consumer.seek(T0, 3)
+    expect(values(await consumer.poll())).toEqual([4])
+  })
+
+  it('names the key when it is the key', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append({ key: 'k', value: 'v' })
+    const consumer = harness.typedConsumer({
+      keyDeserializer: {
+        deserialize() {
+          throw new Error('no key of mine')
+        },
+      },
+    })
+    consumer.assign([T0])
+    await expect(consumer.poll()).rejects.toMatchObject({ part: 'key', offset: 0 })
+  })
+
+  it('comes after the records of other partitions that were before it', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append('1')
+    harness.partition('t', 1).append('{')
+    const consumer = harness.jsonConsumer()
+    consumer.assign([T0, T1])
+    expect(values(await consumer.poll())).toEqual([1])
+    await expect(consumer.poll()).rejects.toThrow(SerializationError)
+    harness.partition('t', 0).append('2')
+    await expect(consumer.poll()).rejects.toThrow(SerializationError)
+  })
+})

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest'
+import { ConsumerHarness, NO_WAIT, values, watch } from './consumer-harness.ts'
+
+describe('a pattern', () => {
+  it('takes the topics it matches, those that come later too, and none of the library', async () => {
+    const harness = new ConsumerHarness({ 'a-1': 1, 'b-1': 1, __consumer_offsets: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(/a-|_/)
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'a-1', partition: 0 }])
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    harness.createTopic('a-2', 1)
+    harness.partition('a-2').append('x')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['x'])
+    harness.deleteTopic('a-1')
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'a-2', partition: 0 }])
+  })
+
+  it.each([/a/g, /a/y])('says the same about every name with flags (%s)', async (pattern) => {
+    const harness = new ConsumerHarness({ a1: 1, a2: 1, a3: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(pattern)
+    for (let poll = 0; poll < 3; poll++) await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toHaveLength(3)
+  })
+
+  it('can be replaced by another', async () => {
+    const harness = new ConsumerHarness({ a: 1, b: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(/a/)
+    await consumer.poll(NO_WAIT)
+    consumer.subscribe(/b/)
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'b', partition: 0 }])
+  })
+})

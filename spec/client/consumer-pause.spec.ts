@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest'
+import { IllegalStateError } from '../../lib/errors.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  offsets,
+  values,
+  watch,
+} from './consumer-harness.ts'
+
+function filled(count = 10): ConsumerHarness {
+  const harness = new ConsumerHarness({ t: 2 })
+  harness.partition().append(...numbers(count))
+  return harness
+}
+
+describe('pause', () => {
+  it('keeps what is buffered, and resume hands it out without reading again', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ maxPollRecords: 3 })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.pause([T0])
+    expect(consumer.paused()).toEqual([T0])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(3)
+    consumer.resume([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4, 5])
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('keeps what is being read', async () => {
+    const harness = filled()
+    const openGate = harness.partition().closeGate()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 50 }))
+    await harness.clock.advance(0)
+    consumer.pause([T0])
+    openGate()
+    await harness.clock.advance(50)
+    expect(poll.value).toEqual([])
+    consumer.resume([T0])
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(10)
+    expect(harness.partition().reads).toHaveLength(1)
+  })
+
+  it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })
+    consumer.assign([T0, T1])
+    await consumer.poll()
+    consumer.pause([T0])
+    for (const value of ['a', 'b']) harness.partition('t', 1).append(value)
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
+  })
+
+  it('is kept across a seek', async () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    consumer.pause([T0])
+    consumer.seek(T0, 5)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    consumer.resume([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(5)
+  })
+
+  it('wakes a poll that waits when it ends', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    consumer.pause([T0])
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(5)
+    consumer.resume([T0])
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(10)
+  })
+
+  it('changes nothing when one partition is not assigned', () => {
+    const consumer = filled().consumer()
+    consumer.assign([T0])
+    expect(() => {
+      consumer.pause([T0, T1])
+    }).toThrow(IllegalStateError)
+    expect(consumer.paused()).toEqual([])
+  })
+
+  it('of a hundred partitions leaves a poll waiting until one of them is resumed', async () => {
+    const harness = new ConsumerHarness({ t: 100 })
+    const all = numbers(100).map((index) => ({ topic: 't', partition: Number(index) }))
+    for (const { partition } of all) harness.partition('t', partition).append(String(partition))
+    const consumer = harness.consumer()
+    consumer.assign(all)
+    consumer.pause(all)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(50)
+    expect(poll.isSettled).toBe(false)
+    consumer.resume(all.slice(7, 8))
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['7'])
+    const listeners = all.map(({ partition }) => harness.partition('t', partition).listenerCount)
+    expect(Math.max(...listeners)).toBe(0)
+    expect(harness.clock.pendingTimers).toBe(0)
+  })
+})
