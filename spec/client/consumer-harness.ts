@@ -24,6 +24,8 @@ export interface TestRecord {
   readonly timestamp?: number
 }
 
+const ensureDurable = (): Promise<void> => Promise.resolve()
+
 /** A partition in memory whose reads a test can watch, fail and hold up. */
 export class FakePartition {
   readonly topic: string
@@ -224,10 +226,10 @@ export class ConsumerHarness {
     this.offsets = new OffsetStore({
       clock: this.clock,
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),
-      dataPartition: ({ topic, partition }) =>
-        this.topics.get(topic)?.partitions[partition] === undefined
-          ? null
-          : { ensureDurable: () => Promise.resolve() },
+      dataPartition: ({ topic, partition }) => {
+        const data = this.topics.get(topic)?.partitions[partition]
+        return data === undefined ? null : Object.assign(data, { ensureDurable })
+      },
     })
     this.coordinator = new GroupCoordinator({
       clock: this.clock,

@@ -4,6 +4,7 @@ import {
   CorruptRecordError,
   InvalidRecordError,
   OffsetOutOfRangeError,
+  ReadOnlyError,
   RecordTooLargeError,
   StorageError,
 } from '../../lib/errors.ts'
@@ -251,8 +252,8 @@ describe('a log that is open for reading only', () => {
     await writer.advanceLogStartOffset(3)
     await reader.refresh()
     expect(await valuesOf(reader)).toEqual(['d', 'e'])
-    await expect(reader.append([{ value: 'x' }])).rejects.toThrow(ClosedError)
-    await expect(reader.roll()).rejects.toThrow(ClosedError)
+    await expect(reader.append([{ value: 'x' }])).rejects.toThrow(ReadOnlyError)
+    await expect(reader.roll()).rejects.toThrow(ReadOnlyError)
     fileSystem.failNext('list', 'EIO')
     await expect(reader.refresh()).rejects.toThrow(StorageError)
     await reader.close()
