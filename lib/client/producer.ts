@@ -253,9 +253,10 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       }
       throw new TypeError(`a serializer must return a Buffer or null, got ${describeValue(bytes)}`)
     } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : describeValue(cause)
       throw new SerializationError(
         { topic, partition: partition ?? null, offset: null, part },
-        `the ${part} of a record for topic '${topic}' could not be serialized`,
+        `the ${part} of a record for topic '${topic}' could not be serialized: ${reason}`,
         { cause },
       )
     }
