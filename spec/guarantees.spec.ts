@@ -1,0 +1,36 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const REPOSITORY = new URL('../', import.meta.url)
+const PAGE = read('docs/GUARANTEES.md')
+
+/** What the page names as evidence: a spec, and the title of a test in it. */
+const EVIDENCE = [...PAGE.matchAll(/`(spec\/[^`›]+\.ts) › ([^`]+)`/g)].map((match) => ({
+  path: match[1] ?? '',
+  title: match[2] ?? '',
+}))
+
+function read(path: string): string {
+  return readFileSync(fileURLToPath(new URL(path, REPOSITORY)), 'utf8')
+}
+
+/** Titles stand in single or back quotes, or in double ones where they hold an apostrophe. */
+function hasTest(source: string, title: string): boolean {
+  return [`'${title}`, `"${title}`, `\`${title}`].some((start) => source.includes(start))
+}
+
+describe('the guarantees', () => {
+  it('name evidence', () => {
+    expect(EVIDENCE.length).toBeGreaterThan(20)
+  })
+
+  it.each(EVIDENCE)('are shown: $path › $title', ({ path, title }) => {
+    expect(existsSync(fileURLToPath(new URL(path, REPOSITORY))), `${path} is not there`).toBe(true)
+    expect(hasTest(read(path), title), `${path} has no test '${title}'`).toBe(true)
+  })
+
+  it('would not be shown by a test that is not there', () => {
+    expect(hasTest(read('spec/crash.spec.ts'), 'loses nothing, ever')).toBe(false)
+  })
+})
