@@ -138,7 +138,7 @@ export class Broker {
     let data: DataDirectory | null = null
     try {
       data = await DataDirectory.open(dir, { ...resolved, fileSystem })
-      const parts = await loadParts(data, { ...resolved, fileSystem, defaults })
+      const parts = await loadParts(data, { ...resolved, defaults })
       return new Broker(data, resolved, parts)
     } catch (error) {
       await data?.close(false)

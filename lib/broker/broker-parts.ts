@@ -1,7 +1,6 @@
 import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
 import { ClosedError, StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { reportRecovery, type RecoveryReport } from './broker-description.ts'
 import type { DataDirectory } from './data-directory.ts'
@@ -42,16 +41,15 @@ export async function loadParts(
     readOnly: boolean
     clock: Clock
     random: Random
-    fileSystem: FileSystem
     defaults: Readonly<ResolvedTopicConfig>
   },
 ): Promise<BrokerParts> {
-  const { clock, random, fileSystem, defaults, readOnly } = options
+  const { clock, random, defaults, readOnly } = options
   const startMs = clock.monotonic()
   let coordinator: GroupCoordinator | null = null
   const logs = new LogManager({
     dir: data.dir,
-    fileSystem,
+    fileSystem: data.fileSystem,
     random,
     defaults,
     states: data.states,

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { FencedFileSystem } from '../platform/fenced-file-system.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { createDurably } from '../storage/log-options.ts'
@@ -15,6 +16,8 @@ export class DataDirectory {
   readonly clusterId: string
   /** Whether it had been closed in order, or was empty. */
   readonly isClean: boolean
+  /** Where all files of the directory are: writes nothing any more once the lock is lost. */
+  readonly fileSystem: FileSystem
   readonly states: LogStates
   readonly #lock: DirectoryLock | null
   readonly #files: LogStateFiles
@@ -24,6 +27,7 @@ export class DataDirectory {
     opened: {
       clusterId: string
       isClean: boolean
+      fileSystem: FileSystem
       states: LogStates
       lock: DirectoryLock | null
       files: LogStateFiles
@@ -32,6 +36,7 @@ export class DataDirectory {
     this.dir = dir
     this.clusterId = opened.clusterId
     this.isClean = opened.isClean
+    this.fileSystem = opened.fileSystem
     this.states = opened.states
     this.#lock = opened.lock
     this.#files = opened.files
@@ -46,9 +51,11 @@ export class DataDirectory {
     path: string,
     options: { fileSystem: FileSystem; random: Random; readOnly: boolean },
   ): Promise<DataDirectory> {
-    const { fileSystem, random, readOnly } = options
+    const { random, readOnly } = options
     const dir = resolve(path)
-    const lock = readOnly ? null : await takeLock(fileSystem, dir)
+    const lock = readOnly ? null : await takeLock(options.fileSystem, dir)
+    const fileSystem =
+      lock === null ? options.fileSystem : new FencedFileSystem(options.fileSystem, lock, dir)
     try {
       const files = new LogStateFiles(fileSystem, dir)
       // Before anything else: a crash from here on is an unclean stop.
@@ -63,6 +70,7 @@ export class DataDirectory {
       return new DataDirectory(dir, {
         clusterId: meta.clusterId,
         isClean: hasMark || isNew,
+        fileSystem,
         states: new LogStates(files, await files.read()),
         lock,
         files,

@@ -1,20 +1,21 @@
-import { realpath, stat } from 'node:fs/promises'
+import { statSync, type BigIntStats } from 'node:fs'
+import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { LockedError, LockLostError } from '../errors.ts'
 import type { Clock, Timer } from './clock.ts'
 import type { DirectoryLock, LockHolder } from './file-system.ts'
-import { HEARTBEAT_MS, LOCK_FILE_NAME, LockFile, STALE_AFTER_MS } from './lock-file.ts'
+import { LOCK_FILE_NAME, LOCK_TIMES, LockFile, type LockTimes } from './lock-file.ts'
 import { LockGuard } from './lock-guard.ts'
 import { describeThisProcess, isOwnerGone, newOwnerToken } from './lock-owner.ts'
 import { readLockFile } from './lock-takeover.ts'
 import { systemClock } from './system-clock.ts'
 
 /**
- * Without a heartbeat for this long the process was busy or suspended, and others may be about to
- * take the lock for stale.
+ * How long ownership is taken for granted after a look at the disk. Under load that is one look a
+ * second, some microseconds each, and bounds how long a directory that was moved away is written to.
  */
-const MAX_UNCONFIRMED_MS = STALE_AFTER_MS / 2
+const CONFIRMED_FOR_MS = 1_000
 
 /** Directories locked by this thread, by their real path, and since when. */
 const lockedHere = new Map<string, number>()
@@ -25,16 +26,17 @@ const lockedHere = new Map<string, number>()
  * Three locks in one, each for what the others cannot do: a registry for objects in this thread, a
  * {@link LockGuard} for processes and threads that share a kernel, and a {@link LockFile} for the
  * rest. An owner that was killed is succeeded at once where its death can be proven, which is on
- * Linux; elsewhere after {@link STALE_AFTER_MS}.
+ * where it ran on this machine; elsewhere after {@link STALE_AFTER_MS}.
  *
+ * @param options for specs only.
  * @throws {@link LockedError} when another owner holds it.
  * @throws a system error when the directory does not exist or cannot be written.
  */
 export async function lockDirectory(
   path: string,
-  options: { clock?: Clock } = {},
+  options: { clock?: Clock; times?: LockTimes } = {},
 ): Promise<DirectoryLock> {
-  const clock = options.clock ?? systemClock
+  const { clock = systemClock, times = LOCK_TIMES } = options
   const directory = await realpath(path)
   const otherSinceMs = lockedHere.get(directory)
   if (otherSinceMs !== undefined) {
@@ -42,7 +44,7 @@ export async function lockDirectory(
   }
   lockedHere.set(directory, clock.now())
   try {
-    return await takeWithGuard(path, directory, clock)
+    return await takeWithGuard(path, directory, { clock, times })
   } catch (error) {
     lockedHere.delete(directory)
     throw error
@@ -52,17 +54,19 @@ export async function lockDirectory(
 async function takeWithGuard(
   path: string,
   directory: string,
-  clock: Clock,
+  time: { clock: Clock; times: LockTimes },
 ): Promise<DirectoryLock> {
-  const { dev, ino } = await stat(directory, { bigint: true })
-  const guard = await LockGuard.take(dev, ino)
-  if (guard === 'in-use') throw new LockedError(path, await holderOf(directory))
+  const place = await LockedPlace.open(directory)
+  let guard: LockGuard | 'in-use' | null = null
   try {
-    const lock = new NodeDirectoryLock(directory, guard, clock)
+    guard = await LockGuard.take(place.dev, place.ino)
+    if (guard === 'in-use') throw new LockedError(path, await holderOf(directory))
+    const lock = new NodeDirectoryLock(place, guard, time)
     if (await lock.take()) return lock
     throw new LockedError(path, await holderOf(directory))
   } catch (error) {
-    await guard?.close()
+    if (guard !== 'in-use') await guard?.close()
+    await place.close()
     throw error
   }
 }
@@ -72,52 +76,107 @@ async function holderOf(directory: string): Promise<LockHolder> {
   return { pid: record?.pid ?? null, host: record?.host ?? null, sinceMs: record?.sinceMs ?? null }
 }
 
+/**
+ * The very directory that is locked, whatever its path leads to later. It is kept open, so that its
+ * inode number, and with it the name of its guard, is given to no other directory meanwhile.
+ */
+class LockedPlace {
+  readonly path: string
+  readonly dev: bigint
+  readonly ino: bigint
+  readonly #handle: FileHandle | null
+
+  private constructor(path: string, stats: BigIntStats, handle: FileHandle | null) {
+    this.path = path
+    this.dev = stats.dev
+    this.ino = stats.ino
+    this.#handle = handle
+  }
+
+  static async open(path: string): Promise<LockedPlace> {
+    // Windows opens no directories, and lets nobody remove one in which a file is open.
+    const handle = process.platform === 'win32' ? null : await open(path, 'r')
+    try {
+      const stats = await (handle?.stat({ bigint: true }) ?? stat(path, { bigint: true }))
+      return new LockedPlace(path, stats, handle)
+    } catch (error) {
+      await handle?.close()
+      throw error
+    }
+  }
+
+  /** Whether the path leads there still. @throws a system error when that cannot be told. */
+  isInPlaceSync(): boolean {
+    const stats = statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    return stats?.dev === this.dev && stats.ino === this.ino
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close()
+  }
+}
+
 /** A lock as long as it is held, and what ends it. All calls may overlap. */
 class NodeDirectoryLock implements DirectoryLock {
   onLost: ((reason: Error) => void) | null = null
-  readonly #directory: string
+  readonly #place: LockedPlace
   readonly #guard: LockGuard | null
   readonly #clock: Clock
+  readonly #times: LockTimes
   #file: LockFile | null = null
   #held = false
   #heartbeat: Timer | null = null
-  #confirmedMonotonicMs = 0
-  #confirmedWallMs = 0
+  #confirmed: Moment
   #released: Promise<void> | null = null
 
-  constructor(directory: string, guard: LockGuard | null, clock: Clock) {
-    this.#directory = directory
+  constructor(
+    place: LockedPlace,
+    guard: LockGuard | null,
+    time: { clock: Clock; times: LockTimes },
+  ) {
+    this.#place = place
     this.#guard = guard
-    this.#clock = clock
+    this.#clock = time.clock
+    this.#times = time.times
+    this.#confirmed = momentOf(time.clock)
   }
 
   /** Takes the lock file. To be called once, before all else. */
   async take(): Promise<boolean> {
     const self = await describeThisProcess()
     const guard = this.#guard?.name ?? null
+    this.#confirmed = momentOf(this.#clock)
     this.#file = await LockFile.take({
-      directory: this.#directory,
+      directory: this.#place.path,
       clock: this.#clock,
+      times: this.#times,
       record: { ...self, token: newOwnerToken(), sinceMs: this.#clock.now(), guard },
-      isOwnerGone: (owner) => isOwnerGone(owner, self, guard),
+      isOwnerGone: (owner, file) => isOwnerGone(owner, self, { guard, file }),
       onCompromised: (error) => {
         this.#lose(error.message, error)
       },
     })
     if (this.#file === null) return false
     this.#held = true
-    this.#confirmed()
     this.#startHeartbeat()
     return true
   }
 
   get held(): boolean {
-    if (this.#held && this.#unconfirmedMs() > MAX_UNCONFIRMED_MS) {
-      // The timers that would notice a loss have not run, and the caller is about to write.
-      const reason = this.#file?.lossReasonSync() ?? null
-      if (reason === null) this.#confirmed()
-      else this.#lose(reason)
-    }
+    if (this.#held && this.#unconfirmedMs() > CONFIRMED_FOR_MS) return this.verify()
+    return this.#held
+  }
+
+  /** At once: between the look and what the caller does then, nothing else of this thread runs. */
+  verify(): boolean {
+    if (!this.#held) return false
+    const moment = momentOf(this.#clock)
+    const reason = this.#lossReasonSync()
+    if (reason === null) this.#confirmed = moment
+    else if (reason !== 'unknown') this.#lose(reason)
+    // It may be a passing fault, but soon others may take the lock for stale.
+    else if (this.#unconfirmedMs() > this.#times.staleAfterMs / 2) this.#lose(UNREADABLE)
+    else return false
     return this.#held
   }
 
@@ -134,52 +193,55 @@ class NodeDirectoryLock implements DirectoryLock {
     } finally {
       // Last, because a taker that has the guard concludes that nobody holds the file any more.
       await this.#guard?.close()
-      lockedHere.delete(this.#directory)
+      lockedHere.delete(this.#place.path)
+      await this.#place.close()
     }
   }
 
   #startHeartbeat(): void {
-    this.#heartbeat = this.#clock.startTimer(() => void this.#beat(), HEARTBEAT_MS, {
+    this.#heartbeat = this.#clock.startTimer(() => void this.#beat(), this.#times.heartbeatMs, {
       background: true,
     })
   }
 
   async #beat(): Promise<void> {
-    let reason: string | null = null
-    let isConfirmed = true
+    // What is found was so when the look began: the process may have been suspended since.
+    const moment = momentOf(this.#clock)
     try {
-      reason = (await this.#file?.lossReason()) ?? null
+      const reason = this.#place.isInPlaceSync() ? await this.#file?.lossReason() : MOVED
+      if (!this.#held) return
+      if (typeof reason === 'string') {
+        this.#lose(reason)
+        return
+      }
+      this.#confirmed = moment
     } catch {
       // It may be a passing fault. If it lasts, `held` ends it.
-      isConfirmed = false
+      if (!this.#held) return
     }
-    if (!this.#held) return
-    if (reason !== null) {
-      this.#lose(reason)
-      return
-    }
-    if (isConfirmed) this.#confirmed()
     this.#startHeartbeat()
   }
 
-  #confirmed(): void {
-    this.#confirmedMonotonicMs = this.#clock.monotonic()
-    this.#confirmedWallMs = this.#clock.now()
+  #lossReasonSync(): string | null {
+    try {
+      if (!this.#place.isInPlaceSync()) return MOVED
+      return this.#file?.lossReasonSync() ?? null
+    } catch {
+      return 'unknown'
+    }
   }
 
   /** The wall clock counts too: the monotonic one may stand still while the machine sleeps. */
   #unconfirmedMs(): number {
-    return Math.max(
-      this.#clock.monotonic() - this.#confirmedMonotonicMs,
-      this.#clock.now() - this.#confirmedWallMs,
-    )
+    const { monotonicMs, wallMs } = momentOf(this.#clock)
+    return Math.max(monotonicMs - this.#confirmed.monotonicMs, wallMs - this.#confirmed.wallMs)
   }
 
   #lose(reason: string, cause?: Error): void {
     if (!this.#held) return
     this.#held = false
     this.#heartbeat?.cancel()
-    const error = new LockLostError(this.#directory, reason, 'unknown', { cause })
+    const error = new LockLostError(this.#place.path, reason, 'unknown', { cause })
     queueMicrotask(() => {
       try {
         this.onLost?.(error)
@@ -188,4 +250,16 @@ class NodeDirectoryLock implements DirectoryLock {
       }
     })
   }
+}
+
+const MOVED = 'its directory was moved or removed'
+const UNREADABLE = 'its lock file cannot be read after a long pause'
+
+interface Moment {
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
+function momentOf(clock: Clock): Moment {
+  return { monotonicMs: clock.monotonic(), wallMs: clock.now() }
 }

@@ -82,6 +82,13 @@ export interface LockHolder {
  */
 export interface DirectoryLock {
   readonly held: boolean
+  /**
+   * Looks at the disk now, however short ago it was found to be held. For what is done seldom and
+   * must not come to the wrong place.
+   *
+   * @returns {@link DirectoryLock.held}, as it is after the look.
+   */
+  verify(): boolean
   /** Called at most once, when ownership is found to be lost. Never throws into the lock. */
   onLost: ((reason: Error) => void) | null
   /** Gives the directory up. Idempotent; does nothing to a lock that another owner has taken. */

@@ -1,9 +1,20 @@
-import { lstatSync, stat as statWithCallback, unlinkSync, type BigIntStats } from 'node:fs'
+import {
+  lstatSync,
+  readSync,
+  stat as statWithCallback,
+  unlinkSync,
+  type BigIntStats,
+} from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from './clock.ts'
 import { loadProperLockfile } from './foreign-modules.ts'
-import { decodeOwnerRecord, encodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
+import {
+  decodeOwnerRecord,
+  encodeOwnerRecord,
+  type FileIdentity,
+  type OwnerRecord,
+} from './lock-owner.ts'
 import {
   createLockFile,
   removeAbandoned,
@@ -26,13 +37,23 @@ export const STALE_AFTER_MS = 30_000
 /** Time from one heartbeat to the next. */
 export const HEARTBEAT_MS = 5_000
 
+/** The times of a lock. A holder and a taker that differ in them both win. */
+export interface LockTimes {
+  readonly staleAfterMs: number
+  readonly heartbeatMs: number
+}
+
+/** The times of every lock outside of specs. */
+export const LOCK_TIMES: LockTimes = { staleAfterMs: STALE_AFTER_MS, heartbeatMs: HEARTBEAT_MS }
+
 /** What the taker of a lock file brings along. */
 export interface LockFileOptions {
   readonly directory: string
   readonly record: OwnerRecord
   readonly clock: Clock
+  readonly times: LockTimes
   /** Whether that owner is certainly dead, so that its lock needs no waiting. */
-  readonly isOwnerGone: (owner: OwnerRecord) => Promise<boolean>
+  readonly isOwnerGone: (owner: OwnerRecord, file: FileIdentity) => Promise<boolean>
   /** Called when a heartbeat fails for good. */
   readonly onCompromised: (error: Error) => void
 }
@@ -80,21 +101,19 @@ export class LockFile {
    */
   static async take(options: LockFileOptions): Promise<LockFile | null> {
     const lockFile = new LockFile(options)
+    await writeDurably(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
+    let isTaken: boolean
     try {
-      await writeDurably(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
-      if (!(await lockFile.#lock())) return null
-    } finally {
+      isTaken = (await lockFile.#lock()) && (await lockFile.#confirmTaken())
       await unlinkIfPresent(lockFile.#temporaryPath)
-    }
-    try {
-      if (await lockFile.#confirmTaken()) {
-        await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
-        return lockFile
-      }
+      if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
     } catch (error) {
-      await lockFile.release()
+      // The first error is the one that says what is wrong.
+      await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
+      await lockFile.release().catch(() => undefined)
       throw error
     }
+    if (isTaken) return lockFile
     await lockFile.release()
     return null
   }
@@ -109,20 +128,26 @@ export class LockFile {
     try {
       const stats = await lstat(this.#path, { bigint: true })
       if (identityOf(stats) !== this.#identity) return TAKEN_OVER
-      return (await this.#readToken()) === this.#options.record.token ? null : TAKEN_OVER
+      const bytes = this.#recordBuffer()
+      const read = await this.#handle?.read(bytes, 0, bytes.length, 0)
+      return this.#isOurs(bytes.subarray(0, read?.bytesRead ?? 0)) ? null : TAKEN_OVER
     } catch (error) {
       if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return REMOVED
       throw error
     }
   }
 
-  /** Like {@link LockFile.lossReason}, at once; what cannot be told counts as a loss. */
+  /** Like {@link LockFile.lossReason}, at once. */
   lossReasonSync(): string | null {
     try {
       const stats = lstatSync(this.#path, { bigint: true })
-      return identityOf(stats) === this.#identity ? null : TAKEN_OVER
+      if (identityOf(stats) !== this.#identity) return TAKEN_OVER
+      const bytes = this.#recordBuffer()
+      const size = this.#handle === null ? 0 : readSync(this.#handle.fd, bytes, { position: 0 })
+      return this.#isOurs(bytes.subarray(0, size)) ? null : TAKEN_OVER
     } catch (error) {
-      return isSystemError(error, 'ENOENT', 'ENOTDIR') ? REMOVED : UNREADABLE
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return REMOVED
+      throw error
     }
   }
 
@@ -130,9 +155,8 @@ export class LockFile {
   async release(): Promise<void> {
     this.#released = true
     try {
-      const isOurs = this.#handle !== null && (await this.lossReason()) === null
       await this.#endHeartbeats()
-      if (isOurs) await unlinkIfPresent(this.#path)
+      this.#removeOurs()
     } finally {
       const handle = this.#handle
       this.#handle = null
@@ -157,8 +181,8 @@ export class LockFile {
       this.#unlock = await lock(this.#options.directory, {
         lockfilePath: this.#path,
         realpath: false,
-        stale: STALE_AFTER_MS,
-        update: HEARTBEAT_MS,
+        stale: this.#options.times.staleAfterMs,
+        update: this.#options.times.heartbeatMs,
         retries: 0,
         onCompromised: this.#options.onCompromised,
         // A new object for every lock: the precision of time stamps is remembered in it, and two
@@ -171,7 +195,7 @@ export class LockFile {
             settle(this.#remove(), done)
           },
           rmdirSync: () => {
-            this.#removeAtExit()
+            this.#removeOurs()
           },
           utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
             settle(this.#touch(path, accessed, modified), done)
@@ -192,10 +216,12 @@ export class LockFile {
     return (await this.lossReason()) === null
   }
 
-  async #readToken(): Promise<string | null> {
-    const bytes = Buffer.alloc(encodeOwnerRecord(this.#options.record).length)
-    const read = await this.#handle?.read(bytes, 0, bytes.length, 0)
-    return decodeOwnerRecord(bytes.subarray(0, read?.bytesRead ?? 0))?.token ?? null
+  #recordBuffer(): Buffer {
+    return Buffer.alloc(encodeOwnerRecord(this.#options.record).length)
+  }
+
+  #isOurs(bytes: Buffer): boolean {
+    return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 
   /** A heartbeat. Goes to our file, whatever has its name by now. */
@@ -213,22 +239,22 @@ export class LockFile {
   }
 
   /** Judges by the clock it was given: the one that proper-lockfile asks may be a test's. */
-  readonly #isAbandoned = async ({ record, modifiedMs }: FoundLockFile): Promise<boolean> => {
-    const { clock, isOwnerGone } = this.#options
-    if (modifiedMs < clock.now() - STALE_AFTER_MS) return true
+  readonly #isAbandoned = async ({ record, modifiedMs, file }: FoundLockFile): Promise<boolean> => {
+    const { clock, times, isOwnerGone } = this.#options
+    if (modifiedMs < clock.now() - times.staleAfterMs) return true
     if (record === null) return false
     // Our own, when proper-lockfile could not start its heartbeat.
-    return record.token === this.#options.record.token || (await isOwnerGone(record))
+    return record.token === this.#options.record.token || (await isOwnerGone(record, file))
   }
 
-  #removeAtExit(): void {
+  /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */
+  #removeOurs(): void {
     if (this.#handle !== null && this.lossReasonSync() === null) unlinkSync(this.#path)
   }
 }
 
 const TAKEN_OVER = 'another owner has taken it over'
 const REMOVED = 'its lock file was removed'
-const UNREADABLE = 'its lock file cannot be read after a long pause'
 
 function identityOf(stats: BigIntStats): string {
   return `${stats.dev}-${stats.ino}`
@@ -247,6 +273,10 @@ async function writeDurably(path: string, content: Buffer): Promise<void> {
   try {
     await handle.writeFile(content)
     await handle.sync()
+  } catch (error) {
+    // As far as the disk lets it: leftovers of those that died are removed by the next holder.
+    await unlinkIfPresent(path).catch(() => undefined)
+    throw error
   } finally {
     await handle.close()
   }

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { readFile, readlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { threadId } from 'node:worker_threads'
 import { isSystemError } from './system-error.ts'
 
 /** Where an owner runs, as far as the system tells. */
@@ -8,6 +10,8 @@ export interface OwnerProcess {
   readonly pid: number
   /** When the process started, in the system's own unit, to tell it from a later one of that pid. */
   readonly startTime: string | null
+  /** 0 is the main thread; `null` where it is not known. */
+  readonly threadId: number | null
   readonly host: string
   /** One boot of one kernel. */
   readonly bootId: string | null
@@ -26,17 +30,32 @@ export interface OwnerRecord extends OwnerProcess {
   readonly guard: string | null
 }
 
+/** What tells a file from all others that exist. */
+export interface FileIdentity {
+  readonly dev: bigint
+  readonly ino: bigint
+}
+
 /** A token for a new record, different from all others. */
 export function newOwnerToken(): string {
   return randomBytes(16).toString('hex')
 }
 
-/** Describes the running process for its owner record. */
-export async function describeThisProcess(): Promise<OwnerProcess> {
+/** Describes the running thread for its owner record. */
+export async function describeThisProcess(
+  platform: NodeJS.Platform = process.platform,
+): Promise<OwnerProcess> {
+  const thread = { pid: process.pid, threadId, host: hostname() }
+  if (platform !== 'linux') {
+    // Process ids mean the same to everyone on such a machine, and its name has to stand for it. A
+    // pid from before a restart is unknown by now, or given to another, which proves nothing.
+    const machine = `${platform} ${thread.host}`
+    const none = { startTime: null, networkNamespace: null }
+    return { ...thread, ...none, bootId: machine, pidNamespace: machine }
+  }
   return {
-    pid: process.pid,
+    ...thread,
     startTime: await startTimeOf(process.pid),
-    host: hostname(),
     bootId: await textOrNull(readFile('/proc/sys/kernel/random/boot_id', 'utf8')),
     pidNamespace: await textOrNull(readlink('/proc/self/ns/pid')),
     networkNamespace: await textOrNull(readlink('/proc/self/ns/net')),
@@ -71,35 +90,55 @@ export function decodeOwnerRecord(bytes: Buffer): OwnerRecord | null {
  *
  * 1. The owner held the guard that the caller holds now: the same name in the same network
  *    namespace. An owner keeps its guard for as long as it may write, and the kernel gives a name
- *    to one socket at a time. This proof alone covers an owner that was another worker thread of a
- *    process that lives on.
+ *    to one socket at a time. A worker thread needs more: when it is terminated, its sockets are
+ *    closed at once, and the writes it has begun go on for as long as the disk takes. Its files
+ *    are closed after them, so its process must have its lock file open no more.
  * 2. The owner's process has ended: in the same pid namespace its pid is unknown, or belongs to a
  *    process that started at another time.
  *
  * The id of a namespace may be given again once the namespace is gone, but then everything that
  * ran in it is gone as well, the owner included.
  *
- * @param guard name of the guard that the caller holds, `null` when it holds none.
+ * @param found.guard name of the guard that the caller holds, `null` when it holds none.
+ * @param found.file the lock file with the record.
  */
 export async function isOwnerGone(
   record: OwnerRecord,
   self: OwnerProcess,
-  guard: string | null,
+  found: { readonly guard: string | null; readonly file: FileIdentity },
 ): Promise<boolean> {
   if (record.bootId === null || record.bootId !== self.bootId) return false
-  if (
-    guard !== null &&
-    record.guard === guard &&
+  const hasLostGuard =
+    found.guard !== null &&
+    record.guard === found.guard &&
     record.networkNamespace !== null &&
     record.networkNamespace === self.networkNamespace
-  ) {
-    return true
-  }
+  if (hasLostGuard && record.threadId === 0) return true
   if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
   // Asked first, because /proc may hide the processes of other users as if there were none.
   if (!processExists(record.pid)) return true
   const startTime = await startTimeOf(record.pid)
-  return startTime !== null && record.startTime !== null && startTime !== record.startTime
+  if (startTime !== null && record.startTime !== null && startTime !== record.startTime) return true
+  return hasLostGuard && !(await mayHold(record.pid, found.file))
+}
+
+/**
+ * Whether a process has the lock file open as its holder does, which is for writing too; those who
+ * look at it open it for reading. What cannot be told is taken for "it has".
+ */
+async function mayHold(pid: number, file: FileIdentity): Promise<boolean> {
+  try {
+    for (const descriptor of await readdir(`/proc/${pid}/fd`)) {
+      const open = await stat(`/proc/${pid}/fd/${descriptor}`, { bigint: true }).catch(() => null)
+      if (open?.ino !== file.ino || open.dev !== file.dev) continue
+      const info = await textOrNull(readFile(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8'))
+      const flags = /^flags:\s+([0-7]+)$/m.exec(info ?? '')?.[1]
+      if (flags === undefined || (parseInt(flags, 8) & 3) === constants.O_RDWR) return true
+    }
+    return false
+  } catch {
+    return true
+  }
 }
 
 function processExists(pid: number): boolean {
@@ -136,6 +175,7 @@ function toOwnerRecord(value: unknown): OwnerRecord | null {
   const token = text('token')
   const host = text('host')
   const pid = fields.get('pid')
+  const thread = fields.get('threadId')
   const sinceMs = fields.get('sinceMs')
   if (token === null || host === null) return null
   // A pid of zero or less would address a whole group of processes.
@@ -147,6 +187,7 @@ function toOwnerRecord(value: unknown): OwnerRecord | null {
     host,
     pid,
     sinceMs,
+    threadId: typeof thread === 'number' ? thread : null,
     guard: text('guard'),
     startTime: text('startTime'),
     bootId: text('bootId'),

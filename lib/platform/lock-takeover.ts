@@ -1,7 +1,7 @@
 import { constants, type BigIntStats } from 'node:fs'
 import { copyFile, link, lstat, open, readdir, unlink, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { decodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
+import { decodeOwnerRecord, type FileIdentity, type OwnerRecord } from './lock-owner.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError } from './system-error.ts'
 
@@ -14,6 +14,7 @@ export interface FoundLockFile {
   readonly record: OwnerRecord | null
   /** The last heartbeat, milliseconds since the epoch. */
   readonly modifiedMs: number
+  readonly file: FileIdentity
 }
 
 /** Judges whether nobody holds a lock file that was found. */
@@ -157,7 +158,8 @@ async function look(
   const buffer = Buffer.alloc(MAX_RECORD_BYTES)
   const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0)
   const record = decodeOwnerRecord(buffer.subarray(0, bytesRead))
-  return { found: { record, modifiedMs: Number(stats.mtimeMs) }, stats }
+  const file = { dev: stats.dev, ino: stats.ino }
+  return { found: { record, modifiedMs: Number(stats.mtimeMs), file }, stats }
 }
 
 async function openOrNull(path: string): Promise<FileHandle | null> {

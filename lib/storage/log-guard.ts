@@ -1,5 +1,6 @@
 import {
   ClosedError,
+  LockLostError,
   ReadOnlyError,
   StorageError,
   VarveError,
@@ -91,12 +92,18 @@ export class LogGuard {
       { cause },
     )
     if (isInDoubt) this.#failure ??= failure
-    return failure
+    return lockLossIn(cause) ?? failure
   }
 
   #closed(): ClosedError {
     return new ClosedError(`the log of ${this.#name} is closed`)
   }
+}
+
+/** The owner has to know that it is none any more, whatever else that has caused. */
+function lockLossIn(cause: unknown): LockLostError | null {
+  const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
+  return causes.find((each) => each instanceof LockLostError) ?? null
 }
 
 function describeCause(cause: unknown): string {

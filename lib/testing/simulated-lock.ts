@@ -23,6 +23,10 @@ export class SimulatedLock implements DirectoryLock {
     return this.#host.isHeld(this)
   }
 
+  verify(): boolean {
+    return this.held
+  }
+
   async release(): Promise<void> {
     await this.#host.release(this)
   }

@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   HEARTBEAT_MS,
+  LOCK_TIMES,
   LOCK_FILE_NAME,
   LockFile,
   STALE_AFTER_MS,
@@ -31,6 +32,7 @@ async function take(
     onCompromised,
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
     clock: new ManualClock(Date.now()),
+    times: LOCK_TIMES,
     record: foreignRecord({ token: newOwnerToken() }),
   })
   if (lockFile !== null) onTestFinished(() => lockFile.release())
@@ -91,6 +93,7 @@ describe('LockFile', () => {
       onCompromised: () => null,
       isOwnerGone: () => Promise.resolve(false),
       clock: new ManualClock(vi.getRealSystemTime()),
+      times: LOCK_TIMES,
       record: foreignRecord(),
     })
     expect(lockFile).toBeNull()
@@ -141,7 +144,7 @@ describe('LockFile', () => {
     vi.advanceTimersByTime(HEARTBEAT_MS)
     await vi.waitFor(async () => {
       expect((await stat(path)).mtimeMs).not.toBe(mtimeMs)
-    })
+    }, 20_000)
   })
 
   it('does not renew the lock of a successor', async () => {

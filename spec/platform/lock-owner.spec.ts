@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { open, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   decodeOwnerRecord,
   describeThisProcess,
@@ -10,10 +12,12 @@ import {
 } from '../../lib/platform/lock-owner.ts'
 import { startScript } from '../helpers/compiled-lib.ts'
 import { foreignRecord } from './lock-record.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
 
 /** A machine where everything is known. No real process is looked at by what is asked of it. */
 const SELF: OwnerProcess = {
   pid: process.pid,
+  threadId: 0,
   startTime: '1',
   host: 'here',
   bootId: 'boot',
@@ -22,6 +26,8 @@ const SELF: OwnerProcess = {
 }
 
 const GUARD = 'varve-1-2'
+const FILE = { dev: 0n, ino: 0n }
+const NO_GUARD = { guard: null, file: FILE }
 
 /** An owner that held the guard beside {@link SELF}, in a pid namespace that SELF cannot see. */
 const GUARDED: OwnerRecord = foreignRecord({
@@ -32,7 +38,7 @@ const GUARDED: OwnerRecord = foreignRecord({
 
 describe('isOwnerGone', () => {
   it('is sure of an owner whose guard the caller holds', async () => {
-    expect(await isOwnerGone(GUARDED, SELF, GUARD)).toBe(true)
+    expect(await isOwnerGone(GUARDED, SELF, { guard: GUARD, file: FILE })).toBe(true)
   })
 
   it.each<[string, Partial<OwnerRecord>, Partial<OwnerProcess>, string | null]>([
@@ -42,22 +48,43 @@ describe('isOwnerGone', () => {
     ['the guard is in another network', { networkNamespace: 'net:[3]' }, {}, GUARD],
     ['the network is not known', { networkNamespace: null }, { networkNamespace: null }, GUARD],
     ['the machine was booted since', { bootId: 'earlier' }, {}, GUARD],
+    ['the owner was a thread of a process that cannot be seen', { threadId: 1 }, {}, GUARD],
+    ['the thread of the owner is not known', { threadId: null }, {}, GUARD],
     ['no boot is known', { bootId: null }, { bootId: null }, GUARD],
   ])('is not sure when %s', async (_reason, record, self, guard) => {
-    expect(await isOwnerGone({ ...GUARDED, ...record }, { ...SELF, ...self }, guard)).toBe(false)
+    expect(
+      await isOwnerGone({ ...GUARDED, ...record }, { ...SELF, ...self }, { guard, file: FILE }),
+    ).toBe(false)
+  })
+
+  describe.runIf(process.platform === 'linux')('of a worker thread whose guard has ended', () => {
+    it('is not sure while a file that the thread may be writing to beside is open', async () => {
+      const path = join(await temporaryDirectory(), 'lock')
+      await writeFile(path, '')
+      const self = await describeThisProcess()
+      const record = foreignRecord({ ...self, threadId: 1, guard: GUARD })
+      const writing = await open(path, 'r+')
+      const found = { guard: GUARD, file: await writing.stat({ bigint: true }) }
+      expect(await isOwnerGone(record, self, found)).toBe(false)
+      await writing.close()
+      const reading = await open(path, 'r')
+      onTestFinished(() => reading.close())
+      expect(await isOwnerGone(record, self, found)).toBe(true)
+      expect(await isOwnerGone(record, self, { ...found, guard: null })).toBe(false)
+    })
   })
 
   describe.runIf(process.platform === 'linux')('without a guard', () => {
     it('knows a living process', async () => {
       const self = await describeThisProcess()
-      expect(await isOwnerGone(foreignRecord(self), self, null)).toBe(false)
+      expect(await isOwnerGone(foreignRecord(self), self, NO_GUARD)).toBe(false)
     })
 
     it('knows a later process of the same id by its start', async () => {
       const self = await describeThisProcess()
       const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
-      expect(await isOwnerGone(record, self, null)).toBe(true)
-      expect(await isOwnerGone({ ...record, startTime: null }, self, null)).toBe(false)
+      expect(await isOwnerGone(record, self, NO_GUARD)).toBe(true)
+      expect(await isOwnerGone({ ...record, startTime: null }, self, NO_GUARD)).toBe(false)
     })
 
     it('knows a process that has ended, of this pid namespace and boot only', async () => {
@@ -65,10 +92,10 @@ describe('isOwnerGone', () => {
       await script.ended
       const self = await describeThisProcess()
       const record = foreignRecord({ ...self, pid: script.pid })
-      expect(await isOwnerGone(record, self, null)).toBe(true)
-      expect(await isOwnerGone({ ...record, pidNamespace: 'pid:[1]' }, self, null)).toBe(false)
-      expect(await isOwnerGone({ ...record, pidNamespace: null }, self, null)).toBe(false)
-      expect(await isOwnerGone({ ...record, bootId: 'earlier' }, self, null)).toBe(false)
+      expect(await isOwnerGone(record, self, NO_GUARD)).toBe(true)
+      expect(await isOwnerGone({ ...record, pidNamespace: 'pid:[1]' }, self, NO_GUARD)).toBe(false)
+      expect(await isOwnerGone({ ...record, pidNamespace: null }, self, NO_GUARD)).toBe(false)
+      expect(await isOwnerGone({ ...record, bootId: 'earlier' }, self, NO_GUARD)).toBe(false)
     })
   })
 })
@@ -79,6 +106,17 @@ describe('describeThisProcess', () => {
     expect(self.pid).toBe(process.pid)
     expect(self.host).not.toBe('')
     expect(await describeThisProcess()).toEqual(self)
+  })
+
+  it('takes a machine without namespaces by its name', async () => {
+    const self = await describeThisProcess('darwin')
+    const script = startScript('')
+    await script.ended
+    const dead = foreignRecord({ ...self, pid: script.pid })
+    expect(await isOwnerGone(dead, self, NO_GUARD)).toBe(true)
+    expect(await isOwnerGone({ ...dead, pid: process.pid }, self, NO_GUARD)).toBe(false)
+    const elsewhere = { ...dead, bootId: 'darwin elsewhere', pidNamespace: 'darwin elsewhere' }
+    expect(await isOwnerGone(elsewhere, self, NO_GUARD)).toBe(false)
   })
 
   it.runIf(process.platform === 'linux')('finds everything that Linux tells', async () => {

@@ -55,8 +55,10 @@ async function claimPathOf(path: string): Promise<string> {
 describe('removeAbandoned', () => {
   it('shows what it found and removes it when told so', async () => {
     const { directory, path, remove } = await scene()
+    const { dev, ino } = await stat(path, { bigint: true })
     const removed = await remove(async (found) => {
-      expect(found).toEqual({ record: foreignRecord({ host: 'dead' }), modifiedMs: 1_000_000 })
+      const record = foreignRecord({ host: 'dead' })
+      expect(found).toEqual({ record, modifiedMs: 1_000_000, file: { dev, ino } })
       expect(await readLockFile(path)).toEqual(found)
       return true
     })

@@ -1,0 +1,147 @@
+import { LockLostError } from '../errors.ts'
+import type {
+  DirectoryEntry,
+  DirectoryLock,
+  File,
+  FileStat,
+  FileSystem,
+  OpenMode,
+} from './file-system.ts'
+
+/**
+ * A file system that changes nothing once the lock of `dir` is lost.
+ *
+ * Asked here, and not by each of the many callers, ownership is asked for whatever is written: a
+ * batch, a roll, an index, a checkpoint, the list of topics, the mark of an orderly close. Before a
+ * change, because the bytes may be the next owner's by now; after a sync as well, because what
+ * follows from it is told to somebody.
+ *
+ * What is called by its path is looked at anew each time: the path may lead into a directory that
+ * was put in the place of this one. What goes through an open file reaches that file only.
+ *
+ * Every call that is refused rejects with {@link LockLostError}; reading goes on. All calls may
+ * overlap as they may on the file system behind it.
+ */
+export class FencedFileSystem implements FileSystem {
+  readonly #behind: FileSystem
+  readonly #fence: Fence
+
+  constructor(behind: FileSystem, lock: DirectoryLock, dir: string) {
+    this.#behind = behind
+    this.#fence = new Fence(lock, dir)
+  }
+
+  async open(path: string, mode: OpenMode): Promise<File> {
+    if (mode === 'read') return this.#behind.open(path, mode)
+    this.#fence.verify()
+    return new FencedFile(await this.#behind.open(path, mode), this.#fence)
+  }
+
+  list(path: string): Promise<DirectoryEntry[]> {
+    return this.#behind.list(path)
+  }
+
+  stat(path: string): Promise<FileStat | null> {
+    return this.#behind.stat(path)
+  }
+
+  async createDirectory(path: string): Promise<string[]> {
+    this.#fence.verify()
+    return this.#behind.createDirectory(path)
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    this.#fence.verify()
+    await this.#behind.rename(from, to)
+  }
+
+  async unlink(path: string): Promise<void> {
+    this.#fence.verify()
+    await this.#behind.unlink(path)
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    this.#fence.verify()
+    await this.#behind.removeDirectory(path)
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.#behind.syncDirectory(path)
+    this.#fence.verify()
+  }
+
+  lock(path: string): Promise<DirectoryLock> {
+    return this.#behind.lock(path)
+  }
+}
+
+class Fence {
+  readonly #lock: DirectoryLock
+  readonly #dir: string
+
+  constructor(lock: DirectoryLock, dir: string) {
+    this.#lock = lock
+    this.#dir = dir
+  }
+
+  /** @throws {@link LockLostError} when the lock is known to be lost. */
+  ensureHeld(): void {
+    if (!this.#lock.held) throw this.#lost()
+  }
+
+  /** @throws {@link LockLostError} when a look at the lock finds it lost. */
+  verify(): void {
+    if (!this.#lock.verify()) throw this.#lost()
+  }
+
+  /** The call that is refused has done nothing. What it is a part of may have begun. */
+  #lost(): LockLostError {
+    return new LockLostError(this.#dir, 'another owner may have taken it', 'unknown')
+  }
+}
+
+class FencedFile implements File {
+  readonly #behind: File
+  readonly #fence: Fence
+
+  constructor(behind: File, fence: Fence) {
+    this.#behind = behind
+    this.#fence = fence
+  }
+
+  get path(): string {
+    return this.#behind.path
+  }
+
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return this.#behind.read(buffer, position)
+  }
+
+  async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    this.#fence.ensureHeld()
+    return this.#behind.write(buffers, position)
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#fence.ensureHeld()
+    await this.#behind.truncate(sizeBytes)
+  }
+
+  async datasync(): Promise<void> {
+    await this.#behind.datasync()
+    this.#fence.ensureHeld()
+  }
+
+  async sync(): Promise<void> {
+    await this.#behind.sync()
+    this.#fence.ensureHeld()
+  }
+
+  stat(): Promise<FileStat> {
+    return this.#behind.stat()
+  }
+
+  close(): Promise<void> {
+    return this.#behind.close()
+  }
+}

@@ -1,0 +1,168 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import { LockLostError, VarveError } from '../../lib/errors.ts'
+import { FencedFileSystem } from '../../lib/platform/fenced-file-system.ts'
+import type { FileSystem } from '../../lib/platform/file-system.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+/** What the log of a simulated file system calls that which changes what is on the disk. */
+const CHANGE = /^#\d+ (write|truncate|rename|unlink|createDirectory|removeDirectory|open .* create)/
+
+async function scene(): Promise<{ behind: SimulatedFileSystem; fileSystem: FileSystem }> {
+  const behind = new SimulatedFileSystem()
+  await behind.createDirectory('/d/sub')
+  const lock = await behind.lock('/d')
+  return { behind, fileSystem: new FencedFileSystem(behind, lock, '/d') }
+}
+
+describe('FencedFileSystem', () => {
+  it('passes everything on while the lock is held', async () => {
+    const { behind, fileSystem } = await scene()
+    const file = await fileSystem.open('/d/a', 'create')
+    expect(await file.write([Buffer.from('abc')], 0)).toBe(3)
+    await file.truncate(2)
+    await file.datasync()
+    await file.sync()
+    expect(await file.stat()).toMatchObject({ sizeBytes: 2 })
+    const buffer = Buffer.alloc(2)
+    expect(await file.read(buffer, 0)).toBe(2)
+    await file.close()
+    await fileSystem.rename('/d/a', '/d/b')
+    await fileSystem.createDirectory('/d/c')
+    await fileSystem.removeDirectory('/d/c')
+    await fileSystem.syncDirectory('/d')
+    expect((await fileSystem.list('/d')).map(({ name }) => name)).toEqual(['b', 'sub'])
+    await fileSystem.unlink('/d/b')
+    expect(await fileSystem.stat('/d/b')).toBeNull()
+    expect(file.path).toBe('/d/a')
+    await expect(fileSystem.lock('/d')).rejects.toMatchObject({ code: 'LOCKED' })
+    expect(await behind.stat('/d/b')).toBeNull()
+  })
+
+  it('changes and confirms nothing once it is lost, and goes on reading', async () => {
+    const { behind, fileSystem } = await scene()
+    const file = await fileSystem.open('/d/a', 'create')
+    await file.write([Buffer.from('abc')], 0)
+    behind.loseLock('/d')
+    const before = behind.snapshot()
+    for (const call of [
+      file.write([Buffer.from('x')], 0),
+      file.truncate(0),
+      file.datasync(),
+      file.sync(),
+      fileSystem.open('/d/new', 'create'),
+      fileSystem.open('/d/a', 'update'),
+      fileSystem.rename('/d/a', '/d/b'),
+      fileSystem.unlink('/d/a'),
+      fileSystem.createDirectory('/d/c'),
+      fileSystem.removeDirectory('/d/sub'),
+      fileSystem.syncDirectory('/d'),
+    ]) {
+      await expect(call).rejects.toThrow(LockLostError)
+      await expect(call).rejects.toMatchObject({ dir: '/d', outcome: 'unknown' })
+    }
+    expect(behind.snapshot()).toEqual(before)
+    expect(await file.read(Buffer.alloc(3), 0)).toBe(3)
+    await file.close()
+    await (await fileSystem.open('/d/a', 'read')).close()
+  })
+})
+
+/** Passes calls on to a file system and its files, and takes the lock of `/d` away behind the n-th. */
+class LockThief {
+  readonly behind: SimulatedFileSystem = new SimulatedFileSystem()
+  readonly fileSystem: FileSystem
+  /** Calls that were begun before the lock was lost and had not ended. */
+  inFlight = 0
+  /** Lines of the log of calls when the lock was lost; `null` while it is held. */
+  linesBefore: number | null = null
+  readonly #lossAt: number
+
+  constructor(lossAt: number) {
+    this.#lossAt = lossAt
+    this.fileSystem = this.#watched(this.behind)
+  }
+
+  /** What was changed after the loss, by calls that had not been let through before it. */
+  changesAfterLoss(): readonly string[] {
+    const lines = this.behind.operations.slice(this.linesBefore ?? Infinity)
+    return lines.filter((line) => CHANGE.test(line)).slice(this.inFlight)
+  }
+
+  #watched<T extends object>(target: T): T {
+    return new Proxy(target, {
+      get: (_, name) => {
+        const value: unknown = Reflect.get(target, name, target)
+        if (typeof value !== 'function') return value
+        return (...args: unknown[]) => this.#call(() => Reflect.apply(value, target, args))
+      },
+    })
+  }
+
+  async #call(call: () => unknown): Promise<unknown> {
+    if (this.linesBefore === null) this.inFlight += 1
+    const wasHeld = this.linesBefore === null
+    try {
+      const result = await call()
+      // Files only: a lock does nothing but be held.
+      const isFile = typeof result === 'object' && result !== null && 'datasync' in result
+      return isFile ? this.#watched(result) : result
+    } finally {
+      if (wasHeld && this.linesBefore === null) this.inFlight -= 1
+      if (this.linesBefore === null && this.behind.operationCount >= this.#lossAt) {
+        this.linesBefore = this.behind.operations.length
+        this.behind.loseLock('/d')
+      }
+    }
+  }
+}
+
+/** All that a broker writes: batches, rolls, checkpoints, commits, topics, its end. */
+async function workload(thief: LockThief): Promise<void> {
+  const { fileSystem } = thief
+  const clock = new ManualClock(1_700_000_000_000)
+  const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await step()
+    } catch (error) {
+      if (thief.linesBefore === null || !(error instanceof VarveError)) throw error
+      return null
+    }
+  }
+  const options = { fileSystem, clock, random: new SeededRandom(1) }
+  const broker = await attempt(() => Broker.open('/d', options))
+  if (broker === null) return
+  await attempt(() => broker.createTopic('a', { segmentBytes: 200 }))
+  await attempt(() => broker.createTopic('b', { flushMessages: 1000 }))
+  for (const topic of broker.topics()) {
+    const partition = topic.partition(0)
+    for (let each = 0; each < 4; each += 1) {
+      await attempt(() => partition.append([{ value: 'x'.repeat(60) }, { value: 'y' }]))
+    }
+    await attempt(() => partition.log.checkpoint())
+    await attempt(() => partition.deleteRecords(5))
+    await attempt(() => topic.addPartitions(2))
+    await attempt(() => topic.alter({ segmentBytes: 500 }))
+  }
+  const consumer = broker.consumer({ groupId: 'g' })
+  await attempt(() => consumer.commit([{ topic: 'a', partition: 0, offset: 6 }]))
+  await attempt(() => broker.deleteTopic('b'))
+  await attempt(() => broker.close())
+}
+
+describe('a broker whose lock is taken away', () => {
+  it('changes nothing more, whichever call is the last that it made as the owner', async () => {
+    const whole = new LockThief(Infinity)
+    await workload(whole)
+    const { operationCount } = whole.behind
+    expect(operationCount).toBeGreaterThan(200)
+    // Coprime with the length of all that is done several times, so that each part of it is struck.
+    for (let lossAt = 3; lossAt < operationCount; lossAt += 7) {
+      const thief = new LockThief(lossAt)
+      await workload(thief)
+      expect(thief.changesAfterLoss(), `after call ${lossAt}`).toEqual([])
+    }
+  })
+})
