@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
+import { constants, readlinkSync } from 'node:fs'
 import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { threadId } from 'node:worker_threads'
+import { basename } from 'node:path'
 import { isSystemError } from './system-error.ts'
 
 /** Where an owner runs, as far as the system tells. */
@@ -10,7 +10,7 @@ export interface OwnerProcess {
   readonly pid: number
   /** When the process started, in the system's own unit, to tell it from a later one of that pid. */
   readonly startTime: string | null
-  /** 0 is the main thread; `null` where it is not known. */
+  /** The system's id of the thread, for the first thread that of the process; `null` where it is not known. */
   readonly threadId: number | null
   readonly host: string
   /** One boot of one kernel. */
@@ -45,7 +45,7 @@ export function newOwnerToken(): string {
 export async function describeThisProcess(
   platform: NodeJS.Platform = process.platform,
 ): Promise<OwnerProcess> {
-  const thread = { pid: process.pid, threadId, host: hostname() }
+  const thread = { pid: process.pid, threadId: threadIdHere(), host: hostname() }
   if (platform !== 'linux') {
     // Process ids mean the same to everyone on such a machine, and its name has to stand for it. A
     // pid from before a restart is unknown by now, or given to another, which proves nothing.
@@ -113,7 +113,7 @@ export async function isOwnerGone(
     record.guard === found.guard &&
     record.networkNamespace !== null &&
     record.networkNamespace === self.networkNamespace
-  if (hasLostGuard && record.threadId === 0) return true
+  if (hasLostGuard && record.threadId === record.pid) return true
   if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
   // Asked first, because /proc may hide the processes of other users as if there were none.
   if (!processExists(record.pid)) return true
@@ -147,6 +147,16 @@ function processExists(pid: number): boolean {
     return true
   } catch (error) {
     return !isSystemError(error, 'ESRCH')
+  }
+}
+
+/** Not asked of node:worker_threads, which replaces `process.chdir` when it is loaded. */
+function threadIdHere(): number | null {
+  try {
+    // At once, in this thread: it reads `<pid>/task/<thread>`.
+    return Number(basename(readlinkSync('/proc/thread-self')))
+  } catch {
+    return null
   }
 }
 

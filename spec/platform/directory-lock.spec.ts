@@ -1,5 +1,15 @@
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -246,6 +256,36 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
     expect(await refusalOf(directory)).toMatchObject({ code: 'LOCKED', pid: process.pid })
     await worker.terminate()
     expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('is not succeeded while a write goes on that its terminated worker thread has begun', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, 'data')
+    const source = `
+      import { open } from 'node:fs/promises'
+      import { parentPort } from 'node:worker_threads'
+      import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      await lockDirectory(${JSON.stringify(directory)})
+      const file = await open(${JSON.stringify(path)}, 'w')
+      const chunks = Array(256).fill(Buffer.alloc(1 << 20, 1))
+      parentPort.postMessage('locked')
+      await file.writev(chunks, 0)
+      parentPort.on('message', () => null)
+    `
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`))
+    onTestFinished(async () => {
+      await worker.terminate()
+    })
+    await once(worker, 'message')
+    while ((await stat(path)).size === 0);
+    const ended = worker.terminate()
+    const attempt = (): Promise<DirectoryLock | null> => lockDirectory(directory).catch(() => null)
+    let taken = await attempt()
+    while (taken === null) taken = await attempt()
+    const { size } = await stat(path)
+    await ended
+    expect((await stat(path)).size).toBe(size)
+    await taken.release()
   })
 })
 

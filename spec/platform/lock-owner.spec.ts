@@ -17,7 +17,7 @@ import { temporaryDirectory } from './temporary-directory.ts'
 /** A machine where everything is known. No real process is looked at by what is asked of it. */
 const SELF: OwnerProcess = {
   pid: process.pid,
-  threadId: 0,
+  threadId: process.pid,
   startTime: '1',
   host: 'here',
   bootId: 'boot',
@@ -62,7 +62,7 @@ describe('isOwnerGone', () => {
       const path = join(await temporaryDirectory(), 'lock')
       await writeFile(path, '')
       const self = await describeThisProcess()
-      const record = foreignRecord({ ...self, threadId: 1, guard: GUARD })
+      const record = foreignRecord({ ...self, threadId: self.pid + 1, guard: GUARD })
       const writing = await open(path, 'r+')
       const found = { guard: GUARD, file: await writing.stat({ bigint: true }) }
       expect(await isOwnerGone(record, self, found)).toBe(false)
@@ -121,6 +121,7 @@ describe('describeThisProcess', () => {
 
   it.runIf(process.platform === 'linux')('finds everything that Linux tells', async () => {
     expect(await describeThisProcess()).toMatchObject({
+      threadId: expect.any(Number) as number,
       startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
       bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
       pidNamespace: expect.stringMatching(/^pid:\[\d+\]$/) as string,

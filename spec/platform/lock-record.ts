@@ -7,7 +7,7 @@ export function foreignRecord(changes: Partial<OwnerRecord> = {}): OwnerRecord {
     sinceMs: 1_700_000_000_000,
     guard: null,
     pid: 4711,
-    threadId: 0,
+    threadId: 4711,
     startTime: '1',
     host: 'elsewhere',
     bootId: 'another boot',
