@@ -44,6 +44,12 @@ export interface BrokerOptions {
    * throws {@link ReadOnlyError}. @defaultValue false
    */
   readonly readOnly?: boolean
+  /**
+   * Opens a directory that every user of the machine may write to, and files of other users. Who can
+   * write to the directory can make up records. Mounted volumes often have mode 777: a directory
+   * inside one needs no such permission. @defaultValue false
+   */
+  readonly allowSharedDirectory?: boolean
   /** @defaultValue the real one */
   readonly fileSystem?: FileSystem
   /** @defaultValue the real one */
@@ -66,6 +72,7 @@ export interface CreateTopicOptions extends TopicConfig {
 
 const BROKER_OPTIONS: Checks<BrokerOptions> = {
   readOnly: boolean,
+  allowSharedDirectory: boolean,
   fileSystem: objectWith(...FILE_SYSTEM_METHODS),
   clock: objectWith('now', 'monotonic', 'startTimer'),
   random: objectWith('integer', 'bytes'),
@@ -122,7 +129,7 @@ export class Broker {
    * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
    * @throws {@link CorruptRecordError} when the list of topics or the committed offsets are damaged;
    * a damaged partition does not keep the others from opening, see {@link Broker.recovery}.
-   * @throws {@link StorageError} when the disk fails.
+   * @throws {@link StorageError} when the disk fails, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
     checkPath('dir', dir)
@@ -130,11 +137,12 @@ export class Broker {
     const defaults = resolveTopicConfig(checked.defaults ?? {})
     const resolved = {
       readOnly: checked.readOnly ?? false,
+      allowSharedDirectory: checked.allowSharedDirectory ?? false,
       clock: checked.clock ?? systemClock,
       random: checked.random ?? systemRandom,
       autoCreateTopics: checked.autoCreateTopics ?? false,
     }
-    const fileSystem = checked.fileSystem ?? new NodeFileSystem()
+    const fileSystem = checked.fileSystem ?? new NodeFileSystem(resolved)
     let data: DataDirectory | null = null
     try {
       data = await DataDirectory.open(dir, { ...resolved, fileSystem })

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { FencedFileSystem } from '../platform/fenced-file-system.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
+import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
 import { createDurably } from '../storage/log-options.ts'
 import { LogStateFiles } from '../storage/log-state.ts'
@@ -49,11 +50,18 @@ export class DataDirectory {
    */
   static async open(
     path: string,
-    options: { fileSystem: FileSystem; random: Random; readOnly: boolean },
+    options: {
+      fileSystem: FileSystem
+      random: Random
+      readOnly: boolean
+      allowSharedDirectory: boolean
+    },
   ): Promise<DataDirectory> {
     const { random, readOnly } = options
     const dir = resolve(path)
-    const lock = readOnly ? null : await takeLock(options.fileSystem, dir)
+    if (!readOnly) await createDurably(options.fileSystem, dir)
+    if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
+    const lock = readOnly ? null : await options.fileSystem.lock(dir)
     const fileSystem =
       lock === null ? options.fileSystem : new FencedFileSystem(options.fileSystem, lock, dir)
     try {
@@ -94,11 +102,6 @@ export class DataDirectory {
       await this.#lock?.release()
     }
   }
-}
-
-async function takeLock(fileSystem: FileSystem, dir: string): Promise<DirectoryLock> {
-  await createDurably(fileSystem, dir)
-  return fileSystem.lock(dir)
 }
 
 /** Whether there is nothing in the directory that could have been left by an unclean stop. */

@@ -126,6 +126,7 @@ export class LogManager {
       if (twin !== undefined) {
         throw new InvalidTopicError(name, `it differs from '${twin.name}' only in '.' and '_'`)
       }
+      await this.#ensureCaseMatters(name)
       await this.#options.forgetTopic(name)
       const id = newTopicId(this.#options.random)
       const entry: TopicEntry = { name, id, partitionCount, state: 'creating', config }
@@ -209,6 +210,17 @@ export class LogManager {
       throw unknownTopic(topic.name)
     }
     return entry
+  }
+
+  /** Two topics must not share a directory where the file system takes their names for one. */
+  async #ensureCaseMatters(name: string): Promise<void> {
+    const lowerCase = name.toLowerCase()
+    const twin = this.topics.find((topic) => topic.name.toLowerCase() === lowerCase)
+    if (twin === undefined || !(await this.#directories.isTaken(name, 0))) return
+    throw new InvalidTopicError(
+      name,
+      `it differs from '${twin.name}' only in case, which makes no difference in this directory`,
+    )
   }
 
   async #addPartitions(topic: Topic, total: number): Promise<void> {

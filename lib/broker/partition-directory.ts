@@ -2,12 +2,13 @@ import { join } from 'node:path'
 import { TopicExistsError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { parseSegmentFileName } from '../storage/log-files.ts'
+import { isLogFileName, parseSegmentFileName } from '../storage/log-files.ts'
 import {
   PARTITION_METADATA_FILE,
   readPartitionMetadata,
   writePartitionMetadata,
 } from '../storage/partition-metadata.ts'
+import { MAX_PARTITIONS } from './topic.ts'
 import {
   isDeletedDirectoryName,
   parsePartitionDirectoryName,
@@ -29,12 +30,15 @@ export class PartitionDirectories {
     return join(this.#dir, partitionDirectoryName(topic, partition))
   }
 
-  /** Every partition that has a directory. */
+  /**
+   * Every partition that has a directory. A number that no topic can have here is that of a
+   * directory that happens to be called so.
+   */
   async list(): Promise<TopicPartition[]> {
     const found: TopicPartition[] = []
     for (const entry of await this.#fileSystem.list(this.#dir)) {
       const place = entry.kind === 'directory' ? parsePartitionDirectoryName(entry.name) : null
-      if (place !== null) found.push(place)
+      if (place !== null && place.partition < MAX_PARTITIONS) found.push(place)
     }
     return found
   }
@@ -42,11 +46,15 @@ export class PartitionDirectories {
   /**
    * Makes an empty directory that says whose it is. Its name is durable after {@link PartitionDirectories.sync}.
    *
-   * @throws {@link TopicExistsError} when there is a directory of that name that holds a log.
+   * @throws {@link TopicExistsError} when there is a directory of that name that holds a log, or
+   * something else, such as a link to a directory.
    */
   async create(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
     await this.#fileSystem.createDirectory(path)
+    if (!(await this.#isThere(path))) {
+      throw new TopicExistsError(topic, `${path} exists and is no directory`)
+    }
     const names = await this.#fileSystem.list(path)
     if (names.some((entry) => parseSegmentFileName(entry.name) !== null)) {
       throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
@@ -60,6 +68,22 @@ export class PartitionDirectories {
     return metadata?.topicId ?? null
   }
 
+  /** Whether a partition's directory holds anything that a log is made of. */
+  async holdsLog(topic: string, partition: number): Promise<boolean> {
+    const names = await this.#namesIn(this.pathOf(topic, partition))
+    return names.some(
+      (name) => name === PARTITION_METADATA_FILE || parseSegmentFileName(name) !== null,
+    )
+  }
+
+  /**
+   * Whether something stands where the directory of a partition would be made. The directory of
+   * another topic does where names that differ only in case are one.
+   */
+  async isTaken(topic: string, partition: number): Promise<boolean> {
+    return (await this.#fileSystem.stat(this.pathOf(topic, partition))) !== null
+  }
+
   /** Makes the names of all directories durable. */
   sync(): Promise<void> {
     return this.#fileSystem.syncDirectory(this.#dir)
@@ -71,13 +95,17 @@ export class PartitionDirectories {
    */
   async removeUnfinished(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
+    if (!(await this.#isThere(path))) return
     const names = await this.#namesIn(path)
     const id = await this.topicIdOf(topic, partition)
     const isEmpty = names.every((name) => name === `${PARTITION_METADATA_FILE}.tmp`)
     if (id === topicId || (id === null && isEmpty)) await this.remove(topic, partition)
   }
 
-  /** Removes a partition's directory with all files in it. Directories inside are left, and then it is. */
+  /**
+   * Removes a partition's directory with the files of its log. What is nobody's that is known here
+   * is left, and then the directory is.
+   */
   async remove(topic: string, partition: number): Promise<void> {
     await this.#removeDirectory(this.pathOf(topic, partition))
   }
@@ -88,6 +116,11 @@ export class PartitionDirectories {
       if (entry.kind !== 'directory' || !isDeletedDirectoryName(entry.name)) continue
       await this.#removeDirectory(join(this.#dir, entry.name))
     }
+  }
+
+  /** Whether there is a directory, and not a link to one, behind which other people's files may lie. */
+  async #isThere(path: string): Promise<boolean> {
+    return (await this.#fileSystem.stat(path))?.kind === 'directory'
   }
 
   async #namesIn(path: string): Promise<string[]> {
@@ -101,11 +134,13 @@ export class PartitionDirectories {
 
   async #removeDirectory(path: string): Promise<void> {
     try {
+      if (!(await this.#isThere(path))) return
       const entries = await this.#fileSystem.list(path)
       const isMetadata = (name: string): boolean => name === PARTITION_METADATA_FILE
       for (const { name, kind } of entries) {
-        if (kind !== 'directory' && !isMetadata(name))
+        if (kind !== 'directory' && isLogFileName(name) && !isMetadata(name)) {
           await this.#fileSystem.unlink(join(path, name))
+        }
       }
       if (entries.some(({ name }) => isMetadata(name))) {
         // Whose directory it is must be known as long as anything else is in it: a power loss may

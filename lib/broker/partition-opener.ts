@@ -1,6 +1,6 @@
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { FileStat, FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { Log } from '../storage/log.ts'
 import { whyFenced } from './lock-fence.ts'
@@ -72,11 +72,11 @@ export class PartitionOpener {
     const topic = entry.name
     const path = this.#directories.pathOf(topic, partition)
     const key = topicPartitionKey({ topic, partition })
-    const isThere = (await fileSystem.stat(path))?.kind === 'directory'
+    const found = await fileSystem.stat(path)
     const context = {
       ...{ topic, partition, fileSystem, clock, random, readOnly, isClean },
       config: this.configOf(entry),
-      loss: isThere ? undefined : missing(path, states.get(key).recoveryPoint),
+      loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
       ...(readOnly ? { loadState: () => states.reload(key) } : {}),
@@ -95,8 +95,15 @@ export async function closeAll(
 }
 
 /** A topic whose directory is gone has lost its records, and must not start again at offset 0. */
-function missing(path: string, recoveryPoint: number): CorruptRecordError {
-  return new CorruptRecordError('the directory is missing', {
+function whyMissing(
+  path: string,
+  kind: FileStat['kind'] | undefined,
+  recoveryPoint: number,
+): CorruptRecordError | undefined {
+  if (kind === 'directory') return undefined
+  // A link to a directory is refused too: files behind it may be other people's.
+  const reason = kind === undefined ? 'the directory is missing' : 'it is no directory'
+  return new CorruptRecordError(reason, {
     path,
     position: 0,
     firstOffset: 0,

@@ -1,16 +1,22 @@
 import { join } from 'node:path'
+import { checkOneOf, checkOptions, isPlainObject, wholeNumber, type Checks } from '../checks.ts'
 import { resolveTopicConfig, type TopicConfig } from '../config.ts'
-import { CorruptRecordError } from '../errors.ts'
+import { CorruptRecordError, InvalidPartitionsError } from '../errors.ts'
 import { readWholeFile, replaceFile } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { crc32c } from '../record/crc32c.ts'
+import { MAX_PARTITIONS } from './topic.ts'
 import { validateTopicName } from './topic-name.ts'
 
 /** Name of the file in the broker's directory. A Kafka broker ignores files it does not know. */
 export const TOPICS_FILE = 'varve-topics'
 
 const VERSION = 1
-const MAX_FILE_BYTES = 256 * 1024 * 1024
+/** More partitions than this in all topics together are taken for a mistake. */
+export const MAX_ALL_PARTITIONS = 200_000
+
+/** Some 200,000 topics; what the file holds takes several times its size in memory. */
+const MAX_FILE_BYTES = 32 * 1024 * 1024
 const FIRST_LINE = /^varve-topics (\d+) ([0-9a-f]{8})$/
 
 /**
@@ -27,6 +33,25 @@ export interface TopicEntry {
   readonly state: TopicState
   /** What differs from the broker's defaults. */
   readonly config: TopicConfig
+}
+
+const STATES: readonly TopicState[] = ['creating', 'active', 'deleting']
+const TOPIC_ID = /^[A-Za-z0-9_-]{22}$/
+
+const ENTRY_CHECKS: Checks<TopicEntry> = {
+  name: validateTopicName,
+  id: (name, value) => {
+    if (typeof value !== 'string' || !TOPIC_ID.test(value))
+      throw new TypeError(`${name} is no topic id`)
+  },
+  partitionCount: wholeNumber(1, MAX_PARTITIONS),
+  state: (name, value) => {
+    checkOneOf(name, value, STATES)
+  },
+  config: (name, value) => {
+    if (value === null) throw new TypeError(`${name} is null`)
+    resolveTopicConfig(value as TopicConfig)
+  },
 }
 
 /**
@@ -74,9 +99,7 @@ export class TopicRegistry {
     if (Number(match[1]) !== VERSION) throw this.#corrupt(`version ${match[1] ?? ''} is not known`)
     const body = content.subarray(lineEnd + 1)
     if (checksum(body) !== match[2]) throw this.#corrupt('the checksum does not fit')
-    const { topics } = JSON.parse(body.toString('utf8')) as { topics: TopicEntry[] }
-    this.#entries = new Map(topics.map((entry) => [validateTopicName(entry.name), entry]))
-    for (const entry of topics) resolveTopicConfig(entry.config)
+    this.#entries = this.#parse(body.toString('utf8'))
     return true
   }
 
@@ -99,9 +122,32 @@ export class TopicRegistry {
 
   async #write(entries: Map<string, TopicEntry>): Promise<void> {
     const body = Buffer.from(`${JSON.stringify({ topics: [...entries.values()] })}\n`, 'utf8')
+    ensurePartitionCount(entries.values())
     const firstLine = Buffer.from(`varve-topics ${VERSION} ${checksum(body)}\n`, 'latin1')
-    await replaceFile(this.#fileSystem, this.path, Buffer.concat([firstLine, body]))
+    const content = Buffer.concat([firstLine, body])
+    if (content.length > MAX_FILE_BYTES) {
+      throw new RangeError(
+        `the list of topics may have ${MAX_FILE_BYTES} bytes, not ${content.length}`,
+      )
+    }
+    await replaceFile(this.#fileSystem, this.path, content)
     this.#entries = entries
+  }
+
+  /** The checksum says that the bytes are those that were written, not that Varve has written them. */
+  #parse(text: string): Map<string, TopicEntry> {
+    const entries = new Map<string, TopicEntry>()
+    try {
+      for (const value of arrayIn(JSON.parse(text))) {
+        const entry = toTopicEntry(value)
+        if (entries.has(entry.name)) throw new RangeError(`'${entry.name}' is there twice`)
+        entries.set(entry.name, entry)
+      }
+      ensurePartitionCount(entries.values())
+    } catch (error) {
+      throw this.#corrupt(error instanceof Error ? error.message : String(error))
+    }
+    return entries
   }
 
   #corrupt(reason: string): CorruptRecordError {
@@ -109,6 +155,36 @@ export class TopicRegistry {
       path: this.path,
       position: 0,
     })
+  }
+}
+
+function arrayIn(value: unknown): unknown[] {
+  const topics = isPlainObject(value) && Object.hasOwn(value, 'topics') ? Object.entries(value) : []
+  const [first] = topics
+  if (topics.length !== 1 || !Array.isArray(first?.[1])) {
+    throw new TypeError('it is no object with an array of topics and nothing else')
+  }
+  return first[1] as unknown[]
+}
+
+/** Takes the fields that an entry has and no others. @throws TypeError or RangeError for anything else. */
+function toTopicEntry(value: unknown): TopicEntry {
+  const entry = checkOptions('an entry', value as TopicEntry, ENTRY_CHECKS)
+  for (const key of Object.keys(ENTRY_CHECKS)) {
+    if (!Object.hasOwn(entry, key)) throw new TypeError(`an entry has no ${key}`)
+  }
+  const { name, id, partitionCount, state, config } = entry
+  return { name, id, partitionCount, state, config }
+}
+
+/** @throws {@link InvalidPartitionsError} when there are more partitions than a directory can have. */
+function ensurePartitionCount(entries: Iterable<TopicEntry>): void {
+  let total = 0
+  for (const { partitionCount } of entries) total += partitionCount
+  if (total > MAX_ALL_PARTITIONS) {
+    throw new InvalidPartitionsError(
+      `a directory may have ${MAX_ALL_PARTITIONS} partitions, not ${total}`,
+    )
   }
 }
 

@@ -43,19 +43,24 @@ export class TopicSettlement {
   async removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
     const { name, id, partitionCount } = entry
     const found = await this.#directories.list()
-    const last =
-      total ??
-      Math.max(-1, ...found.filter((each) => each.topic === name).map((each) => each.partition)) + 1
-    for (let index = partitionCount; index < last; index += 1) {
-      await this.#directories.removeUnfinished(name, index, id)
+    // Only what is there is looked for: one directory with a high number must not cost a look at
+    // every number below it.
+    const beyond = found.filter(
+      ({ topic, partition }) =>
+        topic === name && partition >= partitionCount && partition < (total ?? Infinity),
+    )
+    for (const { partition } of beyond) {
+      await this.#directories.removeUnfinished(name, partition, id)
     }
-    if (last > partitionCount) await this.#directories.sync()
+    if (beyond.length > 0) await this.#directories.sync()
   }
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */
   async findForeign(random: Random): Promise<TopicEntry[]> {
     const counts = new Map<string, number>()
     for (const { topic, partition } of await this.#directories.list()) {
+      // A directory of somebody else's may be called like that of a partition.
+      if (!(await this.#directories.holdsLog(topic, partition))) continue
       counts.set(topic, Math.max(counts.get(topic) ?? 0, partition + 1))
     }
     const entries: TopicEntry[] = []

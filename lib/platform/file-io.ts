@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
 import type { File, FileSystem } from './file-system.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
@@ -46,7 +47,7 @@ export async function readFully(file: File, buffer: Uint8Array, position: number
  *
  * @param maxBytes inclusive; no memory is taken for a larger file.
  * @returns `null` when there is no such file.
- * @throws RangeError when the file is larger than `maxBytes`.
+ * @throws {@link CorruptRecordError} when the file is larger than `maxBytes`.
  */
 export async function readWholeFile(
   fileSystem: FileSystem,
@@ -63,7 +64,10 @@ export async function readWholeFile(
   try {
     const { sizeBytes } = await file.stat()
     if (sizeBytes > maxBytes) {
-      throw new RangeError(`${path} has ${sizeBytes} bytes, at most ${maxBytes} are expected`)
+      throw new CorruptRecordError(`it has ${sizeBytes} bytes, at most ${maxBytes} are expected`, {
+        path,
+        position: maxBytes,
+      })
     }
     const content = Buffer.alloc(sizeBytes)
     return content.subarray(0, await readFully(file, content, 0))

@@ -14,6 +14,8 @@ export interface FileStat {
   readonly sizeBytes: number
   /** Last modification, milliseconds since the epoch. */
   readonly modifiedMs: number
+  /** Who may do what, as in chmod(2): the lowest nine bits of a mode. */
+  readonly permissions: number
 }
 
 /** One name in a directory listing. */
@@ -103,13 +105,17 @@ export interface DirectoryLock {
  * {@link FileSystem.syncDirectory} of the directory that holds the name.
  */
 export interface FileSystem {
-  /** Opens a regular file; a directory rejects with `EISDIR`. */
+  /**
+   * Opens a regular file that has no further name; a directory rejects with `EISDIR`, what else is
+   * no such file with an error of its own. Never follows a symbolic link in the last part of `path`.
+   * A file that is created has mode 0600.
+   */
   open(path: string, mode: OpenMode): Promise<File>
   /** Names in `path`, sorted. Rejects with `ENOENT` when it does not exist. */
   list(path: string): Promise<DirectoryEntry[]>
   /** `null` when nothing is there. Does not follow symbolic links. */
   stat(path: string): Promise<FileStat | null>
-  /** Creates `path` and what is missing above it. Resolves with the directories created, topmost first. */
+  /** Creates `path` and what is missing above it, with mode 0700. Resolves with the directories created, topmost first. */
   createDirectory(path: string): Promise<string[]>
   /** Atomically replaces `to` where it exists. */
   rename(from: string, to: string): Promise<void>

@@ -1,5 +1,6 @@
 import { constants, type Dirent, type Stats } from 'node:fs'
 import {
+  chmod,
   lstat,
   open,
   readdir,
@@ -21,7 +22,7 @@ import type {
   OpenMode,
 } from './file-system.ts'
 import { loadFsExtra } from './foreign-modules.ts'
-import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
+import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
@@ -32,23 +33,69 @@ const DIRECTORY_MODE = 0o700
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   read: constants.O_RDONLY,
   update: constants.O_RDWR,
-  create: constants.O_RDWR | constants.O_CREAT,
+  create: constants.O_RDWR,
   'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+}
+
+/** How a {@link NodeFileSystem} judges what it finds. */
+export interface NodeFileSystemOptions {
+  /**
+   * Opens files of other users for writing too, which a directory that others write to may hold.
+   *
+   * @defaultValue false
+   */
+  readonly allowSharedDirectory?: boolean
 }
 
 /**
  * The real disk. Opens regular files only: a symbolic link rejects with `ELOOP`, a directory with
- * `EISDIR`, and a FIFO, socket or device with `EINVAL`.
+ * `EISDIR`, a FIFO or device with `EINVAL`, a socket with `ENXIO`, and a file that has a further
+ * name somewhere else with `EMLINK`. To be written to, a file must belong to this process's user,
+ * to root, or to the owner of its directory, who could replace it anyway; others reject with `EPERM`.
+ *
+ * New files have mode 0600 and new directories 0700, whatever the umask of the process.
+ *
+ * Node.js cannot open a name relative to an open directory, so who can replace a directory above
+ * the files while they are opened is not kept out.
  *
  * Stateless: all calls may overlap.
  */
 export class NodeFileSystem implements FileSystem {
+  readonly #allowsForeignFiles: boolean
+
+  constructor(options: NodeFileSystemOptions = {}) {
+    this.#allowsForeignFiles = options.allowSharedDirectory ?? false
+  }
+
   async open(path: string, mode: OpenMode): Promise<File> {
+    if (mode !== 'create') return this.#openAs(path, mode)
+    for (;;) {
+      // Exclusively first, because only so it is known whose mode has to be set.
+      try {
+        return await this.#openAs(path, 'create-new')
+      } catch (error) {
+        if (!isSystemError(error, 'EEXIST')) throw error
+      }
+      try {
+        return await this.#openAs(path, 'create')
+      } catch (error) {
+        if (!isSystemError(error, 'ENOENT')) throw error
+      }
+    }
+  }
+
+  async #openAs(path: string, mode: OpenMode): Promise<File> {
     const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, FILE_MODE)
     try {
       const stats = await handle.stat()
       if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
       if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
+      if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
+      if (mode === 'create-new') {
+        if (permissionsOf(stats) !== FILE_MODE) await handle.chmod(FILE_MODE)
+      } else if (mode !== 'read' && !this.#allowsForeignFiles) {
+        await ensureTrustedOwner(path, stats)
+      }
     } catch (error) {
       await handle.close()
       throw error
@@ -84,6 +131,10 @@ export class NodeFileSystem implements FileSystem {
     if (missing.length === 0 && (await stat(path)).isDirectory()) return []
     const { ensureDir } = await loadFsExtra()
     await ensureDir(path, DIRECTORY_MODE)
+    for (const each of missing) {
+      const stats = await lstat(each)
+      if (permissionsOf(stats) !== DIRECTORY_MODE) await chmod(each, DIRECTORY_MODE)
+    }
     return missing
   }
 
@@ -102,7 +153,7 @@ export class NodeFileSystem implements FileSystem {
   /** Does nothing on Windows, which has no such call and keeps names in a journal of its own. */
   async syncDirectory(path: string): Promise<void> {
     try {
-      const handle = await open(path, constants.O_RDONLY)
+      const handle = await open(path, constants.O_RDONLY | DIRECTORY_OPEN_FLAGS)
       try {
         await handle.sync()
       } finally {
@@ -201,7 +252,24 @@ class NodeFile implements File {
 }
 
 function toFileStat(stats: Stats): FileStat {
-  return { kind: kindOf(stats), sizeBytes: stats.size, modifiedMs: stats.mtimeMs }
+  const { size: sizeBytes, mtimeMs: modifiedMs } = stats
+  return { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
+}
+
+/** Windows knows no more than whether a file may be written to, and reports that for everybody. */
+function permissionsOf(stats: Stats): number {
+  return process.platform === 'win32'
+    ? stats.isDirectory()
+      ? DIRECTORY_MODE
+      : FILE_MODE
+    : stats.mode & 0o777
+}
+
+async function ensureTrustedOwner(path: string, { uid }: Stats): Promise<void> {
+  const self = process.geteuid?.()
+  if (self === undefined || uid === self || uid === 0) return
+  if (uid === (await stat(dirname(path))).uid) return
+  throw systemError('EPERM', 'open', path, `belongs to user ${uid}, not to ${self}`)
 }
 
 function kindOf(entry: Dirent | Stats): FileStat['kind'] {

@@ -7,7 +7,10 @@ import { constants } from 'node:fs'
  */
 export const CAUTIOUS_OPEN_FLAGS: number = flag('O_NOFOLLOW') | flag('O_NONBLOCK')
 
-/** Windows has neither of the two. */
+/** Flags for opening a directory: what is none is refused, and is not waited for. */
+export const DIRECTORY_OPEN_FLAGS: number = flag('O_DIRECTORY') | flag('O_NONBLOCK')
+
+/** Windows has none of them. */
 function flag(name: string): number {
   return new Map(Object.entries(constants)).get(name) ?? 0
 }

@@ -5,6 +5,12 @@ import { CorruptRecordError, UnsupportedCompressionTypeError } from '../errors.t
 /** Kafka's codecs. The place of a name in this list is its id in the batch attributes. */
 export const COMPRESSION_TYPES = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
+/**
+ * How large the records of a compressed batch may be: half a megabyte of gzip can ask for half a
+ * gigabyte. No larger batch is built, and no larger one is read.
+ */
+export const MAX_DECOMPRESSED_BYTES: number = 64 * 1024 * 1024
+
 /** How the records of a batch are compressed. */
 export type CompressionType = (typeof COMPRESSION_TYPES)[number]
 

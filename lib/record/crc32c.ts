@@ -11,3 +11,8 @@ export function crc32c(buffer: Uint8Array, start = 0, end: number = buffer.lengt
   const bytes = start === 0 && end === buffer.length ? buffer : buffer.subarray(start, end)
   return CRC32C.buf(bytes, 0) >>> 0
 }
+
+/** The checksum of bytes that follow those whose checksum is `before`; 0 where there are none before. */
+export function continueCrc32c(before: number, buffer: Uint8Array): number {
+  return CRC32C.buf(buffer, before | 0) >>> 0
+}

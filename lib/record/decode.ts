@@ -1,8 +1,13 @@
 import { CorruptRecordError } from '../errors.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
-import { codecFor, type CompressionType } from './compression.ts'
+import { codecFor, MAX_DECOMPRESSED_BYTES, type CompressionType } from './compression.ts'
 import type { RecordBatch } from './record-batch.ts'
-import { MIN_RECORD_BYTES, NO_HEADERS, type RecordHeader } from './record-encoding.ts'
+import {
+  MAX_BATCH_ITEMS,
+  MIN_RECORD_BYTES,
+  NO_HEADERS,
+  type RecordHeader,
+} from './record-encoding.ts'
 import { ByteReader } from './varint.ts'
 
 /** A record as the log holds it. */
@@ -34,14 +39,12 @@ export interface DecodeOptions {
    */
   readonly fromOffset?: number
   /**
-   * How large the records may be once decompressed, at least 1.
+   * How large the records may be once decompressed, at least 1. No more than 64 MiB in any case.
    *
    * @defaultValue 64 MiB
    */
   readonly maxDecompressedBytes?: number
 }
-
-const DEFAULT_MAX_DECOMPRESSED_BYTES: number = 64 * 1024 * 1024
 
 /**
  * The records of a batch, for those who read the log: at once when the batch is not compressed,
@@ -89,14 +92,17 @@ async function decodeCompressed(
 ): Promise<StoredRecord[]> {
   // Compaction leaves a bare header, which no codec would take for a stream of its own.
   if (batch.recordCount === 0 && batch.sizeBytes === RECORD_BATCH_OVERHEAD) return []
-  const limitBytes = options.maxDecompressedBytes ?? DEFAULT_MAX_DECOMPRESSED_BYTES
+  const limitBytes = options.maxDecompressedBytes ?? MAX_DECOMPRESSED_BYTES
   if (!Number.isSafeInteger(limitBytes) || limitBytes < 1) {
     throw new RangeError(`maxDecompressedBytes ${limitBytes} must be an integer from 1`)
   }
   const codec = codecFor(compressionType)
   try {
     const compressed = batch.buffer.subarray(RECORD_BATCH_OVERHEAD)
-    const records = await codec.decompress(compressed, limitBytes)
+    const mostBytes = Math.min(limitBytes, MAX_DECOMPRESSED_BYTES)
+    const records = await codec.decompress(compressed, mostBytes)
+    // A codec may come from the application.
+    if (records.length > mostBytes) throw corrupt(`more than ${mostBytes} bytes decompressed`, 0)
     return readRecords(batch, new ByteReader(records), place, options.fromOffset ?? 0)
   } catch (error) {
     throw withOffsets(error, batch, RECORD_BATCH_OVERHEAD)
@@ -116,6 +122,7 @@ function readRecords(
   const { baseTimestamp } = batch
   const appendTime = batch.timestampType === 'LogAppendTime' ? batch.maxTimestamp : null
   const records: StoredRecord[] = []
+  let itemCount = recordCount
   let previousDelta = -1
   for (let count = 0; count < recordCount; count++) {
     const bodySize = reader.readVarint()
@@ -142,7 +149,8 @@ function readRecords(
     if (!Number.isSafeInteger(timestamp)) throw corrupt('a timestamp is beyond 2^53 - 1', start)
     const key = readNullableBytes(reader)
     const value = readNullableBytes(reader)
-    const headers = readHeaders(reader, end)
+    const headers = readHeaders(reader, end, MAX_BATCH_ITEMS - itemCount)
+    itemCount += headers.length
     if (reader.position !== end) {
       throw corrupt(`a record of ${bodySize} bytes takes ${reader.position - start}`, start)
     }
@@ -163,7 +171,7 @@ function readRecords(
 }
 
 function ensureCount(recordCount: number, reader: ByteReader): void {
-  const most = Math.floor(reader.remaining / MIN_RECORD_BYTES)
+  const most = Math.min(Math.floor(reader.remaining / MIN_RECORD_BYTES), MAX_BATCH_ITEMS)
   if (recordCount < 0 || recordCount > most) {
     throw corrupt(
       `a count of ${recordCount} records, ${reader.remaining} bytes hold 0 to ${most}`,
@@ -177,12 +185,17 @@ function readNullableBytes(reader: ByteReader): Buffer | null {
   return size === -1 ? null : reader.readBytes(size)
 }
 
-function readHeaders(reader: ByteReader, end: number): readonly RecordHeader[] {
+function readHeaders(reader: ByteReader, end: number, mostCount: number): readonly RecordHeader[] {
   const start = reader.position
   const headerCount = reader.readVarint()
   if (headerCount === 0) return NO_HEADERS
-  if (headerCount < 0 || headerCount > end - reader.position) {
-    throw corrupt(`a count of ${headerCount} headers, ${end - reader.position} bytes left`, start)
+  // A header takes two bytes at least.
+  const most = Math.min((end - reader.position) / 2, mostCount)
+  if (headerCount < 0 || headerCount > most) {
+    throw corrupt(
+      `a count of ${headerCount} headers, at most ${Math.floor(most)} can follow`,
+      start,
+    )
   }
   const headers: RecordHeader[] = []
   for (let count = 0; count < headerCount; count++) {

@@ -1,17 +1,26 @@
-import { IllegalStateError, InvalidTimestampError, RecordTooLargeError } from '../errors.ts'
 import {
-  CONTROL,
+  IllegalStateError,
+  InvalidRecordError,
+  InvalidTimestampError,
+  RecordTooLargeError,
+} from '../errors.ts'
+import {
   DELETE_HORIZON,
-  LOG_APPEND_TIME,
   MAX_INT32,
   NO_TIMESTAMP,
   RECORD_BATCH_OVERHEAD,
-  TRANSACTIONAL,
   writeBatchHeader,
 } from './batch-layout.ts'
-import { codecFor, compressionIdOf, type CompressionType } from './compression.ts'
-import { writeCrc, type TimestampType } from './record-batch.ts'
+import { attributesOf, type BatchProperties } from './batch-properties.ts'
 import {
+  codecFor,
+  compressionIdOf,
+  MAX_DECOMPRESSED_BYTES,
+  type CompressionType,
+} from './compression.ts'
+import { writeCrc } from './record-batch.ts'
+import {
+  MAX_BATCH_ITEMS,
   NO_HEADERS,
   sizeOfLength,
   sizeOfRecordBody,
@@ -20,34 +29,11 @@ import {
   type RecordHeader,
 } from './record-encoding.ts'
 
+export { emptyBatch, type BatchProperties } from './batch-properties.ts'
 export { sizeOfRecord, upperBoundOfRecord, type RecordHeader } from './record-encoding.ts'
 
 /** The smallest buffer that is worth having: growing by doubling starts here. */
 const DEFAULT_CAPACITY_BYTES = 1024
-
-/** What a batch says about all of its records. */
-export interface BatchProperties {
-  /**
-   * Offset that deltas count from, at least 0.
-   *
-   * @defaultValue 0, for a log to replace
-   */
-  readonly baseOffset?: number
-  /** @defaultValue -1, for a log to replace */
-  readonly partitionLeaderEpoch?: number
-  /** @defaultValue 'CreateTime' */
-  readonly timestampType?: TimestampType
-  /** @defaultValue -1: none */
-  readonly producerId?: number
-  /** @defaultValue -1: none */
-  readonly producerEpoch?: number
-  /** @defaultValue -1: none */
-  readonly baseSequence?: number
-  /** @defaultValue false */
-  readonly isTransactional?: boolean
-  /** @defaultValue false */
-  readonly isControl?: boolean
-}
 
 /** How a {@link RecordBatchBuilder} builds. */
 export interface RecordBatchBuilderOptions extends BatchProperties {
@@ -81,6 +67,9 @@ export class RecordBatchBuilder {
   #baseTimestamp: number | null
   #maxTimestamp = NO_TIMESTAMP
   #lastOffsetDelta = -1
+  readonly #mostBytes: number
+  /** Records and headers so far. */
+  #itemCount = 0
   #recordCount = 0
   #isBuilt = false
 
@@ -94,6 +83,8 @@ export class RecordBatchBuilder {
       throw new RangeError(`baseOffset ${baseOffset} must be an integer from 0 to 2^53 - 1`)
     }
     if (compressionType !== undefined) codecFor(compressionType)
+    const isCompressed = compressionType !== undefined && compressionType !== 'none'
+    this.#mostBytes = isCompressed ? RECORD_BATCH_OVERHEAD + MAX_DECOMPRESSED_BYTES : MAX_INT32
     this.#options = options
     this.#baseOffset = baseOffset
     this.#baseTimestamp = options.deleteHorizonMs ?? null
@@ -138,7 +129,9 @@ export class RecordBatchBuilder {
    * @returns its offset less the base offset
    * @throws {@link InvalidTimestampError} when `timestamp` is below -1
    * @throws RangeError when `timestamp` is not a safe integer
-   * @throws {@link RecordTooLargeError} when the batch would exceed 2^31 - 1 bytes
+   * @throws {@link RecordTooLargeError} when the batch would exceed 2^31 - 1 bytes, or 64 MiB before
+   * it is compressed
+   * @throws {@link InvalidRecordError} when there would be more than 2^20 records and headers
    * @throws {@link IllegalStateError} when the batch has been built
    */
   append(
@@ -237,7 +230,10 @@ export class RecordBatchBuilder {
     const baseTimestamp = this.#baseTimestamp ?? timestamp
     const timestampDelta = timestamp - baseTimestamp
     const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
+    const itemCount = this.#itemCount + 1 + headers.length
+    if (itemCount > MAX_BATCH_ITEMS) throw tooManyItems(itemCount)
     this.#reserve(sizeOfLength(bodySize) + bodySize)
+    this.#itemCount = itemCount
     this.#position = writeRecord(
       this.#buffer,
       this.#position,
@@ -267,9 +263,10 @@ export class RecordBatchBuilder {
 
   #reserve(count: number): void {
     const needed = this.#position + count
+    const most = this.#mostBytes
+    if (needed > most) throw new RecordTooLargeError(needed, most, 'the batch format')
     if (needed <= this.#buffer.length) return
-    if (needed > MAX_INT32) throw new RecordTooLargeError(needed, MAX_INT32, 'the batch format')
-    const capacity = Math.min(Math.max(needed, 2 * this.#buffer.length), MAX_INT32)
+    const capacity = Math.min(Math.max(needed, 2 * this.#buffer.length), most)
     const grown = Buffer.allocUnsafe(capacity)
     this.#buffer.copy(grown, 0, 0, this.#position)
     this.#buffer = grown
@@ -300,44 +297,8 @@ export class RecordBatchBuilder {
   }
 }
 
-/**
- * A batch of which compaction has left nothing but the offsets it stands for and the producer's
- * last sequence, with its CRC.
- *
- * @throws RangeError when a number does not fit its field, or the batch would end before it starts
- */
-export function emptyBatch(
-  properties: BatchProperties & {
-    readonly baseOffset: number
-    readonly lastOffset: number
-    readonly maxTimestamp: number
-  },
-): Buffer {
-  const { baseOffset, lastOffset } = properties
-  if (lastOffset < baseOffset) {
-    throw new RangeError(`lastOffset ${lastOffset} must be at least baseOffset, ${baseOffset}`)
-  }
-  const batch = Buffer.alloc(RECORD_BATCH_OVERHEAD)
-  writeBatchHeader(batch, {
-    baseOffset,
-    partitionLeaderEpoch: properties.partitionLeaderEpoch ?? -1,
-    attributes: attributesOf(properties),
-    lastOffsetDelta: lastOffset - baseOffset,
-    baseTimestamp: NO_TIMESTAMP,
-    maxTimestamp: properties.maxTimestamp,
-    producerId: properties.producerId ?? -1,
-    producerEpoch: properties.producerEpoch ?? -1,
-    baseSequence: properties.baseSequence ?? -1,
-    recordCount: 0,
-  })
-  writeCrc(batch)
-  return batch
-}
-
-function attributesOf(properties: BatchProperties): number {
-  return (
-    (properties.timestampType === 'LogAppendTime' ? LOG_APPEND_TIME : 0) |
-    (properties.isTransactional === true ? TRANSACTIONAL : 0) |
-    (properties.isControl === true ? CONTROL : 0)
+function tooManyItems(count: number): InvalidRecordError {
+  return new InvalidRecordError(
+    `a batch holds ${MAX_BATCH_ITEMS} records and headers at most, not ${count}`,
   )
 }

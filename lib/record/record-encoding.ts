@@ -25,6 +25,12 @@ export const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 /** Fewest bytes that a record can take: all deltas and lengths in one byte each, no content. */
 export const MIN_RECORD_BYTES = 7
 
+/**
+ * Records and headers that a batch may hold together. Each becomes an object of many times the two
+ * bytes that a header takes at least. No larger batch is built, and no larger one is read.
+ */
+export const MAX_BATCH_ITEMS: number = 2 ** 20
+
 /** Most bytes that length, attributes and deltas of a record take together. */
 const MAX_RECORD_OVERHEAD = 21
 

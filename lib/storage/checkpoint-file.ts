@@ -4,6 +4,10 @@ import type { FileSystem } from '../platform/file-system.ts'
 
 const VERSION = '0'
 const MAX_CHECKPOINT_BYTES = 64 * 1024 * 1024
+/** A line takes many times its bytes in memory, and there are not that many partitions or epochs. */
+const MAX_LINES = 500_000
+/** How much of a damaged file an error shows. */
+const MAX_SHOWN_LENGTH = 60
 
 /**
  * Kafka's text checkpoint: a version, a count, and that many lines of fields.
@@ -38,17 +42,19 @@ export class CheckpointFile {
   async read(): Promise<string[][]> {
     const content = await readWholeFile(this.#fileSystem, this.path, MAX_CHECKPOINT_BYTES)
     if (content === null || content.length === 0) return []
-    const lines = content.toString('utf8').split('\n')
+    const lines = content.toString('utf8').split('\n', MAX_LINES + 3)
     if (lines.at(-1) === '') lines.pop()
-    if (lines[0] !== VERSION) throw this.corrupt(`version is '${lines[0] ?? ''}', not ${VERSION}`)
+    if (lines[0] !== VERSION) throw this.corrupt(`version is '${shown(lines[0])}', not ${VERSION}`)
     const count = parseWholeNumber(lines[1])
-    if (count === null || count !== lines.length - 2) {
-      throw this.corrupt(`it announces '${lines[1] ?? ''}' lines and holds ${lines.length - 2}`)
+    if (count === null || count !== lines.length - 2 || count > MAX_LINES) {
+      throw this.corrupt(
+        `it announces '${shown(lines[1])}' lines and holds ${lines.length - 2}, at most ${MAX_LINES} are read`,
+      )
     }
     return lines.slice(2).map((line) => {
-      const fields = line.split(/\s+/)
+      const fields = line.split(/\s+/, this.#fieldCount + 1)
       if (fields.length !== this.#fieldCount) {
-        throw this.corrupt(`line '${line}' has ${fields.length} fields, not ${this.#fieldCount}`)
+        throw this.corrupt(`line '${shown(line)}' has not ${this.#fieldCount} fields`)
       }
       return fields
     })
@@ -67,7 +73,7 @@ export class CheckpointFile {
   /** A whole number of a line. @throws {@link CorruptRecordError} when the field is none. */
   wholeNumber(field: string | undefined): number {
     const value = parseWholeNumber(field)
-    if (value === null) throw this.corrupt(`'${field ?? ''}' is not a whole number`)
+    if (value === null) throw this.corrupt(`'${shown(field)}' is not a whole number`)
     return value
   }
 
@@ -78,6 +84,10 @@ export class CheckpointFile {
       position: 0,
     })
   }
+}
+
+function shown(text = ''): string {
+  return text.length <= MAX_SHOWN_LENGTH ? text : `${text.slice(0, MAX_SHOWN_LENGTH)}…`
 }
 
 function parseWholeNumber(text: string | undefined): number | null {

@@ -1,5 +1,9 @@
+import { CorruptRecordError } from '../errors.ts'
 import { readWholeFile, writeFully } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+
+/** No memory is taken for a larger file, unless the configuration allows for it: it is built anew. */
+const LARGEST_EXPECTED_BYTES = 16 * 1024 * 1024
 
 /** Where an index lives and how large it may grow. */
 export interface IndexFileOptions {
@@ -65,10 +69,8 @@ export abstract class IndexFile {
   async load(): Promise<IndexLoadResult> {
     this.#count = 0
     this.#writtenCount = 0
-    // A file may be larger than the limit when the limit was lowered since it was written.
-    const content = await readWholeFile(this.#fileSystem, this.path, 0x7fffffff)
-    this.#fileSizeBytes = content?.length ?? -1
-    if (content === null) return 'missing'
+    const content = await this.#readFile()
+    if (typeof content === 'string') return content
     if (content.length % this.#entrySizeBytes !== 0) return 'corrupt'
     this.entries = content
     const count = this.#countEntries(content)
@@ -78,6 +80,20 @@ export abstract class IndexFile {
     this.#count = count
     this.#writtenCount = count
     return 'loaded'
+  }
+
+  async #readFile(): Promise<Buffer | 'missing' | 'corrupt'> {
+    // A file may be larger than the limit when the limit was lowered since it was written.
+    const limitBytes = Math.max(LARGEST_EXPECTED_BYTES, this.maxEntries * this.#entrySizeBytes)
+    try {
+      const content = await readWholeFile(this.#fileSystem, this.path, limitBytes)
+      this.#fileSizeBytes = content?.length ?? -1
+      return content ?? 'missing'
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      this.#fileSizeBytes = null
+      return 'corrupt'
+    }
   }
 
   /** Number of entries before the end or before nothing but zeros; `null` if they are in disorder. */

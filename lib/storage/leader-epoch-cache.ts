@@ -65,18 +65,34 @@ export class LeaderEpochCache {
   /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
   assign(epoch: number, startOffset: number): void {
     if (epoch < 0) return
-    const known = this.#entries.find((entry) => entry.epoch === epoch)
-    if (known !== undefined && known.startOffset <= startOffset) return
-    const earlier = this.#entries.filter(
-      (entry) => entry.epoch < epoch && entry.startOffset < startOffset,
-    )
-    this.#entries = [...earlier, { epoch, startOffset }]
+    const known = this.#entries[this.#slotOf(epoch)]
+    if (known?.epoch === epoch && known.startOffset <= startOffset) return
+    // A log may hold as many epochs as batches, so nothing is copied for each of them.
+    const entries = this.#entries
+    for (;;) {
+      const last = entries.at(-1)
+      if (last === undefined || (last.epoch < epoch && last.startOffset < startOffset)) break
+      entries.pop()
+    }
+    entries.push({ epoch, startOffset })
     this.#isDirty = true
   }
 
   /** The epoch that wrote `offset`, -1 when it is not known. */
   epochOf(offset: number): number {
     return this.#entries.findLast((entry) => entry.startOffset <= offset)?.epoch ?? -1
+  }
+
+  /** The last slot with an epoch at or below `epoch`, -1 for none. */
+  #slotOf(epoch: number): number {
+    let low = 0
+    let high = this.#entries.length - 1
+    while (low <= high) {
+      const middle = (low + high) >>> 1
+      if ((this.#entries[middle]?.epoch ?? 0) <= epoch) low = middle + 1
+      else high = middle - 1
+    }
+    return high
   }
 
   /** Forgets what starts at or above `endOffset`. */

@@ -16,6 +16,15 @@ export const CLEAN_SHUTDOWN_FILE = '.kafka_cleanshutdown'
 
 const NAME = /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(\.deleted|\.cleaned|\.swap)?$/
 
+/**
+ * Names of what else Kafka and this library keep in a partition's directory, also half-written:
+ * bytes that were cut, and files that are replaced as a whole.
+ */
+const OTHER_NAME = new RegExp(
+  '^(?:\\d{20}\\.log\\.\\d+\\.torn|\\d{20}\\.snapshot|partition\\.metadata|leader-epoch-checkpoint|' +
+    'recovery-point-offset-checkpoint|log-start-offset-checkpoint|\\.kafka_cleanshutdown)(?:\\.tmp)?$',
+)
+
 /** A name in a partition's directory, taken apart. */
 export interface SegmentFileName {
   readonly offset: number
@@ -35,6 +44,11 @@ export function segmentFileName(offset: number, kind: SegmentFileKind): string {
 /** {@link segmentFileName} inside `dir`. */
 export function segmentFilePath(dir: string, offset: number, kind: SegmentFileKind): string {
   return join(dir, segmentFileName(offset, kind))
+}
+
+/** Whether a file of that name in a partition's directory belongs to the log, and goes with it. */
+export function isLogFileName(name: string): boolean {
+  return NAME.test(name) || OTHER_NAME.test(name)
 }
 
 /** Takes a file name apart; `null` for every name that is not exactly one of the log's own. */

@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import { findImpostor, impostorRefused } from './impostor.ts'
 import { LeaderEpochCache } from './leader-epoch-cache.ts'
 import { segmentFileName, type SegmentFileKind } from './log-files.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
@@ -73,14 +74,18 @@ export class LogLoader {
 
   /** Does the work described above. Files are left open only where the result holds them. */
   async load(): Promise<LoadedLog> {
-    const { loss, logStartOffset } = this.#options
-    if (loss !== undefined) {
-      this.#damage = loss
-      return this.#loaded(new LogSegments(this.#fileSystem, this.#dir, []), {
-        logStartOffset,
-        logEndOffset: logStartOffset,
-      })
+    const loss = this.#options.loss ?? (await findImpostor(this.#fileSystem, this.#dir))
+    if (loss !== null) return this.#lost(loss)
+    try {
+      return await this.#loadFiles()
+    } catch (error) {
+      const refused = impostorRefused(error)
+      if (refused === null) throw error
+      return this.#lost(refused)
     }
+  }
+
+  async #loadFiles(): Promise<LoadedLog> {
     if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
     await this.#loadEpochs()
     const found = await this.#listSegments()
@@ -255,6 +260,16 @@ export class LogLoader {
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  /** A log of which nothing can be read. */
+  #lost(damage: CorruptRecordError): LoadedLog {
+    const { logStartOffset } = this.#options
+    this.#damage = damage
+    return this.#loaded(new LogSegments(this.#fileSystem, this.#dir, []), {
+      logStartOffset,
+      logEndOffset: logStartOffset,
+    })
   }
 
   #loaded(

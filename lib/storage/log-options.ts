@@ -12,6 +12,7 @@ import { FILE_SYSTEM_METHODS, type FileSystem } from '../platform/file-system.ts
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { systemRandom, type Random } from '../platform/random.ts'
 import { isSystemError } from '../platform/system-error.ts'
+import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
 
@@ -25,6 +26,11 @@ export interface LogOptions {
   readonly clock?: Pick<Clock, 'now'>
   /** Chooses when to roll within `segmentJitterMs`. @defaultValue the operating system's */
   readonly random?: Pick<Random, 'integer'>
+  /**
+   * Opens a directory that every user of the machine may write to, and files of other users. Who can
+   * write to the directory can make up records. @defaultValue false
+   */
+  readonly allowSharedDirectory?: boolean
   /** Changes nothing on disk, neither now nor later. @defaultValue false */
   readonly readOnly?: boolean
 }
@@ -36,6 +42,7 @@ const LOG_OPTIONS: Checks<LogOptions> = {
   fileSystem: objectWith(...FILE_SYSTEM_METHODS),
   clock: objectWith('now'),
   random: objectWith('integer'),
+  allowSharedDirectory: boolean,
   readOnly: boolean,
 }
 
@@ -86,10 +93,12 @@ export async function standaloneContext(dir: string, options: LogOptions): Promi
   checkPath('dir', dir)
   const checked = checkOptions('log options', options, LOG_OPTIONS)
   const config = resolveTopicConfig(checked.config ?? {})
-  const { fileSystem = new NodeFileSystem(), readOnly = false } = checked
+  const { readOnly = false, allowSharedDirectory = false } = checked
+  const { fileSystem = new NodeFileSystem({ allowSharedDirectory }) } = checked
   const place = partitionOfDirectory(dir)
   const key = `${place.topic}-${place.partition}`
   if (!readOnly) await createDurably(fileSystem, dir)
+  if (!allowSharedDirectory) await refuseSharedDirectory(fileSystem, dir)
   const files = new LogStateFiles(fileSystem, dir)
   const isClean = readOnly
     ? await files.hasCleanShutdownMark()

@@ -24,6 +24,8 @@ const TXN_FIRST_OFFSET_POSITION = COORDINATOR_EPOCH_POSITION + 4
 const ENTRY_SIZE_BYTES = TXN_FIRST_OFFSET_POSITION + 8
 
 const VERSION = 1
+/** More than a million producers. */
+const MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 
 /** What is remembered of one producer: its last batch. */
 export interface ProducerStateEntry {
@@ -182,9 +184,9 @@ export class ProducerState {
     for (const offset of (await this.#snapshotOffsets()).reverse()) {
       if (offset > endOffset) continue
       const path = segmentFilePath(this.#dir, offset, 'snapshot')
-      const content = await readWholeFile(this.#fileSystem, path, 0x7fffffff)
-      if (content === null) continue
       try {
+        const content = await readWholeFile(this.#fileSystem, path, MAX_SNAPSHOT_BYTES)
+        if (content === null) continue
         const entries = decodeProducerSnapshot(content, path)
         this.#producers = new Map(entries.map((entry) => [entry.producerId, entry]))
         return offset

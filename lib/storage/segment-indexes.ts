@@ -1,4 +1,5 @@
 import type { FileSystem } from '../platform/file-system.ts'
+import { RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import { OffsetIndex, type OffsetPosition } from './offset-index.ts'
 import { TimeIndex, type TimestampOffset } from './time-index.ts'
 
@@ -78,6 +79,8 @@ export class SegmentIndexes {
   fit(sizeBytes: number, nextOffset: number): boolean {
     const { position } = this.offsetIndex.lastEntry
     if (this.offsetIndex.count > 0 && position >= sizeBytes) return false
+    // Each entry names a batch of its own.
+    if (this.offsetIndex.count * RECORD_BATCH_OVERHEAD > sizeBytes) return false
     return Math.max(this.offsetIndex.lastOffset, this.timeIndex.lastEntry.offset) <= nextOffset
   }
 

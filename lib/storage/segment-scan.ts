@@ -4,8 +4,10 @@ import type { File } from '../platform/file-system.ts'
 import {
   ATTRIBUTES_POSITION,
   BATCH_LENGTH_POSITION,
+  CRC_POSITION,
   MAGIC_POSITION,
 } from '../record/batch-layout.ts'
+import { continueCrc32c } from '../record/crc32c.ts'
 import {
   GROUP_START,
   LOG_OVERHEAD,
@@ -17,6 +19,12 @@ import {
 
 /** Bytes taken from the file at once. */
 const CHUNK_BYTES = 1024 * 1024
+
+/**
+ * Bytes that the search behind damage may check for every byte there is. Batches that overlap, which
+ * no log writes, would otherwise make it take as long as somebody likes.
+ */
+const SEARCH_FACTOR = 4
 
 /** Offsets of one segment are at most this far from its base offset. */
 export const LARGEST_RELATIVE_OFFSET = 0x7fffffff
@@ -66,6 +74,9 @@ export async function scanBatches(
     }
     const size = plausibleSize(chunk, nextOffset, remainingBytes)
     if (typeof size === 'string') return { position, nextOffset, reason: size }
+    if (size > CHUNK_BYTES && !(await isIntact(file, position, size))) {
+      return { position, nextOffset, reason: `the CRC of its ${size} bytes does not fit` }
+    }
     if (chunk.length < size) {
       chunk = await readChunk(file, position, Math.min(Math.max(CHUNK_BYTES, size), remainingBytes))
     }
@@ -90,13 +101,15 @@ export async function scanBatches(
  * Looks behind damage for a later batch that says *everything before me was durable*.
  *
  * @param range where to search; a batch found must have an offset of at least `nextOffset`.
- * @returns position and base offset of the last such batch, `null` when there is none.
+ * @returns position and base offset of the last such batch, `null` when there is none; what seemed
+ * to be one, unchecked, where looking at all that seem to be would take too long.
  */
 export async function findLastGroupStart(
   file: File,
   range: ScanRange,
 ): Promise<{ position: number; baseOffset: number } | null> {
   let found: { position: number; baseOffset: number } | null = null
+  let budgetBytes = CHUNK_BYTES + SEARCH_FACTOR * (range.end - range.position)
   for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
     // Headers that begin in this chunk may reach into the next one.
     const chunk = await readChunk(
@@ -107,6 +120,8 @@ export async function findLastGroupStart(
     for (let at = 0; at < Math.min(chunk.length, CHUNK_BYTES); at += 1) {
       if (!looksLikeHeader(chunk, at, range, range.end - start - at)) continue
       const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+      budgetBytes -= size
+      if (budgetBytes < 0) return { position: start + at, baseOffset: roughOffset(chunk, at) }
       const batch = checkBatch(await readChunk(file, start + at, size), range)
       if (batch instanceof RecordBatch && batch.isGroupStart) {
         found = { position: start + at, baseOffset: batch.baseOffset }
@@ -135,6 +150,18 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
     return `base offset ${baseOffset} is below ${nextOffset}, which comes next`
   }
   return size
+}
+
+/** Checks a large batch piece by piece: memory for all of it is taken only where it is one. */
+async function isIntact(file: File, position: number, size: number): Promise<boolean> {
+  const header = await readChunk(file, position, RECORD_BATCH_OVERHEAD)
+  if (header.length < RECORD_BATCH_OVERHEAD) return false
+  let crc = 0
+  for (let at = ATTRIBUTES_POSITION; at < size; at += CHUNK_BYTES) {
+    const piece = await readChunk(file, position + at, Math.min(CHUNK_BYTES, size - at))
+    crc = continueCrc32c(crc, piece)
+  }
+  return crc === header.readUInt32BE(CRC_POSITION)
 }
 
 /**

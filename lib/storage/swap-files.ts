@@ -61,9 +61,9 @@ async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan>
   const found = await findFiles(fileSystem, dir)
   const withSuffix = (suffix: string): FoundFile[] => found.filter((file) => file.suffix === suffix)
   const [plain, cleaned, swaps] = [withSuffix(''), withSuffix('.cleaned'), withSuffix('.swap')]
-  const lowestCleaned = Math.min(...cleaned.map((file) => file.offset))
+  const lowestCleaned = lowestOffset(cleaned)
   const swapped = swaps.filter((file) => file.offset < lowestCleaned)
-  const first = Math.min(...swapped.map((file) => file.offset))
+  const first = lowestOffset(swapped)
   const end = await endOfSwaps(fileSystem, swapped)
   const isReplaced = (file: FoundFile): boolean =>
     file.kind !== 'snapshot' && file.offset >= first && file.offset < end
@@ -74,6 +74,11 @@ async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan>
     replaced: plain.filter(isReplaced),
     swapped,
   }
+}
+
+/** `Infinity` for none. There may be more files than a call takes arguments. */
+function lowestOffset(files: readonly FoundFile[]): number {
+  return files.reduce((lowest, { offset }) => Math.min(lowest, offset), Infinity)
 }
 
 async function findFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {

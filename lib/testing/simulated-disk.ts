@@ -257,5 +257,6 @@ export class SimulatedDisk {
 /** What `stat` tells of a file or directory; directories have no size. */
 export function statOf(inode: Inode): FileStat {
   const sizeBytes = inode.kind === 'file' ? inode.sizeBytes : 0
-  return { kind: inode.kind, sizeBytes, modifiedMs: inode.modifiedMs }
+  const permissions = inode.kind === 'file' ? 0o600 : 0o700
+  return { kind: inode.kind, sizeBytes, modifiedMs: inode.modifiedMs, permissions }
 }

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { CorruptRecordError } from '../../lib/errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../../lib/platform/file-io.ts'
-import type { File, FileSystem } from '../../lib/platform/file-system.ts'
+import type { File, FileStat, FileSystem } from '../../lib/platform/file-system.ts'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -43,8 +44,9 @@ class SlowFile implements File {
     return Promise.resolve()
   }
 
-  stat(): Promise<{ kind: 'file'; sizeBytes: number; modifiedMs: number }> {
-    return Promise.resolve({ kind: 'file', sizeBytes: this.content.length, modifiedMs: 0 })
+  stat(): Promise<FileStat> {
+    const sizeBytes = this.content.length
+    return Promise.resolve({ kind: 'file', sizeBytes, modifiedMs: 0, permissions: 0o600 })
   }
 
   close(): Promise<void> {
@@ -109,9 +111,11 @@ describe('readWholeFile', () => {
     const path = join(await temporaryDirectory(), 'a')
     await replaceFile(fileSystem, path, '12345')
     expect((await readWholeFile(fileSystem, path, 5))?.toString()).toBe('12345')
-    await expect(readWholeFile(fileSystem, path, 4)).rejects.toThrow(
-      new RangeError(`${path} has 5 bytes, at most 4 are expected`),
+    const refusal: unknown = await readWholeFile(fileSystem, path, 4).catch(
+      (error: unknown) => error,
     )
+    expect(refusal).toBeInstanceOf(CorruptRecordError)
+    expect(refusal).toMatchObject({ path, reason: 'it has 5 bytes, at most 4 are expected' })
   })
 
   it('passes other errors on', async () => {

@@ -1,0 +1,23 @@
+import { sep } from 'node:path'
+import { StorageError } from '../errors.ts'
+import type { FileSystem } from './file-system.ts'
+
+/** The right to write that a mode gives to everybody. */
+const WRITABLE_BY_ALL = 0o002
+
+/**
+ * Refuses a directory that every user of the machine may write to: who can, puts files of their own
+ * under the names of a log. A directory that does not exist is not refused.
+ *
+ * @throws {@link StorageError} when everybody may write to it.
+ */
+export async function refuseSharedDirectory(fileSystem: FileSystem, dir: string): Promise<void> {
+  // The dot makes the last name one of those on the way, where a link to the directory is followed.
+  const found = await fileSystem.stat(`${dir}${sep}.`)
+  if (found === null || (found.permissions & WRITABLE_BY_ALL) === 0) return
+  throw new StorageError(
+    `every user may write to ${dir} (mode ${found.permissions.toString(8)}): take that right away, ` +
+      'use a directory inside it, or set allowSharedDirectory',
+    { path: dir, outcome: 'not-written' },
+  )
+}
