@@ -1,0 +1,148 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { getSystemErrorName } from 'node:util'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { nativeProgram } from './native.ts'
+
+export type DiskType = 'ext4' | 'xfs' | 'btrfs'
+
+/** Smallest images that `mkfs` takes; they are sparse. */
+const IMAGE_BYTES: Readonly<Record<DiskType, number>> = {
+  ext4: 32 * 1024 * 1024,
+  xfs: 320 * 1024 * 1024,
+  btrfs: 256 * 1024 * 1024,
+}
+
+/** The process that mounts, unmounts and cuts. Commands are done one after the other. */
+class DiskHelper {
+  readonly #process: ChildProcess
+  readonly #waiting: ((answer: string) => void)[] = []
+
+  constructor() {
+    const child = spawn(nativeProgram('disk-helper'), { stdio: ['pipe', 'pipe', 'inherit'] })
+    createInterface({ input: child.stdout }).on('line', (line) => this.#waiting.shift()?.(line))
+    this.#process = child
+  }
+
+  /** @throws Error with the name of what the system said. */
+  async do(...command: readonly (string | number)[]): Promise<void> {
+    const answer = await new Promise<string>((resolve) => {
+      this.#waiting.push(resolve)
+      this.#process.stdin?.write(`${command.join(' ')}\n`)
+    })
+    if (answer === 'ok') return
+    const number = Number(answer.split(' ')[1])
+    throw new Error(`${command.join(' ')}: ${getSystemErrorName(-number)}`)
+  }
+
+  stop(): void {
+    this.#process.stdin?.end()
+  }
+}
+
+/** A directory of its own, in memory where the machine has room for files there. */
+export function scratchDirectory(): string {
+  const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+  return mkdtempSync(join(parent, 'varve-disk-'))
+}
+
+/** A file system that a test may ruin: an image file in a loop device. */
+export class LoopDisk {
+  readonly type: DiskType
+  /** Where it is mounted. */
+  readonly path: string
+  readonly imagePath: string
+  readonly #scratch: string
+  readonly #device: string
+  readonly #helper = new DiskHelper()
+  #isMounted = false
+
+  /** @param imageIn where the image file lies, when not in a place of its own. */
+  constructor(type: DiskType, sizeBytes: number = IMAGE_BYTES[type], imageIn?: string) {
+    this.type = type
+    this.#scratch = scratchDirectory()
+    this.path = join(this.#scratch, 'mounted')
+    mkdirSync(this.path)
+    this.imagePath = join(imageIn ?? this.#scratch, 'image')
+    writeFileSync(this.imagePath, '')
+    truncateSync(this.imagePath, sizeBytes)
+    const found = execFileSync('losetup', ['--find', '--show', this.imagePath], {
+      encoding: 'utf8',
+    })
+    this.#device = found.trim()
+    this.format()
+  }
+
+  /** Makes it empty. Only while it is not mounted. */
+  format(): void {
+    const options = {
+      ext4: ['-q', '-F'],
+      xfs: ['-q', '-f'],
+      btrfs: ['-q', '-f', '-m', 'single'],
+    }[this.type]
+    execFileSync(`mkfs.${this.type}`, [...options, this.#device], { stdio: 'pipe' })
+  }
+
+  async mount(): Promise<void> {
+    await this.#helper.do('mount', this.#device, this.path, this.type)
+    this.#isMounted = true
+  }
+
+  /** @throws Error with `EBUSY` while somebody has a file of it open. */
+  async unmount(): Promise<void> {
+    await this.#helper.do('unmount', this.path)
+    this.#isMounted = false
+  }
+
+  /** Nothing can be written any more. @throws Error with `EBUSY` while a file is open for writing. */
+  async remountReadOnly(): Promise<void> {
+    await this.#helper.do('read-only', this.path)
+  }
+
+  /** Puts a range of a file on the disk, as the kernel does when it likes. */
+  async writeBack(path: string, offset: number, bytes: number): Promise<void> {
+    await this.#helper.do('writeback', path, offset, bytes)
+  }
+
+  /**
+   * The power goes after `delayUs` microseconds: every later call fails, and what was not on the
+   * disk is gone. With `isJournalWritten`, what the file system had noted of names and sizes is there.
+   */
+  async cutPower(options: { isJournalWritten: boolean; delayUs: number }): Promise<void> {
+    await this.#helper.do('cut', this.path, options.isJournalWritten ? 1 : 2, options.delayUs)
+  }
+
+  /** Gives everything back, also when a test has failed and left files open. */
+  async remove(): Promise<void> {
+    if (this.#isMounted) await this.#helper.do('detach', this.path)
+    this.#helper.stop()
+    execFileSync('losetup', ['--detach', this.#device])
+    rmSync(this.imagePath, { force: true })
+    rmSync(this.#scratch, { recursive: true, force: true })
+  }
+}
+
+/** A file system in memory, with little room. */
+export class MemoryDisk {
+  readonly path: string = scratchDirectory()
+  readonly #helper = new DiskHelper()
+
+  /** @param options as of `mount -o`: `size=1m,nr_inodes=40`. */
+  constructor(options: string) {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'varve-spec', this.path])
+  }
+
+  /** Gives it other limits. */
+  async resize(options: string): Promise<void> {
+    await this.#helper.do('resize', this.path, options)
+  }
+
+  /** Gives everything back, also when a test has failed and left files open. */
+  async remove(): Promise<void> {
+    await this.#helper.do('detach', this.path)
+    this.#helper.stop()
+    rmSync(this.path, { recursive: true, force: true })
+  }
+}

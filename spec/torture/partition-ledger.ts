@@ -1,0 +1,113 @@
+/** One record that was sent, and what its sender was told. */
+export interface SentRecord {
+  readonly value: string
+  outcome: 'pending' | 'acknowledged' | 'not-written' | 'unknown'
+  /** Where it lies, once acknowledged. */
+  offset: number
+}
+
+/** A record as it was read. */
+export interface FoundRecord {
+  readonly offset: number
+  readonly value: string
+}
+
+/** What one partition must hold, may hold and must not hold, over any number of stops. */
+export class PartitionLedger {
+  readonly name: string
+  /** Whether acknowledged records outlive the stop. Otherwise what is left is a prefix of what was sent. */
+  readonly isDurable: boolean
+  /** By offset: what was there at the last look. It had been synced before it was shown. */
+  readonly #known: string[] = []
+  #sent: SentRecord[] = []
+  /** Everything below was deleted, and the deletion acknowledged; or was about to be. */
+  deletedBelow = 0
+  deletingBelow = 0
+
+  constructor(name: string, isDurable: boolean) {
+    this.name = name
+    this.isDurable = isDurable
+  }
+
+  /** Values are unlike each other, so that none is taken for another. */
+  send(value: string): SentRecord {
+    const record: SentRecord = { value, outcome: 'pending', offset: -1 }
+    this.#sent.push(record)
+    return record
+  }
+
+  /** How many of the records sent since the last look were acknowledged. */
+  get acknowledgedCount(): number {
+    return this.#sent.filter((each) => each.outcome === 'acknowledged').length
+  }
+
+  /**
+   * Holds what is there against what was sent.
+   *
+   * @param found every record from `logStartOffset` on.
+   * @returns what is wrong; nothing when all is well. What was found is then expected next time.
+   */
+  look(found: readonly FoundRecord[], logStartOffset: number): string[] {
+    const problems: string[] = []
+    const wrong = (what: string): void => void problems.push(`${this.name}: ${what}`)
+    if (logStartOffset < this.deletedBelow || logStartOffset > this.deletingBelow) {
+      wrong(
+        `starts at ${logStartOffset}, deleted below ${this.deletedBelow} to ${this.deletingBelow}`,
+      )
+    }
+    found.forEach(({ offset }, index) => {
+      if (offset !== logStartOffset + index) wrong(`offset ${offset} follows a gap`)
+    })
+    const byOffset = new Map(found.map(({ offset, value }) => [offset, value]))
+    this.#known.forEach((value, offset) => {
+      if (offset < logStartOffset) return
+      const there = byOffset.get(offset)
+      if (there !== value)
+        wrong(
+          `offset ${offset} was ${short(value)} and is ${there === undefined ? 'lost' : short(there)}`,
+        )
+    })
+    const deleted = Math.max(0, logStartOffset - this.#known.length)
+    this.#lookAtNew(
+      found.filter(({ offset }) => offset >= this.#known.length),
+      deleted,
+      wrong,
+    )
+    for (const { value, outcome, offset } of this.#sent) {
+      if (!this.isDurable || outcome !== 'acknowledged' || offset < logStartOffset) continue
+      if (byOffset.get(offset) !== value)
+        wrong(`${short(value)} at ${offset} was acknowledged and is lost`)
+    }
+    for (const { offset, value } of found) this.#known[offset] = value
+    this.#known.length = Math.max(this.#known.length, logStartOffset)
+    this.#sent = []
+    return problems
+  }
+
+  /** New records come in the order in which they were sent, and only what may be missing is. */
+  #lookAtNew(found: readonly FoundRecord[], deleted: number, wrong: (what: string) => void): void {
+    const candidates = this.#sent.filter((each) => each.outcome !== 'not-written')
+    let next = deleted
+    for (const { offset, value } of found) {
+      const at = candidates.findIndex((each, index) => index >= next && each.value === value)
+      if (at < 0) {
+        wrong(
+          `offset ${offset} is ${short(value)}: not sent, not in order, or said not to be written`,
+        )
+        continue
+      }
+      if (at > next) {
+        const skipped = candidates.slice(next, at).map((each) => short(each.value))
+        wrong(
+          `${skipped.join(', ')} is missing in front of offset ${offset}, which is ${short(value)}`,
+        )
+      }
+      next = at + 1
+    }
+  }
+}
+
+/** Enough of a value to find it. */
+function short(value: string): string {
+  return value.length > 24 ? `${value.slice(0, 24)}…` : value
+}
