@@ -39,7 +39,9 @@ const STATES: readonly TopicState[] = ['creating', 'active', 'deleting']
 const TOPIC_ID = /^[A-Za-z0-9_-]{22}$/
 
 const ENTRY_CHECKS: Checks<TopicEntry> = {
-  name: validateTopicName,
+  name: (_, value) => {
+    validateTopicName(value)
+  },
   id: (name, value) => {
     if (typeof value !== 'string' || !TOPIC_ID.test(value))
       throw new TypeError(`${name} is no topic id`)
