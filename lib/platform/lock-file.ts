@@ -41,10 +41,19 @@ export const HEARTBEAT_MS = 5_000
 export interface LockTimes {
   readonly staleAfterMs: number
   readonly heartbeatMs: number
+  /**
+   * How long the taker of a stale lock waits before it writes. Its owner may live, be it that it was
+   * suspended or that the clock has jumped, and takes a look at the lock for granted for a while.
+   */
+  readonly graceMs: number
 }
 
 /** The times of every lock outside of specs. */
-export const LOCK_TIMES: LockTimes = { staleAfterMs: STALE_AFTER_MS, heartbeatMs: HEARTBEAT_MS }
+export const LOCK_TIMES: LockTimes = {
+  staleAfterMs: STALE_AFTER_MS,
+  heartbeatMs: HEARTBEAT_MS,
+  graceMs: 2_000,
+}
 
 /** What the taker of a lock file brings along. */
 export interface LockFileOptions {
@@ -87,6 +96,8 @@ export class LockFile {
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
   #released = false
+  /** Whether something was removed because of its age alone. */
+  #hasJudgedByTime = false
 
   private constructor(options: LockFileOptions) {
     this.#path = join(options.directory, LOCK_FILE_NAME)
@@ -105,6 +116,7 @@ export class LockFile {
     let isTaken: boolean
     try {
       isTaken = (await lockFile.#lock()) && (await lockFile.#confirmTaken())
+      if (isTaken && lockFile.#hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
       await unlinkIfPresent(lockFile.#temporaryPath)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
     } catch (error) {
@@ -216,6 +228,17 @@ export class LockFile {
     return (await this.lossReason()) === null
   }
 
+  /** @returns whether the lock is still ours after the time in which its former owner may write. */
+  async #waitForOwner(): Promise<boolean> {
+    const { clock, times } = this.#options
+    if (times.graceMs > 0) {
+      await new Promise<void>((resolve) => {
+        clock.startTimer(resolve, times.graceMs)
+      })
+    }
+    return (await this.lossReason()) === null
+  }
+
   #recordBuffer(): Buffer {
     return Buffer.alloc(encodeOwnerRecord(this.#options.record).length)
   }
@@ -241,10 +264,12 @@ export class LockFile {
   /** Judges by the clock it was given: the one that proper-lockfile asks may be a test's. */
   readonly #isAbandoned = async ({ record, modifiedMs, file }: FoundLockFile): Promise<boolean> => {
     const { clock, times, isOwnerGone } = this.#options
-    if (modifiedMs < clock.now() - times.staleAfterMs) return true
-    if (record === null) return false
     // Our own, when proper-lockfile could not start its heartbeat.
-    return record.token === this.#options.record.token || (await isOwnerGone(record, file))
+    if (record?.token === this.#options.record.token) return true
+    if (record !== null && (await isOwnerGone(record, file))) return true
+    if (modifiedMs >= clock.now() - times.staleAfterMs) return false
+    this.#hasJudgedByTime = true
+    return true
   }
 
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */

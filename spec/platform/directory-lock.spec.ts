@@ -16,7 +16,12 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LockedError, LockLostError } from '../../lib/errors.ts'
 import { lockDirectory } from '../../lib/platform/directory-lock.ts'
 import type { DirectoryLock } from '../../lib/platform/file-system.ts'
-import { HEARTBEAT_MS, LOCK_FILE_NAME, STALE_AFTER_MS } from '../../lib/platform/lock-file.ts'
+import {
+  HEARTBEAT_MS,
+  LOCK_FILE_NAME,
+  LOCK_TIMES,
+  STALE_AFTER_MS,
+} from '../../lib/platform/lock-file.ts'
 import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'
@@ -27,7 +32,7 @@ async function lock(
   directory: string,
   clock = new ManualClock(Date.now()),
 ): Promise<DirectoryLock> {
-  const taken = await lockDirectory(directory, { clock })
+  const taken = await lockDirectory(directory, { clock, times: { ...LOCK_TIMES, graceMs: 0 } })
   onTestFinished(() => taken.release())
   return taken
 }
@@ -107,6 +112,22 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     })
     await replaceLockFile(directory, STALE_AFTER_MS + 1000)
     expect((await lock(directory)).held).toBe(true)
+  })
+
+  it('waits before it writes where only age speaks against the owner, who may live', async () => {
+    const directory = await temporaryDirectory()
+    await replaceLockFile(directory, STALE_AFTER_MS + 1000)
+    const clock = new ManualClock(Date.now())
+    let taken: DirectoryLock | null = null
+    const taking = lockDirectory(directory, { clock }).then((lock) => (taken = lock))
+    await vi.waitFor(() => {
+      expect(clock.pendingTimers).toBe(1)
+    }, 20_000)
+    expect(taken).toBeNull()
+    await clock.advance(LOCK_TIMES.graceMs)
+    const lock = await taking
+    expect(lock.held).toBe(true)
+    await lock.release()
   })
 
   it('refuses for an owner it cannot make out', async () => {

@@ -32,7 +32,7 @@ async function take(
     onCompromised,
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
     clock: new ManualClock(Date.now()),
-    times: LOCK_TIMES,
+    times: { ...LOCK_TIMES, graceMs: 0 },
     record: foreignRecord({ token: newOwnerToken() }),
   })
   if (lockFile !== null) onTestFinished(() => lockFile.release())
@@ -93,7 +93,7 @@ describe('LockFile', () => {
       onCompromised: () => null,
       isOwnerGone: () => Promise.resolve(false),
       clock: new ManualClock(vi.getRealSystemTime()),
-      times: LOCK_TIMES,
+      times: { ...LOCK_TIMES, graceMs: 0 },
       record: foreignRecord(),
     })
     expect(lockFile).toBeNull()

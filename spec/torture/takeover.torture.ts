@@ -1,0 +1,235 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it, onTestFinished } from 'vitest'
+import { compiledUrl } from '../helpers/compiled-lib.ts'
+import { isFull, report, runs, seed } from './size.ts'
+
+/** As in production, but a stale lock does not take half a minute. proper-lockfile takes no shorter ones. */
+const TIMES = { staleAfterMs: 2_000, heartbeatMs: 1_000, graceMs: 2_000 }
+
+/** How often an owner is suspended or blocked for longer than a lock takes to be stale. */
+const PAUSE_SHARE = isFull ? 0.004 : 0.02
+
+/** No owner is silent for longer than this, so nobody waits for longer, on however busy a machine. */
+const MAX_WAIT_MS = 60_000
+
+/**
+ * Takes the lock again and again, and marks in a ledger when it enters, each time it has looked and
+ * finds itself the owner, and when it leaves. A line is one call in which nothing else runs, so the
+ * order of the lines is that of what happened.
+ */
+const contender = (): string => `
+  import { openSync, writeSync } from 'node:fs'
+  import { setTimeout as sleep } from 'node:timers/promises'
+  import { isMainThread, workerData } from 'node:worker_threads'
+  import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+  const { directory, ledgerPath, name, seed, times, pauseShare } =
+    isMainThread ? JSON.parse(process.argv.at(-1)) : workerData
+  let state = seed
+  const random = () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+  const ledger = openSync(ledgerPath, 'a')
+  for (let turn = 0; ; turn += 1) {
+    let lock = null
+    while (lock === null) {
+      try {
+        lock = await lockDirectory(directory, { times })
+      } catch (error) {
+        if (error.code !== 'LOCKED') throw error
+        await sleep(1 + random() * 15)
+      }
+    }
+    const mark = (what) => writeSync(ledger, what + ' ' + name + '-' + turn + ' ' + Date.now() + '\\n')
+    const write = () => { if (lock.held) mark('write') }
+    mark('enter')
+    for (let each = 0; each < 3; each += 1) {
+      write()
+      if (random() < 0.5) await sleep(random() * 3)
+    }
+    if (random() < pauseShare) {
+      mark('pause')
+      const isStopped = isMainThread && random() < 0.5
+      if (isStopped) process.kill(process.pid, 'SIGSTOP')
+      else for (const end = performance.now() + 2 * times.staleAfterMs; performance.now() < end; );
+      for (let each = 0; each < 20; each += 1) {
+        write()
+        await sleep(random() * 100)
+      }
+    }
+    const ending = random()
+    if (ending < 0.15) process.exit(0)
+    if (ending < 0.3 && isMainThread) process.kill(process.pid, 'SIGKILL')
+    // What is marked behind a look is still in the order of owners: nobody enters before the release.
+    if (lock.held) mark('leave')
+    await lock.release()
+    if (random() < 0.5) await sleep(random() * 10)
+  }
+`
+
+/** Two worker threads, started again when they end. */
+const threads = (): string => `
+  import { Worker } from 'node:worker_threads'
+  const { names, seed, ...data } = JSON.parse(process.argv.at(-1))
+  const source = ${JSON.stringify(contender())}
+  const url = new URL('data:text/javascript,' + encodeURIComponent(source))
+  const start = (name, life) => {
+    const workerData = { ...data, name: name + '.' + life, seed: seed + 7919 * life + name.charCodeAt(1) }
+    const worker = new Worker(url, { workerData })
+    worker.on('error', (error) => { console.error(error); process.exit(1) })
+    worker.on('exit', () => start(name, life + 1))
+  }
+  for (const name of names) start(name, 0)
+`
+
+interface Line {
+  readonly what: string
+  readonly owner: string
+  readonly at: number
+}
+
+/** Every line has to be of the owner that has entered last, and nobody enters twice. */
+function judge(lines: readonly Line[]): { takeovers: number; longestWaitMs: number } {
+  const seen = new Set<string>()
+  let owner: string | null = null
+  let takeovers = 0
+  let longestWaitMs = 0
+  for (const [index, line] of lines.entries()) {
+    const context = (): string =>
+      lines
+        .slice(Math.max(0, index - 5), index + 3)
+        .map((each) => `${each.what} ${each.owner} ${each.at}`)
+        .join('\n')
+    if (line.what === 'enter') {
+      expect(seen.has(line.owner), context()).toBe(false)
+      seen.add(line.owner)
+      owner = line.owner
+      takeovers += 1
+      longestWaitMs = Math.max(longestWaitMs, line.at - (lines[index - 1]?.at ?? line.at))
+    } else {
+      expect(line.owner, `two owners, seed ${seed}:\n${context()}`).toBe(owner)
+      if (line.what === 'leave') owner = null
+    }
+  }
+  return { takeovers, longestWaitMs }
+}
+
+function linesOf(ledgerPath: string): Line[] {
+  const text = readFileSync(ledgerPath, 'utf8')
+  return text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [what = '', owner = '', at = ''] = line.split(' ')
+      return { what, owner, at: Number(at) }
+    })
+}
+
+/** Keeps processes running until {@link Contest.end}. */
+class Contest {
+  readonly #children = new Set<ChildProcess>()
+  readonly #complaints: string[] = []
+  #isOver = false
+
+  /** @param prefix a program that runs the one that follows it, such as `unshare`. */
+  start(prefix: readonly string[], source: string, data: (life: number) => object, life = 0): void {
+    const argument = JSON.stringify(data(life))
+    const script = ['--input-type=module', '--eval', source, '--', argument]
+    const command = [...prefix, process.execPath, ...script]
+    const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#children.add(child)
+    child.stderr.setEncoding('utf8').on('data', (text: string) => this.#complaints.push(text))
+    child.once('close', () => {
+      this.#children.delete(child)
+      if (!this.#isOver) this.start(prefix, source, data, life + 1)
+    })
+  }
+
+  /** Wakes all that have stopped themselves. */
+  wake(): void {
+    for (const child of this.#children) child.kill('SIGCONT')
+  }
+
+  complaints(): string {
+    return this.#complaints.join('')
+  }
+
+  end(): void {
+    this.#isOver = true
+    for (const child of this.#children) child.kill('SIGKILL')
+  }
+}
+
+/** Where guards of one group mean nothing to the other, so that only the lock file is left. */
+function otherNetwork(): readonly string[] {
+  if (process.platform !== 'linux') return []
+  return spawnSync('unshare', ['-n', 'true']).status === 0 ? ['unshare', '-n'] : []
+}
+
+it('T14: four processes and two worker threads never own a directory together', async () => {
+  const wanted = runs({ short: 300, full: 10_000 })
+  const root = mkdtempSync(join(tmpdir(), 'varve-takeover-'))
+  const directory = join(root, 'data')
+  const ledgerPath = join(root, 'ledger')
+  mkdirSync(directory)
+  writeFileSync(ledgerPath, '')
+  const contest = new Contest()
+  onTestFinished(() => {
+    contest.end()
+    rmSync(root, { recursive: true, force: true })
+  })
+  const elsewhere = otherNetwork()
+  if (elsewhere.length === 0)
+    console.log('takeover: no second network namespace (needs root on Linux)')
+  const common = { directory, ledgerPath, times: TIMES, pauseShare: PAUSE_SHARE }
+  for (const [index, prefix] of [[], [], elsewhere, elsewhere].entries()) {
+    contest.start(prefix, contender(), (life) => ({
+      ...common,
+      name: `p${index}.${life}`,
+      seed: seed + 104_729 * index + 31 * life,
+    }))
+  }
+  contest.start([], threads(), (life) => ({
+    ...common,
+    names: [`t0.${life}`, `t1.${life}`],
+    seed: seed + 1_299_709 + 17 * life,
+  }))
+
+  const startedAt = performance.now()
+  let lines: Line[] = []
+  let lastCount = 0
+  let progressAt = performance.now()
+  let wokenAt = performance.now()
+  while (judge(lines).takeovers < wanted) {
+    await sleep(isFull ? 2_000 : 200)
+    expect(contest.complaints()).toBe('')
+    lines = linesOf(ledgerPath)
+    if (lines.length > lastCount) progressAt = performance.now()
+    lastCount = lines.length
+    const waitedMs = performance.now() - progressAt
+    expect(waitedMs, `nobody gets the lock, seed ${seed}`).toBeLessThan(MAX_WAIT_MS)
+    // Long enough for the lock of whoever has stopped to be taken for stale, and succeeded.
+    if (performance.now() - wokenAt > 4 * TIMES.staleAfterMs) {
+      contest.wake()
+      wokenAt = performance.now()
+    }
+  }
+  const { takeovers, longestWaitMs } = judge(lines)
+  expect(longestWaitMs).toBeLessThan(MAX_WAIT_MS)
+  const pauses = lines.filter(({ what }) => what === 'pause').length
+  const leaves = lines.filter(({ what }) => what === 'leave').length
+  report('takeover', {
+    takeovers,
+    'without release': takeovers - leaves,
+    'pauses beyond the stale time': pauses,
+    'longest wait ms': longestWaitMs,
+    seconds: Math.round((performance.now() - startedAt) / 1000),
+  })
+})
