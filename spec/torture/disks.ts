@@ -26,15 +26,15 @@ class DiskHelper {
     this.#process = child
   }
 
-  /** @throws Error with the name of what the system said. */
-  async do(...command: readonly (string | number)[]): Promise<void> {
+  /** @returns what follows the word ok. @throws Error with the name of what the system said. */
+  async do(...command: readonly (string | number)[]): Promise<string> {
     const answer = await new Promise<string>((resolve) => {
       this.#waiting.push(resolve)
       this.#process.stdin?.write(`${command.join(' ')}\n`)
     })
-    if (answer === 'ok') return
-    const number = Number(answer.split(' ')[1])
-    throw new Error(`${command.join(' ')}: ${getSystemErrorName(-number)}`)
+    const [word, number = ''] = answer.split(' ')
+    if (word === 'ok') return number
+    throw new Error(`${command.join(' ')}: ${getSystemErrorName(-Number(number))}`)
   }
 
   stop(): void {
@@ -109,9 +109,19 @@ export class LoopDisk {
   /**
    * The power goes after `delayUs` microseconds: every later call fails, and what was not on the
    * disk is gone. With `isJournalWritten`, what the file system had noted of names and sizes is there.
+   *
+   * @returns when that began, as `process.hrtime.bigint()` counts. A sync that was under way then
+   * may still report success: the shutdown of xfs unpins the inode that the sync waits for, which
+   * then finds nothing left to write. A machine without power would not have answered.
    */
-  async cutPower(options: { isJournalWritten: boolean; delayUs: number }): Promise<void> {
-    await this.#helper.do('cut', this.path, options.isJournalWritten ? 1 : 2, options.delayUs)
+  async cutPower(options: { isJournalWritten: boolean; delayUs: number }): Promise<bigint> {
+    const began = await this.#helper.do(
+      'cut',
+      this.path,
+      options.isJournalWritten ? 1 : 2,
+      options.delayUs,
+    )
+    return BigInt(began)
   }
 
   /** Gives everything back, also when a test has failed and left files open. */
