@@ -49,6 +49,14 @@ describe('PartitionLedger', () => {
     ])
   })
 
+  it('lets what was in doubt be missing in front of what was sent after opening again', () => {
+    const ledger = ledgerOf('x')
+    ledger.send('y').outcome = 'unknown'
+    ledger.reopened()
+    Object.assign(ledger.send('z'), { outcome: 'acknowledged', offset: 1 })
+    expect(ledger.look(found('x', 'z'), 0)).toEqual([])
+  })
+
   it('finds records that come twice', () => {
     expect(ledgerOf('x').look(found('x', 'x'), 0)).toHaveLength(1)
   })

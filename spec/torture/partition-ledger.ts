@@ -2,6 +2,8 @@
 export interface SentRecord {
   readonly value: string
   outcome: 'pending' | 'acknowledged' | 'not-written' | 'unknown'
+  /** Whether others may follow though this one is missing. */
+  isOptional: boolean
   /** Where it lies, once acknowledged. */
   offset: number
 }
@@ -31,9 +33,14 @@ export class PartitionLedger {
 
   /** Values are unlike each other, so that none is taken for another. */
   send(value: string): SentRecord {
-    const record: SentRecord = { value, outcome: 'pending', offset: -1 }
+    const record: SentRecord = { value, outcome: 'pending', isOptional: false, offset: -1 }
     this.#sent.push(record)
     return record
+  }
+
+  /** The log was opened again: what is in doubt up to here may be missing in front of what follows. */
+  reopened(): void {
+    for (const record of this.#sent) record.isOptional = record.outcome === 'unknown'
   }
 
   /** How many of the records sent since the last look were acknowledged. */
@@ -96,8 +103,11 @@ export class PartitionLedger {
         )
         continue
       }
-      if (at > next) {
-        const skipped = candidates.slice(next, at).map((each) => short(each.value))
+      const skipped = candidates
+        .slice(next, at)
+        .filter((each) => !each.isOptional)
+        .map((each) => short(each.value))
+      if (skipped.length > 0) {
         wrong(
           `${skipped.join(', ')} is missing in front of offset ${offset}, which is ${short(value)}`,
         )

@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
@@ -182,6 +182,19 @@ async function writeSomeBack(disk: LoopDisk, random: SeededRandom): Promise<void
   }
 }
 
+function filesOpenBelow(path: string): string[] {
+  return readdirSync('/proc/self/fd')
+    .map((descriptor) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${descriptor}`)
+      } catch {
+        // The descriptor that lists them is closed by now.
+        return ''
+      }
+    })
+    .filter((target) => target.startsWith(path))
+}
+
 /** @returns what is wrong after the power cut, and after the next open. */
 async function generation(disk: LoopDisk, life: Life, random: SeededRandom, name: string) {
   await disk.mount()
@@ -200,7 +213,9 @@ async function generation(disk: LoopDisk, life: Life, random: SeededRandom, name
   workload.settle(cutAt)
   await ignoringFailure(broker.close())
   // Whatever has failed, no file may be left open.
-  await disk.unmount()
+  const openFiles = filesOpenBelow(disk.path)
+  if (openFiles.length > 0) problems.push(`left open: ${openFiles.join(', ')}`)
+  else await disk.unmount()
   return problems
 }
 
