@@ -1,4 +1,5 @@
 import {
+  existsSync,
   lstatSync,
   readSync,
   stat as statWithCallback,
@@ -187,9 +188,9 @@ export class LockFile {
 
   async #lock(): Promise<boolean> {
     const { lock } = await loadProperLockfile()
-    // proper-lockfile knows staleness only.
-    await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
     try {
+      // proper-lockfile knows staleness only.
+      await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
       this.#unlock = await lock(this.#options.directory, {
         lockfilePath: this.#path,
         realpath: false,
@@ -218,6 +219,8 @@ export class LockFile {
       return true
     } catch (error) {
       if (isSystemError(error, 'ELOCKED')) return false
+      // Who is suspended before it has the lock, is taken for dead by the one who has it.
+      if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
       throw error
     }
   }

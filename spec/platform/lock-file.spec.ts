@@ -84,6 +84,26 @@ describe('LockFile', () => {
     }
   })
 
+  it('is not taken by one who was taken for dead on the way to it', async () => {
+    const directory = await temporaryDirectory()
+    await leaveLock(directory, 0)
+    const lockFile = await LockFile.take({
+      directory,
+      onCompromised: () => null,
+      isOwnerGone: async () => {
+        for (const name of await readdir(directory)) {
+          if (name !== LOCK_FILE_NAME) await unlink(join(directory, name))
+        }
+        return true
+      },
+      clock: new ManualClock(Date.now()),
+      times: LOCK_TIMES,
+      record: foreignRecord(),
+    })
+    expect(lockFile).toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
   it('is not stolen by a clock that a test has moved', async () => {
     const directory = await temporaryDirectory()
     await leaveLock(directory, 0)
