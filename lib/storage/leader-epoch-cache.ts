@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
 
@@ -46,6 +47,27 @@ export class LeaderEpochCache {
   async load(): Promise<void> {
     this.#entries = []
     this.#isDirty = false
+    this.#entries = await this.#read()
+  }
+
+  /**
+   * Reads the file again, which another process may have replaced. When that fails, or the file is
+   * damaged, the cache is as before.
+   *
+   * @returns where a later epoch than before has begun, `null` when none has.
+   */
+  async reload(): Promise<number | null> {
+    const { latestEpoch } = this
+    try {
+      this.#entries = await this.#read()
+    } catch (error) {
+      // Its owner fills it again when it opens the log next.
+      if (!(error instanceof CorruptRecordError)) throw error
+    }
+    return this.endOffsetFor(latestEpoch)
+  }
+
+  async #read(): Promise<EpochEntry[]> {
     const entries: EpochEntry[] = []
     for (const fields of await this.#file.read()) {
       const entry = {
@@ -59,7 +81,7 @@ export class LeaderEpochCache {
       if (entry.epoch > MAX_EPOCH) throw this.#file.corrupt(`epoch ${entry.epoch} is no int32`)
       entries.push(entry)
     }
-    this.#entries = entries
+    return entries
   }
 
   /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
@@ -95,11 +117,24 @@ export class LeaderEpochCache {
     return high
   }
 
-  /** Forgets what starts at or above `endOffset`. */
+  /**
+   * Where the records of `epoch` and all epochs before it end, exclusive: what Kafka's followers ask
+   * for after a change of leaders (KIP-320). `null` when no later epoch has begun: the end of the log.
+   */
+  endOffsetFor(epoch: number): number | null {
+    return this.#entries.find((entry) => entry.epoch > epoch)?.startOffset ?? null
+  }
+
+  /**
+   * Forgets which epochs wrote what lies above `endOffset`. That the latest epoch has been in use
+   * stays known, from `endOffset` on: somebody may have seen its records before they were lost, so
+   * it must not be given to others.
+   */
   truncateFromEnd(endOffset: number): void {
+    const latest = this.#entries.at(-1)
+    if (latest === undefined || latest.startOffset <= endOffset) return
     const kept = this.#entries.filter((entry) => entry.startOffset < endOffset)
-    if (kept.length === this.#entries.length) return
-    this.#entries = kept
+    this.#entries = [...kept, { epoch: latest.epoch, startOffset: endOffset }]
     this.#isDirty = true
   }
 

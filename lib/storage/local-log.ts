@@ -4,7 +4,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { RecordBatch, stampBatch } from '../record/record-batch.ts'
-import type { LeaderEpochCache } from './leader-epoch-cache.ts'
+import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './log-loader.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -26,7 +26,6 @@ export interface LocalLogOptions {
   readonly clock: Pick<Clock, 'now'>
   readonly random: Pick<Random, 'integer'>
   readonly readOnly: boolean
-  readonly leaderEpoch: number
   readonly recoveryPoint: number
 }
 
@@ -52,6 +51,11 @@ export class LocalLog {
   durableEndOffset: number
   /** Everything below is known to be durable, with its indexes, to whom opens the log next. */
   recoveryPoint: number
+  /**
+   * What is appended belongs to it. It rises when records are taken back that somebody may have
+   * seen: at their offsets there will be others.
+   */
+  leaderEpoch: number
   readonly #options: LocalLogOptions
   #config: Readonly<ResolvedTopicConfig>
   #activeSinceMs: number
@@ -64,6 +68,7 @@ export class LocalLog {
     this.#rollJitterMs = this.#drawRollJitter()
     this.segments = loaded.segments
     this.epochs = loaded.epochs
+    this.leaderEpoch = loaded.leaderEpoch
     this.producers = loaded.producers
     this.logStartOffset = loaded.logStartOffset
     this.logEndOffset = loaded.logEndOffset
@@ -90,8 +95,10 @@ export class LocalLog {
    */
   async append(buffers: readonly Buffer[]): Promise<AppendResult> {
     const startOffset = this.logEndOffset
+    let hasBegun = false
     try {
       await this.#assignEpoch(startOffset)
+      hasBegun = true
       return await this.#appendAll(buffers)
     } catch (error) {
       if (error instanceof InDoubtError) throw error
@@ -102,6 +109,8 @@ export class LocalLog {
           cause: new AggregateError([error, undoError]),
         })
       }
+      // Another process that reads along may have seen some of it.
+      if (hasBegun) this.#raiseEpoch()
       throw error
     }
   }
@@ -162,6 +171,7 @@ export class LocalLog {
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)
       this.epochs.truncateFromEnd(offset)
+      this.#raiseEpoch()
       await this.epochs.write()
       await this.producers.removeSnapshots((each) => each <= offset)
       await this.#reloadProducers()
@@ -203,6 +213,8 @@ export class LocalLog {
     for (const segment of this.segments.all) {
       await (segment === this.segments.active ? segment.seal() : segment.writeIndexes())
     }
+    // Without it, the next open would go on with an epoch whose records may be lost.
+    if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
     // Its sync of the directory covers the names of new index files.
     await this.producers.takeSnapshot(this.logEndOffset)
@@ -244,7 +256,7 @@ export class LocalLog {
     const isAppendTime = this.config.messageTimestampType === 'LogAppendTime'
     stampBatch(buffer, {
       baseOffset,
-      partitionLeaderEpoch: this.#options.leaderEpoch,
+      partitionLeaderEpoch: this.leaderEpoch,
       groupStart: baseOffset === this.durableEndOffset,
       ...(isAppendTime ? { logAppendTime: this.#options.clock.now() } : {}),
     })
@@ -282,8 +294,12 @@ export class LocalLog {
 
   /** A new epoch is on disk before the first batch that carries it. */
   async #assignEpoch(startOffset: number): Promise<void> {
-    this.epochs.assign(this.#options.leaderEpoch, startOffset)
+    this.epochs.assign(this.leaderEpoch, startOffset)
     await this.epochs.write()
+  }
+
+  #raiseEpoch(): void {
+    this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
   }
 
   /** Brings the log back to where it ended before an append that failed. */

@@ -28,11 +28,13 @@ export class LogFollower {
    * Looks at the directory once. When it rejects, which it may do with `ENOENT` while segments are
    * removed, the view is as before.
    *
+   * @param cutOffset what was known from this offset on has been replaced. @defaultValue nothing
    * @returns where the log ends now, `null` when it has no segment.
    */
-  async refresh(): Promise<number | null> {
+  async refresh(cutOffset: number = Infinity): Promise<number | null> {
     const places = await this.#findSegments()
-    const known = new Map(this.#segments.all.map((segment) => [segment.path, segment]))
+    const sound = this.#segments.all.filter((segment) => segment.nextOffset <= cutOffset)
+    const known = new Map(sound.map((segment) => [segment.path, segment]))
     const segments: LogSegment[] = []
     try {
       for (const [slot, place] of places.entries()) {
@@ -48,7 +50,7 @@ export class LogFollower {
       throw error
     }
     const isSame =
-      segments.length === known.size &&
+      segments.length === this.#segments.all.length &&
       segments.every((segment) => known.get(segment.path) === segment)
     if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
     return segments.at(-1)?.nextOffset ?? null

@@ -1,7 +1,8 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
-import { LeaderEpochCache } from './leader-epoch-cache.ts'
+import { refillEpochs } from './epoch-refill.ts'
+import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
 import { segmentFileName, type SegmentFileKind } from './log-files.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
@@ -39,6 +40,8 @@ export interface LoadedLog {
   readonly logStartOffset: number
   readonly logEndOffset: number
   readonly epochs: LeaderEpochCache
+  /** What is appended from now on belongs to it. */
+  readonly leaderEpoch: number
   readonly producers: ProducerState
   readonly recovery: LogRecovery
 }
@@ -63,6 +66,7 @@ export class LogLoader {
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
   #damage: CorruptRecordError | null = null
   #hasProducers = false
+  #areEpochsKnown = false
 
   constructor(options: LoadOptions) {
     this.#options = options
@@ -103,9 +107,18 @@ export class LogLoader {
     try {
       await this.#epochs.load()
     } catch (error) {
-      // The batches carry their epochs, so the cache is filled again from what is read of them.
+      // The batches carry their epochs, so the cache can be filled again.
       if (!(error instanceof CorruptRecordError)) throw error
     }
+    this.#areEpochsKnown = this.#epochs.entries.length > 0
+  }
+
+  /** Rises whenever it cannot be excluded that records have been lost that somebody has seen. */
+  #leaderEpoch(): number {
+    const { isClean, readOnly } = this.#options
+    const { latestEpoch } = this.#epochs
+    const isContinued = readOnly || (isClean && this.#areEpochsKnown) || latestEpoch < 0
+    return Math.min(Math.max(0, latestEpoch) + (isContinued ? 0 : 1), MAX_EPOCH)
   }
 
   async #listSegments(): Promise<LogSegment[]> {
@@ -199,7 +212,6 @@ export class LogLoader {
     trustedOffset: number,
   ): Promise<ScanResult> {
     const result = await segment.recover(fileSizeBytes, trustedOffset, (batch) => {
-      this.#epochs.assign(batch.partitionLeaderEpoch, batch.baseOffset)
       this.#hasProducers ||= batch.producerId >= 0
     })
     if (result.wasRebuilt) this.#noteRebuilt(segment)
@@ -245,6 +257,9 @@ export class LogLoader {
         await (readOnly ? segments.replace([]) : segments.removeAll())
       }
     }
+    if (!this.#areEpochsKnown) {
+      await refillEpochs(this.#epochs, segments, { logStartOffset, logEndOffset })
+    }
     this.#epochs.truncateFromEnd(logEndOffset)
     this.#epochs.truncateFromStart(logStartOffset)
     if (!readOnly && isSound) {
@@ -280,6 +295,7 @@ export class LogLoader {
       segments,
       ...ends,
       epochs: this.#epochs,
+      leaderEpoch: this.#leaderEpoch(),
       producers: this.#producers,
       recovery: {
         truncations: this.#truncations,

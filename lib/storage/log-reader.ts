@@ -70,10 +70,11 @@ export class LogReader {
     const { segments } = this.#log
     checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     return this.#consistently(async () => {
-      ensureInRange(this.#log, this.#place, offset)
       const { logEndOffset } = this.#log
       const { damage } = this.#guard
-      if (offset === logEndOffset && damage !== null) throw damage
+      // The log may go on behind the damage, and nobody can tell how far.
+      if (offset >= logEndOffset && damage !== null) throw damage
+      ensureInRange(this.#log, this.#place, offset)
       const end = Math.min(endOffset, logEndOffset)
       return offset < end ? segments.read(offset, { maxBytes, endOffset: end }) : []
     })

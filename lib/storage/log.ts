@@ -4,7 +4,6 @@ import { isSystemError } from '../platform/system-error.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { encodeRecords, type AppendRecord } from './append-record.ts'
-import { MAX_EPOCH } from './leader-epoch-cache.ts'
 import { LocalLog, type AppendResult } from './local-log.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogGuard } from './log-guard.ts'
@@ -39,8 +38,6 @@ export class Log {
   readonly partition: number
   /** What opening the log found and did. */
   readonly recovery: LogRecovery
-  /** Leader epoch that appended batches are stamped with; rises with every unclean open. */
-  readonly leaderEpoch: number
   readonly #context: LogContext
   readonly #local: LocalLog
   readonly #guard: LogGuard
@@ -58,12 +55,9 @@ export class Log {
     this.partition = partition
     this.recovery = loaded.recovery
     this.#context = context
-    const { latestEpoch } = loaded.epochs
-    const isContinued = context.isClean || latestEpoch < 0
-    this.leaderEpoch = Math.min(Math.max(0, latestEpoch) + (isContinued ? 0 : 1), MAX_EPOCH)
     const { whyFenced } = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
-    this.#local = new LocalLog({ ...context, dir, leaderEpoch: this.leaderEpoch }, config, loaded)
+    this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local.segments)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
@@ -113,6 +107,33 @@ export class Log {
   /** Everything below is covered by a sync that succeeded. */
   get durableEndOffset(): number {
     return this.#local.durableEndOffset
+  }
+
+  /**
+   * Leader epoch that appended batches are stamped with. It rises with every unclean open, and
+   * whenever records are taken back that somebody may have seen.
+   */
+  get leaderEpoch(): number {
+    return this.#local.leaderEpoch
+  }
+
+  /** The epoch that wrote `offset`, `null` where that is not known. @internal */
+  epochOf(offset: number): number | null {
+    const epoch = this.#local.epochs.epochOf(offset)
+    return epoch < 0 ? null : epoch
+  }
+
+  /**
+   * Where the records of `epoch` and all before it end, exclusive. Who has read further in that
+   * epoch has seen records that are no more, and others may be in their place (KIP-320).
+   *
+   * @param epoch `null` where it is not known: the end of the log.
+   * @returns `null` when nobody can tell: what is behind damage may be there again one day.
+   * @internal
+   */
+  endOffsetForEpoch(epoch: number | null): number | null {
+    if (this.damage !== null) return null
+    return this.#local.epochs.endOffsetFor(epoch ?? Infinity) ?? this.logEndOffset
   }
 
   /** Bytes of all segments' log files. */
@@ -293,10 +314,17 @@ export class Log {
   }
 
   async #refresh(): Promise<void> {
-    const { segments } = this.#local
+    const { segments, epochs } = this.#local
     try {
       const state = await this.#context.loadState?.()
-      const logEndOffset = (await this.#follower.refresh()) ?? 0
+      const knownEndOffset = this.logEndOffset
+      let logEndOffset = (await this.#follower.refresh()) ?? 0
+      // After the segments: an epoch is in the file before its first batch is written.
+      const cutOffset = await epochs.reload()
+      this.#local.leaderEpoch = Math.max(0, epochs.latestEpoch)
+      if (cutOffset !== null && cutOffset < knownEndOffset) {
+        logEndOffset = (await this.#follower.refresh(cutOffset)) ?? 0
+      }
       const firstOffset = Math.max(state?.logStartOffset ?? 0, segments.all[0]?.baseOffset ?? 0)
       this.#local.logStartOffset = Math.max(this.#local.logStartOffset, firstOffset)
       this.#local.logEndOffset = Math.max(logEndOffset, this.#local.logStartOffset)

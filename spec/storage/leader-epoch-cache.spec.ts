@@ -57,13 +57,25 @@ it('tells which epoch wrote an offset', async () => {
   expect([9, 10, 19, 20, 99].map((offset) => cache.epochOf(offset))).toEqual([-1, 1, 1, 4, 4])
 })
 
+it('tells where the records of an epoch end', async () => {
+  const { cache } = await cacheWith([1, 10], [4, 20])
+  expect([0, 1, 2, 3, 4, 5].map((epoch) => cache.endOffsetFor(epoch))).toEqual([
+    10, 20, 20, 20, null, null,
+  ])
+})
+
 describe('truncation', () => {
-  it('from the end forgets what starts there or above', async () => {
+  it('from the end forgets what wrote the records above, but not that the latest epoch is taken', async () => {
     const { cache } = await cacheWith([0, 0], [1, 10], [2, 20])
+    cache.truncateFromEnd(20)
+    expect(listed(cache)).toHaveLength(3)
     cache.truncateFromEnd(10)
-    expect(listed(cache)).toEqual([[0, 0]])
-    cache.truncateFromEnd(1)
-    expect(listed(cache)).toEqual([[0, 0]])
+    expect(listed(cache)).toEqual([
+      [0, 0],
+      [2, 10],
+    ])
+    cache.truncateFromEnd(0)
+    expect(listed(cache)).toEqual([[2, 0]])
   })
 
   it.each<[number, [number, number][]]>([

@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest'
+import { StorageError } from '../../lib/errors.ts'
+import { MAX_EPOCH } from '../../lib/storage/leader-epoch-cache.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
+
+const FILE = `${DIR}/leader-epoch-checkpoint`
+const RELAXED = { flushMessages: Number.MAX_SAFE_INTEGER }
+
+/** The epoch of every offset, as the batches have it. */
+async function epochsOf(log: Log): Promise<number[]> {
+  const epochs: number[] = []
+  for (let offset = log.logStartOffset; offset < log.logEndOffset;) {
+    const [batch] = await log.readBatches(offset, { maxBytes: 1 })
+    if (batch === undefined) break
+    for (; offset < batch.nextOffset; offset += 1) epochs.push(batch.partitionLeaderEpoch)
+  }
+  return epochs
+}
+
+function text(fs: SimulatedFileSystem): string {
+  return fs.readFile(FILE).toString()
+}
+
+describe('the leader epoch', () => {
+  it('rises with every crash after which something is appended, and stays over orderly closes', async () => {
+    let fs = await writtenLog(1, { close: false })
+    for (let crash = 1; crash <= 4; crash += 1) {
+      fs = fs.restart('process')
+      const log = await openLog(fs)
+      expect(log.leaderEpoch).toBe(crash)
+      await log.append([{ value: 'a' }])
+      await log.close()
+      const again = await openLog(fs)
+      expect(again.leaderEpoch).toBe(crash)
+      await again.append([{ value: 'b' }])
+    }
+    const log = await openLog(fs.restart('process'))
+    expect(await epochsOf(log)).toEqual([0, 1, 1, 2, 2, 3, 3, 4, 4])
+  })
+
+  it('is one that nobody has written in yet, however many crashes go by without an append', async () => {
+    let fs = await writtenLog(3, { close: false })
+    for (let crash = 0; crash < 3; crash += 1) {
+      fs = fs.restart('power', { unsynced: 'lost' })
+      expect((await openLog(fs)).leaderEpoch).toBe(1)
+    }
+    expect(text(fs)).toBe('0\n1\n0 0\n')
+  })
+
+  it('is not used again when all records of it are lost', async () => {
+    const fs = (await writtenLog(2, { close: false })).restart('process')
+    const log = await openLog(fs, { config: RELAXED })
+    await log.append([{ value: 'seen by a reader, and lost' }])
+    expect(log.leaderEpoch).toBe(1)
+    const after = fs.restart('power', { unsynced: 'lost' })
+    const again = await openLog(after)
+    expect([again.logEndOffset, again.leaderEpoch]).toEqual([2, 2])
+  })
+
+  it('is not used again when its records are lost and the log was closed in order since', async () => {
+    const fs = (await writtenLog(2, { close: false })).restart('process')
+    await (await openLog(fs, { config: RELAXED })).append([{ value: 'lost' }])
+    const after = fs.restart('power', { unsynced: 'lost' })
+    await (await openLog(after)).close()
+    const log = await openLog(after)
+    expect(log.leaderEpoch).toBe(2)
+    await log.append([{ value: 'another' }])
+    expect(await epochsOf(log)).toEqual([0, 0, 2])
+    expect(log.endOffsetForEpoch(1)).toBe(2)
+  })
+
+  it('stays at the largest int32', async () => {
+    const fs = await writtenLog(2, { close: false })
+    fs.writeFile(FILE, Buffer.from(`0\n2\n0 0\n${MAX_EPOCH} 1\n`))
+    const log = await openLog(fs.restart('process'))
+    expect(log.leaderEpoch).toBe(MAX_EPOCH)
+    await log.append([{ value: 'x' }])
+    expect(await epochsOf(log)).toEqual([0, 0, MAX_EPOCH])
+  })
+
+  it.each([
+    ['is damaged', 'x'],
+    ['is empty', ''],
+  ])('rises when the file %s, also after an orderly close', async (_, content) => {
+    const fs = await writtenLog(3, { close: false })
+    const second = fs.restart('process')
+    const log = await openLog(second)
+    await log.append([{ value: 'in epoch 1' }, { value: 'too' }])
+    await log.close()
+    second.writeFile(FILE, Buffer.from(content))
+    const again = await openLog(second)
+    expect(again.leaderEpoch).toBe(2)
+    expect([again.endOffsetForEpoch(0), again.endOffsetForEpoch(1)]).toEqual([3, 5])
+    expect([0, 2, 3, 4].map((offset) => again.epochOf(offset))).toEqual([0, 0, 1, 1])
+  })
+
+  it('is not taken from a batch, where no checksum covers it, when the file is sound', async () => {
+    const fs = await writtenLog(3, { close: false })
+    fs.flipBit(pathOf(2), 12, 6)
+    const log = await openLog(fs.restart('process'))
+    expect(log.leaderEpoch).toBe(1)
+    expect(log.endOffsetForEpoch(0)).toBe(3)
+  })
+
+  it('rises after a truncation', async () => {
+    const fs = await writtenLog(4, { close: false })
+    const log = await openLog(fs.restart('process'))
+    await log.append([{ value: 'a' }])
+    await log.truncateTo(2)
+    expect(log.leaderEpoch).toBe(2)
+    await log.append([{ value: 'b' }])
+    expect(await epochsOf(log)).toEqual([0, 0, 2])
+    expect([log.endOffsetForEpoch(0), log.endOffsetForEpoch(1)]).toEqual([2, 2])
+  })
+
+  it('rises after a write that failed, of which a reader may have seen something', async () => {
+    const fs = await writtenLog(2, { close: false })
+    const log = await openLog(fs)
+    const { leaderEpoch } = log
+    fs.failNext('write', 'ENOSPC', { path: /log$/ })
+    await expect(log.append([{ value: 'x' }])).rejects.toThrow(StorageError)
+    await log.append([{ value: 'y' }])
+    expect(log.leaderEpoch).toBe(leaderEpoch + 1)
+    expect(log.endOffsetForEpoch(leaderEpoch)).toBe(2)
+  })
+
+  it('rises when a log is opened again after a failed sync', async () => {
+    const fs = await writtenLog(2)
+    const log = await openLog(fs)
+    fs.failNext('datasync', 'EIO', { path: /log$/ })
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
+    await log.close()
+    const again = await openLog(fs)
+    expect([again.logEndOffset, again.leaderEpoch]).toEqual([2, 1])
+  })
+})
+
+describe('a follower', () => {
+  it('has the epoch of its writer, and notices by it that the log was cut and has grown again', async () => {
+    const fs = await writtenLog(2)
+    const writer = await openLog(fs, { config: RELAXED })
+    await writer.append([{ value: 'seen, and lost' }])
+    const follower = await openLog(fs, { readOnly: true })
+    expect([follower.logEndOffset, follower.leaderEpoch]).toEqual([3, 0])
+    fs.failNext('datasync', 'EIO', { path: /log$/ })
+    await expect(writer.flush()).rejects.toMatchObject({ outcome: 'unknown' })
+    await writer.close()
+    const next = await openLog(fs)
+    await next.append([{ value: 'other' }, { value: 'more' }])
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'other', 'more'])
+    expect([follower.leaderEpoch, follower.endOffsetForEpoch(0)]).toEqual([1, 2])
+  })
+
+  it('goes on when the file is damaged under it', async () => {
+    const fs = await writtenLog(2, { close: false })
+    const follower = await openLog(fs, { readOnly: true })
+    fs.writeFile(FILE, Buffer.from('x'))
+    await follower.refresh()
+    expect([follower.leaderEpoch, follower.logEndOffset]).toEqual([0, 2])
+  })
+})
