@@ -2,6 +2,7 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import type { CorruptRecordError } from '../errors.ts'
 import type { Truncation } from '../storage/log-loader.ts'
 import type { GroupDescription } from './group-coordinator.ts'
+import type { ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'
 import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
@@ -64,6 +65,11 @@ export interface RecoveryReport {
     readonly partition: number
     readonly error: CorruptRecordError
   }[]
+  /**
+   * Committed offsets that were taken back to the end of the records that are there. The groups get
+   * what is written from there on, and nothing of it is taken for what they have consumed.
+   */
+  readonly clampedOffsets: readonly ClampedOffset[]
   readonly durationMs: number
 }
 
@@ -85,6 +91,7 @@ export function describeTopics(
 export function reportRecovery(
   topics: readonly Topic[],
   cleanShutdown: boolean,
+  clampedOffsets: readonly ClampedOffset[],
   durationMs: number,
 ): RecoveryReport {
   const logs = topics.flatMap((topic) => topic.partitions.map((partition) => partition.log))
@@ -97,6 +104,7 @@ export function reportRecovery(
     damaged: logs.flatMap(({ topic, partition, damage }) =>
       damage === null ? [] : [{ topic, partition, error: damage }],
     ),
+    clampedOffsets,
     durationMs,
   }
 }

@@ -6,7 +6,7 @@ import { reportRecovery, type RecoveryReport } from './broker-description.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { GroupCoordinator } from './group-coordinator.ts'
 import { LogManager } from './log-manager.ts'
-import { OffsetStore } from './offset-store.ts'
+import { OffsetStore, type ClampedOffset } from './offset-store.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
 
 /** Kafka's name for the topic that groups commit to. */
@@ -71,6 +71,7 @@ export async function loadParts(
       logs.create(OFFSETS_TOPIC, OFFSETS_TOPIC_PARTITIONS, OFFSETS_TOPIC_CONFIG),
     dataPartition: ({ topic, partition }) => logs.get(topic)?.partitions[partition] ?? null,
   })
+  let clampedOffsets: readonly ClampedOffset[] = []
   try {
     await logs.load()
     await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? [])
@@ -81,12 +82,16 @@ export async function loadParts(
       partitionCounts: () =>
         new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
     })
-    if (!readOnly) await forgetLostTopics(offsets, logs)
+    if (!readOnly) {
+      await forgetLostTopics(offsets, logs)
+      clampedOffsets = await offsets.clamp()
+    }
   } catch (error) {
     await logs.close(new ClosedError('the broker could not be opened')).catch(() => undefined)
     throw error
   }
-  const recovery = reportRecovery(logs.topics, data.isClean, clock.monotonic() - startMs)
+  const durationMs = clock.monotonic() - startMs
+  const recovery = reportRecovery(logs.topics, data.isClean, clampedOffsets, durationMs)
   return { logs, coordinator, offsets, recovery }
 }
 

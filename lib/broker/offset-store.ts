@@ -1,21 +1,23 @@
-import { CorruptRecordError, UnknownTopicOrPartitionError } from '../errors.ts'
+import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import { decodeRecords, type StoredRecord } from '../record/decode.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
-import type { AppendRecord } from '../storage/append-record.ts'
-import { SerialQueue } from '../storage/serial-queue.ts'
+import type { Log } from '../storage/log.ts'
 import {
   checkOffsetCommit,
   type OffsetAndMetadata,
   type OffsetCommit,
 } from './offset-and-metadata.ts'
 import {
-  decodeOffsetCommitKey,
-  decodeOffsetCommitValue,
   encodeOffsetCommitKey,
   encodeOffsetCommitValue,
   partitionForGroup,
 } from './offset-commit-codec.ts'
+import {
+  groupOf,
+  replay,
+  type GroupOffsets,
+  type OffsetsPartition,
+  type StoredOffset,
+} from './offset-replay.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -23,20 +25,13 @@ import {
   type TopicPartition,
 } from './topic-partition.ts'
 
-/** What is needed of a partition of the internal topic. */
-export interface OffsetsPartition {
-  readonly topic: string
-  readonly index: number
-  readonly logStartOffset: number
-  readonly highWatermark: number
-  append(records: readonly AppendRecord[], options: { readonly acks: 'all' }): Promise<unknown>
-  readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]>
-}
+export type { OffsetsPartition } from './offset-replay.ts'
 
 /** What is needed of a partition that groups consume. */
 export interface ConsumedPartition {
-  /** Resolves when everything that there is below `offset` is covered by a sync. */
+  /** Resolves when everything below `offset` is covered by a sync; rejects when that cannot be had. */
   ensureDurable(offset: number): Promise<void>
+  readonly log: Pick<Log, 'epochOf' | 'endOffsetForEpoch'>
 }
 
 /** What an {@link OffsetStore} works with. */
@@ -51,20 +46,16 @@ export interface OffsetStoreOptions {
 /** An offset with the partition it belongs to. */
 export interface CommittedOffset extends TopicPartition, OffsetAndMetadata {}
 
-interface StoredOffset {
-  readonly topicPartition: TopicPartition
-  readonly committed: OffsetAndMetadata
+/** A committed offset that was taken back, because the records below it are not there. */
+export interface ClampedOffset extends TopicPartition {
+  readonly groupId: string
+  /** What was committed. */
+  readonly offset: number
+  /** Leader epoch of the last record that was consumed, `null` where it was not known. */
+  readonly leaderEpoch: number | null
+  /** Where the group goes on: the end of what that epoch has written. */
+  readonly clampedTo: number
 }
-
-/** By {@link topicPartitionKey}. */
-type OffsetsByPartition = Map<string, StoredOffset>
-
-interface GroupOffsets {
-  readonly offsets: OffsetsByPartition
-  readonly queue: SerialQueue
-}
-
-const REPLAY_BYTES = 1024 * 1024
 
 /**
  * The offsets that groups have committed: in memory for reading, and in the internal topic, whose
@@ -122,6 +113,7 @@ export class OffsetStore {
    *
    * @throws TypeError or RangeError when an offset, its metadata or its epoch is out of range
    * @throws {@link UnknownTopicOrPartitionError} when there is no such partition
+   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log
    * @throws whatever the append fails with; the offsets of before then stay in force
    */
   async commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void> {
@@ -130,16 +122,55 @@ export class OffsetStore {
     const group = groupOf(this.#groups, groupId)
     await group.queue.run(async () => {
       await Promise.all(entries.map(({ data, committed }) => data.ensureDurable(committed.offset)))
-      const commitTimestamp = this.#options.clock.now()
-      const records = entries.map(({ topicPartition, committed }) => ({
-        key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
-        value: encodeOffsetCommitValue({ ...committed, commitTimestamp }),
-      }))
       const partition = await this.#partitionOf(groupId)
       // From here on a deletion of the topic waits for this commit, and takes it along.
       for (const { topicPartition, data } of entries) this.#ensureStillThere(topicPartition, data)
-      await partition.append(records, { acks: 'all' })
+      await this.#append(
+        partition,
+        groupId,
+        entries.map(({ topicPartition, committed }) => ({ ...topicPartition, ...committed })),
+      )
       for (const { topicPartition, committed } of entries) {
+        group.offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
+      }
+    })
+  }
+
+  /**
+   * Takes back what groups have committed beyond the end of what their epoch has written: records
+   * that are no more, in whose place others may be or will be. What is stored is durable before it
+   * counts, unless the disk refuses; then it counts until the next open, which tries again.
+   *
+   * @returns what was taken back, sorted by group and partition
+   */
+  async clamp(): Promise<ClampedOffset[]> {
+    const clamped: ClampedOffset[] = []
+    for (const groupId of this.groups()) {
+      const entries: CommittedOffset[] = []
+      for (const committed of this.offsetsOf(groupId)) {
+        const { topic, partition, offset, leaderEpoch } = committed
+        const data = this.#options.dataPartition(committed)
+        const end = data?.log.endOffsetForEpoch(leaderEpoch) ?? null
+        if (data === null || end === null || offset <= end) continue
+        clamped.push({ groupId, topic, partition, offset, leaderEpoch, clampedTo: end })
+        entries.push({ ...committed, offset: end, leaderEpoch: data.log.epochOf(end - 1) })
+      }
+      if (entries.length > 0) await this.#storeClamped(groupId, entries)
+    }
+    return clamped
+  }
+
+  async #storeClamped(groupId: string, entries: readonly CommittedOffset[]): Promise<void> {
+    const group = groupOf(this.#groups, groupId)
+    await group.queue.run(async () => {
+      try {
+        await this.#append(await this.#partitionOf(groupId), groupId, entries)
+      } catch (error) {
+        // A broker opens on a full disk too.
+        if (!(error instanceof StorageError || error instanceof CorruptRecordError)) throw error
+      }
+      for (const { topic, partition, ...committed } of entries) {
+        const topicPartition = { topic, partition }
         group.offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
       }
     })
@@ -197,6 +228,19 @@ export class OffsetStore {
     }
   }
 
+  async #append(
+    partition: OffsetsPartition,
+    groupId: string,
+    offsets: readonly CommittedOffset[],
+  ): Promise<void> {
+    const commitTimestamp = this.#options.clock.now()
+    const records = offsets.map((each) => ({
+      key: encodeOffsetCommitKey({ groupId, ...each }),
+      value: encodeOffsetCommitValue({ ...each, commitTimestamp }),
+    }))
+    await partition.append(records, { acks: 'all' })
+  }
+
   async #forget(groupId: string, { offsets }: GroupOffsets, topic: string): Promise<void> {
     const forgotten = [...offsets].filter(([, stored]) => stored.topicPartition.topic === topic)
     if (forgotten.length === 0) return
@@ -211,10 +255,11 @@ export class OffsetStore {
 
   #check(commit: OffsetCommit): StoredOffset & { readonly data: ConsumedPartition } {
     const topicPartition = { topic: commit.topic, partition: commit.partition }
-    const committed = checkOffsetCommit(commit)
+    const checked = checkOffsetCommit(commit)
     const data = this.#options.dataPartition(topicPartition)
     if (data === null) throw unknownPartition(topicPartition)
-    return { topicPartition, committed, data }
+    const leaderEpoch = checked.leaderEpoch ?? data.log.epochOf(checked.offset - 1)
+    return { topicPartition, committed: { ...checked, leaderEpoch }, data }
   }
 
   /** A topic that was deleted, also if there is another of its name by now, takes no offsets. */
@@ -244,78 +289,6 @@ export class OffsetStore {
   }
 }
 
-/** Takes over what a partition holds from an offset on. @returns up to where, exclusive. */
-async function replay(
-  partition: OffsetsPartition,
-  groups: Map<string, GroupOffsets>,
-  fromOffset: number,
-): Promise<number> {
-  const endOffset = partition.highWatermark
-  let offset = fromOffset
-  while (offset < endOffset) {
-    const batches = await partition.readBatches(offset, REPLAY_BYTES)
-    // Compaction may leave no batch for the last offsets.
-    if (batches.length === 0) break
-    for (const batch of batches) {
-      const records = await recordsOf(batch, partition, offset)
-      for (const record of records) replayRecord(record, groups)
-      offset = batch.nextOffset
-    }
-  }
-  // A damaged log says so only to those who ask for what the damage has hidden.
-  await partition.readBatches(endOffset, REPLAY_BYTES)
-  return Math.max(offset, endOffset)
-}
-
-async function recordsOf(
-  batch: RecordBatch,
-  { topic, index }: OffsetsPartition,
-  fromOffset: number,
-): Promise<readonly StoredRecord[]> {
-  try {
-    return await decodeRecords(batch, { topic, partition: index }, { fromOffset })
-  } catch (error) {
-    throw withPlace(error, { topic, partition: index }, batch.baseOffset, batch.lastOffset)
-  }
-}
-
-function replayRecord(record: StoredRecord, groups: Map<string, GroupOffsets>): void {
-  if (record.key === null) return
-  try {
-    const key = decodeOffsetCommitKey(record.key)
-    if (key === null) return
-    const { groupId, topic, partition } = key
-    const topicPartition = { topic, partition }
-    const { offsets } = groupOf(groups, groupId)
-    if (record.value === null) {
-      offsets.delete(topicPartitionKey(topicPartition))
-      return
-    }
-    const value = decodeOffsetCommitValue(record.value)
-    if (value === null) return
-    const { offset, metadata, leaderEpoch } = value
-    const committed = { offset, metadata, leaderEpoch }
-    offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
-  } catch (error) {
-    throw withPlace(error, record, record.offset, record.offset)
-  }
-}
-
-/** Adds what the bytes of one record or batch do not know: which partition and which offsets they are. */
-function withPlace(
-  error: unknown,
-  place: TopicPartition,
-  firstOffset: number,
-  lastOffset: number,
-): unknown {
-  if (!(error instanceof CorruptRecordError)) return error
-  return new CorruptRecordError(
-    `${error.reason} (committed offsets in ${topicPartitionKey(place)})`,
-    { path: error.path, position: error.position, firstOffset, lastOffset },
-    { cause: error },
-  )
-}
-
 function unknownPartition(topicPartition: TopicPartition): UnknownTopicOrPartitionError {
   const { topic, partition } = topicPartition
   return new UnknownTopicOrPartitionError(
@@ -323,13 +296,4 @@ function unknownPartition(topicPartition: TopicPartition): UnknownTopicOrPartiti
     partition,
     `there is no partition ${topicPartitionKey(topicPartition)} to commit an offset for`,
   )
-}
-
-function groupOf(groups: Map<string, GroupOffsets>, groupId: string): GroupOffsets {
-  let group = groups.get(groupId)
-  if (group === undefined) {
-    group = { offsets: new Map(), queue: new SerialQueue() }
-    groups.set(groupId, group)
-  }
-  return group
 }

@@ -229,10 +229,18 @@ export class Partition {
   /**
    * Resolves when everything below `offset` is covered by a sync.
    *
+   * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed
+   * sync has taken back what a relaxed topic had shown; {@link CorruptRecordError} when what it is
+   * to cover is damaged.
    * @internal
    */
   async ensureDurable(offset: number): Promise<void> {
     if (this.log.durableEndOffset < Math.min(offset, this.logEndOffset)) await this.flush()
+    const { topic, index: partition, logStartOffset } = this
+    const { damage, durableEndOffset: logEndOffset } = this.log
+    if (offset <= logEndOffset) return
+    if (damage !== null) throw damage
+    throw new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
   }
 
   /**
@@ -242,6 +250,8 @@ export class Partition {
    */
   async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
     this.#ensureOpen()
+    // Another process may have written more than was looked at: only then is it beyond the end.
+    if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     const limits = { maxBytes, endOffset: this.highWatermark }
     if (offset >= this.logStartOffset && offset < limits.endOffset && this.log.isWritable) {
       const recent = this.#recent.read(offset, limits)

@@ -9,6 +9,15 @@ export class AssignedPartition implements TopicPartition {
   readonly key: string
   /** Offset of the next record to hand out; `null` until somebody needs to know it. */
   position: number | null = null
+  /**
+   * Leader epoch of the last record before `position`, as it was read or committed; `null` where
+   * that is not known, as after a seek.
+   */
+  leaderEpoch: number | null = null
+  /** Whether the application has chosen the position, and not what was read or committed. */
+  isSought = false
+  /** The last record that was handed out, with the epoch of the one before it. */
+  #last: { readonly offset: number; readonly epochBefore: number | null } | null = null
   /** Where the position is to be looked up, in place of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
   isPaused = false
@@ -27,6 +36,30 @@ export class AssignedPartition implements TopicPartition {
   seek(offset: number): void {
     this.position = offset
     this.reset = null
+    this.leaderEpoch = null
+    this.isSought = true
+    this.#last = null
+  }
+
+  /** Begins where a group has committed. */
+  resume(offset: number, leaderEpoch: number | null): void {
+    this.seek(offset)
+    this.leaderEpoch = leaderEpoch
+    this.isSought = false
+  }
+
+  /** Moves along behind a record that is handed out, or behind offsets that hold none. */
+  moveTo(position: number, leaderEpoch: number, handedOut: number | null): void {
+    if (handedOut !== null) this.#last = { offset: handedOut, epochBefore: this.leaderEpoch }
+    this.position = position
+    this.leaderEpoch = leaderEpoch < 0 ? null : leaderEpoch
+    this.isSought = false
+  }
+
+  /** Leader epoch of the last record before an offset up to the position, where that is known. */
+  epochBefore(offset: number): number | null {
+    if (offset === this.position) return this.leaderEpoch
+    return offset === this.#last?.offset ? this.#last.epochBefore : null
   }
 
   /** Moves to one end of the log, as it is when the position is needed next. */

@@ -1,6 +1,8 @@
 import type { PartitionAssignmentStrategy } from '../broker/assignors/assignor.ts'
+import type { TopicPartition } from '../broker/topic-partition.ts'
 import {
   boolean,
+  callback,
   checkOptions,
   describeValue,
   objectWith,
@@ -14,17 +16,39 @@ import type { Deserializer } from './serde.ts'
 /** Where a consumer starts when it has no offset, or one that the log does not hold. */
 export type AutoOffsetReset = 'earliest' | 'latest' | 'none'
 
+/** A position that was moved because the log does not hold it. */
+export interface OffsetReset extends TopicPartition {
+  /** The next offset it would have read. */
+  readonly from: number
+  /** The next offset it reads. */
+  readonly to: number
+  /**
+   * - `deleted`: the records at `from` were deleted; `autoOffsetReset` says where it goes on.
+   * - `truncated`: records below `from` were lost by a crash after they had been read or committed,
+   *   and others may be in their place. It goes on where they began, whatever `autoOffsetReset` says.
+   * - `beyond-end`: somebody has sought beyond the end of the log; `autoOffsetReset` says where it
+   *   goes on.
+   */
+  readonly reason: 'deleted' | 'truncated' | 'beyond-end'
+}
+
 /** How a consumer reads: Kafka's keys in camelCase, with Kafka's defaults but where a line says so. */
 export interface ConsumerOptions<K = Buffer, V = Buffer> {
   /** The group that shares the partitions and the committed offsets. Without one nothing is committed. */
   readonly groupId?: string
   /**
    * Where to start without a committed offset, or with one that the log does not hold (any more);
-   * `'none'` makes that an error.
+   * `'none'` makes that an error. Records that a crash has taken back after they were consumed are
+   * no matter of this: see {@link OffsetReset}.
    *
    * @defaultValue `'earliest'` (Kafka: latest), so that what was sent before the first consumer came is read
    */
   readonly autoOffsetReset?: AutoOffsetReset
+  /**
+   * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved. What
+   * it throws the call rejects with; the move stands.
+   */
+  readonly onOffsetReset?: (reset: OffsetReset) => void
   /**
    * Whether offsets are committed by themselves: inside `poll`, in the iteration, when partitions
    * are given up, and by `close`.
@@ -68,6 +92,7 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
 export interface ResolvedConsumerOptions<K, V> {
   readonly groupId: string | null
   readonly autoOffsetReset: AutoOffsetReset
+  readonly onOffsetReset: ((reset: OffsetReset) => void) | null
   readonly enableAutoCommit: boolean
   readonly autoCommitIntervalMs: number
   readonly maxPollRecords: number
@@ -84,6 +109,7 @@ export interface ResolvedConsumerOptions<K, V> {
 const CONSUMER_OPTIONS: Checks<ConsumerOptions<unknown, unknown>> = {
   groupId: checkGroupId,
   autoOffsetReset: oneOf('earliest', 'latest', 'none'),
+  onOffsetReset: callback,
   enableAutoCommit: boolean,
   autoCommitIntervalMs: wholeNumber(0),
   maxPollRecords: wholeNumber(1),
@@ -119,6 +145,7 @@ export function resolveConsumerOptions<K, V>(
   }
   return {
     autoOffsetReset: 'earliest',
+    onOffsetReset: null,
     autoCommitIntervalMs: 5000,
     maxPollRecords: 500,
     fetchMinBytes: 1,

@@ -104,11 +104,12 @@ export class FetchBuffer {
     this.#recordSlot += 1
     this.#readyCount -= 1
     this.servedCount += 1
-    if (this.#recordSlot === this.#decoded[this.#slot]?.length) this.#leaveBatch()
-    else this.#moveTo(record.offset + 1)
+    if (this.#recordSlot === this.#decoded[this.#slot]?.length) this.#leaveBatch(record.offset)
+    else this.#moveTo(record.offset + 1, this.#batches[this.#slot], record.offset)
   }
 
-  #leaveBatch(): void {
+  /** @param handedOut the record that was the last in it; `null` where there was none */
+  #leaveBatch(handedOut: number | null = null): void {
     const batch = this.#batches[this.#slot]
     this.#decoded[this.#slot] = []
     this.#slot += 1
@@ -116,12 +117,12 @@ export class FetchBuffer {
     if (batch === undefined) return
     // Offsets behind the last record of a batch may be taken too: by a marker, or by records that
     // compaction has removed.
-    this.#moveTo(Math.max(this.#position, batch.nextOffset))
+    this.#moveTo(Math.max(this.#position, batch.nextOffset), batch, handedOut)
   }
 
-  #moveTo(position: number): void {
+  #moveTo(position: number, batch: RecordBatch | undefined, handedOut: number | null): void {
     this.#position = position
-    this.state.position = position
+    this.state.moveTo(position, batch?.partitionLeaderEpoch ?? -1, handedOut)
   }
 
   #endBefore(batch: RecordBatch, error: Error): void {

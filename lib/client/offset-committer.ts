@@ -107,7 +107,9 @@ export class OffsetCommitter {
       // An offset of a log that is gone says nothing about a new one of the same name.
       const source = this.#positions.source(state)
       if (source === null || state.position === null) continue
-      offsets.push({ ...state.toTopicPartition(), offset: this.#heldBack(state, state.position) })
+      const offset = this.#heldBack(state, state.position)
+      const leaderEpoch = state.epochBefore(offset)
+      offsets.push({ ...state.toTopicPartition(), offset, leaderEpoch })
     }
     return offsets
   }

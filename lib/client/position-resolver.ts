@@ -8,24 +8,29 @@ import {
 } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ConsumerContext } from './consumer-context.ts'
-import type { AutoOffsetReset } from './consumer-options.ts'
+import type { AutoOffsetReset, OffsetReset, ResolvedConsumerOptions } from './consumer-options.ts'
 
 /** Finds out where to read on in a partition, when it is needed and not before. Never waits. */
 export class PositionResolver {
-  readonly #context: Pick<ConsumerContext, 'topic' | 'coordinator'>
+  readonly #context: Pick<ConsumerContext, 'topic' | 'coordinator' | 'readOnly'>
   readonly #groupId: string | null
   readonly #autoOffsetReset: AutoOffsetReset
+  readonly #onOffsetReset: ((reset: OffsetReset) => void) | null
   readonly #onForgotten: (state: AssignedPartition) => void
 
-  /** @param onForgotten called when the log of a partition is not the one it was read from */
+  /** @param onForgotten called when what was read of a partition does not count any more */
   constructor(
-    context: Pick<ConsumerContext, 'topic' | 'coordinator'>,
-    options: { readonly groupId: string | null; readonly autoOffsetReset: AutoOffsetReset },
+    context: Pick<ConsumerContext, 'topic' | 'coordinator' | 'readOnly'>,
+    options: Pick<
+      ResolvedConsumerOptions<unknown, unknown>,
+      'groupId' | 'autoOffsetReset' | 'onOffsetReset'
+    >,
     onForgotten: (state: AssignedPartition) => void,
   ) {
     this.#context = context
     this.#groupId = options.groupId
     this.#autoOffsetReset = options.autoOffsetReset
+    this.#onOffsetReset = options.onOffsetReset
     this.#onForgotten = onForgotten
   }
 
@@ -71,46 +76,81 @@ export class PositionResolver {
 
   /**
    * The offset to read next: where it stands, or what `seekToBeginning` or `seekToEnd` asked for, or
-   * what the group has committed, or what `autoOffsetReset` says.
+   * what the group has committed, or what `autoOffsetReset` says. Where the records that were read or
+   * committed last are no more, it is the end of those before them.
    *
    * @throws {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'` and there is no other
    * @throws {@link OffsetOutOfRangeError} when it is `'none'` and the log does not hold what was
-   * committed
+   * committed or read
    */
   resolve(state: AssignedPartition, source: Partition): number {
-    if (state.position !== null) return state.position
-    const position =
-      state.reset === null ? this.#startOf(state, source) : endOf(source, state.reset)
-    state.seek(position)
-    return position
+    if (state.position === null) {
+      if (state.reset === null) this.#start(state, source)
+      else state.seek(endOf(source, state.reset))
+    }
+    const position = state.position ?? 0
+    const end = this.#truncatedTo(state, source, position)
+    // Another process may have written more than has been looked at: the fetch finds out.
+    if (end === null || (this.#context.readOnly && end === source.logEndOffset)) return position
+    if (this.#autoOffsetReset === 'none') throw outOfRange(position, source)
+    this.#reset(state, end, 'truncated')
+    return end
   }
 
   /**
-   * Moves a position that the log does not hold to where `autoOffsetReset` says.
+   * Moves a position that the log does not hold: where `autoOffsetReset` says, or, when the records
+   * that were read last have been lost, to the end of those before them.
    *
    * @returns whether it did: with `'none'` it does not
    */
   resetOutOfRange(state: AssignedPartition, source: Partition): boolean {
     if (this.#autoOffsetReset === 'none') return false
-    state.seek(endOf(source, this.#autoOffsetReset))
+    const position = state.position ?? 0
+    const end = this.#truncatedTo(state, source, position)
+    if (end !== null) this.#reset(state, end, 'truncated')
+    else {
+      const reason = position < source.logStartOffset ? 'deleted' : 'beyond-end'
+      this.#reset(state, endOf(source, this.#autoOffsetReset), reason)
+    }
     return true
   }
 
-  #startOf(state: AssignedPartition, source: Partition): number {
+  #start(state: AssignedPartition, source: Partition): void {
     const committed = this.committed(state)
-    if (committed !== null && isInRange(committed.offset, source)) return committed.offset
-    if (this.#autoOffsetReset !== 'none') return endOf(source, this.#autoOffsetReset)
-    if (committed !== null) throw outOfRange(committed.offset, source)
-    throw new NoOffsetForPartitionError(state.topic, state.partition)
+    if (committed !== null && committed.offset >= source.logStartOffset) {
+      state.resume(committed.offset, committed.leaderEpoch)
+      return
+    }
+    if (this.#autoOffsetReset === 'none') {
+      if (committed !== null) throw outOfRange(committed.offset, source)
+      throw new NoOffsetForPartitionError(state.topic, state.partition)
+    }
+    const to = endOf(source, this.#autoOffsetReset)
+    if (committed === null) state.seek(to)
+    else {
+      state.position = committed.offset
+      this.#reset(state, to, 'deleted')
+    }
+  }
+
+  /** Where the records end that a position stands behind, when they end before it; `null` if not. */
+  #truncatedTo(state: AssignedPartition, source: Partition, position: number): number | null {
+    // A position of the application's own choice stands behind nothing.
+    if (state.isSought) return null
+    const end = source.log.endOffsetForEpoch(state.leaderEpoch)
+    return end !== null && end < position ? end : null
+  }
+
+  #reset(state: AssignedPartition, to: number, reason: OffsetReset['reason']): void {
+    const from = state.position ?? 0
+    state.seek(to)
+    this.#onForgotten(state)
+    this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })
   }
 }
 
 function endOf(source: Partition, end: 'earliest' | 'latest'): number {
   return end === 'earliest' ? source.logStartOffset : source.highWatermark
-}
-
-function isInRange(offset: number, source: Partition): boolean {
-  return offset >= source.logStartOffset && offset <= source.logEndOffset
 }
 
 function outOfRange(offset: number, source: Partition): OffsetOutOfRangeError {

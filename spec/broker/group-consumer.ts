@@ -19,7 +19,10 @@ export class GroupHarness {
 
   constructor(topics: Readonly<Record<string, number>> = { t: 4 }) {
     this.topics = new Map(Object.entries(topics))
-    const data = { ensureDurable: () => Promise.resolve() }
+    const data = {
+      ensureDurable: () => Promise.resolve(),
+      log: { epochOf: () => null, endOffsetForEpoch: () => null },
+    }
     this.offsets = new OffsetStore({
       clock: this.clock,
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),

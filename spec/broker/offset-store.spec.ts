@@ -41,6 +41,8 @@ class Harness {
   openCount = 0
   openError: Error | null = null
   durable: Promise<void> = Promise.resolve()
+  epochOf: (offset: number) => number | null = () => null
+  endOffsetForEpoch: (epoch: number | null) => number | null = () => null
 
   constructor(partitions: readonly FakeOffsetsPartition[] = [new FakeOffsetsPartition()]) {
     this.partitions = partitions
@@ -60,6 +62,10 @@ class Harness {
             this.events.push(`wait for ${key} below ${offset}`)
             await this.durable
             this.events.push(`durable ${key} below ${offset}`)
+          },
+          log: {
+            epochOf: (offset: number) => this.epochOf(offset),
+            endOffsetForEpoch: (epoch: number | null) => this.endOffsetForEpoch(epoch),
           },
         }
         this.data.set(key, data)

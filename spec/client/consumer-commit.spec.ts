@@ -33,7 +33,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     const consumer = start(harness, way, { enableAutoCommit: false })
     await consumer.poll()
     await consumer.commit()
-    expect(await consumer.committed(T0)).toEqual({ offset: 3, metadata: '', leaderEpoch: null })
+    expect(await consumer.committed(T0)).toEqual({ offset: 3, metadata: '', leaderEpoch: 0 })
     expect(harness.committed()).toBe(3)
   })
 

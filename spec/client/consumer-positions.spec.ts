@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { OffsetReset } from '../../lib/client/consumer-options.ts'
 import {
   IllegalStateError,
   NoOffsetForPartitionError,
@@ -66,16 +67,16 @@ describe('a position', () => {
     expect(offsets(await consumer.poll())).toEqual([8, 9])
   })
 
-  it.each([
-    ['beyond the end', 99],
-    ['below the start', 1],
-  ])('that was committed %s is reset and not waited for', async (_name, committed) => {
+  it('that was committed below the start is reset, which is told, and not waited for', async () => {
     const harness = filled()
+    await harness.commit(1)
     harness.partition().deleteRecords(3)
-    await harness.commit(committed)
-    const earliest = harness.consumer({ groupId: 'g' })
+    const resets: OffsetReset[] = []
+    const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
+    const earliest = harness.consumer({ groupId: 'g', onOffsetReset })
     earliest.assign([T0])
     expect(offsets(await earliest.poll(NO_WAIT))[0]).toBe(3)
+    expect(resets).toEqual([{ ...T0, from: 1, to: 3, reason: 'deleted' }])
     const latest = harness.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
     latest.assign([T0])
     expect(latest.position(T0)).toBe(10)
@@ -83,8 +84,49 @@ describe('a position', () => {
     none.assign([T0])
     await expect(none.poll(NO_WAIT)).rejects.toMatchObject({
       code: 'OFFSET_OUT_OF_RANGE',
-      offset: committed,
+      offset: 1,
     })
+  })
+
+  it.each([
+    ['beyond the end of the log', 99, null, 10],
+    ['beyond the end of its epoch', 8, 6, 6],
+  ])(
+    'that was committed %s goes on where the lost records began, whatever the reset says',
+    async (_, committed, cutOffset, to) => {
+      const harness = filled()
+      await harness.commit(committed)
+      harness.partition().cutOffset = cutOffset
+      for (const autoOffsetReset of ['earliest', 'latest'] as const) {
+        const resets: OffsetReset[] = []
+        const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
+        const consumer = harness.consumer({ groupId: 'g', autoOffsetReset, onOffsetReset })
+        consumer.assign([T0])
+        expect(consumer.position(T0)).toBe(to)
+        expect(resets).toEqual([{ ...T0, from: committed, to, reason: 'truncated' }])
+      }
+      const none = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
+      none.assign([T0])
+      for (let poll = 0; poll < 2; poll += 1) {
+        await expect(none.poll(NO_WAIT)).rejects.toMatchObject({
+          code: 'OFFSET_OUT_OF_RANGE',
+          offset: committed,
+        })
+      }
+      none.seek(T0, to)
+      expect(offsets(await none.poll(NO_WAIT))[0]).toBe(to === 10 ? undefined : to)
+    },
+  )
+
+  it('of a consumer that has read what was lost since goes back to where others took its place', async () => {
+    const harness = filled()
+    const resets: OffsetReset[] = []
+    const consumer = harness.consumer({ onOffsetReset: (reset) => void resets.push(reset) })
+    consumer.assign([T0])
+    await consumer.poll()
+    harness.partition().cutOffset = 7
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([7, 8, 9])
+    expect(resets).toEqual([{ ...T0, from: 10, to: 7, reason: 'truncated' }])
   })
 
   it('that was committed at the very end is valid, and waits', async () => {
