@@ -183,8 +183,9 @@ export class LogSegments {
     const { active } = this
     this.#forget(active === undefined ? segments : [...segments, active])
     this.#hasLeftOvers = true
+    // All of them, before anything can fail: nobody finds them any more to close them later.
+    await Promise.all(segments.map((segment) => segment.close()))
     for (const segment of segments) {
-      await segment.close()
       for (const kind of KINDS) {
         const path = segmentFilePath(this.#dir, segment.baseOffset, kind)
         if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)

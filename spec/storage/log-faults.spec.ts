@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../../lib/config.ts'
 import { StorageError } from '../../lib/errors.ts'
+import type { File } from '../../lib/platform/file-system.ts'
 import { createDurably, type LogContext } from '../../lib/storage/log-options.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -253,7 +254,38 @@ describe('a truncation or deletion that fails', () => {
     expect(await offsetsOf(await openLog(after))).toEqual([5, 6, 7])
     expect(after.snapshot().has(pathOf(2))).toBe(false)
   })
+
+  it('leaves no file of the removed segments open', async () => {
+    const { fs, log } = await openedLog(8)
+    await log.close()
+    const openPaths = recordOpenFiles(fs)
+    const again = await openLog(fs)
+    await valuesOf(again)
+    expect(openPaths()).toEqual([pathOf(0), pathOf(2), pathOf(4), pathOf(6)])
+    fs.failNext('unlink', 'EIO', { path: pathOf(0) })
+    await failureOf(again.advanceLogStartOffset(5))
+    expect(openPaths()).toEqual([pathOf(4), pathOf(6)])
+    await again.close()
+    expect(openPaths()).toEqual([])
+  })
 })
+
+/** Which files are open, of those opened from now on. */
+function recordOpenFiles(fs: SimulatedFileSystem): () => string[] {
+  const openFiles = new Set<File>()
+  const open = fs.open.bind(fs)
+  fs.open = async (path, mode) => {
+    const file = await open(path, mode)
+    const close = file.close.bind(file)
+    file.close = () => {
+      openFiles.delete(file)
+      return close()
+    }
+    openFiles.add(file)
+    return file
+  }
+  return () => [...openFiles].map((file) => file.path).sort()
+}
 
 describe('a read that fails', () => {
   it('is told, and means nothing for the next one', async () => {
