@@ -62,6 +62,7 @@ function requirePrivately(lockfilePath: string): ProperLockfile {
   const folders = [dirname(lockfilePath) + sep, dirname(signalExitPath) + sep]
   const setAside = takeFromCache(folders)
   const exitListeners = signalExitListeners()
+  const restoreOn = refuseSignalListeners()
   try {
     const lockfile = requireFromHere(lockfilePath) as ProperLockfile
     const signalExit = requireFromLockfile('signal-exit') as { unload(): void }
@@ -71,9 +72,24 @@ function requirePrivately(lockfilePath: string): ProperLockfile {
     signalExit.unload()
     return lockfile
   } finally {
+    restoreOn()
     takeFromCache(folders)
     Object.assign(requireFromHere.cache, setAside)
   }
+}
+
+/**
+ * Lets nobody listen for signals until the result is called. To take a listener away again is not the
+ * same: it leaves the signal with the system's default. Node.js ignores SIGXFSZ, so that a file that
+ * grows beyond a limit is an error of the write; by default it ends the process.
+ */
+function refuseSignalListeners(): () => void {
+  const restore = savedProperty(process, 'on')
+  const on = process.on.bind(process) as (event: string, listener: ExitListener) => NodeJS.Process
+  const refusing = (event: string, listener: ExitListener): NodeJS.Process =>
+    event.startsWith('SIG') ? process : on(event, listener)
+  Object.defineProperty(process, 'on', { value: refusing, configurable: true, writable: true })
+  return restore
 }
 
 /** Removes the modules below `folders` from the module cache, and returns them. */

@@ -158,6 +158,27 @@ describe('lockDirectory', () => {
     expect(await refusalOf(join(directory, 'file'))).toMatchObject({ code: 'ENOTDIR' })
   })
 
+  it.runIf(process.platform === 'linux')(
+    'leaves every signal with the effect that it had',
+    async () => {
+      // A write beyond a limit on the size of files is an error only while SIGXFSZ is ignored.
+      const script = startScript(
+        `
+      import { readFileSync } from 'node:fs'
+      import { lockDirectory } from ${JSON.stringify(compiledUrl('platform/directory-lock.ts'))}
+      const effects = () => readFileSync('/proc/self/status', 'utf8').match(/Sig(Ign|Cgt).*/g).join()
+      const before = effects()
+      const lock = await lockDirectory(process.argv[1])
+      console.log(effects() === before ? 'the same' : before + ' ' + effects())
+      await lock.release()
+      `,
+        [await temporaryDirectory()],
+      )
+      expect(await script.nextLine()).toBe('the same')
+      expect(await script.ended).toEqual({ code: 0, signal: null })
+    },
+  )
+
   it('leaves the process as it was, listeners and globals', async () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
