@@ -1,0 +1,98 @@
+import { statfsSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import { StorageError } from '../../lib/errors.ts'
+import { LoopDisk, MemoryDisk, type DiskType } from './disks.ts'
+import { whatIsMissing } from './requirements.ts'
+import { report, runs, seed } from './size.ts'
+
+const ROUNDS = runs({ short: 1, full: 100 })
+/** Smallest that each takes. */
+const IMAGE_BYTES = { ext4: 64 * 1024 * 1024, xfs: 320 * 1024 * 1024 }
+const VALUE = 'x'.repeat(30_000)
+
+/** Lets the disk fail below the file system, and looks at what the log says, then and afterwards. */
+async function round(
+  type: 'ext4' | 'xfs',
+): Promise<{ code: string; acknowledged: number; lost: number }> {
+  const memory = new MemoryDisk('size=512m')
+  const disk = new LoopDisk(type, IMAGE_BYTES[type], memory.path)
+  try {
+    await disk.mount()
+    const dir = join(disk.path, 'data')
+    const broker = await Broker.open(dir)
+    const topic = await broker.createTopic('a')
+    const partition = topic.partition(0)
+    const { bsize, blocks, bfree } = statfsSync(memory.path)
+    // What is written from here on has little room in the image file.
+    await memory.resize(`size=${(blocks - bfree) * bsize + 600_000}`)
+    let failure: unknown = null
+    let acknowledged = 0
+    while (failure === null && acknowledged < 5000) {
+      await partition.append({ value: `${acknowledged} ${VALUE}` }).then(
+        () => (acknowledged += 1),
+        (error: unknown) => (failure = error),
+      )
+    }
+    if (!(failure instanceof StorageError)) throw new Error('no failure', { cause: failure })
+    const code = (failure.cause as NodeJS.ErrnoException).code ?? ''
+    if ((failure.cause as NodeJS.ErrnoException).syscall === 'fdatasync') {
+      expect(failure.outcome).toBe('unknown')
+      const refused = partition.append({ value: 'x' })
+      await expect(refused).rejects.toMatchObject({ code: 'STORAGE_ERROR', outcome: 'not-written' })
+    }
+    expect(partition.logEndOffset).toBe(acknowledged)
+    expect((await partition.read(0)).length).toBeGreaterThan(0)
+    await broker.close().catch((error: unknown) => {
+      expect(error).toBeInstanceOf(StorageError)
+    })
+    await disk.unmount()
+    await memory.resize('size=512m')
+    await disk.mount()
+    const again = await Broker.open(dir)
+    let count = 0
+    for await (const record of again.topic('a').partition(0).records({ until: 'end' })) {
+      expect(record.offset).toBe(count)
+      expect(record.value?.toString()).toBe(`${count} ${VALUE}`)
+      count += 1
+    }
+    // The loop device takes a short write for a whole one, so the disk has lied about the last
+    // syncs that succeeded. What it has lost must not go unsaid.
+    const said = again.recovery.truncations.length + again.recovery.damaged.length
+    if (count < acknowledged) expect(said, `${acknowledged - count} lost`).toBeGreaterThan(0)
+    await again.close()
+    return { code, acknowledged, lost: Math.max(0, acknowledged - count) }
+  } finally {
+    await disk.remove()
+    await memory.remove()
+  }
+}
+
+describe('a sync that a real disk fails', () => {
+  for (const type of ['ext4', 'xfs'] satisfies DiskType[]) {
+    const missing = whatIsMissing('linux', 'root', 'gcc', 'loop', type)
+    if (missing !== null) console.log(`failed sync on ${type}: skipped, needs ${missing}`)
+
+    it.skipIf(missing !== null)(
+      `is told, is final, and loses nothing unsaid: ${type} (needs root)`,
+      async () => {
+        const codes = new Set<string>()
+        let [acknowledged, lost] = [0, 0]
+        for (let i = 0; i < ROUNDS; i += 1) {
+          const result = await round(type)
+          codes.add(result.code)
+          acknowledged += result.acknowledged
+          lost += result.lost
+        }
+        report(`failed sync on ${type}`, {
+          rounds: ROUNDS,
+          acknowledged,
+          lost,
+          codes: [...codes].join(' '),
+        })
+        expect(acknowledged, `seed ${seed}`).toBeGreaterThan(0)
+      },
+    )
+  }
+})
