@@ -149,7 +149,8 @@ export class Broker {
       const parts = await loadParts(data, { ...resolved, defaults })
       return new Broker(data, resolved, parts)
     } catch (error) {
-      await data?.close(false)
+      // The caller hears of what came first.
+      await data?.close(false).catch(() => undefined)
       if (error instanceof VarveError) throw error
       const message = `${dir} cannot be opened: ${error instanceof Error ? error.message : String(error)}`
       throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
@@ -307,7 +308,12 @@ export class Broker {
     this.#coordinator.close()
     const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
     await attempt(() => this.#data.close(isSound === true && failures.length === 0))
-    if (failures.length > 0) throw failures[0]
+    if (failures.length === 0) return
+    const [failure] = failures
+    if (failure instanceof VarveError) throw failure
+    const reason = failure instanceof Error ? failure.message : String(failure)
+    const message = `${this.dir} was not closed in order: ${reason}`
+    throw new StorageError(message, { path: this.dir, outcome: 'unknown' }, { cause: failure })
   }
 
   /** At once where the topic is there: sends of one tick must not have to wait for each other. */

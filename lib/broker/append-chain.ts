@@ -1,4 +1,4 @@
-import { OffsetConflictError, type VarveError } from '../errors.ts'
+import { OffsetConflictError, StorageError, type VarveError } from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
 import type { AppendResult } from '../storage/local-log.ts'
 import type { Log } from '../storage/log.ts'
@@ -15,12 +15,28 @@ export const ACKS = [0, 1, 'all'] as const
 /** What the chain tells its partition. */
 export interface AppendChainOwner {
   readonly log: Log
+  /** Makes everything written durable. */
+  flush(): Promise<void>
   /** Why nothing may be written or acknowledged now; `null` when it may. `isWritten`: bytes of it are on disk. */
   whyFenced(isWritten: boolean): VarveError | null
   /** Encoded batches are in the log. */
   onWritten(buffers: readonly Buffer[]): void
   /** Everything below `highWatermark` may be seen. */
   onVisible(highWatermark: number): void
+  /** A group has failed, and the log may not be what it was. */
+  onFailed(): void
+}
+
+/** How batches are taken. */
+export interface ChainedAppendOptions {
+  readonly acks: Acks
+  /** The append fails unless it would get this offset. */
+  readonly expectedOffset?: number | undefined
+  /**
+   * Whether it stands in line with the others of which this is true: when the disk fails one of
+   * them, those behind it are not written. A producer keeps its own order instead.
+   */
+  readonly isInLine: boolean
 }
 
 interface PendingAppend {
@@ -28,7 +44,8 @@ interface PendingAppend {
   buffers: readonly Buffer[] | null
   readonly encoded: Promise<void>
   readonly acks: Acks
-  readonly expectedOffset: number | undefined
+  readonly expectedOffset?: number | undefined
+  readonly isInLine: boolean
   readonly resolve: (result: AppendResult) => void
   readonly reject: (error: unknown) => void
 }
@@ -36,18 +53,25 @@ interface PendingAppend {
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
 const MAX_GROUP_BYTES = 4 * 1024 * 1024
 
+/** Bytes that may wait to be written before those who do not wait for that are held up. */
+const MAX_WAITING_BYTES = MAX_GROUP_BYTES
+
 /**
  * The one way into a partition's log: write, sync, publish, acknowledge, one group after the other.
  *
  * Appends that arrive while a group is on its way gather and form the next, so that under load the
  * cost of a write and of a sync is shared by all who wait (group commit). Acknowledgements come in
- * offset order. A group that fails fails as a whole; those behind it are tried on their own.
+ * offset order. A group that fails fails as a whole. Of those that had come behind it by then, the
+ * ones in line with it fail too, so that nobody's records are in the log with one missing between
+ * them; producers, who wait for each of their groups, are not in line and go on.
  */
 export class AppendChain {
   readonly #owner: AppendChainOwner
   #pending: PendingAppend[] = []
   #running: Promise<void> | null = null
   #closedBy: Error | null = null
+  #waitingBytes = 0
+  #roomListeners: (() => void)[] = []
 
   constructor(owner: AppendChainOwner) {
     this.#owner = owner
@@ -59,17 +83,24 @@ export class AppendChain {
    */
   append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
-    acks: Acks,
-    expectedOffset?: number,
+    options: ChainedAppendOptions,
   ): Promise<AppendResult> {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== null) {
         reject(this.#closedBy)
         return
       }
-      const append = { buffers: null, acks, expectedOffset, resolve, reject }
-      this.#pending.push(withBuffers(append, batches))
+      const append = { buffers: null, ...options, resolve, reject }
+      this.#pending.push(this.#withBuffers(append, batches))
       this.#start()
+    })
+  }
+
+  /** Resolves when no more is waiting than may wait. */
+  async whenRoom(): Promise<void> {
+    if (this.#waitingBytes <= MAX_WAITING_BYTES) return
+    await new Promise<void>((resolve) => {
+      this.#roomListeners.push(resolve)
     })
   }
 
@@ -98,9 +129,36 @@ export class AppendChain {
       try {
         await this.#commit(group)
       } catch (error) {
-        for (const append of group) append.reject(error)
+        this.#fail(group, error)
+      } finally {
+        for (const append of group) this.#release(append)
       }
     }
+  }
+
+  /** Settles a group that has failed, and who stands in line behind it. */
+  #fail(group: readonly PendingAppend[], error: unknown): void {
+    const isInLine = group.some((append) => append.isInLine)
+    for (const append of group) append.reject(error)
+    if (isInLine && error instanceof StorageError) {
+      const behind = this.#pending.filter((append) => append.isInLine)
+      this.#pending = this.#pending.filter((append) => !append.isInLine)
+      for (const append of behind) {
+        append.reject(behindFailed(error))
+        this.#release(append)
+      }
+    }
+    this.#owner.onFailed()
+  }
+
+  /** Gives back the room that an append had. */
+  #release(append: PendingAppend): void {
+    this.#waitingBytes -= sizeOf(append)
+    append.buffers = []
+    if (this.#waitingBytes > MAX_WAITING_BYTES) return
+    const listeners = this.#roomListeners
+    this.#roomListeners = []
+    for (const listener of listeners) listener()
   }
 
   /** The next appends in order; those that expect another offset than they would get are refused. */
@@ -113,7 +171,7 @@ export class AppendChain {
       if (buffers === null) break
       // What an append behind others would get is known only when those are written.
       if (expectedOffset !== undefined && group.length > 0) break
-      const appendBytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
+      const appendBytes = sizeOf(append)
       if (group.length > 0 && sizeBytes + appendBytes > MAX_GROUP_BYTES) break
       taken += 1
       // The records could not be encoded, and whoever appended them knows.
@@ -121,6 +179,7 @@ export class AppendChain {
       const { logEndOffset } = this.#owner.log
       if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
         append.reject(new OffsetConflictError(expectedOffset, logEndOffset))
+        this.#release(append)
         continue
       }
       sizeBytes += appendBytes
@@ -142,11 +201,39 @@ export class AppendChain {
       if (append.acks !== 'all') append.resolve(result)
     }
     if (log.logEndOffset - log.durableEndOffset >= log.config.flushMessages) {
-      await log.flush()
+      await this.#owner.flush()
       this.#ensureNotFenced(true)
     }
     this.#owner.onVisible(log.logEndOffset)
     for (const { append, result } of results) append.resolve(result)
+  }
+
+  /** Fills in the batches, at once where they are there. */
+  #withBuffers(
+    append: Omit<PendingAppend, 'encoded'>,
+    batches: readonly Buffer[] | Promise<readonly Buffer[]>,
+  ): PendingAppend {
+    if (!(batches instanceof Promise)) {
+      const known = { ...append, buffers: batches, encoded: Promise.resolve() }
+      this.#waitingBytes += sizeOf(known)
+      return known
+    }
+    const pending: PendingAppend = {
+      ...append,
+      encoded: batches.then(
+        (buffers) => {
+          // It may have failed meanwhile.
+          if (!this.#pending.includes(pending)) return
+          pending.buffers = buffers
+          this.#waitingBytes += sizeOf(pending)
+        },
+        (error: unknown) => {
+          pending.buffers = []
+          append.reject(error)
+        },
+      ),
+    }
+    return pending
   }
 
   #ensureNotFenced(isWritten: boolean): void {
@@ -170,25 +257,12 @@ function resultsOf(
   })
 }
 
-/** Fills in the batches, at once where they are there. */
-function withBuffers(
-  append: Omit<PendingAppend, 'encoded'>,
-  batches: readonly Buffer[] | Promise<readonly Buffer[]>,
-): PendingAppend {
-  if (!(batches instanceof Promise)) {
-    return { ...append, buffers: batches, encoded: Promise.resolve() }
-  }
-  const pending: PendingAppend = {
-    ...append,
-    encoded: batches.then(
-      (buffers) => {
-        pending.buffers = buffers
-      },
-      (error: unknown) => {
-        pending.buffers = []
-        append.reject(error)
-      },
-    ),
-  }
-  return pending
+/** What an append fails with because one in line before it has: nothing of it was written. */
+export function behindFailed(error: StorageError): StorageError {
+  const message = `what was appended before it failed: ${error.message}`
+  return new StorageError(message, { path: error.path, outcome: 'not-written' }, { cause: error })
+}
+
+function sizeOf({ buffers }: PendingAppend): number {
+  return (buffers ?? []).reduce((sum, buffer) => sum + buffer.length, 0)
 }

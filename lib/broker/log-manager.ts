@@ -139,7 +139,7 @@ export class LogManager {
         const reason = new ClosedError(`topic '${name}' was not created`)
         await closeAll(partitions, reason).catch(() => undefined)
         // Where that fails too, the next attempt or the next open does it.
-        await this.#settlement.settle(entry).catch(() => undefined)
+        await this.#takeBack(() => this.#settlement.settle(entry))
         throw error
       }
       return this.#publish(entry, partitions)
@@ -173,13 +173,17 @@ export class LogManager {
   #change<T>(change: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
       this.#ensureOpen()
+      let hasBegun = false
       try {
+        await this.#registry.ensureCertain()
+        hasBegun = true
         return await change()
       } catch (error) {
         if (error instanceof VarveError) throw error
         const { dir } = this.#options
         const message = error instanceof Error ? error.message : String(error)
-        throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
+        const outcome = hasBegun && this.#registry.isInDoubt ? 'unknown' : 'not-written'
+        throw new StorageError(message, { path: dir, outcome }, { cause: error })
       }
     })
   }
@@ -191,6 +195,16 @@ export class LogManager {
     }
     const fence = whyFenced(this.#options.partitionContext, 'not-written')
     if (fence !== null) throw fence
+  }
+
+  /** As far as possible. Directories of what the list may still name after a power loss are left. */
+  async #takeBack(remove: () => Promise<void>): Promise<void> {
+    try {
+      await this.#registry.ensureCertain()
+      await remove()
+    } catch {
+      // The caller hears of the first failure.
+    }
   }
 
   /** From here on the topic cannot be found. */
@@ -235,7 +249,7 @@ export class LogManager {
     } catch (error) {
       const reason = new ClosedError('the partition was not created')
       await closeAll(added, reason).catch(() => undefined)
-      await this.#settlement.removeBeyond(entry, total).catch(() => undefined)
+      await this.#takeBack(() => this.#settlement.removeBeyond(entry, total))
       throw error
     }
     topic.setPartitions([...topic.partitions, ...added])

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Log } from '../storage/log.ts'
+import { flushTimed } from './slow-sync.ts'
 
 /** After this many bytes the recovery point is saved, so that opening after a crash stays quick. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
@@ -37,7 +38,7 @@ export class LogUpkeep {
       () => {
         this.#flushTimer = null
         // A failure shows in the next append: the log takes no more writes.
-        if (!this.#isStopped) this.#log.flush().catch(() => undefined)
+        if (!this.#isStopped) flushTimed(this.#clock, this.#log).catch(() => undefined)
       },
       flushMs,
       { background: true },

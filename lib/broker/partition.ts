@@ -1,4 +1,4 @@
-import { checkOptions, checkWholeNumber, oneOf, wholeNumber, type Checks } from '../checks.ts'
+import { checkOptions, checkWholeNumber } from '../checks.ts'
 import {
   OffsetOutOfRangeError,
   PolicyViolationError,
@@ -11,7 +11,13 @@ import { RecordBatch } from '../record/record-batch.ts'
 import { encodeRecords, type AppendRecord } from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/local-log.ts'
 import type { Log } from '../storage/log.ts'
-import { ACKS, AppendChain, type Acks, type AppendChainOwner } from './append-chain.ts'
+import {
+  AppendChain,
+  type Acks,
+  type AppendChainOwner,
+  type ChainedAppendOptions,
+} from './append-chain.ts'
+import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
 import { whyFenced, type FencedDirectory } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
@@ -25,20 +31,8 @@ import {
   type RecordsOptions,
 } from './partition-reads.ts'
 import { RecentBatches, type RecentBatchesBudget } from './recent-batches.ts'
+import { flushTimed } from './slow-sync.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
-
-/** How {@link Partition.append} is acknowledged. */
-export interface AppendOptions {
-  /** @defaultValue `'all'` */
-  readonly acks?: Acks
-  /** The append fails unless it would get this offset: nobody else has written in between. */
-  readonly expectedOffset?: number
-}
-
-const APPEND_OPTIONS: Checks<AppendOptions> = {
-  acks: oneOf(...ACKS),
-  expectedOffset: wholeNumber(0),
-}
 
 /**
  * What a partition shares with the others of its broker.
@@ -109,7 +103,8 @@ export class Partition {
   }
 
   /**
-   * Appends one record or several. All or none of them are in the log afterwards.
+   * Appends one record or several. All or none of them are in the log afterwards. When the disk
+   * fails an append, those that were called for after it and are not yet written fail too.
    *
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
@@ -127,7 +122,7 @@ export class Partition {
       ? (records as readonly AppendRecord[])
       : [records as AppendRecord]
     const batches = encodeRecords(list, this.log.config, this.#context.clock.now())
-    return this.#append(batches, acks, expectedOffset)
+    return this.#append(batches, { acks, expectedOffset, isInLine: true })
   }
 
   /**
@@ -136,7 +131,7 @@ export class Partition {
    * @internal
    */
   appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult> {
-    return this.#append(batches, acks)
+    return this.#append(batches, { acks, isInLine: false })
   }
 
   /**
@@ -168,7 +163,8 @@ export class Partition {
    * Goes through the records in offset order. Breaking out of the loop leaves nothing behind.
    *
    * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
-   * @throws as {@link Partition.fetch}, from the iteration; {@link OffsetOutOfRangeError} also when
+   * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} at the end of a log
+   * that takes no more writes since a failure; {@link OffsetOutOfRangeError} also when
    * there is nothing to read because `from` is behind the end of the log.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
@@ -222,7 +218,7 @@ export class Partition {
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
   async flush(): Promise<void> {
     this.#ensureOpen()
-    await this.log.flush()
+    await flushTimed(this.#context.clock, this.log)
     this.#publish(this.log.durableEndOffset)
   }
 
@@ -305,21 +301,24 @@ export class Partition {
     await this.log.close()
   }
 
-  #append(
+  async #append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
-    acks: Acks,
-    expectedOffset?: number,
+    options: ChainedAppendOptions,
   ): Promise<AppendResult> {
-    const appended = this.#chain.append(batches, acks, expectedOffset)
-    if (acks !== 0) return appended
+    const appended = this.#chain.append(batches, options)
+    if (options.acks !== 0) return appended
     // Nobody waits for the outcome, and so nobody would handle a rejection.
     appended.catch(() => undefined)
-    return Promise.resolve({ baseOffset: -1, lastOffset: -1, timestamp: -1 })
+    // What is not encoded yet takes room that is not known.
+    await Promise.resolve(batches).catch(() => undefined)
+    await this.#chain.whenRoom()
+    return { baseOffset: -1, lastOffset: -1, timestamp: -1 }
   }
 
   #chainOwner(): AppendChainOwner {
     return {
       log: this.log,
+      flush: () => flushTimed(this.#context.clock, this.log),
       whyFenced: (isWritten) =>
         this.#context.readOnly
           ? new ReadOnlyError('the broker is open for reading only')
@@ -330,6 +329,9 @@ export class Partition {
       },
       onVisible: (highWatermark) => {
         this.#publish(highWatermark)
+      },
+      onFailed: () => {
+        this.#notify()
       },
     }
   }

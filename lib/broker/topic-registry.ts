@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { checkOneOf, checkOptions, isPlainObject, wholeNumber, type Checks } from '../checks.ts'
 import { resolveTopicConfig, type TopicConfig } from '../config.ts'
 import { CorruptRecordError, InvalidPartitionsError } from '../errors.ts'
-import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import { readWholeFile, replaceFile, UnsyncedReplacementError } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { crc32c } from '../record/crc32c.ts'
 import { MAX_PARTITIONS } from './topic.ts'
@@ -71,6 +71,7 @@ export class TopicRegistry {
   readonly path: string
   readonly #fileSystem: FileSystem
   #entries = new Map<string, TopicEntry>()
+  #isInDoubt = false
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -105,9 +106,25 @@ export class TopicRegistry {
     return true
   }
 
-  /** Adds or replaces a topic; durable when it resolves, unchanged when it rejects. */
+  /**
+   * Whether the file may say something else than this object does, now or after a power loss. What
+   * depends on it must wait for {@link TopicRegistry.ensureCertain}.
+   */
+  get isInDoubt(): boolean {
+    return this.#isInDoubt
+  }
+
+  /** Writes the list again where it is in doubt. */
+  async ensureCertain(): Promise<void> {
+    if (this.#isInDoubt) await this.#write(this.#entries)
+  }
+
+  /**
+   * Adds or replaces a topic; durable when it resolves. Unchanged when it rejects, unless
+   * {@link TopicRegistry.isInDoubt} is true then.
+   */
   async put(entry: TopicEntry): Promise<void> {
-    await this.#write(new Map(this.#entries).set(entry.name, entry))
+    await this.#change(new Map(this.#entries).set(entry.name, entry))
   }
 
   /** Starts with these topics; durable when it resolves. */
@@ -115,11 +132,21 @@ export class TopicRegistry {
     await this.#write(new Map(entries.map((entry) => [entry.name, entry])))
   }
 
-  /** Forgets a topic; durable when it resolves, unchanged when it rejects. */
+  /** Forgets a topic; like {@link TopicRegistry.put}. */
   async remove(name: string): Promise<void> {
     const entries = new Map(this.#entries)
     entries.delete(name)
-    await this.#write(entries)
+    await this.#change(entries)
+  }
+
+  async #change(entries: Map<string, TopicEntry>): Promise<void> {
+    try {
+      await this.#write(entries)
+    } catch (error) {
+      // The file shows the new list already. Where the old one can be put back, nothing has happened.
+      await this.ensureCertain().catch(() => undefined)
+      throw error
+    }
   }
 
   async #write(entries: Map<string, TopicEntry>): Promise<void> {
@@ -132,7 +159,13 @@ export class TopicRegistry {
         `the list of topics may have ${MAX_FILE_BYTES} bytes, not ${content.length}`,
       )
     }
-    await replaceFile(this.#fileSystem, this.path, content)
+    try {
+      await replaceFile(this.#fileSystem, this.path, content)
+    } catch (error) {
+      this.#isInDoubt ||= error instanceof UnsyncedReplacementError
+      throw error
+    }
+    this.#isInDoubt = false
     this.#entries = entries
   }
 

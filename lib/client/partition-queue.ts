@@ -40,6 +40,8 @@ export interface QueueOwner {
   /** @param timestamp what the append was stamped with, `null` where records keep their own */
   complete(batch: ProducerBatch, baseOffset: number, timestamp: number | null): void
   fail(batch: ProducerBatch, error: unknown): void
+  /** Batches were not written, or nobody knows: so nothing that was sent behind them may be. */
+  failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void
   /** A group has settled, and the queue may write the next one. */
   groupSettled(queue: PartitionQueue): void
 }
@@ -248,7 +250,7 @@ export class PartitionQueue {
       // Nobody waits for a send with acks 0, but its memory is in use until it is written.
       result = await this.partition.appendBatches(buffers, acks === 0 ? 1 : acks)
     } catch (error) {
-      for (const batch of batches) this.#owner.fail(batch, error)
+      this.#owner.failGroup(this, batches, error)
       return
     }
     const isAppendTime = this.topic.config.messageTimestampType === 'LogAppendTime'

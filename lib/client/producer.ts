@@ -83,7 +83,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    * Sends one record.
    *
    * Not awaiting each send before the next lets records share batches. More than `bufferMemory`
-   * should not be on its way at once: what waits for room there is kept outside of it.
+   * should not be on its way at once: what waits for room there is kept outside of it. When the
+   * disk fails a write, what was sent to the same partition after it and is not yet written fails
+   * too, as `not-written`: no record of a producer is in the log while one before it is missing.
    *
    * @returns settles as `acks` says. It rejects with a TypeError or RangeError when the record is
    * not of the described form, {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError},

@@ -1,4 +1,11 @@
-import { ClosedError, InvalidRecordError, RecordTooLargeError, TimeoutError } from '../errors.ts'
+import { behindFailed } from '../broker/append-chain.ts'
+import {
+  ClosedError,
+  InvalidRecordError,
+  RecordTooLargeError,
+  StorageError,
+  TimeoutError,
+} from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
@@ -158,6 +165,16 @@ export class RecordAccumulator implements QueueOwner {
   fail(batch: ProducerBatch, error: unknown): void {
     if (this.#forget(batch) === null) return
     batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
+  }
+
+  failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void {
+    // Before anybody is told: what a callback sends comes after the failure.
+    const batches = [...this.#batches].filter(([batch, its]) => its === queue && !batch.isInFlight)
+    const sends = [...this.#waiting.all].filter((send) => send.queue === queue)
+    for (const batch of group) this.fail(batch, error)
+    if (!(error instanceof StorageError)) return
+    for (const [batch] of batches) this.fail(batch, behindFailed(error))
+    for (const send of sends) this.failWaiting(send, behindFailed(error))
   }
 
   groupSettled(queue: PartitionQueue): void {

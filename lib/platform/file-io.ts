@@ -77,11 +77,29 @@ export async function readWholeFile(
 }
 
 /**
+ * A file has its new content, but the sync of its directory has failed: a power loss may bring the
+ * old one back. Has the fields of the system's error.
+ */
+export class UnsyncedReplacementError extends Error {
+  override readonly name = 'UnsyncedReplacementError'
+
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    if (!isSystemError(cause)) return
+    const { code, errno, syscall, path } = cause
+    Object.assign(this, { code, errno, syscall, path })
+  }
+}
+
+/**
  * Replaces a small file in one durable step: after a crash at any point `path` holds either its old
  * or its new content. The new content is durable when it resolves.
  *
  * Uses `<path>.tmp`, so two calls for one path must not overlap. A failed call may leave that file
  * behind, and the next one takes it over.
+ *
+ * @throws {@link UnsyncedReplacementError} when only the last step fails; after any other error the
+ * file is as it was.
  */
 export async function replaceFile(
   fileSystem: FileSystem,
@@ -101,7 +119,11 @@ export async function replaceFile(
     await file.close()
   }
   await fileSystem.rename(temporaryPath, path)
-  await fileSystem.syncDirectory(dirname(path))
+  try {
+    await fileSystem.syncDirectory(dirname(path))
+  } catch (error) {
+    throw new UnsyncedReplacementError(error)
+  }
 }
 
 /** The buffers that remain when the first `count` bytes are taken away. */

@@ -16,6 +16,8 @@ export interface FileStat {
   readonly modifiedMs: number
   /** Who may do what, as in chmod(2): the lowest nine bits of a mode. */
   readonly permissions: number
+  /** Which file it is, whatever its name: equal in two answers exactly when they are about one file. */
+  readonly identity: string
 }
 
 /** One name in a directory listing. */

@@ -253,7 +253,8 @@ class NodeFile implements File {
 
 function toFileStat(stats: Stats): FileStat {
   const { size: sizeBytes, mtimeMs: modifiedMs } = stats
-  return { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
+  const identity = `${stats.dev}:${stats.ino}`
+  return { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats), identity }
 }
 
 /** Windows knows no more than whether a file may be written to, and reports that for everybody. */

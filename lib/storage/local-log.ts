@@ -6,9 +6,12 @@ import type { Random } from '../platform/random.ts'
 import { RecordBatch, stampBatch } from '../record/record-batch.ts'
 import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './log-loader.ts'
+import { DurableEndFile, type LogPosition } from './durable-end.ts'
+import { InDoubtError, LeftOversError, LogGoneError, orInDoubt } from './in-doubt-error.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
+import { RollPolicy } from './roll-policy.ts'
 
 /** Where an append came to lie. */
 export interface AppendResult {
@@ -27,11 +30,6 @@ export interface LocalLogOptions {
   readonly random: Pick<Random, 'integer'>
   readonly readOnly: boolean
   readonly recoveryPoint: number
-}
-
-/** A sync, or a change that cannot be taken back, has failed: nobody can tell what is on disk. */
-export class InDoubtError extends Error {
-  override readonly name = 'InDoubtError'
 }
 
 /**
@@ -57,15 +55,15 @@ export class LocalLog {
    */
   leaderEpoch: number
   readonly #options: LocalLogOptions
-  #config: Readonly<ResolvedTopicConfig>
-  #activeSinceMs: number
-  /** How much earlier than after `segmentMs` the active segment is rolled. */
-  #rollJitterMs: number
+  readonly #rollPolicy: RollPolicy
+  /** Where the durable end lies in the files; `null` while that is not known. */
+  #durablePosition: LogPosition | null = null
+  /** Where the log ended before a write that failed and whose bytes are still to be cut off. */
+  #leftOversFrom: LogPosition | null = null
 
   constructor(options: LocalLogOptions, config: Readonly<ResolvedTopicConfig>, loaded: LoadedLog) {
     this.#options = options
-    this.#config = config
-    this.#rollJitterMs = this.#drawRollJitter()
+    this.#rollPolicy = new RollPolicy(config, options)
     this.segments = loaded.segments
     this.epochs = loaded.epochs
     this.leaderEpoch = loaded.leaderEpoch
@@ -74,54 +72,75 @@ export class LocalLog {
     this.logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
     this.durableEndOffset = loaded.logEndOffset
-    this.#activeSinceMs = options.clock.now()
+    this.#noteDurable()
   }
 
   get config(): Readonly<ResolvedTopicConfig> {
-    return this.#config
+    return this.#rollPolicy.config
   }
 
   set config(config: Readonly<ResolvedTopicConfig>) {
-    this.#config = config
-    // One that was drawn before may be longer than the new `segmentMs`.
-    this.#rollJitterMs = this.#drawRollJitter()
+    this.#rollPolicy.config = config
   }
 
   /**
    * Stamps and writes batches behind the last one, rolling where needed. When it rejects, none of
    * them is in the log.
    *
-   * @throws InDoubtError when that cannot be said any more; otherwise what the file system said.
+   * @throws InDoubtError or LeftOversError when that cannot be said for sure; otherwise what the
+   * file system said.
    */
   async append(buffers: readonly Buffer[]): Promise<AppendResult> {
-    const startOffset = this.logEndOffset
-    let hasBegun = false
+    const start = this.#end()
+    await this.#assignEpoch(start.offset)
     try {
-      await this.#assignEpoch(startOffset)
-      hasBegun = true
-      return await this.#appendAll(buffers)
+      return await this.#appendAll(buffers, start)
     } catch (error) {
       if (error instanceof InDoubtError) throw error
       try {
-        await this.#cutBack(startOffset)
+        await this.cutLeftOvers()
       } catch (undoError) {
-        throw new InDoubtError('what a failed write left could not be cut off', {
+        if (undoError instanceof InDoubtError) throw undoError
+        throw new LeftOversError('what a failed write left could not be cut off', {
           cause: new AggregateError([error, undoError]),
         })
       }
-      // Another process that reads along may have seen some of it.
-      if (hasBegun) this.#raiseEpoch()
       throw error
     }
   }
 
-  /** Makes everything appended so far durable. @throws InDoubtError */
+  /**
+   * Brings the files back to where the log ended before a write that failed. Nothing may be changed
+   * before that is done; what it is prevented from is tried again by the next call.
+   *
+   * @throws InDoubtError when a sync fails; otherwise what the file system said.
+   */
+  async cutLeftOvers(): Promise<void> {
+    const from = this.#leftOversFrom
+    if (from !== null) {
+      this.producers.markStale()
+      await this.segments.changing(() => this.#cutBack(from))
+      this.#leftOversFrom = null
+      // Another process that reads along may have seen some of it.
+      this.#raiseEpoch()
+    }
+    await this.segments.removeLeftOvers()
+    await this.#refreshProducers()
+  }
+
+  /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */
   async flush(): Promise<void> {
-    const { logEndOffset } = this
     const { active } = this.segments
-    if (active === undefined || logEndOffset === this.durableEndOffset) return
+    if (active === undefined || this.logEndOffset === this.durableEndOffset) return
     await orInDoubt('a sync failed', () => active.flush())
-    this.durableEndOffset = logEndOffset
+    this.#noteDurable()
+  }
+
+  /** @throws LogGoneError when what is appended would go to a file that no name stands for any more. */
+  async ensureInPlace(): Promise<void> {
+    const { active } = this.segments
+    if (active === undefined || (await active.isInPlace())) return
+    throw new LogGoneError(active.path)
   }
 
   /**
@@ -135,20 +154,22 @@ export class LocalLog {
     const { active } = this.segments
     if (active === undefined) return
     if (active.sizeBytes === 0 && active.baseOffset === this.logEndOffset) return
+    await this.ensureInPlace()
     await this.flush()
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
-    const segment = await LogSegment.create(this.logEndOffset, this.#segmentOptions())
+    const segment = new LogSegment(this.logEndOffset, this.#segmentOptions())
     const { fileSystem, dir } = this.#options
     try {
+      await segment.create()
       await orInDoubt('a sync failed', () => fileSystem.syncDirectory(dir))
     } catch (error) {
-      await segment.close()
+      // Records that go into the old segment after all must not lie above a later one.
+      this.segments.discard(segment)
       throw error
     }
     await this.segments.add(segment)
-    this.#activeSinceMs = this.#options.clock.now()
-    this.#rollJitterMs = this.#drawRollJitter()
+    this.#rollPolicy.rolled()
   }
 
   /** End of the last batch that a truncation to `offset` leaves: `offset`, or below it. */
@@ -168,23 +189,44 @@ export class LocalLog {
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset
       this.durableEndOffset = Math.min(this.durableEndOffset, offset)
+      this.#durablePosition = null
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)
       this.epochs.truncateFromEnd(offset)
       this.#raiseEpoch()
       await this.epochs.write()
       await this.producers.removeSnapshots((each) => each <= offset)
-      await this.#reloadProducers()
+      this.producers.markStale()
+      await this.#refreshProducers()
+      // What is left was synced together with the cut.
+      this.#noteDurable()
       // Nothing in the last segment says where the log ends now. The name of the next one does.
       if (restEndOffset < offset) await this.roll()
     }
-    await orInDoubt('a truncation failed', () => this.segments.changing(truncate))
+    try {
+      await this.segments.changing(truncate)
+    } catch (error) {
+      throw error instanceof InDoubtError
+        ? error
+        : new InDoubtError('a truncation failed', { cause: error })
+    }
   }
 
-  /** After an InDoubtError: drops from memory, and if possible from the file, what may not be on disk. */
-  async dropInDoubt(): Promise<void> {
+  /**
+   * After an InDoubtError: drops from memory, and if possible from the file, what may not be on
+   * disk, and leaves a mark for the next open, which may find the file uncut.
+   */
+  async dropInDoubt(error: InDoubtError): Promise<void> {
     const { durableEndOffset } = this
+    const position = this.#durablePosition
     this.logEndOffset = durableEndOffset
+    // Whatever has the name now is not ours to mark or to cut.
+    if (error instanceof LogGoneError || !(await this.#isInPlace())) return
+    if (position !== null) {
+      const { fileSystem, dir, leaderEpoch } = this.#options
+      const mark = new DurableEndFile(fileSystem, dir)
+      await mark.leave({ ...position, leaderEpoch }).catch(() => undefined)
+    }
     // What is cut from a segment while a later one is still there would be a hole.
     if (this.segments.hasLeftOvers) return
     // The page cache shows what a failed sync has lost as if it were there, also to the next open.
@@ -195,6 +237,7 @@ export class LocalLog {
 
   /** Writes the indexes that have changed, so that all below the durable end are on disk. */
   async checkpoint(): Promise<void> {
+    await this.ensureInPlace()
     let isNew = false
     for (const segment of this.segments.all) isNew = (await segment.writeIndexes()) || isNew
     const { fileSystem, dir } = this.#options
@@ -220,16 +263,20 @@ export class LocalLog {
     await this.producers.takeSnapshot(this.logEndOffset)
   }
 
-  async #appendAll(buffers: readonly Buffer[]): Promise<AppendResult> {
-    const baseOffset = this.logEndOffset
+  async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
+    const baseOffset = start.offset
     let timestamp = -1
     let nextOffset = baseOffset
     let pending: RecordBatch[] = []
     let pendingBytes = 0
     for (const buffer of buffers) {
       let batch = this.#stamp(buffer, nextOffset)
-      if (await this.#mustRoll(batch, pending[0], pendingBytes)) {
-        await this.#write(pending)
+      const { active } = this.segments
+      const mustRoll =
+        active !== undefined &&
+        (await this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes))
+      if (mustRoll) {
+        await this.#write(pending, start)
         pending = []
         pendingBytes = 0
         await this.roll()
@@ -240,13 +287,16 @@ export class LocalLog {
       nextOffset = batch.nextOffset
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
-    await this.#write(pending)
+    await this.#write(pending, start)
+    // Nothing of it is to be taken back any more.
+    this.#leftOversFrom = null
     return { baseOffset, lastOffset: nextOffset - 1, timestamp }
   }
 
-  async #write(batches: readonly RecordBatch[]): Promise<void> {
+  async #write(batches: readonly RecordBatch[], start: LogPosition): Promise<void> {
     const { active } = this.segments
     if (active === undefined) throw new ClosedError('the log has no segment to append to')
+    this.#leftOversFrom = start
     await active.append(batches)
     for (const batch of batches) this.producers.update(batch)
     this.logEndOffset = batches.at(-1)?.nextOffset ?? this.logEndOffset
@@ -263,35 +313,6 @@ export class LocalLog {
     return new RecordBatch(buffer)
   }
 
-  async #mustRoll(
-    batch: RecordBatch,
-    firstPending: RecordBatch | undefined,
-    pendingBytes: number,
-  ): Promise<boolean> {
-    const { active } = this.segments
-    if (active === undefined) return false
-    if (!active.fits(batch.lastOffset)) return true
-    const sizeBytes = active.sizeBytes + pendingBytes
-    if (sizeBytes === 0) return false
-    if (sizeBytes > this.config.segmentBytes - batch.sizeBytes) return true
-    await active.loadIndexes()
-    if (active.indexes.isFull) return true
-    const first =
-      active.sizeBytes === 0 ? firstPending?.maxTimestamp : await active.firstBatchTimestamp()
-    // By the records' own time; only where they have none, by the clock.
-    const waitedMs =
-      first !== undefined && first >= 0
-        ? batch.maxTimestamp - first
-        : this.#options.clock.now() - this.#activeSinceMs
-    return waitedMs > this.config.segmentMs - this.#rollJitterMs
-  }
-
-  #drawRollJitter(): number {
-    const { segmentJitterMs, segmentMs } = this.#config
-    const bound = Math.min(segmentJitterMs, segmentMs)
-    return bound === 0 ? 0 : this.#options.random.integer(bound)
-  }
-
   /** A new epoch is on disk before the first batch that carries it. */
   async #assignEpoch(startOffset: number): Promise<void> {
     this.epochs.assign(this.leaderEpoch, startOffset)
@@ -302,43 +323,47 @@ export class LocalLog {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
   }
 
-  /** Brings the log back to where it ended before an append that failed. */
-  async #cutBack(offset: number): Promise<void> {
-    await this.segments.changing(async () => {
-      this.logEndOffset = offset
-      this.durableEndOffset = Math.min(this.durableEndOffset, offset)
-      await this.segments.removeAbove(offset)
-      const { active } = this.segments
-      if (active === undefined) return
-      if (active.nextOffset > offset) await active.truncateTo(offset)
-      else await active.cutFile()
-    })
-    if (this.producers.entries.length === 0) return
-    await this.producers.removeSnapshots((each) => each <= offset)
-    await this.#reloadProducers()
+  /** Brings the segments back to where the log ended before an append that failed. */
+  async #cutBack(from: LogPosition): Promise<void> {
+    this.logEndOffset = from.offset
+    if (this.durableEndOffset > from.offset) {
+      this.durableEndOffset = from.offset
+      this.#durablePosition = from
+    }
+    await this.segments.removeAbove(from.offset)
+    const { active } = this.segments
+    if (active === undefined) return
+    await (active.nextOffset > from.offset ? active.truncateTo(from.offset) : active.cutFile())
   }
 
-  /** Producer state as of the end of the log: the newest snapshot and the batches behind it. */
-  async #reloadProducers(): Promise<void> {
-    if (this.producers.entries.length === 0) return
-    const { logEndOffset } = this
-    const limits = { maxBytes: 1024 * 1024, endOffset: logEndOffset }
-    const fromOffset = await this.producers.load(logEndOffset)
-    await this.producers.replay(fromOffset, (offset) => this.segments.read(offset, limits))
+  /** Where the next batch goes. */
+  #end(): LogPosition {
+    const { active } = this.segments
+    const { baseOffset: segment = 0, sizeBytes: position = 0 } = active ?? {}
+    return { offset: this.logEndOffset, segment, position }
+  }
+
+  /** Everything that is in the log is durable. */
+  #noteDurable(): void {
+    this.durableEndOffset = this.logEndOffset
+    this.#durablePosition = this.#end()
+  }
+
+  /** As far as can be told. */
+  async #isInPlace(): Promise<boolean> {
+    const { active } = this.segments
+    return active === undefined || active.isInPlace().catch(() => true)
+  }
+
+  /** Producer state as of the end of the log, where it covers more than that. */
+  #refreshProducers(): Promise<void> {
+    const limits = { maxBytes: 1024 * 1024, endOffset: this.logEndOffset }
+    return this.producers.refresh(this.logEndOffset, (offset) => this.segments.read(offset, limits))
   }
 
   #segmentOptions(): SegmentOptions {
     const { indexIntervalBytes, segmentIndexBytes } = this.config
     const { dir, fileSystem, readOnly } = this.#options
     return { dir, fileSystem, readOnly, indexIntervalBytes, segmentIndexBytes }
-  }
-}
-
-async function orInDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
-  try {
-    return await task()
-  } catch (error) {
-    if (error instanceof InDoubtError) throw error
-    throw new InDoubtError(what, { cause: error })
   }
 }

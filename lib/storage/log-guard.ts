@@ -7,7 +7,7 @@ import {
   type AppendOutcome,
   type CorruptRecordError,
 } from '../errors.ts'
-import { InDoubtError } from './local-log.ts'
+import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
 import type { LogContext } from './log-options.ts'
 
 /**
@@ -39,6 +39,11 @@ export class LogGuard {
     this.#readOnly = log.readOnly
     this.damage = log.damage
     this.#whyFenced = log.whyFenced ?? (() => null)
+  }
+
+  /** What has left the disk in doubt; `null` while nothing has. */
+  get failure(): StorageError | null {
+    return this.#failure
   }
 
   /** Whether a failure has left the disk in doubt. */
@@ -85,10 +90,11 @@ export class LogGuard {
   failed(what: string, error: unknown, outcome: AppendOutcome): VarveError {
     if (error instanceof VarveError) return error
     const isInDoubt = error instanceof InDoubtError
-    const cause = isInDoubt ? error.cause : error
+    const isUnknown = isInDoubt || error instanceof LeftOversError
+    const cause = isUnknown ? error.cause : error
     const failure = new StorageError(
       `${what} of ${this.#name} failed: ${describeCause(cause)}`,
-      { path: this.#dir, outcome: isInDoubt ? 'unknown' : outcome },
+      { path: this.#dir, outcome: isUnknown ? 'unknown' : outcome },
       { cause },
     )
     if (isInDoubt) this.#failure ??= failure

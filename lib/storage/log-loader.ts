@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import { DurableEndFile, type DurableEnd } from './durable-end.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
 import { refillEpochs } from './epoch-refill.ts'
 import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
@@ -9,7 +10,7 @@ import { LogSegments } from './log-segments.ts'
 import { ProducerState } from './producer-state.ts'
 import type { ScanResult } from './segment-scan.ts'
 import { completeSwaps, findLogFiles } from './swap-files.ts'
-import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
+import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.ts'
 
 export type { Truncation } from './torn-tail.ts'
 
@@ -44,6 +45,8 @@ export interface LoadedLog {
   readonly leaderEpoch: number
   readonly producers: ProducerState
   readonly recovery: LogRecovery
+  /** Whether nothing but an orderly close had been done to it. */
+  readonly isClean: boolean
 }
 
 /**
@@ -53,6 +56,9 @@ export interface LoadedLog {
  * is checked. Bad bytes at the end are a torn tail when nothing says that they were durable: they
  * are kept aside, cut, and reported. Bad bytes that had been durable are damage: nothing is
  * changed, and the log ends, read-only, before them.
+ *
+ * Where a sync has failed before, the page cache cannot be believed: what lies behind the durable
+ * end that was marked then is cut, valid or not.
  *
  * Interrupted at any point, the next call comes to the same result.
  */
@@ -64,6 +70,9 @@ export class LogLoader {
   readonly #producers: ProducerState
   readonly #truncations: Truncation[] = []
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
+  readonly #mark: DurableEndFile
+  /** Where a sync has failed; `null` where none has since the log was last opened. */
+  #failedAt: DurableEnd | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
   #areEpochsKnown = false
@@ -74,6 +83,7 @@ export class LogLoader {
     this.#dir = options.dir
     this.#epochs = new LeaderEpochCache(options.fileSystem, options.dir)
     this.#producers = new ProducerState(options.fileSystem, options.dir)
+    this.#mark = new DurableEndFile(options.fileSystem, options.dir)
   }
 
   /** Does the work described above. Files are left open only where the result holds them. */
@@ -95,6 +105,7 @@ export class LogLoader {
     const found = await this.#listSegments()
     const segments = new LogSegments(this.#fileSystem, this.#dir, found)
     try {
+      await this.#goBack(segments)
       const logEndOffset = await this.#findEnd(segments)
       return await this.#finish(segments, logEndOffset)
     } catch (error) {
@@ -115,10 +126,34 @@ export class LogLoader {
 
   /** Rises whenever it cannot be excluded that records have been lost that somebody has seen. */
   #leaderEpoch(): number {
-    const { isClean, readOnly } = this.#options
+    const { readOnly } = this.#options
     const { latestEpoch } = this.#epochs
-    const isContinued = readOnly || (isClean && this.#areEpochsKnown) || latestEpoch < 0
-    return Math.min(Math.max(0, latestEpoch) + (isContinued ? 0 : 1), MAX_EPOCH)
+    const isContinued = readOnly || (this.#isClean && this.#areEpochsKnown) || latestEpoch < 0
+    const epoch = Math.max(0, latestEpoch) + (isContinued ? 0 : 1)
+    return Math.min(Math.max(epoch, (this.#failedAt?.leaderEpoch ?? -1) + 1), MAX_EPOCH)
+  }
+
+  get #isClean(): boolean {
+    return this.#options.isClean && this.#failedAt === null
+  }
+
+  /** Everything below this offset was durable. */
+  get #durableOffset(): number {
+    return Math.max(this.#options.recoveryPoint, this.#failedAt?.offset ?? 0)
+  }
+
+  /** To the durable end that a failed sync has left a mark of. */
+  async #goBack(segments: LogSegments): Promise<void> {
+    const { recoveryPoint, readOnly } = this.#options
+    const end = await this.#mark.read()
+    // A power loss may bring a mark back that was obeyed before. What was appended since has a
+    // later epoch, and must not be cut.
+    if (end === null || end.leaderEpoch < this.#epochs.latestEpoch || end.offset < recoveryPoint) {
+      return
+    }
+    this.#failedAt = end
+    const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
+    if (cut !== null) this.#truncations.push(cut)
   }
 
   async #listSegments(): Promise<LogSegment[]> {
@@ -146,7 +181,8 @@ export class LogLoader {
 
   /** Brings the last segments in order; returns the log end offset. */
   async #findEnd(segments: LogSegments): Promise<number> {
-    const { recoveryPoint, logStartOffset, isClean } = this.#options
+    const { logStartOffset } = this.#options
+    const recoveryPoint = this.#durableOffset
     const last = segments.active
     if (last === undefined) {
       if (recoveryPoint > logStartOffset) {
@@ -162,7 +198,7 @@ export class LogLoader {
       }
       return logStartOffset
     }
-    if (isClean) {
+    if (this.#isClean) {
       const fileSizeBytes = last.sizeBytes
       const result = await this.#recover(last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
       if (result.reason === null) return this.#checkEnd(last, result)
@@ -184,7 +220,8 @@ export class LogLoader {
       logEndOffset = result.nextOffset
       const next = all[slot + 1]
       if (result.reason !== null) {
-        const evidence = { fileSizeBytes, recoveryPoint, nextBaseOffset: next?.baseOffset ?? null }
+        const durableOffset = this.#durableOffset
+        const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
         this.#damage = await findDamage(this.#fileSystem, segment, result, evidence)
         if (this.#damage !== null) {
           await segments.replace(all.slice(0, slot + 1))
@@ -220,14 +257,16 @@ export class LogLoader {
 
   /** Above the recovery point no index is promised, so none is missed there. */
   #noteRebuilt(segment: LogSegment): void {
-    const { isClean, recoveryPoint } = this.#options
-    const isPromised = isClean || segment.baseOffset < recoveryPoint
+    const { recoveryPoint } = this.#options
+    const isPromised = this.#isClean || segment.baseOffset < recoveryPoint
     if (isPromised && segment.sizeBytes > 0) this.#rebuiltIndexes.add(segment.path)
   }
 
   /** A log that does not end where it was known to is not the one it was. */
   #checkEnd(last: LogSegment, result: ScanResult): number {
-    const { recoveryPoint, logStartOffset, isClean } = this.#options
+    const { logStartOffset } = this.#options
+    const recoveryPoint = this.#durableOffset
+    const isClean = this.#isClean
     const { nextOffset, position } = result
     const leastEnd = isClean ? Math.max(recoveryPoint, logStartOffset) : recoveryPoint
     // Without an order to the close, records that were deleted may be missing at the end too.
@@ -246,7 +285,7 @@ export class LogLoader {
 
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
     let logEndOffset = foundEnd
-    const { readOnly, isClean } = this.#options
+    const { readOnly } = this.#options
     const isSound = this.#damage === null
     let logStartOffset = Math.max(this.#options.logStartOffset, segments.all[0]?.baseOffset ?? 0)
     if (logEndOffset < logStartOffset) {
@@ -268,9 +307,10 @@ export class LogLoader {
         const segment = await LogSegment.create(logEndOffset, this.#options)
         await segments.add(segment)
         await this.#makeDurable(segments)
-      } else if (!isClean) {
+      } else if (!this.#isClean) {
         await this.#makeDurable(segments)
       }
+      await this.#mark.remove()
       await this.#loadProducers(segments, logEndOffset)
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
@@ -296,6 +336,7 @@ export class LogLoader {
       ...ends,
       epochs: this.#epochs,
       leaderEpoch: this.#leaderEpoch(),
+      isClean: this.#isClean,
       producers: this.#producers,
       recovery: {
         truncations: this.#truncations,

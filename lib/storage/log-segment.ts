@@ -73,19 +73,20 @@ export class LogSegment {
   /** Makes a new, empty segment, taking over files of that name that a crash left behind. */
   static async create(baseOffset: number, options: SegmentOptions): Promise<LogSegment> {
     const segment = new LogSegment(baseOffset, options)
+    await segment.create()
+    return segment
+  }
+
+  /** Makes its file, empty, taking over one of that name; the name is not yet durable. */
+  async create(): Promise<void> {
     try {
-      await segment.#file.create()
-      await segment.#file.use(async (file) => {
-        if ((await file.stat()).sizeBytes === 0) return
-        await file.truncate(0)
-        await file.sync()
-      })
-      await segment.indexes.load()
-      segment.indexes.clear()
-      segment.#loading = Promise.resolve()
-      return segment
+      await this.#file.create()
+      if ((await this.#file.use((file) => file.stat())).sizeBytes > 0) await this.cutFile()
+      await this.indexes.load()
+      this.indexes.clear()
+      this.#loading = Promise.resolve()
     } catch (error) {
-      await segment.close()
+      await this.close().catch(() => undefined)
       throw error
     }
   }
@@ -190,16 +191,24 @@ export class LogSegment {
     this.#lastBatch = null
     if (rest.sizeBytes === 0) this.#firstBatchTimestamp = null
     this.indexes.truncateTo(rest.endOffset)
-    await this.cutFile()
-    await this.#noteAgain()
+    try {
+      await this.cutFile()
+      await this.#noteAgain()
+    } catch (error) {
+      // What they say of the batches that are left is not complete.
+      this.#loading = null
+      throw error
+    }
   }
 
-  /** Cuts the file at `sizeBytes`; durable when it resolves. */
+  /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cutFile(): Promise<void> {
-    await this.#file.use(async (file) => {
-      await file.truncate(this.sizeBytes)
-      await file.sync()
-    })
+    await this.#file.cut(this.sizeBytes)
+  }
+
+  /** Whether the file that is written to is still the one that its name stands for. */
+  isInPlace(): Promise<boolean> {
+    return this.#file.isInPlace()
   }
 
   /** Loads the indexes if that has not happened; rebuilds them in memory where they do not fit. */

@@ -1,5 +1,6 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { orInDoubt } from './in-doubt-error.ts'
 import { segmentFilePath } from './log-files.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
 
@@ -20,7 +21,8 @@ export class LogSegments {
   #segments: readonly LogSegment[]
   #recentlyUsed: LogSegment[] = []
   #generation = 0
-  #hasLeftOvers = false
+  /** No longer listed, and behind the end of the log: their files must go before it grows again. */
+  #leftOvers: readonly LogSegment[] = []
 
   constructor(fileSystem: FileSystem, dir: string, segments: readonly LogSegment[]) {
     this.#fileSystem = fileSystem
@@ -49,9 +51,9 @@ export class LogSegments {
     return this.#generation
   }
 
-  /** Whether files of segments that are no longer listed may still be there. */
+  /** Whether files of segments that were taken from the end of the log may still be there. */
   get hasLeftOvers(): boolean {
-    return this.#hasLeftOvers
+    return this.#leftOvers.length > 0
   }
 
   /** Runs a change that takes records away or replaces them. */
@@ -140,14 +142,29 @@ export class LogSegments {
   /**
    * Removes every segment with a base offset above `offset`, newest first, so that what an
    * interruption leaves is a log without a hole. Durable when it resolves.
+   *
+   * @throws what the file system says, after which {@link LogSegments.removeLeftOvers} goes on;
+   * InDoubtError when a sync fails.
    */
   async removeAbove(offset: number): Promise<void> {
-    for (;;) {
-      const { active } = this
-      if (active === undefined || active.baseOffset <= offset) return
-      this.#segments = this.#segments.slice(0, -1)
-      await this.#remove([active])
-    }
+    const kept = this.#segments.filter(({ baseOffset }) => baseOffset <= offset)
+    const gone = this.#segments.slice(kept.length)
+    this.#segments = kept
+    this.#leftOvers = [...gone.reverse(), ...this.#leftOvers]
+    await this.removeLeftOvers()
+  }
+
+  /** Takes note of a segment that was made and is not to be used after all. */
+  discard(segment: LogSegment): void {
+    this.#leftOvers = [segment, ...this.#leftOvers]
+  }
+
+  /** Removes what is left of segments behind the end of the log; durable when it resolves. */
+  async removeLeftOvers(): Promise<void> {
+    if (!this.hasLeftOvers) return
+    await this.#remove(this.#leftOvers)
+    await orInDoubt('a sync failed', () => this.#fileSystem.syncDirectory(this.#dir))
+    this.#leftOvers = []
   }
 
   /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
@@ -160,6 +177,7 @@ export class LogSegments {
     // Readers that come now must not find them any more.
     this.#segments = this.#segments.slice(count)
     await this.#remove(dead)
+    await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   /** Removes all segments. */
@@ -167,6 +185,7 @@ export class LogSegments {
     const dead = this.#segments
     this.#segments = []
     await this.#remove(dead)
+    await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   /** Closes all files for good. */
@@ -182,7 +201,6 @@ export class LogSegments {
     // The segment that is active from now on must stay open between a write and its sync.
     const { active } = this
     this.#forget(active === undefined ? segments : [...segments, active])
-    this.#hasLeftOvers = true
     // All of them, before anything can fail: nobody finds them any more to close them later.
     await Promise.all(segments.map((segment) => segment.close()))
     for (const segment of segments) {
@@ -191,7 +209,5 @@ export class LogSegments {
         if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)
       }
     }
-    await this.#fileSystem.syncDirectory(this.#dir)
-    this.#hasLeftOvers = false
   }
 }

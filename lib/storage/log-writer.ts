@@ -1,10 +1,14 @@
 import type { AppendOutcome, VarveError } from '../errors.ts'
 import { checkBatchSize } from './append-record.ts'
-import { InDoubtError, type AppendResult, type LocalLog } from './local-log.ts'
+import { InDoubtError } from './in-doubt-error.ts'
+import type { AppendResult, LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import { ensureInRange } from './log-reader.ts'
 import type { LogState } from './log-state.ts'
+
+/** How long a log goes on without looking whether its file still has its name. */
+const IN_PLACE_INTERVAL_MS = 1_000
 
 /**
  * Changes a log: what `Log` offers for that, without the order of the calls, which must not overlap.
@@ -17,11 +21,14 @@ export class LogWriter {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #context: LogContext
+  /** When the files were last seen where they should be. */
+  #inPlaceMs: number
 
   constructor(log: LocalLog, guard: LogGuard, context: LogContext) {
     this.#log = log
     this.#guard = guard
     this.#context = context
+    this.#inPlaceMs = context.clock.now()
   }
 
   /** What is remembered of the log outside of its own files. */
@@ -40,6 +47,7 @@ export class LogWriter {
       }
       const result = await this.#log.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
+      await this.#ensureInPlace()
       return result
     })
   }
@@ -111,6 +119,23 @@ export class LogWriter {
     await this.#context.onClosed?.()
   }
 
+  /**
+   * Writing to a file that was unlinked succeeds, and so does syncing it. Whoever is acknowledged
+   * must not depend on that for long, so while there are appends the log looks every second.
+   */
+  async #ensureInPlace(): Promise<void> {
+    const nowMs = this.#context.clock.now()
+    // The wall clock may be set back.
+    if (Math.abs(nowMs - this.#inPlaceMs) < IN_PLACE_INTERVAL_MS) return
+    try {
+      await this.#log.ensureInPlace()
+      this.#inPlaceMs = nowMs
+    } catch (error) {
+      // A look that fails says nothing: the next append looks again.
+      if (error instanceof InDoubtError) throw error
+    }
+  }
+
   async #save(change: Partial<LogState>): Promise<void> {
     const state = { ...this.state, ...change }
     await this.#context.saveState(state)
@@ -126,6 +151,7 @@ export class LogWriter {
   ): Promise<T> {
     this.#guard.ensureWritable(refusedOutcome)
     try {
+      await this.#log.cutLeftOvers()
       return await change()
     } catch (error) {
       throw await this.#failed(what, error, outcome)
@@ -137,7 +163,7 @@ export class LogWriter {
     // Misuse is not a failure of the disk.
     if (error instanceof TypeError || error instanceof RangeError) return error
     const failure: VarveError = this.#guard.failed(what, error, outcome)
-    if (error instanceof InDoubtError) await this.#log.dropInDoubt().catch(() => undefined)
+    if (error instanceof InDoubtError) await this.#log.dropInDoubt(error).catch(() => undefined)
     return failure
   }
 }

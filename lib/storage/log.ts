@@ -39,6 +39,7 @@ export class Log {
   /** What opening the log found and did. */
   readonly recovery: LogRecovery
   readonly #context: LogContext
+  readonly #isClean: boolean
   readonly #local: LocalLog
   readonly #guard: LogGuard
   readonly #reader: LogReader
@@ -54,6 +55,7 @@ export class Log {
     this.topic = topic
     this.partition = partition
     this.recovery = loaded.recovery
+    this.#isClean = loaded.isClean
     this.#context = context
     const { whyFenced } = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
@@ -83,7 +85,7 @@ export class Log {
    */
   static async load(dir: string, context: LogContext): Promise<Log> {
     const log = new Log(dir, context, await loadFiles(dir, context))
-    if (context.isClean || !log.isWritable) return log
+    if (log.#isClean || !log.isWritable) return log
     try {
       // The next unclean open need not look at what this one has looked at.
       await log.checkpoint()
@@ -171,6 +173,11 @@ export class Log {
   /** Why the log ends before what had been durable; `null` when it is sound. */
   get damage(): CorruptRecordError | null {
     return this.#guard.damage
+  }
+
+  /** What has ended all writing; `null` while nothing has. */
+  get failure(): StorageError | null {
+    return this.#guard.failure
   }
 
   /** Whether appends are taken. */

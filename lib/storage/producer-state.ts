@@ -117,6 +117,7 @@ export class ProducerState {
   readonly #fileSystem: FileSystem
   readonly #dir: string
   #producers = new Map<number, ProducerStateEntry>()
+  #isStale = false
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -172,6 +173,27 @@ export class ProducerState {
       if (last === undefined) return
       offset = last.nextOffset
     }
+  }
+
+  /** Notes that the log was cut, so that what is known may not be in it any more. */
+  markStale(): void {
+    this.#isStale ||= this.#producers.size > 0
+  }
+
+  /**
+   * Where the state is stale: takes it from the newest snapshot at or below `endOffset` and from the
+   * batches behind it, and removes snapshots that cover more. What fails is begun anew by the next call.
+   *
+   * @param read as in {@link ProducerState.replay}
+   */
+  async refresh(
+    endOffset: number,
+    read: (offset: number) => Promise<readonly RecordBatch[]>,
+  ): Promise<void> {
+    if (!this.#isStale) return
+    await this.removeSnapshots((offset) => offset <= endOffset)
+    await this.replay(await this.load(endOffset), read)
+    this.#isStale = false
   }
 
   /**

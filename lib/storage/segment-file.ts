@@ -1,5 +1,6 @@
 import { ClosedError } from '../errors.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
+import { orInDoubt } from './in-doubt-error.ts'
 
 /** How a {@link SegmentFile} is opened. */
 export interface SegmentFileOptions {
@@ -47,6 +48,20 @@ export class SegmentFile {
       this.#useCount -= 1
       if (this.#isParking) await this.park()
     }
+  }
+
+  /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
+  async cut(sizeBytes: number): Promise<void> {
+    await this.use(async (file) => {
+      await file.truncate(sizeBytes)
+      await orInDoubt('a sync failed', () => file.sync())
+    })
+  }
+
+  /** Whether the file that is open is still the one that its name stands for. */
+  async isInPlace(): Promise<boolean> {
+    const open = await this.use((file) => file.stat())
+    return (await this.#options.fileSystem.stat(this.path))?.identity === open.identity
   }
 
   /** Closes the file as soon as nobody uses it. The next use opens it again. */

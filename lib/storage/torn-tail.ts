@@ -3,10 +3,15 @@ import { readFully, replaceFile } from '../platform/file-io.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { TORN_SUFFIX } from './log-files.ts'
+import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
+import type { LogSegments } from './log-segments.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
 
-/** Bytes that were cut from the end of a log because no whole batch could be made of them. */
+/**
+ * Bytes that were cut from the end of a log: no whole batch could be made of them, or a sync had
+ * failed before they were durable.
+ */
 export interface Truncation {
   readonly path: string
   /** Where the file ends now. */
@@ -23,7 +28,8 @@ const MAX_KEPT_BYTES = 16 * 1024 * 1024
 /** What tells whether bytes at the end of a segment had been durable. */
 export interface DurabilityEvidence {
   readonly fileSizeBytes: number
-  readonly recoveryPoint: number
+  /** Everything below was durable: the recovery point, or what a failed sync has marked. */
+  readonly durableOffset: number
   /** Base offset of the next segment, `null` when there is none. */
   readonly nextBaseOffset: number | null
 }
@@ -42,7 +48,7 @@ export async function findDamage(
   evidence: DurabilityEvidence,
 ): Promise<CorruptRecordError | null> {
   const { position, nextOffset, reason } = scan
-  const { fileSizeBytes: end, recoveryPoint, nextBaseOffset } = evidence
+  const { fileSizeBytes: end, durableOffset, nextBaseOffset } = evidence
   const { baseOffset, path } = segment
   const file = await fileSystem.open(path, 'read')
   let later: number | null
@@ -54,14 +60,41 @@ export async function findDamage(
   } finally {
     await file.close()
   }
-  if (nextBaseOffset === null && later === null && nextOffset >= recoveryPoint) return null
-  const durableEnd = Math.max(recoveryPoint, later ?? 0, nextBaseOffset ?? 0)
+  if (nextBaseOffset === null && later === null && nextOffset >= durableOffset) return null
+  const durableEnd = Math.max(durableOffset, later ?? 0, nextBaseOffset ?? 0)
   return new CorruptRecordError(`${reason ?? ''}; what follows had been durable`, {
     path,
     position,
     firstOffset: nextOffset,
     lastOffset: durableEnd > nextOffset ? durableEnd - 1 : null,
   })
+}
+
+/**
+ * Takes a log back to where it was durable when a sync of it failed, whatever the files seem to hold
+ * behind that.
+ *
+ * @param readOnly whether to leave the files as they are, and only see no more of them.
+ * @returns what was cut, `null` when there was nothing.
+ */
+export async function goBackTo(
+  fileSystem: FileSystem,
+  segments: LogSegments,
+  end: DurableEnd,
+  readOnly: boolean,
+): Promise<Truncation | null> {
+  const kept = segments.all.filter(({ baseOffset }) => baseOffset <= end.segment)
+  // Also one that begins at the end: it was made while rolling, and if that sync failed its name is
+  // in doubt as well.
+  await (readOnly ? segments.replace(kept) : segments.removeAbove(end.segment))
+  const last = segments.active
+  if (last?.baseOffset !== end.segment) return null
+  const { position } = end
+  const { sizeBytes } = last
+  if (sizeBytes <= position) return null
+  last.sizeBytes = position
+  if (readOnly) return null
+  return cutTornTail(fileSystem, last, sizeBytes, `a sync failed at offset ${end.offset}`)
 }
 
 /** Cuts the file behind its last valid batch, and keeps the bytes in a file beside it. */

@@ -64,7 +64,7 @@ interface ErrorRule extends FaultOptions {
 export class FaultPlan {
   #crash: { number: number; plan: CrashPlan } | null = null
   #errors: ErrorRule[] = []
-  #shortWrites: { writesLeft: number; bytes: number }[] = []
+  #shorts: { kind: OperationKind; callsLeft: number; bytes: number }[] = []
 
   crashAt(number: number, plan: CrashPlan): void {
     this.#crash = { number, plan }
@@ -80,19 +80,19 @@ export class FaultPlan {
     this.#errors.push({ ...rule, code })
   }
 
-  addShortWrite(writesLeft: number, bytes: number): void {
-    this.#shortWrites.push({ writesLeft, bytes })
+  addShort(kind: 'read' | 'write', callsLeft: number, bytes: number): void {
+    this.#shorts.push({ kind, callsLeft, bytes })
   }
 
   clear(): void {
     this.#crash = null
     this.#errors = []
-    this.#shortWrites = []
+    this.#shorts = []
   }
 
   /** The fault of operation `number`, which is used up by the question; `null` when there is none. */
   take(number: number, kind: OperationKind, path: string): Fault | null {
-    const short = kind === 'write' ? this.#takeShortWrite() : null
+    const short = this.#takeShort(kind)
     if (this.#crash?.number === number) {
       return { effect: 'crash', ...this.#crash.plan }
     }
@@ -106,15 +106,11 @@ export class FaultPlan {
     return short
   }
 
-  #takeShortWrite(): Fault | null {
-    if (this.#shortWrites.length === 0) {
-      return null
-    }
-    for (const order of this.#shortWrites) {
-      order.writesLeft -= 1
-    }
-    const due = this.#shortWrites.find(({ writesLeft }) => writesLeft === 0)
-    this.#shortWrites = this.#shortWrites.filter(({ writesLeft }) => writesLeft > 0)
+  #takeShort(kind: OperationKind): Fault | null {
+    const orders = this.#shorts.filter((order) => order.kind === kind)
+    for (const order of orders) order.callsLeft -= 1
+    const due = orders.find(({ callsLeft }) => callsLeft === 0)
+    this.#shorts = this.#shorts.filter(({ callsLeft }) => callsLeft > 0)
     return due === undefined ? null : { effect: 'short', bytes: due.bytes }
   }
 }

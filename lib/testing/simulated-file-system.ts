@@ -103,6 +103,7 @@ export class SimulatedFileSystem implements FileSystem {
 
   async syncDirectory(path: string): Promise<void> {
     await this.#perform('syncDirectory', 'fsync', path, {
+      opens: true,
       run: (at) => {
         this.#disk.syncDirectory(at)
       },
@@ -172,7 +173,8 @@ export class SimulatedFileSystem implements FileSystem {
    *
    * A `sync` or `datasync` that fails leaves the file's pages clean: reads still see them, no later
    * sync brings them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
-   * Names that a failed `syncDirectory` covered may or may not be found after a power loss.
+   * Names that a failed `syncDirectory` covered may or may not be found after a power loss, unless
+   * `code` is one that only opening the directory gives, such as `'EMFILE'`: no sync was tried then.
    */
   failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
     this.#machine.faults.addError(code, { ...options, kind, from: this.operationCount + 1 })
@@ -188,7 +190,14 @@ export class SimulatedFileSystem implements FileSystem {
   shortWriteAt(n: number, bytes: number): void {
     requireAtLeast('n', n, 1)
     requireAtLeast('bytes', bytes, 0)
-    this.#machine.faults.addShortWrite(n, bytes)
+    this.#machine.faults.addShort('write', n, bytes)
+  }
+
+  /** Makes the `n`-th read from now (1 is the next one) stop after `bytes` bytes, without error. */
+  shortReadAt(n: number, bytes: number): void {
+    requireAtLeast('n', n, 1)
+    requireAtLeast('bytes', bytes, 0)
+    this.#machine.faults.addShort('read', n, bytes)
   }
 
   /** Takes back every crash and fault that was ordered and has not happened. */
@@ -285,6 +294,7 @@ export class SimulatedFileSystem implements FileSystem {
       detail?: string
       countParts?: (path: string) => number
       onFault?: (path: string) => void
+      opens?: boolean
     },
   ): Promise<T> {
     const at = normalPath(path)

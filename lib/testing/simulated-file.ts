@@ -51,7 +51,8 @@ export class SimulatedFile implements File {
       path: this.#at,
       syscall: 'read',
       detail: `@${position} +${buffer.length}`,
-      run: () => this.#inode.memory.read(buffer, position),
+      run: (limitBytes) =>
+        this.#inode.memory.read(buffer.subarray(0, Math.min(buffer.length, limitBytes)), position),
     })
   }
 

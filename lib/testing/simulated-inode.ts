@@ -11,9 +11,13 @@ export type UnsyncedChange =
  */
 const WRITE_BACK_BYTES = 16 * 1024 * 1024
 
+let inodeCount = 0
+
 /** A file of the simulation, whatever names it has: what a reader sees, and what is on the disk. */
 export class FileInode {
   readonly kind = 'file'
+  /** Tells it from every other one. */
+  readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
   modifiedMs: number
   /** Number of open handles. */
@@ -107,6 +111,8 @@ export class FileInode {
 /** A directory of the simulation: the names a program sees, and the names that are on the disk. */
 export class DirectoryInode {
   readonly kind = 'directory'
+  /** Tells it from every other one. */
+  readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
   modifiedMs: number
   readonly memory: Map<string, Inode> = new Map<string, Inode>()

@@ -4,6 +4,8 @@ import { simulatedError } from './simulated-error.ts'
 
 /** Lines of the operation log that are certainly still there; older ones make room. */
 const KEPT_LINES = 10_000
+/** Errors that opening a directory gives, and syncing it does not. */
+const OPEN_ERRORS: ReadonlySet<string> = new Set(['EACCES', 'EMFILE', 'ENFILE', 'ENOENT', 'EPERM'])
 /** Awaited for one microtask turn. */
 const SOON = Promise.resolve()
 
@@ -18,6 +20,8 @@ export interface Operation<T> {
   readonly path: string
   /** Name of the system call, for errors. */
   readonly syscall: string
+  /** Whether it opens what `path` names, which may fail before the rest is tried. */
+  readonly opens?: boolean
   /** Second path of a rename. */
   readonly dest?: string
   /** What the log says behind the path. */
@@ -103,9 +107,10 @@ export class SimulatedMachine {
       this.#crashIn(operation, fault)
     }
     if (fault?.effect === 'error') {
-      operation.onFault?.(fault.partial)
+      const isOpening = operation.opens === true && OPEN_ERRORS.has(fault.code)
+      if (!isOpening) operation.onFault?.(fault.partial)
       this.#log(operation, ` ! ${fault.code}`)
-      throw simulatedError(fault.code, syscall, path, dest)
+      throw simulatedError(fault.code, isOpening ? 'open' : syscall, path, dest)
     }
     const isShort = fault?.effect === 'short'
     try {

@@ -46,7 +46,8 @@ class SlowFile implements File {
 
   stat(): Promise<FileStat> {
     const sizeBytes = this.content.length
-    return Promise.resolve({ kind: 'file', sizeBytes, modifiedMs: 0, permissions: 0o600 })
+    const identity = '1'
+    return Promise.resolve({ kind: 'file', sizeBytes, modifiedMs: 0, permissions: 0o600, identity })
   }
 
   close(): Promise<void> {

@@ -54,15 +54,19 @@ describe('appending to a log', () => {
     expect(await valuesOf(again)).toEqual(['a', 'b'])
   })
 
-  it('takes no more writes when what a failed write left cannot be cut off', async () => {
+  it('takes no more writes until what a failed write left can be cut off', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
     fileSystem.failNext('write', 'ENOSPC')
     fileSystem.failNext('truncate', 'EIO')
     await expect(log.append([{ value: 'b' }])).rejects.toMatchObject({ outcome: 'unknown' })
+    fileSystem.failNext('truncate', 'EIO')
     await expect(log.append([{ value: 'c' }])).rejects.toMatchObject({ outcome: 'not-written' })
     expect(await valuesOf(log)).toEqual(['a'])
+    await log.append([{ value: 'd' }])
+    const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(again)).toEqual(['a', 'd'])
   })
 
   it('keeps the old segment when rolling fails, and rolls later', async () => {

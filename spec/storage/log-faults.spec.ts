@@ -183,11 +183,8 @@ describe('a sync that fails', () => {
   it('of what was cut off after a write that failed ends all writing', async () => {
     const { fs, log } = await openedLog(3)
     fs.failNext('write', 'EIO', { path: LOG })
-    fs.failNext('truncate', 'EIO', { path: LOG })
-    const failure = await failureOf(log.append([{ value: 'x' }]))
-    expect(failure.outcome).toBe('unknown')
-    expect(failure.cause).toBeInstanceOf(AggregateError)
-    expect(failure.message).toMatch(/EIO.*; EIO/)
+    fs.failNext('sync', 'EIO', { path: LOG })
+    expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'unknown' })
     expect(log.isWritable).toBe(false)
     expect(await valuesOf(log)).toEqual(valuesUpTo(3))
   })
@@ -206,7 +203,7 @@ describe('a sync that fails', () => {
     expect([log.isWritable, log.segments.length]).toEqual([false, 2])
     expect(await valuesOf(log)).toEqual(valuesUpTo(4))
     const again = await openLog(fs.restart('process'))
-    expect(again.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4])
+    expect(again.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
@@ -218,6 +215,97 @@ describe('a sync that fails', () => {
     await log.append([{ value: 'v3' }])
     await log.checkpoint()
     expect(log.state.recoveryPoint).toBe(4)
+  })
+})
+
+describe('a write that fails and cannot be cut off', () => {
+  it('is unknown, and is cut off before anything else is done', async () => {
+    const { fs, log } = await openedLog(3, { config: { segmentBytes: 5000 } })
+    fs.shortWriteAt(1, 20)
+    fs.failAt(2, 'EROFS', { persistent: true })
+    const failure = await failureOf(log.append([{ value: 'x' }]))
+    expect(failure.outcome).toBe('unknown')
+    expect(failure.cause).toBeInstanceOf(AggregateError)
+    expect(failure.message).toMatch(/EROFS.*; EROFS/)
+    for (const call of [() => log.append([{ value: 'y' }]), () => log.roll()]) {
+      expect(await failureOf(call())).toMatchObject({ outcome: 'not-written' })
+    }
+    expect(await failureOf(log.flush())).toMatchObject({ outcome: 'unknown' })
+    fs.clearFaults()
+    expect([log.isWritable, await valuesOf(log)]).toEqual([true, valuesUpTo(3)])
+    await log.roll()
+    await log.append([{ value: 'v3' }])
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect([await valuesOf(again), again.damage]).toEqual([valuesUpTo(4), null])
+  })
+})
+
+describe('a roll that fails', () => {
+  it('behind the new file lets the old segment go on, and hides nothing of it later', async () => {
+    const { fs, log } = await openedLog(1, { config: { segmentBytes: 5000 } })
+    const count = await operationsOf(fs, () => log.roll())
+    for (let operation = 1; operation <= count; operation += 1) {
+      const { fs: disk, log: rolling } = await openedLog(1, { config: { segmentBytes: 5000 } })
+      disk.failAt(operation, 'EMFILE')
+      const failure: unknown = await rolling.roll().catch((error: unknown) => error)
+      if (!rolling.isWritable) continue
+      expect(failure, `operation ${operation}`).toBeInstanceOf(StorageError)
+      await rolling.append([{ value: 'v1' }])
+      const again = await openLog(disk.restart('process'))
+      expect(await valuesOf(again), `operation ${operation}`).toEqual(valuesUpTo(2))
+    }
+  })
+})
+
+describe('a log whose file is gone', () => {
+  const REMOVALS = [
+    ['unlinked', (fs: SimulatedFileSystem) => fs.unlink(pathOf(0))],
+    [
+      'replaced',
+      async (fs: SimulatedFileSystem) => {
+        await fs.rename(pathOf(0), '/elsewhere')
+        fs.writeFile(pathOf(0), fs.readFile('/elsewhere'))
+      },
+    ],
+    ['in a directory that was moved', (fs: SimulatedFileSystem) => fs.rename(DIR, '/elsewhere')],
+  ] as const
+
+  it.each(REMOVALS)('%s, says so within a second of appends, and writes no more', async (_, go) => {
+    const fs = new SimulatedFileSystem()
+    const clock = new ManualClock(NOW)
+    const log = await openLog(fs, { clock })
+    await log.append([{ value: 'v0' }])
+    await go(fs)
+    // Nobody looks at every append.
+    await log.append([{ value: 'v1' }])
+    clock.setTime(NOW + 1_000)
+    const failure = await failureOf(log.append([{ value: 'x' }]))
+    expect(failure).toMatchObject({ outcome: 'unknown', cause: { code: 'ENOENT' } })
+    expect(failure.message).toContain('was removed or replaced while it was open')
+    expect(log.isWritable).toBe(false)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(2))
+    const files = [...fs.snapshot().keys()].join()
+    expect(files).not.toContain('varve-durable-end')
+    await log.close()
+  })
+
+  it.each([
+    ['roll', (log: Log) => log.roll()],
+    ['checkpoint', (log: Log) => log.checkpoint()],
+  ] as const)('is noticed by a %s', async (_, call) => {
+    const { fs, log } = await openedLog(1)
+    await fs.unlink(pathOf(0))
+    expect(await failureOf(call(log))).toMatchObject({ cause: { code: 'ENOENT' } })
+    expect(log.isWritable).toBe(false)
+  })
+
+  it('is looked for also where the clock was set back', async () => {
+    const fs = new SimulatedFileSystem()
+    const clock = new ManualClock(NOW)
+    const log = await openLog(fs, { clock })
+    await fs.unlink(pathOf(0))
+    clock.setTime(NOW - 3_600_000)
+    expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'unknown' })
   })
 })
 
@@ -404,6 +492,15 @@ describe('a log whose state is kept elsewhere', () => {
 
 function totalBytes(fs: SimulatedFileSystem): number {
   return [...fs.snapshot().values()].reduce((sum, bytes) => sum + bytes.length, 0)
+}
+
+async function operationsOf(
+  fs: SimulatedFileSystem,
+  call: () => Promise<unknown>,
+): Promise<number> {
+  const before = fs.operationCount
+  await call()
+  return fs.operationCount - before
 }
 
 async function operationsOfThreeAppends(): Promise<number> {

@@ -1,0 +1,33 @@
+import { channel } from 'node:diagnostics_channel'
+import type { Clock } from '../platform/clock.ts'
+import type { Log } from '../storage/log.ts'
+
+/** A sync that takes longer is worth telling: every append of the partition has waited for it. */
+const SLOW_SYNC_MS = 1_000
+
+/** What subscribers of `varve:slow-sync` are told. */
+export interface SlowSync {
+  readonly topic: string
+  readonly partition: number
+  /** How long the sync took, with what it had to wait for. */
+  readonly durationMs: number
+}
+
+const slowSync = channel('varve:slow-sync')
+
+/**
+ * Makes everything appended to a log durable. Where that takes more than a second, it is told to the
+ * subscribers of the diagnostics channel `varve:slow-sync`, whether or not it succeeded.
+ */
+export async function flushTimed(clock: Pick<Clock, 'monotonic'>, log: Log): Promise<void> {
+  const startMs = clock.monotonic()
+  try {
+    await log.flush()
+  } finally {
+    const durationMs = clock.monotonic() - startMs
+    const { topic, partition } = log
+    if (durationMs > SLOW_SYNC_MS) {
+      slowSync.publish({ topic, partition, durationMs } satisfies SlowSync)
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import { join } from 'node:path'
+import { readWholeFile, writeFully } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { crc32c } from '../record/crc32c.ts'
+
+/** Name of the file in a partition's directory. A Kafka broker ignores files it does not know. */
+export const DURABLE_END_FILE = 'varve-durable-end'
+
+const VERSION = 1
+const MAX_FILE_BYTES = 4096
+const CONTENT = /^varve-durable-end (\d{1,9}) ([0-9a-f]{8})\n(\d+) (\d+) (\d+) (\d+)\n$/
+
+/** A place in a log: an offset, and where in the files it begins. */
+export interface LogPosition {
+  readonly offset: number
+  /** Base offset of the segment. */
+  readonly segment: number
+  /** Bytes of the segment below the offset. */
+  readonly position: number
+}
+
+/** Where a log ended that could not be made durable any further. */
+export interface DurableEnd extends LogPosition {
+  /** Epoch of the log that failed. The one that obeys the mark has a later one. */
+  readonly leaderEpoch: number
+}
+
+/**
+ * The mark that a failed sync leaves: where what is durable ends.
+ *
+ * ```
+ * varve-durable-end 1 9ae2c5f1    format version, CRC-32C of everything behind this line
+ * 120 97 4096 3                   offset, base offset of its segment, position there, leader epoch
+ * ```
+ *
+ * After a failed sync the page cache shows bytes that are not on the disk, also to the next process,
+ * whose syncs succeed because nothing is left to be written. The mark is made for that process. A
+ * power loss, which may take the mark, takes the lie as well.
+ */
+export class DurableEndFile {
+  readonly path: string
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+
+  constructor(fileSystem: FileSystem, dir: string) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.path = join(dir, DURABLE_END_FILE)
+  }
+
+  /** The mark; `null` when there is none, or one that was not written to its end. */
+  async read(): Promise<DurableEnd | null> {
+    let content: Buffer | null
+    try {
+      content = await readWholeFile(this.#fileSystem, this.path, MAX_FILE_BYTES)
+    } catch (error) {
+      if (error instanceof RangeError) return null
+      throw error
+    }
+    const match = CONTENT.exec(content?.toString('latin1') ?? '')
+    if (match === null || Number(match[1]) !== VERSION) return null
+    const [offset = NaN, segment = NaN, position = NaN, leaderEpoch = NaN] = match
+      .slice(3)
+      .map(Number)
+    const end = { offset, segment, position, leaderEpoch }
+    const isSane = Object.values(end).every(Number.isSafeInteger) && match[2] === checksum(end)
+    return isSane ? end : null
+  }
+
+  /**
+   * Leaves the mark, as far as the disk still obeys: it is of use to the next process also when it
+   * cannot be synced, so no failure but that of writing it keeps it from getting its name.
+   */
+  async leave(end: DurableEnd): Promise<void> {
+    const temporaryPath = `${this.path}.tmp`
+    const file = await this.#fileSystem.open(temporaryPath, 'create')
+    try {
+      await file.truncate(0)
+      await writeFully(file, [Buffer.from(contentOf(end), 'latin1')], 0)
+      await file.sync().catch(() => undefined)
+    } finally {
+      await file.close().catch(() => undefined)
+    }
+    await this.#fileSystem.rename(temporaryPath, this.path)
+    await this.#fileSystem.syncDirectory(this.#dir).catch(() => undefined)
+  }
+
+  /** Removes the mark, if there is one; durable when it resolves. */
+  async remove(): Promise<void> {
+    if ((await this.#fileSystem.stat(this.path)) === null) return
+    await this.#fileSystem.unlink(this.path)
+    await this.#fileSystem.syncDirectory(this.#dir)
+  }
+}
+
+function contentOf(end: DurableEnd): string {
+  return `varve-durable-end ${VERSION} ${checksum(end)}\n${lineOf(end)}`
+}
+
+function lineOf({ offset, segment, position, leaderEpoch }: DurableEnd): string {
+  return `${offset} ${segment} ${position} ${leaderEpoch}\n`
+}
+
+function checksum(end: DurableEnd): string {
+  return crc32c(Buffer.from(lineOf(end), 'latin1'))
+    .toString(16)
+    .padStart(8, '0')
+}

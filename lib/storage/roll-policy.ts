@@ -1,0 +1,71 @@
+import type { ResolvedTopicConfig } from '../config.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Random } from '../platform/random.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { LogSegment } from './log-segment.ts'
+
+/** Decides when a log begins a new segment: by size, by age, or where an offset or index is full. */
+export class RollPolicy {
+  readonly #clock: Pick<Clock, 'now'>
+  readonly #random: Pick<Random, 'integer'>
+  #config: Readonly<ResolvedTopicConfig>
+  #activeSinceMs: number
+  /** How much earlier than after `segmentMs` the active segment is rolled. */
+  #jitterMs: number
+
+  constructor(
+    config: Readonly<ResolvedTopicConfig>,
+    sources: { clock: Pick<Clock, 'now'>; random: Pick<Random, 'integer'> },
+  ) {
+    this.#clock = sources.clock
+    this.#random = sources.random
+    this.#config = config
+    this.#jitterMs = this.#drawJitter()
+    this.#activeSinceMs = this.#clock.now()
+  }
+
+  get config(): Readonly<ResolvedTopicConfig> {
+    return this.#config
+  }
+
+  set config(config: Readonly<ResolvedTopicConfig>) {
+    this.#config = config
+    // One that was drawn before may be longer than the new `segmentMs`.
+    this.#jitterMs = this.#drawJitter()
+  }
+
+  /** A segment has become the active one. */
+  rolled(): void {
+    this.#activeSinceMs = this.#clock.now()
+    this.#jitterMs = this.#drawJitter()
+  }
+
+  /** Whether `batch` belongs into a new segment, when `pendingBytes` go into `active` before it. */
+  async mustRoll(
+    active: LogSegment,
+    batch: RecordBatch,
+    firstPending: RecordBatch | undefined,
+    pendingBytes: number,
+  ): Promise<boolean> {
+    if (!active.fits(batch.lastOffset)) return true
+    const sizeBytes = active.sizeBytes + pendingBytes
+    if (sizeBytes === 0) return false
+    if (sizeBytes > this.#config.segmentBytes - batch.sizeBytes) return true
+    await active.loadIndexes()
+    if (active.indexes.isFull) return true
+    const first =
+      active.sizeBytes === 0 ? firstPending?.maxTimestamp : await active.firstBatchTimestamp()
+    // By the records' own time; only where they have none, by the clock.
+    const waitedMs =
+      first !== undefined && first >= 0
+        ? batch.maxTimestamp - first
+        : this.#clock.now() - this.#activeSinceMs
+    return waitedMs > this.#config.segmentMs - this.#jitterMs
+  }
+
+  #drawJitter(): number {
+    const { segmentJitterMs, segmentMs } = this.#config
+    const bound = Math.min(segmentJitterMs, segmentMs)
+    return bound === 0 ? 0 : this.#random.integer(bound)
+  }
+}
