@@ -38,6 +38,8 @@ export abstract class IndexFile {
   #writtenCount = 0
   /** What the file holds, also beyond `#writtenCount`; -1 while there is none, `null` if unknown. */
   #fileSizeBytes: number | null = -1
+  /** Whether a sync covered what the file holds. What a killed process has left may be in memory alone. */
+  #isSynced = false
   readonly #fileSystem: FileSystem
   readonly #entrySizeBytes: number
 
@@ -69,6 +71,7 @@ export abstract class IndexFile {
   async load(): Promise<IndexLoadResult> {
     this.#count = 0
     this.#writtenCount = 0
+    this.#isSynced = false
     const content = await this.#readFile()
     if (typeof content === 'string') return content
     if (content.length % this.#entrySizeBytes !== 0) return 'corrupt'
@@ -142,7 +145,8 @@ export abstract class IndexFile {
   async write(): Promise<boolean> {
     const sizeBytes = this.sizeBytes
     const fileSizeBytes = this.#fileSizeBytes
-    if (this.#writtenCount === this.#count && fileSizeBytes === sizeBytes) return false
+    const isWritten = this.#writtenCount === this.#count && fileSizeBytes === sizeBytes
+    if (isWritten && this.#isSynced) return false
     const isNew = fileSizeBytes === null || fileSizeBytes < 0
     const file = await this.#fileSystem.open(this.path, 'create')
     this.#fileSizeBytes = null
@@ -161,6 +165,7 @@ export abstract class IndexFile {
     }
     this.#writtenCount = sizeBytes / this.#entrySizeBytes
     this.#fileSizeBytes = sizeBytes
+    this.#isSynced = true
     return isNew
   }
 

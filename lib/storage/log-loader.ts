@@ -299,8 +299,9 @@ export class LogLoader {
     if (!this.#areEpochsKnown) {
       await refillEpochs(this.#epochs, segments, { logStartOffset, logEndOffset })
     }
-    this.#epochs.truncateFromEnd(logEndOffset)
+    // In this order the next open finds nothing to change, also where every record is deleted.
     this.#epochs.truncateFromStart(logStartOffset)
+    this.#epochs.truncateFromEnd(logEndOffset)
     if (!readOnly && isSound) {
       await segments.removeBelow(logStartOffset)
       if (segments.active === undefined) {

@@ -71,10 +71,13 @@ export class LogStateFiles {
    */
   async takeCleanShutdownMark(): Promise<boolean> {
     const path = join(this.#dir, CLEAN_SHUTDOWN_FILE)
-    if ((await this.#fileSystem.stat(path)) === null) return false
-    await this.#fileSystem.unlink(path)
+    const hasMark = (await this.#fileSystem.stat(path)) !== null
+    if (hasMark) await this.#fileSystem.unlink(path)
+    // A process that was killed may have renamed a checkpoint or the list of topics and not synced
+    // that. What such a file says is acted on from now on: a power loss must not bring back the one
+    // before, with the files gone that only the new one does without.
     await this.#fileSystem.syncDirectory(this.#dir)
-    return true
+    return hasMark
   }
 
   /** Whether the directory was closed in order, without changing that. */

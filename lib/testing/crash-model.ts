@@ -20,8 +20,25 @@ import { link, SimulatedTree } from './simulated-tree.ts'
  * | move between directories | each side needs the sync of its directory | one sync covers both sides | as ext4 |
  * | unsynced file renamed over another | may be empty | has its content | may be empty |
  * | unsynced bytes | kept, old, zero or garbage | kept, old or zero | as ext4 |
+ *
+ * Two more are as xfs but for unsynced bytes, and give shapes that the others seldom do:
+ *
+ * - `zero-hole`: the file has grown all the way, and what did not reach the disk is zeros.
+ * - `preallocated`: the same, and space that was taken ahead shows as zeros behind the end.
  */
-export type Persona = 'strict-posix' | 'ext4' | 'xfs'
+export type Persona = 'strict-posix' | 'ext4' | 'xfs' | 'zero-hole' | 'preallocated'
+
+/** Every {@link Persona} there is. */
+export const PERSONAS: readonly Persona[] = [
+  'strict-posix',
+  'ext4',
+  'xfs',
+  'zero-hole',
+  'preallocated',
+]
+
+/** In which space is taken ahead for a file that grows. */
+const PREALLOCATED_BYTES = 4096
 
 /**
  * What a power loss does to everything that no sync covered.
@@ -42,6 +59,15 @@ export interface PowerLoss {
 }
 
 type UnitFate = 'kept' | 'old' | 'zero' | 'garbage'
+
+/** What a unit that is not kept may be, each as likely as it is often here. */
+const LOST_FATES: Readonly<Record<Persona, readonly UnitFate[]>> = {
+  'strict-posix': ['old', 'old', 'zero', 'garbage'],
+  ext4: ['old', 'old', 'zero'],
+  xfs: ['old', 'old', 'zero'],
+  'zero-hole': ['zero'],
+  preallocated: ['zero'],
+}
 
 /** The tree that a machine finds after its power was cut. `tree` itself is not changed. */
 export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedTree {
@@ -121,7 +147,8 @@ function loseSome(
   { persona, random, sectorBytes }: PowerLoss,
 ): void {
   // Bytes and size reach the disk independently, so bytes may land behind an end that moves later.
-  let sizeBytes = content.sizeBytes
+  const durableBytes = content.sizeBytes
+  let sizeBytes = durableBytes
   content.resize(largestSize(content.sizeBytes, changes))
   const fateOf = unitFates(changes, sectorBytes, persona, random)
   for (const change of changes) {
@@ -142,9 +169,19 @@ function loseSome(
         content.write(random.bytes(unit.bytes.length), unit.position)
       }
     }
-    sizeBytes = survivingSize(sizeBytes, change.position + change.bytes.length, random)
+    const end = change.position + change.bytes.length
+    sizeBytes = isSizeKept(persona)
+      ? Math.max(sizeBytes, end)
+      : survivingSize(sizeBytes, end, random)
   }
   content.resize(sizeBytes)
+  if (persona === 'preallocated' && sizeBytes > durableBytes) {
+    content.resize(Math.ceil(sizeBytes / PREALLOCATED_BYTES) * PREALLOCATED_BYTES)
+  }
+}
+
+function isSizeKept(persona: Persona): boolean {
+  return persona === 'zero-hole' || persona === 'preallocated'
 }
 
 function largestSize(sizeBytes: number, changes: readonly UnsyncedChange[]): number {
@@ -199,8 +236,7 @@ function unitFates(
   persona: Persona,
   random: Random,
 ): () => UnitFate {
-  const lostFates: readonly UnitFate[] =
-    persona === 'strict-posix' ? ['old', 'old', 'zero', 'garbage'] : ['old', 'old', 'zero']
+  const lostFates = LOST_FATES[persona]
   const lost = (): UnitFate => lostFates[random.integer(lostFates.length)] ?? 'old'
   if (random.integer(2) === 0) {
     return () => (random.integer(2) === 0 ? 'kept' : lost())

@@ -70,6 +70,11 @@ export class GrowableBytes {
     this.#bytes[position] = (this.#bytes[position] ?? 0) ^ (1 << bit)
   }
 
+  /** The content itself, to be looked at before anything changes it. */
+  view(): Buffer {
+    return this.#bytes.subarray(0, this.#sizeBytes)
+  }
+
   /** The content as a buffer of its own. */
   toBuffer(): Buffer {
     return Buffer.from(this.#bytes.subarray(0, this.#sizeBytes))

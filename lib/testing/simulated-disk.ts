@@ -6,6 +6,7 @@ import { DirectoryInode, type FileInode, type Inode } from './simulated-inode.ts
 import type { SimulatedLock } from './simulated-lock.ts'
 import { SimulatedTree } from './simulated-tree.ts'
 import { simulatedError } from './simulated-error.ts'
+import { digestOf } from './tree-digest.ts'
 
 /** What decides how a {@link SimulatedDisk} behaves. */
 export interface DiskModel extends Omit<PowerLoss, 'fate'> {
@@ -220,6 +221,11 @@ export class SimulatedDisk {
     for (const file of this.#reachableFiles()) {
       file.evict()
     }
+  }
+
+  /** See {@link digestOf}. */
+  digest(): string {
+    return digestOf(this.#tree)
   }
 
   /** An equal disk of its own that nobody has opened or locked. */

@@ -12,7 +12,7 @@ import { SeededRandom } from './seeded-random.ts'
 import { SimulatedDisk, type DiskModel } from './simulated-disk.ts'
 import { SimulatedFile } from './simulated-file.ts'
 import { SimulatedLock } from './simulated-lock.ts'
-import { SimulatedMachine } from './simulated-machine.ts'
+import { SimulatedMachine, type ObservedOperation } from './simulated-machine.ts'
 import { normalPath } from './simulated-tree.ts'
 import {
   diskModel,
@@ -198,6 +198,25 @@ export class SimulatedFileSystem implements FileSystem {
     requireAtLeast('n', n, 1)
     requireAtLeast('bytes', bytes, 0)
     this.#machine.faults.addShort('read', n, bytes)
+  }
+
+  /**
+   * Has `observer` told of every operation just before it takes effect or fails; `null` for nobody.
+   * A `fork()` in it is the machine as a crash at this moment leaves it.
+   *
+   * @internal
+   */
+  observe(observer: ((operation: ObservedOperation) => void) | null): void {
+    this.#machine.observer = observer
+  }
+
+  /**
+   * The same for two file systems exactly when no program and no power loss can tell them apart.
+   *
+   * @internal
+   */
+  digest(): string {
+    return this.#disk.digest()
   }
 
   /** Takes back every crash and fault that was ordered and has not happened. */

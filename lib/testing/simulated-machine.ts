@@ -38,6 +38,9 @@ export interface Operation<T> {
   readonly onFault?: (partial: boolean) => void
 }
 
+/** What a test may know of an operation before it happens. */
+export type ObservedOperation = Pick<Operation<unknown>, 'kind' | 'path' | 'dest' | 'detail'>
+
 /** How operations of a simulated machine are run. */
 export interface MachineOptions {
   readonly random: Random
@@ -54,6 +57,8 @@ export interface MachineOptions {
  */
 export class SimulatedMachine {
   readonly faults: FaultPlan = new FaultPlan()
+  /** Told of every operation just before it takes effect or fails. */
+  observer: ((operation: ObservedOperation) => void) | null = null
   readonly #random: Random
   readonly #maxDelayTurns: number
   #operationCount = 0
@@ -102,6 +107,7 @@ export class SimulatedMachine {
   #execute<T>(operation: Operation<T>): T {
     this.#operationCount += 1
     const { kind, path, syscall, dest } = operation
+    this.observer?.(operation)
     const fault = this.faults.take(this.#operationCount, kind, path)
     if (fault?.effect === 'crash') {
       this.#crashIn(operation, fault)

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest'
+import { crashEverywhere } from './exhaustive.ts'
+import { WORKLOADS } from './workloads.ts'
+
+/**
+ * Recoveries from every crash are interrupted by `npm run test:durability -- crash`; here from one
+ * in so many, at every operation of theirs.
+ */
+const RECOVERIES_INTERRUPTED = 12
+
+describe('a crash at every operation, and in the recovery from it', () => {
+  it.each(WORKLOADS)('keeps every promise: $name', async (workload) => {
+    const result = await crashEverywhere(workload, {
+      seed: 1,
+      interruptEach: RECOVERIES_INTERRUPTED,
+    })
+    expect(result.failures).toEqual([])
+    expect(result.crashes).toBeGreaterThan(20)
+    expect(result.crashesInRecovery).toBeGreaterThan(20)
+  })
+
+  it('is tried in at least 30 workloads', () => {
+    expect(new Set(WORKLOADS.map(({ name }) => name)).size).toBeGreaterThanOrEqual(30)
+  })
+})

@@ -1,0 +1,91 @@
+import {
+  SimulatedFileSystem,
+  type SimulatedFileSystemOptions,
+} from '../../lib/testing/simulated-file-system.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { BrokerSession, openBroker } from './broker-session.ts'
+import { newLedger, newTopicLedger, type Ledger } from './ledger.ts'
+import { LogSession, openSmallLog } from './log-session.ts'
+import { observeBroker, observeLog, type Observation } from './observation.ts'
+import { SMALL as SMALL_LOG } from '../storage/log-fixtures.ts'
+
+/** A few calls of the public interface. Every step it takes on the disk is a place to crash at. */
+export interface Workload {
+  readonly name: string
+  /** Makes the disk that it starts from, with the promises that hold there. */
+  readonly start: (options: SimulatedFileSystemOptions) => Promise<Start>
+  /** Runs it; rejects when the machine stops, with `ledger` telling what was promised by then. */
+  readonly run: (fileSystem: SimulatedFileSystem, ledger: Ledger) => Promise<void>
+  /** Opens what it works on, and looks at everything. Nothing is closed. */
+  readonly observe: (fileSystem: SimulatedFileSystem, ledger: Ledger) => Promise<Observation>
+}
+
+export interface Start {
+  readonly disk: SimulatedFileSystem
+  readonly ledger: Ledger
+}
+
+/** How a workload of a broker begins. */
+export interface BrokerWorkload {
+  readonly name: string
+  /**
+   * What is there before; runs on a disk that does not fail, in a broker with a topic `orders` of
+   * two partitions, two records and a commit of the group `billing` at offset 0.
+   */
+  readonly prepare?: (session: BrokerSession) => Promise<void>
+  /** Whether the broker is closed before `run`. @defaultValue true */
+  readonly isClean?: boolean
+  /** Puts files on the disk instead, and notes what they promise. */
+  readonly files?: (disk: SimulatedFileSystem, ledger: Ledger) => Promise<void> | void
+  /** The session is not open: it says so itself where it begins. */
+  readonly run: (session: BrokerSession) => Promise<void>
+}
+
+export function brokerWorkload(workload: BrokerWorkload): Workload {
+  const { name, run, files, isClean = true } = workload
+  return {
+    name,
+    start: async (options) => {
+      const disk = new SimulatedFileSystem(options)
+      const ledger = newLedger()
+      if (files !== undefined) {
+        await files(disk, ledger)
+        return { disk, ledger }
+      }
+      const session = new BrokerSession(disk, ledger, 'p')
+      await session.open()
+      await session.createTopic('orders', { partitions: 2 })
+      await session.append()
+      await session.append()
+      await session.commit(0)
+      await workload.prepare?.(session)
+      if (isClean) await session.close()
+      return { disk: isClean ? disk : disk.restart('process', { seed: 1 }), ledger }
+    },
+    run: async (fileSystem, ledger) => {
+      await run(new BrokerSession(fileSystem, ledger, 'r'))
+    },
+    observe: async (fileSystem, ledger) => {
+      const broker = await openBroker(fileSystem, new ManualClock())
+      return observeBroker(broker, Object.keys(ledger.commits))
+    },
+  }
+}
+
+/** A workload of a log without a broker, from an empty disk. */
+export function logWorkload(name: string, run: (session: LogSession) => Promise<void>): Workload {
+  return {
+    name: `log: ${name}`,
+    start: (options) => {
+      const topic = newTopicLedger(1, SMALL_LOG.segmentBytes ?? 0)
+      const ledger = { topics: { orders: [topic] }, commits: {} }
+      return Promise.resolve({ disk: new SimulatedFileSystem(options), ledger })
+    },
+    run: async (fileSystem, ledger) => {
+      const session = new LogSession(fileSystem, ledger)
+      await session.open()
+      await run(session)
+    },
+    observe: async (fileSystem) => observeLog(await openSmallLog(fileSystem)),
+  }
+}

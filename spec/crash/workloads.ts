@@ -1,0 +1,17 @@
+import type { Workload } from './workload.ts'
+import { APPENDS } from './workloads/appends.ts'
+import { GROUPS } from './workloads/groups.ts'
+import { LOGS } from './workloads/logs.ts'
+import { OPENINGS } from './workloads/openings.ts'
+import { SEGMENTS } from './workloads/segments.ts'
+import { TOPICS } from './workloads/topics.ts'
+
+/** Every workload that crashes are tried in. A defect that a crash brings to light adds one. */
+export const WORKLOADS: readonly Workload[] = [
+  ...APPENDS,
+  ...SEGMENTS,
+  ...TOPICS,
+  ...GROUPS,
+  ...OPENINGS,
+  ...LOGS,
+]
