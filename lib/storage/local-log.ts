@@ -223,7 +223,8 @@ export class LocalLog {
     // Whatever has the name now is not ours to mark or to cut.
     if (error instanceof LogGoneError || !(await this.#isInPlace())) return
     if (position !== null) {
-      const { fileSystem, dir, leaderEpoch } = this.#options
+      const { leaderEpoch } = this
+      const { fileSystem, dir } = this.#options
       const mark = new DurableEndFile(fileSystem, dir)
       await mark.leave({ ...position, leaderEpoch }).catch(() => undefined)
     }
