@@ -161,10 +161,13 @@ export class LogSegments {
 
   /** Removes what is left of segments behind the end of the log; durable when it resolves. */
   async removeLeftOvers(): Promise<void> {
-    if (!this.hasLeftOvers) return
-    await this.#remove(this.#leftOvers)
-    await orInDoubt('a sync failed', () => this.#fileSystem.syncDirectory(this.#dir))
-    this.#leftOvers = []
+    for (const segment of this.#leftOvers) {
+      await this.#remove([segment])
+      // Before the next is removed: a power loss that takes back one removal and not another must
+      // not leave a later segment without the one before it.
+      await orInDoubt('a sync failed', () => this.#fileSystem.syncDirectory(this.#dir))
+      this.#leftOvers = this.#leftOvers.slice(1)
+    }
   }
 
   /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */

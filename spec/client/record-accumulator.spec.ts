@@ -215,7 +215,7 @@ describe('with lingerMs above 0', () => {
 })
 
 describe('order', () => {
-  it('is kept when an append fails: the batches behind it are tried after it', async () => {
+  it('is kept when an append fails: what was sent behind it fails too, what comes later is tried', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 1 })
     const first = sendAll(producer, 'a')
     await clock.advance(0)
@@ -224,10 +224,15 @@ describe('order', () => {
     expect(partition.appends).toHaveLength(1)
     partition.append(0).fail(writeError)
     await clock.advance(0)
+    const later = sendAll(producer, 'd')
+    await clock.advance(0)
     partition.append(1).succeed()
     await clock.advance(0)
     expect(first[0]?.error).toBe(writeError)
-    expect(rest.map(({ metadata }) => metadata?.offset)).toEqual([0, 1])
+    for (const { error } of rest) {
+      expect(error).toMatchObject({ outcome: 'not-written', cause: writeError })
+    }
+    expect(later[0]?.metadata?.offset).toBe(0)
   })
 
   it('holds for the offsets of batches that are written together', async () => {

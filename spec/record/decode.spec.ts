@@ -162,7 +162,7 @@ const DAMAGE: readonly (readonly [string, string, Record<string, number>, string
     'a count above the records that are there',
     '1c 00 00 00 01 10 0000000000000000 00',
     { recordCount: 2 },
-    '1 bytes are expected, 0 are left',
+    'a count of 2 headers, at most 1 can follow',
   ],
   [
     'a count below the records that are there',
@@ -184,13 +184,13 @@ const DAMAGE: readonly (readonly [string, string, Record<string, number>, string
     'a header count that no size allows',
     '0c000000010102',
     {},
-    'a count of 1 headers, 0 bytes left',
+    'a count of 1 headers, at most 0 can follow',
   ],
   [
     'a header count above the headers that are there',
     '10 00 00 00 01 01 04 00 01',
     {},
-    '1 bytes are expected, 0 are left',
+    'a count of 2 headers, at most 1 can follow',
   ],
   [
     'a header count below the headers that are there',

@@ -60,7 +60,12 @@ it('tells which epoch wrote an offset', async () => {
 it('tells where the records of an epoch end', async () => {
   const { cache } = await cacheWith([1, 10], [4, 20])
   expect([0, 1, 2, 3, 4, 5].map((epoch) => cache.endOffsetFor(epoch))).toEqual([
-    10, 20, 20, 20, null, null,
+    10,
+    20,
+    20,
+    20,
+    null,
+    null,
   ])
 })
 
