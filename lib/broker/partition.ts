@@ -118,9 +118,7 @@ export class Partition {
     const checked = checkOptions('append options', options, APPEND_OPTIONS)
     const { acks = 'all', expectedOffset } = checked
     this.#ensureOpen()
-    const list = Array.isArray(records)
-      ? (records as readonly AppendRecord[])
-      : [records as AppendRecord]
+    const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
     const batches = encodeRecords(list, this.log.config, this.#context.clock.now())
     return this.#append(batches, { acks, expectedOffset, isInLine: true })
   }

@@ -135,12 +135,12 @@ export async function valuesIn(broker: Broker, index = 0): Promise<string[]> {
 
 /** Waits for a call on a clock that moves on; a call that never settles is an error. */
 export async function settled<T>(call: Promise<T>, clock: ManualClock): Promise<T> {
-  let isOver = false
+  const state: { isOver: boolean } = { isOver: false }
   const over = (): void => {
-    isOver = true
+    state.isOver = true
   }
   call.then(over, over)
-  for (let seconds = 0; seconds < 300 && !isOver; seconds += 1) await clock.advance(1_000)
-  if (!isOver) throw new Error('it never settles')
+  for (let seconds = 0; seconds < 300 && !state.isOver; seconds += 1) await clock.advance(1_000)
+  if (!state.isOver) throw new Error('it never settles')
   return call
 }

@@ -162,7 +162,7 @@ const DAMAGE: readonly (readonly [string, string, Record<string, number>, string
     'a count above the records that are there',
     '1c 00 00 00 01 10 0000000000000000 00',
     { recordCount: 2 },
-    'a count of 2 headers, at most 1 can follow',
+    '1 bytes are expected, 0 are left',
   ],
   [
     'a count below the records that are there',
