@@ -47,9 +47,11 @@ export class RecentBatches {
     this.#budget = budget
   }
 
-  /** Holds batches that follow those held before. */
+  /** Holds batches that follow those held before; where they do not, the log was cut in between. */
   add(batches: readonly RecordBatch[]): void {
     for (const batch of batches) {
+      const last = this.#batches.at(-1)
+      if (last != null && last.nextOffset !== batch.baseOffset) this.#clear()
       this.#batches.push(batch)
       this.#budget.add(this, batch.sizeBytes)
     }
@@ -65,15 +67,15 @@ export class RecentBatches {
     }
   }
 
-  /** Forgets everything, because the log was cut. The budget still counts it until its turn comes. */
-  clear(): void {
+  /** Forgets everything. The budget still counts it until its turn comes. */
+  #clear(): void {
     this.#batches.fill(null, this.#head)
   }
 
   /**
    * The batch that holds `offset` and those that follow.
    *
-   * @returns `null` when `offset` is not among what is held.
+   * @returns `null` when `offset` is not among what is held, or what is held reaches over the end.
    */
   read(
     offset: number,
@@ -85,12 +87,12 @@ export class RecentBatches {
     let sizeBytes = 0
     for (; slot < this.#batches.length; slot += 1) {
       const batch = this.#batches[slot]
-      if (batch == null || batch.baseOffset >= limits.endOffset) break
+      if (batch == null || batch.nextOffset > limits.endOffset) break
       sizeBytes += batch.sizeBytes
       if (found.length > 0 && sizeBytes > limits.maxBytes) break
       found.push(batch)
     }
-    return found
+    return found.length > 0 ? found : null
   }
 
   /** Slot of the first batch with a last offset at or above `offset`; -1 when that is not certain. */

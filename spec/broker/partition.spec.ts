@@ -218,6 +218,20 @@ describe('appending to a partition', () => {
     expect(seen).toEqual([0, 1, 2])
   })
 
+  it('reads what is there after its log was cut and has grown again, and nothing of before', async () => {
+    const partition = await openPartition()
+    await partition.append([{ value: 'a' }])
+    await partition.append([{ value: 'b' }, { value: 'c' }])
+    await partition.append([{ value: 'd' }])
+    await partition.log.truncateTo(2)
+    expect(textsOf(await partition.read(0))).toEqual(['a'])
+    expect(textsOf(await partition.read(1))).toEqual([])
+    await partition.append([{ value: 'e' }])
+    expect(textsOf(await partition.read(0))).toEqual(['a'])
+    expect(textsOf(await partition.read(1))).toEqual(['e'])
+    expect((await partition.read(2))[0]).toMatchObject({ offset: 2 })
+  })
+
   it('has nothing to delete below what another call has deleted meanwhile', async () => {
     const partition = await openPartition()
     await fill(partition, 5)
