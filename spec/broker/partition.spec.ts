@@ -520,7 +520,7 @@ describe('waiting for records', () => {
   })
 
   it.each([1, 2, 3])(
-    'wakes each of 1,000 waiters over 100 partitions exactly once, seed %i',
+    'wakes each of 1,000 waiters over 100 partitions exactly once, whatever ends the wait, seed %i',
     async (seed) => {
       const random = new SeededRandom(seed)
       const fileSystem = new SimulatedFileSystem()
@@ -528,26 +528,42 @@ describe('waiting for records', () => {
       const partitions = await Promise.all(
         Array.from({ length: 100 }, (_, index) => openPartition({ fileSystem, clock, index })),
       )
-      let settled = 0
-      const waiters = Array.from({ length: 1000 }, (_, each) => {
-        const partition = partitions[each % 100]
-        if (partition === undefined) throw new Error('no such partition')
-        return partition.fetch(0, { maxWaitMs: 60_000 }).then((records) => {
-          settled += 1
-          return records.length
-        })
+      const closed = new ClosedError('the test closes it')
+      const outcomes: string[][] = Array.from({ length: 1000 }, () => [])
+      const aborts = outcomes.map(() => new AbortController())
+      const waiters = outcomes.map((outcome, each) => {
+        const { signal } = aborts[each] ?? new AbortController()
+        const waiting = partitions[each % 100]?.fetch(0, { maxWaitMs: 60_000, signal })
+        return waiting?.then(
+          (records) => outcome.push(`${records.length} records`),
+          (error: unknown) => outcome.push(error === closed ? 'closed' : String(error)),
+        )
       })
-      const order = partitions.map((partition) => ({ partition, at: random.integer(1000) }))
+      // By partition: 70 are appended to, 10 are closed, 10 have their waiters aborted, 10 get nothing.
+      const ends = partitions.flatMap((partition, index) => {
+        const ofPartition = aborts.filter((_, each) => each % 100 === index)
+        if (index < 70) return [() => partition.append({ value: 'wake up' })]
+        if (index < 80) return [() => partition.close(closed)]
+        if (index < 90)
+          return ofPartition.map((abort) => () => Promise.resolve(abort.abort('enough')))
+        return []
+      })
+      const order = ends.map((end) => ({ end, at: random.integer(1000) }))
       order.sort((left, right) => left.at - right.at)
-      const appends: Promise<unknown>[] = []
-      for (const { partition } of order) {
-        appends.push(partition.append({ value: 'wake up' }))
+      const ended: Promise<unknown>[] = []
+      for (const { end } of order) {
+        ended.push(end())
         for (let turns = random.integer(4); turns > 0; turns -= 1) await Promise.resolve()
       }
-      const counts = await Promise.all(waiters)
-      await Promise.all(appends)
-      expect(settled).toBe(1000)
-      expect(counts.every((count) => count === 1)).toBe(true)
+      await Promise.all(ended)
+      await clock.advance(60_000)
+      await Promise.all(waiters)
+      const expected = (index: number): string => {
+        if (index < 70) return '1 records'
+        if (index < 80) return 'closed'
+        return index < 90 ? 'enough' : '0 records'
+      }
+      expect(outcomes).toEqual(outcomes.map((_, each) => [expected(each % 100)]))
       expect(clock.pendingTimers).toBe(0)
     },
   )
