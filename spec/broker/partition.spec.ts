@@ -540,12 +540,16 @@ describe('waiting for records', () => {
         )
       })
       // By partition: 70 are appended to, 10 are closed, 10 have their waiters aborted, 10 get nothing.
-      const ends = partitions.flatMap((partition, index) => {
+      const ends = partitions.flatMap((partition, index): (() => Promise<unknown>)[] => {
         const ofPartition = aborts.filter((_, each) => each % 100 === index)
         if (index < 70) return [() => partition.append({ value: 'wake up' })]
         if (index < 80) return [() => partition.close(closed)]
-        if (index < 90)
-          return ofPartition.map((abort) => () => Promise.resolve(abort.abort('enough')))
+        if (index < 90) {
+          return ofPartition.map((abort) => () => {
+            abort.abort('enough')
+            return Promise.resolve()
+          })
+        }
         return []
       })
       const order = ends.map((end) => ({ end, at: random.integer(1000) }))
