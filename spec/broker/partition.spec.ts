@@ -533,8 +533,9 @@ describe('waiting for records', () => {
       const aborts = outcomes.map(() => new AbortController())
       const waiters = outcomes.map((outcome, each) => {
         const { signal } = aborts[each] ?? new AbortController()
-        const waiting = partitions[each % 100]?.fetch(0, { maxWaitMs: 60_000, signal })
-        return waiting?.then(
+        const partition = partitions[each % 100]
+        if (partition === undefined) throw new Error('no such partition')
+        return partition.fetch(0, { maxWaitMs: 60_000, signal }).then(
           (records) => outcome.push(`${records.length} records`),
           (error: unknown) => outcome.push(error === closed ? 'closed' : String(error)),
         )
