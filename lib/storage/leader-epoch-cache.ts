@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
 
 /** A leader epoch and the offset of its first record. */
@@ -155,5 +156,18 @@ export class LeaderEpochCache {
     if (!this.#isDirty) return
     await this.#file.write(this.#entries.map((entry) => [entry.epoch, entry.startOffset]))
     this.#isDirty = false
+  }
+}
+
+/**
+ * The epochs say which one wrote an offset, since each is on disk before its first batch. What a
+ * batch says of its own epoch is in no checksum.
+ */
+export function objectionTo({ entries }: LeaderEpochCache): (batch: RecordBatch) => string | null {
+  const known = [...entries]
+  return ({ baseOffset, partitionLeaderEpoch }) => {
+    const epoch = known.findLast((entry) => entry.startOffset <= baseOffset)?.epoch
+    if (epoch === undefined || epoch === partitionLeaderEpoch) return null
+    return `its leader epoch is ${partitionLeaderEpoch}, not ${epoch}`
   }
 }

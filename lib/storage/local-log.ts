@@ -12,6 +12,7 @@ import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
 import { RollPolicy } from './roll-policy.ts'
+import { entriesOf, entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
 
 /** Where an append came to lie. */
 export interface AppendResult {
@@ -43,6 +44,7 @@ export class LocalLog {
   readonly segments: LogSegments
   readonly epochs: LeaderEpochCache
   readonly producers: ProducerState
+  readonly #recorder: SegmentRecorder
   logStartOffset: number
   logEndOffset: number
   /** Everything below is covered by a sync that succeeded. */
@@ -68,6 +70,7 @@ export class LocalLog {
     this.epochs = loaded.epochs
     this.leaderEpoch = loaded.leaderEpoch
     this.producers = loaded.producers
+    this.#recorder = new SegmentRecorder(loaded.recordFile)
     this.logStartOffset = loaded.logStartOffset
     this.logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
@@ -130,6 +133,18 @@ export class LocalLog {
 
   /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */
   async flush(): Promise<void> {
+    await this.#sync()
+    // Before anybody is told of a record in a new segment it is on record that there is one. An
+    // append that fails takes its segments back before it comes here.
+    await this.#recorder.writeIfBehind(this.logStartOffset, this.segments)
+  }
+
+  /** See {@link SegmentRecorder.write}. */
+  recordSegments(logStartOffset: number = this.logStartOffset): Promise<void> {
+    return this.#recorder.write(logStartOffset, entriesOf(this.segments))
+  }
+
+  async #sync(): Promise<void> {
     const { active } = this.segments
     if (active === undefined || this.logEndOffset === this.durableEndOffset) return
     await orInDoubt('a sync failed', () => active.flush())
@@ -155,7 +170,7 @@ export class LocalLog {
     if (active === undefined) return
     if (active.sizeBytes === 0 && active.baseOffset === this.logEndOffset) return
     await this.ensureInPlace()
-    await this.flush()
+    await this.#sync()
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
     const segment = new LogSegment(this.logEndOffset, this.#segmentOptions())
@@ -169,6 +184,9 @@ export class LocalLog {
       throw error
     }
     await this.segments.add(segment)
+    // The mark of a failed sync has to leave this segment, which may be on record by then.
+    this.#noteDurable()
+    this.#recorder.isBehind = true
     this.#rollPolicy.rolled()
   }
 
@@ -185,7 +203,10 @@ export class LocalLog {
    * @throws InDoubtError when it fails half way.
    */
   async truncateTo(offset: number): Promise<void> {
-    const restEndOffset = await this.endOfRestBelow(offset)
+    const slot = this.segments.floorSlot(offset)
+    const rest = (await this.segments.all[slot]?.restBelow(offset)) ?? null
+    const kept = entriesUpTo(this.segments, slot, rest)
+    await this.#recorder.write(this.logStartOffset, kept)
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset
       this.durableEndOffset = Math.min(this.durableEndOffset, offset)
@@ -201,7 +222,8 @@ export class LocalLog {
       // What is left was synced together with the cut.
       this.#noteDurable()
       // Nothing in the last segment says where the log ends now. The name of the next one does.
-      if (restEndOffset < offset) await this.roll()
+      if (rest !== null && rest.endOffset < offset) await this.roll()
+      await this.recordSegments()
     }
     try {
       await this.segments.changing(truncate)
@@ -243,6 +265,7 @@ export class LocalLog {
     for (const segment of this.segments.all) isNew = (await segment.writeIndexes()) || isNew
     const { fileSystem, dir } = this.#options
     if (isNew) await fileSystem.syncDirectory(dir)
+    await this.recordSegments()
     if (this.producers.entries.length === 0 || this.durableEndOffset < this.logEndOffset) return
     // Otherwise an unclean open would have to read everything since the last roll.
     await this.producers.takeSnapshot(this.logEndOffset)
@@ -260,6 +283,7 @@ export class LocalLog {
     // Without it, the next open would go on with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
+    await this.recordSegments()
     // Its sync of the directory covers the names of new index files.
     await this.producers.takeSnapshot(this.logEndOffset)
   }

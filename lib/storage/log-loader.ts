@@ -3,13 +3,16 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { DurableEndFile, type DurableEnd } from './durable-end.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
 import { refillEpochs } from './epoch-refill.ts'
-import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
-import { segmentFileName, type SegmentFileKind } from './log-files.ts'
+import { LeaderEpochCache, MAX_EPOCH, objectionTo } from './leader-epoch-cache.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { isDenseOnRecord, isGapBetween, takeInventory, type LogInventory } from './log-inventory.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
 import { ProducerState } from './producer-state.ts'
+import { breachError, type SegmentBreach } from './segment-audit.ts'
+import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import type { ScanResult } from './segment-scan.ts'
-import { completeSwaps, findLogFiles } from './swap-files.ts'
+import { completeSwaps } from './swap-files.ts'
 import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.ts'
 
 export type { Truncation } from './torn-tail.ts'
@@ -17,7 +20,7 @@ export type { Truncation } from './torn-tail.ts'
 /** What opening one log found and did. */
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
-  /** Log files whose indexes were missing or unusable. */
+  /** Log files whose indexes were missing or unusable, and a record of segments that was. */
   readonly rebuiltIndexes: readonly string[]
   /** Why the log is open for reading only; `null` when it is sound. */
   readonly damage: CorruptRecordError | null
@@ -44,6 +47,7 @@ export interface LoadedLog {
   /** What is appended from now on belongs to it. */
   readonly leaderEpoch: number
   readonly producers: ProducerState
+  readonly recordFile: SegmentRecordFile
   readonly recovery: LogRecovery
   /** Whether nothing but an orderly close had been done to it. */
   readonly isClean: boolean
@@ -68,11 +72,17 @@ export class LogLoader {
   readonly #dir: string
   readonly #epochs: LeaderEpochCache
   readonly #producers: ProducerState
+  readonly #recordFile: SegmentRecordFile
   readonly #truncations: Truncation[] = []
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
   readonly #mark: DurableEndFile
   /** Where a sync has failed; `null` where none has since the log was last opened. */
   #failedAt: DurableEnd | null = null
+  #record: SegmentRecord | null = null
+  #logStartOffset: number
+  #recoveryPoint: number
+  #durableEnd: number
+  #objection: ((batch: RecordBatch) => string | null) | undefined
   #damage: CorruptRecordError | null = null
   #hasProducers = false
   #areEpochsKnown = false
@@ -84,6 +94,10 @@ export class LogLoader {
     this.#epochs = new LeaderEpochCache(options.fileSystem, options.dir)
     this.#producers = new ProducerState(options.fileSystem, options.dir)
     this.#mark = new DurableEndFile(options.fileSystem, options.dir)
+    this.#recordFile = new SegmentRecordFile(options.fileSystem, options.dir)
+    this.#logStartOffset = options.logStartOffset
+    this.#recoveryPoint = options.recoveryPoint
+    this.#durableEnd = options.recoveryPoint
   }
 
   /** Does the work described above. Files are left open only where the result holds them. */
@@ -102,11 +116,15 @@ export class LogLoader {
   async #loadFiles(): Promise<LoadedLog> {
     if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
     await this.#loadEpochs()
-    const found = await this.#listSegments()
-    const segments = new LogSegments(this.#fileSystem, this.#dir, found)
+    const inventory = await takeInventory(this.#options, this.#recordFile)
+    this.#consult(inventory)
+    const { breach } = inventory
+    const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
     try {
-      await this.#goBack(segments)
-      const logEndOffset = await this.#findEnd(segments)
+      // A log whose files are not those on record is damaged, and nothing of it is changed.
+      if (breach === null) await this.#goBack(segments)
+      const logEndOffset =
+        breach === null ? await this.#findEnd(segments) : await this.#endBefore(breach, segments)
       return await this.#finish(segments, logEndOffset)
     } catch (error) {
       await segments.close()
@@ -139,50 +157,63 @@ export class LogLoader {
 
   /** Everything below this offset was durable. */
   get #durableOffset(): number {
-    return Math.max(this.#options.recoveryPoint, this.#failedAt?.offset ?? 0)
+    return Math.max(this.#durableEnd, this.#failedAt?.offset ?? 0)
   }
 
   /** To the durable end that a failed sync has left a mark of. */
   async #goBack(segments: LogSegments): Promise<void> {
-    const { recoveryPoint, readOnly } = this.#options
     const end = await this.#mark.read()
     // A power loss may bring a mark back that was obeyed before. What was appended since has a
     // later epoch, and must not be cut.
-    if (end === null || end.leaderEpoch < this.#epochs.latestEpoch || end.offset < recoveryPoint) {
+    if (end === null || end.leaderEpoch < this.#epochs.latestEpoch || end.offset < this.#durableEnd) {
       return
     }
     this.#failedAt = end
+    const { readOnly } = this.#options
     const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
     if (cut !== null) this.#truncations.push(cut)
   }
 
-  async #listSegments(): Promise<LogSegment[]> {
-    const files = await findLogFiles(this.#fileSystem, this.#dir)
-    const names = new Set(files.map(({ offset, kind }) => segmentFileName(offset, kind)))
-    const has = (offset: number, kind: SegmentFileKind): boolean =>
-      names.has(segmentFileName(offset, kind))
-    const segments: LogSegment[] = []
-    for (const { kind, offset, suffix, path } of files) {
-      if (kind === 'log') {
-        segments.push(new LogSegment(offset, this.#options, suffix))
-      } else if (kind !== 'snapshot' && !has(offset, 'log')) {
-        if (!this.#options.readOnly) await this.#fileSystem.unlink(path)
-      }
+  #consult(inventory: LogInventory): void {
+    const { record, isRecordDamaged, logStartOffset, unindexed } = inventory
+    this.#record = record
+    this.#logStartOffset = logStartOffset
+    for (const segment of unindexed) this.#noteRebuilt(segment)
+    if (isRecordDamaged) this.#rebuiltIndexes.add(this.#recordFile.path)
+    if (record === null) return
+    // Written before the checkpoint and with a checksum, so the checkpoint cannot know more.
+    this.#durableEnd = record.segments.at(-1)?.nextOffset ?? 0
+    this.#recoveryPoint = Math.min(this.#recoveryPoint, this.#durableEnd)
+    this.#objection = objectionTo(this.#epochs)
+  }
+
+  /** Ends the log where its files are no longer those on record. */
+  async #endBefore(breach: SegmentBreach, segments: LogSegments): Promise<number> {
+    const { entry, path } = breach
+    const isKept = ({ baseOffset }: LogSegment): boolean =>
+      baseOffset < entry.baseOffset || (path !== null && baseOffset === entry.baseOffset)
+    await segments.replace(segments.all.filter(isKept))
+    const { active: last } = segments
+    let endOffset = entry.baseOffset
+    let place = breach
+    if (last !== undefined && path !== null) {
+      const fileSizeBytes = Math.min(last.sizeBytes, entry.sizeBytes)
+      const { reason, position, nextOffset } = await this.#recover(
+        last,
+        fileSizeBytes,
+        this.#recoveryPoint,
+      )
+      endOffset = Math.min(nextOffset, entry.nextOffset)
+      if (reason !== null) place = { ...breach, reason, position }
     }
-    for (const [slot, segment] of segments.entries()) {
-      const { baseOffset, path } = segment
-      segment.sizeBytes = (await this.#fileSystem.stat(path))?.sizeBytes ?? 0
-      segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
-      const isIndexed = has(baseOffset, 'index') && has(baseOffset, 'timeindex')
-      if (!isIndexed) this.#noteRebuilt(segment)
-    }
-    return segments
+    if (last !== undefined) last.nextOffset = endOffset
+    this.#damage = breachError(this.#dir, place, endOffset, this.#durableEnd)
+    return endOffset
   }
 
   /** Brings the last segments in order; returns the log end offset. */
   async #findEnd(segments: LogSegments): Promise<number> {
-    const { logStartOffset } = this.#options
-    const recoveryPoint = this.#durableOffset
+    const [recoveryPoint, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
     const last = segments.active
     if (last === undefined) {
       if (recoveryPoint > logStartOffset) {
@@ -209,7 +240,8 @@ export class LogLoader {
   }
 
   async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
-    const { recoveryPoint, readOnly } = this.#options
+    const { readOnly } = this.#options
+    const recoveryPoint = this.#recoveryPoint
     const { all } = segments
     let logEndOffset = 0
     for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
@@ -235,6 +267,15 @@ export class LogLoader {
       }
       if (next === undefined) {
         this.#checkEnd(segment, result)
+      } else if (isGapBetween(this.#record, segment, next, next === all.at(-1))) {
+        this.#damage = new CorruptRecordError('a segment is missing behind it', {
+          path: segment.path,
+          position: segment.sizeBytes,
+          firstOffset: logEndOffset,
+          lastOffset: next.baseOffset - 1,
+        })
+        await segments.replace(all.slice(0, slot + 1))
+        return logEndOffset
       } else {
         segment.nextOffset = next.baseOffset
         segment.indexes.addFinalTimeEntry()
@@ -248,8 +289,13 @@ export class LogLoader {
     fileSizeBytes: number,
     trustedOffset: number,
   ): Promise<ScanResult> {
-    const result = await segment.recover(fileSizeBytes, trustedOffset, (batch) => {
-      this.#hasProducers ||= batch.producerId >= 0
+    const isDense = isDenseOnRecord(this.#record, segment.baseOffset)
+    const result = await segment.recover(fileSizeBytes, trustedOffset, {
+      isDense,
+      objection: isDense ? this.#objection : undefined,
+      onBatch: (batch) => {
+        this.#hasProducers ||= batch.producerId >= 0
+      },
     })
     if (result.wasRebuilt) this.#noteRebuilt(segment)
     return result
@@ -257,21 +303,22 @@ export class LogLoader {
 
   /** Above the recovery point no index is promised, so none is missed there. */
   #noteRebuilt(segment: LogSegment): void {
-    const { recoveryPoint } = this.#options
-    const isPromised = this.#isClean || segment.baseOffset < recoveryPoint
+    const isPromised = this.#isClean || segment.baseOffset < this.#recoveryPoint
     if (isPromised && segment.sizeBytes > 0) this.#rebuiltIndexes.add(segment.path)
   }
 
   /** A log that does not end where it was known to is not the one it was. */
   #checkEnd(last: LogSegment, result: ScanResult): number {
-    const { logStartOffset } = this.#options
-    const recoveryPoint = this.#durableOffset
+    const { recoveryPoint } = this.#options
     const isClean = this.#isClean
     const { nextOffset, position } = result
-    const leastEnd = isClean ? Math.max(recoveryPoint, logStartOffset) : recoveryPoint
+    const [durableEnd, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
+    const leastEnd = isClean ? Math.max(durableEnd, logStartOffset) : durableEnd
     // Without an order to the close, records that were deleted may be missing at the end too.
-    const isShort = nextOffset < leastEnd && (isClean || recoveryPoint > logStartOffset)
-    const isLong = isClean && recoveryPoint > 0 && nextOffset > recoveryPoint
+    const isShort = nextOffset < leastEnd && (isClean || durableEnd > logStartOffset)
+    // What lies behind the end on record is a broker's, if the checkpoint knows of it.
+    const isLong =
+      isClean && durableEnd > 0 && nextOffset > durableEnd && nextOffset !== recoveryPoint
     if (isShort || isLong) {
       this.#damage = new CorruptRecordError(
         `the log ends at offset ${nextOffset}, not at ${leastEnd} where it did`,
@@ -279,15 +326,15 @@ export class LogLoader {
       )
     }
     if (!isLong) return nextOffset
-    last.nextOffset = recoveryPoint
-    return recoveryPoint
+    last.nextOffset = durableEnd
+    return durableEnd
   }
 
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
     let logEndOffset = foundEnd
     const { readOnly } = this.#options
     const isSound = this.#damage === null
-    let logStartOffset = Math.max(this.#options.logStartOffset, segments.all[0]?.baseOffset ?? 0)
+    let logStartOffset = Math.max(this.#logStartOffset, segments.all[0]?.baseOffset ?? 0)
     if (logEndOffset < logStartOffset) {
       if (!isSound) logStartOffset = segments.all[0]?.baseOffset ?? logEndOffset
       else {
@@ -312,6 +359,8 @@ export class LogLoader {
         await this.#makeDurable(segments)
       }
       await this.#mark.remove()
+      const { active } = segments
+      if (active !== undefined) active.durable = active.entry
       await this.#loadProducers(segments, logEndOffset)
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
@@ -339,6 +388,7 @@ export class LogLoader {
       leaderEpoch: this.#leaderEpoch(),
       isClean: this.#isClean,
       producers: this.#producers,
+      recordFile: this.#recordFile,
       recovery: {
         truncations: this.#truncations,
         rebuiltIndexes: [...this.#rebuiltIndexes],
@@ -350,7 +400,7 @@ export class LogLoader {
   /** What was found may so far be in the page cache only, and readers are told of durable records. */
   async #makeDurable(segments: LogSegments): Promise<void> {
     const { all } = segments
-    for (const segment of all.slice(Math.max(0, segments.floorSlot(this.#options.recoveryPoint)))) {
+    for (const segment of all.slice(Math.max(0, segments.floorSlot(this.#recoveryPoint)))) {
       await segment.flush()
     }
     await this.#epochs.write()

@@ -1,36 +1,35 @@
-import { CorruptRecordError } from '../errors.ts'
 import { writeFully } from '../platform/file-io.ts'
-import type { File, FileSystem } from '../platform/file-system.ts'
+import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import { segmentFilePath } from './log-files.ts'
 import { SegmentFile } from './segment-file.ts'
 import { SegmentIndexes } from './segment-indexes.ts'
-import { LARGEST_RELATIVE_OFFSET, scanBatches, type ScanResult } from './segment-scan.ts'
+import type { RecoverChecks, SegmentOptions } from './segment-options.ts'
+import type { SegmentEntry } from './segment-record.ts'
+import {
+  LARGEST_RELATIVE_OFFSET,
+  scanBatches,
+  type ScanRange,
+  type ScanResult,
+} from './segment-scan.ts'
 import {
   findBatchByTimestamp,
   findMaxTimestamp,
+  isBatchThere,
   misplaced,
   readRange,
-  seek,
+  restBelow,
   walk,
   type BatchRange,
   type ReadLimits,
   type SegmentView,
 } from './segment-search.ts'
+import { SegmentSum, sumAgain } from './segment-sum.ts'
 import type { TimestampOffset } from './time-index.ts'
 
+export type { SegmentOptions } from './segment-options.ts'
 export type { BatchRange, ReadLimits } from './segment-search.ts'
-
-/** What a segment needs to know of its log. */
-export interface SegmentOptions {
-  readonly fileSystem: FileSystem
-  readonly dir: string
-  readonly indexIntervalBytes: number
-  readonly segmentIndexBytes: number
-  /** Whether nothing on disk may be changed: indexes are then rebuilt in memory only. */
-  readonly readOnly: boolean
-}
 
 /**
  * One segment of a log: the file `NNN.log` and its two indexes.
@@ -46,6 +45,10 @@ export class LogSegment {
   readonly baseOffset: number
   readonly path: string
   readonly indexes: SegmentIndexes
+  /** Checksum of the file as far as it is known. */
+  readonly sum: SegmentSum
+  /** What of the segment is covered by a sync that succeeded. */
+  durable: SegmentEntry
   /** Bytes of whole batches. */
   sizeBytes = 0
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
@@ -60,6 +63,8 @@ export class LogSegment {
     const { dir, ...rest } = options
     this.baseOffset = baseOffset
     this.nextOffset = baseOffset
+    this.sum = new SegmentSum(baseOffset)
+    this.durable = this.entry
     this.path = segmentFilePath(dir, baseOffset, 'log') + suffix
     this.#file = new SegmentFile(this.path, options)
     this.indexes = new SegmentIndexes({
@@ -91,6 +96,20 @@ export class LogSegment {
     }
   }
 
+  /** The segment as it stands now, for the record. */
+  get entry(): SegmentEntry {
+    const { baseOffset, nextOffset, sizeBytes } = this
+    const { sizeBytes: sumBytes, crc, isDense } = this.sum.state
+    const isKnown = sumBytes === sizeBytes
+    return {
+      baseOffset,
+      nextOffset,
+      sizeBytes,
+      crc: isKnown ? crc : null,
+      isDense: isKnown && isDense,
+    }
+  }
+
   /** Whether a batch with this last offset can be addressed relative to the base offset. */
   fits(lastOffset: number): boolean {
     return lastOffset - this.baseOffset <= LARGEST_RELATIVE_OFFSET
@@ -110,7 +129,9 @@ export class LogSegment {
 
   /** Makes the log file durable up to `sizeBytes`. A rejection must not be retried. */
   async flush(): Promise<void> {
+    const { entry } = this
     await this.#file.use((file) => file.datasync())
+    this.durable = entry
   }
 
   /**
@@ -124,27 +145,13 @@ export class LogSegment {
     return this.#file.use((file) => readRange(this.#view(file), offset, limits))
   }
 
-  /**
-   * What a truncation to `offset` leaves, which ends before the batch that holds `offset`.
-   *
-   * @returns where the rest ends: the position, and one above the last offset of its last batch.
-   */
+  /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
   async restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
     await this.loadIndexes()
-    return this.#file.use(async (file) => {
-      const { reader, isFound, expectedOffset } = await seek(this.#view(file), offset)
-      const sizeBytes = reader.position
-      if (!isFound || sizeBytes === 0) return { sizeBytes, endOffset: expectedOffset }
-      const { baseOffset } = await reader.header()
-      const before = await seek(this.#view(file), baseOffset - 1)
-      return { sizeBytes, endOffset: before.isFound ? baseOffset : before.expectedOffset }
-    })
+    return this.#file.use((file) => restBelow(this.#view(file), offset))
   }
 
-  /**
-   * The first batch, at or behind `startOffset`, that holds a record at least as young as
-   * `timestamp`; `null` when there is none.
-   */
+  /** See {@link findBatchByTimestamp}; `null` when no record is as young. */
   async findByTimestamp(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
     if ((await this.maxTimestamp()).timestamp < timestamp) return null
     return this.#file.use((file) => findBatchByTimestamp(this.#view(file), timestamp, startOffset))
@@ -191,9 +198,14 @@ export class LogSegment {
     this.#lastBatch = null
     if (rest.sizeBytes === 0) this.#firstBatchTimestamp = null
     this.indexes.truncateTo(rest.endOffset)
+    // Until the cut has succeeded, nothing is known of the bytes that are left.
+    this.sum.forget(this)
+    if (this.durable.sizeBytes > rest.sizeBytes) this.durable = this.entry
     try {
       await this.cutFile()
       await this.#noteAgain()
+      this.sum.restore(await this.#file.use((file) => sumAgain(file, this)))
+      this.durable = this.entry
     } catch (error) {
       // What they say of the batches that are left is not complete.
       this.#loading = null
@@ -221,47 +233,59 @@ export class LogSegment {
   }
 
   /**
-   * Takes a segment over whose last bytes are in doubt: trusts the index files below
-   * `trustedOffset` and takes everything behind from the log file, batch by batch.
-   *
-   * @param fileSizeBytes size of the log file.
-   * @param onBatch is called for every batch that is read. It may be called again from the start of
-   * the segment when the index files turn out to be wrong.
-   * @returns where the last valid batch ends, and why no other follows. `sizeBytes` is that position.
+   * Takes a segment over whose last bytes are in doubt: trusts the index files below `trustedOffset`
+   * and takes everything behind from the log file. `sizeBytes` is where the last valid batch ends.
    */
   async recover(
     fileSizeBytes: number,
     trustedOffset: number,
-    onBatch?: (batch: RecordBatch) => void,
+    checks: RecoverChecks = {},
   ): Promise<ScanResult & { wasRebuilt: boolean }> {
+    const { isDense = false } = checks
     const isLoaded = await this.indexes.load()
     this.indexes.truncateTo(trustedOffset)
     this.#loading = Promise.resolve()
     const { lastOffset, count } = this.indexes.offsetIndex
     this.nextOffset = lastOffset
-    const result = await this.#scan(fileSizeBytes, this.indexes.rewind(), onBatch)
-    if (count === 0 || this.nextOffset > lastOffset) return { ...result, wasRebuilt: !isLoaded }
-    // The batch that the last entry names is not there: nothing in the indexes can be believed.
-    this.indexes.clear()
+    const { state } = this.sum
+    if (count > 0) {
+      const start = this.indexes.rewind()
+      let foundOffset = lastOffset
+      const result = await this.#scan(fileSizeBytes, start, {
+        ...checks,
+        gaps: isDense ? 'first' : 'any',
+        onBatch: (batch, position) => {
+          if (isDense && position === start.position) foundOffset = batch.lastOffset
+          checks.onBatch?.(batch, position)
+        },
+      })
+      const isTrue = foundOffset === lastOffset && this.nextOffset > lastOffset
+      if (isTrue) return { ...result, wasRebuilt: !isLoaded }
+      // The batch that the last entry names is not there: nothing in the indexes can be believed.
+      this.indexes.clear()
+      this.sum.restore(state)
+    }
     this.nextOffset = this.baseOffset
-    const rescan = await this.#scan(fileSizeBytes, this.indexes.rewind(), onBatch)
-    return { ...rescan, wasRebuilt: true }
+    const gaps = isDense ? 'none' : 'any'
+    const rescan = await this.#scan(fileSizeBytes, this.indexes.rewind(), { ...checks, gaps })
+    return { ...rescan, wasRebuilt: count > 0 || !isLoaded }
   }
 
-  /**
-   * Takes in what another process has appended.
-   *
-   * @param fileSizeBytes size of the log file now.
-   * @returns whether what was known before is still there; if not, nothing has changed.
-   */
+  /** Takes in what another process has appended; false, and no change, when what was known is gone. */
   async follow(fileSizeBytes: number): Promise<boolean> {
-    if (fileSizeBytes < this.sizeBytes || !(await this.#isLastBatchThere())) return false
+    const last = this.#lastBatch
     const { sizeBytes: position, nextOffset: lowestOffset } = this
+    const known = { end: position, nextOffset: lowestOffset }
+    if (fileSizeBytes < position) return false
+    if (
+      last !== null &&
+      !(await this.#file.use((file) => isBatchThere(file, { ...known, ...last })))
+    )
+      return false
     if (fileSizeBytes > position) await this.#scan(fileSizeBytes, { position, lowestOffset })
     return true
   }
 
-  /** Adds the final time entry and makes both index files durable. @returns whether a name is new. */
   async seal(): Promise<boolean> {
     await this.loadIndexes()
     this.indexes.addFinalTimeEntry()
@@ -275,12 +299,10 @@ export class LogSegment {
     return this.indexes.write()
   }
 
-  /** Closes the file while nobody reads it. All that was appended must be durable. */
   async park(): Promise<void> {
     await this.#file.park()
   }
 
-  /** Closes the file for good. */
   async close(): Promise<void> {
     await this.#file.close()
   }
@@ -289,6 +311,7 @@ export class LogSegment {
     const position = this.sizeBytes
     if (position === 0) this.#firstBatchTimestamp = batch.maxTimestamp
     this.indexes.note(batch, position)
+    this.sum.note(batch, position)
     this.sizeBytes = position + batch.sizeBytes
     this.nextOffset = batch.nextOffset
   }
@@ -297,32 +320,19 @@ export class LogSegment {
   async #scan(
     end: number,
     from: { position: number; lowestOffset: number },
-    onBatch?: (batch: RecordBatch) => void,
+    checks: RecoverChecks & Pick<ScanRange, 'gaps'> = {},
   ): Promise<ScanResult> {
     const { baseOffset } = this
-    const range = { position: from.position, end, baseOffset, nextOffset: from.lowestOffset }
-    this.sizeBytes = from.position
+    const { gaps = 'any', objection, onBatch } = checks
+    const { position, lowestOffset: nextOffset } = from
+    this.sizeBytes = position
     return this.#file.use((file) =>
-      scanBatches(file, range, (batch, position) => {
+      scanBatches(file, { position, end, baseOffset, nextOffset, gaps, objection }, (batch, at) => {
         this.#note(batch)
-        this.#lastBatch = { position, crc: batch.crc }
-        onBatch?.(batch)
+        this.#lastBatch = { position: at, crc: batch.crc }
+        onBatch?.(batch, at)
       }),
     )
-  }
-
-  async #isLastBatchThere(): Promise<boolean> {
-    const last = this.#lastBatch
-    if (last === null) return true
-    return this.#file.use(async (file) => {
-      try {
-        const batch = await new BatchReader(file, last.position, this.sizeBytes).batch()
-        return batch.crc === last.crc && batch.nextOffset === this.nextOffset
-      } catch (error) {
-        if (error instanceof CorruptRecordError) return false
-        throw error
-      }
-    })
   }
 
   async #loadOrRebuildIndexes(): Promise<void> {

@@ -86,6 +86,8 @@ export class LogWriter {
       ensureInRange(this.#log, this.#context, offset)
       // Otherwise a power loss might leave a log that ends before it starts.
       if (offset > this.#log.durableEndOffset) await this.#log.flush()
+      // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
+      await this.#log.recordSegments(offset)
       // The state is the decision: bytes that are still there are not records any more.
       await this.#save({ logStartOffset: offset })
       await segments.changing(() => segments.removeBelow(offset))

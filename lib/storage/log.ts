@@ -7,8 +7,10 @@ import { encodeRecords, type AppendRecord } from './append-record.ts'
 import { LocalLog, type AppendResult } from './local-log.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogGuard } from './log-guard.ts'
-import { LogLoader, type LoadedLog, type LogRecovery } from './log-loader.ts'
+import { loadFiles } from './load-files.ts'
+import type { LoadedLog, LogRecovery } from './log-loader.ts'
 import {
+  createDurably,
   standaloneContext,
   type LogContext,
   type LogOptions,
@@ -17,6 +19,9 @@ import {
 import { LogReader } from './log-reader.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
+import { verifySegments } from './log-verification.ts'
+import { LogSalvage, type SalvageReport } from './log-salvage.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { SerialQueue } from './serial-queue.ts'
 
 const DEFAULT_READ_BYTES = 1024 * 1024
@@ -94,6 +99,27 @@ export class Log {
       if (!(error instanceof StorageError)) throw error
     }
     return log
+  }
+
+  /**
+   * Copies every whole batch of a damaged log into a new one, under the same offsets. Offsets that
+   * are lost are not given out again. The damaged directory is only read; nobody must write to it.
+   *
+   * @param targetDir is created when it does not exist, and must be empty.
+   * @throws {@link StorageError} when it is not, or when the disk fails.
+   */
+  static async salvage(
+    dir: string,
+    targetDir: string,
+    options: Omit<LogOptions, 'readOnly'> = {},
+  ): Promise<SalvageReport> {
+    const fileSystem = options.fileSystem ?? new NodeFileSystem()
+    await createDurably(fileSystem, targetDir)
+    const report = await new LogSalvage(fileSystem, dir, targetDir).run()
+    const log = await Log.open(targetDir, options)
+    await log.advanceLogStartOffset(Math.max(report.logStartOffset, log.logStartOffset))
+    await log.close()
+    return report
   }
 
   /** Lowest offset that can be read. */
@@ -245,7 +271,7 @@ export class Log {
     return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
   }
 
-  /** Saves the recovery point, with the indexes it vouches for. */
+  /** Saves the recovery point. */
   checkpoint(): Promise<void> {
     return this.#queue.run(() => this.#writer.checkpoint())
   }
@@ -289,6 +315,21 @@ export class Log {
     endOffset: number = this.logEndOffset,
   ): Promise<{ offset: number; timestamp: number } | null> {
     return this.#reader.offsetForTimestamp(timestamp, endOffset)
+  }
+
+  /**
+   * Reads all segments and checks every batch, and each file by its checksum on record.
+   * @returns the first damage of each segment.
+   */
+  verify(): Promise<CorruptRecordError[]> {
+    return this.#queue.run(async () => {
+      this.#guard.ensureOpen()
+      try {
+        return await verifySegments(this.#context.fileSystem, this.#local.segments.all, this.damage)
+      } catch (error) {
+        throw this.#guard.failed('verify', error, 'not-written')
+      }
+    })
   }
 
   /**
@@ -340,17 +381,5 @@ export class Log {
       // The writer removes segments while they are looked at: the next look sees what is left.
       if (!isSystemError(error, 'ENOENT')) throw this.#guard.failed('refresh', error, 'not-written')
     }
-  }
-}
-
-/** @throws {@link StorageError} when the disk fails. */
-async function loadFiles(dir: string, context: LogContext): Promise<LoadedLog> {
-  const { indexIntervalBytes, segmentIndexBytes } = context.config
-  try {
-    return await new LogLoader({ ...context, dir, indexIntervalBytes, segmentIndexBytes }).load()
-  } catch (error) {
-    const { topic, partition, readOnly } = context
-    const guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage: null })
-    throw guard.failed('open', error, 'not-written')
   }
 }

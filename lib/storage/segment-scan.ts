@@ -39,6 +39,15 @@ export interface ScanRange {
   readonly nextOffset: number
   /** The segment's base offset. */
   readonly baseOffset: number
+  /**
+   * Which batches may leave a gap before them: any, only the first of the range, or none, so that
+   * the one offset is known that a batch can have.
+   *
+   * @defaultValue `'any'`
+   */
+  readonly gaps?: 'any' | 'first' | 'none'
+  /** Why a batch that is sound in itself does not belong there; `null` when it does. */
+  readonly objection?: ((batch: RecordBatch) => string | null) | undefined
 }
 
 /** Where a scan stopped. */
@@ -66,6 +75,7 @@ export async function scanBatches(
   onBatch: (batch: RecordBatch, position: number) => void,
 ): Promise<ScanResult> {
   let { position, nextOffset } = range
+  let { gaps } = range
   let chunk: Buffer = Buffer.alloc(0)
   while (position < range.end) {
     const remainingBytes = range.end - position
@@ -82,6 +92,13 @@ export async function scanBatches(
     }
     const checked = checkBatch(chunk, { ...range, nextOffset })
     if (typeof checked === 'string') return { position, nextOffset, reason: checked }
+    if (gaps === 'none' && checked.baseOffset !== nextOffset) {
+      const reason = `base offset ${checked.baseOffset} is not ${nextOffset}, which comes next`
+      return { position, nextOffset, reason }
+    }
+    if (gaps === 'first') gaps = 'none'
+    const objection = range.objection?.(checked) ?? null
+    if (objection !== null) return { position, nextOffset, reason: objection }
     if (checked.baseOffset !== nextOffset && remainingBytes >= size + RECORD_BATCH_OVERHEAD) {
       if (chunk.length < size + RECORD_BATCH_OVERHEAD) {
         chunk = await readChunk(file, position, Math.min(CHUNK_BYTES + size, remainingBytes))

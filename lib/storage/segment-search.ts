@@ -128,6 +128,37 @@ export async function seek(
 }
 
 /**
+ * What a truncation to `offset` leaves, which ends before the batch that holds `offset`.
+ *
+ * @returns where the rest ends: the position, and one above the last offset of its last batch.
+ */
+export async function restBelow(
+  view: SegmentView,
+  offset: number,
+): Promise<{ sizeBytes: number; endOffset: number }> {
+  const { reader, isFound, expectedOffset } = await seek(view, offset)
+  const sizeBytes = reader.position
+  if (!isFound || sizeBytes === 0) return { sizeBytes, endOffset: expectedOffset }
+  const { baseOffset } = await reader.header()
+  const before = await seek(view, baseOffset - 1)
+  return { sizeBytes, endOffset: before.isFound ? baseOffset : before.expectedOffset }
+}
+
+/** Whether a batch is still where it was. */
+export async function isBatchThere(
+  file: File,
+  batch: { position: number; end: number; crc: number; nextOffset: number },
+): Promise<boolean> {
+  try {
+    const found = await new BatchReader(file, batch.position, batch.end).batch()
+    return found.crc === batch.crc && found.nextOffset === batch.nextOffset
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return false
+    throw error
+  }
+}
+
+/**
  * The first batch, at or behind `startOffset`, that holds a record at least as young as `timestamp`;
  * `null` when there is none.
  *
@@ -223,10 +254,10 @@ async function walkTo(
     const header = await reader.header(chunkBytes)
     const { baseOffset, lastOffset } = header
     const isInSegment = baseOffset >= view.baseOffset && lastOffset < view.nextOffset
-    if (isInSegment && baseOffset <= offset && offset <= lastOffset) {
-      return { reader, isFound: true, expectedOffset }
-    }
+    const isFound = isInSegment && baseOffset <= offset && offset <= lastOffset
     const reason = misplaced(view, header, expectedOffset)
+    // No checksum covers the base offset: one that reaches back would lend its records other offsets.
+    if (isFound && reason === null) return { reader, isFound, expectedOffset }
     if (reason !== null) disorder ??= reader.corrupt(reason)
     else if (lastOffset >= offset) break
     else expectedOffset = lastOffset + 1

@@ -46,6 +46,7 @@ describe('the files of a log', () => {
       'leader-epoch-checkpoint',
       'log-start-offset-checkpoint',
       'recovery-point-offset-checkpoint',
+      'varve-segments',
     ])
     // Base offset, length, epoch, magic, CRC; then attributes with the group start bit, last offset
     // delta, first and largest timestamp, no producer, and two records.

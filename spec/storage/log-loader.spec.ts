@@ -132,6 +132,8 @@ async function unclosedLog(
   const written = await writtenLog(COUNT, { config: { segmentBytes }, close: false })
   const fs = written.restart('process')
   fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from('0\n0\n'))
+  // The log file alone has to say what was durable, as in a directory that a broker has left.
+  await fs.unlink(`${DIR}/varve-segments`)
   corrupt(fs)
   return fs
 }
@@ -324,7 +326,8 @@ describe('an open after an orderly close', () => {
     ],
     [
       'ends before it starts',
-      (fs: SimulatedFileSystem) => {
+      async (fs: SimulatedFileSystem) => {
+        await fs.unlink(`${DIR}/varve-segments`)
         const text = '0\n1\norders 0 99\n'
         fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
       },
@@ -349,6 +352,7 @@ describe('an open after an orderly close', () => {
 describe('a log that was deleted from', () => {
   it('is without the dead segments that come back', async () => {
     const fs = await writtenLog(COUNT)
+    await fs.unlink(`${DIR}/varve-segments`)
     const text = '0\n1\norders 0 5\n'
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
     const log = await openLog(fs)
@@ -362,6 +366,7 @@ describe('a log that was deleted from', () => {
 
   it('begins anew at its start when a power loss took everything from there on', async () => {
     const fs = (await writtenLog(3, { close: false })).restart('process')
+    await fs.unlink(`${DIR}/varve-segments`)
     const text = '0\n1\norders 0 50\n'
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
     const readOnly = await openLog(fs, { readOnly: true })

@@ -339,9 +339,9 @@ describe('recover', () => {
     const { fs, segment } = await segmentWith(pairs(6))
     const bases: number[] = []
     const again = new LogSegment(BASE, optionsIn(fs))
-    const result = await again.recover(segment.sizeBytes, 0, (batch) =>
-      bases.push(batch.baseOffset),
-    )
+    const result = await again.recover(segment.sizeBytes, 0, {
+      onBatch: (batch) => bases.push(batch.baseOffset),
+    })
     expect(result).toMatchObject({ position: segment.sizeBytes, nextOffset: 62, reason: null })
     expect(bases).toEqual(pairs(6).map((spec) => spec.baseOffset))
     expect(again.indexes.offsetIndex.lastEntry).toEqual(segment.indexes.offsetIndex.lastEntry)
@@ -354,7 +354,9 @@ describe('recover', () => {
     await segment.seal()
     const bases: number[] = []
     const again = new LogSegment(BASE, optionsIn(fs))
-    await again.recover(segment.sizeBytes, 58, (batch) => bases.push(batch.baseOffset))
+    await again.recover(segment.sizeBytes, 58, {
+      onBatch: (batch) => bases.push(batch.baseOffset),
+    })
     expect(bases).toEqual([56, 58, 60])
     expect(await again.firstBatchTimestamp()).toBe(100)
   })

@@ -562,6 +562,7 @@ describe('advanceLogStartOffset', () => {
 
   it('is finished by the next open, so that the files stay removed', async () => {
     const fileSystem = await writtenLog(7)
+    await fileSystem.unlink(`${DIR}/varve-segments`)
     fileSystem.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
     const log = await openLog(fileSystem)
     expect(log.logStartOffset).toBe(4)

@@ -1,0 +1,42 @@
+/** The polynomial of CRC-32C with the order of its bits reversed; the highest bit stands for x^0. */
+const POLYNOMIAL = 0x82f6_3b78
+
+const ONE = 0x8000_0000
+
+/** x^(2^k) modulo the polynomial, for lengths of up to 2^53 bytes. */
+const POWERS = powersOfX(57)
+
+/**
+ * Checksum of two byte ranges one behind the other, from the checksums of both, without their bytes
+ * (Mark Adler's method in zlib).
+ *
+ * @param secondBytes length of the second range.
+ */
+export function combineCrc32c(first: number, second: number, secondBytes: number): number {
+  let shift = ONE
+  // Bytes have eight bits: the length counts from x^(2^3) on.
+  for (let rest = secondBytes, k = 3; rest > 0; rest = Math.floor(rest / 2), k += 1) {
+    if (rest % 2 === 1) shift = multiply(POWERS[k] ?? 0, shift)
+  }
+  return (multiply(shift, first) ^ second) >>> 0
+}
+
+/** Product of two polynomials modulo the polynomial. */
+function multiply(left: number, right: number): number {
+  let product = 0
+  let factor = right
+  for (let bit = ONE; bit !== 0; bit >>>= 1) {
+    if ((left & bit) !== 0) product ^= factor
+    factor = (factor & 1) === 0 ? factor >>> 1 : (factor >>> 1) ^ POLYNOMIAL
+  }
+  return product >>> 0
+}
+
+function powersOfX(count: number): readonly number[] {
+  const powers = [ONE >>> 1]
+  while (powers.length < count) {
+    const last = powers.at(-1) ?? 0
+    powers.push(multiply(last, last))
+  }
+  return powers
+}

@@ -1,0 +1,119 @@
+import { CorruptRecordError } from '../errors.ts'
+import { segmentFileName, type SegmentFileKind } from './log-files.ts'
+import { LogSegment } from './log-segment.ts'
+import { auditSegments, chooseLogStart, type SegmentBreach } from './segment-audit.ts'
+import type { SegmentOptions } from './segment-options.ts'
+import type { SegmentEntry, SegmentRecord, SegmentRecordFile } from './segment-record.ts'
+import { findLogFiles } from './swap-files.ts'
+
+/** Files may change between two looks of who reads beside a writer, so a breach is looked at again. */
+const LOOKS_BESIDE_A_WRITER = 4
+
+/** What a log's directory holds, by the names and sizes of its files and by its record. */
+export interface LogInventory {
+  /** In offset order. */
+  readonly segments: readonly LogSegment[]
+  /** Log files without both index files. */
+  readonly unindexed: ReadonlySet<LogSegment>
+  /** `null` where there is none that can be read. */
+  readonly record: SegmentRecord | null
+  readonly isRecordDamaged: boolean
+  readonly logStartOffset: number
+  readonly breach: SegmentBreach | null
+}
+
+/** Lists a log's segments and compares them with the record. Reads no log file. */
+export async function takeInventory(
+  options: SegmentOptions & { readonly logStartOffset: number },
+  recordFile: SegmentRecordFile,
+): Promise<LogInventory> {
+  for (let look = 1; ; look += 1) {
+    const inventory = await lookOnce(options, recordFile)
+    const isFinal = !options.readOnly || look === LOOKS_BESIDE_A_WRITER
+    if (inventory.breach === null || isFinal) return inventory
+  }
+}
+
+/** What is on record of a segment, `null` when nothing is. */
+export function entryOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
+  return record?.segments.find((entry) => entry.baseOffset === baseOffset) ?? null
+}
+
+/** Whether no batch of a segment leaves a gap before it, as far as the record tells. */
+export function isDenseOnRecord(record: SegmentRecord | null, baseOffset: number): boolean {
+  const active = record?.segments.at(-1)
+  if (active === undefined) return false
+  // What is behind the last segment on record was begun by this library after it was written.
+  return entryOf(record, baseOffset)?.isDense ?? baseOffset > active.baseOffset
+}
+
+/** Whether offsets are missing between a segment that was just read to its end and the next one. */
+export function isGapBetween(
+  record: SegmentRecord | null,
+  segment: LogSegment,
+  next: LogSegment,
+  isNextLast: boolean,
+): boolean {
+  const active = record?.segments.at(-1)
+  const { baseOffset, nextOffset } = segment
+  if (active === undefined || baseOffset < active.baseOffset) return false
+  if (!isDenseOnRecord(record, baseOffset) || nextOffset === next.baseOffset) return false
+  // A truncation into the middle of a batch was interrupted before it was on record.
+  return !(isNextLast && next.sizeBytes === 0)
+}
+
+async function lookOnce(
+  options: SegmentOptions & { readonly logStartOffset: number },
+  recordFile: SegmentRecordFile,
+): Promise<LogInventory> {
+  // The record comes second: a writer changes it after it has made a file and before it removes one.
+  const { segments, unindexed } = await listSegments(options)
+  const { record, isRecordDamaged } = await readRecord(recordFile)
+  for (const segment of segments) {
+    const entry = entryOf(record, segment.baseOffset)
+    if (entry !== null) segment.sum.restore(entry)
+  }
+  const logStartOffset = chooseLogStart(record, segments, options.logStartOffset)
+  const breach =
+    record === null ? null : auditSegments(options.dir, record, segments, logStartOffset)
+  return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
+}
+
+async function readRecord(
+  recordFile: SegmentRecordFile,
+): Promise<{ record: SegmentRecord | null; isRecordDamaged: boolean }> {
+  try {
+    return { record: await recordFile.read(), isRecordDamaged: false }
+  } catch (error) {
+    // Without it less can be told, as in a directory that a broker has left.
+    if (!(error instanceof CorruptRecordError)) throw error
+    return { record: null, isRecordDamaged: true }
+  }
+}
+
+async function listSegments(
+  options: SegmentOptions,
+): Promise<{ segments: LogSegment[]; unindexed: Set<LogSegment> }> {
+  const { fileSystem, dir, readOnly } = options
+  const files = await findLogFiles(fileSystem, dir)
+  const names = new Set(files.map(({ offset, kind }) => segmentFileName(offset, kind)))
+  const has = (offset: number, kind: SegmentFileKind): boolean =>
+    names.has(segmentFileName(offset, kind))
+  const segments: LogSegment[] = []
+  for (const { kind, offset, suffix, path } of files) {
+    if (kind === 'log') {
+      segments.push(new LogSegment(offset, options, suffix))
+    } else if (kind !== 'snapshot' && !has(offset, 'log')) {
+      if (!readOnly) await fileSystem.unlink(path)
+    }
+  }
+  const unindexed = new Set<LogSegment>()
+  for (const [slot, segment] of segments.entries()) {
+    const { baseOffset, path } = segment
+    segment.sizeBytes = (await fileSystem.stat(path))?.sizeBytes ?? 0
+    segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
+    const isIndexed = has(baseOffset, 'index') && has(baseOffset, 'timeindex')
+    if (!isIndexed) unindexed.add(segment)
+  }
+  return { segments, unindexed }
+}

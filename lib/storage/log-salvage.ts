@@ -1,0 +1,270 @@
+import { join } from 'node:path'
+import { CorruptRecordError, StorageError } from '../errors.ts'
+import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
+import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
+import {
+  LOG_OVERHEAD,
+  MAGIC_V2,
+  RECORD_BATCH_OVERHEAD,
+  type RecordBatch,
+} from '../record/record-batch.ts'
+import { segmentFilePath } from './log-files.ts'
+import { entryOf } from './log-inventory.ts'
+import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
+import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
+import { scanBatches } from './segment-scan.ts'
+import { findLogFiles } from './swap-files.ts'
+
+/** Offsets that a salvage could not save. */
+export interface LostRange {
+  readonly firstOffset: number
+  /** Inclusive; `null` where nothing tells how far the log once went. */
+  readonly lastOffset: number | null
+  /** The file that should hold them, `null` when it is missing. */
+  readonly path: string | null
+  /** Where in the file the bytes begin that could not be used. */
+  readonly position: number
+  readonly reason: string
+}
+
+/** What a salvage has saved, and what not. */
+export interface SalvageReport {
+  /** Whole batches that were copied, byte for byte. */
+  readonly batchCount: number
+  /** Records in them. */
+  readonly recordCount: number
+  readonly logStartOffset: number
+  /** Where the new log ends: behind everything that is known to have been there, saved or not. */
+  readonly logEndOffset: number
+  /** In offset order. */
+  readonly lost: readonly LostRange[]
+}
+
+interface SourceSegment {
+  readonly baseOffset: number
+  readonly path: string
+  /** No batch of the segment has this offset or a higher one. */
+  readonly nextOffset: number
+}
+
+const CHUNK_BYTES = 1024 * 1024
+
+/**
+ * Copies every sound batch of a damaged log into an empty directory, segment by segment, under the
+ * offsets it has. The source is only read.
+ */
+export class LogSalvage {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  readonly #targetDir: string
+  readonly #lost: LostRange[] = []
+  #batchCount = 0
+  #recordCount = 0
+  /** Behind the last batch that was copied, or the last offset that was given up. */
+  #nextOffset = 0
+
+  constructor(fileSystem: FileSystem, dir: string, targetDir: string) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.#targetDir = targetDir
+  }
+
+  /** Does the work; durable when it resolves. The directories must exist. */
+  async run(): Promise<SalvageReport> {
+    if ((await this.#fileSystem.list(this.#targetDir)).length > 0) {
+      throw new StorageError(`${this.#targetDir} is not empty`, {
+        path: this.#targetDir,
+        outcome: 'not-written',
+      })
+    }
+    const record = await this.#readRecord()
+    const sources = await this.#listSegments(record)
+    const firstOffset = sources[0]?.baseOffset ?? 0
+    const logStartOffset = record?.logStartOffset ?? firstOffset
+    const knownEnd = record?.segments.at(-1)?.nextOffset ?? 0
+    // Batches below the start may share a segment with those above it.
+    this.#nextOffset = Math.min(logStartOffset, Math.max(firstOffset, 0))
+    for (const source of sources) {
+      if (source.nextOffset > logStartOffset) await this.#copySegment(source, record)
+    }
+    this.#giveUpTo(knownEnd, {
+      path: null,
+      position: 0,
+      reason: 'the file is missing or too short',
+    })
+    await this.#finish()
+    return {
+      batchCount: this.#batchCount,
+      recordCount: this.#recordCount,
+      logStartOffset,
+      logEndOffset: this.#nextOffset,
+      lost: this.#lost.filter(({ lastOffset }) => (lastOffset ?? Infinity) >= logStartOffset),
+    }
+  }
+
+  async #readRecord(): Promise<SegmentRecord | null> {
+    try {
+      return await new SegmentRecordFile(this.#fileSystem, this.#dir).read()
+    } catch (error) {
+      if (error instanceof CorruptRecordError) return null
+      throw error
+    }
+  }
+
+  async #listSegments(record: SegmentRecord | null): Promise<SourceSegment[]> {
+    const files = await findLogFiles(this.#fileSystem, this.#dir)
+    const logs = files.filter(({ kind }) => kind === 'log')
+    return logs.map(({ offset, path }, slot) => {
+      const nextBase = logs[slot + 1]?.offset
+      const nextOffset =
+        nextBase === undefined ? Infinity : (entryOf(record, offset)?.nextOffset ?? nextBase)
+      return { baseOffset: offset, path, nextOffset }
+    })
+  }
+
+  async #copySegment(source: SourceSegment, record: SegmentRecord | null): Promise<void> {
+    const { baseOffset, path, nextOffset: limit } = source
+    this.#giveUpTo(baseOffset, { path: null, position: 0, reason: 'a segment is missing' })
+    const from = await this.#fileSystem.open(path, 'read')
+    try {
+      const to = await this.#createSegment(Math.max(baseOffset, this.#nextOffset))
+      try {
+        await this.#copyBatches(source, from, to)
+        await to.sync()
+        const entry = entryOf(record, baseOffset)
+        const { sizeBytes } = await from.stat()
+        if (entry !== null && sizeBytes < entry.sizeBytes) {
+          const reason = `${entry.sizeBytes - sizeBytes} bytes on record are missing`
+          this.#giveUpTo(entry.nextOffset, { path, position: sizeBytes, reason })
+        }
+      } finally {
+        await to.close()
+      }
+    } finally {
+      await from.close()
+    }
+    if (limit !== Infinity && entryOf(record, baseOffset) === null) {
+      this.#giveUpTo(limit, { path, position: 0, reason: 'offsets are missing behind it' })
+    }
+    // Offsets behind the last batch on record belong to damage that was noted, or to a truncation.
+    if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
+  }
+
+  async #copyBatches(source: SourceSegment, from: File, to: File): Promise<void> {
+    const { baseOffset, path, nextOffset: limit } = source
+    const { sizeBytes: end } = await from.stat()
+    let size = 0
+    let position = 0
+    let damage: { position: number; reason: string } | null = null
+    while (position < end) {
+      const objection = ({ nextOffset }: RecordBatch): string | null =>
+        nextOffset > limit ? `it ends at ${nextOffset}, the next segment begins at ${limit}` : null
+      const range = { position, end, baseOffset, nextOffset: this.#nextOffset, objection }
+      const scan = await scanBatches(from, range, (batch, at) => {
+        const place = damage ?? { position: at, reason: 'offsets are missing before it' }
+        this.#giveUpTo(batch.baseOffset, { path, ...place })
+        damage = null
+        this.#nextOffset = batch.nextOffset
+        this.#batchCount += 1
+        this.#recordCount += batch.recordCount
+      })
+      size += await copyBytes(from, position, scan.position - position, to, size)
+      if (scan.reason === null) break
+      damage ??= { position: scan.position, reason: scan.reason }
+      position = await nextCandidate(from, scan.position, end)
+    }
+    if (damage === null) return
+    if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
+    else {
+      this.#lost.push({ firstOffset: this.#nextOffset, lastOffset: null, path, ...damage })
+    }
+  }
+
+  #giveUpTo(endOffset: number, place: Omit<LostRange, 'firstOffset' | 'lastOffset'>): void {
+    if (endOffset <= this.#nextOffset) return
+    const firstOffset = this.#nextOffset
+    this.#nextOffset = endOffset
+    const open = this.#lost.at(-1)
+    const lastOffset = endOffset - 1
+    // The damage at the end of the last file has no end of its own; the record may know it.
+    if (open?.lastOffset === null) this.#lost.splice(-1, 1, { ...open, lastOffset })
+    else this.#lost.push({ firstOffset, lastOffset, ...place })
+  }
+
+  async #createSegment(baseOffset: number): Promise<File> {
+    const path = segmentFilePath(this.#targetDir, baseOffset, 'log')
+    return this.#fileSystem.open(path, 'create-new')
+  }
+
+  /** The name of the last segment says where the log goes on: no lost offset is given out again. */
+  async #finish(): Promise<void> {
+    const path = segmentFilePath(this.#targetDir, this.#nextOffset, 'log')
+    if ((await this.#fileSystem.stat(path)) === null) {
+      const file = await this.#createSegment(this.#nextOffset)
+      await file.sync()
+      await file.close()
+    }
+    const metadata = await readWholeFile(
+      this.#fileSystem,
+      join(this.#dir, PARTITION_METADATA_FILE),
+      4096,
+    )
+    if (metadata !== null) {
+      await replaceFile(this.#fileSystem, join(this.#targetDir, PARTITION_METADATA_FILE), metadata)
+    }
+    await this.#fileSystem.syncDirectory(this.#targetDir)
+  }
+}
+
+/** @returns how many bytes were copied. */
+async function copyBytes(
+  from: File,
+  fromPosition: number,
+  sizeBytes: number,
+  to: File,
+  toPosition: number,
+): Promise<number> {
+  const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, sizeBytes))
+  for (let done = 0; done < sizeBytes; done += chunk.length) {
+    const wanted = chunk.subarray(0, Math.min(chunk.length, sizeBytes - done))
+    const count = await readFully(from, wanted, fromPosition + done)
+    await writeFully(to, [wanted.subarray(0, count)], toPosition + done)
+  }
+  return sizeBytes
+}
+
+/**
+ * Where a batch may begin behind damage at `position`; `end` for nowhere. A length that leads to
+ * another batch is believed: what lies inside of a damaged batch may look like one, and is none.
+ */
+async function nextCandidate(file: File, position: number, end: number): Promise<number> {
+  const header = Buffer.alloc(RECORD_BATCH_OVERHEAD)
+  if ((await readFully(file, header, position)) === header.length) {
+    const behind = position + Math.max(1, claimedSize(header, 0))
+    if (behind === end) return end
+    if (behind + RECORD_BATCH_OVERHEAD <= end && behind >= position + RECORD_BATCH_OVERHEAD) {
+      await readFully(file, header, behind)
+      if (mayBeHeader(header, 0, end - behind)) return behind
+    }
+  }
+  for (let at = position + 1; at + RECORD_BATCH_OVERHEAD <= end; at += CHUNK_BYTES) {
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES + RECORD_BATCH_OVERHEAD, end - at))
+    const count = await readFully(file, chunk, at)
+    const last = Math.min(CHUNK_BYTES - 1, count - RECORD_BATCH_OVERHEAD)
+    for (let each = 0; each <= last; each += 1) {
+      if (mayBeHeader(chunk, each, end - at - each)) return at + each
+    }
+  }
+  return end
+}
+
+function mayBeHeader(bytes: Buffer, at: number, remainingBytes: number): boolean {
+  if (bytes[at + MAGIC_POSITION] !== MAGIC_V2) return false
+  const size = claimedSize(bytes, at)
+  return size >= RECORD_BATCH_OVERHEAD && size <= remainingBytes
+}
+
+function claimedSize(bytes: Buffer, at: number): number {
+  return bytes.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+}

@@ -1,0 +1,69 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readFully } from '../platform/file-io.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
+import { continueCrc32c } from '../record/crc32c.ts'
+import type { LogSegment } from './log-segment.ts'
+import { scanBatches } from './segment-scan.ts'
+
+const READ_BYTES = 1024 * 1024
+
+/** The first damage of each segment, in offset order, with that which is known already. */
+export async function verifySegments(
+  fileSystem: FileSystem,
+  segments: readonly LogSegment[],
+  known: CorruptRecordError | null,
+): Promise<CorruptRecordError[]> {
+  const found: CorruptRecordError[] = []
+  for (const segment of segments) {
+    const damage = await verifySegment(fileSystem, segment)
+    if (damage !== null) found.push(damage)
+  }
+  if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
+  return found.sort((a, b) => (a.firstOffset ?? 0) - (b.firstOffset ?? 0))
+}
+
+/**
+ * Reads one segment's log file from its start to the end that it had when the call was made.
+ *
+ * @returns the first damage: in a batch, or, where every batch is sound in itself, that the file is
+ * not the one whose checksum is on record; `null` when there is none.
+ */
+async function verifySegment(
+  fileSystem: FileSystem,
+  segment: LogSegment,
+): Promise<CorruptRecordError | null> {
+  const { baseOffset, nextOffset, path, sizeBytes: end, entry } = segment
+  const file = await fileSystem.open(path, 'read')
+  try {
+    const gaps = entry.isDense ? 'none' : 'any'
+    const range = { position: 0, end, baseOffset, nextOffset: baseOffset, gaps } as const
+    const scan = await scanBatches(file, range, () => undefined)
+    const offsets = { firstOffset: scan.nextOffset, lastOffset: nextOffset - 1 }
+    if (scan.reason !== null) {
+      return new CorruptRecordError(scan.reason, { path, position: scan.position, ...offsets })
+    }
+    const crc = entry.crc === null ? null : await checksumOf(file, end)
+    if (crc === entry.crc) return null
+    return new CorruptRecordError(
+      `the checksum of the file is ${hex(crc)}, not ${hex(entry.crc)} as on record`,
+      { path, position: 0, firstOffset: baseOffset, lastOffset: nextOffset - 1 },
+    )
+  } finally {
+    await file.close()
+  }
+}
+
+/** CRC-32C of the first bytes of a file. */
+async function checksumOf(file: File, sizeBytes: number): Promise<number> {
+  const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes))
+  let crc = 0
+  for (let at = 0; at < sizeBytes; at += chunk.length) {
+    const wanted = chunk.subarray(0, Math.min(chunk.length, sizeBytes - at))
+    crc = continueCrc32c(crc, wanted.subarray(0, await readFully(file, wanted, at)))
+  }
+  return crc
+}
+
+function hex(crc: number | null): string {
+  return `0x${(crc ?? 0).toString(16).padStart(8, '0')}`
+}

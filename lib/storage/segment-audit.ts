@@ -1,0 +1,93 @@
+import { CorruptRecordError } from '../errors.ts'
+import { segmentFilePath } from './log-files.ts'
+import type { SegmentEntry, SegmentRecord } from './segment-record.ts'
+
+/** A segment file as it was found. */
+export interface FoundSegment {
+  readonly baseOffset: number
+  readonly path: string
+  readonly sizeBytes: number
+}
+
+/** Where the files are not those that are on record. */
+export interface SegmentBreach {
+  readonly entry: SegmentEntry
+  /** The file that is not as it was; `null` when it is missing. */
+  readonly path: string | null
+  readonly reason: string
+  /** First byte that is missing, or too much. */
+  readonly position: number
+}
+
+/**
+ * Compares the segments that are there with those that are on record, by names and sizes only.
+ *
+ * Segments that are wholly deleted need not be there, and there may be more than on record at the
+ * end: what was rolled and not yet durable, or not yet removed. What is on record has to be there:
+ * a sealed segment as it was, of the active one at least what had been durable.
+ *
+ * @returns the first breach in offset order, `null` when there is none.
+ */
+export function auditSegments(
+  dir: string,
+  record: SegmentRecord,
+  found: readonly FoundSegment[],
+  logStartOffset: number,
+): SegmentBreach | null {
+  const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
+  for (const [slot, entry] of record.segments.entries()) {
+    const { baseOffset, nextOffset, sizeBytes } = entry
+    const isActive = slot === record.segments.length - 1
+    const segment = byBase.get(baseOffset)
+    // The active one may have got more since than is on record, so it counts up to its very end.
+    if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
+    if (segment === undefined) {
+      const name = segmentFilePath(dir, baseOffset, 'log')
+      return { entry, path: null, position: 0, reason: `the segment ${name} is missing` }
+    }
+    const { path } = segment
+    if (segment.sizeBytes < sizeBytes || (!isActive && segment.sizeBytes > sizeBytes)) {
+      const position = Math.min(segment.sizeBytes, sizeBytes)
+      const expected = isActive ? `of which ${sizeBytes} were durable` : `not ${sizeBytes}`
+      const reason = `the segment has ${segment.sizeBytes} bytes, ${expected} as on record`
+      return { entry, path, position, reason }
+    }
+  }
+  return null
+}
+
+/**
+ * Where the log starts: the checkpoint and the record say so, and either may be damaged or behind.
+ *
+ * The record is written first and has a checksum, so a checkpoint beyond it is believed only where
+ * what it says is deleted is indeed not there any more.
+ */
+export function chooseLogStart(
+  record: SegmentRecord | null,
+  found: readonly FoundSegment[],
+  checkpoint: number,
+): number {
+  if (record === null || checkpoint <= record.logStartOffset) {
+    return Math.max(checkpoint, record?.logStartOffset ?? 0)
+  }
+  const bases = new Set(found.map((segment) => segment.baseOffset))
+  const isDeleted = record.segments.some(
+    ({ baseOffset, nextOffset }) => nextOffset <= checkpoint && !bases.has(baseOffset),
+  )
+  return isDeleted ? checkpoint : record.logStartOffset
+}
+
+/** The error that a breach stands for, in a log that can be read up to `endOffset`. */
+export function breachError(
+  dir: string,
+  breach: SegmentBreach,
+  endOffset: number,
+  durableEnd: number,
+): CorruptRecordError {
+  return new CorruptRecordError(breach.reason, {
+    path: breach.path ?? dir,
+    position: breach.position,
+    firstOffset: endOffset,
+    lastOffset: durableEnd > endOffset ? durableEnd - 1 : null,
+  })
+}

@@ -1,0 +1,99 @@
+import { CorruptRecordError } from '../errors.ts'
+import type { File } from '../platform/file-system.ts'
+import { ATTRIBUTES_POSITION } from '../record/batch-layout.ts'
+import { combineCrc32c } from '../record/crc32c-combine.ts'
+import { continueCrc32c, crc32c } from '../record/crc32c.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { BatchReader } from './batch-reader.ts'
+
+/** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a log file. */
+export interface SumState {
+  /** Where the batches in those bytes end. */
+  readonly nextOffset: number
+  readonly sizeBytes: number
+  readonly crc: number | null
+  readonly isDense: boolean
+}
+
+/** Bytes up to which going over them again is faster than the arithmetic that avoids it. */
+const SHORT_BYTES = 1024
+
+const READ_BYTES = 1024 * 1024
+
+/**
+ * CRC-32C of a segment's log file as it grows. A batch carries the checksum of nearly all of its
+ * bytes, so nothing is read or gone over again. Also tells whether the batches leave gaps.
+ */
+export class SegmentSum {
+  #nextOffset: number
+  #sizeBytes = 0
+  #crc: number | null = 0
+  #isDense = true
+
+  constructor(baseOffset: number) {
+    this.#nextOffset = baseOffset
+  }
+
+  get state(): SumState {
+    return {
+      nextOffset: this.#nextOffset,
+      sizeBytes: this.#sizeBytes,
+      crc: this.#crc,
+      isDense: this.#isDense,
+    }
+  }
+
+  /** Goes on from a state of before, or of another object. */
+  restore({ nextOffset, sizeBytes, crc, isDense }: SumState): void {
+    this.#nextOffset = nextOffset
+    this.#sizeBytes = sizeBytes
+    this.#crc = crc
+    this.#isDense = isDense
+  }
+
+  /** Nothing is known of the bytes of a segment any more. */
+  forget({ nextOffset, sizeBytes }: Pick<SumState, 'nextOffset' | 'sizeBytes'>): void {
+    this.restore({ nextOffset, sizeBytes, crc: null, isDense: false })
+  }
+
+  /** Takes note of a batch whose checksum is right; those that are counted already do not matter. */
+  note(batch: RecordBatch, position: number): void {
+    if (position < this.#sizeBytes) return
+    const { buffer, sizeBytes, baseOffset } = batch
+    // Nobody has seen what lies between.
+    if (position > this.#sizeBytes) this.#crc = null
+    if (position > this.#sizeBytes || baseOffset !== this.#nextOffset) this.#isDense = false
+    if (this.#crc !== null) this.#crc = append(this.#crc, buffer, batch.crc)
+    this.#sizeBytes = position + sizeBytes
+    this.#nextOffset = batch.nextOffset
+  }
+}
+
+/** Goes over the first bytes of a log file again; with damage in them there is no sum. */
+export async function sumAgain(
+  file: File,
+  { baseOffset, sizeBytes }: { readonly baseOffset: number; readonly sizeBytes: number },
+): Promise<SumState> {
+  const sum = new SegmentSum(baseOffset)
+  const reader = new BatchReader(file, 0, sizeBytes)
+  try {
+    while (!reader.isAtEnd()) {
+      await reader.header(READ_BYTES)
+      const batch = await reader.batch()
+      sum.note(batch, reader.position)
+      reader.skip()
+    }
+    return sum.state
+  } catch (error) {
+    if (!(error instanceof CorruptRecordError)) throw error
+    return { nextOffset: baseOffset, sizeBytes, crc: null, isDense: false }
+  }
+}
+
+function append(crc: number, buffer: Buffer, bodyCrc: number): number {
+  const bodyBytes = buffer.length - ATTRIBUTES_POSITION
+  if (bodyBytes <= SHORT_BYTES) return continueCrc32c(crc, buffer)
+  const header = crc32c(buffer, 0, ATTRIBUTES_POSITION)
+  const upToBody = combineCrc32c(crc, header, ATTRIBUTES_POSITION)
+  return combineCrc32c(upToBody, bodyCrc, bodyBytes)
+}

@@ -1,0 +1,121 @@
+import { expect, it } from 'vitest'
+import { StorageError } from '../../lib/errors.ts'
+import { Log } from '../../lib/storage/log.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import {
+  bytesOf,
+  DIR,
+  offsetsOf,
+  openLog,
+  pathOf,
+  SMALL,
+  upTo,
+  writtenLog,
+} from './log-fixtures.ts'
+
+const COUNT = 7
+const TARGET = '/saved/orders-0'
+/** Each batch of these logs has this size, and two of them share a segment. */
+const SIZE = 71
+
+const salvage = (fs: SimulatedFileSystem): ReturnType<typeof Log.salvage> =>
+  Log.salvage(DIR, TARGET, { fileSystem: fs, config: SMALL })
+const openTarget = (fs: SimulatedFileSystem): Promise<Log> =>
+  Log.open(TARGET, { fileSystem: fs, config: SMALL })
+
+it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
+  ['nothing', () => undefined, []],
+  [
+    'a record in the middle',
+    (fs) => {
+      fs.flipBit(pathOf(2), 66, 1)
+    },
+    [2],
+  ],
+  [
+    'the second batch of a segment',
+    (fs) => {
+      fs.flipBit(pathOf(2), SIZE + 66, 1)
+    },
+    [3],
+  ],
+  [
+    'the length of a batch',
+    (fs) => {
+      fs.flipBit(pathOf(2), 9, 1)
+    },
+    [2],
+  ],
+  [
+    'the last batch',
+    (fs) => {
+      fs.flipBit(pathOf(6), 66, 1)
+    },
+    [6],
+  ],
+  [
+    'the end of a segment',
+    (fs) => {
+      fs.writeFile(pathOf(2), fs.readFile(pathOf(2)).subarray(0, SIZE))
+    },
+    [3],
+  ],
+  ['a missing segment', (fs) => fs.unlink(pathOf(2)), [2, 3]],
+  ['the first segment', (fs) => fs.unlink(pathOf(0)), [0, 1]],
+  ['the last segment', (fs) => fs.unlink(pathOf(6)), [6]],
+  [
+    'all of a segment',
+    (fs) => {
+      fs.writeFile(pathOf(4), Buffer.alloc(2 * SIZE))
+    },
+    [4, 5],
+  ],
+])('a salvage saves all but %s, under the same offsets', async (_, damage, lost) => {
+  const fs = await writtenLog(COUNT)
+  await damage(fs)
+  const before = fs.snapshot()
+  const report = await salvage(fs)
+  const listed = report.lost.flatMap(({ firstOffset, lastOffset }) =>
+    upTo(COUNT).filter((each) => each >= firstOffset && each <= (lastOffset ?? Infinity)),
+  )
+  expect(listed).toEqual(lost)
+  expect(report).toMatchObject({ recordCount: COUNT - lost.length, logEndOffset: COUNT })
+  for (const [path, bytes] of before) expect(fs.readFile(path)).toEqual(bytes)
+  const log = await openTarget(fs)
+  expect(log.damage).toBeNull()
+  expect(await offsetsOf(log)).toEqual(upTo(COUNT).filter((each) => !lost.includes(each)))
+  expect(await log.verify()).toEqual([])
+  // No offset that was lost is given out again.
+  expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
+})
+
+it('records that were deleted stay deleted', async () => {
+  const disk = await writtenLog(COUNT)
+  const source = await openLog(disk)
+  await source.advanceLogStartOffset(3)
+  await source.close()
+  disk.flipBit(pathOf(4), 66, 1)
+  const report = await salvage(disk)
+  expect(report.lost).toMatchObject([{ firstOffset: 4, lastOffset: 4, path: pathOf(4) }])
+  expect(await offsetsOf(await openTarget(disk))).toEqual([3, 5, 6])
+})
+
+it('a batch that is the value of a damaged record is not taken for one', async () => {
+  const fs = await writtenLog(0, { close: false })
+  const log = await openLog(fs, { config: { segmentBytes: 5000 } })
+  await log.append([{ value: bytesOf({ baseOffset: 0, values: ['forged'] }) }])
+  await log.append([{ value: 'sound' }])
+  await log.close()
+  fs.flipBit(pathOf(0), 62, 1)
+  const report = await salvage(fs)
+  expect(report.lost).toMatchObject([{ firstOffset: 0, lastOffset: 0, position: 0 }])
+  expect(await offsetsOf(await openTarget(fs))).toEqual([1])
+})
+
+it('a salvage into a directory that is not empty is refused', async () => {
+  const fs = await writtenLog(COUNT)
+  await fs.createDirectory(TARGET)
+  fs.writeFile(`${TARGET}/x`, Buffer.from('x'))
+  await expect(salvage(fs)).rejects.toThrow(StorageError)
+  await expect(Log.salvage(DIR, DIR, { fileSystem: fs })).rejects.toThrow(StorageError)
+})

@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import { crc32c } from '../../lib/record/crc32c.ts'
+import { SegmentRecordFile, type SegmentEntry } from '../../lib/storage/segment-record.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import {
+  DIR,
+  offsetsOf,
+  openLog,
+  pathOf,
+  upTo,
+  valuesOf,
+  valuesUpTo,
+  writtenLog,
+} from './log-fixtures.ts'
+
+const COUNT = 7
+const RECORD = `${DIR}/varve-segments`
+
+async function recordOf(fs: SimulatedFileSystem): Promise<readonly SegmentEntry[]> {
+  const record = await new SegmentRecordFile(fs, DIR).read()
+  return record?.segments ?? []
+}
+
+function logsOf(fs: SimulatedFileSystem): string[] {
+  return [...fs.snapshot().keys()].filter((path) => path.endsWith('.log')).sort()
+}
+
+/** That each entry says of its file what the file is. */
+async function expectTrue(fs: SimulatedFileSystem): Promise<void> {
+  const entries = await recordOf(fs)
+  for (const [slot, entry] of entries.entries()) {
+    const bytes = fs.readFile(pathOf(entry.baseOffset))
+    const isActive = slot === entries.length - 1
+    const counted = isActive ? bytes.subarray(0, entry.sizeBytes) : bytes
+    expect(entry).toMatchObject({ sizeBytes: counted.length, crc: crc32c(counted), isDense: true })
+    expect(entry.nextOffset).toBe(entries[slot + 1]?.baseOffset ?? entry.nextOffset)
+  }
+}
+
+describe('the record of segments', () => {
+  it('holds size, offsets and checksum of every segment, without reading any', async () => {
+    const fs = await writtenLog(COUNT)
+    expect((await recordOf(fs)).map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4, 6])
+    expect(fs.operations.filter((operation) => /^read .*\.log/.test(operation))).toEqual([])
+    await expectTrue(fs)
+  })
+
+  it.each(['close', 'crash'])('goes on where it was after a %s', async (end) => {
+    const written = await writtenLog(COUNT, { close: end === 'close' })
+    const fs = end === 'close' ? written : written.restart('power', { unsynced: 'lost', seed: 1 })
+    const log = await openLog(fs)
+    for (let each = 0; each < 4; each += 1) await log.append([{ key: 'k', value: 'later' }])
+    await log.close()
+    await expectTrue(fs)
+    expect(await log.verify().catch(() => 'closed')).toBe('closed')
+  })
+
+  it('follows a truncation, also into the middle of a batch, and the removal of segments', async () => {
+    const fs = await writtenLog(COUNT)
+    const log = await openLog(fs)
+    await log.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
+    await log.truncateTo(8)
+    expect((await recordOf(fs)).at(-1)?.baseOffset).toBe(8)
+    await log.truncateTo(5)
+    await log.append([{ value: 'x' }])
+    await log.advanceLogStartOffset(3)
+    await log.close()
+    expect((await recordOf(fs)).map(({ baseOffset }) => baseOffset)).toEqual([2, 4])
+    await expectTrue(fs)
+    expect(await offsetsOf(await openLog(fs))).toEqual([3, 4, 5])
+  })
+
+  it('is made anew where it was damaged, and that is said', async () => {
+    const fs = await writtenLog(COUNT)
+    fs.flipBit(RECORD, 40, 1)
+    const log = await openLog(fs)
+    expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
+    expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
+    await log.append([{ value: 'x' }])
+    expect(await recordOf(fs)).toHaveLength(4)
+  })
+
+  it('may be missing, as in a directory that a broker has left', async () => {
+    const fs = await writtenLog(COUNT)
+    await fs.unlink(RECORD)
+    const log = await openLog(fs)
+    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    await log.close()
+    expect((await recordOf(fs)).map(({ crc }) => crc === null)).toEqual([true, true, true, false])
+  })
+})
+
+describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => {
+  const left = async (): Promise<SimulatedFileSystem> => {
+    const fs = await writtenLog(COUNT, { close: how === 'clean' })
+    return how === 'clean' ? fs : fs.restart('process')
+  }
+
+  it.each([
+    [0, 0],
+    [1, 2],
+    [3, 6],
+  ])('segment %i that is missing is damage from offset %i on', async (slot, firstOffset) => {
+    const fs = await left()
+    await fs.unlink(logsOf(fs)[slot] ?? '')
+    const before = logsOf(fs)
+    const log = await openLog(fs)
+    expect(log.damage).toBeInstanceOf(CorruptRecordError)
+    expect(log.damage).toMatchObject({ firstOffset, lastOffset: COUNT - 1 })
+    expect(log.damage?.reason).toContain(pathOf(firstOffset))
+    expect(await log.read(0, 10_000).catch(() => [])).toHaveLength(Math.min(firstOffset, 2))
+    await expect(log.read(firstOffset)).rejects.toBe(log.damage)
+    await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
+    await log.close()
+    expect(logsOf(fs)).toEqual(before)
+  })
+
+  it.each([0, 1, 2])('segment %i that is shorter or longer is damage', async (slot) => {
+    for (const edit of [
+      (bytes: Buffer) => bytes.subarray(0, bytes.length / 2),
+      (bytes: Buffer) => bytes.subarray(0, 0),
+      (bytes: Buffer) => Buffer.concat([bytes, bytes]),
+    ]) {
+      const fs = await left()
+      const path = logsOf(fs)[slot] ?? ''
+      fs.writeFile(path, edit(fs.readFile(path)))
+      const log = await openLog(fs)
+      expect(log.damage).toMatchObject({ path, lastOffset: COUNT - 1 })
+      const firstOffset = log.damage?.firstOffset ?? -1
+      expect(await offsetsOf(log).catch(() => null)).toBeNull()
+      for (const offset of upTo(firstOffset)) {
+        expect(String((await log.read(offset, 1))[0]?.value)).toBe(`v${offset}`)
+      }
+    }
+  })
+
+  it('a checkpoint of the start of the log that is damaged neither brings back nor takes away', async () => {
+    const fs = await left()
+    const log = await openLog(fs)
+    await log.advanceLogStartOffset(3)
+    await log.close()
+    for (const text of ['', '0\n1\norders 0 6\n', '0\n1\norders 0 2\n', 'x', '0\n0\n']) {
+      const damaged = fs.fork()
+      damaged.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
+      expect(await offsetsOf(await openLog(damaged)), text).toEqual([3, 4, 5, 6])
+    }
+  })
+
+  it('a recovery point that is damaged makes no difference', async () => {
+    for (const text of ['', '0\n1\norders 0 99\n', '0\n1\norders 0 2\n', 'x', '0\n0\n']) {
+      const fs = await left()
+      fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from(text))
+      const log = await openLog(fs)
+      expect(log.recovery.damage, text).toBeNull()
+      expect(await valuesOf(log), text).toEqual(valuesUpTo(COUNT))
+    }
+  })
+
+  it('segments that a broker has deleted are not missed when its checkpoint says so', async () => {
+    const fs = await left()
+    await fs.unlink(pathOf(0))
+    fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 2\n'))
+    expect(await offsetsOf(await openLog(fs))).toEqual([2, 3, 4, 5, 6])
+  })
+})
+
+it('a base offset that has jumped in the very last batch of an unclean stop is told', async () => {
+  const written = await writtenLog(COUNT, { close: false })
+  const fs = written.restart('process')
+  fs.flipBit(pathOf(6), 6, 2)
+  const log = await openLog(fs)
+  expect(log.logEndOffset).toBe(6)
+  expect(log.damage ?? log.recovery.truncations[0]?.reason).toBeDefined()
+})
+
+it('a file whose batches are sound and that is another one is found by verify', async () => {
+  const fs = await writtenLog(COUNT)
+  // The epoch of a batch lies outside of its checksum.
+  fs.flipBit(pathOf(2), 13, 0)
+  const log = await openLog(fs)
+  expect(log.damage).toBeNull()
+  const [damage, ...others] = await log.verify()
+  expect(others).toEqual([])
+  expect(damage).toMatchObject({ path: pathOf(2), firstOffset: 2, lastOffset: 3 })
+  expect(await (await openLog(await writtenLog(COUNT))).verify()).toEqual([])
+})
+
+it('verify finds the first damage of each segment', async () => {
+  const fs = await writtenLog(COUNT)
+  for (const base of [0, 4]) fs.flipBit(pathOf(base), 66, 3)
+  const found = await (await openLog(fs)).verify()
+  expect(found.map(({ path, position }) => [path, position])).toEqual([
+    [pathOf(0), 0],
+    [pathOf(4), 0],
+  ])
+})
