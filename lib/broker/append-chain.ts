@@ -1,6 +1,6 @@
 import { OffsetConflictError, StorageError, type VarveError } from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
-import type { AppendResult } from '../storage/local-log.ts'
+import type { AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
 
 /**

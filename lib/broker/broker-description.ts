@@ -1,6 +1,6 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import type { CorruptRecordError } from '../errors.ts'
-import type { Truncation } from '../storage/log-loader.ts'
+import type { Truncation } from '../storage/loaded-log.ts'
 import type { GroupDescription } from './group-coordinator.ts'
 import type { ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'

@@ -8,8 +8,7 @@ import {
 import type { Clock } from '../platform/clock.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import { RecordBatch } from '../record/record-batch.ts'
-import { encodeRecords, type AppendRecord } from '../storage/append-record.ts'
-import type { AppendResult } from '../storage/local-log.ts'
+import { encodeRecords, type AppendRecord, type AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
 import {
   AppendChain,

@@ -9,6 +9,15 @@ import {
   type RecordHeader,
 } from '../record/record-batch-builder.ts'
 
+/** Where an append came to lie. */
+export interface AppendResult {
+  readonly baseOffset: number
+  /** Inclusive. */
+  readonly lastOffset: number
+  /** Largest timestamp of the appended records, or the append time where the topic says so. */
+  readonly timestamp: number
+}
+
 /** Bytes as callers hand them in. They must not be changed until the append has settled. */
 export type Bytes = Uint8Array
 

@@ -4,6 +4,17 @@ import type { LogSegments } from './log-segments.ts'
 
 const READ_BYTES = 1024 * 1024
 
+/** Loads the epochs. @returns whether they are known: the file may be missing, or damaged. */
+export async function loadEpochs(epochs: LeaderEpochCache): Promise<boolean> {
+  try {
+    await epochs.load()
+  } catch (error) {
+    // The batches carry their epochs, so the cache can be filled again.
+    if (!(error instanceof CorruptRecordError)) throw error
+  }
+  return epochs.entries.length > 0
+}
+
 /**
  * Fills the cache from the batches where the file does not help. Otherwise they are not asked: an
  * epoch is in the file before its first batch is written, and no checksum covers it in a batch.

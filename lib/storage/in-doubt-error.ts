@@ -26,6 +26,15 @@ export class LeftOversError extends Error {
   override readonly name = 'LeftOversError'
 }
 
+/** Runs what cannot be taken back. @throws InDoubtError when it fails. */
+export async function inDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task()
+  } catch (error) {
+    throw error instanceof InDoubtError ? error : new InDoubtError(what, { cause: error })
+  }
+}
+
 /**
  * Runs what ends in a sync.
  *

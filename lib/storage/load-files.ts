@@ -1,5 +1,6 @@
 import { LogGuard } from './log-guard.ts'
-import { LogLoader, type LoadedLog } from './log-loader.ts'
+import type { LoadedLog } from './loaded-log.ts'
+import { LogLoader } from './log-loader.ts'
 import type { LogContext } from './log-options.ts'
 
 /** Opens a log's files. @throws {@link StorageError} when the disk fails. */

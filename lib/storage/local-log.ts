@@ -1,37 +1,17 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { ClosedError } from '../errors.ts'
-import type { Clock } from '../platform/clock.ts'
-import type { FileSystem } from '../platform/file-system.ts'
-import type { Random } from '../platform/random.ts'
 import { RecordBatch, stampBatch } from '../record/record-batch.ts'
+import type { AppendResult } from './append-record.ts'
 import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
-import type { LoadedLog } from './log-loader.ts'
+import type { LoadedLog } from './loaded-log.ts'
 import { DurableEndFile, type LogPosition } from './durable-end.ts'
-import { InDoubtError, LeftOversError, LogGoneError, orInDoubt } from './in-doubt-error.ts'
-import { LogSegment, type SegmentOptions } from './log-segment.ts'
+import { InDoubtError, LeftOversError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
+import type { LocalLogOptions } from './log-options.ts'
+import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
 import { RollPolicy } from './roll-policy.ts'
 import { entriesOf, entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
-
-/** Where an append came to lie. */
-export interface AppendResult {
-  readonly baseOffset: number
-  /** Inclusive. */
-  readonly lastOffset: number
-  /** Largest timestamp of the appended records, or the append time where the topic says so. */
-  readonly timestamp: number
-}
-
-/** What a log is made of besides its files. */
-export interface LocalLogOptions {
-  readonly dir: string
-  readonly fileSystem: FileSystem
-  readonly clock: Pick<Clock, 'now'>
-  readonly random: Pick<Random, 'integer'>
-  readonly readOnly: boolean
-  readonly recoveryPoint: number
-}
 
 /**
  * The segments of one log, with the end of the log and the end of what is durable. Knows how to
@@ -95,7 +75,9 @@ export class LocalLog {
    */
   async append(buffers: readonly Buffer[]): Promise<AppendResult> {
     const start = this.#end()
-    await this.#assignEpoch(start.offset)
+    // A new epoch is on disk before the first batch that carries it.
+    this.epochs.assign(this.leaderEpoch, start.offset)
+    await this.epochs.write()
     try {
       return await this.#appendAll(buffers, start)
     } catch (error) {
@@ -173,11 +155,10 @@ export class LocalLog {
     await this.#sync()
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
-    const segment = new LogSegment(this.logEndOffset, this.#segmentOptions())
-    const { fileSystem, dir } = this.#options
+    const segment = new LogSegment(this.logEndOffset, { ...this.#options, ...this.config })
     try {
       await segment.create()
-      await orInDoubt('a sync failed', () => fileSystem.syncDirectory(dir))
+      await orInDoubt('a sync failed', () => this.#syncDirectory())
     } catch (error) {
       // Records that go into the old segment after all must not lie above a later one.
       this.segments.discard(segment)
@@ -225,13 +206,7 @@ export class LocalLog {
       if (rest !== null && rest.endOffset < offset) await this.roll()
       await this.recordSegments()
     }
-    try {
-      await this.segments.changing(truncate)
-    } catch (error) {
-      throw error instanceof InDoubtError
-        ? error
-        : new InDoubtError('a truncation failed', { cause: error })
-    }
+    await inDoubt('a truncation failed', () => this.segments.changing(truncate))
   }
 
   /**
@@ -243,12 +218,11 @@ export class LocalLog {
     const position = this.#durablePosition
     this.logEndOffset = durableEndOffset
     // Whatever has the name now is not ours to mark or to cut.
-    if (error instanceof LogGoneError || !(await this.#isInPlace())) return
+    if (error instanceof LogGoneError) return
+    if ((await this.segments.active?.isInPlace().catch(() => true)) === false) return
     if (position !== null) {
-      const { leaderEpoch } = this
-      const { fileSystem, dir } = this.#options
-      const mark = new DurableEndFile(fileSystem, dir)
-      await mark.leave({ ...position, leaderEpoch }).catch(() => undefined)
+      const mark = new DurableEndFile(this.#options.fileSystem, this.#options.dir)
+      await mark.leave({ ...position, leaderEpoch: this.leaderEpoch }).catch(() => undefined)
     }
     // What is cut from a segment while a later one is still there would be a hole.
     if (this.segments.hasLeftOvers) return
@@ -261,25 +235,18 @@ export class LocalLog {
   /** Writes the indexes that have changed, so that all below the durable end are on disk. */
   async checkpoint(): Promise<void> {
     await this.ensureInPlace()
-    let isNew = false
-    for (const segment of this.segments.all) isNew = (await segment.writeIndexes()) || isNew
-    const { fileSystem, dir } = this.#options
-    if (isNew) await fileSystem.syncDirectory(dir)
+    if (await this.segments.writeIndexes()) await this.#syncDirectory()
     await this.recordSegments()
     if (this.producers.entries.length === 0 || this.durableEndOffset < this.logEndOffset) return
     // Otherwise an unclean open would have to read everything since the last roll.
     await this.producers.takeSnapshot(this.logEndOffset)
-    const wanted = new Set(this.segments.all.map((segment) => segment.baseOffset))
-    await this.producers.removeSnapshots(
-      (offset) => wanted.has(offset) || offset === this.logEndOffset,
-    )
+    await this.producers.keepSnapshots([...this.segments.baseOffsets, this.logEndOffset])
   }
 
   /** Writes what the log keeps besides its segments, so that the next open need not look for it. */
   async seal(): Promise<void> {
-    for (const segment of this.segments.all) {
-      await (segment === this.segments.active ? segment.seal() : segment.writeIndexes())
-    }
+    await this.segments.active?.seal()
+    await this.segments.writeIndexes()
     // Without it, the next open would go on with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
@@ -338,12 +305,6 @@ export class LocalLog {
     return new RecordBatch(buffer)
   }
 
-  /** A new epoch is on disk before the first batch that carries it. */
-  async #assignEpoch(startOffset: number): Promise<void> {
-    this.epochs.assign(this.leaderEpoch, startOffset)
-    await this.epochs.write()
-  }
-
   #raiseEpoch(): void {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
   }
@@ -374,21 +335,13 @@ export class LocalLog {
     this.#durablePosition = this.#end()
   }
 
-  /** As far as can be told. */
-  async #isInPlace(): Promise<boolean> {
-    const { active } = this.segments
-    return active === undefined || active.isInPlace().catch(() => true)
-  }
-
   /** Producer state as of the end of the log, where it covers more than that. */
   #refreshProducers(): Promise<void> {
     const limits = { maxBytes: 1024 * 1024, endOffset: this.logEndOffset }
     return this.producers.refresh(this.logEndOffset, (offset) => this.segments.read(offset, limits))
   }
 
-  #segmentOptions(): SegmentOptions {
-    const { indexIntervalBytes, segmentIndexBytes } = this.config
-    const { dir, fileSystem, readOnly } = this.#options
-    return { dir, fileSystem, readOnly, indexIntervalBytes, segmentIndexBytes }
+  #syncDirectory(): Promise<void> {
+    return this.#options.fileSystem.syncDirectory(this.#options.dir)
   }
 }

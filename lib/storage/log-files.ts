@@ -22,7 +22,8 @@ const NAME = /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(\.deleted|\.cle
  */
 const OTHER_NAME = new RegExp(
   '^(?:\\d{20}\\.log\\.\\d+\\.torn|\\d{20}\\.snapshot|partition\\.metadata|leader-epoch-checkpoint|' +
-    'recovery-point-offset-checkpoint|log-start-offset-checkpoint|\\.kafka_cleanshutdown)(?:\\.tmp)?$',
+    'recovery-point-offset-checkpoint|log-start-offset-checkpoint|\\.kafka_cleanshutdown|' +
+    'varve-segments|varve-durable-end)(?:\\.tmp)?$',
 )
 
 /** A name in a partition's directory, taken apart. */

@@ -1,3 +1,7 @@
+import { isSystemError } from '../platform/system-error.ts'
+import type { LocalLog } from './local-log.ts'
+import type { LogGuard } from './log-guard.ts'
+import type { LogState } from './log-state.ts'
 import { LogSegment, type SegmentOptions } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import { findLogFiles } from './swap-files.ts'
@@ -6,6 +10,8 @@ import { findLogFiles } from './swap-files.ts'
 export interface LogFollowerOptions extends SegmentOptions {
   /** Everything below this offset is durable, and its indexes are. */
   readonly recoveryPoint: number
+  /** Reads what the writer remembers of the log outside of its own files. */
+  readonly loadState?: (() => Promise<LogState>) | undefined
 }
 
 /**
@@ -17,11 +23,40 @@ export interface LogFollowerOptions extends SegmentOptions {
  */
 export class LogFollower {
   readonly #options: LogFollowerOptions
+  readonly #log: LocalLog
+  readonly #guard: LogGuard
   readonly #segments: LogSegments
 
-  constructor(options: LogFollowerOptions, segments: LogSegments) {
+  constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
     this.#options = options
-    this.#segments = segments
+    this.#log = log
+    this.#guard = guard
+    this.#segments = log.segments
+  }
+
+  /** Looks at the directory and takes in what has changed. @throws {@link StorageError} when the disk fails. */
+  async refresh(): Promise<void> {
+    const log = this.#log
+    const { epochs } = log
+    try {
+      const state = await this.#options.loadState?.()
+      const knownEndOffset = log.logEndOffset
+      let logEndOffset = (await this.#refreshSegments()) ?? 0
+      // After the segments: an epoch is in the file before its first batch is written.
+      const cutOffset = await epochs.reload()
+      log.leaderEpoch = Math.max(0, epochs.latestEpoch)
+      if (cutOffset !== null && cutOffset < knownEndOffset) {
+        logEndOffset = (await this.#refreshSegments(cutOffset)) ?? 0
+      }
+      const [first] = this.#segments.all
+      const firstOffset = Math.max(state?.logStartOffset ?? 0, first?.baseOffset ?? 0)
+      log.logStartOffset = Math.max(log.logStartOffset, firstOffset)
+      log.logEndOffset = Math.max(logEndOffset, log.logStartOffset)
+      log.durableEndOffset = log.logEndOffset
+    } catch (error) {
+      // The writer removes segments while they are looked at: the next look sees what is left.
+      if (!isSystemError(error, 'ENOENT')) throw this.#guard.failed('refresh', error, 'not-written')
+    }
   }
 
   /**
@@ -31,7 +66,7 @@ export class LogFollower {
    * @param cutOffset what was known from this offset on has been replaced. @defaultValue nothing
    * @returns where the log ends now, `null` when it has no segment.
    */
-  async refresh(cutOffset: number = Infinity): Promise<number | null> {
+  async #refreshSegments(cutOffset: number = Infinity): Promise<number | null> {
     const places = await this.#findSegments()
     const sound = this.#segments.all.filter((segment) => segment.nextOffset <= cutOffset)
     const known = new Map(sound.map((segment) => [segment.path, segment]))

@@ -2,56 +2,20 @@ import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { DurableEndFile, type DurableEnd } from './durable-end.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
-import { refillEpochs } from './epoch-refill.ts'
+import { loadEpochs, refillEpochs } from './epoch-refill.ts'
 import { LeaderEpochCache, MAX_EPOCH, objectionTo } from './leader-epoch-cache.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { isDenseOnRecord, isGapBetween, takeInventory, type LogInventory } from './log-inventory.ts'
-import { LogSegment, type SegmentOptions } from './log-segment.ts'
+import type { LoadedLog, LoadOptions } from './loaded-log.ts'
+import { LogSegment } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
 import { ProducerState } from './producer-state.ts'
-import { breachError, type SegmentBreach } from './segment-audit.ts'
+import * as audit from './segment-audit.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
+import { removeDeleted } from './segment-recorder.ts'
 import type { ScanResult } from './segment-scan.ts'
 import { completeSwaps } from './swap-files.ts'
 import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.ts'
-
-export type { Truncation } from './torn-tail.ts'
-
-/** What opening one log found and did. */
-export interface LogRecovery {
-  readonly truncations: readonly Truncation[]
-  /** Log files whose indexes were missing or unusable, and a record of segments that was. */
-  readonly rebuiltIndexes: readonly string[]
-  /** Why the log is open for reading only; `null` when it is sound. */
-  readonly damage: CorruptRecordError | null
-}
-
-/** What is known of a log before it is opened. */
-export interface LoadOptions extends SegmentOptions {
-  /** Whether the log was closed in order: nothing but its last bytes is looked at then. */
-  readonly isClean: boolean
-  /** Everything below this offset was durable, and its indexes were. */
-  readonly recoveryPoint: number
-  /** Offset that the records were deleted up to, exclusive. */
-  readonly logStartOffset: number
-  /** Why nothing of the log can be found where it was. Nothing is looked for then. */
-  readonly loss?: CorruptRecordError | undefined
-}
-
-/** A log as it was found. */
-export interface LoadedLog {
-  readonly segments: LogSegments
-  readonly logStartOffset: number
-  readonly logEndOffset: number
-  readonly epochs: LeaderEpochCache
-  /** What is appended from now on belongs to it. */
-  readonly leaderEpoch: number
-  readonly producers: ProducerState
-  readonly recordFile: SegmentRecordFile
-  readonly recovery: LogRecovery
-  /** Whether nothing but an orderly close had been done to it. */
-  readonly isClean: boolean
-}
 
 /**
  * Opens the files of one partition's directory.
@@ -115,7 +79,7 @@ export class LogLoader {
 
   async #loadFiles(): Promise<LoadedLog> {
     if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
-    await this.#loadEpochs()
+    this.#areEpochsKnown = await loadEpochs(this.#epochs)
     const inventory = await takeInventory(this.#options, this.#recordFile)
     this.#consult(inventory)
     const { breach } = inventory
@@ -130,16 +94,6 @@ export class LogLoader {
       await segments.close()
       throw error
     }
-  }
-
-  async #loadEpochs(): Promise<void> {
-    try {
-      await this.#epochs.load()
-    } catch (error) {
-      // The batches carry their epochs, so the cache can be filled again.
-      if (!(error instanceof CorruptRecordError)) throw error
-    }
-    this.#areEpochsKnown = this.#epochs.entries.length > 0
   }
 
   /** Rises whenever it cannot be excluded that records have been lost that somebody has seen. */
@@ -165,7 +119,11 @@ export class LogLoader {
     const end = await this.#mark.read()
     // A power loss may bring a mark back that was obeyed before. What was appended since has a
     // later epoch, and must not be cut.
-    if (end === null || end.leaderEpoch < this.#epochs.latestEpoch || end.offset < this.#durableEnd) {
+    if (
+      end === null ||
+      end.leaderEpoch < this.#epochs.latestEpoch ||
+      end.offset < this.#durableEnd
+    ) {
       return
     }
     this.#failedAt = end
@@ -188,7 +146,7 @@ export class LogLoader {
   }
 
   /** Ends the log where its files are no longer those on record. */
-  async #endBefore(breach: SegmentBreach, segments: LogSegments): Promise<number> {
+  async #endBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
     const { entry, path } = breach
     const isKept = ({ baseOffset }: LogSegment): boolean =>
       baseOffset < entry.baseOffset || (path !== null && baseOffset === entry.baseOffset)
@@ -198,16 +156,13 @@ export class LogLoader {
     let place = breach
     if (last !== undefined && path !== null) {
       const fileSizeBytes = Math.min(last.sizeBytes, entry.sizeBytes)
-      const { reason, position, nextOffset } = await this.#recover(
-        last,
-        fileSizeBytes,
-        this.#recoveryPoint,
-      )
+      const scan = await this.#recover(last, fileSizeBytes, this.#recoveryPoint)
+      const { reason, position, nextOffset } = scan
       endOffset = Math.min(nextOffset, entry.nextOffset)
       if (reason !== null) place = { ...breach, reason, position }
     }
     if (last !== undefined) last.nextOffset = endOffset
-    this.#damage = breachError(this.#dir, place, endOffset, this.#durableEnd)
+    this.#damage = audit.breachError(this.#dir, place, endOffset, this.#durableEnd)
     return endOffset
   }
 
@@ -216,17 +171,8 @@ export class LogLoader {
     const [recoveryPoint, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
     const last = segments.active
     if (last === undefined) {
-      if (recoveryPoint > logStartOffset) {
-        this.#damage = new CorruptRecordError(
-          `there is no segment, records up to ${recoveryPoint} were durable`,
-          {
-            path: this.#dir,
-            position: 0,
-            firstOffset: logStartOffset,
-            lastOffset: recoveryPoint - 1,
-          },
-        )
-      }
+      const wasMore = recoveryPoint > logStartOffset
+      if (wasMore) this.#damage = audit.nothingLeft(this.#dir, logStartOffset, recoveryPoint)
       return logStartOffset
     }
     if (this.#isClean) {
@@ -240,7 +186,6 @@ export class LogLoader {
   }
 
   async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
-    const { readOnly } = this.#options
     const recoveryPoint = this.#recoveryPoint
     const { all } = segments
     let logEndOffset = 0
@@ -259,7 +204,7 @@ export class LogLoader {
           await segments.replace(all.slice(0, slot + 1))
           return logEndOffset
         }
-        if (!readOnly) {
+        if (!this.#options.readOnly) {
           const { reason } = result
           const tail = await cutTornTail(this.#fileSystem, segment, fileSizeBytes, reason)
           this.#truncations.push(tail)
@@ -268,12 +213,7 @@ export class LogLoader {
       if (next === undefined) {
         this.#checkEnd(segment, result)
       } else if (isGapBetween(this.#record, segment, next, next === all.at(-1))) {
-        this.#damage = new CorruptRecordError('a segment is missing behind it', {
-          path: segment.path,
-          position: segment.sizeBytes,
-          firstOffset: logEndOffset,
-          lastOffset: next.baseOffset - 1,
-        })
+        this.#damage = audit.gapBehind(segment, logEndOffset, next.baseOffset)
         await segments.replace(all.slice(0, slot + 1))
         return logEndOffset
       } else {
@@ -320,10 +260,7 @@ export class LogLoader {
     const isLong =
       isClean && durableEnd > 0 && nextOffset > durableEnd && nextOffset !== recoveryPoint
     if (isShort || isLong) {
-      this.#damage = new CorruptRecordError(
-        `the log ends at offset ${nextOffset}, not at ${leastEnd} where it did`,
-        { path: last.path, position, firstOffset: Math.min(nextOffset, leastEnd) },
-      )
+      this.#damage = audit.endsElsewhere(last.path, position, nextOffset, leastEnd)
     }
     if (!isLong) return nextOffset
     last.nextOffset = durableEnd
@@ -350,7 +287,6 @@ export class LogLoader {
     this.#epochs.truncateFromStart(logStartOffset)
     this.#epochs.truncateFromEnd(logEndOffset)
     if (!readOnly && isSound) {
-      await segments.removeBelow(logStartOffset)
       if (segments.active === undefined) {
         const segment = await LogSegment.create(logEndOffset, this.#options)
         await segments.add(segment)
@@ -359,8 +295,8 @@ export class LogLoader {
         await this.#makeDurable(segments)
       }
       await this.#mark.remove()
-      const { active } = segments
-      if (active !== undefined) active.durable = active.entry
+      segments.active?.noteDurable()
+      await removeDeleted(segments, logStartOffset, this.#recordFile)
       await this.#loadProducers(segments, logEndOffset)
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
@@ -399,22 +335,17 @@ export class LogLoader {
 
   /** What was found may so far be in the page cache only, and readers are told of durable records. */
   async #makeDurable(segments: LogSegments): Promise<void> {
-    const { all } = segments
-    for (const segment of all.slice(Math.max(0, segments.floorSlot(this.#recoveryPoint)))) {
-      await segment.flush()
-    }
+    await segments.flushFrom(this.#recoveryPoint)
     await this.#epochs.write()
     await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   async #loadProducers(segments: LogSegments, logEndOffset: number): Promise<void> {
     const snapshotOffset = await this.#producers.load(logEndOffset)
-    const isKnown = this.#producers.entries.length === 0 && !this.#hasProducers
-    if (!isKnown) {
+    if (this.#producers.entries.length > 0 || this.#hasProducers) {
       const limits = { maxBytes: 1024 * 1024, endOffset: logEndOffset }
       await this.#producers.replay(snapshotOffset, (offset) => segments.read(offset, limits))
     }
-    const bases = new Set(segments.all.map((segment) => segment.baseOffset))
-    await this.#producers.removeSnapshots((offset) => bases.has(offset) || offset === logEndOffset)
+    await this.#producers.keepSnapshots([...segments.baseOffsets, logEndOffset])
   }
 }

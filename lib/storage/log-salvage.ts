@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { CorruptRecordError, StorageError } from '../errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
 import {
   LOG_OVERHEAD,
@@ -11,6 +12,7 @@ import {
 } from '../record/record-batch.ts'
 import { segmentFilePath } from './log-files.ts'
 import { entryOf } from './log-inventory.ts'
+import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { scanBatches } from './segment-scan.ts'
@@ -50,11 +52,21 @@ interface SourceSegment {
 
 const CHUNK_BYTES = 1024 * 1024
 
+/** Does the work of {@link LogSalvage} on a target that is made if it is not there. */
+export async function salvageSegments(
+  dir: string,
+  targetDir: string,
+  fileSystem: FileSystem = new NodeFileSystem(),
+): Promise<SalvageReport> {
+  await createDurably(fileSystem, targetDir)
+  return new LogSalvage(fileSystem, dir, targetDir).run()
+}
+
 /**
  * Copies every sound batch of a damaged log into an empty directory, segment by segment, under the
  * offsets it has. The source is only read.
  */
-export class LogSalvage {
+class LogSalvage {
   readonly #fileSystem: FileSystem
   readonly #dir: string
   readonly #targetDir: string

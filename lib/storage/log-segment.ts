@@ -17,10 +17,9 @@ import {
   findBatchByTimestamp,
   findMaxTimestamp,
   isBatchThere,
-  misplaced,
+  noteAgain,
   readRange,
   restBelow,
-  walk,
   type BatchRange,
   type ReadLimits,
   type SegmentView,
@@ -98,16 +97,7 @@ export class LogSegment {
 
   /** The segment as it stands now, for the record. */
   get entry(): SegmentEntry {
-    const { baseOffset, nextOffset, sizeBytes } = this
-    const { sizeBytes: sumBytes, crc, isDense } = this.sum.state
-    const isKnown = sumBytes === sizeBytes
-    return {
-      baseOffset,
-      nextOffset,
-      sizeBytes,
-      crc: isKnown ? crc : null,
-      isDense: isKnown && isDense,
-    }
+    return this.sum.entryOf(this)
   }
 
   /** Whether a batch with this last offset can be addressed relative to the base offset. */
@@ -125,6 +115,11 @@ export class LogSegment {
     const buffers = batches.map((batch) => batch.buffer)
     await this.#file.use((file) => writeFully(file, buffers, this.sizeBytes))
     for (const batch of batches) this.#note(batch)
+  }
+
+  /** All of it is known to be durable. */
+  noteDurable(): void {
+    this.durable = this.entry
   }
 
   /** Makes the log file durable up to `sizeBytes`. A rejection must not be retried. */
@@ -203,7 +198,7 @@ export class LogSegment {
     if (this.durable.sizeBytes > rest.sizeBytes) this.durable = this.entry
     try {
       await this.cutFile()
-      await this.#noteAgain()
+      await this.#file.use((file) => noteAgain(this.#view(file)))
       this.sum.restore(await this.#file.use((file) => sumAgain(file, this)))
       this.durable = this.entry
     } catch (error) {
@@ -275,17 +270,16 @@ export class LogSegment {
   async follow(fileSizeBytes: number): Promise<boolean> {
     const last = this.#lastBatch
     const { sizeBytes: position, nextOffset: lowestOffset } = this
-    const known = { end: position, nextOffset: lowestOffset }
     if (fileSizeBytes < position) return false
-    if (
-      last !== null &&
-      !(await this.#file.use((file) => isBatchThere(file, { ...known, ...last })))
-    )
-      return false
+    if (last !== null) {
+      const batch = { ...last, end: position, nextOffset: lowestOffset }
+      if (!(await this.#file.use((file) => isBatchThere(file, batch)))) return false
+    }
     if (fileSizeBytes > position) await this.#scan(fileSizeBytes, { position, lowestOffset })
     return true
   }
 
+  /** Adds the final time entry and makes both index files durable. @returns whether a name is new. */
   async seal(): Promise<boolean> {
     await this.loadIndexes()
     this.indexes.addFinalTimeEntry()
@@ -299,10 +293,12 @@ export class LogSegment {
     return this.indexes.write()
   }
 
+  /** Closes the file while nobody reads it. All that was appended must be durable. */
   async park(): Promise<void> {
     await this.#file.park()
   }
 
+  /** Closes the file for good. */
   async close(): Promise<void> {
     await this.#file.close()
   }
@@ -338,21 +334,9 @@ export class LogSegment {
   async #loadOrRebuildIndexes(): Promise<void> {
     const isLoaded = await this.indexes.load()
     if (!isLoaded || !this.indexes.fit(this.sizeBytes, this.nextOffset)) this.indexes.clear()
-    await this.#noteAgain()
-  }
-
-  /** Notes the batches from the last index entry on, by their headers. */
-  async #noteAgain(): Promise<void> {
-    const start = this.indexes.rewind()
-    let { lowestOffset } = start
-    if (this.sizeBytes === 0) return
-    await this.#file.use(async (file) => {
-      await walk(new BatchReader(file, start.position, this.sizeBytes), (header, at) => {
-        if (misplaced(this, header, lowestOffset) !== null) return
-        this.indexes.note(header, at)
-        lowestOffset = header.lastOffset + 1
-      })
-    })
+    // A new segment may not have a file yet.
+    if (this.sizeBytes > 0) await this.#file.use((file) => noteAgain(this.#view(file)))
+    else this.indexes.rewind()
   }
 
   #view(file: File): SegmentView {

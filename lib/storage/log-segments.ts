@@ -39,6 +39,10 @@ export class LogSegments {
     return this.#segments.at(-1)
   }
 
+  get baseOffsets(): number[] {
+    return this.#segments.map((segment) => segment.baseOffset)
+  }
+
   get sizeBytes(): number {
     return this.#segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
   }
@@ -170,17 +174,36 @@ export class LogSegments {
     }
   }
 
+  /** Whether there is a segment that {@link LogSegments.removeBelow} would remove. */
+  hasBelow(offset: number): boolean {
+    return (this.#segments[1]?.baseOffset ?? Infinity) <= offset
+  }
+
   /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
   async removeBelow(offset: number): Promise<void> {
+    if (!this.hasBelow(offset)) return
     const count = this.#segments.findIndex(
       (_, slot) => (this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset,
     )
-    if (count <= 0) return
     const dead = this.#segments.slice(0, count)
     // Readers that come now must not find them any more.
     this.#segments = this.#segments.slice(count)
     await this.#remove(dead)
     await this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */
+  async writeIndexes(): Promise<boolean> {
+    let isNew = false
+    for (const segment of this.#segments) isNew = (await segment.writeIndexes()) || isNew
+    return isNew
+  }
+
+  /** Makes durable what lies at or above `offset`. */
+  async flushFrom(offset: number): Promise<void> {
+    for (const segment of this.#segments.slice(Math.max(0, this.floorSlot(offset)))) {
+      await segment.flush()
+    }
   }
 
   /** Removes all segments. */

@@ -2,21 +2,33 @@ import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
+import type { LogGuard } from './log-guard.ts'
 import type { LogSegment } from './log-segment.ts'
+import type { LogSegments } from './log-segments.ts'
 import { scanBatches } from './segment-scan.ts'
 
 const READ_BYTES = 1024 * 1024
 
-/** The first damage of each segment, in offset order, with that which is known already. */
+/**
+ * The first damage of each segment, in offset order, with that which is known already.
+ *
+ * @throws {@link ClosedError} when the log is closed, {@link StorageError} when the disk fails.
+ */
 export async function verifySegments(
   fileSystem: FileSystem,
-  segments: readonly LogSegment[],
-  known: CorruptRecordError | null,
+  segments: LogSegments,
+  guard: LogGuard,
 ): Promise<CorruptRecordError[]> {
+  guard.ensureOpen()
+  const { damage: known } = guard
   const found: CorruptRecordError[] = []
-  for (const segment of segments) {
-    const damage = await verifySegment(fileSystem, segment)
-    if (damage !== null) found.push(damage)
+  try {
+    for (const segment of segments.all) {
+      const damage = await verifySegment(fileSystem, segment)
+      if (damage !== null) found.push(damage)
+    }
+  } catch (error) {
+    throw guard.failed('verify', error, 'not-written')
   }
   if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
   return found.sort((a, b) => (a.firstOffset ?? 0) - (b.firstOffset ?? 0))

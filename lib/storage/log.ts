@@ -1,16 +1,14 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { StorageError, type CorruptRecordError } from '../errors.ts'
-import { isSystemError } from '../platform/system-error.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { encodeRecords, type AppendRecord } from './append-record.ts'
-import { LocalLog, type AppendResult } from './local-log.ts'
+import { encodeRecords, type AppendRecord, type AppendResult } from './append-record.ts'
+import { LocalLog } from './local-log.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogGuard } from './log-guard.ts'
 import { loadFiles } from './load-files.ts'
-import type { LoadedLog, LogRecovery } from './log-loader.ts'
+import type { LoadedLog, LogRecovery } from './loaded-log.ts'
 import {
-  createDurably,
   standaloneContext,
   type LogContext,
   type LogOptions,
@@ -20,8 +18,7 @@ import { LogReader } from './log-reader.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
 import { verifySegments } from './log-verification.ts'
-import { LogSalvage, type SalvageReport } from './log-salvage.ts'
-import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { salvageSegments, type SalvageReport } from './log-salvage.ts'
 import { SerialQueue } from './serial-queue.ts'
 
 const DEFAULT_READ_BYTES = 1024 * 1024
@@ -66,7 +63,7 @@ export class Log {
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context)
-    this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local.segments)
+    this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
     this.#reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
   }
@@ -113,9 +110,7 @@ export class Log {
     targetDir: string,
     options: Omit<LogOptions, 'readOnly'> = {},
   ): Promise<SalvageReport> {
-    const fileSystem = options.fileSystem ?? new NodeFileSystem()
-    await createDurably(fileSystem, targetDir)
-    const report = await new LogSalvage(fileSystem, dir, targetDir).run()
+    const report = await salvageSegments(dir, targetDir, options.fileSystem)
     const log = await Log.open(targetDir, options)
     await log.advanceLogStartOffset(Math.max(report.logStartOffset, log.logStartOffset))
     await log.close()
@@ -181,12 +176,11 @@ export class Log {
     })
   }
 
-  /** Changes take effect with the next append. */
   get config(): Readonly<ResolvedTopicConfig> {
     return this.#local.config
   }
 
-  /** @internal */
+  /** Changes take effect with the next append. @internal */
   set config(config: Readonly<ResolvedTopicConfig>) {
     this.#local.config = config
   }
@@ -262,11 +256,7 @@ export class Log {
     return this.#queue.run(() => this.#writer.truncateTo(offset))
   }
 
-  /**
-   * Makes `offset` the lowest that can be read, for good, and removes the segments below it.
-   *
-   * @internal
-   */
+  /** Makes `offset` the lowest that can be read, for good, and removes the segments below it. @internal */
   advanceLogStartOffset(offset: number): Promise<void> {
     return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
   }
@@ -322,14 +312,8 @@ export class Log {
    * @returns the first damage of each segment.
    */
   verify(): Promise<CorruptRecordError[]> {
-    return this.#queue.run(async () => {
-      this.#guard.ensureOpen()
-      try {
-        return await verifySegments(this.#context.fileSystem, this.#local.segments.all, this.damage)
-      } catch (error) {
-        throw this.#guard.failed('verify', error, 'not-written')
-      }
-    })
+    const { fileSystem } = this.#context
+    return this.#queue.run(() => verifySegments(fileSystem, this.#local.segments, this.#guard))
   }
 
   /**
@@ -343,7 +327,7 @@ export class Log {
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
       this.#guard.ensureOpen()
-      if (this.#context.readOnly && this.damage === null) await this.#refresh()
+      if (this.#context.readOnly && this.damage === null) await this.#follower.refresh()
     })
   }
 
@@ -359,27 +343,5 @@ export class Log {
       }),
     )
     return this.#closing
-  }
-
-  async #refresh(): Promise<void> {
-    const { segments, epochs } = this.#local
-    try {
-      const state = await this.#context.loadState?.()
-      const knownEndOffset = this.logEndOffset
-      let logEndOffset = (await this.#follower.refresh()) ?? 0
-      // After the segments: an epoch is in the file before its first batch is written.
-      const cutOffset = await epochs.reload()
-      this.#local.leaderEpoch = Math.max(0, epochs.latestEpoch)
-      if (cutOffset !== null && cutOffset < knownEndOffset) {
-        logEndOffset = (await this.#follower.refresh(cutOffset)) ?? 0
-      }
-      const firstOffset = Math.max(state?.logStartOffset ?? 0, segments.all[0]?.baseOffset ?? 0)
-      this.#local.logStartOffset = Math.max(this.#local.logStartOffset, firstOffset)
-      this.#local.logEndOffset = Math.max(logEndOffset, this.#local.logStartOffset)
-      this.#local.durableEndOffset = this.#local.logEndOffset
-    } catch (error) {
-      // The writer removes segments while they are looked at: the next look sees what is left.
-      if (!isSystemError(error, 'ENOENT')) throw this.#guard.failed('refresh', error, 'not-written')
-    }
   }
 }

@@ -235,6 +235,12 @@ export class ProducerState {
     if (unwanted.length > 0) await this.#fileSystem.syncDirectory(this.#dir)
   }
 
+  /** Unlinks every snapshot but those at `offsets`. */
+  keepSnapshots(offsets: readonly number[]): Promise<void> {
+    const wanted = new Set(offsets)
+    return this.removeSnapshots((offset) => wanted.has(offset))
+  }
+
   async #snapshotOffsets(): Promise<number[]> {
     const offsets: number[] = []
     for (const entry of await this.#fileSystem.list(this.#dir)) {

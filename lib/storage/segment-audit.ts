@@ -91,3 +91,46 @@ export function breachError(
     lastOffset: durableEnd > endOffset ? durableEnd - 1 : null,
   })
 }
+
+/** The error for a log of which there were records up to `durableEnd`, and now is no segment. */
+export function nothingLeft(
+  dir: string,
+  logStartOffset: number,
+  durableEnd: number,
+): CorruptRecordError {
+  return new CorruptRecordError(`there is no segment, records up to ${durableEnd} were durable`, {
+    path: dir,
+    position: 0,
+    firstOffset: logStartOffset,
+    lastOffset: durableEnd - 1,
+  })
+}
+
+/** The error for offsets that no segment holds, between one that ends there and the next. */
+export function gapBehind(
+  { path, sizeBytes }: FoundSegment,
+  endOffset: number,
+  nextBaseOffset: number,
+): CorruptRecordError {
+  return new CorruptRecordError('a segment is missing behind it', {
+    path,
+    position: sizeBytes,
+    firstOffset: endOffset,
+    lastOffset: nextBaseOffset - 1,
+  })
+}
+
+/** The error for a log that does not end where it is known to have ended. */
+export function endsElsewhere(
+  path: string,
+  position: number,
+  endOffset: number,
+  knownEnd: number,
+): CorruptRecordError {
+  const reason = `the log ends at offset ${endOffset}, not at ${knownEnd} where it did`
+  return new CorruptRecordError(reason, {
+    path,
+    position,
+    firstOffset: Math.min(endOffset, knownEnd),
+  })
+}

@@ -60,3 +60,23 @@ export function entriesUpTo(
   const { sizeBytes, endOffset: nextOffset } = rest
   return [...entries, { ...last, nextOffset, sizeBytes, crc: null }]
 }
+
+/**
+ * Removes the segments that end at or below `logStartOffset`. As long as the record wants them they
+ * stay: one that is on record and not there would be damage to the next open.
+ */
+export async function removeDeleted(
+  segments: LogSegments,
+  logStartOffset: number,
+  file: SegmentRecordFile,
+): Promise<void> {
+  if (!segments.hasBelow(logStartOffset)) return
+  try {
+    await new SegmentRecorder(file).write(logStartOffset, entriesOf(segments))
+  } catch (error) {
+    // A log opens on a full disk too.
+    if (isSystemError(error)) return
+    throw error
+  }
+  await segments.removeBelow(logStartOffset)
+}

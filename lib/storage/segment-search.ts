@@ -144,6 +144,19 @@ export async function restBelow(
   return { sizeBytes, endOffset: before.isFound ? baseOffset : before.expectedOffset }
 }
 
+/** Notes the batches from the last index entry on, by their headers. */
+export async function noteAgain(view: SegmentView): Promise<void> {
+  const { file, indexes, sizeBytes } = view
+  const start = indexes.rewind()
+  let { lowestOffset } = start
+  if (sizeBytes === 0) return
+  await walk(new BatchReader(file, start.position, sizeBytes), (header, at) => {
+    if (misplaced(view, header, lowestOffset) !== null) return
+    indexes.note(header, at)
+    lowestOffset = header.lastOffset + 1
+  })
+}
+
 /** Whether a batch is still where it was. */
 export async function isBatchThere(
   file: File,

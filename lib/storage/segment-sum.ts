@@ -5,6 +5,7 @@ import { combineCrc32c } from '../record/crc32c-combine.ts'
 import { continueCrc32c, crc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
+import type { SegmentEntry } from './segment-record.ts'
 
 /** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a log file. */
 export interface SumState {
@@ -49,6 +50,14 @@ export class SegmentSum {
     this.#sizeBytes = sizeBytes
     this.#crc = crc
     this.#isDense = isDense
+  }
+
+  /** What the record says of a segment; without a checksum unless all of it was counted. */
+  entryOf(segment: Omit<SegmentEntry, 'crc' | 'isDense'>): SegmentEntry {
+    const { baseOffset, nextOffset, sizeBytes } = segment
+    const isKnown = this.#sizeBytes === sizeBytes
+    const crc = isKnown ? this.#crc : null
+    return { baseOffset, nextOffset, sizeBytes, crc, isDense: isKnown && this.#isDense }
   }
 
   /** Nothing is known of the bytes of a segment any more. */

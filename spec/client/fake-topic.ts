@@ -7,7 +7,7 @@ import type { RecordMetadata } from '../../lib/client/send-completion.ts'
 import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { decodeRecords, type StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
-import type { AppendResult } from '../../lib/storage/local-log.ts'
+import type { AppendResult } from '../../lib/storage/append-record.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 

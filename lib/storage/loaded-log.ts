@@ -1,0 +1,45 @@
+import type { CorruptRecordError } from '../errors.ts'
+import type { LeaderEpochCache } from './leader-epoch-cache.ts'
+import type { LogSegments } from './log-segments.ts'
+import type { ProducerState } from './producer-state.ts'
+import type { SegmentOptions } from './segment-options.ts'
+import type { SegmentRecordFile } from './segment-record.ts'
+import type { Truncation } from './torn-tail.ts'
+
+export type { Truncation } from './torn-tail.ts'
+
+/** What opening one log found and did. */
+export interface LogRecovery {
+  readonly truncations: readonly Truncation[]
+  /** Log files whose indexes were missing or unusable, and a record of segments that was. */
+  readonly rebuiltIndexes: readonly string[]
+  /** Why the log is open for reading only; `null` when it is sound. */
+  readonly damage: CorruptRecordError | null
+}
+
+/** What is known of a log before it is opened. */
+export interface LoadOptions extends SegmentOptions {
+  /** Whether the log was closed in order: nothing but its last bytes is looked at then. */
+  readonly isClean: boolean
+  /** Everything below this offset was durable, and its indexes were. */
+  readonly recoveryPoint: number
+  /** Offset that the records were deleted up to, exclusive. */
+  readonly logStartOffset: number
+  /** Why nothing of the log can be found where it was. Nothing is looked for then. */
+  readonly loss?: CorruptRecordError | undefined
+}
+
+/** A log as it was found. */
+export interface LoadedLog {
+  readonly segments: LogSegments
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly epochs: LeaderEpochCache
+  /** What is appended from now on belongs to it. */
+  readonly leaderEpoch: number
+  readonly producers: ProducerState
+  readonly recordFile: SegmentRecordFile
+  readonly recovery: LogRecovery
+  /** Whether nothing but an orderly close had been done to it. */
+  readonly isClean: boolean
+}
