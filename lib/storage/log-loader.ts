@@ -1,4 +1,4 @@
-import { CorruptRecordError } from '../errors.ts'
+import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { DurableEndFile, type DurableEnd } from './durable-end.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
@@ -171,8 +171,7 @@ export class LogLoader {
     const [recoveryPoint, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
     const last = segments.active
     if (last === undefined) {
-      const wasMore = recoveryPoint > logStartOffset
-      if (wasMore) this.#damage = audit.nothingLeft(this.#dir, logStartOffset, recoveryPoint)
+      this.#damage = audit.nothingLeft(this.#dir, logStartOffset, recoveryPoint)
       return logStartOffset
     }
     if (this.#isClean) {
@@ -192,7 +191,7 @@ export class LogLoader {
     for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
       const segment = all[slot]
       if (segment === undefined) break
-      const fileSizeBytes = segment.sizeBytes
+      const { sizeBytes: fileSizeBytes } = segment
       const result = await this.#recover(segment, fileSizeBytes, recoveryPoint)
       logEndOffset = result.nextOffset
       const next = all[slot + 1]

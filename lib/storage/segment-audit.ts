@@ -92,12 +92,13 @@ export function breachError(
   })
 }
 
-/** The error for a log of which there were records up to `durableEnd`, and now is no segment. */
+/** The error for a log without a segment; `null` where no record was durable that is not deleted. */
 export function nothingLeft(
   dir: string,
   logStartOffset: number,
   durableEnd: number,
-): CorruptRecordError {
+): CorruptRecordError | null {
+  if (durableEnd <= logStartOffset) return null
   return new CorruptRecordError(`there is no segment, records up to ${durableEnd} were durable`, {
     path: dir,
     position: 0,

@@ -38,7 +38,7 @@ export interface SegmentRecord {
  * The record of a log's segments, kept in one file of its directory:
  *
  * ```
- * varve-segments 1 9ae2c5f1           format version, CRC-32C of everything behind this line
+ * varve-segments 1 ae3d885f           format version, CRC-32C of everything behind this line
  * start 0                             log start offset
  * sealed 0 120 4821 5d1c0a77 dense    base offset, next offset, bytes, CRC-32C of the log file
  * active 120 131 470 0b8e2f14 dense   the same of what was durable of the last one

@@ -78,9 +78,11 @@ export function complaintsOf(
 /**
  * Temporary files, which nobody reads and the next replacement takes over; recovery points, which are
  * lower bounds, and snapshots, which are there to save time: an open that finishes the deletion of a
- * topic appends to the committed offsets, and the next one saves where that ended.
+ * topic appends to the committed offsets, and the next one saves where that ended, also in the record
+ * of that log's segments.
  */
-const MAY_CHANGE = /\.tmp$|\/recovery-point-offset-checkpoint$|\.snapshot$/
+const MAY_CHANGE =
+  /\.tmp$|\/recovery-point-offset-checkpoint$|\.snapshot$|\/__consumer_offsets-\d+\/varve-segments$/
 
 /** An index that Kafka's directory lacks is built again at each open until an orderly close. */
 function repairsLeft(first: Observation['repairs'], second: Observation['repairs']): string[] {

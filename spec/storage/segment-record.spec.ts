@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { PartitionDirectories } from '../../lib/broker/partition-directory.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
 import { SegmentRecordFile, type SegmentEntry } from '../../lib/storage/segment-record.ts'
-import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import {
   DIR,
   offsetsOf,
@@ -194,4 +197,46 @@ it('verify finds the first damage of each segment', async () => {
     [pathOf(0), 0],
     [pathOf(4), 0],
   ])
+})
+
+it('is written as the documented example has it', async () => {
+  const format = readFileSync(new URL('../../docs/FORMAT.md', import.meta.url), 'latin1')
+  const example = /```text\n(varve-segments [^`]*)```/.exec(format)?.[1] ?? ''
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory(DIR)
+  fs.writeFile(RECORD, Buffer.from(example))
+  expect(await new SegmentRecordFile(fs, DIR).read()).toMatchObject({
+    logStartOffset: 0,
+    segments: [{ nextOffset: 120 }, { nextOffset: 131 }],
+  })
+})
+
+it.each(['write', 'sync', 'rename'] as const)(
+  'a %s of the record that fails at a flush fails no flush, and the next one tries again',
+  async (kind) => {
+    const fs = await writtenLog(COUNT)
+    const log = await openLog(fs)
+    await log.roll()
+    fs.failNext(kind, 'EIO', { path: `${RECORD}.tmp` })
+    await log.append([{ value: 'x' }])
+    expect(log.durableEndOffset).toBe(COUNT + 1)
+    expect((await recordOf(fs)).at(-1)?.baseOffset).toBe(6)
+    await log.flush()
+    expect((await recordOf(fs)).at(-1)?.baseOffset).toBe(7)
+    const again = await openLog(fs.restart('power', { unsynced: 'lost', seed: 1 }))
+    expect([again.damage, again.logEndOffset]).toEqual([null, COUNT + 1])
+  },
+)
+
+it('a topic does not take over the record that an earlier one has left', async () => {
+  const fs = await writtenLog(COUNT)
+  for (const path of logsOf(fs)) await fs.unlink(path)
+  for (const path of fs.snapshot().keys()) {
+    if (/\.(index|timeindex|snapshot)$/.test(path)) await fs.unlink(path)
+  }
+  fs.writeFile(`${DIR}/notes.txt`, Buffer.from('mine'))
+  await new PartitionDirectories(fs, dirname(DIR)).create('orders', 0, 'AAAAAAAAAAAAAAAAAAAAAQ')
+  const names = (await fs.list(DIR)).map(({ name }) => name).sort()
+  expect(names).toEqual(['notes.txt', 'partition.metadata'])
+  expect((await openLog(fs)).damage).toBeNull()
 })
