@@ -37,11 +37,13 @@ describe('opening a broker', () => {
       'orders-0/00000000000000000001.snapshot',
       'orders-0/leader-epoch-checkpoint',
       'orders-0/partition.metadata',
+      'orders-0/varve-segments',
       'orders-1/00000000000000000000.index',
       'orders-1/00000000000000000000.log',
       'orders-1/00000000000000000000.snapshot',
       'orders-1/00000000000000000000.timeindex',
       'orders-1/partition.metadata',
+      'orders-1/varve-segments',
       'recovery-point-offset-checkpoint',
       'varve-topics',
     ])

@@ -1,3 +1,4 @@
+import { CorruptRecordError } from '../errors.ts'
 import { join } from 'node:path'
 import { readWholeFile, writeFully } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
@@ -54,7 +55,8 @@ export class DurableEndFile {
     try {
       content = await readWholeFile(this.#fileSystem, this.path, MAX_FILE_BYTES)
     } catch (error) {
-      if (error instanceof RangeError) return null
+      // Larger than any mark.
+      if (error instanceof CorruptRecordError) return null
       throw error
     }
     const match = CONTENT.exec(content?.toString('latin1') ?? '')

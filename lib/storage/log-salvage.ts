@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { CorruptRecordError, StorageError } from '../errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
 import {
@@ -58,8 +59,14 @@ export async function salvageSegments(
   targetDir: string,
   fileSystem: FileSystem = new NodeFileSystem(),
 ): Promise<SalvageReport> {
-  await createDurably(fileSystem, targetDir)
-  return new LogSalvage(fileSystem, dir, targetDir).run()
+  try {
+    await createDurably(fileSystem, targetDir)
+    return await new LogSalvage(fileSystem, dir, targetDir).run()
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    const message = `${dir} could not be salvaged: ${error.message}`
+    throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
+  }
 }
 
 /**

@@ -119,3 +119,55 @@ it('a salvage into a directory that is not empty is refused', async () => {
   await expect(salvage(fs)).rejects.toThrow(StorageError)
   await expect(Log.salvage(DIR, DIR, { fileSystem: fs })).rejects.toThrow(StorageError)
 })
+
+it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
+  ['nothing', () => undefined, []],
+  [
+    'the end of the last segment',
+    (fs) => {
+      fs.writeFile(pathOf(6), fs.readFile(pathOf(6)).subarray(0, SIZE - 5))
+    },
+    [6],
+  ],
+  [
+    'the second batch of a segment',
+    (fs) => {
+      fs.flipBit(pathOf(2), SIZE + 66, 1)
+    },
+    [3],
+  ],
+  ['a segment', (fs) => fs.unlink(pathOf(2)), [2, 3]],
+  [
+    'the end of a segment',
+    (fs) => {
+      fs.writeFile(pathOf(2), fs.readFile(pathOf(2)).subarray(0, SIZE))
+    },
+    [3],
+  ],
+  [
+    'all of a segment',
+    (fs) => {
+      fs.writeFile(pathOf(2), Buffer.alloc(2 * SIZE, 7))
+    },
+    [2, 3],
+  ],
+])('without a record a salvage saves all but %s', async (_, damage, lost) => {
+  const fs = await writtenLog(COUNT)
+  await fs.unlink(`${DIR}/varve-segments`)
+  await damage(fs)
+  await salvage(fs)
+  expect(await offsetsOf(await openTarget(fs))).toEqual(
+    upTo(COUNT).filter((o) => !lost.includes(o)),
+  )
+})
+
+it('a salvage does not need a sound record, and fails as the disk fails', async () => {
+  const fs = await writtenLog(COUNT)
+  fs.flipBit(`${DIR}/varve-segments`, 40, 1)
+  await salvage(fs)
+  expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(COUNT))
+  fs.failNext('open', 'EIO', { path: `${DIR}/varve-segments` })
+  await expect(
+    Log.salvage(DIR, '/saved/orders-1', { fileSystem: fs, config: SMALL }),
+  ).rejects.toMatchObject({ cause: { code: 'EIO' } })
+})

@@ -240,3 +240,48 @@ it('a topic does not take over the record that an earlier one has left', async (
   expect(names).toEqual(['notes.txt', 'partition.metadata'])
   expect((await openLog(fs)).damage).toBeNull()
 })
+
+describe('a record that is not as described is damage, not a log', () => {
+  const withChecksum = (body: string, version = 1): string =>
+    `varve-segments ${version} ${crc32c(Buffer.from(body, 'latin1')).toString(16).padStart(8, '0')}\n${body}`
+
+  it.each([
+    ['an empty file', '', /the first line/],
+    ['another file', 'varve-topics 1 00000000\n', /the first line/],
+    ['another version', withChecksum('start 0\n', 2), /version 2 is not known/],
+    ['another checksum', 'varve-segments 1 00000000\nstart 0\n', /the checksum/],
+    [
+      'a line that is none',
+      withChecksum('start 0\nsealed 0 x\n'),
+      /'sealed 0 x' describes no segment/,
+    ],
+    ['no start', withChecksum('\nactive 0 1 71 - dense\n'), /describes no log/],
+    ['no segment', withChecksum('start 0\n'), /describes no log/],
+  ])('%s', async (_, text, reason) => {
+    const fs = await writtenLog(2)
+    fs.writeFile(RECORD, Buffer.from(text))
+    await expect(new SegmentRecordFile(fs, DIR).read()).rejects.toThrow(reason)
+    expect(await valuesOf(await openLog(fs))).toEqual(valuesUpTo(2))
+  })
+})
+
+describe('verify', () => {
+  it('has nothing to say of a sound log, also where no checksum is on record', async () => {
+    const fs = await writtenLog(COUNT)
+    await fs.unlink(RECORD)
+    const log = await openLog(fs)
+    expect(await log.verify()).toEqual([])
+    await log.close()
+  })
+
+  it('names what is known to be damaged besides what it finds, and fails as the disk fails', async () => {
+    const fs = await writtenLog(COUNT)
+    await fs.unlink(pathOf(4))
+    fs.flipBit(pathOf(0), 66, 3)
+    const log = await openLog(fs)
+    const found = await log.verify()
+    expect(found.map(({ firstOffset }) => firstOffset)).toEqual([0, 4])
+    fs.failNext('read', 'EIO')
+    await expect(log.verify()).rejects.toMatchObject({ cause: { code: 'EIO' } })
+  })
+})

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest'
+import { DurableEndFile, type DurableEnd } from '../../lib/storage/durable-end.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
+
+const COUNT = 7
+const MARK = `${DIR}/varve-durable-end`
+/** Each batch has this size, and two of them share a segment. */
+const SIZE = 71
+
+/** A log that was not closed, with the mark of a sync that failed behind its fifth record. */
+async function marked(end: Partial<DurableEnd> = {}): Promise<SimulatedFileSystem> {
+  const fs = await writtenLog(COUNT, { close: false })
+  const mark = { offset: 5, segment: 4, position: SIZE, leaderEpoch: 0, ...end }
+  await new DurableEndFile(fs, DIR).leave(mark)
+  return fs.restart('process')
+}
+
+/** The log's recovery point is behind the mark otherwise, and the mark is of before. */
+async function withoutRecoveryPoint(fs: SimulatedFileSystem): Promise<void> {
+  for (const name of ['recovery-point-offset-checkpoint', 'varve-segments']) {
+    if ((await fs.stat(`${DIR}/${name}`)) !== null) await fs.unlink(`${DIR}/${name}`)
+  }
+}
+
+describe('the mark of a failed sync', () => {
+  it('takes the log back to it, keeps what is cut, and goes', async () => {
+    const fs = await marked()
+    await withoutRecoveryPoint(fs)
+    const log = await openLog(fs)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(5))
+    expect(log.recovery.truncations).toMatchObject([{ path: pathOf(4), position: SIZE }])
+    expect(log.leaderEpoch).toBeGreaterThan(0)
+    expect(await fs.stat(MARK)).toBeNull()
+    expect((await log.append([{ value: 'next' }])).baseOffset).toBe(5)
+    await log.close()
+  })
+
+  it('ends what a reader sees, who changes nothing', async () => {
+    const fs = await marked()
+    await withoutRecoveryPoint(fs)
+    const before = fs.snapshot()
+    const log = await openLog(fs, { readOnly: true })
+    expect(await valuesOf(log)).toEqual(valuesUpTo(5))
+    expect(fs.snapshot()).toEqual(before)
+  })
+
+  it('at the end of a segment takes away the segments behind it', async () => {
+    const fs = await marked({ offset: 4, segment: 2, position: 2 * SIZE })
+    await withoutRecoveryPoint(fs)
+    const log = await openLog(fs)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    expect(log.recovery.truncations).toEqual([])
+  })
+
+  it.each<[string, Partial<DurableEnd>]>([
+    ['of an epoch before that of the records', { leaderEpoch: -1 }],
+  ])('%s is one that was obeyed before, and means nothing', async (_, end) => {
+    const fs = await marked(end)
+    await withoutRecoveryPoint(fs)
+    expect(await valuesOf(await openLog(fs))).toEqual(valuesUpTo(COUNT))
+  })
+
+  it.each([
+    ['nothing', Buffer.alloc(0)],
+    ['rubbish', Buffer.from('varve')],
+    ['too much', Buffer.alloc(100_000, 'x')],
+  ])('that holds %s is none', async (_, content) => {
+    const fs = await writtenLog(COUNT, { close: false })
+    fs.writeFile(MARK, content)
+    const restarted = fs.restart('process')
+    expect(await new DurableEndFile(restarted, DIR).read()).toBeNull()
+    expect(await valuesOf(await openLog(restarted))).toEqual(valuesUpTo(COUNT))
+  })
+
+  it('cannot be read while the disk fails', async () => {
+    const fs = await marked()
+    fs.failNext('open', 'EIO', { path: MARK })
+    await expect(new DurableEndFile(fs, DIR).read()).rejects.toMatchObject({ code: 'EIO' })
+  })
+})
