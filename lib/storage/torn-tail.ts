@@ -55,7 +55,9 @@ export async function findDamage(
   try {
     // Whatever its offset: a flipped bit in a base offset, which no checksum covers, makes every
     // batch behind it look out of order, and those had been durable all the same.
-    const range = { position, end, baseOffset, nextOffset: baseOffset }
+    // One that begins where the scan stopped says nothing of its own bytes: a torn write may have
+    // lost its base offset alone.
+    const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
     later = (await findLastGroupStart(file, range))?.baseOffset ?? null
   } finally {
     await file.close()

@@ -109,6 +109,19 @@ describe('bytes at the recovery point', () => {
   })
 })
 
+describe('a single batch that was not yet durable', () => {
+  it('is cut when a power loss took its base offset alone, which no checksum covers', async () => {
+    const fileSystem = await crashed(5000)
+    const path = lastSegment(fileSystem)
+    const last = 7 * 70
+    change(fileSystem, path, (bytes) => withBaseOffset(bytes, last, 0))
+    const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    expect(log.damage).toBeNull()
+    expect(await valuesOf(log)).toEqual(ALL.slice(0, 7))
+    expect(log.recovery.truncations).toMatchObject([{ sizeBytes: 70 }])
+  })
+})
+
 describe('damage to what had been durable', () => {
   const damages: [string, number, (bytes: Buffer) => Buffer][] = [
     ['a flipped bit in a record', 5000, (bytes) => flipped(bytes, 3 * 70 + 66)],
