@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -14,6 +14,8 @@ import { report, runs, seed } from './size.ts'
 /** A log that cannot be appended to so long after a kill is a defect on any machine. */
 const MAX_REOPEN_MS = 10_000
 const RECOVERY_KILL_EVERY = 20
+/** Commits, deletions and changes of topics take longer than the first appends, so some live longer. */
+const LONG_LIFE_EVERY = 5
 /** Everything that was ever kept is read again this often; else what the last rounds have added. */
 const WHOLE_CHECK_EVERY = 25
 
@@ -140,18 +142,22 @@ class Victim {
     if (this.#child.stdout === null) throw new Error('the process has no output')
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       this.lines.push(line)
-      if (this.#waiting?.word === line) this.#waiting.resolve()
+      if (this.#waiting !== null && line.startsWith(this.#waiting.word)) this.#waiting.resolve()
     })
   }
 
+  /** Resolves when it has said a line that begins with `word`. */
   async said(word: string): Promise<void> {
-    if (this.lines.includes(word)) return
+    if (this.#hasSaid(word)) return
     const said = new Promise<void>((resolve) => {
       this.#waiting = { word, resolve }
     })
     await Promise.race([said, this.#ended])
-    if (!this.lines.includes(word))
-      throw new Error(`it ended before '${word}': ${this.#complaints}`)
+    if (!this.#hasSaid(word)) throw new Error(`it ended before '${word}': ${this.#complaints}`)
+  }
+
+  #hasSaid(word: string): boolean {
+    return this.lines.some((line) => line.startsWith(word))
   }
 
   order(order: object): void {
@@ -353,14 +359,18 @@ it('T6: a process that is killed at any time loses nothing that it has acknowled
   let acknowledged = 0
   let killsInRecovery = 0
   let topics: string[] = []
+  const done = { 'c ': 0, 'd ': 0, 't ': 0, 'r ': 0 } as Record<string, number>
+  const segments = new Set<string>()
   for (let round = 0; killer.kills < wanted; round += 1) {
     const nextSeqs = known.map(({ nextSeq }) => nextSeq)
     const order = { directory, round, partitions: PARTITIONS, nextSeqs, opensOnly: false }
-    const lines = await killer.strike(order, 'ready', 50)
+    const lines = await killer.strike(order, 'a ', round % LONG_LIFE_EVERY === 0 ? 500 : 50)
     if (killer.kills % RECOVERY_KILL_EVERY === RECOVERY_KILL_EVERY - 1) {
       const opened = await killer.strike({ ...order, opensOnly: true }, 'opening', 10)
       if (!opened.includes('ready')) killsInRecovery += 1
     }
+    for (const what of Object.keys(done))
+      done[what] = (done[what] ?? 0) + lines.filter((line) => line.startsWith(what)).length
     const context = `round ${round}, seed ${seed}`
     const startMs = performance.now()
     const broker = await Broker.open(directory)
@@ -374,6 +384,11 @@ it('T6: a process that is killed at any time loses nothing that it has acknowled
       acknowledged += await judgePartition(broker, slot, each, { lines, whole, context })
       await judgeCommit(broker, slot, each, { lines, context })
     }
+    for (const { topic, partition } of PARTITIONS) {
+      const names = readdirSync(join(directory, `${topic}-${partition}`))
+      for (const name of names)
+        if (name.endsWith('.log')) segments.add(`${topic}-${partition}/${name}`)
+    }
     topics = await judgeTopics(broker, lines, topics)
     await broker.close()
   }
@@ -382,6 +397,11 @@ it('T6: a process that is killed at any time loses nothing that it has acknowled
     'during recovery': killsInRecovery,
     'acknowledged records': acknowledged,
     'kept records': known.reduce((sum, { seqs }) => sum + seqs.length, 0),
+    'segments rolled': segments.size - PARTITIONS.length,
+    commits: done['c '] ?? 0,
+    'deletions of records': done['d '] ?? 0,
+    'topics created': done['t '] ?? 0,
+    'topics deleted': done['r '] ?? 0,
     'writable again p50 ms': quantile(reopenMs, 0.5),
     'p99 ms': quantile(reopenMs, 0.99),
     'max ms': quantile(reopenMs, 1),
