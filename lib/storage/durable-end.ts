@@ -61,9 +61,8 @@ export class DurableEndFile {
     }
     const match = CONTENT.exec(content?.toString('latin1') ?? '')
     if (match === null || Number(match[1]) !== VERSION) return null
-    const [offset = NaN, segment = NaN, position = NaN, leaderEpoch = NaN] = match
-      .slice(3)
-      .map(Number)
+    const numbers = match.slice(3).map(Number) as [number, number, number, number]
+    const [offset, segment, position, leaderEpoch] = numbers
     const end = { offset, segment, position, leaderEpoch }
     const isSane = Object.values(end).every(Number.isSafeInteger) && match[2] === checksum(end)
     return isSane ? end : null

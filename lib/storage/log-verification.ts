@@ -31,7 +31,7 @@ export async function verifySegments(
     throw guard.failed('verify', error, 'not-written')
   }
   if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
-  return found.sort((a, b) => (a.firstOffset ?? 0) - (b.firstOffset ?? 0))
+  return found.sort((a, b) => Number(a.firstOffset) - Number(b.firstOffset))
 }
 
 /**
@@ -77,5 +77,5 @@ async function checksumOf(file: File, sizeBytes: number): Promise<number> {
 }
 
 function hex(crc: number | null): string {
-  return `0x${(crc ?? 0).toString(16).padStart(8, '0')}`
+  return `0x${Number(crc).toString(16).padStart(8, '0')}`
 }

@@ -88,13 +88,14 @@ export class SegmentRecordFile {
 
   #parse(text: string): SegmentRecord {
     const lines = text.split('\n')
-    const first = FIRST_LINE.exec(lines[0] ?? '')
+    const first = FIRST_LINE.exec(String(lines[0]))
     if (first === null) throw this.#corrupt('the first line is not that of such a record')
-    if (Number(first[1]) !== VERSION) throw this.#corrupt(`version ${first[1] ?? ''} is not known`)
+    if (Number(first[1]) !== VERSION)
+      throw this.#corrupt(`version ${String(first[1])} is not known`)
     if (checksum(text.slice(text.indexOf('\n') + 1)) !== first[2]) {
       throw this.#corrupt('the checksum does not fit')
     }
-    const start = START_LINE.exec(lines[1] ?? '')
+    const start = START_LINE.exec(String(lines[1]))
     const segments = lines.slice(2, -1).map((line) => {
       const match = SEGMENT_LINE.exec(line)
       if (match === null) throw this.#corrupt(`'${line}' describes no segment`)
@@ -102,7 +103,7 @@ export class SegmentRecordFile {
         baseOffset: Number(match[2]),
         nextOffset: Number(match[3]),
         sizeBytes: Number(match[4]),
-        crc: match[5] === '-' ? null : parseInt(match[5] ?? '', 16),
+        crc: match[5] === '-' ? null : parseInt(String(match[5]), 16),
         isDense: match[6] === 'dense',
       }
     })

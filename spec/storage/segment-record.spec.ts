@@ -285,3 +285,12 @@ describe('verify', () => {
     await expect(log.verify()).rejects.toMatchObject({ cause: { code: 'EIO' } })
   })
 })
+
+it('segments that were deleted stay on disk while the record cannot say so, and go with the next open', async () => {
+  const fs = await writtenLog(COUNT)
+  fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
+  fs.failNext('open', 'ENOSPC', { path: `${RECORD}.tmp` })
+  await openLog(fs)
+  expect(logsOf(fs)).toContain(pathOf(0))
+  await openLog(fs.restart('process'))
+})

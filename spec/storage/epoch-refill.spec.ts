@@ -1,0 +1,33 @@
+import { expect, it } from 'vitest'
+import { StorageError } from '../../lib/errors.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
+
+const COUNT = 7
+
+/** A log that was closed in order, whose epochs have to be taken from its batches. */
+async function withoutEpochs(): Promise<SimulatedFileSystem> {
+  const fs = await writtenLog(COUNT)
+  await fs.unlink(`${DIR}/leader-epoch-checkpoint`)
+  return fs
+}
+
+it('epochs are taken from the batches where their file is gone', async () => {
+  const log = await openLog(await withoutEpochs())
+  expect(log.leaderEpoch).toBe(1)
+  expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
+})
+
+it('a batch that is damaged does not keep a log from opening whose epochs are gone', async () => {
+  const fs = await withoutEpochs()
+  fs.flipBit(pathOf(2), 66, 1)
+  const log = await openLog(fs)
+  expect(log.leaderEpoch).toBe(1)
+  expect((await log.read(6)).map(({ offset }) => offset)).toEqual([6])
+})
+
+it('a disk that fails while epochs are looked for keeps the log from opening', async () => {
+  const fs = await withoutEpochs()
+  fs.failNext('open', 'EIO', { path: pathOf(0) })
+  await expect(openLog(fs)).rejects.toThrow(StorageError)
+})
