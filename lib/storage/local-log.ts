@@ -324,9 +324,11 @@ export class LocalLog {
 
   /** Where the next batch goes. */
   #end(): LogPosition {
+    const offset = this.logEndOffset
     const { active } = this.segments
-    const { baseOffset: segment = 0, sizeBytes: position = 0 } = active ?? {}
-    return { offset: this.logEndOffset, segment, position }
+    return active === undefined
+      ? { offset, segment: 0, position: 0 }
+      : { offset, segment: active.baseOffset, position: active.sizeBytes }
   }
 
   /** Everything that is in the log is durable. */
