@@ -7,10 +7,10 @@ import type { Log } from '../storage/log.ts'
  * When an append counts as done: `0` when it is in memory, `1` when it is written, `'all'` when
  * consumers may see it, which on a topic with `flushMessages: 1` means when it is durable.
  */
-export type Acks = (typeof ACKS)[number]
+export type Acks = 0 | 1 | 'all'
 
 /** Every {@link Acks} there is. */
-export const ACKS = [0, 1, 'all'] as const
+export const ACKS: readonly Acks[] = [0, 1, 'all']
 
 /** What the chain tells its partition. */
 export interface AppendChainOwner {

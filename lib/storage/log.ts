@@ -176,6 +176,7 @@ export class Log {
     })
   }
 
+  /** The configuration in force. */
   get config(): Readonly<ResolvedTopicConfig> {
     return this.#local.config
   }
