@@ -1,5 +1,5 @@
-import { CorruptRecordError } from '../errors.ts'
 import { join } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
 import { readWholeFile, writeFully } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { crc32c } from '../record/crc32c.ts'

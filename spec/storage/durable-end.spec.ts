@@ -64,6 +64,12 @@ describe('the mark of a failed sync', () => {
   it.each([
     ['nothing', Buffer.alloc(0)],
     ['rubbish', Buffer.from('varve')],
+    ['another version', Buffer.from('varve-durable-end 2 00000000\n5 4 71 0\n')],
+    ['another checksum', Buffer.from('varve-durable-end 1 00000000\n5 4 71 0\n')],
+    [
+      'an offset that is none',
+      Buffer.from(`varve-durable-end 1 00000000\n${'9'.repeat(20)} 4 71 0\n`),
+    ],
     ['too much', Buffer.alloc(100_000, 'x')],
   ])('that holds %s is none', async (_, content) => {
     const fs = await writtenLog(COUNT, { close: false })
