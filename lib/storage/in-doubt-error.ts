@@ -41,9 +41,12 @@ export async function inDoubt<T>(what: string, task: () => Promise<T>): Promise<
  * @throws InDoubtError when it fails, unless a file or directory could not even be opened for it:
  * nothing was lost then, and another attempt tells the truth.
  */
-export function orInDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
-  return inDoubt(what, task).catch((error: unknown) => {
-    const { cause } = error as InDoubtError
-    throw isSystemError(cause) && cause.syscall === 'open' ? cause : error
-  })
+export async function orInDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task()
+  } catch (error) {
+    if (error instanceof InDoubtError) throw error
+    if (isSystemError(error) && error.syscall === 'open') throw error
+    throw new InDoubtError(what, { cause: error })
+  }
 }

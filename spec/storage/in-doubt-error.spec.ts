@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { InDoubtError, inDoubt, LogGoneError, orInDoubt } from '../../lib/storage/in-doubt-error.ts'
 
-const failing = (error: unknown) => (): Promise<never> => Promise.reject(error as Error)
+const failing = (error: Error) => (): Promise<never> => Promise.reject(error)
 
 describe.each([
   ['what cannot be taken back', inDoubt],
@@ -29,4 +29,13 @@ it('a file that could not be opened for a sync leaves nothing in doubt', async (
   const busy = systemError('EMFILE', 'open', '/a', 'too many files')
   await expect(orInDoubt('a sync failed', failing(busy))).rejects.toBe(busy)
   await expect(inDoubt('a removal failed', failing(busy))).rejects.toBeInstanceOf(InDoubtError)
+})
+
+it('what is in doubt inside stays so, also where nothing could be opened there', async () => {
+  const busy = systemError('EMFILE', 'open', '/a', 'too many files')
+  const inner = (): Promise<never> => inDoubt('a removal failed', failing(busy))
+  await expect(orInDoubt('a sync failed', inner)).rejects.toMatchObject({
+    message: 'a removal failed',
+    cause: busy,
+  })
 })
