@@ -49,12 +49,22 @@ describe('PartitionLedger', () => {
     ])
   })
 
-  it('lets what was in doubt be missing in front of what was sent after opening again', () => {
+  it('lets what is in doubt be missing in front of what was sent once that had been told', () => {
     const ledger = ledgerOf('x')
-    ledger.send('y').outcome = 'unknown'
-    ledger.reopened()
+    ledger.doubt(ledger.send('y'))
     Object.assign(ledger.send('z'), { outcome: 'acknowledged', offset: 1 })
     expect(ledger.look(found('x', 'z'), 0)).toEqual([])
+  })
+
+  it('finds a hole where what is in doubt is missing in front of what had been sent by then', () => {
+    const ledger = ledgerOf('x')
+    const doubtful = ledger.send('y')
+    ledger.send('z')
+    ledger.doubt(doubtful)
+    ledger.send('later')
+    expect(ledger.look(found('x', 'z'), 0)).toEqual([
+      'a-0: y is missing in front of offset 1, which is z',
+    ])
   })
 
   it('finds records that come twice', () => {

@@ -2,8 +2,8 @@
 export interface SentRecord {
   readonly value: string
   outcome: 'pending' | 'acknowledged' | 'not-written' | 'unknown'
-  /** Whether others may follow though this one is missing. */
-  isOptional: boolean
+  /** How many had been sent when its sender was told that nobody knows: any later one may follow without it. */
+  doubtedAt: number
   /** Where it lies, once acknowledged. */
   offset: number
 }
@@ -33,14 +33,15 @@ export class PartitionLedger {
 
   /** Values are unlike each other, so that none is taken for another. */
   send(value: string): SentRecord {
-    const record: SentRecord = { value, outcome: 'pending', isOptional: false, offset: -1 }
+    const record: SentRecord = { value, outcome: 'pending', doubtedAt: Infinity, offset: -1 }
     this.#sent.push(record)
     return record
   }
 
-  /** The log was opened again: what is in doubt up to here may be missing in front of what follows. */
-  reopened(): void {
-    for (const record of this.#sent) record.isOptional = record.outcome === 'unknown'
+  /** Its sender was told that nobody knows: what is sent from now on may follow though it is missing. */
+  doubt(record: SentRecord): void {
+    record.outcome = 'unknown'
+    record.doubtedAt = this.#sent.length
   }
 
   /** How many of the records sent since the last look were acknowledged. */
@@ -103,9 +104,10 @@ export class PartitionLedger {
         )
         continue
       }
+      const sentAt = this.#sent.indexOf(candidates[at] as SentRecord)
       const skipped = candidates
         .slice(next, at)
-        .filter((each) => !each.isOptional)
+        .filter(({ doubtedAt }) => doubtedAt > sentAt)
         .map((each) => short(each.value))
       if (skipped.length > 0) {
         wrong(

@@ -126,7 +126,6 @@ function childSource(): string {
     if (!isWorking) {
       await broker?.close().catch((error) => failed('close', error))
       broker = await openBroker(dir)
-      say('R')
       for (const index of [0, 1]) {
         if (!await append(broker.topic('orders').partition(index), index)) throw new Error('no append after opening again')
       }
@@ -202,20 +201,25 @@ async function problemsOf(root: string, story: Story): Promise<string[]> {
   const problems: string[] = []
   const ledgers = [0, 1].map((index) => new PartitionLedger(`orders-${index}`, true))
   const sent = new Map<string, SentRecord>()
+  const owners = new Map<string, PartitionLedger>()
   // The last commit that was acknowledged, and those asked for behind it.
   let committed = [-1]
   for (const line of story.lines) {
     const [verb, first = '', second = ''] = line.split(' ')
     const record = sent.get(first)
     const ledger = ledgers[0]
-    if (verb === 'S') sent.set(second, ledgers[Number(first)]?.send(second) as SentRecord)
+    if (verb === 'S') {
+      const owner = ledgers[Number(first)] as PartitionLedger
+      sent.set(second, owner.send(second))
+      owners.set(second, owner)
+    }
     if (verb === 'A' && record)
       Object.assign(record, { outcome: 'acknowledged', offset: Number(second) })
     if (verb === 'O') {
       if (second !== 'not-written' && second !== 'unknown') problems.push(`no outcome: ${line}`)
-      Object.assign(record ?? {}, { outcome: second })
+      if (record && second === 'unknown') owners.get(first)?.doubt(record)
+      else Object.assign(record ?? {}, { outcome: second })
     }
-    if (verb === 'R') for (const each of ledgers) each.reopened()
     if (verb === 'C') committed.push(Number(first))
     if (verb === 'K') committed = [Number(first)]
     if (verb === 'D' && ledger) ledger.deletingBelow = Number(first)
