@@ -1,4 +1,5 @@
 import {
+  constants,
   existsSync,
   lstatSync,
   readSync,
@@ -23,6 +24,7 @@ import {
   unlinkIfPresent,
   type FoundLockFile,
 } from './lock-takeover.ts'
+import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
@@ -226,7 +228,7 @@ export class LockFile {
   }
 
   async #confirmTaken(): Promise<boolean> {
-    this.#handle = await open(this.#path, 'r+')
+    this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
     this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
     return (await this.lossReason()) === null
   }

@@ -8,6 +8,9 @@ import { isSystemError } from './system-error.ts'
 /** More than a record takes with the longest host name there is. */
 const MAX_RECORD_BYTES = 4096
 
+/** What takers put behind the lock file's name: an owner's token, or the instance that is claimed. */
+const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+)$/
+
 /** A lock file as its owner left it. */
 export interface FoundLockFile {
   /** `null` when the content is no record. */
@@ -105,7 +108,8 @@ export async function removeAbandoned(
 export async function removeLeftovers(path: string, isAbandoned: AbandonmentCheck): Promise<void> {
   const directory = dirname(path)
   for (const name of await readdir(directory)) {
-    if (!name.startsWith(`${basename(path)}.`)) continue
+    if (!name.startsWith(basename(path)) || !OWN_SUFFIX.test(name.slice(basename(path).length)))
+      continue
     const leftoverPath = join(directory, name)
     const found = await readLockFile(leftoverPath)
     if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)

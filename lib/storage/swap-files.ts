@@ -37,6 +37,8 @@ interface SwapPlan {
  */
 export async function completeSwaps(fileSystem: FileSystem, dir: string): Promise<void> {
   const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir)
+  // The names that a crash left may be in memory only, and what they replace must not go before.
+  if (swapped.length > 0) await fileSystem.syncDirectory(dir)
   // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one.
   for (const unwanted of [premature, [...dropped, ...replaced]]) {
     for (const file of unwanted) await fileSystem.unlink(file.path)

@@ -9,7 +9,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   HEARTBEAT_MS,
@@ -227,12 +227,14 @@ describe('LockFile', () => {
   it('removes what dead takers left, and what is old', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
-    await rename(await leaveLock(directory, STALE_AFTER_MS + 1000), `${path}.old`)
-    await writeFile(`${path}.dead`, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
-    await writeFile(`${path}.new`, encodeOwnerRecord(foreignRecord()))
-    await writeFile(`${path}.begun`, '')
+    const named = (digit: string): string => `${path}.${digit.repeat(32)}`
+    const [old, dead, begun] = [named('a'), named('b'), named('c')]
+    await rename(await leaveLock(directory, STALE_AFTER_MS + 1000), old)
+    await writeFile(dead, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    await writeFile(`${path}.12-345`, encodeOwnerRecord(foreignRecord()))
+    await writeFile(begun, '')
     await take(directory)
-    const names = [LOCK_FILE_NAME, `${LOCK_FILE_NAME}.begun`, `${LOCK_FILE_NAME}.new`]
+    const names = [path, `${path}.12-345`, begun].map((each) => basename(each))
     expect(await readdir(directory)).toEqual(names)
   })
 })

@@ -121,6 +121,28 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
   })
 })
 
+it('keeps the originals until it is on the disk that the replacement is whole', async () => {
+  const fileSystem = directoryWith({ ...OLD, '0.log.cleaned': segment('new', 0, 5) })
+  await fileSystem.rename(pathOf(0, 'log.cleaned'), pathOf(0, 'log.swap'))
+  const whole = fileSystem.fork()
+  await completeSwaps(whole, DIR)
+  const steps = whole.operationCount - fileSystem.operationCount
+  for (let step = 1; step <= steps; step += 1) {
+    for (let seed = 0; seed < 8; seed += 1) {
+      const crashed = fileSystem.fork()
+      crashed.crashAt(step, { when: 'after' })
+      await completeSwaps(crashed, DIR).catch(() => undefined)
+      const after = crashed.restart('power', { seed })
+      await completeSwaps(after, DIR)
+      const values = await valuesOf(await openLog(after))
+      expect(
+        values.map((value) => value.slice(3)),
+        `step ${step}, seed ${seed}`,
+      ).toEqual([...['0', '1', '2', '3', '4', '5']])
+    }
+  }
+})
+
 it('leaves names alone that are not quite its own', async () => {
   const fileSystem = directoryWith(OLD)
   const strange = ['0.log.swap', 'a.swap', '00000000000000000000.txt.swap', 'x.deleted', '.cleaned']
