@@ -36,7 +36,7 @@ const STYLES: readonly Style[] = [
     write: async ({ broker }, workload, count) => {
       const producer = broker.producer()
       await inWindow(count, BATCH_RECORDS, (from, size) =>
-        producer.sendBatch(workload.slice(from, size)),
+        producer.sendBatch(workload.sentSlice(from, size)),
       )
     },
   },
@@ -48,7 +48,7 @@ const STYLES: readonly Style[] = [
       const producer = broker.producer()
       let acknowledged = 0
       for (let index = 0; index < count; index++) {
-        producer.send(workload.record(index), (error) => {
+        producer.send(workload.sent(index), (error) => {
           if (error !== null) throw error
           acknowledged += 1
         })
@@ -65,7 +65,7 @@ const STYLES: readonly Style[] = [
       const producer = broker.producer()
       const sent: Promise<unknown>[] = []
       for (let index = 0; index < count; index++) {
-        sent.push(producer.send(workload.record(index)))
+        sent.push(producer.send(workload.sent(index)))
       }
       await Promise.all(sent)
     },

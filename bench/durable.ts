@@ -1,7 +1,7 @@
 import type { BenchCase, BenchContext, Measurement } from './bench-case.ts'
 import { latencies, rate, startWatch } from './measure.ts'
 import { createStore, verifyStore } from './store.ts'
-import { Workload, type WorkloadRecord } from './workload.ts'
+import { Workload } from './workload.ts'
 
 const VALUE_BYTES = 100
 
@@ -18,11 +18,10 @@ export const durableCases: readonly BenchCase[] = [1, 256].flatMap((writers) =>
   }),
 )
 
-/** Calls `write` for `count` records from `writers` loops, each of which awaits its own call. */
+/** Calls `write` for records 0 to `count` from `writers` loops, each of which awaits its own call. */
 export async function writeConcurrently(
-  workload: Workload,
   { count, writers }: { count: number; writers: number },
-  write: (record: WorkloadRecord) => Promise<unknown>,
+  write: (index: number) => Promise<unknown>,
 ): Promise<Float64Array> {
   const samplesMs = new Float64Array(count)
   let next = 0
@@ -31,7 +30,7 @@ export async function writeConcurrently(
       const index = next
       next += 1
       const start = performance.now()
-      await write(workload.record(index))
+      await write(index)
       samplesMs[index] = performance.now() - start
     }
   }
@@ -55,10 +54,10 @@ async function run(
   const producer = broker.producer()
   const write =
     entry === 'producer'
-      ? (record: WorkloadRecord) => producer.send(record)
-      : (record: WorkloadRecord) => partition.append(record)
+      ? (index: number) => producer.send(workload.sent(index))
+      : (index: number) => partition.append(workload.record(index))
   const stop = startWatch()
-  const samplesMs = await writeConcurrently(workload, { count, writers }, write)
+  const samplesMs = await writeConcurrently({ count, writers }, write)
   const lap = stop()
   await broker.close()
   await verifyStore(context.dir, workload, count, writers === 1 ? 'ordered' : 'unordered')

@@ -168,8 +168,8 @@ async function writeDurablyTogether(context: BenchContext, writers: number): Pro
   const count = context.count(durableCount(writers))
   const log = await RawLog.create(pathIn(context), '1')
   const stop = startWatch()
-  const samplesMs = await writeConcurrently(workload, { count, writers }, (record) =>
-    log.append(record),
+  const samplesMs = await writeConcurrently({ count, writers }, (index) =>
+    log.append(workload.record(index)),
   )
   const lap = stop()
   await log.close()
@@ -265,10 +265,9 @@ async function tail(context: BenchContext, flush: Flush): Promise<Measurement> {
   const log = await RawLog.create(pathIn(context), flush)
   let deliver: (offset: number) => void = () => undefined
   const measurement = await measureTail(
-    workload,
     count,
-    async (record) => {
-      deliver((await log.append(record)) / workload.recordBytes - 1)
+    async (index) => {
+      deliver((await log.append(workload.record(index))) / workload.recordBytes - 1)
     },
     (onDelivery) => {
       deliver = onDelivery

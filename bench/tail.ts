@@ -4,7 +4,7 @@ import type { Partition } from '../lib/broker/partition.ts'
 import type { BenchCase, BenchContext, Measurement } from './bench-case.ts'
 import { latencies, startWatch } from './measure.ts'
 import { createStore, ensureEqual, verifyStore, type Flush } from './store.ts'
-import { TOPIC, Workload, type WorkloadRecord } from './workload.ts'
+import { TOPIC, Workload } from './workload.ts'
 
 const VALUE_BYTES = 100
 
@@ -63,9 +63,8 @@ export const tailCases: readonly BenchCase[] = Object.entries(FOLLOWERS).flatMap
  * @param send starts to send; `follow` gets to know of it on its own.
  */
 export async function measureTail(
-  workload: Workload,
   count: number,
-  send: (record: WorkloadRecord) => Promise<unknown>,
+  send: (index: number) => Promise<unknown>,
   follow: (deliver: (offset: number) => void) => Promise<void>,
 ): Promise<Measurement> {
   const sentMs = new Float64Array(count)
@@ -81,7 +80,7 @@ export async function measureTail(
   for (let index = 0; index < count; index++) {
     await sleep(1)
     sentMs[index] = performance.now()
-    sends.push(send(workload.record(index)))
+    sends.push(send(index))
   }
   await Promise.all([following, ...sends])
   const { cpuMs, maxRssMb } = stop()
@@ -98,9 +97,8 @@ async function run(context: BenchContext, follow: Follow, flush: Flush): Promise
   const store = await createStore(context.dir, flush)
   const producer = store.broker.producer()
   const measurement = await measureTail(
-    workload,
     count,
-    (record) => producer.send(record),
+    (index) => producer.send(workload.sent(index)),
     (deliver) => follow(store, count, deliver),
   )
   await store.broker.close()

@@ -9,11 +9,15 @@ export const KEY_BYTES = 16
 /** So many different records there are; then they come again. */
 const CYCLE = 4096
 
-/** A record of the workload, in a form that producers and partitions take alike. */
+/** A record of the workload, as partitions take it. */
 export interface WorkloadRecord {
-  readonly topic: string
   readonly key: Buffer
   readonly value: Buffer
+}
+
+/** The same record, as producers take it. */
+export interface SentRecord extends WorkloadRecord {
+  readonly topic: string
 }
 
 /**
@@ -28,6 +32,7 @@ export class Workload {
   readonly #bytes: Buffer
   /** Two cycles, so that a slice may begin anywhere in the first. */
   readonly #records: readonly WorkloadRecord[]
+  readonly #sent: readonly SentRecord[]
 
   constructor(valueBytes: number) {
     this.valueBytes = valueBytes
@@ -37,12 +42,13 @@ export class Workload {
       const start = index * this.recordBytes
       const valueStart = start + KEY_BYTES
       return {
-        topic: TOPIC,
         key: this.#bytes.subarray(start, valueStart),
         value: this.#bytes.subarray(valueStart, start + this.recordBytes),
       }
     })
     this.#records = [...cycle, ...cycle]
+    const sent = cycle.map(({ key, value }) => ({ topic: TOPIC, key, value }))
+    this.#sent = [...sent, ...sent]
   }
 
   record(index: number): WorkloadRecord {
@@ -55,6 +61,19 @@ export class Workload {
   slice(from: number, count: number): readonly WorkloadRecord[] {
     const start = from % CYCLE
     return this.#records.slice(start, start + count)
+  }
+
+  /** Like {@link Workload.record}, for a producer. */
+  sent(index: number): SentRecord {
+    const record = this.#sent[index % CYCLE]
+    if (record === undefined) throw new RangeError(`no record ${index}`)
+    return record
+  }
+
+  /** Like {@link Workload.slice}, for a producer. */
+  sentSlice(from: number, count: number): readonly SentRecord[] {
+    const start = from % CYCLE
+    return this.#sent.slice(start, start + count)
   }
 
   /** The bytes of `count` records in buffers of at most `sizeBytes`, made at once. */
