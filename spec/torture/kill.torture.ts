@@ -12,7 +12,7 @@ import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { report, runs, seed } from './size.ts'
 
 /** A log that cannot be appended to so long after a kill is a defect on any machine. */
-const MAX_REOPEN_MS = 10_000
+const MAX_REOPEN_MS = 60_000
 const RECOVERY_KILL_EVERY = 20
 /** Commits, deletions and changes of topics take longer than the first appends, so some live longer. */
 const LONG_LIFE_EVERY = 5
