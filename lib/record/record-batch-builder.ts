@@ -140,7 +140,9 @@ export class RecordBatchBuilder {
     value: Buffer | null,
     headers: readonly RecordHeader[] = NO_HEADERS,
   ): number {
-    return this.#append(this.#lastOffsetDelta + 1, timestamp, key, value, headers)
+    const delta = this.#lastOffsetDelta + 1
+    if (delta > MAX_INT32) this.#ensureNextDelta(delta)
+    return this.#append(delta, timestamp, key, value, headers)
   }
 
   /**
@@ -157,7 +159,9 @@ export class RecordBatchBuilder {
     value: Buffer | null,
     headers: readonly RecordHeader[] = NO_HEADERS,
   ): number {
-    return this.#append(offset - this.#baseOffset, timestamp, key, value, headers)
+    const delta = offset - this.#baseOffset
+    this.#ensureNextDelta(delta)
+    return this.#append(delta, timestamp, key, value, headers)
   }
 
   /**
@@ -220,7 +224,6 @@ export class RecordBatchBuilder {
     headers: readonly RecordHeader[],
   ): number {
     if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
-    this.#ensureNextDelta(offsetDelta)
     if (!Number.isSafeInteger(timestamp)) {
       throw new RangeError(`timestamp ${timestamp} must be an integer from -1 to 2^53 - 1`)
     }

@@ -98,19 +98,31 @@ export function writeRecord(
   value: Buffer | null,
   headers: readonly RecordHeader[],
 ): number {
-  position = writeVarint(buffer, position, bodySize)
+  position = writeLength(buffer, position, bodySize)
   buffer[position++] = 0
   position = writeVarlong(buffer, position, timestampDelta)
   position = writeVarint(buffer, position, offsetDelta)
   position = writeBytes(buffer, position, key)
   position = writeBytes(buffer, position, value)
-  position = writeVarint(buffer, position, headers.length)
+  position = writeLength(buffer, position, headers.length)
   for (const header of headers) {
-    position = writeVarint(buffer, position, Buffer.byteLength(header.key))
+    position = writeLength(buffer, position, Buffer.byteLength(header.key))
     position += buffer.write(header.key, position)
     position = writeBytes(buffer, position, header.value)
   }
   return position
+}
+
+/** {@link writeVarint} for what is never negative, without its detours where it is short. */
+function writeLength(buffer: Buffer, position: number, length: number): number {
+  if (length < 64) {
+    buffer[position] = length << 1
+    return position + 1
+  }
+  if (length >= 8192) return writeVarint(buffer, position, length)
+  buffer[position] = ((length << 1) & 0x7f) | 0x80
+  buffer[position + 1] = length >>> 6
+  return position + 2
 }
 
 function sizeOfContent(
@@ -118,7 +130,12 @@ function sizeOfContent(
   value: Buffer | null,
   headers: readonly RecordHeader[],
 ): number {
-  let size = sizeOfBytes(key) + sizeOfBytes(value) + sizeOfVarint(headers.length)
+  const size = sizeOfBytes(key) + sizeOfBytes(value) + sizeOfLength(headers.length)
+  return headers.length === 0 ? size : size + sizeOfHeaders(headers)
+}
+
+function sizeOfHeaders(headers: readonly RecordHeader[]): number {
+  let size = 0
   for (const header of headers) {
     const keySize = Buffer.byteLength(header.key)
     size += sizeOfLength(keySize) + keySize + sizeOfBytes(header.value)
@@ -131,7 +148,9 @@ function sizeOfContent(
  * whoever asks how large such a record would be can refuse it as too large.
  */
 export function sizeOfLength(length: number): number {
-  return sizeOfVarlong(length)
+  // Nearly all lengths are of one byte or two, and every record has three of them.
+  if (length < 64) return 1
+  return length < 8192 ? 2 : sizeOfVarlong(length)
 }
 
 function sizeOfBytes(bytes: Buffer | null): number {
@@ -140,7 +159,7 @@ function sizeOfBytes(bytes: Buffer | null): number {
 
 function writeBytes(buffer: Buffer, position: number, bytes: Buffer | null): number {
   if (bytes === null) return writeVarint(buffer, position, -1)
-  position = writeVarint(buffer, position, bytes.length)
+  position = writeLength(buffer, position, bytes.length)
   buffer.set(bytes, position)
   return position + bytes.length
 }
