@@ -1,4 +1,4 @@
-import { constants, type Dirent, type Stats } from 'node:fs'
+import { constants, readSync, writevSync, type Dirent, type Stats } from 'node:fs'
 import {
   chmod,
   lstat,
@@ -23,6 +23,7 @@ import type {
 } from './file-system.ts'
 import { loadFsExtra } from './foreign-modules.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
+import { PromptIo } from './prompt-io.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
@@ -176,6 +177,9 @@ export class NodeFileSystem implements FileSystem {
  */
 const openFiles = new Set<NodeFile>()
 
+/** One for the process: what it bounds is the time that the event loop has to wait. */
+const promptIo = new PromptIo()
+
 class NodeFile implements File {
   readonly path: string
   readonly #handle: FileHandle
@@ -191,7 +195,9 @@ class NodeFile implements File {
 
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#run(async (handle) => {
-      let size = 0
+      let size = promptIo.try(buffer.length, () => readNow(handle.fd, buffer, position))
+      if (size >= 0) return size
+      size = 0
       while (size < buffer.length) {
         const { bytesRead } = await handle.read(buffer, size, buffer.length - size, position + size)
         if (bytesRead === 0) break
@@ -204,6 +210,9 @@ class NodeFile implements File {
   write(buffers: readonly Uint8Array[], position: number): Promise<number> {
     return this.#run(async (handle) => {
       if (buffers.length === 0) return 0
+      const sizeBytes = buffers.reduce((sum, { length }) => sum + length, 0)
+      const size = promptIo.try(sizeBytes, () => writevSync(handle.fd, buffers, position))
+      if (size >= 0) return size
       return (await handle.writev(buffers, position)).bytesWritten
     })
   }
@@ -249,6 +258,17 @@ class NodeFile implements File {
       if (this.#callsInFlight === 0) this.#onIdle?.()
     }
   }
+}
+
+/** Fills `buffer`, as far as the file goes. @returns the bytes read */
+function readNow(fd: number, buffer: Uint8Array, position: number): number {
+  let size = 0
+  while (size < buffer.length) {
+    const count = readSync(fd, buffer, size, buffer.length - size, position + size)
+    if (count === 0) break
+    size += count
+  }
+  return size
 }
 
 function toFileStat(stats: Stats): FileStat {

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { statSync } from 'node:fs'
 import { stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -84,6 +85,35 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     const found = Buffer.alloc(count)
     expect(await file.read(found, 0)).toBe(count)
     expect(found.equals(expected.subarray(0, count))).toBe(true)
+    await file.close()
+  })
+})
+
+describe('a few bytes', () => {
+  /** Turns of the event loop that are tried: on a busy machine a call may have been slow before. */
+  const TURNS = 5000
+
+  /** Whether `call` has done its work by the time it returns, in one turn at least. */
+  async function isDoneAtOnce(call: () => Promise<unknown>, isDone: () => boolean) {
+    for (let turn = 0; turn < TURNS; turn += 1) {
+      await new Promise(setImmediate)
+      const called = call()
+      const isDoneNow = isDone()
+      await called
+      if (isDoneNow) return true
+    }
+    return false
+  }
+
+  it('are written and read without another thread', async () => {
+    const path = join(await temporaryDirectory(), 'few')
+    const file = await new NodeFileSystem().open(path, 'create')
+    let sizeBytes = 0
+    const append = () => file.write([Buffer.from('ab')], (sizeBytes += 2) - 2)
+    expect(await isDoneAtOnce(append, () => statSync(path).size === sizeBytes)).toBe(true)
+    const bytes = Buffer.alloc(2)
+    const read = () => file.read(bytes.fill(0), 0)
+    expect(await isDoneAtOnce(read, () => bytes.toString() === 'ab')).toBe(true)
     await file.close()
   })
 })

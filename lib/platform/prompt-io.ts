@@ -1,0 +1,78 @@
+/** Larger calls take long enough for another thread to be worth its while. */
+const MAX_BYTES = 64 * 1024
+
+/** For so long one turn of the event loop may be drawn out; then timers and sockets have theirs. */
+const MAX_TURN_MS = 2
+
+/** A call that takes longer has met the disk itself, or a disk that is busy. */
+const SLOW_MS = 1
+
+/** For so long after a slow call others are not tried. */
+const REST_MS = 50
+
+/** What a {@link PromptIo} asks the system for; replaced by specs only. */
+export interface PromptIoSystem {
+  /** Milliseconds from any point on; never goes back. */
+  now(): number
+  /** Calls `callback` in the next turn of the event loop. */
+  nextTurn(callback: () => void): void
+}
+
+// Taken before anybody can put others in their place.
+const { setImmediate } = globalThis
+const SYSTEM: PromptIoSystem = {
+  now: () => performance.now(),
+  nextTurn: (callback) => {
+    setImmediate(callback)
+  },
+}
+
+/**
+ * Decides which calls are made at once instead of by a thread of the pool.
+ *
+ * A few KiB go to or come from the page cache in 1 to 4 µs; handing them to another thread and back
+ * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
+ * call made at once holds up everything else in the process. So only small ones are, for no more
+ * than 2 ms of one turn of the event loop, also when a loop of awaits never lets it turn; and after
+ * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none is
+ * for 50 ms.
+ *
+ * Nothing of that is for syncs: they wait for the disk by their nature.
+ */
+export class PromptIo {
+  readonly #system: PromptIoSystem
+  /** When the first call of this turn was made; `null` before it. */
+  #turnStartMs: number | null = null
+  #restUntilMs = -Infinity
+  readonly #endTurn = (): void => {
+    this.#turnStartMs = null
+  }
+
+  constructor(system: PromptIoSystem = SYSTEM) {
+    this.#system = system
+  }
+
+  /**
+   * Makes a call, or declines to.
+   *
+   * @param sizeBytes what is to be read or written.
+   * @param call returns the bytes moved.
+   * @returns what `call` does; -1 when it was not made, and has to be left to the pool.
+   * @throws what `call` throws.
+   */
+  try(sizeBytes: number, call: () => number): number {
+    if (sizeBytes > MAX_BYTES) return -1
+    const startMs = this.#system.now()
+    if (startMs < this.#restUntilMs) return -1
+    if (this.#turnStartMs === null) {
+      this.#turnStartMs = startMs
+      this.#system.nextTurn(this.#endTurn)
+    } else if (startMs - this.#turnStartMs > MAX_TURN_MS) {
+      return -1
+    }
+    const moved = call()
+    const endMs = this.#system.now()
+    if (endMs - startMs > SLOW_MS) this.#restUntilMs = endMs + REST_MS
+    return moved
+  }
+}

@@ -1,0 +1,69 @@
+import { expect, it } from 'vitest'
+import { PromptIo } from '../../lib/platform/prompt-io.ts'
+
+/** A system whose clock and event loop stand still until they are told. */
+class StandingSystem {
+  nowMs = 1000
+  #callbacks: (() => void)[] = []
+
+  now(): number {
+    return this.nowMs
+  }
+
+  nextTurn(callback: () => void): void {
+    this.#callbacks.push(callback)
+  }
+
+  turn(): number {
+    const callbacks = this.#callbacks
+    this.#callbacks = []
+    for (const callback of callbacks) callback()
+    return callbacks.length
+  }
+}
+
+function scene(): { system: StandingSystem; prompt: PromptIo } {
+  const system = new StandingSystem()
+  return { system, prompt: new PromptIo(system) }
+}
+
+it('makes small calls at once, and passes on what they return and throw', () => {
+  const { prompt } = scene()
+  expect(prompt.try(64 * 1024, () => 7)).toBe(7)
+  const failing = (): number => {
+    throw new Error('EIO')
+  }
+  expect(() => prompt.try(1, failing)).toThrow('EIO')
+})
+
+it('leaves large calls to the pool', () => {
+  const { prompt } = scene()
+  expect(prompt.try(64 * 1024 + 1, () => 7)).toBe(-1)
+})
+
+it('draws no turn of the event loop out for longer than 2 ms', () => {
+  const { system, prompt } = scene()
+  expect(prompt.try(1, () => 1)).toBe(1)
+  system.nowMs += 2
+  expect(prompt.try(1, () => 1)).toBe(1)
+  system.nowMs += 0.1
+  expect(prompt.try(1, () => 1)).toBe(-1)
+  // One call was enough to be told of the next turn.
+  expect(system.turn()).toBe(1)
+  expect(prompt.try(1, () => 1)).toBe(1)
+})
+
+it('makes none for a while after one that was slow', () => {
+  const { system, prompt } = scene()
+  const slow = (): number => {
+    system.nowMs += 1.5
+    return 1
+  }
+  expect(prompt.try(1, slow)).toBe(1)
+  system.turn()
+  expect(prompt.try(1, () => 1)).toBe(-1)
+  system.nowMs += 49
+  expect(prompt.try(1, () => 1)).toBe(-1)
+  system.nowMs += 1
+  expect(prompt.try(1, () => 1)).toBe(1)
+})
