@@ -48,6 +48,8 @@ interface PendingAppend {
   readonly isInLine: boolean
   readonly resolve: (result: AppendResult) => void
   readonly reject: (error: unknown) => void
+  /** Whether it has been taken out of the line, also before it was encoded. */
+  isReleased: boolean
 }
 
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
@@ -90,7 +92,7 @@ export class AppendChain {
         reject(this.#closedBy)
         return
       }
-      const append = { buffers: null, ...options, resolve, reject }
+      const append = { buffers: null, ...options, resolve, reject, isReleased: false }
       this.#pending.push(this.#withBuffers(append, batches))
       this.#start()
     })
@@ -154,6 +156,7 @@ export class AppendChain {
   /** Gives back the room that an append had. */
   #release(append: PendingAppend): void {
     this.#waitingBytes -= sizeOf(append)
+    append.isReleased = true
     append.buffers = []
     if (this.#waitingBytes > MAX_WAITING_BYTES) return
     const listeners = this.#roomListeners
@@ -223,7 +226,7 @@ export class AppendChain {
       encoded: batches.then(
         (buffers) => {
           // It may have failed meanwhile.
-          if (!this.#pending.includes(pending)) return
+          if (pending.isReleased) return
           pending.buffers = buffers
           this.#waitingBytes += sizeOf(pending)
         },

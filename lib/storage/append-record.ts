@@ -46,18 +46,19 @@ const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 /**
  * Encodes `records` into batches that a log with this configuration takes.
  *
- * Nothing is written when it throws, so an append is refused as a whole.
+ * Nothing is written when it throws, so an append is refused as a whole. At once where there is
+ * nothing to compress: a promise for each append would cost more than encoding a record.
  *
  * @param now timestamp of the records that bring none.
  * @throws TypeError or RangeError when a record is not of the described form.
  * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
  * @throws {@link InvalidRecordError} when a record has no key and the topic is compacted.
  */
-export async function encodeRecords(
+export function encodeRecords(
   records: readonly AppendRecord[],
   config: Readonly<ResolvedTopicConfig>,
   now: number,
-): Promise<Buffer[]> {
+): Buffer[] | Promise<Buffer[]> {
   const isArray: boolean = Array.isArray(records)
   if (!isArray) {
     throw new TypeError(`records must be an array, got ${describeValue(records)}`)
@@ -92,12 +93,22 @@ export async function encodeRecords(
     }
     builder.append(timestamp, key, value, headers)
   }
+  if (compressionType !== 'none') return buildCompressed(builders, config)
+  return builders.map((each) => checked(each.buildUncompressed(), config))
+}
+
+async function buildCompressed(
+  builders: readonly RecordBatchBuilder[],
+  config: Readonly<ResolvedTopicConfig>,
+): Promise<Buffer[]> {
   const batches: Buffer[] = []
-  for (const each of builders) {
-    batches.push(compressionType === 'none' ? each.buildUncompressed() : await each.build())
-  }
-  for (const batch of batches) checkBatchSize(batch.length, config)
+  for (const each of builders) batches.push(checked(await each.build(), config))
   return batches
+}
+
+function checked(batch: Buffer, config: Readonly<ResolvedTopicConfig>): Buffer {
+  checkBatchSize(batch.length, config)
+  return batch
 }
 
 /** The codec that a topic stores a batch in, given the one that its producer would choose. */

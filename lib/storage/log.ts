@@ -218,7 +218,7 @@ export class Log {
     this.#guard.ensureWritable()
     const encoding = encodeRecords(records, this.config, this.#context.clock.now())
     // Who waits for it comes later, and a rejection that nobody waits for ends the process.
-    encoding.catch(() => undefined)
+    if (encoding instanceof Promise) encoding.catch(() => undefined)
     return this.#queue.run(async () => {
       const result = await this.#writer.append(await encoding)
       await this.#writer.flushIfDue()

@@ -11,7 +11,10 @@ import {
   type AppendRecord,
 } from '../../lib/storage/append-record.ts'
 
-function encode(records: readonly AppendRecord[], config: TopicConfig = {}): Promise<Buffer[]> {
+async function encode(
+  records: readonly AppendRecord[],
+  config: TopicConfig = {},
+): Promise<Buffer[]> {
   return encodeRecords(records, resolveTopicConfig(config), 1000)
 }
 
