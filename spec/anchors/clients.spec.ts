@@ -1,0 +1,135 @@
+import { gzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import type { AutoOffsetReset, OffsetReset } from '../../lib/client/consumer-options.ts'
+import {
+  CorruptRecordError,
+  LockedError,
+  LockLostError,
+  OffsetOutOfRangeError,
+} from '../../lib/errors.ts'
+import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { temporaryDirectory } from '../platform/temporary-directory.ts'
+import { rawBatch } from '../record/raw-batch.ts'
+import { bytesOf } from '../storage/log-fixtures.ts'
+import { append, DIR, NO_WAIT, open, reader, stored, T0 } from './session.ts'
+
+/** Bugs of other logs between those who use one: two writers, or a consumer and what it is given. */
+
+describe('Chronicle #629', () => {
+  // A writer that had waited 15 seconds for the write lock took it by force from an owner that was
+  // only slow, and both wrote to the same place of the file. Here who comes second is refused, however
+  // long the first takes, and an owner that does lose the lock writes nothing more.
+  it('cannot happen: a lock is not forced however long its owner takes', async () => {
+    const dir = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const fileSystem = new NodeFileSystem()
+    const owner = await Broker.open(dir, { fileSystem, clock })
+    await owner.createTopic('t')
+    await append(owner, 'a')
+    for (const waitMs of [0, 15_000, 3_600_000]) {
+      clock.setTime(clock.now() + waitMs)
+      await expect(Broker.open(dir, { fileSystem, clock })).rejects.toThrow(LockedError)
+      await append(owner, 'b')
+    }
+    expect([...(await stored(owner)).values()]).toEqual(['a', 'b', 'b', 'b'])
+    await owner.close()
+  })
+
+  it('cannot happen: who has lost the lock overwrites nothing of the next owner', async () => {
+    const fs = new SimulatedFileSystem()
+    const first = await open(fs)
+    await first.createTopic('t')
+    await append(first, 'a', 'b')
+    const late = append(first, 'late')
+    fs.loseLock(DIR)
+    await expect(late).rejects.toThrow(LockLostError)
+    const second = await open(fs)
+    await append(second, 'c')
+    await expect(append(first, 'overwritten?')).rejects.toThrow(LockLostError)
+    await append(second, 'd')
+    await first.close().catch(() => undefined)
+    await second.close()
+    const third = await open(fs)
+    const values = [...(await stored(third)).values()].filter((value) => value !== 'late')
+    expect(third.recovery).toMatchObject({ damaged: [], truncations: [], cleanShutdown: true })
+    expect(values).toEqual(['a', 'b', 'c', 'd'])
+  })
+})
+
+describe('kafkajs #1777', () => {
+  // A consumer whose committed offset the log no longer held went on at one end of it without a word,
+  // and skipped all in between; there was no setting that made it an error. Here there is, and every
+  // other one tells from where to where the position was moved.
+  async function overtaken(autoOffsetReset?: AutoOffsetReset): Promise<{
+    poll: () => Promise<string[]>
+    resets: OffsetReset[]
+  }> {
+    const broker = await open(new SimulatedFileSystem())
+    await broker.createTopic('t')
+    for (const value of ['a', 'b', 'c', 'd', 'e']) await append(broker, value)
+    await reader(broker).commit([{ ...T0, offset: 1 }])
+    await broker.topic('t').partition(0).deleteRecords(3)
+    const resets: OffsetReset[] = []
+    const consumer = reader(broker, {
+      ...(autoOffsetReset === undefined ? {} : { autoOffsetReset }),
+      onOffsetReset: (reset) => void resets.push(reset),
+    })
+    const poll = async (): Promise<string[]> =>
+      (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
+    return { poll, resets }
+  }
+
+  it("cannot happen: with 'none' nothing is delivered, and every poll says so", async () => {
+    const { poll, resets } = await overtaken('none')
+    for (let each = 0; each < 3; each += 1) {
+      await expect(poll()).rejects.toThrow(OffsetOutOfRangeError)
+      await expect(poll()).rejects.toMatchObject({ offset: 1, logStartOffset: 3, logEndOffset: 5 })
+    }
+    expect(resets).toEqual([])
+  })
+
+  it.each<[AutoOffsetReset | undefined, string[], number]>([
+    [undefined, ['d', 'e'], 3],
+    ['earliest', ['d', 'e'], 3],
+    ['latest', [], 5],
+  ])('cannot happen: with %s the move is told', async (autoOffsetReset, values, to) => {
+    const { poll, resets } = await overtaken(autoOffsetReset)
+    expect(await poll()).toEqual(values)
+    expect(resets).toEqual([{ ...T0, from: 1, to, reason: 'deleted' }])
+  })
+})
+
+describe('kafkajs #1795', () => {
+  // Batches of gzip were decompressed without a limit, so half a megabyte from a broker took half a
+  // gigabyte of a consumer. Here what comes out is limited, and a batch that would be larger is
+  // damaged: the records before it and behind it are read.
+  it('cannot happen: a batch that would become too large is refused by every poll', async () => {
+    const fs = new SimulatedFileSystem()
+    const broker = await open(fs)
+    await broker.createTopic('t')
+    await append(broker, 'a')
+    const stopped = fs.restart('process')
+    const path = `${DIR}/t-0/00000000000000000000.log`
+    const bomb = rawBatch(gzipSync(Buffer.alloc(64 * 2 ** 20 + 1)), {
+      baseOffset: 1,
+      attributes: 1,
+    })
+    expect(bomb.sizeBytes).toBeLessThan(100_000)
+    const behind = bytesOf({ baseOffset: 2, values: ['c'] })
+    stopped.writeFile(path, Buffer.concat([stopped.readFile(path), bomb.buffer, behind]))
+    const next = await open(stopped)
+    const consumer = reader(next)
+    const values = (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
+    expect(values).toEqual(['a'])
+    for (let each = 0; each < 2; each += 1) {
+      const poll = consumer.poll(NO_WAIT)
+      await expect(poll).rejects.toThrow(CorruptRecordError)
+      await expect(poll).rejects.toThrow('more than the allowed 67108864 bytes')
+    }
+    consumer.seek(T0, 2)
+    expect(String((await consumer.poll(NO_WAIT))[0]?.value)).toBe('c')
+  })
+})
