@@ -58,7 +58,12 @@ export async function readRange(
   let sizeBytes = 0
   try {
     const place = await seek(view, offset, maxBytes)
-    const { reader } = place
+    const { reader, isFound, before } = place
+    // Where no batch holds the offset, the one before may be the one that does: the last offset that
+    // it claims is believed with its checksum only.
+    if (!isFound && before !== null) {
+      await new BatchReader(view.file, before, view.sizeBytes).batch()
+    }
     let { expectedOffset } = place
     while (!reader.isAtEnd()) {
       const header = await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES))
@@ -91,6 +96,8 @@ export interface SearchResult {
   readonly isFound: boolean
   /** Base offset that the batch there has if nothing is missing in front of it. */
   readonly expectedOffset: number
+  /** Position of the last batch that was passed over on the way; `null` for none. */
+  readonly before: number | null
 }
 
 /**
@@ -263,6 +270,7 @@ async function walkTo(
   const { offset, chunkBytes } = target
   let { expectedOffset } = target
   let disorder: CorruptRecordError | null = null
+  let before: number | null = null
   while (!reader.isAtEnd()) {
     const header = await reader.header(chunkBytes)
     const { baseOffset, lastOffset } = header
@@ -270,14 +278,17 @@ async function walkTo(
     const isFound = isInSegment && baseOffset <= offset && offset <= lastOffset
     const reason = misplaced(view, header, expectedOffset)
     // No checksum covers the base offset: one that reaches back would lend its records other offsets.
-    if (isFound && reason === null) return { reader, isFound, expectedOffset }
+    if (isFound && reason === null) return { reader, isFound, expectedOffset, before }
     if (reason !== null) disorder ??= reader.corrupt(reason)
     else if (lastOffset >= offset) break
-    else expectedOffset = lastOffset + 1
+    else {
+      expectedOffset = lastOffset + 1
+      before = reader.position
+    }
     reader.skip()
   }
   if (disorder !== null) throw disorder
-  return { reader, isFound: false, expectedOffset }
+  return { reader, isFound: false, expectedOffset, before }
 }
 
 /** @throws {@link CorruptRecordError} when the batch at the cursor is misplaced. */

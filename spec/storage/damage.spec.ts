@@ -233,3 +233,25 @@ function copied(bytes: Buffer, from: number, to: number): Buffer {
   bytes.copyWithin(to, from, from + 70)
   return bytes
 }
+
+describe('a batch whose last offset has rotted', () => {
+  it('hides none of its records, also from who starts to read in the middle of it', async () => {
+    const fileSystem = new Disk()
+    const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    await log.append(['v0', 'v1', 'v2'].map((value) => ({ value })))
+    await log.append([{ value: 'v3' }])
+    await log.roll()
+    await log.append([{ value: 'v4' }])
+    await log.close()
+    // The last byte of the field at 23: two records fewer than there are.
+    change(fileSystem, pathOf(0), (bytes) => {
+      bytes.writeUInt8(0, 26)
+      return bytes
+    })
+    const again = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    for (const offset of [0, 1, 2]) {
+      await expect(again.read(offset), `offset ${offset}`).rejects.toThrow(CorruptRecordError)
+    }
+    expect(await again.read(3)).toMatchObject([{ offset: 3 }])
+  })
+})
