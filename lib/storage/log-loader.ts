@@ -270,14 +270,12 @@ export class LogLoader {
     let logEndOffset = foundEnd
     const { readOnly } = this.#options
     const isSound = this.#damage === null
-    let logStartOffset = Math.max(this.#logStartOffset, segments.all[0]?.baseOffset ?? 0)
+    const logStartOffset = Math.max(this.#logStartOffset, segments.all[0]?.baseOffset ?? 0)
     if (logEndOffset < logStartOffset) {
-      if (!isSound) logStartOffset = segments.all[0]?.baseOffset ?? logEndOffset
-      else {
-        // Everything in the files was deleted before, so nothing of it is missed.
-        logEndOffset = logStartOffset
-        await (readOnly ? segments.replace([]) : segments.removeAll())
-      }
+      // Everything in the files was deleted before, so nothing of it is missed, nor shown again where
+      // what should follow is damaged.
+      logEndOffset = logStartOffset
+      if (isSound) await (readOnly ? segments.replace([]) : segments.removeAll())
     }
     if (!this.#areEpochsKnown) {
       await refillEpochs(this.#epochs, segments, { logStartOffset, logEndOffset })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { CorruptRecordError } from '../../lib/errors.ts'
+import { CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
@@ -253,5 +253,22 @@ describe('a batch whose last offset has rotted', () => {
       await expect(again.read(offset), `offset ${offset}`).rejects.toThrow(CorruptRecordError)
     }
     expect(await again.read(3)).toMatchObject([{ offset: 3 }])
+  })
+})
+
+describe('a log that ends below its start because it is damaged', () => {
+  it('shows none of the records that were deleted', async () => {
+    const fileSystem = new Disk()
+    const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    for (const value of ALL) await log.append([{ value }])
+    await log.advanceLogStartOffset(5)
+    await log.close()
+    change(fileSystem, pathOf(0), (bytes) => bytes.subarray(0, 3 * 70))
+    const again = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
+    expect([again.logStartOffset, again.logEndOffset]).toEqual([5, 5])
+    await expect(again.read(0)).rejects.toThrow(OffsetOutOfRangeError)
+    await expect(again.read(5)).rejects.toBe(again.damage)
+    await again.close()
+    expect(fileSystem.readFile(pathOf(0))).toHaveLength(3 * 70)
   })
 })
