@@ -63,43 +63,58 @@ describe('kafkajs #1777', () => {
   // A consumer whose committed offset the log no longer held went on at one end of it without a word,
   // and skipped all in between; there was no setting that made it an error. Here there is, and every
   // other one tells from where to where the position was moved.
-  async function overtaken(autoOffsetReset?: AutoOffsetReset): Promise<{
-    poll: () => Promise<string[]>
-    resets: OffsetReset[]
-  }> {
+  async function overtaken(
+    when: 'before it starts' | 'while it reads',
+    autoOffsetReset: AutoOffsetReset,
+  ): Promise<{ poll: () => Promise<string[]>; resets: OffsetReset[] }> {
     const broker = await open(new SimulatedFileSystem())
     await broker.createTopic('t')
     for (const value of ['a', 'b', 'c', 'd', 'e']) await append(broker, value)
     await reader(broker).commit([{ ...T0, offset: 1 }])
-    await broker.topic('t').partition(0).deleteRecords(3)
     const resets: OffsetReset[] = []
     const consumer = reader(broker, {
-      ...(autoOffsetReset === undefined ? {} : { autoOffsetReset }),
+      autoOffsetReset,
       onOffsetReset: (reset) => void resets.push(reset),
+      // One batch is taken into memory at a time.
+      fetchMaxBytes: 1,
     })
     const poll = async (): Promise<string[]> =>
       (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
+    if (when === 'while it reads') expect(await poll()).toEqual(['b'])
+    await broker.topic('t').partition(0).deleteRecords(3)
     return { poll, resets }
   }
 
-  it("cannot happen: with 'none' nothing is delivered, and every poll says so", async () => {
-    const { poll, resets } = await overtaken('none')
-    for (let each = 0; each < 3; each += 1) {
-      await expect(poll()).rejects.toThrow(OffsetOutOfRangeError)
-      await expect(poll()).rejects.toMatchObject({ offset: 1, logStartOffset: 3, logEndOffset: 5 })
-    }
-    expect(resets).toEqual([])
-  })
+  it.each([
+    ['before it starts', 1],
+    ['while it reads', 2],
+  ] as const)(
+    "cannot happen: overtaken %s, with 'none', nothing is delivered and every poll says so",
+    async (when, offset) => {
+      const { poll, resets } = await overtaken(when, 'none')
+      for (let each = 0; each < 3; each += 1) {
+        const refused = poll()
+        await expect(refused).rejects.toThrow(OffsetOutOfRangeError)
+        await expect(refused).rejects.toMatchObject({ offset, logStartOffset: 3, logEndOffset: 5 })
+      }
+      expect(resets).toEqual([])
+    },
+  )
 
-  it.each<[AutoOffsetReset | undefined, string[], number]>([
-    [undefined, ['d', 'e'], 3],
-    ['earliest', ['d', 'e'], 3],
-    ['latest', [], 5],
-  ])('cannot happen: with %s the move is told', async (autoOffsetReset, values, to) => {
-    const { poll, resets } = await overtaken(autoOffsetReset)
-    expect(await poll()).toEqual(values)
-    expect(resets).toEqual([{ ...T0, from: 1, to, reason: 'deleted' }])
-  })
+  it.each([
+    ['before it starts', 'earliest', 1, ['d']],
+    ['while it reads', 'earliest', 2, ['d']],
+    ['before it starts', 'latest', 1, []],
+    ['while it reads', 'latest', 2, []],
+  ] as const)(
+    "cannot happen: overtaken %s, with '%s', the move is told",
+    async (when, autoOffsetReset, from, values) => {
+      const { poll, resets } = await overtaken(when, autoOffsetReset)
+      expect(await poll()).toEqual(values)
+      const to = autoOffsetReset === 'earliest' ? 3 : 5
+      expect(resets).toEqual([{ ...T0, from, to, reason: 'deleted' }])
+    },
+  )
 })
 
 describe('kafkajs #1795', () => {

@@ -3,6 +3,7 @@ import type { BrokerOptions } from '../../lib/broker.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { CrashMoment } from '../../lib/testing/fault-plan.ts'
+import type { TopicConfig } from '../../lib/config.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -11,7 +12,7 @@ export const DIR = '/data'
 export const T0 = { topic: 't', partition: 0 }
 export const NO_WAIT = { maxWaitMs: 0 }
 /** Records become durable by `flush` alone. */
-export const RELAXED = { flushMessages: Number.MAX_SAFE_INTEGER }
+export const RELAXED: TopicConfig = { flushMessages: Number.MAX_SAFE_INTEGER }
 
 export function open(
   fileSystem: SimulatedFileSystem,
