@@ -5,7 +5,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
  * What runs on any machine in a few minutes. Of the other parts some take longer (`crash-even`,
  * `crash-odd`, `faults`), and some mount file systems or break system calls.
  */
-const SAFE_PARTS = ['fsync-before-ack', 'fuzz', 'kill', 'power-loss', 'takeover']
+const SAFE_PARTS = ['bit-flips', 'fsync-before-ack', 'fuzz', 'kill', 'power-loss', 'takeover']
 const { VARVE_PARTS, VARVE_TORTURE } = process.env
 const isFull = VARVE_TORTURE === 'full'
 const isWhole = isFull || VARVE_PARTS === 'all'

@@ -1,0 +1,33 @@
+import { expect, it } from 'vitest'
+import { judgeDirectory, rottenDirectory } from '../broker/rotten-directory.ts'
+import { tryRot, type Sweep } from '../storage/rot.ts'
+import { judgeRotten, rottenLog } from '../storage/rotten-log.ts'
+import { report, runs, seed } from './size.ts'
+
+/** Of how many ways to rot one is tried. With 1 it is every bit, byte, block and length there is. */
+const share = runs({ short: 12, full: 1 })
+const take = (number: number): boolean => number % share === seed % share
+
+async function check(what: string, sweep: () => Promise<Sweep>): Promise<void> {
+  const start = performance.now()
+  const { tried, problems } = await sweep()
+  const seconds = Math.round((performance.now() - start) / 1000)
+  report(`bit-flips, ${what}`, { ...Object.fromEntries(tried), seconds })
+  expect(problems, `seed ${seed}`).toEqual([])
+}
+
+it.each(['closed', 'killed'] as const)(
+  'T5: whatever rots in a file of a log that was %s is told, or makes no difference',
+  async (end) => {
+    const log = await rottenLog(end)
+    await check(`log, ${end}`, () => tryRot(log.fs, judgeRotten(log), take))
+  },
+)
+
+it.each(['closed', 'killed'] as const)(
+  'T5: whatever rots in a directory that was %s is told, or makes no difference',
+  async (end) => {
+    const fs = await rottenDirectory(end)
+    await check(`directory, ${end}`, () => tryRot(fs, judgeDirectory, take))
+  },
+)
