@@ -11,7 +11,7 @@ const COMMITTED = 2
 /** What cannot be guessed, so that a directory does not open without it. */
 const IS_NEEDED = /varve-topics$|meta\.properties$|__consumer_offsets-0\/\d+\.log$/
 
-/** What may make sound batches of `__consumer_offsets` look damaged after a crash. */
+/** What may make sound batches of `__consumer_offsets` look damaged. */
 const IS_EPOCHS = /__consumer_offsets-0\/leader-epoch-checkpoint$/
 
 /** A directory with every file that a broker writes; closed in order, or killed after a checkpoint. */

@@ -82,7 +82,7 @@ async function judgeHelper(
   const opened = await openLog(fs, { config: CONFIG })
   const { damage } = opened
   if (damage !== null) {
-    // The epochs have no checksum: after a crash one that differs from that of a batch is damage, of
+    // The epochs have no checksum: one that differs from that of a batch is damage, of
     // which the reader is told.
     const isEpoch = path.endsWith('leader-epoch-checkpoint') && damage.message.includes('epoch is')
     if (!isEpoch) return `is taken for damage: ${damage.message}`
@@ -130,8 +130,9 @@ async function judgeLog(
   const isBoundary = rot.isCut && batchBounds(log.fs.readFile(path)).includes(rot.position)
   if (isBoundary) return null
   if (truncations.length !== 1) return `offset ${first} is missing and nothing is reported`
-  const isBlock = /zeros/.test(rot.name)
-  if (rot.isCut || isBlock || first >= log.lastGroupOffset) return null
+  // More than one batch is not there any more, or not where it was.
+  const isWide = /zeros|batch/.test(rot.name)
+  if (rot.isCut || isWide || first >= log.lastGroupOffset) return null
   return `offset ${first} was cut, and a later group says that it had been durable`
 }
 
