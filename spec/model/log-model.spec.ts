@@ -237,7 +237,7 @@ describe('a log', () => {
           }, sequence)
         },
       ),
-      { numRuns: Number(process.env['VARVE_MODEL_RUNS'] ?? 2000) },
+      { numRuns: 0.25 * Number(process.env['VARVE_MODEL_RUNS'] ?? 2000) },
     )
-  }, 240_000)
+  }, 0)
 })

@@ -1,0 +1,88 @@
+import fc from 'fast-check'
+import { ensure } from './model-broker.ts'
+import { step, type Step } from './step.ts'
+
+/** Which partition; see `Session.place`. */
+export const anyPlace: fc.Arbitrary<number> = fc.nat(5)
+/** How far into something. */
+export const share: fc.Arbitrary<number> = fc.double({ min: 0, max: 1, noNaN: true })
+
+const acks = fc.constantFrom<(0 | 1 | 'all')[]>('all', 1, 0)
+const batch = { count: fc.integer({ min: 1, max: 4 }), sizeBytes: fc.constantFrom(1, 40, 200) }
+
+/** Records appended to a partition in one call. */
+export const append: fc.Arbitrary<Step> = step(
+  'append',
+  fc.record({ at: anyPlace, acks, ...batch }),
+  async (session, { at, acks, count, sizeBytes }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    const { values, end } = session.give(model, count, sizeBytes)
+    const { baseOffset } = await real.append(
+      values.map((value) => ({ value })),
+      { acks },
+    )
+    if (acks === 0) return
+    ensure(baseOffset === end - count, () => `${name} appends at ${baseOffset}, not ${end - count}`)
+    model.acknowledged(end, acks)
+    model.epoch = Math.max(model.epoch, real.log.leaderEpoch)
+    // Whoever looks now must not see what can vanish.
+    model.seen(real.highWatermark)
+  },
+)
+
+/** Records sent through a producer, to several partitions, with its batches and its end. */
+export const send: fc.Arbitrary<Step> = step(
+  'send',
+  fc.record({
+    places: fc.array(anyPlace, { minLength: 1, maxLength: 8 }),
+    acks,
+    lingerMs: fc.constantFrom(0, 5),
+    isFlushed: fc.boolean(),
+  }),
+  async (session, { places, acks, lingerMs, isFlushed }) => {
+    const producer = session.broker.producer({ acks, lingerMs, batchSize: 150 })
+    const sends = places.map(async (at) => {
+      const place = session.place(at)
+      if (place === null) return
+      const { topic, index, model, real, name } = place
+      const { values, end } = session.give(model, 1, 10)
+      const value = values[0] ?? ''
+      const { offset } = await producer.send({ topic, partition: index, value })
+      if (acks === 0) return
+      ensure(offset === end - 1, () => `${name} appends at ${offset}, not ${end - 1}`)
+      model.acknowledged(end, acks)
+      model.seen(real.highWatermark)
+    })
+    if (isFlushed) await producer.flush()
+    const closing = producer.close()
+    const outcomes = await Promise.allSettled([...sends, closing])
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  },
+)
+
+/** A partition made durable. */
+export const flush: fc.Arbitrary<Step> = step('flush', anyPlace, async (session, at) => {
+  const place = session.place(at)
+  if (place === null) return
+  // What is acknowledged as written when it is called.
+  const end = place.model.written
+  await place.real.flush()
+  place.model.covered(end)
+})
+
+/** What a log does by itself now and then. */
+export const maintain: fc.Arbitrary<Step> = step(
+  'maintain',
+  fc.record({ at: anyPlace, how: fc.constantFrom('roll' as const, 'checkpoint' as const) }),
+  async (session, { at, how }) => {
+    await session.place(at)?.real.log[how]()
+  },
+)
+
+/** Nothing that is read back is damaged. */
+export const verify: fc.Arbitrary<Step> = step('verify', anyPlace, async (session, at) => {
+  const damage = await session.place(at)?.real.log.verify()
+  ensure((damage ?? []).length === 0, () => `verify finds ${String(damage?.[0])}`)
+})

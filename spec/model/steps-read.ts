@@ -1,0 +1,72 @@
+import fc from 'fast-check'
+import { OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { ensure } from './model-broker.ts'
+import { step, type Step } from './step.ts'
+import { anyPlace, share } from './steps-produce.ts'
+
+/** A read at some offset, also behind the end and below the start. */
+export const read: fc.Arbitrary<Step> = step(
+  'read',
+  fc.record({ at: anyPlace, share, maxBytes: fc.constantFrom(1, 200, 10_000) }),
+  async (session, { at, share, maxBytes }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    const offset = Math.round(share * (model.records.length + 2))
+    const { start, visible } = model
+    try {
+      const found = await real.read(offset, { maxBytes })
+      ensure(offset >= start, () => `${name} gives ${offset}, which is deleted`)
+      found.forEach((record, slot) => {
+        session.checkRecord(name, model, record, offset + slot)
+      })
+      const isSome = found.length > 0 || offset >= visible
+      ensure(isSome, () => `${name} gives nothing at ${offset}, and shows ${visible}`)
+      model.seen(found.length > 0 ? offset + found.length : 0)
+    } catch (error) {
+      if (!(error instanceof OffsetOutOfRangeError)) throw error
+      const isOutside = offset < model.greatestStart || offset > visible
+      ensure(isOutside, () => `${name} refuses ${offset}, and shows [${start}, ${visible})`)
+    }
+  },
+)
+
+/** Who waits at the end gets what is appended next. */
+export const fetchAtEnd: fc.Arbitrary<Step> = step('fetchAtEnd', anyPlace, async (session, at) => {
+  const place = session.place(at)
+  if (place === null) return
+  const { model, real, name } = place
+  // What was sent with acks 0 may be behind that end, and on its way.
+  const from = real.highWatermark
+  const waiting = real.fetch(from, { maxWaitMs: 600_000 })
+  // It may be the append that fails.
+  waiting.catch(() => undefined)
+  const { values, end } = session.give(model, 1, 1)
+  await real.append({ value: values[0] ?? '' })
+  model.acknowledged(end, 'all')
+  model.epoch = Math.max(model.epoch, real.log.leaderEpoch)
+  const found = await waiting
+  ensure(found.length > 0, () => `${name} wakes nobody who waits at ${from}`)
+  found.forEach((record, slot) => {
+    session.checkRecord(name, model, record, from + slot)
+  })
+})
+
+/** The first record that is not older, whatever the wall clock did while they came. */
+export const findTime: fc.Arbitrary<Step> = step(
+  'findTime',
+  fc.record({ at: anyPlace, share }),
+  async (session, { at, share }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    const { records, start } = model
+    const sample = records[Math.floor(share * records.length)]?.timestamp ?? session.clock.now()
+    const timestamp = Math.max(0, sample + Math.round(share * 2) - 1)
+    const found = await real.offsetForTimestamp(timestamp)
+    const end = real.highWatermark
+    const slot = records.findIndex((each, at) => at >= start && each.timestamp >= timestamp)
+    const expected = slot < 0 || slot >= end ? null : slot
+    ensure(found === expected, () => `${name} finds ${found} for ${timestamp}, not ${expected}`)
+  },
+)

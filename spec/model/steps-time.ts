@@ -1,0 +1,53 @@
+import fc from 'fast-check'
+import { CommitFailedError } from '../../lib/errors.ts'
+import { ensure } from './model-broker.ts'
+import { settle } from './steps-consume.ts'
+import { step, type Step } from './step.ts'
+
+const HOUR_MS = 3_600_000
+/** The library's default of `maxPollIntervalMs`. */
+const MAX_POLL_INTERVAL_MS = 300_000
+
+/** Time passes: what a topic makes durable by time is. */
+export const advance: fc.Arbitrary<Step> = step(
+  'advance',
+  fc.constantFrom(10, 1_000, 100_000),
+  async (session, ms) => {
+    const ends = session.places().map(({ model }) => ({ model, end: model.written }))
+    await session.clock.advance(ms)
+    for (const { flushMs, partitions } of session.model.topics.values()) {
+      const covered = flushMs > ms ? [] : ends.filter(({ model }) => partitions.includes(model))
+      for (const { model, end } of covered) model.covered(end)
+    }
+    // Nobody stays away from polling for so long that the group goes on without it.
+    await settle(session)
+  },
+)
+
+/** The wall clock is set; what has to do with offsets does not depend on it. */
+export const setClock: fc.Arbitrary<Step> = step(
+  'setClock',
+  fc.constantFrom(-24, -1, 1, 24 * 365),
+  (session, hours) => {
+    session.clock.setTime(session.clock.now() + hours * HOUR_MS)
+    return Promise.resolve()
+  },
+)
+
+/** No member polls for so long that all are put out: they commit nothing any more, and come back. */
+export const stall: fc.Arbitrary<Step> = step('stall', fc.constant(null), async (session) => {
+  await session.clock.advance(MAX_POLL_INTERVAL_MS + 1)
+  for (const { flushMs, partitions } of session.model.topics.values()) {
+    if (flushMs <= MAX_POLL_INTERVAL_MS) for (const each of partitions) each.covered(each.written)
+  }
+  for (const member of session.members) {
+    if (member === null) continue
+    const isConsuming = member.positions.size > 0
+    const outcome = await member.consumer.commit().catch((error: unknown) => error)
+    const isRefused = !isConsuming || outcome instanceof CommitFailedError
+    ensure(isRefused, () => `a member that was put out commits: ${String(outcome)}`)
+    member.positions.clear()
+    member.paused.clear()
+  }
+  await settle(session)
+})

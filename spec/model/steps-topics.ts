@@ -1,0 +1,67 @@
+import fc from 'fast-check'
+import type { Session } from './session.ts'
+import type { ModelTopic } from './model-broker.ts'
+import { step, type Step } from './step.ts'
+import { settle } from './steps-consume.ts'
+
+/** Topics that come and go. One that has no flush settings is strict. */
+const NAMES = ['orders', 'events'] as const
+const FLUSH = [
+  { flushMessages: 1, flushMs: Number.MAX_SAFE_INTEGER },
+  { flushMessages: 3, flushMs: Number.MAX_SAFE_INTEGER },
+  { flushMessages: 100, flushMs: 1_000 },
+] as const
+
+const topicName = fc.constantFrom(...NAMES)
+
+/** A change of the topics: while it is under way, both states are possible; then the groups settle. */
+async function change(
+  session: Session,
+  name: string,
+  after: ModelTopic | null,
+  perform: () => Promise<unknown>,
+): Promise<void> {
+  session.model.changing = { name, after }
+  await perform()
+  session.model.changed()
+  await settle(session)
+}
+
+export const createTopic: fc.Arbitrary<Step> = step(
+  'createTopic',
+  fc.record({
+    name: topicName,
+    partitions: fc.integer({ min: 1, max: 2 }),
+    flush: fc.constantFrom(...FLUSH),
+  }),
+  async (session, { name, partitions, flush }) => {
+    if (session.model.topics.has(name)) return
+    const { segmentBytes } = session.setup
+    const options = { partitions, segmentBytes, indexIntervalBytes: 40, ...flush }
+    await change(session, name, session.modelTopic(partitions, flush), () =>
+      session.broker.createTopic(name, options),
+    )
+  },
+)
+
+export const deleteTopic: fc.Arbitrary<Step> = step(
+  'deleteTopic',
+  topicName,
+  async (session, name) => {
+    if (!session.model.topics.has(name)) return
+    await change(session, name, null, () => session.broker.deleteTopic(name))
+  },
+)
+
+export const addPartition: fc.Arbitrary<Step> = step(
+  'addPartition',
+  topicName,
+  async (session, name) => {
+    const topic = session.model.topics.get(name)
+    if (topic === undefined || topic.partitions.length >= 3) return
+    const total = topic.partitions.length + 1
+    await change(session, name, session.modelTopic(total, topic, topic.partitions), () =>
+      session.broker.topic(name).addPartitions(total),
+    )
+  },
+)

@@ -1,0 +1,46 @@
+import fc from 'fast-check'
+import { step, type Step } from './step.ts'
+import { commit, commitAt, drain, joinOrLeave, pauseOrResume, poll, seek } from './steps-consume.ts'
+import { deleteRecords } from './steps-deletion.ts'
+import { append, flush, maintain, send, verify } from './steps-produce.ts'
+import { fetchAtEnd, findTime, read } from './steps-read.ts'
+import { follow, lookAtReader, openOrCloseReader } from './steps-reader.ts'
+import { crash, crashDuring, loseTail, reopen, takeover } from './steps-restart.ts'
+import { advance, setClock, stall } from './steps-time.ts'
+import { addPartition, createTopic, deleteTopic } from './steps-topics.ts'
+
+/** Calls that overlap: what they come to must not depend on which of them is done first. */
+const together: fc.Arbitrary<Step> = step(
+  'together',
+  fc.array(
+    fc.oneof(
+      { weight: 4, arbitrary: append },
+      ...[flush, maintain, read, deleteRecords, commit, commitAt, verify],
+    ),
+    { minLength: 2, maxLength: 6 },
+  ),
+  async (session, steps) => {
+    const outcomes = await Promise.allSettled(steps.map((each) => each.perform(session)))
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  },
+)
+
+const interruptible: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 4, arbitrary: together },
+  ...[append, send, flush, maintain, deleteRecords, commit, commitAt, joinOrLeave, reopen],
+  ...[createTopic, deleteTopic, addPartition, fetchAtEnd],
+)
+
+/** Everything that can be done to a broker. What is named twice is done more often. */
+export const STEPS: readonly fc.Arbitrary<Step>[] = [
+  ...[append, append, append, append, send, send, flush, maintain, verify],
+  ...[together, together, together],
+  ...[read, fetchAtEnd, findTime],
+  ...[createTopic, createTopic, deleteTopic, addPartition, deleteRecords],
+  ...[joinOrLeave, joinOrLeave, poll, poll, poll, drain, seek, pauseOrResume],
+  ...[commit, commit, commitAt, commitAt],
+  ...[openOrCloseReader, lookAtReader, follow],
+  ...[advance, setClock, stall],
+  ...[reopen, crash, takeover, loseTail],
+  ...[crashDuring(interruptible), crashDuring(interruptible), crashDuring(interruptible)],
+]
