@@ -87,7 +87,7 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
-    // A failed sync takes away what a relaxed topic has shown before.
+    // A cut takes away what was shown, and so does a failed sync on a relaxed topic.
     return Math.min(this.#highWatermark, this.log.logEndOffset)
   }
 
@@ -197,17 +197,9 @@ export class Partition {
       )
     }
     const offset = beforeOffset === -1 ? this.highWatermark : beforeOffset
-    const { logStartOffset, highWatermark, topic } = this
-    if (offset > highWatermark) {
-      throw new OffsetOutOfRangeError({
-        topic,
-        partition: this.index,
-        offset,
-        logStartOffset,
-        logEndOffset: highWatermark,
-      })
-    }
-    if (offset <= logStartOffset) return
+    const { highWatermark } = this
+    if (offset > highWatermark) throw this.#outOfRange(offset, highWatermark)
+    if (offset <= this.logStartOffset) return
     await this.log.advanceLogStartOffset(offset)
     this.#notify()
   }
@@ -229,11 +221,9 @@ export class Partition {
    */
   async ensureDurable(offset: number): Promise<void> {
     if (this.log.durableEndOffset < Math.min(offset, this.logEndOffset)) await this.flush()
-    const { topic, index: partition, logStartOffset } = this
-    const { damage, durableEndOffset: logEndOffset } = this.log
-    if (offset <= logEndOffset) return
-    if (damage !== null) throw damage
-    throw new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
+    const { damage, durableEndOffset } = this.log
+    if (offset <= durableEndOffset) return
+    throw damage ?? this.#outOfRange(offset, durableEndOffset)
   }
 
   /**
@@ -321,7 +311,10 @@ export class Partition {
           ? new ReadOnlyError('the broker is open for reading only')
           : whyFenced(this.#context, isWritten ? 'unknown' : 'not-written'),
       onWritten: (buffers) => {
-        this.#recent.add(buffers.map((buffer) => new RecordBatch(buffer)))
+        const batches = buffers.map((buffer) => new RecordBatch(buffer))
+        // Where the log was cut, these are in the place of records that had been shown.
+        this.#highWatermark = Math.min(this.#highWatermark, batches[0]?.baseOffset ?? Infinity)
+        this.#recent.add(batches)
         this.#upkeep.afterWrite()
       },
       onVisible: (highWatermark) => {
@@ -341,6 +334,11 @@ export class Partition {
 
   #notify(): void {
     for (const listener of [...this.#listeners]) listener()
+  }
+
+  #outOfRange(offset: number, logEndOffset: number): OffsetOutOfRangeError {
+    const { topic, index: partition, logStartOffset } = this
+    return new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
   }
 
   #ensureOpen(): void {

@@ -232,6 +232,18 @@ describe('appending to a partition', () => {
     expect((await partition.read(2))[0]).toMatchObject({ offset: 2 })
   })
 
+  it('shows nothing in the place of records that were cut before it is durable', async () => {
+    const partition = await openPartition()
+    await fill(partition, 4)
+    await partition.log.truncateTo(2)
+    let isDurable = false
+    const durable = partition.append({ value: 'new' }).then(() => (isDurable = true))
+    await partition.append({ value: 'behind' }, { acks: 1 })
+    expect({ isDurable, end: partition.highWatermark }).toEqual({ isDurable: false, end: 2 })
+    await durable
+    expect(partition.highWatermark).toBe(4)
+  })
+
   it('has nothing to delete below what another call has deleted meanwhile', async () => {
     const partition = await openPartition()
     await fill(partition, 5)
