@@ -107,6 +107,7 @@ export class FaultPlan {
   }
 
   #takeShort(kind: OperationKind): Fault | null {
+    if (this.#shorts.length === 0) return null
     const orders = this.#shorts.filter((order) => order.kind === kind)
     for (const order of orders) order.callsLeft -= 1
     const due = orders.find(({ callsLeft }) => callsLeft === 0)

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+
 const SMALLEST_CAPACITY_BYTES = 256
 const EMPTY = Buffer.alloc(0)
 
@@ -12,6 +14,8 @@ export class GrowableBytes {
   #sizeBytes = 0
   /** Whether another object reads the same buffer, so that it must not be changed in place. */
   #shared = true
+  /** Copies have the same one until they are changed, so that content is digested once for all. */
+  #version: { digest: string | null } = { digest: null }
 
   get sizeBytes(): number {
     return this.#sizeBytes
@@ -22,6 +26,7 @@ export class GrowableBytes {
     const copy = new GrowableBytes()
     copy.#bytes = this.#bytes
     copy.#sizeBytes = this.#sizeBytes
+    copy.#version = this.#version
     this.#shared = true
     return copy
   }
@@ -61,6 +66,7 @@ export class GrowableBytes {
       this.#own(sizeBytes)
       this.#bytes.fill(0, this.#sizeBytes, sizeBytes)
     }
+    this.#version = { digest: null }
     this.#sizeBytes = sizeBytes
   }
 
@@ -80,7 +86,15 @@ export class GrowableBytes {
     return Buffer.from(this.#bytes.subarray(0, this.#sizeBytes))
   }
 
+  /** Stands for the content: equal for equal bytes, and different for others. */
+  digest(): string {
+    this.#version.digest ??= hash('sha1', this.view(), 'base64')
+    return this.#version.digest
+  }
+
+  /** Before each change in place. */
   #own(neededBytes: number): void {
+    this.#version = { digest: null }
     if (!this.#shared && neededBytes <= this.#bytes.length) {
       return
     }
@@ -88,7 +102,7 @@ export class GrowableBytes {
     while (capacity < neededBytes) {
       capacity *= 2
     }
-    const grown = Buffer.allocUnsafeSlow(capacity)
+    const grown = Buffer.allocUnsafe(capacity)
     this.#bytes.copy(grown, 0, 0, this.#sizeBytes)
     this.#bytes = grown
     this.#shared = false

@@ -58,9 +58,11 @@ export class SimulatedDisk {
   }
 
   list(path: string): DirectoryEntry[] {
-    return [...this.#tree.findDirectory(path, 'scandir').memory]
-      .map(([name, { kind }]): DirectoryEntry => ({ name, kind }))
-      .sort((a, b) => (a.name < b.name ? -1 : 1))
+    const { memory } = this.#tree.findDirectory(path, 'scandir')
+    // Names alone sort much faster than entries that a function compares.
+    return [...memory.keys()]
+      .sort()
+      .map((name): DirectoryEntry => ({ name, kind: memory.get(name)?.kind ?? 'file' }))
   }
 
   stat(path: string): FileStat | null {

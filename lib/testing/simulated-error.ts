@@ -12,6 +12,8 @@ export interface SimulatedError extends Error {
 
 /** Numbers of Linux, for platforms whose own table does not know the name. */
 const LINUX_ERRNO: Readonly<Record<string, number>> = { EDQUOT: 122 }
+/** Kept, since Node.js makes the map anew at every call, and errors are as frequent as missing files. */
+const SYSTEM_ERRORS = getSystemErrorMap()
 
 /**
  * The error that a failing call of the file system gives in Node.js.
@@ -27,7 +29,7 @@ export function simulatedError(
   dest?: string,
 ): SimulatedError {
   const errno = -errnoOf(code)
-  const [name, reason] = getSystemErrorMap().get(errno) ?? ['UNKNOWN', 'unknown error']
+  const [name, reason] = SYSTEM_ERRORS.get(errno) ?? ['UNKNOWN', 'unknown error']
   const target = dest === undefined ? `'${path}'` : `'${path}' -> '${dest}'`
   const error = new Error(`${name}: ${reason}, ${syscall} ${target}`)
   return Object.assign(error, {

@@ -11,6 +11,7 @@ import type { CrashPlan, FaultOptions, OperationKind } from './fault-plan.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { SimulatedDisk, type DiskModel } from './simulated-disk.ts'
 import { SimulatedFile } from './simulated-file.ts'
+import type { DirectoryInode } from './simulated-inode.ts'
 import { SimulatedLock } from './simulated-lock.ts'
 import { SimulatedMachine, type ObservedOperation } from './simulated-machine.ts'
 import { normalPath } from './simulated-tree.ts'
@@ -50,9 +51,13 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
-    return await this.#perform('open', 'open', path, {
+    const at = normalPath(path)
+    return await this.#machine.perform({
+      kind: 'open',
+      syscall: 'open',
+      path: at,
       detail: mode,
-      run: (at) => {
+      run: () => {
         const inode = this.#disk.openFile(at, mode)
         const [disk, machine, writable] = [this.#disk, this.#machine, mode !== 'read']
         return new SimulatedFile({ path, at, inode, writable, disk, machine })
@@ -61,76 +66,72 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    return await this.#perform('list', 'scandir', path, { run: (at) => this.#disk.list(at) })
+    const at = normalPath(path)
+    const run = (): DirectoryEntry[] => this.#disk.list(at)
+    return await this.#machine.perform({ kind: 'list', syscall: 'scandir', path: at, run })
   }
 
   async stat(path: string): Promise<FileStat | null> {
-    return await this.#perform('stat', 'lstat', path, { run: (at) => this.#disk.stat(at) })
+    const at = normalPath(path)
+    const run = (): FileStat | null => this.#disk.stat(at)
+    return await this.#machine.perform({ kind: 'stat', syscall: 'lstat', path: at, run })
   }
 
   async createDirectory(path: string): Promise<string[]> {
-    return await this.#perform('createDirectory', 'mkdir', path, {
-      countParts: (at) => this.#disk.missingDirectories(at).length,
-      run: (at, parts) => this.#disk.createDirectories(at, parts),
+    const at = normalPath(path)
+    return await this.#machine.perform({
+      kind: 'createDirectory',
+      syscall: 'mkdir',
+      path: at,
+      countParts: () => this.#disk.missingDirectories(at).length,
+      run: (parts) => this.#disk.createDirectories(at, parts),
     })
   }
 
   async rename(from: string, to: string): Promise<void> {
-    const dest = normalPath(to)
-    await this.#perform('rename', 'rename', from, {
-      dest,
-      run: (at) => {
-        this.#disk.rename(at, dest)
-      },
-    })
+    const [at, dest] = [normalPath(from), normalPath(to)]
+    const run = (): void => {
+      this.#disk.rename(at, dest)
+    }
+    await this.#machine.perform({ kind: 'rename', syscall: 'rename', path: at, dest, run })
   }
 
   async unlink(path: string): Promise<void> {
-    await this.#perform('unlink', 'unlink', path, {
-      run: (at) => {
-        this.#disk.unlink(at)
-      },
-    })
+    const at = normalPath(path)
+    const run = (): void => {
+      this.#disk.unlink(at)
+    }
+    await this.#machine.perform({ kind: 'unlink', syscall: 'unlink', path: at, run })
   }
 
   async removeDirectory(path: string): Promise<void> {
-    await this.#perform('removeDirectory', 'rmdir', path, {
-      run: (at) => {
-        this.#disk.removeDirectory(at)
-      },
-    })
+    const at = normalPath(path)
+    const run = (): void => {
+      this.#disk.removeDirectory(at)
+    }
+    await this.#machine.perform({ kind: 'removeDirectory', syscall: 'rmdir', path: at, run })
   }
 
   async syncDirectory(path: string): Promise<void> {
-    await this.#perform('syncDirectory', 'fsync', path, {
+    const at = normalPath(path)
+    await this.#machine.perform({
+      kind: 'syncDirectory',
+      syscall: 'fsync',
+      path: at,
       opens: true,
-      run: (at) => {
+      run: () => {
         this.#disk.syncDirectory(at)
       },
-      onFault: (at) => {
+      onFault: () => {
         this.#disk.failSyncDirectory(at)
       },
     })
   }
 
   async lock(path: string): Promise<DirectoryLock> {
-    return await this.#perform('lock', 'open', path, {
-      run: (at) =>
-        this.#disk.lock(
-          at,
-          (directory) =>
-            new SimulatedLock(this.#disk.model.nowMs(), {
-              isHeld: (lock) => !this.crashed && this.#disk.holdsLock(directory, lock),
-              release: async (lock) => {
-                await this.#perform('release', 'unlink', at, {
-                  run: () => {
-                    this.#disk.unlock(directory, lock)
-                  },
-                })
-              },
-            }),
-        ),
-    })
+    const at = normalPath(path)
+    const run = (): SimulatedLock => this.#disk.lock(at, (directory) => this.#lockOf(at, directory))
+    return await this.#machine.perform({ kind: 'lock', syscall: 'open', path: at, run })
   }
 
   /** Sum of the sizes of all files beyond which writes fail; `Infinity` for no limit. */
@@ -303,35 +304,16 @@ export class SimulatedFileSystem implements FileSystem {
     return next
   }
 
-  async #perform<T>(
-    kind: OperationKind,
-    syscall: string,
-    path: string,
-    call: {
-      run: (path: string, parts: number) => T
-      dest?: string
-      detail?: string
-      countParts?: (path: string) => number
-      onFault?: (path: string) => void
-      opens?: boolean
-    },
-  ): Promise<T> {
-    const at = normalPath(path)
-    const { run, countParts, onFault, ...rest } = call
-    return await this.#machine.perform({
-      ...rest,
-      kind,
-      syscall,
-      path: at,
-      run: (parts) => run(at, parts),
-      ...(countParts === undefined ? {} : { countParts: () => countParts(at) }),
-      ...(onFault === undefined
-        ? {}
-        : {
-            onFault: () => {
-              onFault(at)
-            },
-          }),
+  #lockOf(at: string, directory: DirectoryInode): SimulatedLock {
+    const [disk, machine] = [this.#disk, this.#machine]
+    return new SimulatedLock(disk.model.nowMs(), {
+      isHeld: (lock) => !machine.crashed && disk.holdsLock(directory, lock),
+      release: async (lock) => {
+        const run = (): void => {
+          disk.unlock(directory, lock)
+        }
+        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run })
+      },
     })
   }
 }

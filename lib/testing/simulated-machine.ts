@@ -92,15 +92,11 @@ export class SimulatedMachine {
   async perform<T>(operation: Operation<T>): Promise<T> {
     this.#requireRunning()
     await SOON
-    if (this.#maxDelayTurns > 0) {
-      await this.#delay()
-    }
+    for (let turns = this.#drawDelay(); turns > 0; turns -= 1) await SOON
     this.#requireRunning()
     const value = this.#execute(operation)
-    if (this.#maxDelayTurns > 0) {
-      await this.#delay()
-      this.#requireRunning()
-    }
+    for (let turns = this.#drawDelay(); turns > 0; turns -= 1) await SOON
+    this.#requireRunning()
     return value
   }
 
@@ -156,10 +152,9 @@ export class SimulatedMachine {
     return Math.min(count, plan.parts ?? this.#random.integer(count + 1))
   }
 
-  async #delay(): Promise<void> {
-    for (let turns = this.#random.integer(this.#maxDelayTurns + 1); turns > 0; turns -= 1) {
-      await SOON
-    }
+  /** In microtask turns. */
+  #drawDelay(): number {
+    return this.#maxDelayTurns === 0 ? 0 : this.#random.integer(this.#maxDelayTurns + 1)
   }
 
   #requireRunning(): void {

@@ -219,6 +219,9 @@ export function link(directory: DirectoryInode, name: string, inode: Inode): voi
   inode.parent = directory
 }
 
+/** Paths that are as they should be already, like nearly all; not those with a hidden name. */
+const NORMAL = /^(?:\/[^/.][^/]*)+$/
+
 /**
  * The path under which the simulation knows a user's path: absolute, with slashes, without `.`,
  * `..` or a slash at the end. Relative paths start at the working directory of the process.
@@ -227,5 +230,6 @@ export function normalPath(path: string): string {
   if (path === '') {
     throw simulatedError('ENOENT', 'open', path)
   }
+  if (sep === '/' && NORMAL.test(path)) return path
   return sep === '/' ? posix.resolve(path) : `/${resolve(path).replaceAll(sep, '/')}`
 }

@@ -98,4 +98,37 @@ describe('GrowableBytes', () => {
       }),
     )
   })
+
+  it('has a digest that changes with the bytes, and is that of a copy until one of the two changes', () => {
+    const bytes = new GrowableBytes()
+    bytes.write(Buffer.from('abc'), 0)
+    const before = bytes.digest()
+    const copy = bytes.clone()
+    const changes: ((of: GrowableBytes) => void)[] = [
+      (of) => {
+        of.write(Buffer.from('x'), 1)
+      },
+      (of) => {
+        of.zero(0, 1)
+      },
+      (of) => {
+        of.resize(2)
+      },
+      (of) => {
+        of.resize(5)
+      },
+      (of) => {
+        of.flipBit(0, 0)
+      },
+    ]
+    for (const change of changes) {
+      const digest = bytes.digest()
+      change(bytes)
+      expect(bytes.digest()).not.toBe(digest)
+    }
+    expect(copy.digest()).toBe(before)
+    copy.write(Buffer.from('z'), 0)
+    copy.write(Buffer.from('a'), 0)
+    expect(copy.digest()).toBe(before)
+  })
 })
