@@ -27,16 +27,27 @@ export interface ExhaustiveResult {
 
 interface Opened {
   readonly recovery: Recovery
-  /** Disks that a crash in this recovery leaves; `null` when nobody has looked. */
-  readonly interrupted: readonly Restarted[] | null
+  /** What crashes in this recovery lead to; `null` when nobody has looked. */
+  readonly interrupted: Interrupted | null
+}
+
+interface Interrupted {
+  /** Crashes, by how they were found again. */
+  readonly crashes: number
+  /** Of those that come to the same, the first. */
+  readonly outcomes: readonly (Way & { readonly recovery: Recovery })[]
+}
+
+/** What led to a disk. */
+interface Way {
+  readonly loss: Loss
+  readonly way: string
 }
 
 /** A disk that a machine finds when it runs again. */
-interface Restarted {
+interface Restarted extends Way {
   readonly key: string
   readonly disk: SimulatedFileSystem
-  readonly loss: Loss
-  readonly way: string
 }
 
 /** How thorough an exhaustive trial is. */
@@ -88,14 +99,13 @@ class Exhaustive {
     for (const { machine, where, note } of points) {
       for (const first of this.#restarts(machine, where)) {
         if (this.#failures.length >= REPORTED_FAILURES) break
-        const opened = await this.#open(first, crashes % interruptEach === 0)
+        const { recovery, interrupted } = await this.#open(first, crashes % interruptEach === 0)
         crashes += 1
-        this.#check(opened.recovery, note, first)
-        for (const second of opened.interrupted ?? []) {
-          crashesInRecovery += 1
-          const { recovery } = await this.#open(second, false)
+        this.#check(recovery, note, first)
+        crashesInRecovery += interrupted?.crashes ?? 0
+        for (const second of interrupted?.outcomes ?? []) {
           const loss = first.loss === 'power' ? 'power' : second.loss
-          this.#check(recovery, note, { loss, way: `${first.way}, then ${second.way}` })
+          this.#check(second.recovery, note, { loss, way: `${first.way}, then ${second.way}` })
         }
       }
     }
@@ -134,11 +144,26 @@ class Exhaustive {
     })
     const [recovery] = found
     if (recovery === undefined) throw new Error('the recovery has not run')
-    const interrupted = points.flatMap(({ machine, where }) => this.#restarts(machine, where))
-    return { recovery, interrupted }
+    return { recovery, interrupted: await this.#openAll(points) }
   }
 
-  #check(recovery: Recovery, ledger: Ledger, { loss, way }: { loss: Loss; way: string }): void {
+  /** Opens at once what crashes leave, so that no disk is kept longer than it has to be. */
+  async #openAll(points: readonly CrashPoint<null>[]): Promise<Interrupted> {
+    let crashes = 0
+    const outcomes = new Map<string, Interrupted['outcomes'][number]>()
+    for (const { machine, where } of points) {
+      for (const restarted of this.#restarts(machine, where)) {
+        crashes += 1
+        const { key, loss, way } = restarted
+        if (outcomes.has(`${loss} ${key}`)) continue
+        const { recovery } = await this.#open(restarted, false)
+        outcomes.set(`${loss} ${key}`, { recovery, loss, way })
+      }
+    }
+    return { crashes, outcomes: [...outcomes.values()] }
+  }
+
+  #check(recovery: Recovery, ledger: Ledger, { loss, way }: Way): void {
     for (const complaint of complaintsOf(recovery, ledger, loss)) {
       if (this.#failures.length < REPORTED_FAILURES) this.#failures.push(`${way}: ${complaint}`)
     }
