@@ -1,8 +1,9 @@
 import { PERSONAS, type Persona } from '../../lib/testing/crash-model.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { crashPoints, type CrashPoint } from './crash-points.ts'
 import type { Ledger } from './ledger.ts'
-import { complaintsOf, Recoveries } from './recovery.ts'
+import { complaintsOf, Recoveries, type Recovery } from './recovery.ts'
 import type { Workload } from './workload.ts'
 
 /** How one power loss came out. */
@@ -10,18 +11,28 @@ export interface Trial {
   readonly persona: Persona
   readonly failures: readonly string[]
   /** What replays it: its seed, the workload, and every operation up to the loss and behind it. */
-  readonly story: () => string
+  readonly story: () => Promise<string>
+}
+
+/** What a run of a workload stands on. */
+interface Setup {
+  readonly workload: Workload
+  readonly persona: Persona
+  readonly sectorBytes: number
+  /** Which order of completion; 0 is that of the calls. */
+  readonly order: number
 }
 
 /** The workload as it ran on one kind of disk, with every place at which the power may fail. */
 interface Recording {
   readonly points: readonly CrashPoint<Ledger>[]
   readonly operations: readonly string[]
-  readonly recoveries: Recoveries
+  readonly ledger: Ledger
 }
 
-/** In how many orders of completion each workload is run; the first is that of the calls. */
-const INTERLEAVINGS = 3
+const SECTOR_BYTES = [512, 4096, 64]
+/** In how many orders of completion each workload is run, and each disk recovered. */
+const ORDERS = 3
 /** So many seeds in a row share a recording: making one costs as much as several trials. */
 const TRIALS_EACH = 50
 /** Of so many losses one is followed by another while the machine recovers. */
@@ -30,47 +41,42 @@ const SECOND_LOSSES = 4
 const TOLD_OPERATIONS = 60
 
 /**
- * Power losses drawn at random: which workload, which disk, where, and what the disk keeps. A trial
- * is decided by its seed alone.
+ * Power losses drawn at random: where, and what the disk keeps. Workloads and kinds of disks take
+ * turns, so that a row of seeds leaves none out. A trial is decided by its seed alone.
  */
 export class PowerLossTrials {
   readonly #workloads: readonly Workload[]
   #last: { readonly key: string; readonly recording: Recording } | null = null
+  readonly #recoveries = new Map<string, KnownRecoveries>()
 
   constructor(workloads: readonly Workload[]) {
     this.#workloads = workloads
   }
 
   async run(seed: number): Promise<Trial> {
-    const shared = new SeededRandom(Math.floor(seed / TRIALS_EACH))
-    const workload = shared.pick(this.#workloads)
-    const persona = shared.pick(PERSONAS)
-    const sectorBytes = shared.pick([512, 4096, 64])
-    const order = shared.integer(INTERLEAVINGS)
+    const setup = this.#setup(Math.floor(seed / TRIALS_EACH))
+    const { workload, persona, sectorBytes, order } = setup
+    const { points, operations, ledger } = await this.#record(setup)
     const random = new SeededRandom(seed)
-    const { points, operations, recoveries } = await this.#record(workload, {
-      persona,
-      sectorBytes,
-      order,
-    })
     const point = random.pick(points)
     let disk = point.machine.restart('power', { seed: random.integer(2 ** 32) })
-    const traces = [operations.slice(0, operationNumber(point.where))]
+    const traces: (readonly string[])[] = [operations.slice(0, operationNumber(point.where))]
     if (random.integer(SECOND_LOSSES) === 0) {
       disk.crashAt(1 + random.integer(100), { when: random.pick(['before', 'after', 'torn']) })
       await workload.observe(disk, point.note).catch(() => undefined)
-      traces.push([...disk.operations])
+      traces.push(disk.operations)
       const loss = random.pick(['process', 'power'] as const)
       disk = disk.restart(loss, { seed: random.integer(2 ** 32) })
     }
-    const recovery = await recoveries.recover(disk)
+    const recoveries = this.#recoveriesOf(setup, ledger)
+    const turn = order === 0 ? 0 : random.integer(ORDERS)
     return {
       persona,
-      failures: complaintsOf(recovery, point.note, 'power'),
-      story: () =>
+      failures: complaintsOf(await recoveries.recover(disk, turn), point.note, 'power'),
+      story: async () =>
         [
           `seed ${seed}: ${workload.name}, ${persona}, ${sectorBytes} bytes, order ${order}, power lost ${point.where}`,
-          ...[...traces, disk.operations].flatMap((trace) => [
+          ...[...traces, await recoveries.operations(disk, turn)].flatMap((trace) => [
             '--',
             ...trace.slice(-TOLD_OPERATIONS),
           ]),
@@ -78,21 +84,76 @@ export class PowerLossTrials {
     }
   }
 
-  async #record(
-    workload: Workload,
-    disk: { persona: Persona; sectorBytes: number; order: number },
-  ): Promise<Recording> {
+  /** Goes through all workloads before one comes again, then with another persona, and so on. */
+  #setup(number: number): Setup {
+    const round = Math.floor(number / this.#workloads.length)
+    const kind = Math.floor(round / PERSONAS.length) + number
+    return {
+      workload: at(this.#workloads, number),
+      persona: at(PERSONAS, round + number),
+      sectorBytes: at(SECTOR_BYTES, kind),
+      order: Math.floor(kind / SECTOR_BYTES.length) % ORDERS,
+    }
+  }
+
+  async #record({ workload, ...disk }: Setup): Promise<Recording> {
     const key = JSON.stringify([workload.name, disk])
     if (this.#last?.key !== key) this.#last = { key, recording: await record(workload, disk) }
     return this.#last.recording
   }
+
+  /** Once a disk is found, neither sectors nor the way that led there decide what an open does. */
+  #recoveriesOf({ workload, persona, order }: Setup, ledger: Ledger): KnownRecoveries {
+    const key = JSON.stringify([workload.name, persona, order === 0])
+    const known = this.#recoveries.get(key) ?? new KnownRecoveries(workload, ledger)
+    this.#recoveries.set(key, known)
+    return known
+  }
+}
+
+/** What becomes of disks, each of which is opened only once in each order of completion. */
+class KnownRecoveries {
+  readonly #recoveries: Recoveries
+  readonly #known = new Map<string, Recovery>()
+  /** Few outcomes are different ones. */
+  readonly #outcomes = new Map<string, Recovery>()
+
+  constructor(workload: Workload, ledger: Ledger) {
+    this.#recoveries = new Recoveries(workload, ledger)
+  }
+
+  /** `disk` itself stays as it is. */
+  async recover(disk: SimulatedFileSystem, turn: number): Promise<Recovery> {
+    const key = `${turn} ${disk.digest()}`
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const recovery = await this.#recoveries.recover(disk.fork({ seed: turn }))
+    const text = JSON.stringify(recovery)
+    const outcome = this.#outcomes.get(text) ?? recovery
+    this.#outcomes.set(text, outcome)
+    this.#known.set(key, outcome)
+    return outcome
+  }
+
+  /** What a recovery does, one line an operation. */
+  async operations(disk: SimulatedFileSystem, turn: number): Promise<readonly string[]> {
+    const opened = disk.fork({ seed: turn })
+    await this.#recoveries.recover(opened)
+    return opened.operations
+  }
+}
+
+/** The item whose turn it is. */
+function at<T>(items: readonly T[], number: number): T {
+  const item = items[number % items.length]
+  if (item === undefined) throw new RangeError(`there is no item ${number} in a list of none`)
+  return item
 }
 
 async function record(
   workload: Workload,
-  options: { persona: Persona; sectorBytes: number; order: number },
+  { persona, sectorBytes, order }: Omit<Setup, 'workload'>,
 ): Promise<Recording> {
-  const { persona, sectorBytes, order } = options
   const random = new SeededRandom(order)
   const start = await workload.start({
     persona,
@@ -104,11 +165,7 @@ async function record(
     note: () => structuredClone(start.ledger),
     cut: (sizeBytes) => 1 + random.integer(sizeBytes - 1),
   })
-  return {
-    points,
-    operations: start.disk.operations,
-    recoveries: new Recoveries(workload, start.ledger),
-  }
+  return { points, operations: start.disk.operations, ledger: start.ledger }
 }
 
 /** Of the operation that a point stands at; all of them for the end. */

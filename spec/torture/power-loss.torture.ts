@@ -9,7 +9,7 @@ const REPORTED_FAILURES = 3
 describe(`power losses at random (seed ${seed})`, () => {
   it('take nothing that was acknowledged as durable, on any disk', async () => {
     const trials = new PowerLossTrials(WORKLOADS)
-    const count = runs({ short: 8_000, full: 1_000_000 })
+    const count = runs({ short: 20_000, full: 1_000_000 })
     const perPersona: Record<string, number> = {}
     const failures: string[] = []
     const started = performance.now()
@@ -17,8 +17,9 @@ describe(`power losses at random (seed ${seed})`, () => {
       const trial = await trials.run(seed + each)
       perPersona[trial.persona] = (perPersona[trial.persona] ?? 0) + 1
       if (trial.failures.length > 0) {
+        const story = await trial.story()
         failures.push(
-          [...trial.failures, `VARVE_SEED=${seed + each} VARVE_RUNS=1`, trial.story()].join('\n'),
+          [...trial.failures, `VARVE_SEED=${seed + each} VARVE_RUNS=1`, story].join('\n'),
         )
       }
     }
