@@ -2,10 +2,19 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /**
- * What runs on any machine in a few minutes. Of the other parts some take longer (`crash-even`,
- * `crash-odd`, `faults`), and some mount file systems or break system calls.
+ * What runs on any machine in a few minutes. Of the other parts `faults` takes longer, and the rest
+ * mount file systems or break system calls.
  */
-const SAFE_PARTS = ['bit-flips', 'fsync-before-ack', 'fuzz', 'kill', 'power-loss', 'takeover']
+const SAFE_PARTS = [
+  'bit-flips',
+  'crash-even',
+  'crash-odd',
+  'fsync-before-ack',
+  'fuzz',
+  'kill',
+  'power-loss',
+  'takeover',
+]
 const { VARVE_PARTS, VARVE_TORTURE } = process.env
 const isFull = VARVE_TORTURE === 'full'
 const isWhole = isFull || VARVE_PARTS === 'all'
