@@ -159,8 +159,9 @@ function loseSome(
       }
       continue
     }
-    for (const unit of unitsOf(change, sectorBytes)) {
+    for (const whole of unitsOf(change, sectorBytes)) {
       const fate = fateOf()
+      const unit = changedPart(content.view().subarray(0, durableBytes), whole)
       if (fate === 'kept') {
         content.write(unit.bytes, unit.position)
       } else if (fate === 'zero') {
@@ -205,6 +206,19 @@ function survivingSize(sizeBytes: number, end: number, random: Random): number {
     return sizeBytes
   }
   return fate === 1 ? sizeBytes + random.integer(end - sizeBytes + 1) : end
+}
+
+/**
+ * What a unit changes: bytes that are written over equal ones stay what they are, whatever becomes
+ * of the write. Appending relies on that too, since it writes the rest of the last sector again.
+ */
+function changedPart(
+  there: Buffer,
+  { position, bytes }: { readonly position: number; readonly bytes: Buffer },
+): { position: number; bytes: Buffer } {
+  let equal = 0
+  while (equal < bytes.length && there[position + equal] === bytes[equal]) equal += 1
+  return { position: position + equal, bytes: bytes.subarray(equal) }
 }
 
 /** The parts of a write that share no sector: each has a fate of its own. */

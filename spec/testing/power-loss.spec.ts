@@ -49,6 +49,15 @@ describe('power loss at rest', () => {
     expect(await outcome()).toEqual(await outcome())
   })
 
+  it('changes no byte that was written over an equal one', async () => {
+    for (const persona of PERSONAS) {
+      const fs = new SimulatedFileSystem({ persona, sectorBytes: 4 })
+      fs.writeFile('/x', Buffer.from('durable'))
+      await put(fs, '/x', 'durable, and more', false)
+      for (const files of outcomes(fs)) expect(files['/x']?.slice(0, 7), persona).toBe('durable')
+    }
+  })
+
   it('leaves a machine on which all that is found is durable', async () => {
     const fs = new SimulatedFileSystem()
     await put(fs, '/x', 'unsynced'.repeat(300), false)
