@@ -42,6 +42,7 @@ export class DurableEndFile {
   readonly path: string
   readonly #fileSystem: FileSystem
   readonly #dir: string
+  #owed: DurableEnd | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -69,10 +70,25 @@ export class DurableEndFile {
   }
 
   /**
+   * The mark, unless what is known otherwise says that it was obeyed before: a power loss may bring
+   * it back, and what was appended since must not be cut.
+   *
+   * @param latestEpoch the latest of the log's records. Those that follow a mark have a later one.
+   * @param durableEnd offset up to which the log was durable at last.
+   */
+  async readUnlessObeyed(latestEpoch: number, durableEnd: number): Promise<DurableEnd | null> {
+    const end = await this.read()
+    if (end === null || end.leaderEpoch < latestEpoch || end.offset < durableEnd) return null
+    return end
+  }
+
+  /**
    * Leaves the mark, as far as the disk still obeys: it is of use to the next process also when it
-   * cannot be synced, so no failure but that of writing it keeps it from getting its name.
+   * cannot be synced, so no failure but that of writing it keeps it from getting its name. After
+   * such a failure it is owed, see {@link DurableEndFile.leaveOwed}.
    */
   async leave(end: DurableEnd): Promise<void> {
+    this.#owed = end
     const temporaryPath = `${this.path}.tmp`
     const file = await this.#fileSystem.open(temporaryPath, 'create')
     try {
@@ -83,7 +99,13 @@ export class DurableEndFile {
       await file.close().catch(() => undefined)
     }
     await this.#fileSystem.rename(temporaryPath, this.path)
+    this.#owed = null
     await this.#fileSystem.syncDirectory(this.#dir).catch(() => undefined)
+  }
+
+  /** Tries again to leave a mark that could not be left. */
+  async leaveOwed(): Promise<void> {
+    if (this.#owed !== null) await this.leave(this.#owed)
   }
 
   /** Removes the mark, if there is one; durable when it resolves. */

@@ -25,6 +25,7 @@ export class LocalLog {
   readonly epochs: LeaderEpochCache
   readonly producers: ProducerState
   readonly #recorder: SegmentRecorder
+  readonly #mark: DurableEndFile
   logStartOffset: number
   logEndOffset: number
   /** Everything below is covered by a sync that succeeded. */
@@ -51,6 +52,7 @@ export class LocalLog {
     this.leaderEpoch = loaded.leaderEpoch
     this.producers = loaded.producers
     this.#recorder = new SegmentRecorder(loaded.recordFile)
+    this.#mark = new DurableEndFile(options.fileSystem, options.dir)
     this.logStartOffset = loaded.logStartOffset
     this.logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
@@ -158,7 +160,7 @@ export class LocalLog {
     const segment = new LogSegment(this.logEndOffset, { ...this.#options, ...this.config })
     try {
       await segment.create()
-      await orInDoubt('a sync failed', () => this.#syncDirectory())
+      await orInDoubt('a sync failed', () => this.segments.syncNames())
     } catch (error) {
       // Records that go into the old segment after all must not lie above a later one.
       this.segments.discard(segment)
@@ -214,16 +216,13 @@ export class LocalLog {
    * disk, and leaves a mark for the next open, which may find the file uncut.
    */
   async dropInDoubt(error: InDoubtError): Promise<void> {
-    const { durableEndOffset } = this
+    const { durableEndOffset, leaderEpoch } = this
     const position = this.#durablePosition
     this.logEndOffset = durableEndOffset
     // Whatever has the name now is not ours to mark or to cut.
-    if (error instanceof LogGoneError) return
-    if ((await this.segments.active?.isInPlace().catch(() => true)) === false) return
-    if (position !== null) {
-      const mark = new DurableEndFile(this.#options.fileSystem, this.#options.dir)
-      await mark.leave({ ...position, leaderEpoch: this.leaderEpoch }).catch(() => undefined)
-    }
+    if (error instanceof LogGoneError || !(await this.segments.isOurs())) return
+    if (position !== null)
+      await this.#mark.leave({ ...position, leaderEpoch }).catch(() => undefined)
     // What is cut from a segment while a later one is still there would be a hole.
     if (this.segments.hasLeftOvers) return
     // The page cache shows what a failed sync has lost as if it were there, also to the next open.
@@ -232,10 +231,15 @@ export class LocalLog {
     })
   }
 
+  /** Leaves the mark that a failure has prevented, if there is one and the disk obeys by now. */
+  async leaveOwedMark(): Promise<void> {
+    if (await this.segments.isOurs()) await this.#mark.leaveOwed().catch(() => undefined)
+  }
+
   /** Writes the indexes that have changed, so that all below the durable end are on disk. */
   async checkpoint(): Promise<void> {
     await this.ensureInPlace()
-    if (await this.segments.writeIndexes()) await this.#syncDirectory()
+    if (await this.segments.writeIndexes()) await this.segments.syncNames()
     await this.recordSegments()
     if (this.producers.entries.length === 0 || this.durableEndOffset < this.logEndOffset) return
     // Otherwise an unclean open would have to read everything since the last roll.
@@ -339,11 +343,6 @@ export class LocalLog {
 
   /** Producer state as of the end of the log, where it covers more than that. */
   #refreshProducers(): Promise<void> {
-    const limits = { maxBytes: 1024 * 1024, endOffset: this.logEndOffset }
-    return this.producers.refresh(this.logEndOffset, (offset) => this.segments.read(offset, limits))
-  }
-
-  #syncDirectory(): Promise<void> {
-    return this.#options.fileSystem.syncDirectory(this.#options.dir)
+    return this.producers.refresh(this.logEndOffset, this.segments.readerUpTo(this.logEndOffset))
   }
 }

@@ -16,6 +16,7 @@ import { removeDeleted } from './segment-recorder.ts'
 import type { ScanResult } from './segment-scan.ts'
 import { completeSwaps } from './swap-files.ts'
 import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.ts'
+import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 
 /**
  * Opens the files of one partition's directory.
@@ -26,7 +27,8 @@ import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.
  * changed, and the log ends, read-only, before them.
  *
  * Where a sync has failed before, the page cache cannot be believed: what lies behind the durable
- * end that was marked then is cut, valid or not.
+ * end that was marked then is cut, valid or not. Where there is no mark, because it could not be
+ * left, what nothing proves to have been durable is written again before it is synced.
  *
  * Interrupted at any point, the next call comes to the same result.
  */
@@ -40,6 +42,7 @@ export class LogLoader {
   readonly #truncations: Truncation[] = []
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
   readonly #mark: DurableEndFile
+  readonly #tail = new UnprovenTail()
   /** Where a sync has failed; `null` where none has since the log was last opened. */
   #failedAt: DurableEnd | null = null
   #record: SegmentRecord | null = null
@@ -86,6 +89,9 @@ export class LogLoader {
     const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
     try {
       // A log whose files are not those on record is damaged, and nothing of it is changed.
+      if (breach === null && !this.#isClean && !this.#options.readOnly) {
+        await renewEmptySegment(this.#fileSystem, segments, this.#record)
+      }
       if (breach === null) await this.#goBack(segments)
       const logEndOffset =
         breach === null ? await this.#findEnd(segments) : await this.#endBefore(breach, segments)
@@ -116,16 +122,8 @@ export class LogLoader {
 
   /** To the durable end that a failed sync has left a mark of. */
   async #goBack(segments: LogSegments): Promise<void> {
-    const end = await this.#mark.read()
-    // A power loss may bring a mark back that was obeyed before. What was appended since has a
-    // later epoch, and must not be cut.
-    if (
-      end === null ||
-      end.leaderEpoch < this.#epochs.latestEpoch ||
-      end.offset < this.#durableEnd
-    ) {
-      return
-    }
+    const end = await this.#mark.readUnlessObeyed(this.#epochs.latestEpoch, this.#durableEnd)
+    if (end === null) return
     this.#failedAt = end
     const { readOnly } = this.#options
     const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
@@ -138,6 +136,7 @@ export class LogLoader {
     this.#logStartOffset = logStartOffset
     for (const segment of unindexed) this.#noteRebuilt(segment)
     if (isRecordDamaged) this.#rebuiltIndexes.add(this.#recordFile.path)
+    if (!this.#isClean) this.#recordFile.distrust()
     if (record === null) return
     // Written before the checkpoint and with a checksum, so the checkpoint cannot know more.
     this.#durableEnd = record.segments.at(-1)?.nextOffset ?? 0
@@ -232,8 +231,9 @@ export class LogLoader {
     const result = await segment.recover(fileSizeBytes, trustedOffset, {
       isDense,
       objection: isDense ? this.#objection : undefined,
-      onBatch: (batch) => {
+      onBatch: (batch, position) => {
         this.#hasProducers ||= batch.producerId >= 0
+        if (batch.nextOffset > this.#durableOffset) this.#tail.note(segment, batch, position)
       },
     })
     if (result.wasRebuilt) this.#noteRebuilt(segment)
@@ -332,6 +332,7 @@ export class LogLoader {
 
   /** What was found may so far be in the page cache only, and readers are told of durable records. */
   async #makeDurable(segments: LogSegments): Promise<void> {
+    await this.#tail.writeAgain(segments)
     await segments.flushFrom(this.#recoveryPoint)
     await this.#epochs.write()
     await this.#fileSystem.syncDirectory(this.#dir)
@@ -340,8 +341,7 @@ export class LogLoader {
   async #loadProducers(segments: LogSegments, logEndOffset: number): Promise<void> {
     const snapshotOffset = await this.#producers.load(logEndOffset)
     if (this.#producers.entries.length > 0 || this.#hasProducers) {
-      const limits = { maxBytes: 1024 * 1024, endOffset: logEndOffset }
-      await this.#producers.replay(snapshotOffset, (offset) => segments.read(offset, limits))
+      await this.#producers.replay(snapshotOffset, segments.readerUpTo(logEndOffset))
     }
     await this.#producers.keepSnapshots([...segments.baseOffsets, logEndOffset])
   }

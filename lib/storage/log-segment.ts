@@ -27,7 +27,6 @@ import {
 import { SegmentSum, sumAgain } from './segment-sum.ts'
 import type { TimestampOffset } from './time-index.ts'
 
-export type { SegmentOptions } from './segment-options.ts'
 export type { BatchRange, ReadLimits } from './segment-search.ts'
 
 /**
@@ -211,6 +210,11 @@ export class LogSegment {
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cutFile(): Promise<void> {
     await this.#file.cut(this.sizeBytes)
+  }
+
+  /** See {@link SegmentFile.writeAgain}. */
+  async writeAgain(position: number): Promise<void> {
+    await this.#file.writeAgain(position, this.sizeBytes)
   }
 
   /** Whether the file that is written to is still the one that its name stands for. */

@@ -101,6 +101,11 @@ export class LogSegments {
     return []
   }
 
+  /** Reads like {@link LogSegments.read}, in pieces of a MiB, up to `endOffset`. */
+  readerUpTo(endOffset: number): (offset: number) => Promise<readonly RecordBatch[]> {
+    return (offset) => this.read(offset, { maxBytes: 1024 * 1024, endOffset })
+  }
+
   /**
    * The first batch below `endOffset`, at or behind `startOffset`, that holds a record at least as
    * young as `timestamp`; `null` when there is none.
@@ -169,7 +174,7 @@ export class LogSegments {
       await this.#remove([segment])
       // Before the next is removed: a power loss that takes back one removal and not another must
       // not leave a later segment without the one before it.
-      await orInDoubt('a sync failed', () => this.#fileSystem.syncDirectory(this.#dir))
+      await orInDoubt('a sync failed', () => this.syncNames())
       this.#leftOvers = this.#leftOvers.slice(1)
     }
   }
@@ -189,7 +194,7 @@ export class LogSegments {
     // Readers that come now must not find them any more.
     this.#segments = this.#segments.slice(count)
     await this.#remove(dead)
-    await this.#fileSystem.syncDirectory(this.#dir)
+    await this.syncNames()
   }
 
   /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */
@@ -206,12 +211,22 @@ export class LogSegments {
     }
   }
 
+  /** Makes the names in the log's directory durable. */
+  syncNames(): Promise<void> {
+    return this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  /** False when it is certain that the name of the last file stands for another one by now. */
+  async isOurs(): Promise<boolean> {
+    return (await this.active?.isInPlace().catch(() => true)) ?? true
+  }
+
   /** Removes all segments. */
   async removeAll(): Promise<void> {
     const dead = this.#segments
     this.#segments = []
     await this.#remove(dead)
-    await this.#fileSystem.syncDirectory(this.#dir)
+    await this.syncNames()
   }
 
   /** Closes all files for good. */

@@ -76,7 +76,14 @@ export class LogStateFiles {
     // A process that was killed may have renamed a checkpoint or the list of topics and not synced
     // that. What such a file says is acted on from now on: a power loss must not bring back the one
     // before, with the files gone that only the new one does without.
-    await this.#fileSystem.syncDirectory(this.#dir)
+    try {
+      await this.#fileSystem.syncDirectory(this.#dir)
+    } catch (error) {
+      // Nothing has been done to the directory yet. Without it, the next open would not know of a
+      // mark that a power loss may still bring back, under files that had been changed by then.
+      if (hasMark) await this.leaveCleanShutdownMark().catch(() => undefined)
+      throw error
+    }
     return hasMark
   }
 

@@ -109,6 +109,7 @@ export class LogWriter {
   /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
   async close(): Promise<void> {
     try {
+      if (this.#guard.hasFailed) await this.#log.leaveOwedMark()
       if (this.#guard.refusal() === null) await this.#change('close', 'unknown', () => this.#seal())
     } finally {
       await this.#log.segments.close()
@@ -152,6 +153,8 @@ export class LogWriter {
     change: () => Promise<T>,
     refusedOutcome: AppendOutcome = 'not-written',
   ): Promise<T> {
+    // Whatever is refused after a failure gives the disk another chance to take the mark of it.
+    if (this.#guard.hasFailed && !this.#guard.isClosed) await this.#log.leaveOwedMark()
     this.#guard.ensureWritable(refusedOutcome)
     try {
       await this.#log.cutLeftOvers()

@@ -215,6 +215,8 @@ export class Log {
    * @throws {@link CorruptRecordError} when the log is damaged, {@link ClosedError} when it is closed.
    */
   async append(records: readonly AppendRecord[]): Promise<AppendResult> {
+    // Refused, but in its turn: the mark of the failure may have to be tried again.
+    if (this.#guard.hasFailed) return this.appendBatches([])
     this.#guard.ensureWritable()
     const encoding = encodeRecords(records, this.config, this.#context.clock.now())
     // Who waits for it comes later, and a rejection that nobody waits for ends the process.

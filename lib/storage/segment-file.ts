@@ -1,6 +1,11 @@
 import { ClosedError } from '../errors.ts'
+import { writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
+import { BatchReader } from './batch-reader.ts'
 import { orInDoubt } from './in-doubt-error.ts'
+
+/** Bytes that are read and written at once, unless a batch is larger. */
+const CHUNK_BYTES = 1024 * 1024
 
 /** How a {@link SegmentFile} is opened. */
 export interface SegmentFileOptions {
@@ -58,6 +63,30 @@ export class SegmentFile {
     })
   }
 
+  /**
+   * Writes the batches in [`position`, `end`) over themselves and ends the file behind them, so that
+   * the next sync tells of bytes and of a size that an earlier one may have lost. A power loss in the
+   * middle of it does not matter: each byte becomes what it is.
+   *
+   * @throws {@link CorruptRecordError} when they are not whole: the page cache has changed.
+   */
+  async writeAgain(position: number, end: number): Promise<void> {
+    await this.use(async (file) => {
+      const reader = new BatchReader(file, position, end)
+      while (!reader.isAtEnd()) {
+        const from = reader.position
+        const batches: Buffer[] = []
+        while (!reader.isAtEnd() && reader.position - from < CHUNK_BYTES) {
+          await reader.header(CHUNK_BYTES)
+          batches.push((await reader.batch()).buffer)
+          reader.skip()
+        }
+        await writeFully(file, batches, from)
+      }
+      await file.truncate(end)
+    })
+  }
+
   /** Whether the file that is open is still the one that its name stands for. */
   async isInPlace(): Promise<boolean> {
     const open = await this.use((file) => file.stat())
@@ -74,10 +103,12 @@ export class SegmentFile {
     await (await opening?.catch(() => null))?.close().catch(() => undefined)
   }
 
-  /** Closes the file for good. Idempotent. */
+  /** Closes the file for good. Idempotent: the descriptor is gone also when that fails, which is told once. */
   async close(): Promise<void> {
     this.#isClosed = true
-    await (await this.#opening?.catch(() => null))?.close()
+    const opening = this.#opening
+    this.#opening = null
+    await (await opening?.catch(() => null))?.close()
   }
 
   #open(): Promise<File> {

@@ -57,7 +57,7 @@ export class SegmentRecordFile {
     this.path = join(dir, SEGMENTS_FILE)
   }
 
-  /** Whether there is a record on disk that this object has read or written. */
+  /** Whether there is a record that is known to be on disk. */
   get isThere(): boolean {
     return this.#durableText !== null
   }
@@ -75,6 +75,11 @@ export class SegmentRecordFile {
     const record = this.#parse(text)
     this.#durableText = text
     return record
+  }
+
+  /** The record that was read may be in the page cache alone: the next write replaces it in any case. */
+  distrust(): void {
+    this.#durableText = null
   }
 
   /** Replaces the record, unless it is as this object last knew it; durable when it resolves. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
-import { LogSegment, type SegmentOptions } from '../../lib/storage/log-segment.ts'
+import { LogSegment } from '../../lib/storage/log-segment.ts'
+import type { SegmentOptions } from '../../lib/storage/segment-options.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, batchOf, pathOf, type BatchSpec } from './log-fixtures.ts'
 

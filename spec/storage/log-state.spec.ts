@@ -53,6 +53,23 @@ describe('LogStateFiles', () => {
     const after = new LogStateFiles(fs.restart('power', { unsynced: 'lost' }), '/d')
     expect(await after.hasCleanShutdownMark()).toBe(false)
   })
+
+  it('does not take a mark whose removal it could not sync: it may come back, and be true', async () => {
+    const { fs, files } = await fixture()
+    await files.leaveCleanShutdownMark()
+    fs.failNext('syncDirectory', 'EIO')
+    await expect(files.takeCleanShutdownMark()).rejects.toMatchObject({ code: 'EIO' })
+    expect(await files.takeCleanShutdownMark()).toBe(true)
+    const after = new LogStateFiles(fs.restart('power', { unsynced: 'lost' }), '/d')
+    expect(await after.hasCleanShutdownMark()).toBe(false)
+  })
+
+  it('makes no mark where there was none, also when the disk fails', async () => {
+    const { fs, files } = await fixture()
+    fs.failNext('syncDirectory', 'EIO')
+    await expect(files.takeCleanShutdownMark()).rejects.toMatchObject({ code: 'EIO' })
+    expect(await files.takeCleanShutdownMark()).toBe(false)
+  })
 })
 
 describe('partitionOfDirectory', () => {

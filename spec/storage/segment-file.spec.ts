@@ -73,3 +73,12 @@ it('is closed for good, also under those who use it', async () => {
   await expect(file.use((open) => open.stat())).rejects.toThrow('/d/x is closed')
   await file.close()
 })
+
+it('is closed for good also when that fails, which is told once', async () => {
+  const { fileSystem, file } = fixture()
+  await file.use((open) => open.stat())
+  fileSystem.failNext('close', 'EIO')
+  await expect(file.close()).rejects.toMatchObject({ code: 'EIO' })
+  await file.close()
+  expect(countOf(fileSystem, 'close')).toBe(1)
+})

@@ -1,0 +1,55 @@
+import { replaceFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { entryOf } from './log-inventory.ts'
+import type { LogSegment } from './log-segment.ts'
+import type { LogSegments } from './log-segments.ts'
+import type { SegmentRecord } from './segment-record.ts'
+
+/**
+ * The end of a log that was not closed in order, as far as nothing proves that it had been durable.
+ *
+ * Whoever wrote it may have died after a sync that failed, and without leaving a mark of that. The
+ * page cache shows its bytes then as if they were on the disk, and a sync alone succeeds, because
+ * the kernel has nothing left to write. So they are written again, over themselves, before they are
+ * synced. A batch with the group start bit proves everything before it, so that is hardly more than
+ * what one sync was to cover.
+ */
+export class UnprovenTail {
+  readonly #starts = new Map<LogSegment, { position: number; isGroupStart: boolean }>()
+
+  /** Takes note of a batch that was found behind the offset up to which the log is known to be durable. */
+  note(segment: LogSegment, batch: RecordBatch, position: number): void {
+    const { isGroupStart } = batch
+    const start = this.#starts.get(segment)
+    // A segment whose indexes turn out to be wrong is read from its start once more.
+    if (start === undefined || isGroupStart || position <= start.position) {
+      this.#starts.set(segment, { position, isGroupStart })
+    }
+  }
+
+  /** Writes again what was noted of these segments, and the size of the last one. A sync must follow. */
+  async writeAgain(segments: LogSegments): Promise<void> {
+    for (const segment of segments.all.toReversed()) {
+      const start = this.#starts.get(segment)
+      if (start !== undefined || segment === segments.active) {
+        await segment.writeAgain(start?.position ?? segment.sizeBytes)
+      }
+      if (start?.isGroupStart === true) return
+    }
+  }
+}
+
+/**
+ * Gives the last segment a new file where it is empty and not on record: nobody knows whether the
+ * sync of the directory behind its name has succeeded, and another one of the same name would not tell.
+ */
+export async function renewEmptySegment(
+  fileSystem: FileSystem,
+  segments: LogSegments,
+  record: SegmentRecord | null,
+): Promise<void> {
+  const { active } = segments
+  if (active === undefined || active.sizeBytes > 0) return
+  if (entryOf(record, active.baseOffset) === null) await replaceFile(fileSystem, active.path, '')
+}
