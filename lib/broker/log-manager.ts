@@ -83,6 +83,8 @@ export class LogManager {
     const { readOnly } = this.#options.partitionContext
     const isKnown = await this.#registry.load()
     if (!readOnly) {
+      // Before anything is removed because of what it says.
+      if (isKnown && !this.#options.isClean) await this.#registry.renew()
       await this.#directories.removeRenamed()
       for (const entry of this.#registry.entries) await this.#settlement.settle(entry)
     }

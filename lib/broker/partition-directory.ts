@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { TopicExistsError } from '../errors.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { isLogFileName, parseSegmentFileName } from '../storage/log-files.ts'
 import {
@@ -140,16 +140,14 @@ export class PartitionDirectories {
     try {
       if (!(await this.#isThere(path))) return
       const entries = await this.#fileSystem.list(path)
-      const isMetadata = (name: string): boolean => name === PARTITION_METADATA_FILE
-      for (const { name, kind } of entries) {
-        if (kind !== 'directory' && isLogFileName(name) && !isMetadata(name)) {
-          await this.#fileSystem.unlink(join(path, name))
-        }
-      }
-      if (entries.some(({ name }) => isMetadata(name))) {
+      const isMetadata = ({ name }: DirectoryEntry): boolean => name === PARTITION_METADATA_FILE
+      const files = entries.filter(({ name, kind }) => kind !== 'directory' && isLogFileName(name))
+      const others = files.filter((entry) => !isMetadata(entry))
+      for (const { name } of others) await this.#fileSystem.unlink(join(path, name))
+      if (files.some(isMetadata)) {
         // Whose directory it is must be known as long as anything else is in it: a power loss may
         // keep one removal and not another.
-        await this.#fileSystem.syncDirectory(path)
+        if (others.length > 0) await this.#fileSystem.syncDirectory(path)
         await this.#fileSystem.unlink(join(path, PARTITION_METADATA_FILE))
       }
       await this.#fileSystem.removeDirectory(path)

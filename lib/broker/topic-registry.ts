@@ -4,6 +4,7 @@ import { resolveTopicConfig, type TopicConfig } from '../config.ts'
 import { CorruptRecordError, InvalidPartitionsError } from '../errors.ts'
 import { readWholeFile, replaceFile, UnsyncedReplacementError } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { crc32c } from '../record/crc32c.ts'
 import { MAX_PARTITIONS } from './topic.ts'
 import { validateTopicName } from './topic-name.ts'
@@ -117,6 +118,20 @@ export class TopicRegistry {
   /** Writes the list again where it is in doubt. */
   async ensureCertain(): Promise<void> {
     if (this.#isInDoubt) await this.#write(this.#entries)
+  }
+
+  /**
+   * Writes the list that was read once more: a sync of its directory may have failed, and another one
+   * of the same names would not tell. Where there is no room for that it stays in doubt.
+   */
+  async renew(): Promise<void> {
+    try {
+      await this.#write(this.#entries)
+    } catch (error) {
+      // A directory opens on a full disk too.
+      if (this.#isInDoubt || !isSystemError(error, 'ENOSPC')) throw error
+      this.#isInDoubt = true
+    }
   }
 
   /**

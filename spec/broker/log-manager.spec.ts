@@ -26,6 +26,15 @@ async function contents(manager: LogManager): Promise<Record<string, string[][]>
   return found
 }
 
+async function operationsOf(
+  fileSystem: SimulatedFileSystem,
+  call: () => Promise<unknown>,
+): Promise<number> {
+  const { operationCount } = fileSystem
+  await call()
+  return fileSystem.operationCount - operationCount
+}
+
 /** Directories of partitions that are on the disk. */
 async function directories(fileSystem: SimulatedFileSystem): Promise<string[]> {
   const entries = await fileSystem.list('/data')
@@ -157,6 +166,43 @@ describe('the topics of a directory', () => {
     ])
     const found = await contents(again)
     expect(await contents(await openLogManager(fileSystem.restart('process')))).toEqual(found)
+  })
+
+  it('are on the disk as they are shown, also where a sync has failed and the process has died', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const count = await operationsOf(fileSystem, () => manager.create('dry', 1, {}))
+    for (let n = 1; n <= count; n += 1) {
+      const disk = fileSystem.fork({ seed: n })
+      const creating = await openLogManager(disk)
+      disk.failAt(n, 'EIO', { persistent: true })
+      await creating.create('orders', 1, {}).catch(() => undefined)
+      const next = disk.restart('process')
+      const shown = await contents(await openLogManager(next))
+      const later = await openLogManager(next.restart('power', { unsynced: 'lost' }))
+      expect(await contents(later), `operation ${n}`).toEqual(shown)
+    }
+  })
+
+  it('are there after an unclean stop on a full disk, which then takes changes when it has room', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await (await openLogManager(fileSystem)).create('orders', 1, {})
+    const next = fileSystem.restart('process')
+    next.capacityBytes = 0
+    const manager = await openLogManager(next)
+    expect(await contents(manager)).toEqual({ orders: [[]] })
+    await expect(manager.create('more', 1, {})).rejects.toMatchObject({ outcome: 'not-written' })
+    next.capacityBytes = Infinity
+    await manager.create('more', 1, {})
+    expect(await contents(manager)).toEqual({ more: [[]], orders: [[]] })
+  })
+
+  it('are not opened after an unclean stop when their list cannot be written', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await (await openLogManager(fileSystem)).create('orders', 1, {})
+    const next = fileSystem.restart('process')
+    next.failNext('rename', 'EIO', { path: /varve-topics/ })
+    await expect(openLogManager(next)).rejects.toMatchObject({ code: 'EIO' })
   })
 
   it('are not created over a directory that holds a log of its own', async () => {
