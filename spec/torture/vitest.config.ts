@@ -2,17 +2,19 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /**
- * What runs on any machine in a few minutes. Of the other parts `faults` takes longer, and the rest
- * mount file systems or break system calls.
+ * What runs on any machine in a few minutes. The other parts mount file systems, break system calls,
+ * or watch a process for long.
  */
 const SAFE_PARTS = [
   'bit-flips',
   'crash-even',
   'crash-odd',
+  'faults',
   'fsync-before-ack',
   'fuzz',
   'kill',
   'power-loss',
+  'sync-faults',
   'takeover',
 ]
 const { VARVE_PARTS, VARVE_TORTURE } = process.env
