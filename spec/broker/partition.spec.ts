@@ -367,6 +367,15 @@ describe('reading a partition', () => {
     await expect(partition.read(1)).rejects.toMatchObject({ position: 72, firstOffset: 1 })
   })
 
+  it('compares what it reads with the checksum of each batch', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, recentBytes: 0 })
+    await fill(partition, 3)
+    const path = '/data/orders-0/00000000000000000000.log'
+    fileSystem.flipBit(path, fileSystem.readFile(path).indexOf('v1'), 0)
+    await expect(partition.read(1)).rejects.toThrow(CorruptRecordError)
+  })
+
   it('finds the first record that is young enough', async () => {
     const partition = await openPartition()
     for (const timestamp of [1000, 3000, 2000, 5000])

@@ -20,6 +20,7 @@ import {
 } from '../../lib/platform/lock-file.ts'
 import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -61,6 +62,16 @@ describe('LockFile', () => {
     expect(await lockFile?.lossReason()).toBeNull()
     await lockFile?.release()
     expect(await readdir(directory)).toEqual([])
+  })
+
+  it('makes the record of its owner durable before the lock has a name', async () => {
+    const directory = await temporaryDirectory()
+    const syncs = await syncsOfFileHandles(directory, async (kind) => {
+      const names = await readdir(directory)
+      return `${kind} ${names.includes(LOCK_FILE_NAME) ? 'under its name' : 'before'}`
+    })
+    await take(directory)
+    expect(syncs).toEqual(['sync before'])
   })
 
   it('respects the lock of another owner until it is stale', async () => {

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import type { OpenMode } from '../../lib/platform/file-system.ts'
 import { fileSystemContract } from './file-system-contract.ts'
+import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 const fileSystem = new NodeFileSystem()
@@ -37,6 +38,19 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
       })
     },
   )
+
+  it('hands every sync to the operating system', async () => {
+    const directory = await temporaryDirectory()
+    const syncs = await syncsOfFileHandles(directory)
+    const file = await fileSystem.open(join(directory, 'a'), 'create')
+    await file.datasync()
+    expect(syncs).toEqual(['datasync'])
+    await file.sync()
+    await file.close()
+    expect(syncs).toEqual(['datasync', 'sync'])
+    await fileSystem.syncDirectory(directory)
+    expect(syncs).toEqual(['datasync', 'sync', 'sync'])
+  })
 
   it('a dangling link creates nothing at its target', async () => {
     const directory = await temporaryDirectory()
