@@ -59,10 +59,10 @@ export class PartitionDirectories {
     if (names.some((entry) => parseSegmentFileName(entry.name) !== null)) {
       throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
     }
-    // What is said there of an earlier log, its segments above all, does not hold for this one.
+    // What is said there of an earlier log, its segments above all, does not hold for this one. It is
+    // gone for good with the sync behind the metadata; before that, the creation is taken back.
     const leftOvers = names.filter(({ name, kind }) => kind === 'file' && isLogFileName(name))
     for (const { name } of leftOvers) await this.#fileSystem.unlink(join(path, name))
-    if (leftOvers.length > 0) await this.#fileSystem.syncDirectory(path)
     await writePartitionMetadata(this.#fileSystem, path, topicId)
   }
 

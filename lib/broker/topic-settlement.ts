@@ -39,7 +39,10 @@ export class TopicSettlement {
     await this.#registry.remove(entry.name)
   }
 
-  /** Removes partitions that were being added when that was interrupted; `total` is how many there may be. */
+  /**
+   * Removes partitions that were being added when that was interrupted; `total` is how many there may
+   * be. One that a power loss brings back is removed by the next open.
+   */
   async removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
     const { name, id, partitionCount } = entry
     const found = await this.#directories.list()
@@ -52,7 +55,6 @@ export class TopicSettlement {
     for (const { partition } of beyond) {
       await this.#directories.removeUnfinished(name, partition, id)
     }
-    if (beyond.length > 0) await this.#directories.sync()
   }
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */

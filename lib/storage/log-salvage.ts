@@ -89,7 +89,10 @@ class LogSalvage {
     this.#targetDir = targetDir
   }
 
-  /** Does the work; durable when it resolves. The directories must exist. */
+  /**
+   * Does the work. The directories must exist. What is written is not synced: whoever opens the
+   * target makes all of it durable, and before that nobody was told of it.
+   */
   async run(): Promise<SalvageReport> {
     if ((await this.#fileSystem.list(this.#targetDir)).length > 0) {
       throw new StorageError(`${this.#targetDir} is not empty`, {
@@ -150,7 +153,6 @@ class LogSalvage {
       const to = await this.#createSegment(Math.max(baseOffset, this.#nextOffset))
       try {
         await this.#copyBatches(source, from, to)
-        await to.sync()
         const entry = entryOf(record, baseOffset)
         const { sizeBytes } = await from.stat()
         if (entry !== null && sizeBytes < entry.sizeBytes) {
@@ -220,9 +222,7 @@ class LogSalvage {
   async #finish(): Promise<void> {
     const path = segmentFilePath(this.#targetDir, this.#nextOffset, 'log')
     if ((await this.#fileSystem.stat(path)) === null) {
-      const file = await this.#createSegment(this.#nextOffset)
-      await file.sync()
-      await file.close()
+      await (await this.#createSegment(this.#nextOffset)).close()
     }
     const metadata = await readWholeFile(
       this.#fileSystem,
@@ -232,7 +232,6 @@ class LogSalvage {
     if (metadata !== null) {
       await replaceFile(this.#fileSystem, join(this.#targetDir, PARTITION_METADATA_FILE), metadata)
     }
-    await this.#fileSystem.syncDirectory(this.#targetDir)
   }
 }
 

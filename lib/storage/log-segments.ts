@@ -221,12 +221,11 @@ export class LogSegments {
     return (await this.active?.isInPlace().catch(() => true)) ?? true
   }
 
-  /** Removes all segments. */
+  /** Removes all segments. Durable with the next sync of the directory: until then all may come back. */
   async removeAll(): Promise<void> {
     const dead = this.#segments
     this.#segments = []
     await this.#remove(dead)
-    await this.syncNames()
   }
 
   /** Closes all files for good. */

@@ -3,6 +3,7 @@ import { APPENDS } from './workloads/appends.ts'
 import { GROUPS } from './workloads/groups.ts'
 import { LOGS } from './workloads/logs.ts'
 import { OPENINGS } from './workloads/openings.ts'
+import { REPAIRS } from './workloads/repairs.ts'
 import { SEGMENTS } from './workloads/segments.ts'
 import { TOPICS } from './workloads/topics.ts'
 
@@ -14,4 +15,5 @@ export const WORKLOADS: readonly Workload[] = [
   ...GROUPS,
   ...OPENINGS,
   ...LOGS,
+  ...REPAIRS,
 ]

@@ -89,6 +89,15 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
 })
 
+it('a salvage is durable when it resolves', async () => {
+  const disk = await writtenLog(COUNT)
+  disk.flipBit(pathOf(2), 66, 1)
+  const report = await salvage(disk)
+  const afterwards = disk.restart('power', { unsynced: 'lost' })
+  expect(await offsetsOf(await openTarget(afterwards))).toEqual([0, 1, 3, 4, 5, 6])
+  expect(report.recordCount).toBe(COUNT - 1)
+})
+
 it('records that were deleted stay deleted', async () => {
   const disk = await writtenLog(COUNT)
   const source = await openLog(disk)

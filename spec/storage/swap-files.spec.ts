@@ -143,6 +143,13 @@ it('keeps the originals until it is on the disk that the replacement is whole', 
   }
 })
 
+it('has finished for good when it resolves', async () => {
+  const fileSystem = directoryWith({ ...OLD, '0.log.swap': segment('new', 0, 5) })
+  await completeSwaps(fileSystem, DIR)
+  const names = [...fileSystem.restart('power', { unsynced: 'lost' }).snapshot().keys()]
+  expect(names.sort()).toEqual([pathOf(0), pathOf(5)])
+})
+
 it('leaves names alone that are not quite its own', async () => {
   const fileSystem = directoryWith(OLD)
   const strange = ['0.log.swap', 'a.swap', '00000000000000000000.txt.swap', 'x.deleted', '.cleaned']
