@@ -53,7 +53,8 @@ async function complaintOfTrials(workloads: readonly Workload[]): Promise<string
   const trials = new PowerLossTrials(workloads)
   for (let seed = SEED; seed < SEED + TRIALS; seed += 1) {
     const { failures, story } = await trials.run(seed)
-    if (failures.length > 0) return `${failures[0] ?? ''} (${story().split('\n', 1)[0] ?? ''})`
+    if (failures.length > 0)
+      return `${failures[0] ?? ''} (${(await story()).split('\n', 1)[0] ?? ''})`
   }
   return null
 }
