@@ -87,7 +87,9 @@ export function defaultPartitioner(options: DefaultPartitionerOptions = {}): Par
   } = checkOptions('partitioner options', options, DEFAULT_OPTIONS)
   const states = new Map<string, StickyState>()
   return ({ topic, key, value }, partitionCount, load) => {
-    if (key !== null && !ignoreKeys) return toPositive(murmur2(key)) % partitionCount
+    if (key !== null && !ignoreKeys) {
+      return partitionCount === 1 ? 0 : toPositive(murmur2(key)) % partitionCount
+    }
     let state = states.get(topic)
     if (
       state === undefined ||

@@ -106,9 +106,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   send(record: ProducerRecord<K, V>, callback: SendCallback): void
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
     if (callback === undefined) {
-      const completion = new PromiseCompletion()
-      this.#tryEnqueue(record, completion)
-      return completion.promise
+      return PromiseCompletion.promise((completion) => {
+        this.#tryEnqueue(record, completion)
+      })
     }
     if (typeof (callback as unknown) !== 'function') {
       throw new TypeError(`callback must be a function, got ${describeValue(callback)}`)

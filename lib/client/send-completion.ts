@@ -19,32 +19,49 @@ export interface SendCompletion {
   fail(error: Error): void
 }
 
-type Resolve = (metadata: RecordMetadata) => void
-type Reject = (error: Error) => void
+type Resolve = (outcome: RecordMetadata | PromiseLike<never>) => void
 
 let capturedResolve: Resolve = () => undefined
-let capturedReject: Reject = () => undefined
 
 /**
- * Hands out the two functions of a promise that is being made. The constructor of `Promise` calls it
- * before it returns, so one function for all promises does, and no send pays for a closure of its
- * own.
+ * Hands out the function that settles a promise that is being made. The constructor of `Promise`
+ * calls it before it returns, so one function for all promises does, and no send pays for a closure
+ * of its own.
  */
-function capture(resolve: Resolve, reject: Reject): void {
+function capture(resolve: Resolve): void {
   capturedResolve = resolve
-  capturedReject = reject
 }
 
-/** Lets a promise know. */
-export class PromiseCompletion implements SendCompletion {
-  readonly promise: Promise<RecordMetadata>
-  readonly #resolve: Resolve
-  readonly #reject: Reject
+/** What a promise is resolved with that is to reject: nobody has to keep its other function then. */
+class Failed {
+  readonly #error: Error
 
-  constructor() {
-    this.promise = new Promise(capture)
-    this.#resolve = capturedResolve
-    this.#reject = capturedReject
+  constructor(error: Error) {
+    this.#error = error
+  }
+
+  /** The promise calls this for what it is to become. */
+  then(_onFulfilled: unknown, onRejected: (reason: Error) => void): void {
+    onRejected(this.#error)
+  }
+}
+
+/**
+ * Lets a promise know. There is one for every send that is under way, so it keeps no more than it
+ * needs: what is alive when memory is collected costs more than the sends themselves.
+ */
+export class PromiseCompletion implements SendCompletion {
+  readonly #resolve: Resolve
+
+  private constructor(resolve: Resolve) {
+    this.#resolve = resolve
+  }
+
+  /** Calls `enter` with the completion of a new promise, and returns that. */
+  static promise(enter: (completion: PromiseCompletion) => void): Promise<RecordMetadata> {
+    const promise = new Promise<RecordMetadata>(capture)
+    enter(new PromiseCompletion(capturedResolve))
+    return promise
   }
 
   succeed(metadata: RecordMetadata): void {
@@ -52,7 +69,7 @@ export class PromiseCompletion implements SendCompletion {
   }
 
   fail(error: Error): void {
-    this.#reject(error)
+    this.#resolve(new Failed(error) as unknown as PromiseLike<never>)
   }
 }
 
