@@ -110,8 +110,9 @@ export class LogFollower {
   ): Promise<LogSegment> {
     const { sizeBytes } = place
     if (known !== undefined) {
-      const isUnchanged = !isLast && known.sizeBytes === sizeBytes
-      if (isUnchanged || (await known.follow(sizeBytes))) return known
+      if (!isLast && known.sizeBytes === sizeBytes) return known
+      // An unclean open gives an empty segment a new file, and what is open would stay empty.
+      if ((await known.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes

@@ -106,6 +106,19 @@ describe('refresh', () => {
     expect((await follower.read(0, 1)).map(({ offset }) => offset)).toEqual([1])
   })
 
+  it('sees what is appended to a file that another one of the same name has given way to', async () => {
+    const fs = new SimulatedFileSystem()
+    const writer = await openLog(fs)
+    const follower = await openLog(fs, { readOnly: true })
+    await follower.refresh()
+    await writer.close()
+    fs.writeFile(`${pathOf(0)}.new`, Buffer.alloc(0))
+    await fs.rename(`${pathOf(0)}.new`, pathOf(0))
+    await append(await openLog(fs), 0, 2)
+    await follower.refresh()
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(2))
+  })
+
   it('sees the first segment of a directory that had none, and that it is empty again', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory(DIR)
