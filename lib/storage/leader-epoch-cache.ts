@@ -151,6 +151,11 @@ export class LeaderEpochCache {
     this.#isDirty = true
   }
 
+  /** Whether anything has changed since the file was read or written. */
+  get isDirty(): boolean {
+    return this.#isDirty
+  }
+
   /** Writes the file if anything has changed since it was read or written. */
   async write(): Promise<void> {
     if (!this.#isDirty) return

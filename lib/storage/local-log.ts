@@ -79,7 +79,7 @@ export class LocalLog {
     const start = this.#end()
     // A new epoch is on disk before the first batch that carries it.
     this.epochs.assign(this.leaderEpoch, start.offset)
-    await this.epochs.write()
+    if (this.epochs.isDirty) await this.epochs.write()
     try {
       return await this.#appendAll(buffers, start)
     } catch (error) {
@@ -94,6 +94,11 @@ export class LocalLog {
       }
       throw error
     }
+  }
+
+  /** Whether {@link LocalLog.cutLeftOvers} has anything to do. */
+  get hasLeftOvers(): boolean {
+    return this.#leftOversFrom !== null || this.segments.hasLeftOvers || this.producers.isStale
   }
 
   /**
@@ -221,8 +226,7 @@ export class LocalLog {
     this.logEndOffset = durableEndOffset
     // Whatever has the name now is not ours to mark or to cut.
     if (error instanceof LogGoneError || !(await this.segments.isOurs())) return
-    if (position !== null)
-      await this.#mark.leave({ ...position, leaderEpoch }).catch(() => undefined)
+    if (position !== null) await this.#mark.leave({ ...position, leaderEpoch }).catch(() => null)
     // What is cut from a segment while a later one is still there would be a hole.
     if (this.segments.hasLeftOvers) return
     // The page cache shows what a failed sync has lost as if it were there, also to the next open.
@@ -260,18 +264,14 @@ export class LocalLog {
   }
 
   async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
-    const baseOffset = start.offset
-    let timestamp = -1
-    let nextOffset = baseOffset
+    const { offset: baseOffset } = start
+    let [nextOffset, timestamp] = [baseOffset, -1]
     let pending: RecordBatch[] = []
     let pendingBytes = 0
     for (const buffer of buffers) {
       let batch = this.#stamp(buffer, nextOffset)
       const { active } = this.segments
-      const mustRoll =
-        active !== undefined &&
-        (await this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes))
-      if (mustRoll) {
+      if (await this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)) {
         await this.#write(pending, start)
         pending = []
         pendingBytes = 0

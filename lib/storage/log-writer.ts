@@ -48,7 +48,7 @@ export class LogWriter {
       }
       const result = await this.#log.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
-      await this.#ensureInPlace()
+      if (this.#mustLook()) await this.#ensureInPlace()
       return result
     })
   }
@@ -129,8 +129,6 @@ export class LogWriter {
    */
   async #ensureInPlace(): Promise<void> {
     const nowMs = this.#context.clock.now()
-    // The wall clock may be set back.
-    if (Math.abs(nowMs - this.#inPlaceMs) < IN_PLACE_INTERVAL_MS) return
     try {
       await this.#log.ensureInPlace()
       this.#inPlaceMs = nowMs
@@ -138,6 +136,11 @@ export class LogWriter {
       // A look that fails says nothing: the next append looks again.
       if (error instanceof InDoubtError) throw error
     }
+  }
+
+  #mustLook(): boolean {
+    // The wall clock may be set back.
+    return Math.abs(this.#context.clock.now() - this.#inPlaceMs) >= IN_PLACE_INTERVAL_MS
   }
 
   async #save(change: Partial<LogState>): Promise<void> {
@@ -157,7 +160,7 @@ export class LogWriter {
     if (this.#guard.hasFailed && !this.#guard.isClosed) await this.#log.leaveOwedMark()
     this.#guard.ensureWritable(refusedOutcome)
     try {
-      await this.#log.cutLeftOvers()
+      if (this.#log.hasLeftOvers) await this.#log.cutLeftOvers()
       return await change()
     } catch (error) {
       throw await this.#failed(what, error, outcome)

@@ -124,6 +124,11 @@ export class ProducerState {
     this.#dir = dir
   }
 
+  /** Whether what is in memory may cover more than the log, until it is refreshed. */
+  get isStale(): boolean {
+    return this.#isStale
+  }
+
   get entries(): ProducerStateEntry[] {
     return [...this.#producers.values()]
   }

@@ -42,11 +42,12 @@ export class RollPolicy {
 
   /** Whether `batch` belongs into a new segment, when `pendingBytes` go into `active` before it. */
   async mustRoll(
-    active: LogSegment,
+    active: LogSegment | undefined,
     batch: RecordBatch,
     firstPending: RecordBatch | undefined,
     pendingBytes: number,
   ): Promise<boolean> {
+    if (active === undefined) return false
     if (!active.fits(batch.lastOffset)) return true
     const sizeBytes = active.sizeBytes + pendingBytes
     if (sizeBytes === 0) return false
