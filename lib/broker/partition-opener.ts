@@ -74,7 +74,7 @@ export class PartitionOpener {
     const key = topicPartitionKey({ topic, partition })
     const found = await fileSystem.stat(path)
     const context = {
-      ...{ topic, partition, fileSystem, clock, random, readOnly, isClean },
+      ...{ topic, partition, topicId: entry.id, fileSystem, clock, random, readOnly, isClean },
       config: this.configOf(entry),
       loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),

@@ -3,6 +3,7 @@ import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogState } from './log-state.ts'
 import { LogSegment } from './log-segment.ts'
+import { readPartitionMetadata } from './partition-metadata.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import type { LogSegments } from './log-segments.ts'
 import { findLogFiles } from './swap-files.ts'
@@ -11,6 +12,8 @@ import { findLogFiles } from './swap-files.ts'
 export interface LogFollowerOptions extends SegmentOptions {
   /** Everything below this offset is durable, and its indexes are. */
   readonly recoveryPoint: number
+  /** Whose log it is; absent where nobody says so. */
+  readonly topicId?: string | undefined
   /** Reads what the writer remembers of the log outside of its own files. */
   readonly loadState?: (() => Promise<LogState>) | undefined
 }
@@ -111,8 +114,11 @@ export class LogFollower {
     const { sizeBytes } = place
     if (known !== undefined) {
       if (!isLast && known.sizeBytes === sizeBytes) return known
+      const isInPlace = await known.isInPlace()
+      // What a later topic of the same name has is for the list of topics to tell.
+      if (!isInPlace && !(await this.#isSameTopic())) return known
       // An unclean open gives an empty segment a new file, and what is open would stay empty.
-      if ((await known.isInPlace()) && (await known.follow(sizeBytes))) return known
+      if (isInPlace && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes
@@ -124,6 +130,12 @@ export class LogFollower {
       await segment.close()
       throw error
     }
+  }
+
+  async #isSameTopic(): Promise<boolean> {
+    const { fileSystem, dir, topicId } = this.#options
+    if (topicId === undefined) return true
+    return (await readPartitionMetadata(fileSystem, dir))?.topicId === topicId
   }
 }
 

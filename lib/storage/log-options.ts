@@ -64,6 +64,8 @@ export interface LogSegmentInfo {
 export interface LogContext extends LogState {
   readonly topic: string
   readonly partition: number
+  /** Of the topic, which may give way to another of its name; absent where nobody knows it. */
+  readonly topicId?: string
   readonly fileSystem: FileSystem
   readonly clock: Pick<Clock, 'now'>
   readonly random: Pick<Random, 'integer'>
