@@ -180,8 +180,8 @@ export class Fetcher<K, V> {
   #isCurrent(buffer: FetchBuffer): boolean {
     const { state, error } = buffer
     if (this.#subscription.assigned.get(state.key) !== state || !buffer.isCurrent) return false
-    // An error is thrown until the application has moved past it, but for one that has gone away.
-    return error === null || !buffer.isBelowLogStart
+    // Damage is told until the application has moved past it, or it has been deleted.
+    return !(error instanceof CorruptRecordError) || !buffer.isBelowLogStart
   }
 
   #moveToBack(buffer: FetchBuffer): void {
