@@ -22,6 +22,8 @@ import { afterAll, onTestFinished } from 'vitest'
 const require = createRequire(import.meta.url)
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
 const CACHE = join(REPOSITORY, 'node_modules/.cache/varve-compiled')
+/** The library, and what runs on it in a process of its own and is too long for a string. */
+const COMPILED_FOLDERS = ['lib', 'spec/work']
 const { version: compilerVersion } = require('typescript/package.json') as { version: string }
 
 let compiledPath: string | null = null
@@ -109,12 +111,14 @@ function compile(): string {
   const root = mkdtempSync(join(tmpdir(), 'varve-compiled-'))
   writeFileSync(join(root, 'package.json'), '{ "type": "module" }\n')
   symlinkSync(join(REPOSITORY, 'node_modules'), join(root, 'node_modules'), 'junction')
-  const sources = join(REPOSITORY, 'lib')
-  for (const path of readdirSync(sources, { recursive: true, encoding: 'utf8' })) {
-    if (!path.endsWith('.ts') || path.endsWith('.d.ts')) continue
-    const target = join(root, 'lib', path.replace(/\.ts$/, '.js'))
-    mkdirSync(dirname(target), { recursive: true })
-    writeFileSync(target, transpiled(readFileSync(join(sources, path), 'utf8')))
+  for (const folder of COMPILED_FOLDERS) {
+    const sources = join(REPOSITORY, folder)
+    for (const path of readdirSync(sources, { recursive: true, encoding: 'utf8' })) {
+      if (!path.endsWith('.ts') || /\.(d|spec)\.ts$/.test(path)) continue
+      const target = join(root, folder, path.replace(/\.ts$/, '.js'))
+      mkdirSync(dirname(target), { recursive: true })
+      writeFileSync(target, transpiled(readFileSync(join(sources, path), 'utf8')))
+    }
   }
   return join(root, 'lib')
 }
