@@ -5,17 +5,16 @@ import { findImpostor, impostorRefused } from './impostor.ts'
 import { loadEpochs, refillEpochs } from './epoch-refill.ts'
 import { LeaderEpochCache, MAX_EPOCH, objectionTo } from './leader-epoch-cache.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { isDenseOnRecord, isGapBetween, takeInventory, type LogInventory } from './log-inventory.ts'
+import { EndFinder, isIndexPromised, type EndEvidence } from './log-end.ts'
+import { takeInventory, type LogInventory } from './log-inventory.ts'
 import type { LoadedLog, LoadOptions } from './loaded-log.ts'
 import { LogSegment } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
 import { ProducerState } from './producer-state.ts'
-import * as audit from './segment-audit.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { removeDeleted } from './segment-recorder.ts'
-import type { ScanResult } from './segment-scan.ts'
 import { completeSwaps } from './swap-files.ts'
-import { cutTornTail, findDamage, goBackTo, type Truncation } from './torn-tail.ts'
+import { goBackTo, type Truncation } from './torn-tail.ts'
 import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 
 /**
@@ -42,7 +41,7 @@ export class LogLoader {
   readonly #truncations: Truncation[] = []
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
   readonly #mark: DurableEndFile
-  readonly #tail = new UnprovenTail()
+  #tail = new UnprovenTail()
   /** Where a sync has failed; `null` where none has since the log was last opened. */
   #failedAt: DurableEnd | null = null
   #record: SegmentRecord | null = null
@@ -93,8 +92,10 @@ export class LogLoader {
         await renewEmptySegment(this.#fileSystem, segments, this.#record)
       }
       if (breach === null) await this.#goBack(segments)
+      const end = new EndFinder(this.#evidence())
       const logEndOffset =
-        breach === null ? await this.#findEnd(segments) : await this.#endBefore(breach, segments)
+        breach === null ? await end.find(segments) : await end.findBefore(breach, segments)
+      this.#takeOver(end)
       return await this.#finish(segments, logEndOffset)
     } catch (error) {
       await segments.close()
@@ -115,11 +116,6 @@ export class LogLoader {
     return this.#options.isClean && this.#failedAt === null
   }
 
-  /** Everything below this offset was durable. */
-  get #durableOffset(): number {
-    return Math.max(this.#durableEnd, this.#failedAt?.offset ?? 0)
-  }
-
   /** To the durable end that a failed sync has left a mark of. */
   async #goBack(segments: LogSegments): Promise<void> {
     const end = await this.#mark.readUnlessObeyed(this.#epochs.latestEpoch, this.#durableEnd)
@@ -130,11 +126,35 @@ export class LogLoader {
     if (cut !== null) this.#truncations.push(cut)
   }
 
+  #evidence(): EndEvidence {
+    return {
+      ...{ fileSystem: this.#fileSystem, dir: this.#dir, readOnly: this.#options.readOnly },
+      isClean: this.#isClean,
+      checkpointOffset: this.#options.recoveryPoint,
+      recoveryPoint: this.#recoveryPoint,
+      durableOffset: Math.max(this.#durableEnd, this.#failedAt?.offset ?? 0),
+      logStartOffset: this.#logStartOffset,
+      record: this.#record,
+      objection: this.#objection,
+    }
+  }
+
+  #takeOver(end: EndFinder): void {
+    this.#truncations.push(...end.truncations)
+    for (const path of end.rebuiltIndexes) this.#rebuiltIndexes.add(path)
+    this.#tail = end.tail
+    this.#damage = end.damage
+    this.#hasProducers = end.hasProducers
+  }
+
   #consult(inventory: LogInventory): void {
     const { record, isRecordDamaged, logStartOffset, unindexed } = inventory
     this.#record = record
     this.#logStartOffset = logStartOffset
-    for (const segment of unindexed) this.#noteRebuilt(segment)
+    const promise = { isClean: this.#isClean, recoveryPoint: this.#recoveryPoint }
+    for (const segment of unindexed) {
+      if (isIndexPromised(segment, promise)) this.#rebuiltIndexes.add(segment.path)
+    }
     if (isRecordDamaged) this.#rebuiltIndexes.add(this.#recordFile.path)
     if (!this.#isClean) this.#recordFile.distrust()
     if (record === null) return
@@ -142,128 +162,6 @@ export class LogLoader {
     this.#durableEnd = record.segments.at(-1)?.nextOffset ?? 0
     this.#recoveryPoint = Math.min(this.#recoveryPoint, this.#durableEnd)
     this.#objection = objectionTo(this.#epochs)
-  }
-
-  /** Ends the log where its files are no longer those on record. */
-  async #endBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
-    const { entry, path } = breach
-    const isKept = ({ baseOffset }: LogSegment): boolean =>
-      baseOffset < entry.baseOffset || (path !== null && baseOffset === entry.baseOffset)
-    await segments.replace(segments.all.filter(isKept))
-    const { active: last } = segments
-    let endOffset = entry.baseOffset
-    let place = breach
-    if (last !== undefined && path !== null) {
-      const fileSizeBytes = Math.min(last.sizeBytes, entry.sizeBytes)
-      const scan = await this.#recover(last, fileSizeBytes, this.#recoveryPoint)
-      const { reason, position, nextOffset } = scan
-      endOffset = Math.min(nextOffset, entry.nextOffset)
-      if (reason !== null) place = { ...breach, reason, position }
-    }
-    if (last !== undefined) last.nextOffset = endOffset
-    this.#damage = audit.breachError(this.#dir, place, endOffset, this.#durableEnd)
-    return endOffset
-  }
-
-  /** Brings the last segments in order; returns the log end offset. */
-  async #findEnd(segments: LogSegments): Promise<number> {
-    const [recoveryPoint, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
-    const last = segments.active
-    if (last === undefined) {
-      this.#damage = audit.nothingLeft(this.#dir, logStartOffset, recoveryPoint)
-      return logStartOffset
-    }
-    if (this.#isClean) {
-      const fileSizeBytes = last.sizeBytes
-      const result = await this.#recover(last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
-      if (result.reason === null) return this.#checkEnd(last, result)
-      // An orderly close leaves no such bytes. Everything is checked, as after a crash.
-      last.sizeBytes = fileSizeBytes
-    }
-    return this.#checkFromRecoveryPoint(segments)
-  }
-
-  async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
-    const recoveryPoint = this.#recoveryPoint
-    const { all } = segments
-    let logEndOffset = 0
-    for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
-      const segment = all[slot]
-      if (segment === undefined) break
-      const { sizeBytes: fileSizeBytes } = segment
-      const result = await this.#recover(segment, fileSizeBytes, recoveryPoint)
-      logEndOffset = result.nextOffset
-      const next = all[slot + 1]
-      if (result.reason !== null) {
-        const durableOffset = this.#durableOffset
-        const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
-        this.#damage = await findDamage(this.#fileSystem, segment, result, evidence)
-        if (this.#damage !== null) {
-          await segments.replace(all.slice(0, slot + 1))
-          return logEndOffset
-        }
-        if (!this.#options.readOnly) {
-          const { reason } = result
-          const tail = await cutTornTail(this.#fileSystem, segment, fileSizeBytes, reason)
-          this.#truncations.push(tail)
-        }
-      }
-      if (next === undefined) {
-        this.#checkEnd(segment, result)
-      } else if (isGapBetween(this.#record, segment, next, next === all.at(-1))) {
-        this.#damage = audit.gapBehind(segment, logEndOffset, next.baseOffset)
-        await segments.replace(all.slice(0, slot + 1))
-        return logEndOffset
-      } else {
-        segment.nextOffset = next.baseOffset
-        segment.indexes.addFinalTimeEntry()
-      }
-    }
-    return logEndOffset
-  }
-
-  async #recover(
-    segment: LogSegment,
-    fileSizeBytes: number,
-    trustedOffset: number,
-  ): Promise<ScanResult> {
-    const isDense = isDenseOnRecord(this.#record, segment.baseOffset)
-    const result = await segment.recover(fileSizeBytes, trustedOffset, {
-      isDense,
-      objection: isDense ? this.#objection : undefined,
-      onBatch: (batch, position) => {
-        this.#hasProducers ||= batch.producerId >= 0
-        if (batch.nextOffset > this.#durableOffset) this.#tail.note(segment, batch, position)
-      },
-    })
-    if (result.wasRebuilt) this.#noteRebuilt(segment)
-    return result
-  }
-
-  /** Above the recovery point no index is promised, so none is missed there. */
-  #noteRebuilt(segment: LogSegment): void {
-    const isPromised = this.#isClean || segment.baseOffset < this.#recoveryPoint
-    if (isPromised && segment.sizeBytes > 0) this.#rebuiltIndexes.add(segment.path)
-  }
-
-  /** A log that does not end where it was known to is not the one it was. */
-  #checkEnd(last: LogSegment, result: ScanResult): number {
-    const { recoveryPoint } = this.#options
-    const isClean = this.#isClean
-    const { nextOffset, position } = result
-    const [durableEnd, logStartOffset] = [this.#durableOffset, this.#logStartOffset]
-    const leastEnd = isClean ? Math.max(durableEnd, logStartOffset) : durableEnd
-    // Without an order to the close, records that were deleted may be missing at the end too.
-    const isShort = nextOffset < leastEnd && (isClean || durableEnd > logStartOffset)
-    // What lies behind the end on record is a broker's, if the checkpoint knows of it.
-    const isLong =
-      isClean && durableEnd > 0 && nextOffset > durableEnd && nextOffset !== recoveryPoint
-    if (isShort || isLong) {
-      this.#damage = audit.endsElsewhere(last.path, position, nextOffset, leastEnd)
-    }
-    if (!isLong) return nextOffset
-    last.nextOffset = durableEnd
-    return durableEnd
   }
 
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {

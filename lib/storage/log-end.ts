@@ -1,0 +1,176 @@
+import type { CorruptRecordError } from '../errors.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { isDenseOnRecord, isGapBetween } from './log-inventory.ts'
+import type { LogSegment } from './log-segment.ts'
+import type { LogSegments } from './log-segments.ts'
+import * as audit from './segment-audit.ts'
+import type { SegmentRecord } from './segment-record.ts'
+import type { ScanResult } from './segment-scan.ts'
+import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
+import { UnprovenTail } from './unproven-tail.ts'
+
+/** What is known of the end of a log before any of it is read. */
+export interface EndEvidence {
+  readonly fileSystem: FileSystem
+  readonly dir: string
+  readonly readOnly: boolean
+  /** Whether nothing but an orderly close has been done to the log. */
+  readonly isClean: boolean
+  /** Recovery point by the checkpoint alone. */
+  readonly checkpointOffset: number
+  /** Everything below this offset was durable, and its indexes were. */
+  readonly recoveryPoint: number
+  /** Everything below this offset was durable: by the record, or by what a failed sync has marked. */
+  readonly durableOffset: number
+  readonly logStartOffset: number
+  readonly record: SegmentRecord | null
+  /** Why a batch that is sound in itself does not belong there; `null` when it does. */
+  readonly objection: ((batch: RecordBatch) => string | null) | undefined
+}
+
+/** Finds where a log ends, and what has become of its end. To be used once. */
+export class EndFinder {
+  /** What was cut. */
+  readonly truncations: Truncation[] = []
+  /** Log files whose indexes were unusable. */
+  readonly rebuiltIndexes: string[] = []
+  /** What nothing proves to have been durable. */
+  readonly tail: UnprovenTail = new UnprovenTail()
+  /** Why nothing can follow the end that was found; `null` where the log is sound. */
+  damage: CorruptRecordError | null = null
+  /** Whether a batch of a producer with an id was read. */
+  hasProducers = false
+  readonly #evidence: EndEvidence
+
+  constructor(evidence: EndEvidence) {
+    this.#evidence = evidence
+  }
+
+  /** Ends the log where its files are no longer those on record. */
+  async findBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
+    const { dir, durableOffset, recoveryPoint } = this.#evidence
+    const { entry, path } = breach
+    const isKept = ({ baseOffset }: LogSegment): boolean =>
+      baseOffset < entry.baseOffset || (path !== null && baseOffset === entry.baseOffset)
+    await segments.replace(segments.all.filter(isKept))
+    const { active: last } = segments
+    let endOffset = entry.baseOffset
+    let place = breach
+    if (last !== undefined && path !== null) {
+      const fileSizeBytes = Math.min(last.sizeBytes, entry.sizeBytes)
+      const scan = await this.#recover(last, fileSizeBytes, recoveryPoint)
+      const { reason, position, nextOffset } = scan
+      endOffset = Math.min(nextOffset, entry.nextOffset)
+      if (reason !== null) place = { ...breach, reason, position }
+    }
+    if (last !== undefined) last.nextOffset = endOffset
+    this.damage = audit.breachError(dir, place, endOffset, durableOffset)
+    return endOffset
+  }
+
+  /** Brings the last segments in order; returns the log end offset. */
+  async find(segments: LogSegments): Promise<number> {
+    const { dir, durableOffset, logStartOffset } = this.#evidence
+    const last = segments.active
+    if (last === undefined) {
+      this.damage = audit.nothingLeft(dir, logStartOffset, durableOffset)
+      return logStartOffset
+    }
+    if (this.#evidence.isClean) {
+      const fileSizeBytes = last.sizeBytes
+      const result = await this.#recover(last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
+      if (result.reason === null) return this.#checkEnd(last, result)
+      // An orderly close leaves no such bytes. Everything is checked, as after a crash.
+      last.sizeBytes = fileSizeBytes
+    }
+    return this.#checkFromRecoveryPoint(segments)
+  }
+
+  async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
+    const { fileSystem, readOnly, record, recoveryPoint, durableOffset } = this.#evidence
+    const { all } = segments
+    let logEndOffset = 0
+    for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
+      const segment = all[slot]
+      if (segment === undefined) break
+      const { sizeBytes: fileSizeBytes } = segment
+      const result = await this.#recover(segment, fileSizeBytes, recoveryPoint)
+      logEndOffset = result.nextOffset
+      const next = all[slot + 1]
+      if (result.reason !== null) {
+        const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
+        this.damage = await findDamage(fileSystem, segment, result, evidence)
+        if (this.damage !== null) {
+          await segments.replace(all.slice(0, slot + 1))
+          return logEndOffset
+        }
+        if (!readOnly) {
+          const { reason } = result
+          const tail = await cutTornTail(fileSystem, segment, fileSizeBytes, reason)
+          this.truncations.push(tail)
+        }
+      }
+      if (next === undefined) {
+        this.#checkEnd(segment, result)
+      } else if (isGapBetween(record, segment, next, next === all.at(-1))) {
+        this.damage = audit.gapBehind(segment, logEndOffset, next.baseOffset)
+        await segments.replace(all.slice(0, slot + 1))
+        return logEndOffset
+      } else {
+        segment.nextOffset = next.baseOffset
+        segment.indexes.addFinalTimeEntry()
+      }
+    }
+    return logEndOffset
+  }
+
+  async #recover(
+    segment: LogSegment,
+    fileSizeBytes: number,
+    trustedOffset: number,
+  ): Promise<ScanResult> {
+    const { durableOffset, objection, record } = this.#evidence
+    const isDense = isDenseOnRecord(record, segment.baseOffset)
+    const result = await segment.recover(fileSizeBytes, trustedOffset, {
+      isDense,
+      objection: isDense ? objection : undefined,
+      onBatch: (batch, position) => {
+        this.hasProducers ||= batch.producerId >= 0
+        if (batch.nextOffset > durableOffset) this.tail.note(segment, batch, position)
+      },
+    })
+    if (result.wasRebuilt) this.#noteRebuilt(segment)
+    return result
+  }
+
+  #noteRebuilt(segment: LogSegment): void {
+    if (isIndexPromised(segment, this.#evidence)) this.rebuiltIndexes.push(segment.path)
+  }
+
+  /** A log that does not end where it was known to is not the one it was. */
+  #checkEnd(last: LogSegment, result: ScanResult): number {
+    const { isClean, checkpointOffset, durableOffset: durableEnd, logStartOffset } = this.#evidence
+    const { nextOffset, position } = result
+    const leastEnd = isClean ? Math.max(durableEnd, logStartOffset) : durableEnd
+    // Without an order to the close, records that were deleted may be missing at the end too.
+    const isShort = nextOffset < leastEnd && (isClean || durableEnd > logStartOffset)
+    // What lies behind the end on record is a broker's, if the checkpoint knows of it.
+    const isLong =
+      isClean && durableEnd > 0 && nextOffset > durableEnd && nextOffset !== checkpointOffset
+    if (isShort || isLong) {
+      this.damage = audit.endsElsewhere(last.path, position, nextOffset, leastEnd)
+    }
+    if (!isLong) return nextOffset
+    last.nextOffset = durableEnd
+    return durableEnd
+  }
+}
+
+/** Above the recovery point no index is promised, so none is missed there. */
+export function isIndexPromised(
+  segment: LogSegment,
+  { isClean, recoveryPoint }: Pick<EndEvidence, 'isClean' | 'recoveryPoint'>,
+): boolean {
+  return segment.sizeBytes > 0 && (isClean || segment.baseOffset < recoveryPoint)
+}
