@@ -57,7 +57,10 @@ export interface RecoveryReport {
     readonly topic: string
     readonly partition: number
   })[]
-  /** Log files whose indexes were missing or unusable. */
+  /**
+   * Log files whose indexes were missing or unusable, and `varve-segments` and
+   * `leader-epoch-checkpoint` of a partition where they were.
+   */
   readonly rebuiltIndexes: readonly string[]
   /** Partitions that are open for reading only, up to the damage. */
   readonly damaged: readonly {

@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
 
 /** A leader epoch and the offset of its first record. */
@@ -29,6 +28,10 @@ export class LeaderEpochCache {
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#file = new CheckpointFile(fileSystem, join(dir, LEADER_EPOCH_FILE), 2)
+  }
+
+  get path(): string {
+    return this.#file.path
   }
 
   get entries(): readonly EpochEntry[] {
@@ -83,6 +86,12 @@ export class LeaderEpochCache {
       entries.push(entry)
     }
     return entries
+  }
+
+  /** Forgets which epoch wrote what. */
+  clear(): void {
+    this.#entries = []
+    this.#isDirty = true
   }
 
   /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
@@ -161,18 +170,5 @@ export class LeaderEpochCache {
     if (!this.#isDirty) return
     await this.#file.write(this.#entries.map((entry) => [entry.epoch, entry.startOffset]))
     this.#isDirty = false
-  }
-}
-
-/**
- * The epochs say which one wrote an offset, since each is on disk before its first batch. What a
- * batch says of its own epoch is in no checksum.
- */
-export function objectionTo({ entries }: LeaderEpochCache): (batch: RecordBatch) => string | null {
-  const known = [...entries]
-  return ({ baseOffset, partitionLeaderEpoch }) => {
-    const epoch = known.findLast((entry) => entry.startOffset <= baseOffset)?.epoch
-    if (epoch === undefined || epoch === partitionLeaderEpoch) return null
-    return `its leader epoch is ${partitionLeaderEpoch}, not ${epoch}`
   }
 }

@@ -11,7 +11,10 @@ export type { Truncation } from './torn-tail.ts'
 /** What opening one log found and did. */
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
-  /** Log files whose indexes were missing or unusable, and a record of segments that was. */
+  /**
+   * Log files whose indexes were missing or unusable, and the record of segments and the checkpoint of
+   * epochs where they were.
+   */
   readonly rebuiltIndexes: readonly string[]
   /** Why the log is open for reading only; `null` when it is sound. */
   readonly damage: CorruptRecordError | null

@@ -1,10 +1,11 @@
 import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import type { EpochDispute } from './epoch-dispute.ts'
 import { isDenseOnRecord, isGapBetween } from './log-inventory.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import * as audit from './segment-audit.ts'
+import type { RecoverChecks } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
 import type { ScanResult } from './segment-scan.ts'
 import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
@@ -25,8 +26,8 @@ export interface EndEvidence {
   readonly durableOffset: number
   readonly logStartOffset: number
   readonly record: SegmentRecord | null
-  /** Why a batch that is sound in itself does not belong there; `null` when it does. */
-  readonly objection: ((batch: RecordBatch) => string | null) | undefined
+  /** What is held against the epochs of batches; `null` where nothing is known of them. */
+  readonly dispute: EpochDispute | null
 }
 
 /** Finds where a log ends, and what has become of its end. To be used once. */
@@ -59,7 +60,7 @@ export class EndFinder {
     let place = breach
     if (last !== undefined && path !== null) {
       const fileSizeBytes = Math.min(last.sizeBytes, entry.sizeBytes)
-      const scan = await this.#recover(last, fileSizeBytes, recoveryPoint)
+      const scan = await this.#recover(segments, last, fileSizeBytes, recoveryPoint)
       const { reason, position, nextOffset } = scan
       endOffset = Math.min(nextOffset, entry.nextOffset)
       if (reason !== null) place = { ...breach, reason, position }
@@ -79,7 +80,7 @@ export class EndFinder {
     }
     if (this.#evidence.isClean) {
       const fileSizeBytes = last.sizeBytes
-      const result = await this.#recover(last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
+      const result = await this.#recover(segments, last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
       if (result.reason === null) return this.#checkEnd(last, result)
       // An orderly close leaves no such bytes. Everything is checked, as after a crash.
       last.sizeBytes = fileSizeBytes
@@ -95,7 +96,7 @@ export class EndFinder {
       const segment = all[slot]
       if (segment === undefined) break
       const { sizeBytes: fileSizeBytes } = segment
-      const result = await this.#recover(segment, fileSizeBytes, recoveryPoint)
+      const result = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
       logEndOffset = result.nextOffset
       const next = all[slot + 1]
       if (result.reason !== null) {
@@ -126,20 +127,26 @@ export class EndFinder {
   }
 
   async #recover(
+    { all }: LogSegments,
     segment: LogSegment,
     fileSizeBytes: number,
     trustedOffset: number,
   ): Promise<ScanResult> {
-    const { durableOffset, objection, record } = this.#evidence
+    const { dispute, durableOffset, record } = this.#evidence
     const isDense = isDenseOnRecord(record, segment.baseOffset)
-    const result = await segment.recover(fileSizeBytes, trustedOffset, {
+    const checks: RecoverChecks = {
       isDense,
-      objection: isDense ? objection : undefined,
+      objection: (batch) => (isDense && dispute !== null ? dispute.objectionTo(batch) : null),
       onBatch: (batch, position) => {
         this.hasProducers ||= batch.producerId >= 0
         if (batch.nextOffset > durableOffset) this.tail.note(segment, batch, position)
       },
-    })
+    }
+    let result = await segment.recover(fileSizeBytes, trustedOffset, checks)
+    // Before anything is cut, or called damage, for which the checkpoint of epochs is to blame.
+    if ((await dispute?.settle(all)) === true) {
+      result = await segment.recover(fileSizeBytes, trustedOffset, checks)
+    }
     if (result.wasRebuilt) this.#noteRebuilt(segment)
     return result
   }

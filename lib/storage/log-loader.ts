@@ -1,10 +1,10 @@
 import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { DurableEndFile, type DurableEnd } from './durable-end.ts'
+import { EpochDispute } from './epoch-dispute.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
 import { loadEpochs, refillEpochs } from './epoch-refill.ts'
-import { LeaderEpochCache, MAX_EPOCH, objectionTo } from './leader-epoch-cache.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
 import { EndFinder, isIndexPromised, type EndEvidence } from './log-end.ts'
 import { takeInventory, type LogInventory } from './log-inventory.ts'
 import type { LoadedLog, LoadOptions } from './loaded-log.ts'
@@ -48,7 +48,7 @@ export class LogLoader {
   #logStartOffset: number
   #recoveryPoint: number
   #durableEnd: number
-  #objection: ((batch: RecordBatch) => string | null) | undefined
+  #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
   #areEpochsKnown = false
@@ -81,8 +81,9 @@ export class LogLoader {
 
   async #loadFiles(): Promise<LoadedLog> {
     if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
-    this.#areEpochsKnown = await loadEpochs(this.#epochs)
     const inventory = await takeInventory(this.#options, this.#recordFile)
+    // After the segments: a writer beside this reader has an epoch in the file before its first batch.
+    this.#areEpochsKnown = await loadEpochs(this.#epochs)
     this.#consult(inventory)
     const { breach } = inventory
     const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
@@ -135,7 +136,7 @@ export class LogLoader {
       durableOffset: Math.max(this.#durableEnd, this.#failedAt?.offset ?? 0),
       logStartOffset: this.#logStartOffset,
       record: this.#record,
-      objection: this.#objection,
+      dispute: this.#dispute,
     }
   }
 
@@ -161,7 +162,8 @@ export class LogLoader {
     // Written before the checkpoint and with a checksum, so the checkpoint cannot know more.
     this.#durableEnd = record.segments.at(-1)?.nextOffset ?? 0
     this.#recoveryPoint = Math.min(this.#recoveryPoint, this.#durableEnd)
-    this.#objection = objectionTo(this.#epochs)
+    const fileSystem = this.#fileSystem
+    this.#dispute = new EpochDispute(this.#epochs, { fileSystem, record, logStartOffset })
   }
 
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
@@ -175,8 +177,8 @@ export class LogLoader {
       logEndOffset = logStartOffset
       if (isSound) await (readOnly ? segments.replace([]) : segments.removeAll())
     }
-    if (!this.#areEpochsKnown) {
-      await refillEpochs(this.#epochs, segments, { logStartOffset, logEndOffset })
+    if (!this.#areEpochsKnown || this.#dispute?.isCheckpointWrong === true) {
+      await this.#refillEpochs(segments, { logStartOffset, logEndOffset })
     }
     // In this order the next open finds nothing to change, also where every record is deleted.
     this.#epochs.truncateFromStart(logStartOffset)
@@ -196,6 +198,20 @@ export class LogLoader {
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  async #refillEpochs(
+    segments: LogSegments,
+    range: { readonly logStartOffset: number; readonly logEndOffset: number },
+  ): Promise<void> {
+    const { latestEpoch, path } = this.#epochs
+    const { logStartOffset, logEndOffset } = range
+    if (this.#areEpochsKnown) this.#epochs.clear()
+    this.#areEpochsKnown = false
+    if (logEndOffset > logStartOffset) this.#rebuiltIndexes.add(path)
+    await refillEpochs(this.#epochs, segments, range)
+    // Nobody can tell whether the latest was in use, so it is not given to others.
+    if (latestEpoch > this.#epochs.latestEpoch) this.#epochs.assign(latestEpoch, logEndOffset)
   }
 
   /** A log of which nothing can be read. */
