@@ -127,8 +127,8 @@ export class Broker {
    * @throws {@link LockedError} when another owner holds it.
    * @throws TypeError or RangeError for a path or options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
-   * @throws {@link CorruptRecordError} when the list of topics or the committed offsets are damaged;
-   * a damaged partition does not keep the others from opening, see {@link Broker.recovery}.
+   * @throws {@link CorruptRecordError} when the list of topics is damaged; a damaged partition, also
+   * of the committed offsets, does not keep the others from opening, see {@link Broker.recovery}.
    * @throws {@link StorageError} when the disk fails, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
@@ -164,6 +164,8 @@ export class Broker {
    * @throws {@link TopicExistsError} unless `ifNotExists`.
    * @throws TypeError or RangeError for options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged: they may hold some of
+   * an earlier topic of that name.
    */
   async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
     validateTopicName(name)
@@ -206,12 +208,15 @@ export class Broker {
    * that is created under the name later is another one.
    *
    * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic.
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged.
    */
   async deleteTopic(name: string): Promise<void> {
     this.#ensureOpen()
     if (INTERNAL_TOPICS.has(validateTopicName(name))) {
       throw new InvalidTopicError(name, 'the library keeps it for itself')
     }
+    // Before anything is done: what groups have committed for the topic has to go with it.
+    if (!this.#options.readOnly) this.#coordinator.ensureOffsetsKnown()
     await this.#logs.delete(name)
   }
 

@@ -10,6 +10,7 @@ export type { Acks } from './broker/append-chain.ts'
 export type { PartitionAssignmentStrategy } from './broker/assignors/assignor.ts'
 export type {
   BrokerDescription,
+  DamagedPartition,
   LeaderDescription,
   PartitionDescription,
   RecoveryReport,

@@ -110,7 +110,8 @@ describe('what groups have committed', () => {
     const size = fileSystem.readFile(OFFSETS_LOG).length
     fileSystem.flipBit(OFFSETS_LOG, size - 1, 0)
     await fileSystem.unlink('/data/.kafka_cleanshutdown')
-    await expect(open(fileSystem)).rejects.toThrow(CorruptRecordError)
+    const damaged = await open(fileSystem)
+    await expect(committed(damaged)).rejects.toThrow(CorruptRecordError)
   })
 })
 

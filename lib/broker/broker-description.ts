@@ -48,6 +48,13 @@ export interface BrokerDescription {
   readonly groups: readonly GroupDescription[]
 }
 
+/** A partition whose bytes are not those that were written. */
+export interface DamagedPartition {
+  readonly topic: string
+  readonly partition: number
+  readonly error: CorruptRecordError
+}
+
 /** What opening a broker's directory found and did. */
 export interface RecoveryReport {
   /** Whether the directory had been closed in order. A new directory counts as clean. */
@@ -62,12 +69,12 @@ export interface RecoveryReport {
    * `leader-epoch-checkpoint` of a partition where they were.
    */
   readonly rebuiltIndexes: readonly string[]
-  /** Partitions that are open for reading only, up to the damage. */
-  readonly damaged: readonly {
-    readonly topic: string
-    readonly partition: number
-    readonly error: CorruptRecordError
-  }[]
+  /**
+   * Partitions that are open for reading only, up to the damage. While one of `__consumer_offsets`
+   * is among them, what a group would do rejects with its error, and so does creating and deleting
+   * topics: where groups stand is never made up, nor is it left behind for a new topic.
+   */
+  readonly damaged: readonly DamagedPartition[]
   /**
    * Committed offsets that were taken back to the end of the records that are there. The groups get
    * what is written from there on, and nothing of it is taken for what they have consumed.
@@ -93,20 +100,25 @@ export function describeTopics(
 /** Gathers what opening the logs has reported. */
 export function reportRecovery(
   topics: readonly Topic[],
-  cleanShutdown: boolean,
-  clampedOffsets: readonly ClampedOffset[],
-  durationMs: number,
+  found: Pick<RecoveryReport, 'cleanShutdown' | 'clampedOffsets' | 'durationMs'> & {
+    readonly offsetsDamage: DamagedPartition | null
+  },
 ): RecoveryReport {
+  const { cleanShutdown, clampedOffsets, durationMs, offsetsDamage } = found
   const logs = topics.flatMap((topic) => topic.partitions.map((partition) => partition.log))
+  const damaged: DamagedPartition[] = logs.flatMap(({ topic, partition, damage }) =>
+    damage === null ? [] : [{ topic, partition, error: damage }],
+  )
+  // Commits are read from the first on, below the recovery point too, so more may be found in them.
+  const isReported = damaged.some(({ topic }) => topic === offsetsDamage?.topic)
+  if (offsetsDamage !== null && !isReported) damaged.push(offsetsDamage)
   return {
     cleanShutdown,
     truncations: logs.flatMap(({ topic, partition, recovery }) =>
       recovery.truncations.map((truncation) => ({ topic, partition, ...truncation })),
     ),
     rebuiltIndexes: logs.flatMap(({ recovery }) => recovery.rebuiltIndexes),
-    damaged: logs.flatMap(({ topic, partition, damage }) =>
-      damage === null ? [] : [{ topic, partition, error: damage }],
-    ),
+    damaged,
     clampedOffsets,
     durationMs,
   }

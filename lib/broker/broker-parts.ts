@@ -1,5 +1,5 @@
 import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
-import { ClosedError, StorageError } from '../errors.ts'
+import { ClosedError, CorruptRecordError, StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
 import { reportRecovery, type RecoveryReport } from './broker-description.ts'
@@ -74,7 +74,10 @@ export async function loadParts(
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
     await logs.load()
-    await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? [])
+    await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? []).catch((error: unknown) => {
+      // Who needs them is told. Everything else works without.
+      if (!(error instanceof CorruptRecordError)) throw error
+    })
     coordinator = new GroupCoordinator({
       clock,
       random,
@@ -82,7 +85,7 @@ export async function loadParts(
       partitionCounts: () =>
         new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
     })
-    if (!readOnly) {
+    if (!readOnly && offsets.damage === null) {
       await forgetLostTopics(offsets, logs)
       clampedOffsets = await offsets.clamp()
     }
@@ -91,7 +94,12 @@ export async function loadParts(
     throw error
   }
   const durationMs = clock.monotonic() - startMs
-  const recovery = reportRecovery(logs.topics, data.isClean, clampedOffsets, durationMs)
+  const recovery = reportRecovery(logs.topics, {
+    cleanShutdown: data.isClean,
+    clampedOffsets,
+    durationMs,
+    offsetsDamage: offsets.damage === null ? null : { topic: OFFSETS_TOPIC, ...offsets.damage },
+  })
   return { logs, coordinator, offsets, recovery }
 }
 

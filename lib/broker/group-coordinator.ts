@@ -71,6 +71,7 @@ export class GroupCoordinator {
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
    * @throws {@link InconsistentGroupProtocolError} when the group's members have another strategy
    * @throws RangeError when there is no such strategy, or `maxPollIntervalMs` is out of range
+   * @throws {@link CorruptRecordError} when it is not known what groups have committed
    * @throws {@link ClosedError}
    */
   createMember(groupId: string, options: MembershipOptions): GroupMembership {
@@ -78,12 +79,29 @@ export class GroupCoordinator {
     checkGroupId(groupId)
     assignorFor(options.strategy)
     checkWholeNumber('maxPollIntervalMs', options.maxPollIntervalMs, 1, Number.MAX_SAFE_INTEGER)
+    this.ensureOffsetsKnown()
     this.#groups.get(groupId)?.ensureConsistent(options.strategy)
     return new MemberSession(this.#context, groupId, { ...options })
   }
 
-  /** The offset that a group goes on from, `null` when it has none for this partition. */
+  /**
+   * Where the committed offsets are damaged, nobody may go on from what was before the damage, or
+   * from `autoOffsetReset`, as if nothing were committed.
+   *
+   * @throws {@link CorruptRecordError} then
+   */
+  ensureOffsetsKnown(): void {
+    const { damage } = this.#options.offsets
+    if (damage !== null) throw damage.error
+  }
+
+  /**
+   * The offset that a group goes on from, `null` when it has none for this partition.
+   *
+   * @throws {@link CorruptRecordError} when that is not known
+   */
   committed(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
+    this.ensureOffsetsKnown()
     return this.#options.offsets.fetch(groupId, topicPartition)
   }
 
@@ -92,11 +110,13 @@ export class GroupCoordinator {
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
    * @throws {@link CommitFailedError} while the group has members: only they know who owns what
+   * @throws {@link CorruptRecordError} when it is not known what groups have committed
    * @throws {@link ClosedError}, or as `OffsetStore.commit`
    */
   async commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void> {
     this.#ensureOpen()
     checkGroupId(groupId)
+    this.ensureOffsetsKnown()
     if (this.#groups.has(groupId)) {
       throw new CommitFailedError(
         groupId,
@@ -111,8 +131,13 @@ export class GroupCoordinator {
     for (const group of [...this.#groups.values()]) group.topicsChanged()
   }
 
-  /** Removes what any group has committed for a topic. @throws as `OffsetStore.forgetTopic` */
+  /**
+   * Removes what any group has committed for a topic.
+   *
+   * @throws {@link CorruptRecordError} when that is not known, or as `OffsetStore.forgetTopic`
+   */
   async forgetTopic(topic: string): Promise<void> {
+    this.ensureOffsetsKnown()
     await this.#options.offsets.forgetTopic(topic)
   }
 

@@ -46,6 +46,12 @@ export interface OffsetStoreOptions {
 /** An offset with the partition it belongs to. */
 export interface CommittedOffset extends TopicPartition, OffsetAndMetadata {}
 
+/** Which partition of the internal topic cannot be read, and why. */
+export interface OffsetsDamage {
+  readonly partition: number
+  readonly error: CorruptRecordError
+}
+
 /** A committed offset that was taken back, because the records below it are not there. */
 export interface ClampedOffset extends TopicPartition {
   readonly groupId: string
@@ -73,9 +79,15 @@ export class OffsetStore {
   #opening: Promise<readonly OffsetsPartition[]> | null = null
   /** Per partition of the topic, up to where it was taken over, exclusive. */
   #replayed: Map<number, number> = new Map()
+  #damage: OffsetsDamage | null = null
 
   constructor(options: OffsetStoreOptions) {
     this.#options = options
+  }
+
+  /** Why it is not known where groups stand; `null` when it is. */
+  get damage(): OffsetsDamage | null {
+    return this.#damage
   }
 
   /**
@@ -89,8 +101,15 @@ export class OffsetStore {
     const groups = new Map<string, GroupOffsets>()
     const replayed = new Map<number, number>()
     for (const partition of partitions) {
-      replayed.set(partition.index, await replay(partition, groups, partition.logStartOffset))
+      const { index, logStartOffset } = partition
+      try {
+        replayed.set(index, await replay(partition, groups, logStartOffset))
+      } catch (error) {
+        if (error instanceof CorruptRecordError) this.#damage = { partition: index, error }
+        throw error
+      }
     }
+    this.#damage = null
     this.#groups = groups
     this.#replayed = replayed
     this.#partitions = [...partitions]
@@ -101,6 +120,7 @@ export class OffsetStore {
    * only.
    */
   async refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
+    if (this.#damage !== null) return this.load(partitions)
     for (const partition of partitions) {
       const from = Math.max(this.#replayed.get(partition.index) ?? 0, partition.logStartOffset)
       this.#replayed.set(partition.index, await replay(partition, this.#groups, from))

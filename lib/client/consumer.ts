@@ -147,7 +147,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    *
    * @throws {@link IllegalStateError} without a subscription, or while another poll is in progress
    * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
-   * in each poll until the position is moved past it
+   * in each poll until the position is moved past it; with a group also when the committed offsets
+   * are damaged
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when
    * `autoOffsetReset` is `'none'`
    * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
@@ -191,6 +192,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * What the group has committed for a partition, `null` for nothing.
    *
    * @throws {@link InvalidGroupIdError} without a `groupId`
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
     this.#ensureOpen()
@@ -205,6 +207,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link CommitFailedError} when the group has moved on without this member
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
     this.#ensureOpen()

@@ -431,6 +431,7 @@ describe('load', () => {
     expect(error).toMatchObject({ firstOffset: 1, lastOffset: 1 })
     expect((error as Error).message).toContain('__consumer_offsets-0')
     expect([after.offset(), after.store.groups()]).toEqual([null, []])
+    expect(after.store.damage).toEqual({ partition: 0, error })
   })
 
   it('fails with the offsets of a batch whose records are damaged', async () => {
@@ -443,11 +444,25 @@ describe('load', () => {
     expect((error as Error).message).toContain('__consumer_offsets-0')
   })
 
+  it('is done by the next refresh where the damage was not in the files', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    before.partition.readError = new CorruptRecordError('bad', { path: null, position: 0 })
+    const after = new Harness(before.partitions)
+    await expect(after.store.load(before.partitions)).rejects.toThrow(CorruptRecordError)
+    await expect(after.store.refresh(before.partitions)).rejects.toThrow(CorruptRecordError)
+    before.partition.readError = null
+    await after.store.refresh(before.partitions)
+    expect([after.store.damage, after.offset()]).toEqual([null, 4])
+  })
+
   it('fails as the read fails', async () => {
     const before = new Harness()
     await before.commit(4)
     before.partition.readError = FAILURE
-    await expect(before.reopened()).rejects.toBe(FAILURE)
+    const after = new Harness(before.partitions)
+    await expect(after.store.load(before.partitions)).rejects.toBe(FAILURE)
+    expect(after.store.damage).toBeNull()
   })
 })
 

@@ -9,7 +9,10 @@ const VALUES = ['a', 'b', 'c']
 const COMMITTED = 2
 
 /** What cannot be guessed, so that a directory does not open without it. */
-const IS_NEEDED = /varve-topics$|meta\.properties$|__consumer_offsets-0\/\d+\.log$/
+const IS_NEEDED = /varve-topics$|meta\.properties$/
+
+/** What holds the committed offsets, which are refused as a whole where some of them are damaged. */
+const IS_OFFSETS = /__consumer_offsets-0\/\d+\.log$/
 
 /** A directory with every file that a broker writes; closed in order, or killed after a checkpoint. */
 export async function rottenDirectory(end: 'closed' | 'killed'): Promise<SimulatedFileSystem> {
@@ -37,14 +40,14 @@ export async function judgeDirectory(
     broker = await open(fs, new ManualClock())
   } catch (error) {
     if (!(error instanceof CorruptRecordError)) return `it does not open: ${String(error)}`
-    // A log whose file is gone is named by its directory.
-    const isNamed = path.startsWith(String(error.path)) && IS_NEEDED.test(path)
-    return isNamed ? null : `it does not open: ${String(error)}`
+    return error.path === path && IS_NEEDED.test(path) ? null : `it does not open: ${String(error)}`
   }
   const { clampedOffsets, damaged } = broker.recovery
   if (clampedOffsets.length > 0) return 'a commit was taken back'
-  const isTold = damaged.length > 0
-  if (isTold && !path.includes('/t-0/')) return `t-0 is damaged: ${String(damaged[0]?.error)}`
+  for (const { topic, partition, error } of damaged) {
+    const isNamed = topic === 't' ? path.includes('/t-0/') : IS_OFFSETS.test(path)
+    if (!isNamed) return `${topic}-${partition} is damaged: ${String(error)}`
+  }
   for (const [offset, value] of VALUES.entries()) {
     try {
       const [record] = await broker.topic('t').partition(0).read(offset)
@@ -58,8 +61,13 @@ export async function judgeDirectory(
   }
   const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
   consumer.assign([T0])
-  const offset = (await consumer.committed(T0))?.offset
-  return offset === COMMITTED ? null : `the committed offset is ${String(offset)}`
+  try {
+    const offset = (await consumer.committed(T0))?.offset
+    return offset === COMMITTED ? null : `the committed offset is ${String(offset)}`
+  } catch (error) {
+    const isTold = damaged.some(({ topic, error: known }) => topic !== 't' && known === error)
+    return isTold ? null : `the committed offset is not given: ${String(error)}`
+  }
 }
 
 function open(fileSystem: SimulatedFileSystem, clock: ManualClock): Promise<Broker> {
