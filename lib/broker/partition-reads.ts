@@ -127,20 +127,24 @@ async function* iterateRecords(
   let offset = from === 'earliest' ? partition.logStartOffset : from
   // With nothing to read up to `end` nobody else would look at it.
   ensureInLog(partition, offset)
-  const limits = {
-    minBytes: 1,
-    maxBytes: DEFAULT_MAX_BYTES,
-    maxWaitMs: DEFAULT_MAX_WAIT_MS,
-    signal,
-  }
+  const limits = { minBytes: 1, maxBytes: DEFAULT_MAX_BYTES, signal }
   while (offset < end) {
+    const { highWatermark } = partition
+    // What is not there below it never comes.
+    const maxWaitMs = offset < highWatermark ? 0 : DEFAULT_MAX_WAIT_MS
     const request = { partition, offset, maxBytes: DEFAULT_MAX_BYTES }
-    const [response] = await fetchBatches(clock, [request], limits)
+    const [response] = await fetchBatches(clock, [request], { ...limits, maxWaitMs })
     const { failure } = partition.log
     // What it waits for, or has even seen on a relaxed topic, never comes.
     if (failure !== null && offset >= partition.logEndOffset) throw failure
     if (response?.error != null) throw response.error
-    for (const batch of response?.batches ?? []) {
+    const batches = response?.batches ?? []
+    if (batches.length === 0) {
+      // The offsets from here on are those of a batch that was cut, or of records that compaction has
+      // removed. Where the log was cut meanwhile, others may still come in their place.
+      offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
+    }
+    for (const batch of batches) {
       for (const record of await decodeRecords(batch, partition.log, { fromOffset: offset })) {
         if (record.offset >= end) return
         yield record

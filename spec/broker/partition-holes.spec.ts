@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
+import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition } from '../helpers/partitions.ts'
+
+const CLOSED = new ClosedError('the test is over')
+const LOG = /0{20}\.log$/
+
+/**
+ * A directory whose first segment held `count` records, and of which those from `keptCount` on are not
+ * there, below an empty segment: what a power loss leaves after a roll that did not sync.
+ */
+async function rolledWithoutSync(
+  count: number,
+  keptCount: number,
+  isOnRecord: boolean,
+): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const partition = await openPartition({ fileSystem: fs })
+  let keptBytes = 0
+  for (let each = 0; each < count; each += 1) {
+    if (each === keptCount) keptBytes = partition.log.size
+    await partition.append({ value: `v${each}` })
+  }
+  await partition.log.roll()
+  if (isOnRecord) await partition.log.checkpoint()
+  const stopped = fs.restart('process')
+  for (const [path, bytes] of stopped.snapshot()) {
+    if (LOG.test(path)) stopped.writeFile(path, bytes.subarray(0, keptBytes))
+    else if (!isOnRecord && /varve-segments$|checkpoint$/.test(path)) await stopped.unlink(path)
+  }
+  return stopped
+}
+
+async function offsetsOf(partition: Partition, options: RecordsOptions): Promise<number[]> {
+  const offsets: number[] = []
+  for await (const record of partition.records(options)) offsets.push(record.offset)
+  return offsets
+}
+
+describe('going through a log in which offsets are missing', () => {
+  it('ends at its end where they are the last, and goes on behind them with what comes', async () => {
+    const fileSystem = await rolledWithoutSync(5, 3, false)
+    const partition = await openPartition({ fileSystem })
+    expect(partition).toMatchObject({ highWatermark: 5 })
+    expect(await offsetsOf(partition, { until: 'end' })).toEqual([0, 1, 2])
+    expect(await offsetsOf(partition, { from: 4, until: 5 })).toEqual([])
+    const later = offsetsOf(partition, { from: 3, until: 6 })
+    await partition.append({ value: 'next' })
+    expect(await later).toEqual([5])
+    await partition.close(CLOSED)
+  })
+
+  it('ends also where a truncation has taken the whole of a batch, and leaves none', async () => {
+    const partition = await openPartition()
+    await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
+    await partition.log.truncateTo(1)
+    expect(partition).toMatchObject({ logStartOffset: 0, highWatermark: 1 })
+    expect(await offsetsOf(partition, { until: 'end' })).toEqual([])
+    await partition.append({ value: 'd' })
+    expect(await offsetsOf(partition, { until: 'end' })).toEqual([1])
+    await partition.close(CLOSED)
+  })
+
+  it('rejects where they were durable as on record', async () => {
+    const fileSystem = await rolledWithoutSync(5, 3, true)
+    const partition = await openPartition({ fileSystem })
+    await expect(offsetsOf(partition, {})).rejects.toThrow(CorruptRecordError)
+    await partition.close(CLOSED)
+  })
+
+  it('misses nothing that is written in the place of records that were cut meanwhile', async () => {
+    const partition = await openPartition()
+    for (const value of ['a', 'b', 'c']) await partition.append({ value })
+    const records = partition.records({ until: 3 })
+    expect((await records.next()).value).toMatchObject({ offset: 0 })
+    const rest = offsetsOf(partition, { from: 1, until: 3 })
+    await partition.log.truncateTo(1)
+    await partition.append([{ value: 'x' }, { value: 'y' }])
+    expect((await records.next()).value).toMatchObject({ offset: 1 })
+    expect(await rest).toEqual([1, 2])
+    await partition.close(CLOSED)
+  })
+})
