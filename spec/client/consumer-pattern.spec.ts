@@ -27,6 +27,26 @@ describe('a pattern', () => {
     expect(consumer.assignment()).toHaveLength(3)
   })
 
+  it('is matched against the name of each topic once only, however many there are and come', async () => {
+    const harness = new ConsumerHarness({ a1: 1, a2: 1, b: 1, __consumer_offsets: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    const matched: string[] = []
+    // One that takes exponential time for some names must not be asked again with every poll.
+    class CountedPattern extends RegExp {
+      override exec(name: string): RegExpExecArray | null {
+        matched.push(name)
+        return super.exec(name)
+      }
+    }
+    consumer.subscribe(new CountedPattern('^a'))
+    for (let poll = 0; poll < 3; poll += 1) await consumer.poll(NO_WAIT)
+    harness.createTopic('a3', 1)
+    for (let poll = 0; poll < 3; poll += 1) await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toHaveLength(3)
+    expect(matched.sort()).toEqual(['a1', 'a2', 'a3', 'b'])
+    await consumer.close()
+  })
+
   it('can be replaced by another', async () => {
     const harness = new ConsumerHarness({ a: 1, b: 1 })
     const consumer = harness.consumer({ groupId: 'g' })

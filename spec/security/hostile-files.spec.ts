@@ -10,7 +10,9 @@ import {
   symlink,
   writeFile,
 } from 'node:fs/promises'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
@@ -57,6 +59,41 @@ const IMPOSTORS: [string, (path: string, aside: string) => Promise<void>][] = [
   ],
 ]
 
+/** Why no device can be made here, `null` where one can: it takes the superuser, and Linux. */
+function whyNoDevice(): string | null {
+  const root = mkdtempSync(join(tmpdir(), 'varve-device-'))
+  try {
+    makeDevice(join(root, 'zero'))
+    return null
+  } catch (error) {
+    return `no device node can be made here: ${String(error)}`
+  } finally {
+    rmSync(root, { recursive: true })
+  }
+}
+
+/** One that is read without an end: that of /dev/zero on Linux. */
+function makeDevice(path: string): void {
+  execFileSync('mknod', [path, 'c', '1', '5'], { stdio: 'pipe' })
+}
+
+const NO_DEVICE = whyNoDevice()
+const DEVICE: (typeof IMPOSTORS)[number] = [
+  'a device',
+  (path) => {
+    makeDevice(path)
+    return Promise.resolve()
+  },
+]
+
+const PRESENT = NO_DEVICE === null ? [...IMPOSTORS, DEVICE] : IMPOSTORS
+
+it('a device can be made to stand in place of a file', ({ skip }) => {
+  // Whether the device is among what is tried below depends on who runs this, and where.
+  if (NO_DEVICE !== null) skip(NO_DEVICE)
+  expect(PRESENT.map(([name]) => name)).toContain('a device')
+})
+
 /** A directory with two topics of one record each, closed in order, and one beside it. */
 async function dataDirectory(): Promise<{ dir: string; aside: string }> {
   const root = await temporaryDirectory()
@@ -75,7 +112,7 @@ async function targetIn(aside: string): Promise<string | null> {
   return readFile(join(aside, 'target'), 'utf8').catch(() => null)
 }
 
-describe.each(IMPOSTORS)('%s', (_, put) => {
+describe.each(PRESENT)('%s', (_, put) => {
   it.each([
     ...[FIRST_SEGMENT, '00000000000000000000.index', '00000000000000000000.timeindex'],
     ...['leader-epoch-checkpoint', '00000000000000000001.log', '00000000000000000000.log.swap'],
