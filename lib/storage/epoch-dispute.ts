@@ -10,7 +10,7 @@ import { SegmentSum } from './segment-sum.ts'
 /** What a dispute about epochs is settled by. */
 export interface DisputeEvidence {
   readonly fileSystem: FileSystem
-  readonly record: SegmentRecord | null
+  readonly record: SegmentRecord
   readonly logStartOffset: number
 }
 
@@ -66,7 +66,6 @@ export class EpochDispute {
     let endOffset = logStartOffset
     for (const [slot, segment] of segments.entries()) {
       const next = segments[slot + 1]
-      if (next !== undefined && next.baseOffset <= logStartOffset) continue
       const onRecord = sumOnRecord(record, segment)
       const scan = await this.#scan(segment, onRecord, (batch, position) => {
         const { baseOffset, partitionLeaderEpoch: epoch } = batch
@@ -114,7 +113,7 @@ export class EpochDispute {
 type SumOnRecord = Pick<SegmentEntry, 'sizeBytes' | 'crc'>
 
 /** How much of a segment there is a checksum of that covers its epochs too. */
-function sumOnRecord(record: SegmentRecord | null, { baseOffset }: LogSegment): SumOnRecord {
+function sumOnRecord(record: SegmentRecord, { baseOffset }: LogSegment): SumOnRecord {
   const { sizeBytes = 0, crc = null } = entryOf(record, baseOffset) ?? {}
   return crc === null ? { sizeBytes: 0, crc } : { sizeBytes, crc }
 }
@@ -125,22 +124,24 @@ function isOneDigitOff(
   found: readonly EpochEntry[],
   { logStartOffset, endOffset }: { logStartOffset: number; endOffset: number },
 ): boolean {
-  const known = checkpoint.filter((_, slot) => {
-    return (checkpoint[slot + 1]?.startOffset ?? Infinity) > logStartOffset
-  })
-  const last = known.at(-1)
-  const expected = [...found]
-  if (last !== undefined && known.length === found.length + 1) {
-    // The latest epoch may have no records, and begins where the log ends then.
-    expected.push({ epoch: last.epoch, startOffset: Math.max(endOffset, last.startOffset) })
+  const known = from(checkpoint, logStartOffset)
+  const expected = from(found, logStartOffset)
+  // The latest epoch may have no records, and begins where the log ended then.
+  for (const { epoch, startOffset } of known.slice(expected.length)) {
+    expected.push({ epoch, startOffset: Math.max(endOffset, startOffset) })
   }
-  return countDifferences(linesOf(known, logStartOffset), linesOf(expected, logStartOffset)) === 1
+  return countDifferences(textOf(known), textOf(expected)) === 1
 }
 
-function linesOf(entries: readonly EpochEntry[], logStartOffset: number): string {
+/** The epochs of the records from an offset on. */
+function from(entries: readonly EpochEntry[], offset: number): EpochEntry[] {
   return entries
-    .map(({ epoch, startOffset }) => `${epoch} ${Math.max(startOffset, logStartOffset)}`)
-    .join('\n')
+    .filter((_, slot) => (entries[slot + 1]?.startOffset ?? Infinity) > offset)
+    .map(({ epoch, startOffset }) => ({ epoch, startOffset: Math.max(startOffset, offset) }))
+}
+
+function textOf(entries: readonly EpochEntry[]): string {
+  return entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}`).join('\n')
 }
 
 function countDifferences(left: string, right: string): number {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
+import { crc32c } from '../../lib/record/crc32c.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
 import { batchBounds } from './rot.ts'
@@ -174,3 +175,41 @@ it('batches that no checksum on record covers are believed against one rotten di
     expect(log.logEndOffset === 6, text).toBe(isBelieved)
   }
 })
+
+it('a log whose first records are deleted is compared from its start on', async () => {
+  const fs = await twoEpochs('killed')
+  const log = await openLog(fs, { config: LARGE })
+  await log.advanceLogStartOffset(4)
+  await log.append([{ value: 'v6' }])
+  const stopped = fs.restart('process')
+  expect(stopped.readFile(FILE).toString()).toBe('0\n2\n1 4\n2 6\n')
+  const again = await openLog(write(stopped, '0\n2\n1 4\n7 6\n'), { config: LARGE })
+  expect(again.recovery).toMatchObject({ damage: null, rebuiltIndexes: [FILE] })
+  expect([4, 5, 6].map((offset) => again.epochOf(offset))).toEqual([1, 1, 2])
+})
+
+it.each<[string, (body: string) => string]>([
+  ['no checksum of the segment', (body) => body.replace(/[0-9a-f]{8} dense/g, '- dense')],
+  [
+    'nothing of the last segment',
+    (body) => body.replace(/\nactive.*/, '').replace('sealed', 'active'),
+  ],
+])(
+  'a record that holds %s proves nothing, and one digit is believed to have rotted',
+  async (_, edit) => {
+    const config = { segmentBytes: 220 }
+    const sound = await twoEpochs('killed', config)
+    const [, ...lines] = sound.readFile(RECORD).toString().split('\n')
+    const body = edit(lines.join('\n'))
+    const sum = crc32c(Buffer.from(body)).toString(16).padStart(8, '0')
+    sound.writeFile(RECORD, Buffer.from(`varve-segments 1 ${sum}\n${body}`))
+    for (const [text, isBelieved] of [
+      ['0\n2\n0 0\n4 3\n', true],
+      ['0\n2\n0 0\n14 3\n', false],
+    ] as const) {
+      const log = await openLog(write(sound.fork(), text), { config })
+      expect(log.recovery.rebuiltIndexes.includes(FILE), text).toBe(isBelieved)
+      expect(log.damage === null, text).toBe(isBelieved)
+    }
+  },
+)

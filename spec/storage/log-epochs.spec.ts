@@ -157,6 +157,28 @@ describe('a follower', () => {
     expect([follower.leaderEpoch, follower.endOffsetForEpoch(0)]).toEqual([1, 2])
   })
 
+  it('is not misled by an epoch that its writer begins while it opens the log', async () => {
+    const config = { segmentBytes: 5000 }
+    const fs = (await writtenLog(2, { config, close: false })).restart('process')
+    const writer = await openLog(fs, { config })
+    let listed = 0
+    const beside = new Proxy(fs, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name)
+        if (typeof value !== 'function') return value
+        return async (...args: unknown[]): Promise<unknown> => {
+          if (name === 'list') listed += 1
+          if (name === 'list' && listed === 2) await writer.append([{ value: 'in epoch 1' }])
+          return value.apply(target, args) as unknown
+        }
+      },
+    })
+    const follower = await openLog(beside, { readOnly: true })
+    expect(listed).toBe(2)
+    expect(follower.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(await epochsOf(follower)).toEqual([0, 0, 1])
+  })
+
   it('goes on when the file is damaged under it', async () => {
     const fs = await writtenLog(2, { close: false })
     const follower = await openLog(fs, { readOnly: true })
