@@ -84,7 +84,7 @@ export function buildEndTransactionMarker(marker: EndTransactionMarker): Buffer 
  */
 export function readControlRecord(batch: RecordBatch): ControlRecord | null {
   if (!batch.isControl) throw new TypeError('the batch is not a control batch')
-  const record = decodeUncompressed(batch, NO_PLACE, 0)[0]
+  const record = decodeUncompressed(batch, NO_PLACE)[0]
   if (record === undefined) return null
   const key = new ByteReader(record.key ?? Buffer.alloc(0))
   ensureVersion(key.readInt16(), batch)

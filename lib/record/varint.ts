@@ -75,6 +75,28 @@ export function writeVarlong(buffer: Buffer, position: number, value: number): n
   return position
 }
 
+/** Bits of {@link peekVarint}'s answer that hold the length; the zigzag number is above them. */
+export const PEEKED_LENGTH_BITS = 2
+export const PEEKED_LENGTH_MASK: number = (1 << PEEKED_LENGTH_BITS) - 1
+
+/**
+ * Looks at a varint of up to three bytes, which nearly all are, without a reader and its errors.
+ *
+ * @returns the zigzag number and the number of bytes in one: `zigzag << 2 | length`; 0 when it is
+ * longer or the buffer ends in it.
+ */
+export function peekVarint(buffer: Buffer, position: number): number {
+  const first = buffer[position]
+  if (first === undefined) return 0
+  if (first < 0x80) return (first << PEEKED_LENGTH_BITS) | 1
+  const second = buffer[position + 1]
+  if (second === undefined) return 0
+  if (second < 0x80) return (((first & 0x7f) | (second << 7)) << PEEKED_LENGTH_BITS) | 2
+  const third = buffer[position + 2]
+  if (third === undefined || third >= 0x80) return 0
+  return (((first & 0x7f) | ((second & 0x7f) << 7) | (third << 14)) << PEEKED_LENGTH_BITS) | 3
+}
+
 /**
  * Reads the pieces of a record one behind the other and never past the end it was given.
  *

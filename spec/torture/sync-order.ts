@@ -182,7 +182,7 @@ export class SyncOrder {
   /** A commit must not become durable before the records it covers. */
   #beforeCommit(batch: RecordBatch): void {
     const place = { topic: '__consumer_offsets', partition: 0, path: null, position: 0 }
-    for (const { key, value } of decodeUncompressed(batch, place, 0)) {
+    for (const { key, value } of decodeUncompressed(batch, place)) {
       const owner = key === null ? null : decodeOffsetCommitKey(key)
       const commit = value === null ? null : decodeOffsetCommitValue(value)
       if (owner === null || commit === null) continue

@@ -1,0 +1,269 @@
+import { CorruptRecordError } from '../errors.ts'
+import type { RecordBatch } from './record-batch.ts'
+import {
+  MAX_BATCH_ITEMS,
+  MIN_RECORD_BYTES,
+  NO_HEADERS,
+  type RecordHeader,
+} from './record-encoding.ts'
+import { ByteReader, PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
+
+/** A record as the log holds it. */
+export interface StoredRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  /** Milliseconds since the epoch, -1 for none. */
+  readonly timestamp: number
+  /** A view that keeps the bytes of the whole batch in memory. */
+  readonly key: Buffer | null
+  /** A view like `key`; `null` is a tombstone in a compacted topic. */
+  readonly value: Buffer | null
+  readonly headers: readonly RecordHeader[]
+}
+
+/** The partition that a batch has been read from. */
+export interface BatchPlace {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** Which records of a batch are wanted. */
+export interface RecordRange {
+  /** Records below it are left out. */
+  readonly fromOffset?: number
+  /** At least 1; the records behind are not looked at. */
+  readonly maxRecords?: number
+}
+
+/** Bytes in front of the timestamp delta: the attributes, which mean nothing yet. */
+const ATTRIBUTES_BYTES = 1
+/** A count of no headers. */
+const NO_HEADER_BYTE = 0
+/** What {@link peekVarint} says of the size -1, which stands for no bytes at all. */
+const PEEKED_NULL = (1 << PEEKED_LENGTH_BITS) | 1
+
+/**
+ * The records in `bytes`, from `position` to the end.
+ *
+ * @throws {@link CorruptRecordError} with the position in `bytes` when they are not what the header
+ * of `batch` says.
+ */
+export function readRecords(
+  batch: RecordBatch,
+  bytes: Buffer,
+  position: number,
+  place: BatchPlace,
+  { fromOffset = 0, maxRecords = Infinity }: RecordRange,
+): StoredRecord[] {
+  const { recordCount } = batch
+  ensureCount(recordCount, bytes.length - position, position)
+  const reader = new RecordReader(batch, bytes, position, place, fromOffset)
+  const records: StoredRecord[] = []
+  for (let count = 0; count < recordCount; count++) {
+    const record = reader.next()
+    if (record === null) continue
+    records.push(record)
+    if (records.length >= maxRecords) return records
+  }
+  reader.ensureAtEnd()
+  return records
+}
+
+/**
+ * A cursor over the records of one batch.
+ *
+ * A record that is as short as most is read with a handful of local variables. Whenever anything
+ * about it is out of the ordinary, be it a number of more than three bytes or damage, it is read
+ * again from its first byte by the way that takes all there is and names every damage.
+ */
+class RecordReader {
+  readonly #bytes: Buffer
+  readonly #topic: string
+  readonly #partition: number
+  readonly #fromOffset: number
+  readonly #baseOffset: number
+  readonly #lastOffsetDelta: number
+  readonly #baseTimestamp: number
+  /** The timestamp of all records; `null` where each has its own. */
+  readonly #appendTime: number | null
+  /** Records of the batch and the headers read so far. */
+  #itemCount: number
+  #previousDelta = -1
+  #position: number
+
+  constructor(
+    batch: RecordBatch,
+    bytes: Buffer,
+    position: number,
+    { topic, partition }: BatchPlace,
+    fromOffset: number,
+  ) {
+    const { baseOffset, lastOffsetDelta, lastOffset } = batch
+    if (lastOffset >= Number.MAX_SAFE_INTEGER) {
+      throw corrupt('the last offset is beyond 2^53 - 2', 0)
+    }
+    this.#bytes = bytes
+    this.#position = position
+    this.#topic = topic
+    this.#partition = partition
+    this.#fromOffset = fromOffset
+    this.#baseOffset = baseOffset
+    this.#lastOffsetDelta = lastOffsetDelta
+    this.#baseTimestamp = batch.baseTimestamp
+    this.#appendTime = batch.timestampType === 'LogAppendTime' ? batch.maxTimestamp : null
+    this.#itemCount = batch.recordCount
+  }
+
+  /** The next record; `null` for one below the first offset that is wanted. */
+  next(): StoredRecord | null {
+    const record = this.#nextShort()
+    return record === undefined ? this.#nextOfAnyKind() : record
+  }
+
+  /** @throws {@link CorruptRecordError} unless all bytes have been read. */
+  ensureAtEnd(): void {
+    const restBytes = this.#bytes.length - this.#position
+    if (restBytes > 0) throw corrupt(`${restBytes} bytes behind the last record`, this.#position)
+  }
+
+  /** Like {@link RecordReader.next}; `undefined`, and nothing has changed, for what is not so short. */
+  #nextShort(): StoredRecord | null | undefined {
+    const bytes = this.#bytes
+    const size = peekVarint(bytes, this.#position)
+    const start = this.#position + (size & PEEKED_LENGTH_MASK)
+    const end = start + valueOf(size)
+    const timestampAt = start + ATTRIBUTES_BYTES
+    const timestampDelta = peekVarint(bytes, timestampAt)
+    const deltaAt = timestampAt + (timestampDelta & PEEKED_LENGTH_MASK)
+    const peekedDelta = peekVarint(bytes, deltaAt)
+    const offsetDelta = valueOf(peekedDelta)
+    if (size === 0 || timestampDelta === 0 || peekedDelta === 0) return undefined
+    if (end < start || end > bytes.length) return undefined
+    if (offsetDelta <= this.#previousDelta || offsetDelta > this.#lastOffsetDelta) return undefined
+    const offset = this.#baseOffset + offsetDelta
+    let record: StoredRecord | null = null
+    if (offset >= this.#fromOffset) {
+      const timestamp = this.#baseTimestamp + valueOf(timestampDelta)
+      if (!Number.isSafeInteger(timestamp)) return undefined
+      const keyAt = deltaAt + (peekedDelta & PEEKED_LENGTH_MASK)
+      const keySize = peekVarint(bytes, keyAt)
+      const keyStart = keyAt + (keySize & PEEKED_LENGTH_MASK)
+      const valueAt = endOf(keyStart, keySize)
+      const valueSize = peekVarint(bytes, valueAt)
+      const valueStart = valueAt + (valueSize & PEEKED_LENGTH_MASK)
+      const headersAt = endOf(valueStart, valueSize)
+      if (keySize === 0 || valueSize === 0 || valueAt < keyStart || headersAt < valueStart) {
+        return undefined
+      }
+      if (bytes[headersAt] !== NO_HEADER_BYTE || headersAt + 1 !== end) return undefined
+      record = {
+        topic: this.#topic,
+        partition: this.#partition,
+        offset,
+        timestamp: this.#appendTime ?? timestamp,
+        key: keySize === PEEKED_NULL ? null : bytes.subarray(keyStart, valueAt),
+        value: valueSize === PEEKED_NULL ? null : bytes.subarray(valueStart, headersAt),
+        headers: NO_HEADERS,
+      }
+    }
+    this.#previousDelta = offsetDelta
+    this.#position = end
+    return record
+  }
+
+  #nextOfAnyKind(): StoredRecord | null {
+    const reader = new ByteReader(this.#bytes, this.#position)
+    const bodySize = reader.readVarint()
+    const start = reader.position
+    if (bodySize < 0 || bodySize > reader.remaining) {
+      throw corrupt(`a record of ${bodySize} bytes, ${reader.remaining} are left`, start)
+    }
+    const end = start + bodySize
+    reader.readUInt8()
+    const timestamp = this.#baseTimestamp + reader.readVarlong()
+    const offsetDelta = reader.readVarint()
+    this.#ensureFollows(offsetDelta, start)
+    this.#previousDelta = offsetDelta
+    this.#position = end
+    const offset = this.#baseOffset + offsetDelta
+    if (offset < this.#fromOffset) return null
+    if (!Number.isSafeInteger(timestamp)) throw corrupt('a timestamp is beyond 2^53 - 1', start)
+    const key = readNullableBytes(reader)
+    const value = readNullableBytes(reader)
+    const headers = readHeaders(reader, end, MAX_BATCH_ITEMS - this.#itemCount)
+    this.#itemCount += headers.length
+    if (reader.position !== end) {
+      throw corrupt(`a record of ${bodySize} bytes takes ${reader.position - start}`, start)
+    }
+    return {
+      topic: this.#topic,
+      partition: this.#partition,
+      offset,
+      timestamp: this.#appendTime ?? timestamp,
+      key,
+      value,
+      headers,
+    }
+  }
+
+  #ensureFollows(offsetDelta: number, start: number): void {
+    if (offsetDelta > this.#previousDelta && offsetDelta <= this.#lastOffsetDelta) return
+    throw corrupt(
+      `offset delta ${offsetDelta} behind ${this.#previousDelta}, ` +
+        `the last is ${this.#lastOffsetDelta}`,
+      start,
+    )
+  }
+}
+
+/** The number that {@link peekVarint} has seen. */
+function valueOf(peeked: number): number {
+  const zigzag = peeked >>> PEEKED_LENGTH_BITS
+  return (zigzag >>> 1) ^ -(zigzag & 1)
+}
+
+/** Where bytes end that start at `start`, by their peeked size: below it where that is below -1. */
+function endOf(start: number, peekedSize: number): number {
+  return peekedSize === PEEKED_NULL ? start : start + valueOf(peekedSize)
+}
+
+function ensureCount(recordCount: number, sizeBytes: number, position: number): void {
+  const most = Math.min(Math.floor(sizeBytes / MIN_RECORD_BYTES), MAX_BATCH_ITEMS)
+  if (recordCount < 0 || recordCount > most) {
+    throw corrupt(
+      `a count of ${recordCount} records, ${sizeBytes} bytes hold 0 to ${most}`,
+      position,
+    )
+  }
+}
+
+function readNullableBytes(reader: ByteReader): Buffer | null {
+  const size = reader.readVarint()
+  return size === -1 ? null : reader.readBytes(size)
+}
+
+function readHeaders(reader: ByteReader, end: number, mostCount: number): readonly RecordHeader[] {
+  const start = reader.position
+  const headerCount = reader.readVarint()
+  if (headerCount === 0) return NO_HEADERS
+  // A header takes two bytes at least.
+  const most = Math.min((end - reader.position) / 2, mostCount)
+  if (headerCount < 0 || headerCount > most) {
+    throw corrupt(
+      `a count of ${headerCount} headers, at most ${Math.floor(most)} can follow`,
+      start,
+    )
+  }
+  const headers: RecordHeader[] = []
+  for (let count = 0; count < headerCount; count++) {
+    const keySize = reader.readVarint()
+    const key = reader.readString(keySize)
+    headers.push({ key, value: readNullableBytes(reader) })
+  }
+  return headers
+}
+
+function corrupt(reason: string, position: number): CorruptRecordError {
+  return new CorruptRecordError(reason, { path: null, position })
+}
