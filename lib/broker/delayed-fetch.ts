@@ -35,8 +35,9 @@ export interface FetchLimits {
 /**
  * Reads several partitions at once and waits until there is enough (Kafka's delayed fetch).
  *
- * Answers as soon as `minBytes` are there, one request has an error, or the time is over. A waiter
- * listens before it looks, so an append between its look and its wait wakes it.
+ * Answers as soon as `minBytes` are there, one request has an error, or the time is over. Where
+ * there is something to read, it looks before it prepares to wait, which takes more than the look. A
+ * waiter listens before it looks again, so an append between its look and its wait wakes it.
  *
  * @returns one response per request, in the same order.
  * @throws `signal.reason` when the signal is aborted, before or while it waits.
@@ -48,7 +49,13 @@ export async function fetchBatches(
 ): Promise<FetchResponse[]> {
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) return readAll(requests, limits.maxBytes)
-  const wait = new FetchWait(clock, requests, limits)
+  const wait = new FetchWait(clock, limits)
+  if (requests.some(hasMore)) {
+    const responses = await readAll(requests, limits.maxBytes)
+    limits.signal?.throwIfAborted()
+    if (wait.isOver || isEnough(responses, limits)) return responses
+  }
+  wait.start(requests)
   try {
     for (;;) {
       const change = wait.nextChange()
@@ -67,17 +74,32 @@ export async function fetchBatches(
 class FetchWait {
   /** Whether what there is has to do: time is over, or somebody asked for it. */
   isOver = false
+  readonly #clock: Clock
+  readonly #limits: FetchLimits
+  readonly #deadlineMs: number
   readonly #stops: (() => void)[] = []
   #wakeUp: () => void = () => undefined
 
-  constructor(clock: Clock, requests: readonly FetchRequest[], limits: FetchLimits) {
-    const timer: Timer = clock.startTimer(() => {
+  /** From now on the time counts, and the wait can be ended. */
+  constructor(clock: Clock, limits: FetchLimits) {
+    this.#clock = clock
+    this.#limits = limits
+    this.#deadlineMs = clock.monotonic() + limits.maxWaitMs
+    limits.onWake?.(() => {
       this.#end()
-    }, limits.maxWaitMs)
+    })
+  }
+
+  /** From now on no change goes unnoticed. */
+  start(requests: readonly FetchRequest[]): void {
+    const { signal } = this.#limits
+    const remainingMs = Math.max(0, this.#deadlineMs - this.#clock.monotonic())
+    const timer: Timer = this.#clock.startTimer(() => {
+      this.#end()
+    }, remainingMs)
     this.#stops.push(() => {
       timer.cancel()
     })
-    const { signal } = limits
     if (signal !== undefined) {
       const onAbort = (): void => {
         this.#end()
@@ -94,9 +116,6 @@ class FetchWait {
         }),
       )
     }
-    limits.onWake?.(() => {
-      this.#end()
-    })
   }
 
   /** Resolves with the next change after this call. */
@@ -115,6 +134,11 @@ class FetchWait {
     this.isOver = true
     this.#wakeUp()
   }
+}
+
+/** Whether a look may well answer the request, so that preparing to wait can wait. */
+function hasMore({ partition, offset }: FetchRequest): boolean {
+  return offset < partition.highWatermark
 }
 
 function isEnough(responses: readonly FetchResponse[], limits: FetchLimits): boolean {

@@ -7,12 +7,12 @@ import {
   type Check,
   type Checks,
 } from '../checks.ts'
-import { OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches } from './delayed-fetch.ts'
 import type { Partition } from './partition.ts'
+import { PartitionIterator } from './partition-iterator.ts'
 
 /** What {@link Partition.read} takes. */
 export interface ReadOptions {
@@ -105,65 +105,12 @@ export function recordsOf(
     throw new RangeError(`until must be at least from, ${from}, got ${until}`)
   }
   const { highWatermark } = partition
-  return iterateRecords(clock, partition, {
+  return new PartitionIterator(clock, partition, {
     from: from === 'latest' ? highWatermark : from,
     end: until === 'end' ? highWatermark : until,
+    maxBytes: DEFAULT_MAX_BYTES,
+    maxWaitMs: DEFAULT_MAX_WAIT_MS,
     signal,
-  })
-}
-
-interface RecordsRange {
-  readonly from: number | 'earliest'
-  /** Exclusive. */
-  readonly end: number
-  readonly signal: AbortSignal | undefined
-}
-
-async function* iterateRecords(
-  clock: Clock,
-  partition: Partition,
-  { from, end, signal }: RecordsRange,
-): AsyncGenerator<StoredRecord, void, undefined> {
-  let offset = from === 'earliest' ? partition.logStartOffset : from
-  // With nothing to read up to `end` nobody else would look at it.
-  ensureInLog(partition, offset)
-  const limits = { minBytes: 1, maxBytes: DEFAULT_MAX_BYTES, signal }
-  while (offset < end) {
-    const { highWatermark } = partition
-    // What is not there below it never comes.
-    const maxWaitMs = offset < highWatermark ? 0 : DEFAULT_MAX_WAIT_MS
-    const request = { partition, offset, maxBytes: DEFAULT_MAX_BYTES }
-    const [response] = await fetchBatches(clock, [request], { ...limits, maxWaitMs })
-    const { failure } = partition.log
-    // What it waits for, or has even seen on a relaxed topic, never comes.
-    if (failure !== null && offset >= partition.logEndOffset) throw failure
-    if (response?.error != null) throw response.error
-    const batches = response?.batches ?? []
-    if (batches.length === 0) {
-      // The offsets from here on are those of a batch that was cut, or of records that compaction has
-      // removed. Where the log was cut meanwhile, others may still come in their place.
-      offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
-    }
-    for (const batch of batches) {
-      for (const record of await decodeRecords(batch, partition.log, { fromOffset: offset })) {
-        if (record.offset >= end) return
-        yield record
-        signal?.throwIfAborted()
-      }
-      offset = batch.nextOffset
-    }
-  }
-}
-
-function ensureInLog(partition: Partition, offset: number): void {
-  const { topic, index, logStartOffset, logEndOffset } = partition
-  if (offset >= logStartOffset && offset <= logEndOffset) return
-  throw new OffsetOutOfRangeError({
-    topic,
-    partition: index,
-    offset,
-    logStartOffset,
-    logEndOffset,
   })
 }
 
