@@ -8,6 +8,8 @@ export interface FetchRequest {
   readonly offset: number
   /** Limit on the stored size of what is returned; the first batch is returned however large. */
   readonly maxBytes: number
+  /** Batches at or above it are not needed: once those below are there, it is enough. */
+  readonly wantedEnd?: number
 }
 
 /** What one partition had: batches, possibly none, or an error. */
@@ -53,7 +55,7 @@ export async function fetchBatches(
   if (requests.some(hasMore)) {
     const responses = await readAll(requests, limits.maxBytes)
     limits.signal?.throwIfAborted()
-    if (wait.isOver || isEnough(responses, limits)) return responses
+    if (wait.isOver || isEnough(requests, responses, limits)) return responses
   }
   wait.start(requests)
   try {
@@ -61,7 +63,7 @@ export async function fetchBatches(
       const change = wait.nextChange()
       const responses = await readAll(requests, limits.maxBytes)
       limits.signal?.throwIfAborted()
-      if (wait.isOver || isEnough(responses, limits)) return responses
+      if (wait.isOver || isEnough(requests, responses, limits)) return responses
       await change
       limits.signal?.throwIfAborted()
     }
@@ -141,11 +143,16 @@ function hasMore({ partition, offset }: FetchRequest): boolean {
   return offset < partition.highWatermark
 }
 
-function isEnough(responses: readonly FetchResponse[], limits: FetchLimits): boolean {
+function isEnough(
+  requests: readonly FetchRequest[],
+  responses: readonly FetchResponse[],
+  limits: FetchLimits,
+): boolean {
   let sizeBytes = 0
-  for (const response of responses) {
-    if (response.error !== null) return true
-    for (const batch of response.batches) sizeBytes += batch.sizeBytes
+  for (const [slot, { batches, error }] of responses.entries()) {
+    const wantedEnd = requests[slot]?.wantedEnd ?? Infinity
+    if (error !== null || (batches.at(-1)?.nextOffset ?? 0) >= wantedEnd) return true
+    for (const batch of batches) sizeBytes += batch.sizeBytes
   }
   return sizeBytes >= Math.max(1, Math.min(limits.minBytes, limits.maxBytes))
 }
@@ -156,14 +163,15 @@ async function readAll(
 ): Promise<FetchResponse[]> {
   const responses: FetchResponse[] = []
   let remainingBytes = maxBytes
-  for (const { partition, offset, maxBytes: partitionBytes } of requests) {
+  for (const { partition, offset, maxBytes: partitionBytes, wantedEnd } of requests) {
     const response = { partition, offset, batches: [] as readonly RecordBatch[], error: null }
     if (remainingBytes <= 0) {
       responses.push(response)
       continue
     }
     try {
-      const batches = await partition.readBatches(offset, Math.min(partitionBytes, remainingBytes))
+      const mostBytes = Math.min(partitionBytes, remainingBytes)
+      const batches = await partition.readBatches(offset, mostBytes, wantedEnd)
       for (const batch of batches) remainingBytes -= batch.sizeBytes
       responses.push({ ...response, batches })
     } catch (error) {

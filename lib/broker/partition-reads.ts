@@ -16,6 +16,8 @@ import { PartitionIterator } from './partition-iterator.ts'
 
 /** What {@link Partition.read} takes. */
 export interface ReadOptions {
+  /** Limit on the number of records, at least 1. @defaultValue none */
+  readonly maxRecords?: number
   /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
   readonly maxBytes?: number
 }
@@ -24,6 +26,8 @@ export interface ReadOptions {
 export interface FetchOptions {
   /** Bytes that are worth answering, at least 0; there is no answer without a record. @defaultValue 1 */
   readonly minBytes?: number
+  /** Limit on the number of records, at least 1; as many are worth answering too. @defaultValue none */
+  readonly maxRecords?: number
   /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
   readonly maxBytes?: number
   /** Milliseconds; 0 never waits. @defaultValue 500 */
@@ -50,7 +54,10 @@ export interface RecordsOptions {
 }
 
 /** What {@link Partition.read} may be told. */
-export const READ_OPTIONS: Checks<ReadOptions> = { maxBytes: wholeNumber(1) }
+export const READ_OPTIONS: Checks<ReadOptions> = {
+  maxBytes: wholeNumber(1),
+  maxRecords: wholeNumber(1),
+}
 
 /** What {@link Partition.fetch} may be told. */
 export const FETCH_OPTIONS: Checks<FetchOptions> = {
@@ -77,19 +84,27 @@ export async function fetchRecords(
   options: FetchOptions,
 ): Promise<StoredRecord[]> {
   const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = options
+  const { maxRecords = Infinity, signal } = options
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const deadlineMs = clock.monotonic() + maxWaitMs
+  let remainingMs = maxWaitMs
   let from = offset
   for (;;) {
-    const remainingMs = Math.max(0, deadlineMs - clock.monotonic())
-    const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal: options.signal }
-    const [response] = await fetchBatches(clock, [{ partition, offset: from, maxBytes }], limits)
+    const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal }
+    const request = { partition, offset: from, maxBytes, wantedEnd: from + maxRecords }
+    const [response] = await fetchBatches(clock, [request], limits)
     if (response?.error != null) throw response.error
     const batches = response?.batches ?? []
-    const records = await decodeAll(batches, partition, offset)
+    const records = await decodeAll(batches, partition, { fromOffset: offset, maxRecords })
     // Batches may hold nothing for readers: markers, or what compaction left of them.
     from = batches.at(-1)?.nextOffset ?? from
-    if (records.length > 0 || batches.length === 0) return records
+    if (batches.length === 0 || records.length >= maxRecords) return records
+    if (records.length > 0) {
+      if (maxRecords === Infinity) return records
+      const restBytes = batches.reduce((rest, { sizeBytes }) => rest - sizeBytes, maxBytes)
+      return fill(partition, records, { from, maxRecords, restBytes })
+    }
+    remainingMs = Math.max(0, deadlineMs - clock.monotonic())
   }
 }
 
@@ -122,17 +137,47 @@ function offsetOr(...names: readonly string[]): Check {
   }
 }
 
+/**
+ * Adds records from `from` on until there are as many as are wanted, or no more, or too many
+ * bytes. Compaction leaves fewer records than offsets, and a read ends where a segment does.
+ */
+async function fill(
+  partition: Partition,
+  records: StoredRecord[],
+  rest: { from: number; maxRecords: number; restBytes: number },
+): Promise<StoredRecord[]> {
+  const { maxRecords } = rest
+  let { from, restBytes } = rest
+  try {
+    while (records.length < maxRecords && restBytes > 0 && from < partition.highWatermark) {
+      const wanted = maxRecords - records.length
+      const batches = await partition.readBatches(from, restBytes, from + wanted)
+      for (const batch of batches) restBytes -= batch.sizeBytes
+      if (batches.length === 0 || restBytes < 0) break
+      const range = { fromOffset: from, maxRecords: wanted }
+      for (const record of await decodeAll(batches, partition, range)) records.push(record)
+      from = batches.at(-1)?.nextOffset ?? from
+    }
+  } catch {
+    // What is wrong there is for the read that begins there.
+  }
+  return records
+}
+
 async function decodeAll(
   batches: readonly RecordBatch[],
   partition: Partition,
-  fromOffset: number,
+  { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
 ): Promise<StoredRecord[]> {
-  const records: StoredRecord[] = []
+  let records: StoredRecord[] = []
   for (const batch of batches) {
+    const range = { fromOffset, maxRecords: maxRecords - records.length }
+    const decoding = decodeRecords(batch, partition.log, range)
+    const decoded = Array.isArray(decoding) ? decoding : await decoding
+    if (records.length === 0) records = decoded
     // A batch may hold too many records for them to be arguments of one call.
-    for (const record of await decodeRecords(batch, partition.log, { fromOffset })) {
-      records.push(record)
-    }
+    else for (const record of decoded) records.push(record)
+    if (records.length >= maxRecords) break
   }
   return records
 }

@@ -135,7 +135,7 @@ export class Partition {
    * Reads the records from `offset` on, up to the high watermark, and never waits.
    *
    * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
-   * @param options.maxBytes limit on the stored size; the first batch is returned however large.
+   * @param options how many at most, and how many bytes.
    * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
    */
   async read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
@@ -197,8 +197,7 @@ export class Partition {
       )
     }
     const offset = beforeOffset === -1 ? this.highWatermark : beforeOffset
-    const { highWatermark } = this
-    if (offset > highWatermark) throw this.#outOfRange(offset, highWatermark)
+    if (offset > this.highWatermark) throw this.#outOfRange(offset, this.highWatermark)
     if (offset <= this.logStartOffset) return
     await this.log.advanceLogStartOffset(offset)
     this.#notify()
@@ -227,15 +226,19 @@ export class Partition {
   }
 
   /**
-   * Whole batches from the one that holds `offset` on, below the high watermark.
+   * Whole batches from the one that holds `offset` on, below the high watermark and `wantedEnd`.
    *
    * @internal
    */
-  async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
+  async readBatches(
+    offset: number,
+    maxBytes: number,
+    wantedEnd?: number,
+  ): Promise<readonly RecordBatch[]> {
     this.#ensureOpen()
     // Another process may have written more than was looked at: only then is it beyond the end.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
-    const limits = { maxBytes, endOffset: this.highWatermark }
+    const limits = { maxBytes, endOffset: this.highWatermark, wantedEnd: wantedEnd ?? Infinity }
     if (offset >= this.logStartOffset && offset < limits.endOffset && this.log.isWritable) {
       const recent = this.#recent.read(offset, limits)
       if (recent !== null) return recent

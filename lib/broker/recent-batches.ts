@@ -79,7 +79,7 @@ export class RecentBatches {
    */
   read(
     offset: number,
-    limits: { maxBytes: number; endOffset: number },
+    limits: { maxBytes: number; endOffset: number; wantedEnd?: number },
   ): readonly RecordBatch[] | null {
     let slot = this.#slotOf(offset)
     if (slot < 0) return null
@@ -88,6 +88,7 @@ export class RecentBatches {
     for (; slot < this.#batches.length; slot += 1) {
       const batch = this.#batches[slot]
       if (batch == null || batch.nextOffset > limits.endOffset) break
+      if (found.length > 0 && batch.baseOffset >= (limits.wantedEnd ?? Infinity)) break
       sizeBytes += batch.sizeBytes
       if (found.length > 0 && sizeBytes > limits.maxBytes) break
       found.push(batch)

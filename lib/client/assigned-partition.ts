@@ -16,8 +16,9 @@ export class AssignedPartition implements TopicPartition {
   leaderEpoch: number | null = null
   /** Whether the application has chosen the position, and not what was read or committed. */
   isSought = false
-  /** The last record that was handed out, with the epoch of the one before it. */
-  #last: { readonly offset: number; readonly epochBefore: number | null } | null = null
+  /** Offset of the last record that was handed out, and the epoch of the one before it. */
+  #lastOffset: number | null = null
+  #epochBeforeLast: number | null = null
   /** Where the position is to be looked up, in place of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
   isPaused = false
@@ -38,7 +39,7 @@ export class AssignedPartition implements TopicPartition {
     this.reset = null
     this.leaderEpoch = null
     this.isSought = true
-    this.#last = null
+    this.#lastOffset = null
   }
 
   /** Begins where a group has committed. */
@@ -50,7 +51,10 @@ export class AssignedPartition implements TopicPartition {
 
   /** Moves along behind a record that is handed out, or behind offsets that hold none. */
   moveTo(position: number, leaderEpoch: number, handedOut: number | null): void {
-    if (handedOut !== null) this.#last = { offset: handedOut, epochBefore: this.leaderEpoch }
+    if (handedOut !== null) {
+      this.#lastOffset = handedOut
+      this.#epochBeforeLast = this.leaderEpoch
+    }
     this.position = position
     this.leaderEpoch = leaderEpoch < 0 ? null : leaderEpoch
     this.isSought = false
@@ -59,7 +63,7 @@ export class AssignedPartition implements TopicPartition {
   /** Leader epoch of the last record before an offset up to the position, where that is known. */
   epochBefore(offset: number): number | null {
     if (offset === this.position) return this.leaderEpoch
-    return offset === this.#last?.offset ? this.#last.epochBefore : null
+    return offset === this.#lastOffset ? this.#epochBeforeLast : null
   }
 
   /** Moves to one end of the log, as it is when the position is needed next. */

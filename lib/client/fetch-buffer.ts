@@ -3,6 +3,9 @@ import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 
+/** Stands for the records of a batch that has been left. */
+const NOTHING: readonly StoredRecord[] = []
+
 /**
  * What was read of one partition and is not handed out yet: batches, decoded as they are needed,
  * and at most one error behind the last of them.
@@ -20,6 +23,8 @@ export class FetchBuffer {
   readonly #decoded: (readonly StoredRecord[])[] = []
   #error: Error | null
   #slot = 0
+  /** Leader epoch of the batch in the current slot; -1 where there is none. */
+  #leaderEpoch: number
   /** Of the next record in the current slot. */
   #recordSlot = 0
   #position: number
@@ -38,6 +43,7 @@ export class FetchBuffer {
     this.#position = position
     this.#source = source
     this.#batches = [...fetched.batches]
+    this.#leaderEpoch = fetched.batches[0]?.partitionLeaderEpoch ?? -1
     this.#error = fetched.error
     this.sizeBytes = fetched.batches.reduce((sum, batch) => sum + batch.sizeBytes, 0)
   }
@@ -101,28 +107,30 @@ export class FetchBuffer {
 
   /** Counts the record that {@link FetchBuffer.peek} has returned as handed out. */
   skip(record: StoredRecord): void {
+    const { offset } = record
     this.#recordSlot += 1
     this.#readyCount -= 1
     this.servedCount += 1
-    if (this.#recordSlot === this.#decoded[this.#slot]?.length) this.#leaveBatch(record.offset)
-    else this.#moveTo(record.offset + 1, this.#batches[this.#slot], record.offset)
+    if (this.#recordSlot === this.#decoded[this.#slot]?.length) this.#leaveBatch(offset)
+    else this.#moveTo(offset + 1, offset)
   }
 
   /** @param handedOut the record that was the last in it; `null` where there was none */
   #leaveBatch(handedOut: number | null = null): void {
     const batch = this.#batches[this.#slot]
-    this.#decoded[this.#slot] = []
+    this.#decoded[this.#slot] = NOTHING
     this.#slot += 1
     this.#recordSlot = 0
     if (batch === undefined) return
     // Offsets behind the last record of a batch may be taken too: by a marker, or by records that
     // compaction has removed.
-    this.#moveTo(Math.max(this.#position, batch.nextOffset), batch, handedOut)
+    this.#moveTo(Math.max(this.#position, batch.nextOffset), handedOut)
+    this.#leaderEpoch = this.#batches[this.#slot]?.partitionLeaderEpoch ?? -1
   }
 
-  #moveTo(position: number, batch: RecordBatch | undefined, handedOut: number | null): void {
+  #moveTo(position: number, handedOut: number | null): void {
     this.#position = position
-    this.state.moveTo(position, batch?.partitionLeaderEpoch ?? -1, handedOut)
+    this.state.moveTo(position, this.#leaderEpoch, handedOut)
   }
 
   #endBefore(batch: RecordBatch, error: Error): void {

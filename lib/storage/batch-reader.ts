@@ -67,11 +67,26 @@ export class BatchReader {
    * the next batch starts.
    */
   async header(readBytes: number = RECORD_BATCH_OVERHEAD): Promise<BatchHeader> {
-    if (this.#header !== null) return this.#header
-    if (this.#availableBytes < RECORD_BATCH_OVERHEAD) await this.#read(readBytes)
+    const header = this.headerNow()
+    if (header !== null) return header
+    await this.#read(readBytes)
     if (this.#availableBytes < RECORD_BATCH_OVERHEAD) {
       throw this.corrupt(`${this.#availableBytes} bytes are too few for a batch header`)
     }
+    return this.#parseHeader()
+  }
+
+  /**
+   * Like {@link BatchReader.header}, without waiting for anything.
+   *
+   * @returns `null` when its bytes have to be read first.
+   */
+  headerNow(): BatchHeader | null {
+    if (this.#header !== null) return this.#header
+    return this.#availableBytes < RECORD_BATCH_OVERHEAD ? null : this.#parseHeader()
+  }
+
+  #parseHeader(): BatchHeader {
     const bytes = this.#chunk.subarray(this.position - this.#chunkPosition)
     const magic = bytes.readInt8(MAGIC_POSITION)
     if (magic !== MAGIC_V2) throw this.corrupt(`its magic is ${magic}, not ${MAGIC_V2}`)
@@ -93,8 +108,25 @@ export class BatchReader {
    * @throws {@link CorruptRecordError} with its place when it is damaged.
    */
   async batch(): Promise<RecordBatch> {
+    const batch = this.batchNow()
+    if (batch !== null) return batch
     const { sizeBytes } = await this.header()
     if (this.#availableBytes < sizeBytes) await this.#read(sizeBytes)
+    return this.#checkedBatch(sizeBytes)
+  }
+
+  /**
+   * Like {@link BatchReader.batch}, without waiting for anything.
+   *
+   * @returns `null` when some of its bytes have to be read first.
+   */
+  batchNow(): RecordBatch | null {
+    const header = this.headerNow()
+    if (header === null || this.#availableBytes < header.sizeBytes) return null
+    return this.#checkedBatch(header.sizeBytes)
+  }
+
+  #checkedBatch(sizeBytes: number): RecordBatch {
     const at = this.position - this.#chunkPosition
     try {
       const batch = new RecordBatch(this.#chunk.subarray(at, at + sizeBytes))
@@ -137,6 +169,19 @@ export class BatchReader {
     const chunk = Buffer.allocUnsafe(wanted)
     this.#chunk = chunk.subarray(0, await readFully(this.#file, chunk, this.position))
     this.#chunkPosition = this.position
+  }
+}
+
+/** The header of the current batch, `null` where there is none. */
+export async function headerOrNone(
+  reader: BatchReader,
+  readBytes: number,
+): Promise<BatchHeader | null> {
+  try {
+    return reader.isAtEnd() ? null : await reader.header(readBytes)
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return null
+    throw error
   }
 }
 

@@ -12,6 +12,16 @@ export interface LogPlace {
   readonly partition: number
 }
 
+/** How much {@link LogReader.readBatches} returns. */
+export interface BatchLimits {
+  /** Limit for all batches together; the first one is returned however large. */
+  readonly maxBytes: number
+  /** Batches at or above it are left out. @defaultValue the end of the log */
+  readonly endOffset?: number
+  /** Batches at or above it are not needed, but for the first one. @defaultValue `endOffset` */
+  readonly wantedEnd?: number
+}
+
 /**
  * Reads from a log while it changes: what was read across a truncation or a removal is read again.
  *
@@ -45,7 +55,8 @@ export class LogReader {
     const records: StoredRecord[] = []
     let from = offset
     for (;;) {
-      const batches = await this.readBatches(from, maxBytes, this.#log.logEndOffset)
+      const { logEndOffset: endOffset } = this.#log
+      const batches = await this.readBatches(from, { maxBytes, endOffset })
       for (const batch of batches) {
         try {
           for (const record of await this.#decode(batch, offset)) records.push(record)
@@ -64,8 +75,7 @@ export class LogReader {
   /** See `Log.readBatches`. */
   async readBatches(
     offset: number,
-    maxBytes: number,
-    endOffset: number,
+    { maxBytes, endOffset = Infinity, wantedEnd = Infinity }: BatchLimits,
   ): Promise<readonly RecordBatch[]> {
     const { segments } = this.#log
     checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
@@ -76,7 +86,12 @@ export class LogReader {
       if (offset >= logEndOffset && damage !== null) throw damage
       ensureInRange(this.#log, this.#place, offset)
       const end = Math.min(endOffset, logEndOffset)
-      return offset < end ? segments.read(offset, { maxBytes, endOffset: end }) : []
+      if (offset >= end) return []
+      const nearEnd = Math.min(end, wantedEnd)
+      const batches = await segments.read(offset, { maxBytes, endOffset: nearEnd })
+      if (batches.length > 0 || nearEnd === end) return batches
+      // Compaction has left nothing so near: one batch, however far it is.
+      return segments.read(offset, { maxBytes: 1, endOffset: end })
     })
   }
 

@@ -14,7 +14,7 @@ import {
   type LogOptions,
   type LogSegmentInfo,
 } from './log-options.ts'
-import { LogReader } from './log-reader.ts'
+import { LogReader, type BatchLimits } from './log-reader.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
 import { verifySegments } from './log-verification.ts'
@@ -289,11 +289,8 @@ export class Log {
    * @param limits.endOffset batches at or above it are left out. @defaultValue the end of the log
    * @internal
    */
-  readBatches(
-    offset: number,
-    limits: { maxBytes: number; endOffset?: number },
-  ): Promise<readonly RecordBatch[]> {
-    return this.#reader.readBatches(offset, limits.maxBytes, limits.endOffset ?? Infinity)
+  readBatches(offset: number, limits: BatchLimits): Promise<readonly RecordBatch[]> {
+    return this.#reader.readBatches(offset, limits)
   }
 
   /**

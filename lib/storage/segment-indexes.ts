@@ -155,6 +155,23 @@ export class SegmentIndexes {
     }
   }
 
+  /** The last entry below `offset` and the one behind it; `null` where one of them is missing. */
+  pairAround(offset: number): { before: OffsetPosition; after: OffsetPosition } | null {
+    const slot = this.offsetIndex.slotOf(offset - 1)
+    if (slot < 0 || slot + 1 >= this.offsetIndex.count) return null
+    return { before: this.offsetIndex.entry(slot), after: this.offsetIndex.entry(slot + 1) }
+  }
+
+  /**
+   * A position at or behind the end of the batch that holds the last offset below `endOffset`;
+   * `null` where no entry tells.
+   */
+  positionBehind(endOffset: number): number | null {
+    // The first entry at or above that offset names its batch or a later one.
+    const slot = this.offsetIndex.slotOf(endOffset - 2) + 2
+    return slot < this.offsetIndex.count ? this.offsetIndex.entry(slot).position : null
+  }
+
   /**
    * Kafka up to 4.0 indexes an append of several batches as one, under its last offset: batches in
    * the middle of it lie below the last entry.

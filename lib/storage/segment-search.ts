@@ -1,7 +1,8 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { BatchReader, type BatchHeader } from './batch-reader.ts'
+import { BatchReader, headerOrNone, type BatchHeader } from './batch-reader.ts'
+import { SEEK_BYTES, seekExactly } from './exact-seek.ts'
 import type { SegmentIndexes } from './segment-indexes.ts'
 import type { TimestampOffset } from './time-index.ts'
 
@@ -9,8 +10,6 @@ import type { TimestampOffset } from './time-index.ts'
 const MAX_READ_BYTES = 4 * 1024 * 1024
 /** Bytes taken at once by who walks from batch to batch. */
 const WALK_BYTES = 64 * 1024
-/** Bytes between an index entry and the batch that is looked for, or rather more. */
-const SEEK_BYTES = 8 * 1024
 
 /** A segment as it stood at one moment. */
 export interface SegmentView {
@@ -57,7 +56,7 @@ export async function readRange(
   const batches: RecordBatch[] = []
   let sizeBytes = 0
   try {
-    const place = await seek(view, offset, maxBytes)
+    const place = await seek(view, offset, limits)
     const { reader, isFound, before } = place
     // Where no batch holds the offset, the one before may be the one that does: the last offset that
     // it claims is believed with its checksum only.
@@ -66,12 +65,15 @@ export async function readRange(
     }
     let { expectedOffset } = place
     while (!reader.isAtEnd()) {
-      const header = await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES))
+      // Whatever is behind would be left out.
+      if (batches.length > 0 && expectedOffset >= endOffset) break
+      const header =
+        reader.headerNow() ?? (await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES)))
       if (batches.length > 0) {
         if (header.baseOffset >= endOffset || sizeBytes + header.sizeBytes > maxBytes) break
         ensureFollows(view, reader, header, expectedOffset)
       }
-      const batch = await reader.batch()
+      const batch = reader.batchNow() ?? (await reader.batch())
       reader.skip()
       if (header.baseOffset !== expectedOffset && !reader.isAtEnd()) {
         ensureFollows(view, reader, await reader.header(), header.lastOffset + 1)
@@ -105,16 +107,23 @@ export interface SearchResult {
  *
  * Index entries that do not name the batch that they point to are not used.
  *
- * @param readBytes how much is likely to be read from there on.
+ * @param limits what is to be read from there on; absent when it is the header only.
  * @throws {@link CorruptRecordError} when damage lies where `offset` would be.
  */
 export async function seek(
   view: SegmentView,
   offset: number,
-  readBytes = 0,
+  limits?: ReadLimits,
 ): Promise<SearchResult> {
-  const chunkBytes = Math.min(readBytes, MAX_READ_BYTES) + SEEK_BYTES
+  let chunkBytes = SEEK_BYTES
   const hint = view.indexes.lookup(offset)
+  if (limits !== undefined) {
+    const endPosition = view.indexes.positionBehind(limits.endOffset) ?? view.sizeBytes
+    const mostBytes = Math.min(limits.maxBytes, MAX_READ_BYTES)
+    const exact = await seekExactly(view, offset, { mostBytes, endPosition })
+    if (exact !== null) return exact
+    chunkBytes += Math.min(mostBytes, endPosition - (hint?.entry.position ?? 0))
+  }
   if (hint !== null) {
     const { entry, lowestOffset } = hint
     const reader = new BatchReader(view.file, entry.position, view.sizeBytes)
@@ -321,16 +330,6 @@ async function isSound(view: SegmentView, offset: number): Promise<boolean> {
     return true
   } catch (error) {
     if (error instanceof CorruptRecordError) return false
-    throw error
-  }
-}
-
-/** The header of the current batch, `null` where there is none. */
-async function headerOrNone(reader: BatchReader, readBytes: number): Promise<BatchHeader | null> {
-  try {
-    return reader.isAtEnd() ? null : await reader.header(readBytes)
-  } catch (error) {
-    if (error instanceof CorruptRecordError) return null
     throw error
   }
 }
