@@ -105,6 +105,23 @@ describe('decoding', () => {
     }
   })
 
+  it('ends behind as many records as were asked for', async () => {
+    for (const compressionType of ['none', 'gzip'] as const) {
+      const bytes = await goldenBuilder({ baseOffset: 100, compressionType }).build()
+      const offsetsOf = async (options: DecodeOptions): Promise<number[]> =>
+        (await decodeRecords(new RecordBatch(bytes), PLACE, options)).map(({ offset }) => offset)
+      expect(await offsetsOf({ maxRecords: 1 })).toEqual([100])
+      expect(await offsetsOf({ maxRecords: 1, fromOffset: 101 })).toEqual([101])
+      expect(await offsetsOf({ maxRecords: 9, fromOffset: 101 })).toEqual([101, 102])
+    }
+  })
+
+  it('takes no record of -1 bytes for one to leave out', () => {
+    const batch = rawBatch('0100000000000000', { baseOffset: 0, recordCount: 1 })
+    const decode = (): unknown => decodeNow(batch, { fromOffset: 1 })
+    expect(decode).toThrow('a record of -1 bytes')
+  })
+
   it('gives views of the batch, and one list for all records without headers', () => {
     const bytes = Buffer.from(PLAIN_BATCH)
     const [first, second, third] = decodeNow(new RecordBatch(bytes))

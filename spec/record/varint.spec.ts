@@ -7,6 +7,9 @@ import {
   sizeOfVarlong,
   writeVarint,
   writeVarlong,
+  PEEKED_LENGTH_BITS,
+  PEEKED_LENGTH_MASK,
+  peekVarint,
 } from '../../lib/record/varint.ts'
 
 const INT32_MAX = 2 ** 31 - 1
@@ -103,6 +106,26 @@ describe('varint', () => {
 
   it.each(['', '80', 'ffffffff'])('refuses %j, which ends early', (hex) => {
     expect(() => reader(hex).readVarint()).toThrow('1 bytes are expected, 0 are left')
+  })
+})
+
+describe('peeking', () => {
+  it.each(VARINTS)(
+    'at %d, which is %s, tells number and length up to three bytes',
+    (value, hex) => {
+      const peeked = peekVarint(Buffer.from(`ff${hex}ff`, 'hex'), 1)
+      const length = hex.length / 2
+      if (length > 3) expect(peeked).toBe(0)
+      else {
+        const zigzag = peeked >>> PEEKED_LENGTH_BITS
+        expect((zigzag >>> 1) ^ -(zigzag & 1)).toBe(value)
+        expect(peeked & PEEKED_LENGTH_MASK).toBe(length)
+      }
+    },
+  )
+
+  it.each(['', '80', 'ffff', 'ffffff', 'ffffff01'])('at %j tells nothing', (hex) => {
+    expect(peekVarint(Buffer.from(hex, 'hex'), 0)).toBe(0)
   })
 })
 

@@ -1,0 +1,172 @@
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { ClosedError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf } from '../storage/log-fixtures.ts'
+import { openPartition, textsOf } from '../helpers/partitions.ts'
+
+/** Without any batches in memory, so that every read is one of the disk. */
+const FROM_DISK = { recentBytes: 0 }
+
+/** `v0` to `v<count - 1>`, so many to a batch. */
+async function fill(partition: Partition, count: number, perBatch: number): Promise<void> {
+  for (let from = 0; from < count; from += perBatch) {
+    const size = Math.min(perBatch, count - from)
+    await partition.append(
+      Array.from({ length: size }, (_, each) => ({ value: `v${from + each}` })),
+    )
+  }
+}
+
+const texts = (from: number, count: number): string[] =>
+  Array.from({ length: count }, (_, each) => `v${from + each}`)
+
+describe('maxRecords', () => {
+  it.each([
+    ['in memory', {}],
+    ['on the disk', FROM_DISK],
+    ['in many segments', { ...FROM_DISK, config: { segmentBytes: 200 } }],
+  ])('is how many records are read where there are as many, %s', async (_, setup) => {
+    const partition = await openPartition(setup)
+    await fill(partition, 20, 3)
+    for (let offset = 0; offset <= 20; offset += 1) {
+      for (const maxRecords of [1, 2, 5, 11, 30]) {
+        const read = await partition.read(offset, { maxRecords })
+        expect(textsOf(read)).toEqual(texts(offset, Math.min(maxRecords, 20 - offset)))
+      }
+    }
+  })
+
+  it('counts records and not offsets, and what bytes there may be', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await fileSystem.createDirectory('/data/orders-0')
+    const batches = [0, 5, 100, 101, 900].map((baseOffset) =>
+      bytesOf({ baseOffset, values: [`v${baseOffset}`] }),
+    )
+    fileSystem.writeFile(`/data/orders-0/${'0'.repeat(20)}.log`, Buffer.concat(batches))
+    const partition = await openPartition({ fileSystem, ...FROM_DISK })
+    const read = async (maxRecords: number, maxBytes = 10_000): Promise<number[]> =>
+      (await partition.read(1, { maxRecords, maxBytes })).map(({ offset }) => offset)
+    expect(await read(1)).toEqual([5])
+    expect(await read(3)).toEqual([5, 100, 101])
+    expect(await read(9)).toEqual([5, 100, 101, 900])
+    const sizeBytes = (batches[1]?.length ?? 0) + (batches[2]?.length ?? 0)
+    expect(await read(9, sizeBytes)).toEqual([5, 100])
+    expect(await read(9, sizeBytes - 1)).toEqual([5])
+  })
+
+  it('is worth answering, whatever minBytes says', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    await fill(partition, 2, 1)
+    const waiting = partition.fetch(0, { maxRecords: 3, minBytes: 10_000, maxWaitMs: 60_000 })
+    await partition.append({ value: 'v2' })
+    await partition.append({ value: 'v3' })
+    expect(textsOf(await waiting)).toEqual(texts(0, 3))
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('takes no more from the disk than the batches that hold them', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, ...FROM_DISK })
+    const value = Buffer.alloc(10_000)
+    for (let each = 0; each < 20; each += 1) await partition.append({ value })
+    await partition.read(7, { maxRecords: 1 })
+    const before = fileSystem.operations.length
+    expect(await partition.read(7, { maxRecords: 1 })).toMatchObject([{ offset: 7 }])
+    const lines = fileSystem.operations.slice(before)
+    expect(lines).toHaveLength(1)
+    expect(Number(/\+(\d+)$/.exec(lines[0] ?? '')?.[1])).toBeLessThan(10_200)
+  })
+
+  it.each([0, -1, 1.5, Number.NaN])('of %d is refused', async (maxRecords) => {
+    const partition = await openPartition()
+    await expect(partition.read(0, { maxRecords })).rejects.toThrow('maxRecords')
+  })
+})
+
+describe('an iteration', () => {
+  it('answers calls that overlap in their order', async () => {
+    const partition = await openPartition(FROM_DISK)
+    await fill(partition, 5, 2)
+    const records = partition.records({ until: 'end' })
+    const results = await Promise.all(Array.from({ length: 7 }, () => records.next()))
+    expect(results.map(({ value }) => value?.offset)).toEqual([0, 1, 2, 3, 4, undefined, undefined])
+    expect(results.map(({ done }) => done)).toEqual([...Array<boolean>(5).fill(false), true, true])
+  })
+
+  it('is over once it is left, after the calls before', async () => {
+    const partition = await openPartition()
+    await fill(partition, 5, 5)
+    const records = partition.records()
+    const calls = [records.next(), records.return(), records.next()]
+    expect((await Promise.all(calls)).map(({ done }) => done)).toEqual([false, true, true])
+    expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('rejects with what is thrown into it, and is over', async () => {
+    const partition = await openPartition()
+    await fill(partition, 2, 2)
+    const records = partition.records()
+    await records.next()
+    const reason = new Error('no more')
+    await expect(records.throw(reason)).rejects.toBe(reason)
+    expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('ends with the reason of its signal also between two records of a batch', async () => {
+    const partition = await openPartition()
+    await fill(partition, 5, 5)
+    const controller = new AbortController()
+    const records = partition.records({ signal: controller.signal })
+    expect(await records.next()).toMatchObject({ value: { offset: 0 } })
+    const reason = new Error('enough')
+    controller.abort(reason)
+    await expect(records.next()).rejects.toBe(reason)
+    expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('leaves nothing behind when it is disposed of', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    await fill(partition, 1, 1)
+    const records = partition.records()
+    await records.next()
+    await records[Symbol.asyncDispose]()
+    expect(clock.pendingTimers).toBe(0)
+    expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('rejects once the partition is closed, and is over then', async () => {
+    const partition = await openPartition()
+    await fill(partition, 1, 1)
+    const records = partition.records()
+    await records.next()
+    const waiting = records.next()
+    await partition.close(new ClosedError('the test is over'))
+    await expect(waiting).rejects.toThrow(ClosedError)
+    expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+})
+
+describe('a fetch', () => {
+  it('prepares to wait only where there is nothing to read', async () => {
+    let timers = 0
+    class CountingClock extends ManualClock {
+      override startTimer(...args: Parameters<ManualClock['startTimer']>) {
+        timers += 1
+        return super.startTimer(...args)
+      }
+    }
+    const partition = await openPartition({ clock: new CountingClock() })
+    await fill(partition, 1, 1)
+    const before = timers
+    expect(await partition.fetch(0)).toHaveLength(1)
+    expect(timers).toBe(before)
+    const waiting = partition.fetch(1)
+    await fill(partition, 1, 1)
+    expect(await waiting).toHaveLength(1)
+    expect(timers).toBe(before + 1)
+  })
+})
