@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { AvailableBytes } from './available-bytes.ts'
 import type { Partition } from './partition.ts'
 
 /** What is wanted of one partition. */
@@ -58,12 +59,16 @@ export async function fetchBatches(
     if (wait.isOver || isEnough(requests, responses, limits)) return responses
   }
   wait.start(requests)
+  const available = new AvailableBytes(requests, limits)
   try {
     for (;;) {
       const change = wait.nextChange()
-      const responses = await readAll(requests, limits.maxBytes)
-      limits.signal?.throwIfAborted()
-      if (wait.isOver || isEnough(requests, responses, limits)) return responses
+      if (wait.isOver || (await available.mayBeEnough())) {
+        const responses = await readAll(requests, limits.maxBytes)
+        limits.signal?.throwIfAborted()
+        if (wait.isOver || isEnough(requests, responses, limits)) return responses
+        available.note(responses)
+      }
       await change
       limits.signal?.throwIfAborted()
     }

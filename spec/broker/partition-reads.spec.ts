@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { ClosedError } from '../../lib/errors.ts'
+import { ClosedError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
@@ -168,5 +168,41 @@ describe('a fetch', () => {
     await fill(partition, 1, 1)
     expect(await waiting).toHaveLength(1)
     expect(timers).toBe(before + 1)
+  })
+
+  it('that waits for many bytes reads them twice at most, however many appends they come in', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const partition = await openPartition({ fileSystem, clock, ...FROM_DISK })
+    const value = Buffer.alloc(10_000)
+    const before = fileSystem.operations.length
+    const waiting = partition.fetch(0, { minBytes: 500_000, maxWaitMs: 60_000 })
+    for (let each = 0; each < 50; each += 1) await partition.append({ value })
+    expect(await waiting).toHaveLength(50)
+    const readBytes = fileSystem.operations
+      .slice(before)
+      .filter((line) => line.includes(' read '))
+      .reduce((sum, line) => sum + Number(/\+(\d+)$/.exec(line)?.[1]), 0)
+    expect(readBytes).toBeLessThan(3 * 50 * 10_100)
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('that waits for many bytes hears that the records it has counted are deleted', async () => {
+    const partition = await openPartition()
+    await fill(partition, 3, 1)
+    const waiting = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 60_000 })
+    await fill(partition, 1, 1)
+    await partition.deleteRecords(2)
+    await expect(waiting).rejects.toThrow(OffsetOutOfRangeError)
+  })
+
+  it('that waits for many bytes gives what there is once its time is over', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock, ...FROM_DISK })
+    await fill(partition, 2, 1)
+    const waiting = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 500 })
+    await fill(partition, 2, 1)
+    await clock.advance(500)
+    expect(await waiting).toHaveLength(4)
   })
 })

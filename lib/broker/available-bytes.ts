@@ -1,0 +1,71 @@
+import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.ts'
+
+/** What a request has found so far: so many bytes, up to an offset. */
+interface Found {
+  sizeBytes: number
+  nextOffset: number
+}
+
+/**
+ * Counts what comes while a fetch waits for many bytes, so that it does not read everything from
+ * its start again whenever a little is appended.
+ *
+ * It only says when a look is worth its while; the look decides.
+ */
+export class AvailableBytes {
+  readonly #requests: readonly FetchRequest[]
+  readonly #limits: FetchLimits
+  #found: readonly Found[] | null = null
+
+  constructor(requests: readonly FetchRequest[], limits: FetchLimits) {
+    this.#requests = requests
+    this.#limits = limits
+  }
+
+  /** Takes note of what a look has found, which was not enough. */
+  note(responses: readonly FetchResponse[]): void {
+    this.#found = responses.map(({ offset, batches }) => ({
+      sizeBytes: batches.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      nextOffset: batches.at(-1)?.nextOffset ?? offset,
+    }))
+  }
+
+  /** Whether there may be enough by now, or an error. Reads what is new and nothing else. */
+  async mayBeEnough(): Promise<boolean> {
+    const { minBytes, maxBytes } = this.#limits
+    if (this.#found === null || minBytes <= 1) return true
+    let totalBytes = 0
+    for (const [slot, found] of this.#found.entries()) {
+      const request = this.#requests[slot]
+      if (request === undefined || (await hasChanged(request, found))) return true
+      totalBytes += found.sizeBytes
+    }
+    return totalBytes >= Math.min(minBytes, maxBytes)
+  }
+}
+
+/**
+ * Counts on.
+ *
+ * @returns whether there is something else to see than more of the same: an error, the end of what
+ * was wanted, or a log that does not hold any more what was counted.
+ */
+async function hasChanged(request: FetchRequest, found: Found): Promise<boolean> {
+  const { partition, offset, maxBytes, wantedEnd = Infinity } = request
+  try {
+    while (found.sizeBytes < maxBytes) {
+      const { isClosed, logStartOffset, highWatermark } = partition
+      if (isClosed || logStartOffset > offset || highWatermark < found.nextOffset) return true
+      if (found.nextOffset >= highWatermark) break
+      const batches = await partition.readBatches(found.nextOffset, maxBytes - found.sizeBytes)
+      const last = batches.at(-1)
+      if (last === undefined || last.nextOffset >= wantedEnd) return true
+      for (const { sizeBytes } of batches) found.sizeBytes += sizeBytes
+      found.nextOffset = last.nextOffset
+    }
+    return false
+  } catch {
+    // The look meets the error again, and has somebody to tell.
+    return true
+  }
+}
