@@ -30,12 +30,16 @@ export class AvailableBytes {
     }))
   }
 
+  /** Whether only a look can tell: nothing is counted yet, or any byte is enough. */
+  get needsLook(): boolean {
+    return this.#found === null || this.#limits.minBytes <= 1
+  }
+
   /** Whether there may be enough by now, or an error. Reads what is new and nothing else. */
   async mayBeEnough(): Promise<boolean> {
     const { minBytes, maxBytes } = this.#limits
-    if (this.#found === null || minBytes <= 1) return true
     let totalBytes = 0
-    for (const [slot, found] of this.#found.entries()) {
+    for (const [slot, found] of this.#found?.entries() ?? []) {
       const request = this.#requests[slot]
       if (request === undefined || (await hasChanged(request, found))) return true
       totalBytes += found.sizeBytes

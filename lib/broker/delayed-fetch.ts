@@ -63,7 +63,7 @@ export async function fetchBatches(
   try {
     for (;;) {
       const change = wait.nextChange()
-      if (wait.isOver || (await available.mayBeEnough())) {
+      if (wait.isOver || available.needsLook || (await available.mayBeEnough())) {
         const responses = await readAll(requests, limits.maxBytes)
         limits.signal?.throwIfAborted()
         if (wait.isOver || isEnough(requests, responses, limits)) return responses
