@@ -22,23 +22,28 @@ export interface Measurement {
   readonly extra: Readonly<Record<string, number>>
 }
 
-/** What cases read: filled once by a process of its own, and copied for every run. */
+/** What cases read: filled and verified once, by a process of its own, and left as it is by all. */
 export interface BenchStore {
   /** Stores of one name are the same. */
   readonly name: string
   readonly fill: (context: BenchContext) => Promise<void>
 }
 
-/** One question to the machine, answered by a process of its own in a directory of its own. */
+/** One question to one log, answered by a process of its own in a directory of its own. */
 export interface BenchCase {
-  /** The parameters: `append/producer/value=100/flush=relaxed`. */
+  /** The workload, the log and the parameters: `W1/lmdb/value=100`. */
   readonly name: string
+  readonly workload: string
+  readonly log: string
+  readonly valueBytes: number
   /** `/s` is better high, `ms` is better low. */
   readonly unit: '/s' | 'ms'
   /** The case that does the same with nothing but the file system; `null` for such a case itself. */
   readonly floor: string | null
-  /** What `run` finds in its directory. */
+  /** What `run` finds in its directory, which is a fresh one where this is absent. */
   readonly store?: BenchStore
+  /** Left out unless it is asked for by name, or with `--all`: it takes minutes. */
+  readonly isLong?: boolean
   /** Measures, then checks that the result is right; throws when it is not. */
   readonly run: (context: BenchContext) => Promise<Measurement>
 }

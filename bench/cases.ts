@@ -1,29 +1,82 @@
-import { appendCases } from './append.ts'
-import type { BenchCase } from './bench-case.ts'
-import { durableCases } from './durable.ts'
-import { openCases } from './open.ts'
-import { rawCases } from './raw.ts'
-import { readCases } from './read.ts'
-import { tailCases } from './tail.ts'
+import type { BenchCase, BenchContext } from './bench-case.ts'
+import { asyncAppendOnlyLog } from './peers/async-append-only-log.ts'
+import { betterSqlite3 } from './peers/better-sqlite3.ts'
+import { classicLevel } from './peers/classic-level.ts'
+import { eventStorage } from './peers/event-storage.ts'
+import { hypercore } from './peers/hypercore.ts'
+import { lmdbPeers } from './peers/lmdb.ts'
+import { ndjson } from './peers/ndjson.ts'
+import type { Peer } from './peers/peer.ts'
+import { rawPeers } from './peers/raw.ts'
+import { sonicBoom } from './peers/sonic-boom.ts'
+import { varvePeers } from './peers/varve.ts'
+import { filledStore } from './store.ts'
+import { acknowledged } from './workloads/acknowledged.ts'
+import { bulkAppend } from './workloads/bulk-append.ts'
+import type { WorkloadDefinition } from './workloads/definition.ts'
+import { growthCases } from './workloads/growth.ts'
+import { open } from './workloads/open.ts'
+import { partitionsCases } from './workloads/partitions.ts'
+import { randomRead } from './workloads/random-read.ts'
+import { replay } from './workloads/replay.ts'
+import { tail } from './workloads/tail.ts'
+
+export const WORKLOADS: readonly WorkloadDefinition[] = [
+  bulkAppend,
+  ...acknowledged,
+  replay,
+  randomRead,
+  tail,
+  open,
+]
+
+/** The floors, Varve, and what it is compared with. */
+export const PEERS: readonly Peer[] = [
+  ...rawPeers,
+  ...varvePeers,
+  ...lmdbPeers,
+  betterSqlite3,
+  classicLevel,
+  hypercore,
+  eventStorage,
+  asyncAppendOnlyLog,
+  sonicBoom,
+  ndjson,
+]
 
 /** Every case, in the order of the report. */
 export const CASES: readonly BenchCase[] = [
-  ...rawCases,
-  ...appendCases,
-  ...durableCases,
-  ...readCases,
-  ...tailCases,
-  ...openCases,
+  ...WORKLOADS.flatMap((workload) => casesOf(workload)),
+  ...growthCases,
+  ...partitionsCases,
 ]
 
+/** Whether a log of this name is Varve, by one of its ways. */
+export function isVarve(log: string): boolean {
+  return log.startsWith('varve')
+}
+
+/** Whether a log of this name is one of the floors. */
+export function isRaw(log: string): boolean {
+  return log.startsWith('raw')
+}
+
 /**
- * The cases whose name contains `pattern`, with the floors that they are compared to.
+ * The cases whose name contains one of `patterns`, with the floors that they are compared to; all
+ * of them where there is no pattern. Long ones must begin with a pattern, unless `withLong` says
+ * otherwise.
  *
- * @throws an Error when there is none.
+ * @throws an Error when a pattern fits none.
  */
-export function selectCases(pattern: string): readonly BenchCase[] {
-  const selected = CASES.filter(({ name }) => name.includes(pattern))
-  if (selected.length === 0) throw new Error(`no case has '${pattern}' in its name`)
+export function selectCases(patterns: readonly string[], withLong: boolean): readonly BenchCase[] {
+  if (patterns.length === 0) return CASES.filter(({ isLong }) => withLong || isLong !== true)
+  const selected = patterns.flatMap((pattern) => {
+    const fitting = CASES.filter(({ name, isLong }) =>
+      isLong === true && !withLong ? name.startsWith(pattern) : name.includes(pattern),
+    )
+    if (fitting.length === 0) throw new Error(`no case has '${pattern}' in its name`)
+    return fitting
+  })
   const floors = new Set(selected.map(({ floor }) => floor))
   return CASES.filter((each) => selected.includes(each) || floors.has(each.name))
 }
@@ -33,4 +86,25 @@ export function caseNamed(name: string): BenchCase {
   const found = CASES.find((each) => each.name === name)
   if (found === undefined) throw new Error(`no case is named '${name}'`)
   return found
+}
+
+function casesOf(workload: WorkloadDefinition): BenchCase[] {
+  const { name, unit, floor, stored, valueSizes } = workload
+  const peers = PEERS.filter(({ cannot }) => cannot[name] === undefined)
+  return valueSizes.flatMap((valueBytes) =>
+    peers.map((peer): BenchCase => {
+      const share = peer.share?.[name] ?? 1
+      const benchCase = {
+        name: `${name}/${peer.name}/value=${valueBytes}`,
+        workload: name,
+        log: peer.name,
+        valueBytes,
+        unit,
+        floor: peer.name === floor ? null : `${name}/${floor}/value=${valueBytes}`,
+        run: (context: BenchContext) => workload.run(context, { peer, valueBytes, share }),
+      } satisfies BenchCase
+      if (stored === undefined) return benchCase
+      return { ...benchCase, store: filledStore(peer, valueBytes, stored(valueBytes)) }
+    }),
+  )
 }

@@ -1,25 +1,56 @@
+import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Measurement } from './bench-case.ts'
 import { startProfile, stopProfile } from './profile.ts'
 
-/** What passed between {@link startWatch} and the call of what it returned. */
+/** What passed while {@link measure} watched. */
 export interface Lap {
   readonly seconds: number
   readonly cpuMs: number
   readonly maxRssMb: number
 }
 
-/** Starts measuring; the returned function tells how much time has passed since. */
-export function startWatch(): () => Lap {
+/** How late the event loop was while {@link measureWithLoop} watched, under the names of a report. */
+export interface LoopDelay {
+  readonly loopP99Ms: number
+  readonly loopMaxMs: number
+}
+
+/** Every so often the event loop is asked how late it is. */
+const LOOP_RESOLUTION_MS = 1
+
+/** Times `work`. */
+export async function measure(work: () => Promise<unknown>): Promise<Lap> {
   startProfile()
   const cpu = process.cpuUsage()
   const start = performance.now()
-  return () => {
-    const seconds = (performance.now() - start) / 1000
-    const { user, system } = process.cpuUsage(cpu)
-    const maxRssMb = process.resourceUsage().maxRSS / 1024
-    stopProfile()
-    return { seconds, cpuMs: (user + system) / 1000, maxRssMb }
-  }
+  await work()
+  const seconds = (performance.now() - start) / 1000
+  const { user, system } = process.cpuUsage(cpu)
+  const maxRssMb = process.resourceUsage().maxRSS / 1024
+  stopProfile()
+  return { seconds, cpuMs: (user + system) / 1000, maxRssMb }
+}
+
+/** Times `work`, and how long timers of the process had to wait meanwhile. */
+export async function measureWithLoop(
+  work: () => Promise<unknown>,
+): Promise<{ lap: Lap; loop: LoopDelay }> {
+  const histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+  histogram.enable()
+  await sleep(5 * LOOP_RESOLUTION_MS)
+  histogram.reset()
+  const lap = await measure(work)
+  // What held up the loop to the very end is noticed when it turns again.
+  await sleep(2 * LOOP_RESOLUTION_MS)
+  histogram.disable()
+  return { lap, loop: delayOf(histogram) }
+}
+
+/** The histogram is of the time from one look to the next, which is the resolution when all is well. */
+function delayOf(histogram: IntervalHistogram): LoopDelay {
+  const late = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e6 - LOOP_RESOLUTION_MS)
+  return { loopP99Ms: late(histogram.percentile(99)), loopMaxMs: late(histogram.max) }
 }
 
 /** A throughput: `count` things of `bytes` in all, done in one lap. */

@@ -1,5 +1,5 @@
-import { open, type FileHandle } from 'node:fs/promises'
-import type { Flush } from './store.ts'
+import type { FileHandle } from 'node:fs/promises'
+import type { Flush } from './peers/peer.ts'
 import type { WorkloadRecord } from './workload.ts'
 
 /** Bytes that are written or read at once. */
@@ -19,26 +19,22 @@ export class RawLog {
   #isRunning = false
   #position = 0
 
-  private constructor(file: FileHandle, flush: Flush) {
+  /** @param file opened to append. */
+  constructor(file: FileHandle, flush: Flush) {
     this.#file = file
     this.#flush = flush
-  }
-
-  static async create(path: string, flush: Flush): Promise<RawLog> {
-    return new RawLog(await open(path, 'wx'), flush)
   }
 
   /**
    * Resolves with the position behind the record when it is written, and synced where asked for.
    * A disk that fails ends the process.
    */
-  append({ key, value }: WorkloadRecord): Promise<number> {
+  append({ payload }: WorkloadRecord): Promise<number> {
     return new Promise((resolve) => {
-      if (this.#chunk.sizeBytes + key.length + value.length > CHUNK_BYTES) this.#startChunk()
+      if (this.#chunk.sizeBytes + payload.length > CHUNK_BYTES) this.#startChunk()
       const chunk = this.#chunk
-      chunk.bytes.set(key, chunk.sizeBytes)
-      chunk.bytes.set(value, chunk.sizeBytes + key.length)
-      chunk.sizeBytes += key.length + value.length
+      chunk.bytes.set(payload, chunk.sizeBytes)
+      chunk.sizeBytes += payload.length
       chunk.resolves.push(resolve)
       chunk.ends.push(chunk.sizeBytes)
       if (this.#isRunning) return
@@ -47,10 +43,6 @@ export class RawLog {
         void this.#run()
       })
     })
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close()
   }
 
   #startChunk(): void {

@@ -1,50 +1,87 @@
 import { execFile } from 'node:child_process'
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import type { BenchCase, Measurement } from './bench-case.ts'
-import { selectCases } from './cases.ts'
-import { describeMachine } from './machine.ts'
-import { machineLines, tableOf, type Sample } from './report.ts'
-
-const USAGE = `usage: npm run bench -- [options]
-
-  --case TEXT      only cases with TEXT in their name, and their floors
-  --rounds N       how often each case runs, in turn with the others (3)
-  --scale F        factor on the number of records of every case (1)
-  --cpu-prof DIR   write a CPU profile of every measured part to DIR; the figures suffer
-  --list           only name the cases
-
-Directories are made in BENCH_DIR, or the system's temporary directory. Every run is a process of
-its own in a fresh directory. Samples are appended to bench/results/ as lines of JSON.
-`
-
-interface RunOptions {
-  readonly cases: readonly BenchCase[]
-  readonly rounds: number
-  readonly scale: number
-  readonly cpuProf: string | null
-}
+import { CASES, WORKLOADS } from './cases.ts'
+import { ensurePeersInstalled } from './install-peers.ts'
+import { figuresOf, type Figures, type Sample } from './report/figures.ts'
+import { describeMachine, machineLines } from './report/machine.ts'
+import {
+  COMPARISONS,
+  ofSize,
+  ofWorkload,
+  sizeName,
+  type RunDescription,
+} from './report/markdown.ts'
+import { tableOf } from './report/table.ts'
+import { writeReport } from './report/write-report.ts'
+import { readOptions, type RunOptions } from './run-options.ts'
+import { readSamples, SampleFile } from './sample-file.ts'
 
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url))
-const RESULTS = fileURLToPath(new URL('../../results/', import.meta.url))
+const BENCH = fileURLToPath(new URL('../../', import.meta.url))
+const RESULTS = join(BENCH, 'results')
 const MAX_RUN_MS = 300_000
+const MAX_LONG_RUN_MS = 1_800_000
+/** Rounds of different runs are never compared with one another. */
+const ROUNDS_APART = 1000
 
 const execute = promisify(execFile)
 
 async function main(): Promise<void> {
-  const options = readOptions()
+  const options = readOptions(join(RESULTS, 'report'))
   if (options === null) return
+  const earlier = options.added.map((path, index) => readSamples(path, (index + 1) * ROUNDS_APART))
+  const samples = earlier.flatMap((each) => each.samples)
+  let description = earlier[0]?.description
+  let failures: string[] = []
+  if (!options.onlyReport) {
+    ensurePeersInstalled(BENCH)
+    const run = await runInFreshRoot(options)
+    samples.push(...run.samples)
+    failures = run.failures
+    description = run.description
+  }
+  if (description === undefined) throw new Error('--only-report needs --add')
+  const figures = figuresOf(CASES, samples)
+  print(figures)
+  const page = writeReport(options.reportDir, description, figures)
+  for (const line of machineLines(description.machine)) console.log(line)
+  console.log(`report in ${page}`)
+  if (failures.length === 0) {
+    console.log(`All ${samples.length} runs read back what they should.`)
+    return
+  }
+  for (const failure of failures) console.error(failure)
+  process.exitCode = 1
+}
+
+function print(figures: readonly Figures[]): void {
+  for (const { name, title, valueSizes } of WORKLOADS) {
+    for (const valueBytes of valueSizes) {
+      const rows = ofSize(ofWorkload(figures, name), valueBytes)
+      if (rows.length === 0) continue
+      console.log(
+        `${name}: ${title}, values of ${sizeName(valueBytes)}\n${tableOf(rows, figures)}\n`,
+      )
+    }
+  }
+  for (const name of Object.keys(COMPARISONS)) {
+    const rows = ofWorkload(figures, name)
+    if (rows.length > 0) console.log(`${name}\n${tableOf(rows, figures)}\n`)
+  }
+}
+
+interface RunResult {
+  readonly description: RunDescription
+  readonly samples: Sample[]
+  readonly failures: string[]
+}
+
+async function runInFreshRoot(options: RunOptions): Promise<RunResult> {
   const root = mkdtempSync(join(process.env['BENCH_DIR'] ?? tmpdir(), 'varve-bench-'))
   const removeRoot = (): void => {
     rmSync(root, { recursive: true, force: true })
@@ -53,63 +90,33 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => process.exit(1))
   }
-  const start = performance.now()
-  const machine = describeMachine(root)
-  const startedAt = new Date().toISOString()
   mkdirSync(RESULTS, { recursive: true })
   if (options.cpuProf !== null) mkdirSync(options.cpuProf, { recursive: true })
-  const resultPath = join(RESULTS, `${startedAt.replaceAll(/[:.]/g, '-')}.jsonl`)
+  const startedAt = new Date().toISOString()
   const { rounds, scale } = options
-  writeLine(resultPath, { startedAt, rounds, scale, machine })
-  const { samples, failures } = await runAll(options, root, resultPath)
+  const command = commandLine()
+  const description = { command, startedAt, rounds, scale, machine: describeMachine(root) }
+  const name = `${startedAt.replaceAll(/[:.]/g, '-')}.jsonl`
+  const file = new SampleFile(join(RESULTS, name), description)
+  const start = performance.now()
+  const run = await runAll(options, root, file)
   const wallSeconds = Math.round((performance.now() - start) / 1000)
-  for (const line of machineLines(machine)) console.log(line)
-  console.log(`${rounds} rounds, scale ${scale}, ${wallSeconds} s; samples in ${resultPath}\n`)
-  console.log(tableOf(options.cases, samples))
-  if (failures.length === 0) {
-    console.log(`\nAll ${samples.length} runs read back what they should.`)
-    return
-  }
-  for (const failure of failures) console.error(failure)
-  process.exitCode = 1
+  console.log(`${rounds} rounds, scale ${scale}, ${wallSeconds} s; samples in ${file.path}\n`)
+  return { description, ...run }
 }
 
-function readOptions(): RunOptions | null {
-  const { values } = parseArgs({
-    options: {
-      case: { type: 'string', default: '' },
-      rounds: { type: 'string', default: '3' },
-      scale: { type: 'string', default: '1' },
-      'cpu-prof': { type: 'string' },
-      list: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    console.log(USAGE)
-    return null
-  }
-  const cases = selectCases(values.case)
-  if (values.list) {
-    for (const { name } of cases) console.log(name)
-    return null
-  }
-  const rounds = Number(values.rounds)
-  const scale = Number(values.scale)
-  if (!Number.isInteger(rounds) || rounds < 1) {
-    throw new RangeError(`--rounds must be a whole number from 1, got ${values.rounds}`)
-  }
-  if (!(scale >= 0.001 && scale <= 1000)) {
-    throw new RangeError(`--scale must be a number from 0.001 to 1000, got ${values.scale}`)
-  }
-  return { cases, rounds, scale, cpuProf: values['cpu-prof'] ?? null }
+/** What the figures can be made again with. */
+function commandLine(): string {
+  const script = process.env['npm_lifecycle_event'] ?? 'bench'
+  const given = process.argv.slice(2)
+  return `npm run ${script}${given.length === 0 ? '' : ` -- ${given.join(' ')}`}`
 }
 
 /** Runs the cases in turn, round by round, so that a slow minute of the machine hits all alike. */
 async function runAll(
   options: RunOptions,
   root: string,
-  resultPath: string,
+  file: SampleFile,
 ): Promise<{ samples: Sample[]; failures: string[] }> {
   const samples: Sample[] = []
   const failures: string[] = []
@@ -122,11 +129,11 @@ async function runAll(
       try {
         const sample = { name, round, result: await runOnce(benchCase, options, root) }
         samples.push(sample)
-        writeLine(resultPath, sample)
+        file.add(sample)
       } catch (error) {
         const reason = reasonOf(error)
         failures.push(`${name}, round ${round + 1}: ${reason}`)
-        writeLine(resultPath, { name, round, error: reason })
+        file.addFailure(name, round, reason)
       }
     }
   }
@@ -140,33 +147,33 @@ async function runOnce(
   root: string,
 ): Promise<Measurement> {
   const stored = await storeOf(benchCase, options, root)
-  const dir = mkdtempSync(join(root, 'case-'))
+  const dir = stored ?? mkdtempSync(join(root, 'case-'))
   try {
-    if (stored !== null) cpSync(stored, dir, { recursive: true })
-    return JSON.parse(await startChild('run', benchCase.name, dir, options)) as Measurement
+    return JSON.parse(await startChild('run', benchCase, dir, options)) as Measurement
   } finally {
-    rmSync(dir, { recursive: true, force: true })
+    if (stored === null) rmSync(dir, { recursive: true, force: true })
   }
 }
 
 /** The directory of the case's store, filled when it is asked for the first time. */
 async function storeOf(
-  { name, store }: BenchCase,
+  benchCase: BenchCase,
   options: RunOptions,
   root: string,
 ): Promise<string | null> {
+  const { store } = benchCase
   if (store === undefined) return null
   const dir = join(root, store.name.replaceAll('/', '_'))
   if (existsSync(dir)) return dir
   const unfinished = mkdtempSync(join(root, 'fill-'))
-  await startChild('fill', name, unfinished, options)
+  await startChild('fill', benchCase, unfinished, options)
   renameSync(unfinished, dir)
   return dir
 }
 
 async function startChild(
   phase: 'fill' | 'run',
-  name: string,
+  { name, isLong }: BenchCase,
   dir: string,
   { scale, cpuProf }: RunOptions,
 ): Promise<string> {
@@ -174,7 +181,7 @@ async function startChild(
   const { stdout } = await execute(
     process.execPath,
     [CHILD, phase, name, dir, String(scale), ...profile],
-    { timeout: MAX_RUN_MS, maxBuffer: 1024 * 1024 },
+    { timeout: isLong === true ? MAX_LONG_RUN_MS : MAX_RUN_MS, maxBuffer: 1024 * 1024 },
   )
   return stdout
 }
@@ -188,10 +195,6 @@ function reasonOf(error: unknown): string {
 
 function profileName(name: string): string {
   return `${name.replaceAll(/[^\w=.-]+/g, '_')}-${Date.now()}.cpuprofile`
-}
-
-function writeLine(path: string, value: unknown): void {
-  appendFileSync(path, `${JSON.stringify(value)}\n`)
 }
 
 /** One line that is written over, for people; nothing where the output is a file. */

@@ -9,14 +9,24 @@ export const KEY_BYTES = 16
 /** So many different records there are; then they come again. */
 const CYCLE = 4096
 
-/** A record of the workload, as partitions take it. */
+/** A record of the workload, in every form that a log may want it in. */
 export interface WorkloadRecord {
+  readonly value: Buffer
+  /** Key and value, one behind the other. */
+  readonly payload: Buffer
+  readonly keyText: string
+  /** As partitions take it. */
+  readonly appended: AppendedRecord
+  /** As producers take it. */
+  readonly sent: SentRecord
+}
+
+interface AppendedRecord {
   readonly key: Buffer
   readonly value: Buffer
 }
 
-/** The same record, as producers take it. */
-export interface SentRecord extends WorkloadRecord {
+interface SentRecord extends AppendedRecord {
   readonly topic: string
 }
 
@@ -32,6 +42,7 @@ export class Workload {
   readonly #bytes: Buffer
   /** Two cycles, so that a slice may begin anywhere in the first. */
   readonly #records: readonly WorkloadRecord[]
+  readonly #appended: readonly AppendedRecord[]
   readonly #sent: readonly SentRecord[]
 
   constructor(valueBytes: number) {
@@ -40,15 +51,16 @@ export class Workload {
     this.#bytes = pseudoRandomText(CYCLE * this.recordBytes)
     const cycle = Array.from({ length: CYCLE }, (_, index) => {
       const start = index * this.recordBytes
-      const valueStart = start + KEY_BYTES
-      return {
-        key: this.#bytes.subarray(start, valueStart),
-        value: this.#bytes.subarray(valueStart, start + this.recordBytes),
-      }
+      const payload = this.#bytes.subarray(start, start + this.recordBytes)
+      const key = payload.subarray(0, KEY_BYTES)
+      const value = payload.subarray(KEY_BYTES)
+      const keyText = key.toString('latin1')
+      const appended = { key, value }
+      return { value, payload, keyText, appended, sent: { topic: TOPIC, key, value } }
     })
     this.#records = [...cycle, ...cycle]
-    const sent = cycle.map(({ key, value }) => ({ topic: TOPIC, key, value }))
-    this.#sent = [...sent, ...sent]
+    this.#appended = this.#records.map(({ appended }) => appended)
+    this.#sent = this.#records.map(({ sent }) => sent)
   }
 
   record(index: number): WorkloadRecord {
@@ -63,14 +75,13 @@ export class Workload {
     return this.#records.slice(start, start + count)
   }
 
-  /** Like {@link Workload.record}, for a producer. */
-  sent(index: number): SentRecord {
-    const record = this.#sent[index % CYCLE]
-    if (record === undefined) throw new RangeError(`no record ${index}`)
-    return record
+  /** Like {@link Workload.slice}, as partitions take them. */
+  appendedSlice(from: number, count: number): readonly AppendedRecord[] {
+    const start = from % CYCLE
+    return this.#appended.slice(start, start + count)
   }
 
-  /** Like {@link Workload.slice}, for a producer. */
+  /** Like {@link Workload.slice}, as producers take them. */
   sentSlice(from: number, count: number): readonly SentRecord[] {
     const start = from % CYCLE
     return this.#sent.slice(start, start + count)
@@ -100,40 +111,59 @@ export class Workload {
   unorderedChecksum(count: number): number {
     let sum = 0
     for (let index = 0; index < count; index++) {
-      const { key, value } = this.record(index)
-      sum = (sum + crc32(value, crc32(key))) >>> 0
+      sum = (sum + crc32(this.record(index).payload)) >>> 0
     }
     return sum
   }
 }
 
-/** Checksums of records as they come back. */
+/** A checksum of records as they come back. */
 export class Checksum {
   count = 0
+  readonly #order: 'ordered' | 'unordered'
   readonly #pending = Buffer.alloc(256 * 1024)
   #pendingBytes = 0
-  #ordered = 0
+  #value = 0
 
-  /** The next record, of less than 256 KiB. */
-  add(key: Buffer, value: Buffer): void {
-    if (this.#pendingBytes + key.length + value.length > this.#pending.length) this.#take()
-    this.#pending.set(key, this.#pendingBytes)
-    this.#pending.set(value, this.#pendingBytes + key.length)
-    this.#pendingBytes += key.length + value.length
-    this.count += 1
+  constructor(order: 'ordered' | 'unordered') {
+    this.#order = order
   }
 
-  /** Comparable with {@link Workload.checksum}. */
-  get ordered(): number {
+  /** The next record, of less than 256 KiB. */
+  add(key: Buffer | string | null, value: Buffer): void {
+    const keyBytes = bytesOf(key)
+    this.count += 1
+    if (this.#order === 'unordered') {
+      this.#value = (this.#value + crc32(value, crc32(keyBytes))) >>> 0
+      return
+    }
+    const length = keyBytes.length + value.length
+    if (this.#pendingBytes + length > this.#pending.length) this.#take()
+    this.#pending.set(keyBytes, this.#pendingBytes)
+    this.#pending.set(value, this.#pendingBytes + keyBytes.length)
+    this.#pendingBytes += length
+  }
+
+  /** Comparable with {@link Workload.checksum}, or with {@link Workload.unorderedChecksum}. */
+  get value(): number {
     this.#take()
-    return this.#ordered
+    return this.#value
   }
 
   #take(): void {
-    this.#ordered = crc32(this.#pending.subarray(0, this.#pendingBytes), this.#ordered)
+    if (this.#pendingBytes === 0) return
+    this.#value = crc32(this.#pending.subarray(0, this.#pendingBytes), this.#value)
     this.#pendingBytes = 0
   }
 }
+
+/** The key as it was written; nothing where the value holds it. */
+export function bytesOf(key: Buffer | string | null): Buffer {
+  if (key === null) return NO_BYTES
+  return typeof key === 'string' ? Buffer.from(key, 'latin1') : key
+}
+
+const NO_BYTES = Buffer.alloc(0)
 
 /** Letters and digits that do not repeat within a cycle, so that no file system can save them twice. */
 function pseudoRandomText(sizeBytes: number): Buffer {

@@ -46,6 +46,17 @@ export function describeMachine(dir: string): Machine {
   }
 }
 
+/** The same as lines of text, for people. */
+export function machineLines(machine: Machine): string[] {
+  const { cpu, cores, memoryGb, loadAverage, system, node, threadPool } = machine
+  return [
+    `${cpu}, ${cores} cores, ${memoryGb} GB; ${system}; Node ${node}, ${threadPool} pool threads`,
+    `load average ${loadAverage.toFixed(2)} before the first run`,
+    `file system: ${machine.fileSystem} (${machine.mountOptions})`,
+    `sync: ${machine.sync}`,
+  ]
+}
+
 /** The mount with the longest path above `dir`; of several on one path the last one hides the others. */
 function mountOf(dir: string): { fileSystem: string; mountOptions: string } {
   let found = { point: '', fileSystem: 'unknown', mountOptions: 'unknown' }

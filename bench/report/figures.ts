@@ -1,0 +1,98 @@
+import type { BenchCase, Measurement } from '../bench-case.ts'
+import { isRaw, isVarve } from '../cases.ts'
+import { median } from '../measure.ts'
+
+/** One run of one case; `round` is from 0. */
+export interface Sample {
+  readonly name: string
+  readonly round: number
+  readonly result: Measurement
+}
+
+/** All runs of one case. */
+export interface Figures {
+  readonly benchCase: BenchCase
+  readonly samples: readonly Sample[]
+  readonly median: number
+  readonly min: number
+  readonly max: number
+}
+
+/** The figures of the cases that have been run, in the order of `cases`. */
+export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[]): Figures[] {
+  return cases.flatMap((benchCase): Figures[] => {
+    const own = samples.filter(({ name }) => name === benchCase.name)
+    if (own.length === 0) return []
+    const values = own.map(({ result }) => result.value)
+    const range = { min: Math.min(...values), max: Math.max(...values) }
+    return [{ benchCase, samples: own, median: median(values), ...range }]
+  })
+}
+
+/** The fastest log that is neither Varve nor a floor; `null` where there is none. */
+export function bestPeerOf(figures: readonly Figures[]): Figures | null {
+  const peers = figures.filter(
+    ({ benchCase: { log, workload } }) =>
+      !isVarve(log) && !isRaw(log) && workload !== 'growth' && workload !== 'partitions',
+  )
+  return peers.reduce<Figures | null>((best, each) => {
+    if (best === null) return each
+    const isBetter =
+      each.benchCase.unit === 'ms' ? each.median < best.median : each.median > best.median
+    return isBetter ? each : best
+  }, null)
+}
+
+/**
+ * The figure divided by that of another case: the median of the ratios of each round, as what
+ * disturbs a round disturbs both. NaN where they have no round in common.
+ */
+export function ratioTo(figures: Figures, other: Figures | null): number {
+  if (other === null) return NaN
+  const ratios = figures.samples.flatMap(({ round, result }) => {
+    const counterpart = other.samples.find((sample) => sample.round === round)
+    return counterpart === undefined ? [] : [result.value / counterpart.result.value]
+  })
+  return median(ratios)
+}
+
+/** The median of something else that the runs have found; NaN where they have not. */
+export function medianOf(
+  { samples }: Figures,
+  read: (result: Measurement) => number | undefined,
+): number {
+  return median(samples.map(({ result }) => read(result) ?? NaN))
+}
+
+/** Processor time for 100,000 records or reads; NaN where there is but one. */
+export function cpuMsPer100k(figures: Figures): number {
+  return medianOf(figures, ({ cpuMs, count }) => (count === 1 ? NaN : (cpuMs / count) * 100_000))
+}
+
+/** A figure in its unit, short. */
+export function withUnit(value: number, unit: BenchCase['unit']): string {
+  return unit === 'ms' ? `${milliseconds(value)} ms` : `${perSecond(value)}/s`
+}
+
+/** A figure and how far it went up and down. */
+export function withRange({ benchCase: { unit }, median: middle, min, max }: Figures): string {
+  const write = unit === 'ms' ? milliseconds : perSecond
+  return `${withUnit(middle, unit)} [${write(min)}..${write(max)}]`
+}
+
+/** Three digits that count; more would be noise. Nothing for what is not known. */
+export function significant(value: number): string {
+  if (!Number.isFinite(value)) return ''
+  if (value === 0) return '0'
+  if (value >= 100) return Math.round(value).toLocaleString('en')
+  return value >= 10 ? value.toFixed(1) : value.toPrecision(value >= 1 ? 3 : 2)
+}
+
+function perSecond(value: number): string {
+  if (value >= 1e6) return `${significant(value / 1e6)} M`
+  return value >= 1e4 ? `${significant(value / 1e3)} k` : significant(value)
+}
+
+function milliseconds(value: number): string {
+  return value < 0.01 ? value.toFixed(4) : significant(value)
+}

@@ -1,0 +1,112 @@
+import { PEERS, WORKLOADS } from '../cases.ts'
+import type { WorkloadDefinition } from '../workloads/definition.ts'
+import type { Figures } from './figures.ts'
+import { machineLines, type Machine } from './machine.ts'
+import { tableOf } from './table.ts'
+
+/** How the figures were made. */
+export interface RunDescription {
+  readonly command: string
+  readonly startedAt: string
+  readonly rounds: number
+  readonly scale: number
+  readonly machine: Machine
+}
+
+/** Cases that compare Varve with itself, by the name of their workload. */
+export const COMPARISONS: Readonly<Record<string, string>> = {
+  growth:
+    'Logs of the usual size and of a hundred times that. × floor is the ratio to the usual size.',
+  partitions:
+    'Keyed records sent to, and polled from, one partition and a thousand. × floor is the ratio ' +
+    'to one partition.',
+}
+
+/** The page with all figures. @param chartPath where the chart of a workload is, from the page. */
+export function markdownOf(
+  run: RunDescription,
+  figures: readonly Figures[],
+  chartPath: (workload: string) => string,
+): string {
+  const workloads = WORKLOADS.filter(({ name }) => ofWorkload(figures, name).length > 0)
+  const comparisons = Object.keys(COMPARISONS).filter(
+    (name) => ofWorkload(figures, name).length > 0,
+  )
+  return `${[
+    '# Benchmarks',
+    introductionOf(run),
+    ...workloads.flatMap((workload) => sectionOf(workload, figures, chartPath)),
+    ...comparisons.flatMap((name) => comparisonOf(name, figures)),
+    '## How each log is used',
+    usageOf(figures),
+  ].join('\n\n')}\n`
+}
+
+/** The figures of one workload. */
+export function ofWorkload(figures: readonly Figures[], workload: string): Figures[] {
+  return figures.filter(({ benchCase }) => benchCase.workload === workload)
+}
+
+/** The figures of logs that were asked the same. */
+export function ofSize(figures: readonly Figures[], valueBytes: number): Figures[] {
+  return figures.filter(({ benchCase }) => benchCase.valueBytes === valueBytes)
+}
+
+/** `100 B` or `1 KiB`. */
+export function sizeName(valueBytes: number): string {
+  return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
+}
+
+function introductionOf({ command, startedAt, rounds, scale, machine }: RunDescription): string {
+  return [
+    'This page is written by the benchmark itself. Every run of every case is a process of its own ' +
+      'in a directory of its own, and checks that what it wrote or read is what it should be. The ' +
+      'cases take turns, round by round, so that a slow minute of the machine hits all alike; ' +
+      'figures are medians of the rounds, ratios medians of the ratios of each round. Differences ' +
+      'below 20 % are ties. Keys have 16 bytes.',
+    'A ratio is the figure divided by the other one, so a rate is better above 1× and a time is ' +
+      'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
+      'The floor is what the same bytes cost with nothing but the file system.',
+    [
+      `- \`${command}\`, ${startedAt.slice(0, 10)}: ${rounds} rounds, scale ${scale}`,
+      ...machineLines(machine).map((line) => `- ${line}`),
+    ].join('\n'),
+  ].join('\n\n')
+}
+
+function sectionOf(
+  { name, title, text, unit, floor, valueSizes }: WorkloadDefinition,
+  figures: readonly Figures[],
+  chartPath: (workload: string) => string,
+): string[] {
+  const direction = unit === 'ms' ? 'Less is better.' : 'More is better.'
+  const tables = valueSizes.flatMap((valueBytes) => {
+    const rows = ofSize(ofWorkload(figures, name), valueBytes)
+    if (rows.length === 0) return []
+    return [`Values of ${sizeName(valueBytes)}:`, tableOf(rows, figures)]
+  })
+  const absent = PEERS.filter(({ name: log }) => !log.startsWith('varve-')).flatMap(
+    ({ name: log, cannot }) => {
+      const reason = cannot[name]
+      return reason === undefined ? [] : [`${log} (${reason})`]
+    },
+  )
+  return [
+    `## ${name}: ${title}`,
+    `${text} ${direction} The floor is ${floor}.`,
+    `![${name}: ${title}](${chartPath(name)})`,
+    ...tables,
+    ...(absent.length === 0 ? [] : [`Not in it: ${absent.join('; ')}.`]),
+  ]
+}
+
+function comparisonOf(name: string, figures: readonly Figures[]): string[] {
+  return [`## ${name}`, COMPARISONS[name] ?? '', tableOf(ofWorkload(figures, name), figures)]
+}
+
+function usageOf(figures: readonly Figures[]): string {
+  const logs = new Set(figures.map(({ benchCase }) => benchCase.log))
+  return PEERS.filter(({ name }) => logs.has(name))
+    .map(({ name, usage }) => `- ${name}: ${usage}.`)
+    .join('\n')
+}

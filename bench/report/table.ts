@@ -1,0 +1,74 @@
+import {
+  bestPeerOf,
+  cpuMsPer100k,
+  medianOf,
+  ratioTo,
+  significant,
+  withRange,
+  type Figures,
+} from './figures.ts'
+
+/** Names of the further figures of a case, with what they are called in a heading. */
+const EXTRA_TITLES: Readonly<Record<string, string>> = {
+  bytesPerRecord: 'bytes on disk / record',
+  closeMs: 'close ms',
+  loopP99Ms: 'loop delay p99 ms',
+  loopMaxMs: 'loop delay max ms',
+  p50Ms: 'p50 ms',
+  p99Ms: 'p99 ms',
+  maxMs: 'max ms',
+  againMs: 'open again ms',
+  openRssMb: 'memory of the open MB',
+}
+
+/** A table, as Markdown: a row for each log, which all were asked the same. */
+export function tableOf(figures: readonly Figures[], all: readonly Figures[]): string {
+  const bestPeer = bestPeerOf(figures)
+  const extras = Object.keys(EXTRA_TITLES).filter((key) =>
+    figures.some(({ samples }) => samples.some(({ result }) => key in result.extra)),
+  )
+  const columns: [string, (row: Figures) => string][] = [
+    ['log', ({ benchCase }) => benchCase.log],
+    ['n', ({ samples }) => (samples[0]?.result.count ?? 0).toLocaleString('en')],
+    ['median [min..max]', withRange],
+    ['MB/s', (row) => significant(medianOf(row, (each) => (each.bytesPerSecond ?? NaN) / 1e6))],
+    ['× best peer', (row) => times(ratioTo(row, bestPeer))],
+    ['× floor', (row) => times(ratioTo(row, floorOf(row, all)))],
+    ['CPU ms / 100 k', (row) => significant(cpuMsPer100k(row))],
+    ['max RSS MB', (row) => significant(medianOf(row, (each) => each.maxRssMb))],
+    ...extras.map((key): [string, (row: Figures) => string] => [
+      EXTRA_TITLES[key] ?? key,
+      (row) => significant(medianOf(row, ({ extra }) => extra[key])),
+    ]),
+  ]
+  const cells = figures.map((row) => columns.map(([, write]) => write(row)))
+  const isFilled = columns.map((_, column) => cells.some((row) => row[column] !== ''))
+  const titles = columns.map(([title]) => title)
+  return linesOf([titles, ...cells].map((row) => row.filter((_, column) => isFilled[column])))
+}
+
+/** Pads the cells, so that the text is a table for people as well; the first row are the titles. */
+function linesOf(rows: readonly (readonly string[])[]): string {
+  const [titles = []] = rows
+  const widths = titles.map((_, column) =>
+    Math.max(4, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const lines = rows.map((row) => {
+    const padded = row.map((cell, column) =>
+      column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+    )
+    return `| ${padded.join(' | ')} |`
+  })
+  const rule = widths.map((width, column) =>
+    column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`,
+  )
+  return [lines[0], `| ${rule.join(' | ')} |`, ...lines.slice(1)].join('\n')
+}
+
+function floorOf({ benchCase: { floor } }: Figures, all: readonly Figures[]): Figures | null {
+  return all.find(({ benchCase }) => benchCase.name === floor) ?? null
+}
+
+function times(ratio: number): string {
+  return Number.isFinite(ratio) ? `${significant(ratio)}×` : ''
+}

@@ -1,0 +1,81 @@
+import { parseArgs } from 'node:util'
+import type { BenchCase } from './bench-case.ts'
+import { selectCases } from './cases.ts'
+
+const USAGE = `usage: npm run bench -- [options]
+       npm run bench:full -- [options]
+
+  --case TEXT      only cases with TEXT in their name, and their floors; may be given several times
+  --all            also the cases that take minutes: growth and partitions
+  --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
+  --scale F        factor on the number of records of every case (0.2; bench:full 1)
+  --report DIR     where the page and the charts go (bench/results/report; bench:full docs)
+  --add FILE       also report the samples of an earlier run; may be given several times
+  --only-report    run nothing: report what --add gives
+  --cpu-prof DIR   write a CPU profile of every measured part to DIR; the figures suffer
+  --list           only name the cases
+
+Of an option that is given twice the last one counts. Directories are made in BENCH_DIR, or the
+system's temporary directory. Every run is a process of its own. Samples are appended to
+bench/results/ as lines of JSON.
+`
+
+/** What the command line asks for. */
+export interface RunOptions {
+  readonly cases: readonly BenchCase[]
+  readonly rounds: number
+  readonly scale: number
+  readonly reportDir: string
+  readonly added: readonly string[]
+  readonly onlyReport: boolean
+  readonly cpuProf: string | null
+}
+
+/**
+ * Reads the command line.
+ *
+ * @returns `null` when all it asked for was an answer, which is printed.
+ * @throws a RangeError or an Error for what makes no sense.
+ */
+export function readOptions(defaultReportDir: string): RunOptions | null {
+  const { values } = parseArgs({
+    options: {
+      case: { type: 'string', multiple: true, default: [] },
+      all: { type: 'boolean', default: false },
+      rounds: { type: 'string', default: '3' },
+      scale: { type: 'string', default: '0.2' },
+      report: { type: 'string', default: defaultReportDir },
+      add: { type: 'string', multiple: true, default: [] },
+      'only-report': { type: 'boolean', default: false },
+      'cpu-prof': { type: 'string' },
+      list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    console.log(USAGE)
+    return null
+  }
+  const cases = selectCases(values.case, values.all)
+  if (values.list) {
+    for (const { name } of cases) console.log(name)
+    return null
+  }
+  const rounds = Number(values.rounds)
+  const scale = Number(values.scale)
+  if (!Number.isInteger(rounds) || rounds < 1) {
+    throw new RangeError(`--rounds must be a whole number from 1, got ${values.rounds}`)
+  }
+  if (!(scale >= 0.001 && scale <= 1000)) {
+    throw new RangeError(`--scale must be a number from 0.001 to 1000, got ${values.scale}`)
+  }
+  return {
+    cases,
+    rounds,
+    scale,
+    reportDir: values.report,
+    added: values.add,
+    onlyReport: values['only-report'],
+    cpuProf: values['cpu-prof'] ?? null,
+  }
+}
