@@ -8,7 +8,7 @@ const USAGE = `usage: npm run bench -- [options]
   --case TEXT      only cases with TEXT in their name, and their floors; may be given several times
   --all            also the cases that take minutes: growth and partitions
   --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
-  --scale F        factor on the number of records of every case (0.2; bench:full 1)
+  --scale F        factor on the number of records of every case (0.15; bench:full 1)
   --report DIR     where the page and the charts go (bench/results/report; bench:full docs)
   --add FILE       also report the samples of an earlier run; may be given several times
   --only-report    run nothing: report what --add gives
@@ -43,7 +43,7 @@ export function readOptions(defaultReportDir: string): RunOptions | null {
       case: { type: 'string', multiple: true, default: [] },
       all: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '3' },
-      scale: { type: 'string', default: '0.2' },
+      scale: { type: 'string', default: '0.15' },
       report: { type: 'string', default: defaultReportDir },
       add: { type: 'string', multiple: true, default: [] },
       'only-report': { type: 'boolean', default: false },

@@ -13,7 +13,7 @@ interface Database {
 }
 
 interface Lmdb {
-  open(options: object): Database
+  readonly open: (options: object) => Database
 }
 
 const ROUND_RECORDS = 5000

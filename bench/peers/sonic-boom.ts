@@ -17,7 +17,6 @@ interface SonicBoom {
   readonly default: new (options: object) => Sonic
 }
 
-const WRITE_BYTES = 256 * 1024
 const ROUND_RECORDS = 1000
 const ONLY_WRITES = 'it only writes: its lines are read as those of ndjson are'
 
@@ -25,14 +24,14 @@ const ONLY_WRITES = 'it only writes: its lines are read as those of ndjson are'
 export const sonicBoom: Peer = {
   name: 'sonic-boom',
   usage:
-    `the lines of ndjson, writes of up to ${WRITE_BYTES / 1024} KiB; bulk: \`drain\` awaited every ` +
-    `${ROUND_RECORDS} lines; a promise each: settled by \`drain\`; durable: by \`flush\`, which syncs`,
+    'the lines of ndjson, asynchronous writes of up to 16 KiB, as larger ones are slower; bulk: ' +
+    `\`drain\` awaited every ${ROUND_RECORDS} lines; a promise each: settled by \`drain\`; durable: by \`flush\`, which syncs`,
   cannot: { W4: ONLY_WRITES, W5: ONLY_WRITES, W6: ONLY_WRITES, W7: ONLY_WRITES },
   load: async () => {
     const { default: SonicBoomClass } = (await loadPeerModule('sonic-boom')) as SonicBoom
     return async (dir, settings) => {
       const path = ndjsonPath(dir)
-      const sonic = new SonicBoomClass({ dest: path, sync: false, maxWrite: WRITE_BYTES })
+      const sonic = new SonicBoomClass({ dest: path, sync: false })
       await once(sonic, 'ready')
       return new SonicLog(sonic, openSync(path, 'r'), settings)
     }

@@ -26,7 +26,7 @@ export const acknowledged: readonly WorkloadDefinition[] = [
     unit: '/s',
     valueSizes: [100],
     floor: 'raw',
-    run: (context, asked) => run(context, asked, { base: () => 5000, writers: 1, flush: '1' }),
+    run: (context, asked) => run(context, asked, { base: () => 7000, writers: 1, flush: '1' }),
   },
   {
     name: 'W3b',
