@@ -51,7 +51,7 @@ export function tableOf(figures: readonly Figures[], all: readonly Figures[]): s
 function linesOf(rows: readonly (readonly string[])[]): string {
   const [titles = []] = rows
   const widths = titles.map((_, column) =>
-    Math.max(4, ...rows.map((row) => row[column]?.length ?? 0)),
+    Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),
   )
   const lines = rows.map((row) => {
     const padded = row.map((cell, column) =>
