@@ -1,5 +1,5 @@
 import type { BenchCase, Measurement } from '../bench-case.ts'
-import { isRaw, isVarve } from '../cases.ts'
+import { isRaw, isVarve, WORKLOADS } from '../cases.ts'
 import { median } from '../measure.ts'
 
 /** One run of one case; `round` is from 0. */
@@ -33,7 +33,7 @@ export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[
 export function bestPeerOf(figures: readonly Figures[]): Figures | null {
   const peers = figures.filter(
     ({ benchCase: { log, workload } }) =>
-      !isVarve(log) && !isRaw(log) && workload !== 'growth' && workload !== 'partitions',
+      !isVarve(log) && !isRaw(log) && WORKLOADS.some(({ name }) => name === workload),
   )
   return peers.reduce<Figures | null>((best, each) => {
     if (best === null) return each

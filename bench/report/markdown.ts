@@ -20,6 +20,9 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
   partitions:
     'Keyed records sent to, and polled from, one partition and a thousand. × floor is the ratio ' +
     'to one partition.',
+  consumers:
+    'A topic of eight partitions polled by a group of one member and of four, in one process. ' +
+    '× floor is the ratio to one member.',
 }
 
 /** The page with all figures. @param chartPath where the chart of a workload is, from the page. */
