@@ -208,8 +208,7 @@ class VarveLog implements PeerLog {
     let next = offset
     // A batch may end before there are enough.
     while (next < end) {
-      for (const record of await partition.read(next, { maxBytes: 4096 })) {
-        if (next === end) break
+      for (const record of await partition.read(next, { maxRecords: end - next })) {
         visitRecord(record, visit)
         next += 1
       }
