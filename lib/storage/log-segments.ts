@@ -230,7 +230,8 @@ export class LogSegments {
 
   /** Closes all files for good. */
   async close(): Promise<void> {
-    await Promise.all(this.#segments.map((segment) => segment.close()))
+    // What a failure has left may be open too.
+    await Promise.all([...this.#segments, ...this.#leftOvers].map((segment) => segment.close()))
   }
 
   #forget(segments: readonly LogSegment[]): void {

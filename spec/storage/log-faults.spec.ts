@@ -343,6 +343,25 @@ describe('a truncation or deletion that fails', () => {
     expect(after.snapshot().has(pathOf(2))).toBe(false)
   })
 
+  it('leaves no file open, whichever call of a roll fails', async () => {
+    for (let n = 1, isOver = false; !isOver; n += 1) {
+      const { fs, log } = await openedLog(8)
+      await log.append([{ value: 'more' }])
+      await log.close()
+      const openPaths = recordOpenFiles(fs)
+      const again = await openLog(fs)
+      fs.failAt(n, 'EIO', { persistent: true })
+      isOver = await again.roll().then(
+        () => true,
+        () => false,
+      )
+      await again.close().catch(() => undefined)
+      fs.clearFaults()
+      expect(openPaths(), `call ${n}`).toEqual([])
+      expect(n).toBeLessThan(100)
+    }
+  })
+
   it('leaves no file of the removed segments open', async () => {
     const { fs, log } = await openedLog(8)
     await log.close()
