@@ -1,7 +1,6 @@
 import { describeValue, unknownKey } from '../checks.ts'
-import { NO_TIMESTAMP } from '../record/record-batch.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
-import { checkTimestamp, type HeadersInit } from '../storage/append-record.ts'
+import type { HeadersInit } from '../storage/append-record.ts'
 
 /** What an application hands to a producer. Nothing of it may change until the send has settled. */
 export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array> {
@@ -70,14 +69,4 @@ export function checkTopicOf(record: unknown): string {
     }
   }
   return topic
-}
-
-/**
- * The timestamp to store: the record's own, or what `clock` says where it brings none.
- *
- * @throws TypeError or RangeError when it is not a whole number of milliseconds
- */
-export function timestampOf(timestamp: number | undefined, clock: { now(): number }): number {
-  if (timestamp === undefined || timestamp === NO_TIMESTAMP) return clock.now()
-  return checkTimestamp(timestamp)
 }

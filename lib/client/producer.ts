@@ -2,7 +2,7 @@ import { checkOptions, describeValue } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
-import { toHeaders } from '../storage/append-record.ts'
+import { timestampOf, toHeaders } from '../storage/append-record.ts'
 import type { ProducerTopic } from './partition-queue.ts'
 import {
   CLOSE_OPTIONS,
@@ -11,12 +11,7 @@ import {
   type ProducerOptions,
   type ResolvedProducerOptions,
 } from './producer-options.ts'
-import {
-  checkTopicOf,
-  timestampOf,
-  type ProducerRecord,
-  type SerializedRecord,
-} from './producer-record.ts'
+import { checkTopicOf, type ProducerRecord, type SerializedRecord } from './producer-record.ts'
 import { ProducerTopics, type TopicQueues } from './producer-topics.ts'
 import { producerClosed, RecordAccumulator } from './record-accumulator.ts'
 import {
@@ -234,7 +229,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      timestamp: timestampOf(record.timestamp, this.#context.clock),
+      timestamp: timestampOf(record.timestamp, this.#context.clock.now()),
     }
   }
 

@@ -107,9 +107,9 @@ export async function removeAbandoned(
  */
 export async function removeLeftovers(path: string, isAbandoned: AbandonmentCheck): Promise<void> {
   const directory = dirname(path)
+  const lockName = basename(path)
   for (const name of await readdir(directory)) {
-    if (!name.startsWith(basename(path)) || !OWN_SUFFIX.test(name.slice(basename(path).length)))
-      continue
+    if (!name.startsWith(lockName) || !OWN_SUFFIX.test(name.slice(lockName.length))) continue
     const leftoverPath = join(directory, name)
     const found = await readLockFile(leftoverPath)
     if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)

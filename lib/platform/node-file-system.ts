@@ -195,15 +195,8 @@ class NodeFile implements File {
 
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#run(async (handle) => {
-      let size = promptIo.try(buffer.length, () => readNow(handle.fd, buffer, position))
-      if (size >= 0) return size
-      size = 0
-      while (size < buffer.length) {
-        const { bytesRead } = await handle.read(buffer, size, buffer.length - size, position + size)
-        if (bytesRead === 0) break
-        size += bytesRead
-      }
-      return size
+      const size = promptIo.try(buffer.length, () => readNow(handle.fd, buffer, position))
+      return size >= 0 ? size : readInPool(handle, buffer, position)
     })
   }
 
@@ -267,6 +260,21 @@ function readNow(fd: number, buffer: Uint8Array, position: number): number {
     const count = readSync(fd, buffer, size, buffer.length - size, position + size)
     if (count === 0) break
     size += count
+  }
+  return size
+}
+
+/** Like {@link readNow}, by threads of the pool. */
+async function readInPool(
+  handle: FileHandle,
+  buffer: Uint8Array,
+  position: number,
+): Promise<number> {
+  let size = 0
+  while (size < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, size, buffer.length - size, position + size)
+    if (bytesRead === 0) break
+    size += bytesRead
   }
   return size
 }

@@ -177,8 +177,12 @@ export function checkTimestamp(timestamp: unknown): number {
   return timestamp
 }
 
-/** The timestamp to store: the record's own, or `now` where it brings none. */
-function timestampOf(timestamp: number | undefined, now: number): number {
+/**
+ * The timestamp to store: the record's own, or `now` where it brings none.
+ *
+ * @throws TypeError or RangeError when it is not a whole number of milliseconds
+ */
+export function timestampOf(timestamp: number | undefined, now: number): number {
   return timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp)
 }
 
