@@ -14,8 +14,12 @@ export class WaitingSend implements PoolWaiter {
   /** Where the record goes once there is memory; `null` while its topic is waited for. */
   queue: PartitionQueue | null = null
   sizeBytes = 0
+  /** Neighbours in {@link WaitingSends}, which alone changes them. */
+  previous: WaitingSend | null = null
+  next: WaitingSend | null = null
   #isWaiting = true
-  #listeners: (() => void)[] = []
+  /** There may be a million of these, and hardly any has a listener. */
+  #listeners: (() => void)[] | null = null
 
   constructor(record: SerializedRecord, completion: SendCompletion, deadlineMs: number) {
     this.record = record
@@ -30,13 +34,16 @@ export class WaitingSend implements PoolWaiter {
 
   /** Calls `listener` when it is known what became of the record. It must be waiting. */
   onSettled(listener: () => void): void {
+    this.#listeners ??= []
     this.#listeners.push(listener)
   }
 
   /** The record is in `batch`, which is not settled. */
   enter(batch: ProducerBatch): void {
     this.#isWaiting = false
-    for (const listener of this.#listeners) batch.onSettled(listener)
+    this.#listeners?.forEach((listener) => {
+      batch.onSettled(listener)
+    })
   }
 
   /** The record will not be sent. Does nothing when it does not wait any more. */
@@ -44,7 +51,9 @@ export class WaitingSend implements PoolWaiter {
     if (!this.#isWaiting) return
     this.#isWaiting = false
     this.completion.fail(error)
-    for (const listener of this.#listeners) listener()
+    this.#listeners?.forEach((listener) => {
+      listener()
+    })
   }
 }
 
@@ -56,7 +65,9 @@ export class WaitingSends {
   readonly #clock: Clock
   readonly #maxBlockMs: number
   readonly #onExpired: () => void
-  readonly #sends: Set<WaitingSend> = new Set()
+  // A list through the sends themselves: a set of a million costs as much as the records in them.
+  #first: WaitingSend | null = null
+  #last: WaitingSend | null = null
   #timer: Timer | null = null
 
   /** @param onExpired called after some have been given up */
@@ -68,7 +79,9 @@ export class WaitingSends {
 
   /** Those that wait now. */
   get all(): readonly WaitingSend[] {
-    return [...this.#sends]
+    const all: WaitingSend[] = []
+    for (let send = this.#first; send !== null; send = send.next) all.push(send)
+    return all
   }
 
   /**
@@ -87,7 +100,10 @@ export class WaitingSends {
     const deadlineMs = this.#clock.monotonic() + this.#maxBlockMs
     const send = new WaitingSend(record, completion, deadlineMs)
     send.queue = queue
-    this.#sends.add(send)
+    send.previous = this.#last
+    if (this.#last === null) this.#first = send
+    else this.#last.next = send
+    this.#last = send
     this.#timer ??= this.#startTimer(this.#maxBlockMs)
     return send
   }
@@ -105,9 +121,17 @@ export class WaitingSends {
   }
 
   #remove(send: WaitingSend): void {
-    this.#sends.delete(send)
+    const { previous, next } = send
+    // It is in the list unless it has neither neighbour nor the list to itself.
+    if (previous === null && this.#first !== send) return
+    if (previous === null) this.#first = next
+    else previous.next = next
+    if (next === null) this.#last = previous
+    else next.previous = previous
+    send.previous = null
+    send.next = null
     // A timer with nothing to wait for would keep the process alive.
-    if (this.#sends.size === 0) this.#stopTimer()
+    if (this.#first === null) this.#stopTimer()
   }
 
   #stopTimer(): void {
@@ -125,7 +149,7 @@ export class WaitingSends {
   #expire(): void {
     const nowMs = this.#clock.monotonic()
     const expired: WaitingSend[] = []
-    for (const send of this.#sends) {
+    for (let send = this.#first; send !== null; send = send.next) {
       const remainingMs = send.deadlineMs - nowMs
       if (remainingMs > 0) {
         // Before anybody is told: the timer of what a callback sends would be too late for this one.

@@ -23,7 +23,7 @@ import type {
 } from './file-system.ts'
 import { loadFsExtra } from './foreign-modules.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
-import { PromptIo } from './prompt-io.ts'
+import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, PromptIo } from './prompt-io.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
@@ -195,7 +195,9 @@ class NodeFile implements File {
 
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#run(async (handle) => {
-      const size = promptIo.try(buffer.length, () => readNow(handle.fd, buffer, position))
+      const size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () =>
+        readNow(handle.fd, buffer, position),
+      )
       return size >= 0 ? size : readInPool(handle, buffer, position)
     })
   }
@@ -204,7 +206,9 @@ class NodeFile implements File {
     return this.#run(async (handle) => {
       if (buffers.length === 0) return 0
       const sizeBytes = buffers.reduce((sum, { length }) => sum + length, 0)
-      const size = promptIo.try(sizeBytes, () => writevSync(handle.fd, buffers, position))
+      const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, () =>
+        writevSync(handle.fd, buffers, position),
+      )
       if (size >= 0) return size
       return (await handle.writev(buffers, position)).bytesWritten
     })

@@ -1,5 +1,12 @@
-/** Larger calls take long enough for another thread to be worth its while. */
-const MAX_BYTES = 64 * 1024
+/** Larger reads take long enough for another thread to be worth its while. */
+export const MAX_PROMPT_READ_BYTES: number = 64 * 1024
+
+/**
+ * Larger writes do. More than of a read: what is written was made by this thread a moment ago, at a
+ * cost of three times that of copying it to the page cache, and nothing more is made until it is
+ * gone, so a write that another thread makes leaves this one idle meanwhile.
+ */
+export const MAX_PROMPT_WRITE_BYTES: number = 1024 * 1024
 
 /** For so long one turn of the event loop may be drawn out; then timers and sockets have theirs. */
 const MAX_TURN_MS = 2
@@ -56,12 +63,13 @@ export class PromptIo {
    * Makes a call, or declines to.
    *
    * @param sizeBytes what is to be read or written.
+   * @param maxBytes how much that may be.
    * @param call returns the bytes moved.
    * @returns what `call` does; -1 when it was not made, and has to be left to the pool.
    * @throws what `call` throws.
    */
-  try(sizeBytes: number, call: () => number): number {
-    if (sizeBytes > MAX_BYTES) return -1
+  try(sizeBytes: number, maxBytes: number, call: () => number): number {
+    if (sizeBytes > maxBytes) return -1
     const startMs = this.#system.now()
     if (startMs < this.#restUntilMs) return -1
     if (this.#turnStartMs === null) {

@@ -230,8 +230,7 @@ export class RecordBatchBuilder {
     if (timestamp < NO_TIMESTAMP) {
       throw new InvalidTimestampError(`timestamp ${timestamp} must be -1 for none, or at least 0`)
     }
-    const baseTimestamp = this.#baseTimestamp ?? timestamp
-    const timestampDelta = timestamp - baseTimestamp
+    const timestampDelta = this.#baseTimestamp === null ? 0 : timestamp - this.#baseTimestamp
     const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
     const itemCount = this.#itemCount + 1 + headers.length
     if (itemCount > MAX_BATCH_ITEMS) throw tooManyItems(itemCount)
@@ -247,7 +246,8 @@ export class RecordBatchBuilder {
       value,
       headers,
     )
-    this.#baseTimestamp = baseTimestamp
+    // Timestamps are too large for small integers: each time one is kept, an object is made for it.
+    if (this.#baseTimestamp === null) this.#baseTimestamp = timestamp
     if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
     this.#lastOffsetDelta = offsetDelta
     this.#recordCount++

@@ -105,6 +105,11 @@ export function writeRecord(
   position = writeBytes(buffer, position, key)
   position = writeBytes(buffer, position, value)
   position = writeLength(buffer, position, headers.length)
+  // Nearly every record has none, and going through none would still make an iterator.
+  return headers.length === 0 ? position : writeHeaders(buffer, position, headers)
+}
+
+function writeHeaders(buffer: Buffer, position: number, headers: readonly RecordHeader[]): number {
   for (const header of headers) {
     position = writeLength(buffer, position, Buffer.byteLength(header.key))
     position += buffer.write(header.key, position)

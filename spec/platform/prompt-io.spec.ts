@@ -29,28 +29,28 @@ function scene(): { system: StandingSystem; prompt: PromptIo } {
 
 it('makes small calls at once, and passes on what they return and throw', () => {
   const { prompt } = scene()
-  expect(prompt.try(64 * 1024, () => 7)).toBe(7)
+  expect(prompt.try(64 * 1024, 64 * 1024, () => 7)).toBe(7)
   const failing = (): number => {
     throw new Error('EIO')
   }
-  expect(() => prompt.try(1, failing)).toThrow('EIO')
+  expect(() => prompt.try(1, 1024, failing)).toThrow('EIO')
 })
 
 it('leaves large calls to the pool', () => {
   const { prompt } = scene()
-  expect(prompt.try(64 * 1024 + 1, () => 7)).toBe(-1)
+  expect(prompt.try(64 * 1024 + 1, 64 * 1024, () => 7)).toBe(-1)
 })
 
 it('draws no turn of the event loop out for longer than 2 ms', () => {
   const { system, prompt } = scene()
-  expect(prompt.try(1, () => 1)).toBe(1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(1)
   system.nowMs += 2
-  expect(prompt.try(1, () => 1)).toBe(1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(1)
   system.nowMs += 0.1
-  expect(prompt.try(1, () => 1)).toBe(-1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
   // One call was enough to be told of the next turn.
   expect(system.turn()).toBe(1)
-  expect(prompt.try(1, () => 1)).toBe(1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(1)
 })
 
 it('makes none for a while after one that was slow', () => {
@@ -59,11 +59,11 @@ it('makes none for a while after one that was slow', () => {
     system.nowMs += 1.5
     return 1
   }
-  expect(prompt.try(1, slow)).toBe(1)
+  expect(prompt.try(1, 1024, slow)).toBe(1)
   system.turn()
-  expect(prompt.try(1, () => 1)).toBe(-1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
   system.nowMs += 49
-  expect(prompt.try(1, () => 1)).toBe(-1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
   system.nowMs += 1
-  expect(prompt.try(1, () => 1)).toBe(1)
+  expect(prompt.try(1, 1024, () => 1)).toBe(1)
 })
