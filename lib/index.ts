@@ -6,7 +6,7 @@
  * @module
  */
 export { Broker, type BrokerOptions, type CreateTopicOptions } from './broker.ts'
-export type { Acks } from './broker/append-chain.ts'
+export type { Acks } from './broker/pending-append.ts'
 export type { PartitionAssignmentStrategy } from './broker/assignors/assignor.ts'
 export type {
   BrokerDescription,

@@ -1,16 +1,14 @@
 import { OffsetConflictError, StorageError, type VarveError } from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
-import type { AppendResult } from '../storage/append-record.ts'
+import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
-
-/**
- * When an append counts as done: `0` when it is in memory, `1` when it is written, `'all'` when
- * consumers may see it, which on a topic with `flushMessages: 1` means when it is durable.
- */
-export type Acks = 0 | 1 | 'all'
-
-/** Every {@link Acks} there is. */
-export const ACKS: readonly Acks[] = [0, 1, 'all']
+import {
+  SharedBatch,
+  WholeAppend,
+  type Acks,
+  type ChainedAppendOptions,
+  type PendingAppend,
+} from './pending-append.ts'
 
 /** What the chain tells its partition. */
 export interface AppendChainOwner {
@@ -19,37 +17,12 @@ export interface AppendChainOwner {
   flush(): Promise<void>
   /** Why nothing may be written or acknowledged now; `null` when it may. `isWritten`: bytes of it are on disk. */
   whyFenced(isWritten: boolean): VarveError | null
-  /** Encoded batches are in the log. */
-  onWritten(buffers: readonly Buffer[]): void
+  /** Batches are in the log. */
+  onWritten(batches: readonly RecordBatch[]): void
   /** Everything below `highWatermark` may be seen. */
   onVisible(highWatermark: number): void
   /** A group has failed, and the log may not be what it was. */
   onFailed(): void
-}
-
-/** How batches are taken. */
-export interface ChainedAppendOptions {
-  readonly acks: Acks
-  /** The append fails unless it would get this offset. */
-  readonly expectedOffset?: number | undefined
-  /**
-   * Whether it stands in line with the others of which this is true: when the disk fails one of
-   * them, those behind it are not written. A producer keeps its own order instead.
-   */
-  readonly isInLine: boolean
-}
-
-interface PendingAppend {
-  /** `null` while the records are being encoded. */
-  buffers: readonly Buffer[] | null
-  readonly encoded: Promise<void>
-  readonly acks: Acks
-  readonly expectedOffset?: number | undefined
-  readonly isInLine: boolean
-  readonly resolve: (result: AppendResult) => void
-  readonly reject: (error: unknown) => void
-  /** Whether it has been taken out of the line, also before it was encoded. */
-  isReleased: boolean
 }
 
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
@@ -73,6 +46,8 @@ export class AppendChain {
   #running: Promise<void> | null = null
   #closedBy: Error | null = null
   #waitingBytes = 0
+  /** What the last batch of shared ones came to: the best guess for the next. */
+  #sharedBytes = 0
   #roomListeners: (() => void)[] = []
 
   constructor(owner: AppendChainOwner) {
@@ -92,9 +67,27 @@ export class AppendChain {
         reject(this.#closedBy)
         return
       }
-      const append = { buffers: null, ...options, resolve, reject, isReleased: false }
-      this.#pending.push(this.#withBuffers(append, batches))
+      const append = new WholeAppend(batches, options, { resolve, reject }, (sizeBytes) => {
+        this.#waitingBytes += sizeBytes
+      })
+      this.#waitingBytes += append.sizeBytes
+      this.#pending.push(append)
       this.#start()
+    })
+  }
+
+  /**
+   * Takes one record, in line, and puts it into a batch with those that came right before it and
+   * wait as well. The topic stores no batch compressed.
+   *
+   * @param now timestamp of a record that brings none.
+   * @throws at once, as `encodeRecords` does, when the record is not taken.
+   */
+  appendRecord(record: AppendRecord, now: number, acks: Acks): Promise<AppendResult> {
+    if (this.#closedBy !== null) return Promise.reject(this.#closedBy)
+    const shared = this.#batchWith(record, now)
+    return new Promise((resolve, reject) => {
+      shared.share({ acks, resolve, reject })
     })
   }
 
@@ -125,7 +118,8 @@ export class AppendChain {
 
   async #run(): Promise<void> {
     while (this.#pending.length > 0) {
-      await this.#pending[0]?.encoded
+      const encoded = this.#pending[0]?.encoded ?? null
+      if (encoded !== null) await encoded
       const group = this.#takeGroup()
       if (group.length === 0) continue
       try {
@@ -153,11 +147,29 @@ export class AppendChain {
     this.#owner.onFailed()
   }
 
+  /** The batch that a record has been put into: the last in line if it takes more, or a new one. */
+  #batchWith(record: AppendRecord, now: number): SharedBatch {
+    const { config } = this.#owner.log
+    const last = this.#pending.at(-1)
+    const sizeBefore = last?.sizeBytes ?? 0
+    if (last instanceof SharedBatch && last.add(record, config, now)) {
+      this.#waitingBytes += last.sizeBytes - sizeBefore
+      this.#sharedBytes = last.sizeBytes
+      return last
+    }
+    const shared = new SharedBatch(this.#sharedBytes)
+    shared.add(record, config, now)
+    this.#waitingBytes += shared.sizeBytes
+    this.#sharedBytes = shared.sizeBytes
+    this.#pending.push(shared)
+    this.#start()
+    return shared
+  }
+
   /** Gives back the room that an append had. */
   #release(append: PendingAppend): void {
-    this.#waitingBytes -= sizeOf(append)
+    this.#waitingBytes -= append.sizeBytes
     append.isReleased = true
-    append.buffers = []
     if (this.#waitingBytes > MAX_WAITING_BYTES) return
     const listeners = this.#roomListeners
     this.#roomListeners = []
@@ -170,15 +182,14 @@ export class AppendChain {
     let sizeBytes = 0
     let taken = 0
     for (const append of this.#pending) {
-      const { buffers, expectedOffset } = append
-      if (buffers === null) break
+      const { expectedOffset, sizeBytes: appendBytes } = append
+      if (!append.isEncoded) break
       // What an append behind others would get is known only when those are written.
       if (expectedOffset !== undefined && group.length > 0) break
-      const appendBytes = sizeOf(append)
       if (group.length > 0 && sizeBytes + appendBytes > MAX_GROUP_BYTES) break
       taken += 1
       // The records could not be encoded, and whoever appended them knows.
-      if (buffers.length === 0) continue
+      if (appendBytes === 0) continue
       const { logEndOffset } = this.#owner.log
       if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
         append.reject(new OffsetConflictError(expectedOffset, logEndOffset))
@@ -195,48 +206,22 @@ export class AppendChain {
   async #commit(group: readonly PendingAppend[]): Promise<void> {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
-    const buffers = group.flatMap((append) => append.buffers ?? [])
+    const buffers = group.flatMap((append) => append.seal())
     await log.appendBatches(buffers)
     this.#ensureNotFenced(true)
-    this.#owner.onWritten(buffers)
-    const results = resultsOf(group)
-    for (const { append, result } of results) {
-      if (append.acks !== 'all') append.resolve(result)
-    }
+    const batches = buffers.map((buffer) => new RecordBatch(buffer))
+    this.#owner.onWritten(batches)
+    forEachPlaced(group, batches, (append, its) => {
+      append.written(its)
+    })
     if (log.logEndOffset - log.durableEndOffset >= log.config.flushMessages) {
       await this.#owner.flush()
       this.#ensureNotFenced(true)
     }
     this.#owner.onVisible(log.logEndOffset)
-    for (const { append, result } of results) append.resolve(result)
-  }
-
-  /** Fills in the batches, at once where they are there. */
-  #withBuffers(
-    append: Omit<PendingAppend, 'encoded'>,
-    batches: readonly Buffer[] | Promise<readonly Buffer[]>,
-  ): PendingAppend {
-    if (!(batches instanceof Promise)) {
-      const known = { ...append, buffers: batches, encoded: Promise.resolve() }
-      this.#waitingBytes += sizeOf(known)
-      return known
-    }
-    const pending: PendingAppend = {
-      ...append,
-      encoded: batches.then(
-        (buffers) => {
-          // It may have failed meanwhile.
-          if (pending.isReleased) return
-          pending.buffers = buffers
-          this.#waitingBytes += sizeOf(pending)
-        },
-        (error: unknown) => {
-          pending.buffers = []
-          append.reject(error)
-        },
-      ),
-    }
-    return pending
+    forEachPlaced(group, batches, (append, its) => {
+      append.done(its)
+    })
   }
 
   #ensureNotFenced(isWritten: boolean): void {
@@ -245,27 +230,22 @@ export class AppendChain {
   }
 }
 
-/** Where each append of a group came to lie: that is stamped into its batches. */
-function resultsOf(
+/** Goes through a group with the batches of each append, as they lie in the log. */
+function forEachPlaced(
   group: readonly PendingAppend[],
-): { append: PendingAppend; result: AppendResult }[] {
-  return group.map((append) => {
-    const batches = (append.buffers ?? []).map((buffer) => new RecordBatch(buffer))
-    const result = {
-      baseOffset: batches[0]?.baseOffset ?? -1,
-      lastOffset: batches.at(-1)?.lastOffset ?? -1,
-      timestamp: Math.max(...batches.map((batch) => batch.maxTimestamp)),
-    }
-    return { append, result }
-  })
+  batches: readonly RecordBatch[],
+  tell: (append: PendingAppend, its: readonly RecordBatch[]) => void,
+): void {
+  let start = 0
+  for (const append of group) {
+    const end = start + append.seal().length
+    tell(append, batches.slice(start, end))
+    start = end
+  }
 }
 
 /** What an append fails with because one in line before it has: nothing of it was written. */
 export function behindFailed(error: StorageError): StorageError {
   const message = `what was appended before it failed: ${error.message}`
   return new StorageError(message, { path: error.path, outcome: 'not-written' }, { cause: error })
-}
-
-function sizeOf({ buffers }: PendingAppend): number {
-  return (buffers ?? []).reduce((sum, buffer) => sum + buffer.length, 0)
 }

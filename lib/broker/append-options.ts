@@ -1,5 +1,5 @@
 import { oneOf, wholeNumber, type Checks } from '../checks.ts'
-import { ACKS, type Acks } from './append-chain.ts'
+import { ACKS, type Acks } from './pending-append.ts'
 
 /** How `Partition.append` is acknowledged. */
 export interface AppendOptions {

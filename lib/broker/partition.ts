@@ -7,15 +7,10 @@ import {
 } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { StoredRecord } from '../record/decode.ts'
-import { RecordBatch } from '../record/record-batch.ts'
-import { encodeRecords, type AppendRecord, type AppendResult } from '../storage/append-record.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
-import {
-  AppendChain,
-  type Acks,
-  type AppendChainOwner,
-  type ChainedAppendOptions,
-} from './append-chain.ts'
+import type { AppendChainOwner } from './append-chain.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
 import { whyFenced, type FencedDirectory } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
@@ -29,6 +24,8 @@ import {
   type ReadOptions,
   type RecordsOptions,
 } from './partition-reads.ts'
+import type { Acks } from './pending-append.ts'
+import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches, type RecentBatchesBudget } from './recent-batches.ts'
 import { flushTimed } from './slow-sync.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
@@ -54,7 +51,7 @@ export class Partition {
   readonly index: number
   readonly log: Log
   readonly #context: PartitionContext
-  readonly #chain: AppendChain
+  readonly #writer: PartitionWriter
   readonly #recent: RecentBatches
   readonly #upkeep: LogUpkeep
   readonly #listeners: Set<() => void> = new Set()
@@ -71,7 +68,7 @@ export class Partition {
     this.#recent = new RecentBatches(context.recentBatches)
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.#highWatermark = log.durableEndOffset
-    this.#chain = new AppendChain(this.#chainOwner())
+    this.#writer = new PartitionWriter(context.clock, this.#chainOwner())
     this.#follower = context.readOnly
       ? new LogFollower(context.clock, log, () => {
           this.#publish(log.logEndOffset)
@@ -117,9 +114,7 @@ export class Partition {
     const checked = checkOptions('append options', options, APPEND_OPTIONS)
     const { acks = 'all', expectedOffset } = checked
     this.#ensureOpen()
-    const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
-    const batches = encodeRecords(list, this.log.config, this.#context.clock.now())
-    return this.#append(batches, { acks, expectedOffset, isInLine: true })
+    return this.#writer.append(records, { acks, expectedOffset })
   }
 
   /**
@@ -128,7 +123,7 @@ export class Partition {
    * @internal
    */
   appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult> {
-    return this.#append(batches, { acks, isInLine: false })
+    return this.#writer.appendBatches(batches, acks)
   }
 
   /**
@@ -287,22 +282,8 @@ export class Partition {
     this.#upkeep.stop()
     this.#follower?.stop()
     if (isFirst) this.#notify()
-    await this.#chain.close(reason)
+    await this.#writer.close(reason)
     await this.log.close()
-  }
-
-  async #append(
-    batches: readonly Buffer[] | Promise<readonly Buffer[]>,
-    options: ChainedAppendOptions,
-  ): Promise<AppendResult> {
-    const appended = this.#chain.append(batches, options)
-    if (options.acks !== 0) return appended
-    // Nobody waits for the outcome, and so nobody would handle a rejection.
-    appended.catch(() => undefined)
-    // What is not encoded yet takes room that is not known.
-    await Promise.resolve(batches).catch(() => undefined)
-    await this.#chain.whenRoom()
-    return { baseOffset: -1, lastOffset: -1, timestamp: -1 }
   }
 
   #chainOwner(): AppendChainOwner {
@@ -313,8 +294,7 @@ export class Partition {
         this.#context.readOnly
           ? new ReadOnlyError('the broker is open for reading only')
           : whyFenced(this.#context, isWritten ? 'unknown' : 'not-written'),
-      onWritten: (buffers) => {
-        const batches = buffers.map((buffer) => new RecordBatch(buffer))
+      onWritten: (batches) => {
         // Where the log was cut, these are in the place of records that had been shown.
         this.#highWatermark = Math.min(this.#highWatermark, batches[0]?.baseOffset ?? Infinity)
         this.#recent.add(batches)

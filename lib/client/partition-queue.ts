@@ -1,4 +1,4 @@
-import type { Acks } from '../broker/append-chain.ts'
+import type { Acks } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'

@@ -1,4 +1,4 @@
-import { ACKS, type Acks } from '../broker/append-chain.ts'
+import { ACKS, type Acks } from '../broker/pending-append.ts'
 import {
   callback,
   checkOptions,

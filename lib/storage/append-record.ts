@@ -5,6 +5,7 @@ import type { CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import {
   RecordBatchBuilder,
+  sizeOfRecord,
   upperBoundOfRecord,
   type RecordHeader,
 } from '../record/record-batch-builder.ts'
@@ -65,20 +66,17 @@ export function encodeRecords(
   }
   if (records.length === 0) throw new RangeError('an append must hold at least one record')
   const compressionType = storedCompressionType(config, 'none')
-  const targetBytes = Math.min(BATCH_TARGET_BYTES, config.maxMessageBytes, config.segmentBytes)
+  const targetBytes = targetBytesOf(config)
   const builders: RecordBatchBuilder[] = []
   let builder: RecordBatchBuilder | null = null
   for (let slot = 0; slot < records.length; slot += 1) {
     // By index and without an object for the parts: this runs for every record of a bulk append.
     const record = records[slot] as AppendRecord
     ensureRecord(record)
-    const key = toBytes('key', record.key)
+    const key = keyOf(record, config)
     const value = toBytes('value', record.value)
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
-    if (key === null && config.cleanupPolicy !== 'delete') {
-      throw new InvalidRecordError('a compacted topic takes no record without a key')
-    }
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
       // Records of one append are mostly alike: growing by copying costs more than a guess.
       const upperBoundBytes = upperBoundOfRecord(key, value, headers)
@@ -95,6 +93,52 @@ export function encodeRecords(
   }
   if (compressionType !== 'none') return buildCompressed(builders, config)
   return builders.map((each) => checked(each.buildUncompressed(), config))
+}
+
+/**
+ * Encodes a record into a batch that others may be in.
+ *
+ * @param now its timestamp when it brings none.
+ * @returns its timestamp; -1, and nothing has been done, when the batch has no room for it.
+ * @throws as {@link encodeRecords} does; nothing has been done then either.
+ */
+export function joinBatch(
+  builder: RecordBatchBuilder,
+  record: AppendRecord,
+  config: Readonly<ResolvedTopicConfig>,
+  now: number,
+): number {
+  ensureRecord(record)
+  const key = keyOf(record, config)
+  const value = toBytes('value', record.value)
+  const headers = toHeaders(record.headers)
+  const timestamp = timestampOf(record.timestamp, now)
+  if (!builder.hasRoomFor(targetBytesOf(config), key, value, headers)) return -1
+  if (builder.recordCount === 0) {
+    // The bound is a few bytes above what the record really takes.
+    const boundBytes = RECORD_BATCH_OVERHEAD + upperBoundOfRecord(key, value, headers)
+    if (boundBytes > Math.min(config.maxMessageBytes, config.segmentBytes)) {
+      checkBatchSize(RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, key, value, headers), config)
+    }
+  }
+  builder.append(timestamp, key, value, headers)
+  return timestamp
+}
+
+/** Size up to which batches are filled. */
+function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
+  return Math.min(BATCH_TARGET_BYTES, config.maxMessageBytes, config.segmentBytes)
+}
+
+function keyOf(
+  record: AppendRecord,
+  { cleanupPolicy }: Readonly<ResolvedTopicConfig>,
+): Buffer | null {
+  const key = toBytes('key', record.key)
+  if (key === null && cleanupPolicy !== 'delete') {
+    throw new InvalidRecordError('a compacted topic takes no record without a key')
+  }
+  return key
 }
 
 async function buildCompressed(

@@ -1,4 +1,4 @@
-import type { Acks } from '../../lib/broker/append-chain.ts'
+import type { Acks } from '../../lib/broker/pending-append.ts'
 import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import type { ProducerPartition, ProducerTopic } from '../../lib/client/partition-queue.ts'
 import { Producer, type ProducerContext } from '../../lib/client/producer.ts'

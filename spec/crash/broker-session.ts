@@ -1,5 +1,5 @@
 import { Broker } from '../../lib/broker.ts'
-import type { Acks } from '../../lib/broker/append-chain.ts'
+import type { Acks } from '../../lib/broker/pending-append.ts'
 import type { CreateTopicOptions } from '../../lib/broker.ts'
 import type { TopicConfig } from '../../lib/config.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'

@@ -1,0 +1,107 @@
+import { expect, it } from 'vitest'
+import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition, textsOf } from '../helpers/partitions.ts'
+
+const TINY_SEGMENT = { segmentBytes: 200, maxMessageBytes: 200 }
+
+/** Base offsets of the batches in the log, by reading it. */
+async function batchesOf(partition: Awaited<ReturnType<typeof openPartition>>): Promise<number[]> {
+  const bases: number[] = []
+  for (let offset = partition.logStartOffset; offset < partition.highWatermark;) {
+    for (const batch of await partition.readBatches(offset, 1)) {
+      bases.push(batch.baseOffset)
+      offset = batch.nextOffset
+    }
+  }
+  return bases
+}
+
+it('puts single records that wait together into one batch, each with a place of its own', async () => {
+  const partition = await openPartition()
+  const results = await Promise.all(
+    [5, 3, 9].map((timestamp) => partition.append({ value: `v${timestamp}`, timestamp })),
+  )
+  expect(results).toEqual([
+    { baseOffset: 0, lastOffset: 0, timestamp: 5 },
+    { baseOffset: 1, lastOffset: 1, timestamp: 3 },
+    { baseOffset: 2, lastOffset: 2, timestamp: 9 },
+  ])
+  expect(await batchesOf(partition)).toEqual([0])
+  expect(textsOf(await partition.read(0))).toEqual(['v5', 'v3', 'v9'])
+})
+
+it('stamps all of a shared batch with the time of the append where the topic says so', async () => {
+  const clock = new ManualClock(70)
+  const config = { messageTimestampType: 'LogAppendTime' } as const
+  const partition = await openPartition({ clock, config })
+  const results = await Promise.all([1, 2].map((timestamp) => partition.append({ timestamp })))
+  expect(results.map(({ timestamp }) => timestamp)).toEqual([70, 70])
+})
+
+it('keeps arrays, and appends that expect an offset, out of a shared batch and in their order', async () => {
+  const partition = await openPartition()
+  const results = await Promise.all([
+    partition.append({ value: 'a' }),
+    partition.append([{ value: 'b' }, { value: 'c' }]),
+    partition.append({ value: 'd' }),
+    partition.append({ value: 'e' }),
+    partition.append({ value: 'f' }, { expectedOffset: 5 }),
+    partition.append({ value: 'g' }),
+  ])
+  expect(results.map(({ baseOffset }) => baseOffset)).toEqual([0, 1, 3, 4, 5, 6])
+  expect(await batchesOf(partition)).toEqual([0, 1, 3, 5, 6])
+})
+
+it('refuses a record that is not taken and leaves those it would have shared a batch with', async () => {
+  const partition = await openPartition({ config: TINY_SEGMENT })
+  const before = partition.append({ value: 'before' })
+  // @ts-expect-error a value must be bytes or text
+  const wrong = partition.append({ value: 7 })
+  const large = partition.append({ value: Buffer.alloc(300) })
+  const after = partition.append({ value: 'after' })
+  await expect(wrong).rejects.toThrow(TypeError)
+  await expect(large).rejects.toThrow(RecordTooLargeError)
+  expect((await before).baseOffset).toBe(0)
+  expect((await after).baseOffset).toBe(1)
+  expect(await batchesOf(partition)).toEqual([0])
+})
+
+it('refuses a record of any acknowledgement at once', async () => {
+  const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
+  await expect(partition.append({ value: 'no key' }, { acks: 0 })).rejects.toThrow(
+    InvalidRecordError,
+  )
+})
+
+it('begins another batch where one is as large as the topic takes it', async () => {
+  const partition = await openPartition({ config: TINY_SEGMENT })
+  const value = Buffer.alloc(40)
+  await Promise.all(Array.from({ length: 7 }, () => partition.append({ value })))
+  expect(await batchesOf(partition)).toEqual([0, 2, 4, 6])
+})
+
+it('acknowledges each record of a shared batch at its own level', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const partition = await openPartition({ fileSystem })
+  const told: string[] = []
+  await Promise.all(
+    (['all', 1, 0] as const).map(async (acks) => {
+      await partition.append({ value: String(acks) }, { acks })
+      told.push(String(acks))
+    }),
+  )
+  expect(told).toEqual(['0', '1', 'all'])
+  expect(await batchesOf(partition)).toEqual([0])
+})
+
+it('fails all who share a batch when the disk does', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const partition = await openPartition({ fileSystem })
+  await partition.append({ value: 'there' })
+  fileSystem.failNext('write', 'ENOSPC')
+  const settled = await Promise.allSettled(['a', 'b'].map((value) => partition.append({ value })))
+  expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect((await partition.append({ value: 'again' })).baseOffset).toBe(1)
+})
