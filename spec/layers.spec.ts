@@ -32,6 +32,7 @@ describe('the layers of lib/', () => {
     ['lib/storage/some-file.ts', '../broker/partition.ts', /storage\/ lies below broker\//],
     ['lib/record/some-file.ts', '../storage/log.ts', /record\/ lies below storage\//],
     ['lib/platform/some-file.ts', '../record/varint.ts', /platform\/ lies below record\//],
+    ['lib/errors/some-file.ts', '../platform/clock.ts', /errors\/ lies below platform\//],
     [
       'lib/broker/assignors/some-file.ts',
       '../../client/consumer.ts',

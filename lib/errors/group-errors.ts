@@ -1,0 +1,45 @@
+import { VarveError } from './varve-error.ts'
+
+/** A group has no committed offset for the partition and `autoOffsetReset` is `'none'`. */
+export class NoOffsetForPartitionError extends VarveError {
+  override readonly name = 'NoOffsetForPartitionError'
+  readonly code = 'NO_OFFSET_FOR_PARTITION'
+  readonly topic: string
+  readonly partition: number
+
+  constructor(topic: string, partition: number) {
+    super(
+      `no committed offset for ${topic}-${partition} and autoOffsetReset is 'none': ` +
+        'seek to an offset, or choose earliest or latest',
+    )
+    this.topic = topic
+    this.partition = partition
+  }
+}
+
+/** The group has moved on without this member, and its partitions may belong to another. */
+export class CommitFailedError extends VarveError {
+  override readonly name = 'CommitFailedError'
+  readonly code = 'COMMIT_FAILED'
+  readonly groupId: string
+
+  constructor(groupId: string, reason: string) {
+    super(
+      `offsets of group '${groupId}' were not committed: ${reason}. The records may be delivered ` +
+        'again; poll more often, take fewer records a poll, or raise maxPollIntervalMs',
+    )
+    this.groupId = groupId
+  }
+}
+
+/** The members of a group do not agree on an assignment strategy. */
+export class InconsistentGroupProtocolError extends VarveError {
+  override readonly name = 'InconsistentGroupProtocolError'
+  readonly code = 'INCONSISTENT_GROUP_PROTOCOL'
+}
+
+/** The call needs a `groupId`, and the consumer has none. */
+export class InvalidGroupIdError extends VarveError {
+  override readonly name = 'InvalidGroupIdError'
+  readonly code = 'INVALID_GROUP_ID'
+}

@@ -1,0 +1,116 @@
+import { VarveError, type AppendOutcome } from './varve-error.ts'
+
+/** The offset is outside the log: below its start, or above its end. */
+export class OffsetOutOfRangeError extends VarveError {
+  override readonly name = 'OffsetOutOfRangeError'
+  readonly code = 'OFFSET_OUT_OF_RANGE'
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+
+  constructor(
+    range: {
+      topic: string
+      partition: number
+      offset: number
+      logStartOffset: number
+      logEndOffset: number
+    },
+    message?: string,
+  ) {
+    super(
+      message ??
+        `offset ${range.offset} of ${range.topic}-${range.partition} is out of range: ` +
+          `the log holds ${range.logStartOffset} to ${range.logEndOffset} (exclusive)`,
+    )
+    this.topic = range.topic
+    this.partition = range.partition
+    this.offset = range.offset
+    this.logStartOffset = range.logStartOffset
+    this.logEndOffset = range.logEndOffset
+  }
+}
+
+/** `expectedOffset` of an append is not the end of the log: somebody else has written. */
+export class OffsetConflictError extends VarveError {
+  override readonly name = 'OffsetConflictError'
+  readonly code = 'OFFSET_CONFLICT'
+  readonly outcome: AppendOutcome = 'not-written'
+  readonly expectedOffset: number
+  readonly actualOffset: number
+
+  constructor(expectedOffset: number, actualOffset: number) {
+    super(`the log ends at ${actualOffset}, not at the expected offset ${expectedOffset}`)
+    this.expectedOffset = expectedOffset
+    this.actualOffset = actualOffset
+  }
+}
+
+/** Where damage was found. */
+export interface CorruptionPlace {
+  /** The damaged file, `null` for bytes that never were in one. */
+  readonly path: string | null
+  /** First damaged byte: position in the file, or in the buffer where there is no file. */
+  readonly position: number
+  /** First offset that is affected, `null` where it is not known. */
+  readonly firstOffset?: number | null
+  /** Last offset that is affected, `null` where it is not known. */
+  readonly lastOffset?: number | null
+}
+
+/** Stored bytes are not what was written. Nothing is deleted or skipped because of it. */
+export class CorruptRecordError extends VarveError {
+  override readonly name = 'CorruptRecordError'
+  readonly code = 'CORRUPT_MESSAGE'
+  readonly path: string | null
+  readonly position: number
+  readonly firstOffset: number | null
+  readonly lastOffset: number | null
+  /** What is wrong, without the place. */
+  readonly reason: string
+
+  constructor(reason: string, place: CorruptionPlace, options?: ErrorOptions) {
+    const offsets =
+      place.firstOffset == null
+        ? ''
+        : `, offsets from ${place.firstOffset}` +
+          (place.lastOffset == null ? '' : ` to ${place.lastOffset}`)
+    super(
+      `corrupt record batch at position ${place.position}` +
+        `${place.path === null ? '' : ` of ${place.path}`}${offsets}: ${reason}`,
+      options,
+    )
+    this.reason = reason
+    this.path = place.path
+    this.position = place.position
+    this.firstOffset = place.firstOffset ?? null
+    this.lastOffset = place.lastOffset ?? null
+  }
+}
+
+/** An operation of the file system failed. `cause` is the system's error. */
+export class StorageError extends VarveError {
+  override readonly name = 'StorageError'
+  readonly code = 'STORAGE_ERROR'
+  readonly path: string
+  readonly outcome: AppendOutcome
+
+  constructor(
+    message: string,
+    details: { path: string; outcome: AppendOutcome },
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+    this.path = details.path
+    this.outcome = details.outcome
+  }
+}
+
+/** The directory is open for reading only: another process may own it, and nothing is written. */
+export class ReadOnlyError extends VarveError {
+  override readonly name = 'ReadOnlyError'
+  readonly code = 'READ_ONLY'
+  readonly outcome: AppendOutcome = 'not-written'
+}

@@ -1,0 +1,65 @@
+import { VarveError, type AppendOutcome } from './varve-error.ts'
+
+/** A record, or the batch that holds it, is larger than the topic or the buffer allows. */
+export class RecordTooLargeError extends VarveError {
+  override readonly name = 'RecordTooLargeError'
+  readonly code = 'MESSAGE_TOO_LARGE'
+  readonly outcome: AppendOutcome = 'not-written'
+  readonly sizeBytes: number
+  readonly maxBytes: number
+
+  constructor(sizeBytes: number, maxBytes: number, limit: string) {
+    super(`the batch would take ${sizeBytes} bytes, ${limit} allows ${maxBytes}`)
+    this.sizeBytes = sizeBytes
+    this.maxBytes = maxBytes
+  }
+}
+
+/** A record that the topic does not take, such as one without a key in a compacted topic. */
+export class InvalidRecordError extends VarveError {
+  override readonly name = 'InvalidRecordError'
+  readonly code = 'INVALID_RECORD'
+  readonly outcome: AppendOutcome = 'not-written'
+}
+
+/** The timestamp is outside what the topic takes. */
+export class InvalidTimestampError extends VarveError {
+  override readonly name = 'InvalidTimestampError'
+  readonly code = 'INVALID_TIMESTAMP'
+  readonly outcome: AppendOutcome = 'not-written'
+}
+
+/** The records are compressed with a codec that is not available here. The bytes are untouched. */
+export class UnsupportedCompressionTypeError extends VarveError {
+  override readonly name = 'UnsupportedCompressionTypeError'
+  readonly code = 'UNSUPPORTED_COMPRESSION_TYPE'
+}
+
+/** A key or value could not be turned into bytes, or bytes not into a key or value. */
+export class SerializationError extends VarveError {
+  override readonly name = 'SerializationError'
+  readonly code = 'SERIALIZATION_ERROR'
+  readonly topic: string
+  /** The record's partition, `null` before it has one. */
+  readonly partition: number | null
+  /** The record's offset, `null` before it has one. */
+  readonly offset: number | null
+  readonly part: 'key' | 'value'
+
+  constructor(
+    place: {
+      topic: string
+      partition: number | null
+      offset: number | null
+      part: 'key' | 'value'
+    },
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+    this.topic = place.topic
+    this.partition = place.partition
+    this.offset = place.offset
+    this.part = place.part
+  }
+}

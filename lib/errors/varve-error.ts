@@ -1,0 +1,17 @@
+/**
+ * What is known about the bytes of an append that failed.
+ *
+ * - `not-written`: nothing of it is in the log; it may be sent again without creating a duplicate.
+ * - `unknown`: it may or may not be found in the log after the next open.
+ */
+export type AppendOutcome = 'not-written' | 'unknown'
+
+/**
+ * Base of every error that a correct program may have to handle.
+ *
+ * `code` is stable within a major version, messages are not. Misuse (a wrong type, a value out of
+ * range) is a plain `TypeError` or `RangeError` without a code, because nobody should catch it.
+ */
+export abstract class VarveError extends Error {
+  abstract readonly code: string
+}
