@@ -1,3 +1,4 @@
+import { totalSizeBytes } from '../record/record-batch.ts'
 import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.ts'
 
 /** What a request has found so far: so many bytes, up to an offset. */
@@ -25,7 +26,7 @@ export class AvailableBytes {
   /** Takes note of what a look has found, which was not enough. */
   note(responses: readonly FetchResponse[]): void {
     this.#found = responses.map(({ offset, batches }) => ({
-      sizeBytes: batches.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      sizeBytes: totalSizeBytes(batches),
       nextOffset: batches.at(-1)?.nextOffset ?? offset,
     }))
   }
@@ -64,7 +65,7 @@ async function hasChanged(request: FetchRequest, found: Found): Promise<boolean>
       const batches = await partition.readBatches(found.nextOffset, maxBytes - found.sizeBytes)
       const last = batches.at(-1)
       if (last === undefined || last.nextOffset >= wantedEnd) return true
-      for (const { sizeBytes } of batches) found.sizeBytes += sizeBytes
+      found.sizeBytes += totalSizeBytes(batches)
       found.nextOffset = last.nextOffset
     }
     return false

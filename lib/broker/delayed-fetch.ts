@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../platform/clock.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { AvailableBytes } from './available-bytes.ts'
 import type { Partition } from './partition.ts'
 
@@ -157,7 +157,7 @@ function isEnough(
   for (const [slot, { batches, error }] of responses.entries()) {
     const wantedEnd = requests[slot]?.wantedEnd ?? Infinity
     if (error !== null || (batches.at(-1)?.nextOffset ?? 0) >= wantedEnd) return true
-    for (const batch of batches) sizeBytes += batch.sizeBytes
+    sizeBytes += totalSizeBytes(batches)
   }
   return sizeBytes >= Math.max(1, Math.min(limits.minBytes, limits.maxBytes))
 }
@@ -177,7 +177,7 @@ async function readAll(
     try {
       const mostBytes = Math.min(partitionBytes, remainingBytes)
       const batches = await partition.readBatches(offset, mostBytes, wantedEnd)
-      for (const batch of batches) remainingBytes -= batch.sizeBytes
+      remainingBytes -= totalSizeBytes(batches)
       responses.push({ ...response, batches })
     } catch (error) {
       responses.push({

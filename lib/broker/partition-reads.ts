@@ -9,7 +9,7 @@ import {
 } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches } from './delayed-fetch.ts'
 import type { Partition } from './partition.ts'
 import { PartitionIterator } from './partition-iterator.ts'
@@ -101,7 +101,7 @@ export async function fetchRecords(
     if (batches.length === 0 || records.length >= maxRecords) return records
     if (records.length > 0) {
       if (maxRecords === Infinity) return records
-      const restBytes = batches.reduce((rest, { sizeBytes }) => rest - sizeBytes, maxBytes)
+      const restBytes = maxBytes - totalSizeBytes(batches)
       return fill(partition, records, { from, maxRecords, restBytes })
     }
     remainingMs = Math.max(0, deadlineMs - clock.monotonic())
@@ -152,7 +152,7 @@ async function fill(
     while (records.length < maxRecords && restBytes > 0 && from < partition.highWatermark) {
       const wanted = maxRecords - records.length
       const batches = await partition.readBatches(from, restBytes, from + wanted)
-      for (const batch of batches) restBytes -= batch.sizeBytes
+      restBytes -= totalSizeBytes(batches)
       if (batches.length === 0 || restBytes < 0) break
       const range = { fromOffset: from, maxRecords: wanted }
       for (const record of await decodeAll(batches, partition, range)) records.push(record)

@@ -1,6 +1,6 @@
 import type { Partition } from '../broker/partition.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 
 /** Stands for the records of a batch that has been left. */
@@ -45,7 +45,7 @@ export class FetchBuffer {
     this.#batches = [...fetched.batches]
     this.#leaderEpoch = fetched.batches[0]?.partitionLeaderEpoch ?? -1
     this.#error = fetched.error
-    this.sizeBytes = fetched.batches.reduce((sum, batch) => sum + batch.sizeBytes, 0)
+    this.sizeBytes = totalSizeBytes(fetched.batches)
   }
 
   /** Whether the partition still stands where this buffer goes on. */

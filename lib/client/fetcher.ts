@@ -6,6 +6,7 @@ import {
 } from '../errors.ts'
 import type { Partition } from '../broker/partition.ts'
 import type { Clock } from '../platform/clock.ts'
+import { totalSizeBytes } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
@@ -252,7 +253,7 @@ function isEnough(responses: readonly FetchResponse[], minBytes: number): boolea
   let sizeBytes = 0
   for (const { batches, error } of responses) {
     if (error !== null) return true
-    for (const batch of batches) sizeBytes += batch.sizeBytes
+    sizeBytes += totalSizeBytes(batches)
   }
   return sizeBytes >= minBytes
 }

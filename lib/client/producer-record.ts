@@ -1,6 +1,6 @@
-import { describeValue, unknownKey } from '../checks.ts'
+import { describeValue } from '../checks.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
-import type { HeadersInit } from '../storage/append-record.ts'
+import { isRecordField, refuseField, type HeadersInit } from '../storage/append-record.ts'
 
 /** What an application hands to a producer. Nothing of it may change until the send has settled. */
 export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array> {
@@ -55,18 +55,8 @@ export function checkTopicOf(record: unknown): string {
     throw new TypeError(`topic must be a string, got ${describeValue(topic)}`)
   }
   for (const field in record) {
-    switch (field) {
-      case 'topic':
-      case 'partition':
-      case 'key':
-      case 'value':
-      case 'headers':
-      case 'timestamp':
-        continue
-      default:
-        // A prototype may have more, as that of a class does, and it is nobody's slip.
-        if (Object.hasOwn(record, field)) throw unknownKey('a record', field, FIELDS)
-    }
+    if (field === 'topic' || field === 'partition' || isRecordField(field)) continue
+    refuseField(record, field, FIELDS)
   }
   return topic
 }

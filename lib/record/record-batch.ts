@@ -39,6 +39,13 @@ export {
 /** Whose clock a topic's timestamps are: the producer's, or the log's at the time of the append. */
 export type TimestampType = 'CreateTime' | 'LogAppendTime'
 
+/** Stored size of batches together. */
+export function totalSizeBytes(batches: readonly RecordBatch[]): number {
+  let sizeBytes = 0
+  for (const batch of batches) sizeBytes += batch.sizeBytes
+  return sizeBytes
+}
+
 /**
  * A view of one batch in a buffer. Nothing is copied or cached: the getters show what the bytes
  * are at the time of the call, and none of them looks at the CRC.

@@ -234,24 +234,33 @@ function ensureRecord(record: AppendRecord): void {
   if (typeof record !== 'object' || (record as unknown) === null) {
     throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
   }
-  checkFields(record)
+  for (const field in record) if (!isRecordField(field)) refuseField(record, field, FIELDS)
 }
 
 const FIELDS = ['key', 'value', 'headers', 'timestamp'] satisfies (keyof AppendRecord)[]
 
-/** A field that nobody reads is a misspelt one, or something the caller believes to be stored. */
-function checkFields(record: AppendRecord): void {
-  for (const field in record) {
-    switch (field) {
-      case 'key':
-      case 'value':
-      case 'headers':
-      case 'timestamp':
-        continue
-      default:
-        if (Object.hasOwn(record, field)) throw unknownKey('a record', field, FIELDS)
-    }
+/** Whether it is a field that every record may have. It is asked for each field of each record. */
+export function isRecordField(field: string): boolean {
+  switch (field) {
+    case 'key':
+    case 'value':
+    case 'headers':
+    case 'timestamp':
+      return true
+    default:
+      return false
   }
+}
+
+/**
+ * Refuses a field that nobody reads: a misspelt one, or something the caller believes to be stored.
+ * A prototype may have more, as that of a class does, and it is nobody's slip.
+ *
+ * @param known all that are read
+ * @throws TypeError naming the field and those that are known
+ */
+export function refuseField(record: object, field: string, known: readonly string[]): void {
+  if (Object.hasOwn(record, field)) throw unknownKey('a record', field, known)
 }
 
 function toPair(item: unknown): [unknown, unknown] {
