@@ -52,9 +52,13 @@ export class BrokerUpkeep {
 
   /** So that opening after a crash need not look far back. */
   async #saveRecoveryPoints(): Promise<void> {
-    const logs = this.#logs.topics.flatMap((topic) => topic.partitions.map(({ log }) => log))
-    const due = logs.filter((log) => log.isWritable && log.bytesSinceCheckpoint > 0)
-    await Promise.allSettled(due.map((log) => log.checkpoint()))
+    const partitions = this.#logs.topics.flatMap((topic) => topic.partitions)
+    const writable = partitions.filter(({ log }) => log.isWritable)
+    // Where the open had no room to make sure of what it found, there may be room by now.
+    const unseen = writable.filter((each) => each.highWatermark < each.logEndOffset)
+    await Promise.allSettled(unseen.map((each) => each.flush()))
+    const due = writable.filter(({ log }) => log.bytesSinceCheckpoint > 0)
+    await Promise.allSettled(due.map(({ log }) => log.checkpoint()))
   }
 
   async #refresh(): Promise<void> {

@@ -67,7 +67,8 @@ export class Partition {
     this.#context = context
     this.#recent = new RecentBatches(context.recentBatches)
     this.#upkeep = new LogUpkeep(context.clock, log)
-    this.#highWatermark = log.durableEndOffset
+    // A group that loses a commit which an open had no room to make durable reads again, no more.
+    this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
     this.#writer = new PartitionWriter(context.clock, this.#chainOwner())
     this.#follower = context.readOnly
       ? new LogFollower(context.clock, log, () => {

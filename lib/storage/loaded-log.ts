@@ -1,6 +1,7 @@
 import type { CorruptRecordError } from '../errors.ts'
 import type { LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LogSegments } from './log-segments.ts'
+import type { OwedRecovery } from './owed-recovery.ts'
 import type { ProducerState } from './producer-state.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentRecordFile } from './segment-record.ts'
@@ -45,4 +46,6 @@ export interface LoadedLog {
   readonly recovery: LogRecovery
   /** Whether nothing but an orderly close had been done to it. */
   readonly isClean: boolean
+  /** What is to be done before anything is changed; `null` for nothing. */
+  readonly owed: OwedRecovery | null
 }

@@ -56,8 +56,8 @@ export class LocalLog {
     this.logStartOffset = loaded.logStartOffset
     this.logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
-    this.durableEndOffset = loaded.logEndOffset
-    this.#noteDurable()
+    this.noteDurable()
+    this.durableEndOffset = loaded.owed?.durableEndOffset ?? loaded.logEndOffset
   }
 
   get config(): Readonly<ResolvedTopicConfig> {
@@ -137,7 +137,7 @@ export class LocalLog {
     const { active } = this.segments
     if (active === undefined || this.logEndOffset === this.durableEndOffset) return
     await orInDoubt('a sync failed', () => active.flush())
-    this.#noteDurable()
+    this.noteDurable()
   }
 
   /** @throws LogGoneError when what is appended would go to a file that no name stands for any more. */
@@ -173,7 +173,7 @@ export class LocalLog {
     }
     await this.segments.add(segment)
     // The mark of a failed sync has to leave this segment, which may be on record by then.
-    this.#noteDurable()
+    this.noteDurable()
     this.#recorder.isBehind = true
     this.#rollPolicy.rolled()
   }
@@ -208,7 +208,7 @@ export class LocalLog {
       this.producers.markStale()
       await this.#refreshProducers()
       // What is left was synced together with the cut.
-      this.#noteDurable()
+      this.noteDurable()
       // Nothing in the last segment says where the log ends now. The name of the next one does.
       if (rest !== null && rest.endOffset < offset) await this.roll()
       await this.recordSegments()
@@ -336,7 +336,7 @@ export class LocalLog {
   }
 
   /** Everything that is in the log is durable. */
-  #noteDurable(): void {
+  noteDurable(): void {
     this.durableEndOffset = this.logEndOffset
     this.#durablePosition = this.#end()
   }

@@ -10,6 +10,7 @@ import { takeInventory, type LogInventory } from './log-inventory.ts'
 import type { LoadedLog, LoadOptions } from './loaded-log.ts'
 import { LogSegment } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
+import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 import { ProducerState } from './producer-state.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { removeDeleted } from './segment-recorder.ts'
@@ -52,6 +53,7 @@ export class LogLoader {
   #damage: CorruptRecordError | null = null
   #hasProducers = false
   #areEpochsKnown = false
+  #owed: OwedRecovery | null = null
 
   constructor(options: LoadOptions) {
     this.#options = options
@@ -89,9 +91,6 @@ export class LogLoader {
     const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
     try {
       // A log whose files are not those on record is damaged, and nothing of it is changed.
-      if (breach === null && !this.#isClean && !this.#options.readOnly) {
-        await renewEmptySegment(this.#fileSystem, segments, this.#record)
-      }
       if (breach === null) await this.#goBack(segments)
       const end = new EndFinder(this.#evidence())
       const logEndOffset =
@@ -184,20 +183,38 @@ export class LogLoader {
     this.#epochs.truncateFromStart(logStartOffset)
     this.#epochs.truncateFromEnd(logEndOffset)
     if (!readOnly && isSound) {
-      if (segments.active === undefined) {
-        const segment = await LogSegment.create(logEndOffset, this.#options)
-        await segments.add(segment)
-        await this.#makeDurable(segments)
-      } else if (!this.#isClean) {
-        await this.#makeDurable(segments)
-      }
-      await this.#mark.remove()
-      segments.active?.noteDurable()
-      await removeDeleted(segments, logStartOffset, this.#recordFile)
+      const isNew = segments.active === undefined
+      if (isNew) await segments.add(await LogSegment.create(logEndOffset, this.#options))
+      await this.#settleOrOwe(segments, { logStartOffset, logEndOffset, isNew })
       await this.#loadProducers(segments, logEndOffset)
     }
     for (const segment of segments.all.slice(0, -1)) await segment.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  /** A log opens on a full disk too: what there is no room for is done when there is. */
+  async #settleOrOwe(
+    segments: LogSegments,
+    found: { logStartOffset: number; logEndOffset: number; isNew: boolean },
+  ): Promise<void> {
+    const { logStartOffset, logEndOffset, isNew } = found
+    const settle = (): Promise<void> => this.#settle(segments, logStartOffset, isNew)
+    try {
+      await settle()
+    } catch (error) {
+      if (!isNoRoom(error)) throw error
+      const provenEnd = this.#tail.provenEnd(segments) ?? logEndOffset
+      this.#owed = { durableEndOffset: Math.max(provenEnd, logStartOffset), settle }
+    }
+  }
+
+  /** Makes durable what was found, and removes what is in the way of that no more. Can be repeated. */
+  async #settle(segments: LogSegments, logStartOffset: number, isNew: boolean): Promise<void> {
+    if (!isNew && !this.#isClean) await renewEmptySegment(this.#options, segments, this.#record)
+    if (isNew || !this.#isClean || this.#truncations.length > 0) await this.#makeDurable(segments)
+    await this.#mark.remove()
+    segments.active?.noteDurable()
+    await removeDeleted(segments, logStartOffset, this.#recordFile)
   }
 
   async #refillEpochs(
@@ -234,6 +251,7 @@ export class LogLoader {
       epochs: this.#epochs,
       leaderEpoch: this.#leaderEpoch(),
       isClean: this.#isClean,
+      owed: this.#owed,
       producers: this.#producers,
       recordFile: this.#recordFile,
       recovery: {

@@ -1,4 +1,5 @@
 import type { AppendOutcome, VarveError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { checkBatchSize } from './append-record.ts'
 import { InDoubtError } from './in-doubt-error.ts'
 import type { AppendResult } from './append-record.ts'
@@ -7,6 +8,7 @@ import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import { ensureInRange } from './log-reader.ts'
 import type { LogState } from './log-state.ts'
+import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 
 /** How long a log goes on without looking whether its file still has its name. */
 const IN_PLACE_INTERVAL_MS = 1_000
@@ -24,11 +26,14 @@ export class LogWriter {
   readonly #context: LogContext
   /** When the files were last seen where they should be. */
   #inPlaceMs: number
+  /** What opening the log had no room for. Nothing is changed before it is done. */
+  #owed: OwedRecovery | null
 
-  constructor(log: LocalLog, guard: LogGuard, context: LogContext) {
+  constructor(log: LocalLog, guard: LogGuard, context: LogContext, owed: OwedRecovery | null) {
     this.#log = log
     this.#guard = guard
     this.#context = context
+    this.#owed = owed
     this.#inPlaceMs = context.clock.now()
   }
 
@@ -160,6 +165,7 @@ export class LogWriter {
     if (this.#guard.hasFailed && !this.#guard.isClosed) await this.#log.leaveOwedMark()
     this.#guard.ensureWritable(refusedOutcome)
     try {
+      if (this.#owed !== null) await this.#settle(this.#owed)
       if (this.#log.hasLeftOvers) await this.#log.cutLeftOvers()
       return await change()
     } catch (error) {
@@ -167,12 +173,28 @@ export class LogWriter {
     }
   }
 
+  /** Does what opening the log has left to do. After a failure nothing is changed either. */
+  async #settle(owed: OwedRecovery): Promise<void> {
+    try {
+      await owed.settle()
+    } catch (error) {
+      // Nothing was lost, and another attempt tells the truth.
+      if (isNoRoom(error) || (isSystemError(error) && error.syscall === 'open')) throw error
+      throw error instanceof InDoubtError ? error : new InDoubtError('recovery', { cause: error })
+    }
+    this.#owed = null
+    this.#log.noteDurable()
+  }
+
   /** The error that the caller gets. What may not be on disk is dropped first, as far as possible. */
   async #failed(what: string, error: unknown, outcome: AppendOutcome): Promise<Error> {
     // Misuse is not a failure of the disk.
     if (error instanceof TypeError || error instanceof RangeError) return error
     const failure: VarveError = this.#guard.failed(what, error, outcome)
-    if (error instanceof InDoubtError) await this.#log.dropInDoubt(error).catch(() => undefined)
+    // What is owed may have been acknowledged: the next open looks at it again, and nothing is cut.
+    if (error instanceof InDoubtError && this.#owed === null) {
+      await this.#log.dropInDoubt(error).catch(() => undefined)
+    }
     return failure
   }
 }

@@ -62,7 +62,7 @@ export class Log {
     const { whyFenced } = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
-    this.#writer = new LogWriter(this.#local, this.#guard, context)
+    this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
     this.#reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)

@@ -6,6 +6,7 @@ import { TORN_SUFFIX } from './log-files.ts'
 import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
+import { isNoRoom } from './owed-recovery.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
 
 /**
@@ -108,7 +109,12 @@ export async function cutTornTail(
 ): Promise<Truncation> {
   const { path, sizeBytes: position } = segment
   const keptIn = await keepAside(fileSystem, path, position, fileSizeBytes)
-  await segment.cutFile()
+  try {
+    await segment.cutFile()
+  } catch (error) {
+    // It is cut with all that has to be made durable, now or when there is room.
+    if (!isNoRoom(error)) throw error
+  }
   return { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
 }
 

@@ -1,9 +1,9 @@
 import { replaceFile } from '../platform/file-io.ts'
-import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { entryOf } from './log-inventory.ts'
-import type { LogSegment } from './log-segment.ts'
+import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
+import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
 
 /**
@@ -16,28 +16,48 @@ import type { SegmentRecord } from './segment-record.ts'
  * what one sync was to cover.
  */
 export class UnprovenTail {
-  readonly #starts = new Map<LogSegment, { position: number; isGroupStart: boolean }>()
+  readonly #starts = new Map<LogSegment, TailStart>()
 
   /** Takes note of a batch that was found behind the offset up to which the log is known to be durable. */
   note(segment: LogSegment, batch: RecordBatch, position: number): void {
-    const { isGroupStart } = batch
+    const { baseOffset: offset, isGroupStart } = batch
     const start = this.#starts.get(segment)
     // A segment whose indexes turn out to be wrong is read from its start once more.
     if (start === undefined || isGroupStart || position <= start.position) {
-      this.#starts.set(segment, { position, isGroupStart })
+      this.#starts.set(segment, { offset, position, isGroupStart })
     }
   }
 
   /** Writes again what was noted of these segments, and the size of the last one. A sync must follow. */
   async writeAgain(segments: LogSegments): Promise<void> {
-    for (const segment of segments.all.toReversed()) {
-      const start = this.#starts.get(segment)
-      if (start !== undefined || segment === segments.active) {
-        await segment.writeAgain(start?.position ?? segment.sizeBytes)
-      }
-      if (start?.isGroupStart === true) return
+    for (const { segment, start } of this.#due(segments)) {
+      await segment.writeAgain(start?.position ?? segment.sizeBytes)
     }
   }
+
+  /** Where what is proven to be durable ends; `null` where everything is that was found. */
+  provenEnd(segments: LogSegments): number | null {
+    const lowest = this.#due(segments).findLast(({ start }) => start !== undefined)
+    return lowest?.start?.offset ?? null
+  }
+
+  /** What has to be written again, from the end of the log down. */
+  #due(segments: LogSegments): { segment: LogSegment; start: TailStart | undefined }[] {
+    const due: { segment: LogSegment; start: TailStart | undefined }[] = []
+    for (const segment of segments.all.toReversed()) {
+      const start = this.#starts.get(segment)
+      if (start !== undefined || segment === segments.active) due.push({ segment, start })
+      if (start?.isGroupStart === true) break
+    }
+    return due
+  }
+}
+
+/** Where what is not proven begins in a segment. */
+interface TailStart {
+  readonly offset: number
+  readonly position: number
+  readonly isGroupStart: boolean
 }
 
 /**
@@ -45,11 +65,16 @@ export class UnprovenTail {
  * sync of the directory behind its name has succeeded, and another one of the same name would not tell.
  */
 export async function renewEmptySegment(
-  fileSystem: FileSystem,
+  options: SegmentOptions,
   segments: LogSegments,
   record: SegmentRecord | null,
 ): Promise<void> {
   const { active } = segments
   if (active === undefined || active.sizeBytes > 0) return
-  if (entryOf(record, active.baseOffset) === null) await replaceFile(fileSystem, active.path, '')
+  if (entryOf(record, active.baseOffset) !== null) return
+  await replaceFile(options.fileSystem, active.path, '')
+  // What is open is the file that had the name before.
+  const renewed = await LogSegment.create(active.baseOffset, options)
+  const kept = segments.all.slice(0, -1)
+  await segments.changing(() => segments.replace([...kept, renewed]))
 }

@@ -12,6 +12,8 @@ import { digestOf } from './tree-digest.ts'
 export interface DiskModel extends Omit<PowerLoss, 'fate'> {
   /** Sum of the sizes of all files that fit. */
   readonly capacityBytes: number
+  /** Whether bytes that are written over others need room too, because nothing is written in place. */
+  readonly copyOnWrite: boolean
   readonly nowMs: () => number
 }
 
@@ -156,6 +158,12 @@ export class SimulatedDisk {
       usedBytes += sizeBytes
     }
     return Math.max(file.sizeBytes, file.sizeBytes + this.model.capacityBytes - usedBytes)
+  }
+
+  /** Bytes of `file` that can be written at `position` at most, as long as nothing else is. */
+  roomAt(file: FileInode, position: number): number {
+    const room = this.growthLimit(file) - (this.model.copyOnWrite ? file.sizeBytes : position)
+    return Math.max(0, room)
   }
 
   /** @throws LockedError when another lock is held on the directory */

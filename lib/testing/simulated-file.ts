@@ -67,7 +67,7 @@ export class SimulatedFile implements File {
       countParts: () => sizeBytes,
       run: (limitBytes) => {
         this.#requireWritable('write')
-        const room = this.#disk.growthLimit(this.#inode) - position
+        const room = this.#disk.roomAt(this.#inode, position)
         if (room <= 0 && sizeBytes > 0) {
           throw simulatedError('ENOSPC', 'write', this.path)
         }

@@ -34,6 +34,13 @@ export interface SimulatedFileSystemOptions {
    */
   readonly capacityBytes?: number
   /**
+   * Whether bytes that are written over others need room as well, as on btrfs, ZFS and wherever
+   * files share what they hold: nothing is written in place there.
+   *
+   * @defaultValue false
+   */
+  readonly copyOnWrite?: boolean
+  /**
    * When calls take effect and complete.
    *
    * - `in-order`: in the order of their start, as soon as possible.
@@ -72,6 +79,7 @@ export function diskModel(options: SimulatedFileSystemOptions, random: Random): 
     random,
     sectorBytes,
     capacityBytes: options.capacityBytes ?? Infinity,
+    copyOnWrite: options.copyOnWrite ?? false,
     nowMs: () => clock.now(),
   }
 }

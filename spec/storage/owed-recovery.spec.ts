@@ -1,0 +1,202 @@
+import { describe, expect, it } from 'vitest'
+import type { Log } from '../../lib/storage/log.ts'
+import { isNoRoom } from '../../lib/storage/owed-recovery.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
+
+const MARK = `${DIR}/varve-durable-end`
+const NO_ROOM = { outcome: 'not-written', cause: { code: 'ENOSPC' } }
+
+/** A log of `count` records that a process has left, on a disk that has no room even to write over them. */
+async function leftOnFullDisk(
+  count: number,
+  whileOpen: (fs: SimulatedFileSystem, log: Log) => Promise<void> = () => Promise.resolve(),
+): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem({ copyOnWrite: true })
+  const log = await openLog(fs)
+  for (const value of valuesUpTo(count)) await log.append([{ key: 'k', value }])
+  await whileOpen(fs, log)
+  const next = fs.restart('process')
+  next.capacityBytes = 0
+  return next
+}
+
+/** Has the sync of the next record fail, and the mark of that too. */
+async function failLastSync(fs: SimulatedFileSystem, log: Log): Promise<void> {
+  fs.failNext('datasync', 'EIO', { path: /\.log$/, persistent: true })
+  fs.failNext('truncate', 'EIO', { persistent: true })
+  fs.failNext('rename', 'EIO', { path: /durable-end/, persistent: true })
+  const failed = log.append([{ key: 'k', value: 'in doubt' }])
+  await expect(failed).rejects.toMatchObject({ outcome: 'unknown' })
+}
+
+describe('an unclean open of a log on a full disk that writes nothing in place', () => {
+  it('counts as durable what is proven to be, and loses nothing', async () => {
+    const fs = await leftOnFullDisk(4)
+    const log = await openLog(fs)
+    expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 4, damage: null, failure: null })
+    expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    for (const kind of ['process', 'power'] as const) {
+      const next = fs.restart(kind, { unsynced: 'lost' })
+      next.capacityBytes = Infinity
+      expect(await valuesOf(await openLog(next)), kind).toEqual(valuesUpTo(4))
+    }
+  })
+
+  it('refuses every change for want of room, and takes them when there is some', async () => {
+    const fs = await leftOnFullDisk(4)
+    const log = await openLog(fs)
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
+    await expect(log.roll()).rejects.toMatchObject(NO_ROOM)
+    await expect(log.flush()).rejects.toMatchObject({ ...NO_ROOM, outcome: 'unknown' })
+    await expect(log.truncateTo(2)).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
+    expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 4, isWritable: true })
+    fs.capacityBytes = Infinity
+    expect(await log.append([{ value: 'v4' }])).toMatchObject({ baseOffset: 4 })
+    expect(log).toMatchObject({ durableEndOffset: 5, logEndOffset: 5 })
+    const last = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(5), null])
+  })
+
+  it('makes sure of what was found with the first flush that finds room', async () => {
+    const fs = await leftOnFullDisk(3, failLastSync)
+    const log = await openLog(fs)
+    expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 4 })
+    fs.capacityBytes = Infinity
+    await log.flush()
+    expect(log.durableEndOffset).toBe(4)
+    fs.evictPageCache()
+    const last = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(last)).toEqual([...valuesUpTo(3), 'in doubt'])
+  })
+
+  it('does not count as durable what only the page cache holds', async () => {
+    const fs = await leftOnFullDisk(3, failLastSync)
+    const { durableEndOffset } = await openLog(fs)
+    const next = fs.restart('power', { unsynced: 'lost' })
+    next.capacityBytes = Infinity
+    expect((await openLog(next)).logEndOffset).toBe(durableEndOffset)
+  })
+
+  it('cannot be followed by an orderly close before there is room', async () => {
+    const fs = await leftOnFullDisk(4)
+    await expect((await openLog(fs)).close()).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
+    fs.capacityBytes = Infinity
+    const log = await openLog(fs)
+    expect([log.durableEndOffset, await valuesOf(log)]).toEqual([4, valuesUpTo(4)])
+    await log.close()
+  })
+
+  it('counts all as durable where only the end of the file is in doubt', async () => {
+    const fs = await leftOnFullDisk(3, (_, log) => log.checkpoint())
+    const log = await openLog(fs)
+    expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 3 })
+  })
+
+  it('counts none of the segments as durable that no batch proves', async () => {
+    const fs = new SimulatedFileSystem({ copyOnWrite: true })
+    for (const baseOffset of [0, 1, 2]) {
+      fs.writeFile(pathOf(baseOffset), bytesOf({ baseOffset, values: [`v${baseOffset}`] }))
+    }
+    fs.capacityBytes = 0
+    const log = await openLog(fs)
+    expect(log).toMatchObject({ durableEndOffset: 0, logEndOffset: 3 })
+    fs.capacityBytes = Infinity
+    await log.append([{ value: 'v3' }])
+    const last = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(last)).toEqual(valuesUpTo(4))
+  })
+})
+
+describe('a recovery that is owed', () => {
+  it('is over for this log when its sync fails, and the next open finds everything', async () => {
+    const fs = await leftOnFullDisk(4)
+    const log = await openLog(fs)
+    fs.capacityBytes = Infinity
+    fs.failNext('datasync', 'EIO', { path: /\.log$/ })
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
+    await expect(log.append([{ value: 'x' }])).rejects.toThrow('open it again')
+    expect(log.failure).not.toBeNull()
+    // It had been acknowledged, so it is neither cut nor marked to be cut.
+    expect([log.durableEndOffset, await valuesOf(log)]).toEqual([3, valuesUpTo(4)])
+    expect(fs.snapshot().has(MARK)).toBe(false)
+    await log.close()
+    const last = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
+  })
+
+  it('is tried again where a file could not be opened for it', async () => {
+    const fs = await leftOnFullDisk(4)
+    const log = await openLog(fs)
+    fs.capacityBytes = Infinity
+    fs.failNext('syncDirectory', 'EMFILE')
+    const refused = log.append([{ value: 'v4' }])
+    await expect(refused).rejects.toMatchObject({
+      outcome: 'not-written',
+      cause: { code: 'EMFILE' },
+    })
+    await log.append([{ value: 'v4' }])
+    expect([log.durableEndOffset, await valuesOf(log)]).toEqual([5, valuesUpTo(5)])
+  })
+
+  it('may be to cut a torn tail', async () => {
+    const fs = await leftOnFullDisk(4)
+    const { length } = fs.readFile(pathOf(2))
+    const torn = Buffer.concat([fs.readFile(pathOf(2)), Buffer.alloc(40, 1)])
+    fs.writeFile(pathOf(2), torn)
+    fs.failNext('truncate', 'ENOSPC', { path: pathOf(2), persistent: true })
+    const log = await openLog(fs)
+    expect([log.durableEndOffset, await valuesOf(log)]).toEqual([3, valuesUpTo(4)])
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
+    expect(fs.readFile(pathOf(2))).toHaveLength(torn.length)
+    fs.capacityBytes = Infinity
+    fs.clearFaults()
+    await log.append([{ key: 'k', value: 'v4' }])
+    expect(fs.readFile(pathOf(2)).length).toBe(length)
+    const last = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(5), null])
+  })
+
+  it('may be to go back to where a sync has failed, and the mark of that stays until it is done', async () => {
+    const fs = await leftOnFullDisk(3, async (disk, log) => {
+      disk.failNext('datasync', 'EIO', { path: pathOf(2) })
+      disk.failNext('truncate', 'EIO', { path: pathOf(2), persistent: true })
+      await expect(log.append([{ value: 'lost' }])).rejects.toMatchObject({ outcome: 'unknown' })
+    })
+    fs.failNext('truncate', 'ENOSPC', { path: pathOf(2), persistent: true })
+    const log = await openLog(fs)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(3))
+    expect(fs.snapshot().has(MARK)).toBe(true)
+    fs.capacityBytes = Infinity
+    fs.clearFaults()
+    await log.append([{ value: 'v3' }])
+    expect(fs.snapshot().has(MARK)).toBe(false)
+    expect(await valuesOf(await openLog(fs.restart('process')))).toEqual(valuesUpTo(4))
+  })
+
+  it('may be to give an empty segment a new file, which is the one that is written to', async () => {
+    const fs = new SimulatedFileSystem()
+    const first = await openLog(fs)
+    for (const value of valuesUpTo(3)) await first.append([{ key: 'k', value }])
+    await first.roll()
+    const next = fs.restart('process')
+    next.failNext('open', 'ENOSPC', { path: `${pathOf(3)}.tmp`, persistent: true })
+    const log = await openLog(next)
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(3))
+    next.clearFaults()
+    await log.append([{ value: 'v3' }])
+    const last = await openLog(next.restart('power', { unsynced: 'lost' }))
+    expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
+  })
+})
+
+it('knows want of room from a sync that has lost something', () => {
+  const error = (code: string, syscall: string): Error => systemError(code, syscall, '/x', 'full')
+  expect(isNoRoom(error('ENOSPC', 'write'))).toBe(true)
+  expect(isNoRoom(error('EDQUOT', 'ftruncate'))).toBe(true)
+  expect(isNoRoom(error('ENOSPC', 'fdatasync'))).toBe(false)
+  expect(isNoRoom(error('EIO', 'write'))).toBe(false)
+  expect(isNoRoom(new Error('ENOSPC'))).toBe(false)
+})
