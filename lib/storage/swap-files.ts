@@ -23,6 +23,28 @@ interface SwapPlan {
 }
 
 /**
+ * Puts segments that were written as `.cleaned` in the place of those that they hold the records of.
+ * They and their names must be durable, and stand for one range of offsets without another segment
+ * in between. Durable when it resolves; after an interruption {@link completeSwaps} comes to the
+ * state before or after it.
+ *
+ * As in Kafka the files are renamed to `.swap` from the highest base offset down, and of each segment
+ * the log last. A power loss may keep any of these names and lose others, so they are synced before the
+ * last one is renamed: the log with the lowest offset. That step decides, and is synced before any
+ * original goes.
+ */
+export async function swapIn(fileSystem: FileSystem, dir: string): Promise<void> {
+  const cleaned = (await findFiles(fileSystem, dir)).filter((file) => file.suffix === '.cleaned')
+  const isLog = ({ kind }: FoundFile): number => Number(kind === 'log')
+  const inOrder = cleaned.sort((a, b) => b.offset - a.offset || isLog(a) - isLog(b))
+  for (const [slot, file] of inOrder.entries()) {
+    if (slot > 0 && slot === inOrder.length - 1) await fileSystem.syncDirectory(dir)
+    await fileSystem.rename(file.path, `${withoutSuffix(file.path)}.swap`)
+  }
+  await completeSwaps(fileSystem, dir)
+}
+
+/**
  * Finishes or takes back a replacement of segments that a crash interrupted, as Kafka's log loader
  * does: a cleaned segment is written as `.cleaned`, renamed to `.swap` from the highest base offset
  * down, and takes its final name when the segments it replaces are gone.
@@ -30,6 +52,9 @@ interface SwapPlan {
  * - `.deleted` files were on their way out and go.
  * - `.cleaned` files mean that renaming to `.swap` was not finished: they go, with every `.swap` at
  *   or above the lowest of them. The originals are still there.
+ * - Where the lowest of them lies inside an original, it belongs with the `.swap` files below it, whose
+ *   first original is there: a power loss has lost its name and kept theirs. They go too. Otherwise what
+ *   they replace would take along records that only that `.cleaned` has besides.
  * - What `.swap` is left is whole: what it covers goes, and it takes its final name.
  *
  * Unlinking comes before renaming, and each before the next is synced, so that an interruption
@@ -39,15 +64,32 @@ export async function completeSwaps(fileSystem: FileSystem, dir: string): Promis
   const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir)
   // The names that a crash left may be in memory only, and what they replace must not go before.
   if (swapped.length > 0) await fileSystem.syncDirectory(dir)
-  // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one.
-  for (const unwanted of [premature, [...dropped, ...replaced]]) {
-    for (const file of unwanted) await fileSystem.unlink(file.path)
-    if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
+  // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one. From above:
+  // the lowest says with which originals they belong.
+  await stepwise(fileSystem, dir, premature.toReversed(), (path) => fileSystem.unlink(path))
+  const unwanted = [...dropped, ...replaced]
+  for (const file of unwanted) await fileSystem.unlink(file.path)
+  if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
+  // From below: a segment that has its final name must not stand between two that have not, for what
+  // stands there is taken for an original.
+  await stepwise(fileSystem, dir, swapped, (path) => fileSystem.rename(path, withoutSuffix(path)))
+}
+
+/** Changes the names of one segment after the other, and makes each durable before the next. */
+async function stepwise(
+  fileSystem: FileSystem,
+  dir: string,
+  files: readonly FoundFile[],
+  change: (path: string) => Promise<void>,
+): Promise<void> {
+  for (const [slot, file] of files.entries()) {
+    await change(file.path)
+    if (files[slot + 1]?.offset !== file.offset) await fileSystem.syncDirectory(dir)
   }
-  for (const file of swapped) {
-    await fileSystem.rename(file.path, file.path.slice(0, -file.suffix.length))
-  }
-  if (swapped.length > 0) await fileSystem.syncDirectory(dir)
+}
+
+function withoutSuffix(path: string): string {
+  return path.slice(0, path.lastIndexOf('.'))
 }
 
 /**
@@ -64,32 +106,38 @@ async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan>
   const withSuffix = (suffix: string): FoundFile[] => found.filter((file) => file.suffix === suffix)
   const [plain, cleaned, swaps] = [withSuffix(''), withSuffix('.cleaned'), withSuffix('.swap')]
   const lowestCleaned = lowestOffset(cleaned)
-  const swapped = swaps.filter((file) => file.offset < lowestCleaned)
-  const first = lowestOffset(swapped)
+  const originals = new Set(plain.flatMap((file) => (file.kind === 'log' ? [file.offset] : [])))
+  const isTorn =
+    cleaned.length > 0 && !originals.has(lowestCleaned) && originals.has(lowestOffset(swaps))
+  const isWhole = (file: FoundFile): boolean => !isTorn && file.offset < lowestCleaned
+  const swapped = swaps.filter(isWhole)
+  // An index may be left whose log has its final name.
+  const first = lowestOffset(swapped.filter(({ kind }) => kind === 'log'))
   const end = await endOfSwaps(fileSystem, swapped)
   const isReplaced = (file: FoundFile): boolean =>
     file.kind !== 'snapshot' && file.offset >= first && file.offset < end
   return {
     kept: plain.filter((file) => !isReplaced(file)),
-    premature: swaps.filter((file) => file.offset >= lowestCleaned),
+    premature: swaps.filter((file) => !isWhole(file)),
     dropped: [...withSuffix('.deleted'), ...cleaned],
     replaced: plain.filter(isReplaced),
     swapped,
   }
 }
 
-/** `Infinity` for none. There may be more files than a call takes arguments. */
-function lowestOffset(files: readonly FoundFile[]): number {
-  return files.reduce((lowest, { offset }) => Math.min(lowest, offset), Infinity)
-}
-
+/** In the order of their offsets. */
 async function findFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {
   const found: FoundFile[] = []
   for (const entry of await fileSystem.list(dir)) {
     const name = entry.kind === 'file' ? parseSegmentFileName(entry.name) : null
     if (name !== null) found.push({ ...name, path: join(dir, entry.name) })
   }
-  return found
+  return found.sort((a, b) => a.offset - b.offset)
+}
+
+/** `Infinity` for none. There may be more files than a call takes arguments. */
+function lowestOffset(files: readonly FoundFile[]): number {
+  return files.reduce((lowest, { offset }) => Math.min(lowest, offset), Infinity)
 }
 
 /** Where the offsets end that the swapped segments stand for, exclusive. */
