@@ -1,4 +1,5 @@
-import { isSystemError } from '../platform/system-error.ts'
+import { CorruptRecordError } from '../errors.ts'
+import { isSystemError, systemError } from '../platform/system-error.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogState } from './log-state.ts'
@@ -43,6 +44,7 @@ export class LogFollower {
     const log = this.#log
     const { epochs } = log
     try {
+      if (!(await this.#isSameTopic())) return
       const state = await this.#options.loadState?.()
       const knownEndOffset = log.logEndOffset
       let logEndOffset = (await this.#refreshSegments()) ?? 0
@@ -82,6 +84,9 @@ export class LogFollower {
         if (next !== undefined) segment.nextOffset = next.baseOffset
         segments.push(segment)
       }
+      const isNew = segments.some((segment) => known.get(segment.path) !== segment)
+      // The directory may have been given to another topic since it was looked at.
+      if (isNew && !(await this.#isSameTopic())) throw gone(this.#options.dir)
     } catch (error) {
       for (const segment of segments) {
         if (known.get(segment.path) !== segment) await segment.close()
@@ -114,11 +119,8 @@ export class LogFollower {
     const { sizeBytes } = place
     if (known !== undefined) {
       if (!isLast && known.sizeBytes === sizeBytes) return known
-      const isInPlace = await known.isInPlace()
-      // What a later topic of the same name has is for the list of topics to tell.
-      if (!isInPlace && !(await this.#isSameTopic())) return known
       // An unclean open gives an empty segment a new file, and what is open would stay empty.
-      if (isInPlace && (await known.follow(sizeBytes))) return known
+      if ((await known.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes
@@ -132,11 +134,30 @@ export class LogFollower {
     }
   }
 
+  /**
+   * Whether the directory does not belong to a later topic of the same name, whose records are for the
+   * list of topics to tell.
+   *
+   * One that names no topic, or whose file is damaged, does not: whoever makes a topic writes the file,
+   * in one step, before there is anything else in the directory, and removes it behind all else. So
+   * what lies in a directory without it was there before, as with brokers older than the file.
+   */
   async #isSameTopic(): Promise<boolean> {
     const { fileSystem, dir, topicId } = this.#options
     if (topicId === undefined) return true
-    return (await readPartitionMetadata(fileSystem, dir))?.topicId === topicId
+    try {
+      const metadata = await readPartitionMetadata(fileSystem, dir)
+      return metadata === null || metadata.topicId === topicId
+    } catch (error) {
+      if (error instanceof CorruptRecordError) return true
+      throw error
+    }
   }
+}
+
+/** Tells that the files that were known are there no more, whatever has their names. */
+function gone(dir: string): Error {
+  return systemError('ENOENT', 'open', dir, 'it belongs to another topic by now')
 }
 
 interface SegmentPlace {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
+import { standaloneContext } from '../../lib/storage/log-options.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
 import {
@@ -161,6 +162,66 @@ describe('refresh', () => {
     await append(writer, 6, 9)
     await follower.refresh()
     expect(follower.logEndOffset).toBe(logEndOffset)
+  })
+})
+
+describe('refresh of a directory that may belong to another topic by now', () => {
+  const [ID, OTHER_ID] = ['A'.repeat(21) + 'B', 'C'.repeat(22)]
+  const METADATA = `${DIR}/partition.metadata`
+
+  function nameTopic(fs: SimulatedFileSystem, id: string): void {
+    fs.writeFile(METADATA, Buffer.from(`version: 0\ntopic_id: ${id}`))
+  }
+
+  /** A log of the offsets 5 to 8, and who follows it for the topic with {@link ID}. */
+  async function ofTopic(): Promise<{ fs: SimulatedFileSystem; writer: Log; follower: Log }> {
+    const { fs, writer } = await pair()
+    await append(writer, 3, 9)
+    await writer.advanceLogStartOffset(5)
+    nameTopic(fs, ID)
+    const options = { fileSystem: fs, config: SMALL, readOnly: true }
+    const context = { ...(await standaloneContext(DIR, options)), topicId: ID }
+    return { fs, writer, follower: await Log.load(DIR, context) }
+  }
+
+  /** What the first record of a later topic leaves, whose first segment has another name than any of before. */
+  function giveToOther(fs: SimulatedFileSystem): void {
+    nameTopic(fs, OTHER_ID)
+    fs.writeFile(pathOf(0), bytesOf({ values: ['of another topic'] }))
+  }
+
+  it('shows nothing of the other', async () => {
+    const { fs, writer, follower } = await ofTopic()
+    const before = follower.segments
+    giveToOther(fs)
+    await append(writer, 9, 10)
+    await follower.refresh()
+    expect(follower.segments).toEqual(before)
+    expect(await offsetsOf(follower)).toEqual([5, 6, 7, 8])
+  })
+
+  it('shows nothing of it either where that changes in the middle of a look', async () => {
+    const { fs, follower } = await ofTopic()
+    const before = follower.segments
+    fs.observe(({ kind }) => {
+      if (kind === 'list') giveToOther(fs)
+    })
+    await follower.refresh()
+    expect(follower.segments).toEqual(before)
+  })
+
+  it('goes on where the directory names no topic, or does so in a damaged file', async () => {
+    const { fs, writer, follower } = await ofTopic()
+    await fs.unlink(METADATA)
+    await append(writer, 9, 12)
+    await follower.refresh()
+    expect(await offsetsOf(follower)).toEqual([5, 6, 7, 8, 9, 10, 11])
+    fs.writeFile(METADATA, Buffer.from('rot'))
+    await append(writer, 12, 15)
+    await follower.refresh()
+    expect(follower.logEndOffset).toBe(15)
+    fs.failNext('read', 'EIO', { path: METADATA })
+    await expect(follower.refresh()).rejects.toMatchObject({ cause: { code: 'EIO' } })
   })
 })
 
