@@ -2,9 +2,11 @@ import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { EpochEntry } from './leader-epoch-cache.ts'
+import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogSegment } from './log-segment.ts'
-import type { LogSegments } from './log-segments.ts'
 import { scanBatches } from './segment-scan.ts'
 
 const READ_BYTES = 1024 * 1024
@@ -16,15 +18,16 @@ const READ_BYTES = 1024 * 1024
  */
 export async function verifySegments(
   fileSystem: FileSystem,
-  segments: LogSegments,
+  { segments, epochs }: Pick<LocalLog, 'segments' | 'epochs'>,
   guard: LogGuard,
 ): Promise<CorruptRecordError[]> {
   guard.ensureOpen()
+  const objection = epochObjection(epochs.entries)
   const { damage: known } = guard
   const found: CorruptRecordError[] = []
   try {
     for (const segment of segments.all) {
-      const damage = await verifySegment(fileSystem, segment)
+      const damage = await verifySegment(fileSystem, segment, objection)
       if (damage !== null) found.push(damage)
     }
   } catch (error) {
@@ -37,18 +40,19 @@ export async function verifySegments(
 /**
  * Reads one segment's log file from its start to the end that it had when the call was made.
  *
- * @returns the first damage: in a batch, or, where every batch is sound in itself, that the file is
+ * @returns the first damage: in a batch, or in its leader epoch, or, where every batch is sound in itself, that the file is
  * not the one whose checksum is on record; `null` when there is none.
  */
 async function verifySegment(
   fileSystem: FileSystem,
   segment: LogSegment,
+  objection: (batch: RecordBatch) => string | null,
 ): Promise<CorruptRecordError | null> {
   const { baseOffset, nextOffset, path, sizeBytes: end, entry } = segment
   const file = await fileSystem.open(path, 'read')
   try {
     const gaps = entry.isDense ? 'none' : 'any'
-    const range = { position: 0, end, baseOffset, nextOffset: baseOffset, gaps } as const
+    const range = { position: 0, end, baseOffset, nextOffset: baseOffset, gaps, objection } as const
     const scan = await scanBatches(file, range, () => undefined)
     const offsets = { firstOffset: scan.nextOffset, lastOffset: nextOffset - 1 }
     if (scan.reason !== null) {
@@ -62,6 +66,20 @@ async function verifySegment(
     )
   } finally {
     await file.close()
+  }
+}
+
+/**
+ * Tells of each batch, in the order of their offsets, why its leader epoch is wrong; `null` where it is
+ * not, or nobody knows. No checksum of the batch covers it, and an open looks at the last ones only.
+ */
+function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) => string | null {
+  let slot = 0
+  return ({ baseOffset, partitionLeaderEpoch: epoch }) => {
+    while ((entries[slot + 1]?.startOffset ?? Infinity) <= baseOffset) slot += 1
+    const known = entries[slot]
+    if (known === undefined || known.startOffset > baseOffset || known.epoch === epoch) return null
+    return `its leader epoch is ${epoch}, not ${known.epoch}`
   }
 }
 

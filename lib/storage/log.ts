@@ -308,12 +308,12 @@ export class Log {
   }
 
   /**
-   * Reads all segments and checks every batch, and each file by its checksum on record.
+   * Reads all segments and checks every batch, its leader epoch, and each file by its checksum on record.
    * @returns the first damage of each segment.
    */
   verify(): Promise<CorruptRecordError[]> {
     const { fileSystem } = this.#context
-    return this.#queue.run(() => verifySegments(fileSystem, this.#local.segments, this.#guard))
+    return this.#queue.run(() => verifySegments(fileSystem, this.#local, this.#guard))
   }
 
   /**

@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest'
+import { LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, DIR, openLog, pathOf, valuesUpTo } from './log-fixtures.ts'
+
+const CHECKPOINT = `${DIR}/leader-epoch-checkpoint`
+const SIZE = bytesOf({ values: ['v0'] }).length
+
+/**
+ * Three segments of two records in three epochs, closed in order, and without a record of segments, as
+ * another broker leaves them: no checksum covers the epochs.
+ */
+async function leftByOther(): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem()
+  const log = await openLog(fs)
+  for (const value of valuesUpTo(6)) await log.append([{ key: 'k', value }])
+  await log.close()
+  for (const offset of [2, 4]) {
+    for (let each = 0; each < 2; each += 1) setEpoch(fs, offset, each, offset / 2)
+  }
+  fs.writeFile(CHECKPOINT, Buffer.from('0\n3\n0 0\n1 2\n2 4\n'))
+  await fs.unlink(`${DIR}/varve-segments`)
+  return fs
+}
+
+/** Changes the epoch of the batch in a slot of a segment. */
+function setEpoch(fs: SimulatedFileSystem, segment: number, slot: number, epoch: number): void {
+  const bytes = fs.readFile(pathOf(segment))
+  bytes.writeInt32BE(epoch, slot * SIZE + LEADER_EPOCH_POSITION)
+  fs.writeFile(pathOf(segment), bytes)
+}
+
+describe('verify', () => {
+  it('finds nothing wrong with epochs that are those of the checkpoint, or that it does not know', async () => {
+    const fs = await leftByOther()
+    expect(await (await openLog(fs.fork())).verify()).toEqual([])
+    const log = await openLog(fs)
+    await log.advanceLogStartOffset(3)
+    await log.truncateTo(5)
+    await log.append([{ key: 'k', value: 'v5' }])
+    expect(await log.verify()).toEqual([])
+    fs.writeFile(CHECKPOINT, Buffer.from('0\n0\n'))
+    expect(await (await openLog(fs, { readOnly: true })).verify()).toEqual([])
+  })
+
+  it.each([
+    ['higher', 3],
+    ['lower', 0],
+    ['unknown', -1],
+  ])(
+    'tells of a batch whose epoch is %s than it was, of which opening sees nothing',
+    async (_, epoch) => {
+      const fs = await leftByOther()
+      setEpoch(fs, 2, 1, epoch)
+      const log = await openLog(fs)
+      expect(log.damage).toBeNull()
+      expect(await log.verify()).toMatchObject([
+        {
+          code: 'CORRUPT_MESSAGE',
+          reason: `its leader epoch is ${epoch}, not 1`,
+          path: pathOf(2),
+          position: SIZE,
+          firstOffset: 3,
+          lastOffset: 3,
+        },
+      ])
+    },
+  )
+
+  it('tells of epochs that fall where the checkpoint is made anew from them', async () => {
+    const fs = await leftByOther()
+    setEpoch(fs, 2, 0, 7)
+    await fs.unlink(CHECKPOINT)
+    const found = await (await openLog(fs)).verify()
+    expect(found.map(({ reason }) => reason)).toEqual([
+      'its leader epoch is 1, not 7',
+      'its leader epoch is 2, not 7',
+    ])
+  })
+})
