@@ -30,6 +30,41 @@ describe('a position', () => {
     expect(consumer.position(T0)).toBe(4)
   })
 
+  it('moves past offsets at the end of the log whose batches have no record left, and is committed there', async () => {
+    const harness = filled(2)
+    harness.partition().appendCompacted(3, new Map())
+    const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.assign([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([0, 1])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(5)
+    harness.partition().appendCompacted(4, new Map([[1, 'kept']]))
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([6])
+    expect(consumer.position(T0)).toBe(9)
+    harness.partition().appendControl()
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    await consumer.commit()
+    expect(await consumer.committed(T0)).toMatchObject({ offset: 10 })
+    consumer.seek(T0, 8)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(10)
+  })
+
+  it('stays where no batch says how far a hole at the end of the log goes, and goes on with what comes', async () => {
+    const harness = filled(2)
+    const partition = harness.partition()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    await consumer.poll(NO_WAIT)
+    partition.logEndOffset = 5
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(2)
+    const next = consumer.poll({ maxWaitMs: 1000 })
+    partition.append('c')
+    expect(offsets(await next)).toEqual([5])
+    expect(consumer.position(T0)).toBe(6)
+  })
+
   it('begins at what the group has committed', async () => {
     const harness = filled()
     await harness.commit(6)
