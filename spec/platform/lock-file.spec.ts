@@ -19,6 +19,7 @@ import {
   STALE_AFTER_MS,
 } from '../../lib/platform/lock-file.ts'
 import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
@@ -72,6 +73,34 @@ describe('LockFile', () => {
     })
     await take(directory)
     expect(syncs).toEqual(['sync before'])
+  })
+
+  it('T4: is not taken when the sync of its record fails, which is tried once, and leaves nothing', async () => {
+    const directory = await temporaryDirectory()
+    const syncs = await syncsOfFileHandles(directory, (kind) => {
+      if (syncs.length === 0) {
+        syncs.push('failed')
+        throw systemError('EIO', 'fsync', directory, 'i/o error')
+      }
+      return kind
+    })
+    await expect(take(directory)).rejects.toMatchObject({ code: 'EIO', syscall: 'fsync' })
+    expect(syncs).toEqual(['failed'])
+    expect(await readdir(directory)).toEqual([])
+    expect(await take(directory)).not.toBeNull()
+    expect(syncs).toEqual(['failed', 'sync'])
+  })
+
+  it('whose record a power loss has taken keeps everybody out until it is stale', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    for (const left of ['', '\0'.repeat(200)]) {
+      await writeFile(path, left)
+      expect(await take(directory)).toBeNull()
+    }
+    const stale = (Date.now() - STALE_AFTER_MS - 1000) / 1000
+    await utimes(path, stale, stale)
+    expect(await take(directory)).not.toBeNull()
   })
 
   it('respects the lock of another owner until it is stale', async () => {
