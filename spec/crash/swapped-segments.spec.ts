@@ -13,6 +13,7 @@ interface Layout {
 
 const LAYOUTS: readonly Layout[] = [
   { name: 'two by one', originals: [0, 3], replacements: [0], end: 5 },
+  { name: 'three by one', originals: [0, 2, 5], replacements: [0], end: 7 },
   { name: 'two by two that share one', originals: [0, 3], replacements: [0, 2], end: 5 },
   { name: 'one by two', originals: [0], replacements: [0, 2], end: 4 },
   { name: 'three by three', originals: [0, 2, 5], replacements: [0, 3, 4], end: 7 },
