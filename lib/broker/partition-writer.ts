@@ -62,12 +62,15 @@ export class PartitionWriter {
    *
    * @param batches when they are being encoded.
    */
-  async #acknowledge(
+  #acknowledge(
     appended: Promise<AppendResult>,
     acks: Acks,
     batches?: unknown,
   ): Promise<AppendResult> {
-    if (acks !== 0) return appended
+    return acks === 0 ? this.#inMemory(appended, batches) : appended
+  }
+
+  async #inMemory(appended: Promise<AppendResult>, batches: unknown): Promise<AppendResult> {
     // Nobody waits for the outcome, and so nobody would handle a rejection.
     appended.catch(() => undefined)
     // What is not encoded yet takes room that is not known.

@@ -193,25 +193,26 @@ class NodeFile implements File {
     openFiles.add(this)
   }
 
-  read(buffer: Uint8Array, position: number): Promise<number> {
-    return this.#run(async (handle) => {
-      const size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () =>
-        readNow(handle.fd, buffer, position),
-      )
-      return size >= 0 ? size : readInPool(handle, buffer, position)
-    })
+  async read(buffer: Uint8Array, position: number): Promise<number> {
+    this.#ensureOpen()
+    const { fd } = this.#handle
+    const size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () =>
+      readNow(fd, buffer, position),
+    )
+    return size >= 0 ? size : this.#run((handle) => readInPool(handle, buffer, position))
   }
 
-  write(buffers: readonly Uint8Array[], position: number): Promise<number> {
-    return this.#run(async (handle) => {
-      if (buffers.length === 0) return 0
-      const sizeBytes = buffers.reduce((sum, { length }) => sum + length, 0)
-      const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, () =>
-        writevSync(handle.fd, buffers, position),
-      )
-      if (size >= 0) return size
-      return (await handle.writev(buffers, position)).bytesWritten
-    })
+  async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    this.#ensureOpen()
+    if (buffers.length === 0) return 0
+    const { fd } = this.#handle
+    let sizeBytes = 0
+    for (const { length } of buffers) sizeBytes += length
+    const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, () =>
+      writevSync(fd, buffers, position),
+    )
+    if (size >= 0) return size
+    return this.#run(async (handle) => (await handle.writev(buffers, position)).bytesWritten)
   }
 
   truncate(sizeBytes: number): Promise<void> {
@@ -245,8 +246,12 @@ class NodeFile implements File {
     await this.#handle.close()
   }
 
-  async #run<T>(call: (handle: FileHandle) => Promise<T>): Promise<T> {
+  #ensureOpen(): void {
     if (this.#closed !== null) throw new ClosedError(`${this.path} is closed`)
+  }
+
+  async #run<T>(call: (handle: FileHandle) => Promise<T>): Promise<T> {
+    this.#ensureOpen()
     this.#callsInFlight += 1
     try {
       return await call(this.#handle)

@@ -125,7 +125,7 @@ export class LocalLog {
     await this.#sync()
     // Before anybody is told of a record in a new segment it is on record that there is one. An
     // append that fails takes its segments back before it comes here.
-    await this.#recorder.writeIfBehind(this.logStartOffset, this.segments)
+    if (this.#recorder.isBehind) await this.#recorder.catchUp(this.logStartOffset, this.segments)
   }
 
   /** See {@link SegmentRecorder.write}. */

@@ -31,8 +31,7 @@ export class SegmentRecorder {
    * Before anybody is told of a record in a new segment it is on record that there is one. An append
    * that fails takes its segments back before it comes here.
    */
-  async writeIfBehind(logStartOffset: number, segments: LogSegments): Promise<void> {
-    if (!this.isBehind) return
+  async catchUp(logStartOffset: number, segments: LogSegments): Promise<void> {
     try {
       await this.write(logStartOffset, entriesOf(segments))
     } catch (error) {
