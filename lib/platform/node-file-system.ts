@@ -1,15 +1,17 @@
-import { constants, readSync, writevSync, type Dirent, type Stats } from 'node:fs'
 import {
-  chmod,
-  lstat,
-  open,
-  readdir,
-  rename,
-  rmdir,
-  stat,
-  unlink,
-  type FileHandle,
-} from 'node:fs/promises'
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  statSync,
+  writevSync,
+  type Dirent,
+  type Stats,
+} from 'node:fs'
+import { chmod, lstat, open, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ClosedError } from '../errors.ts'
 import { lockDirectory } from './directory-lock.ts'
@@ -23,11 +25,14 @@ import type {
 } from './file-system.ts'
 import { loadFsExtra } from './foreign-modules.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
-import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, PromptIo } from './prompt-io.ts'
+import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, promptIo } from './prompt-io.ts'
+import { ReadDescriptor, type FileDescriptor } from './read-descriptor.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
 const FILE_MODE = 0o600
+/** A directory that is no larger holds some hundred names. */
+const MAX_DIRECTORY_BYTES = 16 * 1024
 /** Mode of new directories. */
 const DIRECTORY_MODE = 0o700
 
@@ -69,6 +74,8 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
+    const opened = mode === 'read' ? promptIo.attempt(() => openNow(path)) : undefined
+    if (opened !== undefined) return opened
     if (mode !== 'create') return this.#openAs(path, mode)
     for (;;) {
       // Exclusively first, because only so it is known whose mode has to be set.
@@ -89,9 +96,7 @@ export class NodeFileSystem implements FileSystem {
     const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, FILE_MODE)
     try {
       const stats = await handle.stat()
-      if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
-      if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
-      if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
+      ensureRegularFile(path, stats)
       if (mode === 'create-new') {
         if (permissionsOf(stats) !== FILE_MODE) await handle.chmod(FILE_MODE)
       } else if (mode !== 'read' && !this.#allowsForeignFiles) {
@@ -105,13 +110,16 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    const entries = await readdir(path, { withFileTypes: true })
+    const entries =
+      promptIo.attempt(() => readNamesNow(path)) ?? (await readdir(path, { withFileTypes: true }))
     return entries
       .map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async stat(path: string): Promise<FileStat | null> {
+    const found = promptIo.attempt(() => lstatSync(path, { throwIfNoEntry: false }) ?? null)
+    if (found !== undefined) return found === null ? null : toFileStat(found)
     try {
       return toFileStat(await lstat(path))
     } catch (error) {
@@ -129,7 +137,10 @@ export class NodeFileSystem implements FileSystem {
       missing.unshift(at)
       at = dirname(at)
     }
-    if (missing.length === 0 && (await stat(path)).isDirectory()) return []
+    if (missing.length === 0) {
+      const there = promptIo.attempt(() => statSync(path)) ?? (await stat(path))
+      if (there.isDirectory()) return []
+    }
     const { ensureDir } = await loadFsExtra()
     await ensureDir(path, DIRECTORY_MODE)
     for (const each of missing) {
@@ -177,17 +188,14 @@ export class NodeFileSystem implements FileSystem {
  */
 const openFiles = new Set<NodeFile>()
 
-/** One for the process: what it bounds is the time that the event loop has to wait. */
-const promptIo = new PromptIo()
-
 class NodeFile implements File {
   readonly path: string
-  readonly #handle: FileHandle
+  readonly #handle: FileDescriptor
   #callsInFlight = 0
   #onIdle: (() => void) | null = null
   #closed: Promise<void> | null = null
 
-  constructor(path: string, handle: FileHandle) {
+  constructor(path: string, handle: FileDescriptor) {
     this.path = path
     this.#handle = handle
     openFiles.add(this)
@@ -250,7 +258,7 @@ class NodeFile implements File {
     if (this.#closed !== null) throw new ClosedError(`${this.path} is closed`)
   }
 
-  async #run<T>(call: (handle: FileHandle) => Promise<T>): Promise<T> {
+  async #run<T>(call: (handle: FileDescriptor) => Promise<T>): Promise<T> {
     this.#ensureOpen()
     this.#callsInFlight += 1
     try {
@@ -260,6 +268,31 @@ class NodeFile implements File {
       if (this.#callsInFlight === 0) this.#onIdle?.()
     }
   }
+}
+
+/** Opens a file for reading, in this thread. */
+function openNow(path: string): NodeFile {
+  const fd = openSync(path, OPEN_FLAGS.read | CAUTIOUS_OPEN_FLAGS)
+  try {
+    ensureRegularFile(path, fstatSync(fd))
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+  return new NodeFile(path, new ReadDescriptor(fd))
+}
+
+function ensureRegularFile(path: string, stats: Stats): void {
+  if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
+  if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
+  if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
+}
+
+/** The names in a directory; `undefined` where there may be many, which takes its time. */
+function readNamesNow(path: string): Dirent[] | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined || stats.size > MAX_DIRECTORY_BYTES) return undefined
+  return readdirSync(path, { withFileTypes: true })
 }
 
 /** Fills `buffer`, as far as the file goes. @returns the bytes read */
@@ -275,7 +308,7 @@ function readNow(fd: number, buffer: Uint8Array, position: number): number {
 
 /** Like {@link readNow}, by threads of the pool. */
 async function readInPool(
-  handle: FileHandle,
+  handle: FileDescriptor,
   buffer: Uint8Array,
   position: number,
 ): Promise<number> {

@@ -44,7 +44,9 @@ const SYSTEM: PromptIoSystem = {
  * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none is
  * for 50 ms.
  *
- * Nothing of that is for syncs: they wait for the disk by their nature.
+ * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
+ * asks for dozens of them. Nothing of that is for syncs, nor for what makes or removes a name: those
+ * wait for the disk by their nature, or for its journal.
  */
 export class PromptIo {
   readonly #system: PromptIoSystem
@@ -71,16 +73,39 @@ export class PromptIo {
   try(sizeBytes: number, maxBytes: number, call: () => number): number {
     if (sizeBytes > maxBytes) return -1
     const startMs = this.#system.now()
-    if (startMs < this.#restUntilMs) return -1
-    if (this.#turnStartMs === null) {
-      this.#turnStartMs = startMs
-      this.#system.nextTurn(this.#endTurn)
-    } else if (startMs - this.#turnStartMs > MAX_TURN_MS) {
-      return -1
-    }
+    if (!this.#hasTime(startMs)) return -1
     const moved = call()
-    const endMs = this.#system.now()
-    if (endMs - startMs > SLOW_MS) this.#restUntilMs = endMs + REST_MS
+    this.#noteEnd(startMs)
     return moved
   }
+
+  /**
+   * The same for a call that moves no bytes: one that opens a file for reading, or asks for its size.
+   *
+   * @param call may decline as well.
+   * @returns `undefined` when it was not made.
+   */
+  attempt<T>(call: () => T | undefined): T | undefined {
+    const startMs = this.#system.now()
+    if (!this.#hasTime(startMs)) return undefined
+    const result = call()
+    this.#noteEnd(startMs)
+    return result
+  }
+
+  #hasTime(nowMs: number): boolean {
+    if (nowMs < this.#restUntilMs) return false
+    if (this.#turnStartMs !== null) return nowMs - this.#turnStartMs <= MAX_TURN_MS
+    this.#turnStartMs = nowMs
+    this.#system.nextTurn(this.#endTurn)
+    return true
+  }
+
+  #noteEnd(startMs: number): void {
+    const endMs = this.#system.now()
+    if (endMs - startMs > SLOW_MS) this.#restUntilMs = endMs + REST_MS
+  }
 }
+
+/** One for the process: what it bounds is the time that the event loop has to wait. */
+export const promptIo: PromptIo = new PromptIo()

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { openSync, statSync } from 'node:fs'
 import { stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { ReadDescriptor } from '../../lib/platform/read-descriptor.ts'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import type { OpenMode } from '../../lib/platform/file-system.ts'
 import { fileSystemContract } from './file-system-contract.ts'
@@ -100,6 +101,39 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     expect(await file.read(found, 0)).toBe(count)
     expect(found.equals(expected.subarray(0, count))).toBe(true)
     await file.close()
+  })
+})
+
+describe('a file that was opened at once', () => {
+  it('is read, asked and synced by the pool, and refuses what it was not opened for', async () => {
+    const path = join(await temporaryDirectory(), 'a')
+    await writeFile(path, 'content')
+    const descriptor = new ReadDescriptor(openSync(path, 'r'))
+    const bytes = Buffer.alloc(7)
+    expect(await descriptor.read(bytes, 0, 7, 0)).toMatchObject({ bytesRead: 7 })
+    expect(bytes.toString()).toBe('content')
+    expect((await descriptor.stat()).size).toBe(7)
+    await descriptor.datasync()
+    await descriptor.sync()
+    await expect(descriptor.writev([bytes], 0)).rejects.toMatchObject({ code: 'EBADF' })
+    await expect(descriptor.truncate(0)).rejects.toMatchObject({ code: 'EINVAL' })
+    await descriptor.close()
+  })
+
+  it('is the same as one that the pool has opened, in a directory of many names too', async () => {
+    const directory = await temporaryDirectory()
+    const names = Array.from({ length: 1000 }, (_, each) => `${each}`.padStart(40, '0'))
+    await Promise.all(names.map((name) => writeFile(join(directory, name), name)))
+    expect((await fileSystem.list(directory)).map(({ name }) => name)).toEqual(names)
+    // More than there is time for in one turn of the event loop.
+    for (const name of names) {
+      const file = await fileSystem.open(join(directory, name), 'read')
+      const bytes = Buffer.alloc(40)
+      await file.read(bytes, 0)
+      expect(bytes.toString()).toBe(name)
+      expect((await file.stat()).sizeBytes).toBe(40)
+      await file.close()
+    }
   })
 })
 

@@ -67,3 +67,20 @@ it('makes none for a while after one that was slow', () => {
   system.nowMs += 1
   expect(prompt.try(1, 1024, () => 1)).toBe(1)
 })
+
+it('bounds calls that move no bytes in the same way, and lets them decline', () => {
+  const { system, prompt } = scene()
+  expect(prompt.attempt(() => null)).toBeNull()
+  const declines = (): number | undefined => undefined
+  expect(prompt.attempt(declines)).toBeUndefined()
+  system.nowMs += 2.1
+  expect(prompt.attempt(() => 1)).toBeUndefined()
+  system.turn()
+  const slow = (): string => {
+    system.nowMs += 1.5
+    return 'slow'
+  }
+  expect(prompt.attempt(slow)).toBe('slow')
+  system.turn()
+  expect([prompt.attempt(() => 1), prompt.try(1, 1, () => 1)]).toEqual([undefined, -1])
+})

@@ -1,0 +1,76 @@
+import {
+  closeSync,
+  fdatasync,
+  fstatSync,
+  fsync,
+  ftruncate,
+  read,
+  writev,
+  type Stats,
+} from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import { promisify } from 'node:util'
+
+/** What the library does with an open file. */
+export type FileDescriptor = Pick<FileHandle, 'fd' | 'datasync' | 'sync' | 'truncate' | 'close'> & {
+  stat(): Promise<Stats>
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesRead: number }>
+  writev(buffers: readonly Uint8Array[], position: number): Promise<{ bytesWritten: number }>
+}
+
+const readInPool = promisify(read)
+const writevInPool = promisify(writev)
+const truncateInPool = promisify(ftruncate)
+const datasyncInPool = promisify(fdatasync)
+const syncInPool = promisify(fsync)
+
+/**
+ * A file that was opened at once, for reading, where Node.js makes a `FileHandle` only by way of its
+ * pool. What is refused to such a file is refused by the system.
+ */
+export class ReadDescriptor implements FileDescriptor {
+  readonly fd: number
+
+  constructor(fd: number) {
+    this.fd = fd
+  }
+
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesRead: number }> {
+    return readInPool(this.fd, buffer, offset, length, position)
+  }
+
+  writev(buffers: readonly Uint8Array[], position: number): Promise<{ bytesWritten: number }> {
+    return writevInPool(this.fd, [...buffers], position)
+  }
+
+  truncate(sizeBytes?: number): Promise<void> {
+    return truncateInPool(this.fd, sizeBytes)
+  }
+
+  datasync(): Promise<void> {
+    return datasyncInPool(this.fd)
+  }
+
+  sync(): Promise<void> {
+    return syncInPool(this.fd)
+  }
+
+  stat(): Promise<Stats> {
+    return Promise.resolve(fstatSync(this.fd))
+  }
+
+  close(): Promise<void> {
+    closeSync(this.fd)
+    return Promise.resolve()
+  }
+}
