@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { DirectoryEntry } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { isLogFileName } from './log-files.ts'
 
@@ -8,16 +8,15 @@ import { isLogFileName } from './log-files.ts'
 const REFUSALS = ['ELOOP', 'EISDIR', 'EINVAL', 'ENXIO', 'ENODEV', 'EMLINK', 'EPERM'] as const
 
 /**
- * Looks for something under the name of a log's file that is none: a directory, a link, a FIFO.
+ * Looks among the names of a directory for something under the name of a log's file that is none: a directory, a link, a FIFO.
  *
  * @returns what is wrong with the partition; `null` when nothing like that is there. The bytes that
  * ought to be there are not, and a log without them would give their offsets to other records.
  */
-export async function findImpostor(
-  fileSystem: FileSystem,
+export function findImpostor(
+  entries: readonly DirectoryEntry[],
   dir: string,
-): Promise<CorruptRecordError | null> {
-  const entries = await fileSystem.list(dir)
+): CorruptRecordError | null {
   const found = entries.find(({ name, kind }) => kind !== 'file' && isLogFileName(name))
   if (found === undefined) return null
   return impostor(join(dir, found.name), 'it is no regular file')

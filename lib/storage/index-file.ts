@@ -1,9 +1,13 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readWholeFile, writeFully } from '../platform/file-io.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import { readFully, readWholeFile, writeFully } from '../platform/file-io.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
 
 /** No memory is taken for a larger file, unless the configuration allows for it: it is built anew. */
 const LARGEST_EXPECTED_BYTES = 16 * 1024 * 1024
+
+/** Of a larger file no more than this is read by who wants its last entries: a block of the disk. */
+const END_BYTES = 4096
 
 /** Where an index lives and how large it may grow. */
 export interface IndexFileOptions {
@@ -26,13 +30,20 @@ export type IndexLoadResult = 'loaded' | 'missing' | 'corrupt'
  * were not written yet costs a scan of the log and nothing else, so nothing waits for an index to
  * reach the disk except the recovery point, which promises that the indexes below it are there.
  *
- * Appends and lookups are synchronous. Loads and writes must not overlap.
+ * Who appends needs the last entries only, so {@link IndexFile.loadEnd} reads no more, however
+ * large the file is; lookups have to wait for {@link IndexFile.complete}.
+ *
+ * Appends and lookups are synchronous. Loads must not overlap with writes and with each other; while
+ * an index is completed, entries may be added and written.
  */
 export abstract class IndexFile {
   readonly path: string
   readonly baseOffset: number
   readonly maxEntries: number
-  protected entries: Buffer = Buffer.alloc(0)
+  /** Entries [#firstSlot, count), and room for more. */
+  protected entries: Buffer = NO_BYTES
+  /** Entries below stand in the file alone. */
+  #firstSlot = 0
   #count = 0
   /** Entries [0, this) stand in the file as they are in memory. */
   #writtenCount = 0
@@ -61,6 +72,21 @@ export abstract class IndexFile {
     return this.#count * this.#entrySizeBytes
   }
 
+  /** Whether all entries are in memory. */
+  get isComplete(): boolean {
+    return this.#firstSlot === 0
+  }
+
+  /** Whether the file is there, and as memory is. */
+  get isWritten(): boolean {
+    return this.#writtenCount === this.#count && this.#fileSizeBytes === this.sizeBytes
+  }
+
+  /** Bytes that it takes in memory. */
+  get memoryBytes(): number {
+    return this.entries.length
+  }
+
   /** Whether no further entry fits. */
   abstract get isFull(): boolean
 
@@ -69,9 +95,7 @@ export abstract class IndexFile {
 
   /** Reads the file. What is in memory is dropped. */
   async load(): Promise<IndexLoadResult> {
-    this.#count = 0
-    this.#writtenCount = 0
-    this.#isSynced = false
+    this.#drop()
     const content = await this.#readFile()
     if (typeof content === 'string') return content
     if (content.length % this.#entrySizeBytes !== 0) return 'corrupt'
@@ -79,17 +103,101 @@ export abstract class IndexFile {
     const count = this.#countEntries(content)
     if (count === null) return 'corrupt'
     // A preallocated file is mostly zeros, which need not stay in memory.
-    this.entries = Buffer.from(content.subarray(0, count * this.#entrySizeBytes))
+    if (count < content.length / this.#entrySizeBytes) {
+      this.entries = Buffer.from(content.subarray(0, count * this.#entrySizeBytes))
+    }
     this.#count = count
     this.#writtenCount = count
     return 'loaded'
   }
 
-  async #readFile(): Promise<Buffer | 'missing' | 'corrupt'> {
-    // A file may be larger than the limit when the limit was lowered since it was written.
-    const limitBytes = Math.max(LARGEST_EXPECTED_BYTES, this.maxEntries * this.#entrySizeBytes)
+  /**
+   * Reads the last entries of the file and leaves the others to {@link IndexFile.complete}. A file
+   * that does not end with entries in order is read as a whole.
+   */
+  async loadEnd(): Promise<IndexLoadResult> {
+    this.#drop()
+    const file = await this.#openOrNull()
+    if (file === null) return 'missing'
+    const isLoaded = await this.#readEnd(file).finally(() => file.close())
+    return isLoaded ? 'loaded' : this.load()
+  }
+
+  async #readEnd(file: File): Promise<boolean> {
+    const { sizeBytes } = await file.stat()
+    const slots = sizeBytes / this.#entrySizeBytes
+    const mostEntries = Math.floor(END_BYTES / this.#entrySizeBytes)
+    const firstSlot = Math.max(0, slots - mostEntries)
+    if (!Number.isInteger(slots) || sizeBytes > this.#limitBytes) return false
+    const content = Buffer.allocUnsafeSlow((slots - firstSlot) * this.#entrySizeBytes)
+    const readBytes = await readFully(file, content, firstSlot * this.#entrySizeBytes)
+    if (readBytes < content.length) return false
+    this.entries = content
+    this.#firstSlot = firstSlot
+    for (let slot = firstSlot === 0 ? 0 : firstSlot + 1; slot < slots; slot += 1) {
+      if (!this.isInOrder(slot)) return false
+    }
+    this.#fileSizeBytes = sizeBytes
+    this.#count = slots
+    this.#writtenCount = slots
+    return true
+  }
+
+  /**
+   * Reads the entries that {@link IndexFile.loadEnd} has left in the file.
+   *
+   * @returns false, and no change, when they are not there or do not stand before the others.
+   */
+  async complete(): Promise<boolean> {
+    const firstSlot = this.#firstSlot
+    if (firstSlot === 0) return true
+    const file = await this.#openOrNull()
+    if (file === null) return false
+    const head = Buffer.allocUnsafeSlow(firstSlot * this.#entrySizeBytes)
+    const readBytes = await readFully(file, head, 0).finally(() => file.close())
+    if (readBytes < head.length) return false
+    const end = this.entries
+    const endBytes = (this.#count - firstSlot) * this.#entrySizeBytes
+    const whole = Buffer.allocUnsafeSlow(head.length + endBytes)
+    head.copy(whole)
+    end.copy(whole, head.length, 0, endBytes)
+    this.entries = whole
+    this.#firstSlot = 0
+    for (let slot = 0; slot <= firstSlot; slot += 1) {
+      if (this.isInOrder(slot)) continue
+      this.entries = end
+      this.#firstSlot = firstSlot
+      return false
+    }
+    return true
+  }
+
+  /** A file may be larger than the limit when the limit was lowered since it was written. */
+  get #limitBytes(): number {
+    return Math.max(LARGEST_EXPECTED_BYTES, this.maxEntries * this.#entrySizeBytes)
+  }
+
+  #drop(): void {
+    this.entries = NO_BYTES
+    this.#firstSlot = 0
+    this.#count = 0
+    this.#writtenCount = 0
+    this.#fileSizeBytes = -1
+    this.#isSynced = false
+  }
+
+  async #openOrNull(): Promise<File | null> {
     try {
-      const content = await readWholeFile(this.#fileSystem, this.path, limitBytes)
+      return await this.#fileSystem.open(this.path, 'read')
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return null
+      throw error
+    }
+  }
+
+  async #readFile(): Promise<Buffer | 'missing' | 'corrupt'> {
+    try {
+      const content = await readWholeFile(this.#fileSystem, this.path, this.#limitBytes)
       this.#fileSizeBytes = content?.length ?? -1
       return content ?? 'missing'
     } catch (error) {
@@ -114,7 +222,7 @@ export abstract class IndexFile {
 
   /** Makes room for one more entry and returns its position in {@link IndexFile.entries}. */
   protected claimSlot(): number {
-    const position = this.#count * this.#entrySizeBytes
+    const position = this.positionOf(this.#count)
     if (position + this.#entrySizeBytes > this.entries.length) {
       const grown = Buffer.alloc(Math.max(this.entries.length * 2, 64 * this.#entrySizeBytes))
       this.entries.copy(grown, 0, 0, position)
@@ -122,6 +230,11 @@ export abstract class IndexFile {
     }
     this.#count += 1
     return position
+  }
+
+  /** Where the entry in `slot` begins in {@link IndexFile.entries}. */
+  protected positionOf(slot: number): number {
+    return (slot - this.#firstSlot) * this.#entrySizeBytes
   }
 
   /** Drops all entries from slot `count` on. The file follows with the next {@link IndexFile.write}. */
@@ -134,6 +247,8 @@ export abstract class IndexFile {
   /** Drops all entries. */
   clear(): void {
     this.keepFirst(0)
+    this.#firstSlot = 0
+    this.entries = NO_BYTES
   }
 
   /**
@@ -145,8 +260,7 @@ export abstract class IndexFile {
   async write(): Promise<boolean> {
     const sizeBytes = this.sizeBytes
     const fileSizeBytes = this.#fileSizeBytes
-    const isWritten = this.#writtenCount === this.#count && fileSizeBytes === sizeBytes
-    if (isWritten && this.#isSynced) return false
+    if (this.isWritten && this.#isSynced) return false
     const isNew = fileSizeBytes === null || fileSizeBytes < 0
     const file = await this.#fileSystem.open(this.path, 'create')
     this.#fileSizeBytes = null
@@ -154,11 +268,16 @@ export abstract class IndexFile {
       const from = this.#writtenCount * this.#entrySizeBytes
       // An entry that is no longer true must not survive behind the new ones.
       if (fileSizeBytes !== from) await file.truncate(from)
-      if (sizeBytes > from) await writeFully(file, [this.entries.subarray(from, sizeBytes)], from)
+      const added = this.entries.subarray(
+        this.positionOf(this.#writtenCount),
+        this.positionOf(this.#count),
+      )
+      if (added.length > 0) await writeFully(file, [added], from)
       await file.datasync()
     } catch (error) {
-      // Pages of a sync that failed count as clean: only bytes written again reach the disk.
-      this.#writtenCount = 0
+      // Pages of a sync that failed count as clean: only bytes written again reach the disk. What is
+      // in the file alone was not written by this object.
+      this.#writtenCount = this.#firstSlot
       throw error
     } finally {
       await file.close()
@@ -181,6 +300,8 @@ export abstract class IndexFile {
     return high
   }
 }
+
+const NO_BYTES = Buffer.alloc(0)
 
 function isZero(bytes: Buffer, from: number): boolean {
   for (let position = from; position < bytes.length; position += 1) {

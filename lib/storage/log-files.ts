@@ -14,7 +14,17 @@ export const TORN_SUFFIX = '.torn'
 /** Name of the file that marks an orderly close. Only its existence counts. */
 export const CLEAN_SHUTDOWN_FILE = '.kafka_cleanshutdown'
 
-const NAME = /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(\.deleted|\.cleaned|\.swap)?$/
+const KINDS = ['log', 'index', 'timeindex', 'txnindex', 'snapshot'] as const
+const SUFFIXES = ['', DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
+
+/** Digits of an offset in a name. */
+const OFFSET_DIGITS = 20
+const [DIGIT_0, DIGIT_9] = [0x30, 0x39]
+
+/** What may stand behind the offset and a dot. */
+const ENDINGS: ReadonlyMap<string, Omit<SegmentFileName, 'offset'>> = new Map(
+  KINDS.flatMap((kind) => SUFFIXES.map((suffix) => [`.${kind}${suffix}`, { kind, suffix }])),
+)
 
 /**
  * Names of what else Kafka and this library keep in a partition's directory, also half-written:
@@ -39,7 +49,7 @@ export interface SegmentFileName {
  * @param offset the segment's base offset; of a snapshot the offset after the last one it covers.
  */
 export function segmentFileName(offset: number, kind: SegmentFileKind): string {
-  return `${String(offset).padStart(20, '0')}.${kind}`
+  return `${String(offset).padStart(OFFSET_DIGITS, '0')}.${kind}`
 }
 
 /** {@link segmentFileName} inside `dir`. */
@@ -49,18 +59,23 @@ export function segmentFilePath(dir: string, offset: number, kind: SegmentFileKi
 
 /** Whether a file of that name in a partition's directory belongs to the log, and goes with it. */
 export function isLogFileName(name: string): boolean {
-  return NAME.test(name) || OTHER_NAME.test(name)
+  return endingOf(name) !== undefined || OTHER_NAME.test(name)
 }
 
 /** Takes a file name apart; `null` for every name that is not exactly one of the log's own. */
 export function parseSegmentFileName(name: string): SegmentFileName | null {
-  const match = NAME.exec(name)
-  if (match === null) return null
-  const offset = Number(match[1])
+  const ending = endingOf(name)
+  if (ending === undefined) return null
+  const offset = Number(name.slice(0, OFFSET_DIGITS))
   if (!Number.isSafeInteger(offset)) return null
-  return {
-    offset,
-    kind: match[2] as SegmentFileKind,
-    suffix: (match[3] ?? '') as SegmentFileName['suffix'],
+  return { offset, kind: ending.kind, suffix: ending.suffix }
+}
+
+/** No regular expression: a directory may hold tens of thousands of names. */
+function endingOf(name: string): Omit<SegmentFileName, 'offset'> | undefined {
+  for (let at = 0; at < OFFSET_DIGITS; at += 1) {
+    const digit = name.charCodeAt(at)
+    if (!(digit >= DIGIT_0 && digit <= DIGIT_9)) return undefined
   }
+  return ENDINGS.get(name.slice(OFFSET_DIGITS))
 }

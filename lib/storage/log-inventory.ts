@@ -1,5 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
-import { segmentFileName, type SegmentFileKind } from './log-files.ts'
+import type { DirectoryEntry } from '../platform/file-system.ts'
 import { LogSegment } from './log-segment.ts'
 import { auditSegments, chooseLogStart, type SegmentBreach } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
@@ -8,6 +8,9 @@ import { findLogFiles } from './swap-files.ts'
 
 /** Files may change between two looks of who reads beside a writer, so a breach is looked at again. */
 const LOOKS_BESIDE_A_WRITER = 4
+
+/** A segment has so many kinds of indexes that it must have. */
+const INDEX_KINDS = 2
 
 /** What a log's directory holds, by the names and sizes of its files and by its record. */
 export interface LogInventory {
@@ -22,13 +25,21 @@ export interface LogInventory {
   readonly breach: SegmentBreach | null
 }
 
-/** Lists a log's segments and compares them with the record. Reads no log file. */
+/**
+ * Lists a log's segments and compares them with the record. Reads no log file, and asks of each for
+ * its size only.
+ *
+ * @param entries the names in the log's directory.
+ */
 export async function takeInventory(
   options: SegmentOptions & { readonly logStartOffset: number },
   recordFile: SegmentRecordFile,
+  entries: readonly DirectoryEntry[],
 ): Promise<LogInventory> {
+  let names = entries
   for (let look = 1; ; look += 1) {
-    const inventory = await lookOnce(options, recordFile)
+    if (look > 1) names = await options.fileSystem.list(options.dir)
+    const inventory = await lookOnce(options, recordFile, names)
     const isFinal = !options.readOnly || look === LOOKS_BESIDE_A_WRITER
     if (inventory.breach === null || isFinal) return inventory
   }
@@ -36,7 +47,17 @@ export async function takeInventory(
 
 /** What is on record of a segment, `null` when nothing is. */
 export function entryOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
-  return record?.segments.find((entry) => entry.baseOffset === baseOffset) ?? null
+  if (record === null) return null
+  const { segments } = record
+  let low = 0
+  let high = segments.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1
+    if ((segments[middle]?.baseOffset ?? Infinity) <= baseOffset) low = middle
+    else high = middle - 1
+  }
+  const entry = segments[low]
+  return entry?.baseOffset === baseOffset ? entry : null
 }
 
 /** Whether no batch of a segment leaves a gap before it, as far as the record tells. */
@@ -65,9 +86,10 @@ export function isGapBetween(
 async function lookOnce(
   options: SegmentOptions & { readonly logStartOffset: number },
   recordFile: SegmentRecordFile,
+  entries: readonly DirectoryEntry[],
 ): Promise<LogInventory> {
   // The record comes second: a writer changes it after it has made a file and before it removes one.
-  const { segments, unindexed } = await listSegments(options)
+  const { segments, unindexed } = await listSegments(options, entries)
   const { record, isRecordDamaged } = await readRecord(recordFile)
   for (const segment of segments) {
     const entry = entryOf(record, segment.baseOffset)
@@ -93,27 +115,31 @@ async function readRecord(
 
 async function listSegments(
   options: SegmentOptions,
+  entries: readonly DirectoryEntry[],
 ): Promise<{ segments: LogSegment[]; unindexed: Set<LogSegment> }> {
   const { fileSystem, dir, readOnly } = options
-  const files = await findLogFiles(fileSystem, dir)
-  const names = new Set(files.map(({ offset, kind }) => segmentFileName(offset, kind)))
-  const has = (offset: number, kind: SegmentFileKind): boolean =>
-    names.has(segmentFileName(offset, kind))
+  const files = await findLogFiles(fileSystem, dir, entries)
   const segments: LogSegment[] = []
-  for (const { kind, offset, suffix, path } of files) {
+  const bases = new Set<number>()
+  const indexFiles = new Map<number, number>()
+  for (const { kind, offset, suffix } of files) {
     if (kind === 'log') {
+      bases.add(offset)
       segments.push(new LogSegment(offset, options, suffix))
-    } else if (kind !== 'snapshot' && !has(offset, 'log')) {
-      if (!readOnly) await fileSystem.unlink(path)
+    } else if (kind === 'index' || kind === 'timeindex') {
+      indexFiles.set(offset, (indexFiles.get(offset) ?? 0) + 1)
     }
+  }
+  for (const { kind, offset, path } of files) {
+    if (kind === 'snapshot' || readOnly || bases.has(offset)) continue
+    await fileSystem.unlink(path)
   }
   const unindexed = new Set<LogSegment>()
   for (const [slot, segment] of segments.entries()) {
     const { baseOffset, path } = segment
     segment.sizeBytes = (await fileSystem.stat(path))?.sizeBytes ?? 0
     segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
-    const isIndexed = has(baseOffset, 'index') && has(baseOffset, 'timeindex')
-    if (!isIndexed) unindexed.add(segment)
+    if (indexFiles.get(baseOffset) !== INDEX_KINDS) unindexed.add(segment)
   }
   return { segments, unindexed }
 }

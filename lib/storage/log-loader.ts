@@ -1,6 +1,6 @@
 import type { CorruptRecordError } from '../errors.ts'
-import type { FileSystem } from '../platform/file-system.ts'
-import { DurableEndFile, type DurableEnd } from './durable-end.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
+import { DURABLE_END_FILE, DurableEndFile, type DurableEnd } from './durable-end.ts'
 import { EpochDispute } from './epoch-dispute.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
 import { loadEpochs, refillEpochs } from './epoch-refill.ts'
@@ -14,7 +14,7 @@ import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 import { ProducerState } from './producer-state.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { removeDeleted } from './segment-recorder.ts'
-import { completeSwaps } from './swap-files.ts'
+import { completeSwaps, isSwapping } from './swap-files.ts'
 import { goBackTo, type Truncation } from './torn-tail.ts'
 import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 
@@ -29,6 +29,9 @@ import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
  * Where a sync has failed before, the page cache cannot be believed: what lies behind the durable
  * end that was marked then is cut, valid or not. Where there is no mark, because it could not be
  * left, what nothing proves to have been durable is written again before it is synced.
+ *
+ * After an orderly close it does as little as it can, whatever the log holds: the directory is listed
+ * once, each file is asked for its size, and of what is in them the end of the last one is read.
  *
  * Interrupted at any point, the next call comes to the same result.
  */
@@ -52,6 +55,8 @@ export class LogLoader {
   #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
+  /** The names in the directory. */
+  #names: readonly DirectoryEntry[] = []
   #areEpochsKnown = false
   #owed: OwedRecovery | null = null
 
@@ -70,8 +75,11 @@ export class LogLoader {
 
   /** Does the work described above. Files are left open only where the result holds them. */
   async load(): Promise<LoadedLog> {
-    const loss = this.#options.loss ?? (await findImpostor(this.#fileSystem, this.#dir))
-    if (loss !== null) return this.#lost(loss)
+    const { loss } = this.#options
+    if (loss !== undefined) return this.#lost(loss)
+    this.#names = await this.#list()
+    const impostor = findImpostor(this.#names, this.#dir)
+    if (impostor !== null) return this.#lost(impostor)
     try {
       return await this.#loadFiles()
     } catch (error) {
@@ -82,8 +90,11 @@ export class LogLoader {
   }
 
   async #loadFiles(): Promise<LoadedLog> {
-    if (!this.#options.readOnly) await completeSwaps(this.#fileSystem, this.#dir)
-    const inventory = await takeInventory(this.#options, this.#recordFile)
+    if (!this.#options.readOnly && isSwapping(this.#names)) {
+      await completeSwaps(this.#fileSystem, this.#dir)
+      this.#names = await this.#list()
+    }
+    const inventory = await takeInventory(this.#options, this.#recordFile, this.#names)
     // After the segments: a writer beside this reader has an epoch in the file before its first batch.
     this.#areEpochsKnown = await loadEpochs(this.#epochs)
     this.#consult(inventory)
@@ -118,12 +129,18 @@ export class LogLoader {
 
   /** To the durable end that a failed sync has left a mark of. */
   async #goBack(segments: LogSegments): Promise<void> {
+    if (!this.#mayBeMarked) return
     const end = await this.#mark.readUnlessObeyed(this.#epochs.latestEpoch, this.#durableEnd)
     if (end === null) return
     this.#failedAt = end
     const { readOnly } = this.#options
     const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
     if (cut !== null) this.#truncations.push(cut)
+  }
+
+  /** Whether there may be a mark of a failed sync. Beside a writer one may have come by now. */
+  get #mayBeMarked(): boolean {
+    return this.#options.readOnly || this.#names.some(({ name }) => name === DURABLE_END_FILE)
   }
 
   #evidence(): EndEvidence {
@@ -185,10 +202,13 @@ export class LogLoader {
     if (!readOnly && isSound) {
       const isNew = segments.active === undefined
       if (isNew) await segments.add(await LogSegment.create(logEndOffset, this.#options))
+      const hasDeleted = segments.hasBelow(logStartOffset)
       await this.#settleOrOwe(segments, { logStartOffset, logEndOffset, isNew })
-      await this.#loadProducers(segments, logEndOffset)
+      // What has been removed meanwhile is not to be removed again.
+      const names = this.#isClean && !hasDeleted ? this.#names : await this.#list()
+      await this.#loadProducers(segments, logEndOffset, names)
     }
-    for (const segment of segments.all.slice(0, -1)) await segment.park()
+    await segments.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
   }
 
@@ -212,7 +232,7 @@ export class LogLoader {
   async #settle(segments: LogSegments, logStartOffset: number, isNew: boolean): Promise<void> {
     if (!isNew && !this.#isClean) await renewEmptySegment(this.#options, segments, this.#record)
     if (isNew || !this.#isClean || this.#truncations.length > 0) await this.#makeDurable(segments)
-    await this.#mark.remove()
+    if (this.#mayBeMarked) await this.#mark.remove()
     segments.active?.noteDurable()
     await removeDeleted(segments, logStartOffset, this.#recordFile)
   }
@@ -270,11 +290,19 @@ export class LogLoader {
     await this.#fileSystem.syncDirectory(this.#dir)
   }
 
-  async #loadProducers(segments: LogSegments, logEndOffset: number): Promise<void> {
-    const snapshotOffset = await this.#producers.load(logEndOffset)
+  #list(): Promise<DirectoryEntry[]> {
+    return this.#fileSystem.list(this.#dir)
+  }
+
+  async #loadProducers(
+    segments: LogSegments,
+    logEndOffset: number,
+    names: readonly DirectoryEntry[],
+  ): Promise<void> {
+    const snapshotOffset = await this.#producers.load(logEndOffset, names)
     if (this.#producers.entries.length > 0 || this.#hasProducers) {
       await this.#producers.replay(snapshotOffset, segments.readerUpTo(logEndOffset))
     }
-    await this.#producers.keepSnapshots([...segments.baseOffsets, logEndOffset])
+    await this.#producers.keepSnapshots([...segments.baseOffsets, logEndOffset], names)
   }
 }

@@ -2,9 +2,10 @@ import { writeFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
+import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { SegmentFile } from './segment-file.ts'
-import { SegmentIndexes } from './segment-indexes.ts'
+import type { SegmentIndexes } from './segment-indexes.ts'
 import type { RecoverChecks, SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry } from './segment-record.ts'
 import {
@@ -39,10 +40,13 @@ export type { BatchRange, ReadLimits } from './segment-search.ts'
  * that failed, or of one that is going on. Reads may overlap with everything; what they return is
  * of no use when the segment was truncated meanwhile. All other calls must not overlap.
  */
-export class LogSegment {
+export class LogSegment implements IndexedSegment {
   readonly baseOffset: number
   readonly path: string
-  readonly indexes: SegmentIndexes
+  /** The log file. */
+  readonly file: SegmentFile
+  /** Its indexes, as far as they are in memory. */
+  readonly held: IndexHolder
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
   /** What of the segment is covered by a sync that succeeded. */
@@ -51,26 +55,18 @@ export class LogSegment {
   sizeBytes = 0
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
   nextOffset: number
-  readonly #file: SegmentFile
-  #loading: Promise<void> | null = null
   #firstBatchTimestamp: number | null = null
   #lastBatch: { position: number; crc: number } | null = null
 
   /** @param suffix stands behind the names of its files. */
   constructor(baseOffset: number, options: SegmentOptions, suffix = '') {
-    const { dir, ...rest } = options
     this.baseOffset = baseOffset
     this.nextOffset = baseOffset
     this.sum = new SegmentSum(baseOffset)
     this.durable = this.entry
-    this.path = segmentFilePath(dir, baseOffset, 'log') + suffix
-    this.#file = new SegmentFile(this.path, options)
-    this.indexes = new SegmentIndexes({
-      ...rest,
-      baseOffset,
-      offsetIndexPath: segmentFilePath(dir, baseOffset, 'index') + suffix,
-      timeIndexPath: segmentFilePath(dir, baseOffset, 'timeindex') + suffix,
-    })
+    this.path = segmentFilePath(options.dir, baseOffset, 'log') + suffix
+    this.file = new SegmentFile(this.path, options)
+    this.held = new IndexHolder(this, options, suffix)
   }
 
   /** Makes a new, empty segment, taking over files of that name that a crash left behind. */
@@ -83,15 +79,20 @@ export class LogSegment {
   /** Makes its file, empty, taking over one of that name; the name is not yet durable. */
   async create(): Promise<void> {
     try {
-      await this.#file.create()
-      if ((await this.#file.use((file) => file.stat())).sizeBytes > 0) await this.cutFile()
-      await this.indexes.load()
+      await this.file.create()
+      if ((await this.file.use((file) => file.stat())).sizeBytes > 0) await this.cutFile()
+      await this.indexes.loadEnd()
       this.indexes.clear()
-      this.#loading = Promise.resolve()
+      this.held.setLoaded()
     } catch (error) {
       await this.close().catch(() => undefined)
       throw error
     }
+  }
+
+  /** Empty while nobody has loaded them. */
+  get indexes(): SegmentIndexes {
+    return this.held.indexes
   }
 
   /** The segment as it stands now, for the record. */
@@ -112,7 +113,7 @@ export class LogSegment {
   async append(batches: readonly RecordBatch[]): Promise<void> {
     await this.loadIndexes()
     const buffers = batches.map((batch) => batch.buffer)
-    await this.#file.use((file) => writeFully(file, buffers, this.sizeBytes))
+    await this.file.use((file) => writeFully(file, buffers, this.sizeBytes))
     for (const batch of batches) this.#note(batch)
   }
 
@@ -124,7 +125,7 @@ export class LogSegment {
   /** Makes the log file durable up to `sizeBytes`. A rejection must not be retried. */
   async flush(): Promise<void> {
     const { entry } = this
-    await this.#file.use((file) => file.datasync())
+    await this.file.use((file) => file.datasync())
     this.durable = entry
   }
 
@@ -134,47 +135,49 @@ export class LogSegment {
    * @returns no batches when nothing lies in [`offset`, `limits.endOffset`).
    * @throws {@link CorruptRecordError} when the first batch is damaged; damage behind it ends the range.
    */
-  async read(offset: number, limits: ReadLimits): Promise<BatchRange> {
-    await this.loadIndexes()
-    return this.#file.use((file) => readRange(this.#view(file), offset, limits))
+  read(offset: number, limits: ReadLimits): Promise<BatchRange> {
+    return this.file.use(async (file) => {
+      await this.held.loadOffsets()
+      return readRange(this.#view(file), offset, limits)
+    })
   }
 
   /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
-  async restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
-    await this.loadIndexes()
-    return this.#file.use((file) => restBelow(this.#view(file), offset))
+  restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
+    return this.file.use(async (file) => {
+      await this.held.loadOffsets()
+      return restBelow(this.#view(file), offset)
+    })
   }
 
   /** See {@link findBatchByTimestamp}; `null` when no record is as young. */
-  async findByTimestamp(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
-    if ((await this.maxTimestamp()).timestamp < timestamp) return null
-    return this.#file.use((file) => findBatchByTimestamp(this.#view(file), timestamp, startOffset))
+  findByTimestamp(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
+    return this.file.use(async (file) => {
+      if ((await this.maxTimestamp()).timestamp < timestamp) return null
+      return findBatchByTimestamp(this.#view(file), timestamp, startOffset)
+    })
   }
 
   /**
    * Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none.
    * What the time index says is compared with the log once: records are deleted by it.
    */
-  async maxTimestamp(): Promise<TimestampOffset> {
-    await this.loadIndexes()
-    const claim = this.indexes.unprovenMax
-    if (claim === null) return this.indexes.max
-    await this.#file.use(async (file) => {
-      for (;;) {
+  maxTimestamp(): Promise<TimestampOffset> {
+    return this.file.use(async (file) => {
+      await this.held.loadTimes()
+      for (let claim = this.indexes.unprovenMax; claim !== null; claim = this.indexes.unprovenMax) {
         const view = this.#view(file)
         const max = await findMaxTimestamp(view, claim)
-        if (view.sizeBytes !== this.sizeBytes) continue
-        this.indexes.max = max
-        return
+        if (view.sizeBytes === this.sizeBytes) this.indexes.max = max
       }
+      return this.indexes.max
     })
-    return this.indexes.max
   }
 
   /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */
   async firstBatchTimestamp(): Promise<number> {
     if (this.sizeBytes === 0) return -1
-    this.#firstBatchTimestamp ??= await this.#file.use(async (file) => {
+    this.#firstBatchTimestamp ??= await this.file.use(async (file) => {
       return (await new BatchReader(file, 0, this.sizeBytes).header()).maxTimestamp
     })
     return this.#firstBatchTimestamp
@@ -186,6 +189,7 @@ export class LogSegment {
    */
   async truncateTo(offset: number): Promise<void> {
     const rest = await this.restBelow(offset)
+    await this.held.loadTimes()
     this.nextOffset = Math.max(offset, this.baseOffset)
     // Reads that begin now look no further than that.
     this.sizeBytes = rest.sizeBytes
@@ -197,38 +201,46 @@ export class LogSegment {
     if (this.durable.sizeBytes > rest.sizeBytes) this.durable = this.entry
     try {
       await this.cutFile()
-      await this.#file.use((file) => noteAgain(this.#view(file)))
-      this.sum.restore(await this.#file.use((file) => sumAgain(file, this)))
+      await this.file.use((file) => noteAgain(this.#view(file)))
+      this.sum.restore(await this.file.use((file) => sumAgain(file, this)))
       this.durable = this.entry
     } catch (error) {
       // What they say of the batches that are left is not complete.
-      this.#loading = null
+      this.held.distrust()
       throw error
     }
   }
 
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cutFile(): Promise<void> {
-    await this.#file.cut(this.sizeBytes)
+    await this.file.cut(this.sizeBytes)
   }
 
   /** See {@link SegmentFile.writeAgain}. */
   async writeAgain(position: number): Promise<void> {
-    await this.#file.writeAgain(position, this.sizeBytes)
+    await this.file.writeAgain(position, this.sizeBytes)
   }
 
   /** Whether the file that is written to is still the one that its name stands for. */
   isInPlace(): Promise<boolean> {
-    return this.#file.isInPlace()
+    return this.file.isInPlace()
   }
 
-  /** Loads the indexes if that has not happened; rebuilds them in memory where they do not fit. */
+  /** Loads of the indexes what it takes to append; rebuilds them in memory where they do not fit. */
   loadIndexes(): Promise<void> {
-    this.#loading ??= this.#loadOrRebuildIndexes().catch((error: unknown) => {
-      this.#loading = null
-      throw error
+    return this.held.load()
+  }
+
+  /** See {@link IndexedSegment}. */
+  async noteAgain(indexes: SegmentIndexes, onDone?: () => void): Promise<void> {
+    await this.file.use(async (file) => {
+      let sizeBytes: number
+      do {
+        sizeBytes = this.sizeBytes
+        await noteAgain({ ...this.#view(file), indexes })
+      } while (sizeBytes !== this.sizeBytes)
+      onDone?.()
     })
-    return this.#loading
   }
 
   /**
@@ -241,9 +253,10 @@ export class LogSegment {
     checks: RecoverChecks = {},
   ): Promise<ScanResult & { wasRebuilt: boolean }> {
     const { isDense = false } = checks
-    const isLoaded = await this.indexes.load()
-    this.indexes.truncateTo(trustedOffset)
-    this.#loading = Promise.resolve()
+    const isTrusted = trustedOffset === Number.MAX_SAFE_INTEGER
+    const isLoaded = await (isTrusted ? this.indexes.loadEnd() : this.indexes.load())
+    if (!isTrusted) this.indexes.truncateTo(trustedOffset)
+    this.held.setLoaded()
     const { lastOffset, count } = this.indexes.offsetIndex
     this.nextOffset = lastOffset
     const { state } = this.sum
@@ -277,7 +290,7 @@ export class LogSegment {
     if (fileSizeBytes < position) return false
     if (last !== null) {
       const batch = { ...last, end: position, nextOffset: lowestOffset }
-      if (!(await this.#file.use((file) => isBatchThere(file, batch)))) return false
+      if (!(await this.file.use((file) => isBatchThere(file, batch)))) return false
     }
     if (fileSizeBytes > position) await this.#scan(fileSizeBytes, { position, lowestOffset })
     return true
@@ -290,21 +303,14 @@ export class LogSegment {
     return this.indexes.write()
   }
 
-  /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */
-  async writeIndexes(): Promise<boolean> {
-    if (this.#loading === null) return false
-    await this.#loading
-    return this.indexes.write()
-  }
-
   /** Closes the file while nobody reads it. All that was appended must be durable. */
   async park(): Promise<void> {
-    await this.#file.park()
+    await this.file.park()
   }
 
   /** Closes the file for good. */
   async close(): Promise<void> {
-    await this.#file.close()
+    await this.file.close()
   }
 
   #note(batch: RecordBatch): void {
@@ -326,21 +332,13 @@ export class LogSegment {
     const { gaps = 'any', objection, onBatch } = checks
     const { position, lowestOffset: nextOffset } = from
     this.sizeBytes = position
-    return this.#file.use((file) =>
+    return this.file.use((file) =>
       scanBatches(file, { position, end, baseOffset, nextOffset, gaps, objection }, (batch, at) => {
         this.#note(batch)
         this.#lastBatch = { position: at, crc: batch.crc }
         onBatch?.(batch, at)
       }),
     )
-  }
-
-  async #loadOrRebuildIndexes(): Promise<void> {
-    const isLoaded = await this.indexes.load()
-    if (!isLoaded || !this.indexes.fit(this.sizeBytes, this.nextOffset)) this.indexes.clear()
-    // A new segment may not have a file yet.
-    if (this.sizeBytes > 0) await this.#file.use((file) => noteAgain(this.#view(file)))
-    else this.indexes.rewind()
   }
 
   #view(file: File): SegmentView {

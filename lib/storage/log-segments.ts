@@ -1,6 +1,7 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { orInDoubt } from './in-doubt-error.ts'
+import { sharedIndexCache, type IndexCache } from './index-cache.ts'
 import { segmentFilePath } from './log-files.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
 
@@ -18,13 +19,21 @@ const KINDS = ['snapshot', 'txnindex', 'timeindex', 'index', 'log'] as const
 export class LogSegments {
   readonly #fileSystem: FileSystem
   readonly #dir: string
+  readonly #indexCache: IndexCache
   #segments: readonly LogSegment[]
   #recentlyUsed: LogSegment[] = []
   #generation = 0
   /** No longer listed, and behind the end of the log: their files must go before it grows again. */
   #leftOvers: readonly LogSegment[] = []
 
-  constructor(fileSystem: FileSystem, dir: string, segments: readonly LogSegment[]) {
+  /** @param indexCache what bounds the indexes in memory; for specs only. */
+  constructor(
+    fileSystem: FileSystem,
+    dir: string,
+    segments: readonly LogSegment[],
+    indexCache: IndexCache = sharedIndexCache,
+  ) {
+    this.#indexCache = indexCache
     this.#fileSystem = fileSystem
     this.#dir = dir
     this.#segments = [...segments]
@@ -133,18 +142,23 @@ export class LogSegments {
     if (active !== undefined) await this.touch(active)
   }
 
-  /** Notes that a segment was used, and closes the file of one that was not for a while. */
+  /**
+   * Notes that a segment was used, closes the file of one that was not for a while, and lets go of
+   * indexes where there are too many in memory.
+   */
   async touch(segment: LogSegment): Promise<void> {
     if (segment === this.active || segment === this.#recentlyUsed.at(-1)) return
+    this.#indexCache.use(segment.held)
     this.#recentlyUsed = [...this.#recentlyUsed.filter((each) => each !== segment), segment]
     if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
   }
 
   /** Takes other segments for these. Those that are not among the new ones are closed. */
   async replace(segments: readonly LogSegment[]): Promise<void> {
-    const gone = this.#segments.filter((segment) => !segments.includes(segment))
+    const kept = new Set(segments)
+    const gone = this.#segments.filter((segment) => !kept.has(segment))
     this.#segments = [...segments]
-    this.#forget(gone)
+    this.#forget([...gone, ...segments.slice(-1)])
     for (const segment of gone) await segment.close()
   }
 
@@ -200,7 +214,10 @@ export class LogSegments {
   /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */
   async writeIndexes(): Promise<boolean> {
     let isNew = false
-    for (const segment of this.#segments) isNew = (await segment.writeIndexes()) || isNew
+    for (const segment of this.#segments) {
+      // Of most segments of a large log there is nothing in memory.
+      if (segment.held.isLoaded) isNew = (await segment.held.write()) || isNew
+    }
     return isNew
   }
 
@@ -228,14 +245,25 @@ export class LogSegments {
     await this.#remove(dead)
   }
 
+  /** Closes the files of all but the active one, until they are read. */
+  async park(): Promise<void> {
+    const { active } = this
+    for (const segment of this.#segments) {
+      if (segment !== active && segment.file.isOpen) await segment.park()
+    }
+  }
+
   /** Closes all files for good. */
   async close(): Promise<void> {
+    this.#forget(this.#segments)
     // What a failure has left may be open too.
     await Promise.all([...this.#segments, ...this.#leftOvers].map((segment) => segment.close()))
   }
 
   #forget(segments: readonly LogSegment[]): void {
-    this.#recentlyUsed = this.#recentlyUsed.filter((each) => !segments.includes(each))
+    const gone = new Set(segments)
+    this.#recentlyUsed = this.#recentlyUsed.filter((each) => !gone.has(each))
+    for (const { held } of gone) this.#indexCache.forget(held)
   }
 
   async #remove(segments: readonly LogSegment[]): Promise<void> {

@@ -97,21 +97,21 @@ export class OffsetIndex extends IndexFile {
   }
 
   protected override isInOrder(slot: number): boolean {
-    const relativeOffset = this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES)
-    const position = this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+    const relativeOffset = this.entries.readInt32BE(this.positionOf(slot))
+    const position = this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
     // The first batch, at position 0, never gets an entry.
     if (slot === 0) return relativeOffset >= 0 && position > 0
     return (
-      relativeOffset > this.entries.readInt32BE((slot - 1) * ENTRY_SIZE_BYTES) &&
-      position > this.entries.readInt32BE((slot - 1) * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+      relativeOffset > this.entries.readInt32BE(this.positionOf(slot - 1)) &&
+      position > this.entries.readInt32BE(this.positionOf(slot - 1) + FILE_POSITION_POSITION)
     )
   }
 
   #relativeOffset(slot: number): number {
-    return this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + RELATIVE_OFFSET_POSITION)
+    return this.entries.readInt32BE(this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
   }
 
   #position(slot: number): number {
-    return this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + FILE_POSITION_POSITION)
+    return this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
   }
 }

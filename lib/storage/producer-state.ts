@@ -1,6 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { readWholeFile, replaceFile } from '../platform/file-io.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { readControlRecord } from '../record/control-record.ts'
 import { crc32c } from '../record/crc32c.ts'
 import { readInt64, writeInt64 } from '../record/int64.ts'
@@ -204,11 +204,12 @@ export class ProducerState {
   /**
    * Replaces the state by the newest readable snapshot at or below `endOffset`.
    *
+   * @param names those in the log's directory. @defaultValue looks for them
    * @returns the offset it covers up to, exclusive; -1 when there is none, and the state is empty.
    */
-  async load(endOffset: number): Promise<number> {
+  async load(endOffset: number, names?: readonly DirectoryEntry[]): Promise<number> {
     this.#producers.clear()
-    for (const offset of (await this.#snapshotOffsets()).reverse()) {
+    for (const offset of (await this.#snapshotOffsets(names)).reverse()) {
       if (offset > endOffset) continue
       const path = segmentFilePath(this.#dir, offset, 'snapshot')
       try {
@@ -231,26 +232,35 @@ export class ProducerState {
     await replaceFile(this.#fileSystem, path, encodeProducerSnapshot(this.entries))
   }
 
-  /** Unlinks every snapshot whose offset is not wanted; for good when it resolves. */
-  async removeSnapshots(isWanted: (offset: number) => boolean): Promise<void> {
-    const unwanted = (await this.#snapshotOffsets()).filter((offset) => !isWanted(offset))
+  /**
+   * Unlinks every snapshot whose offset is not wanted; for good when it resolves.
+   *
+   * @param names those in the log's directory. @defaultValue looks for them
+   */
+  async removeSnapshots(
+    isWanted: (offset: number) => boolean,
+    names?: readonly DirectoryEntry[],
+  ): Promise<void> {
+    const unwanted = (await this.#snapshotOffsets(names)).filter((offset) => !isWanted(offset))
     for (const offset of unwanted) {
       await this.#fileSystem.unlink(segmentFilePath(this.#dir, offset, 'snapshot'))
     }
     if (unwanted.length > 0) await this.#fileSystem.syncDirectory(this.#dir)
   }
 
-  /** Unlinks every snapshot but those at `offsets`. */
-  keepSnapshots(offsets: readonly number[]): Promise<void> {
+  /** Unlinks every snapshot but those at `offsets`; see {@link ProducerState.removeSnapshots}. */
+  keepSnapshots(offsets: readonly number[], names?: readonly DirectoryEntry[]): Promise<void> {
     const wanted = new Set(offsets)
-    return this.removeSnapshots((offset) => wanted.has(offset))
+    return this.removeSnapshots((offset) => wanted.has(offset), names)
   }
 
-  async #snapshotOffsets(): Promise<number[]> {
+  async #snapshotOffsets(names?: readonly DirectoryEntry[]): Promise<number[]> {
     const offsets: number[] = []
-    for (const entry of await this.#fileSystem.list(this.#dir)) {
+    for (const entry of names ?? (await this.#fileSystem.list(this.#dir))) {
+      // There may be tens of thousands of other names.
+      if (!entry.name.endsWith('.snapshot')) continue
       const name = parseSegmentFileName(entry.name)
-      if (name?.kind === 'snapshot' && name.suffix === '') offsets.push(name.offset)
+      if (name !== null) offsets.push(name.offset)
     }
     return offsets
   }

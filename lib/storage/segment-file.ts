@@ -33,6 +33,16 @@ export class SegmentFile {
     this.#options = options
   }
 
+  /** Whether it is open, or about to be. */
+  get isOpen(): boolean {
+    return this.#opening !== null
+  }
+
+  /** Whether a use of it goes on. */
+  get isInUse(): boolean {
+    return this.#useCount > 0
+  }
+
   /** Makes the file if it does not exist, and opens it. */
   async create(): Promise<void> {
     this.#opening = this.#options.fileSystem.open(this.path, 'create')

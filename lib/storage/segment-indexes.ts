@@ -1,5 +1,6 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
+import type { IndexLoadResult } from './index-file.ts'
 import { OffsetIndex, type OffsetPosition } from './offset-index.ts'
 import { TimeIndex, type TimestampOffset } from './time-index.ts'
 
@@ -69,7 +70,30 @@ export class SegmentIndexes {
    * @returns whether both could be read.
    */
   async load(): Promise<boolean> {
-    const results = [await this.offsetIndex.load(), await this.timeIndex.load()]
+    return this.#take([await this.offsetIndex.load(), await this.timeIndex.load()])
+  }
+
+  /** The same of their last entries only, see {@link IndexFile.loadEnd}. */
+  async loadEnd(): Promise<boolean> {
+    return this.#take([await this.offsetIndex.loadEnd(), await this.timeIndex.loadEnd()])
+  }
+
+  /** Bytes that both take in memory. */
+  get memoryBytes(): number {
+    return this.offsetIndex.memoryBytes + this.timeIndex.memoryBytes
+  }
+
+  /** Whether all entries of both are in memory. */
+  get isComplete(): boolean {
+    return this.offsetIndex.isComplete && this.timeIndex.isComplete
+  }
+
+  /** Whether both files are there, and as memory is. */
+  get isWritten(): boolean {
+    return this.offsetIndex.isWritten && this.timeIndex.isWritten
+  }
+
+  #take(results: readonly IndexLoadResult[]): boolean {
     const isLoaded = results.every((result) => result === 'loaded')
     if (!isLoaded) this.clear()
     return isLoaded

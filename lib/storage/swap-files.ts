@@ -1,11 +1,36 @@
 import { join } from 'node:path'
-import type { FileSystem } from '../platform/file-system.ts'
-import { parseSegmentFileName, type SegmentFileName } from './log-files.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
+import {
+  CLEANED_SUFFIX,
+  DELETED_SUFFIX,
+  parseSegmentFileName,
+  SWAP_SUFFIX,
+  type SegmentFileName,
+} from './log-files.ts'
 import { scanBatches } from './segment-scan.ts'
 
+const SUFFIXES = [DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
+
 /** A file of a log, under the name that it has. */
-export interface FoundFile extends SegmentFileName {
-  readonly path: string
+export class FoundFile implements SegmentFileName {
+  readonly offset: number
+  readonly kind: SegmentFileName['kind']
+  readonly suffix: SegmentFileName['suffix']
+  readonly #dir: string
+  readonly #name: string
+
+  constructor(dir: string, name: string, { offset, kind, suffix }: SegmentFileName) {
+    this.offset = offset
+    this.kind = kind
+    this.suffix = suffix
+    this.#dir = dir
+    this.#name = name
+  }
+
+  /** Made when it is asked for: of most files it never is. */
+  get path(): string {
+    return join(this.#dir, this.#name)
+  }
 }
 
 /** What is to be done about an interrupted replacement of segments. */
@@ -34,7 +59,9 @@ interface SwapPlan {
  * original goes.
  */
 export async function swapIn(fileSystem: FileSystem, dir: string): Promise<void> {
-  const cleaned = (await findFiles(fileSystem, dir)).filter((file) => file.suffix === '.cleaned')
+  const cleaned = parsed(await fileSystem.list(dir), dir).filter(
+    (file) => file.suffix === '.cleaned',
+  )
   const isLog = ({ kind }: FoundFile): number => Number(kind === 'log')
   const inOrder = cleaned.sort((a, b) => b.offset - a.offset || isLog(a) - isLog(b))
   for (const [slot, file] of inOrder.entries()) {
@@ -61,7 +88,8 @@ export async function swapIn(fileSystem: FileSystem, dir: string): Promise<void>
  * leaves one of these states again.
  */
 export async function completeSwaps(fileSystem: FileSystem, dir: string): Promise<void> {
-  const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir)
+  const names = await fileSystem.list(dir)
+  const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir, names)
   // The names that a crash left may be in memory only, and what they replace must not go before.
   if (swapped.length > 0) await fileSystem.syncDirectory(dir)
   // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one. From above:
@@ -92,17 +120,35 @@ function withoutSuffix(path: string): string {
   return path.slice(0, path.lastIndexOf('.'))
 }
 
+/** Whether {@link completeSwaps} has anything to do in a directory with these names. */
+export function isSwapping(entries: readonly DirectoryEntry[]): boolean {
+  return entries.some(({ name }) => SUFFIXES.some((suffix) => name.endsWith(suffix)))
+}
+
 /**
  * The files that make up the log in `dir`, in the order of their offsets. Where a replacement was
  * interrupted: as they will be when {@link completeSwaps} has run, though under their present names.
+ *
+ * @param entries the names in `dir`. @defaultValue looks for them
  */
-export async function findLogFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {
-  const { kept, swapped } = await planSwaps(fileSystem, dir)
+export async function findLogFiles(
+  fileSystem: FileSystem,
+  dir: string,
+  entries?: readonly DirectoryEntry[],
+): Promise<FoundFile[]> {
+  const names = entries ?? (await fileSystem.list(dir))
+  // A log may have tens of thousands of files.
+  if (!isSwapping(names)) return parsed(names, dir)
+  const { kept, swapped } = await planSwaps(fileSystem, dir, names)
   return [...kept, ...swapped].sort((a, b) => a.offset - b.offset)
 }
 
-async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan> {
-  const found = await findFiles(fileSystem, dir)
+async function planSwaps(
+  fileSystem: FileSystem,
+  dir: string,
+  entries: readonly DirectoryEntry[],
+): Promise<SwapPlan> {
+  const found = parsed(entries, dir)
   const withSuffix = (suffix: string): FoundFile[] => found.filter((file) => file.suffix === suffix)
   const [plain, cleaned, swaps] = [withSuffix(''), withSuffix('.cleaned'), withSuffix('.swap')]
   const lowestCleaned = lowestOffset(cleaned)
@@ -125,12 +171,12 @@ async function planSwaps(fileSystem: FileSystem, dir: string): Promise<SwapPlan>
   }
 }
 
-/** In the order of their offsets. */
-async function findFiles(fileSystem: FileSystem, dir: string): Promise<FoundFile[]> {
+/** The names that are those of a log's files, in the order of their offsets. */
+function parsed(entries: readonly DirectoryEntry[], dir: string): FoundFile[] {
   const found: FoundFile[] = []
-  for (const entry of await fileSystem.list(dir)) {
+  for (const entry of entries) {
     const name = entry.kind === 'file' ? parseSegmentFileName(entry.name) : null
-    if (name !== null) found.push({ ...name, path: join(dir, entry.name) })
+    if (name !== null) found.push(new FoundFile(dir, entry.name, name))
   }
   return found.sort((a, b) => a.offset - b.offset)
 }

@@ -86,21 +86,26 @@ export class TimeIndex extends IndexFile {
   }
 
   protected override isInOrder(slot: number): boolean {
-    // The highest half of a timestamp is checked first: reading more than 53 bits throws.
-    if ((this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES) & 0xffe00000) !== 0) return false
+    if (!this.#isTimestamp(slot)) return false
     const relativeOffset = this.#relativeOffset(slot)
     if (slot === 0) return relativeOffset >= 0 && this.#timestamp(slot) >= 0
     return (
+      this.#isTimestamp(slot - 1) &&
       this.#timestamp(slot) > this.#timestamp(slot - 1) &&
       relativeOffset >= this.#relativeOffset(slot - 1)
     )
   }
 
+  /** The highest half is looked at first: reading more than 53 bits throws. */
+  #isTimestamp(slot: number): boolean {
+    return (this.entries.readInt32BE(this.positionOf(slot)) & 0xffe00000) === 0
+  }
+
   #timestamp(slot: number): number {
-    return readInt64(this.entries, slot * ENTRY_SIZE_BYTES + TIMESTAMP_POSITION)
+    return readInt64(this.entries, this.positionOf(slot) + TIMESTAMP_POSITION)
   }
 
   #relativeOffset(slot: number): number {
-    return this.entries.readInt32BE(slot * ENTRY_SIZE_BYTES + RELATIVE_OFFSET_POSITION)
+    return this.entries.readInt32BE(this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
   }
 }

@@ -161,7 +161,7 @@ describe('the indexes', () => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.seal()
     const again = await reopened(fs, 62)
-    expect(await again.writeIndexes()).toBe(false)
+    expect(await again.held.write()).toBe(false)
     expect(await basesOf(again, 58)).toEqual([58, 60])
     expect(again.indexes.offsetIndex.count).toBe(segment.indexes.offsetIndex.count)
     expect(await again.maxTimestamp()).toEqual({ timestamp: 150, offset: 61 })

@@ -1,0 +1,157 @@
+import { describe, expect, it } from 'vitest'
+import { OffsetIndex } from '../../lib/storage/offset-index.ts'
+import { TimeIndex } from '../../lib/storage/time-index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const PATH = '/d/00000000000000000000.index'
+const ENTRIES = 2000
+
+type Kind = 'offset' | 'time'
+type Index = OffsetIndex | TimeIndex
+
+function indexIn(fileSystem: SimulatedFileSystem, kind: Kind): Index {
+  const options = { fileSystem, path: PATH, baseOffset: 0, maxIndexBytes: 2 ** 20 }
+  return kind === 'offset' ? new OffsetIndex(options) : new TimeIndex(options)
+}
+
+function add(index: Index, slot: number): void {
+  if (index instanceof OffsetIndex) index.append(1 + slot, 10 + slot)
+  else index.maybeAppend(100 + slot, 1 + slot)
+}
+
+/** A file that is larger than what is read of its end. */
+async function written(kind: Kind): Promise<{ fs: SimulatedFileSystem; whole: Index }> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory('/d')
+  const whole = indexIn(fs, kind)
+  for (let slot = 0; slot < ENTRIES; slot += 1) add(whole, slot)
+  await whole.write()
+  return { fs, whole }
+}
+
+describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
+  it('is read from a file of any length in one block, and tells how many entries there are', async () => {
+    const { fs, whole } = await written(kind)
+    const index = indexIn(fs, kind)
+    const before = fs.operationCount
+    expect(await index.loadEnd()).toBe('loaded')
+    expect(fs.operations.slice(before).map((line) => line.split(' ')[1])).toEqual([
+      ...['open', 'stat', 'read', 'close'],
+    ])
+    expect([index.count, index.isComplete, index.isWritten]).toEqual([ENTRIES, false, true])
+    expect(index.memoryBytes).toBeLessThanOrEqual(4096)
+    expect(index.lastEntry).toEqual(whole.lastEntry)
+  })
+
+  it('is the whole of a short file', async () => {
+    const fs = new SimulatedFileSystem()
+    await fs.createDirectory('/d')
+    const short = indexIn(fs, kind)
+    add(short, 0)
+    await short.write()
+    const index = indexIn(fs, kind)
+    expect(await index.loadEnd()).toBe('loaded')
+    expect([index.count, index.isComplete, await index.complete()]).toEqual([1, true, true])
+  })
+
+  it('is completed with the entries before it, those included that came meanwhile', async () => {
+    const { fs, whole } = await written(kind)
+    const index = indexIn(fs, kind)
+    await index.loadEnd()
+    const completing = index.complete()
+    for (const each of [whole, index]) add(each, ENTRIES)
+    expect(await completing).toBe(true)
+    expect([index.count, index.isComplete]).toEqual([ENTRIES + 1, true])
+    for (const slot of [0, 1, 777, ENTRIES - 1, ENTRIES]) {
+      expect(index.entry(slot)).toEqual(whole.entry(slot))
+    }
+  })
+
+  it('is written further without the entries before it', async () => {
+    const { fs, whole } = await written(kind)
+    const index = indexIn(fs, kind)
+    await index.loadEnd()
+    for (let slot = ENTRIES; slot < 2 * ENTRIES; slot += 1) {
+      for (const each of [whole, index]) add(each, slot)
+    }
+    const before = fs.operationCount
+    await index.write()
+    const sizeBytes = whole.sizeBytes / 2
+    expect(fs.operations.slice(before).join('\n')).toContain(`@${sizeBytes} +${sizeBytes}`)
+    const again = indexIn(fs, kind)
+    expect(await again.load()).toBe('loaded')
+    expect(again.count).toBe(2 * ENTRIES)
+  })
+
+  it('is written again after a sync that failed, up to the entries before it', async () => {
+    const { fs } = await written(kind)
+    const index = indexIn(fs, kind)
+    await index.loadEnd()
+    add(index, ENTRIES)
+    fs.failNext('datasync', 'EIO')
+    await expect(index.write()).rejects.toMatchObject({ code: 'EIO' })
+    expect(index.isWritten).toBe(false)
+    await index.write()
+    const again = indexIn(fs, kind)
+    expect(await again.load()).toBe('loaded')
+    expect(again.count).toBe(ENTRIES + 1)
+  })
+
+  it.each([
+    ['are in disorder', (bytes: Buffer) => bytes.fill(0x7f, 800, 816)],
+    ['do not lie before it', (bytes: Buffer) => bytes.fill(0x7f, 0, 12)],
+  ])('is left as it is where the entries before it %s', async (_, damage) => {
+    const { fs, whole } = await written(kind)
+    const bytes = fs.readFile(PATH)
+    damage(bytes)
+    fs.writeFile(PATH, bytes)
+    const index = indexIn(fs, kind)
+    expect(await index.loadEnd()).toBe('loaded')
+    expect(await index.complete()).toBe(false)
+    expect([index.isComplete, index.lastEntry]).toEqual([false, whole.lastEntry])
+  })
+
+  it('is left as it is where the file is gone or cut by now', async () => {
+    const { fs, whole } = await written(kind)
+    const index = indexIn(fs, kind)
+    await index.loadEnd()
+    fs.writeFile(PATH, Buffer.alloc(12))
+    expect(await index.complete()).toBe(false)
+    await fs.unlink(PATH)
+    expect(await index.complete()).toBe(false)
+    expect(index.lastEntry).toEqual(whole.lastEntry)
+  })
+
+  it('is not looked for where there is no file', async () => {
+    const index = indexIn(new SimulatedFileSystem(), kind)
+    expect(await index.loadEnd()).toBe('missing')
+    expect(index.count).toBe(0)
+  })
+
+  it.each(['open', 'read'] as const)('is told of a disk that fails: %s', async (call) => {
+    const { fs } = await written(kind)
+    fs.failNext(call, 'EIO')
+    await expect(indexIn(fs, kind).loadEnd()).rejects.toMatchObject({ code: 'EIO' })
+  })
+
+  it('is found before the zeros of a file that a broker has preallocated', async () => {
+    const { fs, whole } = await written(kind)
+    fs.writeFile(PATH, Buffer.concat([fs.readFile(PATH), Buffer.alloc(24_000)]))
+    const index = indexIn(fs, kind)
+    expect(await index.loadEnd()).toBe('loaded')
+    expect([index.count, index.isComplete]).toEqual([ENTRIES, true])
+    expect(index.lastEntry).toEqual(whole.lastEntry)
+  })
+
+  it.each([
+    ['is no whole number of entries long', (bytes: Buffer) => bytes.subarray(1)],
+    ['ends in disorder', (bytes: Buffer) => bytes.fill(0xee, bytes.length - 100)],
+    ['would be too large', () => Buffer.alloc(24 * 2 ** 20)],
+  ])('is none where the file %s', async (_, change) => {
+    const { fs } = await written(kind)
+    fs.writeFile(PATH, change(fs.readFile(PATH)))
+    const index = indexIn(fs, kind)
+    expect(await index.loadEnd()).toBe('corrupt')
+    expect(index.count).toBe(0)
+  })
+})
