@@ -17,6 +17,7 @@ import { consumersCases } from './workloads/consumers.ts'
 import type { WorkloadDefinition } from './workloads/definition.ts'
 import { growthCases } from './workloads/growth.ts'
 import { open } from './workloads/open.ts'
+import { openGrowthCases } from './workloads/open-growth.ts'
 import { partitionsCases } from './workloads/partitions.ts'
 import { randomRead } from './workloads/random-read.ts'
 import { replay } from './workloads/replay.ts'
@@ -49,6 +50,7 @@ export const PEERS: readonly Peer[] = [
 export const CASES: readonly BenchCase[] = [
   ...WORKLOADS.flatMap((workload) => casesOf(workload)),
   ...growthCases,
+  ...openGrowthCases,
   ...partitionsCases,
   ...consumersCases,
 ]

@@ -17,6 +17,10 @@ export interface RunDescription {
 export const COMPARISONS: Readonly<Record<string, string>> = {
   growth:
     'Logs of the usual size and of a hundred times that. × floor is the ratio to the usual size.',
+  open:
+    'A new process opens a broker that was closed cleanly, as in W7: of ten times the records, of a ' +
+    'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +
+    'smaller one.',
   partitions:
     'Keyed records sent to, and polled from, one partition and a thousand. × floor is the ratio ' +
     'to one partition.',

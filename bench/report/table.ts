@@ -19,6 +19,7 @@ const EXTRA_TITLES: Readonly<Record<string, string>> = {
   maxMs: 'max ms',
   againMs: 'open again ms',
   openRssMb: 'memory of the open MB',
+  descriptors: 'descriptors held',
 }
 
 /** A table, as Markdown: a row for each log, which all were asked the same. */
