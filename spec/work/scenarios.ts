@@ -47,6 +47,14 @@ const TEN_SEGMENTS: Filling = {
   segments: 10,
 }
 const HUNDRED_SEGMENTS: Filling = { ...TEN_SEGMENTS, records: 10_000, segments: 100 }
+const FOUR_HUNDRED_SEGMENTS: Filling = { ...TEN_SEGMENTS, records: 40_000, segments: 400 }
+
+/** The scenarios that open 10, 100 and 400 segments. */
+export const OPENS_COMPARED: readonly [string, string, string] = [
+  'open of 10 segments after an orderly close, per open',
+  'open of 100 segments after an orderly close, per open',
+  'open of 400 segments after an orderly close, per open',
+]
 
 /** What the guard counts. The names are those of the baseline. */
 export const scenarios: readonly Scenario[] = [
@@ -75,8 +83,9 @@ export const scenarios: readonly Scenario[] = [
   },
   // What grows with the segments: the size of each is asked for, since only a file of the size on
   // record is known to be whole, and each has its 38 bytes in the record. Nothing else may.
-  opening('open of 10 segments after an orderly close', TEN_SEGMENTS),
-  opening('open of 100 segments after an orderly close', HUNDRED_SEGMENTS),
+  opening(OPENS_COMPARED[0], TEN_SEGMENTS),
+  opening(OPENS_COMPARED[1], HUNDRED_SEGMENTS),
+  opening(OPENS_COMPARED[2], FOUR_HUNDRED_SEGMENTS),
 ]
 
 function writing(
@@ -113,7 +122,7 @@ function opening(name: string, filling: Filling): Scenario {
     }
     return { fileSystems, run }
   }
-  return { name: `${name}, per open`, times: OPENS, prepare }
+  return { name, times: OPENS, prepare }
 }
 
 async function onStore(

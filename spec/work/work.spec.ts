@@ -12,7 +12,7 @@ import {
   type Baseline,
 } from './baseline.ts'
 import type { WorkCounts } from './count-work.ts'
-import { scenarios } from './scenarios.ts'
+import { OPENS_COMPARED, scenarios } from './scenarios.ts'
 
 const names = scenarios.map(({ name }) => name)
 const nodeMajor = Number.parseInt(process.versions.node)
@@ -87,6 +87,32 @@ describe('the work that the library does', () => {
     context.skip(baseline.nodeMajor !== nodeMajor, reason)
     const expected = part(baseline.scenarios, name, 'allocations')
     expect(complaints(name, part(found, name, 'allocations') ?? {}, expected)).toEqual([])
+  })
+
+  describe('to open a log, for a segment more', () => {
+    const [ten, hundred, fourHundred] = OPENS_COMPARED
+    const perSegment = (counter: string, [from, to] = [hundred, fourHundred], more = 300): number =>
+      ((found[to]?.[counter] ?? 0) - (found[from]?.[counter] ?? 0)) / more
+
+    it('is to ask for the size of its file, and for nothing else', () => {
+      const uncounted = ['promises', ALLOCATED, 'readBytes']
+      const calls = Object.keys(found[fourHundred] ?? {}).filter(
+        (each) => !uncounted.includes(each),
+      )
+      const grown = calls.filter((call) => perSegment(call) !== 0)
+      expect(grown.map((call) => [call, perSegment(call)])).toEqual([['stat', 1]])
+      // Its line in the record.
+      expect(perSegment('readBytes')).toBeLessThan(50)
+    })
+
+    it('takes the promises of that call alone, which the simulation makes', () => {
+      expect(perSegment('promises')).toBeLessThanOrEqual(5)
+    })
+
+    it('takes as much memory however many there are', () => {
+      const before = perSegment(ALLOCATED, [ten, hundred], 90)
+      expect(perSegment(ALLOCATED)).toBeLessThan(1.2 * before)
+    })
   })
 })
 
