@@ -56,6 +56,11 @@ export interface BrokerOptions {
   readonly clock?: Clock
   /** @defaultValue the operating system's */
   readonly random?: Random
+  /**
+   * Memory for what reads with `maxRecords` have read of the disk and checked, over all partitions;
+   * 0 keeps nothing. @defaultValue 32 MiB
+   */
+  readonly readCacheBytes?: number
   /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
   readonly autoCreateTopics?: boolean
   /** What topics start from where they say nothing else. */
@@ -76,11 +81,14 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
   fileSystem: objectWith(...FILE_SYSTEM_METHODS),
   clock: objectWith('now', 'monotonic', 'startTimer'),
   random: objectWith('integer', 'bytes'),
+  readCacheBytes: wholeNumber(0),
   autoCreateTopics: boolean,
   defaults: (name, value) => {
     checkTopicConfig(name, value as TopicConfig)
   },
 }
+
+const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
 
 const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
   ...TOPIC_CONFIG_CHECKS,
@@ -140,6 +148,7 @@ export class Broker {
       allowSharedDirectory: checked.allowSharedDirectory ?? false,
       clock: checked.clock ?? systemClock,
       random: checked.random ?? systemRandom,
+      readCacheBytes: checked.readCacheBytes ?? DEFAULT_READ_CACHE_BYTES,
       autoCreateTopics: checked.autoCreateTopics ?? false,
     }
     const fileSystem = checked.fileSystem ?? new NodeFileSystem(resolved)

@@ -2,6 +2,7 @@ import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
+import { BatchCache } from '../storage/batch-cache.ts'
 import { reportRecovery, type RecoveryReport } from './broker-description.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { GroupCoordinator } from './group-coordinator.ts'
@@ -42,6 +43,7 @@ export async function loadParts(
     clock: Clock
     random: Random
     defaults: Readonly<ResolvedTopicConfig>
+    readCacheBytes: number
   },
 ): Promise<BrokerParts> {
   const { clock, random, defaults, readOnly } = options
@@ -59,6 +61,7 @@ export async function loadParts(
       dir: data.dir,
       readOnly,
       recentBatches: new RecentBatchesBudget(RECENT_BATCHES_BYTES),
+      batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),

@@ -51,10 +51,10 @@ export async function fetchBatches(
   limits: FetchLimits,
 ): Promise<FetchResponse[]> {
   limits.signal?.throwIfAborted()
-  if (limits.maxWaitMs <= 0) return readAll(requests, limits.maxBytes)
+  if (limits.maxWaitMs <= 0) return readAll(requests, limits)
   const wait = new FetchWait(clock, limits)
   if (requests.some(hasMore)) {
-    const responses = await readAll(requests, limits.maxBytes)
+    const responses = await readAll(requests, limits)
     limits.signal?.throwIfAborted()
     if (wait.isOver || isEnough(requests, responses, limits)) return responses
   }
@@ -64,7 +64,7 @@ export async function fetchBatches(
     for (;;) {
       const change = wait.nextChange()
       if (wait.isOver || available.needsLook || (await available.mayBeEnough())) {
-        const responses = await readAll(requests, limits.maxBytes)
+        const responses = await readAll(requests, limits)
         limits.signal?.throwIfAborted()
         if (wait.isOver || isEnough(requests, responses, limits)) return responses
         available.note(responses)
@@ -164,27 +164,47 @@ function isEnough(
 
 async function readAll(
   requests: readonly FetchRequest[],
-  maxBytes: number,
+  { minBytes, maxBytes }: FetchLimits,
 ): Promise<FetchResponse[]> {
   const responses: FetchResponse[] = []
   let remainingBytes = maxBytes
   for (const { partition, offset, maxBytes: partitionBytes, wantedEnd } of requests) {
-    const response = { partition, offset, batches: [] as readonly RecordBatch[], error: null }
-    if (remainingBytes <= 0) {
-      responses.push(response)
-      continue
+    let batches: readonly RecordBatch[] = []
+    let error: Error | null = null
+    if (remainingBytes > 0) {
+      try {
+        const mostBytes = Math.min(partitionBytes, remainingBytes)
+        // Less than there is would not do for who waits for many bytes.
+        const now = minBytes > 1 ? null : readPiecesNow(partition, offset, mostBytes, wantedEnd)
+        batches = now ?? (await partition.readBatches(offset, mostBytes, wantedEnd))
+        remainingBytes -= totalSizeBytes(batches)
+      } catch (cause) {
+        error = cause instanceof Error ? cause : new Error(String(cause))
+      }
     }
-    try {
-      const mostBytes = Math.min(partitionBytes, remainingBytes)
-      const batches = await partition.readBatches(offset, mostBytes, wantedEnd)
-      remainingBytes -= totalSizeBytes(batches)
-      responses.push({ ...response, batches })
-    } catch (error) {
-      responses.push({
-        ...response,
-        error: error instanceof Error ? error : new Error(String(error)),
-      })
-    }
+    responses.push({ partition, offset, batches, error })
   }
   return responses
+}
+
+/** Reads what can be had inside of the call; `null` when only `Partition.readBatches` can tell. */
+function readPiecesNow(
+  partition: Partition,
+  offset: number,
+  maxBytes: number,
+  wantedEnd: number | undefined,
+): readonly RecordBatch[] | null {
+  const first = partition.readBatchesNow(offset, maxBytes, wantedEnd)
+  if (first === null || first.length === 0) return first
+  const found = [...first]
+  let restBytes = maxBytes
+  for (let piece = first; ;) {
+    for (const { sizeBytes } of piece) restBytes -= sizeBytes
+    const from = found.at(-1)?.nextOffset ?? offset
+    if (restBytes <= 0 || from >= (wantedEnd ?? Infinity)) return found
+    piece = partition.readBatchesNow(from, restBytes, wantedEnd) ?? []
+    const isTooLarge = (piece[0]?.sizeBytes ?? 0) > restBytes
+    if (piece.length === 0 || isTooLarge) return found
+    for (const batch of piece) found.push(batch)
+  }
 }

@@ -5,7 +5,8 @@ import type { Random } from '../platform/random.ts'
 import { Log } from '../storage/log.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
-import { Partition, type PartitionContext } from './partition.ts'
+import type { PartitionContext } from './partition-context.ts'
+import { Partition } from './partition.ts'
 import type { PartitionDirectories } from './partition-directory.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
@@ -68,7 +69,7 @@ export class PartitionOpener {
 
   async #openOne(entry: TopicEntry, partition: number, isClean: boolean): Promise<Partition> {
     const { fileSystem, random, states, partitionContext } = this.#options
-    const { clock, readOnly } = partitionContext
+    const { clock, readOnly, batchCache } = partitionContext
     const topic = entry.name
     const path = this.#directories.pathOf(topic, partition)
     const key = topicPartitionKey({ topic, partition })
@@ -76,6 +77,7 @@ export class PartitionOpener {
     const context = {
       ...{ topic, partition, topicId: entry.id, fileSystem, clock, random, readOnly, isClean },
       config: this.configOf(entry),
+      batchCache,
       loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),

@@ -9,6 +9,7 @@ import {
 } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import { copyRecords } from '../record/record-copies.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches } from './delayed-fetch.ts'
 import type { Partition } from './partition.ts'
@@ -75,6 +76,77 @@ const RECORDS_OPTIONS: Checks<RecordsOptions> = {
 
 const DEFAULT_MAX_BYTES = 1024 * 1024
 const DEFAULT_MAX_WAIT_MS = 500
+/** What is waited for at once; see {@link readInPieces}. */
+const PIECE_BYTES = 64 * 1024
+
+/**
+ * Reads at most `maxRecords` records at `offset`, inside of the call: as copies, so that the batches
+ * can be kept for others.
+ *
+ * @returns `null` where that needs a wait, or more than one look.
+ */
+export function readFewNow(
+  partition: Partition,
+  offset: number,
+  { maxRecords, maxBytes = DEFAULT_MAX_BYTES }: { maxRecords: number; maxBytes?: number },
+): StoredRecord[] | null {
+  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  const batches = partition.batches.sharedNow(offset, maxBytes, offset + maxRecords)
+  let records: StoredRecord[] = []
+  for (const batch of batches) {
+    if (batch.compressionType !== 'none') return null
+    if (batch.isControl) continue
+    const range = { fromOffset: offset, maxRecords: maxRecords - records.length }
+    const copies = copyRecords(batch, partition.log, range)
+    if (records.length === 0) records = copies
+    else for (const record of copies) records.push(record)
+  }
+  const nextOffset = batches.at(-1)?.nextOffset ?? 0
+  // There may be fewer of them than offsets, or a segment may end here.
+  const isAll = records.length === maxRecords || nextOffset >= partition.highWatermark
+  return isAll && records.length > 0 ? records : null
+}
+
+/**
+ * Reads and decodes what is there at `offset` in pieces, so that what is large does not hold up the
+ * process: after 2 ms of one turn of the event loop the next piece is waited for.
+ *
+ * @throws what is wrong at `offset`; what is wrong behind it is for the read that begins there.
+ */
+export async function readInPieces(
+  partition: Partition,
+  offset: number,
+  { maxBytes = DEFAULT_MAX_BYTES, signal }: Pick<FetchOptions, 'maxBytes' | 'signal'>,
+): Promise<StoredRecord[]> {
+  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  const { reader } = partition.log
+  const { generation } = reader
+  let records: StoredRecord[] = []
+  let from = offset
+  let restBytes = maxBytes
+  try {
+    for (;;) {
+      const mostBytes = Math.max(1, restBytes)
+      const batches =
+        partition.readBatchesNow(from, mostBytes) ??
+        (await partition.readBatches(from, Math.min(mostBytes, PIECE_BYTES)))
+      signal?.throwIfAborted()
+      for (const batch of batches) restBytes -= batch.sizeBytes
+      // What was cut meanwhile must not be followed by what came in its place.
+      const isOver = restBytes < 0 || generation !== reader.generation
+      if (batches.length === 0 || (isOver && records.length > 0)) return records
+      const range = { fromOffset: offset, maxRecords: Infinity }
+      const decoded = await decodeAll(batches, partition, range)
+      if (records.length === 0) records = decoded
+      else for (const record of decoded) records.push(record)
+      from = batches.at(-1)?.nextOffset ?? from
+      if (restBytes <= 0 && records.length > 0) return records
+    }
+  } catch (error) {
+    if (records.length > 0 && signal?.aborted !== true) return records
+    throw error
+  }
+}
 
 /** Waits for records at `offset`; see `Partition.fetch`. */
 export async function fetchRecords(
@@ -86,6 +158,12 @@ export async function fetchRecords(
   const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = options
   const { maxRecords = Infinity, signal } = options
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  signal?.throwIfAborted()
+  if (minBytes <= 1 && offset < partition.highWatermark) {
+    if (maxRecords === Infinity) return readInPieces(partition, offset, options)
+    const records = readFewNow(partition, offset, { maxRecords, maxBytes })
+    if (records !== null) return records
+  }
   const deadlineMs = clock.monotonic() + maxWaitMs
   let remainingMs = maxWaitMs
   let from = offset

@@ -5,19 +5,23 @@ import {
   ReadOnlyError,
   type VarveError,
 } from '../errors.ts'
-import type { Clock } from '../platform/clock.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
 import type { AppendChainOwner } from './append-chain.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
-import { whyFenced, type FencedDirectory } from './lock-fence.ts'
+import { ChangeListeners } from './change-listeners.ts'
+import { whyFenced } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
+import { PartitionBatches } from './partition-batches.ts'
+import type { PartitionContext } from './partition-context.ts'
 import {
   FETCH_OPTIONS,
   fetchRecords,
+  readFewNow,
+  readInPieces,
   READ_OPTIONS,
   recordsOf,
   type FetchOptions,
@@ -26,19 +30,9 @@ import {
 } from './partition-reads.ts'
 import type { Acks } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
-import { RecentBatches, type RecentBatchesBudget } from './recent-batches.ts'
+import { RecentBatches } from './recent-batches.ts'
 import { flushTimed } from './slow-sync.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
-
-/**
- * What a partition shares with the others of its broker.
- *
- * @internal
- */
-export interface PartitionContext extends FencedDirectory {
-  readonly clock: Clock
-  readonly recentBatches: RecentBatchesBudget
-}
 
 /**
  * A {@link Log} with those who write to it and those who wait for it.
@@ -50,11 +44,13 @@ export class Partition {
   readonly topic: string
   readonly index: number
   readonly log: Log
+  /** @internal */
+  readonly batches: PartitionBatches
   readonly #context: PartitionContext
   readonly #writer: PartitionWriter
   readonly #recent: RecentBatches
   readonly #upkeep: LogUpkeep
-  readonly #listeners: Set<() => void> = new Set()
+  readonly #listeners = new ChangeListeners()
   readonly #follower: LogFollower | null
   #highWatermark: number
   #closedBy: VarveError | null = null
@@ -66,6 +62,8 @@ export class Partition {
     this.log = log
     this.#context = context
     this.#recent = new RecentBatches(context.recentBatches)
+    const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
+    this.batches = new PartitionBatches(log, this.#recent, end)
     this.#upkeep = new LogUpkeep(context.clock, log)
     // A group that loses a commit which an open had no room to make durable reads again, no more.
     this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
@@ -136,7 +134,12 @@ export class Partition {
    */
   async read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
     const checked = checkOptions('read options', options, READ_OPTIONS)
-    return fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 })
+    const { maxRecords } = checked
+    if (maxRecords === undefined) return readInPieces(this, offset, checked)
+    return (
+      readFewNow(this, offset, { ...checked, maxRecords }) ??
+      fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 })
+    )
   }
 
   /**
@@ -196,7 +199,7 @@ export class Partition {
     if (offset > this.highWatermark) throw this.#outOfRange(offset, this.highWatermark)
     if (offset <= this.logStartOffset) return
     await this.log.advanceLogStartOffset(offset)
-    this.#notify()
+    this.#listeners.notify()
   }
 
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
@@ -234,12 +237,17 @@ export class Partition {
     this.#ensureOpen()
     // Another process may have written more than was looked at: only then is it beyond the end.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
-    const limits = { maxBytes, endOffset: this.highWatermark, wantedEnd: wantedEnd ?? Infinity }
-    if (offset >= this.logStartOffset && offset < limits.endOffset && this.log.isWritable) {
-      const recent = this.#recent.read(offset, limits)
-      if (recent !== null) return recent
-    }
-    return this.log.readBatches(offset, limits)
+    return this.batches.read(offset, maxBytes, wantedEnd)
+  }
+
+  /**
+   * Like {@link Partition.readBatches}, inside of the call, and perhaps less than there is.
+   *
+   * @returns `null` where only {@link Partition.readBatches} can tell.
+   * @internal
+   */
+  readBatchesNow(offset: number, maxBytes: number, end?: number): readonly RecordBatch[] | null {
+    return this.batches.readNow(offset, maxBytes, end)
   }
 
   /**
@@ -260,15 +268,9 @@ export class Partition {
    * @internal
    */
   onChange(listener: () => void): () => void {
-    // A set of functions would take the same listener once only.
-    const each = (): void => {
-      listener()
-    }
-    this.#listeners.add(each)
+    const stop = this.#listeners.add(listener)
     this.#follower?.start()
-    return () => {
-      this.#listeners.delete(each)
-    }
+    return stop
   }
 
   /**
@@ -282,7 +284,7 @@ export class Partition {
     this.#closedBy ??= reason
     this.#upkeep.stop()
     this.#follower?.stop()
-    if (isFirst) this.#notify()
+    if (isFirst) this.#listeners.notify()
     await this.#writer.close(reason)
     await this.log.close()
   }
@@ -305,7 +307,7 @@ export class Partition {
         this.#publish(highWatermark)
       },
       onFailed: () => {
-        this.#notify()
+        this.#listeners.notify()
       },
     }
   }
@@ -313,11 +315,7 @@ export class Partition {
   #publish(highWatermark: number): void {
     if (highWatermark <= this.#highWatermark) return
     this.#highWatermark = highWatermark
-    this.#notify()
-  }
-
-  #notify(): void {
-    for (const listener of [...this.#listeners]) listener()
+    this.#listeners.notify()
   }
 
   #outOfRange(offset: number, logEndOffset: number): OffsetOutOfRangeError {

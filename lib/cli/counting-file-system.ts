@@ -66,6 +66,7 @@ function countingFile(file: File, counts: DiskCounts): File {
   return {
     path: file.path,
     read: (buffer, position) => file.read(buffer, position),
+    readNow: (buffer, position) => file.readNow?.(buffer, position) ?? -1,
     write: (buffers, position) => {
       counts.writes += 1
       for (const buffer of buffers) counts.writtenBytes += buffer.length

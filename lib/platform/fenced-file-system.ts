@@ -117,6 +117,10 @@ class FencedFile implements File {
     return this.#behind.read(buffer, position)
   }
 
+  readNow(buffer: Uint8Array, position: number): number {
+    return this.#behind.readNow?.(buffer, position) ?? -1
+  }
+
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
     this.#fence.ensureHeld()
     return this.#behind.write(buffers, position)

@@ -43,6 +43,15 @@ export interface File {
   read(buffer: Uint8Array, position: number): Promise<number>
 
   /**
+   * Like {@link File.read}, inside of the call: for a few bytes that need not be waited for. Absent
+   * where nothing can be had so.
+   *
+   * @returns -1 when the bytes have to be asked for by {@link File.read}; so it is on a closed file.
+   * @throws what {@link File.read} rejects with.
+   */
+  readNow?(buffer: Uint8Array, position: number): number
+
+  /**
    * Writes `buffers` one behind the other from `position`, growing the file where needed.
    *
    * @returns the number of bytes written, which may be less than asked for: a full disk shows

@@ -204,10 +204,19 @@ class NodeFile implements File {
   async read(buffer: Uint8Array, position: number): Promise<number> {
     this.#ensureOpen()
     const { fd } = this.#handle
-    const size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () =>
-      readNow(fd, buffer, position),
-    )
+    const call = (): number => readNow(fd, buffer, position)
+    let size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
+    if (size >= 0) return size
+    await promptIo.whenTurned(buffer.length, MAX_PROMPT_READ_BYTES)
+    this.#ensureOpen()
+    size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
     return size >= 0 ? size : this.#run((handle) => readInPool(handle, buffer, position))
+  }
+
+  readNow(buffer: Uint8Array, position: number): number {
+    if (this.#closed !== null) return -1
+    const { fd } = this.#handle
+    return promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () => readNow(fd, buffer, position))
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {

@@ -14,8 +14,12 @@ const MAX_TURN_MS = 2
 /** A call that takes longer has met the disk itself, or a disk that is busy. */
 const SLOW_MS = 1
 
-/** For so long after a slow call others are not tried. */
-const REST_MS = 50
+/** For so long after a slow call others are not tried: it may as well have been another process. */
+const FIRST_REST_MS = 5
+/** And for so long where one was slow soon after the rest before, again and again. */
+const LONGEST_REST_MS = 50
+/** How soon that is. */
+const RELAPSE_MS = 100
 
 /** What a {@link PromptIo} asks the system for; replaced by specs only. */
 export interface PromptIoSystem {
@@ -42,7 +46,7 @@ const SYSTEM: PromptIoSystem = {
  * call made at once holds up everything else in the process. So only small ones are, for no more
  * than 2 ms of one turn of the event loop, also when a loop of awaits never lets it turn; and after
  * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none is
- * for 50 ms.
+ * for 5 ms, and for up to 50 ms where that happens again and again.
  *
  * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
  * asks for dozens of them. Nothing of that is for syncs, nor for what makes or removes a name: those
@@ -53,8 +57,14 @@ export class PromptIo {
   /** When the first call of this turn was made; `null` before it. */
   #turnStartMs: number | null = null
   #restUntilMs = -Infinity
+  #restMs = FIRST_REST_MS
+  /** Called when the loop has turned. */
+  #waiting: (() => void)[] = []
   readonly #endTurn = (): void => {
     this.#turnStartMs = null
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
   }
 
   constructor(system: PromptIoSystem = SYSTEM) {
@@ -93,6 +103,20 @@ export class PromptIo {
     return result
   }
 
+  /**
+   * Whether a call that was declined is worth another try once the event loop has turned: when that
+   * is all that stands in its way, a thread of the pool would not be sooner.
+   *
+   * @returns `null` when it is not.
+   */
+  whenTurned(sizeBytes: number, maxBytes: number): Promise<void> | null {
+    const isResting = this.#system.now() < this.#restUntilMs
+    if (sizeBytes > maxBytes || isResting || this.#turnStartMs === null) return null
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+    })
+  }
+
   #hasTime(nowMs: number): boolean {
     if (nowMs < this.#restUntilMs) return false
     if (this.#turnStartMs !== null) return nowMs - this.#turnStartMs <= MAX_TURN_MS
@@ -103,7 +127,13 @@ export class PromptIo {
 
   #noteEnd(startMs: number): void {
     const endMs = this.#system.now()
-    if (endMs - startMs > SLOW_MS) this.#restUntilMs = endMs + REST_MS
+    if (endMs - startMs > SLOW_MS) this.#rest(endMs)
+  }
+
+  #rest(nowMs: number): void {
+    const isRelapse = nowMs - this.#restUntilMs < RELAPSE_MS
+    this.#restMs = isRelapse ? Math.min(2 * this.#restMs, LONGEST_REST_MS) : FIRST_REST_MS
+    this.#restUntilMs = nowMs + this.#restMs
   }
 }
 

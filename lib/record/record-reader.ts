@@ -71,6 +71,30 @@ export function readRecords(
 }
 
 /**
+ * All records in `bytes`, which are some of a batch in which no offset is missing.
+ *
+ * @param firstDelta how many records of the batch come before them.
+ * @throws {@link CorruptRecordError} when they are not what the header of `batch` says; its position
+ * means nothing.
+ */
+export function readRun(
+  batch: RecordBatch,
+  bytes: Buffer,
+  place: BatchPlace,
+  firstDelta: number,
+): StoredRecord[] {
+  const firstOffset = batch.baseOffset + firstDelta
+  const reader = new RecordReader(batch, bytes, 0, place, firstOffset)
+  const records: StoredRecord[] = []
+  while (!reader.isAtEnd) {
+    const record = reader.next()
+    if (record?.offset !== firstOffset + records.length) throw corrupt('an offset is missing', 0)
+    records.push(record)
+  }
+  return records
+}
+
+/**
  * A cursor over the records of one batch.
  *
  * A record that is as short as most is read with a handful of local variables. Whenever anything
@@ -119,6 +143,10 @@ class RecordReader {
   next(): StoredRecord | null {
     const record = this.#nextShort()
     return record === undefined ? this.#nextOfAnyKind() : record
+  }
+
+  get isAtEnd(): boolean {
+    return this.#position >= this.#bytes.length
   }
 
   /** @throws {@link CorruptRecordError} unless all bytes have been read. */

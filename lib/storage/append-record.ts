@@ -39,8 +39,13 @@ export interface AppendRecord {
   readonly timestamp?: number
 }
 
-/** Several records of one append are cut into batches of at most this size, so that none is slow to read. */
-const BATCH_TARGET_BYTES = 256 * 1024
+/**
+ * Several records of one append are cut into batches of at most this size: who wants a few of them
+ * reads and checks a whole batch.
+ */
+const BATCH_TARGET_BYTES = 8 * 1024
+/** The same where they are compressed, which is hardly worth its while in less. */
+const COMPRESSED_TARGET_BYTES = 64 * 1024
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 
@@ -127,7 +132,9 @@ export function joinBatch(
 
 /** Size up to which batches are filled. */
 function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
-  return Math.min(BATCH_TARGET_BYTES, config.maxMessageBytes, config.segmentBytes)
+  const isCompressed = storedCompressionType(config, 'none') !== 'none'
+  const targetBytes = isCompressed ? COMPRESSED_TARGET_BYTES : BATCH_TARGET_BYTES
+  return Math.min(targetBytes, config.maxMessageBytes, config.segmentBytes)
 }
 
 function keyOf(

@@ -15,6 +15,8 @@ import {
   RecordBatch,
 } from '../record/record-batch.ts'
 
+const NOTHING = Buffer.alloc(0)
+
 /** The fields of a batch's header that tell the way through a file. */
 export interface BatchHeader {
   /** -1 where the stored number is too large for a log of this library. */
@@ -38,9 +40,9 @@ export class BatchReader {
   position: number
   readonly #file: File
   readonly #end: number
-  #chunk: Buffer = Buffer.alloc(0)
+  #chunk: Buffer
   /** Position in the file where `#chunk` starts. */
-  #chunkPosition = 0
+  #chunkPosition: number
   /** Where the batch before has ended; `null` before any was passed over. */
   #nextOffset: number | null = null
   #header: BatchHeader | null = null
@@ -48,11 +50,14 @@ export class BatchReader {
   /**
    * @param position where a batch starts.
    * @param end where the batches end, exclusive.
+   * @param chunk what has been read from `position` on.
    */
-  constructor(file: File, position: number, end: number) {
+  constructor(file: File, position: number, end: number, chunk: Buffer = NOTHING) {
     this.#file = file
     this.position = position
     this.#end = end
+    this.#chunk = chunk
+    this.#chunkPosition = position
   }
 
   /** Whether there is no further batch. */

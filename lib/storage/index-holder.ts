@@ -54,6 +54,11 @@ export class IndexHolder implements IndexOwner {
     return this.#end !== null
   }
 
+  /** Whether offsets can be found at once. */
+  get areOffsetsLoaded(): boolean {
+    return this.#isEndLoaded && this.indexes.offsetIndex.isComplete
+  }
+
   /** Bytes that they take in memory. */
   get indexBytes(): number {
     return this.#indexes?.memoryBytes ?? 0
@@ -89,7 +94,7 @@ export class IndexHolder implements IndexOwner {
   /** Loads what it takes to find offsets. */
   loadOffsets(): Promise<void> {
     // A small file has been read as a whole.
-    if (this.#isEndLoaded && this.indexes.offsetIndex.isComplete) return this.load()
+    if (this.areOffsetsLoaded) return this.load()
     this.#offsets ??= this.#loading(async () => {
       await this.load()
       if (!(await this.indexes.offsetIndex.complete())) await this.#rebuild()

@@ -46,6 +46,11 @@ export class LogGuard {
     return this.#failure
   }
 
+  /** Whether anything is not as it is in a sound log that is open. */
+  get isTroubled(): boolean {
+    return this.isClosing || this.damage !== null || this.#failure !== null
+  }
+
   /** Whether a failure has left the disk in doubt. */
   get hasFailed(): boolean {
     return this.#failure !== null

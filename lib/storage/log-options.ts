@@ -14,6 +14,7 @@ import { systemRandom, type Random } from '../platform/random.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import type { BatchCache } from './batch-cache.ts'
 import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
 
 /** How a {@link Log} that is used alone is opened. */
@@ -81,6 +82,8 @@ export interface LogContext extends LogState {
   readonly loss?: CorruptRecordError | undefined
   /** Why nothing may be changed because the lock is lost, `null` while it is held; absent: no lock. */
   readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
+  /** Where small reads keep what they have read; absent: nowhere. */
+  readonly batchCache?: BatchCache
   /** Called at the end of an orderly close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }
@@ -155,4 +158,5 @@ export interface LocalLogOptions {
   readonly random: Pick<Random, 'integer'>
   readonly readOnly: boolean
   readonly recoveryPoint: number
+  readonly batchCache?: BatchCache
 }

@@ -49,6 +49,16 @@ export class LogReader {
     this.#lookAgain = lookAgain
   }
 
+  /** Whether the log is open and nothing has happened to it that a reader has to be told. */
+  get isSound(): boolean {
+    return !this.#guard.isTroubled
+  }
+
+  /** Is another one once records were taken away or replaced. */
+  get generation(): number {
+    return this.#log.segments.generation
+  }
+
   /** See `Log.read`. */
   async read(offset: number, maxBytes: number): Promise<StoredRecord[]> {
     checkWholeNumber('maxBytes', maxBytes, 1, Number.MAX_SAFE_INTEGER)
@@ -93,6 +103,29 @@ export class LogReader {
       // Compaction has left nothing so near: one batch, however far it is.
       return segments.read(offset, { maxBytes: 1, endOffset: end })
     })
+  }
+
+  /**
+   * Reads like {@link LogReader.readBatches}, inside of the call, as far as that is possible.
+   *
+   * @param isShared whether others may get the same batches, whose bytes nobody must get at then.
+   * @returns no batches where only {@link LogReader.readBatches} can tell.
+   */
+  readBatchesNow(
+    offset: number,
+    { maxBytes, endOffset = Infinity, wantedEnd = Infinity }: BatchLimits,
+    isShared: boolean,
+  ): readonly RecordBatch[] {
+    const { segments, logStartOffset, logEndOffset } = this.#log
+    const end = Math.min(endOffset, logEndOffset)
+    const isInRange = offset >= logStartOffset && offset < end
+    if (!isInRange || this.#guard.isTroubled || wantedEnd <= offset) return []
+    try {
+      const nearEnd = Math.min(end, wantedEnd)
+      return segments.readNow(offset, { maxBytes, endOffset: nearEnd }, isShared)
+    } catch (error) {
+      throw this.#guard.failed('read', error, 'not-written')
+    }
   }
 
   /** See `Log.offsetForTimestamp`. */

@@ -1,11 +1,14 @@
 import { writeFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { CachedBatches } from './batch-cache.ts'
 import { BatchReader } from './batch-reader.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
+import { readPromptly } from './prompt-read.ts'
 import { SegmentFile } from './segment-file.ts'
 import type { SegmentIndexes } from './segment-indexes.ts'
+import { recoverSegment, type SegmentScan } from './segment-recovery.ts'
 import type { RecoverChecks, SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry } from './segment-record.ts'
 import {
@@ -55,18 +58,22 @@ export class LogSegment implements IndexedSegment {
   sizeBytes = 0
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
   nextOffset: number
+  readonly #cached: CachedBatches | null
   #firstBatchTimestamp: number | null = null
   #lastBatch: { position: number; crc: number } | null = null
 
   /** @param suffix stands behind the names of its files. */
   constructor(baseOffset: number, options: SegmentOptions, suffix = '') {
+    const { dir, readOnly, batchCache } = options
     this.baseOffset = baseOffset
     this.nextOffset = baseOffset
     this.sum = new SegmentSum(baseOffset)
     this.durable = this.entry
-    this.path = segmentFilePath(options.dir, baseOffset, 'log') + suffix
+    this.path = segmentFilePath(dir, baseOffset, 'log') + suffix
     this.file = new SegmentFile(this.path, options)
     this.held = new IndexHolder(this, options, suffix)
+    // What another process does to the file is not heard of at once.
+    this.#cached = readOnly || batchCache === undefined ? null : new CachedBatches(batchCache)
   }
 
   /** Makes a new, empty segment, taking over files of that name that a crash left behind. */
@@ -142,6 +149,19 @@ export class LogSegment implements IndexedSegment {
     })
   }
 
+  /**
+   * Reads like {@link LogSegment.read}, inside of the call, as far as that is possible; see
+   * {@link readPromptly}.
+   *
+   * @param isShared whether what is returned may be what others get too, so that nobody must get at
+   * its bytes.
+   */
+  readNow(offset: number, limits: ReadLimits, isShared: boolean): readonly RecordBatch[] {
+    const file = this.file.openNow
+    if (file === null || !this.held.areOffsetsLoaded) return []
+    return readPromptly(this.#view(file), offset, limits, isShared ? this.#cached : null)
+  }
+
   /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
   restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
     return this.file.use(async (file) => {
@@ -194,6 +214,7 @@ export class LogSegment implements IndexedSegment {
     // Reads that begin now look no further than that.
     this.sizeBytes = rest.sizeBytes
     this.#lastBatch = null
+    this.#cached?.clear()
     if (rest.sizeBytes === 0) this.#firstBatchTimestamp = null
     this.indexes.truncateTo(rest.endOffset)
     // Until the cut has succeeded, nothing is known of the bytes that are left.
@@ -252,35 +273,13 @@ export class LogSegment implements IndexedSegment {
     trustedOffset: number,
     checks: RecoverChecks = {},
   ): Promise<ScanResult & { wasRebuilt: boolean }> {
-    const { isDense = false } = checks
     const isTrusted = trustedOffset === Number.MAX_SAFE_INTEGER
     const isLoaded = await (isTrusted ? this.indexes.loadEnd() : this.indexes.load())
     if (!isTrusted) this.indexes.truncateTo(trustedOffset)
     this.held.setLoaded()
-    const { lastOffset, count } = this.indexes.offsetIndex
-    this.nextOffset = lastOffset
-    const { state } = this.sum
-    if (count > 0) {
-      const start = this.indexes.rewind()
-      let foundOffset = lastOffset
-      const result = await this.#scan(fileSizeBytes, start, {
-        ...checks,
-        gaps: isDense ? 'first' : 'any',
-        onBatch: (batch, position) => {
-          if (isDense && position === start.position) foundOffset = batch.lastOffset
-          checks.onBatch?.(batch, position)
-        },
-      })
-      const isTrue = foundOffset === lastOffset && this.nextOffset > lastOffset
-      if (isTrue) return { ...result, wasRebuilt: !isLoaded }
-      // The batch that the last entry names is not there: nothing in the indexes can be believed.
-      this.indexes.clear()
-      this.sum.restore(state)
-    }
-    this.nextOffset = this.baseOffset
-    const gaps = isDense ? 'none' : 'any'
-    const rescan = await this.#scan(fileSizeBytes, this.indexes.rewind(), { ...checks, gaps })
-    return { ...rescan, wasRebuilt: count > 0 || !isLoaded }
+    const scan: SegmentScan = (from, each) => this.#scan(fileSizeBytes, from, each)
+    const { isTrue, ...result } = await recoverSegment(this, scan, checks)
+    return { ...result, wasRebuilt: !isTrue || !isLoaded }
   }
 
   /** Takes in what another process has appended; false, and no change, when what was known is gone. */
@@ -310,6 +309,7 @@ export class LogSegment implements IndexedSegment {
 
   /** Closes the file for good. */
   async close(): Promise<void> {
+    this.#cached?.clear()
     await this.file.close()
   }
 

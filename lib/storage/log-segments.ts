@@ -23,6 +23,8 @@ export class LogSegments {
   #segments: readonly LogSegment[]
   #recentlyUsed: LogSegment[] = []
   #generation = 0
+  /** Changes that are under way. */
+  #changeCount = 0
   /** No longer listed, and behind the end of the log: their files must go before it grows again. */
   #leftOvers: readonly LogSegment[] = []
 
@@ -72,9 +74,11 @@ export class LogSegments {
   /** Runs a change that takes records away or replaces them. */
   async changing<T>(change: () => Promise<T>): Promise<T> {
     this.#generation += 1
+    this.#changeCount += 1
     try {
       return await change()
     } finally {
+      this.#changeCount -= 1
       this.#generation += 1
     }
   }
@@ -108,6 +112,16 @@ export class LogSegments {
       if (batches.length > 0) return batches
     }
     return []
+  }
+
+  /**
+   * Reads like {@link LogSegments.read}, inside of the call, as far as that is possible; see
+   * `LogSegment.readNow`.
+   */
+  readNow(offset: number, limits: ReadLimits, isShared: boolean): readonly RecordBatch[] {
+    const segment = this.#segments[this.floorSlot(offset)]
+    if (segment === undefined || this.#changeCount > 0 || !this.#noteUse(segment)) return []
+    return segment.readNow(offset, limits, isShared)
   }
 
   /** Reads like {@link LogSegments.read}, in pieces of a MiB, up to `endOffset`. */
@@ -147,10 +161,19 @@ export class LogSegments {
    * indexes where there are too many in memory.
    */
   async touch(segment: LogSegment): Promise<void> {
-    if (segment === this.active || segment === this.#recentlyUsed.at(-1)) return
+    if (this.#noteUse(segment)) return
+    this.#indexCache.use(segment.held)
+    this.#recentlyUsed = [...this.#recentlyUsed, segment]
+    if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
+  }
+
+  /** @returns false for a segment that was not used for so long that its file may be closed. */
+  #noteUse(segment: LogSegment): boolean {
+    if (segment === this.active || segment === this.#recentlyUsed.at(-1)) return true
+    if (!this.#recentlyUsed.includes(segment)) return false
     this.#indexCache.use(segment.held)
     this.#recentlyUsed = [...this.#recentlyUsed.filter((each) => each !== segment), segment]
-    if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
+    return true
   }
 
   /** Takes other segments for these. Those that are not among the new ones are closed. */

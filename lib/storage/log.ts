@@ -44,7 +44,8 @@ export class Log {
   readonly #isClean: boolean
   readonly #local: LocalLog
   readonly #guard: LogGuard
-  readonly #reader: LogReader
+  /** @internal */
+  readonly reader: LogReader
   readonly #writer: LogWriter
   readonly #follower: LogFollower
   readonly #queue: SerialQueue = new SerialQueue()
@@ -65,7 +66,7 @@ export class Log {
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
-    this.#reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
+    this.reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
   }
 
   /**
@@ -280,7 +281,7 @@ export class Log {
    * @throws {@link CorruptRecordError} when the batch at `offset` is damaged.
    */
   read(offset: number, maxBytes: number = DEFAULT_READ_BYTES): Promise<StoredRecord[]> {
-    return this.#reader.read(offset, maxBytes)
+    return this.reader.read(offset, maxBytes)
   }
 
   /**
@@ -290,7 +291,7 @@ export class Log {
    * @internal
    */
   readBatches(offset: number, limits: BatchLimits): Promise<readonly RecordBatch[]> {
-    return this.#reader.readBatches(offset, limits)
+    return this.reader.readBatches(offset, limits)
   }
 
   /**
@@ -304,7 +305,7 @@ export class Log {
     timestamp: number,
     endOffset: number = this.logEndOffset,
   ): Promise<{ offset: number; timestamp: number } | null> {
-    return this.#reader.offsetForTimestamp(timestamp, endOffset)
+    return this.reader.offsetForTimestamp(timestamp, endOffset)
   }
 
   /**

@@ -46,7 +46,17 @@ export class OffsetIndex extends IndexFile {
 
   /** The entry in `slot`, [0, count). */
   entry(slot: number): OffsetPosition {
-    return { offset: this.baseOffset + this.#relativeOffset(slot), position: this.#position(slot) }
+    return { offset: this.offsetAt(slot), position: this.positionAt(slot) }
+  }
+
+  /** Offset of the entry in `slot`, [0, count). */
+  offsetAt(slot: number): number {
+    return this.baseOffset + this.#relativeOffset(slot)
+  }
+
+  /** Position of the entry in `slot`, [0, count). */
+  positionAt(slot: number): number {
+    return this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
   }
 
   /**
@@ -81,12 +91,20 @@ export class OffsetIndex extends IndexFile {
   /** Slot of the entry with the largest offset at or below `target`, -1 when there is none. */
   slotOf(target: number): number {
     const relativeTarget = target - this.baseOffset
-    return this.floorSlot((each) => this.#relativeOffset(each) - relativeTarget)
+    // Without a function for the comparison: every read comes by here.
+    let low = 0
+    let high = this.count - 1
+    while (low <= high) {
+      const middle = (low + high) >>> 1
+      if (this.#relativeOffset(middle) <= relativeTarget) low = middle + 1
+      else high = middle - 1
+    }
+    return high
   }
 
   /** The first entry that starts at or behind `position`, which bounds what a read up to there holds. */
   fetchUpperBound(position: number): OffsetPosition | null {
-    const slot = this.floorSlot((each) => (this.#position(each) < position ? -1 : 1)) + 1
+    const slot = this.floorSlot((each) => (this.positionAt(each) < position ? -1 : 1)) + 1
     return slot < this.count ? this.entry(slot) : null
   }
 
@@ -109,9 +127,5 @@ export class OffsetIndex extends IndexFile {
 
   #relativeOffset(slot: number): number {
     return this.entries.readInt32BE(this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
-  }
-
-  #position(slot: number): number {
-    return this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
   }
 }

@@ -24,6 +24,8 @@ export class SegmentFile {
   readonly path: string
   readonly #options: SegmentFileOptions
   #opening: Promise<File> | null = null
+  /** What `#opening` has come to; `null` while nobody has used it since. */
+  #openFile: File | null = null
   #useCount = 0
   #isParking = false
   #isClosed = false
@@ -58,11 +60,19 @@ export class SegmentFile {
     if (this.#isClosed) throw new ClosedError(`${this.path} is closed`)
     this.#useCount += 1
     try {
-      return await task(await this.#open())
+      const file = await this.#open()
+      // It may have been closed meanwhile.
+      this.#openFile = this.#opening === null ? null : file
+      return await task(file)
     } finally {
       this.#useCount -= 1
       if (this.#isParking) await this.park()
     }
+  }
+
+  /** The file, for who is done with it before the call ends; `null` when it has to be opened first. */
+  get openNow(): File | null {
+    return this.#openFile
   }
 
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
@@ -109,6 +119,7 @@ export class SegmentFile {
     if (this.#isParking) return
     const opening = this.#opening
     this.#opening = null
+    this.#openFile = null
     // What was written is synced, so a close that fails takes nothing along.
     await (await opening?.catch(() => null))?.close().catch(() => undefined)
   }
@@ -118,6 +129,7 @@ export class SegmentFile {
     this.#isClosed = true
     const opening = this.#opening
     this.#opening = null
+    this.#openFile = null
     await (await opening?.catch(() => null))?.close()
   }
 

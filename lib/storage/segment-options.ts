@@ -1,5 +1,6 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import type { BatchCache } from './batch-cache.ts'
 import type { ScanRange } from './segment-scan.ts'
 
 /** What a segment needs to know of its log. */
@@ -10,6 +11,8 @@ export interface SegmentOptions {
   readonly segmentIndexBytes: number
   /** Whether nothing on disk may be changed: indexes are then rebuilt in memory only. */
   readonly readOnly: boolean
+  /** Where small reads keep what they have read; absent: nowhere. */
+  readonly batchCache?: BatchCache
 }
 
 /** What is asked of every batch of a segment that is taken over. */

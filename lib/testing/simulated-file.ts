@@ -45,15 +45,24 @@ export class SimulatedFile implements File {
   }
 
   async read(buffer: Uint8Array, position: number): Promise<number> {
+    return await this.#perform(this.#reading(buffer, position))
+  }
+
+  readNow(buffer: Uint8Array, position: number): number {
+    if (this.#closing !== null) return -1
+    return this.#machine.performNow(this.#reading(buffer, position)) ?? -1
+  }
+
+  #reading(buffer: Uint8Array, position: number): Operation<number> {
     requirePosition('position', position)
-    return await this.#perform({
+    return {
       kind: 'read',
       path: this.#at,
       syscall: 'read',
       detail: `@${position} +${buffer.length}`,
       run: (limitBytes) =>
         this.#inode.memory.read(buffer.subarray(0, Math.min(buffer.length, limitBytes)), position),
-    })
+    }
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {

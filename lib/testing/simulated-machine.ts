@@ -100,6 +100,16 @@ export class SimulatedMachine {
     return value
   }
 
+  /**
+   * Runs `operation` inside of the call; `null`, and nothing is done, where it has to be held up.
+   *
+   * @throws {@link SimulatedCrash} when the machine has stopped
+   */
+  performNow<T>(operation: Operation<T>): T | null {
+    this.#requireRunning()
+    return this.#drawDelay() > 0 ? null : this.#execute(operation)
+  }
+
   #execute<T>(operation: Operation<T>): T {
     this.#operationCount += 1
     const { kind, path, syscall, dest } = operation

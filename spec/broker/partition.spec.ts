@@ -227,7 +227,7 @@ describe('appending to a partition', () => {
     expect(textsOf(await partition.read(0))).toEqual(['a'])
     expect(textsOf(await partition.read(1))).toEqual([])
     await partition.append([{ value: 'e' }])
-    expect(textsOf(await partition.read(0))).toEqual(['a'])
+    expect(textsOf(await partition.read(0))).toEqual(['a', 'e'])
     expect(textsOf(await partition.read(1))).toEqual(['e'])
     expect((await partition.read(2))[0]).toMatchObject({ offset: 2 })
   })

@@ -138,6 +138,11 @@ export class FakePartition {
     return () => this.#listeners.delete(each)
   }
 
+  /** Nothing is to be had without waiting for it. */
+  readBatchesNow(): null {
+    return null
+  }
+
   async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
     if (this.#closedBy !== null) throw this.#closedBy
     if (offset < this.logStartOffset || offset > this.logEndOffset) {

@@ -1,5 +1,6 @@
 import { LogManager } from '../../lib/broker/log-manager.ts'
 import { LogStates } from '../../lib/broker/log-states.ts'
+import { BatchCache } from '../../lib/storage/batch-cache.ts'
 import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
 import { ClosedError } from '../../lib/errors.ts'
@@ -29,6 +30,7 @@ export async function openLogManager(
       dir: '/data',
       readOnly: false,
       recentBatches: new RecentBatchesBudget(1024 * 1024),
+      batchCache: new BatchCache(1024 * 1024),
       isOwned: () => true,
     },
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),

@@ -1,4 +1,6 @@
-import { Partition, type PartitionContext } from '../../lib/broker/partition.ts'
+import type { PartitionContext } from '../../lib/broker/partition-context.ts'
+import { Partition } from '../../lib/broker/partition.ts'
+import { BatchCache } from '../../lib/storage/batch-cache.ts'
 import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import type { Clock } from '../../lib/platform/clock.ts'
@@ -16,6 +18,7 @@ export interface PartitionSetup {
   readonly topic?: string
   readonly index?: number
   readonly recentBytes?: number
+  readonly readCacheBytes?: number
   readonly readOnly?: boolean
   readonly isOwned?: () => boolean
 }
@@ -29,7 +32,9 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
   if (!readOnly) await fileSystem.createDirectory(dir)
   const states = new LogStateFiles(fileSystem, dir)
   const state = (await states.read()).get(`${topic}-${index}`)
+  const batchCache = new BatchCache(setup.readCacheBytes ?? 1024 * 1024)
   const log = await Log.load(dir, {
+    batchCache,
     topic,
     partition: index,
     fileSystem,
@@ -47,6 +52,7 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     dir: '/data',
     readOnly,
     recentBatches: new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024),
+    batchCache,
     isOwned: setup.isOwned ?? (() => true),
   }
   return new Partition(log, context)

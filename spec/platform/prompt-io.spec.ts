@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 
 /** A system whose clock and event loop stand still until they are told. */
@@ -53,19 +53,58 @@ it('draws no turn of the event loop out for longer than 2 ms', () => {
   expect(prompt.try(1, 1024, () => 1)).toBe(1)
 })
 
-it('makes none for a while after one that was slow', () => {
+it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
   const { system, prompt } = scene()
-  const slow = (): number => {
+  expect(prompt.whenTurned(1, 1024)).toBeNull()
+  prompt.try(1, 1024, () => 1)
+  system.nowMs += 2.1
+  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+  expect(prompt.whenTurned(1025, 1024)).toBeNull()
+  let hasTurned = false
+  const turned = prompt.whenTurned(1, 1024)?.then(() => (hasTurned = true))
+  await Promise.resolve()
+  expect(hasTurned).toBe(false)
+  system.turn()
+  await turned
+  expect(hasTurned).toBe(true)
+  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+})
+
+describe('after a call that was slow', () => {
+  const slowIn = (system: StandingSystem) => (): number => {
     system.nowMs += 1.5
     return 1
   }
-  expect(prompt.try(1, 1024, slow)).toBe(1)
-  system.turn()
-  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
-  system.nowMs += 49
-  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
-  system.nowMs += 1
-  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+
+  it('makes none for a while, and lets nobody wait for a turn', () => {
+    const { system, prompt } = scene()
+    expect(prompt.try(1, 1024, slowIn(system))).toBe(1)
+    expect(prompt.whenTurned(1, 1024)).toBeNull()
+    system.turn()
+    expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+    system.nowMs += 4
+    expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+    system.nowMs += 1
+    expect(prompt.try(1, 1024, () => 1)).toBe(1)
+  })
+
+  it('rests longer where it is slow again, up to 50 ms, and no longer once it was well for a time', () => {
+    const { system, prompt } = scene()
+    const restMs = (): number => {
+      prompt.try(1, 1024, slowIn(system))
+      system.turn()
+      for (let waitedMs = 1; ; waitedMs += 1) {
+        system.nowMs += 1
+        if (prompt.try(1, 1024, () => 1) === 1) return waitedMs
+      }
+    }
+    expect([restMs(), restMs(), restMs(), restMs(), restMs(), restMs()]).toEqual([
+      5, 10, 20, 40, 50, 50,
+    ])
+    system.turn()
+    system.nowMs += 100
+    expect(restMs()).toBe(5)
+  })
 })
 
 it('bounds calls that move no bytes in the same way, and lets them decline', () => {

@@ -38,6 +38,9 @@ const OPENS = 10
 const RANDOM_READS = 200
 const ONE_BATCH_A_SEGMENT_BYTES = 16_384
 
+/** So few are read again and again. */
+const HOT_RECORDS = 1000
+
 /** Read by what reads: some 1.3 MB in one segment. */
 const LOG: Filling = { records: 10_000, batchRecords: 100, segmentBytes: 2 ** 30, segments: 1 }
 const TEN_SEGMENTS: Filling = {
@@ -71,10 +74,16 @@ export const scenarios: readonly Scenario[] = [
   reading('replay by records()', replayRecords),
   reading('replay by poll', replayPoll),
   reading('replay by for await of a consumer', replayIteration),
+  writing('append to a waiting poll, relaxed', 'relaxed', 500, appendToPoll),
   {
     name: 'random reads of 11 records, per thousand reads',
     times: RANDOM_READS / 1000,
-    prepare: () => onStore(filledStore(LOG), randomReads),
+    prepare: () => onStore(filledStore(LOG), (store) => randomReads(store, LOG.records)),
+  },
+  {
+    name: 'reads of 11 records that are read again and again, per thousand reads',
+    times: RANDOM_READS / 1000,
+    prepare: () => onStore(filledStore(LOG), (store) => randomReads(store, HOT_RECORDS)),
   },
   {
     name: 'commits of one offset, per thousand commits',
@@ -198,18 +207,25 @@ async function replayIteration(store: Store): Promise<number> {
   return count
 }
 
-async function randomReads({ partition }: Store): Promise<void> {
-  const wanted = 11
+async function appendToPoll(store: Store, count: number): Promise<void> {
+  const consumer = assignedConsumer(store)
+  await consumer.poll()
+  for (let offset = 1; offset <= count; offset += 1) {
+    const waiting = consumer.poll()
+    await store.partition.append(repeated(thousandRecords, offset))
+    ensureEqual('records polled', (await waiting).length, 1)
+  }
+}
+
+/** Reads anywhere in the first `records`. */
+async function randomReads({ partition }: Store, records: number): Promise<void> {
+  const maxRecords = 11
   let state = 12_345
   for (let read = 0; read < RANDOM_READS; read += 1) {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
-    const offset = Math.floor((state / 2 ** 32) * (LOG.records - wanted))
-    let count = 0
-    // A batch may end before there are enough.
-    while (count < wanted) {
-      const records = await partition.read(offset + count, { maxBytes: 4096 })
-      count += Math.min(records.length, wanted - count)
-    }
+    const offset = Math.floor((state / 2 ** 32) * (records - maxRecords))
+    const { length } = await partition.read(offset, { maxRecords })
+    ensureEqual('records read', length, maxRecords)
   }
 }
 

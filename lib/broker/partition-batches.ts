@@ -1,0 +1,79 @@
+import { RecordBatch } from '../record/record-batch.ts'
+import type { BatchLimits } from '../storage/log-reader.ts'
+import type { Log } from '../storage/log.ts'
+import type { RecentBatches } from './recent-batches.ts'
+
+/** {@link BatchLimits} that leave nothing open. */
+type Limits = Required<BatchLimits>
+
+/**
+ * Where the batches of a partition come from: those that were appended last from memory, all else
+ * from its log.
+ *
+ * What is handed out is the caller's own, as records are views of it: whoever writes into one must
+ * not change what others read. Only `sharedNow` gives what is kept.
+ */
+export class PartitionBatches {
+  readonly #log: Log
+  readonly #recent: RecentBatches
+  readonly #visibleEnd: () => number
+
+  /** @param visibleEnd end of what may be read, exclusive; -1 once the partition is closed. */
+  constructor(log: Log, recent: RecentBatches, visibleEnd: () => number) {
+    this.#log = log
+    this.#recent = recent
+    this.#visibleEnd = visibleEnd
+  }
+
+  /** See `Partition.readBatches`. */
+  async read(
+    offset: number,
+    maxBytes: number,
+    wantedEnd?: number,
+  ): Promise<readonly RecordBatch[]> {
+    const limits = this.#limits(maxBytes, wantedEnd)
+    const recent = this.#recentNow(offset, limits)
+    return recent === null ? this.#log.readBatches(offset, limits) : recent.map(copyOf)
+  }
+
+  /** See `Partition.readBatchesNow`. */
+  readNow(offset: number, maxBytes: number, wantedEnd?: number): readonly RecordBatch[] | null {
+    const limits = this.#limits(maxBytes, wantedEnd)
+    const recent = this.#recentNow(offset, limits)
+    if (recent !== null) return recent.map(copyOf)
+    const batches = this.#log.reader.readBatchesNow(offset, limits, false)
+    return batches.length > 0 || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
+  }
+
+  /**
+   * Like {@link PartitionBatches.readNow}, from what is kept for others too: not to be handed out.
+   *
+   * @returns no batches where only {@link PartitionBatches.read} can tell.
+   */
+  sharedNow(offset: number, maxBytes: number, wantedEnd: number): readonly RecordBatch[] {
+    const limits = this.#limits(maxBytes, wantedEnd)
+    return this.#recentNow(offset, limits) ?? this.#log.reader.readBatchesNow(offset, limits, true)
+  }
+
+  #limits(maxBytes: number, wantedEnd = Infinity): Limits {
+    return { maxBytes, endOffset: this.#visibleEnd(), wantedEnd }
+  }
+
+  #recentNow(offset: number, limits: Limits): readonly RecordBatch[] | null {
+    if (offset < this.#log.logStartOffset || offset >= limits.endOffset) return null
+    const recent = this.#recent.read(offset, limits)
+    // Memory may hold what the disk of a log that has failed has lost.
+    return recent !== null && this.#log.isWritable ? recent : null
+  }
+
+  /** Whether it is certain that nothing is to be read at `offset` by now, and no error either. */
+  #hasNothingYet(offset: number, endOffset: number): boolean {
+    const { logStartOffset, logEndOffset, reader } = this.#log
+    const isAtEnd = endOffset >= 0 && offset >= endOffset && offset <= logEndOffset
+    return isAtEnd && offset >= logStartOffset && reader.isSound
+  }
+}
+
+function copyOf({ buffer }: RecordBatch): RecordBatch {
+  return new RecordBatch(Buffer.from(buffer))
+}

@@ -1,0 +1,198 @@
+import { CorruptRecordError } from '../errors.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { CachedBatches } from './batch-cache.ts'
+import { BatchReader } from './batch-reader.ts'
+import { SEEK_BYTES } from './exact-seek.ts'
+import type { ReadLimits, SegmentView } from './segment-search.ts'
+
+/** More is not read inside of a call. */
+const MAX_PROMPT_BYTES = 64 * 1024
+
+/** Entries that are as close as one follows another may have batches in between. */
+const MIN_EXACT_BYTES = 6 * 1024
+
+/** Where in a segment the next batch is to be found, and what it has to be. */
+interface Cursor {
+  /** Of the first index entry at or behind the batch. */
+  slot: number
+  position: number
+  /** Base offset of the batch; `null` where only its last offset is known. */
+  baseOffset: number | null
+  /** Last offset of the batch; `null` where only its base offset is known. */
+  lastOffset: number | null
+}
+
+/**
+ * Reads like `readRange`, inside of the call: the batch that holds `offset` and those that follow, as
+ * many as a small read gives.
+ *
+ * Only where everything is as it is in nearly every log: the index is true, batches follow one
+ * another without a gap, and the bytes can be had at once. Whatever is out of the ordinary, damage
+ * above all, is for `readRange` to find out.
+ *
+ * @param cached what small reads have read before, and what is read now is added to; `null` where the
+ * caller wants bytes of its own.
+ * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`.
+ */
+export function readPromptly(
+  view: SegmentView,
+  offset: number,
+  limits: ReadLimits,
+  cached: CachedBatches | null,
+): RecordBatch[] {
+  const found: RecordBatch[] = []
+  const exact = exactCursor(view, offset)
+  if (exact !== null) {
+    if (cached !== null && takeCached(view, exact, limits, { cache: cached, found })) return found
+    if (found.length > 0 || mayBeNext(view, exact)) {
+      readOn(view, offset, limits, { cursor: exact, cache: cached, found })
+    }
+  }
+  if (found.length === 0) {
+    const cursor = cursorBefore(view, offset)
+    readOn(view, offset, limits, { cursor, cache: cached, found })
+  }
+  return found
+}
+
+/**
+ * The batch that holds `offset`, where one index entry names it and the one before names the batch in
+ * front of it. There may be others in between.
+ *
+ * @returns `null` when there are no such entries.
+ */
+function exactCursor({ indexes }: SegmentView, offset: number): Cursor | null {
+  const { offsetIndex } = indexes
+  const below = offsetIndex.slotOf(offset - 1)
+  const slot = below + 1
+  if (below < 0 || slot >= offsetIndex.count) return null
+  return {
+    slot,
+    position: offsetIndex.positionAt(slot),
+    baseOffset: offsetIndex.offsetAt(below) + 1,
+    lastOffset: offsetIndex.offsetAt(slot),
+  }
+}
+
+/** Whether the batch at an exact cursor is likely to be the one behind that of the entry before. */
+function mayBeNext({ indexes }: SegmentView, { slot, position }: Cursor): boolean {
+  return position - indexes.offsetIndex.positionAt(slot - 1) >= MIN_EXACT_BYTES
+}
+
+/** The last batch in front of `offset` that the index names, or the first of the segment. */
+function cursorBefore({ indexes, baseOffset }: SegmentView, offset: number): Cursor {
+  const { offsetIndex } = indexes
+  const below = offsetIndex.slotOf(offset - 1)
+  const slot = below + 1
+  if (below < 0) return { slot, position: 0, baseOffset, lastOffset: null }
+  const position = offsetIndex.positionAt(below)
+  return { slot, position, baseOffset: null, lastOffset: offsetIndex.offsetAt(below) }
+}
+
+/** Takes what is cached, and moves the cursor behind it. @returns whether that is all there is to take. */
+function takeCached(
+  view: SegmentView,
+  cursor: Cursor,
+  { maxBytes, endOffset }: ReadLimits,
+  { cache, found }: { cache: CachedBatches; found: RecordBatch[] },
+): boolean {
+  let sizeBytes = 0
+  while (cursor.position < view.sizeBytes) {
+    const batch = cache.get(cursor.position)
+    if (batch === null || batch.baseOffset !== cursor.baseOffset) return false
+    sizeBytes += batch.sizeBytes
+    if (found.length > 0 && sizeBytes > maxBytes) return true
+    found.push(batch)
+    cursor.slot += 1
+    cursor.position += batch.sizeBytes
+    cursor.baseOffset = batch.nextOffset
+    cursor.lastOffset = null
+    if (cursor.baseOffset >= endOffset) return true
+  }
+  return true
+}
+
+/** Reads from the cursor on, in one piece, and adds what is sound and follows. */
+function readOn(
+  view: SegmentView,
+  offset: number,
+  { maxBytes, endOffset }: ReadLimits,
+  read: { cursor: Cursor; cache: CachedBatches | null; found: RecordBatch[] },
+): void {
+  const { cursor, cache, found } = read
+  const { file } = view
+  let sizeBytes = found.reduce((sum, batch) => sum + batch.sizeBytes, 0)
+  const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes - sizeBytes + SEEK_BYTES)
+  const chunkBytes = endOf(view, cursor, endOffset, mostBytes) - cursor.position
+  const bytes = cache?.borrow(chunkBytes) ?? Buffer.allocUnsafe(chunkBytes)
+  const chunk = bytes.length === chunkBytes ? bytes : bytes.subarray(0, chunkBytes)
+  let isFirst = true
+  const reader = new BatchReader(file, cursor.position, view.sizeBytes, chunk)
+  try {
+    if (file.readNow?.(chunk, cursor.position) !== chunkBytes) return
+    for (;;) {
+      const header = reader.headerNow()
+      if (header === null || !isExpected(view, header, cursor)) return
+      const { position } = reader
+      const isBefore = found.length === 0 && header.lastOffset < offset
+      if (!isBefore) {
+        if (header.baseOffset >= endOffset) return
+        sizeBytes += header.sizeBytes
+        if (found.length > 0 && sizeBytes > maxBytes) return
+        const batch = reader.batchNow()
+        if (batch === null) return
+        found.push(batch)
+        // No more than one: what is found must not make room for another.
+        if (isFirst) cache?.add(position, batch)
+        isFirst = false
+      }
+      reader.skip()
+      cursor.baseOffset = header.lastOffset + 1
+      cursor.lastOffset = null
+      if (cursor.baseOffset >= endOffset) return
+    }
+  } catch (error) {
+    // What is sound before the damage is delivered; the next read starts at the damage.
+    if (!(error instanceof CorruptRecordError)) throw error
+  } finally {
+    cache?.giveBack(bytes)
+  }
+}
+
+function isExpected(
+  view: SegmentView,
+  found: { readonly baseOffset: number; readonly lastOffset: number },
+  { baseOffset, lastOffset }: Cursor,
+): boolean {
+  if (baseOffset !== null && found.baseOffset !== baseOffset) return false
+  if (lastOffset !== null && found.lastOffset !== lastOffset) return false
+  return (
+    found.baseOffset >= view.baseOffset &&
+    found.lastOffset >= found.baseOffset &&
+    found.lastOffset < view.nextOffset
+  )
+}
+
+/** Where to stop reading: behind the batch that holds the last offset below `endOffset`, or before. */
+function endOf(
+  view: SegmentView,
+  { slot, position }: Cursor,
+  endOffset: number,
+  mostBytes: number,
+): number {
+  const { offsetIndex } = view.indexes
+  const { count } = offsetIndex
+  let last = slot
+  while (
+    last < count &&
+    offsetIndex.offsetAt(last) < endOffset - 1 &&
+    offsetIndex.positionAt(last) - position < mostBytes
+  ) {
+    last += 1
+  }
+  for (; last >= slot; last -= 1) {
+    const end = last + 1 < count ? offsetIndex.positionAt(last + 1) : view.sizeBytes
+    if (end - position <= mostBytes) return end
+  }
+  return Math.min(position + mostBytes, view.sizeBytes)
+}

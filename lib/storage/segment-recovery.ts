@@ -1,0 +1,53 @@
+import type { SegmentIndexes } from './segment-indexes.ts'
+import type { RecoverChecks } from './segment-options.ts'
+import type { ScanRange, ScanResult } from './segment-scan.ts'
+import type { SegmentSum } from './segment-sum.ts'
+
+/** What a recovery changes of a segment. */
+interface RecoveredSegment {
+  readonly baseOffset: number
+  nextOffset: number
+  readonly indexes: SegmentIndexes
+  readonly sum: SegmentSum
+}
+
+/** Takes valid batches into account from where it is told to, and ends behind the last one. */
+export type SegmentScan = (
+  from: { position: number; lowestOffset: number },
+  checks: RecoverChecks & Pick<ScanRange, 'gaps'>,
+) => Promise<ScanResult>
+
+/** See `LogSegment.recover`; the indexes have been loaded, and what is not trusted cut off. */
+export async function recoverSegment(
+  segment: RecoveredSegment,
+  scan: SegmentScan,
+  checks: RecoverChecks,
+): Promise<ScanResult & { isTrue: boolean }> {
+  const { isDense = false } = checks
+  const { indexes, sum } = segment
+  const { lastOffset, count } = indexes.offsetIndex
+  segment.nextOffset = lastOffset
+  const { state } = sum
+  if (count > 0) {
+    const start = indexes.rewind()
+    let foundOffset = lastOffset
+    const result = await scan(start, {
+      ...checks,
+      gaps: isDense ? 'first' : 'any',
+      onBatch: (batch, position) => {
+        if (isDense && position === start.position) foundOffset = batch.lastOffset
+        checks.onBatch?.(batch, position)
+      },
+    })
+    if (foundOffset === lastOffset && segment.nextOffset > lastOffset) {
+      return { ...result, isTrue: true }
+    }
+    // The batch that the last entry names is not there: nothing in the indexes can be believed.
+    indexes.clear()
+    sum.restore(state)
+  }
+  segment.nextOffset = segment.baseOffset
+  const gaps = isDense ? 'none' : 'any'
+  const rescan = await scan(indexes.rewind(), { ...checks, gaps })
+  return { ...rescan, isTrue: count === 0 }
+}

@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition, textsOf } from '../helpers/partitions.ts'
+
+const COUNT = 600
+/** Long enough for several batches, each with its index entry. */
+const text = (each: number): string => `${each}`.padStart(100, '.')
+
+/** A partition of several batches, which it has in memory. */
+async function written(fileSystem: SimulatedFileSystem): Promise<Partition> {
+  const partition = await openPartition({ fileSystem })
+  await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
+  return partition
+}
+
+/** The same, opened again, so that it has to read the disk. */
+async function reopened(fileSystem = new SimulatedFileSystem()): Promise<Partition> {
+  const before = await written(fileSystem)
+  await before.log.close()
+  return openPartition({ fileSystem })
+}
+
+const few = { maxRecords: 3 }
+const three = (from: number): string[] => [text(from), text(from + 1), text(from + 2)]
+
+describe('a record that is written into', () => {
+  it.each(['memory', 'the disk'])('is what it was for who reads it from %s', async (place) => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await (place === 'memory' ? written(fileSystem) : reopened(fileSystem))
+    for (let round = 0; round < 4; round += 1) {
+      for (const options of [few, {}]) {
+        const records = await partition.read(300, options)
+        expect(textsOf(records.slice(0, 3))).toEqual(three(300))
+        for (const { value } of records) value?.fill(0)
+        const fetched = await partition.fetch(300, options)
+        for (const { value } of fetched) value?.fill(0)
+        for await (const { value } of partition.records({ from: 300, until: 303 })) value?.fill(0)
+      }
+    }
+  })
+})
+
+describe('a read of a few records', () => {
+  it('gives them wherever they are, also over the border of two batches', async () => {
+    const partition = await reopened()
+    for (let round = 0; round < 3; round += 1) {
+      for (let from = 0; from < COUNT; from += 1) {
+        const found = textsOf(await partition.read(from, few))
+        expect(found).toEqual(three(from).slice(0, COUNT - from))
+      }
+    }
+  })
+
+  it('reads the disk no more for what was read twice', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await reopened(fileSystem)
+    for (let round = 0; round < 3; round += 1) await partition.read(300, few)
+    const before = fileSystem.operationCount
+    expect(textsOf(await partition.read(301, few))).toEqual(three(301))
+    expect(fileSystem.operationCount).toBe(before)
+  })
+
+  it('finds what has come in the place of records that were cut', async () => {
+    const partition = await reopened()
+    for (let round = 0; round < 3; round += 1) await partition.read(300, few)
+    await partition.log.truncateTo(300)
+    expect(await partition.read(300, few)).toEqual([])
+    await partition.append([{ value: 'new' }])
+    expect(textsOf(await partition.read(300, few))).toEqual(['new'])
+  })
+
+  it('finds nothing that was deleted', async () => {
+    const partition = await reopened()
+    for (let round = 0; round < 3; round += 1) await partition.read(300, few)
+    await partition.deleteRecords(302)
+    await expect(partition.read(300, few)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+    expect(textsOf(await partition.read(302, few))).toEqual(three(302))
+  })
+
+  it('tells a read that fails, and the next one works', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await reopened(fileSystem)
+    await partition.read(300, few)
+    fileSystem.failNext('read', 'EIO')
+    await expect(partition.read(100, few)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    expect(textsOf(await partition.read(100, few))).toEqual(three(100))
+  })
+
+  it('is refused once the partition is closed', async () => {
+    const partition = await reopened()
+    for (let round = 0; round < 3; round += 1) await partition.read(300, few)
+    await partition.log.close()
+    await expect(partition.read(300, few)).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
+  it('goes through what is compressed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const config = { compressionType: 'gzip' } as const
+    const partition = await openPartition({ fileSystem, config })
+    await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
+    expect(textsOf(await partition.read(300, few))).toEqual(three(300))
+  })
+})
+
+describe('a read of all there is', () => {
+  it('comes in pieces, and is whole', async () => {
+    const fileSystem = new SimulatedFileSystem({ completion: 'random' })
+    const partition = await openPartition({ fileSystem, config: { segmentBytes: 40_000 } })
+    for (let round = 0; round < 4; round += 1) {
+      await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
+    }
+    await partition.log.close()
+    const again = await openPartition({ fileSystem, config: { segmentBytes: 40_000 } })
+    expect(await again.read(0)).toHaveLength(4 * COUNT)
+    const some = await again.read(0, { maxBytes: 100_000 })
+    expect(some.length).toBeGreaterThan(0)
+    expect(some.length * 105).toBeLessThan(100_000)
+  })
+
+  it('ends where the log was cut meanwhile', async () => {
+    const partition = await reopened(new SimulatedFileSystem({ completion: 'random', seed: 3 }))
+    const reading = partition.read(0)
+    const cutting = partition.log.truncateTo(100)
+    const records = await reading
+    await cutting
+    expect(textsOf(records)).toEqual(
+      Array.from({ length: records.length }, (_, each) => text(each)),
+    )
+  })
+})

@@ -1,0 +1,71 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import { decodeUncompressed } from '../../lib/record/decode.ts'
+import { copyRecords } from '../../lib/record/record-copies.ts'
+import { RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+
+const PLACE = { topic: 'orders', partition: 1 }
+
+function batchOf(values: readonly (Buffer | null)[], withHeaders = false): RecordBatch {
+  const builder = new RecordBatchBuilder()
+  const headers = withHeaders ? [{ key: 'h', value: Buffer.from('v') }] : []
+  for (const value of values) builder.append(1, Buffer.from('key'), value, headers)
+  return new RecordBatch(builder.buildUncompressed())
+}
+
+it('gives the records that decoding gives, whichever are wanted', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.option(fc.integer({ min: 0, max: 300 })), { minLength: 1, maxLength: 40 }),
+      fc.boolean(),
+      fc.nat(50),
+      fc.integer({ min: 1, max: 50 }),
+      (sizes, withHeaders, fromOffset, maxRecords) => {
+        const values = sizes.map((size) => (size === null ? null : Buffer.alloc(size, size)))
+        const batch = batchOf(values, withHeaders)
+        const range = { fromOffset, maxRecords }
+        expect(copyRecords(batch, PLACE, range)).toEqual(decodeUncompressed(batch, PLACE, range))
+      },
+    ),
+  )
+})
+
+it('gives records that can be written into, and leaves the batch as it is', () => {
+  for (const values of [[Buffer.from('a'), Buffer.from('b')], [Buffer.alloc(2 ** 21, 'a')]]) {
+    const batch = batchOf(values)
+    const before = Buffer.from(batch.buffer)
+    for (const { key, value } of copyRecords(batch, PLACE, { fromOffset: 0, maxRecords: 5 })) {
+      key?.fill(0)
+      value?.fill(0)
+    }
+    expect(batch.buffer.equals(before)).toBe(true)
+  }
+})
+
+it('tells damage as decoding does, with its position in the batch', () => {
+  const whole = batchOf([Buffer.from('first'), Buffer.from('second'), Buffer.from('third')])
+  for (let position = 61; position < whole.sizeBytes; position += 1) {
+    for (const wrong of [0x00, 0x01, 0x03, 0x7f, 0xff]) {
+      const batch = new RecordBatch(Buffer.from(whole.buffer))
+      batch.buffer[position] = wrong
+      writeCrc(batch.buffer)
+      const range = { fromOffset: 1, maxRecords: 1 }
+      let expected: unknown
+      try {
+        decodeUncompressed(batch, PLACE, range)
+      } catch (error) {
+        expected = error
+      }
+      // Records that are passed over by their lengths need not have the right offsets.
+      if (expected === undefined) continue
+      try {
+        copyRecords(batch, PLACE, range)
+      } catch (error) {
+        expect(error).toBeInstanceOf(CorruptRecordError)
+        expect(error).toMatchObject({ position: (expected as CorruptRecordError).position })
+      }
+    }
+  }
+})

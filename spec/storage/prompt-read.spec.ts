@@ -1,0 +1,140 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { BatchCache } from '../../lib/storage/batch-cache.ts'
+import { LogSegment } from '../../lib/storage/log-segment.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { batchOf, DIR, pathOf } from './log-fixtures.ts'
+
+const ALL = { maxBytes: 1024 * 1024, endOffset: Number.MAX_SAFE_INTEGER }
+
+let fs: SimulatedFileSystem
+
+beforeEach(() => {
+  fs = new SimulatedFileSystem()
+})
+
+/** One batch of two records for each size, of about so many bytes. */
+async function segmentOf(sizes: readonly number[]): Promise<LogSegment> {
+  fs = new SimulatedFileSystem()
+  await fs.createDirectory(DIR)
+  const segment = await LogSegment.create(0, {
+    fileSystem: fs,
+    dir: DIR,
+    indexIntervalBytes: 4096,
+    segmentIndexBytes: 1024 * 1024,
+    readOnly: false,
+    batchCache: new BatchCache(1024 * 1024),
+  })
+  await segment.append(
+    sizes.map((size, slot) => {
+      return batchOf({ baseOffset: 2 * slot, values: ['x'.repeat(size), `${slot}`] })
+    }),
+  )
+  return segment
+}
+
+function bytesOf(batches: readonly { readonly buffer: Buffer }[]): string[] {
+  return batches.map(({ buffer }) => buffer.toString('latin1'))
+}
+
+function readsSince(count: number): number {
+  return fs.operations.slice(count).filter((line) => line.includes(' read ')).length
+}
+
+describe('a read that ends before its call', () => {
+  it('gives what a read gives, or the beginning of it, at any offset and within any limits', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 0, max: 20_000 }), { minLength: 1, maxLength: 12 }),
+        fc.array(
+          fc.record({
+            at: fc.nat(),
+            width: fc.integer({ min: 1, max: 9 }),
+            maxBytes: fc.integer({ min: 1, max: 100_000 }),
+            isShared: fc.boolean(),
+          }),
+          { minLength: 1, maxLength: 12 },
+        ),
+        async (sizes, reads) => {
+          const segment = await segmentOf(sizes)
+          for (const { at, width, maxBytes, isShared } of reads) {
+            const offset = at % (2 * sizes.length)
+            const limits = { maxBytes, endOffset: offset + width }
+            const now = bytesOf(segment.readNow(offset, limits, isShared))
+            const { batches } = await segment.read(offset, limits)
+            expect(now).toEqual(bytesOf(batches).slice(0, now.length))
+            if (maxBytes >= 90_000) expect(now.length).toBeGreaterThan(0)
+          }
+        },
+      ),
+    )
+  })
+
+  it('reads a batch that is asked for again and again no more than twice', async () => {
+    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
+    const limits = { ...ALL, endOffset: 8 }
+    for (const expected of [1, 1, 0, 0]) {
+      const before = fs.operations.length
+      expect(segment.readNow(6, limits, true)).toHaveLength(1)
+      expect(readsSince(before)).toBe(expected)
+    }
+    const before = fs.operations.length
+    expect(segment.readNow(6, limits, false)).toHaveLength(1)
+    expect(readsSince(before)).toBe(1)
+  })
+
+  it('goes on from what is kept to what is on the disk, as far as bytes are wanted', async () => {
+    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
+    for (let round = 0; round < 2; round += 1) segment.readNow(6, { ...ALL, endOffset: 8 }, true)
+    const expected = bytesOf((await segment.read(6, { ...ALL, endOffset: 10 })).batches)
+    expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
+    expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
+    for (let round = 0; round < 2; round += 1) segment.readNow(8, { ...ALL, endOffset: 10 }, true)
+    expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
+    expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
+  })
+
+  it('has forgotten what was kept once the segment is cut', async () => {
+    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
+    for (let round = 0; round < 3; round += 1) segment.readNow(6, { ...ALL, endOffset: 8 }, true)
+    await segment.truncateTo(6)
+    expect(segment.readNow(6, ALL, true)).toEqual([])
+    const other = batchOf({ baseOffset: 6, values: ['y'.repeat(9000), 'z'] })
+    await segment.append([other])
+    expect(bytesOf(segment.readNow(6, ALL, true))).toEqual(bytesOf([other]))
+  })
+
+  it('leaves damage to the read that waits, and gives what is sound before it', async () => {
+    const segment = await segmentOf([100, 100, 9000, 9000, 9000, 9000])
+    const path = pathOf(0)
+    const position = (await segment.restBelow(8)).sizeBytes
+    const bytes = fs.readFile(path)
+    bytes[position + 5000] = 0
+    fs.writeFile(path, bytes)
+    expect(segment.readNow(8, ALL, false)).toEqual([])
+    expect(segment.readNow(6, ALL, false).map(({ baseOffset }) => baseOffset)).toEqual([6])
+    // The first length of the segment is impossible.
+    bytes.writeInt32BE(-1, 8)
+    fs.writeFile(path, bytes)
+    expect(segment.readNow(0, ALL, false)).toEqual([])
+  })
+
+  it('leaves offsets that no checksum covers to it too, where they do not follow', async () => {
+    const segment = await segmentOf([100, 100, 100])
+    const bytes = fs.readFile(pathOf(0))
+    bytes.writeBigInt64BE(7n, 0)
+    fs.writeFile(pathOf(0), bytes)
+    expect(segment.readNow(0, ALL, false)).toEqual([])
+  })
+
+  it('needs an open file, and indexes', async () => {
+    const segment = await segmentOf([100])
+    await segment.flush()
+    await segment.park()
+    expect(segment.readNow(0, ALL, false)).toEqual([])
+    await segment.read(0, ALL)
+    expect(segment.readNow(0, ALL, false)).toHaveLength(1)
+    await segment.close()
+    expect(segment.readNow(0, ALL, false)).toEqual([])
+  })
+})
