@@ -54,6 +54,11 @@ export class IndexHolder implements IndexOwner {
     return this.#end !== null
   }
 
+  /** Whether batches can be noted at once. */
+  get canAppend(): boolean {
+    return this.#isEndLoaded
+  }
+
   /** Whether offsets can be found at once. */
   get areOffsetsLoaded(): boolean {
     return this.#isEndLoaded && this.indexes.offsetIndex.isComplete

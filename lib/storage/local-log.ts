@@ -271,7 +271,8 @@ export class LocalLog {
     for (const buffer of buffers) {
       let batch = this.#stamp(buffer, nextOffset)
       const { active } = this.segments
-      if (await this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)) {
+      const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
+      if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
         await this.#write(pending, start)
         pending = []
         pendingBytes = 0

@@ -59,7 +59,8 @@ export class LogSegment implements IndexedSegment {
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
   nextOffset: number
   readonly #cached: CachedBatches | null
-  #firstBatchTimestamp: number | null = null
+  /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
+  firstTimestamp: number | null = null
   #lastBatch: { position: number; crc: number } | null = null
 
   /** @param suffix stands behind the names of its files. */
@@ -118,7 +119,7 @@ export class LogSegment implements IndexedSegment {
    * `sizeBytes`.
    */
   async append(batches: readonly RecordBatch[]): Promise<void> {
-    await this.loadIndexes()
+    if (!this.held.canAppend) await this.loadIndexes()
     const buffers = batches.map((batch) => batch.buffer)
     await this.file.use((file) => writeFully(file, buffers, this.sizeBytes))
     for (const batch of batches) this.#note(batch)
@@ -197,10 +198,10 @@ export class LogSegment implements IndexedSegment {
   /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */
   async firstBatchTimestamp(): Promise<number> {
     if (this.sizeBytes === 0) return -1
-    this.#firstBatchTimestamp ??= await this.file.use(async (file) => {
+    this.firstTimestamp ??= await this.file.use(async (file) => {
       return (await new BatchReader(file, 0, this.sizeBytes).header()).maxTimestamp
     })
-    return this.#firstBatchTimestamp
+    return this.firstTimestamp
   }
 
   /**
@@ -215,7 +216,7 @@ export class LogSegment implements IndexedSegment {
     this.sizeBytes = rest.sizeBytes
     this.#lastBatch = null
     this.#cached?.clear()
-    if (rest.sizeBytes === 0) this.#firstBatchTimestamp = null
+    if (rest.sizeBytes === 0) this.firstTimestamp = null
     this.indexes.truncateTo(rest.endOffset)
     // Until the cut has succeeded, nothing is known of the bytes that are left.
     this.sum.forget(this)
@@ -297,7 +298,7 @@ export class LogSegment implements IndexedSegment {
 
   /** Adds the final time entry and makes both index files durable. @returns whether a name is new. */
   async seal(): Promise<boolean> {
-    await this.loadIndexes()
+    if (!this.held.canAppend) await this.loadIndexes()
     this.indexes.addFinalTimeEntry()
     return this.indexes.write()
   }
@@ -315,7 +316,7 @@ export class LogSegment implements IndexedSegment {
 
   #note(batch: RecordBatch): void {
     const position = this.sizeBytes
-    if (position === 0) this.#firstBatchTimestamp = batch.maxTimestamp
+    if (position === 0) this.firstTimestamp = batch.maxTimestamp
     this.indexes.note(batch, position)
     this.sum.note(batch, position)
     this.sizeBytes = position + batch.sizeBytes

@@ -40,26 +40,42 @@ export class RollPolicy {
     this.#jitterMs = this.#drawJitter()
   }
 
-  /** Whether `batch` belongs into a new segment, when `pendingBytes` go into `active` before it. */
-  async mustRoll(
+  /**
+   * Whether `batch` belongs into a new segment, when `pendingBytes` go into `active` before it. A
+   * promise only where the segment has to be read for that.
+   */
+  mustRoll(
     active: LogSegment | undefined,
     batch: RecordBatch,
     firstPending: RecordBatch | undefined,
     pendingBytes: number,
-  ): Promise<boolean> {
+  ): boolean | Promise<boolean> {
     if (active === undefined) return false
     if (!active.fits(batch.lastOffset)) return true
     const sizeBytes = active.sizeBytes + pendingBytes
     if (sizeBytes === 0) return false
     if (sizeBytes > this.#config.segmentBytes - batch.sizeBytes) return true
+    const first = active.sizeBytes === 0 ? firstPending?.maxTimestamp : active.firstTimestamp
+    return first == null || !active.held.canAppend
+      ? this.#readAndDecide(active, batch, first)
+      : this.#isDue(active, batch, first)
+  }
+
+  async #readAndDecide(
+    active: LogSegment,
+    batch: RecordBatch,
+    firstTimestamp: number | null | undefined,
+  ): Promise<boolean> {
     await active.loadIndexes()
+    return this.#isDue(active, batch, firstTimestamp ?? (await active.firstBatchTimestamp()))
+  }
+
+  #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean {
     if (active.indexes.isFull) return true
-    const first =
-      active.sizeBytes === 0 ? firstPending?.maxTimestamp : await active.firstBatchTimestamp()
     // By the records' own time; only where they have none, by the clock.
     const waitedMs =
-      first !== undefined && first >= 0
-        ? batch.maxTimestamp - first
+      firstTimestamp >= 0
+        ? batch.maxTimestamp - firstTimestamp
         : this.#clock.now() - this.#activeSinceMs
     return waitedMs > this.#config.segmentMs - this.#jitterMs
   }

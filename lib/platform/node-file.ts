@@ -1,0 +1,156 @@
+import { readSync, writevSync, type Dirent, type Stats } from 'node:fs'
+import { ClosedError } from '../errors.ts'
+import type { File, FileStat } from './file-system.ts'
+import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, promptIo } from './prompt-io.ts'
+import type { FileDescriptor } from './read-descriptor.ts'
+
+/** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
+export const FILE_MODE = 0o600
+/** Mode of new directories. */
+export const DIRECTORY_MODE = 0o700
+
+/**
+ * Files that are open. A `FileHandle` that is garbage collected closes its descriptor and warns
+ * about it, so a file lives until it is closed, whoever forgets it.
+ */
+const openFiles = new Set<NodeFile>()
+
+/** A file that is open, by whatever kind of descriptor. */
+export class NodeFile implements File {
+  readonly path: string
+  readonly #handle: FileDescriptor
+  #callsInFlight = 0
+  #onIdle: (() => void) | null = null
+  #closed: Promise<void> | null = null
+
+  constructor(path: string, handle: FileDescriptor) {
+    this.path = path
+    this.#handle = handle
+    openFiles.add(this)
+  }
+
+  async read(buffer: Uint8Array, position: number): Promise<number> {
+    this.#ensureOpen()
+    const { fd } = this.#handle
+    const call = (): number => readNow(fd, buffer, position)
+    let size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
+    if (size >= 0) return size
+    await promptIo.whenTurned(buffer.length, MAX_PROMPT_READ_BYTES)
+    this.#ensureOpen()
+    size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
+    return size >= 0 ? size : this.#run((handle) => readInPool(handle, buffer, position))
+  }
+
+  readNow(buffer: Uint8Array, position: number): number {
+    if (this.#closed !== null) return -1
+    const { fd } = this.#handle
+    return promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () => readNow(fd, buffer, position))
+  }
+
+  async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    this.#ensureOpen()
+    if (buffers.length === 0) return 0
+    const { fd } = this.#handle
+    let sizeBytes = 0
+    for (const { length } of buffers) sizeBytes += length
+    const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, () =>
+      writevSync(fd, buffers, position),
+    )
+    if (size >= 0) return size
+    return this.#run(async (handle) => (await handle.writev(buffers, position)).bytesWritten)
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#run((handle) => handle.truncate(sizeBytes))
+  }
+
+  datasync(): Promise<void> {
+    return this.#run((handle) => handle.datasync())
+  }
+
+  sync(): Promise<void> {
+    return this.#run((handle) => handle.sync())
+  }
+
+  stat(): Promise<FileStat> {
+    return this.#run(async (handle) => toFileStat(await handle.stat()))
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#closeOnceIdle()
+    return this.#closed
+  }
+
+  async #closeOnceIdle(): Promise<void> {
+    if (this.#callsInFlight > 0) {
+      await new Promise<void>((resolveIdle) => {
+        this.#onIdle = resolveIdle
+      })
+    }
+    openFiles.delete(this)
+    await this.#handle.close()
+  }
+
+  #ensureOpen(): void {
+    if (this.#closed !== null) throw new ClosedError(`${this.path} is closed`)
+  }
+
+  async #run<T>(call: (handle: FileDescriptor) => Promise<T>): Promise<T> {
+    this.#ensureOpen()
+    this.#callsInFlight += 1
+    try {
+      return await call(this.#handle)
+    } finally {
+      this.#callsInFlight -= 1
+      if (this.#callsInFlight === 0) this.#onIdle?.()
+    }
+  }
+}
+
+/** Fills `buffer`, as far as the file goes. @returns the bytes read */
+function readNow(fd: number, buffer: Uint8Array, position: number): number {
+  let size = 0
+  while (size < buffer.length) {
+    const count = readSync(fd, buffer, size, buffer.length - size, position + size)
+    if (count === 0) break
+    size += count
+  }
+  return size
+}
+
+/** Like {@link readNow}, by threads of the pool. */
+async function readInPool(
+  handle: FileDescriptor,
+  buffer: Uint8Array,
+  position: number,
+): Promise<number> {
+  let size = 0
+  while (size < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, size, buffer.length - size, position + size)
+    if (bytesRead === 0) break
+    size += bytesRead
+  }
+  return size
+}
+
+/** What the system says of a file, in the terms of every file system here. */
+export function toFileStat(stats: Stats): FileStat {
+  const { size: sizeBytes, mtimeMs: modifiedMs } = stats
+  const identity = `${stats.dev}:${stats.ino}`
+  return { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats), identity }
+}
+
+/** Windows knows no more than whether a file may be written to, and reports that for everybody. */
+export function permissionsOf(stats: Stats): number {
+  return process.platform === 'win32'
+    ? stats.isDirectory()
+      ? DIRECTORY_MODE
+      : FILE_MODE
+    : stats.mode & 0o777
+}
+
+/** Whether an entry is a file, a directory, or what a log has nothing to do with. */
+export function kindOf(entry: Dirent | Stats): FileStat['kind'] {
+  if (entry.isFile()) return 'file'
+  return entry.isDirectory() ? 'directory' : 'other'
+}
