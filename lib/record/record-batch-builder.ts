@@ -47,6 +47,8 @@ export interface RecordBatchBuilderOptions extends BatchProperties {
    * @defaultValue 1024
    */
   readonly capacityBytes?: number
+  /** The first buffer itself, which is the builder's from then on, in place of `capacityBytes`. */
+  readonly memory?: Buffer
   /** With timestamp type 'LogAppendTime': the time of the append, instead of the records' largest. */
   readonly logAppendTime?: number
   /** When the batch's tombstones may be removed. Only a log cleaner knows. */
@@ -88,7 +90,8 @@ export class RecordBatchBuilder {
     this.#options = options
     this.#baseOffset = baseOffset
     this.#baseTimestamp = options.deleteHorizonMs ?? null
-    this.#buffer = Buffer.allocUnsafe(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
+    this.#buffer =
+      options.memory ?? Buffer.allocUnsafe(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
   }
 
   /** Records so far. */

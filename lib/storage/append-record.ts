@@ -43,11 +43,15 @@ export interface AppendRecord {
  * Several records of one append are cut into batches of at most this size: who wants a few of them
  * reads and checks a whole batch.
  */
-const BATCH_TARGET_BYTES = 8 * 1024
+const BATCH_TARGET_BYTES = 16 * 1024
 /** The same where they are compressed, which is hardly worth its while in less. */
 const COMPRESSED_TARGET_BYTES = 64 * 1024
 
+/** Batches of one append are encoded into pieces of memory that are no larger, unless a record is. */
+const MEMORY_BYTES = 128 * 1024
+
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
+const NO_MEMORY: Buffer = Buffer.alloc(0)
 
 /**
  * Encodes `records` into batches that a log with this configuration takes.
@@ -74,6 +78,7 @@ export function encodeRecords(
   const targetBytes = targetBytesOf(config)
   const builders: RecordBatchBuilder[] = []
   let builder: RecordBatchBuilder | null = null
+  let memory: Buffer = NO_MEMORY
   for (let slot = 0; slot < records.length; slot += 1) {
     // By index and without an object for the parts: this runs for every record of a bulk append.
     const record = records[slot] as AppendRecord
@@ -83,15 +88,12 @@ export function encodeRecords(
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
-      // Records of one append are mostly alike: growing by copying costs more than a guess.
-      const upperBoundBytes = upperBoundOfRecord(key, value, headers)
-      builder = new RecordBatchBuilder({
-        compressionType,
-        capacityBytes: Math.min(
-          targetBytes,
-          RECORD_BATCH_OVERHEAD + upperBoundBytes * (records.length - slot),
-        ),
+      memory = memoryBehind(builder, memory, {
+        targetBytes,
+        // Records of one append are mostly alike: growing by copying costs more than a guess.
+        restBytes: upperBoundOfRecord(key, value, headers) * (records.length - slot),
       })
+      builder = new RecordBatchBuilder({ compressionType, memory })
       builders.push(builder)
     }
     builder.append(timestamp, key, value, headers)
@@ -146,6 +148,24 @@ function keyOf(
     throw new InvalidRecordError('a compacted topic takes no record without a key')
   }
   return key
+}
+
+/**
+ * Memory for the next batch of an append: what the last one has left of its own, or a new piece. To
+ * ask the system for memory for each batch takes as long as to encode a third of it.
+ *
+ * @param restBytes what the records take that are left, without the headers of batches.
+ */
+function memoryBehind(
+  last: RecordBatchBuilder | null,
+  memory: Buffer,
+  { targetBytes, restBytes }: { targetBytes: number; restBytes: number },
+): Buffer {
+  const wantedBytes = Math.min(targetBytes, RECORD_BATCH_OVERHEAD + restBytes)
+  const left = last === null ? memory : memory.subarray(last.sizeBytes)
+  if (left.length >= wantedBytes) return left
+  const headerBytes = RECORD_BATCH_OVERHEAD * (1 + Math.ceil(restBytes / targetBytes))
+  return Buffer.allocUnsafe(Math.max(wantedBytes, Math.min(MEMORY_BYTES, restBytes + headerBytes)))
 }
 
 async function buildCompressed(
