@@ -16,6 +16,7 @@ import { bulkAppend } from './workloads/bulk-append.ts'
 import { consumersCases } from './workloads/consumers.ts'
 import type { WorkloadDefinition } from './workloads/definition.ts'
 import { growthCases } from './workloads/growth.ts'
+import { loadCases } from './workloads/load.ts'
 import { open } from './workloads/open.ts'
 import { openGrowthCases } from './workloads/open-growth.ts'
 import { partitionsCases } from './workloads/partitions.ts'
@@ -53,6 +54,7 @@ export const CASES: readonly BenchCase[] = [
   ...openGrowthCases,
   ...partitionsCases,
   ...consumersCases,
+  ...loadCases,
 ]
 
 /** Whether a log of this name is Varve, by one of its ways. */

@@ -27,6 +27,10 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
   consumers:
     'A topic of eight partitions polled by a group of one member and of four, in one process. ' +
     '× floor is the ratio to one member.',
+  load:
+    'The 99th percentile of what acknowledgements take, each after its sync, when records come at half ' +
+    'of the rate that 256 writers have reached who await each. A sample begins when its record is due. ' +
+    '× floor is the ratio to the same without a reader that replays the log meanwhile.',
 }
 
 /** The page with all figures. @param chartPath where the chart of a workload is, from the page. */

@@ -20,6 +20,8 @@ const EXTRA_TITLES: Readonly<Record<string, string>> = {
   againMs: 'open again ms',
   openRssMb: 'memory of the open MB',
   descriptors: 'descriptors held',
+  perSecond: 'records / s',
+  replayedPerSecond: 'replayed / s',
 }
 
 /** A table, as Markdown: a row for each log, which all were asked the same. */

@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Broker } from '../../lib/broker.ts'
+import type { Partition } from '../../lib/broker/partition.ts'
+import type { BenchCase, BenchContext, Measurement } from '../bench-case.ts'
+import { latencies, measure } from '../measure.ts'
+import { ensureEqual } from '../store.ts'
+import { bytesOf, TOPIC, Workload } from '../workload.ts'
+
+const VALUE_BYTES = 100
+/** Appended as fast as it goes, by writers who await each; that is what half the rate is half of. */
+const CAPACITY_RECORDS = 100_000
+const WRITERS = 256
+/** Appended at half the rate. */
+const PACED_RECORDS = 200_000
+
+/**
+ * How long an acknowledgement takes when the log is half as busy as it can be. Records are due at
+ * equal distances and a sample begins when its record is due, so a record that is sent late because
+ * others took long counts with all of its delay.
+ */
+export const loadCases: readonly BenchCase[] = (['alone', 'beside a replay'] as const).map(
+  (what): BenchCase => ({
+    name: `load/half the rate, ${what}`,
+    workload: 'load',
+    log: `half the rate, ${what}`,
+    valueBytes: VALUE_BYTES,
+    unit: 'ms',
+    floor: what === 'alone' ? null : 'load/half the rate, alone',
+    isLong: true,
+    run: (context) => run(context, what === 'beside a replay'),
+  }),
+)
+
+async function run(context: BenchContext, hasReader: boolean): Promise<Measurement> {
+  const workload = new Workload(VALUE_BYTES)
+  const broker = await Broker.open(context.dir)
+  const topic = await broker.createTopic(TOPIC, { flushMessages: 1 })
+  const producer = broker.producer()
+  const send = (index: number): Promise<unknown> => producer.send(workload.record(index).sent)
+  const filled = context.count(CAPACITY_RECORDS)
+  const capacity = await capacityOf(filled, send)
+  const paced = context.count(PACED_RECORDS)
+  const samplesMs = new Float64Array(paced)
+  const reader = new Replayer(topic.partition(0))
+  const lap = await measure(async () => {
+    const reading = hasReader ? reader.run() : undefined
+    await appendPaced(samplesMs, capacity / 2, (index) => send(filled + index))
+    reader.stop()
+    await reading
+  })
+  ensureEqual('end of the log', topic.partition(0).highWatermark, filled + paced)
+  await broker.close()
+  const { p99Ms, ...extra } = latencies(samplesMs)
+  const replayed = hasReader ? { replayedPerSecond: reader.count / lap.seconds } : {}
+  const { cpuMs, maxRssMb } = lap
+  const figures = { ...extra, perSecond: paced / lap.seconds, ...replayed }
+  return { value: p99Ms, count: paced, cpuMs, maxRssMb, extra: figures }
+}
+
+/** Records a second that writers get acknowledged who await each. */
+async function capacityOf(
+  count: number,
+  send: (index: number) => Promise<unknown>,
+): Promise<number> {
+  let next = 0
+  const writer = async (): Promise<void> => {
+    while (next < count) {
+      const index = next
+      next += 1
+      await send(index)
+    }
+  }
+  const { seconds } = await measure(() => Promise.all(Array.from({ length: WRITERS }, writer)))
+  return count / seconds
+}
+
+async function appendPaced(
+  samplesMs: Float64Array,
+  perSecond: number,
+  send: (index: number) => Promise<unknown>,
+): Promise<void> {
+  const startMs = performance.now()
+  const sent: Promise<void>[] = []
+  const sendNext = async (index: number): Promise<void> => {
+    const dueMs = startMs + (index / perSecond) * 1000
+    await send(index)
+    samplesMs[index] = performance.now() - dueMs
+  }
+  while (sent.length < samplesMs.length) {
+    const due = Math.min(
+      samplesMs.length,
+      Math.ceil(((performance.now() - startMs) / 1000) * perSecond),
+    )
+    while (sent.length < due) sent.push(sendNext(sent.length))
+    await sleep(1)
+  }
+  await Promise.all(sent)
+}
+
+/** Reads a partition from the beginning to the end, over and over, and checks what it reads. */
+class Replayer {
+  count = 0
+  readonly #partition: Partition
+  #isStopped = false
+
+  constructor(partition: Partition) {
+    this.#partition = partition
+  }
+
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  async run(): Promise<void> {
+    let offset = 0
+    while (!this.#isStopped) {
+      const records = await this.#partition.read(offset)
+      for (const [index, { offset: at, value }] of records.entries()) {
+        ensureEqual('offset', at, offset + index)
+        ensureEqual('bytes of a value', bytesOf(value).length, VALUE_BYTES)
+      }
+      this.count += records.length
+      offset += records.length
+      if (offset >= this.#partition.highWatermark) offset = 0
+    }
+  }
+}
