@@ -16,6 +16,7 @@ import {
   sizeName,
   type RunDescription,
 } from './report/markdown.ts'
+import type { VersionSamples } from './report/node-versions.ts'
 import { tableOf } from './report/table.ts'
 import { writeReport } from './report/write-report.ts'
 import { readOptions, type RunOptions } from './run-options.ts'
@@ -35,20 +36,24 @@ async function main(): Promise<void> {
   const options = readOptions(join(RESULTS, 'report'))
   if (options === null) return
   const earlier = options.added.map((path, index) => readSamples(path, (index + 1) * ROUNDS_APART))
-  const samples = earlier.flatMap((each) => each.samples)
   let description = earlier[0]?.description
+  let own: readonly Sample[] = []
   let failures: string[] = []
   if (!options.onlyReport) {
     ensurePeersInstalled(BENCH)
     const run = await runInFreshRoot(options)
-    samples.push(...run.samples)
+    own = run.samples
     failures = run.failures
     description = run.description
   }
   if (description === undefined) throw new Error('--only-report needs --add')
+  // Figures of two versions of Node.js are not of one kind; each is told on its own.
+  const versions = byNodeVersion([...earlier, { description, samples: own }])
+  const { node } = description.machine
+  const samples = versions.find((each) => each.node === node)?.samples ?? []
   const figures = figuresOf(CASES, samples)
   print(figures)
-  const page = writeReport(options.reportDir, description, figures)
+  const page = writeReport(options.reportDir, description, figures, versions)
   for (const line of machineLines(description.machine)) console.log(line)
   console.log(`report in ${page}`)
   if (failures.length === 0) {
@@ -57,6 +62,17 @@ async function main(): Promise<void> {
   }
   for (const failure of failures) console.error(failure)
   process.exitCode = 1
+}
+
+function byNodeVersion(
+  runs: readonly { readonly description: RunDescription; readonly samples: readonly Sample[] }[],
+): VersionSamples[] {
+  const versions = new Map<string, Sample[]>()
+  for (const { description, samples } of runs) {
+    const { node } = description.machine
+    versions.set(node, [...(versions.get(node) ?? []), ...samples])
+  }
+  return [...versions].map(([node, samples]) => ({ node, samples }))
 }
 
 function print(figures: readonly Figures[]): void {

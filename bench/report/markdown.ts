@@ -2,6 +2,7 @@ import { PEERS, WORKLOADS } from '../cases.ts'
 import type { WorkloadDefinition } from '../workloads/definition.ts'
 import type { Figures } from './figures.ts'
 import { machineLines, type Machine } from './machine.ts'
+import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
 import { tableOf } from './table.ts'
 
 /** How the figures were made. */
@@ -33,11 +34,17 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
     '× floor is the ratio to the same without a reader that replays the log meanwhile.',
 }
 
-/** The page with all figures. @param chartPath where the chart of a workload is, from the page. */
+/**
+ * The page with all figures.
+ *
+ * @param chartPath where the chart of a workload is, from the page.
+ * @param versions the samples of each version of Node.js, where there are several.
+ */
 export function markdownOf(
   run: RunDescription,
   figures: readonly Figures[],
   chartPath: (workload: string) => string,
+  versions: readonly VersionSamples[],
 ): string {
   const workloads = WORKLOADS.filter(({ name }) => ofWorkload(figures, name).length > 0)
   const comparisons = Object.keys(COMPARISONS).filter(
@@ -48,6 +55,7 @@ export function markdownOf(
     introductionOf(run),
     ...workloads.flatMap((workload) => sectionOf(workload, figures, chartPath)),
     ...comparisons.flatMap((name) => comparisonOf(name, figures)),
+    ...nodeVersionsOf(versions),
     '## How each log is used',
     usageOf(figures),
   ].join('\n\n')}\n`

@@ -51,7 +51,7 @@ export function tableOf(figures: readonly Figures[], all: readonly Figures[]): s
 }
 
 /** Pads the cells, so that the text is a table for people as well; the first row are the titles. */
-function linesOf(rows: readonly (readonly string[])[]): string {
+export function linesOf(rows: readonly (readonly string[])[]): string {
   const [titles = []] = rows
   const widths = titles.map((_, column) =>
     Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),

@@ -4,9 +4,15 @@ import { WORKLOADS } from '../cases.ts'
 import { chartOf } from './chart.ts'
 import type { Figures } from './figures.ts'
 import { markdownOf, ofSize, ofWorkload, sizeName, type RunDescription } from './markdown.ts'
+import type { VersionSamples } from './node-versions.ts'
 
 /** Writes `BENCHMARKS.md` into `dir`, and a chart for each workload into `bench/` below it. */
-export function writeReport(dir: string, run: RunDescription, figures: readonly Figures[]): string {
+export function writeReport(
+  dir: string,
+  run: RunDescription,
+  figures: readonly Figures[],
+  versions: readonly VersionSamples[],
+): string {
   mkdirSync(join(dir, 'bench'), { recursive: true })
   for (const { name, title, unit, valueSizes } of WORKLOADS) {
     const rows = ofWorkload(figures, name)
@@ -22,7 +28,7 @@ export function writeReport(dir: string, run: RunDescription, figures: readonly 
     writeFileSync(join(dir, chartPath(name)), chartOf(heading, panels))
   }
   const page = join(dir, 'BENCHMARKS.md')
-  writeFileSync(page, markdownOf(run, figures, chartPath))
+  writeFileSync(page, markdownOf(run, figures, chartPath, versions))
   return page
 }
 
