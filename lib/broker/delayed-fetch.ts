@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { AvailableBytes } from './available-bytes.ts'
 import type { Partition } from './partition.ts'
@@ -50,6 +51,8 @@ export async function fetchBatches(
   requests: readonly FetchRequest[],
   limits: FetchLimits,
 ): Promise<FetchResponse[]> {
+  const turn = promptIo.turnIfDue()
+  if (turn !== null) await turn
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) return readAll(requests, limits)
   const wait = new FetchWait(clock, limits)

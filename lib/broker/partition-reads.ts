@@ -8,6 +8,7 @@ import {
   type Checks,
 } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { copyRecords } from '../record/record-copies.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
@@ -126,6 +127,8 @@ export async function readInPieces(
   let restBytes = maxBytes
   try {
     for (;;) {
+      const turn = promptIo.turnIfDue()
+      if (turn !== null) await turn
       const mostBytes = Math.max(1, restBytes)
       const batches =
         partition.readBatchesNow(from, mostBytes) ??
@@ -161,6 +164,8 @@ export async function fetchRecords(
   signal?.throwIfAborted()
   if (minBytes <= 1 && offset < partition.highWatermark) {
     if (maxRecords === Infinity) return readInPieces(partition, offset, options)
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
     const records = readFewNow(partition, offset, { maxRecords, maxBytes })
     if (records !== null) return records
   }

@@ -5,6 +5,7 @@ import {
   ReadOnlyError,
   type VarveError,
 } from '../errors.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
@@ -136,6 +137,8 @@ export class Partition {
     const checked = checkOptions('read options', options, READ_OPTIONS)
     const { maxRecords } = checked
     if (maxRecords === undefined) return readInPieces(this, offset, checked)
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
     return (
       readFewNow(this, offset, { ...checked, maxRecords }) ??
       fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 })

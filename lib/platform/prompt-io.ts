@@ -117,8 +117,25 @@ export class PromptIo {
     })
   }
 
+  /**
+   * What work that needs no call has to wait for before it goes on: a loop over what is in memory
+   * would never let the event loop turn, however often it awaits.
+   *
+   * @returns `null` while there is nothing to wait for.
+   */
+  turnIfDue(): Promise<void> | null {
+    if (this.#isInTime(this.#system.now())) return null
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+    })
+  }
+
   #hasTime(nowMs: number): boolean {
-    if (nowMs < this.#restUntilMs) return false
+    return nowMs >= this.#restUntilMs && this.#isInTime(nowMs)
+  }
+
+  /** Whether this turn has not been drawn out for too long. */
+  #isInTime(nowMs: number): boolean {
     if (this.#turnStartMs !== null) return nowMs - this.#turnStartMs <= MAX_TURN_MS
     this.#turnStartMs = nowMs
     this.#system.nextTurn(this.#endTurn)

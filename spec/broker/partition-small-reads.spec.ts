@@ -129,3 +129,23 @@ describe('a read of all there is', () => {
     )
   })
 })
+
+it.each([
+  ['read', (partition: Partition) => partition.read(0)],
+  ['read of a few', (partition: Partition) => partition.read(0, { maxRecords: 1 })],
+  ['fetch of a few', (partition: Partition) => partition.fetch(0, { maxRecords: 1 })],
+  ['fetch of enough', (partition: Partition) => partition.fetch(0, { minBytes: 2 })],
+])('lets the event loop turn in a loop over what is in memory: %s', async (_name, read) => {
+  const partition = await openPartition()
+  await partition.append(Array.from({ length: 100 }, () => ({ value: 'in memory' })))
+  let hasTurned = false
+  setImmediate(() => {
+    hasTurned = true
+  })
+  let reads = 0
+  while (!hasTurned && reads < 50_000) {
+    await read(partition)
+    reads += 1
+  }
+  expect(hasTurned).toBe(true)
+})
