@@ -151,23 +151,31 @@ export async function readInPieces(
   }
 }
 
-/** Waits for records at `offset`; see `Partition.fetch`. */
+/**
+ * Waits for records at `offset`; see `Partition.fetch`.
+ *
+ * @param hasLooked whether nothing could be had inside of the call, so that it is not tried again.
+ */
 export async function fetchRecords(
   clock: Clock,
   partition: Partition,
   offset: number,
   options: FetchOptions,
+  hasLooked = false,
 ): Promise<StoredRecord[]> {
   const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = options
   const { maxRecords = Infinity, signal } = options
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   signal?.throwIfAborted()
-  if (minBytes <= 1 && offset < partition.highWatermark) {
-    if (maxRecords === Infinity) return readInPieces(partition, offset, options)
+  if (!hasLooked && minBytes <= 1 && offset < partition.highWatermark) {
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
-    const records = readFewNow(partition, offset, { maxRecords, maxBytes })
-    if (records !== null) return records
+    const records =
+      maxRecords === Infinity
+        ? await readInPieces(partition, offset, options)
+        : readFewNow(partition, offset, { maxRecords, maxBytes })
+    // Batches that hold nothing for readers are no reason to end the wait.
+    if (records !== null && records.length > 0) return records
   }
   const deadlineMs = clock.monotonic() + maxWaitMs
   let remainingMs = maxWaitMs

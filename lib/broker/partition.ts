@@ -141,7 +141,7 @@ export class Partition {
     if (turn !== null) await turn
     return (
       readFewNow(this, offset, { ...checked, maxRecords }) ??
-      fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 })
+      fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 }, true)
     )
   }
 

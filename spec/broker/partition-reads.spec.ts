@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
@@ -21,6 +22,34 @@ async function fill(partition: Partition, count: number, perBatch: number): Prom
 
 const texts = (from: number, count: number): string[] =>
   Array.from({ length: count }, (_, each) => `v${from + each}`)
+
+/** A batch that takes an offset and holds nothing for readers, as a transaction of Kafka ends with. */
+function markerBatch(): Buffer {
+  const builder = new RecordBatchBuilder({ isControl: true, isTransactional: true })
+  builder.append(-1, Buffer.from([0, 0, 0, 1]), Buffer.alloc(6))
+  return builder.buildUncompressed()
+}
+
+describe('a fetch at markers that end the log', () => {
+  it.each([
+    ['in memory', {}, {}],
+    ['on the disk', FROM_DISK, {}],
+    ['of a few records', FROM_DISK, { maxRecords: 2 }],
+  ])('waits for what comes behind them, %s', async (_, setup, options) => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ ...setup, clock })
+    await fill(partition, 2, 2)
+    await partition.appendBatches([markerBatch(), markerBatch()], 'all')
+    expect(partition.highWatermark).toBe(4)
+    const waiting = partition.fetch(2, { ...options, maxWaitMs: 10_000 })
+    await partition.append({ value: 'next' })
+    expect(textsOf(await waiting)).toEqual(['next'])
+    expect(await partition.fetch(2, { ...options, maxWaitMs: 0 })).toHaveLength(1)
+    await partition.appendBatches([markerBatch()], 'all')
+    expect(await partition.fetch(5, { ...options, maxWaitMs: 0 })).toEqual([])
+    expect(clock.pendingTimers).toBe(0)
+  })
+})
 
 describe('maxRecords', () => {
   it.each([
