@@ -34,7 +34,8 @@ export class IndexHolder implements IndexOwner {
   #isEndLoaded = false
   #offsets: Promise<void> | null = null
   #times: Promise<void> | null = null
-  #loadsInFlight = 0
+  /** Loads and writes. */
+  #callsInFlight = 0
 
   /** @param suffix stands behind the names of the files. */
   constructor(segment: IndexedSegment, options: SegmentOptions, suffix: string) {
@@ -82,7 +83,7 @@ export class IndexHolder implements IndexOwner {
   }
 
   unloadIndexes(): boolean {
-    if (this.#loadsInFlight > 0 || this.#segment.file.isInUse) return false
+    if (this.#callsInFlight > 0 || this.#segment.file.isInUse) return false
     const isOnDisk = this.#options.readOnly || this.#indexes?.isWritten !== false
     if (!isOnDisk) return false
     this.#indexes = null
@@ -92,7 +93,12 @@ export class IndexHolder implements IndexOwner {
 
   /** Loads what it takes to go on behind the last batch. */
   load(): Promise<void> {
-    this.#end ??= this.#loading(() => this.#loadEnd())
+    this.#end ??= this.#loading(
+      () => this.#loadEnd(),
+      () => {
+        this.#forgetLoads()
+      },
+    )
     return this.#end
   }
 
@@ -100,39 +106,62 @@ export class IndexHolder implements IndexOwner {
   loadOffsets(): Promise<void> {
     // A small file has been read as a whole.
     if (this.areOffsetsLoaded) return this.load()
-    this.#offsets ??= this.#loading(async () => {
-      await this.load()
-      if (!(await this.indexes.offsetIndex.complete())) await this.#rebuild()
-    })
-    return this.#offsets
+    if (this.#offsets !== null) return this.#offsets
+    const loading: Promise<void> = this.#loading(
+      async () => {
+        await this.load()
+        if (!(await this.indexes.offsetIndex.complete())) await this.#rebuild()
+      },
+      () => {
+        // The end stays: what is appended meanwhile is noted in it.
+        if (this.#offsets === loading) this.#offsets = null
+      },
+    )
+    this.#offsets = loading
+    return loading
   }
 
   /** Loads what it takes to find timestamps, and the offsets that go with them. */
   loadTimes(): Promise<void> {
     if (this.#isEndLoaded && this.indexes.isComplete) return this.load()
-    this.#times ??= this.#loading(async () => {
-      await this.loadOffsets()
-      if (!(await this.indexes.timeIndex.complete())) await this.#rebuild()
-    })
-    return this.#times
+    if (this.#times !== null) return this.#times
+    const loading: Promise<void> = this.#loading(
+      async () => {
+        await this.loadOffsets()
+        if (!(await this.indexes.timeIndex.complete())) await this.#rebuild()
+      },
+      () => {
+        if (this.#times === loading) this.#times = null
+      },
+    )
+    this.#times = loading
+    return loading
   }
 
   /** Makes the files durable as far as anything is in memory. @returns whether a name is new. */
   async write(): Promise<boolean> {
     if (this.#end === null) return false
-    await this.#end
-    return this.indexes.write()
+    const end = this.#end
+    // Empty ones that take their place meanwhile would empty the files.
+    this.#callsInFlight += 1
+    try {
+      await end
+      return await this.indexes.write()
+    } finally {
+      this.#callsInFlight -= 1
+    }
   }
 
-  async #loading(load: () => Promise<void>): Promise<void> {
-    this.#loadsInFlight += 1
+  /** @param onFailure sees to it that the next who needs it loads it anew. */
+  async #loading(load: () => Promise<void>, onFailure: () => void): Promise<void> {
+    this.#callsInFlight += 1
     try {
       await load()
     } catch (error) {
-      this.#forgetLoads()
+      onFailure()
       throw error
     } finally {
-      this.#loadsInFlight -= 1
+      this.#callsInFlight -= 1
     }
   }
 

@@ -161,8 +161,10 @@ export class LogSegments {
    * indexes where there are too many in memory.
    */
   async touch(segment: LogSegment): Promise<void> {
-    if (this.#noteUse(segment)) return
+    if (segment === this.active) return
+    // Other logs may have had them let go of, and this use may have loaded more of them.
     this.#indexCache.use(segment.held)
+    if (this.#noteUse(segment)) return
     this.#recentlyUsed = [...this.#recentlyUsed, segment]
     if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
   }
@@ -178,11 +180,14 @@ export class LogSegments {
 
   /** Takes other segments for these. Those that are not among the new ones are closed. */
   async replace(segments: readonly LogSegment[]): Promise<void> {
+    const { active: before } = this
     const kept = new Set(segments)
     const gone = this.#segments.filter((segment) => !kept.has(segment))
     this.#segments = [...segments]
     this.#forget([...gone, ...segments.slice(-1)])
     for (const segment of gone) await segment.close()
+    // While it was the active one, nobody has noted that it was used.
+    if (before !== undefined && kept.has(before)) await this.touch(before)
   }
 
   /**
@@ -268,11 +273,16 @@ export class LogSegments {
     await this.#remove(dead)
   }
 
-  /** Closes the files of all but the active one, until they are read. */
+  /**
+   * Closes the files of all but the active one, until they are read, and counts their indexes among
+   * those of which there may be too many in memory.
+   */
   async park(): Promise<void> {
     const { active } = this
     for (const segment of this.#segments) {
-      if (segment !== active && segment.file.isOpen) await segment.park()
+      if (segment === active) continue
+      if (segment.held.isLoaded) this.#indexCache.use(segment.held)
+      if (segment.file.isOpen) await segment.park()
     }
   }
 

@@ -104,6 +104,42 @@ describe('the indexes of a segment', () => {
     await segment.close()
   })
 
+  it('are as good for appends as before when the disk has failed a reader', async () => {
+    const fs = await sealedSegment()
+    const segment = await reopened(fs)
+    for (const read of [() => segment.read(700, LIMITS), () => segment.findByTimestamp(NOW, 0)]) {
+      fs.failNext('read', 'EIO', { path: /\.index$/ })
+      await expect(read()).rejects.toMatchObject({ code: 'EIO' })
+      expect(segment.held.canAppend).toBe(false)
+    }
+    await segment.append([
+      batchOf({ baseOffset: BATCHES, timestamp: NOW + BATCHES }),
+      batchOf({ baseOffset: BATCHES + 1, timestamp: NOW + BATCHES + 1 }),
+    ])
+    const { offsetIndex } = segment.indexes
+    const { lastEntry } = offsetIndex
+    for (const extension of ['index', 'timeindex']) {
+      fs.failNext('read', 'EIO', { path: new RegExp(`\\.${extension}$`) })
+      await expect(segment.findByTimestamp(NOW, 0)).rejects.toMatchObject({ code: 'EIO' })
+      expect([segment.held.canAppend, offsetIndex.lastEntry]).toEqual([true, lastEntry])
+    }
+    expect((await segment.findByTimestamp(NOW + 700, 0))?.baseOffset).toBe(700)
+    await segment.close()
+  })
+
+  it('are not let go of while they are written', async () => {
+    const fs = await sealedSegment()
+    const segment = await reopened(fs)
+    await segment.findByTimestamp(NOW + 700, 0)
+    const before = fs.readFile(pathOf(0, 'index'))
+    const writing = segment.held.write()
+    expect(segment.held.unloadIndexes()).toBe(false)
+    await writing
+    expect(fs.readFile(pathOf(0, 'index'))).toEqual(before)
+    expect(segment.held.unloadIndexes()).toBe(true)
+    await segment.close()
+  })
+
   it('are let go of when they are on disk and nobody uses them, and come back when they are read', async () => {
     const segment = await reopened(await sealedSegment())
     expect(await baseAt(segment, 700)).toBe(700)
@@ -136,24 +172,65 @@ describe('the indexes of a segment', () => {
   })
 })
 
+/** So many sealed segments of one batch each, and an active one, as an open finds them. */
+async function segmentsOf(
+  count: number,
+  cache: IndexCache,
+): Promise<{ fs: SimulatedFileSystem; all: LogSegments; segments: LogSegment[] }> {
+  const fs = new SimulatedFileSystem()
+  await fs.createDirectory(DIR)
+  const segments: LogSegment[] = []
+  for (let base = 0; base <= count; base += 1) {
+    const segment = await LogSegment.create(base, optionsIn(fs))
+    await segment.append([batchOf({ baseOffset: base })])
+    await segment.seal()
+    await segment.close()
+    const found = new LogSegment(base, optionsIn(fs))
+    found.sizeBytes = (await fs.stat(pathOf(base)))?.sizeBytes ?? 0
+    found.nextOffset = base + 1
+    segments.push(found)
+  }
+  return { fs, all: new LogSegments(fs, DIR, segments, cache), segments }
+}
+
 describe('the segments of a log', () => {
-  it('leave the indexes of few in memory, and few files open, however many are read', async () => {
-    const fs = new SimulatedFileSystem()
-    await fs.createDirectory(DIR)
-    const segments: LogSegment[] = []
-    for (let base = 0; base < 20; base += 1) {
-      const segment = await LogSegment.create(base, optionsIn(fs))
-      await segment.append([batchOf({ baseOffset: base })])
-      await segment.seal()
-      await segment.close()
-      segments.push(new LogSegment(base, optionsIn(fs)))
-    }
-    for (const [base, segment] of segments.entries()) {
-      segment.sizeBytes = (await fs.stat(pathOf(base)))?.sizeBytes ?? 0
-      segment.nextOffset = base + 1
-    }
+  it('count the indexes that an open has loaded among those that few of are left', async () => {
     const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
-    const all = new LogSegments(fs, DIR, segments, cache)
+    const { all, segments } = await segmentsOf(10, cache)
+    for (const segment of segments) await segment.recover(segment.sizeBytes, 0)
+    await all.writeIndexes()
+    await all.park()
+    const loaded = segments.flatMap(({ held, baseOffset }) => (held.isLoaded ? [baseOffset] : []))
+    expect(loaded).toEqual([7, 8, 9, 10])
+    await all.close()
+  })
+
+  it('count their indexes again when another log has had them let go of', async () => {
+    const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 1 })
+    const logs = [await segmentsOf(1, cache), await segmentsOf(1, cache)]
+    for (let round = 0; round < 3; round += 1) {
+      for (const { all } of logs) expect(await all.read(0, LIMITS)).toHaveLength(1)
+      expect(logs.map(({ segments }) => segments[0]?.held.isLoaded)).toEqual([false, true])
+    }
+    for (const { all } of logs) await all.close()
+  })
+
+  it('close what was active in turn, when others take the place of the last one', async () => {
+    const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
+    const { fs, segments } = await segmentsOf(10, cache)
+    const all = new LogSegments(fs, DIR, segments.slice(0, 1), cache)
+    for (let count = 1; count <= segments.length; count += 1) {
+      await all.replace(segments.slice(0, count))
+      await all.read(count - 1, LIMITS)
+    }
+    expect(segments.filter(({ file }) => file.isOpen).length).toBe(5)
+    expect(segments.filter(({ held }) => held.isLoaded).length).toBe(4)
+    await all.close()
+  })
+
+  it('leave the indexes of few in memory, and few files open, however many are read', async () => {
+    const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
+    const { all, segments } = await segmentsOf(19, cache)
     const loaded = (): number => segments.filter(({ held }) => held.isLoaded).length
     for (let round = 0; round < 2; round += 1) {
       for (let base = 0; base < 19; base += 1) {

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../../lib/config.ts'
 import { StorageError } from '../../lib/errors.ts'
-import type { File } from '../../lib/platform/file-system.ts'
 import { createDurably, type LogContext } from '../../lib/storage/log-options.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -15,6 +14,7 @@ import {
   offsetsOf,
   openLog,
   pathOf,
+  recordOpenFiles,
   upTo,
   valuesOf,
   valuesUpTo,
@@ -376,23 +376,6 @@ describe('a truncation or deletion that fails', () => {
     expect(openPaths()).toEqual([])
   })
 })
-
-/** Which files are open, of those opened from now on. */
-function recordOpenFiles(fs: SimulatedFileSystem): () => string[] {
-  const openFiles = new Set<File>()
-  const open = fs.open.bind(fs)
-  fs.open = async (path, mode) => {
-    const file = await open(path, mode)
-    const close = file.close.bind(file)
-    file.close = () => {
-      openFiles.delete(file)
-      return close()
-    }
-    openFiles.add(file)
-    return file
-  }
-  return () => [...openFiles].map((file) => file.path).sort()
-}
 
 describe('a read that fails', () => {
   it('is told, and means nothing for the next one', async () => {

@@ -1,4 +1,5 @@
 import type { TopicConfig } from '../../lib/config.ts'
+import type { File } from '../../lib/platform/file-system.ts'
 import type { StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { stampBatch, RecordBatch } from '../../lib/record/record-batch.ts'
@@ -103,4 +104,21 @@ export function valuesUpTo(count: number): string[] {
 /** The numbers from 0 to `count - 1`. */
 export function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, each) => each)
+}
+
+/** Which files are open, of those opened from now on. */
+export function recordOpenFiles(fs: SimulatedFileSystem): () => string[] {
+  const openFiles = new Set<File>()
+  const open = fs.open.bind(fs)
+  fs.open = async (path, mode) => {
+    const file = await open(path, mode)
+    const close = file.close.bind(file)
+    file.close = () => {
+      openFiles.delete(file)
+      return close()
+    }
+    openFiles.add(file)
+    return file
+  }
+  return () => [...openFiles].map((file) => file.path).sort()
 }

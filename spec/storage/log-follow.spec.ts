@@ -11,6 +11,7 @@ import {
   offsetsOf,
   openLog,
   pathOf,
+  recordOpenFiles,
   valuesOf,
   valuesUpTo,
 } from './log-fixtures.ts'
@@ -47,6 +48,20 @@ describe('refresh', () => {
     await follower.refresh()
     expect(picture(fs)).toBe(before)
     expect(await follower.offsetForTimestamp(0)).toMatchObject({ offset: 0 })
+  })
+
+  it('leaves few files open, however often the writer rolls', async () => {
+    const { fs, writer, follower } = await pair()
+    const openPaths = recordOpenFiles(fs)
+    for (let count = 4; count <= 40; count += 1) {
+      await append(writer, count - 1, count)
+      await follower.refresh()
+      await follower.read(count - 1)
+    }
+    await writer.close()
+    expect(openPaths().length).toBeLessThanOrEqual(5)
+    await follower.close()
+    expect(openPaths()).toEqual([])
   })
 
   it('lets go of what was deleted', async () => {
