@@ -84,9 +84,7 @@ export class PromptIo {
     if (sizeBytes > maxBytes) return -1
     const startMs = this.#system.now()
     if (!this.#hasTime(startMs)) return -1
-    const moved = call()
-    this.#noteEnd(startMs)
-    return moved
+    return this.#timed(startMs, call)
   }
 
   /**
@@ -98,9 +96,7 @@ export class PromptIo {
   attempt<T>(call: () => T | undefined): T | undefined {
     const startMs = this.#system.now()
     if (!this.#hasTime(startMs)) return undefined
-    const result = call()
-    this.#noteEnd(startMs)
-    return result
+    return this.#timed(startMs, call)
   }
 
   /**
@@ -142,9 +138,14 @@ export class PromptIo {
     return true
   }
 
-  #noteEnd(startMs: number): void {
-    const endMs = this.#system.now()
-    if (endMs - startMs > SLOW_MS) this.#rest(endMs)
+  #timed<T>(startMs: number, call: () => T): T {
+    try {
+      return call()
+    } finally {
+      // A disk that fails may take seconds to say so.
+      const endMs = this.#system.now()
+      if (endMs - startMs > SLOW_MS) this.#rest(endMs)
+    }
   }
 
   #rest(nowMs: number): void {

@@ -107,7 +107,7 @@ function takeCached(
     cursor.position += batch.sizeBytes
     cursor.baseOffset = batch.nextOffset
     cursor.lastOffset = null
-    if (cursor.baseOffset >= endOffset) return true
+    if (cursor.baseOffset >= endOffset || sizeBytes >= maxBytes) return true
   }
   return true
 }

@@ -88,6 +88,22 @@ describe('after a call that was slow', () => {
     expect(prompt.try(1, 1024, () => 1)).toBe(1)
   })
 
+  it('makes none for a while where it has failed, too', () => {
+    const { system, prompt } = scene()
+    const failing = (): number => {
+      system.nowMs += 1000
+      throw new Error('EIO')
+    }
+    for (const each of ['try', 'attempt']) {
+      expect(() =>
+        each === 'try' ? prompt.try(1, 1024, failing) : prompt.attempt(failing),
+      ).toThrow('EIO')
+      system.turn()
+      expect([prompt.try(1, 1024, () => 1), prompt.attempt(() => 1)]).toEqual([-1, undefined])
+      system.nowMs += 50
+    }
+  })
+
   it('rests longer where it is slow again, up to 50 ms, and no longer once it was well for a time', () => {
     const { system, prompt } = scene()
     const restMs = (): number => {
@@ -105,6 +121,22 @@ describe('after a call that was slow', () => {
     system.nowMs += 100
     expect(restMs()).toBe(5)
   })
+})
+
+it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
+  const { system, prompt } = scene()
+  expect(prompt.turnIfDue()).toBeNull()
+  prompt.try(1, 1024, () => {
+    system.nowMs += 1.5
+    return 1
+  })
+  expect(prompt.turnIfDue()).toBeNull()
+  system.nowMs += 1
+  const turn = prompt.turnIfDue()
+  expect(turn).toBeInstanceOf(Promise)
+  expect(system.turn()).toBe(1)
+  await turn
+  expect(prompt.turnIfDue()).toBeNull()
 })
 
 it('bounds calls that move no bytes in the same way, and lets them decline', () => {

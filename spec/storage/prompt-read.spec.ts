@@ -88,7 +88,9 @@ describe('a read that ends before its call', () => {
     for (let round = 0; round < 2; round += 1) segment.readNow(6, { ...ALL, endOffset: 8 }, true)
     const expected = bytesOf((await segment.read(6, { ...ALL, endOffset: 10 })).batches)
     expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
+    const before = fs.operations.length
     expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
+    expect(readsSince(before)).toBe(0)
     for (let round = 0; round < 2; round += 1) segment.readNow(8, { ...ALL, endOffset: 10 }, true)
     expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
     expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
