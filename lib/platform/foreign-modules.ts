@@ -12,9 +12,15 @@ const requireFromHere = createRequire(import.meta.url)
 let fsExtra: Promise<FsExtra> | null = null
 let properLockfile: Promise<ProperLockfile> | null = null
 
-/** Loads fs-extra when it is first needed, without what its import does to the host process. */
+/**
+ * Loads fs-extra when it is first needed, without what its import does to the host process. After a
+ * failure, be it for want of a descriptor, the next call tries again.
+ */
 export function loadFsExtra(): Promise<FsExtra> {
-  fsExtra ??= importFsExtra()
+  fsExtra ??= importFsExtra().catch((error: unknown) => {
+    fsExtra = null
+    throw error
+  })
   return fsExtra
 }
 
@@ -30,9 +36,15 @@ export function loadFsExtra(): Promise<FsExtra> {
  *
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.
+ *
+ * After a failure the next call tries again: a lock would be lost for good otherwise because there
+ * was no descriptor left in the moment of its first heartbeat.
  */
 export function loadProperLockfile(): Promise<ProperLockfile> {
-  properLockfile ??= importProperLockfile()
+  properLockfile ??= importProperLockfile().catch((error: unknown) => {
+    properLockfile = null
+    throw error
+  })
   return properLockfile
 }
 

@@ -1,4 +1,12 @@
-import { constants, existsSync, lstatSync, readSync, unlinkSync, type BigIntStats } from 'node:fs'
+import {
+  constants,
+  existsSync,
+  futimesSync,
+  lstatSync,
+  readSync,
+  unlinkSync,
+  type BigIntStats,
+} from 'node:fs'
 import { lstat, open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from './clock.ts'
@@ -197,9 +205,32 @@ export class LockFile {
   }
 
   async #confirmTaken(): Promise<boolean> {
-    this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
-    this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
-    return this.lossReasonSync() === null
+    try {
+      this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
+      this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
+    } catch (error) {
+      this.#removeUnconfirmed()
+      throw error
+    }
+    if (this.lossReasonSync() !== null) return false
+    // So far it has the time at which its record was written, and the sync of that may have taken long.
+    const now = new Date(this.#options.clock.now())
+    futimesSync(this.#handle.fd, now, now)
+    return true
+  }
+
+  /**
+   * Removes a lock that was created and cannot be opened: its owner lives, so everybody would have to
+   * wait until it is stale. Known by the other name of the file, it takes no descriptor.
+   */
+  #removeUnconfirmed(): void {
+    try {
+      const own = lstatSync(this.#temporaryPath, { bigint: true })
+      const named = lstatSync(this.#path, { bigint: true })
+      if (identityOf(own) === identityOf(named)) unlinkSync(this.#path)
+    } catch {
+      // What has failed before says what is wrong.
+    }
   }
 
   /** @returns whether the lock is still ours after the time in which its former owner may write. */

@@ -21,7 +21,7 @@ import {
 import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
-import { syncsOfFileHandles } from './file-handle-syncs.ts'
+import { prototypeOfFileHandles, syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -104,6 +104,29 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([])
     expect(await take(directory)).not.toBeNull()
     expect(syncs).toEqual(['failed', 'sync'])
+  })
+
+  it('is fresh when it is taken, however long the sync of its record has taken', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const syncs = await syncsOfFileHandles(directory, async (kind) => {
+      if (syncs.length === 0) await clock.advance(STALE_AFTER_MS + 1000)
+      return kind
+    })
+    expect(await take(directory, undefined, clock)).not.toBeNull()
+    expect(await take(directory, undefined, clock)).toBeNull()
+  })
+
+  it('leaves nothing when it has been created and cannot be looked at', async () => {
+    const directory = await temporaryDirectory()
+    const look = vi.spyOn(await prototypeOfFileHandles(directory), 'stat')
+    onTestFinished(() => {
+      look.mockRestore()
+    })
+    look.mockRejectedValueOnce(systemError('EIO', 'fstat', directory, 'i/o error'))
+    await expect(take(directory)).rejects.toMatchObject({ code: 'EIO', syscall: 'fstat' })
+    expect(await readdir(directory)).toEqual([])
+    expect(await take(directory)).not.toBeNull()
   })
 
   it('whose record a power loss has taken keeps everybody out until it is stale', async () => {

@@ -1,0 +1,25 @@
+import Module from 'node:module'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { systemError } from '../../lib/platform/system-error.ts'
+
+it.each([
+  ['proper-lockfile', 'lock'],
+  ['fs-extra', 'ensureDir'],
+])(
+  '%s is loaded after a failure, such as the want of a descriptor, when it is asked for again',
+  async (name, member) => {
+    vi.resetModules()
+    const modules = await import('../../lib/platform/foreign-modules.ts')
+    const load = name === 'fs-extra' ? modules.loadFsExtra : modules.loadProperLockfile
+    // What every require of Node.js comes to.
+    const loader = vi.spyOn(Module as unknown as { _load: () => unknown }, '_load')
+    onTestFinished(() => {
+      loader.mockRestore()
+    })
+    loader.mockImplementationOnce(() => {
+      throw systemError('EMFILE', 'open', 'index.js', 'too many open files')
+    })
+    await expect(load()).rejects.toMatchObject({ code: 'EMFILE' })
+    expect(await load()).toHaveProperty(member)
+  },
+)
