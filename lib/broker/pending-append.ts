@@ -1,7 +1,12 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { joinBatch, type AppendRecord, type AppendResult } from '../storage/append-record.ts'
+import {
+  BATCH_TARGET_BYTES,
+  joinBatch,
+  type AppendRecord,
+  type AppendResult,
+} from '../storage/append-record.ts'
 
 /**
  * When an append counts as done: `0` when it is in memory, `1` when it is written, `'all'` when
@@ -113,10 +118,13 @@ export class WholeAppend extends PendingAppend {
   }
 
   done(batches: readonly RecordBatch[]): void {
+    let timestamp = -1
+    // There may be more batches than a call takes arguments.
+    for (const { maxTimestamp } of batches) timestamp = Math.max(timestamp, maxTimestamp)
     this.#resolve({
       baseOffset: batches[0]?.baseOffset ?? -1,
       lastOffset: batches.at(-1)?.lastOffset ?? -1,
-      timestamp: Math.max(...batches.map((batch) => batch.maxTimestamp)),
+      timestamp,
     })
   }
 
@@ -162,7 +170,10 @@ export class SharedBatch extends PendingAppend {
   /** @param capacityBytes of the first buffer; what the batch probably comes to. */
   constructor(capacityBytes: number) {
     super({ acks: 'all', isInLine: true })
-    this.#builder = new RecordBatchBuilder({ capacityBytes })
+    // Only a record alone is larger than that: the memory of what follows it would be kept for nothing.
+    this.#builder = new RecordBatchBuilder({
+      capacityBytes: Math.min(capacityBytes, BATCH_TARGET_BYTES),
+    })
   }
 
   get sizeBytes(): number {

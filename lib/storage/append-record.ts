@@ -43,7 +43,7 @@ export interface AppendRecord {
  * Several records of one append are cut into batches of at most this size: who wants a few of them
  * reads and checks a whole batch.
  */
-const BATCH_TARGET_BYTES = 16 * 1024
+export const BATCH_TARGET_BYTES: number = 16 * 1024
 /** The same where they are compressed, which is hardly worth its while in less. */
 const COMPRESSED_TARGET_BYTES = 64 * 1024
 
@@ -88,10 +88,12 @@ export function encodeRecords(
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
+      const recordBytes = upperBoundOfRecord(key, value, headers)
       memory = memoryBehind(builder, memory, {
         targetBytes,
+        recordBytes: Math.min(recordBytes, config.maxMessageBytes),
         // Records of one append are mostly alike: growing by copying costs more than a guess.
-        restBytes: upperBoundOfRecord(key, value, headers) * (records.length - slot),
+        restBytes: recordBytes * (records.length - slot),
       })
       builder = new RecordBatchBuilder({ compressionType, memory })
       builders.push(builder)
@@ -154,14 +156,22 @@ function keyOf(
  * Memory for the next batch of an append: what the last one has left of its own, or a new piece. To
  * ask the system for memory for each batch takes as long as to encode a third of it.
  *
+ * @param recordBytes what the first record of the batch takes. It has room unless the topic has none.
  * @param restBytes what the records take that are left, without the headers of batches.
  */
 function memoryBehind(
   last: RecordBatchBuilder | null,
   memory: Buffer,
-  { targetBytes, restBytes }: { targetBytes: number; restBytes: number },
+  {
+    targetBytes,
+    recordBytes,
+    restBytes,
+  }: { targetBytes: number; recordBytes: number; restBytes: number },
 ): Buffer {
-  const wantedBytes = Math.min(targetBytes, RECORD_BATCH_OVERHEAD + restBytes)
+  const wantedBytes = Math.max(
+    RECORD_BATCH_OVERHEAD + recordBytes,
+    Math.min(targetBytes, RECORD_BATCH_OVERHEAD + restBytes),
+  )
   const left = last === null ? memory : memory.subarray(last.sizeBytes)
   if (left.length >= wantedBytes) return left
   const headerBytes = RECORD_BATCH_OVERHEAD * (1 + Math.ceil(restBytes / targetBytes))

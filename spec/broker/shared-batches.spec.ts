@@ -105,3 +105,12 @@ it('fails all who share a batch when the disk does', async () => {
   expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   expect((await partition.append({ value: 'again' })).baseOffset).toBe(1)
 })
+
+it('keeps behind a large record no memory for another one', async () => {
+  const partition = await openPartition()
+  await partition.append({ value: Buffer.alloc(500_000) })
+  await partition.append({ value: 'small' })
+  const [kept] = partition.batches.sharedNow(1, 1, 2)
+  expect(kept?.baseOffset).toBe(1)
+  expect(kept?.buffer.buffer.byteLength).toBeLessThan(200_000)
+})

@@ -29,6 +29,11 @@ describe('encodeRecords', () => {
     expect(Math.max(...batches.map((bytes) => bytes.length))).toBeLessThanOrEqual(400)
   })
 
+  it('takes no more memory for large records than they need', async () => {
+    const records = Array.from({ length: 3 }, () => ({ value: Buffer.alloc(200_000) }))
+    for (const { buffer } of await encode(records)) expect(buffer.byteLength).toBeLessThan(201_000)
+  })
+
   it('gives the time of the append to records that bring none', async () => {
     const [bytes] = await encode([{ value: 'a' }, { value: 'b', timestamp: -1 }, { timestamp: 7 }])
     const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
