@@ -151,18 +151,20 @@ export class AppendChain {
   #batchWith(record: AppendRecord, now: number): SharedBatch {
     const { config } = this.#owner.log
     const last = this.#pending.at(-1)
-    const sizeBefore = last?.sizeBytes ?? 0
-    if (last instanceof SharedBatch && last.add(record, config, now)) {
-      this.#waitingBytes += last.sizeBytes - sizeBefore
-      this.#sharedBytes = last.sizeBytes
-      return last
-    }
+    if (last instanceof SharedBatch && last.add(record, config, now)) return this.#counted(last)
     const shared = new SharedBatch(this.#sharedBytes)
     shared.add(record, config, now)
-    this.#waitingBytes += shared.sizeBytes
-    this.#sharedBytes = shared.sizeBytes
     this.#pending.push(shared)
     this.#start()
+    return this.#counted(shared)
+  }
+
+  /** Takes the room of what has been added. A record may have appended another while it was read. */
+  #counted(shared: SharedBatch): SharedBatch {
+    const { sizeBytes } = shared
+    this.#waitingBytes += sizeBytes - shared.countedBytes
+    shared.countedBytes = sizeBytes
+    this.#sharedBytes = sizeBytes
     return shared
   }
 

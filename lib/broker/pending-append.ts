@@ -162,6 +162,8 @@ export class WholeAppend extends PendingAppend {
 export class SharedBatch extends PendingAppend {
   readonly isEncoded = true
   readonly encoded = null
+  /** How much of its size the chain knows of. */
+  countedBytes = 0
   readonly #builder: RecordBatchBuilder
   readonly #sharers: Sharer[] = []
   readonly #timestamps: number[] = []

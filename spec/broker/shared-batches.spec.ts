@@ -114,3 +114,23 @@ it('keeps behind a large record no memory for another one', async () => {
   expect(kept?.baseOffset).toBe(1)
   expect(kept?.buffer.buffer.byteLength).toBeLessThan(200_000)
 })
+
+it('takes no more room than there is for records that append others while they are read', async () => {
+  const partition = await openPartition()
+  for (let round = 0; round < 3; round += 1) {
+    const headers = new (class extends Map<string, string> {
+      override [Symbol.iterator](): MapIterator<[string, string]> {
+        void partition.append({ value: Buffer.alloc(4_000) })
+        return super[Symbol.iterator]()
+      }
+    })()
+    const sent = [{ value: 'first' }, ...Array.from({ length: 700 }, () => ({ headers }))]
+    await Promise.all(sent.map((record) => partition.append(record)))
+  }
+  let isTaken = false
+  void partition.append({ value: 'last' }, { acks: 0 }).then(() => {
+    isTaken = true
+  })
+  await partition.append({ value: 'behind it' })
+  expect(isTaken).toBe(true)
+})
