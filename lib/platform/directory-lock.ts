@@ -1,4 +1,4 @@
-import { realpathSync, statSync, type BigIntStats } from 'node:fs'
+import { statSync, type BigIntStats } from 'node:fs'
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,6 @@ import { LOCK_FILE_NAME, LOCK_TIMES, LockFile, type LockTimes } from './lock-fil
 import { LockGuard } from './lock-guard.ts'
 import { describeThisProcess, isOwnerGone, newOwnerToken } from './lock-owner.ts'
 import { readLockFile } from './lock-takeover.ts'
-import { promptIo } from './prompt-io.ts'
 import { systemClock } from './system-clock.ts'
 
 /**
@@ -38,7 +37,7 @@ export async function lockDirectory(
   options: { clock?: Clock; times?: LockTimes } = {},
 ): Promise<DirectoryLock> {
   const { clock = systemClock, times = LOCK_TIMES } = options
-  const directory = promptIo.attempt(() => realpathSync.native(path)) ?? (await realpath(path))
+  const directory = await realpath(path)
   const otherSinceMs = lockedHere.get(directory)
   if (otherSinceMs !== undefined) {
     throw new LockedError(path, { pid: process.pid, host: hostname(), sinceMs: otherSinceMs })
@@ -144,7 +143,7 @@ class NodeDirectoryLock implements DirectoryLock {
 
   /** Takes the lock file. To be called once, before all else. */
   async take(): Promise<boolean> {
-    const self = describeThisProcess()
+    const self = await describeThisProcess()
     const guard = this.#guard?.name ?? null
     this.#confirmed = momentOf(this.#clock)
     this.#file = await LockFile.take({

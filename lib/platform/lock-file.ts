@@ -1,16 +1,16 @@
 import {
   constants,
   existsSync,
-  futimesSync,
   lstatSync,
   readSync,
+  stat as statWithCallback,
   unlinkSync,
   type BigIntStats,
 } from 'node:fs'
-import { lstat, open, type FileHandle } from 'node:fs/promises'
+import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from './clock.ts'
-import { LockHeartbeats } from './lock-heartbeats.ts'
+import { loadProperLockfile } from './foreign-modules.ts'
 import {
   decodeOwnerRecord,
   encodeOwnerRecord,
@@ -25,7 +25,7 @@ import {
   type FoundLockFile,
 } from './lock-takeover.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
-import { isSystemError } from './system-error.ts'
+import { isSystemError, systemError } from './system-error.ts'
 
 /** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
 export const LOCK_FILE_NAME = '.varve.lock'
@@ -73,11 +73,11 @@ export interface LockFileOptions {
 /**
  * The lock that reaches where a guard does not: other hosts, containers and systems.
  *
- * It is proper-lockfile's kind of lock: created exclusively, kept by heartbeats that renew the
- * modification time ({@link LockHeartbeats}), taken over when they have stopped. There are three
- * differences:
+ * proper-lockfile does the work: exclusive creation, heartbeats that renew the modification time,
+ * take-over of a lock whose heartbeats have stopped. It works on a file system given to it here,
+ * which makes three differences:
  *
- * - It is not an empty directory but a file with the owner's record, which gets its name only
+ * - It creates not an empty directory but a file with the owner's record, which gets its name only
  *   once it is complete. So there is no moment when a lock exists and its owner is unknown, and no
  *   directory where Kafka expects none.
  * - A lock that looks stale is removed only if it still is the one that was looked at. Without that
@@ -97,7 +97,8 @@ export class LockFile {
    */
   #handle: FileHandle | null = null
   #identity = ''
-  #heartbeats: LockHeartbeats | null = null
+  #unlock: (() => Promise<void>) | null = null
+  #released = false
   /** Whether something was removed because of its age alone. */
   #hasJudgedByTime = false
 
@@ -121,7 +122,6 @@ export class LockFile {
       if (isTaken && lockFile.#hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
       await unlinkIfPresent(lockFile.#temporaryPath)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
-      if (isTaken) lockFile.#startHeartbeats()
     } catch (error) {
       // The first error is the one that says what is wrong.
       await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
@@ -168,8 +168,9 @@ export class LockFile {
 
   /** Ends the heartbeats, and removes the file unless it belongs to another owner by now. */
   async release(): Promise<void> {
+    this.#released = true
     try {
-      await this.#heartbeats?.end()
+      await this.#endHeartbeats()
       this.#removeOurs()
     } finally {
       const handle = this.#handle
@@ -178,59 +179,58 @@ export class LockFile {
     }
   }
 
-  async #lock(): Promise<boolean> {
+  /** Makes proper-lockfile forget the lock; the removal that it tries is refused once it is held. */
+  async #endHeartbeats(): Promise<void> {
     try {
+      await this.#unlock?.()
+    } catch (error) {
+      if (!isSystemError(error, 'ELOCKED', 'ERELEASED', 'ENOTACQUIRED')) throw error
+    }
+  }
+
+  async #lock(): Promise<boolean> {
+    const { lock } = await loadProperLockfile()
+    try {
+      // proper-lockfile knows staleness only.
       await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
-      await createLockFile(this.#path, this.#temporaryPath)
+      this.#unlock = await lock(this.#options.directory, {
+        lockfilePath: this.#path,
+        realpath: false,
+        stale: this.#options.times.staleAfterMs,
+        update: this.#options.times.heartbeatMs,
+        retries: 0,
+        onCompromised: this.#options.onCompromised,
+        // A new object for every lock: the precision of time stamps is remembered in it, and two
+        // directories may lie on file systems that differ in that.
+        fs: {
+          mkdir: (path: string, done: Callback) => {
+            settle(createLockFile(path, this.#temporaryPath), done)
+          },
+          rmdir: (_path: string, done: Callback) => {
+            settle(this.#remove(), done)
+          },
+          rmdirSync: () => {
+            this.#removeOurs()
+          },
+          utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
+            settle(this.#touch(path, accessed, modified), done)
+          },
+          stat: statWithCallback,
+        },
+      })
       return true
     } catch (error) {
-      if (isSystemError(error, 'EEXIST')) return false
+      if (isSystemError(error, 'ELOCKED')) return false
       // Who is suspended before it has the lock, is taken for dead by the one who has it.
       if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
       throw error
     }
   }
 
-  #startHeartbeats(): void {
-    const { directory, clock, times, onCompromised } = this.#options
-    const { staleAfterMs, heartbeatMs } = times
-    this.#heartbeats = new LockHeartbeats({
-      ...{ directory, path: this.#path, clock, staleAfterMs, heartbeatMs, onCompromised },
-      lossReason: () => this.lossReason(),
-      touch: async (accessed, modified) => this.#handle?.utimes(accessed, modified),
-      removeSync: () => {
-        this.#removeOurs()
-      },
-    })
-  }
-
   async #confirmTaken(): Promise<boolean> {
-    try {
-      this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
-      this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
-    } catch (error) {
-      this.#removeUnconfirmed()
-      throw error
-    }
-    if (this.lossReasonSync() !== null) return false
-    // So far it has the time at which its record was written, and the sync of that may have taken long.
-    const now = new Date(this.#options.clock.now())
-    futimesSync(this.#handle.fd, now, now)
-    return true
-  }
-
-  /**
-   * Removes a lock that was created and cannot be opened: its owner lives, so everybody would have to
-   * wait until it is stale. Known by the other name of the file, it takes no descriptor.
-   */
-  #removeUnconfirmed(): void {
-    try {
-      const own = lstatSync(this.#temporaryPath, { bigint: true })
-      const named = lstatSync(this.#path, { bigint: true })
-      if (identityOf(own) === identityOf(named)) unlinkSync(this.#path)
-    } catch {
-      // What has failed before says what is wrong.
-    }
+    this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
+    this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
+    return (await this.lossReason()) === null
   }
 
   /** @returns whether the lock is still ours after the time in which its former owner may write. */
@@ -252,9 +252,25 @@ export class LockFile {
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 
+  /** A heartbeat. Goes to our file, whatever has its name by now. */
+  async #touch(path: string, accessed: Date, modified: Date): Promise<void> {
+    if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
+    await (this.#handle?.utimes(accessed, modified) ?? utimes(path, accessed, modified))
+  }
+
+  /** What proper-lockfile believes to be the removal of a directory. */
+  async #remove(): Promise<void> {
+    const removed =
+      this.#handle === null &&
+      (await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned))
+    if (!removed) throw systemError('ELOCKED', 'rmdir', this.#path, 'held by another owner')
+  }
+
   /** Judges by the clock it was given: the one that proper-lockfile asks may be a test's. */
   readonly #isAbandoned = async ({ record, modifiedMs, file }: FoundLockFile): Promise<boolean> => {
     const { clock, times, isOwnerGone } = this.#options
+    // Our own, when proper-lockfile could not start its heartbeat.
+    if (record?.token === this.#options.record.token) return true
     if (record !== null && (await isOwnerGone(record, file))) return true
     if (modifiedMs >= clock.now() - times.staleAfterMs) return false
     this.#hasJudgedByTime = true
@@ -272,6 +288,14 @@ const REMOVED = 'its lock file was removed'
 
 function identityOf(stats: BigIntStats): string {
   return `${stats.dev}-${stats.ino}`
+}
+
+type Callback = (error: unknown) => void
+
+function settle(work: Promise<void>, done: Callback): void {
+  work.then(() => {
+    done(null)
+  }, done)
 }
 
 async function writeDurably(path: string, content: Buffer): Promise<void> {

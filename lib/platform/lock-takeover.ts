@@ -1,4 +1,4 @@
-import { constants, existsSync, type BigIntStats } from 'node:fs'
+import { constants, type BigIntStats } from 'node:fs'
 import { copyFile, link, lstat, open, readdir, unlink, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { decodeOwnerRecord, type FileIdentity, type OwnerRecord } from './lock-owner.ts'
@@ -167,7 +167,6 @@ async function look(
 }
 
 async function openOrNull(path: string): Promise<FileHandle | null> {
-  if (!existsSync(path)) return null
   try {
     return await open(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
   } catch {

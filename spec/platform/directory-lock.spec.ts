@@ -194,9 +194,6 @@ describe('lockDirectory', () => {
       const directory = ${JSON.stringify(join(directory, 'a'))}
       await fileSystem.createDirectory(directory)
       const lock = await fileSystem.lock(directory)
-      // Otherwise with the first heartbeat.
-      const { loadProperLockfile } = await import('${compiledUrl('platform/foreign-modules.ts')}')
-      await loadProperLockfile()
       const during = look()
       await lock.release()
       const after = look()
@@ -218,11 +215,9 @@ describe('lockDirectory', () => {
         `
       import { createRequire } from 'node:module'
       import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
-      import { loadProperLockfile } from '${compiledUrl('platform/foreign-modules.ts')}'
       const require = createRequire('${compiledUrl('index.ts')}')
       if (process.argv.includes('before')) require('proper-lockfile')
       await lockDirectory(${JSON.stringify(join(directory, 'ours'))})
-      await loadProperLockfile()
       const theirs = require('proper-lockfile')
       await theirs.lock(${JSON.stringify(join(directory, 'theirs'))})
       console.log(process.listenerCount('SIGTERM'))

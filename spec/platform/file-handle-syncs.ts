@@ -1,17 +1,10 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { onTestFinished, vi } from 'vitest'
 
-/** What all handles of files share. @param directory any: handles have no class that could be had otherwise. */
-export async function prototypeOfFileHandles(directory: string): Promise<FileHandle> {
-  const handle = await open(directory)
-  await handle.close()
-  return Object.getPrototypeOf(handle) as FileHandle
-}
-
 /**
  * Notes the syncs that Node.js is asked for from now on, until the test is over.
  *
- * @param directory any directory.
+ * @param directory any directory: handles have no class that could be had otherwise.
  * @param note what to put on the list for a sync.
  */
 export async function syncsOfFileHandles(
@@ -19,7 +12,9 @@ export async function syncsOfFileHandles(
   note: (kind: 'sync' | 'datasync') => Promise<string> | string = (kind) => kind,
 ): Promise<string[]> {
   const syncs: string[] = []
-  const prototype = await prototypeOfFileHandles(directory)
+  const handle = await open(directory)
+  const prototype = Object.getPrototypeOf(handle) as FileHandle
+  await handle.close()
   for (const kind of ['sync', 'datasync'] as const) {
     const original = Reflect.get(prototype, kind)
     const spy = vi.spyOn(prototype, kind).mockImplementation(async function (this: FileHandle) {

@@ -21,38 +21,23 @@ import {
 import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
-import { prototypeOfFileHandles, syncsOfFileHandles } from './file-handle-syncs.ts'
+import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 async function take(
   directory: string,
   onCompromised: (error: Error) => void = () => null,
-  clock: ManualClock = new ManualClock(Date.now()),
 ): Promise<LockFile | null> {
   const lockFile = await LockFile.take({
     directory,
     onCompromised,
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
-    clock,
+    clock: new ManualClock(Date.now()),
     times: { ...LOCK_TIMES, graceMs: 0 },
     record: foreignRecord({ token: newOwnerToken() }),
   })
   if (lockFile !== null) onTestFinished(() => lockFile.release())
-  return lockFile
-}
-
-/** Takes the lock, and lets the first heartbeat come. The timers of the process must be fake. */
-async function takeBeating(
-  directory: string,
-  onCompromised?: (error: Error) => void,
-): Promise<LockFile | null> {
-  const clock = new ManualClock(Date.now())
-  const lockFile = await take(directory, onCompromised, clock)
-  await clock.advance(HEARTBEAT_MS)
-  await vi.waitFor(() => {
-    expect(vi.getTimerCount()).toBe(1)
-  }, 20_000)
   return lockFile
 }
 
@@ -104,29 +89,6 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([])
     expect(await take(directory)).not.toBeNull()
     expect(syncs).toEqual(['failed', 'sync'])
-  })
-
-  it('is fresh when it is taken, however long the sync of its record has taken', async () => {
-    const directory = await temporaryDirectory()
-    const clock = new ManualClock(Date.now())
-    const syncs = await syncsOfFileHandles(directory, async (kind) => {
-      if (syncs.length === 0) await clock.advance(STALE_AFTER_MS + 1000)
-      return kind
-    })
-    expect(await take(directory, undefined, clock)).not.toBeNull()
-    expect(await take(directory, undefined, clock)).toBeNull()
-  })
-
-  it('leaves nothing when it has been created and cannot be looked at', async () => {
-    const directory = await temporaryDirectory()
-    const look = vi.spyOn(await prototypeOfFileHandles(directory), 'stat')
-    onTestFinished(() => {
-      look.mockRestore()
-    })
-    look.mockRejectedValueOnce(systemError('EIO', 'fstat', directory, 'i/o error'))
-    await expect(take(directory)).rejects.toMatchObject({ code: 'EIO', syscall: 'fstat' })
-    expect(await readdir(directory)).toEqual([])
-    expect(await take(directory)).not.toBeNull()
   })
 
   it('whose record a power loss has taken keeps everybody out until it is stale', async () => {
@@ -236,7 +198,7 @@ describe('LockFile', () => {
   it('renews its time with every heartbeat', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
-    await takeBeating(directory)
+    await take(directory)
     const path = join(directory, LOCK_FILE_NAME)
     const { mtimeMs } = await stat(path)
     vi.advanceTimersByTime(HEARTBEAT_MS)
@@ -248,7 +210,7 @@ describe('LockFile', () => {
   it('does not renew the lock of a successor', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
-    await takeBeating(directory)
+    await take(directory)
     const path = join(directory, LOCK_FILE_NAME)
     const { atime, mtime } = await stat(path)
     await unlink(path)
@@ -264,57 +226,10 @@ describe('LockFile', () => {
 
   it('has no heartbeat after release', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const lockFile = await takeBeating(await temporaryDirectory())
+    const lockFile = await take(await temporaryDirectory())
+    expect(vi.getTimerCount()).toBe(1)
     await lockFile?.release()
     expect(vi.getTimerCount()).toBe(0)
-  })
-
-  it('has its first heartbeat a while after it was taken, and none when it is released by then', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const directory = await temporaryDirectory()
-    const path = join(directory, LOCK_FILE_NAME)
-    const clock = new ManualClock(Date.now())
-    const lockFile = await take(directory, undefined, clock)
-    await utimes(path, 1000, 1000)
-    await clock.advance(HEARTBEAT_MS - 1)
-    expect((await stat(path)).mtimeMs).toBe(1_000_000)
-    const beginning = clock.advance(1)
-    await vi.waitFor(async () => {
-      expect((await stat(path)).mtimeMs).not.toBe(1_000_000)
-    }, 20_000)
-    await beginning
-    await lockFile?.release()
-    const released = await take(directory, undefined, clock)
-    await released?.release()
-    await clock.advance(HEARTBEAT_MS)
-    expect(vi.getTimerCount()).toBe(0)
-  })
-
-  it('is lost with the first heartbeat where it has been taken over by then', async () => {
-    const directory = await temporaryDirectory()
-    const clock = new ManualClock(Date.now())
-    const reason = new Promise<Error>((resolve) => {
-      void take(directory, resolve, clock).then(async () => {
-        await leaveLock(directory, 0)
-        await clock.advance(HEARTBEAT_MS)
-      })
-    })
-    expect((await reason).message).toContain('taken')
-  })
-
-  it('tries again to begin its heartbeats, until others may take it for stale', async () => {
-    const directory = await temporaryDirectory()
-    const clock = new ManualClock(Date.now())
-    const compromised: Error[] = []
-    const lockFile = await take(directory, (error) => compromised.push(error), clock)
-    const failure = vi.spyOn(lockFile ?? expect.fail(), 'lossReason')
-    failure.mockRejectedValue(new Error('EIO'))
-    const beats = STALE_AFTER_MS / HEARTBEAT_MS
-    for (let beat = 1; beat < beats; beat += 1) await clock.advance(HEARTBEAT_MS)
-    expect(failure).toHaveBeenCalledTimes(beats - 1)
-    expect(compromised).toEqual([])
-    await clock.advance(HEARTBEAT_MS)
-    expect(compromised).toEqual([new Error('EIO')])
   })
 
   it.runIf(process.platform === 'linux')('keeps no descriptor after release', async () => {
@@ -333,7 +248,7 @@ describe('LockFile', () => {
   it('tells when a heartbeat finds another time than its own', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
-    const reason = new Promise<Error>((resolve) => void takeBeating(directory, resolve).then(beat))
+    const reason = new Promise<Error>((resolve) => void take(directory, resolve).then(beat))
     async function beat(): Promise<void> {
       await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
       vi.advanceTimersByTime(HEARTBEAT_MS)
