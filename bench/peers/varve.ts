@@ -119,7 +119,7 @@ export const varvePeers: readonly Peer[] = [
     load: () => Promise.resolve((dir, { flush }) => openVarve(dir, flush, WAYS)),
   },
   variant('varve-producer', ['W1', 'W5'], {
-    usage: `bulk: Producer.sendBatch of ${BATCH_RECORDS}, which makes batches of 16 KiB`,
+    usage: `bulk: Producer.sendBatch of ${BATCH_RECORDS}, which makes batches of 64 KiB`,
     bulk: producerBulk,
   }),
   variant('varve-callback', ['W1'], {

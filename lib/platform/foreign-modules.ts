@@ -37,8 +37,8 @@ export function loadFsExtra(): Promise<FsExtra> {
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.
  *
- * After a failure the next call tries again: a lock would be lost for good otherwise because there
- * was no descriptor left in the moment of its first heartbeat.
+ * After a failure the next call tries again: otherwise one moment without a descriptor would keep
+ * the process from every lock from then on.
  */
 export function loadProperLockfile(): Promise<ProperLockfile> {
   properLockfile ??= importProperLockfile().catch((error: unknown) => {
