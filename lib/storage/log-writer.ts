@@ -1,6 +1,5 @@
 import type { AppendOutcome, VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { checkBatchSize } from './append-record.ts'
 import { InDoubtError } from './in-doubt-error.ts'
 import type { AppendResult } from './append-record.ts'
 import type { LocalLog } from './local-log.ts'
@@ -43,14 +42,15 @@ export class LogWriter {
     return { recoveryPoint, logStartOffset }
   }
 
+  /**
+   * How large a batch may be is asked where it is taken: a limit that is lowered while it waits must
+   * not fail it, and with it whoever shares its group.
+   */
   append(batches: readonly Buffer[]): Promise<AppendResult> {
     return this.#change('append', 'not-written', async () => {
       if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
       let sizeBytes = 0
-      for (const batch of batches) {
-        checkBatchSize(batch.length, this.#log.config)
-        sizeBytes += batch.length
-      }
+      for (const { length } of batches) sizeBytes += length
       const result = await this.#log.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
       if (this.#mustLook()) await this.#ensureInPlace()

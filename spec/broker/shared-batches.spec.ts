@@ -54,6 +54,22 @@ it('keeps arrays, and appends that expect an offset, out of a shared batch and i
   expect(await batchesOf(partition)).toEqual([0, 1, 3, 5, 6])
 })
 
+it('keeps what was taken when the limits are lowered while it waits', async () => {
+  const partition = await openPartition()
+  const values = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(80))
+  const appended = [
+    ...values.map((value) => partition.append({ value })),
+    partition.append([{ value: 'a batch' }, { value: 'of its own'.repeat(20) }]),
+  ]
+  partition.log.config = { ...partition.log.config, ...TINY_SEGMENT }
+  expect((await Promise.all(appended)).map(({ baseOffset }) => baseOffset)).toEqual([0, 1, 2, 3, 4])
+  await expect(partition.append({ value: 'x'.repeat(200) })).rejects.toThrow(RecordTooLargeError)
+  await partition.append({ value: 'fits' })
+  expect(textsOf(await partition.read(0)).slice(0, 4)).toEqual(values)
+  expect(await batchesOf(partition)).toEqual([0, 4, 6])
+  expect(partition.log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 4, 6])
+})
+
 it('refuses a record that is not taken and leaves those it would have shared a batch with', async () => {
   const partition = await openPartition({ config: TINY_SEGMENT })
   const before = partition.append({ value: 'before' })

@@ -158,9 +158,7 @@ describe('append', () => {
     await expect(log.append([{ value: 'x'.repeat(60) }])).rejects.toThrow(
       'maxMessageBytes allows 120',
     )
-    await expect(
-      log.appendBatches([bytesOf(), bytesOf({ values: ['x'.repeat(45)] })]),
-    ).rejects.toThrow('segmentBytes allows 110')
+    await expect(log.append([{ value: 'x'.repeat(45) }])).rejects.toThrow('segmentBytes allows 110')
     await expect(log.appendBatches([])).rejects.toThrow('at least one batch')
     await expect(log.appendBatches([Buffer.alloc(70)])).rejects.toThrow(CorruptRecordError)
     expect(log.logEndOffset).toBe(0)
