@@ -4,24 +4,25 @@ import {
   type BrokerDescription,
   type RecoveryReport,
 } from './broker/broker-description.ts'
+import {
+  CREATE_TOPIC_OPTIONS,
+  resolveBrokerOptions,
+  type BrokerOptions,
+  type CreateTopicOptions,
+  type ResolvedBrokerOptions,
+} from './broker/broker-options.ts'
 import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
 import { BrokerUpkeep } from './broker/broker-upkeep.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
-import { MAX_PARTITIONS, type Topic } from './broker/topic.ts'
+import type { Topic } from './broker/topic.ts'
 import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
 import { Producer, type ProducerOptions } from './client/producer.ts'
 import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
-import { boolean, checkOptions, checkPath, objectWith, wholeNumber, type Checks } from './checks.ts'
-import {
-  checkTopicConfig,
-  ensureCodec,
-  resolveTopicConfig,
-  TOPIC_CONFIG_CHECKS,
-  type TopicConfig,
-} from './config.ts'
+import { checkOptions, checkPath } from './checks.ts'
+import { ensureCodec } from './config.ts'
 import {
   ClosedError,
   InvalidTopicError,
@@ -30,71 +31,9 @@ import {
   TopicExistsError,
   VarveError,
 } from './errors.ts'
-import type { Clock } from './platform/clock.ts'
-import { FILE_SYSTEM_METHODS, type FileSystem } from './platform/file-system.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
-import { systemRandom, type Random } from './platform/random.ts'
-import { systemClock } from './platform/system-clock.ts'
 
-/** How a {@link Broker} is opened. */
-export interface BrokerOptions {
-  /**
-   * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
-   * appends at once, and its topics and committed offsets within about a second. What would write
-   * throws {@link ReadOnlyError}. @defaultValue false
-   */
-  readonly readOnly?: boolean
-  /**
-   * Opens a directory that every user of the machine may write to, and files of other users. Who can
-   * write to the directory can make up records. Mounted volumes often have mode 777: a directory
-   * inside one needs no such permission. @defaultValue false
-   */
-  readonly allowSharedDirectory?: boolean
-  /** @defaultValue the real one */
-  readonly fileSystem?: FileSystem
-  /** @defaultValue the real one */
-  readonly clock?: Clock
-  /** @defaultValue the operating system's */
-  readonly random?: Random
-  /**
-   * Memory for what reads with `maxRecords` have read of the disk and checked, over all partitions;
-   * 0 keeps nothing. @defaultValue 32 MiB
-   */
-  readonly readCacheBytes?: number
-  /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
-  readonly autoCreateTopics?: boolean
-  /** What topics start from where they say nothing else. */
-  readonly defaults?: TopicConfig
-}
-
-/** How a topic is created. */
-export interface CreateTopicOptions extends TopicConfig {
-  /** [1, 100000]. @defaultValue 1 */
-  readonly partitions?: number
-  /** Gives the topic that exists, as it is, instead of an error. @defaultValue false */
-  readonly ifNotExists?: boolean
-}
-
-const BROKER_OPTIONS: Checks<BrokerOptions> = {
-  readOnly: boolean,
-  allowSharedDirectory: boolean,
-  fileSystem: objectWith(...FILE_SYSTEM_METHODS),
-  clock: objectWith('now', 'monotonic', 'startTimer'),
-  random: objectWith('integer', 'bytes'),
-  readCacheBytes: wholeNumber(0),
-  autoCreateTopics: boolean,
-  defaults: (name, value) => {
-    checkTopicConfig(name, value as TopicConfig)
-  },
-}
-
-const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
-
-const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
-  ...TOPIC_CONFIG_CHECKS,
-  partitions: wholeNumber(1, MAX_PARTITIONS),
-  ifNotExists: boolean,
-}
+export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.ts'
 
 /**
  * One data directory and the one process that writes to it: topics, producers, consumer groups.
@@ -107,7 +46,7 @@ export class Broker {
   /** What opening the directory found and did. */
   readonly recovery: RecoveryReport
   readonly #data: DataDirectory
-  readonly #options: Required<Omit<BrokerOptions, 'fileSystem' | 'defaults'>>
+  readonly #options: ResolvedBrokerOptions
   readonly #logs: LogManager
   readonly #coordinator: BrokerParts['coordinator']
   readonly #upkeep: BrokerUpkeep
@@ -115,11 +54,7 @@ export class Broker {
   readonly #clients = new Map<object, (options: CloseOptions) => Promise<void>>()
   #closing: Promise<void> | null = null
 
-  private constructor(
-    data: DataDirectory,
-    options: Required<Omit<BrokerOptions, 'fileSystem' | 'defaults'>>,
-    parts: BrokerParts,
-  ) {
+  private constructor(data: DataDirectory, options: ResolvedBrokerOptions, parts: BrokerParts) {
     this.dir = data.dir
     this.#data = data
     this.#options = options
@@ -141,21 +76,12 @@ export class Broker {
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
     checkPath('dir', dir)
-    const checked = checkOptions('broker options', options, BROKER_OPTIONS)
-    const defaults = resolveTopicConfig(checked.defaults ?? {})
-    const resolved = {
-      readOnly: checked.readOnly ?? false,
-      allowSharedDirectory: checked.allowSharedDirectory ?? false,
-      clock: checked.clock ?? systemClock,
-      random: checked.random ?? systemRandom,
-      readCacheBytes: checked.readCacheBytes ?? DEFAULT_READ_CACHE_BYTES,
-      autoCreateTopics: checked.autoCreateTopics ?? false,
-    }
-    const fileSystem = checked.fileSystem ?? new NodeFileSystem(resolved)
+    const resolved = resolveBrokerOptions(options)
+    const fileSystem = resolved.fileSystem ?? new NodeFileSystem(resolved)
     let data: DataDirectory | null = null
     try {
       data = await DataDirectory.open(dir, { ...resolved, fileSystem })
-      const parts = await loadParts(data, { ...resolved, defaults })
+      const parts = await loadParts(data, resolved)
       return new Broker(data, resolved, parts)
     } catch (error) {
       // The caller hears of what came first.

@@ -5,7 +5,8 @@
  *
  * @module
  */
-export { Broker, type BrokerOptions, type CreateTopicOptions } from './broker.ts'
+export { Broker } from './broker.ts'
+export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.ts'
 export type { Acks } from './broker/pending-append.ts'
 export type { PartitionAssignmentStrategy } from './broker/assignors/assignor.ts'
 export type {

@@ -1,10 +1,5 @@
 import { checkOptions, checkWholeNumber } from '../checks.ts'
-import {
-  OffsetOutOfRangeError,
-  PolicyViolationError,
-  ReadOnlyError,
-  type VarveError,
-} from '../errors.ts'
+import { OffsetOutOfRangeError, ReadOnlyError, type VarveError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -32,6 +27,7 @@ import {
 import type { Acks } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
+import { RecordDeletion } from './record-deletion.ts'
 import { flushTimed } from './slow-sync.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 
@@ -51,6 +47,7 @@ export class Partition {
   readonly #writer: PartitionWriter
   readonly #recent: RecentBatches
   readonly #upkeep: LogUpkeep
+  readonly #deletion: RecordDeletion
   readonly #listeners = new ChangeListeners()
   readonly #follower: LogFollower | null
   #highWatermark: number
@@ -66,6 +63,13 @@ export class Partition {
     const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
     this.batches = new PartitionBatches(log, this.#recent, end)
     this.#upkeep = new LogUpkeep(context.clock, log)
+    this.#deletion = new RecordDeletion({
+      log,
+      highWatermark: () => this.highWatermark,
+      onDeleted: () => {
+        this.#listeners.notify()
+      },
+    })
     // A group that loses a commit which an open had no room to make durable reads again, no more.
     this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
     this.#writer = new PartitionWriter(context.clock, this.#chainOwner())
@@ -193,16 +197,7 @@ export class Partition {
   async deleteRecords(beforeOffset: number): Promise<void> {
     checkWholeNumber('beforeOffset', beforeOffset, -1, Number.MAX_SAFE_INTEGER)
     this.#ensureOpen()
-    if (INTERNAL_TOPICS.has(this.topic) || this.log.config.cleanupPolicy === 'compact') {
-      throw new PolicyViolationError(
-        `records of ${this.topic} cannot be deleted: its cleanupPolicy has no 'delete'`,
-      )
-    }
-    const offset = beforeOffset === -1 ? this.highWatermark : beforeOffset
-    if (offset > this.highWatermark) throw this.#outOfRange(offset, this.highWatermark)
-    if (offset <= this.logStartOffset) return
-    await this.log.advanceLogStartOffset(offset)
-    this.#listeners.notify()
+    await this.#deletion.deleteRecords(beforeOffset)
   }
 
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */

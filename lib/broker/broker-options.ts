@@ -1,0 +1,102 @@
+import { boolean, checkOptions, objectWith, wholeNumber, type Checks } from '../checks.ts'
+import {
+  checkTopicConfig,
+  resolveTopicConfig,
+  TOPIC_CONFIG_CHECKS,
+  type ResolvedTopicConfig,
+  type TopicConfig,
+} from '../config.ts'
+import type { Clock } from '../platform/clock.ts'
+import { FILE_SYSTEM_METHODS, type FileSystem } from '../platform/file-system.ts'
+import { systemRandom, type Random } from '../platform/random.ts'
+import { systemClock } from '../platform/system-clock.ts'
+import { MAX_PARTITIONS } from './topic.ts'
+
+/** How a {@link Broker} is opened. */
+export interface BrokerOptions {
+  /**
+   * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
+   * appends at once, and its topics and committed offsets within about a second. What would write
+   * throws {@link ReadOnlyError}. @defaultValue false
+   */
+  readonly readOnly?: boolean
+  /**
+   * Opens a directory that every user of the machine may write to, and files of other users. Who can
+   * write to the directory can make up records. Mounted volumes often have mode 777: a directory
+   * inside one needs no such permission. @defaultValue false
+   */
+  readonly allowSharedDirectory?: boolean
+  /** @defaultValue the real one */
+  readonly fileSystem?: FileSystem
+  /** @defaultValue the real one */
+  readonly clock?: Clock
+  /** @defaultValue the operating system's */
+  readonly random?: Random
+  /**
+   * Memory for what reads with `maxRecords` have read of the disk and checked, over all partitions;
+   * 0 keeps nothing. @defaultValue 32 MiB
+   */
+  readonly readCacheBytes?: number
+  /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
+  readonly autoCreateTopics?: boolean
+  /** What topics start from where they say nothing else. */
+  readonly defaults?: TopicConfig
+}
+
+/** How a topic is created. */
+export interface CreateTopicOptions extends TopicConfig {
+  /** [1, 100000]. @defaultValue 1 */
+  readonly partitions?: number
+  /** Gives the topic that exists, as it is, instead of an error. @defaultValue false */
+  readonly ifNotExists?: boolean
+}
+
+const BROKER_OPTIONS: Checks<BrokerOptions> = {
+  readOnly: boolean,
+  allowSharedDirectory: boolean,
+  fileSystem: objectWith(...FILE_SYSTEM_METHODS),
+  clock: objectWith('now', 'monotonic', 'startTimer'),
+  random: objectWith('integer', 'bytes'),
+  readCacheBytes: wholeNumber(0),
+  autoCreateTopics: boolean,
+  defaults: (name, value) => {
+    checkTopicConfig(name, value as TopicConfig)
+  },
+}
+
+const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
+
+/** The check of each option of a new topic. */
+export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
+  ...TOPIC_CONFIG_CHECKS,
+  partitions: wholeNumber(1, MAX_PARTITIONS),
+  ifNotExists: boolean,
+}
+
+/** {@link BrokerOptions} with what they leave out, but for the file system. */
+export interface ResolvedBrokerOptions extends Required<
+  Omit<BrokerOptions, 'fileSystem' | 'defaults'>
+> {
+  readonly fileSystem: FileSystem | undefined
+  readonly defaults: Readonly<ResolvedTopicConfig>
+}
+
+/**
+ * Checks the options and fills in what they leave out.
+ *
+ * @throws TypeError or RangeError for options that are not legal.
+ * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
+ */
+export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
+  const checked = checkOptions('broker options', options, BROKER_OPTIONS)
+  return {
+    fileSystem: checked.fileSystem,
+    defaults: resolveTopicConfig(checked.defaults ?? {}),
+    readOnly: checked.readOnly ?? false,
+    allowSharedDirectory: checked.allowSharedDirectory ?? false,
+    clock: checked.clock ?? systemClock,
+    random: checked.random ?? systemRandom,
+    readCacheBytes: checked.readCacheBytes ?? DEFAULT_READ_CACHE_BYTES,
+    autoCreateTopics: checked.autoCreateTopics ?? false,
+  }
+}
