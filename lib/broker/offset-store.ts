@@ -1,6 +1,6 @@
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Log } from '../storage/log.ts'
+import type { LogReader } from '../storage/log-reader.ts'
 import {
   checkOffsetCommit,
   type OffsetAndMetadata,
@@ -31,7 +31,7 @@ export type { OffsetsPartition } from './offset-replay.ts'
 export interface ConsumedPartition {
   /** Resolves when everything below `offset` is covered by a sync; rejects when that cannot be had. */
   ensureDurable(offset: number): Promise<void>
-  readonly log: Pick<Log, 'epochOf' | 'endOffsetForEpoch'>
+  readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
 }
 
 /** What an {@link OffsetStore} works with. */
@@ -170,10 +170,10 @@ export class OffsetStore {
       for (const committed of this.offsetsOf(groupId)) {
         const { topic, partition, offset, leaderEpoch } = committed
         const data = this.#options.dataPartition(committed)
-        const end = data?.log.endOffsetForEpoch(leaderEpoch) ?? null
+        const end = data?.log.reader.endOffsetForEpoch(leaderEpoch) ?? null
         if (data === null || end === null || offset <= end) continue
         clamped.push({ groupId, topic, partition, offset, leaderEpoch, clampedTo: end })
-        entries.push({ ...committed, offset: end, leaderEpoch: data.log.epochOf(end - 1) })
+        entries.push({ ...committed, offset: end, leaderEpoch: data.log.reader.epochOf(end - 1) })
       }
       if (entries.length > 0) await this.#storeClamped(groupId, entries)
     }
@@ -278,7 +278,7 @@ export class OffsetStore {
     const checked = checkOffsetCommit(commit)
     const data = this.#options.dataPartition(topicPartition)
     if (data === null) throw unknownPartition(topicPartition)
-    const leaderEpoch = checked.leaderEpoch ?? data.log.epochOf(checked.offset - 1)
+    const leaderEpoch = checked.leaderEpoch ?? data.log.reader.epochOf(checked.offset - 1)
     return { topicPartition, committed: { ...checked, leaderEpoch }, data }
   }
 

@@ -137,7 +137,7 @@ export class PositionResolver {
   #truncatedTo(state: AssignedPartition, source: Partition, position: number): number | null {
     // A position of the application's own choice stands behind nothing.
     if (state.isSought) return null
-    const end = source.log.endOffsetForEpoch(state.leaderEpoch)
+    const end = source.log.reader.endOffsetForEpoch(state.leaderEpoch)
     return end !== null && end < position ? end : null
   }
 

@@ -4,7 +4,8 @@ import { RecordBatch, stampBatch } from '../record/record-batch.ts'
 import type { AppendResult } from './append-record.ts'
 import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './loaded-log.ts'
-import { DurableEndFile, type LogPosition } from './durable-end.ts'
+import { DoubtfulTail } from './doubtful-tail.ts'
+import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LeftOversError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
 import type { LocalLogOptions } from './log-options.ts'
 import { LogSegment } from './log-segment.ts'
@@ -24,8 +25,8 @@ export class LocalLog {
   readonly segments: LogSegments
   readonly epochs: LeaderEpochCache
   readonly producers: ProducerState
+  readonly tail: DoubtfulTail
   readonly #recorder: SegmentRecorder
-  readonly #mark: DurableEndFile
   logStartOffset: number
   logEndOffset: number
   /** Everything below is covered by a sync that succeeded. */
@@ -39,8 +40,6 @@ export class LocalLog {
   leaderEpoch: number
   readonly #options: LocalLogOptions
   readonly #rollPolicy: RollPolicy
-  /** Where the durable end lies in the files; `null` while that is not known. */
-  #durablePosition: LogPosition | null = null
   /** Where the log ended before a write that failed and whose bytes are still to be cut off. */
   #leftOversFrom: LogPosition | null = null
 
@@ -52,7 +51,7 @@ export class LocalLog {
     this.leaderEpoch = loaded.leaderEpoch
     this.producers = loaded.producers
     this.#recorder = new SegmentRecorder(loaded.recordFile)
-    this.#mark = new DurableEndFile(options.fileSystem, options.dir)
+    this.tail = new DoubtfulTail(options.fileSystem, options.dir)
     this.logStartOffset = loaded.logStartOffset
     this.logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
@@ -198,7 +197,7 @@ export class LocalLog {
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset
       this.durableEndOffset = Math.min(this.durableEndOffset, offset)
-      this.#durablePosition = null
+      this.tail.durablePosition = null
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)
       this.epochs.truncateFromEnd(offset)
@@ -214,30 +213,6 @@ export class LocalLog {
       await this.recordSegments()
     }
     await inDoubt('a truncation failed', () => this.segments.changing(truncate))
-  }
-
-  /**
-   * After an InDoubtError: drops from memory, and if possible from the file, what may not be on
-   * disk, and leaves a mark for the next open, which may find the file uncut.
-   */
-  async dropInDoubt(error: InDoubtError): Promise<void> {
-    const { durableEndOffset, leaderEpoch } = this
-    const position = this.#durablePosition
-    this.logEndOffset = durableEndOffset
-    // Whatever has the name now is not ours to mark or to cut.
-    if (error instanceof LogGoneError || !(await this.segments.isOurs())) return
-    if (position !== null) await this.#mark.leave({ ...position, leaderEpoch }).catch(() => null)
-    // What is cut from a segment while a later one is still there would be a hole.
-    if (this.segments.hasLeftOvers) return
-    // The page cache shows what a failed sync has lost as if it were there, also to the next open.
-    await this.segments.changing(async () => {
-      await this.segments.active?.truncateTo(durableEndOffset)
-    })
-  }
-
-  /** Leaves the mark that a failure has prevented, if there is one and the disk obeys by now. */
-  async leaveOwedMark(): Promise<void> {
-    if (await this.segments.isOurs()) await this.#mark.leaveOwed().catch(() => undefined)
   }
 
   /** Writes the indexes that have changed, so that all below the durable end are on disk. */
@@ -319,7 +294,7 @@ export class LocalLog {
     this.logEndOffset = from.offset
     if (this.durableEndOffset > from.offset) {
       this.durableEndOffset = from.offset
-      this.#durablePosition = from
+      this.tail.durablePosition = from
     }
     await this.segments.removeAbove(from.offset)
     const { active } = this.segments
@@ -339,7 +314,7 @@ export class LocalLog {
   /** Everything that is in the log is durable. */
   noteDurable(): void {
     this.durableEndOffset = this.logEndOffset
-    this.#durablePosition = this.#end()
+    this.tail.durablePosition = this.#end()
   }
 
   /** Producer state as of the end of the log, where it covers more than that. */

@@ -59,6 +59,24 @@ export class LogReader {
     return this.#log.segments.generation
   }
 
+  /** The epoch that wrote `offset`, `null` where that is not known. */
+  epochOf(offset: number): number | null {
+    const epoch = this.#log.epochs.epochOf(offset)
+    return epoch < 0 ? null : epoch
+  }
+
+  /**
+   * Where the records of `epoch` and all before it end, exclusive. Who has read further in that
+   * epoch has seen records that are no more, and others may be in their place (KIP-320).
+   *
+   * @param epoch `null` where it is not known: the end of the log.
+   * @returns `null` when nobody can tell: what is behind damage may be there again one day.
+   */
+  endOffsetForEpoch(epoch: number | null): number | null {
+    if (this.#guard.damage !== null) return null
+    return this.#log.epochs.endOffsetFor(epoch ?? Infinity) ?? this.#log.logEndOffset
+  }
+
   /** See `Log.read`. */
   async read(offset: number, maxBytes: number): Promise<StoredRecord[]> {
     checkWholeNumber('maxBytes', maxBytes, 1, Number.MAX_SAFE_INTEGER)

@@ -2,7 +2,6 @@ import { writeFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { CachedBatches } from './batch-cache.ts'
-import { BatchReader } from './batch-reader.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { readPromptly } from './prompt-read.ts'
@@ -18,8 +17,6 @@ import {
   type ScanResult,
 } from './segment-scan.ts'
 import {
-  findBatchByTimestamp,
-  findMaxTimestamp,
   isBatchThere,
   noteAgain,
   readRange,
@@ -29,7 +26,7 @@ import {
   type SegmentView,
 } from './segment-search.ts'
 import { SegmentSum, sumAgain } from './segment-sum.ts'
-import type { TimestampOffset } from './time-index.ts'
+import { SegmentTimes } from './segment-times.ts'
 
 export type { BatchRange, ReadLimits } from './segment-search.ts'
 
@@ -50,6 +47,7 @@ export class LogSegment implements IndexedSegment {
   readonly file: SegmentFile
   /** Its indexes, as far as they are in memory. */
   readonly held: IndexHolder
+  readonly times: SegmentTimes
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
   /** What of the segment is covered by a sync that succeeded. */
@@ -59,8 +57,6 @@ export class LogSegment implements IndexedSegment {
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
   nextOffset: number
   readonly #cached: CachedBatches | null
-  /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
-  firstTimestamp: number | null = null
   #lastBatch: { position: number; crc: number } | null = null
 
   /** @param suffix stands behind the names of its files. */
@@ -73,6 +69,7 @@ export class LogSegment implements IndexedSegment {
     this.path = segmentFilePath(dir, baseOffset, 'log') + suffix
     this.file = new SegmentFile(this.path, options)
     this.held = new IndexHolder(this, options, suffix)
+    this.times = new SegmentTimes(this)
     // What another process does to the file is not heard of at once.
     this.#cached = readOnly || batchCache === undefined ? null : new CachedBatches(batchCache)
   }
@@ -146,7 +143,7 @@ export class LogSegment implements IndexedSegment {
   read(offset: number, limits: ReadLimits): Promise<BatchRange> {
     return this.file.use(async (file) => {
       await this.held.loadOffsets()
-      return readRange(this.#view(file), offset, limits)
+      return readRange(this.view(file), offset, limits)
     })
   }
 
@@ -160,48 +157,15 @@ export class LogSegment implements IndexedSegment {
   readNow(offset: number, limits: ReadLimits, isShared: boolean): readonly RecordBatch[] {
     const file = this.file.openNow
     if (file === null || !this.held.areOffsetsLoaded) return []
-    return readPromptly(this.#view(file), offset, limits, isShared ? this.#cached : null)
+    return readPromptly(this.view(file), offset, limits, isShared ? this.#cached : null)
   }
 
   /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
   restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
     return this.file.use(async (file) => {
       await this.held.loadOffsets()
-      return restBelow(this.#view(file), offset)
+      return restBelow(this.view(file), offset)
     })
-  }
-
-  /** See {@link findBatchByTimestamp}; `null` when no record is as young. */
-  findByTimestamp(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
-    return this.file.use(async (file) => {
-      if ((await this.maxTimestamp()).timestamp < timestamp) return null
-      return findBatchByTimestamp(this.#view(file), timestamp, startOffset)
-    })
-  }
-
-  /**
-   * Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none.
-   * What the time index says is compared with the log once: records are deleted by it.
-   */
-  maxTimestamp(): Promise<TimestampOffset> {
-    return this.file.use(async (file) => {
-      await this.held.loadTimes()
-      for (let claim = this.indexes.unprovenMax; claim !== null; claim = this.indexes.unprovenMax) {
-        const view = this.#view(file)
-        const max = await findMaxTimestamp(view, claim)
-        if (view.sizeBytes === this.sizeBytes) this.indexes.max = max
-      }
-      return this.indexes.max
-    })
-  }
-
-  /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */
-  async firstBatchTimestamp(): Promise<number> {
-    if (this.sizeBytes === 0) return -1
-    this.firstTimestamp ??= await this.file.use(async (file) => {
-      return (await new BatchReader(file, 0, this.sizeBytes).header()).maxTimestamp
-    })
-    return this.firstTimestamp
   }
 
   /**
@@ -216,14 +180,14 @@ export class LogSegment implements IndexedSegment {
     this.sizeBytes = rest.sizeBytes
     this.#lastBatch = null
     this.#cached?.clear()
-    if (rest.sizeBytes === 0) this.firstTimestamp = null
+    if (rest.sizeBytes === 0) this.times.ofFirstBatch = null
     this.indexes.truncateTo(rest.endOffset)
     // Until the cut has succeeded, nothing is known of the bytes that are left.
     this.sum.forget(this)
     if (this.durable.sizeBytes > rest.sizeBytes) this.durable = this.entry
     try {
       await this.cutFile()
-      await this.file.use((file) => noteAgain(this.#view(file)))
+      await this.file.use((file) => noteAgain(this.view(file)))
       this.sum.restore(await this.file.use((file) => sumAgain(file, this)))
       this.durable = this.entry
     } catch (error) {
@@ -259,7 +223,7 @@ export class LogSegment implements IndexedSegment {
       let sizeBytes: number
       do {
         sizeBytes = this.sizeBytes
-        await noteAgain({ ...this.#view(file), indexes })
+        await noteAgain({ ...this.view(file), indexes })
       } while (sizeBytes !== this.sizeBytes)
       onDone?.()
     })
@@ -314,9 +278,15 @@ export class LogSegment implements IndexedSegment {
     await this.file.close()
   }
 
+  /** The segment as it stands, for who searches in its file. */
+  view(file: File): SegmentView {
+    const { baseOffset, nextOffset, sizeBytes, indexes } = this
+    return { file, baseOffset, nextOffset, sizeBytes, indexes }
+  }
+
   #note(batch: RecordBatch): void {
     const position = this.sizeBytes
-    if (position === 0) this.firstTimestamp = batch.maxTimestamp
+    if (position === 0) this.times.ofFirstBatch = batch.maxTimestamp
     this.indexes.note(batch, position)
     this.sum.note(batch, position)
     this.sizeBytes = position + batch.sizeBytes
@@ -340,10 +310,5 @@ export class LogSegment implements IndexedSegment {
         onBatch?.(batch, at)
       }),
     )
-  }
-
-  #view(file: File): SegmentView {
-    const { baseOffset, nextOffset, sizeBytes, indexes } = this
-    return { file, baseOffset, nextOffset, sizeBytes, indexes }
   }
 }

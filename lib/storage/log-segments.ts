@@ -142,7 +142,7 @@ export class LogSegments {
     for (let slot = this.floorSlot(startOffset); slot < segments.length; slot += 1) {
       const segment = segments[slot]
       if (segment === undefined || segment.baseOffset >= endOffset) break
-      const batch = await segment.findByTimestamp(timestamp, startOffset)
+      const batch = await segment.times.findFirst(timestamp, startOffset)
       await this.touch(segment)
       if (batch !== null) return batch.baseOffset < endOffset ? batch : null
     }

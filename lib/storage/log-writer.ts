@@ -114,7 +114,7 @@ export class LogWriter {
   /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
   async close(): Promise<void> {
     try {
-      if (this.#guard.hasFailed) await this.#log.leaveOwedMark()
+      if (this.#guard.hasFailed) await this.#log.tail.leaveOwedMark(this.#log.segments)
       if (this.#guard.refusal() === null) await this.#change('close', 'unknown', () => this.#seal())
     } finally {
       await this.#log.segments.close()
@@ -162,7 +162,8 @@ export class LogWriter {
     refusedOutcome: AppendOutcome = 'not-written',
   ): Promise<T> {
     // Whatever is refused after a failure gives the disk another chance to take the mark of it.
-    if (this.#guard.hasFailed && !this.#guard.isClosed) await this.#log.leaveOwedMark()
+    if (this.#guard.hasFailed && !this.#guard.isClosed)
+      await this.#log.tail.leaveOwedMark(this.#log.segments)
     this.#guard.ensureWritable(refusedOutcome)
     try {
       if (this.#owed !== null) await this.#settle(this.#owed)
@@ -193,7 +194,7 @@ export class LogWriter {
     const failure: VarveError = this.#guard.failed(what, error, outcome)
     // What is owed may have been acknowledged: the next open looks at it again, and nothing is cut.
     if (error instanceof InDoubtError && this.#owed === null) {
-      await this.#log.dropInDoubt(error).catch(() => undefined)
+      await this.#log.tail.drop(this.#log, error).catch(() => undefined)
     }
     return failure
   }

@@ -141,25 +141,6 @@ export class Log {
     return this.#local.leaderEpoch
   }
 
-  /** The epoch that wrote `offset`, `null` where that is not known. @internal */
-  epochOf(offset: number): number | null {
-    const epoch = this.#local.epochs.epochOf(offset)
-    return epoch < 0 ? null : epoch
-  }
-
-  /**
-   * Where the records of `epoch` and all before it end, exclusive. Who has read further in that
-   * epoch has seen records that are no more, and others may be in their place (KIP-320).
-   *
-   * @param epoch `null` where it is not known: the end of the log.
-   * @returns `null` when nobody can tell: what is behind damage may be there again one day.
-   * @internal
-   */
-  endOffsetForEpoch(epoch: number | null): number | null {
-    if (this.damage !== null) return null
-    return this.#local.epochs.endOffsetFor(epoch ?? Infinity) ?? this.logEndOffset
-  }
-
   /** Bytes of all segments' log files. */
   get size(): number {
     return this.#local.segments.sizeBytes

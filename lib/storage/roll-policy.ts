@@ -55,7 +55,7 @@ export class RollPolicy {
     const sizeBytes = active.sizeBytes + pendingBytes
     if (sizeBytes === 0) return false
     if (sizeBytes > this.#config.segmentBytes - batch.sizeBytes) return true
-    const first = active.sizeBytes === 0 ? firstPending?.maxTimestamp : active.firstTimestamp
+    const first = active.sizeBytes === 0 ? firstPending?.maxTimestamp : active.times.ofFirstBatch
     return first == null || !active.held.canAppend
       ? this.#readAndDecide(active, batch, first)
       : this.#isDue(active, batch, first)
@@ -67,7 +67,7 @@ export class RollPolicy {
     firstTimestamp: number | null | undefined,
   ): Promise<boolean> {
     await active.loadIndexes()
-    return this.#isDue(active, batch, firstTimestamp ?? (await active.firstBatchTimestamp()))
+    return this.#isDue(active, batch, firstTimestamp ?? (await active.times.first()))
   }
 
   #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean {

@@ -21,7 +21,7 @@ export class GroupHarness {
     this.topics = new Map(Object.entries(topics))
     const data = {
       ensureDurable: () => Promise.resolve(),
-      log: { epochOf: () => null, endOffsetForEpoch: () => null },
+      log: { reader: { epochOf: () => null, endOffsetForEpoch: () => null } },
     }
     this.offsets = new OffsetStore({
       clock: this.clock,

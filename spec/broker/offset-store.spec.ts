@@ -64,8 +64,10 @@ class Harness {
             this.events.push(`durable ${key} below ${offset}`)
           },
           log: {
-            epochOf: (offset: number) => this.epochOf(offset),
-            endOffsetForEpoch: (epoch: number | null) => this.endOffsetForEpoch(epoch),
+            reader: {
+              epochOf: (offset: number) => this.epochOf(offset),
+              endOffsetForEpoch: (epoch: number | null) => this.endOffsetForEpoch(epoch),
+            },
           },
         }
         this.data.set(key, data)

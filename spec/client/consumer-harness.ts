@@ -1,7 +1,7 @@
 import { GroupCoordinator } from '../../lib/broker/group-coordinator.ts'
 import { OffsetStore } from '../../lib/broker/offset-store.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
-import type { Log } from '../../lib/storage/log.ts'
+import type { LogReader } from '../../lib/storage/log-reader.ts'
 import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
@@ -34,9 +34,11 @@ export class FakePartition {
   logStartOffset = 0
   /** Where what was written in the first epoch ends, when a later one has begun. */
   cutOffset: number | null = null
-  readonly log: Pick<Log, 'epochOf' | 'endOffsetForEpoch'> = {
-    epochOf: () => 0,
-    endOffsetForEpoch: (epoch) => (epoch === 0 ? this.cutOffset : null) ?? this.logEndOffset,
+  readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> } = {
+    reader: {
+      epochOf: () => 0,
+      endOffsetForEpoch: (epoch) => (epoch === 0 ? this.cutOffset : null) ?? this.logEndOffset,
+    },
   }
   logEndOffset = 0
   /** Reads wait for it once they have looked. */

@@ -54,7 +54,7 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
           expect(log.recovery.truncations, rotten).toEqual([])
           expect(await valuesOf(log), rotten).toEqual(valuesUpTo(6))
           if (log.recovery.rebuiltIndexes.includes(FILE)) {
-            expect([0, 2, 3, 5].map((offset) => log.epochOf(offset))).toEqual([0, 0, 1, 1])
+            expect([0, 2, 3, 5].map((offset) => log.reader.epochOf(offset))).toEqual([0, 0, 1, 1])
             expect(log.leaderEpoch, rotten).toBeGreaterThan(1)
           } else believed += 1
           await log.append([{ value: 'v6' }])
@@ -132,7 +132,7 @@ describe('a checkpoint of epochs that is wrong', () => {
     const fs = write(await twoEpochs('closed'), '0\n3\n0 0\n13 4\n77 5\n')
     const log = await openLog(fs, { config: LARGE })
     expect(log.damage).toBeNull()
-    expect([2, 3, 4, 5].map((offset) => log.epochOf(offset))).toEqual([0, 1, 1, 1])
+    expect([2, 3, 4, 5].map((offset) => log.reader.epochOf(offset))).toEqual([0, 1, 1, 1])
   })
 
   it('keeps the latest epoch from being given to others, which may have been in use', async () => {
@@ -140,7 +140,7 @@ describe('a checkpoint of epochs that is wrong', () => {
     const log = await openLog(fs, { config: LARGE })
     expect([log.damage, log.leaderEpoch]).toEqual([null, 8])
     await log.append([{ value: 'v6' }])
-    expect([5, 6].map((offset) => log.epochOf(offset))).toEqual([1, 8])
+    expect([5, 6].map((offset) => log.reader.epochOf(offset))).toEqual([1, 8])
   })
 
   it('is found out where deleted records are still in the file', async () => {
@@ -150,7 +150,7 @@ describe('a checkpoint of epochs that is wrong', () => {
     await log.close()
     const again = await openLog(write(fs, '0\n2\n0 2\n3 3\n'), { config: LARGE })
     expect(again.recovery).toMatchObject({ damage: null, rebuiltIndexes: [FILE] })
-    expect([2, 3].map((offset) => again.epochOf(offset))).toEqual([0, 1])
+    expect([2, 3].map((offset) => again.reader.epochOf(offset))).toEqual([0, 1])
   })
 })
 
@@ -185,7 +185,7 @@ it('a log whose first records are deleted is compared from its start on', async 
   expect(stopped.readFile(FILE).toString()).toBe('0\n2\n1 4\n2 6\n')
   const again = await openLog(write(stopped, '0\n2\n1 4\n7 6\n'), { config: LARGE })
   expect(again.recovery).toMatchObject({ damage: null, rebuiltIndexes: [FILE] })
-  expect([4, 5, 6].map((offset) => again.epochOf(offset))).toEqual([1, 1, 2])
+  expect([4, 5, 6].map((offset) => again.reader.epochOf(offset))).toEqual([1, 1, 2])
 })
 
 it.each<[string, (body: string) => string]>([

@@ -63,7 +63,7 @@ describe('the indexes of a segment', () => {
     expect(await baseAt(segment, 700)).toBe(700)
     expect(segment.indexes.offsetIndex.isComplete).toBe(true)
     expect(segment.indexes.timeIndex.isComplete).toBe(false)
-    expect((await segment.findByTimestamp(NOW + 700, 0))?.baseOffset).toBe(700)
+    expect((await segment.times.findFirst(NOW + 700, 0))?.baseOffset).toBe(700)
     expect(segment.indexes.isComplete).toBe(true)
     expect(segment.indexes.offsetIndex.lastEntry.offset).toBe(BATCHES)
     await segment.close()
@@ -76,7 +76,7 @@ describe('the indexes of a segment', () => {
       disorder(fs, extension)
       const segment = await reopened(fs)
       await segment.loadIndexes()
-      const finding = segment.findByTimestamp(NOW + 60, 0)
+      const finding = segment.times.findFirst(NOW + 60, 0)
       await segment.append([batchOf({ baseOffset: BATCHES, timestamp: NOW + BATCHES })])
       expect((await finding)?.baseOffset).toBe(60)
       const { offsetIndex, timeIndex } = segment.indexes
@@ -107,7 +107,7 @@ describe('the indexes of a segment', () => {
   it('are as good for appends as before when the disk has failed a reader', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
-    for (const read of [() => segment.read(700, LIMITS), () => segment.findByTimestamp(NOW, 0)]) {
+    for (const read of [() => segment.read(700, LIMITS), () => segment.times.findFirst(NOW, 0)]) {
       fs.failNext('read', 'EIO', { path: /\.index$/ })
       await expect(read()).rejects.toMatchObject({ code: 'EIO' })
       expect(segment.held.canAppend).toBe(false)
@@ -120,17 +120,17 @@ describe('the indexes of a segment', () => {
     const { lastEntry } = offsetIndex
     for (const extension of ['index', 'timeindex']) {
       fs.failNext('read', 'EIO', { path: new RegExp(`\\.${extension}$`) })
-      await expect(segment.findByTimestamp(NOW, 0)).rejects.toMatchObject({ code: 'EIO' })
+      await expect(segment.times.findFirst(NOW, 0)).rejects.toMatchObject({ code: 'EIO' })
       expect([segment.held.canAppend, offsetIndex.lastEntry]).toEqual([true, lastEntry])
     }
-    expect((await segment.findByTimestamp(NOW + 700, 0))?.baseOffset).toBe(700)
+    expect((await segment.times.findFirst(NOW + 700, 0))?.baseOffset).toBe(700)
     await segment.close()
   })
 
   it('are not let go of while they are written', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
-    await segment.findByTimestamp(NOW + 700, 0)
+    await segment.times.findFirst(NOW + 700, 0)
     const before = fs.readFile(pathOf(0, 'index'))
     const writing = segment.held.write()
     expect(segment.held.unloadIndexes()).toBe(false)

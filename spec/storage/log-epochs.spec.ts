@@ -68,7 +68,7 @@ describe('the leader epoch', () => {
     expect(log.leaderEpoch).toBe(2)
     await log.append([{ value: 'another' }])
     expect(await epochsOf(log)).toEqual([0, 0, 2])
-    expect(log.endOffsetForEpoch(1)).toBe(2)
+    expect(log.reader.endOffsetForEpoch(1)).toBe(2)
   })
 
   it('stays at the largest int32', async () => {
@@ -95,8 +95,8 @@ describe('the leader epoch', () => {
     second.writeFile(FILE, Buffer.from(content))
     const again = await openLog(second)
     expect(again.leaderEpoch).toBe(2)
-    expect([again.endOffsetForEpoch(0), again.endOffsetForEpoch(1)]).toEqual([3, 5])
-    expect([0, 2, 3, 4].map((offset) => again.epochOf(offset))).toEqual([0, 0, 1, 1])
+    expect([again.reader.endOffsetForEpoch(0), again.reader.endOffsetForEpoch(1)]).toEqual([3, 5])
+    expect([0, 2, 3, 4].map((offset) => again.reader.epochOf(offset))).toEqual([0, 0, 1, 1])
   })
 
   it('is not taken from a batch, where no checksum covers it, when the file is sound', async () => {
@@ -115,7 +115,7 @@ describe('the leader epoch', () => {
     expect(log.leaderEpoch).toBe(2)
     await log.append([{ value: 'b' }])
     expect(await epochsOf(log)).toEqual([0, 0, 2])
-    expect([log.endOffsetForEpoch(0), log.endOffsetForEpoch(1)]).toEqual([2, 2])
+    expect([log.reader.endOffsetForEpoch(0), log.reader.endOffsetForEpoch(1)]).toEqual([2, 2])
   })
 
   it('rises after a write that failed, of which a reader may have seen something', async () => {
@@ -126,7 +126,7 @@ describe('the leader epoch', () => {
     await expect(log.append([{ value: 'x' }])).rejects.toThrow(StorageError)
     await log.append([{ value: 'y' }])
     expect(log.leaderEpoch).toBe(leaderEpoch + 1)
-    expect(log.endOffsetForEpoch(leaderEpoch)).toBe(2)
+    expect(log.reader.endOffsetForEpoch(leaderEpoch)).toBe(2)
   })
 
   it('rises when a log is opened again after a failed sync', async () => {
@@ -154,7 +154,7 @@ describe('a follower', () => {
     await next.append([{ value: 'other' }, { value: 'more' }])
     await follower.refresh()
     expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'other', 'more'])
-    expect([follower.leaderEpoch, follower.endOffsetForEpoch(0)]).toEqual([1, 2])
+    expect([follower.leaderEpoch, follower.reader.endOffsetForEpoch(0)]).toEqual([1, 2])
   })
 
   it('is not misled by an epoch that its writer begins while it opens the log', async () => {

@@ -131,7 +131,7 @@ describe('the indexes', () => {
     const { segment } = await segmentWith(
       timestamps.map((timestamp, slot) => ({ baseOffset: 50 + slot, timestamp })),
     )
-    expect(await segment.maxTimestamp()).toEqual({ timestamp: 9, offset: 51 })
+    expect(await segment.times.max()).toEqual({ timestamp: 9, offset: 51 })
     await segment.seal()
     expect(segment.indexes.timeIndex.lastEntry).toEqual({ timestamp: 9, offset: 51 })
   })
@@ -141,8 +141,8 @@ describe('the indexes', () => {
     const { fs, segment } = await segmentWith(specs)
     await segment.seal()
     expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(0)
-    expect(await segment.maxTimestamp()).toEqual({ timestamp: -1, offset: BASE })
-    expect(await segment.findByTimestamp(0, BASE)).toBeNull()
+    expect(await segment.times.max()).toEqual({ timestamp: -1, offset: BASE })
+    expect(await segment.times.findFirst(0, BASE)).toBeNull()
   })
 
   it('take no further entries when they are full, and one last at the end', async () => {
@@ -164,7 +164,7 @@ describe('the indexes', () => {
     expect(await again.held.write()).toBe(false)
     expect(await basesOf(again, 58)).toEqual([58, 60])
     expect(again.indexes.offsetIndex.count).toBe(segment.indexes.offsetIndex.count)
-    expect(await again.maxTimestamp()).toEqual({ timestamp: 150, offset: 61 })
+    expect(await again.times.max()).toEqual({ timestamp: 150, offset: 61 })
   })
 
   it.each<[string, (fs: SimulatedFileSystem) => void | Promise<void>]>([
@@ -203,7 +203,7 @@ describe('the indexes', () => {
     const again = await reopened(fs, 62)
     expect(await basesOf(again, 58)).toEqual([58, 60])
     expect(again.indexes.offsetIndex.lastEntry).toEqual(offsetIndex.lastEntry)
-    expect(await again.maxTimestamp()).toEqual({ timestamp: 150, offset: 61 })
+    expect(await again.times.max()).toEqual({ timestamp: 150, offset: 61 })
     await again.seal()
     expect(fs.readFile(pathOf(BASE, 'index'))).toEqual(before)
   })
@@ -243,14 +243,14 @@ describe('findByTimestamp', () => {
     [151, null],
   ])('of %i finds the first batch that is as young', async (timestamp, baseOffset) => {
     const { segment } = await segmentWith(pairs(6))
-    const found = await segment.findByTimestamp(timestamp, BASE)
+    const found = await segment.times.findFirst(timestamp, BASE)
     expect(found?.baseOffset ?? null).toBe(baseOffset)
   })
 
   it('looks from the start offset on', async () => {
     const { segment } = await segmentWith(pairs(6))
-    expect((await segment.findByTimestamp(100, 55))?.baseOffset).toBe(54)
-    expect(await segment.findByTimestamp(100, 62)).toBeNull()
+    expect((await segment.times.findFirst(100, 55))?.baseOffset).toBe(54)
+    expect(await segment.times.findFirst(100, 62)).toBeNull()
   })
 
   it('does not believe a time index that lies', async () => {
@@ -260,8 +260,8 @@ describe('findByTimestamp', () => {
     for (const hex of ['0000000000000065' + '00000015', '0000000000000065' + '00000014']) {
       fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from(hex, 'hex'))
       const again = await reopened(fs, 66)
-      expect(await again.maxTimestamp()).toEqual({ timestamp: 170, offset: 65 })
-      expect((await again.findByTimestamp(120, BASE))?.baseOffset).toBe(54)
+      expect(await again.times.max()).toEqual({ timestamp: 170, offset: 65 })
+      expect((await again.times.findFirst(120, BASE))?.baseOffset).toBe(54)
     }
   })
 
@@ -274,9 +274,9 @@ describe('findByTimestamp', () => {
     await segment.seal()
     fs.writeFile(pathOf(BASE, 'timeindex'), fs.readFile(pathOf(BASE, 'timeindex')).subarray(0, 12))
     const again = await reopened(fs, 58)
-    expect(await again.maxTimestamp()).toEqual({ timestamp: 30, offset: 52 })
+    expect(await again.times.max()).toEqual({ timestamp: 30, offset: 52 })
     fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.alloc(0))
-    expect(await (await reopened(fs, 58)).maxTimestamp()).toEqual({ timestamp: 30, offset: 52 })
+    expect(await (await reopened(fs, 58)).times.max()).toEqual({ timestamp: 30, offset: 52 })
   })
 })
 
@@ -307,13 +307,13 @@ describe('truncateTo', () => {
 
   it('of everything lets the segment begin again', async () => {
     const { fs, segment } = await segmentWith(pairs(3))
-    expect(await segment.firstBatchTimestamp()).toBe(100)
+    expect(await segment.times.first()).toBe(100)
     await segment.truncateTo(BASE)
     expect(segment.nextOffset).toBe(BASE)
-    expect(await segment.firstBatchTimestamp()).toBe(-1)
+    expect(await segment.times.first()).toBe(-1)
     await segment.append([batchOf({ baseOffset: BASE, timestamp: 7 })])
-    expect(await segment.firstBatchTimestamp()).toBe(7)
-    expect(await segment.maxTimestamp()).toEqual({ timestamp: 7, offset: BASE })
+    expect(await segment.times.first()).toBe(7)
+    expect(await segment.times.max()).toEqual({ timestamp: 7, offset: BASE })
     await segment.seal()
     expect(fs.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
     expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(12)
@@ -331,7 +331,7 @@ describe('truncateTo', () => {
   it('finds the largest timestamp that is left', async () => {
     const { segment } = await segmentWith(pairs(8))
     await segment.truncateTo(56)
-    expect(await segment.maxTimestamp()).toEqual({ timestamp: 120, offset: 55 })
+    expect(await segment.times.max()).toEqual({ timestamp: 120, offset: 55 })
   })
 })
 
@@ -346,8 +346,8 @@ describe('recover', () => {
     expect(result).toMatchObject({ position: segment.sizeBytes, nextOffset: 62, reason: null })
     expect(bases).toEqual(pairs(6).map((spec) => spec.baseOffset))
     expect(again.indexes.offsetIndex.lastEntry).toEqual(segment.indexes.offsetIndex.lastEntry)
-    expect(await again.maxTimestamp()).toEqual(await segment.maxTimestamp())
-    expect(await again.firstBatchTimestamp()).toBe(100)
+    expect(await again.times.max()).toEqual(await segment.times.max())
+    expect(await again.times.first()).toBe(100)
   })
 
   it('trusts index entries below the offset that it is told', async () => {
@@ -359,7 +359,7 @@ describe('recover', () => {
       onBatch: (batch) => bases.push(batch.baseOffset),
     })
     expect(bases).toEqual([56, 58, 60])
-    expect(await again.firstBatchTimestamp()).toBe(100)
+    expect(await again.times.first()).toBe(100)
   })
 
   it('begins at the start when the batch of the last entry is not there', async () => {
@@ -438,8 +438,8 @@ describe('damage inside a segment', () => {
 
   it('is told to who searches by time', async () => {
     const segment = await rotten(2 * sizeBytes + 65, 0)
-    await expect(segment.findByTimestamp(120, BASE)).rejects.toThrow(CorruptRecordError)
-    expect((await segment.findByTimestamp(110, BASE))?.baseOffset).toBe(52)
+    await expect(segment.times.findFirst(120, BASE)).rejects.toThrow(CorruptRecordError)
+    expect((await segment.times.findFirst(110, BASE))?.baseOffset).toBe(52)
   })
 })
 

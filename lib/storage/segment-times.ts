@@ -1,0 +1,53 @@
+import type { RecordBatch } from '../record/record-batch.ts'
+import { BatchReader } from './batch-reader.ts'
+import type { LogSegment } from './log-segment.ts'
+import { findBatchByTimestamp, findMaxTimestamp } from './segment-search.ts'
+import type { TimestampOffset } from './time-index.ts'
+
+/** The timestamps of one segment's records, as far as somebody has asked for them. */
+export class SegmentTimes {
+  /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
+  ofFirstBatch: number | null = null
+  readonly #segment: LogSegment
+
+  constructor(segment: LogSegment) {
+    this.#segment = segment
+  }
+
+  /** See {@link findBatchByTimestamp}; `null` when no record is as young. */
+  findFirst(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
+    const segment = this.#segment
+    return segment.file.use(async (file) => {
+      if ((await this.max()).timestamp < timestamp) return null
+      return findBatchByTimestamp(segment.view(file), timestamp, startOffset)
+    })
+  }
+
+  /**
+   * Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none.
+   * What the time index says is compared with the log once: records are deleted by it.
+   */
+  max(): Promise<TimestampOffset> {
+    const segment = this.#segment
+    return segment.file.use(async (file) => {
+      await segment.held.loadTimes()
+      const { indexes } = segment
+      for (let claim = indexes.unprovenMax; claim !== null; claim = indexes.unprovenMax) {
+        const view = segment.view(file)
+        const max = await findMaxTimestamp(view, claim)
+        if (view.sizeBytes === segment.sizeBytes) indexes.max = max
+      }
+      return indexes.max
+    })
+  }
+
+  /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */
+  async first(): Promise<number> {
+    const { sizeBytes, file } = this.#segment
+    if (sizeBytes === 0) return -1
+    this.ofFirstBatch ??= await file.use(async (open) => {
+      return (await new BatchReader(open, 0, sizeBytes).header()).maxTimestamp
+    })
+    return this.ofFirstBatch
+  }
+}
