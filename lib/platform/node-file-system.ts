@@ -31,6 +31,7 @@ import {
 } from './node-file.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
 import { promptIo } from './prompt-io.ts'
+import { promptSyncOf } from './prompt-sync.ts'
 import { ReadDescriptor } from './read-descriptor.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
@@ -95,8 +96,9 @@ export class NodeFileSystem implements FileSystem {
 
   async #openAs(path: string, mode: OpenMode): Promise<File> {
     const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, FILE_MODE)
+    let stats: Stats
     try {
-      const stats = await handle.stat()
+      stats = await handle.stat()
       ensureRegularFile(path, stats)
       if (mode === 'create-new') {
         if (permissionsOf(stats) !== FILE_MODE) await handle.chmod(FILE_MODE)
@@ -107,7 +109,7 @@ export class NodeFileSystem implements FileSystem {
       await handle.close()
       throw error
     }
-    return new NodeFile(path, handle)
+    return new NodeFile(path, handle, promptSyncOf(stats.dev))
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
@@ -186,13 +188,15 @@ export class NodeFileSystem implements FileSystem {
 /** Opens a file for reading, in this thread. */
 function openNow(path: string): NodeFile {
   const fd = openSync(path, OPEN_FLAGS.read | CAUTIOUS_OPEN_FLAGS)
+  let stats: Stats
   try {
-    ensureRegularFile(path, fstatSync(fd))
+    stats = fstatSync(fd)
+    ensureRegularFile(path, stats)
   } catch (error) {
     closeSync(fd)
     throw error
   }
-  return new NodeFile(path, new ReadDescriptor(fd))
+  return new NodeFile(path, new ReadDescriptor(fd), promptSyncOf(stats.dev))
 }
 
 function ensureRegularFile(path: string, stats: Stats): void {

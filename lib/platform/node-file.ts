@@ -1,8 +1,15 @@
-import { readSync, writevSync, type Dirent, type Stats } from 'node:fs'
+import { fdatasyncSync, readSync, writevSync, type Dirent, type Stats } from 'node:fs'
 import { ClosedError } from '../errors.ts'
 import type { File, FileStat } from './file-system.ts'
 import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, promptIo } from './prompt-io.ts'
+import type { PromptSync } from './prompt-sync.ts'
 import type { FileDescriptor } from './read-descriptor.ts'
+
+/**
+ * Larger writes are not worth waiting for the next turn of the event loop: a thread of the pool is
+ * done with them by then.
+ */
+const MAX_WAITING_WRITE_BYTES = 64 * 1024
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
 export const FILE_MODE = 0o600
@@ -19,13 +26,15 @@ const openFiles = new Set<NodeFile>()
 export class NodeFile implements File {
   readonly path: string
   readonly #handle: FileDescriptor
+  readonly #promptSync: PromptSync
   #callsInFlight = 0
   #onIdle: (() => void) | null = null
   #closed: Promise<void> | null = null
 
-  constructor(path: string, handle: FileDescriptor) {
+  constructor(path: string, handle: FileDescriptor, promptSync: PromptSync) {
     this.path = path
     this.#handle = handle
+    this.#promptSync = promptSync
     openFiles.add(this)
   }
 
@@ -53,19 +62,32 @@ export class NodeFile implements File {
     const { fd } = this.#handle
     let sizeBytes = 0
     for (const { length } of buffers) sizeBytes += length
-    const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, () =>
-      writevSync(fd, buffers, position),
-    )
+    const call = (): number => writevSync(fd, buffers, position)
+    const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, call)
     if (size >= 0) return size
-    return this.#run(async (handle) => (await handle.writev(buffers, position)).bytesWritten)
+    return this.#run(async (handle) => {
+      const turn = promptIo.whenTurned(sizeBytes, MAX_WAITING_WRITE_BYTES)
+      if (turn !== null) {
+        await turn
+        const sizeThen = promptIo.try(sizeBytes, MAX_WAITING_WRITE_BYTES, call)
+        if (sizeThen >= 0) return sizeThen
+      }
+      return (await handle.writev(buffers, position)).bytesWritten
+    })
   }
 
   truncate(sizeBytes: number): Promise<void> {
     return this.#run((handle) => handle.truncate(sizeBytes))
   }
 
-  datasync(): Promise<void> {
-    return this.#run((handle) => handle.datasync())
+  async datasync(): Promise<void> {
+    this.#ensureOpen()
+    const { fd } = this.#handle
+    const call = (): void => {
+      fdatasyncSync(fd)
+    }
+    if (this.#promptSync.try(call)) return
+    await this.#run((handle) => this.#promptSync.run(call, () => handle.datasync()))
   }
 
   sync(): Promise<void> {

@@ -49,8 +49,8 @@ const SYSTEM: PromptIoSystem = {
  * for 5 ms, and for up to 50 ms where that happens again and again.
  *
  * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
- * asks for dozens of them. Nothing of that is for syncs, nor for what makes or removes a name: those
- * wait for the disk by their nature, or for its journal.
+ * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
+ * disk by its nature, or for its journal; nor for syncs, of which `PromptSync` has to be convinced.
  */
 export class PromptIo {
   readonly #system: PromptIoSystem
@@ -83,7 +83,7 @@ export class PromptIo {
   try(sizeBytes: number, maxBytes: number, call: () => number): number {
     if (sizeBytes > maxBytes) return -1
     const startMs = this.#system.now()
-    if (!this.#hasTime(startMs)) return -1
+    if (!this.#hasTimeAt(startMs)) return -1
     return this.#timed(startMs, call)
   }
 
@@ -95,8 +95,13 @@ export class PromptIo {
    */
   attempt<T>(call: () => T | undefined): T | undefined {
     const startMs = this.#system.now()
-    if (!this.#hasTime(startMs)) return undefined
+    if (!this.#hasTimeAt(startMs)) return undefined
     return this.#timed(startMs, call)
+  }
+
+  /** Whether a call may be made now, by who judges for himself how long those like it take. */
+  hasTime(): boolean {
+    return this.#hasTimeAt(this.#system.now())
   }
 
   /**
@@ -126,7 +131,7 @@ export class PromptIo {
     })
   }
 
-  #hasTime(nowMs: number): boolean {
+  #hasTimeAt(nowMs: number): boolean {
     return nowMs >= this.#restUntilMs && this.#isInTime(nowMs)
   }
 

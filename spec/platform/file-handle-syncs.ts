@@ -1,8 +1,10 @@
+import fs from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { onTestFinished, vi } from 'vitest'
 
 /**
- * Notes the syncs that Node.js is asked for from now on, until the test is over.
+ * Notes the syncs that a thread of the pool is asked for from now on, until the test is over.
  *
  * @param directory any directory: handles have no class that could be had otherwise.
  * @param note what to put on the list for a sync.
@@ -26,4 +28,20 @@ export async function syncsOfFileHandles(
     })
   }
   return syncs
+}
+
+/** Notes the syncs that are made at once from now on, until the test is over. */
+export function syncsAtOnce(): number[] {
+  const descriptors: number[] = []
+  const original = fs.fdatasyncSync
+  const spy = vi.spyOn(fs, 'fdatasyncSync').mockImplementation((fd) => {
+    descriptors.push(fd)
+    original(fd)
+  })
+  syncBuiltinESMExports()
+  onTestFinished(() => {
+    spy.mockRestore()
+    syncBuiltinESMExports()
+  })
+  return descriptors
 }

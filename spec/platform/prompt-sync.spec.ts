@@ -1,0 +1,162 @@
+import { expect, it } from 'vitest'
+import { PromptIo } from '../../lib/platform/prompt-io.ts'
+import { PromptSync, promptSyncOf } from '../../lib/platform/prompt-sync.ts'
+
+/** A disk whose syncs take as long as it is told, on a clock and an event loop that stand still. */
+class StandingDisk {
+  nowMs = 1000
+  syncMs = 0.1
+  /** Where each sync was made. */
+  readonly made: ('call' | 'pool')[] = []
+  readonly io: PromptIo
+  readonly sync: PromptSync
+  error: Error | null = null
+  #callbacks: (() => void)[] = []
+
+  constructor() {
+    const now = (): number => this.nowMs
+    const nextTurn = (callback: () => void): void => void this.#callbacks.push(callback)
+    this.io = new PromptIo({ now, nextTurn })
+    this.sync = new PromptSync(this.io, now)
+  }
+
+  turn(): void {
+    const callbacks = this.#callbacks
+    this.#callbacks = []
+    for (const callback of callbacks) callback()
+  }
+
+  readonly call = (): void => {
+    this.#make('call')
+  }
+
+  readonly callInPool = (): Promise<void> => {
+    this.#make('pool')
+    return Promise.resolve()
+  }
+
+  /** One after the other, each in a turn of its own. @returns where they were made */
+  async syncs(count: number): Promise<string> {
+    const from = this.made.length
+    for (let made = 0; made < count; made += 1) {
+      this.turn()
+      if (!this.sync.try(this.call)) await this.sync.run(this.call, this.callInPool)
+    }
+    return this.made.slice(from).join(' ')
+  }
+
+  /** How many the pool makes before one is made at once, which is slow. */
+  async proof(): Promise<number> {
+    for (let count = 0; ; count += 1) {
+      this.syncMs = 0.1
+      this.turn()
+      if (this.sync.try(() => (this.nowMs += 3))) return count
+      await this.sync.run(this.call, this.callInPool)
+    }
+  }
+
+  #make(where: 'call' | 'pool'): void {
+    this.made.push(where)
+    this.nowMs += this.syncMs
+    if (this.error !== null) throw this.error
+  }
+}
+
+it('makes syncs at once when four in a row were quick in the pool', async () => {
+  const disk = new StandingDisk()
+  expect(await disk.syncs(6)).toBe('pool pool pool pool call call')
+})
+
+it('never makes a sync at once on a disk that is slow', async () => {
+  const disk = new StandingDisk()
+  disk.syncMs = 10
+  expect(await disk.syncs(100)).not.toContain('call')
+  disk.syncMs = 1
+  expect(await disk.syncs(3)).not.toContain('call')
+  disk.syncMs = 1.1
+  expect(await disk.syncs(1)).toBe('pool')
+  disk.syncMs = 1
+  expect(await disk.syncs(5)).toBe('pool pool pool pool call')
+})
+
+it('goes back to the pool after one that took more than 2 ms, until the disk is quick again', async () => {
+  const disk = new StandingDisk()
+  await disk.syncs(4)
+  disk.syncMs = 2
+  expect(await disk.syncs(2)).toBe('call call')
+  disk.syncMs = 10
+  expect(await disk.syncs(20)).toBe(`call${' pool'.repeat(19)}`)
+  disk.syncMs = 0.1
+  expect(await disk.syncs(9)).toBe(`${'pool '.repeat(8)}call`)
+})
+
+it('asks for twice the proof where it did not last, up to 1024 syncs, and for four where it did', async () => {
+  const disk = new StandingDisk()
+  const proofs: number[] = []
+  for (let count = 0; count < 10; count += 1) proofs.push(await disk.proof())
+  expect(proofs).toEqual([4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024])
+  await disk.syncs(1024 + 64)
+  expect(await disk.proof()).toBe(0)
+  expect(await disk.proof()).toBe(4)
+})
+
+it('waits for the next turn when this one has been drawn out for 2 ms', async () => {
+  const disk = new StandingDisk()
+  await disk.syncs(4)
+  disk.turn()
+  expect(disk.sync.try(disk.call)).toBe(true)
+  disk.nowMs += 2
+  expect(disk.sync.try(disk.call)).toBe(false)
+  const count = disk.made.length
+  const waiting = disk.sync.run(disk.call, disk.callInPool)
+  await Promise.resolve()
+  expect(disk.made).toHaveLength(count)
+  disk.turn()
+  await waiting
+  expect(disk.made.slice(count)).toEqual(['call'])
+})
+
+it('leaves a sync to the pool when the next turn has no time for it either', async () => {
+  const disk = new StandingDisk()
+  await disk.syncs(4)
+  disk.turn()
+  disk.sync.try(disk.call)
+  disk.nowMs += 2
+  const waiting = disk.sync.run(disk.call, disk.callInPool)
+  disk.turn()
+  // Somebody else has taken the turn for himself.
+  disk.io.attempt(() => (disk.nowMs += 3))
+  await waiting
+  expect(disk.made.at(-1)).toBe('pool')
+})
+
+it('sends others to the pool while it is at work on a sync', async () => {
+  const disk = new StandingDisk()
+  await disk.syncs(3)
+  let end = (): void => undefined
+  const hanging = disk.sync.run(disk.call, () => new Promise((resolve) => (end = resolve)))
+  expect(await disk.syncs(2)).toBe('pool pool')
+  end()
+  await hanging
+  expect(await disk.syncs(1)).toBe('call')
+})
+
+it('passes on what a sync fails with, wherever it is made, once', async () => {
+  const disk = new StandingDisk()
+  disk.error = new Error('EIO')
+  await expect(disk.sync.run(disk.call, disk.callInPool)).rejects.toBe(disk.error)
+  disk.error = null
+  await disk.syncs(4)
+  disk.error = new Error('EIO')
+  disk.syncMs = 1000
+  const count = disk.made.length
+  expect(() => disk.sync.try(disk.call)).toThrow(disk.error)
+  expect(disk.made.slice(count)).toEqual(['call'])
+  disk.error = null
+  expect(await disk.syncs(1)).toBe('pool')
+})
+
+it('knows each disk by itself', () => {
+  expect(promptSyncOf(-1)).toBe(promptSyncOf(-1))
+  expect(promptSyncOf(-1)).not.toBe(promptSyncOf(-2))
+})
