@@ -9,8 +9,8 @@ const QUICK_MS = 1
 /** One that takes longer holds everybody up too long to be followed by another. */
 const SLOW_MS = 2
 
-/** So many that are quick, one behind the other, prove that the disk is. */
-const FIRST_PROOF = 4
+/** So many that are quick, one behind the other, prove that the disk is; a few are by chance on a busy one. */
+export const FIRST_PROOF = 16
 /** So many where one was slow soon after the last proof, again and again. */
 const LONGEST_PROOF = 1024
 /** How many syncs that is. */
@@ -21,7 +21,7 @@ const RELAPSE_COUNT = 64
  *
  * Where a sync takes a tenth of a millisecond, as on a disk with a cache that outlives the power,
  * the way to a thread and back takes as long again. But what is made at once holds up the process
- * for as long as the disk takes. So nobody tries: the pool makes the syncs until four in a row were
+ * for as long as the disk takes. So nobody tries: the pool makes the syncs until sixteen in a row were
  * quick. Then they are made at once, within what `PromptIo` allows of one turn of the event loop,
  * until one takes more than 2 ms; after that the pool has to prove the disk again, with twice as
  * many each time that it did not last for 64 syncs. A disk that is slow holds up nobody once. While

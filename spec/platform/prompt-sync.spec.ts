@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
-import { PromptSync, promptSyncOf } from '../../lib/platform/prompt-sync.ts'
+import { FIRST_PROOF, PromptSync, promptSyncOf } from '../../lib/platform/prompt-sync.ts'
 
 /** A disk whose syncs take as long as it is told, on a clock and an event loop that stand still. */
 class StandingDisk {
@@ -62,9 +62,9 @@ class StandingDisk {
   }
 }
 
-it('makes syncs at once when four in a row were quick in the pool', async () => {
+it('makes syncs at once when sixteen in a row were quick in the pool', async () => {
   const disk = new StandingDisk()
-  expect(await disk.syncs(6)).toBe('pool pool pool pool call call')
+  expect(await disk.syncs(18)).toBe(`${'pool '.repeat(16)}call call`)
 })
 
 it('never makes a sync at once on a disk that is slow', async () => {
@@ -72,37 +72,37 @@ it('never makes a sync at once on a disk that is slow', async () => {
   disk.syncMs = 10
   expect(await disk.syncs(100)).not.toContain('call')
   disk.syncMs = 1
-  expect(await disk.syncs(3)).not.toContain('call')
+  expect(await disk.syncs(FIRST_PROOF - 1)).not.toContain('call')
   disk.syncMs = 1.1
   expect(await disk.syncs(1)).toBe('pool')
   disk.syncMs = 1
-  expect(await disk.syncs(5)).toBe('pool pool pool pool call')
+  expect(await disk.syncs(17)).toBe(`${'pool '.repeat(16)}call`)
 })
 
 it('goes back to the pool after one that took more than 2 ms, until the disk is quick again', async () => {
   const disk = new StandingDisk()
-  await disk.syncs(4)
+  await disk.syncs(FIRST_PROOF)
   disk.syncMs = 2
   expect(await disk.syncs(2)).toBe('call call')
   disk.syncMs = 10
-  expect(await disk.syncs(20)).toBe(`call${' pool'.repeat(19)}`)
+  expect(await disk.syncs(40)).toBe(`call${' pool'.repeat(39)}`)
   disk.syncMs = 0.1
-  expect(await disk.syncs(9)).toBe(`${'pool '.repeat(8)}call`)
+  expect(await disk.syncs(33)).toBe(`${'pool '.repeat(32)}call`)
 })
 
-it('asks for twice the proof where it did not last, up to 1024 syncs, and for four where it did', async () => {
+it('asks for twice the proof where it did not last, up to 1024 syncs, and for sixteen where it did', async () => {
   const disk = new StandingDisk()
   const proofs: number[] = []
   for (let count = 0; count < 10; count += 1) proofs.push(await disk.proof())
-  expect(proofs).toEqual([4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024])
+  expect(proofs).toEqual([16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024])
   await disk.syncs(1024 + 64)
   expect(await disk.proof()).toBe(0)
-  expect(await disk.proof()).toBe(4)
+  expect(await disk.proof()).toBe(FIRST_PROOF)
 })
 
 it('waits for the next turn when this one has been drawn out for 2 ms', async () => {
   const disk = new StandingDisk()
-  await disk.syncs(4)
+  await disk.syncs(FIRST_PROOF)
   disk.turn()
   expect(disk.sync.try(disk.call)).toBe(true)
   disk.nowMs += 2
@@ -118,7 +118,7 @@ it('waits for the next turn when this one has been drawn out for 2 ms', async ()
 
 it('leaves a sync to the pool when the next turn has no time for it either', async () => {
   const disk = new StandingDisk()
-  await disk.syncs(4)
+  await disk.syncs(FIRST_PROOF)
   disk.turn()
   disk.sync.try(disk.call)
   disk.nowMs += 2
@@ -132,7 +132,7 @@ it('leaves a sync to the pool when the next turn has no time for it either', asy
 
 it('sends others to the pool while it is at work on a sync', async () => {
   const disk = new StandingDisk()
-  await disk.syncs(3)
+  await disk.syncs(FIRST_PROOF - 1)
   let end = (): void => undefined
   const hanging = disk.sync.run(disk.call, () => new Promise((resolve) => (end = resolve)))
   expect(await disk.syncs(2)).toBe('pool pool')
@@ -146,7 +146,7 @@ it('passes on what a sync fails with, wherever it is made, once', async () => {
   disk.error = new Error('EIO')
   await expect(disk.sync.run(disk.call, disk.callInPool)).rejects.toBe(disk.error)
   disk.error = null
-  await disk.syncs(4)
+  await disk.syncs(FIRST_PROOF)
   disk.error = new Error('EIO')
   disk.syncMs = 1000
   const count = disk.made.length
