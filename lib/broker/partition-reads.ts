@@ -1,5 +1,6 @@
 import {
   abortSignal,
+  boolean,
   checkOneOf,
   checkOptions,
   checkWholeNumber,
@@ -12,7 +13,9 @@ import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { copyRecords } from '../record/record-copies.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
+import { BackwardSource } from './backward-source.ts'
 import { fetchBatches } from './delayed-fetch.ts'
+import { ForwardSource } from './forward-source.ts'
 import type { Partition } from './partition.ts'
 import { PartitionIterator } from './partition-iterator.ts'
 
@@ -38,8 +41,10 @@ export interface FetchOptions {
   readonly signal?: AbortSignal
 }
 
-/** Which records {@link Partition.records} goes through. */
-export interface RecordsOptions {
+/** Which records {@link Partition.records} goes through in offset order, waiting for those to come. */
+export interface ForwardRecordsOptions {
+  /** @defaultValue false */
+  readonly reverse?: false
   /**
    * In [`logStartOffset`, `logEndOffset`]: at the end it waits for what comes. `'earliest'` is the
    * first record by the time the iteration begins, `'latest'` the high watermark at the time of the
@@ -55,6 +60,26 @@ export interface RecordsOptions {
   readonly signal?: AbortSignal
 }
 
+/** Which records {@link Partition.records} goes through from the last one to the first, never waiting. */
+export interface ReverseRecordsOptions {
+  readonly reverse: true
+  /**
+   * The lowest offset, in [`logStartOffset`, `logEndOffset`]. `'earliest'` is the first record by the
+   * time the iteration begins. @defaultValue `'earliest'`
+   */
+  readonly from?: number | 'earliest'
+  /**
+   * Exclusive, at least `from`. What is not visible at the time of the call is left out; `'end'` is
+   * all that is. @defaultValue `'end'`
+   */
+  readonly until?: number | 'end'
+  /** Ends the iteration, which rejects with its reason. */
+  readonly signal?: AbortSignal
+}
+
+/** Which records {@link Partition.records} goes through, and in which order. */
+export type RecordsOptions = ForwardRecordsOptions | ReverseRecordsOptions
+
 /** What {@link Partition.read} may be told. */
 export const READ_OPTIONS: Checks<ReadOptions> = {
   maxBytes: wholeNumber(1),
@@ -69,10 +94,16 @@ export const FETCH_OPTIONS: Checks<FetchOptions> = {
   signal: abortSignal,
 }
 
-const RECORDS_OPTIONS: Checks<RecordsOptions> = {
+const RECORDS_OPTIONS: Checks<AnyRecordsOptions> = {
+  reverse: boolean,
   from: offsetOr('earliest', 'latest'),
   until: offsetOr('end'),
   signal: abortSignal,
+}
+
+/** Both kinds of {@link RecordsOptions}, before it is known which one it is. */
+interface AnyRecordsOptions extends Omit<ForwardRecordsOptions, 'reverse'> {
+  readonly reverse?: boolean
 }
 
 const DEFAULT_MAX_BYTES = 1024 * 1024
@@ -205,19 +236,27 @@ export function recordsOf(
   partition: Partition,
   options: RecordsOptions,
 ): AsyncGenerator<StoredRecord, void, undefined> {
-  const checked = checkOptions('records options', options, RECORDS_OPTIONS)
-  const { from = 'earliest', until = Number.MAX_SAFE_INTEGER, signal } = checked
+  const checked = checkOptions<AnyRecordsOptions>('records options', options, RECORDS_OPTIONS)
+  const { reverse = false, from = 'earliest', until, signal } = checked
   if (typeof from === 'number' && typeof until === 'number' && until < from) {
     throw new RangeError(`until must be at least from, ${from}, got ${until}`)
   }
   const { highWatermark } = partition
-  return new PartitionIterator(clock, partition, {
+  if (reverse) {
+    if (from === 'latest') {
+      throw new RangeError("from must be an offset or 'earliest' with reverse, got 'latest'")
+    }
+    const end = typeof until === 'number' ? Math.min(until, highWatermark) : highWatermark
+    return new PartitionIterator(new BackwardSource(partition, { from, end, signal }), signal)
+  }
+  const source = new ForwardSource(clock, partition, {
     from: from === 'latest' ? highWatermark : from,
-    end: until === 'end' ? highWatermark : until,
+    end: until === 'end' ? highWatermark : (until ?? Number.MAX_SAFE_INTEGER),
     maxBytes: DEFAULT_MAX_BYTES,
     maxWaitMs: DEFAULT_MAX_WAIT_MS,
     signal,
   })
+  return new PartitionIterator(source, signal)
 }
 
 /** The check for an offset, or for a name of one. */

@@ -4,9 +4,11 @@ import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
+import type { BackwardLimits } from '../storage/backward-read.ts'
 import type { Log } from '../storage/log.ts'
 import type { AppendChainOwner } from './append-chain.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
+import { readLast, type ReadLastOptions } from './read-last.ts'
 import { ChangeListeners } from './change-listeners.ts'
 import { whyFenced } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
@@ -163,12 +165,25 @@ export class Partition {
   }
 
   /**
-   * Goes through the records in offset order. Breaking out of the loop leaves nothing behind.
+   * Reads the last `count` visible records, in offset order; fewer where there are fewer.
+   *
+   * @param count at least 0.
+   * @throws {@link CorruptRecordError} when damage is among them; {@link ClosedError}
+   */
+  async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
+    this.#ensureOpen()
+    if (this.#context.readOnly) await this.refresh()
+    return readLast(this, count, options)
+  }
+
+  /**
+   * Goes through the records in offset order, with `reverse` from the last one to the first. Breaking out of the loop leaves nothing behind.
    *
    * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
    * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} at the end of a log
    * that takes no more writes since a failure; {@link OffsetOutOfRangeError} also when
-   * there is nothing to read because `from` is behind the end of the log.
+   * there is nothing to read because `from` is behind the end of the log, and with `reverse` when
+   * what comes next was deleted or cut off meanwhile.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)
@@ -236,6 +251,12 @@ export class Partition {
     // Another process may have written more than was looked at: only then is it beyond the end.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
+  }
+
+  /** See `LogReader.readBatchesBefore`. @internal */
+  readBatchesBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
+    this.#ensureOpen()
+    return this.log.reader.readBatchesBefore(endOffset, limits)
   }
 
   /**

@@ -3,6 +3,7 @@ import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import type { BackwardLimits } from './backward-read.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 
@@ -124,6 +125,31 @@ export class LogReader {
   }
 
   /**
+   * The last whole batches that hold offsets in [`limits.fromOffset`, `endOffset`), in offset order:
+   * what a reader that goes backwards needs next.
+   *
+   * @param endOffset the offset below it must be in the log.
+   * @returns no batches when none of these offsets has a record any more.
+   * @throws {@link OffsetOutOfRangeError} when the offset below `endOffset` is not in the log;
+   * {@link CorruptRecordError} when the last batch is damaged, or damage has cut it off.
+   */
+  async readBatchesBefore(
+    endOffset: number,
+    limits: BackwardLimits,
+  ): Promise<readonly RecordBatch[]> {
+    return this.#consistently(async () => {
+      const { logStartOffset, logEndOffset, segments } = this.#log
+      const { damage } = this.#guard
+      if (endOffset > logEndOffset && damage !== null) throw damage
+      if (endOffset > logEndOffset || endOffset <= logStartOffset) {
+        throw outOfRange(this.#log, this.#place, endOffset - 1)
+      }
+      const fromOffset = Math.max(limits.fromOffset, logStartOffset)
+      return segments.readBefore(endOffset, { ...limits, fromOffset })
+    })
+  }
+
+  /**
    * Reads like {@link LogReader.readBatches}, inside of the call, as far as that is possible.
    *
    * @param isShared whether others may get the same batches, whose bytes nobody must get at then.
@@ -224,8 +250,12 @@ export class LogReader {
  */
 export function ensureInRange(log: LocalLog, place: LogPlace, offset: number): void {
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  if (offset >= log.logStartOffset && offset <= log.logEndOffset) return
+  throw outOfRange(log, place, offset)
+}
+
+function outOfRange(log: LocalLog, place: LogPlace, offset: number): OffsetOutOfRangeError {
   const { logStartOffset, logEndOffset } = log
-  if (offset >= logStartOffset && offset <= logEndOffset) return
   const { topic, partition } = place
-  throw new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
+  return new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
 }

@@ -5,6 +5,7 @@ import { CachedBatches } from './batch-cache.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { readPromptly } from './prompt-read.ts'
+import { readRangeBefore, type BackwardLimits } from './backward-read.ts'
 import { SegmentFile } from './segment-file.ts'
 import type { SegmentIndexes } from './segment-indexes.ts'
 import { recoverSegment, type SegmentScan } from './segment-recovery.ts'
@@ -141,10 +142,12 @@ export class LogSegment implements IndexedSegment {
    * @throws {@link CorruptRecordError} when the first batch is damaged; damage behind it ends the range.
    */
   read(offset: number, limits: ReadLimits): Promise<BatchRange> {
-    return this.file.use(async (file) => {
-      await this.held.loadOffsets()
-      return readRange(this.view(file), offset, limits)
-    })
+    return this.#lookUp((view) => readRange(view, offset, limits))
+  }
+
+  /** See {@link readRangeBefore}. */
+  readBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
+    return this.#lookUp((view) => readRangeBefore(view, endOffset, limits))
   }
 
   /**
@@ -162,10 +165,7 @@ export class LogSegment implements IndexedSegment {
 
   /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
   restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
-    return this.file.use(async (file) => {
-      await this.held.loadOffsets()
-      return restBelow(this.view(file), offset)
-    })
+    return this.#lookUp((view) => restBelow(view, offset))
   }
 
   /**
@@ -310,5 +310,13 @@ export class LogSegment implements IndexedSegment {
         onBatch?.(batch, at)
       }),
     )
+  }
+
+  /** Runs a search by offset over the segment as it stands now. */
+  #lookUp<T>(search: (view: SegmentView) => Promise<T>): Promise<T> {
+    return this.file.use(async (file) => {
+      await this.held.loadOffsets()
+      return search(this.view(file))
+    })
   }
 }

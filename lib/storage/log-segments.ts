@@ -1,5 +1,6 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import type { BackwardLimits } from './backward-read.ts'
 import { orInDoubt } from './in-doubt-error.ts'
 import { sharedIndexCache, type IndexCache } from './index-cache.ts'
 import { segmentFilePath } from './log-files.ts'
@@ -109,6 +110,25 @@ export class LogSegments {
       const { batches } = await segment.read(offset, limits)
       await this.touch(segment)
       // Compaction may leave nothing in a segment from here on: the next one has the answer.
+      if (batches.length > 0) return batches
+    }
+    return []
+  }
+
+  /**
+   * Reads the last whole batches in [`limits.fromOffset`, `endOffset`), in offset order. One read
+   * never spans two segments.
+   *
+   * @returns no batches when there are none.
+   * @throws {@link CorruptRecordError} when the last batch is damaged.
+   */
+  async readBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
+    const segments = this.#segments
+    for (let slot = this.floorSlot(endOffset - 1); slot >= 0; slot -= 1) {
+      const segment = segments[slot]
+      if (segment === undefined || segment.nextOffset <= limits.fromOffset) break
+      const batches = await segment.readBefore(endOffset, limits)
+      await this.touch(segment)
       if (batches.length > 0) return batches
     }
     return []

@@ -20,6 +20,8 @@ export interface PartitionSetup {
   readonly recentBytes?: number
   readonly readCacheBytes?: number
   readonly readOnly?: boolean
+  /** Whether it was closed in order. */
+  readonly isClean?: boolean
   readonly isOwned?: () => boolean
 }
 
@@ -42,7 +44,7 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     random: new SeededRandom(1),
     config: resolveTopicConfig(setup.config ?? {}),
     readOnly,
-    isClean: false,
+    isClean: setup.isClean ?? false,
     recoveryPoint: state?.recoveryPoint ?? 0,
     logStartOffset: state?.logStartOffset ?? 0,
     saveState: (newState) => states.write(new Map([[`${topic}-${index}`, newState]])),

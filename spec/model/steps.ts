@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { step, type Step } from './step.ts'
+import { readLast, reverse } from './steps-backwards.ts'
 import { commit, commitAt, drain, joinOrLeave, pauseOrResume, poll, seek } from './steps-consume.ts'
 import { deleteRecords } from './steps-deletion.ts'
 import { append, flush, maintain, send, verify } from './steps-produce.ts'
@@ -15,7 +16,7 @@ const together: fc.Arbitrary<Step> = step(
   fc.array(
     fc.oneof(
       { weight: 4, arbitrary: append },
-      ...[flush, maintain, read, deleteRecords, commit, commitAt, verify],
+      ...[flush, maintain, read, readLast, reverse, deleteRecords, commit, commitAt, verify],
     ),
     { minLength: 2, maxLength: 6 },
   ),
@@ -35,7 +36,7 @@ const interruptible: fc.Arbitrary<Step> = fc.oneof(
 export const STEPS: readonly fc.Arbitrary<Step>[] = [
   ...[append, append, append, append, send, send, flush, maintain, verify],
   ...[together, together, together],
-  ...[read, fetchAtEnd, findTime],
+  ...[read, fetchAtEnd, findTime, readLast, reverse],
   ...[createTopic, createTopic, deleteTopic, addPartition, deleteRecords],
   ...[joinOrLeave, joinOrLeave, poll, poll, poll, drain, seek, pauseOrResume],
   ...[commit, commit, commitAt, commitAt],

@@ -1,0 +1,72 @@
+import { promptIo } from '../platform/prompt-io.ts'
+import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { ensureInLog } from './forward-source.ts'
+import type { RecordSource } from './partition-iterator.ts'
+import type { Partition } from './partition.ts'
+
+/** Read at once: about as much as can be had inside of one call of the file system. */
+export const PIECE_BYTES: number = 64 * 1024
+
+/** Which records a {@link BackwardSource} gives. */
+export interface BackwardRange {
+  readonly from: number | 'earliest'
+  /** Exclusive; no higher than what was visible when it was asked for. */
+  readonly end: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Gives the records of a partition in descending offset order, and never waits for others. A piece of
+ * the log is in memory at a time; its batches are decoded one by one, the last one first.
+ */
+export class BackwardSource implements RecordSource {
+  readonly #partition: Partition
+  readonly #range: BackwardRange
+  /** The lowest offset that is wanted; `null` before the first record was asked for. */
+  #from: number | null = null
+  /** Everything from here on was given. */
+  #end: number
+  #batches: RecordBatch[] = []
+
+  constructor(partition: Partition, range: BackwardRange) {
+    this.#partition = partition
+    this.#range = range
+    this.#end = range.end
+  }
+
+  /** Decodes the last batch that was not given, reads some when there is none, or ends. */
+  async load(): Promise<readonly StoredRecord[] | null> {
+    const partition = this.#partition
+    const { from, signal } = this.#range
+    this.#from ??= this.#start(from)
+    if (this.#end <= this.#from) return null
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
+    signal?.throwIfAborted()
+    const batch = this.#batches.pop()
+    if (batch === undefined) {
+      const limits = { fromOffset: this.#from, maxBytes: PIECE_BYTES }
+      this.#batches = [...(await partition.readBatchesBefore(this.#end, limits))]
+      // Compaction has left nothing between here and the start.
+      if (this.#batches.length === 0) this.#end = this.#from
+      return []
+    }
+    const decoding = decodeRecords(batch, partition.log, { fromOffset: this.#from })
+    const records = Array.isArray(decoding) ? decoding : await decoding
+    const end = this.#end
+    this.#end = batch.baseOffset
+    const wanted = batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
+    return wanted.reverse()
+  }
+
+  end(): void {
+    this.#batches = []
+  }
+
+  #start(from: number | 'earliest'): number {
+    const offset = from === 'earliest' ? this.#partition.logStartOffset : from
+    ensureInLog(this.#partition, offset)
+    return offset
+  }
+}

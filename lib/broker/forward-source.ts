@@ -1,0 +1,99 @@
+import { OffsetOutOfRangeError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
+import type { RecordSource } from './partition-iterator.ts'
+import type { Partition } from './partition.ts'
+
+/** Which records a {@link ForwardSource} gives, and what ends it. */
+export interface ForwardRange {
+  readonly from: number | 'earliest'
+  /** Exclusive. */
+  readonly end: number
+  /** Limit on the stored size of what is in memory at once. */
+  readonly maxBytes: number
+  /** How long one wait for records may take. */
+  readonly maxWaitMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/** Gives the records of a partition in offset order, and waits for those that are to come. */
+export class ForwardSource implements RecordSource {
+  readonly #clock: Clock
+  readonly #partition: Partition
+  readonly #range: ForwardRange
+  readonly #limits: FetchLimits
+  /** Of the next batch to fetch; `null` before the first record was asked for. */
+  #offset: number | null = null
+  #batches: readonly RecordBatch[] = []
+  #batchSlot = 0
+
+  constructor(clock: Clock, partition: Partition, range: ForwardRange) {
+    const { maxBytes, maxWaitMs, signal } = range
+    this.#clock = clock
+    this.#partition = partition
+    this.#range = range
+    this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal }
+  }
+
+  /** Decodes the next batch, fetches some when there is none, or ends. */
+  async load(): Promise<readonly StoredRecord[] | null> {
+    const { from, end } = this.#range
+    if (this.#offset === null) {
+      this.#offset = from === 'earliest' ? this.#partition.logStartOffset : from
+      // With nothing to read up to `end` nobody else would look at it.
+      ensureInLog(this.#partition, this.#offset)
+    }
+    const batch = this.#batches[this.#batchSlot]
+    if (this.#offset >= end) return null
+    if (batch === undefined) {
+      await this.#fetch(this.#offset)
+      return []
+    }
+    const place = this.#partition.log
+    const decoding = decodeRecords(batch, place, { fromOffset: this.#offset })
+    const records = Array.isArray(decoding) ? decoding : await decoding
+    this.#batchSlot += 1
+    this.#offset = batch.nextOffset
+    return batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
+  }
+
+  end(): void {
+    this.#batches = []
+  }
+
+  async #fetch(offset: number): Promise<void> {
+    const partition = this.#partition
+    const { maxBytes } = this.#range
+    const { highWatermark } = partition
+    // What is not there below it never comes.
+    const limits = offset < highWatermark ? { ...this.#limits, maxWaitMs: 0 } : this.#limits
+    const requests = [{ partition, offset, maxBytes }]
+    const [response] = await fetchBatches(this.#clock, requests, limits)
+    const { failure } = partition.log
+    // What it waits for, or has even seen on a relaxed topic, never comes.
+    if (failure !== null && offset >= partition.logEndOffset) throw failure
+    if (response?.error != null) throw response.error
+    this.#batches = response?.batches ?? []
+    this.#batchSlot = 0
+    if (this.#batches.length === 0) {
+      // The offsets from here on are those of a batch that was cut, or of records that compaction has
+      // removed. Where the log was cut meanwhile, others may still come in their place.
+      this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
+    }
+  }
+}
+
+/** @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`, `logEndOffset`]. */
+export function ensureInLog(partition: Partition, offset: number): void {
+  const { topic, index, logStartOffset, logEndOffset } = partition
+  if (offset >= logStartOffset && offset <= logEndOffset) return
+  throw new OffsetOutOfRangeError({
+    topic,
+    partition: index,
+    offset,
+    logStartOffset,
+    logEndOffset,
+  })
+}

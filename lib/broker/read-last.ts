@@ -1,0 +1,68 @@
+import { checkOptions, checkWholeNumber, wholeNumber, type Checks } from '../checks.ts'
+import { OffsetOutOfRangeError } from '../errors.ts'
+import { promptIo } from '../platform/prompt-io.ts'
+import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import { PIECE_BYTES } from './backward-source.ts'
+import type { Partition } from './partition.ts'
+
+/** What {@link Partition.readLast} takes. */
+export interface ReadLastOptions {
+  /** Limit on the stored size of what is read; the last batch is read however large. @defaultValue none */
+  readonly maxBytes?: number
+}
+
+const READ_LAST_OPTIONS: Checks<ReadLastOptions> = { maxBytes: wholeNumber(1) }
+
+/**
+ * The last `count` records below the high watermark in offset order, fewer where there are fewer;
+ * see `Partition.readLast`.
+ */
+export async function readLast(
+  partition: Partition,
+  count: number,
+  options: ReadLastOptions,
+): Promise<StoredRecord[]> {
+  checkWholeNumber('count', count, 0, Number.MAX_SAFE_INTEGER)
+  const checked = checkOptions('readLast options', options, READ_LAST_OPTIONS)
+  const { maxBytes = Number.MAX_SAFE_INTEGER } = checked
+  const { reader } = partition.log
+  for (;;) {
+    const { generation } = reader
+    try {
+      const records = await lastRecords(partition, count, maxBytes)
+      // What was cut meanwhile must not stand beside what came in its place.
+      if (generation === reader.generation) return records
+    } catch (error) {
+      // The log has another start or end by now.
+      if (!(error instanceof OffsetOutOfRangeError)) throw error
+    }
+  }
+}
+
+async function lastRecords(
+  partition: Partition,
+  count: number,
+  maxBytes: number,
+): Promise<StoredRecord[]> {
+  const records: StoredRecord[] = []
+  let restBytes = maxBytes
+  let end = partition.highWatermark
+  while (records.length < count && restBytes > 0 && end > partition.logStartOffset) {
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
+    const limits = { fromOffset: 0, maxBytes: Math.min(restBytes, PIECE_BYTES) }
+    const batches = await partition.readBatchesBefore(end, limits)
+    if (batches.length === 0) break
+    for (const batch of batches.toReversed()) {
+      restBytes -= batch.sizeBytes
+      if (records.length >= count || (restBytes < 0 && records.length > 0)) break
+      const decoding = decodeRecords(batch, partition.log, { fromOffset: partition.logStartOffset })
+      const decoded = Array.isArray(decoding) ? decoding : await decoding
+      for (const record of decoded.reverse()) {
+        if (records.length < count && record.offset < end) records.push(record)
+      }
+    }
+    end = batches[0]?.baseOffset ?? end
+  }
+  return records.reverse()
+}

@@ -1,0 +1,182 @@
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
+import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition, textsOf } from '../helpers/partitions.ts'
+
+const CLOSED = new ClosedError('the test is over')
+const SMALL = { segmentBytes: 400, indexIntervalBytes: 40 }
+
+async function filled(count: number, fileSystem = new SimulatedFileSystem()): Promise<Partition> {
+  const partition = await openPartition({ fileSystem, config: SMALL })
+  for (let each = 0; each < count; each += 1) await partition.append({ value: `v${each}` })
+  return partition
+}
+
+async function offsetsOf(partition: Partition, options: RecordsOptions): Promise<number[]> {
+  const offsets: number[] = []
+  for await (const record of partition.records(options)) offsets.push(record.offset)
+  return offsets
+}
+
+describe('readLast', () => {
+  it('gives the last records in offset order, and fewer where there are fewer', async () => {
+    const partition = await filled(12)
+    expect(textsOf(await partition.readLast(3))).toEqual(['v9', 'v10', 'v11'])
+    expect(await partition.readLast(100)).toHaveLength(12)
+    expect(await partition.readLast(0)).toEqual([])
+    await partition.deleteRecords(10)
+    expect(textsOf(await partition.readLast(100))).toEqual(['v10', 'v11'])
+    await partition.deleteRecords(-1)
+    expect(await partition.readLast(1)).toEqual([])
+    await partition.close(CLOSED)
+  })
+
+  it('gives no record twice where a batch holds more than are wanted', async () => {
+    const partition = await openPartition({ config: SMALL })
+    await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
+    await partition.append([{ value: 'd' }, { value: 'e' }])
+    expect(textsOf(await partition.readLast(4))).toEqual(['b', 'c', 'd', 'e'])
+    await partition.deleteRecords(1)
+    expect(textsOf(await partition.readLast(9))).toEqual(['b', 'c', 'd', 'e'])
+    await partition.close(CLOSED)
+  })
+
+  it('shows only what consumers see', async () => {
+    const partition = await openPartition({ config: { ...SMALL, flushMessages: 3 } })
+    await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
+    await partition.append({ value: 'd' }, { acks: 1 })
+    const visible = partition.highWatermark
+    const last = (await partition.readLast(1))[0]?.offset
+    expect(last).toBe(visible - 1)
+    await partition.close(CLOSED)
+  })
+
+  it('reads no more bytes than it may, but one batch', async () => {
+    const partition = await filled(12)
+    expect(textsOf(await partition.readLast(10, { maxBytes: 1 }))).toEqual(['v11'])
+    const sizeBytes = partition.log.size / 12
+    const found = await partition.readLast(10, { maxBytes: Math.ceil(3.1 * sizeBytes) })
+    expect(textsOf(found)).toEqual(['v9', 'v10', 'v11'])
+    await partition.close(CLOSED)
+  })
+
+  it('refuses what is no number of records, unknown options, and a closed partition', async () => {
+    const partition = await filled(1)
+    await expect(partition.readLast(-1)).rejects.toThrow(RangeError)
+    await expect(partition.readLast(1.5)).rejects.toThrow(RangeError)
+    await expect(partition.readLast(1, { maxBytes: 0 })).rejects.toThrow(RangeError)
+    await expect(partition.readLast(1, { maxRecords: 1 } as never)).rejects.toThrow(TypeError)
+    await partition.close(CLOSED)
+    await expect(partition.readLast(1)).rejects.toThrow(CLOSED)
+  })
+
+  it('looks for what the owner has appended where the broker only reads', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const owner = await filled(3, fileSystem)
+    const reader = await openPartition({ fileSystem, config: SMALL, readOnly: true })
+    await owner.append({ value: 'later' })
+    expect(textsOf(await reader.readLast(2))).toEqual(['v2', 'later'])
+    await reader.close(CLOSED)
+    await owner.close(CLOSED)
+  })
+
+  it('gives what is there by the end where records are cut off or deleted while it reads', async () => {
+    for (const change of ['cut', 'delete'] as const) {
+      const partition = await filled(40)
+      const reading = partition.readLast(40)
+      if (change === 'cut') await partition.log.truncateTo(20)
+      else await partition.deleteRecords(30)
+      const offsets = (await reading).map(({ offset }) => offset)
+      expect(offsets).toEqual(offsets.toSorted((a, b) => a - b))
+      expect(new Set(offsets).size).toBe(offsets.length)
+      const [end, start] = change === 'cut' ? [20, 0] : [40, 30]
+      const again = (await partition.readLast(40)).map(({ offset }) => offset)
+      expect(again).toEqual(Array.from({ length: end - start }, (_, each) => start + each))
+      await partition.close(CLOSED)
+    }
+  })
+})
+
+describe('records in reverse', () => {
+  it('goes through the range that was visible at the call, and waits for nothing', async () => {
+    const partition = await filled(9)
+    const records = partition.records({ reverse: true, from: 2, until: 1000 })
+    await partition.append({ value: 'later' })
+    const offsets: number[] = []
+    for await (const { offset } of records) offsets.push(offset)
+    expect(offsets).toEqual([8, 7, 6, 5, 4, 3, 2])
+    expect(await offsetsOf(partition, { reverse: true, until: 'end', from: 8 })).toEqual([9, 8])
+    expect(await offsetsOf(partition, { reverse: true, from: 10 })).toEqual([])
+    await partition.close(CLOSED)
+  })
+
+  it('rejects where the records that come next were deleted or cut off meanwhile', async () => {
+    for (const change of ['cut', 'delete'] as const) {
+      const partition = await filled(20)
+      const records = partition.records({ reverse: true })
+      expect((await records.next()).value?.offset).toBe(19)
+      if (change === 'cut') await partition.log.truncateTo(4)
+      else await partition.deleteRecords(15)
+      const rest = async (): Promise<void> => {
+        for (let each = 0; each < 20; each += 1) await records.next()
+      }
+      await expect(rest()).rejects.toThrow(OffsetOutOfRangeError)
+      expect(await records.next()).toMatchObject({ done: true })
+      await partition.close(CLOSED)
+    }
+  })
+
+  it('rejects for a start that is not in the log', async () => {
+    const partition = await filled(5)
+    await partition.deleteRecords(2)
+    for (const from of [1, 6]) {
+      const read = offsetsOf(partition, { reverse: true, from })
+      await expect(read).rejects.toThrow(OffsetOutOfRangeError)
+    }
+    await partition.close(CLOSED)
+  })
+
+  it('ends with the reason of its signal, and when the loop is left', async () => {
+    const partition = await filled(5)
+    const controller = new AbortController()
+    const records = partition.records({ reverse: true, signal: controller.signal })
+    expect((await records.next()).value?.offset).toBe(4)
+    controller.abort(new Error('enough'))
+    await expect(records.next()).rejects.toThrow('enough')
+    for await (const { offset } of partition.records({ reverse: true })) {
+      expect(offset).toBe(4)
+      break
+    }
+    await partition.close(CLOSED)
+  })
+
+  it('takes no start at the end and no boolean of another type', async () => {
+    const partition = await filled(1)
+    expect(() => partition.records({ reverse: true, from: 'latest' } as never)).toThrow(RangeError)
+    expect(() => partition.records({ reverse: 1 } as never)).toThrow(TypeError)
+    expect(() => partition.records({ reverse: true, from: 1, until: 0 })).toThrow(RangeError)
+    expect(await offsetsOf(partition, { reverse: false, until: 'end' })).toEqual([0])
+    await partition.close(CLOSED)
+  })
+
+  it('delivers what is sound down to damage, then the damage', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await filled(12, fileSystem)
+    const { path = '', baseOffset = 0 } = partition.log.segments[1] ?? {}
+    await partition.close(CLOSED)
+    const bytes = Buffer.from(fileSystem.snapshot().get(path) ?? [])
+    bytes[66] = (bytes[66] ?? 0) ^ 1
+    fileSystem.writeFile(path, bytes)
+    const again = await openPartition({ fileSystem, config: SMALL, isClean: true })
+    const seen: number[] = []
+    const read = async (): Promise<void> => {
+      for await (const { offset } of again.records({ reverse: true })) seen.push(offset)
+    }
+    await expect(read()).rejects.toThrow(CorruptRecordError)
+    expect(seen.at(-1)).toBe(baseOffset + 1)
+    await expect(again.readLast(12)).rejects.toThrow(CorruptRecordError)
+    await again.close(CLOSED)
+  })
+})

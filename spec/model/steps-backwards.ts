@@ -1,0 +1,54 @@
+import fc from 'fast-check'
+import { OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { ensure } from './model-broker.ts'
+import { step, type Step } from './step.ts'
+import { anyPlace, share } from './steps-produce.ts'
+
+/** The last records: what is shown, to its end, and none left out. */
+export const readLast: fc.Arbitrary<Step> = step(
+  'readLast',
+  fc.record({ at: anyPlace, count: fc.constantFrom(1, 3, 40) }),
+  async (session, { at, count }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    const { visible } = model
+    const shown = real.highWatermark
+    const found = await real.readLast(count)
+    const first = found[0]?.offset ?? shown
+    found.forEach((record, slot) => {
+      session.checkRecord(name, model, record, first + slot)
+    })
+    const end = first + found.length
+    ensure(end >= visible, () => `the last of ${name} end at ${end}, and it shows ${visible}`)
+    const isAll = found.length === count || first <= model.greatestStart
+    ensure(isAll, () => `${name} gives ${found.length} records from ${first} on, not ${count}`)
+    model.seen(end)
+  },
+)
+
+/** Some of the last records, from the end on: the same as forwards, the other way round. */
+export const reverse: fc.Arbitrary<Step> = step(
+  'reverse',
+  fc.record({ at: anyPlace, share }),
+  async (session, { at, share }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    const end = real.highWatermark
+    const from = real.logStartOffset + Math.floor(share * (end - real.logStartOffset))
+    let next = end
+    try {
+      for await (const record of real.records({ reverse: true, from })) {
+        next -= 1
+        session.checkRecord(name, model, record, next)
+      }
+      ensure(next === from, () => `${name} backwards from ${end} ends at ${next}, not at ${from}`)
+    } catch (error) {
+      // Another step of the same moment may delete what is to come.
+      if (!(error instanceof OffsetOutOfRangeError)) throw error
+      const isDeleted = next - 1 < model.greatestStart || from < model.greatestStart
+      ensure(isDeleted, () => `${name} refuses ${next - 1}, and nothing was deleted there`)
+    }
+  },
+)
