@@ -37,6 +37,7 @@ export { Consumer } from './client/consumer.ts'
 export type { PollOptions } from './client/consumer-arguments.ts'
 export type { AutoOffsetReset, ConsumerOptions, OffsetReset } from './client/consumer-options.ts'
 export type { ConsumerRecord } from './client/consumer-record.ts'
+export type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './client/offset-lookup.ts'
 export type { Lag } from './client/partition-controls.ts'
 export {
   defaultPartitioner,

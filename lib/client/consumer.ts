@@ -17,16 +17,12 @@ import {
   type ConsumerOptions,
   type ResolvedConsumerOptions,
 } from './consumer-options.ts'
-import { recordReader, type ConsumerRecord } from './consumer-record.ts'
-import { Fetcher } from './fetcher.ts'
-import { GroupSession } from './group-session.ts'
+import { ConsumerParts } from './consumer-parts.ts'
+import type { ConsumerRecord } from './consumer-record.ts'
 import { Iterations } from './iterations.ts'
-import { OffsetCommitter } from './offset-committer.ts'
-import { PartitionControls, type Lag } from './partition-controls.ts'
-import { PollLoop } from './poll-loop.ts'
-import { PositionResolver } from './position-resolver.ts'
+import type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './offset-lookup.ts'
+import type { Lag } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
-import { SubscriptionState } from './subscription-state.ts'
 
 /** How long an iteration waits at least before it looks at group and commits again. */
 const MIN_ITERATION_WAIT_MS = 1
@@ -45,44 +41,16 @@ const MIN_ITERATION_WAIT_MS = 1
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
   readonly #context: ConsumerContext
   readonly #options: ResolvedConsumerOptions<K, V>
-  readonly #subscription: SubscriptionState
+  readonly #parts: ConsumerParts<K, V>
   readonly #iterations: Iterations<K, V> = new Iterations()
-  readonly #positions: PositionResolver
-  readonly #committer: OffsetCommitter
-  readonly #group: GroupSession
-  readonly #loop: PollLoop<K, V>
-  readonly #controls: PartitionControls
   #closing: Promise<void> | null = null
 
   /** @internal */
   constructor(context: ConsumerContext, options: ConsumerOptions<K, V> = {}) {
-    const { clock, readOnly } = context
-    const resolved = resolveConsumerOptions(options, { readOnly })
-    const release = (partition: TopicPartition): void => {
-      this.#iterations.release(partition)
-    }
-    const subscription = new SubscriptionState(release)
-    const positions = new PositionResolver(context, resolved, release)
-    const partitions = { subscription, positions }
-    const group = new GroupSession(context, resolved, subscription, {
-      onChange: () => {
-        this.#loop.notify()
-      },
-      commitConsumed: () => this.#committer.commitConsumed(),
-    })
-    const committer = new OffsetCommitter(clock, resolved, partitions, this.#iterations, group)
-    const fetcher = new Fetcher(clock, resolved, partitions, recordReader(resolved))
+    const resolved = resolveConsumerOptions(options, { readOnly: context.readOnly })
     this.#context = context
     this.#options = resolved
-    this.#subscription = subscription
-    this.#positions = positions
-    this.#committer = committer
-    this.#group = group
-    this.#loop = new PollLoop(clock, { subscription, group, committer, fetcher })
-    this.#controls = new PartitionControls(subscription, positions, (moved) => {
-      if (moved !== null) release(moved)
-      this.#loop.notify()
-    })
+    this.#parts = new ConsumerParts(context, resolved, this.#iterations)
   }
 
   /**
@@ -104,10 +72,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       this.unsubscribe()
       return
     }
-    if (names === null) this.#subscription.subscribeToPattern(topics as RegExp)
-    else this.#subscription.subscribe(names)
-    this.#group.setListener(checked)
-    this.#loop.notify()
+    if (names === null) this.#parts.subscription.subscribeToPattern(topics as RegExp)
+    else this.#parts.subscription.subscribe(names)
+    this.#parts.group.setListener(checked)
+    this.#parts.loop.notify()
   }
 
   /**
@@ -124,10 +92,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       this.unsubscribe()
       return
     }
-    for (const each of checked) this.#positions.ensureExists(each)
-    if (this.#subscription.type === 'partitions') this.#committer.startCommitConsumed()
-    this.#subscription.assign(checked)
-    this.#loop.notify()
+    for (const each of checked) this.#parts.positions.ensureExists(each)
+    if (this.#parts.subscription.type === 'partitions') this.#parts.committer.startCommitConsumed()
+    this.#parts.subscription.assign(checked)
+    this.#parts.loop.notify()
   }
 
   /**
@@ -137,8 +105,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   unsubscribe(): void {
     this.#ensureNotClosing()
     this.#giveUp().catch(() => undefined)
-    this.#subscription.unsubscribe()
-    this.#loop.notify()
+    this.#parts.subscription.unsubscribe()
+    this.#parts.loop.notify()
   }
 
   /**
@@ -157,7 +125,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   async poll(options: PollOptions = {}): Promise<ConsumerRecord<K, V>[]> {
     this.#ensureNotClosing()
     const { maxWaitMs, signal } = checkPollOptions(options, this.#options.fetchMaxWaitMs)
-    return this.#loop.run({ maxCount: this.#options.maxPollRecords, maxWaitMs, signal })
+    return this.#parts.loop.run({ maxCount: this.#options.maxPollRecords, maxWaitMs, signal })
   }
 
   /**
@@ -170,8 +138,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> {
     this.#ensureNotClosing()
     return this.#iterations.start({
-      subscription: this.#subscription,
-      loop: this.#loop,
+      subscription: this.#parts.subscription,
+      loop: this.#parts.loop,
       maxWaitMs: Math.max(MIN_ITERATION_WAIT_MS, this.#options.fetchMaxWaitMs),
     })
   }
@@ -185,7 +153,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   position(partition: TopicPartition): number {
     this.#ensureOpen()
-    return this.#controls.position(partition)
+    return this.#parts.controls.position(partition)
   }
 
   /**
@@ -197,7 +165,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
     this.#ensureOpen()
     this.#ensureGroup('committed()')
-    return Promise.resolve(this.#positions.committed(checkTopicPartition(partition)))
+    return Promise.resolve(this.#parts.positions.committed(checkTopicPartition(partition)))
   }
 
   /**
@@ -213,7 +181,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#ensureOpen()
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
     this.#ensureGroup('commit()')
-    await (checked === null ? this.#committer.commitAll() : this.#group.commit(checked))
+    await (checked === null ? this.#parts.committer.commitAll() : this.#parts.group.commit(checked))
   }
 
   /**
@@ -224,7 +192,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   seek(partition: TopicPartition, offset: number): void {
     this.#ensureOpen()
-    this.#controls.seek(partition, offset)
+    this.#parts.controls.seek(partition, offset)
   }
 
   /**
@@ -235,13 +203,13 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   seekToBeginning(partitions: readonly TopicPartition[] = []): void {
     this.#ensureOpen()
-    this.#controls.seekTo(partitions, 'earliest')
+    this.#parts.controls.seekTo(partitions, 'earliest')
   }
 
   /** Likewise, behind the last record there is by then. */
   seekToEnd(partitions: readonly TopicPartition[] = []): void {
     this.#ensureOpen()
-    this.#controls.seekTo(partitions, 'latest')
+    this.#parts.controls.seekTo(partitions, 'latest')
   }
 
   /**
@@ -254,43 +222,66 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
     this.#ensureOpen()
-    await this.#controls.seekToTimestamp(partitions, timestamp)
+    await this.#parts.controls.seekToTimestamp(partitions, timestamp)
+  }
+
+  /**
+   * The first record of each partition that is at least as young, `null` where there is none. The
+   * partitions need not be assigned, and no position moves.
+   *
+   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
+   */
+  async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
+    this.#ensureOpen()
+    return this.#parts.lookup.forTimes(queries)
+  }
+
+  /** Where these partitions begin. @throws as {@link Consumer.offsetsForTimes} */
+  async beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    this.#ensureOpen()
+    return Promise.resolve(this.#parts.lookup.ends(partitions, 'logStartOffset'))
+  }
+
+  /** Where what can be read of them ends, exclusive. @throws as {@link Consumer.offsetsForTimes} */
+  async endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    this.#ensureOpen()
+    return Promise.resolve(this.#parts.lookup.ends(partitions, 'highWatermark'))
   }
 
   /** Hands out nothing of these partitions until `resume`, or until the group has taken them away. */
   pause(partitions: readonly TopicPartition[]): void {
     this.#ensureOpen()
-    this.#controls.setPaused(partitions, true)
+    this.#parts.controls.setPaused(partitions, true)
   }
 
   /** Ends `pause`. Nothing was skipped. */
   resume(partitions: readonly TopicPartition[]): void {
     this.#ensureOpen()
-    this.#controls.setPaused(partitions, false)
+    this.#parts.controls.setPaused(partitions, false)
   }
 
   /** The partitions that are paused, sorted. */
   paused(): TopicPartition[] {
     this.#ensureOpen()
-    return this.#controls.paused()
+    return this.#parts.controls.paused()
   }
 
   /** The partitions it has, sorted. */
   assignment(): TopicPartition[] {
     this.#ensureOpen()
-    return this.#subscription.assignment()
+    return this.#parts.subscription.assignment()
   }
 
   /** How far it is from the end of each of its partitions, sorted. @throws as {@link Consumer.position} */
   async lag(): Promise<Lag[]> {
     this.#ensureOpen()
-    return Promise.resolve(this.#controls.lag())
+    return Promise.resolve(this.#parts.controls.lag())
   }
 
   /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once. */
   wakeup(): void {
     this.#ensureOpen()
-    this.#loop.wakeup()
+    this.#parts.loop.wakeup()
   }
 
   /**
@@ -301,7 +292,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws what the commit or the listener fails with, once the consumer is closed all the same
    */
   close(): Promise<void> {
-    this.#loop.stop()
+    this.#parts.loop.stop()
     // A step later, so that a listener that is called here finds the consumer closing.
     this.#closing ??= Promise.resolve().then(() => this.#close())
     return this.#closing
@@ -313,12 +304,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   async #close(): Promise<void> {
-    const running = this.#group.isInListener ? null : this.#loop.running
+    const running = this.#parts.group.isInListener ? null : this.#parts.loop.running
     const givenUp = this.#giveUp()
-    this.#subscription.unsubscribe()
+    this.#parts.subscription.unsubscribe()
     try {
       await givenUp
-      await this.#committer.settle()
+      await this.#parts.committer.settle()
     } finally {
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
@@ -328,8 +319,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /** Lets go of all partitions. The calls that need to know them are made before this returns. */
   #giveUp(): Promise<void> {
-    if (this.#subscription.type === 'partitions') this.#committer.startCommitConsumed()
-    return this.#group.depart()
+    if (this.#parts.subscription.type === 'partitions') this.#parts.committer.startCommitConsumed()
+    return this.#parts.group.depart()
   }
 
   #ensureGroup(call: string): void {
@@ -340,7 +331,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /** A listener may still use the consumer while that is closing. */
   #ensureOpen(): void {
-    if (!this.#group.isInListener) this.#ensureNotClosing()
+    if (!this.#parts.group.isInListener) this.#ensureNotClosing()
   }
 
   #ensureNotClosing(): void {

@@ -54,9 +54,10 @@ export class PositionResolver {
   }
 
   /** @throws {@link UnknownTopicOrPartitionError} when there is no such partition */
-  ensureExists({ topic, partition }: TopicPartition): void {
+  ensureExists({ topic, partition }: TopicPartition): Partition {
     const found = this.#context.topic(topic)
-    if (found?.partitions[partition] !== undefined) return
+    const source = found?.partitions[partition]
+    if (source !== undefined) return source
     const reason =
       found === undefined
         ? `there is no topic '${topic}'`

@@ -1,0 +1,56 @@
+import type { TopicPartition } from '../broker/topic-partition.ts'
+import type { ConsumerContext } from './consumer-context.ts'
+import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { recordReader } from './consumer-record.ts'
+import { Fetcher } from './fetcher.ts'
+import { GroupSession } from './group-session.ts'
+import type { Iterations } from './iterations.ts'
+import { OffsetCommitter } from './offset-committer.ts'
+import { OffsetLookup } from './offset-lookup.ts'
+import { PartitionControls } from './partition-controls.ts'
+import { PollLoop } from './poll-loop.ts'
+import { PositionResolver } from './position-resolver.ts'
+import { SubscriptionState } from './subscription-state.ts'
+
+/** What a consumer is made of, each part told of those that it needs. */
+export class ConsumerParts<K, V> {
+  readonly subscription: SubscriptionState
+  readonly positions: PositionResolver
+  readonly committer: OffsetCommitter
+  readonly group: GroupSession
+  readonly loop: PollLoop<K, V>
+  readonly controls: PartitionControls
+  readonly lookup: OffsetLookup
+
+  constructor(
+    context: ConsumerContext,
+    options: ResolvedConsumerOptions<K, V>,
+    iterations: Iterations<K, V>,
+  ) {
+    const { clock } = context
+    const release = (partition: TopicPartition): void => {
+      iterations.release(partition)
+    }
+    const subscription = new SubscriptionState(release)
+    const positions = new PositionResolver(context, options, release)
+    const partitions = { subscription, positions }
+    const group = new GroupSession(context, options, subscription, {
+      onChange: () => {
+        this.loop.notify()
+      },
+      commitConsumed: () => this.committer.commitConsumed(),
+    })
+    const committer = new OffsetCommitter(clock, options, partitions, iterations, group)
+    const fetcher = new Fetcher(clock, options, partitions, recordReader(options))
+    this.subscription = subscription
+    this.positions = positions
+    this.committer = committer
+    this.group = group
+    this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
+    this.lookup = new OffsetLookup(positions)
+    this.controls = new PartitionControls(subscription, positions, (moved) => {
+      if (moved !== null) release(moved)
+      this.loop.notify()
+    })
+  }
+}

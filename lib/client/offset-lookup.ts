@@ -1,0 +1,71 @@
+import type { TopicPartition } from '../broker/topic-partition.ts'
+import { checkOptions, checkWholeNumber, type Check, type Checks } from '../checks.ts'
+import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
+import type { PositionResolver } from './position-resolver.ts'
+
+/** What {@link Consumer.offsetsForTimes} looks for in one partition. */
+export interface TimestampQuery extends TopicPartition {
+  /** Milliseconds since the epoch, at least 0. */
+  readonly timestamp: number
+}
+
+/** The first record of a partition that is at least as young as was asked for. */
+export interface OffsetAndTimestamp extends TopicPartition {
+  /** `null` when every visible record is older. */
+  readonly offset: number | null
+  /** Of that record; `null` when there is none. */
+  readonly timestamp: number | null
+}
+
+/** One end of a partition. */
+export interface PartitionOffset extends TopicPartition {
+  readonly offset: number
+}
+
+/** Each has a check of its own below. */
+const checkedLater: Check = () => undefined
+
+const QUERY: Checks<TimestampQuery> = {
+  topic: checkedLater,
+  partition: checkedLater,
+  timestamp: checkedLater,
+}
+
+/** Looks offsets up in partitions that need not be assigned, and moves nothing. */
+export class OffsetLookup {
+  readonly #positions: PositionResolver
+
+  constructor(positions: PositionResolver) {
+    this.#positions = positions
+  }
+
+  /** See `Consumer.offsetsForTimes`. */
+  forTimes(queries: unknown): Promise<OffsetAndTimestamp[]> {
+    const checked = checkQueries(queries)
+    const places = checked.map((each) => ({ ...each, source: this.#positions.ensureExists(each) }))
+    return Promise.all(
+      places.map(async ({ topic, partition, timestamp, source }) => {
+        const found = await source.log.offsetForTimestamp(timestamp, source.highWatermark)
+        return { topic, partition, ...(found ?? { offset: null, timestamp: null }) }
+      }),
+    )
+  }
+
+  /** See `Consumer.beginningOffsets` and `Consumer.endOffsets`. */
+  ends(partitions: unknown, end: 'logStartOffset' | 'highWatermark'): PartitionOffset[] {
+    const checked = checkTopicPartitions(partitions)
+    return checked.map((each) => ({ ...each, offset: this.#positions.ensureExists(each)[end] }))
+  }
+}
+
+function checkQueries(value: unknown): TimestampQuery[] {
+  if (!Array.isArray(value)) {
+    throw new TypeError('queries must be an array of { topic, partition, timestamp }')
+  }
+  return (value as unknown[]).map((each) => {
+    const query = checkOptions('a query', each as TimestampQuery, QUERY)
+    const { timestamp } = query
+    checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
+    return { ...checkTopicPartition(query), timestamp }
+  })
+}
