@@ -1,4 +1,5 @@
 import { checkOptions, fraction, oneOf, wholeNumber, type Checks } from './checks.ts'
+import { DEFAULT_LEVELS, LEVEL_CHECKS, type CompressionLevels } from './record/codecs/levels.ts'
 import { codecFor } from './record/compression.ts'
 
 /** Which codec a topic's batches are stored in; `producer` keeps the producer's choice. */
@@ -8,7 +9,7 @@ export type TopicCompressionType = 'producer' | 'uncompressed' | 'gzip' | 'snapp
  * Configuration of one topic: Kafka's keys in camelCase with Kafka's defaults, but for
  * `flushMessages`, where safety is the default.
  */
-export interface TopicConfig {
+export interface TopicConfig extends CompressionLevels {
   /** Largest size of a segment file, bytes, [100, 2147483647]. @defaultValue 1073741824 */
   readonly segmentBytes?: number
   /**
@@ -73,6 +74,7 @@ export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze
   retentionBytes: -1,
   cleanupPolicy: 'delete',
   compressionType: 'producer',
+  ...DEFAULT_LEVELS,
   maxMessageBytes: 1_048_588,
   messageTimestampType: 'CreateTime',
   minCompactionLagMs: 0,
@@ -95,6 +97,7 @@ export const TOPIC_CONFIG_CHECKS: Checks<TopicConfig> = {
   retentionBytes: wholeNumber(-1),
   cleanupPolicy: oneOf('delete', 'compact', 'compact,delete'),
   compressionType: oneOf('producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'),
+  ...LEVEL_CHECKS,
   maxMessageBytes: wholeNumber(0, 2_147_483_647),
   messageTimestampType: oneOf('CreateTime', 'LogAppendTime'),
   minCompactionLagMs: wholeNumber(0),

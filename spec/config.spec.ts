@@ -12,6 +12,10 @@ describe('the configuration of a topic', () => {
       maxMessageBytes: 1_048_588,
       retentionBytes: -1,
       cleanupPolicy: 'delete',
+      compressionType: 'producer',
+      compressionGzipLevel: -1,
+      compressionLz4Level: 9,
+      compressionZstdLevel: 3,
       flushMessages: 1,
     })
   })
@@ -40,6 +44,11 @@ describe('the configuration of a topic', () => {
     [{ minCleanableDirtyRatio: '1' }, TypeError, 'must be a number'],
     [{ cleanupPolicy: 'shrink' }, TypeError, '"delete", "compact", "compact,delete", got "shrink"'],
     [{ compressionType: 'brotli' }, TypeError, 'compressionType must be one of'],
+    [{ compressionGzipLevel: 0 }, RangeError, 'must be -1, or a whole number from 1 to 9, got 0'],
+    [{ compressionGzipLevel: 10 }, RangeError, 'must be -1, or a whole number from 1 to 9, got 10'],
+    [{ compressionGzipLevel: '1' }, TypeError, 'compressionGzipLevel must be a number'],
+    [{ compressionLz4Level: 18 }, RangeError, 'from 1 to 17, got 18'],
+    [{ compressionZstdLevel: 23 }, RangeError, 'from -131072 to 22, got 23'],
     [{ messageTimestampType: 5 }, TypeError, 'got 5'],
     [{ segmentJitterMs: -1 }, RangeError, 'from 0'],
     [{ segmentSize: 5 }, TypeError, 'there is no "segmentSize" in topic options'],

@@ -2,6 +2,7 @@ import type { Acks } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
+import { levelOf } from '../record/codecs/levels.ts'
 import type { CompressionType } from '../record/compression.ts'
 import { checkBatchSize, storedCompressionType } from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/append-record.ts'
@@ -134,10 +135,12 @@ export class PartitionQueue {
     const { options, clock } = this.#owner
     const { config } = this.topic
     const compressionType = storedCompressionType(config, options.compressionType)
+    const levels = config.compressionType === 'producer' ? options : config
     const limitBytes = Math.min(options.batchSize, largestBatch(config, compressionType))
     const guessBytes = Math.min(Math.max(this.#lastSizeBytes, MIN_CAPACITY_BYTES), limitBytes)
     return new ProducerBatch({
       compressionType,
+      compressionLevel: levelOf(compressionType, levels),
       capacityBytes: Math.max(guessBytes, RECORD_BATCH_OVERHEAD + boundBytes),
       limitBytes,
       limitRecords: options.batchRecords,

@@ -6,6 +6,8 @@ import type { SendCompletion } from './send-completion.ts'
 /** How a {@link ProducerBatch} begins. */
 export interface ProducerBatchOptions {
   readonly compressionType: CompressionType
+  /** On the codec's own scale; `undefined` for its default. */
+  readonly compressionLevel?: number | undefined
   /** Size of the first buffer. */
   readonly capacityBytes: number
   /** Size at which the batch is full, before compression. */
@@ -45,12 +47,12 @@ export class ProducerBatch {
 
   /** @throws {@link UnsupportedCompressionTypeError} */
   constructor(options: ProducerBatchOptions) {
-    const { compressionType, capacityBytes } = options
+    const { compressionType, compressionLevel, capacityBytes } = options
     this.createdMs = options.createdMs
     this.compressionType = compressionType
     this.#limitBytes = options.limitBytes
     this.#limitRecords = options.limitRecords
-    this.#builder = new RecordBatchBuilder({ compressionType, capacityBytes })
+    this.#builder = new RecordBatchBuilder({ compressionType, compressionLevel, capacityBytes })
   }
 
   /** Records in the batch. */

@@ -10,12 +10,16 @@ import {
 } from '../checks.ts'
 import type { Random } from '../platform/random.ts'
 import { MAX_INT32 } from '../record/batch-layout.ts'
+import { DEFAULT_LEVELS, LEVEL_CHECKS, type CompressionLevels } from '../record/codecs/levels.ts'
 import { codecFor, COMPRESSION_TYPES, type CompressionType } from '../record/compression.ts'
 import { defaultPartitioner, type Partitioner } from './partitioner.ts'
 import { defaultSerde, type Serializer } from './serde.ts'
 
 /** How a producer gathers, writes and acknowledges records: Kafka's keys in camelCase. */
-export interface ProducerOptions<K = string | Uint8Array, V = string | Uint8Array> {
+export interface ProducerOptions<
+  K = string | Uint8Array,
+  V = string | Uint8Array,
+> extends CompressionLevels {
   /**
    * When a send counts as done: `0` when the record is in the producer's memory, after which
    * nobody learns of a failure; `1` when it is written; `'all'` when consumers may see it.
@@ -96,6 +100,7 @@ const PRODUCER_OPTIONS: Checks<ProducerOptions<unknown, unknown>> = {
   maxBlockMs: wholeNumber(0),
   deliveryTimeoutMs: wholeNumber(1),
   compressionType: oneOf(...COMPRESSION_TYPES),
+  ...LEVEL_CHECKS,
   partitioner: callback,
   keySerializer: objectWith('serialize'),
   valueSerializer: objectWith('serialize'),
@@ -132,6 +137,7 @@ export function resolveProducerOptions<K, V>(
     partitioner: defaultPartitioner({ stickyBytes: Math.max(1, batchSize), random }),
     keySerializer: serde,
     valueSerializer: serde,
+    ...DEFAULT_LEVELS,
     ...checked,
     lingerMs,
     batchSize,

@@ -9,7 +9,7 @@ import {
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
-import { checkBatchSize } from '../storage/append-record.ts'
+import { checkBatchSize, storedCompressionType } from '../storage/append-record.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
@@ -209,10 +209,12 @@ export class RecordAccumulator implements QueueOwner {
     const aloneBytes = RECORD_BATCH_OVERHEAD + boundBytes
     const limitBytes = Math.min(config.maxMessageBytes, config.segmentBytes, this.#pool.totalBytes)
     if (aloneBytes <= limitBytes) return
+    const stored = storedCompressionType(config, this.options.compressionType)
     // The bound is a few bytes above what the record really takes.
     const exactBytes =
       RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, record.key, record.value, record.headers)
-    checkBatchSize(exactBytes, config)
+    // What the topic limits is the batch as it is stored: how small it becomes is not known yet.
+    if (stored === 'none') checkBatchSize(exactBytes, config)
     if (exactBytes <= this.#pool.totalBytes) return
     throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
   }

@@ -40,7 +40,7 @@ export interface RecordBatchBuilderOptions extends BatchProperties {
   /** @defaultValue 'none' */
   readonly compressionType?: CompressionType
   /** On the codec's own scale; its default when absent. */
-  readonly compressionLevel?: number
+  readonly compressionLevel?: number | undefined
   /**
    * Size of the first buffer. One that holds the whole batch saves copying.
    *

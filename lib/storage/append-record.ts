@@ -1,6 +1,7 @@
 import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
+import { levelOf } from '../record/codecs/levels.ts'
 import type { CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import {
@@ -75,6 +76,7 @@ export function encodeRecords(
   }
   if (records.length === 0) throw new RangeError('an append must hold at least one record')
   const compressionType = storedCompressionType(config, 'none')
+  const compressionLevel = levelOf(compressionType, config)
   const targetBytes = targetBytesOf(config)
   const builders: RecordBatchBuilder[] = []
   let builder: RecordBatchBuilder | null = null
@@ -95,7 +97,7 @@ export function encodeRecords(
         // Records of one append are mostly alike: growing by copying costs more than a guess.
         restBytes: recordBytes * (records.length - slot),
       })
-      builder = new RecordBatchBuilder({ compressionType, memory })
+      builder = new RecordBatchBuilder({ compressionType, compressionLevel, memory })
       builders.push(builder)
     }
     builder.append(timestamp, key, value, headers)

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { resolveProducerOptions, type ProducerOptions } from '../../lib/client/producer-options.ts'
 import { UnsupportedCompressionTypeError } from '../../lib/errors.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { withoutZstd } from '../helpers/missing-codec.ts'
 
 function resolve(options: object) {
   return resolveProducerOptions(options as ProducerOptions, new SeededRandom(1))
@@ -19,6 +20,9 @@ describe('resolveProducerOptions', () => {
       maxBlockMs: 60_000,
       deliveryTimeoutMs: 120_000,
       compressionType: 'none',
+      compressionGzipLevel: -1,
+      compressionLz4Level: 9,
+      compressionZstdLevel: 3,
     })
     expect(keySerializer.serialize('t', 'ä')).toEqual(Buffer.from('ä'))
     expect(valueSerializer.serialize('t', Buffer.of(7))).toEqual(Buffer.of(7))
@@ -76,6 +80,7 @@ describe('resolveProducerOptions', () => {
   })
 
   it('refuses a codec that is missing here before anything is sent', () => {
+    withoutZstd()
     expect(() => resolve({ compressionType: 'zstd' })).toThrow(UnsupportedCompressionTypeError)
   })
 

@@ -4,6 +4,7 @@ import { codecFor, registerCodec, type Codec } from '../../lib/record/compressio
 import { CorruptRecordError, StorageError } from '../../lib/errors.ts'
 import type { Producer } from '../../lib/client/producer.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { withoutZstd } from '../helpers/missing-codec.ts'
 import { observe, setUp, type Outcome } from './fake-topic.ts'
 
 const writeError = new StorageError('the disk is full', { path: '/d', outcome: 'not-written' })
@@ -365,6 +366,7 @@ describe('compression', () => {
   })
 
   it('that the topic asks for and nobody has fails the send', async () => {
+    withoutZstd()
     const { producer, partition, clock } = setUp({}, { config: { compressionType: 'zstd' } })
     const [sent] = sendAll(producer, 'a')
     await clock.advance(0)

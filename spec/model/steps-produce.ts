@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { COMPRESSION_TYPES } from '../../lib/record/compression.ts'
 import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 
@@ -39,10 +40,11 @@ export const send: fc.Arbitrary<Step> = step(
     places: fc.array(anyPlace, { minLength: 1, maxLength: 8 }),
     acks,
     lingerMs: fc.constantFrom(0, 5),
+    compressionType: fc.constantFrom(...COMPRESSION_TYPES),
     isFlushed: fc.boolean(),
   }),
-  async (session, { places, acks, lingerMs, isFlushed }) => {
-    const producer = session.broker.producer({ acks, lingerMs, batchSize: 150 })
+  async (session, { places, acks, lingerMs, compressionType, isFlushed }) => {
+    const producer = session.broker.producer({ acks, lingerMs, compressionType, batchSize: 150 })
     const sends = places.map(async (at) => {
       const place = session.place(at)
       if (place === null) return

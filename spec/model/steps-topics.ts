@@ -12,6 +12,9 @@ const FLUSH = [
   { flushMessages: 100, flushMs: 1_000 },
 ] as const
 
+/** Most of them leave it to producers. */
+const TOPIC_COMPRESSION = ['producer', 'producer', 'gzip', 'snappy', 'lz4', 'zstd'] as const
+
 const topicName = fc.constantFrom(...NAMES)
 
 /** A change of the topics: while it is under way, both states are possible; then the groups settle. */
@@ -33,11 +36,12 @@ export const createTopic: fc.Arbitrary<Step> = step(
     name: topicName,
     partitions: fc.integer({ min: 1, max: 2 }),
     flush: fc.constantFrom(...FLUSH),
+    compressionType: fc.constantFrom(...TOPIC_COMPRESSION),
   }),
-  async (session, { name, partitions, flush }) => {
+  async (session, { name, partitions, flush, compressionType }) => {
     if (session.model.topics.has(name)) return
     const { segmentBytes } = session.setup
-    const options = { partitions, segmentBytes, indexIntervalBytes: 40, ...flush }
+    const options = { partitions, segmentBytes, indexIntervalBytes: 40, compressionType, ...flush }
     await change(session, name, session.modelTopic(partitions, flush), () =>
       session.broker.createTopic(name, options),
     )

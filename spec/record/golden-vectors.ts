@@ -33,7 +33,7 @@ const compressed = (codec: string, crc: string, body: Buffer): Buffer => {
   return Buffer.concat([header, body])
 }
 
-/** The same records in the three codecs that have no implementation here. */
+/** The same records, compressed. */
 export const COMPRESSED_BATCHES: Readonly<Record<'snappy' | 'lz4' | 'zstd', Buffer>> = {
   snappy: compressed(
     '0002',

@@ -13,6 +13,7 @@ import { partitionOfDirectory } from '../../lib/storage/log-state.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
+import { withoutZstd } from '../helpers/missing-codec.ts'
 import { bytesOf, DIR, openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
 describe('appending to a log', () => {
@@ -173,6 +174,7 @@ describe('appending to a log', () => {
       config: { compressionType: 'uncompressed' },
     })
     await plain.append([{ value: 'x' }])
+    withoutZstd()
     const zstd = openLog(new SimulatedFileSystem(), { config: { compressionType: 'zstd' } })
     await expect(zstd).rejects.toMatchObject({ code: 'UNSUPPORTED_COMPRESSION_TYPE' })
     const compacted = await openLog(new SimulatedFileSystem(), {

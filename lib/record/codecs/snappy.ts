@@ -1,0 +1,98 @@
+import { BYTES_PER_TURN, damaged, nextTurn, tooLarge, type Codec } from './codec.ts'
+import {
+  boundOfSnappyBlock,
+  compressSnappyBlock,
+  decompressSnappyBlock,
+  readSnappyLength,
+} from './snappy-block.ts'
+
+// The stream is the one of snappy-java, which Kafka uses, and not Google's framing.
+
+const STREAM = 'snappy stream'
+/** A name, the version, and the oldest version that can read it. */
+const HEADER = Buffer.from('82534e41505059000000000100000001', 'hex')
+const NAME_BYTES = 8
+const OLDEST_READER_POSITION = 12
+const VERSION = 1
+const LENGTH_BYTES = 4
+/** What snappy-java puts into a block. */
+const BLOCK_BYTES = 32 * 1024
+
+/** Snappy in the stream of snappy-java. Runs on the thread of its caller, which gets turns in between. */
+export const SNAPPY: Codec = {
+  type: 'snappy',
+  compress: async (bytes) => {
+    const blockCount = Math.ceil(bytes.length / BLOCK_BYTES)
+    const boundBytes = HEADER.length + blockCount * (LENGTH_BYTES + boundOfSnappyBlock(0))
+    const target = Buffer.allocUnsafe(boundBytes + boundOfSnappyBlock(bytes.length))
+    let position = HEADER.copy(target)
+    for (let start = 0; start < bytes.length; start += BLOCK_BYTES) {
+      if (start > 0 && start % BYTES_PER_TURN === 0) await nextTurn()
+      const end = Math.min(start + BLOCK_BYTES, bytes.length)
+      const at = position + LENGTH_BYTES
+      const blockEnd = compressSnappyBlock(bytes, start, end, target, at)
+      target.writeInt32BE(blockEnd - at, position)
+      position = blockEnd
+    }
+    return target.subarray(0, position)
+  },
+  decompress: async (bytes, maxOutputBytes) => {
+    const { blocks, totalBytes } = readBlocks(bytes, maxOutputBytes)
+    const target = Buffer.allocUnsafe(totalBytes)
+    let at = 0
+    let turnBytes = 0
+    for (const { source, start, contentBytes } of blocks) {
+      const content = target.subarray(at, at + contentBytes)
+      if (!decompressSnappyBlock(source, start, content)) {
+        throw damaged(STREAM, 'a block cannot be decompressed')
+      }
+      at += contentBytes
+      turnBytes += contentBytes + source.length
+      if (turnBytes < BYTES_PER_TURN) continue
+      turnBytes = 0
+      await nextTurn()
+    }
+    return target
+  },
+}
+
+interface Block {
+  readonly source: Buffer
+  /** Of its elements. */
+  readonly start: number
+  readonly contentBytes: number
+}
+
+/** The blocks of a stream, and what comes out of them all: known before any memory is taken for it. */
+function readBlocks(
+  bytes: Buffer,
+  maxOutputBytes: number,
+): { blocks: readonly Block[]; totalBytes: number } {
+  if (bytes.length < HEADER.length) throw damaged(STREAM, 'it ends in its header')
+  if (bytes.compare(HEADER, 0, NAME_BYTES, 0, NAME_BYTES) !== 0) {
+    throw damaged(STREAM, 'it does not begin like one of snappy-java')
+  }
+  const oldestReader = bytes.readInt32BE(OLDEST_READER_POSITION)
+  if (oldestReader !== VERSION) {
+    throw damaged(STREAM, `it is for readers of version ${oldestReader}, not ${VERSION}`)
+  }
+  const blocks: Block[] = []
+  let totalBytes = 0
+  let position = HEADER.length
+  while (position < bytes.length) {
+    if (bytes.length - position < LENGTH_BYTES) throw damaged(STREAM, 'it is cut off')
+    const sizeBytes = bytes.readInt32BE(position)
+    position += LENGTH_BYTES
+    if (sizeBytes < 0 || sizeBytes > bytes.length - position) {
+      throw damaged(STREAM, `a block takes ${sizeBytes} bytes, ${bytes.length - position} are left`)
+    }
+    const source = bytes.subarray(position, position + sizeBytes)
+    position += sizeBytes
+    const length = readSnappyLength(source)
+    if (length === null) throw damaged(STREAM, 'the length of a block is impossible')
+    blocks.push({ source, ...length })
+    totalBytes += length.contentBytes
+    if (totalBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
+  }
+  return { blocks, totalBytes }
+}

@@ -1,0 +1,34 @@
+import { NODE_WITH_ZSTD, ZSTD_PACKAGE } from '../../platform/zstd-module.ts'
+import type { Codec } from './codec.ts'
+import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
+import { zstdFramesIn } from './zstd-frames.ts'
+import { zstdLibrary, type ZstdLibrary } from './zstd-library.ts'
+
+/** The codec over a library that may be missing. */
+export function zstdCodec(library: ZstdLibrary): Codec {
+  return {
+    type: 'zstd',
+    whyMissing: () =>
+      library.isThere()
+        ? null
+        : `compression type 'zstd' needs Node.js from ${NODE_WITH_ZSTD} on, this is ` +
+          `${process.versions.node}; for older ones, install the package '${ZSTD_PACKAGE}'`,
+    compress: async (bytes, level = DEFAULT_LEVELS.compressionZstdLevel) =>
+      library.compress(bytes, checkLevel('compressionZstdLevel', level)),
+    decompress: async (bytes, maxOutputBytes) => {
+      const parts: Buffer[] = []
+      let totalBytes = 0
+      for (const { bytes: frame, mostBytes } of zstdFramesIn(bytes, maxOutputBytes)) {
+        const limitBytes = Math.min(mostBytes, maxOutputBytes - totalBytes)
+        const part = await library.decompress(frame, limitBytes)
+        totalBytes += part.length
+        parts.push(part)
+      }
+      const [first] = parts
+      return first !== undefined && parts.length === 1 ? first : Buffer.concat(parts, totalBytes)
+    },
+  }
+}
+
+/** Zstandard: by Node.js where it can, otherwise by an optional package. */
+export const ZSTD: Codec = zstdCodec(zstdLibrary())
