@@ -13,6 +13,7 @@ import { varvePeers } from './peers/varve.ts'
 import { filledStore } from './store.ts'
 import { acknowledged } from './workloads/acknowledged.ts'
 import { bulkAppend } from './workloads/bulk-append.ts'
+import { compressionCases } from './workloads/compression.ts'
 import { consumersCases } from './workloads/consumers.ts'
 import type { WorkloadDefinition } from './workloads/definition.ts'
 import { growthCases } from './workloads/growth.ts'
@@ -55,6 +56,7 @@ export const CASES: readonly BenchCase[] = [
   ...partitionsCases,
   ...consumersCases,
   ...loadCases,
+  ...compressionCases,
 ]
 
 /** Whether a log of this name is Varve, by one of its ways. */

@@ -11,6 +11,7 @@ import { readMetaProperties } from '../../lib/broker/meta-properties.ts'
 import { TopicRegistry } from '../../lib/broker/topic-registry.ts'
 import { VarveError } from '../../lib/errors.ts'
 import { decodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
+import { COMPRESSION_TYPES } from '../../lib/record/compression.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
 import { decodeRecords } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -95,7 +96,7 @@ const place = { topic: 't', partition: 0 }
 
 async function batches(): Promise<Buffer[]> {
   const made: Buffer[] = []
-  for (const compressionType of ['none', 'gzip'] as const) {
+  for (const compressionType of COMPRESSION_TYPES) {
     for (const isControl of [false, true]) {
       const builder = new RecordBatchBuilder({
         ...{ compressionType, isControl, producerId: 7, producerEpoch: 1, baseSequence: 3 },
