@@ -18,7 +18,8 @@ export function copyLiterals(
     source.copy(target, at, position, position + length)
     return
   }
-  for (let index = 0; index < length; index += 1) target[at + index] = source[position + index] ?? 0
+  for (let index = 0; index < length; index += 1)
+    target[at + index] = source[position + index] as number
 }
 
 /** Repeats what begins `distance` before `at`, which may be part of what is being written. */
@@ -29,8 +30,9 @@ export function copyMatch(target: Buffer, at: number, distance: number, length: 
     return
   }
   if (distance === 1 && length > LONG_COPY) {
-    target.fill(target[from] ?? 0, at, at + length)
+    target.fill(target[from] as number, at, at + length)
     return
   }
-  for (let index = 0; index < length; index += 1) target[at + index] = target[from + index] ?? 0
+  for (let index = 0; index < length; index += 1)
+    target[at + index] = target[from + index] as number
 }

@@ -41,7 +41,7 @@ export function compressLz4Block(
     target[position + 1] = distance >> 8
     position += 2
     const rest = length - MIN_MATCH
-    target[token] = (target[token] ?? 0) | Math.min(rest, NIBBLE)
+    target[token] = (target[token] as number) | Math.min(rest, NIBBLE)
     if (rest >= NIBBLE) position = putLength(target, position, rest - NIBBLE)
   }
   const tail = findMatches(source, start, end, attempts, emit)
@@ -86,14 +86,14 @@ export function decompressLz4Block(source: Buffer, target: Buffer): number {
   let position = 0
   let at = 0
   while (position < end) {
-    const token = source[position++] ?? 0
+    const token = source[position++] as number
     let literals = token >> 4
     if (literals === NIBBLE) {
       let byte = 255
       // A length is no larger than its bytes can say, so nothing overflows before the block ends.
       while (byte === 255) {
         if (position >= end) return DAMAGED
-        byte = source[position++] ?? 0
+        byte = source[position++] as number
         literals += byte
       }
     }
@@ -105,7 +105,7 @@ export function decompressLz4Block(source: Buffer, target: Buffer): number {
     // The last sequence has no match.
     if (position === end) return at
     if (end - position < 2) return DAMAGED
-    const distance = (source[position] ?? 0) | ((source[position + 1] ?? 0) << 8)
+    const distance = (source[position] as number) | ((source[position + 1] as number) << 8)
     position += 2
     if (distance === 0 || distance > at) return DAMAGED
     let length = token & NIBBLE
@@ -113,7 +113,7 @@ export function decompressLz4Block(source: Buffer, target: Buffer): number {
       let byte = 255
       while (byte === 255) {
         if (position >= end) return DAMAGED
-        byte = source[position++] ?? 0
+        byte = source[position++] as number
         length += byte
       }
     }

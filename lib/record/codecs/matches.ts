@@ -57,7 +57,7 @@ export function findMatches(
         bestLength = length
         best = candidate
       }
-      found = chain[found - 1] ?? 0
+      found = chain[found - 1] as number
     }
     if (bestLength < MIN_MATCH) {
       position += attempts === 1 ? 1 + ((position - literalStart) >> 6) : 1
@@ -77,12 +77,12 @@ export function findMatches(
 /** Enters a position, and gives the place where the same hash was last seen. */
 function enter(source: Buffer, position: number, start: number): number {
   const word =
-    (source[position] ?? 0) |
-    ((source[position + 1] ?? 0) << 8) |
-    ((source[position + 2] ?? 0) << 16) |
-    ((source[position + 3] ?? 0) << 24)
+    (source[position] as number) |
+    ((source[position + 1] as number) << 8) |
+    ((source[position + 2] as number) << 16) |
+    ((source[position + 3] as number) << 24)
   const hash = Math.imul(word, 0x9e3779b1) >>> (32 - HASH_BITS)
-  const found = heads[hash] ?? 0
+  const found = heads[hash] as number
   const place = position - start
   chain[place] = found
   heads[hash] = place + 1

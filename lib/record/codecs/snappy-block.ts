@@ -115,7 +115,7 @@ export interface SnappyBlockLength {
 export function readSnappyLength(source: Buffer): SnappyBlockLength | null {
   let contentBytes = 0
   for (let start = 0; start < Math.min(5, source.length); start += 1) {
-    const byte = source[start] ?? 0
+    const byte = source[start] as number
     contentBytes += (byte & 0x7f) * 2 ** (7 * start)
     if (byte > 0x7f) continue
     const most = Math.ceil(((source.length - start - 1) * MOST_BYTES_OUT) / LEAST_BYTES_IN)
@@ -135,7 +135,7 @@ export function decompressSnappyBlock(source: Buffer, start: number, target: Buf
   let position = start
   let at = 0
   while (position < end) {
-    const tag = source[position++] ?? 0
+    const tag = source[position++] as number
     const kind = tag & 3
     if (kind === LITERAL) {
       let length = (tag >> 2) + 1
