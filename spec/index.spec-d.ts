@@ -26,6 +26,13 @@ declare const partition: Partition
 declare const error: VarveError
 
 export async function promises(): Promise<void> {
+  // Backwards there is an end to begin from, and so no start at it.
+  for await (const record of partition.records({ reverse: true, from: 1, until: 'end' })) {
+    is<Equal<typeof record, StoredRecord>>()
+  }
+  // @ts-expect-error the lowest offset cannot be where the log ends
+  partition.records({ reverse: true, from: 'latest' })
+
   // The serializers decide what may be sent, the deserializers what arrives.
   const producer = broker.producer({ keySerializer: string(), valueSerializer: json<Order>() })
   await producer.send({ topic: 'orders', key: 'a', value: { id: 1 } })
