@@ -127,9 +127,21 @@ export class LocalLog {
     if (this.#recorder.isBehind) await this.#recorder.catchUp(this.logStartOffset, this.segments)
   }
 
-  /** See {@link SegmentRecorder.write}. */
-  recordSegments(logStartOffset: number = this.logStartOffset): Promise<void> {
-    return this.#recorder.write(logStartOffset, entriesOf(this.segments))
+  /** See {@link SegmentRecorder.write}. @param without segments of which the record is to know nothing */
+  recordSegments(
+    logStartOffset: number = this.logStartOffset,
+    without: ReadonlySet<LogSegment> = new Set(),
+  ): Promise<void> {
+    const { all } = this.segments
+    const entries = entriesOf(this.segments).filter(
+      (_, slot) => !without.has(all[slot] as LogSegment),
+    )
+    return this.#recorder.write(logStartOffset, entries)
+  }
+
+  /** A segment of this log that is nowhere yet; see {@link LogSegment}. */
+  newSegment(baseOffset: number, suffix?: string): LogSegment {
+    return new LogSegment(baseOffset, { ...this.#options, ...this.config }, suffix)
   }
 
   async #sync(): Promise<void> {
@@ -161,7 +173,7 @@ export class LocalLog {
     await this.#sync()
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
-    const segment = new LogSegment(this.logEndOffset, { ...this.#options, ...this.config })
+    const segment = this.newSegment(this.logEndOffset)
     try {
       await segment.create()
       await orInDoubt('a sync failed', () => this.segments.syncNames())

@@ -118,9 +118,11 @@ export class LogFollower {
   ): Promise<LogSegment> {
     const { sizeBytes } = place
     if (known !== undefined) {
+      // What is no longer the last one does not grow: where its size differs, compaction has put
+      // another file in its place.
       if (!isLast && known.sizeBytes === sizeBytes) return known
       // An unclean open gives an empty segment a new file, and what is open would stay empty.
-      if ((await known.isInPlace()) && (await known.follow(sizeBytes))) return known
+      if (isLast && (await known.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes

@@ -211,7 +211,9 @@ export class LogReader {
         if (generation !== segments.generation) continue
         // Closing a log closes its files under those who read them.
         this.#guard.ensureOpen()
-        if (this.#lookAgain === null || hasLookedAgain || !isSystemError(error, 'ENOENT')) {
+        // Who writes the log may have removed the file, or put another one in its place.
+        const isGone = isSystemError(error, 'ENOENT') || error instanceof CorruptRecordError
+        if (this.#lookAgain === null || hasLookedAgain || !isGone) {
           throw this.#guard.failed('read', error, 'not-written')
         }
         hasLookedAgain = true

@@ -211,6 +211,26 @@ export class LogSegments {
   }
 
   /**
+   * Takes one segment for some that lie side by side, once `swapFiles` has done so with the files. The
+   * old ones are left open, for who reads them.
+   */
+  async swap(
+    sources: readonly LogSegment[],
+    replacement: LogSegment,
+    swapFiles: () => Promise<void>,
+  ): Promise<void> {
+    await this.changing(async () => {
+      await swapFiles()
+      const gone = new Set(sources)
+      this.#segments = this.#segments.flatMap((segment) => {
+        if (segment === sources[0]) return [replacement]
+        return gone.has(segment) ? [] : [segment]
+      })
+      this.#forget(sources)
+    })
+  }
+
+  /**
    * Removes every segment with a base offset above `offset`, newest first, so that what an
    * interruption leaves is a log without a hole. Durable when it resolves.
    *

@@ -102,6 +102,11 @@ export class LogWriter {
     })
   }
 
+  /** @param swap takes segments for others, see `SegmentSwap.run`. */
+  compact<T>(swap: () => Promise<T>): Promise<T> {
+    return this.#change('compaction', 'not-written', swap)
+  }
+
   checkpoint(): Promise<void> {
     return this.#change('checkpoint', 'not-written', async () => {
       const recoveryPoint = this.#log.durableEndOffset

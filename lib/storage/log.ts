@@ -4,6 +4,7 @@ import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { encodeRecords, type AppendRecord, type AppendResult } from './append-record.ts'
 import { LocalLog } from './local-log.ts'
+import { LogCleaner } from './log-cleaner.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogGuard } from './log-guard.ts'
 import { loadFiles } from './load-files.ts'
@@ -49,6 +50,8 @@ export class Log {
   readonly #writer: LogWriter
   readonly #follower: LogFollower
   readonly #queue: SerialQueue = new SerialQueue()
+  /** @internal */
+  readonly cleaner: LogCleaner
   #closing: Promise<void> | null = null
 
   private constructor(dir: string, context: LogContext, loaded: LoadedLog) {
@@ -64,6 +67,8 @@ export class Log {
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
+    const parts = { log: this.#local, guard: this.#guard, context, dir }
+    this.cleaner = new LogCleaner({ ...parts, writer: this.#writer, queue: this.#queue })
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
     this.reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
@@ -319,11 +324,14 @@ export class Log {
    */
   close(): Promise<void> {
     this.#guard.isClosing = true
-    this.#closing ??= this.#queue.run(() =>
-      this.#writer.close().finally(() => {
-        this.#guard.isClosed = true
-      }),
-    )
+    const stopped = this.cleaner.stop()
+    this.#closing ??= this.#queue
+      .run(() =>
+        this.#writer.close().finally(() => {
+          this.#guard.isClosed = true
+        }),
+      )
+      .finally(() => stopped)
     return this.#closing
   }
 }

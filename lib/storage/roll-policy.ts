@@ -77,12 +77,17 @@ export class RollPolicy {
       firstTimestamp >= 0
         ? batch.maxTimestamp - firstTimestamp
         : this.#clock.now() - this.#activeSinceMs
-    return waitedMs > this.#config.segmentMs - this.#jitterMs
+    return waitedMs > this.#longestMs - this.#jitterMs
+  }
+
+  /** What is not rolled is not compacted, so a compacted log has both limits. */
+  get #longestMs(): number {
+    const { segmentMs, maxCompactionLagMs, cleanupPolicy } = this.#config
+    return cleanupPolicy === 'delete' ? segmentMs : Math.min(segmentMs, maxCompactionLagMs)
   }
 
   #drawJitter(): number {
-    const { segmentJitterMs, segmentMs } = this.#config
-    const bound = Math.min(segmentJitterMs, segmentMs)
+    const bound = Math.min(this.#config.segmentJitterMs, this.#longestMs)
     return bound === 0 ? 0 : this.#random.integer(bound)
   }
 }

@@ -17,6 +17,8 @@ export class LogSession {
   readonly #ledger: Ledger
   #log: Log | null = null
   #sent = 0
+  /** By value. */
+  readonly #keys = new Map<string, string>()
 
   constructor(fileSystem: FileSystem, ledger: Ledger) {
     this.#fileSystem = fileSystem
@@ -50,6 +52,37 @@ export class LogSession {
       values.map((value, slot) => ({ value, timestamp: NOW + slot })),
     )
     this.#promise(baseOffset + count, true)
+  }
+
+  /** Appends one batch for each key. */
+  async appendKeys(...keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      const [value = ''] = this.#values(1)
+      this.#keys.set(value, key)
+      const { baseOffset } = await this.log.append([{ key, value, timestamp: NOW }])
+      this.#promise(baseOffset + 1, true)
+    }
+  }
+
+  /**
+   * Rolls, and compacts what was appended with keys. Segments are replaced one group after the other, so a
+   * crash may leave any part from the start compacted.
+   */
+  async compact(): Promise<void> {
+    await this.log.roll()
+    const { partition } = this
+    const { history } = partition
+    const keyOf = (value: string | null): string | undefined => this.#keys.get(value ?? '')
+    const upTo = (end: number): PartitionLedger => ({
+      ...partition,
+      history: history.map((value, offset) => {
+        const isLast = history.findLastIndex((each) => keyOf(each) === keyOf(value)) === offset
+        return offset < end && !isLast ? null : value
+      }),
+    })
+    this.#candidates(Array.from({ length: history.length + 1 }, (_, end) => upTo(end)))
+    await this.log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 4096 })
+    this.#candidates([upTo(history.length)])
   }
 
   /** Appends `count` batches without a sync: a power loss may take them before the next flush. */

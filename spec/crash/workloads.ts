@@ -1,5 +1,6 @@
 import type { Workload } from './workload.ts'
 import { APPENDS } from './workloads/appends.ts'
+import { COMPACTION } from './workloads/compaction.ts'
 import { GROUPS } from './workloads/groups.ts'
 import { LOGS } from './workloads/logs.ts'
 import { OPENINGS } from './workloads/openings.ts'
@@ -16,4 +17,5 @@ export const WORKLOADS: readonly Workload[] = [
   ...OPENINGS,
   ...LOGS,
   ...REPAIRS,
+  ...COMPACTION,
 ]

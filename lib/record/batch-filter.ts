@@ -1,0 +1,48 @@
+import { emptyBatch, type BatchProperties } from './batch-properties.ts'
+import type { StoredRecord } from './record-reader.ts'
+import { RecordBatchBuilder } from './record-batch-builder.ts'
+import { RecordBatch, stampBatch } from './record-batch.ts'
+
+/**
+ * A batch with some of the records of another, at their offsets: with the same base offset and last
+ * offset, producer, epoch, kind of timestamps and codec.
+ *
+ * @param records those that stay, in the order of their offsets. None leaves an empty batch.
+ * @param deleteHorizonMs when the tombstones among them may be removed; absent: as in `batch`.
+ */
+export async function batchOfSome(
+  batch: RecordBatch,
+  records: readonly StoredRecord[],
+  deleteHorizonMs?: number,
+): Promise<RecordBatch> {
+  const { baseOffset, lastOffset, maxTimestamp, compressionType } = batch
+  const { partitionLeaderEpoch, isGroupStart: groupStart } = batch
+  const properties = propertiesOf(batch)
+  if (records.length === 0) {
+    return new RecordBatch(emptyBatch({ ...properties, baseOffset, lastOffset, maxTimestamp }))
+  }
+  const horizonMs = deleteHorizonMs ?? (batch.hasDeleteHorizon ? batch.baseTimestamp : undefined)
+  const builder = new RecordBatchBuilder({
+    ...properties,
+    compressionType,
+    capacityBytes: batch.sizeBytes,
+    ...(batch.timestampType === 'LogAppendTime' ? { logAppendTime: maxTimestamp } : {}),
+    ...(horizonMs === undefined ? {} : { deleteHorizonMs: horizonMs }),
+  })
+  for (const { offset, timestamp, key, value, headers } of records) {
+    builder.appendWithOffset(offset, timestamp, key, value, headers)
+  }
+  builder.overrideLastOffset(lastOffset)
+  const buffer = await builder.build()
+  stampBatch(buffer, { baseOffset, partitionLeaderEpoch, groupStart })
+  return new RecordBatch(buffer)
+}
+
+function propertiesOf(batch: RecordBatch): BatchProperties & { readonly baseOffset: number } {
+  const { baseOffset, partitionLeaderEpoch, timestampType } = batch
+  const { producerId, producerEpoch, baseSequence, isTransactional, isControl } = batch
+  return {
+    ...{ baseOffset, partitionLeaderEpoch, timestampType },
+    ...{ producerId, producerEpoch, baseSequence, isTransactional, isControl },
+  }
+}

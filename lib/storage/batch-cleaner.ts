@@ -1,0 +1,120 @@
+import { promptIo } from '../platform/prompt-io.ts'
+import { batchOfSome } from '../record/batch-filter.ts'
+import { decodeRecords, type BatchPlace, type StoredRecord } from '../record/decode.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
+import type { OffsetMap } from './offset-map.ts'
+
+/** Records between two looks at the time. */
+const SLICE_RECORDS = 64
+
+/** What decides which records stay. */
+export interface CleaningRule {
+  readonly place: BatchPlace
+  /** Latest offsets of the keys in [`firstDirtyOffset`, `endOffset`). */
+  readonly map: OffsetMap
+  readonly firstDirtyOffset: number
+  readonly endOffset: number
+  readonly nowMs: number
+  readonly deleteRetentionMs: number
+  /** Last offset of each producer: its batch says which sequence comes next. */
+  readonly lastOffsets: ReadonlySet<number>
+}
+
+/** What was counted in one pass. */
+export interface CleaningCounts {
+  recordsRead: number
+  recordsKept: number
+  tombstonesRemoved: number
+  /** When the first tombstone that is left may go; `null` for none. */
+  earliestDeleteHorizonMs: number | null
+}
+
+/** Decides of each batch what compaction leaves of it. */
+export class BatchCleaner {
+  readonly counts: CleaningCounts = {
+    recordsRead: 0,
+    recordsKept: 0,
+    tombstonesRemoved: 0,
+    earliestDeleteHorizonMs: null,
+  }
+  readonly #rule: CleaningRule
+
+  constructor(rule: CleaningRule) {
+    this.#rule = rule
+  }
+
+  /**
+   * What is left of a batch: the same batch where nothing has to change.
+   *
+   * Records of transactions stay as they are, and so do the markers that end them: which of them
+   * were aborted is for a Kafka broker to say.
+   *
+   * @param isLast whether the offsets of the segment end with it, so that it stays even without a record.
+   * @returns `null` when it goes as a whole.
+   */
+  async clean(batch: RecordBatch, isLast: boolean): Promise<RecordBatch | null> {
+    const { recordCount, isControl, isTransactional } = batch
+    this.counts.recordsRead += recordCount
+    const isUntouched = isControl || isTransactional || batch.baseOffset >= this.#rule.endOffset
+    if (isUntouched) {
+      this.counts.recordsKept += recordCount
+      return batch
+    }
+    const records = await decodeRecords(batch, this.#rule.place)
+    const kept = await this.#retained(batch, records)
+    this.counts.recordsKept += kept.length
+    const horizonMs = this.#horizonOf(batch, kept)
+    if (horizonMs !== null) this.#noteHorizon(horizonMs)
+    if (kept.length === 0) {
+      const mustStay = isLast || this.#rule.lastOffsets.has(batch.lastOffset)
+      if (!mustStay) return null
+      return recordCount === 0 ? batch : batchOfSome(batch, kept)
+    }
+    const isNew = horizonMs !== null && !batch.hasDeleteHorizon
+    if (kept.length === recordCount && !isNew) return batch
+    return batchOfSome(batch, kept, isNew ? horizonMs : undefined)
+  }
+
+  async #retained(
+    batch: RecordBatch,
+    records: readonly StoredRecord[],
+  ): Promise<readonly StoredRecord[]> {
+    const { hasDeleteHorizon, baseTimestamp } = batch
+    const isPastHorizon = hasDeleteHorizon && this.#rule.nowMs >= baseTimestamp
+    const kept: StoredRecord[] = []
+    for (const [slot, record] of records.entries()) {
+      if (slot % SLICE_RECORDS === 0) await promptIo.turnIfDue()
+      if (this.#isRetained(record, isPastHorizon)) kept.push(record)
+    }
+    return kept
+  }
+
+  #isRetained({ offset, key, value }: StoredRecord, isPastHorizon: boolean): boolean {
+    const { map, endOffset } = this.#rule
+    if (offset >= endOffset) return true
+    // Nothing can replace a record without a key: it is from before the topic was compacted.
+    if (key === null || map.get(key) > offset) return false
+    if (value !== null || !isPastHorizon) return true
+    this.counts.tombstonesRemoved += 1
+    return false
+  }
+
+  /**
+   * When the tombstones of a batch may be removed; `null` where it has none, or nobody has said yet.
+   *
+   * It is said in the one pass whose map holds them, because that pass removes what is older of their
+   * keys. So no tombstone goes before what it deletes, whatever the checkpoint claims to be clean.
+   */
+  #horizonOf(batch: RecordBatch, kept: readonly StoredRecord[]): number | null {
+    const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
+    if (!kept.some(({ value }) => value === null)) return null
+    if (batch.hasDeleteHorizon) return batch.baseTimestamp
+    const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset
+    return isCovered ? Math.min(nowMs + deleteRetentionMs, Number.MAX_SAFE_INTEGER) : null
+  }
+
+  #noteHorizon(horizonMs: number): void {
+    const { earliestDeleteHorizonMs: earliest } = this.counts
+    this.counts.earliestDeleteHorizonMs = Math.min(horizonMs, earliest ?? Infinity)
+  }
+}

@@ -1,0 +1,87 @@
+import { hash } from 'node:crypto'
+
+/** Bytes of a key's hash that are kept, as in Kafka. */
+const HASH_WORDS = 4
+/** A hash and an offset. */
+const SLOT_BYTES = 24
+/** How full the table may become before looking for a free slot takes long, as in Kafka. */
+const LOAD_FACTOR = 0.9
+
+/**
+ * The latest offset of each key, in a fixed amount of memory.
+ *
+ * Of a key only 128 bits of a hash are kept. Two keys that share them would be taken for one, and the
+ * older one would be lost: among a million keys the odds are less than 1 in 10^26, the same as with
+ * Kafka's MD5. SHA-256 is used because nobody can make up such keys for it, and because it is there
+ * where a policy (FIPS) has taken MD5 away.
+ */
+export class OffsetMap {
+  readonly #slotCount: number
+  readonly #hashes: Uint32Array
+  /** The offset less what is free: 0 marks a free slot. */
+  readonly #offsets: Float64Array
+  readonly #capacity: number
+  #count = 0
+  #slot = 0
+
+  /** @param memoryBytes 24 for each slot; at least one slot is there. */
+  constructor(memoryBytes: number) {
+    this.#slotCount = Math.max(2, Math.floor(memoryBytes / SLOT_BYTES))
+    this.#capacity = Math.max(1, Math.floor(this.#slotCount * LOAD_FACTOR))
+    this.#hashes = new Uint32Array(this.#slotCount * HASH_WORDS)
+    this.#offsets = new Float64Array(this.#slotCount)
+  }
+
+  /** Keys that are known. */
+  get count(): number {
+    return this.#count
+  }
+
+  /**
+   * Notes that a key has a record at `offset`, which is above those noted before.
+   *
+   * @returns false, and no change, when the key is new and there is no room for it.
+   */
+  put(key: Uint8Array, offset: number): boolean {
+    const isKnown = this.#find(key)
+    if (!isKnown && this.#count >= this.#capacity) return false
+    if (!isKnown) {
+      this.#count += 1
+      this.#hashes.set(this.#words, this.#slot * HASH_WORDS)
+    }
+    this.#offsets[this.#slot] = offset + 1
+    return true
+  }
+
+  /** The latest offset of a key; -1 for one that was not noted. */
+  get(key: Uint8Array): number {
+    return this.#find(key) ? (this.#offsets[this.#slot] ?? 0) - 1 : -1
+  }
+
+  readonly #words: Uint32Array = new Uint32Array(HASH_WORDS)
+
+  /** Goes to the slot of a key, or to the free one where it belongs. @returns whether it is known */
+  #find(key: Uint8Array): boolean {
+    const digest = hash('sha256', key, 'buffer')
+    const words = this.#words
+    for (let word = 0; word < HASH_WORDS; word += 1) words[word] = digest.readUInt32LE(4 * word)
+    let slot = (words[0] ?? 0) % this.#slotCount
+    while (this.#offsets[slot] !== 0) {
+      if (this.#isAt(slot)) break
+      slot = slot + 1 === this.#slotCount ? 0 : slot + 1
+    }
+    this.#slot = slot
+    return this.#offsets[slot] !== 0
+  }
+
+  #isAt(slot: number): boolean {
+    const at = slot * HASH_WORDS
+    const [hashes, words] = [this.#hashes, this.#words]
+    return (
+      hashes[at] === words[0] &&
+      hashes[at + 1] === words[1] &&
+      hashes[at + 2] === words[2] &&
+      hashes[at + 3] === words[3]
+    )
+  }
+}

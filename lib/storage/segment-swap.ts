@@ -1,0 +1,151 @@
+import { join } from 'node:path'
+import type { FileSystem } from '../platform/file-system.ts'
+import { InDoubtError } from './in-doubt-error.ts'
+import type { LocalLog } from './local-log.ts'
+import { CLEANED_SUFFIX, SWAP_SUFFIX } from './log-files.ts'
+import type { LogSegment } from './log-segment.ts'
+import { swapIn } from './swap-files.ts'
+
+/**
+ * One segment that takes the place of some others, which lie side by side.
+ *
+ * The record of segments knows neither while the files change their names, so the next open takes
+ * what it finds, which is all of the old ones or the new one.
+ */
+export class SegmentSwap {
+  readonly sources: readonly LogSegment[]
+  readonly #log: LocalLog
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  readonly #sizes: readonly number[]
+  #target: LogSegment | null = null
+
+  constructor(log: LocalLog, fileSystem: FileSystem, dir: string, sources: readonly LogSegment[]) {
+    this.#log = log
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.sources = sources
+    this.#sizes = sources.map(({ sizeBytes }) => sizeBytes)
+  }
+
+  /** Makes the files of the new segment, which count for nothing yet. */
+  async create(): Promise<LogSegment> {
+    this.#target = this.#log.newSegment(this.#first.baseOffset, CLEANED_SUFFIX)
+    await this.#target.create()
+    return this.#target
+  }
+
+  /** Makes the new segment and its names durable. */
+  async finish(): Promise<void> {
+    await this.#target?.flush()
+    await this.#target?.seal()
+    await this.#target?.close()
+    await this.#fileSystem.syncDirectory(this.#dir)
+  }
+
+  /** Removes what was written. */
+  async discard(): Promise<void> {
+    await this.#target?.close()
+    await removeCleaned(this.#fileSystem, this.#dir)
+  }
+
+  /** Whether the segments are still there as they were, and are not the active one. */
+  get isPossible(): boolean {
+    const { all } = this.#log.segments
+    const from = all.indexOf(this.#first)
+    return (
+      from >= 0 &&
+      from + this.sources.length < all.length &&
+      this.sources.every(
+        (source, slot) => all[from + slot] === source && source.sizeBytes === this.#sizes[slot],
+      )
+    )
+  }
+
+  /**
+   * Takes the new segment for the others; durable when it resolves. Runs among the changes of the log.
+   *
+   * @throws InDoubtError when it fails half way, and the next open has to finish it; after another
+   * error everything is as it was.
+   */
+  async run(): Promise<void> {
+    const target = this.#target
+    if (target === null) return
+    const { segments } = this.#log
+    try {
+      await this.#log.recordSegments(this.#log.logStartOffset, new Set(this.sources))
+    } catch (error) {
+      await this.#giveUp()
+      throw error
+    }
+    const replacement = this.#log.newSegment(target.baseOffset)
+    replacement.sizeBytes = target.sizeBytes
+    replacement.nextOffset = this.sources.at(-1)?.nextOffset ?? target.nextOffset
+    replacement.sum.restore(target.sum.state)
+    replacement.noteDurable()
+    // Who reads them goes on with what is open: their names may stand for the new file at any moment.
+    const release = await holdOpen(this.sources)
+    await segments.swap(this.sources, replacement, () => this.#swapFiles())
+    release()
+    for (const source of this.sources) await source.close().catch(() => undefined)
+    await this.#log.recordSegments()
+  }
+
+  async #swapFiles(): Promise<void> {
+    try {
+      await swapIn(this.#fileSystem, this.#dir)
+    } catch (error) {
+      if (await this.#isDecided()) throw new InDoubtError('a replacement failed', { cause: error })
+      await this.#giveUp()
+      throw error
+    }
+  }
+
+  /** Whether the name has changed that decides. Where that cannot be told, it may have. */
+  async #isDecided(): Promise<boolean> {
+    const path = this.#target?.path ?? ''
+    return (await this.#fileSystem.stat(path).catch(() => null)) === null
+  }
+
+  async #giveUp(): Promise<void> {
+    await removeCleaned(this.#fileSystem, this.#dir).catch(() => undefined)
+    await this.#log.recordSegments().catch(() => undefined)
+  }
+
+  get #first(): LogSegment {
+    const [first] = this.sources
+    if (first === undefined) throw new RangeError('a replacement must have a segment to replace')
+    return first
+  }
+}
+
+/**
+ * Removes what an earlier pass has left that was not finished. What has the suffix `.swap` goes first:
+ * alone it would look like a replacement that is decided.
+ */
+export async function removeCleaned(fileSystem: FileSystem, dir: string): Promise<void> {
+  const names = (await fileSystem.list(dir)).map(({ name }) => name)
+  const left = [SWAP_SUFFIX, CLEANED_SUFFIX].flatMap((suffix) =>
+    names.filter((name) => name.endsWith(suffix)),
+  )
+  for (const name of left) await fileSystem.unlink(join(dir, name))
+}
+
+/** Keeps the files of segments open until the function that is returned is called. */
+async function holdOpen(segments: readonly LogSegment[]): Promise<() => void> {
+  let release = (): void => undefined
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  for (const segment of segments) {
+    await new Promise<void>((resolve, reject) => {
+      segment.file
+        .use(() => {
+          resolve()
+          return released
+        })
+        .catch(reject)
+    })
+  }
+  return release
+}

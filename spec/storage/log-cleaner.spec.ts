@@ -1,0 +1,353 @@
+import { describe, expect, it } from 'vitest'
+import type { TopicConfig } from '../../lib/config.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import type { RecordBatch } from '../../lib/record/record-batch.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
+
+const COMPACTED: TopicConfig = {
+  segmentBytes: 400,
+  indexIntervalBytes: 64,
+  cleanupPolicy: 'compact',
+  deleteRetentionMs: 1000,
+}
+const MIB = 1024 * 1024
+
+/** A compacted log with what a test appends to it. */
+class Table {
+  readonly clock = new ManualClock(NOW)
+  readonly fileSystem: SimulatedFileSystem
+  checkpoint = 0
+  #log: Log | null = null
+  readonly #config: TopicConfig
+
+  constructor(config: TopicConfig = {}, fileSystem = new SimulatedFileSystem({ seed: 1 })) {
+    this.#config = { ...COMPACTED, ...config }
+    this.fileSystem = fileSystem
+  }
+
+  get log(): Log {
+    if (this.#log === null) throw new Error('the table is not open')
+    return this.#log
+  }
+
+  async open(): Promise<this> {
+    const options = { config: this.#config, clock: this.clock }
+    this.#log = await openLog(this.fileSystem, options)
+    return this
+  }
+
+  /** Appends one batch for each pair `key=value`; `key=` is a tombstone. */
+  async put(...pairs: readonly string[]): Promise<void> {
+    for (const pair of pairs) await this.log.append([recordOf(pair, this.clock.now())])
+  }
+
+  /** Appends all pairs in one batch. */
+  async putTogether(...pairs: readonly string[]): Promise<void> {
+    await this.log.append(pairs.map((pair) => recordOf(pair, this.clock.now())))
+  }
+
+  async compact(dedupeBufferBytes = MIB): Promise<CompactionReport> {
+    const options = { checkpoint: this.checkpoint, dedupeBufferBytes }
+    const report = await this.log.cleaner.compact(options)
+    this.checkpoint = report.endOffset
+    return report
+  }
+
+  /** `offset:key=value` of every record. */
+  async content(): Promise<string[]> {
+    return (await readAll(this.log)).map(
+      ({ offset, key, value }) => `${offset}:${String(key)}=${String(value ?? '')}`,
+    )
+  }
+
+  async batches(): Promise<readonly RecordBatch[]> {
+    const found: RecordBatch[] = []
+    for (let from = this.log.logStartOffset; from < this.log.logEndOffset;) {
+      const batches = await this.log.readBatches(from, { maxBytes: MIB })
+      found.push(...batches)
+      from = batches.at(-1)?.nextOffset ?? this.log.logEndOffset
+    }
+    return found
+  }
+}
+
+function recordOf(pair: string, timestamp: number) {
+  const [key = '', value = ''] = pair.split('=')
+  return { key, value: value === '' ? null : value, timestamp }
+}
+
+const names = async (table: Table): Promise<string[]> =>
+  (await table.fileSystem.list(DIR)).map(({ name }) => name)
+
+describe('a pass of compaction', () => {
+  it('keeps the last record of each key at its offset, in order', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'a=2', 'c=1', 'b=2', 'a=3')
+    await table.log.roll()
+    const report = await table.compact()
+    expect(await table.content()).toEqual(['3:c=1', '4:b=2', '5:a=3'])
+    expect(report).toMatchObject({ fromOffset: 0, endOffset: 6, recordsRead: 6, recordsKept: 3 })
+    expect(report.bytesAfter).toBeLessThan(report.bytesBefore)
+    expect(await table.log.verify()).toEqual([])
+  })
+
+  it('never touches the active segment', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.put('a=1', 'a=2')
+    await table.log.roll()
+    await table.put('a=3', 'a=4')
+    await table.compact()
+    expect(await table.content()).toEqual(['1:a=2', '2:a=3', '3:a=4'])
+  })
+
+  it('leaves records readable at removed offsets: the next higher one comes', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'a=2', 'a=3')
+    await table.log.roll()
+    await table.compact()
+    for (const offset of [0, 1]) {
+      expect((await table.log.read(offset))[0]).toMatchObject({ offset: 1 })
+    }
+    expect((await table.log.read(2))[0]).toMatchObject({ offset: 3 })
+  })
+
+  it('goes on where the pass before has ended, and puts small segments together', async () => {
+    const table = await new Table().open()
+    for (let round = 0; round < 10; round += 1) await table.put(`a=${round}`, `b=${round}`)
+    await table.log.roll()
+    const before = table.log.segments.length
+    await table.compact()
+    await table.put('a=x', 'a=y')
+    await table.log.roll()
+    const report = await table.compact()
+    expect(report.fromOffset).toBe(20)
+    expect((await table.content()).filter((each) => each.includes(':a='))).toEqual(['21:a=y'])
+    await table.compact()
+    expect(table.log.segments.length).toBeLessThan(before)
+    expect(table.log.segments.every(({ sizeBytes }) => sizeBytes <= 400)).toBe(true)
+  })
+
+  it('covers what there is memory for, and the next pass the rest', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'a=2', 'b=2', 'c=2', 'd=2', 'e=2')
+    await table.log.roll()
+    const first = await table.compact(24 * 5)
+    expect(first.endOffset).toBe(4)
+    for (let round = 0; round < 10 && table.checkpoint < 10; round += 1) await table.compact(24 * 5)
+    expect(table.checkpoint).toBe(10)
+    expect(await table.content()).toEqual(['5:a=2', '6:b=2', '7:c=2', '8:d=2', '9:e=2'])
+  })
+
+  it('comes forward inside of a batch that holds more keys than there is memory for', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.putTogether('a=1', 'b=1', 'c=1', 'd=1', 'a=2', 'b=2')
+    await table.log.roll()
+    for (let round = 0; round < 10 && table.checkpoint < 6; round += 1) await table.compact(24 * 3)
+    expect(table.checkpoint).toBe(6)
+    expect(await table.content()).toEqual(['2:c=1', '3:d=1', '4:a=2', '5:b=2'])
+  })
+
+  it('keeps batches that lose nothing as they are, and base and last offset of the others', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.putTogether('a=1', 'b=1', 'c=1')
+    await table.putTogether('x=1', 'y=1')
+    await table.putTogether('a=2', 'c=2')
+    await table.log.roll()
+    const [first, second] = await table.batches()
+    await table.compact()
+    const [rest, same] = await table.batches()
+    expect(rest).toMatchObject({ baseOffset: 0, lastOffset: 2, recordCount: 1 })
+    expect(rest?.partitionLeaderEpoch).toBe(first?.partitionLeaderEpoch)
+    expect(same?.buffer.equals(second?.buffer ?? Buffer.alloc(0))).toBe(true)
+  })
+
+  it('keeps the end of a segment when the records there are gone, also over a restart', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.put('a=1', 'b=1')
+    await table.log.roll()
+    await table.put('b=2')
+    await table.log.roll()
+    await table.compact()
+    expect(await table.content()).toEqual(['0:a=1', '2:b=2'])
+    await table.log.close()
+    await table.open()
+    expect(table.log.logEndOffset).toBe(3)
+    expect(await table.content()).toEqual(['0:a=1', '2:b=2'])
+    expect(table.log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(await table.log.verify()).toEqual([])
+  })
+
+  it('drops records without a key, which are from before the topic was compacted', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    table.log.config = { ...table.log.config, cleanupPolicy: 'delete' }
+    await table.log.append([{ value: 'none' }, { key: 'a', value: '1' }])
+    table.log.config = { ...table.log.config, cleanupPolicy: 'compact' }
+    await table.log.roll()
+    await table.compact()
+    expect(await table.content()).toEqual(['1:a=1'])
+  })
+
+  it.each(['gzip'] as const)('keeps the codec of batches, %s', async (compressionType) => {
+    const table = await new Table({ compressionType, segmentBytes: 4096 }).open()
+    await table.putTogether('a=1', 'b=1', 'c=1')
+    await table.putTogether('a=2', 'b=2')
+    await table.log.roll()
+    await table.compact()
+    expect(await table.content()).toEqual(['2:c=1', '3:a=2', '4:b=2'])
+    expect((await table.batches()).map((batch) => batch.compressionType)).toEqual([
+      compressionType,
+      compressionType,
+    ])
+  })
+
+  it('stops at damage, names it, and leaves the log as it was', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'a=2', 'a=3', 'a=4')
+    await table.log.roll()
+    const bytes = table.fileSystem.readFile(pathOf(0))
+    bytes[70] = (bytes[70] ?? 0) ^ 1
+    table.fileSystem.writeFile(pathOf(0), bytes)
+    await expect(table.compact()).rejects.toThrow(CorruptRecordError)
+    expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
+    expect(table.log.isWritable).toBe(true)
+  })
+})
+
+describe('tombstones', () => {
+  it('go in the second pass, once deleteRetentionMs are over', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'a=')
+    await table.log.roll()
+    const first = await table.compact()
+    expect(first).toMatchObject({ tombstonesRemoved: 0, earliestDeleteHorizonMs: NOW + 1000 })
+    expect(await table.content()).toEqual(['1:b=1', '2:a='])
+    await table.clock.advance(999)
+    expect(await table.compact()).toMatchObject({ tombstonesRemoved: 0 })
+    await table.clock.advance(1)
+    const last = await table.compact()
+    expect(last).toMatchObject({ tombstonesRemoved: 1, earliestDeleteHorizonMs: null })
+    expect(await table.content()).toEqual(['1:b=1'])
+    expect(table.log.logEndOffset).toBe(3)
+  })
+
+  it('keep their timestamps, and those of the records beside them, when their horizon is noted', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.log.append([
+      { key: 'a', value: '1', timestamp: NOW - 5 },
+      { key: 'b', value: null, timestamp: NOW + 7 },
+    ])
+    const builder = new RecordBatchBuilder()
+    builder.append(-1, Buffer.from('c'), null)
+    await table.log.appendBatches([builder.buildUncompressed()])
+    await table.log.roll()
+    await table.compact()
+    const [batch] = await table.batches()
+    expect(batch?.hasDeleteHorizon).toBe(true)
+    expect(batch?.baseTimestamp).toBe(NOW + 1000)
+    const timestamps = (await readAll(table.log)).map(({ timestamp }) => timestamp)
+    expect(timestamps).toEqual([NOW - 5, NOW + 7, -1])
+  })
+
+  it('stay where a checkpoint claims to be clean what no pass has covered', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'a=', 'c=1')
+    await table.log.roll()
+    table.checkpoint = 4
+    await table.compact()
+    await table.clock.advance(10_000)
+    await table.compact()
+    expect(await table.content()).toContain('2:a=')
+  })
+})
+
+describe('a producer with an id', () => {
+  it('keeps its last batch, empty, so that its sequence goes on', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    const batch = (baseSequence: number, value: string): Buffer => {
+      const builder = new RecordBatchBuilder({ producerId: 7, producerEpoch: 1, baseSequence })
+      builder.append(NOW, Buffer.from('k'), Buffer.from(value))
+      return builder.buildUncompressed()
+    }
+    await table.log.appendBatches([batch(0, 'a')])
+    await table.log.appendBatches([batch(1, 'b')])
+    await table.put('k=2', 'l=1')
+    await table.log.roll()
+    await table.compact()
+    expect(await table.content()).toEqual(['2:k=2', '3:l=1'])
+    expect((await table.batches())[0]).toMatchObject({
+      baseOffset: 1,
+      lastOffset: 1,
+      recordCount: 0,
+      producerId: 7,
+      producerEpoch: 1,
+      baseSequence: 1,
+    })
+  })
+})
+
+describe('what a pass may touch', () => {
+  it('ends before a segment with a record that is younger than minCompactionLagMs', async () => {
+    const table = await new Table({ minCompactionLagMs: 500, segmentBytes: 4096 }).open()
+    await table.put('a=1', 'a=2')
+    await table.log.roll()
+    await table.clock.advance(400)
+    await table.put('a=3', 'a=4')
+    await table.log.roll()
+    await table.clock.advance(101)
+    await table.compact()
+    expect(await table.content()).toEqual(['1:a=2', '2:a=3', '3:a=4'])
+    expect(table.checkpoint).toBe(2)
+  })
+
+  it('begins anew at the start of the log when the checkpoint is below it or beyond the end', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'a=2', 'b=1')
+    await table.log.roll()
+    expect(await table.log.cleaner.range(99)).toMatchObject({ firstDirtyOffset: 0 })
+    await table.log.advanceLogStartOffset(2)
+    expect(await table.log.cleaner.range(1)).toMatchObject({ firstDirtyOffset: 2 })
+    expect(await table.log.cleaner.range(3)).toMatchObject({ firstDirtyOffset: 3, dirtyRatio: 0 })
+  })
+
+  it('tells which share is dirty, and what has waited for too long', async () => {
+    const table = await new Table({ maxCompactionLagMs: 1000 }).open()
+    await table.put('a=1', 'a=2')
+    await table.log.roll()
+    await table.compact()
+    await table.put('b=1', 'b=2', 'c=1')
+    expect(await table.log.cleaner.isRollDue()).toBe(false)
+    await table.clock.advance(1001)
+    expect(await table.log.cleaner.isRollDue()).toBe(true)
+    await table.log.roll()
+    const range = await table.log.cleaner.range(table.checkpoint)
+    expect(range).toMatchObject({ firstDirtyOffset: 2, isOverdue: true })
+    expect(range.dirtyRatio).toBeGreaterThan(0.5)
+    expect(await table.log.cleaner.isRollDue()).toBe(false)
+  })
+
+  it('is over when the log is cut meanwhile, and nothing is lost that was not cut', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'a=2')
+    await table.log.roll()
+    const pass = table.log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: MIB })
+    await table.log.truncateTo(4)
+    expect(await pass).toMatchObject({ endOffset: 0 })
+    expect(await table.content()).toEqual(['0:a=1', '1:b=1', '2:c=1', '3:d=1'])
+  })
+
+  it('is over when the log is closed, with no file left behind', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'a=2')
+    await table.log.roll()
+    const pass = table.log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: MIB })
+    const ended = expect(pass).rejects.toMatchObject({ name: 'ClosedError' })
+    await table.log.close()
+    await ended
+    expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
+  })
+})
