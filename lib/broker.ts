@@ -49,6 +49,7 @@ export class Broker {
   readonly #options: ResolvedBrokerOptions
   readonly #logs: LogManager
   readonly #coordinator: BrokerParts['coordinator']
+  readonly #cleaner: BrokerParts['cleaner']
   readonly #upkeep: BrokerUpkeep
   /** How to close each producer and consumer that is open. */
   readonly #clients = new Map<object, (options: CloseOptions) => Promise<void>>()
@@ -61,6 +62,8 @@ export class Broker {
     this.#logs = parts.logs
     this.#coordinator = parts.coordinator
     this.recovery = parts.recovery
+    this.#cleaner = parts.cleaner
+    if (!options.readOnly) parts.cleaner.start()
     this.#upkeep = new BrokerUpkeep({ ...options, logs: parts.logs, offsets: parts.offsets })
   }
 
@@ -209,6 +212,7 @@ export class Broker {
       readOnly: this.#options.readOnly,
       topics: describeTopics(this.#logs.topics, process_),
       groups: this.#coordinator.describe(),
+      compaction: this.#cleaner.figures,
     }
   }
 
@@ -234,6 +238,7 @@ export class Broker {
 
   async #close(options: CloseOptions): Promise<void> {
     this.#upkeep.stop()
+    this.#cleaner.stop()
     const failures: unknown[] = []
     const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
       try {

@@ -17,6 +17,8 @@ export type {
   RecoveryReport,
   TopicDescription,
 } from './broker/broker-description.ts'
+export type { CompactionEvent } from './broker/compaction-events.ts'
+export type { CompactionFigures } from './broker/log-cleaner-manager.ts'
 export type { GroupState, MemberDescription } from './broker/consumer-group.ts'
 export type { GroupDescription } from './broker/group-coordinator.ts'
 export type { OffsetAndMetadata, OffsetCommit } from './broker/offset-and-metadata.ts'
@@ -79,6 +81,7 @@ export { COMPRESSION_TYPES, type CompressionType } from './record/compression.ts
 export type { RecordHeader } from './record/record-batch-builder.ts'
 export type { AppendRecord, Bytes, HeadersInit } from './storage/append-record.ts'
 export type { AppendResult } from './storage/append-record.ts'
+export type { CompactionReport } from './storage/log-cleaner.ts'
 export type { LogRecovery, Truncation } from './storage/loaded-log.ts'
 export type { LostRange, SalvageReport } from './storage/log-salvage.ts'
 export type { LogState } from './storage/log-state.ts'

@@ -2,6 +2,7 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import type { CorruptRecordError } from '../errors.ts'
 import type { Truncation } from '../storage/loaded-log.ts'
 import type { GroupDescription } from './group-coordinator.ts'
+import type { CompactionFigures } from './log-cleaner-manager.ts'
 import type { ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'
 import type { Topic } from './topic.ts'
@@ -46,6 +47,7 @@ export interface BrokerDescription {
   readonly readOnly: boolean
   readonly topics: readonly TopicDescription[]
   readonly groups: readonly GroupDescription[]
+  readonly compaction: CompactionFigures
 }
 
 /** A partition whose bytes are not those that were written. */

@@ -37,6 +37,15 @@ export interface BrokerOptions {
    * 0 keeps nothing. @defaultValue 32 MiB
    */
   readonly readCacheBytes?: number
+  /**
+   * How long compaction rests when nothing is due, milliseconds, at least 1. @defaultValue 15000
+   */
+  readonly cleanerBackoffMs?: number
+  /**
+   * Memory that one pass of compaction takes for the offsets of keys, 24 bytes each, at least 1024. A pass
+   * over more keys than that covers fewer records, and another follows. @defaultValue 16 MiB (Kafka: 128 MiB)
+   */
+  readonly cleanerDedupeBufferBytes?: number
   /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
   readonly autoCreateTopics?: boolean
   /** What topics start from where they say nothing else. */
@@ -58,6 +67,8 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
   clock: objectWith('now', 'monotonic', 'startTimer'),
   random: objectWith('integer', 'bytes'),
   readCacheBytes: wholeNumber(0),
+  cleanerBackoffMs: wholeNumber(1),
+  cleanerDedupeBufferBytes: wholeNumber(1024, 2_147_483_647),
   autoCreateTopics: boolean,
   defaults: (name, value) => {
     checkTopicConfig(name, value as TopicConfig)
@@ -65,6 +76,8 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
 }
 
 const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
+const DEFAULT_CLEANER_BACKOFF_MS = 15_000
+const DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES = 16 * 1024 * 1024
 
 /** The check of each option of a new topic. */
 export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
@@ -97,6 +110,9 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     clock: checked.clock ?? systemClock,
     random: checked.random ?? systemRandom,
     readCacheBytes: checked.readCacheBytes ?? DEFAULT_READ_CACHE_BYTES,
+    cleanerBackoffMs: checked.cleanerBackoffMs ?? DEFAULT_CLEANER_BACKOFF_MS,
+    cleanerDedupeBufferBytes:
+      checked.cleanerDedupeBufferBytes ?? DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES,
     autoCreateTopics: checked.autoCreateTopics ?? false,
   }
 }

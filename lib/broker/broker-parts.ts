@@ -6,6 +6,7 @@ import { BatchCache } from '../storage/batch-cache.ts'
 import { reportRecovery, type RecoveryReport } from './broker-description.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { GroupCoordinator } from './group-coordinator.ts'
+import { LogCleanerManager } from './log-cleaner-manager.ts'
 import { LogManager } from './log-manager.ts'
 import { OffsetStore, type ClampedOffset } from './offset-store.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
@@ -32,24 +33,36 @@ export interface BrokerParts {
   readonly logs: LogManager
   readonly coordinator: GroupCoordinator
   readonly offsets: OffsetStore
+  readonly cleaner: LogCleanerManager
   readonly recovery: RecoveryReport
+}
+
+/** What the parts of a broker are told. */
+interface BrokerPartsOptions {
+  readonly readOnly: boolean
+  readonly clock: Clock
+  readonly random: Random
+  readonly defaults: Readonly<ResolvedTopicConfig>
+  readonly readCacheBytes: number
+  readonly cleanerBackoffMs: number
+  readonly cleanerDedupeBufferBytes: number
 }
 
 /** Opens the logs and the groups of a directory. */
 export async function loadParts(
   data: DataDirectory,
-  options: {
-    readOnly: boolean
-    clock: Clock
-    random: Random
-    defaults: Readonly<ResolvedTopicConfig>
-    readCacheBytes: number
-  },
+  options: BrokerPartsOptions,
 ): Promise<BrokerParts> {
   const { clock, random, defaults, readOnly } = options
   const startMs = clock.monotonic()
   let coordinator: GroupCoordinator | null = null
-  const logs = new LogManager({
+  const cleaner = new LogCleanerManager({
+    ...options,
+    dir: data.dir,
+    fileSystem: data.fileSystem,
+    partitions: () => logs.topics.flatMap((topic) => topic.partitions),
+  })
+  const logs: LogManager = new LogManager({
     dir: data.dir,
     fileSystem: data.fileSystem,
     random,
@@ -63,6 +76,7 @@ export async function loadParts(
       recentBatches: new RecentBatchesBudget(RECENT_BATCHES_BYTES),
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
+      compact: (partition) => cleaner.compact(partition),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
     forgetTopic: async (topic) => coordinator?.forgetTopic(topic),
@@ -76,6 +90,7 @@ export async function loadParts(
   })
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
+    if (!readOnly) await cleaner.load()
     await logs.load()
     await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? []).catch((error: unknown) => {
       // Who needs them is told. Everything else works without.
@@ -103,7 +118,7 @@ export async function loadParts(
     durationMs,
     offsetsDamage: offsets.damage === null ? null : { topic: OFFSETS_TOPIC, ...offsets.damage },
   })
-  return { logs, coordinator, offsets, recovery }
+  return { logs, coordinator, offsets, cleaner, recovery }
 }
 
 /**

@@ -6,9 +6,11 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { BackwardLimits } from '../storage/backward-read.ts'
 import type { Log } from '../storage/log.ts'
+import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { AppendChainOwner } from './append-chain.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
+import { compactPartition } from './partition-compaction.ts'
 import { ChangeListeners } from './change-listeners.ts'
 import { whyFenced } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
@@ -213,6 +215,25 @@ export class Partition {
     checkWholeNumber('beforeOffset', beforeOffset, -1, Number.MAX_SAFE_INTEGER)
     this.#ensureOpen()
     await this.#deletion.deleteRecords(beforeOffset)
+  }
+
+  /**
+   * Keeps of each key only the last record, at its offset, however little of the log that concerns.
+   * The active segment is rolled first. Appends and reads go on meanwhile; the broker compacts one
+   * partition at a time.
+   *
+   * @throws {@link PolicyViolationError} where `cleanupPolicy` has no `compact`.
+   * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk fails:
+   * every record that should be there still is. {@link ClosedError} when the broker is closed.
+   */
+  async compact(): Promise<CompactionReport> {
+    this.#ensureOpen()
+    return compactPartition(this, this.#context)
+  }
+
+  /** Lets go of what is held in memory below `offset`. @internal */
+  forgetRecent(offset: number): void {
+    this.#recent.forgetBelow(offset)
   }
 
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */

@@ -57,6 +57,15 @@ export class RecentBatches {
     }
   }
 
+  /** Forgets what lies below `offset`: compaction may have removed records of it. */
+  forgetBelow(offset: number): void {
+    for (let slot = this.#head; slot < this.#batches.length; slot += 1) {
+      const batch = this.#batches[slot]
+      if (batch != null && batch.lastOffset >= offset) return
+      this.#batches[slot] = null
+    }
+  }
+
   /** Forgets the oldest batch, as the budget demands. */
   dropOldest(): void {
     this.#batches[this.#head] = null

@@ -1,6 +1,7 @@
 import { checkWholeNumber, describeValue } from '../checks.ts'
 import { checkTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../errors.ts'
+import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { Partition } from './partition.ts'
 
 /** More partitions than this in one topic are taken for a mistake. */
@@ -94,6 +95,18 @@ export class Topic {
     const checked = checkTopicConfig('topic options', config)
     this.#owner.ensureOpen()
     await this.#owner.alter(this, checked)
+  }
+
+  /**
+   * Compacts every partition, see {@link Partition.compact}.
+   *
+   * @returns what was done, in the order of the partitions.
+   */
+  async compact(): Promise<CompactionReport[]> {
+    this.#owner.ensureOpen()
+    const reports: CompactionReport[] = []
+    for (const partition of this.#partitions) reports.push(await partition.compact())
+    return reports
   }
 
   /** @internal */

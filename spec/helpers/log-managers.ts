@@ -29,6 +29,7 @@ export async function openLogManager(
       clock,
       dir: '/data',
       readOnly: false,
+      compact: () => Promise.reject(new Error('nobody compacts here')),
       recentBatches: new RecentBatchesBudget(1024 * 1024),
       batchCache: new BatchCache(1024 * 1024),
       isOwned: () => true,

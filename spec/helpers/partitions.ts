@@ -53,6 +53,7 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     clock,
     dir: '/data',
     readOnly,
+    compact: () => Promise.reject(new Error('nobody compacts here')),
     recentBatches: new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024),
     batchCache,
     isOwned: setup.isOwned ?? (() => true),

@@ -1,0 +1,65 @@
+import { join } from 'node:path'
+import { CorruptRecordError } from '../errors.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { CheckpointFile } from '../storage/checkpoint-file.ts'
+import { topicPartitionKey } from './topic-partition.ts'
+
+/** Kafka's name for the file in the data directory. */
+export const CLEANER_CHECKPOINT_FILE = 'cleaner-offset-checkpoint'
+
+/** A log, and where its last pass of compaction has ended. */
+interface CleanedLog {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+}
+
+/**
+ * Where the last pass of each log has ended, in Kafka's form. It is a hint: where it is missing, damaged
+ * or of another time, the next pass does more or less than it could, and removes nothing too early.
+ */
+export class CleanerCheckpoint {
+  readonly #file: CheckpointFile
+  readonly #logs = new Map<string, CleanedLog>()
+
+  constructor(fileSystem: FileSystem, dir: string) {
+    this.#file = new CheckpointFile(fileSystem, join(dir, CLEANER_CHECKPOINT_FILE), 3)
+  }
+
+  /** Reads the file. A damaged one counts as absent, as in Kafka. */
+  async load(): Promise<void> {
+    try {
+      for (const [topic = '', partition, offset] of await this.#file.read()) {
+        this.#set(topic, this.#file.wholeNumber(partition), this.#file.wholeNumber(offset))
+      }
+    } catch (error) {
+      if (!(error instanceof CorruptRecordError)) throw error
+      this.#logs.clear()
+    }
+  }
+
+  /** Where the next pass begins; 0 where nothing is known. */
+  offsetOf(topic: string, partition: number): number {
+    return this.#logs.get(topicPartitionKey({ topic, partition }))?.offset ?? 0
+  }
+
+  /** Notes where a pass has ended, and forgets logs that are no more. */
+  async save(
+    topic: string,
+    partition: number,
+    offset: number,
+    isThere: (topic: string, partition: number) => boolean,
+  ): Promise<void> {
+    this.#set(topic, partition, offset)
+    for (const [key, log] of this.#logs) {
+      if (!isThere(log.topic, log.partition)) this.#logs.delete(key)
+    }
+    await this.#file.write(
+      [...this.#logs.values()].map((log) => [log.topic, log.partition, log.offset]),
+    )
+  }
+
+  #set(topic: string, partition: number, offset: number): void {
+    this.#logs.set(topicPartitionKey({ topic, partition }), { topic, partition, offset })
+  }
+}

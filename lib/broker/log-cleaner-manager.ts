@@ -1,0 +1,180 @@
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { isUncleanable, type CompactionReport } from '../storage/log-cleaner.ts'
+import { SerialQueue } from '../storage/serial-queue.ts'
+import { CleanerCheckpoint } from './cleaner-checkpoint.ts'
+import { publishCompaction } from './compaction-events.ts'
+import type { Partition } from './partition.ts'
+
+/** What compaction has done since a broker was opened. */
+export interface CompactionFigures {
+  /** Passes that have ended without an error. */
+  readonly passes: number
+  readonly failures: number
+  /** Bytes of segments that were gone through. */
+  readonly bytesRead: number
+  /** Bytes that they have become less by. */
+  readonly bytesFreed: number
+  /** The pass that goes on; `null` for none. */
+  readonly running: { readonly topic: string; readonly partition: number } | null
+}
+
+/** What a {@link LogCleanerManager} works with. */
+export interface LogCleanerManagerOptions {
+  readonly clock: Clock
+  readonly fileSystem: FileSystem
+  readonly dir: string
+  readonly cleanerDedupeBufferBytes: number
+  readonly cleanerBackoffMs: number
+  readonly partitions: () => readonly Partition[]
+}
+
+/**
+ * Compacts the logs of a broker: one at a time, the one with the greatest share of dirty bytes first,
+ * now and then or when it is asked to.
+ */
+export class LogCleanerManager {
+  readonly #options: LogCleanerManagerOptions
+  readonly #checkpoint: CleanerCheckpoint
+  readonly #queue = new SerialQueue()
+  /** When tombstones of a log may go for which nothing else has to be done. */
+  readonly #horizonsMs = new WeakMap<Partition, number>()
+  /** Damage is in their way. */
+  readonly #uncleanable = new WeakSet<Partition>()
+  #figures: CompactionFigures = {
+    passes: 0,
+    failures: 0,
+    bytesRead: 0,
+    bytesFreed: 0,
+    running: null,
+  }
+  #timer: Timer | null = null
+  #isStopped = false
+
+  constructor(options: LogCleanerManagerOptions) {
+    this.#options = options
+    this.#checkpoint = new CleanerCheckpoint(options.fileSystem, options.dir)
+  }
+
+  get figures(): CompactionFigures {
+    return this.#figures
+  }
+
+  /** Reads where the passes of before have ended. */
+  load(): Promise<void> {
+    return this.#checkpoint.load()
+  }
+
+  /** Looks for logs to compact every `cleanerBackoffMs` from now on. */
+  start(): void {
+    if (this.#isStopped) return
+    this.#timer = this.#options.clock.startTimer(
+      () => {
+        const goOn = (): void => {
+          this.start()
+        }
+        this.compactDue().then(goOn, goOn)
+      },
+      this.#options.cleanerBackoffMs,
+      { background: true },
+    )
+  }
+
+  /** Ends it for good. A pass that goes on ends when its log is closed. */
+  stop(): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+  }
+
+  /** Compacts a log however little of it is dirty, as soon as no other is being compacted. */
+  compact(partition: Partition): Promise<CompactionReport> {
+    return this.#queue.run(async () => {
+      // What was appended last is to be compacted too, and the active segment never is.
+      await partition.log.roll()
+      return this.#pass(partition)
+    })
+  }
+
+  /** Compacts what is due, until nothing is. Failures are told on the channel. */
+  async compactDue(): Promise<void> {
+    const tried = new Set<Partition>()
+    while (!this.#isStopped) {
+      const partition = await this.#filthiest(tried)
+      if (partition === null) return
+      tried.add(partition)
+      await this.#queue.run(() => this.#pass(partition)).catch(() => undefined)
+    }
+  }
+
+  async #filthiest(tried: ReadonlySet<Partition>): Promise<Partition | null> {
+    let [filthiest, greatest]: [Partition | null, number] = [null, -1]
+    for (const partition of this.#options.partitions()) {
+      const isCompacted = partition.log.config.cleanupPolicy !== 'delete'
+      if (!isCompacted || tried.has(partition) || this.#uncleanable.has(partition)) continue
+      // One that cannot be looked at tells its user so, when it is used.
+      const ratio = await this.#dueRatio(partition).catch(() => -1)
+      if (ratio > greatest) [filthiest, greatest] = [partition, ratio]
+    }
+    return filthiest
+  }
+
+  /** The dirty ratio of a log that is to be compacted now; -1 for another. */
+  async #dueRatio(partition: Partition): Promise<number> {
+    const { log } = partition
+    if (!log.isWritable) return -1
+    // An append would roll it, but there may be none for long.
+    if (await log.cleaner.isRollDue()) await log.roll()
+    const range = await log.cleaner.range(this.#checkpoint.offsetOf(log.topic, log.partition))
+    const hasTombstones = (this.#horizonsMs.get(partition) ?? Infinity) <= this.#options.clock.now()
+    const isDirty = range.dirtyRatio > log.config.minCleanableDirtyRatio
+    return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
+  }
+
+  async #pass(partition: Partition): Promise<CompactionReport> {
+    const { topic, partition: index, cleaner } = partition.log
+    const place = { topic, partition: index }
+    this.#figures = { ...this.#figures, running: place }
+    publishCompaction({ ...place, type: 'start' })
+    try {
+      const report = await cleaner.compact({
+        checkpoint: this.#checkpoint.offsetOf(topic, index),
+        dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
+        onProgress: (bytesRead) => {
+          publishCompaction({ ...place, type: 'progress', bytesRead })
+        },
+      })
+      this.#note(partition, report)
+      await this.#save(partition, report.endOffset)
+      publishCompaction({ ...place, type: 'end', report })
+      return report
+    } catch (error) {
+      if (isUncleanable(error)) this.#uncleanable.add(partition)
+      this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
+      publishCompaction({ ...place, type: 'failure', error })
+      throw error
+    } finally {
+      this.#figures = { ...this.#figures, running: null }
+    }
+  }
+
+  #note(partition: Partition, report: CompactionReport): void {
+    const { bytesBefore, bytesAfter, earliestDeleteHorizonMs } = report
+    const { passes, bytesRead, bytesFreed } = this.#figures
+    this.#figures = {
+      ...this.#figures,
+      passes: passes + 1,
+      bytesRead: bytesRead + bytesBefore,
+      bytesFreed: bytesFreed + bytesBefore - bytesAfter,
+    }
+    if (earliestDeleteHorizonMs === null) this.#horizonsMs.delete(partition)
+    else this.#horizonsMs.set(partition, earliestDeleteHorizonMs)
+    partition.forgetRecent(report.endOffset)
+  }
+
+  /** What is not saved is compacted again after the next open. */
+  async #save({ log }: Partition, endOffset: number): Promise<void> {
+    const keys = new Set(this.#options.partitions().map((each) => `${each.topic} ${each.index}`))
+    const isThere = (topic: string, partition: number): boolean => keys.has(`${topic} ${partition}`)
+    await this.#checkpoint.save(log.topic, log.partition, endOffset, isThere).catch(() => undefined)
+  }
+}

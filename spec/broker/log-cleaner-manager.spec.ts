@@ -1,0 +1,257 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import type { BrokerOptions } from '../../lib/broker/broker-options.ts'
+import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
+import type { Partition } from '../../lib/broker/partition.ts'
+import type { TopicConfig } from '../../lib/config.ts'
+import { PolicyViolationError, ReadOnlyError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const NOW = 1_700_000_000_000
+const COMPACTED: TopicConfig = {
+  cleanupPolicy: 'compact',
+  segmentBytes: 400,
+  indexIntervalBytes: 64,
+  deleteRetentionMs: 60_000,
+}
+
+const opened: Broker[] = []
+afterEach(async () => {
+  for (const broker of opened.splice(0)) await broker.close().catch(() => undefined)
+})
+
+async function open(
+  fileSystem: SimulatedFileSystem,
+  clock: ManualClock,
+  options: BrokerOptions = {},
+): Promise<Broker> {
+  const random = new SeededRandom(1)
+  const broker = await Broker.open('/data', { fileSystem, clock, random, ...options })
+  opened.push(broker)
+  return broker
+}
+
+/** Appends `key=value`, `key=` for a tombstone, one batch each. */
+async function put(partition: Partition, clock: ManualClock, ...pairs: string[]): Promise<void> {
+  for (const pair of pairs) {
+    const [key = '', value = ''] = pair.split('=')
+    await partition.append({ key, value: value === '' ? null : value, timestamp: clock.now() })
+  }
+}
+
+/** `offset:key=value` of every record, as a reader gets them. */
+async function contentOf(partition: Partition): Promise<string[]> {
+  const found: string[] = []
+  for (let offset = partition.logStartOffset; ;) {
+    const records = await partition.read(offset)
+    for (const { offset: at, key, value } of records) {
+      found.push(`${at}:${String(key)}=${String(value ?? '')}`)
+    }
+    const last = records.at(-1)
+    if (last === undefined) return found
+    offset = last.offset + 1
+  }
+}
+
+describe('compaction that is asked for', () => {
+  it('keeps of each key the last record, of those in the active segment too, and says what it did', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const topic = await broker.createTopic('table', { ...COMPACTED, segmentBytes: 100_000 })
+    const partition = topic.partition(0)
+    await put(partition, clock, 'a=1', 'b=1', 'a=2', 'b=2')
+    const [report] = await topic.compact()
+    expect(report).toMatchObject({ fromOffset: 0, endOffset: 4, recordsRead: 4, recordsKept: 2 })
+    expect(await contentOf(partition)).toEqual(['2:a=2', '3:b=2'])
+    expect(broker.describe().compaction).toEqual({
+      passes: 1,
+      failures: 0,
+      bytesRead: report?.bytesBefore,
+      bytesFreed: Number(report?.bytesBefore) - Number(report?.bytesAfter),
+      running: null,
+    })
+  })
+
+  it('is refused where the policy has no compact, and by who only reads', async () => {
+    const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(fileSystem, clock)
+    const plain = await broker.createTopic('plain')
+    await expect(plain.partition(0).compact()).rejects.toThrow(PolicyViolationError)
+    await broker.createTopic('table', COMPACTED)
+    const reader = await open(fileSystem, clock, { readOnly: true })
+    await expect(reader.topic('table').partition(0).compact()).rejects.toThrow(ReadOnlyError)
+  })
+
+  it('tells the subscribers of varve:compaction of each pass', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+    await put(partition, clock, 'a=1', 'a=2')
+    const types: string[] = []
+    const listen = (event: unknown): void => {
+      types.push((event as CompactionEvent).type)
+    }
+    subscribe('varve:compaction', listen)
+    await partition.compact()
+    unsubscribe('varve:compaction', listen)
+    expect(types).toEqual(['start', 'progress', 'end'])
+  })
+
+  it('goes on beside appends and reads, one partition after the other', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const topic = await broker.createTopic('table', { ...COMPACTED, partitions: 2 })
+    for (const partition of topic.partitions) {
+      for (let round = 0; round < 20; round += 1)
+        await put(partition, clock, `k${round % 3}=${round}`)
+    }
+    const passes = topic.partitions.map((each) => each.compact())
+    const first = topic.partition(0)
+    for (let round = 20; round < 30; round += 1) {
+      await put(first, clock, `k${round % 3}=${round}`)
+      expect((await first.read(round))[0]?.offset).toBe(round)
+      expect((await first.read(0))[0]?.offset).toBeGreaterThanOrEqual(0)
+    }
+    await Promise.all(passes)
+    expect(await contentOf(topic.partition(1))).toEqual(['17:k2=17', '18:k0=18', '19:k1=19'])
+    expect(await first.log.verify()).toEqual([])
+  })
+
+  it('gives a consumer at a removed offset the next record, and no record twice', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+    await put(partition, clock, 'a=1', 'b=1', 'a=2', 'a=3', 'c=1', 'a=4')
+    const seen: number[] = []
+    const records = partition.records({ until: 'end' })
+    seen.push(Number((await records.next()).value?.offset))
+    await partition.compact()
+    for await (const { offset } of records) seen.push(offset)
+    expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b))
+    expect(seen).toEqual(expect.arrayContaining([1, 4, 5]))
+    const [next] = await partition.fetch(2, { maxRecords: 1, maxWaitMs: 0 })
+    expect(next?.offset).toBe(4)
+  })
+})
+
+describe('compaction by itself', () => {
+  it('takes the log with the greatest share of dirty bytes first, and none below the ratio', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const order: string[] = []
+    let done = (): void => undefined
+    const listen = (event: unknown): void => {
+      const { type, topic } = event as CompactionEvent
+      if (type === 'end') order.push(topic)
+      if (order.length === 2) done()
+    }
+    subscribe('varve:compaction', listen)
+    for (const [name, dirty] of [
+      ['little', 1],
+      ['some', 8],
+      ['much', 40],
+    ] as const) {
+      const partition = (await broker.createTopic(name, COMPACTED)).partition(0)
+      for (let key = 0; key < 20; key += 1) await put(partition, clock, `k${key}=v`)
+      await partition.compact()
+      for (let round = 0; round < dirty; round += 1) await put(partition, clock, `k${round}=w`)
+      await partition.log.roll()
+    }
+    await broker.topic('some').alter({ minCleanableDirtyRatio: 0.2 })
+    order.length = 0
+    const bothDone = new Promise<void>((resolve) => {
+      done = resolve
+    })
+    await clock.advance(15_000)
+    await bothDone
+    await clock.advance(15_000)
+    unsubscribe('varve:compaction', listen)
+    expect(order).toEqual(['much', 'some'])
+  })
+
+  it('rolls an idle segment so that maxCompactionLagMs holds', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const config = { ...COMPACTED, maxCompactionLagMs: 60_000, segmentBytes: 100_000 }
+    const partition = (await broker.createTopic('table', config)).partition(0)
+    await put(partition, clock, 'a=1', 'a=2', 'b=1')
+    await clock.advance(59_000)
+    expect(await contentOf(partition)).toHaveLength(3)
+    await clock.advance(31_000)
+    expect(await contentOf(partition)).toEqual(['1:a=2', '2:b=1'])
+  })
+
+  it('removes tombstones when their time has come, without anything being appended', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+    await put(partition, clock, 'a=1', 'b=1', 'a=')
+    await partition.compact()
+    expect(await contentOf(partition)).toEqual(['1:b=1', '2:a='])
+    await clock.advance(59_000)
+    expect(await contentOf(partition)).toEqual(['1:b=1', '2:a='])
+    await clock.advance(30_000)
+    expect(await contentOf(partition)).toEqual(['1:b=1'])
+  })
+
+  it("knows after a restart where it has been, by Kafka's file, and goes on without it", async () => {
+    const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(fileSystem, clock)
+    await put((await broker.createTopic('table', COMPACTED)).partition(0), clock, 'a=1', 'a=2')
+    await broker.topic('table').compact()
+    await broker.close()
+    const path = '/data/cleaner-offset-checkpoint'
+    expect(String(fileSystem.readFile(path))).toBe('0\n1\ntable 0 2\n')
+    const again = await open(fileSystem, clock)
+    await put(again.topic('table').partition(0), clock, 'a=3')
+    expect((await again.topic('table').compact())[0]).toMatchObject({ fromOffset: 2, endOffset: 3 })
+    await again.close()
+    fileSystem.writeFile(path, Buffer.from('what is this?'))
+    const last = await open(fileSystem, clock)
+    expect((await last.topic('table').compact())[0]).toMatchObject({ fromOffset: 0, endOffset: 3 })
+    expect(await contentOf(last.topic('table').partition(0))).toEqual(['2:a=3'])
+  })
+
+  it('compacts the committed offsets, and groups stand where they stood', async () => {
+    const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(fileSystem, clock)
+    const data = (await broker.createTopic('data')).partition(0)
+    for (let each = 0; each < 30; each += 1) await data.append({ value: `${each}` })
+    const consumer = broker.consumer({ groupId: 'g', autoOffsetReset: 'earliest' })
+    consumer.assign([{ topic: 'data', partition: 0 }])
+    for (let offset = 1; offset <= 30; offset += 1) {
+      await consumer.commit([{ topic: 'data', partition: 0, offset }])
+    }
+    const [report] = await broker.topic('__consumer_offsets').compact()
+    expect(report?.recordsKept).toBe(1)
+    await broker.close()
+    const again = await open(fileSystem, clock)
+    const successor = again.consumer({ groupId: 'g' })
+    const committed = await successor.committed({ topic: 'data', partition: 0 })
+    expect(committed).toMatchObject({ offset: 30 })
+  })
+})
+
+describe('who reads beside a process that compacts', () => {
+  it('gets right records whenever it looks, over many passes', async () => {
+    const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(fileSystem, clock)
+    const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+    const reader = await open(fileSystem, clock, { readOnly: true })
+    for (let round = 0; round < 12; round += 1) {
+      for (let key = 0; key < 4; key += 1) await put(partition, clock, `k${key}=${round}`)
+      const beside = reader.topic('table').partition(0)
+      if (round % 3 === 0) await beside.refresh()
+      await partition.compact()
+      for (const record of await beside.read(beside.logStartOffset)) {
+        expect(String(record.value)).toBe(`${Math.floor(record.offset / 4)}`)
+        expect(String(record.key)).toBe(`k${record.offset % 4}`)
+      }
+      await beside.refresh()
+      expect(await contentOf(beside)).toEqual(await contentOf(partition))
+    }
+  })
+})
