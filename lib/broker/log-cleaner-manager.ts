@@ -168,7 +168,7 @@ export class LogCleanerManager {
     }
     if (earliestDeleteHorizonMs === null) this.#horizonsMs.delete(partition)
     else this.#horizonsMs.set(partition, earliestDeleteHorizonMs)
-    partition.forgetRecent(report.endOffset)
+    partition.batches.forgetBelow(report.endOffset)
   }
 
   /** What is not saved is compacted again after the next open. */

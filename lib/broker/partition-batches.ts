@@ -55,6 +55,11 @@ export class PartitionBatches {
     return this.#recentNow(offset, limits) ?? this.#log.reader.readBatchesNow(offset, limits, true)
   }
 
+  /** Lets go of what is held in memory below `offset`: compaction may have removed records of it. */
+  forgetBelow(offset: number): void {
+    this.#recent.forgetBelow(offset)
+  }
+
   #limits(maxBytes: number, wantedEnd = Infinity): Limits {
     return { maxBytes, endOffset: this.#visibleEnd(), wantedEnd }
   }

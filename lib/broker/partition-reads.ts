@@ -111,6 +111,24 @@ const DEFAULT_MAX_WAIT_MS = 500
 /** What is waited for at once; see {@link readInPieces}. */
 const PIECE_BYTES = 64 * 1024
 
+/** Reads the records that are there; see `Partition.read`. */
+export async function readRecords(
+  clock: Clock,
+  partition: Partition,
+  offset: number,
+  options: ReadOptions,
+): Promise<StoredRecord[]> {
+  const checked = checkOptions('read options', options, READ_OPTIONS)
+  const { maxRecords } = checked
+  if (maxRecords === undefined) return readInPieces(partition, offset, checked)
+  const turn = promptIo.turnIfDue()
+  if (turn !== null) await turn
+  return (
+    readFewNow(partition, offset, { ...checked, maxRecords }) ??
+    fetchRecords(clock, partition, offset, { ...checked, maxWaitMs: 0 }, true)
+  )
+}
+
 /**
  * Reads at most `maxRecords` records at `offset`, inside of the call: as copies, so that the batches
  * can be kept for others.

@@ -1,18 +1,16 @@
 import { checkOptions, checkWholeNumber } from '../checks.ts'
-import { OffsetOutOfRangeError, ReadOnlyError, type VarveError } from '../errors.ts'
-import { promptIo } from '../platform/prompt-io.ts'
+import { OffsetOutOfRangeError, type VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { BackwardLimits } from '../storage/backward-read.ts'
 import type { Log } from '../storage/log.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
-import type { AppendChainOwner } from './append-chain.ts'
+import { chainOwner } from './append-chain-owner.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
 import { ChangeListeners } from './change-listeners.ts'
-import { whyFenced } from './lock-fence.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
@@ -20,9 +18,7 @@ import type { PartitionContext } from './partition-context.ts'
 import {
   FETCH_OPTIONS,
   fetchRecords,
-  readFewNow,
-  readInPieces,
-  READ_OPTIONS,
+  readRecords,
   recordsOf,
   type FetchOptions,
   type ReadOptions,
@@ -76,7 +72,23 @@ export class Partition {
     })
     // A group that loses a commit which an open had no room to make durable reads again, no more.
     this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
-    this.#writer = new PartitionWriter(context.clock, this.#chainOwner())
+    this.#writer = new PartitionWriter(
+      context.clock,
+      chainOwner(log, context, {
+        onWritten: (batches) => {
+          // Where the log was cut, these are in the place of records that had been shown.
+          this.#highWatermark = Math.min(this.#highWatermark, batches[0]?.baseOffset ?? Infinity)
+          this.#recent.add(batches)
+          this.#upkeep.afterWrite()
+        },
+        onVisible: (end) => {
+          this.#publish(end)
+        },
+        onFailed: () => {
+          this.#listeners.notify()
+        },
+      }),
+    )
     this.#follower = context.readOnly
       ? new LogFollower(context.clock, log, () => {
           this.#publish(log.logEndOffset)
@@ -142,15 +154,7 @@ export class Partition {
    * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
    */
   async read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
-    const checked = checkOptions('read options', options, READ_OPTIONS)
-    const { maxRecords } = checked
-    if (maxRecords === undefined) return readInPieces(this, offset, checked)
-    const turn = promptIo.turnIfDue()
-    if (turn !== null) await turn
-    return (
-      readFewNow(this, offset, { ...checked, maxRecords }) ??
-      fetchRecords(this.#context.clock, this, offset, { ...checked, maxWaitMs: 0 }, true)
-    )
+    return readRecords(this.#context.clock, this, offset, options)
   }
 
   /**
@@ -229,11 +233,6 @@ export class Partition {
   async compact(): Promise<CompactionReport> {
     this.#ensureOpen()
     return compactPartition(this, this.#context)
-  }
-
-  /** Lets go of what is held in memory below `offset`. @internal */
-  forgetRecent(offset: number): void {
-    this.#recent.forgetBelow(offset)
   }
 
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
@@ -327,29 +326,6 @@ export class Partition {
     if (isFirst) this.#listeners.notify()
     await this.#writer.close(reason)
     await this.log.close()
-  }
-
-  #chainOwner(): AppendChainOwner {
-    return {
-      log: this.log,
-      flush: () => flushTimed(this.#context.clock, this.log),
-      whyFenced: (isWritten) =>
-        this.#context.readOnly
-          ? new ReadOnlyError('the broker is open for reading only')
-          : whyFenced(this.#context, isWritten ? 'unknown' : 'not-written'),
-      onWritten: (batches) => {
-        // Where the log was cut, these are in the place of records that had been shown.
-        this.#highWatermark = Math.min(this.#highWatermark, batches[0]?.baseOffset ?? Infinity)
-        this.#recent.add(batches)
-        this.#upkeep.afterWrite()
-      },
-      onVisible: (highWatermark) => {
-        this.#publish(highWatermark)
-      },
-      onFailed: () => {
-        this.#listeners.notify()
-      },
-    }
   }
 
   #publish(highWatermark: number): void {

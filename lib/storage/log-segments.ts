@@ -201,33 +201,18 @@ export class LogSegments {
   /** Takes other segments for these. Those that are not among the new ones are closed. */
   async replace(segments: readonly LogSegment[]): Promise<void> {
     const { active: before } = this
+    for (const segment of this.take(segments)) await segment.close()
+    // While it was the active one, nobody has noted that it was used.
+    if (before !== undefined && segments.includes(before)) await this.touch(before)
+  }
+
+  /** Takes other segments for these. @returns those that are not among the new ones, as open as they were */
+  take(segments: readonly LogSegment[]): readonly LogSegment[] {
     const kept = new Set(segments)
     const gone = this.#segments.filter((segment) => !kept.has(segment))
     this.#segments = [...segments]
     this.#forget([...gone, ...segments.slice(-1)])
-    for (const segment of gone) await segment.close()
-    // While it was the active one, nobody has noted that it was used.
-    if (before !== undefined && kept.has(before)) await this.touch(before)
-  }
-
-  /**
-   * Takes one segment for some that lie side by side, once `swapFiles` has done so with the files. The
-   * old ones are left open, for who reads them.
-   */
-  async swap(
-    sources: readonly LogSegment[],
-    replacement: LogSegment,
-    swapFiles: () => Promise<void>,
-  ): Promise<void> {
-    await this.changing(async () => {
-      await swapFiles()
-      const gone = new Set(sources)
-      this.#segments = this.#segments.flatMap((segment) => {
-        if (segment === sources[0]) return [replacement]
-        return gone.has(segment) ? [] : [segment]
-      })
-      this.#forget(sources)
-    })
+    return gone
   }
 
   /**

@@ -35,12 +35,14 @@ export class SegmentSwap {
     return this.#target
   }
 
-  /** Makes the new segment and its names durable. */
+  /**
+   * Makes the new segment durable. Its names become so on the way: before the last of them is changed,
+   * the log's, the directory is synced.
+   */
   async finish(): Promise<void> {
     await this.#target?.flush()
     await this.#target?.seal()
     await this.#target?.close()
-    await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   /** Removes what was written. */
@@ -85,9 +87,14 @@ export class SegmentSwap {
     replacement.noteDurable()
     // Who reads them goes on with what is open: their names may stand for the new file at any moment.
     const release = await holdOpen(this.sources)
-    await segments.swap(this.sources, replacement, () => this.#swapFiles())
+    const gone = await segments.changing(async () => {
+      await this.#swapFiles()
+      const from = segments.all.indexOf(this.#first)
+      return segments.take(segments.all.toSpliced(from, this.sources.length, replacement))
+    })
+    // Only now: who began to read before has to see that something has changed.
     release()
-    for (const source of this.sources) await source.close().catch(() => undefined)
+    for (const source of gone) await source.close().catch(() => undefined)
     await this.#log.recordSegments()
   }
 
