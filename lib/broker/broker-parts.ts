@@ -90,7 +90,6 @@ export async function loadParts(
   })
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
-    if (!readOnly) await cleaner.load()
     await logs.load()
     await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? []).catch((error: unknown) => {
       // Who needs them is told. Everything else works without.

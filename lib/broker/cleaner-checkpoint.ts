@@ -21,13 +21,19 @@ interface CleanedLog {
 export class CleanerCheckpoint {
   readonly #file: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
+  #loading: Promise<void> | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#file = new CheckpointFile(fileSystem, join(dir, CLEANER_CHECKPOINT_FILE), 3)
   }
 
-  /** Reads the file. A damaged one counts as absent, as in Kafka. */
-  async load(): Promise<void> {
+  /** Reads the file when it is first needed. A damaged one counts as absent, as in Kafka. */
+  #load(): Promise<void> {
+    this.#loading ??= this.#read()
+    return this.#loading
+  }
+
+  async #read(): Promise<void> {
     try {
       for (const [topic = '', partition, offset] of await this.#file.read()) {
         this.#set(topic, this.#file.wholeNumber(partition), this.#file.wholeNumber(offset))
@@ -39,7 +45,8 @@ export class CleanerCheckpoint {
   }
 
   /** Where the next pass begins; 0 where nothing is known. */
-  offsetOf(topic: string, partition: number): number {
+  async offsetOf(topic: string, partition: number): Promise<number> {
+    await this.#load()
     return this.#logs.get(topicPartitionKey({ topic, partition }))?.offset ?? 0
   }
 

@@ -60,11 +60,6 @@ export class LogCleanerManager {
     return this.#figures
   }
 
-  /** Reads where the passes of before have ended. */
-  load(): Promise<void> {
-    return this.#checkpoint.load()
-  }
-
   /** Looks for logs to compact every `cleanerBackoffMs` from now on. */
   start(): void {
     if (this.#isStopped) return
@@ -124,7 +119,8 @@ export class LogCleanerManager {
     if (!log.isWritable) return -1
     // An append would roll it, but there may be none for long.
     if (await log.cleaner.isRollDue()) await log.roll()
-    const range = await log.cleaner.range(this.#checkpoint.offsetOf(log.topic, log.partition))
+    const checkpoint = await this.#checkpoint.offsetOf(log.topic, log.partition)
+    const range = await log.cleaner.range(checkpoint)
     const hasTombstones = (this.#horizonsMs.get(partition) ?? Infinity) <= this.#options.clock.now()
     const isDirty = range.dirtyRatio > log.config.minCleanableDirtyRatio
     return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
@@ -137,7 +133,7 @@ export class LogCleanerManager {
     publishCompaction({ ...place, type: 'start' })
     try {
       const report = await cleaner.compact({
-        checkpoint: this.#checkpoint.offsetOf(topic, index),
+        checkpoint: await this.#checkpoint.offsetOf(topic, index),
         dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
         onProgress: (bytesRead) => {
           publishCompaction({ ...place, type: 'progress', bytesRead })

@@ -153,7 +153,7 @@ export class Partition {
    * @param options how many at most, and how many bytes.
    * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
    */
-  async read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
+  read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
     return readRecords(this.#context.clock, this, offset, options)
   }
 

@@ -113,10 +113,10 @@ export class LogCleaner {
     }
   }
 
-  /** Ends a pass that goes on. Resolves when it touches no file any more. */
-  async stop(): Promise<void> {
+  /** Ends a pass that goes on. @returns what resolves when it touches no file any more; `null` for no pass */
+  stop(): Promise<unknown> | null {
     this.#isStopped = true
-    await this.#pass?.catch(() => undefined)
+    return this.#pass?.catch(() => undefined) ?? null
   }
 
   async #compact(options: CompactionOptions): Promise<CompactionReport> {

@@ -325,13 +325,14 @@ export class Log {
   close(): Promise<void> {
     this.#guard.isClosing = true
     const stopped = this.cleaner.stop()
-    this.#closing ??= this.#queue
-      .run(() =>
-        this.#writer.close().finally(() => {
-          this.#guard.isClosed = true
-        }),
-      )
-      .finally(() => stopped)
+    if (this.#closing !== null) return this.#closing
+    const closing = this.#queue.run(() =>
+      this.#writer.close().finally(() => {
+        this.#guard.isClosed = true
+      }),
+    )
+    // Not in the queue: the pass may be waiting for its turn there.
+    this.#closing = stopped === null ? closing : closing.finally(() => stopped)
     return this.#closing
   }
 }
