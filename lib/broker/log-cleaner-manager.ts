@@ -36,7 +36,8 @@ export interface LogCleanerManagerOptions {
 export class LogCleanerManager {
   readonly #options: LogCleanerManagerOptions
   readonly #checkpoint: CleanerCheckpoint
-  readonly #queue = new SerialQueue()
+  /** Made at first use: most brokers never compact anything. */
+  #lazyQueue: SerialQueue | null = null
   /** When tombstones of a log may go for which nothing else has to be done. */
   readonly #horizonsMs = new WeakMap<Partition, number>()
   /** Damage is in their way. */
@@ -99,6 +100,11 @@ export class LogCleanerManager {
       tried.add(partition)
       await this.#queue.run(() => this.#pass(partition)).catch(() => undefined)
     }
+  }
+
+  get #queue(): SerialQueue {
+    this.#lazyQueue ??= new SerialQueue()
+    return this.#lazyQueue
   }
 
   async #filthiest(tried: ReadonlySet<Partition>): Promise<Partition | null> {
