@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { codecFor, MAX_DECOMPRESSED_BYTES, type CompressionType } from './compression.ts'
 import type { RecordBatch } from './record-batch.ts'
@@ -81,6 +82,9 @@ async function decodeCompressed(
   try {
     const compressed = batch.buffer.subarray(RECORD_BATCH_OVERHEAD)
     const mostBytes = Math.min(limitBytes, MAX_DECOMPRESSED_BYTES)
+    // A reader of many small batches would hold up the process, however little each of them takes.
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
     const records = await codec.decompress(compressed, mostBytes)
     // A codec may come from the application.
     if (records.length > mostBytes) {

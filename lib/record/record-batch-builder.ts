@@ -4,6 +4,7 @@ import {
   InvalidTimestampError,
   RecordTooLargeError,
 } from '../errors.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import {
   DELETE_HORIZON,
   MAX_INT32,
@@ -192,6 +193,8 @@ export class RecordBatchBuilder {
     let batch = this.#buffer.subarray(0, this.#position)
     if (compressionType !== 'none') {
       const records = batch.subarray(RECORD_BATCH_OVERHEAD)
+      const turn = promptIo.turnIfDue()
+      if (turn !== null) await turn
       const compressed = await codecFor(compressionType).compress(records, compressionLevel)
       batch = Buffer.concat([batch.subarray(0, RECORD_BATCH_OVERHEAD), compressed])
     }
