@@ -182,6 +182,21 @@ describe('a pass of compaction', () => {
     expect(await table.log.verify()).toEqual([])
   })
 
+  it('keeps the last batch of a segment, empty, where its records are gone', async () => {
+    const table = await new Table({ segmentBytes: 200 }).open()
+    await table.put('a=1', 'b=1')
+    await table.log.roll()
+    await table.put('b=2', 'c=1')
+    await table.log.roll()
+    await table.compact()
+    expect(await table.content()).toEqual(['0:a=1', '2:b=2', '3:c=1'])
+    expect((await table.batches())[1]).toMatchObject({
+      baseOffset: 1,
+      lastOffset: 1,
+      recordCount: 0,
+    })
+  })
+
   it('drops records without a key, which are from before the topic was compacted', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     table.log.config = { ...table.log.config, cleanupPolicy: 'delete' }
