@@ -13,6 +13,7 @@ import { varvePeers } from './peers/varve.ts'
 import { filledStore } from './store.ts'
 import { acknowledged } from './workloads/acknowledged.ts'
 import { bulkAppend } from './workloads/bulk-append.ts'
+import { compactionCases } from './workloads/compaction.ts'
 import { compressionCases } from './workloads/compression.ts'
 import { consumersCases } from './workloads/consumers.ts'
 import type { WorkloadDefinition } from './workloads/definition.ts'
@@ -57,6 +58,7 @@ export const CASES: readonly BenchCase[] = [
   ...consumersCases,
   ...loadCases,
   ...compressionCases,
+  ...compactionCases,
 ]
 
 /** Whether a log of this name is Varve, by one of its ways. */
