@@ -15,7 +15,7 @@ import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
 import { BrokerUpkeep } from './broker/broker-upkeep.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
-import type { Topic } from './broker/topic.ts'
+import { enforceRetention, type Topic } from './broker/topic.ts'
 import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
@@ -32,6 +32,7 @@ import {
   VarveError,
 } from './errors.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
+import type { FreedSpace } from './storage/log-retention.ts'
 
 export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.ts'
 
@@ -200,6 +201,19 @@ export class Broker {
     )
     this.#clients.set(consumer, () => consumer.close())
     return consumer
+  }
+
+  /**
+   * Deletes what the limits of all topics no longer keep: what the broker does by itself every
+   * `retentionCheckIntervalMs`. One partition that fails does not keep the others.
+   *
+   * @returns what that has freed.
+   * @throws as {@link Partition.enforceRetention}, the first failure, after all were tried.
+   */
+  async enforceRetention(): Promise<FreedSpace> {
+    this.#ensureOpen()
+    if (this.#options.readOnly) throw new ReadOnlyError('the broker is open for reading only')
+    return enforceRetention(this.#logs.topics)
   }
 
   /** Which topics there are, who leads them, how far they and the groups are. */

@@ -27,10 +27,39 @@ export interface TopicConfig extends CompressionLevels {
   readonly indexIntervalBytes?: number
   /** Largest size of an index file, bytes, at least 24; a full index rolls the segment. @defaultValue 10485760 */
   readonly segmentIndexBytes?: number
-  /** How long records are kept, milliseconds; -1 keeps them for ever. @defaultValue 604800000 (7 days) */
+  /**
+   * How long records are kept, milliseconds; -1 keeps them for ever. A segment goes when all of its
+   * records are older, also when nothing more is appended. A timestamp in the future counts as the
+   * time of the file's last modification. @defaultValue 604800000 (7 days)
+   */
   readonly retentionMs?: number
-  /** How many bytes a partition keeps at least; -1 sets no limit. @defaultValue -1 */
+  /**
+   * How many bytes a partition keeps at least; its oldest segments go as long as more than that
+   * stay. -1 sets no limit. @defaultValue -1
+   */
   readonly retentionBytes?: number
+  /**
+   * What keeps records besides the limits: nothing, or with `'consumed'` the groups that have
+   * committed offsets for the topic. Records go then once every one of them has committed past them;
+   * as long as there is no such group, all stay. The limits hold as well. @defaultValue `'limits'`
+   */
+  readonly retention?: 'limits' | 'consumed'
+  /**
+   * Bytes that the log files of all partitions may take together, at least 0; -1 sets no cap. See
+   * `whenFull`. @defaultValue -1
+   */
+  readonly maxBytes?: number
+  /**
+   * Bytes that the file system has to have left for the topic to take more, at least 0. An append
+   * relies on an answer that is a second and 4 MiB of appends old at most. @defaultValue 0
+   */
+  readonly minFreeBytes?: number
+  /**
+   * What becomes of an append that finds no room, after everything was deleted that need not be
+   * kept: it is refused with {@link LogFullError}, or it waits, and what comes behind it too, or the
+   * topic's oldest segments make room. @defaultValue `'reject'`
+   */
+  readonly whenFull?: 'reject' | 'wait' | 'dropOldest'
   /** What becomes of old records. @defaultValue `'delete'` */
   readonly cleanupPolicy?: 'delete' | 'compact' | 'compact,delete'
   /** Codec of stored batches. @defaultValue `'producer'` */
@@ -39,6 +68,17 @@ export interface TopicConfig extends CompressionLevels {
   readonly maxMessageBytes?: number
   /** Whose clock stamps the records: the sender's, or the log's at append. @defaultValue `'CreateTime'` */
   readonly messageTimestampType?: 'CreateTime' | 'LogAppendTime'
+  /**
+   * How far a record's timestamp may lie before the time of its append, milliseconds, at least 0.
+   * Asked only of timestamps that records bring along. @defaultValue 9007199254740991, no limit
+   */
+  readonly messageTimestampBeforeMaxMs?: number
+  /**
+   * How far a record's timestamp may lie behind the time of its append, milliseconds, at least 0.
+   * Asked only of timestamps that records bring along. @defaultValue 9007199254740991, no limit
+   * (Kafka: an hour, because there a wrong one keeps the log from being deleted)
+   */
+  readonly messageTimestampAfterMaxMs?: number
   /** How long a record stays uncompacted at least, milliseconds. @defaultValue 0 */
   readonly minCompactionLagMs?: number
   /** How long a record stays uncompacted at most, milliseconds. @defaultValue 9007199254740991 */
@@ -47,7 +87,11 @@ export interface TopicConfig extends CompressionLevels {
   readonly minCleanableDirtyRatio?: number
   /** How long tombstones outlive their compaction, milliseconds. @defaultValue 86400000 */
   readonly deleteRetentionMs?: number
-  /** How long files of deleted segments stay on disk, milliseconds. @defaultValue 60000 */
+  /**
+   * Taken so that configurations can be carried over from Kafka and back, and of no effect here:
+   * Kafka leaves files of deleted segments to readers for that long. Readers of this library are
+   * done with a file before it goes, so deleting frees its bytes at once. @defaultValue 60000
+   */
   readonly fileDeleteDelayMs?: number
   /**
    * Records between two syncs. 1 makes every acknowledged record durable and shares the cost of a
@@ -72,11 +116,17 @@ export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze
   segmentIndexBytes: 10_485_760,
   retentionMs: 604_800_000,
   retentionBytes: -1,
+  retention: 'limits',
+  maxBytes: -1,
+  minFreeBytes: 0,
+  whenFull: 'reject',
   cleanupPolicy: 'delete',
   compressionType: 'producer',
   ...DEFAULT_LEVELS,
   maxMessageBytes: 1_048_588,
   messageTimestampType: 'CreateTime',
+  messageTimestampBeforeMaxMs: Number.MAX_SAFE_INTEGER,
+  messageTimestampAfterMaxMs: Number.MAX_SAFE_INTEGER,
   minCompactionLagMs: 0,
   maxCompactionLagMs: Number.MAX_SAFE_INTEGER,
   minCleanableDirtyRatio: 0.5,
@@ -95,11 +145,17 @@ export const TOPIC_CONFIG_CHECKS: Checks<TopicConfig> = {
   segmentIndexBytes: wholeNumber(24, 2_147_483_647),
   retentionMs: wholeNumber(-1),
   retentionBytes: wholeNumber(-1),
+  retention: oneOf('limits', 'consumed'),
+  maxBytes: wholeNumber(-1),
+  minFreeBytes: wholeNumber(0),
+  whenFull: oneOf('reject', 'wait', 'dropOldest'),
   cleanupPolicy: oneOf('delete', 'compact', 'compact,delete'),
   compressionType: oneOf('producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'),
   ...LEVEL_CHECKS,
   maxMessageBytes: wholeNumber(0, 2_147_483_647),
   messageTimestampType: oneOf('CreateTime', 'LogAppendTime'),
+  messageTimestampBeforeMaxMs: wholeNumber(0),
+  messageTimestampAfterMaxMs: wholeNumber(0),
   minCompactionLagMs: wholeNumber(0),
   maxCompactionLagMs: wholeNumber(1),
   minCleanableDirtyRatio: fraction,

@@ -22,6 +22,13 @@ const INSTANCES: errors.VarveError[] = [
   new errors.UnsupportedCompressionTypeError('no zstd'),
   new errors.InvalidTimestampError('too old'),
   new errors.StorageError('disk full', { path: '/x', outcome: 'not-written' }),
+  new errors.LogFullError({
+    topic: 't',
+    limit: 'maxBytes',
+    limitBytes: 1,
+    actualBytes: 1,
+    sizeBytes: 1,
+  }),
   new errors.LockedError('/x', { pid: 12, host: 'h', sinceMs: 0 }),
   new errors.LockLostError('/x', 'it is gone'),
   new errors.NoOffsetForPartitionError('t', 1),

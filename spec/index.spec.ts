@@ -22,6 +22,7 @@ describe('the entry points', () => {
       'LockLostError',
       'LockedError',
       'Log',
+      'LogFullError',
       'NoOffsetForPartitionError',
       'OffsetConflictError',
       'OffsetOutOfRangeError',

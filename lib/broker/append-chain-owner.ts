@@ -1,23 +1,19 @@
-import { ReadOnlyError } from '../errors.ts'
 import type { Log } from '../storage/log.ts'
 import type { AppendChainOwner } from './append-chain.ts'
-import { whyFenced } from './lock-fence.ts'
+import { whyNotWritable } from './lock-fence.ts'
 import type { PartitionContext } from './partition-context.ts'
 import { flushTimed } from './slow-sync.ts'
 
-/** What a partition does for those who append to it, with what it wants to hear of them. */
+/** What a partition does for those who append to it, with what it is asked and told. */
 export function chainOwner(
   log: Log,
   context: PartitionContext,
-  listeners: Pick<AppendChainOwner, 'onWritten' | 'onVisible' | 'onFailed'>,
+  partition: Pick<AppendChainOwner, 'end' | 'space' | 'whyClosed' | 'onWritten'>,
 ): AppendChainOwner {
   return {
-    ...listeners,
+    ...partition,
     log,
     flush: () => flushTimed(context.clock, log),
-    whyFenced: (isWritten) =>
-      context.readOnly
-        ? new ReadOnlyError('the broker is open for reading only')
-        : whyFenced(context, isWritten ? 'unknown' : 'not-written'),
+    whyFenced: (isWritten) => whyNotWritable(context, isWritten),
   }
 }

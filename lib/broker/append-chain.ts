@@ -1,4 +1,10 @@
-import { OffsetConflictError, StorageError, type VarveError } from '../errors.ts'
+import {
+  LogFullError,
+  OffsetConflictError,
+  RecordTooLargeError,
+  StorageError,
+  type VarveError,
+} from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { Log } from '../storage/log.ts'
@@ -9,20 +15,24 @@ import {
   type ChainedAppendOptions,
   type PendingAppend,
 } from './pending-append.ts'
+import { isCapped, type TopicSpace } from './topic-space.ts'
+import type { VisibleEnd } from './visible-end.ts'
 
 /** What the chain tells its partition. */
 export interface AppendChainOwner {
   readonly log: Log
+  /** Is told what may be seen, and that the log may not be what it was because a group has failed. */
+  readonly end: Pick<VisibleEnd, 'publish' | 'notify'>
   /** Makes everything written durable. */
   flush(): Promise<void>
   /** Why nothing may be written or acknowledged now; `null` when it may. `isWritten`: bytes of it are on disk. */
   whyFenced(isWritten: boolean): VarveError | null
+  /** What has room to give where the topic has a cap; `null` where nothing keeps to one. */
+  space(): TopicSpace | null
+  /** Why nothing must wait any more; `null` while the partition is open. */
+  whyClosed(): VarveError | null
   /** Batches are in the log. */
   onWritten(batches: readonly RecordBatch[]): void
-  /** Everything below `highWatermark` may be seen. */
-  onVisible(highWatermark: number): void
-  /** A group has failed, and the log may not be what it was. */
-  onFailed(): void
 }
 
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
@@ -136,7 +146,7 @@ export class AppendChain {
   #fail(group: readonly PendingAppend[], error: unknown): void {
     const isInLine = group.some((append) => append.isInLine)
     for (const append of group) append.reject(error)
-    if (isInLine && error instanceof StorageError) {
+    if (isInLine && (error instanceof StorageError || error instanceof LogFullError)) {
       const behind = this.#pending.filter((append) => append.isInLine)
       this.#pending = this.#pending.filter((append) => !append.isInLine)
       for (const append of behind) {
@@ -144,7 +154,7 @@ export class AppendChain {
         this.#release(append)
       }
     }
-    this.#owner.onFailed()
+    this.#owner.end.notify()
   }
 
   /** The batch that a record has been put into: the last in line if it takes more, or a new one. */
@@ -183,18 +193,25 @@ export class AppendChain {
     const group: PendingAppend[] = []
     let sizeBytes = 0
     let taken = 0
+    const { maxBytes } = this.#owner.log.config
+    const groupBytes = this.#groupBytes()
     for (const append of this.#pending) {
       const { expectedOffset, sizeBytes: appendBytes } = append
       if (!append.isEncoded) break
       // What an append behind others would get is known only when those are written.
       if (expectedOffset !== undefined && group.length > 0) break
-      if (group.length > 0 && sizeBytes + appendBytes > MAX_GROUP_BYTES) break
+      if (group.length > 0 && sizeBytes + appendBytes > groupBytes) break
       taken += 1
       // The records could not be encoded, and whoever appended them knows.
       if (appendBytes === 0) continue
       const { logEndOffset } = this.#owner.log
       if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
         append.reject(new OffsetConflictError(expectedOffset, logEndOffset))
+        this.#release(append)
+        continue
+      }
+      if (maxBytes >= 0 && appendBytes > maxBytes) {
+        append.reject(new RecordTooLargeError(appendBytes, maxBytes, 'maxBytes'))
         this.#release(append)
         continue
       }
@@ -209,7 +226,8 @@ export class AppendChain {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
     const buffers = group.flatMap((append) => append.seal())
-    await log.appendBatches(buffers)
+    if (isCapped(log.config)) await this.#appendWithin(buffers)
+    else await log.appendBatches(buffers)
     this.#ensureNotFenced(true)
     const batches = buffers.map((buffer) => new RecordBatch(buffer))
     this.#owner.onWritten(batches)
@@ -220,10 +238,35 @@ export class AppendChain {
       await this.#owner.flush()
       this.#ensureNotFenced(true)
     }
-    this.#owner.onVisible(log.logEndOffset)
+    this.#owner.end.publish(log.logEndOffset)
     forEachPlaced(group, batches, (append, its) => {
       append.done(its)
     })
+  }
+
+  /** Writes once the topic has room for it. */
+  async #appendWithin(buffers: readonly Buffer[]): Promise<void> {
+    const { log } = this.#owner
+    const space = this.#owner.space()
+    let sizeBytes = 0
+    for (const { length } of buffers) sizeBytes += length
+    const release = await space?.reserve({
+      sizeBytes,
+      config: () => log.config,
+      whyStopped: () => this.#owner.whyClosed() ?? this.#owner.whyFenced(false),
+    })
+    try {
+      await log.appendBatches(buffers)
+    } finally {
+      release?.()
+    }
+  }
+
+  /** What one group may take: no more than there is room for, so that the first in it need not wait. */
+  #groupBytes(): number {
+    const { config } = this.#owner.log
+    if (!isCapped(config)) return MAX_GROUP_BYTES
+    return Math.min(MAX_GROUP_BYTES, this.#owner.space()?.roomBytes(config) ?? Infinity)
   }
 
   #ensureNotFenced(isWritten: boolean): void {
@@ -247,7 +290,8 @@ function forEachPlaced(
 }
 
 /** What an append fails with because one in line before it has: nothing of it was written. */
-export function behindFailed(error: StorageError): StorageError {
+export function behindFailed(error: StorageError | LogFullError): StorageError | LogFullError {
+  if (error instanceof LogFullError) return error
   const message = `what was appended before it failed: ${error.message}`
   return new StorageError(message, { path: error.path, outcome: 'not-written' }, { cause: error })
 }

@@ -28,6 +28,8 @@ export interface PartitionDescription {
   /** Bytes of all log files. */
   readonly sizeBytes: number
   readonly segmentCount: number
+  /** Why the last check of the limits has failed; `null` when it has not. */
+  readonly retentionFailure: Error | null
 }
 
 /** One topic as it stands. */
@@ -144,5 +146,6 @@ function describePartition(
     logEndOffset: partition.logEndOffset,
     sizeBytes: log.size,
     segmentCount: log.segments.length,
+    retentionFailure: partition.deletion.failure,
   }
 }

@@ -46,6 +46,11 @@ export interface BrokerOptions {
    * over more keys than that covers fewer records, and another follows. @defaultValue 16 MiB (Kafka: 128 MiB)
    */
   readonly cleanerDedupeBufferBytes?: number
+  /**
+   * How often the limits of topics are checked, milliseconds, at least 1: Kafka's
+   * `log.retention.check.interval.ms`. @defaultValue 300000 (5 minutes)
+   */
+  readonly retentionCheckIntervalMs?: number
   /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
   readonly autoCreateTopics?: boolean
   /** What topics start from where they say nothing else. */
@@ -69,6 +74,7 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
   readCacheBytes: wholeNumber(0),
   cleanerBackoffMs: wholeNumber(1),
   cleanerDedupeBufferBytes: wholeNumber(1024, 2_147_483_647),
+  retentionCheckIntervalMs: wholeNumber(1),
   autoCreateTopics: boolean,
   defaults: (name, value) => {
     checkTopicConfig(name, value as TopicConfig)
@@ -78,6 +84,7 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
 const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
 const DEFAULT_CLEANER_BACKOFF_MS = 15_000
 const DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES = 16 * 1024 * 1024
+const DEFAULT_RETENTION_CHECK_INTERVAL_MS = 300_000
 
 /** The check of each option of a new topic. */
 export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
@@ -113,6 +120,8 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     cleanerBackoffMs: checked.cleanerBackoffMs ?? DEFAULT_CLEANER_BACKOFF_MS,
     cleanerDedupeBufferBytes:
       checked.cleanerDedupeBufferBytes ?? DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES,
+    retentionCheckIntervalMs:
+      checked.retentionCheckIntervalMs ?? DEFAULT_RETENTION_CHECK_INTERVAL_MS,
     autoCreateTopics: checked.autoCreateTopics ?? false,
   }
 }

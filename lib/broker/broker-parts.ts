@@ -77,11 +77,12 @@ export async function loadParts(
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
       compact: (partition) => cleaner.compact(partition),
+      consumedBelow: (topicPartition) => offsets.consumedBelow(topicPartition),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
     forgetTopic: async (topic) => coordinator?.forgetTopic(topic),
   })
-  const offsets = new OffsetStore({
+  const offsets: OffsetStore = new OffsetStore({
     clock,
     openTopic: async () =>
       logs.get(OFFSETS_TOPIC) ??

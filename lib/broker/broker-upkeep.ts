@@ -1,7 +1,9 @@
-import type { Clock, Timer } from '../platform/clock.ts'
+import type { Clock } from '../platform/clock.ts'
 import { OFFSETS_TOPIC } from './broker-parts.ts'
 import type { LogManager } from './log-manager.ts'
 import type { OffsetStore } from './offset-store.ts'
+import { PeriodicTask } from './periodic-task.ts'
+import { enforceRetention } from './topic.ts'
 
 /** How often recovery points are saved, as in Kafka. */
 const CHECKPOINT_INTERVAL_MS = 60_000
@@ -11,43 +13,31 @@ const REFRESH_INTERVAL_MS = 1_000
 
 /** What has to be done for a whole broker now and then, from its opening to {@link BrokerUpkeep.stop}. */
 export class BrokerUpkeep {
-  readonly #clock: Clock
   readonly #logs: LogManager
   readonly #offsets: OffsetStore
-  readonly #readOnly: boolean
-  #timer: Timer | null = null
-  #isStopped = false
+  readonly #tasks: readonly PeriodicTask[]
 
   constructor(options: {
     clock: Clock
     logs: LogManager
     offsets: OffsetStore
     readOnly: boolean
+    retentionCheckIntervalMs: number
   }) {
-    this.#clock = options.clock
-    this.#logs = options.logs
-    this.#offsets = options.offsets
-    this.#readOnly = options.readOnly
-    this.#start()
+    const { clock, logs, offsets, readOnly, retentionCheckIntervalMs } = options
+    this.#logs = logs
+    this.#offsets = offsets
+    this.#tasks = readOnly
+      ? [new PeriodicTask(clock, REFRESH_INTERVAL_MS, () => this.#refresh())]
+      : [
+          new PeriodicTask(clock, CHECKPOINT_INTERVAL_MS, () => this.#saveRecoveryPoints()),
+          new PeriodicTask(clock, retentionCheckIntervalMs, () => enforceRetention(logs.topics)),
+        ]
   }
 
   /** Ends it for good. */
   stop(): void {
-    this.#isStopped = true
-    this.#timer?.cancel()
-  }
-
-  #start(): void {
-    if (this.#isStopped) return
-    this.#timer = this.#clock.startTimer(
-      () => {
-        void (this.#readOnly ? this.#refresh() : this.#saveRecoveryPoints()).then(() => {
-          this.#start()
-        })
-      },
-      this.#readOnly ? REFRESH_INTERVAL_MS : CHECKPOINT_INTERVAL_MS,
-      { background: true },
-    )
+    for (const task of this.#tasks) task.stop()
   }
 
   /** So that opening after a crash need not look far back. */

@@ -1,4 +1,4 @@
-import { LockLostError, type AppendOutcome } from '../errors.ts'
+import { LockLostError, ReadOnlyError, type AppendOutcome, type VarveError } from '../errors.ts'
 
 /** What a fence has to know of a broker's directory. */
 export interface FencedDirectory {
@@ -16,4 +16,10 @@ export function whyFenced(
 ): LockLostError | null {
   if (directory.readOnly || directory.isOwned()) return null
   return new LockLostError(directory.dir, 'another owner may have taken it', outcome)
+}
+
+/** Like {@link whyFenced}, of an append to a partition, which may be open for reading only. */
+export function whyNotWritable(partition: FencedDirectory, isWritten: boolean): VarveError | null {
+  if (partition.readOnly) return new ReadOnlyError('the broker is open for reading only')
+  return whyFenced(partition, isWritten ? 'unknown' : 'not-written')
 }

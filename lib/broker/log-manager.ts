@@ -11,6 +11,7 @@ import {
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
+import { FreeSpace } from './free-space.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
@@ -20,6 +21,7 @@ import { topicNamesCollide } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
 import { TopicSettlement } from './topic-settlement.ts'
+import { TopicSpace } from './topic-space.ts'
 
 /** What the topics of a broker have in common. */
 export interface LogManagerOptions extends PartitionOpenerOptions {
@@ -52,6 +54,7 @@ export class LogManager {
   readonly #queue: SerialQueue = new SerialQueue()
   readonly #topics = new Map<string, Topic>()
   readonly #topicOwner: TopicOwner
+  readonly #freeSpace: FreeSpace
   #closedBy: ClosedError | null = null
 
   constructor(options: LogManagerOptions) {
@@ -60,6 +63,7 @@ export class LogManager {
     this.#directories = new PartitionDirectories(options.fileSystem, options.dir)
     this.#opener = new PartitionOpener(options, this.#directories)
     this.#settlement = new TopicSettlement(this.#registry, this.#directories, options.states)
+    this.#freeSpace = new FreeSpace(options.fileSystem, options.dir, options.partitionContext.clock)
     this.#topicOwner = {
       addPartitions: (topic, total) => this.#change(() => this.#addPartitions(topic, total)),
       alter: (topic, config) => this.#change(() => this.#alter(topic, config)),
@@ -299,10 +303,14 @@ export class LogManager {
 
   #publish(entry: TopicEntry, partitions: readonly Partition[]): Topic {
     const config = this.#opener.configOf(entry)
-    const topic = new Topic(entry, config, partitions, this.#topicOwner)
+    const topic = new Topic(entry, config, partitions, this.#topicOwner, this.#spaceOf(entry))
     this.#topics.set(entry.name, topic)
     this.#options.onTopicsChanged()
     return topic
+  }
+
+  #spaceOf({ name }: TopicEntry): TopicSpace {
+    return new TopicSpace(name, this.#options.partitionContext.clock, this.#freeSpace)
   }
 
   /** Takes over the partitions of a directory that another program, such as a Kafka broker, has filled. */

@@ -202,6 +202,22 @@ export class OffsetStore {
     return offsets?.get(topicPartitionKey(topicPartition))?.committed ?? null
   }
 
+  /**
+   * Every group that has committed an offset for some partition of the topic has committed past all
+   * that is below the result; 0 where there is no such group, or where that is not known.
+   */
+  consumedBelow({ topic, partition }: TopicPartition): number {
+    if (this.#damage !== null) return 0
+    let lowest = Infinity
+    for (const { offsets } of this.#groups.values()) {
+      const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
+      if (itsOwn.length === 0) continue
+      const stored = itsOwn.find((each) => each.topicPartition.partition === partition)
+      lowest = Math.min(lowest, stored?.committed.offset ?? 0)
+    }
+    return lowest === Infinity ? 0 : lowest
+  }
+
   /** Ids of the groups that have an offset, sorted. */
   groups(): string[] {
     return [...this.#groups]

@@ -4,6 +4,7 @@ import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { FencedDirectory } from './lock-fence.ts'
 import type { Partition } from './partition.ts'
 import type { RecentBatchesBudget } from './recent-batches.ts'
+import type { TopicPartition } from './topic-partition.ts'
 
 /** What a partition shares with the others of its broker. */
 export interface PartitionContext extends FencedDirectory {
@@ -11,6 +12,11 @@ export interface PartitionContext extends FencedDirectory {
   readonly recentBatches: RecentBatchesBudget
   /** Compacts a partition as soon as no other is being compacted. */
   readonly compact: (partition: Partition) => Promise<CompactionReport>
+  /**
+   * Every group that has committed offsets for the topic has committed past all that is below it; 0
+   * where there is no such group, or where that is not known. Absent: there are no groups.
+   */
+  readonly consumedBelow?: (topicPartition: TopicPartition) => number
   /** What small reads share. */
   readonly batchCache: BatchCache
 }

@@ -1,16 +1,16 @@
 import { checkOptions, checkWholeNumber } from '../checks.ts'
-import { OffsetOutOfRangeError, type VarveError } from '../errors.ts'
+import type { VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { BackwardLimits } from '../storage/backward-read.ts'
+import type { FreedSpace } from '../storage/log-retention.ts'
 import type { Log } from '../storage/log.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { chainOwner } from './append-chain-owner.ts'
 import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
-import { ChangeListeners } from './change-listeners.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
@@ -27,9 +27,10 @@ import {
 import type { Acks } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
-import { RecordDeletion } from './record-deletion.ts'
+import { outOfRange, RecordDeletion, type DeletedRecords } from './record-deletion.ts'
 import { flushTimed } from './slow-sync.ts'
-import { INTERNAL_TOPICS } from './topic-name.ts'
+import type { TopicSpace } from './topic-space.ts'
+import { VisibleEnd } from './visible-end.ts'
 
 /**
  * A {@link Log} with those who write to it and those who wait for it.
@@ -41,16 +42,18 @@ export class Partition {
   readonly topic: string
   readonly index: number
   readonly log: Log
+  /** What the topic's partitions may take together. @internal */
+  space: TopicSpace | null = null
   /** @internal */
   readonly batches: PartitionBatches
   readonly #context: PartitionContext
   readonly #writer: PartitionWriter
   readonly #recent: RecentBatches
   readonly #upkeep: LogUpkeep
-  readonly #deletion: RecordDeletion
-  readonly #listeners = new ChangeListeners()
+  /** @internal */
+  readonly deletion: RecordDeletion
+  readonly #end: VisibleEnd
   readonly #follower: LogFollower | null
-  #highWatermark: number
   #closedBy: VarveError | null = null
 
   /** @internal */
@@ -59,40 +62,32 @@ export class Partition {
     this.index = log.partition
     this.log = log
     this.#context = context
+    this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
     const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
     this.batches = new PartitionBatches(log, this.#recent, end)
     this.#upkeep = new LogUpkeep(context.clock, log)
-    this.#deletion = new RecordDeletion({
+    this.deletion = new RecordDeletion({
       log,
       highWatermark: () => this.highWatermark,
-      onDeleted: () => {
-        this.#listeners.notify()
+      context,
+      onDeleted: this.#changed.bind(this),
+    })
+    const owner = chainOwner(log, context, {
+      end: this.#end,
+      space: () => this.space,
+      whyClosed: () => this.#closedBy,
+      onWritten: (batches) => {
+        this.#end.replacedFrom(batches[0]?.baseOffset ?? Infinity)
+        this.#recent.add(batches)
+        this.#upkeep.afterWrite()
       },
     })
-    // A group that loses a commit which an open had no room to make durable reads again, no more.
-    this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
-    this.#writer = new PartitionWriter(
-      context.clock,
-      chainOwner(log, context, {
-        onWritten: (batches) => {
-          // Where the log was cut, these are in the place of records that had been shown.
-          this.#highWatermark = Math.min(this.#highWatermark, batches[0]?.baseOffset ?? Infinity)
-          this.#recent.add(batches)
-          this.#upkeep.afterWrite()
-        },
-        onVisible: (end) => {
-          this.#publish(end)
-        },
-        onFailed: () => {
-          this.#listeners.notify()
-        },
-      }),
-    )
+    this.#writer = new PartitionWriter(context.clock, owner)
     this.#follower = context.readOnly
       ? new LogFollower(context.clock, log, () => {
-          this.#publish(log.logEndOffset)
-          return this.#listeners.size > 0
+          this.#end.publish(log.logEndOffset)
+          return this.#end.isAwaited
         })
       : null
   }
@@ -104,8 +99,7 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
-    // A cut takes away what was shown, and so does a failed sync on a relaxed topic.
-    return Math.min(this.#highWatermark, this.log.logEndOffset)
+    return this.#end.offset
   }
 
   /** Offset of the next append. */
@@ -212,13 +206,28 @@ export class Partition {
    * segments that hold no other are removed.
    *
    * @param beforeOffset in [`logStartOffset`, `highWatermark`]; -1 is the high watermark.
+   * @returns what that has freed, and where the log starts by now.
    * @throws {@link PolicyViolationError} on internal topics, and where `cleanupPolicy` has no `delete`.
    * @throws {@link OffsetOutOfRangeError} outside of the range.
    */
-  async deleteRecords(beforeOffset: number): Promise<void> {
-    checkWholeNumber('beforeOffset', beforeOffset, -1, Number.MAX_SAFE_INTEGER)
+  async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
     this.#ensureOpen()
-    await this.#deletion.deleteRecords(beforeOffset)
+    return this.deletion.deleteRecords(beforeOffset)
+  }
+
+  /**
+   * Deletes what the topic's limits no longer keep, as the broker does by itself now and then.
+   *
+   * @throws {@link ReadOnlyError}, or as {@link Partition.append} when the log takes no writes.
+   */
+  async enforceRetention(): Promise<FreedSpace> {
+    this.#ensureOpen()
+    return this.deletion.enforceRetention()
+  }
+
+  /** What the log files take by now; indexes come on top. */
+  diskUsage(): FreedSpace {
+    return { segments: this.log.segments.length, bytes: this.log.size }
   }
 
   /**
@@ -239,7 +248,7 @@ export class Partition {
   async flush(): Promise<void> {
     this.#ensureOpen()
     await flushTimed(this.#context.clock, this.log)
-    this.#publish(this.log.durableEndOffset)
+    this.#end.publish(this.log.durableEndOffset)
   }
 
   /**
@@ -254,7 +263,7 @@ export class Partition {
     if (this.log.durableEndOffset < Math.min(offset, this.logEndOffset)) await this.flush()
     const { damage, durableEndOffset } = this.log
     if (offset <= durableEndOffset) return
-    throw damage ?? this.#outOfRange(offset, durableEndOffset)
+    throw damage ?? outOfRange(this.log, offset, durableEndOffset)
   }
 
   /**
@@ -297,7 +306,7 @@ export class Partition {
    */
   async refresh(): Promise<void> {
     await this.log.refresh()
-    this.#publish(this.log.logEndOffset)
+    this.#end.publish(this.log.logEndOffset)
   }
 
   /**
@@ -307,7 +316,7 @@ export class Partition {
    * @internal
    */
   onChange(listener: () => void): () => void {
-    const stop = this.#listeners.add(listener)
+    const stop = this.#end.onChange(listener)
     this.#follower?.start()
     return stop
   }
@@ -323,20 +332,14 @@ export class Partition {
     this.#closedBy ??= reason
     this.#upkeep.stop()
     this.#follower?.stop()
-    if (isFirst) this.#listeners.notify()
+    if (isFirst) this.#changed()
     await this.#writer.close(reason)
     await this.log.close()
   }
 
-  #publish(highWatermark: number): void {
-    if (highWatermark <= this.#highWatermark) return
-    this.#highWatermark = highWatermark
-    this.#listeners.notify()
-  }
-
-  #outOfRange(offset: number, logEndOffset: number): OffsetOutOfRangeError {
-    const { topic, index: partition, logStartOffset } = this
-    return new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
+  #changed(): void {
+    this.#end.notify()
+    this.space?.changed()
   }
 
   #ensureOpen(): void {

@@ -1,10 +1,20 @@
-import { OffsetOutOfRangeError, PolicyViolationError } from '../errors.ts'
+import { checkWholeNumber } from '../checks.ts'
+import { OffsetOutOfRangeError, PolicyViolationError, ReadOnlyError } from '../errors.ts'
+import type { FreedSpace } from '../storage/log-retention.ts'
 import type { Log } from '../storage/log.ts'
+import type { PartitionContext } from './partition-context.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
+
+/** What {@link Partition.deleteRecords} has done. */
+export interface DeletedRecords extends FreedSpace {
+  /** Lowest offset that can be read by now. */
+  readonly logStartOffset: number
+}
 
 /** What a {@link RecordDeletion} needs of its partition. */
 export interface DeletionOwner {
   readonly log: Log
+  readonly context: Pick<PartitionContext, 'clock' | 'readOnly' | 'consumedBelow'>
   highWatermark(): number
   /** Records are gone that somebody may wait behind. */
   onDeleted(): void
@@ -13,13 +23,20 @@ export interface DeletionOwner {
 /** The side of a partition that takes records away from the beginning of its log. Calls may overlap. */
 export class RecordDeletion {
   readonly #owner: DeletionOwner
+  #failure: Error | null = null
 
   constructor(owner: DeletionOwner) {
     this.#owner = owner
   }
 
+  /** Why the last check of the limits has failed; `null` when it has not. */
+  get failure(): Error | null {
+    return this.#failure
+  }
+
   /** See `Partition.deleteRecords`. */
-  async deleteRecords(beforeOffset: number): Promise<void> {
+  async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
+    checkWholeNumber('beforeOffset', beforeOffset, -1, Number.MAX_SAFE_INTEGER)
     const { log } = this.#owner
     if (INTERNAL_TOPICS.has(log.topic) || log.config.cleanupPolicy === 'compact') {
       throw new PolicyViolationError(
@@ -29,13 +46,59 @@ export class RecordDeletion {
     const highWatermark = this.#owner.highWatermark()
     const offset = beforeOffset === -1 ? highWatermark : beforeOffset
     if (offset > highWatermark) throw outOfRange(log, offset, highWatermark)
-    if (offset <= log.logStartOffset) return
-    await log.advanceLogStartOffset(offset)
-    this.#owner.onDeleted()
+    const freed = await this.#deleting(() => log.advanceLogStartOffset(offset))
+    return { ...freed, logStartOffset: log.logStartOffset }
+  }
+
+  /** See `Partition.enforceRetention`. */
+  async enforceRetention(): Promise<FreedSpace> {
+    try {
+      const freed = await this.#enforce(Infinity)
+      this.#failure = null
+      return freed
+    } catch (error) {
+      this.#failure = error instanceof Error ? error : new Error(String(error))
+      throw error
+    }
+  }
+
+  /** Deletes the oldest segment, unless it holds something that nobody has been able to see. */
+  dropOldest(): Promise<FreedSpace> {
+    return this.#enforce(this.#owner.log.size - 1)
+  }
+
+  async #enforce(maxSizeBytes: number): Promise<FreedSpace> {
+    const { log, context } = this.#owner
+    const { topic, partition } = log
+    if (context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
+    const isQueue = log.config.retention === 'consumed' && log.config.cleanupPolicy !== 'compact'
+    return this.#deleting(() =>
+      log.enforceRetention({
+        highWatermark: this.#owner.highWatermark(),
+        startOffset: isQueue ? (context.consumedBelow?.({ topic, partition }) ?? 0) : 0,
+        maxSizeBytes,
+        nowMs: context.clock.now(),
+      }),
+    )
+  }
+
+  async #deleting(deletion: () => Promise<FreedSpace>): Promise<FreedSpace> {
+    const { log } = this.#owner
+    const before = log.logStartOffset
+    let freedSegments = 0
+    try {
+      const freed = await deletion()
+      freedSegments = freed.segments
+      return freed
+    } finally {
+      // What fails may have deleted all the same: the new start counts before files are removed.
+      if (freedSegments > 0 || log.logStartOffset !== before) this.#owner.onDeleted()
+    }
   }
 }
 
-function outOfRange(log: Log, offset: number, logEndOffset: number): OffsetOutOfRangeError {
+/** The error for an offset that the log does not reach. */
+export function outOfRange(log: Log, offset: number, logEndOffset: number): OffsetOutOfRangeError {
   const { topic, partition, logStartOffset } = log
   return new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })
 }

@@ -2,7 +2,9 @@ import { checkWholeNumber, describeValue } from '../checks.ts'
 import { checkTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
+import { totalFreed, type FreedSpace } from '../storage/log-retention.ts'
 import type { Partition } from './partition.ts'
+import type { TopicSpace } from './topic-space.ts'
 
 /** More partitions than this in one topic are taken for a mistake. */
 export const MAX_PARTITIONS = 100_000
@@ -25,6 +27,8 @@ export class Topic {
   /** Tells a topic from an earlier one of the same name: a UUID, in 22 characters as Kafka writes it. */
   readonly id: string
   readonly #owner: TopicOwner
+  /** What bounds the bytes of all partitions; `null` where nobody can. */
+  readonly #space: TopicSpace | null
   #config: Readonly<ResolvedTopicConfig>
   #partitions: readonly Partition[]
 
@@ -34,12 +38,15 @@ export class Topic {
     config: Readonly<ResolvedTopicConfig>,
     partitions: readonly Partition[],
     owner: TopicOwner,
+    space: TopicSpace | null = null,
   ) {
     this.name = place.name
     this.id = place.id
     this.#config = config
     this.#partitions = partitions
     this.#owner = owner
+    this.#space = space
+    this.#shareSpace()
   }
 
   /** The configuration in force, with every key filled in. */
@@ -109,15 +116,42 @@ export class Topic {
     return reports
   }
 
+  /**
+   * Deletes what the limits no longer keep, in all partitions: what the broker does by itself every
+   * `retentionCheckIntervalMs`. One partition that fails does not keep the others.
+   *
+   * @returns what that has freed.
+   * @throws as {@link Partition.enforceRetention}, the first failure, after all were tried.
+   */
+  async enforceRetention(): Promise<FreedSpace> {
+    this.#owner.ensureOpen()
+    return enforceRetention([this])
+  }
+
+  /** What the log files of all partitions take by now; indexes come on top. */
+  diskUsage(): FreedSpace {
+    return totalFreed(this.#partitions.map((partition) => partition.diskUsage()))
+  }
+
   /** @internal */
   setPartitions(partitions: readonly Partition[]): void {
     this.#partitions = partitions
+    this.#shareSpace()
   }
 
   /** @internal */
   setConfig(config: Readonly<ResolvedTopicConfig>): void {
     this.#config = config
     for (const { log } of this.#partitions) log.config = config
+    this.#space?.changed()
+  }
+
+  #shareSpace(): void {
+    const space = this.#space
+    if (space === null) return
+    space.partitions = this.#partitions
+    for (const partition of this.#partitions) partition.space = space
+    space.changed()
   }
 }
 
@@ -127,4 +161,20 @@ export function ensureGrows(name: string, count: number, total: number): void {
   throw new InvalidPartitionsError(
     `topic '${name}' has ${count} partitions and can only grow, not go to ${total}`,
   )
+}
+
+/** Checks the limits of topics, one partition after the other. @throws the first failure, after all were tried. */
+export async function enforceRetention(topics: readonly Topic[]): Promise<FreedSpace> {
+  const freed: FreedSpace[] = []
+  const failures: unknown[] = []
+  for (const partition of topics.flatMap((topic) => topic.partitions)) {
+    try {
+      freed.push(await partition.enforceRetention())
+    } catch (error) {
+      // A topic may be deleted while the others are checked.
+      if (!partition.isClosed || topics.length === 1) failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+  return totalFreed(freed)
 }

@@ -57,6 +57,10 @@ export class CountingFileSystem implements FileSystem {
     return this.#behind.syncDirectory(path)
   }
 
+  freeBytes(path: string): Promise<number> {
+    return this.#behind.freeBytes(path)
+  }
+
   lock(path: string): Promise<DirectoryLock> {
     return this.#behind.lock(path)
   }

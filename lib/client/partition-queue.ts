@@ -4,7 +4,11 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
 import type { CompressionType } from '../record/compression.ts'
-import { checkBatchSize, storedCompressionType } from '../storage/append-record.ts'
+import {
+  checkBatchSize,
+  largestBatchBytes,
+  storedCompressionType,
+} from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
@@ -180,10 +184,12 @@ export class PartitionQueue {
   #takeGroup(): ProducerBatch[] {
     const group: ProducerBatch[] = []
     let sizeBytes = 0
+    const { maxBytes } = this.topic.config
+    const groupBytes = maxBytes < 0 ? MAX_GROUP_BYTES : Math.min(MAX_GROUP_BYTES, maxBytes)
     for (;;) {
       const batch = this.#batches.peek()
       if (batch === undefined) return group
-      if (group.length > 0 && sizeBytes + batch.sizeBytes > MAX_GROUP_BYTES) return group
+      if (group.length > 0 && sizeBytes + batch.sizeBytes > groupBytes) return group
       if (batch === this.#open) {
         if (!this.#mayGo()) return group
         this.#seal()
@@ -274,6 +280,6 @@ function largestBatch(
   config: Readonly<ResolvedTopicConfig>,
   compressionType: CompressionType,
 ): number {
-  const largest = Math.min(config.maxMessageBytes, config.segmentBytes)
+  const largest = largestBatchBytes(config)
   return compressionType === 'none' ? largest : Math.floor((largest * 6) / 7) - 64
 }

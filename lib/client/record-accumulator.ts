@@ -2,6 +2,7 @@ import { behindFailed } from '../broker/append-chain.ts'
 import {
   ClosedError,
   InvalidRecordError,
+  LogFullError,
   RecordTooLargeError,
   StorageError,
   TimeoutError,
@@ -9,7 +10,12 @@ import {
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
-import { checkBatchSize, storedCompressionType } from '../storage/append-record.ts'
+import {
+  checkBatchSize,
+  largestBatchBytes,
+  storedCompressionType,
+} from '../storage/append-record.ts'
+import { checkTimestampLimits } from '../storage/timestamp-limits.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
@@ -172,7 +178,7 @@ export class RecordAccumulator implements QueueOwner {
     const batches = [...this.#batches].filter(([batch, its]) => its === queue && !batch.isInFlight)
     const sends = [...this.#waiting.all].filter((send) => send.queue === queue)
     for (const batch of group) this.fail(batch, error)
-    if (!(error instanceof StorageError)) return
+    if (!(error instanceof StorageError || error instanceof LogFullError)) return
     for (const [batch] of batches) this.fail(batch, behindFailed(error))
     for (const send of sends) this.failWaiting(send, behindFailed(error))
   }
@@ -206,8 +212,9 @@ export class RecordAccumulator implements QueueOwner {
         `topic '${record.topic}' is compacted: it takes no record without a key`,
       )
     }
+    checkTimestampLimits(record.timestamp, config, () => this.clock.now())
     const aloneBytes = RECORD_BATCH_OVERHEAD + boundBytes
-    const limitBytes = Math.min(config.maxMessageBytes, config.segmentBytes, this.#pool.totalBytes)
+    const limitBytes = Math.min(largestBatchBytes(config), this.#pool.totalBytes)
     if (aloneBytes <= limitBytes) return
     const stored = storedCompressionType(config, this.options.compressionType)
     // The bound is a few bytes above what the record really takes.

@@ -108,6 +108,44 @@ export class StorageError extends VarveError {
   }
 }
 
+/**
+ * There is no room for the append: the topic has as many bytes as its `maxBytes` allows, or its file
+ * system has no more than `minFreeBytes` left. Nothing of the append was written.
+ */
+export class LogFullError extends VarveError {
+  override readonly name = 'LogFullError'
+  readonly code = 'LOG_FULL'
+  readonly outcome: AppendOutcome = 'not-written'
+  readonly topic: string
+  /** Which limit is reached. */
+  readonly limit: 'maxBytes' | 'minFreeBytes'
+  /** What it is set to, bytes. */
+  readonly limitBytes: number
+  /** Bytes of all log files of the topic, or bytes that its file system has left. */
+  readonly actualBytes: number
+  /** What the append takes, bytes. */
+  readonly sizeBytes: number
+
+  constructor(full: {
+    topic: string
+    limit: 'maxBytes' | 'minFreeBytes'
+    limitBytes: number
+    actualBytes: number
+    sizeBytes: number
+  }) {
+    const what = full.limit === 'maxBytes' ? 'the topic has' : 'the file system has free'
+    super(
+      `topic '${full.topic}' has no room for ${full.sizeBytes} bytes: ` +
+        `${what} ${full.actualBytes} bytes, and ${full.limit} is ${full.limitBytes}`,
+    )
+    this.topic = full.topic
+    this.limit = full.limit
+    this.limitBytes = full.limitBytes
+    this.actualBytes = full.actualBytes
+    this.sizeBytes = full.sizeBytes
+  }
+}
+
 /** The directory is open for reading only: another process may own it, and nothing is written. */
 export class ReadOnlyError extends VarveError {
   override readonly name = 'ReadOnlyError'

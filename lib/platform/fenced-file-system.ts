@@ -70,6 +70,10 @@ export class FencedFileSystem implements FileSystem {
     this.#fence.verify()
   }
 
+  freeBytes(path: string): Promise<number> {
+    return this.#behind.freeBytes(path)
+  }
+
   lock(path: string): Promise<DirectoryLock> {
     return this.#behind.lock(path)
   }

@@ -136,6 +136,8 @@ export interface FileSystem {
   removeDirectory(path: string): Promise<void>
   /** `fsync` of a directory: the names in it are durable when it resolves. */
   syncDirectory(path: string): Promise<void>
+  /** Bytes that can still be written to the file system that holds `path`, by this process's user. */
+  freeBytes(path: string): Promise<number>
   /**
    * Takes the exclusive lock of an existing directory.
    *
@@ -155,5 +157,6 @@ export const FILE_SYSTEM_METHODS: readonly (keyof FileSystem)[] = [
   'unlink',
   'removeDirectory',
   'syncDirectory',
+  'freeBytes',
   'lock',
 ]

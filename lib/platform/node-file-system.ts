@@ -9,7 +9,7 @@ import {
   type Dirent,
   type Stats,
 } from 'node:fs'
-import { chmod, lstat, open, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises'
+import { chmod, lstat, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { lockDirectory } from './directory-lock.ts'
 import type {
@@ -178,6 +178,11 @@ export class NodeFileSystem implements FileSystem {
       if (process.platform === 'win32' && isSystemError(error, 'EPERM', 'EISDIR')) return
       throw error
     }
+  }
+
+  async freeBytes(path: string): Promise<number> {
+    const { bavail, bsize } = await statfs(path)
+    return bavail * bsize
   }
 
   async lock(path: string): Promise<DirectoryLock> {

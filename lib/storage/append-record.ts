@@ -10,6 +10,7 @@ import {
   upperBoundOfRecord,
   type RecordHeader,
 } from '../record/record-batch-builder.ts'
+import { checkTimestampLimits } from './timestamp-limits.ts'
 
 /** Where an append came to lie. */
 export interface AppendResult {
@@ -64,6 +65,7 @@ const NO_MEMORY: Buffer = Buffer.alloc(0)
  * @throws TypeError or RangeError when a record is not of the described form.
  * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
  * @throws {@link InvalidRecordError} when a record has no key and the topic is compacted.
+ * @throws {@link InvalidTimestampError} when a timestamp is outside of what the topic takes.
  */
 export function encodeRecords(
   records: readonly AppendRecord[],
@@ -89,6 +91,7 @@ export function encodeRecords(
     const value = toBytes('value', record.value)
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
+    if (timestamp !== now) checkTimestampLimits(timestamp, config, () => now)
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
       const recordBytes = upperBoundOfRecord(key, value, headers)
       memory = memoryBehind(builder, memory, {
@@ -124,11 +127,12 @@ export function joinBatch(
   const value = toBytes('value', record.value)
   const headers = toHeaders(record.headers)
   const timestamp = timestampOf(record.timestamp, now)
+  if (timestamp !== now) checkTimestampLimits(timestamp, config, () => now)
   if (!builder.hasRoomFor(targetBytesOf(config), key, value, headers)) return -1
   if (builder.recordCount === 0) {
     // The bound is a few bytes above what the record really takes.
     const boundBytes = RECORD_BATCH_OVERHEAD + upperBoundOfRecord(key, value, headers)
-    if (boundBytes > Math.min(config.maxMessageBytes, config.segmentBytes)) {
+    if (boundBytes > largestBatchBytes(config)) {
       checkBatchSize(RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, key, value, headers), config)
     }
   }
@@ -140,7 +144,7 @@ export function joinBatch(
 function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
   const isCompressed = storedCompressionType(config, 'none') !== 'none'
   const targetBytes = isCompressed ? COMPRESSED_TARGET_BYTES : BATCH_TARGET_BYTES
-  return Math.min(targetBytes, config.maxMessageBytes, config.segmentBytes)
+  return Math.min(targetBytes, largestBatchBytes(config))
 }
 
 function keyOf(
@@ -203,6 +207,13 @@ export function storedCompressionType(
   return config.compressionType === 'uncompressed' ? 'none' : config.compressionType
 }
 
+/** The largest batch that a topic takes. */
+export function largestBatchBytes(config: Readonly<ResolvedTopicConfig>): number {
+  const { maxMessageBytes, segmentBytes, maxBytes } = config
+  const largest = maxMessageBytes < segmentBytes ? maxMessageBytes : segmentBytes
+  return maxBytes >= 0 && maxBytes < largest ? maxBytes : largest
+}
+
 /** @throws {@link RecordTooLargeError} when a batch of this size does not fit. */
 export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopicConfig>): void {
   if (sizeBytes > config.maxMessageBytes) {
@@ -210,6 +221,9 @@ export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopic
   }
   if (sizeBytes > config.segmentBytes) {
     throw new RecordTooLargeError(sizeBytes, config.segmentBytes, 'segmentBytes')
+  }
+  if (config.maxBytes >= 0 && sizeBytes > config.maxBytes) {
+    throw new RecordTooLargeError(sizeBytes, config.maxBytes, 'maxBytes')
   }
 }
 

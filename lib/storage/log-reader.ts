@@ -6,6 +6,7 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import type { BackwardLimits } from './backward-read.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
+import { completeSinceMs } from './log-retention.ts'
 
 /** The partition that a log holds. */
 export interface LogPlace {
@@ -76,6 +77,13 @@ export class LogReader {
   endOffsetForEpoch(epoch: number | null): number | null {
     if (this.#guard.damage !== null) return null
     return this.#log.epochs.endOffsetFor(epoch ?? Infinity) ?? this.#log.logEndOffset
+  }
+
+  /** When the oldest segment got the last of what it holds; `Infinity` when the log is empty. */
+  async oldestSinceMs(nowMs: number): Promise<number> {
+    const [oldest] = this.#log.segments.all
+    if (oldest === undefined || oldest.sizeBytes === 0) return Infinity
+    return completeSinceMs(oldest, nowMs)
   }
 
   /** See `Log.read`. */

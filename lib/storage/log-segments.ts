@@ -4,6 +4,7 @@ import type { BackwardLimits } from './backward-read.ts'
 import { orInDoubt } from './in-doubt-error.ts'
 import { sharedIndexCache, type IndexCache } from './index-cache.ts'
 import { segmentFilePath } from './log-files.ts'
+import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
 
 /** Segments that are not active keep their file open up to this many, those that were read last. */
@@ -26,6 +27,8 @@ export class LogSegments {
   #generation = 0
   /** Changes that are under way. */
   #changeCount = 0
+  /** No longer listed, and below the start of the log: files that are still to be removed. */
+  dead: readonly LogSegment[] = []
   /** No longer listed, and behind the end of the log: their files must go before it grows again. */
   #leftOvers: readonly LogSegment[] = []
 
@@ -246,22 +249,27 @@ export class LogSegments {
     }
   }
 
-  /** Whether there is a segment that {@link LogSegments.removeBelow} would remove. */
+  /** Whether {@link LogSegments.removeBelow} would remove a segment. */
   hasBelow(offset: number): boolean {
     return (this.#segments[1]?.baseOffset ?? Infinity) <= offset
   }
 
   /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
-  async removeBelow(offset: number): Promise<void> {
-    if (!this.hasBelow(offset)) return
-    const count = this.#segments.findIndex(
-      (_, slot) => (this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset,
-    )
-    const dead = this.#segments.slice(0, count)
-    // Readers that come now must not find them any more.
-    this.#segments = this.#segments.slice(count)
+  async removeBelow(offset: number): Promise<FreedSpace> {
+    if (this.hasBelow(offset)) {
+      const count = this.#segments.findIndex(
+        (_, slot) => (this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset,
+      )
+      this.dead = [...this.dead, ...this.#segments.slice(0, count)]
+      // Readers that come now must not find them any more.
+      this.#segments = this.#segments.slice(count)
+    }
+    const dead = this.dead
+    if (dead.length === 0) return NOTHING_FREED
     await this.#remove(dead)
+    this.dead = []
     await this.syncNames()
+    return totalFreed(dead.map(({ sizeBytes: bytes }) => ({ segments: 1, bytes })))
   }
 
   /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */

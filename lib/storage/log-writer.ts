@@ -6,6 +6,12 @@ import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import { ensureInRange } from './log-reader.ts'
+import {
+  NOTHING_FREED,
+  retentionTarget,
+  type FreedSpace,
+  type RetentionRequest,
+} from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 
@@ -84,27 +90,49 @@ export class LogWriter {
     })
   }
 
-  advanceLogStartOffset(offset: number): Promise<void> {
+  /** @returns what that has freed. */
+  advanceLogStartOffset(offset: number): Promise<FreedSpace> {
     return this.#change('delete records', 'unknown', async () => {
-      const { segments, epochs } = this.#log
       // Another call may have deleted more since this one was made.
-      if (offset <= this.#log.logStartOffset) return
+      if (offset <= this.#log.logStartOffset) return NOTHING_FREED
       ensureInRange(this.#log, this.#context, offset)
-      // Otherwise a power loss might leave a log that ends before it starts.
-      if (offset > this.#log.durableEndOffset) await this.#log.flush()
-      // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
-      await this.#log.recordSegments(offset)
-      // The state is the decision: bytes that are still there are not records any more.
-      await this.#save({ logStartOffset: offset })
-      await segments.changing(() => segments.removeBelow(offset))
-      epochs.truncateFromStart(offset)
-      await epochs.write()
+      return this.#advance(offset)
     })
   }
 
   /** @param swap takes segments for others, see `SegmentSwap.run`. */
   compact<T>(swap: () => Promise<T>): Promise<T> {
     return this.#change('compaction', 'not-written', swap)
+  }
+
+  /**
+   * Deletes what the limits of the log no longer keep; see {@link retentionTarget}. Files that an
+   * earlier deletion could not remove are removed now.
+   */
+  enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
+    return this.#change('retention', 'unknown', async () => {
+      const { segments, logStartOffset, logEndOffset } = this.#log
+      const target = await retentionTarget(this.#log, request)
+      // The end of the log is the name of a segment then, so no offset is given out again.
+      const isEmptied = target === logEndOffset && (segments.active?.sizeBytes ?? 0) > 0
+      if (isEmptied) await this.#log.roll()
+      if (target <= logStartOffset && !isEmptied && segments.dead.length === 0) return NOTHING_FREED
+      return this.#advance(target)
+    })
+  }
+
+  async #advance(offset: number): Promise<FreedSpace> {
+    const { segments, epochs } = this.#log
+    // Otherwise a power loss might leave a log that ends before it starts.
+    if (offset > this.#log.durableEndOffset) await this.#log.flush()
+    // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
+    await this.#log.recordSegments(offset)
+    // The state is the decision: bytes that are still there are not records any more.
+    await this.#save({ logStartOffset: offset })
+    const freed = await segments.changing(() => segments.removeBelow(offset))
+    epochs.truncateFromStart(offset)
+    await epochs.write()
+    return freed
   }
 
   checkpoint(): Promise<void> {

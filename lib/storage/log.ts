@@ -16,6 +16,7 @@ import {
   type LogSegmentInfo,
 } from './log-options.ts'
 import { LogReader, type BatchLimits } from './log-reader.ts'
+import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
 import { verifySegments } from './log-verification.ts'
@@ -247,8 +248,13 @@ export class Log {
   }
 
   /** Makes `offset` the lowest that can be read, for good, and removes the segments below it. @internal */
-  advanceLogStartOffset(offset: number): Promise<void> {
+  advanceLogStartOffset(offset: number): Promise<FreedSpace> {
     return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
+  }
+
+  /** Deletes what the limits of the configuration no longer keep. @internal */
+  enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
+    return this.#queue.run(() => this.#writer.enforceRetention(request))
   }
 
   /** Saves the recovery point. */

@@ -10,6 +10,7 @@ export type OperationKind =
   | 'unlink'
   | 'removeDirectory'
   | 'syncDirectory'
+  | 'freeBytes'
   | 'lock'
   | 'release'
   | 'read'

@@ -8,6 +8,9 @@ import { SimulatedTree } from './simulated-tree.ts'
 import { simulatedError } from './simulated-error.ts'
 import { digestOf } from './tree-digest.ts'
 
+/** A disk without a limit has that much left. */
+const MAX_FREE_BYTES = Number.MAX_SAFE_INTEGER
+
 /** What decides how a {@link SimulatedDisk} behaves. */
 export interface DiskModel extends Omit<PowerLoss, 'fate'> {
   /** Sum of the sizes of all files that fit. */
@@ -148,16 +151,27 @@ export class SimulatedDisk {
     file.abandonUnsynced()
   }
 
+  /** @throws ENOENT when `path` does not exist */
+  freeBytes(path: string): number {
+    if (this.stat(path) === null) throw simulatedError('ENOENT', 'statfs', path)
+    return Math.max(0, Math.min(this.model.capacityBytes - this.#usedBytes(), MAX_FREE_BYTES))
+  }
+
   /** The size that `file` may have at most, as long as nothing else grows. */
   growthLimit(file: FileInode): number {
     if (this.model.capacityBytes === Infinity) {
       return Infinity
     }
+    const freeBytes = this.model.capacityBytes - this.#usedBytes()
+    return Math.max(file.sizeBytes, file.sizeBytes + freeBytes)
+  }
+
+  #usedBytes(): number {
     let usedBytes = 0
     for (const { sizeBytes } of this.#reachableFiles()) {
       usedBytes += sizeBytes
     }
-    return Math.max(file.sizeBytes, file.sizeBytes + this.model.capacityBytes - usedBytes)
+    return usedBytes
   }
 
   /** Bytes of `file` that can be written at `position` at most, as long as nothing else is. */

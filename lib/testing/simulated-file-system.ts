@@ -128,6 +128,12 @@ export class SimulatedFileSystem implements FileSystem {
     })
   }
 
+  async freeBytes(path: string): Promise<number> {
+    const at = normalPath(path)
+    const run = (): number => this.#disk.freeBytes(at)
+    return await this.#machine.perform({ kind: 'freeBytes', syscall: 'statfs', path: at, run })
+  }
+
   async lock(path: string): Promise<DirectoryLock> {
     const at = normalPath(path)
     const run = (): SimulatedLock => this.#disk.lock(at, (directory) => this.#lockOf(at, directory))

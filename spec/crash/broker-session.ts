@@ -126,6 +126,17 @@ export class BrokerSession {
     noted.durable = Math.max(noted.durable, offset)
   }
 
+  /** Has the limits enforced, which are to delete everything below `offset`. */
+  async enforceRetention(offset: number, topic = 'orders', partition = 0): Promise<void> {
+    const noted = this.partition(topic, partition)
+    noted.greatestStart = Math.max(noted.greatestStart, offset)
+    await this.broker.topic(topic).enforceRetention()
+    const { logStartOffset } = this.broker.topic(topic).partition(partition)
+    if (logStartOffset !== offset) throw new Error(`the log starts at ${logStartOffset}`)
+    noted.leastStart = offset
+    noted.durable = Math.max(noted.durable, offset)
+  }
+
   async commit(
     offset: number,
     groupId = 'billing',

@@ -5,6 +5,7 @@ import { GROUPS } from './workloads/groups.ts'
 import { LOGS } from './workloads/logs.ts'
 import { OPENINGS } from './workloads/openings.ts'
 import { REPAIRS } from './workloads/repairs.ts'
+import { RETENTION } from './workloads/retention.ts'
 import { SEGMENTS } from './workloads/segments.ts'
 import { TOPICS } from './workloads/topics.ts'
 
@@ -12,6 +13,7 @@ import { TOPICS } from './workloads/topics.ts'
 export const WORKLOADS: readonly Workload[] = [
   ...APPENDS,
   ...SEGMENTS,
+  ...RETENTION,
   ...TOPICS,
   ...GROUPS,
   ...OPENINGS,

@@ -43,6 +43,9 @@ export const GROUP_OF_SLOT = ['billing', 'billing', 'audit'] as const
 export const GROUPS = ['billing', 'audit', 'solo'] as const
 export const DATA = '/data'
 
+/** Records go when a step says so: the clock jumps by years. */
+export const KEPT = { retentionMs: -1 } as const
+
 /** The broker under test beside its model, and everything that outlives it or goes with it. */
 export class Session {
   readonly model: Model = new Model()
@@ -73,7 +76,7 @@ export class Session {
     await this.open('none')
     const { segmentBytes, flushMessages } = this.setup
     const topic = this.modelTopic(2, { flushMessages, flushMs: Number.MAX_SAFE_INTEGER })
-    const options = { partitions: 2, segmentBytes, indexIntervalBytes: 40, flushMessages }
+    const options = { partitions: 2, segmentBytes, indexIntervalBytes: 40, flushMessages, ...KEPT }
     await this.broker.createTopic('orders', options)
     this.model.topics.set('orders', topic)
   }

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 import { anyPlace, share } from './steps-produce.ts'
 
@@ -18,5 +19,30 @@ export const deleteRecords: fc.Arbitrary<Step> = step(
     model.greatestStart = Math.max(model.greatestStart, offset)
     await real.deleteRecords(offset)
     model.deleted(offset)
+  },
+)
+
+/** The oldest segments go, as long as `retentionBytes` are left and everybody could see them. */
+export const enforceRetention: fc.Arbitrary<Step> = step(
+  'enforceRetention',
+  fc.record({ at: anyPlace, retentionBytes: fc.constantFrom(0, 100, 1000) }),
+  async (session, { at, retentionBytes }) => {
+    const place = session.place(at)
+    if (place === null) return
+    const { model, real, name } = place
+    // What is appended meanwhile may be shown, and go, before this is done.
+    model.greatestStart = Infinity
+    real.log.config = { ...real.log.config, retentionBytes }
+    try {
+      await real.enforceRetention()
+    } finally {
+      real.log.config = { ...real.log.config, retentionBytes: -1 }
+    }
+    const { logStartOffset, highWatermark } = real
+    ensure(logStartOffset <= highWatermark, () => `${name} starts behind what is shown`)
+    const isKept = logStartOffset === model.start || real.log.size >= retentionBytes
+    ensure(isKept, () => `${name} keeps ${real.log.size} bytes, not ${retentionBytes}`)
+    model.deleted(logStartOffset)
+    model.greatestStart = logStartOffset
   },
 )

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Session } from './session.ts'
+import { KEPT, type Session } from './session.ts'
 import type { ModelTopic } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 import { settle } from './steps-consume.ts'
@@ -41,7 +41,14 @@ export const createTopic: fc.Arbitrary<Step> = step(
   async (session, { name, partitions, flush, compressionType }) => {
     if (session.model.topics.has(name)) return
     const { segmentBytes } = session.setup
-    const options = { partitions, segmentBytes, indexIntervalBytes: 40, compressionType, ...flush }
+    const options = {
+      partitions,
+      segmentBytes,
+      indexIntervalBytes: 40,
+      compressionType,
+      ...flush,
+      ...KEPT,
+    }
     await change(session, name, session.modelTopic(partitions, flush), () =>
       session.broker.createTopic(name, options),
     )

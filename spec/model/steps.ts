@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { step, type Step } from './step.ts'
 import { readLast, reverse } from './steps-backwards.ts'
 import { commit, commitAt, drain, joinOrLeave, pauseOrResume, poll, seek } from './steps-consume.ts'
-import { deleteRecords } from './steps-deletion.ts'
+import { deleteRecords, enforceRetention } from './steps-deletion.ts'
 import { append, flush, maintain, send, verify } from './steps-produce.ts'
 import { fetchAtEnd, findTime, read } from './steps-read.ts'
 import { follow, lookAtReader, openOrCloseReader } from './steps-reader.ts'
@@ -28,7 +28,18 @@ const together: fc.Arbitrary<Step> = step(
 
 const interruptible: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: together },
-  ...[append, send, flush, maintain, deleteRecords, commit, commitAt, joinOrLeave, reopen],
+  ...[
+    append,
+    send,
+    flush,
+    maintain,
+    deleteRecords,
+    commit,
+    commitAt,
+    joinOrLeave,
+    reopen,
+    enforceRetention,
+  ],
   ...[createTopic, deleteTopic, addPartition, fetchAtEnd],
 )
 
@@ -37,7 +48,7 @@ export const STEPS: readonly fc.Arbitrary<Step>[] = [
   ...[append, append, append, append, send, send, flush, maintain, verify],
   ...[together, together, together],
   ...[read, fetchAtEnd, findTime, readLast, reverse],
-  ...[createTopic, createTopic, deleteTopic, addPartition, deleteRecords],
+  ...[createTopic, createTopic, deleteTopic, addPartition, deleteRecords, enforceRetention],
   ...[joinOrLeave, joinOrLeave, poll, poll, poll, drain, seek, pauseOrResume],
   ...[commit, commit, commitAt, commitAt],
   ...[openOrCloseReader, lookAtReader, follow],

@@ -197,6 +197,7 @@ function recordingFileSystem(steps: string[], failing?: string): FileSystem {
     createDirectory: unexpected,
     unlink: unexpected,
     removeDirectory: unexpected,
+    freeBytes: unexpected,
     lock: unexpected,
   }
 }

@@ -74,6 +74,10 @@ export class RecordingFileSystem implements FileSystem {
     return this.#target.syncDirectory(path)
   }
 
+  freeBytes(path: string): Promise<number> {
+    return this.#target.freeBytes(path)
+  }
+
   lock(path: string): Promise<DirectoryLock> {
     return this.#target.lock(path)
   }

@@ -1,0 +1,57 @@
+import { StorageError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+
+/** How long an answer of the file system is good for, and for how many bytes of appends. */
+const MAX_AGE_MS = 1_000
+const MAX_TAKEN_BYTES = 4 * 1024 * 1024
+
+/**
+ * What the file system of a broker has left, without asking it for each append. Other programs may
+ * fill it meanwhile: who needs the head-room keeps more than they take in a second. Calls may overlap.
+ */
+export class FreeSpace {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  readonly #clock: Pick<Clock, 'monotonic'>
+  #bytes = 0
+  #askedMs = -Infinity
+  #takenBytes = 0
+
+  constructor(fileSystem: FileSystem, dir: string, clock: Pick<Clock, 'monotonic'>) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.#clock = clock
+  }
+
+  /**
+   * Bytes that are left, as far as that is known.
+   *
+   * @param neededBytes where it looks as if there were no more than that, the file system is asked.
+   * @throws {@link StorageError} when it does not say.
+   */
+  async atLeast(neededBytes: number): Promise<number> {
+    const ageMs = this.#clock.monotonic() - this.#askedMs
+    const isKnown = ageMs < MAX_AGE_MS && this.#takenBytes < MAX_TAKEN_BYTES
+    if (isKnown && this.#left >= neededBytes) return this.#left
+    try {
+      this.#bytes = await this.#fileSystem.freeBytes(this.#dir)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      const message = `it is not known how much room ${this.#dir} has: ${reason}`
+      throw new StorageError(message, { path: this.#dir, outcome: 'not-written' }, { cause: error })
+    }
+    this.#askedMs = this.#clock.monotonic()
+    this.#takenBytes = 0
+    return this.#bytes
+  }
+
+  /** So many bytes are being appended. */
+  take(sizeBytes: number): void {
+    this.#takenBytes += sizeBytes
+  }
+
+  get #left(): number {
+    return this.#bytes - this.#takenBytes
+  }
+}

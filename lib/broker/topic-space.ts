@@ -1,0 +1,185 @@
+import type { ResolvedTopicConfig } from '../config.ts'
+import { LogFullError } from '../errors.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { FreedSpace } from '../storage/log-retention.ts'
+import type { Log } from '../storage/log.ts'
+import { SerialQueue } from '../storage/serial-queue.ts'
+import { ChangeListeners } from './change-listeners.ts'
+import type { FreeSpace } from './free-space.ts'
+import type { RecordDeletion } from './record-deletion.ts'
+
+/** How often an append that waits looks whether groups have consumed, or the disk has room again. */
+const LOOK_AGAIN_MS = 1_000
+
+/** What the space of a topic needs of its partitions. */
+export interface SpacePartition {
+  readonly log: Pick<Log, 'size' | 'reader'>
+  readonly deletion: Pick<RecordDeletion, 'enforceRetention' | 'dropOldest'>
+}
+
+/** An append that asks for room. */
+export interface SpaceRequest {
+  readonly sizeBytes: number
+  /** The configuration in force by now. */
+  readonly config: () => Readonly<ResolvedTopicConfig>
+  /** Why it must not go on waiting; `null` when it may. */
+  readonly whyStopped: () => Error | null
+}
+
+/** Whether appends to a topic have to ask for room. */
+export function isCapped({ maxBytes, minFreeBytes }: Readonly<ResolvedTopicConfig>): boolean {
+  return maxBytes >= 0 || minFreeBytes > 0
+}
+
+/**
+ * The bytes that the partitions of a topic may take together. Appends ask for them one after the
+ * other, in the order in which they come, so that no small one keeps overtaking a large one; what is
+ * granted counts until it is written, so the cap holds however many partitions are written at once.
+ */
+export class TopicSpace {
+  partitions: readonly SpacePartition[] = []
+  readonly #topic: string
+  readonly #clock: Clock
+  readonly #disk: FreeSpace
+  readonly #queue = new SerialQueue()
+  readonly #changes = new ChangeListeners()
+  /** Size of all log files without what is being written; `null` while that has to be counted. */
+  #sizeBytes: number | null = null
+  #inFlightBytes = 0
+
+  constructor(topic: string, clock: Clock, disk: FreeSpace) {
+    this.#topic = topic
+    this.#clock = clock
+    this.#disk = disk
+  }
+
+  /** Something was deleted or configured, or a partition is being closed. */
+  changed(): void {
+    this.#sizeBytes = null
+    this.#changes.notify()
+  }
+
+  /** Bytes that `maxBytes` leaves, at least 0. */
+  roomBytes({ maxBytes }: Readonly<ResolvedTopicConfig>): number {
+    return maxBytes < 0 ? Infinity : Math.max(0, maxBytes - this.#usedBytes())
+  }
+
+  /**
+   * Room for an append.
+   *
+   * @returns a function to be called when it has been written, or has failed.
+   * @throws {@link LogFullError} when there is none and it is not to wait; what ends the wait.
+   */
+  reserve(request: SpaceRequest): Promise<() => void> {
+    return this.#queue.run(() => this.#whenRoom(request))
+  }
+
+  async #whenRoom(request: SpaceRequest): Promise<() => void> {
+    let isCounted = false
+    for (;;) {
+      const stop = request.whyStopped()
+      if (stop !== null) throw stop
+      const full = await this.#whyFull(request)
+      if (full === null) return this.#take(request.sizeBytes)
+      const change = this.#nextChange()
+      try {
+        // Sizes change without notice too: where the log is cut, or what was granted is not written.
+        if (this.#inFlightBytes > 0) await change.happened
+        else if (!isCounted) this.#sizeBytes = null
+        else if (!(await this.#makeRoom(request))) {
+          if (request.config().whenFull !== 'wait') throw full
+          if (request.whyStopped() === null) await change.happened
+        }
+        isCounted = this.#inFlightBytes === 0
+      } finally {
+        change.stop()
+      }
+    }
+  }
+
+  async #whyFull({ sizeBytes, config }: SpaceRequest): Promise<LogFullError | null> {
+    const { minFreeBytes: free } = config()
+    const freeBytes = free > 0 ? await this.#disk.atLeast(free + sizeBytes) : Infinity
+    const { maxBytes, minFreeBytes } = config()
+    const usedBytes = this.#usedBytes()
+    const place = { topic: this.#topic, sizeBytes }
+    if (maxBytes >= 0 && usedBytes + sizeBytes > maxBytes) {
+      const details = { limitBytes: maxBytes, actualBytes: usedBytes }
+      return new LogFullError({ ...place, limit: 'maxBytes', ...details })
+    }
+    if (freeBytes - sizeBytes >= minFreeBytes) return null
+    const details = { limitBytes: minFreeBytes, actualBytes: freeBytes }
+    return new LogFullError({ ...place, limit: 'minFreeBytes', ...details })
+  }
+
+  #take(sizeBytes: number): () => void {
+    this.#inFlightBytes += sizeBytes
+    this.#disk.take(sizeBytes)
+    return () => {
+      this.#inFlightBytes -= sizeBytes
+      // Where it has failed, that counts too much, and is counted again before anybody is refused.
+      if (this.#sizeBytes !== null) this.#sizeBytes += sizeBytes
+      this.#changes.notify()
+    }
+  }
+
+  /** What the topic has, or will have once all that is granted is written. */
+  #usedBytes(): number {
+    if (this.#sizeBytes === null) {
+      let sizeBytes = 0
+      for (const { log } of this.partitions) sizeBytes += log.size
+      this.#sizeBytes = sizeBytes
+    }
+    return this.#sizeBytes + this.#inFlightBytes
+  }
+
+  /** @returns whether anything was deleted. */
+  async #makeRoom({ config }: SpaceRequest): Promise<boolean> {
+    let isMade = false
+    for (const partition of this.partitions) {
+      isMade = (await freedBy(() => partition.deletion.enforceRetention())) || isMade
+    }
+    if (isMade || config().whenFull !== 'dropOldest') return isMade
+    for (const partition of await this.#oldestFirst()) {
+      if (await freedBy(() => partition.deletion.dropOldest())) return true
+    }
+    return false
+  }
+
+  /** In the order of the time when their oldest segments got the last of what they hold. */
+  async #oldestFirst(): Promise<SpacePartition[]> {
+    const nowMs = this.#clock.now()
+    const ages: { partition: SpacePartition; sinceMs: number }[] = []
+    for (const partition of this.partitions) {
+      // A segment that cannot be read is tried last.
+      const sinceMs = await partition.log.reader.oldestSinceMs(nowMs).catch(() => Infinity)
+      ages.push({ partition, sinceMs })
+    }
+    ages.sort((left, right) => left.sinceMs - right.sinceMs)
+    return ages.map(({ partition }) => partition)
+  }
+
+  /** Listens from the call on, so that what changes before the wait ends it. */
+  #nextChange(): { readonly happened: Promise<void>; stop(): void } {
+    let timer: Timer | null = null
+    let ignore: () => void = () => undefined
+    const happened = new Promise<void>((resolve) => {
+      ignore = this.#changes.add(resolve)
+      timer = this.#clock.startTimer(resolve, LOOK_AGAIN_MS)
+    })
+    const stop = (): void => {
+      ignore()
+      timer?.cancel()
+    }
+    return { happened, stop }
+  }
+}
+
+/** A partition that fails does not keep the others from making room; its own appends tell. */
+async function freedBy(deletion: () => Promise<FreedSpace>): Promise<boolean> {
+  try {
+    return (await deletion()).segments > 0
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,48 @@
+import type { Log } from '../storage/log.ts'
+import { ChangeListeners } from './change-listeners.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
+
+/** The high watermark of a partition, and who waits for it or for anything else that a reader may see. */
+export class VisibleEnd {
+  readonly #log: Log
+  readonly #listeners = new ChangeListeners()
+  #highWatermark: number
+
+  constructor(log: Log) {
+    this.#log = log
+    // A group that loses a commit which an open had no room to make durable reads again, no more.
+    this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
+  }
+
+  get offset(): number {
+    // A cut takes away what was shown, and so does a failed sync on a relaxed topic.
+    return Math.min(this.#highWatermark, this.#log.logEndOffset)
+  }
+
+  /** Whether somebody waits. */
+  get isAwaited(): boolean {
+    return this.#listeners.size > 0
+  }
+
+  /** Everything below `highWatermark` may be seen. */
+  publish(highWatermark: number): void {
+    if (highWatermark <= this.#highWatermark) return
+    this.#highWatermark = highWatermark
+    this.#listeners.notify()
+  }
+
+  /** Where the log was cut, what is written at `baseOffset` is in the place of records that had been shown. */
+  replacedFrom(baseOffset: number): void {
+    this.#highWatermark = Math.min(this.#highWatermark, baseOffset)
+  }
+
+  /** @returns a function that ends it. */
+  onChange(listener: () => void): () => void {
+    return this.#listeners.add(listener)
+  }
+
+  /** Wakes who waits. */
+  notify(): void {
+    this.#listeners.notify()
+  }
+}

@@ -1,0 +1,102 @@
+import type { ResolvedTopicConfig } from '../config.ts'
+import type { LocalLog } from './local-log.ts'
+import type { LogSegment } from './log-segment.ts'
+
+/** What a deletion has given back to the file system. */
+export interface FreedSpace {
+  /** Segments whose files are gone. */
+  readonly segments: number
+  /** Size of their log files. Their indexes, which are gone too, come on top. */
+  readonly bytes: number
+}
+
+/** Nothing was deleted. */
+export const NOTHING_FREED: FreedSpace = Object.freeze({ segments: 0, bytes: 0 })
+
+/** Adds up what several deletions have given back. */
+export function totalFreed(freed: Iterable<FreedSpace>): FreedSpace {
+  let [segments, bytes] = [0, 0]
+  for (const each of freed) {
+    segments += each.segments
+    bytes += each.bytes
+  }
+  return { segments, bytes }
+}
+
+/**
+ * What may be deleted of a log.
+ *
+ * @internal
+ */
+export interface RetentionRequest {
+  /** Nothing at or above it is deleted: nobody has been able to see it. */
+  readonly highWatermark: number
+  /** Everything below it is deleted, whatever the limits say. */
+  readonly startOffset: number
+  /** Oldest segments are deleted until the log takes no more bytes; `Infinity`: see the limits only. */
+  readonly maxSizeBytes: number
+  /** The wall clock, milliseconds since the epoch. */
+  readonly nowMs: number
+}
+
+/**
+ * How far a log is to be deleted: the offset that is to be its new start, at least the present one.
+ *
+ * Kafka's rules: whole segments, from the oldest on, and the first that stays ends it, so that the
+ * log has no hole; a segment goes only when all of it is below the high watermark; the log keeps at
+ * least `retentionBytes`. The active segment may be among those that go.
+ */
+export async function retentionTarget(log: LocalLog, request: RetentionRequest): Promise<number> {
+  const { config, segments, logStartOffset, logEndOffset } = log
+  const end = Math.min(request.highWatermark, logEndOffset)
+  let target = Math.max(logStartOffset, Math.min(request.startOffset, end))
+  const { all } = segments
+  let restBytes = segments.sizeBytes
+  for (const [slot, segment] of all.entries()) {
+    const endOffset = all[slot + 1]?.baseOffset ?? logEndOffset
+    // What is not visible stays, and so does the empty segment that carries the end of the log.
+    if (endOffset > end || endOffset === segment.baseOffset) break
+    const { sizeBytes } = segment
+    const goes =
+      endOffset <= target ||
+      restBytes > request.maxSizeBytes ||
+      isBeyondSize(config, restBytes - sizeBytes) ||
+      (await isBeyondAge(log, segment, request.nowMs))
+    if (!goes) break
+    target = Math.max(target, endOffset)
+    restBytes -= sizeBytes
+  }
+  return target
+}
+
+/** Whether the log would keep enough without a segment. */
+function isBeyondSize(config: Readonly<ResolvedTopicConfig>, restBytes: number): boolean {
+  const { retentionBytes } = config
+  return deletes(config) && retentionBytes >= 0 && restBytes >= retentionBytes
+}
+
+async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): Promise<boolean> {
+  const { config, segments } = log
+  if (!deletes(config) || config.retentionMs < 0) return false
+  const sinceMs = await completeSinceMs(segment, nowMs)
+  await segments.touch(segment)
+  return nowMs - sinceMs > config.retentionMs
+}
+
+/**
+ * When a segment got the last of what it holds: the largest timestamp of its records.
+ *
+ * The file's last modification takes its place where no record has a timestamp, as in Kafka, and
+ * where the largest is in the future: there one wrong timestamp pins a Kafka log for ever, with all
+ * that comes behind it. A file may have been copied, or its machine may have had no clock when it
+ * was written, so a timestamp that can be right is believed rather than the file.
+ */
+export async function completeSinceMs(segment: LogSegment, nowMs: number): Promise<number> {
+  const { timestamp } = await segment.times.max()
+  if (timestamp >= 0 && timestamp <= nowMs) return timestamp
+  return (await segment.file.use((file) => file.stat())).modifiedMs
+}
+
+function deletes({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boolean {
+  return cleanupPolicy !== 'compact'
+}

@@ -1,0 +1,244 @@
+import { describe, expect, it } from 'vitest'
+import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { openPartition } from '../helpers/partitions.ts'
+
+const DAY_MS = 86_400_000
+const SMALL = { segmentBytes: 200, indexIntervalBytes: 32 }
+/** Two batches with it fill a segment. */
+const VALUE = 'x'.repeat(20)
+
+interface Opened {
+  readonly fileSystem: SimulatedFileSystem
+  readonly clock: ManualClock
+  readonly broker: Broker
+}
+
+async function open(options: { fileSystem?: SimulatedFileSystem } = {}): Promise<Opened> {
+  const clock = new ManualClock()
+  const fileSystem = options.fileSystem ?? new SimulatedFileSystem({ clock })
+  const broker = await Broker.open('/data', { fileSystem, clock, random: new SeededRandom(1) })
+  return { fileSystem, clock, broker }
+}
+
+async function partitionOf(broker: Broker, options: CreateTopicOptions = {}): Promise<Partition> {
+  const topic = await broker.createTopic('orders', { ...SMALL, ...options })
+  return topic.partition(0)
+}
+
+async function fill(partition: Partition, count: number): Promise<void> {
+  for (let each = 0; each < count; each += 1) await partition.append({ value: VALUE })
+}
+
+async function commit(
+  broker: Broker,
+  groupId: string,
+  offset: number,
+  partition = 0,
+): Promise<void> {
+  const consumer = broker.consumer({ groupId, enableAutoCommit: false })
+  consumer.assign([{ topic: 'orders', partition }])
+  await consumer.commit([{ topic: 'orders', partition, offset }])
+  await consumer.close()
+}
+
+describe('the retention of a broker', () => {
+  it('deletes expired records by itself, also where nothing more is appended', async () => {
+    const { broker, clock } = await open()
+    const partition = await partitionOf(broker, { retentionMs: DAY_MS })
+    await fill(partition, 3)
+    await clock.advance(DAY_MS)
+    expect(partition.logStartOffset).toBe(0)
+    await clock.advance(300_001)
+    await broker.topic('orders').partition(0).log.flush()
+    expect([partition.logStartOffset, partition.logEndOffset]).toEqual([3, 3])
+    expect(partition.diskUsage()).toEqual({ segments: 1, bytes: 0 })
+    await broker.close()
+  })
+
+  it('gives back what an explicit call has freed, of a partition, a topic and all topics', async () => {
+    const { broker } = await open()
+    const partition = await partitionOf(broker, { retentionBytes: 0, partitions: 2 })
+    const other = broker.topic('orders').partition(1)
+    await fill(partition, 3)
+    await fill(other, 1)
+    const used = broker.topic('orders').diskUsage()
+    expect(used).toEqual({
+      segments: 3,
+      bytes: partition.diskUsage().bytes + other.diskUsage().bytes,
+    })
+    const { bytes } = await partition.enforceRetention()
+    const rest = await broker.topic('orders').enforceRetention()
+    expect(bytes + rest.bytes).toBe(used.bytes)
+    expect(await broker.enforceRetention()).toEqual({ segments: 0, bytes: 0 })
+    await broker.close()
+  })
+
+  it('goes on with the other partitions where one fails, and tells both at once and later', async () => {
+    const { broker, clock, fileSystem } = await open()
+    const partition = await partitionOf(broker, { retentionMs: 1, partitions: 2 })
+    const other = broker.topic('orders').partition(1)
+    await fill(partition, 3)
+    await fill(other, 3)
+    await clock.advance(1000)
+    const fault = { path: /orders-0/, persistent: true }
+    fileSystem.failNext('unlink', 'EIO', fault)
+    await expect(broker.enforceRetention()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    expect(other.logStartOffset).toBe(3)
+    const failures = (): (Error | null)[] =>
+      broker
+        .describe()
+        .topics.flatMap(({ name, partitions }) =>
+          name === 'orders' ? partitions.map(({ retentionFailure }) => retentionFailure) : [],
+        )
+    expect(failures()).toEqual([expect.objectContaining({ code: 'STORAGE_ERROR' }), null])
+    // The timer's pass fails as well, and nobody has to handle that.
+    await clock.advance(300_000)
+    fileSystem.clearFaults()
+    expect(await broker.enforceRetention()).toMatchObject({ segments: 2 })
+    expect(failures()).toEqual([null, null])
+    await broker.close()
+  })
+
+  it('wakes a fetch that waits below the new start of the log', async () => {
+    const { broker, clock } = await open()
+    const partition = await partitionOf(broker, { retentionMs: 1 })
+    await fill(partition, 2)
+    const waiting = partition.fetch(1, { minBytes: 1e6, maxWaitMs: 1e9 })
+    waiting.catch(() => undefined)
+    await clock.advance(1000)
+    await partition.enforceRetention()
+    await expect(waiting).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', logStartOffset: 2 })
+    await broker.close()
+  })
+
+  it('is refused to who has the directory open for reading only', async () => {
+    const { broker, fileSystem, clock } = await open()
+    await partitionOf(broker)
+    const reader = await Broker.open('/data', { fileSystem, clock, readOnly: true })
+    const topic = reader.topic('orders')
+    for (const each of [reader, topic, topic.partition(0)]) {
+      await expect(each.enforceRetention()).rejects.toMatchObject({ code: 'READ_ONLY' })
+    }
+    await reader.close()
+    await broker.close()
+  })
+
+  it('races with readers, who get the records of their offsets or hear that they are gone', async () => {
+    const clock = new ManualClock()
+    const fileSystem = new SimulatedFileSystem({ clock, completion: 'random', seed: 7 })
+    const config = { ...SMALL, retentionBytes: 400 }
+    const setup = { fileSystem, clock, config, recentBytes: 0, readCacheBytes: 0 }
+    const partition = await openPartition(setup)
+    let isOver = false
+    const readers = Array.from({ length: 12 }, async (_, seed) => {
+      const random = new SeededRandom(seed)
+      let [read, missed] = [0, 0]
+      while (!isOver) {
+        const offset = random.integer(partition.logEndOffset + 1)
+        try {
+          const records = await partition.read(offset, { maxRecords: 1 + random.integer(9) })
+          for (const [slot, record] of records.entries()) {
+            expect([record.offset, String(record.value)]).toEqual([
+              offset + slot,
+              `v${offset + slot}`,
+            ])
+            read += 1
+          }
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+          missed += 1
+        }
+      }
+      return read > 0 && missed > 0
+    })
+    for (let each = 0; each < 200; each += 1) {
+      await partition.append({ value: `v${each}` })
+      if (each % 5 === 0) await partition.enforceRetention()
+      // Reads give way to the event loop, and so does this.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    isOver = true
+    expect(await Promise.all(readers)).toEqual(readers.map(() => true))
+    await partition.log.close()
+  })
+})
+
+describe("a topic with retention: 'consumed'", () => {
+  it('keeps everything as long as no group has committed for it', async () => {
+    const { broker } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed' })
+    await fill(partition, 5)
+    expect(await partition.enforceRetention()).toEqual({ segments: 0, bytes: 0 })
+    expect(partition.logStartOffset).toBe(0)
+    await broker.close()
+  })
+
+  it('deletes what every group has committed past, and no more', async () => {
+    const { broker } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed' })
+    await fill(partition, 6)
+    await commit(broker, 'mail', 3)
+    await commit(broker, 'billing', 5)
+    await partition.enforceRetention()
+    expect(partition.logStartOffset).toBe(3)
+    expect(partition.log.segments[0]?.baseOffset).toBe(2)
+    await expect(partition.read(2)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+    await commit(broker, 'mail', 6)
+    await commit(broker, 'billing', 6)
+    await partition.enforceRetention()
+    expect([partition.logStartOffset, partition.diskUsage().bytes]).toEqual([6, 0])
+    await broker.close()
+  })
+
+  it('keeps a partition that a group of the topic has not come to yet', async () => {
+    const { broker } = await open()
+    await partitionOf(broker, { retention: 'consumed', partitions: 2 })
+    const [first, second] = broker.topic('orders').partitions
+    for (const each of [first, second]) if (each !== undefined) await fill(each, 4)
+    await commit(broker, 'billing', 4, 1)
+    await broker.topic('orders').enforceRetention()
+    expect([first?.logStartOffset, second?.logStartOffset]).toEqual([0, 4])
+    await broker.close()
+  })
+
+  it('deletes nothing where it is not known what groups have committed', async () => {
+    const { broker, fileSystem } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed' })
+    await fill(partition, 4)
+    await commit(broker, 'billing', 4)
+    await broker.close()
+    fileSystem.flipBit('/data/__consumer_offsets-0/00000000000000000000.log', 70, 3)
+    const next = await open({ fileSystem })
+    expect(next.broker.recovery.damaged).toHaveLength(1)
+    await next.broker.topic('orders').enforceRetention()
+    expect(next.broker.topic('orders').partition(0).logStartOffset).toBe(0)
+    await next.broker.close()
+  })
+
+  it('is limited by time and size as well, whoever lags', async () => {
+    const { broker } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed', retentionBytes: 0 })
+    await fill(partition, 4)
+    await commit(broker, 'billing', 1)
+    await partition.enforceRetention()
+    expect(partition.logStartOffset).toBe(4)
+    await broker.close()
+  })
+})
+
+describe('deleteRecords', () => {
+  it('gives back what it has freed, and where the log starts', async () => {
+    const { broker } = await open()
+    const partition = await partitionOf(broker)
+    await fill(partition, 6)
+    const bytes = partition.log.segments[0]?.sizeBytes
+    expect(await partition.deleteRecords(3)).toEqual({ segments: 1, bytes, logStartOffset: 3 })
+    const nothing = { segments: 0, bytes: 0, logStartOffset: 3 }
+    expect(await partition.deleteRecords(1)).toEqual(nothing)
+    await expect(partition.deleteRecords(7)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+    await broker.close()
+  })
+})

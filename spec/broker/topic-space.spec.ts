@@ -1,0 +1,316 @@
+import { describe, expect, it } from 'vitest'
+import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const SMALL = { segmentBytes: 200, indexIntervalBytes: 32, retentionMs: -1 }
+/** One batch with it takes 109 bytes. */
+const VALUE = 'x'.repeat(40)
+
+interface Opened {
+  readonly fileSystem: SimulatedFileSystem
+  readonly clock: ManualClock
+  readonly broker: Broker
+  readonly partition: Partition
+}
+
+async function open(options: CreateTopicOptions): Promise<Opened> {
+  const clock = new ManualClock()
+  const fileSystem = new SimulatedFileSystem({ clock })
+  const broker = await Broker.open('/data', { fileSystem, clock })
+  const topic = await broker.createTopic('orders', { ...SMALL, ...options })
+  return { fileSystem, clock, broker, partition: topic.partition(0) }
+}
+
+async function sizeOfOne(): Promise<number> {
+  const { broker, partition } = await open({})
+  await partition.append({ value: VALUE })
+  await broker.close()
+  return partition.log.size
+}
+
+const ONE = await sizeOfOne()
+const outcomeOf = (append: Promise<unknown>): Promise<unknown> =>
+  append.then(
+    () => 'taken',
+    (error: unknown) => (error as { code: string }).code,
+  )
+
+/** Lets everything run that does not wait for time or room. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+describe('a topic that has reached maxBytes', () => {
+  it('refuses what does not fit, naming the limit, and takes more once there is room', async () => {
+    const { broker, partition } = await open({ maxBytes: 3 * ONE })
+    for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
+    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
+      code: 'LOG_FULL',
+      name: 'LogFullError',
+      outcome: 'not-written',
+      topic: 'orders',
+      limit: 'maxBytes',
+      limitBytes: 3 * ONE,
+      actualBytes: 3 * ONE,
+      sizeBytes: ONE,
+    })
+    expect(partition.logEndOffset).toBe(3)
+    await partition.deleteRecords(2)
+    expect(await partition.append({ value: VALUE })).toMatchObject({ baseOffset: 3 })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+
+  it('counts all partitions together, and never exceeds the cap however many are written at once', async () => {
+    const { broker } = await open({ maxBytes: 10 * ONE, partitions: 4 })
+    const { partitions } = broker.topic('orders')
+    const appends = partitions.flatMap((partition) =>
+      Array.from({ length: 5 }, () =>
+        outcomeOf(partition.append([{ value: VALUE }, { value: '' }])),
+      ),
+    )
+    const outcomes = await Promise.all(appends)
+    expect(broker.topic('orders').diskUsage().bytes).toBeLessThanOrEqual(10 * ONE)
+    expect(outcomes).toContain('taken')
+    expect(outcomes).toContain('LOG_FULL')
+    await broker.close()
+  })
+
+  it('frees first what need not be kept', async () => {
+    const { broker, partition, clock } = await open({ maxBytes: 3 * ONE, retentionMs: 1000 })
+    for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
+    await clock.advance(1001)
+    expect(await partition.append({ value: VALUE })).toMatchObject({ baseOffset: 3 })
+    expect(partition.logStartOffset).toBe(3)
+    await broker.close()
+  })
+
+  it('refuses at once what is larger than the cap', async () => {
+    for (const whenFull of ['reject', 'wait', 'dropOldest'] as const) {
+      const { broker, partition } = await open({ maxBytes: 2 * ONE, whenFull, segmentBytes: 5000 })
+      const producer = broker.producer()
+      const large = { value: 'x'.repeat(3 * ONE) }
+      const several = Array.from({ length: 9 }, () => ({ value: VALUE }))
+      for (const append of [
+        partition.append(large),
+        partition.append(several),
+        producer.send({ topic: 'orders', ...large }),
+      ]) {
+        await expect(append).rejects.toMatchObject({ code: 'MESSAGE_TOO_LARGE', maxBytes: 2 * ONE })
+      }
+      await broker.close()
+    }
+  })
+
+  it('fails what stands in line behind what it refuses, and a producer goes on in order', async () => {
+    const { broker, partition } = await open({ maxBytes: 3 * ONE })
+    for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
+    const pair = [{ value: VALUE }, { value: VALUE }]
+    const outcomes = [partition.append(pair), partition.append({ value: '' })].map(outcomeOf)
+    expect(await Promise.all(outcomes)).toEqual(['LOG_FULL', 'LOG_FULL'])
+    await partition.append({ value: VALUE })
+    const producer = broker.producer({ batchRecords: 1 })
+    const sends = [1, 2].map(() => producer.send({ topic: 'orders', value: VALUE }))
+    expect(await Promise.all(sends.map(outcomeOf))).toEqual(['LOG_FULL', 'LOG_FULL'])
+    await partition.deleteRecords(-1)
+    await broker.topic('orders').enforceRetention()
+    expect(await outcomeOf(producer.send({ topic: 'orders', value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+
+  it('takes more after the cap is raised, and any number once there is none', async () => {
+    const { broker, partition } = await open({ maxBytes: ONE })
+    await partition.append({ value: VALUE })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')
+    await broker.topic('orders').alter({ maxBytes: 2 * ONE })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.topic('orders').alter({ maxBytes: -1 })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+})
+
+describe("whenFull: 'wait'", () => {
+  it('holds appends back in order until records are deleted', async () => {
+    const { broker, partition } = await open({ maxBytes: 3 * ONE, whenFull: 'wait' })
+    for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
+    const order: number[] = []
+    const waiting = [0, 1].map(async (each) => {
+      await partition.append([{ value: VALUE }])
+      order.push(each)
+    })
+    await settle()
+    expect([order, partition.logEndOffset]).toEqual([[], 3])
+    await partition.deleteRecords(2)
+    await Promise.all(waiting)
+    expect([order, partition.logEndOffset]).toEqual([[0, 1], 5])
+    await broker.close()
+  })
+
+  it('goes on when groups have consumed, and when the configuration is altered', async () => {
+    const { broker, partition, clock } = await open({
+      ...{ maxBytes: 2 * ONE, whenFull: 'wait', retention: 'consumed' },
+    })
+    for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
+    const third = partition.append({ value: VALUE })
+    await settle()
+    const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.assign([{ topic: 'orders', partition: 0 }])
+    await consumer.commit([{ topic: 'orders', partition: 0, offset: 2 }])
+    await clock.advance(1000)
+    expect(await third).toMatchObject({ baseOffset: 2 })
+    await partition.append({ value: VALUE })
+    const fifth = outcomeOf(partition.append({ value: VALUE }))
+    await settle()
+    await broker.topic('orders').alter({ whenFull: 'reject' })
+    expect(await fifth).toBe('LOG_FULL')
+    await broker.close()
+  })
+
+  it('ends with the close of the broker, and with the deletion of the topic', async () => {
+    for (const end of ['close', 'deleteTopic'] as const) {
+      const { broker, partition } = await open({ maxBytes: ONE, whenFull: 'wait' })
+      await partition.append({ value: VALUE })
+      const waiting = outcomeOf(partition.append({ value: VALUE }))
+      await settle()
+      await (end === 'close' ? broker.close() : broker.deleteTopic('orders'))
+      expect(await waiting).toBe(end === 'close' ? 'CLOSED' : 'UNKNOWN_TOPIC_OR_PARTITION')
+      await broker.close()
+    }
+  })
+
+  it('gives up a send that waits for longer than deliveryTimeoutMs', async () => {
+    const { broker, partition, clock } = await open({ maxBytes: ONE, whenFull: 'wait' })
+    await partition.append({ value: VALUE })
+    const producer = broker.producer({ deliveryTimeoutMs: 5000 })
+    const send = outcomeOf(producer.send({ topic: 'orders', value: VALUE }))
+    await settle()
+    await clock.advance(5001)
+    expect(await send).toBe('TIMEOUT')
+    await broker.close()
+  })
+
+  it('leaves no timer behind once there is room', async () => {
+    const { broker, partition, clock } = await open({ maxBytes: ONE, whenFull: 'wait' })
+    const before = clock.pendingTimers
+    await partition.append({ value: VALUE })
+    const waiting = partition.append({ value: VALUE })
+    await settle()
+    await partition.deleteRecords(-1)
+    await clock.advance(1000)
+    await waiting
+    expect(clock.pendingTimers).toBe(before)
+    await broker.close()
+  })
+})
+
+describe("whenFull: 'dropOldest'", () => {
+  it('deletes the oldest segments of the topic, wherever they are, and takes the append', async () => {
+    const { broker, clock } = await open({
+      maxBytes: 4 * ONE,
+      whenFull: 'dropOldest',
+      partitions: 2,
+    })
+    const [first, second] = broker.topic('orders').partitions as [Partition, Partition]
+    await second.append({ value: VALUE })
+    await clock.advance(10)
+    for (let each = 0; each < 3; each += 1) await first.append({ value: VALUE })
+    await first.append({ value: VALUE })
+    expect([first.logStartOffset, second.logStartOffset]).toEqual([0, 1])
+    for (let each = 0; each < 20; each += 1) {
+      await first.append({ value: VALUE })
+      expect(broker.topic('orders').diskUsage().bytes).toBeLessThanOrEqual(4 * ONE)
+    }
+    expect([first.logEndOffset, second.logEndOffset]).toEqual([24, 1])
+    await broker.close()
+  })
+
+  it('rolls the active segment when it holds all there is', async () => {
+    const options = { maxBytes: 3 * ONE, whenFull: 'dropOldest', segmentBytes: 5000 } as const
+    const { broker, partition } = await open(options)
+    for (let each = 0; each < 4; each += 1) await partition.append({ value: VALUE })
+    expect([partition.logStartOffset, partition.logEndOffset]).toEqual([3, 4])
+    await broker.close()
+  })
+
+  it('refuses where nothing can be dropped, because the disk fails', async () => {
+    const { broker, partition, fileSystem } = await open({ maxBytes: ONE, whenFull: 'dropOldest' })
+    await partition.append({ value: VALUE })
+    fileSystem.failNext('unlink', 'EIO', { persistent: true })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).not.toBe('taken')
+    fileSystem.clearFaults()
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+})
+
+describe('minFreeBytes', () => {
+  it('is the head-room that the file system has to have left', async () => {
+    const { broker, partition, fileSystem, clock } = await open({ minFreeBytes: 10_000 })
+    await partition.append({ value: VALUE })
+    fileSystem.capacityBytes = 0
+    // An answer is good for a second.
+    expect(await outcomeOf(partition.append({ value: VALUE }))).not.toBe('LOG_FULL')
+    await clock.advance(1000)
+    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
+      code: 'LOG_FULL',
+      limit: 'minFreeBytes',
+      limitBytes: 10_000,
+      actualBytes: 0,
+    })
+    fileSystem.capacityBytes = Infinity
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+
+  it('is asked of the file system once in a while, not for each append', async () => {
+    const { broker, partition, fileSystem } = await open({ minFreeBytes: 1 })
+    for (let each = 0; each < 20; each += 1) await partition.append({ value: VALUE })
+    expect(fileSystem.operations.filter((line) => line.includes('freeBytes'))).toHaveLength(1)
+    await broker.close()
+  })
+
+  it('refuses appends while the file system does not say', async () => {
+    const { broker, partition, fileSystem } = await open({ minFreeBytes: 1 })
+    fileSystem.failNext('freeBytes', 'EIO')
+    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      outcome: 'not-written',
+    })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+})
+
+describe('the limits of timestamps', () => {
+  it('refuse records of appends and sends outside of them, naming timestamp and range', async () => {
+    const { broker, partition, clock } = await open({
+      messageTimestampBeforeMaxMs: 1000,
+      messageTimestampAfterMaxMs: 10,
+    })
+    const now = clock.now()
+    const producer = broker.producer()
+    for (const timestamp of [now - 1001, now + 11]) {
+      for (const append of [
+        partition.append({ value: 'v', timestamp }),
+        partition.append([{ value: 'v' }, { value: 'v', timestamp }]),
+        producer.send({ topic: 'orders', value: 'v', timestamp }),
+      ]) {
+        await expect(append).rejects.toMatchObject({
+          code: 'INVALID_TIMESTAMP',
+          message: expect.stringContaining(
+            `${timestamp} is out of range: the topic takes ${now - 1000} to ${now + 10}`,
+          ) as string,
+        })
+      }
+    }
+    expect(partition.logEndOffset).toBe(0)
+    await partition.append([{ timestamp: now - 1000 }, { timestamp: now + 10 }, {}])
+    await producer.send({ topic: 'orders', value: 'v', timestamp: now })
+    await broker.topic('orders').alter({ messageTimestampType: 'LogAppendTime' })
+    await partition.append({ value: 'v', timestamp: 1 })
+    expect(partition.logEndOffset).toBe(5)
+    await broker.close()
+  })
+})

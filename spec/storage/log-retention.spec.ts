@@ -1,0 +1,265 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Log } from '../../lib/storage/log.ts'
+import { NOTHING_FREED, type RetentionRequest } from '../../lib/storage/log-retention.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, NOW, offsetsOf, openLog, pathOf, SMALL } from './log-fixtures.ts'
+import type { TopicConfig } from '../../lib/config.ts'
+
+const DAY_MS = 86_400_000
+const KEEP_ALL: TopicConfig = { ...SMALL, retentionMs: -1 }
+
+interface Opened {
+  readonly fileSystem: SimulatedFileSystem
+  readonly clock: ManualClock
+  readonly log: Log
+}
+
+async function open(config: TopicConfig): Promise<Opened> {
+  const clock = new ManualClock(NOW)
+  const fileSystem = new SimulatedFileSystem({ clock })
+  return { fileSystem, clock, log: await openLog(fileSystem, { clock, config }) }
+}
+
+/** One record per batch, two batches per segment. */
+async function fill(log: Log, timestamps: readonly number[]): Promise<void> {
+  for (const timestamp of timestamps) await log.append([{ value: 'x'.repeat(20), timestamp }])
+}
+
+function request(log: Log, changes: Partial<RetentionRequest> = {}): RetentionRequest {
+  const highWatermark = log.logEndOffset
+  return { highWatermark, startOffset: 0, maxSizeBytes: Infinity, nowMs: NOW, ...changes }
+}
+
+function segmentsOf(log: Log): number[] {
+  return log.segments.map(({ baseOffset }) => baseOffset)
+}
+
+describe('retention by time', () => {
+  it('deletes segments whose youngest record is older than retentionMs, and tells what that frees', async () => {
+    const { log, fileSystem } = await open({ ...SMALL, retentionMs: DAY_MS })
+    const old = NOW - DAY_MS - 1
+    await fill(log, [old, old, old - 5, old, NOW])
+    expect(segmentsOf(log)).toEqual([0, 2, 4])
+    const bytes = log.segments.slice(0, 2).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    expect(await log.enforceRetention(request(log))).toEqual({ segments: 2, bytes })
+    expect(segmentsOf(log)).toEqual([4])
+    expect([log.logStartOffset, log.logEndOffset]).toEqual([4, 5])
+    expect([...fileSystem.snapshot().keys()].filter((path) => /0[02]\./.test(path))).toEqual([])
+  })
+
+  it('keeps a segment whose youngest record is as old as retentionMs, and all behind it', async () => {
+    const { log } = await open({ ...SMALL, retentionMs: DAY_MS })
+    const old = NOW - 2 * DAY_MS
+    await fill(log, [old, NOW - DAY_MS, old, old, old])
+    expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+    expect(segmentsOf(log)).toEqual([0, 2, 4])
+  })
+
+  it('rolls the active segment when that alone is left, and keeps the end of the log', async () => {
+    const { log, fileSystem, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
+    await fill(log, [NOW, NOW, NOW])
+    const nowMs = NOW + DAY_MS + 1
+    expect(await log.enforceRetention(request(log, { nowMs }))).toMatchObject({ segments: 2 })
+    expect([log.logStartOffset, log.logEndOffset, log.size]).toEqual([3, 3, 0])
+    await log.close()
+    const again = await openLog(fileSystem, { clock })
+    expect([again.logStartOffset, again.logEndOffset]).toEqual([3, 3])
+    expect(await again.append([{ value: 'next' }])).toMatchObject({ baseOffset: 3 })
+    expect(await again.enforceRetention(request(again))).toEqual(NOTHING_FREED)
+  })
+
+  it('takes the last modification of the file for a timestamp in the future', async () => {
+    const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
+    await fill(log, [NOW + 1000 * DAY_MS, NOW, NOW])
+    await clock.advance(DAY_MS)
+    expect(await log.enforceRetention(request(log, { nowMs: clock.now() }))).toEqual(NOTHING_FREED)
+    await clock.advance(1)
+    const freed = await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    expect(freed).toMatchObject({ segments: 2 })
+  })
+
+  it('believes a timestamp that can be right more than the file, which may have been copied', async () => {
+    const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
+    clock.setTime(NOW + 10 * DAY_MS)
+    await fill(log, [NOW, NOW, NOW])
+    const freed = await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    expect(freed).toMatchObject({ segments: 2 })
+  })
+
+  it('deletes nothing with retentionMs -1, or where the policy has no delete', async () => {
+    for (const config of [
+      KEEP_ALL,
+      { ...SMALL, retentionMs: 0, cleanupPolicy: 'compact' } as const,
+    ]) {
+      const { log } = await open(config)
+      for (const key of ['a', 'b', 'c']) await log.append([{ key, value: 'v', timestamp: 1 }])
+      expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+      expect(await offsetsOf(log)).toEqual([0, 1, 2])
+    }
+  })
+})
+
+describe('retention by size', () => {
+  it('deletes the oldest segments as long as retentionBytes are left', async () => {
+    const { log } = await open(KEEP_ALL)
+    await fill(log, Array<number>(10).fill(NOW))
+    const [first] = log.segments
+    const rest = log.size - (first?.sizeBytes ?? 0)
+    log.config = { ...log.config, retentionBytes: rest + 1 }
+    expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+    log.config = { ...log.config, retentionBytes: rest }
+    expect(await log.enforceRetention(request(log))).toMatchObject({ segments: 1 })
+    expect(log.size).toBe(rest)
+  })
+
+  it('empties the log with retentionBytes 0', async () => {
+    const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
+    await fill(log, [NOW, NOW, NOW])
+    await log.enforceRetention(request(log))
+    expect([log.size, log.logStartOffset, log.logEndOffset]).toEqual([0, 3, 3])
+  })
+
+  it('makes do with less where the log must not be larger', async () => {
+    const { log } = await open(KEEP_ALL)
+    await fill(log, Array<number>(6).fill(NOW))
+    const maxSizeBytes = log.size - 1
+    expect(await log.enforceRetention(request(log, { maxSizeBytes }))).toMatchObject({
+      segments: 1,
+    })
+    expect(log.logStartOffset).toBe(2)
+  })
+})
+
+describe('retention', () => {
+  it('never deletes what nobody has been able to see', async () => {
+    const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
+    await fill(log, Array<number>(6).fill(NOW))
+    await log.enforceRetention(request(log, { highWatermark: 3 }))
+    expect(segmentsOf(log)).toEqual([2, 4])
+    await log.enforceRetention(request(log, { highWatermark: 3, startOffset: 5 }))
+    expect(log.logStartOffset).toBe(3)
+  })
+
+  it('removes segments below the start of the log whatever the policy says', async () => {
+    const { log } = await open({ ...SMALL, cleanupPolicy: 'compact' })
+    for (const key of ['a', 'b', 'c', 'd', 'e']) await log.append([{ key, value: 'x'.repeat(20) }])
+    await log.enforceRetention(request(log, { startOffset: 3 }))
+    expect([log.logStartOffset, ...segmentsOf(log)]).toEqual([3, 2, 4])
+  })
+
+  it('removes the snapshots of producers with their segments', async () => {
+    const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
+    await fill(log, Array<number>(6).fill(NOW))
+    expect(fileSystem.snapshot().has(pathOf(4, 'snapshot'))).toBe(true)
+    await log.enforceRetention(request(log))
+    const snapshots = [...fileSystem.snapshot().keys()].filter((path) => path.endsWith('.snapshot'))
+    expect(snapshots).toEqual([pathOf(6, 'snapshot')])
+  })
+
+  it('makes durable what it deletes before it says so, on a relaxed topic', async () => {
+    const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0, flushMessages: 100 })
+    await fill(log, [NOW, NOW, NOW])
+    await log.enforceRetention(request(log))
+    const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
+    expect([again.logStartOffset, again.logEndOffset]).toEqual([3, 3])
+  })
+
+  it('removes the files that an earlier pass could not remove', async () => {
+    const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
+    await fill(log, [NOW, NOW, NOW])
+    fileSystem.failNext('unlink', 'EIO')
+    await expect(log.enforceRetention(request(log))).rejects.toMatchObject({ outcome: 'unknown' })
+    expect(log.logStartOffset).toBe(3)
+    expect(fileSystem.snapshot().has(pathOf(0))).toBe(true)
+    expect(await log.enforceRetention(request(log))).toMatchObject({ segments: 2 })
+    expect(fileSystem.snapshot().has(pathOf(0))).toBe(false)
+  })
+
+  it.each(['ENOSPC', 'EIO'])(
+    'loses nothing that is to stay when any call fails with %s',
+    async (code) => {
+      for (let at = 1; ; at += 1) {
+        const { log, fileSystem, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
+        const old = NOW - DAY_MS - 1
+        await fill(log, [old, old, old, old, NOW, NOW])
+        const before = fileSystem.operationCount
+        fileSystem.failAt(at, code)
+        await log.enforceRetention(request(log)).catch(() => undefined)
+        const wasStruck = fileSystem.operationCount - before >= at
+        fileSystem.clearFaults()
+        expect([0, 4], `call ${at}`).toContain(log.logStartOffset)
+        const kept = (await offsetsOf(log)).slice(-2)
+        expect(kept, `call ${at}`).toEqual([4, 5])
+        await log.close().catch(() => undefined)
+        const again = await openLog(fileSystem, {
+          clock,
+          config: { ...SMALL, retentionMs: DAY_MS },
+        })
+        expect(again.logEndOffset, `call ${at}`).toBe(6)
+        await again.enforceRetention(request(again))
+        expect(await offsetsOf(again), `call ${at}`).toEqual([4, 5])
+        await again.append([{ value: 'on' }])
+        if (!wasStruck) return
+      }
+    },
+  )
+
+  it('does what a naive model of its rules does', async () => {
+    const timestamps = fc.array(fc.integer({ min: -8, max: 3 }), { maxLength: 16 })
+    const limits = fc.record({
+      timestamps,
+      retentionMs: fc.integer({ min: -1, max: 6 }),
+      retentionBytes: fc.integer({ min: -1, max: 700 }),
+      visible: fc.integer({ min: 0, max: 16 }),
+      startOffset: fc.integer({ min: 0, max: 18 }),
+    })
+    const rules = fc.asyncProperty(limits, async ({ visible, startOffset, ...given }) => {
+      const { retentionMs, retentionBytes } = given
+      const { log } = await open({ ...SMALL, retentionMs, retentionBytes })
+      await fill(
+        log,
+        given.timestamps.map((each) => NOW + each),
+      )
+      const highWatermark = Math.min(visible, log.logEndOffset)
+      const segments = log.segments.map((each) => ({
+        ...each,
+        // The disk has the time of the clock, which stands at NOW.
+        since: Math.max(
+          ...given.timestamps
+            .slice(each.baseOffset, each.nextOffset)
+            .map((timestamp) => (timestamp > 0 ? 0 : timestamp)),
+        ),
+      }))
+      let start = Math.min(startOffset, highWatermark)
+      while (segments[0] !== undefined) {
+        const [{ nextOffset, sizeBytes, since }] = segments as [(typeof segments)[number]]
+        const rest = segments.reduce((sum, each) => sum + each.sizeBytes, 0) - sizeBytes
+        const isTooOld = retentionMs >= 0 && -since > retentionMs
+        const isTooMuch = retentionBytes >= 0 && rest >= retentionBytes
+        if (sizeBytes === 0 || nextOffset > highWatermark) break
+        if (nextOffset > start && !isTooOld && !isTooMuch) break
+        start = Math.max(start, nextOffset)
+        segments.shift()
+      }
+      const before = log.size
+      const { bytes } = await log.enforceRetention(request(log, { highWatermark, startOffset }))
+      expect(log.logStartOffset).toBe(start)
+      expect(log.size).toBe(segments.reduce((sum, each) => sum + each.sizeBytes, 0))
+      expect(bytes).toBe(before - log.size)
+      expect(log.logEndOffset).toBe(given.timestamps.length)
+    })
+    await fc.assert(rules, { numRuns: 150 })
+  })
+
+  it('refuses where the log is open for reading only', async () => {
+    const { log, fileSystem } = await open(KEEP_ALL)
+    await fill(log, [NOW])
+    const reader = await openLog(fileSystem, { readOnly: true })
+    await expect(reader.enforceRetention(request(reader))).rejects.toMatchObject({
+      code: 'READ_ONLY',
+    })
+    expect(fileSystem.snapshot().has(`${DIR}/00000000000000000000.log`)).toBe(true)
+  })
+})
