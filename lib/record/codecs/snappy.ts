@@ -6,12 +6,15 @@ import {
   readSnappyLength,
 } from './snappy-block.ts'
 
-// The stream is the one of snappy-java, which Kafka uses, and not Google's framing.
+// The stream is the one of snappy-java, which Kafka uses, and not Google's framing. Where its name is
+// missing, snappy-java takes all of the bytes for one plain block: clients that are built on the C
+// library write such ones, and brokers store what they get.
 
 const STREAM = 'snappy stream'
 /** A name, the version, and the oldest version that can read it. */
 const HEADER = Buffer.from('82534e41505059000000000100000001', 'hex')
 const NAME_BYTES = 8
+const NAME = HEADER.subarray(0, NAME_BYTES)
 const OLDEST_READER_POSITION = 12
 const VERSION = 1
 const LENGTH_BYTES = 4
@@ -63,15 +66,15 @@ interface Block {
   readonly contentBytes: number
 }
 
+interface Blocks {
+  readonly blocks: readonly Block[]
+  readonly totalBytes: number
+}
+
 /** The blocks of a stream, and what comes out of them all: known before any memory is taken for it. */
-function readBlocks(
-  bytes: Buffer,
-  maxOutputBytes: number,
-): { blocks: readonly Block[]; totalBytes: number } {
+function readBlocks(bytes: Buffer, maxOutputBytes: number): Blocks {
+  if (!bytes.subarray(0, NAME_BYTES).equals(NAME)) return plainBlock(bytes, maxOutputBytes)
   if (bytes.length < HEADER.length) throw damaged(STREAM, 'it ends in its header')
-  if (bytes.compare(HEADER, 0, NAME_BYTES, 0, NAME_BYTES) !== 0) {
-    throw damaged(STREAM, 'it does not begin like one of snappy-java')
-  }
   const oldestReader = bytes.readInt32BE(OLDEST_READER_POSITION)
   if (oldestReader !== VERSION) {
     throw damaged(STREAM, `it is for readers of version ${oldestReader}, not ${VERSION}`)
@@ -95,4 +98,12 @@ function readBlocks(
     if (totalBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
   }
   return { blocks, totalBytes }
+}
+
+function plainBlock(source: Buffer, maxOutputBytes: number): Blocks {
+  const length = readSnappyLength(source)
+  if (length === null)
+    throw damaged(STREAM, 'it begins neither like one of snappy-java nor a block')
+  if (length.contentBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
+  return { blocks: [{ source, ...length }], totalBytes: length.contentBytes }
 }

@@ -47,6 +47,16 @@ describe('codec snappy', () => {
     expect(back.equals(Buffer.concat([bytes, Buffer.from('end')]))).toBe(true)
   })
 
+  it('reads a plain block without a stream, as clients built on the C library write it', async () => {
+    for (const bytes of [records(8000), Buffer.from('short'), Buffer.alloc(1), Buffer.alloc(0)]) {
+      const compressed = Buffer.from(snappyjs.compress(bytes))
+      expect((await SNAPPY.decompress(compressed, bytes.length)).equals(bytes)).toBe(true)
+      if (bytes.length === 0) continue
+      const cut = SNAPPY.decompress(compressed, bytes.length - 1)
+      await expect(cut).rejects.toThrow('more than the allowed')
+    }
+  })
+
   it('reads copies with distances of four bytes, and long literals', async () => {
     const literal = 'f4030061626364'
     expect(await SNAPPY.decompress(stream(hex(`08 ${literal} 0f04000000`)), 8)).toEqual(
@@ -55,8 +65,10 @@ describe('codec snappy', () => {
   })
 
   it.each([
-    ['is shorter than a header', hex('82534e41'), 'ends in its header'],
-    ['is a block without a stream, which Kafka does not read either', Buffer.alloc(40, 1), 'begin'],
+    ['is shorter than a header', hex('82534e4150505900 000000'), 'ends in its header'],
+    ['is empty', Buffer.alloc(0), 'begins neither'],
+    ['begins neither like a stream nor like a block', Buffer.alloc(40, 0xff), 'begins neither'],
+    ['is a plain block with more than it says', hex('01 046162'), 'a block cannot be decompressed'],
     ['is for later readers', hex('82534e4150505900 00000002 00000002'), 'readers of version 2'],
     ['ends in a length', Buffer.concat([stream(), hex('0000')]), 'it is cut off'],
     ['ends in a block', Buffer.concat([stream(), hex('00000005 00')]), 'takes 5 bytes, 1 are left'],
