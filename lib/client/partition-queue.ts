@@ -3,12 +3,7 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
-import type { CompressionType } from '../record/compression.ts'
-import {
-  checkBatchSize,
-  largestBatchBytes,
-  storedCompressionType,
-} from '../storage/append-record.ts'
+import { checkBatchSize, fillLimitOf, storedCompressionType } from '../storage/append-record.ts'
 import type { AppendResult } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
@@ -140,7 +135,7 @@ export class PartitionQueue {
     const { config } = this.topic
     const compressionType = storedCompressionType(config, options.compressionType)
     const levels = config.compressionType === 'producer' ? options : config
-    const limitBytes = Math.min(options.batchSize, largestBatch(config, compressionType))
+    const limitBytes = Math.min(options.batchSize, fillLimitOf(config, compressionType))
     const guessBytes = Math.min(Math.max(this.#lastSizeBytes, MIN_CAPACITY_BYTES), limitBytes)
     return new ProducerBatch({
       compressionType,
@@ -270,16 +265,4 @@ export class PartitionQueue {
       baseOffset += batch.recordCount
     }
   }
-}
-
-/**
- * Size up to which a batch is filled, before compression, so that the topic takes it afterwards:
- * what cannot be compressed grows, with the codecs in use by less than a sixth and a few bytes.
- */
-function largestBatch(
-  config: Readonly<ResolvedTopicConfig>,
-  compressionType: CompressionType,
-): number {
-  const largest = largestBatchBytes(config)
-  return compressionType === 'none' ? largest : Math.floor((largest * 6) / 7) - 64
 }

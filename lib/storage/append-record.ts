@@ -142,9 +142,9 @@ export function joinBatch(
 
 /** Size up to which batches are filled. */
 function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
-  const isCompressed = storedCompressionType(config, 'none') !== 'none'
-  const targetBytes = isCompressed ? COMPRESSED_TARGET_BYTES : BATCH_TARGET_BYTES
-  return Math.min(targetBytes, largestBatchBytes(config))
+  const compressionType = storedCompressionType(config, 'none')
+  const targetBytes = compressionType === 'none' ? BATCH_TARGET_BYTES : COMPRESSED_TARGET_BYTES
+  return Math.min(targetBytes, fillLimitOf(config, compressionType))
 }
 
 function keyOf(
@@ -212,6 +212,18 @@ export function largestBatchBytes(config: Readonly<ResolvedTopicConfig>): number
   const { maxMessageBytes, segmentBytes, maxBytes } = config
   const largest = maxMessageBytes < segmentBytes ? maxMessageBytes : segmentBytes
   return maxBytes >= 0 && maxBytes < largest ? maxBytes : largest
+}
+
+/**
+ * Size up to which a batch is filled, before compression, so that the topic takes it afterwards:
+ * what cannot be compressed grows, with the codecs in use by less than a sixth and a few bytes.
+ */
+export function fillLimitOf(
+  config: Readonly<ResolvedTopicConfig>,
+  compressionType: CompressionType,
+): number {
+  const largest = largestBatchBytes(config)
+  return compressionType === 'none' ? largest : Math.floor((largest * 6) / 7) - 64
 }
 
 /** @throws {@link RecordTooLargeError} when a batch of this size does not fit. */

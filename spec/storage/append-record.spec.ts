@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import {
   checkTimestamp,
   encodeRecords,
@@ -75,6 +76,21 @@ describe('encodeRecords', () => {
       await encode([{ key: '' }], { cleanupPolicy })
     }
   })
+
+  it.each(['gzip', 'snappy', 'lz4', 'zstd'] as const)(
+    'fills batches so that %s keeps them within the limit where it can save nothing',
+    async (compressionType) => {
+      const random = new SeededRandom(7)
+      for (let round = 0; round < 20; round += 1) {
+        const records = Array.from({ length: 30 }, () => ({ value: random.bytes(268 + round) }))
+        for (const limit of [{ maxMessageBytes: 1500 }, { segmentBytes: 1500 }]) {
+          const batches = await encode(records, { ...limit, compressionType })
+          const counts = batches.map((bytes) => new RecordBatch(bytes).recordCount)
+          expect(counts.reduce((sum, count) => sum + count, 0)).toBe(30)
+        }
+      }
+    },
+  )
 
   it('judges the size after compression', async () => {
     const config = { maxMessageBytes: 300, compressionType: 'gzip' } as const
