@@ -52,10 +52,12 @@ export class BackwardSource implements RecordSource {
       if (this.#batches.length === 0) this.#end = this.#from
       return []
     }
-    const decoding = decodeRecords(batch, partition.log, { fromOffset: this.#from })
+    // Records may have been deleted since the first one was asked for, up to the middle of a batch.
+    const fromOffset = Math.max(this.#from, partition.logStartOffset)
+    const decoding = decodeRecords(batch, partition.log, { fromOffset })
     const records = Array.isArray(decoding) ? decoding : await decoding
     const end = this.#end
-    this.#end = batch.baseOffset
+    this.#end = Math.min(end, Math.max(batch.baseOffset, fromOffset))
     const wanted = batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
     return wanted.reverse()
   }

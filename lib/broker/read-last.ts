@@ -47,10 +47,12 @@ async function lastRecords(
   const records: StoredRecord[] = []
   let restBytes = maxBytes
   let end = partition.highWatermark
-  while (records.length < count && restBytes > 0 && end > partition.logStartOffset) {
+  while (records.length < count && end > partition.logStartOffset) {
+    // Batches may hold nothing for readers: markers, or what compaction left of them.
+    if (restBytes <= 0 && records.length > 0) break
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
-    const limits = { fromOffset: 0, maxBytes: Math.min(restBytes, PIECE_BYTES) }
+    const limits = { fromOffset: 0, maxBytes: Math.min(Math.max(restBytes, 1), PIECE_BYTES) }
     const batches = await partition.readBatchesBefore(end, limits)
     if (batches.length === 0) break
     for (const batch of batches.toReversed()) {

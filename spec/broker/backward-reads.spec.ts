@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { emptyBatch } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
 
@@ -59,6 +60,20 @@ describe('readLast', () => {
     const sizeBytes = partition.log.size / 12
     const found = await partition.readLast(10, { maxBytes: Math.ceil(3.1 * sizeBytes) })
     expect(textsOf(found)).toEqual(['v9', 'v10', 'v11'])
+    await partition.close(CLOSED)
+  })
+
+  it('gives the last record however little may be read, also where nothing is left of the last batch', async () => {
+    const config = { ...SMALL, cleanupPolicy: 'compact' as const, deleteRetentionMs: 0 }
+    const partition = await openPartition({ config })
+    await partition.append({ key: 'a', value: 'stays' })
+    await partition.append({ key: 'b', value: null })
+    await partition.appendBatches(
+      [emptyBatch({ baseOffset: 2, lastOffset: 4, maxTimestamp: 0 })],
+      'all',
+    )
+    const last = await partition.readLast(1, { maxBytes: 1 })
+    expect(last.map(({ offset }) => offset)).toEqual([1])
     await partition.close(CLOSED)
   })
 
@@ -127,6 +142,30 @@ describe('records in reverse', () => {
       await partition.close(CLOSED)
     }
   })
+
+  it.each(['none', 'gzip'] as const)(
+    'gives no record below a start that has come to lie inside of a batch of %s meanwhile',
+    async (codec) => {
+      const compressionType = codec === 'none' ? 'uncompressed' : codec
+      for (const count of [1, 4]) {
+        const partition = await openPartition({ config: { ...SMALL, compressionType } })
+        const ten = Array.from({ length: 10 }, (_, each) => ({ value: `v${each}` }))
+        for (let each = 0; each < count; each += 1) await partition.append(ten)
+        const records = partition.records({ reverse: true })
+        if (count > 1) expect((await records.next()).value?.offset).toBe(10 * count - 1)
+        await partition.deleteRecords(5)
+        const offsets: number[] = []
+        const rest = async (): Promise<void> => {
+          for await (const { offset } of records) offsets.push(offset)
+        }
+        // One that has not begun begins at the start there is by then.
+        if (count > 1) await expect(rest()).rejects.toThrow(OffsetOutOfRangeError)
+        else await rest()
+        expect(offsets.at(-1)).toBe(5)
+        await partition.close(CLOSED)
+      }
+    },
+  )
 
   it('rejects for a start that is not in the log', async () => {
     const partition = await filled(5)
