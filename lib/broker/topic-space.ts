@@ -41,7 +41,8 @@ export class TopicSpace {
   readonly #topic: string
   readonly #clock: Clock
   readonly #disk: FreeSpace
-  readonly #queue = new SerialQueue()
+  /** Made for the first that asks: most topics have no cap. */
+  #queue: SerialQueue | null = null
   readonly #changes = new ChangeListeners()
   /** Size of all log files without what is being written; `null` while that has to be counted. */
   #sizeBytes: number | null = null
@@ -71,6 +72,7 @@ export class TopicSpace {
    * @throws {@link LogFullError} when there is none and it is not to wait; what ends the wait.
    */
   reserve(request: SpaceRequest): Promise<() => void> {
+    this.#queue ??= new SerialQueue()
     return this.#queue.run(() => this.#whenRoom(request))
   }
 

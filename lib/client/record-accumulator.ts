@@ -212,7 +212,7 @@ export class RecordAccumulator implements QueueOwner {
         `topic '${record.topic}' is compacted: it takes no record without a key`,
       )
     }
-    checkTimestampLimits(record.timestamp, config, () => this.clock.now())
+    checkTimestampLimits(record.timestamp, config, this.clock)
     const aloneBytes = RECORD_BATCH_OVERHEAD + boundBytes
     const limitBytes = Math.min(largestBatchBytes(config), this.#pool.totalBytes)
     if (aloneBytes <= limitBytes) return

@@ -91,7 +91,7 @@ export function encodeRecords(
     const value = toBytes('value', record.value)
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
-    if (timestamp !== now) checkTimestampLimits(timestamp, config, () => now)
+    if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
     if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
       const recordBytes = upperBoundOfRecord(key, value, headers)
       memory = memoryBehind(builder, memory, {
@@ -127,7 +127,7 @@ export function joinBatch(
   const value = toBytes('value', record.value)
   const headers = toHeaders(record.headers)
   const timestamp = timestampOf(record.timestamp, now)
-  if (timestamp !== now) checkTimestampLimits(timestamp, config, () => now)
+  if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
   if (!builder.hasRoomFor(targetBytesOf(config), key, value, headers)) return -1
   if (builder.recordCount === 0) {
     // The bound is a few bytes above what the record really takes.

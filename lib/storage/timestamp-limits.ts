@@ -1,22 +1,23 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { InvalidTimestampError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
 
 /**
  * Refuses a timestamp that is further from the time of the append than the topic allows. Where the
  * log stamps the records itself, what they bring along does not matter.
  *
- * @param now the time of the append, asked for only where there is a limit.
+ * @param clock tells the time of the append, and is asked only where there is a limit.
  * @throws {@link InvalidTimestampError} naming the timestamp and the range.
  */
 export function checkTimestampLimits(
   timestamp: number,
   config: Readonly<ResolvedTopicConfig>,
-  now: () => number,
+  clock: Pick<Clock, 'now'>,
 ): void {
   const { messageTimestampBeforeMaxMs: before, messageTimestampAfterMaxMs: after } = config
   const isUnlimited = before === Number.MAX_SAFE_INTEGER && after === Number.MAX_SAFE_INTEGER
   if (isUnlimited || config.messageTimestampType === 'LogAppendTime') return
-  const nowMs = now()
+  const nowMs = clock.now()
   const [lowest, highest] = [nowMs - before, nowMs + after]
   if (timestamp >= lowest && timestamp <= highest) return
   throw new InvalidTimestampError(
