@@ -35,7 +35,7 @@ const layerRules = LAYERS.map((layer, depth) => {
     group: [`**/${name}/**`, `../${name}/*`],
     message: `${layer}/ lies below ${name}/: imports point down only.`,
   }))
-  if (layer !== 'cli' && layer !== 'testing') {
+  if (layer !== 'cli' && layer !== 'testing' && layer !== 'offline') {
     patterns.push({
       group: [
         '**/lib/index.ts',
