@@ -47,6 +47,19 @@ const layerRules = LAYERS.map((layer, depth) => {
       message: `The broker is put together above ${layer}/.`,
     })
   }
+  if (layer === 'offline') {
+    patterns.push({
+      group: [
+        ...['testing', 'client', 'broker', 'storage', 'record', 'errors'].map(
+          (name) => `../${name}/*`,
+        ),
+        '../broker.ts',
+        '../config.ts',
+        '../errors.ts',
+      ],
+      message: 'offline/ stands on the public surface: import ../index.ts.',
+    })
+  }
   const files =
     layer === 'platform' || layer === 'cli'
       ? []

@@ -19,6 +19,7 @@ import { consumersCases } from './workloads/consumers.ts'
 import type { WorkloadDefinition } from './workloads/definition.ts'
 import { growthCases } from './workloads/growth.ts'
 import { loadCases } from './workloads/load.ts'
+import { offlineCases } from './workloads/offline.ts'
 import { open } from './workloads/open.ts'
 import { openGrowthCases } from './workloads/open-growth.ts'
 import { partitionsCases } from './workloads/partitions.ts'
@@ -59,6 +60,7 @@ export const CASES: readonly BenchCase[] = [
   ...loadCases,
   ...compressionCases,
   ...compactionCases,
+  ...offlineCases,
 ]
 
 /** Whether a log of this name is Varve, by one of its ways. */

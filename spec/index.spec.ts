@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import * as varve from '../lib/index.ts'
+import * as offline from '../lib/offline/index.ts'
 import * as testing from '../lib/testing/index.ts'
 
 describe('the entry points', () => {
@@ -46,6 +47,21 @@ describe('the entry points', () => {
       'random',
       'roundRobin',
       'string',
+    ])
+  })
+
+  it('varve/offline exports exactly these names', () => {
+    expect(Object.keys(offline).sort()).toEqual([
+      'LoadFailedError',
+      'LoadPlan',
+      'MissingModuleError',
+      'RecordsGoneError',
+      'ndjsonSink',
+      'parquetSink',
+      'planLoad',
+      'runLoad',
+      'runTask',
+      'sinkConformance',
     ])
   })
 

@@ -39,6 +39,9 @@ describe('the layers of lib/', () => {
       /broker\/ lies below client\//,
     ],
     ['lib/client/some-file.ts', '../broker.ts', /is put together above/],
+    ['lib/storage/some-file.ts', '../offline/sink.ts', /storage\/ lies below offline\//],
+    ['lib/offline/some-file.ts', '../broker/partition.ts', /stands on the public surface/],
+    ['lib/offline/some-file.ts', '../broker.ts', /stands on the public surface/],
   ])('refuses in %s an import from %s', async (path, imported, message) => {
     const code = `import * as above from '${imported}'\nexport const each = above\n`
     expect(await complaints(path, code)).toEqual([expect.stringMatching(message)])

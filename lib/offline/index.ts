@@ -4,5 +4,17 @@
  *
  * @module
  */
+export type { FieldType, Fields } from './fields.ts'
+export type { FileSinkOptions } from './file-sink.ts'
+export { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
+export { LoadPlan, type LoadPlanJson } from './load-plan.ts'
 export type { LoadTask, OffsetRange } from './load-task.ts'
+export { ndjsonSink, type NdjsonSinkOptions } from './ndjson-sink.ts'
+export { MissingModuleError } from './optional-module.ts'
+export { parquetSink, type ParquetSinkOptions } from './parquet-sink.ts'
+export { planLoad, type PlanLoadOptions } from './plan-load.ts'
+export { runLoad, type LoadProgress, type LoadResult, type RunLoadOptions } from './run-load.ts'
+export { runTask, type RunTaskOptions } from './run-task.ts'
 export type { Sink, TaskResult, TaskWriter } from './sink.ts'
+export { sinkConformance, type SinkCase, type SinkUnderTest } from './sink-conformance.ts'
+export type { SplitBy } from './split-range.ts'

@@ -53,6 +53,18 @@ export interface NodeFileSystemOptions {
    * @defaultValue false
    */
   readonly allowSharedDirectory?: boolean
+  /**
+   * Mode of new files, whatever the umask.
+   *
+   * @defaultValue 0600
+   */
+  readonly fileMode?: number
+  /**
+   * Mode of new directories, whatever the umask.
+   *
+   * @defaultValue 0700
+   */
+  readonly directoryMode?: number
 }
 
 /**
@@ -61,7 +73,8 @@ export interface NodeFileSystemOptions {
  * name somewhere else with `EMLINK`. To be written to, a file must belong to this process's user,
  * to root, or to the owner of its directory, who could replace it anyway; others reject with `EPERM`.
  *
- * New files have mode 0600 and new directories 0700, whatever the umask of the process.
+ * New files have mode 0600 and new directories 0700, unless the options say otherwise, whatever the
+ * umask of the process.
  *
  * Node.js cannot open a name relative to an open directory, so who can replace a directory above
  * the files while they are opened is not kept out.
@@ -70,9 +83,13 @@ export interface NodeFileSystemOptions {
  */
 export class NodeFileSystem implements FileSystem {
   readonly #allowsForeignFiles: boolean
+  readonly #fileMode: number
+  readonly #directoryMode: number
 
   constructor(options: NodeFileSystemOptions = {}) {
     this.#allowsForeignFiles = options.allowSharedDirectory ?? false
+    this.#fileMode = options.fileMode ?? FILE_MODE
+    this.#directoryMode = options.directoryMode ?? DIRECTORY_MODE
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
@@ -95,13 +112,13 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async #openAs(path: string, mode: OpenMode): Promise<File> {
-    const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, FILE_MODE)
+    const handle = await open(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS, this.#fileMode)
     let stats: Stats
     try {
       stats = await handle.stat()
       ensureRegularFile(path, stats)
       if (mode === 'create-new') {
-        if (permissionsOf(stats) !== FILE_MODE) await handle.chmod(FILE_MODE)
+        if (permissionsOf(stats) !== this.#fileMode) await handle.chmod(this.#fileMode)
       } else if (mode !== 'read' && !this.#allowsForeignFiles) {
         await ensureTrustedOwner(path, stats)
       }
@@ -145,10 +162,10 @@ export class NodeFileSystem implements FileSystem {
       if (there.isDirectory()) return []
     }
     const { ensureDir } = await loadFsExtra()
-    await ensureDir(path, DIRECTORY_MODE)
+    await ensureDir(path, this.#directoryMode)
     for (const each of missing) {
       const stats = await lstat(each)
-      if (permissionsOf(stats) !== DIRECTORY_MODE) await chmod(each, DIRECTORY_MODE)
+      if (permissionsOf(stats) !== this.#directoryMode) await chmod(each, this.#directoryMode)
     }
     return missing
   }

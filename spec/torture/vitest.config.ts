@@ -13,6 +13,7 @@ const SAFE_PARTS = [
   'fsync-before-ack',
   'fuzz',
   'kill',
+  'load',
   'power-loss',
   'sync-faults',
   'takeover',

@@ -1,0 +1,23 @@
+import { VarveError } from '../errors.ts'
+import { LOAD_EXAMPLE_HELP, loadExample, parseLoadExample } from './load-example.ts'
+import { UsageError } from './quickstart-options.ts'
+
+// Whoever reads the output may have seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
+const stop = new AbortController()
+process.once('SIGINT', () => {
+  stop.abort()
+})
+
+try {
+  const options = parseLoadExample(process.argv.slice(2))
+  if (options === null) process.stdout.write(LOAD_EXAMPLE_HELP)
+  else process.exitCode = await loadExample(options, process, stop.signal)
+} catch (error) {
+  if (!(error instanceof UsageError) && !(error instanceof VarveError)) throw error
+  process.stderr.write(`example:load: ${error.message}\n`)
+  process.exitCode = error instanceof UsageError ? 2 : 1
+}

@@ -1,0 +1,63 @@
+import { VarveError } from '../index.ts'
+import type { LoadTask } from './load-task.ts'
+import type { LoadResult } from './run-load.ts'
+
+/** A task that could not be done, and why. */
+export interface LoadFailure {
+  readonly task: LoadTask
+  readonly error: unknown
+}
+
+const NAMED_FAILURES = 3
+
+/** Some tasks of a load have failed, each as often as `retries` allows; all others are done. */
+export class LoadFailedError extends VarveError {
+  override readonly name = 'LoadFailedError'
+  readonly code = 'LOAD_FAILED'
+  readonly failures: readonly LoadFailure[]
+  /** What was done all the same. */
+  readonly result: LoadResult
+
+  constructor(failures: readonly LoadFailure[], result: LoadResult) {
+    const named = failures.slice(0, NAMED_FAILURES).map(({ task, error }) => {
+      const reason = error instanceof Error ? error.message : String(error)
+      return `${describeTask(task)}: ${reason}`
+    })
+    const others = failures.length > NAMED_FAILURES ? ['…'] : []
+    super(
+      `${failures.length} of ${failures.length + result.tasks} tasks failed: ${[...named, ...others].join('; ')}`,
+      { cause: failures[0]?.error },
+    )
+    this.failures = failures
+    this.result = result
+  }
+}
+
+/** Records that were to be loaded have been deleted, by retention or by `deleteRecords`. */
+export class RecordsGoneError extends VarveError {
+  override readonly name = 'RecordsGoneError'
+  readonly code = 'RECORDS_GONE'
+  readonly topic: string
+  readonly partition: number
+  /** The first offset that was to be loaded and is gone. */
+  readonly startOffset: number
+  /** Exclusive: the first one behind it that is there, or is not wanted. */
+  readonly endOffset: number
+
+  constructor(gone: LoadTask) {
+    super(
+      `the records ${gone.startOffset} to ${gone.endOffset} (exclusive) of ` +
+        `${gone.topic}-${gone.partition} are gone: retention or deleteRecords has taken them away ` +
+        'before they were loaded',
+    )
+    this.topic = gone.topic
+    this.partition = gone.partition
+    this.startOffset = gone.startOffset
+    this.endOffset = gone.endOffset
+  }
+}
+
+/** The task as a person names it. */
+export function describeTask({ topic, partition, startOffset, endOffset }: LoadTask): string {
+  return `${topic}-${partition} ${startOffset} to ${endOffset}`
+}

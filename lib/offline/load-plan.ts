@@ -1,0 +1,113 @@
+import type { Broker } from '../index.ts'
+import { checkOptions, checkWholeNumber, describeValue, boolean } from '../checks.ts'
+import type { LoadTask } from './load-task.ts'
+import { overlaps } from './offset-ranges.ts'
+
+/** A {@link LoadPlan} as plain data, for JSON. */
+export interface LoadPlanJson {
+  readonly name: string
+  /** Whether it begins at what the load had committed. */
+  readonly resumes: boolean
+  readonly tasks: readonly LoadTask[]
+}
+
+const TASK_KEYS: readonly (keyof LoadTask)[] = ['topic', 'partition', 'startOffset', 'endOffset']
+
+/**
+ * What a load is to do, fixed when it was made: tasks that do not overlap, those of a partition in
+ * offset order. Can be kept as JSON and restored, also in another process.
+ */
+export class LoadPlan {
+  /** The group that the load's offsets are committed for. */
+  readonly name: string
+  readonly tasks: readonly LoadTask[]
+  /** Whether it begins at what the load had committed: what it has committed since is not done again. */
+  readonly resumes: boolean
+  readonly #broker: Broker
+
+  /** @internal */
+  constructor(broker: Broker, { name, resumes, tasks }: LoadPlanJson) {
+    this.#broker = broker
+    this.name = name
+    this.resumes = resumes
+    this.tasks = tasks
+  }
+
+  /**
+   * A plan from what its `toJSON` gave, or from the text that `JSON.stringify` made of it.
+   *
+   * @throws SyntaxError for a text that is not JSON; TypeError or RangeError when it is not a plan.
+   */
+  static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
+    const plan = typeof json === 'string' ? (JSON.parse(json) as LoadPlanJson) : json
+    const { name, resumes, tasks } = checkOptions('a load plan', plan, {
+      name: checkLoadName,
+      resumes: boolean,
+      tasks: checkTasks,
+    }) as Partial<LoadPlanJson>
+    if (name === undefined || resumes === undefined || tasks === undefined) {
+      throw new TypeError(
+        `a load plan must have name, resumes and tasks, got ${Object.keys(plan).join(', ') || 'none'}`,
+      )
+    }
+    return new LoadPlan(broker, { name, resumes, tasks: tasks.map((task) => ({ ...task })) })
+  }
+
+  /** @internal */
+  get broker(): Broker {
+    return this.#broker
+  }
+
+  /** Plain data, for `JSON.stringify` and {@link LoadPlan.restore}. */
+  toJSON(): LoadPlanJson {
+    return { name: this.name, resumes: this.resumes, tasks: this.tasks }
+  }
+
+  /** The tasks. */
+  [Symbol.iterator](): IterableIterator<LoadTask> {
+    return this.tasks[Symbol.iterator]()
+  }
+}
+
+/** @throws TypeError when it cannot be the name of a load. */
+export function checkLoadName(name: string, value: unknown): void {
+  if (typeof value === 'string' && value !== '') return
+  throw new TypeError(`${name} must be a text that is not empty, got ${describeValue(value)}`)
+}
+
+/** @throws TypeError or RangeError when it is no task. */
+export function checkTask(name: string, value: unknown): LoadTask {
+  const task = checkOptions(name, value as LoadTask, {
+    topic: checkLoadName,
+    partition: (key, each) => checkWholeNumber(key, each, 0, 0x7fff_ffff),
+    startOffset: (key, each) => checkWholeNumber(key, each, 0, Number.MAX_SAFE_INTEGER),
+    endOffset: (key, each) => checkWholeNumber(key, each, 1, Number.MAX_SAFE_INTEGER),
+  })
+  const missing = TASK_KEYS.find((key) => !Object.hasOwn(task, key))
+  if (missing !== undefined) throw new TypeError(`${name} has no ${missing}`)
+  if (task.endOffset <= task.startOffset) {
+    throw new RangeError(
+      `endOffset of ${name} must be above startOffset, ${task.startOffset}, got ${task.endOffset}`,
+    )
+  }
+  return task
+}
+
+function checkTasks(name: string, value: unknown): void {
+  if (!Array.isArray(value)) {
+    throw new TypeError(`${name} must be an array, got ${describeValue(value)}`)
+  }
+  const last = new Map<string, LoadTask>()
+  for (const [index, each] of value.entries()) {
+    const task = checkTask(`${name}[${index}]`, each)
+    const key = `${task.topic}-${task.partition}`
+    const before = last.get(key)
+    if (before !== undefined && (overlaps(before, task) || before.startOffset > task.startOffset)) {
+      throw new RangeError(
+        `${name}[${index}] begins at ${task.startOffset} of ${key}, ` +
+          `where the one before it ends at ${before.endOffset}`,
+      )
+    }
+    last.set(key, task)
+  }
+}

@@ -1,0 +1,107 @@
+import { OffsetOutOfRangeError, type Partition, type StoredRecord } from '../index.ts'
+import { RecordsGoneError } from './load-errors.ts'
+import type { LoadTask, OffsetRange } from './load-task.ts'
+import { subtractRanges } from './offset-ranges.ts'
+import type { Sink, TaskResult } from './sink.ts'
+
+/** So much of a partition is read at once. */
+const READ_BYTES = 1024 * 1024
+/** Where no more offsets are left, what lies behind them is not read with them. */
+const FEW_RECORDS = 500
+
+/** How a range is loaded. */
+export interface LoadRangeOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Told of the next offset after each write. */
+  readonly onWritten?: (nextOffset: number) => void
+}
+
+/**
+ * What of a task is not yet in the sink.
+ *
+ * @throws {@link OffsetOutOfRangeError} when the sink holds offsets that the log has not reached:
+ * they are of another topic of that name, or of a log that has lost its end.
+ */
+export async function missingOf(
+  task: LoadTask,
+  partition: Partition,
+  sink: Sink,
+): Promise<OffsetRange[]> {
+  const place = { topic: task.topic, partition: task.partition }
+  const published = await sink.published(place, task.startOffset)
+  const { logStartOffset, logEndOffset } = partition
+  for (const { startOffset, endOffset } of published) {
+    if (endOffset <= logEndOffset) continue
+    throw new OffsetOutOfRangeError(
+      { ...place, offset: endOffset, logStartOffset, logEndOffset },
+      `the sink holds the records ${startOffset} to ${endOffset} (exclusive) of ` +
+        `${task.topic}-${task.partition}, whose log ends at ${logEndOffset}: ` +
+        'they are of another topic of that name, or of a log that has lost its end',
+    )
+  }
+  return subtractRanges(task, published)
+}
+
+/**
+ * Loads all records of a task into the sink, which has none of them, and commits them there. The
+ * writer is aborted when that fails.
+ *
+ * @throws {@link RecordsGoneError} when some of the records have been deleted.
+ * @throws {@link OffsetOutOfRangeError} when the log does not reach the end of the task.
+ * @throws what the log and the sink throw; the signal's reason.
+ */
+export async function loadRange(
+  partition: Partition,
+  task: LoadTask,
+  sink: Sink,
+  { signal, onWritten }: LoadRangeOptions,
+): Promise<TaskResult> {
+  signal?.throwIfAborted()
+  const writer = await sink.open(task)
+  try {
+    let at = task.startOffset
+    while (at < task.endOffset) {
+      signal?.throwIfAborted()
+      const records = await readNext(partition, task, at)
+      const last = records.at(-1)
+      if (last === undefined) break
+      signal?.throwIfAborted()
+      await writer.write(records)
+      at = last.offset + 1
+      onWritten?.(at)
+    }
+    signal?.throwIfAborted()
+    return await writer.commit()
+  } catch (error) {
+    // What came first is what the caller has to know.
+    await writer.abort().catch(() => undefined)
+    throw error
+  }
+}
+
+/** The records of the task from `offset` on, about 1 MiB of them; none when there are no more. */
+async function readNext(
+  partition: Partition,
+  task: LoadTask,
+  offset: number,
+): Promise<readonly StoredRecord[]> {
+  const wanted = task.endOffset - offset
+  const limits = wanted <= FEW_RECORDS ? { maxRecords: wanted } : { maxBytes: READ_BYTES }
+  let records: StoredRecord[]
+  try {
+    records = await partition.read(offset, limits)
+  } catch (error) {
+    const { logStartOffset } = partition
+    if (!(error instanceof OffsetOutOfRangeError) || offset >= logStartOffset) throw error
+    const endOffset = Math.min(logStartOffset, task.endOffset)
+    throw new RecordsGoneError({ ...task, startOffset: offset, endOffset })
+  }
+  if (records.length === 0 && partition.highWatermark < task.endOffset) {
+    const { topic, index, logStartOffset, highWatermark: logEndOffset } = partition
+    const place = { topic, partition: index, offset: task.endOffset }
+    throw new OffsetOutOfRangeError({ ...place, logStartOffset, logEndOffset })
+  }
+  let count = records.length
+  while (count > 0 && (records[count - 1]?.offset ?? 0) >= task.endOffset) count -= 1
+  return count === records.length ? records : records.slice(0, count)
+}

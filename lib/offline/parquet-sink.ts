@@ -1,0 +1,198 @@
+import * as zlib from 'node:zlib'
+import type * as parquetModule from 'hyparquet-writer'
+import { checkOptions, oneOf, wholeNumber } from '../checks.ts'
+import {
+  createFileSink,
+  FILE_SINK_OPTIONS,
+  type FileSinkOptions,
+  type RowWriter,
+} from './file-sink.ts'
+import { loadOptional } from './optional-module.ts'
+import type { OutputFile } from './output-file.ts'
+import type { Column, ColumnType, Row } from './row-shape.ts'
+import type { Sink } from './sink.ts'
+
+/** How {@link parquetSink} writes. */
+export interface ParquetSinkOptions extends FileSinkOptions {
+  /** Most rows of a row group, at least 1. @defaultValue 100000 */
+  readonly rowGroupRows?: number
+  /**
+   * Bytes of keys, values and numbers in memory that end a row group, at least 1. Each task that runs
+   * takes about four times as much. @defaultValue 8 MiB
+   */
+  readonly rowGroupBytes?: number
+  /** `'zstd'` needs a Node.js that has it. @defaultValue `'snappy'` */
+  readonly codec?: 'none' | 'snappy' | 'gzip' | 'zstd'
+}
+
+const DEFAULT_ROW_GROUP_ROWS = 100_000
+const DEFAULT_ROW_GROUP_BYTES = 8 * 1024 * 1024
+
+const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZSTD' } as const
+
+type ParquetModule = typeof parquetModule
+type ParquetFileWriter = InstanceType<ParquetModule['ParquetWriter']>
+type SchemaElement = ParquetFileWriter['schema'][number]
+type Compressors = NonNullable<
+  ConstructorParameters<ParquetModule['ParquetWriter']>[0]['compressors']
+>
+type Cell = bigint | number | string | boolean | Buffer | null
+
+interface GroupLimits {
+  readonly rows: number
+  readonly bytes: number
+}
+
+/**
+ * Loads into Parquet files, `dir/topic=orders/partition=0/<start>-<end>.parquet`, end exclusive.
+ * Offsets are INT64, timestamps TIMESTAMP in milliseconds of UTC, bytes BYTE_ARRAY; JSON is text.
+ * What does not fit is in `dir/_rejects`, with the reason. Needs the package `hyparquet-writer`.
+ *
+ * @throws TypeError or RangeError for a path or options that are not legal. A task fails with
+ * {@link MissingModuleError} when the package is not installed.
+ */
+export function parquetSink(dir: string, options: ParquetSinkOptions = {}): Sink {
+  const {
+    rowGroupRows,
+    rowGroupBytes,
+    codec = 'snappy',
+    ...rest
+  } = checkOptions('sink options', options, {
+    ...FILE_SINK_OPTIONS,
+    rowGroupRows: wholeNumber(1),
+    rowGroupBytes: wholeNumber(1),
+    codec: oneOf('none', 'snappy', 'gzip', 'zstd'),
+  })
+  const compressors = compressorsFor(codec)
+  const limits = {
+    rows: rowGroupRows ?? DEFAULT_ROW_GROUP_ROWS,
+    bytes: rowGroupBytes ?? DEFAULT_ROW_GROUP_BYTES,
+  }
+  return createFileSink(dir, rest, {
+    extension: 'parquet',
+    extensions: ['parquet'],
+    start: async (output, columns) => {
+      const module = await loadOptional('hyparquet-writer', 'parquetSink', () => {
+        return import('hyparquet-writer')
+      })
+      return new ParquetRowWriter(module, { output, columns, limits, codec, compressors })
+    },
+  })
+}
+
+/** Buffers the columns of a row group, and writes them when it is large enough. */
+class ParquetRowWriter implements RowWriter {
+  readonly #output: OutputFile
+  readonly #columns: readonly Column[]
+  readonly #limits: GroupLimits
+  readonly #bytes: InstanceType<ParquetModule['ByteWriter']>
+  readonly #file: ParquetFileWriter
+  #cells: Cell[][]
+  #rows = 0
+  #sizeBytes = 0
+
+  constructor(
+    { ByteWriter, ParquetWriter }: ParquetModule,
+    {
+      output,
+      columns,
+      limits,
+      codec,
+      compressors,
+    }: {
+      output: OutputFile
+      columns: readonly Column[]
+      limits: GroupLimits
+      codec: keyof typeof CODECS
+      compressors: Compressors
+    },
+  ) {
+    this.#output = output
+    this.#columns = columns
+    this.#limits = limits
+    this.#bytes = new ByteWriter()
+    const root = { name: 'root', num_children: columns.length }
+    this.#file = new ParquetWriter({
+      writer: this.#bytes,
+      schema: [root, ...columns.map(elementOf)],
+      codec: CODECS[codec],
+      compressors,
+      createdBy: 'varve',
+    })
+    this.#cells = columns.map(() => [])
+  }
+
+  add(row: Row): boolean {
+    for (const [index, { type }] of this.#columns.entries()) {
+      const value = row[index] ?? null
+      this.#cells[index]?.push(cellOf(value, type))
+      this.#sizeBytes += typeof value === 'string' || Buffer.isBuffer(value) ? value.length : 8
+    }
+    this.#rows += 1
+    return this.#rows >= this.#limits.rows || this.#sizeBytes >= this.#limits.bytes
+  }
+
+  async flush(): Promise<void> {
+    if (this.#rows === 0) return
+    const columnData = this.#columns.map(({ name, type }, index) => ({
+      name,
+      data: this.#cells[index] ?? [],
+      // The least and the greatest of long texts help nobody to leave a row group out.
+      statistics: type !== 'bytes' && name !== 'value' && type !== 'json',
+    }))
+    void this.#file.write({ columnData, rowGroupSize: this.#rows })
+    this.#cells = this.#columns.map(() => [])
+    this.#rows = 0
+    this.#sizeBytes = 0
+    await this.#drain()
+  }
+
+  async finish(): Promise<void> {
+    await this.flush()
+    void this.#file.finish()
+    await this.#drain()
+  }
+
+  async #drain(): Promise<void> {
+    await this.#output.append(this.#bytes.getBytes())
+    // The writer's positions count on from here, its buffer begins anew.
+    this.#bytes.index = 0
+  }
+}
+
+function elementOf({ name, type }: Column): SchemaElement {
+  const repetition_type = name === 'offset' ? 'REQUIRED' : 'OPTIONAL'
+  switch (type) {
+    case 'int':
+      return { name, type: 'INT64', repetition_type }
+    case 'double':
+      return { name, type: 'DOUBLE', repetition_type }
+    case 'boolean':
+      return { name, type: 'BOOLEAN', repetition_type }
+    case 'timestamp':
+      return { name, type: 'INT64', converted_type: 'TIMESTAMP_MILLIS', repetition_type }
+    case 'bytes':
+      return { name, type: 'BYTE_ARRAY', repetition_type }
+    case 'string':
+    case 'json':
+      return { name, type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type }
+  }
+}
+
+function cellOf(value: Row[number], type: ColumnType): Cell {
+  if (value === null || (type !== 'int' && type !== 'timestamp')) return value
+  return BigInt(value as number)
+}
+
+/** @throws RangeError when this Node.js does not have the codec. */
+function compressorsFor(codec: keyof typeof CODECS): Compressors {
+  if (codec === 'gzip') return { GZIP: (bytes) => zlib.gzipSync(bytes) }
+  if (codec !== 'zstd') return {}
+  const { zstdCompressSync } = zlib as { zstdCompressSync?: (bytes: Uint8Array) => Uint8Array }
+  if (zstdCompressSync === undefined) {
+    throw new RangeError(
+      `codec 'zstd' needs Node.js 22.15 or later, this is ${process.version}; use 'gzip'`,
+    )
+  }
+  return { ZSTD: zstdCompressSync }
+}

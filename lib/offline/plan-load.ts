@@ -1,0 +1,165 @@
+import type { Broker, Consumer, Partition } from '../index.ts'
+import {
+  checkOneOf,
+  checkOptions,
+  checkWholeNumber,
+  describeValue,
+  isPlainObject,
+  oneOf,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
+import { RecordsGoneError } from './load-errors.ts'
+import { checkLoadName, LoadPlan } from './load-plan.ts'
+import type { LoadTask } from './load-task.ts'
+import { checkSplitBy, splitRange, type SplitBy } from './split-range.ts'
+
+/** What {@link planLoad} is told. */
+export interface PlanLoadOptions {
+  /**
+   * The group that the load's offsets are kept under, so one for each place that is loaded to.
+   *
+   * @defaultValue `'varve-load'`
+   */
+  readonly name?: string
+  /** At least one. */
+  readonly topics: readonly string[]
+  /**
+   * Where to begin: where the load has come to, and at the first record where it has not begun
+   * (`'committed'`); at the first record; at an offset of every partition; at the first record that
+   * is at least as young as a timestamp, in milliseconds since the epoch.
+   *
+   * @defaultValue `'committed'`
+   */
+  readonly from?: 'committed' | 'earliest' | number | { readonly timestamp: number }
+  /**
+   * Where to end, exclusive: at the high watermark of the moment of the call; at an offset of every
+   * partition; before the first record that is at least as young as a timestamp.
+   *
+   * @defaultValue `'end'`
+   */
+  readonly until?: 'end' | number | { readonly timestamp: number }
+  /** @defaultValue `'partition'` */
+  readonly splitBy?: SplitBy
+  /**
+   * What to do when records behind the load's offset have been deleted before they were loaded:
+   * refuse to plan, or begin at the first that is left. @defaultValue `'fail'`
+   */
+  readonly whenGone?: 'fail' | 'skip'
+}
+
+type From = NonNullable<PlanLoadOptions['from']>
+type Until = NonNullable<PlanLoadOptions['until']>
+
+const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
+  name: checkLoadName,
+  topics: checkTopics,
+  from: placeOr('committed', 'earliest'),
+  until: placeOr('end'),
+  splitBy: checkSplitBy,
+  whenGone: oneOf('fail', 'skip'),
+}
+
+/**
+ * Plans a load: which records of which partitions, split into tasks. Nothing is loaded, and nothing
+ * is committed. Partitions without records in between have no task. The broker may be read-only.
+ *
+ * @throws TypeError or RangeError for options that are not legal, and for an offset that a partition
+ * does not hold.
+ * @throws {@link UnknownTopicOrPartitionError} when one of the topics does not exist.
+ * @throws {@link RecordsGoneError} when records behind the load's offset are gone, unless
+ * `whenGone` is `'skip'`.
+ */
+export async function planLoad(broker: Broker, options: PlanLoadOptions): Promise<LoadPlan> {
+  const checked = checkOptions('plan options', options, PLAN_OPTIONS)
+  const { name = 'varve-load', from = 'committed', until = 'end' } = checked
+  const { splitBy = 'partition', whenGone = 'fail' } = checked
+  const topics = checked.topics as readonly string[] | undefined
+  if (topics === undefined) throw new TypeError('topics must be an array of names, got undefined')
+  const consumer = broker.consumer({ groupId: name, enableAutoCommit: false })
+  const tasks: LoadTask[] = []
+  try {
+    for (const topic of topics) {
+      for (const each of broker.topic(topic).partitions) {
+        const endOffset = await endOf(each, until)
+        const startOffset = await startOf(each, from, { consumer, whenGone })
+        if (startOffset >= endOffset) continue
+        const partition = each.index
+        for (const range of splitRange({ startOffset, endOffset }, splitBy, each.log.segments)) {
+          tasks.push({ topic, partition, ...range })
+        }
+      }
+    }
+  } finally {
+    await consumer.close()
+  }
+  return new LoadPlan(broker, { name, resumes: from === 'committed', tasks })
+}
+
+async function startOf(
+  partition: Partition,
+  from: From,
+  { consumer, whenGone }: { consumer: Consumer; whenGone: 'fail' | 'skip' },
+): Promise<number> {
+  const { topic, index, logStartOffset, highWatermark } = partition
+  if (from === 'earliest') return logStartOffset
+  if (typeof from === 'number') return checkOffset(partition, 'from', from)
+  if (typeof from === 'object') {
+    return (await partition.offsetForTimestamp(from.timestamp)) ?? highWatermark
+  }
+  const committed = (await consumer.committed({ topic, partition: index }))?.offset
+  if (committed === undefined) return logStartOffset
+  if (committed < logStartOffset && whenGone === 'fail') {
+    const gone = { startOffset: committed, endOffset: logStartOffset }
+    throw new RecordsGoneError({ topic, partition: index, ...gone })
+  }
+  return Math.max(committed, logStartOffset)
+}
+
+async function endOf(partition: Partition, until: Until): Promise<number> {
+  const { highWatermark } = partition
+  if (until === 'end') return highWatermark
+  if (typeof until === 'number') return checkOffset(partition, 'until', until)
+  return (await partition.offsetForTimestamp(until.timestamp)) ?? highWatermark
+}
+
+function checkOffset(partition: Partition, name: string, offset: number): number {
+  const { topic, index, logStartOffset, highWatermark } = partition
+  if (offset >= logStartOffset && offset <= highWatermark) return offset
+  throw new RangeError(
+    `${name} must be from ${logStartOffset} to ${highWatermark}, ` +
+      `which is what ${topic}-${index} holds, got ${offset}`,
+  )
+}
+
+function checkTopics(name: string, value: unknown): void {
+  if (!Array.isArray(value) || value.length === 0) {
+    throw new TypeError(`${name} must be an array of names, got ${describeValue(value)}`)
+  }
+  const topics: readonly unknown[] = value
+  for (const [index, topic] of topics.entries()) {
+    if (typeof topic !== 'string') {
+      throw new TypeError(`${name}[${index}] must be a name, got ${describeValue(topic)}`)
+    }
+    if (topics.indexOf(topic) !== index) throw new TypeError(`${name} has '${topic}' twice`)
+  }
+}
+
+/** The check for a name of a place, an offset, or a timestamp. */
+function placeOr(...names: readonly string[]) {
+  return (name: string, value: unknown): void => {
+    if (typeof value === 'number') checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
+    else if (isPlainObject(value)) {
+      const { timestamp } = checkOptions(name, value as { timestamp: number }, {
+        timestamp: wholeNumber(0),
+      }) as { timestamp?: number }
+      if (timestamp === undefined) throw new TypeError(`${name} must have a timestamp`)
+    } else if (typeof value === 'string') checkOneOf(name, value, names)
+    else {
+      const known = names.map((each) => `'${each}'`).join(', ')
+      throw new TypeError(
+        `${name} must be ${known}, an offset or { timestamp }, got ${describeValue(value)}`,
+      )
+    }
+  }
+}

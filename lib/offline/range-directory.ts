@@ -1,0 +1,165 @@
+import { join } from 'node:path'
+import { IllegalStateError } from '../index.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { makeDurableDirectory } from './durable-directory.ts'
+import { describeTask } from './load-errors.ts'
+import type { LoadTask, OffsetRange } from './load-task.ts'
+import { overlaps } from './offset-ranges.ts'
+import { OutputFile } from './output-file.ts'
+
+/** As many as the largest offset has, so that names sort as their offsets do. */
+const DIGITS = 20
+const RANGE_NAME = /^(_?)(\d{20})-(\d{20})\.(.+)$/
+
+interface RangeFile {
+  readonly name: string
+  readonly range: OffsetRange
+  readonly kind: 'published' | 'temporary' | 'other'
+}
+
+/**
+ * The files of one partition, each under the name of the offsets that it covers:
+ * `00000000000000000000-00000000000000000100.ndjson`, end exclusive. A file is written under a
+ * temporary name and there as a whole once it is renamed, so the names say what is loaded.
+ */
+export class RangeDirectory {
+  readonly path: string
+  readonly #fileSystem: FileSystem
+  readonly #root: string
+  readonly #extensions: readonly string[]
+  #isMade = false
+  /** Names that outlast a power loss. */
+  readonly #durable = new Set<string>()
+  /** Names whose sync has failed and that could not be taken back: nobody may rely on them. */
+  readonly #doubtful = new Set<string>()
+
+  /**
+   * @param path of the partition, `root` or below it.
+   * @param extensions of files that count as published, without a dot.
+   */
+  constructor(
+    fileSystem: FileSystem,
+    { root, path, extensions }: { root: string; path: string; extensions: readonly string[] },
+  ) {
+    this.#fileSystem = fileSystem
+    this.#root = root
+    this.path = path
+    this.#extensions = extensions
+  }
+
+  /** The published ranges. Their names are durable when it resolves. */
+  async published(): Promise<OffsetRange[]> {
+    const files = (await this.#list()).filter(({ kind }) => kind === 'published')
+    if (files.some(({ name }) => !this.#durable.has(name))) {
+      await this.#make()
+      await this.#fileSystem.syncDirectory(this.path)
+      for (const { name } of files) this.#durable.add(name)
+    }
+    return files.map(({ range }) => range)
+  }
+
+  /** A file for a range, under a temporary name. */
+  async create(range: OffsetRange, extension: string): Promise<OutputFile> {
+    await this.#make()
+    return OutputFile.create(this.#fileSystem, this.path, nameOf(range, extension))
+  }
+
+  /**
+   * Whether the range is published already.
+   *
+   * @throws {@link IllegalStateError} when a part of it is, or more than it, under another name.
+   */
+  async holds(task: LoadTask): Promise<boolean> {
+    for (const range of await this.published()) {
+      if (!overlaps(range, task)) continue
+      const { startOffset, endOffset } = range
+      if (startOffset === task.startOffset && endOffset === task.endOffset) return true
+      throw new IllegalStateError(
+        `${describeTask(task)} cannot be published in ${this.path}: the records ${startOffset} to ` +
+          `${endOffset} (exclusive) have been published meanwhile`,
+      )
+    }
+    return false
+  }
+
+  /** Gives a finished file its name, durably; then takes away what attempts at its records have left. */
+  async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
+    const name = nameOf(range, extension)
+    await output.rename(join(this.path, name))
+    try {
+      await this.#fileSystem.syncDirectory(this.path)
+    } catch (error) {
+      // A name that may go with the next power loss must not be taken for a durable one.
+      this.#doubtful.add(name)
+      await this.#fileSystem.unlink(join(this.path, name)).catch(() => undefined)
+      throw error
+    }
+    this.#doubtful.delete(name)
+    this.#durable.add(name)
+    await this.#removeTemporary(range).catch(() => undefined)
+  }
+
+  /** Removes published files of which some offsets are in `range`, unless `isKept` says otherwise. */
+  async removeOverlapping(
+    range: OffsetRange,
+    isKept: (other: OffsetRange) => boolean,
+  ): Promise<void> {
+    for (const { name, kind, range: other } of await this.#list()) {
+      if (kind !== 'published' || !overlaps(range, other) || isKept(other)) continue
+      await this.#unlink(name)
+    }
+  }
+
+  async #make(): Promise<void> {
+    if (this.#isMade) return
+    await makeDurableDirectory(this.#fileSystem, this.#root, this.path)
+    this.#isMade = true
+  }
+
+  /** What is written for offsets that are published now can never be published itself. */
+  async #removeTemporary(range: OffsetRange): Promise<void> {
+    for (const { name, kind, range: other } of await this.#list()) {
+      if (kind === 'temporary' && overlaps(range, other)) await this.#unlink(name)
+    }
+  }
+
+  async #unlink(name: string): Promise<void> {
+    try {
+      await this.#fileSystem.unlink(join(this.path, name))
+    } catch (error) {
+      // Another process may have been quicker.
+      if (!isSystemError(error, 'ENOENT')) throw error
+    }
+  }
+
+  async #list(): Promise<RangeFile[]> {
+    try {
+      const entries = await this.#fileSystem.list(this.path)
+      return entries.flatMap(({ name, kind }) => (kind === 'file' ? this.#fileOf(name) : []))
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return []
+      throw error
+    }
+  }
+
+  #fileOf(name: string): RangeFile[] {
+    const match = RANGE_NAME.exec(name)
+    if (match === null) return []
+    const [, hidden, start, end, extension = ''] = match
+    const range = { startOffset: Number(start), endOffset: Number(end) }
+    if (!Number.isSafeInteger(range.endOffset) || range.endOffset <= range.startOffset) return []
+    if (hidden === '_') {
+      const isOwn = this.#extensions.some((each) => extension.startsWith(`${each}.`))
+      return [{ name, range, kind: isOwn && extension.endsWith('.tmp') ? 'temporary' : 'other' }]
+    }
+    const isPublished = this.#extensions.includes(extension) && !this.#doubtful.has(name)
+    return [{ name, range, kind: isPublished ? 'published' : 'other' }]
+  }
+}
+
+/** `00000000000000000000-00000000000000000100.ndjson` */
+function nameOf({ startOffset, endOffset }: OffsetRange, extension: string): string {
+  const digits = (offset: number): string => String(offset).padStart(DIGITS, '0')
+  return `${digits(startOffset)}-${digits(endOffset)}.${extension}`
+}

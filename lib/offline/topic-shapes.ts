@@ -1,0 +1,123 @@
+import { join } from 'node:path'
+import { CorruptRecordError, type StoredRecord } from '../index.ts'
+import { readWholeFile } from '../platform/file-io.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { makeDurableDirectory } from './durable-directory.ts'
+import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonObject } from './fields.ts'
+import { OutputFile } from './output-file.ts'
+import { jsonObjectOf, RowShape, type RowShapeOptions } from './row-shape.ts'
+
+/** Rows that fields are inferred from. */
+const SAMPLE_ROWS = 1000
+const FIELDS_FILE = '_fields.json'
+const MAX_FIELDS_BYTES = 1024 * 1024
+
+/** {@link RowShapeOptions}, of which the fields may have to be found out. */
+export interface TopicShapeOptions extends Omit<RowShapeOptions, 'fields'> {
+  readonly fields: Fields | 'infer' | null
+}
+
+/** How the rows of each topic are shaped: by what the options say, or by what its first rows are like. */
+export class TopicShapes {
+  readonly #fileSystem: FileSystem
+  readonly #root: string
+  readonly #options: TopicShapeOptions
+  /** By topic, what is settled or being settled. */
+  readonly #shapes = new Map<string, Promise<RowShape | null>>()
+
+  constructor(fileSystem: FileSystem, root: string, options: TopicShapeOptions) {
+    this.#fileSystem = fileSystem
+    this.#root = root
+    this.#options = options
+  }
+
+  /**
+   * The shape for a task of which these are the first records. What is inferred is kept with the
+   * topic before it is used, so that all tasks have it, also after a restart. Where no record is a
+   * JSON object, the task alone has no fields of its own.
+   */
+  async shapeFor(topic: string, records: readonly StoredRecord[]): Promise<RowShape> {
+    const { key, value, fields } = this.#options
+    if (fields !== 'infer') return new RowShape({ key, value, fields })
+    for (;;) {
+      const known = this.#shapes.get(topic)
+      if (known === undefined) {
+        const inferring = this.#infer(topic, records)
+        this.#shapes.set(topic, inferring)
+        try {
+          const shape = await inferring
+          if (shape !== null) return shape
+        } catch (error) {
+          this.#shapes.delete(topic)
+          throw error
+        }
+        this.#shapes.delete(topic)
+        return new RowShape({ key, value, fields: {} })
+      }
+      // One that comes to nothing is for its own task to tell.
+      const shape = await known.catch(() => null)
+      if (shape !== null) return shape
+      if (this.#shapes.get(topic) === known) this.#shapes.delete(topic)
+    }
+  }
+
+  async #infer(topic: string, records: readonly StoredRecord[]): Promise<RowShape | null> {
+    const { key, value } = this.#options
+    const directory = join(this.#root, `topic=${topic}`)
+    const path = join(directory, FIELDS_FILE)
+    let fields = await this.#read(path)
+    if (fields === null) {
+      const sample: JsonObject[] = []
+      for (const record of records) {
+        if (sample.length >= SAMPLE_ROWS) break
+        const object = record.value === null ? '' : jsonObjectOf(record.value)
+        if (typeof object !== 'string') sample.push(object)
+      }
+      if (sample.length === 0) return null
+      fields = await this.#keep(directory, path, inferFields(sample))
+    } else {
+      // It may have been left by a process that was killed before its name was durable.
+      await makeDurableDirectory(this.#fileSystem, this.#root, directory)
+      await this.#fileSystem.syncDirectory(directory)
+    }
+    return new RowShape({ key, value, fields })
+  }
+
+  async #keep(directory: string, path: string, fields: Fields): Promise<Fields> {
+    await makeDurableDirectory(this.#fileSystem, this.#root, directory)
+    const output = await OutputFile.create(this.#fileSystem, directory, FIELDS_FILE)
+    try {
+      await output.append(Buffer.from(`${JSON.stringify(fields, null, 2)}\n`, 'utf8'))
+      await output.finish()
+      // Another process may have been quicker, and its tasks have the fields that it found.
+      if ((await this.#read(path)) === null) await output.rename(path)
+    } finally {
+      await output.discard().catch(() => undefined)
+    }
+    await this.#fileSystem.syncDirectory(directory)
+    return (await this.#read(path)) ?? fields
+  }
+
+  /** @throws {@link CorruptRecordError} when the file holds something else. */
+  async #read(path: string): Promise<Fields | null> {
+    const content = await readWholeFile(this.#fileSystem, path, MAX_FIELDS_BYTES)
+    if (content === null) return null
+    let fields: unknown
+    try {
+      fields = JSON.parse(content.toString('utf8'))
+    } catch {
+      fields = null
+    }
+    if (isFields(fields)) return fields
+    const reason = 'it is not an object of fields and types; remove it to have them inferred again'
+    throw new CorruptRecordError(reason, { path, position: 0 })
+  }
+}
+
+function isFields(value: unknown): value is Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const types: readonly unknown[] = Object.values(value)
+  if (!types.every((type) => FIELD_TYPES.some((known) => known === type))) return false
+  const columns = columnsOf(value as Fields).map(({ column }) => column.toLowerCase())
+  return new Set(columns).size === columns.length
+}

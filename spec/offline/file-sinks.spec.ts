@@ -1,0 +1,617 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  MissingModuleError,
+  ndjsonSink,
+  parquetSink,
+  planLoad,
+  runLoad,
+  sinkConformance,
+  type Fields,
+  type Sink,
+  type SinkUnderTest,
+} from '../../lib/offline/index.ts'
+import { loadOptional } from '../../lib/offline/optional-module.ts'
+import { SimulatedFileSystem } from '../../lib/testing/index.ts'
+import {
+  brokerFor,
+  fill,
+  namesIn,
+  offsetsIn,
+  parquetOffsets,
+  parquetRows,
+  OUT,
+  put,
+  record,
+  rowsIn,
+  task,
+  upTo,
+} from './loads.ts'
+
+const name = (start: number, end: number, extension: string): string =>
+  `topic=orders/partition=0/${String(start).padStart(20, '0')}-${String(end).padStart(20, '0')}.${extension}`
+
+const SINKS = [
+  ['ndjson', (fileSystem: SimulatedFileSystem) => ndjsonSink(OUT, { fileSystem }), offsetsIn],
+  [
+    'ndjson.gz',
+    (fileSystem: SimulatedFileSystem) => ndjsonSink(OUT, { fileSystem, gzip: true }),
+    offsetsIn,
+  ],
+  [
+    'parquet',
+    (fileSystem: SimulatedFileSystem) => parquetSink(OUT, { fileSystem }),
+    parquetOffsets,
+  ],
+  [
+    'parquet',
+    (fileSystem: SimulatedFileSystem) =>
+      parquetSink(OUT, { fileSystem, fields: 'infer', codec: 'gzip' }),
+    parquetOffsets,
+  ],
+] as const
+
+describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
+  const makeSink = (): SinkUnderTest => {
+    const fileSystem = new SimulatedFileSystem()
+    return {
+      sink: sinkOn(fileSystem),
+      reopen: () => sinkOn(fileSystem),
+      offsets: async ({ topic, partition }) => offsetsOf(fileSystem, partition, topic),
+    }
+  }
+
+  it.each(sinkConformance(makeSink))('$name', async ({ run }) => {
+    await run()
+  })
+
+  it('leaves a file for each range, under the range in its partition, and nothing else', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [100])
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 60 } })
+    const result = await runLoad(plan, sinkOn(fileSystem))
+    expect(result).toMatchObject({ records: 100, rejected: 0 })
+    const names = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
+    expect(names).toEqual([name(0, 60, extension), name(60, 100, extension)])
+    const bytes = names.reduce((sum, each) => sum + fileSystem.readFile(join(OUT, each)).length, 0)
+    expect(result.bytes).toBe(bytes)
+    expect(await offsetsOf(fileSystem)).toEqual(upTo(100))
+  })
+
+  it('leaves the same bytes when it loads a task twice, however the records come', async () => {
+    const records = upTo(3000).map((each) =>
+      record(each, { headers: [{ key: 'h', value: Buffer.from([each % 256]) }] }),
+    )
+    const load = async (pieces: number): Promise<Map<string, Buffer>> => {
+      const fileSystem = new SimulatedFileSystem()
+      const writer = await sinkOn(fileSystem).open(task(0, 3000))
+      for (let from = 0; from < 3000; from += pieces)
+        await writer.write(records.slice(from, from + pieces))
+      await writer.commit()
+      return fileSystem.snapshot()
+    }
+    expect(await load(7)).toEqual(await load(3000))
+  })
+
+  it('puts aside what does not fit, with the reason, and nothing where all fits', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const bytes = Buffer.from([0xff, 0xfe])
+    const records = [
+      record(0),
+      record(1, { key: bytes }),
+      record(2, { value: bytes }),
+      record(3, { timestamp: Number.MAX_SAFE_INTEGER }),
+      record(4, { timestamp: -1 }),
+    ]
+    const result = await put(sinkOn(fileSystem), task(0, 5), records)
+    expect(result).toMatchObject({ records: 2, rejected: 3 })
+    expect(await offsetsOf(fileSystem)).toEqual([0, 4])
+    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 5, 'jsonl')}`).toString()
+    const lines = rejects
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as unknown)
+    expect(lines).toEqual([
+      {
+        offset: 1,
+        timestamp: 1_700_000_000_000,
+        reason: 'the key is not UTF-8',
+        keyBase64: '//4=',
+        value: '{"id":1}',
+      },
+      {
+        offset: 2,
+        timestamp: 1_700_000_000_000,
+        reason: 'the value is not UTF-8',
+        key: 'k2',
+        valueBase64: '//4=',
+      },
+      {
+        offset: 3,
+        timestamp: Number.MAX_SAFE_INTEGER,
+        reason: 'the timestamp 9007199254740991 is not within the years 1 to 9999',
+        key: 'k3',
+        value: '{"id":3}',
+      },
+    ])
+  })
+
+  it('refuses a task that overlaps what was published meanwhile, and leaves nothing of it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = sinkOn(fileSystem)
+    const writer = await sink.open(task(0, 10))
+    await writer.write([record(0)])
+    await put(sinkOn(fileSystem), task(5, 8), [record(5)])
+    await expect(writer.commit()).rejects.toMatchObject({ code: 'ILLEGAL_STATE' })
+    await writer.abort()
+    expect(await offsetsOf(fileSystem)).toEqual([5])
+    expect(namesIn(fileSystem).filter((each) => each.endsWith('.tmp'))).toEqual([])
+  })
+
+  it('takes away what attempts at the same records have left', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const bad = record(1, { value: Buffer.from([0xff]) })
+    const dead = await sinkOn(fileSystem).open(task(0, 10))
+    await dead.write([record(0), bad])
+    const other = await sinkOn(fileSystem).open(task(10, 20))
+    await other.write([record(10)])
+    // A process that was killed between the rejects and the data.
+    fileSystem.writeFile(`${OUT}/_rejects/${name(0, 15, 'jsonl')}`, Buffer.from('{"offset":1}\n'))
+    await put(sinkOn(fileSystem), task(0, 10), [record(0), bad])
+    const left = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
+    expect(left.filter((each) => each.endsWith('.tmp'))).toHaveLength(1)
+    expect(left.filter((each) => each.includes('_rejects'))).toEqual([
+      `_rejects/${name(0, 10, 'jsonl')}`,
+    ])
+    await other.commit()
+    expect(await offsetsOf(fileSystem)).toEqual([0, 10])
+  })
+
+  it('takes back a name whose sync fails, so that nobody relies on it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = sinkOn(fileSystem)
+    await put(sink, task(0, 1), [record(0)])
+    fileSystem.failNext('syncDirectory', 'EIO')
+    await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow(/EIO/)
+    expect(await sink.published({ topic: 'orders', partition: 0 }, 0)).toEqual([
+      { startOffset: 0, endOffset: 1 },
+    ])
+    await put(sink, task(1, 2), [record(1)])
+    expect(await offsetsOf(fileSystem)).toEqual([0, 1])
+  })
+})
+
+describe('an NDJSON file', () => {
+  const rowsOf = async (
+    options: Parameters<typeof ndjsonSink>[1],
+    ...records: ReturnType<typeof record>[]
+  ) => {
+    const fileSystem = new SimulatedFileSystem()
+    await put(ndjsonSink(OUT, { ...options, fileSystem }), task(0, 100), records)
+    return { fileSystem, rows: rowsIn(fileSystem) }
+  }
+
+  it('has offset, timestamp, key, value and headers', async () => {
+    const headers = [
+      { key: 'a', value: Buffer.from('x') },
+      { key: 'b', value: null },
+      { key: 'c', value: Buffer.from([0xff]) },
+    ]
+    const { rows } = await rowsOf(
+      {},
+      record(3, { headers }),
+      record(4, { key: null, value: null, timestamp: -1 }),
+    )
+    expect(rows).toEqual([
+      {
+        offset: 3,
+        timestamp: '2023-11-14T22:13:20.000Z',
+        key: 'k3',
+        value: '{"id":3}',
+        headers: [
+          { key: 'a', value: 'x' },
+          { key: 'b', value: null },
+          { key: 'c', base64: '/w==' },
+        ],
+      },
+      { offset: 4, timestamp: null, key: null, value: null, headers: [] },
+    ])
+  })
+
+  it('keeps JSON as it is, on one line, and bytes as base64', async () => {
+    const value = Buffer.from('{\r\n "big": 12345678901234567890,\n "text": "a\\nb" }')
+    const { fileSystem, rows } = await rowsOf(
+      { value: 'json' },
+      record(0, { value }),
+      record(1, { value: Buffer.from('{') }),
+    )
+    expect(rows[0]?.['value']).toMatchObject({ text: 'a\nb' })
+    const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
+    expect(text).toContain('"value":{   "big": 12345678901234567890,  "text": "a\\nb" }')
+    expect(namesIn(fileSystem, `${OUT}/_rejects`)).toHaveLength(1)
+    const bytes = await rowsOf(
+      { value: 'bytes', key: 'bytes' },
+      record(0, { key: Buffer.from([0xff]), value: Buffer.from([0]) }),
+    )
+    expect(bytes.rows[0]).toMatchObject({ key: '/w==', value: 'AA==' })
+  })
+
+  const FIELDS = {
+    id: 'int',
+    name: 'string',
+    at: 'timestamp',
+    ok: 'boolean',
+    x: 'double',
+    o: 'json',
+  } as const
+
+  it('has the fields of the value as columns, and the others in rest', async () => {
+    const value = {
+      id: 7,
+      name: 'a',
+      at: '2024-01-31T12:00:00+01:00',
+      ok: true,
+      x: 1.5,
+      o: [1],
+      more: { y: 1 },
+    }
+    const json = (each: unknown): Buffer => Buffer.from(JSON.stringify(each))
+    const { rows } = await rowsOf(
+      { fields: FIELDS },
+      record(0, { value: json(value) }),
+      record(1, { value: json({}) }),
+      record(2, { value: null }),
+    )
+    const none = { id: null, name: null, at: null, ok: null, x: null, o: null, rest: null }
+    expect(rows).toMatchObject([
+      {
+        offset: 0,
+        id: 7,
+        name: 'a',
+        at: '2024-01-31T11:00:00.000Z',
+        ok: true,
+        x: 1.5,
+        o: [1],
+        rest: { more: { y: 1 } },
+      },
+      { offset: 1, ...none },
+      { offset: 2, ...none },
+    ])
+    expect(rows[0]).not.toHaveProperty('value')
+  })
+
+  it.each([
+    ['{"id":1.5}', "the field 'id' is not int: 1.5"],
+    ['{"id":"7"}', `the field 'id' is not int: "7"`],
+    ['{"id":12345678901234567890}', "the field 'id' is not int: 12345678901234567000"],
+    ['{"name":7}', "the field 'name' is not string: 7"],
+    ['{"name":"\\ud800"}', `the field 'name' is not string: "\\ud800"`],
+    ['{"at":"yesterday"}', `the field 'at' is not timestamp: "yesterday"`],
+    ['{"at":"2024-01-31T12:00:00"}', `the field 'at' is not timestamp: "2024-01-31T12:00:00"`],
+    ['{"at":1e300}', "the field 'at' is not timestamp: 1e+300"],
+    ['{"ok":"true"}', `the field 'ok' is not boolean: "true"`],
+    ['{"x":1e999}', "the field 'x' is not double: Infinity"],
+    ['[1]', 'the value is not a JSON object: an array'],
+    ['null', 'the value is not a JSON object: null'],
+    ['{', 'the value is not JSON'],
+    ['', 'the value is not JSON'],
+    ['\ufeff{}', 'the value is not JSON'],
+  ])('puts the value %s aside', async (value, reason) => {
+    const { fileSystem, rows } = await rowsOf(
+      { fields: FIELDS },
+      record(0, { value: Buffer.from(value) }),
+    )
+    expect(rows).toEqual([])
+    const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
+    expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
+  })
+
+  const HOSTILE_FIELDS = { toString: 'string', id: 'int' } as unknown as Fields
+
+  it('takes hostile names and values for what they are', async () => {
+    const value = Buffer.from('{"__proto__":{"id":9},"constructor":1,"\\n\\"":2,"toString":"x"}')
+    const { rows } = await rowsOf({ fields: HOSTILE_FIELDS }, record(0, { value }))
+    expect(rows[0]).toMatchObject({ toString: 'x', id: null })
+    expect(Object.keys(rows[0]?.['rest'] as object)).toEqual(['__proto__', 'constructor', '\n"'])
+    const inferred = await rowsOf({ fields: 'infer' }, record(0, { value }))
+    expect(inferred.rows[0]).toMatchObject({ constructor: 1, '\n"': 2, toString: 'x' })
+    expect(inferred.rows[0]?.['rest']).toEqual(JSON.parse('{"__proto__":{"id":9}}'))
+  })
+
+  it('refuses fields that would be columns twice', () => {
+    for (const fields of [
+      { offset: 'int' },
+      { Rest: 'json' },
+      { id: 'int', ID: 'int' },
+      { '': 'int' },
+    ] as const) {
+      expect(() => ndjsonSink(OUT, { fields: fields as Fields })).toThrow(/there cannot be a field/)
+    }
+    expect(() => ndjsonSink(OUT, { fields: { id: 'integer' as 'int' } })).toThrow(
+      /the type of the field 'id' must be one of/,
+    )
+    expect(() => ndjsonSink(OUT, { fields: 7 as never })).toThrow(
+      /fields must be 'infer' or an object/,
+    )
+    expect(() => ndjsonSink('')).toThrow(/dir must be a path/)
+  })
+})
+
+describe('fields that are inferred', () => {
+  const values = [
+    '{"id":1,"price":2,"at":"2024-01-31","note":null,"tags":["a"],"topic":"t","Id":5}',
+    '{"id":2,"price":2.5,"at":"2024-02-01T00:00:00Z","mixed":1}',
+    '{"id":3,"mixed":"x","who":"2024-01-01"}',
+    '{"who":"me","ok":true}',
+    'nonsense',
+  ]
+  const records = values.map((value, offset) => record(offset, { value: Buffer.from(value) }))
+  const FILE = `${OUT}/topic=orders/_fields.json`
+
+  it('fit the first rows, are kept with the topic, and hold for what comes later', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sinkOn = (): Sink => ndjsonSink(OUT, { fields: 'infer', fileSystem })
+    expect(await put(sinkOn(), task(0, 10), records)).toMatchObject({ records: 4, rejected: 1 })
+    expect(JSON.parse(fileSystem.readFile(FILE).toString())).toEqual({
+      id: 'int',
+      price: 'double',
+      at: 'timestamp',
+      note: 'json',
+      tags: 'json',
+      topic: 'string',
+      mixed: 'json',
+      who: 'string',
+      ok: 'boolean',
+    })
+    const later = record(10, { value: Buffer.from('{"id":9,"new":1,"topic":"u"}') })
+    await put(sinkOn(), task(10, 11), [later])
+    const rows = rowsIn(fileSystem)
+    expect(rows[0]).toMatchObject({ value_topic: 't', rest: { Id: 5 } })
+    expect(rows.at(-1)).toMatchObject({ id: 9, price: null, rest: { new: 1 }, value_topic: 'u' })
+    expect(rows.at(-1)).not.toHaveProperty('new')
+  })
+
+  it('are the same for tasks that begin together', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+    await Promise.all(
+      [0, 10, 20].map((at) =>
+        put(sink, task(at, at + 10), [record(at, { value: Buffer.from(`{"f${at}":1}`) })]),
+      ),
+    )
+    const columns = rowsIn(fileSystem).map((row) => Object.keys(row).join())
+    expect(new Set(columns).size).toBe(1)
+  })
+
+  it('are left for the next task where the first has no object', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+    await Promise.all(
+      [0, 1].map((at) => put(sink, task(at, at + 1), [record(at, { value: null })])),
+    )
+    await put(sink, task(2, 3), [record(2)])
+    expect(rowsIn(fileSystem).map((row) => [row.offset, row['id']])).toEqual([
+      [0, undefined],
+      [1, undefined],
+      [2, 2],
+    ])
+  })
+
+  it.each(['{', '[]', '{"id":"number"}', '{"topic":"int","value_topic":"int"}'])(
+    'are not taken from %s',
+    async (content) => {
+      const fileSystem = new SimulatedFileSystem()
+      fileSystem.writeFile(FILE, Buffer.from(content))
+      const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        await expect(put(sink, task(0, 1), [record(0)])).rejects.toMatchObject({
+          code: 'CORRUPT_MESSAGE',
+          path: FILE,
+        })
+      }
+      fileSystem.writeFile(FILE, Buffer.from('{"id":"int"}'))
+      await put(sink, task(0, 1), [record(0)])
+      expect(rowsIn(fileSystem)[0]).toMatchObject({ id: 0 })
+    },
+  )
+})
+
+describe('a Parquet file', () => {
+  it.each(['none', 'snappy', 'gzip'] as const)(
+    'is read back as it was, with the codec %s',
+    async (codec) => {
+      const fileSystem = new SimulatedFileSystem()
+      const fields = {
+        id: 'int',
+        name: 'string',
+        at: 'timestamp',
+        ok: 'boolean',
+        x: 'double',
+        o: 'json',
+      } as const
+      const value = (id: number): Buffer =>
+        Buffer.from(
+          JSON.stringify({
+            id,
+            name: `ä${id}\u0000😀`,
+            at: 1000 + id,
+            ok: id % 2 === 0,
+            x: id / 3,
+            o: { id },
+            more: id,
+          }),
+        )
+      const records = upTo(50).map((each) => record(each, { value: value(each) }))
+      await put(parquetSink(OUT, { fileSystem, fields, codec, rowGroupRows: 20 }), task(0, 51), [
+        ...records,
+        record(50, { value: null, timestamp: -1, key: null }),
+      ])
+      const bytes = fileSystem.readFile(`${OUT}/${name(0, 51, 'parquet')}`)
+      const rows = await parquetRows(bytes)
+      expect(rows).toHaveLength(51)
+      expect(rows[7]).toMatchObject({
+        offset: 7n,
+        timestamp: new Date(1_700_000_000_000),
+        key: 'k7',
+        headers: '[]',
+        id: 7n,
+      })
+      expect(rows[7]).toMatchObject({
+        name: 'ä7\u0000😀',
+        at: new Date(1007),
+        ok: false,
+        x: 7 / 3,
+        o: '{"id":7}',
+        rest: '{"more":7}',
+      })
+      expect(rows[50]).toMatchObject({
+        offset: 50n,
+        timestamp: null,
+        key: null,
+        id: null,
+        rest: null,
+      })
+    },
+  )
+
+  it('has row groups of no more rows, and no more bytes, than it may have', async () => {
+    const { parquetMetadata } = await import('hyparquet')
+    const groups = async (options: Parameters<typeof parquetSink>[1]): Promise<number[]> => {
+      const fileSystem = new SimulatedFileSystem()
+      await put(
+        parquetSink(OUT, { ...options, fileSystem }),
+        task(0, 100),
+        upTo(100).map((each) => record(each)),
+      )
+      const bytes = new Uint8Array(fileSystem.readFile(`${OUT}/${name(0, 100, 'parquet')}`)).buffer
+      return parquetMetadata(bytes).row_groups.map(({ num_rows }) => Number(num_rows))
+    }
+    expect(await groups({ rowGroupRows: 40 })).toEqual([40, 40, 20])
+    expect((await groups({ rowGroupBytes: 500 })).length).toBeGreaterThan(3)
+    expect(await groups({})).toEqual([100])
+  })
+
+  it('takes bytes as they are', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const [key, value] = [Buffer.from([0xff, 0]), Buffer.from([0xfe])]
+    await put(parquetSink(OUT, { fileSystem, key: 'bytes', value: 'bytes' }), task(0, 1), [
+      record(0, { key, value }),
+    ])
+    const [row] = await parquetRows(fileSystem.readFile(`${OUT}/${name(0, 1, 'parquet')}`))
+    expect([
+      Buffer.from(row?.['key'] as Uint8Array),
+      Buffer.from(row?.['value'] as Uint8Array),
+    ]).toEqual([key, value])
+  })
+
+  it('needs a package, and says which when it is not there', async () => {
+    const missing = Object.assign(
+      new Error("Cannot find package 'hyparquet-writer' imported from x"),
+      { code: 'ERR_MODULE_NOT_FOUND' },
+    )
+    const load = (error: Error) =>
+      loadOptional('hyparquet-writer', 'parquetSink', () => Promise.reject(error))
+    await expect(load(missing)).rejects.toThrow(MissingModuleError)
+    await expect(load(missing)).rejects.toThrow(
+      /parquetSink needs the package hyparquet-writer: npm install hyparquet-writer/,
+    )
+    const inner = Object.assign(new Error("Cannot find package 'x' imported from y"), {
+      code: 'ERR_MODULE_NOT_FOUND',
+    })
+    await expect(load(inner)).rejects.toBe(inner)
+  })
+
+  it.each([
+    [{ rowGroupRows: 0 }, /rowGroupRows/],
+    [{ rowGroupBytes: 0.5 }, /rowGroupBytes/],
+    [{ codec: 'lz4' }, /codec must be one of/],
+  ])('is refused with %j', (options, message) => {
+    expect(() => parquetSink(OUT, options as object)).toThrow(message)
+  })
+})
+
+describe('files on a real disk', () => {
+  it.each([
+    ['owner', 0o600, 0o700],
+    ['group', 0o640, 0o750],
+    ['everyone', 0o644, 0o755],
+  ] as const)('are for %s to read', async (readableBy, fileMode, directoryMode) => {
+    const dir = mkdtempSync(join(tmpdir(), 'varve-sink-'))
+    onTestFinished(() => {
+      rmSync(dir, { recursive: true, force: true })
+    })
+    await put(ndjsonSink(join(dir, 'out'), { readableBy }), task(0, 1), [record(0)])
+    const modes = (path: string): number => statSync(path).mode & 0o777
+    const partition = join(dir, 'out/topic=orders/partition=0')
+    const [file = ''] = await readdir(partition)
+    expect([modes(join(partition, file)), modes(partition), modes(join(dir, 'out'))]).toEqual([
+      fileMode,
+      directoryMode,
+      directoryMode,
+    ])
+  })
+
+  it('are read by DuckDB, with the partitions as columns', { timeout: 60_000 }, async (context) => {
+    const duckdb = await import('@duckdb/node-api').catch(() => null)
+    // Its binary is not there for every platform.
+    if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
+    if (duckdb === null) return
+    const dir = mkdtempSync(join(tmpdir(), 'varve-duckdb-'))
+    onTestFinished(() => {
+      rmSync(dir, { recursive: true, force: true })
+    })
+    const fields = { id: 'int', at: 'timestamp' } as const
+    const records = upTo(100).map((each) =>
+      record(each, { value: Buffer.from(`{"id":${each},"at":${each * 1000},"o":1}`) }),
+    )
+    for (const [folder, sink] of [
+      ['parquet', parquetSink(join(dir, 'parquet'), { fields })],
+      ['ndjson', ndjsonSink(join(dir, 'ndjson'), { fields, gzip: true })],
+    ] as const) {
+      for (const [start, end, partition] of [
+        [0, 50, 0],
+        [50, 100, 0],
+        [0, 10, 1],
+      ] as const) {
+        await put(sink, task(start, end, partition), records.slice(start, end))
+      }
+      await put(sink, task(10, 11, 1), [record(10, { value: Buffer.from('bad') })])
+      const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
+      const source =
+        folder === 'parquet'
+          ? `read_parquet('${dir}/parquet/*/*/*.parquet', hive_partitioning = true)`
+          : `read_ndjson_auto('${dir}/ndjson/*/*/*.ndjson.gz', hive_partitioning = true)`
+      const reader = await connection.runAndReadAll(
+        `select topic, partition::int p, count(*)::int n, count(distinct "offset")::int d, max("offset")::int m, sum(id)::int s, ` +
+          `max("at")::timestamp::varchar a, any_value(typeof("at")) t from ${source} group by all order by p`,
+      )
+      expect(reader.getRowObjects(), folder).toEqual([
+        {
+          topic: 'orders',
+          p: 0,
+          n: 100,
+          d: 100,
+          m: 99,
+          s: 4950,
+          a: '1970-01-01 00:01:39',
+          t: expect.stringMatching(/^TIMESTAMP/) as string,
+        },
+        {
+          topic: 'orders',
+          p: 1,
+          n: 10,
+          d: 10,
+          m: 9,
+          s: 45,
+          a: '1970-01-01 00:00:09',
+          t: expect.stringMatching(/^TIMESTAMP/) as string,
+        },
+      ])
+      connection.closeSync()
+    }
+  })
+})

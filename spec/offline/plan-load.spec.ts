@@ -1,0 +1,194 @@
+import { describe, expect, it } from 'vitest'
+import { LoadPlan, planLoad, type PlanLoadOptions } from '../../lib/offline/index.ts'
+import { splitRange } from '../../lib/offline/split-range.ts'
+import { brokerFor, fill, task } from './loads.ts'
+
+describe('splitting a range', () => {
+  const segments = [
+    { baseOffset: 0, nextOffset: 100, sizeBytes: 1000 },
+    { baseOffset: 100, nextOffset: 110, sizeBytes: 1000 },
+    { baseOffset: 150, nextOffset: 200, sizeBytes: 50 },
+  ]
+  const cut = (start: number, end: number, splitBy: Parameters<typeof splitRange>[1]): number[] => {
+    const ranges = splitRange({ startOffset: start, endOffset: end }, splitBy, segments)
+    expect(ranges[0]?.startOffset).toBe(start)
+    for (const [index, range] of ranges.entries()) {
+      expect(range.endOffset).toBeGreaterThan(range.startOffset)
+      expect(range.endOffset).toBe(ranges[index + 1]?.startOffset ?? end)
+    }
+    return ranges.map(({ endOffset }) => endOffset)
+  }
+
+  it('leaves it whole by partition', () => {
+    expect(cut(5, 200, 'partition')).toEqual([200])
+  })
+
+  it('cuts where segments begin', () => {
+    expect(cut(0, 200, 'segment')).toEqual([100, 150, 200])
+    expect(cut(100, 150, 'segment')).toEqual([150])
+    expect(cut(30, 120, 'segment')).toEqual([100, 120])
+  })
+
+  it('cuts by a number of offsets', () => {
+    expect(cut(0, 10, { maxRecords: 4 })).toEqual([4, 8, 10])
+    expect(cut(0, 8, { maxRecords: 4 })).toEqual([4, 8])
+    expect(cut(3, 4, { maxRecords: 4 })).toEqual([4])
+  })
+
+  it('cuts by bytes, within segments and across them', () => {
+    expect(cut(0, 200, { maxBytes: 500 })).toEqual([50, 100, 105, 150, 200])
+    expect(cut(0, 200, { maxBytes: 10_000 })).toEqual([200])
+    expect(cut(0, 100, { maxBytes: 1 })).toHaveLength(100)
+    expect(cut(90, 110, { maxBytes: 300 })).toEqual([102, 105, 108, 110])
+  })
+
+  it('refuses more tasks than can be meant', () => {
+    const range = { startOffset: 0, endOffset: 1_000_000 }
+    expect(() => splitRange(range, { maxRecords: 1 }, [])).toThrow(
+      /\{"maxRecords":1\} would make more than 100000 tasks of the offsets 0 to 1000000/,
+    )
+  })
+})
+
+describe('a plan', () => {
+  it('is the records between where the load has come to and the high watermark of that moment', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [100, 0, 30])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    expect(plan.name).toBe('varve-load')
+    await broker.topic('orders').partition(0).append({ value: 'late' })
+    expect([...plan]).toEqual([task(0, 100), task(0, 30, 2)])
+    const consumer = broker.consumer({ groupId: 'nightly', enableAutoCommit: false })
+    await consumer.commit([{ topic: 'orders', partition: 0, offset: 40 }])
+    await consumer.commit([{ topic: 'orders', partition: 2, offset: 30 }])
+    expect([...(await planLoad(broker, { topics: ['orders'], name: 'nightly' }))]).toEqual([
+      task(40, 101),
+    ])
+  })
+
+  it.each<[Partial<PlanLoadOptions>, number, number]>([
+    [{ from: 'earliest' }, 0, 100],
+    [{ from: 20, until: 60 }, 20, 60],
+    [{ from: { timestamp: 1025 } }, 25, 100],
+    [{ until: { timestamp: 1025 } }, 0, 25],
+    [{ from: { timestamp: 1010 }, until: { timestamp: 9999 } }, 10, 100],
+  ])('takes %j', async (options, start, end) => {
+    const broker = await brokerFor()
+    await fill(broker)
+    expect([...(await planLoad(broker, { topics: ['orders'], ...options }))]).toEqual([
+      task(start, end),
+    ])
+  })
+
+  it('has no task where there is nothing between its ends', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    for (const options of [
+      { from: 100 },
+      { from: 50, until: 50 },
+      { from: { timestamp: 99_999 } },
+    ]) {
+      expect([...(await planLoad(broker, { topics: ['orders'], ...options }))]).toEqual([])
+    }
+  })
+
+  it('splits by the segments of the log', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const { segments } = broker.topic('orders').partition(0).log
+    expect(segments.length).toBeGreaterThan(2)
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: 'segment' })
+    expect([...plan].map(({ startOffset }) => startOffset)).toEqual(
+      segments.map(({ baseOffset }) => baseOffset),
+    )
+  })
+
+  it('refuses to leave out records that are gone, unless it is told to', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const consumer = broker.consumer({ groupId: 'varve-load', enableAutoCommit: false })
+    await consumer.commit([{ topic: 'orders', partition: 0, offset: 10 }])
+    await broker.topic('orders').partition(0).deleteRecords(35)
+    await expect(planLoad(broker, { topics: ['orders'] })).rejects.toMatchObject({
+      code: 'RECORDS_GONE',
+      topic: 'orders',
+      partition: 0,
+      startOffset: 10,
+      endOffset: 35,
+    })
+    expect([...(await planLoad(broker, { topics: ['orders'], whenGone: 'skip' }))]).toEqual([
+      task(35, 100),
+    ])
+    expect([...(await planLoad(broker, { topics: ['orders'], name: 'new' }))]).toEqual([
+      task(35, 100),
+    ])
+  })
+
+  it.each<[unknown, RegExp]>([
+    [{}, /topics must be an array of names, got undefined/],
+    [{ topics: [] }, /topics must be an array of names/],
+    [{ topics: [1] }, /topics\[0\] must be a name, got 1/],
+    [{ topics: ['orders', 'orders'] }, /topics has 'orders' twice/],
+    [{ topics: ['orders'], form: 1 }, /did you mean 'from'/],
+    [{ topics: ['orders'], name: '' }, /name must be a text that is not empty, got ""/],
+    [
+      { topics: ['orders'], from: 101 },
+      /from must be from 0 to 100, which is what orders-0 holds, got 101/,
+    ],
+    [
+      { topics: ['orders'], until: 101 },
+      /until must be from 0 to 100, which is what orders-0 holds, got 101/,
+    ],
+    [{ topics: ['orders'], from: -1 }, /from must be a whole number from 0/],
+    [
+      { topics: ['orders'], from: 'latest' },
+      /from must be one of "committed", "earliest", got "latest"/,
+    ],
+    [{ topics: ['orders'], from: {} }, /from must have a timestamp/],
+    [
+      { topics: ['orders'], until: null },
+      /until must be 'end', an offset or \{ timestamp \}, got null/,
+    ],
+    [{ topics: ['orders'], splitBy: 'topic' }, /splitBy must be one of "partition", "segment"/],
+    [{ topics: ['orders'], splitBy: {} }, /splitBy must be 'partition', 'segment'/],
+    [{ topics: ['orders'], splitBy: 7 }, /splitBy must be 'partition', 'segment'.*got 7/],
+    [
+      { topics: ['orders'], splitBy: { maxRecords: 0 } },
+      /maxRecords must be a whole number from 1/,
+    ],
+    [{ topics: ['orders'], splitBy: { maxRecords: 1, maxBytes: 1 } }, /splitBy must be/],
+    [{ topics: ['nothing'] }, /nothing/],
+  ])('refuses %j', async (options, message) => {
+    const broker = await brokerFor()
+    await fill(broker)
+    await expect(planLoad(broker, options as PlanLoadOptions)).rejects.toThrow(message)
+  })
+
+  it('goes through JSON', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [100, 50])
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 30 } })
+    const restored = LoadPlan.restore(broker, JSON.stringify(plan))
+    expect(restored.toJSON()).toEqual(plan.toJSON())
+    expect(LoadPlan.restore(broker, plan.toJSON()).tasks).toEqual(plan.tasks)
+    expect(JSON.stringify(plan)).not.toContain('broker')
+  })
+
+  it.each<[unknown, RegExp]>([
+    ['{', /JSON/],
+    [{}, /must have name, resumes and tasks, got none/],
+    [{ name: 'x', resumes: true, tasks: 1 }, /tasks must be an array, got 1/],
+    [{ name: 'x', resumes: true, tasks: [{ topic: 'orders' }] }, /tasks\[0\] has no partition/],
+    [
+      { name: 'x', resumes: true, tasks: [task(5, 5)] },
+      /endOffset of tasks\[0\] must be above startOffset, 5, got 5/,
+    ],
+    [
+      { name: 'x', resumes: true, tasks: [task(0, 6), task(5, 9)] },
+      /tasks\[1\] begins at 5 of orders-0, where the one before it ends at 6/,
+    ],
+  ])('is not restored from %j', async (json, message) => {
+    const broker = await brokerFor()
+    expect(() => LoadPlan.restore(broker, json as string)).toThrow(message)
+  })
+})

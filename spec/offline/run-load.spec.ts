@@ -1,0 +1,457 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/index.ts'
+import {
+  LoadPlan,
+  planLoad,
+  runLoad,
+  runTask,
+  type Sink,
+  type LoadFailedError,
+  type LoadProgress,
+} from '../../lib/offline/index.ts'
+import { ManualClock, SimulatedFileSystem } from '../../lib/testing/index.ts'
+import { brokerFor, committed, fill, MemorySink, task, upTo } from './loads.ts'
+
+const disk = new Error('the disk is full')
+
+async function failure(run: Promise<unknown>): Promise<LoadFailedError> {
+  const error: unknown = await run.then(
+    () => null,
+    (each: unknown) => each,
+  )
+  expect(error).toMatchObject({ code: 'LOAD_FAILED' })
+  return error as LoadFailedError
+}
+
+/** Lets time pass until `work` is over. */
+async function passing<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
+  const state = { isOver: false }
+  const over = work.finally(() => (state.isOver = true))
+  over.catch(() => undefined)
+  for (let step = 0; step < 200 && !state.isOver; step += 1) await clock.advance(100)
+  return over
+}
+
+describe('a load', () => {
+  it('puts every record into the sink once, and commits how far it has come', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [100, 40, 0])
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 30 } })
+    const result = await runLoad(plan, sink)
+    expect(result).toMatchObject({ tasks: 6, records: 140, rejected: 0, skipped: 0 })
+    expect(sink.offsets(0)).toEqual(upTo(100))
+    expect(sink.offsets(1)).toEqual(upTo(40))
+    expect([
+      await committed(broker, 0),
+      await committed(broker, 1),
+      await committed(broker, 2),
+    ]).toEqual([100, 40, null])
+  })
+
+  it('loads what has come since, and nothing else, the next time', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
+    await broker.topic('orders').partition(0).append({ value: '{}' })
+    const next = await planLoad(broker, { topics: ['orders'] })
+    expect([...next]).toEqual([task(100, 101)])
+    expect(await runLoad(next, sink)).toMatchObject({ tasks: 1, records: 1 })
+    expect(sink.offsets()).toEqual(upTo(101))
+  })
+
+  it('does nothing for a plan that is done, nor for one without tasks', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 50 } })
+    await runLoad(plan, sink)
+    expect(await runLoad(plan, sink)).toMatchObject({ tasks: 2, records: 0, skipped: 2 })
+    expect(await runLoad(LoadPlan.restore(broker, plan.toJSON()), new MemorySink())).toMatchObject({
+      skipped: 2,
+    })
+    const empty = await planLoad(broker, { topics: ['orders'] })
+    expect(await runLoad(empty, sink)).toMatchObject({ tasks: 0, records: 0 })
+    expect(sink.offsets()).toEqual(upTo(100))
+  })
+
+  it('loads only what the sink does not have, whatever the borders were', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    for (const [start, end] of [
+      [13, 20],
+      [35, 77],
+      [95, 100],
+    ] as const) {
+      sink.tasks.push({ task: task(start, end), offsets: upTo(end, start) })
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 40 } })
+    expect(await runLoad(plan, sink, { concurrency: 1 })).toMatchObject({
+      tasks: 3,
+      records: 100 - 7 - 42 - 5,
+    })
+    expect(sink.offsets()).toEqual(upTo(100))
+    expect(await committed(broker)).toBe(100)
+  })
+
+  it('takes an explicit range again for a sink that has lost it', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), new MemorySink())
+    const sink = new MemorySink()
+    await runLoad(await planLoad(broker, { topics: ['orders'], from: 20, until: 60 }), sink)
+    expect(sink.offsets()).toEqual(upTo(60, 20))
+    expect(await committed(broker)).toBe(100)
+  })
+
+  it('commits no task before those in front of it, and goes on with all of them', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    const seen: (number | null)[] = []
+    sink.before = async (what, { startOffset }) => {
+      if (what === 'open') seen.push(await committed(broker))
+      if (what === 'write' && startOffset === 25) throw disk
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 25 } })
+    const { failures, result } = await failure(runLoad(plan, sink, { concurrency: 1, retries: 0 }))
+    expect(failures).toEqual([{ task: task(25, 50), error: disk }])
+    expect(result).toMatchObject({ tasks: 3, records: 75 })
+    expect(seen).toEqual([null, 25, 25, 25])
+    expect(sink.aborted).toBe(1)
+    sink.before = () => undefined
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
+    expect(sink.offsets()).toEqual(upTo(100))
+    expect(await committed(broker)).toBe(100)
+  })
+
+  it('tries a task again, after twice the time each time', async () => {
+    const clock = new ManualClock()
+    const broker = await brokerFor(new SimulatedFileSystem(), clock)
+    await fill(broker)
+    const timers = clock.pendingTimers
+    const sink = new MemorySink()
+    const triedMs: number[] = []
+    sink.before = (what) => {
+      if (what !== 'commit') return
+      triedMs.push(clock.monotonic())
+      if (triedMs.length < 4) throw disk
+    }
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await passing(clock, runLoad(plan, sink, { retries: 3, clock }))
+    const [first = 0] = triedMs
+    expect(triedMs.map((ms) => ms - first)).toEqual([0, 100, 300, 700])
+    expect(sink.offsets()).toEqual(upTo(100))
+    expect(sink.aborted).toBe(3)
+    expect(clock.pendingTimers).toBe(timers)
+  })
+
+  it('says which records are gone, tries no second time, and does the rest', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [100, 20])
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 25 } })
+    await broker.topic('orders').partition(0).deleteRecords(60)
+    const sink = new MemorySink()
+    const { failures, message } = await failure(runLoad(plan, sink))
+    expect(failures.map(({ task: { startOffset }, error }) => [startOffset, error])).toEqual([
+      [0, expect.objectContaining({ code: 'RECORDS_GONE', startOffset: 0, endOffset: 25 })],
+      [25, expect.objectContaining({ code: 'RECORDS_GONE', startOffset: 25, endOffset: 50 })],
+      [50, expect.objectContaining({ code: 'RECORDS_GONE', startOffset: 50, endOffset: 60 })],
+    ])
+    expect(message).toMatch(/3 of 5 tasks failed: orders-0 0 to 25: the records 0 to 25/)
+    expect(sink.offsets()).toEqual(upTo(100, 75))
+    expect(sink.offsets(1)).toEqual(upTo(20))
+    expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([null, 20])
+  })
+
+  it('loses nothing to a deletion between two reads of a task', async () => {
+    const broker = await brokerFor()
+    const value = 'x'.repeat(100_000)
+    const topic = await broker.createTopic('orders', { segmentBytes: 500_000 })
+    for (let each = 0; each < 30; each += 1) await topic.partition(0).append({ value })
+    const sink = new MemorySink()
+    let writes = 0
+    sink.before = async (what) => {
+      if (what === 'write' && (writes += 1) === 1) await topic.partition(0).deleteRecords(25)
+    }
+    const { failures } = await failure(
+      runLoad(await planLoad(broker, { topics: ['orders'] }), sink),
+    )
+    const error = failures[0]?.error as { startOffset: number; endOffset: number }
+    expect(error).toMatchObject({ code: 'RECORDS_GONE', endOffset: 25 })
+    expect(error.startOffset).toBeGreaterThan(5)
+    expect(sink.offsets()).toEqual([])
+  })
+
+  it('goes on while a producer appends', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    sink.before = async () => {
+      await broker.topic('orders').partition(0).append({ value: 'more' })
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 7 } })
+    await runLoad(plan, sink)
+    expect(sink.offsets()).toEqual(upTo(100))
+  })
+
+  it.each([1, 3])(
+    'runs %i tasks at a time, each with no more than a read in memory',
+    async (concurrency) => {
+      const broker = await brokerFor()
+      await fill(broker, 'orders', [50, 50])
+      const sink = new MemorySink()
+      sink.before = () => new Promise((resolve) => setImmediate(resolve))
+      const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 10 } })
+      await runLoad(plan, sink, { concurrency })
+      expect(sink.mostOpen).toBe(concurrency)
+      expect(sink.offsets(1)).toEqual(upTo(50))
+    },
+  )
+
+  it('waits for each write before it reads on', async () => {
+    const broker = await brokerFor()
+    const topic = await broker.createTopic('orders')
+    const value = 'x'.repeat(300_000)
+    for (let each = 0; each < 12; each += 1) await topic.partition(0).append({ value })
+    const sink = new MemorySink()
+    let inWrite = 0
+    let writes = 0
+    sink.before = async (what) => {
+      if (what !== 'write') return
+      writes += 1
+      inWrite += 1
+      expect(inWrite).toBe(1)
+      await new Promise((resolve) => setImmediate(resolve))
+      inWrite -= 1
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], from: 'earliest' })
+    // The last few records of a task are asked for by their number.
+    await runLoad(plan, sink)
+    expect(writes).toBeGreaterThan(2)
+    expect(sink.offsets()).toEqual(upTo(12))
+  })
+
+  it('ends with the reason of an abort, after its writers have let go', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [50, 50])
+    const abort = new AbortController()
+    const sink = new MemorySink()
+    const reason = new Error('shutting down')
+    sink.before = (what, { startOffset }) => {
+      if (what === 'write' && startOffset === 20) abort.abort(reason)
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 10 } })
+    await expect(runLoad(plan, sink, { concurrency: 2, signal: abort.signal })).rejects.toBe(reason)
+    expect(sink.openCount).toBe(0)
+    expect(sink.aborted).toBeGreaterThan(0)
+    const done = sink.tasks.length
+    expect(done).toBeLessThan(10)
+    await expect(runLoad(plan, sink, { signal: abort.signal })).rejects.toBe(reason)
+    expect(sink.tasks).toHaveLength(done)
+    sink.before = () => undefined
+    await runLoad(plan, sink)
+    expect([sink.offsets(0), sink.offsets(1)]).toEqual([upTo(50), upTo(50)])
+  })
+
+  it('ends a wait before another try when it is aborted', async () => {
+    const clock = new ManualClock()
+    const broker = await brokerFor(new SimulatedFileSystem(), clock)
+    await fill(broker)
+    const timers = clock.pendingTimers
+    const abort = new AbortController()
+    const sink = new MemorySink()
+    sink.before = () => {
+      setImmediate(() => {
+        abort.abort('enough')
+      })
+      throw disk
+    }
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await expect(runLoad(plan, sink, { signal: abort.signal, clock })).rejects.toBe('enough')
+    expect(clock.pendingTimers).toBe(timers)
+  })
+
+  it('tells how far it is, and ends with what the callback throws', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [50, 50])
+    const seen: LoadProgress[] = []
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 20 } })
+    await runLoad(plan, new MemorySink(), { onProgress: (each) => seen.push(each) })
+    expect(
+      seen.every(({ totalOffsets, totalTasks }) => totalOffsets === 100 && totalTasks === 6),
+    ).toBe(true)
+    expect(seen.at(-1)).toMatchObject({ offsets: 100, records: 100, tasks: 6 })
+    expect(seen.map(({ offsets }) => offsets)).toEqual(
+      seen.map(({ offsets }) => offsets).sort((a, b) => a - b),
+    )
+    const onProgress = (): void => {
+      throw disk
+    }
+    const again = await planLoad(broker, { topics: ['orders'], name: 'other' })
+    await expect(runLoad(again, new MemorySink(), { onProgress })).rejects.toBe(disk)
+  })
+
+  it('counts back what a failed task had written', async () => {
+    const clock = new ManualClock()
+    const broker = await brokerFor(new SimulatedFileSystem(), clock)
+    await fill(broker)
+    const sink = new MemorySink()
+    let commits = 0
+    sink.before = (what) => {
+      if (what === 'commit' && (commits += 1) === 1) throw disk
+    }
+    const offsets: number[] = []
+    const onProgress = (each: LoadProgress): number => offsets.push(each.offsets)
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await passing(clock, runLoad(plan, sink, { clock, onProgress }))
+    expect(Math.max(...offsets)).toBe(100)
+    expect(offsets.at(-1)).toBe(100)
+  })
+
+  it('is refused while one of its name runs, and on a broker that is read-only', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker)
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const first = runLoad(plan, new MemorySink())
+    await expect(runLoad(plan, new MemorySink())).rejects.toMatchObject({ code: 'ILLEGAL_STATE' })
+    await first
+    const reader = await Broker.open('/varve', { fileSystem, readOnly: true })
+    const planned = await planLoad(reader, { topics: ['orders'], from: 'earliest' })
+    await expect(runLoad(planned, new MemorySink())).rejects.toMatchObject({ code: 'READ_ONLY' })
+    await reader.close()
+  })
+
+  it('is refused by a sink that holds more than the log', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    sink.tasks.push({ task: task(90, 110), offsets: upTo(110, 90) })
+    const { failures } = await failure(
+      runLoad(await planLoad(broker, { topics: ['orders'] }), sink),
+    )
+    expect(failures[0]?.error).toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      message: expect.stringMatching(/another topic of that name/) as string,
+    })
+  })
+
+  it('fails where the log does not reach the end of the plan, or the topic is gone', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const json = { name: 'x', resumes: false }
+    const long = LoadPlan.restore(broker, { ...json, tasks: [task(50, 200)] })
+    const short = await failure(runLoad(long, new MemorySink()))
+    expect(short.failures[0]?.error).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', offset: 200 })
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await broker.deleteTopic('orders')
+    const gone = await failure(runLoad(plan, new MemorySink()))
+    expect(gone.failures[0]?.error).toMatchObject({ code: 'UNKNOWN_TOPIC_OR_PARTITION' })
+  })
+
+  it.each<[unknown, RegExp]>([
+    [{ concurrency: 0 }, /concurrency must be a whole number from 1 to 1000, got 0/],
+    [{ retries: -1 }, /retries must be a whole number from 0/],
+    [{ signal: 1 }, /signal must be an AbortSignal/],
+    [{ onProgres: 1 }, /did you mean 'onProgress'/],
+  ])('refuses %j', async (options, message) => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await expect(runLoad(plan, new MemorySink(), options as object)).rejects.toThrow(message)
+    await expect(runLoad(plan, {} as unknown as Sink)).rejects.toThrow(
+      /sink must be an object with published\(\), open\(\)/,
+    )
+  })
+
+  it('makes durable what a relaxed topic shows before it loads it', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [20], { flushMessages: 1000 })
+    const { log } = broker.topic('orders').partition(0)
+    expect(broker.topic('orders').partition(0).highWatermark).toBe(20)
+    const sink = new MemorySink()
+    const durable: number[] = []
+    sink.before = (what) => {
+      if (what === 'open') durable.push(log.durableEndOffset)
+    }
+    expect(log.durableEndOffset).toBeLessThan(20)
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
+    expect(durable).toEqual([20])
+  })
+})
+
+describe('one task', () => {
+  it('is done by a process that only reads, and counts for the next load', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker)
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 40 } })
+    const tasks = JSON.parse(JSON.stringify(plan.tasks)) as typeof plan.tasks
+    expect(await runTask('/varve', tasks[1] ?? task(0, 1), sink, { fileSystem })).toMatchObject({
+      records: 40,
+    })
+    expect(sink.offsets()).toEqual(upTo(80, 40))
+    expect(await committed(broker)).toBe(null)
+    expect(await runTask(broker, tasks[1] ?? task(0, 1), sink)).toEqual({
+      records: 0,
+      rejected: 0,
+      bytes: 0,
+    })
+    expect(await runLoad(plan, sink)).toMatchObject({ tasks: 3, records: 60, skipped: 1 })
+    expect(sink.offsets()).toEqual(upTo(100))
+    expect(await committed(broker)).toBe(100)
+  })
+
+  it('waits for what its owner is about to write, and no longer than it may', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const broker = await brokerFor(fileSystem, clock)
+    await fill(broker)
+    const sink = new MemorySink()
+    const waiting = runTask('/varve', task(90, 103), sink, { fileSystem, clock })
+    waiting.catch(() => undefined)
+    await clock.advance(150)
+    await broker
+      .topic('orders')
+      .partition(0)
+      .append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
+    await passing(clock, waiting)
+    expect(sink.offsets()).toEqual(upTo(103, 90))
+    const late = runTask('/varve', task(90, 200), sink, { fileSystem, clock, maxWaitMs: 300 })
+    await expect(passing(clock, late)).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      message: expect.stringMatching(
+        /orders-0 90 to 200 cannot be loaded: after 300 ms its log is seen up to 103/,
+      ) as string,
+    })
+    const missing = runTask('/varve', { ...task(0, 1), topic: 'no' }, sink, {
+      fileSystem,
+      clock,
+      maxWaitMs: 300,
+    })
+    await expect(passing(clock, missing)).rejects.toMatchObject({
+      code: 'UNKNOWN_TOPIC_OR_PARTITION',
+    })
+  })
+
+  it('ends with the reason of an abort', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const abort = new AbortController()
+    const sink = new MemorySink()
+    sink.before = (what) => {
+      if (what === 'write') abort.abort('enough')
+    }
+    await expect(runTask(broker, task(0, 100), sink, { signal: abort.signal })).rejects.toBe(
+      'enough',
+    )
+    expect([sink.aborted, sink.tasks.length]).toEqual([1, 0])
+    await expect(runTask(broker, task(5, 5), sink)).rejects.toThrow(
+      /endOffset of task must be above/,
+    )
+  })
+})
