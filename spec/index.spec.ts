@@ -52,16 +52,24 @@ describe('the entry points', () => {
 
   it('varve/offline exports exactly these names', () => {
     expect(Object.keys(offline).sort()).toEqual([
+      'ImportFileChangedError',
+      'ImportFileError',
       'LoadFailedError',
       'LoadPlan',
       'MissingModuleError',
       'RecordsGoneError',
+      'importFile',
       'ndjsonSink',
       'parquetSink',
       'planLoad',
+      'pushTo',
       'runLoad',
       'runTask',
       'sinkConformance',
+      'toReadable',
+      'toReadableStream',
+      'toWritable',
+      'toWritableStream',
     ])
   })
 

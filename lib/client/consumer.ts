@@ -39,6 +39,8 @@ const MIN_ITERATION_WAIT_MS = 1
  * and are noticed at once. After `close` everything throws or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
+  /** Whether it commits of its own accord what its polls have handed out. */
+  readonly enableAutoCommit: boolean
   readonly #context: ConsumerContext
   readonly #options: ResolvedConsumerOptions<K, V>
   readonly #parts: ConsumerParts<K, V>
@@ -48,6 +50,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /** @internal */
   constructor(context: ConsumerContext, options: ConsumerOptions<K, V> = {}) {
     const resolved = resolveConsumerOptions(options, { readOnly: context.readOnly })
+    this.enableAutoCommit = resolved.enableAutoCommit
     this.#context = context
     this.#options = resolved
     this.#parts = new ConsumerParts(context, resolved, this.#iterations)

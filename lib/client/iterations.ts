@@ -41,12 +41,12 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
    * The partition has been moved, given up or emptied: the records of it that are held are nobody's
    * concern any more.
    */
-  release({ topic, partition }: TopicPartition): void {
+  readonly release = ({ topic, partition }: TopicPartition): void => {
     for (const iterator of this.#running) {
       const { held } = iterator
       if (held?.topic === topic && held.partition === partition) iterator.release()
     }
-  }
+  };
 
   [Symbol.iterator](): IterableIterator<RecordHolder> {
     return this.#running.values()

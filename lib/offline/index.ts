@@ -18,3 +18,22 @@ export { runTask, type RunTaskOptions } from './run-task.ts'
 export type { Sink, TaskResult, TaskWriter } from './sink.ts'
 export { sinkConformance, type SinkCase, type SinkUnderTest } from './sink-conformance.ts'
 export type { SplitBy } from './split-range.ts'
+export { ImportFileChangedError, ImportFileError } from './import-errors.ts'
+export { importFile } from './import-file.ts'
+export type {
+  ImportFormat,
+  ImportOptions,
+  ImportProgress,
+  ImportRecord,
+  ImportReject,
+  ImportResult,
+} from './import-options.ts'
+export type { PushContext, PushErrorHandler, PushOptions } from './push-options.ts'
+export { pushTo, type Push, type PushResult } from './push-to.ts'
+export {
+  toReadable,
+  toReadableStream,
+  toWritable,
+  toWritableStream,
+  type WritableOptions,
+} from './streams.ts'

@@ -1,0 +1,142 @@
+import type * as csvParse from 'csv-parse/sync'
+import type { InputFile } from './input-file.ts'
+import { loadOptional } from './optional-module.ts'
+import { ImportFileError } from './import-errors.ts'
+import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
+import {
+  FILE_START,
+  reasonOf,
+  type Cursor,
+  type RowBatch,
+  type RowSource,
+  type SourceRow,
+} from './row-source.ts'
+import { parsedRows, rejectOf, textRows, type NumberedRow } from './text-rows.ts'
+
+type ParseCsv = (bytes: Buffer) => string[][]
+
+const NEWLINE: Buffer = Buffer.from('\n')
+
+/**
+ * A file with a header and a row of fields below it for each record. A field in quotes may hold
+ * delimiters, line ends and doubled quotes.
+ *
+ * Rows are cut here, and csv-parse reads the fields of whole rows: of what is malformed it would not
+ * find the end, and so not where to go on after a crash.
+ */
+export class CsvRows implements RowSource {
+  readonly #file: InputFile
+  readonly #options: ResolvedImportOptions
+  readonly #parse: ParseCsv
+  readonly #header: readonly string[]
+  readonly #headerEnd: Cursor
+
+  private constructor(
+    file: InputFile,
+    options: ResolvedImportOptions,
+    parse: ParseCsv,
+    header: { readonly names: readonly string[]; readonly end: Cursor },
+  ) {
+    this.#file = file
+    this.#options = options
+    this.#parse = parse
+    this.#header = header.names
+    this.#headerEnd = header.end
+  }
+
+  /**
+   * Reads the header.
+   *
+   * @throws {@link MissingModuleError}, {@link ImportFileError} when there is no header that can be used
+   * @throws RangeError when a field that is asked for is not in it
+   */
+  static async open(file: InputFile, options: ResolvedImportOptions): Promise<CsvRows> {
+    const { parse } = await loadOptional<typeof csvParse>(
+      'csv-parse',
+      'the import of CSV',
+      () => import('csv-parse/sync'),
+    )
+    const parseRows: ParseCsv = (bytes) =>
+      parse(bytes, {
+        delimiter: options.delimiter,
+        record_delimiter: '\n',
+        relax_column_count: true,
+      })
+    const header = await readHeader(file, options, parseRows)
+    const { keyField, valueFields } = options
+    for (const field of [keyField, ...(valueFields ?? [])]) {
+      if (field === null || header.names.includes(field)) continue
+      throw new RangeError(
+        `keyField and valueFields must be of ${header.names.join(', ')}, got '${field}'`,
+      )
+    }
+    return new CsvRows(file, options, parseRows, header)
+  }
+
+  read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
+    const start = from.position < this.#headerEnd.position ? this.#headerEnd : from
+    return parsedRows(this.#file, this.#options, start, (rows) => this.#parseRows(rows))
+  }
+
+  /** Together, which is faster; one by one where that shows that one of them is bad. */
+  #parseRows(rows: readonly NumberedRow[]): (SourceRow | ImportReject)[] {
+    try {
+      const parsed = this.#parse(Buffer.concat(rows.flatMap(({ bytes }) => [bytes, NEWLINE])))
+      if (parsed.length === rows.length) {
+        return rows.map((each, slot) => this.#toRow(each, parsed[slot] ?? []))
+      }
+    } catch {
+      // Which one it was, and why, is found below.
+    }
+    return rows.map((each) => {
+      try {
+        const [fields, ...more] = this.#parse(each.bytes)
+        if (fields !== undefined && more.length === 0) return this.#toRow(each, fields)
+        return rejectOf(each, 'MALFORMED', `it is ${1 + more.length} rows`)
+      } catch (error) {
+        return rejectOf(each, 'MALFORMED', reasonOf(error))
+      }
+    })
+  }
+
+  #toRow(text: NumberedRow, fields: readonly string[]): SourceRow | ImportReject {
+    const names = this.#header
+    if (fields.length !== names.length) {
+      return rejectOf(
+        text,
+        'MALFORMED',
+        `it has ${fields.length} fields, the header has ${names.length}`,
+      )
+    }
+    const value = Object.fromEntries(names.map((name, slot) => [name, fields[slot] ?? '']))
+    return { row: text.row, line: text.line, value, bytes: null }
+  }
+}
+
+async function readHeader(
+  file: InputFile,
+  options: ResolvedImportOptions,
+  parse: ParseCsv,
+): Promise<{ names: readonly string[]; end: Cursor }> {
+  for await (const rows of textRows(file, { ...options, growing: false }, FILE_START)) {
+    const first = rows.find(({ bytes }) => bytes.length > 0)
+    if (first === undefined) continue
+    const names = first.fault === null ? namesIn(first.bytes, file, parse) : []
+    if (names.length === 0) throw new ImportFileError(file.path, 'its header is malformed')
+    const repeated = names.find((name, slot) => names.indexOf(name) !== slot)
+    if (repeated !== undefined) {
+      throw new ImportFileError(file.path, `its header has '${repeated}' twice`)
+    }
+    const { endPosition, endLine, isOpenEnd } = first
+    return { names, end: { row: 0, line: endLine, position: endPosition, isOpenEnd } }
+  }
+  throw new ImportFileError(file.path, 'it has no header')
+}
+
+function namesIn(bytes: Buffer, file: InputFile, parse: ParseCsv): readonly string[] {
+  try {
+    return parse(bytes)[0] ?? []
+  } catch (cause) {
+    throw new ImportFileError(file.path, `its header is malformed: ${reasonOf(cause)}`, { cause })
+  }
+}

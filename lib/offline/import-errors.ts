@@ -1,0 +1,30 @@
+import { VarveError } from '../index.ts'
+
+/** The file under an import's name is another one than before, or was changed where it was read. */
+export class ImportFileChangedError extends VarveError {
+  override readonly name = 'ImportFileChangedError'
+  readonly code = 'IMPORT_FILE_CHANGED'
+  readonly path: string
+  readonly importName: string
+
+  constructor(path: string, importName: string, reason: string) {
+    super(
+      `${path} is not the file that was imported as '${importName}' before: ${reason}. ` +
+        'Another file needs another name',
+    )
+    this.path = path
+    this.importName = importName
+  }
+}
+
+/** A file that is not of its format as a whole; single bad rows are rejected, and are no error. */
+export class ImportFileError extends VarveError {
+  override readonly name = 'ImportFileError'
+  readonly code = 'IMPORT_FILE_INVALID'
+  readonly path: string
+
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path} cannot be imported: ${reason}`, options)
+    this.path = path
+  }
+}

@@ -1,0 +1,223 @@
+import type { Broker, Topic } from '../index.ts'
+import { CsvRows } from './csv-rows.ts'
+import { ImportFileChangedError } from './import-errors.ts'
+import { ImportJournal, type ImportMark, type ImportState } from './import-journal.ts'
+import {
+  resolveImportOptions,
+  type ImportOptions,
+  type ImportRecord,
+  type ImportReject,
+  type ImportResult,
+  type ResolvedImportOptions,
+} from './import-options.ts'
+import { openRejects, type RejectSink } from './import-rejects.ts'
+import { ImportTarget } from './import-target.ts'
+import { InputFile, type FileIdentity } from './input-file.ts'
+import { NdjsonRows } from './ndjson-rows.ts'
+import { ParquetRows } from './parquet-rows.ts'
+import { recordOfRow, rejectRow } from './row-records.ts'
+import {
+  FILE_START,
+  type Cursor,
+  type RowBatch,
+  type RowSource,
+  type SourceRow,
+} from './row-source.ts'
+
+/**
+ * Puts the rows of an NDJSON, CSV or Parquet file into a topic, each once: however often the import
+ * is broken off, also by a crash, the next one under the name goes on, and neither misses a row nor
+ * stores one twice. Others may append to the topic meanwhile. A file that has grown goes on too.
+ *
+ * Rows of a key come to one partition, as a producer's do, and each partition has its rows in the
+ * order of the file. Memory is bounded: by a few MiB, or by a row group of a Parquet file.
+ *
+ * Each record has a header `varve-import`, `<name>:<row>`. The position is committed as the offsets
+ * of the group `varve-import:<name>`. Only if retention removes such records before the import that
+ * stored them has committed can their rows come again.
+ *
+ * CSV needs the package csv-parse, and Parquet hyparquet.
+ *
+ * @throws TypeError or RangeError for options that are not legal
+ * @throws {@link ImportFileChangedError} when the file under the name was another one
+ * @throws {@link ImportFileError} when the file is not of its format as a whole
+ * @throws {@link MissingModuleError} without the package
+ * @throws `IllegalStateError` while an import of that name is running
+ * @throws a system error when the file cannot be read, the signal's reason, and what an append or a
+ * commit fails with
+ */
+export async function importFile<Row = unknown>(
+  broker: Broker,
+  path: string,
+  options: ImportOptions<Row>,
+): Promise<ImportResult> {
+  const resolved = resolveImportOptions(path, options)
+  resolved.signal?.throwIfAborted()
+  const topic = broker.topic(resolved.topic)
+  const journal = new ImportJournal(broker, topic, resolved.name)
+  let file: InputFile | null = null
+  try {
+    file = await InputFile.open(path, resolved.fileSystem)
+    const state = await journal.load(resolved.signal)
+    const identity = await identify(file, resolved, state.mark)
+    const rejects = await openRejects(resolved, state.mark?.rejectBytes ?? null)
+    try {
+      const source = await openSource(file, resolved)
+      const run = new ImportRun(resolved, { journal, topic, file, identity, state, rejects })
+      return await run.run(source)
+    } finally {
+      await rejects.close()
+    }
+  } finally {
+    await file?.close()
+    await journal.close()
+  }
+}
+
+/** @throws {@link ImportFileChangedError} */
+async function identify(
+  file: InputFile,
+  { name, format, gzip }: ResolvedImportOptions,
+  mark: ImportMark | null,
+): Promise<FileIdentity> {
+  if (mark === null) return file.identity()
+  const changed = (reason: string): Error => new ImportFileChangedError(file.path, name, reason)
+  if (file.size < mark.size) throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
+  const { head } = await file.identity(mark.headBytes)
+  if (head !== mark.head) throw changed(`its first ${mark.headBytes} bytes are others`)
+  if (file.size === mark.size) return mark
+  if (format === 'parquet') throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
+  const { position, isOpenEnd } = mark.cursor
+  if (isOpenEnd && !gzip) {
+    const [next] = await file.slice(position, position + 1)
+    if (next !== 0x0a && next !== 0x0d) {
+      throw changed('a row that had no line end goes on; growing: true waits for the line end')
+    }
+  }
+  return file.identity()
+}
+
+async function openSource(file: InputFile, options: ResolvedImportOptions): Promise<RowSource> {
+  switch (options.format) {
+    case 'ndjson':
+      return new NdjsonRows(file, options)
+    case 'csv':
+      return CsvRows.open(file, options)
+    case 'parquet':
+      return ParquetRows.open(file, options)
+  }
+}
+
+interface RunParts {
+  readonly journal: ImportJournal
+  readonly topic: Topic
+  readonly file: InputFile
+  readonly identity: FileIdentity
+  readonly state: ImportState
+  readonly rejects: RejectSink
+}
+
+/** One run of an import, from where the last one has come to the end of the file. */
+class ImportRun {
+  readonly #options: ResolvedImportOptions
+  readonly #parts: RunParts
+  readonly #target: ImportTarget
+  #cursor: Cursor
+  #committedRow: number
+  #imported = 0
+  #skipped: number
+  #rejected = 0
+  #rejecting: Promise<void> = Promise.resolve()
+
+  constructor(options: ResolvedImportOptions, parts: RunParts) {
+    const { topic, state } = parts
+    this.#options = options
+    this.#parts = parts
+    this.#cursor = state.mark?.cursor ?? FILE_START
+    this.#committedRow = this.#cursor.row
+    this.#skipped = this.#cursor.row
+    this.#target = new ImportTarget(topic, options.name, state, (reject) => {
+      this.#rejected += 1
+      // Several partitions may refuse a row at the same time.
+      this.#rejecting = this.#rejecting.then(() => this.#reject(reject))
+      return this.#rejecting
+    })
+  }
+
+  async run(source: RowSource): Promise<ImportResult> {
+    const { clock, signal } = this.#options
+    const startMs = clock.monotonic()
+    const readBefore = this.#parts.file.bytesRead
+    // Before anything is appended: where a later run begins to look for it.
+    if (this.#parts.state.mark === null) await this.#commit()
+    const batches = source.read(this.#cursor)
+    let reading = batches.next()
+    try {
+      for (;;) {
+        const read = await reading
+        signal?.throwIfAborted()
+        if (read.done === true) break
+        // The next rows are read while these are written.
+        reading = batches.next()
+        await this.#take(read.value)
+      }
+    } finally {
+      await reading.catch(() => undefined)
+      await batches.return()
+    }
+    await this.#commit()
+    return {
+      rows: this.#cursor.row,
+      imported: this.#imported,
+      skipped: this.#skipped,
+      rejected: this.#rejected,
+      bytes: this.#parts.file.bytesRead - readBefore,
+      durationMs: clock.monotonic() - startMs,
+    }
+  }
+
+  async #take({ rows, rejects, end }: RowBatch): Promise<void> {
+    const bad = [...rejects]
+    const good: [SourceRow, ImportRecord][] = []
+    for (const row of rows) {
+      try {
+        const record = recordOfRow(row, this.#options)
+        if (record === null) this.#skipped += 1
+        else good.push([row, record])
+      } catch (error) {
+        bad.push(rejectRow(row, 'REFUSED', error))
+      }
+    }
+    this.#rejected += bad.length
+    await this.#parts.rejects.write(bad)
+    const { imported, skipped } = await this.#target.append(good)
+    this.#imported += imported
+    this.#skipped += skipped
+    this.#cursor = end
+    if (end.row - this.#committedRow >= this.#options.commitRecords) await this.#commit()
+    this.#options.onProgress({
+      bytesRead: this.#parts.file.position,
+      totalBytes: this.#parts.file.size,
+      rows: end.row,
+    })
+  }
+
+  async #reject(reject: ImportReject): Promise<void> {
+    await this.#parts.rejects.write([reject])
+    // Rows behind it are appended next, and after a crash nobody tries it again.
+    await this.#parts.rejects.sync()
+  }
+
+  async #commit(): Promise<void> {
+    const { journal, rejects, identity } = this.#parts
+    const cursor = this.#cursor
+    const offsets = this.#target.offsetsBehind(cursor.row)
+    if (offsets === null) return
+    await rejects.sync()
+    const { size, headBytes, head } = identity
+    const partitionCount = offsets.length
+    const rejectBytes = rejects.sizeBytes
+    await journal.commit({ cursor, partitionCount, rejectBytes, size, headBytes, head }, offsets)
+    this.#committedRow = cursor.row
+  }
+}

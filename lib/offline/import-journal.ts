@@ -1,0 +1,167 @@
+import { IllegalStateError, type Broker, type Consumer, type Topic } from '../index.ts'
+import type { FileIdentity } from './input-file.ts'
+import { FILE_START, type Cursor } from './row-source.ts'
+
+/** The header that marks an imported record: the import's name, a colon, and the row from 1. */
+export const IMPORT_HEADER = 'varve-import'
+
+/** What is committed with the offsets of an import. */
+export interface ImportMark extends FileIdentity {
+  /** What has been dealt with: all rows before it. */
+  readonly cursor: Cursor
+  /** Partitions that rows behind it were spread over. */
+  readonly partitionCount: number
+  /** Length of the file of rejected rows. */
+  readonly rejectBytes: number
+}
+
+/** What has been found of an import in its topic. */
+export interface ImportState {
+  /** `null` when it begins. */
+  readonly mark: ImportMark | null
+  /** Per partition, the largest row that is in it or before the mark. */
+  readonly lastRows: readonly number[]
+}
+
+const running: WeakMap<Broker, Set<string>> = new WeakMap()
+
+/**
+ * What is known of an import: the offsets committed under its name, with a mark in the metadata of
+ * each, and the records behind them.
+ *
+ * An offset says: all records of rows behind the mark lie at it or above. One call commits all
+ * partitions, but a crash may leave a part of it. The mark with the most rows counts then, because
+ * its call began when they all were acknowledged; for a partition whose commit is older, more records
+ * are looked through than need be.
+ */
+export class ImportJournal {
+  readonly #broker: Broker
+  readonly #topic: Topic
+  readonly #name: string
+  readonly #consumer: Consumer
+
+  /** @throws {@link IllegalStateError} while an import of that name into the topic is running */
+  constructor(broker: Broker, topic: Topic, name: string) {
+    const names = running.get(broker) ?? new Set()
+    const key = JSON.stringify([topic.name, name])
+    if (names.has(key)) {
+      throw new IllegalStateError(`an import named '${name}' into '${topic.name}' is running`)
+    }
+    this.#consumer = broker.consumer({ groupId: `varve-import:${name}`, enableAutoCommit: false })
+    running.set(broker, names.add(key))
+    this.#broker = broker
+    this.#topic = topic
+    this.#name = name
+  }
+
+  /**
+   * Finds out what is done: reads the committed marks, and the records behind them.
+   *
+   * The largest row of a partition is enough to know: rows are appended to it in their order, and
+   * what a crash leaves of a log is its beginning. That also holds where compaction has removed some.
+   */
+  async load(signal: AbortSignal | null): Promise<ImportState> {
+    const { name: topic, partitions } = this.#topic
+    let mark: ImportMark | null = null
+    const offsets: number[] = []
+    for (const { index: partition } of partitions) {
+      const committed = await this.#consumer.committed({ topic, partition })
+      const found = committed === null ? null : decodeMark(committed.metadata)
+      offsets.push(committed?.offset ?? 0)
+      if (found !== null && found.cursor.row >= (mark?.cursor.row ?? 0)) mark = found
+    }
+    if (mark === null) return { mark, lastRows: partitions.map(() => 0) }
+    const lastRows: number[] = []
+    for (const partition of partitions) {
+      const from = Math.max(offsets[partition.index] ?? 0, partition.logStartOffset)
+      lastRows.push(Math.max(mark.cursor.row, await this.#lastRow(partition.index, from, signal)))
+    }
+    return { mark, lastRows }
+  }
+
+  /** Commits the mark, durably. @param offsets of each partition, behind the last row before the mark */
+  async commit(mark: ImportMark, offsets: readonly number[]): Promise<void> {
+    const metadata = encodeMark(mark)
+    const { name: topic } = this.#topic
+    await this.#consumer.commit(
+      offsets.map((offset, partition) => ({ topic, partition, offset, metadata })),
+    )
+  }
+
+  async close(): Promise<void> {
+    running.get(this.#broker)?.delete(JSON.stringify([this.#topic.name, this.#name]))
+    await this.#consumer.close()
+  }
+
+  async #lastRow(index: number, from: number, signal: AbortSignal | null): Promise<number> {
+    const partition = this.#topic.partition(index)
+    const { highWatermark } = partition
+    if (from >= highWatermark) return 0
+    const range = { from, until: highWatermark, ...(signal === null ? {} : { signal }) }
+    const prefix = `${this.#name}:`
+    let lastRow = 0
+    for await (const { headers } of partition.records(range)) {
+      for (const { key, value } of headers) {
+        if (key !== IMPORT_HEADER) continue
+        const text = value?.toString('utf8') ?? ''
+        const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
+        if (Number.isSafeInteger(row)) lastRow = Math.max(lastRow, row)
+      }
+    }
+    return lastRow
+  }
+}
+
+function encodeMark({
+  cursor,
+  partitionCount,
+  rejectBytes,
+  size,
+  headBytes,
+  head,
+}: ImportMark): string {
+  const { row, line, position, isOpenEnd } = cursor
+  return JSON.stringify({
+    v: 1,
+    row,
+    line,
+    position,
+    isOpenEnd,
+    partitionCount,
+    rejectBytes,
+    size,
+    headBytes,
+    head,
+  })
+}
+
+/** `null` for what no import has written. */
+function decodeMark(metadata: string): ImportMark | null {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(metadata)
+  } catch {
+    return null
+  }
+  if (typeof parsed !== 'object' || parsed === null) return null
+  const fields = parsed as Record<string, unknown>
+  if (fields.v !== 1 || typeof fields.head !== 'string') return null
+  const number = (name: string): number => {
+    const value = fields[name]
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
+  }
+  return {
+    cursor: {
+      ...FILE_START,
+      row: number('row'),
+      line: number('line'),
+      position: number('position'),
+      isOpenEnd: fields.isOpenEnd === true,
+    },
+    partitionCount: Math.max(1, number('partitionCount')),
+    rejectBytes: number('rejectBytes'),
+    size: number('size'),
+    headBytes: number('headBytes'),
+    head: fields.head,
+  }
+}

@@ -1,0 +1,170 @@
+import { describeValue } from '../checks.ts'
+import {
+  defaultPartitioner,
+  InvalidRecordError,
+  InvalidTimestampError,
+  RecordTooLargeError,
+  type AppendRecord,
+  type HeadersInit,
+  type Partition,
+  type Topic,
+} from '../index.ts'
+import { IMPORT_HEADER, type ImportState } from './import-journal.ts'
+import type { ImportRecord, ImportReject } from './import-options.ts'
+import { rejectRow } from './row-records.ts'
+import type { SourceRow } from './row-source.ts'
+
+/** Rows without a key that go to one partition before the next one's turn. */
+const STICKY_ROWS = 500
+
+interface PlacedRow {
+  readonly source: SourceRow
+  readonly record: AppendRecord
+}
+
+/** How many rows of a batch were appended, and how many had been before. */
+export interface AppendedRows {
+  imported: number
+  skipped: number
+}
+
+/**
+ * The topic of an import. Where a row goes is decided by its key, or its number, alone, so that it is
+ * the same in each run; what is there already is passed over.
+ */
+export class ImportTarget {
+  readonly #topic: Topic
+  readonly #name: string
+  readonly #partitions: readonly Partition[]
+  readonly #lastRows: readonly number[]
+  /** Rows up to it were spread by a run that was broken off, over the partitions there were then. */
+  readonly #lastRow: number
+  readonly #partitionCountBefore: number
+  readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
+  /** Per partition, behind the last record of a row that has been dealt with. */
+  readonly #offsets: number[]
+  readonly #onReject: (reject: ImportReject) => Promise<void>
+
+  /** @param onReject called for a row that the topic does not take, before any later row is appended */
+  constructor(
+    topic: Topic,
+    name: string,
+    state: ImportState,
+    onReject: (reject: ImportReject) => Promise<void>,
+  ) {
+    this.#onReject = onReject
+    this.#topic = topic
+    this.#name = name
+    this.#partitions = [...topic.partitions]
+    this.#lastRows = state.lastRows
+    this.#lastRow = Math.max(0, ...state.lastRows)
+    this.#partitionCountBefore = state.mark?.partitionCount ?? this.#partitions.length
+    // What is looked through after a crash begins here: records of rows that are done need not be.
+    this.#offsets = this.#partitions.map(({ highWatermark }) => highWatermark)
+  }
+
+  /** What may be committed. While rows that were found are not passed, `null`: the old one stands. */
+  offsetsBehind(row: number): readonly number[] | null {
+    return row < this.#lastRow ? null : [...this.#offsets]
+  }
+
+  /**
+   * Appends rows with their records, in their order in each partition.
+   *
+   * @throws what an append fails with other than for the record's own sake
+   */
+  async append(rows: readonly (readonly [SourceRow, ImportRecord])[]): Promise<AppendedRows> {
+    const result: AppendedRows = { imported: 0, skipped: 0 }
+    const placed = new Map<Partition, PlacedRow[]>()
+    for (const [source, { partition: wanted, ...record }] of rows) {
+      try {
+        const partition = this.#partitionFor(source.row, record, wanted)
+        if (source.row <= (this.#lastRows[partition.index] ?? 0)) {
+          result.skipped += 1
+          continue
+        }
+        const headers = withMark(record.headers, `${this.#name}:${source.row}`)
+        const there = placed.get(partition) ?? []
+        there.push({ source, record: { ...record, headers } })
+        placed.set(partition, there)
+      } catch (error) {
+        await this.#onReject(rejectRow(source, 'REFUSED', error))
+      }
+    }
+    const appends = [...placed].map(([partition, there]) => this.#append(partition, there, result))
+    // All of them have ended before anybody closes what they use.
+    for (const append of await Promise.allSettled(appends)) {
+      if (append.status === 'rejected') throw append.reason
+    }
+    return result
+  }
+
+  #partitionFor(row: number, record: AppendRecord, wanted: number | undefined): Partition {
+    const count = row <= this.#lastRow ? this.#partitionCountBefore : this.#partitions.length
+    const index = wanted ?? this.#indexFor(row, record, count)
+    const partition = this.#partitions[index]
+    if (partition !== undefined) return partition
+    throw new RangeError(
+      `partition must be a whole number in [0, ${this.#partitions.length}), got ${describeValue(wanted)}`,
+    )
+  }
+
+  #indexFor(row: number, { key }: AppendRecord, count: number): number {
+    if (key === undefined || key === null) return Math.floor((row - 1) / STICKY_ROWS) % count
+    const bytes = typeof key === 'string' ? Buffer.from(key) : toBuffer(key)
+    return this.#partitionOfKey({ topic: this.#topic.name, key: bytes, value: null }, count)
+  }
+
+  async #append(
+    partition: Partition,
+    rows: readonly PlacedRow[],
+    result: AppendedRows,
+  ): Promise<void> {
+    try {
+      const { lastOffset } = await partition.append(rows.map(({ record }) => record))
+      result.imported += rows.length
+      this.#offsets[partition.index] = lastOffset + 1
+    } catch (error) {
+      const code = refusalOf(error)
+      if (code === null) throw error
+      const [first] = rows
+      if (first === undefined) return
+      if (rows.length === 1) {
+        await this.#onReject(rejectRow(first.source, code, error))
+        return
+      }
+      // An append is refused as a whole: which of its records was meant shows in smaller ones.
+      const half = rows.length >> 1
+      await this.#append(partition, rows.slice(0, half), result)
+      await this.#append(partition, rows.slice(half), result)
+    }
+  }
+}
+
+/** Why the topic does not take a record; `null` when that is not the record's fault. */
+function refusalOf(error: unknown): ImportReject['code'] | null {
+  if (error instanceof RecordTooLargeError) return 'TOO_LARGE'
+  const isRefusal =
+    error instanceof InvalidRecordError ||
+    error instanceof InvalidTimestampError ||
+    error instanceof TypeError ||
+    error instanceof RangeError
+  return isRefusal ? 'REFUSED' : null
+}
+
+function toBuffer(key: unknown): Buffer {
+  if (key instanceof Uint8Array) return Buffer.from(key.buffer, key.byteOffset, key.byteLength)
+  throw new TypeError(`key must be a string, a Uint8Array or null, got ${describeValue(key)}`)
+}
+
+function withMark(headers: HeadersInit | undefined, value: string): HeadersInit {
+  if (headers === undefined) return [{ key: IMPORT_HEADER, value }]
+  if (typeof headers !== 'object' || (headers as unknown) === null) {
+    throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
+  }
+  if (!(Symbol.iterator in headers)) return { ...headers, [IMPORT_HEADER]: value }
+  const given = [...(headers as Iterable<unknown>)]
+  const isOfPairs = Array.isArray(given[0])
+  const mark = isOfPairs ? [IMPORT_HEADER, value] : { key: IMPORT_HEADER, value }
+  return [...given, mark] as unknown as HeadersInit
+}

@@ -1,0 +1,119 @@
+import { createHash } from 'node:crypto'
+import { pipeline } from 'node:stream/promises'
+import { Readable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import type { File, FileSystem } from '../index.ts'
+import { readFully } from '../platform/file-io.ts'
+import { openInputFile } from '../platform/input-file.ts'
+import { ImportFileError } from './import-errors.ts'
+import { reasonOf } from './row-source.ts'
+
+const CHUNK_BYTES = 256 * 1024
+const HEAD_BYTES = 1024
+
+/** What a file is recognised by. */
+export interface FileIdentity {
+  readonly size: number
+  /** How many bytes from its beginning `head` is of. */
+  readonly headBytes: number
+  /** SHA-256 of them, the first 16 bytes in hexadecimal. */
+  readonly head: string
+}
+
+/** A file that is imported, as long as it was when it was opened. */
+export class InputFile {
+  readonly path: string
+  readonly size: number
+  readonly #file: File
+  #bytesRead = 0
+  #position = 0
+
+  private constructor(file: File, size: number) {
+    this.path = file.path
+    this.#file = file
+    this.size = size
+  }
+
+  static async open(path: string, fileSystem: FileSystem | null): Promise<InputFile> {
+    const file = await (fileSystem === null ? openInputFile(path) : fileSystem.open(path, 'read'))
+    try {
+      const { sizeBytes } = await file.stat()
+      return new InputFile(file, sizeBytes)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** Bytes that were read by {@link InputFile.chunks} and {@link InputFile.slice}. */
+  get bytesRead(): number {
+    return this.#bytesRead
+  }
+
+  /** The place in the file behind what was read last. */
+  get position(): number {
+    return this.#position
+  }
+
+  /** @param headBytes as many as another identity is of; by default the first KiB */
+  async identity(headBytes: number = Math.min(HEAD_BYTES, this.size)): Promise<FileIdentity> {
+    const bytes = Buffer.alloc(Math.min(headBytes, this.size))
+    await readFully(this.#file, bytes, 0)
+    const head = createHash('sha256').update(bytes).digest('hex').slice(0, 32)
+    return { size: this.size, headBytes: bytes.length, head }
+  }
+
+  /** The bytes [`start`, `end`). */
+  async slice(start: number, end: number): Promise<Buffer> {
+    const bytes = Buffer.alloc(Math.max(0, Math.min(end, this.size) - start))
+    await this.#fill(bytes, start)
+    return bytes
+  }
+
+  /** The content from `from` on, in pieces. @param gzip whether it is compressed; `from` counts what it holds */
+  async *chunks(from: number, gzip: boolean): AsyncGenerator<Buffer, void, undefined> {
+    if (!gzip) {
+      yield* this.#plainChunks(from)
+      return
+    }
+    const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
+    const feeding = pipeline(Readable.from(this.#plainChunks(0)), gunzip)
+    // The reader below gets the same error.
+    feeding.catch(() => undefined)
+    let toSkip = from
+    try {
+      for await (const piece of gunzip as AsyncIterable<Buffer>) {
+        if (toSkip < piece.length) yield piece.subarray(toSkip)
+        toSkip = Math.max(0, toSkip - piece.length)
+      }
+    } catch (cause) {
+      if (cause instanceof ImportFileError) throw cause
+      throw new ImportFileError(this.path, `it cannot be decompressed: ${reasonOf(cause)}`, {
+        cause,
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+
+  async *#plainChunks(from: number): AsyncGenerator<Buffer, void, undefined> {
+    let at = from
+    while (at < this.size) {
+      const bytes = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, this.size - at))
+      await this.#fill(bytes, at)
+      at += bytes.length
+      yield bytes
+    }
+  }
+
+  async #fill(bytes: Buffer, at: number): Promise<void> {
+    const count = await readFully(this.#file, bytes, at)
+    if (count < bytes.length) {
+      throw new ImportFileError(this.path, `it was cut short at ${at + count} while it was read`)
+    }
+    this.#bytesRead += count
+    this.#position = at + count
+  }
+}

@@ -1,0 +1,29 @@
+import type { InputFile } from './input-file.ts'
+import type { ResolvedImportOptions } from './import-options.ts'
+import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
+import { parsedRows, rejectOf, type RowParser } from './text-rows.ts'
+
+/** A file with a JSON value on each line. */
+export class NdjsonRows implements RowSource {
+  readonly #file: InputFile
+  readonly #options: ResolvedImportOptions
+
+  constructor(file: InputFile, options: ResolvedImportOptions) {
+    this.#file = file
+    this.#options = options
+  }
+
+  read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
+    return parsedRows(this.#file, this.#options, from, parseJson)
+  }
+}
+
+const parseJson: RowParser = (rows) =>
+  rows.map((each) => {
+    try {
+      const value: unknown = JSON.parse(each.bytes.toString('utf8'))
+      return { row: each.row, line: each.line, value, bytes: each.bytes }
+    } catch (error) {
+      return rejectOf(each, 'MALFORMED', `it is no JSON: ${reasonOf(error)}`)
+    }
+  })

@@ -1,0 +1,61 @@
+import { pause } from './pause.ts'
+import type { PushContext, ResolvedPushOptions } from './push-options.ts'
+import type { PushEntry } from './push-queue.ts'
+import type { ConsumerRecord } from '../index.ts'
+
+/** What a push calls for the records of one write. */
+export type Write<K, V> = (
+  records: readonly ConsumerRecord<K, V>[],
+  context: PushContext,
+) => unknown
+
+const MAX_BACKOFF_MS = 30_000
+
+/** Hands records to the target, again where it fails, and counts what came of it. */
+export class PushDelivery<K, V> {
+  readonly #write: Write<K, V>
+  readonly #options: ResolvedPushOptions<K, V>
+  /** Ends waits and writes. */
+  readonly #signal: AbortSignal
+  written = 0
+  failed = 0
+  retries = 0
+
+  constructor(write: Write<K, V>, options: ResolvedPushOptions<K, V>, signal: AbortSignal) {
+    this.#write = write
+    this.#options = options
+    this.#signal = signal
+  }
+
+  /**
+   * @param isUnwanted whether nobody would hear of a further try, because the records are handed out
+   * again
+   * @returns whether the records are dealt with
+   * @throws the error of the last try where that ends the push, or what `onError` throws
+   */
+  async deliver(entries: readonly PushEntry<K, V>[], isUnwanted: () => boolean): Promise<boolean> {
+    const { retries, retryBackoffMs, clock, onError } = this.#options
+    const records = entries.map(({ record }) => record)
+    const signal = this.#signal
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#write(records, { signal, attempt })
+        this.written += records.length
+        return true
+      } catch (error) {
+        if (isUnwanted()) return false
+        if (attempt <= retries) {
+          this.retries += 1
+          const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
+          await pause(clock, delayMs, signal).catch(() => undefined)
+          if (isUnwanted()) return false
+          continue
+        }
+        if (onError === 'stop') throw error
+        if (onError !== 'skip') await onError(error, records)
+        this.failed += records.length
+        return true
+      }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import type { ConsumerRecord, TopicPartition } from '../index.ts'
+
+/** A record on its way to the target. */
+export interface PushEntry<K, V> {
+  readonly record: ConsumerRecord<K, V>
+  readonly partition: PushPartition<K, V>
+  isDone: boolean
+}
+
+/** Records that have to be written one after the other. */
+export interface PushLane<K, V> {
+  readonly key: string
+  readonly waiting: PushEntry<K, V>[]
+  isBusy: boolean
+}
+
+/** The name of a partition as a key. */
+export function partitionKey({ topic, partition }: TopicPartition): string {
+  return `${partition} ${topic}`
+}
+
+/** The records of one partition that have been taken and are not committed. */
+export class PushPartition<K, V> {
+  readonly topic: string
+  readonly partition: number
+  readonly #entries: PushEntry<K, V>[] = []
+  /** Behind the last record that was taken. */
+  nextOffset = -1
+  /** Set when it is given up: what is acknowledged from now on is nobody's business. */
+  isOver = false
+
+  constructor({ topic, partition }: TopicPartition) {
+    this.topic = topic
+    this.partition = partition
+  }
+
+  add(record: ConsumerRecord<K, V>): PushEntry<K, V> {
+    const entry = { record, partition: this, isDone: false }
+    this.#entries.push(entry)
+    this.nextOffset = record.offset + 1
+    return entry
+  }
+
+  /** The first offset that is not acknowledged: everything below it is. */
+  get doneOffset(): number {
+    let count = 0
+    while (this.#entries[count]?.isDone === true) count += 1
+    if (count > 0) this.#entries.splice(0, count)
+    return this.#entries[0]?.record.offset ?? this.nextOffset
+  }
+}
+
+/** What was taken and waits for a write, in lanes that each have one write at a time. */
+export class PushQueue<K, V> {
+  readonly #orderBy: 'partition' | 'key'
+  readonly #lanes: Map<string, PushLane<K, V>> = new Map()
+  /** Lanes that a write can be started for, longest waiting first. */
+  readonly #ready: Set<PushLane<K, V>> = new Set()
+  #unorderedCount = 0
+  #size = 0
+
+  constructor(orderBy: 'partition' | 'key') {
+    this.#orderBy = orderBy
+  }
+
+  /** Records that wait. */
+  get size(): number {
+    return this.#size
+  }
+
+  add(entry: PushEntry<K, V>): void {
+    const key = this.#laneKey(entry.record)
+    let lane = this.#lanes.get(key)
+    if (lane === undefined) {
+      lane = { key, waiting: [], isBusy: false }
+      this.#lanes.set(key, lane)
+    }
+    lane.waiting.push(entry)
+    this.#size += 1
+    if (!lane.isBusy) this.#ready.add(lane)
+  }
+
+  /** A lane for the next write with the records it gets, `null` when none can be started. */
+  take(maxRecords: number): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
+    for (const lane of this.#ready) {
+      this.#ready.delete(lane)
+      const entries = lane.waiting.splice(0, maxRecords)
+      this.#size -= entries.length
+      lane.isBusy = true
+      return { lane, entries }
+    }
+    return null
+  }
+
+  /** The write of a lane has ended. */
+  free(lane: PushLane<K, V>): void {
+    lane.isBusy = false
+    if (lane.waiting.length > 0) this.#ready.add(lane)
+    else this.#lanes.delete(lane.key)
+  }
+
+  /** Drops what waits of these partitions. The writes in progress keep their lanes. */
+  drop(partitions: readonly PushPartition<K, V>[]): void {
+    for (const lane of [...this.#lanes.values()]) {
+      const kept = lane.waiting.filter(({ partition }) => !partitions.includes(partition))
+      this.#size -= lane.waiting.length - kept.length
+      lane.waiting.splice(0, lane.waiting.length, ...kept)
+      if (kept.length > 0) continue
+      this.#ready.delete(lane)
+      if (!lane.isBusy) this.#lanes.delete(lane.key)
+    }
+  }
+
+  #laneKey(record: ConsumerRecord<K, V>): string {
+    const place = partitionKey(record)
+    if (this.#orderBy === 'partition') return place
+    const { key } = record
+    if (key === null) {
+      this.#unorderedCount += 1
+      return `${place} ${this.#unorderedCount}`
+    }
+    const text =
+      key instanceof Uint8Array ? Buffer.from(key).toString('latin1') : JSON.stringify(key)
+    return `${place}/${text}`
+  }
+}

@@ -1,0 +1,317 @@
+import { callback, describeValue } from '../checks.ts'
+import {
+  ClosedError,
+  CommitFailedError,
+  IllegalStateError,
+  type Consumer,
+  type ConsumerRecord,
+  type TopicPartition,
+} from '../index.ts'
+import { PushDelivery, type Write } from './push-delivery.ts'
+import {
+  resolvePushOptions,
+  type PushContext,
+  type PushOptions,
+  type ResolvedPushOptions,
+} from './push-options.ts'
+import {
+  partitionKey,
+  PushPartition,
+  PushQueue,
+  type PushEntry,
+  type PushLane,
+} from './push-queue.ts'
+
+/** What a push has done. */
+export interface PushResult {
+  /** Records that writes have acknowledged. */
+  readonly written: number
+  /** Records that could not be written, and were skipped or put somewhere else. */
+  readonly failed: number
+  /** Writes that were tried again. */
+  readonly retries: number
+}
+
+/** A push in progress: a promise of what it has done. */
+export interface Push extends Promise<PushResult> {
+  /** Ends it: no more writes are started, and those in progress are waited for. */
+  stop(): Promise<PushResult>
+  /**
+   * Hands out nothing more of these partitions, waits for their writes, and commits. For
+   * `onPartitionsRevoked`: without it the next owner repeats what was in flight.
+   */
+  drain(partitions: readonly TopicPartition[]): Promise<void>
+}
+
+const WOKEN: Error = new Error('there is something to do')
+
+/**
+ * Drives a target that wants to be written to, at its own pace, from a consumer that is subscribed
+ * or has partitions. What the target has acknowledged is committed, each partition up to the first
+ * record that is not: a crash or a rebalance loses nothing, and repeats at most what was in flight.
+ * While `maxInFlight` is reached the partitions are paused; up to one poll waits in memory.
+ *
+ * It ends when it is stopped or aborted, when a record cannot be written and `onError` is `'stop'`,
+ * or when the consumer is closed. The consumer then stands where nothing is acknowledged yet. Nobody
+ * else may poll it meanwhile.
+ *
+ * @param write gets one record, or up to `batchRecords` of one partition in an array; what it returns
+ * is awaited
+ * @throws TypeError or RangeError for options that are not legal
+ * @throws `IllegalStateError` when the consumer commits by itself: `enableAutoCommit: false`
+ */
+export function pushTo<K, V>(
+  consumer: Consumer<K, V>,
+  write: (record: ConsumerRecord<K, V>, context: PushContext) => unknown,
+  options?: PushOptions<K, V> & { readonly batchRecords?: undefined },
+): Push
+/** Likewise, with several records in a write. */
+export function pushTo<K, V>(
+  consumer: Consumer<K, V>,
+  write: (records: readonly ConsumerRecord<K, V>[], context: PushContext) => unknown,
+  options: PushOptions<K, V> & { readonly batchRecords: number },
+): Push
+export function pushTo<K, V>(
+  consumer: Consumer<K, V>,
+  write: (records: never, context: PushContext) => unknown,
+  options: PushOptions<K, V> = {},
+): Push {
+  if (typeof (consumer as Partial<Consumer> | null)?.poll !== 'function') {
+    throw new TypeError(`consumer must be a consumer, got ${describeValue(consumer)}`)
+  }
+  callback('write', write)
+  const resolved = resolvePushOptions(options)
+  if (consumer.enableAutoCommit) {
+    throw new IllegalStateError(
+      'pushTo() needs a consumer with enableAutoCommit: false: ' +
+        'otherwise what is not yet written would be committed',
+    )
+  }
+  const writeAll: Write<K, V> =
+    resolved.batchRecords === null
+      ? (records, context) => write(records[0] as never, context)
+      : (records, context) => write(records as never, context)
+  const run = new PushRun(consumer, writeAll, resolved)
+  const promise = run.run()
+  return Object.assign(promise, {
+    stop: () => {
+      run.stop()
+      return promise
+    },
+    drain: (partitions: readonly TopicPartition[]) => run.drain(partitions),
+  })
+}
+
+class PushRun<K, V> {
+  readonly #consumer: Consumer<K, V>
+  readonly #delivery: PushDelivery<K, V>
+  readonly #options: ResolvedPushOptions<K, V>
+  readonly #partitions: Map<string, PushPartition<K, V>> = new Map()
+  readonly #queue: PushQueue<K, V>
+  readonly #paused: Map<string, TopicPartition> = new Map()
+  readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
+  readonly #ending: AbortController = new AbortController()
+  #inFlight = 0
+  #isStopping = false
+  #isClosed = false
+  #failure: { readonly error: unknown } | null = null
+  #wake: AbortController = new AbortController()
+  #isFull = false
+  #committing: Promise<void> = Promise.resolve()
+
+  constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
+    this.#consumer = consumer
+    this.#delivery = new PushDelivery(write, options, this.#ending.signal)
+    this.#options = options
+    this.#queue = new PushQueue(options.orderBy)
+  }
+
+  stop(): void {
+    this.#isStopping = true
+    this.#wake.abort(WOKEN)
+  }
+
+  async drain(partitions: readonly TopicPartition[]): Promise<void> {
+    const drained: PushPartition<K, V>[] = []
+    for (const each of partitions) {
+      const found = this.#partitions.get(partitionKey(each))
+      if (found !== undefined) drained.push(found)
+    }
+    // What waits goes at once; what is being written still counts, until it is committed.
+    const writes = [...this.#writes].filter(([, partition]) => drained.includes(partition))
+    this.#queue.drop(drained)
+    await Promise.all(writes.map(([write]) => write))
+    await this.#commit()
+    this.#forget(drained)
+  }
+
+  async run(): Promise<PushResult> {
+    const { signal } = this.#options
+    const onAbort = (): void => {
+      this.#failure ??= { error: signal?.reason }
+      this.#ending.abort(signal?.reason)
+      this.stop()
+    }
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted === true) onAbort()
+    try {
+      while (!this.#isStopping) await this.#turn()
+    } catch (error) {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.#isClosed = error instanceof ClosedError
+    }
+    this.#isStopping = true
+    await this.#settle()
+    signal?.removeEventListener('abort', onAbort)
+    const { error } = this.#failure ?? {}
+    if (this.#failure !== null) throw error
+    const { written, failed, retries } = this.#delivery
+    return { written, failed, retries }
+  }
+
+  async #turn(): Promise<void> {
+    await this.#commit()
+    this.#balance()
+    this.#wake = new AbortController()
+    if (this.#isStopping) return
+    let records: ConsumerRecord<K, V>[] = []
+    try {
+      records = await this.#consumer.poll({ signal: this.#wake.signal })
+    } catch (error) {
+      if (error !== WOKEN) throw error
+    }
+    this.#take(records)
+    this.#dispatch()
+  }
+
+  /** Takes note of which partitions there are, and of what came. */
+  #take(records: readonly ConsumerRecord<K, V>[]): void {
+    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+    this.#forget([...this.#partitions.values()].filter((it) => !assigned.has(partitionKey(it))))
+    for (const record of records) {
+      const key = partitionKey(record)
+      let partition = this.#partitions.get(key)
+      // It has been given away and back, or somebody has moved it: what was taken comes again.
+      if (partition !== undefined && record.offset < partition.nextOffset) {
+        this.#forget([partition])
+        partition = undefined
+      }
+      if (partition === undefined) {
+        partition = new PushPartition(record)
+        this.#partitions.set(key, partition)
+      }
+      this.#queue.add(partition.add(record))
+    }
+  }
+
+  #forget(partitions: readonly PushPartition<K, V>[]): void {
+    for (const each of partitions) {
+      const key = partitionKey(each)
+      if (this.#partitions.get(key) === each) this.#partitions.delete(key)
+      each.isOver = true
+    }
+    if (partitions.length > 0) this.#queue.drop(partitions)
+  }
+
+  /** Pauses everything while there is no room, and resumes what was paused for that. */
+  #balance(): void {
+    this.#isFull = this.#inFlight + this.#queue.size >= this.#options.maxInFlight
+    const assigned = this.#consumer.assignment()
+    if (this.#isFull) {
+      const before = new Set(this.#consumer.paused().map(partitionKey))
+      const running = assigned.filter((each) => !before.has(partitionKey(each)))
+      this.#consumer.pause(running)
+      for (const each of running) this.#paused.set(partitionKey(each), each)
+    } else if (this.#paused.size > 0) {
+      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
+      this.#paused.clear()
+    }
+  }
+
+  #dispatch(): void {
+    const { concurrency, maxInFlight, batchRecords } = this.#options
+    while (!this.#isStopping && this.#writes.size < concurrency) {
+      const room = maxInFlight - this.#inFlight
+      const taken = room > 0 ? this.#queue.take(Math.min(room, batchRecords ?? 1)) : null
+      const [first] = taken?.entries ?? []
+      if (taken === null || first === undefined) return
+      this.#inFlight += taken.entries.length
+      const write = this.#writeEntries(taken.lane, taken.entries).then(() => {
+        this.#writes.delete(write)
+        this.#onSettled()
+      })
+      this.#writes.set(write, first.partition)
+    }
+  }
+
+  async #writeEntries(lane: PushLane<K, V>, entries: readonly PushEntry<K, V>[]): Promise<void> {
+    try {
+      const isDone = await this.#delivery.deliver(
+        entries,
+        () => this.#isStopping || entries[0]?.partition.isOver === true,
+      )
+      if (isDone) for (const each of entries) each.isDone = true
+    } catch (error) {
+      this.#failure ??= { error }
+      this.stop()
+    }
+    this.#inFlight -= entries.length
+    this.#queue.free(lane)
+  }
+
+  #onSettled(): void {
+    this.#dispatch()
+    this.#commit().catch((error: unknown) => {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.stop()
+    })
+    const taken = this.#inFlight + this.#queue.size
+    if (this.#isFull && taken < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+  }
+
+  /** Commits what is new, one call at a time. */
+  #commit(): Promise<void> {
+    const committing = this.#committing.then(() => this.#commitDone())
+    this.#committing = committing.catch(() => undefined)
+    return committing
+  }
+
+  async #commitDone(): Promise<void> {
+    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+    const offsets: (TopicPartition & { offset: number })[] = []
+    for (const [key, each] of this.#partitions) {
+      if (!assigned.has(key)) continue
+      const { topic, partition, doneOffset: offset } = each
+      const committed = await this.#consumer.committed({ topic, partition })
+      // Another owner may have gone on since, and its commit must not be taken back.
+      if (offset > (committed?.offset ?? -1) && !each.isOver)
+        offsets.push({ topic, partition, offset })
+    }
+    if (offsets.length === 0) return
+    try {
+      await this.#consumer.commit(offsets)
+    } catch (error) {
+      // The group has moved on: the next poll takes part again, and then it is known who owns what.
+      if (!(error instanceof CommitFailedError)) throw error
+    }
+  }
+
+  /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */
+  async #settle(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all([...this.#writes.keys()])
+    if (this.#isClosed) return
+    try {
+      await this.#commit()
+      const assigned = this.#consumer.assignment()
+      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
+      for (const each of assigned) {
+        const found = this.#partitions.get(partitionKey(each))
+        if (found !== undefined && found.doneOffset < found.nextOffset) {
+          this.#consumer.seek(each, found.doneOffset)
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { describeValue } from '../checks.ts'
+import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
+import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
+
+type RecordOptions = Pick<ResolvedImportOptions, 'toRecord' | 'keyField' | 'valueFields'>
+
+/** The record of a row, `null` when it is left out. @throws what `toRecord` throws, or why it is none */
+export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRecord | null {
+  const { toRecord } = options
+  if (toRecord === null) return defaultRecord(source, options)
+  const record: unknown = toRecord(source.value as never, { row: source.row })
+  if (record === null) return null
+  if (typeof record !== 'object') {
+    throw new TypeError(`toRecord must give a record or null, got ${describeValue(record)}`)
+  }
+  return record
+}
+
+/** A row that was read, and is not imported. */
+export function rejectRow(
+  { row, line, bytes, value }: SourceRow,
+  code: ImportReject['code'],
+  error: unknown,
+): ImportReject {
+  const text = bytes ?? (line === null ? null : Buffer.from(toJson(value)))
+  return { row, line, code, reason: reasonOf(error), text: text === null ? null : excerptOf(text) }
+}
+
+function defaultRecord(source: SourceRow, { keyField, valueFields }: RecordOptions): ImportRecord {
+  const key = keyField === null ? null : keyOf(source.value, keyField)
+  if (valueFields === null) return { key, value: source.bytes ?? toJson(source.value) }
+  const fields = fieldsOf(source.value)
+  return { key, value: toJson(Object.fromEntries(valueFields.map((each) => [each, fields[each]]))) }
+}
+
+function keyOf(row: unknown, field: string): string | null {
+  const fields = fieldsOf(row)
+  if (!Object.hasOwn(fields, field)) throw new TypeError(`it has no field '${field}' for the key`)
+  const key = fields[field]
+  if (key === null || key === undefined) return null
+  return typeof key === 'string' ? key : toJson(key)
+}
+
+function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {
+  if (typeof row === 'object' && row !== null && !Array.isArray(row)) {
+    return row as Readonly<Record<string, unknown>>
+  }
+  throw new TypeError(`it must be an object to have fields, got ${describeValue(row)}`)
+}
+
+/** JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64. */
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_name, each: unknown) => {
+    if (typeof each === 'bigint') {
+      return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
+    }
+    if (each instanceof Uint8Array) return Buffer.from(each).toString('base64')
+    return each
+  })
+}

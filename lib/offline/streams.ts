@@ -1,0 +1,184 @@
+import { Readable, Writable } from 'node:stream'
+import { ReadableStream, WritableStream } from 'node:stream/web'
+import { callback, checkOptions, describeValue, wholeNumber, type Checks } from '../checks.ts'
+import type { Producer, ProducerRecord } from '../index.ts'
+
+/** Where the records go that are written to a stream. */
+export interface WritableOptions<T, K, V> {
+  /** Of records that name none themselves. */
+  readonly topic: string
+  /**
+   * Makes a record of what is written. @defaultValue text and bytes are its value; everything else
+   * is a record, with or without a topic
+   */
+  readonly toRecord?: (
+    chunk: T,
+  ) => Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string }
+  /** Records that are on their way before the stream asks its source to wait, at least 1. @defaultValue 500 */
+  readonly highWaterMark?: number
+}
+
+const OPTIONS: Checks<WritableOptions<never, never, never>> = {
+  topic: (name, value) => {
+    if (typeof value === 'string' && value !== '') return
+    throw new TypeError(`${name} must be a string that is not empty, got ${describeValue(value)}`)
+  },
+  toRecord: callback,
+  highWaterMark: wholeNumber(1),
+}
+
+const DEFAULT_HIGH_WATER_MARK = 500
+
+/**
+ * A Node.js stream of the records of a consumer, a partition or anything that can be iterated. It
+ * reads nothing ahead: the next record is asked for when somebody wants it, which is when a consumer
+ * counts the one before as done. A target that takes records ahead of its own work, as a `Writable`
+ * with a `highWaterMark` above 1 does, may then lose those in a crash; `pushTo` does not.
+ *
+ * Destroying the stream ends the iteration; a consumer hands out again what was not done.
+ *
+ * @throws TypeError when `source` cannot be iterated
+ */
+export function toReadable<T>(source: AsyncIterable<T>): Readable {
+  const iterator = iteratorOf(source)
+  return new Readable({
+    objectMode: true,
+    highWaterMark: 0,
+    read(): void {
+      iterator.next().then(
+        (result) => {
+          if (!this.destroyed) this.push(result.done === true ? null : result.value)
+        },
+        (error: unknown) => this.destroy(error as Error),
+      )
+    },
+    destroy(error, done): void {
+      endOf(iterator).then(
+        () => {
+          done(error)
+        },
+        (failure: unknown) => {
+          done(error ?? (failure as Error))
+        },
+      )
+    },
+  })
+}
+
+/** {@link toReadable} as a web stream; cancelling it ends the iteration. @throws TypeError likewise */
+export function toReadableStream<T>(source: AsyncIterable<T>): ReadableStream<T> {
+  const iterator = iteratorOf(source)
+  return new ReadableStream<T>(
+    {
+      async pull(controller): Promise<void> {
+        const result = await iterator.next()
+        if (result.done === true) controller.close()
+        else controller.enqueue(result.value)
+      },
+      cancel: () => endOf(iterator),
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+/**
+ * A Node.js stream that sends what is written to it. `finish` comes when everything is acknowledged;
+ * the first record that fails destroys the stream with its error, and what was written behind it may
+ * be sent or not. The producer stays open.
+ *
+ * @throws TypeError or RangeError for options that are not legal
+ */
+export function toWritable<T = unknown, K = string | Uint8Array, V = string | Uint8Array>(
+  producer: Producer<K, V>,
+  options: WritableOptions<T, K, V>,
+): Writable {
+  const { highWaterMark, recordOf } = resolve(options)
+  const send = async (
+    chunks: readonly T[],
+    done: (error?: Error | null) => void,
+  ): Promise<void> => {
+    try {
+      await producer.sendBatch(chunks.map(recordOf))
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    done()
+  }
+  return new Writable({
+    objectMode: true,
+    highWaterMark,
+    write: (chunk: T, _encoding, done) => void send([chunk], done),
+    // All that has gathered while the write before was on its way.
+    writev: (chunks, done) =>
+      void send(
+        chunks.map(({ chunk }) => chunk as T),
+        done,
+      ),
+  })
+}
+
+/** {@link toWritable} as a web stream; `close` waits until everything is acknowledged. */
+export function toWritableStream<T = unknown, K = string | Uint8Array, V = string | Uint8Array>(
+  producer: Producer<K, V>,
+  options: WritableOptions<T, K, V>,
+): WritableStream<T> {
+  const { highWaterMark, recordOf } = resolve(options)
+  const sends = new Set<Promise<void>>()
+  const failures: unknown[] = []
+  return new WritableStream<T>({
+    async write(chunk, controller): Promise<void> {
+      const send: Promise<void> = producer.send(recordOf(chunk)).then(
+        () => {
+          sends.delete(send)
+        },
+        (error: unknown) => {
+          sends.delete(send)
+          failures.push(error)
+          controller.error(error)
+        },
+      )
+      sends.add(send)
+      if (sends.size >= highWaterMark) await Promise.race(sends)
+    },
+    async close(): Promise<void> {
+      await Promise.all(sends)
+      // An error that comes while the stream is closing would not keep it from being closed.
+      if (failures.length > 0) throw failures[0]
+    },
+  })
+}
+
+function resolve<T, K, V>(
+  options: WritableOptions<T, K, V>,
+): { highWaterMark: number; recordOf: (chunk: T) => ProducerRecord<K, V> } {
+  const checks = OPTIONS as Checks<WritableOptions<T, K, V>>
+  const checked = checkOptions('stream options', options, checks)
+  OPTIONS.topic('topic', checked.topic)
+  const { topic, toRecord, highWaterMark = DEFAULT_HIGH_WATER_MARK } = checked
+  const recordOf = (chunk: T): ProducerRecord<K, V> => {
+    if (toRecord !== undefined) return { topic, ...toRecord(chunk) }
+    if (typeof chunk === 'string' || chunk instanceof Uint8Array) {
+      return { topic, value: chunk as V }
+    }
+    if (typeof chunk === 'object' && chunk !== null) {
+      return { topic, ...(chunk as unknown as Omit<ProducerRecord<K, V>, 'topic'>) }
+    }
+    throw new TypeError(
+      `what is written must be text, bytes or a record, got ${describeValue(chunk)}`,
+    )
+  }
+  return { highWaterMark, recordOf }
+}
+
+function iteratorOf<T>(source: AsyncIterable<T>): AsyncIterator<T> {
+  const start: unknown = (source as Partial<AsyncIterable<T>> | null)?.[Symbol.asyncIterator]
+  if (typeof start !== 'function') {
+    throw new TypeError(`source must be an async iterable, got ${describeValue(source)}`)
+  }
+  return source[Symbol.asyncIterator]()
+}
+
+async function endOf(iterator: AsyncIterator<unknown>): Promise<void> {
+  await iterator.return?.()
+}

@@ -1,0 +1,117 @@
+import type { InputFile } from './input-file.ts'
+import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
+import { excerptOf, type Cursor, type RowBatch, type SourceRow } from './row-source.ts'
+import { RowSplitter, type TextRow } from './row-splitter.ts'
+
+/** A row that was cut out of a text and has its number. */
+export interface NumberedRow extends TextRow {
+  readonly row: number
+}
+
+/** Makes rows of pieces of text; what it cannot make one of, it says. */
+export type RowParser = (rows: readonly NumberedRow[]) => (SourceRow | ImportReject)[]
+
+type TextOptions = Pick<
+  ResolvedImportOptions,
+  'gzip' | 'batchRecords' | 'maxRowBytes' | 'growing' | 'format' | 'delimiter'
+>
+
+const BATCH_BYTES = 1024 * 1024
+
+/** Goes through the pieces of a text that may be rows. Empty lines are none. */
+export async function* textRows(
+  file: InputFile,
+  options: TextOptions,
+  from: Cursor,
+): AsyncGenerator<TextRow[], void, undefined> {
+  const delimiter = options.format === 'csv' ? options.delimiter : null
+  const splitter = new RowSplitter({ maxRowBytes: options.maxRowBytes, delimiter, from })
+  let isFirst = from.position === 0
+  for await (const chunk of file.chunks(from.position, options.gzip)) {
+    const rows = splitter.push(chunk)
+    if (isFirst && rows.length > 0) {
+      rows[0] = withoutByteOrderMark(rows[0] as TextRow)
+      isFirst = false
+    }
+    yield rows
+  }
+  const rest = splitter.end()
+  if (isFirst && rest[0] !== undefined) rest[0] = withoutByteOrderMark(rest[0])
+  // Who is still writing has perhaps written half of it, a quoted field of several lines included.
+  yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
+}
+
+/** Goes through the rows of a text in batches. */
+export async function* parsedRows(
+  file: InputFile,
+  options: TextOptions,
+  from: Cursor,
+  parse: RowParser,
+): AsyncGenerator<RowBatch, void, undefined> {
+  let row = from.row
+  for await (const texts of textRows(file, options, from)) {
+    let batch: NumberedRow[] = []
+    let sizeBytes = 0
+    let end: Cursor | null = null
+    for (const text of texts) {
+      end = { row, line: text.endLine, position: text.endPosition, isOpenEnd: text.isOpenEnd }
+      if (isBlank(text.bytes)) continue
+      row += 1
+      end = { ...end, row }
+      batch.push({ ...text, row })
+      sizeBytes += text.bytes.length
+      if (batch.length < options.batchRecords && sizeBytes < BATCH_BYTES) continue
+      yield toBatch(batch, end, options, parse)
+      batch = []
+      sizeBytes = 0
+      end = null
+    }
+    if (end !== null) yield toBatch(batch, end, options, parse)
+  }
+}
+
+/** A row of which nothing more is known than its text. */
+export function rejectOf(
+  { row, line, bytes }: NumberedRow,
+  code: ImportReject['code'],
+  reason: string,
+): ImportReject {
+  return { row, line, code, reason, text: excerptOf(bytes) }
+}
+
+function toBatch(
+  batch: readonly NumberedRow[],
+  end: Cursor,
+  { maxRowBytes }: TextOptions,
+  parse: RowParser,
+): RowBatch {
+  const rows: SourceRow[] = []
+  const rejects: ImportReject[] = []
+  for (const each of batch) {
+    if (each.fault === 'too-long') {
+      rejects.push(rejectOf(each, 'TOO_LARGE', `the row has more than ${maxRowBytes} bytes`))
+    } else if (each.fault === 'open-quote') {
+      rejects.push(rejectOf(each, 'MALFORMED', 'a quote is not closed'))
+    }
+  }
+  for (const parsed of parse(batch.filter(({ fault }) => fault === null))) {
+    if ('reason' in parsed) rejects.push(parsed)
+    else rows.push(parsed)
+  }
+  return { rows, rejects, end }
+}
+
+/** Where in the rest of a text the rows begin that may go on. */
+function unfinishedFrom(rest: readonly TextRow[]): number {
+  const slot = rest.findIndex(({ fault, isOpenEnd }) => isOpenEnd || fault === 'open-quote')
+  return slot < 0 ? rest.length : slot
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.length === 0 || (bytes.length < 16 && bytes.toString('latin1').trim() === '')
+}
+
+function withoutByteOrderMark(row: TextRow): TextRow {
+  const isMarked = row.bytes[0] === 0xef && row.bytes[1] === 0xbb && row.bytes[2] === 0xbf
+  return isMarked ? { ...row, bytes: row.bytes.subarray(3) } : row
+}

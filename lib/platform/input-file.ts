@@ -1,0 +1,25 @@
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { File } from './file-system.ts'
+import { NodeFile } from './node-file.ts'
+import { systemError } from './system-error.ts'
+
+/**
+ * Opens a file that somebody else has put there, to be read only. Unlike the files of a data
+ * directory it may be behind a symbolic link and have further names.
+ *
+ * @throws a system error, `EINVAL` for what is no regular file.
+ */
+export async function openInputFile(path: string): Promise<File> {
+  // Without it a FIFO would keep the call, and a thread of the pool, until somebody writes to it.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!(await handle.stat()).isFile()) {
+      throw systemError('EINVAL', 'open', path, 'it is no regular file')
+    }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+  return new NodeFile(path, handle)
+}

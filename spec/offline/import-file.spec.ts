@@ -1,0 +1,498 @@
+import { gzipSync } from 'node:zlib'
+import { parquetWriteBuffer } from 'hyparquet-writer'
+import { describe, expect, it } from 'vitest'
+import type { Broker, CreateTopicOptions, StoredRecord } from '../../lib/index.ts'
+import { IllegalStateError, UnknownTopicOrPartitionError } from '../../lib/index.ts'
+import {
+  importFile,
+  ImportFileChangedError,
+  ImportFileError,
+  type ImportOptions,
+  type ImportReject,
+  type ImportResult,
+} from '../../lib/offline/index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+interface Setting {
+  readonly broker: Broker
+  readonly fileSystem: SimulatedFileSystem
+  readonly rejects: ImportReject[]
+  readonly put: (path: string, content: string | Uint8Array) => void
+  readonly run: (path: string, options?: Partial<ImportOptions<never>>) => Promise<ImportResult>
+  readonly records: () => Promise<StoredRecord[]>
+  readonly values: () => Promise<string[]>
+}
+
+async function setUp(topic: CreateTopicOptions = {}): Promise<Setting> {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem })
+  await broker.createTopic('t', topic)
+  const rejects: ImportReject[] = []
+  const records = async (): Promise<StoredRecord[]> => {
+    const found: StoredRecord[] = []
+    for (const partition of broker.topic('t').partitions) {
+      for await (const record of partition.records({ until: 'end' })) found.push(record)
+    }
+    return found
+  }
+  return {
+    broker,
+    fileSystem,
+    rejects,
+    records,
+    put: (path, content) => {
+      fileSystem.writeFile(path, Buffer.from(content))
+    },
+    run: (path, options = {}) =>
+      importFile(broker, path, {
+        topic: 't',
+        name: 'n',
+        fileSystem,
+        rejects: (each: ImportReject) => void rejects.push(each),
+        ...options,
+      }),
+    values: async () => (await records()).map(({ value }) => value?.toString() ?? 'null'),
+  }
+}
+
+describe('an import of NDJSON', () => {
+  it('stores each line as it is, marked with name and row', async () => {
+    const { put, run, records, broker } = await setUp()
+    put('/f.ndjson', '\ufeff{"a": 1}\r\n\n[2]\n"drei"')
+    expect(await run('/f.ndjson')).toEqual({
+      rows: 3,
+      imported: 3,
+      skipped: 0,
+      rejected: 0,
+      bytes: 24,
+      durationMs: expect.any(Number) as number,
+    })
+    expect(
+      (await records()).map(({ key, value, headers }) => [key, value?.toString(), headers]),
+    ).toEqual([
+      [null, '{"a": 1}', [{ key: 'varve-import', value: Buffer.from('n:1') }]],
+      [null, '[2]', [{ key: 'varve-import', value: Buffer.from('n:2') }]],
+      [null, '"drei"', [{ key: 'varve-import', value: Buffer.from('n:3') }]],
+    ])
+    await broker.close()
+  })
+
+  it('rejects bad lines with their number and reason, and takes the others', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.jsonl', `{"id":1}\nnot json\n\n{"x":1}\n"${'y'.repeat(500)}"\n7\n{"id":null}\n`)
+    const result = await run('/f.jsonl', { keyField: 'id', maxRowBytes: 100 })
+    expect(result).toMatchObject({ rows: 6, imported: 2, skipped: 0, rejected: 4 })
+    expect(await values()).toEqual(['{"id":1}', '{"id":null}'])
+    expect(rejects.map(({ row, line, code }) => [row, line, code])).toEqual([
+      [4, 5, 'TOO_LARGE'],
+      [2, 2, 'MALFORMED'],
+      [3, 4, 'REFUSED'],
+      [5, 6, 'REFUSED'],
+    ])
+    expect(rejects[1]).toMatchObject({ text: 'not json' })
+    expect(rejects[2]?.reason).toContain("no field 'id'")
+    await broker.close()
+  })
+
+  it('chooses the partition of a key as a producer does, in the order of the file', async () => {
+    const { put, run, records, broker } = await setUp({ partitions: 3 })
+    const rows = Array.from({ length: 60 }, (_, id) => ({ id, user: `u${id % 7}` }))
+    put('/f.ndjson', rows.map((row) => JSON.stringify(row)).join('\n'))
+    await run('/f.ndjson', { keyField: 'user', valueFields: ['id'], batchRecords: 7 })
+    const producer = broker.producer()
+    const placed = new Map<string, number>()
+    const stored = await records()
+    for (const { key, partition } of stored) placed.set(key?.toString() ?? '', partition)
+    expect(placed.size).toBe(7)
+    for (const [key, partition] of placed) {
+      expect((await producer.send({ topic: 't', key, value: null })).partition).toBe(partition)
+    }
+    for (const user of placed.keys()) {
+      const ids = stored
+        .filter(({ key }) => key?.toString() === user)
+        .map(({ value }) => (JSON.parse(value?.toString() ?? '') as { id: number }).id)
+      expect(ids).toEqual(rows.filter((row) => row.user === user).map(({ id }) => id))
+    }
+    await broker.close()
+  })
+
+  it('makes records by a function, which may leave rows out and refuse them', async () => {
+    const { put, run, records, rejects, broker } = await setUp({ partitions: 2 })
+    put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
+    const result = await run('/f.ndjson', {
+      toRecord: (row: number, { row: number }) => {
+        if (row === 1) return null
+        if (row === 2) throw new Error('no twos')
+        if (row === 3) return 'x' as never
+        if (row === 4) return { partition: 2, value: 'x' }
+        if (row === 5) return { partition: 1, value: `${number}`, headers: { a: 'b' } }
+        return { partition: 1, key: 'k', value: null, timestamp: 5, headers: [['c', 'd']] }
+      },
+    })
+    expect(result).toMatchObject({ rows: 6, imported: 2, skipped: 1, rejected: 3 })
+    expect(rejects.map(({ row, reason }) => [row, reason])).toEqual([
+      [2, 'no twos'],
+      [3, 'toRecord must give a record or null, got "x"'],
+      [4, 'partition must be a whole number in [0, 2), got 2'],
+    ])
+    expect(
+      (await records()).map(({ partition, value, timestamp, headers }) => [
+        partition,
+        value?.toString(),
+        timestamp === 5,
+        headers.map(({ key }) => key),
+      ]),
+    ).toEqual([
+      [1, '5', false, ['a', 'varve-import']],
+      [1, undefined, true, ['c', 'varve-import']],
+    ])
+    await broker.close()
+  })
+
+  it('rejects only the records that the topic does not take', async () => {
+    const { put, run, values, rejects, broker } = await setUp({ maxMessageBytes: 300 })
+    const lines = Array.from({ length: 20 }, (_, id) =>
+      id % 6 === 3 ? `"${'x'.repeat(300)}"` : `${id}`,
+    )
+    put('/f.ndjson', lines.join('\n'))
+    expect(await run('/f.ndjson')).toMatchObject({ imported: 17, rejected: 3 })
+    expect(await values()).toEqual(lines.filter((line) => line.length < 300))
+    expect(rejects.map(({ row, code }) => [row, code])).toEqual([
+      [4, 'TOO_LARGE'],
+      [10, 'TOO_LARGE'],
+      [16, 'TOO_LARGE'],
+    ])
+    const wrong = { ky: 'k' } as never
+    expect(await run('/f.ndjson', { name: 'm', toRecord: () => wrong })).toMatchObject({
+      rejected: 20,
+    })
+    await broker.close()
+  })
+
+  it('reads compressed files, and says what is wrong with one that is cut short', async () => {
+    const { put, run, values, broker } = await setUp()
+    const text = Array.from({ length: 500 }, (_, id) => `{"id":${id}}`).join('\n')
+    const bytes = gzipSync(text)
+    put('/f.ndjson.gz', bytes)
+    put('/cut.ndjson.gz', bytes.subarray(0, bytes.length - 20))
+    expect(await run('/f.ndjson.gz')).toMatchObject({ imported: 500, bytes: bytes.length })
+    expect(await values()).toEqual(text.split('\n'))
+    expect(await run('/f.ndjson.gz')).toMatchObject({ rows: 500, imported: 0, skipped: 500 })
+    await expect(run('/cut.ndjson.gz', { name: 'm' })).rejects.toThrow(ImportFileError)
+    await broker.close()
+  })
+
+  it('tells how far it is, and ends when it is told to; the next run goes on', async () => {
+    const { put, run, values, broker } = await setUp()
+    const lines = Array.from({ length: 50 }, (_, id) => `${id}`)
+    put('/f.ndjson', lines.join('\n'))
+    const abort = new AbortController()
+    const progress: number[] = []
+    const reason = new Error('enough')
+    const running = run('/f.ndjson', {
+      batchRecords: 10,
+      signal: abort.signal,
+      onProgress: ({ rows, bytesRead, totalBytes }) => {
+        progress.push(rows)
+        expect(bytesRead).toBeLessThanOrEqual(totalBytes)
+        if (rows === 20) abort.abort(reason)
+      },
+    })
+    await expect(running).rejects.toBe(reason)
+    expect(progress).toEqual([10, 20])
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 50, imported: 30, skipped: 20 })
+    expect(await values()).toEqual(lines)
+    await broker.close()
+  })
+})
+
+describe('an import of CSV', () => {
+  it('reads quotes, line ends in fields, a byte order mark and other delimiters', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.csv', '\ufeffid;note\r\n1;"a\r\nb;c"\r\n2;"say ""hi"""\r\n\r\n3;\r\n4;é')
+    const result = await run('/f.csv', { delimiter: ';', keyField: 'id' })
+    expect(result).toMatchObject({ rows: 4, imported: 4, rejected: 0 })
+    expect(await values()).toEqual([
+      '{"id":"1","note":"a\\r\\nb;c"}',
+      '{"id":"2","note":"say \\"hi\\""}',
+      '{"id":"3","note":""}',
+      '{"id":"4","note":"é"}',
+    ])
+    expect(rejects).toEqual([])
+    await broker.close()
+  })
+
+  it('rejects rows that are malformed one by one', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.csv', 'a,b\n1,2\n3\n"x"y,4\n5,6,7\n8,9\n10,"open\n11,12\n')
+    expect(await run('/f.csv')).toMatchObject({ rows: 7, imported: 3, rejected: 4 })
+    expect(await values()).toEqual([
+      '{"a":"1","b":"2"}',
+      '{"a":"8","b":"9"}',
+      '{"a":"11","b":"12"}',
+    ])
+    expect(rejects.map(({ row, line, code }) => [row, line, code]).sort()).toEqual([
+      [2, 3, 'MALFORMED'],
+      [3, 4, 'MALFORMED'],
+      [4, 5, 'MALFORMED'],
+      [6, 7, 'MALFORMED'],
+    ])
+    await broker.close()
+  })
+
+  it('goes on in a file that has grown, below the same header', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.csv', 'a,b\n1,2\n')
+    expect(await run('/f.csv')).toMatchObject({ imported: 1 })
+    put('/f.csv', 'a,b\n1,2\n"3\n","4"\n')
+    expect(await run('/f.csv')).toMatchObject({ rows: 2, imported: 1, skipped: 1, bytes: 9 })
+    expect(await values()).toEqual(['{"a":"1","b":"2"}', '{"a":"3\\n","b":"4"}'])
+    await broker.close()
+  })
+
+  it.each([
+    ['', 'no header'],
+    ['\n\n', 'no header'],
+    ['a,a\n1,2\n', "'a' twice"],
+    ['a,"b\n1,2\n', 'header is malformed'],
+    ['a,"b"c\n1,2\n', 'header is malformed'],
+  ])('is refused without a header that can be used: %j', async (content, reason) => {
+    const { put, run, broker } = await setUp()
+    put('/f.csv', content)
+    const running = run('/f.csv')
+    await expect(running).rejects.toThrow(reason)
+    await expect(running).rejects.toThrow(ImportFileError)
+    await broker.close()
+  })
+
+  it('is refused for a field that the header does not have', async () => {
+    const { put, run, broker } = await setUp()
+    put('/f.csv', 'a,b\n1,2\n')
+    await expect(run('/f.csv', { keyField: 'c' })).rejects.toThrow("of a, b, got 'c'")
+    await broker.close()
+  })
+})
+
+describe('an import of Parquet', () => {
+  function parquet(count: number): Uint8Array {
+    const ids = Array.from({ length: count }, (_, id) => BigInt(id))
+    const columnData = [
+      { name: 'id', data: ids, type: 'INT64' as const },
+      { name: 'name', data: ids.map((id) => `n${id}`), type: 'STRING' as const },
+      { name: 'raw', data: ids.map(() => new Uint8Array([1, 255])), type: 'BYTE_ARRAY' as const },
+    ]
+    return new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 40 }))
+  }
+
+  it('stores the rows of all row groups as JSON', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.parquet', parquet(100))
+    expect(await run('/f.parquet', { batchRecords: 30 })).toMatchObject({
+      rows: 100,
+      imported: 100,
+    })
+    const all = await values()
+    expect(all).toHaveLength(100)
+    expect(all[99]).toBe('{"id":99,"name":"n99","raw":"Af8="}')
+    expect(await run('/f.parquet')).toMatchObject({ rows: 100, imported: 0, skipped: 100 })
+    await broker.close()
+  })
+
+  it('goes on in the middle of a row group', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.parquet', parquet(100))
+    const abort = new AbortController()
+    const running = run('/f.parquet', {
+      batchRecords: 15,
+      commitRecords: 15,
+      signal: abort.signal,
+      onProgress: ({ rows }) => {
+        if (rows >= 55) abort.abort()
+      },
+    })
+    await expect(running).rejects.toThrow()
+    await run('/f.parquet', { valueFields: ['id'] })
+    expect(
+      new Set((await values()).map((value) => (JSON.parse(value) as { id: number }).id)).size,
+    ).toBe(100)
+    expect(await values()).toHaveLength(100)
+    await broker.close()
+  })
+
+  it('is refused when the file is none, or a row group is more than may be in memory', async () => {
+    const { put, run, broker } = await setUp()
+    put('/f.parquet', 'PAR1 not at all PAR1')
+    await expect(run('/f.parquet')).rejects.toThrow(ImportFileError)
+    const bytes = parquet(100)
+    put('/g.parquet', bytes)
+    await expect(run('/g.parquet', { name: 'g', maxRowGroupBytes: 100 })).rejects.toThrow(
+      'maxRowGroupBytes allows 100',
+    )
+    bytes.fill(0xff, 4, 400)
+    put('/h.parquet', bytes)
+    await expect(run('/h.parquet', { name: 'h' })).rejects.toThrow(ImportFileError)
+    await broker.close()
+  })
+})
+
+describe('the file under the name of an import', () => {
+  it('may grow, and only what is new is read', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n')
+    await run('/f.ndjson')
+    put('/f.ndjson', '1\n2\n3\n')
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 3, imported: 1, skipped: 2, bytes: 2 })
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 3, imported: 0, skipped: 3, bytes: 0 })
+    expect(await values()).toEqual(['1', '2', '3'])
+    await broker.close()
+  })
+
+  it('is refused when it is another one, or was cut', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n')
+    await run('/f.ndjson')
+    for (const other of ['1\n', '1\n3\n', '0\n2\n3\n', '']) {
+      put('/f.ndjson', other)
+      await expect(run('/f.ndjson'), JSON.stringify(other)).rejects.toThrow(ImportFileChangedError)
+    }
+    put('/f.ndjson', '1\n3\n')
+    expect(await run('/f.ndjson', { name: 'other' })).toMatchObject({ imported: 2 })
+    expect(await values()).toEqual(['1', '2', '1', '3'])
+    const parquet = new Uint8Array(
+      parquetWriteBuffer({ columnData: [{ name: 'a', data: ['x'], type: 'STRING' }] }),
+    )
+    put('/f.parquet', parquet)
+    await run('/f.parquet', { name: 'p' })
+    put('/f.parquet', Buffer.concat([parquet, parquet]))
+    await expect(run('/f.parquet', { name: 'p' })).rejects.toThrow(ImportFileChangedError)
+    await broker.close()
+  })
+
+  it('may have a last row without a line end, which must not go on later', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2')
+    expect(await run('/f.ndjson')).toMatchObject({ imported: 2 })
+    put('/f.ndjson', '1\n2\n3')
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 3, imported: 1 })
+    put('/f.ndjson', '1\n2\n34\n')
+    await expect(run('/f.ndjson')).rejects.toThrow('growing: true')
+    expect(await values()).toEqual(['1', '2', '3'])
+    await broker.close()
+  })
+
+  it('is read up to its last line end while somebody is writing to it', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.ndjson', '1\n2')
+    expect(await run('/f.ndjson', { growing: true })).toMatchObject({ rows: 1, imported: 1 })
+    put('/f.ndjson', '1\n23\n')
+    expect(await run('/f.ndjson', { growing: true })).toMatchObject({ rows: 2, imported: 1 })
+    put('/g.csv', 'a\n1\n"2')
+    expect(await run('/g.csv', { name: 'g', growing: true })).toMatchObject({ rows: 1 })
+    put('/g.csv', 'a\n1\n"2\n3"\n')
+    expect(await run('/g.csv', { name: 'g', growing: true })).toMatchObject({ rows: 2 })
+    expect(await values()).toEqual(['1', '23', '{"a":"1"}', '{"a":"2\\n3"}'])
+    expect(rejects).toEqual([])
+    await broker.close()
+  })
+
+  it('that is cut short while it is read is an error', async () => {
+    const { put, run, fileSystem, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n')
+    const cutting = run('/f.ndjson', {
+      toRecord: () => ({ value: '' }),
+      fileSystem: Object.assign(Object.create(fileSystem) as SimulatedFileSystem, {
+        open: async () => {
+          const file = await fileSystem.open('/f.ndjson', 'read')
+          const stat = await file.stat()
+          return Object.assign(Object.create(file) as typeof file, {
+            stat: () => Promise.resolve({ ...stat, sizeBytes: 100 }),
+            read: (buffer: Uint8Array, position: number) => file.read(buffer, position),
+            close: () => file.close(),
+          })
+        },
+        syncDirectory: (path: string) => fileSystem.syncDirectory(path),
+        stat: (path: string) => fileSystem.stat(path),
+      }),
+    })
+    await expect(cutting).rejects.toThrow('cut short')
+    await broker.close()
+  })
+})
+
+describe('partitions that are added', () => {
+  it('take rows of the next run, and none of them twice', async () => {
+    const { put, run, values, broker } = await setUp({ partitions: 2 })
+    const lines = Array.from({ length: 40 }, (_, id) => `{"id":${id},"k":"${id % 9}"}`)
+    put('/f.ndjson', lines.join('\n'))
+    const abort = new AbortController()
+    const running = run('/f.ndjson', {
+      keyField: 'k',
+      batchRecords: 10,
+      signal: abort.signal,
+      onProgress: ({ rows }) => {
+        if (rows === 20) abort.abort()
+      },
+    })
+    await expect(running).rejects.toThrow()
+    await broker.topic('t').addPartitions(5)
+    expect(await run('/f.ndjson', { keyField: 'k' })).toMatchObject({ imported: 20, skipped: 20 })
+    expect((await values()).sort()).toEqual([...lines].sort())
+    expect(broker.topic('t').partition(4).logEndOffset).toBeGreaterThan(0)
+    await broker.close()
+  })
+})
+
+describe('misuse of an import', () => {
+  it.each([
+    [{ topic: '' }, 'topic must be a string'],
+    [{ name: 'x'.repeat(201) }, 'at most 200 characters, got 201'],
+    [{ format: 'xml' as never }, 'format must be one of'],
+    [{ gzip: 'yes' as never }, 'gzip must be true or false'],
+    [{ delimiter: ';;' }, 'delimiter must be one ASCII character'],
+    [{ delimiter: '"' }, 'delimiter must be one ASCII character'],
+    [{ batchRecords: 0 }, 'batchRecords must be a whole number from 1 to 100000, got 0'],
+    [{ commitRecords: 0 }, 'commitRecords must be a whole number from 1'],
+    [{ maxRowBytes: 2 ** 30 }, 'maxRowBytes must be a whole number from 1 to 536870912'],
+    [{ keyField: '' }, 'keyField must be a string'],
+    [{ valueFields: 'a' as never }, 'valueFields must be an array'],
+    [{ valueFields: [1] as never }, 'valueFields[0] must be a string'],
+    [{ keyField: 'a', toRecord: () => null }, 'must be left out where toRecord is given'],
+    [{ rejects: 1 as never }, 'rejects must be a function'],
+    [{ rejects: '' }, 'rejects must be a path'],
+    [{ onProgess: 1 } as never, "did you mean 'onProgress'?"],
+  ])('is refused with the value and what is allowed: %o', async (options, message) => {
+    const { put, run, fileSystem, broker } = await setUp()
+    put('/f.ndjson', '1\n')
+    const before = fileSystem.operationCount
+    await expect(run('/f.ndjson', options)).rejects.toThrow(message)
+    expect(fileSystem.operationCount).toBe(before)
+    await broker.close()
+  })
+
+  it('is refused for files and topics that are not there, and formats that are not known', async () => {
+    const { put, run, broker } = await setUp()
+    put('/f.ndjson', '1\n')
+    await expect(run('/f.txt')).rejects.toThrow('format must be given for "/f.txt"')
+    await expect(run('/f.parquet.gz')).rejects.toThrow('gzip must be false')
+    await expect(run('')).rejects.toThrow('path must be a path')
+    await expect(run('/none.ndjson')).rejects.toMatchObject({ code: 'ENOENT' })
+    await expect(run('/f.ndjson', { topic: 'none' })).rejects.toThrow(UnknownTopicOrPartitionError)
+    const first = run('/f.ndjson')
+    await expect(run('/f.ndjson')).rejects.toThrow(IllegalStateError)
+    expect(await first).toMatchObject({ imported: 1 })
+    await broker.close()
+  })
+
+  it('does not take what others have committed for a position', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n')
+    const consumer = broker.consumer({ groupId: 'varve-import:n' })
+    for (const metadata of ['', 'x', '1', '{"v":2}', '{"v":1}']) {
+      await consumer.commit([{ topic: 't', partition: 0, offset: 0, metadata }])
+      await run('/f.ndjson', { name: 'n' })
+    }
+    expect((await values()).length).toBeGreaterThan(0)
+    await broker.close()
+  })
+})

@@ -1,0 +1,373 @@
+import { describe, expect, it } from 'vitest'
+import {
+  IllegalStateError,
+  InvalidGroupIdError,
+  type Broker,
+  type Consumer,
+  type ConsumerOptions,
+  type ConsumerRecord,
+} from '../../lib/index.ts'
+import { pushTo, type Push } from '../../lib/offline/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+async function setUp(partitions = 1, perPartition = 10) {
+  const clock = new ManualClock()
+  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
+  const topic = await broker.createTopic('t', { partitions })
+  for (const partition of topic.partitions) {
+    const records = Array.from({ length: perPartition }, (_, at) => ({
+      key: `k${at % 3}`,
+      value: `${partition.index}:${at}`,
+    }))
+    if (records.length > 0) await partition.append(records)
+  }
+  const consumer = (options: ConsumerOptions = {}): Consumer => {
+    const made = broker.consumer({ groupId: 'g', enableAutoCommit: false, ...options })
+    made.subscribe(['t'])
+    return made
+  }
+  return { clock, broker, topic, consumer }
+}
+
+function committedOf(broker: Broker): number[] {
+  const [group] = broker.describe().groups
+  return (group?.offsets ?? []).map(({ offset }) => offset)
+}
+
+async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 200 && !isSo(); turn += 1) await clock.advance(20)
+  expect(isSo()).toBe(true)
+}
+
+const text = ({ value }: ConsumerRecord): string => value?.toString() ?? ''
+
+describe('a push', () => {
+  it('writes the records of each partition in order and commits what is acknowledged', async () => {
+    const { clock, broker, consumer } = await setUp(3)
+    const reader = consumer()
+    const written: string[] = []
+    const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
+    await until(clock, () => committedOf(broker).join() === '10,10,10')
+    expect(await push.stop()).toEqual({ written: 30, failed: 0, retries: 0 })
+    for (const partition of [0, 1, 2]) {
+      const own = written.filter((value) => value.startsWith(`${partition}:`))
+      expect(own).toEqual(Array.from({ length: 10 }, (_, at) => `${partition}:${at}`))
+    }
+    await broker.close()
+  })
+
+  it('hands out no more than maxInFlight, pauses, and goes on at the pace of the target', async () => {
+    const { clock, broker, consumer } = await setUp(2, 40)
+    const reader = consumer({ maxPollRecords: 5 })
+    const acknowledge: (() => void)[] = []
+    let mostInFlight = 0
+    const push = pushTo(
+      reader,
+      () =>
+        new Promise<void>((resolve) => {
+          acknowledge.push(resolve)
+          mostInFlight = Math.max(mostInFlight, acknowledge.length)
+        }),
+      { clock, concurrency: 10, maxInFlight: 3, orderBy: 'key' },
+    )
+    await until(clock, () => acknowledge.length === 3)
+    await clock.advance(5000)
+    expect(acknowledge.length).toBe(3)
+    expect(reader.paused()).toHaveLength(2)
+    let done = 0
+    for (let turn = 0; turn < 2000 && done < 80; turn += 1) {
+      const next = acknowledge.shift()
+      if (next === undefined) await clock.advance(10)
+      else {
+        next()
+        done += 1
+        await clock.advance(0)
+      }
+    }
+    await until(clock, () => committedOf(broker).join() === '40,40')
+    expect(mostInFlight).toBe(3)
+    await push.stop()
+    expect(reader.paused()).toEqual([])
+    await broker.close()
+  })
+
+  it('commits only up to the first record that is not acknowledged', async () => {
+    const { clock, broker, consumer } = await setUp(1, 6)
+    const reader = consumer()
+    const release: (() => void)[] = []
+    const push = pushTo(
+      reader,
+      (record) =>
+        record.offset === 1 ? new Promise<void>((resolve) => release.push(resolve)) : undefined,
+      { clock, orderBy: 'key', concurrency: 3 },
+    )
+    await until(clock, () => release.length === 1 && committedOf(broker).join() === '1')
+    await clock.advance(1000)
+    expect(committedOf(broker)).toEqual([1])
+    release[0]?.()
+    await until(clock, () => committedOf(broker).join() === '6')
+    await push.stop()
+    await broker.close()
+  })
+
+  it('gives several records of one partition to a write where that is asked for', async () => {
+    const { clock, broker, consumer } = await setUp(2, 10)
+    const batches: string[][] = []
+    const write = (records: readonly ConsumerRecord[]): void => void batches.push(records.map(text))
+    const push = pushTo(consumer(), write, { clock, batchRecords: 4 })
+    await until(clock, () => committedOf(broker).join() === '10,10')
+    await push.stop()
+    expect(batches.every((batch) => batch.length <= 4)).toBe(true)
+    expect(batches.some((batch) => batch.length === 4)).toBe(true)
+    expect(batches.every((batch) => new Set(batch.map((each) => each[0])).size === 1)).toBe(true)
+    await broker.close()
+  })
+
+  it('tries again with waits that double, and then ends with the error', async () => {
+    const { clock, broker, consumer } = await setUp(1, 3)
+    const reader = consumer()
+    const times: number[] = []
+    const failure = new Error('no room')
+    const push = pushTo(
+      reader,
+      (record, { attempt }) => {
+        if (record.offset === 0) return
+        times.push(clock.monotonic())
+        expect(attempt).toBe(times.length)
+        throw failure
+      },
+      { clock, retries: 3, retryBackoffMs: 100 },
+    )
+    const ended = expect(push).rejects.toBe(failure)
+    await until(clock, () => times.length === 4)
+    await ended
+    const [first = 0] = times
+    expect(times.map((time) => time - first)).toEqual([0, 100, 300, 700])
+    expect(committedOf(broker)).toEqual([1])
+    expect(reader.position({ topic: 't', partition: 0 })).toBe(1)
+    await broker.close()
+  })
+
+  it('skips what cannot be written, or puts it somewhere else', async () => {
+    const { clock, broker, consumer } = await setUp(1, 4)
+    const fail = (record: ConsumerRecord): void => {
+      if (record.offset % 2 === 1) throw new Error(`not ${record.offset}`)
+    }
+    const first = pushTo(consumer(), fail, { clock, retries: 0, onError: 'skip' })
+    await until(clock, () => committedOf(broker).join() === '4')
+    expect(await first.stop()).toEqual({ written: 2, failed: 2, retries: 0 })
+    const dead: string[] = []
+    const other = consumer({ groupId: 'a' })
+    const second = pushTo(other, fail, {
+      clock,
+      retries: 1,
+      onError: (error, records) => {
+        dead.push(`${(error as Error).message}: ${records.map(text).join()}`)
+      },
+    })
+    await until(clock, () => committedOf(broker).join() === '4')
+    await until(clock, () => dead.length === 2)
+    expect(dead).toEqual(['not 1: 0:1', 'not 3: 0:3'])
+    expect(await second.stop()).toMatchObject({ failed: 2, retries: 2 })
+    const third = pushTo(consumer({ groupId: 'b' }), fail, {
+      clock,
+      retries: 0,
+      onError: () => Promise.reject(new Error('nor there')),
+    })
+    const ended = expect(third).rejects.toThrow('nor there')
+    await clock.advance(100)
+    await ended
+    await broker.close()
+  })
+
+  it('ends when it is aborted, with the reason, once its writes have ended', async () => {
+    const { clock, broker, consumer } = await setUp(1, 4)
+    const reader = consumer()
+    const abort = new AbortController()
+    const reason = new Error('shutting down')
+    let isWriting = false
+    let ended = 0
+    const push = pushTo(
+      reader,
+      (_record, { signal }) => {
+        isWriting = true
+        return new Promise<void>((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            ended += 1
+            reject(new Error('interrupted'))
+          })
+        })
+      },
+      { clock, signal: abort.signal },
+    )
+    const rejected = expect(push).rejects.toBe(reason)
+    await until(clock, () => isWriting)
+    abort.abort(reason)
+    await rejected
+    expect(ended).toBe(1)
+    expect(reader.position({ topic: 't', partition: 0 })).toBe(0)
+    const again = pushTo(reader, () => undefined, { clock, signal: abort.signal })
+    await expect(again).rejects.toBe(reason)
+    await broker.close()
+  })
+
+  it('ends when the consumer is closed, and what was not acknowledged comes again', async () => {
+    const { clock, broker, consumer } = await setUp(1, 5)
+    const reader = consumer()
+    let release = (): void => undefined
+    const push = pushTo(
+      reader,
+      (record) =>
+        record.offset < 2 ? undefined : new Promise<void>((resolve) => (release = resolve)),
+      { clock },
+    )
+    await until(clock, () => committedOf(broker).join() === '2')
+    await reader.close()
+    release()
+    expect(await push).toMatchObject({ written: 3 })
+    const seen: number[] = []
+    const next = pushTo(consumer(), ({ offset }) => void seen.push(offset), { clock })
+    await until(clock, () => seen.length === 3)
+    await next.stop()
+    expect(seen).toEqual([2, 3, 4])
+    await broker.close()
+  })
+
+  it('repeats nothing in a rebalance that drains it', async () => {
+    const { clock, broker, consumer } = await setUp(2, 30)
+    const written: string[] = []
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      await new Promise<void>((resolve) => clock.startTimer(resolve, 30))
+      written.push(text(record))
+    }
+    let push: Push | null = null
+    const first = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    first.subscribe(['t'], { onPartitionsRevoked: (partitions) => push?.drain(partitions) })
+    push = pushTo(first, write, { clock })
+    await until(clock, () => written.length > 5)
+    const second = pushTo(consumer(), write, { clock })
+    await until(clock, () => committedOf(broker).join() === '30,30')
+    await push.stop()
+    await second.stop()
+    expect(written.length).toBe(60)
+    expect(new Set(written).size).toBe(60)
+    await broker.close()
+  })
+
+  it('refuses what it cannot work with', async () => {
+    const { clock, broker, consumer } = await setUp()
+    const write = (): void => undefined
+    const wrong = (options: object) => () => pushTo(consumer(), write, options)
+    expect(() => pushTo({} as never, write)).toThrow('consumer must be a consumer, got an object')
+    expect(() => pushTo(consumer(), 1 as never)).toThrow('write must be a function, got 1')
+    expect(wrong({ concurrency: 0 })).toThrow('concurrency must be a whole number from 1 to 10000')
+    expect(wrong({ maxInFlight: 0 })).toThrow('maxInFlight must be')
+    expect(wrong({ batchRecords: 0.5 })).toThrow('batchRecords must be')
+    expect(wrong({ orderBy: 'value' })).toThrow('orderBy must be one of "partition", "key"')
+    expect(wrong({ onError: 'retry' })).toThrow("onError must be 'stop', 'skip' or a function")
+    expect(wrong({ maxInflight: 1 })).toThrow("did you mean 'maxInFlight'?")
+    const automatic = broker.consumer({ groupId: 'h' })
+    expect(() => pushTo(automatic, write)).toThrow(IllegalStateError)
+    const alone = broker.consumer()
+    alone.assign([{ topic: 't', partition: 0 }])
+    await expect(pushTo(alone, write, { clock })).rejects.toThrow(InvalidGroupIdError)
+    await expect(
+      pushTo(broker.consumer({ groupId: 'x', enableAutoCommit: false }), write),
+    ).rejects.toThrow(IllegalStateError)
+    await broker.close()
+  })
+})
+
+describe('a push among failures, delays, restarts and rebalances', () => {
+  it.each(Array.from({ length: 12 }, (_, at) => at + 1))(
+    'loses nothing, repeats little, and keeps the order of one owner, seed %i',
+    async (seed) => {
+      const random = new SeededRandom(seed)
+      const partitions = 1 + random.integer(4)
+      const { clock, broker, topic, consumer } = await setUp(partitions, 15)
+      const orderBy = random.integer(2) === 0 ? 'partition' : 'key'
+      const written = new Map<string, number>()
+      const order: ConsumerRecord[] = []
+      let fails = 0.2
+      const write = async (records: readonly ConsumerRecord[]): Promise<void> => {
+        await new Promise<void>((resolve) => clock.startTimer(resolve, random.integer(60)))
+        if (random.integer(100) < fails * 100) throw new Error('now and then')
+        for (const record of records) {
+          written.set(text(record), (written.get(text(record)) ?? 0) + 1)
+          if (written.get(text(record)) === 1) order.push(record)
+        }
+      }
+      const pushes: { consumer: Consumer; push: Push }[] = []
+      // Two owners may overlap for what was in flight when a partition went from one to the other.
+      const isAlone = seed % 2 === 1
+      let starts = 0
+      const start = (): void => {
+        starts += 1
+        const reader = consumer({ maxPollRecords: 1 + random.integer(8) })
+        const push = pushTo(reader, write, {
+          clock,
+          orderBy,
+          concurrency: 1 + random.integer(5),
+          maxInFlight: 1 + random.integer(10),
+          batchRecords: 1 + random.integer(4),
+          retries: random.integer(3),
+          retryBackoffMs: 10,
+        })
+        push.catch(() => undefined)
+        pushes.push({ consumer: reader, push })
+      }
+      start()
+      for (let step = 0; step < 25; step += 1) {
+        const what = random.integer(6)
+        const [one] = pushes
+        if (what === 0 && pushes.length < (isAlone ? 1 : 3)) start()
+        if (what === 1 && one !== undefined) await closing(pushes, one, clock)
+        if (what === 2) {
+          const partition = topic.partition(random.integer(partitions))
+          const at = partition.logEndOffset
+          await partition.append([{ key: `k${at % 3}`, value: `${partition.index}:${at}` }])
+        }
+        await clock.advance(random.integer(300))
+      }
+      fails = 0
+      while (pushes[0] !== undefined) await closing(pushes, pushes[0], clock)
+      start()
+      const ends = topic.partitions.map(({ logEndOffset }) => logEndOffset)
+      await until(clock, () => committedOf(broker).join() === ends.join())
+      for (const [index, end] of ends.entries()) {
+        for (let at = 0; at < end; at += 1)
+          expect(written.has(`${index}:${at}`), `${index}:${at}`).toBe(true)
+      }
+      const count = ends.reduce((sum, end) => sum + end, 0)
+      expect(order.length).toBe(count)
+      if (isAlone) {
+        const total = [...written.values()].reduce((sum, times) => sum + times, 0)
+        expect(total - count, 'repeated').toBeLessThanOrEqual(10 * (starts - 1))
+        const last = new Map<string, number>()
+        for (const record of order) {
+          const key = orderBy === 'key' ? (record.key?.toString() ?? '') : ''
+          const lane = `${record.partition}/${key}`
+          expect(record.offset, lane).toBeGreaterThan(last.get(lane) ?? -1)
+          last.set(lane, record.offset)
+        }
+      }
+      await broker.close()
+    },
+  )
+})
+
+async function closing(
+  pushes: { consumer: Consumer; push: Push }[],
+  one: { consumer: Consumer; push: Push },
+  clock: ManualClock,
+): Promise<void> {
+  pushes.splice(pushes.indexOf(one), 1)
+  const closed = one.consumer.close()
+  await clock.advance(200)
+  await closed
+  await clock.advance(200)
+  await one.push.catch(() => undefined)
+}

@@ -1,0 +1,212 @@
+import { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { WritableStream } from 'node:stream/web'
+import { describe, expect, it } from 'vitest'
+import {
+  RecordTooLargeError,
+  UnknownTopicOrPartitionError,
+  type Broker,
+  type ConsumerRecord,
+} from '../../lib/index.ts'
+import {
+  toReadable,
+  toReadableStream,
+  toWritable,
+  toWritableStream,
+} from '../../lib/offline/index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+async function setUp(count = 6) {
+  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+  const topic = await broker.createTopic('t')
+  const values = Array.from({ length: count }, (_, at) => ({ value: `${at}` }))
+  if (count > 0) await topic.partition(0).append(values)
+  const consumer = () => {
+    const made = broker.consumer({ groupId: 'g' })
+    made.subscribe(['t'])
+    return made
+  }
+  return { broker, partition: topic.partition(0), consumer }
+}
+
+function committed(broker: Broker): number | undefined {
+  return broker.describe().groups[0]?.offsets[0]?.offset
+}
+
+async function valuesIn(broker: Broker): Promise<string[]> {
+  const values: string[] = []
+  for await (const { value } of broker.topic('t').partition(0).records({ until: 'end' })) {
+    values.push(value?.toString() ?? '')
+  }
+  return values
+}
+
+describe('a readable stream', () => {
+  it('gives the records of a partition and ends with them', async () => {
+    const { broker, partition } = await setUp()
+    const seen: number[] = []
+    for await (const each of toReadable(partition.records({ until: 'end' }))) {
+      seen.push((each as ConsumerRecord).offset)
+    }
+    for await (const each of toReadableStream(partition.records({ until: 'end' }))) {
+      seen.push(each.offset)
+    }
+    expect(seen).toEqual([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5])
+    await broker.close()
+  })
+
+  it('of a consumer counts a record as done when the next one is asked for', async () => {
+    const { broker, consumer } = await setUp()
+    const reader = consumer()
+    for await (const each of toReadable(reader)) {
+      if ((each as ConsumerRecord).offset === 2) break
+    }
+    await reader.close()
+    expect(committed(broker)).toBe(2)
+    const other = consumer()
+    for await (const each of toReadableStream(other)) {
+      if (each.offset === 4) break
+    }
+    await other.close()
+    expect(committed(broker)).toBe(4)
+    await broker.close()
+  })
+
+  it('of a consumer commits nothing that a target which takes one at a time has not written', async () => {
+    const { broker, consumer } = await setUp()
+    const failure = new Error('no room')
+    const reader = consumer()
+    const failing = new Writable({
+      objectMode: true,
+      highWaterMark: 1,
+      write: (record: ConsumerRecord, _encoding, done) => {
+        setImmediate(() => {
+          done(record.offset === 3 ? failure : null)
+        })
+      },
+    })
+    await expect(pipeline(toReadable(reader), failing)).rejects.toBe(failure)
+    await reader.close()
+    expect(committed(broker)).toBe(3)
+    const other = consumer()
+    const web = new WritableStream<ConsumerRecord>({
+      write: async (record) => {
+        await new Promise((resolve) => setImmediate(resolve))
+        if (record.offset === 5) throw failure
+      },
+    })
+    await expect(toReadableStream(other).pipeTo(web)).rejects.toBe(failure)
+    await other.close()
+    expect(committed(broker)).toBe(5)
+    await broker.close()
+  })
+
+  it('that waits for a record is destroyed or cancelled at once', async () => {
+    const { broker, consumer } = await setUp(0)
+    const stream = toReadable(consumer())
+    const closed = new Promise((resolve) => stream.once('close', resolve))
+    stream.on('data', () => undefined)
+    stream.destroy()
+    await closed
+    const reader = toReadableStream(consumer()).getReader()
+    const read = reader.read()
+    await reader.cancel()
+    expect(await read).toMatchObject({ done: true })
+    await broker.close()
+  })
+
+  it('passes an error on', async () => {
+    const failing = {
+      [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('rot')) }),
+    }
+    await expect(toReadable(failing).toArray()).rejects.toThrow('rot')
+    await expect(toReadableStream(failing).getReader().read()).rejects.toThrow('rot')
+    const stuck = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise<never>(() => undefined),
+        return: () => Promise.reject(new Error('stuck')),
+      }),
+    }
+    const stream = toReadable(stuck)
+    const error = new Promise((resolve) => stream.once('error', resolve))
+    stream.destroy()
+    expect(await error).toMatchObject({ message: 'stuck' })
+    expect(() => toReadable([1] as never)).toThrow('source must be an async iterable, got an array')
+  })
+})
+
+describe('a writable stream', () => {
+  it('sends text, bytes and records, and finishes when they are acknowledged', async () => {
+    const { broker } = await setUp(0)
+    const options = { topic: 't' }
+    const chunks = ['a', Buffer.from('b'), { value: 'c', key: 'k' }, { topic: 't', value: 'd' }]
+    await pipeline(Readable.from(chunks), toWritable(broker.producer(), options))
+    const writer = toWritableStream(broker.producer(), options).getWriter()
+    for (const chunk of chunks) await writer.write(chunk)
+    await writer.close()
+    expect(await valuesIn(broker)).toEqual(['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd'])
+    await broker.close()
+  })
+
+  it('makes records by a function', async () => {
+    const { broker } = await setUp(0)
+    const options = { topic: 't', toRecord: (each: number) => ({ value: `n${each}` }) }
+    await pipeline(Readable.from([1, 2]), toWritable(broker.producer(), options))
+    await toReadableStream(numbers(3)).pipeTo(toWritableStream(broker.producer(), options))
+    expect(await valuesIn(broker)).toEqual(['n1', 'n2', 'n0', 'n1', 'n2'])
+    await broker.close()
+  })
+
+  it('asks its source to wait while highWaterMark is on its way', async () => {
+    const { broker } = await setUp(0)
+    const stream = toWritable(broker.producer(), { topic: 't', highWaterMark: 2 })
+    expect([stream.write('a'), stream.write('b')]).toEqual([true, false])
+    await new Promise((resolve) => stream.once('drain', resolve))
+    expect(await valuesIn(broker)).toEqual(['a', 'b'])
+    const web = toWritableStream(broker.producer(), {
+      topic: 't',
+      highWaterMark: 3,
+      toRecord: (each: number) => ({ value: `${each}` }),
+    })
+    await toReadableStream(numbers(20)).pipeTo(web)
+    expect(await valuesIn(broker)).toHaveLength(22)
+    await broker.close()
+  })
+
+  it('fails with the error of the first record that could not be sent', async () => {
+    const { broker } = await setUp(0)
+    const unknown = toWritable(broker.producer(), { topic: 'none' })
+    await expect(pipeline(Readable.from(['a']), unknown)).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    const wrong = toWritable(broker.producer(), { topic: 't' })
+    await expect(pipeline(Readable.from([7]), wrong)).rejects.toThrow('got 7')
+    const web = toWritableStream(broker.producer(), { topic: 'none' }).getWriter()
+    const closed = expect(web.closed).rejects.toThrow(UnknownTopicOrPartitionError)
+    await web.write('a').catch(() => undefined)
+    await closed
+    const large = toWritableStream(broker.producer(), { topic: 't' }).getWriter()
+    const writing = large.write('x'.repeat(2_000_000))
+    const closing = large.close()
+    await expect(Promise.all([writing, closing])).rejects.toThrow(RecordTooLargeError)
+    await broker.close()
+  })
+
+  it('refuses options that are not legal', async () => {
+    const { broker } = await setUp(0)
+    const producer = broker.producer()
+    expect(() => toWritable(producer, {} as never)).toThrow('topic must be a string')
+    expect(() => toWritable(producer, { topic: 't', highWaterMark: 0 })).toThrow(
+      'highWaterMark must',
+    )
+    expect(() => toWritableStream(producer, { topc: 't' } as never)).toThrow(
+      "did you mean 'topic'?",
+    )
+    await broker.close()
+  })
+})
+
+async function* numbers(count: number): AsyncGenerator<number> {
+  for (let each = 0; each < count; each += 1) yield await Promise.resolve(each)
+}
