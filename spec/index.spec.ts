@@ -59,6 +59,7 @@ describe('the entry points', () => {
       'MissingModuleError',
       'RecordsGoneError',
       'importFile',
+      'loadEvery',
       'ndjsonSink',
       'parquetSink',
       'planLoad',

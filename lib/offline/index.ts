@@ -37,3 +37,4 @@ export {
   toWritableStream,
   type WritableOptions,
 } from './streams.ts'
+export { loadEvery, type LoadEveryOptions, type LoadSchedule } from './load-every.ts'

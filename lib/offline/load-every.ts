@@ -1,0 +1,91 @@
+import { callback, checkWholeNumber } from '../checks.ts'
+import type { Broker } from '../index.ts'
+import { systemClock } from '../platform/system-clock.ts'
+import { pause } from './pause.ts'
+import { planLoad, type PlanLoadOptions } from './plan-load.ts'
+import { runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
+import type { Sink } from './sink.ts'
+
+/** What {@link loadEvery} takes besides what a run takes. */
+export interface LoadEveryOptions extends RunLoadOptions {
+  /** Told what each run has done, and awaited; what it throws goes to `onError`. */
+  readonly onLoad?: (result: LoadResult) => void | Promise<void>
+  /**
+   * Told why a plan or a run has failed. The next beat tries again.
+   *
+   * @defaultValue a warning of the process
+   */
+  readonly onError?: (error: unknown) => void | Promise<void>
+}
+
+/** Loads that are repeated. */
+export interface LoadSchedule {
+  /** Resolves when it has ended, by `stop` or by the signal. Never rejects. */
+  readonly finished: Promise<void>
+  /** Ends it, once the run in progress is through. */
+  stop(): Promise<void>
+}
+
+const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
+
+/**
+ * Plans and runs a load at once, and again each `intervalMs`: what came since. Two runs never
+ * overlap: one that takes longer leaves beats out. A failure does not end it.
+ *
+ * @param intervalMs milliseconds, at least 1
+ * @param options.signal aborts the run in progress and ends the schedule
+ * @throws TypeError or RangeError when the interval or a function is not legal; the other options are
+ * checked by each plan and run
+ */
+export function loadEvery(
+  intervalMs: number,
+  broker: Broker,
+  planOptions: PlanLoadOptions,
+  sink: Sink,
+  options: LoadEveryOptions = {},
+): LoadSchedule {
+  checkWholeNumber('intervalMs', intervalMs, 1, MAX_INTERVAL_MS)
+  const { onLoad, onError = warn, ...runOptions } = options
+  if (onLoad !== undefined) callback('onLoad', onLoad)
+  callback('onError', onError)
+  const { clock = systemClock, signal } = runOptions
+  const stopping = new AbortController()
+  const stop = (): void => {
+    stopping.abort()
+  }
+  const load = async (): Promise<void> => {
+    try {
+      const plan = await planLoad(broker, planOptions)
+      // Not inside the call: its arguments would not be evaluated where nobody wants to be told.
+      const result = await runLoad(plan, sink, runOptions)
+      await onLoad?.(result)
+    } catch (error) {
+      if (signal?.aborted === true) return
+      await Promise.resolve(onError(error)).catch(warn)
+    }
+  }
+  const repeat = async (): Promise<void> => {
+    const startMs = clock.monotonic()
+    while (!stopping.signal.aborted) {
+      await load().catch(warn)
+      const passedMs = clock.monotonic() - startMs
+      const delayMs = intervalMs - (passedMs % intervalMs)
+      await pause(clock, delayMs, stopping.signal).catch(() => undefined)
+    }
+    signal?.removeEventListener('abort', stop)
+  }
+  signal?.addEventListener('abort', stop, { once: true })
+  if (signal?.aborted === true) stop()
+  const finished = repeat()
+  return {
+    finished,
+    stop: () => {
+      stop()
+      return finished
+    },
+  }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error))
+}

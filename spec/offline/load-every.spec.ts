@@ -1,0 +1,138 @@
+import { describe, expect, it, vi } from 'vitest'
+import { loadEvery, type LoadResult, type Sink } from '../../lib/offline/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+async function setUp() {
+  const clock = new ManualClock()
+  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
+  const partition = (await broker.createTopic('t')).partition(0)
+  const loaded: string[] = []
+  const state = { failures: 0, delayMs: 0, open: 0, mostOpen: 0 }
+  const sink: Sink = {
+    published: () => Promise.resolve([]),
+    open: () => {
+      state.open += 1
+      state.mostOpen = Math.max(state.mostOpen, state.open)
+      const values: string[] = []
+      return Promise.resolve({
+        write: (records) => {
+          values.push(...records.map(({ value }) => value?.toString() ?? ''))
+          return Promise.resolve()
+        },
+        commit: async () => {
+          if (state.delayMs > 0) {
+            await new Promise<void>((resolve) => clock.startTimer(resolve, state.delayMs))
+          }
+          state.open -= 1
+          if (state.failures > 0) {
+            state.failures -= 1
+            throw new Error('no room')
+          }
+          loaded.push(...values)
+          return { records: values.length, rejected: 0, bytes: 0 }
+        },
+        abort: () => Promise.resolve(),
+      })
+    },
+  }
+  return { clock, broker, partition, loaded, state, sink, plan: { name: 'l', topics: ['t'] } }
+}
+
+describe('loads at an interval', () => {
+  it('begin at once and take what came since, each time', async () => {
+    const { clock, broker, partition, loaded, sink, plan } = await setUp()
+    const results: LoadResult[] = []
+    await partition.append({ value: 'a' })
+    const timers = clock.pendingTimers
+    const schedule = loadEvery(1000, broker, plan, sink, {
+      clock,
+      onLoad: (result) => void results.push(result),
+    })
+    await clock.advance(10)
+    expect(loaded).toEqual(['a'])
+    await partition.append([{ value: 'b' }, { value: 'c' }])
+    await clock.advance(980)
+    expect(loaded).toEqual(['a'])
+    await clock.advance(20)
+    expect(loaded).toEqual(['a', 'b', 'c'])
+    expect(results.map(({ records }) => records)).toEqual([1, 2])
+    await schedule.stop()
+    await partition.append({ value: 'd' })
+    await clock.advance(5000)
+    expect(loaded).toEqual(['a', 'b', 'c'])
+    expect(clock.pendingTimers).toBe(timers)
+    await broker.close()
+  })
+
+  it('go on after a failure', async () => {
+    const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
+    await partition.append({ value: 'a' })
+    state.failures = 2
+    const errors: unknown[] = []
+    const schedule = loadEvery(1000, broker, plan, sink, {
+      clock,
+      retries: 0,
+      onError: (error) => {
+        errors.push(error)
+        throw new Error('nor told')
+      },
+    })
+    const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    for (let each = 0; each < 50; each += 1) await clock.advance(50)
+    expect(errors).toHaveLength(2)
+    expect(warning).toHaveBeenCalledTimes(2)
+    expect(loaded).toEqual(['a'])
+    await schedule.stop()
+    warning.mockRestore()
+    await broker.close()
+  })
+
+  it('never overlap: a run that takes longer leaves beats out', async () => {
+    const { clock, broker, partition, state, sink, plan } = await setUp()
+    state.delayMs = 2500
+    const times: number[] = []
+    const schedule = loadEvery(1000, broker, plan, sink, {
+      clock,
+      onLoad: () => void times.push(clock.monotonic()),
+    })
+    for (let each = 0; each < 90; each += 1) {
+      await partition.append({ value: `${each}` })
+      await clock.advance(100)
+    }
+    expect(state.mostOpen).toBe(1)
+    // Begun at 0, 1 and 4 s: the beats at 2 and 3 s, 5 and 6 s came while a run was at it.
+    expect(times.map((time) => Math.round(time / 100) / 10)).toEqual([0, 3.5, 6.5])
+    const stopping = schedule.stop()
+    const isOpen = state.open
+    await clock.advance(5000)
+    await stopping
+    expect([isOpen, state.open]).toEqual([1, 0])
+    await broker.close()
+  })
+
+  it('end when they are aborted', async () => {
+    const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
+    await partition.append({ value: 'a' })
+    state.delayMs = 500
+    const abort = new AbortController()
+    const schedule = loadEvery(1000, broker, plan, sink, { clock, signal: abort.signal })
+    await clock.advance(100)
+    abort.abort()
+    await clock.advance(1000)
+    await schedule.finished
+    await loadEvery(1000, broker, plan, sink, { clock, signal: abort.signal }).finished
+    expect(loaded.length).toBeLessThanOrEqual(1)
+    await broker.close()
+  })
+
+  it('are refused for an interval that is none', async () => {
+    const { broker, sink, plan } = await setUp()
+    expect(() => loadEvery(0, broker, plan, sink)).toThrow(
+      'intervalMs must be a whole number from 1',
+    )
+    expect(() => loadEvery(1, broker, plan, sink, { onLoad: 1 as never })).toThrow('onLoad must be')
+    await broker.close()
+  })
+})
