@@ -1,7 +1,14 @@
 import { checkOneOf, describeValue, isPlainObject } from '../checks.ts'
 
-/** Types of the fields of a JSON value. */
-export const FIELD_TYPES = ['int', 'double', 'string', 'boolean', 'timestamp', 'json'] as const
+/** The names of all of them. */
+export const FIELD_TYPES: readonly FieldType[] = [
+  'int',
+  'double',
+  'string',
+  'boolean',
+  'timestamp',
+  'json',
+]
 
 /**
  * What a field has to be.
@@ -15,7 +22,7 @@ export const FIELD_TYPES = ['int', 'double', 'string', 'boolean', 'timestamp', '
  *
  * `null` and a field that is not there fit all of them.
  */
-export type FieldType = (typeof FIELD_TYPES)[number]
+export type FieldType = 'int' | 'double' | 'string' | 'boolean' | 'timestamp' | 'json'
 
 /** The fields of a value that become columns, in their order. What else it has goes to `rest`. */
 export type Fields = Readonly<Record<string, FieldType>>

@@ -66,7 +66,7 @@ const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
  *
  * @throws TypeError or RangeError for options that are not legal, and for an offset that a partition
  * does not hold.
- * @throws {@link UnknownTopicOrPartitionError} when one of the topics does not exist.
+ * @throws `UnknownTopicOrPartitionError` when one of the topics does not exist.
  * @throws {@link RecordsGoneError} when records behind the load's offset are gone, unless
  * `whenGone` is `'skip'`.
  */

@@ -97,8 +97,8 @@ const running = new WeakMap<Broker, Set<string>>()
  * others go on meanwhile, and in the end the run rejects.
  *
  * @throws {@link LoadFailedError} with the tasks that have failed, when all others are done.
- * @throws {@link ReadOnlyError} when the broker of the plan is read-only: offsets cannot be committed.
- * @throws {@link IllegalStateError} while a load of this name runs.
+ * @throws `ReadOnlyError` when the broker of the plan is read-only: offsets cannot be committed.
+ * @throws `IllegalStateError` while a load of this name runs.
  * @throws TypeError or RangeError for options that are not legal; the signal's reason.
  */
 export async function runLoad(

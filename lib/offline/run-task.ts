@@ -53,7 +53,7 @@ const LOOK_AGAIN_MS = 100
  *
  * @param source the data directory, or a broker that is open on it.
  * @returns what was put into the sink, nothing if that had everything.
- * @throws {@link TimeoutError} when the log does not reach the end of the task in time.
+ * @throws `TimeoutError` when the log does not reach the end of the task in time.
  * @throws {@link RecordsGoneError} when some of the records have been deleted.
  * @throws what the log and the sink throw; the signal's reason.
  */
