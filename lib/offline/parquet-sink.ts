@@ -18,7 +18,7 @@ export interface ParquetSinkOptions extends FileSinkOptions {
   readonly rowGroupRows?: number
   /**
    * Bytes of keys, values and numbers in memory that end a row group, at least 1. Each task that runs
-   * takes about four times as much. @defaultValue 8 MiB
+   * takes about four times as much. @defaultValue 2 MiB
    */
   readonly rowGroupBytes?: number
   /** `'zstd'` needs a Node.js that has it. @defaultValue `'snappy'` */
@@ -26,7 +26,7 @@ export interface ParquetSinkOptions extends FileSinkOptions {
 }
 
 const DEFAULT_ROW_GROUP_ROWS = 100_000
-const DEFAULT_ROW_GROUP_BYTES = 8 * 1024 * 1024
+const DEFAULT_ROW_GROUP_BYTES = 2 * 1024 * 1024
 
 const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZSTD' } as const
 

@@ -50,11 +50,17 @@ export class RangeDirectory {
 
   /** The published ranges. Their names are durable when it resolves. */
   async published(): Promise<OffsetRange[]> {
-    const files = (await this.#list()).filter(({ kind }) => kind === 'published')
+    const all = await this.#list()
+    const files = all.filter(({ kind }) => kind === 'published')
     if (files.some(({ name }) => !this.#durable.has(name))) {
       await this.#make()
       await this.#fileSystem.syncDirectory(this.path)
       for (const { name } of files) this.#durable.add(name)
+      // Their writer may have been killed before it took away what attempts had left.
+      for (const { name, kind, range } of all) {
+        if (kind !== 'temporary' || !files.some((each) => overlaps(each.range, range))) continue
+        await this.#unlink(name)
+      }
     }
     return files.map(({ range }) => range)
   }

@@ -169,6 +169,11 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     ])
     await other.commit()
     expect(await offsetsOf(fileSystem)).toEqual([0, 10])
+    // A process that was killed after it had published, and before it could do that.
+    const late = name(5, 10, extension).replace(/([^/]+)$/, '_$1.0123456789abcdef.tmp')
+    fileSystem.writeFile(`${OUT}/${late}`, Buffer.from('x'))
+    await sinkOn(fileSystem).published({ topic: 'orders', partition: 0 }, 0)
+    expect(namesIn(fileSystem).filter((each) => each.endsWith('.tmp'))).toEqual([])
   })
 
   it('takes back a name whose sync fails, so that nobody relies on it', async () => {
