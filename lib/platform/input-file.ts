@@ -1,7 +1,8 @@
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { File } from './file-system.ts'
 import { NodeFile } from './node-file.ts'
+import { promptSyncOf } from './prompt-sync.ts'
 import { systemError } from './system-error.ts'
 
 /**
@@ -13,13 +14,15 @@ import { systemError } from './system-error.ts'
 export async function openInputFile(path: string): Promise<File> {
   // Without it a FIFO would keep the call, and a thread of the pool, until somebody writes to it.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  let stats: Stats
   try {
-    if (!(await handle.stat()).isFile()) {
+    stats = await handle.stat()
+    if (!stats.isFile()) {
       throw systemError('EINVAL', 'open', path, 'it is no regular file')
     }
   } catch (error) {
     await handle.close()
     throw error
   }
-  return new NodeFile(path, handle)
+  return new NodeFile(path, handle, promptSyncOf(stats.dev))
 }
