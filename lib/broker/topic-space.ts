@@ -77,26 +77,39 @@ export class TopicSpace {
   }
 
   async #whenRoom(request: SpaceRequest): Promise<() => void> {
-    let isCounted = false
     for (;;) {
       const stop = request.whyStopped()
       if (stop !== null) throw stop
-      const full = await this.#whyFull(request)
-      if (full === null) return this.#take(request.sizeBytes)
+      if ((await this.#whyFull(request)) === null) return this.#take(request.sizeBytes)
       const change = this.#nextChange()
       try {
-        // Sizes change without notice too: where the log is cut, or what was granted is not written.
-        if (this.#inFlightBytes > 0) await change.happened
-        else if (!isCounted) this.#sizeBytes = null
-        else if (!(await this.#makeRoom(request))) {
-          if (request.config().whenFull !== 'wait') throw full
-          if (request.whyStopped() === null) await change.happened
-        }
-        isCounted = this.#inFlightBytes === 0
+        const full = this.#inFlightBytes > 0 ? null : await this.#whyStillFull(request)
+        if (full !== null && request.config().whenFull !== 'wait') throw full
+        const waits = full !== null || this.#inFlightBytes > 0
+        if (waits && request.whyStopped() === null) await change.happened
       } finally {
         change.stop()
       }
     }
+  }
+
+  /**
+   * Makes room, where there is none when the topic is counted anew: sizes change without notice too,
+   * where the log is cut or compacted, or what was granted is not written.
+   *
+   * @returns `null` when it is worth another look.
+   * @throws {@link LogFullError} when there will never be room, so that nothing is dropped for it.
+   */
+  async #whyStillFull(request: SpaceRequest): Promise<LogFullError | null> {
+    this.#sizeBytes = null
+    const full = await this.#whyFull(request)
+    if (full === null) return null
+    // The cap has been lowered since the append was taken.
+    if (full.limit === 'maxBytes' && full.sizeBytes > full.limitBytes) throw full
+    if (await this.#makeRoom(request)) return null
+    // Somebody else may have deleted meanwhile, and left nothing for this one to delete.
+    this.#sizeBytes = null
+    return this.#whyFull(request)
   }
 
   async #whyFull({ sizeBytes, config }: SpaceRequest): Promise<LogFullError | null> {

@@ -147,9 +147,10 @@ export class Log {
     return this.#local.leaderEpoch
   }
 
-  /** Bytes of all segments' log files. */
+  /** Bytes of all segments' log files, with those of deleted ones that could not be removed yet. */
   get size(): number {
-    return this.#local.segments.sizeBytes
+    const { sizeBytes, dead } = this.#local.segments
+    return dead.reduce((sum, segment) => sum + segment.sizeBytes, sizeBytes)
   }
 
   /** Bytes appended since the recovery point was saved: what an unclean open has to look at. */
