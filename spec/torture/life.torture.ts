@@ -40,7 +40,7 @@ const child = (): string => `
   const fail = (error) => { say('!', JSON.stringify(String(error?.stack ?? error))); process.exit(1) }
   process.on('unhandledRejection', fail)
   const random = new SeededRandom(seed)
-  const broker = await Broker.open(directory, { cleanerBackoffMs: 200 })
+  const broker = await Broker.open(directory, { cleanerBackoffMs: 200, retentionCheckIntervalMs: 300 })
   say('ready')
   const events = broker.topic('events').partitions
   const table = broker.topic('table').partition(0)
