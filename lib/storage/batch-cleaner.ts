@@ -46,17 +46,17 @@ export class BatchCleaner {
   /**
    * What is left of a batch: the same batch where nothing has to change.
    *
-   * Records of transactions stay as they are, and so do the markers that end them: which of them
-   * were aborted is for a Kafka broker to say.
+   * Which records of transactions were aborted is for a Kafka broker to say, so nothing goes because
+   * of them, and neither do the markers. They go themselves where a record outside of transactions
+   * replaces them, committed or not: its tombstone would otherwise go before what it deletes.
    *
    * @param isLast whether the offsets of the segment end with it, so that it stays even without a record.
    * @returns `null` when it goes as a whole.
    */
   async clean(batch: RecordBatch, isLast: boolean): Promise<RecordBatch | null> {
-    const { recordCount, isControl, isTransactional } = batch
+    const { recordCount, isControl } = batch
     this.counts.recordsRead += recordCount
-    const isUntouched = isControl || isTransactional || batch.baseOffset >= this.#rule.endOffset
-    if (isUntouched) {
+    if (isControl || batch.baseOffset >= this.#rule.endOffset) {
       this.counts.recordsKept += recordCount
       return batch
     }
@@ -79,21 +79,26 @@ export class BatchCleaner {
     batch: RecordBatch,
     records: readonly StoredRecord[],
   ): Promise<readonly StoredRecord[]> {
-    const { hasDeleteHorizon, baseTimestamp } = batch
-    const isPastHorizon = hasDeleteHorizon && this.#rule.nowMs >= baseTimestamp
+    const { hasDeleteHorizon, baseTimestamp, isTransactional } = batch
+    const isPastHorizon = hasDeleteHorizon && !isTransactional && this.#rule.nowMs >= baseTimestamp
     const kept: StoredRecord[] = []
     for (const [slot, record] of records.entries()) {
       if (slot % SLICE_RECORDS === 0) await promptIo.turnIfDue()
-      if (this.#isRetained(record, isPastHorizon)) kept.push(record)
+      if (this.#isRetained(record, isPastHorizon, isTransactional)) kept.push(record)
     }
     return kept
   }
 
-  #isRetained({ offset, key, value }: StoredRecord, isPastHorizon: boolean): boolean {
+  #isRetained(
+    { offset, key, value }: StoredRecord,
+    isPastHorizon: boolean,
+    isTransactional: boolean,
+  ): boolean {
     const { map, endOffset } = this.#rule
     if (offset >= endOffset) return true
     // Nothing can replace a record without a key: it is from before the topic was compacted.
-    if (key === null || map.get(key) > offset) return false
+    if (key === null) return isTransactional
+    if (map.get(key) > offset) return false
     if (value !== null || !isPastHorizon) return true
     this.counts.tombstonesRemoved += 1
     return false
@@ -107,7 +112,7 @@ export class BatchCleaner {
    */
   #horizonOf(batch: RecordBatch, kept: readonly StoredRecord[]): number | null {
     const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
-    if (!kept.some(({ value }) => value === null)) return null
+    if (batch.isTransactional || !kept.some(({ value }) => value === null)) return null
     if (batch.hasDeleteHorizon) return batch.baseTimestamp
     const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset
     return isCovered ? Math.min(nowMs + deleteRetentionMs, Number.MAX_SAFE_INTEGER) : null

@@ -11,6 +11,7 @@ import type { LogContext } from './log-options.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogWriter } from './log-writer.ts'
 import { OffsetMap } from './offset-map.ts'
+import { SegmentSum } from './segment-sum.ts'
 import { removeCleaned, SegmentSwap } from './segment-swap.ts'
 import type { SerialQueue } from './serial-queue.ts'
 
@@ -120,16 +121,19 @@ export class LogCleaner {
   }
 
   async #compact(options: CompactionOptions): Promise<CompactionReport> {
-    this.#guard.ensureWritable()
-    const { firstDirtyOffset, firstUncleanableOffset } = await this.range(options.checkpoint)
     const epoch = this.#log.leaderEpoch
-    const map = new OffsetMap(options.dedupeBufferBytes)
     const ensureTrue = (): void => {
       if (this.#isStopped) throw new ClosedError(`the log of ${this.#context.topic} is closed`)
       this.#guard.ensureWritable()
       // It rises with every truncation: what the map says may not be there any more.
       if (this.#log.leaderEpoch !== epoch) throw new CleaningInterrupted()
     }
+    // Who closes the log waits for passes that have begun only.
+    ensureTrue()
+    const { firstDirtyOffset, firstUncleanableOffset } = await this.range(options.checkpoint)
+    const mostKeys = firstUncleanableOffset - firstDirtyOffset
+    const mapBytes = Math.min(options.dedupeBufferBytes, OffsetMap.bytesFor(mostKeys))
+    const map = new OffsetMap(mapBytes)
     let [bytesBefore, bytesAfter, endOffset] = [0, 0, firstDirtyOffset]
     let cleaner: BatchCleaner | null = null
     try {
@@ -158,7 +162,9 @@ export class LogCleaner {
     const { producers, config } = this.#log
     return {
       place: { topic, partition },
-      ...{ map, firstDirtyOffset, endOffset },
+      ...{ map, endOffset },
+      // The map holds all that can be read: also of a batch that begins below the start of the log.
+      firstDirtyOffset: firstDirtyOffset <= this.#log.logStartOffset ? 0 : firstDirtyOffset,
       nowMs: clock.now(),
       deleteRetentionMs: config.deleteRetentionMs,
       lastOffsets: new Set(producers.entries.map(({ lastOffset }) => lastOffset)),
@@ -202,10 +208,13 @@ export class LogCleaner {
         if (rest !== null) await target.append([rest])
       }
       for (const source of swap.sources) {
+        const sum = new SegmentSum(source.baseOffset)
         for await (const batch of this.#batchesOf(source, source.baseOffset, ensureTrue)) {
           await write(false)
+          sum.note(batch, sum.state.sizeBytes)
           held = batch
         }
+        ensureAsOnRecord(source, sum)
       }
       await write(true)
       ensureTrue()
@@ -242,7 +251,11 @@ export class LogCleaner {
       ensureTrue()
       // Deletion closes a segment's file under who reads it.
       if (!this.#log.segments.all.includes(segment)) throw new CleaningInterrupted()
-      const { batches } = await segment.read(from, { maxBytes: READ_BYTES, endOffset })
+      const { batches } = await segment
+        .read(from, { maxBytes: READ_BYTES, endOffset })
+        .catch((error: unknown) => {
+          throw this.#log.segments.all.includes(segment) ? error : new CleaningInterrupted()
+        })
       await this.#log.segments.touch(segment)
       const last = batches.at(-1)
       if (last === undefined) return
@@ -254,6 +267,20 @@ export class LogCleaner {
       from = last.nextOffset
     }
   }
+}
+
+/**
+ * Makes sure that all of a segment was read, and as it was written. No checksum of a batch covers its
+ * base offset: once the segment is replaced, and with it its checksum, nobody could tell any more.
+ *
+ * @throws {@link CorruptRecordError} when it was not.
+ */
+function ensureAsOnRecord({ entry, path, nextOffset }: LogSegment, { state }: SegmentSum): void {
+  const isWhole = state.sizeBytes === entry.sizeBytes
+  if (isWhole && (entry.crc === null || entry.crc === state.crc)) return
+  throw new CorruptRecordError('what was read of the file has not the checksum on record', {
+    ...{ path, position: 0, firstOffset: entry.baseOffset, lastOffset: nextOffset - 1 },
+  })
 }
 
 /** Whether damage is why a pass has failed: another one would come no further. */

@@ -32,6 +32,11 @@ export class OffsetMap {
     this.#offsets = new Float64Array(this.#slotCount)
   }
 
+  /** Memory that is enough for so many keys. */
+  static bytesFor(keyCount: number): number {
+    return (Math.ceil(keyCount / LOAD_FACTOR) + 1) * SLOT_BYTES
+  }
+
   /** Keys that are known. */
   get count(): number {
     return this.#count

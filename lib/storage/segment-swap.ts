@@ -85,13 +85,26 @@ export class SegmentSwap {
     replacement.nextOffset = this.sources.at(-1)?.nextOffset ?? target.nextOffset
     replacement.sum.restore(target.sum.state)
     replacement.noteDurable()
-    // Who reads them goes on with what is open: their names may stand for the new file at any moment.
-    const release = await holdOpen(this.sources)
-    const gone = await segments.changing(async () => {
-      await this.#swapFiles()
-      const from = segments.all.indexOf(this.#first)
-      return segments.take(segments.all.toSpliced(from, this.sources.length, replacement))
-    })
+    const holds: (() => void)[] = []
+    const release = (): void => {
+      for (const letGo of holds.splice(0)) letGo()
+    }
+    let gone: readonly LogSegment[]
+    try {
+      // Who reads them goes on with what is open: their names may stand for the new file at any moment.
+      for (const source of this.sources) holds.push(await holdOpen(source))
+      gone = await segments.changing(async () => {
+        await this.#swapFiles()
+        const from = segments.all.indexOf(this.#first)
+        return segments.take(segments.all.toSpliced(from, this.sources.length, replacement))
+      })
+    } catch (error) {
+      // In doubt, the log is read on from what is open, because the names say nothing any more.
+      if (error instanceof InDoubtError) throw error
+      release()
+      await this.#giveUp()
+      throw error
+    }
     // Only now: who began to read before has to see that something has changed.
     release()
     for (const source of gone) await source.close().catch(() => undefined)
@@ -103,7 +116,6 @@ export class SegmentSwap {
       await swapIn(this.#fileSystem, this.#dir)
     } catch (error) {
       if (await this.#isDecided()) throw new InDoubtError('a replacement failed', { cause: error })
-      await this.#giveUp()
       throw error
     }
   }
@@ -138,21 +150,13 @@ export async function removeCleaned(fileSystem: FileSystem, dir: string): Promis
   for (const name of left) await fileSystem.unlink(join(dir, name))
 }
 
-/** Keeps the files of segments open until the function that is returned is called. */
-async function holdOpen(segments: readonly LogSegment[]): Promise<() => void> {
-  let release = (): void => undefined
-  const released = new Promise<void>((resolve) => {
-    release = resolve
+/** Keeps the file of a segment open until the function that is returned is called. */
+function holdOpen({ file }: LogSegment): Promise<() => void> {
+  return new Promise((resolve, reject) => {
+    const hold = (): Promise<void> =>
+      new Promise<void>((letGo) => {
+        resolve(letGo)
+      })
+    file.use(hold).catch(reject)
   })
-  for (const segment of segments) {
-    await new Promise<void>((resolve, reject) => {
-      segment.file
-        .use(() => {
-          resolve()
-          return released
-        })
-        .catch(reject)
-    })
-  }
-  return release
 }

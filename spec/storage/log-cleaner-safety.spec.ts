@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest'
+import type { TopicConfig } from '../../lib/config.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import {
+  RecordBatchBuilder,
+  type RecordBatchBuilderOptions,
+} from '../../lib/record/record-batch-builder.ts'
+import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { OffsetMap } from '../../lib/storage/offset-map.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
+
+const COMPACTED: TopicConfig = {
+  segmentBytes: 4096,
+  indexIntervalBytes: 64,
+  cleanupPolicy: 'compact',
+  deleteRetentionMs: 1000,
+}
+
+interface Table {
+  readonly disk: SimulatedFileSystem
+  readonly clock: ManualClock
+  readonly log: Log
+}
+
+async function open(config: TopicConfig = {}): Promise<Table> {
+  const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+  const log = await openLog(disk, { config: { ...COMPACTED, ...config }, clock })
+  return { disk, clock, log }
+}
+
+function recordOf(pair: string) {
+  const [key = '', value = ''] = pair.split('=')
+  return { key, value: value === '' ? null : value, timestamp: NOW }
+}
+
+/** Appends one batch for each pair `key=value`; `key=` is a tombstone. */
+async function put(log: Log, ...pairs: readonly string[]): Promise<void> {
+  for (const pair of pairs) await log.append([recordOf(pair)])
+}
+
+/** One batch of pairs; a pair that begins with `=` has no key. */
+function batchOf(options: RecordBatchBuilderOptions, ...pairs: readonly string[]): Buffer {
+  const builder = new RecordBatchBuilder(options)
+  for (const pair of pairs) {
+    const [key = '', value = ''] = pair.split('=')
+    const bytes = (text: string): Buffer | null => (text === '' ? null : Buffer.from(text))
+    builder.append(NOW, bytes(key), bytes(value))
+  }
+  return builder.buildUncompressed()
+}
+
+const compact = (log: Log, checkpoint = 0): Promise<CompactionReport> =>
+  log.cleaner.compact({ checkpoint, dedupeBufferBytes: 4096 })
+
+async function contentOf(log: Log): Promise<string[]> {
+  return (await readAll(log)).map(
+    ({ offset, key, value }) => `${offset}:${String(key ?? '')}=${String(value ?? '')}`,
+  )
+}
+
+const TRANSACTION = { producerId: 7, producerEpoch: 0, baseSequence: 0, isTransactional: true }
+
+describe('records of transactions', () => {
+  it('go before the tombstone that deletes them, so that no deleted key comes back', async () => {
+    const { log, clock } = await open()
+    await log.appendBatches([batchOf(TRANSACTION, 'k=old', 'l=old')])
+    await put(log, 'k=', 'm=1')
+    await log.roll()
+    const { endOffset } = await compact(log)
+    expect(await contentOf(log)).toEqual(['1:l=old', '2:k=', '3:m=1'])
+    expect((await log.readBatches(0, { maxBytes: 1 }))[0]).toMatchObject({
+      ...{ baseOffset: 0, lastOffset: 1, isTransactional: true, producerId: 7, baseSequence: 0 },
+    })
+    await clock.advance(1000)
+    await compact(log, endOffset)
+    expect(await contentOf(log)).toEqual(['1:l=old', '3:m=1'])
+  })
+
+  it('replace nothing, and stay without a key and as tombstones, because they may be aborted', async () => {
+    const { log, clock } = await open()
+    await put(log, 'k=1')
+    await log.appendBatches([batchOf(TRANSACTION, 'k=2', '=none', 'k=')])
+    await log.roll()
+    for (let pass = 0; pass < 3; pass += 1) {
+      expect(await compact(log)).toMatchObject({ earliestDeleteHorizonMs: null })
+      await clock.advance(2000)
+    }
+    expect(await contentOf(log)).toEqual(['0:k=1', '1:k=2', '2:=none', '3:k='])
+  })
+})
+
+describe('a tombstone', () => {
+  it('goes from a batch that begins below the start of the log too', async () => {
+    const { log, clock } = await open()
+    await log.append(['a=1', 'a=', 'b=1'].map(recordOf))
+    await put(log, 'c=1')
+    await log.advanceLogStartOffset(1)
+    await log.roll()
+    const { endOffset } = await compact(log)
+    await clock.advance(1000)
+    await compact(log, endOffset)
+    expect(await contentOf(log)).toEqual(['2:b=1', '3:c=1'])
+  })
+})
+
+describe('a pass of compaction', () => {
+  it('stops where a batch has come to another offset, and leaves what tells so', async () => {
+    const { log, disk } = await open()
+    await put(log, 'x=1', ...Array.from({ length: 9 }, (_, each) => `a=${each}`), 'z=1')
+    await log.roll()
+    await compact(log)
+    expect(await contentOf(log)).toEqual(['0:x=1', '9:a=8', '10:z=1'])
+    const [first] = await log.readBatches(0, { maxBytes: 1 })
+    disk.flipBit(pathOf(0), (first?.sizeBytes ?? 0) + 7, 0)
+    await put(log, 'x=2')
+    await log.roll()
+    await expect(compact(log)).rejects.toThrow(CorruptRecordError)
+    expect(await log.verify()).toHaveLength(1)
+  })
+
+  it('is over without an error wherever records are deleted meanwhile', async () => {
+    const run = async (at: number): Promise<number> => {
+      const { log, disk } = await open({ segmentBytes: 200 })
+      await put(log, ...Array.from({ length: 12 }, (_, each) => `k${each % 5}=${each}`))
+      await log.roll()
+      const from = disk.operationCount
+      const deleting: Promise<void>[] = []
+      disk.observe(() => {
+        if (disk.operationCount - from === at) deleting.push(log.advanceLogStartOffset(6))
+      })
+      await compact(log)
+      const count = disk.operationCount - from
+      await Promise.all(deleting)
+      disk.observe(null)
+      const offsets = (await readAll(log)).map(({ offset }) => offset)
+      expect(offsets, `operation ${at}`).toEqual(expect.arrayContaining([7, 8, 9, 10, 11]))
+      return count
+    }
+    const count = await run(0)
+    for (let at = 1; at <= count; at += 1) await run(at)
+  })
+
+  it.each(['rename', 'open', 'unlink'] as const)(
+    'holds no file open when a replacement fails in %s',
+    async (kind) => {
+      const { log, disk } = await open({ segmentBytes: 200 })
+      await put(log, ...Array.from({ length: 40 }, (_, each) => `k${each % 3}=${each}`))
+      await log.roll()
+      log.config = { ...log.config, segmentBytes: 1600 }
+      const opened = new Map<string, number>()
+      disk.observe(({ kind: what, path }) => {
+        if (!path.endsWith('.log')) return
+        const change = what === 'open' ? 1 : what === 'close' ? -1 : 0
+        opened.set(path, (opened.get(path) ?? 0) + change)
+      })
+      const path = kind === 'unlink' ? /index$/ : kind === 'open' ? pathOf(0) : /cleaned/
+      disk.failNext(kind, 'EIO', { path })
+      await expect(compact(log)).rejects.toThrow('EIO')
+      // Those that were read last stay open.
+      await readAll(log)
+      const count = [...opened.values()].reduce((sum, each) => sum + each, 0)
+      if (log.isWritable) expect(count).toBeLessThanOrEqual(4)
+      await log.close().catch(() => undefined)
+    },
+  )
+
+  it('that begins while the log is closed touches nothing', async () => {
+    const { log, disk } = await open()
+    await put(log, 'a=1', 'a=2')
+    await log.roll()
+    const path = `${DIR}/00000000000000000009.log.cleaned`
+    disk.writeFile(path, Buffer.from('of the next owner'))
+    const closing = log.close()
+    await expect(compact(log)).rejects.toMatchObject({ name: 'ClosedError' })
+    await closing
+    expect(String(disk.readFile(path))).toBe('of the next owner')
+  })
+})
+
+describe('the offsets of keys', () => {
+  it.each([0, 1, 9, 10, 1000])('fit where there is memory for %i of them', (count) => {
+    const map = new OffsetMap(OffsetMap.bytesFor(count))
+    const keys = Array.from({ length: count }, (_, each) => Buffer.from(`k${each}`))
+    expect(keys.every((key, offset) => map.put(key, offset))).toBe(true)
+    expect(keys.map((key) => map.get(key))).toEqual(keys.map((_, offset) => offset))
+  })
+})
