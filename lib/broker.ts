@@ -266,6 +266,8 @@ export class Broker {
     await Promise.all(closes.map((close) => attempt(() => close(options))))
     this.#coordinator.close()
     const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
+    // Whoever takes the directory next must find it at rest.
+    await this.#cleaner.stopped()
     await attempt(() => this.#data.close(isSound === true && failures.length === 0))
     if (failures.length === 0) return
     const [failure] = failures

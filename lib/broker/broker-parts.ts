@@ -80,7 +80,10 @@ export async function loadParts(
       consumedBelow: (topicPartition) => offsets.consumedBelow(topicPartition),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
-    forgetTopic: async (topic) => coordinator?.forgetTopic(topic),
+    forgetTopic: async (topic) => {
+      await cleaner.forgetTopic(topic)
+      await coordinator?.forgetTopic(topic)
+    },
   })
   const offsets: OffsetStore = new OffsetStore({
     clock,
@@ -97,9 +100,7 @@ export async function loadParts(
       if (!(error instanceof CorruptRecordError)) throw error
     })
     coordinator = new GroupCoordinator({
-      clock,
-      random,
-      offsets,
+      ...{ clock, random, offsets },
       partitionCounts: () =>
         new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
     })

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { CheckpointFile } from '../storage/checkpoint-file.ts'
+import { SerialQueue } from '../storage/serial-queue.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 
 /** Kafka's name for the file in the data directory. */
@@ -22,6 +23,10 @@ export class CleanerCheckpoint {
   readonly #file: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
   #loading: Promise<void> | null = null
+  /** Whether the file still has what was forgotten. */
+  #isBehind = false
+  /** A pass may end while a topic is deleted. Made at first use. */
+  #lazyQueue: SerialQueue | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#file = new CheckpointFile(fileSystem, join(dir, CLEANER_CHECKPOINT_FILE), 3)
@@ -29,7 +34,11 @@ export class CleanerCheckpoint {
 
   /** Reads the file when it is first needed. A damaged one counts as absent, as in Kafka. */
   #load(): Promise<void> {
-    this.#loading ??= this.#read()
+    this.#loading ??= this.#read().catch((error: unknown) => {
+      // The next pass tries again.
+      this.#loading = null
+      throw error
+    })
     return this.#loading
   }
 
@@ -61,9 +70,26 @@ export class CleanerCheckpoint {
     for (const [key, log] of this.#logs) {
       if (!isThere(log.topic, log.partition)) this.#logs.delete(key)
     }
-    await this.#file.write(
-      [...this.#logs.values()].map((log) => [log.topic, log.partition, log.offset]),
-    )
+    await this.#write()
+  }
+
+  /** Forgets the logs of a topic: a later one of that name has other records at their offsets. */
+  async forget(topic: string): Promise<void> {
+    await this.#load()
+    for (const [key, log] of this.#logs) {
+      if (log.topic === topic) this.#isBehind = this.#logs.delete(key)
+    }
+    if (this.#isBehind) await this.#write()
+  }
+
+  #write(): Promise<void> {
+    this.#lazyQueue ??= new SerialQueue()
+    return this.#lazyQueue.run(async () => {
+      await this.#file.write(
+        [...this.#logs.values()].map((log) => [log.topic, log.partition, log.offset]),
+      )
+      this.#isBehind = false
+    })
   }
 
   #set(topic: string, partition: number, offset: number): void {

@@ -1,3 +1,4 @@
+import { ClosedError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { isUncleanable, type CompactionReport } from '../storage/log-cleaner.ts'
@@ -5,6 +6,9 @@ import { SerialQueue } from '../storage/serial-queue.ts'
 import { CleanerCheckpoint } from './cleaner-checkpoint.ts'
 import { publishCompaction } from './compaction-events.ts'
 import type { Partition } from './partition.ts'
+
+/** Longest pause between two passes over a log that fail, unless `cleanerBackoffMs` is longer. */
+const MAX_RETRY_BACKOFF_MS = 3_600_000
 
 /** What compaction has done since a broker was opened. */
 export interface CompactionFigures {
@@ -40,6 +44,8 @@ export class LogCleanerManager {
   #lazyQueue: SerialQueue | null = null
   /** When tombstones of a log may go for which nothing else has to be done. */
   readonly #horizonsMs = new WeakMap<Partition, number>()
+  /** Whose last passes have failed: how many, and when the next is due, by the monotonic clock. */
+  readonly #failed = new WeakMap<Partition, { readonly count: number; readonly againMs: number }>()
   /** Damage is in their way. */
   readonly #uncleanable = new WeakSet<Partition>()
   #figures: CompactionFigures = {
@@ -82,9 +88,21 @@ export class LogCleanerManager {
     this.#timer?.cancel()
   }
 
+  /** Resolves when nothing is written any more. To be called after {@link LogCleanerManager.stop}. */
+  async stopped(): Promise<void> {
+    await this.#lazyQueue?.run(() => Promise.resolve())
+  }
+
+  /** Forgets how far the logs of a topic were compacted, before there is another of that name. */
+  async forgetTopic(topic: string): Promise<void> {
+    // It is a hint, and no reason to keep a topic from being deleted or made: the next call tries again.
+    await this.#checkpoint.forget(topic).catch(() => undefined)
+  }
+
   /** Compacts a log however little of it is dirty, as soon as no other is being compacted. */
   compact(partition: Partition): Promise<CompactionReport> {
     return this.#queue.run(async () => {
+      this.#ensureNotStopped()
       // What was appended last is to be compacted too, and the active segment never is.
       await partition.log.roll()
       return this.#pass(partition)
@@ -122,17 +140,20 @@ export class LogCleanerManager {
   /** The dirty ratio of a log that is to be compacted now; -1 for another. */
   async #dueRatio(partition: Partition): Promise<number> {
     const { log } = partition
-    if (!log.isWritable) return -1
+    const { clock } = this.#options
+    if (!log.isWritable || (this.#failed.get(partition)?.againMs ?? 0) > clock.monotonic())
+      return -1
     // An append would roll it, but there may be none for long.
     if (await log.cleaner.isRollDue()) await log.roll()
     const checkpoint = await this.#checkpoint.offsetOf(log.topic, log.partition)
     const range = await log.cleaner.range(checkpoint)
-    const hasTombstones = (this.#horizonsMs.get(partition) ?? Infinity) <= this.#options.clock.now()
+    const hasTombstones = (this.#horizonsMs.get(partition) ?? Infinity) <= clock.now()
     const isDirty = range.dirtyRatio > log.config.minCleanableDirtyRatio
     return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
   }
 
   async #pass(partition: Partition): Promise<CompactionReport> {
+    this.#ensureNotStopped()
     const { topic, partition: index, cleaner } = partition.log
     const place = { topic, partition: index }
     this.#figures = { ...this.#figures, running: place }
@@ -151,6 +172,7 @@ export class LogCleanerManager {
       return report
     } catch (error) {
       if (isUncleanable(error)) this.#uncleanable.add(partition)
+      this.#noteFailure(partition)
       this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
       publishCompaction({ ...place, type: 'failure', error })
       throw error
@@ -159,7 +181,23 @@ export class LogCleanerManager {
     }
   }
 
+  #ensureNotStopped(): void {
+    if (this.#isStopped) throw new ClosedError('the broker is closed')
+  }
+
+  /** What keeps a pass from its end, such as a full disk, may stay for long, and each reads it all. */
+  #noteFailure(partition: Partition): void {
+    const { clock, cleanerBackoffMs } = this.#options
+    const count = (this.#failed.get(partition)?.count ?? 0) + 1
+    const waitMs = Math.max(
+      cleanerBackoffMs,
+      Math.min(cleanerBackoffMs * 2 ** count, MAX_RETRY_BACKOFF_MS),
+    )
+    this.#failed.set(partition, { count, againMs: clock.monotonic() + waitMs })
+  }
+
   #note(partition: Partition, report: CompactionReport): void {
+    this.#failed.delete(partition)
     const { bytesBefore, bytesAfter, earliestDeleteHorizonMs } = report
     const { passes, bytesRead, bytesFreed } = this.#figures
     this.#figures = {

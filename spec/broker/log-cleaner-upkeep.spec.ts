@@ -1,0 +1,144 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
+import type { TopicConfig } from '../../lib/config.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const NOW = 1_700_000_000_000
+const COMPACTED: TopicConfig = {
+  cleanupPolicy: 'compact',
+  segmentBytes: 400,
+  indexIntervalBytes: 64,
+}
+const CHECKPOINT = '/data/cleaner-offset-checkpoint'
+
+const opened: Broker[] = []
+afterEach(async () => {
+  for (const broker of opened.splice(0)) await broker.close().catch(() => undefined)
+})
+
+async function open(): Promise<{
+  broker: Broker
+  disk: SimulatedFileSystem
+  clock: ManualClock
+}> {
+  const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+  const random = new SeededRandom(1)
+  const broker = await Broker.open('/data', { fileSystem: disk, clock, random })
+  opened.push(broker)
+  return { broker, disk, clock }
+}
+
+/** A compacted topic with `count` records of one key. */
+async function fill(broker: Broker, count: number): Promise<void> {
+  const topic = await broker.createTopic('table', COMPACTED)
+  for (let each = 0; each < count; each += 1) {
+    await topic.partition(0).append({ key: 'k', value: `${each}`, timestamp: NOW })
+  }
+}
+
+/** What is waited for until somebody opens it. */
+function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined
+  const passed = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return {
+    passed,
+    open: () => {
+      open()
+    },
+  }
+}
+
+describe('how far a topic was compacted', () => {
+  it('is not said of a later topic of the same name', async () => {
+    const { broker, disk } = await open()
+    await fill(broker, 3)
+    await broker.topic('table').compact()
+    expect(String(disk.readFile(CHECKPOINT))).toBe('0\n1\ntable 0 3\n')
+    await broker.deleteTopic('table')
+    expect(String(disk.readFile(CHECKPOINT))).toBe('0\n0\n')
+    await fill(broker, 6)
+    const [report] = await broker.topic('table').compact()
+    expect(report).toMatchObject({ fromOffset: 0, endOffset: 6, recordsKept: 1 })
+  })
+
+  it('is forgotten by a later topic also where the disk has refused to forget it before', async () => {
+    const { broker, disk } = await open()
+    await fill(broker, 3)
+    await broker.topic('table').compact()
+    disk.failNext('open', 'EIO', { path: /cleaner-offset-checkpoint/ })
+    await broker.deleteTopic('table')
+    expect(String(disk.readFile(CHECKPOINT))).toContain('table 0 3')
+    await fill(broker, 6)
+    expect(String(disk.readFile(CHECKPOINT))).toBe('0\n0\n')
+  })
+
+  it('can be asked again after the disk has once not told', async () => {
+    const { broker, disk } = await open()
+    disk.failNext('open', 'EIO', { path: CHECKPOINT, persistent: true })
+    await fill(broker, 3)
+    await expect(broker.topic('table').compact()).rejects.toThrow('EIO')
+    disk.clearFaults()
+    expect((await broker.topic('table').compact())[0]).toMatchObject({ recordsKept: 1 })
+  })
+})
+
+describe('a log whose passes fail', () => {
+  it('is gone over less and less often, until one succeeds', async () => {
+    const { broker, disk, clock } = await open()
+    await fill(broker, 40)
+    let failures = 0
+    const listen = (event: unknown): void => {
+      if ((event as CompactionEvent).type === 'failure') failures += 1
+    }
+    subscribe('varve:compaction', listen)
+    disk.failNext('open', 'ENOSPC', { path: /cleaned$/, persistent: true })
+    for (let each = 0; each < 240; each += 1) await clock.advance(15_000)
+    expect(failures).toBeGreaterThan(3)
+    expect(failures).toBeLessThan(10)
+    disk.clearFaults()
+    await clock.advance(3_600_000)
+    await clock.advance(15_000)
+    unsubscribe('varve:compaction', listen)
+    expect(broker.describe().compaction).toMatchObject({ passes: 1, failures })
+  })
+})
+
+describe('a broker that is closed', () => {
+  it('leaves its directory at rest, also when the end of a pass is being written', async () => {
+    const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const reached = gate()
+    const goOn = gate()
+    const openFile = disk.open.bind(disk)
+    disk.open = async (path, mode) => {
+      if (path.startsWith(CHECKPOINT) && mode !== 'read') {
+        reached.open()
+        await goOn.passed
+      }
+      return openFile(path, mode)
+    }
+    const broker = await Broker.open('/data', { fileSystem: disk, clock })
+    await broker.createTopic('table', COMPACTED)
+    await broker.topic('table').partition(0).append({ key: 'k', value: 'v' })
+    const pass = broker.topic('table').compact()
+    const refused = broker.topic('table').compact()
+    const ended = expect(refused).rejects.toMatchObject({ name: 'ClosedError' })
+    await reached.passed
+    let isClosed = false
+    const closing = broker.close().then(() => {
+      isClosed = true
+    })
+    await clock.advance(60_000)
+    expect(isClosed).toBe(false)
+    goOn.open()
+    await closing
+    await pass
+    await ended
+    expect(String(disk.readFile(CHECKPOINT))).toBe('0\n1\ntable 0 1\n')
+  })
+})
