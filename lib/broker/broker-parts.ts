@@ -58,8 +58,7 @@ export async function loadParts(
   let coordinator: GroupCoordinator | null = null
   const cleaner = new LogCleanerManager({
     ...options,
-    dir: data.dir,
-    fileSystem: data.fileSystem,
+    ...{ dir: data.dir, fileSystem: data.fileSystem },
     partitions: () => logs.topics.flatMap((topic) => topic.partitions),
   })
   const logs: LogManager = new LogManager({
@@ -81,8 +80,9 @@ export async function loadParts(
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
     forgetTopic: async (topic) => {
-      await cleaner.forgetTopic(topic)
-      await coordinator?.forgetTopic(topic)
+      // The internal one is never deleted, so there was none before.
+      if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic)
+      return coordinator?.forgetTopic(topic)
     },
   })
   const offsets: OffsetStore = new OffsetStore({

@@ -127,7 +127,7 @@ describe('a pass of compaction', () => {
       await put(log, ...Array.from({ length: 12 }, (_, each) => `k${each % 5}=${each}`))
       await log.roll()
       const from = disk.operationCount
-      const deleting: Promise<void>[] = []
+      const deleting: Promise<unknown>[] = []
       disk.observe(() => {
         if (disk.operationCount - from === at) deleting.push(log.advanceLogStartOffset(6))
       })
