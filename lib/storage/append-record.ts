@@ -2,7 +2,7 @@ import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { levelOf } from '../record/codecs/levels.ts'
-import type { CompressionType } from '../record/compression.ts'
+import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import {
   RecordBatchBuilder,
@@ -223,7 +223,8 @@ export function fillLimitOf(
   compressionType: CompressionType,
 ): number {
   const largest = largestBatchBytes(config)
-  return compressionType === 'none' ? largest : Math.floor((largest * 6) / 7) - 64
+  if (compressionType === 'none') return largest
+  return Math.min(Math.floor((largest * 6) / 7) - 64, MAX_DECOMPRESSED_BYTES)
 }
 
 /** @throws {@link RecordTooLargeError} when a batch of this size does not fit. */

@@ -6,6 +6,7 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import {
   checkTimestamp,
   encodeRecords,
+  fillLimitOf,
   storedCompressionType,
   toBytes,
   toHeaders,
@@ -91,6 +92,12 @@ describe('encodeRecords', () => {
       }
     },
   )
+
+  it('fills no batch further than a reader decompresses it', () => {
+    const config = resolveTopicConfig({ maxMessageBytes: 2 ** 30 })
+    expect(fillLimitOf(config, 'zstd')).toBe(64 * 1024 * 1024)
+    expect(fillLimitOf(config, 'none')).toBe(2 ** 30)
+  })
 
   it('judges the size after compression', async () => {
     const config = { maxMessageBytes: 300, compressionType: 'gzip' } as const
