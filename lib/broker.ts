@@ -160,6 +160,22 @@ export class Broker {
   }
 
   /**
+   * Deletes a group with the offsets it has committed. Who consumes under its id later begins anew, and
+   * `retention: 'consumed'` waits for it no longer.
+   *
+   * @throws {@link GroupNotEmptyError} while it has members, {@link GroupIdNotFoundError} when there
+   * is no such group.
+   * @throws {@link InvalidGroupIdError} when `groupId` is no id, {@link ReadOnlyError} when the broker
+   * is open for reading only.
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged.
+   */
+  async deleteGroup(groupId: string): Promise<void> {
+    this.#ensureOpen()
+    if (this.#options.readOnly) throw new ReadOnlyError('the broker is open for reading only')
+    await this.#coordinator.deleteGroup(groupId)
+  }
+
+  /**
    * A producer, closed with the broker at the latest.
    *
    * @throws {@link ReadOnlyError} when the broker is open for reading only.

@@ -35,6 +35,8 @@ const INSTANCES: errors.VarveError[] = [
   new errors.CommitFailedError('g', 'it rebalanced'),
   new errors.InconsistentGroupProtocolError('range and sticky'),
   new errors.InvalidGroupIdError('none'),
+  new errors.GroupNotEmptyError('billing', 2),
+  new errors.GroupIdNotFoundError('billing'),
   new errors.TimeoutError('too slow'),
   new errors.BufferExhaustedError('full'),
   new errors.SerializationError({ ...place, part: 'key' }, 'not JSON'),

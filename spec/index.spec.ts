@@ -13,6 +13,8 @@ describe('the entry points', () => {
       'CommitFailedError',
       'Consumer',
       'CorruptRecordError',
+      'GroupIdNotFoundError',
+      'GroupNotEmptyError',
       'IllegalStateError',
       'InconsistentGroupProtocolError',
       'InvalidGroupIdError',

@@ -1,5 +1,11 @@
 import { checkWholeNumber, describeValue } from '../checks.ts'
-import { ClosedError, CommitFailedError, InvalidGroupIdError } from '../errors.ts'
+import {
+  ClosedError,
+  CommitFailedError,
+  GroupIdNotFoundError,
+  GroupNotEmptyError,
+  InvalidGroupIdError,
+} from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
 import { assignorFor, type PartitionAssignmentStrategy } from './assignors/assignor.ts'
@@ -139,6 +145,24 @@ export class GroupCoordinator {
   async forgetTopic(topic: string): Promise<void> {
     this.ensureOffsetsKnown()
     await this.#options.offsets.forgetTopic(topic)
+  }
+
+  /**
+   * Removes a group with all that it has committed.
+   *
+   * @throws {@link InvalidGroupIdError} when `groupId` is no id
+   * @throws {@link GroupNotEmptyError} while it has members
+   * @throws {@link GroupIdNotFoundError} when there is none
+   * @throws {@link CorruptRecordError} when it is not known what groups have committed, or as
+   * `OffsetStore.forgetGroup`
+   */
+  async deleteGroup(groupId: string): Promise<void> {
+    this.#ensureOpen()
+    checkGroupId(groupId)
+    this.ensureOffsetsKnown()
+    const group = this.#groups.get(groupId)
+    if (group !== undefined) throw new GroupNotEmptyError(groupId, group.members().length)
+    if (!(await this.#options.offsets.forgetGroup(groupId))) throw new GroupIdNotFoundError(groupId)
   }
 
   /** All groups, sorted by id. */

@@ -256,12 +256,19 @@ export class OffsetStore {
     if (this.#partitions.length === 0) return
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
-        group.queue.run(() => this.#forget(groupId, group, topic)),
+        group.queue.run(() => this.#forget(groupId, group, (each) => each.topic === topic)),
       ),
     )
     for (const outcome of outcomes) {
       if (outcome.status === 'rejected') throw outcome.reason
     }
+  }
+
+  /** Removes all that a group has committed, also by calls made before. @returns whether there was any. */
+  async forgetGroup(groupId: string): Promise<boolean> {
+    const group = this.#groups.get(groupId)
+    if (group === undefined) return false
+    return group.queue.run(() => this.#forget(groupId, group, () => true))
   }
 
   async #append(
@@ -277,9 +284,14 @@ export class OffsetStore {
     await partition.append(records, { acks: 'all' })
   }
 
-  async #forget(groupId: string, { offsets }: GroupOffsets, topic: string): Promise<void> {
-    const forgotten = [...offsets].filter(([, stored]) => stored.topicPartition.topic === topic)
-    if (forgotten.length === 0) return
+  /** @returns whether there was something to forget. */
+  async #forget(
+    groupId: string,
+    { offsets }: GroupOffsets,
+    isForgotten: (each: TopicPartition) => boolean,
+  ): Promise<boolean> {
+    const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
+    if (forgotten.length === 0) return false
     const tombstones = forgotten.map(([, { topicPartition }]) => ({
       key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
       value: null,
@@ -287,6 +299,7 @@ export class OffsetStore {
     const partition = await this.#partitionOf(groupId)
     await partition.append(tombstones, { acks: 'all' })
     for (const [key] of forgotten) offsets.delete(key)
+    return true
   }
 
   #check(commit: OffsetCommit): StoredOffset & { readonly data: ConsumedPartition } {

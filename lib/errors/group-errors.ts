@@ -43,3 +43,27 @@ export class InvalidGroupIdError extends VarveError {
   override readonly name = 'InvalidGroupIdError'
   readonly code = 'INVALID_GROUP_ID'
 }
+
+/** A group with members cannot be deleted. */
+export class GroupNotEmptyError extends VarveError {
+  override readonly name = 'GroupNotEmptyError'
+  readonly code = 'GROUP_NOT_EMPTY'
+  readonly groupId: string
+
+  constructor(groupId: string, memberCount: number) {
+    super(`group '${groupId}' has ${memberCount} members: it can be deleted once they are closed`)
+    this.groupId = groupId
+  }
+}
+
+/** There is no group of this id: nobody has subscribed with it, and nothing is committed. */
+export class GroupIdNotFoundError extends VarveError {
+  override readonly name = 'GroupIdNotFoundError'
+  readonly code = 'GROUP_ID_NOT_FOUND'
+  readonly groupId: string
+
+  constructor(groupId: string) {
+    super(`there is no group '${groupId}'`)
+    this.groupId = groupId
+  }
+}

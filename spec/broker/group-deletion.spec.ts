@@ -1,0 +1,81 @@
+import { expect, it } from 'vitest'
+import { Broker } from '../../lib/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const PLACE = { topic: 'jobs', partition: 0 }
+
+async function open(fileSystem = new SimulatedFileSystem()): Promise<Broker> {
+  return Broker.open('/data', { fileSystem, clock: new ManualClock() })
+}
+
+async function withJobs(fileSystem?: SimulatedFileSystem): Promise<Broker> {
+  const broker = await open(fileSystem)
+  await broker.createTopic('jobs', { retention: 'consumed' })
+  await broker
+    .topic('jobs')
+    .partition(0)
+    .append([{ value: 'a' }, { value: 'b' }])
+  return broker
+}
+
+async function commit(broker: Broker, groupId: string, offset: number): Promise<void> {
+  await using consumer = broker.consumer({ groupId, enableAutoCommit: false })
+  await consumer.commit([{ ...PLACE, offset }])
+}
+
+async function committed(broker: Broker, groupId: string): Promise<number | null> {
+  await using consumer = broker.consumer({ groupId, enableAutoCommit: false })
+  return (await consumer.committed(PLACE))?.offset ?? null
+}
+
+it('forgets a group for good, and leaves the others', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  // Never closed: the power goes.
+  const before = await withJobs(fileSystem)
+  await commit(before, 'mail', 1)
+  await commit(before, 'billing', 2)
+  await before.deleteGroup('mail')
+  expect(before.describe().groups.map(({ groupId }) => groupId)).toEqual(['billing'])
+  await using after = await open(fileSystem.restart('power', { unsynced: 'lost', seed: 1 }))
+  expect(await committed(after, 'mail')).toBeNull()
+  expect(await committed(after, 'billing')).toBe(2)
+})
+
+it('takes back also what was to be committed before', async () => {
+  await using broker = await withJobs()
+  const first = commit(broker, 'mail', 1)
+  await first
+  const second = commit(broker, 'mail', 2)
+  await Promise.all([second, broker.deleteGroup('mail')])
+  await broker.deleteGroup('mail').catch(() => undefined)
+  expect(await committed(broker, 'mail')).toBeNull()
+})
+
+it('lets a topic of consumed records go on without a group that comes no more', async () => {
+  await using broker = await withJobs()
+  await commit(broker, 'gone', 0)
+  await commit(broker, 'mail', 2)
+  const partition = broker.topic('jobs').partition(0)
+  await partition.enforceRetention()
+  expect(partition.logStartOffset).toBe(0)
+  await broker.deleteGroup('gone')
+  await partition.enforceRetention()
+  expect(partition.logStartOffset).toBe(2)
+})
+
+it('is refused while there are members, without a group, and where nothing may be written', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await using broker = await withJobs(fileSystem)
+  await using consumer = broker.consumer({ groupId: 'mail' })
+  consumer.subscribe(['jobs'])
+  await consumer.poll({ maxWaitMs: 0 })
+  await expect(broker.deleteGroup('mail')).rejects.toMatchObject({
+    code: 'GROUP_NOT_EMPTY',
+    groupId: 'mail',
+  })
+  await expect(broker.deleteGroup('nobody')).rejects.toMatchObject({ code: 'GROUP_ID_NOT_FOUND' })
+  await expect(broker.deleteGroup('')).rejects.toMatchObject({ code: 'INVALID_GROUP_ID' })
+  await using reader = await Broker.open('/data', { fileSystem, readOnly: true })
+  await expect(reader.deleteGroup('mail')).rejects.toMatchObject({ code: 'READ_ONLY' })
+})
