@@ -57,10 +57,12 @@ export const send: fc.Arbitrary<Step> = step(
       model.acknowledged(end, acks)
       model.seen(real.highWatermark)
     })
+    // They may be rejected while the flush still waits for others.
+    const sending = Promise.allSettled(sends)
     if (isFlushed) await producer.flush()
-    const closing = producer.close()
-    const outcomes = await Promise.allSettled([...sends, closing])
-    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+    const [closing] = await Promise.allSettled([producer.close()])
+    for (const outcome of [...(await sending), closing])
+      if (outcome.status === 'rejected') throw outcome.reason
   },
 )
 
