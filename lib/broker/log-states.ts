@@ -8,6 +8,8 @@ import { compareNames } from './topic-partition.ts'
 export class LogStates {
   readonly #files: LogStateFiles
   readonly #states: Map<string, LogState>
+  /** Of which the files may say something else than memory. */
+  readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | null = null
 
@@ -29,10 +31,15 @@ export class LogStates {
 
   /** Replaces the state of one log; durable when it resolves. */
   async save(key: string, state: LogState): Promise<void> {
+    const known = this.#states.get(key)
+    // Of many logs that are closed or looked after most have not changed.
+    if (known !== undefined && !this.#unsaved.has(key) && areSame(known, state)) return
     const before = this.get(key)
     this.#states.set(key, state)
+    this.#unsaved.add(key)
     try {
       await this.#write()
+      if (this.#states.get(key) === state) this.#unsaved.delete(key)
     } catch (error) {
       // What was refused must not come into force with the next save of another log.
       if (this.#states.get(key) === state) this.#states.set(key, before)
@@ -67,6 +74,10 @@ export class LogStates {
     this.#next = next
     return next
   }
+}
+
+function areSame(left: LogState, right: LogState): boolean {
+  return left.recoveryPoint === right.recoveryPoint && left.logStartOffset === right.logStartOffset
 }
 
 function byKey([left]: [string, LogState], [right]: [string, LogState]): number {

@@ -41,7 +41,7 @@ export class TopicSettlement {
 
   /**
    * Removes partitions that were being added when that was interrupted; `total` is how many there may
-   * be. One that a power loss brings back is removed by the next open.
+   * be. For good when it resolves: who opens the directory next finds nothing to remove.
    */
   async removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
     const { name, id, partitionCount } = entry
@@ -55,6 +55,7 @@ export class TopicSettlement {
     for (const { partition } of beyond) {
       await this.#directories.removeUnfinished(name, partition, id)
     }
+    if (beyond.length > 0) await this.#directories.sync()
   }
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */

@@ -7,6 +7,7 @@ import type {
   FileSystem,
   OpenMode,
 } from './file-system.ts'
+import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
 
 /**
  * A file system that changes nothing once the lock of `dir` is lost.
@@ -19,26 +20,32 @@ import type {
  * What is called by its path is looked at anew each time: the path may lead into a directory that
  * was put in the place of this one. What goes through an open file reaches that file only.
  *
+ * Where descriptors run out, files that nobody uses are closed, see {@link OpenFiles}.
+ *
  * Every call that is refused rejects with {@link LockLostError}; reading goes on. All calls may
  * overlap as they may on the file system behind it.
  */
 export class FencedFileSystem implements FileSystem {
   readonly #behind: FileSystem
   readonly #fence: Fence
+  readonly #files: OpenFiles
 
   constructor(behind: FileSystem, lock: DirectoryLock, dir: string) {
     this.#behind = behind
     this.#fence = new Fence(lock, dir)
+    this.#files = openFilesOf(behind)
+    shareOpenFiles(this, this.#files)
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
-    if (mode === 'read') return this.#behind.open(path, mode)
+    const open = (): Promise<File> => this.#behind.open(path, mode)
+    if (mode === 'read') return this.#files.withRoom(open)
     this.#fence.verify()
-    return new FencedFile(await this.#behind.open(path, mode), this.#fence)
+    return new FencedFile(await this.#files.withRoom(open), this.#fence)
   }
 
   list(path: string): Promise<DirectoryEntry[]> {
-    return this.#behind.list(path)
+    return this.#files.withRoom(() => this.#behind.list(path))
   }
 
   stat(path: string): Promise<FileStat | null> {
@@ -66,7 +73,8 @@ export class FencedFileSystem implements FileSystem {
   }
 
   async syncDirectory(path: string): Promise<void> {
-    await this.#behind.syncDirectory(path)
+    // What has no descriptor for it has not tried to sync.
+    await this.#files.withRoom(() => this.#behind.syncDirectory(path))
     this.#fence.verify()
   }
 

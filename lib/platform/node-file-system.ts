@@ -29,6 +29,7 @@ import {
   permissionsOf,
   toFileStat,
 } from './node-file.ts'
+import { OpenFiles, shareOpenFiles } from './open-files.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
 import { promptIo } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
@@ -37,6 +38,9 @@ import { isSystemError, systemError } from './system-error.ts'
 
 /** A directory that is no larger holds some hundred names. */
 const MAX_DIRECTORY_BYTES = 16 * 1024
+
+/** Descriptors are the process's, however many file systems there are. */
+const processFiles = new OpenFiles()
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   read: constants.O_RDONLY,
@@ -90,6 +94,7 @@ export class NodeFileSystem implements FileSystem {
     this.#allowsForeignFiles = options.allowSharedDirectory ?? false
     this.#fileMode = options.fileMode ?? FILE_MODE
     this.#directoryMode = options.directoryMode ?? DIRECTORY_MODE
+    shareOpenFiles(this, processFiles)
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {

@@ -288,6 +288,11 @@ export abstract class IndexFile {
     return isNew
   }
 
+  /** What was read from the file is known to be covered by a sync. */
+  noteSynced(): void {
+    this.#isSynced = true
+  }
+
   /** The largest slot whose entry is at most the target, by `compare(slot) <= 0`; -1 when none is. */
   protected floorSlot(compare: (slot: number) => number): number {
     let low = 0

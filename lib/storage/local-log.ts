@@ -240,14 +240,15 @@ export class LocalLog {
 
   /** Writes what the log keeps besides its segments, so that the next open need not look for it. */
   async seal(): Promise<void> {
-    await this.segments.active?.seal()
-    await this.segments.writeIndexes()
+    const isSealNew = (await this.segments.active?.seal()) ?? false
+    const hasNewNames = (await this.segments.writeIndexes()) || isSealNew
     // Without it, the next open would go on with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
     await this.recordSegments()
     // Its sync of the directory covers the names of new index files.
-    await this.producers.takeSnapshot(this.logEndOffset)
+    const isSynced = await this.producers.takeSnapshot(this.logEndOffset)
+    if (hasNewNames && !isSynced) await this.segments.syncNames()
   }
 
   async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {

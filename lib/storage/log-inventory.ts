@@ -137,7 +137,9 @@ async function listSegments(
   const unindexed = new Set<LogSegment>()
   for (const [slot, segment] of segments.entries()) {
     const { baseOffset, path } = segment
-    segment.sizeBytes = (await fileSystem.stat(path))?.sizeBytes ?? 0
+    const found = await fileSystem.stat(path)
+    segment.sizeBytes = found?.sizeBytes ?? 0
+    segment.file.identity = found?.identity ?? null
     segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
     if (indexFiles.get(baseOffset) !== INDEX_KINDS) unindexed.add(segment)
   }

@@ -234,6 +234,8 @@ export class LogLoader {
     if (isNew || !this.#isClean || this.#truncations.length > 0) await this.#makeDurable(segments)
     if (this.#mayBeMarked) await this.#mark.remove()
     segments.active?.noteDurable()
+    // An orderly close has synced them.
+    if (this.#isClean) segments.active?.indexes.noteSynced()
     await removeDeleted(segments, logStartOffset, this.#recordFile)
   }
 
@@ -300,6 +302,7 @@ export class LogLoader {
     names: readonly DirectoryEntry[],
   ): Promise<void> {
     const snapshotOffset = await this.#producers.load(logEndOffset, names)
+    if (this.#isClean) this.#producers.noteSnapshotSynced()
     if (this.#producers.entries.length > 0 || this.#hasProducers) {
       await this.#producers.replay(snapshotOffset, segments.readerUpTo(logEndOffset))
     }

@@ -1,4 +1,3 @@
-import { writeFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { CachedBatches } from './batch-cache.ts'
@@ -119,7 +118,7 @@ export class LogSegment implements IndexedSegment {
   async append(batches: readonly RecordBatch[]): Promise<void> {
     if (!this.held.canAppend) await this.loadIndexes()
     const buffers = batches.map((batch) => batch.buffer)
-    await this.file.use((file) => writeFully(file, buffers, this.sizeBytes))
+    await this.file.write(buffers, this.sizeBytes)
     for (const batch of batches) this.#note(batch)
   }
 
@@ -131,7 +130,7 @@ export class LogSegment implements IndexedSegment {
   /** Makes the log file durable up to `sizeBytes`. A rejection must not be retried. */
   async flush(): Promise<void> {
     const { entry } = this
-    await this.file.use((file) => file.datasync())
+    await this.file.datasync()
     this.durable = entry
   }
 

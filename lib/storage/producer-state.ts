@@ -118,6 +118,10 @@ export class ProducerState {
   readonly #dir: string
   #producers = new Map<number, ProducerStateEntry>()
   #isStale = false
+  /** The snapshot that was read or written last. */
+  #snapshot: { readonly path: string; readonly content: Buffer } | null = null
+  /** Whether a sync covers it. */
+  #isSnapshotSynced = false
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -209,6 +213,8 @@ export class ProducerState {
    */
   async load(endOffset: number, names?: readonly DirectoryEntry[]): Promise<number> {
     this.#producers.clear()
+    this.#snapshot = null
+    this.#isSnapshotSynced = false
     for (const offset of (await this.#snapshotOffsets(names)).reverse()) {
       if (offset > endOffset) continue
       const path = segmentFilePath(this.#dir, offset, 'snapshot')
@@ -216,6 +222,7 @@ export class ProducerState {
         const content = await readWholeFile(this.#fileSystem, path, MAX_SNAPSHOT_BYTES)
         if (content === null) continue
         const entries = decodeProducerSnapshot(content, path)
+        this.#snapshot = { path, content }
         this.#producers = new Map(entries.map((entry) => [entry.producerId, entry]))
         return offset
       } catch (error) {
@@ -226,10 +233,26 @@ export class ProducerState {
     return -1
   }
 
-  /** Writes `NNN.snapshot` for `offset`; durable when it resolves. */
-  async takeSnapshot(offset: number): Promise<void> {
+  /** The snapshot that was read is known to be covered by a sync. */
+  noteSnapshotSynced(): void {
+    this.#isSnapshotSynced = true
+  }
+
+  /**
+   * Writes `NNN.snapshot` for `offset`; durable when it resolves.
+   *
+   * @returns false when it is there as it is to be, so that nothing was written, nor any name synced.
+   */
+  async takeSnapshot(offset: number): Promise<boolean> {
     const path = segmentFilePath(this.#dir, offset, 'snapshot')
-    await replaceFile(this.#fileSystem, path, encodeProducerSnapshot(this.entries))
+    const content = encodeProducerSnapshot(this.entries)
+    const known = this.#isSnapshotSynced ? this.#snapshot : null
+    if (known?.path === path && known.content.equals(content)) return false
+    this.#snapshot = null
+    await replaceFile(this.#fileSystem, path, content)
+    this.#snapshot = { path, content }
+    this.#isSnapshotSynced = true
+    return true
   }
 
   /**
@@ -243,7 +266,9 @@ export class ProducerState {
   ): Promise<void> {
     const unwanted = (await this.#snapshotOffsets(names)).filter((offset) => !isWanted(offset))
     for (const offset of unwanted) {
-      await this.#fileSystem.unlink(segmentFilePath(this.#dir, offset, 'snapshot'))
+      const path = segmentFilePath(this.#dir, offset, 'snapshot')
+      if (this.#snapshot?.path === path) this.#snapshot = null
+      await this.#fileSystem.unlink(path)
     }
     if (unwanted.length > 0) await this.#fileSystem.syncDirectory(this.#dir)
   }

@@ -1,8 +1,10 @@
 import { ClosedError } from '../errors.ts'
 import { writeFully } from '../platform/file-io.ts'
-import type { File, FileSystem } from '../platform/file-system.ts'
+import type { File, FileSystem, OpenMode } from '../platform/file-system.ts'
+import { openFilesOf, type OpenFiles, type ParkableFile } from '../platform/open-files.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { BatchReader } from './batch-reader.ts'
-import { orInDoubt } from './in-doubt-error.ts'
+import { LogGoneError, orInDoubt } from './in-doubt-error.ts'
 
 /** Bytes that are read and written at once, unless a batch is larger. */
 const CHUNK_BYTES = 1024 * 1024
@@ -14,25 +16,34 @@ export interface SegmentFileOptions {
 }
 
 /**
- * The log file of one segment, opened at first use and given back while nobody needs it, so that a
- * log of many segments does not hold as many descriptors.
+ * The log file of one segment, opened at first use and given back while nobody needs it, so that
+ * many segments, and many logs, do not hold as many descriptors.
  *
- * Uses may overlap. A file that was written to must not be parked before it is synced: another
- * descriptor would not hear of a write that failed behind the back of the first one.
+ * Uses may overlap. A file that was written to is not parked before it is synced: another descriptor
+ * would not hear of a write that failed behind the back of the first one.
  */
-export class SegmentFile {
+export class SegmentFile implements ParkableFile {
   readonly path: string
+  /** Which file has this name, where that is known; see `FileStat`. */
+  identity: string | null = null
   readonly #options: SegmentFileOptions
+  readonly #files: OpenFiles
   #opening: Promise<File> | null = null
   /** What `#opening` has come to; `null` while nobody has used it since. */
   #openFile: File | null = null
   #useCount = 0
   #isParking = false
   #isClosed = false
+  /** Whether something was written that no sync covers. */
+  #isUnsynced = false
+  /** Whether what is open is the file that it has been from the start. */
+  #isProven = false
+  #wasUsed = false
 
   constructor(path: string, options: SegmentFileOptions) {
     this.path = path
     this.#options = options
+    this.#files = openFilesOf(options.fileSystem)
   }
 
   /** Whether it is open, or about to be. */
@@ -45,10 +56,36 @@ export class SegmentFile {
     return this.#useCount > 0
   }
 
+  get isIdle(): boolean {
+    return this.#opening !== null && this.#useCount === 0 && !this.#isUnsynced
+  }
+
+  takeUse(): boolean {
+    const wasUsed = this.#wasUsed
+    this.#wasUsed = false
+    return wasUsed
+  }
+
   /** Makes the file if it does not exist, and opens it. */
   async create(): Promise<void> {
-    this.#opening = this.#options.fileSystem.open(this.path, 'create')
-    await this.#opening
+    this.#opening = this.#openAs('create')
+    this.identity = (await this.use((file) => file.stat())).identity
+  }
+
+  /**
+   * Writes `buffers` one behind the other from `position`.
+   *
+   * @throws LogGoneError when the file was opened again and is another one by now.
+   */
+  write(buffers: readonly Uint8Array[], position: number): Promise<void> {
+    // No sync follows a write of nothing.
+    if (buffers.length === 0) return Promise.resolve()
+    return this.#use('change', (file) => writeFully(file, buffers, position))
+  }
+
+  /** Makes what was written durable. A rejection must not be retried. Must not overlap with writes. */
+  datasync(): Promise<void> {
+    return this.#use('sync', (file) => file.datasync())
   }
 
   /**
@@ -56,14 +93,23 @@ export class SegmentFile {
    *
    * @throws {@link ClosedError} after {@link SegmentFile.close}, also in the middle of `task`.
    */
-  async use<T>(task: (file: File) => Promise<T>): Promise<T> {
+  use<T>(task: (file: File) => Promise<T>): Promise<T> {
+    return this.#use('read', task)
+  }
+
+  async #use<T>(kind: 'read' | 'change' | 'sync', task: (file: File) => Promise<T>): Promise<T> {
     if (this.#isClosed) throw new ClosedError(`${this.path} is closed`)
     this.#useCount += 1
+    this.#wasUsed = true
     try {
-      const file = await this.#open()
+      const isDoubtful = kind === 'change' && !this.#isProven
+      const file = await (isDoubtful ? this.#openProven() : this.#open())
+      if (kind === 'change') this.#isUnsynced = true
       // It may have been closed meanwhile.
       this.#openFile = this.#opening === null ? null : file
-      return await task(file)
+      const result = await task(file)
+      if (kind === 'sync') this.#isUnsynced = false
+      return result
     } finally {
       this.#useCount -= 1
       if (this.#isParking) await this.park()
@@ -72,15 +118,17 @@ export class SegmentFile {
 
   /** The file, for who is done with it before the call ends; `null` when it has to be opened first. */
   get openNow(): File | null {
+    this.#wasUsed = true
     return this.#openFile
   }
 
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cut(sizeBytes: number): Promise<void> {
-    await this.use(async (file) => {
+    await this.#use('change', async (file) => {
       await file.truncate(sizeBytes)
       await orInDoubt('a sync failed', () => file.sync())
     })
+    this.#isUnsynced = false
   }
 
   /**
@@ -91,7 +139,7 @@ export class SegmentFile {
    * @throws {@link CorruptRecordError} when they are not whole: the page cache has changed.
    */
   async writeAgain(position: number, end: number): Promise<void> {
-    await this.use(async (file) => {
+    await this.#use('change', async (file) => {
       const reader = new BatchReader(file, position, end)
       while (!reader.isAtEnd()) {
         const from = reader.position
@@ -107,19 +155,22 @@ export class SegmentFile {
     })
   }
 
-  /** Whether the file that is open is still the one that its name stands for. */
+  /** Whether the file that is used is still the one that its name stands for. */
   async isInPlace(): Promise<boolean> {
-    const open = await this.use((file) => file.stat())
-    return (await this.#options.fileSystem.stat(this.path))?.identity === open.identity
+    const identity = this.identity ?? (await this.use((file) => file.stat())).identity
+    return (await this.#options.fileSystem.stat(this.path))?.identity === identity
   }
 
-  /** Closes the file as soon as nobody uses it. The next use opens it again. */
+  /** Closes the file as soon as nobody uses it, unless no sync covers it. The next use opens it again. */
   async park(): Promise<void> {
+    if (this.#isUnsynced) return
     this.#isParking = this.#useCount > 0
     if (this.#isParking) return
     const opening = this.#opening
     this.#opening = null
+    this.#isProven = false
     this.#openFile = null
+    this.#files.closed(this)
     // What was written is synced, so a close that fails takes nothing along.
     await (await opening?.catch(() => null))?.close().catch(() => undefined)
   }
@@ -130,17 +181,41 @@ export class SegmentFile {
     const opening = this.#opening
     this.#opening = null
     this.#openFile = null
+    this.#files.closed(this)
     await (await opening?.catch(() => null))?.close()
   }
 
   #open(): Promise<File> {
-    const { fileSystem, readOnly } = this.#options
-    this.#opening ??= fileSystem
-      .open(this.path, readOnly ? 'read' : 'update')
-      .catch((error: unknown) => {
-        this.#opening = null
-        throw error
-      })
+    this.#opening ??= this.#openAs(this.#options.readOnly ? 'read' : 'update')
     return this.#opening
+  }
+
+  async #openAs(mode: OpenMode): Promise<File> {
+    try {
+      const file = await this.#files.withRoom(() => this.#options.fileSystem.open(this.path, mode))
+      // It may have been closed meanwhile.
+      const parking = this.#isClosed ? null : this.#files.opened(this)
+      if (parking !== null) await parking
+      return file
+    } catch (error) {
+      this.#opening = null
+      throw error
+    }
+  }
+
+  /** @throws LogGoneError when another file has its name, or none. */
+  async #openProven(): Promise<File> {
+    const known = this.identity
+    try {
+      const file = await this.#open()
+      const { identity } = await file.stat()
+      if (known !== null && known !== identity) throw new LogGoneError(this.path)
+      this.identity = identity
+      this.#isProven = true
+      return file
+    } catch (error) {
+      if (known !== null && isSystemError(error, 'ENOENT')) throw new LogGoneError(this.path)
+      throw error
+    }
   }
 }

@@ -162,6 +162,12 @@ export class SegmentIndexes {
     }
   }
 
+  /** What was read from both files is known to be covered by a sync. */
+  noteSynced(): void {
+    this.offsetIndex.noteSynced()
+    this.timeIndex.noteSynced()
+  }
+
   /** Makes both files durable as they are. @returns whether a name was added to the directory. */
   async write(): Promise<boolean> {
     const isNewOffsetIndex = await this.offsetIndex.write()

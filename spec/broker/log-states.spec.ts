@@ -14,3 +14,33 @@ it('forgets a log at the second attempt when the disk has refused the first', as
   await states.forget(['a-0'])
   expect(await files.read()).toEqual(new Map())
 })
+
+it('writes nothing when what is to be saved is what was saved', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await fileSystem.createDirectory('/data')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const states = new LogStates(files, await files.read())
+  await states.save('a-0', { recoveryPoint: 5, logStartOffset: 2 })
+  const { operationCount } = fileSystem
+  await states.save('a-0', { recoveryPoint: 5, logStartOffset: 2 })
+  expect(fileSystem.operationCount).toBe(operationCount)
+  await states.save('a-0', { recoveryPoint: 5, logStartOffset: 3 })
+  await states.save('a-0', { recoveryPoint: 6, logStartOffset: 3 })
+  expect(await files.read()).toEqual(new Map([['a-0', { recoveryPoint: 6, logStartOffset: 3 }]]))
+})
+
+it('writes again what was saved before when a save behind it has failed', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await fileSystem.createDirectory('/data')
+  await fileSystem.syncDirectory('/')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const states = new LogStates(files, await files.read())
+  await states.save('a-0', { recoveryPoint: 5, logStartOffset: 0 })
+  // The new file has its name by then.
+  fileSystem.failNext('syncDirectory', 'EIO')
+  await expect(states.save('a-0', { recoveryPoint: 9, logStartOffset: 0 })).rejects.toThrow('EIO')
+  await states.save('a-0', { recoveryPoint: 5, logStartOffset: 0 })
+  const disk = fileSystem.restart('power', { unsynced: 'lost' })
+  const kept = await new LogStateFiles(disk, '/data').read()
+  expect(kept.get('a-0')).toEqual({ recoveryPoint: 5, logStartOffset: 0 })
+})

@@ -74,7 +74,7 @@ describe('appending to a log', () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
-    fileSystem.failNext('open', 'EMFILE', { path: /00001\.log$/ })
+    fileSystem.failNext('open', 'EACCES', { path: /00001\.log$/ })
     await expect(log.roll()).rejects.toMatchObject({
       code: 'STORAGE_ERROR',
       outcome: 'not-written',

@@ -107,7 +107,7 @@ describe('a full disk', () => {
     fs.failNext(kind, 'ENOSPC', { path })
     expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'not-written' })
     expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
-    fs.failNext(kind, 'EMFILE', { path })
+    fs.failNext(kind, 'EACCES', { path })
     expect(await failureOf(log.roll())).toMatchObject({ outcome: 'not-written' })
     expect(log.isWritable).toBe(true)
     await log.append([{ value: 'v4' }])
@@ -246,10 +246,12 @@ describe('a roll that fails', () => {
     const count = await operationsOf(fs, () => log.roll())
     for (let operation = 1; operation <= count; operation += 1) {
       const { fs: disk, log: rolling } = await openedLog(1, { config: { segmentBytes: 5000 } })
-      disk.failAt(operation, 'EMFILE')
+      // What another descriptor would help is tried once more.
+      disk.failAt(operation, 'EMFILE', { persistent: true })
       const failure: unknown = await rolling.roll().catch((error: unknown) => error)
       if (!rolling.isWritable) continue
       expect(failure, `operation ${operation}`).toBeInstanceOf(StorageError)
+      disk.clearFaults()
       await rolling.append([{ value: 'v1' }])
       const again = await openLog(disk.restart('process'))
       expect(await valuesOf(again), `operation ${operation}`).toEqual(valuesUpTo(2))

@@ -165,6 +165,28 @@ describe('the files', () => {
     await expect(state.load(5)).rejects.toMatchObject({ code: 'EIO' })
   })
 
+  it('are written again only when they are not there as they are to be', async () => {
+    const { fs, state } = await fixture()
+    expect(await state.takeSnapshot(5)).toBe(true)
+    expect(await state.takeSnapshot(5)).toBe(false)
+    state.update(batchOf({ producerId: 7, producerEpoch: 0, baseSequence: 0 }))
+    expect(await state.takeSnapshot(5)).toBe(true)
+    await state.removeSnapshots(() => false)
+    expect(await state.takeSnapshot(5)).toBe(true)
+    expect([...fs.snapshot().keys()]).toEqual([pathOf(5)])
+  })
+
+  it('that were read are written again unless a sync is known to cover them', async () => {
+    const { fs, state } = await fixture()
+    await state.takeSnapshot(5)
+    const again = new ProducerState(fs, '/d')
+    await again.load(5)
+    expect(await again.takeSnapshot(5)).toBe(true)
+    await again.load(5)
+    again.noteSnapshotSynced()
+    expect(await again.takeSnapshot(5)).toBe(false)
+  })
+
   it('go when they are not wanted, and no others', async () => {
     const { fs, state } = await fixture()
     for (const offset of [5, 10, 15]) await state.takeSnapshot(offset)

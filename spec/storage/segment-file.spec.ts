@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { ClosedError } from '../../lib/errors.ts'
+import { LogGoneError } from '../../lib/storage/in-doubt-error.ts'
 import { SegmentFile } from '../../lib/storage/segment-file.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
@@ -81,4 +82,69 @@ it('is closed for good also when that fails, which is told once', async () => {
   await expect(file.close()).rejects.toMatchObject({ code: 'EIO' })
   await file.close()
   expect(countOf(fileSystem, 'close')).toBe(1)
+})
+
+it('is not given back between a write and its sync', async () => {
+  const { fileSystem, file } = fixture()
+  await file.write([Buffer.from('d')], 3)
+  expect(file.isIdle).toBe(false)
+  await file.park()
+  expect(countOf(fileSystem, 'close')).toBe(0)
+  await file.datasync()
+  expect(file.isIdle).toBe(true)
+  await file.park()
+  expect(countOf(fileSystem, 'close')).toBe(1)
+})
+
+it('is given back after a write of nothing, which no sync follows', async () => {
+  const { file } = fixture()
+  await file.use((open) => open.stat())
+  await file.write([], 3)
+  expect(file.isIdle).toBe(true)
+})
+
+it('is not given back after a sync that failed', async () => {
+  const { fileSystem, file } = fixture()
+  await file.write([Buffer.from('d')], 3)
+  fileSystem.failNext('datasync', 'EIO')
+  await expect(file.datasync()).rejects.toMatchObject({ code: 'EIO' })
+  await file.park()
+  expect([file.isIdle, file.isOpen]).toEqual([false, true])
+})
+
+it('is given back after a cut, which ends in a sync', async () => {
+  const { file } = fixture()
+  await file.cut(1)
+  expect(file.isIdle).toBe(true)
+})
+
+it('is not written to when another file has taken its name while it was given back', async () => {
+  const { fileSystem, file } = fixture()
+  await file.write([Buffer.from('d')], 3)
+  await file.datasync()
+  await file.park()
+  fileSystem.writeFile('/d/y', Buffer.from('other'))
+  await fileSystem.rename('/d/y', '/d/x')
+  expect(await file.isInPlace()).toBe(false)
+  await expect(file.write([Buffer.from('e')], 4)).rejects.toThrow(LogGoneError)
+  expect(String(fileSystem.readFile('/d/x'))).toBe('other')
+})
+
+it('is gone for who writes to it when its name has vanished while it was given back', async () => {
+  const { fileSystem, file } = fixture()
+  await file.write([Buffer.from('d')], 3)
+  await file.datasync()
+  await file.park()
+  await fileSystem.unlink('/d/x')
+  await expect(file.use((open) => open.stat())).rejects.toMatchObject({ code: 'ENOENT' })
+  await expect(file.write([Buffer.from('e')], 4)).rejects.toThrow(LogGoneError)
+})
+
+it('is found in place without being opened', async () => {
+  const { fileSystem, file } = fixture()
+  await file.write([Buffer.from('d')], 3)
+  await file.datasync()
+  await file.park()
+  expect(await file.isInPlace()).toBe(true)
+  expect(countOf(fileSystem, 'open')).toBe(1)
 })

@@ -87,6 +87,16 @@ export async function closedDirectory(filling: Filling): Promise<SimulatedFileSy
   return (await made).fork()
 }
 
+/** A directory of so many partitions, each with one record, which was closed in order. */
+export async function closedPartitions(count: number): Promise<SimulatedFileSystem> {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await openBroker(fileSystem)
+  const { partitions } = await broker.createTopic(TOPIC, { partitions: count })
+  for (const partition of partitions) await partition.append({ value: 'first' })
+  await broker.close()
+  return fileSystem
+}
+
 async function fill(filling: Filling): Promise<SimulatedFileSystem> {
   const { records, batchRecords, segmentBytes, segments: expectedSegments } = filling
   const fileSystem = new SimulatedFileSystem()

@@ -2,6 +2,7 @@ import type { Consumer } from '../../lib/client/consumer.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import {
   closedDirectory,
+  closedPartitions,
   begunStore,
   filledStore,
   openBroker,
@@ -34,6 +35,8 @@ export interface Scenario {
 const COMMITS = 500
 /** One is so little that what it allocates is not the same twice. */
 const OPENS = 10
+/** More than may have a file open at a time. */
+const PARTITIONS = 300
 /** No more than their buffers allow without a collection. */
 const RANDOM_READS = 200
 const ONE_BATCH_A_SEGMENT_BYTES = 16_384
@@ -95,6 +98,14 @@ export const scenarios: readonly Scenario[] = [
   opening(OPENS_COMPARED[0], TEN_SEGMENTS),
   opening(OPENS_COMPARED[1], HUNDRED_SEGMENTS),
   opening(OPENS_COMPARED[2], FOUR_HUNDRED_SEGMENTS),
+  {
+    name: 'open and close without an append, per partition',
+    times: PARTITIONS,
+    prepare: async () => {
+      const fileSystem = await closedPartitions(PARTITIONS)
+      return { fileSystems: [fileSystem], run: async () => (await openBroker(fileSystem)).close() }
+    },
+  },
 ]
 
 function writing(
