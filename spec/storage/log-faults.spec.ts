@@ -64,6 +64,16 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
+  it('keeps a new segment in a power loss also where the record of segments could not be written', async () => {
+    const { fs, log } = await openedLog(3)
+    fs.failNext('open', 'ENOSPC', { path: /varve-segments/, persistent: true })
+    await log.roll()
+    await log.append([{ key: 'k', value: 'v3' }])
+    expect([log.durableEndOffset, log.segments.at(-1)?.baseOffset]).toEqual([4, 3])
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
+    expect(await valuesOf(again)).toEqual(valuesUpTo(4))
+  })
+
   it('takes an append back that has rolled already', async () => {
     const { fs, log } = await openedLog(3)
     const before = await offsetsOf(log)
