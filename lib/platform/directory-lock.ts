@@ -1,5 +1,4 @@
-import { statSync, type BigIntStats } from 'node:fs'
-import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
+import { closeSync, fstatSync, openSync, realpathSync, statSync, type BigIntStats } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { LockedError, LockLostError } from '../errors.ts'
@@ -37,7 +36,7 @@ export async function lockDirectory(
   options: { clock?: Clock; times?: LockTimes } = {},
 ): Promise<DirectoryLock> {
   const { clock = systemClock, times = LOCK_TIMES } = options
-  const directory = await realpath(path)
+  const directory = realpathSync.native(path)
   const otherSinceMs = lockedHere.get(directory)
   if (otherSinceMs !== undefined) {
     throw new LockedError(path, { pid: process.pid, host: hostname(), sinceMs: otherSinceMs })
@@ -56,23 +55,23 @@ async function takeWithGuard(
   directory: string,
   time: { clock: Clock; times: LockTimes },
 ): Promise<DirectoryLock> {
-  const place = await LockedPlace.open(directory)
+  const place = LockedPlace.open(directory)
   let guard: LockGuard | 'in-use' | null = null
   try {
     guard = await LockGuard.take(place.dev, place.ino)
-    if (guard === 'in-use') throw new LockedError(path, await holderOf(directory))
+    if (guard === 'in-use') throw new LockedError(path, holderOf(directory))
     const lock = new NodeDirectoryLock(place, guard, time)
     if (await lock.take()) return lock
-    throw new LockedError(path, await holderOf(directory))
+    throw new LockedError(path, holderOf(directory))
   } catch (error) {
     if (guard !== 'in-use') await guard?.close()
-    await place.close()
+    place.close()
     throw error
   }
 }
 
-async function holderOf(directory: string): Promise<LockHolder> {
-  const record = (await readLockFile(join(directory, LOCK_FILE_NAME)))?.record
+function holderOf(directory: string): LockHolder {
+  const record = readLockFile(join(directory, LOCK_FILE_NAME))?.record
   return { pid: record?.pid ?? null, host: record?.host ?? null, sinceMs: record?.sinceMs ?? null }
 }
 
@@ -84,23 +83,25 @@ class LockedPlace {
   readonly path: string
   readonly dev: bigint
   readonly ino: bigint
-  readonly #handle: FileHandle | null
+  readonly #fd: number | null
 
-  private constructor(path: string, stats: BigIntStats, handle: FileHandle | null) {
+  private constructor(path: string, stats: BigIntStats, fd: number | null) {
     this.path = path
     this.dev = stats.dev
     this.ino = stats.ino
-    this.#handle = handle
+    this.#fd = fd
   }
 
-  static async open(path: string): Promise<LockedPlace> {
+  static open(path: string): LockedPlace {
     // Windows opens no directories, and lets nobody remove one in which a file is open.
-    const handle = process.platform === 'win32' ? null : await open(path, 'r')
+    if (process.platform === 'win32') {
+      return new LockedPlace(path, statSync(path, { bigint: true }), null)
+    }
+    const fd = openSync(path, 'r')
     try {
-      const stats = await (handle?.stat({ bigint: true }) ?? stat(path, { bigint: true }))
-      return new LockedPlace(path, stats, handle)
+      return new LockedPlace(path, fstatSync(fd, { bigint: true }), fd)
     } catch (error) {
-      await handle?.close()
+      closeSync(fd)
       throw error
     }
   }
@@ -111,8 +112,8 @@ class LockedPlace {
     return stats?.dev === this.dev && stats.ino === this.ino
   }
 
-  async close(): Promise<void> {
-    await this.#handle?.close()
+  close(): void {
+    if (this.#fd !== null) closeSync(this.#fd)
   }
 }
 
@@ -143,7 +144,7 @@ class NodeDirectoryLock implements DirectoryLock {
 
   /** Takes the lock file. To be called once, before all else. */
   async take(): Promise<boolean> {
-    const self = await describeThisProcess()
+    const self = describeThisProcess()
     const guard = this.#guard?.name ?? null
     this.#confirmed = momentOf(this.#clock)
     this.#file = await LockFile.take({
@@ -194,7 +195,7 @@ class NodeDirectoryLock implements DirectoryLock {
       // Last, because a taker that has the guard concludes that nobody holds the file any more.
       await this.#guard?.close()
       lockedHere.delete(this.#place.path)
-      await this.#place.close()
+      this.#place.close()
     }
   }
 

@@ -1,10 +1,12 @@
 import {
   constants,
   existsSync,
+  fstatSync,
   lstatSync,
   readSync,
   stat as statWithCallback,
   unlinkSync,
+  writeFileSync,
   type BigIntStats,
 } from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
@@ -229,8 +231,8 @@ export class LockFile {
 
   async #confirmTaken(): Promise<boolean> {
     this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
-    this.#identity = identityOf(await this.#handle.stat({ bigint: true }))
-    return (await this.lossReason()) === null
+    this.#identity = identityOf(fstatSync(this.#handle.fd, { bigint: true }))
+    return this.lossReasonSync() === null
   }
 
   /** @returns whether the lock is still ours after the time in which its former owner may write. */
@@ -241,7 +243,7 @@ export class LockFile {
         clock.startTimer(resolve, times.graceMs)
       })
     }
-    return (await this.lossReason()) === null
+    return this.lossReasonSync() === null
   }
 
   #recordBuffer(): Buffer {
@@ -301,7 +303,7 @@ function settle(work: Promise<void>, done: Callback): void {
 async function writeDurably(path: string, content: Buffer): Promise<void> {
   const handle = await open(path, 'wx', 0o600)
   try {
-    await handle.writeFile(content)
+    writeFileSync(handle.fd, content)
     await handle.sync()
   } catch (error) {
     // As far as the disk lets it: leftovers of those that died are removed by the next holder.

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { constants, readlinkSync } from 'node:fs'
-import { readdir, readFile, readlink, stat } from 'node:fs/promises'
+import { constants, readFileSync, readlinkSync } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import { isSystemError } from './system-error.ts'
@@ -41,10 +41,8 @@ export function newOwnerToken(): string {
   return randomBytes(16).toString('hex')
 }
 
-/** Describes the running thread for its owner record. */
-export async function describeThisProcess(
-  platform: NodeJS.Platform = process.platform,
-): Promise<OwnerProcess> {
+/** Describes the running thread for its owner record. At once: /proc is memory, no disk is asked. */
+export function describeThisProcess(platform: NodeJS.Platform = process.platform): OwnerProcess {
   const thread = { pid: process.pid, threadId: threadIdHere(), host: hostname() }
   if (platform !== 'linux') {
     // Process ids mean the same to everyone on such a machine, and its name has to stand for it. A
@@ -55,10 +53,10 @@ export async function describeThisProcess(
   }
   return {
     ...thread,
-    startTime: await startTimeOf(process.pid),
-    bootId: await textOrNull(readFile('/proc/sys/kernel/random/boot_id', 'utf8')),
-    pidNamespace: await textOrNull(readlink('/proc/self/ns/pid')),
-    networkNamespace: await textOrNull(readlink('/proc/self/ns/net')),
+    startTime: startTimeOf(process.pid),
+    bootId: textOrNull(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')),
+    pidNamespace: textOrNull(() => readlinkSync('/proc/self/ns/pid')),
+    networkNamespace: textOrNull(() => readlinkSync('/proc/self/ns/net')),
   }
 }
 
@@ -117,7 +115,7 @@ export async function isOwnerGone(
   if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
   // Asked first, because /proc may hide the processes of other users as if there were none.
   if (!processExists(record.pid)) return true
-  const startTime = await startTimeOf(record.pid)
+  const startTime = startTimeOf(record.pid)
   if (startTime !== null && record.startTime !== null && startTime !== record.startTime) return true
   return hasLostGuard && !(await mayHold(record.pid, found.file))
 }
@@ -131,7 +129,7 @@ async function mayHold(pid: number, file: FileIdentity): Promise<boolean> {
     for (const descriptor of await readdir(`/proc/${pid}/fd`)) {
       const open = await stat(`/proc/${pid}/fd/${descriptor}`, { bigint: true }).catch(() => null)
       if (open?.ino !== file.ino || open.dev !== file.dev) continue
-      const info = await textOrNull(readFile(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8'))
+      const info = textOrNull(() => readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8'))
       const flags = /^flags:\s+([0-7]+)$/m.exec(info ?? '')?.[1]
       if (flags === undefined || (parseInt(flags, 8) & 3) === constants.O_RDWR) return true
     }
@@ -160,16 +158,16 @@ function threadIdHere(): number | null {
   }
 }
 
-async function startTimeOf(pid: number): Promise<string | null> {
-  const line = await textOrNull(readFile(`/proc/${pid}/stat`, 'utf8'))
+function startTimeOf(pid: number): string | null {
+  const line = textOrNull(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
   // The second field is the name of the program in parentheses and may itself hold spaces and
   // parentheses; behind the last one follow the third field and so on. The start is the 22nd.
   return line?.slice(line.lastIndexOf(')') + 2).split(' ')[22 - 3] ?? null
 }
 
-async function textOrNull(reading: Promise<string>): Promise<string | null> {
+function textOrNull(read: () => string): string | null {
   try {
-    return (await reading).trim()
+    return read().trim()
   } catch {
     return null
   }

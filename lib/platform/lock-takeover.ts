@@ -1,5 +1,13 @@
-import { constants, type BigIntStats } from 'node:fs'
-import { copyFile, link, lstat, open, readdir, unlink, type FileHandle } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  type BigIntStats,
+} from 'node:fs'
+import { copyFile, link, readdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { decodeOwnerRecord, type FileIdentity, type OwnerRecord } from './lock-owner.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
@@ -28,13 +36,13 @@ export type AbandonmentCheck = (found: FoundLockFile) => boolean | Promise<boole
  *
  * @returns `null` when there is none, or it cannot be opened.
  */
-export async function readLockFile(path: string): Promise<FoundLockFile | null> {
-  const handle = await openOrNull(path)
-  if (handle === null) return null
+export function readLockFile(path: string): FoundLockFile | null {
+  const fd = openOrNull(path)
+  if (fd === null) return null
   try {
-    return (await look(handle))?.found ?? null
+    return look(fd)?.found ?? null
   } finally {
-    await handle.close()
+    closeSync(fd)
   }
 }
 
@@ -75,17 +83,17 @@ export async function removeAbandoned(
   claimantPath: string,
   isAbandoned: AbandonmentCheck,
 ): Promise<boolean> {
-  const handle = await openOrNull(path)
-  if (handle === null) return false
+  const fd = openOrNull(path)
+  if (fd === null) return false
   try {
-    const seen = await look(handle)
+    const seen = look(fd)
     if (seen === null || !(await isAbandoned(seen.found))) return false
     const claimPath = `${path}.${instanceOf(seen.stats)}`
     if (!(await claim(claimPath, claimantPath, isAbandoned))) return false
     try {
       // The file is open, so its inode number was given to no other. A new time means that its
       // owner has come back to life.
-      const now = await lstat(path, { bigint: true })
+      const now = lstatSync(path, { bigint: true })
       if (instanceOf(now) !== instanceOf(seen.stats)) return false
       await unlink(path)
       return true
@@ -96,7 +104,7 @@ export async function removeAbandoned(
       await unlinkIfPresent(claimPath)
     }
   } finally {
-    await handle.close()
+    closeSync(fd)
   }
 }
 
@@ -111,7 +119,7 @@ export async function removeLeftovers(path: string, isAbandoned: AbandonmentChec
   for (const name of await readdir(directory)) {
     if (!name.startsWith(lockName) || !OWN_SUFFIX.test(name.slice(lockName.length))) continue
     const leftoverPath = join(directory, name)
-    const found = await readLockFile(leftoverPath)
+    const found = readLockFile(leftoverPath)
     if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)
   }
 }
@@ -131,7 +139,7 @@ async function claim(
   isAbandoned: AbandonmentCheck,
 ): Promise<boolean> {
   if (await created(claimPath, claimantPath)) return true
-  const other = await readLockFile(claimPath)
+  const other = readLockFile(claimPath)
   if (other === null || !(await isAbandoned(other))) return false
   // A taker died while it held the claim, for a fraction of a millisecond. Several others that
   // find that at the same moment may all get past this line; what is left is the plain race.
@@ -154,21 +162,19 @@ function instanceOf(stats: BigIntStats): string {
   return `${stats.ino}-${stats.mtimeNs}`
 }
 
-async function look(
-  handle: FileHandle,
-): Promise<{ found: FoundLockFile; stats: BigIntStats } | null> {
-  const stats = await handle.stat({ bigint: true })
+function look(fd: number): { found: FoundLockFile; stats: BigIntStats } | null {
+  const stats = fstatSync(fd, { bigint: true })
   if (!stats.isFile()) return null
   const buffer = Buffer.alloc(MAX_RECORD_BYTES)
-  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0)
-  const record = decodeOwnerRecord(buffer.subarray(0, bytesRead))
+  const size = readSync(fd, buffer, { position: 0 })
+  const record = decodeOwnerRecord(buffer.subarray(0, size))
   const file = { dev: stats.dev, ino: stats.ino }
   return { found: { record, modifiedMs: Number(stats.mtimeMs), file }, stats }
 }
 
-async function openOrNull(path: string): Promise<FileHandle | null> {
+function openOrNull(path: string): number | null {
   try {
-    return await open(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
+    return openSync(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
   } catch {
     return null
   }

@@ -61,7 +61,7 @@ describe('isOwnerGone', () => {
     it('is not sure while a file that the thread may be writing to beside is open', async () => {
       const path = join(await temporaryDirectory(), 'lock')
       await writeFile(path, '')
-      const self = await describeThisProcess()
+      const self = describeThisProcess()
       const record = foreignRecord({ ...self, threadId: self.pid + 1, guard: GUARD })
       const writing = await open(path, 'r+')
       const found = { guard: GUARD, file: await writing.stat({ bigint: true }) }
@@ -76,12 +76,12 @@ describe('isOwnerGone', () => {
 
   describe.runIf(process.platform === 'linux')('without a guard', () => {
     it('knows a living process', async () => {
-      const self = await describeThisProcess()
+      const self = describeThisProcess()
       expect(await isOwnerGone(foreignRecord(self), self, NO_GUARD)).toBe(false)
     })
 
     it('knows a later process of the same id by its start', async () => {
-      const self = await describeThisProcess()
+      const self = describeThisProcess()
       const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
       expect(await isOwnerGone(record, self, NO_GUARD)).toBe(true)
       expect(await isOwnerGone({ ...record, startTime: null }, self, NO_GUARD)).toBe(false)
@@ -90,7 +90,7 @@ describe('isOwnerGone', () => {
     it('knows a process that has ended, of this pid namespace and boot only', async () => {
       const script = startScript('')
       await script.ended
-      const self = await describeThisProcess()
+      const self = describeThisProcess()
       const record = foreignRecord({ ...self, pid: script.pid })
       expect(await isOwnerGone(record, self, NO_GUARD)).toBe(true)
       expect(await isOwnerGone({ ...record, pidNamespace: 'pid:[1]' }, self, NO_GUARD)).toBe(false)
@@ -101,15 +101,15 @@ describe('isOwnerGone', () => {
 })
 
 describe('describeThisProcess', () => {
-  it('tells this process from all others', async () => {
-    const self = await describeThisProcess()
+  it('tells this process from all others', () => {
+    const self = describeThisProcess()
     expect(self.pid).toBe(process.pid)
     expect(self.host).not.toBe('')
-    expect(await describeThisProcess()).toEqual(self)
+    expect(describeThisProcess()).toEqual(self)
   })
 
   it('takes a machine without namespaces by its name', async () => {
-    const self = await describeThisProcess('darwin')
+    const self = describeThisProcess('darwin')
     const script = startScript('')
     await script.ended
     const dead = foreignRecord({ ...self, pid: script.pid })
@@ -119,8 +119,8 @@ describe('describeThisProcess', () => {
     expect(await isOwnerGone(elsewhere, self, NO_GUARD)).toBe(false)
   })
 
-  it.runIf(process.platform === 'linux')('finds everything that Linux tells', async () => {
-    expect(await describeThisProcess()).toMatchObject({
+  it.runIf(process.platform === 'linux')('finds everything that Linux tells', () => {
+    expect(describeThisProcess()).toMatchObject({
       threadId: expect.any(Number) as number,
       startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
       bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,

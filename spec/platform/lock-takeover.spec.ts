@@ -56,10 +56,10 @@ describe('removeAbandoned', () => {
   it('shows what it found and removes it when told so', async () => {
     const { directory, path, remove } = await scene()
     const { dev, ino } = await stat(path, { bigint: true })
-    const removed = await remove(async (found) => {
+    const removed = await remove((found) => {
       const record = foreignRecord({ host: 'dead' })
       expect(found).toEqual({ record, modifiedMs: 1_000_000, file: { dev, ino } })
-      expect(await readLockFile(path)).toEqual(found)
+      expect(readLockFile(path)).toEqual(found)
       return true
     })
     expect(removed).toBe(true)
@@ -134,14 +134,14 @@ describe('removeAbandoned', () => {
       throw new Error('asked')
     })
     expect(removed).toBe(false)
-    expect(await readLockFile(join(directory, name))).toBeNull()
+    expect(readLockFile(join(directory, name))).toBeNull()
     expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
   })
 
   it('finds no record in a file that is none', async () => {
     const { path } = await scene()
     await writeFile(path, Buffer.alloc(100_000, 'x'))
-    expect(await readLockFile(path)).toMatchObject({ record: null })
+    expect(readLockFile(path)).toMatchObject({ record: null })
   })
 })
 
