@@ -1,3 +1,13 @@
+/** What compaction may have done to a partition of a compacted topic. */
+export interface CompactionLedger {
+  /** By offset, the key of each record. */
+  readonly keys: string[]
+  /** Below it passes may have taken records away that others replace. */
+  below: number
+  /** Below it passes may have taken tombstones away, because they were due. */
+  tombstonesBelow: number
+}
+
 /** What a partition's user knows of it, as far as it bears on what a crash may leave. */
 export interface PartitionLedger {
   /**
@@ -13,6 +23,8 @@ export interface PartitionLedger {
   leastStart: number
   /** The log starts here or below: everything in front was deleted on purpose. */
   greatestStart: number
+  /** Of a compacted topic only: all else is there as it was given to the log. */
+  compaction?: CompactionLedger
 }
 
 /** What a topic's user knows of it. */

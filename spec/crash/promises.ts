@@ -1,3 +1,4 @@
+import { compactionComplaints } from './compacted-promises.ts'
 import type { Ledger, PartitionLedger, TopicLedger } from './ledger.ts'
 import type { Observation, PartitionObservation } from './observation.ts'
 
@@ -68,10 +69,12 @@ function topicComplaints(
 
 function partitionComplaints(
   place: string,
-  { history, written, durable, leastStart, greatestStart }: PartitionLedger,
-  { start, end, records }: PartitionObservation,
+  partition: PartitionLedger,
+  observed: PartitionObservation,
   loss: Loss,
 ): string[] {
+  const { history, written, durable, leastStart, greatestStart, compaction } = partition
+  const { start, end, records } = observed
   const complaints: string[] = []
   const least = loss === 'process' ? Math.max(written, durable) : durable
   if (end < least) {
@@ -82,6 +85,9 @@ function partitionComplaints(
   }
   if (start < leastStart || start > greatestStart) {
     complaints.push(`${place} starts at ${start}, not in [${leastStart}, ${greatestStart}]`)
+  }
+  if (compaction !== undefined) {
+    return [...complaints, ...compactionComplaints(place, { history, compaction }, observed)]
   }
   const expected = history
     .map((value, offset) => ({ offset, value }))

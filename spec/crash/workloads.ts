@@ -1,5 +1,6 @@
 import type { Workload } from './workload.ts'
 import { APPENDS } from './workloads/appends.ts'
+import { CODECS } from './workloads/codecs.ts'
 import { COMPACTION } from './workloads/compaction.ts'
 import { GROUPS } from './workloads/groups.ts'
 import { LOGS } from './workloads/logs.ts'
@@ -20,4 +21,5 @@ export const WORKLOADS: readonly Workload[] = [
   ...LOGS,
   ...REPAIRS,
   ...COMPACTION,
+  ...CODECS,
 ]

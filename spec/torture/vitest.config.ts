@@ -13,8 +13,10 @@ const SAFE_PARTS = [
   'fsync-before-ack',
   'fuzz',
   'kill',
+  'kill-life',
   'load',
   'power-loss',
+  'power-loss-life',
   'sync-faults',
   'takeover',
 ]

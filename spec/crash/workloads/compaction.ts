@@ -1,4 +1,5 @@
-import { logWorkload, type Workload } from '../workload.ts'
+import { DELETE_RETENTION_MS, KeyedSession } from '../keyed-session.ts'
+import { brokerWorkload, logWorkload, type Workload } from '../workload.ts'
 
 /** What compaction does to a log. */
 export const COMPACTION: readonly Workload[] = [
@@ -24,5 +25,37 @@ export const COMPACTION: readonly Workload[] = [
     await session.compact()
     await session.deleteBefore(2)
     await session.append()
+  }),
+  brokerWorkload({
+    name: 'tombstones that are met, and go in a later pass',
+    run: async (session) => {
+      await session.open()
+      const table = new KeyedSession(session)
+      await table.create()
+      await table.put('a', 'b')
+      await table.put('-a')
+      await table.compact()
+      await session.clock.advance(DELETE_RETENTION_MS)
+      await table.compact()
+      await table.put('a')
+    },
+  }),
+  brokerWorkload({
+    name: 'compaction and retention of one topic',
+    run: async (session) => {
+      await session.open()
+      const table = new KeyedSession(session)
+      await table.create({
+        cleanupPolicy: 'compact,delete',
+        retentionBytes: 300,
+        segmentBytes: 150,
+      })
+      await table.put('a')
+      await table.put('b', '-a', 'c')
+      await table.compact()
+      await table.put('d', 'e')
+      await table.enforceRetention()
+      await table.compact()
+    },
   }),
 ]
