@@ -1,14 +1,11 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { compiledUrl } from '../helpers/compiled-lib.ts'
+import { Killer, quantile } from './killer.ts'
 import { report, runs, seed } from './size.ts'
 
 /** A log that cannot be appended to so long after a kill is a defect on any machine. */
@@ -123,54 +120,6 @@ const producer = (): string => `
     for (const work of [commit, truncate, topics]) work().catch(failed)
   }
 `
-
-/** A process that has loaded the library and waits to be told what to do. */
-class Victim {
-  readonly lines: string[] = []
-  readonly #child: ChildProcess
-  readonly #ended: Promise<unknown>
-  #complaints = ''
-  #waiting: { word: string; resolve: () => void } | null = null
-
-  constructor() {
-    const script = ['--input-type=module', '--eval', producer()]
-    this.#child = spawn(process.execPath, script, { stdio: ['pipe', 'pipe', 'pipe'] })
-    this.#ended = once(this.#child, 'close')
-    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.#complaints += text
-    })
-    if (this.#child.stdout === null) throw new Error('the process has no output')
-    createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      this.lines.push(line)
-      if (this.#waiting !== null && line.startsWith(this.#waiting.word)) this.#waiting.resolve()
-    })
-  }
-
-  /** Resolves when it has said a line that begins with `word`. */
-  async said(word: string): Promise<void> {
-    if (this.#hasSaid(word)) return
-    const said = new Promise<void>((resolve) => {
-      this.#waiting = { word, resolve }
-    })
-    await Promise.race([said, this.#ended])
-    if (!this.#hasSaid(word)) throw new Error(`it ended before '${word}': ${this.#complaints}`)
-  }
-
-  #hasSaid(word: string): boolean {
-    return this.lines.some((line) => line.startsWith(word))
-  }
-
-  order(order: object): void {
-    this.#child.stdin?.write(`${JSON.stringify(order)}\n`)
-  }
-
-  /** Resolves when it is gone and everything that it said has been heard. */
-  async kill(): Promise<void> {
-    this.#child.kill('SIGKILL')
-    await this.#ended
-    expect(this.#complaints).toBe('')
-  }
-}
 
 /** What is known of a partition: the record at each offset. */
 interface Known {
@@ -301,44 +250,11 @@ async function judgeTopics(
   return there
 }
 
-/** Kills one process after the other, each of which has been started while the last one ran. */
-class Killer {
-  kills = 0
-  readonly #random: SeededRandom
-  #next: Victim = new Victim()
-
-  constructor(random: SeededRandom) {
-    this.#random = random
-  }
-
-  /** @returns what it has said, killed at most `maxMs` after it has said `word`. */
-  async strike(order: object, word: string, maxMs: number): Promise<string[]> {
-    const victim = this.#next
-    this.#next = new Victim()
-    await victim.said('loaded')
-    victim.order({ ...order, seed: this.#random.integer(2 ** 30) })
-    await victim.said(word)
-    await sleep(this.#random.integer(maxMs + 1))
-    await victim.kill()
-    this.kills += 1
-    return victim.lines
-  }
-
-  async end(): Promise<void> {
-    await this.#next.kill()
-  }
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((left, right) => left - right)
-  return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0)
-}
-
 it('T6: a process that is killed at any time loses nothing that it has acknowledged', async () => {
   const wanted = runs({ short: 200, full: 10_000 })
   const root = mkdtempSync(join(tmpdir(), 'varve-kill-'))
   const directory = join(root, 'data')
-  const killer = new Killer(new SeededRandom(seed))
+  const killer = new Killer(producer(), new SeededRandom(seed))
   onTestFinished(async () => {
     await killer.end()
     rmSync(root, { recursive: true, force: true })

@@ -1,0 +1,92 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import type { SeededRandom } from '../../lib/testing/seeded-random.ts'
+
+/** A process that has loaded the library and waits to be told what to do. */
+class Victim {
+  readonly lines: string[] = []
+  readonly #child: ChildProcess
+  readonly #ended: Promise<unknown>
+  #complaints = ''
+  #waiting: { word: string; resolve: () => void } | null = null
+
+  constructor(script: string) {
+    const flags = ['--input-type=module', '--eval', script]
+    this.#child = spawn(process.execPath, flags, { stdio: ['pipe', 'pipe', 'pipe'] })
+    this.#ended = once(this.#child, 'close')
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#complaints += text
+    })
+    if (this.#child.stdout === null) throw new Error('the process has no output')
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      this.lines.push(line)
+      if (this.#waiting !== null && line.startsWith(this.#waiting.word)) this.#waiting.resolve()
+    })
+  }
+
+  /** Resolves when it has said a line that begins with `word`. */
+  async said(word: string): Promise<void> {
+    if (this.#hasSaid(word)) return
+    const said = new Promise<void>((resolve) => {
+      this.#waiting = { word, resolve }
+    })
+    await Promise.race([said, this.#ended])
+    if (!this.#hasSaid(word)) throw new Error(`it ended before '${word}': ${this.#complaints}`)
+  }
+
+  #hasSaid(word: string): boolean {
+    return this.lines.some((line) => line.startsWith(word))
+  }
+
+  order(order: object): void {
+    this.#child.stdin?.write(`${JSON.stringify(order)}\n`)
+  }
+
+  /** Resolves when it is gone and everything that it said has been heard. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.#ended
+    expect(this.#complaints).toBe('')
+  }
+}
+
+/** Kills one process after the other, each of which has been started while the last one ran. */
+export class Killer {
+  kills = 0
+  readonly #script: string
+  readonly #random: SeededRandom
+  #next: Victim
+
+  /** @param script of a process that says `loaded`, and then waits for a line of JSON. */
+  constructor(script: string, random: SeededRandom) {
+    this.#script = script
+    this.#random = random
+    this.#next = new Victim(script)
+  }
+
+  /** @returns what it has said, killed at most `maxMs` after it has said `word`. */
+  async strike(order: object, word: string, maxMs: number): Promise<string[]> {
+    const victim = this.#next
+    this.#next = new Victim(this.#script)
+    await victim.said('loaded')
+    victim.order({ ...order, seed: this.#random.integer(2 ** 30) })
+    await victim.said(word)
+    await sleep(this.#random.integer(maxMs + 1))
+    await victim.kill()
+    this.kills += 1
+    return victim.lines
+  }
+
+  async end(): Promise<void> {
+    await this.#next.kill()
+  }
+}
+
+/** The value that `share` of all are not above, rounded. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((left, right) => left - right)
+  return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0)
+}
