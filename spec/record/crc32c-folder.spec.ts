@@ -1,0 +1,96 @@
+import CRC32C from 'crc-32/crc32c.js'
+import fc from 'fast-check'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { continueCrc32c, crc32c } from '../../lib/record/crc32c.ts'
+import { Crc32cFolder, FEWEST_FOLDED_BYTES } from '../../lib/record/crc32c-folder.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+
+const bytes = randomBytes(300_000)
+
+function randomBytes(count: number): Buffer {
+  const random = new SeededRandom(20_261_127)
+  return Buffer.from(Uint8Array.from({ length: count }, () => random.integer(256)))
+}
+
+function folder(): Crc32cFolder {
+  const created = Crc32cFolder.create()
+  if (created === null) throw new Error('there is no WebAssembly with vectors here')
+  return created
+}
+
+describe('Crc32cFolder', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals()
+  })
+
+  it('agrees with the tables for every length around those that it begins and steps at', () => {
+    const folding = folder()
+    for (let length = 0; length < FEWEST_FOLDED_BYTES + 64; length += 1) {
+      const part = bytes.subarray(length, 2 * length)
+      expect(folding.continue(0, part), `${length} bytes`).toBe(CRC32C.buf(part, 0))
+    }
+  })
+
+  it('agrees with the tables whatever came before, also in it, and however many bytes there are', () => {
+    const folding = folder()
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 140_000 }),
+        fc.integer({ min: 0, max: 1000 }),
+        fc.integer(),
+        (length, start, before) => {
+          const part = bytes.subarray(start, start + length)
+          expect(folding.continue(before, part)).toBe(CRC32C.buf(part, before))
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+
+  it('takes more than fits its memory piece by piece', () => {
+    expect(folder().continue(7, bytes)).toBe(CRC32C.buf(bytes, 7))
+  })
+
+  it('notices each bit of what is folded', () => {
+    const folding = folder()
+    const part = Buffer.from(bytes.subarray(0, 2000))
+    const crc = folding.continue(0, part)
+    for (let slot = 0; slot < part.length; slot += 7) {
+      const byte = part[slot] ?? 0
+      part[slot] = byte ^ (1 << (slot % 8))
+      expect(folding.continue(0, part), `byte ${slot}`).not.toBe(crc)
+      part[slot] = byte
+    }
+  })
+
+  it('leaves the bytes that are counted as they are', () => {
+    const part = Buffer.from(bytes.subarray(0, 20_000))
+    folder().continue(1, part)
+    expect(part.equals(bytes.subarray(0, 20_000))).toBe(true)
+  })
+
+  it('is not there without WebAssembly', () => {
+    vi.stubGlobal('WebAssembly', undefined)
+    expect(Crc32cFolder.create()).toBeNull()
+  })
+})
+
+describe('crc32c of many bytes', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals()
+    vi.resetModules()
+  })
+
+  it('is the same in parts and as a whole', () => {
+    const first = crc32c(bytes, 0, 5000)
+    expect(continueCrc32c(first, bytes.subarray(5000, 50_000))).toBe(crc32c(bytes, 0, 50_000))
+    expect(crc32c(bytes, 0, 50_000)).toBe(CRC32C.buf(bytes.subarray(0, 50_000), 0) >>> 0)
+  })
+
+  it('is the same where there is no WebAssembly', async () => {
+    vi.resetModules()
+    vi.stubGlobal('WebAssembly', undefined)
+    const { crc32c: withTables } = await import('../../lib/record/crc32c.ts')
+    expect(withTables(bytes, 0, 50_000)).toBe(crc32c(bytes, 0, 50_000))
+  })
+})
