@@ -5,7 +5,7 @@ import { subtractRanges } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
 /** So much of a partition is read at once. */
-const READ_BYTES = 1024 * 1024
+const READ_BYTES = 256 * 1024
 /** Where no more offsets are left, what lies behind them is not read with them. */
 const FEW_RECORDS = 500
 

@@ -8,8 +8,9 @@ import {
   type RowFormat,
   type RowWriter,
 } from './file-sink.ts'
+import { JsonBytes } from './json-bytes.ts'
 import type { OutputFile } from './output-file.ts'
-import type { Column, ColumnType, Row } from './row-shape.ts'
+import type { Cell, Column, ColumnType, Row } from './row-shape.ts'
 import type { Sink } from './sink.ts'
 
 /** How {@link ndjsonSink} writes. */
@@ -18,8 +19,8 @@ export interface NdjsonSinkOptions extends FileSinkOptions {
   readonly gzip?: boolean
 }
 
-/** Text that is written, and compressed, at once. Where it is cut depends on the rows alone. */
-const CHUNK_CHARACTERS = 1024 * 1024
+/** What is written, and compressed, at once. Where it is cut depends on the rows alone. */
+const CHUNK_BYTES = 256 * 1024
 
 const compress = promisify(gzip)
 
@@ -47,8 +48,8 @@ export function ndjsonSink(dir: string, options: NdjsonSinkOptions = {}): Sink {
 class NdjsonWriter implements RowWriter {
   readonly #output: OutputFile
   readonly #isCompressed: boolean
-  readonly #columns: readonly { readonly start: string; readonly type: ColumnType }[]
-  #pending = ''
+  readonly #columns: readonly { readonly start: Buffer; readonly type: ColumnType }[]
+  readonly #pending = new JsonBytes()
 
   constructor(
     output: OutputFile,
@@ -58,26 +59,29 @@ class NdjsonWriter implements RowWriter {
     this.#output = output
     this.#isCompressed = isCompressed
     this.#columns = columns.map(({ name, type }, index) => ({
-      start: `${index === 0 ? '{' : ','}${JSON.stringify(name)}:`,
+      start: Buffer.from(`${index === 0 ? '{' : ','}${JSON.stringify(name)}:`),
       type,
     }))
   }
 
   add(row: Row): boolean {
-    let line = ''
-    for (const [index, { start, type }] of this.#columns.entries()) {
-      line += start + textOf(row[index] ?? null, type)
+    const pending = this.#pending
+    let index = 0
+    for (const { start, type } of this.#columns) {
+      pending.raw(start)
+      append(pending, row[index] ?? null, type)
+      index += 1
     }
-    this.#pending += `${line}}\n`
-    return this.#pending.length >= CHUNK_CHARACTERS
+    pending.ascii('}\n')
+    return pending.length >= CHUNK_BYTES
   }
 
   /** Compressed, each chunk is a member of its own: the format allows for any number of them. */
   async flush(): Promise<void> {
-    if (this.#pending === '') return
-    const bytes = Buffer.from(this.#pending, 'utf8')
-    this.#pending = ''
+    if (this.#pending.length === 0) return
+    const { bytes } = this.#pending
     await this.#output.append(this.#isCompressed ? await compress(bytes) : bytes)
+    this.#pending.clear()
   }
 
   async finish(): Promise<void> {
@@ -89,19 +93,21 @@ class NdjsonWriter implements RowWriter {
   }
 }
 
-function textOf(value: Row[number], type: ColumnType): string {
-  if (value === null) return 'null'
-  switch (type) {
-    case 'json':
-      return value as string
-    case 'timestamp':
-      return `"${new Date(value as number).toISOString()}"`
-    case 'bytes':
-      return `"${(value as Buffer).toString('base64')}"`
-    case 'int':
-    case 'double':
-    case 'string':
-    case 'boolean':
-      return JSON.stringify(value)
+function append(json: JsonBytes, value: Cell, type: ColumnType): void {
+  if (value === null) {
+    json.ascii('null')
+  } else if (type === 'timestamp') {
+    json.time(value as number)
+  } else if (type === 'bytes') {
+    json.ascii(`"${(value as Buffer).toString('base64')}"`)
+  } else if (type === 'json') {
+    if (typeof value === 'string') json.text(value)
+    else json.jsonLine(value as Buffer)
+  } else if (Buffer.isBuffer(value)) {
+    json.string(value)
+  } else if (typeof value === 'string') {
+    json.text(JSON.stringify(value))
+  } else {
+    json.ascii(String(value))
   }
 }

@@ -20,8 +20,11 @@ export interface Column {
   readonly type: ColumnType
 }
 
+/** A value of a row. Text and JSON are strings, or UTF-8 as it is in the log. */
+export type Cell = number | string | boolean | Buffer | null
+
 /** One value for each column. */
-export type Row = readonly (number | string | boolean | Buffer | null)[]
+export type Row = readonly Cell[]
 
 /** How keys and values are taken. */
 export interface RowShapeOptions {
@@ -33,6 +36,9 @@ export interface RowShapeOptions {
 
 /** What is so of every record that has no more than its value in the log. */
 const NO_HEADERS = '[]'
+const SHORT_BYTES = 32
+/** Offset, timestamp, key and headers, which are in front of the fields. */
+const FIXED_COLUMNS = 4
 
 /** Makes rows of records. */
 export class RowShape {
@@ -41,6 +47,8 @@ export class RowShape {
   readonly #fields: readonly FieldColumn[]
   /** Fields that have a column; the others go to `rest`. */
   readonly #known: ReadonlySet<string>
+  /** Used for each record again. */
+  readonly #row: Cell[]
 
   constructor(options: RowShapeOptions) {
     this.#options = options
@@ -63,46 +71,59 @@ export class RowShape {
             ...this.#fields.map(({ column: name, type }) => ({ name, type })),
             { name: 'rest', type: 'json' },
           ]
+    this.#row = this.columns.map(() => null)
   }
 
-  /** @returns the row of a record, or why it does not fit. */
+  /** @returns the row of a record, which is good until the next call, or why it does not fit. */
   rowOf({ offset, timestamp, key, value, headers }: StoredRecord): Row | string {
     const at = timestamp === -1 ? null : timestampOf(timestamp)
     if (at === null && timestamp !== -1) {
       return `the timestamp ${timestamp} is not within the years 1 to 9999`
     }
-    const shapedKey = this.#options.key === 'bytes' || key === null ? key : textOf(key)
-    if (shapedKey === undefined) return 'the key is not UTF-8'
+    if (this.#options.key === 'text' && key !== null && !isText(key)) return 'the key is not UTF-8'
+    const row = this.#row
+    row[0] = offset
+    row[1] = at
+    row[2] = key
     const headersText = headers.length === 0 ? NO_HEADERS : headersAsJson(headers)
     if (this.#options.fields !== null) {
-      const own = this.#fieldsOf(value)
-      return typeof own === 'string' ? own : [offset, at, shapedKey, headersText, ...own]
+      row[3] = headersText
+      return this.#takeApart(value) ?? row
     }
-    if (value === null || this.#options.value === 'bytes') {
-      return [offset, at, shapedKey, value, headersText]
-    }
-    const text = textOf(value)
-    if (text === undefined) return 'the value is not UTF-8'
-    if (this.#options.value === 'text') return [offset, at, shapedKey, text, headersText]
-    const reason = whyNotJson(text)
-    // Within JSON a line break is nothing but white space: those of strings are escaped.
-    return reason ?? [offset, at, shapedKey, text.replace(/[\r\n]/g, ' '), headersText]
+    row[3] = value
+    row[4] = headersText
+    if (value === null || this.#options.value === 'bytes') return row
+    if (!isText(value)) return 'the value is not UTF-8'
+    return (this.#options.value === 'json' ? whyNotJson(value) : null) ?? row
   }
 
-  #fieldsOf(value: Buffer | null): Row | string {
-    if (value === null) return [...this.#fields.map(() => null), null]
+  /** Puts the fields of a value into the row. @returns why they do not fit, or `null` */
+  #takeApart(value: Buffer | null): string | null {
+    const row = this.#row
+    if (value === null) {
+      row.fill(null, FIXED_COLUMNS)
+      return null
+    }
     const object = jsonObjectOf(value)
     if (typeof object === 'string') return object
-    const row: (number | string | boolean | null)[] = []
+    let found = 0
+    let at = FIXED_COLUMNS
     for (const { field, type } of this.#fields) {
-      const own = Object.hasOwn(object, field) ? object[field] : undefined
+      const isThere = Object.hasOwn(object, field)
+      if (isThere) found += 1
+      const own = isThere ? object[field] : undefined
       const shaped = fieldValue(type, own)
       if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeValue(own)}`
-      row.push(shaped)
+      row[at] = shaped
+      at += 1
     }
+    row[at] = Object.keys(object).length === found ? null : this.#restOf(object)
+    return null
+  }
+
+  #restOf(object: JsonObject): string {
     const others = Object.entries(object).filter(([field]) => !this.#known.has(field))
-    row.push(others.length === 0 ? null : JSON.stringify(Object.fromEntries(others)))
-    return row
+    return JSON.stringify(Object.fromEntries(others))
   }
 }
 
@@ -123,12 +144,21 @@ export function jsonObjectOf(value: Buffer): JsonObject | string {
 
 /** `undefined` where the bytes are no text. */
 function textOf(bytes: Buffer): string | undefined {
-  return isUtf8(bytes) ? bytes.toString('utf8') : undefined
+  return isText(bytes) ? bytes.toString('utf8') : undefined
 }
 
-function whyNotJson(text: string): string | null {
+/** A call into native code costs more than a look at a few bytes. */
+function isText(bytes: Buffer): boolean {
+  if (bytes.length > SHORT_BYTES) return isUtf8(bytes)
+  for (let index = 0; index < bytes.length; index += 1) {
+    if ((bytes[index] ?? 0) >= 0x80) return isUtf8(bytes)
+  }
+  return true
+}
+
+function whyNotJson(text: Buffer): string | null {
   try {
-    JSON.parse(text)
+    JSON.parse(text.toString('utf8'))
     return null
   } catch {
     return 'the value is not JSON'
