@@ -500,6 +500,50 @@ describe('a Parquet file', () => {
     expect(await groups({})).toEqual([100])
   })
 
+  it('names the least and the greatest of each row group', async () => {
+    const { parquetMetadata } = await import('hyparquet')
+    const fileSystem = new SimulatedFileSystem()
+    const sink = parquetSink(OUT, { fileSystem, fields: { name: 'string' }, rowGroupRows: 2 })
+    const long = 'y'.repeat(300)
+    const names = ['b', 'a', 'd', 'c', 'z', long]
+    const records = names.map((each, offset) =>
+      record(offset, { value: Buffer.from(JSON.stringify({ name: each })) }),
+    )
+    await put(sink, task(0, 6), records)
+    const bytes = new Uint8Array(fileSystem.readFile(`${OUT}/${name(0, 6, 'parquet')}`)).buffer
+    const found = parquetMetadata(bytes).row_groups.map(({ columns }) => {
+      const statistics = columns.map(({ meta_data }) => meta_data?.statistics)
+      const [offset, , , , column] = statistics
+      return [offset?.min_value, offset?.max_value, column?.min_value, column?.max_value]
+    })
+    expect(found).toEqual([
+      [0n, 1n, 'a', 'b'],
+      [2n, 3n, 'c', 'd'],
+      [4n, 5n, 'y'.repeat(16), 'z'],
+    ])
+  })
+
+  it('is read back where columns have nothing but null, and where values are large', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = parquetSink(OUT, { fileSystem, rowGroupBytes: 20_000 })
+    const sizes = [0, 1, 40_000, 70_000, 5_000_000, 3, 0]
+    const records = sizes.flatMap((size, index) => [
+      record(2 * index, { key: null, timestamp: -1, value: Buffer.alloc(size, `${index}`) }),
+      record(2 * index + 1, { key: null, timestamp: -1, value: null }),
+    ])
+    await put(sink, task(0, 14), records)
+    const rows = await parquetRows(fileSystem.readFile(`${OUT}/${name(0, 14, 'parquet')}`))
+    expect(rows.map(({ offset, timestamp, key }) => [Number(offset), timestamp, key])).toEqual(
+      upTo(14).map((offset) => [offset, null, null]),
+    )
+    for (const [index, row] of rows.entries()) {
+      const size = sizes[index / 2]
+      const value = row['value'] as string | null
+      if (size === undefined) expect(value).toBe(null)
+      else expect(value === `${index / 2}`.repeat(size), `row ${index}`).toBe(true)
+    }
+  })
+
   it('takes bytes as they are', async () => {
     const fileSystem = new SimulatedFileSystem()
     const [key, value] = [Buffer.from([0xff, 0]), Buffer.from([0xfe])]
