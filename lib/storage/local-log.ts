@@ -12,7 +12,7 @@ import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
 import { RollPolicy } from './roll-policy.ts'
-import { entriesOf, entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
+import { entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
 
 /**
  * The segments of one log, with the end of the log and the end of what is durable. Knows how to
@@ -132,11 +132,7 @@ export class LocalLog {
     logStartOffset: number = this.logStartOffset,
     without: ReadonlySet<LogSegment> = new Set(),
   ): Promise<void> {
-    const { all } = this.segments
-    const entries = entriesOf(this.segments).filter(
-      (_, slot) => !without.has(all[slot] as LogSegment),
-    )
-    return this.#recorder.write(logStartOffset, entries)
+    return this.#recorder.write(logStartOffset, this.segments, without)
   }
 
   /** A segment of this log that is nowhere yet; see {@link LogSegment}. */
@@ -205,7 +201,7 @@ export class LocalLog {
     const slot = this.segments.floorSlot(offset)
     const rest = (await this.segments.all[slot]?.restBelow(offset)) ?? null
     const kept = entriesUpTo(this.segments, slot, rest)
-    await this.#recorder.write(this.logStartOffset, kept)
+    await this.#recorder.replace(this.logStartOffset, kept)
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset
       this.durableEndOffset = Math.min(this.durableEndOffset, offset)
@@ -245,7 +241,7 @@ export class LocalLog {
     // Without it, the next open would go on with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
-    await this.recordSegments()
+    await this.#recorder.settle(this.logStartOffset, this.segments)
     // Its sync of the directory covers the names of new index files.
     const isSynced = await this.producers.takeSnapshot(this.logEndOffset)
     if (hasNewNames && !isSynced) await this.segments.syncNames()

@@ -1,18 +1,25 @@
 import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
-import { readWholeFile, replaceFile } from '../platform/file-io.ts'
+import { readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { FileSystem } from '../platform/file-system.ts'
-import { crc32c } from '../record/crc32c.ts'
+import { continueCrc32c } from '../record/crc32c.ts'
 
 /** Name of the file in a partition's directory. A Kafka broker ignores files it does not know. */
 export const SEGMENTS_FILE = 'varve-segments'
 
-const VERSION = 1
+const VERSION = 2
+/** Whose first line says nothing of how long the record is, because nothing follows it. */
+const VERSION_WITHOUT_EDITS = 1
 const MAX_FILE_BYTES = 64 * 1024 * 1024
-const FIRST_LINE = /^varve-segments (\d+) ([0-9a-f]{8})$/
+/** What edits may come to before the record is written anew, besides as much as it takes itself. */
+const FREE_EDIT_BYTES = 4096
+const FIRST_LINE = /^varve-segments (\d+) ([0-9a-f]{8})(?: (\d{1,10}))?$/
 const START_LINE = /^start (\d{1,16})$/
 const SEGMENT_LINE =
-  /^(sealed|active) (\d{1,16}) (\d{1,16}) (\d{1,10}) ([0-9a-f]{8}|-) (dense|gaps)$/
+  /^(?:sealed|active) (\d{1,16}) (\d{1,16}) (\d{1,10}) ([0-9a-f]{8}|-) (dense|gaps)$/
+const EDIT_LINE = /^edit ([0-9a-f]{8}) (\d{1,16}) (\d{1,16}) (\d{1,16}|-)((?:,[^,]+)*)$/
+/** That more than one call has written: a write that was interrupted has no line behind it. */
+const LATER_EDIT = /\nedit /
 
 /** What is remembered of one segment: all of it, or of the active one what was durable. */
 export interface SegmentEntry {
@@ -34,23 +41,48 @@ export interface SegmentRecord {
   readonly segments: readonly SegmentEntry[]
 }
 
+/** A change of a {@link SegmentRecord}. */
+export interface SegmentRecordEdit {
+  readonly logStartOffset: number
+  /** What is on record of segments with a base offset in [`from`, `to`) gives way to `segments`. */
+  readonly from: number
+  readonly to: number
+  readonly segments: readonly SegmentEntry[]
+}
+
+/** What is known to be on disk. */
+interface DurableRecord {
+  /** `null` where edits have changed it since it was written. */
+  readonly text: string | null
+  readonly sizeBytes: number
+  /** Where edits begin. */
+  readonly editsFrom: number
+  /** CRC-32C of the record and of all edits. */
+  readonly crc: number
+}
+
 /**
  * The record of a log's segments, kept in one file of its directory:
  *
  * ```
- * varve-segments 1 ae3d885f           format version, CRC-32C of everything behind this line
+ * varve-segments 2 ae3d885f 75        format version, CRC-32C and length of the record
  * start 0                             log start offset
  * sealed 0 120 4821 5d1c0a77 dense    base offset, next offset, bytes, CRC-32C of the log file
  * active 120 131 470 0b8e2f14 dense   the same of what was durable of the last one
+ * edit ddb4cd99 0 120 -,sealed 120 140 901 77aa0d1e dense,active 140 141 71 9c40e2b5 dense
  * ```
  *
  * It says what must be there, so that a file that is missing, cut or put in from elsewhere is not
- * taken for the state of the log. Each write replaces the file as a whole. Calls must not overlap.
+ * taken for the state of the log. It is replaced as a whole, or an edit is appended, which costs the
+ * same however many segments there are: log start offset, the range of base offsets that it changes, and
+ * what stands there now. Its checksum covers everything before it too.
+ *
+ * Calls must not overlap.
  */
 export class SegmentRecordFile {
   readonly path: string
   readonly #fileSystem: FileSystem
-  #durableText: string | null = null
+  #durable: DurableRecord | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -59,61 +91,132 @@ export class SegmentRecordFile {
 
   /** Whether there is a record that is known to be on disk. */
   get isThere(): boolean {
-    return this.#durableText !== null
+    return this.#durable !== null
+  }
+
+  /** Whether edits follow the record. */
+  get hasEdits(): boolean {
+    return this.#durable !== null && this.#durable.sizeBytes > this.#durable.editsFrom
   }
 
   /**
-   * Reads the record; `null` when there is no file.
+   * Reads the record; `null` when there is no file. The end of an edit that was interrupted counts for
+   * nothing, and the next write replaces the file.
    *
    * @throws {@link CorruptRecordError} when it is not as described.
    */
   async read(): Promise<SegmentRecord | null> {
-    this.#durableText = null
+    this.#durable = null
     const content = await readWholeFile(this.#fileSystem, this.path, MAX_FILE_BYTES)
     if (content === null) return null
-    const text = content.toString('latin1')
-    const record = this.#parse(text)
-    this.#durableText = text
-    return record
+    return this.#parse(content.toString('latin1'))
   }
 
   /** The record that was read may be in the page cache alone: the next write replaces it in any case. */
   distrust(): void {
-    this.#durableText = null
+    this.#durable = null
   }
 
   /** Replaces the record, unless it is as this object last knew it; durable when it resolves. */
   async write(record: SegmentRecord): Promise<void> {
-    const text = formatRecord(record)
-    if (text === this.#durableText) return
-    this.#durableText = null
+    const body = formatRecord(record)
+    const crc = checksum(0, body)
+    const text = `varve-segments ${VERSION} ${hex(crc)} ${body.length}\n${body}`
+    if (text === this.#durable?.text) return
+    this.#durable = null
     await replaceFile(this.#fileSystem, this.path, text)
-    this.#durableText = text
+    this.#durable = { text, sizeBytes: text.length, editsFrom: text.length, crc }
+  }
+
+  /**
+   * Appends an edit; durable when it resolves.
+   *
+   * @returns false, and no change, where the record has to be written as a whole: it is not known, or
+   * as much again has been appended to it.
+   */
+  async edit(edit: SegmentRecordEdit): Promise<boolean> {
+    const before = this.#durable
+    if (before === null) return false
+    const { sizeBytes: position, editsFrom } = before
+    const body = formatEdit(edit)
+    const crc = checksum(before.crc, body)
+    const line = `edit ${hex(crc)}${body}`
+    const sizeBytes = position + line.length
+    if (sizeBytes - editsFrom > editsFrom + FREE_EDIT_BYTES) return false
+    this.#durable = null
+    const file = await this.#fileSystem.open(this.path, 'update')
+    try {
+      await writeFully(file, [Buffer.from(line, 'latin1')], position)
+      await file.datasync()
+    } finally {
+      await file.close()
+    }
+    this.#durable = { text: null, sizeBytes, editsFrom, crc }
+    return true
   }
 
   #parse(text: string): SegmentRecord {
-    const lines = text.split('\n')
-    const first = FIRST_LINE.exec(String(lines[0]))
+    const firstLine = text.slice(0, Math.max(0, text.indexOf('\n')))
+    const first = FIRST_LINE.exec(firstLine)
     if (first === null) throw this.#corrupt('the first line is not that of such a record')
-    if (Number(first[1]) !== VERSION)
-      throw this.#corrupt(`version ${String(first[1])} is not known`)
-    if (checksum(text.slice(text.indexOf('\n') + 1)) !== first[2]) {
-      throw this.#corrupt('the checksum does not fit')
+    const [, version, sum, length] = first
+    const from = firstLine.length + 1
+    const isKnown = version === String(length === undefined ? VERSION_WITHOUT_EDITS : VERSION)
+    if (!isKnown) throw this.#corrupt(`version ${String(version)} is not known`)
+    const editsFrom = length === undefined ? text.length : from + Number(length)
+    const body = text.slice(from, editsFrom)
+    const crc = checksum(0, body)
+    if (hex(crc) !== sum) throw this.#corrupt('the checksum does not fit')
+    const record = this.#parseBody(body)
+    if (editsFrom === text.length) {
+      const isCurrent = length !== undefined
+      if (isCurrent) this.#durable = { text, sizeBytes: text.length, editsFrom, crc }
+      return record
     }
-    const start = START_LINE.exec(String(lines[1]))
-    const segments = lines.slice(2, -1).map((line) => {
-      const match = SEGMENT_LINE.exec(line)
-      if (match === null) throw this.#corrupt(`'${line}' describes no segment`)
-      return {
-        baseOffset: Number(match[2]),
-        nextOffset: Number(match[3]),
-        sizeBytes: Number(match[4]),
-        crc: match[5] === '-' ? null : parseInt(String(match[5]), 16),
-        isDense: match[6] === 'dense',
-      }
-    })
+    return this.#applyEdits(record, text, { text: null, sizeBytes: editsFrom, editsFrom, crc })
+  }
+
+  #parseBody(body: string): SegmentRecord {
+    const [startLine, ...lines] = body.split('\n')
+    const start = START_LINE.exec(String(startLine))
+    const segments = lines.slice(0, -1).map((line) => this.#parseSegment(line))
     if (start === null || segments.length === 0) throw this.#corrupt('it describes no log')
     return { logStartOffset: Number(start[1]), segments }
+  }
+
+  #parseSegment(line: string): SegmentEntry {
+    const match = SEGMENT_LINE.exec(line)
+    if (match === null) throw this.#corrupt(`'${line}' describes no segment`)
+    return {
+      baseOffset: Number(match[1]),
+      nextOffset: Number(match[2]),
+      sizeBytes: Number(match[3]),
+      crc: match[4] === '-' ? null : parseInt(String(match[4]), 16),
+      isDense: match[5] === 'dense',
+    }
+  }
+
+  #applyEdits(record: SegmentRecord, text: string, before: DurableRecord): SegmentRecord {
+    let { logStartOffset } = record
+    const segments = [...record.segments]
+    let { sizeBytes: position, crc } = before
+    for (let end = text.indexOf('\n', position); end >= 0; end = text.indexOf('\n', position)) {
+      const line = text.slice(position, end)
+      const match = EDIT_LINE.exec(line)
+      const sum = checksum(crc, line.slice(line.indexOf(' ', 5)) + '\n')
+      if (match === null || match[1] !== hex(sum)) break
+      logStartOffset = Number(match[2])
+      const [from, to] = [Number(match[3]), match[4] === '-' ? Infinity : Number(match[4])]
+      const entries = String(match[5]).split(',').slice(1)
+      const slot = slotOf(segments, from)
+      const added = entries.map((entry) => this.#parseSegment(entry))
+      segments.splice(slot, slotOf(segments, to) - slot, ...added)
+      position = end + 1
+      crc = sum
+    }
+    if (position === text.length) this.#durable = { ...before, sizeBytes: position, crc }
+    else if (LATER_EDIT.test(text.slice(position))) throw this.#corrupt('an edit is damaged')
+    return { logStartOffset, segments }
   }
 
   #corrupt(reason: string): CorruptRecordError {
@@ -124,19 +227,35 @@ export class SegmentRecordFile {
   }
 }
 
-function formatRecord({ logStartOffset, segments }: SegmentRecord): string {
-  const lines = segments.map((segment, slot) => {
-    const { baseOffset, nextOffset, sizeBytes, crc, isDense } = segment
-    const kind = slot === segments.length - 1 ? 'active' : 'sealed'
-    const sum = crc === null ? '-' : hex(crc)
-    return `${kind} ${baseOffset} ${nextOffset} ${sizeBytes} ${sum} ${isDense ? 'dense' : 'gaps'}`
-  })
-  const body = [`start ${logStartOffset}`, ...lines, ''].join('\n')
-  return `varve-segments ${VERSION} ${checksum(body)}\n${body}`
+/** Slot of the first segment with a base offset of at least `offset`; edits are mostly at the end. */
+function slotOf(segments: readonly SegmentEntry[], offset: number): number {
+  return segments.findLastIndex(({ baseOffset }) => baseOffset < offset) + 1
 }
 
-function checksum(text: string): string {
-  return hex(crc32c(Buffer.from(text, 'latin1')))
+function formatRecord({ logStartOffset, segments }: SegmentRecord): string {
+  const lines = segments.map((segment, slot) =>
+    formatSegment(segment, slot === segments.length - 1),
+  )
+  return [`start ${logStartOffset}`, ...lines, ''].join('\n')
+}
+
+function formatEdit({ logStartOffset, from, to, segments }: SegmentRecordEdit): string {
+  const isAtEnd = to === Infinity
+  const entries = segments.map(
+    (segment, slot) => `,${formatSegment(segment, isAtEnd && slot === segments.length - 1)}`,
+  )
+  return ` ${logStartOffset} ${from} ${isAtEnd ? '-' : to}${entries.join('')}\n`
+}
+
+function formatSegment(segment: SegmentEntry, isActive: boolean): string {
+  const { baseOffset, nextOffset, sizeBytes, crc, isDense } = segment
+  const sum = crc === null ? '-' : hex(crc)
+  const kind = isActive ? 'active' : 'sealed'
+  return `${kind} ${baseOffset} ${nextOffset} ${sizeBytes} ${sum} ${isDense ? 'dense' : 'gaps'}`
+}
+
+function checksum(before: number, text: string): number {
+  return continueCrc32c(before, Buffer.from(text, 'latin1'))
 }
 
 function hex(value: number): string {

@@ -1,12 +1,27 @@
 import { isSystemError } from '../platform/system-error.ts'
+import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
-import type { SegmentEntry, SegmentRecordFile } from './segment-record.ts'
+import type { SegmentEntry, SegmentRecordEdit, SegmentRecordFile } from './segment-record.ts'
 
-/** Keeps the record of segments up with a log. Calls must not overlap. */
+const NONE: ReadonlySet<LogSegment> = new Set()
+
+/** What the record was last told. */
+interface OnRecord {
+  readonly logStartOffset: number
+  readonly segments: readonly LogSegment[]
+  /** What it says of the last of them. */
+  readonly active: SegmentEntry
+}
+
+/**
+ * Keeps the record of segments up with a log: by edits, as long as it is known what the record says,
+ * so that a roll costs no more in a log of many segments. Calls must not overlap.
+ */
 export class SegmentRecorder {
   /** Whether the record knows less than there has to be once the next sync is done. */
   isBehind: boolean
   readonly #file: SegmentRecordFile
+  #onRecord: OnRecord | null = null
 
   constructor(file: SegmentRecordFile) {
     this.#file = file
@@ -17,14 +32,55 @@ export class SegmentRecorder {
    * Brings the record up to date; durable when it resolves.
    *
    * @param logStartOffset everything below is deleted, or about to be.
+   * @param without segments of which the record is to know nothing.
    */
-  async write(logStartOffset: number, entries: readonly SegmentEntry[]): Promise<void> {
-    const lastSlot = entries.length - 1
-    const segments = entries.filter(
-      ({ nextOffset }, slot) => slot === lastSlot || nextOffset > logStartOffset,
+  async write(
+    logStartOffset: number,
+    { all, active }: LogSegments,
+    without: ReadonlySet<LogSegment> = NONE,
+  ): Promise<void> {
+    const segments = all.filter(
+      (segment) =>
+        segment === active || (segment.nextOffset > logStartOffset && !without.has(segment)),
     )
-    if (segments.length > 0) await this.#file.write({ logStartOffset, segments })
+    if (active !== undefined)
+      await this.#bringTo({ logStartOffset, segments, active: active.durable })
     this.isBehind = false
+  }
+
+  async #bringTo(now: OnRecord): Promise<void> {
+    const before = this.#onRecord
+    this.#onRecord = null
+    if (before === null || !(await this.#edit(editsBetween(before, now)))) {
+      const { logStartOffset } = now
+      await this.#file.write({ logStartOffset, segments: entriesOf(now) })
+    }
+    this.#onRecord = now
+  }
+
+  /** One after the other: of several that are written together a crash may leave the last alone. */
+  async #edit(edits: readonly SegmentRecordEdit[]): Promise<boolean> {
+    for (const edit of edits) {
+      if (!(await this.#file.edit(edit))) return false
+    }
+    return true
+  }
+
+  /** Replaces the record by one that says something else than the segments that are there. */
+  async replace(logStartOffset: number, segments: readonly SegmentEntry[]): Promise<void> {
+    this.#onRecord = null
+    const last = segments.at(-1)
+    const left = segments.filter((each) => each === last || each.nextOffset > logStartOffset)
+    if (left.length > 0) await this.#file.write({ logStartOffset, segments: left })
+    this.isBehind = false
+  }
+
+  /** Leaves a record without edits, which can be compared with at the next close. */
+  async settle(logStartOffset: number, segments: LogSegments): Promise<void> {
+    // Without them there is nothing to be compared: the next write replaces it where it has to.
+    if (this.#file.hasEdits) this.#file.distrust()
+    this.#onRecord = null
+    await this.write(logStartOffset, segments)
   }
 
   /**
@@ -33,7 +89,7 @@ export class SegmentRecorder {
    */
   async catchUp(logStartOffset: number, segments: LogSegments): Promise<void> {
     try {
-      await this.write(logStartOffset, entriesOf(segments))
+      await this.write(logStartOffset, segments)
     } catch (error) {
       // The records are safe all the same. The next checkpoint tries again, and tells.
       if (!isSystemError(error)) throw error
@@ -42,8 +98,41 @@ export class SegmentRecorder {
 }
 
 /** All of the sealed segments, and what is durable of the active one. */
-export function entriesOf({ all, active }: LogSegments): SegmentEntry[] {
-  return all.map((segment) => (segment === active ? segment.durable : segment.entry))
+function entriesOf({ segments, active }: OnRecord): SegmentEntry[] {
+  return [...segments.slice(0, -1).map(({ entry }) => entry), active]
+}
+
+/**
+ * What has to change on record: where segments have come and gone, and then the last one, which changes
+ * as long as it is the last. All others are as they were where they are the same.
+ */
+function editsBetween(before: OnRecord, now: OnRecord): SegmentRecordEdit[] {
+  const { logStartOffset, segments, active } = now
+  const old = before.segments
+  const most = Math.min(old.length, segments.length)
+  let [same, sameAtEnd] = [0, 0]
+  while (same < most - 1 && old[same] === segments[same]) same += 1
+  while (same + sameAtEnd < most && old.at(-1 - sameAtEnd) === segments.at(-1 - sameAtEnd)) {
+    sameAtEnd += 1
+  }
+  const edits: SegmentRecordEdit[] = []
+  const entries = entriesOf(now).slice(same, segments.length - sameAtEnd)
+  if (entries.length > 0 || old.length > same + sameAtEnd) {
+    const from = Math.min(
+      ...[old[same], segments[same]].map((each) => each?.baseOffset ?? Infinity),
+    )
+    const to = sameAtEnd === 0 ? Infinity : (segments.at(-sameAtEnd)?.baseOffset ?? Infinity)
+    edits.push({ logStartOffset, from, to, segments: entries })
+  }
+  const isChanged = !isEqual(before.active, active) || before.logStartOffset !== logStartOffset
+  if (sameAtEnd > 0 && isChanged) {
+    edits.push({ logStartOffset, from: active.baseOffset, to: Infinity, segments: [active] })
+  }
+  return edits
+}
+
+function isEqual(a: SegmentEntry, b: SegmentEntry): boolean {
+  return a.sizeBytes === b.sizeBytes && a.nextOffset === b.nextOffset && a.crc === b.crc
 }
 
 /** What a truncation leaves that cuts the segment at `slot`. */
@@ -52,7 +141,10 @@ export function entriesUpTo(
   slot: number,
   rest: { readonly sizeBytes: number; readonly endOffset: number } | null,
 ): SegmentEntry[] {
-  const entries = entriesOf(segments).slice(0, slot + 1)
+  const { all, active } = segments
+  const entries = all
+    .slice(0, slot + 1)
+    .map((segment) => (segment === active ? segment.durable : segment.entry))
   const last = entries.pop()
   if (last === undefined) return entries
   if (rest === null || rest.sizeBytes >= last.sizeBytes) return [...entries, last]
@@ -71,7 +163,7 @@ export async function removeDeleted(
 ): Promise<void> {
   if (!segments.hasBelow(logStartOffset)) return
   try {
-    await new SegmentRecorder(file).write(logStartOffset, entriesOf(segments))
+    await new SegmentRecorder(file).write(logStartOffset, segments)
   } catch (error) {
     // A log opens on a full disk too.
     if (isSystemError(error)) return

@@ -1,10 +1,13 @@
-import { join } from 'node:path'
-import type { FileSystem } from '../platform/file-system.ts'
+import { basename, join } from 'node:path'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { InDoubtError } from './in-doubt-error.ts'
 import type { LocalLog } from './local-log.ts'
-import { CLEANED_SUFFIX, SWAP_SUFFIX } from './log-files.ts'
+import { CLEANED_SUFFIX, segmentFilePath, SWAP_SUFFIX } from './log-files.ts'
 import type { LogSegment } from './log-segment.ts'
 import { swapIn } from './swap-files.ts'
+
+/** What a replacement changes the names of. Snapshots of producers stay. */
+const KINDS = ['index', 'timeindex', 'txnindex', 'log'] as const
 
 /**
  * One segment that takes the place of some others, which lie side by side.
@@ -48,7 +51,34 @@ export class SegmentSwap {
   /** Removes what was written. */
   async discard(): Promise<void> {
     await this.#target?.close()
-    await removeCleaned(this.#fileSystem, this.#dir)
+    await this.#removeTarget()
+  }
+
+  /** See {@link removeCleaned}. */
+  async #removeTarget(): Promise<void> {
+    for (const suffix of [SWAP_SUFFIX, CLEANED_SUFFIX]) {
+      for (const { name } of await this.#namesOf([this.#first], [suffix])) {
+        await this.#fileSystem.unlink(join(this.#dir, name))
+      }
+    }
+  }
+
+  /** Those of their files that are there. To list the directory would cost more the larger the log is. */
+  async #namesOf(
+    segments: readonly LogSegment[],
+    suffixes: readonly string[],
+  ): Promise<DirectoryEntry[]> {
+    const found: DirectoryEntry[] = []
+    for (const { baseOffset } of segments) {
+      for (const kind of KINDS) {
+        for (const suffix of suffixes) {
+          const path = segmentFilePath(this.#dir, baseOffset, kind) + suffix
+          const file = await this.#fileSystem.stat(path)
+          if (file !== null) found.push({ name: basename(path), kind: file.kind })
+        }
+      }
+    }
+    return found
   }
 
   /** Whether the segments are still there as they were, and are not the active one. */
@@ -113,7 +143,8 @@ export class SegmentSwap {
 
   async #swapFiles(): Promise<void> {
     try {
-      await swapIn(this.#fileSystem, this.#dir)
+      const suffixes = ['', CLEANED_SUFFIX, SWAP_SUFFIX]
+      await swapIn(this.#fileSystem, this.#dir, () => this.#namesOf(this.sources, suffixes))
     } catch (error) {
       if (await this.#isDecided()) throw new InDoubtError('a replacement failed', { cause: error })
       throw error
@@ -127,7 +158,7 @@ export class SegmentSwap {
   }
 
   async #giveUp(): Promise<void> {
-    await removeCleaned(this.#fileSystem, this.#dir).catch(() => undefined)
+    await this.#removeTarget().catch(() => undefined)
     await this.#log.recordSegments().catch(() => undefined)
   }
 

@@ -33,6 +33,9 @@ export class FoundFile implements SegmentFileName {
   }
 }
 
+/** Finds the names in a log's directory, or those of them that a replacement is about. */
+type ListNames = () => Promise<readonly DirectoryEntry[]>
+
 /** What is to be done about an interrupted replacement of segments. */
 interface SwapPlan {
   /** Files that stay as they are. */
@@ -57,18 +60,22 @@ interface SwapPlan {
  * the log last. A power loss may keep any of these names and lose others, so they are synced before the
  * last one is renamed: the log with the lowest offset. That step decides, and is synced before any
  * original goes.
+ *
+ * @param list for who knows which files there can be: a log may have tens of thousands.
  */
-export async function swapIn(fileSystem: FileSystem, dir: string): Promise<void> {
-  const cleaned = parsed(await fileSystem.list(dir), dir).filter(
-    (file) => file.suffix === '.cleaned',
-  )
+export async function swapIn(
+  fileSystem: FileSystem,
+  dir: string,
+  list: ListNames = () => fileSystem.list(dir),
+): Promise<void> {
+  const cleaned = parsed(await list(), dir).filter((file) => file.suffix === '.cleaned')
   const isLog = ({ kind }: FoundFile): number => Number(kind === 'log')
   const inOrder = cleaned.sort((a, b) => b.offset - a.offset || isLog(a) - isLog(b))
   for (const [slot, file] of inOrder.entries()) {
     if (slot > 0 && slot === inOrder.length - 1) await fileSystem.syncDirectory(dir)
     await fileSystem.rename(file.path, `${withoutSuffix(file.path)}.swap`)
   }
-  await completeSwaps(fileSystem, dir)
+  await completeSwaps(fileSystem, dir, list)
 }
 
 /**
@@ -87,8 +94,12 @@ export async function swapIn(fileSystem: FileSystem, dir: string): Promise<void>
  * Unlinking comes before renaming, and each before the next is synced, so that an interruption
  * leaves one of these states again.
  */
-export async function completeSwaps(fileSystem: FileSystem, dir: string): Promise<void> {
-  const names = await fileSystem.list(dir)
+export async function completeSwaps(
+  fileSystem: FileSystem,
+  dir: string,
+  list: ListNames = () => fileSystem.list(dir),
+): Promise<void> {
+  const names = await list()
   const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir, names)
   // The names that a crash left may be in memory only, and what they replace must not go before.
   if (swapped.length > 0) await fileSystem.syncDirectory(dir)

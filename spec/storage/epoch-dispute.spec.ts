@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
+import { SegmentRecordFile, type SegmentRecord } from '../../lib/storage/segment-record.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
 import { batchBounds } from './rot.ts'
@@ -199,6 +200,10 @@ it.each<[string, (body: string) => string]>([
   async (_, edit) => {
     const config = { segmentBytes: 220 }
     const sound = await twoEpochs('killed', config)
+    const file = new SegmentRecordFile(sound, DIR)
+    const record = (await file.read()) as SegmentRecord
+    file.distrust()
+    await file.write(record)
     const [, ...lines] = sound.readFile(RECORD).toString().split('\n')
     const body = edit(lines.join('\n'))
     const sum = crc32c(Buffer.from(body)).toString(16).padStart(8, '0')

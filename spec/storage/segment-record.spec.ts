@@ -45,7 +45,7 @@ describe('the record of segments', () => {
   it('holds size, offsets and checksum of every segment, without reading any', async () => {
     const fs = await writtenLog(COUNT)
     expect((await recordOf(fs)).map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4, 6])
-    expect(fs.operations.filter((operation) => /^read .*\.log/.test(operation))).toEqual([])
+    expect(fs.operations.filter((operation) => /^\d+ read .*\.log/.test(operation))).toEqual([])
     await expectTrue(fs)
   })
 
@@ -207,7 +207,7 @@ it('is written as the documented example has it', async () => {
   fs.writeFile(RECORD, Buffer.from(example))
   expect(await new SegmentRecordFile(fs, DIR).read()).toMatchObject({
     logStartOffset: 0,
-    segments: [{ nextOffset: 120 }, { nextOffset: 131 }],
+    segments: [{ nextOffset: 120 }, { nextOffset: 140 }, { nextOffset: 141 }],
   })
 })
 

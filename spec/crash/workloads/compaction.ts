@@ -53,9 +53,8 @@ export const COMPACTION: readonly Workload[] = [
       await table.put('a')
       await table.put('b', '-a', 'c')
       await table.compact()
-      await table.put('d', 'e')
+      await table.put('d')
       await table.enforceRetention()
-      await table.compact()
     },
   }),
 ]

@@ -1,0 +1,155 @@
+import { describe, expect, it } from 'vitest'
+import type { Log } from '../../lib/storage/log.ts'
+import { crc32c } from '../../lib/record/crc32c.ts'
+import { SegmentRecordFile, type SegmentEntry } from '../../lib/storage/segment-record.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, NOW, openLog, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
+
+const COUNT = 7
+const RECORD = `${DIR}/varve-segments`
+
+async function basesOf(fs: SimulatedFileSystem): Promise<number[]> {
+  const record = await new SegmentRecordFile(fs, DIR).read()
+  return (record?.segments ?? []).map(({ baseOffset }) => baseOffset)
+}
+
+async function appendEach(log: Log, count: number): Promise<void> {
+  for (let each = 0; each < count; each += 1) {
+    await log.append([{ key: 'k', value: 'x', timestamp: NOW }])
+  }
+}
+
+/** Bytes that all writes of the record together have taken. */
+function bytesWritten(fs: SimulatedFileSystem): number {
+  return fs.operations
+    .map((line) => / write \S*varve-segments\S* .*\+(\d+)/.exec(line)?.[1])
+    .reduce((sum, bytes) => sum + Number(bytes ?? 0), 0)
+}
+
+describe('an edit of the record of segments', () => {
+  it('makes a roll cost the same however many segments there are', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs)
+    const costs: number[] = []
+    for (let each = 0; each < 8; each += 1) {
+      const before = bytesWritten(fs)
+      await appendEach(log, 100)
+      costs.push(bytesWritten(fs) - before)
+    }
+    expect(log.segments.length).toBe(400)
+    // Written anew at each roll, it would take fifteen times as much at the end as at the beginning.
+    const half = costs.slice(4).reduce((sum, cost) => sum + cost, 0)
+    expect(half).toBeLessThan(2.5 * costs.slice(0, 4).reduce((sum, cost) => sum + cost, 0))
+    expect(await basesOf(fs)).toEqual(log.segments.map(({ baseOffset }) => baseOffset))
+  })
+
+  it('is on the disk before an append in a new segment is acknowledged', async () => {
+    const fs = await writtenLog(COUNT, { close: false })
+    expect(fs.readFile(RECORD).toString()).toMatch(/\nedit /)
+    const afterwards = fs.restart('power', { unsynced: 'lost', seed: 1 })
+    expect(await basesOf(afterwards)).toEqual([0, 2, 4, 6])
+  })
+
+  it.each([
+    ['is cut off', (bytes: Buffer) => bytes.subarray(0, -3)],
+    ['is garbled', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -30), Buffer.alloc(30, 7)])],
+    ['never came', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(20)])],
+  ])('that %s counts for nothing, and the next write replaces the file', async (_, change) => {
+    const written = await writtenLog(COUNT, { close: false })
+    const fs = written.restart('process')
+    fs.writeFile(RECORD, change(fs.readFile(RECORD)))
+    const log = await openLog(fs)
+    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
+    await log.append([{ value: 'x' }])
+    expect(await basesOf(fs)).toEqual([0, 2, 4, 6])
+    expect(fs.readFile(RECORD).toString()).not.toMatch(/\nedit /)
+  })
+
+  it('that is damaged while others follow makes the record a damaged one', async () => {
+    const written = await writtenLog(COUNT, { close: false })
+    const fs = written.restart('process')
+    const text = fs.readFile(RECORD).toString()
+    fs.flipBit(RECORD, text.indexOf('\nedit ') + 20, 1)
+    await expect(new SegmentRecordFile(fs, DIR).read()).rejects.toThrow(/an edit is damaged/)
+    const log = await openLog(fs)
+    expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
+  })
+
+  it('is gone after an orderly close, and the next one has nothing to write', async () => {
+    const fs = await writtenLog(COUNT)
+    expect(fs.readFile(RECORD).toString()).not.toMatch(/\nedit /)
+    const before = bytesWritten(fs)
+    await (await openLog(fs)).close()
+    expect(bytesWritten(fs)).toBe(before)
+  })
+
+  it.each(['write', 'datasync'] as const)(
+    'whose %s fails at a flush fails no flush, and the next one replaces the record',
+    async (kind) => {
+      const fs = new SimulatedFileSystem({ seed: 1 })
+      const log = await openLog(fs)
+      await appendEach(log, 4)
+      fs.failNext(kind, 'EIO', { path: RECORD })
+      await appendEach(log, 1)
+      expect(log.durableEndOffset).toBe(5)
+      const found = fs.fork({ seed: 1 }).restart('power', { unsynced: 'lost', seed: 1 })
+      expect(await basesOf(found)).toEqual([0, 2])
+      await log.flush()
+      await appendEach(log, 1)
+      expect(await basesOf(fs)).toEqual([0, 2, 4])
+    },
+  )
+})
+
+describe('what edits say', () => {
+  it('is what a record says that was written at once', async () => {
+    const config = { cleanupPolicy: 'compact,delete' } as const
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config: { segmentBytes: 200, ...config } })
+    const expectTrue = async (): Promise<void> => {
+      const record = await new SegmentRecordFile(fs, DIR).read()
+      expect(record?.logStartOffset).toBe(log.logStartOffset)
+      const bases = log.segments.map(({ baseOffset }) => baseOffset)
+      // What is wholly deleted need not be on record.
+      const first = bases.findIndex((_, slot) => (bases[slot + 1] ?? Infinity) > log.logStartOffset)
+      expect(record?.segments.map(({ baseOffset }) => baseOffset)).toEqual(bases.slice(first))
+      expect(record?.segments.slice(0, -1).map(({ sizeBytes }) => sizeBytes)).toEqual(
+        log.segments.slice(first, -1).map(({ sizeBytes }) => sizeBytes),
+      )
+    }
+    await appendEach(log, 60)
+    await expectTrue()
+    await log.advanceLogStartOffset(9)
+    await expectTrue()
+    await appendEach(log, 5)
+    await expectTrue()
+    await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 4096 })
+    await expectTrue()
+    await log.append([{ key: 'other', value: 'x', timestamp: NOW }])
+    await log.checkpoint()
+    await log.advanceLogStartOffset(log.logEndOffset)
+    await expectTrue()
+    await log.truncateTo(log.logEndOffset)
+    await appendEach(log, 5)
+    await expectTrue()
+    expect(fs.readFile(RECORD).toString()).toMatch(/\nedit /)
+    expect(await log.verify()).toEqual([])
+  })
+
+  it('is not known of a record as earlier versions wrote it, which is read all the same', async () => {
+    const fs = await writtenLog(COUNT)
+    const [, ...lines] = fs.readFile(RECORD).toString().split('\n')
+    const body = lines.join('\n')
+    const sum = crc32c(Buffer.from(body)).toString(16).padStart(8, '0')
+    fs.writeFile(RECORD, Buffer.from(`varve-segments 1 ${sum}\n${body}`))
+    const log = await openLog(fs)
+    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    await appendEach(log, 3)
+    await log.close()
+    expect(fs.readFile(RECORD).toString()).toMatch(/^varve-segments 2 /)
+    const entries: readonly SegmentEntry[] =
+      (await new SegmentRecordFile(fs, DIR).read())?.segments ?? []
+    expect(entries.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4, 6, 8])
+  })
+})
