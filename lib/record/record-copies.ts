@@ -24,9 +24,9 @@ export function copyRecords(
   if (count > 0 && recordCount === batch.lastOffsetDelta + 1) {
     const start = behindRecords(buffer, RECORD_BATCH_OVERHEAD, skippedCount)
     const end = start < 0 ? -1 : behindRecords(buffer, start, count)
-    const records =
-      end < 0 ? null : runOrNone(batch, buffer.subarray(start, end), place, skippedCount)
-    if (records !== null && records.length === count) return records
+    const run = { firstDelta: skippedCount, count }
+    const records = end < 0 ? null : runOrNone(batch, buffer.subarray(start, end), place, run)
+    if (records !== null) return records
   }
   return decodeUncompressed(new RecordBatch(Buffer.from(buffer)), place, range)
 }
@@ -36,10 +36,10 @@ function runOrNone(
   batch: RecordBatch,
   bytes: Buffer,
   place: BatchPlace,
-  firstDelta: number,
+  run: { readonly firstDelta: number; readonly count: number },
 ): StoredRecord[] | null {
   try {
-    return readRun(batch, Buffer.from(bytes), place, firstDelta)
+    return readRun(batch, Buffer.from(bytes), place, run)
   } catch (error) {
     if (error instanceof CorruptRecordError) return null
     throw error

@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { BufferView } from './buffer-view.ts'
 import type { RecordBatch } from './record-batch.ts'
 import {
   MAX_BATCH_ITEMS,
@@ -59,14 +60,8 @@ export function readRecords(
   const { recordCount } = batch
   ensureCount(recordCount, bytes.length - position, position)
   const reader = new RecordReader(batch, bytes, position, place, fromOffset)
-  const records: StoredRecord[] = []
-  for (let count = 0; count < recordCount; count++) {
-    const record = reader.next()
-    if (record === null) continue
-    records.push(record)
-    if (records.length >= maxRecords) return records
-  }
-  reader.ensureAtEnd()
+  const records = reader.read(recordCount, maxRecords)
+  if (records.length < maxRecords) reader.ensureAtEnd()
   return records
 }
 
@@ -74,6 +69,7 @@ export function readRecords(
  * All records in `bytes`, which are some of a batch in which no offset is missing.
  *
  * @param firstDelta how many records of the batch come before them.
+ * @param count how many they are, at least 1.
  * @throws {@link CorruptRecordError} when they are not what the header of `batch` says; its position
  * means nothing.
  */
@@ -81,16 +77,15 @@ export function readRun(
   batch: RecordBatch,
   bytes: Buffer,
   place: BatchPlace,
-  firstDelta: number,
+  { firstDelta, count }: { readonly firstDelta: number; readonly count: number },
 ): StoredRecord[] {
   const firstOffset = batch.baseOffset + firstDelta
   const reader = new RecordReader(batch, bytes, 0, place, firstOffset)
-  const records: StoredRecord[] = []
-  while (!reader.isAtEnd) {
-    const record = reader.next()
-    if (record?.offset !== firstOffset + records.length) throw corrupt('an offset is missing', 0)
-    records.push(record)
-  }
+  const records = reader.read(count, Infinity)
+  reader.ensureAtEnd()
+  // None has the offset of the one before, so nothing is missing where the last has its own.
+  const isWhole = records.length === count && records.at(-1)?.offset === firstOffset + count - 1
+  if (!isWhole) throw corrupt('an offset is missing', 0)
   return records
 }
 
@@ -115,6 +110,7 @@ class RecordReader {
   #itemCount: number
   #previousDelta = -1
   #position: number
+  #readCount = 0
 
   constructor(
     batch: RecordBatch,
@@ -139,14 +135,19 @@ class RecordReader {
     this.#itemCount = batch.recordCount
   }
 
-  /** The next record; `null` for one below the first offset that is wanted. */
-  next(): StoredRecord | null {
-    const record = this.#nextShort()
-    return record === undefined ? this.#nextOfAnyKind() : record
-  }
-
-  get isAtEnd(): boolean {
-    return this.#position >= this.#bytes.length
+  /**
+   * Reads `count` records, or fewer where `maxRecords` of them are wanted.
+   *
+   * @returns those that are wanted.
+   */
+  read(count: number, maxRecords: number): StoredRecord[] {
+    const records: StoredRecord[] = []
+    for (;;) {
+      this.#readShort(records, count, maxRecords)
+      if (this.#readCount >= count || records.length >= maxRecords) return records
+      const record = this.#nextOfAnyKind()
+      if (record !== null) records.push(record)
+    }
   }
 
   /** @throws {@link CorruptRecordError} unless all bytes have been read. */
@@ -155,51 +156,75 @@ class RecordReader {
     if (restBytes > 0) throw corrupt(`${restBytes} bytes behind the last record`, this.#position)
   }
 
-  /** Like {@link RecordReader.next}; `undefined`, and nothing has changed, for what is not so short. */
-  #nextShort(): StoredRecord | null | undefined {
+  /**
+   * Adds records to `records` for as long as they are short, at most until `endCount` have been
+   * passed, or there are `maxRecords`. One loop over local variables: a call per record, and fields
+   * that are read again for each, take as long as the rest of it.
+   */
+  #readShort(records: StoredRecord[], endCount: number, maxRecords: number): void {
     const bytes = this.#bytes
-    const size = peekVarint(bytes, this.#position)
-    const start = this.#position + (size & PEEKED_LENGTH_MASK)
-    const end = start + valueOf(size)
-    const timestampAt = start + ATTRIBUTES_BYTES
-    const timestampDelta = peekVarint(bytes, timestampAt)
-    const deltaAt = timestampAt + (timestampDelta & PEEKED_LENGTH_MASK)
-    const peekedDelta = peekVarint(bytes, deltaAt)
-    const offsetDelta = valueOf(peekedDelta)
-    if (size === 0 || timestampDelta === 0 || peekedDelta === 0) return undefined
-    if (end < start || end > bytes.length) return undefined
-    if (offsetDelta <= this.#previousDelta || offsetDelta > this.#lastOffsetDelta) return undefined
-    const offset = this.#baseOffset + offsetDelta
-    let record: StoredRecord | null = null
-    if (offset >= this.#fromOffset) {
-      const timestamp = this.#baseTimestamp + valueOf(timestampDelta)
-      if (!Number.isSafeInteger(timestamp)) return undefined
-      const keyAt = deltaAt + (peekedDelta & PEEKED_LENGTH_MASK)
-      const keySize = peekVarint(bytes, keyAt)
-      const keyStart = keyAt + (keySize & PEEKED_LENGTH_MASK)
-      const valueAt = endOf(keyStart, keySize)
-      const valueSize = peekVarint(bytes, valueAt)
-      const valueStart = valueAt + (valueSize & PEEKED_LENGTH_MASK)
-      const headersAt = endOf(valueStart, valueSize)
-      if (keySize === 0 || valueSize === 0 || valueAt < keyStart || headersAt < valueStart) {
-        return undefined
+    const { buffer: memory, byteOffset, length } = bytes
+    const topic = this.#topic
+    const partition = this.#partition
+    const baseOffset = this.#baseOffset
+    const baseTimestamp = this.#baseTimestamp
+    const appendTime = this.#appendTime
+    const fromDelta = this.#fromOffset - baseOffset
+    const lastDelta = this.#lastOffsetDelta
+    let previousDelta = this.#previousDelta
+    let position = this.#position
+    let readCount = this.#readCount
+    while (readCount < endCount && records.length < maxRecords) {
+      const size = peekVarint(bytes, position)
+      const start = position + (size & PEEKED_LENGTH_MASK)
+      const end = start + valueOf(size)
+      const timestampAt = start + ATTRIBUTES_BYTES
+      const timestampDelta = peekVarint(bytes, timestampAt)
+      const deltaAt = timestampAt + (timestampDelta & PEEKED_LENGTH_MASK)
+      const peekedDelta = peekVarint(bytes, deltaAt)
+      const offsetDelta = valueOf(peekedDelta)
+      if (size === 0 || timestampDelta === 0 || peekedDelta === 0) break
+      if (end < start || end > length) break
+      if (offsetDelta <= previousDelta || offsetDelta > lastDelta) break
+      if (offsetDelta >= fromDelta) {
+        const timestamp = baseTimestamp + valueOf(timestampDelta)
+        if (!Number.isSafeInteger(timestamp)) break
+        const keyAt = deltaAt + (peekedDelta & PEEKED_LENGTH_MASK)
+        const keySize = peekVarint(bytes, keyAt)
+        const keyStart = keyAt + (keySize & PEEKED_LENGTH_MASK)
+        const valueAt = endOf(keyStart, keySize)
+        const valueSize = peekVarint(bytes, valueAt)
+        const valueStart = valueAt + (valueSize & PEEKED_LENGTH_MASK)
+        const headersAt = endOf(valueStart, valueSize)
+        if (keySize === 0 || valueSize === 0) break
+        if (valueAt < keyStart || headersAt < valueStart) break
+        if (bytes[headersAt] !== NO_HEADER_BYTE || headersAt + 1 !== end) break
+        records.push({
+          topic,
+          partition,
+          offset: baseOffset + offsetDelta,
+          timestamp: appendTime ?? timestamp,
+          key:
+            keySize === PEEKED_NULL
+              ? null
+              : new BufferView(memory, byteOffset + keyStart, valueAt - keyStart),
+          value:
+            valueSize === PEEKED_NULL
+              ? null
+              : new BufferView(memory, byteOffset + valueStart, headersAt - valueStart),
+          headers: NO_HEADERS,
+        })
       }
-      if (bytes[headersAt] !== NO_HEADER_BYTE || headersAt + 1 !== end) return undefined
-      record = {
-        topic: this.#topic,
-        partition: this.#partition,
-        offset,
-        timestamp: this.#appendTime ?? timestamp,
-        key: keySize === PEEKED_NULL ? null : bytes.subarray(keyStart, valueAt),
-        value: valueSize === PEEKED_NULL ? null : bytes.subarray(valueStart, headersAt),
-        headers: NO_HEADERS,
-      }
+      previousDelta = offsetDelta
+      position = end
+      readCount += 1
     }
-    this.#previousDelta = offsetDelta
-    this.#position = end
-    return record
+    this.#previousDelta = previousDelta
+    this.#position = position
+    this.#readCount = readCount
   }
 
+  /** The next record, be it as it may; `null` for one below the first offset that is wanted. */
   #nextOfAnyKind(): StoredRecord | null {
     const reader = new ByteReader(this.#bytes, this.#position)
     const bodySize = reader.readVarint()
@@ -214,6 +239,7 @@ class RecordReader {
     this.#ensureFollows(offsetDelta, start)
     this.#previousDelta = offsetDelta
     this.#position = end
+    this.#readCount += 1
     const offset = this.#baseOffset + offsetDelta
     if (offset < this.#fromOffset) return null
     if (!Number.isSafeInteger(timestamp)) throw corrupt('a timestamp is beyond 2^53 - 1', start)

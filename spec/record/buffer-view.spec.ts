@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { BufferView, viewConstructor } from '../../lib/record/buffer-view.ts'
+
+describe('BufferView', () => {
+  const bytes = Buffer.from('a record of bytes')
+  const { buffer: memory, byteOffset } = bytes
+
+  it('makes a buffer like any other, over the same memory', () => {
+    const view = new BufferView(memory, byteOffset + 2, 6)
+
+    expect(view.toString()).toBe('record')
+    expect(Object.getPrototypeOf(view)).toBe(Buffer.prototype)
+    expect(view).toStrictEqual(Buffer.from('record'))
+    view[0] = 'R'.charCodeAt(0)
+    expect(bytes.toString()).toBe('a Record of bytes')
+  })
+
+  it('refuses what lies outside of the memory', () => {
+    expect(() => new BufferView(new ArrayBuffer(8), 4, 5)).toThrow(RangeError)
+  })
+
+  it.each([
+    ['there is none', undefined],
+    ['it makes plain arrays', Uint8Array],
+  ])('makes buffers also where the species of Buffer is not to be used: %s', (_, species) => {
+    const View = viewConstructor(species)
+    const view = new View(memory, byteOffset + 12, 5)
+
+    expect(view).toStrictEqual(Buffer.from('bytes'))
+    expect(view.buffer).toBe(memory)
+  })
+})
