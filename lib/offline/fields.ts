@@ -51,6 +51,7 @@ const MIN_TIMESTAMP = -62_135_596_800_000
 const MAX_TIMESTAMP = 253_402_300_799_999
 /** A time without zone would be another one on each machine. */
 const ISO_TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d))?$/
+const DAYS_OF_EVERY_MONTH = 28
 /** Half of a pair, which no UTF-8 can express. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -130,10 +131,20 @@ function commonType(left: FieldType | null, right: FieldType | null): FieldType 
 /** Milliseconds since the epoch of a time that {@link FieldType} takes, `null` for what is none. */
 export function timestampOf(value: unknown): number | null {
   let ms: number
-  if (typeof value === 'string') ms = ISO_TIME.test(value) ? Date.parse(value) : NaN
+  if (typeof value === 'string') ms = isTime(value) ? Date.parse(value) : NaN
   else if (typeof value === 'number') ms = Number.isInteger(value) ? value : NaN
   else return null
   return ms >= MIN_TIMESTAMP && ms <= MAX_TIMESTAMP ? ms : null
+}
+
+/** `Date.parse` makes the first of March of a 30th of February. */
+function isTime(text: string): boolean {
+  if (!ISO_TIME.test(text)) return false
+  const day = Number(text.slice(8, 10))
+  if (day <= DAYS_OF_EVERY_MONTH) return true
+  // Leap years come again each 400 years, and years below 100 are others to Date.UTC.
+  const year = 2000 + (Number(text.slice(0, 4)) % 400)
+  return day <= new Date(Date.UTC(year, Number(text.slice(5, 7)), 0)).getUTCDate()
 }
 
 /** Whether UTF-8 can express all of a text. */

@@ -10,6 +10,7 @@ import {
   type Fields,
   type JsonObject,
 } from './fields.ts'
+import { mayLoseDigits, rawFields } from './raw-fields.ts'
 
 /** Type of a column. JSON is kept as text, timestamps as milliseconds since the epoch. */
 export type ColumnType = 'int' | 'double' | 'string' | 'boolean' | 'timestamp' | 'json' | 'bytes'
@@ -104,8 +105,11 @@ export class RowShape {
       row.fill(null, FIXED_COLUMNS)
       return null
     }
-    const object = jsonObjectOf(value)
+    const text = textOf(value)
+    if (text === undefined) return 'the value is not UTF-8'
+    const object = parseObject(text)
     if (typeof object === 'string') return object
+    const raw = mayLoseDigits(text) ? rawFields(text) : null
     let found = 0
     let at = FIXED_COLUMNS
     for (const { field, type } of this.#fields) {
@@ -114,23 +118,28 @@ export class RowShape {
       const own = isThere ? object[field] : undefined
       const shaped = fieldValue(type, own)
       if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeValue(own)}`
-      row[at] = shaped
+      row[at] = type === 'json' && shaped !== null ? (raw?.get(field) ?? shaped) : shaped
       at += 1
     }
-    row[at] = Object.keys(object).length === found ? null : this.#restOf(object)
+    row[at] = Object.keys(object).length === found ? null : this.#restOf(object, raw)
     return null
   }
 
-  #restOf(object: JsonObject): string {
+  #restOf(object: JsonObject, raw: ReadonlyMap<string, string> | null): string {
     const others = Object.entries(object).filter(([field]) => !this.#known.has(field))
-    return JSON.stringify(Object.fromEntries(others))
+    if (raw === null) return JSON.stringify(Object.fromEntries(others))
+    const texts = others.map(([field]) => `${JSON.stringify(field)}:${raw.get(field) ?? 'null'}`)
+    return `{${texts.join(',')}}`
   }
 }
 
 /** The object that a value is, or why it is none. */
 export function jsonObjectOf(value: Buffer): JsonObject | string {
   const text = textOf(value)
-  if (text === undefined) return 'the value is not UTF-8'
+  return text === undefined ? 'the value is not UTF-8' : parseObject(text)
+}
+
+function parseObject(text: string): JsonObject | string {
   try {
     const parsed: unknown = JSON.parse(text)
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) {

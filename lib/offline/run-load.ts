@@ -135,6 +135,11 @@ class LoadRun {
   /** Aborted to end the run early, by the caller's signal or by a callback that throws. */
   readonly #stop = new AbortController()
   readonly #counts = { tasks: 0, records: 0, rejected: 0, bytes: 0, skipped: 0, offsets: 0 }
+  /** How far each partition has been flushed, or is being so. */
+  readonly #flushes = new Map<
+    Partition,
+    { readonly endOffset: number; readonly done: Promise<void> }
+  >()
   #next = 0
 
   constructor(plan: LoadPlan, sink: Sink, options: RunLoadOptions) {
@@ -155,7 +160,6 @@ class LoadRun {
     if (signal?.aborted === true) onAbort()
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
-      await this.#flushPartitions()
       const workers = Math.min(concurrency, this.#plan.tasks.length)
       await Promise.all(Array.from({ length: workers }, () => this.#work()))
     } finally {
@@ -165,25 +169,6 @@ class LoadRun {
     this.#stop.signal.throwIfAborted()
     if (this.#failures.length > 0) throw new LoadFailedError(this.#failures, this.#result())
     return this.#result()
-  }
-
-  /**
-   * A topic with a relaxed flush shows records that a power loss may take, and gives their offsets
-   * to others after it. What is in the sink has to be what the log holds.
-   */
-  async #flushPartitions(): Promise<void> {
-    const places = new Map(
-      this.#plan.tasks.map((task) => [`${task.topic}-${task.partition}`, task]),
-    )
-    for (const { topic, partition } of places.values()) {
-      if (this.#stop.signal.aborted) return
-      // A topic that is gone is for the tasks to tell, and so is a log that cannot be written.
-      try {
-        await this.#plan.broker.topic(topic).partition(partition).flush()
-      } catch {
-        continue
-      }
-    }
   }
 
   /** Takes one task after the other. Never rejects. */
@@ -226,6 +211,7 @@ class LoadRun {
       const ranges = await this.#missingOf(task, partition)
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)
+      if (ranges.length > 0) await this.#flush(partition, task)
       for (const range of ranges) {
         const onWritten = (nextOffset: number): void => {
           count(done + nextOffset - range.startOffset)
@@ -247,6 +233,20 @@ class LoadRun {
       throw error
     }
     this.#report()
+  }
+
+  /**
+   * A topic with a relaxed flush shows records that a power loss may take, and gives their offsets
+   * to others after it. What is in the sink has to be what the log holds.
+   */
+  #flush(partition: Partition, { endOffset }: LoadTask): Promise<void> {
+    const before = this.#flushes.get(partition)
+    if (before !== undefined && before.endOffset >= endOffset) return before.done
+    const flush = { endOffset: partition.highWatermark, done: partition.flush() }
+    this.#flushes.set(partition, flush)
+    // The next try asks again.
+    flush.done.catch(() => this.#flushes.delete(partition))
+    return flush.done
   }
 
   async #missingOf(task: LoadTask, partition: Partition): Promise<readonly OffsetRange[]> {

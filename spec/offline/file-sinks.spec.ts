@@ -297,6 +297,8 @@ describe('an NDJSON file', () => {
     ['{"name":"\\ud800"}', `the field 'name' is not string: "\\ud800"`],
     ['{"at":"yesterday"}', `the field 'at' is not timestamp: "yesterday"`],
     ['{"at":"2024-01-31T12:00:00"}', `the field 'at' is not timestamp: "2024-01-31T12:00:00"`],
+    ['{"at":"2023-02-29"}', `the field 'at' is not timestamp: "2023-02-29"`],
+    ['{"at":"2024-04-31T10:00Z"}', `the field 'at' is not timestamp: "2024-04-31T10:00Z"`],
     ['{"at":1e300}', "the field 'at' is not timestamp: 1e+300"],
     ['{"ok":"true"}', `the field 'ok' is not boolean: "true"`],
     ['{"x":1e999}', "the field 'x' is not double: Infinity"],
@@ -313,6 +315,30 @@ describe('an NDJSON file', () => {
     expect(rows).toEqual([])
     const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
     expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
+  })
+
+  it('keeps numbers of any size in JSON and in rest as they are written', async () => {
+    const value = Buffer.from(
+      '{"o": {"big":12345678901234567890,\n"x":[1e999, "]}\\"", 0.12345678901234567890]},' +
+        '"more":1e2 , "name":"a","o\\u0032": 18446744073709551615,"text":"1,2","more":-1E400\t}',
+    )
+    const { fileSystem } = await rowsOf({ fields: FIELDS }, record(0, { value }))
+    const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
+    expect(text).toContain(
+      '"o":{"big":12345678901234567890, "x":[1e999, "]}\\"", 0.12345678901234567890]},"rest":',
+    )
+    expect(text).toContain('"rest":{"more":-1E400,"o2":18446744073709551615,"text":"1,2"}}\n')
+  })
+
+  it('takes the 29th of February for a day where there is one', async () => {
+    const days = ['2024-02-29', '2000-02-29T00:00Z', '0004-02-29', '2023-12-31']
+    const { rows } = await rowsOf(
+      { fields: FIELDS },
+      ...days.map((at, offset) => record(offset, { value: Buffer.from(JSON.stringify({ at })) })),
+    )
+    expect(rows.map((row) => String(row['at']).slice(0, 10))).toEqual(
+      days.map((day) => day.slice(0, 10)),
+    )
   })
 
   const HOSTILE_FIELDS = { toString: 'string', id: 'int' } as unknown as Fields

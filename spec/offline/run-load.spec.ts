@@ -381,6 +381,24 @@ describe('a load', () => {
     await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
     expect(durable).toEqual([20])
   })
+
+  it('fails the tasks of a partition that cannot be made durable, and does the rest', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [20, 20], { flushMessages: 1000 })
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    fileSystem.failNext('datasync', 'EIO')
+    const failure: unknown = await runLoad(plan, sink, { concurrency: 1, retries: 0 }).catch(
+      (error: unknown) => error,
+    )
+    expect(failure).toMatchObject({ code: 'LOAD_FAILED', result: { tasks: 1, records: 20 } })
+    expect(failure).toMatchObject({
+      failures: [{ task: { partition: 0 }, error: { code: 'STORAGE_ERROR' } }],
+    })
+    expect(sink.offsets(0)).toEqual([])
+    expect(sink.offsets(1)).toEqual(upTo(20))
+  })
 })
 
 describe('one task', () => {
