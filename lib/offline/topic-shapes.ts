@@ -1,15 +1,20 @@
 import { join } from 'node:path'
-import { CorruptRecordError, type StoredRecord } from '../index.ts'
+import { CorruptRecordError, LockedError, type StoredRecord } from '../index.ts'
 import { readWholeFile } from '../platform/file-io.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
+import { systemClock } from '../platform/system-clock.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonObject } from './fields.ts'
 import { OutputFile } from './output-file.ts'
+import { pause } from './pause.ts'
 import { jsonObjectOf, RowShape, type RowShapeOptions } from './row-shape.ts'
 
 /** Rows that fields are inferred from. */
 const SAMPLE_ROWS = 1000
 const FIELDS_FILE = '_fields.json'
+/** Another process has it for as long as it takes to write a small file. */
+const LOCK_ATTEMPTS = 100
+const LOCK_PAUSE_MS = 100
 const MAX_FIELDS_BYTES = 1024 * 1024
 
 /** {@link RowShapeOptions}, of which the fields may have to be found out. */
@@ -83,19 +88,44 @@ export class TopicShapes {
     return new RowShape({ key, value, fields })
   }
 
+  /**
+   * Keeps what was inferred, unless another process has been quicker: then its tasks have the fields
+   * that it found, and so must these.
+   */
   async #keep(directory: string, path: string, fields: Fields): Promise<Fields> {
     await makeDurableDirectory(this.#fileSystem, this.#root, directory)
+    const lock = await this.#lock(directory)
+    try {
+      const kept = await this.#read(path)
+      if (kept === null) await this.#write(directory, path, fields)
+      await this.#fileSystem.syncDirectory(directory)
+      return kept ?? fields
+    } finally {
+      await lock.release()
+    }
+  }
+
+  /** @throws LockedError when another process has it for too long. */
+  async #lock(directory: string): Promise<DirectoryLock> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#fileSystem.lock(directory)
+      } catch (error) {
+        if (!(error instanceof LockedError) || attempt === LOCK_ATTEMPTS) throw error
+        await pause(systemClock, LOCK_PAUSE_MS, undefined)
+      }
+    }
+  }
+
+  async #write(directory: string, path: string, fields: Fields): Promise<void> {
     const output = await OutputFile.create(this.#fileSystem, directory, FIELDS_FILE)
     try {
       await output.append(Buffer.from(`${JSON.stringify(fields, null, 2)}\n`, 'utf8'))
       await output.finish()
-      // Another process may have been quicker, and its tasks have the fields that it found.
-      if ((await this.#read(path)) === null) await output.rename(path)
+      await output.rename(path)
     } finally {
       await output.discard().catch(() => undefined)
     }
-    await this.#fileSystem.syncDirectory(directory)
-    return (await this.#read(path)) ?? fields
   }
 
   /** @throws {@link CorruptRecordError} when the file holds something else. */

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   MissingModuleError,
@@ -416,6 +417,42 @@ describe('fields that are inferred', () => {
     )
     const columns = rowsIn(fileSystem).map((row) => Object.keys(row).join())
     expect(new Set(columns).size).toBe(1)
+  })
+
+  it('are the same for processes that begin together, whoever comes first', async () => {
+    for (let delayed = 0; delayed < 12; delayed += 1) {
+      const fileSystem = new SimulatedFileSystem()
+      const sinks = [0, 1].map(() => ndjsonSink(OUT, { fields: 'infer', fileSystem }))
+      // One of them is held up at each of its calls in turn, while the other goes through.
+      let calls = 0
+      let release = (): void => undefined
+      const held = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      const slow = new Proxy(fileSystem, {
+        get: (target, name) => {
+          const own: unknown = Reflect.get(target, name, target)
+          if (typeof own !== 'function') return own
+          return async (...parameters: unknown[]): Promise<unknown> => {
+            calls += 1
+            if (calls === delayed + 1) await held
+            return (own as (...all: unknown[]) => unknown).apply(target, parameters)
+          }
+        },
+      })
+      sinks[0] = ndjsonSink(OUT, { fields: 'infer', fileSystem: slow })
+      const load = (at: number): Promise<unknown> =>
+        put(sinks[at] ?? expect.fail(), task(at * 10, at * 10 + 10), [
+          record(at * 10, { value: Buffer.from(`{"f${at}":1}`) }),
+        ])
+      const first = load(0)
+      const second = load(1)
+      for (let turn = 0; turn < 100; turn += 1) await setImmediate()
+      release()
+      await Promise.all([first, second])
+      const columns = rowsIn(fileSystem).map((row) => Object.keys(row).join())
+      expect(new Set(columns).size, `held up at call ${delayed}`).toBe(1)
+    }
   })
 
   it('are left for the next task where the first has no object', async () => {
