@@ -8,31 +8,48 @@ import { topicPartitionKey } from './topic-partition.ts'
 /** Kafka's name for the file in the data directory. */
 export const CLEANER_CHECKPOINT_FILE = 'cleaner-offset-checkpoint'
 
-/** A log, and where its last pass of compaction has ended. */
-interface CleanedLog {
-  readonly topic: string
-  readonly partition: number
+/** Varve's own, of the same form: when tombstones may go. Kafka's file has no room for it. */
+export const DELETE_HORIZONS_FILE = 'varve-delete-horizons'
+
+/** What the last pass of compaction over a log has led to. */
+export interface CleanedState {
+  /** Where it has ended, and the next one begins; 0 where nothing is known. */
   readonly offset: number
+  /** When the first of the tombstones that it has left may go; `null` for none. */
+  readonly horizonMs: number | null
 }
 
+/** A log, and what is known of it. */
+interface CleanedLog extends CleanedState {
+  readonly topic: string
+  readonly partition: number
+}
+
+const NEVER_CLEANED: CleanedState = { offset: 0, horizonMs: null }
+
 /**
- * Where the last pass of each log has ended, in Kafka's form. It is a hint: where it is missing, damaged
- * or of another time, the next pass does more or less than it could, and removes nothing too early.
+ * Where the last pass of each log has ended, in Kafka's form, and when there is something to be done for
+ * tombstones alone. Both are hints: where they are missing, damaged or of another time, passes do more or
+ * less than they could, and remove nothing too early.
  */
 export class CleanerCheckpoint {
   readonly #file: CheckpointFile
+  readonly #horizons: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
   #loading: Promise<void> | null = null
   /** Whether the file still has what was forgotten. */
   #isBehind = false
+  /** Whether there is a file of horizons, and something in it. */
+  #hasHorizons = false
   /** A pass may end while a topic is deleted. Made at first use. */
   #lazyQueue: SerialQueue | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#file = new CheckpointFile(fileSystem, join(dir, CLEANER_CHECKPOINT_FILE), 3)
+    this.#horizons = new CheckpointFile(fileSystem, join(dir, DELETE_HORIZONS_FILE), 3)
   }
 
-  /** Reads the file when it is first needed. A damaged one counts as absent, as in Kafka. */
+  /** Reads the files when they are first needed. */
   #load(): Promise<void> {
     this.#loading ??= this.#read().catch((error: unknown) => {
       // The next pass tries again.
@@ -43,30 +60,28 @@ export class CleanerCheckpoint {
   }
 
   async #read(): Promise<void> {
-    try {
-      for (const [topic = '', partition, offset] of await this.#file.read()) {
-        this.#set(topic, this.#file.wholeNumber(partition), this.#file.wholeNumber(offset))
-      }
-    } catch (error) {
-      if (!(error instanceof CorruptRecordError)) throw error
-      this.#logs.clear()
+    const horizonsMs = await readNumbers(this.#horizons)
+    this.#hasHorizons = horizonsMs.size > 0
+    for (const [key, { topic, partition, number }] of await readNumbers(this.#file)) {
+      const horizonMs = horizonsMs.get(key)?.number ?? null
+      this.#logs.set(key, { topic, partition, offset: number, horizonMs })
     }
   }
 
-  /** Where the next pass begins; 0 where nothing is known. */
-  async offsetOf(topic: string, partition: number): Promise<number> {
+  /** What the last pass over a log has led to. */
+  async stateOf(topic: string, partition: number): Promise<CleanedState> {
     await this.#load()
-    return this.#logs.get(topicPartitionKey({ topic, partition }))?.offset ?? 0
+    return this.#logs.get(topicPartitionKey({ topic, partition })) ?? NEVER_CLEANED
   }
 
-  /** Notes where a pass has ended, and forgets logs that are no more. */
+  /** Notes what a pass has led to, and forgets logs that are no more. */
   async save(
     topic: string,
     partition: number,
-    offset: number,
+    state: CleanedState,
     isThere: (topic: string, partition: number) => boolean,
   ): Promise<void> {
-    this.#set(topic, partition, offset)
+    this.#logs.set(topicPartitionKey({ topic, partition }), { topic, partition, ...state })
     for (const [key, log] of this.#logs) {
       if (!isThere(log.topic, log.partition)) this.#logs.delete(key)
     }
@@ -85,14 +100,31 @@ export class CleanerCheckpoint {
   #write(): Promise<void> {
     this.#lazyQueue ??= new SerialQueue()
     return this.#lazyQueue.run(async () => {
-      await this.#file.write(
-        [...this.#logs.values()].map((log) => [log.topic, log.partition, log.offset]),
+      const logs = [...this.#logs.values()]
+      await this.#file.write(logs.map((log) => [log.topic, log.partition, log.offset]))
+      const horizons = logs.flatMap(({ topic, partition, horizonMs }) =>
+        horizonMs === null ? [] : [[topic, partition, horizonMs]],
       )
+      if (horizons.length > 0 || this.#hasHorizons) await this.#horizons.write(horizons)
+      this.#hasHorizons = horizons.length > 0
       this.#isBehind = false
     })
   }
+}
 
-  #set(topic: string, partition: number, offset: number): void {
-    this.#logs.set(topicPartitionKey({ topic, partition }), { topic, partition, offset })
+/** The number of each log, by topic and partition. A damaged file counts as absent, as in Kafka. */
+async function readNumbers(
+  file: CheckpointFile,
+): Promise<Map<string, { topic: string; partition: number; number: number }>> {
+  const found = new Map<string, { topic: string; partition: number; number: number }>()
+  try {
+    for (const [topic = '', second, third] of await file.read()) {
+      const [partition, number] = [file.wholeNumber(second), file.wholeNumber(third)]
+      found.set(topicPartitionKey({ topic, partition }), { topic, partition, number })
+    }
+    return found
+  } catch (error) {
+    if (!(error instanceof CorruptRecordError)) throw error
+    return new Map()
   }
 }

@@ -42,8 +42,6 @@ export class LogCleanerManager {
   readonly #checkpoint: CleanerCheckpoint
   /** Made at first use: most brokers never compact anything. */
   #lazyQueue: SerialQueue | null = null
-  /** When tombstones of a log may go for which nothing else has to be done. */
-  readonly #horizonsMs = new WeakMap<Partition, number>()
   /** Whose last passes have failed: how many, and when the next is due, by the monotonic clock. */
   readonly #failed = new WeakMap<Partition, { readonly count: number; readonly againMs: number }>()
   /** Damage is in their way. */
@@ -145,9 +143,9 @@ export class LogCleanerManager {
       return -1
     // An append would roll it, but there may be none for long.
     if (await log.cleaner.isRollDue()) await log.roll()
-    const checkpoint = await this.#checkpoint.offsetOf(log.topic, log.partition)
-    const range = await log.cleaner.range(checkpoint)
-    const hasTombstones = (this.#horizonsMs.get(partition) ?? Infinity) <= clock.now()
+    const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
+    const range = await log.cleaner.range(offset)
+    const hasTombstones = (horizonMs ?? Infinity) <= clock.now()
     const isDirty = range.dirtyRatio > log.config.minCleanableDirtyRatio
     return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
   }
@@ -160,14 +158,14 @@ export class LogCleanerManager {
     publishCompaction({ ...place, type: 'start' })
     try {
       const report = await cleaner.compact({
-        checkpoint: await this.#checkpoint.offsetOf(topic, index),
+        checkpoint: (await this.#checkpoint.stateOf(topic, index)).offset,
         dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
         onProgress: (bytesRead) => {
           publishCompaction({ ...place, type: 'progress', bytesRead })
         },
       })
       this.#note(partition, report)
-      await this.#save(partition, report.endOffset)
+      await this.#save(partition, report)
       publishCompaction({ ...place, type: 'end', report })
       return report
     } catch (error) {
@@ -198,7 +196,7 @@ export class LogCleanerManager {
 
   #note(partition: Partition, report: CompactionReport): void {
     this.#failed.delete(partition)
-    const { bytesBefore, bytesAfter, earliestDeleteHorizonMs } = report
+    const { bytesBefore, bytesAfter } = report
     const { passes, bytesRead, bytesFreed } = this.#figures
     this.#figures = {
       ...this.#figures,
@@ -206,15 +204,14 @@ export class LogCleanerManager {
       bytesRead: bytesRead + bytesBefore,
       bytesFreed: bytesFreed + bytesBefore - bytesAfter,
     }
-    if (earliestDeleteHorizonMs === null) this.#horizonsMs.delete(partition)
-    else this.#horizonsMs.set(partition, earliestDeleteHorizonMs)
     partition.batches.forgetBelow(report.endOffset)
   }
 
   /** What is not saved is compacted again after the next open. */
-  async #save({ log }: Partition, endOffset: number): Promise<void> {
+  async #save({ log }: Partition, report: CompactionReport): Promise<void> {
+    const state = { offset: report.endOffset, horizonMs: report.earliestDeleteHorizonMs }
     const keys = new Set(this.#options.partitions().map((each) => `${each.topic} ${each.index}`))
     const isThere = (topic: string, partition: number): boolean => keys.has(`${topic} ${partition}`)
-    await this.#checkpoint.save(log.topic, log.partition, endOffset, isThere).catch(() => undefined)
+    await this.#checkpoint.save(log.topic, log.partition, state, isThere).catch(() => undefined)
   }
 }

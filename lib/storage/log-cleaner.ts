@@ -24,7 +24,10 @@ const SLICE_RECORDS = 64
 export interface CompactionOptions {
   /** Where the last pass ended; 0 where nobody knows. */
   readonly checkpoint: number
-  /** Memory for the offsets of keys. A pass that does not get by with it covers less. */
+  /**
+   * Memory for the offsets of keys. A pass that does not get by with it covers less, but one batch at
+   * least: to decode it takes several times the memory that its keys do.
+   */
   readonly dedupeBufferBytes: number
   /** Called after each segment that was written, with the bytes read so far. */
   readonly onProgress?: (bytesRead: number) => void
@@ -138,8 +141,9 @@ export class LogCleaner {
     let cleaner: BatchCleaner | null = null
     try {
       await removeCleaned(this.#context.fileSystem, this.#dir)
-      const end = await this.#fill(map, firstDirtyOffset, firstUncleanableOffset, ensureTrue)
-      cleaner = new BatchCleaner(this.#rule(map, firstDirtyOffset, end))
+      const mapped = await this.#fill(map, firstDirtyOffset, firstUncleanableOffset, ensureTrue)
+      const { end } = mapped
+      cleaner = new BatchCleaner(this.#rule(map, mapped.from, end))
       const { config, segments } = this.#log
       const sealed = segments.all.slice(0, -1).filter(({ baseOffset }) => baseOffset < end)
       for (const sources of groupSegments(sealed, config)) {
@@ -171,23 +175,35 @@ export class LogCleaner {
     }
   }
 
-  /** Notes the latest offset of every key. @returns where the map ends, exclusive: it may be full. */
-  async #fill(map: OffsetMap, from: number, to: number, ensureTrue: () => void): Promise<number> {
+  /**
+   * Notes the latest offset of every key, of whole batches from the one that holds `from` on.
+   *
+   * @returns the offsets that the map holds; `end`, exclusive, is below `to` where it is full.
+   */
+  async #fill(
+    map: OffsetMap,
+    from: number,
+    to: number,
+    ensureTrue: () => void,
+  ): Promise<{ from: number; end: number }> {
     const place: BatchPlace = this.#context
+    let first: RecordBatch | null = null
     for (const segment of this.#log.segments.all.slice(0, -1)) {
       if (segment.nextOffset <= from || segment.baseOffset >= to) continue
       for await (const batch of this.#batchesOf(segment, from, ensureTrue)) {
+        if (first === null) map.ensureRoom(batch.recordCount)
+        first ??= batch
         if (batch.isControl || batch.isTransactional) continue
         let count = 0
-        for (const { key, offset } of await decodeRecords(batch, place, { fromOffset: from })) {
+        for (const { key, offset } of await decodeRecords(batch, place)) {
           if (count++ % SLICE_RECORDS === 0) await promptIo.turnIfDue()
           if (key === null || map.put(key, offset)) continue
-          // A part of a batch only where that is all there is room for.
-          return batch.baseOffset > from ? batch.baseOffset : offset
+          // Of a batch that it holds a part of, no tombstone would ever get its horizon.
+          return { from: Math.min(from, first.baseOffset), end: batch.baseOffset }
         }
       }
     }
-    return to
+    return { from: Math.min(from, first?.baseOffset ?? from), end: to }
   }
 
   /** @returns the size of what is left. */

@@ -16,11 +16,11 @@ const LOAD_FACTOR = 0.9
  * where a policy (FIPS) has taken MD5 away.
  */
 export class OffsetMap {
-  readonly #slotCount: number
-  readonly #hashes: Uint32Array
+  #slotCount: number
+  #hashes: Uint32Array
   /** The offset less what is free: 0 marks a free slot. */
-  readonly #offsets: Float64Array
-  readonly #capacity: number
+  #offsets: Float64Array
+  #capacity: number
   #count = 0
   #slot = 0
 
@@ -30,6 +30,16 @@ export class OffsetMap {
     this.#capacity = Math.max(1, Math.floor(this.#slotCount * LOAD_FACTOR))
     this.#hashes = new Uint32Array(this.#slotCount * HASH_WORDS)
     this.#offsets = new Float64Array(this.#slotCount)
+  }
+
+  /** Takes more memory where so many keys would not fit. To be called before the first is noted. */
+  ensureRoom(keyCount: number): void {
+    if (keyCount <= this.#capacity) return
+    const larger = new OffsetMap(OffsetMap.bytesFor(keyCount))
+    this.#slotCount = larger.#slotCount
+    this.#capacity = larger.#capacity
+    this.#hashes = larger.#hashes
+    this.#offsets = larger.#offsets
   }
 
   /** Memory that is enough for so many keys. */

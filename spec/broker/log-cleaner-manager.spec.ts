@@ -197,6 +197,32 @@ describe('compaction by itself', () => {
     expect(await contentOf(partition)).toEqual(['1:b=1'])
   })
 
+  it.each(['a close', 'a crash'])(
+    'removes them after %s too, and forgets of it when it is done or the topic goes',
+    async (end) => {
+      const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+      const broker = await open(disk, clock)
+      const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+      await put(partition, clock, 'a=1', 'b=1', 'a=')
+      await partition.compact()
+      const horizons = '/data/varve-delete-horizons'
+      expect(String(disk.readFile(horizons))).toBe(`0\n1\ntable 0 ${NOW + 60_000}\n`)
+      if (end === 'a close') await broker.close()
+      const found = end === 'a close' ? disk : disk.restart('power', { unsynced: 'lost', seed: 1 })
+      const again = await open(found, clock)
+      await clock.advance(59_000)
+      expect(await contentOf(again.topic('table').partition(0))).toEqual(['1:b=1', '2:a='])
+      await clock.advance(30_000)
+      expect(await contentOf(again.topic('table').partition(0))).toEqual(['1:b=1'])
+      expect(String(found.readFile(horizons))).toBe('0\n0\n')
+      await put(again.topic('table').partition(0), clock, 'b=')
+      await again.topic('table').compact()
+      expect(String(found.readFile(horizons))).toContain('table 0')
+      await again.deleteTopic('table')
+      expect(String(found.readFile(horizons))).toBe('0\n0\n')
+    },
+  )
+
   it("knows after a restart where it has been, by Kafka's file, and goes on without it", async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)

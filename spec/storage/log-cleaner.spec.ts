@@ -280,6 +280,35 @@ describe('tombstones', () => {
   })
 })
 
+describe('a batch of more keys than the memory for offsets holds', () => {
+  const pairs = Array.from({ length: 20 }, (_, each) => `k${each}=${each === 3 ? '' : 'v'}`)
+
+  it('is covered all the same, so that its tombstones get their horizon and go', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.put('k3=old', 'k4=old')
+    await table.putTogether(...pairs)
+    await table.log.roll()
+    for (let pass = 0; pass < 3; pass += 1) await table.compact(24 * 4)
+    expect(table.checkpoint).toBe(22)
+    await table.clock.advance(1000)
+    await table.put('other=1')
+    await table.log.roll()
+    await table.compact(24 * 4)
+    expect((await table.content()).filter((each) => /:k[34]=/.test(each))).toEqual(['6:k4=v'])
+  })
+
+  it('is covered as a whole where an earlier pass has ended inside of it', async () => {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    await table.putTogether(...pairs)
+    await table.log.roll()
+    table.checkpoint = 7
+    await table.compact(24 * 4)
+    await table.clock.advance(1000)
+    await table.compact()
+    expect((await table.content()).filter((each) => /:k3=/.test(each))).toEqual([])
+  })
+})
+
 describe('a producer with an id', () => {
   it('keeps its last batch, empty, so that its sequence goes on', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()

@@ -70,7 +70,9 @@ describe('an edit of the record of segments', () => {
     const written = await writtenLog(COUNT, { close: false })
     const fs = written.restart('process')
     const text = fs.readFile(RECORD).toString()
-    fs.flipBit(RECORD, text.indexOf('\nedit ') + 20, 1)
+    const [before = '', digits = ''] = /[^]*?\nedit \w+ \d+ \d+ -,sealed (\d+ )/.exec(text) ?? []
+    // Of a digit it makes another one.
+    fs.flipBit(RECORD, before.length - digits.length, 0)
     await expect(new SegmentRecordFile(fs, DIR).read()).rejects.toThrow(/an edit is damaged/)
     const log = await openLog(fs)
     expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
