@@ -1,19 +1,27 @@
+import { levelOf, type CompressionLevels } from './codecs/levels.ts'
 import { emptyBatch, type BatchProperties } from './batch-properties.ts'
 import type { StoredRecord } from './record-reader.ts'
 import { RecordBatchBuilder } from './record-batch-builder.ts'
 import { RecordBatch, stampBatch } from './record-batch.ts'
+
+/** What is new in a {@link batchOfSome}. */
+export interface FilteredBatchOptions {
+  /** At which levels it is compressed. */
+  readonly levels: Required<CompressionLevels>
+  /** When the tombstones that stay may be removed. @defaultValue as in the batch */
+  readonly deleteHorizonMs?: number | undefined
+}
 
 /**
  * A batch with some of the records of another, at their offsets: with the same base offset and last
  * offset, producer, epoch, kind of timestamps and codec.
  *
  * @param records those that stay, in the order of their offsets. None leaves an empty batch.
- * @param deleteHorizonMs when the tombstones among them may be removed; absent: as in `batch`.
  */
 export async function batchOfSome(
   batch: RecordBatch,
   records: readonly StoredRecord[],
-  deleteHorizonMs?: number,
+  { levels, deleteHorizonMs }: FilteredBatchOptions,
 ): Promise<RecordBatch> {
   const { baseOffset, lastOffset, maxTimestamp, compressionType } = batch
   const { partitionLeaderEpoch, isGroupStart: groupStart } = batch
@@ -25,6 +33,7 @@ export async function batchOfSome(
   const builder = new RecordBatchBuilder({
     ...properties,
     compressionType,
+    compressionLevel: levelOf(compressionType, levels),
     capacityBytes: batch.sizeBytes,
     ...(batch.timestampType === 'LogAppendTime' ? { logAppendTime: maxTimestamp } : {}),
     ...(horizonMs === undefined ? {} : { deleteHorizonMs: horizonMs }),

@@ -1,5 +1,6 @@
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
+import type { CompressionLevels } from '../record/codecs/levels.ts'
 import { decodeRecords, type BatchPlace, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { OffsetMap } from './offset-map.ts'
@@ -16,6 +17,8 @@ export interface CleaningRule {
   readonly endOffset: number
   readonly nowMs: number
   readonly deleteRetentionMs: number
+  /** At which levels batches are compressed that have changed. */
+  readonly levels: Required<CompressionLevels>
   /** Last offset of each producer: its batch says which sequence comes next. */
   readonly lastOffsets: ReadonlySet<number>
 }
@@ -55,6 +58,7 @@ export class BatchCleaner {
    */
   async clean(batch: RecordBatch, isLast: boolean): Promise<RecordBatch | null> {
     const { recordCount, isControl } = batch
+    const { levels } = this.#rule
     this.counts.recordsRead += recordCount
     if (isControl || batch.baseOffset >= this.#rule.endOffset) {
       this.counts.recordsKept += recordCount
@@ -68,11 +72,11 @@ export class BatchCleaner {
     if (kept.length === 0) {
       const mustStay = isLast || this.#rule.lastOffsets.has(batch.lastOffset)
       if (!mustStay) return null
-      return recordCount === 0 ? batch : batchOfSome(batch, kept)
+      return recordCount === 0 ? batch : batchOfSome(batch, kept, { levels })
     }
     const isNew = horizonMs !== null && !batch.hasDeleteHorizon
     if (kept.length === recordCount && !isNew) return batch
-    return batchOfSome(batch, kept, isNew ? horizonMs : undefined)
+    return batchOfSome(batch, kept, { levels, deleteHorizonMs: isNew ? horizonMs : undefined })
   }
 
   async #retained(

@@ -171,6 +171,7 @@ export class LogCleaner {
       firstDirtyOffset: firstDirtyOffset <= this.#log.logStartOffset ? 0 : firstDirtyOffset,
       nowMs: clock.now(),
       deleteRetentionMs: config.deleteRetentionMs,
+      levels: config,
       lastOffsets: new Set(producers.entries.map(({ lastOffset }) => lastOffset)),
     }
   }

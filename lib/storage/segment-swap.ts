@@ -5,6 +5,7 @@ import type { LocalLog } from './local-log.ts'
 import { CLEANED_SUFFIX, segmentFilePath, SWAP_SUFFIX } from './log-files.ts'
 import type { LogSegment } from './log-segment.ts'
 import { swapIn } from './swap-files.ts'
+import { joinTransactionIndexes } from './transaction-index.ts'
 
 /** What a replacement changes the names of. Snapshots of producers stay. */
 const KINDS = ['index', 'timeindex', 'txnindex', 'log'] as const
@@ -43,6 +44,11 @@ export class SegmentSwap {
    * the log's, the directory is synced.
    */
   async finish(): Promise<void> {
+    const pathAt = (baseOffset: number): string =>
+      segmentFilePath(this.#dir, baseOffset, 'txnindex')
+    const sources = this.sources.map(({ baseOffset }) => pathAt(baseOffset))
+    const target = pathAt(this.#first.baseOffset) + CLEANED_SUFFIX
+    await joinTransactionIndexes(this.#fileSystem, sources, target)
     await this.#target?.flush()
     await this.#target?.seal()
     await this.#target?.close()

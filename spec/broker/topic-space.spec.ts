@@ -1,49 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
-import { ManualClock } from '../../lib/testing/manual-clock.ts'
-import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-
-const SMALL = { segmentBytes: 200, indexIntervalBytes: 32, retentionMs: -1 }
-/** One batch with it takes 109 bytes. */
-const VALUE = 'x'.repeat(40)
-
-interface Opened {
-  readonly fileSystem: SimulatedFileSystem
-  readonly clock: ManualClock
-  readonly broker: Broker
-  readonly partition: Partition
-}
-
-async function open(options: CreateTopicOptions): Promise<Opened> {
-  const clock = new ManualClock()
-  const fileSystem = new SimulatedFileSystem({ clock })
-  const broker = await Broker.open('/data', { fileSystem, clock })
-  const topic = await broker.createTopic('orders', { ...SMALL, ...options })
-  return { fileSystem, clock, broker, partition: topic.partition(0) }
-}
-
-async function sizeOfOne(): Promise<number> {
-  const { broker, partition } = await open({})
-  await partition.append({ value: VALUE })
-  await broker.close()
-  return partition.log.size
-}
-
-const ONE = await sizeOfOne()
-const outcomeOf = (append: Promise<unknown>): Promise<unknown> =>
-  append.then(
-    () => 'taken',
-    (error: unknown) => (error as { code: string }).code,
-  )
-
-/** Lets everything run that does not wait for time or room. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-}
+import type { Partition } from '../../lib/index.ts'
+import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
 
 describe('a topic that has reached maxBytes', () => {
   it('refuses what does not fit, naming the limit, and takes more once there is room', async () => {
-    const { broker, partition } = await open({ maxBytes: 3 * ONE })
+    const { broker, partition } = await openTopic({ maxBytes: 3 * ONE })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
       code: 'LOG_FULL',
@@ -63,7 +24,7 @@ describe('a topic that has reached maxBytes', () => {
   })
 
   it('counts all partitions together, and never exceeds the cap however many are written at once', async () => {
-    const { broker } = await open({ maxBytes: 10 * ONE, partitions: 4 })
+    const { broker } = await openTopic({ maxBytes: 10 * ONE, partitions: 4 })
     const { partitions } = broker.topic('orders')
     const appends = partitions.flatMap((partition) =>
       Array.from({ length: 5 }, () =>
@@ -78,7 +39,7 @@ describe('a topic that has reached maxBytes', () => {
   })
 
   it('frees first what need not be kept', async () => {
-    const { broker, partition, clock } = await open({ maxBytes: 3 * ONE, retentionMs: 1000 })
+    const { broker, partition, clock } = await openTopic({ maxBytes: 3 * ONE, retentionMs: 1000 })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     await clock.advance(1001)
     expect(await partition.append({ value: VALUE })).toMatchObject({ baseOffset: 3 })
@@ -88,7 +49,11 @@ describe('a topic that has reached maxBytes', () => {
 
   it('refuses at once what is larger than the cap', async () => {
     for (const whenFull of ['reject', 'wait', 'dropOldest'] as const) {
-      const { broker, partition } = await open({ maxBytes: 2 * ONE, whenFull, segmentBytes: 5000 })
+      const { broker, partition } = await openTopic({
+        maxBytes: 2 * ONE,
+        whenFull,
+        segmentBytes: 5000,
+      })
       const producer = broker.producer()
       const large = { value: 'x'.repeat(3 * ONE) }
       const several = Array.from({ length: 9 }, () => ({ value: VALUE }))
@@ -104,7 +69,7 @@ describe('a topic that has reached maxBytes', () => {
   })
 
   it('fails what stands in line behind what it refuses, and a producer goes on in order', async () => {
-    const { broker, partition } = await open({ maxBytes: 3 * ONE })
+    const { broker, partition } = await openTopic({ maxBytes: 3 * ONE })
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
     const pair = [{ value: VALUE }, { value: VALUE }]
     const outcomes = [partition.append(pair), partition.append({ value: '' })].map(outcomeOf)
@@ -120,7 +85,7 @@ describe('a topic that has reached maxBytes', () => {
   })
 
   it('takes more after the cap is raised, and any number once there is none', async () => {
-    const { broker, partition } = await open({ maxBytes: ONE })
+    const { broker, partition } = await openTopic({ maxBytes: ONE })
     await partition.append({ value: VALUE })
     expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')
     await broker.topic('orders').alter({ maxBytes: 2 * ONE })
@@ -133,7 +98,7 @@ describe('a topic that has reached maxBytes', () => {
 
 describe("whenFull: 'wait'", () => {
   it('holds appends back in order until records are deleted', async () => {
-    const { broker, partition } = await open({ maxBytes: 3 * ONE, whenFull: 'wait' })
+    const { broker, partition } = await openTopic({ maxBytes: 3 * ONE, whenFull: 'wait' })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     const order: number[] = []
     const waiting = [0, 1].map(async (each) => {
@@ -149,7 +114,7 @@ describe("whenFull: 'wait'", () => {
   })
 
   it('goes on when groups have consumed, and when the configuration is altered', async () => {
-    const { broker, partition, clock } = await open({
+    const { broker, partition, clock } = await openTopic({
       ...{ maxBytes: 2 * ONE, whenFull: 'wait', retention: 'consumed' },
     })
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
@@ -170,7 +135,7 @@ describe("whenFull: 'wait'", () => {
 
   it('ends with the close of the broker, and with the deletion of the topic', async () => {
     for (const end of ['close', 'deleteTopic'] as const) {
-      const { broker, partition } = await open({ maxBytes: ONE, whenFull: 'wait' })
+      const { broker, partition } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
       await partition.append({ value: VALUE })
       const waiting = outcomeOf(partition.append({ value: VALUE }))
       await settle()
@@ -181,7 +146,7 @@ describe("whenFull: 'wait'", () => {
   })
 
   it('gives up a send that waits for longer than deliveryTimeoutMs', async () => {
-    const { broker, partition, clock } = await open({ maxBytes: ONE, whenFull: 'wait' })
+    const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     await partition.append({ value: VALUE })
     const producer = broker.producer({ deliveryTimeoutMs: 5000 })
     const send = outcomeOf(producer.send({ topic: 'orders', value: VALUE }))
@@ -192,7 +157,7 @@ describe("whenFull: 'wait'", () => {
   })
 
   it('leaves no timer behind once there is room', async () => {
-    const { broker, partition, clock } = await open({ maxBytes: ONE, whenFull: 'wait' })
+    const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     const before = clock.pendingTimers
     await partition.append({ value: VALUE })
     const waiting = partition.append({ value: VALUE })
@@ -208,7 +173,7 @@ describe("whenFull: 'wait'", () => {
 describe('an append that looks for room', () => {
   it('is refused when the cap is lowered below it, holds up nobody, and has nothing dropped', async () => {
     for (const whenFull of ['wait', 'dropOldest'] as const) {
-      const { broker, partition, clock } = await open({
+      const { broker, partition, clock } = await openTopic({
         ...{ maxBytes: 4 * ONE, whenFull: 'wait', partitions: 2 },
       })
       const topic = broker.topic('orders')
@@ -231,7 +196,7 @@ describe('an append that looks for room', () => {
 
   it('is taken when somebody else is deleting what it needs', async () => {
     for (let microtasks = 0; microtasks < 60; microtasks += 3) {
-      const { broker, partition, clock } = await open({ maxBytes: 3 * ONE, retentionMs: 1000 })
+      const { broker, partition, clock } = await openTopic({ maxBytes: 3 * ONE, retentionMs: 1000 })
       for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
       await clock.advance(1001)
       const pass = partition.enforceRetention()
@@ -244,7 +209,7 @@ describe('an append that looks for room', () => {
   })
 
   it('is taken once compaction has made room', async () => {
-    const { broker, partition, clock } = await open({
+    const { broker, partition, clock } = await openTopic({
       ...{ maxBytes: 1500, segmentBytes: 5000, whenFull: 'wait', cleanupPolicy: 'compact' },
     })
     while (partition.log.size < 1350) await partition.append({ key: 'k', value: VALUE })
@@ -260,7 +225,7 @@ describe('an append that looks for room', () => {
 
 describe("whenFull: 'dropOldest'", () => {
   it('deletes the oldest segments of the topic, wherever they are, and takes the append', async () => {
-    const { broker, clock } = await open({
+    const { broker, clock } = await openTopic({
       maxBytes: 4 * ONE,
       whenFull: 'dropOldest',
       partitions: 2,
@@ -281,14 +246,17 @@ describe("whenFull: 'dropOldest'", () => {
 
   it('rolls the active segment when it holds all there is', async () => {
     const options = { maxBytes: 3 * ONE, whenFull: 'dropOldest', segmentBytes: 5000 } as const
-    const { broker, partition } = await open(options)
+    const { broker, partition } = await openTopic(options)
     for (let each = 0; each < 4; each += 1) await partition.append({ value: VALUE })
     expect([partition.logStartOffset, partition.logEndOffset]).toEqual([3, 4])
     await broker.close()
   })
 
   it('refuses where nothing can be dropped, because the disk fails', async () => {
-    const { broker, partition, fileSystem } = await open({ maxBytes: ONE, whenFull: 'dropOldest' })
+    const { broker, partition, fileSystem } = await openTopic({
+      maxBytes: ONE,
+      whenFull: 'dropOldest',
+    })
     await partition.append({ value: VALUE })
     fileSystem.failNext('unlink', 'EIO', { persistent: true })
     for (let each = 0; each < 3; each += 1) {
@@ -298,76 +266,6 @@ describe("whenFull: 'dropOldest'", () => {
     }
     fileSystem.clearFaults()
     expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
-    await broker.close()
-  })
-})
-
-describe('minFreeBytes', () => {
-  it('is the head-room that the file system has to have left', async () => {
-    const { broker, partition, fileSystem, clock } = await open({ minFreeBytes: 10_000 })
-    await partition.append({ value: VALUE })
-    fileSystem.capacityBytes = 0
-    // An answer is good for a second.
-    expect(await outcomeOf(partition.append({ value: VALUE }))).not.toBe('LOG_FULL')
-    await clock.advance(1000)
-    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
-      code: 'LOG_FULL',
-      limit: 'minFreeBytes',
-      limitBytes: 10_000,
-      actualBytes: 0,
-    })
-    fileSystem.capacityBytes = Infinity
-    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
-    await broker.close()
-  })
-
-  it('is asked of the file system once in a while, not for each append', async () => {
-    const { broker, partition, fileSystem } = await open({ minFreeBytes: 1 })
-    for (let each = 0; each < 20; each += 1) await partition.append({ value: VALUE })
-    expect(fileSystem.operations.filter((line) => line.includes('freeBytes'))).toHaveLength(1)
-    await broker.close()
-  })
-
-  it('refuses appends while the file system does not say', async () => {
-    const { broker, partition, fileSystem } = await open({ minFreeBytes: 1 })
-    fileSystem.failNext('freeBytes', 'EIO')
-    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
-      code: 'STORAGE_ERROR',
-      outcome: 'not-written',
-    })
-    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
-    await broker.close()
-  })
-})
-
-describe('the limits of timestamps', () => {
-  it('refuse records of appends and sends outside of them, naming timestamp and range', async () => {
-    const { broker, partition, clock } = await open({
-      messageTimestampBeforeMaxMs: 1000,
-      messageTimestampAfterMaxMs: 10,
-    })
-    const now = clock.now()
-    const producer = broker.producer()
-    for (const timestamp of [now - 1001, now + 11]) {
-      for (const append of [
-        partition.append({ value: 'v', timestamp }),
-        partition.append([{ value: 'v' }, { value: 'v', timestamp }]),
-        producer.send({ topic: 'orders', value: 'v', timestamp }),
-      ]) {
-        await expect(append).rejects.toMatchObject({
-          code: 'INVALID_TIMESTAMP',
-          message: expect.stringContaining(
-            `${timestamp} is out of range: the topic takes ${now - 1000} to ${now + 10}`,
-          ) as string,
-        })
-      }
-    }
-    expect(partition.logEndOffset).toBe(0)
-    await partition.append([{ timestamp: now - 1000 }, { timestamp: now + 10 }, {}])
-    await producer.send({ topic: 'orders', value: 'v', timestamp: now })
-    await broker.topic('orders').alter({ messageTimestampType: 'LogAppendTime' })
-    await partition.append({ value: 'v', timestamp: 1 })
-    expect(partition.logEndOffset).toBe(5)
     await broker.close()
   })
 })

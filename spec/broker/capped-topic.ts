@@ -1,0 +1,45 @@
+import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const SMALL = { segmentBytes: 200, indexIntervalBytes: 32, retentionMs: -1 }
+/** One batch with it takes 109 bytes. */
+export const VALUE: string = 'x'.repeat(40)
+
+/** What {@link openTopic} gives. */
+export interface Opened {
+  readonly fileSystem: SimulatedFileSystem
+  readonly clock: ManualClock
+  readonly broker: Broker
+  readonly partition: Partition
+}
+
+/** A broker with the topic `orders`, in a directory and a time of its own. */
+export async function openTopic(options: CreateTopicOptions): Promise<Opened> {
+  const clock = new ManualClock()
+  const fileSystem = new SimulatedFileSystem({ clock })
+  const broker = await Broker.open('/data', { fileSystem, clock })
+  const topic = await broker.createTopic('orders', { ...SMALL, ...options })
+  return { fileSystem, clock, broker, partition: topic.partition(0) }
+}
+
+async function sizeOfOne(): Promise<number> {
+  const { broker, partition } = await openTopic({})
+  await partition.append({ value: VALUE })
+  await broker.close()
+  return partition.log.size
+}
+
+/** Bytes of such a batch. */
+export const ONE: number = await sizeOfOne()
+/** `taken`, or the code of what it rejects with. */
+export const outcomeOf = (append: Promise<unknown>): Promise<unknown> =>
+  append.then(
+    () => 'taken',
+    (error: unknown) => (error as { code: string }).code,
+  )
+
+/** Lets everything run that does not wait for time or room. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}

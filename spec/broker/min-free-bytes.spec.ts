@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest'
+import { openTopic, outcomeOf, VALUE } from './capped-topic.ts'
+
+describe('minFreeBytes', () => {
+  it('is the head-room that the file system has to have left', async () => {
+    const { broker, partition, fileSystem, clock } = await openTopic({ minFreeBytes: 10_000 })
+    await partition.append({ value: VALUE })
+    fileSystem.capacityBytes = 0
+    // An answer is good for a second.
+    expect(await outcomeOf(partition.append({ value: VALUE }))).not.toBe('LOG_FULL')
+    await clock.advance(1000)
+    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
+      code: 'LOG_FULL',
+      limit: 'minFreeBytes',
+      limitBytes: 10_000,
+      actualBytes: 0,
+    })
+    fileSystem.capacityBytes = Infinity
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+
+  it('is asked of the file system once in a while, not for each append', async () => {
+    const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
+    for (let each = 0; each < 20; each += 1) await partition.append({ value: VALUE })
+    expect(fileSystem.operations.filter((line) => line.includes('freeBytes'))).toHaveLength(1)
+    await broker.close()
+  })
+
+  it('refuses appends while the file system does not say', async () => {
+    const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
+    fileSystem.failNext('freeBytes', 'EIO')
+    await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      outcome: 'not-written',
+    })
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
+    await broker.close()
+  })
+
+  it('costs a topic all that it holds, where the oldest make room and others fill the disk', async () => {
+    const { broker, partition, fileSystem, clock } = await openTopic({
+      ...{ minFreeBytes: 10_000, whenFull: 'dropOldest' },
+    })
+    for (let each = 0; each < 5; each += 1) await partition.append({ value: VALUE })
+    const usedBytes = [...fileSystem.snapshot().values()].reduce(
+      (sum, { length }) => sum + length,
+      0,
+    )
+    // Too little for others to be made room for, and enough to delete.
+    fileSystem.capacityBytes = usedBytes + 5_000
+    await clock.advance(1000)
+    expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')
+    expect([partition.logStartOffset, partition.logEndOffset]).toEqual([5, 5])
+    await broker.close()
+  })
+})

@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest'
+import { openTopic } from './capped-topic.ts'
+
+describe('the limits of timestamps', () => {
+  it('refuse records of appends and sends outside of them, naming timestamp and range', async () => {
+    const { broker, partition, clock } = await openTopic({
+      messageTimestampBeforeMaxMs: 1000,
+      messageTimestampAfterMaxMs: 10,
+    })
+    const now = clock.now()
+    const producer = broker.producer()
+    for (const timestamp of [now - 1001, now + 11]) {
+      for (const append of [
+        partition.append({ value: 'v', timestamp }),
+        partition.append([{ value: 'v' }, { value: 'v', timestamp }]),
+        producer.send({ topic: 'orders', value: 'v', timestamp }),
+      ]) {
+        await expect(append).rejects.toMatchObject({
+          code: 'INVALID_TIMESTAMP',
+          message: expect.stringContaining(
+            `${timestamp} is out of range: the topic takes ${now - 1000} to ${now + 10}`,
+          ) as string,
+        })
+      }
+    }
+    expect(partition.logEndOffset).toBe(0)
+    await partition.append([{ timestamp: now - 1000 }, { timestamp: now + 10 }, {}])
+    await producer.send({ topic: 'orders', value: 'v', timestamp: now })
+    await broker.topic('orders').alter({ messageTimestampType: 'LogAppendTime' })
+    await partition.append({ value: 'v', timestamp: 1 })
+    expect(partition.logEndOffset).toBe(5)
+    await broker.close()
+  })
+})
