@@ -7,6 +7,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { ensure, Model, ModelPartition, type Loss, type ModelTopic } from './model-broker.ts'
+import { ModelTable } from './model-table.ts'
 
 /** What a run starts from: all that decides it, besides its steps. */
 export interface Setup {
@@ -46,9 +47,14 @@ export const DATA = '/data'
 /** Records go when a step says so: the clock jumps by years. */
 export const KEPT = { retentionMs: -1 } as const
 
+/** A compacted topic, whose tombstones go in the next pass. */
+export const TABLE = 'table'
+const COMPACTED = { cleanupPolicy: 'compact', deleteRetentionMs: 1000, ...KEPT } as const
+
 /** The broker under test beside its model, and everything that outlives it or goes with it. */
 export class Session {
   readonly model: Model = new Model()
+  readonly table: ModelTable = new ModelTable()
   readonly setup: Setup
   fileSystem: SimulatedFileSystem
   clock: ManualClock = new ManualClock()
@@ -71,10 +77,21 @@ export class Session {
     return this.#broker
   }
 
+  get realTable(): Partition {
+    return this.broker.topic(TABLE).partition(0)
+  }
+
+  /** A value that no other record has. */
+  newValue(): string {
+    this.#sent += 1
+    return `v${this.#sent}`
+  }
+
   /** A run begins with a topic that is strict or not, so that it is not all about nothing. */
   async begin(): Promise<void> {
-    await this.open('none')
+    await this.open('none', true)
     const { segmentBytes, flushMessages } = this.setup
+    await this.broker.createTopic(TABLE, { segmentBytes, indexIntervalBytes: 40, ...COMPACTED })
     const topic = this.modelTopic(2, { flushMessages, flushMs: Number.MAX_SAFE_INTEGER })
     const options = { partitions: 2, segmentBytes, indexIntervalBytes: 40, flushMessages, ...KEPT }
     await this.broker.createTopic('orders', options)
@@ -123,7 +140,7 @@ export class Session {
   }
 
   /** Opens the broker, and holds all that is there against the model. */
-  async open(loss: Loss): Promise<void> {
+  async open(loss: Loss, isFirst = false): Promise<void> {
     const { fileSystem, clock, model } = this
     this.members = [null, null, null]
     this.#broker = null
@@ -140,8 +157,15 @@ export class Session {
     const repairs = [...recovery.truncations, ...recovery.rebuiltIndexes]
     ensure(!isClean || repairs.length === 0, () => `repaired: ${JSON.stringify(repairs)}`)
     model.foundTopics(
-      new Map(broker.topics().map(({ name, partitions }) => [name, partitions.length])),
+      new Map(
+        broker
+          .topics()
+          .filter(({ name }) => name !== TABLE)
+          .map(({ name, partitions }) => [name, partitions.length]),
+      ),
     )
+    if (isFirst) return
+    await this.table.found(this.realTable, found)
     for (const place of this.places()) {
       const { logStartOffset: start, logEndOffset: end } = place.real
       place.model.found(place.name, { start, end }, found)
@@ -165,6 +189,7 @@ export class Session {
       await this.checkRecords(name, model, real)
       model.seen(highWatermark)
     }
+    await this.table.check(this.realTable)
   }
 
   /** Every record that is shown is the one that was sent there, with none left out. @returns the end. */

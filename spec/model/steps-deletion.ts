@@ -5,8 +5,7 @@ import { anyPlace, share } from './steps-produce.ts'
 
 /**
  * Whatever takes records away on purpose. It raises `greatestStart` when it is asked for and is
- * `deleted` when it is done; a policy that deletes or compacts by itself is one more such step, and
- * compaction the first for which the model needs to know keys.
+ * `deleted` when it is done; a policy that deletes by itself is one more such step.
  */
 export const deleteRecords: fc.Arbitrary<Step> = step(
   'deleteRecords',

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { Broker } from '../../lib/broker.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { ensure } from './model-broker.ts'
-import { DATA, GROUPS, type Session } from './session.ts'
+import { DATA, GROUPS, type Session, TABLE } from './session.ts'
 import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
@@ -39,7 +39,8 @@ export async function look(session: Session): Promise<void> {
   if (reader === null) return
   await session.settleAppends()
   await reader.clock.advance(TOPICS_MS)
-  const names = reader.broker.topics().map(({ name }) => name)
+  const topics = reader.broker.topics().map(({ name }) => name)
+  const names = topics.filter((name) => name !== TABLE)
   const known = [...session.model.topics.keys()].sort()
   ensure(names.join() === known.join(), () => `the reader has ${names.join()}, not ${known.join()}`)
   for (const { topic, index, name, model } of session.places()) {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { step, type Step } from './step.ts'
 import { readLast, reverse } from './steps-backwards.ts'
+import { compact, put } from './steps-compaction.ts'
 import { commit, commitAt, drain, joinOrLeave, pauseOrResume, poll, seek } from './steps-consume.ts'
 import { deleteRecords, enforceRetention } from './steps-deletion.ts'
 import { append, flush, maintain, send, verify } from './steps-produce.ts'
@@ -16,7 +17,7 @@ const together: fc.Arbitrary<Step> = step(
   fc.array(
     fc.oneof(
       { weight: 4, arbitrary: append },
-      ...[flush, maintain, read, readLast, reverse, deleteRecords, commit, commitAt, verify],
+      ...[flush, maintain, read, readLast, reverse, deleteRecords, commit, commitAt, verify, put],
     ),
     { minLength: 2, maxLength: 6 },
   ),
@@ -40,7 +41,7 @@ const interruptible: fc.Arbitrary<Step> = fc.oneof(
     reopen,
     enforceRetention,
   ],
-  ...[createTopic, deleteTopic, addPartition, fetchAtEnd],
+  ...[createTopic, deleteTopic, addPartition, fetchAtEnd, put, compact],
 )
 
 /** Everything that can be done to a broker. What is named twice is done more often. */
@@ -48,6 +49,7 @@ export const STEPS: readonly fc.Arbitrary<Step>[] = [
   ...[append, append, append, append, send, send, flush, maintain, verify],
   ...[together, together, together],
   ...[read, fetchAtEnd, findTime, readLast, reverse],
+  ...[put, put, compact],
   ...[createTopic, createTopic, deleteTopic, addPartition, deleteRecords, enforceRetention],
   ...[joinOrLeave, joinOrLeave, poll, poll, poll, drain, seek, pauseOrResume],
   ...[commit, commit, commitAt, commitAt],
