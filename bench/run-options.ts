@@ -6,8 +6,8 @@ const USAGE = `usage: npm run bench -- [options]
        npm run bench:full -- [options]
 
   --case TEXT      only cases with TEXT in their name, and their floors; may be given several times
-  --all            also the cases of Varve alone that take minutes: growth, open,
-                   partitions, consumers, load
+  --all            also the cases of Varve alone that take minutes: growth, open (with 22 GiB on
+                   disk at scale 1), partitions, consumers, load
   --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
   --scale F        factor on the number of records of every case (0.15; bench:full 1)
   --report DIR     where the page and the charts go (bench/results/report; bench:full docs)

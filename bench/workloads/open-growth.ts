@@ -12,10 +12,14 @@ import { TOPIC, Workload } from '../workload.ts'
 
 const VALUE_BYTES = 100
 const RECORDS = 5_000_000
+const GIGABYTES = 2
+/** Large ones, so that most of the time goes into the bytes. */
+const LARGE_VALUE_BYTES = 65_536
+const VALUES_PER_GIGABYTE = 2 ** 30 / LARGE_VALUE_BYTES
 const SEGMENTS = 100
 const PARTITIONS = 20
 /** How much larger the larger one of two directories is. */
-const FACTORS = { records: 10, segments: 100, partitions: 100 } as const
+const FACTORS = { records: 10, gigabytes: 10, segments: 100, partitions: 100 } as const
 /** Records of a segment, which are one batch. */
 const SEGMENT_RECORDS = 100
 /** More than one such batch, and less than two. */
@@ -24,12 +28,15 @@ const REOPENS = 10
 const DIR = '/bench'
 
 /**
- * Whether a broker opens as fast however much its directory holds: ten times the records in segments
- * of the usual size, a hundred times the segments, a hundred times the partitions. Each is compared
- * with the smaller one.
+ * Whether a broker opens as fast however much its directory holds: ten times the records or bytes in
+ * segments of the usual size, a hundred times the segments, a hundred times the partitions. Each is
+ * compared with the smaller one.
  */
 export const openGrowthCases: readonly BenchCase[] = [
   ...pair('records', RECORDS, (records) => filledStore(varve(), VALUE_BYTES, records)),
+  ...pair('gigabytes', GIGABYTES, (gigabytes) =>
+    filledStore(varve(), LARGE_VALUE_BYTES, gigabytes * VALUES_PER_GIGABYTE),
+  ),
   ...pair('segments', SEGMENTS, (segments) => ({
     name: `segments=${segments}`,
     fill: (context) => fillSegments(context, segments),
@@ -50,7 +57,7 @@ function pair(
     name: caseOf(base * factor),
     workload: 'open',
     log: `${base * factor} ${what}`,
-    valueBytes: VALUE_BYTES,
+    valueBytes: what === 'gigabytes' ? LARGE_VALUE_BYTES : VALUE_BYTES,
     unit: 'ms',
     floor: factor === 1 ? null : caseOf(base),
     isLong: true,
@@ -58,6 +65,7 @@ function pair(
     run: (context) => {
       const expected = {
         records: context.count(base * factor),
+        gigabytes: context.count(base * factor * VALUES_PER_GIGABYTE),
         segments: base * factor * SEGMENT_RECORDS,
         partitions: base * factor,
       }
@@ -114,10 +122,7 @@ function countDescriptors(): number {
   return process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0
 }
 
-/**
- * The files are what the library writes, though into memory: a roll takes several syncs, and the
- * record of segments is written anew with each.
- */
+/** The files are what the library writes, though into memory: a roll takes several syncs. */
 async function fillSegments({ dir }: BenchContext, segments: number): Promise<void> {
   const fileSystem = new SimulatedFileSystem()
   const broker = await Broker.open(DIR, { fileSystem, clock: new ManualClock(Date.now()) })

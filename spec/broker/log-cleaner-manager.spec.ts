@@ -197,6 +197,43 @@ describe('compaction by itself', () => {
     expect(await contentOf(partition)).toEqual(['1:b=1'])
   })
 
+  it('goes on with retention in one topic: of each key the last record, while it is young', async () => {
+    const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(disk, clock, { retentionCheckIntervalMs: 20_000 })
+    const topic = await broker.createTopic('table', {
+      ...COMPACTED,
+      ...{ cleanupPolicy: 'compact,delete', retentionMs: 100_000, minCleanableDirtyRatio: 0.1 },
+    })
+    const partition = topic.partition(0)
+    const young = new Map<string, { value: string; ms: number }>()
+    let start = 0
+    for (let round = 0; round < 40; round += 1) {
+      for (const key of ['a', 'b', `k${round}`]) {
+        const value = `${round}`
+        await put(partition, clock, `${key}=${value}`)
+        young.set(key, { value, ms: clock.now() })
+      }
+      await clock.advance(10_000)
+      expect(partition.logStartOffset).toBeGreaterThanOrEqual(start)
+      start = partition.logStartOffset
+      const table = new Map(
+        (await contentOf(partition)).map((each) => [
+          each.slice(each.indexOf(':') + 1, each.indexOf('=')),
+          each.slice(each.indexOf('=') + 1),
+        ]),
+      )
+      for (const [key, { value, ms }] of young) {
+        if (clock.now() - ms <= 100_000)
+          expect([round, key, table.get(key)]).toEqual([round, key, value])
+      }
+    }
+    expect(start).toBeGreaterThan(0)
+    expect(broker.describe().compaction).toMatchObject({ failures: 0 })
+    expect(broker.describe().compaction.passes).toBeGreaterThan(3)
+    expect(partition.log.size).toBeLessThan(3_000)
+    expect(await partition.log.verify()).toEqual([])
+  })
+
   it.each(['a close', 'a crash'])(
     'removes them after %s too, and forgets of it when it is done or the topic goes',
     async (end) => {
