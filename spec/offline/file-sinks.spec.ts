@@ -455,6 +455,28 @@ describe('fields that are inferred', () => {
     }
   })
 
+  it.each([
+    ['were inferred', null],
+    ['were found, left by a process that was killed before it had synced them', '{"id":"int"}'],
+  ])('are on the disk before rows are that have them, where they %s', async (_, left) => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+    const value = (text: string): { value: Buffer } => ({ value: Buffer.from(text) })
+    // The directory is made, and its name synced, by a task that has no fields.
+    await put(sink, task(0, 1), [record(0, { value: null })])
+    if (left !== null) {
+      const file = await fileSystem.open(FILE, 'create-new')
+      await file.write([Buffer.from(left)], 0)
+      await file.sync()
+      await file.close()
+    }
+    await put(sink, task(1, 2), [record(1, value('{"id":1}'))])
+    const next = fileSystem.restart('power', { unsynced: 'lost' })
+    const later = ndjsonSink(OUT, { fields: 'infer', fileSystem: next })
+    await put(later, task(2, 3), [record(2, value('{"other":1}'))])
+    expect(rowsIn(next).map((row) => row['id'])).toEqual([undefined, 1, null])
+  })
+
   it('are left for the next task where the first has no object', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })

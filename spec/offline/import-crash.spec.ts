@@ -12,6 +12,7 @@ interface Case {
   readonly path: string
   readonly content: Buffer
   readonly flushMessages?: number
+  readonly maxMessageBytes?: number
   readonly options?: Partial<ImportOptions>
 }
 
@@ -46,6 +47,17 @@ const CASES: readonly Case[] = [
     ),
     options: { keyField: 'k' },
   },
+  {
+    name: 'NDJSON of which the topic refuses some',
+    path: '/f.ndjson',
+    content: Buffer.from(
+      LINES.map((line) => (line === 'bad' ? `{"k":"1","text":"${'x'.repeat(600)}"}` : line)).join(
+        '\n',
+      ),
+    ),
+    maxMessageBytes: 500,
+    options: { keyField: 'k' },
+  },
 ]
 
 function idOf(value: Buffer | null): number {
@@ -55,10 +67,11 @@ function idOf(value: Buffer | null): number {
 /** The import as it is started again and again, with others appending to the topic meanwhile. */
 async function session(fileSystem: SimulatedFileSystem, each: Case): Promise<void> {
   const broker = await Broker.open('/d', { fileSystem })
-  const { flushMessages = 1 } = each
+  const { flushMessages = 1, maxMessageBytes = 100_000 } = each
   const topic = await broker.createTopic('t', {
     partitions: PARTITIONS,
     flushMessages,
+    maxMessageBytes,
     segmentBytes: 600,
     ifNotExists: true,
   })
@@ -146,6 +159,8 @@ describe('an import that crashes at any operation', () => {
       fileSystem = fileSystem.restart('power', { seed: at + 1 })
       await session(fileSystem, each)
       await check(fileSystem, where)
+      const later = fileSystem.restart('power', { unsynced: 'lost' })
+      await check(later, `${where}, then power lost`)
     }
     expect(crashes).toBeGreaterThan(crashesTried / 2)
   })

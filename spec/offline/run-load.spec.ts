@@ -367,6 +367,16 @@ describe('a load', () => {
     )
   })
 
+  it('ends each task at its end, also where more is read at once', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [1500], { segmentBytes: 1_000_000, flushMessages: 10_000 })
+    const sink = new MemorySink()
+    const splitBy = { maxRecords: 700 }
+    await runLoad(await planLoad(broker, { topics: ['orders'], splitBy }), sink)
+    expect(sink.tasks.map(({ offsets }) => offsets.length).sort()).toEqual([100, 700, 700])
+    expect(sink.offsets()).toEqual(upTo(1500))
+  })
+
   it('makes durable what a relaxed topic shows before it loads it', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [20], { flushMessages: 1000 })

@@ -24,7 +24,12 @@ const FUNCTION =
 const KEYWORDS: ReadonlySet<string> = new Set(['if', 'for', 'while', 'switch', 'return', 'super'])
 
 /** The layers that change files. The simulated disk is what they are tried on. */
-export const SYNCING_FOLDERS: readonly string[] = ['lib/platform', 'lib/storage', 'lib/broker']
+export const SYNCING_FOLDERS: readonly string[] = [
+  'lib/platform',
+  'lib/storage',
+  'lib/broker',
+  'lib/offline',
+]
 
 /** Every sync of the library. */
 export function findSyncSites(): SyncSite[] {

@@ -15,6 +15,7 @@ const SAFE_PARTS = [
   'kill',
   'kill-life',
   'load',
+  'load-life',
   'power-loss',
   'power-loss-life',
   'sync-faults',
