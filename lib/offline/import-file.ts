@@ -36,7 +36,8 @@ import {
  * of the group `varve-import:<name>`. Only if retention removes such records before the import that
  * stored them has committed can their rows come again.
  *
- * CSV needs the package csv-parse, and Parquet hyparquet.
+ * CSV needs the package csv-parse, and Parquet hyparquet; Parquet in zstd needs @bokuweb/zstd-wasm
+ * where Node.js has none.
  *
  * @throws TypeError or RangeError for options that are not legal
  * @throws {@link ImportFileChangedError} when the file under the name was another one

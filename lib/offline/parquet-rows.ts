@@ -1,17 +1,12 @@
-import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
+import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
 import { ImportFileError } from './import-errors.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
 import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
 
 type Hyparquet = typeof hyparquet
-
-const COMPRESSORS = {
-  GZIP: (input: Uint8Array): Uint8Array => gunzipSync(input),
-  BROTLI: (input: Uint8Array): Uint8Array => brotliDecompressSync(input),
-}
 
 /** A Parquet file, one row group in memory at a time. Its position is the row. */
 export class ParquetRows implements RowSource {
@@ -19,17 +14,22 @@ export class ParquetRows implements RowSource {
   readonly #options: ResolvedImportOptions
   readonly #library: Hyparquet
   readonly #metadata: hyparquet.FileMetaData
+  readonly #compressors: Decompressors
 
   private constructor(
     file: InputFile,
     options: ResolvedImportOptions,
-    library: Hyparquet,
-    metadata: hyparquet.FileMetaData,
+    content: {
+      readonly library: Hyparquet
+      readonly metadata: hyparquet.FileMetaData
+      readonly compressors: Decompressors
+    },
   ) {
     this.#file = file
     this.#options = options
-    this.#library = library
-    this.#metadata = metadata
+    this.#library = content.library
+    this.#metadata = content.metadata
+    this.#compressors = content.compressors
   }
 
   /** Reads the footer. @throws {@link MissingModuleError}, {@link ImportFileError} */
@@ -48,7 +48,8 @@ export class ParquetRows implements RowSource {
           `maxRowGroupBytes allows ${options.maxRowGroupBytes}`,
       )
     }
-    return new ParquetRows(file, options, library, metadata)
+    const compressors = await decompressorsFor(codecsOf(metadata))
+    return new ParquetRows(file, options, { library, metadata, compressors })
   }
 
   async *read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
@@ -65,7 +66,7 @@ export class ParquetRows implements RowSource {
           metadata: this.#metadata,
           rowStart,
           rowEnd: groupEnd,
-          compressors: COMPRESSORS,
+          compressors: this.#compressors,
           utf8: false,
         }),
       )
@@ -77,6 +78,11 @@ export class ParquetRows implements RowSource {
       }
     }
   }
+}
+
+function codecsOf({ row_groups }: hyparquet.FileMetaData): ReadonlySet<string> {
+  const columns = row_groups.flatMap((group) => group.columns)
+  return new Set(columns.map(({ meta_data }) => meta_data?.codec ?? 'UNCOMPRESSED'))
 }
 
 function toBatch(values: readonly unknown[], rowsBefore: number): RowBatch {

@@ -1,6 +1,9 @@
 import { gzipSync } from 'node:zlib'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parquetWriteBuffer } from 'hyparquet-writer'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Broker, CreateTopicOptions, StoredRecord } from '../../lib/index.ts'
 import { IllegalStateError, UnknownTopicOrPartitionError } from '../../lib/index.ts'
 import {
@@ -11,6 +14,7 @@ import {
   type ImportReject,
   type ImportResult,
 } from '../../lib/offline/index.ts'
+import { compressLz4Block } from '../../lib/record/codecs/lz4-block.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
@@ -274,7 +278,71 @@ describe('an import of CSV', () => {
   })
 })
 
+/** LZ4 as old writers of Parquet have it: blocks, each with both of its lengths in front. */
+function hadoopLz4(page: Uint8Array): Uint8Array {
+  const bytes = Buffer.from(page)
+  const pieces = [bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)]
+  const blocks = pieces.flatMap((piece) => {
+    const block = Buffer.alloc(2 * piece.length + 64)
+    const size = compressLz4Block(piece, 0, piece.length, block, 0, 8) ?? expect.fail()
+    const lengths = Buffer.alloc(8)
+    lengths.writeUInt32BE(piece.length, 0)
+    lengths.writeUInt32BE(size, 4)
+    return [lengths, block.subarray(0, size)]
+  })
+  return new Uint8Array(Buffer.concat(blocks))
+}
+
 describe('an import of Parquet', () => {
+  it('reads what other writers compress, with each codec', { timeout: 60_000 }, async (context) => {
+    const duckdb = await import('@duckdb/node-api').catch(() => null)
+    if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
+    if (duckdb === null) return
+    const dir = mkdtempSync(join(tmpdir(), 'varve-codecs-'))
+    onTestFinished(() => {
+      rmSync(dir, { recursive: true, force: true })
+    })
+    const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
+    const expected = Array.from({ length: 3000 }, (_, id) => ({ id, name: `user ${id % 7}` }))
+    for (const codec of ['uncompressed', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4_raw']) {
+      const path = join(dir, `${codec}.parquet`)
+      await connection.run(
+        `copy (select range::int id, 'user ' || (range % 7) as name from range(3000)) ` +
+          `to '${path}' (format parquet, codec '${codec}')`,
+      )
+      const { put, run, values } = await setUp()
+      put('/f.parquet', readFileSync(path))
+      expect(await run('/f.parquet'), codec).toMatchObject({ imported: 3000 })
+      expect(
+        (await values()).map((value) => JSON.parse(value) as unknown),
+        codec,
+      ).toEqual(expected)
+    }
+    connection.closeSync()
+  })
+
+  it('reads what old writers call LZ4, and tells what is damaged', async () => {
+    const { put, run, values } = await setUp()
+    const data = Array.from({ length: 200 }, (_, id) => `user ${id % 9} of ${id}`)
+    const bytes = new Uint8Array(
+      parquetWriteBuffer({
+        columnData: [{ name: 'a', data, type: 'STRING', codec: 'LZ4' }],
+        compressors: { LZ4: hadoopLz4 },
+      }),
+    )
+    put('/f.parquet', bytes)
+    expect(await run('/f.parquet')).toMatchObject({ imported: 200 })
+    expect((await values()).map((value) => (JSON.parse(value) as { a: string }).a)).toEqual(data)
+    for (const at of [40, 60, 100]) {
+      const damaged = Uint8Array.from(bytes)
+      damaged.fill(0xff, at, at + 12)
+      put(`/${at}.parquet`, damaged)
+      await expect(run(`/${at}.parquet`, { name: `${at}` }), `${at}`).rejects.toThrow(
+        ImportFileError,
+      )
+    }
+  })
+
   function parquet(count: number): Uint8Array {
     const ids = Array.from({ length: count }, (_, id) => BigInt(id))
     const columnData = [
