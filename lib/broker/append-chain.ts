@@ -1,42 +1,23 @@
-import {
-  LogFullError,
-  OffsetConflictError,
-  RecordTooLargeError,
-  StorageError,
-  type VarveError,
-} from '../errors.ts'
+import { LogFullError, OffsetConflictError, RecordTooLargeError, StorageError } from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
-import type { Log } from '../storage/log.ts'
+import type { AppendChainOwner } from './append-chain-owner.ts'
+import { behindFailed } from './behind-failed.ts'
 import {
   SharedBatch,
   WholeAppend,
   type Acks,
   type ChainedAppendOptions,
   type PendingAppend,
+  type Settlement,
 } from './pending-append.ts'
-import { isCapped, type TopicSpace } from './topic-space.ts'
-import type { VisibleEnd } from './visible-end.ts'
-
-/** What the chain tells its partition. */
-export interface AppendChainOwner {
-  readonly log: Log
-  /** Is told what may be seen, and that the log may not be what it was because a group has failed. */
-  readonly end: Pick<VisibleEnd, 'publish' | 'notify'>
-  /** Makes everything written durable. */
-  flush(): Promise<void>
-  /** Why nothing may be written or acknowledged now; `null` when it may. `isWritten`: bytes of it are on disk. */
-  whyFenced(isWritten: boolean): VarveError | null
-  /** What has room to give where the topic has a cap; `null` where nothing keeps to one. */
-  space(): TopicSpace | null
-  /** Why nothing must wait any more; `null` while the partition is open. */
-  whyClosed(): VarveError | null
-  /** Batches are in the log. */
-  onWritten(batches: readonly RecordBatch[]): void
-}
+import { isCapped } from './topic-space.ts'
 
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
 const MAX_GROUP_BYTES = 4 * 1024 * 1024
+
+/** How often the end of a tick is put off because appends keep coming. */
+const MAX_PUT_OFFS = 8
 
 /** Bytes that may wait to be written before those who do not wait for that are held up. */
 const MAX_WAITING_BYTES = MAX_GROUP_BYTES
@@ -49,11 +30,19 @@ const MAX_WAITING_BYTES = MAX_GROUP_BYTES
  * offset order. A group that fails fails as a whole. Of those that had come behind it by then, the
  * ones in line with it fail too, so that nobody's records are in the log with one missing between
  * them; producers, who wait for each of their groups, are not in line and go on.
+ *
+ * Where the disk answers inside of the call, all of that is one step without a promise but those of
+ * the callers. What is awaited is only what has to be waited for.
  */
 export class AppendChain {
   readonly #owner: AppendChainOwner
   #pending: PendingAppend[] = []
+  /** What a group is waiting for; `null` while none is on its way. */
   #running: Promise<void> | null = null
+  #isScheduled = false
+  #appendedCount = 0
+  #appendedAtTick = 0
+  #putOffs = 0
   #closedBy: Error | null = null
   #waitingBytes = 0
   /** What the last batch of shared ones came to: the best guess for the next. */
@@ -71,19 +60,18 @@ export class AppendChain {
   append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
-  ): Promise<AppendResult> {
-    return new Promise((resolve, reject) => {
-      if (this.#closedBy !== null) {
-        reject(this.#closedBy)
-        return
-      }
-      const append = new WholeAppend(batches, options, { resolve, reject }, (sizeBytes) => {
-        this.#waitingBytes += sizeBytes
-      })
-      this.#waitingBytes += append.sizeBytes
-      this.#pending.push(append)
-      this.#start()
+    settle: Settlement,
+  ): void {
+    if (this.#closedBy !== null) {
+      settle.reject(this.#closedBy)
+      return
+    }
+    const append = new WholeAppend(batches, options, settle, (sizeBytes) => {
+      this.#waitingBytes += sizeBytes
     })
+    this.#waitingBytes += append.sizeBytes
+    this.#pending.push(append)
+    this.#schedule()
   }
 
   /**
@@ -95,10 +83,7 @@ export class AppendChain {
    */
   appendRecord(record: AppendRecord, now: number, acks: Acks): Promise<AppendResult> {
     if (this.#closedBy !== null) return Promise.reject(this.#closedBy)
-    const shared = this.#batchWith(record, now)
-    return new Promise((resolve, reject) => {
-      shared.share({ acks, resolve, reject })
-    })
+    return this.#batchWith(record, now).share(acks)
   }
 
   /** Resolves when no more is waiting than may wait. */
@@ -112,34 +97,74 @@ export class AppendChain {
   /** Takes no more appends, and resolves when those taken have settled. */
   async close(reason: Error): Promise<void> {
     this.#closedBy ??= reason
-    // The run that is ending may be followed by another, for what came in its last moment.
-    while (this.#running !== null) await this.#running
+    // What has ended may be followed by more, for what came in its last moment.
+    while (this.#isScheduled || this.#running !== null) await this.#running
   }
 
-  /** Starts in a microtask, so that all appends of one tick share the first write. */
-  #start(): void {
-    this.#running ??= Promise.resolve()
-      .then(() => this.#run())
-      .finally(() => {
-        this.#running = null
-        if (this.#pending.length > 0) this.#start()
-      })
+  /** Looks at what waits at the end of the tick, so that all appends of one share the first write. */
+  #schedule(): void {
+    this.#appendedCount += 1
+    if (this.#isScheduled || this.#running !== null) return
+    this.#isScheduled = true
+    this.#appendedAtTick = this.#appendedCount
+    queueMicrotask(this.#tick)
   }
 
-  async #run(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const encoded = this.#pending[0]?.encoded ?? null
-      if (encoded !== null) await encoded
-      const group = this.#takeGroup()
-      if (group.length === 0) continue
-      try {
-        await this.#commit(group)
-      } catch (error) {
-        this.#fail(group, error)
-      } finally {
-        for (const append of group) this.#release(append)
-      }
+  readonly #tick = (): void => {
+    // Appends of one tick come in several microtasks when they stand behind some `await`.
+    if (this.#appendedAtTick !== this.#appendedCount && this.#putOffs < MAX_PUT_OFFS) {
+      this.#appendedAtTick = this.#appendedCount
+      this.#putOffs += 1
+      queueMicrotask(this.#tick)
+      return
     }
+    this.#putOffs = 0
+    this.#isScheduled = false
+    // Who was told of a write may have appended before its sync was asked for.
+    if (this.#running !== null) return
+    this.#running = this.#step()
+    if (this.#running === null) this.#scheduleRest()
+    else void this.#running.then(this.#scheduleNext)
+  }
+
+  readonly #scheduleNext = (): void => {
+    this.#running = null
+    this.#scheduleRest()
+  }
+
+  /** Whoever was told just now may append again, and belongs into the next group too. */
+  #scheduleRest(): void {
+    if (this.#pending.length > 0) this.#schedule()
+  }
+
+  /** Commits the next group. Never rejects. @returns `null` when it has settled */
+  #step(): Promise<void> | null {
+    const [first] = this.#pending
+    if (first?.isEncoded === false) return first.encoded
+    const group = this.#takeGroup()
+    if (group.length === 0) return null
+    try {
+      const committing = this.#commit(group)
+      if (committing !== null) return this.#awaitCommit(group, committing)
+    } catch (error) {
+      this.#fail(group, error)
+    }
+    this.#releaseAll(group)
+    return null
+  }
+
+  async #awaitCommit(group: readonly PendingAppend[], committing: Promise<void>): Promise<void> {
+    try {
+      await committing
+    } catch (error) {
+      this.#fail(group, error)
+    } finally {
+      this.#releaseAll(group)
+    }
+  }
+
+  #releaseAll(group: readonly PendingAppend[]): void {
+    for (const append of group) this.#release(append)
   }
 
   /** Settles a group that has failed, and who stands in line behind it. */
@@ -161,11 +186,14 @@ export class AppendChain {
   #batchWith(record: AppendRecord, now: number): SharedBatch {
     const { config } = this.#owner.log
     const last = this.#pending.at(-1)
-    if (last instanceof SharedBatch && last.add(record, config, now)) return this.#counted(last)
+    if (last instanceof SharedBatch && last.add(record, config, now)) {
+      this.#appendedCount += 1
+      return this.#counted(last)
+    }
     const shared = new SharedBatch(this.#sharedBytes)
     shared.add(record, config, now)
     this.#pending.push(shared)
-    this.#start()
+    this.#schedule()
     return this.#counted(shared)
   }
 
@@ -222,26 +250,56 @@ export class AppendChain {
     return group
   }
 
-  async #commit(group: readonly PendingAppend[]): Promise<void> {
+  /** @returns `null` when all of it was done inside of the call */
+  #commit(group: readonly PendingAppend[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
-    const buffers = group.flatMap((append) => append.seal())
-    if (isCapped(log.config)) await this.#appendWithin(buffers)
-    else await log.appendBatches(buffers)
+    const buffers: Buffer[] = []
+    for (const append of group) for (const buffer of append.seal()) buffers.push(buffer)
+    const written = isCapped(log.config)
+      ? this.#appendWithin(buffers)
+      : log.prompt.appendBatches(buffers)
+    return written instanceof Promise
+      ? this.#awaitWrite(written, group, buffers)
+      : this.#written(group, buffers)
+  }
+
+  async #awaitWrite(
+    writing: Promise<unknown>,
+    group: readonly PendingAppend[],
+    buffers: readonly Buffer[],
+  ): Promise<void> {
+    await writing
+    await this.#written(group, buffers)
+  }
+
+  /** A group is written. @returns `null` when it is acknowledged as well */
+  #written(group: readonly PendingAppend[], buffers: readonly Buffer[]): Promise<void> | null {
+    const { log } = this.#owner
     this.#ensureNotFenced(true)
     const batches = buffers.map((buffer) => new RecordBatch(buffer))
+    // First, as what is kept of them for readers may be gone before the sync has succeeded.
+    tellWritten(group, batches)
     this.#owner.onWritten(batches)
-    forEachPlaced(group, batches, (append, its) => {
-      append.written(its)
-    })
     if (log.logEndOffset - log.durableEndOffset >= log.config.flushMessages) {
-      await this.#owner.flush()
+      const flushing = this.#owner.flush()
+      if (flushing !== null) return this.#awaitFlush(flushing, group)
       this.#ensureNotFenced(true)
     }
-    this.#owner.end.publish(log.logEndOffset)
-    forEachPlaced(group, batches, (append, its) => {
-      append.done(its)
-    })
+    this.#acknowledge(group)
+    return null
+  }
+
+  async #awaitFlush(flushing: Promise<void>, group: readonly PendingAppend[]): Promise<void> {
+    await flushing
+    this.#ensureNotFenced(true)
+    this.#acknowledge(group)
+  }
+
+  #acknowledge(group: readonly PendingAppend[]): void {
+    const { log, end } = this.#owner
+    end.publish(log.logEndOffset)
+    for (const append of group) append.done()
   }
 
   /** Writes once the topic has room for it. */
@@ -275,23 +333,12 @@ export class AppendChain {
   }
 }
 
-/** Goes through a group with the batches of each append, as they lie in the log. */
-function forEachPlaced(
-  group: readonly PendingAppend[],
-  batches: readonly RecordBatch[],
-  tell: (append: PendingAppend, its: readonly RecordBatch[]) => void,
-): void {
+/** Tells each append of a group of its batches, as they lie in the log. */
+function tellWritten(group: readonly PendingAppend[], batches: readonly RecordBatch[]): void {
   let start = 0
   for (const append of group) {
     const end = start + append.seal().length
-    tell(append, batches.slice(start, end))
+    append.written(batches.slice(start, end))
     start = end
   }
-}
-
-/** What an append fails with because one in line before it has: nothing of it was written. */
-export function behindFailed(error: StorageError | LogFullError): StorageError | LogFullError {
-  if (error instanceof LogFullError) return error
-  const message = `what was appended before it failed: ${error.message}`
-  return new StorageError(message, { path: error.path, outcome: 'not-written' }, { cause: error })
 }

@@ -1,4 +1,4 @@
-import { oneOf, wholeNumber, type Checks } from '../checks.ts'
+import { checkOptions, oneOf, wholeNumber, type Checks } from '../checks.ts'
 import { ACKS, type Acks } from './pending-append.ts'
 
 /** How `Partition.append` is acknowledged. */
@@ -12,8 +12,23 @@ export interface AppendOptions {
   readonly expectedOffset?: number
 }
 
-/** What `Partition.append` may be told. */
-export const APPEND_OPTIONS: Checks<AppendOptions> = {
+/** {@link AppendOptions} that leave nothing open. */
+export interface AppendRequest {
+  readonly acks: Acks
+  /** `undefined` where any offset will do. */
+  readonly expectedOffset: number | undefined
+}
+
+/** What is asked for where nothing is said. */
+export const APPEND_DEFAULTS: AppendRequest = { acks: 'all', expectedOffset: undefined }
+
+const APPEND_OPTIONS: Checks<AppendOptions> = {
   acks: oneOf(...ACKS),
   expectedOffset: wholeNumber(0),
+}
+
+/** @throws TypeError or RangeError for options that are not legal */
+export function appendRequestOf(options: AppendOptions): AppendRequest {
+  const { acks = 'all', expectedOffset } = checkOptions('append options', options, APPEND_OPTIONS)
+  return { acks, expectedOffset }
 }

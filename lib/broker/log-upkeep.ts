@@ -38,7 +38,7 @@ export class LogUpkeep {
       () => {
         this.#flushTimer = null
         // A failure shows in the next append: the log takes no more writes.
-        if (!this.#isStopped) flushTimed(this.#clock, this.#log).catch(() => undefined)
+        if (!this.#isStopped) flushTimed(this.#clock, this.#log)?.catch(() => undefined)
       },
       flushMs,
       { background: true },

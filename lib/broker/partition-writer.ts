@@ -5,14 +5,10 @@ import {
   type AppendRecord,
   type AppendResult,
 } from '../storage/append-record.ts'
-import { AppendChain, type AppendChainOwner } from './append-chain.ts'
-import type { Acks } from './pending-append.ts'
-
-/** How records are taken. */
-export interface PartitionAppend {
-  readonly acks: Acks
-  readonly expectedOffset: number | undefined
-}
+import { AppendChain } from './append-chain.ts'
+import type { AppendChainOwner } from './append-chain-owner.ts'
+import type { AppendRequest } from './append-options.ts'
+import type { Acks, Settlement } from './pending-append.ts'
 
 /**
  * The side of a partition that takes records: encodes them, hands them to the one way into the log,
@@ -29,27 +25,29 @@ export class PartitionWriter {
     this.#chain = new AppendChain(owner)
   }
 
-  /** Takes one record or several, all or none of them. @throws what says that one is not taken */
-  async append(
+  /** Takes one record or several, all or none of them. @throws at once what says that one is not taken */
+  append(
     records: AppendRecord | readonly AppendRecord[],
-    { acks, expectedOffset }: PartitionAppend,
+    { acks, expectedOffset }: AppendRequest,
   ): Promise<AppendResult> {
-    const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
     const { config } = this.#owner.log
     const now = this.#clock.now()
-    const [first] = list
-    const isAlone = list.length === 1 && expectedOffset === undefined
-    if (first !== undefined && isAlone && storedCompressionType(config, 'none') === 'none') {
-      return this.#acknowledge(this.#chain.appendRecord(first, now, acks), acks)
+    const alone = expectedOffset === undefined ? onlyOne(records) : undefined
+    if (alone !== undefined && storedCompressionType(config, 'none') === 'none') {
+      return this.#acknowledge(this.#chain.appendRecord(alone, now, acks), acks)
     }
+    const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
     const batches = encodeRecords(list, config, now)
-    const appended = this.#chain.append(batches, { acks, expectedOffset, isInLine: true })
+    const appended = new Promise<AppendResult>((resolve, reject) => {
+      const request = { acks, expectedOffset, isInLine: true }
+      this.#chain.append(batches, request, { resolve, reject })
+    })
     return this.#acknowledge(appended, acks, batches)
   }
 
   /** Takes encoded batches, in one step. They are stamped in place. */
-  appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult> {
-    return this.#acknowledge(this.#chain.append(batches, { acks, isInLine: false }), acks)
+  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
+    this.#chain.append(batches, { acks, isInLine: false }, settle)
   }
 
   /** Takes no more, and resolves when what was taken has settled. */
@@ -78,4 +76,10 @@ export class PartitionWriter {
     await this.#chain.whenRoom()
     return { baseOffset: -1, lastOffset: -1, timestamp: -1 }
   }
+}
+
+/** The record, where it is one. */
+function onlyOne(records: AppendRecord | readonly AppendRecord[]): AppendRecord | undefined {
+  if (!Array.isArray(records)) return records as AppendRecord
+  return records.length === 1 ? (records[0] as AppendRecord) : undefined
 }

@@ -8,7 +8,7 @@ import type { FreedSpace } from '../storage/log-retention.ts'
 import type { Log } from '../storage/log.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { chainOwner } from './append-chain-owner.ts'
-import { APPEND_OPTIONS, type AppendOptions } from './append-options.ts'
+import { APPEND_DEFAULTS, appendRequestOf, type AppendOptions } from './append-options.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
 import { LogFollower } from './log-follower.ts'
@@ -24,7 +24,7 @@ import {
   type ReadOptions,
   type RecordsOptions,
 } from './partition-reads.ts'
-import type { Acks } from './pending-append.ts'
+import type { Settlement } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
 import { outOfRange, RecordDeletion, type DeletedRecords } from './record-deletion.ts'
@@ -121,23 +121,27 @@ export class Partition {
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
    * {@link ClosedError} when the log cannot be written; `outcome` says what is known.
    */
-  async append(
+  append(
     records: AppendRecord | readonly AppendRecord[],
-    options: AppendOptions = {},
+    options?: AppendOptions,
   ): Promise<AppendResult> {
-    const checked = checkOptions('append options', options, APPEND_OPTIONS)
-    const { acks = 'all', expectedOffset } = checked
-    this.#ensureOpen()
-    return this.#writer.append(records, { acks, expectedOffset })
+    try {
+      const request = options === undefined ? APPEND_DEFAULTS : appendRequestOf(options)
+      this.#ensureOpen()
+      return this.#writer.append(records, request)
+    } catch (error) {
+      const reason = error as Error
+      return Promise.reject(reason)
+    }
   }
 
   /**
    * Appends encoded batches, in one step. They are stamped in place.
-   *
+   * @param settle is told in the middle of the append, without a promise in between.
    * @internal
    */
-  appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult> {
-    return this.#writer.appendBatches(batches, acks)
+  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
+    this.#writer.appendBatches(batches, acks, settle)
   }
 
   /**
@@ -178,7 +182,6 @@ export class Partition {
 
   /**
    * Goes through the records in offset order, with `reverse` from the last one to the first. Breaking out of the loop leaves nothing behind.
-   *
    * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
    * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} at the end of a log
    * that takes no more writes since a failure; {@link OffsetOutOfRangeError} also when
@@ -217,7 +220,6 @@ export class Partition {
 
   /**
    * Deletes what the topic's limits no longer keep, as the broker does by itself now and then.
-   *
    * @throws {@link ReadOnlyError}, or as {@link Partition.append} when the log takes no writes.
    */
   async enforceRetention(): Promise<FreedSpace> {

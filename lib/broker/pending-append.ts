@@ -7,6 +7,7 @@ import {
   type AppendRecord,
   type AppendResult,
 } from '../storage/append-record.ts'
+import { rejecting, settledLater, settleOfLast, type Settle } from './settled-later.ts'
 
 /**
  * When an append counts as done: `0` when it is in memory, `1` when it is written, `'all'` when
@@ -29,14 +30,12 @@ export interface ChainedAppendOptions {
   readonly isInLine: boolean
 }
 
-type Resolve = (result: AppendResult) => void
-type Reject = (error: unknown) => void
+const NOT_WRITTEN: AppendResult = { baseOffset: -1, lastOffset: -1, timestamp: -1 }
 
-/** Somebody who waits for one record of several that share a batch. */
-interface Sharer {
-  readonly acks: Acks
-  readonly resolve: Resolve
-  readonly reject: Reject
+/** Who is told once what has become of an append, in the middle of it: neither must throw. */
+export interface Settlement {
+  readonly resolve: (result: AppendResult) => void
+  readonly reject: (error: unknown) => void
 }
 
 /** One append on its way through the chain: what is to be written, and who waits for it. */
@@ -63,11 +62,15 @@ export abstract class PendingAppend {
   /** The batches to write, none where they could not be encoded. Nothing can join them any more. */
   abstract seal(): readonly Buffer[]
 
-  /** Tells those who wait for no more than the write. @param batches as they lie in the log */
+  /**
+   * Remembers where it is, and tells those who wait for no more than the write.
+   *
+   * @param batches as they lie in the log; nobody looks at them after the call.
+   */
   abstract written(batches: readonly RecordBatch[]): void
 
-  /** Tells everybody. @param batches as they lie in the log */
-  abstract done(batches: readonly RecordBatch[]): void
+  /** Tells everybody else, once it is written. */
+  abstract done(): void
 
   /** Tells everybody that nothing of it is in the log, or that nobody knows. */
   abstract reject(error: unknown): void
@@ -77,22 +80,21 @@ export abstract class PendingAppend {
 export class WholeAppend extends PendingAppend {
   readonly encoded: Promise<void> | null
   readonly #acks: Acks
-  readonly #resolve: Resolve
-  readonly #reject: Reject
+  readonly #settle: Settlement
   #buffers: readonly Buffer[] | null = null
   #sizeBytes = 0
+  #result: AppendResult = NOT_WRITTEN
 
   /** @param onEncoded called with the size when it was not known at first */
   constructor(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
-    settle: { readonly resolve: Resolve; readonly reject: Reject },
+    settle: Settlement,
     onEncoded: (sizeBytes: number) => void,
   ) {
     super(options)
     this.#acks = options.acks
-    this.#resolve = settle.resolve
-    this.#reject = settle.reject
+    this.#settle = settle
     if (batches instanceof Promise) {
       this.encoded = this.#whenEncoded(batches, onEncoded)
     } else {
@@ -114,22 +116,20 @@ export class WholeAppend extends PendingAppend {
   }
 
   written(batches: readonly RecordBatch[]): void {
-    if (this.#acks !== 'all') this.done(batches)
-  }
-
-  done(batches: readonly RecordBatch[]): void {
     let timestamp = -1
     // There may be more batches than a call takes arguments.
     for (const { maxTimestamp } of batches) timestamp = Math.max(timestamp, maxTimestamp)
-    this.#resolve({
-      baseOffset: batches[0]?.baseOffset ?? -1,
-      lastOffset: batches.at(-1)?.lastOffset ?? -1,
-      timestamp,
-    })
+    const baseOffset = batches[0]?.baseOffset ?? -1
+    this.#result = { baseOffset, lastOffset: batches.at(-1)?.lastOffset ?? -1, timestamp }
+    if (this.#acks !== 'all') this.done()
+  }
+
+  done(): void {
+    this.#settle.resolve(this.#result)
   }
 
   reject(error: unknown): void {
-    this.#reject(error)
+    this.#settle.reject(error)
   }
 
   #take(buffers: readonly Buffer[]): void {
@@ -149,7 +149,7 @@ export class WholeAppend extends PendingAppend {
       onEncoded(this.#sizeBytes)
     } catch (error) {
       this.#buffers = []
-      this.#reject(error)
+      this.#settle.reject(error)
     }
   }
 }
@@ -165,9 +165,14 @@ export class SharedBatch extends PendingAppend {
   /** How much of its size the chain knows of. */
   countedBytes = 0
   readonly #builder: RecordBatchBuilder
-  readonly #sharers: Sharer[] = []
+  /** Who waits for each record. */
+  readonly #sharers: Settle<AppendResult>[] = []
+  /** Which of them wait for no more than the write; most often none. */
+  readonly #early: number[] = []
   readonly #timestamps: number[] = []
   #buffers: readonly Buffer[] | null = null
+  #baseOffset = -1
+  #appendTime: number | null = null
 
   /** @param capacityBytes of the first buffer; what the batch probably comes to. */
   constructor(capacityBytes: number) {
@@ -196,8 +201,11 @@ export class SharedBatch extends PendingAppend {
   }
 
   /** Somebody waits for the record that was added last. */
-  share(sharer: Sharer): void {
-    this.#sharers.push(sharer)
+  share(acks: Acks): Promise<AppendResult> {
+    const promise = settledLater<AppendResult>()
+    const count = this.#sharers.push(settleOfLast<AppendResult>())
+    if (acks !== 'all') this.#early.push(count - 1)
+    return promise
   }
 
   seal(): readonly Buffer[] {
@@ -205,27 +213,25 @@ export class SharedBatch extends PendingAppend {
     return this.#buffers
   }
 
-  written(batches: readonly RecordBatch[]): void {
-    this.#tell(batches, (acks) => acks !== 'all')
+  written([batch]: readonly RecordBatch[]): void {
+    if (batch === undefined) return
+    this.#baseOffset = batch.baseOffset
+    if (batch.timestampType === 'LogAppendTime') this.#appendTime = batch.maxTimestamp
+    for (const slot of this.#early) this.#tell(slot)
   }
 
-  done(batches: readonly RecordBatch[]): void {
-    this.#tell(batches, () => true)
+  done(): void {
+    // Who was told before is settled, and hears nothing.
+    for (let slot = 0; slot < this.#sharers.length; slot += 1) this.#tell(slot)
+  }
+
+  #tell(slot: number): void {
+    const offset = this.#baseOffset + slot
+    const timestamp = this.#appendTime ?? this.#timestamps[slot] ?? -1
+    this.#sharers[slot]?.({ baseOffset: offset, lastOffset: offset, timestamp })
   }
 
   reject(error: unknown): void {
-    for (const sharer of this.#sharers) sharer.reject(error)
-  }
-
-  #tell([batch]: readonly RecordBatch[], isFor: (acks: Acks) => boolean): void {
-    if (batch === undefined) return
-    const { baseOffset } = batch
-    const appendTime = batch.timestampType === 'LogAppendTime' ? batch.maxTimestamp : null
-    for (const [slot, { acks, resolve }] of this.#sharers.entries()) {
-      if (!isFor(acks)) continue
-      const offset = baseOffset + slot
-      const timestamp = appendTime ?? this.#timestamps[slot] ?? -1
-      resolve({ baseOffset: offset, lastOffset: offset, timestamp })
-    }
+    for (const settle of this.#sharers) settle(rejecting(error))
   }
 }

@@ -18,16 +18,22 @@ const slowSync = channel('varve:slow-sync')
 /**
  * Makes everything appended to a log durable. Where that takes more than a second, it is told to the
  * subscribers of the diagnostics channel `varve:slow-sync`, whether or not it succeeded.
+ *
+ * @returns `null` when it is done.
  */
-export async function flushTimed(clock: Pick<Clock, 'monotonic'>, log: Log): Promise<void> {
+export function flushTimed(clock: Pick<Clock, 'monotonic'>, log: Log): Promise<void> | null {
   const startMs = clock.monotonic()
-  try {
-    await log.flush()
-  } finally {
-    const durationMs = clock.monotonic() - startMs
-    const { topic, partition } = log
-    if (durationMs > SLOW_SYNC_MS) {
-      slowSync.publish({ topic, partition, durationMs } satisfies SlowSync)
-    }
+  const flushing = log.prompt.flush()
+  if (flushing !== null) {
+    return flushing.finally(() => {
+      tellIfSlow(clock.monotonic() - startMs, log)
+    })
   }
+  tellIfSlow(clock.monotonic() - startMs, log)
+  return null
+}
+
+function tellIfSlow(durationMs: number, { topic, partition }: Log): void {
+  if (durationMs <= SLOW_SYNC_MS) return
+  slowSync.publish({ topic, partition, durationMs } satisfies SlowSync)
 }

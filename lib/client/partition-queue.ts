@@ -1,4 +1,4 @@
-import type { Acks } from '../broker/pending-append.ts'
+import type { Settlement } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
@@ -16,7 +16,8 @@ export interface ProducerPartition {
   readonly topic: string
   readonly index: number
   readonly isClosed: boolean
-  appendBatches(batches: readonly Buffer[], acks: Acks): Promise<AppendResult>
+  /** Settles once, also inside of the call. */
+  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void
 }
 
 /** What a producer needs of a topic. */
@@ -114,7 +115,7 @@ export class PartitionQueue {
   drain(): void {
     if (this.#isInFlight) return
     const group = this.#takeGroup()
-    if (group.length > 0) void this.#send(group)
+    if (group.length > 0) this.#send(group)
   }
 
   /** Forgets a batch that is about to settle, wherever it is. */
@@ -195,24 +196,51 @@ export class PartitionQueue {
     }
   }
 
-  /** Never rejects: whatever happens is the outcome of the batches. */
-  async #send(group: readonly ProducerBatch[]): Promise<void> {
+  /** Whatever happens is the outcome of the batches. */
+  #send(group: readonly ProducerBatch[]): void {
     this.#isInFlight = true
-    const isCompressed = group.some((batch) => batch.compressionType !== 'none')
+    if (group.some((batch) => batch.compressionType !== 'none')) void this.#sendCompressed(group)
     // Without compression the write starts in the same tick.
-    const built = isCompressed
-      ? await Promise.all(group.map((batch) => this.#build(batch)))
-      : group.map((batch) => this.#buildUncompressed(batch))
+    else this.#write(group, (batch) => this.#buildUncompressed(batch))
+  }
+
+  async #sendCompressed(group: readonly ProducerBatch[]): Promise<void> {
+    const built = await Promise.all(group.map((batch) => this.#build(batch)))
+    this.#write(group, (_, slot) => built[slot] ?? null)
+  }
+
+  #write(
+    group: readonly ProducerBatch[],
+    build: (batch: ProducerBatch, slot: number) => Buffer | null,
+  ): void {
     const written: ProducerBatch[] = []
     const buffers: Buffer[] = []
     group.forEach((batch, slot) => {
-      const buffer = built[slot] ?? null
+      const buffer = build(batch, slot)
       if (buffer === null || batch.isSettled || !this.#fits(batch, buffer)) return
       batch.markInFlight()
       written.push(batch)
       buffers.push(buffer)
     })
-    if (buffers.length > 0) await this.#write(written, buffers)
+    if (buffers.length === 0) {
+      this.#settled()
+      return
+    }
+    const { acks } = this.#owner.options
+    // Nobody waits for a send with acks 0, but its memory is in use until it is written.
+    this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, {
+      resolve: (result) => {
+        this.#complete(written, result)
+        this.#settled()
+      },
+      reject: (error) => {
+        this.#owner.failGroup(this, written, error)
+        this.#settled()
+      },
+    })
+  }
+
+  #settled(): void {
     this.#isInFlight = false
     this.#owner.groupSettled(this)
   }
@@ -247,16 +275,7 @@ export class PartitionQueue {
     }
   }
 
-  async #write(batches: readonly ProducerBatch[], buffers: readonly Buffer[]): Promise<void> {
-    const { acks } = this.#owner.options
-    let result: AppendResult
-    try {
-      // Nobody waits for a send with acks 0, but its memory is in use until it is written.
-      result = await this.partition.appendBatches(buffers, acks === 0 ? 1 : acks)
-    } catch (error) {
-      this.#owner.failGroup(this, batches, error)
-      return
-    }
+  #complete(batches: readonly ProducerBatch[], result: AppendResult): void {
     const isAppendTime = this.topic.config.messageTimestampType === 'LogAppendTime'
     const timestamp = isAppendTime ? result.timestamp : null
     let { baseOffset } = result

@@ -1,4 +1,4 @@
-import { behindFailed } from '../broker/append-chain.ts'
+import { behindFailed } from '../broker/behind-failed.ts'
 import {
   ClosedError,
   InvalidRecordError,

@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { rejecting, settledLater, settleOfLast, type Settle } from '../broker/settled-later.ts'
 
 /** Where a record has come to lie. */
 export interface RecordMetadata {
@@ -19,57 +20,30 @@ export interface SendCompletion {
   fail(error: Error): void
 }
 
-type Resolve = (outcome: RecordMetadata | PromiseLike<never>) => void
-
-let capturedResolve: Resolve = () => undefined
-
-/**
- * Hands out the function that settles a promise that is being made. The constructor of `Promise`
- * calls it before it returns, so one function for all promises does, and no send pays for a closure
- * of its own.
- */
-function capture(resolve: Resolve): void {
-  capturedResolve = resolve
-}
-
-/** What a promise is resolved with that is to reject: nobody has to keep its other function then. */
-class Failed {
-  readonly #error: Error
-
-  constructor(error: Error) {
-    this.#error = error
-  }
-
-  /** The promise calls this for what it is to become. */
-  then(_onFulfilled: unknown, onRejected: (reason: Error) => void): void {
-    onRejected(this.#error)
-  }
-}
-
 /**
  * Lets a promise know. There is one for every send that is under way, so it keeps no more than it
  * needs: what is alive when memory is collected costs more than the sends themselves.
  */
 export class PromiseCompletion implements SendCompletion {
-  readonly #resolve: Resolve
+  readonly #settle: Settle<RecordMetadata>
 
-  private constructor(resolve: Resolve) {
-    this.#resolve = resolve
+  private constructor(settle: Settle<RecordMetadata>) {
+    this.#settle = settle
   }
 
   /** Calls `enter` with the completion of a new promise, and returns that. */
   static promise(enter: (completion: PromiseCompletion) => void): Promise<RecordMetadata> {
-    const promise = new Promise<RecordMetadata>(capture)
-    enter(new PromiseCompletion(capturedResolve))
+    const promise = settledLater<RecordMetadata>()
+    enter(new PromiseCompletion(settleOfLast()))
     return promise
   }
 
   succeed(metadata: RecordMetadata): void {
-    this.#resolve(metadata)
+    this.#settle(metadata)
   }
 
   fail(error: Error): void {
-    this.#resolve(new Failed(error) as unknown as PromiseLike<never>)
+    this.#settle(rejecting(error))
   }
 }
 

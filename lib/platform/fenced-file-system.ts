@@ -138,6 +138,12 @@ class FencedFile implements File {
     return this.#behind.write(buffers, position)
   }
 
+  writeNow(buffers: readonly Uint8Array[], position: number): number {
+    if (this.#behind.writeNow === undefined) return -1
+    this.#fence.ensureHeld()
+    return this.#behind.writeNow(buffers, position)
+  }
+
   async truncate(sizeBytes: number): Promise<void> {
     this.#fence.ensureHeld()
     await this.#behind.truncate(sizeBytes)
@@ -146,6 +152,12 @@ class FencedFile implements File {
   async datasync(): Promise<void> {
     await this.#behind.datasync()
     this.#fence.ensureHeld()
+  }
+
+  datasyncNow(): boolean {
+    const isDone = this.#behind.datasyncNow?.() === true
+    if (isDone) this.#fence.ensureHeld()
+    return isDone
   }
 
   async sync(): Promise<void> {

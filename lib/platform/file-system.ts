@@ -59,6 +59,15 @@ export interface File {
    */
   write(buffers: readonly Uint8Array[], position: number): Promise<number>
 
+  /**
+   * Like {@link File.write}, inside of the call. Absent where nothing can be done so.
+   *
+   * @returns -1, and nothing is written, when it has to be asked of {@link File.write}; so it is on a
+   * closed file.
+   * @throws what {@link File.write} rejects with.
+   */
+  writeNow?(buffers: readonly Uint8Array[], position: number): number
+
   /** Cuts or zero-extends the file to `sizeBytes`. Durable only after {@link File.sync}. */
   truncate(sizeBytes: number): Promise<void>
 
@@ -67,6 +76,14 @@ export interface File {
    * disk is unknown and the call must not be repeated: the kernel may have dropped the pages.
    */
   datasync(): Promise<void>
+
+  /**
+   * Like {@link File.datasync}, inside of the call. Absent where nothing can be done so.
+   *
+   * @returns false, and nothing is done, when it has to be asked of {@link File.datasync}.
+   * @throws what {@link File.datasync} rejects with.
+   */
+  datasyncNow?(): boolean
 
   /** `fsync`: like {@link File.datasync}, with the file's other metadata. */
   sync(): Promise<void>

@@ -1,4 +1,4 @@
-import { fdatasyncSync, readSync, writevSync, type Dirent, type Stats } from 'node:fs'
+import { fdatasyncSync, readSync, writeSync, writevSync, type Dirent, type Stats } from 'node:fs'
 import { ClosedError } from '../errors.ts'
 import type { File, FileStat } from './file-system.ts'
 import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, promptIo } from './prompt-io.ts'
@@ -58,22 +58,27 @@ export class NodeFile implements File {
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
     this.#ensureOpen()
-    if (buffers.length === 0) return 0
-    const { fd } = this.#handle
-    let sizeBytes = 0
-    for (const { length } of buffers) sizeBytes += length
-    const call = (): number => writevSync(fd, buffers, position)
-    const size = promptIo.try(sizeBytes, MAX_PROMPT_WRITE_BYTES, call)
+    const size = this.writeNow(buffers, position)
     if (size >= 0) return size
     return this.#run(async (handle) => {
-      const turn = promptIo.whenTurned(sizeBytes, MAX_WAITING_WRITE_BYTES)
+      const turn = promptIo.whenTurned(totalBytes(buffers), MAX_WAITING_WRITE_BYTES)
       if (turn !== null) {
         await turn
-        const sizeThen = promptIo.try(sizeBytes, MAX_WAITING_WRITE_BYTES, call)
+        const sizeThen = this.#tryWrite(buffers, position, MAX_WAITING_WRITE_BYTES)
         if (sizeThen >= 0) return sizeThen
       }
       return (await handle.writev(buffers, position)).bytesWritten
     })
+  }
+
+  writeNow(buffers: readonly Uint8Array[], position: number): number {
+    if (this.#closed !== null) return -1
+    return this.#tryWrite(buffers, position, MAX_PROMPT_WRITE_BYTES)
+  }
+
+  #tryWrite(buffers: readonly Uint8Array[], position: number, maxBytes: number): number {
+    const { fd } = this.#handle
+    return promptIo.try(totalBytes(buffers), maxBytes, () => writeAt(fd, buffers, position))
   }
 
   truncate(sizeBytes: number): Promise<void> {
@@ -82,12 +87,20 @@ export class NodeFile implements File {
 
   async datasync(): Promise<void> {
     this.#ensureOpen()
+    if (this.datasyncNow()) return
     const { fd } = this.#handle
     const call = (): void => {
       fdatasyncSync(fd)
     }
-    if (this.#promptSync.try(call)) return
     await this.#run((handle) => this.#promptSync.run(call, () => handle.datasync()))
+  }
+
+  datasyncNow(): boolean {
+    if (this.#closed !== null) return false
+    const { fd } = this.#handle
+    return this.#promptSync.try(() => {
+      fdatasyncSync(fd)
+    })
   }
 
   sync(): Promise<void> {
@@ -127,6 +140,20 @@ export class NodeFile implements File {
       if (this.#callsInFlight === 0) this.#onIdle?.()
     }
   }
+}
+
+function totalBytes(buffers: readonly Uint8Array[]): number {
+  let sizeBytes = 0
+  for (const { length } of buffers) sizeBytes += length
+  return sizeBytes
+}
+
+function writeAt(fd: number, buffers: readonly Uint8Array[], position: number): number {
+  const [first] = buffers
+  if (first === undefined) return 0
+  return buffers.length === 1
+    ? writeSync(fd, first, 0, first.length, position)
+    : writevSync(fd, buffers, position)
 }
 
 /** Fills `buffer`, as far as the file goes. @returns the bytes read */

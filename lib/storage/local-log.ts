@@ -1,12 +1,10 @@
 import type { ResolvedTopicConfig } from '../config.ts'
-import { ClosedError } from '../errors.ts'
-import { RecordBatch, stampBatch } from '../record/record-batch.ts'
-import type { AppendResult } from './append-record.ts'
 import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './loaded-log.ts'
 import { DoubtfulTail } from './doubtful-tail.ts'
 import type { LogPosition } from './durable-end.ts'
-import { InDoubtError, LeftOversError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
+import { InDoubtError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
+import { LogAppender } from './log-appender.ts'
 import type { LocalLogOptions } from './log-options.ts'
 import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -26,6 +24,7 @@ export class LocalLog {
   readonly epochs: LeaderEpochCache
   readonly producers: ProducerState
   readonly tail: DoubtfulTail
+  readonly appender: LogAppender
   readonly #recorder: SegmentRecorder
   logStartOffset: number
   logEndOffset: number
@@ -40,12 +39,11 @@ export class LocalLog {
   leaderEpoch: number
   readonly #options: LocalLogOptions
   readonly #rollPolicy: RollPolicy
-  /** Where the log ended before a write that failed and whose bytes are still to be cut off. */
-  #leftOversFrom: LogPosition | null = null
 
   constructor(options: LocalLogOptions, config: Readonly<ResolvedTopicConfig>, loaded: LoadedLog) {
     this.#options = options
     this.#rollPolicy = new RollPolicy(config, options)
+    this.appender = new LogAppender(this, this.#rollPolicy, options.clock)
     this.segments = loaded.segments
     this.epochs = loaded.epochs
     this.leaderEpoch = loaded.leaderEpoch
@@ -67,64 +65,31 @@ export class LocalLog {
     this.#rollPolicy.config = config
   }
 
-  /**
-   * Stamps and writes batches behind the last one, rolling where needed. When it rejects, none of
-   * them is in the log.
-   *
-   * @throws InDoubtError or LeftOversError when that cannot be said for sure; otherwise what the
-   * file system said.
-   */
-  async append(buffers: readonly Buffer[]): Promise<AppendResult> {
-    const start = this.#end()
-    // A new epoch is on disk before the first batch that carries it.
-    this.epochs.assign(this.leaderEpoch, start.offset)
-    if (this.epochs.isDirty) await this.epochs.write()
-    try {
-      return await this.#appendAll(buffers, start)
-    } catch (error) {
-      if (error instanceof InDoubtError) throw error
-      try {
-        await this.cutLeftOvers()
-      } catch (undoError) {
-        if (undoError instanceof InDoubtError) throw undoError
-        throw new LeftOversError('what a failed write left could not be cut off', {
-          cause: new AggregateError([error, undoError]),
-        })
-      }
-      throw error
-    }
-  }
-
-  /** Whether {@link LocalLog.cutLeftOvers} has anything to do. */
-  get hasLeftOvers(): boolean {
-    return this.#leftOversFrom !== null || this.segments.hasLeftOvers || this.producers.isStale
-  }
-
-  /**
-   * Brings the files back to where the log ended before a write that failed. Nothing may be changed
-   * before that is done; what it is prevented from is tried again by the next call.
-   *
-   * @throws InDoubtError when a sync fails; otherwise what the file system said.
-   */
-  async cutLeftOvers(): Promise<void> {
-    const from = this.#leftOversFrom
-    if (from !== null) {
-      this.producers.markStale()
-      await this.segments.changing(() => this.#cutBack(from))
-      this.#leftOversFrom = null
-      // Another process that reads along may have seen some of it.
-      this.#raiseEpoch()
-    }
-    await this.segments.removeLeftOvers()
-    await this.#refreshProducers()
-  }
-
   /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */
   async flush(): Promise<void> {
     await this.#sync()
     // Before anybody is told of a record in a new segment it is on record that there is one. An
     // append that fails takes its segments back before it comes here.
     if (this.#recorder.isBehind) await this.#recorder.catchUp(this.logStartOffset, this.segments)
+  }
+
+  /**
+   * The same inside of the call.
+   *
+   * @returns false, and nothing is done, when something has to be waited for.
+   * @throws InDoubtError when the sync fails
+   */
+  flushNow(): boolean {
+    const { active } = this.segments
+    if (this.#recorder.isBehind || active === undefined) return false
+    if (this.logEndOffset === this.durableEndOffset) return true
+    try {
+      if (!active.flushNow()) return false
+    } catch (error) {
+      throw new InDoubtError('a sync failed', { cause: error })
+    }
+    this.noteDurable()
+    return true
   }
 
   /** See {@link SegmentRecorder.write}. @param without segments of which the record is to know nothing */
@@ -209,11 +174,11 @@ export class LocalLog {
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)
       this.epochs.truncateFromEnd(offset)
-      this.#raiseEpoch()
+      this.raiseEpoch()
       await this.epochs.write()
       await this.producers.removeSnapshots((each) => each <= offset)
       this.producers.markStale()
-      await this.#refreshProducers()
+      await this.refreshProducers()
       // What is left was synced together with the cut.
       this.noteDurable()
       // Nothing in the last segment says where the log ends now. The name of the next one does.
@@ -247,72 +212,13 @@ export class LocalLog {
     if (hasNewNames && !isSynced) await this.segments.syncNames()
   }
 
-  async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
-    const { offset: baseOffset } = start
-    let [nextOffset, timestamp] = [baseOffset, -1]
-    let pending: RecordBatch[] = []
-    let pendingBytes = 0
-    for (const buffer of buffers) {
-      let batch = this.#stamp(buffer, nextOffset)
-      const { active } = this.segments
-      const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
-      if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
-        await this.#write(pending, start)
-        pending = []
-        pendingBytes = 0
-        await this.roll()
-        batch = this.#stamp(buffer, nextOffset)
-      }
-      pending.push(batch)
-      pendingBytes += batch.sizeBytes
-      nextOffset = batch.nextOffset
-      timestamp = Math.max(timestamp, batch.maxTimestamp)
-    }
-    await this.#write(pending, start)
-    // Nothing of it is to be taken back any more.
-    this.#leftOversFrom = null
-    return { baseOffset, lastOffset: nextOffset - 1, timestamp }
-  }
-
-  async #write(batches: readonly RecordBatch[], start: LogPosition): Promise<void> {
-    const { active } = this.segments
-    if (active === undefined) throw new ClosedError('the log has no segment to append to')
-    this.#leftOversFrom = start
-    await active.append(batches)
-    for (const batch of batches) this.producers.update(batch)
-    this.logEndOffset = batches.at(-1)?.nextOffset ?? this.logEndOffset
-  }
-
-  #stamp(buffer: Buffer, baseOffset: number): RecordBatch {
-    const isAppendTime = this.config.messageTimestampType === 'LogAppendTime'
-    stampBatch(buffer, {
-      baseOffset,
-      partitionLeaderEpoch: this.leaderEpoch,
-      groupStart: baseOffset === this.durableEndOffset,
-      ...(isAppendTime ? { logAppendTime: this.#options.clock.now() } : {}),
-    })
-    return new RecordBatch(buffer)
-  }
-
-  #raiseEpoch(): void {
+  /** What is appended from now on may be in the place of what somebody has seen. */
+  raiseEpoch(): void {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
   }
 
-  /** Brings the segments back to where the log ended before an append that failed. */
-  async #cutBack(from: LogPosition): Promise<void> {
-    this.logEndOffset = from.offset
-    if (this.durableEndOffset > from.offset) {
-      this.durableEndOffset = from.offset
-      this.tail.durablePosition = from
-    }
-    await this.segments.removeAbove(from.offset)
-    const { active } = this.segments
-    if (active === undefined) return
-    await (active.nextOffset > from.offset ? active.truncateTo(from.offset) : active.cutFile())
-  }
-
   /** Where the next batch goes. */
-  #end(): LogPosition {
+  get end(): LogPosition {
     const offset = this.logEndOffset
     const { active } = this.segments
     return active === undefined
@@ -323,11 +229,11 @@ export class LocalLog {
   /** Everything that is in the log is durable. */
   noteDurable(): void {
     this.durableEndOffset = this.logEndOffset
-    this.tail.durablePosition = this.#end()
+    this.tail.durablePosition = this.end
   }
 
   /** Producer state as of the end of the log, where it covers more than that. */
-  #refreshProducers(): Promise<void> {
+  refreshProducers(): Promise<void> {
     return this.producers.refresh(this.logEndOffset, this.segments.readerUpTo(this.logEndOffset))
   }
 }

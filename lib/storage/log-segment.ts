@@ -122,6 +122,28 @@ export class LogSegment implements IndexedSegment {
     for (const batch of batches) this.#note(batch)
   }
 
+  /**
+   * Like {@link LogSegment.append}, inside of the call.
+   *
+   * @returns false when it has to be waited for; then, as when it throws, memory is as before and
+   * bytes may stand behind `sizeBytes`.
+   */
+  appendNow(batches: readonly RecordBatch[]): boolean {
+    if (!this.held.canAppend) return false
+    const buffers = batches.map((batch) => batch.buffer)
+    if (!this.file.writeNow(buffers, this.sizeBytes)) return false
+    for (const batch of batches) this.#note(batch)
+    return true
+  }
+
+  /** Like {@link LogSegment.flush}, inside of the call. @returns false when it has to be waited for */
+  flushNow(): boolean {
+    const { entry } = this
+    if (!this.file.datasyncNow()) return false
+    this.durable = entry
+    return true
+  }
+
   /** All of it is known to be durable. */
   noteDurable(): void {
     this.durable = this.entry

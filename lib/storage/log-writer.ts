@@ -57,11 +57,29 @@ export class LogWriter {
       if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
       let sizeBytes = 0
       for (const { length } of batches) sizeBytes += length
-      const result = await this.#log.append(batches)
+      const result = await this.#log.appender.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
       if (this.#mustLook()) await this.#ensureInPlace()
       return result
     })
+  }
+
+  /**
+   * The same inside of the call, where nothing has to be waited for.
+   *
+   * @returns `null` when {@link LogWriter.append} has to follow; a promise, which rejects, when the
+   * write has failed: nothing may be changed before it has settled.
+   */
+  appendNow(batches: readonly Buffer[]): AppendResult | Promise<never> | null {
+    if (!this.#isAtEase || batches.length === 0 || this.#mustLook()) return null
+    try {
+      const result = this.#log.appender.appendNow(batches)
+      if (result === null) return null
+      for (const { length } of batches) this.bytesSinceCheckpoint += length
+      return result
+    } catch (error) {
+      return this.#undone(error)
+    }
   }
 
   /** Syncs when `flushMessages` records are not durable. */
@@ -73,6 +91,21 @@ export class LogWriter {
   flush(): Promise<void> {
     // What is to be made durable has been written: a failure before this call leaves it in doubt.
     return this.#change('flush', 'unknown', () => this.#log.flush(), 'unknown')
+  }
+
+  /**
+   * The same inside of the call, where nothing has to be waited for.
+   *
+   * @returns false when {@link LogWriter.flush} has to follow; a promise, which rejects, when the
+   * sync has failed.
+   */
+  flushNow(): boolean | Promise<never> {
+    if (!this.#isAtEase) return false
+    try {
+      return this.#log.flushNow()
+    } catch (error) {
+      return this.#rejected('flush', error, 'unknown')
+    }
   }
 
   roll(): Promise<void> {
@@ -200,11 +233,29 @@ export class LogWriter {
     this.#guard.ensureWritable(refusedOutcome)
     try {
       if (this.#owed !== null) await this.#settle(this.#owed)
-      if (this.#log.hasLeftOvers) await this.#log.cutLeftOvers()
+      if (this.#log.appender.hasLeftOvers) await this.#log.appender.cutLeftOvers()
       return await change()
     } catch (error) {
       throw await this.#failed(what, error, outcome)
     }
+  }
+
+  /** Whether nothing stands in the way of a change, and nothing has to be done before it. */
+  get #isAtEase(): boolean {
+    if (this.#owed !== null || this.#guard.isClosed || this.#guard.refusal() !== null) return false
+    return !this.#log.appender.hasLeftOvers
+  }
+
+  async #undone(error: unknown): Promise<never> {
+    try {
+      return await this.#log.appender.undo(error)
+    } catch (failure) {
+      return this.#rejected('append', failure, 'not-written')
+    }
+  }
+
+  async #rejected(what: string, error: unknown, outcome: AppendOutcome): Promise<never> {
+    throw await this.#failed(what, error, outcome)
   }
 
   /** Does what opening the log has left to do. After a failure nothing is changed either. */

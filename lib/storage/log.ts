@@ -21,6 +21,7 @@ import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
 import { verifySegments } from './log-verification.ts'
 import { salvageSegments, type SalvageReport } from './log-salvage.ts'
+import { PromptChanges } from './prompt-changes.ts'
 import { SerialQueue } from './serial-queue.ts'
 
 const DEFAULT_READ_BYTES = 1024 * 1024
@@ -52,6 +53,8 @@ export class Log {
   readonly #follower: LogFollower
   readonly #queue: SerialQueue = new SerialQueue()
   /** @internal */
+  readonly prompt: PromptChanges
+  /** @internal */
   readonly cleaner: LogCleaner
   #closing: Promise<void> | null = null
 
@@ -68,6 +71,7 @@ export class Log {
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
+    this.prompt = new PromptChanges(this.#queue, this.#writer)
     const parts = { log: this.#local, guard: this.#guard, context, dir }
     this.cleaner = new LogCleaner({ ...parts, writer: this.#writer, queue: this.#queue })
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)

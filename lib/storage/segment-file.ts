@@ -83,6 +83,28 @@ export class SegmentFile implements ParkableFile {
     return this.#use('change', (file) => writeFully(file, buffers, position))
   }
 
+  /**
+   * Like {@link SegmentFile.write}, inside of the call.
+   *
+   * @returns false when it has to be waited for; any prefix of the bytes may have been written.
+   * @throws what the file system says, with the same in the file.
+   */
+  writeNow(buffers: readonly Uint8Array[], position: number): boolean {
+    const file = this.openNow
+    if (file?.writeNow === undefined || !this.#isProven) return false
+    let sizeBytes = 0
+    for (const { length } of buffers) sizeBytes += length
+    this.#isUnsynced = true
+    return file.writeNow(buffers, position) === sizeBytes
+  }
+
+  /** Like {@link SegmentFile.datasync}, inside of the call. @returns false when it has to be waited for */
+  datasyncNow(): boolean {
+    if (this.openNow?.datasyncNow?.() !== true) return false
+    this.#isUnsynced = false
+    return true
+  }
+
   /** Makes what was written durable. A rejection must not be retried. Must not overlap with writes. */
   datasync(): Promise<void> {
     return this.#use('sync', (file) => file.datasync())

@@ -7,6 +7,11 @@ export class SerialQueue {
     this.#pendingCount -= 1
   }
 
+  /** Whether all tasks have settled. */
+  get isIdle(): boolean {
+    return this.#pendingCount === 0
+  }
+
   /**
    * Runs `task` when all earlier ones have settled, whatever their outcome: before the call returns
    * where there are none, because most tasks find the queue empty, and a turn in it costs more than

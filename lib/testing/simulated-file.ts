@@ -66,9 +66,18 @@ export class SimulatedFile implements File {
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    return await this.#perform(this.#writing(buffers, position))
+  }
+
+  writeNow(buffers: readonly Uint8Array[], position: number): number {
+    if (this.#closing !== null) return -1
+    return this.#machine.performNow(this.#writing(buffers, position)) ?? -1
+  }
+
+  #writing(buffers: readonly Uint8Array[], position: number): Operation<number> {
     requirePosition('position', position)
     const sizeBytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
-    return await this.#perform({
+    return {
       kind: 'write',
       path: this.#at,
       syscall: 'write',
@@ -85,7 +94,7 @@ export class SimulatedFile implements File {
         this.#inode.modifiedMs = this.#disk.model.nowMs()
         return count
       },
-    })
+    }
   }
 
   async truncate(sizeBytes: number): Promise<void> {
@@ -107,11 +116,16 @@ export class SimulatedFile implements File {
   }
 
   async datasync(): Promise<void> {
-    await this.#sync('datasync', 'fdatasync')
+    await this.#perform(this.#syncing('datasync', 'fdatasync'))
+  }
+
+  datasyncNow(): boolean {
+    if (this.#closing !== null) return false
+    return this.#machine.performNow(this.#syncing('datasync', 'fdatasync')) !== null
   }
 
   async sync(): Promise<void> {
-    await this.#sync('sync', 'fsync')
+    await this.#perform(this.#syncing('sync', 'fsync'))
   }
 
   async stat(): Promise<FileStat> {
@@ -147,8 +161,8 @@ export class SimulatedFile implements File {
     })
   }
 
-  async #sync(kind: 'datasync' | 'sync', syscall: string): Promise<void> {
-    await this.#perform({
+  #syncing(kind: 'datasync' | 'sync', syscall: string): Operation<void> {
+    return {
       kind,
       path: this.#at,
       syscall,
@@ -158,7 +172,7 @@ export class SimulatedFile implements File {
       onFault: (partial) => {
         this.#disk.failSyncFile(this.#inode, partial)
       },
-    })
+    }
   }
 
   async #perform<T>(operation: Operation<T>): Promise<T> {

@@ -46,6 +46,8 @@ export interface MachineOptions {
   readonly random: Random
   /** Most microtask turns by which a call is held up before and after its effect. */
   readonly maxDelayTurns: number
+  /** Whether no call is made before somebody awaits it. */
+  readonly isAwaited: boolean
 }
 
 /**
@@ -61,6 +63,7 @@ export class SimulatedMachine {
   observer: ((operation: ObservedOperation) => void) | null = null
   readonly #random: Random
   readonly #maxDelayTurns: number
+  readonly #isAwaited: boolean
   #operationCount = 0
   #lines: string[] = []
   /** Why the machine has stopped, `null` while it runs. */
@@ -69,6 +72,7 @@ export class SimulatedMachine {
   constructor(options: MachineOptions) {
     this.#random = options.random
     this.#maxDelayTurns = options.maxDelayTurns
+    this.#isAwaited = options.isAwaited
   }
 
   get crashed(): boolean {
@@ -107,7 +111,7 @@ export class SimulatedMachine {
    */
   performNow<T>(operation: Operation<T>): T | null {
     this.#requireRunning()
-    return this.#drawDelay() > 0 ? null : this.#execute(operation)
+    return this.#isAwaited || this.#drawDelay() > 0 ? null : this.#execute(operation)
   }
 
   #execute<T>(operation: Operation<T>): T {

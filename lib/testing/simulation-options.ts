@@ -43,13 +43,15 @@ export interface SimulatedFileSystemOptions {
   /**
    * When calls take effect and complete.
    *
-   * - `in-order`: in the order of their start, as soon as possible.
+   * - `in-order`: in the order of their start, as soon as possible: where a caller asks for that,
+   *   inside of the call.
+   * - `awaited`: the same, but never inside of a call.
    * - `random`: held up by a random number of microtask turns before and after their effect, so
    *   that calls which overlap take effect and complete in any order.
    *
    * @defaultValue `'in-order'`
    */
-  readonly completion?: 'in-order' | 'random'
+  readonly completion?: 'in-order' | 'awaited' | 'random'
   /** Gives the times of modifications and locks; a fixed time when left out. */
   readonly clock?: Pick<Clock, 'now'>
 }
@@ -89,7 +91,9 @@ export function machineOptions(
   options: SimulatedFileSystemOptions,
   random: Random,
 ): MachineOptions {
-  return { random, maxDelayTurns: options.completion === 'random' ? MAX_DELAY_TURNS : 0 }
+  const { completion = 'in-order' } = options
+  const maxDelayTurns = completion === 'random' ? MAX_DELAY_TURNS : 0
+  return { random, maxDelayTurns, isAwaited: completion === 'awaited' }
 }
 
 /**

@@ -4,7 +4,7 @@ import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { emptyBatch } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { openPartition, textsOf } from '../helpers/partitions.ts'
+import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
 
 const CLOSED = new ClosedError('the test is over')
 const SMALL = { segmentBytes: 400, indexIntervalBytes: 40 }
@@ -68,10 +68,8 @@ describe('readLast', () => {
     const partition = await openPartition({ config })
     await partition.append({ key: 'a', value: 'stays' })
     await partition.append({ key: 'b', value: null })
-    await partition.appendBatches(
-      [emptyBatch({ baseOffset: 2, lastOffset: 4, maxTimestamp: 0 })],
-      'all',
-    )
+    const left = emptyBatch({ baseOffset: 2, lastOffset: 4, maxTimestamp: 0 })
+    await appendBatches(partition, [left])
     const last = await partition.readLast(1, { maxBytes: 1 })
     expect(last.map(({ offset }) => offset)).toEqual([1])
     await partition.close(CLOSED)

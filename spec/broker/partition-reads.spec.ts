@@ -5,7 +5,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
-import { openPartition, textsOf } from '../helpers/partitions.ts'
+import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
 
 /** Without any batches in memory, so that every read is one of the disk. */
 const FROM_DISK = { recentBytes: 0 }
@@ -39,13 +39,13 @@ describe('a fetch at markers that end the log', () => {
     const clock = new ManualClock()
     const partition = await openPartition({ ...setup, clock })
     await fill(partition, 2, 2)
-    await partition.appendBatches([markerBatch(), markerBatch()], 'all')
+    await appendBatches(partition, [markerBatch(), markerBatch()])
     expect(partition.highWatermark).toBe(4)
     const waiting = partition.fetch(2, { ...options, maxWaitMs: 10_000 })
     await partition.append({ value: 'next' })
     expect(textsOf(await waiting)).toEqual(['next'])
     expect(await partition.fetch(2, { ...options, maxWaitMs: 0 })).toHaveLength(1)
-    await partition.appendBatches([markerBatch()], 'all')
+    await appendBatches(partition, [markerBatch()])
     expect(await partition.fetch(5, { ...options, maxWaitMs: 0 })).toEqual([])
     expect(clock.pendingTimers).toBe(0)
   })

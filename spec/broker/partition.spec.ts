@@ -47,7 +47,7 @@ describe('appending to a partition', () => {
   })
 
   it('acknowledges at the level that was asked for', async () => {
-    const fileSystem = new SimulatedFileSystem()
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     await partition.append({ value: 'a' })
     const seen: string[] = []
@@ -233,7 +233,8 @@ describe('appending to a partition', () => {
   })
 
   it('shows nothing in the place of records that were cut before it is durable', async () => {
-    const partition = await openPartition()
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+    const partition = await openPartition({ fileSystem })
     await fill(partition, 4)
     await partition.log.truncateTo(2)
     let isDurable = false

@@ -11,7 +11,8 @@ it('acknowledges more batches than a call takes arguments', async () => {
   const appended = new Promise<AppendResult>((resolve, reject) => {
     const options = { acks: 'all', isInLine: true } as const
     const append = new WholeAppend(buffers, options, { resolve, reject }, () => null)
-    append.done(buffers.map((buffer) => new RecordBatch(buffer)))
+    append.written(buffers.map((buffer) => new RecordBatch(buffer)))
+    append.done()
   })
   expect(await appended).toEqual({ baseOffset: 7, lastOffset: 7, timestamp: 5 })
 })

@@ -1,4 +1,4 @@
-import type { Acks } from '../../lib/broker/pending-append.ts'
+import type { Acks, Settlement } from '../../lib/broker/pending-append.ts'
 import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import type { ProducerPartition, ProducerTopic } from '../../lib/client/partition-queue.ts'
 import { Producer, type ProducerContext } from '../../lib/client/producer.ts'
@@ -55,7 +55,7 @@ export class FakeAppend {
   }
 }
 
-/** A partition that, but with acks 0, keeps every append in flight, unless it is `automatic`. */
+/** A partition that keeps every append in flight, unless it is `automatic`. */
 export class FakePartition implements ProducerPartition {
   readonly topic: string
   readonly index: number
@@ -70,13 +70,11 @@ export class FakePartition implements ProducerPartition {
     this.index = index
   }
 
-  appendBatches(buffers: readonly Buffer[], acks: Acks): Promise<AppendResult> {
+  appendBatches(buffers: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
     const append = new FakeAppend(this, buffers, acks)
     this.appends.push(append)
     if (this.isAutomatic) append.succeed()
-    if (acks !== 0) return append.result
-    append.result.catch(() => undefined)
-    return Promise.resolve({ baseOffset: -1, lastOffset: -1, timestamp: -1 })
+    append.result.then(settle.resolve, settle.reject)
   }
 
   /** The append with this number, from 0. */

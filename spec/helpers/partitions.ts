@@ -4,6 +4,7 @@ import { BatchCache } from '../../lib/storage/batch-cache.ts'
 import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import type { Clock } from '../../lib/platform/clock.ts'
+import type { AppendResult } from '../../lib/storage/append-record.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { LogStateFiles } from '../../lib/storage/log-state.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
@@ -64,4 +65,14 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
 /** Values of records as text; null stays null. */
 export function textsOf(records: readonly { readonly value: Buffer | null }[]): (string | null)[] {
   return records.map((record) => record.value?.toString('utf8') ?? null)
+}
+
+/** Appends encoded batches, as a producer does. */
+export function appendBatches(
+  partition: Partition,
+  batches: readonly Buffer[],
+): Promise<AppendResult> {
+  return new Promise((resolve, reject) => {
+    partition.appendBatches(batches, 'all', { resolve, reject })
+  })
 }

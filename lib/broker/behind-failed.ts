@@ -1,0 +1,8 @@
+import { LogFullError, StorageError } from '../errors.ts'
+
+/** What an append fails with because one in line before it has: nothing of it was written. */
+export function behindFailed(error: StorageError | LogFullError): StorageError | LogFullError {
+  if (error instanceof LogFullError) return error
+  const message = `what was appended before it failed: ${error.message}`
+  return new StorageError(message, { path: error.path, outcome: 'not-written' }, { cause: error })
+}

@@ -1,0 +1,185 @@
+import { ClosedError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
+import { RecordBatch, stampBatch } from '../record/record-batch.ts'
+import type { AppendResult } from './append-record.ts'
+import type { LogPosition } from './durable-end.ts'
+import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
+import type { LocalLog } from './local-log.ts'
+import type { RollPolicy } from './roll-policy.ts'
+
+/**
+ * Puts batches behind the last one of a log, and takes back what an append has left that failed.
+ * Calls must not overlap with each other, nor with other changes of the log.
+ */
+export class LogAppender {
+  readonly #log: LocalLog
+  readonly #rollPolicy: RollPolicy
+  readonly #clock: Pick<Clock, 'now'>
+  /** Where the log ended before a write that failed and whose bytes are still to be cut off. */
+  #leftOversFrom: LogPosition | null = null
+
+  constructor(log: LocalLog, rollPolicy: RollPolicy, clock: Pick<Clock, 'now'>) {
+    this.#log = log
+    this.#rollPolicy = rollPolicy
+    this.#clock = clock
+  }
+
+  /**
+   * Stamps and writes batches behind the last one, rolling where needed. When it rejects, none of
+   * them is in the log.
+   *
+   * @throws InDoubtError or LeftOversError when that cannot be said for sure; otherwise what the
+   * file system said.
+   */
+  async append(buffers: readonly Buffer[]): Promise<AppendResult> {
+    const { epochs, leaderEpoch, end } = this.#log
+    // A new epoch is on disk before the first batch that carries it.
+    epochs.assign(leaderEpoch, end.offset)
+    if (epochs.isDirty) await epochs.write()
+    try {
+      return await this.#appendAll(buffers, end)
+    } catch (error) {
+      return this.undo(error)
+    }
+  }
+
+  /**
+   * The same inside of the call, where nothing has to be waited for.
+   *
+   * @returns `null` when something has. Then nothing has changed but that bytes may stand behind the
+   * end, which {@link LogAppender.append} writes over: it has to follow.
+   * @throws what the file system says. {@link LogAppender.undo} has to follow.
+   */
+  appendNow(buffers: readonly Buffer[]): AppendResult | null {
+    const { epochs, leaderEpoch, end, segments } = this.#log
+    const { active } = segments
+    epochs.assign(leaderEpoch, end.offset)
+    if (epochs.isDirty || active === undefined) return null
+    const batches: RecordBatch[] = []
+    let pendingBytes = 0
+    let [nextOffset, timestamp] = [end.offset, -1]
+    for (const buffer of buffers) {
+      const batch = this.#stamp(buffer, nextOffset)
+      if (this.#rollPolicy.mustRoll(active, batch, batches[0], pendingBytes) !== false) return null
+      batches.push(batch)
+      pendingBytes += batch.sizeBytes
+      nextOffset = batch.nextOffset
+      timestamp = Math.max(timestamp, batch.maxTimestamp)
+    }
+    this.#leftOversFrom = end
+    if (!active.appendNow(batches)) return null
+    this.#noteWritten(batches)
+    this.#leftOversFrom = null
+    return { baseOffset: end.offset, lastOffset: nextOffset - 1, timestamp }
+  }
+
+  /**
+   * Takes back what an append has left that failed with `error`. Never resolves.
+   *
+   * @throws `error`; InDoubtError or LeftOversError when it cannot be taken back.
+   */
+  async undo(error: unknown): Promise<never> {
+    if (error instanceof InDoubtError) throw error
+    try {
+      await this.cutLeftOvers()
+    } catch (undoError) {
+      if (undoError instanceof InDoubtError) throw undoError
+      throw new LeftOversError('what a failed write left could not be cut off', {
+        cause: new AggregateError([error, undoError]),
+      })
+    }
+    throw error
+  }
+
+  /** Whether {@link LogAppender.cutLeftOvers} has anything to do. */
+  get hasLeftOvers(): boolean {
+    const { segments, producers } = this.#log
+    return this.#leftOversFrom !== null || segments.hasLeftOvers || producers.isStale
+  }
+
+  /**
+   * Brings the files back to where the log ended before a write that failed. Nothing may be changed
+   * before that is done; what it is prevented from is tried again by the next call.
+   *
+   * @throws InDoubtError when a sync fails; otherwise what the file system said.
+   */
+  async cutLeftOvers(): Promise<void> {
+    const from = this.#leftOversFrom
+    const { segments, producers } = this.#log
+    if (from !== null) {
+      producers.markStale()
+      await segments.changing(() => this.#cutBack(from))
+      this.#leftOversFrom = null
+      // Another process that reads along may have seen some of it.
+      this.#log.raiseEpoch()
+    }
+    await segments.removeLeftOvers()
+    await this.#log.refreshProducers()
+  }
+
+  async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
+    const { offset: baseOffset } = start
+    let [nextOffset, timestamp] = [baseOffset, -1]
+    let pending: RecordBatch[] = []
+    let pendingBytes = 0
+    for (const buffer of buffers) {
+      let batch = this.#stamp(buffer, nextOffset)
+      const { active } = this.#log.segments
+      const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
+      if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
+        await this.#write(pending, start)
+        pending = []
+        pendingBytes = 0
+        await this.#log.roll()
+        batch = this.#stamp(buffer, nextOffset)
+      }
+      pending.push(batch)
+      pendingBytes += batch.sizeBytes
+      nextOffset = batch.nextOffset
+      timestamp = Math.max(timestamp, batch.maxTimestamp)
+    }
+    await this.#write(pending, start)
+    // Nothing of it is to be taken back any more.
+    this.#leftOversFrom = null
+    return { baseOffset, lastOffset: nextOffset - 1, timestamp }
+  }
+
+  async #write(batches: readonly RecordBatch[], start: LogPosition): Promise<void> {
+    const { active } = this.#log.segments
+    if (active === undefined) throw new ClosedError('the log has no segment to append to')
+    this.#leftOversFrom = start
+    await active.append(batches)
+    this.#noteWritten(batches)
+  }
+
+  #noteWritten(batches: readonly RecordBatch[]): void {
+    for (const batch of batches) this.#log.producers.update(batch)
+    this.#log.logEndOffset = batches.at(-1)?.nextOffset ?? this.#log.logEndOffset
+  }
+
+  #stamp(buffer: Buffer, baseOffset: number): RecordBatch {
+    const { config, leaderEpoch, durableEndOffset } = this.#log
+    const isAppendTime = config.messageTimestampType === 'LogAppendTime'
+    stampBatch(buffer, {
+      baseOffset,
+      partitionLeaderEpoch: leaderEpoch,
+      groupStart: baseOffset === durableEndOffset,
+      ...(isAppendTime ? { logAppendTime: this.#clock.now() } : {}),
+    })
+    return new RecordBatch(buffer)
+  }
+
+  /** Brings the segments back to where the log ended before an append that failed. */
+  async #cutBack(from: LogPosition): Promise<void> {
+    const log = this.#log
+    log.logEndOffset = from.offset
+    if (log.durableEndOffset > from.offset) {
+      log.durableEndOffset = from.offset
+      log.tail.durablePosition = from
+    }
+    await log.segments.removeAbove(from.offset)
+    const { active } = log.segments
+    if (active === undefined) return
+    await (active.nextOffset > from.offset ? active.truncateTo(from.offset) : active.cutFile())
+  }
+}
