@@ -26,7 +26,7 @@ const OFFSETS_TOPIC_CONFIG: TopicConfig = {
 }
 
 /** Memory for recently appended batches, over all partitions. */
-const RECENT_BATCHES_BYTES = 32 * 1024 * 1024
+const RECENT_BATCHES_BYTES = 8 * 1024 * 1024
 
 /** What a broker is made of besides its directory. */
 export interface BrokerParts {

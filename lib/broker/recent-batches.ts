@@ -1,3 +1,4 @@
+import { batchMemory } from '../record/batch-memory.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 
 /**
@@ -68,6 +69,9 @@ export class RecentBatches {
 
   /** Forgets the oldest batch, as the budget demands. */
   dropOldest(): void {
+    const oldest = this.#batches[this.#head]
+    // Whoever was handed it has copied what he needs.
+    if (oldest != null) batchMemory.letGo(oldest.buffer)
     this.#batches[this.#head] = null
     this.#head += 1
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {

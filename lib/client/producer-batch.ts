@@ -1,4 +1,5 @@
 import type { CompressionType } from '../record/compression.ts'
+import { batchMemory } from '../record/batch-memory.ts'
 import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import type { SendCompletion } from './send-completion.ts'
@@ -52,7 +53,10 @@ export class ProducerBatch {
     this.compressionType = compressionType
     this.#limitBytes = options.limitBytes
     this.#limitRecords = options.limitRecords
-    this.#builder = new RecordBatchBuilder({ compressionType, compressionLevel, capacityBytes })
+    this.#builder =
+      compressionType === 'none'
+        ? new RecordBatchBuilder({ memory: batchMemory.takeHeld(capacityBytes) })
+        : new RecordBatchBuilder({ compressionType, compressionLevel, capacityBytes })
   }
 
   /** Records in the batch. */

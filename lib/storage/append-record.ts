@@ -1,6 +1,7 @@
 import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
+import { batchMemory, LARGEST_PIECE_BYTES } from '../record/batch-memory.ts'
 import { levelOf } from '../record/codecs/levels.ts'
 import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
@@ -48,9 +49,6 @@ export interface AppendRecord {
 export const BATCH_TARGET_BYTES: number = 16 * 1024
 /** The same where they are compressed, which is hardly worth its while in less. */
 const COMPRESSED_TARGET_BYTES = 64 * 1024
-
-/** Batches of one append are encoded into pieces of memory that are no larger, unless a record is. */
-const MEMORY_BYTES = 128 * 1024
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 const NO_MEMORY: Buffer = Buffer.alloc(0)
@@ -100,6 +98,7 @@ export function encodeRecords(
         // Records of one append are mostly alike: growing by copying costs more than a guess.
         restBytes: recordBytes * (records.length - slot),
       })
+      if (compressionType === 'none') batchMemory.hold(memory)
       builder = new RecordBatchBuilder({ compressionType, compressionLevel, memory })
       builders.push(builder)
     }
@@ -181,7 +180,8 @@ function memoryBehind(
   const left = last === null ? memory : memory.subarray(last.sizeBytes)
   if (left.length >= wantedBytes) return left
   const headerBytes = RECORD_BATCH_OVERHEAD * (1 + Math.ceil(restBytes / targetBytes))
-  return Buffer.allocUnsafe(Math.max(wantedBytes, Math.min(MEMORY_BYTES, restBytes + headerBytes)))
+  const mostBytes = Math.min(LARGEST_PIECE_BYTES, restBytes + headerBytes)
+  return batchMemory.take(Math.max(wantedBytes, mostBytes))
 }
 
 async function buildCompressed(

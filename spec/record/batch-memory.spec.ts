@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { BatchMemory, LARGEST_PIECE_BYTES } from '../../lib/record/batch-memory.ts'
+
+const KIB = 1024
+
+/** Memory with batches of a KiB in it, all of them held. */
+function filled(memory: BatchMemory, batchCount: number): Buffer[] {
+  const piece = memory.take(64 * KIB)
+  return Array.from({ length: batchCount }, (_, slot) => {
+    const batch = piece.subarray(slot * KIB, (slot + 1) * KIB)
+    memory.hold(batch)
+    return batch
+  })
+}
+
+describe('BatchMemory', () => {
+  it('gives memory out again once the last batch in it was let go of', () => {
+    const memory = new BatchMemory()
+    const batches = filled(memory, 3)
+    const [first] = batches
+    for (const batch of batches) {
+      expect(memory.take(64 * KIB).buffer).not.toBe(first?.buffer)
+      memory.letGo(batch)
+    }
+    expect(memory.spareBytes).toBe(64 * KIB)
+    expect(memory.take(60 * KIB).buffer).toBe(first?.buffer)
+    expect(memory.spareBytes).toBe(0)
+  })
+
+  it('holds as many bytes as were asked for, whatever their number', () => {
+    const memory = new BatchMemory()
+    for (const sizeBytes of [1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 65_537, 131_072, 131_073]) {
+      expect(memory.take(sizeBytes).length, `${sizeBytes}`).toBeGreaterThanOrEqual(sizeBytes)
+    }
+  })
+
+  it('gives out no piece that is too small for what is asked', () => {
+    const memory = new BatchMemory()
+    for (const batch of filled(memory, 1)) memory.letGo(batch)
+    expect(memory.take(65 * KIB).length).toBe(LARGEST_PIECE_BYTES)
+    expect(memory.take(20 * KIB).length).toBe(32 * KIB)
+    expect(memory.spareBytes).toBe(64 * KIB)
+  })
+
+  it('does not take memory that it has not given out', () => {
+    const memory = new BatchMemory()
+    const foreign = Buffer.alloc(64 * KIB)
+    memory.hold(foreign)
+    memory.letGo(foreign)
+    const large = memory.take(LARGEST_PIECE_BYTES + 1)
+    memory.hold(large)
+    memory.letGo(large)
+    expect(memory.spareBytes).toBe(0)
+  })
+
+  it('keeps 4 MiB ready at most', () => {
+    const memory = new BatchMemory()
+    const batches = Array.from({ length: 80 }, () => filled(memory, 1)).flat()
+    for (const batch of batches) memory.letGo(batch)
+    expect(memory.spareBytes).toBe(4 * KIB * KIB)
+  })
+})
