@@ -522,7 +522,7 @@ describe('waiting for records', () => {
   })
 
   it('shows nothing that is not yet durable', async () => {
-    const fileSystem = new SimulatedFileSystem()
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     fileSystem.failNext('datasync', 'EIO')
     const waiting = partition.fetch(0, { maxWaitMs: 10_000 })

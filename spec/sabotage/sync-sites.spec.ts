@@ -20,6 +20,10 @@ class Log {
   async #seal<T>(task: T): Promise<void> {
     if (task) await this.syncNames()
   }
+
+  syncNow(): boolean {
+    return this.#file?.datasyncNow?.() === true
+  }
 }
 `
 
@@ -30,6 +34,7 @@ describe('the syncs of the library', () => {
       'lib/a.ts write (2)',
       'lib/a.ts sync',
       'lib/a.ts #seal',
+      'lib/a.ts sync',
     ])
   })
 
@@ -39,7 +44,7 @@ describe('the syncs of the library', () => {
       '() => globalThis.varveSync("lib/a.ts write (2)", () => files.syncDirectory(dirname(path))))',
     )
     const restored = switched.replaceAll(
-      /globalThis\.varveSync\("[^"]+", \(\) => (.+?\)+?)\)/g,
+      /globalThis\.varveSync(?:Now)?\("[^"]+", \(\) => (.+?\)+?)\)/g,
       '$1',
     )
     expect(restored).toBe(SOURCE)

@@ -11,12 +11,15 @@ export interface SyncSite {
   /** Where the call begins and ends in the text of the file. */
   readonly start: number
   readonly end: number
+  /** Whether it is the same sync as the one that is awaited, inside of the call: with its name. */
+  readonly isNow: boolean
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What is synced: `file.sync()`, `handle.datasync()`, `this.#fileSystem.syncDirectory(dir)`. */
-const CALL = /(?:this|[a-z]\w*)(?:\??\.#?\w+)*\??\.(?:sync|datasync|syncDirectory|syncNames)\(/g
+const CALL =
+  /(?:this|[a-z]\w*)(?:\??\.#?\w+)*\??\.(?:sync|datasync|datasyncNow|syncDirectory|syncNames)(?:\?\.)?\(/g
 
 /** The first line of a function or a method, as prettier leaves it. */
 const FUNCTION =
@@ -31,7 +34,7 @@ export const SYNCING_FOLDERS: readonly string[] = [
   'lib/offline',
 ]
 
-/** Every sync of the library. */
+/** Every sync of the library, each once, whether or not it can be made inside of a call too. */
 export function findSyncSites(): SyncSite[] {
   return SYNCING_FOLDERS.flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
@@ -39,7 +42,8 @@ export function findSyncSites(): SyncSite[] {
       .sort()
       .flatMap((name) => {
         const file = `${folder}/${name}`
-        return syncSitesIn(file, readFileSync(join(ROOT, file), 'utf8'))
+        const sites = syncSitesIn(file, readFileSync(join(ROOT, file), 'utf8'))
+        return sites.filter(({ isNow }) => !isNow)
       }),
   )
 }
@@ -52,11 +56,16 @@ export function syncSitesIn(file: string, source: string): SyncSite[] {
     const start = match.index
     const lineStart = source.lastIndexOf('\n', start) + 1
     if (/^\s*(?:\/?\*|\/\/)/.test(source.slice(lineStart, start))) continue
-    const base = `${file} ${functionAround(source, start)}`
+    const base = `${file} ${functionAround(source, start).replace(/Now$/, '')}`
+    const end = closingOf(source, start + match[0].length)
+    if (/Now(?:\?\.)?\($/.test(match[0])) {
+      sites.push({ file, name: base, start, end, isNow: true })
+      continue
+    }
     const count = (counts.get(base) ?? 0) + 1
     counts.set(base, count)
     const name = count === 1 ? base : `${base} (${count})`
-    sites.push({ file, name, start, end: closingOf(source, start + match[0].length) })
+    sites.push({ file, name, start, end, isNow: false })
   }
   return sites
 }
@@ -67,9 +76,10 @@ export function syncSitesIn(file: string, source: string): SyncSite[] {
  */
 export function withSwitches(path: string, source: string): string {
   const file = relative(ROOT, path).replaceAll('\\', '/')
-  return syncSitesIn(file, source).reduceRight((text, { name, start, end }) => {
+  return syncSitesIn(file, source).reduceRight((text, { name, start, end, isNow }) => {
     const call = text.slice(start, end)
-    const switched = `globalThis.varveSync(${JSON.stringify(name)}, () => ${call})`
+    const ask = isNow ? 'varveSyncNow' : 'varveSync'
+    const switched = `globalThis.${ask}(${JSON.stringify(name)}, () => ${call})`
     return text.slice(0, start) + switched + text.slice(end)
   }, source)
 }

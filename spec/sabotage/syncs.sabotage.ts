@@ -37,6 +37,11 @@ Object.assign(globalThis, {
     reached.add(name)
     return name === leftOut ? Promise.resolve() : sync()
   },
+  varveSyncNow: (name: string, sync: () => unknown): unknown => {
+    reached.add(name)
+    // It says that it has done it.
+    return name === leftOut ? true : sync()
+  },
 })
 
 /** Crashes a workload everywhere, and says what is wrong then; `null` when nothing is. */
