@@ -4,6 +4,8 @@ import { TOPIC, type Workload, type WorkloadRecord } from '../workload.ts'
 import { allBut, type Peer, type PeerLog, type Visit } from './peer.ts'
 
 const BATCH_RECORDS = 1000
+/** Of a replay, at once: more records than that are many for the collector to keep, and to look through. */
+const REPLAY_BYTES = 256 * 1024
 /** Calls in flight while one caller writes in bulk. */
 const WINDOW = 8
 
@@ -75,7 +77,7 @@ const fetchReplay: Ways['replay'] = async ({ partition }, end, visit) => {
 const readReplay: Ways['replay'] = async ({ partition }, end, visit) => {
   let offset = 0
   while (offset < end) {
-    const records = await partition.read(offset)
+    const records = await partition.read(offset, { maxBytes: REPLAY_BYTES })
     for (const record of records) visit(record)
     offset += records.length
   }
@@ -114,7 +116,8 @@ export const varvePeers: readonly Peer[] = [
     name: 'varve',
     usage:
       `bulk: Partition.append of ${BATCH_RECORDS} records, ${WINDOW} in flight; a promise each, and ` +
-      'durable: Producer.send; reads: Partition.read; to follow: Partition.fetch',
+      `durable: Producer.send; reads: Partition.read, for replay ${REPLAY_BYTES / 1024} KiB at a time; ` +
+      'to follow: Partition.fetch',
     cannot: {},
     load: () => Promise.resolve((dir, { flush }) => openVarve(dir, flush, WAYS)),
   },

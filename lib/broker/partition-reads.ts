@@ -171,7 +171,7 @@ export async function readInPieces(
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const { reader } = partition.log
   const { generation } = reader
-  let records: StoredRecord[] = []
+  const records: StoredRecord[] = []
   let from = offset
   let restBytes = maxBytes
   try {
@@ -187,10 +187,7 @@ export async function readInPieces(
       // What was cut meanwhile must not be followed by what came in its place.
       const isOver = restBytes < 0 || generation !== reader.generation
       if (batches.length === 0 || (isOver && records.length > 0)) return records
-      const range = { fromOffset: offset, maxRecords: Infinity }
-      const decoded = await decodeAll(batches, partition, range)
-      if (records.length === 0) records = decoded
-      else for (const record of decoded) records.push(record)
+      await decodeAll(batches, partition, { fromOffset: offset, maxRecords: Infinity }, records)
       from = batches.at(-1)?.nextOffset ?? from
       if (restBytes <= 0 && records.length > 0) return records
     }
@@ -303,7 +300,7 @@ async function fill(
       restBytes -= totalSizeBytes(batches)
       if (batches.length === 0 || restBytes < 0) break
       const range = { fromOffset: from, maxRecords: wanted }
-      for (const record of await decodeAll(batches, partition, range)) records.push(record)
+      await decodeAll(batches, partition, range, records)
       from = batches.at(-1)?.nextOffset ?? from
     }
   } catch {
@@ -312,20 +309,19 @@ async function fill(
   return records
 }
 
+/** Adds the records of `batches` to `records`, which may hold others, up to `maxRecords` of them. */
 async function decodeAll(
   batches: readonly RecordBatch[],
   partition: Partition,
   { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
+  records: StoredRecord[] = [],
 ): Promise<StoredRecord[]> {
-  let records: StoredRecord[] = []
+  const mostRecords = records.length + maxRecords
   for (const batch of batches) {
-    const range = { fromOffset, maxRecords: maxRecords - records.length }
-    const decoding = decodeRecords(batch, partition.log, range)
-    const decoded = Array.isArray(decoding) ? decoding : await decoding
-    if (records.length === 0) records = decoded
-    // A batch may hold too many records for them to be arguments of one call.
-    else for (const record of decoded) records.push(record)
-    if (records.length >= maxRecords) break
+    const options = { fromOffset, maxRecords: mostRecords - records.length, into: records }
+    const decoding = decodeRecords(batch, partition.log, options)
+    if (!Array.isArray(decoding)) await decoding
+    if (records.length >= mostRecords) break
   }
   return records
 }

@@ -22,6 +22,13 @@ export interface DecodeOptions {
    */
   readonly maxRecords?: number
   /**
+   * What the records are added to, and which is returned. Nothing is added of a batch of which
+   * something is wrong.
+   *
+   * @defaultValue a new one
+   */
+  readonly into?: StoredRecord[]
+  /**
    * How large the records may be once decompressed, at least 1. No more than 64 MiB in any case.
    *
    * @defaultValue 64 MiB
@@ -43,7 +50,7 @@ export function decodeRecords(
   place: BatchPlace,
   options: DecodeOptions = {},
 ): StoredRecord[] | Promise<StoredRecord[]> {
-  if (batch.isControl) return []
+  if (batch.isControl) return options.into ?? []
   const { compressionType } = batch
   if (compressionType !== 'none') return decodeCompressed(batch, compressionType, place, options)
   return decodeUncompressed(batch, place, options)
@@ -73,7 +80,8 @@ async function decodeCompressed(
   options: DecodeOptions,
 ): Promise<StoredRecord[]> {
   // Compaction leaves a bare header, which no codec would take for a stream of its own.
-  if (batch.recordCount === 0 && batch.sizeBytes === RECORD_BATCH_OVERHEAD) return []
+  if (batch.recordCount === 0 && batch.sizeBytes === RECORD_BATCH_OVERHEAD)
+    return options.into ?? []
   const limitBytes = options.maxDecompressedBytes ?? MAX_DECOMPRESSED_BYTES
   if (!Number.isSafeInteger(limitBytes) || limitBytes < 1) {
     throw new RangeError(`maxDecompressedBytes ${limitBytes} must be an integer from 1`)

@@ -25,13 +25,19 @@ export function copyRecords(
     const start = behindRecords(buffer, RECORD_BATCH_OVERHEAD, skippedCount)
     const end = start < 0 ? -1 : behindRecords(buffer, start, count)
     const run = { firstDelta: skippedCount, count }
-    const records = end < 0 ? null : runOrNone(batch, buffer.subarray(start, end), place, run)
+    const records = end < 0 ? null : runOrNone(batch, copyOf(buffer, start, end), place, run)
     if (records !== null) return records
   }
   return decodeUncompressed(new RecordBatch(Buffer.from(buffer)), place, range)
 }
 
-/** The records in `bytes`, copied; `null` for those that are not what they should be. */
+function copyOf(bytes: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start)
+  bytes.copy(copy, 0, start, end)
+  return copy
+}
+
+/** The records in `bytes`; `null` for those that are not what they should be. */
 function runOrNone(
   batch: RecordBatch,
   bytes: Buffer,
@@ -39,7 +45,7 @@ function runOrNone(
   run: { readonly firstDelta: number; readonly count: number },
 ): StoredRecord[] | null {
   try {
-    return readRun(batch, Buffer.from(bytes), place, run)
+    return readRun(batch, bytes, place, run)
   } catch (error) {
     if (error instanceof CorruptRecordError) return null
     throw error

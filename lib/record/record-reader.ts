@@ -35,6 +35,8 @@ export interface RecordRange {
   readonly fromOffset?: number
   /** At least 1; the records behind are not looked at. */
   readonly maxRecords?: number
+  /** What the records are added to, and which is returned. @defaultValue a new one */
+  readonly into?: StoredRecord[]
 }
 
 /** Bytes in front of the timestamp delta: the attributes, which mean nothing yet. */
@@ -55,14 +57,21 @@ export function readRecords(
   bytes: Buffer,
   position: number,
   place: BatchPlace,
-  { fromOffset = 0, maxRecords = Infinity }: RecordRange,
+  { fromOffset = 0, maxRecords = Infinity, into = [] }: RecordRange,
 ): StoredRecord[] {
   const { recordCount } = batch
   ensureCount(recordCount, bytes.length - position, position)
   const reader = new RecordReader(batch, bytes, position, place, fromOffset)
-  const records = reader.read(recordCount, maxRecords)
-  if (records.length < maxRecords) reader.ensureAtEnd()
-  return records
+  const countBefore = into.length
+  try {
+    reader.read(recordCount, into, countBefore + maxRecords)
+    if (into.length < countBefore + maxRecords) reader.ensureAtEnd()
+  } catch (error) {
+    // Nothing of a batch is given where something of it is wrong.
+    into.length = countBefore
+    throw error
+  }
+  return into
 }
 
 /**
@@ -81,7 +90,8 @@ export function readRun(
 ): StoredRecord[] {
   const firstOffset = batch.baseOffset + firstDelta
   const reader = new RecordReader(batch, bytes, 0, place, firstOffset)
-  const records = reader.read(count, Infinity)
+  const records: StoredRecord[] = []
+  reader.read(count, records, Infinity)
   reader.ensureAtEnd()
   // None has the offset of the one before, so nothing is missing where the last has its own.
   const isWhole = records.length === count && records.at(-1)?.offset === firstOffset + count - 1
@@ -135,16 +145,11 @@ class RecordReader {
     this.#itemCount = batch.recordCount
   }
 
-  /**
-   * Reads `count` records, or fewer where `maxRecords` of them are wanted.
-   *
-   * @returns those that are wanted.
-   */
-  read(count: number, maxRecords: number): StoredRecord[] {
-    const records: StoredRecord[] = []
+  /** Reads `count` records into `records`, or until there are `mostRecords` in it. */
+  read(count: number, records: StoredRecord[], mostRecords: number): void {
     for (;;) {
-      this.#readShort(records, count, maxRecords)
-      if (this.#readCount >= count || records.length >= maxRecords) return records
+      this.#readShort(count, records, mostRecords)
+      if (this.#readCount >= count || records.length >= mostRecords) return
       const record = this.#nextOfAnyKind()
       if (record !== null) records.push(record)
     }
@@ -157,11 +162,10 @@ class RecordReader {
   }
 
   /**
-   * Adds records to `records` for as long as they are short, at most until `endCount` have been
-   * passed, or there are `maxRecords`. One loop over local variables: a call per record, and fields
+   * Like {@link RecordReader.read}, for as long as the records are short. One loop over local variables: a call per record, and fields
    * that are read again for each, take as long as the rest of it.
    */
-  #readShort(records: StoredRecord[], endCount: number, maxRecords: number): void {
+  #readShort(count: number, records: StoredRecord[], mostRecords: number): void {
     const bytes = this.#bytes
     const { buffer: memory, byteOffset, length } = bytes
     const topic = this.#topic
@@ -174,7 +178,7 @@ class RecordReader {
     let previousDelta = this.#previousDelta
     let position = this.#position
     let readCount = this.#readCount
-    while (readCount < endCount && records.length < maxRecords) {
+    while (readCount < count && records.length < mostRecords) {
       const size = peekVarint(bytes, position)
       const start = position + (size & PEEKED_LENGTH_MASK)
       const end = start + valueOf(size)

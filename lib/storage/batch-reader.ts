@@ -7,6 +7,7 @@ import {
   MAGIC_POSITION,
   MAX_TIMESTAMP_POSITION,
 } from '../record/batch-layout.ts'
+import { BufferView } from '../record/buffer-view.ts'
 import { readInt64 } from '../record/int64.ts'
 import {
   LOG_OVERHEAD,
@@ -92,17 +93,18 @@ export class BatchReader {
   }
 
   #parseHeader(): BatchHeader {
-    const bytes = this.#chunk.subarray(this.position - this.#chunkPosition)
-    const magic = bytes.readInt8(MAGIC_POSITION)
+    const bytes = this.#chunk
+    const at = this.position - this.#chunkPosition
+    const magic = bytes.readInt8(at + MAGIC_POSITION)
     if (magic !== MAGIC_V2) throw this.corrupt(`its magic is ${magic}, not ${MAGIC_V2}`)
-    const sizeBytes = bytes.readInt32BE(LOG_OVERHEAD - 4) + LOG_OVERHEAD
+    const sizeBytes = bytes.readInt32BE(at + LOG_OVERHEAD - 4) + LOG_OVERHEAD
     const remainingBytes = this.#end - this.position
     if (sizeBytes < RECORD_BATCH_OVERHEAD || sizeBytes > remainingBytes) {
       throw this.corrupt(`the batch claims ${sizeBytes} bytes where ${remainingBytes} remain`)
     }
-    const baseOffset = readOrNone(bytes, BASE_OFFSET_POSITION)
-    const lastOffset = baseOffset + bytes.readInt32BE(LAST_OFFSET_DELTA_POSITION)
-    const maxTimestamp = readOrNone(bytes, MAX_TIMESTAMP_POSITION)
+    const baseOffset = readOrNone(bytes, at + BASE_OFFSET_POSITION)
+    const lastOffset = baseOffset + bytes.readInt32BE(at + LAST_OFFSET_DELTA_POSITION)
+    const maxTimestamp = readOrNone(bytes, at + MAX_TIMESTAMP_POSITION)
     this.#header = { baseOffset, lastOffset, maxTimestamp, sizeBytes }
     return this.#header
   }
@@ -134,7 +136,10 @@ export class BatchReader {
   #checkedBatch(sizeBytes: number): RecordBatch {
     const at = this.position - this.#chunkPosition
     try {
-      const batch = new RecordBatch(this.#chunk.subarray(at, at + sizeBytes))
+      const { buffer: memory, byteOffset } = this.#chunk
+      // A file that has become shorter may have given less.
+      const length = Math.min(sizeBytes, this.#availableBytes)
+      const batch = new RecordBatch(new BufferView(memory, byteOffset + at, length))
       batch.ensureValid()
       return batch
     } catch (error) {
