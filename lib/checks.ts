@@ -20,7 +20,7 @@ export function checkOptions<T extends object>(what: string, options: T, checks:
   if (!isPlainObject(options)) {
     throw new TypeError(`${what} must be a plain object, got ${describeValue(options)}`)
   }
-  const checked: Record<string, unknown> = {}
+  const checked = Object.create(null) as Record<string, unknown>
   for (const key of Object.keys(options)) {
     const check = Object.hasOwn(checks, key) ? checks[key as keyof T] : undefined
     if (check === undefined) throw unknownKey(what, key, Object.keys(checks))
