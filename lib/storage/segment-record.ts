@@ -18,8 +18,6 @@ const START_LINE = /^start (\d{1,16})$/
 const SEGMENT_LINE =
   /^(?:sealed|active) (\d{1,16}) (\d{1,16}) (\d{1,10}) ([0-9a-f]{8}|-) (dense|gaps)$/
 const EDIT_LINE = /^edit ([0-9a-f]{8}) (\d{1,16}) (\d{1,16}) (\d{1,16}|-)((?:,[^,]+)*)$/
-/** That more than one call has written: a write that was interrupted has no line behind it. */
-const LATER_EDIT = /\nedit /
 
 /** What is remembered of one segment: all of it, or of the active one what was durable. */
 export interface SegmentEntry {
@@ -100,8 +98,8 @@ export class SegmentRecordFile {
   }
 
   /**
-   * Reads the record; `null` when there is no file. The end of an edit that was interrupted counts for
-   * nothing, and the next write replaces the file.
+   * Reads the record; `null` when there is no file. An edit without its last byte was interrupted: it
+   * counts for nothing, and the next write replaces the file.
    *
    * @throws {@link CorruptRecordError} when it is not as described.
    */
@@ -215,7 +213,8 @@ export class SegmentRecordFile {
       crc = sum
     }
     if (position === text.length) this.#durable = { ...before, sizeBytes: position, crc }
-    else if (LATER_EDIT.test(text.slice(position))) throw this.#corrupt('an edit is damaged')
+    // What was written as a whole may have been followed by anything: deleted records, missing files.
+    else if (text.includes('\n', position)) throw this.#corrupt('an edit is damaged')
     return { logStartOffset, segments }
   }
 

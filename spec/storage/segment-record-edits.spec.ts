@@ -78,6 +78,25 @@ describe('an edit of the record of segments', () => {
     expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
   })
 
+  it('that is the last and damaged brings no deleted record back', async () => {
+    const written = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(written)
+    await appendEach(log, 3)
+    await log.advanceLogStartOffset(1)
+    const text = written.readFile(RECORD).toString()
+    for (
+      let position = text.lastIndexOf('\nedit ') + 1;
+      position < text.length - 1;
+      position += 1
+    ) {
+      const fs = written.restart('process')
+      fs.flipBit(RECORD, position, 0)
+      const opened = await openLog(fs)
+      expect([position, opened.logStartOffset]).toEqual([position, 1])
+      expect(opened.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
+    }
+  })
+
   it('is gone after an orderly close, and the next one has nothing to write', async () => {
     const fs = await writtenLog(COUNT)
     expect(fs.readFile(RECORD).toString()).not.toMatch(/\nedit /)
