@@ -47,7 +47,7 @@ export class LogAppender {
    * The same inside of the call, where nothing has to be waited for.
    *
    * @returns `null` when something has. Then nothing has changed but that bytes may stand behind the
-   * end, which {@link LogAppender.append} writes over: it has to follow.
+   * end, as {@link LogAppender.hasLeftOvers} says. {@link LogAppender.append} has to follow.
    * @throws what the file system says. {@link LogAppender.undo} has to follow.
    */
   appendNow(buffers: readonly Buffer[]): AppendResult | null {
@@ -67,7 +67,10 @@ export class LogAppender {
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
     this.#leftOversFrom = end
-    if (!active.appendNow(batches)) return null
+    const count = active.appendNow(batches, pendingBytes)
+    // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
+    if (count < 0) this.#leftOversFrom = null
+    if (count !== pendingBytes) return null
     this.#noteWritten(batches)
     this.#leftOversFrom = null
     return { baseOffset: end.offset, lastOffset: nextOffset - 1, timestamp }

@@ -125,15 +125,16 @@ export class LogSegment implements IndexedSegment {
   /**
    * Like {@link LogSegment.append}, inside of the call.
    *
-   * @returns false when it has to be waited for; then, as when it throws, memory is as before and
-   * bytes may stand behind `sizeBytes`.
+   * @param sizeBytes of all batches.
+   * @returns how many bytes were written, -1 when nothing was tried. Unless it is all of them,
+   * memory is as before, as it is when it throws, and bytes may stand behind the last batch.
    */
-  appendNow(batches: readonly RecordBatch[]): boolean {
-    if (!this.held.canAppend) return false
+  appendNow(batches: readonly RecordBatch[], sizeBytes: number): number {
+    if (!this.held.canAppend) return -1
     const buffers = batches.map((batch) => batch.buffer)
-    if (!this.file.writeNow(buffers, this.sizeBytes)) return false
-    for (const batch of batches) this.#note(batch)
-    return true
+    const count = this.file.writeNow(buffers, this.sizeBytes)
+    if (count === sizeBytes) for (const batch of batches) this.#note(batch)
+    return count
   }
 
   /** Like {@link LogSegment.flush}, inside of the call. @returns false when it has to be waited for */

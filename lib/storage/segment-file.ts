@@ -86,16 +86,15 @@ export class SegmentFile implements ParkableFile {
   /**
    * Like {@link SegmentFile.write}, inside of the call.
    *
-   * @returns false when it has to be waited for; any prefix of the bytes may have been written.
-   * @throws what the file system says, with the same in the file.
+   * @returns how many bytes were written, which may be fewer than there are; -1 when it has to be
+   * waited for, and nothing was tried.
+   * @throws what the file system says; any prefix of the bytes may have been written.
    */
-  writeNow(buffers: readonly Uint8Array[], position: number): boolean {
+  writeNow(buffers: readonly Uint8Array[], position: number): number {
     const file = this.openNow
-    if (file?.writeNow === undefined || !this.#isProven) return false
-    let sizeBytes = 0
-    for (const { length } of buffers) sizeBytes += length
+    if (file?.writeNow === undefined || !this.#isProven) return -1
     this.#isUnsynced = true
-    return file.writeNow(buffers, position) === sizeBytes
+    return file.writeNow(buffers, position)
   }
 
   /** Like {@link SegmentFile.datasync}, inside of the call. @returns false when it has to be waited for */
