@@ -86,6 +86,7 @@ export class WholeAppend extends PendingAppend {
   #buffers: readonly Buffer[] | null = null
   #sizeBytes = 0
   #result: AppendResult = NOT_WRITTEN
+  #isTold = false
 
   /** @param onEncoded called with the size when it was not known at first */
   constructor(
@@ -127,10 +128,14 @@ export class WholeAppend extends PendingAppend {
   }
 
   done(): void {
+    if (this.#isTold) return
+    this.#isTold = true
     this.#settle.resolve(this.#result)
   }
 
   reject(error: unknown): void {
+    if (this.#isTold) return
+    this.#isTold = true
     this.#settle.reject(error)
   }
 

@@ -1,4 +1,6 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
@@ -22,4 +24,33 @@ it('goes on where a write ends early that is made at once', async () => {
   expect(await partition.append({ value: 'c' })).toMatchObject({ baseOffset: 2 })
   const values = (await partition.read(0)).map(({ value }) => String(value))
   expect(values).toEqual(['a', 'b', 'c'])
+})
+
+describe('who waits for no more than the write', () => {
+  function appendTelling(partition: Partition, told: string[]): void {
+    const builder = new RecordBatchBuilder({})
+    builder.append(1_704_067_200_000, null, Buffer.from('v'))
+    partition.appendBatches([builder.buildUncompressed()], 1, {
+      resolve: ({ baseOffset }) => told.push(`written at ${baseOffset}`),
+      reject: (error) => told.push(String(error)),
+    })
+  }
+
+  it('is told once', async () => {
+    const partition = await openPartition()
+    const told: string[] = []
+    appendTelling(partition, told)
+    await partition.append({ value: 'behind it' })
+    expect(told).toEqual(['written at 0'])
+  })
+
+  it('hears nothing of a sync that fails afterwards', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    const told: string[] = []
+    fileSystem.failNext('datasync', 'EIO')
+    appendTelling(partition, told)
+    await expect(partition.append({ value: 'with it' })).rejects.toThrow('EIO')
+    expect(told).toEqual(['written at 0'])
+  })
 })
