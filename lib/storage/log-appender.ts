@@ -60,7 +60,9 @@ export class LogAppender {
     let [nextOffset, timestamp] = [end.offset, -1]
     for (const buffer of buffers) {
       const batch = this.#stamp(buffer, nextOffset)
-      if (this.#rollPolicy.mustRoll(active, batch, batches[0], pendingBytes) !== false) return null
+      // Whatever else it is, nothing is begun that somebody would have to wait for.
+      const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
+      if (mustRoll !== false) return null
       batches.push(batch)
       pendingBytes += batch.sizeBytes
       nextOffset = batch.nextOffset

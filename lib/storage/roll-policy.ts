@@ -51,23 +51,33 @@ export class RollPolicy {
     pendingBytes: number,
   ): boolean | Promise<boolean> {
     if (active === undefined) return false
+    const isDue = this.mustRollNow(active, batch, firstPending, pendingBytes)
+    return isDue ?? this.#readAndDecide(active, batch, firstPending)
+  }
+
+  /** The same, and `null` where the segment has to be read for that: nothing is read. */
+  mustRollNow(
+    active: LogSegment,
+    batch: RecordBatch,
+    firstPending: RecordBatch | undefined,
+    pendingBytes: number,
+  ): boolean | null {
     if (!active.fits(batch.lastOffset)) return true
     const sizeBytes = active.sizeBytes + pendingBytes
     if (sizeBytes === 0) return false
     if (sizeBytes > this.#config.segmentBytes - batch.sizeBytes) return true
-    const first = active.sizeBytes === 0 ? firstPending?.maxTimestamp : active.times.ofFirstBatch
-    return first == null || !active.held.canAppend
-      ? this.#readAndDecide(active, batch, first)
-      : this.#isDue(active, batch, first)
+    const first = firstTimestampOf(active, firstPending)
+    return first == null || !active.held.canAppend ? null : this.#isDue(active, batch, first)
   }
 
   async #readAndDecide(
     active: LogSegment,
     batch: RecordBatch,
-    firstTimestamp: number | null | undefined,
+    firstPending: RecordBatch | undefined,
   ): Promise<boolean> {
+    const first = firstTimestampOf(active, firstPending)
     await active.loadIndexes()
-    return this.#isDue(active, batch, firstTimestamp ?? (await active.times.first()))
+    return this.#isDue(active, batch, first ?? (await active.times.first()))
   }
 
   #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean {
@@ -90,4 +100,12 @@ export class RollPolicy {
     const bound = Math.min(this.#config.segmentJitterMs, this.#longestMs)
     return bound === 0 ? 0 : this.#random.integer(bound)
   }
+}
+
+/** Of the first batch in the segment, or the one that is to become it; nothing while nobody has read it. */
+function firstTimestampOf(
+  active: LogSegment,
+  firstPending: RecordBatch | undefined,
+): number | null | undefined {
+  return active.sizeBytes === 0 ? firstPending?.maxTimestamp : active.times.ofFirstBatch
 }

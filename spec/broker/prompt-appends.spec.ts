@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -53,4 +54,23 @@ describe('who waits for no more than the write', () => {
     await expect(partition.append({ value: 'with it' })).rejects.toThrow('EIO')
     expect(told).toEqual(['written at 0'])
   })
+})
+
+it('reads once, and fails once, where the active segment has to be read first', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const first = await Broker.open('/data', { fileSystem })
+  const topic = await first.createTopic('orders', { indexIntervalBytes: 0 })
+  for (const value of ['a', 'b', 'c']) await topic.partition(0).append({ value })
+  await first.close()
+  const second = await Broker.open('/data', { fileSystem })
+  const partition = second.topic('orders').partition(0)
+  const before = fileSystem.operations.length
+  fileSystem.failNext('read', 'EIO', { persistent: true })
+  await expect(partition.append({ value: 'd' })).rejects.toThrow('EIO')
+  // Nobody waits for another read that fails, so it would end the process.
+  const reads = fileSystem.operations.slice(before).filter((line) => line.includes(' read '))
+  expect(reads).toHaveLength(1)
+  fileSystem.clearFaults()
+  expect(await partition.append({ value: 'e' })).toMatchObject({ baseOffset: 3 })
+  await second.close()
 })
