@@ -169,17 +169,22 @@ export class AppendChain {
 
   /** Settles a group that has failed, and who stands in line behind it. */
   #fail(group: readonly PendingAppend[], error: unknown): void {
-    const isInLine = group.some((append) => append.isInLine)
+    const isOfDisk = error instanceof StorageError || error instanceof LogFullError
+    const reason = isOfDisk ? behindFailed(error) : null
+    // Before anybody is told: what somebody appends who hears of the failure comes after it.
+    const behind =
+      reason !== null && group.some((append) => append.isInLine) ? this.#takeLine() : []
     for (const append of group) append.reject(error)
-    if (isInLine && (error instanceof StorageError || error instanceof LogFullError)) {
-      const behind = this.#pending.filter((append) => append.isInLine)
-      this.#pending = this.#pending.filter((append) => !append.isInLine)
-      for (const append of behind) {
-        append.reject(behindFailed(error))
-        this.#release(append)
-      }
-    }
+    for (const append of behind) append.reject(reason)
+    this.#releaseAll(behind)
     this.#owner.end.notify()
+  }
+
+  /** Takes out all who stand in line. */
+  #takeLine(): PendingAppend[] {
+    const line = this.#pending.filter((append) => append.isInLine)
+    this.#pending = this.#pending.filter((append) => !append.isInLine)
+    return line
   }
 
   /** The batch that a record has been put into: the last in line if it takes more, or a new one. */

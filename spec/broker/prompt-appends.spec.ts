@@ -2,8 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import type { AppendResult } from '../../lib/storage/append-record.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
+
+function batchOf(value: string): Buffer {
+  const builder = new RecordBatchBuilder({})
+  builder.append(1_704_067_200_000, null, Buffer.from(value))
+  return builder.buildUncompressed()
+}
 
 it('keeps its leader epoch where the disk has to be waited for now and then', async () => {
   const fileSystem = new SimulatedFileSystem({ completion: 'random', seed: 3 })
@@ -29,9 +36,7 @@ it('goes on where a write ends early that is made at once', async () => {
 
 describe('who waits for no more than the write', () => {
   function appendTelling(partition: Partition, told: string[]): void {
-    const builder = new RecordBatchBuilder({})
-    builder.append(1_704_067_200_000, null, Buffer.from('v'))
-    partition.appendBatches([builder.buildUncompressed()], 1, {
+    partition.appendBatches([batchOf('v')], 1, {
       resolve: ({ baseOffset }) => told.push(`written at ${baseOffset}`),
       reject: (error) => told.push(String(error)),
     })
@@ -73,4 +78,25 @@ it('reads once, and fails once, where the active segment has to be read first', 
   fileSystem.clearFaults()
   expect(await partition.append({ value: 'e' })).toMatchObject({ baseOffset: 3 })
   await second.close()
+})
+
+it('takes what somebody appends who is just told that the disk has failed', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const partition = await openPartition({ fileSystem })
+  await partition.append({ value: 'a' })
+  const again: Promise<AppendResult>[] = []
+  const group = new Promise((resolve, reject) => {
+    partition.appendBatches([batchOf('b')], 'all', {
+      resolve,
+      reject: (error) => {
+        again.push(partition.append({ value: 'd' }))
+        reject(error instanceof Error ? error : new Error(String(error)))
+      },
+    })
+  })
+  fileSystem.failNext('write', 'ENOSPC')
+  const beside = partition.append({ value: 'c' })
+  await expect(group).rejects.toThrow('ENOSPC')
+  await expect(beside).rejects.toThrow('ENOSPC')
+  expect(await Promise.all(again)).toMatchObject([{ baseOffset: 1 }])
 })
