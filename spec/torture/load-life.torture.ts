@@ -10,7 +10,7 @@ const PARTITIONS = 4
 const KILLS = runs({ short: 3, full: 20 })
 const RECORDS = isFull ? 5_000_000 : 120_000
 const PER_PARTITION = RECORDS / PARTITIONS
-const SEGMENT_BYTES = isFull ? 4 * 1024 * 1024 : 128 * 1024
+const SEGMENT_BYTES = 128 * 1024
 /** Less than a producer appends while a load is planned and run, so that some of it goes meanwhile. */
 const RETENTION_BYTES = 3 * SEGMENT_BYTES
 const TASK_RECORDS = isFull ? 5000 : 500
@@ -35,6 +35,12 @@ const life = (): string => `
     partitions: ${PARTITIONS}, ifNotExists: true, flushMessages: 10_000,
     segmentBytes: Number(segmentBytes), retentionBytes: Number(retentionBytes),
   })
+  // What is deleted before the first commit of a load was never its own.
+  const consumer = broker.consumer({ groupId: 'life', enableAutoCommit: false })
+  for (const { topic, index: partition } of partitions) {
+    if ((await consumer.committed({ topic, partition })) === null) await consumer.commit([{ topic, partition, offset: 0 }])
+  }
+  await consumer.close()
   let appending = true
   const append = async (partition) => {
     for (let at = partition.log.logEndOffset; at < perPartition;) {
@@ -56,9 +62,18 @@ const life = (): string => `
     say('gone', partition, startOffset, endOffset)
   }
   const load = async () => {
-    const plan = await planLoad(broker, options).catch((error) => {
+    const plan = await planLoad(broker, options).catch(async (error) => {
       tell(error)
-      return planLoad(broker, { ...options, whenGone: 'skip' })
+      const rest = await planLoad(broker, { ...options, whenGone: 'skip' })
+      // The error names one partition, and the plan leaves out what is gone of all of them.
+      const consumer = broker.consumer({ groupId: 'life', enableAutoCommit: false })
+      for (const { topic, index: partition, logStartOffset } of partitions) {
+        const { offset } = await consumer.committed({ topic, partition })
+        const first = rest.tasks.find((task) => task.partition === partition)
+        say('gone', partition, offset, first?.startOffset ?? logStartOffset)
+      }
+      await consumer.close()
+      return rest
     })
     try {
       const { records } = await runLoad(plan, sink, { onProgress: ({ records }) => say('at', records) })
@@ -94,15 +109,20 @@ it(`a load beside a producer and retention, killed ${KILLS} times, has each offs
     const child = startScript(life(), [dir, out, ...sizes])
     const until =
       kills < KILLS ? 1 + random.integer(Math.floor(RECORDS / TASK_RECORDS / 2 / KILLS)) : Infinity
-    for (let lines = 0; lines < until; lines += 1) {
-      const [word, ...numbers] = (await child.nextLine()).split(' ')
+    for (let lines = 1; !isDone; lines += 1) {
+      // What it has told before it was killed counts, however late it is read.
+      const line = await child.nextLine().catch((error: unknown) => {
+        if (lines <= until) throw error
+        return null
+      })
+      if (line === null) break
+      const [word, ...numbers] = line.split(' ')
       const [partition = 0, start = 0, end = 0] = numbers.map(Number)
       if (word === 'gone') gone.push({ partition, start, end })
       isDone = word === 'done'
       if (isDone) maxRssMb = partition
-      if (isDone) break
+      if (lines === until) child.process.kill('SIGKILL')
     }
-    if (!isDone) child.process.kill('SIGKILL')
     if (!isDone) kills += 1
     const { code, signal } = await child.ended
     expect([code, signal], `life ${kills}, seed ${seed}`).toEqual(
@@ -126,6 +146,7 @@ it(`a load beside a producer and retention, killed ${KILLS} times, has each offs
     'max RSS MB': maxRssMb,
   })
   expect(kills).toBe(KILLS)
+  expect(gone, 'what retention took away from loads').not.toEqual([])
   expect(rows).toBeGreaterThan(RECORDS / 100)
 })
 
