@@ -150,7 +150,7 @@ class ImportRun {
     const startMs = clock.monotonic()
     const readBefore = this.#parts.file.bytesRead
     // Before anything is appended: where a later run begins to look for it.
-    if (this.#parts.state.mark === null) await this.#commit()
+    if (this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
     let reading = batches.next()
     try {
@@ -195,12 +195,18 @@ class ImportRun {
     this.#imported += imported
     this.#skipped += skipped
     this.#cursor = end
-    if (end.row - this.#committedRow >= this.#options.commitRecords) await this.#commit()
+    if (this.#isCommitDue(end.row)) await this.#commit()
     this.#options.onProgress({
       bytesRead: this.#parts.file.position,
       totalBytes: this.#parts.file.size,
       rows: end.row,
     })
+  }
+
+  #isCommitDue(row: number): boolean {
+    const isFirst = this.#parts.state.mark === null && row === 0
+    const isLate = row - this.#committedRow >= this.#options.commitRecords
+    return isFirst || isLate || this.#target.awaitsCommit(row)
   }
 
   async #reject(reject: ImportReject): Promise<void> {
@@ -220,5 +226,6 @@ class ImportRun {
     const rejectBytes = rejects.sizeBytes
     await journal.commit({ cursor, partitionCount, rejectBytes, size, headBytes, head }, offsets)
     this.#committedRow = cursor.row
+    this.#target.onCommitted()
   }
 }

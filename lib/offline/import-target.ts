@@ -37,9 +37,10 @@ export class ImportTarget {
   readonly #name: string
   readonly #partitions: readonly Partition[]
   readonly #lastRows: readonly number[]
-  /** Rows up to it were spread by a run that was broken off, over the partitions there were then. */
+  /** Rows up to it were spread by a run that was broken off. */
   readonly #lastRow: number
-  readonly #partitionCountBefore: number
+  /** Partitions that rows are spread over: as many as the mark says, so that each run finds them again. */
+  #partitionCount: number
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
   /** Per partition, behind the last record of a row that has been dealt with. */
   readonly #offsets: number[]
@@ -58,7 +59,7 @@ export class ImportTarget {
     this.#partitions = [...topic.partitions]
     this.#lastRows = state.lastRows
     this.#lastRow = Math.max(0, ...state.lastRows)
-    this.#partitionCountBefore = state.mark?.partitionCount ?? this.#partitions.length
+    this.#partitionCount = state.mark?.partitionCount ?? this.#partitions.length
     // What is looked through after a crash begins here: records of rows that are done need not be.
     this.#offsets = this.#partitions.map(({ highWatermark }) => highWatermark)
   }
@@ -66,6 +67,19 @@ export class ImportTarget {
   /** What may be committed. While rows that were found are not passed, `null`: the old one stands. */
   offsetsBehind(row: number): readonly number[] | null {
     return row < this.#lastRow ? null : [...this.#offsets]
+  }
+
+  /**
+   * Whether rows behind `row` could go to partitions that were added, once a mark that counts them is
+   * committed: without it a run after a crash would look for those rows elsewhere.
+   */
+  awaitsCommit(row: number): boolean {
+    return row >= this.#lastRow && this.#partitionCount !== this.#partitions.length
+  }
+
+  /** What {@link ImportTarget.offsetsBehind} gave is committed, with as many partitions. */
+  onCommitted(): void {
+    this.#partitionCount = this.#partitions.length
   }
 
   /**
@@ -100,8 +114,7 @@ export class ImportTarget {
   }
 
   #partitionFor(row: number, record: AppendRecord, wanted: number | undefined): Partition {
-    const count = row <= this.#lastRow ? this.#partitionCountBefore : this.#partitions.length
-    const index = wanted ?? this.#indexFor(row, record, count)
+    const index = wanted ?? this.#indexFor(row, record, this.#partitionCount)
     const partition = this.#partitions[index]
     if (partition !== undefined) return partition
     throw new RangeError(

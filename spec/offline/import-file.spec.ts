@@ -504,11 +504,35 @@ describe('partitions that are added', () => {
     })
     await expect(running).rejects.toThrow()
     await broker.topic('t').addPartitions(5)
-    expect(await run('/f.ndjson', { keyField: 'k' })).toMatchObject({ imported: 20, skipped: 20 })
+    const result = await run('/f.ndjson', { keyField: 'k', batchRecords: 10 })
+    expect(result).toMatchObject({ imported: 20, skipped: 20 })
     expect((await values()).sort()).toEqual([...lines].sort())
     expect(broker.topic('t').partition(4).logEndOffset).toBeGreaterThan(0)
     await broker.close()
   })
+
+  it.each([1, 2, 5])(
+    'take none twice when a run over them is broken off at batch %i',
+    async (stop) => {
+      const { put, run, values, broker } = await setUp({ partitions: 2 })
+      const lines = Array.from({ length: 300 }, (_, id) => `{"id":${id}}\n`)
+      put('/f.ndjson', lines.slice(0, 100).join(''))
+      await run('/f.ndjson', { keyField: 'id' })
+      await broker.topic('t').addPartitions(5)
+      put('/f.ndjson', lines.join(''))
+      let batches = 0
+      const onProgress = (): void => {
+        batches += 1
+        if (batches === stop) throw new Error('broken off')
+      }
+      const broken = run('/f.ndjson', { keyField: 'id', batchRecords: 20, onProgress })
+      await expect(broken).rejects.toThrow('broken off')
+      await run('/f.ndjson', { keyField: 'id', batchRecords: 20 })
+      const stored = (await values()).map((value) => `${value}\n`)
+      expect(stored.sort()).toEqual([...lines].sort())
+      await broker.close()
+    },
+  )
 })
 
 describe('misuse of an import', () => {
