@@ -1,13 +1,12 @@
 /**
- * Numbers that a JavaScript number may not hold as they are written: many digits, or an exponent. Also
- * finds some in strings, which costs time and nothing else.
+ * Numbers that a JavaScript number may not hold as they are written: many digits, an exponent, or a
+ * negative zero. Also finds some in strings, which costs time and nothing else.
  */
-const PERHAPS_INEXACT = /\d{16}|\d[eE]/
-const FRACTION = /\d\.\d{15}/
+const PERHAPS_INEXACT = /(?:\d\.?){16}|\d[eE]|(?:^|[^\w.])-0/
 
 /** Whether values of a JSON text may have to be kept as they are written, see {@link rawFields}. */
 export function mayLoseDigits(json: string): boolean {
-  return PERHAPS_INEXACT.test(json) || FRACTION.test(json)
+  return PERHAPS_INEXACT.test(json)
 }
 
 /**

@@ -1,6 +1,9 @@
 import { describeValue } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
+import { mayLoseDigits, rawFields } from './raw-fields.ts'
 import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
+
+const NO_FIELDS: ReadonlyMap<string, string> = new Map()
 
 type RecordOptions = Pick<ResolvedImportOptions, 'toRecord' | 'keyField' | 'valueFields'>
 
@@ -27,18 +30,37 @@ export function rejectRow(
 }
 
 function defaultRecord(source: SourceRow, { keyField, valueFields }: RecordOptions): ImportRecord {
-  const key = keyField === null ? null : keyOf(source.value, keyField)
-  if (valueFields === null) return { key, value: source.bytes ?? toJson(source.value) }
-  const fields = fieldsOf(source.value)
-  return { key, value: toJson(Object.fromEntries(valueFields.map((each) => [each, fields[each]]))) }
+  const { value, bytes } = source
+  if (keyField === null && valueFields === null) return { key: null, value: bytes ?? toJson(value) }
+  const fields = fieldsOf(value)
+  const raw = rawNumbersOf(source)
+  const key = keyField === null ? null : keyOf(fields, keyField, raw)
+  if (valueFields === null) return { key, value: bytes ?? toJson(value) }
+  const texts: string[] = []
+  for (const field of valueFields) {
+    if (!Object.hasOwn(fields, field)) continue
+    texts.push(`${JSON.stringify(field)}:${raw.get(field) ?? toJson(fields[field])}`)
+  }
+  return { key, value: `{${texts.join(',')}}` }
 }
 
-function keyOf(row: unknown, field: string): string | null {
-  const fields = fieldsOf(row)
+/** As they are written, the fields with numbers that may not be what is written there. */
+function rawNumbersOf({ bytes }: SourceRow): ReadonlyMap<string, string> {
+  const text = bytes?.toString('utf8') ?? ''
+  if (!mayLoseDigits(text)) return NO_FIELDS
+  // By each field's own text: what else a row has must not make another key of the same one.
+  return new Map([...rawFields(text)].filter(([, each]) => mayLoseDigits(each)))
+}
+
+function keyOf(
+  fields: Readonly<Record<string, unknown>>,
+  field: string,
+  raw: ReadonlyMap<string, string>,
+): string | null {
   if (!Object.hasOwn(fields, field)) throw new TypeError(`it has no field '${field}' for the key`)
   const key = fields[field]
   if (key === null || key === undefined) return null
-  return typeof key === 'string' ? key : toJson(key)
+  return typeof key === 'string' ? key : (raw.get(field) ?? toJson(key))
 }
 
 function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {

@@ -121,6 +121,24 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
+  it('keeps numbers of any size in keys and fields as they are written', async () => {
+    const { put, run, records, broker } = await setUp()
+    const rows = [
+      '{"id":9007199254740993,"x":1e400,"y":[12345678901234567890],"z":1}',
+      '{"id":9007199254740992,"x":5833968967.6920023}',
+      '{"id": {"a": 1},"x":-0,"y":"-0"}',
+    ]
+    put('/f.ndjson', rows.join('\n'))
+    await run('/f.ndjson', { keyField: 'id', valueFields: ['x', 'id', 'y'] })
+    const stored = await records()
+    expect(stored.map(({ key, value }) => [key?.toString(), value?.toString()])).toEqual([
+      ['9007199254740993', '{"x":1e400,"id":9007199254740993,"y":[12345678901234567890]}'],
+      ['9007199254740992', '{"x":5833968967.6920023,"id":9007199254740992}'],
+      ['{"a":1}', '{"x":-0,"id":{"a":1},"y":"-0"}'],
+    ])
+    await broker.close()
+  })
+
   it('makes records by a function, which may leave rows out and refuse them', async () => {
     const { put, run, records, rejects, broker } = await setUp({ partitions: 2 })
     put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
