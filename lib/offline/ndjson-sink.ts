@@ -108,6 +108,6 @@ function append(json: JsonBytes, value: Cell, type: ColumnType): void {
   } else if (typeof value === 'string') {
     json.text(JSON.stringify(value))
   } else {
-    json.ascii(String(value))
+    json.ascii(type === 'double' && Object.is(value, -0) ? '-0' : String(value))
   }
 }

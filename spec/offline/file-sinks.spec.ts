@@ -331,6 +331,15 @@ describe('an NDJSON file', () => {
     expect(text).toContain('"rest":{"more":-1E400,"o2":18446744073709551615,"text":"1,2"}}\n')
   })
 
+  it('keeps all digits on both sides of a point, and the sign of zero', async () => {
+    const value = Buffer.from('{"x":-0,"id":-0,"o":5833968967.6920023,"more":[-0]}')
+    const { fileSystem } = await rowsOf({ fields: FIELDS }, record(0, { value }))
+    const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
+    expect(text).toContain('"id":0,')
+    expect(text).toContain('"x":-0,')
+    expect(text).toContain('"o":5833968967.6920023,"rest":{"more":[-0]}}')
+  })
+
   it('takes the 29th of February for a day where there is one', async () => {
     const days = ['2024-02-29', '2000-02-29T00:00Z', '0004-02-29', '2023-12-31']
     const { rows } = await rowsOf(
