@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type * as csvParse from 'csv-parse/sync'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
@@ -121,6 +122,7 @@ async function readHeader(
   for await (const rows of textRows(file, { ...options, growing: false }, FILE_START)) {
     const first = rows.find(({ bytes }) => bytes.length > 0)
     if (first === undefined) continue
+    if (!isUtf8(first.bytes)) throw new ImportFileError(file.path, 'its header is not UTF-8')
     const names = first.fault === null ? namesIn(first.bytes, file, parse) : []
     if (names.length === 0) throw new ImportFileError(file.path, 'its header is malformed')
     const repeated = names.find((name, slot) => names.indexOf(name) !== slot)

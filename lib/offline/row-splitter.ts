@@ -27,6 +27,7 @@ const RETURN = 0x0d
 const QUOTE = 0x22
 const EXCERPT_BYTES = 1024
 const NOTHING: Buffer = Buffer.alloc(0)
+const BYTE_ORDER_MARK: Buffer = Buffer.from('\ufeff')
 
 /**
  * Cuts text into rows by their line ends, and knows where each lies. Never holds more than
@@ -43,6 +44,8 @@ export class RowSplitter {
   /** Of the beginning of `#rest`. */
   #position: number
   #line: number
+  /** Whether a byte order mark may come, which is no part of the first row. */
+  #isStart: boolean
   /** The beginning of a row that is being passed over. */
   #tooLong: Buffer | null = null
 
@@ -52,6 +55,7 @@ export class RowSplitter {
     this.#delimiter = options.delimiter?.charCodeAt(0) ?? null
     this.#position = options.from.position
     this.#line = options.from.line
+    this.#isStart = options.from.position === 0
   }
 
   /** Takes the next piece. @returns the rows that end in it */
@@ -67,6 +71,7 @@ export class RowSplitter {
 
   #cut(isEnd: boolean): TextRow[] {
     const rows: TextRow[] = []
+    if (this.#isStart && !this.#passMark(isEnd)) return rows
     let at = 0
     while (at < this.#rest.length) {
       const end = this.#tooLong === null ? this.#rowEnd(at) : this.#rest.indexOf(NEWLINE, at)
@@ -85,6 +90,18 @@ export class RowSplitter {
     if (isEnd && this.#tooLong !== null) rows.push(this.#take(at, at, at, null))
     this.#rest = this.#rest.subarray(at)
     return rows
+  }
+
+  /** @returns whether it is known where the text begins */
+  #passMark(isEnd: boolean): boolean {
+    const { length } = BYTE_ORDER_MARK
+    if (this.#rest.length < length && !isEnd) return false
+    this.#isStart = false
+    if (this.#rest.subarray(0, length).equals(BYTE_ORDER_MARK)) {
+      this.#rest = this.#rest.subarray(length)
+      this.#position += length
+    }
+    return true
   }
 
   #isOver(at: number): boolean {

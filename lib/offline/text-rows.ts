@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import type { InputFile } from './input-file.ts'
-import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
+import type { ImportFormat, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { excerptOf, type Cursor, type RowBatch, type SourceRow } from './row-source.ts'
 import { RowSplitter, type TextRow } from './row-splitter.ts'
 
@@ -17,6 +18,8 @@ type TextOptions = Pick<
 >
 
 const BATCH_BYTES = 1024 * 1024
+const JSON_SPACE: Buffer = Buffer.from(' \t\r\n')
+const RETURN: Buffer = Buffer.from('\r')
 
 /** Goes through the pieces of a text that may be rows. Empty lines are none. */
 export async function* textRows(
@@ -26,17 +29,8 @@ export async function* textRows(
 ): AsyncGenerator<TextRow[], void, undefined> {
   const delimiter = options.format === 'csv' ? options.delimiter : null
   const splitter = new RowSplitter({ maxRowBytes: options.maxRowBytes, delimiter, from })
-  let isFirst = from.position === 0
-  for await (const chunk of file.chunks(from.position, options.gzip)) {
-    const rows = splitter.push(chunk)
-    if (isFirst && rows.length > 0) {
-      rows[0] = withoutByteOrderMark(rows[0] as TextRow)
-      isFirst = false
-    }
-    yield rows
-  }
+  for await (const chunk of file.chunks(from.position, options.gzip)) yield splitter.push(chunk)
   const rest = splitter.end()
-  if (isFirst && rest[0] !== undefined) rest[0] = withoutByteOrderMark(rest[0])
   // Who is still writing has perhaps written half of it, a quoted field of several lines included.
   yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
 }
@@ -55,7 +49,7 @@ export async function* parsedRows(
     let end: Cursor | null = null
     for (const text of texts) {
       end = { row, line: text.endLine, position: text.endPosition, isOpenEnd: text.isOpenEnd }
-      if (isBlank(text.bytes)) continue
+      if (isBlank(text.bytes, options.format)) continue
       row += 1
       end = { ...end, row }
       batch.push({ ...text, row })
@@ -87,14 +81,19 @@ function toBatch(
 ): RowBatch {
   const rows: SourceRow[] = []
   const rejects: ImportReject[] = []
+  const good: NumberedRow[] = []
   for (const each of batch) {
     if (each.fault === 'too-long') {
       rejects.push(rejectOf(each, 'TOO_LARGE', `the row has more than ${maxRowBytes} bytes`))
     } else if (each.fault === 'open-quote') {
       rejects.push(rejectOf(each, 'MALFORMED', 'a quote is not closed'))
+    } else if (isUtf8(each.bytes)) {
+      good.push(each)
+    } else {
+      rejects.push(rejectOf(each, 'MALFORMED', 'it is not UTF-8'))
     }
   }
-  for (const parsed of parse(batch.filter(({ fault }) => fault === null))) {
+  for (const parsed of parse(good)) {
     if ('reason' in parsed) rejects.push(parsed)
     else rows.push(parsed)
   }
@@ -107,11 +106,8 @@ function unfinishedFrom(rest: readonly TextRow[]): number {
   return slot < 0 ? rest.length : slot
 }
 
-function isBlank(bytes: Buffer): boolean {
-  return bytes.length === 0 || (bytes.length < 16 && bytes.toString('latin1').trim() === '')
-}
-
-function withoutByteOrderMark(row: TextRow): TextRow {
-  const isMarked = row.bytes[0] === 0xef && row.bytes[1] === 0xbb && row.bytes[2] === 0xbf
-  return isMarked ? { ...row, bytes: row.bytes.subarray(3) } : row
+/** The fields of a row may hold nothing but white space. */
+function isBlank(bytes: Buffer, format: ImportFormat): boolean {
+  const space = format === 'csv' ? RETURN : JSON_SPACE
+  return bytes.every((byte) => space.includes(byte))
 }

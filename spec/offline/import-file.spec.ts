@@ -245,6 +245,27 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
+  it('takes a row of empty fields, or of white space, for a row', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.csv', 'a\tb\n1\t2\r\n\t\n\n \t \n3\t4\n\r')
+    expect(await run('/f.csv', { delimiter: '\t' })).toMatchObject({ rows: 4, imported: 4 })
+    expect(await values()).toEqual([
+      '{"a":"1","b":"2"}',
+      '{"a":"","b":""}',
+      '{"a":" ","b":" "}',
+      '{"a":"3","b":"4"}',
+    ])
+    await broker.close()
+  })
+
+  it('reads a header of several lines behind a byte order mark', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.csv', '\ufeff"order\nid",b\n1,2\n')
+    await run('/f.csv')
+    expect(await values()).toEqual(['{"order\nid":"1","b":"2"}'.replace('\n', '\\n')])
+    await broker.close()
+  })
+
   it('rejects rows that are malformed one by one', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n3\n"x"y,4\n5,6,7\n8,9\n10,"open\n11,12\n')
@@ -279,6 +300,7 @@ describe('an import of CSV', () => {
     ['a,a\n1,2\n', "'a' twice"],
     ['a,"b\n1,2\n', 'header is malformed'],
     ['a,"b"c\n1,2\n', 'header is malformed'],
+    [Buffer.from('a,\xe9\n1,2\n', 'latin1'), 'header is not UTF-8'],
   ])('is refused without a header that can be used: %j', async (content, reason) => {
     const { put, run, broker } = await setUp()
     put('/f.csv', content)
@@ -310,6 +332,20 @@ function hadoopLz4(page: Uint8Array): Uint8Array {
   })
   return new Uint8Array(Buffer.concat(blocks))
 }
+
+describe('a file in another encoding', () => {
+  it.each([
+    ['ndjson', '{"n":"M\xfcller"}\n{"n":"\xc3\xa9"}\n', '{"n":"é"}'],
+    ['csv', 'n\nM\xfcller\n\xc3\xa9\n', '{"n":"é"}'],
+  ])('has the rows rejected that are not UTF-8: %s', async (extension, content, value) => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put(`/f.${extension}`, Buffer.from(content, 'latin1'))
+    expect(await run(`/f.${extension}`)).toMatchObject({ imported: 1, rejected: 1 })
+    expect(await values()).toEqual([value])
+    expect(rejects).toMatchObject([{ row: 1, code: 'MALFORMED', reason: 'it is not UTF-8' }])
+    await broker.close()
+  })
+})
 
 describe('an import of Parquet', () => {
   it('reads what other writers compress, with each codec', { timeout: 60_000 }, async (context) => {
