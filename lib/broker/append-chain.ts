@@ -5,6 +5,7 @@ import type { AppendChainOwner } from './append-chain-owner.ts'
 import { behindFailed } from './behind-failed.ts'
 import {
   SharedBatch,
+  tellWritten,
   WholeAppend,
   type Acks,
   type ChainedAppendOptions,
@@ -283,26 +284,34 @@ export class AppendChain {
     const { log } = this.#owner
     this.#ensureNotFenced(true)
     const batches = buffers.map((buffer) => new RecordBatch(buffer))
+    const endOffset = batches.at(-1)?.nextOffset ?? 0
     // First, as what is kept of them for readers may be gone before the sync has succeeded.
     tellWritten(group, batches)
     this.#owner.onWritten(batches)
     if (log.logEndOffset - log.durableEndOffset >= log.config.flushMessages) {
       const flushing = this.#owner.flush()
-      if (flushing !== null) return this.#awaitFlush(flushing, group)
+      if (flushing !== null) return this.#awaitFlush(flushing, group, endOffset)
       this.#ensureNotFenced(true)
     }
-    this.#acknowledge(group)
+    this.#acknowledge(group, endOffset)
     return null
   }
 
-  async #awaitFlush(flushing: Promise<void>, group: readonly PendingAppend[]): Promise<void> {
+  async #awaitFlush(
+    flushing: Promise<void>,
+    group: readonly PendingAppend[],
+    endOffset: number,
+  ): Promise<void> {
     await flushing
     this.#ensureNotFenced(true)
-    this.#acknowledge(group)
+    this.#acknowledge(group, endOffset)
   }
 
-  #acknowledge(group: readonly PendingAppend[]): void {
+  /** @param endOffset where the log ended when the group had been written. */
+  #acknowledge(group: readonly PendingAppend[], endOffset: number): void {
     const { log, end } = this.#owner
+    // A sync that somebody else has asked for meanwhile has failed: nothing is there to be made durable.
+    if (log.failure !== null && log.logEndOffset < endOffset) throw log.failure
     end.publish(log.logEndOffset)
     for (const append of group) append.done()
   }
@@ -335,15 +344,5 @@ export class AppendChain {
   #ensureNotFenced(isWritten: boolean): void {
     const reason = this.#owner.whyFenced(isWritten)
     if (reason !== null) throw reason
-  }
-}
-
-/** Tells each append of a group of its batches, as they lie in the log. */
-function tellWritten(group: readonly PendingAppend[], batches: readonly RecordBatch[]): void {
-  let start = 0
-  for (const append of group) {
-    const end = start + append.seal().length
-    append.written(batches.slice(start, end))
-    start = end
   }
 }

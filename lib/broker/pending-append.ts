@@ -241,3 +241,16 @@ export class SharedBatch extends PendingAppend {
     for (const settle of this.#sharers) settle(rejecting(error))
   }
 }
+
+/** Tells each append of a group of its batches, as they lie in the log. */
+export function tellWritten(
+  group: readonly PendingAppend[],
+  batches: readonly RecordBatch[],
+): void {
+  let start = 0
+  for (const append of group) {
+    const end = start + append.seal().length
+    append.written(batches.slice(start, end))
+    start = end
+  }
+}

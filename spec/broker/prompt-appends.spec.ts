@@ -100,3 +100,19 @@ it('takes what somebody appends who is just told that the disk has failed', asyn
   await expect(beside).rejects.toThrow('ENOSPC')
   expect(await Promise.all(again)).toMatchObject([{ baseOffset: 1 }])
 })
+
+it('acknowledges nothing that a sync has lost which somebody else asks for in the middle', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const partition = await openPartition({ fileSystem })
+  await partition.append({ value: 'a' })
+  const flushed: Promise<unknown>[] = []
+  partition.appendBatches([batchOf('b')], 1, {
+    resolve: () => flushed.push(partition.flush().catch(String)),
+    reject: () => undefined,
+  })
+  fileSystem.failNext('datasync', 'EIO')
+  const beside = partition.append({ value: 'c' })
+  await expect(beside).rejects.toMatchObject({ name: 'StorageError', outcome: 'unknown' })
+  expect(await Promise.all(flushed)).toEqual([expect.stringContaining('EIO')])
+  expect(partition.highWatermark).toBe(1)
+})
