@@ -200,8 +200,10 @@ class FileTaskWriter implements TaskWriter {
   async #publish(output: OutputFile): Promise<void> {
     const { data, rejects, format } = this.#context
     const done = await data.published()
+    // One of this very range is replaced below, unless somebody quicker is publishing it now.
+    const kept = this.#rejects.count > 0 ? [...done, this.#task] : done
     await rejects.removeOverlapping(this.#task, (other) => {
-      return done.some(
+      return kept.some(
         ({ startOffset, endOffset }) =>
           startOffset === other.startOffset && endOffset === other.endOffset,
       )

@@ -106,15 +106,18 @@ export class RangeDirectory {
     await this.#removeTemporary(range).catch(() => undefined)
   }
 
-  /** Removes published files of which some offsets are in `range`, unless `isKept` says otherwise. */
+  /** Removes published files of which some offsets are in `range`, durably, unless `isKept` says otherwise. */
   async removeOverlapping(
     range: OffsetRange,
     isKept: (other: OffsetRange) => boolean,
   ): Promise<void> {
+    let isChanged = false
     for (const { name, kind, range: other } of await this.#list()) {
       if (kind !== 'published' || !overlaps(range, other) || isKept(other)) continue
       await this.#unlink(name)
+      isChanged = true
     }
+    if (isChanged) await this.#fileSystem.syncDirectory(this.path)
   }
 
   async #make(): Promise<void> {

@@ -177,6 +177,42 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(fileSystem).filter((each) => each.endsWith('.tmp'))).toEqual([])
   })
 
+  it('keeps what was put aside when two load one task, whoever is quicker', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const [quick, slow] = await Promise.all(
+      [sinkOn(fileSystem), sinkOn(fileSystem)].map(async (sink) => {
+        const writer = await sink.open(task(0, 5))
+        await writer.write([record(0), record(1, { key: Buffer.from([0xff]) })])
+        return writer
+      }),
+    )
+    const list = fileSystem.list.bind(fileSystem)
+    let isOver = false
+    fileSystem.list = async (path) => {
+      if (path.includes('_rejects') && !isOver) {
+        isOver = true
+        await quick?.commit()
+      }
+      return list(path)
+    }
+    await slow?.commit()
+    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 5, 'jsonl')}`).toString()
+    expect(rejects).toContain('"offset":1')
+    expect(isOver).toBe(true)
+  })
+
+  it('has taken away for good what another attempt had put aside, before it counts', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [5])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const stale = `${OUT}/_rejects/${name(0, 5, 'jsonl')}`
+    fileSystem.writeFile(stale, Buffer.from('{"offset":1}\n'))
+    await runLoad(plan, sinkOn(fileSystem))
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(namesIn(later).filter((each) => each.includes('.jsonl'))).toEqual([])
+  })
+
   it('takes back a name whose sync fails, so that nobody relies on it', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = sinkOn(fileSystem)
