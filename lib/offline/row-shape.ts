@@ -109,16 +109,28 @@ export class RowShape {
     if (text === undefined) return 'the value is not UTF-8'
     const object = parseObject(text)
     if (typeof object === 'string') return object
-    const raw = mayLoseDigits(text) ? rawFields(text) : null
+    try {
+      return this.#takeFields(object, mayLoseDigits(text) ? rawFields(text) : null)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      // JSON.parse goes deeper than JSON.stringify does. One record must not hold up a load for ever.
+      return this.#takeFields(object, rawFields(text))
+    }
+  }
+
+  /** @param raw the fields as they are written, where they cannot be written anew */
+  #takeFields(object: JsonObject, raw: ReadonlyMap<string, string> | null): string | null {
+    const row = this.#row
     let found = 0
     let at = FIXED_COLUMNS
     for (const { field, type } of this.#fields) {
       const isThere = Object.hasOwn(object, field)
       if (isThere) found += 1
       const own = isThere ? object[field] : undefined
-      const shaped = fieldValue(type, own)
+      const text = type === 'json' && own !== null ? raw?.get(field) : undefined
+      const shaped = text ?? fieldValue(type, own)
       if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeValue(own)}`
-      row[at] = type === 'json' && shaped !== null ? (raw?.get(field) ?? shaped) : shaped
+      row[at] = shaped
       at += 1
     }
     row[at] = Object.keys(object).length === found ? null : this.#restOf(object, raw)

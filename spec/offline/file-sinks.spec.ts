@@ -376,6 +376,21 @@ describe('an NDJSON file', () => {
     expect(text).toContain('"o":5833968967.6920023,"rest":{"more":[-0]}}')
   })
 
+  it('takes JSON that is nested deeper than can be written anew as it is', async () => {
+    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
+    const values = [`{"o":${deep}}`, `{"more":${deep}}`, `{"id":${deep}}`, deep]
+    const { fileSystem } = await rowsOf(
+      { fields: FIELDS },
+      ...values.map((value, offset) => record(offset, { value: Buffer.from(value) })),
+    )
+    const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
+    expect(text).toContain(`"o":${deep},"rest":null}`)
+    expect(text).toContain(`"rest":{"more":${deep}}}`)
+    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
+    expect(rejects).toContain("the field 'id' is not int")
+    expect(rejects).toContain('the value is not a JSON object')
+  })
+
   it('takes the 29th of February for a day where there is one', async () => {
     const days = ['2024-02-29', '2000-02-29T00:00Z', '0004-02-29', '2023-12-31']
     const { rows } = await rowsOf(
