@@ -78,23 +78,19 @@ export async function importFile<Row = unknown>(
 /** @throws {@link ImportFileChangedError} */
 async function identify(
   file: InputFile,
-  { name, format, gzip }: ResolvedImportOptions,
+  { name, format }: ResolvedImportOptions,
   mark: ImportMark | null,
 ): Promise<FileIdentity> {
   if (mark === null) return file.identity()
   const changed = (reason: string): Error => new ImportFileChangedError(file.path, name, reason)
   if (file.size < mark.size) throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
-  const { head } = await file.identity(mark.headBytes)
-  if (head !== mark.head) throw changed(`its first ${mark.headBytes} bytes are others`)
-  if (file.size === mark.size) return mark
-  if (format === 'parquet') throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
-  const { position, isOpenEnd } = mark.cursor
-  if (isOpenEnd && !gzip) {
-    const [next] = await file.slice(position, position + 1)
-    if (next !== 0x0a && next !== 0x0d) {
-      throw changed('a row that had no line end goes on; growing: true waits for the line end')
-    }
+  const found = await file.identity(mark)
+  if (found.head !== mark.head) throw changed(`its first ${mark.headBytes} bytes are others`)
+  if (mark.tail !== '' && found.tail !== mark.tail) {
+    throw changed(`the bytes before ${mark.size}, where it ended, are others`)
   }
+  if (file.size === mark.size) return found
+  if (format === 'parquet') throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
   return file.identity()
 }
 
@@ -221,10 +217,9 @@ class ImportRun {
     const offsets = this.#target.offsetsBehind(cursor.row)
     if (offsets === null) return
     await rejects.sync()
-    const { size, headBytes, head } = identity
     const partitionCount = offsets.length
     const rejectBytes = rejects.sizeBytes
-    await journal.commit({ cursor, partitionCount, rejectBytes, size, headBytes, head }, offsets)
+    await journal.commit({ ...identity, cursor, partitionCount, rejectBytes }, offsets)
     this.#committedRow = cursor.row
     this.#target.onCommitted()
   }

@@ -119,6 +119,7 @@ function encodeMark({
   size,
   headBytes,
   head,
+  tail,
 }: ImportMark): string {
   const { row, line, position, isOpenEnd } = cursor
   return JSON.stringify({
@@ -132,6 +133,7 @@ function encodeMark({
     size,
     headBytes,
     head,
+    tail,
   })
 }
 
@@ -163,5 +165,6 @@ function decodeMark(metadata: string): ImportMark | null {
     size: number('size'),
     headBytes: number('headBytes'),
     head: fields.head,
+    tail: typeof fields.tail === 'string' ? fields.tail : '',
   }
 }

@@ -10,6 +10,7 @@ import { reasonOf } from './row-source.ts'
 
 const CHUNK_BYTES = 256 * 1024
 const HEAD_BYTES = 1024
+const TAIL_BYTES = 1024
 
 /** What a file is recognised by. */
 export interface FileIdentity {
@@ -18,6 +19,8 @@ export interface FileIdentity {
   readonly headBytes: number
   /** SHA-256 of them, the first 16 bytes in hexadecimal. */
   readonly head: string
+  /** Likewise of the last KiB before `size`; empty where an earlier version has not kept it. */
+  readonly tail: string
 }
 
 /** A file that is imported, as long as it was when it was opened. */
@@ -55,12 +58,19 @@ export class InputFile {
     return this.#position
   }
 
-  /** @param headBytes as many as another identity is of; by default the first KiB */
-  async identity(headBytes: number = Math.min(HEAD_BYTES, this.size)): Promise<FileIdentity> {
-    const bytes = Buffer.alloc(Math.min(headBytes, this.size))
-    await readFully(this.#file, bytes, 0)
-    const head = createHash('sha256').update(bytes).digest('hex').slice(0, 32)
-    return { size: this.size, headBytes: bytes.length, head }
+  /** @param like what the file may have grown from: the identity is of the same bytes */
+  async identity(like?: Pick<FileIdentity, 'size' | 'headBytes'>): Promise<FileIdentity> {
+    const { size, headBytes } = like ?? { size: this.size, headBytes: HEAD_BYTES }
+    const headEnd = Math.min(headBytes, size)
+    const head = await this.#digest(0, headEnd)
+    const tail = await this.#digest(Math.max(0, size - TAIL_BYTES), size)
+    return { size, headBytes: headEnd, head, tail }
+  }
+
+  async #digest(start: number, end: number): Promise<string> {
+    const bytes = Buffer.alloc(end - start)
+    await readFully(this.#file, bytes, start)
+    return createHash('sha256').update(bytes).digest('hex').slice(0, 32)
   }
 
   /** The bytes [`start`, `end`). */

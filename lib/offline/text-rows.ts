@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { ImportFileChangedError } from './import-errors.ts'
 import type { InputFile } from './input-file.ts'
 import type { ImportFormat, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { excerptOf, type Cursor, type RowBatch, type SourceRow } from './row-source.ts'
@@ -14,12 +15,13 @@ export type RowParser = (rows: readonly NumberedRow[]) => (SourceRow | ImportRej
 
 type TextOptions = Pick<
   ResolvedImportOptions,
-  'gzip' | 'batchRecords' | 'maxRowBytes' | 'growing' | 'format' | 'delimiter'
+  'name' | 'gzip' | 'batchRecords' | 'maxRowBytes' | 'growing' | 'format' | 'delimiter'
 >
 
 const BATCH_BYTES = 1024 * 1024
-const JSON_SPACE: Buffer = Buffer.from(' \t\r\n')
-const RETURN: Buffer = Buffer.from('\r')
+const JSON_SPACE: Buffer = Buffer.from(' \t\n')
+const NEWLINE = 0x0a
+const RETURN = 0x0d
 
 /** Goes through the pieces of a text that may be rows. Empty lines are none. */
 export async function* textRows(
@@ -29,7 +31,15 @@ export async function* textRows(
 ): AsyncGenerator<TextRow[], void, undefined> {
   const delimiter = options.format === 'csv' ? options.delimiter : null
   const splitter = new RowSplitter({ maxRowBytes: options.maxRowBytes, delimiter, from })
-  for await (const chunk of file.chunks(from.position, options.gzip)) yield splitter.push(chunk)
+  let mustEndRow = from.isOpenEnd
+  for await (const chunk of file.chunks(from.position, options.gzip)) {
+    if (mustEndRow && chunk[0] !== NEWLINE && chunk[0] !== RETURN) {
+      const reason = 'a row that had no line end goes on; growing: true waits for the line end'
+      throw new ImportFileChangedError(file.path, options.name, reason)
+    }
+    mustEndRow = false
+    yield splitter.push(chunk)
+  }
   const rest = splitter.end()
   // Who is still writing has perhaps written half of it, a quoted field of several lines included.
   yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
@@ -108,6 +118,5 @@ function unfinishedFrom(rest: readonly TextRow[]): number {
 
 /** The fields of a row may hold nothing but white space. */
 function isBlank(bytes: Buffer, format: ImportFormat): boolean {
-  const space = format === 'csv' ? RETURN : JSON_SPACE
-  return bytes.every((byte) => space.includes(byte))
+  return bytes.every((byte) => byte === RETURN || (format !== 'csv' && JSON_SPACE.includes(byte)))
 }

@@ -491,6 +491,23 @@ describe('the file under the name of an import', () => {
     await broker.close()
   })
 
+  it.each([1000, 2000])(
+    'is refused when only its later rows are others: %i of them',
+    async (count) => {
+      const { put, run, broker } = await setUp()
+      const rows = (total: number, later: string): string =>
+        Array.from(
+          { length: total },
+          (_, id) => `{"id":${id},"by":"${id < 500 ? 'a' : later}"}\n`,
+        ).join('')
+      put('/f.ndjson', rows(1000, 'b'))
+      await run('/f.ndjson')
+      put('/f.ndjson', rows(count, 'c'))
+      await expect(run('/f.ndjson')).rejects.toThrow(ImportFileChangedError)
+      await broker.close()
+    },
+  )
+
   it('may have a last row without a line end, which must not go on later', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2')
@@ -500,6 +517,11 @@ describe('the file under the name of an import', () => {
     put('/f.ndjson', '1\n2\n34\n')
     await expect(run('/f.ndjson')).rejects.toThrow('growing: true')
     expect(await values()).toEqual(['1', '2', '3'])
+    put('/f.ndjson.gz', gzipSync('4\n5'))
+    await run('/f.ndjson.gz', { name: 'gz' })
+    put('/f.ndjson.gz', Buffer.concat([gzipSync('4\n5'), gzipSync('6\n')]))
+    const running = run('/f.ndjson.gz', { name: 'gz' })
+    await expect(running).rejects.toThrow(ImportFileChangedError)
     await broker.close()
   })
 
