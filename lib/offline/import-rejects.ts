@@ -4,6 +4,8 @@ import { readFully, writeFully } from '../platform/file-io.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 
+const NEWLINE = 0x0a
+
 /** Where the rows go that are not imported. Calls do not overlap. */
 export interface RejectSink {
   /** Length of what is written, for the mark. */
@@ -56,7 +58,7 @@ class RejectFile implements RejectSink {
     try {
       await fileSystem.syncDirectory(dirname(path))
       const { sizeBytes } = await file.stat()
-      const from = Math.min(committedBytes ?? sizeBytes, sizeBytes)
+      const from = await startIn(file, sizeBytes, committedBytes ?? sizeBytes)
       const tail = Buffer.alloc(sizeBytes - from)
       await readFully(file, tail, from)
       const { wholeBytes, rows } = wholeLines(tail)
@@ -94,6 +96,15 @@ class RejectFile implements RejectSink {
   }
 }
 
+/** Where the lines behind the mark begin; the end where the mark is about another file. */
+async function startIn(file: File, sizeBytes: number, committedBytes: number): Promise<number> {
+  if (committedBytes === 0 || committedBytes >= sizeBytes)
+    return Math.min(committedBytes, sizeBytes)
+  const before = Buffer.alloc(1)
+  await readFully(file, before, committedBytes - 1)
+  return before[0] === NEWLINE ? committedBytes : sizeBytes
+}
+
 /**
  * The lines that an earlier run has written. A crash may have cut one, and a power loss may have put
  * anything in the place of what was not yet durable: from there on they are written again.
@@ -102,7 +113,7 @@ function wholeLines(tail: Buffer): { wholeBytes: number; rows: ReadonlySet<numbe
   const rows = new Set<number>()
   let wholeBytes = 0
   for (;;) {
-    const end = tail.indexOf(0x0a, wholeBytes)
+    const end = tail.indexOf(NEWLINE, wholeBytes)
     const row = end < 0 ? null : rowOf(tail.toString('utf8', wholeBytes, end))
     if (row === null) return { wholeBytes, rows }
     rows.add(row)

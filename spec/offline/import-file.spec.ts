@@ -139,6 +139,20 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
+  it('leaves alone what stands in another file that is to have the rejected rows', async () => {
+    const { put, run, fileSystem, broker } = await setUp()
+    put('/f.ndjson', 'x\n')
+    await run('/f.ndjson', { rejects: '/a' })
+    const others = '{"row":1,"reason":"of another import"}\n'.repeat(20)
+    put('/b', others)
+    put('/f.ndjson', 'x\ny\n')
+    await run('/f.ndjson', { rejects: '/b' })
+    const text = fileSystem.readFile('/b').toString()
+    expect(text.startsWith(others)).toBe(true)
+    expect(text.slice(others.length)).toContain('{"row":2,')
+    await broker.close()
+  })
+
   it('makes records by a function, which may leave rows out and refuse them', async () => {
     const { put, run, records, rejects, broker } = await setUp({ partitions: 2 })
     put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
