@@ -395,6 +395,30 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('takes a topic that was created again for a new one, whatever was known of the one before', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const first = await open(fileSystem, { clock })
+    const records = [{ value: 'x' }, { value: 'y' }]
+    await (await first.createTopic('a')).partition(0).append(records)
+    await first.topic('a').partition(0).append(records)
+    await first.topic('a').partition(0).deleteRecords(2)
+    await first.close()
+    const writer = await open(fileSystem, { clock })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    await writer.deleteTopic('a')
+    const again = await writer.createTopic('a')
+    await clock.advance(1_000)
+    const partition = reader.topic('a').partition(0)
+    expect(await partition.read(0)).toEqual([])
+    await again.partition(0).append({ value: 'of the second topic' })
+    await partition.refresh()
+    expect(textsOf(await partition.read(0))).toEqual(['of the second topic'])
+    expect(partition.logStartOffset).toBe(0)
+    await reader.close()
+    await writer.close()
+  })
+
   it('has consumers that go on from what the owner committed, and commit nothing', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

@@ -105,6 +105,8 @@ export class LogManager {
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
       if (this.#closedBy !== null || !(await this.#registry.load())) return
+      // Behind the list: of what stands in it no earlier topic of that name is remembered any more.
+      await this.#options.states.reload()
       for (const topic of this.topics) {
         const entry = this.#registry.get(topic.name)
         if (entry?.state === 'active' && entry.id === topic.id) await this.#follow(topic, entry)

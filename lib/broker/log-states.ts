@@ -7,7 +7,7 @@ import { compareNames } from './topic-partition.ts'
  */
 export class LogStates {
   readonly #files: LogStateFiles
-  readonly #states: Map<string, LogState>
+  #states: Map<string, LogState>
   /** Of which the files may say something else than memory. */
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
@@ -23,10 +23,12 @@ export class LogStates {
     return this.#states.get(key) ?? { recoveryPoint: 0, logStartOffset: 0 }
   }
 
-  /** Reads again what the owner of the directory has saved of a log. */
-  async reload(key: string): Promise<LogState> {
-    const states = await this.#files.read()
-    return states.get(key) ?? this.get(key)
+  /**
+   * Reads again what the owner of the directory has saved: of every log, because one that was known may be
+   * gone by now, and another have its name.
+   */
+  async reload(): Promise<void> {
+    this.#states = await this.#files.read()
   }
 
   /** Replaces the state of one log; durable when it resolves. */

@@ -2,6 +2,7 @@ import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } fr
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
+import type { LogState } from '../storage/log-state.ts'
 import { Log } from '../storage/log.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
@@ -84,10 +85,15 @@ export class PartitionOpener {
       loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
-      ...(readOnly ? { loadState: () => states.reload(key) } : {}),
+      ...(readOnly ? { loadState: () => reloaded(states, key) } : {}),
     }
     return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
   }
+}
+
+async function reloaded(states: LogStates, key: string): Promise<LogState> {
+  await states.reload()
+  return states.get(key)
 }
 
 /** Closes partitions, all of them. @throws the first failure. */
