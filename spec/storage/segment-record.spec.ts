@@ -45,7 +45,7 @@ describe('the record of segments', () => {
   it('holds size, offsets and checksum of every segment, without reading any', async () => {
     const fs = await writtenLog(COUNT)
     expect((await recordOf(fs)).map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4, 6])
-    expect(fs.operations.filter((operation) => /^\d+ read .*\.log/.test(operation))).toEqual([])
+    expect(fs.operations.filter((operation) => / read .*\.log/.test(operation))).toEqual([])
     await expectTrue(fs)
   })
 

@@ -53,6 +53,9 @@ class Victim {
   }
 }
 
+/** What is waited for may never come: a life has so much to do before, and a bounded supply of numbers. */
+const LONGEST_WAIT_MS = 20_000
+
 /** Kills one process after the other, each of which has been started while the last one ran. */
 export class Killer {
   kills = 0
@@ -67,13 +70,13 @@ export class Killer {
     this.#next = new Victim(script)
   }
 
-  /** @returns what it has said, killed at most `maxMs` after it has said `word`. */
+  /** @returns what it has said, killed at most `maxMs` after it has said `word`, or has not for long. */
   async strike(order: object, word: string, maxMs: number): Promise<string[]> {
     const victim = this.#next
     this.#next = new Victim(this.#script)
     await victim.said('loaded')
     victim.order({ ...order, seed: this.#random.integer(2 ** 30) })
-    await victim.said(word)
+    await Promise.race([victim.said(word), sleep(LONGEST_WAIT_MS, undefined, { ref: false })])
     await sleep(this.#random.integer(maxMs + 1))
     await victim.kill()
     this.kills += 1
