@@ -20,6 +20,7 @@ const SAFE_PARTS = [
   'power-loss-life',
   'sync-faults',
   'takeover',
+  'told-appends',
 ]
 const { VARVE_PARTS, VARVE_TORTURE } = process.env
 const isFull = VARVE_TORTURE === 'full'
