@@ -98,8 +98,9 @@ export class AppendChain {
   /** Takes no more appends, and resolves when those taken have settled. */
   async close(reason: Error): Promise<void> {
     this.#closedBy ??= reason
-    // What has ended may be followed by more, for what came in its last moment.
-    while (this.#isScheduled || this.#running !== null) await this.#running
+    // What has ended may be followed by more, for what came in its last moment. And who closes because
+    // he was just told of a group finds only those that wait behind it.
+    while (this.#pending.length > 0 || this.#running !== null) await this.#running
   }
 
   /** Looks at what waits at the end of the tick, so that all appends of one share the first write. */
