@@ -2,6 +2,7 @@ import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
 import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
+import { EXACT_TIMES, ExactDecimals } from './parquet-exact.ts'
 import { ImportFileError } from './import-errors.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
 import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
@@ -54,6 +55,7 @@ export class ParquetRows implements RowSource {
 
   async *read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
     const { batchRecords } = this.#options
+    const decimals = new ExactDecimals(this.#metadata)
     let groupStart = 0
     for (const group of this.#metadata.row_groups) {
       const groupEnd = groupStart + Number(group.num_rows)
@@ -63,7 +65,8 @@ export class ParquetRows implements RowSource {
       const values = await readAs(this.#file, () =>
         this.#library.parquetReadObjects({
           file: bufferOf(this.#file),
-          metadata: this.#metadata,
+          metadata: decimals.metadata,
+          parsers: EXACT_TIMES,
           rowStart,
           rowEnd: groupEnd,
           compressors: this.#compressors,
@@ -73,6 +76,7 @@ export class ParquetRows implements RowSource {
       if (values.length !== groupEnd - rowStart) {
         throw new ImportFileError(this.#file.path, `there are no rows ${rowStart} to ${groupEnd}`)
       }
+      decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
         yield toBatch(values.slice(at, at + batchRecords), rowStart + at)
       }

@@ -389,6 +389,51 @@ describe('an import of Parquet', () => {
     connection.closeSync()
   })
 
+  it('keeps all digits of times and decimals', { timeout: 60_000 }, async (context) => {
+    const duckdb = await import('@duckdb/node-api').catch(() => null)
+    if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
+    if (duckdb === null) return
+    const dir = mkdtempSync(join(tmpdir(), 'varve-exact-'))
+    onTestFinished(() => {
+      rmSync(dir, { recursive: true, force: true })
+    })
+    const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
+    const path = join(dir, 'f.parquet')
+    const columns = [
+      "timestamp '2024-01-02 03:04:05.123456' as us",
+      "'2024-01-02 03:04:05.123456789'::timestamp_ns as ns",
+      "timestamp '1969-12-31 23:59:59.999990' as old",
+      "timestamp '2024-01-02 03:04:05.12' as ms",
+      '-12345678901234567890123456789012.34::decimal(38,2) as wide',
+      '1234567890123456.70::decimal(18,2) as money',
+      '-0.05::decimal(18,2) as cent',
+      '7::decimal(20,0) as whole',
+      'null::decimal(30,5) as nothing',
+      '1.5::decimal(4,1) as narrow',
+      "{'a': 1.25::decimal(18,2)} as inner",
+    ]
+    await connection.run(`copy (select ${columns.join(', ')}) to '${path}' (format parquet)`)
+    connection.closeSync()
+    const { put, run, values } = await setUp()
+    put('/f.parquet', readFileSync(path))
+    await run('/f.parquet')
+    expect((await values()).map((value) => JSON.parse(value) as unknown)).toEqual([
+      {
+        us: '2024-01-02T03:04:05.123456Z',
+        ns: '2024-01-02T03:04:05.123456789Z',
+        old: '1969-12-31T23:59:59.99999Z',
+        ms: '2024-01-02T03:04:05.120Z',
+        wide: '-12345678901234567890123456789012.34',
+        money: '1234567890123456.70',
+        cent: -0.05,
+        whole: 7,
+        nothing: null,
+        narrow: 1.5,
+        inner: { a: 1.25 },
+      },
+    ])
+  })
+
   it('reads what old writers call LZ4, and tells what is damaged', async () => {
     const { put, run, values } = await setUp()
     const data = Array.from({ length: 200 }, (_, id) => `user ${id % 9} of ${id}`)
