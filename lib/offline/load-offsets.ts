@@ -10,6 +10,8 @@ export class LoadOffsets {
   /** Of each partition, the tasks that are not done or have one before them that is not. */
   readonly #open = new Map<string, LoadTask[]>()
   readonly #done = new Set<LoadTask>()
+  /** Of each partition, that something is committed. */
+  readonly #begun = new Map<string, Promise<void>>()
   #commits: Promise<void> = Promise.resolve()
 
   constructor(broker: Broker, name: string, tasks: readonly LoadTask[]) {
@@ -19,6 +21,27 @@ export class LoadOffsets {
       if (open === undefined) this.#open.set(keyOf(task), [task])
       else open.push(task)
     }
+  }
+
+  /**
+   * Commits where the partition of a task begins in the plan, when nothing is committed for it yet. Otherwise
+   * records that are deleted before its first task is done would be missing in the next plan, and nobody
+   * would know.
+   */
+  begin(task: LoadTask): Promise<void> {
+    const key = keyOf(task)
+    const begun = this.#begun.get(key)
+    if (begun !== undefined) return begun
+    const beginning = this.#begin(task, this.#open.get(key)?.[0] ?? task)
+    this.#begun.set(key, beginning)
+    // The next try asks again.
+    beginning.catch(() => this.#begun.delete(key))
+    return beginning
+  }
+
+  async #begin({ topic, partition }: LoadTask, { startOffset: offset }: LoadTask): Promise<void> {
+    const committed = await this.#consumer.committed({ topic, partition })
+    if (committed === null) await this.#consumer.commit([{ topic, partition, offset }])
   }
 
   /** What is committed for a partition, 0 for nothing. */

@@ -208,6 +208,7 @@ class LoadRun {
     }
     try {
       const partition = this.#plan.broker.topic(task.topic).partition(task.partition)
+      await this.#offsets.begin(task)
       const ranges = await this.#missingOf(task, partition)
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)

@@ -49,6 +49,20 @@ describe('a load', () => {
     ]).toEqual([100, 40, null])
   })
 
+  it('has begun before its first task is done, so that what is deleted meanwhile is missed', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const sink = new MemorySink()
+    sink.open = () => Promise.reject(new Error('the process has ended'))
+    await failure(runLoad(plan, sink, { retries: 0 }))
+    expect(await committed(broker, 0)).toBe(0)
+    await broker.topic('orders').partition(0).deleteRecords(10)
+    await expect(planLoad(broker, { topics: ['orders'] })).rejects.toMatchObject({
+      ...{ code: 'RECORDS_GONE', startOffset: 0, endOffset: 10 },
+    })
+  })
+
   it('loads what has come since, and nothing else, the next time', async () => {
     const broker = await brokerFor()
     await fill(broker)
@@ -119,7 +133,7 @@ describe('a load', () => {
     const { failures, result } = await failure(runLoad(plan, sink, { concurrency: 1, retries: 0 }))
     expect(failures).toEqual([{ task: task(25, 50), error: disk }])
     expect(result).toMatchObject({ tasks: 3, records: 75 })
-    expect(seen).toEqual([null, 25, 25, 25])
+    expect(seen).toEqual([0, 25, 25, 25])
     expect(sink.aborted).toBe(1)
     sink.before = () => undefined
     await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
@@ -163,7 +177,7 @@ describe('a load', () => {
     expect(message).toMatch(/3 of 5 tasks failed: orders-0 0 to 25: the records 0 to 25/)
     expect(sink.offsets()).toEqual(upTo(100, 75))
     expect(sink.offsets(1)).toEqual(upTo(20))
-    expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([null, 20])
+    expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([0, 20])
   })
 
   it('loses nothing to a deletion between two reads of a task', async () => {
