@@ -18,7 +18,7 @@ export interface ParquetSinkOptions extends FileSinkOptions {
   /** Most rows of a row group, at least 1. @defaultValue 100000 */
   readonly rowGroupRows?: number
   /**
-   * Bytes of keys, values and numbers in memory that end a row group, at least 1. Each task that runs
+   * Bytes of keys, values and numbers in memory that end a row group, [1, 1 GiB]. Each task that runs
    * takes about four times as much. @defaultValue 1 MiB, and at least 8 KiB a column
    */
   readonly rowGroupBytes?: number
@@ -28,6 +28,8 @@ export interface ParquetSinkOptions extends FileSinkOptions {
 
 const DEFAULT_ROW_GROUP_ROWS = 100_000
 const DEFAULT_ROW_GROUP_BYTES = 1024 * 1024
+/** Places in a column are 32 bits, and so are the lengths of Parquet's pages. */
+const MAX_ROW_GROUP_BYTES = 1024 * 1024 * 1024
 
 const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZSTD' } as const
 
@@ -70,7 +72,7 @@ export function parquetSink(dir: string, options: ParquetSinkOptions = {}): Sink
   } = checkOptions('sink options', options, {
     ...FILE_SINK_OPTIONS,
     rowGroupRows: wholeNumber(1),
-    rowGroupBytes: wholeNumber(1),
+    rowGroupBytes: wholeNumber(1, MAX_ROW_GROUP_BYTES),
     codec: oneOf('none', 'snappy', 'gzip', 'zstd'),
   })
   const compressors = compressorsFor(codec)

@@ -722,6 +722,7 @@ describe('a Parquet file', () => {
   it.each([
     [{ rowGroupRows: 0 }, /rowGroupRows/],
     [{ rowGroupBytes: 0.5 }, /rowGroupBytes/],
+    [{ rowGroupBytes: 2 ** 31 }, /rowGroupBytes must be a whole number from 1 to 1073741824/],
     [{ codec: 'lz4' }, /codec must be one of/],
   ])('is refused with %j', (options, message) => {
     expect(() => parquetSink(OUT, options as object)).toThrow(message)
