@@ -7,7 +7,7 @@
 export type { FieldType, Fields } from './fields.ts'
 export type { FileSinkOptions } from './file-sink.ts'
 export { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
-export { LoadPlan, type LoadPlanJson } from './load-plan.ts'
+export { LoadPlan, type LoadPlanJson, type LoadStart } from './load-plan.ts'
 export type { LoadTask, OffsetRange } from './load-task.ts'
 export { ndjsonSink, type NdjsonSinkOptions } from './ndjson-sink.ts'
 export { MissingModuleError } from './optional-module.ts'

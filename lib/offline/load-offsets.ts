@@ -1,4 +1,5 @@
-import type { Broker, Consumer } from '../index.ts'
+import { UnknownTopicOrPartitionError, type Broker, type Consumer } from '../index.ts'
+import type { LoadStart } from './load-plan.ts'
 import type { LoadTask } from './load-task.ts'
 
 /**
@@ -39,7 +40,22 @@ export class LoadOffsets {
     return beginning
   }
 
-  async #begin({ topic, partition }: LoadTask, { startOffset: offset }: LoadTask): Promise<void> {
+  /** Likewise where there is nothing to do yet: what comes and goes until the next plan would be missing. */
+  async beginEmpty(starts: readonly LoadStart[]): Promise<void> {
+    for (const start of starts) {
+      try {
+        await this.#begin(start, start)
+      } catch (error) {
+        // A topic that has been deleted since has nothing that could be missing.
+        if (!(error instanceof UnknownTopicOrPartitionError)) throw error
+      }
+    }
+  }
+
+  async #begin(
+    { topic, partition }: Omit<LoadStart, 'startOffset'>,
+    { startOffset: offset }: Pick<LoadStart, 'startOffset'>,
+  ): Promise<void> {
     const committed = await this.#consumer.committed({ topic, partition })
     if (committed === null) await this.#consumer.commit([{ topic, partition, offset }])
   }

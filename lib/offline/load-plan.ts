@@ -1,5 +1,5 @@
 import type { Broker } from '../index.ts'
-import { checkOptions, checkWholeNumber, describeValue, boolean } from '../checks.ts'
+import { checkOptions, checkWholeNumber, describeValue, boolean, isPlainObject } from '../checks.ts'
 import type { LoadTask } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
 
@@ -9,6 +9,15 @@ export interface LoadPlanJson {
   /** Whether it begins at what the load had committed. */
   readonly resumes: boolean
   readonly tasks: readonly LoadTask[]
+  /** Partitions in which the load begins with nothing to do. @defaultValue none */
+  readonly begins?: readonly LoadStart[]
+}
+
+/** Where a load begins in a partition. */
+export interface LoadStart {
+  readonly topic: string
+  readonly partition: number
+  readonly startOffset: number
 }
 
 const TASK_KEYS: readonly (keyof LoadTask)[] = ['topic', 'partition', 'startOffset', 'endOffset']
@@ -23,14 +32,17 @@ export class LoadPlan {
   readonly tasks: readonly LoadTask[]
   /** Whether it begins at what the load had committed: what it has committed since is not done again. */
   readonly resumes: boolean
+  /** @internal */
+  readonly begins: readonly LoadStart[]
   readonly #broker: Broker
 
   /** @internal */
-  constructor(broker: Broker, { name, resumes, tasks }: LoadPlanJson) {
+  constructor(broker: Broker, { name, resumes, tasks, begins = [] }: LoadPlanJson) {
     this.#broker = broker
     this.name = name
     this.resumes = resumes
     this.tasks = tasks
+    this.begins = begins
   }
 
   /**
@@ -40,17 +52,23 @@ export class LoadPlan {
    */
   static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
     const plan = typeof json === 'string' ? (JSON.parse(json) as LoadPlanJson) : json
-    const { name, resumes, tasks } = checkOptions('a load plan', plan, {
+    const { name, resumes, tasks, begins } = checkOptions('a load plan', plan, {
       name: checkLoadName,
       resumes: boolean,
       tasks: checkTasks,
+      begins: checkStarts,
     }) as Partial<LoadPlanJson>
     if (name === undefined || resumes === undefined || tasks === undefined) {
       throw new TypeError(
         `a load plan must have name, resumes and tasks, got ${Object.keys(plan).join(', ') || 'none'}`,
       )
     }
-    return new LoadPlan(broker, { name, resumes, tasks: tasks.map((task) => ({ ...task })) })
+    return new LoadPlan(broker, {
+      name,
+      resumes,
+      tasks: tasks.map((task) => ({ ...task })),
+      begins: (begins ?? []).map((each) => ({ ...each })),
+    })
   }
 
   /** @internal */
@@ -60,7 +78,8 @@ export class LoadPlan {
 
   /** Plain data, for `JSON.stringify` and {@link LoadPlan.restore}. */
   toJSON(): LoadPlanJson {
-    return { name: this.name, resumes: this.resumes, tasks: this.tasks }
+    const { name, resumes, tasks, begins } = this
+    return begins.length === 0 ? { name, resumes, tasks } : { name, resumes, tasks, begins }
   }
 
   /** The tasks. */
@@ -91,6 +110,17 @@ export function checkTask(name: string, value: unknown): LoadTask {
     )
   }
   return task
+}
+
+function checkStarts(name: string, value: unknown): void {
+  if (!Array.isArray(value)) {
+    throw new TypeError(`${name} must be an array, got ${describeValue(value)}`)
+  }
+  for (const [index, each] of (value as LoadStart[]).entries()) {
+    // What holds for the start of a task.
+    const endOffset = Number.MAX_SAFE_INTEGER
+    checkTask(`${name}[${index}]`, isPlainObject(each) ? { ...each, endOffset } : each)
+  }
 }
 
 function checkTasks(name: string, value: unknown): void {

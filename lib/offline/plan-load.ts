@@ -10,7 +10,7 @@ import {
   type Checks,
 } from '../checks.ts'
 import { RecordsGoneError } from './load-errors.ts'
-import { checkLoadName, LoadPlan } from './load-plan.ts'
+import { checkLoadName, LoadPlan, type LoadStart } from './load-plan.ts'
 import type { LoadTask } from './load-task.ts'
 import { checkSplitBy, splitRange, type SplitBy } from './split-range.ts'
 
@@ -78,13 +78,19 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   if (topics === undefined) throw new TypeError('topics must be an array of names, got undefined')
   const consumer = broker.consumer({ groupId: name, enableAutoCommit: false })
   const tasks: LoadTask[] = []
+  const begins: LoadStart[] = []
   try {
     for (const topic of topics) {
       for (const each of broker.topic(topic).partitions) {
         const endOffset = await endOf(each, until)
         const startOffset = await startOf(each, from, { consumer, whenGone })
-        if (startOffset >= endOffset) continue
         const partition = each.index
+        if (startOffset >= endOffset) {
+          const isNew =
+            from === 'committed' && (await consumer.committed({ topic, partition })) === null
+          if (isNew) begins.push({ topic, partition, startOffset })
+          continue
+        }
         for (const range of splitRange({ startOffset, endOffset }, splitBy, each.log.segments)) {
           tasks.push({ topic, partition, ...range })
         }
@@ -93,7 +99,7 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   } finally {
     await consumer.close()
   }
-  return new LoadPlan(broker, { name, resumes: from === 'committed', tasks })
+  return new LoadPlan(broker, { name, resumes: from === 'committed', tasks, begins })
 }
 
 async function startOf(

@@ -160,6 +160,7 @@ class LoadRun {
     if (signal?.aborted === true) onAbort()
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
+      if (!this.#stop.signal.aborted) await this.#offsets.beginEmpty(this.#plan.begins)
       const workers = Math.min(concurrency, this.#plan.tasks.length)
       await Promise.all(Array.from({ length: workers }, () => this.#work()))
     } finally {

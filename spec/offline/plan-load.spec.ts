@@ -177,6 +177,12 @@ describe('a plan', () => {
   it.each<[unknown, RegExp]>([
     ['{', /JSON/],
     [{}, /must have name, resumes and tasks, got none/],
+    [{ name: 'x', resumes: true, tasks: [], begins: 1 }, /begins must be an array, got 1/],
+    [{ name: 'x', resumes: true, tasks: [], begins: [1] }, /begins\[0\] must be a plain object/],
+    [
+      { name: 'x', resumes: true, tasks: [], begins: [{ topic: 'a', partition: 0 }] },
+      /begins\[0\] has no startOffset/,
+    ],
     [{ name: 'x', resumes: true, tasks: 1 }, /tasks must be an array, got 1/],
     [{ name: 'x', resumes: true, tasks: [{ topic: 'orders' }] }, /tasks\[0\] has no partition/],
     [

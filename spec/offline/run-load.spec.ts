@@ -46,7 +46,23 @@ describe('a load', () => {
       await committed(broker, 0),
       await committed(broker, 1),
       await committed(broker, 2),
-    ]).toEqual([100, 40, null])
+    ]).toEqual([100, 40, 0])
+  })
+
+  it('has begun where there was nothing yet, so that what comes and is deleted is missed', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [0, 0])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    expect(plan.tasks).toEqual([])
+    await runLoad(LoadPlan.restore(broker, JSON.stringify(plan)), new MemorySink())
+    const partition = broker.topic('orders').partition(1)
+    for (const value of ['1', '2']) await partition.append({ value })
+    await partition.deleteRecords(1)
+    await expect(planLoad(broker, { topics: ['orders'] })).rejects.toMatchObject({
+      ...{ code: 'RECORDS_GONE', partition: 1, startOffset: 0, endOffset: 1 },
+    })
+    await broker.deleteTopic('orders')
+    expect(await runLoad(plan, new MemorySink())).toMatchObject({ tasks: 0 })
   })
 
   it('has begun before its first task is done, so that what is deleted meanwhile is missed', async () => {
