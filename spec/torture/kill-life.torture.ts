@@ -181,7 +181,7 @@ function checkStarts(partitions: readonly Partition[], heard: Heard, nowMs: numb
 }
 
 it('T6: a process that is killed while it compacts and deletes loses nothing that was to stay', async () => {
-  const wanted = runs({ short: 100, full: 5_000 })
+  const wanted = runs({ short: 20, full: 5_000 })
   const root = mkdtempSync(join(tmpdir(), 'varve-kill-life-'))
   const directory = join(root, 'data')
   const killer = new Killer(child(), new SeededRandom(seed))
