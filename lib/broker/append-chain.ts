@@ -3,6 +3,7 @@ import { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import { behindFailed } from './behind-failed.ts'
+import { EndOfTick } from './end-of-tick.ts'
 import {
   SharedBatch,
   tellWritten,
@@ -16,9 +17,6 @@ import { isCapped } from './topic-space.ts'
 
 /** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
 const MAX_GROUP_BYTES = 4 * 1024 * 1024
-
-/** How often the end of a tick is put off because appends keep coming. */
-const MAX_PUT_OFFS = 8
 
 /** Bytes that may wait to be written before those who do not wait for that are held up. */
 const MAX_WAITING_BYTES = MAX_GROUP_BYTES
@@ -40,10 +38,10 @@ export class AppendChain {
   #pending: PendingAppend[] = []
   /** What a group is waiting for; `null` while none is on its way. */
   #running: Promise<void> | null = null
-  #isScheduled = false
-  #appendedCount = 0
-  #appendedAtTick = 0
-  #putOffs = 0
+  /** So that all appends of one tick share the first write. */
+  readonly #endOfTick: EndOfTick = new EndOfTick(() => {
+    this.#stepNow()
+  })
   #closedBy: Error | null = null
   #waitingBytes = 0
   /** What the last batch of shared ones came to: the best guess for the next. */
@@ -103,25 +101,13 @@ export class AppendChain {
     while (this.#pending.length > 0 || this.#running !== null) await this.#running
   }
 
-  /** Looks at what waits at the end of the tick, so that all appends of one share the first write. */
+  /** Looks at what waits at the end of the tick, unless a group is on its way. */
   #schedule(): void {
-    this.#appendedCount += 1
-    if (this.#isScheduled || this.#running !== null) return
-    this.#isScheduled = true
-    this.#appendedAtTick = this.#appendedCount
-    queueMicrotask(this.#tick)
+    this.#endOfTick.note()
+    if (this.#running === null) this.#endOfTick.schedule()
   }
 
-  readonly #tick = (): void => {
-    // Appends of one tick come in several microtasks when they stand behind some `await`.
-    if (this.#appendedAtTick !== this.#appendedCount && this.#putOffs < MAX_PUT_OFFS) {
-      this.#appendedAtTick = this.#appendedCount
-      this.#putOffs += 1
-      queueMicrotask(this.#tick)
-      return
-    }
-    this.#putOffs = 0
-    this.#isScheduled = false
+  #stepNow(): void {
     // Who was told of a write may have appended before its sync was asked for.
     if (this.#running !== null) return
     this.#running = this.#step()
@@ -194,7 +180,7 @@ export class AppendChain {
     const { config } = this.#owner.log
     const last = this.#pending.at(-1)
     if (last instanceof SharedBatch && last.add(record, config, now)) {
-      this.#appendedCount += 1
+      this.#endOfTick.note()
       return this.#counted(last)
     }
     const shared = new SharedBatch(this.#sharedBytes)

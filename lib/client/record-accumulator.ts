@@ -1,4 +1,5 @@
 import { behindFailed } from '../broker/behind-failed.ts'
+import { EndOfTick } from '../broker/end-of-tick.ts'
 import {
   ClosedError,
   InvalidRecordError,
@@ -24,9 +25,6 @@ import type { SerializedRecord } from './producer-record.ts'
 import type { SendCompletion } from './send-completion.ts'
 import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 
-/** How often the end of a tick is put off because records keep coming. */
-const MAX_PUT_OFFS = 8
-
 /** The offset in the metadata of a send with acks 0. */
 const NO_OFFSET = -1
 
@@ -46,10 +44,9 @@ export class RecordAccumulator implements QueueOwner {
   #flushCount = 0
   #isClosing = false
   #marked: PartitionQueue[] = []
-  #isTickScheduled = false
-  #putOffs = 0
-  #appendedCount = 0
-  #appendedAtTick = 0
+  readonly #endOfTick: EndOfTick = new EndOfTick(() => {
+    this.#drainMarked()
+  })
   /** With acks 0: who is told at the end of the tick that the record is in memory. */
   #buffered: { queue: PartitionQueue; timestamp: number; completion: SendCompletion }[] = []
 
@@ -158,7 +155,7 @@ export class RecordAccumulator implements QueueOwner {
     if (queue.isMarked) return
     queue.isMarked = true
     this.#marked.push(queue)
-    this.#scheduleTick()
+    this.#endOfTick.schedule()
   }
 
   complete(batch: ProducerBatch, baseOffset: number, logAppendTime: number | null): void {
@@ -197,10 +194,10 @@ export class RecordAccumulator implements QueueOwner {
   ): ProducerBatch {
     const isAwaited = this.options.acks !== 0
     const batch = queue.append(record, boundBytes, isAwaited ? completion : null)
-    this.#appendedCount += 1
+    this.#endOfTick.note()
     if (!isAwaited) {
       this.#buffered.push({ queue, timestamp: record.timestamp, completion })
-      this.#scheduleTick()
+      this.#endOfTick.schedule()
     }
     return batch
   }
@@ -258,23 +255,7 @@ export class RecordAccumulator implements QueueOwner {
     for (const queue of this.#batches.values()) this.markReady(queue)
   }
 
-  #scheduleTick(): void {
-    if (this.#isTickScheduled) return
-    this.#isTickScheduled = true
-    this.#appendedAtTick = this.#appendedCount
-    queueMicrotask(this.#tick)
-  }
-
-  readonly #tick = (): void => {
-    // Sends of one tick come in several microtasks when they stand behind some `await`.
-    if (this.#appendedAtTick !== this.#appendedCount && this.#putOffs < MAX_PUT_OFFS) {
-      this.#appendedAtTick = this.#appendedCount
-      this.#putOffs += 1
-      queueMicrotask(this.#tick)
-      return
-    }
-    this.#putOffs = 0
-    this.#isTickScheduled = false
+  #drainMarked(): void {
     const marked = this.#marked
     const buffered = this.#buffered
     this.#marked = []
