@@ -1,15 +1,9 @@
 import { fdatasyncSync, readSync, writeSync, writevSync, type Dirent, type Stats } from 'node:fs'
 import { ClosedError } from '../errors.ts'
 import type { File, FileStat } from './file-system.ts'
-import { MAX_PROMPT_READ_BYTES, MAX_PROMPT_WRITE_BYTES, promptIo } from './prompt-io.ts'
+import { promptIo } from './prompt-io.ts'
 import type { PromptSync } from './prompt-sync.ts'
 import type { FileDescriptor } from './read-descriptor.ts'
-
-/**
- * Larger writes are not worth waiting for the next turn of the event loop: a thread of the pool is
- * done with them by then.
- */
-const MAX_WAITING_WRITE_BYTES = 64 * 1024
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
 export const FILE_MODE = 0o600
@@ -42,18 +36,18 @@ export class NodeFile implements File {
     this.#ensureOpen()
     const { fd } = this.#handle
     const call = (): number => readNow(fd, buffer, position)
-    let size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
+    let size = promptIo.try('read', buffer.length, call)
     if (size >= 0) return size
-    await promptIo.whenTurned(buffer.length, MAX_PROMPT_READ_BYTES)
+    await promptIo.whenTurned('read', buffer.length)
     this.#ensureOpen()
-    size = promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, call)
+    size = promptIo.try('read', buffer.length, call)
     return size >= 0 ? size : this.#run((handle) => readInPool(handle, buffer, position))
   }
 
   readNow(buffer: Uint8Array, position: number): number {
     if (this.#closed !== null) return -1
     const { fd } = this.#handle
-    return promptIo.try(buffer.length, MAX_PROMPT_READ_BYTES, () => readNow(fd, buffer, position))
+    return promptIo.try('read', buffer.length, () => readNow(fd, buffer, position))
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
@@ -61,10 +55,10 @@ export class NodeFile implements File {
     const size = this.writeNow(buffers, position)
     if (size >= 0) return size
     return this.#run(async (handle) => {
-      const turn = promptIo.whenTurned(totalBytes(buffers), MAX_WAITING_WRITE_BYTES)
+      const turn = promptIo.whenTurned('write', totalBytes(buffers))
       if (turn !== null) {
         await turn
-        const sizeThen = this.#tryWrite(buffers, position, MAX_WAITING_WRITE_BYTES)
+        const sizeThen = this.writeNow(buffers, position)
         if (sizeThen >= 0) return sizeThen
       }
       return (await handle.writev(buffers, position)).bytesWritten
@@ -73,12 +67,8 @@ export class NodeFile implements File {
 
   writeNow(buffers: readonly Uint8Array[], position: number): number {
     if (this.#closed !== null) return -1
-    return this.#tryWrite(buffers, position, MAX_PROMPT_WRITE_BYTES)
-  }
-
-  #tryWrite(buffers: readonly Uint8Array[], position: number, maxBytes: number): number {
     const { fd } = this.#handle
-    return promptIo.try(totalBytes(buffers), maxBytes, () => writeAt(fd, buffers, position))
+    return promptIo.try('write', totalBytes(buffers), () => writeAt(fd, buffers, position))
   }
 
   truncate(sizeBytes: number): Promise<void> {

@@ -1,25 +1,24 @@
-/** Larger reads take long enough for another thread to be worth its while. */
-export const MAX_PROMPT_READ_BYTES: number = 64 * 1024
+import { PromptRest } from './prompt-rest.ts'
+
+/** What calls that are made at once do; an open, a size and a list of names count as reads. */
+export type PromptKind = 'read' | 'write'
 
 /**
- * Larger writes do. More than of a read: what is written was made by this thread a moment ago, at a
- * cost of three times that of copying it to the page cache, and nothing more is made until it is
- * gone, so a write that another thread makes leaves this one idle meanwhile.
+ * Larger ones take long enough for another thread to be worth its while. That is more of a write than
+ * of a read: what is written was made by this thread a moment ago, at a cost of three times that of
+ * copying it to the page cache, and nothing more is made until it is gone, so a write that another
+ * thread makes leaves this one idle meanwhile.
  */
-export const MAX_PROMPT_WRITE_BYTES: number = 1024 * 1024
+const MAX_BYTES = { read: 64 * 1024, write: 1024 * 1024 } as const
+
+/**
+ * Larger ones are not worth waiting for the next turn of the event loop: a thread of the pool is done
+ * with them by then.
+ */
+const MAX_WAITING_BYTES = 64 * 1024
 
 /** For so long one turn of the event loop may be drawn out; then timers and sockets have theirs. */
 const MAX_TURN_MS = 2
-
-/** A call that takes longer has met the disk itself, or a disk that is busy. */
-const SLOW_MS = 1
-
-/** For so long after a slow call others are not tried: it may as well have been another process. */
-const FIRST_REST_MS = 5
-/** And for so long where one was slow soon after the rest before, again and again. */
-const LONGEST_REST_MS = 50
-/** How soon that is. */
-const RELAPSE_MS = 100
 
 /** What a {@link PromptIo} asks the system for; replaced by specs only. */
 export interface PromptIoSystem {
@@ -27,6 +26,8 @@ export interface PromptIoSystem {
   now(): number
   /** Calls `callback` in the next turn of the event loop. */
   nextTurn(callback: () => void): void
+  /** How often this process has waited for a disk to be read; never falls, and may rise for more. */
+  diskReads(): number
 }
 
 // Taken before anybody can put others in their place.
@@ -36,6 +37,8 @@ const SYSTEM: PromptIoSystem = {
   nextTurn: (callback) => {
     setImmediate(callback)
   },
+  // Windows counts every read here, so there each slow one passes for one of the disk.
+  diskReads: () => process.resourceUsage().fsRead,
 }
 
 /**
@@ -45,8 +48,9 @@ const SYSTEM: PromptIoSystem = {
  * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
  * call made at once holds up everything else in the process. So only small ones are, for no more
  * than 2 ms of one turn of the event loop, also when a loop of awaits never lets it turn; and after
- * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none is
- * for 5 ms, and for up to 50 ms where that happens again and again.
+ * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none of
+ * its kind is for a while, see {@link PromptRest}. Whether a read has met the disk the system tells;
+ * a write meets it without anybody being told.
  *
  * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
  * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
@@ -56,8 +60,8 @@ export class PromptIo {
   readonly #system: PromptIoSystem
   /** When the first call of this turn was made; `null` before it. */
   #turnStartMs: number | null = null
-  #restUntilMs = -Infinity
-  #restMs = FIRST_REST_MS
+  readonly #rests: Readonly<Record<PromptKind, PromptRest>>
+  #diskReads: number
   /** Called when the loop has turned. */
   #waiting: (() => void)[] = []
   readonly #endTurn = (): void => {
@@ -69,22 +73,25 @@ export class PromptIo {
 
   constructor(system: PromptIoSystem = SYSTEM) {
     this.#system = system
+    this.#diskReads = system.diskReads()
+    const hasReadDisk = (): boolean => this.#hasReadDisk()
+    this.#rests = { read: new PromptRest(hasReadDisk), write: new PromptRest(() => true) }
   }
 
   /**
    * Makes a call, or declines to.
    *
    * @param sizeBytes what is to be read or written.
-   * @param maxBytes how much that may be.
    * @param call returns the bytes moved.
    * @returns what `call` does; -1 when it was not made, and has to be left to the pool.
    * @throws what `call` throws.
    */
-  try(sizeBytes: number, maxBytes: number, call: () => number): number {
-    if (sizeBytes > maxBytes) return -1
+  try(kind: PromptKind, sizeBytes: number, call: () => number): number {
+    if (sizeBytes > MAX_BYTES[kind]) return -1
+    const rest = this.#rests[kind]
     const startMs = this.#system.now()
-    if (!this.#hasTimeAt(startMs)) return -1
-    return this.#timed(startMs, call)
+    if (!rest.isOver(startMs) || !this.#isInTime(startMs)) return -1
+    return this.#timed(startMs, rest, call)
   }
 
   /**
@@ -94,14 +101,16 @@ export class PromptIo {
    * @returns `undefined` when it was not made.
    */
   attempt<T>(call: () => T | undefined): T | undefined {
+    const rest = this.#rests.read
     const startMs = this.#system.now()
-    if (!this.#hasTimeAt(startMs)) return undefined
-    return this.#timed(startMs, call)
+    if (!rest.isOver(startMs) || !this.#isInTime(startMs)) return undefined
+    return this.#timed(startMs, rest, call)
   }
 
-  /** Whether a call may be made now, by who judges for himself how long those like it take. */
+  /** Whether a sync may be made now, by who judges for himself how long those like it take. */
   hasTime(): boolean {
-    return this.#hasTimeAt(this.#system.now())
+    const nowMs = this.#system.now()
+    return this.#rests.write.isOver(nowMs) && this.#isInTime(nowMs)
   }
 
   /**
@@ -110,9 +119,9 @@ export class PromptIo {
    *
    * @returns `null` when it is not.
    */
-  whenTurned(sizeBytes: number, maxBytes: number): Promise<void> | null {
-    const isResting = this.#system.now() < this.#restUntilMs
-    if (sizeBytes > maxBytes || isResting || this.#turnStartMs === null) return null
+  whenTurned(kind: PromptKind, sizeBytes: number): Promise<void> | null {
+    const isResting = !this.#rests[kind].isOver(this.#system.now())
+    if (sizeBytes > MAX_WAITING_BYTES || isResting || this.#turnStartMs === null) return null
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
     })
@@ -131,10 +140,6 @@ export class PromptIo {
     })
   }
 
-  #hasTimeAt(nowMs: number): boolean {
-    return nowMs >= this.#restUntilMs && this.#isInTime(nowMs)
-  }
-
   /** Whether this turn has not been drawn out for too long. */
   #isInTime(nowMs: number): boolean {
     if (this.#turnStartMs !== null) return nowMs - this.#turnStartMs <= MAX_TURN_MS
@@ -143,20 +148,22 @@ export class PromptIo {
     return true
   }
 
-  #timed<T>(startMs: number, call: () => T): T {
+  #timed<T>(startMs: number, rest: PromptRest, call: () => T): T {
+    let hasFailed = true
     try {
-      return call()
+      const result = call()
+      hasFailed = false
+      return result
     } finally {
-      // A disk that fails may take seconds to say so.
       const endMs = this.#system.now()
-      if (endMs - startMs > SLOW_MS) this.#rest(endMs)
+      rest.note(endMs - startMs, endMs, hasFailed)
     }
   }
 
-  #rest(nowMs: number): void {
-    const isRelapse = nowMs - this.#restUntilMs < RELAPSE_MS
-    this.#restMs = isRelapse ? Math.min(2 * this.#restMs, LONGEST_REST_MS) : FIRST_REST_MS
-    this.#restUntilMs = nowMs + this.#restMs
+  #hasReadDisk(): boolean {
+    const before = this.#diskReads
+    this.#diskReads = this.#system.diskReads()
+    return this.#diskReads !== before
   }
 }
 

@@ -70,7 +70,7 @@ export class PromptSync {
    */
   async run(call: () => void, callInPool: () => Promise<void>): Promise<void> {
     if (this.#toProve === 0 && this.#inPool === 0) {
-      const turn = this.#io.whenTurned(0, 0)
+      const turn = this.#io.whenTurned('write', 0)
       if (turn !== null) {
         await turn
         if (this.try(call)) return

@@ -4,10 +4,15 @@ import { PromptIo } from '../../lib/platform/prompt-io.ts'
 /** A system whose clock and event loop stand still until they are told. */
 class StandingSystem {
   nowMs = 1000
+  diskReadCount = 0
   #callbacks: (() => void)[] = []
 
   now(): number {
     return this.nowMs
+  }
+
+  diskReads(): number {
+    return this.diskReadCount
   }
 
   nextTurn(callback: () => void): void {
@@ -29,48 +34,50 @@ function scene(): { system: StandingSystem; prompt: PromptIo } {
 
 it('makes small calls at once, and passes on what they return and throw', () => {
   const { prompt } = scene()
-  expect(prompt.try(64 * 1024, 64 * 1024, () => 7)).toBe(7)
+  expect(prompt.try('read', 64 * 1024, () => 7)).toBe(7)
   const failing = (): number => {
     throw new Error('EIO')
   }
-  expect(() => prompt.try(1, 1024, failing)).toThrow('EIO')
+  expect(() => prompt.try('write', 1, failing)).toThrow('EIO')
 })
 
 it('leaves large calls to the pool', () => {
   const { prompt } = scene()
-  expect(prompt.try(64 * 1024 + 1, 64 * 1024, () => 7)).toBe(-1)
+  expect(prompt.try('read', 64 * 1024 + 1, () => 7)).toBe(-1)
+  expect(prompt.try('write', 1024 * 1024, () => 7)).toBe(7)
+  expect(prompt.try('write', 1024 * 1024 + 1, () => 7)).toBe(-1)
 })
 
 it('draws no turn of the event loop out for longer than 2 ms', () => {
   const { system, prompt } = scene()
-  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
   system.nowMs += 2
-  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
   system.nowMs += 0.1
-  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+  expect(prompt.try('write', 1, () => 1)).toBe(-1)
   // One call was enough to be told of the next turn.
   expect(system.turn()).toBe(1)
-  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
 it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
   const { system, prompt } = scene()
-  expect(prompt.whenTurned(1, 1024)).toBeNull()
-  prompt.try(1, 1024, () => 1)
+  expect(prompt.whenTurned('write', 1)).toBeNull()
+  prompt.try('write', 1, () => 1)
   system.nowMs += 2.1
-  expect(prompt.try(1, 1024, () => 1)).toBe(-1)
-  expect(prompt.whenTurned(1025, 1024)).toBeNull()
+  expect(prompt.try('write', 1, () => 1)).toBe(-1)
+  expect(prompt.whenTurned('write', 64 * 1024 + 1)).toBeNull()
   let hasTurned = false
-  const turned = prompt.whenTurned(1, 1024)?.then(() => (hasTurned = true))
+  const turned = prompt.whenTurned('write', 1)?.then(() => (hasTurned = true))
   await Promise.resolve()
   expect(hasTurned).toBe(false)
   system.turn()
   await turned
   expect(hasTurned).toBe(true)
-  expect(prompt.try(1, 1024, () => 1)).toBe(1)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-describe('after a call that was slow', () => {
+describe('after a write that was slow', () => {
   const slowIn = (system: StandingSystem) => (): number => {
     system.nowMs += 1.5
     return 1
@@ -78,14 +85,14 @@ describe('after a call that was slow', () => {
 
   it('makes none for a while, and lets nobody wait for a turn', () => {
     const { system, prompt } = scene()
-    expect(prompt.try(1, 1024, slowIn(system))).toBe(1)
-    expect(prompt.whenTurned(1, 1024)).toBeNull()
+    expect(prompt.try('write', 1, slowIn(system))).toBe(1)
+    expect(prompt.whenTurned('write', 1)).toBeNull()
     system.turn()
-    expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+    expect(prompt.try('write', 1, () => 1)).toBe(-1)
     system.nowMs += 4
-    expect(prompt.try(1, 1024, () => 1)).toBe(-1)
+    expect(prompt.try('write', 1, () => 1)).toBe(-1)
     system.nowMs += 1
-    expect(prompt.try(1, 1024, () => 1)).toBe(1)
+    expect(prompt.try('write', 1, () => 1)).toBe(1)
   })
 
   it('makes none for a while where it has failed, too', () => {
@@ -96,10 +103,11 @@ describe('after a call that was slow', () => {
     }
     for (const each of ['try', 'attempt']) {
       expect(() =>
-        each === 'try' ? prompt.try(1, 1024, failing) : prompt.attempt(failing),
+        each === 'try' ? prompt.try('write', 1, failing) : prompt.attempt(failing),
       ).toThrow('EIO')
       system.turn()
-      expect([prompt.try(1, 1024, () => 1), prompt.attempt(() => 1)]).toEqual([-1, undefined])
+      const next = each === 'try' ? prompt.try('write', 1, () => 1) : prompt.attempt(() => 1)
+      expect(next).toBe(each === 'try' ? -1 : undefined)
       system.nowMs += 50
     }
   })
@@ -107,11 +115,11 @@ describe('after a call that was slow', () => {
   it('rests longer where it is slow again, up to 50 ms, and no longer once it was well for a time', () => {
     const { system, prompt } = scene()
     const restMs = (): number => {
-      prompt.try(1, 1024, slowIn(system))
+      prompt.try('write', 1, slowIn(system))
       system.turn()
       for (let waitedMs = 1; ; waitedMs += 1) {
         system.nowMs += 1
-        if (prompt.try(1, 1024, () => 1) === 1) return waitedMs
+        if (prompt.try('write', 1, () => 1) === 1) return waitedMs
       }
     }
     expect([restMs(), restMs(), restMs(), restMs(), restMs(), restMs()]).toEqual([
@@ -126,7 +134,7 @@ describe('after a call that was slow', () => {
 it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
   const { system, prompt } = scene()
   expect(prompt.turnIfDue()).toBeNull()
-  prompt.try(1, 1024, () => {
+  prompt.try('write', 1, () => {
     system.nowMs += 1.5
     return 1
   })
@@ -151,7 +159,56 @@ it('bounds calls that move no bytes in the same way, and lets them decline', () 
     system.nowMs += 1.5
     return 'slow'
   }
+  system.diskReadCount += 1
   expect(prompt.attempt(slow)).toBe('slow')
   system.turn()
-  expect([prompt.attempt(() => 1), prompt.try(1, 1, () => 1)]).toEqual([undefined, -1])
+  expect([prompt.attempt(() => 1), prompt.try('read', 1, () => 1)]).toEqual([undefined, -1])
+})
+
+describe('after a read that was slow', () => {
+  /** Makes a read that takes `ms`, with so many reads of the disk meanwhile, in a turn of its own. */
+  function read({ system, prompt }: ReturnType<typeof scene>, ms: number, diskReads = 0): number {
+    system.turn()
+    return prompt.try('read', 1, () => {
+      system.nowMs += ms
+      system.diskReadCount += diskReads
+      return 1
+    })
+  }
+
+  it('makes none for a while where bytes came from the disk', () => {
+    const here = scene()
+    expect(read(here, 0.1, 8)).toBe(1)
+    expect(read(here, 1.5, 8)).toBe(1)
+    expect(read(here, 0.1)).toBe(-1)
+    expect(here.prompt.whenTurned('read', 1)).toBeNull()
+    here.system.nowMs += 5
+    expect(read(here, 0.1)).toBe(1)
+  })
+
+  it('goes on where none did, as the thread may have had to wait for the processor', () => {
+    const here = scene()
+    for (const ms of [1.5, 0.1, 20, 0.1]) expect(read(here, ms)).toBe(1)
+  })
+
+  it('makes none for a while where the next is slow as well, wherever the bytes came from', () => {
+    const here = scene()
+    expect(read(here, 1.5)).toBe(1)
+    expect(read(here, 1.5)).toBe(1)
+    expect(read(here, 0.1)).toBe(-1)
+  })
+
+  it('writes on, and the other way round', () => {
+    const here = scene()
+    expect(read(here, 1.5, 1)).toBe(1)
+    here.system.turn()
+    expect([read(here, 0.1), here.prompt.try('write', 1, () => 1)]).toEqual([-1, 1])
+    here.system.nowMs += 5
+    here.system.turn()
+    here.prompt.try('write', 1, () => {
+      here.system.nowMs += 1.5
+      return 1
+    })
+    expect([read(here, 0.1), here.prompt.try('write', 1, () => 1)]).toEqual([1, -1])
+  })
 })

@@ -16,7 +16,7 @@ class StandingDisk {
   constructor() {
     const now = (): number => this.nowMs
     const nextTurn = (callback: () => void): void => void this.#callbacks.push(callback)
-    this.io = new PromptIo({ now, nextTurn })
+    this.io = new PromptIo({ now, nextTurn, diskReads: () => 0 })
     this.sync = new PromptSync(this.io, now)
   }
 

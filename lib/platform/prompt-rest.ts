@@ -1,0 +1,51 @@
+/** A call that takes longer has met the disk itself, or a disk that is busy. */
+const SLOW_MS = 1
+
+/** For so long after a slow call others are not tried: it may as well have been another process. */
+const FIRST_REST_MS = 5
+/** And for so long where one was slow soon after the rest before, again and again. */
+const LONGEST_REST_MS = 50
+/** How soon that is. */
+const RELAPSE_MS = 100
+
+/**
+ * For how long calls of one kind are left to the pool, by how long those that were made at once have
+ * taken: for 5 ms after one that took more than 1 ms, and for up to 50 ms where that happens again
+ * and again.
+ *
+ * A call may also take long because the thread did not get the processor, or the collector ran. That
+ * says nothing of the next one. So where it can be known that a call has not met the disk, it takes
+ * two slow ones in a row.
+ */
+export class PromptRest {
+  readonly #hasMetDisk: () => boolean
+  #untilMs = -Infinity
+  #restMs = FIRST_REST_MS
+  #wasSlow = false
+
+  /** @param hasMetDisk whether a call may have waited for the disk since this was asked last. */
+  constructor(hasMetDisk: () => boolean) {
+    this.#hasMetDisk = hasMetDisk
+  }
+
+  /** Whether calls may be made at once. */
+  isOver(nowMs: number): boolean {
+    return nowMs >= this.#untilMs
+  }
+
+  /** Takes in how long a call has taken that was made at once, and whether it has failed. */
+  note(durationMs: number, endMs: number, hasFailed: boolean): void {
+    const wasSlow = this.#wasSlow
+    this.#wasSlow = durationMs > SLOW_MS
+    if (!this.#wasSlow) return
+    const hasMetDisk = this.#hasMetDisk()
+    // A disk that fails may take seconds to say so.
+    if (hasMetDisk || wasSlow || hasFailed) this.#begin(endMs)
+  }
+
+  #begin(nowMs: number): void {
+    const isRelapse = nowMs - this.#untilMs < RELAPSE_MS
+    this.#restMs = isRelapse ? Math.min(2 * this.#restMs, LONGEST_REST_MS) : FIRST_REST_MS
+    this.#untilMs = nowMs + this.#restMs
+  }
+}
