@@ -15,11 +15,17 @@ import {
 } from './pending-append.ts'
 import { isCapped } from './topic-space.ts'
 
-/** One write takes at most this much of what is waiting, so that the first in it need not wait for all. */
-const MAX_GROUP_BYTES = 4 * 1024 * 1024
+/**
+ * One write takes at most this much of what is waiting: the first in it need not wait for all, and
+ * what is written is still in the processor's cache.
+ */
+const MAX_GROUP_BYTES = 1024 * 1024
+
+/** The same where each write is synced, which costs more than to wait for others. */
+const MAX_SYNCED_GROUP_BYTES = 4 * 1024 * 1024
 
 /** Bytes that may wait to be written before those who do not wait for that are held up. */
-const MAX_WAITING_BYTES = MAX_GROUP_BYTES
+const MAX_WAITING_BYTES = MAX_SYNCED_GROUP_BYTES
 
 /**
  * The one way into a partition's log: write, sync, publish, acknowledge, one group after the other.
@@ -324,8 +330,9 @@ export class AppendChain {
   /** What one group may take: no more than there is room for, so that the first in it need not wait. */
   #groupBytes(): number {
     const { config } = this.#owner.log
-    if (!isCapped(config)) return MAX_GROUP_BYTES
-    return Math.min(MAX_GROUP_BYTES, this.#owner.space()?.roomBytes(config) ?? Infinity)
+    const mostBytes = config.flushMessages === 1 ? MAX_SYNCED_GROUP_BYTES : MAX_GROUP_BYTES
+    if (!isCapped(config)) return mostBytes
+    return Math.min(mostBytes, this.#owner.space()?.roomBytes(config) ?? Infinity)
   }
 
   #ensureNotFenced(isWritten: boolean): void {

@@ -6,16 +6,12 @@ export type PromptKind = 'read' | 'write'
 /**
  * Larger ones take long enough for another thread to be worth its while. That is more of a write than
  * of a read: what is written was made by this thread a moment ago, at a cost of three times that of
- * copying it to the page cache, and nothing more is made until it is gone, so a write that another
- * thread makes leaves this one idle meanwhile.
+ * copying it to the page cache, and is in the cache of its processor. The system takes twice as long
+ * to copy it for a thread on another one, and this one is idle meanwhile, as nothing more is made
+ * until it is gone. An append chain asks for at most 1 MiB at a time, but for an append that is larger
+ * by itself.
  */
-const MAX_BYTES = { read: 64 * 1024, write: 1024 * 1024 } as const
-
-/**
- * Larger ones are not worth waiting for the next turn of the event loop: a thread of the pool is done
- * with them by then.
- */
-const MAX_WAITING_BYTES = 64 * 1024
+const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 
 /** For so long one turn of the event loop may be drawn out; then timers and sockets have theirs. */
 const MAX_TURN_MS = 2
@@ -121,7 +117,7 @@ export class PromptIo {
    */
   whenTurned(kind: PromptKind, sizeBytes: number): Promise<void> | null {
     const isResting = !this.#rests[kind].isOver(this.#system.now())
-    if (sizeBytes > MAX_WAITING_BYTES || isResting || this.#turnStartMs === null) return null
+    if (sizeBytes > MAX_BYTES[kind] || isResting || this.#turnStartMs === null) return null
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
     })

@@ -25,7 +25,6 @@ import {
   NO_HEADERS,
   sizeOfLength,
   sizeOfRecordBody,
-  upperBoundOfRecord,
   writeRecord,
   type RecordHeader,
 } from './record-encoding.ts'
@@ -35,6 +34,9 @@ export { sizeOfRecord, upperBoundOfRecord, type RecordHeader } from './record-en
 
 /** The smallest buffer that is worth having: growing by doubling starts here. */
 const DEFAULT_CAPACITY_BYTES = 1024
+
+/** A limit that no batch reaches: who sets none hears of that of the format. */
+const NO_LIMIT = Infinity
 
 /** How a {@link RecordBatchBuilder} builds. */
 export interface RecordBatchBuilderOptions extends BatchProperties {
@@ -113,20 +115,6 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Whether one more record surely keeps the batch within `limitBytes`, header included. A batch
-   * without any record has room for every one, because otherwise that one could never be sent.
-   */
-  hasRoomFor(
-    limitBytes: number,
-    key: Buffer | null,
-    value: Buffer | null,
-    headers: readonly RecordHeader[] = NO_HEADERS,
-  ): boolean {
-    if (this.#recordCount === 0) return true
-    return this.#position + upperBoundOfRecord(key, value, headers) <= limitBytes
-  }
-
-  /**
    * Adds a record at the next offset.
    *
    * @param timestamp milliseconds since the epoch, {@link NO_TIMESTAMP} for none
@@ -144,9 +132,26 @@ export class RecordBatchBuilder {
     value: Buffer | null,
     headers: readonly RecordHeader[] = NO_HEADERS,
   ): number {
+    return this.tryAppend(NO_LIMIT, timestamp, key, value, headers)
+  }
+
+  /**
+   * Adds a record at the next offset, where that keeps the batch within `limitBytes`, header included.
+   * A batch without any record has room for every one, because otherwise that one could never be sent.
+   *
+   * @returns its offset less the base offset; -1, and nothing is done, where there is no room
+   * @throws like {@link RecordBatchBuilder.append}
+   */
+  tryAppend(
+    limitBytes: number,
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[] = NO_HEADERS,
+  ): number {
     const delta = this.#lastOffsetDelta + 1
     if (delta > MAX_INT32) this.#ensureNextDelta(delta)
-    return this.#append(delta, timestamp, key, value, headers)
+    return this.#append(limitBytes, delta, timestamp, key, value, headers)
   }
 
   /**
@@ -165,7 +170,7 @@ export class RecordBatchBuilder {
   ): number {
     const delta = offset - this.#baseOffset
     this.#ensureNextDelta(delta)
-    return this.#append(delta, timestamp, key, value, headers)
+    return this.#append(NO_LIMIT, delta, timestamp, key, value, headers)
   }
 
   /**
@@ -223,6 +228,7 @@ export class RecordBatchBuilder {
   }
 
   #append(
+    limitBytes: number,
     offsetDelta: number,
     timestamp: number,
     key: Buffer | null,
@@ -238,9 +244,11 @@ export class RecordBatchBuilder {
     }
     const timestampDelta = this.#baseTimestamp === null ? 0 : timestamp - this.#baseTimestamp
     const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
+    const neededBytes = this.#position + sizeOfLength(bodySize) + bodySize
+    if (neededBytes > limitBytes && this.#recordCount > 0) return -1
     const itemCount = this.#itemCount + 1 + headers.length
     if (itemCount > MAX_BATCH_ITEMS) throw tooManyItems(itemCount)
-    this.#reserve(sizeOfLength(bodySize) + bodySize)
+    if (neededBytes > this.#buffer.length || neededBytes > this.#mostBytes) this.#grow(neededBytes)
     this.#itemCount = itemCount
     this.#position = writeRecord(
       this.#buffer,
@@ -270,12 +278,10 @@ export class RecordBatchBuilder {
     }
   }
 
-  #reserve(count: number): void {
-    const needed = this.#position + count
+  #grow(neededBytes: number): void {
     const most = this.#mostBytes
-    if (needed > most) throw new RecordTooLargeError(needed, most, 'the batch format')
-    if (needed <= this.#buffer.length) return
-    const capacity = Math.min(Math.max(needed, 2 * this.#buffer.length), most)
+    if (neededBytes > most) throw new RecordTooLargeError(neededBytes, most, 'the batch format')
+    const capacity = Math.min(Math.max(neededBytes, 2 * this.#buffer.length), most)
     const grown = Buffer.allocUnsafe(capacity)
     this.#buffer.copy(grown, 0, 0, this.#position)
     this.#buffer = grown

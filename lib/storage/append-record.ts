@@ -1,3 +1,5 @@
+// Not the global of that name: that is behind a getter, which would be called for every record.
+import { Buffer } from 'node:buffer'
 import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
@@ -90,18 +92,19 @@ export function encodeRecords(
     const headers = toHeaders(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
     if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
-    if (builder === null || !builder.hasRoomFor(targetBytes, key, value, headers)) {
-      const recordBytes = upperBoundOfRecord(key, value, headers)
-      memory = memoryBehind(builder, memory, {
-        targetBytes,
-        recordBytes: Math.min(recordBytes, config.maxMessageBytes),
-        // Records of one append are mostly alike: growing by copying costs more than a guess.
-        restBytes: recordBytes * (records.length - slot),
-      })
-      if (compressionType === 'none') batchMemory.hold(memory)
-      builder = new RecordBatchBuilder({ compressionType, compressionLevel, memory })
-      builders.push(builder)
-    }
+    const isIn =
+      builder !== null && builder.tryAppend(targetBytes, timestamp, key, value, headers) >= 0
+    if (isIn) continue
+    const recordBytes = upperBoundOfRecord(key, value, headers)
+    memory = memoryBehind(builder, memory, {
+      targetBytes,
+      recordBytes: Math.min(recordBytes, config.maxMessageBytes),
+      // Records of one append are mostly alike: growing by copying costs more than a guess.
+      restBytes: recordBytes * (records.length - slot),
+    })
+    if (compressionType === 'none') batchMemory.hold(memory)
+    builder = new RecordBatchBuilder({ compressionType, compressionLevel, memory })
+    builders.push(builder)
     builder.append(timestamp, key, value, headers)
   }
   if (compressionType !== 'none') return buildCompressed(builders, config)
@@ -127,7 +130,6 @@ export function joinBatch(
   const headers = toHeaders(record.headers)
   const timestamp = timestampOf(record.timestamp, now)
   if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
-  if (!builder.hasRoomFor(targetBytesOf(config), key, value, headers)) return -1
   if (builder.recordCount === 0) {
     // The bound is a few bytes above what the record really takes.
     const boundBytes = RECORD_BATCH_OVERHEAD + upperBoundOfRecord(key, value, headers)
@@ -135,8 +137,8 @@ export function joinBatch(
       checkBatchSize(RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, key, value, headers), config)
     }
   }
-  builder.append(timestamp, key, value, headers)
-  return timestamp
+  const limitBytes = targetBytesOf(config)
+  return builder.tryAppend(limitBytes, timestamp, key, value, headers) < 0 ? -1 : timestamp
 }
 
 /** Size up to which batches are filled. */

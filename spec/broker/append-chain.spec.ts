@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ClosedError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
 describe('closing while appends come in', () => {
@@ -37,5 +38,22 @@ describe('closing in the middle of an acknowledgement', () => {
     const last = partition.append({ value: 'third' }, { expectedOffset: 2 })
     expect(await last).toMatchObject({ baseOffset: 2 })
     await closed
+  })
+})
+
+describe('appends of one tick that come to more than a MiB', () => {
+  const value = Buffer.alloc(500 * 1024)
+  const pair = [{ value }, { value }]
+
+  it.each([
+    { what: 'are written by the MiB', flushMessages: 1000, writes: 4 },
+    { what: 'are written by four where each write is synced', flushMessages: 1, writes: 1 },
+  ])('$what', async ({ flushMessages, writes }) => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, config: { flushMessages } })
+    const before = fileSystem.operations.length
+    await Promise.all(Array.from({ length: 4 }, () => partition.append(pair)))
+    const made = fileSystem.operations.slice(before)
+    expect(made.filter((line) => / write .*\.log/.test(line))).toHaveLength(writes)
   })
 })

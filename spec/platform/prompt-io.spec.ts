@@ -44,8 +44,8 @@ it('makes small calls at once, and passes on what they return and throw', () => 
 it('leaves large calls to the pool', () => {
   const { prompt } = scene()
   expect(prompt.try('read', 64 * 1024 + 1, () => 7)).toBe(-1)
-  expect(prompt.try('write', 1024 * 1024, () => 7)).toBe(7)
-  expect(prompt.try('write', 1024 * 1024 + 1, () => 7)).toBe(-1)
+  expect(prompt.try('write', 2 * 1024 * 1024, () => 7)).toBe(7)
+  expect(prompt.try('write', 2 * 1024 * 1024 + 1, () => 7)).toBe(-1)
 })
 
 it('draws no turn of the event loop out for longer than 2 ms', () => {
@@ -66,7 +66,7 @@ it('tells who was declined when the loop has turned, if that is worth waiting fo
   prompt.try('write', 1, () => 1)
   system.nowMs += 2.1
   expect(prompt.try('write', 1, () => 1)).toBe(-1)
-  expect(prompt.whenTurned('write', 64 * 1024 + 1)).toBeNull()
+  expect(prompt.whenTurned('write', 2 * 1024 * 1024 + 1)).toBeNull()
   let hasTurned = false
   const turned = prompt.whenTurned('write', 1)?.then(() => (hasTurned = true))
   await Promise.resolve()

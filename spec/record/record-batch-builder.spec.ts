@@ -10,7 +10,6 @@ import {
   emptyBatch,
   RecordBatchBuilder,
   sizeOfRecord,
-  upperBoundOfRecord,
 } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch, stampBatch } from '../../lib/record/record-batch.ts'
 import { withoutZstd } from '../helpers/missing-codec.ts'
@@ -215,28 +214,33 @@ describe('room in a builder', () => {
   const headers = [{ key: 'trace', value }]
 
   it('is there for a first record of any size', () => {
-    expect(new RecordBatchBuilder().hasRoomFor(10, value, value, headers)).toBe(true)
+    const builder = new RecordBatchBuilder()
+    expect(builder.tryAppend(10, 0, value, value, headers)).toBe(0)
+    expect(builder.sizeBytes).toBeGreaterThan(10)
   })
 
-  it('counts key, value and headers of a further one', () => {
+  it.each([
+    { what: 'a value', key: null, extra: [] },
+    { what: 'key, value and headers', key: value, extra: headers },
+  ])('counts $what of a further one to the byte, and adds none that has none', ({ key, extra }) => {
     const builder = new RecordBatchBuilder()
     builder.append(0, null, null)
-    const bare = builder.sizeBytes + upperBoundOfRecord(null, value, [])
-    expect(builder.hasRoomFor(bare, null, value)).toBe(true)
-    expect(builder.hasRoomFor(bare - 1, null, value)).toBe(false)
-    const full = builder.sizeBytes + upperBoundOfRecord(value, value, headers)
-    expect(builder.hasRoomFor(full, value, value, headers)).toBe(true)
-    expect(builder.hasRoomFor(full - 1, value, value, headers)).toBe(false)
+    const before = builder.sizeBytes
+    const limitBytes = before + sizeOfRecord(1, 5, key, value, extra)
+    expect(builder.tryAppend(limitBytes - 1, 5, key, value, extra)).toBe(-1)
+    expect(builder).toMatchObject({ sizeBytes: before, recordCount: 1, maxTimestamp: 0 })
+    expect(builder.tryAppend(limitBytes, 5, key, value, extra)).toBe(1)
+    expect(builder.sizeBytes).toBe(limitBytes)
   })
 
-  it('that was promised holds the record', () => {
+  it('is used up to the limit', () => {
     const builder = new RecordBatchBuilder()
     const limitBytes = 1000
     builder.append(0, null, null)
-    while (builder.hasRoomFor(limitBytes, value, value, headers)) {
-      builder.append(2 ** 50, value, value, headers)
-    }
-    expect(builder.recordCount).toBeGreaterThan(2)
+    let slot = 1
+    while (builder.tryAppend(limitBytes, 2 ** 50, value, value, headers) === slot) slot += 1
+    expect(builder.recordCount).toBe(slot)
+    expect(slot).toBeGreaterThan(2)
     expect(builder.sizeBytes).toBeLessThanOrEqual(limitBytes)
   })
 })
