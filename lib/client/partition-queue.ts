@@ -111,6 +111,11 @@ export class PartitionQueue {
     return batch
   }
 
+  /** Whether nothing waits to be written. */
+  get isEmpty(): boolean {
+    return this.#batches.length === 0
+  }
+
   /** Writes what is ready, unless a group is in flight: what gathers meanwhile follows it. */
   drain(): void {
     if (this.#isInFlight) return

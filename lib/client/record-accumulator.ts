@@ -22,6 +22,7 @@ import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
+import { ReadyQueues } from './ready-queues.ts'
 import type { SendCompletion } from './send-completion.ts'
 import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 
@@ -43,9 +44,9 @@ export class RecordAccumulator implements QueueOwner {
   #deliveryTimer: Timer | null = null
   #flushCount = 0
   #isClosing = false
-  #marked: PartitionQueue[] = []
+  readonly #ready = new ReadyQueues()
   readonly #endOfTick: EndOfTick = new EndOfTick(() => {
-    this.#drainMarked()
+    this.#tellBuffered()
   })
   /** With acks 0: who is told at the end of the tick that the record is in memory. */
   #buffered: { queue: PartitionQueue; timestamp: number; completion: SendCompletion }[] = []
@@ -152,10 +153,7 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   markReady(queue: PartitionQueue): void {
-    if (queue.isMarked) return
-    queue.isMarked = true
-    this.#marked.push(queue)
-    this.#endOfTick.schedule()
+    this.#ready.mark(queue)
   }
 
   complete(batch: ProducerBatch, baseOffset: number, logAppendTime: number | null): void {
@@ -183,7 +181,7 @@ export class RecordAccumulator implements QueueOwner {
   groupSettled(queue: PartitionQueue): void {
     this.#admitWaiting()
     // Whoever awaited these records goes on in this tick: what it sends now joins the next group.
-    this.markReady(queue)
+    if (!queue.isEmpty) this.markReady(queue)
   }
 
   #put(
@@ -194,8 +192,9 @@ export class RecordAccumulator implements QueueOwner {
   ): ProducerBatch {
     const isAwaited = this.options.acks !== 0
     const batch = queue.append(record, boundBytes, isAwaited ? completion : null)
-    this.#endOfTick.note()
+    this.#ready.note()
     if (!isAwaited) {
+      this.#endOfTick.note()
       this.#buffered.push({ queue, timestamp: record.timestamp, completion })
       this.#endOfTick.schedule()
     }
@@ -255,15 +254,9 @@ export class RecordAccumulator implements QueueOwner {
     for (const queue of this.#batches.values()) this.markReady(queue)
   }
 
-  #drainMarked(): void {
-    const marked = this.#marked
+  #tellBuffered(): void {
     const buffered = this.#buffered
-    this.#marked = []
     this.#buffered = []
-    for (const queue of marked) {
-      queue.isMarked = false
-      queue.drain()
-    }
     for (const { queue, timestamp, completion } of buffered) {
       const { topic, index: partition } = queue.partition
       completion.succeed({ topic, partition, offset: NO_OFFSET, timestamp })

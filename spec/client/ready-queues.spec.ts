@@ -1,0 +1,90 @@
+import { expect, it } from 'vitest'
+import { ReadyQueues, type ReadyQueue } from '../../lib/client/ready-queues.ts'
+import { PromptIo } from '../../lib/platform/prompt-io.ts'
+
+/** Queues of which each takes half a millisecond to drain, and an event loop that turns when it is told. */
+class Scene {
+  nowMs = 0
+  readonly drained: string[] = []
+  #turns: (() => void)[] = []
+  readonly ready = new ReadyQueues(
+    new PromptIo({
+      now: () => this.nowMs,
+      nextTurn: (callback) => {
+        this.#turns.push(callback)
+      },
+    }),
+  )
+
+  queue(name: string, onDrain: () => void = () => undefined): ReadyQueue {
+    return {
+      isMarked: false,
+      drain: () => {
+        this.nowMs += 0.5
+        this.drained.push(name)
+        onDrain()
+      },
+    }
+  }
+
+  mark(count: number): ReadyQueue[] {
+    const queues = Array.from({ length: count }, (_, index) => this.queue(`q${index}`))
+    for (const queue of queues) this.ready.mark(queue)
+    return queues
+  }
+
+  async turn(): Promise<void> {
+    for (const callback of this.#turns.splice(0)) callback()
+    await microtasks()
+  }
+}
+
+/** More of them than any chain here takes. */
+async function microtasks(): Promise<void> {
+  for (let count = 0; count < 100; count += 1) await Promise.resolve()
+}
+
+it('drains each queue once at the end of the tick, in the order of the marks', async () => {
+  const scene = new Scene()
+  const [first] = scene.mark(3)
+  if (first !== undefined) scene.ready.mark(first)
+  expect(scene.drained).toEqual([])
+  await microtasks()
+  expect(scene.drained).toEqual(['q0', 'q1', 'q2'])
+})
+
+it('leaves of many queues what is beyond the time of one turn to the next turns, so that they gather', async () => {
+  const scene = new Scene()
+  const queues = scene.mark(60)
+  await microtasks()
+  // The first slice opens the turn's account no later than behind it, the second overdraws it.
+  expect(scene.drained).toHaveLength(32)
+  expect(queues.filter(({ isMarked }) => isMarked)).toHaveLength(28)
+  await scene.turn()
+  expect(scene.drained).toHaveLength(60)
+  expect(scene.drained).toEqual(queues.map((_, index) => `q${index}`))
+})
+
+it('drains what is marked meanwhile behind those that are left, and not before the turn', async () => {
+  const scene = new Scene()
+  scene.mark(40)
+  await microtasks()
+  scene.ready.mark(scene.queue('late'))
+  await microtasks()
+  expect(scene.drained).toHaveLength(32)
+  await scene.turn()
+  expect(scene.drained.at(-1)).toBe('late')
+  expect(scene.drained).toHaveLength(41)
+})
+
+it('drains again a queue that is marked while it is drained', async () => {
+  const scene = new Scene()
+  let count = 0
+  const queue = scene.queue('again', () => {
+    count += 1
+    if (count < 3) scene.ready.mark(queue)
+  })
+  scene.ready.mark(queue)
+  await microtasks()
+  expect(scene.drained).toEqual(['again', 'again', 'again'])
+})
