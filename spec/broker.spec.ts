@@ -42,6 +42,7 @@ describe('opening a broker', () => {
       'orders-1/00000000000000000000.log',
       'orders-1/00000000000000000000.snapshot',
       'orders-1/00000000000000000000.timeindex',
+      'orders-1/leader-epoch-checkpoint',
       'orders-1/partition.metadata',
       'orders-1/varve-segments',
       'recovery-point-offset-checkpoint',

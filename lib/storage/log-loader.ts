@@ -58,6 +58,8 @@ export class LogLoader {
   /** The names in the directory. */
   #names: readonly DirectoryEntry[] = []
   #areEpochsKnown = false
+  /** The one that a new log begins with. */
+  #firstEpoch: number | null = null
   #owed: OwedRecovery | null = null
 
   constructor(options: LoadOptions) {
@@ -116,6 +118,7 @@ export class LogLoader {
 
   /** Rises whenever it cannot be excluded that records have been lost that somebody has seen. */
   #leaderEpoch(): number {
+    if (this.#firstEpoch !== null) return this.#firstEpoch
     const { readOnly } = this.#options
     const { latestEpoch } = this.#epochs
     const isContinued = readOnly || (this.#isClean && this.#areEpochsKnown) || latestEpoch < 0
@@ -201,7 +204,10 @@ export class LogLoader {
     this.#epochs.truncateFromEnd(logEndOffset)
     if (!readOnly && isSound) {
       const isNew = segments.active === undefined
-      if (isNew) await segments.add(await LogSegment.create(logEndOffset, this.#options))
+      if (isNew) {
+        await segments.add(await LogSegment.create(logEndOffset, this.#options))
+        this.#beginFirstEpoch(logEndOffset)
+      }
       const hasDeleted = segments.hasBelow(logStartOffset)
       await this.#settleOrOwe(segments, { logStartOffset, logEndOffset, isNew })
       // What has been removed meanwhile is not to be removed again.
@@ -210,6 +216,13 @@ export class LogLoader {
     }
     await segments.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  /** So that the first append of a new log, which is synced here anyway, has not to write it. */
+  #beginFirstEpoch(logEndOffset: number): void {
+    if (this.#epochs.latestEpoch >= 0) return
+    this.#firstEpoch = this.#leaderEpoch()
+    this.#epochs.assign(this.#firstEpoch, logEndOffset)
   }
 
   /** A log opens on a full disk too: what there is no room for is done when there is. */
@@ -288,8 +301,9 @@ export class LogLoader {
   async #makeDurable(segments: LogSegments): Promise<void> {
     await this.#tail.writeAgain(segments)
     await segments.flushFrom(this.#recoveryPoint)
-    await this.#epochs.write()
-    await this.#fileSystem.syncDirectory(this.#dir)
+    // That makes the names in the directory durable as well.
+    if (this.#epochs.isDirty) await this.#epochs.write()
+    else await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   #list(): Promise<DirectoryEntry[]> {

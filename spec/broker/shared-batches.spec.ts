@@ -99,7 +99,7 @@ it('begins another batch where one is as large as the topic takes it', async () 
 })
 
 it('acknowledges each record of a shared batch at its own level', async () => {
-  const fileSystem = new SimulatedFileSystem()
+  const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   const partition = await openPartition({ fileSystem })
   const told: string[] = []
   await Promise.all(

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../lib/errors.ts'
 import { MAX_EPOCH } from '../../lib/storage/leader-epoch-cache.ts'
 import type { Log } from '../../lib/storage/log.ts'
-import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
 
 const FILE = `${DIR}/leader-epoch-checkpoint`
@@ -38,6 +38,18 @@ describe('the leader epoch', () => {
     }
     const log = await openLog(fs.restart('process'))
     expect(await epochsOf(log)).toEqual([0, 1, 1, 2, 2, 3, 3, 4, 4])
+  })
+
+  it('of a new log is durable when it is open, so that its first append only writes', async () => {
+    const fs = new SimulatedFileSystem()
+    const log = await openLog(fs, { config: RELAXED })
+    expect(log.leaderEpoch).toBe(0)
+    const before = fs.operations.length
+    await log.append([{ value: 'a' }])
+    expect(fs.operations.slice(before)).toHaveLength(1)
+    const after = fs.restart('power', { unsynced: 'lost' })
+    expect(text(after)).toBe('0\n1\n0 0\n')
+    expect((await openLog(after)).leaderEpoch).toBe(1)
   })
 
   it('is one that nobody has written in yet, however many crashes go by without an append', async () => {
