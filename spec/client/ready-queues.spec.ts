@@ -10,6 +10,7 @@ class Scene {
   readonly ready = new ReadyQueues(
     new PromptIo({
       now: () => this.nowMs,
+      diskReads: () => 0,
       nextTurn: (callback) => {
         this.#turns.push(callback)
       },
