@@ -68,9 +68,11 @@ export function defaultSerde(): Serializer<string | Uint8Array | null> & Deseria
   return DEFAULT
 }
 
+// Nearly all bytes come in buffers, and to ask whether it is one takes a tenth of the time that it
+// takes to ask for a Uint8Array.
 const BYTES: Serializer<Uint8Array> & Deserializer<Buffer> = Object.freeze({
   serialize(_topic: string, data: unknown): Buffer | null {
-    if (data === null) return null
+    if (data === null || Buffer.isBuffer(data)) return data
     if (!types.isUint8Array(data)) throw wrongType('bytes()', 'a Uint8Array', data)
     return asBuffer(data)
   },
@@ -88,7 +90,7 @@ const STRING: Serde<string> = Object.freeze({
 
 const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = Object.freeze({
   serialize(_topic: string, data: unknown): Buffer | null {
-    if (data === null) return null
+    if (data === null || Buffer.isBuffer(data)) return data
     if (typeof data === 'string') return Buffer.from(data)
     if (types.isUint8Array(data)) return asBuffer(data)
     throw wrongType('without a serializer, a key or value', 'a string, a Uint8Array or null', data)
@@ -116,7 +118,7 @@ function parseJson(stored: Buffer): unknown {
 
 /** The same memory as a `Buffer`. */
 function asBuffer(data: Uint8Array): Buffer {
-  return Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }
 
 function wrongType(who: string, wanted: string, got: unknown): TypeError {

@@ -12,7 +12,7 @@ const SLOW_MS = 2
 /** So many that are quick, one behind the other, prove that the disk is; a few are by chance on a busy one. */
 export const FIRST_PROOF = 16
 /** So many where one was slow soon after the last proof, again and again. */
-const LONGEST_PROOF = 1024
+const LONGEST_PROOF = 128
 /** How many syncs that is. */
 const RELAPSE_COUNT = 64
 
