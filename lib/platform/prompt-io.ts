@@ -13,7 +13,12 @@ export type PromptKind = 'read' | 'write'
  */
 const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 
-/** For so long one turn of the event loop may be drawn out; then timers and sockets have theirs. */
+/**
+ * For so long one turn of the event loop may be drawn out by what is read, and for as long by what is
+ * written; then timers and sockets have theirs. A reader that goes through a log uses up all he is
+ * given, so of one time for both an append would wait for a turn with its write, and for another
+ * with its sync.
+ */
 const MAX_TURN_MS = 2
 
 /** What a {@link PromptIo} asks the system for; replaced by specs only. */
@@ -43,10 +48,10 @@ const SYSTEM: PromptIoSystem = {
  * A few KiB go to or come from the page cache in 1 to 4 µs; handing them to another thread and back
  * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
  * call made at once holds up everything else in the process. So only small ones are, for no more
- * than 2 ms of one turn of the event loop, also when a loop of awaits never lets it turn; and after
- * one that took more than 1 ms, because the bytes came from the disk or had to wait for it, none of
- * its kind is for a while, see {@link PromptRest}. Whether a read has met the disk the system tells;
- * a write meets it without anybody being told.
+ * than 2 ms of one turn of the event loop for each kind, also when a loop of awaits never lets it
+ * turn; and after one that took more than 1 ms, because the bytes came from the disk or had to wait
+ * for it, none of its kind is for a while, see {@link PromptRest}. Whether a read has met the disk
+ * the system tells; a write meets it without anybody being told.
  *
  * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
  * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
@@ -54,14 +59,17 @@ const SYSTEM: PromptIoSystem = {
  */
 export class PromptIo {
   readonly #system: PromptIoSystem
-  /** When the first call of this turn was made; `null` before it. */
-  #turnStartMs: number | null = null
+  /** When the first call of each kind was made in this turn; `null` before it. */
+  readonly #startsMs: Record<PromptKind, number | null> = { read: null, write: null }
+  #isTurnAwaited = false
   readonly #rests: Readonly<Record<PromptKind, PromptRest>>
   #diskReads: number
   /** Called when the loop has turned. */
   #waiting: (() => void)[] = []
   readonly #endTurn = (): void => {
-    this.#turnStartMs = null
+    this.#startsMs.read = null
+    this.#startsMs.write = null
+    this.#isTurnAwaited = false
     const waiting = this.#waiting
     this.#waiting = []
     for (const resolve of waiting) resolve()
@@ -86,7 +94,7 @@ export class PromptIo {
     if (sizeBytes > MAX_BYTES[kind]) return -1
     const rest = this.#rests[kind]
     const startMs = this.#system.now()
-    if (!rest.isOver(startMs) || !this.#isInTime(startMs)) return -1
+    if (!rest.isOver(startMs) || !this.#isInTime(kind, startMs)) return -1
     return this.#timed(startMs, rest, call)
   }
 
@@ -99,14 +107,14 @@ export class PromptIo {
   attempt<T>(call: () => T | undefined): T | undefined {
     const rest = this.#rests.read
     const startMs = this.#system.now()
-    if (!rest.isOver(startMs) || !this.#isInTime(startMs)) return undefined
+    if (!rest.isOver(startMs) || !this.#isInTime('read', startMs)) return undefined
     return this.#timed(startMs, rest, call)
   }
 
   /** Whether a sync may be made now, by who judges for himself how long those like it take. */
   hasTime(): boolean {
     const nowMs = this.#system.now()
-    return this.#rests.write.isOver(nowMs) && this.#isInTime(nowMs)
+    return this.#rests.write.isOver(nowMs) && this.#isInTime('write', nowMs)
   }
 
   /**
@@ -117,7 +125,7 @@ export class PromptIo {
    */
   whenTurned(kind: PromptKind, sizeBytes: number): Promise<void> | null {
     const isResting = !this.#rests[kind].isOver(this.#system.now())
-    if (sizeBytes > MAX_BYTES[kind] || isResting || this.#turnStartMs === null) return null
+    if (sizeBytes > MAX_BYTES[kind] || isResting || this.#startsMs[kind] === null) return null
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
     })
@@ -130,17 +138,24 @@ export class PromptIo {
    * @returns `null` while there is nothing to wait for.
    */
   turnIfDue(): Promise<void> | null {
-    if (this.#isInTime(this.#system.now())) return null
+    if (this.#isInTime('read', this.#system.now())) return null
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
     })
   }
 
-  /** Whether this turn has not been drawn out for too long. */
-  #isInTime(nowMs: number): boolean {
-    if (this.#turnStartMs !== null) return nowMs - this.#turnStartMs <= MAX_TURN_MS
-    this.#turnStartMs = nowMs
-    this.#system.nextTurn(this.#endTurn)
+  /** Calls `callback` once the event loop has turned. */
+  nextTurn(callback: () => void): void {
+    this.#system.nextTurn(callback)
+  }
+
+  /** Whether this turn has not been drawn out for too long by calls of this kind. */
+  #isInTime(kind: PromptKind, nowMs: number): boolean {
+    const startMs = this.#startsMs[kind]
+    if (startMs !== null) return nowMs - startMs <= MAX_TURN_MS
+    this.#startsMs[kind] = nowMs
+    if (!this.#isTurnAwaited) this.#system.nextTurn(this.#endTurn)
+    this.#isTurnAwaited = true
     return true
   }
 

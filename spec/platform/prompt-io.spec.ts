@@ -60,6 +60,26 @@ it('draws no turn of the event loop out for longer than 2 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
+it('gives what writes and syncs as much of a turn as what reads, whoever came first', () => {
+  for (const [first, second] of [
+    ['read', 'write'],
+    ['write', 'read'],
+  ] as const) {
+    const { system, prompt } = scene()
+    expect(prompt.try(first, 1, () => 1)).toBe(1)
+    system.nowMs += 2.1
+    expect(prompt.try(first, 1, () => 1)).toBe(-1)
+    expect(prompt.try(second, 1, () => 1)).toBe(1)
+    system.nowMs += 2
+    expect(prompt.try(second, 1, () => 1)).toBe(1)
+    expect(prompt.hasTime()).toBe(second === 'write')
+    system.nowMs += 0.1
+    expect(prompt.try(second, 1, () => 1)).toBe(-1)
+    expect(system.turn()).toBe(1)
+    expect(prompt.try(first, 1, () => 1)).toBe(1)
+  }
+})
+
 it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
   const { system, prompt } = scene()
   expect(prompt.whenTurned('write', 1)).toBeNull()
