@@ -19,6 +19,20 @@ type FetchOptions = Pick<
   'fetchMinBytes' | 'fetchMaxBytes' | 'maxPartitionFetchBytes' | 'maxPollRecords'
 >
 
+/**
+ * So much is read ahead, over all partitions: it is there the moment it is asked for, so more would
+ * only make the first record wait, and push out of the processor's cache what comes next.
+ */
+const READ_AHEAD_BYTES = 4 * 1024 * 1024
+
+/** Of each partition at least so much is read, as one read takes it. */
+const MIN_SHARE_BYTES = 64 * 1024
+
+interface Wanted {
+  readonly state: AssignedPartition
+  readonly request: FetchRequest
+}
+
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
   readonly maxWaitMs: number
@@ -71,13 +85,16 @@ export class Fetcher<K, V> {
    */
   async fetch(wait: FetchWait): Promise<boolean> {
     const hasReady = this.#front() !== null
-    const wanted = this.#wanted(hasReady)
+    const { fetchMaxBytes, fetchMinBytes } = this.#options
+    const aheadBytes = Math.max(READ_AHEAD_BYTES, fetchMinBytes) - this.#readyBytes()
+    if (hasReady && aheadBytes < READ_AHEAD_BYTES / 2) return true
+    const wanted = this.#wanted(hasReady, aheadBytes)
     const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
-    const roomBytes = this.#options.fetchMaxBytes - this.#bufferedBytes()
+    const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes)
     if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
     // Paused partitions may fill all the room there is. The others go on batch by batch then.
     const maxBytes = Math.max(1, roomBytes)
-    const minBytes = Math.min(this.#options.fetchMinBytes, maxBytes)
+    const minBytes = Math.min(fetchMinBytes, maxBytes)
     const responses = await fetchBatches(
       this.#clock,
       wanted.map(({ request }) => request),
@@ -197,10 +214,23 @@ export class Fetcher<K, V> {
     return sizeBytes
   }
 
-  /** What to read, with the partition first that has waited longest. */
-  #wanted(onlyWithData: boolean): { state: AssignedPartition; request: FetchRequest }[] {
-    const wanted: { state: AssignedPartition; request: FetchRequest }[] = []
-    const maxBytes = Math.max(1, this.#options.maxPartitionFetchBytes)
+  /** Of what can be handed out. */
+  #readyBytes(): number {
+    let sizeBytes = 0
+    for (const buffer of this.#buffers.values()) {
+      if (!buffer.state.isPaused) sizeBytes += buffer.sizeBytes
+    }
+    return sizeBytes
+  }
+
+  /**
+   * What to read, with the partition first that has waited longest.
+   *
+   * @param aheadBytes is shared by those that have something, but for what is worth a read.
+   */
+  #wanted(onlyWithData: boolean, aheadBytes: number): Wanted[] {
+    const wanted: { state: AssignedPartition; partition: Partition; offset: number }[] = []
+    let withDataCount = 0
     for (const state of this.#subscription.assigned.values()) {
       if (state.isPaused) continue
       const source = this.#positions.source(state)
@@ -210,10 +240,20 @@ export class Fetcher<K, V> {
       if (source === null || this.#isGoing(source)) continue
       const offset = this.#positions.resolve(state, source)
       const hasData = offset < source.highWatermark || offset > source.logEndOffset
-      if (onlyWithData && !hasData) continue
-      wanted.push({ state, request: { partition: source, offset, maxBytes } })
+      if (hasData) withDataCount += 1
+      else if (onlyWithData) continue
+      wanted.push({ state, partition: source, offset })
     }
-    return wanted.sort((left, right) => left.state.lastRead - right.state.lastRead)
+    const { maxPartitionFetchBytes, fetchMinBytes } = this.#options
+    const shareBytes = Math.max(
+      Math.floor(aheadBytes / withDataCount),
+      MIN_SHARE_BYTES,
+      fetchMinBytes,
+    )
+    const maxBytes = Math.max(1, Math.min(maxPartitionFetchBytes, shareBytes))
+    return wanted
+      .sort((left, right) => left.state.lastRead - right.state.lastRead)
+      .map(({ state, partition, offset }) => ({ state, request: { partition, offset, maxBytes } }))
   }
 
   /** Whether a log is closed because its topic is deleted: the group is about to take it away. */

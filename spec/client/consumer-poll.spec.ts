@@ -280,6 +280,27 @@ describe('poll', () => {
     expect((first[0] ?? 0) + (first[1] ?? 0)).toBeLessThanOrEqual(1000)
   })
 
+  it('reads no more ahead than 4 MiB, shared by the partitions that have something, and then nothing', async () => {
+    const harness = new ConsumerHarness({ t: 40 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    const withData = partitions.slice(0, 3)
+    for (const partition of withData) {
+      for (let batch = 0; batch < 6; batch++) partition.append('x'.repeat(500_000))
+    }
+    const consumer = assigned(harness, { maxPollRecords: 1, maxPartitionFetchBytes: 10_000_000 })
+    await consumer.poll(NO_WAIT)
+    const read = withData.flatMap(({ reads }) => reads)
+    expect(read.map(({ maxBytes }) => maxBytes)).toEqual(
+      withData.map(() => Math.floor((4 * 1024 * 1024) / 3)),
+    )
+    expect(read.map(({ sizeBytes }) => Math.floor(sizeBytes / 500_000))).toEqual([2, 2, 2])
+    await consumer.poll(NO_WAIT)
+    expect(partitions.flatMap(({ reads }) => reads)).toHaveLength(partitions.length)
+    let count = 2
+    while ((await consumer.poll(NO_WAIT)).length > 0) count += 1
+    expect(count).toBe(18)
+  })
+
   it('hands out a batch that is larger than every limit', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('x'.repeat(500))
