@@ -1,3 +1,5 @@
+// Not the global of that name: that is behind a getter, which would be called for every record.
+import { Buffer } from 'node:buffer'
 import { checkOptions, describeValue } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'

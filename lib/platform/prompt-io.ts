@@ -32,7 +32,7 @@ export interface PromptIoSystem {
 }
 
 // Taken before anybody can put others in their place.
-const { setImmediate } = globalThis
+const { performance, setImmediate } = globalThis
 const SYSTEM: PromptIoSystem = {
   now: () => performance.now(),
   nextTurn: (callback) => {

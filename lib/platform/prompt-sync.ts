@@ -117,6 +117,8 @@ export class PromptSync {
   }
 }
 
+// Taken once: the global is behind a getter.
+const { performance } = globalThis
 const now = (): number => performance.now()
 
 /** One for each disk, by the number of its device: what is quick on one says nothing of another. */
