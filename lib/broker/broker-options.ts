@@ -33,8 +33,8 @@ export interface BrokerOptions {
   /** @defaultValue the operating system's */
   readonly random?: Random
   /**
-   * Memory for what reads with `maxRecords` have read of the disk and checked, over all partitions;
-   * 0 keeps nothing. @defaultValue 32 MiB
+   * Memory for where records are in the batches that reads with `maxRecords` have checked, over all
+   * partitions, about a 60th of the batches; 0 keeps nothing. @defaultValue 32 MiB
    */
   readonly readCacheBytes?: number
   /**

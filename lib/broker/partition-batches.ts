@@ -1,4 +1,6 @@
 import { RecordBatch } from '../record/record-batch.ts'
+import { copyFromAll } from '../record/record-copies.ts'
+import type { StoredRecord } from '../record/record-reader.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
 import type { RecentBatches } from './recent-batches.ts'
@@ -11,7 +13,7 @@ type Limits = Required<BatchLimits>
  * from its log.
  *
  * What is handed out is the caller's own, as records are views of it: whoever writes into one must
- * not change what others read. Only `sharedNow` gives what is kept.
+ * not change what others read.
  */
 export class PartitionBatches {
   readonly #log: Log
@@ -41,18 +43,25 @@ export class PartitionBatches {
     const limits = this.#limits(maxBytes, wantedEnd)
     const recent = this.#recentNow(offset, limits)
     if (recent !== null) return recent.map(copyOf)
-    const batches = this.#log.reader.readBatchesNow(offset, limits, false)
+    const batches = this.#log.reader.readBatchesNow(offset, limits)
     return batches.length > 0 || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
   }
 
   /**
-   * Like {@link PartitionBatches.readNow}, from what is kept for others too: not to be handed out.
+   * Records from `offset` on, as copies, inside of the call: as many as are wanted, or as there are.
    *
-   * @returns no batches where only {@link PartitionBatches.read} can tell.
+   * @returns `null` where that needs a wait, or more than one look.
    */
-  sharedNow(offset: number, maxBytes: number, wantedEnd: number): readonly RecordBatch[] {
-    const limits = this.#limits(maxBytes, wantedEnd)
-    return this.#recentNow(offset, limits) ?? this.#log.reader.readBatchesNow(offset, limits, true)
+  readFewNow(offset: number, maxRecords: number, maxBytes: number): StoredRecord[] | null {
+    const limits = this.#limits(maxBytes, offset + maxRecords)
+    const { endOffset } = limits
+    const recent = this.#recentNow(offset, limits)
+    if (recent === null)
+      return this.#log.reader.readFewNow(offset, { maxRecords, maxBytes, endOffset })
+    const records = copyFromAll(recent, this.#log, { fromOffset: offset, maxRecords })
+    // There may be fewer of them than offsets, or what is held may end here.
+    const isAll = records?.length === maxRecords || (recent.at(-1)?.nextOffset ?? 0) >= endOffset
+    return isAll && records !== null && records.length > 0 ? records : null
   }
 
   /** Lets go of what is held in memory below `offset`: compaction may have removed records of it. */

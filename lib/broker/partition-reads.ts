@@ -11,7 +11,6 @@ import {
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
-import { copyRecords } from '../record/record-copies.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { BackwardSource } from './backward-source.ts'
 import { fetchBatches } from './delayed-fetch.ts'
@@ -119,42 +118,25 @@ export async function readRecords(
   options: ReadOptions,
 ): Promise<StoredRecord[]> {
   const checked = checkOptions('read options', options, READ_OPTIONS)
-  const { maxRecords } = checked
+  const { maxRecords, maxBytes } = checked
   if (maxRecords === undefined) return readInPieces(partition, offset, checked)
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   return (
-    readFewNow(partition, offset, { ...checked, maxRecords }) ??
+    readFewNow(partition, offset, maxRecords, maxBytes) ??
     fetchRecords(clock, partition, offset, { ...checked, maxWaitMs: 0 }, true)
   )
 }
 
-/**
- * Reads at most `maxRecords` records at `offset`, inside of the call: as copies, so that the batches
- * can be kept for others.
- *
- * @returns `null` where that needs a wait, or more than one look.
- */
+/** See `PartitionBatches.readFewNow`. */
 export function readFewNow(
   partition: Partition,
   offset: number,
-  { maxRecords, maxBytes = DEFAULT_MAX_BYTES }: { maxRecords: number; maxBytes?: number },
+  maxRecords: number,
+  maxBytes: number = DEFAULT_MAX_BYTES,
 ): StoredRecord[] | null {
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
-  const batches = partition.batches.sharedNow(offset, maxBytes, offset + maxRecords)
-  let records: StoredRecord[] = []
-  for (const batch of batches) {
-    if (batch.compressionType !== 'none') return null
-    if (batch.isControl) continue
-    const range = { fromOffset: offset, maxRecords: maxRecords - records.length }
-    const copies = copyRecords(batch, partition.log, range)
-    if (records.length === 0) records = copies
-    else for (const record of copies) records.push(record)
-  }
-  const nextOffset = batches.at(-1)?.nextOffset ?? 0
-  // There may be fewer of them than offsets, or a segment may end here.
-  const isAll = records.length === maxRecords || nextOffset >= partition.highWatermark
-  return isAll && records.length > 0 ? records : null
+  return partition.batches.readFewNow(offset, maxRecords, maxBytes)
 }
 
 /**
@@ -219,7 +201,7 @@ export async function fetchRecords(
     const records =
       maxRecords === Infinity
         ? await readInPieces(partition, offset, options)
-        : readFewNow(partition, offset, { maxRecords, maxBytes })
+        : readFewNow(partition, offset, maxRecords, maxBytes)
     // Batches that hold nothing for readers are no reason to end the wait.
     if (records !== null && records.length > 0) return records
   }

@@ -192,14 +192,14 @@ export class RecordBatch {
    * Makes sure that the header can be trusted, as far as one batch alone can tell: whether its
    * offset and epoch follow from the batch before it is for the log to say.
    *
+   * @param actual the CRC of its bytes, where it is known.
    * @throws {@link CorruptRecordError} when size, format, CRC, count or offsets are impossible
    */
-  ensureValid(): void {
+  ensureValid(actual: number = crc32c(this.buffer, ATTRIBUTES_POSITION)): void {
     const sizeBytes = wholeBatchSize(this.buffer)
     if (sizeBytes !== this.buffer.length) {
       throw this.#corrupt(`its length says ${sizeBytes} bytes, it has ${this.buffer.length}`, 0)
     }
-    const actual = crc32c(this.buffer, ATTRIBUTES_POSITION)
     if (actual !== this.crc) {
       throw this.#corrupt(`the CRC is ${hex(this.crc)}, that of its bytes ${hex(actual)}`, 0)
     }

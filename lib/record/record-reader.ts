@@ -29,6 +29,18 @@ export interface BatchPlace {
   readonly partition: number
 }
 
+/** What a batch says of its records. */
+export type RecordsHeader = Pick<
+  RecordBatch,
+  | 'baseOffset'
+  | 'lastOffset'
+  | 'lastOffsetDelta'
+  | 'recordCount'
+  | 'baseTimestamp'
+  | 'maxTimestamp'
+  | 'timestampType'
+>
+
 /** Which records of a batch are wanted. */
 export interface RecordRange {
   /** Records below it are left out. */
@@ -83,7 +95,7 @@ export function readRecords(
  * means nothing.
  */
 export function readRun(
-  batch: RecordBatch,
+  batch: RecordsHeader,
   bytes: Buffer,
   place: BatchPlace,
   { firstDelta, count }: { readonly firstDelta: number; readonly count: number },
@@ -123,7 +135,7 @@ class RecordReader {
   #readCount = 0
 
   constructor(
-    batch: RecordBatch,
+    batch: RecordsHeader,
     bytes: Buffer,
     position: number,
     { topic, partition }: BatchPlace,

@@ -1,22 +1,18 @@
-import { RecordBatch } from '../record/record-batch.ts'
+import { BatchMarks } from '../record/batch-marks.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
 
 /** Buffers are made in sizes that others can use too. */
 const UNIT_BYTES = 4096
-const TWO_POW_32 = 0x1_0000_0000
-/** Spreads positions, which are mostly multiples of something, over all slots. */
-const HASH_FACTOR = 0x9e3779b1
-/** So many batches are remembered as asked for once. */
-const WANTED_SLOTS = 4096
 /** More buffers than that are not kept for who needs one next. */
 const MAX_SPARES = 8
+/** What is kept is so small that less room than for a few of it is as good as none. */
+const LEAST_BYTES = 4096
 
 /** A batch in a {@link BatchCache}. */
 interface CachedBatch {
   readonly owner: CachedBatches
   readonly position: number
-  readonly batch: RecordBatch
-  /** What it keeps in memory. */
-  readonly bytes: Buffer
+  readonly marks: BatchMarks
   /** Whether it was asked for since its turn to go came last. */
   isUsed: boolean
   /** Whether its owner has let go of it. */
@@ -24,20 +20,17 @@ interface CachedBatch {
 }
 
 /**
- * How much memory the batches that small reads have read and checked may take together, over all
- * segments that share it.
+ * How much memory is taken for what small reads have learned of batches, over all segments that
+ * share it.
  *
- * A batch is kept when it is asked for a second time: to keep each that is read anywhere in a large
- * log would cost more, by memory that no processor cache holds, than it saves. Whose turn it is to
- * go, the oldest first, stays once more when it was used meanwhile: so who reads
- * everything once does not push out what is read again and again.
+ * A few hundred bytes say how to read a few records of a batch without the rest of it, so a MiB is
+ * enough for some 60 MiB of log. The bytes themselves are the page cache's to keep. Whose turn it is
+ * to go, the oldest first, stays once more when it was used meanwhile: so who reads everything once
+ * does not push out what is read again and again.
  */
 export class BatchCache {
   readonly #maxBytes: number
-  #ownerCount = 0
   #sizeBytes = 0
-  /** Batches that were asked for and not kept, each where its hash says, until another takes its place. */
-  readonly #wanted = new Float64Array(WANTED_SLOTS)
   /** Buffers that nobody needs any more; a new one for every read would be most of its cost. */
   readonly #spares: Buffer[] = []
   /** In the order of their turns, from `#head` on. */
@@ -49,29 +42,14 @@ export class BatchCache {
     this.#maxBytes = maxBytes
   }
 
-  /** A number of its own for each who keeps batches here. */
-  nextOwnerId(): number {
-    this.#ownerCount += 1
-    return this.#ownerCount
-  }
-
-  /** Bytes of the batches that are kept, those included whose owner has let go of them. */
+  /** Memory of what is kept, that included whose owner has let go of it. */
   get sizeBytes(): number {
     return this.#sizeBytes
   }
 
-  /** Whether a batch of this size is worth a place: a few of that size have to fit. */
-  takes(sizeBytes: number): boolean {
-    return sizeBytes * 8 <= this.#maxBytes
-  }
-
-  /** Whether a batch was asked for not long ago. Then it may be asked for again. */
-  noteWanted(ownerId: number, position: number): boolean {
-    const key = ownerId * TWO_POW_32 + position
-    const slot = (Math.imul(position ^ (ownerId << 16), HASH_FACTOR) >>> 16) % WANTED_SLOTS
-    if (this.#wanted[slot] === key) return true
-    this.#wanted[slot] = key
-    return false
+  /** Whether anything is kept at all. */
+  get hasRoom(): boolean {
+    return this.#maxBytes >= LEAST_BYTES
   }
 
   /**
@@ -91,10 +69,10 @@ export class BatchCache {
     if (this.#spares.length < MAX_SPARES) this.#spares.push(buffer)
   }
 
-  /** Counts a batch that its owner holds from now on, and makes room for it. */
+  /** Counts what its owner holds from now on, and makes room for it. */
   add(cached: CachedBatch): void {
     this.#queue.push(cached)
-    this.#sizeBytes += cached.bytes.length
+    this.#sizeBytes += cached.marks.memoryBytes
     while (this.#sizeBytes > this.#maxBytes) this.#letGo()
     if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head)
@@ -110,33 +88,26 @@ export class BatchCache {
       this.#queue.push(first)
       return
     }
-    this.#sizeBytes -= first.bytes.length
+    this.#sizeBytes -= first.marks.memoryBytes
     first.owner.forget(first)
-    this.giveBack(first.bytes)
   }
 }
 
-/**
- * Batches of one segment, by their positions, as they were read and checked.
- *
- * Their bytes are the cache's own: whoever hands a record out copies it first.
- */
+/** What small reads have learned of the batches of one segment, by their positions. */
 export class CachedBatches {
   readonly #cache: BatchCache
   readonly #byPosition = new Map<number, CachedBatch>()
-  readonly #id: number
 
   constructor(cache: BatchCache) {
     this.#cache = cache
-    this.#id = cache.nextOwnerId()
   }
 
-  /** The batch at `position`; `null` when it has to be read. */
-  get(position: number): RecordBatch | null {
+  /** The marks of the batch at `position`; `null` when it has to be read as a whole. */
+  get(position: number): BatchMarks | null {
     const cached = this.#byPosition.get(position)
     if (cached === undefined) return null
     cached.isUsed = true
-    return cached.batch
+    return cached.marks
   }
 
   /** See {@link BatchCache.borrow}. */
@@ -150,19 +121,19 @@ export class CachedBatches {
   }
 
   /**
-   * Keeps a copy of a batch that is not kept yet, if it was asked for before and there is room for
-   * its like. Another may have to go, whose bytes are as they were until the next call.
+   * Makes sure that the batch at `position` can be trusted, and keeps its marks. Both take its
+   * checksum, which is computed once.
    */
-  add(position: number, batch: RecordBatch): void {
-    const { sizeBytes } = batch
-    if (!this.#cache.takes(sizeBytes) || this.#byPosition.has(position)) return
-    if (!this.#cache.noteWanted(this.#id, position)) return
-    const bytes = this.#cache.borrow(sizeBytes)
-    batch.buffer.copy(bytes)
-    const copy = new RecordBatch(bytes.subarray(0, sizeBytes))
-    const cached = { owner: this, position, batch: copy, bytes, isUsed: false, isGone: false }
-    this.#byPosition.set(position, cached)
-    this.#cache.add(cached)
+  checkAt(position: number): (batch: RecordBatch) => void {
+    return (batch) => {
+      const isNew = this.#cache.hasRoom && !this.#byPosition.has(position)
+      const marks = isNew ? BatchMarks.of(batch) : null
+      batch.ensureValid(marks?.crc)
+      if (marks === null) return
+      const cached = { owner: this, position, marks, isUsed: false, isGone: false }
+      this.#byPosition.set(position, cached)
+      this.#cache.add(cached)
+    }
   }
 
   /** Lets go of one, as the cache demands. */

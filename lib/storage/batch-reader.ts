@@ -125,22 +125,23 @@ export class BatchReader {
   /**
    * Like {@link BatchReader.batch}, without waiting for anything.
    *
+   * @param check throws unless the batch can be trusted.
    * @returns `null` when some of its bytes have to be read first.
    */
-  batchNow(): RecordBatch | null {
+  batchNow(check: (batch: RecordBatch) => void = ensureValid): RecordBatch | null {
     const header = this.headerNow()
     if (header === null || this.#availableBytes < header.sizeBytes) return null
-    return this.#checkedBatch(header.sizeBytes)
+    return this.#checkedBatch(header.sizeBytes, check)
   }
 
-  #checkedBatch(sizeBytes: number): RecordBatch {
+  #checkedBatch(sizeBytes: number, check = ensureValid): RecordBatch {
     const at = this.position - this.#chunkPosition
     try {
       const { buffer: memory, byteOffset } = this.#chunk
       // A file that has become shorter may have given less.
       const length = Math.min(sizeBytes, this.#availableBytes)
       const batch = new RecordBatch(new BufferView(memory, byteOffset + at, length))
-      batch.ensureValid()
+      check(batch)
       return batch
     } catch (error) {
       if (!(error instanceof CorruptRecordError)) throw error
@@ -193,6 +194,10 @@ export async function headerOrNone(
     if (error instanceof CorruptRecordError) return null
     throw error
   }
+}
+
+function ensureValid(batch: RecordBatch): void {
+  batch.ensureValid()
 }
 
 function readOrNone(bytes: Buffer, position: number): number {

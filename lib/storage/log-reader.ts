@@ -4,6 +4,7 @@ import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { BackwardLimits } from './backward-read.ts'
+import type { FewLimits } from './few-records.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { completeSinceMs } from './log-retention.ts'
@@ -160,24 +161,42 @@ export class LogReader {
   /**
    * Reads like {@link LogReader.readBatches}, inside of the call, as far as that is possible.
    *
-   * @param isShared whether others may get the same batches, whose bytes nobody must get at then.
    * @returns no batches where only {@link LogReader.readBatches} can tell.
    */
   readBatchesNow(
     offset: number,
     { maxBytes, endOffset = Infinity, wantedEnd = Infinity }: BatchLimits,
-    isShared: boolean,
   ): readonly RecordBatch[] {
-    const { segments, logStartOffset, logEndOffset } = this.#log
-    const end = Math.min(endOffset, logEndOffset)
-    const isInRange = offset >= logStartOffset && offset < end
-    if (!isInRange || this.#guard.isTroubled || wantedEnd <= offset) return []
+    const end = Math.min(endOffset, this.#log.logEndOffset)
+    if (!this.#isReadable(offset, end) || wantedEnd <= offset) return []
     try {
       const nearEnd = Math.min(end, wantedEnd)
-      return segments.readNow(offset, { maxBytes, endOffset: nearEnd }, isShared)
+      const limits = { maxBytes, endOffset: nearEnd }
+      return this.#log.segments.usableNow(offset)?.readNow(offset, limits) ?? []
     } catch (error) {
       throw this.#guard.failed('read', error, 'not-written')
     }
+  }
+
+  /**
+   * Reads `limits.maxRecords` records at `offset`, or as many as there are below `limits.endOffset`,
+   * inside of the call, as copies.
+   *
+   * @returns `null` where only {@link LogReader.readBatches} can tell.
+   */
+  readFewNow(offset: number, limits: FewLimits): StoredRecord[] | null {
+    const endOffset = Math.min(limits.endOffset, this.#log.logEndOffset)
+    if (!this.#isReadable(offset, endOffset)) return null
+    try {
+      const segment = this.#log.segments.usableNow(offset)
+      return segment?.readFewNow(offset, { ...limits, endOffset }, this.#place) ?? null
+    } catch (error) {
+      throw this.#guard.failed('read', error, 'not-written')
+    }
+  }
+
+  #isReadable(offset: number, endOffset: number): boolean {
+    return offset >= this.#log.logStartOffset && offset < endOffset && !this.#guard.isTroubled
   }
 
   /** See `Log.offsetForTimestamp`. */

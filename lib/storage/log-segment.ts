@@ -1,6 +1,8 @@
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import type { BatchPlace, StoredRecord } from '../record/record-reader.ts'
 import { CachedBatches } from './batch-cache.ts'
+import { readFewPromptly, type FewLimits } from './few-records.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { readPromptly } from './prompt-read.ts'
@@ -172,17 +174,16 @@ export class LogSegment implements IndexedSegment {
     return this.#lookUp((view) => readRangeBefore(view, endOffset, limits))
   }
 
-  /**
-   * Reads like {@link LogSegment.read}, inside of the call, as far as that is possible; see
-   * {@link readPromptly}.
-   *
-   * @param isShared whether what is returned may be what others get too, so that nobody must get at
-   * its bytes.
-   */
-  readNow(offset: number, limits: ReadLimits, isShared: boolean): readonly RecordBatch[] {
-    const file = this.file.openNow
-    if (file === null || !this.held.areOffsetsLoaded) return []
-    return readPromptly(this.view(file), offset, limits, isShared ? this.#cached : null)
+  /** Reads like {@link LogSegment.read}, inside of the call; see {@link readPromptly}. */
+  readNow(offset: number, limits: ReadLimits): readonly RecordBatch[] {
+    const view = this.#viewNow
+    return view === null ? [] : readPromptly(view, offset, limits, null)
+  }
+
+  /** See {@link readFewPromptly}. */
+  readFewNow(offset: number, limits: FewLimits, place: BatchPlace): StoredRecord[] | null {
+    const view = this.#viewNow
+    return view && readFewPromptly(view, offset, limits, { place, cached: this.#cached })
   }
 
   /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
@@ -304,6 +305,11 @@ export class LogSegment implements IndexedSegment {
   view(file: File): SegmentView {
     const { baseOffset, nextOffset, sizeBytes, indexes } = this
     return { file, baseOffset, nextOffset, sizeBytes, indexes }
+  }
+
+  get #viewNow(): SegmentView | null {
+    const file = this.file.openNow
+    return file === null || !this.held.areOffsetsLoaded ? null : this.view(file)
   }
 
   #note(batch: RecordBatch): void {

@@ -6,9 +6,10 @@ import { sharedIndexCache, type IndexCache } from './index-cache.ts'
 import { segmentFilePath } from './log-files.ts'
 import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
+import { RecentSegments } from './recent-segments.ts'
 
 /** Segments that are not active keep their file open up to this many, those that were read last. */
-const MAX_OPEN_SEGMENTS = 4
+const MAX_OPEN_SEGMENTS = 32
 
 /** Files that belong to a segment. The log goes last: what is left without one is removed at open. */
 const KINDS = ['snapshot', 'txnindex', 'timeindex', 'index', 'log'] as const
@@ -23,7 +24,7 @@ export class LogSegments {
   readonly #dir: string
   readonly #indexCache: IndexCache
   #segments: readonly LogSegment[]
-  #recentlyUsed: LogSegment[] = []
+  readonly #recent = new RecentSegments<LogSegment>(MAX_OPEN_SEGMENTS)
   #generation = 0
   /** Changes that are under way. */
   #changeCount = 0
@@ -137,14 +138,11 @@ export class LogSegments {
     return []
   }
 
-  /**
-   * Reads like {@link LogSegments.read}, inside of the call, as far as that is possible; see
-   * `LogSegment.readNow`.
-   */
-  readNow(offset: number, limits: ReadLimits, isShared: boolean): readonly RecordBatch[] {
+  /** The segment that holds `offset`, if it can be read inside of the call; `undefined` otherwise. */
+  usableNow(offset: number): LogSegment | undefined {
     const segment = this.#segments[this.floorSlot(offset)]
-    if (segment === undefined || this.#changeCount > 0 || !this.#noteUse(segment)) return []
-    return segment.readNow(offset, limits, isShared)
+    if (segment === undefined || this.#changeCount > 0 || !this.#noteUse(segment)) return undefined
+    return segment
   }
 
   /** Reads like {@link LogSegments.read}, in pieces of a MiB, up to `endOffset`. */
@@ -187,17 +185,14 @@ export class LogSegments {
     if (segment === this.active) return
     // Other logs may have had them let go of, and this use may have loaded more of them.
     this.#indexCache.use(segment.held)
-    if (this.#noteUse(segment)) return
-    this.#recentlyUsed = [...this.#recentlyUsed, segment]
-    if (this.#recentlyUsed.length > MAX_OPEN_SEGMENTS) await this.#recentlyUsed.shift()?.park()
+    if (!this.#noteUse(segment)) await this.#recent.add(segment)?.park()
   }
 
   /** @returns false for a segment that was not used for so long that its file may be closed. */
   #noteUse(segment: LogSegment): boolean {
-    if (segment === this.active || segment === this.#recentlyUsed.at(-1)) return true
-    if (!this.#recentlyUsed.includes(segment)) return false
+    if (segment === this.active || this.#recent.isLast(segment)) return true
+    if (!this.#recent.useAgain(segment)) return false
     this.#indexCache.use(segment.held)
-    this.#recentlyUsed = [...this.#recentlyUsed.filter((each) => each !== segment), segment]
     return true
   }
 
@@ -327,9 +322,10 @@ export class LogSegments {
   }
 
   #forget(segments: readonly LogSegment[]): void {
-    const gone = new Set(segments)
-    this.#recentlyUsed = this.#recentlyUsed.filter((each) => !gone.has(each))
-    for (const { held } of gone) this.#indexCache.forget(held)
+    for (const segment of segments) {
+      this.#recent.forget(segment)
+      this.#indexCache.forget(segment.held)
+    }
   }
 
   async #remove(segments: readonly LogSegment[]): Promise<void> {

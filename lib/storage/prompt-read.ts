@@ -12,7 +12,7 @@ const MAX_PROMPT_BYTES = 64 * 1024
 const MIN_EXACT_BYTES = 6 * 1024
 
 /** Where in a segment the next batch is to be found, and what it has to be. */
-interface Cursor {
+export interface Cursor {
   /** Of the first index entry at or behind the batch. */
   slot: number
   position: number
@@ -30,8 +30,8 @@ interface Cursor {
  * another without a gap, and the bytes can be had at once. Whatever is out of the ordinary, damage
  * above all, is for `readRange` to find out.
  *
- * @param cached what small reads have read before, and what is read now is added to; `null` where the
- * caller wants bytes of its own.
+ * @param cached lends the bytes until the end of the call, and takes in where records are; `null`
+ * where the caller wants bytes of its own.
  * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`.
  */
 export function readPromptly(
@@ -42,11 +42,8 @@ export function readPromptly(
 ): RecordBatch[] {
   const found: RecordBatch[] = []
   const exact = exactCursor(view, offset)
-  if (exact !== null) {
-    if (cached !== null && takeCached(view, exact, limits, { cache: cached, found })) return found
-    if (found.length > 0 || mayBeNext(view, exact)) {
-      readOn(view, offset, limits, { cursor: exact, cache: cached, found })
-    }
+  if (exact !== null && mayBeNext(view, exact)) {
+    readOn(view, offset, limits, { cursor: exact, cache: cached, found })
   }
   if (found.length === 0) {
     const cursor = cursorBefore(view, offset)
@@ -61,7 +58,7 @@ export function readPromptly(
  *
  * @returns `null` when there are no such entries.
  */
-function exactCursor({ indexes }: SegmentView, offset: number): Cursor | null {
+export function exactCursor({ indexes }: SegmentView, offset: number): Cursor | null {
   const { offsetIndex } = indexes
   const below = offsetIndex.slotOf(offset - 1)
   const slot = below + 1
@@ -89,29 +86,6 @@ function cursorBefore({ indexes, baseOffset }: SegmentView, offset: number): Cur
   return { slot, position, baseOffset: null, lastOffset: offsetIndex.offsetAt(below) }
 }
 
-/** Takes what is cached, and moves the cursor behind it. @returns whether that is all there is to take. */
-function takeCached(
-  view: SegmentView,
-  cursor: Cursor,
-  { maxBytes, endOffset }: ReadLimits,
-  { cache, found }: { cache: CachedBatches; found: RecordBatch[] },
-): boolean {
-  let sizeBytes = 0
-  while (cursor.position < view.sizeBytes) {
-    const batch = cache.get(cursor.position)
-    if (batch === null || batch.baseOffset !== cursor.baseOffset) return false
-    sizeBytes += batch.sizeBytes
-    if (found.length > 0 && sizeBytes > maxBytes) return true
-    found.push(batch)
-    cursor.slot += 1
-    cursor.position += batch.sizeBytes
-    cursor.baseOffset = batch.nextOffset
-    cursor.lastOffset = null
-    if (cursor.baseOffset >= endOffset || sizeBytes >= maxBytes) return true
-  }
-  return true
-}
-
 /** Reads from the cursor on, in one piece, and adds what is sound and follows. */
 function readOn(
   view: SegmentView,
@@ -121,12 +95,11 @@ function readOn(
 ): void {
   const { cursor, cache, found } = read
   const { file } = view
-  let sizeBytes = found.reduce((sum, batch) => sum + batch.sizeBytes, 0)
-  const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes - sizeBytes + SEEK_BYTES)
+  let sizeBytes = 0
+  const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes + SEEK_BYTES)
   const chunkBytes = endOf(view, cursor, endOffset, mostBytes) - cursor.position
   const bytes = cache?.borrow(chunkBytes) ?? Buffer.allocUnsafe(chunkBytes)
   const chunk = bytes.length === chunkBytes ? bytes : bytes.subarray(0, chunkBytes)
-  let isFirst = true
   const reader = new BatchReader(file, cursor.position, view.sizeBytes, chunk)
   try {
     if (file.readNow?.(chunk, cursor.position) !== chunkBytes) return
@@ -139,12 +112,9 @@ function readOn(
         if (header.baseOffset >= endOffset) return
         sizeBytes += header.sizeBytes
         if (found.length > 0 && sizeBytes > maxBytes) return
-        const batch = reader.batchNow()
+        const batch = reader.batchNow(cache?.checkAt(position))
         if (batch === null) return
         found.push(batch)
-        // No more than one: what is found must not make room for another.
-        if (isFirst) cache?.add(position, batch)
-        isFirst = false
       }
       reader.skip()
       cursor.baseOffset = header.lastOffset + 1

@@ -271,15 +271,15 @@ describe('segments', () => {
   })
 
   it('keep few files open, however many are read', async () => {
-    const fs = await writtenLog(40)
+    const fs = await writtenLog(100)
     const log = await openLog(fs)
     await readAll(log)
     await log.offsetForTimestamp(NOW)
     const count = (kind: string): number =>
       fs.operations.filter((line) => line.includes(` ${kind} `) && line.includes('.log')).length
-    expect(count('open')).toBeGreaterThan(20)
-    expect(count('open') - count('close')).toBeLessThanOrEqual(5)
-    expect(await valuesOf(log)).toEqual(valuesUpTo(40))
+    expect(count('open')).toBeGreaterThan(50)
+    expect(count('open') - count('close')).toBeLessThanOrEqual(33)
+    expect(await valuesOf(log)).toEqual(valuesUpTo(100))
   })
 })
 

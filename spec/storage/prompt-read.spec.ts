@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { BatchCache } from '../../lib/storage/batch-cache.ts'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { batchOf, DIR, pathOf } from './log-fixtures.ts'
@@ -23,7 +22,6 @@ async function segmentOf(sizes: readonly number[]): Promise<LogSegment> {
     indexIntervalBytes: 4096,
     segmentIndexBytes: 1024 * 1024,
     readOnly: false,
-    batchCache: new BatchCache(1024 * 1024),
   })
   await segment.append(
     sizes.map((size, slot) => {
@@ -37,10 +35,6 @@ function bytesOf(batches: readonly { readonly buffer: Buffer }[]): string[] {
   return batches.map(({ buffer }) => buffer.toString('latin1'))
 }
 
-function readsSince(count: number): number {
-  return fs.operations.slice(count).filter((line) => line.includes(' read ')).length
-}
-
 describe('a read that ends before its call', () => {
   it('gives what a read gives, or the beginning of it, at any offset and within any limits', async () => {
     await fc.assert(
@@ -51,16 +45,15 @@ describe('a read that ends before its call', () => {
             at: fc.nat(),
             width: fc.integer({ min: 1, max: 9 }),
             maxBytes: fc.integer({ min: 1, max: 100_000 }),
-            isShared: fc.boolean(),
           }),
           { minLength: 1, maxLength: 12 },
         ),
         async (sizes, reads) => {
           const segment = await segmentOf(sizes)
-          for (const { at, width, maxBytes, isShared } of reads) {
+          for (const { at, width, maxBytes } of reads) {
             const offset = at % (2 * sizes.length)
             const limits = { maxBytes, endOffset: offset + width }
-            const now = bytesOf(segment.readNow(offset, limits, isShared))
+            const now = bytesOf(segment.readNow(offset, limits))
             const { batches } = await segment.read(offset, limits)
             expect(now).toEqual(bytesOf(batches).slice(0, now.length))
             if (maxBytes >= 90_000) expect(now.length).toBeGreaterThan(0)
@@ -70,42 +63,6 @@ describe('a read that ends before its call', () => {
     )
   })
 
-  it('reads a batch that is asked for again and again no more than twice', async () => {
-    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
-    const limits = { ...ALL, endOffset: 8 }
-    for (const expected of [1, 1, 0, 0]) {
-      const before = fs.operations.length
-      expect(segment.readNow(6, limits, true)).toHaveLength(1)
-      expect(readsSince(before)).toBe(expected)
-    }
-    const before = fs.operations.length
-    expect(segment.readNow(6, limits, false)).toHaveLength(1)
-    expect(readsSince(before)).toBe(1)
-  })
-
-  it('goes on from what is kept to what is on the disk, as far as bytes are wanted', async () => {
-    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
-    for (let round = 0; round < 2; round += 1) segment.readNow(6, { ...ALL, endOffset: 8 }, true)
-    const expected = bytesOf((await segment.read(6, { ...ALL, endOffset: 10 })).batches)
-    expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
-    const before = fs.operations.length
-    expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
-    expect(readsSince(before)).toBe(0)
-    for (let round = 0; round < 2; round += 1) segment.readNow(8, { ...ALL, endOffset: 10 }, true)
-    expect(bytesOf(segment.readNow(7, { ...ALL, endOffset: 10 }, true))).toEqual(expected)
-    expect(segment.readNow(7, { maxBytes: 1, endOffset: 10 }, true)).toHaveLength(1)
-  })
-
-  it('has forgotten what was kept once the segment is cut', async () => {
-    const segment = await segmentOf(Array.from({ length: 6 }, () => 9000))
-    for (let round = 0; round < 3; round += 1) segment.readNow(6, { ...ALL, endOffset: 8 }, true)
-    await segment.truncateTo(6)
-    expect(segment.readNow(6, ALL, true)).toEqual([])
-    const other = batchOf({ baseOffset: 6, values: ['y'.repeat(9000), 'z'] })
-    await segment.append([other])
-    expect(bytesOf(segment.readNow(6, ALL, true))).toEqual(bytesOf([other]))
-  })
-
   it('leaves damage to the read that waits, and gives what is sound before it', async () => {
     const segment = await segmentOf([100, 100, 9000, 9000, 9000, 9000])
     const path = pathOf(0)
@@ -113,12 +70,12 @@ describe('a read that ends before its call', () => {
     const bytes = fs.readFile(path)
     bytes[position + 5000] = 0
     fs.writeFile(path, bytes)
-    expect(segment.readNow(8, ALL, false)).toEqual([])
-    expect(segment.readNow(6, ALL, false).map(({ baseOffset }) => baseOffset)).toEqual([6])
+    expect(segment.readNow(8, ALL)).toEqual([])
+    expect(segment.readNow(6, ALL).map(({ baseOffset }) => baseOffset)).toEqual([6])
     // The first length of the segment is impossible.
     bytes.writeInt32BE(-1, 8)
     fs.writeFile(path, bytes)
-    expect(segment.readNow(0, ALL, false)).toEqual([])
+    expect(segment.readNow(0, ALL)).toEqual([])
   })
 
   it('leaves offsets that no checksum covers to it too, where they do not follow', async () => {
@@ -126,17 +83,17 @@ describe('a read that ends before its call', () => {
     const bytes = fs.readFile(pathOf(0))
     bytes.writeBigInt64BE(7n, 0)
     fs.writeFile(pathOf(0), bytes)
-    expect(segment.readNow(0, ALL, false)).toEqual([])
+    expect(segment.readNow(0, ALL)).toEqual([])
   })
 
   it('needs an open file, and indexes', async () => {
     const segment = await segmentOf([100])
     await segment.flush()
     await segment.park()
-    expect(segment.readNow(0, ALL, false)).toEqual([])
+    expect(segment.readNow(0, ALL)).toEqual([])
     await segment.read(0, ALL)
-    expect(segment.readNow(0, ALL, false)).toHaveLength(1)
+    expect(segment.readNow(0, ALL)).toHaveLength(1)
     await segment.close()
-    expect(segment.readNow(0, ALL, false)).toEqual([])
+    expect(segment.readNow(0, ALL)).toEqual([])
   })
 })

@@ -1,0 +1,156 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { decodeUncompressed, type StoredRecord } from '../../lib/record/decode.ts'
+import { BatchCache } from '../../lib/storage/batch-cache.ts'
+import { LogSegment } from '../../lib/storage/log-segment.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { batchOf, DIR, pathOf } from './log-fixtures.ts'
+
+const PLACE = { topic: 'orders', partition: 0 }
+const MIB = 1024 * 1024
+const RECORDS = 100
+/** A line of the simulated disk for a read, with its size. */
+const READ_LINE = / read .*\+(\d+)/
+
+let fs: SimulatedFileSystem
+
+beforeEach(() => {
+  fs = new SimulatedFileSystem()
+})
+
+/** One batch of a hundred records for each size, of about so many bytes each. */
+async function segmentOf(sizes: readonly number[], readCacheBytes = MIB): Promise<LogSegment> {
+  fs = new SimulatedFileSystem()
+  await fs.createDirectory(DIR)
+  const segment = await LogSegment.create(0, {
+    fileSystem: fs,
+    dir: DIR,
+    indexIntervalBytes: 4096,
+    segmentIndexBytes: MIB,
+    readOnly: false,
+    batchCache: new BatchCache(readCacheBytes),
+  })
+  await segment.append(
+    sizes.map((size, slot) => {
+      const values = Array.from({ length: RECORDS }, (_, each) => `${each}`.padEnd(size, 'x'))
+      return batchOf({ baseOffset: RECORDS * slot, values })
+    }),
+  )
+  return segment
+}
+
+async function expectedAt(
+  segment: LogSegment,
+  offset: number,
+  count: number,
+): Promise<StoredRecord[]> {
+  const { batches } = await segment.read(offset, { maxBytes: MIB, endOffset: offset + count })
+  return batches
+    .flatMap((batch) => decodeUncompressed(batch, PLACE))
+    .filter((record) => record.offset >= offset && record.offset < offset + count)
+}
+
+function few(
+  segment: LogSegment,
+  offset: number,
+  maxRecords: number,
+  maxBytes = MIB,
+): StoredRecord[] | null {
+  return segment.readFewNow(offset, { maxRecords, maxBytes, endOffset: segment.nextOffset }, PLACE)
+}
+
+/** Bytes that are read meanwhile. */
+function bytesReadBy(task: () => void): number {
+  const count = fs.operations.length
+  task()
+  const reads = fs.operations.slice(count).map((line) => READ_LINE.exec(line)?.[1])
+  return reads.reduce((sum, size) => sum + Number(size ?? 0), 0)
+}
+
+describe('a read of a few records that ends before its call', () => {
+  it('gives what a read gives, at any offset, again and again, with and without a cache', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 1, max: 250 }), { minLength: 1, maxLength: 6 }),
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 150 })), { maxLength: 30 }),
+        fc.constantFrom(0, 4096, MIB),
+        async (sizes, reads, readCacheBytes) => {
+          const segment = await segmentOf(sizes, readCacheBytes)
+          for (const [at, count] of reads) {
+            const offset = at % (RECORDS * sizes.length)
+            const expected = await expectedAt(segment, offset, count)
+            expect(few(segment, offset, count)).toEqual(expected)
+          }
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+
+  it('reads the whole of a batch once, and then no more than a few KiB of it', async () => {
+    const segment = await segmentOf([150, 150, 150, 150])
+    expect(bytesReadBy(() => few(segment, 220, 11))).toBeGreaterThan(15_000)
+    for (const offset of [200, 230, 260, 289]) {
+      const sizeBytes = bytesReadBy(() => {
+        expect(few(segment, offset, 11)?.map((record) => record.offset)).toContain(offset + 10)
+      })
+      expect(sizeBytes).toBeGreaterThan(0)
+      expect(sizeBytes).toBeLessThanOrEqual(4096)
+    }
+  })
+
+  it('goes on from a batch that it knows to one that it does not', async () => {
+    const segment = await segmentOf([150, 150, 150, 150])
+    few(segment, 220, 1)
+    expect(few(segment, 295, 11)).toEqual(await expectedAt(segment, 295, 11))
+    expect(few(segment, 295, 11)).toEqual(await expectedAt(segment, 295, 11))
+  })
+
+  it('leaves what is over the limit of bytes, but for the first batch, to the read that waits', async () => {
+    const segment = await segmentOf([150, 150, 150, 150])
+    // It is read by another way once it is known.
+    for (let round = 0; round < 2; round += 1) {
+      expect(few(segment, 295, 11, 1)).toBeNull()
+      expect(few(segment, 295, 11, 17_000)).toBeNull()
+      expect(few(segment, 295, 11, 40_000)).toHaveLength(11)
+    }
+    expect(few(segment, 220, 11, 1)).toHaveLength(11)
+  })
+
+  it("gives copies: who writes into one changes nobody else's", async () => {
+    const segment = await segmentOf([150, 150, 150])
+    for (let round = 0; round < 3; round += 1) {
+      const [record] = few(segment, 220, 1) as [StoredRecord]
+      expect(record.value?.toString()).toBe('20'.padEnd(150, 'x'))
+      record.value?.fill(0)
+    }
+  })
+
+  it('finds out when bytes that it knows are damaged, and leaves that to the read that waits', async () => {
+    const segment = await segmentOf([150, 150, 150])
+    expect(few(segment, 220, 11)).toHaveLength(11)
+    const bytes = fs.readFile(pathOf(0))
+    const { sizeBytes: position } = await segment.restBelow(200)
+    bytes[position + 61 + 25 * 158] = 0
+    fs.writeFile(pathOf(0), bytes)
+    expect(few(segment, 220, 11)).toBeNull()
+    await expect(segment.read(220, { maxBytes: 1, endOffset: 231 })).rejects.toThrow('CRC')
+  })
+
+  it('has forgotten what it knew once the segment is cut', async () => {
+    const segment = await segmentOf([150, 150, 150])
+    expect(few(segment, 220, 11)).toHaveLength(11)
+    await segment.truncateTo(200)
+    expect(few(segment, 220, 11)).toBeNull()
+    const values = Array.from({ length: RECORDS }, (_, each) => `${each}`.padEnd(150, 'y'))
+    await segment.append([batchOf({ baseOffset: 200, values })])
+    expect(few(segment, 220, 1)?.[0]?.value?.toString()).toBe('20'.padEnd(150, 'y'))
+  })
+
+  it('gives as many as there are at the end, and none of what is not there', async () => {
+    const segment = await segmentOf([150, 150, 150])
+    for (let round = 0; round < 2; round += 1) expect(few(segment, 295, 11)).toHaveLength(5)
+    await segment.close()
+    expect(few(segment, 295, 11)).toBeNull()
+  })
+})
