@@ -41,7 +41,7 @@ export interface FetchLimits {
  *
  * Answers as soon as `minBytes` are there, one request has an error, or the time is over. Where
  * there is something to read, it looks before it prepares to wait, which takes more than the look. A
- * waiter listens before it looks again, so an append between its look and its wait wakes it.
+ * waiter listens before a look that it waits for, so an append between its look and its wait wakes it.
  *
  * @returns one response per request, in the same order.
  * @throws `signal.reason` when the signal is aborted, before or while it waits.
@@ -54,10 +54,10 @@ export async function fetchBatches(
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   limits.signal?.throwIfAborted()
-  if (limits.maxWaitMs <= 0) return readAll(requests, limits)
+  if (limits.maxWaitMs <= 0) return readRest(requests, limits, readNow(requests, limits))
   const wait = new FetchWait(clock, limits)
   if (requests.some(hasMore)) {
-    const responses = await readAll(requests, limits)
+    const responses = await readRest(requests, limits, readNow(requests, limits))
     limits.signal?.throwIfAborted()
     if (wait.isOver || isEnough(requests, responses, limits)) return responses
   }
@@ -65,9 +65,13 @@ export async function fetchBatches(
   const available = new AvailableBytes(requests, limits)
   try {
     for (;;) {
+      // Nothing can change while it looks inside of the call.
+      const found = readNow(requests, limits)
+      const isAll = found.length === requests.length
+      if (isAll && (wait.isOver || isEnough(requests, found, limits))) return found
       const change = wait.nextChange()
-      if (wait.isOver || available.needsLook || (await available.mayBeEnough())) {
-        const responses = await readAll(requests, limits)
+      if (!isAll && (wait.isOver || available.needsLook || (await available.mayBeEnough()))) {
+        const responses = await readRest(requests, limits, found)
         limits.signal?.throwIfAborted()
         if (wait.isOver || isEnough(requests, responses, limits)) return responses
         available.note(responses)
@@ -165,29 +169,66 @@ function isEnough(
   return sizeBytes >= Math.max(1, Math.min(limits.minBytes, limits.maxBytes))
 }
 
-async function readAll(
+/**
+ * Reads inside of the call: one partition after the other, up to the first that has to be waited for.
+ *
+ * @returns none where less than there is would not do, as for who waits for many bytes.
+ */
+function readNow(
   requests: readonly FetchRequest[],
   { minBytes, maxBytes }: FetchLimits,
-): Promise<FetchResponse[]> {
+): FetchResponse[] {
   const responses: FetchResponse[] = []
+  if (minBytes > 1) return responses
   let remainingBytes = maxBytes
   for (const { partition, offset, maxBytes: partitionBytes, wantedEnd } of requests) {
+    let batches: readonly RecordBatch[] | null = []
+    let error: Error | null = null
+    if (remainingBytes > 0) {
+      try {
+        const mostBytes = Math.min(partitionBytes, remainingBytes)
+        batches = readPiecesNow(partition, offset, mostBytes, wantedEnd)
+      } catch (cause) {
+        error = errorOf(cause)
+      }
+    }
+    if (batches === null) return responses
+    remainingBytes -= totalSizeBytes(batches)
+    responses.push({ partition, offset, batches, error })
+  }
+  return responses
+}
+
+/** Goes on behind what {@link readNow} has found, by waiting. @returns one response per request */
+async function readRest(
+  requests: readonly FetchRequest[],
+  { minBytes, maxBytes }: FetchLimits,
+  responses: FetchResponse[],
+): Promise<FetchResponse[]> {
+  let remainingBytes = maxBytes
+  for (const { batches } of responses) remainingBytes -= totalSizeBytes(batches)
+  for (const [slot, request] of requests.slice(responses.length).entries()) {
+    const { partition, offset, maxBytes: partitionBytes, wantedEnd } = request
     let batches: readonly RecordBatch[] = []
     let error: Error | null = null
     if (remainingBytes > 0) {
       try {
         const mostBytes = Math.min(partitionBytes, remainingBytes)
-        // Less than there is would not do for who waits for many bytes.
-        const now = minBytes > 1 ? null : readPiecesNow(partition, offset, mostBytes, wantedEnd)
+        const hasLooked = slot === 0 || minBytes > 1
+        const now = hasLooked ? null : readPiecesNow(partition, offset, mostBytes, wantedEnd)
         batches = now ?? (await partition.readBatches(offset, mostBytes, wantedEnd))
         remainingBytes -= totalSizeBytes(batches)
       } catch (cause) {
-        error = cause instanceof Error ? cause : new Error(String(cause))
+        error = errorOf(cause)
       }
     }
     responses.push({ partition, offset, batches, error })
   }
   return responses
+}
+
+function errorOf(cause: unknown): Error {
+  return cause instanceof Error ? cause : new Error(String(cause))
 }
 
 /** Reads what can be had inside of the call; `null` when only `Partition.readBatches` can tell. */

@@ -169,7 +169,9 @@ export async function readInPieces(
       // What was cut meanwhile must not be followed by what came in its place.
       const isOver = restBytes < 0 || generation !== reader.generation
       if (batches.length === 0 || (isOver && records.length > 0)) return records
-      await decodeAll(batches, partition, { fromOffset: offset, maxRecords: Infinity }, records)
+      const range = { fromOffset: offset, maxRecords: Infinity }
+      const decoding = decodeAll(batches, partition, range, records)
+      if (!Array.isArray(decoding)) await decoding
       from = batches.at(-1)?.nextOffset ?? from
       if (restBytes <= 0 && records.length > 0) return records
     }
@@ -214,7 +216,8 @@ export async function fetchRecords(
     const [response] = await fetchBatches(clock, [request], limits)
     if (response?.error != null) throw response.error
     const batches = response?.batches ?? []
-    const records = await decodeAll(batches, partition, { fromOffset: offset, maxRecords })
+    const decoding = decodeAll(batches, partition, { fromOffset: offset, maxRecords })
+    const records = Array.isArray(decoding) ? decoding : await decoding
     // Batches may hold nothing for readers: markers, or what compaction left of them.
     from = batches.at(-1)?.nextOffset ?? from
     if (batches.length === 0 || records.length >= maxRecords) return records
@@ -291,18 +294,28 @@ async function fill(
   return records
 }
 
-/** Adds the records of `batches` to `records`, which may hold others, up to `maxRecords` of them. */
-async function decodeAll(
+/**
+ * Adds the records of `batches` to `records`, which may hold others, up to `maxRecords` of them: at
+ * once, but for batches that are compressed.
+ */
+function decodeAll(
   batches: readonly RecordBatch[],
   partition: Partition,
   { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
   records: StoredRecord[] = [],
-): Promise<StoredRecord[]> {
+): StoredRecord[] | Promise<StoredRecord[]> {
   const mostRecords = records.length + maxRecords
-  for (const batch of batches) {
+  for (const [slot, batch] of batches.entries()) {
     const options = { fromOffset, maxRecords: mostRecords - records.length, into: records }
     const decoding = decodeRecords(batch, partition.log, options)
-    if (!Array.isArray(decoding)) await decoding
+    if (!Array.isArray(decoding)) {
+      const rest = batches.slice(slot + 1)
+      return decoding.then(() => {
+        const restRecords = mostRecords - records.length
+        if (restRecords <= 0) return records
+        return decodeAll(rest, partition, { fromOffset, maxRecords: restRecords }, records)
+      })
+    }
     if (records.length >= mostRecords) break
   }
   return records
