@@ -40,6 +40,7 @@ export const asyncAppendOnlyLog: Peer = {
     'durable: append of what has gathered, then onDrain; reads: streams; a live one to follow. It ' +
     'finds records by position: the position of a record is computed, as all have one size',
   cannot: {},
+  share: { W3a: 0.25 },
   load: async () => {
     const { default: openLog } = (await loadPeerModule(
       'async-append-only-log',
