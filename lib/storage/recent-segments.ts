@@ -32,8 +32,8 @@ export class RecentSegments<S> {
     this.#segments.add(segment)
     this.#last = segment
     if (this.#segments.size <= this.#maxCount) return undefined
-    const [first] = this.#segments
-    if (first !== undefined) this.#segments.delete(first)
+    const first = this.#segments.values().next().value as S
+    this.#segments.delete(first)
     return first
   }
 

@@ -55,6 +55,7 @@ it('leads to the records that decoding gives, whichever are wanted', () => {
         }
       },
     ),
+    { numRuns: 25 },
   )
 })
 
