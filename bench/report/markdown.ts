@@ -23,7 +23,8 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
     'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +
     'smaller one.',
   partitions:
-    'Keyed records sent to, and polled from, one partition and a thousand. × floor is the ratio ' +
+    'Records sent to, and polled from, one partition and a thousand, with keys unless it says otherwise, ' +
+    'by calls of a thousand records of which eight are in flight. × floor is the ratio ' +
     'to one partition.',
   consumers:
     'A topic of eight partitions polled by a group of one member and of four, in one process. ' +
