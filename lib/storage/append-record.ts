@@ -46,9 +46,9 @@ export interface AppendRecord {
 
 /**
  * Several records of one append are cut into batches of at most this size: who wants a few of them
- * reads and checks a whole batch.
+ * reads and checks a whole batch, at least the first time.
  */
-export const BATCH_TARGET_BYTES: number = 16 * 1024
+export const BATCH_TARGET_BYTES: number = 32 * 1024
 /** The same where they are compressed, which is hardly worth its while in less. */
 const COMPRESSED_TARGET_BYTES = 64 * 1024
 
