@@ -23,7 +23,7 @@ import { readOptions, type RunOptions } from './run-options.ts'
 import { readSamples, SampleFile } from './sample-file.ts'
 
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url))
-const BENCH = fileURLToPath(new URL('../../', import.meta.url))
+const BENCH = fileURLToPath(new URL('../', import.meta.url))
 const RESULTS = join(BENCH, 'results')
 const MAX_RUN_MS = 600_000
 const MAX_LONG_RUN_MS = 1_800_000
