@@ -147,7 +147,8 @@ describe('a pass of compaction', () => {
     'holds no file open when a replacement fails in %s',
     async (kind) => {
       const { log, disk } = await open({ segmentBytes: 200 })
-      await put(log, ...Array.from({ length: 40 }, (_, each) => `k${each % 3}=${each}`))
+      // More segments than stay open.
+      await put(log, ...Array.from({ length: 120 }, (_, each) => `k${each % 3}=${each}`))
       await log.roll()
       log.config = { ...log.config, segmentBytes: 1600 }
       const opened = new Map<string, number>()
@@ -162,7 +163,7 @@ describe('a pass of compaction', () => {
       // Those that were read last stay open.
       await readAll(log)
       const count = [...opened.values()].reduce((sum, each) => sum + each, 0)
-      if (log.isWritable) expect(count).toBeLessThanOrEqual(4)
+      if (log.isWritable) expect(count).toBeLessThanOrEqual(32)
       await log.close().catch(() => undefined)
     },
   )
