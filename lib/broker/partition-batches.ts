@@ -1,6 +1,6 @@
-import { RecordBatch } from '../record/record-batch.ts'
+import { RecordBatch, totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
-import type { StoredRecord } from '../record/record-reader.ts'
+import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
 import type { RecentBatches } from './recent-batches.ts'
@@ -48,20 +48,24 @@ export class PartitionBatches {
   }
 
   /**
-   * Records from `offset` on, as copies, inside of the call: as many as are wanted, or as there are.
+   * Records from `offset` on, as copies, inside of the call: as many as are wanted, or as can be had
+   * so.
    *
-   * @returns `null` where that needs a wait, or more than one look.
+   * @returns `null` where that is none.
    */
-  readFewNow(offset: number, maxRecords: number, maxBytes: number): StoredRecord[] | null {
+  readFewNow(offset: number, maxRecords: number, maxBytes: number): FewRecords | null {
     const limits = this.#limits(maxBytes, offset + maxRecords)
-    const { endOffset } = limits
     const recent = this.#recentNow(offset, limits)
     if (recent === null)
-      return this.#log.reader.readFewNow(offset, { maxRecords, maxBytes, endOffset })
+      return this.#log.reader.readFewNow(offset, {
+        maxRecords,
+        maxBytes,
+        endOffset: limits.endOffset,
+      })
     const records = copyFromAll(recent, this.#log, { fromOffset: offset, maxRecords })
-    // There may be fewer of them than offsets, or what is held may end here.
-    const isAll = records?.length === maxRecords || (recent.at(-1)?.nextOffset ?? 0) >= endOffset
-    return isAll && records !== null && records.length > 0 ? records : null
+    if (records === null || records.length === 0) return null
+    const nextOffset = recent.at(-1)?.nextOffset ?? offset
+    return { records, nextOffset, restBytes: maxBytes - totalSizeBytes(recent) }
   }
 
   /** Lets go of what is held in memory below `offset`: compaction may have removed records of it. */

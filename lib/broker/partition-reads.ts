@@ -123,20 +123,29 @@ export async function readRecords(
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   return (
-    readFewNow(partition, offset, maxRecords, maxBytes) ??
+    readFew(partition, offset, maxRecords, maxBytes) ??
     fetchRecords(clock, partition, offset, { ...checked, maxWaitMs: 0 }, true)
   )
 }
 
-/** See `PartitionBatches.readFewNow`. */
-export function readFewNow(
+/**
+ * Reads at most `maxRecords` records at `offset`: what can be had inside of the call first, and the
+ * rest behind it by waiting.
+ *
+ * @returns `null` where nothing can be had so.
+ */
+function readFew(
   partition: Partition,
   offset: number,
   maxRecords: number,
   maxBytes: number = DEFAULT_MAX_BYTES,
-): StoredRecord[] | null {
+): StoredRecord[] | Promise<StoredRecord[]> | null {
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
-  return partition.batches.readFewNow(offset, maxRecords, maxBytes)
+  const found = partition.batches.readFewNow(offset, maxRecords, maxBytes)
+  if (found === null) return null
+  const { records, nextOffset: from, restBytes } = found
+  const isAll = records.length >= maxRecords || restBytes <= 0 || from >= partition.highWatermark
+  return isAll ? records : fill(partition, records, { from, maxRecords, restBytes })
 }
 
 /**
@@ -200,10 +209,9 @@ export async function fetchRecords(
   if (!hasLooked && minBytes <= 1 && offset < partition.highWatermark) {
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
-    const records =
-      maxRecords === Infinity
-        ? await readInPieces(partition, offset, options)
-        : readFewNow(partition, offset, maxRecords, maxBytes)
+    const records = await (maxRecords === Infinity
+      ? readInPieces(partition, offset, options)
+      : readFew(partition, offset, maxRecords, maxBytes))
     // Batches that hold nothing for readers are no reason to end the wait.
     if (records !== null && records.length > 0) return records
   }

@@ -17,46 +17,68 @@ export interface FewContext {
   readonly cached: CachedBatches | null
 }
 
+/** What {@link readFewPromptly} has come to. */
+export interface FewRecords {
+  /** At least one. */
+  readonly records: StoredRecord[]
+  /** Where a read that waits goes on, where there are fewer than were wanted. */
+  readonly nextOffset: number
+  /** How many bytes that may still take; 0 or less where the limit is reached. */
+  readonly restBytes: number
+}
+
 /**
- * Reads `limits.maxRecords` records at `offset`, inside of the call, as copies; fewer where
- * `limits.endOffset` comes before. Of a batch that was read before no more than that is read.
+ * Reads records from `offset` on, inside of the call, as copies: `limits.maxRecords` of them, or as
+ * many as come before `limits.endOffset`, before the limit of bytes, or before what only a read that
+ * waits can tell. Of a batch that was read before no more than that is read.
  *
- * @returns `null` where only a read that waits can tell.
+ * @returns `null` where that is none.
  */
 export function readFewPromptly(
   view: SegmentView,
   offset: number,
   { maxRecords, maxBytes, endOffset }: FewLimits,
   context: FewContext,
-): StoredRecord[] | null {
+): FewRecords | null {
   const end = Math.min(endOffset, offset + maxRecords)
   const records: StoredRecord[] = []
-  let next = offset
+  let nextOffset = offset
   let restBytes = maxBytes
-  while (next < end) {
-    const isFirst = next === offset
-    const marked = readMarked(view, next, end, context)
-    if (marked !== null) {
-      for (const record of marked.records) records.push(record)
-      restBytes -= marked.sizeBytes
-      next = marked.nextOffset
-    } else {
-      const limits = { maxBytes: Math.max(1, restBytes), endOffset: end }
-      const batches = readPromptly(view, next, limits, context.cached)
-      const range = { fromOffset: next, maxRecords: maxRecords - records.length }
-      const last = batches.at(-1)
-      if (last === undefined || copyFromAll(batches, context.place, range, records) === null) {
-        return null
-      }
-      restBytes -= totalSizeBytes(batches)
-      next = last.nextOffset
-    }
-    if (restBytes < 0 && !isFirst) return null
-    if (restBytes <= 0 && next < end) return null
+  while (nextOffset < end && restBytes > 0) {
+    const range = { fromOffset: nextOffset, maxRecords: maxRecords - records.length }
+    const found =
+      readMarked(view, nextOffset, end, context) ??
+      readWhole(view, range, { maxBytes: restBytes, endOffset: end }, context)
+    if (found === null) break
+    restBytes -= found.sizeBytes
+    // The first batch is given however large.
+    if (restBytes < 0 && nextOffset > offset) break
+    for (const record of found.records) records.push(record)
+    nextOffset = found.nextOffset
   }
-  // There may be fewer of them than offsets.
-  const isAll = records.length === maxRecords || next >= endOffset
-  return isAll && records.length > 0 ? records : null
+  return records.length === 0 ? null : { records, nextOffset, restBytes }
+}
+
+/** Some records of a batch, or of several. */
+interface Found {
+  readonly records: readonly StoredRecord[]
+  /** Of the batches. */
+  readonly sizeBytes: number
+  readonly nextOffset: number
+}
+
+/** The records of the batches at `range.fromOffset`; `null` where they are compressed, or not to be had. */
+function readWhole(
+  view: SegmentView,
+  range: { readonly fromOffset: number; readonly maxRecords: number },
+  limits: ReadLimits,
+  { place, cached }: FewContext,
+): Found | null {
+  const batches = readPromptly(view, range.fromOffset, limits, cached)
+  const last = batches.at(-1)
+  const records = last === undefined ? null : copyFromAll(batches, place, range)
+  if (last === undefined || records === null) return null
+  return { records, sizeBytes: totalSizeBytes(batches), nextOffset: last.nextOffset }
 }
 
 /** The records in [`offset`, `end`) of the batch that holds `offset`; `null` where it has no marks. */
@@ -65,7 +87,7 @@ function readMarked(
   offset: number,
   end: number,
   { place, cached }: FewContext,
-): { records: StoredRecord[]; sizeBytes: number; nextOffset: number } | null {
+): Found | null {
   const cursor = cached === null ? null : exactCursor(view, offset)
   if (cached === null || cursor === null) return null
   const marks = cached.get(cursor.position)

@@ -4,7 +4,7 @@ import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { BackwardLimits } from './backward-read.ts'
-import type { FewLimits } from './few-records.ts'
+import type { FewLimits, FewRecords } from './few-records.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { completeSinceMs } from './log-retention.ts'
@@ -179,12 +179,11 @@ export class LogReader {
   }
 
   /**
-   * Reads `limits.maxRecords` records at `offset`, or as many as there are below `limits.endOffset`,
-   * inside of the call, as copies.
+   * Reads a few records at `offset`, inside of the call, as copies; see `readFewPromptly`.
    *
    * @returns `null` where only {@link LogReader.readBatches} can tell.
    */
-  readFewNow(offset: number, limits: FewLimits): StoredRecord[] | null {
+  readFewNow(offset: number, limits: FewLimits): FewRecords | null {
     const endOffset = Math.min(limits.endOffset, this.#log.logEndOffset)
     if (!this.#isReadable(offset, endOffset)) return null
     try {

@@ -1,8 +1,8 @@
 import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import type { BatchPlace, StoredRecord } from '../record/record-reader.ts'
+import type { BatchPlace } from '../record/record-reader.ts'
 import { CachedBatches } from './batch-cache.ts'
-import { readFewPromptly, type FewLimits } from './few-records.ts'
+import { readFewPromptly, type FewLimits, type FewRecords } from './few-records.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { readPromptly } from './prompt-read.ts'
@@ -181,7 +181,7 @@ export class LogSegment implements IndexedSegment {
   }
 
   /** See {@link readFewPromptly}. */
-  readFewNow(offset: number, limits: FewLimits, place: BatchPlace): StoredRecord[] | null {
+  readFewNow(offset: number, limits: FewLimits, place: BatchPlace): FewRecords | null {
     const view = this.#viewNow
     return view && readFewPromptly(view, offset, limits, { place, cached: this.#cached })
   }

@@ -4,6 +4,8 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
 
 const COUNT = 1200
+/** A line of the simulated disk for a read, with its size. */
+const READ_LINE = / read .*\+(\d+)/
 /** Long enough for several batches, each with its index entry. */
 const text = (each: number): string => `${each}`.padStart(100, '.')
 
@@ -61,6 +63,22 @@ describe('a read of a few records', () => {
     expect(fileSystem.operationCount).toBe(before + 1)
     const sizeBytes = Number(fileSystem.operations.at(-1)?.split('+').at(-1))
     expect(sizeBytes).toBeLessThanOrEqual(4096)
+  })
+
+  it('reads next to nothing twice where the limit of bytes comes before that of records', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, recentBytes: 0 })
+    const texts = Array.from({ length: 5 * COUNT }, (_, each) => text(each))
+    await partition.append(texts.map((value) => ({ value })))
+    for (let round = 0; round < 2; round += 1) {
+      const before = fileSystem.operations.length
+      const found = await partition.read(0, { maxRecords: texts.length, maxBytes: 200_000 })
+      expect(textsOf(found)).toEqual(texts.slice(0, found.length))
+      expect(found.length).toBeGreaterThan(1500)
+      const reads = fileSystem.operations.slice(before).map((line) => READ_LINE.exec(line)?.[1])
+      const sizeBytes = reads.reduce((sum, size) => sum + Number(size ?? 0), 0)
+      expect(sizeBytes).toBeLessThan(300_000)
+    }
   })
 
   it('finds what has come in the place of records that were cut', async () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { decodeUncompressed, type StoredRecord } from '../../lib/record/decode.ts'
 import { BatchCache } from '../../lib/storage/batch-cache.ts'
+import type { FewRecords } from '../../lib/storage/few-records.ts'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { batchOf, DIR, pathOf } from './log-fixtures.ts'
@@ -59,6 +60,15 @@ function few(
   maxRecords: number,
   maxBytes = MIB,
 ): StoredRecord[] | null {
+  return fewOf(segment, offset, maxRecords, maxBytes)?.records ?? null
+}
+
+function fewOf(
+  segment: LogSegment,
+  offset: number,
+  maxRecords: number,
+  maxBytes = MIB,
+): FewRecords | null {
   return segment.readFewNow(offset, { maxRecords, maxBytes, endOffset: segment.nextOffset }, PLACE)
 }
 
@@ -109,15 +119,30 @@ describe('a read of a few records that ends before its call', () => {
     expect(few(segment, 295, 11)).toEqual(await expectedAt(segment, 295, 11))
   })
 
-  it('leaves what is over the limit of bytes, but for the first batch, to the read that waits', async () => {
+  it('ends where the limit of bytes is reached, but gives of the first batch however large', async () => {
     const segment = await segmentOf([150, 150, 150, 150])
+    expect(few(segment, 295, 11, 1)).toBeNull()
     // It is read by another way once it is known.
     for (let round = 0; round < 2; round += 1) {
-      expect(few(segment, 295, 11, 1)).toBeNull()
-      expect(few(segment, 295, 11, 17_000)).toBeNull()
       expect(few(segment, 295, 11, 40_000)).toHaveLength(11)
+      expect(few(segment, 295, 11, 17_000)).toEqual(await expectedAt(segment, 295, 5))
     }
-    expect(few(segment, 220, 11, 1)).toHaveLength(11)
+    const found = fewOf(segment, 295, 11, 1)
+    expect(found?.records).toEqual(await expectedAt(segment, 295, 5))
+    expect(found).toMatchObject({ nextOffset: 300 })
+    expect(found?.restBytes).toBeLessThanOrEqual(0)
+  })
+
+  it('gives what comes before that of which only a read that waits can tell', async () => {
+    const segment = await segmentOf([150, 150, 150])
+    const { sizeBytes: position } = await segment.restBelow(200)
+    fs.flipBit(pathOf(0), position + 100, 0)
+    for (let round = 0; round < 2; round += 1) {
+      const found = fewOf(segment, 195, 11)
+      expect(found?.records).toEqual(await expectedAt(segment, 195, 5))
+      expect(found?.nextOffset).toBe(200)
+      expect(found?.restBytes).toBeGreaterThan(0)
+    }
   })
 
   it("gives copies: who writes into one changes nobody else's", async () => {
