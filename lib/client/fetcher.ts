@@ -86,7 +86,7 @@ export class Fetcher<K, V> {
   async fetch(wait: FetchWait): Promise<boolean> {
     const hasReady = this.#front() !== null
     const { fetchMaxBytes, fetchMinBytes } = this.#options
-    const aheadBytes = Math.max(READ_AHEAD_BYTES, fetchMinBytes) - this.#readyBytes()
+    const aheadBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes) - this.#readyBytes()
     if (hasReady && aheadBytes < READ_AHEAD_BYTES / 2) return true
     const wanted = this.#wanted(hasReady, aheadBytes)
     const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
@@ -214,6 +214,14 @@ export class Fetcher<K, V> {
     return sizeBytes
   }
 
+  /**
+   * No less may be read of one partition, which may be the only one with as much as is waited for:
+   * what is read is whole batches, and the last of them may just not fit.
+   */
+  get #leastBytes(): number {
+    return 2 * this.#options.fetchMinBytes
+  }
+
   /** Of what can be handed out. */
   #readyBytes(): number {
     let sizeBytes = 0
@@ -244,13 +252,9 @@ export class Fetcher<K, V> {
       else if (onlyWithData) continue
       wanted.push({ state, partition: source, offset })
     }
-    const { maxPartitionFetchBytes, fetchMinBytes } = this.#options
-    const shareBytes = Math.max(
-      Math.floor(aheadBytes / withDataCount),
-      MIN_SHARE_BYTES,
-      fetchMinBytes,
-    )
-    const maxBytes = Math.max(1, Math.min(maxPartitionFetchBytes, shareBytes))
+    const shareBytes = Math.floor(aheadBytes / withDataCount)
+    const mostBytes = Math.max(shareBytes, MIN_SHARE_BYTES, this.#leastBytes)
+    const maxBytes = Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
     return wanted
       .sort((left, right) => left.state.lastRead - right.state.lastRead)
       .map(({ state, partition, offset }) => ({ state, request: { partition, offset, maxBytes } }))

@@ -210,6 +210,24 @@ describe('poll', () => {
     expect(poll.value).toHaveLength(2)
   })
 
+  it.each([
+    [60_000, 40_000],
+    [1_000_000, 300_000],
+    [5_000_000, 300_000],
+  ])(
+    'waits no longer for %d bytes where one partition has them, in batches of %d',
+    async (fetchMinBytes, batchBytes) => {
+      const harness = new ConsumerHarness({ t: 80 })
+      const [first, ...rest] = harness.topics.get('t')?.partitions ?? []
+      for (let batch = 0; batch < 40; batch++) first?.append('x'.repeat(batchBytes))
+      for (const partition of rest) partition.append('y')
+      const consumer = assigned(harness, { fetchMinBytes, maxPartitionFetchBytes: 16_000_000 })
+      const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+      await harness.clock.advance(0)
+      expect(poll.value?.length).toBeGreaterThan(0)
+    },
+  )
+
   it('never waits with maxWaitMs 0, and serves what is there', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })
