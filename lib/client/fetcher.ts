@@ -28,6 +28,12 @@ const READ_AHEAD_BYTES = 4 * 1024 * 1024
 /** Of each partition at least so much is read, as one read takes it. */
 const MIN_SHARE_BYTES = 64 * 1024
 
+/**
+ * While partitions have something buffered the others are looked at once for so many records of each:
+ * a look at a thousand of them takes as long as handing out hundreds of records.
+ */
+const RECORDS_PER_PARTITION = 4
+
 interface Wanted {
   readonly state: AssignedPartition
   readonly request: FetchRequest
@@ -59,6 +65,8 @@ export class Fetcher<K, V> {
   /** In the order of their turns, by partition. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
   #readCount = 0
+  /** Records that may have been handed out since the last look at all partitions. */
+  #servedSinceLook = 0
 
   constructor(
     clock: Clock,
@@ -86,11 +94,15 @@ export class Fetcher<K, V> {
   async fetch(wait: FetchWait): Promise<boolean> {
     const hasReady = this.#front() !== null
     const { fetchMaxBytes, fetchMinBytes } = this.#options
-    const aheadBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes) - this.#readyBytes()
-    if (hasReady && aheadBytes < READ_AHEAD_BYTES / 2) return true
+    const mostBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes)
+    const aheadBytes = mostBytes - this.#readyBytes()
+    // As much again is for partitions that get something meanwhile, or they would have no turn until
+    // nearly all of the others is handed out.
+    const lateBytes = hasReady ? mostBytes : 0
+    if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
     const wanted = this.#wanted(hasReady, aheadBytes)
     const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
-    const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes)
+    const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes + lateBytes)
     if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
     // Paused partitions may fill all the room there is. The others go on batch by batch then.
     const maxBytes = Math.max(1, roomBytes)
@@ -212,6 +224,16 @@ export class Fetcher<K, V> {
     let sizeBytes = 0
     for (const buffer of this.#buffers.values()) sizeBytes += buffer.sizeBytes
     return sizeBytes
+  }
+
+  /** Whether partitions of which nothing is buffered are worth a look while others have something. */
+  #isLookDue(aheadBytes: number, lateBytes: number): boolean {
+    this.#servedSinceLook += this.#options.maxPollRecords
+    const leastServed = RECORDS_PER_PARTITION * this.#subscription.assigned.size
+    const isDue = aheadBytes >= READ_AHEAD_BYTES / 2 || this.#servedSinceLook >= leastServed
+    if (!isDue || aheadBytes + lateBytes <= 0) return false
+    this.#servedSinceLook = 0
+    return true
   }
 
   /**

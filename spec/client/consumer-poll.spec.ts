@@ -271,6 +271,23 @@ describe('poll', () => {
     expect(partitions).toContain(1)
   })
 
+  it('reads it also while others have all buffered that is read ahead', async () => {
+    const harness = new ConsumerHarness({ t: 5 })
+    const [late, ...others] = harness.topics.get('t')?.partitions ?? []
+    for (const partition of others) {
+      for (let batch = 0; batch < 20; batch++)
+        partition.append(...Array.from({ length: 1000 }, () => 'x'.repeat(100)))
+    }
+    const consumer = assigned(harness, { maxPollRecords: 50 })
+    await consumer.poll(NO_WAIT)
+    late?.append('late')
+    const partitions = []
+    for (let poll = 0; poll < 5; poll++) {
+      partitions.push(...(await consumer.poll(NO_WAIT)).map(({ partition }) => partition))
+    }
+    expect(partitions).toContain(late?.index)
+  })
+
   it('reads no more than fetchMaxBytes over all partitions, and maxPartitionFetchBytes of one', async () => {
     const harness = new ConsumerHarness({ t: 4 })
     const partitions = harness.topics.get('t')?.partitions ?? []
