@@ -246,7 +246,12 @@ function readPiecesNow(
     for (const { sizeBytes } of piece) restBytes -= sizeBytes
     const from = found.at(-1)?.nextOffset ?? offset
     if (restBytes <= 0 || from >= (wantedEnd ?? Infinity)) return found
-    piece = partition.readBatchesNow(from, restBytes, wantedEnd) ?? []
+    try {
+      piece = partition.readBatchesNow(from, restBytes, wantedEnd) ?? []
+    } catch {
+      // What is wrong there is for the read that begins there.
+      return found
+    }
     const isTooLarge = (piece[0]?.sizeBytes ?? 0) > restBytes
     if (piece.length === 0 || isTooLarge) return found
     for (const batch of piece) found.push(batch)

@@ -44,17 +44,22 @@ export function readFewPromptly(
   const records: StoredRecord[] = []
   let nextOffset = offset
   let restBytes = maxBytes
-  while (nextOffset < end && restBytes > 0) {
-    const range = { fromOffset: nextOffset, maxRecords: maxRecords - records.length }
-    const found =
-      readMarked(view, nextOffset, end, context) ??
-      readWhole(view, range, { maxBytes: restBytes, endOffset: end }, context)
-    if (found === null) break
-    restBytes -= found.sizeBytes
-    // The first batch is given however large.
-    if (restBytes < 0 && nextOffset > offset) break
-    for (const record of found.records) records.push(record)
-    nextOffset = found.nextOffset
+  try {
+    while (nextOffset < end && restBytes > 0) {
+      const range = { fromOffset: nextOffset, maxRecords: maxRecords - records.length }
+      const found =
+        readMarked(view, nextOffset, end, context) ??
+        readWhole(view, range, { maxBytes: restBytes, endOffset: end }, context)
+      if (found === null) break
+      restBytes -= found.sizeBytes
+      // The first batch is given however large.
+      if (restBytes < 0 && nextOffset > offset) break
+      for (const record of found.records) records.push(record)
+      nextOffset = found.nextOffset
+    }
+  } catch (error) {
+    // What is wrong behind the first is for the read that begins there.
+    if (records.length === 0) throw error
   }
   return records.length === 0 ? null : { records, nextOffset, restBytes }
 }

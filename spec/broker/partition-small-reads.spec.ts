@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { fetchBatches, type FetchResponse } from '../../lib/broker/delayed-fetch.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
 
@@ -8,6 +10,17 @@ const COUNT = 1200
 const READ_LINE = / read .*\+(\d+)/
 /** Long enough for several batches, each with its index entry. */
 const text = (each: number): string => `${each}`.padStart(100, '.')
+
+async function fetchFrom(partition: Partition, maxBytes: number): Promise<FetchResponse> {
+  const limits = { minBytes: 1, maxBytes, maxWaitMs: 0 }
+  const [response] = await fetchBatches(
+    new ManualClock(),
+    [{ partition, offset: 0, maxBytes }],
+    limits,
+  )
+  if (response === undefined) throw new Error('there is no response')
+  return response
+}
 
 /** A partition of several batches, which it has in memory. */
 async function written(fileSystem: SimulatedFileSystem): Promise<Partition> {
@@ -105,6 +118,27 @@ describe('a read of a few records', () => {
     fileSystem.failNext('read', 'EIO')
     await expect(partition.read(100, few)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
     expect(textsOf(await partition.read(100, few))).toEqual(three(100))
+  })
+
+  it('gives what comes before a place where the disk fails, and the error to who begins there', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem, recentBytes: 0 })
+    await partition.append(Array.from({ length: 5 * COUNT }, (_, each) => ({ value: text(each) })))
+    const reads: [string, () => Promise<number | undefined>][] = [
+      ['read', async () => (await partition.read(0)).at(-1)?.offset],
+      ['read of a few', async () => (await partition.read(0, { maxRecords: 2900 })).at(-1)?.offset],
+      ['fetch', async () => (await fetchFrom(partition, 1_000_000)).batches.at(-1)?.lastOffset],
+    ]
+    for (const [name, read] of reads) {
+      // The third piece, and whoever looks again.
+      for (const n of [3, 4, 5]) fileSystem.failAt(n, 'EIO')
+      const lastOffset = await read()
+      expect(lastOffset, name).toBeGreaterThan(500)
+      expect(lastOffset, name).toBeLessThan(2800)
+      fileSystem.failNext('read', 'EIO')
+      await expect(partition.read((lastOffset ?? 0) + 1), name).rejects.toThrow('EIO')
+      fileSystem.clearFaults()
+    }
   })
 
   it('is refused once the partition is closed', async () => {
