@@ -33,8 +33,8 @@ export class BatchCache {
   #sizeBytes = 0
   /** Buffers that nobody needs any more; a new one for every read would be most of its cost. */
   readonly #spares: Buffer[] = []
-  /** In the order of their turns, from `#head` on. */
-  #queue: CachedBatch[] = []
+  /** In the order of their turns, from `#head` on; what lies before is `null`, to be in memory no more. */
+  #queue: (CachedBatch | null)[] = []
   #head = 0
 
   /** @param maxBytes 0 keeps nothing. */
@@ -82,6 +82,7 @@ export class BatchCache {
 
   #letGo(): void {
     const first = this.#queue[this.#head] as CachedBatch
+    this.#queue[this.#head] = null
     this.#head += 1
     if (first.isUsed && !first.isGone) {
       first.isUsed = false

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
@@ -93,4 +95,20 @@ it('lends a buffer again that nobody keeps, where it is large enough', () => {
   expect(cache.borrow(6000)).toBe(first)
   for (let count = 0; count < 20; count += 1) cache.giveBack(Buffer.alloc(1))
   expect(cache.borrow(1).length).toBe(1)
+})
+
+it('holds nothing in memory of what it has let go of', async () => {
+  const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
+  batches.checkAt(0)(BATCH)
+  const marks = new WeakRef(batches.get(0) ?? {})
+  for (let position = 1; position < 100; position += 1) batches.checkAt(position)(BATCH)
+  expect(kept(batches, [0])).toEqual([])
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  // What a WeakRef was asked for stays until the end of the turn.
+  await new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+  collect()
+  expect(marks.deref()).toBeUndefined()
 })
