@@ -149,6 +149,34 @@ describe('after a write that was slow', () => {
     system.nowMs += 100
     expect(restMs()).toBe(5)
   })
+
+  it('rests at least as long as that took, so that no disk holds up the process most of the time', () => {
+    for (const slowMs of [2, 20, 150, 1000]) {
+      const { system, prompt } = scene()
+      let heldMs = 0
+      const slow = (): number => {
+        system.nowMs += slowMs
+        heldMs += slowMs
+        return 1
+      }
+      while (system.nowMs < 20_000) {
+        if (prompt.try('write', 1, slow) < 0) system.nowMs += 1
+        system.turn()
+      }
+      expect(heldMs, `of 20 s, with ${slowMs} ms a write`).toBeLessThanOrEqual(11_000)
+    }
+  })
+
+  it('rests longer after the next, also where that takes longer than what counts as soon', () => {
+    const { system, prompt } = scene()
+    const restMs = (slowMs: number): number => {
+      prompt.try('write', 1, () => (system.nowMs += slowMs))
+      const startMs = system.nowMs
+      for (system.turn(); prompt.try('write', 1, () => 1) < 0; system.turn()) system.nowMs += 1
+      return system.nowMs - startMs
+    }
+    expect([restMs(2), restMs(150), restMs(2)]).toEqual([5, 150, 20])
+  })
 })
 
 it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
