@@ -95,3 +95,25 @@ describe('a broker that opens on a full disk that writes nothing in place', () =
     await expect(refused).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
   })
 })
+
+it('a segment that was put back keeps its name though there is no room to record it', async () => {
+  let { fs, broker } = await open(new SimulatedFileSystem())
+  const topic = await broker.createTopic('orders')
+  await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
+  // The next open makes the indexes, and leaves the log as it is found from then on.
+  ;({ fs } = await open(fs.restart('process')))
+  fs = fs.restart('process')
+  const path = '/data/orders-0/00000000000000000000.log'
+  const bytes = fs.readFile(path)
+  await fs.unlink(path)
+  await fs.syncDirectory('/data/orders-0')
+  const file = await fs.open(path, 'create')
+  await file.write([bytes], 0)
+  await file.close()
+  fs.failNext('open', 'ENOSPC', { path: /varve-segments\.tmp$/, persistent: true })
+  ;({ broker } = await open(fs))
+  expect(await valuesOf(reader(broker))).toEqual(['a', 'b'])
+  ;({ broker } = await open(fs.restart('power', { unsynced: 'lost' })))
+  expect(broker.recovery.damaged).toEqual([])
+  expect(await valuesOf(reader(broker))).toEqual(['a', 'b'])
+})
