@@ -18,9 +18,9 @@ const SLICE_QUEUES = 16
  * the order in which they were marked.
  *
  * Where there are many, those that are left when this turn of the event loop has been drawn out for
- * long enough wait for the next. Their writes would have to wait for it anyway, one by one and with a
- * promise for each step; here they gather records meanwhile, so there are fewer writes. A few queues
- * never wait: a write that is too large for this turn goes to another thread, beside the encoding.
+ * long enough by what is written wait for the next. Their writes would have to wait for it anyway,
+ * one by one and with a promise for each step; here they gather records meanwhile, so there are fewer
+ * writes. A few queues never wait here, and their writes find out for themselves.
  */
 export class ReadyQueues {
   readonly #promptIo: Pick<PromptIo, 'turnIfDue'>
@@ -61,7 +61,7 @@ export class ReadyQueues {
   }
 
   readonly #goOn = (): void => {
-    const turn = this.#promptIo.turnIfDue()
+    const turn = this.#promptIo.turnIfDue('write')
     if (turn === null) this.#drainSlice()
     else void turn.then(this.#drainSlice)
   }

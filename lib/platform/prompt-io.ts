@@ -135,10 +135,11 @@ export class PromptIo {
    * What work that needs no call has to wait for before it goes on: a loop over what is in memory
    * would never let the event loop turn, however often it awaits.
    *
+   * @param kind whose share of the turn the work is done in.
    * @returns `null` while there is nothing to wait for.
    */
-  turnIfDue(): Promise<void> | null {
-    if (this.#isInTime('read', this.#system.now())) return null
+  turnIfDue(kind: PromptKind = 'read'): Promise<void> | null {
+    if (this.#isInTime(kind, this.#system.now())) return null
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
     })

@@ -7,15 +7,14 @@ class Scene {
   nowMs = 0
   readonly drained: string[] = []
   #turns: (() => void)[] = []
-  readonly ready = new ReadyQueues(
-    new PromptIo({
-      now: () => this.nowMs,
-      diskReads: () => 0,
-      nextTurn: (callback) => {
-        this.#turns.push(callback)
-      },
-    }),
-  )
+  readonly io = new PromptIo({
+    now: () => this.nowMs,
+    diskReads: () => 0,
+    nextTurn: (callback) => {
+      this.#turns.push(callback)
+    },
+  })
+  readonly ready = new ReadyQueues(this.io)
 
   queue(name: string, onDrain: () => void = () => undefined): ReadyQueue {
     return {
@@ -64,6 +63,14 @@ it('leaves of many queues what is beyond the time of one turn to the next turns,
   await scene.turn()
   expect(scene.drained).toHaveLength(60)
   expect(scene.drained).toEqual(queues.map((_, index) => `q${index}`))
+})
+
+it('waits for no turn that only what reads has drawn out, as writes have a time of their own', async () => {
+  const scene = new Scene()
+  scene.io.try('read', 1, () => (scene.nowMs += 3))
+  scene.mark(40)
+  await microtasks()
+  expect(scene.drained).toHaveLength(32)
 })
 
 it('drains what is marked meanwhile behind those that are left, and not before the turn', async () => {
