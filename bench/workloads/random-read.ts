@@ -5,7 +5,10 @@ import { bytesOf, Workload } from '../workload.ts'
 import type { WorkloadDefinition } from './definition.ts'
 
 const STORED = 1_000_000
-/** So many that it is the reads that take the time, and not Node.js compiling what reads them. */
+/**
+ * So many that it is the reads that take the time, and not Node.js compiling what reads them. Each part
+ * of a log is read a dozen times by then, so what a log keeps of what it has read counts as well.
+ */
 const READS = 100_000
 /** Records that one read asks for. */
 const READ_RECORDS = 11

@@ -9,7 +9,7 @@ export type PromptKind = 'read' | 'write'
  * copying it to the page cache, and is in the cache of its processor. The system takes twice as long
  * to copy it for a thread on another one, and this one is idle meanwhile, as nothing more is made
  * until it is gone. An append chain asks for at most 1 MiB at a time, but for an append that is larger
- * by itself.
+ * by itself, and for 4 MiB where a sync follows, beside which the way to a thread is nothing.
  */
 const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 

@@ -29,8 +29,9 @@ const RELAPSE_COUNT = 64
  * for as long as the disk takes. So nobody tries: the pool makes the syncs until sixteen in a row were
  * quick. Then they are made at once, within what `PromptIo` allows of one turn of the event loop,
  * until one takes more than 2 ms; after that the pool has to prove the disk again, with twice as
- * many each time that it did not last for 64 syncs. A disk that is slow holds up nobody once. While
- * the pool is at work on a sync, others go there too: the disk may hang, or do both as one.
+ * many each time that it did not last for 64 syncs. A disk whose syncs take more than 5 ms holds up
+ * nobody once. While the pool is at work on a sync, others go there too: the disk may hang, or do both
+ * as one.
  */
 export class PromptSync {
   readonly #io: PromptIo
