@@ -50,6 +50,8 @@ export class AppendChain {
   })
   #closedBy: Error | null = null
   #waitingBytes = 0
+  /** Whether the last write was synced, as the next then most likely is. */
+  #wasSynced = false
   /** What the last batch of shared ones came to: the best guess for the next. */
   #sharedBytes = 0
   #roomListeners: (() => void)[] = []
@@ -281,7 +283,8 @@ export class AppendChain {
     // First, as what is kept of them for readers may be gone before the sync has succeeded.
     tellWritten(group, batches)
     this.#owner.onWritten(batches)
-    if (log.logEndOffset - log.durableEndOffset >= log.config.flushMessages) {
+    this.#wasSynced = log.logEndOffset - log.durableEndOffset >= log.config.flushMessages
+    if (this.#wasSynced) {
       const flushing = this.#owner.flush()
       if (flushing !== null) return this.#awaitFlush(flushing, group, endOffset)
       this.#ensureNotFenced(true)
@@ -330,7 +333,8 @@ export class AppendChain {
   /** What one group may take: no more than there is room for, so that the first in it need not wait. */
   #groupBytes(): number {
     const { config } = this.#owner.log
-    const mostBytes = config.flushMessages === 1 ? MAX_SYNCED_GROUP_BYTES : MAX_GROUP_BYTES
+    const isSynced = this.#wasSynced || config.flushMessages === 1
+    const mostBytes = isSynced ? MAX_SYNCED_GROUP_BYTES : MAX_GROUP_BYTES
     if (!isCapped(config)) return mostBytes
     return Math.min(mostBytes, this.#owner.space()?.roomBytes(config) ?? Infinity)
   }

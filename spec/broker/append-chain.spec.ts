@@ -48,6 +48,7 @@ describe('appends of one tick that come to more than a MiB', () => {
   it.each([
     { what: 'are written by the MiB', flushMessages: 1000, writes: 4 },
     { what: 'are written by four where each write is synced', flushMessages: 1, writes: 1 },
+    { what: 'are written by four behind a write that was synced', flushMessages: 2, writes: 2 },
   ])('$what', async ({ flushMessages, writes }) => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, config: { flushMessages } })
