@@ -51,9 +51,11 @@ async function main(): Promise<void> {
   const versions = byNodeVersion([...earlier, { description, samples: own }])
   const { node } = description.machine
   const samples = versions.find((each) => each.node === node)?.samples ?? []
+  const runs = [...(own.length > 0 ? [description] : []), ...earlier.map((run) => run.description)]
+  const ofNode = runs.filter(({ machine }) => machine.node === node)
   const figures = figuresOf(CASES, samples)
   print(figures)
-  const page = writeReport(options.reportDir, description, figures, versions)
+  const page = writeReport(options.reportDir, ofNode, figures, versions)
   for (const line of machineLines(description.machine)) console.log(line)
   console.log(`report in ${page}`)
   if (failures.length === 0) {

@@ -195,8 +195,10 @@ class RawAsync implements PeerLog {
     const size = Math.min(limit, this.nextOffset - offset) * this.#recordBytes
     const bytes = Buffer.allocUnsafe(size)
     const { bytesRead } = await this.#file.read(bytes, 0, size, offset * this.#recordBytes)
-    visitViews(bytes, bytesRead, this.#recordBytes, visit)
-    return bytesRead / this.#recordBytes
+    // Of a record that is being written there may be a part.
+    const count = Math.floor(bytesRead / this.#recordBytes)
+    visitViews(bytes, count * this.#recordBytes, this.#recordBytes, visit)
+    return count
   }
 
   close(): Promise<void> {

@@ -44,11 +44,12 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
 /**
  * The page with all figures.
  *
+ * @param runs all that the figures are of, on one machine.
  * @param chartPath where the chart of a workload is, from the page.
  * @param versions the samples of each version of Node.js, where there are several.
  */
 export function markdownOf(
-  run: RunDescription,
+  runs: readonly RunDescription[],
   figures: readonly Figures[],
   chartPath: (workload: string) => string,
   versions: readonly VersionSamples[],
@@ -59,7 +60,7 @@ export function markdownOf(
   )
   return `${[
     '# Benchmarks',
-    introductionOf(run),
+    introductionOf(runs),
     ...workloads.flatMap((workload) => sectionOf(workload, figures, chartPath)),
     ...comparisons.flatMap((name) => comparisonOf(name, figures)),
     ...nodeVersionsOf(versions),
@@ -83,7 +84,8 @@ export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
 }
 
-function introductionOf({ command, startedAt, rounds, scale, machine }: RunDescription): string {
+function introductionOf(runs: readonly RunDescription[]): string {
+  const machine = runs[0]?.machine
   return [
     'This page is written by the benchmark itself. Every run of every case is a process of its own ' +
       'in a directory of its own, and checks that what it wrote or read is what it should be. The ' +
@@ -94,10 +96,17 @@ function introductionOf({ command, startedAt, rounds, scale, machine }: RunDescr
       'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
       'The floor is what the same bytes cost with nothing but the file system.',
     [
-      `- \`${command}\`, ${startedAt.slice(0, 10)}: ${rounds} rounds, scale ${scale}`,
-      ...machineLines(machine).map((line) => `- ${line}`),
+      ...runs.map(lineOf),
+      ...(machine === undefined ? [] : machineLines(machine).map((line) => `- ${line}`)),
     ].join('\n'),
   ].join('\n\n')
+}
+
+function lineOf({ command, startedAt, rounds, scale }: RunDescription): string {
+  const count = rounds === 1 ? '1 round' : `${rounds} rounds`
+  // Where the report went says nothing of the figures.
+  const withoutReport = command.replace(/ --report \S+/, '')
+  return `- \`${withoutReport}\`, ${startedAt.slice(0, 10)}: ${count}, scale ${scale}`
 }
 
 function sectionOf(

@@ -9,7 +9,7 @@ import type { VersionSamples } from './node-versions.ts'
 /** Writes `BENCHMARKS.md` into `dir`, and a chart for each workload into `bench/` below it. */
 export function writeReport(
   dir: string,
-  run: RunDescription,
+  runs: readonly RunDescription[],
   figures: readonly Figures[],
   versions: readonly VersionSamples[],
 ): string {
@@ -28,7 +28,7 @@ export function writeReport(
     writeFileSync(join(dir, chartPath(name)), chartOf(heading, panels))
   }
   const page = join(dir, 'BENCHMARKS.md')
-  writeFileSync(page, markdownOf(run, figures, chartPath, versions))
+  writeFileSync(page, markdownOf(runs, figures, chartPath, versions))
   return page
 }
 
