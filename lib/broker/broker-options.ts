@@ -34,7 +34,8 @@ export interface BrokerOptions {
   readonly random?: Random
   /**
    * Memory for where records are in the batches that reads with `maxRecords` have checked, over all
-   * partitions, about a 60th of the batches; 0 keeps nothing. @defaultValue 32 MiB
+   * partitions, counted as about a 60th of the batches; JavaScript's objects take half as much again.
+   * 0 keeps nothing. @defaultValue 32 MiB
    */
   readonly readCacheBytes?: number
   /**

@@ -24,9 +24,9 @@ interface CachedBatch {
  * share it.
  *
  * A few hundred bytes say how to read a few records of a batch without the rest of it, so a MiB is
- * enough for some 60 MiB of log. The bytes themselves are the page cache's to keep. Whose turn it is
- * to go, the oldest first, stays once more when it was used meanwhile: so who reads everything once
- * does not push out what is read again and again.
+ * counted for some 60 MiB of log; its objects take 1.5. The bytes themselves are the page cache's to
+ * keep. Whose turn it is to go, the oldest first, stays once more when it was used meanwhile: so who
+ * reads everything once does not push out what is read again and again.
  */
 export class BatchCache {
   readonly #maxBytes: number
