@@ -114,6 +114,7 @@ async function check(fileSystem: SimulatedFileSystem, where: string): Promise<vo
     ids.sort((a, b) => a - b),
     where,
   ).toEqual(expected)
+  expect(() => fileSystem.readFile('/rejects.ndjson'), `${where}: rejects`).not.toThrow()
   const rejected = fileSystem.readFile('/rejects.ndjson').toString().split('\n').slice(0, -1)
   const rows = rejected.map((line) => (JSON.parse(line) as { row: number }).row)
   expect(
