@@ -200,6 +200,7 @@ class NodeDirectoryLock implements DirectoryLock {
   }
 
   #startHeartbeat(): void {
+    if (!this.#held) return
     this.#heartbeat = this.#clock.startTimer(() => void this.#beat(), this.#times.heartbeatMs, {
       background: true,
     })
@@ -216,9 +217,9 @@ class NodeDirectoryLock implements DirectoryLock {
         return
       }
       this.#confirmed = moment
+      await this.#file?.startHeartbeats()
     } catch {
       // It may be a passing fault. If it lasts, `held` ends it.
-      if (!this.#held) return
     }
     this.#startHeartbeat()
   }

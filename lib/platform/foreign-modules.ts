@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { createRequire } from 'node:module'
+import { createRequire, Module } from 'node:module'
 import { dirname, sep } from 'node:path'
 import type * as fsExtraModule from 'fs-extra/esm'
 import type * as properLockfileModule from 'proper-lockfile'
@@ -30,9 +30,9 @@ export function loadFsExtra(): Promise<FsExtra> {
  *
  * On its own the import adds up to 18 signal listeners, replaces `process.emit`,
  * `process.reallyExit`, `process.cwd`, `process.chdir`, `fs.close` and `fs.closeSync`, and removes
- * its locks when the process exits. All of that is taken back, so a process that exits without
- * releasing a lock leaves it behind. What remains is the queue that graceful-fs publishes under a
- * symbol of `fs` and of `globalThis`, empty, in a property that cannot be deleted.
+ * its locks when the process exits. All of that comes from two packages that it loads, graceful-fs and
+ * signal-exit, and takes three quarters of the time. It gets others in their place, which do nothing
+ * of the sort: so a process that exits without releasing a lock leaves it behind.
  *
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.
@@ -59,56 +59,49 @@ async function importFsExtra(): Promise<FsExtra> {
 async function importProperLockfile(): Promise<ProperLockfile> {
   const lockfilePath = findModule(requireFromHere, 'proper-lockfile')
   if (lockfilePath === null) return import('proper-lockfile')
-  return keepingGlobals(() => requirePrivately(lockfilePath))
+  return requirePrivately(lockfilePath)
+}
+
+/** What proper-lockfile gets when it asks for a package: only a lock without a file system of its own uses the first. */
+const STAND_INS: Readonly<Record<string, unknown>> = {
+  'graceful-fs': fs,
+  'signal-exit': () => undefined,
 }
 
 /**
- * Evaluates proper-lockfile and its signal-exit afresh, and switches that signal-exit off.
+ * Evaluates proper-lockfile afresh.
  *
- * The application may use both packages too, sooner or later, and rely on their exit handlers. Its
- * copies live in the module cache under the same paths, so they are set aside and put back.
+ * The application may use the same packages too, sooner or later, and rely on what they do. Its copies
+ * live in the module cache under the same paths, so they are set aside and put back.
  */
 function requirePrivately(lockfilePath: string): ProperLockfile {
   const requireFromLockfile = createRequire(lockfilePath)
-  const signalExitPath = requireFromLockfile.resolve('signal-exit')
-  const folders = [dirname(lockfilePath) + sep, dirname(signalExitPath) + sep]
-  const setAside = takeFromCache(folders)
-  const exitListeners = signalExitListeners()
-  const restoreOn = refuseSignalListeners()
+  const standIns = Object.entries(STAND_INS).map(([name, exports]) =>
+    loadedModule(requireFromLockfile.resolve(name), exports),
+  )
+  const paths = [dirname(lockfilePath) + sep, ...standIns.map(({ id }) => id)]
+  const setAside = takeFromCache(paths)
   try {
-    const lockfile = requireFromHere(lockfilePath) as ProperLockfile
-    const signalExit = requireFromLockfile('signal-exit') as { unload(): void }
-    for (const listener of signalExitListeners()) {
-      if (!exitListeners.includes(listener)) signalExitEmitter()?.removeListener('exit', listener)
-    }
-    signalExit.unload()
-    return lockfile
+    for (const standIn of standIns) requireFromHere.cache[standIn.id] = standIn
+    return requireFromHere(lockfilePath) as ProperLockfile
   } finally {
-    restoreOn()
-    takeFromCache(folders)
+    takeFromCache(paths)
     Object.assign(requireFromHere.cache, setAside)
   }
 }
 
-/**
- * Lets nobody listen for signals until the result is called. To take a listener away again is not the
- * same: it leaves the signal with the system's default. Node.js ignores SIGXFSZ, so that a file that
- * grows beyond a limit is an error of the write; by default it ends the process.
- */
-function refuseSignalListeners(): () => void {
-  const restore = savedProperty(process, 'on')
-  const on = process.on.bind(process) as (event: string, listener: ExitListener) => NodeJS.Process
-  const refusing = (event: string, listener: ExitListener): NodeJS.Process =>
-    event.startsWith('SIG') ? process : on(event, listener)
-  Object.defineProperty(process, 'on', { value: refusing, configurable: true, writable: true })
-  return restore
+function loadedModule(path: string, exports: unknown): NodeJS.Module {
+  const module = new Module(path)
+  module.exports = exports
+  module.loaded = true
+  return module
 }
 
-/** Removes the modules below `folders` from the module cache, and returns them. */
-function takeFromCache(folders: readonly string[]): NodeJS.Dict<NodeJS.Module> {
+/** Removes the modules whose paths begin with one of `starts` from the module cache, and returns them. */
+function takeFromCache(starts: readonly string[]): NodeJS.Dict<NodeJS.Module> {
   const taken: NodeJS.Dict<NodeJS.Module> = {}
   for (const path of Object.keys(requireFromHere.cache)) {
-    if (!folders.some((folder) => path.startsWith(folder))) continue
+    if (!starts.some((start) => path.startsWith(start))) continue
     taken[path] = requireFromHere.cache[path]
     // The cache is an object by contract, and assigning undefined would not make it load again.
     Reflect.deleteProperty(requireFromHere.cache, path)
@@ -116,18 +109,7 @@ function takeFromCache(folders: readonly string[]): NodeJS.Dict<NodeJS.Module> {
   return taken
 }
 
-type ExitListener = (...args: unknown[]) => void
-
-/** The emitter that all copies of signal-exit 3 in a process share. */
-function signalExitEmitter(): NodeJS.EventEmitter | undefined {
-  return (process as { __signal_exit_emitter__?: NodeJS.EventEmitter }).__signal_exit_emitter__
-}
-
-function signalExitListeners(): ExitListener[] {
-  return (signalExitEmitter()?.listeners('exit') ?? []) as ExitListener[]
-}
-
-const PROCESS_KEYS = ['emit', 'reallyExit', 'cwd', 'chdir', '__signal_exit_emitter__'] as const
+const PROCESS_KEYS = ['cwd', 'chdir'] as const
 const FS_KEYS = ['close', 'closeSync'] as const
 
 /**

@@ -2,11 +2,11 @@ import {
   constants,
   existsSync,
   fstatSync,
+  futimesSync,
   lstatSync,
   readSync,
   stat as statWithCallback,
   unlinkSync,
-  writeFileSync,
   type BigIntStats,
 } from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
@@ -21,9 +21,11 @@ import {
 } from './lock-owner.ts'
 import {
   createLockFile,
+  isCreated,
   removeAbandoned,
   removeLeftovers,
   unlinkIfPresent,
+  writeRecord,
   type FoundLockFile,
 } from './lock-takeover.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
@@ -75,9 +77,11 @@ export interface LockFileOptions {
 /**
  * The lock that reaches where a guard does not: other hosts, containers and systems.
  *
- * proper-lockfile does the work: exclusive creation, heartbeats that renew the modification time,
- * take-over of a lock whose heartbeats have stopped. It works on a file system given to it here,
- * which makes three differences:
+ * proper-lockfile does the work: heartbeats that renew the modification time, take-over of a lock
+ * whose heartbeats have stopped. To load it takes as long as the rest of an open, so that is left for
+ * when there is work: a lock that nobody has is created without it, by one call of the system, and
+ * handed over to it with the first heartbeat. It works on a file system given to it here, which makes
+ * three differences:
  *
  * - It creates not an empty directory but a file with the owner's record, which gets its name only
  *   once it is complete. So there is no moment when a lock exists and its owner is unknown, and no
@@ -100,6 +104,8 @@ export class LockFile {
   #handle: FileHandle | null = null
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
+  #handover: Promise<void> | null = null
+  readonly #beganMs: number
   #released = false
   /** Whether something was removed because of its age alone. */
   #hasJudgedByTime = false
@@ -108,6 +114,7 @@ export class LockFile {
     this.#path = join(options.directory, LOCK_FILE_NAME)
     this.#temporaryPath = `${this.#path}.${options.record.token}`
     this.#options = options
+    this.#beganMs = options.clock.monotonic()
   }
 
   /**
@@ -117,7 +124,7 @@ export class LockFile {
    */
   static async take(options: LockFileOptions): Promise<LockFile | null> {
     const lockFile = new LockFile(options)
-    await writeDurably(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
+    await writeRecord(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
     let isTaken: boolean
     try {
       isTaken = (await lockFile.#lock()) && (await lockFile.#confirmTaken())
@@ -168,6 +175,24 @@ export class LockFile {
     }
   }
 
+  /**
+   * Makes the first heartbeat, and leaves the others to proper-lockfile. To be called when that one
+   * is due, and again as often as the next would be: a process may lack the descriptors to load it.
+   */
+  async startHeartbeats(): Promise<void> {
+    if (this.#unlock !== null || this.#released) return
+    this.#handover ??= this.#lockProperly()
+    try {
+      await this.#handover
+    } catch (error) {
+      const { clock, times, onCompromised } = this.#options
+      const isStale = clock.monotonic() - this.#beganMs > times.staleAfterMs
+      if (isStale && error instanceof Error) onCompromised(error)
+    } finally {
+      this.#handover = null
+    }
+  }
+
   /** Ends the heartbeats, and removes the file unless it belongs to another owner by now. */
   async release(): Promise<void> {
     this.#released = true
@@ -184,6 +209,7 @@ export class LockFile {
   /** Makes proper-lockfile forget the lock; the removal that it tries is refused once it is held. */
   async #endHeartbeats(): Promise<void> {
     try {
+      await this.#handover?.catch(() => undefined)
       await this.#unlock?.()
     } catch (error) {
       if (!isSystemError(error, 'ELOCKED', 'ERELEASED', 'ENOTACQUIRED')) throw error
@@ -191,35 +217,10 @@ export class LockFile {
   }
 
   async #lock(): Promise<boolean> {
-    const { lock } = await loadProperLockfile()
     try {
       // proper-lockfile knows staleness only.
       await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
-      this.#unlock = await lock(this.#options.directory, {
-        lockfilePath: this.#path,
-        realpath: false,
-        stale: this.#options.times.staleAfterMs,
-        update: this.#options.times.heartbeatMs,
-        retries: 0,
-        onCompromised: this.#options.onCompromised,
-        // A new object for every lock: the precision of time stamps is remembered in it, and two
-        // directories may lie on file systems that differ in that.
-        fs: {
-          mkdir: (path: string, done: Callback) => {
-            settle(createLockFile(path, this.#temporaryPath), done)
-          },
-          rmdir: (_path: string, done: Callback) => {
-            settle(this.#remove(), done)
-          },
-          rmdirSync: () => {
-            this.#removeOurs()
-          },
-          utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
-            settle(this.#touch(path, accessed, modified), done)
-          },
-          stat: statWithCallback,
-        },
-      })
+      if (!(await isCreated(this.#path, this.#temporaryPath))) await this.#lockProperly()
       return true
     } catch (error) {
       if (isSystemError(error, 'ELOCKED')) return false
@@ -229,9 +230,42 @@ export class LockFile {
     }
   }
 
+  /** Makes the lock one of proper-lockfile's: one that another owner may have, or our own. */
+  async #lockProperly(): Promise<void> {
+    const { lock } = await loadProperLockfile()
+    this.#unlock = await lock(this.#options.directory, {
+      lockfilePath: this.#path,
+      realpath: false,
+      stale: this.#options.times.staleAfterMs,
+      update: this.#options.times.heartbeatMs,
+      retries: 0,
+      onCompromised: this.#options.onCompromised,
+      // A new object for every lock: the precision of time stamps is remembered in it, and two
+      // directories may lie on file systems that differ in that.
+      fs: {
+        mkdir: (path: string, done: Callback) => {
+          settle(this.#create(path), done)
+        },
+        rmdir: (_path: string, done: Callback) => {
+          settle(this.#remove(), done)
+        },
+        rmdirSync: () => {
+          this.#removeOurs()
+        },
+        utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
+          settle(this.#touch(path, accessed, modified), done)
+        },
+        stat: statWithCallback,
+      },
+    })
+  }
+
   async #confirmTaken(): Promise<boolean> {
     this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
     this.#identity = identityOf(fstatSync(this.#handle.fd, { bigint: true }))
+    // A file server's clock may go wrong, and those who judge a heartbeat go by their own.
+    const seconds = this.#options.clock.now() / 1000
+    futimesSync(this.#handle.fd, seconds, seconds)
     return this.lossReasonSync() === null
   }
 
@@ -252,6 +286,13 @@ export class LockFile {
 
   #isOurs(bytes: Buffer): boolean {
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
+  }
+
+  /** What proper-lockfile believes to be the creation of a directory; our own lock is there already. */
+  async #create(path: string): Promise<void> {
+    if (this.#handle === null) return createLockFile(path, this.#temporaryPath)
+    const reason = await this.lossReason()
+    if (reason !== null) throw systemError('ENOENT', 'mkdir', path, reason)
   }
 
   /** A heartbeat. Goes to our file, whatever has its name by now. */
@@ -298,18 +339,4 @@ function settle(work: Promise<void>, done: Callback): void {
   work.then(() => {
     done(null)
   }, done)
-}
-
-async function writeDurably(path: string, content: Buffer): Promise<void> {
-  const handle = await open(path, 'wx', 0o600)
-  try {
-    writeFileSync(handle.fd, content)
-    await handle.sync()
-  } catch (error) {
-    // As far as the disk lets it: leftovers of those that died are removed by the next holder.
-    await unlinkIfPresent(path).catch(() => undefined)
-    throw error
-  } finally {
-    await handle.close()
-  }
 }

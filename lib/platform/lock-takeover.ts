@@ -5,9 +5,10 @@ import {
   lstatSync,
   openSync,
   readSync,
+  writeFileSync,
   type BigIntStats,
 } from 'node:fs'
-import { copyFile, link, readdir, unlink } from 'node:fs/promises'
+import { copyFile, link, open, readdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { decodeOwnerRecord, type FileIdentity, type OwnerRecord } from './lock-owner.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
@@ -124,6 +125,21 @@ export async function removeLeftovers(path: string, isAbandoned: AbandonmentChec
   }
 }
 
+/** Creates a file with an owner's record, which is on the disk then. */
+export async function writeRecord(path: string, content: Buffer): Promise<void> {
+  const handle = await open(path, 'wx', 0o600)
+  try {
+    writeFileSync(handle.fd, content)
+    await handle.sync()
+  } catch (error) {
+    // As far as the disk lets it: leftovers of those that died are removed by the next holder.
+    await unlinkIfPresent(path).catch(() => undefined)
+    throw error
+  } finally {
+    await handle.close()
+  }
+}
+
 /** Removes a file, if it is there. */
 export async function unlinkIfPresent(path: string): Promise<void> {
   try {
@@ -138,16 +154,17 @@ async function claim(
   claimantPath: string,
   isAbandoned: AbandonmentCheck,
 ): Promise<boolean> {
-  if (await created(claimPath, claimantPath)) return true
+  if (await isCreated(claimPath, claimantPath)) return true
   const other = readLockFile(claimPath)
   if (other === null || !(await isAbandoned(other))) return false
   // A taker died while it held the claim, for a fraction of a millisecond. Several others that
   // find that at the same moment may all get past this line; what is left is the plain race.
   await unlinkIfPresent(claimPath)
-  return created(claimPath, claimantPath)
+  return isCreated(claimPath, claimantPath)
 }
 
-async function created(path: string, contentPath: string): Promise<boolean> {
+/** Like {@link createLockFile}; `false` when there is such a file. */
+export async function isCreated(path: string, contentPath: string): Promise<boolean> {
   try {
     await createLockFile(path, contentPath)
     return true

@@ -166,9 +166,11 @@ describe('lockDirectory', () => {
         `
       import { readFileSync } from 'node:fs'
       import { lockDirectory } from ${JSON.stringify(compiledUrl('platform/directory-lock.ts'))}
+      import { loadProperLockfile } from ${JSON.stringify(compiledUrl('platform/foreign-modules.ts'))}
       const effects = () => readFileSync('/proc/self/status', 'utf8').match(/Sig(Ign|Cgt).*/g).join()
       const before = effects()
       const lock = await lockDirectory(process.argv[1])
+      await loadProperLockfile()
       console.log(effects() === before ? 'the same' : before + ' ' + effects())
       await lock.release()
       `,
@@ -190,10 +192,12 @@ describe('lockDirectory', () => {
       ]
       const before = look()
       const { NodeFileSystem } = await import('${compiledUrl('platform/node-file-system.ts')}')
+      const { loadProperLockfile } = await import('${compiledUrl('platform/foreign-modules.ts')}')
       const fileSystem = new NodeFileSystem()
       const directory = ${JSON.stringify(join(directory, 'a'))}
       await fileSystem.createDirectory(directory)
       const lock = await fileSystem.lock(directory)
+      await loadProperLockfile()
       const during = look()
       await lock.release()
       const after = look()
@@ -215,9 +219,11 @@ describe('lockDirectory', () => {
         `
       import { createRequire } from 'node:module'
       import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
+      import { loadProperLockfile } from '${compiledUrl('platform/foreign-modules.ts')}'
       const require = createRequire('${compiledUrl('index.ts')}')
       if (process.argv.includes('before')) require('proper-lockfile')
       await lockDirectory(${JSON.stringify(join(directory, 'ours'))})
+      await loadProperLockfile()
       const theirs = require('proper-lockfile')
       await theirs.lock(${JSON.stringify(join(directory, 'theirs'))})
       console.log(process.listenerCount('SIGTERM'))
@@ -354,15 +360,17 @@ describe('a held lock', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('is looked after by one heartbeat after the other', async () => {
+  it('is looked after by one heartbeat after the other, of which the first renews its file', async () => {
     const directory = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const taken = await lock(directory, clock)
     const loss = lossOf(taken)
+    const { mtimeMs } = await stat(join(directory, LOCK_FILE_NAME))
     await clock.advance(HEARTBEAT_MS)
     await vi.waitFor(() => {
       expect(clock.pendingTimers).toBe(1)
     })
+    expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).not.toBe(mtimeMs)
     await rm(join(directory, LOCK_FILE_NAME))
     await clock.advance(HEARTBEAT_MS)
     await loss

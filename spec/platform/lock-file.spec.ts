@@ -28,12 +28,13 @@ import { temporaryDirectory } from './temporary-directory.ts'
 async function take(
   directory: string,
   onCompromised: (error: Error) => void = () => null,
+  clock = new ManualClock(Date.now()),
 ): Promise<LockFile | null> {
   const lockFile = await LockFile.take({
     directory,
     onCompromised,
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
-    clock: new ManualClock(Date.now()),
+    clock,
     times: { ...LOCK_TIMES, graceMs: 0 },
     record: foreignRecord({ token: newOwnerToken() }),
   })
@@ -198,19 +199,29 @@ describe('LockFile', () => {
   it('renews its time with every heartbeat', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
-    await take(directory)
+    const lockFile = await take(directory)
     const path = join(directory, LOCK_FILE_NAME)
-    const { mtimeMs } = await stat(path)
+    const taken = await stat(path)
+    await lockFile?.startHeartbeats()
+    const first = await stat(path)
+    expect(first.mtimeMs).not.toBe(taken.mtimeMs)
     vi.advanceTimersByTime(HEARTBEAT_MS)
     await vi.waitFor(async () => {
-      expect((await stat(path)).mtimeMs).not.toBe(mtimeMs)
+      expect((await stat(path)).mtimeMs).not.toBe(first.mtimeMs)
     }, 20_000)
+  })
+
+  it('begins with the time of its owner, whatever that of the file system is', async () => {
+    const directory = await temporaryDirectory()
+    await take(directory, undefined, new ManualClock(1_700_000_000_000))
+    expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).toBe(1_700_000_000_000)
   })
 
   it('does not renew the lock of a successor', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
-    await take(directory)
+    const lockFile = await take(directory)
+    await lockFile?.startHeartbeats()
     const path = join(directory, LOCK_FILE_NAME)
     const { atime, mtime } = await stat(path)
     await unlink(path)
@@ -224,11 +235,66 @@ describe('LockFile', () => {
     expect((await stat(path)).mtime).toEqual(mtime)
   })
 
-  it('has no heartbeat after release', async () => {
+  it('starts no heartbeats for the lock of a successor', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    await unlink(join(directory, LOCK_FILE_NAME))
+    const { mtimeMs } = await stat(await leaveLock(directory, 0))
+    await lockFile?.startHeartbeats()
+    expect(vi.getTimerCount()).toBe(0)
+    expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).toBe(mtimeMs)
+  })
+
+  it('starts its heartbeats once, however often that is asked', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const lockFile = await take(await temporaryDirectory())
+    await Promise.all([lockFile?.startHeartbeats(), lockFile?.startHeartbeats()])
+    await lockFile?.startHeartbeats()
+    expect(vi.getTimerCount()).toBe(1)
+  })
+
+  it('starts its heartbeats when that is asked again after a failure', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = join(await temporaryDirectory(), 'a')
+    await mkdir(directory)
+    const lockFile = await take(directory)
+    await rename(directory, `${directory}-moved`)
+    await lockFile?.startHeartbeats()
+    expect(vi.getTimerCount()).toBe(0)
+    await rename(`${directory}-moved`, directory)
+    await lockFile?.startHeartbeats()
+    expect(vi.getTimerCount()).toBe(1)
+  })
+
+  it('tells when its heartbeats could not be started until it was stale', async () => {
+    const directory = join(await temporaryDirectory(), 'a')
+    await mkdir(directory)
+    const clock = new ManualClock(Date.now())
+    const reasons: Error[] = []
+    const lockFile = await take(directory, (reason) => reasons.push(reason), clock)
+    await rename(directory, `${directory}-moved`)
+    await clock.advance(STALE_AFTER_MS)
+    await lockFile?.startHeartbeats()
+    expect(reasons).toEqual([])
+    await clock.advance(1)
+    await lockFile?.startHeartbeats()
+    expect(reasons).toMatchObject([{ code: 'ENOENT' }])
+  })
+
+  it('has no heartbeat after release, also of one that was about to start', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    await lockFile?.startHeartbeats()
     expect(vi.getTimerCount()).toBe(1)
     await lockFile?.release()
+    expect(vi.getTimerCount()).toBe(0)
+    const next = await take(directory)
+    const starting = next?.startHeartbeats()
+    await next?.release()
+    await starting
+    await next?.startHeartbeats()
     expect(vi.getTimerCount()).toBe(0)
   })
 
@@ -249,7 +315,8 @@ describe('LockFile', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
     const reason = new Promise<Error>((resolve) => void take(directory, resolve).then(beat))
-    async function beat(): Promise<void> {
+    async function beat(lockFile: LockFile | null): Promise<void> {
+      await lockFile?.startHeartbeats()
       await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
       vi.advanceTimersByTime(HEARTBEAT_MS)
     }
