@@ -1,11 +1,19 @@
 import fc from 'fast-check'
-import { describe, it } from 'vitest'
+import { describe, it, vi } from 'vitest'
 import { PERSONAS } from '../../lib/testing/crash-model.ts'
+import { drawTurns } from './drawn-turns.ts'
+import { modelRuns } from './model-runs.ts'
 import { Session, type Setup } from './session.ts'
 import { join, settle } from './steps-consume.ts'
 import { openReader } from './steps-reader.ts'
 import { commandOf } from './step.ts'
 import { STEPS } from './steps.ts'
+
+vi.mock(import('../../lib/platform/prompt-io.ts'), async (importOriginal) => {
+  const original = await importOriginal()
+  const { drawnSystem } = await import('./drawn-turns.ts')
+  return { ...original, promptIo: new original.PromptIo(drawnSystem) }
+})
 
 /**
  * Runs one failure again: `VARVE_MODEL_REPLAY='{"seed":1,"path":"2:0","replayPath":"G:B"}'`, with what
@@ -52,6 +60,7 @@ describe('a broker', () => {
     })
     const property = fc.asyncProperty(setups, sequences, async (setup, sequence) => {
       const session = new Session(setup)
+      await drawTurns(setup.seed)
       try {
         await session.begin()
         if (setup.hasReader) await openReader(session)
@@ -63,8 +72,7 @@ describe('a broker', () => {
         throw withTrace(error, session)
       }
     })
-    const numRuns = 0.75 * Number(process.env['VARVE_MODEL_RUNS'] ?? 2000)
     // A call that never settles is told with its steps, too.
-    await fc.assert(property, { numRuns, timeout: 60_000, ...replay })
+    await fc.assert(property, { ...modelRuns(1500), timeout: 60_000, ...replay })
   }, 0)
 })

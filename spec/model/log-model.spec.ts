@@ -4,6 +4,7 @@ import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { modelRuns } from './model-runs.ts'
 
 /** A log as a plain array: what must be read, and which offsets were cut away. */
 interface Model {
@@ -237,7 +238,7 @@ describe('a log', () => {
           }, sequence)
         },
       ),
-      { numRuns: 0.25 * Number(process.env['VARVE_MODEL_RUNS'] ?? 2000) },
+      modelRuns(500),
     )
   }, 0)
 })
