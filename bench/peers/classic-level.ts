@@ -38,7 +38,7 @@ export const classicLevel: Peer = {
   usage:
     `buffers, no compression; bulk: batches of ${BATCH_RECORDS}; a promise each, and durable: one ` +
     'batch for what has gathered, with sync where durable, since single puts are slower and finish ' +
-    'out of order; reads: an iterator over the values, ${PAGE_RECORDS} at a time for replay',
+    `out of order; reads: an iterator over the values, ${PAGE_RECORDS} at a time for replay`,
   cannot: {},
   load: async () => {
     const { ClassicLevel } = (await loadPeerModule('classic-level')) as ClassicLevel
