@@ -166,6 +166,14 @@ export class Model {
     partition.covered(commit.offset)
   }
 
+  /** The commit was refused, and is not what the group is at. */
+  refusedCommit(key: string, commit: ModelCommit): void {
+    this.commits.set(
+      key,
+      this.commitsOf(key).filter((each) => each !== commit),
+    )
+  }
+
   commitsOf(key: string): readonly ModelCommit[] {
     return this.commits.get(key) ?? [NO_COMMIT]
   }

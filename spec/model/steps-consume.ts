@@ -208,6 +208,7 @@ export const commitAt: fc.Arbitrary<Step> = step(
     } catch (error) {
       const isRefused = !isThere && error instanceof OffsetOutOfRangeError
       if (!isRefused) throw error
+      if (commit !== null) session.model.refusedCommit(key, commit)
     }
     if (member === null) await consumer.close()
   },
