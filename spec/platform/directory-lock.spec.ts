@@ -185,6 +185,8 @@ describe('lockDirectory', () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
       import fs from 'node:fs'
+      // From version 22 on, Node.js itself replaces process.chdir when this is imported.
+      import 'node:util'
       const look = () => [
         process.emit, process.reallyExit, process.cwd, process.chdir, fs.close, fs.closeSync,
         ...Object.getOwnPropertyNames(process), ...Object.getOwnPropertyNames(globalThis),
