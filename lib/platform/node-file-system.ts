@@ -31,9 +31,9 @@ import {
 } from './node-file.ts'
 import { OpenFiles, shareOpenFiles } from './open-files.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
+import { PlainDescriptor } from './plain-descriptor.ts'
 import { promptIo } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
-import { ReadDescriptor } from './read-descriptor.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** A directory that is no larger holds some hundred names. */
@@ -98,8 +98,14 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
-    const opened = mode === 'read' ? promptIo.attempt(() => openNow(path)) : undefined
-    if (opened !== undefined) return opened
+    if (mode === 'read' || mode === 'update') {
+      const call = (): NodeFile => this.#openNow(path, mode)
+      let opened = promptIo.attempt(call)
+      if (opened !== undefined) return opened
+      await promptIo.whenTurned('read', 0)
+      opened = promptIo.attempt(call)
+      if (opened !== undefined) return opened
+    }
     if (mode !== 'create') return this.#openAs(path, mode)
     for (;;) {
       // Exclusively first, because only so it is known whose mode has to be set.
@@ -124,14 +130,32 @@ export class NodeFileSystem implements FileSystem {
       ensureRegularFile(path, stats)
       if (mode === 'create-new') {
         if (permissionsOf(stats) !== this.#fileMode) await handle.chmod(this.#fileMode)
-      } else if (mode !== 'read' && !this.#allowsForeignFiles) {
-        await ensureTrustedOwner(path, stats)
+      } else if (mode !== 'read' && !this.#allowsForeignFiles && isForeign(stats)) {
+        ensureTrustedOwner(path, stats, await stat(dirname(path)))
       }
     } catch (error) {
       await handle.close()
       throw error
     }
     return new NodeFile(path, handle, promptSyncOf(stats.dev))
+  }
+
+  /** Opens a file that exists, in this thread: no name is made or removed, so no journal is waited for. */
+  #openNow(path: string, mode: 'read' | 'update'): NodeFile {
+    const fd = openSync(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS)
+    const isWritable = mode === 'update'
+    let stats: Stats
+    try {
+      stats = fstatSync(fd)
+      ensureRegularFile(path, stats)
+      if (isWritable && !this.#allowsForeignFiles && isForeign(stats)) {
+        ensureTrustedOwner(path, stats, statSync(dirname(path)))
+      }
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+    return new NodeFile(path, new PlainDescriptor(fd, { isWritable }), promptSyncOf(stats.dev))
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
@@ -212,20 +236,6 @@ export class NodeFileSystem implements FileSystem {
   }
 }
 
-/** Opens a file for reading, in this thread. */
-function openNow(path: string): NodeFile {
-  const fd = openSync(path, OPEN_FLAGS.read | CAUTIOUS_OPEN_FLAGS)
-  let stats: Stats
-  try {
-    stats = fstatSync(fd)
-    ensureRegularFile(path, stats)
-  } catch (error) {
-    closeSync(fd)
-    throw error
-  }
-  return new NodeFile(path, new ReadDescriptor(fd), promptSyncOf(stats.dev))
-}
-
 function ensureRegularFile(path: string, stats: Stats): void {
   if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
   if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
@@ -239,9 +249,14 @@ function readNamesNow(path: string): Dirent[] | undefined {
   return readdirSync(path, { withFileTypes: true })
 }
 
-async function ensureTrustedOwner(path: string, { uid }: Stats): Promise<void> {
+/** Whether a file belongs neither to this process's user nor to root. */
+function isForeign({ uid }: Stats): boolean {
   const self = process.geteuid?.()
-  if (self === undefined || uid === self || uid === 0) return
-  if (uid === (await stat(dirname(path))).uid) return
+  return self !== undefined && uid !== self && uid !== 0
+}
+
+function ensureTrustedOwner(path: string, { uid }: Stats, directory: Stats): void {
+  if (uid === directory.uid) return
+  const self = process.geteuid?.()
   throw systemError('EPERM', 'open', path, `belongs to user ${uid}, not to ${self}`)
 }

@@ -3,7 +3,7 @@ import { ClosedError } from '../errors.ts'
 import type { File, FileStat } from './file-system.ts'
 import { promptIo } from './prompt-io.ts'
 import type { PromptSync } from './prompt-sync.ts'
-import type { FileDescriptor } from './read-descriptor.ts'
+import type { FileDescriptor } from './plain-descriptor.ts'
 
 /** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
 export const FILE_MODE = 0o600

@@ -20,6 +20,12 @@ const MAX_OPEN_FILES = 256
 const MIN_OPEN_FILES = 8
 
 /**
+ * Who opens a file looks at so many others, at most, for one to close. Where thousands have writes that
+ * no sync covers, each open would look at all of them in vain.
+ */
+const LOOKS_PER_OPEN = 32
+
+/**
  * Bounds how many files are open that nobody uses. When there are too many, those are closed that
  * were not used since the last time that it was asked for; a use costs no more than a mark on the file.
  *
@@ -42,7 +48,7 @@ export class OpenFiles {
   /** Counts a file that has been opened. @returns what to wait for where others are closed for it */
   opened(file: ParkableFile): Promise<unknown> | null {
     this.#files.add(file)
-    return this.#files.size > this.#maxFiles ? this.#parkSome() : null
+    return this.#files.size > this.#maxFiles ? this.#parkSome(this.#maxFiles, LOOKS_PER_OPEN) : null
   }
 
   /** Counts a file no more. */
@@ -69,14 +75,14 @@ export class OpenFiles {
   async #makeRoom(): Promise<boolean> {
     const half = Math.floor(this.#files.size / 2)
     this.#maxFiles = Math.min(this.#maxFiles, Math.max(MIN_OPEN_FILES, half))
-    return (await this.#parkSome(half)) > 0
+    // Whoever was used comes round a second time.
+    return (await this.#parkSome(half, this.#files.size * 2)) > 0
   }
 
-  /** @returns how many were closed */
-  async #parkSome(maxFiles: number = this.#maxFiles): Promise<number> {
+  /** Goes on where it has stopped last. @returns how many were closed */
+  async #parkSome(maxFiles: number, mostLooks: number): Promise<number> {
     const parking: Promise<void>[] = []
-    // Whoever was used comes round a second time.
-    let looksLeft = this.#files.size * 2
+    let looksLeft = mostLooks
     for (const file of this.#files) {
       if (this.#files.size <= maxFiles || looksLeft === 0) break
       looksLeft -= 1

@@ -53,7 +53,7 @@ const SYSTEM: PromptIoSystem = {
  * for it, none of its kind is for a while, see {@link PromptRest}. Whether a read has met the disk
  * the system tells; a write meets it without anybody being told.
  *
- * The same goes for the names and sizes of files, and for opening them to be read: an open of a log
+ * The same goes for the names and sizes of files, and for opening those that exist: an open of a log
  * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
  * disk by its nature, or for its journal; nor for syncs, of which `PromptSync` has to be convinced.
  */
@@ -99,7 +99,7 @@ export class PromptIo {
   }
 
   /**
-   * The same for a call that moves no bytes: one that opens a file for reading, or asks for its size.
+   * The same for a call that moves no bytes: one that opens a file, or asks for its size.
    *
    * @param call may decline as well.
    * @returns `undefined` when it was not made.

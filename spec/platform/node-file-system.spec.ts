@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { openSync, statSync } from 'node:fs'
-import { stat, symlink, writeFile } from 'node:fs/promises'
+import fs, { openSync, statSync } from 'node:fs'
+import { readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { ReadDescriptor } from '../../lib/platform/read-descriptor.ts'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
+import { PlainDescriptor } from '../../lib/platform/plain-descriptor.ts'
 import type { OpenMode } from '../../lib/platform/file-system.ts'
 import { fileSystemContract } from './file-system-contract.ts'
 import { syncsAtOnce, syncsOfFileHandles } from './file-handle-syncs.ts'
@@ -114,7 +115,7 @@ describe('a file that was opened at once', () => {
   it('is read, asked and synced by the pool, and refuses what it was not opened for', async () => {
     const path = join(await temporaryDirectory(), 'a')
     await writeFile(path, 'content')
-    const descriptor = new ReadDescriptor(openSync(path, 'r'))
+    const descriptor = new PlainDescriptor(openSync(path, 'r'), { isWritable: false })
     const bytes = Buffer.alloc(7)
     expect(await descriptor.read(bytes, 0, 7, 0)).toMatchObject({ bytesRead: 7 })
     expect(bytes.toString()).toBe('content')
@@ -124,6 +125,39 @@ describe('a file that was opened at once', () => {
     await expect(descriptor.writev([bytes], 0)).rejects.toMatchObject({ code: 'EBADF' })
     await expect(descriptor.truncate(0)).rejects.toMatchObject({ code: 'EINVAL' })
     await descriptor.close()
+  })
+
+  it('is written, cut and closed by the pool where it was opened for that', async () => {
+    const path = join(await temporaryDirectory(), 'a')
+    await writeFile(path, 'content')
+    const descriptor = new PlainDescriptor(openSync(path, 'r+'), { isWritable: true })
+    expect(await descriptor.writev([Buffer.from('CON')], 0)).toMatchObject({ bytesWritten: 3 })
+    await descriptor.truncate(5)
+    await descriptor.close()
+    expect(await readFile(path, 'utf8')).toBe('CONte')
+    await expect(descriptor.sync()).rejects.toMatchObject({ code: 'EBADF' })
+  })
+
+  it('is opened to be changed without another thread', async () => {
+    const path = join(await temporaryDirectory(), 'a')
+    await writeFile(path, 'content')
+    const open = vi.spyOn(fs, 'openSync')
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      open.mockRestore()
+      syncBuiltinESMExports()
+    })
+    let calls = 0
+    // A call before may have been slow, and then the pool opens for a while.
+    while (open.mock.calls.length === 0 && calls < 5000) {
+      await new Promise(setImmediate)
+      const file = await fileSystem.open(path, 'update')
+      await file.write([Buffer.from('C')], 0)
+      await file.close()
+      calls += 1
+    }
+    expect(open).toHaveBeenCalled()
+    expect(await readFile(path, 'utf8')).toBe('Content')
   })
 
   it('is the same as one that the pool has opened, in a directory of many names too', async () => {

@@ -12,6 +12,8 @@ class FakeFile implements ParkableFile {
   isOpen = true
   isBusy = false
   wasUsed = false
+  /** How often it was asked whether it may be closed. */
+  looks = 0
   readonly #files: OpenFiles
 
   constructor(files: OpenFiles) {
@@ -19,6 +21,7 @@ class FakeFile implements ParkableFile {
   }
 
   get isIdle(): boolean {
+    this.looks += 1
     return this.isOpen && !this.isBusy
   }
 
@@ -95,6 +98,22 @@ it('leaves open what is in use, and closes it later', async () => {
   for (const file of all) file.isBusy = false
   await opened(files, 1)
   expect(openOf(all)).toEqual([false, false])
+})
+
+it('looks at few of many that cannot be closed, and still comes round to all of them', async () => {
+  const files = new OpenFiles(2)
+  const all = Array.from({ length: 1000 }, () => new FakeFile(files))
+  for (const file of all) {
+    file.isBusy = true
+    await files.opened(file)
+  }
+  const looks = (): number => all.reduce((sum, file) => sum + file.looks, 0)
+  const before = looks()
+  await opened(files, 1)
+  expect(looks() - before).toBeLessThan(100)
+  for (const file of all) file.isBusy = false
+  await opened(files, 100)
+  expect(openOf(all)).not.toContain(true)
 })
 
 it('does not count what was closed by others', async () => {

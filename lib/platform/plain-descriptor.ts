@@ -1,4 +1,5 @@
 import {
+  close,
   closeSync,
   fdatasync,
   fstatSync,
@@ -28,16 +29,19 @@ const writevInPool = promisify(writev)
 const truncateInPool = promisify(ftruncate)
 const datasyncInPool = promisify(fdatasync)
 const syncInPool = promisify(fsync)
+const closeInPool = promisify(close)
 
 /**
- * A file that was opened at once, for reading, where Node.js makes a `FileHandle` only by way of its
- * pool. What is refused to such a file is refused by the system.
+ * A file that was opened at once, where Node.js makes a `FileHandle` only by way of its pool. What is
+ * refused to such a file is refused by the system.
  */
-export class ReadDescriptor implements FileDescriptor {
+export class PlainDescriptor implements FileDescriptor {
   readonly fd: number
+  readonly #isWritable: boolean
 
-  constructor(fd: number) {
+  constructor(fd: number, { isWritable }: { readonly isWritable: boolean }) {
     this.fd = fd
+    this.#isWritable = isWritable
   }
 
   read(
@@ -70,6 +74,8 @@ export class ReadDescriptor implements FileDescriptor {
   }
 
   close(): Promise<void> {
+    // A file system across the network may send what was written by then.
+    if (this.#isWritable) return closeInPool(this.fd)
     closeSync(this.fd)
     return Promise.resolve()
   }
