@@ -24,7 +24,9 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
     'smaller one.',
   partitions:
     'Records sent to, and polled from, one partition and a thousand, with keys unless it says otherwise, ' +
-    'by calls of a thousand records of which eight are in flight. × floor is the ratio ' +
+    'by calls of a thousand records of which eight are in flight. Whole calls go to one partition after ' +
+    'the other, by Partition.append: batches are as large then for a thousand as for one. All others go ' +
+    'through a producer, which has eight records at a time for each of a thousand. × floor is the ratio ' +
     'to one partition.',
   consumers:
     'A topic of eight partitions polled by a group of one member and of four, in one process. ' +

@@ -13,19 +13,37 @@ const BATCH_RECORDS = 1000
 interface Way {
   readonly name: string
   readonly log: string
+  /** Records in all. */
+  readonly records: number
   readonly isKeyed: boolean
+  /** What takes them: a producer, which deals them out, or one partition after the other, a call each. */
+  readonly to: 'producer' | 'partitions'
   /** Calls of one caller that are in flight, of a thousand records each. */
   readonly window: number
   readonly measured: 'append' | 'poll'
 }
 
+const KEYED = {
+  records: RECORDS,
+  isKeyed: true,
+  to: 'producer',
+  window: 8,
+  measured: 'append',
+} as const
+
 const WAYS: readonly Way[] = [
-  { name: 'append', log: 'append', isKeyed: true, window: 8, measured: 'append' },
+  // Batches are as large for a thousand partitions as for one. Each partition gets four calls.
+  { ...KEYED, name: 'append-whole', log: 'whole calls', records: 4 * RECORDS, to: 'partitions' },
+  { ...KEYED, name: 'append', log: 'append' },
   // Eight calls in flight have eight records for each of a thousand partitions, however long a batch waits.
-  { name: 'append-64', log: 'append, 64 in flight', isKeyed: true, window: 64, measured: 'append' },
-  { name: 'append-unkeyed', log: 'append, no keys', isKeyed: false, window: 8, measured: 'append' },
-  { name: 'poll', log: 'poll', isKeyed: true, window: 8, measured: 'poll' },
+  { ...KEYED, name: 'append-64', log: 'append, 64 in flight', window: 64 },
+  { ...KEYED, name: 'append-unkeyed', log: 'append, no keys', isKeyed: false },
+  { ...KEYED, name: 'poll-whole', log: 'poll of whole calls', to: 'partitions', measured: 'poll' },
+  { ...KEYED, name: 'poll', log: 'poll', measured: 'poll' },
 ]
+
+/** One call: records [`from`, `from + size`) of the workload. */
+type Take = (from: number, size: number) => Promise<unknown>
 
 /** Whether many partitions are as fast in all as one: each is compared with one. */
 export const partitionsCases: readonly BenchCase[] = WAYS.flatMap((way) =>
@@ -44,22 +62,40 @@ export const partitionsCases: readonly BenchCase[] = WAYS.flatMap((way) =>
 /** Sends records to all partitions, and polls them from all; measures one of both. */
 async function run(context: BenchContext, partitions: number, way: Way): Promise<Measurement> {
   const workload = new Workload(VALUE_BYTES)
-  const count = context.count(RECORDS)
+  const count = context.count(way.records)
   const broker = await Broker.open(context.dir)
-  await broker.createTopic(TOPIC, { partitions, flushMessages: Number.MAX_SAFE_INTEGER })
-  const append = await measure(() => sendAll(broker, workload, count, way))
+  const config = { partitions, flushMessages: Number.MAX_SAFE_INTEGER }
+  const topic = await broker.createTopic(TOPIC, config)
+  const producer = broker.producer()
+  const take: Take =
+    way.to === 'partitions'
+      ? (from, size) =>
+          topic
+            .partition((from / BATCH_RECORDS) % partitions)
+            .append(workload.appendedSlice(from, size))
+      : (from, size) => producer.sendBatch(sentSlice(workload, way, from, size))
+  const append = await measure(() => appendAll(count, way.window, take))
   const consumer = broker.consumer({ maxPollRecords: 10_000 })
   consumer.assign(
     Array.from({ length: partitions }, (_, index) => ({ topic: TOPIC, partition: index })),
   )
   const values: Buffer[] = []
+  let polled = 0
+  let sum = 0
+  // Where the poll is measured, the sum is for afterwards. Where it is not, there may be many.
+  const keep =
+    way.measured === 'poll'
+      ? (value: Buffer) => values.push(value)
+      : (value: Buffer) => (sum = added(sum, value))
   const poll = await measure(async () => {
-    while (values.length < count) {
-      for (const { value } of await consumer.poll()) values.push(bytesOf(value))
+    while (polled < count) {
+      const records = await consumer.poll()
+      for (const { value } of records) keep(bytesOf(value))
+      polled += records.length
     }
   })
-  ensureEqual('count', values.length, count)
-  ensureEqual('checksum of the values', sumOf(values), sumOf(valuesOf(workload, count)))
+  ensureEqual('count', polled, count)
+  ensureEqual('checksum of the values', values.reduce(added, sum), sumOfAll(workload, count))
   await broker.close()
   return rate(way.measured === 'append' ? append : poll, {
     count,
@@ -67,30 +103,32 @@ async function run(context: BenchContext, partitions: number, way: Way): Promise
   })
 }
 
-async function sendAll(
-  broker: Broker,
-  workload: Workload,
-  count: number,
-  { isKeyed, window }: Way,
-): Promise<void> {
-  const producer = broker.producer()
+async function appendAll(count: number, window: number, take: Take): Promise<void> {
   const inFlight: Promise<unknown>[] = []
   for (let from = 0; from < count; from += BATCH_RECORDS) {
     if (inFlight.length === window) await inFlight.shift()
-    const records = workload.sentSlice(from, Math.min(BATCH_RECORDS, count - from))
-    const sent = isKeyed ? records : records.map(({ topic, value }) => ({ topic, value }))
-    inFlight.push(producer.sendBatch(sent))
+    inFlight.push(take(from, Math.min(BATCH_RECORDS, count - from)))
   }
   await Promise.all(inFlight)
 }
 
-function* valuesOf(workload: Workload, count: number): Generator<Buffer> {
-  for (let index = 0; index < count; index++) yield workload.record(index).value
+function sentSlice(
+  workload: Workload,
+  { isKeyed }: Way,
+  from: number,
+  size: number,
+): readonly { readonly topic: string; readonly key?: Buffer; readonly value: Buffer }[] {
+  const records = workload.sentSlice(from, size)
+  return isKeyed ? records : records.map(({ topic, value }) => ({ topic, value }))
 }
 
-/** The same in whatever order the values come. */
-function sumOf(values: Iterable<Buffer>): number {
+function sumOfAll(workload: Workload, count: number): number {
   let sum = 0
-  for (const value of values) sum = (sum + crc32(value)) >>> 0
+  for (let index = 0; index < count; index++) sum = added(sum, workload.record(index).value)
   return sum
+}
+
+/** With one more value: the sum is the same in whatever order they come. */
+function added(sum: number, value: Buffer): number {
+  return (sum + crc32(value)) >>> 0
 }
