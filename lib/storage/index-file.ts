@@ -6,8 +6,12 @@ import { isSystemError } from '../platform/system-error.ts'
 /** No memory is taken for a larger file, unless the configuration allows for it: it is built anew. */
 const LARGEST_EXPECTED_BYTES = 16 * 1024 * 1024
 
-/** Of a larger file no more than this is read by who wants its last entries: a block of the disk. */
-const END_BYTES = 4096
+/**
+ * Of a larger file no more than this is read by who wants its last entries: some eight of them. A block
+ * of the disk would cost no more to read, but ten times as long to look through by code that runs for
+ * the first time.
+ */
+const END_BYTES = 96
 
 /** Where an index lives and how large it may grow. */
 export interface IndexFileOptions {

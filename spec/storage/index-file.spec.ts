@@ -39,7 +39,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
       ...['open', 'stat', 'read', 'close'],
     ])
     expect([index.count, index.isComplete, index.isWritten]).toEqual([ENTRIES, false, true])
-    expect(index.memoryBytes).toBeLessThanOrEqual(4096)
+    expect(index.memoryBytes).toBeLessThanOrEqual(96)
     expect(index.lastEntry).toEqual(whole.lastEntry)
   })
 
