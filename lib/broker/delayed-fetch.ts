@@ -245,7 +245,8 @@ function readPiecesNow(
   for (let piece = first; ;) {
     for (const { sizeBytes } of piece) restBytes -= sizeBytes
     const from = found.at(-1)?.nextOffset ?? offset
-    if (restBytes <= 0 || from >= (wantedEnd ?? Infinity)) return found
+    const end = Math.min(wantedEnd ?? Infinity, partition.highWatermark)
+    if (restBytes <= 0 || from >= end) return found
     try {
       piece = partition.readBatchesNow(from, restBytes, wantedEnd) ?? []
     } catch {

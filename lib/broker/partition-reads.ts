@@ -86,7 +86,7 @@ export const READ_OPTIONS: Checks<ReadOptions> = {
 }
 
 /** What {@link Partition.fetch} may be told. */
-export const FETCH_OPTIONS: Checks<FetchOptions> = {
+const FETCH_OPTIONS: Checks<FetchOptions> = {
   ...READ_OPTIONS,
   minBytes: wholeNumber(0),
   maxWaitMs: wholeNumber(0),
@@ -202,15 +202,16 @@ export async function fetchRecords(
   options: FetchOptions,
   hasLooked = false,
 ): Promise<StoredRecord[]> {
-  const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = options
-  const { maxRecords = Infinity, signal } = options
+  const checked = checkOptions('fetch options', options, FETCH_OPTIONS)
+  const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = checked
+  const { maxRecords = Infinity, signal } = checked
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   signal?.throwIfAborted()
   if (!hasLooked && minBytes <= 1 && offset < partition.highWatermark) {
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
     const records = await (maxRecords === Infinity
-      ? readInPieces(partition, offset, options)
+      ? readInPieces(partition, offset, checked)
       : readFew(partition, offset, maxRecords, maxBytes))
     // Batches that hold nothing for readers are no reason to end the wait.
     if (records !== null && records.length > 0) return records

@@ -1,4 +1,4 @@
-import { checkOptions, checkWholeNumber } from '../checks.ts'
+import { checkWholeNumber } from '../checks.ts'
 import type { VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -16,7 +16,6 @@ import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
 import type { PartitionContext } from './partition-context.ts'
 import {
-  FETCH_OPTIONS,
   fetchRecords,
   readRecords,
   recordsOf,
@@ -163,9 +162,8 @@ export class Partition {
    * deleted while it waits; {@link CorruptRecordError} when the batch there is damaged;
    * {@link ClosedError} when the broker is closed; the signal's reason when it is aborted.
    */
-  async fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
-    const checked = checkOptions('fetch options', options, FETCH_OPTIONS)
-    return fetchRecords(this.#context.clock, this, offset, checked)
+  fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
+    return fetchRecords(this.#context.clock, this, offset, options)
   }
 
   /**

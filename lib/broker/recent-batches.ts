@@ -111,6 +111,11 @@ export class RecentBatches {
 
   /** Slot of the first batch with a last offset at or above `offset`; -1 when that is not certain. */
   #slotOf(offset: number): number {
+    // Who follows the log asks for what was appended last.
+    const last = this.#batches.at(-1)
+    if (last != null && last.baseOffset <= offset) {
+      return offset <= last.lastOffset ? this.#batches.length - 1 : -1
+    }
     let low = this.#head
     let high = this.#batches.length - 1
     // What a cut left as null lies below what came after it.

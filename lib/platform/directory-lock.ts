@@ -235,8 +235,8 @@ class NodeDirectoryLock implements DirectoryLock {
 
   /** The wall clock counts too: the monotonic one may stand still while the machine sleeps. */
   #unconfirmedMs(): number {
-    const { monotonicMs, wallMs } = momentOf(this.#clock)
-    return Math.max(monotonicMs - this.#confirmed.monotonicMs, wallMs - this.#confirmed.wallMs)
+    const { monotonicMs, wallMs } = this.#confirmed
+    return Math.max(this.#clock.monotonic() - monotonicMs, this.#clock.now() - wallMs)
   }
 
   #lose(reason: string, cause?: Error): void {
