@@ -38,7 +38,7 @@ export type IndexLoadResult = 'loaded' | 'missing' | 'corrupt'
  * large the file is; lookups have to wait for {@link IndexFile.complete}.
  *
  * Appends and lookups are synchronous. Loads must not overlap with writes and with each other; while
- * an index is completed, entries may be added and written.
+ * an index is completed or written, entries may be added, and while it is completed, it may be written.
  */
 export abstract class IndexFile {
   readonly path: string
@@ -262,7 +262,8 @@ export abstract class IndexFile {
    * @returns whether the file did not exist before.
    */
   async write(): Promise<boolean> {
-    const sizeBytes = this.sizeBytes
+    // Entries that are added meanwhile are for the next write.
+    const count = this.#count
     const fileSizeBytes = this.#fileSizeBytes
     if (this.isWritten && this.#isSynced) return false
     const isNew = fileSizeBytes === null || fileSizeBytes < 0
@@ -274,7 +275,7 @@ export abstract class IndexFile {
       if (fileSizeBytes !== from) await file.truncate(from)
       const added = this.entries.subarray(
         this.positionOf(this.#writtenCount),
-        this.positionOf(this.#count),
+        this.positionOf(count),
       )
       if (added.length > 0) await writeFully(file, [added], from)
       await file.datasync()
@@ -286,8 +287,8 @@ export abstract class IndexFile {
     } finally {
       await file.close()
     }
-    this.#writtenCount = sizeBytes / this.#entrySizeBytes
-    this.#fileSizeBytes = sizeBytes
+    this.#writtenCount = count
+    this.#fileSizeBytes = count * this.#entrySizeBytes
     this.#isSynced = true
     return isNew
   }

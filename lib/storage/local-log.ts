@@ -5,6 +5,7 @@ import { DoubtfulTail } from './doubtful-tail.ts'
 import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
 import { LogAppender } from './log-appender.ts'
+import { LogCheckpoint } from './log-checkpoint.ts'
 import type { LocalLogOptions } from './log-options.ts'
 import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -15,7 +16,8 @@ import { entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
 /**
  * The segments of one log, with the end of the log and the end of what is durable. Knows how to
  * append, roll and truncate, and leaves to `Log` who may do so and when: calls that change anything
- * must not overlap, reads of the segments may overlap with everything.
+ * must not overlap, but for appends and flushes with a {@link LogCheckpoint}; reads of the segments may
+ * overlap with everything.
  *
  * After an {@link InDoubtError} nothing must be changed any more.
  */
@@ -25,6 +27,7 @@ export class LocalLog {
   readonly producers: ProducerState
   readonly tail: DoubtfulTail
   readonly appender: LogAppender
+  readonly checkpoint: LogCheckpoint = new LogCheckpoint()
   readonly #recorder: SegmentRecorder
   logStartOffset: number
   logEndOffset: number
@@ -70,7 +73,9 @@ export class LocalLog {
     await this.#sync()
     // Before anybody is told of a record in a new segment it is on record that there is one. An
     // append that fails takes its segments back before it comes here.
-    if (this.#recorder.isBehind) await this.#recorder.catchUp(this.logStartOffset, this.segments)
+    if (!this.#recorder.isBehind) return
+    if (this.checkpoint.ended !== null) await this.checkpoint.ended
+    await this.#recorder.catchUp(this.logStartOffset, this.segments)
   }
 
   /**
@@ -130,6 +135,7 @@ export class LocalLog {
     const { active } = this.segments
     if (active === undefined) return
     if (active.sizeBytes === 0 && active.baseOffset === this.logEndOffset) return
+    if (this.checkpoint.ended !== null) await this.checkpoint.ended
     await this.ensureInPlace()
     await this.#sync()
     await active.seal()
@@ -188,15 +194,15 @@ export class LocalLog {
     await inDoubt('a truncation failed', () => this.segments.changing(truncate))
   }
 
-  /** Writes the indexes that have changed, so that all below the durable end are on disk. */
-  async checkpoint(): Promise<void> {
-    await this.ensureInPlace()
+  /** Writes what the recovery point promises to be there: all indexes, and the record of segments. */
+  async writeUpToDurable(): Promise<void> {
     if (await this.segments.writeIndexes()) await this.segments.syncNames()
     await this.recordSegments()
     if (this.producers.entries.length === 0 || this.durableEndOffset < this.logEndOffset) return
     // Otherwise an unclean open would have to read everything since the last roll.
-    await this.producers.takeSnapshot(this.logEndOffset)
-    await this.producers.keepSnapshots([...this.segments.baseOffsets, this.logEndOffset])
+    const { logEndOffset } = this
+    await this.producers.takeSnapshot(logEndOffset)
+    await this.producers.keepSnapshots([...this.segments.baseOffsets, logEndOffset])
   }
 
   /** Writes what the log keeps besides its segments, so that the next open need not look for it. */

@@ -109,6 +109,7 @@ export class LogAppender {
    * @throws InDoubtError when a sync fails; otherwise what the file system said.
    */
   async cutLeftOvers(): Promise<void> {
+    await this.#log.checkpoint.ended
     const from = this.#leftOversFrom
     const { segments, producers } = this.#log
     if (from !== null) {

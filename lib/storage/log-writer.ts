@@ -109,11 +109,11 @@ export class LogWriter {
   }
 
   roll(): Promise<void> {
-    return this.#change('roll', 'not-written', () => this.#log.roll())
+    return this.#changeAlone('roll', 'not-written', () => this.#log.roll())
   }
 
   truncateTo(offset: number): Promise<void> {
-    return this.#change('truncate', 'unknown', async () => {
+    return this.#changeAlone('truncate', 'unknown', async () => {
       ensureInRange(this.#log, this.#context, offset)
       if (offset === this.#log.logEndOffset) return
       // A recovery point beyond the end would look like lost records at the next open.
@@ -125,7 +125,7 @@ export class LogWriter {
 
   /** @returns what that has freed. */
   advanceLogStartOffset(offset: number): Promise<FreedSpace> {
-    return this.#change('delete records', 'unknown', async () => {
+    return this.#changeAlone('delete records', 'unknown', async () => {
       // Another call may have deleted more since this one was made.
       if (offset <= this.#log.logStartOffset) return NOTHING_FREED
       ensureInRange(this.#log, this.#context, offset)
@@ -135,7 +135,7 @@ export class LogWriter {
 
   /** @param swap takes segments for others, see `SegmentSwap.run`. */
   compact<T>(swap: () => Promise<T>): Promise<T> {
-    return this.#change('compaction', 'not-written', swap)
+    return this.#changeAlone('compaction', 'not-written', swap)
   }
 
   /**
@@ -143,7 +143,7 @@ export class LogWriter {
    * earlier deletion could not remove are removed now.
    */
   enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
-    return this.#change('retention', 'unknown', async () => {
+    return this.#changeAlone('retention', 'unknown', async () => {
       const { segments, logStartOffset, logEndOffset } = this.#log
       const target = await retentionTarget(this.#log, request)
       // The end of the log is the name of a segment then, so no offset is given out again.
@@ -168,17 +168,34 @@ export class LogWriter {
     return freed
   }
 
-  checkpoint(): Promise<void> {
-    return this.#change('checkpoint', 'not-written', async () => {
-      const recoveryPoint = this.#log.durableEndOffset
-      await this.#log.checkpoint()
-      await this.#save({ recoveryPoint })
-      this.bytesSinceCheckpoint = 0
+  /**
+   * Begins to save the recovery point. What may leave the log in doubt is done when it resolves; appends
+   * and flushes need not wait for the rest, see {@link LogCheckpoint}.
+   */
+  checkpoint(): Promise<{ readonly saved: Promise<void> }> {
+    return this.#changeAlone('checkpoint', 'not-written', async () => {
+      await this.#log.ensureInPlace()
+      const saving = this.#log.checkpoint.run(() => this.#saveRecoveryPoint())
+      const saved = saving.catch((error: unknown) =>
+        this.#rejected('checkpoint', error, 'not-written'),
+      )
+      // Who waits for it comes later, and a rejection that nobody waits for ends the process.
+      saved.catch(() => undefined)
+      return { saved }
     })
+  }
+
+  async #saveRecoveryPoint(): Promise<void> {
+    const recoveryPoint = this.#log.durableEndOffset
+    const { bytesSinceCheckpoint } = this
+    await this.#log.writeUpToDurable()
+    await this.#save({ recoveryPoint })
+    this.bytesSinceCheckpoint -= bytesSinceCheckpoint
   }
 
   /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
   async close(): Promise<void> {
+    if (this.#log.checkpoint.ended !== null) await this.#log.checkpoint.ended
     try {
       if (this.#guard.hasFailed) await this.#log.tail.leaveOwedMark(this.#log.segments)
       if (this.#guard.refusal() === null) await this.#change('close', 'unknown', () => this.#seal())
@@ -219,6 +236,13 @@ export class LogWriter {
     await this.#context.saveState(state)
     this.#log.recoveryPoint = state.recoveryPoint
     this.#log.logStartOffset = state.logStartOffset
+  }
+
+  /** A change that no checkpoint may go on beside. */
+  #changeAlone<T>(what: string, outcome: AppendOutcome, change: () => Promise<T>): Promise<T> {
+    const { ended } = this.#log.checkpoint
+    if (ended === null) return this.#change(what, outcome, change)
+    return ended.then(() => this.#change(what, outcome, change))
   }
 
   async #change<T>(
@@ -278,6 +302,7 @@ export class LogWriter {
     const failure: VarveError = this.#guard.failed(what, error, outcome)
     // What is owed may have been acknowledged: the next open looks at it again, and nothing is cut.
     if (error instanceof InDoubtError && this.#owed === null) {
+      await this.#log.checkpoint.ended
       await this.#log.tail.drop(this.#log, error).catch(() => undefined)
     }
     return failure

@@ -31,8 +31,8 @@ const DEFAULT_READ_BYTES = 1024 * 1024
  * offset. It waits for nobody and has no timers.
  *
  * Offsets are in [`logStartOffset`, `logEndOffset`). Appends, flushes, rolls and truncations are
- * carried out in the order of the calls; reads may overlap with all of them. The directory must
- * have one owner: `Broker` has a lock for that.
+ * carried out in the order of the calls; reads may overlap with all of them, and checkpoints with
+ * appends and flushes. The directory must have one owner: `Broker` has a lock for that.
  *
  * After a failed sync the log takes no more writes, because nobody can tell what is on disk; what
  * had been durable before can still be read.
@@ -263,8 +263,9 @@ export class Log {
   }
 
   /** Saves the recovery point. */
-  checkpoint(): Promise<void> {
-    return this.#queue.run(() => this.#writer.checkpoint())
+  async checkpoint(): Promise<void> {
+    const { saved } = await this.#queue.run(() => this.#writer.checkpoint())
+    await saved
   }
 
   /**

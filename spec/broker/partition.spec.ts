@@ -100,7 +100,7 @@ describe('appending to a partition', () => {
     fileSystem.clearFaults()
     await appendMuch()
     // Twice: what was appended while the first was written is due again.
-    await partition.log.flush()
+    await partition.log.roll()
     expect(saved()).not.toBe('0\n1\norders 0 0\n')
     expect(partition.log.bytesSinceCheckpoint).toBeLessThan(40_000_000)
   })

@@ -155,3 +155,26 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(index.count).toBe(0)
   })
 })
+
+describe.each<Kind>(['offset', 'time'])(
+  'an entry that is added while the %s index is written',
+  (kind) => {
+    it('is for the next write, and is not left in the file when it is dropped before', async () => {
+      const { fs, whole } = await written(kind)
+      add(whole, ENTRIES)
+      const open = fs.open.bind(fs)
+      fs.open = (path, mode) => {
+        for (const slot of [1, 2]) add(whole, ENTRIES + slot)
+        fs.open = open
+        return open(path, mode)
+      }
+      await whole.write()
+      expect(whole.isWritten).toBe(false)
+      const sizeBytes = fs.readFile(PATH).length
+      whole.truncateTo(1 + ENTRIES)
+      await whole.write()
+      expect([fs.readFile(PATH).length, whole.isWritten]).toEqual([whole.sizeBytes, true])
+      expect(sizeBytes - whole.sizeBytes).toBe(whole.sizeBytes / ENTRIES)
+    })
+  },
+)

@@ -51,6 +51,13 @@ export const LOGS: readonly Workload[] = [
     await session.flush()
     await session.write(3)
   }),
+  logWorkload('append beside a checkpoint', async (session) => {
+    await session.append()
+    await session.write()
+    await Promise.all([session.log.checkpoint(), session.append()])
+    await Promise.all([session.log.checkpoint(), appendEach(session, 3)])
+    await session.append()
+  }),
   logWorkload('roll by hand', async (session) => {
     await session.log.roll()
     await session.append()

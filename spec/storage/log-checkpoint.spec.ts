@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+
+const LARGE = { config: { segmentBytes: 5000, indexIntervalBytes: 32 } }
+
+const KEPT = { highWatermark: 4, startOffset: 0, maxSizeBytes: Infinity, nowMs: NOW }
+
+interface HeldCheckpoint {
+  readonly fs: SimulatedFileSystem
+  readonly log: Log
+  readonly saving: Promise<void>
+  /** Lets it go on. */
+  readonly release: () => void
+}
+
+/** A log of four records whose checkpoint stands before it writes its first index. */
+async function heldCheckpoint(
+  prepare: (log: Log) => Promise<unknown> = () => Promise.resolve(),
+): Promise<HeldCheckpoint> {
+  const fs = new SimulatedFileSystem()
+  const log = await openLog(fs, LARGE)
+  for (const value of ['v0', 'v1', 'v2', 'v3']) await log.append([{ value }])
+  await prepare(log)
+  let release = (): void => undefined
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const open = fs.open.bind(fs)
+  const begun = new Promise<void>((resolve) => {
+    fs.open = async (path, mode) => {
+      if (path.endsWith('.index') && mode === 'create') {
+        fs.open = open
+        resolve()
+        await released
+      }
+      return open(path, mode)
+    }
+  })
+  const saving = log.checkpoint()
+  await begun
+  return { fs, log, saving, release }
+}
+
+async function failureOf(call: Promise<unknown>): Promise<unknown> {
+  return call.then(
+    () => null,
+    (error: unknown) => error,
+  )
+}
+
+async function append(log: Log, ...values: string[]): Promise<void> {
+  for (const value of values) await log.append([{ value }])
+}
+
+/** Whether it has settled by the time that everything has which can go on. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let hasSettled = false
+  const settle = (): void => {
+    hasSettled = true
+  }
+  promise.then(settle, settle)
+  for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+  return hasSettled
+}
+
+describe('while the recovery point is saved', () => {
+  it('appends and flushes go on, and are not covered by it', async () => {
+    const { fs, log, saving, release } = await heldCheckpoint()
+    const before = log.bytesSinceCheckpoint
+    await append(log, 'v4')
+    await log.appendBatches([bytesOf()])
+    await log.flush()
+    expect([log.logEndOffset, log.durableEndOffset]).toEqual([6, 6])
+    const meanwhile = log.bytesSinceCheckpoint - before
+    release()
+    await saving
+    expect(log.state.recoveryPoint).toBe(4)
+    expect(log.bytesSinceCheckpoint).toBe(meanwhile)
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), LARGE)
+    expect(await valuesOf(again)).toEqual(['v0', 'v1', 'v2', 'v3', 'v4', 'v'])
+  })
+
+  it.each<[string, (log: Log) => Promise<unknown>]>([
+    ['a roll', (log) => log.roll()],
+    ['an append that rolls', (log) => log.appendBatches([bytesOf({ values: ['x'.repeat(4900)] })])],
+    ['a truncation', (log) => log.truncateTo(2)],
+    ['a deletion of records', (log) => log.advanceLogStartOffset(2)],
+    ['retention', (log) => log.enforceRetention(KEPT)],
+    ['another checkpoint', (log) => log.checkpoint()],
+    ['a close', (log) => log.close()],
+  ])('%s waits for its end', async (_, change) => {
+    const { fs, log, saving, release } = await heldCheckpoint()
+    const changing = change(log)
+    expect(await isSettled(changing)).toBe(false)
+    release()
+    await saving
+    await changing
+    const again = await openLog(fs.restart('process'), LARGE)
+    expect(again.damage).toBeNull()
+  })
+
+  it('a flush waits for its end where a segment is new to the record', async () => {
+    const { fs, log, saving, release } = await heldCheckpoint(async (opened) => {
+      await opened.roll()
+      await opened.appendBatches([bytesOf()])
+    })
+    const flushing = log.flush()
+    expect(await isSettled(flushing)).toBe(false)
+    release()
+    await Promise.all([saving, flushing])
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), LARGE)
+    expect([again.damage, again.logEndOffset]).toEqual([null, 5])
+  })
+
+  it('a sync that fails takes nothing back before its end', async () => {
+    const { fs, log, saving, release } = await heldCheckpoint()
+    fs.failNext('datasync', 'EIO', { path: pathOf(0) })
+    const appending = failureOf(log.append([{ value: 'lost' }]))
+    expect(await isSettled(appending)).toBe(false)
+    release()
+    expect(await appending).toMatchObject({ outcome: 'unknown' })
+    await saving
+    expect(log.state.recoveryPoint).toBe(4)
+    await log.close()
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), LARGE)
+    expect(await valuesOf(again)).toEqual(['v0', 'v1', 'v2', 'v3'])
+  })
+
+  it('a write that fails is cut off after its end', async () => {
+    const { fs, log, saving, release } = await heldCheckpoint()
+    fs.failNext('write', 'ENOSPC', { path: pathOf(0) })
+    const appending = failureOf(log.append([{ value: 'lost' }]))
+    expect(await isSettled(appending)).toBe(false)
+    release()
+    expect(await appending).toMatchObject({ outcome: 'not-written' })
+    await saving
+    await append(log, 'v4')
+    expect(await valuesOf(log)).toEqual(['v0', 'v1', 'v2', 'v3', 'v4'])
+  })
+})
+
+describe('a checkpoint that fails', () => {
+  it('says so, and what was appended meanwhile stays to be looked at', async () => {
+    const { fs, log, saving, release } = await heldCheckpoint()
+    await append(log, 'v4')
+    const bytes = log.bytesSinceCheckpoint
+    fs.failNext('sync', 'EIO', { path: /checkpoint/ })
+    release()
+    expect(await failureOf(saving)).toMatchObject({ outcome: 'not-written' })
+    expect([log.state.recoveryPoint, log.bytesSinceCheckpoint]).toEqual([0, bytes])
+    await append(log, 'v5')
+    await log.checkpoint()
+    expect([log.state.recoveryPoint, log.bytesSinceCheckpoint]).toEqual([6, 0])
+  })
+})
+
+it('leaves the snapshot of producers that it has taken', async () => {
+  const fs = new SimulatedFileSystem()
+  const log = await openLog(fs, LARGE)
+  await log.appendBatches([bytesOf({ producerId: 7, producerEpoch: 0, baseSequence: 0 })])
+  await log.flush()
+  const rename = fs.rename.bind(fs)
+  fs.rename = async (from, to) => {
+    await rename(from, to)
+    if (to === pathOf(1, 'snapshot')) await append(log, 'meanwhile')
+  }
+  await log.checkpoint()
+  expect(log.logEndOffset).toBe(2)
+  const names = (await fs.list(DIR)).map(({ name }) => name)
+  expect(names).toContain('00000000000000000001.snapshot')
+})
