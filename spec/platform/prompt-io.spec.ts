@@ -60,17 +60,17 @@ it('draws no turn of the event loop out for longer than 2 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-it('gives what writes and syncs as much of a turn as what reads, whoever came first', () => {
-  for (const [first, second] of [
-    ['read', 'write'],
-    ['write', 'read'],
+it('gives what writes and syncs a part of a turn that what reads leaves alone, whoever came first', () => {
+  for (const [first, second, secondMs] of [
+    ['read', 'write', 2],
+    ['write', 'read', 0.5],
   ] as const) {
     const { system, prompt } = scene()
     expect(prompt.try(first, 1, () => 1)).toBe(1)
     system.nowMs += 2.1
     expect(prompt.try(first, 1, () => 1)).toBe(-1)
     expect(prompt.try(second, 1, () => 1)).toBe(1)
-    system.nowMs += 2
+    system.nowMs += secondMs
     expect(prompt.try(second, 1, () => 1)).toBe(1)
     expect(prompt.hasTime()).toBe(second === 'write')
     system.nowMs += 0.1
@@ -78,6 +78,29 @@ it('gives what writes and syncs as much of a turn as what reads, whoever came fi
     expect(system.turn()).toBe(1)
     expect(prompt.try(first, 1, () => 1)).toBe(1)
   }
+})
+
+it('gives what reads less of a turn while somebody writes, and for 100 ms after', () => {
+  const { system, prompt } = scene()
+  const readMs = (): number => {
+    system.turn()
+    expect(prompt.try('read', 1, () => 1)).toBe(1)
+    for (let quarters = 0; ; quarters += 1) {
+      if (prompt.turnIfDue() !== null) return (quarters - 1) / 4
+      system.nowMs += 0.25
+    }
+  }
+  system.nowMs = 0
+  expect(readMs()).toBe(2)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
+  expect(readMs()).toBe(0.5)
+  // A write that is left to a thread of the pool is one too.
+  system.nowMs += 90
+  expect(prompt.hasTime()).toBe(true)
+  system.nowMs += 90
+  expect(readMs()).toBe(0.5)
+  system.nowMs += 20
+  expect(readMs()).toBe(2)
 })
 
 it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
@@ -181,18 +204,18 @@ describe('after a write that was slow', () => {
 
 it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
   const { system, prompt } = scene()
-  expect(prompt.turnIfDue()).toBeNull()
+  expect(prompt.turnIfDue('write')).toBeNull()
   prompt.try('write', 1, () => {
     system.nowMs += 1.5
     return 1
   })
-  expect(prompt.turnIfDue()).toBeNull()
+  expect(prompt.turnIfDue('write')).toBeNull()
   system.nowMs += 1
-  const turn = prompt.turnIfDue()
+  const turn = prompt.turnIfDue('write')
   expect(turn).toBeInstanceOf(Promise)
   expect(system.turn()).toBe(1)
   await turn
-  expect(prompt.turnIfDue()).toBeNull()
+  expect(prompt.turnIfDue('write')).toBeNull()
 })
 
 it('bounds calls that move no bytes in the same way, and lets them decline', () => {
