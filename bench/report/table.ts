@@ -17,6 +17,7 @@ const EXTRA_TITLES: Readonly<Record<string, string>> = {
   p50Ms: 'p50 ms',
   p99Ms: 'p99 ms',
   maxMs: 'max ms',
+  fromStartP99Ms: 'p99 from the start ms',
   againMs: 'open again ms',
   openRssMb: 'memory of the open MB',
   descriptors: 'descriptors held',
