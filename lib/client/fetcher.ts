@@ -34,6 +34,9 @@ const MIN_SHARE_BYTES = 64 * 1024
  */
 const RECORDS_PER_PARTITION = 4
 
+/** So many partitions are read for each that there is room for: most of them may have little. */
+const READS_PER_SHARE = 4
+
 interface Wanted {
   readonly state: AssignedPartition
   readonly request: FetchRequest
@@ -65,6 +68,10 @@ export class Fetcher<K, V> {
   /** In the order of their turns, by partition. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
   #readCount = 0
+  /** All partitions, in the order of their turns to be read as of the last look. */
+  #turns: AssignedPartition[] = []
+  /** What they were taken from. */
+  #turnsOf: SubscriptionState['assigned'] | null = null
   /** Records that may have been handed out since the last look at all partitions. */
   #servedSinceLook = 0
 
@@ -100,9 +107,13 @@ export class Fetcher<K, V> {
     // nearly all of the others is handed out.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
-    const wanted = this.#wanted(hasReady, aheadBytes)
-    const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
     const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes + lateBytes)
+    // Who waits for many bytes may need what all of them have.
+    const isAnyEnough = hasReady || fetchMinBytes <= 1
+    const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
+    const mostCount = isAnyEnough ? READS_PER_SHARE * shareCount : Infinity
+    const wanted = this.#wanted(hasReady, aheadBytes, mostCount)
+    const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
     if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
     // Paused partitions may fill all the room there is. The others go on batch by batch then.
     const maxBytes = Math.max(1, roomBytes)
@@ -257,12 +268,16 @@ export class Fetcher<K, V> {
    * What to read, with the partition first that has waited longest.
    *
    * @param aheadBytes is shared by those that have something, but for what is worth a read.
+   * @param mostCount when so many have something, the others are not looked at: of a thousand, most
+   * would be in vain.
    */
-  #wanted(onlyWithData: boolean, aheadBytes: number): Wanted[] {
+  #wanted(onlyWithData: boolean, aheadBytes: number, mostCount: number): Wanted[] {
     const wanted: { state: AssignedPartition; partition: Partition; offset: number }[] = []
     let withDataCount = 0
-    for (const state of this.#subscription.assigned.values()) {
+    for (const state of this.#inTurn()) {
       if (state.isPaused) continue
+      // Where the end is that somebody begins at depends on when it is asked for.
+      if (withDataCount >= mostCount && state.position !== null) continue
       const source = this.#positions.source(state)
       const buffer = this.#buffers.get(state.key)
       if (buffer !== undefined && this.#isCurrent(buffer)) continue
@@ -277,9 +292,17 @@ export class Fetcher<K, V> {
     const shareBytes = Math.floor(aheadBytes / withDataCount)
     const mostBytes = Math.max(shareBytes, MIN_SHARE_BYTES, this.#leastBytes)
     const maxBytes = Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
-    return wanted
-      .sort((left, right) => left.state.lastRead - right.state.lastRead)
-      .map(({ state, partition, offset }) => ({ state, request: { partition, offset, maxBytes } }))
+    return wanted.map(({ state, partition, offset }) => {
+      return { state, request: { partition, offset, maxBytes } }
+    })
+  }
+
+  /** The one first that has waited longest. */
+  #inTurn(): readonly AssignedPartition[] {
+    const { assigned } = this.#subscription
+    if (this.#turnsOf !== assigned) this.#turns = [...assigned.values()]
+    this.#turnsOf = assigned
+    return this.#turns.sort((left, right) => left.lastRead - right.lastRead)
   }
 
   /** Whether a log is closed because its topic is deleted: the group is about to take it away. */

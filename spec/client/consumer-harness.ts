@@ -56,7 +56,11 @@ export class FakePartition {
     this.index = index
   }
 
+  /** How often somebody has asked where it ends. */
+  looks = 0
+
   get highWatermark(): number {
+    this.looks += 1
     return this.logEndOffset
   }
 

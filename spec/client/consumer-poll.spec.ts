@@ -336,6 +336,42 @@ describe('poll', () => {
     expect(count).toBe(18)
   })
 
+  it('looks at no more of many partitions than there is room for, at those first that have waited longest', async () => {
+    const harness = new ConsumerHarness({ t: 600 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    for (const partition of partitions) partition.append('x'.repeat(50_000))
+    const consumer = assigned(harness, { maxPollRecords: 100 })
+    const seen = (await consumer.poll(NO_WAIT)).map(({ partition }) => partition)
+    // The first look is for where to begin, of all.
+    for (const partition of partitions) partition.looks = 0
+    seen.push(...(await consumer.poll(NO_WAIT)).map(({ partition }) => partition))
+    expect(partitions.filter(({ looks }) => looks > 0).length).toBeGreaterThan(0)
+    expect(partitions.at(-1)?.looks).toBe(0)
+    for (let records = await consumer.poll(NO_WAIT); records.length > 0;) {
+      seen.push(...records.map(({ partition }) => partition))
+      records = await consumer.poll(NO_WAIT)
+    }
+    expect(seen).toEqual(partitions.map(({ index }) => index))
+  })
+
+  it('begins at the end that a partition has at the first poll, also where it is not looked at yet', async () => {
+    const harness = new ConsumerHarness({ t: 400 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    for (const partition of partitions) partition.append('x'.repeat(50_000))
+    const consumer = assigned(harness, { autoOffsetReset: 'latest' })
+    const sought = partitions.slice(0, 399).map(({ index }) => ({ topic: 't', partition: index }))
+    consumer.seekToBeginning(sought)
+    await consumer.poll(NO_WAIT)
+    const last = partitions.at(-1)
+    last?.append('late')
+    const found: (string | null)[] = []
+    for (let records = await consumer.poll(NO_WAIT); records.length > 0;) {
+      found.push(...values(records.filter(({ partition }) => partition === last?.index)))
+      records = await consumer.poll(NO_WAIT)
+    }
+    expect(found).toEqual(['late'])
+  })
+
   it('hands out a batch that is larger than every limit', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('x'.repeat(500))
