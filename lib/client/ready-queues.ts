@@ -10,8 +10,11 @@ export interface ReadyQueue {
   drain(): void
 }
 
-/** So many are drained before it is asked whether the event loop has to turn. */
-const SLICE_QUEUES = 16
+/**
+ * So many are drained before it is asked whether the event loop has to turn. Of more, those at the end of
+ * a slice would find no time left for their writes, and each wait for the turn by itself.
+ */
+const SLICE_QUEUES = 4
 
 /**
  * The queues of a producer that have something to write. They are drained at the end of the tick, in

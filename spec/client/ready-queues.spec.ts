@@ -55,34 +55,34 @@ it('drains each queue once at the end of the tick, in the order of the marks', a
 
 it('leaves of many queues what is beyond the time of one turn to the next turns, so that they gather', async () => {
   const scene = new Scene()
-  const queues = scene.mark(60)
+  const queues = scene.mark(20)
   await microtasks()
-  // The first slice opens the turn's account no later than behind it, the second overdraws it.
-  expect(scene.drained).toHaveLength(32)
-  expect(queues.filter(({ isMarked }) => isMarked)).toHaveLength(28)
+  // The first slice opens the turn's account no later than behind it, the third overdraws it.
+  expect(scene.drained).toHaveLength(12)
+  expect(queues.filter(({ isMarked }) => isMarked)).toHaveLength(8)
   await scene.turn()
-  expect(scene.drained).toHaveLength(60)
+  expect(scene.drained).toHaveLength(20)
   expect(scene.drained).toEqual(queues.map((_, index) => `q${index}`))
 })
 
 it('waits for no turn that only what reads has drawn out, as writes have a time of their own', async () => {
   const scene = new Scene()
   scene.io.try('read', 1, () => (scene.nowMs += 3))
-  scene.mark(40)
+  scene.mark(20)
   await microtasks()
-  expect(scene.drained).toHaveLength(32)
+  expect(scene.drained).toHaveLength(12)
 })
 
 it('drains what is marked meanwhile behind those that are left, and not before the turn', async () => {
   const scene = new Scene()
-  scene.mark(40)
+  scene.mark(20)
   await microtasks()
   scene.ready.mark(scene.queue('late'))
   await microtasks()
-  expect(scene.drained).toHaveLength(32)
+  expect(scene.drained).toHaveLength(12)
   await scene.turn()
   expect(scene.drained.at(-1)).toBe('late')
-  expect(scene.drained).toHaveLength(41)
+  expect(scene.drained).toHaveLength(21)
 })
 
 it('drains again a queue that is marked while it is drained', async () => {
