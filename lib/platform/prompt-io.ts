@@ -22,13 +22,13 @@ const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 const MAX_TURN_MS = 2
 
 /**
- * The same for what is read while somebody writes. An acknowledgement is heard of when the loop turns,
- * and where the disk takes a thread for each sync, a record waits for three turns or four. Readers
- * lose nothing by it that could be measured: a turn takes some 20 µs.
+ * The same for what is read while somebody waits for syncs. An acknowledgement is heard of when the
+ * loop turns, and where the disk takes a thread for each sync, a record waits for three turns or
+ * four. A replay loses nothing by it that could be measured: a turn takes some 20 µs.
  */
-const MAX_READ_TURN_BESIDE_WRITES_MS = 0.5
-/** For so long after a write somebody counts as writing: on a disk that is busy, groups are as far apart. */
-const BESIDE_WRITES_MS = 100
+const MAX_READ_TURN_BESIDE_SYNCS_MS = 0.5
+/** For so long after a sync the next is expected: on a disk that is busy, groups are as far apart. */
+const BESIDE_SYNCS_MS = 100
 
 /** What a {@link PromptIo} asks the system for; replaced by specs only. */
 export interface PromptIoSystem {
@@ -58,7 +58,7 @@ const SYSTEM: PromptIoSystem = {
  * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
  * call made at once holds up everything else in the process. So only small ones are, for no more
  * than 2 ms of one turn of the event loop for each kind, and 0.5 ms for what is read while somebody
- * writes, also when a loop of awaits never lets it turn; and after one that took more than 1 ms, because the bytes came from the disk or had to wait
+ * waits for syncs, also when a loop of awaits never lets it turn; and after one that took more than 1 ms, because the bytes came from the disk or had to wait
  * for it, none of its kind is for a while, see {@link PromptRest}. Whether a read has met the disk
  * the system tells; a write meets it without anybody being told.
  *
@@ -71,8 +71,8 @@ export class PromptIo {
   /** When the first call of each kind was made in this turn; `null` before it. */
   readonly #startsMs: Record<PromptKind, number | null> = { read: null, write: null }
   #isTurnAwaited = false
-  /** When somebody wrote last. */
-  #wroteMs = -Infinity
+  /** When somebody asked for a sync last. */
+  #syncMs = -Infinity
   readonly #rests: Readonly<Record<PromptKind, PromptRest>>
   #diskReads: number
   /** Called when the loop has turned. */
@@ -125,6 +125,7 @@ export class PromptIo {
   /** Whether a sync may be made now, by who judges for himself how long those like it take. */
   hasTime(): boolean {
     const nowMs = this.#system.now()
+    this.#syncMs = nowMs
     return this.#rests.write.isOver(nowMs) && this.#isInTime('write', nowMs)
   }
 
@@ -163,7 +164,6 @@ export class PromptIo {
 
   /** Whether this turn has not been drawn out for too long by calls of this kind. */
   #isInTime(kind: PromptKind, nowMs: number): boolean {
-    if (kind === 'write') this.#wroteMs = nowMs
     const startMs = this.#startsMs[kind]
     if (startMs !== null) return nowMs - startMs <= this.#shareMs(kind, nowMs)
     this.#startsMs[kind] = nowMs
@@ -173,8 +173,8 @@ export class PromptIo {
   }
 
   #shareMs(kind: PromptKind, nowMs: number): number {
-    const isBesideWrites = kind === 'read' && nowMs - this.#wroteMs <= BESIDE_WRITES_MS
-    return isBesideWrites ? MAX_READ_TURN_BESIDE_WRITES_MS : MAX_TURN_MS
+    const isBesideSyncs = kind === 'read' && nowMs - this.#syncMs <= BESIDE_SYNCS_MS
+    return isBesideSyncs ? MAX_READ_TURN_BESIDE_SYNCS_MS : MAX_TURN_MS
   }
 
   #timed<T>(startMs: number, rest: PromptRest, call: () => T): T {

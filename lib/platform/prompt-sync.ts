@@ -58,7 +58,9 @@ export class PromptSync {
    * @throws what `call` throws.
    */
   try(call: () => void): boolean {
-    if (this.#toProve > 0 || this.#inPool > 0 || !this.#io.hasTime()) return false
+    // Asked in any case: who reads makes room for who syncs, wherever that is done.
+    const hasTime = this.#io.hasTime()
+    if (!hasTime || this.#toProve > 0 || this.#inPool > 0) return false
     const startMs = this.#now()
     try {
       call()

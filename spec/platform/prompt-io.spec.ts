@@ -60,17 +60,17 @@ it('draws no turn of the event loop out for longer than 2 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-it('gives what writes and syncs a part of a turn that what reads leaves alone, whoever came first', () => {
-  for (const [first, second, secondMs] of [
-    ['read', 'write', 2],
-    ['write', 'read', 0.5],
+it('gives what writes and syncs as much of a turn as what reads, whoever came first', () => {
+  for (const [first, second] of [
+    ['read', 'write'],
+    ['write', 'read'],
   ] as const) {
     const { system, prompt } = scene()
     expect(prompt.try(first, 1, () => 1)).toBe(1)
     system.nowMs += 2.1
     expect(prompt.try(first, 1, () => 1)).toBe(-1)
     expect(prompt.try(second, 1, () => 1)).toBe(1)
-    system.nowMs += secondMs
+    system.nowMs += 2
     expect(prompt.try(second, 1, () => 1)).toBe(1)
     expect(prompt.hasTime()).toBe(second === 'write')
     system.nowMs += 0.1
@@ -80,7 +80,7 @@ it('gives what writes and syncs a part of a turn that what reads leaves alone, w
   }
 })
 
-it('gives what reads less of a turn while somebody writes, and for 100 ms after', () => {
+it('gives what reads less of a turn while somebody asks for syncs, and for 100 ms after', () => {
   const { system, prompt } = scene()
   const readMs = (): number => {
     system.turn()
@@ -90,13 +90,10 @@ it('gives what reads less of a turn while somebody writes, and for 100 ms after'
       system.nowMs += 0.25
     }
   }
-  system.nowMs = 0
-  expect(readMs()).toBe(2)
   expect(prompt.try('write', 1, () => 1)).toBe(1)
-  expect(readMs()).toBe(0.5)
-  // A write that is left to a thread of the pool is one too.
-  system.nowMs += 90
+  expect(readMs()).toBe(2)
   expect(prompt.hasTime()).toBe(true)
+  expect(readMs()).toBe(0.5)
   system.nowMs += 90
   expect(readMs()).toBe(0.5)
   system.nowMs += 20
@@ -204,18 +201,18 @@ describe('after a write that was slow', () => {
 
 it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
   const { system, prompt } = scene()
-  expect(prompt.turnIfDue('write')).toBeNull()
+  expect(prompt.turnIfDue()).toBeNull()
   prompt.try('write', 1, () => {
     system.nowMs += 1.5
     return 1
   })
-  expect(prompt.turnIfDue('write')).toBeNull()
+  expect(prompt.turnIfDue()).toBeNull()
   system.nowMs += 1
-  const turn = prompt.turnIfDue('write')
+  const turn = prompt.turnIfDue()
   expect(turn).toBeInstanceOf(Promise)
   expect(system.turn()).toBe(1)
   await turn
-  expect(prompt.turnIfDue('write')).toBeNull()
+  expect(prompt.turnIfDue()).toBeNull()
 })
 
 it('bounds calls that move no bytes in the same way, and lets them decline', () => {

@@ -172,3 +172,12 @@ it('knows each disk by itself', () => {
   expect(promptSyncOf(-1)).toBe(promptSyncOf(-1))
   expect(promptSyncOf(-1)).not.toBe(promptSyncOf(-2))
 })
+
+it('has readers leave more of a turn to who syncs, also where the pool makes the syncs', async () => {
+  const disk = new StandingDisk()
+  expect(await disk.syncs(1)).toBe('pool')
+  disk.turn()
+  expect(disk.io.turnIfDue()).toBeNull()
+  disk.nowMs += 0.6
+  expect(disk.io.turnIfDue()).toBeInstanceOf(Promise)
+})
