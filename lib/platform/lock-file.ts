@@ -127,7 +127,7 @@ export class LockFile {
     await writeRecord(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
     let isTaken: boolean
     try {
-      isTaken = (await lockFile.#lock()) && (await lockFile.#confirmTaken())
+      isTaken = await lockFile.#lock()
       if (isTaken && lockFile.#hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
       await unlinkIfPresent(lockFile.#temporaryPath)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
@@ -221,7 +221,7 @@ export class LockFile {
       // proper-lockfile knows staleness only.
       await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
       if (!(await isCreated(this.#path, this.#temporaryPath))) await this.#lockProperly()
-      return true
+      return await this.#confirmTaken()
     } catch (error) {
       if (isSystemError(error, 'ELOCKED')) return false
       // Who is suspended before it has the lock, is taken for dead by the one who has it.
@@ -263,10 +263,17 @@ export class LockFile {
   async #confirmTaken(): Promise<boolean> {
     this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
     this.#identity = identityOf(fstatSync(this.#handle.fd, { bigint: true }))
-    // A file server's clock may go wrong, and those who judge a heartbeat go by their own.
-    const seconds = this.#options.clock.now() / 1000
-    futimesSync(this.#handle.fd, seconds, seconds)
+    // A heartbeat in the file of another owner would cost him his lock.
+    if (this.lossReasonSync() !== null) return false
+    // proper-lockfile takes any time that it has not set itself for the heartbeat of another owner.
+    if (this.#unlock === null) this.#touchNow(this.#handle.fd)
     return this.lossReasonSync() === null
+  }
+
+  /** A file server's clock may go wrong, and those who judge a heartbeat go by their own. */
+  #touchNow(fd: number): void {
+    const seconds = this.#options.clock.now() / 1000
+    futimesSync(fd, seconds, seconds)
   }
 
   /** @returns whether the lock is still ours after the time in which its former owner may write. */

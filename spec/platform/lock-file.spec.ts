@@ -1,3 +1,4 @@
+import { promises } from 'node:fs'
 import {
   mkdir,
   readdir,
@@ -9,6 +10,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
@@ -321,6 +323,58 @@ describe('LockFile', () => {
       vi.advanceTimersByTime(HEARTBEAT_MS)
     }
     expect(await reason).toMatchObject({ code: 'ECOMPROMISED' })
+  })
+
+  it('that another owner gives up at the last moment is kept by its heartbeats', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const directory = await temporaryDirectory()
+    const path = await leaveLock(directory, STALE_AFTER_MS + 1000)
+    const reasons: Error[] = []
+    let looks = 0
+    const lockFile = await LockFile.take({
+      directory,
+      onCompromised: (reason) => reasons.push(reason),
+      // There at the first look, and gone when proper-lockfile has one.
+      isOwnerGone: () => Promise.resolve(looks++ > 0),
+      clock: new ManualClock(Date.now() - STALE_AFTER_MS),
+      times: { ...LOCK_TIMES, graceMs: 0 },
+      record: foreignRecord({ token: newOwnerToken() }),
+    })
+    onTestFinished(() => lockFile?.release())
+    expect(await lockFile?.lossReason()).toBeNull()
+    const { mtimeMs } = await stat(path)
+    vi.advanceTimersByTime(HEARTBEAT_MS)
+    await vi.waitFor(async () => {
+      expect([(await stat(path)).mtimeMs, reasons]).not.toEqual([mtimeMs, []])
+    })
+    expect(reasons).toEqual([])
+  })
+
+  it.each([
+    ['removed', () => Promise.resolve(0)],
+    [
+      'in the hands of another owner',
+      async (directory: string) => (await stat(await leaveLock(directory, 1000))).mtimeMs,
+    ],
+  ])('is not taken, nor touched, where it is %s by the time it is opened', async (_, succeed) => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    const { link } = promises
+    let mtimeMs = 0
+    const spy = vi.spyOn(promises, 'link').mockImplementation(async (from, to) => {
+      await link(from, to)
+      await unlink(path)
+      mtimeMs = await succeed(directory)
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      spy.mockRestore()
+      syncBuiltinESMExports()
+    })
+    expect(await take(directory)).toBeNull()
+    const names = await readdir(directory)
+    expect(names).toEqual(mtimeMs === 0 ? [] : [LOCK_FILE_NAME])
+    if (mtimeMs > 0) expect((await stat(path)).mtimeMs).toBe(mtimeMs)
   })
 
   it('succeeds a dead owner at once', async () => {
