@@ -26,6 +26,11 @@ export class AssignedPartition implements TopicPartition {
   source: Partition | null = null
   /** When the partition was read last, as a count of reads: who waits longest is read first. */
   lastRead = 0
+  /**
+   * High watermark up to which a read at `position` has found nothing; `null` where there was no such
+   * read. Offsets are missing there, as a power loss or compaction leaves them.
+   */
+  emptyUpTo: number | null = null
 
   constructor({ topic, partition }: TopicPartition) {
     this.topic = topic
@@ -39,6 +44,7 @@ export class AssignedPartition implements TopicPartition {
     this.reset = null
     this.leaderEpoch = null
     this.isSought = true
+    this.emptyUpTo = null
     this.#lastOffset = null
   }
 
@@ -56,6 +62,7 @@ export class AssignedPartition implements TopicPartition {
       this.#epochBeforeLast = this.leaderEpoch
     }
     this.position = position
+    this.emptyUpTo = null
     this.leaderEpoch = leaderEpoch < 0 ? null : leaderEpoch
     this.isSought = false
   }

@@ -1,17 +1,12 @@
-import { fetchBatches, type FetchRequest, type FetchResponse } from '../broker/delayed-fetch.ts'
-import {
-  CorruptRecordError,
-  OffsetOutOfRangeError,
-  UnknownTopicOrPartitionError,
-} from '../errors.ts'
-import type { Partition } from '../broker/partition.ts'
+import { fetchBatches, type FetchResponse } from '../broker/delayed-fetch.ts'
+import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
-import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
 import { FetchBuffer } from './fetch-buffer.ts'
 import type { PositionResolver } from './position-resolver.ts'
+import { ReadTurns, type ReadTurn } from './read-turns.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 type FetchOptions = Pick<
@@ -37,11 +32,6 @@ const RECORDS_PER_PARTITION = 4
 /** So many partitions are read for each that there is room for: most of them may have little. */
 const READS_PER_SHARE = 4
 
-interface Wanted {
-  readonly state: AssignedPartition
-  readonly request: FetchRequest
-}
-
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
   readonly maxWaitMs: number
@@ -64,14 +54,11 @@ export class Fetcher<K, V> {
   readonly #options: FetchOptions
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
+  readonly #turns: ReadTurns
   readonly #read: RecordReader<K, V>
   /** In the order of their turns, by partition. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
   #readCount = 0
-  /** All partitions, in the order of their turns to be read as of the last look. */
-  #turns: AssignedPartition[] = []
-  /** What they were taken from. */
-  #turnsOf: SubscriptionState['assigned'] | null = null
   /** Records that may have been handed out since the last look at all partitions. */
   #servedSinceLook = 0
 
@@ -85,6 +72,7 @@ export class Fetcher<K, V> {
     this.#options = options
     this.#subscription = partitions.subscription
     this.#positions = partitions.positions
+    this.#turns = new ReadTurns(partitions.subscription, partitions.positions)
     this.#read = read
   }
 
@@ -112,30 +100,32 @@ export class Fetcher<K, V> {
     const isAnyEnough = hasReady || fetchMinBytes <= 1
     const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
     const mostCount = isAnyEnough ? READS_PER_SHARE * shareCount : Infinity
-    const wanted = this.#wanted(hasReady, aheadBytes, mostCount)
-    const maxWaitMs = hasReady ? 0 : wait.maxWaitMs
-    if (maxWaitMs === 0 && (wanted.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
+    const limits = { onlyWithData: hasReady, mostCount }
+    const { turns, withDataCount, isPart } = this.#turns.look(limits, (state) => {
+      const buffer = this.#buffers.get(state.key)
+      return buffer !== undefined && this.#isCurrent(buffer)
+    })
+    // Those that were not looked at would wake nobody.
+    const maxWaitMs = hasReady || isPart ? 0 : wait.maxWaitMs
+    if (maxWaitMs === 0 && (turns.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
     // Paused partitions may fill all the room there is. The others go on batch by batch then.
     const maxBytes = Math.max(1, roomBytes)
     const minBytes = Math.min(fetchMinBytes, maxBytes)
+    const partitionBytes = this.#partitionBytes(aheadBytes / withDataCount)
     const responses = await fetchBatches(
       this.#clock,
-      wanted.map(({ request }) => request),
-      {
-        minBytes,
-        maxBytes,
-        maxWaitMs,
-        signal: wait.signal,
-        onWake: wait.onWake,
-      },
+      turns.map(({ partition, offset }) => ({ partition, offset, maxBytes: partitionBytes })),
+      { minBytes, maxBytes, maxWaitMs, signal: wait.signal, onWake: wait.onWake },
     )
     // What ended the wait may be neither its time nor the bytes.
-    const isOver = hasReady || this.#clock.monotonic() >= wait.deadlineMs
+    const isOver = hasReady || isPart || this.#clock.monotonic() >= wait.deadlineMs
     if (!isOver && !isEnough(responses, minBytes)) return false
-    let hasProgressed = hasReady
+    let hasProgressed = hasReady || isPart
+    let restBytes = maxBytes
     for (const [slot, response] of responses.entries()) {
-      const state = wanted[slot]?.state
-      if (state !== undefined && this.#accept(state, response)) hasProgressed = true
+      const turn = turns[slot]
+      if (turn !== undefined && this.#accept(turn, response, restBytes > 0)) hasProgressed = true
+      restBytes -= totalSizeBytes(response.batches)
     }
     return hasProgressed
   }
@@ -264,70 +254,25 @@ export class Fetcher<K, V> {
     return sizeBytes
   }
 
-  /**
-   * What to read, with the partition first that has waited longest.
-   *
-   * @param aheadBytes is shared by those that have something, but for what is worth a read.
-   * @param mostCount when so many have something, the others are not looked at: of a thousand, most
-   * would be in vain.
-   */
-  #wanted(onlyWithData: boolean, aheadBytes: number, mostCount: number): Wanted[] {
-    const wanted: { state: AssignedPartition; partition: Partition; offset: number }[] = []
-    let withDataCount = 0
-    for (const state of this.#inTurn()) {
-      if (state.isPaused) continue
-      // Where the end is that somebody begins at depends on when it is asked for.
-      if (withDataCount >= mostCount && state.position !== null) continue
-      const source = this.#positions.source(state)
-      const buffer = this.#buffers.get(state.key)
-      if (buffer !== undefined && this.#isCurrent(buffer)) continue
-      if (source === null) this.#ensureMayBeGone(state)
-      if (source === null || this.#isGoing(source)) continue
-      const offset = this.#positions.resolve(state, source)
-      const hasData = offset < source.highWatermark || offset > source.logEndOffset
-      if (hasData) withDataCount += 1
-      else if (onlyWithData) continue
-      wanted.push({ state, partition: source, offset })
-    }
-    const shareBytes = Math.floor(aheadBytes / withDataCount)
-    const mostBytes = Math.max(shareBytes, MIN_SHARE_BYTES, this.#leastBytes)
-    const maxBytes = Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
-    return wanted.map(({ state, partition, offset }) => {
-      return { state, request: { partition, offset, maxBytes } }
-    })
+  /** What is read of one partition at most, where all that have something share what is read ahead. */
+  #partitionBytes(shareBytes: number): number {
+    const mostBytes = Math.max(Math.floor(shareBytes), MIN_SHARE_BYTES, this.#leastBytes)
+    return Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
   }
 
-  /** The one first that has waited longest. */
-  #inTurn(): readonly AssignedPartition[] {
-    const { assigned } = this.#subscription
-    if (this.#turnsOf !== assigned) this.#turns = [...assigned.values()]
-    this.#turnsOf = assigned
-    return this.#turns.sort((left, right) => left.lastRead - right.lastRead)
-  }
-
-  /** Whether a log is closed because its topic is deleted: the group is about to take it away. */
-  #isGoing(source: Partition): boolean {
-    return source.isClosed && this.#subscription.isSubscribed
-  }
-
-  /** A group takes partitions away when their topic is gone; who chose them has to be told. */
-  #ensureMayBeGone({ topic, partition, key }: AssignedPartition): void {
-    if (this.#subscription.isSubscribed) return
-    throw new UnknownTopicOrPartitionError(
-      topic,
-      partition,
-      `partition ${key} was assigned to this consumer and is gone: assign others`,
-    )
-  }
-
-  #accept(state: AssignedPartition, response: FetchResponse): boolean {
+  /** @param hadRoom whether there was room left to read something of the partition */
+  #accept({ state, end }: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
     const { partition, offset, batches, error } = response
     const isStale =
       this.#subscription.assigned.get(state.key) !== state ||
       state.position !== offset ||
       this.#positions.source(state) !== partition ||
-      this.#isGoing(partition)
-    if (isStale || (batches.length === 0 && error === null)) return false
+      this.#turns.isGoing(partition)
+    if (isStale) return false
+    if (batches.length === 0 && error === null) {
+      if (hadRoom) state.emptyUpTo = end
+      return false
+    }
     this.#readCount += 1
     state.lastRead = this.#readCount
     if (error instanceof OffsetOutOfRangeError && batches.length === 0) {

@@ -104,6 +104,12 @@ export class FakePartition {
     this.#add(builder.buildUncompressed())
   }
 
+  /** Lets `count` offsets be missing at the end, as a power loss behind a roll leaves them. */
+  skipOffsets(count: number): void {
+    this.logEndOffset += count
+    this.notify()
+  }
+
   /** Appends a batch whose records cannot be decoded although its checksum is right. */
   appendUndecodable(): void {
     const builder = new RecordBatchBuilder()

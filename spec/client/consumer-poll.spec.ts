@@ -354,6 +354,33 @@ describe('poll', () => {
     expect(seen).toEqual(partitions.map(({ index }) => index))
   })
 
+  it('leaves none waiting behind many partitions whose last offsets are missing', async () => {
+    const harness = new ConsumerHarness({ t: 301 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    const last = harness.partition('t', 300)
+    for (const partition of partitions) if (partition !== last) partition.skipOffsets(2)
+    const consumer = assigned(harness)
+    for (const value of ['a', 'b', 'c']) {
+      last.append(value)
+      expect(values(await consumer.poll(NO_WAIT))).toEqual([value])
+    }
+  })
+
+  it('does not wait while there is something behind many whose last offsets are missing', async () => {
+    const harness = new ConsumerHarness({ t: 301 })
+    const partitions = harness.topics.get('t')?.partitions ?? []
+    const last = harness.partition('t', 300)
+    const consumer = assigned(harness)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    for (const partition of partitions) {
+      if (partition === last) partition.append('a')
+      else partition.skipOffsets(2)
+    }
+    expect(values(await consumer.poll({ maxWaitMs: 1000 }))).toEqual(['a'])
+    partitions[0]?.append('b')
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
+  })
+
   it('begins at the end that a partition has at the first poll, also where it is not looked at yet', async () => {
     const harness = new ConsumerHarness({ t: 400 })
     const partitions = harness.topics.get('t')?.partitions ?? []

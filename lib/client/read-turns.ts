@@ -1,0 +1,100 @@
+import type { Partition } from '../broker/partition.ts'
+import { UnknownTopicOrPartitionError } from '../errors.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
+import type { PositionResolver } from './position-resolver.ts'
+import type { SubscriptionState } from './subscription-state.ts'
+
+/** A partition whose turn it is to be read. */
+export interface ReadTurn {
+  readonly state: AssignedPartition
+  readonly partition: Partition
+  /** Its position. */
+  readonly offset: number
+  /** Its high watermark before the read. */
+  readonly end: number
+}
+
+/** What one look at the partitions has found. */
+export interface Look {
+  /** The one first that has waited longest. */
+  readonly turns: readonly ReadTurn[]
+  /** How many of them have something to be read. */
+  readonly withDataCount: number
+  /** Whether others were not looked at. They may have something, too. */
+  readonly isPart: boolean
+}
+
+/** Finds the partitions that are to be read next among those that are assigned. */
+export class ReadTurns {
+  readonly #subscription: SubscriptionState
+  readonly #positions: PositionResolver
+  /** All partitions, in the order of their turns as of the last look. */
+  #order: AssignedPartition[] = []
+  /** What they were taken from. */
+  #orderOf: SubscriptionState['assigned'] | null = null
+
+  constructor(subscription: SubscriptionState, positions: PositionResolver) {
+    this.#subscription = subscription
+    this.#positions = positions
+  }
+
+  /**
+   * Looks for partitions of which nothing is buffered.
+   *
+   * @param limits `onlyWithData` leaves out those that have nothing to be read by now. When
+   * `mostCount` have something, the others are not looked at: of a thousand, most would be in vain.
+   * @throws what {@link PositionResolver.resolve} throws
+   * @throws {@link UnknownTopicOrPartitionError} when a partition that the application has assigned
+   * is gone
+   */
+  look(
+    limits: { readonly onlyWithData: boolean; readonly mostCount: number },
+    isBuffered: (state: AssignedPartition) => boolean,
+  ): Look {
+    const turns: ReadTurn[] = []
+    let withDataCount = 0
+    let isPart = false
+    for (const state of this.#inOrder()) {
+      if (state.isPaused) continue
+      // Where the end is that somebody begins at depends on when it is asked for.
+      if (withDataCount >= limits.mostCount && state.position !== null) {
+        isPart = true
+        continue
+      }
+      const partition = this.#positions.source(state)
+      if (isBuffered(state)) continue
+      if (partition === null) this.#ensureMayBeGone(state)
+      if (partition === null || this.isGoing(partition)) continue
+      const offset = this.#positions.resolve(state, partition)
+      const { highWatermark: end, logEndOffset } = partition
+      const hasData = (offset < end && state.emptyUpTo !== end) || offset > logEndOffset
+      if (hasData) withDataCount += 1
+      else if (limits.onlyWithData) continue
+      turns.push({ state, partition, offset, end })
+    }
+    return { turns, withDataCount, isPart }
+  }
+
+  /** Whether a log is closed because its topic is deleted: the group is about to take it away. */
+  isGoing(partition: Partition): boolean {
+    return partition.isClosed && this.#subscription.isSubscribed
+  }
+
+  /** The one first that has waited longest. */
+  #inOrder(): readonly AssignedPartition[] {
+    const { assigned } = this.#subscription
+    if (this.#orderOf !== assigned) this.#order = [...assigned.values()]
+    this.#orderOf = assigned
+    return this.#order.sort((left, right) => left.lastRead - right.lastRead)
+  }
+
+  /** A group takes partitions away when their topic is gone; who chose them has to be told. */
+  #ensureMayBeGone({ topic, partition, key }: AssignedPartition): void {
+    if (this.#subscription.isSubscribed) return
+    throw new UnknownTopicOrPartitionError(
+      topic,
+      partition,
+      `partition ${key} was assigned to this consumer and is gone: assign others`,
+    )
+  }
+}
