@@ -26,16 +26,16 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
     'Records sent to, and polled from, one partition and a thousand, with keys unless it says otherwise, ' +
     'by calls of a thousand records of which eight are in flight. Whole calls go to one partition after ' +
     'the other, by Partition.append: batches are as large then for a thousand as for one. All others go ' +
-    'through a producer, which has eight records at a time for each of a thousand. × floor is the ratio ' +
-    'to one partition.',
+    'through a producer, which has eight records at a time for each of a thousand where they have keys, ' +
+    'and 64 with 64 calls in flight. × floor is the ratio to one partition.',
   consumers:
     'A topic of eight partitions polled by a group of one member and of four, in one process. ' +
     '× floor is the ratio to one member.',
   load:
     'The 99th percentile of what acknowledgements take, each after its sync, when records come for six ' +
-    'seconds at half of the rate that 256 writers have reached who await each. A sample begins when its ' +
-    'record is due; those of the first second count in “from the start” alone, while code is compiled ' +
-    'and a reader begins. × floor is the ratio to the same without a reader that replays the log ' +
+    'seconds, times the scale, at half of the rate that 256 writers have reached who await each. A ' +
+    'sample begins when its record is due; those of the first sixth count in “from the start” alone, ' +
+    'while code is compiled and a reader begins. × floor is the ratio to the same without a reader that replays the log ' +
     'meanwhile.',
   compression:
     'Events in JSON appended in batches of a thousand to a topic of each codec, and read from its ' +
