@@ -28,39 +28,12 @@ import {
   writeRecord,
   type FoundLockFile,
 } from './lock-takeover.ts'
+import type { LockTimes } from './lock-times.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
 export const LOCK_FILE_NAME = '.varve.lock'
-
-/**
- * How long a lock file stays valid after its last heartbeat, where nothing proves its owner dead.
- * All processes have to agree on it, so it is no option. It is long, because a busy or suspended
- * process misses heartbeats too.
- */
-export const STALE_AFTER_MS = 30_000
-
-/** Time from one heartbeat to the next. */
-export const HEARTBEAT_MS = 5_000
-
-/** The times of a lock. A holder and a taker that differ in them both win. */
-export interface LockTimes {
-  readonly staleAfterMs: number
-  readonly heartbeatMs: number
-  /**
-   * How long the taker of a stale lock waits before it writes. Its owner may live, be it that it was
-   * suspended or that the clock has jumped, and takes a look at the lock for granted for a while.
-   */
-  readonly graceMs: number
-}
-
-/** The times of every lock outside of specs. */
-export const LOCK_TIMES: LockTimes = {
-  staleAfterMs: STALE_AFTER_MS,
-  heartbeatMs: HEARTBEAT_MS,
-  graceMs: 2_000,
-}
 
 /** What the taker of a lock file brings along. */
 export interface LockFileOptions {
@@ -105,7 +78,8 @@ export class LockFile {
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
   #handover: Promise<void> | null = null
-  readonly #beganMs: number
+  /** When the lock was renewed last, or begun, for as long as that is not left to proper-lockfile. */
+  #renewedMs: number
   #released = false
   /** Whether something was removed because of its age alone. */
   #hasJudgedByTime = false
@@ -114,7 +88,7 @@ export class LockFile {
     this.#path = join(options.directory, LOCK_FILE_NAME)
     this.#temporaryPath = `${this.#path}.${options.record.token}`
     this.#options = options
-    this.#beganMs = options.clock.monotonic()
+    this.#renewedMs = options.clock.monotonic()
   }
 
   /**
@@ -177,7 +151,8 @@ export class LockFile {
 
   /**
    * Makes the first heartbeat, and leaves the others to proper-lockfile. To be called when that one
-   * is due, and again as often as the next would be: a process may lack the descriptors to load it.
+   * is due, and again as often as the next would be: a process may lack the descriptors to load it, and
+   * renews the lock by itself then.
    */
   async startHeartbeats(): Promise<void> {
     if (this.#unlock !== null || this.#released) return
@@ -186,11 +161,20 @@ export class LockFile {
       await this.#handover
     } catch (error) {
       const { clock, times, onCompromised } = this.#options
-      const isStale = clock.monotonic() - this.#beganMs > times.staleAfterMs
+      if (this.#renewNow()) return
+      const isStale = clock.monotonic() - this.#renewedMs > times.staleAfterMs
       if (isStale && error instanceof Error) onCompromised(error)
     } finally {
       this.#handover = null
     }
+  }
+
+  /** A heartbeat that takes no descriptor. @returns false when the lock is not ours any more */
+  #renewNow(): boolean {
+    if (this.#handle === null || this.lossReasonSync() !== null) return false
+    this.#touchNow(this.#handle.fd)
+    this.#renewedMs = this.#options.clock.monotonic()
+    return true
   }
 
   /** Ends the heartbeats, and removes the file unless it belongs to another owner by now. */

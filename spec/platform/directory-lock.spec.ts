@@ -16,12 +16,8 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LockedError, LockLostError } from '../../lib/errors.ts'
 import { lockDirectory } from '../../lib/platform/directory-lock.ts'
 import type { DirectoryLock } from '../../lib/platform/file-system.ts'
-import {
-  HEARTBEAT_MS,
-  LOCK_FILE_NAME,
-  LOCK_TIMES,
-  STALE_AFTER_MS,
-} from '../../lib/platform/lock-file.ts'
+import { LOCK_FILE_NAME } from '../../lib/platform/lock-file.ts'
+import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
 import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'

@@ -13,13 +13,8 @@ import {
 import { syncBuiltinESMExports } from 'node:module'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import {
-  HEARTBEAT_MS,
-  LOCK_TIMES,
-  LOCK_FILE_NAME,
-  LockFile,
-  STALE_AFTER_MS,
-} from '../../lib/platform/lock-file.ts'
+import { LOCK_FILE_NAME, LockFile } from '../../lib/platform/lock-file.ts'
+import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
 import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
