@@ -188,7 +188,11 @@ export class LocalLog {
       // What is left was synced together with the cut.
       this.noteDurable()
       // Nothing in the last segment says where the log ends now. The name of the next one does.
-      if (rest !== null && rest.endOffset < offset) await this.roll()
+      if (rest !== null && rest.endOffset < offset) {
+        // What a failure leaves a mark of is what the next open can find.
+        this.tail.durablePosition = { ...this.end, offset: rest.endOffset }
+        await this.roll()
+      }
       await this.recordSegments()
     }
     await inDoubt('a truncation failed', () => this.segments.changing(truncate))

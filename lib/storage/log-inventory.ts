@@ -64,8 +64,9 @@ export function entryOf(record: SegmentRecord | null, baseOffset: number): Segme
 export function isDenseOnRecord(record: SegmentRecord | null, baseOffset: number): boolean {
   const active = record?.segments.at(-1)
   if (active === undefined) return false
-  // What is behind the last segment on record was begun by this library after it was written.
-  return entryOf(record, baseOffset)?.isDense ?? baseOffset > active.baseOffset
+  // What is behind the last segment on record was begun by this library after it was written, or is left
+  // of a truncation, which has said of the last one then that there may be gaps.
+  return entryOf(record, baseOffset)?.isDense ?? (active.isDense && baseOffset > active.baseOffset)
 }
 
 /** Whether offsets are missing between a segment that was just read to its end and the next one. */

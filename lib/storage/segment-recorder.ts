@@ -147,9 +147,14 @@ export function entriesUpTo(
     .map((segment) => (segment === active ? segment.durable : segment.entry))
   const last = entries.pop()
   if (last === undefined) return entries
-  if (rest === null || rest.sizeBytes >= last.sizeBytes) return [...entries, last]
-  const { sizeBytes, endOffset: nextOffset } = rest
-  return [...entries, { ...last, nextOffset, sizeBytes, crc: null }]
+  if (rest === null) return [...entries, last]
+  const { sizeBytes, endOffset } = rest
+  const nextOffset = Math.min(last.nextOffset, endOffset)
+  // Until those behind it are gone, offsets may be missing there and in front of them: where a
+  // compaction has left gaps, or an earlier truncation has cut into a batch.
+  const isDense = last.isDense && slot === all.length - 1
+  if (sizeBytes >= last.sizeBytes) return [...entries, { ...last, nextOffset, isDense }]
+  return [...entries, { ...last, nextOffset, sizeBytes, isDense, crc: null }]
 }
 
 /**
