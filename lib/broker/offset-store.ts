@@ -1,6 +1,6 @@
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { LogReader } from '../storage/log-reader.ts'
+import { withEpoch, type CheckedCommit, type ConsumedPartition } from './consumed-partition.ts'
 import {
   checkOffsetCommit,
   type OffsetAndMetadata,
@@ -11,13 +11,7 @@ import {
   encodeOffsetCommitValue,
   partitionForGroup,
 } from './offset-commit-codec.ts'
-import {
-  groupOf,
-  replay,
-  type GroupOffsets,
-  type OffsetsPartition,
-  type StoredOffset,
-} from './offset-replay.ts'
+import { groupOf, replay, type GroupOffsets, type OffsetsPartition } from './offset-replay.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -25,14 +19,8 @@ import {
   type TopicPartition,
 } from './topic-partition.ts'
 
+export type { ConsumedPartition } from './consumed-partition.ts'
 export type { OffsetsPartition } from './offset-replay.ts'
-
-/** What is needed of a partition that groups consume. */
-export interface ConsumedPartition {
-  /** Resolves when everything below `offset` is covered by a sync; rejects when that cannot be had. */
-  ensureDurable(offset: number): Promise<void>
-  readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
-}
 
 /** What an {@link OffsetStore} works with. */
 export interface OffsetStoreOptions {
@@ -145,14 +133,14 @@ export class OffsetStore {
       const partition = await this.#partitionOf(groupId)
       // From here on a deletion of the topic waits for this commit, and takes it along.
       for (const { topicPartition, data } of entries) this.#ensureStillThere(topicPartition, data)
+      // By now, as a record may have come since the call: its epoch is told by where it is.
+      const stored = entries.map(withEpoch)
       await this.#append(
         partition,
         groupId,
-        entries.map(({ topicPartition, committed }) => ({ ...topicPartition, ...committed })),
+        stored.map(({ topicPartition, committed }) => ({ ...topicPartition, ...committed })),
       )
-      for (const { topicPartition, committed } of entries) {
-        group.offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
-      }
+      for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
     })
   }
 
@@ -302,13 +290,12 @@ export class OffsetStore {
     return true
   }
 
-  #check(commit: OffsetCommit): StoredOffset & { readonly data: ConsumedPartition } {
+  #check(commit: OffsetCommit): CheckedCommit {
     const topicPartition = { topic: commit.topic, partition: commit.partition }
-    const checked = checkOffsetCommit(commit)
+    const committed = checkOffsetCommit(commit)
     const data = this.#options.dataPartition(topicPartition)
     if (data === null) throw unknownPartition(topicPartition)
-    const leaderEpoch = checked.leaderEpoch ?? data.log.reader.epochOf(checked.offset - 1)
-    return { topicPartition, committed: { ...checked, leaderEpoch }, data }
+    return { topicPartition, committed, data }
   }
 
   /** A topic that was deleted, also if there is another of its name by now, takes no offsets. */

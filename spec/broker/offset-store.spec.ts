@@ -126,6 +126,19 @@ describe('commit', () => {
     expect(harness.store.fetch('g', ORDERS)).toEqual({ offset: 0, metadata: '', leaderEpoch: null })
   })
 
+  it('notes the epoch of a record that comes while the commit waits for it', async () => {
+    const harness = new Harness()
+    const { promise, open } = gate()
+    harness.durable = promise
+    harness.epochOf = () => 1
+    const committing = harness.commit(1)
+    await settle()
+    harness.epochOf = () => 2
+    open()
+    await committing
+    expect(harness.store.fetch('g', ORDERS)).toMatchObject({ offset: 1, leaderEpoch: 2 })
+  })
+
   it('appends all offsets of one call at once', async () => {
     const { store, partition } = new Harness()
     const offsets = [0, 1, 2].map((index) => ({ topic: 't', partition: index, offset: index + 5 }))
