@@ -4,6 +4,7 @@ import type { Partition } from '../../lib/broker/partition.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
 import { ClosedError } from '../../lib/errors.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { anyShare } from '../helpers/any-share.ts'
 import { openPartition } from '../helpers/partitions.ts'
 import { anyBatches, writeAnyLog, type AnyRecord } from './any-partition.ts'
 
@@ -43,8 +44,12 @@ async function collect(partition: Partition, options: RecordsOptions): Promise<A
 function overAnyLog(
   check: (partition: Partition, records: readonly AnyRecord[], share: number) => Promise<void>,
 ): Promise<void> {
-  const share = fc.double({ min: 0, max: 1, noNaN: true })
-  const setup = fc.record({ batches: anyBatches, how: reopening, startShare: share, share })
+  const setup = fc.record({
+    batches: anyBatches,
+    how: reopening,
+    startShare: anyShare,
+    share: anyShare,
+  })
   return fc.assert(
     fc.asyncProperty(setup, async ({ batches, how, startShare, share }) => {
       const fileSystem = new SimulatedFileSystem({ seed: 1 })

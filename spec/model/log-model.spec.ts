@@ -4,6 +4,7 @@ import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { anyShare } from '../helpers/any-share.ts'
 import { modelRuns } from './model-runs.ts'
 
 /** A log as a plain array: what must be read, and which offsets were cut away. */
@@ -198,14 +199,15 @@ const values = fc.array(
   fc.record({ value: fc.string({ maxLength: 30 }), timestamp: fc.integer({ min: 0, max: 1000 }) }),
   { minLength: 1, maxLength: 6 },
 )
-const share = fc.double({ min: 0, max: 1, noNaN: true })
 
 const commands: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
   values.map((each) => new Append(each)),
   values.map((each) => new Append(each)),
-  fc.tuple(share, fc.integer({ min: 1, max: 600 })).map(([at, maxBytes]) => new Read(at, maxBytes)),
+  fc
+    .tuple(anyShare, fc.integer({ min: 1, max: 600 }))
+    .map(([at, maxBytes]) => new Read(at, maxBytes)),
   fc.integer({ min: 0, max: 1001 }).map((timestamp) => new FindTime(timestamp)),
-  share.map((at) => new Truncate(at)),
+  anyShare.map((at) => new Truncate(at)),
   fc
     .constantFrom('roll' as const, 'flush' as const, 'checkpoint' as const)
     .map((name) => new Call(name)),

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
+import { anyShare } from '../helpers/any-share.ts'
 import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
-import { anyPlace, share } from './steps-produce.ts'
+import { anyPlace } from './steps-produce.ts'
 
 /** The last records: what is shown, to its end, and none left out. */
 export const readLast: fc.Arbitrary<Step> = step(
@@ -30,7 +31,7 @@ export const readLast: fc.Arbitrary<Step> = step(
 /** Some of the last records, from the end on: the same as forwards, the other way round. */
 export const reverse: fc.Arbitrary<Step> = step(
   'reverse',
-  fc.record({ at: anyPlace, share }),
+  fc.record({ at: anyPlace, share: anyShare }),
   async (session, { at, share }) => {
     const place = session.place(at)
     if (place === null) return

@@ -1,11 +1,12 @@
 import fc from 'fast-check'
+import { anyShare } from '../helpers/any-share.ts'
 import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
 import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ensure, type ModelPartition } from './model-broker.ts'
 import { GROUP_OF_SLOT, type Member, type Session } from './session.ts'
 import { step, type Step } from './step.ts'
-import { anyPlace, share } from './steps-produce.ts'
+import { anyPlace } from './steps-produce.ts'
 
 const SETTLE_ROUNDS = 8
 /** Far more polls than anything takes to arrive. */
@@ -134,7 +135,7 @@ export const drain: fc.Arbitrary<Step> = step('drain', anySlot, async (session, 
 
 export const seek: fc.Arbitrary<Step> = step(
   'seek',
-  fc.record({ slot: anySlot, share }),
+  fc.record({ slot: anySlot, share: anyShare }),
   (session, { slot, share }) => {
     const member = session.members[slot]
     const at = member?.consumer.assignment()[0]
@@ -185,7 +186,7 @@ export const commit: fc.Arbitrary<Step> = step('commit', anySlot, async (session
 /** An offset of the application's own choice; one that is beyond what is there is refused. */
 export const commitAt: fc.Arbitrary<Step> = step(
   'commitAt',
-  fc.record({ slot: anySlot, at: anyPlace, share }),
+  fc.record({ slot: anySlot, at: anyPlace, share: anyShare }),
   async (session, { slot, at, share }) => {
     const place = session.place(at)
     if (place === null) return

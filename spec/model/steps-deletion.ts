@@ -1,7 +1,8 @@
 import fc from 'fast-check'
+import { anyShare } from '../helpers/any-share.ts'
 import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
-import { anyPlace, share } from './steps-produce.ts'
+import { anyPlace } from './steps-produce.ts'
 
 /**
  * Whatever takes records away on purpose. It raises `greatestStart` when it is asked for and is
@@ -9,7 +10,7 @@ import { anyPlace, share } from './steps-produce.ts'
  */
 export const deleteRecords: fc.Arbitrary<Step> = step(
   'deleteRecords',
-  fc.record({ at: anyPlace, share }),
+  fc.record({ at: anyPlace, share: anyShare }),
   async (session, { at, share }) => {
     const place = session.place(at)
     if (place === null) return

@@ -5,8 +5,6 @@ import { step, type Step } from './step.ts'
 
 /** Which partition; see `Session.place`. */
 export const anyPlace: fc.Arbitrary<number> = fc.nat(5)
-/** How far into something. */
-export const share: fc.Arbitrary<number> = fc.double({ min: 0, max: 1, noNaN: true })
 
 const acks = fc.constantFrom<(0 | 1 | 'all')[]>('all', 1, 0)
 const batch = { count: fc.integer({ min: 1, max: 4 }), sizeBytes: fc.constantFrom(1, 40, 200) }

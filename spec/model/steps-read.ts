@@ -1,13 +1,14 @@
 import fc from 'fast-check'
+import { anyShare } from '../helpers/any-share.ts'
 import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
-import { anyPlace, share } from './steps-produce.ts'
+import { anyPlace } from './steps-produce.ts'
 
 /** A read at some offset, also behind the end and below the start. */
 export const read: fc.Arbitrary<Step> = step(
   'read',
-  fc.record({ at: anyPlace, share, maxBytes: fc.constantFrom(1, 200, 10_000) }),
+  fc.record({ at: anyPlace, share: anyShare, maxBytes: fc.constantFrom(1, 200, 10_000) }),
   async (session, { at, share, maxBytes }) => {
     const place = session.place(at)
     if (place === null) return
@@ -55,7 +56,7 @@ export const fetchAtEnd: fc.Arbitrary<Step> = step('fetchAtEnd', anyPlace, async
 /** The first record that is not older, whatever the wall clock did while they came. */
 export const findTime: fc.Arbitrary<Step> = step(
   'findTime',
-  fc.record({ at: anyPlace, share }),
+  fc.record({ at: anyPlace, share: anyShare }),
   async (session, { at, share }) => {
     const place = session.place(at)
     if (place === null) return

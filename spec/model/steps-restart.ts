@@ -1,11 +1,12 @@
 import fc from 'fast-check'
+import { anyShare } from '../helpers/any-share.ts'
 import { LockLostError } from '../../lib/errors.ts'
 import { BrokenPromise, ensure, type Loss } from './model-broker.ts'
 import { DATA, type Session } from './session.ts'
 import { step, type Step } from './step.ts'
 import { join, settle } from './steps-consume.ts'
 import { look, openReader } from './steps-reader.ts'
-import { anyPlace, share } from './steps-produce.ts'
+import { anyPlace } from './steps-produce.ts'
 
 /** What an application has running beside the broker: it starts that again when it comes back. */
 interface Crowd {
@@ -110,7 +111,7 @@ export const loseTail: fc.Arbitrary<Step> = step(
   'loseTail',
   fc.record({
     at: anyPlace,
-    share,
+    share: anyShare,
     count: fc.nat(3),
     sizeBytes: fc.constantFrom(10, 300),
     then: fc.constantFrom<('reopen' | 'takeover')[]>('reopen', 'takeover'),

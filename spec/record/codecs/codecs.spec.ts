@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { CorruptRecordError } from '../../../lib/errors.ts'
 import { readSnappyLength } from '../../../lib/record/codecs/snappy-block.ts'
+import { anyShare } from '../../helpers/any-share.ts'
 import { CODECS, CONTENTS, noise, records } from './codec-cases.ts'
 
 const MOST_BYTES = 1_000_000
@@ -65,7 +66,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
       CONTENTS.map(([, bytes]) => codec.compress(bytes.subarray(0, 70_000))),
     )
     const change = fc.record({
-      at: fc.double({ min: 0, max: 1, noNaN: true }),
+      at: anyShare,
       bytes: fc.uint8Array({ minLength: 1, maxLength: 5 }),
       isInserted: fc.boolean(),
     })
