@@ -62,7 +62,10 @@ async function importProperLockfile(): Promise<ProperLockfile> {
   return requirePrivately(lockfilePath)
 }
 
-/** What proper-lockfile gets when it asks for a package: only a lock without a file system of its own uses the first. */
+/**
+ * What proper-lockfile gets when it asks for a package. Only a lock without a file system of its own
+ * uses the first.
+ */
 const STAND_INS: Readonly<Record<string, unknown>> = {
   'graceful-fs': fs,
   'signal-exit': () => undefined,

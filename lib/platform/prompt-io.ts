@@ -58,9 +58,10 @@ const SYSTEM: PromptIoSystem = {
  * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
  * call made at once holds up everything else in the process. So only small ones are, for no more
  * than 2 ms of one turn of the event loop for each kind, and 0.5 ms for what is read while somebody
- * waits for syncs, also when a loop of awaits never lets it turn; and after one that took more than 1 ms, because the bytes came from the disk or had to wait
- * for it, none of its kind is for a while, see {@link PromptRest}. Whether a read has met the disk
- * the system tells; a write meets it without anybody being told.
+ * waits for syncs, also when a loop of awaits never lets it turn. After one that took more than 1 ms,
+ * because the bytes came from the disk or had to wait for it, none of its kind is for a while, see
+ * {@link PromptRest}. Whether a read has met the disk the system tells; a write meets it without
+ * anybody being told.
  *
  * The same goes for the names and sizes of files, and for opening those that exist: an open of a log
  * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
