@@ -7,6 +7,7 @@ import { Log } from '../../lib/storage/log.ts'
 import type { LogOptions } from '../../lib/storage/log-options.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { batchBounds } from './rot.ts'
 
 /** Limits so small that a handful of records rolls segments and fills indexes. */
 export const SMALL: TopicConfig = { segmentBytes: 200, indexIntervalBytes: 32 }
@@ -46,6 +47,11 @@ export async function valuesOf(log: Log): Promise<string[]> {
 
 export async function offsetsOf(log: Log): Promise<number[]> {
   return (await readAll(log)).map((record) => record.offset)
+}
+
+/** The batches of a log file, without the space that is taken ahead of others. */
+export function withoutSpace(file: Buffer): Buffer {
+  return file.subarray(0, batchBounds(file).at(-1))
 }
 
 /** What a batch of {@link batchOf} holds and says. */

@@ -18,6 +18,7 @@ import {
   upTo,
   valuesOf,
   valuesUpTo,
+  withoutSpace,
   writtenLog,
 } from './log-fixtures.ts'
 
@@ -134,6 +135,8 @@ async function unclosedLog(
   fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from('0\n0\n'))
   // The log file alone has to say what was durable, as in a directory that a broker has left.
   await fs.unlink(`${DIR}/varve-segments`)
+  // What is behind the batches is what a row puts there.
+  for (const { path } of logFilesOf(fs)) edit(fs, path, withoutSpace)
   corrupt(fs)
   return fs
 }
