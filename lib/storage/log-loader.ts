@@ -194,7 +194,7 @@ export class LogLoader {
       // Everything in the files was deleted before, so nothing of it is missed, nor shown again where
       // what should follow is damaged.
       logEndOffset = logStartOffset
-      if (isSound) await (readOnly ? segments.replace([]) : segments.removeAll())
+      if (isSound) await (readOnly ? segments.replace([]) : this.#removeAll(segments))
     }
     if (!this.#areEpochsKnown || this.#dispute?.isCheckpointWrong === true) {
       await this.#refillEpochs(segments, { logStartOffset, logEndOffset })
@@ -216,6 +216,16 @@ export class LogLoader {
     }
     await segments.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
+  }
+
+  /**
+   * Durable when it resolves: a file may have been cut by an open that a crash has ended before its
+   * sync, and uncut bytes in front of a new segment would be damage.
+   */
+  async #removeAll(segments: LogSegments): Promise<void> {
+    if (segments.active === undefined) return
+    await segments.removeAll()
+    await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   /** So that the first append of a new log, which is synced here anyway, has not to write it. */

@@ -568,6 +568,22 @@ describe('advanceLogStartOffset', () => {
     expect([...restarted.snapshot().keys()]).not.toContain(pathOf(0))
   })
 
+  it('of all there was is durable before the next open makes a new segment', async () => {
+    const fs = (await writtenLog(3, { close: false })).restart('process')
+    await fs.unlink(`${DIR}/varve-segments`)
+    fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 5\n'))
+    const before = fs.operations.length
+    expect((await openLog(fs)).logEndOffset).toBe(5)
+    const steps = fs.operations
+      .slice(before)
+      .filter((line) =>
+        new RegExp(`unlink ${pathOf(2)}|syncDirectory|open ${pathOf(5)}`).test(line),
+      )
+      .map((line) => line.split(' ')[1])
+    const removal = steps.indexOf('unlink')
+    expect(steps.slice(removal, removal + 3)).toEqual(['unlink', 'syncDirectory', 'open'])
+  })
+
   it('makes durable what comes before it', async () => {
     const { fs, log } = await emptyLog({ config: { ...SMALL, flushMessages: 100 } })
     await log.append([{ value: 'a' }])
