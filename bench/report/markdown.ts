@@ -17,7 +17,7 @@ export interface RunDescription {
 /** Cases that compare Varve with itself, by the name of their workload. */
 export const COMPARISONS: Readonly<Record<string, string>> = {
   growth:
-    'Logs of the usual size and of a hundred times that. × floor is the ratio to the usual size.',
+    'Logs of the usual size and of a hundred times that, and a plain file. × floor is the ratio to the usual size.',
   open:
     'A new process opens a broker that was closed cleanly, as in W7: of ten times the records, of a ' +
     'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +
