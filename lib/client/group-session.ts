@@ -63,6 +63,11 @@ export class GroupSession implements CommitTarget {
     return this.#runningCallbacks > 0
   }
 
+  /** Whether there is a member that has to poll in time. */
+  get hasMember(): boolean {
+    return this.#member !== null
+  }
+
   /** Replaces the listener, from the next callback on. */
   setListener(listener: RebalanceListener): void {
     this.#listener = listener

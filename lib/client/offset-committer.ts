@@ -54,6 +54,11 @@ export class OffsetCommitter {
     this.#dueMs = clock.monotonic() + this.#intervalMs
   }
 
+  /** Whether there are commits that nobody asks for. */
+  get isAutomatic(): boolean {
+    return this.#isAutomatic
+  }
+
   /** Whether it is time for an automatic commit. @param nowMs by the monotonic clock */
   isDue(nowMs: number): boolean {
     return this.#isAutomatic && nowMs >= this.#dueMs

@@ -112,6 +112,8 @@ export class PollLoop<K, V> {
     // A wakeup, or the end, is a change too.
     if (this.#running !== null || this.#hasChanged) return null
     const { committer, fetcher, group } = this.#parts
+    // Where nothing is due by time, asking for it would be a good part of what a record costs.
+    if (!committer.isAutomatic && !group.hasMember) return fetcher.takeReady()
     const nowMs = this.#clock.monotonic()
     if (committer.isDue(nowMs)) return null
     const record = fetcher.takeReady()

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
@@ -46,6 +46,16 @@ describe('for await', () => {
   it('goes through the records in order', async () => {
     const consumer = start(filled())
     expect(offsets(await take(consumer, 10))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
+  it('asks for the time once for each poll, and not for each record, without a group', async () => {
+    const harness = filled(100)
+    const consumer = harness.consumer({})
+    consumer.assign([T0])
+    await take(consumer, 1)
+    const monotonic = vi.spyOn(harness.clock, 'monotonic')
+    expect(offsets(await take(consumer, 100))).toHaveLength(100)
+    expect(monotonic.mock.calls.length).toBeLessThan(20)
   })
 
   it('delivers the record again whose body was left, and those behind it', async () => {
