@@ -150,7 +150,7 @@ function readFew(
 
 /**
  * Reads and decodes what is there at `offset` in pieces, so that what is large does not hold up the
- * process: after 2 ms of one turn of the event loop the next piece is waited for.
+ * process: after 1 ms of one turn of the event loop the next piece is waited for.
  *
  * @throws what is wrong at `offset`; what is wrong behind it is for the read that begins there.
  */

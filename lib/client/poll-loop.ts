@@ -1,5 +1,6 @@
 import { ClosedError, IllegalStateError, WakeupError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { Fetcher } from './fetcher.ts'
 import type { GroupSession } from './group-session.ts'
@@ -26,6 +27,9 @@ export interface PollRequest {
 /** Records handed out without a poll keep a member alive, but its timer need not be exact to less. */
 const POLL_TIMER_STEP_MS = 1
 
+/** Records handed out without a poll before it is asked whether the event loop has to turn. */
+const RECORDS_PER_LOOK = 64
+
 /**
  * What happens in a poll, and in which order: the group, then automatic commits, which therefore
  * are of what earlier polls have handed out, then reading, and at last handing out, in one step.
@@ -42,6 +46,9 @@ export class PollLoop<K, V> {
   #hasChanged = false
   #endWait: (() => void) | null = null
   #polledMs = 0
+  #readyCount = 0
+  /** What records that are at hand have to wait for: a loop over them would never let others run. */
+  #turn: Promise<void> | null = null
 
   constructor(clock: Clock, parts: PollParts<K, V>) {
     this.#clock = clock
@@ -111,6 +118,8 @@ export class PollLoop<K, V> {
   takeReady(): ConsumerRecord<K, V> | null {
     // A wakeup, or the end, is a change too.
     if (this.#running !== null || this.#hasChanged) return null
+    if (++this.#readyCount % RECORDS_PER_LOOK === 0) this.#turn = promptIo.turnIfDue()
+    if (this.#turn !== null) return null
     const { committer, fetcher, group } = this.#parts
     // Where nothing is due by time, asking for it would be a good part of what a record costs.
     if (!committer.isAutomatic && !group.hasMember) return fetcher.takeReady()
@@ -130,6 +139,8 @@ export class PollLoop<K, V> {
   ): Promise<ConsumerRecord<K, V>[]> {
     const { subscription, group, committer, fetcher } = this.#parts
     const deadlineMs = this.#clock.monotonic() + maxWaitMs
+    if (this.#turn !== null) await this.#turn
+    this.#turn = null
     this.#ensureUninterrupted(signal)
     for (;;) {
       this.#hasChanged = false

@@ -19,7 +19,7 @@ const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
  * given, so of one time for both an append would wait for a turn with its write, and for another
  * with its sync.
  */
-const MAX_TURN_MS = 2
+const MAX_TURN_MS = 1
 
 /**
  * The same for what is read while somebody waits for syncs. An acknowledgement is heard of when the
@@ -57,7 +57,7 @@ const SYSTEM: PromptIoSystem = {
  * A few KiB go to or come from the page cache in 1 to 4 µs; handing them to another thread and back
  * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
  * call made at once holds up everything else in the process. So only small ones are, for no more
- * than 2 ms of one turn of the event loop for each kind, and 0.5 ms for what is read while somebody
+ * than 1 ms of one turn of the event loop for each kind, and 0.5 ms for what is read while somebody
  * waits for syncs, also when a loop of awaits never lets it turn. After one that took more than 1 ms,
  * because the bytes came from the disk or had to wait for it, none of its kind is for a while, see
  * {@link PromptRest}. Whether a read has met the disk the system tells; a write meets it without

@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { IllegalStateError, SerializationError, WakeupError } from '../../lib/errors.ts'
 import {
   ConsumerHarness,
@@ -56,6 +57,30 @@ describe('for await', () => {
     const monotonic = vi.spyOn(harness.clock, 'monotonic')
     expect(offsets(await take(consumer, 100))).toHaveLength(100)
     expect(monotonic.mock.calls.length).toBeLessThan(20)
+  })
+
+  it('lets the event loop turn when what is at hand takes long, and goes on behind it', async () => {
+    const consumer = start(filled(500))
+    let endTurn = (): void => undefined
+    const turn = new Promise<void>((resolve) => {
+      endTurn = resolve
+    })
+    const taken: number[] = []
+    const iterating = (async () => {
+      for await (const { offset } of consumer) {
+        // Whatever was waited for before this record is not what is asked for.
+        if (offset === 0) vi.spyOn(promptIo, 'turnIfDue').mockReturnValueOnce(turn)
+        taken.push(offset)
+        if (offset === 499) break
+      }
+    })()
+    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(taken.length).toBeGreaterThan(0)
+    expect(taken.length).toBeLessThan(128)
+    endTurn()
+    await iterating
+    expect(taken).toEqual(Array.from({ length: 500 }, (_, offset) => offset))
   })
 
   it('delivers the record again whose body was left, and those behind it', async () => {

@@ -20,7 +20,7 @@ class Scene {
     return {
       isMarked: false,
       drain: () => {
-        this.nowMs += 0.5
+        this.nowMs += 0.25
         this.drained.push(name)
         onDrain()
       },

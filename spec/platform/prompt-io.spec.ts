@@ -48,10 +48,10 @@ it('leaves large calls to the pool', () => {
   expect(prompt.try('write', 2 * 1024 * 1024 + 1, () => 7)).toBe(-1)
 })
 
-it('draws no turn of the event loop out for longer than 2 ms', () => {
+it('draws no turn of the event loop out for longer than 1 ms', () => {
   const { system, prompt } = scene()
   expect(prompt.try('write', 1, () => 1)).toBe(1)
-  system.nowMs += 2
+  system.nowMs += 1
   expect(prompt.try('write', 1, () => 1)).toBe(1)
   system.nowMs += 0.1
   expect(prompt.try('write', 1, () => 1)).toBe(-1)
@@ -67,10 +67,10 @@ it('gives what writes and syncs as much of a turn as what reads, whoever came fi
   ] as const) {
     const { system, prompt } = scene()
     expect(prompt.try(first, 1, () => 1)).toBe(1)
-    system.nowMs += 2.1
+    system.nowMs += 1.1
     expect(prompt.try(first, 1, () => 1)).toBe(-1)
     expect(prompt.try(second, 1, () => 1)).toBe(1)
-    system.nowMs += 2
+    system.nowMs += 1
     expect(prompt.try(second, 1, () => 1)).toBe(1)
     expect(prompt.hasTime()).toBe(second === 'write')
     system.nowMs += 0.1
@@ -91,20 +91,20 @@ it('gives what reads less of a turn while somebody asks for syncs, and for 100 m
     }
   }
   expect(prompt.try('write', 1, () => 1)).toBe(1)
-  expect(readMs()).toBe(2)
+  expect(readMs()).toBe(1)
   expect(prompt.hasTime()).toBe(true)
   expect(readMs()).toBe(0.5)
   system.nowMs += 90
   expect(readMs()).toBe(0.5)
   system.nowMs += 20
-  expect(readMs()).toBe(2)
+  expect(readMs()).toBe(1)
 })
 
 it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
   const { system, prompt } = scene()
   expect(prompt.whenTurned('write', 1)).toBeNull()
   prompt.try('write', 1, () => 1)
-  system.nowMs += 2.1
+  system.nowMs += 1.1
   expect(prompt.try('write', 1, () => 1)).toBe(-1)
   expect(prompt.whenTurned('write', 2 * 1024 * 1024 + 1)).toBeNull()
   let hasTurned = false
@@ -203,7 +203,7 @@ it('makes who makes no call wait for the next turn, whether or not the disk is s
   const { system, prompt } = scene()
   expect(prompt.turnIfDue()).toBeNull()
   prompt.try('write', 1, () => {
-    system.nowMs += 1.5
+    system.nowMs += 0.75
     return 1
   })
   expect(prompt.turnIfDue()).toBeNull()
@@ -220,7 +220,7 @@ it('bounds calls that move no bytes in the same way, and lets them decline', () 
   expect(prompt.attempt(() => null)).toBeNull()
   const declines = (): number | undefined => undefined
   expect(prompt.attempt(declines)).toBeUndefined()
-  system.nowMs += 2.1
+  system.nowMs += 1.1
   expect(prompt.attempt(() => 1)).toBeUndefined()
   system.turn()
   const slow = (): string => {

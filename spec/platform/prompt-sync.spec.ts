@@ -112,7 +112,7 @@ it('asks for twice the proof where it did not last, up to 128 syncs, and for six
   expect(await disk.proof()).toBe(FIRST_PROOF)
 })
 
-it('waits for the next turn when this one has been drawn out for 2 ms', async () => {
+it('waits for the next turn when this one has been drawn out for 1 ms', async () => {
   const disk = new StandingDisk()
   await disk.syncs(FIRST_PROOF)
   disk.turn()
