@@ -4,13 +4,15 @@ import type { SegmentFile } from './segment-file.ts'
 
 /** Most that a file has of it. The one sync that it is part of would take three times as long with 1 MiB. */
 export const MAX_SPACE_BYTES: number = 256 * 1024
+/** A broker of Kafka opens no file that is larger. */
+const LARGEST_FILE_BYTES = 2 ** 31 - 1
 /** What file systems give out. */
 const BLOCK_BYTES = 4096
 const ZEROS = Buffer.alloc(MAX_SPACE_BYTES)
 
 /** What is asked of the segment whose space it is. */
 interface GrowingSegment {
-  readonly file: SegmentFile
+  readonly file: Pick<SegmentFile, 'write' | 'writeNow'>
   /** Where its last batch ends. */
   readonly sizeBytes: number
   /** What of it is covered by a sync. */
@@ -84,7 +86,7 @@ export class SpaceAhead {
     if (growthBytes <= 0 || growthBytes > MAX_SPACE_BYTES || sizeBytes < this.#end) return 0
     const doubled = Math.ceil((2 * sizeBytes) / BLOCK_BYTES) * BLOCK_BYTES
     const most = Math.floor((sizeBytes + MAX_SPACE_BYTES) / BLOCK_BYTES) * BLOCK_BYTES
-    return Math.min(doubled, most) - sizeBytes
+    return Math.min(doubled, most, LARGEST_FILE_BYTES) - sizeBytes
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { Log } from '../../lib/storage/log.ts'
-import { MAX_SPACE_BYTES } from '../../lib/storage/space-ahead.ts'
+import { MAX_SPACE_BYTES, SpaceAhead } from '../../lib/storage/space-ahead.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, valuesUpTo, withoutSpace } from './log-fixtures.ts'
 
@@ -70,6 +70,21 @@ describe('the space that a log takes ahead', () => {
     await log.append([{ value: 'few bytes' }])
     await log.flush()
     expect(spaceOf(fs)).toBeGreaterThan(MAX_SPACE_BYTES - 4096)
+  })
+
+  it('makes no file larger than a broker of Kafka opens', async () => {
+    const ends: number[] = []
+    const file = {
+      write: (buffers: readonly Uint8Array[], position: number) => {
+        ends.push(position + (buffers[0]?.length ?? 0))
+        return Promise.resolve()
+      },
+      writeNow: () => -1,
+    }
+    const sizeBytes = 2 ** 31 - 5_000
+    const space = new SpaceAhead({ file, sizeBytes, durable: { sizeBytes: sizeBytes - 100 } })
+    await space.take()
+    expect(ends).toEqual([2 ** 31 - 1])
   })
 
   it('is given back by a roll, a truncation and a close', async () => {
