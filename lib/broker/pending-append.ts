@@ -1,5 +1,4 @@
 import type { ResolvedTopicConfig } from '../config.ts'
-import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { batchMemory } from '../record/batch-memory.ts'
 import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -185,8 +184,8 @@ export class SharedBatch extends PendingAppend {
   constructor(capacityBytes: number) {
     super({ acks: 'all', isInLine: true })
     // Only a record alone is larger than that: the memory of what follows it would be kept for nothing.
-    const sizeBytes = Math.min(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD), BATCH_TARGET_BYTES)
-    this.#builder = new RecordBatchBuilder({ memory: batchMemory.takeHeld(sizeBytes) })
+    const firstBytes = Math.min(capacityBytes, BATCH_TARGET_BYTES)
+    this.#builder = new RecordBatchBuilder({ pool: batchMemory, capacityBytes: firstBytes })
   }
 
   get sizeBytes(): number {

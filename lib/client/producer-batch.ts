@@ -55,7 +55,7 @@ export class ProducerBatch {
     this.#limitRecords = options.limitRecords
     this.#builder =
       compressionType === 'none'
-        ? new RecordBatchBuilder({ memory: batchMemory.takeHeld(capacityBytes) })
+        ? new RecordBatchBuilder({ pool: batchMemory, capacityBytes })
         : new RecordBatchBuilder({ compressionType, compressionLevel, capacityBytes })
   }
 

@@ -1,5 +1,5 @@
 /** Less is not worth the book-keeping. */
-const SMALLEST_BYTES = 16 * 1024
+const SMALLEST_BYTES = 4 * 1024
 /** More is seldom asked for. */
 export const LARGEST_PIECE_BYTES: number = 128 * 1024
 /** So much may lie ready. */

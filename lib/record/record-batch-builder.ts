@@ -19,6 +19,7 @@ import {
   MAX_DECOMPRESSED_BYTES,
   type CompressionType,
 } from './compression.ts'
+import type { BatchMemory } from './batch-memory.ts'
 import { writeCrc } from './record-batch.ts'
 import {
   MAX_BATCH_ITEMS,
@@ -52,6 +53,11 @@ export interface RecordBatchBuilderOptions extends BatchProperties {
   readonly capacityBytes?: number
   /** The first buffer itself, which is the builder's from then on, in place of `capacityBytes`. */
   readonly memory?: Buffer
+  /**
+   * Where buffers come from, instead of being made for it. The batch is held there: whoever is the last
+   * to look at it may let go of it.
+   */
+  readonly pool?: BatchMemory
   /** With timestamp type 'LogAppendTime': the time of the append, instead of the records' largest. */
   readonly logAppendTime?: number
   /** When the batch's tombstones may be removed. Only a log cleaner knows. */
@@ -93,8 +99,7 @@ export class RecordBatchBuilder {
     this.#options = options
     this.#baseOffset = baseOffset
     this.#baseTimestamp = options.deleteHorizonMs ?? null
-    this.#buffer =
-      options.memory ?? Buffer.allocUnsafe(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
+    this.#buffer = options.memory ?? this.#take(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
   }
 
   /** Records so far. */
@@ -282,9 +287,14 @@ export class RecordBatchBuilder {
     const most = this.#mostBytes
     if (neededBytes > most) throw new RecordTooLargeError(neededBytes, most, 'the batch format')
     const capacity = Math.min(Math.max(neededBytes, 2 * this.#buffer.length), most)
-    const grown = Buffer.allocUnsafe(capacity)
-    this.#buffer.copy(grown, 0, 0, this.#position)
-    this.#buffer = grown
+    const outgrown = this.#buffer
+    this.#buffer = this.#take(capacity)
+    outgrown.copy(this.#buffer, 0, 0, this.#position)
+    this.#options.pool?.letGo(outgrown)
+  }
+
+  #take(sizeBytes: number): Buffer {
+    return this.#options.pool?.takeHeld(sizeBytes) ?? Buffer.allocUnsafe(sizeBytes)
   }
 
   #seal(): void {

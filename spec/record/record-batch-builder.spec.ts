@@ -5,6 +5,7 @@ import {
   RecordTooLargeError,
   UnsupportedCompressionTypeError,
 } from '../../lib/errors.ts'
+import { BatchMemory } from '../../lib/record/batch-memory.ts'
 import { decodeRecords } from '../../lib/record/decode.ts'
 import {
   emptyBatch,
@@ -133,6 +134,17 @@ describe('appending to a builder', () => {
     for (let capacity = 0; capacity < 400; capacity += 7) {
       expect(built(capacity).equals(atOnce), `capacity ${capacity}`).toBe(true)
     }
+  })
+
+  it('gives back memory that it outgrows, and is held in what it has grown into', () => {
+    const pool = new BatchMemory()
+    const builder = new RecordBatchBuilder({ pool, capacityBytes: 4096 })
+    for (let count = 0; count < 3; count++) builder.append(0, null, Buffer.alloc(2000, count))
+    expect(pool.spareBytes).toBe(4096)
+    expect(pool.take(4096).length).toBe(4096)
+    expect(pool.spareBytes).toBe(0)
+    pool.letGo(builder.buildUncompressed())
+    expect(pool.spareBytes).toBe(8192)
   })
 
   it('copies what it is given', () => {
