@@ -6,6 +6,8 @@ import { allBut, type Peer, type PeerLog, type Visit } from './peer.ts'
 const BATCH_RECORDS = 1000
 /** Of a replay, at once: more records than that are many for the collector to keep, and to look through. */
 const REPLAY_BYTES = 256 * 1024
+/** With a promise each, all records are in flight, so a producer has to have room for all. */
+const BUFFER_MEMORY = 256 * 1024 * 1024
 /** Calls in flight while one caller writes in bulk. */
 const WINDOW = 8
 
@@ -56,7 +58,7 @@ const callbackBulk: Ways['bulk'] = ({ broker }) => {
 }
 
 const producerAppend: Ways['append'] = ({ broker }) => {
-  const producer = broker.producer()
+  const producer = broker.producer({ bufferMemory: BUFFER_MEMORY })
   return ({ sent }) => producer.send(sent)
 }
 
@@ -116,7 +118,8 @@ export const varvePeers: readonly Peer[] = [
     name: 'varve',
     usage:
       `bulk: Partition.append of ${BATCH_RECORDS} records, ${WINDOW} in flight; a promise each, and ` +
-      `durable: Producer.send; reads: Partition.read, for replay ${REPLAY_BYTES / 1024} KiB at a time; ` +
+      `durable: Producer.send with bufferMemory ${BUFFER_MEMORY / 1024 / 1024} MiB instead of 32; ` +
+      `reads: Partition.read, for replay ${REPLAY_BYTES / 1024} KiB at a time; ` +
       'to follow: Partition.fetch',
     cannot: {},
     load: () => Promise.resolve((dir, { flush }) => openVarve(dir, flush, WAYS)),
