@@ -6,6 +6,9 @@ const ONE = 0x8000_0000
 /** x^(2^k) modulo the polynomial, for lengths of up to 2^53 bytes. */
 const POWERS = powersOfX(57)
 
+/** The last shift that was worked out: ranges that follow one another are often of one length. */
+let last = { bytes: 0, shift: ONE }
+
 /**
  * Checksum of two byte ranges one behind the other, from the checksums of both, without their bytes
  * (Mark Adler's method in zlib).
@@ -13,12 +16,18 @@ const POWERS = powersOfX(57)
  * @param secondBytes length of the second range.
  */
 export function combineCrc32c(first: number, second: number, secondBytes: number): number {
+  if (secondBytes !== last.bytes) last = { bytes: secondBytes, shift: shiftOf(secondBytes) }
+  return (multiply(last.shift, first) ^ second) >>> 0
+}
+
+/** x to the number of bits in so many bytes, modulo the polynomial. */
+function shiftOf(bytes: number): number {
   let shift = ONE
   // Bytes have eight bits: the length counts from x^(2^3) on.
-  for (let rest = secondBytes, k = 3; rest > 0; rest = Math.floor(rest / 2), k += 1) {
+  for (let rest = bytes, k = 3; rest > 0; rest = Math.floor(rest / 2), k += 1) {
     if (rest % 2 === 1) shift = multiply(POWERS[k] ?? 0, shift)
   }
-  return (multiply(shift, first) ^ second) >>> 0
+  return shift
 }
 
 /** Product of two polynomials modulo the polynomial. */

@@ -2,7 +2,7 @@ import { CorruptRecordError } from '../errors.ts'
 import type { File } from '../platform/file-system.ts'
 import { ATTRIBUTES_POSITION } from '../record/batch-layout.ts'
 import { combineCrc32c } from '../record/crc32c-combine.ts'
-import { continueCrc32c, crc32c } from '../record/crc32c.ts'
+import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import type { SegmentEntry } from './segment-record.ts'
@@ -102,7 +102,6 @@ export async function sumAgain(
 function append(crc: number, buffer: Buffer, bodyCrc: number): number {
   const bodyBytes = buffer.length - ATTRIBUTES_POSITION
   if (bodyBytes <= SHORT_BYTES) return continueCrc32c(crc, buffer)
-  const header = crc32c(buffer, 0, ATTRIBUTES_POSITION)
-  const upToBody = combineCrc32c(crc, header, ATTRIBUTES_POSITION)
+  const upToBody = continueCrc32c(crc, buffer.subarray(0, ATTRIBUTES_POSITION))
   return combineCrc32c(upToBody, bodyCrc, bodyBytes)
 }
