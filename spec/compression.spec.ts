@@ -9,7 +9,6 @@ import { RecordBatchBuilder } from '../lib/record/record-batch-builder.ts'
 import { decodeRecords } from '../lib/record/decode.ts'
 import { ManualClock } from '../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
-import { withoutSpace } from './storage/log-fixtures.ts'
 
 const CODECS = COMPRESSION_TYPES.filter((type) => type !== 'none')
 const VALUES = Array.from({ length: 300 }, (_, id) => `{"id":${id},"action":"update"}`)
@@ -33,11 +32,9 @@ async function valuesFrom(partition: Partition, from: number): Promise<(string |
   return values
 }
 
-const logFile = (fileSystem: SimulatedFileSystem): Buffer => withoutSpace(fileSystem.readFile(LOG))
-
 /** What lies on the disk. */
 function stored(fileSystem: SimulatedFileSystem): RecordBatch[] {
-  return [...batchesIn(logFile(fileSystem))]
+  return [...batchesIn(fileSystem.readFile(LOG))]
 }
 
 const codecsOf = (fileSystem: SimulatedFileSystem): CompressionType[] => [
@@ -50,7 +47,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await partition.append(RECORDS)
     expect(codecsOf(fileSystem)).toEqual([compressionType])
     const plain = VALUES.join('').length
-    expect(logFile(fileSystem).length).toBeLessThan(plain / 2)
+    expect(fileSystem.readFile(LOG).length).toBeLessThan(plain / 2)
     await partition.append({ value: 'last' })
     const all = [...VALUES, 'last']
     for (const from of [0, 1, 150, 299, 300]) {
@@ -159,7 +156,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     const { fileSystem, broker, partition } = await setUp({ compressionType })
     await partition.append({ value: 'sound' })
     await partition.append(RECORDS)
-    const bytes = logFile(fileSystem)
+    const bytes = fileSystem.readFile(LOG)
     const place = bytes.length - 40
     bytes[place] = (bytes[place] ?? 0) ^ 1
     await broker.close()
@@ -187,7 +184,7 @@ describe('levels of compression', () => {
       const sending = broker.producer({ ...producer, lingerMs: 5 })
       for (const { key, value } of RECORDS) void sending.send({ topic: 'orders', key, value })
       await sending.flush()
-      sizes.push(logFile(fileSystem).length)
+      sizes.push(fileSystem.readFile(LOG).length)
       await broker.close()
     }
     const [ofTopicOne, ofTopicNine, ofProducerOne, ofProducerNine] = sizes
@@ -201,13 +198,13 @@ describe('levels of compression', () => {
       compressionZstdLevel: -50,
     })
     await partition.append(RECORDS)
-    const fast = logFile(fileSystem).length
+    const fast = fileSystem.readFile(LOG).length
     await broker.topic('orders').alter({ compressionZstdLevel: 19 })
     await broker.close()
     const again = await open(fileSystem)
     expect(again.topic('orders').config).toMatchObject({ compressionZstdLevel: 19 })
     await again.topic('orders').partition(0).append(RECORDS)
-    expect(logFile(fileSystem).length - fast).toBeLessThan(fast)
+    expect(fileSystem.readFile(LOG).length - fast).toBeLessThan(fast)
     await again.close()
   })
 

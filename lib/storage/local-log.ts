@@ -70,21 +70,10 @@ export class LocalLog {
 
   /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */
   async flush(): Promise<void> {
-    const { active } = this.segments
-    if (active?.space.isDue === true) await active.space.take()
     await this.#sync()
-    if (this.#recorder.isBehind) await this.#catchUp()
-  }
-
-  /** Like {@link LocalLog.flush}, for who appends no more: the last file ends behind its last batch. */
-  async finish(): Promise<void> {
-    await this.#finishActive()
-    if (this.#recorder.isBehind) await this.#catchUp()
-  }
-
-  async #catchUp(): Promise<void> {
     // Before anybody is told of a record in a new segment it is on record that there is one. An
     // append that fails takes its segments back before it comes here.
+    if (!this.#recorder.isBehind) return
     if (this.checkpoint.ended !== null) await this.checkpoint.ended
     await this.#recorder.catchUp(this.logStartOffset, this.segments)
   }
@@ -99,7 +88,6 @@ export class LocalLog {
     const { active } = this.segments
     if (this.#recorder.isBehind || active === undefined) return false
     if (this.logEndOffset === this.durableEndOffset) return true
-    active.space.takeNow()
     try {
       if (!active.flushNow()) return false
     } catch (error) {
@@ -129,19 +117,10 @@ export class LocalLog {
     this.noteDurable()
   }
 
-  /** Makes the active segment durable, and its file end behind its last batch. */
-  async #finishActive(): Promise<void> {
-    const { active } = this.segments
-    if (active?.space.isTaken !== true) return this.#sync()
-    await active.cutFile()
-    active.noteDurable()
-    this.noteDurable()
-  }
-
   /** @throws LogGoneError when what is appended would go to a file that no name stands for any more. */
   async ensureInPlace(): Promise<void> {
     const { active } = this.segments
-    if (active === undefined || (await active.file.isInPlace())) return
+    if (active === undefined || (await active.isInPlace())) return
     throw new LogGoneError(active.path)
   }
 
@@ -158,7 +137,7 @@ export class LocalLog {
     if (active.sizeBytes === 0 && active.baseOffset === this.logEndOffset) return
     if (this.checkpoint.ended !== null) await this.checkpoint.ended
     await this.ensureInPlace()
-    await this.#finishActive()
+    await this.#sync()
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
     const segment = this.newSegment(this.logEndOffset)

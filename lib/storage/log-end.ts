@@ -109,7 +109,7 @@ export class EndFinder {
         if (!readOnly) {
           const { reason } = result
           const tail = await cutTornTail(fileSystem, segment, fileSizeBytes, reason)
-          if (tail !== null) this.truncations.push(tail)
+          this.truncations.push(tail)
         }
       }
       if (next === undefined) {

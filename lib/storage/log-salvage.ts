@@ -17,7 +17,6 @@ import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { scanBatches } from './segment-scan.ts'
-import { isSpaceAhead } from './space-ahead.ts'
 import { findLogFiles } from './swap-files.ts'
 
 /** Offsets that a salvage could not save. */
@@ -198,7 +197,7 @@ class LogSalvage {
     }
     if (damage === null) return
     if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
-    else if (!(await isSpaceAhead(from, damage.position, end))) {
+    else {
       this.#lost.push({ firstOffset: this.#nextOffset, lastOffset: null, path, ...damage })
     }
   }

@@ -29,7 +29,6 @@ import {
 } from './segment-search.ts'
 import { SegmentSum, sumAgain } from './segment-sum.ts'
 import { SegmentTimes } from './segment-times.ts'
-import { SpaceAhead } from './space-ahead.ts'
 
 export type { BatchRange, ReadLimits } from './segment-search.ts'
 
@@ -51,8 +50,6 @@ export class LogSegment implements IndexedSegment {
   /** Its indexes, as far as they are in memory. */
   readonly held: IndexHolder
   readonly times: SegmentTimes
-  /** What the file has behind its batches. */
-  readonly space: SpaceAhead
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
   /** What of the segment is covered by a sync that succeeded. */
@@ -75,7 +72,6 @@ export class LogSegment implements IndexedSegment {
     this.file = new SegmentFile(this.path, options)
     this.held = new IndexHolder(this, options, suffix)
     this.times = new SegmentTimes(this)
-    this.space = new SpaceAhead(this)
     // What another process does to the file is not heard of at once.
     this.#cached = readOnly || batchCache === undefined ? null : new CachedBatches(batchCache)
   }
@@ -227,7 +223,16 @@ export class LogSegment implements IndexedSegment {
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cutFile(): Promise<void> {
     await this.file.cut(this.sizeBytes)
-    this.space.noteCut()
+  }
+
+  /** See {@link SegmentFile.writeAgain}. */
+  async writeAgain(position: number): Promise<void> {
+    await this.file.writeAgain(position, this.sizeBytes)
+  }
+
+  /** Whether the file that is written to is still the one that its name stands for. */
+  isInPlace(): Promise<boolean> {
+    return this.file.isInPlace()
   }
 
   /** Loads of the indexes what it takes to append; rebuilds them in memory where they do not fit. */

@@ -291,7 +291,7 @@ export class LogSegments {
 
   /** False when it is certain that the name of the last file stands for another one by now. */
   async isOurs(): Promise<boolean> {
-    return (await this.active?.file.isInPlace().catch(() => true)) ?? true
+    return (await this.active?.isInPlace().catch(() => true)) ?? true
   }
 
   /** Removes all segments. Durable with the next sync of the directory: until then all may come back. */

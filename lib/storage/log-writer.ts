@@ -205,7 +205,7 @@ export class LogWriter {
   }
 
   async #seal(): Promise<void> {
-    await this.#log.finish()
+    await this.#log.flush()
     await this.#log.seal()
     await this.#save({ recoveryPoint: this.#log.logEndOffset })
     await this.#context.onClosed?.()

@@ -8,7 +8,6 @@ import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
-import { isSpaceAhead } from './space-ahead.ts'
 
 /**
  * Bytes that were cut from the end of a log: no whole batch could be made of them, or a sync had
@@ -101,27 +100,22 @@ export async function goBackTo(
   return cutTornTail(fileSystem, last, sizeBytes, `a sync failed at offset ${end.offset}`)
 }
 
-/**
- * Cuts the file behind its last valid batch, and keeps the bytes in a file beside it.
- *
- * @returns `null` when they are what a log takes ahead: nothing was lost, or nothing tells of it.
- */
+/** Cuts the file behind its last valid batch, and keeps the bytes in a file beside it. */
 export async function cutTornTail(
   fileSystem: FileSystem,
   segment: LogSegment,
   fileSizeBytes: number,
   reason: string,
-): Promise<Truncation | null> {
+): Promise<Truncation> {
   const { path, sizeBytes: position } = segment
   const keptIn = await keepAside(fileSystem, path, position, fileSizeBytes)
-  const isSpace = await segment.file.use((file) => isSpaceAhead(file, position, fileSizeBytes))
   try {
     await segment.cutFile()
   } catch (error) {
     // It is cut with all that has to be made durable, now or when there is room.
     if (!isNoRoom(error)) throw error
   }
-  return isSpace ? null : { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
+  return { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
 }
 
 async function keepAside(

@@ -31,8 +31,7 @@ export class UnprovenTail {
   /** Writes again what was noted of these segments, and the size of the last one. A sync must follow. */
   async writeAgain(segments: LogSegments): Promise<void> {
     for (const { segment, start } of this.#due(segments)) {
-      const { sizeBytes } = segment
-      await segment.file.writeAgain(start?.position ?? sizeBytes, sizeBytes)
+      await segment.writeAgain(start?.position ?? segment.sizeBytes)
     }
   }
 

@@ -13,7 +13,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
 import { rawBatch } from '../record/raw-batch.ts'
-import { bytesOf, withoutSpace } from '../storage/log-fixtures.ts'
+import { bytesOf } from '../storage/log-fixtures.ts'
 import { append, DIR, NO_WAIT, open, reader, stored, T0 } from './session.ts'
 
 /** Bugs of other logs between those who use one: two writers, or a consumer and what it is given. */
@@ -134,8 +134,7 @@ describe('kafkajs #1795', () => {
     })
     expect(bomb.sizeBytes).toBeLessThan(100_000)
     const behind = bytesOf({ baseOffset: 2, values: ['c'] })
-    const before = withoutSpace(stopped.readFile(path))
-    stopped.writeFile(path, Buffer.concat([before, bomb.buffer, behind]))
+    stopped.writeFile(path, Buffer.concat([stopped.readFile(path), bomb.buffer, behind]))
     const next = await open(stopped)
     const consumer = reader(next)
     const values = (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))

@@ -1,5 +1,4 @@
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { withoutSpace } from '../storage/log-fixtures.ts'
 import type { Ledger } from './ledger.ts'
 import type { Observation } from './observation.ts'
 import { brokenPromises, type Loss } from './promises.ts'
@@ -107,16 +106,11 @@ function strays(disk: SimulatedFileSystem, { topics }: Observation): string[] {
     .map((name) => `the directory ${name} belongs to no topic`)
 }
 
-/** What is of a file to stay: space that an open has taken for what it has appended is given back. */
-function settled(path: string, bytes: Buffer | undefined): Buffer | undefined {
-  return bytes !== undefined && path.endsWith('.log') ? withoutSpace(bytes) : bytes
-}
-
 function changesOf(before: Map<string, Buffer>, after: Map<string, Buffer>): string[] {
   const changes: string[] = []
   for (const path of new Set([...before.keys(), ...after.keys()])) {
     if (MAY_CHANGE.test(path)) continue
-    const [old, now] = [settled(path, before.get(path)), settled(path, after.get(path))]
+    const [old, now] = [before.get(path), after.get(path)]
     if (old === undefined) changes.push(`the second open makes ${path}`)
     else if (now === undefined) changes.push(`the second open removes ${path}`)
     else if (!old.equals(now)) changes.push(`the second open changes ${path}`)

@@ -3,15 +3,7 @@ import type { TopicConfig } from '../../lib/config.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
 import { SegmentRecordFile, type SegmentRecord } from '../../lib/storage/segment-record.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import {
-  DIR,
-  openLog,
-  pathOf,
-  valuesOf,
-  valuesUpTo,
-  writtenLog,
-  withoutSpace,
-} from './log-fixtures.ts'
+import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
 import { batchBounds } from './rot.ts'
 
 const FILE = `${DIR}/leader-epoch-checkpoint`
@@ -118,10 +110,7 @@ describe('a batch whose own epoch has rotted', () => {
 describe('a checkpoint of epochs that is wrong', () => {
   it('does not hide a torn tail, nor is the tail taken for its work', async () => {
     const fs = write(await twoEpochs('killed'), '0\n2\n0 0\n9 3\n')
-    fs.writeFile(
-      pathOf(0),
-      Buffer.concat([withoutSpace(fs.readFile(pathOf(0))), Buffer.alloc(40, 0xa7)]),
-    )
+    fs.writeFile(pathOf(0), Buffer.concat([fs.readFile(pathOf(0)), Buffer.alloc(40, 0xa7)]))
     const log = await openLog(fs, { config: LARGE })
     expect(log.recovery).toMatchObject({ truncations: [{ sizeBytes: 40 }], rebuiltIndexes: [FILE] })
     expect(await valuesOf(log)).toEqual(valuesUpTo(6))

@@ -3,7 +3,7 @@ import { StorageError } from '../../lib/errors.ts'
 import { MAX_EPOCH } from '../../lib/storage/leader-epoch-cache.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, openLog, pathOf, valuesOf, writtenLog, withoutSpace } from './log-fixtures.ts'
+import { DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
 
 const FILE = `${DIR}/leader-epoch-checkpoint`
 const RELAXED = { flushMessages: Number.MAX_SAFE_INTEGER }
@@ -87,7 +87,7 @@ describe('the leader epoch', () => {
     const fs = await writtenLog(2, { close: false })
     fs.writeFile(FILE, Buffer.from(`0\n2\n0 0\n${MAX_EPOCH} 1\n`))
     const bytes = Buffer.from(fs.readFile(pathOf(0)))
-    bytes.writeInt32BE(MAX_EPOCH, withoutSpace(bytes).length / 2 + 12)
+    bytes.writeInt32BE(MAX_EPOCH, bytes.length / 2 + 12)
     fs.writeFile(pathOf(0), bytes)
     const log = await openLog(fs.restart('process'))
     expect(log.leaderEpoch).toBe(MAX_EPOCH)

@@ -42,8 +42,7 @@ async function failureOf(call: Promise<unknown>): Promise<StorageError> {
 
 describe('a full disk', () => {
   it('in the middle of a batch leaves no part of it, and the log works again after', async () => {
-    const config = { segmentBytes: 5000, flushMessages: 100 }
-    const { fs, log } = await openedLog(3, { config })
+    const { fs, log } = await openedLog(3, { config: { segmentBytes: 5000 } })
     const { sizeBytes } = (await fs.stat(pathOf(0))) ?? { sizeBytes: 0 }
     for (let bytes = 0; bytes < 70; bytes += 7) {
       fs.capacityBytes = totalBytes(fs) + bytes
@@ -60,7 +59,6 @@ describe('a full disk', () => {
     }
     fs.capacityBytes = Infinity
     await log.append([{ value: 'v3' }])
-    await log.flush()
     expect(await valuesOf(log)).toEqual(valuesUpTo(4))
     const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
@@ -186,7 +184,7 @@ describe('a sync that fails', () => {
   it('of the old segment while rolling ends all writing', async () => {
     const { fs, log } = await openedLog(3)
     await log.appendBatches([bytesOf({ values: ['v3'] })])
-    fs.failNext('sync', 'EIO', { path: pathOf(2) })
+    fs.failNext('datasync', 'EIO', { path: pathOf(2) })
     expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'unknown' })
     expect([log.isWritable, log.logEndOffset]).toEqual([false, 3])
     expect(fs.snapshot().has(pathOf(4))).toBe(false)

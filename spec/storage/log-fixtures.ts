@@ -1,5 +1,5 @@
 import type { TopicConfig } from '../../lib/config.ts'
-import type { File } from '../../lib/platform/file-system.ts'
+import type { File, FileSystem } from '../../lib/platform/file-system.ts'
 import type { StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { stampBatch, RecordBatch } from '../../lib/record/record-batch.ts'
@@ -7,7 +7,6 @@ import { Log } from '../../lib/storage/log.ts'
 import type { LogOptions } from '../../lib/storage/log-options.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { batchBounds } from './rot.ts'
 
 /** Limits so small that a handful of records rolls segments and fills indexes. */
 export const SMALL: TopicConfig = { segmentBytes: 200, indexIntervalBytes: 32 }
@@ -22,7 +21,7 @@ export function pathOf(offset: number, extension = 'log'): string {
 
 /** Opens the log of these specs with a clock that stands still. */
 export function openLog(
-  fileSystem: SimulatedFileSystem,
+  fileSystem: FileSystem,
   options: Omit<LogOptions, 'fileSystem'> = {},
 ): Promise<Log> {
   return Log.open(DIR, { fileSystem, clock: new ManualClock(NOW), config: SMALL, ...options })
@@ -47,11 +46,6 @@ export async function valuesOf(log: Log): Promise<string[]> {
 
 export async function offsetsOf(log: Log): Promise<number[]> {
   return (await readAll(log)).map((record) => record.offset)
-}
-
-/** The batches of a log file, without the space that is taken ahead of others. */
-export function withoutSpace(file: Buffer): Buffer {
-  return file.subarray(0, batchBounds(file).at(-1))
 }
 
 /** What a batch of {@link batchOf} holds and says. */

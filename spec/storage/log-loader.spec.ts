@@ -18,7 +18,6 @@ import {
   upTo,
   valuesOf,
   valuesUpTo,
-  withoutSpace,
   writtenLog,
 } from './log-fixtures.ts'
 
@@ -135,8 +134,6 @@ async function unclosedLog(
   fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from('0\n0\n'))
   // The log file alone has to say what was durable, as in a directory that a broker has left.
   await fs.unlink(`${DIR}/varve-segments`)
-  // What is behind the batches is what a row puts there.
-  for (const { path } of logFilesOf(fs)) edit(fs, path, withoutSpace)
   corrupt(fs)
   return fs
 }

@@ -3,15 +3,7 @@ import type { Log } from '../../lib/storage/log.ts'
 import { isNoRoom } from '../../lib/storage/owed-recovery.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import {
-  bytesOf,
-  DIR,
-  openLog,
-  pathOf,
-  valuesOf,
-  valuesUpTo,
-  withoutSpace,
-} from './log-fixtures.ts'
+import { bytesOf, DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
 const MARK = `${DIR}/varve-durable-end`
 const NO_ROOM = { outcome: 'not-written', cause: { code: 'ENOSPC' } }
@@ -150,8 +142,8 @@ describe('a recovery that is owed', () => {
 
   it('may be to cut a torn tail', async () => {
     const fs = await leftOnFullDisk(4)
-    const { length } = withoutSpace(fs.readFile(pathOf(2)))
-    const torn = Buffer.concat([withoutSpace(fs.readFile(pathOf(2))), Buffer.alloc(40, 1)])
+    const { length } = fs.readFile(pathOf(2))
+    const torn = Buffer.concat([fs.readFile(pathOf(2)), Buffer.alloc(40, 1)])
     fs.writeFile(pathOf(2), torn)
     fs.failNext('truncate', 'ENOSPC', { path: pathOf(2), persistent: true })
     const log = await openLog(fs)

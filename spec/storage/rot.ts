@@ -54,12 +54,8 @@ export function* rotOf(bytes: Buffer): Generator<Rot> {
 /** Where the batches of a log file begin, and where it ends. */
 export function batchBounds(bytes: Buffer): number[] {
   const bounds = [0]
-  for (let at = 0; at + LOG_OVERHEAD <= bytes.length; bounds.push(at)) {
-    const length = bytes.readInt32BE(at + 8)
-    // Behind the batches there may be space that is taken ahead of others.
-    if (length === 0) break
-    at += LOG_OVERHEAD + length
-  }
+  for (let at = 0; at < bytes.length; bounds.push(at))
+    at += bytes.readInt32BE(at + 8) + LOG_OVERHEAD
   return bounds
 }
 

@@ -106,7 +106,7 @@ async function judgeLog(
   const first = Math.min(Infinity, ...missing)
   if (first === Infinity) {
     // Bytes that had been durable are left as they are, for whoever wants to save what can be.
-    const isChanged = rot.bytes !== null && !isKept(rot.bytes, fs.readFile(path))
+    const isChanged = rot.bytes !== null && !fs.readFile(path).equals(rot.bytes)
     return isChanged && truncations.length === 0 ? 'the file was changed' : null
   }
   if (first < log.vouchedOffset) return `offset ${first} is missing without an error`
@@ -115,20 +115,11 @@ async function judgeLog(
   // group does not fit is what a crash in the write leaves.
   const isBoundary = rot.isCut && batchBounds(log.fs.readFile(path)).includes(rot.position)
   if (isBoundary) return null
-  // Of a last group that is zeros altogether nothing differs from space that was taken ahead.
-  const isLastGroup = rot.bytes !== null && first >= log.lastGroupOffset
-  if (isLastGroup && isKept(rot.bytes, fs.readFile(path))) return null
   if (truncations.length !== 1) return `offset ${first} is missing and nothing is reported`
   // More than one batch is not there any more, or not where it was.
   const isWide = /zeros|batch/.test(rot.name)
   if (rot.isCut || isWide || first >= log.lastGroupOffset) return null
   return `offset ${first} was cut, and a later group says that it had been durable`
-}
-
-/** Whether nothing but zeros, which no record needs, was cut from a file. */
-function isKept(before: Buffer, after: Buffer): boolean {
-  const cut = before.subarray(after.length)
-  return after.equals(before.subarray(0, after.length)) && cut.every((byte) => byte === 0)
 }
 
 /** Why two logs do not give the same answers; `null` when they do. */

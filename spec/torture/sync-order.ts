@@ -152,9 +152,6 @@ export class SyncOrder {
 
   /** What has to be durable before batches are written. */
   #beforeWrite(path: string, args: string): void {
-    const bytes = Buffer.concat(quotedBytes(args))
-    // Space for what follows, which the next sync takes along.
-    if (bytes.every((byte) => byte === 0)) return
     const directory = dirname(path)
     const name = basename(directory)
     const file = this.#files.file(path)
@@ -172,7 +169,7 @@ export class SyncOrder {
       }
     }
     if (lastNumber(args) !== file.endOfBatches) return
-    for (const batch of batchesIn(bytes)) {
+    for (const batch of batchesIn(Buffer.concat(quotedBytes(args)))) {
       if (batch.isGroupStart && !this.#isDurableBelow(directory, batch.baseOffset)) {
         this.#violated(
           `offset ${batch.baseOffset} of ${name} starts a group, and what is before it is not durable`,

@@ -1,6 +1,5 @@
 import { basename, dirname, join } from 'node:path'
 import { batchesIn } from '../../lib/record/record-batch.ts'
-import { withoutSpace } from '../storage/log-fixtures.ts'
 
 /** Bytes of a file that no sync has covered yet. */
 interface UnsyncedRange {
@@ -50,7 +49,7 @@ export class TracedFile {
   findBatches(): void {
     const from = this.endOfBatches
     let start = from
-    for (const batch of batchesIn(withoutSpace(this.content.subarray(from)))) {
+    for (const batch of batchesIn(this.content.subarray(from))) {
       const { baseOffset, lastOffset, sizeBytes } = batch
       this.batches.push({ baseOffset, lastOffset, start, end: start + sizeBytes })
       start += sizeBytes
