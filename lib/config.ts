@@ -1,4 +1,4 @@
-import { checkOptions, fraction, oneOf, wholeNumber, type Checks } from './checks.ts'
+import { boolean, checkOptions, fraction, oneOf, wholeNumber, type Checks } from './checks.ts'
 import { DEFAULT_LEVELS, LEVEL_CHECKS, type CompressionLevels } from './record/codecs/levels.ts'
 import { codecFor } from './record/compression.ts'
 
@@ -25,6 +25,13 @@ export interface TopicConfig extends CompressionLevels {
   readonly segmentJitterMs?: number
   /** Bytes of log between two index entries, at least 0. @defaultValue 4096 */
   readonly indexIntervalBytes?: number
+  /**
+   * Whether log files take room ahead of what is appended, up to 256 KiB each, so that syncs need not
+   * wait for the journal of the file system. It pays where each append is synced, on file systems
+   * that write in place, such as ext4 and XFS. A file that is rolled or closed gives back what it has
+   * not used. Nothing is taken where `maxBytes` sets a cap. @defaultValue false
+   */
+  readonly preallocate?: boolean
   /** Largest size of an index file, bytes, at least 24; a full index rolls the segment. @defaultValue 10485760 */
   readonly segmentIndexBytes?: number
   /**
@@ -113,6 +120,7 @@ export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze
   segmentMs: 604_800_000,
   segmentJitterMs: 0,
   indexIntervalBytes: 4096,
+  preallocate: false,
   segmentIndexBytes: 10_485_760,
   retentionMs: 604_800_000,
   retentionBytes: -1,
@@ -142,6 +150,7 @@ export const TOPIC_CONFIG_CHECKS: Checks<TopicConfig> = {
   segmentMs: wholeNumber(1),
   segmentJitterMs: wholeNumber(0),
   indexIntervalBytes: wholeNumber(0, 2_147_483_647),
+  preallocate: boolean,
   segmentIndexBytes: wholeNumber(24, 2_147_483_647),
   retentionMs: wholeNumber(-1),
   retentionBytes: wholeNumber(-1),

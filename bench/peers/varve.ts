@@ -27,6 +27,8 @@ interface ReadRecord {
 interface Ways {
   readonly bulk: (store: Store) => (workload: Workload, count: number) => Promise<void>
   readonly append: (store: Store) => (record: WorkloadRecord) => Promise<unknown>
+  /** Whether a topic whose appends are synced is preallocated. */
+  readonly preallocate: boolean
   /** Visits the records in [0, `end`), those included that are yet to come. */
   readonly replay: (store: Store, end: number, visit: (record: ReadRecord) => void) => Promise<void>
 }
@@ -109,7 +111,12 @@ const iterateReplay: Ways['replay'] = async ({ broker }, end, visit) => {
   }
 }
 
-const WAYS: Ways = { bulk: partitionBulk, append: producerAppend, replay: readReplay }
+const WAYS: Ways = {
+  bulk: partitionBulk,
+  append: producerAppend,
+  replay: readReplay,
+  preallocate: true,
+}
 const OTHER_WAY = 'the same as varve there'
 
 /** Varve by its fastest natural way, and by its others. */
@@ -119,6 +126,7 @@ export const varvePeers: readonly Peer[] = [
     usage:
       `bulk: Partition.append of ${BATCH_RECORDS} records, ${WINDOW} in flight; a promise each, and ` +
       `durable: Producer.send with bufferMemory ${BUFFER_MEMORY / 1024 / 1024} MiB instead of 32; ` +
+      'durable: `preallocate`; ' +
       `reads: Partition.read, for replay ${REPLAY_BYTES / 1024} KiB at a time; ` +
       'to follow: Partition.fetch',
     cannot: {},
@@ -133,8 +141,12 @@ export const varvePeers: readonly Peer[] = [
     bulk: callbackBulk,
   }),
   variant('varve-partition', ['W2', 'W3a', 'W3b'], {
-    usage: 'a promise each, and durable: Partition.append of one record',
+    usage: 'a promise each, and durable: Partition.append of one record; durable: `preallocate`',
     append: partitionAppend,
+  }),
+  variant('varve-default', ['W3a', 'W3b'], {
+    usage: 'as varve, without `preallocate`',
+    preallocate: false,
   }),
   variant('varve-records', ['W4'], {
     usage: '`for await` over Partition.records',
@@ -172,10 +184,13 @@ async function openVarve(
   follow: Ways['replay'] = fetchReplay,
 ): Promise<PeerLog> {
   const broker = await Broker.open(dir)
-  const flushMessages = flush === '1' ? 1 : Number.MAX_SAFE_INTEGER
+  const settings =
+    flush === '1'
+      ? { flushMessages: 1, preallocate: ways.preallocate }
+      : { flushMessages: Number.MAX_SAFE_INTEGER }
   const isFilled = broker.topics().some(({ name }) => name === TOPIC)
   if (isFilled && !broker.recovery.cleanShutdown) throw new Error('it was not closed cleanly')
-  const topic = isFilled ? broker.topic(TOPIC) : await broker.createTopic(TOPIC, { flushMessages })
+  const topic = isFilled ? broker.topic(TOPIC) : await broker.createTopic(TOPIC, settings)
   const partition = topic.partition(0)
   return new VarveLog({ broker, partition }, ways, follow)
 }

@@ -39,7 +39,7 @@ export const loadCases: readonly BenchCase[] = (['alone', 'beside a replay'] as 
 async function run(context: BenchContext, hasReader: boolean): Promise<Measurement> {
   const workload = new Workload(VALUE_BYTES)
   const broker = await Broker.open(context.dir)
-  const topic = await broker.createTopic(TOPIC, { flushMessages: 1 })
+  const topic = await broker.createTopic(TOPIC, { flushMessages: 1, preallocate: true })
   const producer = broker.producer()
   const send = (index: number): Promise<unknown> => producer.send(workload.record(index).sent)
   const filled = context.count(CAPACITY_RECORDS)

@@ -117,10 +117,16 @@ export class LocalLog {
     this.noteDurable()
   }
 
+  /** Ends the last file behind its last batch, which must be durable; `null` where it does already. */
+  cutPreallocated(): Promise<void> | null {
+    const { active } = this.segments
+    return active?.preallocation.isTaken === true ? active.cutFile() : null
+  }
+
   /** @throws LogGoneError when what is appended would go to a file that no name stands for any more. */
   async ensureInPlace(): Promise<void> {
     const { active } = this.segments
-    if (active === undefined || (await active.isInPlace())) return
+    if (active === undefined || (await active.file.isInPlace())) return
     throw new LogGoneError(active.path)
   }
 
@@ -138,6 +144,8 @@ export class LocalLog {
     if (this.checkpoint.ended !== null) await this.checkpoint.ended
     await this.ensureInPlace()
     await this.#sync()
+    const cutting = this.cutPreallocated()
+    if (cutting !== null) await cutting
     await active.seal()
     await this.producers.takeSnapshot(this.logEndOffset)
     const segment = this.newSegment(this.logEndOffset)

@@ -1,6 +1,6 @@
 import { ClosedError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import { RecordBatch, stampBatch } from '../record/record-batch.ts'
+import { RecordBatch, stampBatch, totalSizeBytes } from '../record/record-batch.ts'
 import type { AppendResult } from './append-record.ts'
 import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
@@ -69,6 +69,8 @@ export class LogAppender {
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
     this.#leftOversFrom = end
+    const limitBytes = this.#growthLimit
+    if (limitBytes > 0) active.preallocation.takeNowFor(pendingBytes, limitBytes)
     const count = active.appendNow(batches, pendingBytes)
     // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
     if (count < 0) this.#leftOversFrom = null
@@ -154,8 +156,16 @@ export class LogAppender {
     const { active } = this.#log.segments
     if (active === undefined) throw new ClosedError('the log has no segment to append to')
     this.#leftOversFrom = start
+    const limitBytes = this.#growthLimit
+    if (limitBytes > 0) await active.preallocation.takeFor(totalSizeBytes(batches), limitBytes)
     await active.append(batches)
     this.#noteWritten(batches)
+  }
+
+  /** Up to which size files may be preallocated; 0 where they are not. */
+  get #growthLimit(): number {
+    const { preallocate, maxBytes, segmentBytes } = this.#log.config
+    return preallocate && maxBytes < 0 ? segmentBytes : 0
   }
 
   #noteWritten(batches: readonly RecordBatch[]): void {

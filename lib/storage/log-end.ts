@@ -8,7 +8,7 @@ import * as audit from './segment-audit.ts'
 import type { RecoverChecks } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
 import type { ScanResult } from './segment-scan.ts'
-import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
+import { cutTornTail, findDamage, type DurabilityEvidence, type Truncation } from './torn-tail.ts'
 import { UnprovenTail } from './unproven-tail.ts'
 
 /** What is known of the end of a log before any of it is read. */
@@ -34,6 +34,8 @@ export interface EndEvidence {
 export class EndFinder {
   /** What was cut. */
   readonly truncations: Truncation[] = []
+  /** Whether a file was cut, also where nothing was lost by it. */
+  hasCut = false
   /** Log files whose indexes were unusable. */
   readonly rebuiltIndexes: string[] = []
   /** What nothing proves to have been durable. */
@@ -96,21 +98,20 @@ export class EndFinder {
       const segment = all[slot]
       if (segment === undefined) break
       const { sizeBytes: fileSizeBytes } = segment
-      const result = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
-      logEndOffset = result.nextOffset
+      const scan = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
       const next = all[slot + 1]
-      if (result.reason !== null) {
-        const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
-        this.damage = await findDamage(fileSystem, segment, result, evidence)
-        if (this.damage !== null) {
-          await segments.replace(all.slice(0, slot + 1))
-          return logEndOffset
-        }
-        if (!readOnly) {
-          const { reason } = result
-          const tail = await cutTornTail(fileSystem, segment, fileSizeBytes, reason)
-          this.truncations.push(tail)
-        }
+      const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
+      const result = await this.#judge(segment, scan, evidence)
+      const { reason } = result
+      logEndOffset = result.nextOffset
+      if (this.damage !== null) {
+        await segments.replace(all.slice(0, slot + 1))
+        return logEndOffset
+      }
+      if (reason !== null && !readOnly) {
+        const tail = await cutTornTail(fileSystem, segment, fileSizeBytes, reason)
+        this.hasCut = true
+        if (tail !== null) this.truncations.push(tail)
       }
       if (next === undefined) {
         this.#checkEnd(segment, result)
@@ -132,16 +133,8 @@ export class EndFinder {
     fileSizeBytes: number,
     trustedOffset: number,
   ): Promise<ScanResult> {
-    const { dispute, durableOffset, record } = this.#evidence
-    const isDense = isDenseOnRecord(record, segment.baseOffset)
-    const checks: RecoverChecks = {
-      isDense,
-      objection: (batch) => (isDense && dispute !== null ? dispute.objectionTo(batch) : null),
-      onBatch: (batch, position) => {
-        this.hasProducers ||= batch.producerId >= 0
-        if (batch.nextOffset > durableOffset) this.tail.note(segment, batch, position)
-      },
-    }
+    const { dispute } = this.#evidence
+    const checks = this.#checksOf(segment)
     let result = await segment.recover(fileSizeBytes, trustedOffset, checks)
     // Before anything is cut, or called damage, for which the checkpoint of epochs is to blame.
     if ((await dispute?.settle(all)) === true) {
@@ -149,6 +142,38 @@ export class EndFinder {
     }
     if (result.wasRebuilt) this.#noteRebuilt(segment)
     return result
+  }
+
+  #checksOf(segment: LogSegment): RecoverChecks {
+    const { dispute, durableOffset, record } = this.#evidence
+    const isDense = isDenseOnRecord(record, segment.baseOffset)
+    return {
+      isDense,
+      objection: (batch) => (isDense && dispute !== null ? dispute.objectionTo(batch) : null),
+      onBatch: (batch, position) => {
+        this.hasProducers ||= batch.producerId >= 0
+        if (batch.nextOffset > durableOffset) this.tail.note(segment, batch, position)
+      },
+    }
+  }
+
+  /**
+   * Tells whether what ends a segment is damage. Beside a writer it looks again: that one puts batches
+   * in front of the end of a preallocated file, and what stands behind those proves nothing.
+   */
+  async #judge(
+    segment: LogSegment,
+    scan: ScanResult,
+    evidence: DurabilityEvidence,
+  ): Promise<ScanResult> {
+    const { fileSystem, readOnly } = this.#evidence
+    for (let result = scan; ;) {
+      const { position, reason } = result
+      this.damage = reason === null ? null : await findDamage(fileSystem, segment, result, evidence)
+      if (this.damage === null || !readOnly) return result
+      result = await segment.scanOn(evidence.fileSizeBytes, this.#checksOf(segment))
+      if (result.position === position) return result
+    }
   }
 
   #noteRebuilt(segment: LogSegment): void {

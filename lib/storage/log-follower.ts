@@ -122,7 +122,7 @@ export class LogFollower {
       // another file in its place.
       if (!isLast && known.sizeBytes === sizeBytes) return known
       // An unclean open gives an empty segment a new file, and what is open would stay empty.
-      if (isLast && (await known.isInPlace()) && (await known.follow(sizeBytes))) return known
+      if (isLast && (await known.file.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes

@@ -55,6 +55,8 @@ export class LogLoader {
   #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
+  /** Whether a file was cut. */
+  #hasCut = false
   /** The names in the directory. */
   #names: readonly DirectoryEntry[] = []
   #areEpochsKnown = false
@@ -139,6 +141,7 @@ export class LogLoader {
     const { readOnly } = this.#options
     const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
     if (cut !== null) this.#truncations.push(cut)
+    this.#hasCut = true
   }
 
   /** Whether there may be a mark of a failed sync. Beside a writer one may have come by now. */
@@ -165,6 +168,7 @@ export class LogLoader {
     this.#tail = end.tail
     this.#damage = end.damage
     this.#hasProducers = end.hasProducers
+    this.#hasCut ||= end.hasCut
   }
 
   #consult(inventory: LogInventory): void {
@@ -254,7 +258,7 @@ export class LogLoader {
   /** Makes durable what was found, and removes what is in the way of that no more. Can be repeated. */
   async #settle(segments: LogSegments, logStartOffset: number, isNew: boolean): Promise<void> {
     if (!isNew && !this.#isClean) await renewEmptySegment(this.#options, segments, this.#record)
-    if (isNew || !this.#isClean || this.#truncations.length > 0) await this.#makeDurable(segments)
+    if (isNew || !this.#isClean || this.#hasCut) await this.#makeDurable(segments)
     if (this.#mayBeMarked) await this.#mark.remove()
     segments.active?.noteDurable()
     // An orderly close has synced them.

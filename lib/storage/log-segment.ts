@@ -7,6 +7,7 @@ import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
 import { readPromptly } from './prompt-read.ts'
 import { readRangeBefore, type BackwardLimits } from './backward-read.ts'
+import { isPreallocated, Preallocation } from './preallocation.ts'
 import { SegmentFile } from './segment-file.ts'
 import type { SegmentIndexes } from './segment-indexes.ts'
 import { recoverSegment, type SegmentScan } from './segment-recovery.ts'
@@ -39,7 +40,7 @@ export type { BatchRange, ReadLimits } from './segment-search.ts'
  * every record of the next segment has r.offset >= N. B need not be the offset of a record.
  *
  * `sizeBytes` is what counts, not the size of the file: bytes behind it are left-overs of a write
- * that failed, or of one that is going on. Reads may overlap with everything; what they return is
+ * that failed, or of one that is going on, or were preallocated. Reads may overlap with everything; what they return is
  * of no use when the segment was truncated meanwhile. All other calls must not overlap.
  */
 export class LogSegment implements IndexedSegment {
@@ -50,6 +51,8 @@ export class LogSegment implements IndexedSegment {
   /** Its indexes, as far as they are in memory. */
   readonly held: IndexHolder
   readonly times: SegmentTimes
+  /** What the file has behind its batches. */
+  readonly preallocation: Preallocation
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
   /** What of the segment is covered by a sync that succeeded. */
@@ -72,6 +75,7 @@ export class LogSegment implements IndexedSegment {
     this.file = new SegmentFile(this.path, options)
     this.held = new IndexHolder(this, options, suffix)
     this.times = new SegmentTimes(this)
+    this.preallocation = new Preallocation(this)
     // What another process does to the file is not heard of at once.
     this.#cached = readOnly || batchCache === undefined ? null : new CachedBatches(batchCache)
   }
@@ -223,16 +227,7 @@ export class LogSegment implements IndexedSegment {
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cutFile(): Promise<void> {
     await this.file.cut(this.sizeBytes)
-  }
-
-  /** See {@link SegmentFile.writeAgain}. */
-  async writeAgain(position: number): Promise<void> {
-    await this.file.writeAgain(position, this.sizeBytes)
-  }
-
-  /** Whether the file that is written to is still the one that its name stands for. */
-  isInPlace(): Promise<boolean> {
-    return this.file.isInPlace()
+    this.preallocation.noteCut()
   }
 
   /** Loads of the indexes what it takes to append; rebuilds them in memory where they do not fit. */
@@ -270,16 +265,25 @@ export class LogSegment implements IndexedSegment {
     return { ...result, wasRebuilt: !isTrue || !isLoaded }
   }
 
+  /** Takes in what stands behind the last batch by now, in the first `fileSizeBytes` of the file. */
+  scanOn(fileSizeBytes: number, checks: RecoverChecks = {}): Promise<ScanResult> {
+    const gaps = checks.isDense === true ? 'none' : 'any'
+    const from = { position: this.sizeBytes, lowestOffset: this.nextOffset }
+    return this.#scan(fileSizeBytes, from, { ...checks, gaps })
+  }
+
   /** Takes in what another process has appended; false, and no change, when what was known is gone. */
   async follow(fileSizeBytes: number): Promise<boolean> {
     const last = this.#lastBatch
-    const { sizeBytes: position, nextOffset: lowestOffset } = this
+    const { sizeBytes: position } = this
     if (fileSizeBytes < position) return false
     if (last !== null) {
-      const batch = { ...last, end: position, nextOffset: lowestOffset }
+      const batch = { ...last, end: position, nextOffset: this.nextOffset }
       if (!(await this.file.use((file) => isBatchThere(file, batch)))) return false
     }
-    if (fileSizeBytes > position) await this.#scan(fileSizeBytes, { position, lowestOffset })
+    if (fileSizeBytes <= position) return true
+    if (await this.file.use((file) => isPreallocated(file, position))) return true
+    await this.scanOn(fileSizeBytes)
     return true
   }
 
@@ -288,11 +292,6 @@ export class LogSegment implements IndexedSegment {
     if (!this.held.canAppend) await this.loadIndexes()
     this.indexes.addFinalTimeEntry()
     return this.indexes.write()
-  }
-
-  /** Closes the file while nobody reads it. All that was appended must be durable. */
-  async park(): Promise<void> {
-    await this.file.park()
   }
 
   /** Closes the file for good. */

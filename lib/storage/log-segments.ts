@@ -185,7 +185,7 @@ export class LogSegments {
     if (segment === this.active) return
     // Other logs may have had them let go of, and this use may have loaded more of them.
     this.#indexCache.use(segment.held)
-    if (!this.#noteUse(segment)) await this.#recent.add(segment)?.park()
+    if (!this.#noteUse(segment)) await this.#recent.add(segment)?.file.park()
   }
 
   /** @returns false for a segment that was not used for so long that its file may be closed. */
@@ -291,7 +291,7 @@ export class LogSegments {
 
   /** False when it is certain that the name of the last file stands for another one by now. */
   async isOurs(): Promise<boolean> {
-    return (await this.active?.isInPlace().catch(() => true)) ?? true
+    return (await this.active?.file.isInPlace().catch(() => true)) ?? true
   }
 
   /** Removes all segments. Durable with the next sync of the directory: until then all may come back. */
@@ -310,7 +310,7 @@ export class LogSegments {
     for (const segment of this.#segments) {
       if (segment === active) continue
       if (segment.held.isLoaded) this.#indexCache.use(segment.held)
-      if (segment.file.isOpen) await segment.park()
+      if (segment.file.isOpen) await segment.file.park()
     }
   }
 

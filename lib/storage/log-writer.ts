@@ -206,6 +206,8 @@ export class LogWriter {
 
   async #seal(): Promise<void> {
     await this.#log.flush()
+    const cutting = this.#log.cutPreallocated()
+    if (cutting !== null) await cutting
     await this.#log.seal()
     await this.#save({ recoveryPoint: this.#log.logEndOffset })
     await this.#context.onClosed?.()

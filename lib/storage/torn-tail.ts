@@ -7,6 +7,7 @@ import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
+import { preallocatedFrom } from './preallocation.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
 
 /**
@@ -58,7 +59,8 @@ export async function findDamage(
     // batch behind it look out of order, and those had been durable all the same.
     // One that begins where the scan stopped says nothing of its own bytes: a torn write may have
     // lost its base offset alone.
-    const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
+    const rangeEnd = await preallocatedFrom(file, position, end)
+    const range = { position: position + 1, end: rangeEnd, baseOffset, nextOffset: baseOffset }
     later = (await findLastGroupStart(file, range))?.baseOffset ?? null
   } finally {
     await file.close()
@@ -100,22 +102,27 @@ export async function goBackTo(
   return cutTornTail(fileSystem, last, sizeBytes, `a sync failed at offset ${end.offset}`)
 }
 
-/** Cuts the file behind its last valid batch, and keeps the bytes in a file beside it. */
+/**
+ * Cuts the file behind its last valid batch, and keeps the bytes in a file beside it.
+ *
+ * @returns `null` when they were preallocated, all of them: nothing was lost.
+ */
 export async function cutTornTail(
   fileSystem: FileSystem,
   segment: LogSegment,
   fileSizeBytes: number,
   reason: string,
-): Promise<Truncation> {
+): Promise<Truncation | null> {
   const { path, sizeBytes: position } = segment
-  const keptIn = await keepAside(fileSystem, path, position, fileSizeBytes)
+  const end = await segment.file.use((file) => preallocatedFrom(file, position, fileSizeBytes))
+  const keptIn = end === position ? null : await keepAside(fileSystem, path, position, end)
   try {
     await segment.cutFile()
   } catch (error) {
     // It is cut with all that has to be made durable, now or when there is room.
     if (!isNoRoom(error)) throw error
   }
-  return { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
+  return end === position ? null : { path, position, sizeBytes: end - position, reason, keptIn }
 }
 
 async function keepAside(

@@ -31,7 +31,8 @@ export class UnprovenTail {
   /** Writes again what was noted of these segments, and the size of the last one. A sync must follow. */
   async writeAgain(segments: LogSegments): Promise<void> {
     for (const { segment, start } of this.#due(segments)) {
-      await segment.writeAgain(start?.position ?? segment.sizeBytes)
+      const { sizeBytes } = segment
+      await segment.file.writeAgain(start?.position ?? sizeBytes, sizeBytes)
     }
   }
 

@@ -31,7 +31,8 @@ const setups = fc.record({
   seed: fc.nat(1000),
   persona: fc.constantFrom(...PERSONAS),
   completion: fc.constantFrom<Setup['completion'][]>('in-order', 'random'),
-  segmentBytes: fc.constantFrom(400, 1_500),
+  segmentBytes: fc.constantFrom(400, 1_500, 10_000),
+  preallocate: fc.boolean(),
   flushMessages: fc.constantFrom(1, 4, 100),
   strategy: fc.constantFrom<Setup['strategy'][]>(
     'range',

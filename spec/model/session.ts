@@ -16,6 +16,8 @@ export interface Setup {
   /** In which order calls of the disk take effect and complete. */
   readonly completion: 'in-order' | 'random'
   readonly segmentBytes: number
+  /** Has an effect on segments of more than a block. */
+  readonly preallocate: boolean
   /** Of the topic that a run begins with. */
   readonly flushMessages: number
   readonly strategy: PartitionAssignmentStrategy
@@ -90,10 +92,11 @@ export class Session {
   /** A run begins with a topic that is strict or not, so that it is not all about nothing. */
   async begin(): Promise<void> {
     await this.open('none', true)
-    const { segmentBytes, flushMessages } = this.setup
-    await this.broker.createTopic(TABLE, { segmentBytes, indexIntervalBytes: 40, ...COMPACTED })
+    const { segmentBytes, preallocate, flushMessages } = this.setup
+    const segments = { segmentBytes, preallocate, indexIntervalBytes: 40 }
+    await this.broker.createTopic(TABLE, { ...segments, ...COMPACTED })
     const topic = this.modelTopic(2, { flushMessages, flushMs: Number.MAX_SAFE_INTEGER })
-    const options = { partitions: 2, segmentBytes, indexIntervalBytes: 40, flushMessages, ...KEPT }
+    const options = { partitions: 2, ...segments, flushMessages, ...KEPT }
     await this.broker.createTopic('orders', options)
     this.model.topics.set('orders', topic)
   }

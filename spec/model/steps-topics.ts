@@ -40,10 +40,11 @@ export const createTopic: fc.Arbitrary<Step> = step(
   }),
   async (session, { name, partitions, flush, compressionType }) => {
     if (session.model.topics.has(name)) return
-    const { segmentBytes } = session.setup
+    const { segmentBytes, preallocate } = session.setup
     const options = {
       partitions,
       segmentBytes,
+      preallocate,
       indexIntervalBytes: 40,
       compressionType,
       ...flush,

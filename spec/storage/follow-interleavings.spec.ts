@@ -1,4 +1,5 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import type { TopicConfig } from '../../lib/config.ts'
 import type { File, FileSystem } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -7,14 +8,14 @@ import { SMALL, openLog, valuesOf, valuesUpTo } from './log-fixtures.ts'
 const FOUND = 3
 const ADDED = 4
 
-/** What another process sees of the disk, in which something happens before operation `turn`, from 0 on. */
+/** What another process sees of the disk, while something happens before each operation from `turn` on. */
 class Interrupted {
   readonly fileSystem: FileSystem
   count = 0
   readonly #turn: number
-  readonly #happen: () => Promise<void>
+  readonly #happen: (step: number) => Promise<void>
 
-  constructor(disk: SimulatedFileSystem, turn: number, happen: () => Promise<void>) {
+  constructor(disk: SimulatedFileSystem, turn: number, happen: (step: number) => Promise<void>) {
     this.#turn = turn
     this.#happen = happen
     const operation: Operation = (run) => this.#operation(run)
@@ -33,7 +34,9 @@ class Interrupted {
   }
 
   async #operation<T>(run: () => Promise<T>): Promise<T> {
-    if (this.count++ === this.#turn) await this.#happen()
+    const step = this.count - this.#turn
+    this.count += 1
+    if (step >= 0) await this.#happen(step)
     return run()
   }
 }
@@ -54,28 +57,45 @@ function asynchronous(file: File, operation: Operation): File {
   }
 }
 
-async function append(log: Log, from: number, until: number): Promise<void> {
-  for (let each = from; each < until; each += 1) await log.append([{ value: `v${each}` }])
+async function append(log: Log, from: number, until: number, keyBytes: number): Promise<void> {
+  const key = 'k'.repeat(keyBytes)
+  for (let each = from; each < until; each += 1) await log.append([{ key, value: `v${each}` }])
 }
 
-it.each([
-  ['into one segment', { segmentBytes: 2 ** 20 }],
-  ['into new segments', SMALL],
-])('opens and follows a log whose writer appends %s at any moment', async (_, config) => {
-  let turn = 0
-  for (let operations = Infinity; turn < operations; turn += 1) {
-    const fs = new SimulatedFileSystem()
-    const writer = await openLog(fs, { config })
-    await append(writer, 0, FOUND)
-    const beside = new Interrupted(fs, turn, () => append(writer, FOUND, FOUND + ADDED))
-    const follower = await openLog(beside.fileSystem, { config, readOnly: true })
-    expect(follower.damage, `the writer appends before operation ${turn}`).toBe(null)
-    await follower.refresh()
-    operations = beside.count
-    if (operations <= turn) await append(writer, FOUND, FOUND + ADDED)
-    await follower.refresh()
-    expect(follower.damage, `the writer appends before operation ${turn}`).toBe(null)
-    expect(await valuesOf(follower), `before operation ${turn}`).toEqual(valuesUpTo(FOUND + ADDED))
-  }
-  expect(turn).toBeGreaterThan(10)
+const CONFIGS: readonly [string, TopicConfig, number][] = [
+  ['one segment', { segmentBytes: 2 ** 20 }, 1],
+  ['new segments', SMALL, 1],
+  ['what was preallocated', { segmentBytes: 2 ** 20, preallocate: true }, 1],
+  ['more than was preallocated', { segmentBytes: 2 ** 20, preallocate: true }, 1500],
+  ['new segments that are preallocated', { segmentBytes: 9000, preallocate: true }, 2000],
+]
+
+describe.each(CONFIGS)('a log whose writer appends to %s', (_, config, keyBytes) => {
+  it.each([
+    ['at once', ADDED],
+    ['one by one', 1],
+  ])('is opened and followed meanwhile, %s', async (__, stride) => {
+    let turn = 0
+    for (let operations = Infinity; turn < operations; turn += 1) {
+      const fs = new SimulatedFileSystem()
+      const writer = await openLog(fs, { config })
+      await append(writer, 0, FOUND, keyBytes)
+      const beside = new Interrupted(fs, turn, async (step) => {
+        const from = Math.min(FOUND + step * stride, FOUND + ADDED)
+        if (from !== writer.logEndOffset) return
+        await append(writer, from, Math.min(from + stride, FOUND + ADDED), keyBytes)
+      })
+      const where = `the writer appends before operation ${turn}`
+      const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+      expect(follower.damage, where).toBe(null)
+      await follower.refresh()
+      operations = beside.count
+      await append(writer, writer.logEndOffset, FOUND + ADDED, keyBytes)
+      await follower.refresh()
+      await follower.refresh()
+      expect(follower.damage, where).toBe(null)
+      expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+    }
+    expect(turn).toBeGreaterThan(10)
+  })
 })

@@ -532,7 +532,7 @@ describe('a segment', () => {
   it('opens its file again after it was parked, and not after it was closed', async () => {
     const { segment } = await segmentWith(pairs(3))
     await segment.flush()
-    await segment.park()
+    await segment.file.park()
     expect(await basesOf(segment, 50)).toEqual([50, 52, 54])
     await segment.close()
     await expect(segment.read(50, END)).rejects.toThrow(ClosedError)

@@ -89,7 +89,7 @@ describe('a read that ends before its call', () => {
   it('needs an open file, and indexes', async () => {
     const segment = await segmentOf([100])
     await segment.flush()
-    await segment.park()
+    await segment.file.park()
     expect(segment.readNow(0, ALL)).toEqual([])
     await segment.read(0, ALL)
     expect(segment.readNow(0, ALL)).toHaveLength(1)

@@ -46,6 +46,18 @@ export const APPENDS: readonly Workload[] = [
       await session.append()
     },
   }),
+  brokerWorkload({
+    name: 'append to a preallocated topic, roll and close',
+    prepare: (session) => session.createTopic('ahead', { preallocate: true, segmentBytes: 9000 }),
+    run: async (session) => {
+      await session.open()
+      await session.append(1, { topic: 'ahead' })
+      await session.append(1, { topic: 'ahead', sizeBytes: 4000 })
+      await session.append(1, { topic: 'ahead', sizeBytes: 5000 })
+      await session.append(1, { topic: 'ahead' })
+      await session.close()
+    },
+  }),
   ...(['gzip', 'snappy', 'lz4', 'zstd'] as const).map((compressionType) =>
     brokerWorkload({
       name: `append to a topic compressed with ${compressionType}`,

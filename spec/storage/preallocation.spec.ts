@@ -1,0 +1,281 @@
+import { describe, expect, it } from 'vitest'
+import type { TopicConfig } from '../../lib/config.ts'
+import { Log } from '../../lib/storage/log.ts'
+import {
+  MAX_PREALLOCATED_BYTES,
+  Preallocation,
+  preallocatedFrom,
+} from '../../lib/storage/preallocation.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
+
+const LARGE: TopicConfig = { segmentBytes: 2 ** 30, preallocate: true }
+const PATH = pathOf(0)
+const LOST = { unsynced: 'lost' } as const
+const NOTHING = { truncations: [], rebuiltIndexes: [], damage: null }
+
+async function openedLog(
+  count: number,
+  config: TopicConfig = LARGE,
+): Promise<{ fs: SimulatedFileSystem; log: Log }> {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config })
+  for (const value of valuesUpTo(count)) await log.append([{ key: 'k', value }])
+  return { fs, log }
+}
+
+/** Bytes behind the batches of a file, all of which have to be those that are written ahead. */
+function preallocatedIn(fs: SimulatedFileSystem, path = PATH): number {
+  const bytes = fs.readFile(path)
+  return bytes.length - 1 - bytes.findLastIndex((byte) => byte !== 0xfe)
+}
+
+describe('preallocate', () => {
+  it('is off unless it is asked for', async () => {
+    const { fs, log } = await openedLog(3, { segmentBytes: 2 ** 30 })
+    expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
+  })
+
+  it('keeps a file from growing with each append', async () => {
+    const { fs, log } = await openedLog(1)
+    const sizes = new Set<number>()
+    for (let each = 0; each < 20; each += 1) {
+      await log.append([{ key: 'k', value: 'next' }])
+      sizes.add(fs.readFile(PATH).length)
+    }
+    expect([...sizes]).toEqual([4096])
+    const lost = fs.fork().restart('power', LOST)
+    expect(lost.readFile(PATH)).toEqual(fs.readFile(PATH))
+  })
+
+  it('takes no more than the file has, and a block, nor more than 256 KiB, and ends with a block', async () => {
+    const { fs, log } = await openedLog(0)
+    let largest = 0
+    for (let sizeBytes = 100; sizeBytes < 2_000_000; sizeBytes *= 1.7) {
+      await log.append([{ value: Buffer.alloc(Math.min(sizeBytes, 200_000), 1) }])
+      const taken = preallocatedIn(fs)
+      const { length } = fs.readFile(PATH)
+      expect(taken).toBeLessThanOrEqual(Math.max(length - taken, 4096))
+      expect(taken).toBeLessThanOrEqual(MAX_PREALLOCATED_BYTES)
+      expect(length % 4096).toBe(0)
+      largest = Math.max(largest, taken)
+    }
+    expect(largest).toBeGreaterThan(MAX_PREALLOCATED_BYTES - 4096)
+  })
+
+  it('takes nothing while there are records that are not durable, nor for much at once', async () => {
+    const { fs, log } = await openedLog(0, { ...LARGE, flushMessages: 1_000 })
+    await log.append([{ value: Buffer.alloc(5000) }])
+    const { length } = fs.readFile(PATH)
+    for (let each = 0; each < 5; each += 1) await log.append([{ value: Buffer.alloc(5000) }])
+    expect(fs.readFile(PATH).length).toBeGreaterThan(length)
+    expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
+    await log.flush()
+    await log.append([{ value: Buffer.alloc(MAX_PREALLOCATED_BYTES) }])
+    expect(preallocatedIn(fs)).toBe(0)
+    await log.flush()
+    await log.append([{ value: 'few bytes' }])
+    expect(preallocatedIn(fs)).toBeGreaterThan(MAX_PREALLOCATED_BYTES - 4096)
+  })
+
+  it('takes nothing beyond a segment, nor where a cap is set', async () => {
+    const { fs, log } = await openedLog(0, { ...LARGE, segmentBytes: 10_000 })
+    await log.append([{ value: Buffer.alloc(5000) }])
+    expect(fs.readFile(PATH).length).toBe(8192)
+    await log.append([{ value: Buffer.alloc(3500) }])
+    expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
+    const capped = await openedLog(3, { ...LARGE, maxBytes: 1_000_000 })
+    expect(preallocatedIn(capped.fs)).toBe(0)
+  })
+
+  it.each(['takeFor', 'takeNowFor'] as const)(
+    'makes no file larger than a broker of Kafka opens, by %s',
+    async (take) => {
+      const ends: number[] = []
+      const write = (buffers: readonly Uint8Array[], position: number): number => {
+        const length = buffers[0]?.length ?? 0
+        ends.push(position + length)
+        return length
+      }
+      const file = {
+        write: (buffers: readonly Uint8Array[], position: number) => {
+          write(buffers, position)
+          return Promise.resolve()
+        },
+        writeNow: write,
+      }
+      const sizeBytes = 2 ** 31 - 50_000
+      const grown = new Preallocation({ file, sizeBytes, durable: { sizeBytes } })
+      await grown[take](100, 2 ** 31 - 1)
+      expect(ends).toEqual([2 ** 31 - 4096])
+    },
+  )
+})
+
+describe('what was preallocated', () => {
+  it('is given back by a roll, a truncation and a close', async () => {
+    const { fs, log } = await openedLog(6)
+    const sizeOf = (slot: number): number | undefined => log.segments[slot]?.sizeBytes
+    expect(preallocatedIn(fs)).toBeGreaterThan(0)
+    await log.truncateTo(5)
+    expect([preallocatedIn(fs), fs.readFile(PATH).length]).toEqual([0, sizeOf(0)])
+    await log.append([{ value: 'v5' }])
+    expect(preallocatedIn(fs)).toBeGreaterThan(0)
+    await log.roll()
+    const rolled = fs.fork().restart('power', LOST)
+    expect([preallocatedIn(rolled), rolled.readFile(PATH).length]).toEqual([0, sizeOf(0)])
+    await log.append([{ value: 'v6' }])
+    expect(preallocatedIn(fs, pathOf(6))).toBeGreaterThan(0)
+    await log.close()
+    const closed = fs.fork().restart('power', LOST)
+    expect(preallocatedIn(closed, pathOf(6))).toBe(0)
+    const again = await openLog(closed, { config: LARGE })
+    expect(again.recovery).toEqual(NOTHING)
+    expect(await valuesOf(again)).toEqual(valuesUpTo(7))
+  })
+
+  it.each(['close', 'roll'] as const)(
+    'is cut by a %s once the records are durable, so a cut that fails loses none of them',
+    async (what) => {
+      let failedCuts = 0
+      for (let failing = 1; failing <= 6; failing += 1) {
+        const { fs, log } = await openedLog(2, { ...LARGE, flushMessages: 3 })
+        await log.append([{ key: 'k', value: 'v2' }])
+        await log.append([{ key: 'k', value: 'v3' }])
+        fs.failAt(failing, 'EIO', { path: PATH })
+        await log[what]().catch(() => undefined)
+        if (!fs.operations.some((line) => / truncate .* ! EIO$/.test(line))) continue
+        failedCuts += 1
+        const again = await openLog(fs.fork().restart('power', LOST), { config: LARGE })
+        expect(again.recovery).toEqual(NOTHING)
+        expect(await valuesOf(again)).toEqual(valuesUpTo(4))
+      }
+      expect(failedCuts).toBeGreaterThan(0)
+    },
+  )
+
+  it.each(['process', 'power'] as const)(
+    'is cut off after a crash of the %s, which is nothing to be reported',
+    async (kind) => {
+      const { fs } = await openedLog(3)
+      const stopped = fs.restart(kind, LOST)
+      expect(preallocatedIn(stopped)).toBeGreaterThan(0)
+      const log = await openLog(stopped, { config: LARGE })
+      expect(log.recovery).toEqual(NOTHING)
+      expect(preallocatedIn(stopped)).toBe(0)
+      await log.append([{ key: 'k', value: 'v3' }])
+      expect(await valuesOf(log)).toEqual(valuesUpTo(4))
+    },
+  )
+
+  it.each([null, 'ENOSPC'])(
+    'is cut off behind an orderly close too, at the latest before a roll, where a cut ends in %s',
+    async (code) => {
+      const { fs, log } = await openedLog(3)
+      await log.close()
+      const { length } = fs.readFile(PATH)
+      fs.writeFile(PATH, Buffer.concat([fs.readFile(PATH), Buffer.alloc(5000, 0xfe)]))
+      const rehearsal = fs.fork()
+      const before = rehearsal.operationCount
+      await openLog(rehearsal, { config: LARGE })
+      const cut = rehearsal.operations.slice(before).findIndex((line) => / truncate /.test(line))
+      expect(cut).toBeGreaterThan(0)
+      if (code !== null) fs.failAt(cut + 1, code)
+      const again = await openLog(fs, { config: LARGE })
+      expect(again.recovery).toEqual(NOTHING)
+      if (code === null) expect(fs.readFile(PATH).length).toBe(length)
+      await again.append([{ key: 'k', value: 'v3' }])
+      await again.roll()
+      await again.close()
+      expect(fs.readFile(PATH).length).toBe(again.segments[0]?.sizeBytes)
+      expect((await openLog(fs, { config: LARGE })).recovery).toEqual(NOTHING)
+    },
+  )
+
+  it('is no more than a torn tail of what tells of one', async () => {
+    const { fs } = await openedLog(3)
+    const stopped = fs.restart('process')
+    const bytes = stopped.readFile(PATH)
+    const position = bytes.length - preallocatedIn(stopped)
+    bytes.fill(7, position, position + 70)
+    stopped.writeFile(PATH, bytes)
+    const log = await openLog(stopped, { config: LARGE })
+    expect(log.recovery.truncations).toMatchObject([{ position, sizeBytes: 70 }])
+    expect(stopped.readFile(log.recovery.truncations[0]?.keptIn ?? '').length).toBe(70)
+  })
+
+  it.each([
+    ['zeros from a block on', (bytes: Buffer) => bytes.fill(0, 4096)],
+    ['zeros up to what was preallocated', (bytes: Buffer, end: number) => bytes.fill(0, 4096, end)],
+    ['a flipped bit in it', (bytes: Buffer, end: number) => (bytes[end + 9] = 0xfc)],
+  ])('does not hide that the last bytes are %s', async (_, rot) => {
+    const { fs } = await openedLog(200)
+    const stopped = fs.restart('process')
+    const bytes = stopped.readFile(PATH)
+    rot(bytes, bytes.length - preallocatedIn(stopped))
+    stopped.writeFile(PATH, bytes)
+    const log = await openLog(stopped, { config: LARGE })
+    expect(log.recovery.truncations.length + (log.damage === null ? 0 : 1)).toBe(1)
+  })
+
+  it('is no loss to a salvage', async () => {
+    const { fs } = await openedLog(3)
+    const stopped = fs.restart('process')
+    expect(preallocatedIn(stopped)).toBeGreaterThan(0)
+    const report = await Log.salvage(DIR, '/target', { fileSystem: stopped })
+    expect(report).toMatchObject({ recordCount: 3, logEndOffset: 3, lost: [] })
+    stopped.flipBit(PATH, 2_000, 3)
+    const again = await Log.salvage(DIR, '/again', { fileSystem: stopped })
+    expect(again.lost).toHaveLength(1)
+  })
+
+  it('is found from its first byte on, wherever that is', async () => {
+    const fs = new SimulatedFileSystem()
+    for (const from of [0, 1, 5000, 8191, 8192, 8193, 20_000]) {
+      fs.writeFile('/f', Buffer.alloc(20_000, 0xfe).fill(1, 0, from))
+      const file = await fs.open('/f', 'read')
+      expect(await preallocatedFrom(file, 0, 20_000)).toBe(from)
+      expect(await preallocatedFrom(file, 6000, 20_000)).toBe(Math.max(from, 6000))
+    }
+  })
+})
+
+describe('room that cannot be had', () => {
+  it.each(['in-order', 'awaited'] as const)(
+    'is done without, with calls %s: the record is written behind the attempt, and synced',
+    async (completion) => {
+      const fs = new SimulatedFileSystem({ seed: 1, completion })
+      const log = await openLog(fs, { config: LARGE })
+      await log.append([{ value: 'few bytes' }])
+      fs.failAt(1, 'ENOSPC', { path: PATH })
+      const before = fs.operations.length
+      await log.append([{ value: Buffer.alloc(5_000, 1) }])
+      const steps = fs.operations.slice(before).map((line) => line.split(' ')[1])
+      expect(steps).toEqual(['write', 'write', 'datasync'])
+      expect([log.durableEndOffset, log.isWritable]).toEqual([2, true])
+      await log.append([{ value: Buffer.alloc(50_000, 1) }])
+      expect(preallocatedIn(fs)).toBe(0)
+      const again = await openLog(fs.fork().restart('power', LOST), { config: LARGE })
+      expect(again.logEndOffset).toBe(3)
+    },
+  )
+
+  it('is not tried for while a record may be lost that an error could be about', async () => {
+    const { fs, log } = await openedLog(3)
+    const lines = fs.operations.filter(
+      (line) => line.includes(PATH) && / (write|datasync) /.test(line),
+    )
+    const kinds = lines.map((line) => line.split(' ')[1])
+    expect(kinds).toEqual([
+      'datasync',
+      'write',
+      'write',
+      'datasync',
+      'write',
+      'datasync',
+      'write',
+      'datasync',
+    ])
+    expect(log.durableEndOffset).toBe(3)
+  })
+})
