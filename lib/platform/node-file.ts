@@ -36,12 +36,17 @@ export class NodeFile implements File {
     this.#ensureOpen()
     const { fd } = this.#handle
     const call = (): number => readNow(fd, buffer, position)
-    let size = promptIo.try('read', buffer.length, call)
+    const size = promptIo.try('read', buffer.length, call)
     if (size >= 0) return size
-    await promptIo.whenTurned('read', buffer.length)
-    this.#ensureOpen()
-    size = promptIo.try('read', buffer.length, call)
-    return size >= 0 ? size : this.#run((handle) => readInPool(handle, buffer, position))
+    return this.#run(async (handle) => {
+      const turn = promptIo.whenTurned('read', buffer.length)
+      if (turn !== null) {
+        await turn
+        const sizeThen = promptIo.try('read', buffer.length, call)
+        if (sizeThen >= 0) return sizeThen
+      }
+      return readInPool(handle, buffer, position)
+    })
   }
 
   readNow(buffer: Uint8Array, position: number): number {

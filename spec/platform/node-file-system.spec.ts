@@ -177,6 +177,20 @@ describe('a file that was opened at once', () => {
   })
 })
 
+it('close waits for a read that is put off because its turn has been drawn out', async () => {
+  const path = join(await temporaryDirectory(), 'a')
+  await writeFile(path, 'content')
+  const file = await fileSystem.open(path, 'read')
+  // The first call begins what the event loop is given of a turn.
+  file.readNow?.(Buffer.alloc(1), 0)
+  const drawnOutMs = performance.now() + 20
+  while (performance.now() < drawnOutMs);
+  const done: string[] = []
+  const read = file.read(Buffer.alloc(20), 0).then((count) => done.push(`read ${count}`))
+  await Promise.all([read, file.close().then(() => done.push('closed'))])
+  expect(done).toEqual(['read 7', 'closed'])
+})
+
 describe('a few bytes', () => {
   /** Turns of the event loop that are tried: on a busy machine a call may have been slow before. */
   const TURNS = 5000
