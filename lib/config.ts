@@ -29,7 +29,7 @@ export interface TopicConfig extends CompressionLevels {
    * Whether log files take room ahead of what is appended, up to 256 KiB each, so that syncs need not
    * wait for the journal of the file system. It pays where each append is synced, on file systems
    * that write in place, such as ext4 and XFS. A file that is rolled or closed gives back what it has
-   * not used. Nothing is taken where `maxBytes` sets a cap. @defaultValue false
+   * not used. Nothing is taken where `maxBytes` or `minFreeBytes` sets a limit. @defaultValue false
    */
   readonly preallocate?: boolean
   /** Largest size of an index file, bytes, at least 24; a full index rolls the segment. @defaultValue 10485760 */

@@ -68,9 +68,9 @@ export class LogAppender {
       nextOffset = batch.nextOffset
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
-    this.#leftOversFrom = end
     const limitBytes = this.#growthLimit
-    if (limitBytes > 0) active.preallocation.takeNowFor(pendingBytes, limitBytes)
+    if (limitBytes > 0 && !active.preallocation.takeNowFor(pendingBytes, limitBytes)) return null
+    this.#leftOversFrom = end
     const count = active.appendNow(batches, pendingBytes)
     // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
     if (count < 0) this.#leftOversFrom = null
@@ -164,8 +164,8 @@ export class LogAppender {
 
   /** Up to which size files may be preallocated; 0 where they are not. */
   get #growthLimit(): number {
-    const { preallocate, maxBytes, segmentBytes } = this.#log.config
-    return preallocate && maxBytes < 0 ? segmentBytes : 0
+    const { preallocate, maxBytes, minFreeBytes, segmentBytes } = this.#log.config
+    return preallocate && maxBytes < 0 && minFreeBytes === 0 ? segmentBytes : 0
   }
 
   #noteWritten(batches: readonly RecordBatch[]): void {

@@ -100,6 +100,7 @@ export class LogLoader {
     }
     const inventory = await takeInventory(this.#options, this.#recordFile, this.#names)
     // After the segments: a writer beside this reader has an epoch in the file before its first batch.
+    // What it puts in front of a preallocated end meanwhile may be of a later one: see loadFiles.
     this.#areEpochsKnown = await loadEpochs(this.#epochs)
     this.#consult(inventory)
     const { breach } = inventory

@@ -16,7 +16,7 @@ import { entryOf } from './log-inventory.ts'
 import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
-import { preallocatedFrom } from './preallocation.ts'
+import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
 
@@ -198,7 +198,7 @@ class LogSalvage {
     }
     if (damage === null) return
     if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
-    else if ((await preallocatedFrom(from, damage.position, end)) > damage.position) {
+    else if (!(await isPreallocated(from, damage.position, end))) {
       this.#lost.push({ firstOffset: this.#nextOffset, lastOffset: null, path, ...damage })
     }
   }

@@ -282,7 +282,7 @@ export class LogSegment implements IndexedSegment {
       if (!(await this.file.use((file) => isBatchThere(file, batch)))) return false
     }
     if (fileSizeBytes <= position) return true
-    if (await this.file.use((file) => isPreallocated(file, position))) return true
+    if (await this.file.use((file) => isPreallocated(file, position, position + 1))) return true
     await this.scanOn(fileSizeBytes)
     return true
   }

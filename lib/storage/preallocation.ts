@@ -17,7 +17,7 @@ const FILL = Buffer.alloc(MAX_PREALLOCATED_BYTES, FILL_BYTE)
 
 /** What is asked of the segment whose file it is. */
 interface GrowingSegment {
-  readonly file: Pick<SegmentFile, 'write' | 'writeNow'>
+  readonly file: Pick<SegmentFile, 'write' | 'writeNow' | 'shrink'>
   /** Where its last batch ends. */
   readonly sizeBytes: number
   /** What of it is covered by a sync. */
@@ -32,7 +32,8 @@ interface GrowingSegment {
  * system, and waits for that; one that overwrites what is there does not. A hole would not do, so
  * bytes are written; never more than the file has already, because many small logs should not fill a
  * disk. They are written before a batch that outgrows the file, and only while everything in the file
- * is durable: an error can then be that of no record, whichever way the file system reports it.
+ * is durable: an error of that write is then that of no record, whichever way the file system reports
+ * it. One that the file system keeps for the sync stops the log, as any error of a sync does.
  *
  * The end of a log is the end of its last whole batch. A segment that is rolled or closed ends there
  * as a file, too.
@@ -41,8 +42,10 @@ export class Preallocation {
   readonly #segment: GrowingSegment
   /** Where the file ends at most because of it; 0 when nothing was taken. */
   #end = 0
-  /** Whether there was no room once: what is left is for what cannot do without. */
+  /** Whether a write of it has failed: what room is left is for what cannot do without. */
   #isRefused = false
+  /** Where the file ended before such a write, while it may end elsewhere. */
+  #givesBackTo: number | null = null
 
   constructor(segment: GrowingSegment) {
     this.#segment = segment
@@ -55,40 +58,71 @@ export class Preallocation {
 
   /**
    * Takes what is due before `sizeBytes` are written behind the last batch. Must not overlap with
-   * writes. A failure is none: nothing depends on it.
+   * writes. Room that cannot be had is done without.
    *
    * @param limitBytes up to which the file may grow.
    */
   async takeFor(sizeBytes: number, limitBytes: number): Promise<void> {
     const range = this.#dueFor(sizeBytes, limitBytes)
-    if (range === null) return
-    this.#end = range.end
-    try {
-      await this.#segment.file.write([FILL.subarray(0, range.end - range.start)], range.start)
-    } catch {
-      this.#isRefused = true
+    if (range !== null) {
+      this.#begin(range)
+      try {
+        await this.#segment.file.write([FILL.subarray(0, range.end - range.start)], range.start)
+        this.#givesBackTo = null
+      } catch {
+        this.#isRefused = true
+      }
     }
+    if (this.#givesBackTo !== null) await this.#giveBack(this.#givesBackTo)
   }
 
-  /** The same inside of the call; nothing, where it would have to be waited for. */
-  takeNowFor(sizeBytes: number, limitBytes: number): void {
+  /**
+   * The same inside of the call; nothing, where it would have to be waited for.
+   *
+   * @returns false when {@link Preallocation.takeFor} has to follow before anything is written.
+   */
+  takeNowFor(sizeBytes: number, limitBytes: number): boolean {
+    if (this.#givesBackTo !== null) return false
     const range = this.#dueFor(sizeBytes, limitBytes)
-    if (range === null) return
+    if (range === null) return true
     const { start, end } = range
+    const endBefore = this.#end
+    this.#begin(range)
     let count = 0
     try {
       count = this.#segment.file.writeNow([FILL.subarray(0, end - start)], start)
-      if (count < 0) return
     } catch {
       // Some of it may be there all the same.
     }
-    this.#end = end
-    if (count < end - start) this.#isRefused = true
+    if (count >= 0 && count < end - start) {
+      this.#isRefused = true
+      return false
+    }
+    if (count < 0) this.#end = endBefore
+    this.#givesBackTo = null
+    return true
   }
 
   /** The file was cut: it ends behind the last batch. */
   noteCut(): void {
     this.#end = 0
+    this.#givesBackTo = null
+  }
+
+  #begin({ end }: { readonly end: number }): void {
+    this.#givesBackTo = Math.max(this.#end, this.#segment.sizeBytes)
+    this.#end = end
+  }
+
+  /** What a write has got before it failed is for the batch that comes. */
+  async #giveBack(sizeBytes: number): Promise<void> {
+    try {
+      await this.#segment.file.shrink(sizeBytes)
+      this.#end = sizeBytes
+    } catch {
+      // A roll or a close cuts it off.
+    }
+    this.#givesBackTo = null
   }
 
   #dueFor(sizeBytes: number, limitBytes: number): { start: number; end: number } | null {
@@ -104,21 +138,12 @@ export class Preallocation {
   }
 }
 
-/** Where in [`position`, `end`) the bytes begin that were preallocated; `end` where there are none. */
-export async function preallocatedFrom(file: File, position: number, end: number): Promise<number> {
-  for (let from = end; from > position;) {
-    const start = Math.max(position, from - BLOCK_BYTES)
-    const bytes = Buffer.alloc(from - start)
-    await readFully(file, bytes, start)
-    const other = bytes.findLastIndex((byte) => byte !== FILL_BYTE)
-    if (other >= 0) return start + other + 1
-    from = start
+/** Whether all bytes in [`position`, `end`) are such bytes. No batch begins with one of them. */
+export async function isPreallocated(file: File, position: number, end: number): Promise<boolean> {
+  for (let from = position; from < end; from += FILL.length) {
+    const bytes = Buffer.allocUnsafe(Math.min(FILL.length, end - from))
+    const sizeBytes = await readFully(file, bytes, from)
+    if (!bytes.subarray(0, sizeBytes).equals(FILL.subarray(0, sizeBytes))) return false
   }
-  return position
-}
-
-/** Whether what begins at `position` was preallocated, and is no batch. */
-export async function isPreallocated(file: File, position: number): Promise<boolean> {
-  const byte = Buffer.alloc(1)
-  return (await readFully(file, byte, position)) === 1 && byte[0] === FILL_BYTE
+  return end > position
 }

@@ -143,6 +143,11 @@ export class SegmentFile implements ParkableFile {
     return this.#openFile
   }
 
+  /** Cuts the file at `sizeBytes`, behind its last batch; not durable before the next sync. */
+  shrink(sizeBytes: number): Promise<void> {
+    return this.#use('change', (file) => file.truncate(sizeBytes))
+  }
+
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cut(sizeBytes: number): Promise<void> {
     await this.#use('change', async (file) => {

@@ -7,7 +7,7 @@ import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
-import { preallocatedFrom } from './preallocation.ts'
+import { isPreallocated } from './preallocation.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
 
 /**
@@ -59,8 +59,7 @@ export async function findDamage(
     // batch behind it look out of order, and those had been durable all the same.
     // One that begins where the scan stopped says nothing of its own bytes: a torn write may have
     // lost its base offset alone.
-    const rangeEnd = await preallocatedFrom(file, position, end)
-    const range = { position: position + 1, end: rangeEnd, baseOffset, nextOffset: baseOffset }
+    const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
     later = (await findLastGroupStart(file, range))?.baseOffset ?? null
   } finally {
     await file.close()
@@ -114,15 +113,15 @@ export async function cutTornTail(
   reason: string,
 ): Promise<Truncation | null> {
   const { path, sizeBytes: position } = segment
-  const end = await segment.file.use((file) => preallocatedFrom(file, position, fileSizeBytes))
-  const keptIn = end === position ? null : await keepAside(fileSystem, path, position, end)
+  const isNothing = await segment.file.use((file) => isPreallocated(file, position, fileSizeBytes))
+  const keptIn = isNothing ? null : await keepAside(fileSystem, path, position, fileSizeBytes)
   try {
     await segment.cutFile()
   } catch (error) {
     // It is cut with all that has to be made durable, now or when there is room.
     if (!isNoRoom(error)) throw error
   }
-  return end === position ? null : { path, position, sizeBytes: end - position, reason, keptIn }
+  return isNothing ? null : { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
 }
 
 async function keepAside(

@@ -3,8 +3,9 @@ import type { TopicConfig } from '../../lib/config.ts'
 import type { File, FileSystem } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { SMALL, openLog, valuesOf, valuesUpTo } from './log-fixtures.ts'
+import { SMALL, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
+const PREALLOCATED: TopicConfig = { segmentBytes: 2 ** 20, preallocate: true }
 const FOUND = 3
 const ADDED = 4
 
@@ -99,3 +100,64 @@ describe.each(CONFIGS)('a log whose writer appends to %s', (_, config, keyBytes)
     expect(turn).toBeGreaterThan(10)
   })
 })
+
+it('is opened beside a writer that never rests', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await openLog(fs, { config: PREALLOCATED })
+  // More is preallocated than it needs meanwhile.
+  await append(writer, 0, FOUND, 100_000)
+  const beside = new Interrupted(fs, 0, () =>
+    append(writer, writer.logEndOffset, writer.logEndOffset + 1, 1),
+  )
+  const config = PREALLOCATED
+  const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+  expect(follower.damage).toBe(null)
+  expect(follower.logEndOffset).toBeGreaterThan(FOUND)
+})
+
+const EPOCHS: readonly [string, (log: Log, fs: SimulatedFileSystem) => Promise<Log>][] = [
+  [
+    'an append that fails',
+    async (log, fs) => {
+      fs.failAt(1, 'ENOSPC', { path: pathOf(0) })
+      await expect(log.append([{ value: 'lost' }])).rejects.toThrow('ENOSPC')
+      return log
+    },
+  ],
+  [
+    'a truncation',
+    async (log) => {
+      await log.truncateTo(FOUND - 1)
+      return log
+    },
+  ],
+  ['a crash and another open', (_, fs) => openLog(fs, { config: PREALLOCATED })],
+]
+
+it.each(EPOCHS)(
+  'a log is opened and followed while its writer begins an epoch by %s',
+  async (_, begin) => {
+    let turn = 0
+    for (let operations = Infinity; turn < operations; turn += 1) {
+      const fs = new SimulatedFileSystem()
+      let writer = await openLog(fs, { config: PREALLOCATED })
+      await append(writer, 0, FOUND, 1)
+      const goOn = async (): Promise<void> => {
+        writer = await begin(writer, fs)
+        await append(writer, writer.logEndOffset, FOUND + ADDED, 1)
+      }
+      const beside = new Interrupted(fs, turn, (step) => (step === 0 ? goOn() : Promise.resolve()))
+      const config = PREALLOCATED
+      const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+      const where = `the writer goes on before operation ${turn}`
+      expect(follower.damage, where).toBe(null)
+      operations = beside.count
+      if (operations <= turn) await goOn()
+      await follower.refresh()
+      await follower.refresh()
+      expect(follower.damage, where).toBe(null)
+      expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+    }
+    expect(turn).toBeGreaterThan(10)
+  },
+)

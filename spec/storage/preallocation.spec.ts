@@ -4,12 +4,13 @@ import { Log } from '../../lib/storage/log.ts'
 import {
   MAX_PREALLOCATED_BYTES,
   Preallocation,
-  preallocatedFrom,
+  isPreallocated,
 } from '../../lib/storage/preallocation.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
 const LARGE: TopicConfig = { segmentBytes: 2 ** 30, preallocate: true }
+const WITHOUT: TopicConfig = { ...LARGE, preallocate: false }
 const PATH = pathOf(0)
 const LOST = { unsynced: 'lost' } as const
 const NOTHING = { truncations: [], rebuiltIndexes: [], damage: null }
@@ -78,14 +79,16 @@ describe('preallocate', () => {
     expect(preallocatedIn(fs)).toBeGreaterThan(MAX_PREALLOCATED_BYTES - 4096)
   })
 
-  it('takes nothing beyond a segment, nor where a cap is set', async () => {
+  it('takes nothing beyond a segment, nor where a limit is set', async () => {
     const { fs, log } = await openedLog(0, { ...LARGE, segmentBytes: 10_000 })
     await log.append([{ value: Buffer.alloc(5000) }])
     expect(fs.readFile(PATH).length).toBe(8192)
     await log.append([{ value: Buffer.alloc(3500) }])
     expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
-    const capped = await openedLog(3, { ...LARGE, maxBytes: 1_000_000 })
-    expect(preallocatedIn(capped.fs)).toBe(0)
+    for (const limit of [{ maxBytes: 1_000_000 }, { minFreeBytes: 1 }]) {
+      const limited = await openedLog(3, { ...LARGE, ...limit })
+      expect(preallocatedIn(limited.fs)).toBe(0)
+    }
   })
 
   it.each(['takeFor', 'takeNowFor'] as const)(
@@ -103,6 +106,7 @@ describe('preallocate', () => {
           return Promise.resolve()
         },
         writeNow: write,
+        shrink: () => Promise.reject(new Error('nothing was refused')),
       }
       const sizeBytes = 2 ** 31 - 50_000
       const grown = new Preallocation({ file, sizeBytes, durable: { sizeBytes } })
@@ -177,11 +181,11 @@ describe('what was preallocated', () => {
       fs.writeFile(PATH, Buffer.concat([fs.readFile(PATH), Buffer.alloc(5000, 0xfe)]))
       const rehearsal = fs.fork()
       const before = rehearsal.operationCount
-      await openLog(rehearsal, { config: LARGE })
+      await openLog(rehearsal, { config: WITHOUT })
       const cut = rehearsal.operations.slice(before).findIndex((line) => / truncate /.test(line))
       expect(cut).toBeGreaterThan(0)
       if (code !== null) fs.failAt(cut + 1, code)
-      const again = await openLog(fs, { config: LARGE })
+      const again = await openLog(fs, { config: WITHOUT })
       expect(again.recovery).toEqual(NOTHING)
       if (code === null) expect(fs.readFile(PATH).length).toBe(length)
       await again.append([{ key: 'k', value: 'v3' }])
@@ -192,16 +196,35 @@ describe('what was preallocated', () => {
     },
   )
 
-  it('is no more than a torn tail of what tells of one', async () => {
+  it('is kept aside with a torn tail, whole: nobody can tell where that ends', async () => {
     const { fs } = await openedLog(3)
     const stopped = fs.restart('process')
     const bytes = stopped.readFile(PATH)
     const position = bytes.length - preallocatedIn(stopped)
+    const sizeBytes = bytes.length - position
     bytes.fill(7, position, position + 70)
     stopped.writeFile(PATH, bytes)
     const log = await openLog(stopped, { config: LARGE })
-    expect(log.recovery.truncations).toMatchObject([{ position, sizeBytes: 70 }])
-    expect(stopped.readFile(log.recovery.truncations[0]?.keptIn ?? '').length).toBe(70)
+    expect(log.recovery.truncations).toMatchObject([{ position, sizeBytes }])
+    const kept = stopped.readFile(log.recovery.truncations[0]?.keptIn ?? '')
+    expect(kept).toEqual(bytes.subarray(position))
+  })
+
+  it.each([true, false])('is not what a batch ends with: %s', async (preallocate) => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const config = { ...LARGE, preallocate }
+    const log = await openLog(fs, { config })
+    await log.append([{ value: 'v0' }])
+    const position = log.segments[0]?.sizeBytes ?? 0
+    await log.append([{ value: 'v1' }])
+    const headers = [{ key: 'h', value: Buffer.alloc(40, 0xfe) }]
+    await log.append([{ value: 'v2', headers }])
+    const stopped = fs.restart('power', LOST)
+    stopped.flipBit(PATH, position + 64, 1)
+    const again = await openLog(stopped, { config })
+    // The last batch says that the one before had been durable.
+    expect(again.damage).toMatchObject({ position, firstOffset: 1 })
+    expect(again.isWritable).toBe(false)
   })
 
   it.each([
@@ -229,13 +252,16 @@ describe('what was preallocated', () => {
     expect(again.lost).toHaveLength(1)
   })
 
-  it('is found from its first byte on, wherever that is', async () => {
+  it('is told from everything else', async () => {
     const fs = new SimulatedFileSystem()
-    for (const from of [0, 1, 5000, 8191, 8192, 8193, 20_000]) {
-      fs.writeFile('/f', Buffer.alloc(20_000, 0xfe).fill(1, 0, from))
+    for (const other of [0, 1, 300_000, 599_999]) {
+      const bytes = Buffer.alloc(600_000, 0xfe)
+      bytes[other] = 0xff
+      fs.writeFile('/f', bytes)
       const file = await fs.open('/f', 'read')
-      expect(await preallocatedFrom(file, 0, 20_000)).toBe(from)
-      expect(await preallocatedFrom(file, 6000, 20_000)).toBe(Math.max(from, 6000))
+      expect(await isPreallocated(file, 0, 600_000)).toBe(false)
+      expect(await isPreallocated(file, other + 1, 600_000)).toBe(other < 599_999)
+      expect(await isPreallocated(file, 0, other)).toBe(other > 0)
     }
   })
 })
@@ -251,7 +277,7 @@ describe('room that cannot be had', () => {
       const before = fs.operations.length
       await log.append([{ value: Buffer.alloc(5_000, 1) }])
       const steps = fs.operations.slice(before).map((line) => line.split(' ')[1])
-      expect(steps).toEqual(['write', 'write', 'datasync'])
+      expect(steps).toEqual(['write', 'truncate', 'write', 'datasync'])
       expect([log.durableEndOffset, log.isWritable]).toEqual([2, true])
       await log.append([{ value: Buffer.alloc(50_000, 1) }])
       expect(preallocatedIn(fs)).toBe(0)
@@ -260,22 +286,24 @@ describe('room that cannot be had', () => {
     },
   )
 
-  it('is not tried for while a record may be lost that an error could be about', async () => {
-    const { fs, log } = await openedLog(3)
-    const lines = fs.operations.filter(
-      (line) => line.includes(PATH) && / (write|datasync) /.test(line),
-    )
-    const kinds = lines.map((line) => line.split(' ')[1])
-    expect(kinds).toEqual([
-      'datasync',
-      'write',
-      'write',
-      'datasync',
-      'write',
-      'datasync',
-      'write',
-      'datasync',
-    ])
-    expect(log.durableEndOffset).toBe(3)
-  })
+  it.each(['in-order', 'awaited'] as const)(
+    'leaves to the record what it has got of it, with calls %s',
+    async (completion) => {
+      const fs = new SimulatedFileSystem({ seed: 1, completion })
+      const log = await openLog(fs, { config: LARGE })
+      await log.append([{ value: Buffer.alloc(50_000, 1) }])
+      const { length } = fs.readFile(PATH)
+      await log.append([{ value: Buffer.alloc(length - 52_000, 1) }])
+      // Enough for the record, and for a part of what is to be behind it.
+      const record = Buffer.alloc(30_000, 1)
+      fs.shortWriteAt(1, 10_000)
+      fs.failAt(2, 'ENOSPC', { path: PATH })
+      const before = fs.operations.length
+      await log.append([{ value: record }])
+      const steps = fs.operations.slice(before).map((line) => line.split(' ')[1])
+      expect(steps.filter((step) => step !== 'write')).toEqual(['truncate', 'datasync'])
+      expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
+      expect([log.durableEndOffset, log.leaderEpoch]).toEqual([3, 0])
+    },
+  )
 })
