@@ -54,8 +54,8 @@ export interface RecordBatchBuilderOptions extends BatchProperties {
   /** The first buffer itself, which is the builder's from then on, in place of `capacityBytes`. */
   readonly memory?: Buffer
   /**
-   * Where buffers come from, instead of being made for it. The batch is held there: whoever is the last
-   * to look at it may let go of it.
+   * Where buffers come from, instead of being made for it; not together with `memory`. The batch is
+   * held there: whoever is the last to look at it may let go of it.
    */
   readonly pool?: BatchMemory
   /** With timestamp type 'LogAppendTime': the time of the append, instead of the records' largest. */

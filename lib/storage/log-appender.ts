@@ -1,6 +1,6 @@
 import { ClosedError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
-import { RecordBatch, stampBatch, totalSizeBytes } from '../record/record-batch.ts'
+import { RecordBatch, stampBatch } from '../record/record-batch.ts'
 import type { AppendResult } from './append-record.ts'
 import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
@@ -69,7 +69,7 @@ export class LogAppender {
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
     const limitBytes = this.#growthLimit
-    if (limitBytes > 0 && !active.preallocation.takeNowFor(pendingBytes, limitBytes)) return null
+    if (limitBytes > 0 && active.preallocation.isDueFor(pendingBytes, limitBytes)) return null
     this.#leftOversFrom = end
     const count = active.appendNow(batches, pendingBytes)
     // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
@@ -135,7 +135,7 @@ export class LogAppender {
       const { active } = this.#log.segments
       const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
       if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
-        await this.#write(pending, start)
+        await this.#write(pending, pendingBytes, start)
         pending = []
         pendingBytes = 0
         await this.#log.roll()
@@ -146,18 +146,22 @@ export class LogAppender {
       nextOffset = batch.nextOffset
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
-    await this.#write(pending, start)
+    await this.#write(pending, pendingBytes, start)
     // Nothing of it is to be taken back any more.
     this.#leftOversFrom = null
     return { baseOffset, lastOffset: nextOffset - 1, timestamp }
   }
 
-  async #write(batches: readonly RecordBatch[], start: LogPosition): Promise<void> {
+  async #write(
+    batches: readonly RecordBatch[],
+    sizeBytes: number,
+    start: LogPosition,
+  ): Promise<void> {
     const { active } = this.#log.segments
     if (active === undefined) throw new ClosedError('the log has no segment to append to')
     this.#leftOversFrom = start
     const limitBytes = this.#growthLimit
-    if (limitBytes > 0) await active.preallocation.takeFor(totalSizeBytes(batches), limitBytes)
+    if (limitBytes > 0) await active.preallocation.takeFor(sizeBytes, limitBytes)
     await active.append(batches)
     this.#noteWritten(batches)
   }

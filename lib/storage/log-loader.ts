@@ -55,7 +55,7 @@ export class LogLoader {
   #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
-  /** Whether a file was cut. */
+  /** Whether a file was cut in a log that was closed in order. Otherwise all is made durable anyway. */
   #hasCut = false
   /** The names in the directory. */
   #names: readonly DirectoryEntry[] = []
@@ -142,7 +142,6 @@ export class LogLoader {
     const { readOnly } = this.#options
     const cut = await goBackTo(this.#fileSystem, segments, end, readOnly)
     if (cut !== null) this.#truncations.push(cut)
-    this.#hasCut = true
   }
 
   /** Whether there may be a mark of a failed sync. Beside a writer one may have come by now. */
@@ -169,7 +168,7 @@ export class LogLoader {
     this.#tail = end.tail
     this.#damage = end.damage
     this.#hasProducers = end.hasProducers
-    this.#hasCut ||= end.hasCut
+    this.#hasCut = end.hasCut
   }
 
   #consult(inventory: LogInventory): void {

@@ -40,8 +40,9 @@ export type { BatchRange, ReadLimits } from './segment-search.ts'
  * every record of the next segment has r.offset >= N. B need not be the offset of a record.
  *
  * `sizeBytes` is what counts, not the size of the file: bytes behind it are left-overs of a write
- * that failed, or of one that is going on, or were preallocated. Reads may overlap with everything; what they return is
- * of no use when the segment was truncated meanwhile. All other calls must not overlap.
+ * that failed, or of one that is going on, or were preallocated. Reads may overlap with everything;
+ * what they return is of no use when the segment was truncated meanwhile. All other calls must not
+ * overlap.
  */
 export class LogSegment implements IndexedSegment {
   readonly baseOffset: number

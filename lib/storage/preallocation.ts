@@ -17,7 +17,7 @@ const FILL = Buffer.alloc(MAX_PREALLOCATED_BYTES, FILL_BYTE)
 
 /** What is asked of the segment whose file it is. */
 interface GrowingSegment {
-  readonly file: Pick<SegmentFile, 'write' | 'writeNow' | 'shrink'>
+  readonly file: Pick<SegmentFile, 'write' | 'shrink'>
   /** Where its last batch ends. */
   readonly sizeBytes: number
   /** What of it is covered by a sync. */
@@ -44,8 +44,6 @@ export class Preallocation {
   #end = 0
   /** Whether a write of it has failed: what room is left is for what cannot do without. */
   #isRefused = false
-  /** Where the file ended before such a write, while it may end elsewhere. */
-  #givesBackTo: number | null = null
 
   constructor(segment: GrowingSegment) {
     this.#segment = segment
@@ -56,6 +54,11 @@ export class Preallocation {
     return this.#end > this.#segment.sizeBytes
   }
 
+  /** Whether {@link Preallocation.takeFor} has to come before so many bytes. */
+  isDueFor(sizeBytes: number, limitBytes: number): boolean {
+    return this.#dueFor(sizeBytes, limitBytes) !== null
+  }
+
   /**
    * Takes what is due before `sizeBytes` are written behind the last batch. Must not overlap with
    * writes. Room that cannot be had is done without.
@@ -64,65 +67,26 @@ export class Preallocation {
    */
   async takeFor(sizeBytes: number, limitBytes: number): Promise<void> {
     const range = this.#dueFor(sizeBytes, limitBytes)
-    if (range !== null) {
-      this.#begin(range)
-      try {
-        await this.#segment.file.write([FILL.subarray(0, range.end - range.start)], range.start)
-        this.#givesBackTo = null
-      } catch {
-        this.#isRefused = true
-      }
-    }
-    if (this.#givesBackTo !== null) await this.#giveBack(this.#givesBackTo)
-  }
-
-  /**
-   * The same inside of the call; nothing, where it would have to be waited for.
-   *
-   * @returns false when {@link Preallocation.takeFor} has to follow before anything is written.
-   */
-  takeNowFor(sizeBytes: number, limitBytes: number): boolean {
-    if (this.#givesBackTo !== null) return false
-    const range = this.#dueFor(sizeBytes, limitBytes)
-    if (range === null) return true
-    const { start, end } = range
-    const endBefore = this.#end
-    this.#begin(range)
-    let count = 0
+    if (range === null) return
+    const { file, sizeBytes: position } = this.#segment
+    const endBefore = Math.max(this.#end, position)
+    this.#end = range.end
     try {
-      count = this.#segment.file.writeNow([FILL.subarray(0, end - start)], start)
+      await file.write([FILL.subarray(0, range.end - range.start)], range.start)
     } catch {
-      // Some of it may be there all the same.
-    }
-    if (count >= 0 && count < end - start) {
       this.#isRefused = true
-      return false
+      // What it has got before it failed is for the batch that comes; otherwise a roll or a close cuts it off.
+      const isGivenBack = await file.shrink(endBefore).then(
+        () => true,
+        () => false,
+      )
+      if (isGivenBack) this.#end = endBefore
     }
-    if (count < 0) this.#end = endBefore
-    this.#givesBackTo = null
-    return true
   }
 
   /** The file was cut: it ends behind the last batch. */
   noteCut(): void {
     this.#end = 0
-    this.#givesBackTo = null
-  }
-
-  #begin({ end }: { readonly end: number }): void {
-    this.#givesBackTo = Math.max(this.#end, this.#segment.sizeBytes)
-    this.#end = end
-  }
-
-  /** What a write has got before it failed is for the batch that comes. */
-  async #giveBack(sizeBytes: number): Promise<void> {
-    try {
-      await this.#segment.file.shrink(sizeBytes)
-      this.#end = sizeBytes
-    } catch {
-      // A roll or a close cuts it off.
-    }
-    this.#givesBackTo = null
   }
 
   #dueFor(sizeBytes: number, limitBytes: number): { start: number; end: number } | null {

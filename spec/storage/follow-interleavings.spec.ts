@@ -66,8 +66,8 @@ async function append(log: Log, from: number, until: number, keyBytes: number): 
 const CONFIGS: readonly [string, TopicConfig, number][] = [
   ['one segment', { segmentBytes: 2 ** 20 }, 1],
   ['new segments', SMALL, 1],
-  ['what was preallocated', { segmentBytes: 2 ** 20, preallocate: true }, 1],
-  ['more than was preallocated', { segmentBytes: 2 ** 20, preallocate: true }, 1500],
+  ['what was preallocated', PREALLOCATED, 1],
+  ['more than was preallocated', PREALLOCATED, 1500],
   ['new segments that are preallocated', { segmentBytes: 9000, preallocate: true }, 2000],
 ]
 
