@@ -396,6 +396,24 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('takes no topic that came later for one that was closed in order', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    await (await open(fileSystem, { clock })).close()
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a', { segmentBytes: 200 })
+    // The last one is not on record: it came after its segment.
+    const values = ['a', 'b', 'c', 'd', 'e', 'f']
+    for (const value of values) await topic.partition(0).append({ value })
+    await clock.advance(1_000)
+    const partition = reader.topic('a').partition(0)
+    expect(partition.log.damage).toBe(null)
+    expect(textsOf(await partition.read(0))).toEqual(values)
+    await reader.close()
+    await writer.close()
+  })
+
   it('takes a topic that was created again for a new one, whatever was known of the one before', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

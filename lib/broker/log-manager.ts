@@ -93,7 +93,8 @@ export class LogManager {
       for (const entry of this.#registry.entries) await this.#settlement.settle(entry)
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
-    for (const entry of entries) if (entry.state === 'active') await this.#open(entry)
+    const { isClean } = this.#options
+    for (const entry of entries) if (entry.state === 'active') await this.#open(entry, isClean)
   }
 
   /**
@@ -113,7 +114,8 @@ export class LogManager {
         else await this.#letGo(topic)
       }
       for (const entry of this.#registry.entries) {
-        if (entry.state === 'active' && !this.#topics.has(entry.name)) await this.#open(entry)
+        const isNew = entry.state === 'active' && !this.#topics.has(entry.name)
+        if (isNew) await this.#open(entry, false)
       }
     })
   }
@@ -282,9 +284,9 @@ export class LogManager {
     return this.#opener.open(entry, { from, to }, true)
   }
 
-  async #open(entry: TopicEntry): Promise<void> {
+  async #open(entry: TopicEntry, isClean: boolean): Promise<void> {
     const range = { from: 0, to: entry.partitionCount }
-    this.#publish(entry, await this.#opener.open(entry, range, this.#options.isClean))
+    this.#publish(entry, await this.#opener.open(entry, range, isClean))
   }
 
   /** Takes over what has changed about a topic that is still there. */

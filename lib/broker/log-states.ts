@@ -31,6 +31,11 @@ export class LogStates {
     this.#states = await this.#files.read()
   }
 
+  /** Whether the logs are closed in order as of now. */
+  areClean(): Promise<boolean> {
+    return this.#files.hasCleanShutdownMark()
+  }
+
   /** Replaces the state of one log; durable when it resolves. */
   async save(key: string, state: LogState): Promise<void> {
     const known = this.#states.get(key)

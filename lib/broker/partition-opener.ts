@@ -85,7 +85,9 @@ export class PartitionOpener {
       loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
-      ...(readOnly ? { loadState: () => reloaded(states, key) } : {}),
+      ...(readOnly
+        ? { isStillClean: () => states.areClean(), loadState: () => reloaded(states, key) }
+        : {}),
     }
     return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
   }

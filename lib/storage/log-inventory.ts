@@ -6,9 +6,6 @@ import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry, SegmentRecord, SegmentRecordFile } from './segment-record.ts'
 import { findLogFiles } from './swap-files.ts'
 
-/** Files may change between two looks of who reads beside a writer, so a breach is looked at again. */
-const LOOKS_BESIDE_A_WRITER = 4
-
 /** A segment has so many kinds of indexes that it must have. */
 const INDEX_KINDS = 2
 
@@ -25,6 +22,8 @@ export interface LogInventory {
   readonly breach: SegmentBreach | null
 }
 
+type FoundRecord = Pick<LogInventory, 'record' | 'isRecordDamaged'>
+
 /**
  * Lists a log's segments and compares them with the record. Reads no log file, and asks of each for
  * its size only.
@@ -36,13 +35,20 @@ export async function takeInventory(
   recordFile: SegmentRecordFile,
   entries: readonly DirectoryEntry[],
 ): Promise<LogInventory> {
-  let names = entries
-  for (let look = 1; ; look += 1) {
-    if (look > 1) names = await options.fileSystem.list(options.dir)
-    const inventory = await lookOnce(options, recordFile, names)
-    const isFinal = !options.readOnly || look === LOOKS_BESIDE_A_WRITER
-    if (inventory.breach === null || isFinal) return inventory
+  const { fileSystem, dir, readOnly } = options
+  // What a writer puts on record from here on may be of files that are not in the list.
+  const before = readOnly ? await readRecord(recordFile) : null
+  const names = readOnly ? await fileSystem.list(dir) : entries
+  const { segments, unindexed } = await listSegments(options, names)
+  const after = await readRecord(recordFile)
+  const { record, isRecordDamaged } = before === null ? after : inBoth(before, after)
+  for (const segment of segments) {
+    const entry = entryOf(record, segment.baseOffset)
+    if (entry !== null) segment.sum.restore(entry)
   }
+  const logStartOffset = chooseLogStart(record, segments, options.logStartOffset)
+  const breach = record === null ? null : auditSegments(dir, record, segments, logStartOffset)
+  return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
 }
 
 /** What is on record of a segment, `null` when nothing is. */
@@ -84,27 +90,18 @@ export function isGapBetween(
   return !(isNextLast && next.sizeBytes === 0)
 }
 
-async function lookOnce(
-  options: SegmentOptions & { readonly logStartOffset: number },
-  recordFile: SegmentRecordFile,
-  entries: readonly DirectoryEntry[],
-): Promise<LogInventory> {
-  // The record comes second: a writer changes it after it has made a file and before it removes one.
-  const { segments, unindexed } = await listSegments(options, entries)
-  const { record, isRecordDamaged } = await readRecord(recordFile)
-  for (const segment of segments) {
-    const entry = entryOf(record, segment.baseOffset)
-    if (entry !== null) segment.sum.restore(entry)
-  }
-  const logStartOffset = chooseLogStart(record, segments, options.logStartOffset)
-  const breach =
-    record === null ? null : auditSegments(options.dir, record, segments, logStartOffset)
-  return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
+/**
+ * What a record says before and after the files were listed: that they were there by then, and which of
+ * them were deleted by then. A writer changes it after it has made a file and before it removes one.
+ */
+function inBoth({ record, isRecordDamaged }: FoundRecord, after: FoundRecord): FoundRecord {
+  const isDamaged = isRecordDamaged || after.isRecordDamaged
+  if (record === null) return { record, isRecordDamaged: isDamaged }
+  const logStartOffset = Math.max(record.logStartOffset, after.record?.logStartOffset ?? 0)
+  return { record: { ...record, logStartOffset }, isRecordDamaged: isDamaged }
 }
 
-async function readRecord(
-  recordFile: SegmentRecordFile,
-): Promise<{ record: SegmentRecord | null; isRecordDamaged: boolean }> {
+async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
   try {
     return { record: await recordFile.read(), isRecordDamaged: false }
   } catch (error) {

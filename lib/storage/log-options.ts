@@ -74,6 +74,8 @@ export interface LogContext extends LogState {
   readonly readOnly: boolean
   /** Whether the log was closed in order. */
   readonly isClean: boolean
+  /** Looks again whether it was; absent where nobody else can have opened it. */
+  readonly isStillClean?: () => Promise<boolean>
   /** Reads the state again; absent where nobody else changes it. */
   readonly loadState?: () => Promise<LogState>
   /** Makes a state durable before it resolves. */
@@ -123,6 +125,7 @@ export async function standaloneContext(dir: string, options: LogOptions): Promi
     config,
     readOnly,
     isClean,
+    isStillClean: () => files.hasCleanShutdownMark(),
     loadState,
     saveState: (newState) => files.write(new Map([[key, newState]])),
     onClosed: () => files.leaveCleanShutdownMark(),

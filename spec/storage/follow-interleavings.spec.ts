@@ -8,6 +8,8 @@ import { SMALL, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
 const PREALLOCATED: TopicConfig = { segmentBytes: 2 ** 20, preallocate: true }
 const FOUND = 3
 const ADDED = 4
+/** A reader that does not come to an end by then would come to one because the writer rests. */
+const MOST_OPERATIONS = 2_000
 
 /** What another process sees of the disk, while something happens before each operation from `turn` on. */
 class Interrupted {
@@ -63,6 +65,10 @@ async function append(log: Log, from: number, until: number, keyBytes: number): 
   for (let each = from; each < until; each += 1) await log.append([{ key, value: `v${each}` }])
 }
 
+function appendMore(log: Log, count: number): Promise<void> {
+  return append(log, log.logEndOffset, log.logEndOffset + count, 1)
+}
+
 const CONFIGS: readonly [string, TopicConfig, number][] = [
   ['one segment', { segmentBytes: 2 ** 20 }, 1],
   ['new segments', SMALL, 1],
@@ -101,18 +107,66 @@ describe.each(CONFIGS)('a log whose writer appends to %s', (_, config, keyBytes)
   })
 })
 
-it('is opened beside a writer that never rests', async () => {
-  const fs = new SimulatedFileSystem()
-  const writer = await openLog(fs, { config: PREALLOCATED })
+const RESTLESS: readonly [string, TopicConfig, number, (log: Log) => Promise<void>][] = [
   // More is preallocated than it needs meanwhile.
-  await append(writer, 0, FOUND, 100_000)
-  const beside = new Interrupted(fs, 0, () =>
-    append(writer, writer.logEndOffset, writer.logEndOffset + 1, 1),
-  )
-  const config = PREALLOCATED
-  const follower = await openLog(beside.fileSystem, { config, readOnly: true })
-  expect(follower.damage).toBe(null)
-  expect(follower.logEndOffset).toBeGreaterThan(FOUND)
+  ['appends', PREALLOCATED, 100_000, (log) => appendMore(log, 1)],
+  ['rolls', SMALL, 1, (log) => appendMore(log, 3)],
+  [
+    'rolls and deletes',
+    SMALL,
+    1,
+    async (log) => {
+      await appendMore(log, 1)
+      await log.advanceLogStartOffset(Math.max(0, log.logEndOffset - 200))
+    },
+  ],
+]
+
+it.each(RESTLESS)(
+  'is opened beside a writer that %s without a rest',
+  async (_, config, keyBytes, work) => {
+    const fs = new SimulatedFileSystem()
+    const writer = await openLog(fs, { config })
+    await append(writer, 0, FOUND, keyBytes)
+    const beside = new Interrupted(fs, 0, async (step) => {
+      if (step < MOST_OPERATIONS) await work(writer)
+    })
+    const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+    expect(beside.count).toBeLessThan(MOST_OPERATIONS)
+    expect(follower.damage).toBe(null)
+    expect(follower.logEndOffset).toBeGreaterThan(FOUND)
+    await follower.close()
+  },
+)
+
+it.each([
+  ['goes on', { segmentBytes: 2 ** 20 }, false],
+  ['goes on in new segments', SMALL, false],
+  ['goes on, and closes it in order again', { segmentBytes: 2 ** 20 }, true],
+])('a log that was closed in order is opened while its writer %s', async (_, config, isClosed) => {
+  let turn = 0
+  for (let operations = Infinity; turn < operations; turn += 1) {
+    const fs = new SimulatedFileSystem()
+    const first = await openLog(fs, { config })
+    await append(first, 0, FOUND, 1)
+    await first.close()
+    const goOn = async (): Promise<void> => {
+      const writer = await openLog(fs, { config })
+      await append(writer, FOUND, FOUND + ADDED, 1)
+      if (isClosed) await writer.close()
+    }
+    const beside = new Interrupted(fs, turn, (step) => (step === 0 ? goOn() : Promise.resolve()))
+    const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+    const where = `the writer goes on before operation ${turn}`
+    expect(follower.damage, where).toBe(null)
+    operations = beside.count
+    if (operations <= turn) await goOn()
+    await follower.refresh()
+    await follower.refresh()
+    expect(follower.damage, where).toBe(null)
+    expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+  }
+  expect(turn).toBeGreaterThan(10)
 })
 
 const EPOCHS: readonly [string, (log: Log, fs: SimulatedFileSystem) => Promise<Log>][] = [

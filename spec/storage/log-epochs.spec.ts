@@ -180,13 +180,13 @@ describe('a follower', () => {
         if (typeof value !== 'function') return value
         return async (...args: unknown[]): Promise<unknown> => {
           if (name === 'list') listed += 1
-          if (name === 'list' && listed === 1) await writer.append([{ value: 'in epoch 1' }])
+          if (name === 'list' && listed === 2) await writer.append([{ value: 'in epoch 1' }])
           return value.apply(target, args) as unknown
         }
       },
     })
     const follower = await openLog(beside, { readOnly: true })
-    expect(listed).toBe(1)
+    expect(listed).toBe(2)
     expect(follower.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
     expect(await epochsOf(follower)).toEqual([0, 0, 1])
   })
