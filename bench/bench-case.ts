@@ -34,6 +34,8 @@ export interface BenchCase {
   /** The workload, the log and the parameters: `W1/lmdb/value=100`. */
   readonly name: string
   readonly workload: string
+  /** What its logs are asked, where a workload that compares Varve with itself asks several things of several. */
+  readonly question?: string
   readonly log: string
   readonly valueBytes: number
   /** `/s` is better high, `ms` is better low. */

@@ -1,5 +1,5 @@
 import type { BenchCase, Measurement } from '../bench-case.ts'
-import { isRaw, isVarve, WORKLOADS } from '../cases.ts'
+import { isRaw, isVarve, PEERS } from '../cases.ts'
 import { median } from '../measure.ts'
 
 /** One run of one case; `round` is from 0. */
@@ -32,8 +32,8 @@ export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[
 /** The fastest log that is neither Varve nor a floor; `null` where there is none. */
 export function bestPeerOf(figures: readonly Figures[]): Figures | null {
   const peers = figures.filter(
-    ({ benchCase: { log, workload } }) =>
-      !isVarve(log) && !isRaw(log) && WORKLOADS.some(({ name }) => name === workload),
+    ({ benchCase: { log } }) =>
+      !isVarve(log) && !isRaw(log) && PEERS.some(({ name }) => name === log),
   )
   return peers.reduce<Figures | null>((best, each) => {
     if (best === null) return each

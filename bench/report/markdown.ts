@@ -17,7 +17,8 @@ export interface RunDescription {
 /** Cases that compare Varve with itself, by the name of their workload. */
 export const COMPARISONS: Readonly<Record<string, string>> = {
   growth:
-    'Logs of the usual size and of a hundred times that, and a plain file. × floor is the ratio to the usual size.',
+    'Logs of the usual size, of ten times and of a hundred times that, and a plain file. × floor is the ' +
+    'ratio to the usual size.',
   open:
     'A new process opens a broker that was closed cleanly, as in W7: of ten times the records, of a ' +
     'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +
@@ -140,7 +141,13 @@ function sectionOf(
 }
 
 function comparisonOf(name: string, figures: readonly Figures[]): string[] {
-  return [`## ${name}`, COMPARISONS[name] ?? '', tableOf(ofWorkload(figures, name), figures)]
+  const rows = ofWorkload(figures, name)
+  const questions = new Set(rows.map(({ benchCase }) => benchCase.question))
+  const tables = [...questions].flatMap((question) => {
+    const asked = rows.filter(({ benchCase }) => benchCase.question === question)
+    return [...(question === undefined ? [] : [`${question}:`]), tableOf(asked, figures)]
+  })
+  return [`## ${name}`, COMPARISONS[name] ?? '', ...tables]
 }
 
 function usageOf(figures: readonly Figures[]): string {

@@ -5,7 +5,11 @@ import { ensureEqual, verifyLog } from '../store.ts'
 import { Workload } from '../workload.ts'
 import type { WorkloadDefinition } from './definition.ts'
 
-const RECORDS = 2000
+/**
+ * So many that most of them find their way compiled: of two thousand, a record a millisecond, most are
+ * interpreted, as in the first seconds of a process.
+ */
+const RECORDS = 10_000
 /** More never wait to be read on. */
 const READ_RECORDS = 1000
 
