@@ -169,7 +169,7 @@ describe('resources that run out', () => {
 
   itWith(
     ['linux'],
-    'without descriptors open files go on, and new ones are refused until there are some',
+    'without a descriptor to be had, what is idle gives up its own for new segments and topics',
     async () => {
       const dir = scratchDirectory()
       onTestFinished(() => {
@@ -187,22 +187,19 @@ describe('resources that run out', () => {
       execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=60:'])
       const held = []
       try { for (;;) held.push(openSync('/dev/null')) } catch {}
-      let [count, failure] = [1, null]
-      while (failure === null) {
-        await partition.append({ value }).then(() => { count += 1 }, (error) => { failure = error })
+      let failure = null
+      for (let count = 1; count < 100; count += 1) {
+        await partition.append({ value }).catch((error) => { failure ??= error })
       }
-      const refused = await broker.createTopic('b').catch((error) => error)
+      await broker.createTopic('b').catch((error) => { failure ??= error })
       held.forEach(closeSync)
       const { baseOffset } = await partition.append({ value })
-      await broker.createTopic('b')
-      console.log(failure.code, failure.outcome, failure.cause.code, refused.code, count > 1, baseOffset === count)
+      console.log(failure, held.length > 10, partition.log.segments.length > 20, baseOffset)
       await broker.close()
       `,
         [dir],
       )
-      expect(await script.nextLine()).toBe(
-        'STORAGE_ERROR not-written EMFILE STORAGE_ERROR true true',
-      )
+      expect(await script.nextLine()).toBe('null true true 100')
       expect(await script.ended).toEqual({ code: 0, signal: null })
     },
   )
