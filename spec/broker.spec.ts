@@ -414,6 +414,60 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('tells of a later topic that was closed in order what a new open tells', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    await (await open(fileSystem, { clock })).close()
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const writer = await open(fileSystem, { clock })
+    const partition = (await writer.createTopic('a')).partition(0)
+    await partition.append({ value: 'x' })
+    const path = `/data/a-0/${'0'.repeat(20)}.log`
+    const first = fileSystem.readFile(path)
+    await writer.close()
+    const second = Buffer.from(first)
+    second.writeBigInt64BE(1n, 0)
+    fileSystem.writeFile(path, Buffer.concat([first, second]))
+    await clock.advance(1_000)
+    const damage = 'the log ends at offset 2, not at 1 where it did'
+    expect(reader.topic('a').partition(0).log.damage?.message).toContain(damage)
+    await reader.close()
+  })
+
+  it('opens without a topic that its owner deletes meanwhile', async () => {
+    let turn = 0
+    for (let count = Infinity; turn < count; turn += 1) {
+      const disk = new SimulatedFileSystem()
+      const writer = await open(disk, {})
+      for (const name of ['a', 'b']) await (await writer.createTopic(name)).partition(0).append({})
+      let step = 0
+      const happen = async (): Promise<void> => {
+        if (step === turn) await writer.deleteTopic('a')
+        step += 1
+      }
+      const fileSystem = new Proxy(disk, {
+        get(_, name) {
+          const value: unknown = Reflect.get(disk, name)
+          if (typeof value !== 'function') return value
+          if (name !== 'list' && name !== 'stat' && name !== 'open')
+            return value.bind(disk) as unknown
+          return async (...args: unknown[]): Promise<unknown> => {
+            await happen()
+            return value.apply(disk, args) as unknown
+          }
+        },
+      })
+      const reader = await open(fileSystem, { readOnly: true })
+      count = step
+      const where = `deleted before operation ${turn}`
+      expect(reader.recovery.damaged, where).toEqual([])
+      expect(reader.topic('b').partition(0).logEndOffset, where).toBe(1)
+      await reader.close()
+      await writer.close()
+    }
+    expect(turn).toBeGreaterThan(10)
+  })
+
   it('takes a topic that was created again for a new one, whatever was known of the one before', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

@@ -115,7 +115,7 @@ export class LogManager {
       }
       for (const entry of this.#registry.entries) {
         const isNew = entry.state === 'active' && !this.#topics.has(entry.name)
-        if (isNew) await this.#open(entry, false)
+        if (isNew) await this.#open(entry, await this.#options.states.areClean())
       }
     })
   }
@@ -284,9 +284,21 @@ export class LogManager {
     return this.#opener.open(entry, { from, to }, true)
   }
 
+  /** What its owner deletes while it is opened for reading only is no topic any more, and not damaged. */
   async #open(entry: TopicEntry, isClean: boolean): Promise<void> {
     const range = { from: 0, to: entry.partitionCount }
-    this.#publish(entry, await this.#opener.open(entry, range, isClean))
+    const { readOnly } = this.#options.partitionContext
+    try {
+      const partitions = await this.#opener.open(entry, range, isClean)
+      const isSound = partitions.every(({ log }) => log.damage === null)
+      if (!readOnly || isSound || !(await this.#registry.hasLost(entry))) {
+        this.#publish(entry, partitions)
+      } else {
+        await closeAll(partitions, unknownTopic(entry.name))
+      }
+    } catch (error) {
+      if (!readOnly || !(await this.#registry.hasLost(entry))) throw error
+    }
   }
 
   /** Takes over what has changed about a topic that is still there. */
@@ -294,7 +306,7 @@ export class LogManager {
     topic.setConfig(this.#opener.configOf(entry))
     const range = { from: topic.partitions.length, to: entry.partitionCount }
     if (range.from >= range.to) return
-    const added = await this.#opener.open(entry, range, false)
+    const added = await this.#opener.open(entry, range, await this.#options.states.areClean())
     topic.setPartitions([...topic.partitions, ...added])
     this.#options.onTopicsChanged()
   }

@@ -12,6 +12,7 @@ export class LogStates {
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | null = null
+  #reloading: Promise<void> | null = null
 
   constructor(files: LogStateFiles, states: Map<string, LogState>) {
     this.#files = files
@@ -27,7 +28,15 @@ export class LogStates {
    * Reads again what the owner of the directory has saved: of every log, because one that was known may be
    * gone by now, and another have its name.
    */
-  async reload(): Promise<void> {
+  reload(): Promise<void> {
+    // Many logs may ask at a time.
+    this.#reloading ??= this.#reload().finally(() => {
+      this.#reloading = null
+    })
+    return this.#reloading
+  }
+
+  async #reload(): Promise<void> {
     this.#states = await this.#files.read()
   }
 

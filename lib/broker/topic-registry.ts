@@ -107,6 +107,13 @@ export class TopicRegistry {
     return true
   }
 
+  /** Reads the file again, for a topic that was active. @returns whether it was deleted, and by now perhaps made anew */
+  async hasLost({ name, id }: TopicEntry): Promise<boolean> {
+    if (!(await this.load())) return false
+    const now = this.get(name)
+    return now?.state !== 'active' || now.id !== id
+  }
+
   /**
    * Whether the file may say something else than this object does, now or after a power loss. What
    * depends on it must wait for {@link TopicRegistry.ensureCertain}.

@@ -1,19 +1,17 @@
 import { isSystemError } from '../platform/system-error.ts'
 import { LogGuard } from './log-guard.ts'
-import type { LoadedLog, LoadOptions } from './loaded-log.ts'
+import type { LoadedLog, LoadOptions, LogRecovery } from './loaded-log.ts'
 import { LogLoader } from './log-loader.ts'
 import type { LogContext } from './log-options.ts'
 
-/**
- * How often a log is opened beside its writer before damage is believed that differs each time. On a
- * disk that is full, a writer that goes on trying begins an epoch with each attempt.
- */
-const LOOKS_BESIDE_A_WRITER = 16
+/** How often a log is opened beside its writer until two looks agree. */
+const LOOKS_BESIDE_A_WRITER = 4
 
 /**
  * Opens a log's files. Beside a writer, what was read first may contradict what was read last: a batch
- * of an epoch that was not there yet, say, or the mark of an orderly close that is gone by now. Damage
- * is what is found twice.
+ * of an epoch that was not there yet, say, or the mark of an orderly close that is gone by now. So what
+ * is wrong is believed when it is found twice. Where each look differs somebody writes, and nobody writes
+ * to a log that is damaged: then it ends where it could be read to, and the next refresh goes on.
  *
  * @throws {@link StorageError} when the disk fails.
  */
@@ -34,18 +32,34 @@ async function loadBesideWriter(first: LogContext & LoadOptions): Promise<Loaded
   let seen: string | null = null
   for (let look = 1; ; look += 1) {
     const isLast = look === LOOKS_BESIDE_A_WRITER
-    const loaded = await new LogLoader(options).load().catch((error: unknown) => {
-      // It was in the list, and its writer has removed it.
-      if (isLast || !isSystemError(error, 'ENOENT')) throw error
-      return null
-    })
+    const loaded = await loadOnce(options, isLast)
     if (loaded !== null) {
-      const { damage } = loaded.recovery
-      if (damage === null || damage.message === seen || isLast) return loaded
-      seen = damage.message
+      const wrong = whatIsWrong(loaded.recovery)
+      // What has no directory is for those to tell who know whether it should have one.
+      if (wrong === null || wrong === seen || options.loss !== undefined) return loaded
+      if (isLast) return { ...loaded, recovery: NOTHING_WRONG, isUnsettled: true }
+      seen = wrong
       await loaded.segments.close()
     }
     const isClean = options.isClean && ((await options.isStillClean?.()) ?? true)
     options = { ...options, ...(await options.loadState?.()), isClean }
   }
+}
+
+/** @returns `null` where a file was removed that was there a moment ago, unless that `mustSucceed` */
+async function loadOnce(options: LoadOptions, mustSucceed: boolean): Promise<LoadedLog | null> {
+  try {
+    return await new LogLoader(options).load()
+  } catch (error) {
+    if (mustSucceed || !isSystemError(error, 'ENOENT')) throw error
+    return null
+  }
+}
+
+const NOTHING_WRONG: LogRecovery = { truncations: [], rebuiltIndexes: [], damage: null }
+
+/** In a form that can be compared; `null` where nothing is. */
+function whatIsWrong({ truncations, rebuiltIndexes, damage }: LogRecovery): string | null {
+  if (damage === null && rebuiltIndexes.length === 0 && truncations.length === 0) return null
+  return JSON.stringify([damage?.message, rebuiltIndexes, truncations])
 }

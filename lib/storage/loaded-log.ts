@@ -35,6 +35,8 @@ export interface LoadOptions extends SegmentOptions {
 
 /** A log as it was found. */
 export interface LoadedLog {
+  /** Whether its writer has changed it all the time, so that there may be more of it. */
+  readonly isUnsettled?: boolean
   readonly segments: LogSegments
   readonly logStartOffset: number
   readonly logEndOffset: number

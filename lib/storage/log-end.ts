@@ -8,7 +8,7 @@ import * as audit from './segment-audit.ts'
 import type { RecoverChecks } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
 import type { ScanResult } from './segment-scan.ts'
-import { cutTornTail, findDamage, type DurabilityEvidence, type Truncation } from './torn-tail.ts'
+import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
 import { UnprovenTail } from './unproven-tail.ts'
 
 /** What is known of the end of a log before any of it is read. */
@@ -98,12 +98,12 @@ export class EndFinder {
       const segment = all[slot]
       if (segment === undefined) break
       const { sizeBytes: fileSizeBytes } = segment
-      const scan = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
+      const result = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
       const next = all[slot + 1]
       const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
-      const result = await this.#judge(segment, scan, evidence)
       const { reason } = result
       logEndOffset = result.nextOffset
+      if (reason !== null) this.damage = await findDamage(fileSystem, segment, result, evidence)
       if (this.damage !== null) {
         await segments.replace(all.slice(0, slot + 1))
         return logEndOffset
@@ -154,25 +154,6 @@ export class EndFinder {
         this.hasProducers ||= batch.producerId >= 0
         if (batch.nextOffset > durableOffset) this.tail.note(segment, batch, position)
       },
-    }
-  }
-
-  /**
-   * Tells whether what ends a segment is damage. Beside a writer it looks again: that one puts batches
-   * in front of the end of a preallocated file, and what stands behind those proves nothing.
-   */
-  async #judge(
-    segment: LogSegment,
-    scan: ScanResult,
-    evidence: DurabilityEvidence,
-  ): Promise<ScanResult> {
-    const { fileSystem, readOnly } = this.#evidence
-    for (let result = scan; ;) {
-      const { position, reason } = result
-      this.damage = reason === null ? null : await findDamage(fileSystem, segment, result, evidence)
-      if (this.damage === null || !readOnly) return result
-      result = await segment.scanOn(evidence.fileSizeBytes, this.#checksOf(segment))
-      if (result.position === position) return result
     }
   }
 

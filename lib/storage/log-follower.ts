@@ -104,9 +104,12 @@ export class LogFollower {
     const { fileSystem, dir } = this.#options
     const places: SegmentPlace[] = []
     for (const { kind, offset, suffix, path } of await findLogFiles(fileSystem, dir)) {
-      const stat = kind === 'log' ? await fileSystem.stat(path) : null
-      if (stat === null) continue
-      places.push({ baseOffset: offset, suffix, path, sizeBytes: stat.sizeBytes })
+      if (kind !== 'log') continue
+      const stat = await fileSystem.stat(path)
+      // It has got its name, or is gone. Without it the log would seem to begin behind it.
+      if (stat === null) throw systemError('ENOENT', 'stat', path, 'it was in the list')
+      const { sizeBytes, identity } = stat
+      places.push({ baseOffset: offset, suffix, path, sizeBytes, identity })
     }
     return places
   }
@@ -116,16 +119,18 @@ export class LogFollower {
     known: LogSegment | undefined,
     isLast: boolean,
   ): Promise<LogSegment> {
-    const { sizeBytes } = place
+    const { sizeBytes, identity } = place
     if (known !== undefined) {
-      // What is no longer the last one does not grow: where its size differs, compaction has put
-      // another file in its place.
-      if (!isLast && known.sizeBytes === sizeBytes) return known
+      // What is no longer the last one does not grow. Compaction may have put another file in its place,
+      // which may have the size that was known of it when it did.
+      const isSame = known.sizeBytes === sizeBytes && known.file.identity === identity
+      if (!isLast && isSame) return known
       // An unclean open gives an empty segment a new file, and what is open would stay empty.
       if (isLast && (await known.file.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
     segment.sizeBytes = sizeBytes
+    segment.file.identity = identity
     if (!isLast) return segment
     try {
       await segment.recover(sizeBytes, this.#options.recoveryPoint)
@@ -167,4 +172,5 @@ interface SegmentPlace {
   readonly suffix: string
   readonly path: string
   readonly sizeBytes: number
+  readonly identity: string
 }

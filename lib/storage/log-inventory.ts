@@ -91,14 +91,28 @@ export function isGapBetween(
 }
 
 /**
- * What a record says before and after the files were listed: that they were there by then, and which of
- * them were deleted by then. A writer changes it after it has made a file and before it removes one.
+ * What a record says before and after the files were listed, and so of them: a writer changes it after it
+ * has made a file and before it removes one. Of the last segment it is what was known before.
  */
-function inBoth({ record, isRecordDamaged }: FoundRecord, after: FoundRecord): FoundRecord {
-  const isDamaged = isRecordDamaged || after.isRecordDamaged
-  if (record === null) return { record, isRecordDamaged: isDamaged }
-  const logStartOffset = Math.max(record.logStartOffset, after.record?.logStartOffset ?? 0)
-  return { record: { ...record, logStartOffset }, isRecordDamaged: isDamaged }
+function inBoth(before: FoundRecord, after: FoundRecord): FoundRecord {
+  const isRecordDamaged = before.isRecordDamaged || after.isRecordDamaged
+  if (before.record === null || after.record === null) return { record: null, isRecordDamaged }
+  const { record } = after
+  const { segments } = before.record
+  const last = segments.at(-1)
+  const stillThere = segments.filter((entry) => {
+    const now = entryOf(record, entry.baseOffset)
+    if (now === null) return false
+    return entry === last ? now.sizeBytes >= entry.sizeBytes : areSame(now, entry)
+  })
+  const logStartOffset = Math.max(before.record.logStartOffset, record.logStartOffset)
+  if (stillThere.length === 0) return { record: null, isRecordDamaged }
+  return { record: { logStartOffset, segments: stillThere }, isRecordDamaged }
+}
+
+function areSame(left: SegmentEntry, right: SegmentEntry): boolean {
+  const isSameFile = left.sizeBytes === right.sizeBytes && left.crc === right.crc
+  return isSameFile && left.nextOffset === right.nextOffset && left.isDense === right.isDense
 }
 
 async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {

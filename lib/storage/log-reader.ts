@@ -9,6 +9,9 @@ import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { completeSinceMs } from './log-retention.ts'
 
+/** How often a read looks again for files that are gone: a look beside a deletion may see nothing. */
+const LOOKS_BESIDE_A_WRITER = 4
+
 /** The partition that a log holds. */
 export interface LogPlace {
   readonly topic: string
@@ -227,7 +230,7 @@ export class LogReader {
   /** Repeats `task` until no record was taken away or replaced while it ran. */
   async #consistently<T>(task: () => Promise<T>): Promise<T> {
     const { segments } = this.#log
-    for (let hasLookedAgain = false; ;) {
+    for (let looks = 0; ;) {
       this.#guard.ensureOpen()
       const { generation } = segments
       try {
@@ -239,10 +242,10 @@ export class LogReader {
         this.#guard.ensureOpen()
         // Who writes the log may have removed the file, or put another one in its place.
         const isGone = isSystemError(error, 'ENOENT') || error instanceof CorruptRecordError
-        if (this.#lookAgain === null || hasLookedAgain || !isGone) {
+        if (this.#lookAgain === null || looks === LOOKS_BESIDE_A_WRITER || !isGone) {
           throw this.#guard.failed('read', error, 'not-written')
         }
-        hasLookedAgain = true
+        looks += 1
         await this.#lookAgain()
       }
     }

@@ -266,13 +266,6 @@ export class LogSegment implements IndexedSegment {
     return { ...result, wasRebuilt: !isTrue || !isLoaded }
   }
 
-  /** Takes in what stands behind the last batch by now, in the first `fileSizeBytes` of the file. */
-  scanOn(fileSizeBytes: number, checks: RecoverChecks = {}): Promise<ScanResult> {
-    const gaps = checks.isDense === true ? 'none' : 'any'
-    const from = { position: this.sizeBytes, lowestOffset: this.nextOffset }
-    return this.#scan(fileSizeBytes, from, { ...checks, gaps })
-  }
-
   /** Takes in what another process has appended; false, and no change, when what was known is gone. */
   async follow(fileSizeBytes: number): Promise<boolean> {
     const last = this.#lastBatch
@@ -284,7 +277,7 @@ export class LogSegment implements IndexedSegment {
     }
     if (fileSizeBytes <= position) return true
     if (await this.file.use((file) => isPreallocated(file, position, position + 1))) return true
-    await this.scanOn(fileSizeBytes)
+    await this.#scan(fileSizeBytes, { position, lowestOffset: this.nextOffset }, { gaps: 'any' })
     return true
   }
 

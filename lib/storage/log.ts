@@ -59,7 +59,7 @@ export class Log {
   #closing: Promise<void> | null = null
 
   private constructor(dir: string, context: LogContext, loaded: LoadedLog) {
-    const { topic, partition, config, readOnly } = context
+    const { topic, partition, config, readOnly, whyFenced } = context
     const { damage } = loaded.recovery
     this.dir = dir
     this.topic = topic
@@ -67,7 +67,6 @@ export class Log {
     this.recovery = loaded.recovery
     this.#isClean = loaded.isClean
     this.#context = context
-    const { whyFenced } = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
@@ -97,7 +96,9 @@ export class Log {
    * @internal
    */
   static async load(dir: string, context: LogContext): Promise<Log> {
-    const log = new Log(dir, context, await loadFiles(dir, context))
+    const loaded = await loadFiles(dir, context)
+    const log = new Log(dir, context, loaded)
+    if (loaded.isUnsettled === true) await log.refresh()
     if (log.#isClean || !log.isWritable) return log
     try {
       // The next unclean open need not look at what this one has looked at.
@@ -316,9 +317,8 @@ export class Log {
   }
 
   /**
-   * Looks again at a directory that another process writes to: takes in what was appended and
-   * rolled, and lets go of what was removed. What is no whole batch yet is left for the next time.
-   * Nothing on disk is changed. Does nothing unless the log is open for reading only.
+   * Takes in what another process has appended, rolled and removed, up to the last whole batch.
+   * Changes nothing on disk, and does nothing unless the log is open for reading only.
    *
    * @throws {@link ClosedError} when the log is closed.
    * @internal

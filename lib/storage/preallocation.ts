@@ -30,8 +30,8 @@ interface GrowingSegment {
  *
  * A sync of a file that has grown writes its new size and its new blocks to the journal of the file
  * system, and waits for that; one that overwrites what is there does not. A hole would not do, so
- * bytes are written; never more than the file has already, because many small logs should not fill a
- * disk. They are written before a batch that outgrows the file, and only while everything in the file
+ * bytes are written; never more than the file has already, or a block, because many small logs should not
+ * fill a disk. They are written before a batch that outgrows the file, and only while everything in the file
  * is durable: an error of that write is then that of no record, whichever way the file system reports
  * it. One that the file system keeps for the sync stops the log, as any error of a sync does.
  *
