@@ -9,7 +9,7 @@ const REPLAY_BYTES = 256 * 1024
 /** With a promise each, all records are in flight, so a producer has to have room for all. */
 const BUFFER_MEMORY = 256 * 1024 * 1024
 /** Calls in flight while one caller writes in bulk. */
-const WINDOW = 8
+const WINDOW = 4
 
 interface Store {
   readonly broker: Broker
