@@ -1,5 +1,15 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +20,7 @@ import { ensurePeersInstalled } from './install-peers.ts'
 import { figuresOf, type Figures, type Sample } from './report/figures.ts'
 import { describeMachine, machineLines } from './report/machine.ts'
 import {
+  byQuestion,
   COMPARISONS,
   ofSize,
   ofWorkload,
@@ -88,8 +99,9 @@ function print(figures: readonly Figures[]): void {
     }
   }
   for (const name of Object.keys(COMPARISONS)) {
-    const rows = ofWorkload(figures, name)
-    if (rows.length > 0) console.log(`${name}\n${tableOf(rows, figures)}\n`)
+    for (const [question, rows] of byQuestion(ofWorkload(figures, name))) {
+      console.log(`${question || name}\n${tableOf(rows, figures)}\n`)
+    }
   }
 }
 
@@ -166,6 +178,7 @@ async function runOnce(
 ): Promise<Measurement> {
   const stored = await storeOf(benchCase, options, root)
   const dir = stored ?? mkdtempSync(join(root, 'case-'))
+  if (stored !== null) readThrough(stored)
   try {
     return JSON.parse(await startChild('run', benchCase, dir, options)) as Measurement
   } finally {
@@ -187,6 +200,17 @@ async function storeOf(
   await startChild('fill', benchCase, unfinished, options)
   renameSync(unfinished, dir)
   return dir
+}
+
+/** Brings all files into the page cache, where larger stores have taken them out of it. */
+function readThrough(dir: string): void {
+  const buffer = Buffer.allocUnsafe(1024 * 1024)
+  for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile()) continue
+    const descriptor = openSync(join(entry.parentPath, entry.name), 'r')
+    while (readSync(descriptor, buffer) > 0);
+    closeSync(descriptor)
+  }
 }
 
 async function startChild(

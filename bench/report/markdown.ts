@@ -84,6 +84,16 @@ export function ofSize(figures: readonly Figures[], valueBytes: number): Figures
   return figures.filter(({ benchCase }) => benchCase.valueBytes === valueBytes)
 }
 
+/** What logs were asked, and the figures of those that were. */
+export function byQuestion(figures: readonly Figures[]): [string, Figures[]][] {
+  const questions = new Map<string, Figures[]>()
+  for (const row of figures) {
+    const { question = '' } = row.benchCase
+    questions.set(question, [...(questions.get(question) ?? []), row])
+  }
+  return [...questions]
+}
+
 /** `100 B` or `1 KiB`. */
 export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
@@ -141,12 +151,10 @@ function sectionOf(
 }
 
 function comparisonOf(name: string, figures: readonly Figures[]): string[] {
-  const rows = ofWorkload(figures, name)
-  const questions = new Set(rows.map(({ benchCase }) => benchCase.question))
-  const tables = [...questions].flatMap((question) => {
-    const asked = rows.filter(({ benchCase }) => benchCase.question === question)
-    return [...(question === undefined ? [] : [`${question}:`]), tableOf(asked, figures)]
-  })
+  const tables = byQuestion(ofWorkload(figures, name)).flatMap(([question, rows]) => [
+    ...(question === '' ? [] : [`${question}:`]),
+    tableOf(rows, figures),
+  ])
   return [`## ${name}`, COMPARISONS[name] ?? '', ...tables]
 }
 
