@@ -9,7 +9,7 @@ const USAGE = `usage: npm run bench -- [options]
   --all            also the cases of Varve alone that take minutes: growth, open (with 22 GiB on
                    disk at scale 1), partitions, consumers, load
   --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
-  --scale F        factor on the number of records of every case (0.12; bench:full 1)
+  --scale F        factor on the number of records of every case (0.08; bench:full 1)
   --report DIR     where the page and the charts go (bench/results/report; bench:full docs)
   --add FILE       also report the samples of an earlier run; may be given several times; those of
                    another version of Node.js have a table of their own
@@ -45,7 +45,7 @@ export function readOptions(defaultReportDir: string): RunOptions | null {
       case: { type: 'string', multiple: true, default: [] },
       all: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '3' },
-      scale: { type: 'string', default: '0.12' },
+      scale: { type: 'string', default: '0.08' },
       report: { type: 'string', default: defaultReportDir },
       add: { type: 'string', multiple: true, default: [] },
       'only-report': { type: 'boolean', default: false },
