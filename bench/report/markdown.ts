@@ -14,11 +14,11 @@ export interface RunDescription {
   readonly machine: Machine
 }
 
-/** Cases that compare Varve with itself, by the name of their workload. */
+/** Cases that compare logs with themselves, mostly Varve alone, by the name of their workload. */
 export const COMPARISONS: Readonly<Record<string, string>> = {
   growth:
-    'Logs of the usual size, of ten times and of a hundred times that, and a plain file. × floor is the ' +
-    'ratio to the usual size.',
+    'Logs of the usual size, of ten times and of a hundred times that, a plain file, and the fastest of ' +
+    'the others up to ten times. × floor is the ratio to the usual size.',
   open:
     'A new process opens a broker that was closed cleanly, as in W7: of ten times the records, of a ' +
     'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +

@@ -12,7 +12,6 @@ export class LogStates {
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | null = null
-  #reloading: Promise<void> | null = null
 
   constructor(files: LogStateFiles, states: Map<string, LogState>) {
     this.#files = files
@@ -28,15 +27,7 @@ export class LogStates {
    * Reads again what the owner of the directory has saved: of every log, because one that was known may be
    * gone by now, and another have its name.
    */
-  reload(): Promise<void> {
-    // Many logs may ask at a time.
-    this.#reloading ??= this.#reload().finally(() => {
-      this.#reloading = null
-    })
-    return this.#reloading
-  }
-
-  async #reload(): Promise<void> {
+  async reload(): Promise<void> {
     this.#states = await this.#files.read()
   }
 

@@ -107,7 +107,7 @@ export class TopicRegistry {
     return true
   }
 
-  /** Reads the file again, for a topic that was active. @returns whether it was deleted, and by now perhaps made anew */
+  /** Reads the file again. @returns whether a topic was deleted that was active, also if there is a new one. */
   async hasLost({ name, id }: TopicEntry): Promise<boolean> {
     if (!(await this.load())) return false
     const now = this.get(name)

@@ -30,10 +30,10 @@ interface GrowingSegment {
  *
  * A sync of a file that has grown writes its new size and its new blocks to the journal of the file
  * system, and waits for that; one that overwrites what is there does not. A hole would not do, so
- * bytes are written; never more than the file has already, or a block, because many small logs should not
- * fill a disk. They are written before a batch that outgrows the file, and only while everything in the file
- * is durable: an error of that write is then that of no record, whichever way the file system reports
- * it. One that the file system keeps for the sync stops the log, as any error of a sync does.
+ * bytes are written; never more than the file has already, or a block, because many small logs should
+ * not fill a disk. They are written before a batch that outgrows the file, and only while everything in
+ * the file is durable: an error of that write is then that of no record, whichever way the file system
+ * reports it. One that the file system keeps for the sync stops the log, as any error of a sync does.
  *
  * The end of a log is the end of its last whole batch. A segment that is rolled or closed ends there
  * as a file, too.

@@ -69,6 +69,28 @@ function appendMore(log: Log, count: number): Promise<void> {
   return append(log, log.logEndOffset, log.logEndOffset + count, 1)
 }
 
+/**
+ * A reader that opens the log while its writer goes on before the operation `turn`, and sees all of it.
+ *
+ * @returns how many operations the open takes.
+ */
+async function expectFollowed(
+  fs: SimulatedFileSystem,
+  { config, turn, goOn }: { config: TopicConfig; turn: number; goOn: () => Promise<void> },
+): Promise<number> {
+  const beside = new Interrupted(fs, turn, (step) => (step === 0 ? goOn() : Promise.resolve()))
+  const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+  const where = `the writer goes on before operation ${turn}`
+  expect(follower.damage, where).toBe(null)
+  const operations = beside.count
+  if (operations <= turn) await goOn()
+  await follower.refresh()
+  await follower.refresh()
+  expect(follower.damage, where).toBe(null)
+  expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+  return operations
+}
+
 const CONFIGS: readonly [string, TopicConfig, number][] = [
   ['one segment', { segmentBytes: 2 ** 20 }, 1],
   ['new segments', SMALL, 1],
@@ -155,16 +177,7 @@ it.each([
       await append(writer, FOUND, FOUND + ADDED, 1)
       if (isClosed) await writer.close()
     }
-    const beside = new Interrupted(fs, turn, (step) => (step === 0 ? goOn() : Promise.resolve()))
-    const follower = await openLog(beside.fileSystem, { config, readOnly: true })
-    const where = `the writer goes on before operation ${turn}`
-    expect(follower.damage, where).toBe(null)
-    operations = beside.count
-    if (operations <= turn) await goOn()
-    await follower.refresh()
-    await follower.refresh()
-    expect(follower.damage, where).toBe(null)
-    expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+    operations = await expectFollowed(fs, { config, turn, goOn })
   }
   expect(turn).toBeGreaterThan(10)
 })
@@ -200,17 +213,7 @@ it.each(EPOCHS)(
         writer = await begin(writer, fs)
         await append(writer, writer.logEndOffset, FOUND + ADDED, 1)
       }
-      const beside = new Interrupted(fs, turn, (step) => (step === 0 ? goOn() : Promise.resolve()))
-      const config = PREALLOCATED
-      const follower = await openLog(beside.fileSystem, { config, readOnly: true })
-      const where = `the writer goes on before operation ${turn}`
-      expect(follower.damage, where).toBe(null)
-      operations = beside.count
-      if (operations <= turn) await goOn()
-      await follower.refresh()
-      await follower.refresh()
-      expect(follower.damage, where).toBe(null)
-      expect(await valuesOf(follower), where).toEqual(valuesUpTo(FOUND + ADDED))
+      operations = await expectFollowed(fs, { config: PREALLOCATED, turn, goOn })
     }
     expect(turn).toBeGreaterThan(10)
   },
