@@ -10,7 +10,7 @@ import {
 } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
-import { decodeRecords, type StoredRecord } from '../record/decode.ts'
+import { decodeRecords, newRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { BackwardSource } from './backward-source.ts'
 import { fetchBatches } from './delayed-fetch.ts'
@@ -162,7 +162,7 @@ export async function readInPieces(
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const { reader } = partition.log
   const { generation } = reader
-  const records: StoredRecord[] = []
+  const records = newRecords()
   let from = offset
   let restBytes = maxBytes
   try {

@@ -1,6 +1,6 @@
 import { levelOf, type CompressionLevels } from './codecs/levels.ts'
 import { emptyBatch, type BatchProperties } from './batch-properties.ts'
-import type { StoredRecord } from './record-reader.ts'
+import type { StoredRecord } from './stored-record.ts'
 import { RecordBatchBuilder } from './record-batch-builder.ts'
 import { RecordBatch, stampBatch } from './record-batch.ts'
 

@@ -2,8 +2,9 @@ import { ATTRIBUTES_POSITION, RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { BufferView } from './buffer-view.ts'
 import { continueCrc32c, crc32c } from './crc32c.ts'
 import type { RecordBatch, TimestampType } from './record-batch.ts'
-import type { BatchPlace, RecordsHeader, StoredRecord } from './record-reader.ts'
+import type { BatchPlace, RecordsHeader } from './record-reader.ts'
 import { behindRecords, copyRun } from './record-run.ts'
+import type { StoredRecord } from './stored-record.ts'
 
 /** So many bytes lie between two marks, or less. */
 const MARKED_BYTES = 2048

@@ -3,9 +3,11 @@ import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { codecFor, MAX_DECOMPRESSED_BYTES, type CompressionType } from './compression.ts'
 import type { RecordBatch } from './record-batch.ts'
-import { readRecords, type BatchPlace, type StoredRecord } from './record-reader.ts'
+import { readRecords, type BatchPlace } from './record-reader.ts'
+import type { StoredRecord } from './stored-record.ts'
 
-export type { BatchPlace, StoredRecord } from './record-reader.ts'
+export type { BatchPlace } from './record-reader.ts'
+export { newRecords, type StoredRecord } from './stored-record.ts'
 
 /** What of a batch is decoded, and within which limit. */
 export interface DecodeOptions {

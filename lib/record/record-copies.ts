@@ -1,7 +1,8 @@
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { decodeUncompressed } from './decode.ts'
 import { RecordBatch } from './record-batch.ts'
-import type { BatchPlace, StoredRecord } from './record-reader.ts'
+import type { BatchPlace } from './record-reader.ts'
+import type { StoredRecord } from './stored-record.ts'
 import { copyRun } from './record-run.ts'
 
 /**

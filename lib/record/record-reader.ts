@@ -7,21 +7,8 @@ import {
   NO_HEADERS,
   type RecordHeader,
 } from './record-encoding.ts'
+import type { StoredRecord } from './stored-record.ts'
 import { ByteReader, PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
-
-/** A record as the log holds it. */
-export interface StoredRecord {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-  /** Milliseconds since the epoch, -1 for none. */
-  readonly timestamp: number
-  /** A view that keeps the bytes of the whole batch in memory. */
-  readonly key: Buffer | null
-  /** A view like `key`; `null` is a tombstone in a compacted topic. */
-  readonly value: Buffer | null
-  readonly headers: readonly RecordHeader[]
-}
 
 /** The partition that a batch has been read from. */
 export interface BatchPlace {

@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readRun, type BatchPlace, type RecordsHeader, type StoredRecord } from './record-reader.ts'
+import { readRun, type BatchPlace, type RecordsHeader } from './record-reader.ts'
+import type { StoredRecord } from './stored-record.ts'
 import { PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
 
 /** Which records of a batch in which no offset is missing. */

@@ -1,4 +1,5 @@
-import type { BatchPlace, StoredRecord } from '../record/record-reader.ts'
+import type { BatchPlace } from '../record/record-reader.ts'
+import type { StoredRecord } from '../record/stored-record.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
 import type { CachedBatches } from './batch-cache.ts'

@@ -4,7 +4,7 @@ import { BatchMarks } from '../../lib/record/batch-marks.ts'
 import { decodeUncompressed } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch, setBaseOffset, writeCrc } from '../../lib/record/record-batch.ts'
-import type { StoredRecord } from '../../lib/record/record-reader.ts'
+import type { StoredRecord } from '../../lib/record/stored-record.ts'
 
 const PLACE = { topic: 'orders', partition: 1 }
 const BASE_OFFSET = 1000
