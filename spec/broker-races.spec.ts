@@ -8,8 +8,10 @@ import {
   UnknownTopicOrPartitionError,
 } from '../lib/errors.ts'
 import { ManualClock } from '../lib/testing/manual-clock.ts'
+import { systemError } from '../lib/platform/system-error.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
 import { textsOf } from './helpers/partitions.ts'
+import { seenThrough } from './helpers/seen-through.ts'
 
 const TP = { topic: 'a', partition: 0 }
 const OFFSETS_LOG = '/data/__consumer_offsets-0/00000000000000000000.log'
@@ -136,5 +138,59 @@ describe('a broker that has lost its lock', () => {
     }
     await broker.close().catch(() => undefined)
     expect(fileSystem.snapshot()).toEqual(before)
+  })
+})
+
+describe('a broker that only reads', () => {
+  it('leaves no log open where it cannot tell whether a damaged topic is deleted', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const owner = await open(fileSystem)
+    const topic = await owner.createTopic('a', { partitions: 2, segmentBytes: 200 })
+    for (const { index } of topic.partitions) {
+      for (let each = 0; each < 8; each += 1) await topic.partition(index).append({ value: 'x' })
+    }
+    const [, second] = topic.partition(0).log.segments
+    await owner.close()
+    await fileSystem.unlink(second?.path ?? expect.fail('it has too few segments'))
+    let reads = 0
+    const openPaths: string[] = []
+    const beside = seenThrough(fileSystem, {
+      open: async (path, mode) => {
+        if (path.endsWith('varve-topics') && ++reads > 1) {
+          throw systemError('EMFILE', 'open', path, 'too many open files')
+        }
+        const file = await fileSystem.open(path, mode)
+        const close = file.close.bind(file)
+        file.close = () => {
+          openPaths.splice(openPaths.indexOf(path), 1)
+          return close()
+        }
+        openPaths.push(path)
+        return file
+      },
+    })
+    await expect(open(fileSystem, { fileSystem: beside, readOnly: true })).rejects.toThrow('EMFILE')
+    expect([reads > 1, openPaths]).toEqual([true, []])
+  })
+
+  it('finds topics and commits that are new, also where another new topic cannot be opened', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const owner = await open(fileSystem)
+    await owner.createTopic('a')
+    const beside = seenThrough(fileSystem, {
+      list: async (path) => {
+        if (path === '/data/b-0') throw systemError('EACCES', 'scandir', path, 'it is not yours')
+        return fileSystem.list(path)
+      },
+    })
+    const reader = await open(fileSystem, { fileSystem: beside, readOnly: true, clock })
+    await owner.createTopic('b')
+    await owner.createTopic('c')
+    await commit(owner, 0)
+    await clock.advance(1_000)
+    expect(reader.topics().map(({ name }) => name)).toEqual(['a', 'c'])
+    expect(await committed(reader)).toBe(0)
+    await reader.close()
   })
 })

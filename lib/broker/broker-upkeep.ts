@@ -52,8 +52,9 @@ export class BrokerUpkeep {
   }
 
   async #refresh(): Promise<void> {
+    // Where one topic cannot be looked at, commits are none the less for it.
+    await this.#logs.refresh().catch(() => undefined)
     try {
-      await this.#logs.refresh()
       const partitions = this.#logs.get(OFFSETS_TOPIC)?.partitions ?? []
       for (const partition of partitions) await partition.refresh()
       await this.#offsets.refresh(partitions)

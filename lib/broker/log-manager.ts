@@ -101,22 +101,26 @@ export class LogManager {
    * Takes over what the owner of a directory that is open for reading only has changed about its
    * topics: opens those that are new, lets go of those that are deleted, follows those that grew.
    *
-   * @throws when the owner is changing what is looked at. The next call sees what has become of it.
+   * @throws the first failure, after all topics were tried: the owner may be changing what is looked
+   * at. The next call sees what has become of it.
    */
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
       if (this.#closedBy !== null || !(await this.#registry.load())) return
       // Behind the list: of what stands in it no earlier topic of that name is remembered any more.
       await this.#options.states.reload()
-      for (const topic of this.topics) {
-        const entry = this.#registry.get(topic.name)
-        if (entry?.state === 'active' && entry.id === topic.id) await this.#follow(topic, entry)
-        else await this.#letGo(topic)
+      const { topics } = this
+      const failures: unknown[] = []
+      const attempt = async (task: Promise<void>): Promise<void> => {
+        await task.catch((error: unknown) => failures.push(error))
       }
-      for (const entry of this.#registry.entries) {
+      const { entries } = this.#registry
+      for (const topic of topics) await attempt(this.#followOrLetGo(topic))
+      for (const entry of entries) {
         const isNew = entry.state === 'active' && !this.#topics.has(entry.name)
-        if (isNew) await this.#open(entry, await this.#options.states.areClean())
+        if (isNew) await attempt(this.#openNew(entry))
       }
+      if (failures.length > 0) throw failures[0]
     })
   }
 
@@ -284,29 +288,26 @@ export class LogManager {
     return this.#opener.open(entry, { from, to }, true)
   }
 
-  /** What its owner deletes while it is opened for reading only is no topic any more, and not damaged. */
   async #open(entry: TopicEntry, isClean: boolean): Promise<void> {
     const range = { from: 0, to: entry.partitionCount }
-    const { readOnly } = this.#options.partitionContext
-    try {
-      const partitions = await this.#opener.open(entry, range, isClean)
-      const isSound = partitions.every(({ log }) => log.damage === null)
-      if (!readOnly || isSound || !(await this.#registry.hasLost(entry))) {
-        this.#publish(entry, partitions)
-      } else {
-        await closeAll(partitions, unknownTopic(entry.name))
-      }
-    } catch (error) {
-      if (!readOnly || !(await this.#registry.hasLost(entry))) throw error
-    }
+    const partitions = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
+    if (partitions !== null) this.#publish(entry, partitions)
   }
 
-  /** Takes over what has changed about a topic that is still there. */
-  async #follow(topic: Topic, entry: TopicEntry): Promise<void> {
+  async #openNew(entry: TopicEntry): Promise<void> {
+    await this.#open(entry, await this.#options.states.areClean())
+  }
+
+  /** Takes over what has changed about a topic. */
+  async #followOrLetGo(topic: Topic): Promise<void> {
+    const entry = this.#registry.get(topic.name)
+    if (entry?.state !== 'active' || entry.id !== topic.id) return this.#letGo(topic)
     topic.setConfig(this.#opener.configOf(entry))
     const range = { from: topic.partitions.length, to: entry.partitionCount }
     if (range.from >= range.to) return
-    const added = await this.#opener.open(entry, range, await this.#options.states.areClean())
+    const isClean = await this.#options.states.areClean()
+    const added = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
+    if (added === null) return
     topic.setPartitions([...topic.partitions, ...added])
     this.#options.onTopicsChanged()
   }

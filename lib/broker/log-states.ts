@@ -12,6 +12,8 @@ export class LogStates {
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | null = null
+  #reading: Promise<void> = Promise.resolve()
+  #nextRead: Promise<void> | null = null
 
   constructor(files: LogStateFiles, states: Map<string, LogState>) {
     this.#files = files
@@ -25,9 +27,21 @@ export class LogStates {
 
   /**
    * Reads again what the owner of the directory has saved: of every log, because one that was known may be
-   * gone by now, and another have its name.
+   * gone by now, and another have its name. Calls share a read that is yet to begin, as many logs are
+   * looked at together; one under way may have missed what the caller knows of.
    */
-  async reload(): Promise<void> {
+  reload(): Promise<void> {
+    this.#nextRead ??= this.#reading
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextRead = null
+        this.#reading = this.#read()
+        return this.#reading
+      })
+    return this.#nextRead
+  }
+
+  async #read(): Promise<void> {
     this.#states = await this.#files.read()
   }
 

@@ -11,7 +11,7 @@ import { Partition } from './partition.ts'
 import type { PartitionDirectories } from './partition-directory.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
-import type { TopicEntry } from './topic-registry.ts'
+import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
 /** Logs that are opened at the same time. */
 const OPEN_CONCURRENCY = 8
@@ -71,6 +71,24 @@ export class PartitionOpener {
     }
   }
 
+  /**
+   * The same, where another process may delete the topic meanwhile: it is no topic any more then, and
+   * its partitions are not damaged.
+   *
+   * @param registry is read again where something is wrong with them.
+   * @returns `null` for a topic that is deleted.
+   */
+  openUnlessLost(
+    entry: TopicEntry,
+    range: { from: number; to: number },
+    isClean: boolean,
+    registry: TopicRegistry,
+  ): Promise<Partition[] | null> {
+    const opening = this.open(entry, range, isClean)
+    const { readOnly } = this.#options.partitionContext
+    return readOnly ? unlessLost(opening, () => registry.hasLost(entry)) : opening
+  }
+
   async #openOne(entry: TopicEntry, partition: number, isClean: boolean): Promise<Partition> {
     const { fileSystem, random, states, partitionContext } = this.#options
     const { clock, readOnly, batchCache } = partitionContext
@@ -91,6 +109,26 @@ export class PartitionOpener {
     }
     return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
   }
+}
+
+/** @returns `null` for partitions of a topic that is deleted, none of which stays open. */
+async function unlessLost(
+  opening: Promise<Partition[]>,
+  isLost: () => Promise<boolean>,
+): Promise<Partition[] | null> {
+  const reason = new ClosedError('its topic could not be opened')
+  let opened: Partition[] = []
+  try {
+    opened = await opening
+    const isSound = opened.every(({ log }) => log.damage === null)
+    if (isSound || !(await isLost())) return opened
+    await closeAll(opened, reason)
+  } catch (error) {
+    await closeAll(opened, reason).catch(() => undefined)
+    // Of two failures the first one is told.
+    if (!(await isLost().catch(() => false))) throw error
+  }
+  return null
 }
 
 async function reloaded(states: LogStates, key: string): Promise<LogState> {

@@ -10,8 +10,8 @@ const LOOKS_BESIDE_A_WRITER = 4
 /**
  * Opens a log's files. Beside a writer, what was read first may contradict what was read last: a batch
  * of an epoch that was not there yet, say, or the mark of an orderly close that is gone by now. So what
- * is wrong is believed when it is found twice. Where each look differs somebody writes, and nobody writes
- * to a log that is damaged: then it ends where it could be read to, and the next refresh goes on.
+ * is wrong is believed when it is found twice. Where each look finds something else, somebody changes
+ * what is looked at: then it ends where it could be read to, and the next refresh goes on.
  *
  * @throws {@link StorageError} when the disk fails.
  */
@@ -29,16 +29,16 @@ export async function loadFiles(dir: string, context: LogContext): Promise<Loade
 
 async function loadBesideWriter(first: LogContext & LoadOptions): Promise<LoadedLog> {
   let options = first
-  let seen: string | null = null
+  const seen = new Set<string>()
   for (let look = 1; ; look += 1) {
     const isLast = look === LOOKS_BESIDE_A_WRITER
     const loaded = await loadOnce(options, isLast)
     if (loaded !== null) {
       const wrong = whatIsWrong(loaded.recovery)
       // What has no directory is for those to tell who know whether it should have one.
-      if (wrong === null || wrong === seen || options.loss !== undefined) return loaded
+      if (wrong === null || seen.has(wrong) || options.loss !== undefined) return loaded
       if (isLast) return { ...loaded, recovery: NOTHING_WRONG, isUnsettled: true }
-      seen = wrong
+      seen.add(wrong)
       await loaded.segments.close()
     }
     const isClean = options.isClean && ((await options.isStillClean?.()) ?? true)
@@ -58,8 +58,15 @@ async function loadOnce(options: LoadOptions, mustSucceed: boolean): Promise<Loa
 
 const NOTHING_WRONG: LogRecovery = { truncations: [], rebuiltIndexes: [], damage: null }
 
-/** In a form that can be compared; `null` where nothing is. */
+/**
+ * In a form that can be compared; `null` where nothing is. How far a damaged log went is left out: who
+ * opened it when it was sound does not know of the damage, and goes on behind it.
+ */
 function whatIsWrong({ truncations, rebuiltIndexes, damage }: LogRecovery): string | null {
-  if (damage === null && rebuiltIndexes.length === 0 && truncations.length === 0) return null
-  return JSON.stringify([damage?.message, rebuiltIndexes, truncations])
+  if (damage !== null) {
+    const { reason, path, position, firstOffset } = damage
+    return JSON.stringify([reason, path, position, firstOffset])
+  }
+  if (rebuiltIndexes.length === 0 && truncations.length === 0) return null
+  return JSON.stringify([rebuiltIndexes, truncations])
 }

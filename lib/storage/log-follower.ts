@@ -2,10 +2,13 @@ import { CorruptRecordError } from '../errors.ts'
 import { isSystemError, systemError } from '../platform/system-error.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
+import { ensureDeleted } from './log-inventory.ts'
 import type { LogState } from './log-state.ts'
 import { LogSegment } from './log-segment.ts'
 import { readPartitionMetadata } from './partition-metadata.ts'
+import { auditKnown, breachError } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
+import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import type { LogSegments } from './log-segments.ts'
 import { findLogFiles } from './swap-files.ts'
 
@@ -24,6 +27,9 @@ export interface LogFollowerOptions extends SegmentOptions {
  * segments that were rolled, segments that were removed or replaced. What is no whole batch yet is
  * left for the next time. Nothing on disk is changed.
  *
+ * Where a segment is not there any more though the writer has it on record, the log is damaged, and ends
+ * before it.
+ *
  * Calls of {@link LogFollower.refresh} must not overlap; reads of the segments may.
  */
 export class LogFollower {
@@ -31,6 +37,8 @@ export class LogFollower {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #segments: LogSegments
+  /** What the last look has found wrong; it is believed when it is found once more. */
+  #suspicion: string | null = null
 
   constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
     this.#options = options
@@ -74,6 +82,7 @@ export class LogFollower {
    */
   async #refreshSegments(cutOffset: number = Infinity): Promise<number | null> {
     const places = await this.#findSegments()
+    if (await this.#isDamaged(places)) return this.#log.logEndOffset
     const sound = this.#segments.all.filter((segment) => segment.nextOffset <= cutOffset)
     const known = new Map(sound.map((segment) => [segment.path, segment]))
     const segments: LogSegment[] = []
@@ -103,15 +112,56 @@ export class LogFollower {
   async #findSegments(): Promise<SegmentPlace[]> {
     const { fileSystem, dir } = this.#options
     const places: SegmentPlace[] = []
-    for (const { kind, offset, suffix, path } of await findLogFiles(fileSystem, dir)) {
-      if (kind !== 'log') continue
+    const vanished: { path: string; endOffset: number | null }[] = []
+    const files = (await findLogFiles(fileSystem, dir)).filter(({ kind }) => kind === 'log')
+    for (const [slot, { offset, suffix, path }] of files.entries()) {
       const stat = await fileSystem.stat(path)
-      // It has got its name, or is gone. Without it the log would seem to begin behind it.
-      if (stat === null) throw systemError('ENOENT', 'stat', path, 'it was in the list')
+      if (stat === null) {
+        vanished.push({ path, endOffset: files[slot + 1]?.offset ?? null })
+        continue
+      }
       const { sizeBytes, identity } = stat
       places.push({ baseOffset: offset, suffix, path, sizeBytes, identity })
     }
+    if (vanished.length > 0)
+      ensureDeleted(vanished, (await this.#readRecord())?.logStartOffset ?? 0)
     return places
+  }
+
+  /**
+   * Whether segments that were known are not there, though they should be. A look that finds it for the
+   * first time may have met a writer that replaces them, so it is not worth anything.
+   */
+  async #isDamaged(places: readonly SegmentPlace[]): Promise<boolean> {
+    const { dir } = this.#options
+    const known = this.#segments.all
+    const found = new Map(places.map((place) => [place.baseOffset, place]))
+    const isAsKnown = known
+      .slice(0, -1)
+      .every(({ baseOffset, sizeBytes }) => found.get(baseOffset)?.sizeBytes === sizeBytes)
+    const record = isAsKnown ? null : await this.#readRecord()
+    const breach = record === null ? null : auditKnown(dir, record, known, found)
+    const suspicion = this.#suspicion
+    this.#suspicion = breach?.reason ?? null
+    if (record === null || breach === null) return false
+    if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
+    const log = this.#log
+    const { baseOffset } = breach.entry
+    log.logEndOffset = Math.max(log.logStartOffset, Math.min(log.logEndOffset, baseOffset))
+    const durableEnd = record.segments.at(-1)?.nextOffset ?? 0
+    this.#guard.damage = breachError(dir, breach, log.logEndOffset, durableEnd)
+    return true
+  }
+
+  /** What the writer has on record as of now; `null` where that cannot be read. */
+  async #readRecord(): Promise<SegmentRecord | null> {
+    const { fileSystem, dir } = this.#options
+    try {
+      return await new SegmentRecordFile(fileSystem, dir).read()
+    } catch (error) {
+      if (error instanceof CorruptRecordError) return null
+      throw error
+    }
   }
 
   async #follow(

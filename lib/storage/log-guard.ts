@@ -15,8 +15,8 @@ import type { LogContext } from './log-options.ts'
  * doubt stops all further writes.
  */
 export class LogGuard {
-  /** Why the log ends before what had been durable; `null` when it is sound. */
-  readonly damage: CorruptRecordError | null
+  /** Why the log ends before what had been durable; `null` when it is sound. Who follows it may learn that later. */
+  damage: CorruptRecordError | null
   /** Whether the log is being closed, so that nothing new is begun. */
   isClosing = false
   /** Whether the log is closed, so that nothing more is finished. */

@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { DirectoryEntry } from '../platform/file-system.ts'
+import { systemError } from '../platform/system-error.ts'
 import { LogSegment } from './log-segment.ts'
 import { auditSegments, chooseLogStart, type SegmentBreach } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
@@ -13,7 +14,7 @@ const INDEX_KINDS = 2
 export interface LogInventory {
   /** In offset order. */
   readonly segments: readonly LogSegment[]
-  /** Log files without both index files. */
+  /** Log files without both index files, of which not all is deleted. */
   readonly unindexed: ReadonlySet<LogSegment>
   /** `null` where there is none that can be read. */
   readonly record: SegmentRecord | null
@@ -25,10 +26,11 @@ export interface LogInventory {
 type FoundRecord = Pick<LogInventory, 'record' | 'isRecordDamaged'>
 
 /**
- * Lists a log's segments and compares them with the record. Reads no log file, and asks of each for
- * its size only.
+ * Lists a log's segments and compares them with the record. Asks of each file for its size only; where
+ * a replacement of segments was interrupted, the last one that is new is read.
  *
  * @param entries the names in the log's directory.
+ * @throws an error `ENOENT` when a writer is replacing a segment, so that neither file has its name.
  */
 export async function takeInventory(
   options: SegmentOptions & { readonly logStartOffset: number },
@@ -39,7 +41,7 @@ export async function takeInventory(
   // What a writer puts on record from here on may be of files that are not in the list.
   const before = readOnly ? await readRecord(recordFile) : null
   const names = readOnly ? await fileSystem.list(dir) : entries
-  const { segments, unindexed } = await listSegments(options, names)
+  const { segments, unindexed, vanished } = await listSegments(options, names)
   const after = await readRecord(recordFile)
   const { record, isRecordDamaged } = before === null ? after : inBoth(before, after)
   for (const segment of segments) {
@@ -47,6 +49,11 @@ export async function takeInventory(
     if (entry !== null) segment.sum.restore(entry)
   }
   const logStartOffset = chooseLogStart(record, segments, options.logStartOffset)
+  ensureDeleted(vanished, logStartOffset)
+  // Of one that is deleted the log file may be the last to go.
+  for (const segment of segments.slice(0, -1)) {
+    if (segment.nextOffset <= logStartOffset) unindexed.delete(segment)
+  }
   const breach = record === null ? null : auditSegments(dir, record, segments, logStartOffset)
   return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
 }
@@ -125,19 +132,41 @@ async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
   }
 }
 
+/**
+ * Segments that were in the list and are gone are deleted, where the log starts behind them. Another
+ * one may only have no name for a moment, and without it the log would seem to lack what it holds.
+ *
+ * @param vanished with the base offset of the next one in the list; `null` for the last.
+ * @throws an error `ENOENT` unless all of them are deleted.
+ */
+export function ensureDeleted(
+  vanished: readonly { readonly path: string; readonly endOffset: number | null }[],
+  logStartOffset: number,
+): void {
+  const found = vanished.find(({ endOffset }) => endOffset === null || endOffset > logStartOffset)
+  if (found !== undefined) throw systemError('ENOENT', 'stat', found.path, 'it was in the list')
+}
+
+interface ListedSegments {
+  readonly segments: LogSegment[]
+  readonly unindexed: Set<LogSegment>
+  /** See {@link ensureDeleted}. */
+  readonly vanished: { readonly path: string; readonly endOffset: number | null }[]
+}
+
 async function listSegments(
   options: SegmentOptions,
   entries: readonly DirectoryEntry[],
-): Promise<{ segments: LogSegment[]; unindexed: Set<LogSegment> }> {
+): Promise<ListedSegments> {
   const { fileSystem, dir, readOnly } = options
   const files = await findLogFiles(fileSystem, dir, entries)
-  const segments: LogSegment[] = []
+  const listed: LogSegment[] = []
   const bases = new Set<number>()
   const indexFiles = new Map<number, number>()
   for (const { kind, offset, suffix } of files) {
     if (kind === 'log') {
       bases.add(offset)
-      segments.push(new LogSegment(offset, options, suffix))
+      listed.push(new LogSegment(offset, options, suffix))
     } else if (kind === 'index' || kind === 'timeindex') {
       indexFiles.set(offset, (indexFiles.get(offset) ?? 0) + 1)
     }
@@ -146,14 +175,20 @@ async function listSegments(
     if (kind === 'snapshot' || readOnly || bases.has(offset)) continue
     await fileSystem.unlink(path)
   }
-  const unindexed = new Set<LogSegment>()
-  for (const [slot, segment] of segments.entries()) {
+  const found: ListedSegments = { segments: [], unindexed: new Set(), vanished: [] }
+  for (const [slot, segment] of listed.entries()) {
     const { baseOffset, path } = segment
-    const found = await fileSystem.stat(path)
-    segment.sizeBytes = found?.sizeBytes ?? 0
-    segment.file.identity = found?.identity ?? null
-    segment.nextOffset = segments[slot + 1]?.baseOffset ?? baseOffset
-    if (indexFiles.get(baseOffset) !== INDEX_KINDS) unindexed.add(segment)
+    const endOffset = listed[slot + 1]?.baseOffset ?? null
+    const stat = await fileSystem.stat(path)
+    if (stat === null) {
+      found.vanished.push({ path, endOffset })
+      continue
+    }
+    segment.sizeBytes = stat.sizeBytes
+    segment.file.identity = stat.identity
+    segment.nextOffset = endOffset ?? baseOffset
+    found.segments.push(segment)
+    if (indexFiles.get(baseOffset) !== INDEX_KINDS) found.unindexed.add(segment)
   }
-  return { segments, unindexed }
+  return found
 }

@@ -90,22 +90,19 @@ export class Log {
     return Log.load(dir, await standaloneContext(dir, options))
   }
 
-  /**
-   * Opens a log whose state the caller keeps.
-   *
-   * @internal
-   */
+  /** Opens a log whose state the caller keeps. @internal */
   static async load(dir: string, context: LogContext): Promise<Log> {
     const loaded = await loadFiles(dir, context)
     const log = new Log(dir, context, loaded)
-    if (loaded.isUnsettled === true) await log.refresh()
-    if (log.#isClean || !log.isWritable) return log
     try {
+      if (loaded.isUnsettled === true) await log.refresh()
       // The next unclean open need not look at what this one has looked at.
-      await log.checkpoint()
+      if (!log.#isClean && log.isWritable) await log.checkpoint()
     } catch (error) {
       // A log opens on a full disk too: it can be read, and records can be deleted.
-      if (!(error instanceof StorageError)) throw error
+      if (!context.readOnly && error instanceof StorageError) return log
+      await log.close().catch(() => undefined)
+      throw error
     }
     return log
   }

@@ -57,6 +57,38 @@ export function auditSegments(
 }
 
 /**
+ * Compares the sealed segments that a reader knows of with the record, once they are not there as they
+ * were. Their writer takes off record what it removes or replaces before it does; others it has not
+ * changed.
+ *
+ * @param known all but the last one of them sealed.
+ * @param found what was there before `record` was read.
+ * @returns the first breach in offset order, `null` when there is none.
+ */
+export function auditKnown(
+  dir: string,
+  { logStartOffset, segments }: SegmentRecord,
+  known: readonly (FoundSegment & { readonly nextOffset: number })[],
+  found: ReadonlyMap<number, FoundSegment>,
+): SegmentBreach | null {
+  const sealed = new Map(segments.slice(0, -1).map((entry) => [entry.baseOffset, entry]))
+  for (const { baseOffset, nextOffset } of known.slice(0, -1)) {
+    const entry = sealed.get(baseOffset)
+    if (entry?.nextOffset !== nextOffset || nextOffset <= logStartOffset) continue
+    const sizeBytes = found.get(baseOffset)?.sizeBytes ?? null
+    if (sizeBytes === entry.sizeBytes) continue
+    const path = segmentFilePath(dir, baseOffset, 'log')
+    if (sizeBytes === null) {
+      return { entry, path: null, position: 0, reason: `the segment ${path} is missing` }
+    }
+    const position = Math.min(sizeBytes, entry.sizeBytes)
+    const reason = `the segment has ${sizeBytes} bytes, not ${entry.sizeBytes} as on record`
+    return { entry, path, position, reason }
+  }
+  return null
+}
+
+/**
  * Where the log starts: the checkpoint and the record say so, and either may be damaged or behind.
  *
  * The record is written first and has a checksum, so a checkpoint beyond it is believed only where

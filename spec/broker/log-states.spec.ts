@@ -44,3 +44,25 @@ it('writes again what was saved before when a save behind it has failed', async 
   const kept = await new LogStateFiles(disk, '/data').read()
   expect(kept.get('a-0')).toEqual({ recoveryPoint: 5, logStartOffset: 0 })
 })
+
+it('reads once more for all who ask while a read is under way, and for each of them behind that', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await fileSystem.createDirectory('/data')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const states = new LogStates(files, await files.read())
+  const read = files.read.bind(files)
+  let reads = 0
+  files.read = async () => {
+    const found = await read()
+    reads += 1
+    // What comes when the first has read, and before it has told.
+    if (reads === 1) await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 0 }]]))
+    return found
+  }
+  const first = states.reload()
+  await Promise.resolve()
+  await Promise.resolve()
+  await Promise.resolve()
+  await Promise.all([first, states.reload(), states.reload(), states.reload()])
+  expect([reads, states.get('a-0').recoveryPoint]).toEqual([2, 7])
+})

@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
-import type { FileSystem } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { openLog, valuesOf } from './log-fixtures.ts'
+import { seenThrough } from '../helpers/seen-through.ts'
+import { openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
 const COMPACTED: TopicConfig = {
   segmentBytes: 2 ** 20,
@@ -15,16 +15,6 @@ const COMPACTED: TopicConfig = {
 
 function compact(log: Log): Promise<unknown> {
   return log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 65_536 })
-}
-
-/** The disk with some calls replaced, as whoever is given it sees it. */
-function seen(disk: SimulatedFileSystem, calls: Partial<FileSystem>): FileSystem {
-  return new Proxy<FileSystem>(disk, {
-    get(_, name) {
-      const value: unknown = Reflect.get(calls, name) ?? Reflect.get(disk, name)
-      return typeof value === 'function' ? (value.bind(disk) as unknown) : value
-    },
-  })
 }
 
 /** A promise, and what settles it. */
@@ -52,7 +42,7 @@ it('notices a compacted file that has the size which was known of the one before
 it('keeps its start where a compacted file gets its name while it looks', async () => {
   const fs = new SimulatedFileSystem()
   const [waiting, going] = [gate(), gate()]
-  const slow = seen(fs, {
+  const slow = seenThrough(fs, {
     rename: async (from, to) => {
       if (from.endsWith('.log.swap')) {
         waiting.open()
@@ -65,7 +55,7 @@ it('keeps its start where a compacted file gets its name while it looks', async 
   for (const value of ['v0', 'v1']) await writer.append([{ key: 'k', value }])
   await writer.roll()
   let done: Promise<unknown> | null = null
-  const beside = seen(fs, {
+  const beside = seenThrough(fs, {
     stat: async (path) => {
       if (path.endsWith('.log.swap')) {
         going.open()
@@ -82,13 +72,54 @@ it('keeps its start where a compacted file gets its name while it looks', async 
   expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1']])
 })
 
+it('reads a segment that has no name for a moment while it is compacted', async () => {
+  const fs = new SimulatedFileSystem()
+  const [swapping, going, unnamed, named] = [gate(), gate(), gate(), gate()]
+  const slow = seenThrough(fs, {
+    rename: async (from, to) => {
+      if (from.endsWith('.log.cleaned')) {
+        swapping.open()
+        await going.opened
+      }
+      if (from.endsWith('.log.swap')) {
+        unnamed.open()
+        await named.opened
+      }
+      await fs.rename(from, to)
+    },
+  })
+  const writer = await openLog(slow, { config: COMPACTED })
+  for (const value of ['v0', 'v1', 'v2']) await writer.append([{ key: value, value }])
+  await writer.append([{ key: 'v2', value: 'v3' }])
+  await writer.roll()
+  await writer.append([{ key: 'v4', value: 'v4' }])
+  await writer.checkpoint()
+  const done = compact(writer)
+  await swapping.opened
+  let isFirst = true
+  const beside = seenThrough(fs, {
+    stat: async (path) => {
+      if (path !== pathOf(0) || !isFirst) return fs.stat(path)
+      isFirst = false
+      going.open()
+      await unnamed.opened
+      const found = await fs.stat(path)
+      named.open()
+      await done
+      return found
+    },
+  })
+  const reader = await openLog(beside, { config: COMPACTED, readOnly: true })
+  expect(await valuesOf(reader)).toEqual(['v0', 'v1', 'v3', 'v4'])
+})
+
 it.each([10, 40, 150])(
   'opens a log of which a group is swapped every %i operations, without a checkpoint',
   async (stride) => {
     const fs = new SimulatedFileSystem()
     const cleaner: { swap: (() => void) | null; isDone: boolean } = { swap: null, isDone: false }
     const isWaiting = (): boolean => cleaner.swap !== null
-    const slow = seen(fs, {
+    const slow = seenThrough(fs, {
       rename: async (from, to) => {
         if (from.endsWith('.log.cleaned'))
           await new Promise<void>((resolve) => (cleaner.swap = resolve))
@@ -115,7 +146,7 @@ it.each([10, 40, 150])(
       cleaner.swap = null
       while (!isWaiting() && !cleaner.isDone) await nextTurn()
     }
-    const beside = seen(fs, {
+    const beside = seenThrough(fs, {
       list: (path) => operation(() => fs.list(path)),
       stat: (path) => operation(() => fs.stat(path)),
       open: (path, mode) => operation(() => fs.open(path, mode)),

@@ -118,6 +118,8 @@ describe('refresh', () => {
     await append(writer, 3, 6)
     await follower.refresh()
     await follower.read(0)
+    // A writer of ours would have it on record.
+    await fs.unlink(`${DIR}/varve-segments`)
     fs.writeFile(pathOf(0), bytesOf({ baseOffset: 1, values: ['v1'] }))
     await follower.refresh()
     expect((await follower.read(0, 1)).map(({ offset }) => offset)).toEqual([1])
