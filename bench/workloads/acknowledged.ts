@@ -7,10 +7,10 @@ import { perSize, type Asked, type WorkloadDefinition } from './definition.ts'
 
 /**
  * Durable appends are slow, so a count that takes a second is few of them: of the first thousands most
- * of the time goes into compiling what appends, more for a log the more of it is JavaScript. Who needs
- * durable appends runs for longer than that.
+ * of the time goes into compiling what appends, more for a log the more of it is JavaScript, and into the
+ * first syncs of a new file. Who needs durable appends runs for longer than that.
  */
-const DURABLE_RECORDS = { oneWriter: 20_000, manyWriters: 300_000 }
+const DURABLE_RECORDS = { oneWriter: 20_000, manyWriters: 1_000_000 }
 
 /** How many records a second are appended when each is acknowledged on its own. */
 export const acknowledged: readonly WorkloadDefinition[] = [
