@@ -39,6 +39,8 @@ export class LogFollower {
   readonly #segments: LogSegments
   /** What the last look has found wrong; it is believed when it is found once more. */
   #suspicion: string | null = null
+  /** What was on record as deleted when segments had gone that were in the list. */
+  #deletedUpTo = 0
 
   constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
     this.#options = options
@@ -105,6 +107,9 @@ export class LogFollower {
     const isSame =
       segments.length === this.#segments.all.length &&
       segments.every((segment) => known.get(segment.path) === segment)
+    // First: with the old start, a read below the new one would go on at the first segment that is left.
+    const startOffset = Math.max(this.#deletedUpTo, segments[0]?.baseOffset ?? 0)
+    this.#log.logStartOffset = Math.max(this.#log.logStartOffset, startOffset)
     if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
     return segments.at(-1)?.nextOffset ?? null
   }
@@ -123,8 +128,10 @@ export class LogFollower {
       const { sizeBytes, identity } = stat
       places.push({ baseOffset: offset, suffix, path, sizeBytes, identity })
     }
-    if (vanished.length > 0)
-      ensureDeleted(vanished, (await this.#readRecord())?.logStartOffset ?? 0)
+    if (vanished.length > 0) {
+      this.#deletedUpTo = (await this.#readRecord())?.logStartOffset ?? 0
+      ensureDeleted(vanished, this.#deletedUpTo)
+    }
     return places
   }
 

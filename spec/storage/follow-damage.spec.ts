@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { FileSystem } from '../../lib/platform/file-system.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import type { Log } from '../../lib/storage/log.ts'
@@ -185,4 +186,26 @@ it('says nothing of the indexes of a segment whose deletion was interrupted', as
   ])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
   expect([reader.logStartOffset, reader.recovery.rebuiltIndexes]).toEqual([second.baseOffset, []])
+})
+
+it('passes over nothing where segments are deleted of which it has seen the first', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await filled(fs)
+  const [first, second, third] = writer.segments
+  if (first === undefined || second === undefined || third === undefined) {
+    expect.fail('it has too few segments')
+  }
+  let isDue = false
+  const beside = seenThrough(fs, {
+    stat: async (path) => {
+      const stat = await fs.stat(path)
+      if (isDue && path === first.path) await writer.advanceLogStartOffset(third.baseOffset)
+      return stat
+    },
+  })
+  const reader = await openLog(beside, { config: SMALL, readOnly: true })
+  isDue = true
+  await reader.refresh()
+  expect(reader.logStartOffset).toBe(third.baseOffset)
+  await expect(reader.read(first.baseOffset)).rejects.toThrow(OffsetOutOfRangeError)
 })
