@@ -39,8 +39,6 @@ export class LogFollower {
   readonly #segments: LogSegments
   /** What the last look has found wrong; it is believed when it is found once more. */
   #suspicion: string | null = null
-  /** What was on record as deleted when segments had gone that were in the list. */
-  #deletedUpTo = 0
 
   constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
     this.#options = options
@@ -64,9 +62,7 @@ export class LogFollower {
       if (cutOffset !== null && cutOffset < knownEndOffset) {
         logEndOffset = (await this.#refreshSegments(cutOffset)) ?? 0
       }
-      const [first] = this.#segments.all
-      const firstOffset = Math.max(state?.logStartOffset ?? 0, first?.baseOffset ?? 0)
-      log.logStartOffset = Math.max(log.logStartOffset, firstOffset)
+      this.#raiseStart(state?.logStartOffset ?? 0)
       log.logEndOffset = Math.max(logEndOffset, log.logStartOffset)
       log.durableEndOffset = log.logEndOffset
     } catch (error) {
@@ -77,7 +73,7 @@ export class LogFollower {
 
   /**
    * Looks at the directory once. When it rejects, which it may do with `ENOENT` while segments are
-   * removed, the view is as before.
+   * removed, the segments are as before.
    *
    * @param cutOffset what was known from this offset on has been replaced. @defaultValue nothing
    * @returns where the log ends now, `null` when it has no segment.
@@ -108,8 +104,7 @@ export class LogFollower {
       segments.length === this.#segments.all.length &&
       segments.every((segment) => known.get(segment.path) === segment)
     // First: with the old start, a read below the new one would go on at the first segment that is left.
-    const startOffset = Math.max(this.#deletedUpTo, segments[0]?.baseOffset ?? 0)
-    this.#log.logStartOffset = Math.max(this.#log.logStartOffset, startOffset)
+    this.#raiseStart(segments[0]?.baseOffset ?? 0)
     if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
     return segments.at(-1)?.nextOffset ?? null
   }
@@ -129,10 +124,18 @@ export class LogFollower {
       places.push({ baseOffset: offset, suffix, path, sizeBytes, identity })
     }
     if (vanished.length > 0) {
-      this.#deletedUpTo = (await this.#readRecord())?.logStartOffset ?? 0
-      ensureDeleted(vanished, this.#deletedUpTo)
+      const deletedUpTo = (await this.#readRecord())?.logStartOffset ?? 0
+      ensureDeleted(vanished, deletedUpTo)
+      // Some that are deleted may have been seen, with others missing behind them.
+      this.#raiseStart(deletedUpTo)
     }
     return places
+  }
+
+  #raiseStart(offset: number): void {
+    const log = this.#log
+    log.logStartOffset = Math.max(log.logStartOffset, offset)
+    log.logEndOffset = Math.max(log.logEndOffset, log.logStartOffset)
   }
 
   /**

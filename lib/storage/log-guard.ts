@@ -15,7 +15,10 @@ import type { LogContext } from './log-options.ts'
  * doubt stops all further writes.
  */
 export class LogGuard {
-  /** Why the log ends before what had been durable; `null` when it is sound. Who follows it may learn that later. */
+  /**
+   * Why the log ends before what had been durable; `null` when it is sound. Who follows the log of
+   * another process may learn of it later.
+   */
   damage: CorruptRecordError | null
   /** Whether the log is being closed, so that nothing new is begun. */
   isClosing = false

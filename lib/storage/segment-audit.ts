@@ -36,22 +36,12 @@ export function auditSegments(
 ): SegmentBreach | null {
   const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
   for (const [slot, entry] of record.segments.entries()) {
-    const { baseOffset, nextOffset, sizeBytes } = entry
+    const { baseOffset, nextOffset } = entry
     const isActive = slot === record.segments.length - 1
-    const segment = byBase.get(baseOffset)
     // The active one may have got more since than is on record, so it counts up to its very end.
     if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
-    if (segment === undefined) {
-      const name = segmentFilePath(dir, baseOffset, 'log')
-      return { entry, path: null, position: 0, reason: `the segment ${name} is missing` }
-    }
-    const { path } = segment
-    if (segment.sizeBytes < sizeBytes || (!isActive && segment.sizeBytes > sizeBytes)) {
-      const position = Math.min(segment.sizeBytes, sizeBytes)
-      const expected = isActive ? `of which ${sizeBytes} were durable` : `not ${sizeBytes}`
-      const reason = `the segment has ${segment.sizeBytes} bytes, ${expected} as on record`
-      return { entry, path, position, reason }
-    }
+    const breach = breachOf(dir, entry, byBase.get(baseOffset), isActive)
+    if (breach !== null) return breach
   }
   return null
 }
@@ -75,17 +65,29 @@ export function auditKnown(
   for (const { baseOffset, nextOffset } of known.slice(0, -1)) {
     const entry = sealed.get(baseOffset)
     if (entry?.nextOffset !== nextOffset || nextOffset <= logStartOffset) continue
-    const sizeBytes = found.get(baseOffset)?.sizeBytes ?? null
-    if (sizeBytes === entry.sizeBytes) continue
-    const path = segmentFilePath(dir, baseOffset, 'log')
-    if (sizeBytes === null) {
-      return { entry, path: null, position: 0, reason: `the segment ${path} is missing` }
-    }
-    const position = Math.min(sizeBytes, entry.sizeBytes)
-    const reason = `the segment has ${sizeBytes} bytes, not ${entry.sizeBytes} as on record`
-    return { entry, path, position, reason }
+    const breach = breachOf(dir, entry, found.get(baseOffset), false)
+    if (breach !== null) return breach
   }
   return null
+}
+
+/** What is wrong with the file that has to be there for an entry; `null` for nothing. */
+function breachOf(
+  dir: string,
+  entry: SegmentEntry,
+  found: FoundSegment | undefined,
+  isActive: boolean,
+): SegmentBreach | null {
+  const { baseOffset, sizeBytes } = entry
+  if (found === undefined) {
+    const name = segmentFilePath(dir, baseOffset, 'log')
+    return { entry, path: null, position: 0, reason: `the segment ${name} is missing` }
+  }
+  if (isActive ? found.sizeBytes >= sizeBytes : found.sizeBytes === sizeBytes) return null
+  const position = Math.min(found.sizeBytes, sizeBytes)
+  const expected = isActive ? `of which ${sizeBytes} were durable` : `not ${sizeBytes}`
+  const reason = `the segment has ${found.sizeBytes} bytes, ${expected} as on record`
+  return { entry, path: found.path, position, reason }
 }
 
 /**
