@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../lib/broker.ts'
 import {
@@ -192,5 +193,27 @@ describe('a broker that only reads', () => {
     expect(reader.topics().map(({ name }) => name)).toEqual(['a', 'c'])
     expect(await committed(reader)).toBe(0)
     await reader.close()
+  })
+})
+
+describe('who waits at the end of a log beside its owner', () => {
+  it('hears of damage that is found while he waits', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const owner = await open(fileSystem)
+    const topic = await owner.createTopic('a', { segmentBytes: 200 })
+    for (let each = 0; each < 6; each += 1)
+      await topic.partition(0).append({ value: 'x'.repeat(99) })
+    const clock = new ManualClock()
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const partition = reader.topic('a').partition(0)
+    const waiting = partition.fetch(6, { maxWaitMs: 3_600_000 })
+    const outcome = waiting.catch((error: unknown) => error)
+    await fileSystem.unlink('/data/a-0/00000000000000000001.log')
+    for (let look = 0; look < 10; look += 1) {
+      await clock.advance(50)
+      for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+    }
+    expect(partition.logEndOffset).toBe(1)
+    expect(await outcome).toBeInstanceOf(CorruptRecordError)
   })
 })

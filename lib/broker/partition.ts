@@ -85,7 +85,7 @@ export class Partition {
     this.#writer = new PartitionWriter(context.clock, owner)
     this.#follower = context.readOnly
       ? new LogFollower(context.clock, log, () => {
-          this.#end.publish(log.logEndOffset)
+          this.#end.follow()
           return this.#end.isAwaited
         })
       : null
@@ -306,7 +306,7 @@ export class Partition {
    */
   async refresh(): Promise<void> {
     await this.log.refresh()
-    this.#end.publish(this.log.logEndOffset)
+    this.#end.follow()
   }
 
   /**

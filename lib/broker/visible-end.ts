@@ -31,6 +31,13 @@ export class VisibleEnd {
     this.#listeners.notify()
   }
 
+  /** What the owner of the log has made may be seen; its damage is heard of by who waits as well. */
+  follow(): void {
+    this.publish(this.#log.logEndOffset)
+    // A log that ends where it did, or before, has published nothing.
+    if (this.#log.damage !== null) this.notify()
+  }
+
   /** Where the log was cut, what is written at `baseOffset` is in the place of records that had been shown. */
   replacedFrom(baseOffset: number): void {
     this.#highWatermark = Math.min(this.#highWatermark, baseOffset)

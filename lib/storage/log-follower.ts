@@ -6,7 +6,7 @@ import { ensureDeleted } from './log-inventory.ts'
 import type { LogState } from './log-state.ts'
 import { LogSegment } from './log-segment.ts'
 import { readPartitionMetadata } from './partition-metadata.ts'
-import { auditKnown, breachError } from './segment-audit.ts'
+import { auditFollowed, breachError, uncoveredOffset, type SegmentBreach } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -27,8 +27,8 @@ export interface LogFollowerOptions extends SegmentOptions {
  * segments that were rolled, segments that were removed or replaced. What is no whole batch yet is
  * left for the next time. Nothing on disk is changed.
  *
- * Where a segment is not there any more though the writer has it on record, the log is damaged, and ends
- * before it.
+ * Where a segment is not there though the writer has it on record, the log is damaged, and ends before it,
+ * until the writer has it on record no more. Damage that was found by opening the log is for good.
  *
  * Calls of {@link LogFollower.refresh} must not overlap; reads of the segments may.
  */
@@ -37,8 +37,12 @@ export class LogFollower {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #segments: LogSegments
-  /** What the last look has found wrong; it is believed when it is found once more. */
+  /** What the last look that could tell has found wrong; it is believed when it is found once more. */
   #suspicion: string | null = null
+  /** Where the last such look has found no file, see {@link uncoveredOffset}; believed in the same way. */
+  #uncovered: number | null = null
+  /** The damage that was found here; `null` while there is none. */
+  #damage: CorruptRecordError | null = null
 
   constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
     this.#options = options
@@ -49,6 +53,7 @@ export class LogFollower {
 
   /** Looks at the directory and takes in what has changed. @throws {@link StorageError} when the disk fails. */
   async refresh(): Promise<void> {
+    if (this.#guard.damage !== this.#damage) return
     const log = this.#log
     const { epochs } = log
     try {
@@ -139,28 +144,55 @@ export class LogFollower {
   }
 
   /**
-   * Whether segments that were known are not there, though they should be. A look that finds it for the
-   * first time may have met a writer that replaces them, so it is not worth anything.
+   * Whether segments are not there though they should be. A look that finds it for the first time may
+   * have met a writer that replaces them, so it is not worth anything.
    */
   async #isDamaged(places: readonly SegmentPlace[]): Promise<boolean> {
     const { dir } = this.#options
-    const known = this.#segments.all
-    const found = new Map(places.map((place) => [place.baseOffset, place]))
-    const isAsKnown = known
-      .slice(0, -1)
-      .every(({ baseOffset, sizeBytes }) => found.get(baseOffset)?.sizeBytes === sizeBytes)
-    const record = isAsKnown ? null : await this.#readRecord()
-    const breach = record === null ? null : auditKnown(dir, record, known, found)
-    const suspicion = this.#suspicion
+    const { logStartOffset } = this.#log
+    const record = this.#areKnown(places) ? null : await this.#readRecord()
+    const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
+    const followed = { found: places, known, logStartOffset }
+    const breach = record === null ? null : auditFollowed(dir, record, followed)
+    const uncovered = record === null ? null : uncoveredOffset(record, followed)
+    const [suspicion, uncoveredBefore] = [this.#suspicion, this.#uncovered]
     this.#suspicion = breach?.reason ?? null
-    if (record === null || breach === null) return false
-    if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
+    this.#uncovered = uncovered
+    if (uncovered !== uncoveredBefore && uncovered !== null) {
+      throw systemError('ENOENT', 'stat', dir, `what holds offset ${uncovered} is being replaced`)
+    }
+    if (record !== null && breach !== null) {
+      if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
+      this.#endBefore(breach, record)
+    } else if (this.#damage !== null) {
+      this.#guard.damage = this.#damage = null
+    }
+    return this.#damage !== null
+  }
+
+  /** Whether all that is found was there before, as it was but for the last one, and all that was is. */
+  #areKnown(places: readonly SegmentPlace[]): boolean {
+    const known = this.#segments.all
+    const sealed = new Map(known.slice(0, -1).map((each) => [each.baseOffset, each.sizeBytes]))
+    const found = new Set(places.map(({ baseOffset }) => baseOffset))
+    return (
+      known.every(({ baseOffset }) => found.has(baseOffset)) &&
+      places.slice(0, -1).every((place) => sealed.get(place.baseOffset) === place.sizeBytes)
+    )
+  }
+
+  #endBefore(breach: SegmentBreach, record: SegmentRecord): void {
+    const { dir } = this.#options
     const log = this.#log
-    const { baseOffset } = breach.entry
-    log.logEndOffset = Math.max(log.logStartOffset, Math.min(log.logEndOffset, baseOffset))
+    this.#raiseStart(record.logStartOffset)
+    const endOffset = Math.min(log.logEndOffset, breach.entry.baseOffset)
+    log.logEndOffset = Math.max(log.logStartOffset, endOffset)
+    // Who was told of it before is told of the same.
+    const isTold = this.#damage?.reason === breach.reason
+    if (isTold && this.#damage?.firstOffset === log.logEndOffset) return
     const durableEnd = record.segments.at(-1)?.nextOffset ?? 0
-    this.#guard.damage = breachError(dir, breach, log.logEndOffset, durableEnd)
-    return true
+    this.#damage = breachError(dir, breach, log.logEndOffset, durableEnd)
+    this.#guard.damage = this.#damage
   }
 
   /** What the writer has on record as of now; `null` where that cannot be read. */

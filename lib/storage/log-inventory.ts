@@ -2,7 +2,12 @@ import { CorruptRecordError } from '../errors.ts'
 import type { DirectoryEntry } from '../platform/file-system.ts'
 import { systemError } from '../platform/system-error.ts'
 import { LogSegment } from './log-segment.ts'
-import { auditSegments, chooseLogStart, type SegmentBreach } from './segment-audit.ts'
+import {
+  auditSegments,
+  chooseLogStart,
+  uncoveredOffset,
+  type SegmentBreach,
+} from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry, SegmentRecord, SegmentRecordFile } from './segment-record.ts'
 import { findLogFiles } from './swap-files.ts'
@@ -41,8 +46,13 @@ export async function takeInventory(
   // What a writer puts on record from here on may be of files that are not in the list.
   const before = readOnly ? await readRecord(recordFile) : null
   const names = readOnly ? await fileSystem.list(dir) : entries
-  const { segments, unindexed, vanished } = await listSegments(options, names)
-  const after = await readRecord(recordFile)
+  let listed = await listSegments(options, names)
+  let after = await readRecord(recordFile)
+  if (readOnly && lacksFiles(options, listed, after)) {
+    listed = await listSegments(options, await fileSystem.list(dir))
+    after = await readRecord(recordFile)
+  }
+  const { segments, unindexed, vanished } = listed
   const { record, isRecordDamaged } = before === null ? after : inBoth(before, after)
   for (const segment of segments) {
     const entry = entryOf(record, segment.baseOffset)
@@ -56,6 +66,15 @@ export async function takeInventory(
   }
   const breach = record === null ? null : auditSegments(dir, record, segments, logStartOffset)
   return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
+}
+
+/** Whether a list, made before its record was read, may have missed a file that was given its name. */
+function lacksFiles(
+  { logStartOffset }: { readonly logStartOffset: number },
+  { segments }: ListedSegments,
+  { record }: FoundRecord,
+): boolean {
+  return record !== null && uncoveredOffset(record, { found: segments, logStartOffset }) !== null
 }
 
 /** What is on record of a segment, `null` when nothing is. */

@@ -323,7 +323,7 @@ export class Log {
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
       this.#guard.ensureOpen()
-      if (this.#context.readOnly && this.damage === null) await this.#follower.refresh()
+      if (this.#context.readOnly) await this.#follower.refresh()
     })
   }
 

@@ -36,39 +36,84 @@ export function auditSegments(
 ): SegmentBreach | null {
   const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
   for (const [slot, entry] of record.segments.entries()) {
-    const { baseOffset, nextOffset } = entry
     const isActive = slot === record.segments.length - 1
-    // The active one may have got more since than is on record, so it counts up to its very end.
-    if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
-    const breach = breachOf(dir, entry, byBase.get(baseOffset), isActive)
+    if (isDeleted(entry, isActive, logStartOffset)) continue
+    const breach = breachOf(dir, entry, byBase.get(entry.baseOffset), isActive)
     if (breach !== null) return breach
   }
   return null
 }
 
 /**
- * Compares the sealed segments that a reader knows of with the record, once they are not there as they
- * were. Their writer takes off record what it removes or replaces before it does; others it has not
- * changed.
+ * Compares what a reader has found beside the writer with the record that he has read behind it. The
+ * writer takes off record what it removes or replaces before it does, and puts a segment on it behind
+ * making the file. So what is on record has to have been there: but for what lies at the end of the
+ * list or behind it, which may have been made since, unless it was known before.
  *
- * @param known all but the last one of them sealed.
- * @param found what was there before `record` was read.
+ * A truncation, or two replacements, may still come in between. Only what is found twice is a breach.
+ *
+ * @param found in offset order, with their sizes; all but the last one sealed.
+ * @param known base offsets of the segments that were there at an earlier look.
  * @returns the first breach in offset order, `null` when there is none.
  */
-export function auditKnown(
+export function auditFollowed(
   dir: string,
-  { logStartOffset, segments }: SegmentRecord,
-  known: readonly (FoundSegment & { readonly nextOffset: number })[],
-  found: ReadonlyMap<number, FoundSegment>,
+  record: SegmentRecord,
+  { found, known, logStartOffset }: FollowedSegments,
 ): SegmentBreach | null {
-  const sealed = new Map(segments.slice(0, -1).map((entry) => [entry.baseOffset, entry]))
-  for (const { baseOffset, nextOffset } of known.slice(0, -1)) {
-    const entry = sealed.get(baseOffset)
-    if (entry?.nextOffset !== nextOffset || nextOffset <= logStartOffset) continue
-    const breach = breachOf(dir, entry, found.get(baseOffset), false)
+  const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
+  const lastBase = found.at(-1)?.baseOffset ?? -1
+  const start = Math.max(logStartOffset, record.logStartOffset)
+  for (const [slot, entry] of record.segments.entries()) {
+    const { baseOffset } = entry
+    const isActive = slot === record.segments.length - 1
+    if (isDeleted(entry, isActive, start)) continue
+    const isThere = byBase.has(baseOffset)
+    if (baseOffset >= lastBase && (isThere || !known.has(baseOffset))) continue
+    const breach = breachOf(dir, entry, byBase.get(baseOffset), isActive)
     if (breach !== null) return breach
   }
   return null
+}
+
+/** What a reader knows of a log beside its writer. */
+export interface FollowedSegments {
+  readonly found: readonly FoundSegment[]
+  readonly known: ReadonlySet<number>
+  readonly logStartOffset: number
+}
+
+/**
+ * Where records begin for which there is no file, though they are not deleted. They are off record
+ * while their segments are replaced, and the first of these gives its name to what replaces them. A
+ * file that gets its name while a directory is listed may be in the list under neither name, so a list
+ * that lacks it is to be made again.
+ *
+ * @returns `null` when there is none.
+ */
+export function uncoveredOffset(
+  record: SegmentRecord,
+  { found, logStartOffset }: Omit<FollowedSegments, 'known'>,
+): number | null {
+  const bases = new Set(found.map(({ baseOffset }) => baseOffset))
+  const start = Math.max(logStartOffset, record.logStartOffset)
+  let from = start
+  for (const { baseOffset, nextOffset } of record.segments) {
+    if (nextOffset <= from) continue
+    const isCovered = from === start ? (found[0]?.baseOffset ?? Infinity) <= from : bases.has(from)
+    if (baseOffset > from && !isCovered) return from
+    from = nextOffset
+  }
+  return null
+}
+
+/** The active segment may have got more since than is on record, so it counts up to its very end. */
+function isDeleted(
+  { nextOffset }: SegmentEntry,
+  isActive: boolean,
+  logStartOffset: number,
+): boolean {
+  return isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset
 }
 
 /** What is wrong with the file that has to be there for an entry; `null` for nothing. */

@@ -49,7 +49,6 @@ const child = (): string => `
   const complain = (what) => (error) => console.log(JSON.stringify({ complaint: what + ': ' + (error?.stack ?? error) }))
   process.on('warning', complain('warning'))
   process.on('unhandledRejection', complain('unhandled rejection'))
-  process.on('multipleResolves', complain('settled twice'))
   const broker = await Broker.open(directory)
   const topics = ['strict', 'relaxed']
   await broker.createTopic('strict', { partitions: 4, segmentBytes: 262_144 })

@@ -1,0 +1,181 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { OffsetOutOfRangeError } from '../../lib/errors.ts'
+import type { FileSystem } from '../../lib/platform/file-system.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { seenThrough } from '../helpers/seen-through.ts'
+import { openLog, pathOf, SMALL, valuesOf } from './log-fixtures.ts'
+
+/** One segment for each of `values`, the last one active. */
+async function oneInEach(fs: FileSystem, values: readonly string[]): Promise<Log> {
+  const log = await openLog(fs, { config: SMALL })
+  for (const value of values) {
+    if (log.logEndOffset > 0) await log.roll()
+    await log.append([{ value }])
+  }
+  await log.checkpoint()
+  return log
+}
+
+async function refreshed(reader: Log): Promise<Log> {
+  for (let look = 0; look < 4; look += 1) await reader.refresh()
+  return reader
+}
+
+/** Where a reader ends that has followed, and one that opens. */
+async function endsOf(fs: FileSystem, reader: Log): Promise<(number | null | undefined)[]> {
+  await refreshed(reader)
+  const opened = await openLog(fs, { config: SMALL, readOnly: true })
+  expect(opened.damage?.reason).toBe(reader.damage?.reason)
+  await expect(reader.read(reader.logEndOffset)).rejects.toBe(reader.damage)
+  return [reader.damage?.firstOffset, reader.logEndOffset]
+}
+
+it('ends before the last one that it knew, when that was rolled and is missing', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await oneInEach(fs, ['a', 'b', 'c'])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  await writer.roll()
+  await writer.append([{ value: 'd' }])
+  await writer.checkpoint()
+  await fs.unlink(pathOf(2))
+  expect(await endsOf(fs, reader)).toEqual([2, 2])
+})
+
+it('ends before the last one that it knew, when that was rolled and is cut to whole batches', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await oneInEach(fs, ['a', 'b'])
+  const sizeBytes = writer.segments[1]?.sizeBytes ?? expect.fail('there is one segment')
+  await writer.append([{ value: 'c' }])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  await writer.roll()
+  await writer.append([{ value: 'd' }])
+  await writer.checkpoint()
+  const file = await fs.open(pathOf(1), 'update')
+  await file.truncate(sizeBytes)
+  await file.close()
+  expect(await endsOf(fs, reader)).toEqual([1, 1])
+})
+
+it('ends before one that was rolled between two looks and is missing', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await oneInEach(fs, ['a'])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  for (const value of ['b', 'c', 'd']) {
+    await writer.roll()
+    await writer.append([{ value }])
+  }
+  await writer.checkpoint()
+  await fs.unlink(pathOf(2))
+  await refreshed(reader)
+  expect(reader.damage?.reason).toContain(pathOf(2))
+  expect(reader.logEndOffset).toBeLessThanOrEqual(2)
+  await expect(reader.read(2)).rejects.toBe(reader.damage)
+})
+
+it('ends before the active one when that is missing', async () => {
+  const fs = new SimulatedFileSystem()
+  await oneInEach(fs, ['a', 'b', 'c'])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  await fs.unlink(pathOf(2))
+  expect(await endsOf(fs, reader)).toEqual([2, 2])
+})
+
+it('goes on once the writer has deleted what was missing', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await oneInEach(fs, ['a', 'b', 'c', 'd', 'e'])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  await fs.unlink(pathOf(1))
+  await refreshed(reader)
+  expect(reader.damage).toMatchObject({ firstOffset: 1 })
+  await writer.advanceLogStartOffset(3)
+  await refreshed(reader)
+  expect([reader.damage, reader.logStartOffset]).toEqual([null, 3])
+  await expect(reader.read(0)).rejects.toThrow(OffsetOutOfRangeError)
+  expect(await valuesOf(reader)).toEqual(['d', 'e'])
+})
+
+const COMPACTED = {
+  segmentBytes: 1_048_576,
+  cleanupPolicy: 'compact',
+  minCleanableDirtyRatio: 0,
+  minCompactionLagMs: 0,
+} as const
+
+/**
+ * A compaction that has halted before it gives the first segment its name. A file that is renamed
+ * while its directory is listed may be in the list under neither name, as is the case in the lists
+ * that `misses` says of.
+ */
+async function compacting(misses: () => boolean): Promise<{
+  readonly beside: FileSystem
+  /** To be called once there is a reader, or by who becomes one. */
+  readonly halt: () => Promise<void>
+  readonly finish: () => Promise<void>
+}> {
+  const fs = new SimulatedFileSystem()
+  let go: (() => void) | null = null
+  const halting = seenThrough(fs, {
+    rename: async (from, to) => {
+      if (from === pathOf(0, 'log.swap')) {
+        await new Promise<void>((resolve) => {
+          go = resolve
+        })
+      }
+      await fs.rename(from, to)
+    },
+  })
+  const writer = await openLog(halting, { config: COMPACTED })
+  for (const value of ['v0', 'v1']) await writer.append([{ key: 'k', value }])
+  await writer.roll()
+  await writer.append([{ key: 'z', value: 'v2' }])
+  await writer.checkpoint()
+  const beside = seenThrough(fs, {
+    list: async (path) => {
+      const names = await fs.list(path)
+      return misses() ? names.filter((entry) => !entry.name.endsWith('0.log.swap')) : names
+    },
+  })
+  let compacted: Promise<unknown> | null = null
+  return {
+    beside,
+    halt: async () => {
+      compacted = writer.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 65_536 })
+      while (go === null) await nextTurn()
+    },
+    finish: async () => {
+      go?.()
+      await compacted
+    },
+  }
+}
+
+it('follows a compaction by a list that lacks a file between its two names', async () => {
+  let hasMissed = true
+  const { beside, halt, finish } = await compacting(() => !hasMissed)
+  const reader = await openLog(beside, { config: COMPACTED, readOnly: true })
+  await halt()
+  hasMissed = false
+  await reader.refresh()
+  hasMissed = true
+  expect(reader.logStartOffset).toBe(0)
+  await finish()
+  await refreshed(reader)
+  expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1', 'v2']])
+})
+
+it('opens by a list that lacks a file between its two names', async () => {
+  let lists = 0
+  const { beside, halt, finish } = await compacting(() => {
+    lists += 1
+    // An open lists the directory twice.
+    return lists <= 2
+  })
+  await halt()
+  const reader = await openLog(beside, { config: COMPACTED, readOnly: true })
+  expect(lists).toBeGreaterThan(2)
+  await finish()
+  await refreshed(reader)
+  expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1', 'v2']])
+})
