@@ -149,16 +149,15 @@ export class LogFollower {
    */
   async #isDamaged(places: readonly SegmentPlace[]): Promise<boolean> {
     const { dir } = this.#options
-    const { logStartOffset } = this.#log
-    const record = this.#areKnown(places) ? null : await this.#readRecord()
-    const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
-    const followed = { found: places, known, logStartOffset }
-    const breach = record === null ? null : auditFollowed(dir, record, followed)
-    const uncovered = record === null ? null : uncoveredOffset(record, followed)
+    const areKnown = this.#areKnown(places)
+    const record = areKnown ? null : await this.#readRecord()
+    // Without it nothing can be told, neither that it is damaged nor that it is not any more.
+    if (record === null && !areKnown) return this.#damage !== null
+    const { breach, uncovered } = record === null ? NOTHING_WRONG : this.#compare(places, record)
     const [suspicion, uncoveredBefore] = [this.#suspicion, this.#uncovered]
     this.#suspicion = breach?.reason ?? null
     this.#uncovered = uncovered
-    if (uncovered !== uncoveredBefore && uncovered !== null) {
+    if (uncovered !== null && uncovered !== uncoveredBefore) {
       throw systemError('ENOENT', 'stat', dir, `what holds offset ${uncovered} is being replaced`)
     }
     if (record !== null && breach !== null) {
@@ -168,6 +167,13 @@ export class LogFollower {
       this.#guard.damage = this.#damage = null
     }
     return this.#damage !== null
+  }
+
+  #compare(found: readonly SegmentPlace[], record: SegmentRecord): Comparison {
+    const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
+    const followed = { found, known, logStartOffset: this.#log.logStartOffset }
+    const breach = auditFollowed(this.#options.dir, record, followed)
+    return { breach, uncovered: uncoveredOffset(record, followed) }
   }
 
   /** Whether all that is found was there before, as it was but for the last one, and all that was is. */
@@ -258,6 +264,14 @@ export class LogFollower {
 function gone(dir: string): Error {
   return systemError('ENOENT', 'open', dir, 'it belongs to another topic by now')
 }
+
+/** What a look has found wrong, see {@link auditFollowed} and {@link uncoveredOffset}. */
+interface Comparison {
+  readonly breach: SegmentBreach | null
+  readonly uncovered: number | null
+}
+
+const NOTHING_WRONG: Comparison = { breach: null, uncovered: null }
 
 interface SegmentPlace {
   readonly baseOffset: number

@@ -5,7 +5,7 @@ import type { FileSystem } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { seenThrough } from '../helpers/seen-through.ts'
-import { openLog, pathOf, SMALL, valuesOf } from './log-fixtures.ts'
+import { DIR, openLog, pathOf, SMALL, valuesOf } from './log-fixtures.ts'
 
 /** One segment for each of `values`, the last one active. */
 async function oneInEach(fs: FileSystem, values: readonly string[]): Promise<Log> {
@@ -178,4 +178,19 @@ it('opens by a list that lacks a file between its two names', async () => {
   await finish()
   await refreshed(reader)
   expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1', 'v2']])
+})
+
+it('stays damaged while the record cannot be read', async () => {
+  const fs = new SimulatedFileSystem()
+  await oneInEach(fs, ['a', 'b', 'c', 'd'])
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  await fs.unlink(pathOf(1))
+  await refreshed(reader)
+  const { damage } = reader
+  expect(damage).toMatchObject({ firstOffset: 1 })
+  const file = await fs.open(`${DIR}/varve-segments`, 'update')
+  await file.truncate(20)
+  await file.close()
+  await refreshed(reader)
+  expect([reader.damage, reader.logEndOffset]).toEqual([damage, 1])
 })
