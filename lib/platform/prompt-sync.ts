@@ -87,6 +87,11 @@ export class PromptSync {
     await (this.#toProve > 0 ? this.#proveBy(callInPool) : this.#inPoolWhile(callInPool))
   }
 
+  /** Makes a sync in the pool of so much that how long it takes says nothing of others. */
+  runLarge(callInPool: () => Promise<void>): Promise<void> {
+    return this.#inPoolWhile(callInPool)
+  }
+
   async #inPoolWhile(callInPool: () => Promise<void>): Promise<void> {
     this.#inPool += 1
     try {
