@@ -201,19 +201,31 @@ describe('who waits at the end of a log beside its owner', () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await open(fileSystem)
     const topic = await owner.createTopic('a', { segmentBytes: 200 })
-    for (let each = 0; each < 6; each += 1)
-      await topic.partition(0).append({ value: 'x'.repeat(99) })
+    const value = 'x'.repeat(99)
+    for (let each = 0; each < 6; each += 1) await topic.partition(0).append({ value })
     const clock = new ManualClock()
     const reader = await open(fileSystem, { clock, readOnly: true })
     const partition = reader.topic('a').partition(0)
     const waiting = partition.fetch(6, { maxWaitMs: 3_600_000 })
     const outcome = waiting.catch((error: unknown) => error)
     await fileSystem.unlink('/data/a-0/00000000000000000001.log')
-    for (let look = 0; look < 10; look += 1) {
-      await clock.advance(50)
-      for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+    const looks = async (): Promise<void> => {
+      for (let look = 0; look < 10; look += 1) {
+        await clock.advance(50)
+        for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+      }
     }
+    await looks()
     expect(partition.logEndOffset).toBe(1)
     expect(await outcome).toBeInstanceOf(CorruptRecordError)
+
+    let wakings = 0
+    const stop = partition.onChange(() => {
+      wakings += 1
+    })
+    await looks()
+    stop()
+    expect(wakings, 'of the same damage nobody hears again').toBe(0)
+    await reader.close()
   })
 })

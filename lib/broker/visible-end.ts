@@ -1,3 +1,4 @@
+import type { CorruptRecordError } from '../errors.ts'
 import type { Log } from '../storage/log.ts'
 import { ChangeListeners } from './change-listeners.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
@@ -7,9 +8,12 @@ export class VisibleEnd {
   readonly #log: Log
   readonly #listeners = new ChangeListeners()
   #highWatermark: number
+  /** The damage that those who wait have heard of. */
+  #damage: CorruptRecordError | null
 
   constructor(log: Log) {
     this.#log = log
+    this.#damage = log.damage
     // A group that loses a commit which an open had no room to make durable reads again, no more.
     this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
   }
@@ -31,11 +35,12 @@ export class VisibleEnd {
     this.#listeners.notify()
   }
 
-  /** What the owner of the log has made may be seen; its damage is heard of by who waits as well. */
+  /** What the owner of the log has made may be seen; who waits hears of damage, and of its end, as well. */
   follow(): void {
     this.publish(this.#log.logEndOffset)
     // A log that ends where it did, or before, has published nothing.
-    if (this.#log.damage !== null) this.notify()
+    if (this.#log.damage !== this.#damage) this.notify()
+    this.#damage = this.#log.damage
   }
 
   /** Where the log was cut, what is written at `baseOffset` is in the place of records that had been shown. */

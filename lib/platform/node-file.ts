@@ -102,7 +102,7 @@ export class NodeFile implements File {
     const promptSync = this.#promptSync
     await this.#runSync((handle) => {
       const callInPool = (): Promise<void> => handle.datasync()
-      return isLarge ? promptSync.runLarge(callInPool) : promptSync.run(call, callInPool)
+      return isLarge ? promptSync.runInPool(callInPool) : promptSync.run(call, callInPool)
     })
   }
 

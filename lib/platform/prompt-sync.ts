@@ -84,15 +84,15 @@ export class PromptSync {
         if (this.try(call)) return
       }
     }
-    await (this.#toProve > 0 ? this.#proveBy(callInPool) : this.#inPoolWhile(callInPool))
+    await (this.#toProve > 0 ? this.#proveBy(callInPool) : this.runInPool(callInPool))
   }
 
-  /** Makes a sync in the pool of so much that how long it takes says nothing of others. */
-  runLarge(callInPool: () => Promise<void>): Promise<void> {
-    return this.#inPoolWhile(callInPool)
-  }
-
-  async #inPoolWhile(callInPool: () => Promise<void>): Promise<void> {
+  /**
+   * Makes a sync in the pool, of which it does not matter how long it takes.
+   *
+   * @throws what `callInPool` rejects with.
+   */
+  async runInPool(callInPool: () => Promise<void>): Promise<void> {
     this.#inPool += 1
     try {
       await callInPool()
@@ -108,7 +108,7 @@ export class PromptSync {
       quickMs = QUICK_MS
     })
     try {
-      await this.#inPoolWhile(callInPool)
+      await this.runInPool(callInPool)
     } finally {
       const isQuick = this.#now() - startMs <= quickMs
       if (this.#toProve > 0) this.#toProve = isQuick ? this.#toProve - 1 : this.#proof

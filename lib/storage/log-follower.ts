@@ -151,29 +151,37 @@ export class LogFollower {
     const { dir } = this.#options
     const areKnown = this.#areKnown(places)
     const record = areKnown ? null : await this.#readRecord()
-    // Without it nothing can be told, neither that it is damaged nor that it is not any more.
-    if (record === null && !areKnown) return this.#damage !== null
-    const { breach, uncovered } = record === null ? NOTHING_WRONG : this.#compare(places, record)
+    if (areKnown) this.#noteSound()
+    // Where it cannot be read nothing can be told, neither of damage nor of its end.
+    if (record === null) return this.#damage !== null
+    const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
+    const followed = { found: places, known, logStartOffset: this.#log.logStartOffset }
+    const breach = auditFollowed(dir, record, followed)
+    const uncovered = uncoveredOffset(record, followed)
     const [suspicion, uncoveredBefore] = [this.#suspicion, this.#uncovered]
     this.#suspicion = breach?.reason ?? null
     this.#uncovered = uncovered
     if (uncovered !== null && uncovered !== uncoveredBefore) {
       throw systemError('ENOENT', 'stat', dir, `what holds offset ${uncovered} is being replaced`)
     }
-    if (record !== null && breach !== null) {
-      if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
-      this.#endBefore(breach, record)
-    } else if (this.#damage !== null) {
-      this.#guard.damage = this.#damage = null
+    if (breach === null) {
+      this.#endDamage()
+      return false
     }
-    return this.#damage !== null
+    if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
+    this.#endBefore(breach, record)
+    return true
   }
 
-  #compare(found: readonly SegmentPlace[], record: SegmentRecord): Comparison {
-    const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
-    const followed = { found, known, logStartOffset: this.#log.logStartOffset }
-    const breach = auditFollowed(this.#options.dir, record, followed)
-    return { breach, uncovered: uncoveredOffset(record, followed) }
+  #noteSound(): void {
+    this.#suspicion = null
+    this.#uncovered = null
+    this.#endDamage()
+  }
+
+  /** What was found here is there no more. */
+  #endDamage(): void {
+    if (this.#damage !== null) this.#guard.damage = this.#damage = null
   }
 
   /** Whether all that is found was there before, as it was but for the last one, and all that was is. */
@@ -264,14 +272,6 @@ export class LogFollower {
 function gone(dir: string): Error {
   return systemError('ENOENT', 'open', dir, 'it belongs to another topic by now')
 }
-
-/** What a look has found wrong, see {@link auditFollowed} and {@link uncoveredOffset}. */
-interface Comparison {
-  readonly breach: SegmentBreach | null
-  readonly uncovered: number | null
-}
-
-const NOTHING_WRONG: Comparison = { breach: null, uncovered: null }
 
 interface SegmentPlace {
   readonly baseOffset: number

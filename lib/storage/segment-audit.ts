@@ -26,6 +26,7 @@ export interface SegmentBreach {
  * end: what was rolled and not yet durable, or not yet removed. What is on record has to be there:
  * a sealed segment as it was, of the active one at least what had been durable.
  *
+ * @param isExempt whether a segment on record may be otherwise. @defaultValue none may
  * @returns the first breach in offset order, `null` when there is none.
  */
 export function auditSegments(
@@ -33,12 +34,17 @@ export function auditSegments(
   record: SegmentRecord,
   found: readonly FoundSegment[],
   logStartOffset: number,
+  isExempt: (baseOffset: number, isFound: boolean) => boolean = () => false,
 ): SegmentBreach | null {
   const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
   for (const [slot, entry] of record.segments.entries()) {
+    const { baseOffset, nextOffset } = entry
     const isActive = slot === record.segments.length - 1
-    if (isDeleted(entry, isActive, logStartOffset)) continue
-    const breach = breachOf(dir, entry, byBase.get(entry.baseOffset), isActive)
+    // The active one may have got more since than is on record, so it counts up to its very end.
+    if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
+    const segment = byBase.get(baseOffset)
+    if (isExempt(baseOffset, segment !== undefined)) continue
+    const breach = breachOf(dir, entry, segment, isActive)
     if (breach !== null) return breach
   }
   return null
@@ -52,8 +58,6 @@ export function auditSegments(
  *
  * A truncation, or two replacements, may still come in between. Only what is found twice is a breach.
  *
- * @param found in offset order, with their sizes; all but the last one sealed.
- * @param known base offsets of the segments that were there at an earlier look.
  * @returns the first breach in offset order, `null` when there is none.
  */
 export function auditFollowed(
@@ -61,24 +65,22 @@ export function auditFollowed(
   record: SegmentRecord,
   { found, known, logStartOffset }: FollowedSegments,
 ): SegmentBreach | null {
-  const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
   const lastBase = found.at(-1)?.baseOffset ?? -1
   const start = Math.max(logStartOffset, record.logStartOffset)
-  for (const [slot, entry] of record.segments.entries()) {
-    const { baseOffset } = entry
-    const isActive = slot === record.segments.length - 1
-    if (isDeleted(entry, isActive, start)) continue
-    const isThere = byBase.has(baseOffset)
-    if (baseOffset >= lastBase && (isThere || !known.has(baseOffset))) continue
-    const breach = breachOf(dir, entry, byBase.get(baseOffset), isActive)
-    if (breach !== null) return breach
-  }
-  return null
+  return auditSegments(
+    dir,
+    record,
+    found,
+    start,
+    (baseOffset, isFound) => baseOffset >= lastBase && (isFound || !known.has(baseOffset)),
+  )
 }
 
 /** What a reader knows of a log beside its writer. */
 export interface FollowedSegments {
+  /** In offset order; all but the last one sealed. */
   readonly found: readonly FoundSegment[]
+  /** Base offsets of the segments that were there at an earlier look. */
   readonly known: ReadonlySet<number>
   readonly logStartOffset: number
 }
@@ -105,15 +107,6 @@ export function uncoveredOffset(
     from = nextOffset
   }
   return null
-}
-
-/** The active segment may have got more since than is on record, so it counts up to its very end. */
-function isDeleted(
-  { nextOffset }: SegmentEntry,
-  isActive: boolean,
-  logStartOffset: number,
-): boolean {
-  return isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset
 }
 
 /** What is wrong with the file that has to be there for an entry; `null` for nothing. */

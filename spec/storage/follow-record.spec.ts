@@ -104,13 +104,13 @@ const COMPACTED = {
 } as const
 
 /**
- * A compaction that has halted before it gives the first segment its name. A file that is renamed
- * while its directory is listed may be in the list under neither name, as is the case in the lists
- * that `misses` says of.
+ * A compaction that halts before it gives the first segment its name. A file that is renamed while its
+ * directory is listed may be in the list under neither name: so it is in the lists of which `misses`
+ * says so.
  */
 async function compacting(misses: () => boolean): Promise<{
   readonly beside: FileSystem
-  /** To be called once there is a reader, or by who becomes one. */
+  /** Begins the compaction; resolves where it has halted. */
   readonly halt: () => Promise<void>
   readonly finish: () => Promise<void>
 }> {
