@@ -159,7 +159,8 @@ export class LogFollower {
     const breach = auditFollowed(dir, record, followed)
     const uncovered = uncoveredOffset(record, followed)
     const [suspicion, uncoveredBefore] = [this.#suspicion, this.#uncovered]
-    this.#suspicion = breach?.reason ?? null
+    // With the segment: a compaction makes of one after the other the same size out of the same size.
+    this.#suspicion = breach === null ? null : `${breach.entry.baseOffset}: ${breach.reason}`
     this.#uncovered = uncovered
     if (uncovered !== null && uncovered !== uncoveredBefore) {
       throw systemError('ENOENT', 'stat', dir, `what holds offset ${uncovered} is being replaced`)
@@ -168,7 +169,7 @@ export class LogFollower {
       this.#endDamage()
       return false
     }
-    if (breach.reason !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
+    if (this.#suspicion !== suspicion) throw systemError('ENOENT', 'stat', dir, breach.reason)
     this.#endBefore(breach, record)
     return true
   }

@@ -194,3 +194,25 @@ it('stays damaged while the record cannot be read', async () => {
   await refreshed(reader)
   expect([reader.damage, reader.logEndOffset]).toEqual([damage, 1])
 })
+
+it('takes two segments that are replaced one behind the other for no damage, also of the same sizes', async () => {
+  const fs = new SimulatedFileSystem()
+  await oneInEach(fs, ['a', 'b', 'c', 'd'])
+  let replaced = -1
+  const beside = seenThrough(fs, {
+    stat: async (path) => {
+      const stat = await fs.stat(path)
+      return stat !== null && path === pathOf(replaced) ? { ...stat, sizeBytes: 1000 } : stat
+    },
+  })
+  const reader = await openLog(beside, { config: SMALL, readOnly: true })
+  for (const base of [1, 2]) {
+    // Its size is that before, and the record is read behind that.
+    replaced = base
+    await reader.refresh()
+    expect(reader.damage).toBeNull()
+  }
+  replaced = -1
+  await reader.refresh()
+  expect(await valuesOf(reader)).toEqual(['a', 'b', 'c', 'd'])
+})
