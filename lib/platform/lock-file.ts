@@ -313,7 +313,13 @@ export class LockFile {
 
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */
   #removeOurs(): void {
-    if (this.#handle !== null && this.lossReasonSync() === null) unlinkSync(this.#path)
+    if (this.#handle === null || this.lossReasonSync() !== null) return
+    try {
+      unlinkSync(this.#path)
+    } catch (error) {
+      // Who was suspended right behind the look finds that he was taken for dead, as by the look itself.
+      if (!isSystemError(error, 'ENOENT')) throw error
+    }
   }
 }
 

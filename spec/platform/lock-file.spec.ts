@@ -1,4 +1,4 @@
-import { promises } from 'node:fs'
+import fs, { promises } from 'node:fs'
 import {
   mkdir,
   readdir,
@@ -277,6 +277,24 @@ describe('LockFile', () => {
     await clock.advance(1)
     await lockFile?.startHeartbeats()
     expect(reasons).toMatchObject([{ code: 'ENOENT' }])
+  })
+
+  it('is released, also when it is taken over between the last look at it and its removal', async () => {
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    const { unlinkSync } = fs
+    const removing = vi.spyOn(fs, 'unlinkSync').mockImplementationOnce((path) => {
+      unlinkSync(path)
+      unlinkSync(path)
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      removing.mockRestore()
+      syncBuiltinESMExports()
+    })
+    await lockFile?.release()
+    expect(removing).toHaveBeenCalledTimes(1)
+    expect(await readdir(directory)).toEqual([])
   })
 
   it('has no heartbeat after release, also of one that was about to start', async () => {
