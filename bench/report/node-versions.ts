@@ -1,6 +1,6 @@
-import { figuresOf, withRange, type Sample } from './figures.ts'
-import { linesOf } from './table.ts'
-import { CASES, isVarve } from '../cases.ts'
+import { CASES, isRaw, isVarve, PEERS } from '../cases.ts'
+import { bestPeerOf, figuresOf, ratioTo, withRange, type Figures, type Sample } from './figures.ts'
+import { floorOf, linesOf, times } from './table.ts'
 
 /** What one version of Node.js has made of the cases. */
 export interface VersionSamples {
@@ -9,9 +9,16 @@ export interface VersionSamples {
   readonly samples: readonly Sample[]
 }
 
+/** A version of Node.js, and what has been found under it. */
+interface Column {
+  readonly node: string
+  readonly figures: readonly Figures[]
+}
+
 /**
  * Varve under several versions of Node.js, as Markdown: a row for each case, a column for each
- * version. Empty where there is one version only.
+ * version; and how it does against the others under each that those were run under as well. Empty
+ * where there is one version only.
  */
 export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
   if (versions.length < 2) return []
@@ -21,19 +28,56 @@ export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
   }))
   const names = CASES.filter(
     ({ name, log }) =>
-      isVarve(log) &&
-      columns.every(({ figures }) => figures.some(({ benchCase }) => benchCase.name === name)),
+      isVarve(log) && columns.every(({ figures }) => figureOf(figures, name) !== undefined),
   ).map(({ name }) => name)
   const rows = names.map((name) => [
     name,
     ...columns.map(({ figures }) => {
-      const found = figures.find(({ benchCase }) => benchCase.name === name)
+      const found = figureOf(figures, name)
       return found === undefined ? '' : withRange(found)
     }),
   ])
   return [
     '## Versions of Node.js',
-    'Varve alone under other versions, one after the other: medians, and the range of the rounds.',
+    'Varve under each version: medians, and the range of the rounds.',
     linesOf([['case', ...columns.map(({ node }) => node)], ...rows]),
+    ...ratiosOf(columns),
   ]
+}
+
+/** The ratios to the best peer and to the floor under each version that has them. */
+function ratiosOf(columns: readonly Column[]): string[] {
+  const compared = columns.filter(({ figures }) => bestPeerOf(figures) !== null)
+  if (compared.length < 2) return []
+  const rows = CASES.filter(({ log }) => isVarve(log) || !isPeer(log)).flatMap(({ name }) => {
+    const cells = compared.map(({ figures }) => ratioCells(figures, name))
+    const isFilled = cells.every((each) => each.some((cell) => cell !== ''))
+    return isFilled ? [[name, ...cells.flat()]] : []
+  })
+  const titles = compared.flatMap(({ node }) => [`${node} × best peer`, '× floor'])
+  return [
+    'The ratios under those versions under which the others have been run as well, all in turn:',
+    linesOf([['case', ...titles], ...rows]),
+  ]
+}
+
+function ratioCells(figures: readonly Figures[], name: string): [string, string] {
+  const found = figureOf(figures, name)
+  if (found === undefined) return ['', '']
+  const { workload, valueBytes, question } = found.benchCase
+  const asked = figures.filter(
+    ({ benchCase }) =>
+      benchCase.workload === workload &&
+      benchCase.valueBytes === valueBytes &&
+      benchCase.question === question,
+  )
+  return [times(ratioTo(found, bestPeerOf(asked))), times(ratioTo(found, floorOf(found, figures)))]
+}
+
+function figureOf(figures: readonly Figures[], name: string): Figures | undefined {
+  return figures.find(({ benchCase }) => benchCase.name === name)
+}
+
+function isPeer(log: string): boolean {
+  return isRaw(log) || PEERS.some(({ name }) => name === log)
 }

@@ -69,10 +69,15 @@ export function linesOf(rows: readonly (readonly string[])[]): string {
   return [lines[0], `| ${rule.join(' | ')} |`, ...lines.slice(1)].join('\n')
 }
 
-function floorOf({ benchCase: { floor } }: Figures, all: readonly Figures[]): Figures | null {
+/** What the figure is compared with as the least that it could take; `null` where there is none. */
+export function floorOf(
+  { benchCase: { floor } }: Figures,
+  all: readonly Figures[],
+): Figures | null {
   return all.find(({ benchCase }) => benchCase.name === floor) ?? null
 }
 
-function times(ratio: number): string {
+/** A ratio; nothing for what is not known. */
+export function times(ratio: number): string {
   return Number.isFinite(ratio) ? `${significant(ratio)}×` : ''
 }
