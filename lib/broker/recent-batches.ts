@@ -2,6 +2,12 @@ import { batchMemory } from '../record/batch-memory.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 
 /**
+ * What a batch takes besides its bytes: itself, its buffer and its places in the queues. Of a record in
+ * a batch of its own that is more than the bytes are.
+ */
+export const HELD_BATCH_BYTES = 240
+
+/**
  * How much memory the recently appended batches of all partitions may take together. The oldest go
  * first, whichever partition they belong to.
  */
@@ -54,7 +60,7 @@ export class RecentBatches {
       const last = this.#batches.at(-1)
       if (last != null && last.nextOffset !== batch.baseOffset) this.#clear()
       this.#batches.push(batch)
-      this.#budget.add(this, batch.sizeBytes)
+      this.#budget.add(this, batch.sizeBytes + HELD_BATCH_BYTES)
     }
   }
 

@@ -1,6 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { RecentBatches, RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
+import {
+  HELD_BATCH_BYTES,
+  RecentBatches,
+  RecentBatchesBudget,
+} from '../../lib/broker/recent-batches.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch, setBaseOffset } from '../../lib/record/record-batch.ts'
 
@@ -35,7 +39,7 @@ describe('recent batches', () => {
   })
 
   it('never answer for what was dropped or cut', () => {
-    const recent = new RecentBatches(new RecentBatchesBudget(150))
+    const recent = new RecentBatches(new RecentBatchesBudget(2 * HELD_BATCH_BYTES + 150))
     recent.add([batch(0, 1), batch(1, 1), batch(2, 1), batch(3, 1)])
     expect(recent.read(0, EVERYTHING)).toBeNull()
     expect(recent.read(3, EVERYTHING)).toHaveLength(1)
@@ -46,7 +50,7 @@ describe('recent batches', () => {
   })
 
   it('share one budget, and the oldest of all go first', () => {
-    const size = batch(0, 1).sizeBytes
+    const size = batch(0, 1).sizeBytes + HELD_BATCH_BYTES
     const budget = new RecentBatchesBudget(3 * size)
     const first = new RecentBatches(budget)
     const second = new RecentBatches(budget)
@@ -59,7 +63,7 @@ describe('recent batches', () => {
   it('hold the last batches that fit, and nothing else, after any number', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 3000 }), (counts) => {
-        const recent = new RecentBatches(new RecentBatchesBudget(500))
+        const recent = new RecentBatches(new RecentBatchesBudget(2000))
         const kept: RecordBatch[] = []
         let offset = 0
         for (const count of counts) {
@@ -68,7 +72,9 @@ describe('recent batches', () => {
           kept.push(each)
           offset += count
         }
-        while (kept.reduce((sum, each) => sum + each.sizeBytes, 0) > 500) kept.shift()
+        const held = (): number =>
+          kept.reduce((sum, { sizeBytes }) => sum + sizeBytes + HELD_BATCH_BYTES, 0)
+        while (held() > 2000) kept.shift()
         const first = kept[0]
         if (first === undefined) return
         expect(recent.read(first.baseOffset, EVERYTHING)).toEqual(kept)
