@@ -1,11 +1,13 @@
 import { LogFullError, OffsetConflictError, RecordTooLargeError, StorageError } from '../errors.ts'
 import { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
+import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
 import {
   SharedBatch,
+  sharedBatchOf,
   tellWritten,
   WholeAppend,
   type Acks,
@@ -55,6 +57,11 @@ export class AppendChain {
   /** What the last batch of shared ones came to: the best guess for the next. */
   #sharedBytes = 0
   #roomListeners: (() => void)[] = []
+  /** Only what came right before a record shares its batch. */
+  readonly #joinable: JoinableBatches<SharedBatch> = {
+    open: () => sharedBatchOf(this.#pending.at(-1)),
+    begin: () => new SharedBatch(this.#sharedBytes),
+  }
 
   constructor(owner: AppendChainOwner) {
     this.#owner = owner
@@ -185,16 +192,13 @@ export class AppendChain {
 
   /** The batch that a record has been put into: the last in line if it takes more, or a new one. */
   #batchWith(record: AppendRecord, now: number): SharedBatch {
-    const { config } = this.#owner.log
-    const last = this.#pending.at(-1)
-    if (last instanceof SharedBatch && last.add(record, config, now)) {
+    const shared = joinBatch(this.#joinable, record, this.#owner.log.config, now)
+    if (shared === this.#pending.at(-1)) {
       this.#endOfTick.note()
-      return this.#counted(last)
+    } else {
+      this.#pending.push(shared)
+      this.#schedule()
     }
-    const shared = new SharedBatch(this.#sharedBytes)
-    shared.add(record, config, now)
-    this.#pending.push(shared)
-    this.#schedule()
     return this.#counted(shared)
   }
 

@@ -1,10 +1,10 @@
 import type { Clock } from '../platform/clock.ts'
 import {
-  encodeRecords,
   storedCompressionType,
   type AppendRecord,
   type AppendResult,
 } from '../storage/append-record.ts'
+import { encodeRecords } from '../storage/encode-records.ts'
 import { AppendChain } from './append-chain.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import type { AppendRequest } from './append-options.ts'

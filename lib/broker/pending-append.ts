@@ -1,13 +1,8 @@
-import type { ResolvedTopicConfig } from '../config.ts'
 import { batchMemory } from '../record/batch-memory.ts'
-import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
+import { RecordBatchBuilder, type RecordHeader } from '../record/record-batch-builder.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import {
-  BATCH_TARGET_BYTES,
-  joinBatch,
-  type AppendRecord,
-  type AppendResult,
-} from '../storage/append-record.ts'
+import type { AppendResult } from '../storage/append-record.ts'
+import { BATCH_TARGET_BYTES, type JoinableBatch } from '../storage/encode-records.ts'
 import { rejecting, settledLater, settleOfLast, type Settle } from './settled-later.ts'
 
 /**
@@ -35,7 +30,8 @@ const NOT_WRITTEN: AppendResult = { baseOffset: -1, lastOffset: -1, timestamp: -
 
 /** Who is told once what has become of an append, in the middle of it: neither must throw. */
 export interface Settlement {
-  readonly resolve: (result: AppendResult) => void
+  /** @param appendTime that all of its records are stored with; `null` where they keep their own */
+  readonly resolve: (result: AppendResult, appendTime: number | null) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -85,6 +81,7 @@ export class WholeAppend extends PendingAppend {
   #buffers: readonly Buffer[] | null = null
   #sizeBytes = 0
   #result: AppendResult = NOT_WRITTEN
+  #appendTime: number | null = null
   #isTold = false
 
   /** @param onEncoded called with the size when it was not known at first */
@@ -123,13 +120,15 @@ export class WholeAppend extends PendingAppend {
     for (const { maxTimestamp } of batches) timestamp = Math.max(timestamp, maxTimestamp)
     const baseOffset = batches[0]?.baseOffset ?? -1
     this.#result = { baseOffset, lastOffset: batches.at(-1)?.lastOffset ?? -1, timestamp }
+    // The topic may be altered between the stamp and the acknowledgement.
+    if (batches[0]?.timestampType === 'LogAppendTime') this.#appendTime = timestamp
     if (this.#acks !== 'all') this.done()
   }
 
   done(): void {
     if (this.#isTold) return
     this.#isTold = true
-    this.#settle.resolve(this.#result)
+    this.#settle.resolve(this.#result, this.#appendTime)
   }
 
   reject(error: unknown): void {
@@ -165,7 +164,7 @@ export class WholeAppend extends PendingAppend {
  * checksum and a place in the write more than the record itself; those who wait notice nothing, but
  * that all of them are in the log or none.
  */
-export class SharedBatch extends PendingAppend {
+export class SharedBatch extends PendingAppend implements JoinableBatch {
   readonly isEncoded = true
   readonly encoded = null
   /** How much of its size the chain knows of. */
@@ -192,15 +191,15 @@ export class SharedBatch extends PendingAppend {
     return this.#builder.recordCount === 0 ? 0 : this.#builder.sizeBytes
   }
 
-  /**
-   * Adds a record, whose sharer is to follow. The batch must not be sealed.
-   *
-   * @returns false, and nothing is done, when there is no room. The first record always fits.
-   * @throws as {@link joinBatch} does.
-   */
-  add(record: AppendRecord, config: Readonly<ResolvedTopicConfig>, now: number): boolean {
-    const timestamp = joinBatch(this.#builder, record, config, now)
-    if (timestamp < 0) return false
+  /** Adds a record, whose sharer is to follow. The batch must not be sealed. */
+  add(
+    limitBytes: number,
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[],
+  ): boolean {
+    if (this.#builder.tryAppend(limitBytes, timestamp, key, value, headers) < 0) return false
     this.#timestamps.push(timestamp)
     return true
   }
@@ -239,6 +238,11 @@ export class SharedBatch extends PendingAppend {
   reject(error: unknown): void {
     for (const settle of this.#sharers) settle(rejecting(error))
   }
+}
+
+/** The append as a batch that others may join; `null` where it is none. */
+export function sharedBatchOf(append: PendingAppend | undefined): SharedBatch | null {
+  return append instanceof SharedBatch ? append : null
 }
 
 /** Tells each append of a group of its batches, as they lie in the log. */

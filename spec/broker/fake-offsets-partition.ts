@@ -1,7 +1,8 @@
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
 import type { OffsetsPartition } from '../../lib/broker/offset-store.ts'
 import { RecordBatch, setBaseOffset } from '../../lib/record/record-batch.ts'
-import { encodeRecords, type AppendRecord } from '../../lib/storage/append-record.ts'
+import type { AppendRecord } from '../../lib/storage/append-record.ts'
+import { encodeRecords } from '../../lib/storage/encode-records.ts'
 
 /** A partition of the internal topic that lives in memory, and fails or waits when it is told to. */
 export class FakeOffsetsPartition implements OffsetsPartition {

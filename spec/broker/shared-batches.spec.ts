@@ -150,3 +150,28 @@ it('takes no more room than there is for records that append others while they a
   const taken = await partition.append({ value: 'last' }, { acks: 0 })
   expect(taken.baseOffset).toBe(-1)
 })
+
+it('looks at a record once, also where it is the first in a further batch', async () => {
+  const partition = await openPartition()
+  const values = Array.from({ length: 400 }, (_, n) => String(n).padEnd(200))
+  let looks = 0
+  const appended = values.map((value) => {
+    // These can be gone through only once.
+    const headers = new Map([['of', value]]).entries()
+    const record = {
+      get value(): string {
+        looks += 1
+        return value
+      },
+      headers,
+    }
+    return partition.append(record)
+  })
+  await Promise.all(appended)
+  expect((await batchesOf(partition)).length).toBeGreaterThan(1)
+  const records = await partition.read(0, { maxBytes: 1_000_000 })
+  expect(records.map(({ headers }) => headers.map((each) => String(each.value)))).toEqual(
+    values.map((value) => [value]),
+  )
+  expect(looks).toBe(values.length)
+})

@@ -17,6 +17,7 @@ export class FakeAppend {
   readonly batches: readonly RecordBatch[]
   readonly result: Promise<AppendResult>
   isSettled = false
+  appendTime: number | null = null
   readonly #partition: FakePartition
   #resolve: (result: AppendResult) => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
@@ -39,9 +40,15 @@ export class FakeAppend {
     return records.map((each) => each.map(({ value }) => String(value)))
   }
 
-  /** Stores the records, and acknowledges them. */
-  succeed(timestamp = -1): void {
+  /**
+   * Stores the records, and acknowledges them.
+   *
+   * @param appendTime of a topic that stamps them with it
+   */
+  succeed(appendTime: number | null = null): void {
     this.isSettled = true
+    this.appendTime = appendTime
+    const timestamp = appendTime ?? -1
     const { log } = this.#partition
     const baseOffset = log.reduce((sum, batch) => sum + batch.recordCount, 0)
     log.push(...this.batches)
@@ -74,7 +81,9 @@ export class FakePartition implements ProducerPartition {
     const append = new FakeAppend(this, buffers, acks)
     this.appends.push(append)
     if (this.isAutomatic) append.succeed()
-    append.result.then(settle.resolve, settle.reject)
+    append.result.then((result) => {
+      settle.resolve(result, append.appendTime)
+    }, settle.reject)
   }
 
   /** The append with this number, from 0. */

@@ -1,17 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
+import { decodeRecords } from '../../lib/record/decode.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import {
   checkTimestamp,
-  encodeRecords,
   fillLimitOf,
   storedCompressionType,
   toBytes,
   toHeaders,
   type AppendRecord,
 } from '../../lib/storage/append-record.ts'
+import { encodeRecords } from '../../lib/storage/encode-records.ts'
 
 async function encode(
   records: readonly AppendRecord[],
@@ -34,6 +35,20 @@ describe('encodeRecords', () => {
   it('takes no more memory for large records than they need', async () => {
     const records = Array.from({ length: 3 }, () => ({ value: Buffer.alloc(200_000) }))
     for (const { buffer } of await encode(records)) expect(buffer.byteLength).toBeLessThan(201_000)
+  })
+
+  it('keeps no more memory than twice a batch, where the first record was far larger than the others', async () => {
+    const records = [5000, ...new Array<number>(115).fill(1)].map((size) => ({
+      value: Buffer.alloc(size),
+    }))
+    const [batch] = await encode(records)
+    expect(new RecordBatch(batch as Buffer).recordCount).toBe(116)
+    expect(batch?.buffer.byteLength).toBeLessThanOrEqual(2 * (batch?.length ?? 0))
+    const place = { topic: 't', partition: 0 }
+    const stored = await decodeRecords(new RecordBatch(batch as Buffer), place)
+    expect(stored.map(({ value }) => value?.length)).toEqual(
+      records.map(({ value }) => value.length),
+    )
   })
 
   it('gives the time of the append to records that bring none', async () => {

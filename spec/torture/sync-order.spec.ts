@@ -5,7 +5,7 @@ import {
 } from '../../lib/broker/offset-commit-codec.ts'
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
 import { stampBatch } from '../../lib/record/record-batch.ts'
-import { encodeRecords } from '../../lib/storage/append-record.ts'
+import { encodeRecords } from '../../lib/storage/encode-records.ts'
 import { SyncOrder } from './sync-order.ts'
 
 const LOG = '/disk/data/a-0/00000000000000000000.log'

@@ -1,0 +1,223 @@
+// Not the global of that name: that is behind a getter, which would be called for every record.
+import { Buffer } from 'node:buffer'
+import { describeValue } from '../checks.ts'
+import { type ResolvedTopicConfig } from '../config.ts'
+import { InvalidRecordError } from '../errors.ts'
+import { batchMemory, LARGEST_PIECE_BYTES } from '../record/batch-memory.ts'
+import { levelOf } from '../record/codecs/levels.ts'
+import { RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
+import {
+  RecordBatchBuilder,
+  sizeOfRecord,
+  upperBoundOfRecord,
+  type RecordHeader,
+} from '../record/record-batch-builder.ts'
+import {
+  checkBatchSize,
+  ensureRecord,
+  fillLimitOf,
+  largestBatchBytes,
+  storedCompressionType,
+  timestampOf,
+  toBytes,
+  toHeaders,
+  type AppendRecord,
+} from './append-record.ts'
+import { checkTimestampLimits } from './timestamp-limits.ts'
+
+/**
+ * Several records of one append are cut into batches of at most this size: who wants a few of them
+ * reads and checks a whole batch, at least the first time.
+ */
+export const BATCH_TARGET_BYTES: number = 32 * 1024
+/** The same where they are compressed, which is hardly worth its while in less. */
+const COMPRESSED_TARGET_BYTES = 64 * 1024
+
+const NO_MEMORY: Buffer = Buffer.alloc(0)
+
+/**
+ * Encodes `records` into batches that a log with this configuration takes.
+ *
+ * Nothing is written when it throws, so an append is refused as a whole. At once where there is
+ * nothing to compress: a promise for each append would cost more than encoding a record.
+ *
+ * @param now timestamp of the records that bring none.
+ * @throws TypeError or RangeError when a record is not of the described form.
+ * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
+ * @throws {@link InvalidRecordError} when a record has no key and the topic is compacted.
+ * @throws {@link InvalidTimestampError} when a timestamp is outside of what the topic takes.
+ */
+export function encodeRecords(
+  records: readonly AppendRecord[],
+  config: Readonly<ResolvedTopicConfig>,
+  now: number,
+): Buffer[] | Promise<Buffer[]> {
+  const isArray: boolean = Array.isArray(records)
+  if (!isArray) {
+    throw new TypeError(`records must be an array, got ${describeValue(records)}`)
+  }
+  if (records.length === 0) throw new RangeError('an append must hold at least one record')
+  const compressionType = storedCompressionType(config, 'none')
+  const compressionLevel = levelOf(compressionType, config)
+  const targetBytes = targetBytesOf(config)
+  const builders: RecordBatchBuilder[] = []
+  let builder: RecordBatchBuilder | null = null
+  let memory: Buffer = NO_MEMORY
+  for (let slot = 0; slot < records.length; slot += 1) {
+    // By index and without an object for the parts: this runs for every record of a bulk append.
+    const record = records[slot] as AppendRecord
+    ensureRecord(record)
+    const key = keyOf(record, config)
+    const value = toBytes('value', record.value)
+    const headers = toHeaders(record.headers)
+    const timestamp = timestampOf(record.timestamp, now)
+    if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
+    const isIn =
+      builder !== null && builder.tryAppend(targetBytes, timestamp, key, value, headers) >= 0
+    if (isIn) continue
+    const recordBytes = upperBoundOfRecord(key, value, headers)
+    memory = memoryBehind(builder, memory, {
+      targetBytes,
+      recordBytes: Math.min(recordBytes, config.maxMessageBytes),
+      // Records of one append are mostly alike: growing by copying costs more than a guess.
+      restBytes: recordBytes * (records.length - slot),
+    })
+    if (compressionType === 'none') batchMemory.hold(memory)
+    builder = new RecordBatchBuilder({ compressionType, compressionLevel, memory })
+    builders.push(builder)
+    builder.append(timestamp, key, value, headers)
+  }
+  if (compressionType !== 'none') return buildCompressed(builders, config)
+  const batches = builders.map((each) => checked(each.buildUncompressed(), config))
+  const last = batches.at(-1)
+  if (last !== undefined) batches[batches.length - 1] = fitted(last, memory)
+  return batches
+}
+
+/** A batch that takes records one by one. */
+export interface JoinableBatch {
+  /** @returns false, and nothing has been done, when there is no room. The first record always fits. */
+  add(
+    limitBytes: number,
+    timestamp: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    headers: readonly RecordHeader[],
+  ): boolean
+}
+
+/** Where records go that share their batches with others. */
+export interface JoinableBatches<B extends JoinableBatch> {
+  /** The batch that takes more; `null` when there is none. */
+  open(): B | null
+  /** A new one, which counts only once a record is in it. */
+  begin(): B
+}
+
+/**
+ * Encodes a record into the open batch, or into a new one where that has no room. It is looked at once,
+ * before either: headers may be something that can be gone through only once, and to look at a record
+ * may append another.
+ *
+ * @param now its timestamp when it brings none.
+ * @returns the batch that it is in.
+ * @throws as {@link encodeRecords} does; nothing has been done then.
+ */
+export function joinBatch<B extends JoinableBatch>(
+  batches: JoinableBatches<B>,
+  record: AppendRecord,
+  config: Readonly<ResolvedTopicConfig>,
+  now: number,
+): B {
+  ensureRecord(record)
+  const key = keyOf(record, config)
+  const value = toBytes('value', record.value)
+  const headers = toHeaders(record.headers)
+  const timestamp = timestampOf(record.timestamp, now)
+  if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
+  const limitBytes = targetBytesOf(config)
+  const open = batches.open()
+  if (open?.add(limitBytes, timestamp, key, value, headers) === true) return open
+  // The bound is a few bytes above what the record really takes.
+  const boundBytes = RECORD_BATCH_OVERHEAD + upperBoundOfRecord(key, value, headers)
+  if (boundBytes > largestBatchBytes(config)) {
+    checkBatchSize(RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, key, value, headers), config)
+  }
+  const begun = batches.begin()
+  begun.add(limitBytes, timestamp, key, value, headers)
+  return begun
+}
+
+/** Size up to which batches are filled. */
+function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
+  const compressionType = storedCompressionType(config, 'none')
+  const targetBytes = compressionType === 'none' ? BATCH_TARGET_BYTES : COMPRESSED_TARGET_BYTES
+  return Math.min(targetBytes, fillLimitOf(config, compressionType))
+}
+
+function keyOf(
+  record: AppendRecord,
+  { cleanupPolicy }: Readonly<ResolvedTopicConfig>,
+): Buffer | null {
+  const key = toBytes('key', record.key)
+  if (key === null && cleanupPolicy !== 'delete') {
+    throw new InvalidRecordError('a compacted topic takes no record without a key')
+  }
+  return key
+}
+
+/**
+ * Memory for the next batch of an append: what the last one has left of its own, or a new piece. To
+ * ask the system for memory for each batch takes as long as to encode a third of it.
+ *
+ * @param recordBytes what the first record of the batch takes. It has room unless the topic has none.
+ * @param restBytes what the records take that are left, without the headers of batches.
+ */
+function memoryBehind(
+  last: RecordBatchBuilder | null,
+  memory: Buffer,
+  {
+    targetBytes,
+    recordBytes,
+    restBytes,
+  }: { targetBytes: number; recordBytes: number; restBytes: number },
+): Buffer {
+  const wantedBytes = Math.max(
+    RECORD_BATCH_OVERHEAD + recordBytes,
+    Math.min(targetBytes, RECORD_BATCH_OVERHEAD + restBytes),
+  )
+  const left = last === null ? memory : memory.subarray(last.sizeBytes)
+  if (left.length >= wantedBytes) return left
+  const headerBytes = RECORD_BATCH_OVERHEAD * (1 + Math.ceil(restBytes / targetBytes))
+  const mostBytes = Math.min(LARGEST_PIECE_BYTES, restBytes + headerBytes)
+  return batchMemory.take(Math.max(wantedBytes, mostBytes))
+}
+
+/**
+ * The batch in memory of about its size, where the guess was far above it: it is kept for readers for
+ * a while, and the piece that it lies in along with it.
+ *
+ * @param memory that the batch was given. A batch behind others of its append has less than a piece.
+ */
+function fitted(batch: Buffer, memory: Buffer): Buffer {
+  const isAlone = memory.length === memory.buffer.byteLength
+  if (!isAlone || batch.length * 2 >= memory.length) return batch
+  const fitting = batchMemory.takeHeld(batch.length)
+  batch.copy(fitting)
+  batchMemory.letGo(batch)
+  return fitting.subarray(0, batch.length)
+}
+
+async function buildCompressed(
+  builders: readonly RecordBatchBuilder[],
+  config: Readonly<ResolvedTopicConfig>,
+): Promise<Buffer[]> {
+  const batches: Buffer[] = []
+  for (const each of builders) batches.push(checked(await each.build(), config))
+  return batches
+}
+
+function checked(batch: Buffer, config: Readonly<ResolvedTopicConfig>): Buffer {
+  checkBatchSize(batch.length, config)
+  return batch
+}
