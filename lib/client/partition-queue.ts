@@ -4,7 +4,6 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
 import { checkBatchSize, fillLimitOf, storedCompressionType } from '../storage/append-record.ts'
-import type { AppendResult } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
@@ -99,7 +98,7 @@ export class PartitionQueue {
     completion: SendCompletion | null,
   ): ProducerBatch {
     const open = this.#open
-    const isNew = open === null || !open.hasRoomFor(boundBytes)
+    const isNew = open === null || !open.hasRoomFor(boundBytes, record.headers.length)
     const batch = isNew ? this.#newBatch(boundBytes) : open
     const sizeBefore = batch.sizeBytes
     batch.append(record, completion)
@@ -218,29 +217,41 @@ export class PartitionQueue {
     group: readonly ProducerBatch[],
     build: (batch: ProducerBatch, slot: number) => Buffer | null,
   ): void {
-    const written: ProducerBatch[] = []
-    const buffers: Buffer[] = []
+    const ready: ReadyBatch[] = []
     group.forEach((batch, slot) => {
       const buffer = build(batch, slot)
-      if (buffer === null || batch.isSettled || !this.#fits(batch, buffer)) return
-      batch.markInFlight()
-      written.push(batch)
-      buffers.push(buffer)
+      if (buffer !== null && this.#fits(batch, buffer)) ready.push({ batch, buffer })
     })
-    if (buffers.length === 0) {
+    this.#writeReady(ready)
+  }
+
+  /**
+   * Writes what the topic takes at a time, and the rest behind it. That is all of it but where the topic
+   * has a cap: a group is gathered by what its batches take in memory, and what cannot be compressed grows.
+   */
+  #writeReady(ready: readonly ReadyBatch[]): void {
+    // Some may have been given up since.
+    const unsettled = ready.filter(({ batch }) => !batch.isSettled)
+    const count = countWithin(unsettled, this.topic.config.maxBytes)
+    if (count === 0) {
       this.#settled()
       return
     }
+    const written = unsettled.slice(0, count)
+    const batches = written.map(({ batch }) => batch)
+    const rest = unsettled.slice(count)
+    for (const batch of batches) batch.markInFlight()
     const { acks } = this.#owner.options
+    const buffers = written.map(({ buffer }) => buffer)
     // Nobody waits for a send with acks 0, but its memory is in use until it is written.
     this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, {
-      resolve: (result) => {
-        this.#complete(written, result)
-        this.#settled()
+      resolve: ({ baseOffset }, appendTime) => {
+        this.#complete(batches, baseOffset, appendTime)
+        this.#writeReady(rest)
       },
       reject: (error) => {
-        this.#owner.failGroup(this, written, error)
-        this.#settled()
+        this.#owner.failGroup(this, batches, error)
+        this.#writeReady(rest)
       },
     })
   }
@@ -280,13 +291,32 @@ export class PartitionQueue {
     }
   }
 
-  #complete(batches: readonly ProducerBatch[], result: AppendResult): void {
-    const isAppendTime = this.topic.config.messageTimestampType === 'LogAppendTime'
-    const timestamp = isAppendTime ? result.timestamp : null
-    let { baseOffset } = result
+  #complete(
+    batches: readonly ProducerBatch[],
+    baseOffset: number,
+    appendTime: number | null,
+  ): void {
+    let offset = baseOffset
     for (const batch of batches) {
-      this.#owner.complete(batch, baseOffset, timestamp)
-      baseOffset += batch.recordCount
+      this.#owner.complete(batch, offset, appendTime)
+      offset += batch.recordCount
     }
   }
+}
+
+/** A batch, and the bytes to write. */
+interface ReadyBatch {
+  readonly batch: ProducerBatch
+  readonly buffer: Buffer
+}
+
+/** How many of the first the topic takes as one append; at least one, if there is any. */
+function countWithin(ready: readonly ReadyBatch[], maxBytes: number): number {
+  if (maxBytes < 0) return ready.length
+  let sizeBytes = 0
+  const count = ready.findIndex(({ buffer }, slot) => {
+    sizeBytes += buffer.length
+    return slot > 0 && sizeBytes > maxBytes
+  })
+  return count < 0 ? ready.length : count
 }

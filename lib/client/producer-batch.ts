@@ -1,6 +1,7 @@
 import type { CompressionType } from '../record/compression.ts'
 import { batchMemory } from '../record/batch-memory.ts'
 import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
+import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import type { SendCompletion } from './send-completion.ts'
 
@@ -84,9 +85,14 @@ export class ProducerBatch {
     return this.#isSettled
   }
 
-  /** Whether a record of up to `boundBytes` fits. A batch without records has room for every one. */
-  hasRoomFor(boundBytes: number): boolean {
-    return this.recordCount === 0 || this.#builder.sizeBytes + boundBytes <= this.#limitBytes
+  /**
+   * Whether a record of up to `boundBytes`, with so many headers, fits. A batch without records has room
+   * for every one.
+   */
+  hasRoomFor(boundBytes: number, headerCount: number): boolean {
+    if (this.recordCount === 0) return true
+    const isTooMuch = this.#builder.sizeBytes + boundBytes > this.#limitBytes
+    return !isTooMuch && this.#builder.itemCount + 1 + headerCount <= MAX_BATCH_ITEMS
   }
 
   /**

@@ -164,18 +164,22 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   fail(batch: ProducerBatch, error: unknown): void {
-    if (this.#forget(batch) === null) return
-    batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
+    this.#failAll([{ batch, error }])
   }
 
   failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void {
+    const isOfDisk = error instanceof StorageError || error instanceof LogFullError
+    const reason = isOfDisk ? behindFailed(error) : null
     // Before anybody is told: what a callback sends comes after the failure.
-    const batches = [...this.#batches].filter(([batch, its]) => its === queue && !batch.isInFlight)
+    const isBehind = (batch: ProducerBatch): boolean =>
+      this.#batches.get(batch) === queue && !batch.isInFlight
+    const behind = reason === null ? [] : [...this.#batches.keys()].filter(isBehind)
     const sends = [...this.#waiting.all].filter((send) => send.queue === queue)
-    for (const batch of group) this.fail(batch, error)
-    if (!(error instanceof StorageError || error instanceof LogFullError)) return
-    for (const [batch] of batches) this.fail(batch, behindFailed(error))
-    for (const send of sends) this.failWaiting(send, behindFailed(error))
+    this.#failAll([
+      ...group.map((batch) => ({ batch, error })),
+      ...behind.map((batch) => ({ batch, error: reason })),
+    ])
+    if (reason !== null) for (const send of sends) this.failWaiting(send, reason)
   }
 
   groupSettled(queue: PartitionQueue): void {
@@ -222,9 +226,17 @@ export class RecordAccumulator implements QueueOwner {
     throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
   }
 
+  /** Gives up batches that have not settled: all of them before anybody is told. */
+  #failAll(failures: readonly { readonly batch: ProducerBatch; readonly error: unknown }[]): void {
+    const unsettled = failures.filter(({ batch }) => this.#forget(batch) !== null)
+    for (const { batch, error } of unsettled) {
+      batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
+    }
+  }
+
   /**
    * Lets go of a batch that is about to settle. That comes first: a callback that hears of it may
-   * send again, and the record must not get into this batch.
+   * send again, and the record must not get into this batch, nor into another that settles with it.
    *
    * @returns `null` when it has settled already
    */
@@ -243,6 +255,8 @@ export class RecordAccumulator implements QueueOwner {
       if (queue === null) return
       try {
         const boundBytes = upperBoundOfRecord(record.key, record.value, record.headers)
+        // The topic may have been altered since it began to wait.
+        this.#check(queue, record, boundBytes)
         this.#waiting.enter(send, this.#put(queue, record, boundBytes, completion))
       } catch (error) {
         this.failWaiting(send, error as Error)
@@ -275,7 +289,7 @@ export class RecordAccumulator implements QueueOwner {
   #expire(): void {
     const { deliveryTimeoutMs } = this.options
     const nowMs = this.clock.monotonic()
-    const expired: [ProducerBatch, PartitionQueue][] = []
+    const expired: { batch: ProducerBatch; error: Error }[] = []
     for (const [batch, queue] of this.#batches) {
       const remainingMs = batch.createdMs + deliveryTimeoutMs - nowMs
       if (remainingMs > 0) {
@@ -283,15 +297,14 @@ export class RecordAccumulator implements QueueOwner {
         this.#deliveryTimer = this.#startDeliveryTimer(Math.ceil(remainingMs))
         break
       }
-      expired.push([batch, queue])
-    }
-    for (const [batch, queue] of expired) {
       const { topic, index } = queue.partition
       const message =
         `${batch.recordCount} record(s) for ${topic}-${index} were not acknowledged within ` +
         `deliveryTimeoutMs, ${deliveryTimeoutMs} ms`
-      this.fail(batch, new TimeoutError(message, batch.isInFlight ? 'unknown' : 'not-written'))
+      const outcome = batch.isInFlight ? 'unknown' : 'not-written'
+      expired.push({ batch, error: new TimeoutError(message, outcome) })
     }
+    this.#failAll(expired)
     this.#admitWaiting()
   }
 }

@@ -102,6 +102,11 @@ export class RecordBatchBuilder {
     this.#buffer = options.memory ?? this.#take(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
   }
 
+  /** Records and headers so far, of which a batch holds `MAX_BATCH_ITEMS` at most. */
+  get itemCount(): number {
+    return this.#itemCount
+  }
+
   /** Records so far. */
   get recordCount(): number {
     return this.#recordCount

@@ -33,10 +33,10 @@ describe('ProducerBatch', () => {
   it('has room for any first record, then for what surely stays within its limit', () => {
     const batch = newBatch()
     expect(batch.sizeBytes).toBe(0)
-    expect(batch.hasRoomFor(10_000)).toBe(true)
+    expect(batch.hasRoomFor(10_000, 0)).toBe(true)
     batch.append(record(), null)
-    expect(batch.hasRoomFor(200 - batch.sizeBytes)).toBe(true)
-    expect(batch.hasRoomFor(201 - batch.sizeBytes)).toBe(false)
+    expect(batch.hasRoomFor(200 - batch.sizeBytes, 0)).toBe(true)
+    expect(batch.hasRoomFor(201 - batch.sizeBytes, 0)).toBe(false)
   })
 
   it('is full at its limit of bytes or of records', () => {
