@@ -145,7 +145,9 @@ function readFew(
   if (found === null) return null
   const { records, nextOffset: from, restBytes } = found
   const isAll = records.length >= maxRecords || restBytes <= 0 || from >= partition.highWatermark
-  return isAll ? records : fill(partition, records, { from, maxRecords, restBytes })
+  if (isAll) return records
+  const { generation } = partition.log.reader
+  return fill(partition, records, { from, maxRecords, restBytes, generation })
 }
 
 /**
@@ -219,6 +221,7 @@ export async function fetchRecords(
   const deadlineMs = clock.monotonic() + maxWaitMs
   let remainingMs = maxWaitMs
   let from = offset
+  const { generation } = partition.log.reader
   for (;;) {
     const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal }
     const request = { partition, offset: from, maxBytes, wantedEnd: from + maxRecords }
@@ -233,7 +236,7 @@ export async function fetchRecords(
     if (records.length > 0) {
       if (maxRecords === Infinity) return records
       const restBytes = maxBytes - totalSizeBytes(batches)
-      return fill(partition, records, { from, maxRecords, restBytes })
+      return fill(partition, records, { from, maxRecords, restBytes, generation })
     }
     remainingMs = Math.max(0, deadlineMs - clock.monotonic())
   }
@@ -279,20 +282,24 @@ function offsetOr(...names: readonly string[]): Check {
 /**
  * Adds records from `from` on until there are as many as are wanted, or no more, or too many
  * bytes. Compaction leaves fewer records than offsets, and a read ends where a segment does.
+ *
+ * @param rest `generation` is that of the reader before the first of `records` was read: what was cut
+ * meanwhile must not be followed by what came in its place.
  */
 async function fill(
   partition: Partition,
   records: StoredRecord[],
-  rest: { from: number; maxRecords: number; restBytes: number },
+  rest: { from: number; maxRecords: number; restBytes: number; generation: number },
 ): Promise<StoredRecord[]> {
-  const { maxRecords } = rest
+  const { maxRecords, generation } = rest
+  const { reader } = partition.log
   let { from, restBytes } = rest
   try {
     while (records.length < maxRecords && restBytes > 0 && from < partition.highWatermark) {
       const wanted = maxRecords - records.length
       const batches = await partition.readBatches(from, restBytes, from + wanted)
       restBytes -= totalSizeBytes(batches)
-      if (batches.length === 0 || restBytes < 0) break
+      if (batches.length === 0 || restBytes < 0 || generation !== reader.generation) break
       const range = { fromOffset: from, maxRecords: wanted }
       await decodeAll(batches, partition, range, records)
       from = batches.at(-1)?.nextOffset ?? from

@@ -237,3 +237,59 @@ describe('a fetch', () => {
     expect(await waiting).toHaveLength(4)
   })
 })
+
+describe('a read of a few records during which the log is cut', () => {
+  it.each(['read', 'fetch'] as const)(
+    'does not follow what was cut by what came in its place: %s',
+    async (way) => {
+      const fileSystem = new SimulatedFileSystem()
+      const slow = new SlowRead(fileSystem)
+      const config = { segmentBytes: 1000, maxMessageBytes: 900 }
+      const partition = await openPartition({ ...FROM_DISK, fileSystem, config })
+      const append = (value: string): unknown => partition.append({ value: value.repeat(80) })
+      for (let each = 0; each < 20; each += 1) await append('a')
+      slow.holdNext()
+      const reading = partition[way](0, { maxRecords: 20 })
+      await slow.isHeld
+      await partition.log.truncateTo(3)
+      for (let each = 0; each < 20; each += 1) await append('b')
+      slow.letGo()
+      const eras = textsOf(await reading)
+        .map((text) => text?.[0])
+        .join('')
+      // Of what it has begun with, or anew from the cut on.
+      expect(eras).toMatch(/^(a{4,}|a{0,3}b*)$/)
+    },
+  )
+})
+
+/** Makes one read of a log file wait until it is let go. */
+class SlowRead {
+  isHeld: Promise<void> = Promise.resolve()
+  letGo: () => void = () => undefined
+  #next: { hold: () => void; until: Promise<void> } | null = null
+
+  constructor(fileSystem: SimulatedFileSystem) {
+    const open = fileSystem.open.bind(fileSystem)
+    fileSystem.open = async (path, mode) => {
+      const file = await open(path, mode)
+      const read = file.read.bind(file)
+      file.read = async (buffer, position) => {
+        const next = path.endsWith('.log') ? this.#next : null
+        if (next !== null) {
+          this.#next = null
+          next.hold()
+          await next.until
+        }
+        return read(buffer, position)
+      }
+      return file
+    }
+  }
+
+  holdNext(): void {
+    let hold = (): void => undefined
+    this.isHeld = new Promise((resolve) => (hold = resolve))
+    this.#next = { hold, until: new Promise((resolve) => (this.letGo = resolve)) }
+  }
+}
