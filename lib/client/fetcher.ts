@@ -180,7 +180,7 @@ export class Fetcher<K, V> {
     const record = buffer.peek()
     if (record === null) return null
     const taken = this.#read(record)
-    buffer.skip(record)
+    if (buffer.isCurrent) buffer.skip(record)
     return taken
   }
 
@@ -194,6 +194,8 @@ export class Fetcher<K, V> {
       const record = buffer.peek()
       if (record === null) break
       taken.push(this.#read(record))
+      // A deserializer may have moved the partition.
+      if (!buffer.isCurrent) return
       buffer.skip(record)
     }
     if (taken.length < maxCount && buffer.error !== null) throw buffer.error
