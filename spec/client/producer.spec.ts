@@ -67,7 +67,7 @@ describe('send', () => {
     ])
   })
 
-  it('copies the bytes, which may be changed as soon as it has returned', async () => {
+  it('copies the bytes of a record that there is memory for', async () => {
     const { producer, partition } = setUp()
     partition.isAutomatic = true
     const value = Buffer.from('before')
