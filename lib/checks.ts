@@ -144,6 +144,12 @@ export function objectWith(...methods: readonly string[]): Check {
   }
 }
 
+/** Whether it is a promise, or passes for one: what an asynchronous function gives where a value was due. */
+export function isThenable(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return typeof (value as { then?: unknown }).then === 'function'
+}
+
 /** Whether it is an object that has nothing but keys and values, and is not an instance of a class. */
 export function isPlainObject(value: unknown): value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false

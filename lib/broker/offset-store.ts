@@ -1,4 +1,5 @@
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
+import { isImportGroup } from '../import-groups.ts'
 import type { Clock } from '../platform/clock.ts'
 import { withEpoch, type CheckedCommit, type ConsumedPartition } from './consumed-partition.ts'
 import {
@@ -192,12 +193,14 @@ export class OffsetStore {
 
   /**
    * Every group that has committed an offset for some partition of the topic has committed past all
-   * that is below the result; 0 where there is no such group, or where that is not known.
+   * that is below the result; 0 where there is no such group, or where that is not known. Groups of
+   * imports do not count: they say what was written, and stay when all of it is.
    */
   consumedBelow({ topic, partition }: TopicPartition): number {
     if (this.#damage !== null) return 0
     let lowest = Infinity
-    for (const { offsets } of this.#groups.values()) {
+    for (const [groupId, { offsets }] of this.#groups) {
+      if (isImportGroup(groupId)) continue
       const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
       if (itsOwn.length === 0) continue
       const stored = itsOwn.find((each) => each.topicPartition.partition === partition)

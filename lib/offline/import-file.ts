@@ -148,14 +148,20 @@ class ImportRun {
     // Before anything is appended: where a later run begins to look for it.
     if (this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
-    let reading = batches.next()
+    const readNext = (): ReturnType<typeof batches.next> => {
+      const next = batches.next()
+      // It is awaited behind the rows before it; what it fails with until then is nobody's yet.
+      next.catch(() => undefined)
+      return next
+    }
+    let reading = readNext()
     try {
       for (;;) {
         const read = await reading
         signal?.throwIfAborted()
         if (read.done === true) break
         // The next rows are read while these are written.
-        reading = batches.next()
+        reading = readNext()
         await this.#take(read.value)
       }
     } finally {

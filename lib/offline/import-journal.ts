@@ -1,3 +1,4 @@
+import { IMPORT_GROUP_PREFIX } from '../import-groups.ts'
 import { IllegalStateError, type Broker, type Consumer, type Topic } from '../index.ts'
 import type { FileIdentity } from './input-file.ts'
 import { FILE_START, type Cursor } from './row-source.ts'
@@ -47,7 +48,10 @@ export class ImportJournal {
     if (names.has(key)) {
       throw new IllegalStateError(`an import named '${name}' into '${topic.name}' is running`)
     }
-    this.#consumer = broker.consumer({ groupId: `varve-import:${name}`, enableAutoCommit: false })
+    this.#consumer = broker.consumer({
+      groupId: IMPORT_GROUP_PREFIX + name,
+      enableAutoCommit: false,
+    })
     running.set(broker, names.add(key))
     this.#broker = broker
     this.#topic = topic

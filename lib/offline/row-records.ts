@@ -1,4 +1,4 @@
-import { describeValue } from '../checks.ts'
+import { describeValue, isThenable } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
@@ -13,7 +13,7 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   if (toRecord === null) return defaultRecord(source, options)
   const record: unknown = toRecord(source.value as never, { row: source.row })
   if (record === null) return null
-  if (typeof record !== 'object') {
+  if (typeof record !== 'object' || isThenable(record)) {
     throw new TypeError(`toRecord must give a record or null, got ${describeValue(record)}`)
   }
   return record
@@ -25,7 +25,7 @@ export function rejectRow(
   code: ImportReject['code'],
   error: unknown,
 ): ImportReject {
-  const text = bytes ?? (line === null ? null : Buffer.from(toJson(value)))
+  const text = bytes ?? (line === null ? null : Buffer.from(toJson(value, { isStrict: false })))
   return { row, line, code, reason: reasonOf(error), text: text === null ? null : excerptOf(text) }
 }
 
@@ -70,13 +70,27 @@ function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {
   throw new TypeError(`it must be an object to have fields, got ${describeValue(row)}`)
 }
 
-/** JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64. */
-function toJson(value: unknown): string {
-  return JSON.stringify(value, (_name, each: unknown) => {
+/**
+ * JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64.
+ *
+ * @throws TypeError for a number or a date that JSON would make null of, unless it is not strict.
+ */
+function toJson(value: unknown, { isStrict = true } = {}): string {
+  return JSON.stringify(value, function (this: Record<string, unknown>, name, each: unknown) {
     if (typeof each === 'bigint') {
       return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
     }
     if (each instanceof Uint8Array) return Buffer.from(each).toString('base64')
+    // Of a date only what its toJSON has made is left.
+    if (isStrict && isNoNumber(this[name])) {
+      const what = name === '' ? 'it' : `its field '${name}'`
+      throw new TypeError(`${what} cannot be written as JSON: ${String(this[name])}`)
+    }
     return each
   })
+}
+
+function isNoNumber(value: unknown): boolean {
+  if (typeof value === 'number') return !Number.isFinite(value)
+  return value instanceof Date && Number.isNaN(value.getTime())
 }

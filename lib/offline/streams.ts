@@ -1,6 +1,13 @@
 import { Readable, Writable } from 'node:stream'
 import { ReadableStream, WritableStream } from 'node:stream/web'
-import { callback, checkOptions, describeValue, wholeNumber, type Checks } from '../checks.ts'
+import {
+  callback,
+  checkOptions,
+  describeValue,
+  isThenable,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
 import type { Producer, ProducerRecord } from '../index.ts'
 
 /** Where the records go that are written to a stream. */
@@ -47,7 +54,11 @@ export function toReadable<T>(source: AsyncIterable<T>): Readable {
     read(): void {
       iterator.next().then(
         (result) => {
-          if (!this.destroyed) this.push(result.done === true ? null : result.value)
+          if (this.destroyed) return
+          // To push null is to say that there is no more.
+          if (result.done === true) this.push(null)
+          else if (result.value !== null) this.push(result.value)
+          else this.destroy(new TypeError('a stream cannot carry null'))
         },
         (error: unknown) => this.destroy(error as Error),
       )
@@ -157,7 +168,13 @@ function resolve<T, K, V>(
   OPTIONS.topic('topic', checked.topic)
   const { topic, toRecord, highWaterMark = DEFAULT_HIGH_WATER_MARK } = checked
   const recordOf = (chunk: T): ProducerRecord<K, V> => {
-    if (toRecord !== undefined) return { topic, ...toRecord(chunk) }
+    if (toRecord !== undefined) {
+      const record = toRecord(chunk)
+      if (isThenable(record)) {
+        throw new TypeError(`toRecord must give a record, got ${describeValue(record)}`)
+      }
+      return { topic, ...record }
+    }
     if (typeof chunk === 'string' || chunk instanceof Uint8Array) {
       return { topic, value: chunk as V }
     }

@@ -723,3 +723,75 @@ describe('misuse of an import', () => {
     await broker.close()
   })
 })
+
+describe('an import into a topic that keeps what is not consumed', () => {
+  it('consumes nothing by its own commits', async () => {
+    const { put, run, values, broker } = await setUp({ retention: 'consumed' })
+    await broker.topic('t').partition(0).append({ value: 'waits' })
+    put('/f.ndjson', '1\n2\n')
+    await run('/f.ndjson')
+    await broker.enforceRetention()
+    expect(await values()).toEqual(['waits', '1', '2'])
+    await broker.close()
+  })
+
+  it('holds back nothing that the workers have consumed', async () => {
+    const { put, run, broker } = await setUp({ retention: 'consumed' })
+    put('/f.ndjson', '1\n2\n')
+    await run('/f.ndjson')
+    const partition = broker.topic('t').partition(0)
+    await partition.append([{ value: '3' }, { value: '4' }])
+    const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })
+    worker.assign([{ topic: 't', partition: 0 }])
+    await worker.commit([{ topic: 't', partition: 0, offset: 4 }])
+    await broker.enforceRetention()
+    expect(partition.logStartOffset).toBe(4)
+    await broker.close()
+  })
+})
+
+describe('what cannot be imported', () => {
+  it('is told by the promise alone where it is found while other rows are written', async () => {
+    const { put, run, broker } = await setUp()
+    const bytes = gzipSync(`${'x'.repeat(100_000)}\n`.repeat(20))
+    put('/cut.ndjson.gz', bytes.subarray(0, bytes.length - 20))
+    const unhandled: unknown[] = []
+    const note = (error: unknown): void => void unhandled.push(error)
+    process.on('unhandledRejection', note)
+    onTestFinished(() => void process.off('unhandledRejection', note))
+    const turns = async (): Promise<void> => {
+      for (let turn = 0; turn < 20; turn += 1) {
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    const run20 = run('/cut.ndjson.gz', { batchRecords: 1, rejects: turns })
+    await expect(run20).rejects.toThrow(ImportFileError)
+    expect(unhandled).toEqual([])
+    await broker.close()
+  })
+
+  it('is a promise that toRecord gives', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.ndjson', '1\n')
+    const toRecord = (() => Promise.resolve({ value: 'x' })) as never
+    expect(await run('/f.ndjson', { toRecord })).toMatchObject({ imported: 0, rejected: 1 })
+    expect(await values()).toEqual([])
+    expect(rejects[0]).toMatchObject({ code: 'REFUSED' })
+    expect(rejects[0]?.reason).toContain('toRecord must give a record or null')
+    await broker.close()
+  })
+
+  it('is a number that JSON does not have', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    const data = [1, NaN, -Infinity]
+    const buffer = parquetWriteBuffer({ columnData: [{ name: 'x', data, type: 'DOUBLE' }] })
+    put('/f.parquet', new Uint8Array(buffer))
+    await run('/f.parquet')
+    expect(await values()).toEqual(['{"x":1}'])
+    expect(rejects.map(({ row, reason }) => [row, reason])).toEqual([
+      [2, "its field 'x' cannot be written as JSON: NaN"],
+      [3, "its field 'x' cannot be written as JSON: -Infinity"],
+    ])
+    await broker.close()
+  })
+})

@@ -56,6 +56,19 @@ describe('a readable stream', () => {
     await broker.close()
   })
 
+  it('does not end at null as if that were all', async () => {
+    async function* values(): AsyncGenerator<number | null> {
+      yield* [1, null, 2]
+      await Promise.resolve()
+    }
+    const seen: unknown[] = []
+    const reading = (async () => {
+      for await (const each of toReadable(values())) seen.push(each)
+    })()
+    await expect(reading).rejects.toThrow('a stream cannot carry null')
+    expect(seen).toEqual([1])
+  })
+
   it('of a consumer counts a record as done when the next one is asked for', async () => {
     const { broker, consumer } = await setUp()
     const reader = consumer()
@@ -155,6 +168,10 @@ describe('a writable stream', () => {
     await pipeline(Readable.from([1, 2]), toWritable(broker.producer(), options))
     await toReadableStream(numbers(3)).pipeTo(toWritableStream(broker.producer(), options))
     expect(await valuesIn(broker)).toEqual(['n1', 'n2', 'n0', 'n1', 'n2'])
+    const unready = { topic: 't', toRecord: () => Promise.resolve({ value: 'x' }) as never }
+    const sending = pipeline(Readable.from([1]), toWritable(broker.producer(), unready))
+    await expect(sending).rejects.toThrow('toRecord must give a record, got')
+    expect(await valuesIn(broker)).toHaveLength(5)
     await broker.close()
   })
 
