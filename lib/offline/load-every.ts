@@ -22,7 +22,7 @@ export interface LoadEveryOptions extends RunLoadOptions {
 export interface LoadSchedule {
   /** Resolves when it has ended, by `stop` or by the signal. Never rejects. */
   readonly finished: Promise<void>
-  /** Ends it, once the run in progress is through. */
+  /** Ends it, once the run in progress is through. A callback that awaits this would wait for itself. */
   stop(): Promise<void>
 }
 

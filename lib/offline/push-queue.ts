@@ -119,8 +119,15 @@ export class PushQueue<K, V> {
       this.#unorderedCount += 1
       return `${place} ${this.#unorderedCount}`
     }
-    const text =
-      key instanceof Uint8Array ? Buffer.from(key).toString('latin1') : JSON.stringify(key)
-    return `${place}/${text}`
+    return `${place}/${keyText(key)}`
   }
+}
+
+/** The same text for the same key, whatever a deserializer has made of it. */
+function keyText(key: unknown): string {
+  if (key instanceof Uint8Array) return Buffer.from(key).toString('latin1')
+  if (typeof key === 'bigint') return `${key}n`
+  return JSON.stringify(key, (_name, each: unknown) =>
+    typeof each === 'bigint' ? `${each}n` : each,
+  )
 }

@@ -3,6 +3,7 @@ import {
   ClosedError,
   CommitFailedError,
   IllegalStateError,
+  UnknownTopicOrPartitionError,
   type Consumer,
   type ConsumerRecord,
   type TopicPartition,
@@ -34,7 +35,10 @@ export interface PushResult {
 
 /** A push in progress: a promise of what it has done. */
 export interface Push extends Promise<PushResult> {
-  /** Ends it: no more writes are started, and those in progress are waited for. */
+  /**
+   * Ends it: no more writes are started, and those in progress are waited for. A write that awaits this
+   * would wait for itself: call it there without awaiting.
+   */
   stop(): Promise<PushResult>
   /**
    * Hands out nothing more of these partitions, waits for their writes, and commits. For
@@ -204,6 +208,18 @@ class PushRun<K, V> {
     }
   }
 
+  /** What the group has taken away in a poll that is still waiting is the next owner's to write. */
+  #forgetLost(): void {
+    if (this.#queue.size === 0 || this.#isStopping) return
+    try {
+      const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+      this.#forget([...this.#partitions.values()].filter((it) => !assigned.has(partitionKey(it))))
+    } catch (error) {
+      // The poll hears of it as well, and ends the push.
+      if (!(error instanceof ClosedError)) throw error
+    }
+  }
+
   #forget(partitions: readonly PushPartition<K, V>[]): void {
     for (const each of partitions) {
       const key = partitionKey(each)
@@ -260,6 +276,7 @@ class PushRun<K, V> {
   }
 
   #onSettled(): void {
+    this.#forgetLost()
     this.#dispatch()
     this.#commit().catch((error: unknown) => {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
@@ -292,7 +309,13 @@ class PushRun<K, V> {
       await this.#consumer.commit(offsets)
     } catch (error) {
       // The group has moved on: the next poll takes part again, and then it is known who owns what.
-      if (!(error instanceof CommitFailedError)) throw error
+      if (error instanceof CommitFailedError) return
+      if (!(error instanceof UnknownTopicOrPartitionError)) throw error
+      // It was deleted, and nothing of the others is committed. The next poll knows.
+      const deleted = [...this.#partitions.values()].filter(({ topic }) => topic === error.topic)
+      if (deleted.length === 0) throw error
+      this.#forget(deleted)
+      await this.#commitDone()
     }
   }
 

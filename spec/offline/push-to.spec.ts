@@ -371,3 +371,58 @@ async function closing(
   await clock.advance(200)
   await one.push.catch(() => undefined)
 }
+
+describe('a push whose partitions go', () => {
+  it('goes on when one of its topics is deleted, and loses no commit of the others', async () => {
+    const { clock, broker } = await setUp()
+    const other = await broker.createTopic('u')
+    await other.partition(0).append([{ value: 'u' }, { value: 'u' }])
+    const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    let push: Push | null = null
+    reader.subscribe(['t', 'u'], {
+      onPartitionsRevoked: async (partitions) => push?.drain(partitions),
+    })
+    let isEnded = false
+    const write = (): Promise<void> => new Promise((resolve) => void clock.startTimer(resolve, 30))
+    push = pushTo(reader, write, { clock, concurrency: 2 })
+    push.finally(() => (isEnded = true)).catch(() => undefined)
+    await clock.advance(10)
+    await broker.deleteTopic('u')
+    await until(clock, () => committedOf(broker).join() === '10')
+    expect(isEnded).toBe(false)
+    await push.stop()
+    await broker.close()
+  })
+
+  it('starts no write of those that a waiting poll has given away', async () => {
+    const { clock, broker, consumer } = await setUp(2, 30)
+    const options: ConsumerOptions = { partitionAssignmentStrategy: 'cooperative-sticky' }
+    const written: string[] = []
+    const write = (record: ConsumerRecord): Promise<void> => {
+      written.push(text(record))
+      return new Promise((resolve) => void clock.startTimer(resolve, 30))
+    }
+    const concurrency = 2
+    const first = pushTo(consumer(options), write, { clock, concurrency })
+    await until(clock, () => written.length > 5)
+    const second = pushTo(consumer(options), write, { clock, concurrency })
+    await until(clock, () => committedOf(broker).join() === '30,30')
+    expect(written.length - new Set(written).size).toBeLessThanOrEqual(concurrency)
+    await Promise.all([first.stop(), second.stop()])
+    await broker.close()
+  })
+
+  it('keeps the order of keys that are no text', async () => {
+    const { clock, broker } = await setUp()
+    const reader = broker.consumer({
+      groupId: 'g',
+      enableAutoCommit: false,
+      keyDeserializer: { deserialize: (_topic: string, bytes: Buffer) => BigInt(bytes.length) },
+    })
+    reader.subscribe(['t'])
+    const push = pushTo(reader, () => undefined, { clock, orderBy: 'key' })
+    await until(clock, () => committedOf(broker).join() === '10')
+    expect(await push.stop()).toMatchObject({ written: 10, failed: 0 })
+    await broker.close()
+  })
+})
