@@ -110,13 +110,22 @@ export function inferFields(values: readonly JsonObject[]): Fields {
   return Object.fromEntries(fields)
 }
 
+/** From here on JSON writes whole numbers as powers of ten. */
+const LEAST_IN_POWERS = 1e21
+
 /** `null` says nothing about a type. */
 function typeOf(value: unknown): FieldType | null {
   if (value === null) return null
-  if (typeof value === 'number') return Number.isSafeInteger(value) ? 'int' : 'double'
+  if (typeof value === 'number') return typeOfNumber(value)
   if (typeof value === 'boolean') return 'boolean'
   if (typeof value === 'string') return timestampOf(value) === null ? 'string' : 'timestamp'
   return 'json'
+}
+
+/** A whole number that is written with all of its digits is an id, and would lose some as a double. */
+function typeOfNumber(value: number): FieldType {
+  if (Number.isSafeInteger(value)) return 'int'
+  return Number.isInteger(value) && Math.abs(value) < LEAST_IN_POWERS ? 'json' : 'double'
 }
 
 function commonType(left: FieldType | null, right: FieldType | null): FieldType | null {
