@@ -3,9 +3,11 @@ import { LOAD_EXAMPLE_HELP, loadExample, parseLoadExample } from './load-example
 import { UsageError } from './quickstart-options.ts'
 
 // Whoever reads the output may have seen enough.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
-})
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
 
 const stop = new AbortController()
 process.once('SIGINT', () => {

@@ -2,8 +2,10 @@
 import { runCommandLine } from './command-line.ts'
 
 // Whoever reads the output may have seen enough: `varve quickstart | head`.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
-})
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
 
 process.exitCode = await runCommandLine(process.argv.slice(2), process)

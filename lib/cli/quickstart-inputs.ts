@@ -1,6 +1,9 @@
 import type { Broker } from '../broker.ts'
 import type { Source } from './quickstart-source.ts'
 
+/** What goes on next week must find what was done this week. */
+export const KEPT = { ifNotExists: true, retentionMs: -1 } as const
+
 /** An input of the quickstart, and the topics that are its own. */
 export interface Input {
   readonly kind: Source['kind']
@@ -44,7 +47,7 @@ export async function inputOf(broker: Broker, { kind, name }: Source): Promise<I
     topic: numbered(kind),
     resultTopic: numbered(results),
   }
-  const topic = await broker.createTopic(INPUTS_TOPIC, { ifNotExists: true })
+  const topic = await broker.createTopic(INPUTS_TOPIC, KEPT)
   await topic.partition(0).append({ key: name, value: JSON.stringify(input) })
   return input
 }

@@ -11,7 +11,7 @@ import {
   sendAll,
   type QuickstartState,
 } from './quickstart-group.ts'
-import { inputOf, recordCount } from './quickstart-inputs.ts'
+import { inputOf, KEPT, recordCount } from './quickstart-inputs.ts'
 import { jobOf, UNREADABLE, type Job } from './quickstart-job.ts'
 import { InputError, type QuickstartOptions } from './quickstart-options.ts'
 import { Problems } from './quickstart-problems.ts'
@@ -54,8 +54,8 @@ export async function quickstart(
     tellRecovery(broker, say)
     if (options.replay || source === null) return await replay(broker, source, options, streams)
     const job = jobOf(await inputOf(broker, source))
-    await broker.createTopic(job.topic, { partitions: PARTITIONS, ifNotExists: true })
-    await broker.createTopic(job.resultTopic, { ifNotExists: true })
+    await broker.createTopic(job.topic, { ...KEPT, partitions: PARTITIONS })
+    await broker.createTopic(job.resultTopic, KEPT)
     const stop = new AbortController()
     const task = { source, job, options, disk: disk.counts, stop }
     return await interruptible(stop, () => run(broker, task, streams, say))

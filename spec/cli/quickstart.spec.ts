@@ -417,3 +417,21 @@ describe('lines that do not come', () => {
     expect(ended.stdout).toContain('Run it again to go on')
   })
 })
+
+it('goes on to its end where nobody reads its problems any more', async () => {
+  const data = await freshDirectory()
+  const args = ['quickstart', '--ndjson', '-', '--data', data]
+  const child = spawn(process.execPath, [join(compiledLib(), 'cli/main.js'), ...args])
+  onTestFinished(() => {
+    child.kill('SIGKILL')
+  })
+  child.stderr.once('data', () => child.stderr.destroy())
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(`${'not json\n'.repeat(5000)}{"a":1}\n`)
+  child.stdout.resume()
+  const code = await new Promise((resolve) => child.once('close', resolve))
+  expect(code).toBe(3)
+  const broker = await Broker.open(data)
+  expect(broker.recovery.cleanShutdown).toBe(true)
+  await broker.close()
+})
