@@ -309,11 +309,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   async #close(): Promise<void> {
     const running = this.#parts.group.isInListener ? null : this.#parts.loop.running
     const givenUp = this.#giveUp()
-    this.#parts.subscription.unsubscribe()
     try {
+      // A listener may ask for positions and commit until its promise settles.
       await givenUp
       await this.#parts.committer.settle()
     } finally {
+      this.#parts.subscription.unsubscribe()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
       this.#context.onClosed(this)

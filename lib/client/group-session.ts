@@ -41,6 +41,8 @@ export class GroupSession implements CommitTarget {
   #joinedTopics: readonly string[] = []
   /** Keys of the partitions that the listener is just being told are revoked. */
   #revoking: ReadonlySet<string> = new Set()
+  /** Members that leave once the listener has ended. */
+  readonly #leaving: GroupMembership[] = []
   #runningCallbacks = 0
   /** What the listener threw first. */
   #failure: { readonly error: unknown } | null = null
@@ -132,14 +134,21 @@ export class GroupSession implements CommitTarget {
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
     const results = await Promise.allSettled(work)
-    this.#departing = null
-    this.#generation = -1
-    this.#joinedTopics = []
-    member.leave()
+    // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
+    // that here: the listener may be what waits for this.
+    if (this.#runningCallbacks > 0) this.#leaving.push(member)
+    else this.#leave(member)
     this.#throwFailure()
     for (const result of results) {
       if (result.status === 'rejected') throw result.reason
     }
+  }
+
+  #leave(member: GroupMembership): void {
+    if (this.#departing === member) this.#departing = null
+    this.#generation = -1
+    this.#joinedTopics = []
+    member.leave()
   }
 
   async #settleDeparture(): Promise<void> {
@@ -271,6 +280,9 @@ export class GroupSession implements CommitTarget {
       this.#failure ??= { error }
     } finally {
       this.#runningCallbacks -= 1
+      if (this.#runningCallbacks === 0) {
+        for (const member of this.#leaving.splice(0)) this.#leave(member)
+      }
     }
   }
 

@@ -68,6 +68,8 @@ export class PartitionControls {
         return (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
       }),
     )
+    // One that was taken away meanwhile is an error, and none has moved then.
+    for (const state of states) this.#find(state)
     for (const [slot, state] of states.entries()) this.seek(state, offsets[slot] ?? 0)
   }
 

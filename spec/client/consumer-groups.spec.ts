@@ -144,6 +144,25 @@ describe('a member of a group', () => {
     expect(harness.committed()).toBe(10)
   })
 
+  it('may commit and ask for positions in it until its promise settles, also while it is closed', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    harness.partition().append(...numbers(10))
+    const consumer = member(harness, { enableAutoCommit: false })
+    const seen: unknown[] = []
+    consumer.subscribe(['t'], {
+      onPartitionsRevoked: async () => {
+        await Promise.resolve()
+        seen.push(consumer.assignment(), consumer.position(T0))
+        await consumer.commit()
+      },
+    })
+    await consumer.poll()
+    await consumer.close()
+    expect(seen).toEqual([[T0], 10])
+    expect(harness.committed()).toBe(10)
+    expect(harness.coordinator.describe()).toMatchObject([{ state: 'Empty', members: [] }])
+  })
+
   it('waits for its listener, and must not poll in it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('a')

@@ -372,6 +372,16 @@ describe('seekToTimestamp', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['b', 'c'])
   })
 
+  it('moves none when one is taken away meanwhile', async () => {
+    const consumer = filled().consumer({ maxPollRecords: 4 })
+    consumer.assign([T0, T1])
+    await consumer.poll()
+    const moving = consumer.seekToTimestamp([T0, T1], 0)
+    consumer.assign([T0])
+    await expect(moving).rejects.toThrow(IllegalStateError)
+    expect(consumer.position(T0)).toBe(4)
+  })
+
   it('refuses a negative time and partitions of others', async () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
