@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { readControlRecord } from '../record/control-record.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
@@ -34,27 +35,101 @@ export interface GroupOffsets {
 
 const REPLAY_BYTES = 1024 * 1024
 
-/** Takes over what a partition holds from an offset on. @returns up to where, exclusive. */
-export async function replay(
-  partition: OffsetsPartition,
-  groups: Map<string, GroupOffsets>,
-  fromOffset: number,
-): Promise<number> {
-  const endOffset = partition.highWatermark
-  let offset = fromOffset
-  while (offset < endOffset) {
-    const batches = await partition.readBatches(offset, REPLAY_BYTES)
-    // Compaction may leave no batch for the last offsets.
-    if (batches.length === 0) break
-    for (const batch of batches) {
-      const records = await recordsOf(batch, partition, offset)
-      for (const record of records) replayRecord(record, groups)
-      offset = batch.nextOffset
+/**
+ * Takes over what one partition of the internal topic holds, from its start on, and later what has come
+ * since.
+ *
+ * What a transaction of Kafka has committed counts once its marker says so (KIP-98): until then, and
+ * for good where it was aborted or never ended, the group is where it was.
+ */
+export class OffsetReplay {
+  /** Up to where, exclusive. */
+  #nextOffset = 0
+  /** What open transactions have committed, by their producer. */
+  readonly #pending: Map<number, PendingOffsets> = new Map()
+
+  /** Goes on to the end there is. When it rejects, the next call begins where this one has. */
+  async run(partition: OffsetsPartition, groups: Map<string, GroupOffsets>): Promise<void> {
+    const endOffset = partition.highWatermark
+    let offset = Math.max(this.#nextOffset, partition.logStartOffset)
+    while (offset < endOffset) {
+      const batches = await partition.readBatches(offset, REPLAY_BYTES)
+      // Compaction may leave no batch for the last offsets.
+      if (batches.length === 0) break
+      for (const batch of batches) {
+        if (batch.isControl) this.#endTransaction(batch, partition, groups)
+        else await this.#take(batch, partition, groups, offset)
+        offset = batch.nextOffset
+      }
+    }
+    // A damaged log says so only to those who ask for what the damage has hidden.
+    await partition.readBatches(endOffset, REPLAY_BYTES)
+    this.#nextOffset = Math.max(offset, endOffset)
+  }
+
+  async #take(
+    batch: RecordBatch,
+    partition: OffsetsPartition,
+    groups: Map<string, GroupOffsets>,
+    fromOffset: number,
+  ): Promise<void> {
+    const { isTransactional, producerId } = batch
+    for (const record of await recordsOf(batch, partition, fromOffset)) {
+      const change = changeOf(record)
+      if (change === null) continue
+      if (isTransactional) {
+        const pending = this.#pending.get(producerId) ?? new Map<string, OffsetChange>()
+        this.#pending.set(producerId, pending.set(keyOf(change), change))
+        continue
+      }
+      apply(change, groups)
+      // It is the newer one, whenever the transaction ends.
+      for (const pending of this.#pending.values()) pending.delete(keyOf(change))
     }
   }
-  // A damaged log says so only to those who ask for what the damage has hidden.
-  await partition.readBatches(endOffset, REPLAY_BYTES)
-  return Math.max(offset, endOffset)
+
+  #endTransaction(
+    batch: RecordBatch,
+    { topic, index }: OffsetsPartition,
+    groups: Map<string, GroupOffsets>,
+  ): void {
+    try {
+      const type = readControlRecord(batch)?.type
+      if (type !== 'COMMIT' && type !== 'ABORT') return
+      const pending = this.#pending.get(batch.producerId) ?? NOTHING
+      this.#pending.delete(batch.producerId)
+      if (type === 'COMMIT') for (const change of pending.values()) apply(change, groups)
+    } catch (error) {
+      throw withPlace(error, { topic, partition: index }, batch.baseOffset, batch.lastOffset)
+    }
+  }
+}
+
+/** What a record does to the offsets of a group. */
+interface OffsetChange {
+  readonly groupId: string
+  readonly topicPartition: TopicPartition
+  /** `null` takes the offset away. */
+  readonly committed: OffsetAndMetadata | null
+}
+
+/** By group and partition. */
+type PendingOffsets = Map<string, OffsetChange>
+const NOTHING: PendingOffsets = new Map()
+
+function keyOf({ groupId, topicPartition }: OffsetChange): string {
+  // The name of a partition ends with a number, and holds no space.
+  return `${topicPartitionKey(topicPartition)} ${groupId}`
+}
+
+function apply(
+  { groupId, topicPartition, committed }: OffsetChange,
+  groups: Map<string, GroupOffsets>,
+): void {
+  const { offsets } = groupOf(groups, groupId)
+  const key = topicPartitionKey(topicPartition)
+  if (committed === null) offsets.delete(key)
+  else offsets.set(key, { topicPartition, committed })
 }
 
 async function recordsOf(
@@ -69,23 +144,19 @@ async function recordsOf(
   }
 }
 
-function replayRecord(record: StoredRecord, groups: Map<string, GroupOffsets>): void {
-  if (record.key === null) return
+/** @returns `null` for what is about no offset */
+function changeOf(record: StoredRecord): OffsetChange | null {
+  if (record.key === null) return null
   try {
     const key = decodeOffsetCommitKey(record.key)
-    if (key === null) return
+    if (key === null) return null
     const { groupId, topic, partition } = key
     const topicPartition = { topic, partition }
-    const { offsets } = groupOf(groups, groupId)
-    if (record.value === null) {
-      offsets.delete(topicPartitionKey(topicPartition))
-      return
-    }
+    if (record.value === null) return { groupId, topicPartition, committed: null }
     const value = decodeOffsetCommitValue(record.value)
-    if (value === null) return
+    if (value === null) return null
     const { offset, metadata, leaderEpoch } = value
-    const committed = { offset, metadata, leaderEpoch }
-    offsets.set(topicPartitionKey(topicPartition), { topicPartition, committed })
+    return { groupId, topicPartition, committed: { offset, metadata, leaderEpoch } }
   } catch (error) {
     throw withPlace(error, record, record.offset, record.offset)
   }

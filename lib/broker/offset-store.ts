@@ -12,7 +12,7 @@ import {
   encodeOffsetCommitValue,
   partitionForGroup,
 } from './offset-commit-codec.ts'
-import { groupOf, replay, type GroupOffsets, type OffsetsPartition } from './offset-replay.ts'
+import { groupOf, OffsetReplay, type GroupOffsets, type OffsetsPartition } from './offset-replay.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -66,8 +66,8 @@ export class OffsetStore {
   /** Empty until the topic is known. Kept as it was then: a group must not change its partition. */
   #partitions: readonly OffsetsPartition[] = []
   #opening: Promise<readonly OffsetsPartition[]> | null = null
-  /** Per partition of the topic, up to where it was taken over, exclusive. */
-  #replayed: Map<number, number> = new Map()
+  /** Of each partition of the topic, what was taken over. */
+  #replays: Map<number, OffsetReplay> = new Map()
   #damage: OffsetsDamage | null = null
 
   constructor(options: OffsetStoreOptions) {
@@ -88,11 +88,13 @@ export class OffsetStore {
    */
   async load(partitions: readonly OffsetsPartition[]): Promise<void> {
     const groups = new Map<string, GroupOffsets>()
-    const replayed = new Map<number, number>()
+    const replays = new Map<number, OffsetReplay>()
     for (const partition of partitions) {
-      const { index, logStartOffset } = partition
+      const { index } = partition
       try {
-        replayed.set(index, await replay(partition, groups, logStartOffset))
+        const replay = new OffsetReplay()
+        replays.set(index, replay)
+        await replay.run(partition, groups)
       } catch (error) {
         if (error instanceof CorruptRecordError) this.#damage = { partition: index, error }
         throw error
@@ -100,7 +102,7 @@ export class OffsetStore {
     }
     this.#damage = null
     this.#groups = groups
-    this.#replayed = replayed
+    this.#replays = replays
     this.#partitions = [...partitions]
   }
 
@@ -111,8 +113,9 @@ export class OffsetStore {
   async refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
     if (this.#damage !== null) return this.load(partitions)
     for (const partition of partitions) {
-      const from = Math.max(this.#replayed.get(partition.index) ?? 0, partition.logStartOffset)
-      this.#replayed.set(partition.index, await replay(partition, this.#groups, from))
+      const replay = this.#replays.get(partition.index) ?? new OffsetReplay()
+      this.#replays.set(partition.index, replay)
+      await replay.run(partition, this.#groups)
     }
   }
 

@@ -103,7 +103,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /**
    * Gives up all partitions and leaves the group. The listener is called in this call; the next
-   * poll, or `close`, waits for it and for the automatic commit, and rejects with their error.
+   * poll, or `close`, waits for it and for the automatic commit, and rejects with their error. Behind
+   * its first await the listener finds no partitions any more: there it commits offsets that it names.
    */
   unsubscribe(): void {
     this.#ensureNotClosing()

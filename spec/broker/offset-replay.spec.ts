@@ -1,0 +1,98 @@
+import { describe, expect, it } from 'vitest'
+import {
+  encodeOffsetCommitKey,
+  encodeOffsetCommitValue,
+} from '../../lib/broker/offset-commit-codec.ts'
+import { OffsetReplay, type GroupOffsets } from '../../lib/broker/offset-replay.ts'
+import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
+
+const ORDERS = { topic: 'orders', partition: 0 }
+
+/** A broker's topic of offsets, with what transactions have stored in it. */
+class TransactionalOffsets {
+  readonly partition = new FakeOffsetsPartition()
+  readonly #groups = new Map<string, GroupOffsets>()
+  readonly #replay = new OffsetReplay()
+
+  /** @param producerId of the transaction; -1 for none. `offset` null is a tombstone. */
+  commit(offset: number | null, producerId = -1, groupId = 'g'): void {
+    const isTransactional = producerId >= 0
+    const builder = new RecordBatchBuilder({ producerId, producerEpoch: 0, isTransactional })
+    const committed = { offset: offset ?? 0, metadata: '', leaderEpoch: null, commitTimestamp: 0 }
+    const value = offset === null ? null : encodeOffsetCommitValue(committed)
+    builder.append(0, encodeOffsetCommitKey({ groupId, ...ORDERS }), value)
+    this.partition.add(builder.buildUncompressed())
+  }
+
+  end(type: 'COMMIT' | 'ABORT', producerId: number): void {
+    const marker = { type, producerId, producerEpoch: 0, coordinatorEpoch: 0 }
+    const place = { baseOffset: 0, partitionLeaderEpoch: 0, timestamp: 0 }
+    this.partition.add(buildEndTransactionMarker({ ...marker, ...place }))
+  }
+
+  async offset(groupId = 'g'): Promise<number | undefined> {
+    await this.#replay.run(this.partition, this.#groups)
+    return this.#groups.get(groupId)?.offsets.get(topicPartitionKey(ORDERS))?.committed.offset
+  }
+}
+
+describe("what a broker's transactions have committed", () => {
+  it('counts once it is told so, also by a later look', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(5)
+    offsets.commit(9, 1)
+    expect(await offsets.offset()).toBe(5)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBe(9)
+  })
+
+  it('does not count where it was aborted, or has not ended', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(5)
+    offsets.commit(9, 1)
+    offsets.commit(8, 2)
+    offsets.end('ABORT', 1)
+    offsets.commit(7, 1)
+    offsets.end('COMMIT', 3)
+    expect(await offsets.offset()).toBe(5)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBe(7)
+  })
+
+  it('is not newer than what was committed without one before it ended', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(9, 1)
+    offsets.commit(9, 1, 'other')
+    offsets.commit(3)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBe(3)
+    expect(await offsets.offset('other')).toBe(9)
+  })
+
+  it('takes an offset away like any other', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(5)
+    offsets.commit(null, 1)
+    expect(await offsets.offset()).toBe(5)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBeUndefined()
+  })
+
+  it('is not guessed where its end cannot be read', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(9, 1)
+    const builder = new RecordBatchBuilder({
+      producerId: 1,
+      isControl: true,
+      isTransactional: true,
+    })
+    builder.append(0, Buffer.from([0]), null)
+    offsets.partition.add(builder.buildUncompressed())
+    await expect(offsets.offset()).rejects.toThrow(CorruptRecordError)
+    await expect(offsets.offset()).rejects.toMatchObject({ firstOffset: 1, lastOffset: 1 })
+  })
+})
