@@ -39,7 +39,8 @@ export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
   ])
   return [
     '## Versions of Node.js',
-    'Varve under each version: medians, and the range of the rounds.',
+    'Varve under each version: medians, and the range of the rounds. The versions were not run in turn, ' +
+      'so what the machine was like by then shows as well.',
     linesOf([['case', ...columns.map(({ node }) => node)], ...rows]),
     ...ratiosOf(columns),
   ]
@@ -56,7 +57,7 @@ function ratiosOf(columns: readonly Column[]): string[] {
   })
   const titles = compared.flatMap(({ node }) => [`${node} × best peer`, '× floor'])
   return [
-    'The ratios under those versions under which the others have been run as well, all in turn:',
+    'The ratios under those versions under which the others were run as well, in turn with Varve:',
     linesOf([['case', ...titles], ...rows]),
   ]
 }
