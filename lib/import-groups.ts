@@ -5,3 +5,15 @@ export const IMPORT_GROUP_PREFIX = 'varve-import:'
 export function isImportGroup(groupId: string): boolean {
   return groupId.startsWith(IMPORT_GROUP_PREFIX)
 }
+
+/**
+ * Whether an import that has committed this has come to the end of its file. Until then it may have to
+ * look for its rows in what lies behind the offset.
+ */
+export function hasImportEnded(metadata: string): boolean {
+  try {
+    return (JSON.parse(metadata) as { isEnd?: unknown } | null)?.isEnd === true
+  } catch {
+    return false
+  }
+}

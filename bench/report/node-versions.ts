@@ -1,5 +1,13 @@
 import { CASES, isRaw, isVarve, PEERS } from '../cases.ts'
-import { bestPeerOf, figuresOf, ratioTo, withRange, type Figures, type Sample } from './figures.ts'
+import {
+  bestPeerOf,
+  figuresOf,
+  ratioTo,
+  withRange,
+  withUnit,
+  type Figures,
+  type Sample,
+} from './figures.ts'
 import { floorOf, linesOf, times } from './table.ts'
 
 /** What one version of Node.js has made of the cases. */
@@ -72,7 +80,13 @@ function ratioCells(figures: readonly Figures[], name: string): [string, string]
       benchCase.valueBytes === valueBytes &&
       benchCase.question === question,
   )
-  return [times(ratioTo(found, bestPeerOf(asked))), times(ratioTo(found, floorOf(found, figures)))]
+  const best = bestPeerOf(asked)
+  const toBest = best === null ? '' : `${times(ratioTo(found, best))} ${nameAndFigure(best)}`
+  return [toBest, times(ratioTo(found, floorOf(found, figures)))]
+}
+
+function nameAndFigure({ benchCase: { log, unit }, median }: Figures): string {
+  return `${log}, ${withUnit(median, unit)}`
 }
 
 function figureOf(figures: readonly Figures[], name: string): Figures | undefined {

@@ -1,5 +1,5 @@
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
-import { isImportGroup } from '../import-groups.ts'
+import { hasImportEnded, isImportGroup } from '../import-groups.ts'
 import type { Clock } from '../platform/clock.ts'
 import { withEpoch, type CheckedCommit, type ConsumedPartition } from './consumed-partition.ts'
 import {
@@ -196,20 +196,24 @@ export class OffsetStore {
 
   /**
    * Every group that has committed an offset for some partition of the topic has committed past all
-   * that is below the result; 0 where there is no such group, or where that is not known. Groups of
-   * imports do not count: they say what was written, and stay when all of it is.
+   * that is below the result; 0 where there is no such group, or where that is not known. Imports are
+   * no such groups, as they say what was written; but one that has not ended may look for what it has
+   * written behind its offsets, so nothing from there on counts as consumed.
    */
   consumedBelow({ topic, partition }: TopicPartition): number {
     if (this.#damage !== null) return 0
-    let lowest = Infinity
+    let [consumed, needed] = [Infinity, Infinity]
     for (const [groupId, { offsets }] of this.#groups) {
-      if (isImportGroup(groupId)) continue
       const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
       if (itsOwn.length === 0) continue
       const stored = itsOwn.find((each) => each.topicPartition.partition === partition)
-      lowest = Math.min(lowest, stored?.committed.offset ?? 0)
+      const offset = stored?.committed.offset ?? 0
+      if (!isImportGroup(groupId)) consumed = Math.min(consumed, offset)
+      else if (!itsOwn.every(({ committed }) => hasImportEnded(committed.metadata))) {
+        needed = Math.min(needed, offset)
+      }
     }
-    return lowest === Infinity ? 0 : lowest
+    return consumed === Infinity ? 0 : Math.min(consumed, needed)
   }
 
   /** Ids of the groups that have an offset, sorted. */

@@ -168,7 +168,7 @@ class ImportRun {
       await reading.catch(() => undefined)
       await batches.return()
     }
-    await this.#commit()
+    await this.#commit({ isEnd: true })
     return {
       rows: this.#cursor.row,
       imported: this.#imported,
@@ -217,7 +217,7 @@ class ImportRun {
     await this.#parts.rejects.sync()
   }
 
-  async #commit(): Promise<void> {
+  async #commit({ isEnd = false } = {}): Promise<void> {
     const { journal, rejects, identity } = this.#parts
     const cursor = this.#cursor
     const offsets = this.#target.offsetsBehind(cursor.row)
@@ -225,7 +225,7 @@ class ImportRun {
     await rejects.sync()
     const partitionCount = offsets.length
     const rejectBytes = rejects.sizeBytes
-    await journal.commit({ ...identity, cursor, partitionCount, rejectBytes }, offsets)
+    await journal.commit({ ...identity, cursor, partitionCount, rejectBytes, isEnd }, offsets)
     this.#committedRow = cursor.row
     this.#target.onCommitted()
   }

@@ -1,4 +1,4 @@
-import { IMPORT_GROUP_PREFIX } from '../import-groups.ts'
+import { hasImportEnded, IMPORT_GROUP_PREFIX } from '../import-groups.ts'
 import { IllegalStateError, type Broker, type Consumer, type Topic } from '../index.ts'
 import type { FileIdentity } from './input-file.ts'
 import { FILE_START, type Cursor } from './row-source.ts'
@@ -14,6 +14,8 @@ export interface ImportMark extends FileIdentity {
   readonly partitionCount: number
   /** Length of the file of rejected rows. */
   readonly rejectBytes: number
+  /** Whether that is the end of the file: nothing behind the offsets is looked for any more. */
+  readonly isEnd: boolean
 }
 
 /** What has been found of an import in its topic. */
@@ -120,6 +122,7 @@ function encodeMark({
   cursor,
   partitionCount,
   rejectBytes,
+  isEnd,
   size,
   headBytes,
   head,
@@ -134,6 +137,7 @@ function encodeMark({
     isOpenEnd,
     partitionCount,
     rejectBytes,
+    isEnd,
     size,
     headBytes,
     head,
@@ -166,6 +170,7 @@ function decodeMark(metadata: string): ImportMark | null {
     },
     partitionCount: Math.max(1, number('partitionCount')),
     rejectBytes: number('rejectBytes'),
+    isEnd: hasImportEnded(metadata),
     size: number('size'),
     headBytes: number('headBytes'),
     head: fields.head,

@@ -190,8 +190,7 @@ class PushRun<K, V> {
 
   /** Takes note of which partitions there are, and of what came. */
   #take(records: readonly ConsumerRecord<K, V>[]): void {
-    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
-    this.#forget([...this.#partitions.values()].filter((it) => !assigned.has(partitionKey(it))))
+    this.#forgetLost()
     for (const record of records) {
       const key = partitionKey(record)
       let partition = this.#partitions.get(key)
@@ -208,9 +207,8 @@ class PushRun<K, V> {
     }
   }
 
-  /** What the group has taken away in a poll that is still waiting is the next owner's to write. */
+  /** What the group has taken away, also in a poll that is still waiting, is the next owner's to write. */
   #forgetLost(): void {
-    if (this.#queue.size === 0 || this.#isStopping) return
     try {
       const assigned = new Set(this.#consumer.assignment().map(partitionKey))
       this.#forget([...this.#partitions.values()].filter((it) => !assigned.has(partitionKey(it))))
@@ -276,7 +274,7 @@ class PushRun<K, V> {
   }
 
   #onSettled(): void {
-    this.#forgetLost()
+    if (this.#queue.size > 0) this.#forgetLost()
     this.#dispatch()
     this.#commit().catch((error: unknown) => {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }

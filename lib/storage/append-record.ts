@@ -37,6 +37,7 @@ export interface AppendRecord {
 }
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
+
 /** The codec that a topic stores a batch in, given the one that its producer would choose. */
 export function storedCompressionType(
   config: Readonly<ResolvedTopicConfig>,

@@ -12,6 +12,18 @@ import { observe, setUp } from './fake-topic.ts'
 
 const MIB = 1024 * 1024
 
+/** Callbacks that note what they hear. */
+function hearing(): {
+  readonly heard: string[]
+  readonly hear: (name: string) => (error: Error | null) => void
+} {
+  const heard: string[] = []
+  const hear = (name: string) => (error: Error | null) => {
+    heard.push(`${name} ${error === null ? 'written' : 'failed'}`)
+  }
+  return { heard, hear }
+}
+
 describe('a send that the topic takes alone', () => {
   it.each(['none', 'snappy'] as const)(
     'is not refused for what its group takes under a cap, with compression %s',
@@ -51,10 +63,7 @@ describe('a send from a callback that hears of a failure', () => {
 
   it('does not fail with the batch that was open meanwhile', async () => {
     const { producer, partition, clock } = setUp()
-    const heard: string[] = []
-    const hear = (name: string) => (error: Error | null) => {
-      heard.push(`${name} ${error === null ? 'written' : 'failed'}`)
-    }
+    const { heard, hear } = hearing()
     producer.send({ topic: 't', value: 'a' }, (error) => {
       hear('a')(error)
       producer.send({ topic: 't', value: 'again' }, hear('again'))
@@ -73,10 +82,7 @@ describe('a send from a callback that hears of a failure', () => {
 
   it('does not fail with the batch that expires along', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
-    const heard: string[] = []
-    const hear = (name: string) => (error: Error | null) => {
-      heard.push(`${name} ${error === null ? 'written' : 'expired'}`)
-    }
+    const { heard, hear } = hearing()
     producer.send({ topic: 't', value: 'a' }, (error) => {
       hear('a')(error)
       producer.send({ topic: 't', value: 'again' }, hear('again'))
@@ -84,13 +90,13 @@ describe('a send from a callback that hears of a failure', () => {
     await clock.advance(0)
     producer.send({ topic: 't', value: 'b' }, hear('b'))
     await clock.advance(100)
-    expect(heard).toEqual(['a expired', 'b expired'])
+    expect(heard).toEqual(['a failed', 'b failed'])
     partition.append(0).succeed()
     await clock.advance(0)
     expect(partition.appends).toHaveLength(2)
     partition.append(1).succeed()
     await clock.advance(0)
-    expect(heard).toEqual(['a expired', 'b expired', 'again written'])
+    expect(heard).toEqual(['a failed', 'b failed', 'again written'])
     expect(await partition.append(1).values()).toEqual([['again']])
   })
 })

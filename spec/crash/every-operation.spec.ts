@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { crashEverywhere } from './exhaustive.ts'
+import { LONG } from './torture.ts'
 import { WORKLOADS } from './workloads.ts'
 
 /**
@@ -21,5 +22,11 @@ describe('a crash at every operation, and in the recovery from it', () => {
 
   it('is tried in at least 30 workloads', () => {
     expect(new Set(WORKLOADS.map(({ name }) => name)).size).toBeGreaterThanOrEqual(30)
+  })
+
+  it('interrupts every recovery of at least 30 workloads in the short size of the long programme', () => {
+    const names = new Set(WORKLOADS.map(({ name }) => name))
+    expect([...LONG].filter((name) => !names.has(name))).toEqual([])
+    expect(names.size - LONG.size).toBeGreaterThanOrEqual(30)
   })
 })

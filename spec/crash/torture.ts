@@ -8,7 +8,7 @@ import type { Workload } from './workload.ts'
  * the recoveries from theirs, the full one all of them, as both do with the rest, which are more than 30.
  */
 const LONG_INTERRUPT_EACH = isFull ? 1 : 6
-const LONG: ReadonlySet<string> = new Set([
+export const LONG: ReadonlySet<string> = new Set([
   'add partitions and append to them',
   'adopt a directory that Kafka made',
   'append in each codec',

@@ -735,6 +735,24 @@ describe('an import into a topic that keeps what is not consumed', () => {
     await broker.close()
   })
 
+  it('holds back what it may have to look for until it has ended', async () => {
+    const { put, run, values, broker } = await setUp({ retention: 'consumed' })
+    put('/f.ndjson', '1\n2\n3\n4\n')
+    const onProgress = ({ rows }: { rows: number }): void => {
+      if (rows === 2) throw new Error('broken off')
+    }
+    const first = run('/f.ndjson', { batchRecords: 1, commitRecords: 100, onProgress })
+    await expect(first).rejects.toThrow('broken off')
+    const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })
+    await worker.commit([{ topic: 't', partition: 0, offset: 2 }])
+    await broker.enforceRetention()
+    expect(await run('/f.ndjson')).toMatchObject({ imported: 2, skipped: 2 })
+    expect(await values()).toEqual(['1', '2', '3', '4'])
+    await broker.enforceRetention()
+    expect(await values()).toEqual(['3', '4'])
+    await broker.close()
+  })
+
   it('holds back nothing that the workers have consumed', async () => {
     const { put, run, broker } = await setUp({ retention: 'consumed' })
     put('/f.ndjson', '1\n2\n')
