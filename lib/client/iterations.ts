@@ -53,9 +53,12 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
   }
 }
 
-/** Has a record that is not done delivered again. */
+/** Has a record that is not done delivered again, as if it had not been handed out. */
 function rewind(subscription: SubscriptionState, { held }: RecordHolder): void {
   if (held === null) return
   const state = subscription.assigned.get(topicPartitionKey(held))
-  if (state?.position != null && state.position > held.offset) state.seek(held.offset)
+  if (state?.position == null || state.position <= held.offset) return
+  // Its own deserializer may have moved the partition, before anybody held it.
+  if (state.isSought) return
+  state.resume(held.offset, state.epochBefore(held.offset))
 }

@@ -300,6 +300,18 @@ describe('seek', () => {
     expect(seen).toEqual([0, 1, 2, 3, 8, 9])
   })
 
+  it('counts in the deserializer of a record at which the iteration is left', async () => {
+    const deserialize = (_topic: string, bytes: Buffer): string => {
+      if (String(bytes) === '3') consumer.seek(T0, 8)
+      return String(bytes)
+    }
+    const consumer = filled().consumer({ valueDeserializer: { deserialize } })
+    consumer.assign([T0])
+    for await (const { offset } of consumer) if (offset === 3) break
+    expect(consumer.position(T0)).toBe(8)
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([8, 9])
+  })
+
   it('refuses what is no offset, and partitions of others', () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
