@@ -99,6 +99,12 @@ export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
 }
 
+/** A machine of the cloud is not equally fast on two days. */
+const ACROSS_RUNS =
+  'Each line below is a run of its own, and a machine like this one is a third slower on some days ' +
+  'than on others. So logs of different runs compare by their ratios to the floor, which is in every ' +
+  'run, and not by their rates.'
+
 function introductionOf(runs: readonly RunDescription[]): string {
   const machine = runs[0]?.machine
   return [
@@ -110,6 +116,7 @@ function introductionOf(runs: readonly RunDescription[]): string {
     'A ratio is the figure divided by the other one, so a rate is better above 1× and a time is ' +
       'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
       'The floor is what the same bytes cost with nothing but the file system.',
+    ...(runs.length > 1 ? [ACROSS_RUNS] : []),
     [
       ...runs.map(lineOf),
       ...(machine === undefined ? [] : machineLines(machine).map((line) => `- ${line}`)),
