@@ -69,9 +69,16 @@ export class TopicSettlement {
     const entries: TopicEntry[] = []
     for (const [name, partitionCount] of counts) {
       const id = (await this.#directories.topicIdOf(name, 0)) ?? newTopicId(random)
-      const config: TopicConfig = name === '__consumer_offsets' ? { cleanupPolicy: 'compact' } : {}
-      entries.push({ name, id, partitionCount, state: 'active', config })
+      entries.push({ name, id, partitionCount, state: 'active', config: configOfForeign(name) })
     }
     return entries
   }
+}
+
+/**
+ * How the other program has configured a topic is not in its directory, so nothing that it has kept is
+ * deleted or compacted until somebody says what is to be.
+ */
+function configOfForeign(name: string): TopicConfig {
+  return name === '__consumer_offsets' ? { cleanupPolicy: 'compact' } : { retentionMs: -1 }
 }

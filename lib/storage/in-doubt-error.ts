@@ -18,6 +18,11 @@ export class LogGoneError extends InDoubtError {
   }
 }
 
+/** Names of files are in doubt. What was written to them is not. */
+export class NamesInDoubtError extends InDoubtError {
+  override readonly name: string = 'NamesInDoubtError'
+}
+
 /**
  * What a write that failed has left behind the end of the log could not be removed. It is known
  * where it is, so the log goes on once it can be; until then a crash may bring it to light.

@@ -10,6 +10,7 @@ import type { LocalLogOptions } from './log-options.ts'
 import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
+import { replayReader } from './replay-reader.ts'
 import { RollPolicy } from './roll-policy.ts'
 import { entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
 
@@ -252,6 +253,6 @@ export class LocalLog {
 
   /** Producer state as of the end of the log, where it covers more than that. */
   refreshProducers(): Promise<void> {
-    return this.producers.refresh(this.logEndOffset, this.segments.readerUpTo(this.logEndOffset))
+    return this.producers.refresh(this.logEndOffset, replayReader(this.segments, this.logEndOffset))
   }
 }

@@ -12,6 +12,7 @@ import { LogSegment } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
 import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 import { ProducerState } from './producer-state.ts'
+import { replayReader } from './replay-reader.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { removeDeleted } from './segment-recorder.ts'
 import { completeSwaps, isSwapping } from './swap-files.ts'
@@ -332,7 +333,7 @@ export class LogLoader {
     const snapshotOffset = await this.#producers.load(logEndOffset, names)
     if (this.#isClean) this.#producers.noteSnapshotSynced()
     if (this.#producers.entries.length > 0 || this.#hasProducers) {
-      await this.#producers.replay(snapshotOffset, segments.readerUpTo(logEndOffset))
+      await this.#producers.replay(snapshotOffset, replayReader(segments, logEndOffset))
     }
     await this.#producers.keepSnapshots([...segments.baseOffsets, logEndOffset], names)
   }

@@ -15,7 +15,7 @@ import { segmentFilePath } from './log-files.ts'
 import { entryOf } from './log-inventory.ts'
 import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
-import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
+import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segment-record.ts'
 import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
@@ -141,7 +141,7 @@ class LogSalvage {
     return logs.map(({ offset, path }, slot) => {
       const nextBase = logs[slot + 1]?.offset
       const nextOffset =
-        nextBase === undefined ? Infinity : (entryOf(record, offset)?.nextOffset ?? nextBase)
+        nextBase === undefined ? Infinity : (sealedOf(record, offset)?.nextOffset ?? nextBase)
       return { baseOffset: offset, path, nextOffset }
     })
   }
@@ -166,7 +166,7 @@ class LogSalvage {
     } finally {
       await from.close()
     }
-    if (limit !== Infinity && entryOf(record, baseOffset) === null) {
+    if (limit !== Infinity && sealedOf(record, baseOffset) === null) {
       this.#giveUpTo(limit, { path, position: 0, reason: 'offsets are missing behind it' })
     }
     // Offsets behind the last batch on record belong to damage that was noted, or to a truncation.
@@ -234,6 +234,12 @@ class LogSalvage {
       await replaceFile(this.#fileSystem, join(this.#targetDir, PARTITION_METADATA_FILE), metadata)
     }
   }
+}
+
+/** Of the last one on record it is what was durable then: it may have grown, and been rolled. */
+function sealedOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
+  const entry = entryOf(record, baseOffset)
+  return entry === record?.segments.at(-1) ? null : entry
 }
 
 /** @returns how many bytes were copied. */

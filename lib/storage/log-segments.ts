@@ -145,11 +145,6 @@ export class LogSegments {
     return segment
   }
 
-  /** Reads like {@link LogSegments.read}, in pieces of a MiB, up to `endOffset`. */
-  readerUpTo(endOffset: number): (offset: number) => Promise<readonly RecordBatch[]> {
-    return (offset) => this.read(offset, { maxBytes: 1024 * 1024, endOffset })
-  }
-
   /**
    * The first batch below `endOffset`, at or behind `startOffset`, that holds a record at least as
    * young as `timestamp`; `null` when there is none.

@@ -1,6 +1,6 @@
 import type { AppendOutcome, VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { InDoubtError } from './in-doubt-error.ts'
+import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
 import type { AppendResult } from './append-record.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
@@ -302,6 +302,8 @@ export class LogWriter {
     // Misuse is not a failure of the disk.
     if (error instanceof TypeError || error instanceof RangeError) return error
     const failure: VarveError = this.#guard.failed(what, error, outcome)
+    // No bytes are lost where only names are in doubt.
+    if (error instanceof NamesInDoubtError) return failure
     // What is owed may have been acknowledged: the next open looks at it again, and nothing is cut.
     if (error instanceof InDoubtError && this.#owed === null) {
       await this.#log.checkpoint.ended

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
-import { InDoubtError } from './in-doubt-error.ts'
+import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
 import type { LocalLog } from './local-log.ts'
 import { CLEANED_SUFFIX, segmentFilePath, SWAP_SUFFIX } from './log-files.ts'
 import type { LogSegment } from './log-segment.ts'
@@ -152,7 +152,8 @@ export class SegmentSwap {
       const suffixes = ['', CLEANED_SUFFIX, SWAP_SUFFIX]
       await swapIn(this.#fileSystem, this.#dir, () => this.#namesOf(this.sources, suffixes))
     } catch (error) {
-      if (await this.#isDecided()) throw new InDoubtError('a replacement failed', { cause: error })
+      if (await this.#isDecided())
+        throw new NamesInDoubtError('a replacement failed', { cause: error })
       throw error
     }
   }

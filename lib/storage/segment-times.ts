@@ -1,5 +1,5 @@
 import type { RecordBatch } from '../record/record-batch.ts'
-import { BatchReader } from './batch-reader.ts'
+import { BatchReader, headerOrNone } from './batch-reader.ts'
 import type { LogSegment } from './log-segment.ts'
 import { findBatchByTimestamp, findMaxTimestamp } from './segment-search.ts'
 import type { TimestampOffset } from './time-index.ts'
@@ -46,7 +46,7 @@ export class SegmentTimes {
     const { sizeBytes, file } = this.#segment
     if (sizeBytes === 0) return -1
     this.ofFirstBatch ??= await file.use(async (open) => {
-      return (await new BatchReader(open, 0, sizeBytes).header()).maxTimestamp
+      return (await headerOrNone(new BatchReader(open, 0, sizeBytes), 0))?.maxTimestamp ?? -1
     })
     return this.ofFirstBatch
   }

@@ -1,0 +1,15 @@
+import { expect, it } from 'vitest'
+import { openLog, pathOf, writtenLog } from './log-fixtures.ts'
+
+const CONFIG = { segmentBytes: 100_000, indexIntervalBytes: 32 }
+
+it.each([2, 0])(
+  'rot in batch %i of the active segment, which a clean open does not look at, does not refuse appends',
+  async (batch) => {
+    const fs = await writtenLog(10, { config: CONFIG })
+    fs.flipBit(pathOf(0), batch * 71 + 16, 0)
+    const log = await openLog(fs, { config: CONFIG })
+    expect([log.damage, log.isWritable]).toEqual([null, true])
+    expect(await log.append([{ key: 'k', value: 'more' }])).toMatchObject({ baseOffset: 10 })
+  },
+)

@@ -1,0 +1,58 @@
+import { expect, it } from 'vitest'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, openLog, pathOf } from './log-fixtures.ts'
+
+const CONFIG = {
+  segmentBytes: 100_000,
+  indexIntervalBytes: 32,
+  flushMessages: 1000,
+  flushMs: 60_000,
+}
+const SIZE = bytesOf().length
+const PRODUCER = { producerId: 7, producerEpoch: 0 }
+
+/** Ten batches, of which eight lie below the recovery point, and no snapshot of producers does. */
+async function killed(producer: object): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config: CONFIG })
+  for (let each = 0; each < 10; each += 1) {
+    await log.appendBatches([bytesOf({ ...producer, baseSequence: each })])
+    if (each === 7) await log.flush()
+  }
+  await log.checkpoint()
+  return fs.restart('process')
+}
+
+it.each([
+  ['without an id', {}],
+  ['with an id', PRODUCER],
+])(
+  'an open is not refused for rot below the recovery point, of a producer %s',
+  async (_, producer) => {
+    const fs = await killed(producer)
+    fs.flipBit(pathOf(0), 2 * SIZE + 66, 1)
+    const log = await openLog(fs, { config: CONFIG })
+    expect(log.damage).toBeNull()
+    expect((await log.read(5, 1))[0]?.offset).toBe(5)
+    await expect(log.read(2, 1)).rejects.toThrow(CorruptRecordError)
+  },
+)
+
+it.each([
+  ['without an id', {}],
+  ['with an id', PRODUCER],
+])(
+  'a failed write does not end all writing where there is rot, of a producer %s',
+  async (_, producer) => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config: CONFIG })
+    for (let each = 0; each < 10; each += 1) {
+      await log.appendBatches([bytesOf({ ...producer, baseSequence: each })])
+    }
+    fs.flipBit(pathOf(0), 2 * SIZE + 66, 1)
+    fs.failNext('write', 'ENOSPC', { path: pathOf(0) })
+    await log.append([{ key: 'k', value: 'a' }]).catch(() => undefined)
+    expect(await log.append([{ key: 'k', value: 'b' }])).toMatchObject({ baseOffset: 10 })
+  },
+)
