@@ -25,7 +25,7 @@ import {
   removeAbandoned,
   removeLeftovers,
   unlinkIfPresent,
-  writeRecord,
+  writeIfRoom,
   type FoundLockFile,
 } from './lock-takeover.ts'
 import type { LockTimes } from './lock-times.ts'
@@ -84,10 +84,14 @@ export class LockFile {
   /** Whether something was removed because of its age alone. */
   #hasJudgedByTime = false
 
+  /** Empty where the disk had no room for it. */
+  #content: Buffer
+
   private constructor(options: LockFileOptions) {
     this.#path = join(options.directory, LOCK_FILE_NAME)
     this.#temporaryPath = `${this.#path}.${options.record.token}`
     this.#options = options
+    this.#content = encodeOwnerRecord(options.record)
     this.#renewedMs = options.clock.monotonic()
   }
 
@@ -98,7 +102,7 @@ export class LockFile {
    */
   static async take(options: LockFileOptions): Promise<LockFile | null> {
     const lockFile = new LockFile(options)
-    await writeRecord(lockFile.#temporaryPath, encodeOwnerRecord(options.record))
+    lockFile.#content = await writeIfRoom(lockFile.#temporaryPath, lockFile.#content)
     let isTaken: boolean
     try {
       isTaken = await lockFile.#lock()
@@ -272,10 +276,12 @@ export class LockFile {
   }
 
   #recordBuffer(): Buffer {
-    return Buffer.alloc(encodeOwnerRecord(this.#options.record).length)
+    // Nothing can be read into an empty one.
+    return Buffer.alloc(Math.max(1, this.#content.length))
   }
 
   #isOurs(bytes: Buffer): boolean {
+    if (this.#content.length === 0) return bytes.length === 0
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 

@@ -17,6 +17,8 @@ import { isSystemError } from './system-error.ts'
 /** More than a record takes with the longest host name there is. */
 const MAX_RECORD_BYTES = 4096
 
+const NO_RECORD = Buffer.alloc(0)
+
 /** What takers put behind the lock file's name: an owner's token, or the instance that is claimed. */
 const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+)$/
 
@@ -137,6 +139,23 @@ export async function writeRecord(path: string, content: Buffer): Promise<void> 
     throw error
   } finally {
     await handle.close()
+  }
+}
+
+/**
+ * The same; without the content where there is no room for it. Who opens a directory on a full disk may
+ * want to delete something in it, and a name takes no room.
+ *
+ * @returns what is in the file
+ */
+export async function writeIfRoom(path: string, content: Buffer): Promise<Buffer> {
+  try {
+    await writeRecord(path, content)
+    return content
+  } catch (error) {
+    if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
+    await writeRecord(path, NO_RECORD)
+    return NO_RECORD
   }
 }
 

@@ -3,16 +3,13 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import type { BackwardLimits } from './backward-read.ts'
 import { orInDoubt } from './in-doubt-error.ts'
 import { sharedIndexCache, type IndexCache } from './index-cache.ts'
-import { segmentFilePath } from './log-files.ts'
 import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
 import { RecentSegments } from './recent-segments.ts'
+import { removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
 
 /** Segments that are not active keep their file open up to this many, those that were read last. */
 const MAX_OPEN_SEGMENTS = 32
-
-/** Files that belong to a segment. The log goes last: what is left without one is removed at open. */
-const KINDS = ['snapshot', 'txnindex', 'timeindex', 'index', 'log'] as const
 
 /**
  * The segments of a log in offset order. The last one is active: the only one that is appended to.
@@ -244,6 +241,20 @@ export class LogSegments {
     return (this.#segments[1]?.baseOffset ?? Infinity) <= offset
   }
 
+  /**
+   * Removes the index files of every segment that ends at or below `offset`: who needs one makes it anew.
+   *
+   * @returns whether there were any.
+   */
+  async removeIndexesBelow(offset: number): Promise<boolean> {
+    let isRemoved = false
+    for (const [slot, { baseOffset }] of this.#segments.entries()) {
+      if ((this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset) break
+      isRemoved = (await removeIndexFiles(this.#fileSystem, this.#dir, baseOffset)) || isRemoved
+    }
+    return isRemoved
+  }
+
   /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
   async removeBelow(offset: number): Promise<FreedSpace> {
     if (this.hasBelow(offset)) {
@@ -329,11 +340,8 @@ export class LogSegments {
     this.#forget(active === undefined ? segments : [...segments, active])
     // All of them, before anything can fail: nobody finds them any more to close them later.
     await Promise.all(segments.map((segment) => segment.close()))
-    for (const segment of segments) {
-      for (const kind of KINDS) {
-        const path = segmentFilePath(this.#dir, segment.baseOffset, kind)
-        if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)
-      }
+    for (const { baseOffset } of segments) {
+      await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset)
     }
   }
 }

@@ -148,7 +148,16 @@ export class LogWriter {
       const target = await retentionTarget(this.#log, request)
       // The end of the log is the name of a segment then, so no offset is given out again.
       const isEmptied = target === logEndOffset && (segments.active?.sizeBytes ?? 0) > 0
-      if (isEmptied) await this.#log.roll()
+      if (isEmptied) {
+        try {
+          await this.#log.roll()
+        } catch (error) {
+          const sealedEnd = segments.active?.baseOffset ?? 0
+          if (!isNoRoom(error) || sealedEnd <= logStartOffset) throw error
+          // What is sealed goes first; the next look finds room for a new segment then.
+          return this.#advance(sealedEnd)
+        }
+      }
       if (target <= logStartOffset && !isEmptied && segments.dead.length === 0) return NOTHING_FREED
       return this.#advance(target)
     })
@@ -158,14 +167,24 @@ export class LogWriter {
     const { segments, epochs } = this.#log
     // Otherwise a power loss might leave a log that ends before it starts.
     if (offset > this.#log.durableEndOffset) await this.#log.flush()
-    // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
-    await this.#log.recordSegments(offset)
-    // The state is the decision: bytes that are still there are not records any more.
-    await this.#save({ logStartOffset: offset })
+    try {
+      await this.#decideToStartAt(offset)
+    } catch (error) {
+      // Even a deletion has to write something first. The indexes of what goes are not needed for it.
+      if (!isNoRoom(error) || !(await segments.removeIndexesBelow(offset))) throw error
+      await this.#decideToStartAt(offset)
+    }
     const freed = await segments.changing(() => segments.removeBelow(offset))
     epochs.truncateFromStart(offset)
     await epochs.write()
     return freed
+  }
+
+  async #decideToStartAt(logStartOffset: number): Promise<void> {
+    // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
+    await this.#log.recordSegments(logStartOffset)
+    // The state is the decision: bytes that are still there are not records any more.
+    await this.#save({ logStartOffset })
   }
 
   /**

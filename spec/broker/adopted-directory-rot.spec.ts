@@ -20,7 +20,9 @@ it('one rotten batch in a topic that a broker has left keeps no other topic from
   fs.writeFile('/data/recovery-point-offset-checkpoint', Buffer.from('0\n1\norders 0 5\n'))
   fs.writeFile('/data/healthy-0/00000000000000000000.log', bytesOf())
   fs.flipBit(LOG, SIZE + 66, 1)
-  const broker = await Broker.open('/data', { fileSystem: fs, clock })
+  const opening = Broker.open('/data', { fileSystem: fs, clock })
+  await expect(opening).resolves.toBeInstanceOf(Broker)
+  const broker = await opening
   expect(await broker.topic('healthy').partition(0).read(0)).toHaveLength(1)
   await broker.close()
 })

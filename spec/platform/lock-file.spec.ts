@@ -279,6 +279,30 @@ describe('LockFile', () => {
     expect(reasons).toMatchObject([{ code: 'ENOENT' }])
   })
 
+  it('is taken on a full disk too, without the name of its owner', async () => {
+    const directory = await temporaryDirectory()
+    const { writeFileSync } = fs
+    const writing = vi.spyOn(fs, 'writeFileSync').mockImplementation((fd, content, options) => {
+      if (content instanceof Buffer && content.length > 0)
+        throw systemError('ENOSPC', 'write', directory, 'no space left')
+      writeFileSync(fd, content, options)
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      writing.mockRestore()
+      syncBuiltinESMExports()
+    })
+    const lockFile = await take(directory)
+    expect(await readFile(join(directory, LOCK_FILE_NAME), 'utf8')).toBe('')
+    expect(await lockFile?.lossReason()).toBeNull()
+    expect(await take(directory)).toBeNull()
+    await lockFile?.startHeartbeats()
+    expect(lockFile?.lossReasonSync()).toBeNull()
+    await lockFile?.release()
+    expect(await readdir(directory)).toEqual([])
+    expect(await take(directory)).not.toBeNull()
+  })
+
   it('is released, also when it is taken over between the last look at it and its removal', async () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)

@@ -16,7 +16,7 @@ const COPIED = ['lib', 'spec', 'docs', 'package.json', 'tsconfig.json', 'vitest.
 /** Tests that draw at random draw the same each time. */
 const ENVIRONMENT = { ...process.env, VARVE_SEED: '1' }
 /** How a failure begins that an expectation has told. */
-const ASSERTION = /^(AssertionError|Error: (promise resolved|expected) )/
+const ASSERTION = /^(AssertionError|Error: (promise (resolved|rejected)|expected) )/
 /** A bug that makes a test wait for ever is not one that it notices. */
 const RUN_TIMEOUT_MS = 600_000
 

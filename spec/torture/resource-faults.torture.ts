@@ -98,6 +98,29 @@ describe('resources that run out', () => {
 
   itWith(
     ['linux', 'root', 'gcc'],
+    'a full tmpfs gives room back for what is deleted, in the process that has filled it and in the next',
+    async () => {
+      const data = join(memoryDisk('size=1m').path, 'data')
+      const first = await Broker.open(data)
+      const filled = (await first.createTopic('a', SMALL)).partition(0)
+      const { count } = await fill(filled)
+      expect((await filled.deleteRecords(Math.floor(count / 2))).segments).toBeGreaterThan(2)
+      const more = await fill(filled)
+      expect(more.count).toBeGreaterThan(count / 3)
+      await first.close().catch(() => undefined)
+      const next = await Broker.open(data)
+      const partition = next.topic('a').partition(0)
+      expect(partition.logEndOffset).toBe(count + more.count)
+      expect((await partition.deleteRecords(-1)).segments).toBeGreaterThan(2)
+      expect(await partition.append({ value: VALUE })).toMatchObject({
+        baseOffset: count + more.count,
+      })
+      await next.close()
+    },
+  )
+
+  itWith(
+    ['linux', 'root', 'gcc'],
     'no inode for the next segment: refused, until there is one',
     async () => {
       const disk = memoryDisk('size=16m,nr_inodes=40')

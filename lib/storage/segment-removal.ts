@@ -1,0 +1,41 @@
+import type { FileSystem } from '../platform/file-system.ts'
+import { segmentFilePath, type SegmentFileKind } from './log-files.ts'
+
+/** Those that are made anew from the log file where they are missing. */
+const INDEX_KINDS = ['timeindex', 'index'] as const
+/** The log goes last: what is left without one is removed at open. */
+const KINDS = ['snapshot', 'txnindex', ...INDEX_KINDS, 'log'] as const
+
+/** Removes the files of a segment, as far as they are there. Durable with the next sync of `dir`. */
+export async function removeSegmentFiles(
+  fileSystem: FileSystem,
+  dir: string,
+  baseOffset: number,
+): Promise<void> {
+  await removeFiles(fileSystem, dir, baseOffset, KINDS)
+}
+
+/** Removes its indexes. @returns whether there were any */
+export function removeIndexFiles(
+  fileSystem: FileSystem,
+  dir: string,
+  baseOffset: number,
+): Promise<boolean> {
+  return removeFiles(fileSystem, dir, baseOffset, INDEX_KINDS)
+}
+
+async function removeFiles(
+  fileSystem: FileSystem,
+  dir: string,
+  baseOffset: number,
+  kinds: readonly SegmentFileKind[],
+): Promise<boolean> {
+  let wasThere = false
+  for (const kind of kinds) {
+    const path = segmentFilePath(dir, baseOffset, kind)
+    if ((await fileSystem.stat(path)) === null) continue
+    await fileSystem.unlink(path)
+    wasThere = true
+  }
+  return wasThere
+}

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest'
+import type { Log } from '../../lib/storage/log.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { NOW, offsetsOf, openLog, pathOf, SMALL, upTo } from './log-fixtures.ts'
+
+const DAY_MS = 86_400_000
+const CONFIG = { ...SMALL, retentionMs: DAY_MS }
+
+/** Eight records in four segments, on a disk that has no room for a line of the record of segments. */
+async function full(persistent: boolean): Promise<{ fs: SimulatedFileSystem; log: Log }> {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config: CONFIG })
+  for (let each = 0; each < 8; each += 1) {
+    await log.append([{ key: 'k', value: 'v', timestamp: NOW }])
+  }
+  await log.checkpoint()
+  fs.failNext('write', 'ENOSPC', { path: /varve-segments/, persistent })
+  return { fs, log }
+}
+
+function retain(log: Log): Promise<{ segments: number }> {
+  const limits = { highWatermark: log.logEndOffset, startOffset: 0, maxSizeBytes: Infinity }
+  return log.enforceRetention({ ...limits, nowMs: NOW + 10 * DAY_MS })
+}
+
+const WAYS: [string, (log: Log) => Promise<{ segments: number }>][] = [
+  ['retention', retain],
+  ['a deletion of records', (log) => log.advanceLogStartOffset(6)],
+]
+
+describe('on a disk without room', () => {
+  it.each(WAYS)(
+    '%s makes some by the indexes of what goes, which it needs first',
+    async (_, remove) => {
+      const { fs, log } = await full(false)
+      const before = fs.operations.length
+      await expect(remove(log)).resolves.toMatchObject({ segments: 3 })
+      const done = fs.operations.slice(before)
+      const firstRemoved = done.findIndex((operation) => operation.includes(' unlink '))
+      const firstWritten = done.findLastIndex((operation) => operation.includes('varve-segments'))
+      expect(done[firstRemoved]).toContain('.timeindex')
+      expect(firstRemoved).toBeLessThan(firstWritten)
+      expect(await log.append([{ key: 'k', value: 'more' }])).toMatchObject({ baseOffset: 8 })
+    },
+  )
+
+  it.each(WAYS)('%s takes no record along where that is not enough', async (_, remove) => {
+    const { fs, log } = await full(true)
+    await expect(remove(log)).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
+    expect(await offsetsOf(log)).toEqual(upTo(8))
+    const again = await openLog(fs.restart('process'), { config: CONFIG })
+    expect(again.damage).toBeNull()
+    expect(await offsetsOf(again)).toEqual(upTo(8))
+  })
+
+  it('what is sealed goes where there is none for the segment that is to follow the last one', async () => {
+    const { fs, log } = await full(false)
+    fs.failNext('open', 'ENOSPC', { path: pathOf(8) })
+    expect((await retain(log)).segments).toBeGreaterThan(2)
+    expect(log.logStartOffset).toBeGreaterThan(0)
+    expect(log.logStartOffset).toBeLessThan(8)
+    await retain(log)
+    expect(log.logStartOffset).toBe(8)
+  })
+})
