@@ -51,11 +51,12 @@ export async function fetchBatches(
   requests: readonly FetchRequest[],
   limits: FetchLimits,
 ): Promise<FetchResponse[]> {
+  // First, so that whoever wants to end the wait can, also while the event loop turns.
+  const wait = new FetchWait(clock, limits)
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) return readRest(requests, limits, readNow(requests, limits))
-  const wait = new FetchWait(clock, limits)
   if (requests.some(hasMore)) {
     const responses = await readRest(requests, limits, readNow(requests, limits))
     limits.signal?.throwIfAborted()
