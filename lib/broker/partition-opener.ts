@@ -142,6 +142,8 @@ export async function closeAll(
   reason: VarveError,
 ): Promise<void> {
   const failures: unknown[] = []
+  // All of them first: an append may wait for room behind one of a partition whose turn is later.
+  for (const partition of partitions) partition.refuse(reason)
   // A few at a time, because each opens files; as one ends the next begins.
   const rest = partitions.values()
   const closeRest = async (): Promise<void> => {

@@ -266,11 +266,7 @@ export class Partition {
     throw damage ?? outOfRange(this.log, offset, durableEndOffset)
   }
 
-  /**
-   * Whole batches from the one that holds `offset` on, below the high watermark and `wantedEnd`.
-   *
-   * @internal
-   */
+  /** Whole batches from that of `offset` on, below the high watermark and `wantedEnd`. @internal */
   async readBatches(
     offset: number,
     maxBytes: number,
@@ -298,12 +294,7 @@ export class Partition {
     return this.batches.readNow(offset, maxBytes, end)
   }
 
-  /**
-   * Looks for what the owner of the directory has appended; on a partition that is open for reading
-   * only.
-   *
-   * @internal
-   */
+  /** Where the directory is open for reading only, looks for what its owner has appended. @internal */
   async refresh(): Promise<void> {
     await this.log.refresh()
     this.#end.follow()
@@ -328,13 +319,18 @@ export class Partition {
    * @internal
    */
   async close(reason: VarveError): Promise<void> {
+    this.refuse(reason)
+    await this.#writer.close(reason)
+    await this.log.close()
+  }
+
+  /** The first step of a close: nobody waits any more, and nothing is taken. @internal */
+  refuse(reason: VarveError): void {
     const isFirst = this.#closedBy === null
     this.#closedBy ??= reason
     this.#upkeep.stop()
     this.#follower?.stop()
     if (isFirst) this.#changed()
-    await this.#writer.close(reason)
-    await this.log.close()
   }
 
   #changed(): void {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/index.ts'
+import { watch } from '../client/consumer-harness.ts'
 import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
 
 describe('a topic that has reached maxBytes', () => {
@@ -144,6 +145,26 @@ describe("whenFull: 'wait'", () => {
       await broker.close()
     }
   })
+
+  it.each(['close', 'deleteTopic'] as const)(
+    'ends with the %s of more partitions than are closed at a time, in whichever order they wait',
+    async (end) => {
+      const { broker, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait', partitions: 17 })
+      const { partitions } = broker.topic('orders')
+      await partitions[0]?.append({ value: VALUE })
+      const outcomes: Promise<unknown>[] = []
+      // The partition that is closed last is the first in line.
+      for (const partition of partitions.toReversed()) {
+        outcomes.push(outcomeOf(partition.append({ value: VALUE })))
+        await settle()
+      }
+      const ending = watch(end === 'close' ? broker.close() : broker.deleteTopic('orders'))
+      await clock.advance(5000)
+      await settle()
+      expect(ending.isSettled).toBe(true)
+      expect(new Set(await Promise.all(outcomes)).has('taken')).toBe(false)
+    },
+  )
 
   it('gives up a send that waits for longer than deliveryTimeoutMs', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
