@@ -55,7 +55,12 @@ export class ReadTurns {
     let withDataCount = 0
     let isPart = false
     for (const state of this.#inOrder()) {
-      if (state.isPaused) continue
+      if (state.isPaused) {
+        // Where it begins must not depend on when it is resumed.
+        const source = state.position === null ? this.#positions.source(state) : null
+        if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
+        continue
+      }
       // Where the end is that somebody begins at depends on when it is asked for.
       if (withDataCount >= limits.mostCount && state.position !== null) {
         isPart = true

@@ -69,6 +69,30 @@ describe('pause', () => {
     expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(5)
   })
 
+  it.each(['assign', 'a listener'] as const)(
+    'does not keep a partition from beginning at the end as of the first poll: after %s',
+    async (way) => {
+      const harness = new ConsumerHarness()
+      harness.partition().append('before')
+      const consumer = harness.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
+      if (way === 'assign') {
+        consumer.assign([T0])
+        consumer.pause([T0])
+      } else {
+        consumer.subscribe(['t'], {
+          onPartitionsAssigned: (partitions) => {
+            consumer.pause(partitions)
+          },
+        })
+      }
+      expect(await consumer.poll(NO_WAIT)).toEqual([])
+      harness.partition().append(...numbers(3))
+      expect(await consumer.poll(NO_WAIT)).toEqual([])
+      consumer.resume([T0])
+      expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(3))
+    },
+  )
+
   it('wakes a poll that waits when it ends', async () => {
     const harness = filled()
     const consumer = harness.consumer()
