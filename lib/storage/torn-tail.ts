@@ -9,6 +9,7 @@ import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
 import { isPreallocated } from './preallocation.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
+import { isUnrepresentable } from './unrepresentable.ts'
 
 /**
  * Bytes that were cut from the end of a log: no whole batch could be made of them, or a sync had
@@ -41,7 +42,8 @@ export interface DurabilityEvidence {
  *
  * @returns the damage when something says that bytes from where the scan stopped had been durable:
  * the recovery point, a later segment (the one before is durable when it is created), or a later
- * batch with the group start bit; `null` when nothing does.
+ * batch with the group start bit; or when what stands there is whole, and not of the kind that can be
+ * read; `null` otherwise.
  */
 export async function findDamage(
   fileSystem: FileSystem,
@@ -54,6 +56,7 @@ export async function findDamage(
   const { baseOffset, path } = segment
   const file = await fileSystem.open(path, 'read')
   let later: number | null
+  let isForeign: boolean
   try {
     // Whatever its offset: a flipped bit in a base offset, which no checksum covers, makes every
     // batch behind it look out of order, and those had been durable all the same.
@@ -61,12 +64,15 @@ export async function findDamage(
     // lost its base offset alone.
     const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
     later = (await findLastGroupStart(file, range))?.baseOffset ?? null
+    isForeign = await isUnrepresentable(file, position, end)
   } finally {
     await file.close()
   }
-  if (nextBaseOffset === null && later === null && nextOffset >= durableOffset) return null
+  const wasDurable = nextBaseOffset !== null || later !== null || nextOffset < durableOffset
+  if (!wasDurable && !isForeign) return null
   const durableEnd = Math.max(durableOffset, later ?? 0, nextBaseOffset ?? 0)
-  return new CorruptRecordError(`${reason ?? ''}; what follows had been durable`, {
+  const proof = isForeign ? 'its own checksum fits' : 'what follows had been durable'
+  return new CorruptRecordError(`${reason ?? ''}; ${proof}`, {
     path,
     position,
     firstOffset: nextOffset,

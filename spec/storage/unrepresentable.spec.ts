@@ -1,0 +1,127 @@
+import { crc32 } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import {
+  LAST_OFFSET_DELTA_POSITION,
+  MAX_TIMESTAMP_POSITION,
+  RECORD_COUNT_POSITION,
+} from '../../lib/record/batch-layout.ts'
+import { writeCrc } from '../../lib/record/record-batch.ts'
+import { isUnrepresentable } from '../../lib/storage/unrepresentable.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
+
+const NANOSECONDS = 1_700_000_000_000_000_000n
+
+/** A message as brokers before 0.11 write it: of format 0, or of format 1, which has a timestamp. */
+function message(magic: 0 | 1, offset: number, value: Buffer | null): Buffer {
+  const timestamp = Buffer.alloc(magic === 0 ? 0 : 8)
+  if (magic === 1) timestamp.writeBigInt64BE(1_500_000_000_000n)
+  const lengths = Buffer.alloc(8)
+  lengths.writeInt32BE(-1, 0)
+  lengths.writeInt32BE(value?.length ?? -1, 4)
+  const attributes = Buffer.alloc(1)
+  const body = [Buffer.of(magic), attributes, timestamp, lengths, value ?? Buffer.alloc(0)]
+  const covered = Buffer.concat(body)
+  const head = Buffer.alloc(16)
+  head.writeBigInt64BE(BigInt(offset), 0)
+  head.writeInt32BE(covered.length + 4, 8)
+  head.writeUInt32BE(crc32(covered), 12)
+  return Buffer.concat([head, covered])
+}
+
+/** A batch whose checksum is right after the change. */
+function batch(baseOffset: number, change: (bytes: Buffer) => void): Buffer {
+  const bytes = bytesOf({ baseOffset, values: ['v'] })
+  change(bytes)
+  writeCrc(bytes)
+  return bytes
+}
+
+const inNanoseconds = (bytes: Buffer): void => {
+  bytes.writeBigInt64BE(NANOSECONDS, MAX_TIMESTAMP_POSITION)
+}
+
+const LARGE = Buffer.alloc(2_500_000, 'old')
+
+describe('bytes that are whole and cannot be read', () => {
+  async function isFound(bytes: Buffer, end = bytes.length): Promise<boolean> {
+    const fs = new SimulatedFileSystem()
+    const before = Buffer.alloc(7, 1)
+    fs.writeFile('/f', Buffer.concat([before, bytes]))
+    const file = await fs.open('/f', 'read')
+    return isUnrepresentable(file, before.length, before.length + end)
+  }
+
+  it.each<[string, Buffer]>([
+    ['a message of format 0', message(0, 5, Buffer.from('old'))],
+    ['the shortest message of all', message(0, 5, null)],
+    ['a message of format 1', message(1, 5, Buffer.from('old'))],
+    ['a large message', message(1, 5, LARGE)],
+    ['a timestamp in nanoseconds', batch(5, inNanoseconds)],
+    ['a timestamp below none', batch(5, (each) => each.writeInt32BE(-5, MAX_TIMESTAMP_POSITION))],
+    ['a count below 0', batch(5, (each) => each.writeInt32BE(-1, RECORD_COUNT_POSITION))],
+    [
+      'a last offset before the first',
+      batch(5, (each) => each.writeInt32BE(-1, LAST_OFFSET_DELTA_POSITION)),
+    ],
+  ])('are told from a torn write: %s', async (_, bytes) => {
+    expect(await isFound(bytes)).toBe(true)
+    expect(await isFound(Buffer.concat([bytes, Buffer.alloc(100)]))).toBe(true)
+    expect(await isFound(bytes, bytes.length - 1), 'one byte short').toBe(false)
+    expect(await isFound(bytes.subarray(0, -1), bytes.length), 'shorter than told').toBe(false)
+    const flipped = Buffer.from(bytes)
+    flipped.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1)
+    expect(await isFound(flipped), 'a bit flipped').toBe(false)
+  })
+
+  it.each<[string, Buffer]>([
+    ['nothing', Buffer.alloc(0)],
+    ['a few bytes', Buffer.alloc(16)],
+    ['zeros', Buffer.alloc(100)],
+    ['a batch that can be read, whatever its offset', bytesOf({ baseOffset: 0 })],
+    ['an unknown format', bytesOf().fill(3, 16, 17)],
+    ['a size below that of any message', Buffer.alloc(40).fill(13, 11, 12)],
+    ['a size below that of any batch', bytesOf().fill(48, 11, 12)],
+    ['a negative size', message(1, 5, Buffer.from('old')).fill(0xff, 8, 9)],
+  ])('are not: %s', async (_, bytes) => {
+    expect(await isFound(bytes)).toBe(false)
+  })
+})
+
+describe('a partition that was copied from a broker', () => {
+  const OLD = Buffer.from('old '.repeat(20))
+
+  it.each<[string, Buffer[], number[]]>([
+    ['messages of format 1', [0, 1, 2].map((each) => message(1, each, OLD)), []],
+    ['a short message of format 0', [message(0, 0, null)], []],
+    [
+      'a timestamp in nanoseconds',
+      [bytesOf({ baseOffset: 0 }), batch(1, inNanoseconds), bytesOf({ baseOffset: 2 })],
+      [0],
+    ],
+  ])('is refused and not cut where it holds %s', async (_, batches, readable) => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const bytes = Buffer.concat(batches)
+    fs.writeFile(pathOf(0), bytes)
+    const log = await openLog(fs)
+    expect(fs.readFile(pathOf(0))).toEqual(bytes)
+    expect(log.recovery.truncations).toEqual([])
+    const firstOffset = readable.length
+    expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: null })
+    expect(log.damage?.reason).toContain('; its own checksum fits')
+    expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
+    await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
+    await log.close()
+    expect(fs.readFile(pathOf(0))).toEqual(bytes)
+  })
+
+  it('loses what it was copied without the end of', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const whole = bytesOf({ baseOffset: 0 })
+    fs.writeFile(pathOf(0), Buffer.concat([whole, batch(1, inNanoseconds).subarray(0, -1)]))
+    const log = await openLog(fs)
+    expect(log.damage).toBeNull()
+    expect(await offsetsOf(log)).toEqual([0])
+    expect(fs.readFile(pathOf(0))).toEqual(whole)
+  })
+})
