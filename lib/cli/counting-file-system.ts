@@ -85,6 +85,7 @@ function countingFile(file: File, counts: DiskCounts): File {
       counts.syncs += 1
       return file.sync()
     },
+    setModified: async (modifiedMs) => file.setModified?.(modifiedMs),
     stat: () => file.stat(),
     close: () => file.close(),
   }

@@ -165,6 +165,11 @@ class FencedFile implements File {
     this.#fence.ensureHeld()
   }
 
+  async setModified(modifiedMs: number): Promise<void> {
+    this.#fence.ensureHeld()
+    await this.#behind.setModified?.(modifiedMs)
+  }
+
   stat(): Promise<FileStat> {
     return this.#behind.stat()
   }

@@ -88,6 +88,14 @@ export interface File {
   /** `fsync`: like {@link File.datasync}, with the file's other metadata. */
   sync(): Promise<void>
 
+  /**
+   * Sets the time of the last modification, until the next change of the content. Absent where that
+   * cannot be done: what is compacted then counts as younger than it is, and may be kept longer.
+   *
+   * @param modifiedMs milliseconds since the epoch.
+   */
+  setModified?(modifiedMs: number): Promise<void>
+
   /** Size and times of the open file, whatever its name refers to by now. */
   stat(): Promise<FileStat>
 

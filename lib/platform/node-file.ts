@@ -120,6 +120,11 @@ export class NodeFile implements File {
     return this.#runSync((handle) => handle.sync())
   }
 
+  setModified(modifiedMs: number): Promise<void> {
+    const time = modifiedMs / 1000
+    return this.#run((handle) => handle.utimes(time, time))
+  }
+
   stat(): Promise<FileStat> {
     return this.#run(async (handle) => toFileStat(await handle.stat()))
   }

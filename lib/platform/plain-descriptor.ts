@@ -5,6 +5,7 @@ import {
   fstatSync,
   fsync,
   ftruncate,
+  futimes,
   read,
   writev,
   type Stats,
@@ -13,7 +14,10 @@ import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 /** What the library does with an open file. */
-export type FileDescriptor = Pick<FileHandle, 'fd' | 'datasync' | 'sync' | 'truncate' | 'close'> & {
+export type FileDescriptor = Pick<
+  FileHandle,
+  'fd' | 'datasync' | 'sync' | 'truncate' | 'utimes' | 'close'
+> & {
   stat(): Promise<Stats>
   read(
     buffer: Uint8Array,
@@ -29,6 +33,7 @@ const writevInPool = promisify(writev)
 const truncateInPool = promisify(ftruncate)
 const datasyncInPool = promisify(fdatasync)
 const syncInPool = promisify(fsync)
+const setTimesInPool = promisify(futimes)
 const closeInPool = promisify(close)
 
 /**
@@ -67,6 +72,10 @@ export class PlainDescriptor implements FileDescriptor {
 
   sync(): Promise<void> {
     return syncInPool(this.fd)
+  }
+
+  utimes(accessed: number | string | Date, modified: number | string | Date): Promise<void> {
+    return setTimesInPool(this.fd, accessed, modified)
   }
 
   stat(): Promise<Stats> {

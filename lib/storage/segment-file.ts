@@ -148,6 +148,11 @@ export class SegmentFile implements ParkableFile {
     return this.#use('change', (file) => file.truncate(sizeBytes))
   }
 
+  /** Sets the time of its last modification, where the file system can do that. */
+  async setModified(modifiedMs: number): Promise<void> {
+    await this.#use('read', async (file) => file.setModified?.(modifiedMs))
+  }
+
   /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
   async cut(sizeBytes: number): Promise<void> {
     await this.#use('change', async (file) => {

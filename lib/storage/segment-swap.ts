@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
 import type { LocalLog } from './local-log.ts'
 import { CLEANED_SUFFIX, segmentFilePath, SWAP_SUFFIX } from './log-files.ts'
@@ -44,6 +45,7 @@ export class SegmentSwap {
    * the log's, the directory is synced.
    */
   async finish(): Promise<void> {
+    await this.#keepAge()
     const pathAt = (baseOffset: number): string =>
       segmentFilePath(this.#dir, baseOffset, 'txnindex')
     const sources = this.sources.map(({ baseOffset }) => pathAt(baseOffset))
@@ -52,6 +54,19 @@ export class SegmentSwap {
     await this.#target?.flush()
     await this.#target?.seal()
     await this.#target?.close()
+  }
+
+  /**
+   * Gives the new file the time of the last one that it is made of, as Kafka does: where no timestamp
+   * can be right, it says how old the records are. Where that fails they only stay longer.
+   */
+  async #keepAge(): Promise<void> {
+    try {
+      const last = await this.#fileSystem.stat(this.sources.at(-1)?.path ?? '')
+      if (last !== null) await this.#target?.file.setModified(last.modifiedMs)
+    } catch (error) {
+      if (!isSystemError(error)) throw error
+    }
   }
 
   /** Removes what was written. */

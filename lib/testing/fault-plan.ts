@@ -16,6 +16,7 @@ export type OperationKind =
   | 'read'
   | 'write'
   | 'truncate'
+  | 'setModified'
   | 'datasync'
   | 'sync'
   | 'close'

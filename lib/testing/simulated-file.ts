@@ -128,6 +128,17 @@ export class SimulatedFile implements File {
     await this.#perform(this.#syncing('sync', 'fsync'))
   }
 
+  async setModified(modifiedMs: number): Promise<void> {
+    await this.#perform({
+      kind: 'setModified',
+      path: this.#at,
+      syscall: 'futime',
+      run: () => {
+        this.#inode.modifiedMs = modifiedMs
+      },
+    })
+  }
+
   async stat(): Promise<FileStat> {
     return await this.#perform({
       kind: 'stat',

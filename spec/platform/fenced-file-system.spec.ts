@@ -8,7 +8,8 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 /** What the log of a simulated file system calls that which changes what is on the disk. */
-const CHANGE = /^#\d+ (write|truncate|rename|unlink|createDirectory|removeDirectory|open .* create)/
+const CHANGE =
+  /^#\d+ (write|truncate|setModified|rename|unlink|createDirectory|removeDirectory|open .* create)/
 
 async function scene(): Promise<{ behind: SimulatedFileSystem; fileSystem: FileSystem }> {
   const behind = new SimulatedFileSystem()
@@ -23,9 +24,10 @@ describe('FencedFileSystem', () => {
     const file = await fileSystem.open('/d/a', 'create')
     expect(await file.write([Buffer.from('abc')], 0)).toBe(3)
     await file.truncate(2)
+    await file.setModified?.(5)
     await file.datasync()
     await file.sync()
-    expect(await file.stat()).toMatchObject({ sizeBytes: 2 })
+    expect(await file.stat()).toMatchObject({ sizeBytes: 2, modifiedMs: 5 })
     const buffer = Buffer.alloc(2)
     expect(await file.read(buffer, 0)).toBe(2)
     await file.close()
@@ -50,6 +52,7 @@ describe('FencedFileSystem', () => {
     for (const call of [
       file.write([Buffer.from('x')], 0),
       file.truncate(0),
+      file.setModified?.(5),
       file.datasync(),
       file.sync(),
       fileSystem.open('/d/new', 'create'),

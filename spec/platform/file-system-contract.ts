@@ -148,6 +148,20 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
+  it('setModified says when the file was last changed, also by its name and once it is closed', async () => {
+    const { fileSystem, directory } = await make()
+    const file = await fileSystem.open(join(directory, 'a'), 'create-new')
+    await writeFully(file, [Buffer.from('old')], 0)
+    const modifiedMs = 1_500_000_000_123
+    await file.setModified?.(modifiedMs)
+    await file.datasync()
+    expect(Math.round((await file.stat()).modifiedMs)).toBe(modifiedMs)
+    await file.close()
+    const found = await fileSystem.stat(join(directory, 'a'))
+    expect(Math.round(found?.modifiedMs ?? 0)).toBe(modifiedMs)
+    expect(await load(fileSystem, join(directory, 'a'))).toBe('old')
+  })
+
   it('what one handle writes another one of the same file reads', async () => {
     const { fileSystem, directory } = await make()
     const writer = await fileSystem.open(join(directory, 'a'), 'create-new')
@@ -181,6 +195,7 @@ function closeContract(make: Make): void {
       () => file.read(Buffer.alloc(1), 0),
       () => file.write([Buffer.from('x')], 0),
       () => file.truncate(0),
+      async () => file.setModified?.(0),
       () => file.datasync(),
       () => file.sync(),
       () => file.stat(),

@@ -133,6 +133,8 @@ describe('a file that was opened at once', () => {
     const descriptor = new PlainDescriptor(openSync(path, 'r+'), { isWritable: true })
     expect(await descriptor.writev([Buffer.from('CON')], 0)).toMatchObject({ bytesWritten: 3 })
     await descriptor.truncate(5)
+    await descriptor.utimes(1, 2)
+    expect((await descriptor.stat()).mtimeMs).toBe(2000)
     await descriptor.close()
     expect(await readFile(path, 'utf8')).toBe('CONte')
     await expect(descriptor.sync()).rejects.toMatchObject({ code: 'EBADF' })

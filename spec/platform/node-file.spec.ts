@@ -20,6 +20,7 @@ async function fileOnQuickDisk(): Promise<{ file: NodeFile; inPool: () => number
     writev: handle.writev.bind(handle),
     stat: () => handle.stat(),
     truncate: handle.truncate.bind(handle),
+    utimes: handle.utimes.bind(handle),
     close: () => handle.close(),
     sync: () => handle.sync(),
     datasync: async () => {

@@ -80,6 +80,33 @@ describe('retention by time', () => {
     expect(freed).toMatchObject({ segments: 2 })
   })
 
+  it.each([
+    ['and were not', 0, null],
+    ['and were', 1, null],
+    ['and were, on a disk that sets no times', 1, 'EPERM'],
+  ])('keeps records no longer for being compacted %s', async (_, passes, code) => {
+    const { log, fileSystem, clock } = await open({
+      ...{ ...SMALL, cleanupPolicy: 'compact,delete', retentionMs: DAY_MS },
+    })
+    const timestamp = NOW + 1000 * DAY_MS
+    const put = (key: string): Promise<unknown> =>
+      log.append([{ key, value: 'x'.repeat(20), timestamp }])
+    for (const key of ['a', 'b', 'c', 'd']) await put(key)
+    await clock.advance(DAY_MS - 1)
+    // Of each of the two segments one key is replaced, so that both are written anew.
+    for (const key of ['a', 'c']) await put(key)
+    await log.roll()
+    if (code !== null) fileSystem.failNext('setModified', code, { persistent: true })
+    for (let pass = 0; pass < passes; pass += 1) {
+      await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
+      expect(await offsetsOf(log)).toEqual([1, 3, 4, 5])
+    }
+    await clock.advance(2)
+    await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    // What was written a day ago is gone, and what was a moment ago is not.
+    expect(await offsetsOf(log)).toEqual(code === null ? [4, 5] : [1, 3, 4, 5])
+  })
+
   it('believes a timestamp that can be right more than the file, which may have been copied', async () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     clock.setTime(NOW + 10 * DAY_MS)

@@ -40,6 +40,7 @@ describe('crashAt', () => {
       () => file.read(Buffer.alloc(1), 0),
       () => file.write([Buffer.alloc(1)], 0),
       () => file.truncate(0),
+      async () => file.setModified?.(0),
       () => file.datasync(),
       () => file.sync(),
       () => file.stat(),

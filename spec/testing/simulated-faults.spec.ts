@@ -31,6 +31,7 @@ const CALLS = {
   read: ({ file }: Fixture) => file.read(Buffer.alloc(1), 0),
   write: ({ file }: Fixture) => file.write([Buffer.from('new')], 0),
   truncate: ({ file }: Fixture) => file.truncate(0),
+  setModified: async ({ file }: Fixture) => file.setModified?.(0),
   datasync: ({ file }: Fixture) => file.datasync(),
   sync: ({ file }: Fixture) => file.sync(),
   close: ({ file }: Fixture) => file.close(),
