@@ -34,8 +34,8 @@ export type { RestartOptions, SimulatedFileSystemOptions } from './simulation-op
  * part of {@link FileSystem} are for tests: they are synchronous, have no number, are never struck
  * and work on a crashed file system too.
  *
- * Calls may overlap as they may on a disk. Each takes effect at one moment after it was started,
- * never inside the call itself, and reads or fills the caller's buffers at that moment.
+ * Calls may overlap as they may on a disk. Each takes effect at one moment, inside of the call at the
+ * earliest (`completion` says when), and reads or fills the caller's buffers at that moment.
  */
 export class SimulatedFileSystem implements FileSystem {
   readonly #options: SimulatedFileSystemOptions

@@ -1,7 +1,7 @@
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
+import { systemClock } from '../platform/system-clock.ts'
 import type { Persona, UnsyncedFate } from './crash-model.ts'
-import { ManualClock } from './manual-clock.ts'
 import type { DiskModel } from './simulated-disk.ts'
 import type { MachineOptions } from './simulated-machine.ts'
 
@@ -52,7 +52,12 @@ export interface SimulatedFileSystemOptions {
    * @defaultValue `'in-order'`
    */
   readonly completion?: 'in-order' | 'awaited' | 'random'
-  /** Gives the times of modifications and locks; a fixed time when left out. */
+  /**
+   * Gives the times of modifications and locks. A broker with a clock of its own needs the same
+   * one here: retention takes a file's time where a record's lies in the future or is missing.
+   *
+   * @defaultValue the real one, which a broker has as well
+   */
   readonly clock?: Pick<Clock, 'now'>
 }
 
@@ -73,7 +78,7 @@ export function diskModel(options: SimulatedFileSystemOptions, random: Random): 
   const {
     persona = 'strict-posix',
     sectorBytes = DEFAULT_SECTOR_BYTES,
-    clock = new ManualClock(),
+    clock = systemClock,
   } = options
   requireAtLeast('sectorBytes', sectorBytes, 1)
   return {

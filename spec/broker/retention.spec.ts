@@ -3,6 +3,7 @@ import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
 const DAY_MS = 86_400_000
@@ -113,6 +114,21 @@ describe('the retention of a broker', () => {
     await expect(waiting).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', logStartOffset: 2 })
     await broker.close()
   })
+
+  it.each(['on the disk', 'in memory'])(
+    'keeps what has come now under a timestamp of tomorrow, %s',
+    async (where) => {
+      const fileSystem = where === 'in memory' ? new SimulatedFileSystem() : undefined
+      await using broker = await tempBroker(fileSystem === undefined ? {} : { fileSystem })
+      const { partitions } = await broker.createTopic('orders', SMALL)
+      const timestamp = Date.now() + DAY_MS
+      for (let each = 0; each < 4; each += 1) {
+        await partitions[0]?.append({ value: VALUE, timestamp })
+      }
+      expect(await broker.enforceRetention()).toEqual({ segments: 0, bytes: 0 })
+      expect(partitions[0]?.logStartOffset).toBe(0)
+    },
+  )
 
   it('is refused to who has the directory open for reading only', async () => {
     const { broker, fileSystem, clock } = await open()
