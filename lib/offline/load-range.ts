@@ -19,6 +19,8 @@ export interface LoadRangeOptions {
 /**
  * What of a task is not yet in the sink.
  *
+ * @param refresh makes the partition look at what its owner has written. Where another process owns
+ * it, the sink may hold what this one has not seen yet.
  * @throws {@link OffsetOutOfRangeError} when the sink holds offsets that the log has not reached:
  * they are of another topic of that name, or of a log that has lost its end.
  */
@@ -26,9 +28,11 @@ export async function missingOf(
   task: LoadTask,
   partition: Partition,
   sink: Sink,
+  refresh?: () => Promise<void>,
 ): Promise<OffsetRange[]> {
   const place = { topic: task.topic, partition: task.partition }
   const published = await sink.published(place, task.startOffset)
+  if (published.some(({ endOffset }) => endOffset > partition.logEndOffset)) await refresh?.()
   const { logStartOffset, logEndOffset } = partition
   for (const { startOffset, endOffset } of published) {
     if (endOffset <= logEndOffset) continue
@@ -79,7 +83,7 @@ export async function loadRange(
   }
 }
 
-/** The records of the task from `offset` on, about 1 MiB of them; none when there are no more. */
+/** The records of the task from `offset` on, about 256 KiB of them; none when there are no more. */
 async function readNext(
   partition: Partition,
   task: LoadTask,

@@ -91,7 +91,8 @@ async function doTask(
   const { signal } = options
   const partition = await partitionThatHolds(broker, task, options)
   const total = { records: 0, rejected: 0, bytes: 0 }
-  for (const range of await missingOf(task, partition, sink)) {
+  const refresh = broker.describe().readOnly ? () => partition.refresh() : undefined
+  for (const range of await missingOf(task, partition, sink, refresh)) {
     const result = await loadRange(partition, { ...task, ...range }, sink, { signal })
     total.records += result.records
     total.rejected += result.rejected

@@ -464,6 +464,29 @@ describe('one task', () => {
     expect(await committed(broker)).toBe(100)
   })
 
+  it('is done where another process has done a later one, of records not seen here yet', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const owner = await brokerFor(fileSystem)
+    await fill(owner)
+    const worker = await Broker.open('/varve', { fileSystem, readOnly: true })
+    for (const id of upTo(200, 100)) {
+      await owner
+        .topic('orders')
+        .partition(0)
+        .append({ value: `{"id":${id}}` })
+    }
+    const sink = new MemorySink()
+    await runTask(owner, task(100, 200), sink)
+    expect(await runTask(worker, task(0, 100), sink)).toMatchObject({ records: 100 })
+    expect(sink.offsets()).toEqual(upTo(200))
+    sink.tasks.push({ task: task(200, 210), offsets: upTo(210, 200) })
+    await expect(runTask(worker, task(0, 100), sink)).rejects.toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      logEndOffset: 200,
+    })
+    await worker.close()
+  })
+
   it('waits for what its owner is about to write, and no longer than it may', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
