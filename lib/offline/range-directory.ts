@@ -52,6 +52,10 @@ export class RangeDirectory {
   async published(): Promise<OffsetRange[]> {
     const all = await this.#list()
     const files = all.filter(({ kind }) => kind === 'published')
+    // One that is taken away and put back has a new name there, which must be made durable anew.
+    for (const name of this.#durable) {
+      if (!all.some((file) => file.name === name)) this.#durable.delete(name)
+    }
     if (files.some(({ name }) => !this.#durable.has(name))) {
       await this.#make()
       await this.#fileSystem.syncDirectory(this.path)
@@ -68,7 +72,16 @@ export class RangeDirectory {
   /** A file for a range, under a temporary name. */
   async create(range: OffsetRange, extension: string): Promise<OutputFile> {
     await this.#make()
-    return OutputFile.create(this.#fileSystem, this.path, nameOf(range, extension))
+    const name = nameOf(range, extension)
+    try {
+      return await OutputFile.create(this.#fileSystem, this.path, name)
+    } catch (error) {
+      // Who has taken away what was loaded may have taken the directory with it.
+      if (!isSystemError(error, 'ENOENT')) throw error
+      this.#isMade = false
+      await this.#make()
+      return OutputFile.create(this.#fileSystem, this.path, name)
+    }
   }
 
   /**
@@ -147,8 +160,9 @@ export class RangeDirectory {
       const entries = await this.#fileSystem.list(this.path)
       return entries.flatMap(({ name, kind }) => (kind === 'file' ? this.#fileOf(name) : []))
     } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return []
-      throw error
+      if (!isSystemError(error, 'ENOENT')) throw error
+      this.#isMade = false
+      return []
     }
   }
 

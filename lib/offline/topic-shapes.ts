@@ -27,8 +27,10 @@ export class TopicShapes {
   readonly #fileSystem: FileSystem
   readonly #root: string
   readonly #options: TopicShapeOptions
-  /** By topic, what is settled or being settled. */
-  readonly #shapes = new Map<string, Promise<RowShape | null>>()
+  /** By topic, what is being settled, for the tasks that begin meanwhile. */
+  readonly #settling = new Map<string, Promise<RowShape | null>>()
+  /** By topic, what its file was like when its name was made durable. */
+  readonly #durable = new Map<string, string>()
 
   constructor(fileSystem: FileSystem, root: string, options: TopicShapeOptions) {
     this.#fileSystem = fileSystem
@@ -38,31 +40,27 @@ export class TopicShapes {
 
   /**
    * The shape for a task of which these are the first records. What is inferred is kept with the
-   * topic before it is used, so that all tasks have it, also after a restart. Where no record is a
-   * JSON object, the task alone has no fields of its own.
+   * topic before it is used, so that all tasks have it, also after a restart, and is read again for
+   * each task, as somebody may have edited it. Where no record is a JSON object, the task alone has
+   * no fields of its own.
    */
   async shapeFor(topic: string, records: readonly StoredRecord[]): Promise<RowShape> {
     const { key, value, fields } = this.#options
     if (fields !== 'infer') return new RowShape({ key, value, fields })
     for (;;) {
-      const known = this.#shapes.get(topic)
-      if (known === undefined) {
-        const inferring = this.#infer(topic, records)
-        this.#shapes.set(topic, inferring)
+      const settling = this.#settling.get(topic)
+      if (settling === undefined) {
+        const own = this.#infer(topic, records)
+        this.#settling.set(topic, own)
         try {
-          const shape = await inferring
-          if (shape !== null) return shape
-        } catch (error) {
-          this.#shapes.delete(topic)
-          throw error
+          return (await own) ?? new RowShape({ key, value, fields: {} })
+        } finally {
+          this.#settling.delete(topic)
         }
-        this.#shapes.delete(topic)
-        return new RowShape({ key, value, fields: {} })
       }
       // One that comes to nothing is for its own task to tell.
-      const shape = await known.catch(() => null)
+      const shape = await settling.catch(() => null)
       if (shape !== null) return shape
-      if (this.#shapes.get(topic) === known) this.#shapes.delete(topic)
     }
   }
 
@@ -80,11 +78,12 @@ export class TopicShapes {
       }
       if (sample.length === 0) return null
       fields = await this.#keep(directory, path, inferFields(sample))
-    } else {
+    } else if (JSON.stringify(fields) !== this.#durable.get(topic)) {
       // It may have been left by a process that was killed before its name was durable.
       await makeDurableDirectory(this.#fileSystem, this.#root, directory)
       await this.#fileSystem.syncDirectory(directory)
     }
+    this.#durable.set(topic, JSON.stringify(fields))
     return new RowShape({ key, value, fields })
   }
 

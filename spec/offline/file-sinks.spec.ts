@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { StoredRecord } from '../../lib/index.ts'
 import {
   MissingModuleError,
   ndjsonSink,
@@ -211,6 +212,28 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await runLoad(plan, sinkOn(fileSystem))
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(namesIn(later).filter((each) => each.includes('.jsonl'))).toEqual([])
+  })
+
+  it('goes on where what it has loaded was taken away with its directories', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [20])
+    const sink = sinkOn(fileSystem)
+    const load = async (): Promise<number> => {
+      const plan = await planLoad(broker, { topics: ['orders'] })
+      return (await runLoad(plan, sink, { retries: 0 })).records
+    }
+    expect(await load()).toBe(20)
+    await fileSystem.rename(OUT, '/taken')
+    await broker.topic('orders').partition(0).append({ value: '{"id":20}' })
+    expect(await load()).toBe(1)
+    // Taken away while a task is under way, of which nothing is written yet.
+    const writer = await sink.open(task(21, 22))
+    await fileSystem.rename(OUT, '/taken-too')
+    await writer.write([record(21)])
+    await writer.commit()
+    const next = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(next)).toEqual([21])
   })
 
   it('takes back a name whose sync fails, so that nobody relies on it', async () => {
@@ -465,6 +488,28 @@ describe('fields that are inferred', () => {
     expect(rows[0]).toMatchObject({ value_topic: 't', rest: { Id: 5 } })
     expect(rows.at(-1)).toMatchObject({ id: 9, price: null, rest: { new: 1 }, value_topic: 'u' })
     expect(rows.at(-1)).not.toHaveProperty('new')
+  })
+
+  it('are those of the file once somebody has edited it, in whatever process', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+    const named = (offset: number): readonly StoredRecord[] => [
+      record(offset, { value: Buffer.from(`{"id":${offset},"name":"n${offset}"}`) }),
+    ]
+    await put(sink, task(0, 1), [record(0)])
+    fileSystem.writeFile(FILE, Buffer.from('{"id":"int","name":"string"}'))
+    await put(ndjsonSink(OUT, { fields: 'infer', fileSystem }), task(1, 2), named(1))
+    await put(sink, task(2, 3), named(2))
+    await fileSystem.unlink(FILE)
+    await put(sink, task(3, 4), [record(3)])
+    await put(sink, task(4, 5), named(4))
+    expect(rowsIn(fileSystem)).toMatchObject([
+      { id: 0 },
+      { id: 1, name: 'n1' },
+      { id: 2, name: 'n2' },
+      { id: 3 },
+      { id: 4, rest: { name: 'n4' } },
+    ])
   })
 
   it('keep all digits of ids that a number has too few for', async () => {
