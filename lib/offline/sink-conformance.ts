@@ -185,6 +185,20 @@ const CASES: readonly (readonly [string, (subject: SinkUnderTest) => Promise<voi
     },
   ],
   [
+    'keeps what is committed when another that has begun the same task aborts',
+    async ({ sink, offsets, reopen }) => {
+      const first = await sink.open(task(0, 10))
+      await first.write(recordsOf(task(0, 10)))
+      // It may be refused, at whichever call.
+      const second = await (await reopen()).open(task(0, 10)).catch(() => null)
+      await second?.write(recordsOf(task(0, 10))).catch(() => undefined)
+      await first.commit()
+      await second?.abort().catch(() => undefined)
+      await expectOffsets(offsets, [[0, 10]])
+      await expectPublished(await reopen(), [[0, 10]])
+    },
+  ],
+  [
     'counts a task without records as loaded',
     async ({ sink, offsets, reopen }) => {
       const writer = await sink.open(task(0, 10))

@@ -22,7 +22,10 @@ export interface TaskWriter {
    * not at all, and {@link Sink.published} says which.
    */
   commit(): Promise<TaskResult>
-  /** Lets go of what was written. Also called when `write` or `commit` has failed. */
+  /**
+   * Lets go of what this writer has written, and of nothing else: another may have committed the
+   * same task meanwhile. Also called when `write` or `commit` has failed.
+   */
   abort(): Promise<void>
 }
 

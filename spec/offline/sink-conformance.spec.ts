@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest'
+import {
+  sinkConformance,
+  type LoadTask,
+  type Sink,
+  type SinkUnderTest,
+} from '../../lib/offline/index.ts'
+
+interface Loaded {
+  readonly task: LoadTask
+  readonly offsets: readonly number[]
+}
+
+const isSame = (left: LoadTask, right: LoadTask): boolean =>
+  JSON.stringify(left) === JSON.stringify(right)
+
+/** A sink on a table of loads. `abort` is what its writers do with the table in the end. */
+function tableSink(loads: Loaded[], abort: (task: LoadTask) => void): Sink {
+  return {
+    published: ({ topic, partition }, fromOffset) => {
+      const tasks = loads.map(({ task }) => task)
+      const own = tasks.filter((task) => task.topic === topic && task.partition === partition)
+      return Promise.resolve(own.filter(({ endOffset }) => endOffset > fromOffset))
+    },
+    open: (task) => {
+      const offsets: number[] = []
+      return Promise.resolve({
+        write: (records) => {
+          offsets.push(...records.map(({ offset }) => offset))
+          return Promise.resolve()
+        },
+        commit: () => {
+          if (!loads.some((each) => isSame(each.task, task))) loads.push({ task, offsets })
+          return Promise.resolve({ records: offsets.length, rejected: 0, bytes: 0 })
+        },
+        abort: () => {
+          abort(task)
+          return Promise.resolve()
+        },
+      })
+    },
+  }
+}
+
+function sinkOn(abort: (loads: Loaded[], task: LoadTask) => void): SinkUnderTest {
+  const loads: Loaded[] = []
+  const open = (): Sink =>
+    tableSink(loads, (task) => {
+      abort(loads, task)
+    })
+  return {
+    sink: open(),
+    reopen: open,
+    offsets: ({ topic, partition }) => {
+      const own = loads.filter(({ task }) => task.topic === topic && task.partition === partition)
+      return Promise.resolve(own.flatMap(({ offsets }) => offsets))
+    },
+  }
+}
+
+/** Names of the cases that a sink does not pass. */
+async function failedBy(makeSink: () => SinkUnderTest): Promise<readonly string[]> {
+  const failed: string[] = []
+  for (const { name, run } of sinkConformance(makeSink)) {
+    await run().catch(() => failed.push(name))
+  }
+  return failed
+}
+
+describe('the cases for a sink', () => {
+  it('are passed by one that commits as a whole', async () => {
+    expect(await failedBy(() => sinkOn(() => undefined))).toEqual([])
+  })
+
+  it('are not passed by one whose abort takes away what another has committed', async () => {
+    // delete from loads where topic = $1 and partition = $2 and start_offset = $3 and end_offset = $4
+    const takeAway = (loads: Loaded[], task: LoadTask): void => {
+      const at = loads.findIndex((each) => isSame(each.task, task))
+      if (at >= 0) loads.splice(at, 1)
+    }
+    expect(await failedBy(() => sinkOn(takeAway))).toEqual([
+      'keeps what is committed when another that has begun the same task aborts',
+    ])
+  })
+})
