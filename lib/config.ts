@@ -49,7 +49,8 @@ export interface TopicConfig extends CompressionLevels {
    * What keeps records besides the limits: nothing, or with `'consumed'` the groups that have
    * committed offsets for the topic. Records go then once every one of them has committed past them;
    * as long as there is no such group, all stay. What an import commits does not count, but
-   * one that has not ended keeps what it may have to look for. The limits hold as well.
+   * one that has not ended keeps what it may have to look for, until there is no room. The limits
+   * hold as well.
    * @defaultValue `'limits'`
    */
   readonly retention?: 'limits' | 'consumed'

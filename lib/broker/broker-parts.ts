@@ -76,7 +76,7 @@ export async function loadParts(
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
       compact: (partition) => cleaner.compact(partition),
-      consumedBelow: (topicPartition) => offsets.consumedBelow(topicPartition),
+      consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
     forgetTopic: async (topic) => {

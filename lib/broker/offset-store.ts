@@ -198,12 +198,16 @@ export class OffsetStore {
    * Every group that has committed an offset for some partition of the topic has committed past all
    * that is below the result; 0 where there is no such group, or where that is not known. Imports are
    * no such groups, as they say what was written; but one that has not ended may look for what it has
-   * written behind its offsets, so nothing from there on counts as consumed.
+   * written behind its offsets, so nothing from there on counts as consumed, unless there is no room.
    */
-  consumedBelow({ topic, partition }: TopicPartition): number {
+  consumedBelow(
+    { topic, partition }: TopicPartition,
+    { isFull }: { readonly isFull: boolean },
+  ): number {
     if (this.#damage !== null) return 0
     let [consumed, needed] = [Infinity, Infinity]
     for (const [groupId, { offsets }] of this.#groups) {
+      if (isFull && isImportGroup(groupId)) continue
       const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
       if (itsOwn.length === 0) continue
       const stored = itsOwn.find((each) => each.topicPartition.partition === partition)

@@ -14,9 +14,13 @@ export interface PartitionContext extends FencedDirectory {
   readonly compact: (partition: Partition) => Promise<CompactionReport>
   /**
    * Every group that has committed offsets for the topic has committed past all that is below it; 0
-   * where there is no such group, or where that is not known. Absent: there are no groups.
+   * where there is no such group, or where that is not known. Absent: there are no groups. Where the
+   * topic is full, imports hold nothing back.
    */
-  readonly consumedBelow?: (topicPartition: TopicPartition) => number
+  readonly consumedBelow?: (
+    topicPartition: TopicPartition,
+    options: { readonly isFull: boolean },
+  ) => number
   /** What small reads share. */
   readonly batchCache: BatchCache
 }

@@ -62,12 +62,20 @@ export class RecordDeletion {
     }
   }
 
+  /**
+   * Deletes what the groups have consumed, also where an import that has not ended holds it back: one
+   * that is never taken up again must not keep a full topic full.
+   */
+  deleteConsumed(): Promise<FreedSpace> {
+    return this.#enforce(Infinity, { isFull: true })
+  }
+
   /** Deletes the oldest segment, unless it holds something that nobody has been able to see. */
   dropOldest(): Promise<FreedSpace> {
     return this.#enforce(this.#owner.log.size - 1)
   }
 
-  async #enforce(maxSizeBytes: number): Promise<FreedSpace> {
+  async #enforce(maxSizeBytes: number, { isFull = false } = {}): Promise<FreedSpace> {
     const { log, context } = this.#owner
     const { topic, partition } = log
     if (context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
@@ -75,7 +83,7 @@ export class RecordDeletion {
     return this.#deleting(() =>
       log.enforceRetention({
         highWatermark: this.#owner.highWatermark(),
-        startOffset: isQueue ? (context.consumedBelow?.({ topic, partition }) ?? 0) : 0,
+        startOffset: isQueue ? (context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0) : 0,
         maxSizeBytes,
         nowMs: context.clock.now(),
       }),

@@ -14,7 +14,7 @@ const LOOK_AGAIN_MS = 1_000
 /** What the space of a topic needs of its partitions. */
 export interface SpacePartition {
   readonly log: Pick<Log, 'size' | 'reader'>
-  readonly deletion: Pick<RecordDeletion, 'enforceRetention' | 'dropOldest'>
+  readonly deletion: Pick<RecordDeletion, 'enforceRetention' | 'deleteConsumed' | 'dropOldest'>
 }
 
 /** An append that asks for room. */
@@ -153,6 +153,10 @@ export class TopicSpace {
     let isMade = false
     for (const partition of this.partitions) {
       isMade = (await freedBy(() => partition.deletion.enforceRetention())) || isMade
+    }
+    if (isMade) return true
+    for (const partition of this.partitions) {
+      isMade = (await freedBy(() => partition.deletion.deleteConsumed())) || isMade
     }
     if (isMade || config().whenFull !== 'dropOldest') return isMade
     for (const partition of await this.#oldestFirst()) {

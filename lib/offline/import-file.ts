@@ -34,7 +34,8 @@ import {
  *
  * Each record has a header `varve-import`, `<name>:<row>`. The position is committed as the offsets
  * of the group `varve-import:<name>`. Only if retention removes such records before the import that
- * stored them has committed can their rows come again.
+ * stored them has committed can their rows come again after a crash. With `retention: 'consumed'` it
+ * does so only where the topic has no room.
  *
  * CSV needs the package csv-parse, and Parquet hyparquet; Parquet in zstd needs @bokuweb/zstd-wasm
  * where Node.js has none.
@@ -121,6 +122,8 @@ class ImportRun {
   readonly #target: ImportTarget
   #cursor: Cursor
   #committedRow: number
+  /** Length of the rejected rows before the cursor. */
+  #rejectBytes: number
   #imported = 0
   #skipped: number
   #rejected = 0
@@ -132,6 +135,7 @@ class ImportRun {
     this.#parts = parts
     this.#cursor = state.mark?.cursor ?? FILE_START
     this.#committedRow = this.#cursor.row
+    this.#rejectBytes = parts.rejects.startBytes
     this.#skipped = this.#cursor.row
     this.#target = new ImportTarget(topic, options.name, state, (reject) => {
       this.#rejected += 1
@@ -145,8 +149,11 @@ class ImportRun {
     const { clock, signal } = this.#options
     const startMs = clock.monotonic()
     const readBefore = this.#parts.file.bytesRead
-    // Before anything is appended: where a later run begins to look for it.
-    if (this.#isCommitDue(this.#cursor.row)) await this.#commit()
+    const { mark } = this.#parts.state
+    // Before anything is appended: where a later run begins to look for it. Behind a mark of the end
+    // nothing is kept for an import.
+    const isBegun = mark !== null && !mark.isEnd
+    if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {
       const next = batches.next()
@@ -164,6 +171,10 @@ class ImportRun {
         reading = readNext()
         await this.#take(read.value)
       }
+    } catch (error) {
+      // What is in the topic of a batch that has failed may be gone when the next run looks for it.
+      if (this.#target.isTight) await this.#commit().catch(() => undefined)
+      throw error
     } finally {
       await reading.catch(() => undefined)
       await batches.return()
@@ -193,10 +204,14 @@ class ImportRun {
     }
     this.#rejected += bad.length
     await this.#parts.rejects.write(bad)
-    const { imported, skipped } = await this.#target.append(good)
-    this.#imported += imported
-    this.#skipped += skipped
+    for (const [slot, piece] of this.#target.piecesOf(good).entries()) {
+      if (slot > 0) await this.#commit()
+      const { imported, skipped } = await this.#target.append(piece)
+      this.#imported += imported
+      this.#skipped += skipped
+    }
     this.#cursor = end
+    this.#rejectBytes = this.#parts.rejects.sizeBytes
     if (this.#isCommitDue(end.row)) await this.#commit()
     this.#options.onProgress({
       bytesRead: this.#parts.file.position,
@@ -206,9 +221,8 @@ class ImportRun {
   }
 
   #isCommitDue(row: number): boolean {
-    const isFirst = this.#parts.state.mark === null && row === 0
     const isLate = row - this.#committedRow >= this.#options.commitRecords
-    return isFirst || isLate || this.#target.awaitsCommit(row)
+    return isLate || this.#target.isTight || this.#target.awaitsCommit(row)
   }
 
   async #reject(reject: ImportReject): Promise<void> {
@@ -220,13 +234,11 @@ class ImportRun {
   async #commit({ isEnd = false } = {}): Promise<void> {
     const { journal, rejects, identity } = this.#parts
     const cursor = this.#cursor
-    const offsets = this.#target.offsetsBehind(cursor.row)
-    if (offsets === null) return
+    const partitionCount = this.#target.partitionCountBehind(cursor.row)
     await rejects.sync()
-    const partitionCount = offsets.length
-    const rejectBytes = rejects.sizeBytes
-    await journal.commit({ ...identity, cursor, partitionCount, rejectBytes, isEnd }, offsets)
+    const mark = { cursor, partitionCount, rejectBytes: this.#rejectBytes, isEnd }
+    await journal.commit({ ...identity, ...mark }, this.#target.places)
     this.#committedRow = cursor.row
-    this.#target.onCommitted()
+    this.#target.onCommitted(partitionCount)
   }
 }

@@ -18,6 +18,14 @@ export interface ImportMark extends FileIdentity {
   readonly isEnd: boolean
 }
 
+/** How far an import is in one partition. */
+export interface PartitionMark {
+  /** Records of later rows than `lastRow` lie at it or above. */
+  readonly offset: number
+  /** The largest row that is in the partition, 0 where there is none. */
+  readonly lastRow: number
+}
+
 /** What has been found of an import in its topic. */
 export interface ImportState {
   /** `null` when it begins. */
@@ -32,10 +40,11 @@ const running: WeakMap<Broker, Set<string>> = new WeakMap()
  * What is known of an import: the offsets committed under its name, with a mark in the metadata of
  * each, and the records behind them.
  *
- * An offset says: all records of rows behind the mark lie at it or above. One call commits all
- * partitions, but a crash may leave a part of it. The mark with the most rows counts then, because
- * its call began when they all were acknowledged; for a partition whose commit is older, more records
- * are looked through than need be.
+ * An offset says: all records of rows behind the mark lie at it or above, but for those up to the
+ * row that is committed with it, which are there. One call commits all partitions, but a crash may
+ * leave a part of it. The mark with the most rows counts then, because its call began when they all
+ * were acknowledged; for a partition whose commit is older, more records are looked through than
+ * need be.
  */
 export class ImportJournal {
   readonly #broker: Broker
@@ -69,28 +78,31 @@ export class ImportJournal {
   async load(signal: AbortSignal | null): Promise<ImportState> {
     const { name: topic, partitions } = this.#topic
     let mark: ImportMark | null = null
-    const offsets: number[] = []
+    const places: PartitionMark[] = []
     for (const { index: partition } of partitions) {
       const committed = await this.#consumer.committed({ topic, partition })
       const found = committed === null ? null : decodeMark(committed.metadata)
-      offsets.push(committed?.offset ?? 0)
-      if (found !== null && found.cursor.row >= (mark?.cursor.row ?? 0)) mark = found
+      places.push({ offset: committed?.offset ?? 0, lastRow: found?.lastRow ?? 0 })
+      if (found !== null && found.mark.cursor.row >= (mark?.cursor.row ?? 0)) mark = found.mark
     }
     if (mark === null) return { mark, lastRows: partitions.map(() => 0) }
     const lastRows: number[] = []
     for (const partition of partitions) {
-      const from = Math.max(offsets[partition.index] ?? 0, partition.logStartOffset)
-      lastRows.push(Math.max(mark.cursor.row, await this.#lastRow(partition.index, from, signal)))
+      const { offset, lastRow } = places[partition.index] ?? { offset: 0, lastRow: 0 }
+      const from = Math.max(offset, partition.logStartOffset)
+      const foundRow = await this.#lastRow(partition.index, from, signal)
+      lastRows.push(Math.max(mark.cursor.row, lastRow, foundRow))
     }
     return { mark, lastRows }
   }
 
-  /** Commits the mark, durably. @param offsets of each partition, behind the last row before the mark */
-  async commit(mark: ImportMark, offsets: readonly number[]): Promise<void> {
-    const metadata = encodeMark(mark)
+  /** Commits the mark, durably. @param places of each partition, none of whose rows is on its way */
+  async commit(mark: ImportMark, places: readonly PartitionMark[]): Promise<void> {
     const { name: topic } = this.#topic
     await this.#consumer.commit(
-      offsets.map((offset, partition) => ({ topic, partition, offset, metadata })),
+      places.map(({ offset, lastRow }, partition) => {
+        return { topic, partition, offset, metadata: encodeMark(mark, lastRow) }
+      }),
     )
   }
 
@@ -118,35 +130,15 @@ export class ImportJournal {
   }
 }
 
-function encodeMark({
-  cursor,
-  partitionCount,
-  rejectBytes,
-  isEnd,
-  size,
-  headBytes,
-  head,
-  tail,
-}: ImportMark): string {
+function encodeMark({ cursor, ...rest }: ImportMark, lastRow: number): string {
   const { row, line, position, isOpenEnd } = cursor
-  return JSON.stringify({
-    v: 1,
-    row,
-    line,
-    position,
-    isOpenEnd,
-    partitionCount,
-    rejectBytes,
-    isEnd,
-    size,
-    headBytes,
-    head,
-    tail,
-  })
+  const { partitionCount, rejectBytes, isEnd, size, headBytes, head, tail } = rest
+  const done = { row, line, position, isOpenEnd, lastRow, partitionCount, rejectBytes, isEnd }
+  return JSON.stringify({ v: 1, ...done, size, headBytes, head, tail })
 }
 
 /** `null` for what no import has written. */
-function decodeMark(metadata: string): ImportMark | null {
+function decodeMark(metadata: string): { mark: ImportMark; lastRow: number } | null {
   let parsed: unknown
   try {
     parsed = JSON.parse(metadata)
@@ -160,7 +152,7 @@ function decodeMark(metadata: string): ImportMark | null {
     const value = fields[name]
     return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
   }
-  return {
+  const mark: ImportMark = {
     cursor: {
       ...FILE_START,
       row: number('row'),
@@ -176,4 +168,5 @@ function decodeMark(metadata: string): ImportMark | null {
     head: fields.head,
     tail: typeof fields.tail === 'string' ? fields.tail : '',
   }
+  return { mark, lastRow: number('lastRow') }
 }

@@ -97,11 +97,17 @@ export interface ImportOptions<Row = unknown> {
   readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>)
   /** Called after each batch; what it throws ends the import. */
   readonly onProgress?: (progress: ImportProgress) => void
-  /** Ends the import, which rejects with its reason; another run goes on. */
+  /**
+   * Ends the import, which rejects with its reason; another run goes on. An append that waits for room
+   * in a full topic is not broken off, and ends first.
+   */
   readonly signal?: AbortSignal
   /** Rows that are appended at once, [1, 100000]. @defaultValue 1000 */
   readonly batchRecords?: number
-  /** Rows after which the position is committed, at least 1. @defaultValue 10000 */
+  /**
+   * Rows after which the position is committed, at least 1; into a queue with a cap it is after each
+   * batch. @defaultValue 10000
+   */
   readonly commitRecords?: number
   /** Bytes of a row, [1, 512 MiB]; longer ones are rejected unread. @defaultValue 1 MiB */
   readonly maxRowBytes?: number

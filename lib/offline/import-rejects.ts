@@ -8,7 +8,9 @@ const NEWLINE = 0x0a
 
 /** Where the rows go that are not imported. Calls do not overlap. */
 export interface RejectSink {
-  /** Length of what is written, for the mark. */
+  /** Length of what was written before the mark that the import goes on from. */
+  readonly startBytes: number
+  /** Length of what is written, for the next mark. */
   readonly sizeBytes: number
   write(rejects: readonly ImportReject[]): Promise<void>
   /** Makes what was written durable. */
@@ -25,6 +27,7 @@ export async function openRejects(
     return RejectFile.open(fileSystem ?? new NodeFileSystem(), rejects, committedBytes)
   }
   return {
+    startBytes: 0,
     sizeBytes: 0,
     write: async (rows) => {
       for (const each of rows) await rejects?.(each)
@@ -36,6 +39,7 @@ export async function openRejects(
 
 /** A line of JSON for each row, which is in it once however often the row is read. */
 class RejectFile implements RejectSink {
+  readonly startBytes: number
   readonly #file: File
   /** Rows behind the mark that were rejected before. */
   readonly #known: ReadonlySet<number>
@@ -43,7 +47,8 @@ class RejectFile implements RejectSink {
   /** What an earlier run has written may be in memory alone. */
   #isSynced = false
 
-  private constructor(file: File, sizeBytes: number, known: ReadonlySet<number>) {
+  private constructor(file: File, known: ReadonlySet<number>, from: number, sizeBytes: number) {
+    this.startBytes = from
     this.#file = file
     this.#sizeBytes = sizeBytes
     this.#known = known
@@ -63,7 +68,7 @@ class RejectFile implements RejectSink {
       await readFully(file, tail, from)
       const { wholeBytes, rows } = wholeLines(tail)
       await file.truncate(from + wholeBytes)
-      return new RejectFile(file, from + wholeBytes, rows)
+      return new RejectFile(file, rows, from, from + wholeBytes)
     } catch (error) {
       await file.close()
       throw error

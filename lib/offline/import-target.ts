@@ -9,13 +9,15 @@ import {
   type Partition,
   type Topic,
 } from '../index.ts'
-import { IMPORT_HEADER, type ImportState } from './import-journal.ts'
+import { IMPORT_HEADER, type ImportState, type PartitionMark } from './import-journal.ts'
 import type { ImportRecord, ImportReject } from './import-options.ts'
 import { rejectRow } from './row-records.ts'
 import type { SourceRow } from './row-source.ts'
 
 /** Rows without a key that go to one partition before the next one's turn. */
 const STICKY_ROWS = 500
+/** About what a record takes besides key, value and the mark, bytes. */
+const RECORD_BYTES = 40
 
 interface PlacedRow {
   readonly source: SourceRow
@@ -36,9 +38,8 @@ export class ImportTarget {
   readonly #topic: Topic
   readonly #name: string
   readonly #partitions: readonly Partition[]
-  readonly #lastRows: readonly number[]
-  /** Rows up to it were spread by a run that was broken off. */
-  readonly #lastRow: number
+  /** Per partition, the largest row that is in it. */
+  readonly #lastRows: number[]
   /** Partitions that rows are spread over: as many as the mark says, so that each run finds them again. */
   #partitionCount: number
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
@@ -57,16 +58,30 @@ export class ImportTarget {
     this.#topic = topic
     this.#name = name
     this.#partitions = [...topic.partitions]
-    this.#lastRows = state.lastRows
-    this.#lastRow = Math.max(0, ...state.lastRows)
+    this.#lastRows = [...state.lastRows]
     this.#partitionCount = state.mark?.partitionCount ?? this.#partitions.length
     // What is looked through after a crash begins here: records of rows that are done need not be.
     this.#offsets = this.#partitions.map(({ highWatermark }) => highWatermark)
   }
 
-  /** What may be committed. While rows that were found are not passed, `null`: the old one stands. */
-  offsetsBehind(row: number): readonly number[] | null {
-    return row < this.#lastRow ? null : [...this.#offsets]
+  /**
+   * Whether what is not committed stands in the way: in a full queue it is not held back from deletion,
+   * and a run after a crash would not find it there.
+   */
+  get isTight(): boolean {
+    const { retention, maxBytes, minFreeBytes } = this.#topic.config
+    return retention === 'consumed' && (maxBytes >= 0 || minFreeBytes > 0)
+  }
+
+  /** What may be committed while no row is on its way. */
+  get places(): readonly PartitionMark[] {
+    return this.#offsets.map((offset, index) => ({ offset, lastRow: this.#lastRows[index] ?? 0 }))
+  }
+
+  /** Over how many partitions the rows behind `row` are spread, once that is committed. */
+  partitionCountBehind(row: number): number {
+    // Rows that a run has spread before are looked for where they were put.
+    return row >= this.#lastRow ? this.#partitions.length : this.#partitionCount
   }
 
   /**
@@ -74,12 +89,33 @@ export class ImportTarget {
    * committed: without it a run after a crash would look for those rows elsewhere.
    */
   awaitsCommit(row: number): boolean {
-    return row >= this.#lastRow && this.#partitionCount !== this.#partitions.length
+    return this.partitionCountBehind(row) !== this.#partitionCount
   }
 
-  /** What {@link ImportTarget.offsetsBehind} gave is committed, with as many partitions. */
-  onCommitted(): void {
-    this.#partitionCount = this.#partitions.length
+  /** A mark with as many partitions is committed. */
+  onCommitted(partitionCount: number): void {
+    this.#partitionCount = partitionCount
+  }
+
+  /** Rows to be appended one after the other, so that each has room in a topic with a cap. */
+  piecesOf<Row extends readonly [SourceRow, ImportRecord]>(rows: readonly Row[]): Row[][] {
+    const { maxBytes } = this.#topic.config
+    const pieceBytes = this.isTight && maxBytes >= 0 ? maxBytes / 4 : Infinity
+    const pieces: Row[][] = []
+    let sizeBytes = 0
+    for (const row of rows) {
+      const { key, value } = row[1]
+      const rowBytes = RECORD_BYTES + this.#name.length + lengthOf(key) + lengthOf(value)
+      const piece = pieces.at(-1)
+      if (piece !== undefined && sizeBytes + rowBytes <= pieceBytes) piece.push(row)
+      else pieces.push([row])
+      sizeBytes = rowBytes + (pieces.at(-1) === piece ? sizeBytes : 0)
+    }
+    return pieces
+  }
+
+  get #lastRow(): number {
+    return Math.max(0, ...this.#lastRows)
   }
 
   /**
@@ -137,6 +173,7 @@ export class ImportTarget {
       const { lastOffset } = await partition.append(rows.map(({ record }) => record))
       result.imported += rows.length
       this.#offsets[partition.index] = lastOffset + 1
+      this.#lastRows[partition.index] = rows.at(-1)?.source.row ?? 0
     } catch (error) {
       const code = refusalOf(error)
       if (code === null) throw error
@@ -163,6 +200,11 @@ function refusalOf(error: unknown): ImportReject['code'] | null {
     error instanceof TypeError ||
     error instanceof RangeError
   return isRefusal ? 'REFUSED' : null
+}
+
+function lengthOf(bytes: unknown): number {
+  if (typeof bytes === 'string') return Buffer.byteLength(bytes)
+  return bytes instanceof Uint8Array ? bytes.byteLength : 0
 }
 
 function toBuffer(key: unknown): Buffer {

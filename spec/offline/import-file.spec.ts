@@ -753,6 +753,25 @@ describe('an import into a topic that keeps what is not consumed', () => {
     await broker.close()
   })
 
+  it('holds it back also where its file has grown', async () => {
+    const { put, run, values, broker } = await setUp({ retention: 'consumed' })
+    put('/f.ndjson', '1\n2\n')
+    await run('/f.ndjson')
+    put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
+    const onProgress = ({ rows }: { rows: number }): void => {
+      if (rows === 4) throw new Error('broken off')
+    }
+    const second = run('/f.ndjson', { batchRecords: 1, commitRecords: 100, onProgress })
+    await expect(second).rejects.toThrow('broken off')
+    const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })
+    await worker.commit([{ topic: 't', partition: 0, offset: 4 }])
+    await broker.enforceRetention()
+    expect(await values()).toEqual(['3', '4'])
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 6, imported: 2, skipped: 4 })
+    expect(await values()).toEqual(['3', '4', '5', '6'])
+    await broker.close()
+  })
+
   it('holds back nothing that the workers have consumed', async () => {
     const { put, run, broker } = await setUp({ retention: 'consumed' })
     put('/f.ndjson', '1\n2\n')

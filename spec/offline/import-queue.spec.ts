@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest'
+import type { Broker, CreateTopicOptions, Partition } from '../../lib/index.ts'
+import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+const ROWS = 60
+const LINES = Array.from({ length: ROWS }, (_, id) => `{"id":${id}}`)
+
+interface Setting {
+  readonly broker: Broker
+  readonly clock: ManualClock
+  readonly partition: Partition
+  /** Values that workers have seen and consumed. */
+  readonly consumed: string[]
+  readonly consumeAll: () => Promise<void>
+  readonly run: (options?: Partial<ImportOptions>) => Promise<ImportResult>
+}
+
+/** A queue smaller than the file that is imported into it. */
+async function setUp(options: CreateTopicOptions): Promise<Setting> {
+  const fileSystem = new SimulatedFileSystem()
+  const clock = new ManualClock()
+  const broker = await tempBroker({ fileSystem, clock })
+  const topic = await broker.createTopic('jobs', {
+    retention: 'consumed',
+    segmentBytes: 300,
+    maxBytes: 2000,
+    ...options,
+  })
+  const partition = topic.partition(0)
+  fileSystem.writeFile('/f.ndjson', Buffer.from(LINES.join('\n')))
+  const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })
+  const consumed: string[] = []
+  let position = 0
+  return {
+    broker,
+    clock,
+    partition,
+    consumed,
+    consumeAll: async () => {
+      for await (const { value, offset } of partition.records({ from: position, until: 'end' })) {
+        consumed.push(value?.toString() ?? 'null')
+        position = offset + 1
+      }
+      await worker.commit([{ topic: 'jobs', partition: 0, offset: position }])
+    },
+    run: (more = {}) =>
+      importFile(broker, '/f.ndjson', { topic: 'jobs', name: 'n', fileSystem, clock, ...more }),
+  }
+}
+
+/** Appends until there is no room; what workers have consumed is gone then. */
+async function fill(partition: Partition): Promise<void> {
+  let error: unknown = null
+  while (error === null) {
+    error = await partition.append({ value: 'x'.repeat(150) }).then(
+      () => null,
+      (reason: unknown) => reason,
+    )
+  }
+  expect(error).toMatchObject({ code: 'LOG_FULL' })
+}
+
+describe('an import into a queue that is smaller than its file', () => {
+  it.each([1, 1000])('waits for the workers, and ends, in batches of %i', async (batchRecords) => {
+    const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
+    let isDone = false
+    const importing = run({ batchRecords }).finally(() => (isDone = true))
+    for (let second = 0; second < 120 && !isDone; second += 1) {
+      await clock.advance(1000)
+      await consumeAll()
+    }
+    expect(isDone).toBe(true)
+    expect(await importing).toMatchObject({ imported: ROWS })
+    expect(consumed).toEqual(LINES)
+    await broker.close()
+  })
+
+  it.each([1, 7, 1000])(
+    'comes further each time that it is refused, and gives workers no row twice, in batches of %i',
+    async (batchRecords) => {
+      const { broker, partition, consumed, consumeAll, run } = await setUp({})
+      const outcomes: string[] = []
+      for (let tries = 0; tries < 20 && outcomes.at(-1) !== 'done'; tries += 1) {
+        const outcome = await run({ batchRecords }).then(
+          () => 'done',
+          (error: unknown) => (error as { code: string }).code,
+        )
+        outcomes.push(outcome)
+        await consumeAll()
+        // Who needs room takes away what the workers have consumed, before the import looks for it.
+        await fill(partition)
+        await consumeAll()
+      }
+      expect(outcomes.at(-1)).toBe('done')
+      expect(new Set(outcomes.slice(0, -1))).toEqual(new Set(['LOG_FULL']))
+      expect(consumed.filter((value) => !value.startsWith('x'))).toEqual(LINES)
+      await broker.close()
+    },
+  )
+
+  it('has what is stored of a broken batch known to the next run', async () => {
+    const { broker, partition, consumed, consumeAll, run } = await setUp({ partitions: 2 })
+    const other = broker.topic('jobs').partition(1)
+    const toRecord = (row: unknown, at: { readonly row: number }) => {
+      const isLarge = at.row % 2 === 1
+      return { value: isLarge ? 'y'.repeat(150) : JSON.stringify(row), partition: isLarge ? 1 : 0 }
+    }
+    await expect(run({ toRecord })).rejects.toMatchObject({ code: 'LOG_FULL' })
+    // The two small ones of the last three had room, and the large one between them had none.
+    expect(partition.highWatermark).toBe(other.highWatermark + 2)
+    await consumeAll()
+    const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })
+    await worker.commit([{ topic: 'jobs', partition: 1, offset: other.highWatermark }])
+    await fill(partition)
+    expect(partition.logStartOffset).toBe(consumed.length)
+    await broker.topic('jobs').alter({ maxBytes: -1 })
+    expect(await run({ toRecord })).toMatchObject({ rows: ROWS })
+    await consumeAll()
+    expect(consumed.filter((value) => !value.startsWith('x'))).toEqual(
+      LINES.filter((_, at) => at % 2 === 1),
+    )
+    await broker.close()
+  })
+
+  it('closes it to nobody when it was given up', async () => {
+    const { broker, partition, consumed, consumeAll, run } = await setUp({})
+    const onProgress = (): void => {
+      throw new Error('broken off, and never taken up again')
+    }
+    await expect(run({ batchRecords: 1, onProgress })).rejects.toThrow('broken off')
+    for (let count = 0; count < ROWS; count += 1) {
+      await partition.append({ value: 'x'.repeat(40) })
+      await consumeAll()
+    }
+    expect(consumed).toHaveLength(1 + ROWS)
+    await broker.close()
+  })
+
+  it('loses nothing to those who want room while no worker has consumed it', async () => {
+    const { broker, partition, consumed, consumeAll, run } = await setUp({})
+    await expect(run()).rejects.toMatchObject({ code: 'LOG_FULL' })
+    await fill(partition)
+    await consumeAll()
+    const rows = consumed.filter((value) => !value.startsWith('x'))
+    expect(rows.length).toBeGreaterThan(0)
+    expect(rows).toEqual(LINES.slice(0, rows.length))
+    await broker.close()
+  })
+})
