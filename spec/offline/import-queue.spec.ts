@@ -66,13 +66,13 @@ async function fill(partition: Partition): Promise<void> {
 describe('an import into a queue that is smaller than its file', () => {
   it.each([1, 1000])('waits for the workers, and ends, in batches of %i', async (batchRecords) => {
     const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
-    let isDone = false
-    const importing = run({ batchRecords }).finally(() => (isDone = true))
-    for (let second = 0; second < 120 && !isDone; second += 1) {
+    const progress = { isDone: false }
+    const importing = run({ batchRecords }).finally(() => (progress.isDone = true))
+    for (let second = 0; second < 120 && !progress.isDone; second += 1) {
       await clock.advance(1000)
       await consumeAll()
     }
-    expect(isDone).toBe(true)
+    expect(progress.isDone).toBe(true)
     expect(await importing).toMatchObject({ imported: ROWS })
     expect(consumed).toEqual(LINES)
     await broker.close()
