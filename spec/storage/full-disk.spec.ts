@@ -23,9 +23,9 @@ function retain(log: Log): Promise<{ segments: number }> {
   return log.enforceRetention({ ...limits, nowMs: NOW + 10 * DAY_MS })
 }
 
-const WAYS: [string, (log: Log) => Promise<{ segments: number }>][] = [
-  ['retention', retain],
-  ['a deletion of records', (log) => log.advanceLogStartOffset(6)],
+const WAYS: [string, (log: Log) => Promise<{ segments: number }>, number][] = [
+  ['retention', retain, 4],
+  ['a deletion of records', (log) => log.advanceLogStartOffset(6), 3],
 ]
 
 describe('on a disk without room', () => {
@@ -34,7 +34,7 @@ describe('on a disk without room', () => {
     async (_, remove) => {
       const { fs, log } = await full(false)
       const before = fs.operations.length
-      await expect(remove(log)).resolves.toMatchObject({ segments: 3 })
+      await expect(remove(log)).resolves.toMatchObject({ segments })
       const done = fs.operations.slice(before)
       const firstRemoved = done.findIndex((operation) => operation.includes(' unlink '))
       const firstWritten = done.findLastIndex((operation) => operation.includes('varve-segments'))
