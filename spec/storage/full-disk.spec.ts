@@ -31,7 +31,7 @@ const WAYS: [string, (log: Log) => Promise<{ segments: number }>, number][] = [
 describe('on a disk without room', () => {
   it.each(WAYS)(
     '%s makes some by the indexes of what goes, which it needs first',
-    async (_, remove) => {
+    async (_, remove, segments) => {
       const { fs, log } = await full(false)
       const before = fs.operations.length
       await expect(remove(log)).resolves.toMatchObject({ segments })
