@@ -145,7 +145,7 @@ export class SegmentSwap {
       // Who reads them goes on with what is open: their names may stand for the new file at any moment.
       for (const source of this.sources) holds.push(await holdOpen(source))
       gone = await segments.changing(async () => {
-        await this.#swapFiles()
+        await this.#swapFiles(target.nextOffset)
         const from = segments.all.indexOf(this.#first)
         return segments.take(segments.all.toSpliced(from, this.sources.length, replacement))
       })
@@ -162,10 +162,12 @@ export class SegmentSwap {
     await this.#log.recordSegments()
   }
 
-  async #swapFiles(): Promise<void> {
+  async #swapFiles(end: number): Promise<void> {
     try {
       const suffixes = ['', CLEANED_SUFFIX, SWAP_SUFFIX]
-      await swapIn(this.#fileSystem, this.#dir, () => this.#namesOf(this.sources, suffixes))
+      const list = (): Promise<DirectoryEntry[]> => this.#namesOf(this.sources, suffixes)
+      // Appends wait meanwhile: what was written a moment ago is not read to find where it ends.
+      await swapIn(this.#fileSystem, this.#dir, list, end)
     } catch (error) {
       if (await this.#isDecided())
         throw new NamesInDoubtError('a replacement failed', { cause: error })

@@ -62,11 +62,14 @@ interface SwapPlan {
  * original goes.
  *
  * @param list for who knows which files there can be: a log may have tens of thousands.
+ * @param end for who knows where the batches end that were written, exclusive: otherwise all of the
+ * last segment is read to find it.
  */
 export async function swapIn(
   fileSystem: FileSystem,
   dir: string,
   list: ListNames = () => fileSystem.list(dir),
+  end?: number,
 ): Promise<void> {
   const cleaned = parsed(await list(), dir).filter((file) => file.suffix === '.cleaned')
   const isLog = ({ kind }: FoundFile): number => Number(kind === 'log')
@@ -75,7 +78,7 @@ export async function swapIn(
     if (slot > 0 && slot === inOrder.length - 1) await fileSystem.syncDirectory(dir)
     await fileSystem.rename(file.path, `${withoutSuffix(file.path)}.swap`)
   }
-  await completeSwaps(fileSystem, dir, list)
+  await completeSwaps(fileSystem, dir, list, end)
 }
 
 /**
@@ -98,9 +101,10 @@ export async function completeSwaps(
   fileSystem: FileSystem,
   dir: string,
   list: ListNames = () => fileSystem.list(dir),
+  end?: number,
 ): Promise<void> {
   const names = await list()
-  const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir, names)
+  const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir, names, end)
   // The names that a crash left may be in memory only, and what they replace must not go before.
   if (swapped.length > 0) await fileSystem.syncDirectory(dir)
   // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one. From above:
@@ -158,6 +162,7 @@ async function planSwaps(
   fileSystem: FileSystem,
   dir: string,
   entries: readonly DirectoryEntry[],
+  knownEnd?: number,
 ): Promise<SwapPlan> {
   const found = parsed(entries, dir)
   const withSuffix = (suffix: string): FoundFile[] => found.filter((file) => file.suffix === suffix)
@@ -170,7 +175,7 @@ async function planSwaps(
   const swapped = swaps.filter(isWhole)
   // An index may be left whose log has its final name.
   const first = lowestOffset(swapped.filter(({ kind }) => kind === 'log'))
-  const end = await endOfSwaps(fileSystem, swapped)
+  const end = knownEnd ?? (await endOfSwaps(fileSystem, swapped))
   const isReplaced = (file: FoundFile): boolean =>
     file.kind !== 'snapshot' && file.offset >= first && file.offset < end
   return {

@@ -168,6 +168,16 @@ describe('a pass of compaction', () => {
     },
   )
 
+  it('reads nothing of what it has written while appends wait for the files to change places', async () => {
+    const { disk, log } = await open({ segmentBytes: 300 })
+    for (let each = 0; each < 20; each += 1) await put(log, `k${each % 15}=v`)
+    await log.roll()
+    await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
+    expect((await readAll(log)).map(({ offset }) => offset)).toHaveLength(15)
+    expect(disk.operations.filter((line) => /rename .*\.log\.cleaned/.test(line))).not.toEqual([])
+    expect(disk.operations.filter((line) => /read .*\.swap/.test(line))).toEqual([])
+  })
+
   it('that begins while the log is closed touches nothing', async () => {
     const { log, disk } = await open()
     await put(log, 'a=1', 'a=2')
