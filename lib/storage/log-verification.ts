@@ -1,40 +1,117 @@
 import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { EpochEntry } from './leader-epoch-cache.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
+import type { LogContext } from './log-options.ts'
 import type { LogSegment } from './log-segment.ts'
 import { scanBatches } from './segment-scan.ts'
+import type { SerialQueue } from './serial-queue.ts'
 
 const READ_BYTES = 1024 * 1024
 
 /**
- * The first damage of each segment, in offset order, with that which is known already.
- *
- * @throws {@link ClosedError} when the log is closed, {@link StorageError} when the disk fails.
+ * Verifies a log beside its appends. What looks damaged is looked at once more in the queue of the
+ * changes, where nothing is cut, replaced or removed meanwhile.
  */
-export async function verifySegments(
-  fileSystem: FileSystem,
-  { segments, epochs }: Pick<LocalLog, 'segments' | 'epochs'>,
-  guard: LogGuard,
-): Promise<CorruptRecordError[]> {
-  guard.ensureOpen()
-  const objection = epochObjection(epochs.entries)
-  const { damage: known } = guard
-  const found: CorruptRecordError[] = []
-  try {
-    for (const segment of segments.all) {
-      const damage = await verifySegment(fileSystem, segment, objection)
-      if (damage !== null) found.push(damage)
-    }
-  } catch (error) {
-    throw guard.failed('verify', error, 'not-written')
+export class LogVerifier {
+  readonly #fileSystem: FileSystem
+  readonly #log: Pick<LocalLog, 'segments' | 'epochs'>
+  readonly #guard: LogGuard
+  readonly #queue: SerialQueue
+  readonly #running = new Set<Promise<unknown>>()
+
+  constructor(parts: { log: LocalLog; guard: LogGuard; context: LogContext; queue: SerialQueue }) {
+    this.#fileSystem = parts.context.fileSystem
+    this.#log = parts.log
+    this.#guard = parts.guard
+    this.#queue = parts.queue
   }
-  if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
-  return found.sort((a, b) => Number(a.firstOffset) - Number(b.firstOffset))
+
+  /** What to wait for besides `other` until no file is read any more, once the log is being closed. */
+  endedWith(other: Promise<unknown> | null): Promise<unknown> | null {
+    return this.#running.size === 0 ? other : Promise.allSettled([...this.#running, other])
+  }
+
+  /**
+   * The first damage of each segment, in offset order, with that which is known already.
+   *
+   * @throws {@link ClosedError} when the log is closed, also meanwhile, {@link StorageError} when the
+   * disk fails.
+   */
+  async verify(): Promise<CorruptRecordError[]> {
+    const verifying = this.#verify()
+    this.#running.add(verifying)
+    try {
+      return await verifying
+    } finally {
+      this.#running.delete(verifying)
+    }
+  }
+
+  async #verify(): Promise<CorruptRecordError[]> {
+    this.#guard.ensureOpen()
+    const { damage: known } = this.#guard
+    const lastBase = this.#log.segments.active?.baseOffset ?? -1
+    const found: CorruptRecordError[] = []
+    for (let from = -1; ;) {
+      // One that holds offsets from there on may have taken the place of some that were verified.
+      const segment = this.#nextSegment(from)
+      if (segment === undefined || segment.baseOffset > lastBase) break
+      const { baseOffset, nextOffset } = segment
+      if (!(await this.#isSound(segment))) {
+        const again = await this.#queue.run(() => this.#lookAgain(from))
+        if (again.damage !== null) found.push(again.damage)
+        from = Math.max(again.endOffset, from)
+      }
+      from = Math.max(from, nextOffset, baseOffset + 1)
+    }
+    if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
+    return found.sort((a, b) => Number(a.firstOffset) - Number(b.firstOffset))
+  }
+
+  #nextSegment(from: number): LogSegment | undefined {
+    return this.#log.segments.all.find((each) => each.baseOffset >= from || each.nextOffset > from)
+  }
+
+  /** Whether nothing is found wrong with a segment, which may change meanwhile. */
+  async #isSound(segment: LogSegment): Promise<boolean> {
+    const isSound = await this.#damageOf(segment).then(
+      (damage) => damage === null,
+      (error: unknown) => {
+        // It may have been removed since.
+        if (isSystemError(error, 'ENOENT')) return false
+        throw this.#guard.failed('verify', error, 'not-written')
+      },
+    )
+    this.#guard.ensureOpen()
+    return isSound
+  }
+
+  async #lookAgain(
+    from: number,
+  ): Promise<{ damage: CorruptRecordError | null; endOffset: number }> {
+    const segment = this.#nextSegment(from)
+    if (segment === undefined) return { damage: null, endOffset: from }
+    try {
+      return { damage: await this.#damageOf(segment), endOffset: segment.nextOffset }
+    } catch (error) {
+      throw this.#guard.failed('verify', error, 'not-written')
+    }
+  }
+
+  async #damageOf(segment: LogSegment): Promise<CorruptRecordError | null> {
+    const ensureOpen = (): void => {
+      this.#guard.ensureOpen()
+    }
+    ensureOpen()
+    const objection = epochObjection(this.#log.epochs.entries)
+    return await verifySegment(this.#fileSystem, segment, objection, ensureOpen)
+  }
 }
 
 /**
@@ -46,11 +123,16 @@ export async function verifySegments(
 async function verifySegment(
   fileSystem: FileSystem,
   segment: LogSegment,
-  objection: (batch: RecordBatch) => string | null,
+  objectionTo: (batch: RecordBatch) => string | null,
+  ensureOpen: () => void,
 ): Promise<CorruptRecordError | null> {
   const { baseOffset, nextOffset, path, sizeBytes: end, entry } = segment
   const file = await fileSystem.open(path, 'read')
   try {
+    const objection = (batch: RecordBatch): string | null => {
+      ensureOpen()
+      return objectionTo(batch)
+    }
     const gaps = entry.isDense ? 'none' : 'any'
     const range = { position: 0, end, baseOffset, nextOffset: baseOffset, gaps, objection } as const
     const scan = await scanBatches(file, range, () => undefined)
@@ -58,7 +140,7 @@ async function verifySegment(
     if (scan.reason !== null) {
       return new CorruptRecordError(scan.reason, { path, position: scan.position, ...offsets })
     }
-    const crc = entry.crc === null ? null : await checksumOf(file, end)
+    const crc = entry.crc === null ? null : await checksumOf(file, end, ensureOpen)
     if (crc === entry.crc) return null
     return new CorruptRecordError(
       `the checksum of the file is ${hex(crc)}, not ${hex(entry.crc)} as on record`,
@@ -84,10 +166,11 @@ function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) =>
 }
 
 /** CRC-32C of the first bytes of a file. */
-async function checksumOf(file: File, sizeBytes: number): Promise<number> {
+async function checksumOf(file: File, sizeBytes: number, ensureOpen: () => void): Promise<number> {
   const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes))
   let crc = 0
   for (let at = 0; at < sizeBytes; at += chunk.length) {
+    ensureOpen()
     const wanted = chunk.subarray(0, Math.min(chunk.length, sizeBytes - at))
     crc = continueCrc32c(crc, wanted.subarray(0, await readFully(file, wanted, at)))
   }

@@ -20,7 +20,7 @@ import { LogReader, type BatchLimits } from './log-reader.ts'
 import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
-import { verifySegments } from './log-verification.ts'
+import { LogVerifier } from './log-verification.ts'
 import { salvageSegments, type SalvageReport } from './log-salvage.ts'
 import { PromptChanges } from './prompt-changes.ts'
 import { SerialQueue } from './serial-queue.ts'
@@ -52,6 +52,7 @@ export class Log {
   readonly reader: LogReader
   readonly #writer: LogWriter
   readonly #follower: LogFollower
+  readonly #verifier: LogVerifier
   readonly #queue: SerialQueue = new SerialQueue()
   /** @internal */
   readonly prompt: PromptChanges
@@ -72,8 +73,9 @@ export class Log {
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
     this.prompt = new PromptChanges(this.#queue, this.#writer)
-    const parts = { log: this.#local, guard: this.#guard, context, dir }
-    this.cleaner = new LogCleaner({ ...parts, writer: this.#writer, queue: this.#queue })
+    const parts = { log: this.#local, guard: this.#guard, context, dir, queue: this.#queue }
+    this.cleaner = new LogCleaner({ ...parts, writer: this.#writer })
+    this.#verifier = new LogVerifier(parts)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
     this.reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
@@ -307,11 +309,11 @@ export class Log {
 
   /**
    * Reads all segments and checks every batch, its leader epoch, and each file by its checksum on record.
+   * Appends go on meanwhile; a close does not wait for it, and it rejects with {@link ClosedError}.
    * @returns the first damage of each segment.
    */
   verify(): Promise<CorruptRecordError[]> {
-    const { fileSystem } = this.#context
-    return this.#queue.run(() => verifySegments(fileSystem, this.#local, this.#guard))
+    return this.#verifier.verify()
   }
 
   /**
@@ -334,7 +336,7 @@ export class Log {
    */
   close(): Promise<void> {
     this.#guard.isClosing = true
-    const stopped = this.cleaner.stop()
+    const stopped = this.#verifier.endedWith(this.cleaner.stop())
     if (this.#closing !== null) return this.#closing
     const closing = this.#queue.run(() =>
       this.#writer.close().finally(() => {

@@ -1,7 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { bytesOf, DIR, openLog, pathOf, valuesUpTo } from './log-fixtures.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import {
+  bytesOf,
+  DIR,
+  openLog,
+  pathOf,
+  recordOpenFiles,
+  SMALL,
+  valuesUpTo,
+  writtenLog,
+} from './log-fixtures.ts'
 
 const CHECKPOINT = `${DIR}/leader-epoch-checkpoint`
 const SIZE = bytesOf({ values: ['v0'] }).length
@@ -76,5 +86,53 @@ describe('verify', () => {
       'its leader epoch is 1, not 7',
       'its leader epoch is 2, not 7',
     ])
+  })
+})
+
+describe('a log that is verified', () => {
+  it('takes appends meanwhile, which are not looked at', async () => {
+    const log = await openLog(await writtenLog(40))
+    const order: string[] = []
+    const verifying = log.verify().then((found) => order.push(`verified ${found.length}`))
+    const appending = log.append([{ value: 'v' }]).then(() => order.push('appended'))
+    await Promise.all([verifying, appending])
+    expect(order).toEqual(['appended', 'verified 0'])
+  })
+
+  it.each<[string, (log: Log) => Promise<unknown>]>([
+    ['truncated', (log) => log.truncateTo(3)],
+    ['deleted from', (log) => log.advanceLogStartOffset(35)],
+    ['compacted', (log) => log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })],
+    [
+      'rolled, in a new epoch',
+      (log) => log.truncateTo(40).then(() => log.append([{ key: 'k', value: 'v' }])),
+    ],
+  ])('is sound wherever it is %s meanwhile', async (_, change) => {
+    const fs = await writtenLog(40)
+    for (let after = 0; after < 60; after += 3) {
+      const forked = fs.fork()
+      const log = await openLog(forked, { config: { ...SMALL, cleanupPolicy: 'compact' } })
+      let calls = 0
+      const changes: Promise<unknown>[] = []
+      forked.observe(() => {
+        if (calls++ === after) changes.push(change(log))
+      })
+      expect(await log.verify(), `after ${after} calls`).toEqual([])
+      forked.observe(null)
+      await Promise.all(changes)
+      expect(await log.verify()).toEqual([])
+      await log.close()
+    }
+  })
+
+  it('is closed without waiting for the rest, and no file of it is open then', async () => {
+    const fs = await writtenLog(40)
+    const openFiles = recordOpenFiles(fs)
+    const log = await openLog(fs)
+    const verifying = log.verify()
+    const rejected = expect(verifying).rejects.toMatchObject({ code: 'CLOSED' })
+    await log.close()
+    expect(openFiles()).toEqual([])
+    await rejected
   })
 })
