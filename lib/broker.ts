@@ -13,6 +13,7 @@ import {
 } from './broker/broker-options.ts'
 import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
 import { BrokerUpkeep } from './broker/broker-upkeep.ts'
+import { ChangeListeners } from './broker/change-listeners.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
 import { enforceRetention, type Topic } from './broker/topic.ts'
@@ -54,6 +55,7 @@ export class Broker {
   readonly #upkeep: BrokerUpkeep
   /** How to close each producer and consumer that is open. */
   readonly #clients = new Map<object, (options: CloseOptions) => Promise<void>>()
+  readonly #closeListeners = new ChangeListeners()
   #closing: Promise<void> | null = null
 
   private constructor(data: DataDirectory, options: ResolvedBrokerOptions, parts: BrokerParts) {
@@ -257,8 +259,23 @@ export class Broker {
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)
-    this.#closing ??= this.#close(checked)
+    if (this.#closing === null) {
+      this.#closing = this.#close(checked)
+      this.#closeListeners.notify()
+    }
     await this.#closing
+  }
+
+  /**
+   * Calls `listener` when the broker begins to close, which does not wait for what it does.
+   *
+   * @returns a function that ends it.
+   * @throws {@link ClosedError}
+   * @internal
+   */
+  onClose(listener: () => void): () => void {
+    this.#ensureOpen()
+    return this.#closeListeners.add(listener)
   }
 
   /** {@link Broker.close}, for `await using`. */

@@ -20,7 +20,7 @@ export interface LoadEveryOptions extends RunLoadOptions {
 
 /** Loads that are repeated. */
 export interface LoadSchedule {
-  /** Resolves when it has ended, by `stop` or by the signal. Never rejects. */
+  /** Resolves when it has ended, by `stop`, by the signal or with its broker. Never rejects. */
   readonly finished: Promise<void>
   /** Ends it, once the run in progress is through. A callback that awaits this would wait for itself. */
   stop(): Promise<void>
@@ -32,10 +32,13 @@ const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
  * Plans and runs a load at once, and again each `intervalMs`: what came since. Two runs never
  * overlap: one that takes longer leaves beats out. A failure does not end it.
  *
+ * It ends when the broker is closed. Stop it before, so that a run in progress gets through.
+ *
  * @param intervalMs milliseconds, at least 1
  * @param options.signal aborts the run in progress and ends the schedule
  * @throws TypeError or RangeError when the interval or a function is not legal; the other options are
  * checked by each plan and run
+ * @throws `ClosedError` when the broker is closed
  */
 export function loadEvery(
   intervalMs: number,
@@ -73,7 +76,9 @@ export function loadEvery(
       await pause(clock, delayMs, stopping.signal).catch(() => undefined)
     }
     signal?.removeEventListener('abort', stop)
+    stopWatching()
   }
+  const stopWatching = broker.onClose(stop)
   signal?.addEventListener('abort', stop, { once: true })
   if (signal?.aborted === true) stop()
   const finished = repeat()

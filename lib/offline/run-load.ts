@@ -23,6 +23,7 @@ import { LoadOffsets } from './load-offsets.ts'
 import type { LoadPlan } from './load-plan.ts'
 import { loadRange, missingOf } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
+import { MissingModuleError } from './optional-module.ts'
 import { pause } from './pause.ts'
 import type { Sink } from './sink.ts'
 
@@ -83,6 +84,7 @@ const FINAL_ERRORS = [
   CorruptRecordError,
   UnknownTopicOrPartitionError,
   ClosedError,
+  MissingModuleError,
 ] as const
 
 /** Loads that run, so that two of one name cannot put the same records into a sink. */

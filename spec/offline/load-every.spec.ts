@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
+import { ClosedError } from '../../lib/index.ts'
 import { loadEvery, type LoadResult, type Sink } from '../../lib/offline/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -125,6 +126,35 @@ describe('loads at an interval', () => {
     await loadEvery(1000, broker, plan, sink, { clock, signal: abort.signal }).finished
     expect(loaded.length).toBeLessThanOrEqual(1)
     await broker.close()
+  })
+
+  it('end with their broker, at once and without a word', async () => {
+    const { clock, broker, partition, loaded, sink, plan } = await setUp()
+    await partition.append({ value: 'a' })
+    const errors: unknown[] = []
+    const onError = (error: unknown): void => void errors.push(error)
+    const schedule = loadEvery(3_600_000, broker, plan, sink, { clock, onError })
+    await clock.advance(10)
+    await broker.close()
+    await schedule.finished
+    expect([loaded, errors, clock.pendingTimers]).toEqual([['a'], [], 0])
+    expect(() => loadEvery(1000, broker, plan, sink, { clock })).toThrow(ClosedError)
+  })
+
+  it('tell what the close of their broker has cut off, once', async () => {
+    const { clock, broker, partition, state, sink, plan } = await setUp()
+    await partition.append({ value: 'a' })
+    state.delayMs = 500
+    const errors: unknown[] = []
+    const onError = (error: unknown): void => void errors.push(error)
+    const schedule = loadEvery(1000, broker, plan, sink, { clock, onError })
+    await clock.advance(10)
+    expect(state.open).toBe(1)
+    await broker.close()
+    await clock.advance(5000)
+    await schedule.finished
+    expect(errors).toMatchObject([{ failures: [{ error: { code: 'CLOSED' } }] }])
+    expect(clock.pendingTimers).toBe(0)
   })
 
   it('are refused for an interval that is none', async () => {

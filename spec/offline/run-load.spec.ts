@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/index.ts'
 import {
   LoadPlan,
+  MissingModuleError,
   planLoad,
   runLoad,
   runTask,
@@ -194,6 +195,19 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(100, 75))
     expect(sink.offsets(1)).toEqual(upTo(20))
     expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([0, 20])
+  })
+
+  it('tries no second time where a package is missing', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    sink.before = (what) => {
+      if (what === 'commit') throw new MissingModuleError('some-writer', 'a sink', null)
+    }
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const { failures } = await failure(runLoad(plan, sink))
+    expect(failures).toMatchObject([{ error: { code: 'MISSING_MODULE' } }])
+    expect(sink.aborted).toBe(1)
   })
 
   it('loses nothing to a deletion between two reads of a task', async () => {
