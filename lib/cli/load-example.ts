@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Broker } from '../broker.ts'
@@ -32,6 +32,8 @@ after Ctrl-C or kill -9, and it goes on where it was.
 Exit codes: 0 done; 1 some tasks failed; 2 the command line makes no sense; 130 stopped by Ctrl-C.
 `
 
+/** How many orders the log shall have. */
+const WANTED_FILE = 'orders-wanted'
 const DEFAULT_RECORDS = 200_000
 const TASK_RECORDS = 10_000
 const INTERRUPTED = 130
@@ -92,7 +94,7 @@ export async function loadExample(
   const broker = await Broker.open(join(options.dir, 'log'))
   try {
     const there = countOrders(broker)
-    const missing = there === 0 ? options.records : options.add
+    const missing = (await wantedOrders(options, there)) - there
     if (missing > 0) {
       say(`making up ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
       await sendOrders(broker, missing)
@@ -134,6 +136,22 @@ export async function loadExample(
   } finally {
     await broker.close()
   }
+}
+
+/**
+ * How many orders there shall be. It is on the disk before the first of them is made up, so that a
+ * run which comes after one that was killed meanwhile makes up the rest.
+ */
+async function wantedOrders(
+  { records, add, dir }: LoadExampleOptions,
+  there: number,
+): Promise<number> {
+  const path = join(dir, WANTED_FILE)
+  const before = Number(await readFile(path, 'utf8').catch(() => '0'))
+  if (before > there) return before
+  const wanted = there === 0 ? records : there + add
+  await writeFile(path, `${wanted}\n`)
+  return wanted
 }
 
 async function load(

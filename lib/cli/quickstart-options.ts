@@ -85,13 +85,18 @@ export function parseQuickstartOptions(
     keyField: values.key ?? null,
     dataDir: resolve(values.data ?? DEFAULT_DATA_DIR),
     replay,
-    command: values.data === undefined ? command : `${command} --data ${values.data}`,
+    command: values.data === undefined ? command : `${command} --data ${quoted(values.data)}`,
   }
+}
+
+/** As a shell takes it for one word. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** `npm run quickstart --replay` gives the option to npm, which warns and runs without it. */
 function refuseKeptByNpm(env: Environment): void {
-  for (const name of ['ndjson', 'replay']) {
+  for (const name of ['ndjson', 'replay', 'data']) {
     if (env[`npm_config_${name}`] === undefined) continue
     throw new UsageError(
       `npm has kept --${name} for itself; put two dashes before it: npm run quickstart -- --${name}`,

@@ -42,7 +42,8 @@ export async function quickstart(
   else if (source !== null) await ensureReadable(source)
   const disk = new CountingFileSystem(new NodeFileSystem())
   const startMs = performance.now()
-  const broker = await Broker.open(options.dataDir, { fileSystem: disk })
+  // What only reads may run beside who writes, and makes nothing of a directory that is another's.
+  const broker = await Broker.open(options.dataDir, { fileSystem: disk, readOnly: options.replay })
   const say: Say = (line) => {
     streams.stdout.write(`${line}\n`)
   }

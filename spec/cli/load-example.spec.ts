@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { describeProgress, loadExample, parseLoadExample } from '../../lib/cli/load-example.ts'
+import { thousands } from '../../lib/cli/report.ts'
 
 async function run(dir: string, args: readonly string[], signal = new AbortController().signal) {
   let stdout = ''
@@ -59,6 +60,17 @@ describe('the example of a load', () => {
       stdout: expect.stringContaining('stopped. Run it again') as string,
     })
     expect((await run(dir, [])).stdout).toMatch(/^ndjson +1,000 +0 /m)
+  })
+
+  it('makes up the rest where it was killed while it made up orders', async () => {
+    const dir = directory()
+    await run(dir, ['--records', '1000'])
+    // What a kill leaves before the first of more orders is made up.
+    writeFileSync(join(dir, 'orders-wanted'), '3000\n')
+    for (const added of [2000, 10, 0]) {
+      const { stdout } = await run(dir, added === 10 ? ['--add', '10'] : [])
+      expect(stdout).toMatch(new RegExp(`^ndjson +${thousands(added)} +0 `, 'm'))
+    }
   })
 
   it('has a bar on a terminal, and plain lines elsewhere', () => {

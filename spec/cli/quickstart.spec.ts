@@ -257,6 +257,18 @@ describe('several inputs in one data directory', () => {
   })
 })
 
+describe('a replay', () => {
+  it('needs no more than to read, while another process has the directory open', async () => {
+    const data = await freshDirectory()
+    await varve(['quickstart', '--ndjson', '-', '--data', data], '1\n2\n')
+    const owner = await Broker.open(data)
+    onTestFinished(() => owner.close())
+    const replayed = await varve(['quickstart', '--replay', '--data', data])
+    expect(replayed).toMatchObject({ code: 0, stderr: '' })
+    expect(replayed.stdout).toContain('the same digest as that of the group')
+  })
+})
+
 describe('a replay of nothing', () => {
   it.each(['a directory that is not there', 'an empty one', 'one that was never filled'])(
     'is refused: %s',
@@ -272,6 +284,15 @@ describe('a replay of nothing', () => {
       }
     },
   )
+
+  it('leaves a directory alone that is none of its own', async () => {
+    const data = await freshDirectory()
+    await writeFile(join(data, 'thesis.txt'), 'mine')
+    const refused = await varve(['quickstart', '--replay', '--data', data])
+    expect(refused.code).toBe(1)
+    expect(refused.stderr.trimEnd().split('\n')).toHaveLength(1)
+    expect(await readdir(data)).toEqual(['thesis.txt'])
+  })
 
   it('is told from one of records that are not hashed yet', async () => {
     const data = await freshDirectory()
@@ -400,10 +421,17 @@ describe('the quickstart by npm', () => {
     expect(stdout).toContain(`  npm run quickstart -- --data ${data} --replay\n`)
   })
 
-  it('tells of the two dashes when npm has kept an option', async () => {
-    const refused = await varve(['quickstart'], '', { ...npm, npm_config_replay: 'true' })
+  it('names a directory so that a shell takes it for one word', async () => {
+    const data = join(await freshDirectory(), "it's my data")
+    const { stdout } = await varve(['quickstart', '--ndjson', '-', '--data', data], '1\n')
+    const shown = `'${data.replace("'", String.raw`'\''`)}'`
+    expect(stdout).toContain(`  varve quickstart --data ${shown} --replay\n`)
+  })
+
+  it.each(['replay', 'data'])('tells of the two dashes when npm has kept --%s', async (name) => {
+    const refused = await varve(['quickstart'], '', { ...npm, [`npm_config_${name}`]: 'true' })
     expect(refused).toMatchObject({ code: 2, stdout: '' })
-    expect(refused.stderr).toContain('npm run quickstart -- --replay')
+    expect(refused.stderr).toContain(`npm run quickstart -- --${name}`)
   })
 })
 
