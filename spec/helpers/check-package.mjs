@@ -19,7 +19,10 @@ try {
   )
   const tarball = join(dir, packed.filename)
   const foreign = packed.files.filter(
-    ({ path }) => !/^(dist\/|docs\/[\w-]+\.md$|package\.json$|README\.md$|LICENSE$)/.test(path),
+    ({ path }) =>
+      !/^(dist\/|docs\/[\w-]+\.md$|docs\/bench\/\w+\.svg$|package\.json$|README\.md$|LICENSE$)/.test(
+        path,
+      ),
   )
   if (foreign.length > 0) {
     throw new Error(`the package holds ${foreign.map(({ path }) => path).join(', ')}`)
