@@ -119,12 +119,11 @@ export class ImportJournal {
     const prefix = `${this.#name}:`
     let lastRow = 0
     for await (const { headers } of partition.records(range)) {
-      for (const { key, value } of headers) {
-        if (key !== IMPORT_HEADER) continue
-        const text = value?.toString('utf8') ?? ''
-        const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
-        if (Number.isSafeInteger(row)) lastRow = Math.max(lastRow, row)
-      }
+      // Those before the last one were brought along by the row.
+      const mark = headers.findLast(({ key }) => key === IMPORT_HEADER)
+      const text = mark?.value?.toString('utf8') ?? ''
+      const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
+      if (Number.isSafeInteger(row)) lastRow = Math.max(lastRow, row)
     }
     return lastRow
   }

@@ -109,7 +109,11 @@ export interface ImportOptions<Row = unknown> {
    * batch. @defaultValue 10000
    */
   readonly commitRecords?: number
-  /** Bytes of a row, [1, 512 MiB]; longer ones are rejected unread. @defaultValue 1 MiB */
+  /**
+   * Bytes of a row, [1, 512 MiB]; longer ones are rejected unread. In CSV the quotes of a row of several
+   * lines that is longer count as left open: its first line is rejected, and those behind it are taken
+   * for rows of their own. @defaultValue 1 MiB
+   */
   readonly maxRowBytes?: number
   /** Bytes of a row group of Parquet, at least 1: it is what is in memory. @defaultValue 256 MiB */
   readonly maxRowGroupBytes?: number

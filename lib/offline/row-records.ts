@@ -56,11 +56,15 @@ function keyOf(
   fields: Readonly<Record<string, unknown>>,
   field: string,
   raw: ReadonlyMap<string, string>,
-): string | null {
+): string | Uint8Array | null {
   if (!Object.hasOwn(fields, field)) throw new TypeError(`it has no field '${field}' for the key`)
   const key = fields[field]
   if (key === null || key === undefined) return null
-  return typeof key === 'string' ? key : (raw.get(field) ?? toJson(key))
+  if (typeof key === 'string' || key instanceof Uint8Array) return key
+  // As text and not as JSON, which has large ones in quotes: the same id is the same key.
+  if (typeof key === 'bigint') return key.toString()
+  if (key instanceof Date && !Number.isNaN(key.getTime())) return key.toISOString()
+  return raw.get(field) ?? toJson(key)
 }
 
 function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {

@@ -1,0 +1,53 @@
+import { parquetWriteBuffer } from 'hyparquet-writer'
+import { expect, it } from 'vitest'
+import { importFile } from '../../lib/offline/index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+it('rows that bring the mark of an earlier import along are imported, each once', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem })
+  const topic = await broker.createTopic('t')
+  // An export of what was imported under the same name into another topic, in another order.
+  const rows = [60, 10, 20, 30].map((row) => ({
+    value: `row ${row}`,
+    headers: [{ key: 'varve-import', value: `orders:${row}` }],
+  }))
+  fileSystem.writeFile('/f.ndjson', Buffer.from(rows.map((row) => JSON.stringify(row)).join('\n')))
+  let isFirst = true
+  const run = () =>
+    importFile<(typeof rows)[number]>(broker, '/f.ndjson', {
+      topic: 't',
+      name: 'orders',
+      fileSystem,
+      batchRecords: 1,
+      toRecord: ({ value, headers }) => ({ value, headers }),
+      onProgress: ({ rows: done }) => {
+        if (isFirst && done === 2) throw new Error('broken off')
+      },
+    })
+  await expect(run()).rejects.toThrow('broken off')
+  isFirst = false
+  await run()
+  const values = (await topic.partition(0).read(0)).map(({ value }) => value?.toString())
+  expect(values).toEqual(['row 60', 'row 10', 'row 20', 'row 30'])
+  await broker.close()
+})
+
+it('a key that is a number is the same text however large it is, and whatever the file', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem })
+  const ids = [7n, 9_007_199_254_740_993n]
+  const bytes = parquetWriteBuffer({ columnData: [{ name: 'id', data: ids, type: 'INT64' }] })
+  fileSystem.writeFile('/f.parquet', new Uint8Array(bytes))
+  fileSystem.writeFile('/f.ndjson', Buffer.from('{"id":7}\n{"id":9007199254740993}\n'))
+  const keysOf = async (path: string): Promise<(string | undefined)[]> => {
+    const topic = `t${path.length}`
+    await broker.createTopic(topic)
+    await importFile(broker, path, { topic, keyField: 'id', fileSystem })
+    return (await broker.topic(topic).partition(0).read(0)).map(({ key }) => key?.toString())
+  }
+  expect(await keysOf('/f.ndjson')).toEqual(['7', '9007199254740993'])
+  expect(await keysOf('/f.parquet')).toEqual(['7', '9007199254740993'])
+  await broker.close()
+})
