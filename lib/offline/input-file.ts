@@ -96,11 +96,22 @@ export class InputFile {
         if (toSkip < piece.length) yield piece.subarray(toSkip)
         toSkip = Math.max(0, toSkip - piece.length)
       }
+      await this.#ensurePadding(gunzip.bytesWritten)
     } catch (cause) {
       if (cause instanceof ImportFileError) throw cause
       throw new ImportFileError(this.path, `it cannot be decompressed: ${reasonOf(cause)}`, {
         cause,
       })
+    }
+  }
+
+  /** Zeros end what gunzip reads: behind them nothing else may come. @throws {@link ImportFileError} */
+  async #ensurePadding(from: number): Promise<void> {
+    for (let at = from; at < this.size; at += CHUNK_BYTES) {
+      const bytes = Buffer.alloc(Math.min(CHUNK_BYTES, this.size - at))
+      await readFully(this.#file, bytes, at)
+      if (bytes.every((byte) => byte === 0)) continue
+      throw new ImportFileError(this.path, `there is more behind zeros after byte ${from}`)
     }
   }
 

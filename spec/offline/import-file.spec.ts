@@ -219,6 +219,17 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
+  it('takes zeros behind compressed text for padding, unless something follows', async () => {
+    const { put, run, values, broker } = await setUp()
+    const padded = Buffer.concat([gzipSync('1\n2\n'), Buffer.alloc(16)])
+    put('/f.ndjson.gz', padded)
+    expect(await run('/f.ndjson.gz')).toMatchObject({ imported: 2 })
+    expect(await values()).toEqual(['1', '2'])
+    put('/g.ndjson.gz', Buffer.concat([padded, gzipSync('3\n4\n')]))
+    await expect(run('/g.ndjson.gz', { name: 'g' })).rejects.toThrow(ImportFileError)
+    await broker.close()
+  })
+
   it('tells how far it is, and ends when it is told to; the next run goes on', async () => {
     const { put, run, values, broker } = await setUp()
     const lines = Array.from({ length: 50 }, (_, id) => `${id}`)
