@@ -17,6 +17,8 @@ import { parsedRows, rejectOf, textRows, type NumberedRow } from './text-rows.ts
 type ParseCsv = (bytes: Buffer) => string[][]
 
 const NEWLINE: Buffer = Buffer.from('\n')
+/** Nothing of a file whose header is still being written. */
+const NO_ROWS: RowSource = { read: (from) => parsedNothing(from) }
 
 /**
  * A file with a header and a row of fields below it for each record. A field in quotes may hold
@@ -51,7 +53,7 @@ export class CsvRows implements RowSource {
    * @throws {@link MissingModuleError}, {@link ImportFileError} when there is no header that can be used
    * @throws RangeError when a field that is asked for is not in it
    */
-  static async open(file: InputFile, options: ResolvedImportOptions): Promise<CsvRows> {
+  static async open(file: InputFile, options: ResolvedImportOptions): Promise<RowSource> {
     const { parse } = await loadOptional<typeof csvParse>(
       'csv-parse',
       'the import of CSV',
@@ -64,6 +66,7 @@ export class CsvRows implements RowSource {
         relax_column_count: true,
       })
     const header = await readHeader(file, options, parseRows)
+    if (header === null) return NO_ROWS
     const { keyField, valueFields } = options
     for (const field of [keyField, ...(valueFields ?? [])]) {
       if (field === null || header.names.includes(field)) continue
@@ -114,12 +117,17 @@ export class CsvRows implements RowSource {
   }
 }
 
+async function* parsedNothing(end: Cursor): AsyncGenerator<RowBatch, void, undefined> {
+  yield await Promise.resolve({ rows: [], rejects: [], end })
+}
+
+/** @returns `null` where somebody is still writing it */
 async function readHeader(
   file: InputFile,
   options: ResolvedImportOptions,
   parse: ParseCsv,
-): Promise<{ names: readonly string[]; end: Cursor }> {
-  for await (const rows of textRows(file, { ...options, growing: false }, FILE_START)) {
+): Promise<{ names: readonly string[]; end: Cursor } | null> {
+  for await (const rows of textRows(file, options, FILE_START)) {
     const first = rows.find(({ bytes }) => bytes.length > 0)
     if (first === undefined) continue
     if (!isUtf8(first.bytes)) throw new ImportFileError(file.path, 'its header is not UTF-8')
@@ -132,6 +140,7 @@ async function readHeader(
     const { endPosition, endLine, isOpenEnd } = first
     return { names, end: { row: 0, line: endLine, position: endPosition, isOpenEnd } }
   }
+  if (options.growing) return null
   throw new ImportFileError(file.path, 'it has no header')
 }
 
