@@ -78,9 +78,10 @@ const clockRules = {
   rules: {
     'no-restricted-globals': [
       'error',
-      ...['setTimeout', 'setInterval', 'performance', 'clearTimeout', 'clearInterval'].map(
-        (name) => ({ name, message: PLATFORM_ONLY }),
-      ),
+      ...[
+        ...['setTimeout', 'setInterval', 'performance', 'clearTimeout', 'clearInterval'],
+        ...['setImmediate', 'queueMicrotask'],
+      ].map((name) => ({ name, message: PLATFORM_ONLY })),
     ],
     'no-restricted-properties': [
       'error',

@@ -79,6 +79,26 @@ describe('a commit', () => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 4, leaderEpoch: 1 })
   })
 
+  it('of the record in hand is not taken back, so what is deleted as consumed is not asked for', async () => {
+    const broker = await open(new SimulatedFileSystem())
+    const topic = await broker.createTopic('t', { retention: 'consumed', segmentBytes: 100 })
+    for (const value of ['a', 'b', 'c', 'd', 'e']) await append(broker, value)
+    const options = { groupId: 'g', autoOffsetReset: 'latest' } as const
+    await broker.consumer(options).commit([{ ...T0, offset: 0 }])
+    const consumer = broker.consumer(options)
+    consumer.subscribe(['t'])
+    for await (const { offset } of consumer) {
+      await consumer.commit([{ ...T0, offset: offset + 1 }])
+      if (offset === 2) break
+    }
+    await topic.enforceRetention()
+    await consumer.close()
+    const next = broker.consumer(options)
+    next.subscribe(['t'])
+    expect(await valuesOf(next)).toEqual(['d', 'e'])
+    await broker.close()
+  })
+
   it('is refused beyond the end of the log, and the one before stays', async () => {
     const { consumer } = await consumed()
     await expect(consumer.commit([{ ...T0, offset: 4 }])).rejects.toThrow(OffsetOutOfRangeError)

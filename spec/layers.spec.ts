@@ -53,6 +53,7 @@ describe('the layers of lib/', () => {
     'export const each = Date.now()\n',
     'export const each = Math.random()\n',
     'export const each = setTimeout(() => undefined, 1)\n',
+    'export const each = setImmediate(() => undefined)\n',
   ])('keeps files, time and chance inside platform/: %j', async (code) => {
     expect(await complaints('lib/storage/some-file.ts', code)).toHaveLength(1)
     expect(await complaints('lib/platform/some-file.ts', code)).toEqual([])

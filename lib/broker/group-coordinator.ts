@@ -12,7 +12,7 @@ import { assignorFor, type PartitionAssignmentStrategy } from './assignors/assig
 import { ConsumerGroup, type GroupState, type MemberDescription } from './consumer-group.ts'
 import type { GroupMembership, MembershipOptions } from './group-membership.ts'
 import { MemberSession, type SessionContext } from './member-session.ts'
-import type { OffsetAndMetadata, OffsetCommit } from './offset-and-metadata.ts'
+import type { CommitOptions, OffsetAndMetadata, OffsetCommit } from './offset-and-metadata.ts'
 import type { CommittedOffset, OffsetStore } from './offset-store.ts'
 import { compareNames, type TopicPartition } from './topic-partition.ts'
 
@@ -67,7 +67,7 @@ export class GroupCoordinator {
       isClosed: () => this.#isClosed,
       newMemberId: (groupId) => this.#newMemberId(groupId),
       groupFor: (groupId) => this.#groupFor(groupId),
-      commit: (groupId, offsets) => options.offsets.commit(groupId, offsets),
+      commit: options.offsets.commit.bind(options.offsets),
     }
   }
 
@@ -119,7 +119,11 @@ export class GroupCoordinator {
    * @throws {@link CorruptRecordError} when it is not known what groups have committed
    * @throws {@link ClosedError}, or as `OffsetStore.commit`
    */
-  async commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void> {
+  async commit(
+    groupId: string,
+    offsets: readonly OffsetCommit[],
+    options?: CommitOptions,
+  ): Promise<void> {
     this.#ensureOpen()
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
@@ -129,7 +133,7 @@ export class GroupCoordinator {
         'it has members that subscribe, and this consumer has assigned its partitions itself',
       )
     }
-    await this.#options.offsets.commit(groupId, offsets)
+    await this.#options.offsets.commit(groupId, offsets, options)
   }
 
   /** To be called when topics or partitions have come or gone: the groups concerned rebalance. */

@@ -1,5 +1,5 @@
 import type { PartitionAssignmentStrategy } from './assignors/assignor.ts'
-import type { OffsetCommit } from './offset-and-metadata.ts'
+import type { CommitOptions, OffsetCommit } from './offset-and-metadata.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
 /**
@@ -60,7 +60,7 @@ export interface GroupMembership {
    * generation; one that has to rejoin still is, so that it can commit what it gives up
    * @throws as `OffsetStore.commit`
    */
-  commit(offsets: readonly OffsetCommit[]): Promise<void>
+  commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void>
 
   /** Goes out of the group, whose others share its partitions. Does nothing outside of one. */
   leave(): void

@@ -1,10 +1,11 @@
 import { ClosedError, CommitFailedError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
+import { onMicrotask } from '../platform/event-loop.ts'
 import type { GroupMember, PartitionAssignmentStrategy } from './assignors/assignor.ts'
 import { assignorFor } from './assignors/assignor.ts'
 import type { ConsumerGroup } from './consumer-group.ts'
 import type { GroupMembership, MembershipOptions, MembershipState } from './group-membership.ts'
-import type { OffsetCommit } from './offset-and-metadata.ts'
+import type { CommitOptions, OffsetCommit } from './offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What a member needs of the coordinator. */
@@ -13,7 +14,7 @@ export interface SessionContext {
   isClosed(): boolean
   newMemberId(groupId: string): string
   groupFor(groupId: string): ConsumerGroup
-  commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void>
+  commit(groupId: string, offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void>
 }
 
 const NO_GENERATION = -1
@@ -101,7 +102,7 @@ export class MemberSession implements GroupMembership {
     this.#stopPollTimer()
   }
 
-  async commit(offsets: readonly OffsetCommit[]): Promise<void> {
+  async commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     if (this.#context.isClosed()) throw closed()
     if (this.#group === null) {
       throw new CommitFailedError(
@@ -119,7 +120,7 @@ export class MemberSession implements GroupMembership {
           `the group of ${this.#group.generation}`,
       )
     }
-    await this.#context.commit(this.#groupId, offsets)
+    await this.#context.commit(this.#groupId, offsets, options)
   }
 
   leave(): void {
@@ -163,7 +164,7 @@ export class MemberSession implements GroupMembership {
   notify(): void {
     if (this.#isNotifying) return
     this.#isNotifying = true
-    queueMicrotask(() => {
+    onMicrotask(() => {
       this.#isNotifying = false
       if (this.#state !== 'unjoined') this.#options.onChange()
     })

@@ -21,6 +21,15 @@ export interface OffsetCommit extends TopicPartition {
   readonly leaderEpoch?: number | null
 }
 
+/** How a commit is to be made. */
+export interface CommitOptions {
+  /**
+   * Leaves out the partitions that are deleted meanwhile and stores the others; without it, all are
+   * refused then. For who commits without being asked to.
+   */
+  readonly withoutDeleted?: boolean
+}
+
 /** Most bytes of metadata that Kafka's broker takes by default. */
 const MAX_METADATA_BYTES = 4096
 const MAX_INT32 = 0x7fff_ffff

@@ -1,9 +1,17 @@
-import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../errors.ts'
+import { CorruptRecordError, StorageError } from '../errors.ts'
 import { hasImportEnded, isImportGroup } from '../import-groups.ts'
 import type { Clock } from '../platform/clock.ts'
-import { withEpoch, type CheckedCommit, type ConsumedPartition } from './consumed-partition.ts'
+import type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
+import {
+  ensureDurable,
+  unknownPartition,
+  withEpoch,
+  type CheckedCommit,
+  type ConsumedPartition,
+} from './consumed-partition.ts'
 import {
   checkOffsetCommit,
+  type CommitOptions,
   type OffsetAndMetadata,
   type OffsetCommit,
 } from './offset-and-metadata.ts'
@@ -20,6 +28,7 @@ import {
   type TopicPartition,
 } from './topic-partition.ts'
 
+export type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
 export type { ConsumedPartition } from './consumed-partition.ts'
 export type { OffsetsPartition } from './offset-replay.ts'
 
@@ -30,26 +39,6 @@ export interface OffsetStoreOptions {
   readonly openTopic: () => Promise<{ readonly partitions: readonly OffsetsPartition[] }>
   /** A partition that may have offsets; `null` when there is none of that name. */
   readonly dataPartition: (topicPartition: TopicPartition) => ConsumedPartition | null
-}
-
-/** An offset with the partition it belongs to. */
-export interface CommittedOffset extends TopicPartition, OffsetAndMetadata {}
-
-/** Which partition of the internal topic cannot be read, and why. */
-export interface OffsetsDamage {
-  readonly partition: number
-  readonly error: CorruptRecordError
-}
-
-/** A committed offset that was taken back, because the records below it are not there. */
-export interface ClampedOffset extends TopicPartition {
-  readonly groupId: string
-  /** What was committed. */
-  readonly offset: number
-  /** Leader epoch of the last record that was consumed, `null` where it was not known. */
-  readonly leaderEpoch: number | null
-  /** Where the group goes on: the end of what that epoch has written. */
-  readonly clampedTo: number
 }
 
 /**
@@ -128,22 +117,33 @@ export class OffsetStore {
    * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log
    * @throws whatever the append fails with; the offsets of before then stay in force
    */
-  async commit(groupId: string, offsets: readonly OffsetCommit[]): Promise<void> {
+  async commit(
+    groupId: string,
+    offsets: readonly OffsetCommit[],
+    { withoutDeleted = false }: CommitOptions = {},
+  ): Promise<void> {
     const entries = offsets.map((commit) => this.#check(commit))
     if (entries.length === 0) return
+    // A topic that was deleted, also if there is another of its name by now, takes no offsets.
+    const isGone = ({ topicPartition, data }: CheckedCommit): boolean =>
+      this.#options.dataPartition(topicPartition) !== data
+    const isDropped = (each: CheckedCommit): boolean => withoutDeleted && isGone(each)
     const group = groupOf(this.#groups, groupId)
     await group.queue.run(async () => {
-      await Promise.all(entries.map(({ data, committed }) => data.ensureDurable(committed.offset)))
+      await ensureDurable(entries, withoutDeleted ? isDropped : null)
       const partition = await this.#partitionOf(groupId)
       // From here on a deletion of the topic waits for this commit, and takes it along.
-      for (const { topicPartition, data } of entries) this.#ensureStillThere(topicPartition, data)
+      const left = entries.filter((each) => !isDropped(each))
+      const gone = left.find(isGone)
+      if (gone !== undefined) throw unknownPartition(gone.topicPartition)
+      if (left.length === 0) return
       // By now, as a record may have come since the call: its epoch is told by where it is.
-      const stored = entries.map(withEpoch)
-      await this.#append(
-        partition,
-        groupId,
-        stored.map(({ topicPartition, committed }) => ({ ...topicPartition, ...committed })),
-      )
+      const stored = left.map(withEpoch)
+      const each = stored.map(({ topicPartition, committed }) => ({
+        ...topicPartition,
+        ...committed,
+      }))
+      await this.#append(partition, groupId, each)
       for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
     })
   }
@@ -312,11 +312,6 @@ export class OffsetStore {
     return { topicPartition, committed, data }
   }
 
-  /** A topic that was deleted, also if there is another of its name by now, takes no offsets. */
-  #ensureStillThere(topicPartition: TopicPartition, data: ConsumedPartition): void {
-    if (this.#options.dataPartition(topicPartition) !== data) throw unknownPartition(topicPartition)
-  }
-
   async #partitionOf(groupId: string): Promise<OffsetsPartition> {
     const partitions = this.#partitions.length > 0 ? this.#partitions : await this.#open()
     const partition = partitions[partitionForGroup(groupId, partitions.length)]
@@ -337,13 +332,4 @@ export class OffsetStore {
       })
     return this.#opening
   }
-}
-
-function unknownPartition(topicPartition: TopicPartition): UnknownTopicOrPartitionError {
-  const { topic, partition } = topicPartition
-  return new UnknownTopicOrPartitionError(
-    topic,
-    partition,
-    `there is no partition ${topicPartitionKey(topicPartition)} to commit an offset for`,
-  )
 }

@@ -134,8 +134,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /**
    * Goes through the records one by one, for ever: until the loop is left, or the consumer is
-   * closed. A record counts as consumed when the next one is asked for; one whose body was left
-   * comes again. Whoever reads ahead of its own work, as streams do, gives that up.
+   * closed. A record counts as consumed when the next one is asked for, or when an offset behind it
+   * was committed; else one whose body was left comes again. Who reads ahead, as streams do, gives
+   * that up.
    *
    * @throws what `poll` throws, which ends the iteration; another one goes on where it was
    */
@@ -185,7 +186,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#ensureOpen()
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
     this.#ensureGroup('commit()')
-    await (checked === null ? this.#parts.committer.commitAll() : this.#parts.group.commit(checked))
+    const { committer, group } = this.#parts
+    await (checked === null ? committer.commitAll() : group.commit(checked))
+    if (checked !== null) committer.noteCommitted(checked)
   }
 
   /**

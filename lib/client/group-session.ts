@@ -1,5 +1,5 @@
 import type { GroupMembership } from '../broker/group-membership.ts'
-import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
+import type { CommitOptions, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -86,12 +86,12 @@ export class GroupSession implements CommitTarget {
   }
 
   /** Stores offsets as the member it is, or for the group when it is none. */
-  commit(offsets: readonly OffsetCommit[]): Promise<void> {
+  commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     const member = this.#member ?? this.#departing
-    if (member !== null && member.state !== 'unjoined') return member.commit(offsets)
+    if (member !== null && member.state !== 'unjoined') return member.commit(offsets, options)
     const { groupId } = this.#options
     if (groupId === null) throw new TypeError('there is no group to commit for')
-    return this.#context.coordinator.commit(groupId, offsets)
+    return this.#context.coordinator.commit(groupId, offsets, options)
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
+import type { CommitOptions, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
@@ -10,11 +10,13 @@ import type { SubscriptionState } from './subscription-state.ts'
 export interface RecordHolder {
   /** `null` while there is no such record. */
   readonly held: (TopicPartition & { readonly offset: number }) | null
+  /** The record is not its concern any more: it is neither held back nor delivered again. */
+  release(): void
 }
 
 /** Where offsets go. */
 export interface CommitTarget {
-  commit(offsets: readonly OffsetCommit[]): Promise<void>
+  commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void>
 }
 
 /**
@@ -64,6 +66,20 @@ export class OffsetCommitter {
     return this.#isAutomatic && nowMs >= this.#dueMs
   }
 
+  /**
+   * The application has committed these offsets. A record below them that somebody holds is done: it must
+   * not come again, nor may an automatic commit go back to it.
+   */
+  noteCommitted(offsets: readonly OffsetCommit[]): void {
+    for (const { topic, partition, offset } of offsets) {
+      for (const holder of this.#holders) {
+        const { held } = holder
+        const isOfIt = held?.topic === topic && held.partition === partition
+        if (isOfIt && held.offset < offset) holder.release()
+      }
+    }
+  }
+
   /** Commits the positions of all partitions, less what somebody still holds. */
   async commitAll(): Promise<void> {
     const offsets = this.#consumed()
@@ -81,7 +97,8 @@ export class OffsetCommitter {
     if (!this.#isAutomatic) return
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
     const offsets = this.#uncommitted()
-    if (offsets.length > 0) await this.#target.commit(offsets)
+    // Nobody has asked for it, so nobody is to hear that one of the topics was deleted meanwhile.
+    if (offsets.length > 0) await this.#target.commit(offsets, { withoutDeleted: true })
   }
 
   /** Starts {@link OffsetCommitter.commitConsumed} for a caller that cannot wait. */

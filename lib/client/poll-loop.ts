@@ -1,5 +1,6 @@
 import { ClosedError, IllegalStateError, WakeupError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
+import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { Fetcher } from './fetcher.ts'
@@ -198,11 +199,4 @@ export class PollLoop<K, V> {
     }
     signal?.throwIfAborted()
   }
-}
-
-/** Lets the event loop turn. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve)
-  })
 }

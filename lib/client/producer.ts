@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { checkOptions, describeValue } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
+import { onMicrotask } from '../platform/event-loop.ts'
 import type { Random } from '../platform/random.ts'
 import { timestampOf, toHeaders } from '../storage/append-record.ts'
 import type { ProducerTopic } from './partition-queue.ts'
@@ -115,7 +116,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       this.#enqueue(record, completion)
     } catch (error) {
       if (!(error instanceof VarveError)) throw error
-      queueMicrotask(() => {
+      onMicrotask(() => {
         completion.fail(error)
       })
     }

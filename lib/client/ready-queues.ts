@@ -1,4 +1,5 @@
 import { EndOfTick } from '../broker/end-of-tick.ts'
+import { onMicrotask } from '../platform/event-loop.ts'
 import { promptIo, type PromptIo } from '../platform/prompt-io.ts'
 import { Fifo } from './fifo.ts'
 
@@ -60,7 +61,7 @@ export class ReadyQueues {
     }
     this.#isUnderWay = this.#marked.length > 0
     // Behind the writes of these: what they take of the turn counts.
-    if (this.#isUnderWay) queueMicrotask(this.#goOn)
+    if (this.#isUnderWay) onMicrotask(this.#goOn)
   }
 
   readonly #goOn = (): void => {

@@ -43,7 +43,7 @@ export class RecordIterator<K, V>
     return this.#held
   }
 
-  /** Takes note that somebody has moved the partition, and the record is not its concern any more. */
+  /** Somebody has moved the partition, or has committed the record as done. */
   release(): void {
     this.#held = null
   }

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { LockedError, LockLostError } from '../errors.ts'
 import type { Clock, Timer } from './clock.ts'
+import { onMicrotask } from './event-loop.ts'
 import type { DirectoryLock, LockHolder } from './file-system.ts'
 import { LOCK_FILE_NAME, LockFile } from './lock-file.ts'
 import { LOCK_TIMES, type LockTimes } from './lock-times.ts'
@@ -245,7 +246,7 @@ class NodeDirectoryLock implements DirectoryLock {
     this.#held = false
     this.#heartbeat?.cancel()
     const error = new LockLostError(this.#place.path, reason, 'unknown', { cause })
-    queueMicrotask(() => {
+    onMicrotask(() => {
       try {
         this.onLost?.(error)
       } catch {

@@ -1,3 +1,4 @@
+import { onNextTurn } from './event-loop.ts'
 import { PromptRest } from './prompt-rest.ts'
 
 /** What calls that are made at once do; an open, a size and a list of names count as reads. */
@@ -41,12 +42,10 @@ export interface PromptIoSystem {
 }
 
 // Taken before anybody can put others in their place.
-const { performance, setImmediate } = globalThis
+const { performance } = globalThis
 const SYSTEM: PromptIoSystem = {
   now: () => performance.now(),
-  nextTurn: (callback) => {
-    setImmediate(callback)
-  },
+  nextTurn: onNextTurn,
   // Windows counts every read here, so there each slow one passes for one of the disk.
   diskReads: () => process.resourceUsage().fsRead,
 }

@@ -1,7 +1,5 @@
 import type { Clock, Timer } from '../platform/clock.ts'
-
-// Held from the start, so that a test which replaces the global timers still gets real turns here.
-const nextTurn = setImmediate
+import { nextTurn } from '../platform/event-loop.ts'
 
 /** Turns of the event loop granted around a firing. One turn runs a promise chain of any length. */
 const SETTLE_TURNS = 4
@@ -123,11 +121,7 @@ export class ManualClock implements Clock {
 }
 
 async function settle(): Promise<void> {
-  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) {
-    await new Promise<void>((resolve) => {
-      nextTurn(resolve)
-    })
-  }
+  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) await nextTurn()
 }
 
 function requireFinite(name: string, value: number): void {

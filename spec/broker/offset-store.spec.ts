@@ -192,6 +192,31 @@ describe('commit', () => {
     expect([harness.offset(), harness.partition.appends.length]).toEqual([1, 1])
   })
 
+  it.each([true, false])(
+    'of a partition that is deleted meanwhile: leaves it out where asked to (%s), else stores nothing',
+    async (withoutDeleted) => {
+      const harness = new Harness()
+      const { promise, open } = gate()
+      const other = { ...ORDERS, topic: 'other' }
+      harness.durable = promise.then(() => {
+        if (harness.missing.has(topicPartitionKey(other))) throw new Error('deleted')
+      })
+      const deleted = harness.store.commit('g', [{ ...other, offset: 1 }], { withoutDeleted })
+      harness.durable = Promise.resolve()
+      const both = [ORDERS, other].map((each) => ({ ...each, offset: 2 }))
+      const committing = harness.store.commit('g', both, { withoutDeleted })
+      harness.missing.add(topicPartitionKey(other))
+      open()
+      const outcomes = await Promise.allSettled([deleted, committing])
+      const status = withoutDeleted ? 'fulfilled' : 'rejected'
+      expect(outcomes).toMatchObject([{ status }, { status }])
+      expect([harness.offset(), harness.offset('g', other)]).toEqual([
+        withoutDeleted ? 2 : null,
+        null,
+      ])
+    },
+  )
+
   it('shows in memory only once it is durable', async () => {
     const harness = new Harness()
     await harness.commit(1)

@@ -78,4 +78,33 @@ describe('a topic that was deleted', () => {
     }
     expect(consumer.position(T0)).toBe(9)
   })
+
+  it.each(['a poll', 'close', 'unsubscribe'] as const)(
+    'takes nothing along of what is committed automatically of the others: by %s',
+    async (way) => {
+      const harness = new ConsumerHarness({ t: 1, u: 1 })
+      for (const topic of ['t', 'u']) harness.partition(topic).append(...numbers(3))
+      const consumer = harness.consumer({ groupId: 'g' })
+      consumer.subscribe(['t', 'u'])
+      await consumer.poll(NO_WAIT)
+      let openGate = (): void => undefined
+      harness.offsetsPartition.gate = new Promise((resolve) => {
+        openGate = resolve
+      })
+      // A commit before it is still on its way to the disk.
+      const before = consumer.commit([{ ...T0, offset: 1 }])
+      await harness.clock.advance(5000)
+      if (way === 'unsubscribe') consumer.unsubscribe()
+      const automatic = watch<unknown>(way === 'a poll' ? consumer.poll(NO_WAIT) : consumer.close())
+      await harness.clock.advance(0)
+      harness.deleteTopic('u')
+      openGate()
+      await before
+      await harness.clock.advance(100)
+      expect(automatic).toMatchObject({ isSettled: true })
+      expect(automatic.error).toBeUndefined()
+      expect(harness.committed()).toBe(3)
+      expect(harness.committed('g', 'u')).toBeNull()
+    },
+  )
 })

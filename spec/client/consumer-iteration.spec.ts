@@ -141,6 +141,40 @@ describe('for await', () => {
     }
   })
 
+  it.each(['a break', 'close', 'an interval'] as const)(
+    'takes a record for done whose body has committed the offset behind it: before %s',
+    async (end) => {
+      const harness = filled(5)
+      const consumer = start(harness)
+      for await (const { topic, partition, offset } of consumer) {
+        await consumer.commit([{ topic, partition, offset: offset + 1 }])
+        if (offset < 2) continue
+        if (end === 'close') await consumer.close()
+        if (end === 'an interval') {
+          await harness.clock.advance(5000)
+          expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4])
+          expect(harness.committed()).toBe(3)
+        }
+        break
+      }
+      if (end === 'a break') expect(consumer.position(T0)).toBe(3)
+      if (end !== 'close') await consumer.close()
+      expect(harness.committed()).toBe(end === 'an interval' ? 5 : 3)
+    },
+  )
+
+  it('has a record in hand also when its body has committed the offsets before it', async () => {
+    const harness = filled(5)
+    const consumer = start(harness)
+    for await (const { offset } of consumer) {
+      await consumer.commit([{ ...T0, offset }])
+      if (offset === 2) break
+    }
+    expect(consumer.position(T0)).toBe(2)
+    await consumer.close()
+    expect(harness.committed()).toBe(2)
+  })
+
   it('commits at the interval also when no further record comes', async () => {
     const harness = filled(2)
     const consumer = start(harness, { autoCommitIntervalMs: 100 })

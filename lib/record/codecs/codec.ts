@@ -30,13 +30,6 @@ export interface Codec {
 /** What is taken and given in one turn of the event loop by codecs that run on its thread. */
 export const BYTES_PER_TURN: number = 256 * 1024
 
-/** Lets the event loop turn. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve)
-  })
-}
-
 /** The error for bytes that no writer of the format has written. */
 export function damaged(format: string, why: string, cause?: unknown): CorruptRecordError {
   return new CorruptRecordError(

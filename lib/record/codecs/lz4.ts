@@ -1,5 +1,6 @@
 import { DAMAGED, NO_ROOM } from './block-output.ts'
-import { BYTES_PER_TURN, damaged, nextTurn, tooLarge, type Codec } from './codec.ts'
+import { nextTurn } from '../../platform/event-loop.ts'
+import { BYTES_PER_TURN, damaged, tooLarge, type Codec } from './codec.ts'
 import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
 import { compressLz4Block, decompressLz4Block } from './lz4-block.ts'
 import { MAX_BLOCK_BYTES } from './matches.ts'

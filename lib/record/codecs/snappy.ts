@@ -1,4 +1,5 @@
-import { BYTES_PER_TURN, damaged, nextTurn, tooLarge, type Codec } from './codec.ts'
+import { nextTurn } from '../../platform/event-loop.ts'
+import { BYTES_PER_TURN, damaged, tooLarge, type Codec } from './codec.ts'
 import {
   boundOfSnappyBlock,
   compressSnappyBlock,

@@ -1,0 +1,20 @@
+// Taken once, so that a test which replaces the globals after this module was loaded leaves nobody
+// waiting for a turn that it does not let come.
+const { queueMicrotask, setImmediate } = globalThis
+
+/** Calls back in the next turn of the event loop. */
+export function onNextTurn(callback: () => void): void {
+  setImmediate(callback)
+}
+
+/** Lets the event loop turn. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+/** Calls back once the code that runs now has ended. What the callback throws ends the process. */
+export function onMicrotask(callback: () => void): void {
+  queueMicrotask(callback)
+}
