@@ -254,13 +254,19 @@ export class Broker {
    *
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
+   * @throws what a client fails with as it closes, as a listener that throws
    * @throws {@link StorageError} when something could not be made durable. The directory is given
    * up all the same, and the next open looks after it.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)
     if (this.#closing === null) {
-      this.#closing = this.#close(checked)
+      let begin: (closed: Promise<void>) => void = () => undefined
+      // Known before it begins: a callback that hears of its end may close the broker again.
+      this.#closing = new Promise((resolve) => {
+        begin = resolve
+      })
+      begin(this.#close(checked))
       this.#closeListeners.notify()
     }
     await this.#closing
@@ -296,12 +302,16 @@ export class Broker {
       }
     }
     const closes = [...this.#clients.values()]
-    await Promise.all(closes.map((close) => attempt(() => close(options))))
+    const clients = await Promise.allSettled(closes.map(async (close) => close(options)))
     this.#coordinator.close()
     const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
     // Whoever takes the directory next must find it at rest.
     await this.#cleaner.stopped()
     await attempt(() => this.#data.close(isSound === true && failures.length === 0))
+    // What a client's listener has thrown says nothing of the disk, and is its caller's as it is.
+    for (const client of clients) {
+      if (client.status === 'rejected' && failures.length === 0) throw client.reason
+    }
     if (failures.length === 0) return
     const [failure] = failures
     if (failure instanceof VarveError) throw failure
@@ -312,6 +322,10 @@ export class Broker {
 
   /** At once where the topic is there: sends of one tick must not have to wait for each other. */
   #topicForProducer(name: string): Topic | Promise<Topic> {
+    // A record that is no commit would make those of all groups unreadable. Kafka refuses it too.
+    if (INTERNAL_TOPICS.has(name)) {
+      return Promise.reject(new InvalidTopicError(name, 'the library keeps it for itself'))
+    }
     const topic = this.#logs.get(name)
     if (topic !== undefined) return topic
     return this.#options.autoCreateTopics

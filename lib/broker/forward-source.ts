@@ -28,13 +28,18 @@ export class ForwardSource implements RecordSource {
   #offset: number | null = null
   #batches: readonly RecordBatch[] = []
   #batchSlot = 0
+  #mayWait = true
+  #endWait: () => void = () => undefined
 
   constructor(clock: Clock, partition: Partition, range: ForwardRange) {
     const { maxBytes, maxWaitMs, signal } = range
     this.#clock = clock
     this.#partition = partition
     this.#range = range
-    this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal }
+    const onWake = (wake: () => void): void => {
+      this.#endWait = wake
+    }
+    this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal, onWake }
   }
 
   /** Decodes the next batch, fetches some when there is none, or ends. */
@@ -48,6 +53,7 @@ export class ForwardSource implements RecordSource {
     const batch = this.#batches[this.#batchSlot]
     if (this.#offset >= end) return null
     if (batch === undefined) {
+      if (!this.#mayWait && this.#offset >= this.#partition.highWatermark) return null
       await this.#fetch(this.#offset)
       return []
     }
@@ -57,6 +63,11 @@ export class ForwardSource implements RecordSource {
     this.#batchSlot += 1
     this.#offset = batch.nextOffset
     return batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
+  }
+
+  stopWaiting(): void {
+    this.#mayWait = false
+    this.#endWait()
   }
 
   end(): void {

@@ -10,12 +10,19 @@ export class LogUpkeep {
   readonly #clock: Clock
   readonly #log: Log
   #flushTimer: Timer | null = null
+  /** When it is due, by the monotonic clock. */
+  #flushDueMs = Infinity
   #isSaving = false
   #isStopped = false
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock
     this.#log = log
+  }
+
+  /** Called when the limits have changed: what was appended before has to be durable in time too. */
+  afterAlter(): void {
+    if (this.#log.durableEndOffset < this.#log.logEndOffset) this.#flushInTime()
   }
 
   /** Called after each write. */
@@ -34,9 +41,15 @@ export class LogUpkeep {
   #flushInTime(): void {
     const { flushMessages, flushMs } = this.#log.config
     if (flushMessages === 1 || flushMs === Number.MAX_SAFE_INTEGER || this.#isStopped) return
-    this.#flushTimer ??= this.#clock.startTimer(
+    const dueMs = this.#clock.monotonic() + flushMs
+    if (dueMs >= this.#flushDueMs) return
+    // The limit may have been lowered since it was begun.
+    this.#flushTimer?.cancel()
+    this.#flushDueMs = dueMs
+    this.#flushTimer = this.#clock.startTimer(
       () => {
         this.#flushTimer = null
+        this.#flushDueMs = Infinity
         // A failure shows in the next append: the log takes no more writes.
         if (!this.#isStopped) flushTimed(this.#clock, this.#log)?.catch(() => undefined)
       },

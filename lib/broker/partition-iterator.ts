@@ -4,6 +4,8 @@ import type { StoredRecord } from '../record/decode.ts'
 export interface RecordSource {
   /** The next records, possibly none; `null` when there are no more. */
   load(): Promise<readonly StoredRecord[] | null>
+  /** Nothing more is waited for: `load` gives what there is, and then `null`. */
+  stopWaiting?(): void
   /** Lets go of all that was read. */
   end(): void
 }
@@ -12,7 +14,8 @@ type Result = IteratorResult<StoredRecord, void>
 
 /**
  * Goes through the records of a partition one by one, and behaves like an async generator: calls
- * may overlap and are answered one after the other, and an error ends it.
+ * may overlap and are answered one after the other, and an error ends it. Unlike there, `return` and
+ * `throw` end a wait for records that are to come, which might last for ever.
  *
  * A generator takes several promises and turns of the queue for each record. Here a record of a
  * batch that is decoded takes one promise, which is settled from the start.
@@ -43,6 +46,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
   }
 
   return(): Promise<Result> {
+    this.#source.stopWaiting?.()
     return this.#inTurn(() => {
       this.#end()
       return Promise.resolve({ done: true, value: undefined })
@@ -50,6 +54,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
   }
 
   throw(error: unknown): Promise<Result> {
+    this.#source.stopWaiting?.()
     return this.#inTurn(() => {
       this.#end()
       throw error

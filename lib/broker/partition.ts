@@ -1,4 +1,5 @@
 import { checkWholeNumber } from '../checks.ts'
+import type { ResolvedTopicConfig } from '../config.ts'
 import type { VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -302,9 +303,7 @@ export class Partition {
 
   /**
    * Calls `listener` whenever something has changed that a reader may wait for.
-   *
-   * @returns a function that ends it.
-   * @internal
+   * @returns a function that ends it. @internal
    */
   onChange(listener: () => void): () => void {
     const stop = this.#end.onChange(listener)
@@ -322,6 +321,12 @@ export class Partition {
     this.refuse(reason)
     await this.#writer.close(reason)
     await this.log.close()
+  }
+
+  /** From now on these limits count. @internal */
+  configure(config: Readonly<ResolvedTopicConfig>): void {
+    this.log.config = config
+    this.#upkeep.afterAlter()
   }
 
   /** The first step of a close: nobody waits any more, and nothing is taken. @internal */

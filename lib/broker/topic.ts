@@ -142,7 +142,7 @@ export class Topic {
   /** @internal */
   setConfig(config: Readonly<ResolvedTopicConfig>): void {
     this.#config = config
-    for (const { log } of this.#partitions) log.config = config
+    for (const partition of this.#partitions) partition.configure(config)
     this.#space?.changed()
   }
 

@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import type { Topic } from '../../lib/broker/topic.ts'
+import type { TopicConfig } from '../../lib/config.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+async function open(config: TopicConfig): Promise<{
+  broker: Broker
+  topic: Topic
+  clock: ManualClock
+  log: Log
+}> {
+  const clock = new ManualClock()
+  const broker = await Broker.open('/data', { fileSystem: new SimulatedFileSystem(), clock })
+  const topic = await broker.createTopic('t', config)
+  return { broker, topic, clock, log: topic.partition(0).log }
+}
+
+describe('flushMs that is lowered', () => {
+  it('counts for what is appended from then on', async () => {
+    const { broker, topic, clock, log } = await open({ flushMessages: 1000, flushMs: 3_600_000 })
+    await topic.partition(0).append({ value: 'a' })
+    await topic.alter({ flushMs: 100 })
+    await topic.partition(0).append({ value: 'b' })
+    await clock.advance(1000)
+    expect(log.durableEndOffset).toBe(2)
+    await broker.close()
+  })
+
+  it('counts for what was appended before, as nothing else would make it durable', async () => {
+    const { broker, topic, clock, log } = await open({ flushMessages: 1000 })
+    await topic.partition(0).append({ value: 'a' })
+    await topic.alter({ flushMs: 100 })
+    await clock.advance(1000)
+    expect(log.durableEndOffset).toBe(1)
+    await broker.close()
+  })
+})

@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import { InvalidTopicError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+
+const TP = { topic: 't', partition: 0 }
+
+async function committed(): Promise<{ broker: Broker; fileSystem: SimulatedFileSystem }> {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+  const topic = await broker.createTopic('t')
+  await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
+  await broker.consumer({ groupId: 'g' }).commit([{ ...TP, offset: 2 }])
+  return { broker, fileSystem }
+}
+
+describe('the topic of the committed offsets', () => {
+  it('takes no records of producers', async () => {
+    const { broker, fileSystem } = await committed()
+    const sent = await broker
+      .producer()
+      .send({ topic: '__consumer_offsets', key: 'k', value: 'v' })
+      .catch((error: unknown) => error)
+    await broker.close()
+    const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+    expect(again.recovery.damaged).toEqual([])
+    expect((await again.consumer({ groupId: 'g' }).committed(TP))?.offset).toBe(2)
+    expect(sent).toBeInstanceOf(InvalidTopicError)
+  })
+})
