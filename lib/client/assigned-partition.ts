@@ -24,6 +24,11 @@ export class AssignedPartition implements TopicPartition {
   isPaused = false
   /** The log that `position` belongs to; another one of the same name is another topic. */
   source: Partition | null = null
+  /**
+   * The log of the last record that was handed out, or of the last seek; `null` for none. Whoever names
+   * an offset of the partition means that log.
+   */
+  seenLog: Partition | null = null
   /** When the partition was read last, as a count of reads: who waits longest is read first. */
   lastRead = 0
   /**

@@ -179,7 +179,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @param offsets next offsets to read; those of all that is consumed when absent
    * @throws {@link CommitFailedError} when the group has moved on without this member
    * @throws {@link InvalidGroupIdError} without a `groupId`
-   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist
+   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or has been
+   * deleted and made anew since the last record of it that was handed out, or the last seek
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
@@ -187,8 +188,13 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
     this.#ensureGroup('commit()')
     const { committer, group } = this.#parts
-    await (checked === null ? committer.commitAll() : group.commit(checked))
-    if (checked !== null) committer.noteCommitted(checked)
+    if (checked === null) {
+      await committer.commitAll()
+    } else {
+      committer.ensurePresent(checked)
+      await group.commit(checked)
+      committer.noteCommitted(checked)
+    }
   }
 
   /**

@@ -131,6 +131,7 @@ export class FetchBuffer {
   #moveTo(position: number, handedOut: number | null): void {
     this.#position = position
     this.state.moveTo(position, this.#leaderEpoch, handedOut)
+    if (handedOut !== null) this.state.seenLog = this.#source
   }
 
   #endBefore(batch: RecordBatch, error: Error): void {

@@ -86,6 +86,19 @@ export class OffsetCommitter {
     if (offsets.length > 0) await this.#target.commit(offsets)
   }
 
+  /**
+   * To be asked before offsets are committed that the application names.
+   *
+   * @throws {@link UnknownTopicOrPartitionError} when they are of a log that is gone: they say nothing
+   * about a new one of the same name
+   */
+  ensurePresent(offsets: readonly OffsetCommit[]): void {
+    for (const each of offsets) {
+      const seenLog = this.#subscription.seenLog(each)
+      if (seenLog !== null) this.#positions.ensureIs(each, seenLog)
+    }
+  }
+
   /** Commits automatically if it is time. @throws what an automatic commit before it has failed with */
   async commitIfDue(): Promise<void> {
     await this.settle()

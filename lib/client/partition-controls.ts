@@ -45,7 +45,7 @@ export class PartitionControls {
     const state = this.#find(partition)
     checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     // The offset is one of the log that is there now, which nobody may have looked at yet.
-    this.#positions.source(state)
+    state.seenLog = this.#positions.source(state)
     state.seek(offset)
     this.#onChange(state)
   }
@@ -53,6 +53,7 @@ export class PartitionControls {
   /** Moves to one end when the position is needed next; all partitions when the list is empty. */
   seekTo(partitions: readonly TopicPartition[], end: 'earliest' | 'latest'): void {
     for (const state of this.#select(partitions)) {
+      state.seenLog = this.#positions.source(state)
       state.seekTo(end)
       this.#onChange(state)
     }

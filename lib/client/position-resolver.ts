@@ -69,6 +69,15 @@ export class PositionResolver {
     )
   }
 
+  /** @throws {@link UnknownTopicOrPartitionError} when the partition is not of this log any more */
+  ensureIs(topicPartition: TopicPartition, log: Partition): void {
+    if (this.ensureExists(topicPartition) === log) return
+    const { topic, partition } = topicPartition
+    const key = topicPartitionKey(topicPartition)
+    const reason = `the topic that partition ${key} was of is gone: there is another of its name`
+    throw new UnknownTopicOrPartitionError(topic, partition, reason)
+  }
+
   /** What the group has committed; `null` for nothing, or without a group. */
   committed(partition: TopicPartition): OffsetAndMetadata | null {
     if (this.#groupId === null) return null

@@ -1,3 +1,4 @@
+import type { Partition } from '../broker/partition.ts'
 import { INTERNAL_TOPICS } from '../broker/topic-name.ts'
 import {
   compareNames,
@@ -24,6 +25,8 @@ export class SubscriptionState {
   /** What the pattern said about the topics there are, so that each name is matched once. */
   #matches: ReadonlyMap<string, boolean> = new Map()
   #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
+  /** {@link SubscriptionState.seenLog} of partitions that it has had. */
+  readonly #seenLogs: Map<string, Partition> = new Map()
   readonly #onGivenUp: (state: AssignedPartition) => void
 
   /** @param onGivenUp called for each partition that it has no more */
@@ -78,13 +81,26 @@ export class SubscriptionState {
     const assigned = new Map<string, AssignedPartition>()
     for (const each of partitions) {
       const key = topicPartitionKey(each)
-      assigned.set(key, this.#assigned.get(key) ?? new AssignedPartition(each))
+      assigned.set(key, this.#assigned.get(key) ?? this.#begin(each))
     }
     const before = this.#assigned
     this.#assigned = assigned
     for (const [key, state] of before) {
-      if (!assigned.has(key)) this.#onGivenUp(state)
+      if (assigned.has(key)) continue
+      if (state.seenLog === null) this.#seenLogs.delete(key)
+      else this.#seenLogs.set(key, state.seenLog)
+      this.#onGivenUp(state)
     }
+  }
+
+  /**
+   * The log of the last record that was handed out of a partition, or of the last seek, also of one
+   * that it has no more; `null` for none.
+   */
+  seenLog(partition: TopicPartition): Partition | null {
+    const key = topicPartitionKey(partition)
+    const state = this.#assigned.get(key)
+    return state === undefined ? (this.#seenLogs.get(key) ?? null) : state.seenLog
   }
 
   /**
@@ -121,6 +137,13 @@ export class SubscriptionState {
       throw new IllegalStateError(`partition ${key} is not assigned to this consumer`)
     }
     return found
+  }
+
+  /** What comes back may be of another log, and what was handed out may still be in work. */
+  #begin(partition: TopicPartition): AssignedPartition {
+    const state = new AssignedPartition(partition)
+    state.seenLog = this.#seenLogs.get(state.key) ?? null
+    return state
   }
 
   #setType(type: Exclude<SubscriptionType, 'none'>): void {
