@@ -112,6 +112,8 @@ class PushRun<K, V> {
   readonly #options: ResolvedPushOptions<K, V>
   readonly #partitions: Map<string, PushPartition<K, V>> = new Map()
   readonly #queue: PushQueue<K, V>
+  /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
+  readonly #draining: Set<PushPartition<K, V>> = new Set()
   readonly #paused: Map<string, TopicPartition> = new Map()
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
   readonly #ending: AbortController = new AbortController()
@@ -144,9 +146,14 @@ class PushRun<K, V> {
     // What waits goes at once; what is being written still counts, until it is committed.
     const writes = [...this.#writes].filter(([, partition]) => drained.includes(partition))
     this.#queue.drop(drained)
-    await Promise.all(writes.map(([write]) => write))
-    await this.#commit()
-    this.#forget(drained)
+    for (const each of drained) this.#draining.add(each)
+    try {
+      await Promise.all(writes.map(([write]) => write))
+      await this.#commit()
+    } finally {
+      for (const each of drained) this.#draining.delete(each)
+      this.#forget(drained)
+    }
   }
 
   async run(): Promise<PushResult> {
@@ -211,7 +218,10 @@ class PushRun<K, V> {
   #forgetLost(): void {
     try {
       const assigned = new Set(this.#consumer.assignment().map(partitionKey))
-      this.#forget([...this.#partitions.values()].filter((it) => !assigned.has(partitionKey(it))))
+      const lost = [...this.#partitions.values()].filter(
+        (each) => !assigned.has(partitionKey(each)) && !this.#draining.has(each),
+      )
+      this.#forget(lost)
     } catch (error) {
       // The poll hears of it as well, and ends the push.
       if (!(error instanceof ClosedError)) throw error
@@ -295,7 +305,7 @@ class PushRun<K, V> {
     const assigned = new Set(this.#consumer.assignment().map(partitionKey))
     const offsets: (TopicPartition & { offset: number })[] = []
     for (const [key, each] of this.#partitions) {
-      if (!assigned.has(key)) continue
+      if (!assigned.has(key) && !this.#draining.has(each)) continue
       const { topic, partition, doneOffset: offset } = each
       const committed = await this.#consumer.committed({ topic, partition })
       // Another owner may have gone on since, and its commit must not be taken back.
@@ -309,10 +319,10 @@ class PushRun<K, V> {
       // The group has moved on: the next poll takes part again, and then it is known who owns what.
       if (error instanceof CommitFailedError) return
       if (!(error instanceof UnknownTopicOrPartitionError)) throw error
-      // It was deleted, and nothing of the others is committed. The next poll knows.
-      const deleted = [...this.#partitions.values()].filter(({ topic }) => topic === error.topic)
-      if (deleted.length === 0) throw error
-      this.#forget(deleted)
+      // It was deleted, and nothing of the others is committed. The next poll knows, or one has
+      // taken it away already while this waited for its turn in the group.
+      if (!offsets.some(({ topic }) => topic === error.topic)) throw error
+      this.#forget([...this.#partitions.values()].filter(({ topic }) => topic === error.topic))
       await this.#commitDone()
     }
   }

@@ -257,6 +257,29 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('commits what it drains also where the consumer unsubscribes', async () => {
+    const { clock, broker } = await setUp(2)
+    let push: Push | null = null
+    const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    reader.subscribe(['t'], { onPartitionsRevoked: (partitions) => push?.drain(partitions) })
+    const written: string[] = []
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      await new Promise<void>((resolve) => clock.startTimer(resolve, 30 + 15 * record.partition))
+      written.push(text(record))
+    }
+    push = pushTo(reader, write, { clock, concurrency: 2 })
+    const ended = expect(push).rejects.toThrow(IllegalStateError)
+    await until(clock, () => written.length === 6)
+    reader.unsubscribe()
+    await clock.advance(200)
+    await ended
+    const count = (partition: string): number =>
+      written.filter((each) => each.startsWith(partition)).length
+    expect(committedOf(broker)).toEqual([count('0:'), count('1:')])
+    expect(written.length).toBe(8)
+    await broker.close()
+  })
+
   it('refuses what it cannot work with', async () => {
     const { clock, broker, consumer } = await setUp()
     const write = (): void => undefined
