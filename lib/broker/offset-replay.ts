@@ -40,15 +40,18 @@ const REPLAY_BYTES = 1024 * 1024
  * since.
  *
  * What a transaction of Kafka has committed counts once its marker says so (KIP-98): until then, and
- * for good where it was aborted or never ended, the group is where it was.
+ * for good where it was aborted or never ended, the group is where it was. Of several commits the one
+ * that was written last counts, whichever transaction ended last.
  */
 export class OffsetReplay {
   /** Up to where, exclusive. */
   #nextOffset = 0
   /** What open transactions have committed, by their producer. */
   readonly #pending: Map<number, PendingOffsets> = new Map()
+  /** Where the record is that counts, by group and partition. */
+  readonly #applied: Map<string, number> = new Map()
 
-  /** Goes on to the end there is. When it rejects, the next call begins where this one has. */
+  /** Goes on to the end there is. When it rejects, the next call goes on behind the last whole batch. */
   async run(partition: OffsetsPartition, groups: Map<string, GroupOffsets>): Promise<void> {
     const endOffset = partition.highWatermark
     let offset = Math.max(this.#nextOffset, partition.logStartOffset)
@@ -60,6 +63,8 @@ export class OffsetReplay {
         if (batch.isControl) this.#endTransaction(batch, partition, groups)
         else await this.#take(batch, partition, groups, offset)
         offset = batch.nextOffset
+        // What a batch has done to open transactions must not be done again.
+        this.#nextOffset = offset
       }
     }
     // A damaged log says so only to those who ask for what the damage has hidden.
@@ -82,9 +87,7 @@ export class OffsetReplay {
         this.#pending.set(producerId, pending.set(keyOf(change), change))
         continue
       }
-      apply(change, groups)
-      // It is the newer one, whenever the transaction ends.
-      for (const pending of this.#pending.values()) pending.delete(keyOf(change))
+      this.#apply(change, groups)
     }
   }
 
@@ -98,15 +101,29 @@ export class OffsetReplay {
       if (type !== 'COMMIT' && type !== 'ABORT') return
       const pending = this.#pending.get(batch.producerId) ?? NOTHING
       this.#pending.delete(batch.producerId)
-      if (type === 'COMMIT') for (const change of pending.values()) apply(change, groups)
+      if (type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
     } catch (error) {
       throw withPlace(error, { topic, partition: index }, batch.baseOffset, batch.lastOffset)
     }
+  }
+
+  /** Commits of a transaction that ends late may be older than what counts already. */
+  #apply(change: OffsetChange, groups: Map<string, GroupOffsets>): void {
+    const { groupId, topicPartition, committed, recordOffset } = change
+    const place = keyOf(change)
+    if (recordOffset < (this.#applied.get(place) ?? -1)) return
+    this.#applied.set(place, recordOffset)
+    const { offsets } = groupOf(groups, groupId)
+    const key = topicPartitionKey(topicPartition)
+    if (committed === null) offsets.delete(key)
+    else offsets.set(key, { topicPartition, committed })
   }
 }
 
 /** What a record does to the offsets of a group. */
 interface OffsetChange {
+  /** Of the record. */
+  readonly recordOffset: number
   readonly groupId: string
   readonly topicPartition: TopicPartition
   /** `null` takes the offset away. */
@@ -120,16 +137,6 @@ const NOTHING: PendingOffsets = new Map()
 function keyOf({ groupId, topicPartition }: OffsetChange): string {
   // The name of a partition ends with a number, and holds no space.
   return `${topicPartitionKey(topicPartition)} ${groupId}`
-}
-
-function apply(
-  { groupId, topicPartition, committed }: OffsetChange,
-  groups: Map<string, GroupOffsets>,
-): void {
-  const { offsets } = groupOf(groups, groupId)
-  const key = topicPartitionKey(topicPartition)
-  if (committed === null) offsets.delete(key)
-  else offsets.set(key, { topicPartition, committed })
 }
 
 async function recordsOf(
@@ -151,12 +158,13 @@ function changeOf(record: StoredRecord): OffsetChange | null {
     const key = decodeOffsetCommitKey(record.key)
     if (key === null) return null
     const { groupId, topic, partition } = key
+    const recordOffset = record.offset
     const topicPartition = { topic, partition }
-    if (record.value === null) return { groupId, topicPartition, committed: null }
+    if (record.value === null) return { recordOffset, groupId, topicPartition, committed: null }
     const value = decodeOffsetCommitValue(record.value)
     if (value === null) return null
     const { offset, metadata, leaderEpoch } = value
-    return { groupId, topicPartition, committed: { offset, metadata, leaderEpoch } }
+    return { recordOffset, groupId, topicPartition, committed: { offset, metadata, leaderEpoch } }
   } catch (error) {
     throw withPlace(error, record, record.offset, record.offset)
   }

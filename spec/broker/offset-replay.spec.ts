@@ -73,6 +73,42 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset('other')).toBe(9)
   })
 
+  it('is not newer than what another has written later, whichever ended first', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(5, 1)
+    offsets.commit(9, 2)
+    offsets.end('COMMIT', 2)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBe(9)
+  })
+
+  it('does not come back with the next commit of its producer where it was aborted', async () => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(8, 1, 'other')
+    offsets.end('ABORT', 1)
+    offsets.commit(5, 1)
+    offsets.end('COMMIT', 1)
+    expect(await offsets.offset()).toBe(5)
+    expect(await offsets.offset('other')).toBeUndefined()
+  })
+
+  it('is not taken for ended where a look has failed behind an end before it', async () => {
+    const offsets = new TransactionalOffsets()
+    const { partition } = offsets
+    offsets.commit(5, 1)
+    offsets.end('COMMIT', 1)
+    offsets.commit(8, 1, 'other')
+    const readBatches = partition.readBatches.bind(partition)
+    partition.readBatches = (from, maxBytes) =>
+      from === partition.highWatermark
+        ? Promise.reject(new Error('EIO'))
+        : readBatches(from, maxBytes)
+    await expect(offsets.offset()).rejects.toThrow('EIO')
+    partition.readBatches = readBatches
+    expect(await offsets.offset()).toBe(5)
+    expect(await offsets.offset('other')).toBeUndefined()
+  })
+
   it('takes an offset away like any other', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5)
