@@ -16,6 +16,8 @@ export class AssignedPartition implements TopicPartition {
   leaderEpoch: number | null = null
   /** Whether the application has chosen the position, and not what was read or committed. */
   isSought = false
+  /** How often it has moved in other ways than by handing out. */
+  moveCount = 0
   /** Offset of the last record that was handed out, and the epoch of the one before it. */
   #lastOffset: number | null = null
   #epochBeforeLast: number | null = null
@@ -45,6 +47,7 @@ export class AssignedPartition implements TopicPartition {
 
   /** Moves to `offset`, whether or not there is anything. */
   seek(offset: number): void {
+    this.moveCount += 1
     this.position = offset
     this.reset = null
     this.leaderEpoch = null
@@ -80,6 +83,7 @@ export class AssignedPartition implements TopicPartition {
 
   /** Moves to one end of the log, as it is when the position is needed next. */
   seekTo(end: 'earliest' | 'latest'): void {
+    this.moveCount += 1
     this.position = null
     this.reset = end
   }

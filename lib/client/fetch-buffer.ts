@@ -18,6 +18,7 @@ export class FetchBuffer {
   /** Stored size of all that was read: it is in memory until the last of it is handed out. */
   readonly sizeBytes: number
   readonly #source: Partition
+  readonly #moveCount: number
   readonly #batches: RecordBatch[]
   /** Records of the batches that have been decoded, in the same slots. */
   readonly #decoded: (readonly StoredRecord[])[] = []
@@ -42,6 +43,7 @@ export class FetchBuffer {
     this.state = state
     this.#position = position
     this.#source = source
+    this.#moveCount = state.moveCount
     this.#batches = [...fetched.batches]
     this.#leaderEpoch = fetched.batches[0]?.partitionLeaderEpoch ?? -1
     this.#error = fetched.error
@@ -50,7 +52,9 @@ export class FetchBuffer {
 
   /** Whether the partition still stands where this buffer goes on. */
   get isCurrent(): boolean {
-    return this.state.position === this.#position && this.state.source === this.#source
+    const { position, source, moveCount } = this.state
+    // A seek to where it stands is one as well: a deserializer may ask for its own record again.
+    return position === this.#position && source === this.#source && moveCount === this.#moveCount
   }
 
   /** Records that can be handed out without decoding more. */

@@ -180,7 +180,7 @@ export class Fetcher<K, V> {
     const record = buffer.peek()
     if (record === null) return null
     const taken = this.#read(record)
-    if (buffer.isCurrent) buffer.skip(record)
+    if (this.#isCurrent(buffer)) buffer.skip(record)
     return taken
   }
 
@@ -194,8 +194,8 @@ export class Fetcher<K, V> {
       const record = buffer.peek()
       if (record === null) break
       taken.push(this.#read(record))
-      // A deserializer may have moved the partition.
-      if (!buffer.isCurrent) return
+      // A deserializer may have moved the partition, or given it up.
+      if (!this.#isCurrent(buffer)) return
       buffer.skip(record)
     }
     if (taken.length < maxCount && buffer.error !== null) throw buffer.error

@@ -274,12 +274,17 @@ describe('seek', () => {
     expect(offsets(poll.value ?? [])).toEqual([9])
   })
 
-  it.each(['poll', 'iteration'])('counts in a deserializer, in a %s', async (way) => {
+  it.each([
+    ['poll', 'further on', 8, [0, 1, 2, 3, 8, 9]],
+    ['iteration', 'further on', 8, [0, 1, 2, 3, 8, 9]],
+    ['poll', 'where it is', 3, [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]],
+    ['iteration', 'where it is', 3, [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]],
+  ] as const)('counts in a deserializer, in a %s, %s', async (way, _where, offset, expected) => {
     let isMoved = false
     const deserialize = (_topic: string, bytes: Buffer): string => {
       if (!isMoved && String(bytes) === '3') {
         isMoved = true
-        consumer.seek(T0, 8)
+        consumer.seek(T0, offset)
       }
       return String(bytes)
     }
@@ -292,12 +297,33 @@ describe('seek', () => {
     if (way === 'poll') {
       while (seen.at(-1) !== 9) seen.push(...offsets(await consumer.poll(NO_WAIT)))
     } else {
-      for await (const { offset } of consumer) {
-        seen.push(offset)
-        if (offset === 9) break
+      for await (const each of consumer) {
+        seen.push(each.offset)
+        if (each.offset === 9) break
       }
     }
-    expect(seen).toEqual([0, 1, 2, 3, 8, 9])
+    expect(seen).toEqual(expected)
+  })
+
+  it('is not needed where a deserializer has given the partition up', async () => {
+    const deserialize = (_topic: string, bytes: Buffer): string => {
+      if (String(bytes) === '3') consumer.unsubscribe()
+      return String(bytes)
+    }
+    const consumer = filled().consumer({ valueDeserializer: { deserialize } })
+    consumer.assign([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([0, 1, 2, 3])
+  })
+
+  it('shows in the next poll where it was beyond the end', async () => {
+    const resets: OffsetReset[] = []
+    const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
+    const consumer = filled().consumer({ autoOffsetReset: 'latest', onOffsetReset })
+    consumer.assign([T0])
+    consumer.seek(T0, 1_000_000)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.position(T0)).toBe(10)
+    expect(resets).toEqual([{ ...T0, from: 1_000_000, to: 10, reason: 'beyond-end' }])
   })
 
   it('counts in the deserializer of a record at which the iteration is left', async () => {
