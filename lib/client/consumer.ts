@@ -133,10 +133,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Goes through the records one by one, for ever: until the loop is left, or the consumer is
-   * closed. A record counts as consumed when the next one is asked for, or when an offset behind it
-   * was committed; else one whose body was left comes again. Who reads ahead, as streams do, gives
-   * that up.
+   * Goes through the records one by one, until the loop is left, or the consumer is closed. A record
+   * counts as consumed when the next one is asked for, or when an offset behind it was committed; else
+   * one whose body was left comes again. Who reads ahead, as streams do, gives that up.
    *
    * @throws what `poll` throws, which ends the iteration; another one goes on where it was
    */
@@ -188,13 +187,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
     this.#ensureGroup('commit()')
     const { committer, group } = this.#parts
-    if (checked === null) {
-      await committer.commitAll()
-    } else {
-      committer.ensurePresent(checked)
-      await group.commit(checked)
-      committer.noteCommitted(checked)
-    }
+    if (checked === null) return committer.commitAll()
+    committer.ensurePresent(checked)
+    await group.commit(checked)
+    committer.noteCommitted(checked)
   }
 
   /**
