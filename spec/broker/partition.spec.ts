@@ -275,6 +275,29 @@ describe('appending to a partition', () => {
     expect(partition.highWatermark).toBe(0)
   })
 
+  it('acknowledges nothing when the lock is lost while a sync of the pool is awaited', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    let isOwned = true
+    let isLosing = false
+    const open = fileSystem.open.bind(fileSystem)
+    fileSystem.open = async (path, mode) => {
+      const file = await open(path, mode)
+      const datasync = file.datasync.bind(file)
+      file.datasyncNow = () => false
+      file.datasync = async () => {
+        await datasync()
+        if (isLosing) isOwned = false
+      }
+      return file
+    }
+    const partition = await openPartition({ fileSystem, isOwned: () => isOwned })
+    await fill(partition, 1)
+    isLosing = true
+    const lost = partition.append({ value: 'x' })
+    await expect(lost).rejects.toThrow(LockLostError)
+    await expect(lost).rejects.toMatchObject({ outcome: 'unknown' })
+  })
+
   it('settles what was appended before it is closed, and refuses what comes later', async () => {
     const partition = await openPartition()
     const appended = partition.append({ value: 'in time' })

@@ -220,6 +220,17 @@ describe("a topic with retention: 'consumed'", () => {
     await broker.close()
   })
 
+  it('loses nothing to what groups have consumed where it is compacted', async () => {
+    const { broker } = await open()
+    const options = { cleanupPolicy: 'compact', retention: 'consumed' } as const
+    const partition = await partitionOf(broker, options)
+    for (let each = 0; each < 4; each += 1) await partition.append({ key: `${each}`, value: VALUE })
+    await commit(broker, 'workers', 4)
+    expect(await broker.enforceRetention()).toMatchObject({ segments: 0 })
+    expect(partition.logStartOffset).toBe(0)
+    await broker.close()
+  })
+
   it('deletes nothing where it is not known what groups have committed', async () => {
     const { broker, fileSystem } = await open()
     const partition = await partitionOf(broker, { retention: 'consumed' })

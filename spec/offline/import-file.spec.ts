@@ -252,6 +252,24 @@ describe('an import of NDJSON', () => {
     expect(await values()).toEqual(lines)
     await broker.close()
   })
+
+  it('stores each row once where it is broken off again, with marks more often', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
+    const until = (row: number) => ({
+      batchRecords: 1,
+      onProgress: ({ rows }: { rows: number }): void => {
+        if (rows === row) throw new Error('broken off')
+      },
+    })
+    const first = run('/f.ndjson', { commitRecords: 100, ...until(5) })
+    await expect(first).rejects.toThrow('broken off')
+    const second = run('/f.ndjson', { commitRecords: 1, ...until(2) })
+    await expect(second).rejects.toThrow('broken off')
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 6, imported: 1 })
+    expect(await values()).toEqual(['1', '2', '3', '4', '5', '6'])
+    await broker.close()
+  })
 })
 
 describe('an import of CSV', () => {

@@ -443,9 +443,16 @@ describe('a push whose partitions go', () => {
       keyDeserializer: { deserialize: (_topic: string, bytes: Buffer) => BigInt(bytes.length) },
     })
     reader.subscribe(['t'])
-    const push = pushTo(reader, () => undefined, { clock, orderBy: 'key' })
+    const written: number[] = []
+    const write = async ({ offset }: ConsumerRecord<bigint>): Promise<void> => {
+      // Without the order of their key the later ones would come first.
+      await new Promise<void>((resolve) => void clock.startTimer(resolve, 100 - 10 * offset))
+      written.push(offset)
+    }
+    const push = pushTo(reader, write, { clock, orderBy: 'key', concurrency: 10 })
     await until(clock, () => committedOf(broker).join() === '10')
     expect(await push.stop()).toMatchObject({ written: 10, failed: 0 })
+    expect(written).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     await broker.close()
   })
 })
