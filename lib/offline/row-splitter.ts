@@ -29,6 +29,16 @@ const EXCERPT_BYTES = 1024
 const NOTHING: Buffer = Buffer.alloc(0)
 const BYTE_ORDER_MARK: Buffer = Buffer.from('\ufeff')
 
+/** How far a look for the end of a row has gone. Every line end on its way was in quotes. */
+interface QuoteScan {
+  /** Position in the text. */
+  readonly start: number
+  /** Exclusive. */
+  readonly end: number
+  readonly isQuoted: boolean
+  readonly isFieldStart: boolean
+}
+
 /**
  * Cuts text into rows by their line ends, and knows where each lies. Never holds more than
  * `maxRowBytes` and one piece: of a longer row only the beginning is kept.
@@ -48,6 +58,10 @@ export class RowSplitter {
   #isStart: boolean
   /** The beginning of a row that is being passed over. */
   #tooLong: Buffer | null = null
+  /** The last look for the end of a row that has found none. */
+  #endless: QuoteScan | null = null
+  /** How many bytes were looked at for quotes. @internal */
+  scannedBytes = 0
 
   constructor(options: RowSplitterOptions) {
     this.#maxRowBytes = options.maxRowBytes
@@ -161,8 +175,8 @@ export class RowSplitter {
   #rowEnd(at: number): number {
     const newline = this.#rest.indexOf(NEWLINE, at)
     if (newline < 0 || this.#delimiter === null) return newline
-    const quote = this.#rest.indexOf(QUOTE, at)
-    if (quote < 0 || quote > newline) return newline
+    // No further: the next quote may be far away, and is asked for at each row.
+    if (!this.#rest.subarray(at, newline).includes(QUOTE)) return newline
     return this.#quotedRowEnd(at, this.#delimiter).end
   }
 
@@ -170,14 +184,31 @@ export class RowSplitter {
     return this.#quotedRowEnd(at, this.#delimiter ?? 0).isQuoted
   }
 
+  /**
+   * Two looks that meet at a line end in quotes go on alike. So one that comes to where an earlier one has
+   * passed goes on where that has ended: otherwise each of many lines that leave a quote open would have all
+   * of the text behind it looked through again.
+   */
   #quotedRowEnd(at: number, delimiter: number): { end: number; isQuoted: boolean } {
     const bytes = this.#rest
+    const start = this.#position
     let isFieldStart = true
     let isQuoted = false
-    for (let slot = at; slot < bytes.length; slot += 1) {
+    let slot = at
+    for (; slot < bytes.length; slot += 1) {
+      this.scannedBytes += 1
       const byte = bytes[slot]
       if (isQuoted) {
+        const passed = byte === NEWLINE ? this.#endless : null
+        const position = start + slot - at
+        if (passed !== null && passed.start <= position && position < passed.end) {
+          ;({ isQuoted, isFieldStart } = passed)
+          slot += passed.end - position - 1
+          continue
+        }
         if (byte !== QUOTE) continue
+        // Whether another one follows is known when there is more.
+        if (slot + 1 === bytes.length) break
         if (bytes[slot + 1] === QUOTE) slot += 1
         else isQuoted = false
       } else if (byte === NEWLINE) {
@@ -189,6 +220,7 @@ export class RowSplitter {
         isFieldStart = byte === delimiter
       }
     }
-    return { end: -1, isQuoted }
+    this.#endless = { start, end: start + slot - at, isQuoted, isFieldStart }
+    return { end: -1, isQuoted: isQuoted && slot === bytes.length }
   }
 }

@@ -61,6 +61,21 @@ describe('a row splitter', () => {
     expect(split('1,"open', { delimiter: ',' })).toMatchObject([{ fault: 'open-quote' }])
   })
 
+  it('looks at many lines that leave a quote open no more often than at one', () => {
+    const text = Buffer.from('12" pipe,"blue\n'.repeat(10_000))
+    const splitter = new RowSplitter({
+      maxRowBytes: 100_000,
+      delimiter: ',',
+      from: { position: 0, line: 0 },
+    })
+    let count = 0
+    for (let at = 0; at < text.length; at += 4096) {
+      count += splitter.push(text.subarray(at, at + 4096)).length
+    }
+    expect(count + splitter.end().length).toBe(10_000)
+    expect(splitter.scannedBytes).toBeLessThan(4 * text.length)
+  })
+
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     'cuts any text the same in pieces of any size, seed %i',
     (seed) => {
