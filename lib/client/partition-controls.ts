@@ -63,15 +63,16 @@ export class PartitionControls {
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
     const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
-    const offsets = await Promise.all(
+    const found = await Promise.all(
       states.map(async (state) => {
         const source = this.#sourceOf(state)
-        return (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
+        const offset = (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
+        return { state, source, offset }
       }),
     )
-    // One that was taken away meanwhile is an error, and none has moved then.
-    for (const state of states) this.#find(state)
-    for (const [slot, state] of states.entries()) this.seek(state, offsets[slot] ?? 0)
+    // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
+    for (const { state, source } of found) this.#positions.ensureIs(this.#find(state), source)
+    for (const { state, offset } of found) this.seek(state, offset)
   }
 
   /** Stops or goes on handing out records of these partitions. */

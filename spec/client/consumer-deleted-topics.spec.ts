@@ -132,6 +132,19 @@ describe('a topic that was deleted', () => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 3 })
   })
 
+  it('and created again while its offset for a timestamp is looked up does not move', async () => {
+    const harness = new ConsumerHarness()
+    for (let at = 0; at < 5; at += 1) harness.partition().append({ value: 'x', timestamp: at })
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const seeking = consumer.seekToTimestamp([T0], 3)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1)
+    harness.partition().append(...numbers(5, 100))
+    await expect(seeking).rejects.toThrow('there is another of its name')
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(5, 100))
+  })
+
   it('and created again takes an offset that was sought there', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
