@@ -53,9 +53,8 @@ export class RangeDirectory {
     const all = await this.#list()
     const files = all.filter(({ kind }) => kind === 'published')
     // One that is taken away and put back has a new name there, which must be made durable anew.
-    for (const name of this.#durable) {
-      if (!all.some((file) => file.name === name)) this.#durable.delete(name)
-    }
+    const names = new Set(all.map(({ name }) => name))
+    for (const name of this.#durable) if (!names.has(name)) this.#durable.delete(name)
     if (files.some(({ name }) => !this.#durable.has(name))) {
       await this.#make()
       await this.#fileSystem.syncDirectory(this.path)
