@@ -44,7 +44,8 @@ import {
  * @throws {@link ImportFileChangedError} when the file under the name was another one
  * @throws {@link ImportFileError} when the file is not of its format as a whole
  * @throws {@link MissingModuleError} without the package
- * @throws `IllegalStateError` while an import of that name is running
+ * @throws `IllegalStateError` while an import of that name is running, or another one writes to the
+ * file for its rejects
  * @throws a system error when the file cannot be read, the signal's reason, and what an append or a
  * commit fails with
  */

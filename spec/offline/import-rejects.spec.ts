@@ -1,0 +1,141 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { IllegalStateError, type Broker } from '../../lib/index.ts'
+import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
+
+const REJECTS = '/rejects.jsonl'
+/** Rows 2, 4 and 6 are none. */
+const LINES = '1\nx\n3\nx\n5\nx\n'
+
+let fileSystem: SimulatedFileSystem
+let broker: Broker
+
+beforeEach(async () => {
+  fileSystem = new SimulatedFileSystem()
+  broker = await tempBroker({ fileSystem })
+  for (const topic of ['t', 'u']) await broker.createTopic(topic)
+  for (const path of ['/a', '/b']) fileSystem.writeFile(path, Buffer.from(LINES))
+})
+
+afterEach(() => broker.close())
+
+function run(name: string, options: Partial<ImportOptions> = {}): Promise<ImportResult> {
+  return importFile(broker, `/${name}`, {
+    topic: 't',
+    format: 'ndjson',
+    fileSystem,
+    rejects: REJECTS,
+    batchRecords: 1,
+    ...options,
+  })
+}
+
+/** Ends behind a row, without a mark there: what was rejected before it is found in the file alone. */
+async function breakOff(name: string, row: number, topic = 't'): Promise<void> {
+  const onProgress = ({ rows }: { rows: number }): void => {
+    if (rows === row) throw new Error('broken off')
+  }
+  await expect(run(name, { topic, onProgress })).rejects.toThrow('broken off')
+}
+
+function text(): string {
+  return fileSystem.readFile(REJECTS).toString()
+}
+
+function rejected(): string[] {
+  return text()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { topic: string; import: string; row: number })
+    .map(({ topic, import: name, row }) => `${topic} ${name} ${row}`)
+}
+
+describe('a file of rejected rows', () => {
+  it('has a line for each, with the topic and the import', async () => {
+    await run('a')
+    expect(JSON.parse(text().split('\n')[1] ?? '')).toEqual({
+      topic: 't',
+      import: '/a',
+      row: 4,
+      line: 4,
+      code: 'MALFORMED',
+      reason: expect.stringContaining('JSON') as string,
+      text: 'x',
+    })
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
+  it('has the rows of several imports, however they are broken off', async () => {
+    await breakOff('a', 3)
+    await breakOff('b', 5)
+    await run('a')
+    await run('b')
+    expect(rejected().sort()).toEqual(
+      ['/a', '/b'].flatMap((name) => [2, 4, 6].map((row) => `t ${name} ${row}`)),
+    )
+  })
+
+  it('tells imports of a file into two topics apart', async () => {
+    await breakOff('a', 3)
+    await run('a', { topic: 'u' })
+    await run('a')
+    expect(rejected().sort()).toEqual(
+      ['t', 'u'].flatMap((topic) => [2, 4, 6].map((row) => `${topic} /a ${row}`)),
+    )
+  })
+
+  it('loses a line that was cut, and what is behind it, and has them again', async () => {
+    await breakOff('a', 5)
+    const [first = ''] = text().split('\n')
+    const cut = `${first}\n{"topic":"t","im\0\0\n${text().slice(first.length + 1)}{"row`
+    fileSystem.writeFile(REJECTS, Buffer.from(cut))
+    await run('a')
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
+  it('keeps the lines of others behind one that was cut', async () => {
+    await breakOff('a', 3)
+    fileSystem.writeFile(REJECTS, Buffer.from(`${text()}{"topic":"t","imp`))
+    await breakOff('b', 3)
+    await run('a')
+    await run('b')
+    const lines = text().split('\n')
+    expect(lines[1]).toBe('{"topic":"t","imp')
+    fileSystem.writeFile(REJECTS, Buffer.from(lines.filter((_, at) => at !== 1).join('\n')))
+    expect(rejected()).toEqual(['t /a 2', ...['t /b 2', 't /a 4', 't /a 6', 't /b 4', 't /b 6']])
+  })
+
+  it('is found in parts when others have written much', async () => {
+    await breakOff('a', 3)
+    const reason = 'é'.repeat(100_000)
+    const other = `${JSON.stringify({ topic: 'u', import: '/a', row: 4, reason })}\n`
+    fileSystem.writeFile(REJECTS, Buffer.from(text() + other.repeat(5)))
+    await run('a')
+    expect(rejected().filter((line) => line.startsWith('t'))).toEqual(
+      [2, 4, 6].map((row) => `t /a ${row}`),
+    )
+    expect(text()).toContain(other.repeat(5))
+  })
+
+  it('is written by one import at a time', async () => {
+    const first = run('a')
+    const others = [REJECTS, '/./rejects.jsonl'].map((rejects, slot) =>
+      run('b', { name: `b${slot}`, rejects }).catch((error: unknown) => error),
+    )
+    expect(await Promise.all(others)).toEqual([
+      new IllegalStateError(`another import is writing its rejects to '${REJECTS}'`),
+      new IllegalStateError(`another import is writing its rejects to '/./rejects.jsonl'`),
+    ])
+    await run('b', { rejects: '/others.jsonl' })
+    await first
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
+  it('is free again when it could not be opened', async () => {
+    const rejects = '/no-such-directory/rejects.jsonl'
+    for (let turn = 0; turn < 2; turn++) {
+      await expect(run('a', { rejects })).rejects.toMatchObject({ code: 'ENOENT' })
+    }
+  })
+})
