@@ -1,9 +1,15 @@
 import { checkWholeNumber, describeValue } from '../checks.ts'
 import { checkTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
-import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../errors.ts'
+import {
+  InvalidPartitionsError,
+  InvalidTopicError,
+  PolicyViolationError,
+  UnknownTopicOrPartitionError,
+} from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { totalFreed, type FreedSpace } from '../storage/log-retention.ts'
 import type { Partition } from './partition.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicSpace } from './topic-space.ts'
 
 /** More partitions than this in one topic are taken for a mistake. */
@@ -83,10 +89,14 @@ export class Topic {
    * keys hash to other partitions from now on.
    *
    * @throws {@link InvalidPartitionsError} when `total` is not above the present count.
+   * @throws {@link InvalidTopicError} for an internal topic: what it holds is found by the count.
    */
   async addPartitions(total: number): Promise<void> {
     checkWholeNumber('total', total, 1, MAX_PARTITIONS)
     this.#owner.ensureOpen()
+    if (INTERNAL_TOPICS.has(this.name)) {
+      throw new InvalidTopicError(this.name, 'the library keeps it for itself')
+    }
     ensureGrows(this.name, this.#partitions.length, total)
     await this.#owner.addPartitions(this, total)
   }
@@ -97,10 +107,17 @@ export class Topic {
    *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
+   * @throws {@link PolicyViolationError} when an internal topic would be deleted by age or size.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
     this.#owner.ensureOpen()
+    const { cleanupPolicy = 'compact' } = checked
+    if (INTERNAL_TOPICS.has(this.name) && cleanupPolicy !== 'compact') {
+      throw new PolicyViolationError(
+        `cleanupPolicy of '${this.name}' must be 'compact', got '${cleanupPolicy}'`,
+      )
+    }
     await this.#owner.alter(this, checked)
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
-import { InvalidTopicError } from '../../lib/errors.ts'
+import { InvalidTopicError, PolicyViolationError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
@@ -27,5 +27,30 @@ describe('the topic of the committed offsets', () => {
     expect(again.recovery.damaged).toEqual([])
     expect((await again.consumer({ groupId: 'g' }).committed(TP))?.offset).toBe(2)
     expect(sent).toBeInstanceOf(InvalidTopicError)
+  })
+
+  it('does not grow, as groups would be looked for elsewhere', async () => {
+    const { broker, fileSystem } = await committed()
+    const topic = broker.topic('__consumer_offsets')
+    const { length } = topic.partitions
+    const growing = topic.addPartitions(length + 1)
+    await expect(growing).rejects.toThrow(InvalidTopicError)
+    await broker.close()
+    const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+    expect((await again.consumer({ groupId: 'g' }).committed(TP))?.offset).toBe(2)
+    await again.close()
+  })
+
+  it('is deleted from by nothing but compaction', async () => {
+    const { broker } = await committed()
+    const topic = broker.topic('__consumer_offsets')
+    for (const cleanupPolicy of ['delete', 'compact,delete'] as const) {
+      const altering = topic.alter({ cleanupPolicy, retentionMs: 1 })
+      await expect(altering).rejects.toThrow(PolicyViolationError)
+      await expect(altering).rejects.toThrow(`must be 'compact', got '${cleanupPolicy}'`)
+    }
+    await topic.alter({ segmentBytes: 4096 })
+    expect(topic.config).toMatchObject({ cleanupPolicy: 'compact', segmentBytes: 4096 })
+    await broker.close()
   })
 })
