@@ -48,7 +48,7 @@ export class OffsetReplay {
   #nextOffset = 0
   /** What open transactions have committed, by their producer. */
   readonly #pending: Map<number, PendingOffsets> = new Map()
-  /** Where the record is that counts, by group and partition. */
+  /** Where the record is that counts, by group and partition, while a transaction may bring an older one. */
   readonly #applied: Map<string, number> = new Map()
 
   /** Goes on to the end there is. When it rejects, the next call goes on behind the last whole batch. */
@@ -102,6 +102,8 @@ export class OffsetReplay {
       const pending = this.#pending.get(batch.producerId) ?? NOTHING
       this.#pending.delete(batch.producerId)
       if (type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
+      // What comes from here on is later than all that counts.
+      if (this.#pending.size === 0) this.#applied.clear()
     } catch (error) {
       throw withPlace(error, { topic, partition: index }, batch.baseOffset, batch.lastOffset)
     }
@@ -112,7 +114,7 @@ export class OffsetReplay {
     const { groupId, topicPartition, committed, recordOffset } = change
     const place = keyOf(change)
     if (recordOffset < (this.#applied.get(place) ?? -1)) return
-    this.#applied.set(place, recordOffset)
+    if (this.#pending.size > 0) this.#applied.set(place, recordOffset)
     const { offsets } = groupOf(groups, groupId)
     const key = topicPartitionKey(topicPartition)
     if (committed === null) offsets.delete(key)
