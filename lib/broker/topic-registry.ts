@@ -136,7 +136,7 @@ export class TopicRegistry {
       await this.#write(this.#entries)
     } catch (error) {
       // A directory opens on a full disk too.
-      if (this.#isInDoubt || !isSystemError(error, 'ENOSPC')) throw error
+      if (this.#isInDoubt || !isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
       this.#isInDoubt = true
     }
   }

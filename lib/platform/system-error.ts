@@ -1,5 +1,7 @@
 import { constants } from 'node:os'
 
+const ERRNO: Partial<Record<string, number>> = constants.errno
+
 /**
  * Tells whether `error` is a system error, so that a caller can treat one cause (`ENOENT`) as an
  * answer and let all others pass.
@@ -13,7 +15,14 @@ export function isSystemError(
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') {
     return false
   }
-  return codes.length === 0 ? 'syscall' in error : codes.includes(error.code)
+  if (codes.length === 0) return 'syscall' in error
+  return codes.includes(error.code) || codes.some((code) => hasNumberOf(error, code))
+}
+
+/** libuv has no name for some, such as `EDQUOT`: they come as unknown, with their number. */
+function hasNumberOf(error: Error, code: string): boolean {
+  const errno = ERRNO[code]
+  return errno !== undefined && 'errno' in error && error.errno === -errno
 }
 
 /** Makes an error that looks like the operating system's, for causes the system reports as success. */
@@ -27,7 +36,7 @@ export function systemError(
   error.code = code
   error.syscall = syscall
   error.path = path
-  const errno = (constants.errno as Partial<Record<string, number>>)[code]
+  const errno = ERRNO[code]
   if (errno !== undefined) error.errno = -errno
   return error
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Log } from '../../lib/storage/log.ts'
 import { isNoRoom } from '../../lib/storage/owed-recovery.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
+import { simulatedError } from '../../lib/testing/simulated-error.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
@@ -196,6 +197,7 @@ it('knows want of room from a sync that has lost something', () => {
   const error = (code: string, syscall: string): Error => systemError(code, syscall, '/x', 'full')
   expect(isNoRoom(error('ENOSPC', 'write'))).toBe(true)
   expect(isNoRoom(error('EDQUOT', 'ftruncate'))).toBe(true)
+  expect(isNoRoom(simulatedError('EDQUOT', 'write', '/x'))).toBe(true)
   expect(isNoRoom(error('ENOSPC', 'fdatasync'))).toBe(false)
   expect(isNoRoom(error('EIO', 'write'))).toBe(false)
   expect(isNoRoom(new Error('ENOSPC'))).toBe(false)
