@@ -149,8 +149,11 @@ async function keepAside(
     await replaceFile(fileSystem, keptIn, tail)
     return keptIn
   } catch (error) {
-    // Nobody was told that these bytes are safe, and a log must open on a full disk too.
-    if (isSystemError(error)) return null
-    throw error
+    // Nobody was told that these bytes are safe, and a log must open on a full disk too. After another
+    // failure nothing is cut: the next open may be able to keep them.
+    if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
+    // A part of them is of no use, and takes room that what follows needs.
+    await fileSystem.unlink(`${keptIn}.tmp`).catch(() => undefined)
+    return null
   }
 }

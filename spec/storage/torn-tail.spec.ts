@@ -90,6 +90,36 @@ describe('a tail that is cut', () => {
     expect(fs.readFile(pathOf(0))).toHaveLength(SIZE + 5)
   })
 
+  it.each([
+    ['open', 'ENOSPC'],
+    ['write', 'ENOSPC'],
+    ['write', 'EDQUOT'],
+    ['sync', 'ENOSPC'],
+  ] as const)(
+    'is cut on a disk without room for what it was, of which no part is left there: %s, %s',
+    async (kind, code) => {
+      const { fs, segment, open } = tornSegment(Buffer.alloc(5, 'x'))
+      fs.failNext(kind, code, { path: /torn/ })
+      const cut = await cutTornTail(fs, segment, SIZE + 5, 'torn')
+      expect(cut).toMatchObject({ sizeBytes: 5, keptIn: null })
+      expect(fs.readFile(pathOf(0))).toHaveLength(SIZE)
+      expect([...fs.snapshot().keys()]).toEqual([pathOf(0)])
+      expect([...open].map(({ path }) => path)).toEqual([pathOf(0)])
+    },
+  )
+
+  it.each(['open', 'write', 'sync', 'rename'] as const)(
+    'is not cut where the disk fails to take what it was: %s',
+    async (kind) => {
+      const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
+      fs.failNext(kind, 'EIO', { path: /torn/ })
+      await expect(cutTornTail(fs, segment, SIZE + 5, 'torn')).rejects.toMatchObject({
+        code: 'EIO',
+      })
+      expect(fs.readFile(pathOf(0))).toHaveLength(SIZE + 5)
+    },
+  )
+
   it('is not cut by one who has lost the lock', async () => {
     const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
     const lost = new LockLostError(DIR, 'another owner may have taken it', 'unknown')
