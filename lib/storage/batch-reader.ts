@@ -15,8 +15,12 @@ import {
   RECORD_BATCH_OVERHEAD,
   RecordBatch,
 } from '../record/record-batch.ts'
+import { isIntact } from './segment-scan.ts'
 
 const NOTHING = Buffer.alloc(0)
+
+/** Memory for more is taken only where all of it is one batch. */
+const MAX_UNPROVEN_BYTES = 4 * 1024 * 1024
 
 /** The fields of a batch's header that tell the way through a file. */
 export interface BatchHeader {
@@ -118,7 +122,10 @@ export class BatchReader {
     const batch = this.batchNow()
     if (batch !== null) return batch
     const { sizeBytes } = await this.header()
-    if (this.#availableBytes < sizeBytes) await this.#read(sizeBytes)
+    if (this.#availableBytes < sizeBytes) {
+      await this.#ensureIntact(sizeBytes)
+      await this.#read(sizeBytes)
+    }
     return this.#checkedBatch(sizeBytes)
   }
 
@@ -168,6 +175,13 @@ export class BatchReader {
       position: this.position,
       ...offsets,
     })
+  }
+
+  /** A length that has rotted must not decide how much memory is taken. */
+  async #ensureIntact(sizeBytes: number): Promise<void> {
+    if (sizeBytes <= MAX_UNPROVEN_BYTES) return
+    if (await isIntact(this.#file, this.position, sizeBytes)) return
+    throw this.corrupt(`the CRC of its ${sizeBytes} bytes does not fit`)
   }
 
   get #availableBytes(): number {

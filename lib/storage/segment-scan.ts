@@ -139,6 +139,7 @@ export async function findLastGroupStart(
       const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
       budgetBytes -= size
       if (budgetBytes < 0) return { position: start + at, baseOffset: roughOffset(chunk, at) }
+      if (size > CHUNK_BYTES && !(await isIntact(file, start + at, size))) continue
       const batch = checkBatch(await readChunk(file, start + at, size), range)
       if (batch instanceof RecordBatch && batch.isGroupStart) {
         found = { position: start + at, baseOffset: batch.baseOffset }
@@ -170,7 +171,7 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
 }
 
 /** Checks a large batch piece by piece: memory for all of it is taken only where it is one. */
-async function isIntact(file: File, position: number, size: number): Promise<boolean> {
+export async function isIntact(file: File, position: number, size: number): Promise<boolean> {
   const header = await readChunk(file, position, RECORD_BATCH_OVERHEAD)
   if (header.length < RECORD_BATCH_OVERHEAD) return false
   let crc = 0

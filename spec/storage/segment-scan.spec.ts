@@ -148,6 +148,21 @@ describe('findLastGroupStart', () => {
     expect(await find(GARBAGE)).toBeNull()
   })
 
+  it('takes no memory for what a length that has rotted claims', async () => {
+    const rotten = write(bytesOf({ baseOffset: 5, groupStart: true }), 8, 6 * 1024 * 1024)
+    const bytes = Buffer.concat([rotten, Buffer.alloc(7 * 1024 * 1024)])
+    const file = await fileWith(bytes)
+    const read = file.read.bind(file)
+    let mostBytes = 0
+    file.read = (buffer, position) => {
+      mostBytes = Math.max(mostBytes, buffer.length)
+      return read(buffer, position)
+    }
+    const range = { position: 0, end: bytes.length, nextOffset: 0, baseOffset: 0 }
+    expect(await findLastGroupStart(file, range)).toBeNull()
+    expect(mostBytes).toBeLessThan(2 * 1024 * 1024)
+  })
+
   it('finds one that lies across what is read at once', async () => {
     const start = bytesOf({ baseOffset: 5, groupStart: true })
     const padding = Buffer.alloc(1024 * 1024 - 30)
