@@ -114,11 +114,21 @@ export async function completeSwaps(
   for (const file of unwanted) await fileSystem.unlink(file.path)
   if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
   // From below: a segment that has its final name must not stand between two that have not, for what
-  // stands there is taken for an original.
-  await stepwise(fileSystem, dir, swapped, (path) => fileSystem.rename(path, withoutSuffix(path)))
+  // stands there is taken for an original. So would be transactions in front of their log, which nobody
+  // can make anew as an index.
+  const inOrder = swapped.toSorted((a, b) => a.offset - b.offset || rankOf(a) - rankOf(b))
+  await stepwise(fileSystem, dir, inOrder, (path) => fileSystem.rename(path, withoutSuffix(path)))
 }
 
-/** Changes the names of one segment after the other, and makes each durable before the next. */
+/** In which order the files of one segment get their final names. */
+function rankOf({ kind }: FoundFile): number {
+  return kind === 'log' ? 0 : kind === 'txnindex' ? 2 : 1
+}
+
+/**
+ * Changes the names of one segment after the other, and makes each durable before the next, and before
+ * that of its transactions.
+ */
 async function stepwise(
   fileSystem: FileSystem,
   dir: string,
@@ -127,7 +137,9 @@ async function stepwise(
 ): Promise<void> {
   for (const [slot, file] of files.entries()) {
     await change(file.path)
-    if (files[slot + 1]?.offset !== file.offset) await fileSystem.syncDirectory(dir)
+    const next = files[slot + 1]
+    const isFree = next?.offset === file.offset && next.kind !== 'txnindex'
+    if (!isFree) await fileSystem.syncDirectory(dir)
   }
 }
 

@@ -43,6 +43,32 @@ describe('transactions that a broker has noted as aborted', () => {
     }
   })
 
+  it('stay so wherever a crash ends the pass', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    await (await written(fs)).close()
+    const config = { segmentBytes: 2000, cleanupPolicy: 'compact' } as const
+    const whole = fs.fork()
+    const log = await openLog(whole, { config })
+    const before = whole.operationCount
+    await log.cleaner.compact(OPTIONS)
+    const steps = whole.operationCount - before
+    for (let step = 1; step <= steps; step += 1) {
+      const crashed = fs.fork()
+      const broken = await openLog(crashed, { config })
+      crashed.crashAt(step, { when: 'after' })
+      await broken.cleaner.compact(OPTIONS).catch(() => undefined)
+      for (const [seed, kind] of (['process', 'power', 'power', 'power'] as const).entries()) {
+        const after = crashed.restart(kind, { seed })
+        const { segments } = await openLog(after, { config })
+        const noted = [0, 2, 4].map((each) => after.snapshot().get(pathOf(each, 'txnindex')))
+        const found = noted.map((bytes) => bytes ?? Buffer.alloc(0))
+        expect(Buffer.concat(found), `step ${step}, ${kind}, ${segments.length}`).toEqual(
+          Buffer.concat([entry(1), entry(2), entry(3)]),
+        )
+      }
+    }
+  })
+
   it('end a pass where they are damaged, and leave the log as it was', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await written(fs)
