@@ -9,10 +9,13 @@ interface GroupLimits {
 }
 
 const INDEX_ENTRY_BYTES = 12
+/** All of their files are held open while the new segment takes their place. */
+const MAX_SOURCES = 64
 
 /**
  * Divides segments into groups that become one segment each, however little of them compaction
- * removes: by size, by size of the indexes, and by the distance of offsets.
+ * removes: by size, by size of the indexes, by the distance of offsets, and by number. Where there are
+ * more that would go into one, the next pass goes on.
  *
  * A group never ends in a segment without a batch: where it ends is told by its last batch.
  */
@@ -27,7 +30,8 @@ export function groupSegments(
     const first = group[0]
     const isTooMuch =
       first !== undefined &&
-      (sizeBytes + segment.sizeBytes > limits.segmentBytes ||
+      (group.length === MAX_SOURCES ||
+        sizeBytes + segment.sizeBytes > limits.segmentBytes ||
         indexBytes(sizeBytes + segment.sizeBytes, limits) > limits.segmentIndexBytes ||
         segment.nextOffset - 1 - first.baseOffset > LARGEST_RELATIVE_OFFSET)
     if (isTooMuch) {

@@ -1,0 +1,32 @@
+import { expect, it } from 'vitest'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { NOW, offsetsOf, openLog, recordOpenFiles, upTo } from './log-fixtures.ts'
+
+const COUNT = 200
+
+it('a log of many small segments is compacted with few files open, pass by pass', async () => {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const openFiles = recordOpenFiles(fs)
+  const log = await openLog(fs, { config: { segmentBytes: 100, cleanupPolicy: 'compact' } })
+  for (const each of upTo(COUNT)) {
+    await log.append([{ key: `k${each}`, value: 'v', timestamp: NOW }])
+  }
+  await log.roll()
+  expect(log.segments).toHaveLength(COUNT + 1)
+  // Somebody has the log keep fewer of them from now on.
+  log.config = { ...log.config, segmentBytes: 1_000_000 }
+  let most = 0
+  fs.observe(() => {
+    most = Math.max(most, openFiles().length)
+  })
+  const lengths: number[] = []
+  for (const checkpoint of [0, COUNT]) {
+    await log.cleaner.compact({ checkpoint, dedupeBufferBytes: 100_000 })
+    lengths.push(log.segments.length)
+  }
+  expect(lengths).toEqual([5, 2])
+  // Of those that were read last some are open too.
+  expect(most).toBeLessThan(110)
+  expect(await offsetsOf(log)).toEqual(upTo(COUNT))
+  expect(await log.verify()).toEqual([])
+})
