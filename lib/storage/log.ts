@@ -124,8 +124,8 @@ export class Log {
   ): Promise<SalvageReport> {
     const report = await salvageSegments(dir, targetDir, options.fileSystem)
     const log = await Log.open(targetDir, options)
-    await log.advanceLogStartOffset(Math.max(report.logStartOffset, log.logStartOffset))
-    await log.close()
+    const startOffset = Math.max(report.logStartOffset, log.logStartOffset)
+    await log.advanceLogStartOffset(startOffset).finally(() => log.close())
     return report
   }
 

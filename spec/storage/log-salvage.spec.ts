@@ -8,6 +8,7 @@ import {
   offsetsOf,
   openLog,
   pathOf,
+  recordOpenFiles,
   SMALL,
   upTo,
   writtenLog,
@@ -179,4 +180,15 @@ it('a salvage does not need a sound record, and fails as the disk fails', async 
   await expect(
     Log.salvage(DIR, '/saved/orders-1', { fileSystem: fs, config: SMALL }),
   ).rejects.toMatchObject({ cause: { code: 'EIO' } })
+})
+
+it('a salvage that fails leaves no file open', async () => {
+  const fs = await writtenLog(COUNT, { close: false })
+  const log = await openLog(fs)
+  await log.advanceLogStartOffset(1)
+  await log.close()
+  const openFiles = recordOpenFiles(fs)
+  fs.failNext('write', 'EIO', { path: /saved.*log-start-offset/, persistent: true })
+  await expect(salvage(fs)).rejects.toMatchObject({ cause: { code: 'EIO' } })
+  expect(openFiles()).toEqual([])
 })
