@@ -56,9 +56,10 @@ export class LogVerifier {
   async #verify(): Promise<CorruptRecordError[]> {
     this.#guard.ensureOpen()
     const { damage: known } = this.#guard
-    const lastBase = this.#log.segments.active?.baseOffset ?? -1
+    const { baseOffset: lastBase = -1, nextOffset: end = -1 } = this.#log.segments.active ?? {}
     const found: CorruptRecordError[] = []
-    for (let from = -1; ;) {
+    // What is appended meanwhile is not waited for: the last segment would be gone through again and again.
+    for (let from = -1; from < end || from <= lastBase;) {
       // One that holds offsets from there on may have taken the place of some that were verified.
       const segment = this.#nextSegment(from)
       if (segment === undefined || segment.baseOffset > lastBase) break

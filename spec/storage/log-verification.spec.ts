@@ -99,6 +99,17 @@ describe('a log that is verified', () => {
     expect(order).toEqual(['appended', 'verified 0'])
   })
 
+  it('is done with although appends go on all the time', async () => {
+    const log = await openLog(await writtenLog(40), { config: { ...SMALL, segmentBytes: 100_000 } })
+    const found: unknown[] = []
+    const verifying = log.verify().then((damages) => found.push(damages))
+    for (let each = 0; each < 200 && found.length === 0; each += 1) {
+      await log.append([{ value: 'v' }])
+    }
+    expect(found).toEqual([[]])
+    await verifying
+  })
+
   it.each<[string, (log: Log) => Promise<unknown>]>([
     ['truncated', (log) => log.truncateTo(3)],
     ['deleted from', (log) => log.advanceLogStartOffset(35)],
