@@ -1,4 +1,4 @@
-import { CorruptRecordError } from '../errors.ts'
+import { CorruptRecordError, StorageError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
@@ -6,6 +6,7 @@ import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { EpochEntry } from './leader-epoch-cache.ts'
 import type { LocalLog } from './local-log.ts'
+import type { LogFollower } from './log-follower.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import type { LogSegment } from './log-segment.ts'
@@ -14,19 +15,32 @@ import type { SerialQueue } from './serial-queue.ts'
 
 const READ_BYTES = 1024 * 1024
 
+/** How often what another process may be changing is looked at again. */
+const LOOKS_BESIDE_A_WRITER = 4
+
 /**
  * Verifies a log beside its appends. What looks damaged is looked at once more in the queue of the
- * changes, where nothing is cut, replaced or removed meanwhile.
+ * changes, where nothing is cut, replaced or removed meanwhile. Where another process writes the log,
+ * what it has changed is taken in first, and damage is believed when it is found twice.
  */
 export class LogVerifier {
   readonly #fileSystem: FileSystem
   readonly #log: Pick<LocalLog, 'segments' | 'epochs'>
   readonly #guard: LogGuard
   readonly #queue: SerialQueue
+  /** `null` where nobody else writes. */
+  readonly #follower: LogFollower | null
   readonly #running = new Set<Promise<unknown>>()
 
-  constructor(parts: { log: LocalLog; guard: LogGuard; context: LogContext; queue: SerialQueue }) {
+  constructor(parts: {
+    log: LocalLog
+    guard: LogGuard
+    context: LogContext
+    queue: SerialQueue
+    follower: LogFollower
+  }) {
     this.#fileSystem = parts.context.fileSystem
+    this.#follower = parts.context.readOnly ? parts.follower : null
     this.#log = parts.log
     this.#guard = parts.guard
     this.#queue = parts.queue
@@ -55,7 +69,6 @@ export class LogVerifier {
 
   async #verify(): Promise<CorruptRecordError[]> {
     this.#guard.ensureOpen()
-    const { damage: known } = this.#guard
     const { baseOffset: lastBase = -1, nextOffset: end = -1 } = this.#log.segments.active ?? {}
     const found: CorruptRecordError[] = []
     // What is appended meanwhile is not waited for: the last segment would be gone through again and again.
@@ -71,6 +84,7 @@ export class LogVerifier {
       }
       from = Math.max(from, nextOffset, baseOffset + 1)
     }
+    const { damage: known } = this.#guard
     if (known !== null && found.every(({ path }) => path !== known.path)) found.push(known)
     return found.sort((a, b) => Number(a.firstOffset) - Number(b.firstOffset))
   }
@@ -93,9 +107,39 @@ export class LogVerifier {
     return isSound
   }
 
-  async #lookAgain(
-    from: number,
-  ): Promise<{ damage: CorruptRecordError | null; endOffset: number }> {
+  #lookAgain(from: number): Promise<SecondLook> {
+    const follower = this.#follower
+    return follower === null ? this.#look(from) : this.#lookBesideWriter(from, follower)
+  }
+
+  async #lookBesideWriter(from: number, follower: LogFollower): Promise<SecondLook> {
+    let before: string | null = null
+    for (let looks = 0; looks < LOOKS_BESIDE_A_WRITER; looks += 1) {
+      await follower.refresh()
+      const look = await this.#lookUnlessGone(from)
+      if (look?.damage === null) return look
+      const found = look === null ? null : describe(look.damage)
+      if (look !== null && found === before) return look
+      before = found
+    }
+    // It is changed all the time. What is missing for good, the follower has found out.
+    return { damage: null, endOffset: this.#nextSegment(from)?.nextOffset ?? from }
+  }
+
+  /** @returns `null` where the file has its name no more that was looked at. */
+  async #lookUnlessGone(from: number): Promise<SecondLook | null> {
+    const file = this.#nextSegment(from)?.file
+    try {
+      const look = await this.#look(from)
+      const isThere = look.damage === null || (await file?.isInPlace()) !== false
+      return isThere ? look : null
+    } catch (error) {
+      if (error instanceof StorageError && isSystemError(error.cause, 'ENOENT')) return null
+      throw error
+    }
+  }
+
+  async #look(from: number): Promise<SecondLook> {
     const segment = this.#nextSegment(from)
     if (segment === undefined) return { damage: null, endOffset: from }
     try {
@@ -113,6 +157,17 @@ export class LogVerifier {
     const objection = epochObjection(this.#log.epochs.entries)
     return await verifySegment(this.#fileSystem, segment, objection, ensureOpen)
   }
+}
+
+/** What was found from an offset on, and where to go on. */
+interface SecondLook {
+  readonly damage: CorruptRecordError | null
+  readonly endOffset: number
+}
+
+/** In a form that can be compared. */
+function describe({ reason, path, position }: CorruptRecordError): string {
+  return JSON.stringify([reason, path, position])
 }
 
 /**

@@ -75,8 +75,8 @@ export class Log {
     this.prompt = new PromptChanges(this.#queue, this.#writer)
     const parts = { log: this.#local, guard: this.#guard, context, dir, queue: this.#queue }
     this.cleaner = new LogCleaner({ ...parts, writer: this.#writer })
-    this.#verifier = new LogVerifier(parts)
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
+    this.#verifier = new LogVerifier({ ...parts, follower: this.#follower })
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
     this.reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
   }

@@ -147,3 +147,38 @@ describe('a log that is verified', () => {
     await rejected
   })
 })
+
+describe('a log that is verified beside the process that writes it', () => {
+  it.each<[string, (log: Log) => Promise<unknown>]>([
+    ['appended to', (log) => log.append([{ key: 'k', value: 'v' }])],
+    ['truncated', (log) => log.truncateTo(3)],
+    ['deleted from', (log) => log.advanceLogStartOffset(35)],
+    ['compacted', (log) => log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })],
+  ])('is sound wherever it is %s meanwhile', async (_, change) => {
+    const fs = await writtenLog(40)
+    for (let after = 0; after < 60; after += 3) {
+      const forked = fs.fork()
+      const writer = await openLog(forked, { config: { ...SMALL, cleanupPolicy: 'compact' } })
+      const reader = await openLog(forked, { readOnly: true })
+      let calls = 0
+      const changes: Promise<unknown>[] = []
+      forked.observe(() => {
+        if (calls++ === after) changes.push(change(writer))
+      })
+      expect(await reader.verify(), `after ${after} calls`).toEqual([])
+      forked.observe(null)
+      await Promise.all(changes)
+      expect(await reader.verify()).toEqual([])
+      await Promise.all([writer.close(), reader.close()])
+    }
+  })
+
+  it('is damaged where it is, and where a segment is missing', async () => {
+    const fs = await writtenLog(6)
+    const reader = await openLog(fs, { readOnly: true })
+    fs.flipBit(pathOf(2), 66, 1)
+    expect(await reader.verify()).toMatchObject([{ path: pathOf(2), firstOffset: 2 }])
+    await fs.unlink(pathOf(2))
+    expect(await reader.verify()).toMatchObject([{ path: DIR, firstOffset: 2 }])
+  })
+})
