@@ -120,6 +120,18 @@ describe('the topics of a directory', () => {
     expect(await contents(again)).toEqual({ orders: [[]] })
   })
 
+  it('go with what has been written of a file that was to be replaced', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 1, {})
+    const segment = '/data/orders-0/00000000000000000003'
+    for (const name of ['log.tmp', 'log.71.torn.tmp', 'snapshot.tmp']) {
+      fileSystem.writeFile(`${segment}.${name}`, Buffer.alloc(0))
+    }
+    await manager.delete('orders')
+    expect(await directories(fileSystem)).toEqual([])
+  })
+
   it('are not created at all when the disk is full, and can be created later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
