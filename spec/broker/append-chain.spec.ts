@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { ClosedError } from '../../lib/errors.ts'
+import { AppendChain } from '../../lib/broker/append-chain.ts'
+import { resolveTopicConfig } from '../../lib/config.ts'
+import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
@@ -56,5 +59,48 @@ describe('appends of one tick that come to more than a MiB', () => {
     await Promise.all(Array.from({ length: 4 }, () => partition.append(pair)))
     const made = fileSystem.operations.slice(before)
     expect(made.filter((line) => / write .*\.log/.test(line))).toHaveLength(writes)
+  })
+})
+
+describe('an append on a relaxed topic', () => {
+  /** What has become of it where a sync fails between its write and the moment in which that is heard of. */
+  async function outcome(endAfterFailure: number): Promise<unknown> {
+    const failure = new StorageError('EIO', { path: '/data', outcome: 'unknown' })
+    const log = {
+      config: resolveTopicConfig({ flushMessages: 1000 }),
+      ...{ logEndOffset: 1, durableEndOffset: 0, failure: null as StorageError | null },
+      prompt: {
+        appendBatches: () =>
+          Promise.resolve().then(() => {
+            log.failure = failure
+            log.logEndOffset = endAfterFailure
+          }),
+      },
+    }
+    const published: number[] = []
+    const chain = new AppendChain({
+      log: log as unknown as Log,
+      end: { publish: (offset) => published.push(offset), notify: () => undefined },
+      flush: () => null,
+      whyFenced: () => null,
+      space: () => null,
+      whyClosed: () => null,
+      onWritten: () => undefined,
+    })
+    const builder = new RecordBatchBuilder({})
+    builder.append(1_704_067_200_000, null, Buffer.from('v'))
+    const told = new Promise((resolve, reject) => {
+      const settle = { resolve, reject }
+      chain.append([builder.buildUncompressed()], { acks: 'all', isInLine: true }, settle)
+    })
+    return told.then(
+      () => published,
+      (error: unknown) => error === failure && published,
+    )
+  }
+
+  it('is acknowledged unless a sync that has failed has taken it away again', async () => {
+    expect(await outcome(1)).toEqual([1])
+    expect(await outcome(0)).toEqual([])
   })
 })

@@ -75,6 +75,23 @@ describe('compaction that is asked for', () => {
     })
   })
 
+  it('takes no more memory for keys than cleanerDedupeBufferBytes, and goes on from there', async () => {
+    const endOffsets: number[][] = []
+    for (const cleanerDedupeBufferBytes of [1024, 100_000]) {
+      const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+      const broker = await open(fileSystem, clock, { cleanerDedupeBufferBytes })
+      const topic = await broker.createTopic('table', { ...COMPACTED, segmentBytes: 100_000 })
+      for (let each = 0; each < 60; each += 1) await put(topic.partition(0), clock, `k${each}=v`)
+      const reports = [...(await topic.compact()), ...(await topic.compact())]
+      endOffsets.push(reports.map(({ endOffset }) => endOffset))
+    }
+    // A key takes 24 bytes, and a tenth of them is free.
+    expect(endOffsets).toEqual([
+      [37, 60],
+      [60, 60],
+    ])
+  })
+
   it('is refused where the policy has no compact, and by who only reads', async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)

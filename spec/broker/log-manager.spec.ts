@@ -132,6 +132,24 @@ describe('the topics of a directory', () => {
     expect(await directories(fileSystem)).toEqual([])
   })
 
+  it('know nothing of what was remembered of earlier ones of their name', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await fileSystem.createDirectory('/data')
+    // Whose directories somebody has removed, say.
+    const remembered = Buffer.from('0\n2\norders 0 50\norders 1 70\n')
+    fileSystem.writeFile('/data/recovery-point-offset-checkpoint', remembered)
+    fileSystem.writeFile('/data/log-start-offset-checkpoint', remembered)
+    const manager = await openLogManager(fileSystem)
+    const topic = await manager.create('orders', 1, {})
+    await topic.addPartitions(2)
+    for (const partition of topic.partitions) {
+      expect(partition.log).toMatchObject({ damage: null, logStartOffset: 0, logEndOffset: 0 })
+      expect(await partition.append({ value: 'new' })).toMatchObject({ baseOffset: 0 })
+    }
+    const again = await openLogManager(fileSystem.restart('process'))
+    expect(await contents(again)).toEqual({ orders: [['new'], ['new']] })
+  })
+
   it('are not created at all when the disk is full, and can be created later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
