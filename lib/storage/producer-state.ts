@@ -139,7 +139,8 @@ export class ProducerState {
 
   /** Takes note of a batch that is in the log. Batches without a producer id leave no trace. */
   update(batch: RecordBatch): void {
-    const { producerId, producerEpoch } = batch
+    const producerId = producerIdOf(batch)
+    const { producerEpoch } = batch
     if (producerId < 0) return
     const before = this.#producers.get(producerId)
     const openTxn = before?.currentTxnFirstOffset ?? -1
@@ -288,6 +289,17 @@ export class ProducerState {
       if (name !== null) offsets.push(name.offset)
     }
     return offsets
+  }
+}
+
+/** -1 also for a number that cannot be held. */
+function producerIdOf(batch: RecordBatch): number {
+  try {
+    return batch.producerId
+  } catch (error) {
+    // Nobody here has written it, and it must not keep a log from being opened.
+    if (error instanceof CorruptRecordError) return -1
+    throw error
   }
 }
 

@@ -6,8 +6,10 @@ import {
   BATCH_LENGTH_POSITION,
   CRC_POSITION,
   MAGIC_POSITION,
+  PRODUCER_ID_POSITION,
 } from '../record/batch-layout.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
+import { readInt64 } from '../record/int64.ts'
 import {
   GROUP_START,
   LOG_OVERHEAD,
@@ -209,6 +211,8 @@ function checkBatch(
       return `last offset ${lastOffset} is too far from base offset ${range.baseOffset}`
     }
     if (maxTimestamp < NO_TIMESTAMP) return `its largest timestamp is ${maxTimestamp}`
+    // Throws where it cannot be held: whoever is told of the batch takes note of its producer.
+    readInt64(batch.buffer, PRODUCER_ID_POSITION)
     return batch
   } catch (error) {
     if (error instanceof CorruptRecordError) return error.reason

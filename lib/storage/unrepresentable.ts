@@ -13,6 +13,7 @@ import {
   MAX_TIMESTAMP_POSITION,
   NO_TIMESTAMP,
   PREFIX_BYTES,
+  PRODUCER_ID_POSITION,
   RECORD_BATCH_OVERHEAD,
   RECORD_COUNT_POSITION,
 } from '../record/batch-layout.ts'
@@ -66,6 +67,7 @@ function holdsTooMuch(header: Buffer): boolean {
   if (header.readInt32BE(LAST_OFFSET_DELTA_POSITION) < 0) return true
   if (header.readInt32BE(RECORD_COUNT_POSITION) < 0) return true
   try {
+    readInt64(header, PRODUCER_ID_POSITION)
     return readInt64(header, MAX_TIMESTAMP_POSITION) < NO_TIMESTAMP
   } catch (error) {
     if (error instanceof CorruptRecordError) return true

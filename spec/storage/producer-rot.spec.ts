@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
+import { PRODUCER_ID_POSITION } from '../../lib/record/batch-layout.ts'
+import { writeCrc } from '../../lib/record/record-batch.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, openLog, pathOf } from './log-fixtures.ts'
 
@@ -56,3 +58,15 @@ it.each([
     expect(await log.append([{ key: 'k', value: 'b' }])).toMatchObject({ baseOffset: 10 })
   },
 )
+
+it('an open is not refused for a producer beyond 2^53, of whom nothing is known then', async () => {
+  const fs = await killed(PRODUCER)
+  const bytes = fs.readFile(pathOf(0))
+  const batch = bytes.subarray(2 * SIZE, 3 * SIZE)
+  batch.writeBigInt64BE(2n ** 53n, PRODUCER_ID_POSITION)
+  writeCrc(batch)
+  fs.writeFile(pathOf(0), bytes)
+  const log = await openLog(fs, { config: CONFIG })
+  expect(log.damage).toBeNull()
+  expect((await log.read(2, 1))[0]?.offset).toBe(2)
+})

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   LAST_OFFSET_DELTA_POSITION,
   MAX_TIMESTAMP_POSITION,
+  PRODUCER_ID_POSITION,
   RECORD_COUNT_POSITION,
 } from '../../lib/record/batch-layout.ts'
 import { writeCrc } from '../../lib/record/record-batch.ts'
@@ -41,6 +42,10 @@ const inNanoseconds = (bytes: Buffer): void => {
   bytes.writeBigInt64BE(NANOSECONDS, MAX_TIMESTAMP_POSITION)
 }
 
+const farProducer = (bytes: Buffer): void => {
+  bytes.writeBigInt64BE(2n ** 53n, PRODUCER_ID_POSITION)
+}
+
 const LARGE = Buffer.alloc(2_500_000, 'old')
 
 describe('bytes that are whole and cannot be read', () => {
@@ -58,6 +63,7 @@ describe('bytes that are whole and cannot be read', () => {
     ['a message of format 1', message(1, 5, Buffer.from('old'))],
     ['a large message', message(1, 5, LARGE)],
     ['a timestamp in nanoseconds', batch(5, inNanoseconds)],
+    ['a producer beyond 2^53', batch(5, farProducer)],
     ['a timestamp below none', batch(5, (each) => each.writeInt32BE(-5, MAX_TIMESTAMP_POSITION))],
     ['a count below 0', batch(5, (each) => each.writeInt32BE(-1, RECORD_COUNT_POSITION))],
     [
@@ -97,6 +103,11 @@ describe('a partition that was copied from a broker', () => {
     [
       'a timestamp in nanoseconds',
       [bytesOf({ baseOffset: 0 }), batch(1, inNanoseconds), bytesOf({ baseOffset: 2 })],
+      [0],
+    ],
+    [
+      'a producer beyond 2^53',
+      [bytesOf({ baseOffset: 0 }), batch(1, farProducer), bytesOf({ baseOffset: 2 })],
       [0],
     ],
   ])('is refused and not cut where it holds %s', async (_, batches, readable) => {
