@@ -2,6 +2,7 @@ import { ClosedError, CorruptRecordError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type BatchPlace } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
 import { BatchCleaner, type CleaningRule } from './batch-cleaner.ts'
 import { groupSegments } from './cleaning-groups.ts'
 import { findCleaningRange, mustRollForLag, type CleaningRange } from './cleaning-range.ts'
@@ -192,7 +193,7 @@ export class LogCleaner {
     for (const segment of this.#log.segments.all.slice(0, -1)) {
       if (segment.nextOffset <= from || segment.baseOffset >= to) continue
       for await (const batch of this.#batchesOf(segment, from, ensureTrue)) {
-        if (first === null) map.ensureRoom(batch.recordCount)
+        if (first === null) map.ensureRoom(Math.min(batch.recordCount, MAX_BATCH_ITEMS))
         first ??= batch
         if (batch.isControl || batch.isTransactional) continue
         let count = 0

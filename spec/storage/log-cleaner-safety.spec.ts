@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
+import { RECORD_COUNT_POSITION } from '../../lib/record/batch-layout.ts'
+import { writeCrc } from '../../lib/record/record-batch.ts'
 import {
   RecordBatchBuilder,
   type RecordBatchBuilderOptions,
@@ -198,4 +200,17 @@ describe('the offsets of keys', () => {
     expect(keys.every((key, offset) => map.put(key, offset))).toBe(true)
     expect(keys.map((key) => map.get(key))).toEqual(keys.map((_, offset) => offset))
   })
+})
+
+it('a count of records that is made up takes no memory for their keys', async () => {
+  const { disk, log } = await open()
+  await put(log, 'a=1')
+  await log.roll()
+  await log.close()
+  const bytes = disk.readFile(pathOf(0))
+  bytes.writeInt32BE(2 ** 31 - 1, RECORD_COUNT_POSITION)
+  writeCrc(bytes)
+  disk.writeFile(pathOf(0), bytes)
+  const again = await openLog(disk, { config: COMPACTED })
+  await expect(compact(again)).rejects.toBeInstanceOf(CorruptRecordError)
 })
