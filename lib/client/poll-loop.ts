@@ -179,6 +179,8 @@ export class PollLoop<K, V> {
         signal,
         onWake: (wake) => {
           this.#endWait = wake
+          // What looked for positions may have called back, before there was a wait to be ended.
+          if (this.#hasChanged) wake()
         },
       })
     } finally {
