@@ -145,9 +145,22 @@ export function objectWith(...methods: readonly string[]): Check {
 }
 
 /** Whether it is a promise, or passes for one: what an asynchronous function gives where a value was due. */
-export function isThenable(value: unknown): boolean {
+function isThenable(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   return typeof (value as { then?: unknown }).then === 'function'
+}
+
+/**
+ * Refuses what an asynchronous function gives where nobody waits for it. What it rejects with is handled:
+ * it would end the process otherwise.
+ *
+ * @param rule what it breaks: the beginning of the message
+ * @throws TypeError when `given` is a promise, or passes for one
+ */
+export function refuseThenable(rule: string, given: unknown): void {
+  if (!isThenable(given)) return
+  Promise.resolve(given).catch(() => undefined)
+  throw new TypeError(`${rule}, got ${describeValue(given)}`)
 }
 
 /** Whether it is an object that has nothing but keys and values, and is not an instance of a class. */

@@ -46,7 +46,7 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly autoOffsetReset?: AutoOffsetReset
   /**
    * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved. What
-   * it throws the call rejects with; the move stands.
+   * it throws the call rejects with, also a TypeError where it is asynchronous; the move stands.
    */
   readonly onOffsetReset?: (reset: OffsetReset) => void
   /**

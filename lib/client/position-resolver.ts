@@ -1,6 +1,7 @@
 import type { OffsetAndMetadata } from '../broker/offset-and-metadata.ts'
 import type { Partition } from '../broker/partition.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import { refuseThenable } from '../checks.ts'
 import {
   NoOffsetForPartitionError,
   OffsetOutOfRangeError,
@@ -155,7 +156,8 @@ export class PositionResolver {
     const from = state.position ?? 0
     state.seek(to)
     this.#onForgotten(state)
-    this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })
+    const told: unknown = this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })
+    refuseThenable('onOffsetReset must not be asynchronous', told)
   }
 }
 

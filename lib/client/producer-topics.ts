@@ -1,3 +1,4 @@
+import { refuseThenable } from '../checks.ts'
 import { resolvePartition, type Partitioner } from './partitioner.ts'
 import { PartitionQueue, type ProducerTopic, type QueueOwner } from './partition-queue.ts'
 import type { SerializedRecord } from './producer-record.ts'
@@ -25,13 +26,13 @@ export class TopicQueues {
    * The queue that a record goes to: of the partition that it names, otherwise of the one that the
    * partitioner chooses.
    *
-   * @throws RangeError when there is no such partition
+   * @throws RangeError when there is no such partition, TypeError for a partitioner that is asynchronous
    */
   queueFor(record: SerializedRecord, partitioner: Partitioner): PartitionQueue {
     const { partitions } = this.topic
     if (this.#queues.length < partitions.length) this.#grow()
     const count = partitions.length
-    const chosen = record.partition ?? partitioner(record, count, this.#load)
+    const chosen = record.partition ?? choose(partitioner(record, count, this.#load))
     const queue = this.#queues[resolvePartition(chosen, count)]
     if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partition`)
     return queue
@@ -43,6 +44,12 @@ export class TopicQueues {
       this.#queues.push(new PartitionQueue(this.#owner, this.topic, partition, this.#load))
     }
   }
+}
+
+/** What a partitioner has given, which may be anybody's code. @throws TypeError when it is asynchronous */
+function choose(chosen: number): number {
+  refuseThenable('a partitioner must not be asynchronous', chosen)
+  return chosen
 }
 
 /** What {@link ProducerTopics} asks its producer to do. */

@@ -1,6 +1,6 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
-import { checkOptions, describeValue } from '../checks.ts'
+import { checkOptions, describeValue, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
@@ -251,6 +251,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       if (bytes instanceof Uint8Array) {
         return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       }
+      refuseThenable('a serializer must not be asynchronous', bytes)
       throw new TypeError(`a serializer must return a Buffer or null, got ${describeValue(bytes)}`)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : describeValue(cause)

@@ -1,3 +1,4 @@
+import { refuseThenable } from '../checks.ts'
 import type { Broker, Topic } from '../index.ts'
 import { CsvRows } from './csv-rows.ts'
 import { ImportFileChangedError } from './import-errors.ts'
@@ -214,11 +215,12 @@ class ImportRun {
     this.#cursor = end
     this.#rejectBytes = this.#parts.rejects.sizeBytes
     if (this.#isCommitDue(end.row)) await this.#commit()
-    this.#options.onProgress({
+    const told: unknown = this.#options.onProgress({
       bytesRead: this.#parts.file.position,
       totalBytes: this.#parts.file.size,
       rows: end.row,
     })
+    refuseThenable('onProgress must not be asynchronous', told)
   }
 
   #isCommitDue(row: number): boolean {

@@ -143,7 +143,8 @@ export interface ResolvedImportOptions {
   readonly keyField: string | null
   readonly valueFields: readonly string[] | null
   readonly rejects: string | ((reject: ImportReject) => void | Promise<void>) | null
-  readonly onProgress: (progress: ImportProgress) => void
+  /** The type of the option lets functions pass that return something. */
+  readonly onProgress: (progress: ImportProgress) => unknown
   readonly signal: AbortSignal | null
   readonly batchRecords: number
   readonly commitRecords: number

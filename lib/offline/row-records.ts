@@ -1,4 +1,4 @@
-import { describeValue, isThenable } from '../checks.ts'
+import { describeValue, refuseThenable } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
@@ -13,7 +13,8 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   if (toRecord === null) return defaultRecord(source, options)
   const record: unknown = toRecord(source.value as never, { row: source.row })
   if (record === null) return null
-  if (typeof record !== 'object' || isThenable(record)) {
+  refuseThenable('toRecord must give a record or null', record)
+  if (typeof record !== 'object') {
     throw new TypeError(`toRecord must give a record or null, got ${describeValue(record)}`)
   }
   return record

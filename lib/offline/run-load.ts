@@ -14,6 +14,7 @@ import {
   callback,
   checkOptions,
   objectWith,
+  refuseThenable,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
@@ -261,15 +262,17 @@ class LoadRun {
   }
 
   #report(): void {
-    const { onProgress } = this.#options
+    // The type of the option lets functions pass that return something.
+    const onProgress: ((progress: LoadProgress) => unknown) | undefined = this.#options.onProgress
     if (onProgress === undefined || this.#stop.signal.aborted) return
     try {
-      onProgress({
+      const told: unknown = onProgress({
         ...this.#result(),
         offsets: this.#counts.offsets,
         totalTasks: this.#plan.tasks.length,
         totalOffsets: this.#totalOffsets,
       })
+      refuseThenable('onProgress must not be asynchronous', told)
     } catch (error) {
       this.#stop.abort(error)
     }

@@ -4,7 +4,7 @@ import {
   callback,
   checkOptions,
   describeValue,
-  isThenable,
+  refuseThenable,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
@@ -170,9 +170,7 @@ function resolve<T, K, V>(
   const recordOf = (chunk: T): ProducerRecord<K, V> => {
     if (toRecord !== undefined) {
       const record = toRecord(chunk)
-      if (isThenable(record)) {
-        throw new TypeError(`toRecord must give a record, got ${describeValue(record)}`)
-      }
+      refuseThenable('toRecord must give a record', record)
       return { topic, ...record }
     }
     if (typeof chunk === 'string' || chunk instanceof Uint8Array) {
