@@ -14,12 +14,14 @@ import {
 import { loadParts, type BrokerParts } from './broker/broker-parts.ts'
 import { BrokerUpkeep } from './broker/broker-upkeep.ts'
 import { ChangeListeners } from './broker/change-listeners.ts'
+import { tellFailures } from './broker/close-failures.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
 import { enforceRetention, type Topic } from './broker/topic.ts'
 import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
+import { OpenClients } from './client/open-clients.ts'
 import { Producer, type ProducerOptions } from './client/producer.ts'
 import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
 import { checkOptions, checkPath } from './checks.ts'
@@ -53,8 +55,7 @@ export class Broker {
   readonly #coordinator: BrokerParts['coordinator']
   readonly #cleaner: BrokerParts['cleaner']
   readonly #upkeep: BrokerUpkeep
-  /** How to close each producer and consumer that is open. */
-  readonly #clients = new Map<object, (options: CloseOptions) => Promise<void>>()
+  readonly #clients = new OpenClients()
   readonly #closeListeners = new ChangeListeners()
   #closing: Promise<void> | null = null
 
@@ -193,11 +194,11 @@ export class Broker {
         clock,
         random,
         topic: (name) => this.#topicForProducer(name),
-        onClosed: (closed) => this.#clients.delete(closed),
+        onClosed: this.#clients.remove.bind(this.#clients),
       },
       options,
     )
-    this.#clients.set(producer, (limit) => producer.close(limit))
+    this.#clients.add(producer, (limit) => producer.close(limit))
     return producer
   }
 
@@ -213,11 +214,11 @@ export class Broker {
         coordinator: this.#coordinator,
         topic: (name) => this.#logs.get(name),
         topicNames: () => this.#logs.topics.map((topic) => topic.name),
-        onClosed: (closed) => this.#clients.delete(closed),
+        onClosed: this.#clients.remove.bind(this.#clients),
       },
       options,
     )
-    this.#clients.set(consumer, () => consumer.close())
+    this.#clients.add(consumer, () => consumer.close())
     return consumer
   }
 
@@ -254,9 +255,9 @@ export class Broker {
    *
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
-   * @throws what a client fails with as it closes, as a listener that throws
-   * @throws {@link StorageError} when something could not be made durable. The directory is given
-   * up all the same, and the next open looks after it.
+   * @throws what a client fails with as it closes, as a listener that throws; AggregateError of several
+   * @throws {@link StorageError} when something could not be made durable, with an AggregateError as its
+   * cause where there is more. The directory is given up all the same, and the next open looks after it.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)
@@ -292,32 +293,22 @@ export class Broker {
   async #close(options: CloseOptions): Promise<void> {
     this.#upkeep.stop()
     this.#cleaner.stop()
-    const failures: unknown[] = []
+    const ofDisk: unknown[] = []
     const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
       try {
         return await step()
       } catch (error) {
-        failures.push(error)
+        ofDisk.push(error)
         return null
       }
     }
-    const closes = [...this.#clients.values()]
-    const clients = await Promise.allSettled(closes.map(async (close) => close(options)))
+    const ofClients = await this.#clients.close(options)
     this.#coordinator.close()
     const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
     // Whoever takes the directory next must find it at rest.
     await this.#cleaner.stopped()
-    await attempt(() => this.#data.close(isSound === true && failures.length === 0))
-    // What a client's listener has thrown says nothing of the disk, and is its caller's as it is.
-    for (const client of clients) {
-      if (client.status === 'rejected' && failures.length === 0) throw client.reason
-    }
-    if (failures.length === 0) return
-    const [failure] = failures
-    if (failure instanceof VarveError) throw failure
-    const reason = failure instanceof Error ? failure.message : String(failure)
-    const message = `${this.dir} was not closed in order: ${reason}`
-    throw new StorageError(message, { path: this.dir, outcome: 'unknown' }, { cause: failure })
+    await attempt(() => this.#data.close(isSound === true && ofDisk.length === 0))
+    tellFailures(this.dir, { ofDisk, ofClients })
   }
 
   /** At once where the topic is there: sends of one tick must not have to wait for each other. */

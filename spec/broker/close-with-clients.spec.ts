@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
-import { ClosedError } from '../../lib/errors.ts'
+import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
@@ -60,5 +60,45 @@ describe('a listener that throws', () => {
     const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
     expect(again.recovery.cleanShutdown).toBe(true)
     await again.close()
+  })
+})
+
+describe('all that has failed in the close of a broker', () => {
+  function closeWith(broker: Broker, ...errors: Error[]): Promise<void> {
+    for (const error of errors) {
+      const consumer = broker.consumer({ groupId: error.message, enableAutoCommit: false })
+      consumer.subscribe(['t'], {
+        onPartitionsRevoked: () => {
+          throw error
+        },
+      })
+      consumer.poll({ maxWaitMs: 60_000 }).catch(() => undefined)
+    }
+    return new Promise((resolve, reject) => {
+      setImmediate(() => {
+        broker.close().then(resolve, reject)
+      })
+    })
+  }
+
+  it('is told where several clients have failed', async () => {
+    const { broker } = await open()
+    const errors = [new Error('one'), new Error('two')]
+    const closing = closeWith(broker, ...errors)
+    await expect(closing).rejects.toBeInstanceOf(AggregateError)
+    await expect(closing).rejects.toMatchObject({ errors })
+    await expect(closing).rejects.toThrow('/data was not closed in order: one; two')
+  })
+
+  it('is told where the disk has failed as well, which comes first', async () => {
+    const { broker, fileSystem } = await open()
+    const topic = await broker.createTopic('relaxed', { flushMessages: 100 })
+    await topic.partition(0).append({ value: 'x' })
+    fileSystem.failNext('datasync', 'EIO')
+    const listener = new Error('no')
+    const closing = closeWith(broker, listener)
+    await expect(closing).rejects.toBeInstanceOf(StorageError)
+    const errors = [expect.any(StorageError), listener] as unknown[]
+    await expect(closing).rejects.toMatchObject({ cause: { errors } })
   })
 })
