@@ -251,7 +251,8 @@ export class Broker {
 
   /**
    * Ends in order: producers drain, consumers commit and leave, waiting fetches reject with
-   * {@link ClosedError}, everything is synced, and the lock is given up. Idempotent.
+   * {@link ClosedError}, everything is synced, and the lock is given up. May be called again, also to
+   * set a time limit.
    *
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
@@ -269,6 +270,9 @@ export class Broker {
       })
       begin(this.#close(checked))
       this.#closeListeners.notify()
+    } else {
+      // They are being closed, and what they fail with is told once.
+      void this.#clients.close(checked)
     }
     await this.#closing
   }

@@ -3,6 +3,8 @@ import { Broker } from '../../lib/broker.ts'
 import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { watch } from '../client/consumer-harness.ts'
+import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
 
 async function open(): Promise<{ broker: Broker; fileSystem: SimulatedFileSystem }> {
   const fileSystem = new SimulatedFileSystem()
@@ -100,5 +102,22 @@ describe('all that has failed in the close of a broker', () => {
     await expect(closing).rejects.toBeInstanceOf(StorageError)
     const errors = [expect.any(StorageError), listener] as unknown[]
     await expect(closing).rejects.toMatchObject({ cause: { errors } })
+  })
+})
+
+describe('a close that is called again with a time limit', () => {
+  it('ends as soon as that one', async () => {
+    const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
+    await partition.append({ value: VALUE })
+    const sent = outcomeOf(broker.producer().send({ topic: 'orders', value: VALUE }))
+    await settle()
+    const first = watch(broker.close())
+    await settle()
+    const second = watch(broker.close({ timeoutMs: 500 }))
+    await clock.advance(499)
+    expect([first.isSettled, second.isSettled]).toEqual([false, false])
+    await clock.advance(1)
+    expect([first.isSettled, second.isSettled]).toEqual([true, true])
+    expect(await sent).toBe('CLOSED')
   })
 })
