@@ -26,11 +26,14 @@ export class AssignedPartition implements TopicPartition {
   isPaused = false
   /** The log that `position` belongs to; another one of the same name is another topic. */
   source: Partition | null = null
+  /** Of the topic that `source` is of; `null` without one. */
+  topicId: string | null = null
   /**
-   * The log of the last record that was handed out, or of the last seek; `null` for none. Whoever names
-   * an offset of the partition means that log.
+   * Id of the topic that the last record was handed out of, or the last seek was in; `null` for none.
+   * Whoever names an offset of the partition means that topic. The log itself would be kept in memory
+   * by it, also when it is long gone.
    */
-  seenLog: Partition | null = null
+  seenTopicId: string | null = null
   /** When the partition was read last, as a count of reads: who waits longest is read first. */
   lastRead = 0
   /**

@@ -135,7 +135,7 @@ export class FetchBuffer {
   #moveTo(position: number, handedOut: number | null): void {
     this.#position = position
     this.state.moveTo(position, this.#leaderEpoch, handedOut)
-    if (handedOut !== null) this.state.seenLog = this.#source
+    if (handedOut !== null) this.state.seenTopicId = this.state.topicId
   }
 
   #endBefore(batch: RecordBatch, error: Error): void {

@@ -94,8 +94,8 @@ export class OffsetCommitter {
    */
   ensurePresent(offsets: readonly OffsetCommit[]): void {
     for (const each of offsets) {
-      const seenLog = this.#subscription.seenLog(each)
-      if (seenLog !== null) this.#positions.ensureIs(each, seenLog)
+      const topicId = this.#subscription.seenTopicId(each)
+      if (topicId !== null) this.#positions.ensureIsOf(each, topicId)
     }
   }
 

@@ -45,7 +45,7 @@ export class PartitionControls {
     const state = this.#find(partition)
     checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     // The offset is one of the log that is there now, which nobody may have looked at yet.
-    state.seenLog = this.#positions.source(state)
+    this.#note(state)
     state.seek(offset)
     this.#onChange(state)
   }
@@ -53,7 +53,7 @@ export class PartitionControls {
   /** Moves to one end when the position is needed next; all partitions when the list is empty. */
   seekTo(partitions: readonly TopicPartition[], end: 'earliest' | 'latest'): void {
     for (const state of this.#select(partitions)) {
-      state.seenLog = this.#positions.source(state)
+      this.#note(state)
       state.seekTo(end)
       this.#onChange(state)
     }
@@ -66,12 +66,15 @@ export class PartitionControls {
     const found = await Promise.all(
       states.map(async (state) => {
         const source = this.#sourceOf(state)
+        const { topicId } = state
         const offset = (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
-        return { state, source, offset }
+        return { state, topicId, offset }
       }),
     )
     // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
-    for (const { state, source } of found) this.#positions.ensureIs(this.#find(state), source)
+    for (const { state, topicId } of found) {
+      if (topicId !== null) this.#positions.ensureIsOf(this.#find(state), topicId)
+    }
     for (const { state, offset } of found) this.seek(state, offset)
   }
 
@@ -113,6 +116,12 @@ export class PartitionControls {
 
   #find(partition: TopicPartition): AssignedPartition {
     return this.#subscription.find(checkTopicPartition(partition))
+  }
+
+  /** Takes note of the topic that a seek is in. */
+  #note(state: AssignedPartition): void {
+    this.#positions.source(state)
+    state.seenTopicId = state.topicId
   }
 
   #select(partitions: readonly TopicPartition[]): AssignedPartition[] {

@@ -44,13 +44,15 @@ export class PositionResolver {
    * @returns `null` while there is no such partition
    */
   source(state: AssignedPartition): Partition | null {
-    const source = this.#context.topic(state.topic)?.partitions[state.partition] ?? null
+    const topic = this.#context.topic(state.topic)
+    const source = topic?.partitions[state.partition] ?? null
     if (source === state.source) return source
     if (state.source !== null) {
       state.position = null
       this.#onForgotten(state)
     }
     state.source = source
+    state.topicId = source === null ? null : (topic?.id ?? null)
     return source
   }
 
@@ -70,10 +72,11 @@ export class PositionResolver {
     )
   }
 
-  /** @throws {@link UnknownTopicOrPartitionError} when the partition is not of this log any more */
-  ensureIs(topicPartition: TopicPartition, log: Partition): void {
-    if (this.ensureExists(topicPartition) === log) return
+  /** @throws {@link UnknownTopicOrPartitionError} when the partition is not of this topic any more */
+  ensureIsOf(topicPartition: TopicPartition, topicId: string): void {
+    this.ensureExists(topicPartition)
     const { topic, partition } = topicPartition
+    if (this.#context.topic(topic)?.id === topicId) return
     const key = topicPartitionKey(topicPartition)
     const reason = `the topic that partition ${key} was of is gone: there is another of its name`
     throw new UnknownTopicOrPartitionError(topic, partition, reason)

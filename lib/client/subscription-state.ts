@@ -1,4 +1,3 @@
-import type { Partition } from '../broker/partition.ts'
 import { INTERNAL_TOPICS } from '../broker/topic-name.ts'
 import {
   compareNames,
@@ -25,8 +24,8 @@ export class SubscriptionState {
   /** What the pattern said about the topics there are, so that each name is matched once. */
   #matches: ReadonlyMap<string, boolean> = new Map()
   #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
-  /** {@link SubscriptionState.seenLog} of partitions that it has had. */
-  readonly #seenLogs: Map<string, Partition> = new Map()
+  /** {@link SubscriptionState.seenTopicId} of partitions that it has had. */
+  readonly #seenTopicIds: Map<string, string> = new Map()
   readonly #onGivenUp: (state: AssignedPartition) => void
 
   /** @param onGivenUp called for each partition that it has no more */
@@ -87,20 +86,20 @@ export class SubscriptionState {
     this.#assigned = assigned
     for (const [key, state] of before) {
       if (assigned.has(key)) continue
-      if (state.seenLog === null) this.#seenLogs.delete(key)
-      else this.#seenLogs.set(key, state.seenLog)
+      if (state.seenTopicId === null) this.#seenTopicIds.delete(key)
+      else this.#seenTopicIds.set(key, state.seenTopicId)
       this.#onGivenUp(state)
     }
   }
 
   /**
-   * The log of the last record that was handed out of a partition, or of the last seek, also of one
-   * that it has no more; `null` for none.
+   * Id of the topic that the last record of a partition was handed out of, or the last seek was in, also
+   * of one that it has no more; `null` for none.
    */
-  seenLog(partition: TopicPartition): Partition | null {
+  seenTopicId(partition: TopicPartition): string | null {
     const key = topicPartitionKey(partition)
     const state = this.#assigned.get(key)
-    return state === undefined ? (this.#seenLogs.get(key) ?? null) : state.seenLog
+    return state === undefined ? (this.#seenTopicIds.get(key) ?? null) : state.seenTopicId
   }
 
   /**
@@ -139,10 +138,10 @@ export class SubscriptionState {
     return found
   }
 
-  /** What comes back may be of another log, and what was handed out may still be in work. */
+  /** What comes back may be of another topic, and what was handed out may still be in work. */
   #begin(partition: TopicPartition): AssignedPartition {
     const state = new AssignedPartition(partition)
-    state.seenLog = this.#seenLogs.get(state.key) ?? null
+    state.seenTopicId = this.#seenTopicIds.get(state.key) ?? null
     return state
   }
 

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
@@ -161,5 +163,24 @@ describe('a topic that was deleted', () => {
     await expect(consumer.commit([{ ...T0, offset: 0 }])).rejects.toThrow('another of its name')
     consumer.seek(T0, 0)
     await consumer.commit([{ ...T0, offset: 0 }])
+  })
+
+  it('is not kept in memory by who has read it and reads something else', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    harness.partition().append(...numbers(5))
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    await consumer.poll(NO_WAIT)
+    const log = new WeakRef(harness.partition())
+    harness.deleteTopic('t')
+    consumer.assign([{ topic: 'u', partition: 0 }])
+    await consumer.poll(NO_WAIT)
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    // What a WeakRef was asked for stays until the end of the turn.
+    await harness.clock.advance(0)
+    collect()
+    expect(log.deref()).toBeUndefined()
+    await consumer.close()
   })
 })

@@ -224,12 +224,16 @@ function emptyBatch(count: number): Buffer {
   return bytes
 }
 
+let topicCount = 0
+
 export class FakeTopic {
   readonly name: string
+  readonly id: string
   readonly partitions: FakePartition[]
 
   constructor(name: string, partitionCount: number) {
     this.name = name
+    this.id = String((topicCount += 1))
     this.partitions = Array.from({ length: partitionCount }, (_, at) => new FakePartition(name, at))
   }
 }
