@@ -30,7 +30,8 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
       },
       end: (ended) => {
         this.#running.delete(ended)
-        rewind(parts.subscription, ended)
+        // A poll that waits meanwhile waits behind the record.
+        if (rewind(parts.subscription, ended)) loop.notify()
       },
     })
     this.#running.add(iterator)
@@ -53,12 +54,17 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
   }
 }
 
-/** Has a record that is not done delivered again, as if it had not been handed out. */
-function rewind(subscription: SubscriptionState, { held }: RecordHolder): void {
-  if (held === null) return
+/**
+ * Has a record that is not done delivered again, as if it had not been handed out.
+ *
+ * @returns whether that has moved the partition
+ */
+function rewind(subscription: SubscriptionState, { held }: RecordHolder): boolean {
+  if (held === null) return false
   const state = subscription.assigned.get(topicPartitionKey(held))
-  if (state?.position == null || state.position <= held.offset) return
+  if (state?.position == null || state.position <= held.offset) return false
   // Its own deserializer may have moved the partition, before anybody held it.
-  if (state.isSought) return
+  if (state.isSought) return false
   state.resume(held.offset, state.epochBefore(held.offset))
+  return true
 }

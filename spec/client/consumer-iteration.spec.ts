@@ -330,6 +330,19 @@ describe('for await', () => {
 })
 
 describe('an iterator', () => {
+  it('gives a record back to a poll that waits, at once', async () => {
+    const harness = filled(1)
+    const consumer = start(harness)
+    const iterator = consumer[Symbol.asyncIterator]()
+    expect((await iterator.next()).value).toMatchObject({ offset: 0 })
+    const polled = watch(consumer.poll({ maxWaitMs: 60_000 }))
+    await harness.clock.advance(0)
+    await iterator.return?.()
+    await harness.clock.advance(0)
+    expect(offsets(polled.value ?? [])).toEqual([0])
+    await consumer.close()
+  })
+
   it('answers overlapping calls one after the other', async () => {
     const iterator = start(filled())[Symbol.asyncIterator]()
     const results = await Promise.all([iterator.next(), iterator.next(), iterator.next()])
