@@ -48,6 +48,11 @@ export class PushPartition<K, V> {
     if (count > 0) this.#entries.splice(0, count)
     return this.#entries[0]?.record.offset ?? this.nextOffset
   }
+
+  /** Whether something was taken that is not acknowledged. */
+  get isUnfinished(): boolean {
+    return this.doneOffset < this.nextOffset
+  }
 }
 
 /** What was taken and waits for a write, in lanes that each have one write at a time. */

@@ -42,7 +42,7 @@ export interface Push extends Promise<PushResult> {
   stop(): Promise<PushResult>
   /**
    * Hands out nothing more of these partitions, waits for their writes, and commits. For
-   * `onPartitionsRevoked`: without it the next owner repeats what was in flight.
+   * `onPartitionsRevoked`: without it the next owner repeats what was in flight. One that is kept goes on.
    */
   drain(partitions: readonly TopicPartition[]): Promise<void>
 }
@@ -138,11 +138,7 @@ class PushRun<K, V> {
   }
 
   async drain(partitions: readonly TopicPartition[]): Promise<void> {
-    const drained: PushPartition<K, V>[] = []
-    for (const each of partitions) {
-      const found = this.#partitions.get(partitionKey(each))
-      if (found !== undefined) drained.push(found)
-    }
+    const drained = partitions.flatMap((each) => this.#partitions.get(partitionKey(each)) ?? [])
     // What waits goes at once; what is being written still counts, until it is committed.
     const writes = [...this.#writes].filter(([, partition]) => drained.includes(partition))
     this.#queue.drop(drained)
@@ -153,6 +149,7 @@ class PushRun<K, V> {
     } finally {
       for (const each of drained) this.#draining.delete(each)
       this.#forget(drained)
+      this.#seekBack(drained)
     }
   }
 
@@ -210,7 +207,8 @@ class PushRun<K, V> {
         partition = new PushPartition(record)
         this.#partitions.set(key, partition)
       }
-      this.#queue.add(partition.add(record))
+      const entry = partition.add(record)
+      if (!this.#draining.has(partition)) this.#queue.add(entry)
     }
   }
 
@@ -335,14 +333,18 @@ class PushRun<K, V> {
       await this.#commit()
       const assigned = this.#consumer.assignment()
       this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
-      for (const each of assigned) {
-        const found = this.#partitions.get(partitionKey(each))
-        if (found !== undefined && found.doneOffset < found.nextOffset) {
-          this.#consumer.seek(each, found.doneOffset)
-        }
-      }
+      this.#seekBack([...this.#partitions.values()])
     } catch (error) {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
+    }
+  }
+
+  /** Has what is not acknowledged handed out again, where the consumer keeps the partition. */
+  #seekBack(partitions: readonly PushPartition<K, V>[]): void {
+    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+    for (const each of partitions) {
+      if (!each.isUnfinished || !assigned.has(partitionKey(each))) continue
+      this.#consumer.seek(each, each.doneOffset)
     }
   }
 }

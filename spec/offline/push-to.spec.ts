@@ -257,6 +257,25 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('goes on behind what it has written where it keeps what it drains', async () => {
+    const { clock, broker, consumer } = await setUp(1, 30)
+    const written: string[] = []
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      await new Promise<void>((resolve) => clock.startTimer(resolve, 30))
+      written.push(text(record))
+    }
+    const push = pushTo(consumer(), write, { clock })
+    await until(clock, () => written.length > 5)
+    const draining = push.drain([{ topic: 't', partition: 0 }])
+    // What comes meanwhile is not handed out either.
+    await broker.topic('t').partition(0).append({ value: '0:30' })
+    await until(clock, () => committedOf(broker).join() === '31')
+    await draining
+    await push.stop()
+    expect(written).toEqual(Array.from({ length: 31 }, (_, at) => `0:${at}`))
+    await broker.close()
+  })
+
   it('commits what it drains also where the consumer unsubscribes', async () => {
     const { clock, broker } = await setUp(2)
     let push: Push | null = null
