@@ -124,8 +124,6 @@ class ImportRun {
   readonly #target: ImportTarget
   #cursor: Cursor
   #committedRow: number
-  /** Length of the rejected rows before the cursor. */
-  #rejectBytes: number
   #imported = 0
   #skipped: number
   #rejected = 0
@@ -137,7 +135,6 @@ class ImportRun {
     this.#parts = parts
     this.#cursor = state.mark?.cursor ?? FILE_START
     this.#committedRow = this.#cursor.row
-    this.#rejectBytes = parts.rejects.startBytes
     this.#skipped = this.#cursor.row
     this.#target = new ImportTarget(topic, options.name, state, (reject) => {
       this.#rejected += 1
@@ -213,7 +210,6 @@ class ImportRun {
       this.#skipped += skipped
     }
     this.#cursor = end
-    this.#rejectBytes = this.#parts.rejects.sizeBytes
     if (this.#isCommitDue(end.row)) await this.#commit()
     const told: unknown = this.#options.onProgress({
       bytesRead: this.#parts.file.position,
@@ -239,7 +235,8 @@ class ImportRun {
     const cursor = this.#cursor
     const partitionCount = this.#target.partitionCountBehind(cursor.row)
     await rejects.sync()
-    const mark = { cursor, partitionCount, rejectBytes: this.#rejectBytes, isEnd }
+    const rejectBytes = rejects.lengthUpTo(cursor.row)
+    const mark = { cursor, partitionCount, rejectBytes, isEnd }
     await journal.commit({ ...identity, ...mark }, this.#target.places)
     this.#committedRow = cursor.row
     this.#target.onCommitted(partitionCount)

@@ -9,10 +9,13 @@ const READ_BYTES = 256 * 1024
 
 /** Where the rows go that are not imported. Calls do not overlap. */
 export interface RejectSink {
-  /** Length of what was written before the mark that the import goes on from. */
-  readonly startBytes: number
-  /** Length of what is written, for the next mark. */
-  readonly sizeBytes: number
+  /**
+   * Length of what is written in front of the first line of a row behind `row`, for the mark: what lies
+   * there is looked through by the next run, which comes to those rows again.
+   *
+   * @param row no less than in the call before
+   */
+  lengthUpTo(row: number): number
   write(rejects: readonly ImportReject[]): Promise<void>
   /** Makes what was written durable. */
   sync(): Promise<void>
@@ -32,8 +35,7 @@ export async function openRejects(
   const { rejects } = options
   if (typeof rejects === 'string') return RejectFile.open(rejects, options, committedBytes)
   return {
-    startBytes: 0,
-    sizeBytes: 0,
+    lengthUpTo: () => 0,
     write: async (rows) => {
       for (const each of rows) await rejects?.(each)
     },
@@ -50,23 +52,24 @@ const inUse: WeakMap<object, Set<string>> = new WeakMap()
  * their import, so that others may have theirs in the file, before and behind.
  */
 class RejectFile implements RejectSink {
-  readonly startBytes: number
   readonly #file: File
   /** What the lines of this import begin with. */
   readonly #origin: RejectOrigin
   /** Rows behind the mark that were rejected before. */
   readonly #known: ReadonlySet<number>
+  /** Lines of rows that the next run may come to again. */
+  readonly #lines: PlacedLine[]
   readonly #release: () => void
   #sizeBytes: number
   /** What an earlier run has written may be in memory alone. */
   #isSynced = false
 
   private constructor(file: File, origin: RejectOrigin, found: FoundRejects, release: () => void) {
-    this.startBytes = found.startBytes
     this.#file = file
     this.#origin = origin
     this.#sizeBytes = found.sizeBytes
-    this.#known = found.rows
+    this.#lines = [...found.lines]
+    this.#known = new Set(found.lines.map(({ row }) => row))
     this.#release = release
   }
 
@@ -92,18 +95,23 @@ class RejectFile implements RejectSink {
     }
   }
 
-  get sizeBytes(): number {
-    return this.#sizeBytes
+  lengthUpTo(row: number): number {
+    const slot = this.#lines.findIndex((line) => line.row > row)
+    this.#lines.splice(0, slot < 0 ? this.#lines.length : slot)
+    return this.#lines[0]?.position ?? this.#sizeBytes
   }
 
   async write(rejects: readonly ImportReject[]): Promise<void> {
-    const lines = rejects
-      .filter(({ row }) => !this.#known.has(row))
-      .map((each) => `${JSON.stringify({ ...this.#origin, ...each })}\n`)
-    if (lines.length === 0) return
-    const bytes = Buffer.from(lines.join(''))
-    await writeFully(this.#file, [bytes], this.#sizeBytes)
-    this.#sizeBytes += bytes.length
+    const added = rejects.filter(({ row }) => !this.#known.has(row))
+    if (added.length === 0) return
+    const lines = added.map((each) =>
+      Buffer.from(`${JSON.stringify({ ...this.#origin, ...each })}\n`),
+    )
+    await writeFully(this.#file, [Buffer.concat(lines)], this.#sizeBytes)
+    for (const [slot, { row }] of added.entries()) {
+      this.#lines.push({ row, position: this.#sizeBytes })
+      this.#sizeBytes += lines[slot]?.length ?? 0
+    }
     this.#isSynced = false
   }
 
@@ -138,10 +146,16 @@ interface RejectOrigin {
   readonly import: string
 }
 
+interface PlacedLine {
+  readonly row: number
+  /** Where it begins. */
+  readonly position: number
+}
+
 interface FoundRejects {
-  readonly startBytes: number
   readonly sizeBytes: number
-  readonly rows: ReadonlySet<number>
+  /** Those of the import behind its mark, in their order. */
+  readonly lines: readonly PlacedLine[]
 }
 
 /**
@@ -159,25 +173,26 @@ async function findRejects(
   const isStart = startBytes === 0 || (await endsLine(file, startBytes))
   // What begins here, or finds another file than its mark is about, has nothing to look for.
   if (startBytes === sizeBytes || !isStart) {
-    const endBytes = await endLastLine(file, sizeBytes)
-    return { startBytes: endBytes, sizeBytes: endBytes, rows: new Set() }
+    return { sizeBytes: await endLastLine(file, sizeBytes), lines: [] }
   }
-  const rows = new Set<number>()
+  const lines: PlacedLine[] = []
   let keptBytes = startBytes
+  let position = startBytes
   let isBroken = false
-  // Rows of lines behind a broken one: they count where these lines stay.
-  let doubtful: number[] = []
+  // Behind a broken line: they count where it stays.
+  let doubtful: PlacedLine[] = []
   for await (const { line, end } of linesOf(file, startBytes, sizeBytes)) {
     const found = parseLine(line)
     const isOwn = found !== null && isOf(found, origin)
     if (found === null) isBroken = true
-    if (isOwn) doubtful.push(found.row)
+    if (isOwn) doubtful.push({ row: found.row, position })
+    position = end
     if (found === null || (isOwn && isBroken)) continue
-    for (const row of doubtful) rows.add(row)
+    lines.push(...doubtful)
     doubtful = []
     keptBytes = end
   }
-  return { startBytes, sizeBytes: keptBytes, rows }
+  return { sizeBytes: keptBytes, lines }
 }
 
 /** Somebody else's last line may be cut: no mark must lie in the middle of a line. @returns the size */

@@ -270,6 +270,27 @@ describe('an import of NDJSON', () => {
     expect(await values()).toEqual(['1', '2', '3', '4', '5', '6'])
     await broker.close()
   })
+
+  it('rejects each row once where it is broken off again, with marks more often', async () => {
+    const { put, run, fileSystem, broker } = await setUp()
+    put('/f.ndjson', '1\n2\nx\n4\ny\nz\n')
+    const until = (row: number) => ({
+      rejects: '/rejects',
+      batchRecords: 1,
+      onProgress: ({ rows }: { rows: number }): void => {
+        if (rows === row) throw new Error('broken off')
+      },
+    })
+    const first = run('/f.ndjson', { commitRecords: 100, ...until(5) })
+    await expect(first).rejects.toThrow('broken off')
+    // The mark of this run is in front of rows that the first one has rejected.
+    const second = run('/f.ndjson', { commitRecords: 1, ...until(2) })
+    await expect(second).rejects.toThrow('broken off')
+    await run('/f.ndjson', until(0))
+    const lines = fileSystem.readFile('/rejects').toString().split('\n').slice(0, -1)
+    expect(lines.map((line) => (JSON.parse(line) as ImportReject).row)).toEqual([3, 5, 6])
+    await broker.close()
+  })
 })
 
 describe('an import of CSV', () => {
