@@ -249,13 +249,12 @@ function readPiecesNow(
     const end = Math.min(wantedEnd ?? Infinity, partition.highWatermark)
     if (restBytes <= 0 || from >= end) return found
     try {
-      piece = partition.readBatchesNow(from, restBytes, wantedEnd) ?? []
+      piece = partition.batches.readBehindNow(from, restBytes, wantedEnd) ?? []
     } catch {
       // What is wrong there is for the read that begins there.
       return found
     }
-    const isTooLarge = (piece[0]?.sizeBytes ?? 0) > restBytes
-    if (piece.length === 0 || isTooLarge) return found
+    if (piece.length === 0) return found
     for (const batch of piece) found.push(batch)
   }
 }

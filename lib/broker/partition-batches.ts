@@ -3,6 +3,7 @@ import { copyFromAll } from '../record/record-copies.ts'
 import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
+import { NONE_FITS } from '../storage/prompt-read.ts'
 import type { RecentBatches } from './recent-batches.ts'
 
 /** {@link BatchLimits} that leave nothing open. */
@@ -48,6 +49,25 @@ export class PartitionBatches {
   }
 
   /**
+   * What follows batches of the same read, inside of the call: each of them within `maxBytes`. What is
+   * read only to be found too large would be read twice.
+   *
+   * @returns no batches where none fits, or nothing follows yet; `null` as for {@link PartitionBatches.readNow}.
+   */
+  readBehindNow(
+    offset: number,
+    maxBytes: number,
+    wantedEnd?: number,
+  ): readonly RecordBatch[] | null {
+    const limits = { ...this.#limits(maxBytes, wantedEnd), mustFit: true }
+    const recent = this.#recentNow(offset, limits)
+    if (recent !== null) return recent.map(copyOf)
+    const batches = this.#log.reader.readBatchesNow(offset, limits)
+    const isCertain = batches.length > 0 || batches === NONE_FITS
+    return isCertain || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
+  }
+
+  /**
    * Records from `offset` on, as copies, inside of the call: as many as are wanted, or as can be had
    * so.
    *
@@ -77,7 +97,10 @@ export class PartitionBatches {
     return { maxBytes, endOffset: this.#visibleEnd(), wantedEnd }
   }
 
-  #recentNow(offset: number, limits: Limits): readonly RecordBatch[] | null {
+  #recentNow(
+    offset: number,
+    limits: Limits & { readonly mustFit?: boolean },
+  ): readonly RecordBatch[] | null {
     if (offset < this.#log.logStartOffset || offset >= limits.endOffset) return null
     const recent = this.#recent.read(offset, limits)
     // Memory may hold what the disk of a log that has failed has lost.

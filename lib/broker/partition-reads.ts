@@ -173,7 +173,9 @@ export async function readInPieces(
       if (turn !== null) await turn
       const mostBytes = Math.max(1, restBytes)
       const batches =
-        partition.readBatchesNow(from, mostBytes) ??
+        (records.length > 0
+          ? partition.batches.readBehindNow(from, mostBytes)
+          : partition.readBatchesNow(from, mostBytes)) ??
         (await partition.readBatches(from, Math.min(mostBytes, PIECE_BYTES)))
       signal?.throwIfAborted()
       for (const batch of batches) restBytes -= batch.sizeBytes

@@ -94,11 +94,13 @@ export class RecentBatches {
   /**
    * The batch that holds `offset` and those that follow.
    *
-   * @returns `null` when `offset` is not among what is held, or what is held reaches over the end.
+   * @param limits `mustFit`: the first batch has to keep to `maxBytes` as well.
+   * @returns `null` when `offset` is not among what is held, or what is held reaches over the end; no
+   * batches when the first does not fit.
    */
   read(
     offset: number,
-    limits: { maxBytes: number; endOffset: number; wantedEnd?: number },
+    limits: { maxBytes: number; endOffset: number; wantedEnd?: number; mustFit?: boolean },
   ): readonly RecordBatch[] | null {
     let slot = this.#slotOf(offset)
     if (slot < 0) return null
@@ -109,7 +111,7 @@ export class RecentBatches {
       if (batch == null || batch.nextOffset > limits.endOffset) break
       if (found.length > 0 && batch.baseOffset >= (limits.wantedEnd ?? Infinity)) break
       sizeBytes += batch.sizeBytes
-      if (found.length > 0 && sizeBytes > limits.maxBytes) break
+      if (sizeBytes > limits.maxBytes && (found.length > 0 || limits.mustFit === true)) return found
       found.push(batch)
     }
     return found.length > 0 ? found : null

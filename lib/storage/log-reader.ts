@@ -28,6 +28,12 @@ export interface BatchLimits {
   readonly wantedEnd?: number
 }
 
+/** How much {@link LogReader.readBatchesNow} returns. */
+export interface PromptBatchLimits extends BatchLimits {
+  /** Whether the first batch has to keep to `maxBytes` too, as where it follows others of the same read. */
+  readonly mustFit?: boolean
+}
+
 /**
  * Reads from a log while it changes: what was read across a truncation or a removal is read again.
  *
@@ -164,17 +170,18 @@ export class LogReader {
   /**
    * Reads like {@link LogReader.readBatches}, inside of the call, as far as that is possible.
    *
-   * @returns no batches where only {@link LogReader.readBatches} can tell.
+   * @returns no batches where only {@link LogReader.readBatches} can tell; `NONE_FITS` where the first
+   * one does not fit.
    */
   readBatchesNow(
     offset: number,
-    { maxBytes, endOffset = Infinity, wantedEnd = Infinity }: BatchLimits,
+    { maxBytes, endOffset = Infinity, wantedEnd = Infinity, mustFit }: PromptBatchLimits,
   ): readonly RecordBatch[] {
     const end = Math.min(endOffset, this.#log.logEndOffset)
     if (!this.#isReadable(offset, end) || wantedEnd <= offset) return []
     try {
       const nearEnd = Math.min(end, wantedEnd)
-      const limits = { maxBytes, endOffset: nearEnd }
+      const limits = { maxBytes, endOffset: nearEnd, mustFit }
       return this.#log.segments.usableNow(offset)?.readNow(offset, limits) ?? []
     } catch (error) {
       throw this.#guard.failed('read', error, 'not-written')

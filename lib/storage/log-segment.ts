@@ -5,7 +5,7 @@ import { CachedBatches } from './batch-cache.ts'
 import { readFewPromptly, type FewLimits, type FewRecords } from './few-records.ts'
 import { IndexHolder, type IndexedSegment } from './index-holder.ts'
 import { segmentFilePath } from './log-files.ts'
-import { readPromptly } from './prompt-read.ts'
+import { readPromptly, type PromptLimits } from './prompt-read.ts'
 import { readRangeBefore, type BackwardLimits } from './backward-read.ts'
 import { isPreallocated, Preallocation } from './preallocation.ts'
 import { SegmentFile } from './segment-file.ts'
@@ -180,7 +180,7 @@ export class LogSegment implements IndexedSegment {
   }
 
   /** Reads like {@link LogSegment.read}, inside of the call; see {@link readPromptly}. */
-  readNow(offset: number, limits: ReadLimits): readonly RecordBatch[] {
+  readNow(offset: number, limits: PromptLimits): readonly RecordBatch[] {
     const view = this.#viewNow
     return view === null ? [] : readPromptly(view, offset, limits, null)
   }

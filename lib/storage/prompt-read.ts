@@ -1,5 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { RECORD_BATCH_OVERHEAD, type RecordBatch } from '../record/record-batch.ts'
 import type { CachedBatches } from './batch-cache.ts'
 import { BatchReader } from './batch-reader.ts'
 import { SEEK_BYTES } from './exact-seek.ts'
@@ -10,6 +10,15 @@ const MAX_PROMPT_BYTES = 64 * 1024
 
 /** Entries that are as close as one follows another may have batches in between. */
 const MIN_EXACT_BYTES = 6 * 1024
+
+/** How much {@link readPromptly} returns. */
+export interface PromptLimits extends ReadLimits {
+  /** Whether the first batch has to keep to the limit as well: it follows others of the same read. */
+  readonly mustFit?: boolean | undefined
+}
+
+/** What {@link readPromptly} returns where it is certain that the first batch does not fit. */
+export const NONE_FITS: readonly RecordBatch[] = Object.freeze([])
 
 /** Where in a segment the next batch is to be found, and what it has to be. */
 export interface Cursor {
@@ -32,22 +41,24 @@ export interface Cursor {
  *
  * @param cached lends the bytes until the end of the call, and takes in where records are; `null`
  * where the caller wants bytes of its own.
- * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`.
+ * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`;
+ * {@link NONE_FITS} where it is not to be returned.
  */
 export function readPromptly(
   view: SegmentView,
   offset: number,
-  limits: ReadLimits,
+  limits: PromptLimits,
   cached: CachedBatches | null,
-): RecordBatch[] {
+): readonly RecordBatch[] {
   const found: RecordBatch[] = []
   const exact = exactCursor(view, offset)
   if (exact !== null && mayBeNext(view, exact)) {
-    readOn(view, offset, limits, { cursor: exact, cache: cached, found })
+    const isTooLarge = readOn(view, offset, limits, { cursor: exact, cache: cached, found })
+    if (isTooLarge) return NONE_FITS
   }
   if (found.length === 0) {
     const cursor = cursorBefore(view, offset)
-    readOn(view, offset, limits, { cursor, cache: cached, found })
+    if (readOn(view, offset, limits, { cursor, cache: cached, found })) return NONE_FITS
   }
   return found
 }
@@ -86,44 +97,51 @@ function cursorBefore({ indexes, baseOffset }: SegmentView, offset: number): Cur
   return { slot, position, baseOffset: null, lastOffset: offsetIndex.offsetAt(below) }
 }
 
-/** Reads from the cursor on, in one piece, and adds what is sound and follows. */
+/**
+ * Reads from the cursor on, in one piece, and adds what is sound and follows.
+ *
+ * @returns whether the first that is wanted is too large. Nothing is added then.
+ */
 function readOn(
   view: SegmentView,
   offset: number,
-  { maxBytes, endOffset }: ReadLimits,
+  { maxBytes, endOffset, mustFit = false }: PromptLimits,
   read: { cursor: Cursor; cache: CachedBatches | null; found: RecordBatch[] },
-): void {
+): boolean {
   const { cursor, cache, found } = read
   const { file } = view
   let sizeBytes = 0
-  const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes + SEEK_BYTES)
+  // Of a batch at the cursor that has to fit, what is beyond the limit is of no use but its header.
+  const seekBytes = mustFit && cursor.baseOffset !== null ? RECORD_BATCH_OVERHEAD : SEEK_BYTES
+  const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes + seekBytes)
   const chunkBytes = endOf(view, cursor, endOffset, mostBytes) - cursor.position
   const bytes = cache?.borrow(chunkBytes) ?? Buffer.allocUnsafe(chunkBytes)
   const chunk = bytes.length === chunkBytes ? bytes : bytes.subarray(0, chunkBytes)
   const reader = new BatchReader(file, cursor.position, view.sizeBytes, chunk)
   try {
-    if (file.readNow?.(chunk, cursor.position) !== chunkBytes) return
+    if (file.readNow?.(chunk, cursor.position) !== chunkBytes) return false
     for (;;) {
       const header = reader.headerNow()
-      if (header === null || !isExpected(view, header, cursor)) return
+      if (header === null || !isExpected(view, header, cursor)) return false
       const { position } = reader
       const isBefore = found.length === 0 && header.lastOffset < offset
       if (!isBefore) {
-        if (header.baseOffset >= endOffset) return
+        if (header.baseOffset >= endOffset) return false
         sizeBytes += header.sizeBytes
-        if (found.length > 0 && sizeBytes > maxBytes) return
+        if (sizeBytes > maxBytes && (mustFit || found.length > 0)) return found.length === 0
         const batch = reader.batchNow(cache?.checkAt(position))
-        if (batch === null) return
+        if (batch === null) return false
         found.push(batch)
       }
       reader.skip()
       cursor.baseOffset = header.lastOffset + 1
       cursor.lastOffset = null
-      if (cursor.baseOffset >= endOffset) return
+      if (cursor.baseOffset >= endOffset) return false
     }
   } catch (error) {
     // What is sound before the damage is delivered; the next read starts at the damage.
     if (!(error instanceof CorruptRecordError)) throw error
+    return false
   } finally {
     cache?.giveBack(bytes)
   }

@@ -11,11 +11,15 @@ const READ_LINE = / read .*\+(\d+)/
 /** Long enough for several batches, each with its index entry. */
 const text = (each: number): string => `${each}`.padStart(100, '.')
 
-async function fetchFrom(partition: Partition, maxBytes: number): Promise<FetchResponse> {
+async function fetchFrom(
+  partition: Partition,
+  maxBytes: number,
+  offset = 0,
+): Promise<FetchResponse> {
   const limits = { minBytes: 1, maxBytes, maxWaitMs: 0 }
   const [response] = await fetchBatches(
     new ManualClock(),
-    [{ partition, offset: 0, maxBytes }],
+    [{ partition, offset, maxBytes }],
     limits,
   )
   if (response === undefined) throw new Error('there is no response')
@@ -176,6 +180,33 @@ describe('a read of all there is', () => {
     const some = await again.read(0, { maxBytes: 100_000 })
     expect(some.length).toBeGreaterThan(0)
     expect(some.length * 105).toBeLessThan(100_000)
+  })
+
+  it.each([
+    ['read', (partition: Partition) => partition.read(600, { maxBytes: 40_000 })],
+    ['fetch', (partition: Partition) => partition.fetch(600, { maxBytes: 40_000 })],
+    ['fetch of a consumer', (partition: Partition) => fetchFrom(partition, 40_000, 600)],
+  ])('reads no batch that does not fit behind the others: %s', async (_name, read) => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await reopened(fileSystem)
+    await partition.read(0, few)
+    const before = fileSystem.operations.length
+    await read(partition)
+    const sizes = fileSystem.operations
+      .slice(before)
+      .map((line) => Number(READ_LINE.exec(line)?.[1] ?? 0))
+    // As much as may be given, and the header of what is not.
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(41_000)
+  })
+
+  it('gives from memory what fits, and no more', async () => {
+    const partition = await written(new SimulatedFileSystem())
+    const records = await partition.read(0, { maxBytes: 40_000 })
+    const behind = await partition.read(records.length, { maxBytes: 1 })
+    expect(textsOf([...records, ...behind])).toEqual(
+      Array.from({ length: records.length + behind.length }, (_, each) => text(each)),
+    )
+    expect(records.length).toBeLessThanOrEqual(behind.length)
   })
 
   it('ends where the log was cut meanwhile', async () => {

@@ -36,6 +36,8 @@ describe('recent batches', () => {
     recent.add([batch(0, 1), batch(1, 1), batch(2, 1)])
     expect(recent.read(0, { maxBytes: 1, endOffset: 3 })).toHaveLength(1)
     expect(recent.read(0, { ...EVERYTHING, endOffset: 2 })).toHaveLength(2)
+    expect(recent.read(0, { maxBytes: 1, endOffset: 3, mustFit: true })).toEqual([])
+    expect(recent.read(0, { maxBytes: 150, endOffset: 3, mustFit: true })).toHaveLength(2)
   })
 
   it('never answer for what was dropped or cut', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
+import { NONE_FITS } from '../../lib/storage/prompt-read.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { batchOf, DIR, pathOf } from './log-fixtures.ts'
 
@@ -61,6 +62,21 @@ describe('a read that ends before its call', () => {
         },
       ),
     )
+  })
+
+  it('tells the batch that does not fit from the one of which it knows nothing', async () => {
+    const segment = await segmentOf([9000, 9000, 9000])
+    for (const offset of [0, 4]) {
+      const limits = { ...ALL, maxBytes: 5000 }
+      expect(segment.readNow(offset, limits)).toHaveLength(1)
+      expect(segment.readNow(offset, { ...limits, mustFit: true })).toBe(NONE_FITS)
+      expect(segment.readNow(offset, { ...limits, maxBytes: 10_000, mustFit: true })).toHaveLength(
+        1,
+      )
+    }
+    await segment.flush()
+    await segment.file.park()
+    expect(segment.readNow(0, { ...ALL, maxBytes: 1, mustFit: true })).not.toBe(NONE_FITS)
   })
 
   it('leaves damage to the read that waits, and gives what is sound before it', async () => {
