@@ -8,7 +8,7 @@ import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
-import type { SendCompletion } from './send-completion.ts'
+import type { Completion } from './send-completion.ts'
 
 /** What a producer needs of a partition. */
 export interface ProducerPartition {
@@ -95,7 +95,7 @@ export class PartitionQueue {
   append(
     record: SerializedRecord,
     boundBytes: number,
-    completion: SendCompletion | null,
+    completion: Completion | null,
   ): ProducerBatch {
     const open = this.#open
     const isNew = open === null || !open.hasRoomFor(boundBytes, record.headers.length)

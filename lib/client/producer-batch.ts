@@ -3,7 +3,7 @@ import { batchMemory } from '../record/batch-memory.ts'
 import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
 import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
 import type { SerializedRecord } from './producer-record.ts'
-import type { SendCompletion } from './send-completion.ts'
+import { tellFailure, tellPlace, type Completion } from './send-completion.ts'
 
 /** How a {@link ProducerBatch} begins. */
 export interface ProducerBatchOptions {
@@ -41,7 +41,7 @@ export class ProducerBatch {
   readonly #limitBytes: number
   readonly #limitRecords: number
   readonly #builder: RecordBatchBuilder
-  #completions: SendCompletion[] = []
+  #completions: Completion[] = []
   #timestamps: number[] = []
   #listeners: (() => void)[] = []
   #isInFlight = false
@@ -100,7 +100,7 @@ export class ProducerBatch {
    *
    * @param completion `null` when nobody waits for it
    */
-  append(record: SerializedRecord, completion: SendCompletion | null): void {
+  append(record: SerializedRecord, completion: Completion | null): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
     if (completion === null) return
     this.#completions.push(completion)
@@ -132,18 +132,18 @@ export class ProducerBatch {
     const timestamps = this.#timestamps
     this.#settle((completion, slot) => {
       const timestamp = logAppendTime ?? timestamps[slot] ?? -1
-      completion.succeed({ topic, partition, offset: baseOffset + slot, timestamp })
+      tellPlace(completion, { topic, partition, offset: baseOffset + slot, timestamp })
     })
   }
 
   /** Tells those who wait that their records failed, in order. */
   fail(error: Error): void {
     this.#settle((completion) => {
-      completion.fail(error)
+      tellFailure(completion, error)
     })
   }
 
-  #settle(tell: (completion: SendCompletion, slot: number) => void): void {
+  #settle(tell: (completion: Completion, slot: number) => void): void {
     this.#isSettled = true
     const completions = this.#completions
     const listeners = this.#listeners

@@ -1,5 +1,6 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
+import { settledLater, settleOfLast } from '../broker/settled-later.ts'
 import { checkOptions, describeValue, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -19,10 +20,10 @@ import { ProducerTopics, type TopicQueues } from './producer-topics.ts'
 import { producerClosed, RecordAccumulator } from './record-accumulator.ts'
 import {
   CallbackCompletion,
-  PromiseCompletion,
+  tellFailure,
+  type Completion,
   type RecordMetadata,
   type SendCallback,
-  type SendCompletion,
 } from './send-completion.ts'
 import { SendBatchCompletion } from './send-batch-completion.ts'
 import type { WaitingSend } from './waiting-send.ts'
@@ -104,9 +105,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   send(record: ProducerRecord<K, V>, callback: SendCallback): void
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
     if (callback === undefined) {
-      return PromiseCompletion.promise((completion) => {
-        this.#tryEnqueue(record, completion)
-      })
+      const promise = settledLater<RecordMetadata>()
+      this.#tryEnqueue(record, settleOfLast())
+      return promise
     }
     if (typeof (callback as unknown) !== 'function') {
       throw new TypeError(`callback must be a function, got ${describeValue(callback)}`)
@@ -193,16 +194,16 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /** Takes the record; whatever is wrong with it goes to `completion`. */
-  #tryEnqueue(record: ProducerRecord<K, V>, completion: SendCompletion): void {
+  #tryEnqueue(record: ProducerRecord<K, V>, completion: Completion): void {
     try {
       this.#enqueue(record, completion)
     } catch (error) {
-      completion.fail(error as Error)
+      tellFailure(completion, error as Error)
     }
   }
 
   /** Takes the record, or throws and leaves everything as it was. */
-  #enqueue(record: ProducerRecord<K, V>, completion: SendCompletion): void {
+  #enqueue(record: ProducerRecord<K, V>, completion: Completion): void {
     if (this.#closing !== null) throw producerClosed()
     const serialized = this.#serializeRecord(record)
     const queues = this.#topics.find(serialized.topic)

@@ -23,7 +23,7 @@ import type { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { ReadyQueues } from './ready-queues.ts'
-import type { SendCompletion } from './send-completion.ts'
+import { tellPlace, type Completion } from './send-completion.ts'
 import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 
 /** The offset in the metadata of a send with acks 0. */
@@ -49,7 +49,7 @@ export class RecordAccumulator implements QueueOwner {
     this.#tellBuffered()
   })
   /** With acks 0: who is told at the end of the tick that the record is in memory. */
-  #buffered: { queue: PartitionQueue; timestamp: number; completion: SendCompletion }[] = []
+  #buffered: { queue: PartitionQueue; timestamp: number; completion: Completion }[] = []
 
   constructor(options: ResolvedProducerOptions, clock: Clock) {
     this.options = options
@@ -80,7 +80,7 @@ export class RecordAccumulator implements QueueOwner {
   append(
     queue: PartitionQueue,
     record: SerializedRecord,
-    completion: SendCompletion,
+    completion: Completion,
     waiting: WaitingSend | null = null,
   ): void {
     const boundBytes = upperBoundOfRecord(record.key, record.value, record.headers)
@@ -99,7 +99,7 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   /** Makes a record wait for its topic. */
-  waitForTopic(record: SerializedRecord, completion: SendCompletion): WaitingSend {
+  waitForTopic(record: SerializedRecord, completion: Completion): WaitingSend {
     return this.#waiting.add(record, completion, null)
   }
 
@@ -192,7 +192,7 @@ export class RecordAccumulator implements QueueOwner {
     queue: PartitionQueue,
     record: SerializedRecord,
     boundBytes: number,
-    completion: SendCompletion,
+    completion: Completion,
   ): ProducerBatch {
     const isAwaited = this.options.acks !== 0
     const batch = queue.append(record, boundBytes, isAwaited ? completion : null)
@@ -273,7 +273,7 @@ export class RecordAccumulator implements QueueOwner {
     this.#buffered = []
     for (const { queue, timestamp, completion } of buffered) {
       const { topic, index: partition } = queue.partition
-      completion.succeed({ topic, partition, offset: NO_OFFSET, timestamp })
+      tellPlace(completion, { topic, partition, offset: NO_OFFSET, timestamp })
     }
   }
 

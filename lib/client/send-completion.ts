@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { rejecting, settledLater, settleOfLast, type Settle } from '../broker/settled-later.ts'
+import { rejecting, type Settle } from '../broker/settled-later.ts'
 
 /** Where a record has come to lie. */
 export interface RecordMetadata {
@@ -21,30 +21,21 @@ export interface SendCompletion {
 }
 
 /**
- * Lets a promise know. There is one for every send that is under way, so it keeps no more than it
- * needs: what is alive when memory is collected costs more than the sends themselves.
+ * Whoever waits, or what settles his promise. There is one for every send that is under way, so nothing is
+ * made around that: what is alive when memory is collected costs more than the sends themselves.
  */
-export class PromiseCompletion implements SendCompletion {
-  readonly #settle: Settle<RecordMetadata>
+export type Completion = SendCompletion | Settle<RecordMetadata>
 
-  private constructor(settle: Settle<RecordMetadata>) {
-    this.#settle = settle
-  }
+/** Tells who waits where his record is. */
+export function tellPlace(completion: Completion, metadata: RecordMetadata): void {
+  if (typeof completion === 'function') completion(metadata)
+  else completion.succeed(metadata)
+}
 
-  /** Calls `enter` with the completion of a new promise, and returns that. */
-  static promise(enter: (completion: PromiseCompletion) => void): Promise<RecordMetadata> {
-    const promise = settledLater<RecordMetadata>()
-    enter(new PromiseCompletion(settleOfLast()))
-    return promise
-  }
-
-  succeed(metadata: RecordMetadata): void {
-    this.#settle(metadata)
-  }
-
-  fail(error: Error): void {
-    this.#settle(rejecting(error))
-  }
+/** Tells who waits that his record failed. */
+export function tellFailure(completion: Completion, error: Error): void {
+  if (typeof completion === 'function') completion(rejecting(error))
+  else completion.fail(error)
 }
 
 /**

@@ -4,12 +4,12 @@ import type { PoolWaiter } from './buffer-pool.ts'
 import type { PartitionQueue } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 import type { SerializedRecord } from './producer-record.ts'
-import type { SendCompletion } from './send-completion.ts'
+import { tellFailure, type Completion } from './send-completion.ts'
 
 /** A record that cannot be put into a batch yet: its topic is being created, or memory is full. */
 export class WaitingSend implements PoolWaiter {
   readonly record: SerializedRecord
-  readonly completion: SendCompletion
+  readonly completion: Completion
   readonly deadlineMs: number
   /** Where the record goes once there is memory; `null` while its topic is waited for. */
   queue: PartitionQueue | null = null
@@ -21,7 +21,7 @@ export class WaitingSend implements PoolWaiter {
   /** There may be a million of these, and hardly any has a listener. */
   #listeners: (() => void)[] | null = null
 
-  constructor(record: SerializedRecord, completion: SendCompletion, deadlineMs: number) {
+  constructor(record: SerializedRecord, completion: Completion, deadlineMs: number) {
     this.record = record
     this.completion = completion
     this.deadlineMs = deadlineMs
@@ -50,7 +50,7 @@ export class WaitingSend implements PoolWaiter {
   fail(error: Error): void {
     if (!this.#isWaiting) return
     this.#isWaiting = false
-    this.completion.fail(error)
+    tellFailure(this.completion, error)
     this.#listeners?.forEach((listener) => {
       listener()
     })
@@ -91,11 +91,7 @@ export class WaitingSends {
    * @throws {@link BufferExhaustedError} when it waits for memory and `maxBlockMs` is 0. A topic
    * that exists may take a moment to be found, so nobody is turned away at once for that.
    */
-  add(
-    record: SerializedRecord,
-    completion: SendCompletion,
-    queue: PartitionQueue | null,
-  ): WaitingSend {
+  add(record: SerializedRecord, completion: Completion, queue: PartitionQueue | null): WaitingSend {
     if (this.#maxBlockMs === 0 && queue !== null) throw this.#blockedTooLong(record.topic, queue)
     const deadlineMs = this.#clock.monotonic() + this.#maxBlockMs
     const send = new WaitingSend(record, completion, deadlineMs)
