@@ -25,15 +25,12 @@ export interface ConsumerRecord<K = Buffer, V = Buffer> {
  */
 export type RecordReader<K, V> = (record: StoredRecord) => ConsumerRecord<K, V>
 
-/** The reader that goes with a consumer's deserializers. */
+/** The reader that goes with a consumer's deserializers; `null` where it takes stored records as they are. */
 export function recordReader<K, V>(
   options: Pick<ResolvedConsumerOptions<K, V>, 'keyDeserializer' | 'valueDeserializer'>,
-): RecordReader<K, V> {
+): RecordReader<K, V> | null {
   const { keyDeserializer, valueDeserializer } = options
-  if (keyDeserializer === null && valueDeserializer === null) {
-    // Without deserializers K and V are Buffer, and a stored record is what is wanted.
-    return (record) => record as unknown as ConsumerRecord<K, V>
-  }
+  if (keyDeserializer === null && valueDeserializer === null) return null
   return (record) => {
     const { topic, partition, offset, timestamp, headers } = record
     return {

@@ -119,6 +119,29 @@ export class FetchBuffer {
     else this.#moveTo(offset + 1, offset)
   }
 
+  /**
+   * Hands out records until there are `mostCount` in `taken`, or more has to be decoded first, or there is
+   * nothing but the error. They are counted together, as nobody is asked in between.
+   */
+  takeInto(taken: StoredRecord[], mostCount: number): void {
+    while (taken.length < mostCount && this.peek() !== null) {
+      const records = this.#decoded[this.#slot] ?? NOTHING
+      const last = Math.min(records.length, this.#recordSlot + mostCount - taken.length) - 1
+      for (let slot = this.#recordSlot; slot <= last; slot += 1) {
+        taken.push(records[slot] as StoredRecord)
+      }
+      const before = records[last - 1]
+      const countBefore = last - this.#recordSlot
+      if (before !== undefined && countBefore > 0) {
+        this.#recordSlot = last
+        this.#readyCount -= countBefore
+        this.servedCount += countBefore
+        this.#moveTo(before.offset + 1, before.offset)
+      }
+      this.skip(records[last] as StoredRecord)
+    }
+  }
+
   /** @param handedOut the record that was the last in it; `null` where there was none */
   #leaveBatch(handedOut: number | null = null): void {
     const batch = this.#batches[this.#slot]

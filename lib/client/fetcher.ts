@@ -1,6 +1,7 @@
 import { fetchBatches, type FetchResponse } from '../broker/delayed-fetch.ts'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
+import type { StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
@@ -55,7 +56,8 @@ export class Fetcher<K, V> {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
   readonly #turns: ReadTurns
-  readonly #read: RecordReader<K, V>
+  /** `null` where stored records are handed out as they are. */
+  readonly #read: RecordReader<K, V> | null
   /** In the order of their turns, by partition. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
   #readCount = 0
@@ -66,7 +68,7 @@ export class Fetcher<K, V> {
     clock: Clock,
     options: FetchOptions,
     partitions: { subscription: SubscriptionState; positions: PositionResolver },
-    read: RecordReader<K, V>,
+    read: RecordReader<K, V> | null,
   ) {
     this.#clock = clock
     this.#options = options
@@ -179,7 +181,7 @@ export class Fetcher<K, V> {
     if (buffer === null || buffer.servedCount >= this.#options.maxPollRecords) return null
     const record = buffer.peek()
     if (record === null) return null
-    const taken = this.#read(record)
+    const taken = this.#read?.(record) ?? (record as unknown as ConsumerRecord<K, V>)
     if (this.#isCurrent(buffer)) buffer.skip(record)
     return taken
   }
@@ -190,10 +192,13 @@ export class Fetcher<K, V> {
   }
 
   #takeFrom(buffer: FetchBuffer, maxCount: number, taken: ConsumerRecord<K, V>[]): void {
-    while (taken.length < maxCount) {
+    const read = this.#read
+    // Without deserializers K and V are Buffer, and a stored record is what is wanted.
+    if (read === null) buffer.takeInto(taken as unknown[] as StoredRecord[], maxCount)
+    while (read !== null && taken.length < maxCount) {
       const record = buffer.peek()
       if (record === null) break
-      taken.push(this.#read(record))
+      taken.push(read(record))
       // A deserializer may have moved the partition, or given it up.
       if (!this.#isCurrent(buffer)) return
       buffer.skip(record)
