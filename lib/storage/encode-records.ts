@@ -88,7 +88,9 @@ export function encodeRecords(
     builder.append(timestamp, key, value, headers)
   }
   if (compressionType !== 'none') return buildCompressed(builders, config)
-  const batches = builders.map((each) => checked(each.buildUncompressed(), config))
+  // Not by `map`: what compiled code makes of that is an array of another kind, for which it is not made.
+  const batches: Buffer[] = []
+  for (const each of builders) batches.push(checked(each.buildUncompressed(), config))
   const last = batches.at(-1)
   if (last !== undefined) batches[batches.length - 1] = fitted(last, memory)
   return batches
