@@ -12,7 +12,7 @@ import {
   type RecordBatch,
 } from '../record/record-batch.ts'
 import { segmentFilePath } from './log-files.ts'
-import { entryOf } from './log-inventory.ts'
+import { entryOf, isDenseOnRecord } from './log-inventory.ts'
 import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segment-record.ts'
@@ -53,6 +53,7 @@ interface SourceSegment {
 }
 
 const CHUNK_BYTES = 1024 * 1024
+const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /** Does the work of {@link LogSalvage} on a target that is made if it is not there. */
 export async function salvageSegments(
@@ -81,6 +82,8 @@ class LogSalvage {
   readonly #lost: LostRange[] = []
   #batchCount = 0
   #recordCount = 0
+  /** Whether the last file has more bytes than are on record of it. */
+  #goesOn = false
   /** Behind the last batch that was copied, or the last offset that was given up. */
   #nextOffset = 0
 
@@ -140,8 +143,7 @@ class LogSalvage {
     const logs = files.filter(({ kind }) => kind === 'log')
     return logs.map(({ offset, path }, slot) => {
       const nextBase = logs[slot + 1]?.offset
-      const nextOffset =
-        nextBase === undefined ? Infinity : (sealedOf(record, offset)?.nextOffset ?? nextBase)
+      const nextOffset = sealedOf(record, offset)?.nextOffset ?? nextBase ?? Infinity
       return { baseOffset: offset, path, nextOffset }
     })
   }
@@ -153,9 +155,10 @@ class LogSalvage {
     try {
       const to = await this.#createSegment(Math.max(baseOffset, this.#nextOffset))
       try {
-        await this.#copyBatches(source, from, to)
         const entry = entryOf(record, baseOffset)
         const { sizeBytes } = await from.stat()
+        this.#goesOn = entry === null || sizeBytes > entry.sizeBytes
+        await this.#copyBatches(source, from, to, isDenseOnRecord(record, baseOffset))
         if (entry !== null && sizeBytes < entry.sizeBytes) {
           const reason = `${entry.sizeBytes - sizeBytes} bytes on record are missing`
           this.#giveUpTo(entry.nextOffset, { path, position: sizeBytes, reason })
@@ -173,15 +176,20 @@ class LogSalvage {
     if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
   }
 
-  async #copyBatches(source: SourceSegment, from: File, to: File): Promise<void> {
+  async #copyBatches(source: SourceSegment, from: File, to: File, isDense: boolean): Promise<void> {
     const { baseOffset, path, nextOffset: limit } = source
     const { sizeBytes: end } = await from.stat()
     let size = 0
     let position = 0
     let damage: { position: number; reason: string } | null = null
     while (position < end) {
-      const objection = ({ nextOffset }: RecordBatch): string | null =>
-        nextOffset > limit ? `it ends at ${nextOffset}, the next segment begins at ${limit}` : null
+      const objection = ({ nextOffset, baseOffset: offset }: RecordBatch): string | null => {
+        if (nextOffset > limit)
+          return `it ends at ${nextOffset}, the next segment begins at ${limit}`
+        // No checksum covers it, and behind a sound batch there is one that it can be.
+        const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
+        return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null
+      }
       const range = { position, end, baseOffset, nextOffset: this.#nextOffset, objection }
       const scan = await scanBatches(from, range, (batch, at) => {
         const place = damage ?? { position: at, reason: 'offsets are missing before it' }
@@ -209,9 +217,10 @@ class LogSalvage {
     this.#nextOffset = endOffset
     const open = this.#lost.at(-1)
     const lastOffset = endOffset - 1
-    // The damage at the end of the last file has no end of its own; the record may know it.
-    if (open?.lastOffset === null) this.#lost.splice(-1, 1, { ...open, lastOffset })
-    else this.#lost.push({ firstOffset, lastOffset, ...place })
+    // The damage at the end of the last file has no end of its own; the record may know it, unless the
+    // file goes on behind what was on record.
+    if (open?.lastOffset !== null) this.#lost.push({ firstOffset, lastOffset, ...place })
+    else if (!this.#goesOn) this.#lost.splice(-1, 1, { ...open, lastOffset })
   }
 
   async #createSegment(baseOffset: number): Promise<File> {
@@ -225,14 +234,13 @@ class LogSalvage {
     if ((await this.#fileSystem.stat(path)) === null) {
       await (await this.#createSegment(this.#nextOffset)).close()
     }
-    const metadata = await readWholeFile(
-      this.#fileSystem,
-      join(this.#dir, PARTITION_METADATA_FILE),
-      4096,
-    )
-    if (metadata !== null) {
-      await replaceFile(this.#fileSystem, join(this.#targetDir, PARTITION_METADATA_FILE), metadata)
-    }
+    await this.#copyFile(PARTITION_METADATA_FILE)
+  }
+
+  async #copyFile(name: string): Promise<void> {
+    const content = await readWholeFile(this.#fileSystem, join(this.#dir, name), MAX_FILE_BYTES)
+    if (content === null) return
+    await replaceFile(this.#fileSystem, join(this.#targetDir, name), content)
   }
 }
 

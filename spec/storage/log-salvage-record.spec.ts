@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, NOW, offsetsOf, openLog, pathOf, upTo } from './log-fixtures.ts'
@@ -62,4 +62,52 @@ it('tells what is missing at the end of a segment that was rolled since the reco
   const { offsets, lost } = await salvaged(stopped)
   expect(offsets).toEqual([0, 1, 2, 3, 4, 7, 8, 9])
   expect(lost).toMatchObject([{ firstOffset: 5, lastOffset: 6 }])
+})
+
+describe('a base offset that has rotted, which no checksum covers', () => {
+  const SIZE = 71
+
+  /** Ten records in segments of seven and three. */
+  async function closed(): Promise<SimulatedFileSystem> {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config: CONFIG })
+    await appendUpTo(log, 10)
+    await log.close()
+    return fs
+  }
+
+  it('takes no batch out of its segment, also where the next one is missing', async () => {
+    const fs = await closed()
+    fs.flipBit(pathOf(0), 6 * SIZE + 5, 4)
+    await fs.unlink(pathOf(7))
+    const { offsets, lost } = await salvaged(fs)
+    expect(offsets).toEqual(upTo(6))
+    expect(lost).toMatchObject([
+      { firstOffset: 6, lastOffset: 6, path: pathOf(0) },
+      { firstOffset: 7, lastOffset: 9 },
+    ])
+  })
+
+  it('moves no batch to a gap where there was none', async () => {
+    const fs = await closed()
+    fs.flipBit(pathOf(7), 2 * SIZE + 6, 2)
+    const { offsets, lost } = await salvaged(fs)
+    expect(offsets).toEqual(upTo(9))
+    expect(lost).toMatchObject([
+      { firstOffset: 9, lastOffset: 9, reason: 'its base offset is 1033, not 9' },
+    ])
+  })
+})
+
+it('says that nobody knows how far damage goes in what is longer than on record', async () => {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config: CONFIG })
+  await appendUpTo(log, 2)
+  await log.checkpoint()
+  await appendUpTo(log, 4)
+  const stopped = fs.restart('process')
+  stopped.writeFile(pathOf(0), stopped.readFile(pathOf(0)).fill(7, 71))
+  const { offsets, lost } = await salvaged(stopped)
+  expect(offsets).toEqual([0])
+  expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
 })
