@@ -12,6 +12,8 @@ import {
   type RecordBatch,
 } from '../record/record-batch.ts'
 import { segmentFilePath } from './log-files.ts'
+import { loadEpochs } from './epoch-refill.ts'
+import { LEADER_EPOCH_FILE, LeaderEpochCache } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord } from './log-inventory.ts'
 import { createDurably } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
@@ -228,12 +230,22 @@ class LogSalvage {
     return this.#fileSystem.open(path, 'create-new')
   }
 
+  /**
+   * As far as they are known otherwise than from the batches: an epoch may be all that is wrong with one of
+   * them, and one whose records are lost must not be given to others.
+   */
+  async #copyEpochs(): Promise<void> {
+    if (!(await loadEpochs(new LeaderEpochCache(this.#fileSystem, this.#dir)))) return
+    await this.#copyFile(LEADER_EPOCH_FILE)
+  }
+
   /** The name of the last segment says where the log goes on: no lost offset is given out again. */
   async #finish(): Promise<void> {
     const path = segmentFilePath(this.#targetDir, this.#nextOffset, 'log')
     if ((await this.#fileSystem.stat(path)) === null) {
       await (await this.#createSegment(this.#nextOffset)).close()
     }
+    await this.#copyEpochs()
     await this.#copyFile(PARTITION_METADATA_FILE)
   }
 

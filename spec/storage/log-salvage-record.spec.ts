@@ -111,3 +111,25 @@ it('says that nobody knows how far damage goes in what is longer than on record'
   expect(offsets).toEqual([0])
   expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
 })
+
+it('goes on with an epoch that nobody has seen, where one is wrong in a batch or has lost its records', async () => {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config: CONFIG })
+  await appendUpTo(log, 7)
+  await log.truncateTo(5)
+  await appendUpTo(log, 10)
+  expect(log.leaderEpoch).toBe(1)
+  await log.close()
+  // The epoch of the first batch rots, and all that epoch 1 has written.
+  fs.flipBit(pathOf(0), 13, 0)
+  for (const [path, from] of [[pathOf(0), 5 * 71] as const, [pathOf(7), 0] as const]) {
+    fs.writeFile(path, fs.readFile(path).fill(7, from))
+  }
+  await salvaged(fs)
+  const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
+  expect(await offsetsOf(saved)).toEqual(upTo(5))
+  expect(saved.leaderEpoch).toBeGreaterThan(1)
+  expect(saved.leaderEpoch).toBeLessThan(10)
+  // Of the batches that are sound nothing is said.
+  expect((await saved.verify()).map(({ firstOffset }) => firstOffset)).toEqual([0])
+})
