@@ -1,5 +1,5 @@
 import { LogFullError, OffsetConflictError, RecordTooLargeError, StorageError } from '../errors.ts'
-import { RecordBatch } from '../record/record-batch.ts'
+import { batchesOf } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
@@ -282,7 +282,7 @@ export class AppendChain {
   #written(group: readonly PendingAppend[], buffers: readonly Buffer[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(true)
-    const batches = buffers.map((buffer) => new RecordBatch(buffer))
+    const batches = batchesOf(buffers)
     const endOffset = batches.at(-1)?.nextOffset ?? 0
     // First, as what is kept of them for readers may be gone before the sync has succeeded.
     tellWritten(group, batches)

@@ -1,4 +1,4 @@
-import { RecordBatch, totalSizeBytes } from '../record/record-batch.ts'
+import { batchesOf, totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
 import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
@@ -36,14 +36,14 @@ export class PartitionBatches {
   ): Promise<readonly RecordBatch[]> {
     const limits = this.#limits(maxBytes, wantedEnd)
     const recent = this.#recentNow(offset, limits)
-    return recent === null ? this.#log.readBatches(offset, limits) : recent.map(copyOf)
+    return recent === null ? this.#log.readBatches(offset, limits) : copiesOf(recent)
   }
 
   /** See `Partition.readBatchesNow`. */
   readNow(offset: number, maxBytes: number, wantedEnd?: number): readonly RecordBatch[] | null {
     const limits = this.#limits(maxBytes, wantedEnd)
     const recent = this.#recentNow(offset, limits)
-    if (recent !== null) return recent.map(copyOf)
+    if (recent !== null) return copiesOf(recent)
     const batches = this.#log.reader.readBatchesNow(offset, limits)
     return batches.length > 0 || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
   }
@@ -61,7 +61,7 @@ export class PartitionBatches {
   ): readonly RecordBatch[] | null {
     const limits = { ...this.#limits(maxBytes, wantedEnd), mustFit: true }
     const recent = this.#recentNow(offset, limits)
-    if (recent !== null) return recent.map(copyOf)
+    if (recent !== null) return copiesOf(recent)
     const batches = this.#log.reader.readBatchesNow(offset, limits)
     const isCertain = batches.length > 0 || batches === NONE_FITS
     return isCertain || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
@@ -115,6 +115,9 @@ export class PartitionBatches {
   }
 }
 
-function copyOf({ buffer }: RecordBatch): RecordBatch {
-  return new RecordBatch(Buffer.from(buffer))
+/** Not by `map`, see {@link batchesOf}. */
+function copiesOf(batches: readonly RecordBatch[]): RecordBatch[] {
+  const buffers: Buffer[] = []
+  for (const { buffer } of batches) buffers.push(Buffer.from(buffer))
+  return batchesOf(buffers)
 }

@@ -237,12 +237,15 @@ export class PartitionQueue {
       this.#settled()
       return
     }
-    const written = unsettled.slice(0, count)
-    const batches = written.map(({ batch }) => batch)
     const rest = unsettled.slice(count)
-    for (const batch of batches) batch.markInFlight()
+    const batches: ProducerBatch[] = []
+    const buffers: Buffer[] = []
+    for (const { batch, buffer } of unsettled.slice(0, count)) {
+      batch.markInFlight()
+      batches.push(batch)
+      buffers.push(buffer)
+    }
     const { acks } = this.#owner.options
-    const buffers = written.map(({ buffer }) => buffer)
     // Nobody waits for a send with acks 0, but its memory is in use until it is written.
     this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, {
       resolve: ({ baseOffset }, appendTime) => {

@@ -225,6 +225,24 @@ export class RecordBatch {
 }
 
 /**
+ * The batch in each of several buffers. Like {@link buffersOf}, not by `map`: that gives an array of one
+ * kind as long as it is interpreted and of another once it is compiled, and what was compiled for the first
+ * is thrown away then, with all that it is handed to.
+ */
+export function batchesOf(buffers: readonly Buffer[]): RecordBatch[] {
+  const batches: RecordBatch[] = []
+  for (const buffer of buffers) batches.push(new RecordBatch(buffer))
+  return batches
+}
+
+/** The bytes of each of several batches. */
+export function buffersOf(batches: readonly RecordBatch[]): Buffer[] {
+  const buffers: Buffer[] = []
+  for (const { buffer } of batches) buffers.push(buffer)
+  return buffers
+}
+
+/**
  * The consecutive batches of `buffer`, as views. Ends in front of a batch that is cut off, because
  * a read rarely ends where a batch does.
  *

@@ -88,7 +88,7 @@ export function encodeRecords(
     builder.append(timestamp, key, value, headers)
   }
   if (compressionType !== 'none') return buildCompressed(builders, config)
-  // Not by `map`: what compiled code makes of that is an array of another kind, for which it is not made.
+  // Not by `map`, see batchesOf.
   const batches: Buffer[] = []
   for (const each of builders) batches.push(checked(each.buildUncompressed(), config))
   const last = batches.at(-1)

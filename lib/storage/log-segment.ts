@@ -1,5 +1,5 @@
 import type { File } from '../platform/file-system.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { buffersOf, type RecordBatch } from '../record/record-batch.ts'
 import type { BatchPlace } from '../record/record-reader.ts'
 import { CachedBatches } from './batch-cache.ts'
 import { readFewPromptly, type FewLimits, type FewRecords } from './few-records.ts'
@@ -124,8 +124,7 @@ export class LogSegment implements IndexedSegment {
    */
   async append(batches: readonly RecordBatch[]): Promise<void> {
     if (!this.held.canAppend) await this.loadIndexes()
-    const buffers = batches.map((batch) => batch.buffer)
-    await this.file.write(buffers, this.sizeBytes)
+    await this.file.write(buffersOf(batches), this.sizeBytes)
     for (const batch of batches) this.#note(batch)
   }
 
@@ -138,8 +137,7 @@ export class LogSegment implements IndexedSegment {
    */
   appendNow(batches: readonly RecordBatch[], sizeBytes: number): number {
     if (!this.held.canAppend) return -1
-    const buffers = batches.map((batch) => batch.buffer)
-    const count = this.file.writeNow(buffers, this.sizeBytes)
+    const count = this.file.writeNow(buffersOf(batches), this.sizeBytes)
     if (count === sizeBytes) for (const batch of batches) this.#note(batch)
     return count
   }
