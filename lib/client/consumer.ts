@@ -21,11 +21,8 @@ import { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import { Iterations } from './iterations.ts'
 import type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './offset-lookup.ts'
-import type { Lag } from './partition-controls.ts'
+import type { Lag, PartitionControls } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
-
-/** How long an iteration waits at least before it looks at group and commits again. */
-const MIN_ITERATION_WAIT_MS = 1
 
 /**
  * Reads records from the topics that its group shares, or from partitions of its own choice, by
@@ -141,11 +138,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> {
     this.#ensureNotClosing()
-    return this.#iterations.start({
-      subscription: this.#parts.subscription,
-      loop: this.#parts.loop,
-      maxWaitMs: Math.max(MIN_ITERATION_WAIT_MS, this.#options.fetchMaxWaitMs),
-    })
+    const { subscription, loop } = this.#parts
+    const { fetchMaxWaitMs: maxWaitMs } = this.#options
+    return this.#iterations.start({ subscription, loop, maxWaitMs })
   }
 
   /**
@@ -305,6 +300,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     // A step later, so that a listener that is called here finds the consumer closing.
     this.#closing ??= Promise.resolve().then(() => this.#close())
     return this.#closing
+  }
+
+  /** What a push needs besides. @internal */
+  get controls(): PartitionControls {
+    return this.#parts.controls
   }
 
   /** {@link Consumer.close}, for `await using`. */

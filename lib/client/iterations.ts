@@ -12,6 +12,9 @@ export interface IterationParts<K, V> {
   readonly maxWaitMs: number
 }
 
+/** How long an iteration waits at least before it looks at group and commits again. */
+const MIN_WAIT_MS = 1
+
 /**
  * The iterations over one consumer, each with the record that its loop is busy with. There is one
  * of them, as a rule.
@@ -21,7 +24,8 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
 
   /** A new iteration, which goes on where the consumer stands. */
   start(parts: IterationParts<K, V>): RecordIterator<K, V> {
-    const { loop, maxWaitMs } = parts
+    const { loop } = parts
+    const maxWaitMs = Math.max(MIN_WAIT_MS, parts.maxWaitMs)
     const iterator = new RecordIterator<K, V>({
       isClosed: () => loop.isStopped,
       takeReady: () => loop.takeReady(),

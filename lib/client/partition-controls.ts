@@ -1,5 +1,9 @@
 import type { Partition } from '../broker/partition.ts'
-import { compareTopicPartitions, type TopicPartition } from '../broker/topic-partition.ts'
+import {
+  compareTopicPartitions,
+  topicPartitionKey,
+  type TopicPartition,
+} from '../broker/topic-partition.ts'
 import { checkWholeNumber } from '../checks.ts'
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
@@ -76,6 +80,27 @@ export class PartitionControls {
       if (topicId !== null) this.#positions.ensureIsOf(this.#find(state), topicId)
     }
     for (const { state, offset } of found) this.seek(state, offset)
+  }
+
+  /** {@link SubscriptionState.seenTopicId} */
+  topicIdOf(partition: TopicPartition): string | null {
+    return this.#subscription.seenTopicId(partition)
+  }
+
+  /**
+   * Goes back to an offset, as if what lies behind it had not been handed out, where the partition is
+   * still assigned, and stands behind it.
+   *
+   * @param place.topicId of the topic that the offset is of: another of its name is left alone
+   */
+  goBack(partition: TopicPartition, place: { offset: number; topicId: string | null }): void {
+    const state = this.#subscription.assigned.get(topicPartitionKey(partition))
+    if (state === undefined) return
+    this.#positions.source(state)
+    const { offset, topicId } = place
+    if (state.topicId !== topicId || state.position === null || state.position <= offset) return
+    state.resume(offset, state.epochBefore(offset))
+    this.#onChange(state)
   }
 
   /** Stops or goes on handing out records of these partitions. */

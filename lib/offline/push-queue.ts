@@ -23,15 +23,18 @@ export function partitionKey({ topic, partition }: TopicPartition): string {
 export class PushPartition<K, V> {
   readonly topic: string
   readonly partition: number
+  /** Id of the topic that they are of; another one of its name has other records. */
+  readonly topicId: string | null
   readonly #entries: PushEntry<K, V>[] = []
   /** Behind the last record that was taken. */
   nextOffset = -1
   /** Set when it is given up: what is acknowledged from now on is nobody's business. */
   isOver = false
 
-  constructor({ topic, partition }: TopicPartition) {
+  constructor({ topic, partition }: TopicPartition, topicId: string | null) {
     this.topic = topic
     this.partition = partition
+    this.topicId = topicId
   }
 
   add(record: ConsumerRecord<K, V>): PushEntry<K, V> {

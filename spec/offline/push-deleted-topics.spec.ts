@@ -104,6 +104,38 @@ describe('a push whose topic is deleted and made anew', () => {
   )
 })
 
+describe('a push that gives back what was not written', () => {
+  it.each(['ends', 'drains'] as const)(
+    'leaves alone a topic that was made anew meanwhile, as it %s',
+    async (how) => {
+      const { clock, broker, reader, until } = await setUp()
+      reader.subscribe(['t'])
+      let fail: () => void = () => undefined
+      const write = (record: ConsumerRecord): Promise<void> =>
+        new Promise((resolve, reject) => {
+          if (record.offset !== 2) resolve()
+          else fail = reject.bind(null, new Error('no'))
+        })
+      const push = pushTo(reader, write, { clock, retries: 0 })
+      push.catch(() => undefined)
+      const committed = () => broker.describe().groups[0]?.offsets[0]?.offset
+      await until(() => committed() === 2)
+      const ending = how === 'ends' ? null : push.drain([{ topic: 't', partition: 0 }])
+      await broker.deleteTopic('t')
+      const again = await broker.createTopic('t')
+      await clock.advance(1000)
+      expect(reader.assignment()).toEqual([{ topic: 't', partition: 0 }])
+      push.stop().catch(() => undefined)
+      fail()
+      await Promise.allSettled([push, ending])
+      await again.partition(0).append(values('new', RECORDS))
+      const records = await reader.poll({ maxWaitMs: 0 })
+      expect(records.map(text)).toEqual(values('new', RECORDS).map(({ value }) => value))
+      await broker.close()
+    },
+  )
+})
+
 describe('a push whose topic is deleted', () => {
   it('goes on when its commit has waited behind another of the group meanwhile', async () => {
     const { fileSystem, close } = gatedOffsets()

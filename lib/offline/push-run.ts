@@ -1,0 +1,284 @@
+import {
+  ClosedError,
+  CommitFailedError,
+  UnknownTopicOrPartitionError,
+  type Consumer,
+  type ConsumerRecord,
+  type TopicPartition,
+} from '../index.ts'
+import { PushDelivery, type Write } from './push-delivery.ts'
+import type { ResolvedPushOptions } from './push-options.ts'
+import {
+  partitionKey,
+  PushPartition,
+  PushQueue,
+  type PushEntry,
+  type PushLane,
+} from './push-queue.ts'
+
+/** What a push has done. */
+export interface PushResult {
+  /** Records that writes have acknowledged. */
+  readonly written: number
+  /** Records that could not be written, and were skipped or put somewhere else. */
+  readonly failed: number
+  /** Writes that were tried again. */
+  readonly retries: number
+}
+
+const WOKEN: Error = new Error('there is something to do')
+
+/** The loop of a push: commits, polls, and starts writes, until it is to end. */
+export class PushRun<K, V> {
+  readonly #consumer: Consumer<K, V>
+  readonly #delivery: PushDelivery<K, V>
+  readonly #options: ResolvedPushOptions<K, V>
+  readonly #partitions: Map<string, PushPartition<K, V>> = new Map()
+  readonly #queue: PushQueue<K, V>
+  /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
+  readonly #draining: Set<PushPartition<K, V>> = new Set()
+  readonly #paused: Map<string, TopicPartition> = new Map()
+  readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
+  readonly #ending: AbortController = new AbortController()
+  #inFlight = 0
+  #isStopping = false
+  #isClosed = false
+  #failure: { readonly error: unknown } | null = null
+  #wake: AbortController = new AbortController()
+  #isFull = false
+  #committing: Promise<void> = Promise.resolve()
+
+  constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
+    this.#consumer = consumer
+    this.#delivery = new PushDelivery(write, options, this.#ending.signal)
+    this.#options = options
+    this.#queue = new PushQueue(options.orderBy)
+  }
+
+  stop(): void {
+    this.#isStopping = true
+    this.#wake.abort(WOKEN)
+  }
+
+  async drain(partitions: readonly TopicPartition[]): Promise<void> {
+    const drained = partitions.flatMap((each) => this.#partitions.get(partitionKey(each)) ?? [])
+    // What waits goes at once; what is being written still counts, until it is committed.
+    const writes = [...this.#writes].filter(([, partition]) => drained.includes(partition))
+    this.#queue.drop(drained)
+    for (const each of drained) this.#draining.add(each)
+    try {
+      await Promise.all(writes.map(([write]) => write))
+      await this.#commit()
+    } finally {
+      for (const each of drained) this.#draining.delete(each)
+      this.#forget(drained)
+      this.#goBack(drained)
+    }
+  }
+
+  async run(): Promise<PushResult> {
+    const { signal } = this.#options
+    const onAbort = (): void => {
+      this.#failure ??= { error: signal?.reason }
+      this.#ending.abort(signal?.reason)
+      this.stop()
+    }
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted === true) onAbort()
+    try {
+      while (!this.#isStopping) await this.#turn()
+    } catch (error) {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.#isClosed = error instanceof ClosedError
+    }
+    this.#isStopping = true
+    await this.#settle()
+    signal?.removeEventListener('abort', onAbort)
+    const { error } = this.#failure ?? {}
+    if (this.#failure !== null) throw error
+    const { written, failed, retries } = this.#delivery
+    return { written, failed, retries }
+  }
+
+  async #turn(): Promise<void> {
+    await this.#commit()
+    this.#balance()
+    this.#wake = new AbortController()
+    if (this.#isStopping) return
+    let records: ConsumerRecord<K, V>[] = []
+    try {
+      records = await this.#consumer.poll({ signal: this.#wake.signal })
+    } catch (error) {
+      if (error !== WOKEN) throw error
+    }
+    this.#take(records)
+    this.#dispatch()
+  }
+
+  /** Takes note of which partitions there are, and of what came. */
+  #take(records: readonly ConsumerRecord<K, V>[]): void {
+    this.#forgetLost()
+    for (const record of records) {
+      const partition = this.#partitionFor(record)
+      const entry = partition.add(record)
+      if (!this.#draining.has(partition)) this.#queue.add(entry)
+    }
+  }
+
+  #partitionFor(record: ConsumerRecord<K, V>): PushPartition<K, V> {
+    const key = partitionKey(record)
+    const topicId = this.#consumer.controls.topicIdOf(record)
+    const known = this.#partitions.get(key)
+    if (known?.topicId === topicId && record.offset >= known.nextOffset) return known
+    // It has been given away and back, or somebody has moved it: what was taken comes again. Or its topic
+    // was made anew.
+    if (known !== undefined) this.#forget([known])
+    const partition = new PushPartition<K, V>(record, topicId)
+    this.#partitions.set(key, partition)
+    return partition
+  }
+
+  /** What the group has taken away, also in a poll that is still waiting, is the next owner's to write. */
+  #forgetLost(): void {
+    try {
+      const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+      const lost = [...this.#partitions.values()].filter(
+        (each) => !assigned.has(partitionKey(each)) && !this.#draining.has(each),
+      )
+      this.#forget(lost)
+    } catch (error) {
+      // The poll hears of it as well, and ends the push.
+      if (!(error instanceof ClosedError)) throw error
+    }
+  }
+
+  #forget(partitions: readonly PushPartition<K, V>[]): void {
+    for (const each of partitions) {
+      const key = partitionKey(each)
+      if (this.#partitions.get(key) === each) this.#partitions.delete(key)
+      each.isOver = true
+    }
+    if (partitions.length > 0) this.#queue.drop(partitions)
+  }
+
+  /** Pauses everything while there is no room, and resumes what was paused for that. */
+  #balance(): void {
+    this.#isFull = this.#inFlight + this.#queue.size >= this.#options.maxInFlight
+    const assigned = this.#consumer.assignment()
+    if (this.#isFull) {
+      const before = new Set(this.#consumer.paused().map(partitionKey))
+      const running = assigned.filter((each) => !before.has(partitionKey(each)))
+      this.#consumer.pause(running)
+      for (const each of running) this.#paused.set(partitionKey(each), each)
+    } else if (this.#paused.size > 0) {
+      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
+      this.#paused.clear()
+    }
+  }
+
+  #dispatch(): void {
+    const { concurrency, maxInFlight, batchRecords } = this.#options
+    while (!this.#isStopping && this.#writes.size < concurrency) {
+      const room = maxInFlight - this.#inFlight
+      const taken = room > 0 ? this.#queue.take(Math.min(room, batchRecords ?? 1)) : null
+      const [first] = taken?.entries ?? []
+      if (taken === null || first === undefined) return
+      this.#inFlight += taken.entries.length
+      const write = this.#writeEntries(taken.lane, taken.entries).then(() => {
+        this.#writes.delete(write)
+        this.#onSettled()
+      })
+      this.#writes.set(write, first.partition)
+    }
+  }
+
+  async #writeEntries(lane: PushLane<K, V>, entries: readonly PushEntry<K, V>[]): Promise<void> {
+    try {
+      const isDone = await this.#delivery.deliver(
+        entries,
+        () => this.#isStopping || entries[0]?.partition.isOver === true,
+      )
+      if (isDone) for (const each of entries) each.isDone = true
+    } catch (error) {
+      this.#failure ??= { error }
+      this.stop()
+    }
+    this.#inFlight -= entries.length
+    this.#queue.free(lane)
+  }
+
+  #onSettled(): void {
+    if (this.#queue.size > 0) this.#forgetLost()
+    this.#dispatch()
+    this.#commit().catch((error: unknown) => {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.stop()
+    })
+    const taken = this.#inFlight + this.#queue.size
+    if (this.#isFull && taken < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+  }
+
+  /** Commits what is new, one call at a time. */
+  #commit(): Promise<void> {
+    const committing = this.#committing.then(() => this.#commitDone())
+    this.#committing = committing.catch(() => undefined)
+    return committing
+  }
+
+  async #commitDone(): Promise<void> {
+    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
+    const found: { each: PushPartition<K, V>; offset: number }[] = []
+    for (const [key, each] of this.#partitions) {
+      if (!assigned.has(key) && !this.#draining.has(each)) continue
+      const { topic, partition, doneOffset: offset } = each
+      const committed = await this.#consumer.committed({ topic, partition })
+      // Another owner may have gone on since, and its commit must not be taken back.
+      if (offset > (committed?.offset ?? -1)) found.push({ each, offset })
+    }
+    // What has come meanwhile may be of another topic of the name, which these offsets say nothing about.
+    const { controls } = this.#consumer
+    const left = found.filter(
+      ({ each }) => !each.isOver && controls.topicIdOf(each) === each.topicId,
+    )
+    if (left.length === 0) return
+    try {
+      await this.#consumer.commit(
+        left.map(({ each: { topic, partition }, offset }) => ({ topic, partition, offset })),
+      )
+    } catch (error) {
+      // The group has moved on: the next poll takes part again, and then it is known who owns what.
+      if (error instanceof CommitFailedError) return
+      if (!(error instanceof UnknownTopicOrPartitionError)) throw error
+      // It was deleted, and nothing of the others is committed. The next poll knows, or one has
+      // taken it away already while this waited for its turn in the group.
+      const deleted = left.filter(({ each }) => each.topic === error.topic).map(({ each }) => each)
+      if (deleted.length === 0) throw error
+      this.#forget(deleted)
+      this.#goBack(deleted)
+      await this.#commitDone()
+    }
+  }
+
+  /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */
+  async #settle(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all([...this.#writes.keys()])
+    if (this.#isClosed) return
+    try {
+      await this.#commit()
+      const assigned = this.#consumer.assignment()
+      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
+      this.#goBack([...this.#partitions.values()])
+    } catch (error) {
+      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+    }
+  }
+
+  /** Has what is not acknowledged handed out again, where the consumer keeps the partition. */
+  #goBack(partitions: readonly PushPartition<K, V>[]): void {
+    const { controls } = this.#consumer
+    for (const each of partitions) {
+      const { topicId, doneOffset: offset } = each
+      if (each.isUnfinished) controls.goBack(each, { offset, topicId })
+    }
+  }
+}
