@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import {
   abortSignal,
   callback,
@@ -208,6 +209,12 @@ export function resolveImportOptions<Row>(
   if (toRecord !== null && (keyField !== null || valueFields !== null)) {
     throw new TypeError('keyField and valueFields must be left out where toRecord is given')
   }
+  const { rejects = null } = checked
+  if (typeof rejects === 'string' && resolve(rejects) === resolve(path)) {
+    throw new TypeError(
+      `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,
+    )
+  }
   return {
     path,
     topic: checked.topic,
@@ -218,7 +225,7 @@ export function resolveImportOptions<Row>(
     toRecord,
     keyField,
     valueFields,
-    rejects: checked.rejects ?? null,
+    rejects,
     onProgress: checked.onProgress ?? (() => undefined),
     signal: checked.signal ?? null,
     batchRecords: checked.batchRecords ?? 1000,

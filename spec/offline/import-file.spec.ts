@@ -737,6 +737,7 @@ describe('misuse of an import', () => {
     [{ keyField: 'a', toRecord: () => null }, 'must be left out where toRecord is given'],
     [{ rejects: 1 as never }, 'rejects must be a function'],
     [{ rejects: '' }, 'rejects must be a path'],
+    [{ rejects: '/x/../f.ndjson' }, 'rejects must be another file than the one that is imported'],
     [{ onProgess: 1 } as never, "did you mean 'onProgress'?"],
   ])('is refused with the value and what is allowed: %o', async (options, message) => {
     const { put, run, fileSystem, broker } = await setUp()
