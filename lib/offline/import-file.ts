@@ -73,8 +73,8 @@ export async function importFile<Row = unknown>(
       await rejects.close()
     }
   } finally {
-    await file?.close()
-    await journal.close()
+    // Also where the file cannot be closed, others may import under the name.
+    await Promise.resolve(file?.close()).finally(() => journal.close())
   }
 }
 

@@ -121,7 +121,8 @@ export interface ImportOptions<Row = unknown> {
   /** Bytes of a row group of Parquet, at least 1: it is what is in memory. @defaultValue 256 MiB */
   readonly maxRowGroupBytes?: number
   /**
-   * Somebody is still writing to the file: a last row without a line end waits for a later run.
+   * Somebody is still writing to the file: a last row without a line end waits for a later run. Not for
+   * compressed files and Parquet.
    *
    * @defaultValue false
    */
@@ -209,6 +210,12 @@ export function resolveImportOptions<Row>(
   if (toRecord !== null && (keyField !== null || valueFields !== null)) {
     throw new TypeError('keyField and valueFields must be left out where toRecord is given')
   }
+  const { growing = false } = checked
+  if (growing && (gzip || format === 'parquet')) {
+    throw new TypeError(
+      'growing must be false for a compressed file and for Parquet, got true: they have no line ends',
+    )
+  }
   const { rejects = null } = checked
   if (typeof rejects === 'string' && resolve(rejects) === resolve(path)) {
     throw new TypeError(
@@ -232,7 +239,7 @@ export function resolveImportOptions<Row>(
     commitRecords: checked.commitRecords ?? 10_000,
     maxRowBytes: checked.maxRowBytes ?? MIB,
     maxRowGroupBytes: checked.maxRowGroupBytes ?? 256 * MIB,
-    growing: checked.growing ?? false,
+    growing,
     fileSystem: checked.fileSystem ?? null,
     clock: checked.clock ?? systemClock,
   }

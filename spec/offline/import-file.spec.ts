@@ -738,6 +738,11 @@ describe('misuse of an import', () => {
     [{ rejects: 1 as never }, 'rejects must be a function'],
     [{ rejects: '' }, 'rejects must be a path'],
     [{ rejects: '/x/../f.ndjson' }, 'rejects must be another file than the one that is imported'],
+    [{ growing: true, gzip: true }, 'growing must be false for a compressed file'],
+    [
+      { growing: true, format: 'parquet' as const },
+      'growing must be false for a compressed file and for',
+    ],
     [{ onProgess: 1 } as never, "did you mean 'onProgress'?"],
   ])('is refused with the value and what is allowed: %o', async (options, message) => {
     const { put, run, fileSystem, broker } = await setUp()
