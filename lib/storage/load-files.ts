@@ -1,11 +1,9 @@
 import { isSystemError } from '../platform/system-error.ts'
+import { damageKey, LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
 import { LogGuard } from './log-guard.ts'
 import type { LoadedLog, LoadOptions, LogRecovery } from './loaded-log.ts'
 import { LogLoader } from './log-loader.ts'
 import type { LogContext } from './log-options.ts'
-
-/** How often a log is opened beside its writer until two looks agree. */
-const LOOKS_BESIDE_A_WRITER = 4
 
 /**
  * Opens a log's files. Beside a writer, what was read first may contradict what was read last: a batch
@@ -59,14 +57,11 @@ async function loadOnce(options: LoadOptions, mustSucceed: boolean): Promise<Loa
 const NOTHING_WRONG: LogRecovery = { truncations: [], rebuiltIndexes: [], damage: null }
 
 /**
- * In a form that can be compared; `null` where nothing is. How far a damaged log went is left out: who
- * opened it when it was sound does not know of the damage, and goes on behind it.
+ * In a form that can be compared; `null` where nothing is. Who opened a log when it was sound does not know
+ * of the damage, and goes on behind it.
  */
 function whatIsWrong({ truncations, rebuiltIndexes, damage }: LogRecovery): string | null {
-  if (damage !== null) {
-    const { reason, path, position, firstOffset } = damage
-    return JSON.stringify([reason, path, position, firstOffset])
-  }
+  if (damage !== null) return damageKey(damage)
   if (rebuiltIndexes.length === 0 && truncations.length === 0) return null
   return JSON.stringify([rebuiltIndexes, truncations])
 }

@@ -4,6 +4,7 @@ import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { damageKey, LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
 import type { EpochEntry } from './leader-epoch-cache.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogFollower } from './log-follower.ts'
@@ -14,9 +15,6 @@ import { scanBatches } from './segment-scan.ts'
 import type { SerialQueue } from './serial-queue.ts'
 
 const READ_BYTES = 1024 * 1024
-
-/** How often what another process may be changing is looked at again. */
-const LOOKS_BESIDE_A_WRITER = 4
 
 /**
  * Verifies a log beside its appends. What looks damaged is looked at once more in the queue of the
@@ -118,7 +116,7 @@ export class LogVerifier {
       await follower.refresh()
       const look = await this.#lookUnlessGone(from)
       if (look?.damage === null) return look
-      const found = look === null ? null : describe(look.damage)
+      const found = look === null ? null : damageKey(look.damage)
       if (look !== null && found === before) return look
       before = found
     }
@@ -163,11 +161,6 @@ export class LogVerifier {
 interface SecondLook {
   readonly damage: CorruptRecordError | null
   readonly endOffset: number
-}
-
-/** In a form that can be compared. */
-function describe({ reason, path, position }: CorruptRecordError): string {
-  return JSON.stringify([reason, path, position])
 }
 
 /**

@@ -12,6 +12,22 @@ function assigned(harness: ConsumerHarness): Consumer<string, string> {
   return consumer
 }
 
+/** Deletes the topic, and creates another of its name with these records. */
+function makeAnew(harness: ConsumerHarness, ...records: readonly string[]): void {
+  harness.deleteTopic('t')
+  harness.createTopic('t', 1)
+  if (records.length > 0) harness.partition().append(...records)
+}
+
+/** A consumer that has read the only partition of the topic, with a group that commits by hand. */
+async function hasRead(harness: ConsumerHarness): Promise<Consumer<string, string>> {
+  harness.partition().append(...numbers(5))
+  const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+  consumer.assign([T0])
+  await consumer.poll(NO_WAIT)
+  return consumer
+}
+
 describe('a topic that was deleted', () => {
   it('makes polls reject when it was assigned by hand and is gone', async () => {
     const harness = new ConsumerHarness()
@@ -57,9 +73,7 @@ describe('a topic that was deleted', () => {
     harness.partition().append(...numbers(5))
     const consumer = assigned(harness)
     await consumer.poll(NO_WAIT)
-    harness.deleteTopic('t')
-    harness.createTopic('t', 1)
-    harness.partition().append(...numbers(5, 100))
+    makeAnew(harness, ...numbers(5, 100))
     consumer.seek(T0, 3)
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['103', '104'])
   })
@@ -112,13 +126,8 @@ describe('a topic that was deleted', () => {
 
   it('and created again takes no offset of the one before', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
-    harness.partition().append(...numbers(5))
-    const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
-    consumer.assign([T0])
-    await consumer.poll(NO_WAIT)
-    harness.deleteTopic('t')
-    harness.createTopic('t', 1)
-    harness.partition().append(...numbers(5, 100))
+    const consumer = await hasRead(harness)
+    makeAnew(harness, ...numbers(5, 100))
     const commit = (offset: number): Promise<void> => consumer.commit([{ ...T0, offset }])
     await expect(commit(3)).rejects.toThrow(UnknownTopicOrPartitionError)
     // Whether or not it has been looked at, or was given up and taken again since.
@@ -140,26 +149,18 @@ describe('a topic that was deleted', () => {
     const consumer = harness.consumer()
     consumer.assign([T0])
     const seeking = consumer.seekToTimestamp([T0], 3)
-    harness.deleteTopic('t')
-    harness.createTopic('t', 1)
-    harness.partition().append(...numbers(5, 100))
+    makeAnew(harness, ...numbers(5, 100))
     await expect(seeking).rejects.toThrow('there is another of its name')
     expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(5, 100))
   })
 
   it('and created again takes an offset that was sought there', async () => {
     const harness = new ConsumerHarness()
-    harness.partition().append(...numbers(5))
-    const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
-    consumer.assign([T0])
-    await consumer.poll(NO_WAIT)
-    harness.deleteTopic('t')
-    harness.createTopic('t', 1)
-    harness.partition().append(...numbers(5, 100))
+    const consumer = await hasRead(harness)
+    makeAnew(harness, ...numbers(5, 100))
     consumer.seekToBeginning()
     await consumer.commit([{ ...T0, offset: 0 }])
-    harness.deleteTopic('t')
-    harness.createTopic('t', 1)
+    makeAnew(harness)
     await expect(consumer.commit([{ ...T0, offset: 0 }])).rejects.toThrow('another of its name')
     consumer.seek(T0, 0)
     await consumer.commit([{ ...T0, offset: 0 }])

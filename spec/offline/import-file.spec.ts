@@ -60,6 +60,16 @@ async function setUp(topic: CreateTopicOptions = {}): Promise<Setting> {
   }
 }
 
+/** Breaks an import off behind a row, each row being a batch. */
+function until(row: number): Partial<ImportOptions<never>> {
+  return {
+    batchRecords: 1,
+    onProgress: ({ rows }) => {
+      if (rows === row) throw new Error('broken off')
+    },
+  }
+}
+
 describe('an import of NDJSON', () => {
   it('stores each line as it is, marked with name and row', async () => {
     const { put, run, records, broker } = await setUp()
@@ -256,12 +266,6 @@ describe('an import of NDJSON', () => {
   it('stores each row once where it is broken off again, with marks more often', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
-    const until = (row: number) => ({
-      batchRecords: 1,
-      onProgress: ({ rows }: { rows: number }): void => {
-        if (rows === row) throw new Error('broken off')
-      },
-    })
     const first = run('/f.ndjson', { commitRecords: 100, ...until(5) })
     await expect(first).rejects.toThrow('broken off')
     const second = run('/f.ndjson', { commitRecords: 1, ...until(2) })
@@ -274,20 +278,14 @@ describe('an import of NDJSON', () => {
   it('rejects each row once where it is broken off again, with marks more often', async () => {
     const { put, run, fileSystem, broker } = await setUp()
     put('/f.ndjson', '1\n2\nx\n4\ny\nz\n')
-    const until = (row: number) => ({
-      rejects: '/rejects',
-      batchRecords: 1,
-      onProgress: ({ rows }: { rows: number }): void => {
-        if (rows === row) throw new Error('broken off')
-      },
-    })
-    const first = run('/f.ndjson', { commitRecords: 100, ...until(5) })
+    const rejects = '/rejects'
+    const first = run('/f.ndjson', { rejects, commitRecords: 100, ...until(5) })
     await expect(first).rejects.toThrow('broken off')
     // The mark of this run is in front of rows that the first one has rejected.
-    const second = run('/f.ndjson', { commitRecords: 1, ...until(2) })
+    const second = run('/f.ndjson', { rejects, commitRecords: 1, ...until(2) })
     await expect(second).rejects.toThrow('broken off')
-    await run('/f.ndjson', until(0))
-    const lines = fileSystem.readFile('/rejects').toString().split('\n').slice(0, -1)
+    await run('/f.ndjson', { rejects })
+    const lines = fileSystem.readFile(rejects).toString().split('\n').slice(0, -1)
     expect(lines.map((line) => (JSON.parse(line) as ImportReject).row)).toEqual([3, 5, 6])
     await broker.close()
   })
