@@ -24,6 +24,8 @@ export class AssignedPartition implements TopicPartition {
   /** Where the position is to be looked up, in place of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
   isPaused = false
+  /** Whether the consumer has it no more, which is for good: who gets it back begins anew. */
+  isGivenUp = false
   /** The log that `position` belongs to; another one of the same name is another topic. */
   source: Partition | null = null
   /** Of the topic that `source` is of; `null` without one. */

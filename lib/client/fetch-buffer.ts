@@ -50,9 +50,10 @@ export class FetchBuffer {
     this.sizeBytes = totalSizeBytes(fetched.batches)
   }
 
-  /** Whether the partition still stands where this buffer goes on. */
+  /** Whether the consumer has the partition yet, and it still stands where this buffer goes on. */
   get isCurrent(): boolean {
-    const { position, source, moveCount } = this.state
+    const { position, source, moveCount, isGivenUp } = this.state
+    if (isGivenUp) return false
     // A seek to where it stands is one as well: a deserializer may ask for its own record again.
     return position === this.#position && source === this.#source && moveCount === this.#moveCount
   }

@@ -60,6 +60,8 @@ export class Fetcher<K, V> {
   readonly #read: RecordReader<K, V> | null
   /** In the order of their turns, by partition. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
+  /** The buffer that records were taken from one by one; `null` where it has to be looked for. */
+  #inTurn: FetchBuffer | null = null
   #readCount = 0
   /** Records that may have been handed out since the last look at all partitions. */
   #servedSinceLook = 0
@@ -150,6 +152,7 @@ export class Fetcher<K, V> {
    */
   take(maxCount: number): ConsumerRecord<K, V>[] {
     const taken: ConsumerRecord<K, V>[] = []
+    this.#inTurn = null
     for (;;) {
       const buffer = this.#front()
       if (buffer === null) return taken
@@ -177,17 +180,25 @@ export class Fetcher<K, V> {
    * @throws {@link SerializationError}
    */
   takeReady(): ConsumerRecord<K, V> | null {
-    const buffer = this.#front()
+    const buffer = this.#stillInTurn()
     if (buffer === null || buffer.servedCount >= this.#options.maxPollRecords) return null
     const record = buffer.peek()
     if (record === null) return null
-    const taken = this.#read?.(record) ?? (record as unknown as ConsumerRecord<K, V>)
+    const read = this.#read
+    if (read === null) {
+      buffer.skip(record)
+      // Without deserializers K and V are Buffer, and a stored record is what is wanted.
+      return record as unknown as ConsumerRecord<K, V>
+    }
+    const taken = read(record)
+    // A deserializer may have moved the partition, or given it up.
     if (this.#isCurrent(buffer)) buffer.skip(record)
     return taken
   }
 
   /** Throws all buffers away. */
   clear(): void {
+    this.#inTurn = null
     this.#buffers.clear()
   }
 
@@ -215,9 +226,17 @@ export class Fetcher<K, V> {
     return null
   }
 
+  /** As {@link Fetcher.#front}, which only a {@link Fetcher.take} makes another one while it is fit. */
+  #stillInTurn(): FetchBuffer | null {
+    const buffer = this.#inTurn
+    if (buffer !== null && !buffer.state.isPaused && this.#isCurrent(buffer)) return buffer
+    this.#inTurn = this.#front()
+    return this.#inTurn
+  }
+
   #isCurrent(buffer: FetchBuffer): boolean {
-    const { state, error } = buffer
-    if (this.#subscription.assigned.get(state.key) !== state || !buffer.isCurrent) return false
+    const { error } = buffer
+    if (!buffer.isCurrent) return false
     // Damage is told until the application has moved past it, or it has been deleted.
     return !(error instanceof CorruptRecordError) || !buffer.isBelowLogStart
   }
@@ -271,7 +290,7 @@ export class Fetcher<K, V> {
   #accept({ state, end }: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
     const { partition, offset, batches, error } = response
     const isStale =
-      this.#subscription.assigned.get(state.key) !== state ||
+      state.isGivenUp ||
       state.position !== offset ||
       this.#positions.source(state) !== partition ||
       this.#turns.isGoing(partition)

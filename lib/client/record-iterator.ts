@@ -49,20 +49,13 @@ export class RecordIterator<K, V>
   }
 
   next(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
-    if (this.#waiting === null && !this.#isEnded()) {
+    // Of a consumer that is closed nothing is ready.
+    if (this.#waiting === null && !this.#isOver) {
       this.#held = null
       const ready = this.#takeReady()
       if (ready !== null) return ready
     }
-    const before = this.#waiting
-    const advance = (): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> => this.#advance()
-    const waiting = before === null ? advance() : before.then(advance, advance)
-    this.#waiting = waiting
-    const settled = (): void => {
-      if (this.#waiting === waiting) this.#waiting = null
-    }
-    waiting.then(settled, settled)
-    return waiting
+    return this.#nextInTurn()
   }
 
   async return(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
@@ -80,6 +73,19 @@ export class RecordIterator<K, V>
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return()
+  }
+
+  /** In a function of its own, whose closures would have every call of `next` make room for what they share. */
+  #nextInTurn(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
+    const before = this.#waiting
+    const advance = (): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> => this.#advance()
+    const waiting = before === null ? advance() : before.then(advance, advance)
+    this.#waiting = waiting
+    const settled = (): void => {
+      if (this.#waiting === waiting) this.#waiting = null
+    }
+    waiting.then(settled, settled)
+    return waiting
   }
 
   #takeReady(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> | null {

@@ -84,8 +84,9 @@ export class SubscriptionState {
     }
     const before = this.#assigned
     this.#assigned = assigned
+    for (const [key, state] of before) state.isGivenUp = !assigned.has(key)
     for (const [key, state] of before) {
-      if (assigned.has(key)) continue
+      if (!state.isGivenUp) continue
       if (state.seenTopicId === null) this.#seenTopicIds.delete(key)
       else this.#seenTopicIds.set(key, state.seenTopicId)
       this.#onGivenUp(state)
