@@ -106,7 +106,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
     if (callback === undefined) {
       const promise = settledLater<RecordMetadata>()
-      this.#tryEnqueue(record, settleOfLast())
+      this.#tryEnqueue(record, settleOfLast(), this.#context.clock.now())
       return promise
     }
     if (typeof (callback as unknown) !== 'function') {
@@ -114,7 +114,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     }
     const completion = new CallbackCompletion(callback)
     try {
-      this.#enqueue(record, completion)
+      this.#enqueue(record, completion, this.#context.clock.now())
     } catch (error) {
       if (!(error instanceof VarveError)) throw error
       onMicrotask(() => {
@@ -125,7 +125,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /**
-   * Sends several records, which is not all or nothing: each may fail alone.
+   * Sends several records, which is not all or nothing: each may fail alone. Those that bring no
+   * timestamp have the same one.
    *
    * @returns their places in the order of `records`; empty for none. It settles when all of them
    * have, and rejects with the error of the first record that failed.
@@ -136,8 +137,12 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     if (!Array.isArray(given)) {
       throw new TypeError(`records must be an array, got ${describeValue(records)}`)
     }
-    const batch = new SendBatchCompletion(records.length)
-    for (const [slot, record] of records.entries()) this.#tryEnqueue(record, batch.of(slot))
+    const recordCount = records.length
+    const batch = new SendBatchCompletion(recordCount)
+    const nowMs = this.#context.clock.now()
+    for (let slot = 0; slot < recordCount; slot += 1) {
+      this.#tryEnqueue(records[slot] as ProducerRecord<K, V>, batch.of(slot), nowMs)
+    }
     return batch.promise
   }
 
@@ -194,18 +199,22 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /** Takes the record; whatever is wrong with it goes to `completion`. */
-  #tryEnqueue(record: ProducerRecord<K, V>, completion: Completion): void {
+  #tryEnqueue(record: ProducerRecord<K, V>, completion: Completion, nowMs: number): void {
     try {
-      this.#enqueue(record, completion)
+      this.#enqueue(record, completion, nowMs)
     } catch (error) {
       tellFailure(completion, error as Error)
     }
   }
 
-  /** Takes the record, or throws and leaves everything as it was. */
-  #enqueue(record: ProducerRecord<K, V>, completion: Completion): void {
+  /**
+   * Takes the record, or throws and leaves everything as it was.
+   *
+   * @param nowMs timestamp of a record that brings none
+   */
+  #enqueue(record: ProducerRecord<K, V>, completion: Completion, nowMs: number): void {
     if (this.#closing !== null) throw producerClosed()
-    const serialized = this.#serializeRecord(record)
+    const serialized = this.#serializeRecord(record, nowMs)
     const queues = this.#topics.find(serialized.topic)
     if (queues === null) {
       this.#topics.wait(serialized.topic, this.#accumulator.waitForTopic(serialized, completion))
@@ -225,7 +234,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     }
   }
 
-  #serializeRecord(record: ProducerRecord<K, V>): SerializedRecord {
+  #serializeRecord(record: ProducerRecord<K, V>, nowMs: number): SerializedRecord {
     const topic = checkTopicOf(record)
     return {
       topic,
@@ -233,7 +242,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      timestamp: timestampOf(record.timestamp, this.#context.clock.now()),
+      timestamp: timestampOf(record.timestamp, nowMs),
     }
   }
 

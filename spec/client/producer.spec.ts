@@ -254,6 +254,19 @@ describe('sendBatch', () => {
     expect(await topic.partition(0).written()).toEqual([[['v', 'v']]])
   })
 
+  it('gives all records that bring no timestamp the same one', async () => {
+    const { producer, partition, clock } = setUp()
+    partition.isAutomatic = true
+    let nowMs = 5000
+    vi.spyOn(clock, 'now').mockImplementation(() => nowMs++)
+    const values = [
+      { topic: 't', value: 'a' },
+      { topic: 't', value: 'b', timestamp: 7 },
+    ]
+    const places = await producer.sendBatch([...values, { topic: 't', value: 'c' }])
+    expect(places.map(({ timestamp }) => timestamp)).toEqual([5000, 7, 5000])
+  })
+
   it('resolves with nothing for no record', async () => {
     expect(await setUp().producer.sendBatch([])).toEqual([])
   })
