@@ -3,11 +3,18 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
-import { checkBatchSize, fillLimitOf, storedCompressionType } from '../storage/append-record.ts'
+import { fillLimitOf, storedCompressionType } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
+import {
+  countWithin,
+  makeReady,
+  makeReadyNow,
+  type ReadyBatch,
+  type ReadyBatchOwner,
+} from './ready-batch.ts'
 import type { Completion } from './send-completion.ts'
 
 /** What a producer needs of a partition. */
@@ -40,6 +47,8 @@ export interface QueueOwner {
   /** @param timestamp what the append was stamped with, `null` where records keep their own */
   complete(batch: ProducerBatch, baseOffset: number, timestamp: number | null): void
   fail(batch: ProducerBatch, error: unknown): void
+  /** `parts` have taken the place of `batch`, whose records they hold. */
+  replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void
   /** Batches were not written, or nobody knows: so nothing that was sent behind them may be. */
   failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void
   /** A group has settled, and the queue may write the next one. */
@@ -56,7 +65,7 @@ const MIN_CAPACITY_BYTES = 256
  * The batches of one partition on their way to it. One group is in flight at a time, so that the
  * order is kept whatever fails; meanwhile the next one gathers. Calls may overlap with a write.
  */
-export class PartitionQueue {
+export class PartitionQueue implements ReadyBatchOwner {
   readonly topic: ProducerTopic
   readonly partition: ProducerPartition
   /** Whether {@link QueueOwner.markReady} has been called since the last drain. */
@@ -128,6 +137,17 @@ export class PartitionQueue {
     if (batch === this.#open) this.#seal()
     // Batches are given up in the order of their beginning, so it is the first if it still waits.
     if (this.#batches.peek() === batch) this.#batches.shift()
+  }
+
+  /** Gives up a batch. */
+  fail(batch: ProducerBatch, error: unknown): void {
+    this.#owner.fail(batch, error)
+  }
+
+  /** Takes note of the parts of a batch that was too large. They are on their way, like it. */
+  replaced(batch: ProducerBatch, parts: readonly ProducerBatch[]): void {
+    this.#addLoad(parts.length - 1)
+    this.#owner.replaced(batch, parts, this)
   }
 
   #addLoad(count: number): void {
@@ -203,35 +223,35 @@ export class PartitionQueue {
   /** Whatever happens is the outcome of the batches. */
   #send(group: readonly ProducerBatch[]): void {
     this.#isInFlight = true
-    if (group.some((batch) => batch.compressionType !== 'none')) void this.#sendCompressed(group)
+    if (group.some((batch) => batch.compressionType !== 'none')) {
+      void this.#sendCompressed(group)
+      return
+    }
     // Without compression the write starts in the same tick.
-    else this.#write(group, (batch) => this.#buildUncompressed(batch))
+    const ready: ReadyBatch[] = []
+    for (const batch of group) makeReadyNow(this, batch, ready)
+    this.#writeReady(ready)
   }
 
   async #sendCompressed(group: readonly ProducerBatch[]): Promise<void> {
-    const built = await Promise.all(group.map((batch) => this.#build(batch)))
-    this.#write(group, (_, slot) => built[slot] ?? null)
-  }
-
-  #write(
-    group: readonly ProducerBatch[],
-    build: (batch: ProducerBatch, slot: number) => Buffer | null,
-  ): void {
-    const ready: ReadyBatch[] = []
-    group.forEach((batch, slot) => {
-      const buffer = build(batch, slot)
-      if (buffer !== null && this.#fits(batch, buffer)) ready.push({ batch, buffer })
-    })
-    this.#writeReady(ready)
+    const ready = await Promise.all(group.map((batch) => makeReady(this, batch)))
+    this.#writeReady(ready.flat())
   }
 
   /**
    * Writes what the topic takes at a time, and the rest behind it. That is all of it but where the topic
    * has a cap: a group is gathered by what its batches take in memory, and what cannot be compressed grows.
+   * What the topic does not take fails in its turn, and not what is written with it.
    */
   #writeReady(ready: readonly ReadyBatch[]): void {
+    let first = 0
+    for (const { batch, refusal } of ready) {
+      if (refusal !== null) this.#owner.fail(batch, refusal)
+      else if (!batch.isSettled) break
+      first += 1
+    }
     // Some may have been given up since.
-    const unsettled = ready.filter(({ batch }) => !batch.isSettled)
+    const unsettled = ready.slice(first).filter(({ batch }) => !batch.isSettled)
     const count = countWithin(unsettled, this.topic.config.maxBytes)
     if (count === 0) {
       this.#settled()
@@ -264,36 +284,6 @@ export class PartitionQueue {
     this.#owner.groupSettled(this)
   }
 
-  async #build(batch: ProducerBatch): Promise<Buffer | null> {
-    if (batch.compressionType === 'none') return this.#buildUncompressed(batch)
-    try {
-      return await batch.build()
-    } catch (error) {
-      this.#owner.fail(batch, error)
-      return null
-    }
-  }
-
-  #buildUncompressed(batch: ProducerBatch): Buffer | null {
-    try {
-      return batch.buildUncompressed()
-    } catch (error) {
-      this.#owner.fail(batch, error)
-      return null
-    }
-  }
-
-  /** A batch that has become too large is refused here, or it would take its whole group with it. */
-  #fits(batch: ProducerBatch, buffer: Buffer): boolean {
-    try {
-      checkBatchSize(buffer.length, this.topic.config)
-      return true
-    } catch (error) {
-      this.#owner.fail(batch, error)
-      return false
-    }
-  }
-
   #complete(
     batches: readonly ProducerBatch[],
     baseOffset: number,
@@ -305,21 +295,4 @@ export class PartitionQueue {
       offset += batch.recordCount
     }
   }
-}
-
-/** A batch, and the bytes to write. */
-interface ReadyBatch {
-  readonly batch: ProducerBatch
-  readonly buffer: Buffer
-}
-
-/** How many of the first the topic takes as one append; at least one, if there is any. */
-function countWithin(ready: readonly ReadyBatch[], maxBytes: number): number {
-  if (maxBytes < 0) return ready.length
-  let sizeBytes = 0
-  const count = ready.findIndex(({ buffer }, slot) => {
-    sizeBytes += buffer.length
-    return slot > 0 && sizeBytes > maxBytes
-  })
-  return count < 0 ? ready.length : count
 }

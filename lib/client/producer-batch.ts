@@ -1,6 +1,7 @@
 import type { CompressionType } from '../record/compression.ts'
 import { batchMemory } from '../record/batch-memory.ts'
-import { RecordBatchBuilder } from '../record/record-batch-builder.ts'
+import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
+import { RecordBatchBuilder, upperBoundOfRecord } from '../record/record-batch-builder.ts'
 import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, tellPlace, type Completion } from './send-completion.ts'
@@ -20,6 +21,9 @@ export interface ProducerBatchOptions {
   readonly createdMs: number
 }
 
+/** What a record consists of, as it is stored. */
+type BatchedRecord = Pick<SerializedRecord, 'key' | 'value' | 'headers' | 'timestamp'>
+
 /** Where a batch has come to lie. */
 export interface WrittenPlace {
   readonly topic: string
@@ -38,8 +42,7 @@ export interface WrittenPlace {
 export class ProducerBatch {
   readonly createdMs: number
   readonly compressionType: CompressionType
-  readonly #limitBytes: number
-  readonly #limitRecords: number
+  readonly #options: ProducerBatchOptions
   readonly #builder: RecordBatchBuilder
   #completions: Completion[] = []
   #timestamps: number[] = []
@@ -52,8 +55,7 @@ export class ProducerBatch {
     const { compressionType, compressionLevel, capacityBytes } = options
     this.createdMs = options.createdMs
     this.compressionType = compressionType
-    this.#limitBytes = options.limitBytes
-    this.#limitRecords = options.limitRecords
+    this.#options = options
     this.#builder =
       compressionType === 'none'
         ? new RecordBatchBuilder({ pool: batchMemory, capacityBytes })
@@ -72,7 +74,8 @@ export class ProducerBatch {
 
   /** Whether no further record can be in the batch. */
   get isFull(): boolean {
-    return this.recordCount >= this.#limitRecords || this.#builder.sizeBytes >= this.#limitBytes
+    const { limitBytes, limitRecords } = this.#options
+    return this.recordCount >= limitRecords || this.#builder.sizeBytes >= limitBytes
   }
 
   /** Whether the partition has the batch, so that nobody can say for sure that it is not written. */
@@ -91,7 +94,7 @@ export class ProducerBatch {
    */
   hasRoomFor(boundBytes: number, headerCount: number): boolean {
     if (this.recordCount === 0) return true
-    const isTooMuch = this.#builder.sizeBytes + boundBytes > this.#limitBytes
+    const isTooMuch = this.#builder.sizeBytes + boundBytes > this.#options.limitBytes
     return !isTooMuch && this.#builder.itemCount + 1 + headerCount <= MAX_BATCH_ITEMS
   }
 
@@ -100,7 +103,7 @@ export class ProducerBatch {
    *
    * @param completion `null` when nobody waits for it
    */
-  append(record: SerializedRecord, completion: Completion | null): void {
+  append(record: BatchedRecord, completion: Completion | null): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
     if (completion === null) return
     this.#completions.push(completion)
@@ -115,6 +118,29 @@ export class ProducerBatch {
   /** The bytes to write, compressed. To be called once. */
   build(): Promise<Buffer> {
     return this.#builder.build()
+  }
+
+  /**
+   * Deals its records out to new batches, in order, and with them those who wait: this one is settled.
+   *
+   * @param records what it holds
+   * @param limitBytes size at which each is full, before compression
+   */
+  split(records: readonly BatchedRecord[], limitBytes: number): ProducerBatch[] {
+    const parts: ProducerBatch[] = []
+    let part: ProducerBatch | undefined
+    for (const [slot, record] of records.entries()) {
+      const { key, value, headers } = record
+      const boundBytes = upperBoundOfRecord(key, value, headers)
+      if (part?.hasRoomFor(boundBytes, headers.length) !== true) {
+        const capacityBytes = Math.max(limitBytes, RECORD_BATCH_OVERHEAD + boundBytes)
+        part = new ProducerBatch({ ...this.#options, limitBytes, capacityBytes })
+        parts.push(part)
+      }
+      part.append(record, this.#completions[slot] ?? null)
+    }
+    this.#awaitAll(parts)
+    return parts
   }
 
   /** Remembers that the partition has the batch. */
@@ -141,6 +167,22 @@ export class ProducerBatch {
     this.#settle((completion) => {
       tellFailure(completion, error)
     })
+  }
+
+  /** Lets who waits for this batch wait for each of its parts. */
+  #awaitAll(parts: readonly ProducerBatch[]): void {
+    const listeners = this.#listeners
+    let remaining = parts.length
+    for (const part of parts) {
+      part.onSettled(() => {
+        remaining -= 1
+        if (remaining === 0) for (const listener of listeners) listener()
+      })
+    }
+    this.#completions = []
+    this.#timestamps = []
+    this.#listeners = []
+    this.#isSettled = true
   }
 
   #settle(tell: (completion: Completion, slot: number) => void): void {

@@ -36,7 +36,8 @@ export interface ProducerOptions<
   readonly lingerMs?: number
   /**
    * Bytes at which a batch is full, [0, 2147483647]; 0 gives every record a batch of its own. A
-   * topic's `maxMessageBytes` and `segmentBytes` limit a batch as well.
+   * topic's `maxMessageBytes` and `segmentBytes` limit a batch as well: one that waits while they are lowered
+   * is split.
    *
    * @defaultValue 65536 (Kafka: 16384)
    */

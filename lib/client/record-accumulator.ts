@@ -167,6 +167,18 @@ export class RecordAccumulator implements QueueOwner {
     this.#failAll([{ batch, error }])
   }
 
+  replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void {
+    // They begin when it began, so their deadlines are in line where it stood.
+    const all = [...this.#batches]
+    this.#batches.clear()
+    for (const [each, itsQueue] of all) {
+      if (each !== batch) this.#batches.set(each, itsQueue)
+      else for (const part of parts) this.#batches.set(part, queue)
+    }
+    this.#pool.release(batch.sizeBytes)
+    for (const part of parts) this.#pool.take(part.sizeBytes)
+  }
+
   failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
