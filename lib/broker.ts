@@ -18,7 +18,7 @@ import { tellFailures } from './broker/close-failures.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import { unknownTopic, type LogManager } from './broker/log-manager.ts'
 import { enforceRetention, type Topic } from './broker/topic.ts'
-import { INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
+import { internalTopic, INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
 import { OpenClients } from './client/open-clients.ts'
@@ -26,14 +26,7 @@ import { Producer, type ProducerOptions } from './client/producer.ts'
 import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
 import { checkOptions, checkPath } from './checks.ts'
 import { ensureCodec } from './config.ts'
-import {
-  ClosedError,
-  InvalidTopicError,
-  ReadOnlyError,
-  StorageError,
-  TopicExistsError,
-  VarveError,
-} from './errors.ts'
+import { ClosedError, ReadOnlyError, StorageError, TopicExistsError, VarveError } from './errors.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
 import type { FreedSpace } from './storage/log-retention.ts'
 
@@ -115,7 +108,7 @@ export class Broker {
     const { partitions = 1, ifNotExists = false, ...config } = checked
     ensureCodec(config.compressionType)
     if (INTERNAL_TOPICS.has(name)) {
-      throw new InvalidTopicError(name, 'the library keeps it for itself')
+      throw internalTopic(name)
     }
     this.#ensureOpen()
     try {
@@ -155,7 +148,7 @@ export class Broker {
   async deleteTopic(name: string): Promise<void> {
     this.#ensureOpen()
     if (INTERNAL_TOPICS.has(validateTopicName(name))) {
-      throw new InvalidTopicError(name, 'the library keeps it for itself')
+      throw internalTopic(name)
     }
     // Before anything is done: what groups have committed for the topic has to go with it.
     if (!this.#options.readOnly) this.#coordinator.ensureOffsetsKnown()
@@ -319,7 +312,7 @@ export class Broker {
   #topicForProducer(name: string): Topic | Promise<Topic> {
     // A record that is no commit would make those of all groups unreadable. Kafka refuses it too.
     if (INTERNAL_TOPICS.has(name)) {
-      return Promise.reject(new InvalidTopicError(name, 'the library keeps it for itself'))
+      return Promise.reject(internalTopic(name))
     }
     const topic = this.#logs.get(name)
     if (topic !== undefined) return topic

@@ -14,7 +14,7 @@ export interface OffsetsPartition {
   readonly index: number
   readonly logStartOffset: number
   readonly highWatermark: number
-  append(records: readonly AppendRecord[], options: { readonly acks: 'all' }): Promise<unknown>
+  appendInternal(records: readonly AppendRecord[]): Promise<unknown>
   readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]>
 }
 

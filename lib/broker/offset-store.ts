@@ -283,7 +283,7 @@ export class OffsetStore {
       key: encodeOffsetCommitKey({ groupId, ...each }),
       value: encodeOffsetCommitValue({ ...each, commitTimestamp }),
     }))
-    await partition.append(records, { acks: 'all' })
+    await partition.appendInternal(records)
   }
 
   /** @returns whether there was something to forget. */
@@ -299,7 +299,7 @@ export class OffsetStore {
       value: null,
     }))
     const partition = await this.#partitionOf(groupId)
-    await partition.append(tombstones, { acks: 'all' })
+    await partition.appendInternal(tombstones)
     for (const [key] of forgotten) offsets.delete(key)
     return true
   }

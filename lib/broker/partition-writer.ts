@@ -7,8 +7,14 @@ import {
 import { encodeRecords } from '../storage/encode-records.ts'
 import { AppendChain } from './append-chain.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
-import type { AppendRequest } from './append-options.ts'
+import {
+  APPEND_DEFAULTS,
+  appendRequestOf,
+  type AppendOptions,
+  type AppendRequest,
+} from './append-options.ts'
 import type { Acks, Settlement } from './pending-append.ts'
+import { INTERNAL_TOPICS, internalTopic } from './topic-name.ts'
 
 /**
  * The side of a partition that takes records: encodes them, hands them to the one way into the log,
@@ -18,15 +24,45 @@ export class PartitionWriter {
   readonly #clock: Pick<Clock, 'now'>
   readonly #owner: AppendChainOwner
   readonly #chain: AppendChain
+  readonly #isInternal: boolean
 
   constructor(clock: Pick<Clock, 'now'>, owner: AppendChainOwner) {
     this.#clock = clock
     this.#owner = owner
     this.#chain = new AppendChain(owner)
+    this.#isInternal = INTERNAL_TOPICS.has(owner.log.topic)
+  }
+
+  /** See `Partition.append`. */
+  append(
+    records: AppendRecord | readonly AppendRecord[],
+    options: AppendOptions | undefined,
+  ): Promise<AppendResult> {
+    try {
+      const request = options === undefined ? APPEND_DEFAULTS : appendRequestOf(options)
+      this.#ensureOpen()
+      // A record that is no commit would make those of all groups unreadable.
+      if (this.#isInternal) throw internalTopic(this.#owner.log.topic)
+      return this.#append(records, request)
+    } catch (error) {
+      const reason = error as Error
+      return Promise.reject(reason)
+    }
+  }
+
+  /** See `Partition.appendInternal`. @throws at once when the partition is closed */
+  appendInternal(records: readonly AppendRecord[]): Promise<AppendResult> {
+    this.#ensureOpen()
+    return this.#append(records, APPEND_DEFAULTS)
+  }
+
+  #ensureOpen(): void {
+    const reason = this.#owner.whyClosed()
+    if (reason !== null) throw reason
   }
 
   /** Takes one record or several, all or none of them. @throws at once what says that one is not taken */
-  append(
+  #append(
     records: AppendRecord | readonly AppendRecord[],
     { acks, expectedOffset }: AppendRequest,
   ): Promise<AppendResult> {

@@ -9,7 +9,7 @@ import type { FreedSpace } from '../storage/log-retention.ts'
 import type { Log } from '../storage/log.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { chainOwner } from './append-chain-owner.ts'
-import { APPEND_DEFAULTS, appendRequestOf, type AppendOptions } from './append-options.ts'
+import type { AppendOptions } from './append-options.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
 import { LogFollower } from './log-follower.ts'
@@ -118,6 +118,7 @@ export class Partition {
    *
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
+   * @throws {@link InvalidTopicError} for an internal topic, which only the library writes to.
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
    * {@link ClosedError} when the log cannot be written; `outcome` says what is known.
    */
@@ -125,14 +126,12 @@ export class Partition {
     records: AppendRecord | readonly AppendRecord[],
     options?: AppendOptions,
   ): Promise<AppendResult> {
-    try {
-      const request = options === undefined ? APPEND_DEFAULTS : appendRequestOf(options)
-      this.#ensureOpen()
-      return this.#writer.append(records, request)
-    } catch (error) {
-      const reason = error as Error
-      return Promise.reject(reason)
-    }
+    return this.#writer.append(records, options)
+  }
+
+  /** Appends what the library keeps for itself: nobody else may write to an internal topic. @internal */
+  appendInternal(records: readonly AppendRecord[]): Promise<AppendResult> {
+    return this.#writer.appendInternal(records)
   }
 
   /**

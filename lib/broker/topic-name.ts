@@ -41,6 +41,11 @@ export function validateTopicName(name: unknown): string {
   return name
 }
 
+/** What those hear who would change an internal topic. */
+export function internalTopic(name: string): InvalidTopicError {
+  return new InvalidTopicError(name, 'the library keeps it for itself')
+}
+
 /**
  * Whether two names differ in nothing but `.` against `_`. Kafka's metrics cannot tell such topics
  * apart, so it refuses to create the second. A name collides with itself.

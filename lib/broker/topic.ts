@@ -2,14 +2,13 @@ import { checkWholeNumber, describeValue } from '../checks.ts'
 import { checkTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import {
   InvalidPartitionsError,
-  InvalidTopicError,
   PolicyViolationError,
   UnknownTopicOrPartitionError,
 } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { totalFreed, type FreedSpace } from '../storage/log-retention.ts'
 import type { Partition } from './partition.ts'
-import { INTERNAL_TOPICS } from './topic-name.ts'
+import { internalTopic, INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicSpace } from './topic-space.ts'
 
 /** More partitions than this in one topic are taken for a mistake. */
@@ -95,7 +94,7 @@ export class Topic {
     checkWholeNumber('total', total, 1, MAX_PARTITIONS)
     this.#owner.ensureOpen()
     if (INTERNAL_TOPICS.has(this.name)) {
-      throw new InvalidTopicError(this.name, 'the library keeps it for itself')
+      throw internalTopic(this.name)
     }
     ensureGrows(this.name, this.#partitions.length, total)
     await this.#owner.addPartitions(this, total)

@@ -24,7 +24,7 @@ export class FakeOffsetsPartition implements OffsetsPartition {
     this.index = index
   }
 
-  async append(records: readonly AppendRecord[]): Promise<void> {
+  async appendInternal(records: readonly AppendRecord[]): Promise<void> {
     this.appends.push(records)
     await this.gate
     if (this.appendError !== null) throw this.appendError

@@ -29,6 +29,23 @@ describe('the topic of the committed offsets', () => {
     expect(sent).toBeInstanceOf(InvalidTopicError)
   })
 
+  it('takes no records of appends either, and says so before it looks at them', async () => {
+    const { broker, fileSystem } = await committed()
+    const partition = broker.topic('__consumer_offsets').partition(0)
+    const end = partition.logEndOffset
+    const records = [{ key: 'k', value: 'v' }]
+    for (const options of [undefined, { acks: 0 }, { expectedOffset: end }] as const) {
+      const appended = await partition.append(records, options).catch((error: unknown) => error)
+      expect(appended).toBeInstanceOf(InvalidTopicError)
+    }
+    expect(partition.logEndOffset).toBe(end)
+    await broker.close()
+    const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+    expect(again.recovery.damaged).toEqual([])
+    expect((await again.consumer({ groupId: 'g' }).committed(TP))?.offset).toBe(2)
+    await again.close()
+  })
+
   it('does not grow, as groups would be looked for elsewhere', async () => {
     const { broker, fileSystem } = await committed()
     const topic = broker.topic('__consumer_offsets')
