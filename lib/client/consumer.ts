@@ -23,6 +23,7 @@ import { Iterations } from './iterations.ts'
 import type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './offset-lookup.ts'
 import type { Lag, PartitionControls } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
+import { inTurn } from './several-failures.ts'
 
 /**
  * Reads records from the topics that its group shares, or from partitions of its own choice, by
@@ -293,7 +294,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * in progress rejects with {@link ClosedError}, an iteration ends. Further calls wait for the
    * first one. A listener may wait for it in a poll, and must not in `unsubscribe` or `close`.
    *
-   * @throws what the commit or the listener fails with, once the consumer is closed all the same
+   * @throws what commit or listener fails with, AggregateError of both, once it is closed all the same
    */
   close(): Promise<void> {
     this.#parts.loop.stop()
@@ -317,8 +318,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     const givenUp = this.#giveUp()
     try {
       // A listener may ask for positions and commit until its promise settles.
-      await givenUp
-      await this.#parts.committer.settle()
+      await inTurn(givenUp, () => this.#parts.committer.settle())
     } finally {
       this.#parts.subscription.unsubscribe()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.

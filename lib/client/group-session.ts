@@ -5,6 +5,7 @@ import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { CommitTarget } from './offset-committer.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
+import { throwFailures } from './several-failures.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 type GroupOptions = Pick<
@@ -138,10 +139,12 @@ export class GroupSession implements CommitTarget {
     // that here: the listener may be what waits for this.
     if (this.#runningCallbacks > 0) this.#leaving.push(member)
     else this.#leave(member)
-    this.#throwFailure()
-    for (const result of results) {
-      if (result.status === 'rejected') throw result.reason
-    }
+    const failures = results.flatMap((each): unknown[] =>
+      each.status === 'rejected' ? [each.reason] : [],
+    )
+    if (this.#failure !== null) failures.push(this.#failure.error)
+    this.#failure = null
+    throwFailures(failures)
   }
 
   #leave(member: GroupMembership): void {

@@ -327,6 +327,41 @@ describe('close', () => {
     }
   })
 
+  it('rejects with both where the listener throws and the commit fails too', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    const [ofCommit, ofListener] = [new Error('commit'), new Error('listener')]
+    consumer.subscribe(['t'], { onPartitionsRevoked: () => Promise.reject(ofListener) })
+    await consumer.poll()
+    harness.offsetsPartition.appendError = ofCommit
+    const error = await consumer.close().catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(AggregateError)
+    expect(error).toMatchObject({ message: 'commit; listener', errors: [ofCommit, ofListener] })
+    expect(harness.closed).toEqual([consumer])
+  })
+
+  it('waits for what an unsubscribe before has begun to commit, also where the listener throws', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.assign([T0])
+    await consumer.poll()
+    let store: () => void = () => undefined
+    harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
+    consumer.unsubscribe()
+    consumer.subscribe(['t'], {
+      onPartitionsAssigned: () => Promise.reject(new Error('assigned')),
+      onPartitionsRevoked: () => Promise.reject(new Error('revoked')),
+    })
+    await expect(consumer.poll(NO_WAIT)).rejects.toThrow('assigned')
+    const closing = watch(consumer.close())
+    await harness.clock.advance(0)
+    expect(closing.isSettled).toBe(false)
+    store()
+    await harness.clock.advance(0)
+    expect(closing.error).toMatchObject({ message: 'revoked' })
+    expect(harness.committed()).toBe(10)
+  })
+
   it('tells of lost partitions when the member was put out, and commits nothing', async () => {
     const harness = filled()
     const log: string[] = []
