@@ -55,9 +55,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Takes part in the group for these topics, in place of those before. The group gives partitions
-   * in the next polls. Topics that do not exist yet are read once they do; an empty list is
-   * {@link Consumer.unsubscribe}.
+   * Takes part in the group for these topics, in place of those before. The group gives partitions in
+   * the next polls. Topics that do not exist yet are read once they do; none is {@link Consumer.unsubscribe}.
    *
    * @param topics names, or a pattern for the names of all topics there are or will be
    * @throws {@link IllegalStateError} when the consumer has partitions of its own choice, or a
@@ -133,7 +132,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Goes through the records one by one, until the loop is left, or the consumer is closed. A record
    * counts as consumed when the next one is asked for, or when an offset behind it was committed; else
-   * one whose body was left comes again. Who reads ahead, as streams do, gives that up.
+   * one whose body was left comes again. Who reads ahead, as streams do, gives that up. Who calls `next`
+   * without a loop calls `return` in the end: until then no commit but of named offsets goes further.
    *
    * @throws what `poll` throws, which ends the iteration; another one goes on where it was
    */

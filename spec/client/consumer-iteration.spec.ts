@@ -343,6 +343,22 @@ describe('an iterator', () => {
     await consumer.close()
   })
 
+  it('has its record until it is asked for the next one or returned, whatever is polled meanwhile', async () => {
+    const harness = filled(3)
+    const consumer = start(harness, { autoCommitIntervalMs: 100 })
+    const iterator = consumer[Symbol.asyncIterator]()
+    expect((await iterator.next()).value).toMatchObject({ offset: 0 })
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([1, 2])
+    await harness.clock.advance(100)
+    await consumer.poll(NO_WAIT)
+    await consumer.commit()
+    expect(harness.committed()).toBe(0)
+    await iterator.return?.()
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([0, 1, 2])
+    await consumer.commit()
+    expect(harness.committed()).toBe(3)
+  })
+
   it('answers overlapping calls one after the other', async () => {
     const iterator = start(filled())[Symbol.asyncIterator]()
     const results = await Promise.all([iterator.next(), iterator.next(), iterator.next()])
