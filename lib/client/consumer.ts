@@ -184,9 +184,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#ensureGroup('commit()')
     const { committer, group } = this.#parts
     if (checked === null) return committer.commitAll()
-    committer.ensurePresent(checked)
+    const moveCounts = committer.ensurePresent(checked)
     await group.commit(checked)
-    committer.noteCommitted(checked)
+    committer.noteCommitted(checked, moveCounts)
   }
 
   /**

@@ -68,10 +68,15 @@ export class OffsetCommitter {
 
   /**
    * The application has committed these offsets. A record below them that somebody holds is done: it must
-   * not come again, nor may an automatic commit go back to it.
+   * not come again, nor may an automatic commit go back to it. Where the application has gone back since it
+   * asked for the commit, it means to have the record again.
+   *
+   * @param moveCounts what {@link OffsetCommitter.ensurePresent} has given before
    */
-  noteCommitted(offsets: readonly OffsetCommit[]): void {
-    for (const { topic, partition, offset } of offsets) {
+  noteCommitted(offsets: readonly OffsetCommit[], moveCounts: readonly number[]): void {
+    for (const [slot, each] of offsets.entries()) {
+      if (this.#moveCount(each) !== moveCounts[slot]) continue
+      const { topic, partition, offset } = each
       for (const holder of this.#holders) {
         const { held } = holder
         const isOfIt = held?.topic === topic && held.partition === partition
@@ -89,14 +94,16 @@ export class OffsetCommitter {
   /**
    * To be asked before offsets are committed that the application names.
    *
+   * @returns how often each of the partitions has moved by now
    * @throws {@link UnknownTopicOrPartitionError} when they are of a log that is gone: they say nothing
    * about a new one of the same name
    */
-  ensurePresent(offsets: readonly OffsetCommit[]): void {
-    for (const each of offsets) {
+  ensurePresent(offsets: readonly OffsetCommit[]): number[] {
+    return offsets.map((each) => {
       const topicId = this.#subscription.seenTopicId(each)
       if (topicId !== null) this.#positions.ensureIsOf(each, topicId)
-    }
+      return this.#moveCount(each)
+    })
   }
 
   /** Commits automatically if it is time. @throws what an automatic commit before it has failed with */
@@ -134,6 +141,10 @@ export class OffsetCommitter {
   msUntilDue(): number {
     if (!this.#isAutomatic || this.#uncommitted().length === 0) return Infinity
     return Math.max(1, this.#dueMs - this.#clock.monotonic())
+  }
+
+  #moveCount(partition: TopicPartition): number {
+    return this.#subscription.assigned.get(topicPartitionKey(partition))?.moveCount ?? 0
   }
 
   #consumed(): OffsetCommit[] {

@@ -163,6 +163,27 @@ describe('for await', () => {
     },
   )
 
+  it('has the record that it has gone back to in hand when a commit of before is stored', async () => {
+    const harness = filled(5)
+    const consumer = start(harness)
+    let store: () => void = () => undefined
+    let committing: Promise<void> | null = null
+    for await (const { offset } of consumer) {
+      if (committing !== null) {
+        store()
+        await committing
+        break
+      }
+      if (offset < 3) continue
+      harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
+      committing = consumer.commit([{ ...T0, offset: 4 }])
+      consumer.seek(T0, 1)
+    }
+    expect(consumer.position(T0)).toBe(1)
+    await consumer.close()
+    expect(harness.committed()).toBe(1)
+  })
+
   it('has a record in hand also when its body has committed the offsets before it', async () => {
     const harness = filled(5)
     const consumer = start(harness)
