@@ -1,6 +1,6 @@
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { LogReader } from '../storage/log-reader.ts'
-import type { StoredOffset } from './offset-replay.ts'
+import type { StoredOffset } from './group-offsets.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What is needed of a partition that groups consume. */

@@ -3,7 +3,7 @@ import { readControlRecord } from '../record/control-record.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
-import { SerialQueue } from '../storage/serial-queue.ts'
+import { dropIfEmpty, groupOf, type GroupOffsets } from './group-offsets.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import { decodeOffsetCommitKey, decodeOffsetCommitValue } from './offset-commit-codec.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
@@ -16,21 +16,6 @@ export interface OffsetsPartition {
   readonly highWatermark: number
   appendInternal(records: readonly AppendRecord[]): Promise<unknown>
   readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]>
-}
-
-/** A committed offset in memory. */
-export interface StoredOffset {
-  readonly topicPartition: TopicPartition
-  readonly committed: OffsetAndMetadata
-}
-
-/** By {@link topicPartitionKey}. */
-export type OffsetsByPartition = Map<string, StoredOffset>
-
-/** What one group has committed, and the order in which it is stored. */
-export interface GroupOffsets {
-  readonly offsets: OffsetsByPartition
-  readonly queue: SerialQueue
 }
 
 const REPLAY_BYTES = 1024 * 1024
@@ -117,8 +102,12 @@ export class OffsetReplay {
     if (this.#pending.size > 0) this.#applied.set(place, recordOffset)
     const { offsets } = groupOf(groups, groupId)
     const key = topicPartitionKey(topicPartition)
-    if (committed === null) offsets.delete(key)
-    else offsets.set(key, { topicPartition, committed })
+    if (committed !== null) {
+      offsets.set(key, { topicPartition, committed })
+      return
+    }
+    offsets.delete(key)
+    dropIfEmpty(groups, groupId)
   }
 }
 
@@ -185,14 +174,4 @@ function withPlace(
     { path: error.path, position: error.position, firstOffset, lastOffset },
     { cause: error },
   )
-}
-
-/** A group's offsets; none so far where it has not been heard of. */
-export function groupOf(groups: Map<string, GroupOffsets>, groupId: string): GroupOffsets {
-  let group = groups.get(groupId)
-  if (group === undefined) {
-    group = { offsets: new Map(), queue: new SerialQueue() }
-    groups.set(groupId, group)
-  }
-  return group
 }

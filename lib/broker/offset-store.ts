@@ -9,6 +9,7 @@ import {
   type CheckedCommit,
   type ConsumedPartition,
 } from './consumed-partition.ts'
+import { dropIfEmpty, groupOf, type GroupOffsets } from './group-offsets.ts'
 import {
   checkOffsetCommit,
   type CommitOptions,
@@ -20,7 +21,7 @@ import {
   encodeOffsetCommitValue,
   partitionForGroup,
 } from './offset-commit-codec.ts'
-import { groupOf, OffsetReplay, type GroupOffsets, type OffsetsPartition } from './offset-replay.ts'
+import { OffsetReplay, type OffsetsPartition } from './offset-replay.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -129,23 +130,24 @@ export class OffsetStore {
       this.#options.dataPartition(topicPartition) !== data
     const isDropped = (each: CheckedCommit): boolean => withoutDeleted && isGone(each)
     const group = groupOf(this.#groups, groupId)
-    await group.queue.run(async () => {
-      await ensureDurable(entries, withoutDeleted ? isDropped : null)
-      const partition = await this.#partitionOf(groupId)
-      // From here on a deletion of the topic waits for this commit, and takes it along.
-      const left = entries.filter((each) => !isDropped(each))
-      const gone = left.find(isGone)
-      if (gone !== undefined) throw unknownPartition(gone.topicPartition)
-      if (left.length === 0) return
-      // By now, as a record may have come since the call: its epoch is told by where it is.
-      const stored = left.map(withEpoch)
-      const each = stored.map(({ topicPartition, committed }) => ({
-        ...topicPartition,
-        ...committed,
-      }))
-      await this.#append(partition, groupId, each)
-      for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
-    })
+    try {
+      await group.queue.run(async () => {
+        await ensureDurable(entries, withoutDeleted ? isDropped : null)
+        const partition = await this.#partitionOf(groupId)
+        // From here on a deletion of the topic waits for this commit, and takes it along.
+        const left = entries.filter((each) => !isDropped(each))
+        const gone = left.find(isGone)
+        if (gone !== undefined) throw unknownPartition(gone.topicPartition)
+        if (left.length === 0) return
+        // By now, as a record may have come since the call: its epoch is told by where it is.
+        const stored = left.map(withEpoch)
+        const places = stored.map((each) => ({ ...each.topicPartition, ...each.committed }))
+        await this.#append(partition, groupId, places)
+        for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
+      })
+    } finally {
+      dropIfEmpty(this.#groups, groupId)
+    }
   }
 
   /**
@@ -228,6 +230,11 @@ export class OffsetStore {
       .sort(compareNames)
   }
 
+  /** Count of groups in memory: those of {@link OffsetStore.groups}, and of calls under way. */
+  get heldGroups(): number {
+    return this.#groups.size
+  }
+
   /** Names of the topics that some group has an offset for, sorted. */
   topics(): string[] {
     const names = new Set<string>()
@@ -258,7 +265,7 @@ export class OffsetStore {
     if (this.#partitions.length === 0) return
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
-        group.queue.run(() => this.#forget(groupId, group, (each) => each.topic === topic)),
+        this.#forget(groupId, group, (each) => each.topic === topic),
       ),
     )
     for (const outcome of outcomes) {
@@ -270,7 +277,7 @@ export class OffsetStore {
   async forgetGroup(groupId: string): Promise<boolean> {
     const group = this.#groups.get(groupId)
     if (group === undefined) return false
-    return group.queue.run(() => this.#forget(groupId, group, () => true))
+    return this.#forget(groupId, group, () => true)
   }
 
   async #append(
@@ -289,19 +296,25 @@ export class OffsetStore {
   /** @returns whether there was something to forget. */
   async #forget(
     groupId: string,
-    { offsets }: GroupOffsets,
+    { offsets, queue }: GroupOffsets,
     isForgotten: (each: TopicPartition) => boolean,
   ): Promise<boolean> {
-    const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
-    if (forgotten.length === 0) return false
-    const tombstones = forgotten.map(([, { topicPartition }]) => ({
-      key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
-      value: null,
-    }))
-    const partition = await this.#partitionOf(groupId)
-    await partition.appendInternal(tombstones)
-    for (const [key] of forgotten) offsets.delete(key)
-    return true
+    try {
+      return await queue.run(async () => {
+        const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
+        if (forgotten.length === 0) return false
+        const tombstones = forgotten.map(([, { topicPartition }]) => ({
+          key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
+          value: null,
+        }))
+        const partition = await this.#partitionOf(groupId)
+        await partition.appendInternal(tombstones)
+        for (const [key] of forgotten) offsets.delete(key)
+        return true
+      })
+    } finally {
+      dropIfEmpty(this.#groups, groupId)
+    }
   }
 
   #check(commit: OffsetCommit): CheckedCommit {

@@ -3,7 +3,8 @@ import {
   encodeOffsetCommitKey,
   encodeOffsetCommitValue,
 } from '../../lib/broker/offset-commit-codec.ts'
-import { OffsetReplay, type GroupOffsets } from '../../lib/broker/offset-replay.ts'
+import type { GroupOffsets } from '../../lib/broker/group-offsets.ts'
+import { OffsetReplay } from '../../lib/broker/offset-replay.ts'
 import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'

@@ -561,3 +561,37 @@ describe('forgetTopic', () => {
     expect([harness.offset('a'), harness.offset('b')]).toEqual([1, null])
   })
 })
+
+describe('a group that has no offset any more', () => {
+  it('is kept nowhere, whatever has taken its offsets away', async () => {
+    const harness = new Harness()
+    const { store, partition } = harness
+    for (const groupId of ['a', 'b', 'c']) await harness.commit(1, groupId)
+    await store.forgetGroup('a')
+    expect(store.heldGroups).toBe(2)
+    await store.forgetTopic('orders')
+    expect(store.heldGroups).toBe(0)
+    partition.appendError = FAILURE
+    await expect(harness.commit(1, 'd')).rejects.toBe(FAILURE)
+    await expect(harness.commit(-1, 'e')).rejects.toThrow(RangeError)
+    expect(store.heldGroups).toBe(0)
+    partition.appendError = null
+    expect((await harness.reopened()).store.heldGroups).toBe(0)
+  })
+
+  it('keeps its commits in order while there are some', async () => {
+    const harness = new Harness()
+    await harness.commit(1)
+    const first = gate()
+    harness.partition.gate = first.promise
+    const forgotten = harness.store.forgetGroup('g')
+    const commits = [harness.commit(2), harness.commit(3)]
+    await settle()
+    expect(harness.partition.appends).toHaveLength(2)
+    first.open()
+    expect(await forgotten).toBe(true)
+    await Promise.all(commits)
+    expect([harness.store.heldGroups, harness.offset()]).toEqual([1, 3])
+    expect((await harness.reopened()).offset()).toBe(3)
+  })
+})
