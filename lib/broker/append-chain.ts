@@ -5,6 +5,7 @@ import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
+import { MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
 import {
   SharedBatch,
   sharedBatchOf,
@@ -16,18 +17,7 @@ import {
   type Settlement,
 } from './pending-append.ts'
 import { isCapped } from './topic-space.ts'
-
-/**
- * One write takes at most this much of what is waiting: the first in it need not wait for all, and
- * what is written is still in the processor's cache.
- */
-const MAX_GROUP_BYTES = 1024 * 1024
-
-/** The same where each write is synced, which costs more than to wait for others. */
-const MAX_SYNCED_GROUP_BYTES = 4 * 1024 * 1024
-
-/** Bytes that may wait to be written before those who do not wait for that are held up. */
-const MAX_WAITING_BYTES = MAX_SYNCED_GROUP_BYTES
+import { WaitingGroup } from './waiting-group.ts'
 
 /**
  * The one way into a partition's log: write, sync, publish, acknowledge, one group after the other.
@@ -46,6 +36,8 @@ export class AppendChain {
   #pending: PendingAppend[] = []
   /** What a group is waiting for; `null` while none is on its way. */
   #running: Promise<void> | null = null
+  /** The group that is to be written once its topic has room for it. */
+  #waiting: WaitingGroup | null = null
   /** So that all appends of one tick share the first write. */
   readonly #endOfTick: EndOfTick = new EndOfTick(() => {
     this.#stepNow()
@@ -70,15 +62,17 @@ export class AppendChain {
   /**
    * Takes batches; settles as `acks` says. Their place in the order is that of the call, also when
    * encoding them takes time.
+   *
+   * @returns what {@link AppendChain.giveUp} takes; `null` when it is refused
    */
   append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
     settle: Settlement,
-  ): void {
+  ): PendingAppend | null {
     if (this.#closedBy !== null) {
       settle.reject(this.#closedBy)
-      return
+      return null
     }
     const append = new WholeAppend(batches, options, settle, (sizeBytes) => {
       this.#waitingBytes += sizeBytes
@@ -86,6 +80,17 @@ export class AppendChain {
     this.#waitingBytes += append.sizeBytes
     this.#pending.push(append)
     this.#schedule()
+    return append
+  }
+
+  /** Takes out an append that waits for others, or for room. @returns whether it did, and has been told */
+  giveUp(append: PendingAppend, reason: unknown): boolean {
+    const slot = this.#pending.indexOf(append)
+    if (slot < 0) return this.#waiting?.giveUp(append, reason) ?? false
+    this.#pending.splice(slot, 1)
+    append.reject(reason)
+    this.#release(append)
+    return true
   }
 
   /**
@@ -227,7 +232,7 @@ export class AppendChain {
     let sizeBytes = 0
     let taken = 0
     const { maxBytes } = this.#owner.log.config
-    const groupBytes = this.#groupBytes()
+    const groupBytes = mostGroupBytes(this.#owner, this.#wasSynced)
     for (const append of this.#pending) {
       const { expectedOffset, sizeBytes: appendBytes } = append
       if (!append.isEncoded) break
@@ -259,11 +264,10 @@ export class AppendChain {
   #commit(group: readonly PendingAppend[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
+    if (isCapped(log.config)) return this.#commitWithin(group)
     const buffers: Buffer[] = []
     for (const append of group) for (const buffer of append.seal()) buffers.push(buffer)
-    const written = isCapped(log.config)
-      ? this.#appendWithin(buffers)
-      : log.prompt.appendBatches(buffers)
+    const written = log.prompt.appendBatches(buffers)
     return written instanceof Promise
       ? this.#awaitWrite(written, group, buffers)
       : this.#written(group, buffers)
@@ -316,31 +320,12 @@ export class AppendChain {
     for (const append of group) append.done()
   }
 
-  /** Writes once the topic has room for it. */
-  async #appendWithin(buffers: readonly Buffer[]): Promise<void> {
-    const { log } = this.#owner
-    const space = this.#owner.space()
-    let sizeBytes = 0
-    for (const { length } of buffers) sizeBytes += length
-    const release = await space?.reserve({
-      sizeBytes,
-      config: () => log.config,
-      whyStopped: () => this.#owner.whyClosed() ?? this.#owner.whyFenced(false),
-    })
-    try {
-      await log.appendBatches(buffers)
-    } finally {
-      release?.()
-    }
-  }
-
-  /** What one group may take: no more than there is room for, so that the first in it need not wait. */
-  #groupBytes(): number {
-    const { config } = this.#owner.log
-    const isSynced = this.#wasSynced || config.flushMessages === 1
-    const mostBytes = isSynced ? MAX_SYNCED_GROUP_BYTES : MAX_GROUP_BYTES
-    if (!isCapped(config)) return mostBytes
-    return Math.min(mostBytes, this.#owner.space()?.roomBytes(config) ?? Infinity)
+  /** Like {@link AppendChain.#commit}, once the topic has room for what is not given up meanwhile. */
+  async #commitWithin(group: readonly PendingAppend[]): Promise<void> {
+    const waiting = new WaitingGroup(this.#owner, group)
+    this.#waiting = waiting
+    const buffers = await waiting.write().finally(() => (this.#waiting = null))
+    if (buffers.length > 0) await this.#written(waiting.appends, buffers)
   }
 
   #ensureNotFenced(isWritten: boolean): void {

@@ -1,4 +1,4 @@
-import { checkOptions, oneOf, wholeNumber, type Checks } from '../checks.ts'
+import { abortSignal, checkOptions, oneOf, wholeNumber, type Checks } from '../checks.ts'
 import { ACKS, type Acks } from './pending-append.ts'
 
 /** How `Partition.append` is acknowledged. */
@@ -10,6 +10,11 @@ export interface AppendOptions {
   readonly acks?: Acks
   /** The append fails unless it would get this offset: nobody else has written in between. */
   readonly expectedOffset?: number
+  /**
+   * Ends the append with its reason while it waits, be it for others or, with `whenFull: 'wait'`, for
+   * room: then nothing of it is stored. What is being written already is told as always.
+   */
+  readonly signal?: AbortSignal
 }
 
 /** {@link AppendOptions} that leave nothing open. */
@@ -17,18 +22,26 @@ export interface AppendRequest {
   readonly acks: Acks
   /** `undefined` where any offset will do. */
   readonly expectedOffset: number | undefined
+  /** `undefined` where nobody can end it. */
+  readonly signal: AbortSignal | undefined
 }
 
 /** What is asked for where nothing is said. */
-export const APPEND_DEFAULTS: AppendRequest = { acks: 'all', expectedOffset: undefined }
+export const APPEND_DEFAULTS: AppendRequest = {
+  acks: 'all',
+  expectedOffset: undefined,
+  signal: undefined,
+}
 
 const APPEND_OPTIONS: Checks<AppendOptions> = {
   acks: oneOf(...ACKS),
   expectedOffset: wholeNumber(0),
+  signal: abortSignal,
 }
 
 /** @throws TypeError or RangeError for options that are not legal */
 export function appendRequestOf(options: AppendOptions): AppendRequest {
-  const { acks = 'all', expectedOffset } = checkOptions('append options', options, APPEND_OPTIONS)
-  return { acks, expectedOffset }
+  const checked = checkOptions('append options', options, APPEND_OPTIONS)
+  const { acks = 'all', expectedOffset, signal } = checked
+  return { acks, expectedOffset, signal }
 }

@@ -13,7 +13,7 @@ import {
   type AppendOptions,
   type AppendRequest,
 } from './append-options.ts'
-import type { Acks, Settlement } from './pending-append.ts'
+import type { Acks, PendingAppend, Settlement } from './pending-append.ts'
 import { INTERNAL_TOPICS, internalTopic } from './topic-name.ts'
 
 /**
@@ -64,21 +64,26 @@ export class PartitionWriter {
   /** Takes one record or several, all or none of them. @throws at once what says that one is not taken */
   #append(
     records: AppendRecord | readonly AppendRecord[],
-    { acks, expectedOffset }: AppendRequest,
+    { acks, expectedOffset, signal }: AppendRequest,
   ): Promise<AppendResult> {
+    signal?.throwIfAborted()
     const { config } = this.#owner.log
     const now = this.#clock.now()
-    const alone = expectedOffset === undefined ? onlyOne(records) : undefined
+    const isPlain = expectedOffset === undefined && signal === undefined
+    const alone = isPlain ? onlyOne(records) : undefined
     if (alone !== undefined && storedCompressionType(config, 'none') === 'none') {
       return this.#acknowledge(this.#chain.appendRecord(alone, now, acks), acks)
     }
     const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
     const batches = encodeRecords(list, config, now)
+    let pending = null as PendingAppend | null
     const appended = new Promise<AppendResult>((resolve, reject) => {
       const request = { acks, expectedOffset, isInLine: true }
-      this.#chain.append(batches, request, { resolve, reject })
+      pending = this.#chain.append(batches, request, { resolve, reject })
     })
-    return this.#acknowledge(appended, acks, batches)
+    const acknowledged = this.#acknowledge(appended, acks, batches)
+    if (signal === undefined || pending === null) return acknowledged
+    return this.#endedBy(signal, pending, acknowledged)
   }
 
   /** Takes encoded batches, in one step. They are stamped in place. */
@@ -102,6 +107,25 @@ export class PartitionWriter {
     batches?: unknown,
   ): Promise<AppendResult> {
     return acks === 0 ? this.#inMemory(appended, batches) : appended
+  }
+
+  /** Gives an append up with the signal, for as long as its caller waits. */
+  #endedBy(
+    signal: AbortSignal,
+    pending: PendingAppend,
+    acknowledged: Promise<AppendResult>,
+  ): Promise<AppendResult> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        const reason = signal.reason as Error
+        if (this.#chain.giveUp(pending, reason)) reject(reason)
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      const stop = (): void => {
+        signal.removeEventListener('abort', onAbort)
+      }
+      acknowledged.finally(stop).then(resolve, reject)
+    })
   }
 
   async #inMemory(appended: Promise<AppendResult>, batches: unknown): Promise<AppendResult> {

@@ -120,7 +120,7 @@ export class Partition {
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
    * @throws {@link InvalidTopicError} for an internal topic, which only the library writes to.
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
-   * {@link ClosedError} when the log cannot be written; `outcome` says what is known.
+   * {@link ClosedError} when the log cannot be written; `outcome` says what is known. The signal's reason.
    */
   append(
     records: AppendRecord | readonly AppendRecord[],

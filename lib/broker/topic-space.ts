@@ -19,6 +19,7 @@ export interface SpacePartition {
 
 /** An append that asks for room. */
 export interface SpaceRequest {
+  /** May become less while it waits, which {@link TopicSpace.changed} is to be told. */
   readonly sizeBytes: number
   /** The configuration in force by now. */
   readonly config: () => Readonly<ResolvedTopicConfig>
@@ -54,7 +55,7 @@ export class TopicSpace {
     this.#disk = disk
   }
 
-  /** Something was deleted or configured, or a partition is being closed. */
+  /** Something was deleted, configured or given up, or a partition is being closed. */
   changed(): void {
     this.#sizeBytes = null
     this.#changes.notify()

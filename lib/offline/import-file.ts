@@ -136,7 +136,7 @@ class ImportRun {
     this.#cursor = state.mark?.cursor ?? FILE_START
     this.#committedRow = this.#cursor.row
     this.#skipped = this.#cursor.row
-    this.#target = new ImportTarget(topic, options.name, state, (reject) => {
+    this.#target = new ImportTarget(topic, options, state, (reject) => {
       this.#rejected += 1
       // Several partitions may refuse a row at the same time.
       this.#rejecting = this.#rejecting.then(() => this.#reject(reject))

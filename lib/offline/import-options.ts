@@ -100,10 +100,7 @@ export interface ImportOptions<Row = unknown> {
   readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>)
   /** Called after each batch; what it throws ends the import. */
   readonly onProgress?: (progress: ImportProgress) => void
-  /**
-   * Ends the import, which rejects with its reason; another run goes on. An append that waits for room
-   * in a full topic is not broken off, and ends first.
-   */
+  /** Ends the import, also while it waits for room in a full topic, with its reason; another run goes on. */
   readonly signal?: AbortSignal
   /** Rows that are appended at once, [1, 100000]. @defaultValue 1000 */
   readonly batchRecords?: number

@@ -10,7 +10,7 @@ import {
   type Topic,
 } from '../index.ts'
 import { IMPORT_HEADER, type ImportState, type PartitionMark } from './import-journal.ts'
-import type { ImportRecord, ImportReject } from './import-options.ts'
+import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { rejectRow } from './row-records.ts'
 import type { SourceRow } from './row-source.ts'
 
@@ -45,18 +45,20 @@ export class ImportTarget {
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
   /** Per partition, behind the last record of a row that has been dealt with. */
   readonly #offsets: number[]
+  readonly #signal: AbortSignal | null
   readonly #onReject: (reject: ImportReject) => Promise<void>
 
   /** @param onReject called for a row that the topic does not take, before any later row is appended */
   constructor(
     topic: Topic,
-    name: string,
+    { name, signal }: Pick<ResolvedImportOptions, 'name' | 'signal'>,
     state: ImportState,
     onReject: (reject: ImportReject) => Promise<void>,
   ) {
     this.#onReject = onReject
     this.#topic = topic
     this.#name = name
+    this.#signal = signal
     this.#partitions = [...topic.partitions]
     this.#lastRows = [...state.lastRows]
     this.#partitionCount = state.mark?.partitionCount ?? this.#partitions.length
@@ -121,7 +123,7 @@ export class ImportTarget {
   /**
    * Appends rows with their records, in their order in each partition.
    *
-   * @throws what an append fails with other than for the record's own sake
+   * @throws the signal's reason, and what an append fails with other than for the record's own sake
    */
   async append(rows: readonly (readonly [SourceRow, ImportRecord])[]): Promise<AppendedRows> {
     const result: AppendedRows = { imported: 0, skipped: 0 }
@@ -169,14 +171,18 @@ export class ImportTarget {
     rows: readonly PlacedRow[],
     result: AppendedRows,
   ): Promise<void> {
+    const signal = this.#signal
+    const records = rows.map(({ record }) => record)
     try {
-      const { lastOffset } = await partition.append(rows.map(({ record }) => record))
+      const { lastOffset } = await partition.append(records, signal === null ? {} : { signal })
       result.imported += rows.length
       this.#offsets[partition.index] = lastOffset + 1
       this.#lastRows[partition.index] = rows.at(-1)?.source.row ?? 0
     } catch (error) {
       const code = refusalOf(error)
       if (code === null) throw error
+      // Whoever ends the import may do so with an error that looks like a refusal.
+      signal?.throwIfAborted()
       const [first] = rows
       if (first === undefined) return
       if (rows.length === 1) {

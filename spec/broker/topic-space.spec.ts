@@ -166,6 +166,49 @@ describe("whenFull: 'wait'", () => {
     },
   )
 
+  it('ends with the signal of an append, wherever it waits, and lets those behind it go on', async () => {
+    const { broker, partition } = await openTopic({
+      ...{ maxBytes: 4 * ONE, whenFull: 'wait', partitions: 2, segmentBytes: 5000 },
+    })
+    const other = broker.topic('orders').partition(1)
+    for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
+    const abort = new AbortController()
+    const options = { signal: abort.signal }
+    const several = Array.from({ length: 4 }, () => ({ value: VALUE }))
+    const outcomes = [
+      partition.append(several, options),
+      // In a group of its own behind the one that waits, and in the queue of the topic.
+      partition.append({ value: 'given up' }, options),
+      other.append(several, options),
+    ].map((append) => append.catch((error: unknown) => error))
+    const behind = [partition.append({ value: 'kept' }), other.append({ value: '' })]
+    await settle()
+    expect(partition.logEndOffset).toBe(3)
+    const reason = new Error('enough')
+    abort.abort(reason)
+    await settle()
+    expect(await Promise.all(outcomes)).toEqual([reason, reason, reason])
+    await partition.deleteRecords(-1).catch(() => undefined)
+    expect(await Promise.all(behind)).toMatchObject([{ baseOffset: 3 }, { baseOffset: 0 }])
+    expect(String((await partition.read(3))[0]?.value)).toBe('kept')
+    await broker.close()
+  })
+
+  it('is not ended by the signal of an append that has room, or has ended', async () => {
+    const { broker, partition } = await openTopic({ maxBytes: 4 * ONE, whenFull: 'wait' })
+    const abort = new AbortController()
+    const { signal } = abort
+    const first = partition.append({ value: VALUE }, { signal })
+    await settle()
+    expect(await first).toMatchObject({ baseOffset: 0 })
+    abort.abort(new Error('late'))
+    expect(partition.logEndOffset).toBe(1)
+    await expect(partition.append({ value: VALUE }, { signal })).rejects.toThrow('late')
+    await expect(partition.append({ value: VALUE }, { signal, acks: 0 })).rejects.toThrow('late')
+    expect(partition.logEndOffset).toBe(1)
+    await broker.close()
+  })
+
   it('gives up a send that waits for longer than deliveryTimeoutMs', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     await partition.append({ value: VALUE })

@@ -78,6 +78,39 @@ describe('an import into a queue that is smaller than its file', () => {
     await broker.close()
   })
 
+  it.each([1, 1000])(
+    'ends with its signal while it waits, and the next one goes on, in batches of %i',
+    async (batchRecords) => {
+      const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
+      const abort = new AbortController()
+      const outcomes: unknown[] = []
+      const given = run({ batchRecords, signal: abort.signal }).catch((error: unknown) => {
+        outcomes.push(error)
+      })
+      await clock.advance(3000)
+      const before = broker.topic('jobs').partition(0).logEndOffset
+      expect(before).toBeGreaterThan(0)
+      // Such a reason must not be taken for what is wrong with a row.
+      const reason = new RangeError('enough')
+      abort.abort(reason)
+      await clock.advance(3000)
+      expect(outcomes).toEqual([reason])
+      await given
+      await consumeAll()
+      await clock.advance(3000)
+      expect(broker.topic('jobs').partition(0).logEndOffset).toBe(before)
+      const progress = { isDone: false }
+      const importing = run({ batchRecords }).finally(() => (progress.isDone = true))
+      for (let second = 0; second < 120 && !progress.isDone; second += 1) {
+        await clock.advance(1000)
+        await consumeAll()
+      }
+      expect(await importing).toMatchObject({ rows: ROWS, rejected: 0 })
+      expect(consumed).toEqual(LINES)
+      await broker.close()
+    },
+  )
+
   it.each([1, 7, 1000])(
     'comes further each time that it is refused, and gives workers no row twice, in batches of %i',
     async (batchRecords) => {

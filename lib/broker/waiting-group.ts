@@ -1,0 +1,90 @@
+import type { AppendChainOwner } from './append-chain-owner.ts'
+import type { PendingAppend } from './pending-append.ts'
+import type { SpaceRequest } from './topic-space.ts'
+
+/** Ends the wait of a group that has nothing left to write. Nobody is told of it. */
+const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
+
+/** What the chain tells a group that waits: where it writes, and who has room to give. */
+export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>
+
+/**
+ * A group of appends from when it is to be written until its topic has room for it. Meanwhile appends
+ * can be taken out of it; what is left asks for that much less.
+ */
+export class WaitingGroup {
+  readonly #owner: WaitingGroupOwner
+  #appends: readonly PendingAppend[]
+  #sizeBytes = 0
+  #isWaiting = true
+
+  constructor(owner: WaitingGroupOwner, appends: readonly PendingAppend[]) {
+    this.#owner = owner
+    this.#appends = appends
+    this.#measure()
+  }
+
+  /** What is to be written, or was. */
+  get appends(): readonly PendingAppend[] {
+    return this.#appends
+  }
+
+  /** Takes an append out, and tells it. @returns whether it was still waiting */
+  giveUp(append: PendingAppend, reason: unknown): boolean {
+    if (!this.#isWaiting || !this.#appends.includes(append)) return false
+    this.#appends = this.#appends.filter((other) => other !== append)
+    this.#measure()
+    append.reject(reason)
+    this.#owner.space()?.changed()
+    return true
+  }
+
+  /**
+   * Writes once the topic has room for it.
+   * @returns the batches of what was left by then, none where all has been given up
+   */
+  async write(): Promise<readonly Buffer[]> {
+    let release: (() => void) | undefined
+    try {
+      release = await this.#owner.space()?.reserve(this.#request())
+    } catch (error) {
+      if (error !== ALL_GIVEN_UP) throw error
+    } finally {
+      this.#isWaiting = false
+    }
+    const buffers = this.#buffers()
+    try {
+      if (buffers.length > 0) await this.#owner.log.appendBatches(buffers)
+    } finally {
+      release?.()
+    }
+    return buffers
+  }
+
+  #request(): SpaceRequest {
+    const owner = this.#owner
+    const sizeBytes = (): number => this.#sizeBytes
+    return {
+      get sizeBytes() {
+        return sizeBytes()
+      },
+      config: () => owner.log.config,
+      whyStopped: () => owner.whyClosed() ?? owner.whyFenced(false) ?? this.#whyGivenUp(),
+    }
+  }
+
+  #whyGivenUp(): Error | null {
+    return this.#appends.length === 0 ? ALL_GIVEN_UP : null
+  }
+
+  #buffers(): Buffer[] {
+    const buffers: Buffer[] = []
+    for (const append of this.#appends) for (const buffer of append.seal()) buffers.push(buffer)
+    return buffers
+  }
+
+  #measure(): void {
+    this.#sizeBytes = 0
+    for (const { length } of this.#buffers()) this.#sizeBytes += length
+  }
+}
