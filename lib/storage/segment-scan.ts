@@ -18,6 +18,7 @@ import {
   RECORD_BATCH_OVERHEAD,
   RecordBatch,
 } from '../record/record-batch.ts'
+import type { ValueRange } from './torn-batch.ts'
 
 /** Bytes taken from the file at once. */
 const CHUNK_BYTES = 1024 * 1024
@@ -120,14 +121,17 @@ export async function scanBatches(
  * Looks behind damage for a later batch that says *everything before me was durable*.
  *
  * @param range where to search; a batch found must have an offset of at least `nextOffset`.
+ * @param values in order of their positions; what lies in one of them is no batch of this log.
  * @returns position and base offset of the last such batch, `null` when there is none; what seemed
  * to be one, unchecked, where looking at all that seem to be would take too long.
  */
 export async function findLastGroupStart(
   file: File,
   range: ScanRange,
+  values: readonly ValueRange[] = [],
 ): Promise<{ position: number; baseOffset: number } | null> {
   let found: { position: number; baseOffset: number } | null = null
+  let slot = 0
   let budgetBytes = CHUNK_BYTES + SEARCH_FACTOR * (range.end - range.position)
   for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
     // Headers that begin in this chunk may reach into the next one.
@@ -139,12 +143,17 @@ export async function findLastGroupStart(
     for (let at = 0; at < Math.min(chunk.length, CHUNK_BYTES); at += 1) {
       if (!looksLikeHeader(chunk, at, range, range.end - start - at)) continue
       const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+      const position = start + at
+      while ((values[slot]?.end ?? Infinity) <= position) slot += 1
+      const value = values[slot]
+      if (value !== undefined && position >= value.position && position + size <= value.end)
+        continue
       budgetBytes -= size
-      if (budgetBytes < 0) return { position: start + at, baseOffset: roughOffset(chunk, at) }
-      if (size > CHUNK_BYTES && !(await isIntact(file, start + at, size))) continue
-      const batch = checkBatch(await readChunk(file, start + at, size), range)
+      if (budgetBytes < 0) return { position, baseOffset: roughOffset(chunk, at) }
+      if (size > CHUNK_BYTES && !(await isIntact(file, position, size))) continue
+      const batch = checkBatch(await readChunk(file, position, size), range)
       if (batch instanceof RecordBatch && batch.isGroupStart) {
-        found = { position: start + at, baseOffset: batch.baseOffset }
+        found = { position, baseOffset: batch.baseOffset }
       }
     }
   }

@@ -1,0 +1,122 @@
+import { CorruptRecordError } from '../errors.ts'
+import { readFully } from '../platform/file-io.ts'
+import type { File } from '../platform/file-system.ts'
+import {
+  ATTRIBUTES_POSITION,
+  BASE_OFFSET_POSITION,
+  BATCH_LENGTH_POSITION,
+  COMPRESSION_MASK,
+  LOG_OVERHEAD,
+  MAGIC_POSITION,
+  MAGIC_V2,
+  RECORD_BATCH_OVERHEAD,
+} from '../record/batch-layout.ts'
+import { ByteReader } from '../record/varint.ts'
+
+/** Bytes taken from the file at once. */
+const CHUNK_BYTES = 64 * 1024
+
+/** What a record has in front of its key at most: length, attributes, time, offset, length of the key. */
+const MAX_RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5
+const MAX_VARINT_BYTES = 5
+
+/** Where a value lies in a file. */
+export interface ValueRange {
+  readonly position: number
+  /** Exclusive. */
+  readonly end: number
+}
+
+/** Where the bytes lie that a write may have torn, and which offset they would have. */
+export interface TornRange extends ValueRange {
+  readonly nextOffset: number
+}
+
+/**
+ * The values of a batch that is not whole, as far as its records can be followed, and only those that
+ * a batch could lie in. A log may hold what another log's files do, so a batch that is found in one of
+ * these is a part of the record, and tells nothing of this log.
+ *
+ * A value counts only where it fits its record, the record its batch, and the batch the end of the
+ * log. The lengths of all three would have to be wrong in the same way to hide a batch that lies
+ * behind: a torn or rotten byte makes none of that.
+ *
+ * @returns in their order; none where the batch is compressed, or its header says something else.
+ */
+export async function valuesOfTornBatch(file: File, range: TornRange): Promise<ValueRange[]> {
+  const { position, end, nextOffset } = range
+  const window = new Window(file, end)
+  const header = await window.at(position, RECORD_BATCH_OVERHEAD)
+  const isWhole = header.length === RECORD_BATCH_OVERHEAD
+  if (!isWhole || header.readInt8(MAGIC_POSITION) !== MAGIC_V2) return []
+  if ((header.readUInt16BE(ATTRIBUTES_POSITION) & COMPRESSION_MASK) !== 0) return []
+  if (header.readBigInt64BE(BASE_OFFSET_POSITION) !== BigInt(nextOffset)) return []
+  const batchEnd = position + header.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+  const values: ValueRange[] = []
+  let at = position + RECORD_BATCH_OVERHEAD
+  for (let offsetDelta = 0; at < Math.min(batchEnd, end); offsetDelta += 1) {
+    const record = await readRecord(window, at, offsetDelta)
+    if (record === null || record.end > batchEnd) break
+    const { value } = record
+    if (value.end - value.position >= RECORD_BATCH_OVERHEAD) values.push(value)
+    at = record.end
+  }
+  return values
+}
+
+interface RecordPlace {
+  readonly end: number
+  readonly value: ValueRange
+}
+
+/** `null` where there is no record. Its value, and its end, may lie behind what there is. */
+async function readRecord(
+  window: Window,
+  position: number,
+  offsetDelta: number,
+): Promise<RecordPlace | null> {
+  try {
+    const reader = new ByteReader(await window.at(position, MAX_RECORD_OVERHEAD))
+    const length = reader.readVarint()
+    const end = position + reader.position + length
+    reader.readUInt8()
+    reader.readVarlong()
+    if (reader.readVarint() !== offsetDelta) return null
+    const keyLength = Math.max(0, reader.readVarint())
+    const valueAt = position + reader.position + keyLength
+    const valueReader = new ByteReader(await window.at(valueAt, MAX_VARINT_BYTES))
+    const valueLength = Math.max(0, valueReader.readVarint())
+    const valuePosition = valueAt + valueReader.position
+    const value = { position: valuePosition, end: valuePosition + valueLength }
+    // Behind it the number of its headers takes a byte at least.
+    return value.end < end ? { end, value } : null
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return null
+    throw error
+  }
+}
+
+/** Looks at bytes here and there in a file, for the most part one behind the other. */
+class Window {
+  readonly #file: File
+  readonly #end: number
+  #position = 0
+  #bytes: Buffer = Buffer.alloc(0)
+
+  constructor(file: File, end: number) {
+    this.#file = file
+    this.#end = end
+  }
+
+  /** The bytes at `position`, `count` of them unless the file ends before. */
+  async at(position: number, count: number): Promise<Buffer> {
+    const start = position - this.#position
+    if (start >= 0 && start + count <= this.#bytes.length) {
+      return this.#bytes.subarray(start, start + count)
+    }
+    const chunk = Buffer.alloc(Math.max(0, Math.min(CHUNK_BYTES, this.#end - position)))
+    this.#bytes = chunk.subarray(0, await readFully(this.#file, chunk, position))
+    this.#position = position
+    return this.#bytes.subarray(0, count)
+  }
+}

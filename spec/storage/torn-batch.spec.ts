@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { stampBatch } from '../../lib/record/record-batch.ts'
+import { LogSegment } from '../../lib/storage/log-segment.ts'
+import { findDamage } from '../../lib/storage/torn-tail.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf } from './log-fixtures.ts'
+
+/** A batch of another log, as it stands in a file: whole, and with the group start bit. */
+const COPY = bytesOf({ baseOffset: 7, values: ['copied', 'copied'], groupStart: true })
+const FIRST = bytesOf({ values: ['v0'], groupStart: true })
+
+/** A batch at offset 1 with records that have these values. */
+function batchOf(values: readonly Buffer[]): Buffer {
+  const builder = new RecordBatchBuilder({})
+  const headers = [{ key: 'from', value: Buffer.from('elsewhere') }]
+  for (const value of values) builder.append(NOW, Buffer.from('k'), value, headers)
+  const bytes = builder.buildUncompressed()
+  stampBatch(bytes, { baseOffset: 1, partitionLeaderEpoch: 0, groupStart: true })
+  return bytes
+}
+
+/** One with the copy in its second record. */
+const HOLDER = batchOf([Buffer.from('small'), Buffer.concat([COPY, Buffer.alloc(300, 'x')])])
+const COPY_AT = HOLDER.indexOf(COPY)
+
+/** What opening makes of a log whose last write has left this. */
+async function openBehind(tail: Buffer): Promise<{ logEndOffset: number; isDamaged: boolean }> {
+  const fileSystem = new SimulatedFileSystem()
+  fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, tail]))
+  const log = await openLog(fileSystem, { config: { segmentBytes: 10_000 } })
+  const found = { logEndOffset: log.logEndOffset, isDamaged: log.damage !== null }
+  await log.close()
+  return found
+}
+
+async function damageOf(bytes: Buffer): Promise<unknown> {
+  const fileSystem = new SimulatedFileSystem()
+  fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, bytes]))
+  const options = { indexIntervalBytes: 32, segmentIndexBytes: 1024, readOnly: false }
+  const segment = new LogSegment(0, { fileSystem, dir: DIR, ...options })
+  const scan = { position: FIRST.length, nextOffset: 1, reason: 'bad' }
+  const fileSizeBytes = FIRST.length + bytes.length
+  const evidence = { fileSizeBytes, durableOffset: 0, nextBaseOffset: null }
+  return findDamage(fileSystem, segment, scan, evidence)
+}
+
+describe('a torn write of a record that holds a copy of a whole batch', () => {
+  it.each([
+    ['cut behind the copy', HOLDER.subarray(0, COPY_AT + COPY.length)],
+    ['cut in the value', HOLDER.subarray(0, COPY_AT + COPY.length + 40)],
+    ['cut in its headers', HOLDER.subarray(0, -3)],
+    ['not written in its last bytes', Buffer.concat([HOLDER.subarray(0, -8), Buffer.alloc(8)])],
+    [
+      'cut behind another record with a copy',
+      batchOf([COPY, Buffer.alloc(50), COPY]).subarray(0, -20),
+    ],
+  ])('is cut: %s', async (_, tail) => {
+    expect(await openBehind(tail)).toEqual({ logEndOffset: 1, isDamaged: false })
+  })
+
+  it('is damage where what is there does not say that the copy is a value', async () => {
+    const lost = Buffer.from(HOLDER)
+    lost.fill(0, 0, 61)
+    expect(await openBehind(lost)).toEqual({ logEndOffset: 1, isDamaged: true })
+  })
+})
+
+describe('a batch that had been durable', () => {
+  it('proves what any flipped bit in the one before would hide', async () => {
+    const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
+    const missed: number[] = []
+    for (let bit = 0; bit < 8 * HOLDER.length; bit += 1) {
+      const rotten = Buffer.from(HOLDER)
+      rotten[bit >> 3] = (rotten[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      if ((await damageOf(Buffer.concat([rotten, next]))) === null) missed.push(bit)
+    }
+    expect(missed).toEqual([])
+  })
+
+  it('is one where the value that seems to hold it would not fit its record or its batch', async () => {
+    const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
+    const tail = Buffer.concat([HOLDER, next])
+    const grown = Buffer.from(tail)
+    // The batch alone claims what follows.
+    grown.writeInt32BE(tail.length - 12, 8)
+    expect(await damageOf(grown)).not.toBeNull()
+    // And its last record as well, whose value does not.
+    const recordAt = HOLDER.indexOf(Buffer.from('small')) + 'small'.length
+    const lengthAt = HOLDER.indexOf(Buffer.from('elsewhere'), recordAt) + 'elsewhere'.length
+    expect(HOLDER.readUInt8(lengthAt + 1)).toBeLessThan(0x80)
+    grown[lengthAt + 1] = 0x7f
+    expect(await damageOf(grown)).not.toBeNull()
+  })
+})
