@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { PRODUCER_ID_POSITION } from '../record/batch-layout.ts'
 import { readControlRecord } from '../record/control-record.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -32,7 +33,7 @@ export class OffsetReplay {
   /** Up to where, exclusive. */
   #nextOffset = 0
   /** What open transactions have committed, by their producer. */
-  readonly #pending: Map<number, PendingOffsets> = new Map()
+  readonly #pending: Map<bigint, PendingOffsets> = new Map()
   /** Where the record is that counts, by group and partition, while a transaction may bring an older one. */
   readonly #applied: Map<string, number> = new Map()
 
@@ -63,7 +64,8 @@ export class OffsetReplay {
     groups: Map<string, GroupOffsets>,
     fromOffset: number,
   ): Promise<void> {
-    const { isTransactional, producerId } = batch
+    const { isTransactional } = batch
+    const producerId = producerIdOf(batch)
     for (const record of await recordsOf(batch, partition, fromOffset)) {
       const change = changeOf(record)
       if (change === null) continue
@@ -84,8 +86,9 @@ export class OffsetReplay {
     try {
       const type = readControlRecord(batch)?.type
       if (type !== 'COMMIT' && type !== 'ABORT') return
-      const pending = this.#pending.get(batch.producerId) ?? NOTHING
-      this.#pending.delete(batch.producerId)
+      const producerId = producerIdOf(batch)
+      const pending = this.#pending.get(producerId) ?? NOTHING
+      this.#pending.delete(producerId)
       if (type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
       // What comes from here on is later than all that counts.
       if (this.#pending.size === 0) this.#applied.clear()
@@ -124,6 +127,11 @@ interface OffsetChange {
 /** By group and partition. */
 type PendingOffsets = Map<string, OffsetChange>
 const NOTHING: PendingOffsets = new Map()
+
+/** One beyond what a number holds says as well as any other whose transaction it is. */
+function producerIdOf({ buffer }: RecordBatch): bigint {
+  return buffer.readBigInt64BE(PRODUCER_ID_POSITION)
+}
 
 function keyOf({ groupId, topicPartition }: OffsetChange): string {
   // The name of a partition ends with a number, and holds no space.

@@ -7,6 +7,7 @@ import type { GroupOffsets } from '../../lib/broker/group-offsets.ts'
 import { OffsetReplay } from '../../lib/broker/offset-replay.ts'
 import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
+import { PRODUCER_ID_POSITION } from '../../lib/record/batch-layout.ts'
 import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
@@ -108,6 +109,28 @@ describe("what a broker's transactions have committed", () => {
     partition.readBatches = readBatches
     expect(await offsets.offset()).toBe(5)
     expect(await offsets.offset('other')).toBeUndefined()
+  })
+
+  it('is kept apart by producer ids that no number holds', async () => {
+    const offsets = new TransactionalOffsets()
+    const written = 2n ** 53n
+    offsets.commit(7, 1)
+    offsets.commit(8, 2, 'other')
+    offsets.commit(5, -1, 'third')
+    offsets.end('ABORT', 1)
+    offsets.end('COMMIT', 2)
+    for (const [slot, producerId] of [
+      written,
+      written + 1n,
+      written,
+      written,
+      written + 1n,
+    ].entries()) {
+      offsets.partition.batches[slot]?.buffer.writeBigInt64BE(producerId, PRODUCER_ID_POSITION)
+    }
+    expect(await offsets.offset()).toBeUndefined()
+    expect(await offsets.offset('other')).toBe(8)
+    expect(await offsets.offset('third')).toBe(5)
   })
 
   it('takes an offset away like any other', async () => {
