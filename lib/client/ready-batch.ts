@@ -34,18 +34,18 @@ export function makeReadyNow(
   batch: ProducerBatch,
   into: ReadyBatch[],
 ): void {
-  let buffer: Buffer
+  let refusal: Error | null = null
   try {
-    buffer = batch.buildUncompressed()
-  } catch (error) {
-    owner.fail(batch, error)
-    return
-  }
-  const refusal = refusalOf(owner, buffer)
-  if (refusal === null || batch.recordCount === 1) into.push({ batch, buffer, refusal })
-  else {
+    const buffer = batch.buildUncompressed()
+    refusal = refusalOf(owner, buffer)
+    if (refusal === null || batch.recordCount === 1) {
+      into.push({ batch, buffer, refusal })
+      return
+    }
     const records = decodeUncompressed(new RecordBatch(buffer), placeOf(owner))
     for (const part of split(owner, batch, records)) makeReadyNow(owner, part, into)
+  } catch (error) {
+    owner.fail(batch, refusal ?? error)
   }
 }
 

@@ -22,6 +22,7 @@ type Step =
   | { readonly kind: 'send'; readonly partition: number; readonly size: number; form: string }
   | { readonly kind: 'settle'; readonly partition: number; readonly isFailure: boolean }
   | { readonly kind: 'advance'; readonly ms: number }
+  | { readonly kind: 'alter'; readonly maxMessageBytes: number }
   | { readonly kind: 'flush' }
   | { readonly kind: 'turn' }
 
@@ -39,6 +40,11 @@ const settle = fc.record({
   isFailure: fc.boolean(),
 })
 
+const alter = fc.record({
+  kind: fc.constant('alter' as const),
+  maxMessageBytes: fc.oneof(fc.integer({ min: 80, max: 500 }), fc.constant(1_048_588)),
+})
+
 const steps: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof(
     { arbitrary: send, weight: 6 },
@@ -48,6 +54,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
       arbitrary: fc.record({ kind: fc.constant('advance' as const), ms: fc.nat({ max: 30 }) }),
       weight: 1,
     },
+    { arbitrary: alter, weight: 1 },
     { arbitrary: fc.record({ kind: fc.constant('flush' as const) }), weight: 1 },
   ),
   { maxLength: 60 },
@@ -93,6 +100,9 @@ class Run {
         break
       case 'advance':
         await this.bench.clock.advance(step.ms)
+        break
+      case 'alter':
+        this.#alter(step.maxMessageBytes)
         break
       case 'flush':
         this.flushes.push(this.#flush())
@@ -144,6 +154,11 @@ class Run {
       hear(error, metadata)
       if (form === 'throwing callback') throw new Error('mine')
     })
+  }
+
+  #alter(maxMessageBytes: number): void {
+    const { topic } = this.bench
+    topic.config = { ...topic.config, maxMessageBytes }
   }
 
   #settle({ appends }: FakePartition, isFailure: boolean): void {
