@@ -229,7 +229,9 @@ export class PartitionQueue implements ReadyBatchOwner {
     }
     // Without compression the write starts in the same tick.
     const ready: ReadyBatch[] = []
-    for (const batch of group) makeReadyNow(this, batch, ready)
+    group.forEach((batch) => {
+      makeReadyNow(this, batch, ready)
+    })
     this.#writeReady(ready)
   }
 
@@ -244,14 +246,9 @@ export class PartitionQueue implements ReadyBatchOwner {
    * What the topic does not take fails in its turn, and not what is written with it.
    */
   #writeReady(ready: readonly ReadyBatch[]): void {
-    let first = 0
-    for (const { batch, refusal } of ready) {
-      if (refusal !== null) this.#owner.fail(batch, refusal)
-      else if (!batch.isSettled) break
-      first += 1
-    }
+    const first = this.#failRefused(ready)
     // Some may have been given up since.
-    const unsettled = ready.slice(first).filter(({ batch }) => !batch.isSettled)
+    const unsettled = ready.filter(({ batch }, slot) => slot >= first && !batch.isSettled)
     const count = countWithin(unsettled, this.topic.config.maxBytes)
     if (count === 0) {
       this.#settled()
@@ -277,6 +274,16 @@ export class PartitionQueue implements ReadyBatchOwner {
         this.#writeReady(rest)
       },
     })
+  }
+
+  /** Fails those in front that the topic does not take. @returns how many of the first have settled */
+  #failRefused(ready: readonly ReadyBatch[]): number {
+    for (let slot = 0; slot < ready.length; slot += 1) {
+      const { batch, refusal } = ready[slot] as ReadyBatch
+      if (refusal !== null) this.#owner.fail(batch, refusal)
+      else if (!batch.isSettled) return slot
+    }
+    return ready.length
   }
 
   #settled(): void {

@@ -75,11 +75,12 @@ export async function makeReady(
 /** How many of the first the topic takes as one append; at least one, where there is any that it takes. */
 export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): number {
   let sizeBytes = 0
-  const count = ready.findIndex(({ buffer, refusal }, slot) => {
+  for (let count = 0; count < ready.length; count += 1) {
+    const { buffer, refusal } = ready[count] as ReadyBatch
     sizeBytes += buffer.length
-    return refusal !== null || (maxBytes >= 0 && slot > 0 && sizeBytes > maxBytes)
-  })
-  return count < 0 ? ready.length : count
+    if (refusal !== null || (maxBytes >= 0 && count > 0 && sizeBytes > maxBytes)) return count
+  }
+  return ready.length
 }
 
 function refusalOf({ topic }: ReadyBatchOwner, buffer: Buffer): Error | null {
