@@ -225,7 +225,7 @@ export class Partition {
     return this.deletion.enforceRetention()
   }
 
-  /** What the log files take by now; indexes come on top. */
+  /** What the log files take by now; indexes come on top, and what recovery has kept aside. */
   diskUsage(): FreedSpace {
     return { segments: this.log.segments.length, bytes: this.log.size }
   }

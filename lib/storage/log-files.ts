@@ -62,6 +62,12 @@ export function isLogFileName(name: string): boolean {
   return endingOf(name) !== undefined || OTHER_NAME.test(name)
 }
 
+/** Base offset of the segment that a file's bytes were cut from; `null` where the name is of another kind. */
+export function tornFileOffset(name: string): number | null {
+  if (!name.endsWith(TORN_SUFFIX) || !OTHER_NAME.test(name)) return null
+  return Number(name.slice(0, OFFSET_DIGITS))
+}
+
 /** Takes a file name apart; `null` for every name that is not exactly one of the log's own. */
 export function parseSegmentFileName(name: string): SegmentFileName | null {
   const ending = endingOf(name)

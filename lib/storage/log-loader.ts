@@ -16,6 +16,7 @@ import { replayReader } from './replay-reader.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
 import { removeDeleted } from './segment-recorder.ts'
 import { completeSwaps, isSwapping } from './swap-files.ts'
+import { TornFiles } from './torn-files.ts'
 import { goBackTo, type Truncation } from './torn-tail.ts'
 import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 
@@ -193,6 +194,7 @@ export class LogLoader {
   async #finish(segments: LogSegments, foundEnd: number): Promise<LoadedLog> {
     let logEndOffset = foundEnd
     const { readOnly } = this.#options
+    segments.torn = TornFiles.find(this.#fileSystem, this.#dir, this.#names, this.#truncations)
     const isSound = this.#damage === null
     const logStartOffset = Math.max(this.#logStartOffset, segments.all[0]?.baseOffset ?? 0)
     if (logEndOffset < logStartOffset) {

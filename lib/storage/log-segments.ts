@@ -29,6 +29,8 @@ export class LogSegments {
   dead: readonly LogSegment[] = []
   /** No longer listed, and behind the end of the log: their files must go before it grows again. */
   #leftOvers: readonly LogSegment[] = []
+  /** What was cut from segments and kept; `null` where there is none. */
+  torn: { removeBelow(offset: number): Promise<void> } | null = null
 
   /** @param indexCache what bounds the indexes in memory; for specs only. */
   constructor(
@@ -268,6 +270,7 @@ export class LogSegments {
     const dead = this.dead
     if (dead.length === 0) return NOTHING_FREED
     await this.#remove(dead)
+    await this.torn?.removeBelow(this.#segments[0]?.baseOffset ?? 0)
     this.dead = []
     await this.syncNames()
     return totalFreed(dead.map(({ sizeBytes: bytes }) => ({ segments: 1, bytes })))

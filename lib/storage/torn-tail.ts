@@ -22,7 +22,10 @@ export interface Truncation {
   readonly position: number
   readonly sizeBytes: number
   readonly reason: string
-  /** File that the bytes were copied to; `null` when they were all zero, or there was no room. */
+  /**
+   * File that the bytes were copied to; `null` when they were all zero, or there was no room. It counts
+   * in no size, may be deleted by anybody, and goes with its segment when that is older than is kept.
+   */
   readonly keptIn: string | null
 }
 

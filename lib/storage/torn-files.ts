@@ -1,0 +1,53 @@
+import { basename, join } from 'node:path'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
+import { tornFileOffset } from './log-files.ts'
+import type { Truncation } from './torn-tail.ts'
+
+/**
+ * Files with what opens have cut from the segments of a log. It is no younger than the records in front
+ * of it, so where these are too old to be kept, it is.
+ */
+export class TornFiles {
+  readonly #fileSystem: FileSystem
+  readonly #dir: string
+  /** By their names, the base offset of the segment that they were cut from. */
+  readonly #offsets: Map<string, number>
+
+  private constructor(fileSystem: FileSystem, dir: string, offsets: Map<string, number>) {
+    this.#fileSystem = fileSystem
+    this.#dir = dir
+    this.#offsets = offsets
+  }
+
+  /**
+   * @param entries what was in the log's directory when it was opened
+   * @param truncations what was cut since
+   * @returns `null` where there is none
+   */
+  static find(
+    fileSystem: FileSystem,
+    dir: string,
+    entries: readonly DirectoryEntry[],
+    truncations: readonly Truncation[],
+  ): TornFiles | null {
+    const offsets = new Map<string, number>()
+    const note = (name: string): void => {
+      const offset = tornFileOffset(name)
+      if (offset !== null) offsets.set(name, offset)
+    }
+    for (const { name, kind } of entries) if (kind === 'file') note(name)
+    for (const { keptIn } of truncations) if (keptIn !== null) note(basename(keptIn))
+    return offsets.size === 0 ? null : new TornFiles(fileSystem, dir, offsets)
+  }
+
+  /** Removes those of segments below `offset`. Durable with the next sync of the directory. */
+  async removeBelow(offset: number): Promise<void> {
+    for (const [name, baseOffset] of this.#offsets) {
+      if (baseOffset >= offset) continue
+      const path = join(this.#dir, name)
+      // Whoever has looked at it may have removed it.
+      if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)
+      this.#offsets.delete(name)
+    }
+  }
+}
