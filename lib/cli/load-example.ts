@@ -94,7 +94,8 @@ export async function loadExample(
   const broker = await Broker.open(join(options.dir, 'log'))
   try {
     const there = countOrders(broker)
-    const missing = (await wantedOrders(options, there)) - there
+    const isNew = !broker.topics().some(({ name }) => name === ORDERS_TOPIC)
+    const missing = (await wantedOrders(options, there, isNew)) - there
     if (missing > 0) {
       say(`making up ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
       await sendOrders(broker, missing)
@@ -141,13 +142,16 @@ export async function loadExample(
 /**
  * How many orders there shall be. It is on the disk before the first of them is made up, so that a
  * run which comes after one that was killed meanwhile makes up the rest.
+ *
+ * @param isNew whether the log is: what the disk says is of one that was deleted then.
  */
 async function wantedOrders(
   { records, add, dir }: LoadExampleOptions,
   there: number,
+  isNew: boolean,
 ): Promise<number> {
   const path = join(dir, WANTED_FILE)
-  const before = Number(await readFile(path, 'utf8').catch(() => '0'))
+  const before = isNew ? 0 : Number(await readFile(path, 'utf8').catch(() => '0'))
   if (before > there) return before
   const wanted = there === 0 ? records : there + add
   await writeFile(path, `${wanted}\n`)

@@ -73,6 +73,14 @@ describe('the example of a load', () => {
     }
   })
 
+  it('does not ask of a new log what one that was deleted should have had', async () => {
+    const dir = directory()
+    await run(dir, ['--records', '1000'])
+    rmSync(join(dir, 'log'), { recursive: true })
+    const { stdout } = await run(dir, ['--records', '20'])
+    expect(stdout).toContain('the log holds 20 orders')
+  })
+
   it('has a bar on a terminal, and plain lines elsewhere', () => {
     const progress = {
       offsets: 500,
