@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import { IllegalStateError, type File, type FileSystem } from '../index.ts'
 import { readFully, writeFully } from '../platform/file-io.ts'
+import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 
@@ -59,18 +60,18 @@ class RejectFile implements RejectSink {
   readonly #known: ReadonlySet<number>
   /** Lines of rows that the next run may come to again. */
   readonly #lines: PlacedLine[]
-  readonly #release: () => void
+  readonly #claim: RejectClaim
   #sizeBytes: number
   /** What an earlier run has written may be in memory alone. */
   #isSynced = false
 
-  private constructor(file: File, origin: RejectOrigin, found: FoundRejects, release: () => void) {
+  private constructor(file: File, origin: RejectOrigin, found: FoundRejects, claim: RejectClaim) {
     this.#file = file
     this.#origin = origin
     this.#sizeBytes = found.sizeBytes
     this.#lines = [...found.lines]
     this.#known = new Set(found.lines.map(({ row }) => row))
-    this.#release = release
+    this.#claim = claim
   }
 
   static async open(
@@ -81,15 +82,18 @@ class RejectFile implements RejectSink {
     const files: FileSystem = fileSystem ?? new NodeFileSystem()
     const release = take(files, path)
     let file: File | null = null
+    let guard: LockGuard | null = null
     try {
       file = await files.open(path, 'create')
+      guard = await takeFromOthers(files, path)
       await files.syncDirectory(dirname(path))
       const origin = { topic, import: name }
       const found = await findRejects(file, origin, committedBytes)
       await file.truncate(found.sizeBytes)
-      return new RejectFile(file, origin, found, release)
+      return new RejectFile(file, origin, found, { release, guard })
     } catch (error) {
       release()
+      await guard?.close()
       await file?.close()
       throw error
     }
@@ -121,10 +125,21 @@ class RejectFile implements RejectSink {
     this.#isSynced = true
   }
 
-  close(): Promise<void> {
-    this.#release()
-    return this.#file.close()
+  async close(): Promise<void> {
+    const { release, guard } = this.#claim
+    release()
+    // While it is open, its guard's name is that of no other file.
+    await guard?.close()
+    await this.#file.close()
   }
+}
+
+/** What keeps others from the file. */
+interface RejectClaim {
+  /** Gives the path free. */
+  readonly release: () => void
+  /** `null` where nothing tells processes of each other. */
+  readonly guard: LockGuard | null
 }
 
 /** @returns what gives the path free. @throws {@link IllegalStateError} */
@@ -133,11 +148,21 @@ function take(fileSystem: FileSystem, path: string): () => void {
   const owner = fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
   const paths = inUse.get(owner) ?? new Set()
   const key = resolve(path)
-  if (paths.has(key)) {
-    throw new IllegalStateError(`another import is writing its rejects to '${path}'`)
-  }
+  if (paths.has(key)) throw inUseError(path)
   inUse.set(owner, paths.add(key))
   return () => paths.delete(key)
+}
+
+/** Keeps off the other processes of this machine, and those who call the file by another name. @throws {@link IllegalStateError} */
+async function takeFromOthers(fileSystem: FileSystem, path: string): Promise<LockGuard | null> {
+  if (!(fileSystem instanceof NodeFileSystem)) return null
+  const guard = await LockGuard.takeFile(path)
+  if (guard === 'in-use') throw inUseError(path)
+  return guard
+}
+
+function inUseError(path: string): IllegalStateError {
+  return new IllegalStateError(`another import is writing its rejects to '${path}'`)
 }
 
 /** The import that a line is of. */

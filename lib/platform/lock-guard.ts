@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { isSystemError } from './system-error.ts'
 
@@ -9,14 +10,14 @@ import { isSystemError } from './system-error.ts'
 const NAME_SIZE_BYTES = 108
 
 /**
- * A claim on a directory that the kernel holds for this process and ends with it, however it ends.
+ * A claim on a directory, or a file, that the kernel holds for this process and ends with it, however it ends.
  *
- * It is an abstract unix socket named after the directory's device and inode, which exists on Linux
+ * It is an abstract unix socket named after its device and inode, which exists on Linux
  * only. Of all processes and worker threads in one network namespace, one can have it. It does not
  * keep the process alive.
  */
 export class LockGuard {
-  /** Identifies the guarded directory within one boot of one machine. */
+  /** Identifies what is guarded within one boot of one machine. */
   readonly name: string
   readonly #server: Server
 
@@ -42,6 +43,15 @@ export class LockGuard {
       return isSystemError(error, 'EADDRINUSE') ? 'in-use' : null
     }
     return new LockGuard(name, server)
+  }
+
+  /**
+   * Like {@link LockGuard.take}, of what a path leads to, whichever of its names that is. It has to be kept
+   * open meanwhile, so that its inode number is given to nothing else.
+   */
+  static async takeFile(path: string): Promise<LockGuard | 'in-use' | null> {
+    const { dev, ino } = statSync(path, { bigint: true })
+    return LockGuard.take(dev, ino)
   }
 
   /** Gives the claim up. */

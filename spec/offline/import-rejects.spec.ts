@@ -1,6 +1,10 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { IllegalStateError, type Broker } from '../../lib/index.ts'
 import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
+import { LockGuard } from '../../lib/platform/lock-guard.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
@@ -131,6 +135,31 @@ describe('a file of rejected rows', () => {
     await first
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
+
+  it.runIf(process.platform === 'linux')(
+    'is told from others by what it is, whatever it is called and whichever process writes to it',
+    async () => {
+      const dir = mkdtempSync(join(tmpdir(), 'varve-rejects-'))
+      const [path, link] = [join(dir, 'rejects.jsonl'), join(dir, 'link', 'rejects.jsonl')]
+      writeFileSync(join(dir, 'a'), LINES)
+      writeFileSync(path, '')
+      symlinkSync(dir, join(dir, 'link'))
+      const importInto = (name: string, rejects: string): Promise<ImportResult> => {
+        return importFile(broker, join(dir, 'a'), { topic: 't', format: 'ndjson', name, rejects })
+      }
+      // It stands for another process, to which it would be the same.
+      const { dev, ino } = statSync(path, { bigint: true })
+      const other = await LockGuard.take(dev, ino)
+      const refused = new IllegalStateError(`another import is writing its rejects to '${link}'`)
+      await expect(importInto('one', link)).rejects.toEqual(refused)
+      if (other instanceof LockGuard) await other.close()
+      const both = await Promise.allSettled([importInto('two', path), importInto('three', link)])
+      expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+      expect(await importInto('four', link)).toMatchObject({ rejected: 3 })
+      expect(readFileSync(path, 'utf8').match(/"row":/g)).toHaveLength(6)
+      rmSync(dir, { recursive: true })
+    },
+  )
 
   it('is free again when it could not be opened', async () => {
     const rejects = '/no-such-directory/rejects.jsonl'
