@@ -67,8 +67,8 @@ export interface LockFileOptions {
  */
 export class LockFile {
   readonly #path: string
-  /** Has the record under a name of its own until the lock is taken. */
-  readonly #temporaryPath: string
+  /** Has the record under a name of its own until the lock is taken, or in that name for as long as it is held. */
+  #temporaryPath: string
   readonly #options: LockFileOptions
   /**
    * Open while the lock is held, so that its inode number is given to no other file: then the
@@ -102,13 +102,15 @@ export class LockFile {
    */
   static async take(options: LockFileOptions): Promise<LockFile | null> {
     const lockFile = new LockFile(options)
-    lockFile.#content = await writeIfRoom(lockFile.#temporaryPath, lockFile.#content)
+    const written = await writeIfRoom(lockFile.#path, options.record)
+    lockFile.#temporaryPath = written.path
+    lockFile.#content = written.content
     let isTaken: boolean
     try {
       isTaken = await lockFile.#lock()
       if (isTaken && lockFile.#hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
-      await unlinkIfPresent(lockFile.#temporaryPath)
-      if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned)
+      if (!isTaken || written.content.length > 0) await unlinkIfPresent(written.path)
+      if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned, written.path)
     } catch (error) {
       // The first error is the one that says what is wrong.
       await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
@@ -187,6 +189,7 @@ export class LockFile {
     try {
       await this.#endHeartbeats()
       this.#removeOurs()
+      if (this.#content.length === 0) await unlinkIfPresent(this.#temporaryPath)
     } finally {
       const handle = this.#handle
       this.#handle = null

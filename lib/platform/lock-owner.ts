@@ -79,6 +79,44 @@ export function decodeOwnerRecord(bytes: Buffer): OwnerRecord | null {
   }
 }
 
+/** Most file systems take no longer name. */
+const MAX_NAME_BYTES = 255
+/** What is in front of the record in the name of a file. */
+const MAX_PREFIX_BYTES = 16
+
+/** The fields of a record in the order that they have in a name. */
+const NAME_FIELDS = [
+  ...(['token', 'pid', 'threadId', 'startTime', 'bootId', 'pidNamespace'] as const),
+  ...(['networkNamespace', 'guard', 'sinceMs', 'host'] as const),
+]
+const NUMBER_FIELDS: ReadonlySet<string> = new Set(['pid', 'threadId', 'sinceMs'])
+
+/**
+ * The record as a part of a file's name, which takes no room on a disk that is full.
+ *
+ * @returns `null` where it would be too long.
+ */
+export function encodeOwnerName(record: OwnerRecord): string | null {
+  const name = NAME_FIELDS.map((field) => encodeURIComponent(record[field] ?? '')).join(',')
+  return name.length > MAX_NAME_BYTES - MAX_PREFIX_BYTES ? null : name
+}
+
+/** Reads what {@link encodeOwnerName} has made; `null` for all else. */
+export function decodeOwnerName(name: string): OwnerRecord | null {
+  const parts = name.split(',')
+  if (parts.length !== NAME_FIELDS.length) return null
+  try {
+    const fields = NAME_FIELDS.map((field, slot): [string, string | number | null] => {
+      const text = decodeURIComponent(parts[slot] ?? '')
+      if (text === '') return [field, null]
+      return [field, NUMBER_FIELDS.has(field) ? Number(text) : text]
+    })
+    return toOwnerRecord(Object.fromEntries(fields))
+  } catch {
+    return null
+  }
+}
+
 /**
  * Tells whether the owner in `record` is certainly gone, so that its lock needs no waiting.
  *

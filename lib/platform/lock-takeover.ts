@@ -4,13 +4,21 @@ import {
   fstatSync,
   lstatSync,
   openSync,
+  readdirSync,
   readSync,
   writeFileSync,
   type BigIntStats,
 } from 'node:fs'
 import { copyFile, link, open, readdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { decodeOwnerRecord, type FileIdentity, type OwnerRecord } from './lock-owner.ts'
+import {
+  decodeOwnerName,
+  decodeOwnerRecord,
+  encodeOwnerName,
+  encodeOwnerRecord,
+  type FileIdentity,
+  type OwnerRecord,
+} from './lock-owner.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError } from './system-error.ts'
 
@@ -21,6 +29,9 @@ const NO_RECORD = Buffer.alloc(0)
 
 /** What takers put behind the lock file's name: an owner's token, or the instance that is claimed. */
 const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+)$/
+
+/** The dot in front of a record in a name. */
+const OWNER_NAME = /\.(?=[0-9a-f]{32},)/
 
 /** A lock file as its owner left it. */
 export interface FoundLockFile {
@@ -43,7 +54,7 @@ export function readLockFile(path: string): FoundLockFile | null {
   const fd = openOrNull(path)
   if (fd === null) return null
   try {
-    return look(fd)?.found ?? null
+    return look(fd, path)?.found ?? null
   } finally {
     closeSync(fd)
   }
@@ -89,7 +100,7 @@ export async function removeAbandoned(
   const fd = openOrNull(path)
   if (fd === null) return false
   try {
-    const seen = look(fd)
+    const seen = look(fd, path)
     if (seen === null || !(await isAbandoned(seen.found))) return false
     const claimPath = `${path}.${instanceOf(seen.stats)}`
     if (!(await claim(claimPath, claimantPath, isAbandoned))) return false
@@ -115,13 +126,21 @@ export async function removeAbandoned(
  * Removes what takers that died half-way left beside a lock file.
  *
  * To be called by the holder of the lock: claims that are left say nothing about its own file.
+ *
+ * @param ownPath the name that says whose the lock is, where its file does not.
  */
-export async function removeLeftovers(path: string, isAbandoned: AbandonmentCheck): Promise<void> {
+export async function removeLeftovers(
+  path: string,
+  isAbandoned: AbandonmentCheck,
+  ownPath: string | null = null,
+): Promise<void> {
   const directory = dirname(path)
   const lockName = basename(path)
   for (const name of await readdir(directory)) {
-    if (!name.startsWith(lockName) || !OWN_SUFFIX.test(name.slice(lockName.length))) continue
+    if (!name.startsWith(`${lockName}.`)) continue
+    if (!OWN_SUFFIX.test(name.slice(lockName.length)) && ownerNamedBy(name) === null) continue
     const leftoverPath = join(directory, name)
+    if (leftoverPath === ownPath) continue
     const found = readLockFile(leftoverPath)
     if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)
   }
@@ -142,21 +161,41 @@ export async function writeRecord(path: string, content: Buffer): Promise<void> 
   }
 }
 
+/** A file that a lock file can be made of. */
+export interface WrittenRecord {
+  readonly path: string
+  /** What is in it: nothing where there is no room for that. */
+  readonly content: Buffer
+}
+
 /**
- * The same; without the content where there is no room for it. Who opens a directory on a full disk may
- * want to delete something in it, and a name takes no room.
- *
- * @returns what is in the file
+ * The same, beside a lock file and under the owner's token. Where there is no room for the content the
+ * file is empty, and has the record in its name: who opens a directory on a full disk may want to delete
+ * something in it, and a name takes no room.
  */
-export async function writeIfRoom(path: string, content: Buffer): Promise<Buffer> {
+export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
+  const path = `${lockPath}.${record.token}`
+  const content = encodeOwnerRecord(record)
   try {
     await writeRecord(path, content)
-    return content
+    return { path, content }
   } catch (error) {
     if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
-    await writeRecord(path, NO_RECORD)
-    return NO_RECORD
+    return writeNaming(lockPath, record).catch((reason: unknown) => {
+      // Some file systems take shorter names than most. The record is not known to anybody then.
+      if (!isSystemError(reason, 'ENAMETOOLONG', 'EINVAL')) throw reason
+      return writeEmpty(path)
+    })
   }
+}
+
+async function writeNaming(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
+  return writeEmpty(`${lockPath}.${encodeOwnerName(record) ?? record.token}`)
+}
+
+async function writeEmpty(path: string): Promise<WrittenRecord> {
+  await writeRecord(path, NO_RECORD)
+  return { path, content: NO_RECORD }
 }
 
 /** Removes a file, if it is there. */
@@ -198,14 +237,38 @@ function instanceOf(stats: BigIntStats): string {
   return `${stats.ino}-${stats.mtimeNs}`
 }
 
-function look(fd: number): { found: FoundLockFile; stats: BigIntStats } | null {
+function look(fd: number, path: string): { found: FoundLockFile; stats: BigIntStats } | null {
   const stats = fstatSync(fd, { bigint: true })
   if (!stats.isFile()) return null
   const buffer = Buffer.alloc(MAX_RECORD_BYTES)
   const size = readSync(fd, buffer, { position: 0 })
-  const record = decodeOwnerRecord(buffer.subarray(0, size))
   const file = { dev: stats.dev, ino: stats.ino }
+  const record = size > 0 ? decodeOwnerRecord(buffer.subarray(0, size)) : recordBeside(path, file)
   return { found: { record, modifiedMs: Number(stats.mtimeMs), file }, stats }
+}
+
+/**
+ * The record of a file that had no room for it: in another name of the same file, which only its owner
+ * gives to it, before that of the lock. As long as it has that name, its inode is given to no other file.
+ */
+function recordBeside(path: string, file: FileIdentity): OwnerRecord | null {
+  const directory = dirname(path)
+  try {
+    for (const name of readdirSync(directory)) {
+      const record = ownerNamedBy(name)
+      if (record === null) continue
+      const stats = lstatSync(join(directory, name), { bigint: true, throwIfNoEntry: false })
+      if (stats?.dev === file.dev && stats.ino === file.ino) return record
+    }
+  } catch {
+    // Nothing is known of its owner then, and its age decides.
+  }
+  return null
+}
+
+function ownerNamedBy(name: string): OwnerRecord | null {
+  const start = name.indexOf(',') < 0 ? -1 : name.search(OWNER_NAME)
+  return start < 0 ? null : decodeOwnerName(name.slice(start + 1))
 }
 
 function openOrNull(path: string): number | null {

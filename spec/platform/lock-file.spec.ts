@@ -15,7 +15,13 @@ import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LOCK_FILE_NAME, LockFile } from '../../lib/platform/lock-file.ts'
 import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
-import { encodeOwnerRecord, newOwnerToken } from '../../lib/platform/lock-owner.ts'
+import {
+  encodeOwnerName,
+  encodeOwnerRecord,
+  newOwnerToken,
+  type OwnerRecord,
+} from '../../lib/platform/lock-owner.ts'
+import { readLockFile } from '../../lib/platform/lock-takeover.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { syncsOfFileHandles } from './file-handle-syncs.ts'
@@ -26,6 +32,7 @@ async function take(
   directory: string,
   onCompromised: (error: Error) => void = () => null,
   clock = new ManualClock(Date.now()),
+  record: Partial<OwnerRecord> = {},
 ): Promise<LockFile | null> {
   const lockFile = await LockFile.take({
     directory,
@@ -33,7 +40,7 @@ async function take(
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
     clock,
     times: { ...LOCK_TIMES, graceMs: 0 },
-    record: foreignRecord({ token: newOwnerToken() }),
+    record: foreignRecord({ token: newOwnerToken(), ...record }),
   })
   if (lockFile !== null) onTestFinished(() => lockFile.release())
   return lockFile
@@ -45,6 +52,23 @@ async function leaveLock(directory: string, ageMs: number): Promise<string> {
   const modified = (Date.now() - ageMs) / 1000
   await utimes(path, modified, modified)
   return path
+}
+
+/** From now on nothing can be written in it, but names. @returns what makes room again */
+function fillDisk(directory: string): () => void {
+  const { writeFileSync } = fs
+  const writing = vi.spyOn(fs, 'writeFileSync').mockImplementation((fd, content, options) => {
+    if (content instanceof Buffer && content.length > 0)
+      throw systemError('ENOSPC', 'write', directory, 'no space left')
+    writeFileSync(fd, content, options)
+  })
+  syncBuiltinESMExports()
+  const empty = (): void => {
+    writing.mockRestore()
+    syncBuiltinESMExports()
+  }
+  onTestFinished(empty)
+  return empty
 }
 
 describe('LockFile', () => {
@@ -279,21 +303,14 @@ describe('LockFile', () => {
     expect(reasons).toMatchObject([{ code: 'ENOENT' }])
   })
 
-  it('is taken on a full disk too, without the name of its owner', async () => {
+  it('is taken on a full disk too, and names its owner by a name that it has besides', async () => {
     const directory = await temporaryDirectory()
-    const { writeFileSync } = fs
-    const writing = vi.spyOn(fs, 'writeFileSync').mockImplementation((fd, content, options) => {
-      if (content instanceof Buffer && content.length > 0)
-        throw systemError('ENOSPC', 'write', directory, 'no space left')
-      writeFileSync(fd, content, options)
-    })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      writing.mockRestore()
-      syncBuiltinESMExports()
-    })
+    fillDisk(directory)
     const lockFile = await take(directory)
     expect(await readFile(join(directory, LOCK_FILE_NAME), 'utf8')).toBe('')
+    expect(readLockFile(join(directory, LOCK_FILE_NAME))?.record).toMatchObject({
+      ...{ pid: 4711, host: 'elsewhere', pidNamespace: 'pid:[1]', guard: null },
+    })
     expect(await lockFile?.lossReason()).toBeNull()
     expect(await take(directory)).toBeNull()
     await lockFile?.startHeartbeats()
@@ -301,6 +318,36 @@ describe('LockFile', () => {
     await lockFile?.release()
     expect(await readdir(directory)).toEqual([])
     expect(await take(directory)).not.toBeNull()
+  })
+
+  it('is taken at once from an owner that died on a full disk, and nothing of it is left', async () => {
+    const directory = await temporaryDirectory()
+    const empty = fillDisk(directory)
+    expect(await take(directory, undefined, undefined, { host: 'dead' })).not.toBeNull()
+    const successor = await take(directory, undefined, undefined, { host: 'dead' })
+    expect(successor).not.toBeNull()
+    expect(await readdir(directory)).toHaveLength(2)
+    expect(await successor?.lossReason()).toBeNull()
+    empty()
+    const last = await take(directory)
+    expect(await last?.lossReason()).toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('is not taken for a record that names another file, or that no name has room for', async () => {
+    const directory = await temporaryDirectory()
+    const empty = fillDisk(directory)
+    const held = await take(directory)
+    const dead = foreignRecord({ host: 'dead' })
+    await writeFile(join(directory, `${LOCK_FILE_NAME}.${encodeOwnerName(dead) ?? ''}`), '')
+    expect(await take(directory)).toBeNull()
+    await held?.release()
+    const host = 'elsewhere'.repeat(60)
+    const nameless = await take(directory, undefined, undefined, { host })
+    expect(readLockFile(join(directory, LOCK_FILE_NAME))).toMatchObject({ record: null })
+    empty()
+    expect(await take(directory)).toBeNull()
+    expect(await nameless?.lossReason()).toBeNull()
   })
 
   it('is released, also when it is taken over between the last look at it and its removal', async () => {
