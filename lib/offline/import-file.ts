@@ -1,6 +1,7 @@
 import { refuseThenable } from '../checks.ts'
 import type { Broker, Topic } from '../index.ts'
 import { CsvRows } from './csv-rows.ts'
+import { followSignal } from './followed-signal.ts'
 import { ImportFileChangedError } from './import-errors.ts'
 import { ImportJournal, type ImportMark, type ImportState } from './import-journal.ts'
 import {
@@ -55,10 +56,13 @@ export async function importFile<Row = unknown>(
   path: string,
   options: ImportOptions<Row>,
 ): Promise<ImportResult> {
-  const resolved = resolveImportOptions(path, options)
-  resolved.signal?.throwIfAborted()
-  const topic = broker.topic(resolved.topic)
-  const journal = new ImportJournal(broker, topic, resolved.name)
+  const given = resolveImportOptions(path, options)
+  given.signal?.throwIfAborted()
+  const topic = broker.topic(given.topic)
+  const journal = new ImportJournal(broker, topic, given.name)
+  // Each partition's append listens to it.
+  const ending = given.signal === null ? null : followSignal(given.signal)
+  const resolved = { ...given, signal: ending?.signal ?? null }
   let file: InputFile | null = null
   try {
     file = await InputFile.open(path, resolved.fileSystem)
@@ -73,6 +77,7 @@ export async function importFile<Row = unknown>(
       await rejects.close()
     }
   } finally {
+    ending?.stop()
     // Also where the file cannot be closed, others may import under the name.
     await Promise.resolve(file?.close()).finally(() => journal.close())
   }

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { getEventListeners } from 'node:events'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Broker, CreateTopicOptions, Partition } from '../../lib/index.ts'
 import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
@@ -110,6 +111,22 @@ describe('an import into a queue that is smaller than its file', () => {
       await broker.close()
     },
   )
+
+  it('listens once to its signal, into however many partitions it appends', async () => {
+    const { broker, run } = await setUp({ partitions: 40, maxBytes: -1 })
+    const { signal } = new AbortController()
+    const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    onTestFinished(() => {
+      warning.mockRestore()
+    })
+    const toRecord = (_row: unknown, at: { readonly row: number }) => {
+      return { value: 'v', partition: at.row % 40 }
+    }
+    expect(await run({ signal, toRecord })).toMatchObject({ imported: ROWS })
+    expect(warning).not.toHaveBeenCalled()
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    await broker.close()
+  })
 
   it.each([1, 7, 1000])(
     'comes further each time that it is refused, and gives workers no row twice, in batches of %i',
