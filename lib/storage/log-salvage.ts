@@ -21,6 +21,7 @@ import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segm
 import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
+import { liesInValue, valuesOfTornBatch, type ValueRange } from './torn-batch.ts'
 
 /** Offsets that a salvage could not save. */
 export interface LostRange {
@@ -184,6 +185,7 @@ class LogSalvage {
     let size = 0
     let position = 0
     let damage: { position: number; reason: string } | null = null
+    let values: readonly ValueRange[] = []
     while (position < end) {
       const objection = ({ nextOffset, baseOffset: offset }: RecordBatch): string | null => {
         if (nextOffset > limit)
@@ -203,8 +205,9 @@ class LogSalvage {
       })
       size += await copyBytes(from, position, scan.position - position, to, size)
       if (scan.reason === null) break
+      if (damage === null) values = await valuesOfTornBatch(from, { ...scan, end })
       damage ??= { position: scan.position, reason: scan.reason }
-      position = await nextCandidate(from, scan.position, end)
+      position = await nextCandidate(from, scan.position, end, values)
     }
     if (damage === null) return
     if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
@@ -282,8 +285,15 @@ async function copyBytes(
 /**
  * Where a batch may begin behind damage at `position`; `end` for nowhere. A length that leads to
  * another batch is believed: what lies inside of a damaged batch may look like one, and is none.
+ *
+ * @param values of the damaged batch; what lies in one of them is none either.
  */
-async function nextCandidate(file: File, position: number, end: number): Promise<number> {
+async function nextCandidate(
+  file: File,
+  position: number,
+  end: number,
+  values: readonly ValueRange[],
+): Promise<number> {
   const header = Buffer.alloc(RECORD_BATCH_OVERHEAD)
   if ((await readFully(file, header, position)) === header.length) {
     const behind = position + Math.max(1, claimedSize(header, 0))
@@ -298,7 +308,9 @@ async function nextCandidate(file: File, position: number, end: number): Promise
     const count = await readFully(file, chunk, at)
     const last = Math.min(CHUNK_BYTES - 1, count - RECORD_BATCH_OVERHEAD)
     for (let each = 0; each <= last; each += 1) {
-      if (mayBeHeader(chunk, each, end - at - each)) return at + each
+      const found = at + each
+      if (!mayBeHeader(chunk, each, end - found)) continue
+      if (!liesInValue(values, found, found + claimedSize(chunk, each))) return found
     }
   }
   return end

@@ -18,7 +18,7 @@ import {
   RECORD_BATCH_OVERHEAD,
   RecordBatch,
 } from '../record/record-batch.ts'
-import type { ValueRange } from './torn-batch.ts'
+import { liesInValue, type ValueRange } from './torn-batch.ts'
 
 /** Bytes taken from the file at once. */
 const CHUNK_BYTES = 1024 * 1024
@@ -131,7 +131,6 @@ export async function findLastGroupStart(
   values: readonly ValueRange[] = [],
 ): Promise<{ position: number; baseOffset: number } | null> {
   let found: { position: number; baseOffset: number } | null = null
-  let slot = 0
   let budgetBytes = CHUNK_BYTES + SEARCH_FACTOR * (range.end - range.position)
   for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
     // Headers that begin in this chunk may reach into the next one.
@@ -144,10 +143,7 @@ export async function findLastGroupStart(
       if (!looksLikeHeader(chunk, at, range, range.end - start - at)) continue
       const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
       const position = start + at
-      while ((values[slot]?.end ?? Infinity) <= position) slot += 1
-      const value = values[slot]
-      if (value !== undefined && position >= value.position && position + size <= value.end)
-        continue
+      if (liesInValue(values, position, position + size)) continue
       budgetBytes -= size
       if (budgetBytes < 0) return { position, baseOffset: roughOffset(chunk, at) }
       if (size > CHUNK_BYTES && !(await isIntact(file, position, size))) continue

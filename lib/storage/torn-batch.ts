@@ -64,6 +64,18 @@ export async function valuesOfTornBatch(file: File, range: TornRange): Promise<V
   return values
 }
 
+/** Whether the bytes [`position`, `end`) are a part of one of these values, which are in their order. */
+export function liesInValue(values: readonly ValueRange[], position: number, end: number): boolean {
+  let low = 0
+  let high = values.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((values[middle]?.position ?? Infinity) <= position) low = middle + 1
+    else high = middle
+  }
+  return end <= (values[low - 1]?.end ?? 0)
+}
+
 interface RecordPlace {
   readonly end: number
   readonly value: ValueRange

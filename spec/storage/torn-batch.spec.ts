@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { stampBatch } from '../../lib/record/record-batch.ts'
+import { Log } from '../../lib/storage/log.ts'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
 import { findDamage } from '../../lib/storage/torn-tail.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -91,5 +92,31 @@ describe('a batch that had been durable', () => {
     expect(HOLDER.readUInt8(lengthAt + 1)).toBeLessThan(0x80)
     grown[lengthAt + 1] = 0x7f
     expect(await damageOf(grown)).not.toBeNull()
+  })
+})
+
+describe('a salvage', () => {
+  it('takes no copy for a batch of the log that lies in a record which is not whole', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    // What looks like a header in front of the copy, and is none, comes first.
+    const decoy = Buffer.from(COPY.subarray(0, 61))
+    decoy.writeInt32BE(60, 8)
+    const value = Buffer.concat([decoy, COPY, Buffer.alloc(300, 'x')])
+    const torn = batchOf([Buffer.from('small'), value]).subarray(0, -20)
+    fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, torn]))
+    const report = await Log.salvage(DIR, '/salvaged', { fileSystem })
+    expect(report).toMatchObject({ batchCount: 1, recordCount: 1, logEndOffset: 1 })
+    expect(report.lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
+  })
+
+  it('goes on behind a record that is not whole', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const rotten = Buffer.from(HOLDER)
+    rotten[HOLDER.length - 1] = 0xff
+    const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
+    fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, rotten, next]))
+    const report = await Log.salvage(DIR, '/salvaged', { fileSystem })
+    expect(report).toMatchObject({ batchCount: 2, logEndOffset: 4 })
+    expect(report.lost).toMatchObject([{ firstOffset: 1, lastOffset: 2 }])
   })
 })
