@@ -10,9 +10,9 @@ const USAGE = `usage: npm run bench -- [options]
                    disk at scale 1), partitions, consumers, load
   --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
   --scale F        factor on the number of records of every case (0.08; bench:full 1)
-  --report DIR     where the page and the charts go (bench/results/report; bench:full docs)
-  --add FILE       also report the samples of an earlier run; may be given several times; those of
-                   another version of Node.js have a table of their own
+  --report DIR     where page, charts and samples go (bench/results/report; bench:full docs)
+  --add PATH       also report the samples of an earlier run, or of all in a directory; may be given
+                   several times; those of another version of Node.js have a table of their own
   --only-report    run nothing: report what --add gives
   --cpu-prof DIR   write a CPU profile of every measured part to DIR; the figures suffer
   --list           only name the cases

@@ -15,77 +15,55 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { BenchCase, Measurement } from './bench-case.ts'
-import { CASES, WORKLOADS } from './cases.ts'
+import { WORKLOADS } from './cases.ts'
 import { ensurePeersInstalled } from './install-peers.ts'
-import { figuresOf, type Figures, type Sample } from './report/figures.ts'
+import type { Figures } from './report/figures.ts'
 import { describeMachine, machineLines } from './report/machine.ts'
-import {
-  byQuestion,
-  COMPARISONS,
-  ofSize,
-  ofWorkload,
-  sizeName,
-  type RunDescription,
-} from './report/markdown.ts'
-import type { VersionSamples } from './report/node-versions.ts'
+import { byQuestion, COMPARISONS, ofSize, ofWorkload, sizeName } from './report/markdown.ts'
 import { tableOf } from './report/table.ts'
-import { writeReport } from './report/write-report.ts'
+import { reportOf, writeReport } from './report/write-report.ts'
 import { readOptions, type RunOptions } from './run-options.ts'
-import { readSamples, SampleFile } from './sample-file.ts'
+import {
+  readSamples,
+  SampleFile,
+  sampleFileName,
+  sampleFilesOf,
+  type StoredRun,
+} from './sample-file.ts'
 
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url))
 const BENCH = fileURLToPath(new URL('../', import.meta.url))
 const RESULTS = join(BENCH, 'results')
 const MAX_RUN_MS = 600_000
 const MAX_LONG_RUN_MS = 1_800_000
-/** Rounds of different runs are never compared with one another. */
-const ROUNDS_APART = 1000
 
 const execute = promisify(execFile)
 
 async function main(): Promise<void> {
   const options = readOptions(join(RESULTS, 'report'))
   if (options === null) return
-  const earlier = options.added.map((path, index) => readSamples(path, (index + 1) * ROUNDS_APART))
-  let description = earlier[0]?.description
-  let own: readonly Sample[] = []
-  let failures: string[] = []
+  const runs: StoredRun[] = []
+  let failures: readonly string[] = []
   if (!options.onlyReport) {
     ensurePeersInstalled(BENCH)
     const run = await runInFreshRoot(options)
-    own = run.samples
     failures = run.failures
-    description = run.description
+    runs.push(readSamples(run.path))
   }
-  if (description === undefined) throw new Error('--only-report needs --add')
-  // Figures of two versions of Node.js are not of one kind; each is told on its own.
-  const versions = byNodeVersion([...earlier, { description, samples: own }])
-  const { node } = description.machine
-  const samples = versions.find((each) => each.node === node)?.samples ?? []
-  const runs = [...(own.length > 0 ? [description] : []), ...earlier.map((run) => run.description)]
-  const ofNode = runs.filter(({ machine }) => machine.node === node)
-  const figures = figuresOf(CASES, samples)
-  print(figures)
-  const page = writeReport(options.reportDir, ofNode, figures, versions)
-  for (const line of machineLines(description.machine)) console.log(line)
+  runs.push(...options.added.flatMap(sampleFilesOf).map(readSamples))
+  if (runs.length === 0) throw new Error('--only-report needs --add')
+  const report = reportOf(runs)
+  print(report.figures)
+  const page = writeReport(options.reportDir, report)
+  for (const line of machineLines(report.machine)) console.log(line)
   console.log(`report in ${page}`)
   if (failures.length === 0) {
-    console.log(`All ${samples.length} runs read back what they should.`)
+    const count = report.figures.reduce((sum, { samples }) => sum + samples.length, 0)
+    console.log(`All ${count} runs read back what they should.`)
     return
   }
   for (const failure of failures) console.error(failure)
   process.exitCode = 1
-}
-
-function byNodeVersion(
-  runs: readonly { readonly description: RunDescription; readonly samples: readonly Sample[] }[],
-): VersionSamples[] {
-  const versions = new Map<string, Sample[]>()
-  for (const { description, samples } of runs) {
-    const { node } = description.machine
-    versions.set(node, [...(versions.get(node) ?? []), ...samples])
-  }
-  return [...versions].map(([node, samples]) => ({ node, samples }))
 }
 
 function print(figures: readonly Figures[]): void {
@@ -106,9 +84,9 @@ function print(figures: readonly Figures[]): void {
 }
 
 interface RunResult {
-  readonly description: RunDescription
-  readonly samples: Sample[]
-  readonly failures: string[]
+  /** Of the file of samples. */
+  readonly path: string
+  readonly failures: readonly string[]
 }
 
 async function runInFreshRoot(options: RunOptions): Promise<RunResult> {
@@ -126,13 +104,12 @@ async function runInFreshRoot(options: RunOptions): Promise<RunResult> {
   const { rounds, scale } = options
   const command = commandLine()
   const description = { command, startedAt, rounds, scale, machine: describeMachine(root) }
-  const name = `${startedAt.replaceAll(/[:.]/g, '-')}.jsonl`
-  const file = new SampleFile(join(RESULTS, name), description)
+  const file = new SampleFile(join(RESULTS, sampleFileName(description)), description)
   const start = performance.now()
-  const run = await runAll(options, root, file)
+  const failures = await runAll(options, root, file)
   const wallSeconds = Math.round((performance.now() - start) / 1000)
   console.log(`${rounds} rounds, scale ${scale}, ${wallSeconds} s; samples in ${file.path}\n`)
-  return { description, ...run }
+  return { path: file.path, failures }
 }
 
 /** What the figures can be made again with. */
@@ -143,12 +120,7 @@ function commandLine(): string {
 }
 
 /** Runs the cases in turn, round by round, so that a slow minute of the machine hits all alike. */
-async function runAll(
-  options: RunOptions,
-  root: string,
-  file: SampleFile,
-): Promise<{ samples: Sample[]; failures: string[] }> {
-  const samples: Sample[] = []
+async function runAll(options: RunOptions, root: string, file: SampleFile): Promise<string[]> {
   const failures: string[] = []
   for (let round = 0; round < options.rounds; round++) {
     // The way back in every other round, so that no case always comes behind the same one.
@@ -157,9 +129,7 @@ async function runAll(
       const { name } = benchCase
       showProgress(`round ${round + 1}/${options.rounds}, ${index + 1}/${order.length}: ${name}`)
       try {
-        const sample = { name, round, result: await runOnce(benchCase, options, root) }
-        samples.push(sample)
-        file.add(sample)
+        file.add({ name, round, result: await runOnce(benchCase, options, root) })
       } catch (error) {
         const reason = reasonOf(error)
         failures.push(`${name}, round ${round + 1}: ${reason}`)
@@ -168,7 +138,7 @@ async function runAll(
     }
   }
   showProgress('')
-  return { samples, failures }
+  return failures
 }
 
 async function runOnce(

@@ -1,4 +1,5 @@
-import { appendFileSync, readFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { RunDescription } from './report/markdown.ts'
 import type { Sample } from './report/figures.ts'
 
@@ -24,15 +25,33 @@ export class SampleFile {
   }
 }
 
-/** What an earlier run has left. @param firstRound is added, so that no two rounds of two runs are one. */
-export function readSamples(
-  path: string,
-  firstRound: number,
-): { description: RunDescription; samples: Sample[] } {
-  const [first = '', ...lines] = readFileSync(path, 'utf8').trimEnd().split('\n')
+/** What a run has left. */
+export interface StoredRun {
+  readonly description: RunDescription
+  readonly samples: readonly Sample[]
+  /** The whole file. */
+  readonly text: string
+}
+
+/** The name of the file of a run: in the order of the names, what was started first comes first. */
+export function sampleFileName({ startedAt }: Pick<RunDescription, 'startedAt'>): string {
+  return `${startedAt.replaceAll(/[:.]/g, '-')}.jsonl`
+}
+
+/** @param path a file of samples, or a directory of them */
+export function sampleFilesOf(path: string): string[] {
+  if (!statSync(path).isDirectory()) return [path]
+  const names = readdirSync(path).filter((name) => name.endsWith('.jsonl'))
+  if (names.length === 0) throw new Error(`${path} holds no samples, whose names end in .jsonl`)
+  return names.sort().map((name) => join(path, name))
+}
+
+/** What a run has left in its file. */
+export function readSamples(path: string): StoredRun {
+  const text = readFileSync(path, 'utf8')
+  const [first = '', ...lines] = text.trimEnd().split('\n')
   const samples = lines
     .map((line) => JSON.parse(line) as Sample | { name: string; error: string })
     .filter((line): line is Sample => 'result' in line)
-    .map((sample) => ({ ...sample, round: sample.round + firstRound }))
-  return { description: JSON.parse(first) as RunDescription, samples }
+  return { description: JSON.parse(first) as RunDescription, samples, text }
 }

@@ -13,7 +13,6 @@ export interface Machine {
   readonly v8: string
   /** Threads that file operations share. */
   readonly threadPool: number
-  readonly dir: string
   /** `unknown` where the platform has no `/proc/mounts`. */
   readonly fileSystem: string
   readonly mountOptions: string
@@ -39,7 +38,6 @@ export function describeMachine(dir: string): Machine {
     node: process.version,
     v8: process.versions.v8,
     threadPool: Number(process.env['UV_THREADPOOL_SIZE'] ?? 4),
-    dir,
     fileSystem,
     mountOptions,
     sync: `flush=1: fdatasync before the acknowledgement${doubt}; flush=relaxed: none before close`,

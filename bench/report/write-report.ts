@@ -1,19 +1,81 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { WORKLOADS } from '../cases.ts'
+import { dirname, join } from 'node:path'
+import { CASES, WORKLOADS } from '../cases.ts'
+import { sampleFileName, type StoredRun } from '../sample-file.ts'
 import { chartOf } from './chart.ts'
-import type { Figures } from './figures.ts'
-import { markdownOf, ofSize, ofWorkload, sizeName, type RunDescription } from './markdown.ts'
+import { figuresOf, type Figures, type Sample } from './figures.ts'
+import { markdownOf, ofSize, ofWorkload, sizeName } from './markdown.ts'
+import type { Machine } from './machine.ts'
 import type { VersionSamples } from './node-versions.ts'
 
-/** Writes `BENCHMARKS.md` into `dir`, and a chart for each workload into `bench/` below it. */
-export function writeReport(
-  dir: string,
-  runs: readonly RunDescription[],
-  figures: readonly Figures[],
-  versions: readonly VersionSamples[],
-): string {
-  mkdirSync(join(dir, 'bench'), { recursive: true })
+/** What runs have found. */
+export interface Report {
+  /** Of the version of Node.js that most samples are of. */
+  readonly figures: readonly Figures[]
+  readonly machine: Machine
+  /** The content of each file, by its path in the directory of the report. */
+  readonly files: ReadonlyMap<string, string>
+}
+
+/** The page of a report, in its directory. */
+export const PAGE = 'BENCHMARKS.md'
+
+/** Where the samples are that it is made of. */
+export const SAMPLES = 'bench/samples'
+
+/**
+ * The page, a chart for each workload, and the samples that both are made of: from these it can be made
+ * again, in whatever order they come.
+ *
+ * @param runs at least one
+ */
+export function reportOf(runs: readonly StoredRun[]): Report {
+  const inOrder = [...runs].sort((left, right) => (nameOf(left) < nameOf(right) ? -1 : 1))
+  // Figures of two versions of Node.js are not of one kind; each is told on its own.
+  const versions = byNodeVersion(inOrder)
+  const counted = [...versions].sort((left, right) => right.samples.length - left.samples.length)
+  const { node, samples = [] } = counted[0] ?? {}
+  const figures = figuresOf(CASES, samples)
+  const ofNode = inOrder
+    .map(({ description }) => description)
+    .filter((each) => each.machine.node === node)
+  const [first] = ofNode
+  if (first === undefined) throw new RangeError('a report is of one run at least')
+  const files = new Map([[PAGE, markdownOf(ofNode, figures, chartPath, versions)]])
+  for (const [name, chart] of chartsOf(figures)) files.set(chartPath(name), chart)
+  for (const run of inOrder) files.set(`${SAMPLES}/${nameOf(run)}`, run.text)
+  return { figures, machine: first.machine, files }
+}
+
+/** Writes a report into `dir`. @returns the path of its page */
+export function writeReport(dir: string, { files }: Report): string {
+  for (const [path, content] of files) {
+    mkdirSync(dirname(join(dir, path)), { recursive: true })
+    writeFileSync(join(dir, path), content)
+  }
+  return join(dir, PAGE)
+}
+
+function nameOf({ description }: StoredRun): string {
+  return sampleFileName(description)
+}
+
+/** Rounds of different runs are never compared with one another. */
+const ROUNDS_APART = 1000
+
+function byNodeVersion(runs: readonly StoredRun[]): VersionSamples[] {
+  const versions = new Map<string, Sample[]>()
+  for (const [index, { description, samples }] of runs.entries()) {
+    const { node } = description.machine
+    const apart = samples.map((each) => ({ ...each, round: each.round + index * ROUNDS_APART }))
+    versions.set(node, [...(versions.get(node) ?? []), ...apart])
+  }
+  return [...versions].map(([node, samples]) => ({ node, samples }))
+}
+
+/** By the name of their workload. */
+function chartsOf(figures: readonly Figures[]): Map<string, string> {
+  const charts = new Map<string, string>()
   for (const { name, title, unit, valueSizes } of WORKLOADS) {
     const rows = ofWorkload(figures, name)
     if (rows.length === 0) continue
@@ -25,11 +87,9 @@ export function writeReport(
         figures: ofSize(rows, valueBytes),
       }))
       .filter((panel) => panel.figures.length > 0)
-    writeFileSync(join(dir, chartPath(name)), chartOf(heading, panels))
+    charts.set(name, chartOf(heading, panels))
   }
-  const page = join(dir, 'BENCHMARKS.md')
-  writeFileSync(page, markdownOf(runs, figures, chartPath, versions))
-  return page
+  return charts
 }
 
 function chartPath(workload: string): string {
