@@ -21,7 +21,7 @@ import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segm
 import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
-import { liesInValue, valuesOfTornBatch, type ValueRange } from './torn-batch.ts'
+import { liesInValue, valuesOfTornBatches, type ValueRange } from './torn-batch.ts'
 
 /** Offsets that a salvage could not save. */
 export interface LostRange {
@@ -205,7 +205,7 @@ class LogSalvage {
       })
       size += await copyBytes(from, position, scan.position - position, to, size)
       if (scan.reason === null) break
-      if (damage === null) values = await valuesOfTornBatch(from, { ...scan, end })
+      if (damage === null) values = await valuesOfTornBatches(from, { ...scan, end })
       damage ??= { position: scan.position, reason: scan.reason }
       position = await nextCandidate(from, scan.position, end, values)
     }
@@ -286,7 +286,7 @@ async function copyBytes(
  * Where a batch may begin behind damage at `position`; `end` for nowhere. A length that leads to
  * another batch is believed: what lies inside of a damaged batch may look like one, and is none.
  *
- * @param values of the damaged batch; what lies in one of them is none either.
+ * @param values of the damaged batch, and those behind it; what lies in one of them is none either.
  */
 async function nextCandidate(
   file: File,

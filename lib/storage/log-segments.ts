@@ -270,8 +270,8 @@ export class LogSegments {
     const dead = this.dead
     if (dead.length === 0) return NOTHING_FREED
     await this.#remove(dead)
-    await this.torn?.removeBelow(this.#segments[0]?.baseOffset ?? 0)
     this.dead = []
+    await this.torn?.removeBelow(this.#segments[0]?.baseOffset ?? 0)
     await this.syncNames()
     return totalFreed(dead.map(({ sizeBytes: bytes }) => ({ segments: 1, bytes })))
   }

@@ -6,6 +6,8 @@ import {
   BASE_OFFSET_POSITION,
   BATCH_LENGTH_POSITION,
   COMPRESSION_MASK,
+  GROUP_START,
+  LAST_OFFSET_DELTA_POSITION,
   LOG_OVERHEAD,
   MAGIC_POSITION,
   MAGIC_V2,
@@ -32,36 +34,76 @@ export interface TornRange extends ValueRange {
   readonly nextOffset: number
 }
 
+/** One group of appends takes less, unless a single append is larger. */
+const MOST_GROUP_BYTES = 16 * 1024 * 1024
+
 /**
- * The values of a batch that is not whole, as far as its records can be followed, and only those that
- * a batch could lie in. A log may hold what another log's files do, so a batch that is found in one of
- * these is a part of the record, and tells nothing of this log.
+ * The values of the batches that one write may have torn, as far as their records can be followed, and
+ * only those that a batch could lie in. A log may hold what another log's files do, so a batch that is
+ * found in one of these is a part of the record, and tells nothing of this log.
  *
- * A value counts only where it fits its record, the record its batch, and the batch the end of the
- * log. The lengths of all three would have to be wrong in the same way to hide a batch that lies
- * behind: a torn or rotten byte makes none of that.
+ * A value counts only where it fits its record, the record its batch, and the batch has the offset that
+ * comes next where the one before it ends. The lengths of all three would have to be wrong in the same
+ * way to hide a batch that lies behind: a torn or rotten byte makes none of that.
  *
- * @returns in their order; none where the batch is compressed, or its header says something else.
+ * @returns in their order; none of a batch that is compressed, or whose header says something else.
  */
-export async function valuesOfTornBatch(file: File, range: TornRange): Promise<ValueRange[]> {
-  const { position, end, nextOffset } = range
-  const window = new Window(file, end)
+export async function valuesOfTornBatches(file: File, range: TornRange): Promise<ValueRange[]> {
+  const window = new Window(file, range.end)
+  const values: ValueRange[] = []
+  const most = Math.min(range.end, range.position + MOST_GROUP_BYTES)
+  let { position, nextOffset } = range
+  while (position < most) {
+    const batch = await readHeader(window, position, nextOffset)
+    // The torn one may begin a group; a later one that does proves what is before it.
+    if (batch === null || (batch.isGroupStart && position > range.position)) break
+    if (!batch.isCompressed) await addValues(window, { position, end: batch.end }, values)
+    position = batch.end
+    nextOffset = batch.nextOffset
+  }
+  return values
+}
+
+/** What a header says of a batch that has a certain offset. */
+interface BatchHeader {
+  /** Exclusive. */
+  readonly end: number
+  readonly nextOffset: number
+  readonly isCompressed: boolean
+  readonly isGroupStart: boolean
+}
+
+/** `null` where there is no header of a batch at `baseOffset`. */
+async function readHeader(
+  window: Window,
+  position: number,
+  baseOffset: number,
+): Promise<BatchHeader | null> {
   const header = await window.at(position, RECORD_BATCH_OVERHEAD)
   const isWhole = header.length === RECORD_BATCH_OVERHEAD
-  if (!isWhole || header.readInt8(MAGIC_POSITION) !== MAGIC_V2) return []
-  if ((header.readUInt16BE(ATTRIBUTES_POSITION) & COMPRESSION_MASK) !== 0) return []
-  if (header.readBigInt64BE(BASE_OFFSET_POSITION) !== BigInt(nextOffset)) return []
-  const batchEnd = position + header.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
-  const values: ValueRange[] = []
-  let at = position + RECORD_BATCH_OVERHEAD
-  for (let offsetDelta = 0; at < Math.min(batchEnd, end); offsetDelta += 1) {
+  if (!isWhole || header.readInt8(MAGIC_POSITION) !== MAGIC_V2) return null
+  if (header.readBigInt64BE(BASE_OFFSET_POSITION) !== BigInt(baseOffset)) return null
+  const attributes = header.readUInt16BE(ATTRIBUTES_POSITION)
+  const sizeBytes = header.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
+  const lastOffsetDelta = header.readInt32BE(LAST_OFFSET_DELTA_POSITION)
+  if (sizeBytes < RECORD_BATCH_OVERHEAD || lastOffsetDelta < 0) return null
+  return {
+    end: position + sizeBytes,
+    nextOffset: baseOffset + lastOffsetDelta + 1,
+    isCompressed: (attributes & COMPRESSION_MASK) !== 0,
+    isGroupStart: (attributes & GROUP_START) !== 0,
+  }
+}
+
+async function addValues(window: Window, batch: ValueRange, values: ValueRange[]): Promise<void> {
+  let at = batch.position + RECORD_BATCH_OVERHEAD
+  for (let offsetDelta = 0; at < Math.min(batch.end, window.end); offsetDelta += 1) {
     const record = await readRecord(window, at, offsetDelta)
-    if (record === null || record.end > batchEnd) break
+    if (record === null || record.end > batch.end) return
     const { value } = record
     if (value.end - value.position >= RECORD_BATCH_OVERHEAD) values.push(value)
     at = record.end
   }
-  return values
 }
 
 /** Whether the bytes [`position`, `end`) are a part of one of these values, which are in their order. */
@@ -110,14 +152,14 @@ async function readRecord(
 
 /** Looks at bytes here and there in a file, for the most part one behind the other. */
 class Window {
+  readonly end: number
   readonly #file: File
-  readonly #end: number
   #position = 0
   #bytes: Buffer = Buffer.alloc(0)
 
   constructor(file: File, end: number) {
     this.#file = file
-    this.#end = end
+    this.end = end
   }
 
   /** The bytes at `position`, `count` of them unless the file ends before. */
@@ -126,7 +168,7 @@ class Window {
     if (start >= 0 && start + count <= this.#bytes.length) {
       return this.#bytes.subarray(start, start + count)
     }
-    const chunk = Buffer.alloc(Math.max(0, Math.min(CHUNK_BYTES, this.#end - position)))
+    const chunk = Buffer.alloc(Math.max(0, Math.min(CHUNK_BYTES, this.end - position)))
     this.#bytes = chunk.subarray(0, await readFully(this.#file, chunk, position))
     this.#position = position
     return this.#bytes.subarray(0, count)

@@ -4,8 +4,8 @@ import { tornFileOffset } from './log-files.ts'
 import type { Truncation } from './torn-tail.ts'
 
 /**
- * Files with what opens have cut from the segments of a log. It is no younger than the records in front
- * of it, so where these are too old to be kept, it is.
+ * Files with what opens have cut from the segments of a log. It was written right behind the records in
+ * front of it, so where these are too old to be kept, it is, too.
  */
 export class TornFiles {
   readonly #fileSystem: FileSystem
@@ -40,14 +40,25 @@ export class TornFiles {
     return offsets.size === 0 ? null : new TornFiles(fileSystem, dir, offsets)
   }
 
-  /** Removes those of segments below `offset`. Durable with the next sync of the directory. */
+  /**
+   * Removes those of segments below `offset`. Durable with the next sync of the directory. They are for
+   * people to look at, so one that cannot be removed, as somebody has it open, keeps nothing else from being
+   * deleted: it is tried again with the next segments that go.
+   */
   async removeBelow(offset: number): Promise<void> {
     for (const [name, baseOffset] of this.#offsets) {
-      if (baseOffset >= offset) continue
-      const path = join(this.#dir, name)
-      // Whoever has looked at it may have removed it.
+      if (baseOffset < offset && (await this.#isRemoved(join(this.#dir, name)))) {
+        this.#offsets.delete(name)
+      }
+    }
+  }
+
+  async #isRemoved(path: string): Promise<boolean> {
+    try {
       if ((await this.#fileSystem.stat(path)) !== null) await this.#fileSystem.unlink(path)
-      this.#offsets.delete(name)
+      return true
+    } catch {
+      return false
     }
   }
 }

@@ -9,7 +9,7 @@ import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
 import { isPreallocated } from './preallocation.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
-import { valuesOfTornBatch } from './torn-batch.ts'
+import { valuesOfTornBatches } from './torn-batch.ts'
 import { isUnrepresentable } from './unrepresentable.ts'
 
 /**
@@ -46,8 +46,8 @@ export interface DurabilityEvidence {
  *
  * @returns the damage when something says that bytes from where the scan stopped had been durable:
  * the recovery point, a later segment (the one before is durable when it is created), or a later
- * batch with the group start bit, unless it is a part of a record; or when what stands there is whole, and not of the kind that can be
- * read; `null` otherwise.
+ * batch with the group start bit, unless it is a part of a record; or when what stands there is whole,
+ * and not of the kind that can be read; `null` otherwise.
  */
 export async function findDamage(
   fileSystem: FileSystem,
@@ -67,7 +67,7 @@ export async function findDamage(
     // One that begins where the scan stopped says nothing of its own bytes: a torn write may have
     // lost its base offset alone.
     const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
-    const values = await valuesOfTornBatch(file, { position, end, nextOffset })
+    const values = await valuesOfTornBatches(file, { position, end, nextOffset })
     later = (await findLastGroupStart(file, range, values))?.baseOffset ?? null
     isForeign = await isUnrepresentable(file, position, end)
   } finally {

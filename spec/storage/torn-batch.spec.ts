@@ -11,13 +11,13 @@ import { bytesOf, DIR, NOW, openLog, pathOf } from './log-fixtures.ts'
 const COPY = bytesOf({ baseOffset: 7, values: ['copied', 'copied'], groupStart: true })
 const FIRST = bytesOf({ values: ['v0'], groupStart: true })
 
-/** A batch at offset 1 with records that have these values. */
-function batchOf(values: readonly Buffer[]): Buffer {
+/** A batch with records that have these values; the first of its group unless `isRest`. */
+function batchOf(values: readonly Buffer[], { baseOffset = 1, isRest = false } = {}): Buffer {
   const builder = new RecordBatchBuilder({})
   const headers = [{ key: 'from', value: Buffer.from('elsewhere') }]
   for (const value of values) builder.append(NOW, Buffer.from('k'), value, headers)
   const bytes = builder.buildUncompressed()
-  stampBatch(bytes, { baseOffset: 1, partitionLeaderEpoch: 0, groupStart: true })
+  stampBatch(bytes, { baseOffset, partitionLeaderEpoch: 0, groupStart: !isRest })
   return bytes
 }
 
@@ -58,6 +58,19 @@ describe('a torn write of a record that holds a copy of a whole batch', () => {
     ],
   ])('is cut: %s', async (_, tail) => {
     expect(await openBehind(tail)).toEqual({ logEndOffset: 1, isDamaged: false })
+  })
+
+  it('is cut with the whole batch behind it, which has the copy and is of the same write', async () => {
+    const rest = { baseOffset: 3, isRest: true }
+    const holder = batchOf([COPY, Buffer.alloc(50)], rest)
+    const first = batchOf([Buffer.alloc(200, 'y'), Buffer.alloc(200, 'z')])
+    first.fill(0, 150, 300)
+    expect(await openBehind(Buffer.concat([first, holder]))).toEqual({
+      ...{ logEndOffset: 1, isDamaged: false },
+    })
+    // One that begins a group itself proves that what is before it had been written.
+    const proof = batchOf([COPY], { baseOffset: 3 })
+    expect(await openBehind(Buffer.concat([first, proof]))).toMatchObject({ isDamaged: true })
   })
 
   it('is damage where what is there does not say that the copy is a value', async () => {
@@ -107,6 +120,17 @@ describe('a salvage', () => {
     const report = await Log.salvage(DIR, '/salvaged', { fileSystem })
     expect(report).toMatchObject({ batchCount: 1, recordCount: 1, logEndOffset: 1 })
     expect(report.lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
+  })
+
+  it('takes none from the batches that follow the one that is not whole', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const first = batchOf([Buffer.alloc(200, 'y'), Buffer.alloc(200, 'z')])
+    first.fill(0, 150, 300)
+    const last = batchOf([COPY, Buffer.alloc(300, 'x')], { baseOffset: 3, isRest: true })
+    const torn = Buffer.concat([first, last.subarray(0, -20)])
+    fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, torn]))
+    const report = await Log.salvage(DIR, '/salvaged', { fileSystem })
+    expect(report).toMatchObject({ batchCount: 1, recordCount: 1, logEndOffset: 1 })
   })
 
   it('goes on behind a record that is not whole', async () => {
