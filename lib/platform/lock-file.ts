@@ -7,7 +7,6 @@ import {
   readSync,
   stat as statWithCallback,
   unlinkSync,
-  type BigIntStats,
 } from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -21,7 +20,9 @@ import {
 } from './lock-owner.ts'
 import {
   createLockFile,
+  identityOf,
   isCreated,
+  namesAnother,
   removeAbandoned,
   removeLeftovers,
   unlinkIfPresent,
@@ -253,7 +254,10 @@ export class LockFile {
 
   async #confirmTaken(): Promise<boolean> {
     this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
-    this.#identity = identityOf(fstatSync(this.#handle.fd, { bigint: true }))
+    const stats = fstatSync(this.#handle.fd, { bigint: true })
+    // What has no content is ours by its other name, unless nobody gave it one.
+    if (namesAnother(this.#path, stats.ino, this.#options.record)) return false
+    this.#identity = identityOf(stats)
     // A heartbeat in the file of another owner would cost him his lock.
     if (this.lossReasonSync() !== null) return false
     // proper-lockfile takes any time that it has not set itself for the heartbeat of another owner.
@@ -334,10 +338,6 @@ export class LockFile {
 
 const TAKEN_OVER = 'another owner has taken it over'
 const REMOVED = 'its lock file was removed'
-
-function identityOf(stats: BigIntStats): string {
-  return `${stats.dev}-${stats.ino}`
-}
 
 type Callback = (error: unknown) => void
 

@@ -198,6 +198,17 @@ async function writeEmpty(path: string): Promise<WrittenRecord> {
   return { path, content: NO_RECORD }
 }
 
+/** Tells a file from all others of the machine that exist at the same time. */
+export function identityOf(stats: BigIntStats): string {
+  return `${stats.dev}-${stats.ino}`
+}
+
+/** Whether a lock file is known to be of another owner than `record`, and is the file with this number. */
+export function namesAnother(path: string, ino: bigint, { token }: OwnerRecord): boolean {
+  const found = readLockFile(path)
+  return found?.file.ino === ino && found.record !== null && found.record.token !== token
+}
+
 /** Removes a file, if it is there. */
 export async function unlinkIfPresent(path: string): Promise<void> {
   try {

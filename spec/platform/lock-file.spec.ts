@@ -1,5 +1,6 @@
 import fs, { promises } from 'node:fs'
 import {
+  link,
   mkdir,
   readdir,
   readFile,
@@ -332,6 +333,28 @@ describe('LockFile', () => {
     const last = await take(directory)
     expect(await last?.lossReason()).toBeNull()
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('is not taken from who has taken it over on a full disk, between its name and the look at it', async () => {
+    const directory = await temporaryDirectory()
+    fillDisk(directory)
+    const path = join(directory, LOCK_FILE_NAME)
+    const other = `${path}.${encodeOwnerName(foreignRecord({ token: newOwnerToken() })) ?? ''}`
+    const { open } = promises
+    const opening = vi.spyOn(promises, 'open').mockImplementation(async (target, ...rest) => {
+      if (target !== path) return open(target, ...rest)
+      await unlink(path)
+      await writeFile(other, '')
+      await link(other, path)
+      return open(target, ...rest)
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      opening.mockRestore()
+      syncBuiltinESMExports()
+    })
+    expect(await take(directory)).toBeNull()
+    expect((await readdir(directory)).sort()).toEqual([LOCK_FILE_NAME, basename(other)])
   })
 
   it('is not taken for a record that names another file, or that no name has room for', async () => {
