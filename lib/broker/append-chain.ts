@@ -86,8 +86,8 @@ export class AppendChain {
   /** Takes out an append that waits for others, or for room. @returns whether it did, and has been told */
   giveUp(append: PendingAppend, reason: unknown): boolean {
     const slot = this.#pending.indexOf(append)
-    if (slot < 0) return this.#waiting?.giveUp(append, reason) ?? false
-    this.#pending.splice(slot, 1)
+    if (slot >= 0) this.#pending.splice(slot, 1)
+    else if (this.#waiting?.takeOut(append) !== true) return false
     append.reject(reason)
     this.#release(append)
     return true
@@ -180,8 +180,7 @@ export class AppendChain {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
     // Before anybody is told: what somebody appends who hears of the failure comes after it.
-    const behind =
-      reason !== null && group.some((append) => append.isInLine) ? this.#takeLine() : []
+    const behind = reason !== null && group.some(isInLine) ? this.#takeLine() : []
     for (const append of group) append.reject(error)
     for (const append of behind) append.reject(reason)
     this.#releaseAll(behind)
@@ -216,8 +215,9 @@ export class AppendChain {
     return shared
   }
 
-  /** Gives back the room that an append had. */
+  /** Gives back the room that an append had, unless it was given back when the append was given up. */
   #release(append: PendingAppend): void {
+    if (append.isReleased) return
     this.#waitingBytes -= append.sizeBytes
     append.isReleased = true
     if (this.#waitingBytes > MAX_WAITING_BYTES) return
@@ -229,6 +229,7 @@ export class AppendChain {
   /** The next appends in order; those that expect another offset than they would get are refused. */
   #takeGroup(): PendingAppend[] {
     const group: PendingAppend[] = []
+    const refused: { readonly append: PendingAppend; readonly error: Error }[] = []
     let sizeBytes = 0
     let taken = 0
     const { maxBytes } = this.#owner.log.config
@@ -244,19 +245,23 @@ export class AppendChain {
       if (appendBytes === 0) continue
       const { logEndOffset } = this.#owner.log
       if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
-        append.reject(new OffsetConflictError(expectedOffset, logEndOffset))
-        this.#release(append)
+        refused.push({ append, error: new OffsetConflictError(expectedOffset, logEndOffset) })
         continue
       }
       if (maxBytes >= 0 && appendBytes > maxBytes) {
-        append.reject(new RecordTooLargeError(appendBytes, maxBytes, 'maxBytes'))
-        this.#release(append)
+        const error = new RecordTooLargeError(appendBytes, maxBytes, 'maxBytes')
+        refused.push({ append, error })
         continue
       }
       sizeBytes += appendBytes
       group.push(append)
     }
     this.#pending.splice(0, taken)
+    // Whoever is told may append, or give up another one, so the line has to be in order before.
+    for (const { append, error } of refused) {
+      append.reject(error)
+      this.#release(append)
+    }
     return group
   }
 
@@ -332,4 +337,9 @@ export class AppendChain {
     const reason = this.#owner.whyFenced(isWritten)
     if (reason !== null) throw reason
   }
+}
+
+/** Whether what stands behind it in line may not be written without it: it was not given up. */
+function isInLine(append: PendingAppend): boolean {
+  return append.isInLine && !append.isReleased
 }

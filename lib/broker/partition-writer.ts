@@ -125,6 +125,8 @@ export class PartitionWriter {
         signal.removeEventListener('abort', onAbort)
       }
       acknowledged.finally(stop).then(resolve, reject)
+      // Reading the records may have run what has aborted it.
+      if (signal.aborted) onAbort()
     })
   }
 

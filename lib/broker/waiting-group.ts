@@ -29,12 +29,11 @@ export class WaitingGroup {
     return this.#appends
   }
 
-  /** Takes an append out, and tells it. @returns whether it was still waiting */
-  giveUp(append: PendingAppend, reason: unknown): boolean {
+  /** Takes out an append. @returns whether it was still waiting */
+  takeOut(append: PendingAppend): boolean {
     if (!this.#isWaiting || !this.#appends.includes(append)) return false
     this.#appends = this.#appends.filter((other) => other !== append)
     this.#measure()
-    append.reject(reason)
     this.#owner.space()?.changed()
     return true
   }
@@ -48,7 +47,8 @@ export class WaitingGroup {
     try {
       release = await this.#owner.space()?.reserve(this.#request())
     } catch (error) {
-      if (error !== ALL_GIVEN_UP) throw error
+      // Of a group that nobody waits for it does not matter what it would have failed with.
+      if (this.#appends.length > 0) throw error
     } finally {
       this.#isWaiting = false
     }

@@ -194,6 +194,25 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
+  it('ends with a signal that is aborted while the records are read', async () => {
+    const { broker, partition } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
+    await partition.append({ value: VALUE })
+    const abort = new AbortController()
+    const headers = {
+      *[Symbol.iterator]() {
+        abort.abort(new Error('while it is read'))
+        yield { key: 'h', value: null }
+      },
+    }
+    let outcome = 'waits'
+    partition.append({ value: '', headers }, { signal: abort.signal }).catch((error: unknown) => {
+      outcome = String(error)
+    })
+    await settle()
+    expect(outcome).toBe('Error: while it is read')
+    await broker.close()
+  })
+
   it('is not ended by the signal of an append that has room, or has ended', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 4 * ONE, whenFull: 'wait' })
     const abort = new AbortController()

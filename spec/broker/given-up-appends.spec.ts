@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest'
+import { AppendChain } from '../../lib/broker/append-chain.ts'
+import type { PendingAppend } from '../../lib/broker/pending-append.ts'
+import type { TopicSpace } from '../../lib/broker/topic-space.ts'
+import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
+import { LogFullError } from '../../lib/errors.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import type { Log } from '../../lib/storage/log.ts'
+import { settle } from './capped-topic.ts'
+
+/** A chain over a log that takes everything, whose topic gives room when it is told to. */
+class CappedChain {
+  readonly outcomes: string[] = []
+  readonly chain: AppendChain
+  /** How often room was given. */
+  releases = 0
+  #endWait: (error: Error | null) => void = () => undefined
+  readonly #log: { config: Readonly<TopicConfig>; logEndOffset: number; failure: null }
+
+  constructor(config: TopicConfig, hasSpace = true) {
+    this.#log = { config: resolveTopicConfig(config), logEndOffset: 0, failure: null }
+    const log = { ...this.#log, appendBatches: () => Promise.resolve() }
+    const reserve = (): Promise<() => void> =>
+      new Promise((resolve, reject) => {
+        this.#endWait = (error) => {
+          if (error === null) resolve(() => (this.releases += 1))
+          else reject(error)
+        }
+      })
+    const space = { reserve, changed: () => undefined, roomBytes: () => Infinity }
+    this.chain = new AppendChain({
+      log: log as unknown as Log,
+      end: { publish: () => undefined, notify: () => undefined },
+      flush: () => null,
+      whyFenced: () => null,
+      space: () => (hasSpace ? (space as unknown as TopicSpace) : null),
+      whyClosed: () => null,
+      onWritten: () => undefined,
+    })
+  }
+
+  append(
+    name: string,
+    bytes: number,
+    options: { isInLine?: boolean; expectedOffset?: number; onRejected?: () => void } = {},
+  ): PendingAppend {
+    const { isInLine = true, expectedOffset, onRejected } = options
+    const builder = new RecordBatchBuilder({})
+    builder.append(1_704_067_200_000, null, Buffer.alloc(bytes))
+    const append = this.chain.append(
+      [builder.buildUncompressed()],
+      { acks: 'all', isInLine, expectedOffset },
+      {
+        resolve: () => this.outcomes.push(`${name} taken`),
+        reject: (error) => {
+          this.outcomes.push(`${name} ${(error as { code?: string }).code ?? String(error)}`)
+          onRejected?.()
+        },
+      },
+    )
+    if (append === null) throw new Error('the chain is closed')
+    return append
+  }
+
+  /** Gives the room that is waited for, or refuses it. */
+  async endWait(error: Error | null = null): Promise<void> {
+    await settle()
+    this.#endWait(error)
+    await settle()
+  }
+}
+
+const NO_ROOM = new LogFullError({
+  ...{ topic: 't', sizeBytes: 1, limit: 'maxBytes', limitBytes: 1, actualBytes: 1 },
+})
+
+describe('an append that is given up', () => {
+  it('by one that is told of its own refusal leaves all others in line', async () => {
+    const chain = new CappedChain({ maxBytes: 500 }, false)
+    const first = chain.append('large', 1000)
+    chain.append('also large', 1000, {
+      isInLine: false,
+      onRejected: () => chain.chain.giveUp(first, new Error('enough')),
+    })
+    for (const name of ['b', 'c']) chain.append(name, 10)
+    await settle()
+    const refused = ['large MESSAGE_TOO_LARGE', 'also large MESSAGE_TOO_LARGE']
+    expect(chain.outcomes).toEqual([...refused, 'b taken', 'c taken'])
+  })
+
+  it('takes nobody along when room is refused to what is left of its group, which is nothing', async () => {
+    const chain = new CappedChain({ maxBytes: 10_000 })
+    const append = chain.append('a', 10)
+    await settle()
+    chain.append('behind', 10, { expectedOffset: 0 })
+    chain.chain.giveUp(append, new Error('enough'))
+    await chain.endWait(NO_ROOM)
+    await chain.endWait()
+    expect(chain.outcomes).toEqual(['a Error: enough', 'behind taken'])
+  })
+
+  it('takes nobody along when the rest of its group fails, which was not in line', async () => {
+    const chain = new CappedChain({ maxBytes: 10_000 })
+    const append = chain.append('a', 10)
+    chain.append('producer', 10, { isInLine: false })
+    await settle()
+    chain.append('behind', 10, { expectedOffset: 0 })
+    chain.chain.giveUp(append, new Error('enough'))
+    await chain.endWait(NO_ROOM)
+    await chain.endWait()
+    expect(chain.outcomes).toEqual(['a Error: enough', 'producer LOG_FULL', 'behind taken'])
+  })
+
+  it('gives back at once the memory that it had, and only once', async () => {
+    const chain = new CappedChain({ maxBytes: 10_000_000, flushMessages: 1 })
+    const append = chain.append('a', 3_000_000)
+    chain.append('b', 900_000)
+    await settle()
+    chain.append('c', 1_000_000)
+    let hasRoom = false
+    void chain.chain.whenRoom().then(() => (hasRoom = true))
+    await settle()
+    expect(hasRoom).toBe(false)
+    chain.chain.giveUp(append, new Error('enough'))
+    await settle()
+    expect(hasRoom).toBe(true)
+    await chain.endWait()
+    await chain.endWait()
+    expect(chain.outcomes).toEqual(['a Error: enough', 'b taken', 'c taken'])
+    chain.append('d', 3_000_000)
+    chain.append('e', 1_500_000)
+    const later = chain.chain.whenRoom().then(() => 'room')
+    await settle()
+    expect(await Promise.race([later, Promise.resolve('none')])).toBe('none')
+    await chain.endWait()
+    await chain.endWait()
+    expect(await later).toBe('room')
+  })
+})
