@@ -1,5 +1,6 @@
 import type { Settlement } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
+import { RecordTooLargeError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
@@ -249,15 +250,16 @@ export class PartitionQueue implements ReadyBatchOwner {
     const first = this.#failRefused(ready)
     // Some may have been given up since.
     const unsettled = ready.filter(({ batch }, slot) => slot >= first && !batch.isSettled)
-    const count = countWithin(unsettled, this.topic.config.maxBytes)
+    const count = this.#fitting(unsettled)
     if (count === 0) {
       this.#settled()
       return
     }
+    const group = unsettled.slice(0, count)
     const rest = unsettled.slice(count)
     const batches: ProducerBatch[] = []
     const buffers: Buffer[] = []
-    for (const { batch, buffer } of unsettled.slice(0, count)) {
+    for (const { batch, buffer } of group) {
       batch.markInFlight()
       batches.push(batch)
       buffers.push(buffer)
@@ -270,10 +272,17 @@ export class PartitionQueue implements ReadyBatchOwner {
         this.#writeReady(rest)
       },
       reject: (error) => {
-        this.#owner.failGroup(this, batches, error)
-        this.#writeReady(rest)
+        // The cap may have been lowered while the group stood in line; then it is refused, and not written.
+        const isTooMuch = error instanceof RecordTooLargeError && this.#fitting(group) < count
+        if (!isTooMuch) this.#owner.failGroup(this, batches, error)
+        this.#writeReady(isTooMuch ? unsettled : rest)
       },
     })
+  }
+
+  /** How many of the first the topic takes as one append. */
+  #fitting(ready: readonly ReadyBatch[]): number {
+    return countWithin(ready, this.topic.config.maxBytes)
   }
 
   /** Fails those in front that the topic does not take. @returns how many of the first have settled */

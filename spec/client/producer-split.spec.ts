@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
-import type { TimeoutError } from '../../lib/errors.ts'
+import { RecordTooLargeError, type TimeoutError } from '../../lib/errors.ts'
 import type { ProducerOptions } from '../../lib/client/producer-options.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { setUp, type Bench } from './fake-topic.ts'
@@ -68,6 +68,18 @@ describe('a batch that has become too large for its topic', () => {
     await bench.clock.advance(10)
     expect(settled).toEqual(['a 0', 'b 1', 'c 2'])
     expect(await written(bench)).toEqual(['ab', 'c'])
+  })
+
+  it('by a maxBytes that is lowered while it stands in the line of the partition, is written in parts', async () => {
+    const bench = setUpWaiting({ batchRecords: 1 })
+    const settled = sendInOrder(bench, large('a', 'b', 'c'))
+    await bench.clock.advance(10)
+    bench.alter({ maxBytes: 330 })
+    bench.partition.isAutomatic = true
+    bench.partition.append(0).fail(new RecordTooLargeError(540, 330, 'maxBytes'))
+    await bench.clock.advance(10)
+    expect(settled).toEqual(['a 0', 'b 1', 'c 2'])
+    expect(bench.producer.usedBytes).toBe(0)
   })
 
   it('keeps keys, headers and timestamps', async () => {
