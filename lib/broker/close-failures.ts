@@ -1,4 +1,5 @@
 import { StorageError, VarveError } from '../errors.ts'
+import { distinctFailures, reasonsOf } from '../errors/several-failures.ts'
 
 /** What has failed as a broker was closed. */
 export interface CloseFailures {
@@ -13,17 +14,12 @@ export interface CloseFailures {
  * of clients alone, and otherwise as the cause of a {@link StorageError}.
  */
 export function tellFailures(dir: string, { ofDisk, ofClients }: CloseFailures): void {
-  // A log that takes no more writes gives all who ask the same error.
-  const all = [...new Set([...ofDisk, ...ofClients])]
+  const all = distinctFailures([...ofDisk, ...ofClients])
   if (all.length === 0) return
   const [first] = all
   if (all.length === 1 && (ofDisk.length === 0 || first instanceof VarveError)) throw first
-  const message = `${dir} was not closed in order: ${all.map(reasonOf).join('; ')}`
+  const message = `${dir} was not closed in order: ${reasonsOf(all)}`
   const cause = all.length === 1 ? first : new AggregateError(all, message)
   if (ofDisk.length === 0) throw cause
   throw new StorageError(message, { path: dir, outcome: 'unknown' }, { cause })
-}
-
-function reasonOf(failure: unknown): string {
-  return failure instanceof Error ? failure.message : String(failure)
 }

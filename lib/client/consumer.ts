@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
 import { ClosedError, InvalidGroupIdError } from '../errors.ts'
+import { inTurn } from '../errors/several-failures.ts'
 import {
   checkListener,
   checkOffsetCommits,
@@ -23,7 +24,6 @@ import { Iterations } from './iterations.ts'
 import type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './offset-lookup.ts'
 import type { Lag, PartitionControls } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
-import { inTurn } from './several-failures.ts'
 
 /**
  * Reads records from the topics that its group shares, or from partitions of its own choice, by

@@ -1,11 +1,11 @@
 import type { GroupMembership } from '../broker/group-membership.ts'
 import type { CommitOptions, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import { throwFailures } from '../errors/several-failures.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { CommitTarget } from './offset-committer.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
-import { throwFailures } from './several-failures.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 type GroupOptions = Pick<

@@ -168,7 +168,8 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void {
-    // They begin when it began, so their deadlines are in line where it stood.
+    // They begin when it began, so their deadlines are in line where it stood. A header for each is more
+    // than there was room for; that is small, and comes back with them.
     const all = [...this.#batches]
     this.#batches.clear()
     for (const [each, itsQueue] of all) {
