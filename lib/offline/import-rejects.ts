@@ -92,9 +92,7 @@ class RejectFile implements RejectSink {
       await file.truncate(found.sizeBytes)
       return new RejectFile(file, origin, found, { release, guard })
     } catch (error) {
-      release()
-      await guard?.close()
-      await file?.close()
+      await giveBack(file, { release, guard })
       throw error
     }
   }
@@ -125,12 +123,8 @@ class RejectFile implements RejectSink {
     this.#isSynced = true
   }
 
-  async close(): Promise<void> {
-    const { release, guard } = this.#claim
-    release()
-    // While it is open, its guard's name is that of no other file.
-    await guard?.close()
-    await this.#file.close()
+  close(): Promise<void> {
+    return giveBack(this.#file, this.#claim)
   }
 }
 
@@ -140,6 +134,17 @@ interface RejectClaim {
   readonly release: () => void
   /** `null` where nothing tells processes of each other. */
   readonly guard: LockGuard | null
+}
+
+/** All of it, whatever fails. */
+async function giveBack(file: File | null, { release, guard }: RejectClaim): Promise<void> {
+  try {
+    // While the file is open, its guard's name is that of no other one.
+    await guard?.close()
+  } finally {
+    // Whoever begins in this process meanwhile is told that it is in use.
+    await Promise.resolve(file?.close()).finally(release)
+  }
 }
 
 /** @returns what gives the path free. @throws {@link IllegalStateError} */
@@ -153,7 +158,11 @@ function take(fileSystem: FileSystem, path: string): () => void {
   return () => paths.delete(key)
 }
 
-/** Keeps off the other processes of this machine, and those who call the file by another name. @throws {@link IllegalStateError} */
+/**
+ * Keeps off the other processes of this machine, and those who call the file by another name.
+ *
+ * @throws {@link IllegalStateError}
+ */
 async function takeFromOthers(fileSystem: FileSystem, path: string): Promise<LockGuard | null> {
   if (!(fileSystem instanceof NodeFileSystem)) return null
   const guard = await LockGuard.takeFile(path)
