@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CASES, WORKLOADS } from '../cases.ts'
 import { sampleFileName, type StoredRun } from '../sample-file.ts'
@@ -31,6 +31,8 @@ export const SAMPLES = 'bench/samples'
  */
 export function reportOf(runs: readonly StoredRun[]): Report {
   const inOrder = [...runs].sort((left, right) => (nameOf(left) < nameOf(right) ? -1 : 1))
+  const twice = inOrder.find((run, index) => nameOf(run) === inOrder.map(nameOf)[index + 1])
+  if (twice !== undefined) throw new RangeError(`the run ${nameOf(twice)} was given twice`)
   // Figures of two versions of Node.js are not of one kind; each is told on its own.
   const versions = byNodeVersion(inOrder)
   const counted = [...versions].sort((left, right) => right.samples.length - left.samples.length)
@@ -47,8 +49,14 @@ export function reportOf(runs: readonly StoredRun[]): Report {
   return { figures, machine: first.machine, files }
 }
 
-/** Writes a report into `dir`. @returns the path of its page */
+/**
+ * Writes a report into `dir`, in place of the one that is there.
+ *
+ * @returns the path of its page
+ */
 export function writeReport(dir: string, { files }: Report): string {
+  // Samples that it is not made of would be taken for its own by whoever makes it again.
+  rmSync(join(dir, SAMPLES), { recursive: true, force: true })
   for (const [path, content] of files) {
     mkdirSync(dirname(join(dir, path)), { recursive: true })
     writeFileSync(join(dir, path), content)
