@@ -1,0 +1,33 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { PAGE, reportOf, SAMPLES } from '../bench/report/write-report.ts'
+import { readSamples, sampleFilesOf } from '../bench/sample-file.ts'
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url))
+const HOW = 'npm run bench -- --only-report --add docs/bench/samples --report docs'
+
+describe('the benchmark page', () => {
+  const runs = sampleFilesOf(`${ROOT}docs/${SAMPLES}`).map(readSamples)
+  const { files } = reportOf(runs)
+
+  it.each([...files.keys()])('says what its samples say: %s', (path) => {
+    // Not by toEqual, which would print all of a page.
+    const isSame = readFileSync(`${ROOT}docs/${path}`, 'utf8') === files.get(path)
+    expect(isSame, `written anew by ${HOW}`).toBe(true)
+  })
+
+  it('is the same in whatever order the runs come', () => {
+    expect([...reportOf([...runs].reverse()).files]).toEqual([...files])
+  })
+
+  it('has every figure of the README', () => {
+    const readme = readFileSync(`${ROOT}README.md`, 'utf8')
+    const speed = readme.slice(readme.indexOf('## Speed'), readme.indexOf('## When not'))
+    const claimed = speed.match(/\d[\d.,]* (?:[Mk]?\/s|ms|times)/g) ?? []
+    expect(claimed.length).toBeGreaterThan(10)
+    const page = files.get(PAGE) ?? ''
+    const toPage = (figure: string): string => figure.replace(' /s', '/s').replace(' times', '×')
+    expect(claimed.filter((figure) => !page.includes(toPage(figure)))).toEqual([])
+  })
+})
