@@ -273,9 +273,13 @@ export class PartitionQueue implements ReadyBatchOwner {
       },
       reject: (error) => {
         // The cap may have been lowered while the group stood in line; then it is refused, and not written.
-        const isTooMuch = error instanceof RecordTooLargeError && this.#fitting(group) < count
-        if (!isTooMuch) this.#owner.failGroup(this, batches, error)
-        this.#writeReady(isTooMuch ? unsettled : rest)
+        if (error instanceof RecordTooLargeError && this.#fitting(group) < count) {
+          for (const batch of batches) batch.markRefused()
+          this.#writeReady(unsettled)
+          return
+        }
+        this.#owner.failGroup(this, batches, error)
+        this.#writeReady(rest)
       },
     })
   }

@@ -148,6 +148,11 @@ export class ProducerBatch {
     this.#isInFlight = true
   }
 
+  /** The partition has refused the batch, and has nothing of it: it waits as before. */
+  markRefused(): void {
+    this.#isInFlight = false
+  }
+
   /** Calls `listener` behind all who wait for the records. The batch is not settled yet. */
   onSettled(listener: () => void): void {
     this.#listeners.push(listener)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
-import { RecordTooLargeError, type TimeoutError } from '../../lib/errors.ts'
+import { RecordTooLargeError, StorageError, type TimeoutError } from '../../lib/errors.ts'
 import type { ProducerOptions } from '../../lib/client/producer-options.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { setUp, type Bench } from './fake-topic.ts'
@@ -79,6 +79,23 @@ describe('a batch that has become too large for its topic', () => {
     bench.partition.append(0).fail(new RecordTooLargeError(540, 330, 'maxBytes'))
     await bench.clock.advance(10)
     expect(settled).toEqual(['a 0', 'b 1', 'c 2'])
+    expect(bench.producer.usedBytes).toBe(0)
+  })
+
+  it('refused so, is not written where a part before it fails on the disk', async () => {
+    const bench = setUpWaiting({ batchRecords: 1 })
+    const settled = sendInOrder(bench, large('a', 'b', 'c'))
+    await bench.clock.advance(10)
+    bench.alter({ maxBytes: 330 })
+    bench.partition.append(0).fail(new RecordTooLargeError(540, 330, 'maxBytes'))
+    await bench.clock.advance(10)
+    bench.partition.isAutomatic = true
+    bench.partition.append(1).fail(new StorageError('EIO', { path: '/t', outcome: 'unknown' }))
+    await bench.clock.advance(10)
+    expect(settled.map((each) => each.slice(0, 15))).toEqual([
+      ...['a STORAGE_ERROR', 'b STORAGE_ERROR', 'c STORAGE_ERROR'],
+    ])
+    expect(bench.partition.log).toEqual([])
     expect(bench.producer.usedBytes).toBe(0)
   })
 
