@@ -21,15 +21,9 @@ import type { Figures } from './report/figures.ts'
 import { describeMachine, machineLines } from './report/machine.ts'
 import { byQuestion, COMPARISONS, ofSize, ofWorkload, sizeName } from './report/markdown.ts'
 import { tableOf } from './report/table.ts'
-import { reportOf, writeReport } from './report/write-report.ts'
+import { ensureDistinct, reportOf, writeReport } from './report/write-report.ts'
 import { readOptions, type RunOptions } from './run-options.ts'
-import {
-  readSamples,
-  SampleFile,
-  sampleFileName,
-  sampleFilesOf,
-  type StoredRun,
-} from './sample-file.ts'
+import { readSamples, SampleFile, sampleFileName, sampleFilesOf } from './sample-file.ts'
 
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url))
 const BENCH = fileURLToPath(new URL('../', import.meta.url))
@@ -42,7 +36,9 @@ const execute = promisify(execFile)
 async function main(): Promise<void> {
   const options = readOptions(join(RESULTS, 'report'))
   if (options === null) return
-  const runs: StoredRun[] = []
+  // Before anything is run, which may take hours.
+  const runs = options.added.flatMap(sampleFilesOf).map(readSamples)
+  ensureDistinct(runs)
   let failures: readonly string[] = []
   if (!options.onlyReport) {
     ensurePeersInstalled(BENCH)
@@ -50,7 +46,6 @@ async function main(): Promise<void> {
     failures = run.failures
     runs.push(readSamples(run.path))
   }
-  runs.push(...options.added.flatMap(sampleFilesOf).map(readSamples))
   if (runs.length === 0) throw new Error('--only-report needs --add')
   const report = reportOf(runs)
   print(report.figures)

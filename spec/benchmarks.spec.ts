@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { PAGE, reportOf, SAMPLES } from '../bench/report/write-report.ts'
+import { SAMPLES } from '../bench/report/markdown.ts'
+import { PAGE, reportOf, ensureDistinct } from '../bench/report/write-report.ts'
 import { readSamples, sampleFilesOf } from '../bench/sample-file.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
@@ -19,6 +20,13 @@ describe('the benchmark page', () => {
 
   it('is the same in whatever order the runs come', () => {
     expect([...reportOf([...runs].reverse()).files]).toEqual([...files])
+  })
+
+  it('counts no run twice', () => {
+    expect(() => {
+      ensureDistinct([...runs, ...runs.slice(-1)])
+    }).toThrow('was given twice')
+    ensureDistinct(runs)
   })
 
   it('has every figure of the README', () => {

@@ -5,6 +5,9 @@ import { machineLines, type Machine } from './machine.ts'
 import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
 import { tableOf } from './table.ts'
 
+/** Where the samples are that a page is made of, beside it. */
+export const SAMPLES = 'bench/samples'
+
 /** How the figures were made. */
 export interface RunDescription {
   readonly command: string
@@ -116,6 +119,7 @@ function introductionOf(runs: readonly RunDescription[]): string {
     'A ratio is the figure divided by the other one, so a rate is better above 1× and a time is ' +
       'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
       'The floor is what the same bytes cost with nothing but the file system.',
+    `The [samples](${SAMPLES}) are beside this page, which \`--only-report --add\` makes of them again.`,
     ...(runs.length > 1 ? [ACROSS_RUNS] : []),
     [
       ...runs.map(lineOf),

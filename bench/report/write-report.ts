@@ -4,7 +4,7 @@ import { CASES, WORKLOADS } from '../cases.ts'
 import { sampleFileName, type StoredRun } from '../sample-file.ts'
 import { chartOf } from './chart.ts'
 import { figuresOf, type Figures, type Sample } from './figures.ts'
-import { markdownOf, ofSize, ofWorkload, sizeName } from './markdown.ts'
+import { markdownOf, ofSize, ofWorkload, SAMPLES, sizeName } from './markdown.ts'
 import type { Machine } from './machine.ts'
 import type { VersionSamples } from './node-versions.ts'
 
@@ -20,9 +20,6 @@ export interface Report {
 /** The page of a report, in its directory. */
 export const PAGE = 'BENCHMARKS.md'
 
-/** Where the samples are that it is made of. */
-export const SAMPLES = 'bench/samples'
-
 /**
  * The page, a chart for each workload, and the samples that both are made of: from these it can be made
  * again, in whatever order they come.
@@ -31,8 +28,6 @@ export const SAMPLES = 'bench/samples'
  */
 export function reportOf(runs: readonly StoredRun[]): Report {
   const inOrder = [...runs].sort((left, right) => (nameOf(left) < nameOf(right) ? -1 : 1))
-  const twice = inOrder.find((run, index) => nameOf(run) === inOrder.map(nameOf)[index + 1])
-  if (twice !== undefined) throw new RangeError(`the run ${nameOf(twice)} was given twice`)
   // Figures of two versions of Node.js are not of one kind; each is told on its own.
   const versions = byNodeVersion(inOrder)
   const counted = [...versions].sort((left, right) => right.samples.length - left.samples.length)
@@ -66,6 +61,13 @@ export function writeReport(dir: string, { files }: Report): string {
 
 function nameOf({ description }: StoredRun): string {
   return sampleFileName(description)
+}
+
+/** @throws RangeError for a run that would count twice */
+export function ensureDistinct(runs: readonly StoredRun[]): void {
+  const names = runs.map(nameOf)
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice !== undefined) throw new RangeError(`the run ${twice} was given twice`)
 }
 
 /** Rounds of different runs are never compared with one another. */

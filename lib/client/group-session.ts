@@ -106,7 +106,7 @@ export class GroupSession implements CommitTarget {
     const member = (this.#member ??= this.#createMember())
     for (;;) {
       const isSettled = await this.#step(member)
-      this.#throwFailure()
+      throwFailures(this.#takeFailure())
       if (isSettled || this.#member !== member) return
     }
   }
@@ -142,9 +142,7 @@ export class GroupSession implements CommitTarget {
     const failures = results.flatMap((each): unknown[] =>
       each.status === 'rejected' ? [each.reason] : [],
     )
-    if (this.#failure !== null) failures.push(this.#failure.error)
-    this.#failure = null
-    throwFailures(failures)
+    throwFailures([...failures, ...this.#takeFailure()])
   }
 
   #leave(member: GroupMembership): void {
@@ -298,10 +296,11 @@ export class GroupSession implements CommitTarget {
     }
   }
 
-  #throwFailure(): void {
+  /** What has failed since it was asked last. */
+  #takeFailure(): unknown[] {
     const failure = this.#failure
     this.#failure = null
-    if (failure !== null) throw failure.error
+    return failure === null ? [] : [failure.error]
   }
 }
 

@@ -92,7 +92,8 @@ class RejectFile implements RejectSink {
       await file.truncate(found.sizeBytes)
       return new RejectFile(file, origin, found, { release, guard })
     } catch (error) {
-      await giveBack(file, { release, guard })
+      // The first error is the one that says what is wrong.
+      await giveBack(file, { release, guard }).catch(() => undefined)
       throw error
     }
   }

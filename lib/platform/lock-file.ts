@@ -255,8 +255,8 @@ export class LockFile {
   async #confirmTaken(): Promise<boolean> {
     this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
     const stats = fstatSync(this.#handle.fd, { bigint: true })
-    // What has no content is ours by its other name, unless nobody gave it one.
-    if (namesAnother(this.#path, stats.ino, this.#options.record)) return false
+    const isEmpty = this.#content.length === 0
+    if (isEmpty && namesAnother(this.#path, stats.ino, this.#options.record)) return false
     this.#identity = identityOf(stats)
     // A heartbeat in the file of another owner would cost him his lock.
     if (this.lossReasonSync() !== null) return false

@@ -203,7 +203,10 @@ export function identityOf(stats: BigIntStats): string {
   return `${stats.dev}-${stats.ino}`
 }
 
-/** Whether a lock file is known to be of another owner than `record`, and is the file with this number. */
+/**
+ * Whether a lock file is known to be of another owner than `record`, and is the file with this number: what
+ * has no content is its owner's by its other name, unless nobody gave it one.
+ */
 export function namesAnother(path: string, ino: bigint, { token }: OwnerRecord): boolean {
   const found = readLockFile(path)
   return found?.file.ino === ino && found.record !== null && found.record.token !== token
