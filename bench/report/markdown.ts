@@ -119,7 +119,8 @@ function introductionOf(runs: readonly RunDescription[]): string {
     'A ratio is the figure divided by the other one, so a rate is better above 1× and a time is ' +
       'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
       'The floor is what the same bytes cost with nothing but the file system.',
-    `The [samples](${SAMPLES}) are beside this page, which \`--only-report --add\` makes of them again.`,
+    'The samples are beside this page, in `samples` where its charts are; `--only-report --add` makes ' +
+      'the page of them again.',
     ...(runs.length > 1 ? [ACROSS_RUNS] : []),
     [
       ...runs.map(lineOf),
