@@ -1,5 +1,4 @@
 import { CorruptRecordError, StorageError } from '../errors.ts'
-import { hasImportEnded, isImportGroup } from '../import-groups.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
 import {
@@ -9,6 +8,7 @@ import {
   type CheckedCommit,
   type ConsumedPartition,
 } from './consumed-partition.ts'
+import { consumedByAll } from './consumed-by-all.ts'
 import { dropIfEmpty, groupOf, type GroupOffsets } from './group-offsets.ts'
 import {
   checkOffsetCommit,
@@ -79,17 +79,7 @@ export class OffsetStore {
   async load(partitions: readonly OffsetsPartition[]): Promise<void> {
     const groups = new Map<string, GroupOffsets>()
     const replays = new Map<number, OffsetReplay>()
-    for (const partition of partitions) {
-      const { index } = partition
-      try {
-        const replay = new OffsetReplay()
-        replays.set(index, replay)
-        await replay.run(partition, groups)
-      } catch (error) {
-        if (error instanceof CorruptRecordError) this.#damage = { partition: index, error }
-        throw error
-      }
-    }
+    for (const partition of partitions) await this.#replay(partition, groups, replays)
     this.#damage = null
     this.#groups = groups
     this.#replays = replays
@@ -99,13 +89,29 @@ export class OffsetStore {
   /**
    * Takes over what another process has committed since, in a directory that is open for reading
    * only.
+   *
+   * @throws {@link CorruptRecordError} as {@link OffsetStore.load}; nobody is told where a group stands
+   * from then on, until a later refresh finds the damage gone.
    */
   async refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
     if (this.#damage !== null) return this.load(partitions)
-    for (const partition of partitions) {
-      const replay = this.#replays.get(partition.index) ?? new OffsetReplay()
-      this.#replays.set(partition.index, replay)
-      await replay.run(partition, this.#groups)
+    for (const partition of partitions) await this.#replay(partition, this.#groups, this.#replays)
+  }
+
+  /** Takes over what a partition of the topic holds behind what was taken over of it before. */
+  async #replay(
+    partition: OffsetsPartition,
+    groups: Map<string, GroupOffsets>,
+    replays: Map<number, OffsetReplay>,
+  ): Promise<void> {
+    const { index } = partition
+    const replay = replays.get(index) ?? new OffsetReplay()
+    replays.set(index, replay)
+    try {
+      await replay.run(partition, groups)
+    } catch (error) {
+      if (error instanceof CorruptRecordError) this.#damage = { partition: index, error }
+      throw error
     }
   }
 
@@ -196,30 +202,9 @@ export class OffsetStore {
     return offsets?.get(topicPartitionKey(topicPartition))?.committed ?? null
   }
 
-  /**
-   * Every group that has committed an offset for some partition of the topic has committed past all
-   * that is below the result; 0 where there is no such group, or where that is not known. Imports are
-   * no such groups, as they say what was written; but one that has not ended may look for what it has
-   * written behind its offsets, so nothing from there on counts as consumed, unless there is no room.
-   */
-  consumedBelow(
-    { topic, partition }: TopicPartition,
-    { isFull }: { readonly isFull: boolean },
-  ): number {
-    if (this.#damage !== null) return 0
-    let [consumed, needed] = [Infinity, Infinity]
-    for (const [groupId, { offsets }] of this.#groups) {
-      if (isFull && isImportGroup(groupId)) continue
-      const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
-      if (itsOwn.length === 0) continue
-      const stored = itsOwn.find((each) => each.topicPartition.partition === partition)
-      const offset = stored?.committed.offset ?? 0
-      if (!isImportGroup(groupId)) consumed = Math.min(consumed, offset)
-      else if (!itsOwn.every(({ committed }) => hasImportEnded(committed.metadata))) {
-        needed = Math.min(needed, offset)
-      }
-    }
-    return consumed === Infinity ? 0 : Math.min(consumed, needed)
+  /** See {@link consumedByAll}; 0 where it is not known. */
+  consumedBelow(topicPartition: TopicPartition, { isFull }: { readonly isFull: boolean }): number {
+    return this.#damage === null ? consumedByAll(this.#groups, topicPartition, isFull) : 0
   }
 
   /** Ids of the groups that have an offset, sorted. */

@@ -496,6 +496,23 @@ describe('load', () => {
     expect([after.store.damage, after.offset()]).toEqual([null, 4])
   })
 
+  it('is not known any more once a refresh meets damage, until a later one finds it gone', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    const after = await before.reopened()
+    const error = new CorruptRecordError('bad', { path: null, position: 0 })
+    before.partition.readError = error
+    await expect(after.store.refresh(before.partitions)).rejects.toBe(error)
+    expect(after.store.damage).toEqual({ partition: 0, error })
+    before.partition.readError = FAILURE
+    await expect(after.store.refresh(before.partitions)).rejects.toBe(FAILURE)
+    expect(after.store.damage).toEqual({ partition: 0, error })
+    before.partition.readError = null
+    await before.commit(5)
+    await after.store.refresh(before.partitions)
+    expect([after.store.damage, after.offset()]).toEqual([null, 5])
+  })
+
   it('fails as the read fails', async () => {
     const before = new Harness()
     await before.commit(4)
