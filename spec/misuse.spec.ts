@@ -44,6 +44,36 @@ describe('misuse', () => {
     await broker.close()
   })
 
+  it('of a simulated file system is refused, so that no test passes for nothing', () => {
+    const make = (options: object) => () => new SimulatedFileSystem(options)
+    expect(make({ capacity: 1 })).toThrow('there is no "capacity" in simulation options')
+    expect(make({ capacityBytes: -1 })).toThrow('capacityBytes must be')
+    expect(make({ completion: 'Random' })).toThrow('completion must be one of')
+    expect(make({ persona: 'btrfs' })).toThrow('persona must be one of')
+    expect(make({ random: {} })).toThrow('random must be an object with')
+    const fileSystem = new SimulatedFileSystem({ capacityBytes: Infinity })
+    expect(() => (fileSystem.capacityBytes = 0.5)).toThrow('capacityBytes must be')
+    expect(() => {
+      fileSystem.failNext('fdatasync' as never, 'EIO')
+    }).toThrow('kind must be one of')
+    expect(() => {
+      fileSystem.failAt(1, 'EIO', { always: true } as never)
+    }).toThrow('fault options')
+    expect(() => {
+      fileSystem.failNext('sync', 'EIO', { path: 1 as never })
+    }).toThrow('path must be')
+    expect(() => {
+      fileSystem.crashAt(1, { when: 'middle' as never })
+    }).toThrow('when must be one of')
+    expect(() => {
+      fileSystem.crashAt(1, {} as never)
+    }).toThrow('when must be one of')
+    expect(() => fileSystem.restart('crash' as never)).toThrow('kind must be one of')
+    expect(() => fileSystem.restart('power', { unsynced: 'all' as never })).toThrow('unsynced must')
+    expect(() => fileSystem.fork({ sed: 1 } as never)).toThrow("did you mean 'seed'?")
+    expect(fileSystem.crashed).toBe(false)
+  })
+
   it('of a codec that is not there is refused before anything uses it', async () => {
     const { broker, topic } = await setUp()
     withoutZstd()

@@ -49,6 +49,9 @@ const PREALLOCATED_BYTES = 4096
  */
 export type UnsyncedFate = 'lost' | 'kept' | 'random'
 
+/** Every {@link UnsyncedFate} there is. */
+export const UNSYNCED_FATES: readonly UnsyncedFate[] = ['lost', 'kept', 'random']
+
 /** How {@link afterPowerLoss} decides. */
 export interface PowerLoss {
   readonly persona: Persona

@@ -1,3 +1,5 @@
+import { boolean, checkOneOf, checkOptions, describeValue, oneOf, wholeNumber } from '../checks.ts'
+import type { Checks } from '../checks.ts'
 import { requireErrorCode } from './simulated-error.ts'
 
 /** The calls of a simulated file system and its files, as faults and the operation log name them. */
@@ -20,6 +22,27 @@ export type OperationKind =
   | 'datasync'
   | 'sync'
   | 'close'
+
+const OPERATION_KINDS: readonly OperationKind[] = [
+  'open',
+  'list',
+  'stat',
+  'createDirectory',
+  'rename',
+  'unlink',
+  'removeDirectory',
+  'syncDirectory',
+  'freeBytes',
+  'lock',
+  'release',
+  'read',
+  'write',
+  'truncate',
+  'setModified',
+  'datasync',
+  'sync',
+  'close',
+]
 
 /** How far the operation got that a crash interrupts. */
 export type CrashMoment = 'before' | 'after' | 'torn'
@@ -56,6 +79,20 @@ export type Fault =
   | { readonly effect: 'error'; readonly code: string; readonly partial: boolean }
   | { readonly effect: 'short'; readonly bytes: number }
 
+const CRASH_PLAN: Checks<CrashPlan> = {
+  when: oneOf('before', 'after', 'torn'),
+  parts: wholeNumber(0),
+}
+
+const FAULT_OPTIONS: Checks<FaultOptions> = {
+  persistent: boolean,
+  path: (name, value) => {
+    if (typeof value === 'string' || value instanceof RegExp) return
+    throw new TypeError(`${name} must be a string or a RegExp, got ${describeValue(value)}`)
+  },
+  partial: boolean,
+}
+
 interface ErrorRule extends FaultOptions {
   readonly code: string
   readonly kind?: OperationKind
@@ -68,18 +105,28 @@ export class FaultPlan {
   #errors: ErrorRule[] = []
   #shorts: { kind: OperationKind; callsLeft: number; bytes: number }[] = []
 
+  /** @throws TypeError or RangeError when there is no such plan */
   crashAt(number: number, plan: CrashPlan): void {
-    this.#crash = { number, plan }
+    const checked = checkOptions('crash plan', plan, CRASH_PLAN)
+    CRASH_PLAN.when('when', checked.when)
+    this.#crash = { number, plan: checked }
   }
 
   /**
    * @param rule.kind which calls it strikes, all when left out
    * @param rule.from first operation that it may strike, by number
-   * @throws RangeError when no system error is called `code`
+   * @throws RangeError when no system error is called `code`; TypeError when there is no such kind or
+   * option
    */
-  addError(code: string, rule: FaultOptions & { kind?: OperationKind; from: number }): void {
+  addError(
+    code: string,
+    { kind, from }: { readonly kind?: OperationKind; readonly from: number },
+    options: FaultOptions = {},
+  ): void {
     requireErrorCode(code)
-    this.#errors.push({ ...rule, code })
+    if (kind !== undefined) checkOneOf('kind', kind, OPERATION_KINDS)
+    const checked = checkOptions('fault options', options, FAULT_OPTIONS)
+    this.#errors.push({ ...checked, ...(kind === undefined ? {} : { kind }), from, code })
   }
 
   addShort(kind: 'read' | 'write', callsLeft: number, bytes: number): void {

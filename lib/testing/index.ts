@@ -7,7 +7,11 @@
 export type { CrashMoment, CrashPlan, FaultOptions, OperationKind } from './fault-plan.ts'
 export type { Persona, UnsyncedFate } from './crash-model.ts'
 export { ManualClock } from './manual-clock.ts'
-export type { RestartOptions, SimulatedFileSystemOptions } from './simulation-options.ts'
+export type {
+  ForkOptions,
+  RestartOptions,
+  SimulatedFileSystemOptions,
+} from './simulation-options.ts'
 export { SeededRandom } from './seeded-random.ts'
 export { SimulatedCrash, SimulatedFileSystem } from './simulated-file-system.ts'
 export { tempBroker } from './temp-broker.ts'

@@ -1,3 +1,4 @@
+import { checkOneOf } from '../checks.ts'
 import type {
   DirectoryEntry,
   DirectoryLock,
@@ -16,15 +17,24 @@ import { SimulatedLock } from './simulated-lock.ts'
 import { SimulatedMachine, type ObservedOperation } from './simulated-machine.ts'
 import { normalPath } from './simulated-tree.ts'
 import {
+  checkCapacity,
+  checkFork,
+  checkRestart,
+  checkSimulation,
   diskModel,
   machineOptions,
   requireAtLeast,
+  type ForkOptions,
   type RestartOptions,
   type SimulatedFileSystemOptions,
 } from './simulation-options.ts'
 
 export { SimulatedCrash } from './simulated-machine.ts'
-export type { RestartOptions, SimulatedFileSystemOptions } from './simulation-options.ts'
+export type {
+  ForkOptions,
+  RestartOptions,
+  SimulatedFileSystemOptions,
+} from './simulation-options.ts'
 
 /**
  * A file system in memory that can crash, lose power and fail on order.
@@ -43,11 +53,13 @@ export class SimulatedFileSystem implements FileSystem {
   readonly #machine: SimulatedMachine
   #disk: SimulatedDisk
 
+  /** @throws TypeError or RangeError for options that are not legal */
   constructor(options: SimulatedFileSystemOptions = {}) {
-    this.#options = options
-    this.#random = options.random ?? new SeededRandom(options.seed ?? 1)
-    this.#machine = new SimulatedMachine(machineOptions(options, this.#random))
-    this.#disk = new SimulatedDisk(diskModel(options, this.#random))
+    const checked = checkSimulation(options)
+    this.#options = checked
+    this.#random = checked.random ?? new SeededRandom(checked.seed ?? 1)
+    this.#machine = new SimulatedMachine(machineOptions(checked, this.#random))
+    this.#disk = new SimulatedDisk(diskModel(checked, this.#random))
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
@@ -147,6 +159,7 @@ export class SimulatedFileSystem implements FileSystem {
 
   /** Takes effect with the next write. */
   set capacityBytes(capacityBytes: number) {
+    checkCapacity('capacityBytes', capacityBytes)
     this.#disk.model = { ...this.#disk.model, capacityBytes }
   }
 
@@ -184,13 +197,13 @@ export class SimulatedFileSystem implements FileSystem {
    * `code` is one that only opening the directory gives, such as `'EMFILE'`: no sync was tried then.
    */
   failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
-    this.#machine.faults.addError(code, { ...options, kind, from: this.operationCount + 1 })
+    this.#machine.faults.addError(code, { kind, from: this.operationCount + 1 }, options)
   }
 
   /** Makes the `n`-th operation from now (1 is the next one) fail with `code`; see `failNext`. */
   failAt(n: number, code: string, options?: FaultOptions): void {
     requireAtLeast('n', n, 1)
-    this.#machine.faults.addError(code, { ...options, from: this.operationCount + n })
+    this.#machine.faults.addError(code, { from: this.operationCount + n }, options)
   }
 
   /** Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error. */
@@ -251,11 +264,11 @@ export class SimulatedFileSystem implements FileSystem {
    * not. `power`: what was synced is there, and of the rest what `options.unsynced` says.
    */
   restart(kind: 'process' | 'power', options: RestartOptions = {}): SimulatedFileSystem {
+    checkOneOf('kind', kind, ['process', 'power'])
+    const { seed, unsynced = 'random' } = checkRestart(options)
     this.#machine.stop('the machine was restarted')
-    return this.#successor(options.seed, (model) =>
-      kind === 'process'
-        ? this.#disk.clone(model)
-        : this.#disk.afterPowerLoss(model, options.unsynced ?? 'random'),
+    return this.#successor(seed, (model) =>
+      kind === 'process' ? this.#disk.clone(model) : this.#disk.afterPowerLoss(model, unsynced),
     )
   }
 
@@ -265,8 +278,8 @@ export class SimulatedFileSystem implements FileSystem {
    *
    * @param options.seed decides everything random in it
    */
-  fork(options: { readonly seed?: number } = {}): SimulatedFileSystem {
-    return this.#successor(options.seed, (model) => this.#disk.clone(model))
+  fork(options: ForkOptions = {}): SimulatedFileSystem {
+    return this.#successor(checkFork(options).seed, (model) => this.#disk.clone(model))
   }
 
   /** Content of every file, as a reader sees it, by absolute path in the order of paths. */

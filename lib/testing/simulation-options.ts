@@ -1,7 +1,17 @@
+import {
+  boolean,
+  checkOptions,
+  checkWholeNumber,
+  objectWith,
+  oneOf,
+  wholeNumber,
+  type Check,
+  type Checks,
+} from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
 import { systemClock } from '../platform/system-clock.ts'
-import type { Persona, UnsyncedFate } from './crash-model.ts'
+import { PERSONAS, UNSYNCED_FATES, type Persona, type UnsyncedFate } from './crash-model.ts'
 import type { DiskModel } from './simulated-disk.ts'
 import type { MachineOptions } from './simulated-machine.ts'
 
@@ -73,6 +83,51 @@ export interface RestartOptions {
   readonly seed?: number
 }
 
+/** Which chance a copy of a `SimulatedFileSystem` has. */
+export interface ForkOptions {
+  /** Decides everything random in it, instead of the file system's own source of chance. */
+  readonly seed?: number
+}
+
+const seed: Check = (name, value) => {
+  checkWholeNumber(name, value, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+}
+
+/** What a size has to be beyond which nothing is taken: none is `Infinity`. */
+export const checkCapacity: Check = (name, value) => {
+  if (value !== Infinity) checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
+}
+
+const OPTIONS: Checks<SimulatedFileSystemOptions> = {
+  persona: oneOf(...PERSONAS),
+  random: objectWith('integer', 'bytes'),
+  seed,
+  sectorBytes: wholeNumber(1),
+  capacityBytes: checkCapacity,
+  copyOnWrite: boolean,
+  completion: oneOf('in-order', 'awaited', 'random'),
+  clock: objectWith('now'),
+}
+
+const RESTART_OPTIONS: Checks<RestartOptions> = { unsynced: oneOf(...UNSYNCED_FATES), seed }
+
+const FORK_OPTIONS: Checks<ForkOptions> = { seed }
+
+/** @throws TypeError or RangeError for options that are not legal */
+export function checkSimulation(options: SimulatedFileSystemOptions): SimulatedFileSystemOptions {
+  return checkOptions('simulation options', options, OPTIONS)
+}
+
+/** @throws TypeError or RangeError for options that are not legal */
+export function checkRestart(options: RestartOptions): RestartOptions {
+  return checkOptions('restart options', options, RESTART_OPTIONS)
+}
+
+/** @throws TypeError or RangeError for options that are not legal */
+export function checkFork(options: ForkOptions): ForkOptions {
+  return checkOptions('fork options', options, FORK_OPTIONS)
+}
+
 /** The disk that `options` describe. */
 export function diskModel(options: SimulatedFileSystemOptions, random: Random): DiskModel {
   const {
@@ -80,7 +135,6 @@ export function diskModel(options: SimulatedFileSystemOptions, random: Random): 
     sectorBytes = DEFAULT_SECTOR_BYTES,
     clock = systemClock,
   } = options
-  requireAtLeast('sectorBytes', sectorBytes, 1)
   return {
     persona,
     random,

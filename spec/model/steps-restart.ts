@@ -98,7 +98,8 @@ export function crashDuring(steps: fc.Arbitrary<Step>): fc.Arbitrary<Step> {
     } catch (error) {
       if (error instanceof BrokenPromise || !fileSystem.crashed) throw error
     }
-    session.restart(then.loss, then)
+    const { loss: kind, unsynced, seed } = then
+    session.restart(kind, { unsynced, seed })
     await openWith(session, then.loss, crowd)
   })
 }
