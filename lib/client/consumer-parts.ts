@@ -48,7 +48,10 @@ export class ConsumerParts<K, V> {
     this.group = group
     this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
     this.lookup = new OffsetLookup(positions)
-    this.controls = new PartitionControls(subscription, positions, (moved) => {
+    const { groupId } = options
+    const { readOnly } = context
+    const committing = { groupId, readOnly }
+    this.controls = new PartitionControls(subscription, positions, committing, (moved) => {
       if (moved !== null) release(moved)
       this.loop.notify()
     })

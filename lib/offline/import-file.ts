@@ -35,9 +35,10 @@ import {
  * order of the file. Memory is bounded: by a few MiB, or by a row group of a Parquet file.
  *
  * Each record has a header `varve-import`, `<name>:<row>`. The position is committed as the offsets
- * of the group `varve-import:<name>`. Only if retention removes such records before the import that
- * stored them has committed can their rows come again after a crash. With `retention: 'consumed'` it
- * does so only where the topic has no room.
+ * of the group `varve-import:<name>`. Only if retention, a deletion by hand, or a compaction in favour of
+ * newer records of their keys removes such records before the import that stored them has committed can
+ * their rows come again after a crash. With `retention: 'consumed'` retention does so only where the topic
+ * has no room.
  *
  * CSV needs the package csv-parse, and Parquet hyparquet; Parquet in zstd needs @bokuweb/zstd-wasm
  * where Node.js has none.
@@ -68,7 +69,7 @@ export async function importFile<Row = unknown>(
     file = await InputFile.open(path, resolved.fileSystem)
     const state = await journal.load(resolved.signal)
     const identity = await identify(file, resolved, state.mark)
-    const rejects = await openRejects(resolved, state.mark?.rejectBytes ?? null)
+    const rejects = await openRejects(resolved, state.mark)
     try {
       const source = await openSource(file, resolved)
       const run = new ImportRun(resolved, { journal, topic, file, identity, state, rejects })
@@ -177,7 +178,7 @@ class ImportRun {
       }
     } catch (error) {
       // What is in the topic of a batch that has failed may be gone when the next run looks for it.
-      if (this.#target.isTight) await this.#commit().catch(() => undefined)
+      if (this.#target.mayForget) await this.#commit().catch(() => undefined)
       throw error
     } finally {
       await reading.catch(() => undefined)
@@ -241,7 +242,7 @@ class ImportRun {
     const partitionCount = this.#target.partitionCountBehind(cursor.row)
     await rejects.sync()
     const rejectBytes = rejects.lengthUpTo(cursor.row)
-    const mark = { cursor, partitionCount, rejectBytes, isEnd }
+    const mark = { cursor, partitionCount, rejectBytes, rejectFile: rejects.id, isEnd }
     await journal.commit({ ...identity, ...mark }, this.#target.places)
     this.#committedRow = cursor.row
     this.#target.onCommitted(partitionCount)

@@ -14,6 +14,8 @@ export interface ImportMark extends FileIdentity {
   readonly partitionCount: number
   /** Length of the file of rejected rows. */
   readonly rejectBytes: number
+  /** Which file that is of, by {@link RejectSink.id}. */
+  readonly rejectFile: string
   /** Whether that is the end of the file: nothing behind the offsets is looked for any more. */
   readonly isEnd: boolean
 }
@@ -131,9 +133,7 @@ export class ImportJournal {
 
 function encodeMark({ cursor, ...rest }: ImportMark, lastRow: number): string {
   const { row, line, position, isOpenEnd } = cursor
-  const { partitionCount, rejectBytes, isEnd, size, headBytes, head, tail } = rest
-  const done = { row, line, position, isOpenEnd, lastRow, partitionCount, rejectBytes, isEnd }
-  return JSON.stringify({ v: 1, ...done, size, headBytes, head, tail })
+  return JSON.stringify({ v: 1, row, line, position, isOpenEnd, lastRow, ...rest })
 }
 
 /** `null` for what no import has written. */
@@ -161,6 +161,7 @@ function decodeMark(metadata: string): { mark: ImportMark; lastRow: number } | n
     },
     partitionCount: Math.max(1, number('partitionCount')),
     rejectBytes: number('rejectBytes'),
+    rejectFile: typeof fields.rejectFile === 'string' ? fields.rejectFile : '',
     isEnd: hasImportEnded(metadata),
     size: number('size'),
     headBytes: number('headBytes'),

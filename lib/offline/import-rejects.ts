@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { IllegalStateError, type File, type FileSystem } from '../index.ts'
 import { readFully, writeFully } from '../platform/file-io.ts'
 import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
+import type { ImportMark } from './import-journal.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 
 const NEWLINE = 0x0a
@@ -10,6 +12,8 @@ const READ_BYTES = 256 * 1024
 
 /** Where the rows go that are not imported. Calls do not overlap. */
 export interface RejectSink {
+  /** Tells the file from others, by its path; empty where there is none. */
+  readonly id: string
   /**
    * Length of what is written in front of the first line of a row behind `row`, for the mark: what lies
    * there is looked through by the next run, which comes to those rows again.
@@ -26,16 +30,21 @@ export interface RejectSink {
 type RejectOptions = Pick<ResolvedImportOptions, 'rejects' | 'fileSystem' | 'topic' | 'name'>
 
 /**
- * @param committedBytes length of the file by the mark, `null` when the import begins
+ * @param mark of the import, `null` when it begins
  * @throws {@link IllegalStateError} while another import writes to the file
  */
 export async function openRejects(
   options: RejectOptions,
-  committedBytes: number | null,
+  mark: Pick<ImportMark, 'rejectBytes' | 'rejectFile'> | null,
 ): Promise<RejectSink> {
   const { rejects } = options
-  if (typeof rejects === 'string') return RejectFile.open(rejects, options, committedBytes)
+  if (typeof rejects === 'string') {
+    // A length of another file says nothing of what may be cut off from this one.
+    const isOfMark = mark?.rejectFile === idOf(rejects)
+    return RejectFile.open(rejects, options, isOfMark ? mark.rejectBytes : null)
+  }
   return {
+    id: '',
     lengthUpTo: () => 0,
     write: async (rows) => {
       for (const each of rows) await rejects?.(each)
@@ -43,6 +52,11 @@ export async function openRejects(
     sync: () => Promise.resolve(),
     close: () => Promise.resolve(),
   }
+}
+
+/** As long as it is, whatever the path: it is committed with each mark. */
+function idOf(path: string): string {
+  return createHash('sha256').update(resolve(path)).digest('base64url').slice(0, 16)
 }
 
 /** Paths that imports write to, per file system. */
@@ -53,6 +67,7 @@ const inUse: WeakMap<object, Set<string>> = new WeakMap()
  * their import, so that others may have theirs in the file, before and behind.
  */
 class RejectFile implements RejectSink {
+  readonly id: string
   readonly #file: File
   /** What the lines of this import begin with. */
   readonly #origin: RejectOrigin
@@ -65,7 +80,12 @@ class RejectFile implements RejectSink {
   /** What an earlier run has written may be in memory alone. */
   #isSynced = false
 
-  private constructor(file: File, origin: RejectOrigin, found: FoundRejects, claim: RejectClaim) {
+  private constructor(
+    id: string,
+    file: File,
+    { origin, found, claim }: { origin: RejectOrigin; found: FoundRejects; claim: RejectClaim },
+  ) {
+    this.id = id
     this.#file = file
     this.#origin = origin
     this.#sizeBytes = found.sizeBytes
@@ -90,7 +110,7 @@ class RejectFile implements RejectSink {
       const origin = { topic, import: name }
       const found = await findRejects(file, origin, committedBytes)
       await file.truncate(found.sizeBytes)
-      return new RejectFile(file, origin, found, { release, guard })
+      return new RejectFile(idOf(path), file, { origin, found, claim: { release, guard } })
     } catch (error) {
       // The first error is the one that says what is wrong.
       await giveBack(file, { release, guard }).catch(() => undefined)

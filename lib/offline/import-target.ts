@@ -1,4 +1,4 @@
-import { describeValue } from '../checks.ts'
+import { describeValue, isPlainObject } from '../checks.ts'
 import {
   defaultPartitioner,
   InvalidRecordError,
@@ -75,6 +75,14 @@ export class ImportTarget {
     return retention === 'consumed' && (maxBytes >= 0 || minFreeBytes > 0)
   }
 
+  /**
+   * Whether what is not committed may be gone when the next run looks for it: in front of the newer value
+   * that somebody else has appended for its key, a compaction removes it.
+   */
+  get mayForget(): boolean {
+    return this.isTight || this.#topic.config.cleanupPolicy !== 'delete'
+  }
+
   /** What may be committed while no row is on its way. */
   get places(): readonly PartitionMark[] {
     return this.#offsets.map((offset, index) => ({ offset, lastRow: this.#lastRows[index] ?? 0 }))
@@ -128,14 +136,18 @@ export class ImportTarget {
   async append(rows: readonly (readonly [SourceRow, ImportRecord])[]): Promise<AppendedRows> {
     const result: AppendedRows = { imported: 0, skipped: 0 }
     const placed = new Map<Partition, PlacedRow[]>()
-    for (const [source, { partition: wanted, ...record }] of rows) {
+    for (const [source, given] of rows) {
+      // Also where they are getters of a class. What else it has of its own the topic refuses.
+      const { partition: wanted, ...rest } = given
+      const { key, value, timestamp } = given
+      const record = { ...rest, key, value, timestamp } as AppendRecord
       try {
         const partition = this.#partitionFor(source.row, record, wanted)
         if (source.row <= (this.#lastRows[partition.index] ?? 0)) {
           result.skipped += 1
           continue
         }
-        const headers = withMark(record.headers, `${this.#name}:${source.row}`)
+        const headers = withMark(given.headers, `${this.#name}:${source.row}`)
         const there = placed.get(partition) ?? []
         there.push({ source, record: { ...record, headers } })
         placed.set(partition, there)
@@ -223,7 +235,11 @@ function withMark(headers: HeadersInit | undefined, value: string): HeadersInit 
   if (typeof headers !== 'object' || (headers as unknown) === null) {
     throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
   }
-  if (!(Symbol.iterator in headers)) return { ...headers, [IMPORT_HEADER]: value }
+  if (!(Symbol.iterator in headers)) {
+    // The entries of a promise, or of another object with an inside, would be none.
+    if (isPlainObject(headers)) return { ...headers, [IMPORT_HEADER]: value }
+    throw new TypeError(`headers must be an array or a plain object, got ${describeValue(headers)}`)
+  }
   const given = [...(headers as Iterable<unknown>)]
   const isOfPairs = Array.isArray(given[0])
   const mark = isOfPairs ? [IMPORT_HEADER, value] : { key: IMPORT_HEADER, value }

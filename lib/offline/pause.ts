@@ -1,12 +1,12 @@
 import type { Clock } from '../index.ts'
 
-/** Waits on a clock. @throws the signal's reason when it is aborted before the time is over. */
+/** Waits on a clock. @throws the reason of the signal that is aborted before the time is over. */
 export async function pause(
   clock: Clock,
   delayMs: number,
-  signal: AbortSignal | undefined,
+  ...signals: readonly AbortSignal[]
 ): Promise<void> {
-  signal?.throwIfAborted()
+  for (const each of signals) each.throwIfAborted()
   let onAbort = (): void => undefined
   try {
     await new Promise<void>((resolve) => {
@@ -15,10 +15,10 @@ export async function pause(
         timer.cancel()
         resolve()
       }
-      signal?.addEventListener('abort', onAbort, { once: true })
+      for (const each of signals) each.addEventListener('abort', onAbort, { once: true })
     })
   } finally {
-    signal?.removeEventListener('abort', onAbort)
+    for (const each of signals) each.removeEventListener('abort', onAbort)
   }
-  signal?.throwIfAborted()
+  for (const each of signals) each.throwIfAborted()
 }

@@ -15,28 +15,39 @@ const MAX_BACKOFF_MS = 30_000
 export class PushDelivery<K, V> {
   readonly #write: Write<K, V>
   readonly #options: ResolvedPushOptions<K, V>
-  /** Ends waits and writes. */
+  /** What writes are told. */
   readonly #signal: AbortSignal
+  readonly #stopping: AbortSignal
   written = 0
   failed = 0
   retries = 0
 
-  constructor(write: Write<K, V>, options: ResolvedPushOptions<K, V>, signal: AbortSignal) {
+  /**
+   * @param signals.ending what writes are told: they need not go on
+   * @param signals.stopping from when on nothing is tried again
+   */
+  constructor(
+    write: Write<K, V>,
+    options: ResolvedPushOptions<K, V>,
+    { ending, stopping }: { readonly ending: AbortSignal; readonly stopping: AbortSignal },
+  ) {
     this.#write = write
     this.#options = options
-    this.#signal = signal
+    this.#signal = ending
+    this.#stopping = stopping
   }
 
   /**
-   * @param isUnwanted whether nobody would hear of a further try, because the records are handed out
+   * @param over aborted when nobody would hear of a further try, because the records are handed out
    * again
    * @returns whether the records are dealt with
    * @throws the error of the last try where that ends the push, or what `onError` throws
    */
-  async deliver(entries: readonly PushEntry<K, V>[], isUnwanted: () => boolean): Promise<boolean> {
+  async deliver(entries: readonly PushEntry<K, V>[], over: AbortSignal): Promise<boolean> {
     const { retries, retryBackoffMs, clock, onError } = this.#options
     const records = entries.map(({ record }) => record)
     const signal = this.#signal
+    const isUnwanted = (): boolean => this.#stopping.aborted || over.aborted
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.#write(records, { signal, attempt })
@@ -45,10 +56,10 @@ export class PushDelivery<K, V> {
       } catch (error) {
         if (isUnwanted()) return false
         if (attempt <= retries) {
-          this.retries += 1
           const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
-          await pause(clock, delayMs, signal).catch(() => undefined)
+          await pause(clock, delayMs, this.#stopping, over).catch(() => undefined)
           if (isUnwanted()) return false
+          this.retries += 1
           continue
         }
         if (onError === 'stop') throw error

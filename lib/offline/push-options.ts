@@ -31,7 +31,10 @@ export type PushErrorHandler<K, V> =
 export interface PushOptions<K = Buffer, V = Buffer> {
   /** Writes that run at the same time, [1, 10000]. @defaultValue 4 */
   readonly concurrency?: number
-  /** Records that have been handed to writes and are not acknowledged, at least 1. @defaultValue 1000 */
+  /**
+   * Records that have been handed to writes and are not acknowledged, or stand behind one that is not, so
+   * that no commit can cover them; at least 1. @defaultValue 1000
+   */
   readonly maxInFlight?: number
   /**
    * Records of a partition that one write gets at most, as an array; at least 1. Absent: a write gets

@@ -26,15 +26,32 @@ export class PushPartition<K, V> {
   /** Id of the topic that they are of; another one of its name has other records. */
   readonly topicId: string | null
   readonly #entries: PushEntry<K, V>[] = []
+  readonly #over: AbortController = new AbortController()
+  /** Those of the entries that are done. */
+  #doneCount = 0
   /** Behind the last record that was taken. */
   nextOffset = -1
-  /** Set when it is given up: what is acknowledged from now on is nobody's business. */
-  isOver = false
+  /** Behind the last record that a write has got. */
+  startedOffset = -1
 
   constructor({ topic, partition }: TopicPartition, topicId: string | null) {
     this.topic = topic
     this.partition = partition
     this.topicId = topicId
+  }
+
+  /** Whether it is given up: what is acknowledged from now on is nobody's business. */
+  get isOver(): boolean {
+    return this.over.aborted
+  }
+
+  /** Aborted when it is given up. */
+  get over(): AbortSignal {
+    return this.#over.signal
+  }
+
+  giveUp(): void {
+    this.#over.abort()
   }
 
   add(record: ConsumerRecord<K, V>): PushEntry<K, V> {
@@ -44,12 +61,30 @@ export class PushPartition<K, V> {
     return entry
   }
 
-  /** The first offset that is not acknowledged: everything below it is. */
-  get doneOffset(): number {
+  /** A write has got these records, in their order. */
+  start(entries: readonly PushEntry<K, V>[]): void {
+    const offset = entries.at(-1)?.record.offset ?? -1
+    this.startedOffset = Math.max(this.startedOffset, offset + 1)
+  }
+
+  /** These records are dealt with. */
+  finish(entries: readonly PushEntry<K, V>[]): void {
+    for (const each of entries) each.isDone = true
+    this.#doneCount += entries.length
     let count = 0
     while (this.#entries[count]?.isDone === true) count += 1
-    if (count > 0) this.#entries.splice(0, count)
+    this.#entries.splice(0, count)
+    this.#doneCount -= count
+  }
+
+  /** The first offset that is not acknowledged: everything below it is. */
+  get doneOffset(): number {
     return this.#entries[0]?.record.offset ?? this.nextOffset
+  }
+
+  /** Records that are acknowledged, and cannot be committed because one in front of them is not. */
+  get heldBack(): number {
+    return this.#doneCount
   }
 
   /** Whether something was taken that is not acknowledged. */
@@ -107,10 +142,30 @@ export class PushQueue<K, V> {
     else this.#lanes.delete(lane.key)
   }
 
+  /** Whether something waits of these partitions. */
+  holds(partitions: readonly PushPartition<K, V>[]): boolean {
+    for (const { waiting } of this.#lanes.values()) {
+      if (waiting.some(({ partition }) => partitions.includes(partition))) return true
+    }
+    return false
+  }
+
   /** Drops what waits of these partitions. The writes in progress keep their lanes. */
   drop(partitions: readonly PushPartition<K, V>[]): void {
+    this.#keep(({ partition }) => !partitions.includes(partition))
+  }
+
+  /** Drops what waits of these partitions, but for what lies in front of a record that a write has got. */
+  dropUnstarted(partitions: readonly PushPartition<K, V>[]): void {
+    this.#keep(
+      ({ partition, record }) =>
+        !partitions.includes(partition) || record.offset < partition.startedOffset,
+    )
+  }
+
+  #keep(isKept: (entry: PushEntry<K, V>) => boolean): void {
     for (const lane of [...this.#lanes.values()]) {
-      const kept = lane.waiting.filter(({ partition }) => !partitions.includes(partition))
+      const kept = lane.waiting.filter(isKept)
       this.#size -= lane.waiting.length - kept.length
       lane.waiting.splice(0, lane.waiting.length, ...kept)
       if (kept.length > 0) continue

@@ -40,8 +40,8 @@ export class PushRun<K, V> {
   readonly #paused: Map<string, TopicPartition> = new Map()
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
   readonly #ending: AbortController = new AbortController()
+  readonly #stopping: AbortController = new AbortController()
   #inFlight = 0
-  #isStopping = false
   #isClosed = false
   #failure: { readonly error: unknown } | null = null
   #wake: AbortController = new AbortController()
@@ -50,24 +50,30 @@ export class PushRun<K, V> {
 
   constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
     this.#consumer = consumer
-    this.#delivery = new PushDelivery(write, options, this.#ending.signal)
+    const signals = { ending: this.#ending.signal, stopping: this.#stopping.signal }
+    this.#delivery = new PushDelivery(write, options, signals)
     this.#options = options
     this.#queue = new PushQueue(options.orderBy)
   }
 
+  /** From now on no write is started, and none tried again. */
   stop(): void {
-    this.#isStopping = true
+    this.#stopping.abort()
     this.#wake.abort(WOKEN)
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted
   }
 
   async drain(partitions: readonly TopicPartition[]): Promise<void> {
     const drained = partitions.flatMap((each) => this.#partitions.get(partitionKey(each)) ?? [])
-    // What waits goes at once; what is being written still counts, until it is committed.
-    const writes = [...this.#writes].filter(([, partition]) => drained.includes(partition))
-    this.#queue.drop(drained)
+    // What waits goes at once, but for what keeps a later record from being committed; what is being
+    // written still counts.
+    this.#queue.dropUnstarted(drained)
     for (const each of drained) this.#draining.add(each)
     try {
-      await Promise.all(writes.map(([write]) => write))
+      await this.#whenWritten(drained)
       await this.#commit()
     } finally {
       for (const each of drained) this.#draining.delete(each)
@@ -76,7 +82,22 @@ export class PushRun<K, V> {
     }
   }
 
+  /** Waits until nothing of these partitions waits any more, nor is being written. */
+  async #whenWritten(partitions: readonly PushPartition<K, V>[]): Promise<void> {
+    for (;;) {
+      this.#forgetLost()
+      this.#dispatch()
+      const own = [...this.#writes].filter(([, partition]) => partitions.includes(partition))
+      const isWaiting = !this.#isStopping && this.#queue.holds(partitions)
+      if (own.length === 0 && !isWaiting) return
+      // Those of others may have to make room.
+      await Promise.race(own.length > 0 ? own.map(([write]) => write) : this.#writes.keys())
+    }
+  }
+
   async run(): Promise<PushResult> {
+    // Before the target gets anything that could only come again.
+    this.#consumer.controls.ensureCanCommit()
     const { signal } = this.#options
     const onAbort = (): void => {
       this.#failure ??= { error: signal?.reason }
@@ -91,7 +112,7 @@ export class PushRun<K, V> {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
       this.#isClosed = error instanceof ClosedError
     }
-    this.#isStopping = true
+    this.stop()
     await this.#settle()
     signal?.removeEventListener('abort', onAbort)
     const { error } = this.#failure ?? {}
@@ -156,14 +177,21 @@ export class PushRun<K, V> {
     for (const each of partitions) {
       const key = partitionKey(each)
       if (this.#partitions.get(key) === each) this.#partitions.delete(key)
-      each.isOver = true
+      each.giveUp()
     }
     if (partitions.length > 0) this.#queue.drop(partitions)
   }
 
+  /** Records that were taken and that no commit can cover yet. */
+  get #heldRecords(): number {
+    let count = this.#inFlight + this.#queue.size
+    for (const { heldBack } of this.#partitions.values()) count += heldBack
+    return count
+  }
+
   /** Pauses everything while there is no room, and resumes what was paused for that. */
   #balance(): void {
-    this.#isFull = this.#inFlight + this.#queue.size >= this.#options.maxInFlight
+    this.#isFull = this.#heldRecords >= this.#options.maxInFlight
     const assigned = this.#consumer.assignment()
     if (this.#isFull) {
       const before = new Set(this.#consumer.paused().map(partitionKey))
@@ -184,7 +212,8 @@ export class PushRun<K, V> {
       const [first] = taken?.entries ?? []
       if (taken === null || first === undefined) return
       this.#inFlight += taken.entries.length
-      const write = this.#writeEntries(taken.lane, taken.entries).then(() => {
+      first.partition.start(taken.entries)
+      const write = this.#writeEntries(first.partition, taken).then(() => {
         this.#writes.delete(write)
         this.#onSettled()
       })
@@ -192,13 +221,12 @@ export class PushRun<K, V> {
     }
   }
 
-  async #writeEntries(lane: PushLane<K, V>, entries: readonly PushEntry<K, V>[]): Promise<void> {
+  async #writeEntries(
+    partition: PushPartition<K, V>,
+    { lane, entries }: { readonly lane: PushLane<K, V>; readonly entries: PushEntry<K, V>[] },
+  ): Promise<void> {
     try {
-      const isDone = await this.#delivery.deliver(
-        entries,
-        () => this.#isStopping || entries[0]?.partition.isOver === true,
-      )
-      if (isDone) for (const each of entries) each.isDone = true
+      if (await this.#delivery.deliver(entries, partition.over)) partition.finish(entries)
     } catch (error) {
       this.#failure ??= { error }
       this.stop()
@@ -214,8 +242,7 @@ export class PushRun<K, V> {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
       this.stop()
     })
-    const taken = this.#inFlight + this.#queue.size
-    if (this.#isFull && taken < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+    if (this.#isFull && this.#heldRecords < this.#options.maxInFlight) this.#wake.abort(WOKEN)
   }
 
   /** Commits what is new, one call at a time. */

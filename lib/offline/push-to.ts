@@ -19,8 +19,9 @@ export interface Push extends Promise<PushResult> {
    */
   stop(): Promise<PushResult>
   /**
-   * Hands out nothing more of these partitions, waits for their writes, and commits. For
-   * `onPartitionsRevoked`: without it the next owner repeats what was in flight. One that is kept goes on.
+   * Hands out nothing more of these partitions but what lies in front of a record that a write has got,
+   * waits for their writes, and commits. For `onPartitionsRevoked`: without it the next owner repeats what
+   * was in flight. One that is kept goes on.
    */
   drain(partitions: readonly TopicPartition[]): Promise<void>
 }
@@ -39,6 +40,8 @@ export interface Push extends Promise<PushResult> {
  * is awaited
  * @throws TypeError or RangeError for options that are not legal
  * @throws `IllegalStateError` when the consumer commits by itself: `enableAutoCommit: false`
+ * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` for a consumer that cannot commit,
+ * before anything is written
  */
 export function pushTo<K, V>(
   consumer: Consumer<K, V>,

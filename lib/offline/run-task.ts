@@ -128,7 +128,7 @@ async function partitionThatHolds(
       )
     } catch (error) {
       if (!(error instanceof UnknownTopicOrPartitionError) || remainingMs <= 0) throw error
-      await pause(clock, LOOK_AGAIN_MS, signal)
+      await pause(clock, LOOK_AGAIN_MS, ...(signal === undefined ? [] : [signal]))
     }
   }
 }

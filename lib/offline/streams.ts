@@ -108,13 +108,20 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
     chunks: readonly T[],
     done: (error?: Error | null) => void,
   ): Promise<void> => {
+    const records: ProducerRecord<K, V>[] = []
+    let failure: Error | null = null
     try {
-      await producer.sendBatch(chunks.map(recordOf))
+      for (const each of chunks) records.push(recordOf(each))
     } catch (error) {
-      done(error as Error)
-      return
+      // What was written before it is sent all the same.
+      failure = error as Error
     }
-    done()
+    try {
+      if (records.length > 0) await producer.sendBatch(records)
+    } catch (error) {
+      failure = error as Error
+    }
+    done(failure)
   }
   return new Writable({
     objectMode: true,

@@ -111,7 +111,7 @@ export class TopicShapes {
         return await this.#fileSystem.lock(directory)
       } catch (error) {
         if (!(error instanceof LockedError) || attempt === LOCK_ATTEMPTS) throw error
-        await pause(systemClock, LOCK_PAUSE_MS, undefined)
+        await pause(systemClock, LOCK_PAUSE_MS)
       }
     }
   }

@@ -34,6 +34,77 @@ it('rows that bring the mark of an earlier import along are imported, each once'
   await broker.close()
 })
 
+it('rows whose records are newer by now are not imported again, where a run has failed', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem })
+  const topic = await broker.createTopic('t', { cleanupPolicy: 'compact' })
+  const partition = topic.partition(0)
+  fileSystem.writeFile('/f.ndjson', Buffer.from('{"id":"a"}\n{"id":"b"}\n{"id":"c"}\n'))
+  let isFirst = true
+  const run = () =>
+    importFile(broker, '/f.ndjson', {
+      topic: 't',
+      keyField: 'id',
+      fileSystem,
+      batchRecords: 1,
+      onProgress: ({ rows }) => {
+        if (isFirst && rows === 2) throw new Error('broken off')
+      },
+    })
+  await expect(run()).rejects.toThrow('broken off')
+  isFirst = false
+  await partition.append({ key: 'b', value: 'newer' })
+  await partition.compact()
+  expect(await run()).toMatchObject({ imported: 1, skipped: 2 })
+  const stored = (await partition.read(0)).map(({ key, value }) => [String(key), String(value)])
+  expect(stored).toEqual([
+    ['a', '{"id":"a"}'],
+    ['b', 'newer'],
+    ['c', '{"id":"c"}'],
+  ])
+  await broker.close()
+})
+
+it('records may be of a class, and have no headers that would be lost', async () => {
+  class Order {
+    get key() {
+      return 'k'
+    }
+
+    get value() {
+      return 'v'
+    }
+
+    get headers() {
+      return { a: 'b' }
+    }
+  }
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem })
+  const topic = await broker.createTopic('t')
+  fileSystem.writeFile('/f.ndjson', Buffer.from('1\n2\n3\n'))
+  const reasons: string[] = []
+  const made = [
+    new Order(),
+    { value: 'x', headers: Promise.resolve({}) as never },
+    { value: 'x', header: {} } as never,
+  ]
+  await importFile<number>(broker, '/f.ndjson', {
+    topic: 't',
+    fileSystem,
+    toRecord: (row) => made[row - 1] ?? null,
+    rejects: ({ reason }) => void reasons.push(reason),
+  })
+  expect(await topic.partition(0).read(0)).toMatchObject([
+    { key: Buffer.from('k'), value: Buffer.from('v'), headers: [{ key: 'a' }, {}] },
+  ])
+  expect(reasons.toSorted()).toEqual([
+    expect.stringContaining('headers must be an array or a plain object'),
+    expect.stringContaining("did you mean 'headers'?"),
+  ])
+  await broker.close()
+})
+
 it('a key that is a number is the same text however large it is, and whatever the file', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })

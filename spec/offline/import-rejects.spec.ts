@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { IllegalStateError, type Broker } from '../../lib/index.ts'
@@ -7,6 +6,7 @@ import { importFile, type ImportOptions, type ImportResult } from '../../lib/off
 import { LockGuard } from '../../lib/platform/lock-guard.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
+import { temporaryDirectory } from '../platform/temporary-directory.ts'
 
 const REJECTS = '/rejects.jsonl'
 /** Rows 2, 4 and 6 are none. */
@@ -122,6 +122,25 @@ describe('a file of rejected rows', () => {
     expect(text()).toContain(other.repeat(5))
   })
 
+  it.each([
+    ['none', {}],
+    ['a function', { rejects: () => undefined }],
+    ['another file', { rejects: '/others.jsonl' }],
+  ])('is left as it was by an import that goes on, and had %s before', async (_, before) => {
+    const onProgress = ({ rows }: { rows: number }): void => {
+      if (rows === 3) throw new Error('broken off')
+    }
+    await expect(run('a', { onProgress, rejects: undefined as never, ...before })).rejects.toThrow(
+      'broken',
+    )
+    const notes = 'precious\n{"row":"of another kind"}\n'
+    fileSystem.writeFile(REJECTS, Buffer.from(notes))
+    await run('a')
+    expect(text().startsWith(notes)).toBe(true)
+    fileSystem.writeFile(REJECTS, Buffer.from(text().slice(notes.length)))
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
   it('is written by one import at a time', async () => {
     const first = run('a')
     const others = [REJECTS, '/./rejects.jsonl'].map((rejects, slot) =>
@@ -139,7 +158,7 @@ describe('a file of rejected rows', () => {
   it.runIf(process.platform === 'linux')(
     'is told from others by what it is, whatever it is called and whichever process writes to it',
     async () => {
-      const dir = mkdtempSync(join(tmpdir(), 'varve-rejects-'))
+      const dir = await temporaryDirectory()
       const [path, link] = [join(dir, 'rejects.jsonl'), join(dir, 'link', 'rejects.jsonl')]
       writeFileSync(join(dir, 'a'), LINES)
       writeFileSync(path, '')
@@ -157,7 +176,6 @@ describe('a file of rejected rows', () => {
       expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
       expect(await importInto('four', link)).toMatchObject({ rejected: 3 })
       expect(readFileSync(path, 'utf8').match(/"row":/g)).toHaveLength(6)
-      rmSync(dir, { recursive: true })
     },
   )
 

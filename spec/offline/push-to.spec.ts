@@ -7,7 +7,7 @@ import {
   type ConsumerOptions,
   type ConsumerRecord,
 } from '../../lib/index.ts'
-import { pushTo, type Push } from '../../lib/offline/index.ts'
+import { pushTo, type Push, type PushResult } from '../../lib/offline/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -257,6 +257,79 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('repeats nothing in a rebalance that drains it, with the order of keys either', async () => {
+    const { clock, broker, consumer } = await setUp(1, 12)
+    const written: number[] = []
+    let release = (): void => undefined
+    const push = pushTo(
+      consumer({ maxPollRecords: 8 }),
+      async ({ offset }) => {
+        if (offset === 0) await new Promise<void>((resolve) => (release = resolve))
+        written.push(offset)
+      },
+      { clock, orderBy: 'key', concurrency: 2, maxInFlight: 8 },
+    )
+    // What waits for the first of its key stands in front of others that are written.
+    await until(clock, () => written.length === 5)
+    const draining = push.drain([{ topic: 't', partition: 0 }])
+    release()
+    await draining
+    expect(written.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    expect(committedOf(broker)).toEqual([8])
+    await until(clock, () => written.length === 12)
+    expect(new Set(written).size).toBe(12)
+    await push.stop()
+    await broker.close()
+  })
+
+  it('keeps no more than maxInFlight behind a record that is not acknowledged', async () => {
+    const { clock, broker, consumer } = await setUp(1, 300)
+    const written: number[] = []
+    let release = (): void => undefined
+    const push = pushTo(
+      consumer({ maxPollRecords: 10 }),
+      async ({ offset }) => {
+        if (offset === 0) await new Promise<void>((resolve) => (release = resolve))
+        written.push(offset)
+      },
+      { clock, orderBy: 'key', maxInFlight: 20 },
+    )
+    await clock.advance(2000)
+    // Two of three keys go on: up to one poll more than maxInFlight is taken.
+    expect(written.length).toBeLessThanOrEqual(20)
+    expect(written.length).toBeGreaterThan(5)
+    expect(committedOf(broker)).toEqual([0])
+    release()
+    await until(clock, () => committedOf(broker).join() === '300')
+    expect(new Set(written).size).toBe(300)
+    await push.stop()
+    await broker.close()
+  })
+
+  it('does not wait for the next try of a write when it is stopped, or loses its consumer', async () => {
+    const { clock, broker, consumer } = await setUp(1, 5)
+    let tries = 0
+    const write = (): void => {
+      tries += 1
+      throw new Error('the target is away')
+    }
+    const options = { clock, retries: 9, retryBackoffMs: 10_000 }
+    const reader = consumer()
+    const push = pushTo(reader, write, options)
+    await until(clock, () => tries === 1)
+    const results: PushResult[] = []
+    void push.stop().then((result) => results.push(result))
+    await until(clock, () => results.length === 1)
+    const other = pushTo(reader, write, options)
+    await until(clock, () => tries === 2)
+    void other.then((result) => results.push(result))
+    void reader.close()
+    await until(clock, () => results.length === 2)
+    expect(results).toEqual(Array(2).fill({ written: 0, failed: 0, retries: 0 }))
+    await broker.close()
+    expect([tries, clock.pendingTimers]).toEqual([2, 0])
+  })
+
   it('goes on behind what it has written where it keeps what it drains', async () => {
     const { clock, broker, consumer } = await setUp(1, 30)
     const written: string[] = []
@@ -315,7 +388,10 @@ describe('a push', () => {
     expect(() => pushTo(automatic, write)).toThrow(IllegalStateError)
     const alone = broker.consumer()
     alone.assign([{ topic: 't', partition: 0 }])
-    await expect(pushTo(alone, write, { clock })).rejects.toThrow(InvalidGroupIdError)
+    const written: ConsumerRecord[] = []
+    const keep = (record: ConsumerRecord): void => void written.push(record)
+    await expect(pushTo(alone, keep, { clock })).rejects.toThrow(InvalidGroupIdError)
+    expect(written).toEqual([])
     await expect(
       pushTo(broker.consumer({ groupId: 'x', enableAutoCommit: false }), write),
     ).rejects.toThrow(IllegalStateError)

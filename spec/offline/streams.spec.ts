@@ -191,6 +191,17 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
+  it('sends what was written before what makes no record', async () => {
+    const { broker } = await setUp(0)
+    const stream = toWritable(broker.producer(), { topic: 't' })
+    const failed = new Promise((resolve) => stream.once('error', resolve))
+    // The others gather while the first one is on its way.
+    for (const chunk of ['a', 'b', 'c', 7, 'd']) stream.write(chunk)
+    expect(await failed).toMatchObject({ message: expect.stringContaining('got 7') as string })
+    expect(await valuesIn(broker)).toEqual(['a', 'b', 'c'])
+    await broker.close()
+  })
+
   it('fails with the error of the first record that could not be sent', async () => {
     const { broker } = await setUp(0)
     const unknown = toWritable(broker.producer(), { topic: 'none' })
