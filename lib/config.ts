@@ -7,7 +7,7 @@ export type TopicCompressionType = 'producer' | 'uncompressed' | 'gzip' | 'snapp
 
 /**
  * Configuration of one topic: Kafka's keys in camelCase with Kafka's defaults, but for
- * `flushMessages`, where safety is the default.
+ * `flushMessages`, where safety is the default, and `messageTimestampAfterMaxMs`, which has no limit.
  */
 export interface TopicConfig extends CompressionLevels {
   /** Largest size of a segment file, bytes, [100, 2147483647]. @defaultValue 1073741824 */

@@ -120,7 +120,8 @@ export class Partition {
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
    * @throws {@link InvalidTopicError} for an internal topic, which only the library writes to.
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
-   * {@link ClosedError} when the log cannot be written; `outcome` says what is known. The signal's reason.
+   * {@link ClosedError} when the log cannot be written; `outcome` says what is known, and where damage
+   * is in the way nothing was written. The signal's reason.
    */
   append(
     records: AppendRecord | readonly AppendRecord[],
