@@ -21,6 +21,7 @@ const config: ViteUserConfig = defineConfig({
   test: {
     include: ['spec/**/*.spec.ts'],
     environment: 'node',
+    globalSetup: 'spec/helpers/temporary-files.ts',
     testTimeout: 120_000,
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },

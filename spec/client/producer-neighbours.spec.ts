@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Producer } from '../../lib/client/producer.ts'
 import { resolveTopicConfig } from '../../lib/config.ts'
 import { InvalidRecordError, StorageError } from '../../lib/errors.ts'
@@ -28,8 +28,7 @@ describe('a send that the topic takes alone', () => {
   it.each(['none', 'snappy'] as const)(
     'is not refused for what its group takes under a cap, with compression %s',
     async (compressionType) => {
-      const broker = await tempBroker()
-      onTestFinished(() => broker.close())
+      await using broker = await tempBroker()
       const config = { maxBytes: 20_000, segmentBytes: 6_000, whenFull: 'dropOldest' } as const
       await broker.createTopic('t', config)
       const producer = broker.producer({ batchRecords: 1, compressionType })

@@ -36,6 +36,7 @@ const config: ViteUserConfig = defineConfig({
     root: fileURLToPath(new URL('../..', import.meta.url)),
     include: (isWhole ? ['*'] : SAFE_PARTS).map((part) => `spec/torture/${part}.torture.ts`),
     environment: 'node',
+    globalSetup: 'spec/helpers/temporary-files.ts',
     // Far more than any part takes; a part that hangs has to end all the same.
     testTimeout: isFull ? 0 : 600_000,
     hookTimeout: isFull ? 0 : 120_000,
