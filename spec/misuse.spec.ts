@@ -40,7 +40,23 @@ describe('misuse', () => {
     await expect(partition.append(records)).rejects.toThrow("did you mean 'headers'?")
     const headers = Promise.resolve({}) as never
     await expect(partition.append({ value: 'x', headers })).rejects.toThrow('instance of Promise')
+    const record = { value: 'x' }
+    const others = [Promise.resolve(record), new Set([record]), [record].values(), Buffer.alloc(0)]
+    for (const other of [...others, [Promise.resolve(record)]]) {
+      const appending = partition.append(other as never)
+      await expect(appending).rejects.toThrow('a record must be an object with key, value')
+    }
+    await expect(partition.append(Buffer.from('x') as never)).rejects.toThrow('in a record')
     expect(partition.logEndOffset).toBe(3)
+    class Getters {
+      get value() {
+        return 'y'
+      }
+    }
+    await partition.append(new Getters())
+    await partition.append({})
+    const stored = await partition.read(3)
+    expect(stored.map(({ value }) => value?.toString())).toEqual(['y', undefined])
     await broker.close()
   })
 

@@ -141,7 +141,20 @@ export function ensureRecord(record: AppendRecord): void {
   if (typeof record !== 'object' || (record as unknown) === null) {
     throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
   }
-  for (const field in record) if (!isRecordField(field)) refuseField(record, field, FIELDS)
+  let isEmpty = true
+  for (const field in record) {
+    if (isRecordField(field)) isEmpty = false
+    else refuseField(record, field, FIELDS)
+  }
+  if (isEmpty) ensureNoOther(record)
+}
+
+/** A promise, a set or a stream has no fields either, and what is inside of it would not be stored. */
+function ensureNoOther(record: object): void {
+  if (isPlainObject(record) || FIELDS.some((field) => field in record)) return
+  throw new TypeError(
+    `a record must be an object with ${FIELDS.join(', ')}, got ${describeValue(record)}`,
+  )
 }
 
 const FIELDS = ['key', 'value', 'headers', 'timestamp'] satisfies (keyof AppendRecord)[]

@@ -91,17 +91,37 @@ export interface LogContext extends LogState {
 }
 
 /**
+ * Options with what they leave out, where that is the same for every log.
+ *
+ * @throws TypeError or RangeError for a path, options or a configuration that are not legal
+ * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
+ */
+export function checkLogOptions(
+  dir: string,
+  options: LogOptions,
+): LogOptions & {
+  readonly config: Readonly<ResolvedTopicConfig>
+  readonly fileSystem: FileSystem
+  readonly readOnly: boolean
+  readonly allowSharedDirectory: boolean
+} {
+  checkPath('dir', dir)
+  const checked = checkOptions('log options', options, LOG_OPTIONS)
+  const config = resolveTopicConfig(checked.config ?? {})
+  const { readOnly = false, allowSharedDirectory = false } = checked
+  const { fileSystem = new NodeFileSystem({ allowSharedDirectory }) } = checked
+  return { ...checked, config, fileSystem, readOnly, allowSharedDirectory }
+}
+
+/**
  * The context of a log that is used alone: its state lies in its own directory, under the names and
  * in the form in which a broker keeps that of all its logs.
  *
  * @internal
  */
 export async function standaloneContext(dir: string, options: LogOptions): Promise<LogContext> {
-  checkPath('dir', dir)
-  const checked = checkOptions('log options', options, LOG_OPTIONS)
-  const config = resolveTopicConfig(checked.config ?? {})
-  const { readOnly = false, allowSharedDirectory = false } = checked
-  const { fileSystem = new NodeFileSystem({ allowSharedDirectory }) } = checked
+  const checked = checkLogOptions(dir, options)
+  const { config, fileSystem, readOnly, allowSharedDirectory } = checked
   const place = partitionOfDirectory(dir)
   const key = `${place.topic}-${place.partition}`
   if (!readOnly) await createDurably(fileSystem, dir)

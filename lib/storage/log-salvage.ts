@@ -3,7 +3,6 @@ import { CorruptRecordError, StorageError } from '../errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
 import {
   LOG_OVERHEAD,
@@ -15,7 +14,7 @@ import { segmentFilePath } from './log-files.ts'
 import { loadEpochs } from './epoch-refill.ts'
 import { LEADER_EPOCH_FILE, LeaderEpochCache } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord } from './log-inventory.ts'
-import { createDurably } from './log-options.ts'
+import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segment-record.ts'
 import { isPreallocated } from './preallocation.ts'
@@ -62,8 +61,10 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024
 export async function salvageSegments(
   dir: string,
   targetDir: string,
-  fileSystem: FileSystem = new NodeFileSystem(),
+  options: LogOptions,
 ): Promise<SalvageReport> {
+  // Whoever finds out behind the copy has to make it again.
+  const { fileSystem } = checkLogOptions(targetDir, options)
   try {
     await createDurably(fileSystem, targetDir)
     return await new LogSalvage(fileSystem, dir, targetDir).run()

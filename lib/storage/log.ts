@@ -122,7 +122,7 @@ export class Log {
     targetDir: string,
     options: Omit<LogOptions, 'readOnly'> = {},
   ): Promise<SalvageReport> {
-    const report = await salvageSegments(dir, targetDir, options.fileSystem)
+    const report = await salvageSegments(dir, targetDir, options)
     const log = await Log.open(targetDir, options)
     const startOffset = Math.max(report.logStartOffset, log.logStartOffset)
     await log.advanceLogStartOffset(startOffset).finally(() => log.close())
@@ -202,7 +202,7 @@ export class Log {
 
   /**
    * Appends records and, when `flushMessages` of them are not yet durable, syncs. All or none of
-   * them are in the log afterwards.
+   * them are in the log afterwards, but that a crash meanwhile may keep the first of them.
    *
    * @throws {@link StorageError} when the disk fails; `outcome` says what is known.
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.

@@ -122,6 +122,17 @@ it('a batch that is the value of a damaged record is not taken for one', async (
   expect(await offsetsOf(await openTarget(fs))).toEqual([1])
 })
 
+it('a salvage with options that are not legal is refused before it copies anything', async () => {
+  const fs = await writtenLog(COUNT)
+  const wrong = [{ confg: SMALL }, { config: { segmentBytes: 1 } }] as never[]
+  for (const options of wrong) {
+    const salvaging = Log.salvage(DIR, TARGET, { fileSystem: fs, ...(options as object) })
+    await expect(salvaging).rejects.toThrow(/confg|segmentBytes/)
+    expect(await fs.stat(TARGET)).toBeNull()
+  }
+  await salvage(fs)
+})
+
 it('a salvage into a directory that is not empty is refused', async () => {
   const fs = await writtenLog(COUNT)
   await fs.createDirectory(TARGET)
