@@ -56,4 +56,10 @@ export class ConsumerParts<K, V> {
       this.loop.notify()
     })
   }
+  /** Gives up all partitions, once a listener that runs in a poll has committed where they stand. */
+  letGo(): void {
+    this.group.afterListeners(() => {
+      this.subscription.unsubscribe()
+    })
+  }
 }

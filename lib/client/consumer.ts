@@ -320,7 +320,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       // A listener may ask for positions and commit until its promise settles.
       await inTurn(givenUp, () => this.#parts.committer.settle())
     } finally {
-      this.#parts.subscription.unsubscribe()
+      this.#parts.letGo()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
       this.#context.onClosed(this)

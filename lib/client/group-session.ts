@@ -44,6 +44,7 @@ export class GroupSession implements CommitTarget {
   #revoking: ReadonlySet<string> = new Set()
   /** Members that leave once the listener has ended. */
   readonly #leaving: GroupMembership[] = []
+  readonly #afterListeners: (() => void)[] = []
   #runningCallbacks = 0
   /** What the listener threw first. */
   #failure: { readonly error: unknown } | null = null
@@ -69,6 +70,12 @@ export class GroupSession implements CommitTarget {
   /** Whether there is a member that has to poll in time. */
   get hasMember(): boolean {
     return this.#member !== null
+  }
+
+  /** Calls back once no listener is running, at once where that is so. */
+  afterListeners(callback: () => void): void {
+    if (this.isInListener) this.#afterListeners.push(callback)
+    else callback()
   }
 
   /** Replaces the listener, from the next callback on. */
@@ -282,6 +289,7 @@ export class GroupSession implements CommitTarget {
     } finally {
       this.#runningCallbacks -= 1
       if (this.#runningCallbacks === 0) {
+        for (const callback of this.#afterListeners.splice(0)) callback()
         for (const member of this.#leaving.splice(0)) this.#leave(member)
       }
     }

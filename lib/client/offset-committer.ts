@@ -118,7 +118,13 @@ export class OffsetCommitter {
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
     const offsets = this.#uncommitted()
     // Nobody has asked for it, so nobody is to hear that one of the topics was deleted meanwhile.
-    if (offsets.length > 0) await this.#target.commit(offsets, { withoutDeleted: true })
+    if (offsets.length === 0) return
+    const ended = this.#positions.noteCommitting(offsets)
+    try {
+      await this.#target.commit(offsets, { withoutDeleted: true })
+    } finally {
+      ended()
+    }
   }
 
   /** Starts {@link OffsetCommitter.commitConsumed} for a caller that cannot wait. */

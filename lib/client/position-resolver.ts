@@ -1,4 +1,4 @@
-import type { OffsetAndMetadata } from '../broker/offset-and-metadata.ts'
+import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { Partition } from '../broker/partition.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import { refuseThenable } from '../checks.ts'
@@ -18,6 +18,8 @@ export class PositionResolver {
   readonly #autoOffsetReset: AutoOffsetReset
   readonly #onOffsetReset: ((reset: OffsetReset) => void) | null
   readonly #onForgotten: (state: AssignedPartition) => void
+  /** What the group is about to have committed, and of which topic. */
+  readonly #committing: Map<string, OffsetCommit & { readonly topicId: string | null }> = new Map()
 
   /** @param onForgotten called when what was read of a partition does not count any more */
   constructor(
@@ -89,6 +91,26 @@ export class PositionResolver {
   }
 
   /**
+   * While offsets are being committed of partitions that are given up, whoever is given one of them goes on
+   * there: they may be given back at once.
+   *
+   * @returns what is to be called once that has ended
+   */
+  noteCommitting(offsets: readonly OffsetCommit[]): () => void {
+    const noted = offsets.map((each) => {
+      const entry = { ...each, topicId: this.#context.topic(each.topic)?.id ?? null }
+      const key = topicPartitionKey(each)
+      this.#committing.set(key, entry)
+      return { key, entry }
+    })
+    return () => {
+      for (const { key, entry } of noted) {
+        if (this.#committing.get(key) === entry) this.#committing.delete(key)
+      }
+    }
+  }
+
+  /**
    * The offset to read next: where it stands, or what `seekToBeginning` or `seekToEnd` asked for, or
    * what the group has committed, or what `autoOffsetReset` says. Where the records that were read or
    * committed last are no more, it is the end of those before them.
@@ -130,9 +152,10 @@ export class PositionResolver {
   }
 
   #start(state: AssignedPartition, source: Partition): void {
-    const committed = this.committed(state)
+    const committing = this.#committing.get(state.key)
+    const committed = committing?.topicId === state.topicId ? committing : this.committed(state)
     if (committed !== null && committed.offset >= source.logStartOffset) {
-      state.resume(committed.offset, committed.leaderEpoch)
+      state.resume(committed.offset, committed.leaderEpoch ?? null)
       return
     }
     if (this.#autoOffsetReset === 'none') {

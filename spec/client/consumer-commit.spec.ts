@@ -274,3 +274,23 @@ describe('commit', () => {
     expect(harness.committed()).toBe(5)
   })
 })
+
+describe('a position that is asked for while the last commit is under way', () => {
+  it.each(['assign', 'unsubscribe'])(
+    'is behind what was consumed before, after %s',
+    async (how) => {
+      const harness = new ConsumerHarness({ t: 2 })
+      harness.partition().append(...numbers(10))
+      const consumer = harness.consumer({ groupId: 'g' })
+      consumer.assign([T0])
+      await consumer.poll()
+      if (how === 'assign') consumer.assign([T1])
+      else consumer.unsubscribe()
+      consumer.assign([T0])
+      expect(harness.committed()).toBeNull()
+      expect(consumer.position(T0)).toBe(10)
+      await consumer.poll(NO_WAIT)
+      expect([harness.committed(), consumer.position(T0)]).toEqual([10, 10])
+    },
+  )
+})

@@ -279,35 +279,44 @@ describe('close', () => {
     expect(two.position(T0)).toBe(10)
   })
 
-  it('lets the others have what a poll is giving up only after the listener has ended', async () => {
-    const harness = new ConsumerHarness({ t: 1 })
-    harness.partition().append(...numbers(10))
-    const [one, two] = [0, 1].map(() => harness.consumer({ groupId: 'g', enableAutoCommit: false }))
-    if (one === undefined || two === undefined) throw new Error('there are no consumers')
-    let finish: () => void = () => undefined
-    let committing: Promise<void> = Promise.resolve()
-    one.subscribe(['t'], {
-      onPartitionsRevoked: async () => {
-        await new Promise<void>((resolve) => (finish = resolve))
-        await (committing = one.commit([{ ...T0, offset: 3 }]))
-      },
-    })
-    await one.poll()
-    two.subscribe(['t'])
-    await two.poll(NO_WAIT)
-    const polling = watch(one.poll())
-    await harness.clock.advance(0)
-    await one.close()
-    await two.poll(NO_WAIT)
-    expect(two.assignment()).toEqual([])
-    finish()
-    await harness.clock.advance(0)
-    await committing
-    expect(harness.committed()).toBe(3)
-    expect(offsets(await two.poll())[0]).toBe(3)
-    expect(polling.error).toBeInstanceOf(ClosedError)
-    await two.close()
-  })
+  it.each([
+    ['an offset', [{ ...T0, offset: 3 }], 3],
+    ['where it stands', undefined, 10],
+  ])(
+    'lets the others have what a poll is giving up, and a listener commits as %s, only after that has ended',
+    async (_, given, expected) => {
+      const harness = new ConsumerHarness({ t: 1 })
+      harness.partition().append(...numbers(10))
+      const [one, two] = [0, 1].map(() =>
+        harness.consumer({ groupId: 'g', enableAutoCommit: false }),
+      )
+      if (one === undefined || two === undefined) throw new Error('there are no consumers')
+      let finish: () => void = () => undefined
+      let committing: Promise<void> = Promise.resolve()
+      one.subscribe(['t'], {
+        onPartitionsRevoked: async () => {
+          await new Promise<void>((resolve) => (finish = resolve))
+          await (committing = one.commit(given))
+        },
+      })
+      await one.poll()
+      two.subscribe(['t'])
+      await two.poll(NO_WAIT)
+      const polling = watch(one.poll())
+      await harness.clock.advance(0)
+      await one.close()
+      await two.poll(NO_WAIT)
+      expect(two.assignment()).toEqual([])
+      finish()
+      await harness.clock.advance(0)
+      await committing
+      expect(harness.committed()).toBe(expected)
+      const seen = offsets(await two.poll(NO_WAIT))
+      expect(seen[0] ?? two.position(T0)).toBe(expected)
+      expect(polling.error).toBeInstanceOf(ClosedError)
+      await two.close()
+    },
+  )
 
   it('rejects with what the listener throws, or the commit fails with, and is closed all the same', async () => {
     for (const fail of ['listener', 'commit']) {
