@@ -245,7 +245,8 @@ export class Broker {
   /**
    * Ends in order: producers drain, consumers commit and leave, waiting fetches reject with
    * {@link ClosedError}, everything is synced, and the lock is given up. May be called again, also to
-   * set a time limit.
+   * set a time limit. A listener that runs in a poll is not waited for, as it may be what closes the
+   * broker: end the loop that polls first.
    *
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.

@@ -31,6 +31,27 @@ async function committed(broker: Broker): Promise<number | null> {
   return (await broker.consumer({ groupId: 'g' }).committed(TP))?.offset ?? null
 }
 
+describe('an append whose sync fails while the broker is closed', () => {
+  it('leaves no mark of a close in order, and what was acknowledged before can be read', async () => {
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+    const broker = await open(fileSystem)
+    const partition = (await broker.createTopic('a')).partition(0)
+    for (const value of ['0', '1', '2']) await partition.append({ value })
+    fileSystem.failNext('datasync', 'EIO', { path: /a-0.*\.log$/ })
+    // What would remember where the log ended by then.
+    fileSystem.failNext('open', 'ENOSPC', { path: /durable-end/, persistent: true })
+    const appended = partition.append({ value: '3' }).catch((error: unknown) => error)
+    await broker.close().catch(() => undefined)
+    expect(await appended).toMatchObject({ outcome: 'unknown' })
+    fileSystem.clearFaults()
+    expect([...fileSystem.snapshot().keys()].join()).not.toContain('cleanshutdown')
+    const again = await open(fileSystem)
+    const texts = textsOf(await again.topic('a').partition(0).read(0))
+    expect(texts.slice(0, 3)).toEqual(['0', '1', '2'])
+    await again.close()
+  })
+})
+
 describe('changes of topics that overlap', () => {
   it('never shrink a topic: of two that grow it, the lower one comes too late', async () => {
     const fileSystem = new SimulatedFileSystem()

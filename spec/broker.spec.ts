@@ -365,6 +365,37 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('follows the owner for who does not wait as well', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a', { partitions: 2 })
+    const [first, second] = topic.partitions
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const partition = reader.topic('a').partition(0)
+    await first?.append({ value: '0' })
+    expect(textsOf(await partition.read(0))).toEqual(['0'])
+    await first?.append([{ value: '1' }, { value: '2' }])
+    expect(textsOf(await partition.read(1, { maxRecords: 1 }))).toEqual(['1'])
+    const consumer = reader.consumer()
+    const all = [0, 1].map((index) => ({ topic: 'a', partition: index }))
+    consumer.assign(all)
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['0', '1', '2'])
+    await first?.append({ value: '3' })
+    await second?.append({ value: '4' })
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 })).toSorted()).toEqual(['3', '4'])
+    // What answers at once has looked a moment before.
+    await second?.append({ value: '5' })
+    await consumer.endOffsets(all)
+    reader.describe()
+    await clock.advance(100)
+    expect((await consumer.endOffsets(all)).map(({ offset }) => offset)).toEqual([4, 2])
+    expect((await consumer.lag()).map(({ lag }) => lag)).toEqual([0, 1])
+    await reader.close()
+    await writer.close()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
   it('sees topics come, grow, change and go', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

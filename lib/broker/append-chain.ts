@@ -16,7 +16,7 @@ import {
   type PendingAppend,
   type Settlement,
 } from './pending-append.ts'
-import { isCapped } from './topic-space.ts'
+import { isBeyondCap, isCapped } from './topic-space.ts'
 import { WaitingGroup } from './waiting-group.ts'
 
 /**
@@ -165,10 +165,14 @@ export class AppendChain {
     try {
       await committing
     } catch (error) {
+      if (isBeyondCap(error)) {
+        // The cap was lowered while it waited for room: each of it may fit. It is gathered anew.
+        this.#pending.unshift(...group.filter(({ isReleased }) => !isReleased))
+        return
+      }
       this.#fail(group, error)
-    } finally {
-      this.#releaseAll(group)
     }
+    this.#releaseAll(group)
   }
 
   #releaseAll(group: readonly PendingAppend[]): void {

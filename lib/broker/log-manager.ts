@@ -179,9 +179,10 @@ export class LogManager {
     this.#closedBy = reason
     await this.#queue.run(() => Promise.resolve())
     const partitions = this.topics.flatMap((topic) => topic.partitions)
-    const isSound = partitions.every(({ log }) => log.isWritable)
+    const isWritable = partitions.every(({ log }) => log.isWritable)
     await closeAll(partitions, reason)
-    return isSound
+    // What was on its way may have failed meanwhile: only who waited for it has been told.
+    return isWritable && partitions.every(({ log }) => log.failure === null && log.damage === null)
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {

@@ -22,7 +22,11 @@ export class LogUpkeep {
 
   /** Called when the limits have changed: what was appended before has to be durable in time too. */
   afterAlter(): void {
-    if (this.#log.durableEndOffset < this.#log.logEndOffset) this.#flushInTime()
+    const { durableEndOffset, logEndOffset, config } = this.#log
+    const count = logEndOffset - durableEndOffset
+    if (count === 0) return
+    if (count >= config.flushMessages) this.#flush()
+    else this.#flushInTime()
   }
 
   /** Called after each write. */
@@ -50,12 +54,16 @@ export class LogUpkeep {
       () => {
         this.#flushTimer = null
         this.#flushDueMs = Infinity
-        // A failure shows in the next append: the log takes no more writes.
-        if (!this.#isStopped) flushTimed(this.#clock, this.#log)?.catch(() => undefined)
+        if (!this.#isStopped) this.#flush()
       },
       flushMs,
       { background: true },
     )
+  }
+
+  /** A failure shows in the next append: the log takes no more writes. */
+  #flush(): void {
+    flushTimed(this.#clock, this.#log)?.catch(() => undefined)
   }
 
   #saveRecoveryPoint(): void {

@@ -116,7 +116,7 @@ export class OffsetStore {
   }
 
   /**
-   * Stores offsets, all of them or none, once the records below them are durable: after a crash no
+   * Stores offsets, all of them or none, or after a crash the first, once the records below them are durable: no
    * group is ahead of its data.
    *
    * @throws TypeError or RangeError when an offset, its metadata or its epoch is out of range

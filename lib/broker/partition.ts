@@ -64,8 +64,8 @@ export class Partition {
     this.#context = context
     this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
-    const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
-    this.batches = new PartitionBatches(log, this.#recent, end)
+    const end = (): number => (this.#closedBy === null ? this.#end.offset : -1)
+    this.batches = new PartitionBatches(log, this.#recent, end, context.readOnly)
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.deletion = new RecordDeletion({
       log,
@@ -99,6 +99,7 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
+    this.#follower?.start()
     return this.#end.offset
   }
 
@@ -113,8 +114,8 @@ export class Partition {
   }
 
   /**
-   * Appends one record or several. All or none of them are in the log afterwards. When the disk
-   * fails an append, those that were called for after it and are not yet written fail too.
+   * Appends one record or several: all or none, but that a crash meanwhile may keep the first of them. When
+   * the disk fails an append, those that were called for after it and are not yet written fail too.
    *
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
@@ -274,8 +275,8 @@ export class Partition {
     wantedEnd?: number,
   ): Promise<readonly RecordBatch[]> {
     this.#ensureOpen()
-    // Another process may have written more than was looked at: only then is it beyond the end.
-    if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
+    // Another process may have written more than was looked at.
+    if (this.#context.readOnly && offset >= this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
   }
 

@@ -191,7 +191,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     return this.#builder.recordCount === 0 ? 0 : this.#builder.sizeBytes
   }
 
-  /** Adds a record, whose sharer is to follow. The batch must not be sealed. */
+  /** Adds a record, whose sharer is to follow. A batch that is sealed has no room. */
   add(
     limitBytes: number,
     timestamp: number,
@@ -199,6 +199,8 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     value: Buffer | null,
     headers: readonly RecordHeader[],
   ): boolean {
+    // It may have stood in a group that is gathered anew.
+    if (this.#buffers !== null) return false
     if (this.#builder.tryAppend(limitBytes, timestamp, key, value, headers) < 0) return false
     this.#timestamps.push(timestamp)
     return true

@@ -32,6 +32,12 @@ export function isCapped({ maxBytes, minFreeBytes }: Readonly<ResolvedTopicConfi
   return maxBytes >= 0 || minFreeBytes > 0
 }
 
+/** Whether there would be no room in an empty topic either. */
+export function isBeyondCap(error: unknown): boolean {
+  if (!(error instanceof LogFullError) || error.limit !== 'maxBytes') return false
+  return error.sizeBytes > error.limitBytes
+}
+
 /**
  * The bytes that the partitions of a topic may take together. Appends ask for them one after the
  * other, in the order in which they come, so that no small one keeps overtaking a large one; what is
@@ -106,7 +112,7 @@ export class TopicSpace {
     const full = await this.#whyFull(request)
     if (full === null) return null
     // The cap has been lowered since the append was taken.
-    if (full.limit === 'maxBytes' && full.sizeBytes > full.limitBytes) throw full
+    if (isBeyondCap(full)) throw full
     if (await this.#makeRoom(request)) return null
     // Somebody else may have deleted meanwhile, and left nothing for this one to delete.
     this.#sizeBytes = null

@@ -106,17 +106,13 @@ export class Topic {
    *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link PolicyViolationError} when an internal topic would be deleted by age or size.
+   * @throws {@link PolicyViolationError} for what would delete from an internal topic, or keep commits
+   * waiting: another `cleanupPolicy`, a cap, `retention: 'consumed'`.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
     this.#owner.ensureOpen()
-    const { cleanupPolicy = 'compact' } = checked
-    if (INTERNAL_TOPICS.has(this.name) && cleanupPolicy !== 'compact') {
-      throw new PolicyViolationError(
-        `cleanupPolicy of '${this.name}' must be 'compact', got '${cleanupPolicy}'`,
-      )
-    }
+    if (INTERNAL_TOPICS.has(this.name)) ensureKept(this.name, checked)
     await this.#owner.alter(this, checked)
   }
 
@@ -193,4 +189,22 @@ export async function enforceRetention(topics: readonly Topic[]): Promise<FreedS
   }
   if (failures.length > 0) throw failures[0]
   return totalFreed(freed)
+}
+
+/** @throws {@link PolicyViolationError} */
+function ensureKept(name: string, config: TopicConfig): void {
+  const {
+    cleanupPolicy = 'compact',
+    retention = 'limits',
+    maxBytes = -1,
+    minFreeBytes = 0,
+  } = config
+  const refuse = (key: string, wanted: string, given: string): void => {
+    if (given === wanted) return
+    throw new PolicyViolationError(`${key} of '${name}' must be ${wanted}, got ${given}`)
+  }
+  refuse('cleanupPolicy', "'compact'", `'${cleanupPolicy}'`)
+  refuse('retention', "'limits'", `'${retention}'`)
+  refuse('maxBytes', '-1', `${maxBytes}`)
+  refuse('minFreeBytes', '0', `${minFreeBytes}`)
 }

@@ -18,6 +18,21 @@ async function open(config: TopicConfig): Promise<{
   return { broker, topic, clock, log: topic.partition(0).log }
 }
 
+describe('flushMessages that is lowered', () => {
+  it.each([1, 2, 3])(
+    'to %i makes durable what was appended before, if that is as many',
+    async (flushMessages) => {
+      const { broker, topic, clock, log } = await open({ flushMessages: 1000 })
+      await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
+      await topic.alter({ flushMessages })
+      await clock.advance(0)
+      expect(log.durableEndOffset).toBe(flushMessages <= 2 ? 2 : 0)
+      expect(topic.partition(0).highWatermark).toBe(2)
+      await broker.close()
+    },
+  )
+})
+
 describe('flushMs that is lowered', () => {
   it('counts for what is appended from then on', async () => {
     const { broker, topic, clock, log } = await open({ flushMessages: 1000, flushMs: 3_600_000 })

@@ -66,6 +66,18 @@ describe('the topic of the committed offsets', () => {
       await expect(altering).rejects.toThrow(PolicyViolationError)
       await expect(altering).rejects.toThrow(`must be 'compact', got '${cleanupPolicy}'`)
     }
+    for (const config of [
+      { maxBytes: 2000 },
+      { minFreeBytes: 1 },
+      { retention: 'consumed' },
+    ] as const) {
+      const before = topic.config
+      const [key] = Object.keys(config)
+      const altering = topic.alter({ ...config, whenFull: 'dropOldest' })
+      await expect(altering).rejects.toThrow(PolicyViolationError)
+      await expect(altering).rejects.toThrow(`${key} of '__consumer_offsets' must be`)
+      expect(topic.config).toEqual(before)
+    }
     await topic.alter({ segmentBytes: 4096 })
     expect(topic.config).toMatchObject({ cleanupPolicy: 'compact', segmentBytes: 4096 })
     await broker.close()

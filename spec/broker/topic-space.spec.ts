@@ -266,7 +266,7 @@ describe('an append that looks for room', () => {
       const behind = topic.partition(1).append({ value: '' })
       await settle()
       await topic.alter({ maxBytes: ONE, whenFull })
-      expect(await large).toBe('LOG_FULL')
+      expect(await large).toBe('MESSAGE_TOO_LARGE')
       if (whenFull === 'wait') {
         expect(partition.logStartOffset).toBe(0)
         await partition.deleteRecords(-1)
@@ -275,6 +275,36 @@ describe('an append that looks for room', () => {
       expect(await behind).toMatchObject({ baseOffset: 0 })
       await broker.close()
     }
+  })
+
+  it('is not refused with its group when the cap is lowered, if it fits alone', async () => {
+    const { broker, partition } = await openTopic({ maxBytes: 9 * ONE, whenFull: 'wait' })
+    for (let each = 0; each < 9; each += 1) await partition.append({ value: VALUE })
+    const producer = broker.producer({ batchRecords: 1 })
+    const sent = [0, 1, 2, 3].map((n) =>
+      producer.send({ topic: 'orders', value: `${n}${VALUE.slice(1)}` }),
+    )
+    await settle()
+    const alone = [4, 5].map((n) => partition.append([{ value: `${n}${VALUE.slice(1)}` }]))
+    const large = outcomeOf(partition.append(Array.from({ length: 5 }, () => ({ value: VALUE }))))
+    const shared = partition.append({ value: `6${VALUE.slice(1)}` })
+    await settle()
+    await broker.topic('orders').alter({ maxBytes: 2 * ONE })
+    const last = partition.append({ value: `7${VALUE.slice(1)}` })
+    await settle()
+    const seen: string[] = []
+    for (let room = 0; room < 4; room += 1) {
+      await partition.deleteRecords(-1)
+      await settle()
+      for (const { value } of await partition.read(partition.logStartOffset)) {
+        seen.push(value?.toString()[0] ?? '')
+      }
+    }
+    await Promise.all([...sent, ...alone, shared, last])
+    expect(await large).toBe('MESSAGE_TOO_LARGE')
+    expect(seen.toSorted()).toEqual(['0', '1', '2', '3', '4', '5', '6', '7'])
+    expect(seen.filter((each) => each < '4')).toEqual(['0', '1', '2', '3'])
+    await broker.close()
   })
 
   it('is taken when somebody else is deleting what it needs', async () => {
