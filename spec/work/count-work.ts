@@ -11,7 +11,7 @@ import { scenarios, type Scenario } from './scenarios.ts'
 export type WorkCounts = Readonly<Record<string, number>>
 
 /** The least of them is taken: what is made once and kept only adds. */
-const ALLOCATION_RUNS = 2
+const ALLOCATION_RUNS = 4
 
 /** Counts by the name of the scenario. */
 export async function countAll(): Promise<Record<string, WorkCounts>> {
