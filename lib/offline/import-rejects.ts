@@ -27,6 +27,9 @@ export interface RejectSink {
   close(): Promise<void>
 }
 
+/** What a mark says of the file. */
+type RejectMark = Pick<ImportMark, 'rejectBytes' | 'rejectFile'>
+
 type RejectOptions = Pick<ResolvedImportOptions, 'rejects' | 'fileSystem' | 'topic' | 'name'>
 
 /**
@@ -35,13 +38,11 @@ type RejectOptions = Pick<ResolvedImportOptions, 'rejects' | 'fileSystem' | 'top
  */
 export async function openRejects(
   options: RejectOptions,
-  mark: Pick<ImportMark, 'rejectBytes' | 'rejectFile'> | null,
+  mark: RejectMark | null,
 ): Promise<RejectSink> {
   const { rejects } = options
   if (typeof rejects === 'string') {
-    // A length of another file says nothing of what may be cut off from this one.
-    const isOfMark = mark?.rejectFile === idOf(rejects)
-    return RejectFile.open(rejects, options, isOfMark ? mark.rejectBytes : null)
+    return RejectFile.open(rejects, options, mark === null ? null : committedBytesOf(mark, rejects))
   }
   return {
     id: '',
@@ -52,6 +53,13 @@ export async function openRejects(
     sync: () => Promise.resolve(),
     close: () => Promise.resolve(),
   }
+}
+
+/** A length of another file says nothing of what may be cut off from this one: it is `null` then. */
+function committedBytesOf({ rejectBytes, rejectFile }: RejectMark, path: string): number | null {
+  // Marks of before 29 November 2026 do not say of which file they are; without one the length was 0.
+  const isOfThis = rejectFile === '' ? rejectBytes > 0 : rejectFile === idOf(path)
+  return isOfThis ? rejectBytes : null
 }
 
 /** As long as it is, whatever the path: it is committed with each mark. */

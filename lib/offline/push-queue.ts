@@ -14,6 +14,11 @@ export interface PushLane<K, V> {
   isBusy: boolean
 }
 
+/** Whether a record behind it has been handed to a write, which no commit can cover without this one. */
+export function isInFront<K, V>({ record, partition }: PushEntry<K, V>): boolean {
+  return record.offset < partition.startedOffset
+}
+
 /** The name of a partition as a key. */
 export function partitionKey({ topic, partition }: TopicPartition): string {
   return `${partition} ${topic}`
@@ -123,11 +128,24 @@ export class PushQueue<K, V> {
     if (!lane.isBusy) this.#ready.add(lane)
   }
 
-  /** A lane for the next write with the records it gets, `null` when none can be started. */
-  take(maxRecords: number): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
+  /**
+   * A lane for the next write with the records it gets, `null` when none can be started.
+   *
+   * @param isWanted which records may be written now, all when left out
+   */
+  take(
+    maxRecords: number,
+    isWanted: (entry: PushEntry<K, V>) => boolean = () => true,
+  ): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
     for (const lane of this.#ready) {
+      let count = 0
+      for (const each of lane.waiting) {
+        if (count === maxRecords || !isWanted(each)) break
+        count += 1
+      }
+      if (count === 0) continue
       this.#ready.delete(lane)
-      const entries = lane.waiting.splice(0, maxRecords)
+      const entries = lane.waiting.splice(0, count)
       this.#size -= entries.length
       lane.isBusy = true
       return { lane, entries }
@@ -157,10 +175,7 @@ export class PushQueue<K, V> {
 
   /** Drops what waits of these partitions, but for what lies in front of a record that a write has got. */
   dropUnstarted(partitions: readonly PushPartition<K, V>[]): void {
-    this.#keep(
-      ({ partition, record }) =>
-        !partitions.includes(partition) || record.offset < partition.startedOffset,
-    )
+    this.#keep((entry) => !partitions.includes(entry.partition) || isInFront(entry))
   }
 
   #keep(isKept: (entry: PushEntry<K, V>) => boolean): void {

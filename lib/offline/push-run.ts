@@ -9,6 +9,7 @@ import {
 import { PushDelivery, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
 import {
+  isInFront,
   partitionKey,
   PushPartition,
   PushQueue,
@@ -37,6 +38,7 @@ export class PushRun<K, V> {
   readonly #queue: PushQueue<K, V>
   /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
   readonly #draining: Set<PushPartition<K, V>> = new Set()
+  readonly #drains: Set<Promise<void>> = new Set()
   readonly #paused: Map<string, TopicPartition> = new Map()
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
   readonly #ending: AbortController = new AbortController()
@@ -67,6 +69,17 @@ export class PushRun<K, V> {
   }
 
   async drain(partitions: readonly TopicPartition[]): Promise<void> {
+    const drain = this.#drain(partitions)
+    const ended = drain.catch(() => undefined)
+    this.#drains.add(ended)
+    try {
+      await drain
+    } finally {
+      this.#drains.delete(ended)
+    }
+  }
+
+  async #drain(partitions: readonly TopicPartition[]): Promise<void> {
     const drained = partitions.flatMap((each) => this.#partitions.get(partitionKey(each)) ?? [])
     // What waits goes at once, but for what keeps a later record from being committed; what is being
     // written still counts.
@@ -88,10 +101,8 @@ export class PushRun<K, V> {
       this.#forgetLost()
       this.#dispatch()
       const own = [...this.#writes].filter(([, partition]) => partitions.includes(partition))
-      const isWaiting = !this.#isStopping && this.#queue.holds(partitions)
-      if (own.length === 0 && !isWaiting) return
-      // Those of others may have to make room.
-      await Promise.race(own.length > 0 ? own.map(([write]) => write) : this.#writes.keys())
+      if (own.length === 0) return
+      await Promise.race(own.map(([write]) => write))
     }
   }
 
@@ -184,7 +195,12 @@ export class PushRun<K, V> {
 
   /** Records that were taken and that no commit can cover yet. */
   get #heldRecords(): number {
-    let count = this.#inFlight + this.#queue.size
+    return this.#inFlight + this.#queue.size + this.#heldBack
+  }
+
+  /** Those of them that are acknowledged. */
+  get #heldBack(): number {
+    let count = 0
     for (const { heldBack } of this.#partitions.values()) count += heldBack
     return count
   }
@@ -205,10 +221,8 @@ export class PushRun<K, V> {
   }
 
   #dispatch(): void {
-    const { concurrency, maxInFlight, batchRecords } = this.#options
-    while (!this.#isStopping && this.#writes.size < concurrency) {
-      const room = maxInFlight - this.#inFlight
-      const taken = room > 0 ? this.#queue.take(Math.min(room, batchRecords ?? 1)) : null
+    for (;;) {
+      const taken = this.#next()
       const [first] = taken?.entries ?? []
       if (taken === null || first === undefined) return
       this.#inFlight += taken.entries.length
@@ -219,6 +233,28 @@ export class PushRun<K, V> {
       })
       this.#writes.set(write, first.partition)
     }
+  }
+
+  /** What is to be written next; `null` while nothing is. */
+  #next(): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
+    const { concurrency, maxInFlight, batchRecords } = this.#options
+    const mostRecords = batchRecords ?? 1
+    const hasSlot = this.#writes.size < concurrency
+    // A rebalance waits for what is drained, also where the consumer is closed: it comes first, and one write
+    // of it beyond all others where the targets of those do not answer.
+    const isDue = !this.#isStopping || (this.#isClosed && this.#failure === null)
+    if (this.#draining.size > 0 && isDue) {
+      const isStuck = ![...this.#writes.values()].some((each) => this.#draining.has(each))
+      const isDrained = (entry: PushEntry<K, V>): boolean => this.#draining.has(entry.partition)
+      const taken = hasSlot || isStuck ? this.#queue.take(mostRecords, isDrained) : null
+      if (taken !== null) return taken
+    }
+    if (this.#isStopping || !hasSlot) return null
+    const room = maxInFlight - this.#inFlight - this.#heldBack
+    // What all others wait for is written in any case.
+    return room > 0
+      ? this.#queue.take(Math.min(room, mostRecords))
+      : this.#queue.take(mostRecords, isInFront)
   }
 
   async #writeEntries(
@@ -288,7 +324,9 @@ export class PushRun<K, V> {
 
   /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */
   async #settle(): Promise<void> {
-    while (this.#writes.size > 0) await Promise.all([...this.#writes.keys()])
+    while (this.#writes.size > 0 || this.#drains.size > 0) {
+      await Promise.all([...this.#writes.keys(), ...this.#drains])
+    }
     if (this.#isClosed) return
     try {
       await this.#commit()

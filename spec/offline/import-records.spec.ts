@@ -82,12 +82,13 @@ it('records may be of a class, and have no headers that would be lost', async ()
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })
   const topic = await broker.createTopic('t')
-  fileSystem.writeFile('/f.ndjson', Buffer.from('1\n2\n3\n'))
+  fileSystem.writeFile('/f.ndjson', Buffer.from('1\n2\n3\n4\n'))
   const reasons: string[] = []
   const made = [
     new Order(),
     { value: 'x', headers: Promise.resolve({}) as never },
     { value: 'x', header: {} } as never,
+    new Map([['value', 'x']]) as never,
   ]
   await importFile<number>(broker, '/f.ndjson', {
     topic: 't',
@@ -101,6 +102,7 @@ it('records may be of a class, and have no headers that would be lost', async ()
   expect(reasons.toSorted()).toEqual([
     expect.stringContaining('headers must be an array or a plain object'),
     expect.stringContaining("did you mean 'headers'?"),
+    expect.stringContaining('toRecord must give a record or null, got an instance of Map'),
   ])
   await broker.close()
 })

@@ -141,6 +141,23 @@ describe('a file of rejected rows', () => {
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
 
+  it('has no row twice where an earlier version has left a mark, which names no file', async () => {
+    await run('b')
+    const onProgress = ({ rows }: { rows: number }): void => {
+      if (rows === 5) throw new Error('broken off')
+    }
+    await expect(run('a', { onProgress, commitRecords: 3 })).rejects.toThrow('broken')
+    const consumer = broker.consumer({ groupId: 'varve-import:/a', enableAutoCommit: false })
+    const place = { topic: 't', partition: 0 }
+    const committed = await consumer.committed(place)
+    const { rejectFile, ...mark } = JSON.parse(committed?.metadata ?? '') as Record<string, unknown>
+    expect(rejectFile).toHaveLength(16)
+    const offset = committed?.offset ?? 0
+    await consumer.commit([{ ...place, offset, metadata: JSON.stringify(mark) }])
+    await run('a')
+    expect(rejected()).toEqual(['/b', '/a'].flatMap((n) => [2, 4, 6].map((row) => `t ${n} ${row}`)))
+  })
+
   it('is written by one import at a time', async () => {
     const first = run('a')
     const others = [REJECTS, '/./rejects.jsonl'].map((rejects, slot) =>
