@@ -365,6 +365,43 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('looks once for what the owner has appended, however much that appends meanwhile', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a', { partitions: 20 })
+    for (const partition of topic.partitions) await partition.append({ value: '0' })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const [first] = reader.topic('a').partitions
+    let looks = 0
+    const appends: Promise<unknown>[] = []
+    fileSystem.observe(({ kind, path }) => {
+      if (kind !== 'list') return
+      if (path.endsWith('a-0') && looks < 50) {
+        appends.push(topic.partition(0).append({ value: `${looks}` }))
+      }
+      looks += 1
+    })
+    await first?.read(1)
+    expect(looks).toBe(1)
+    await first?.read(0)
+    await first?.fetch(0, { maxWaitMs: 60_000 })
+    expect(looks).toBe(1)
+    const consumer = reader.consumer()
+    consumer.assign(
+      reader.topic('a').partitions.map(({ index }) => ({ topic: 'a', partition: index })),
+    )
+    expect((await consumer.poll({ maxWaitMs: 0 })).length).toBeGreaterThanOrEqual(20)
+    expect(looks).toBe(1)
+    await Promise.all(appends)
+    await topic.partition(7).append({ value: 'x' })
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toContain('x')
+    expect(looks).toBe(21)
+    fileSystem.observe(null)
+    await reader.close()
+    await writer.close()
+  })
+
   it('follows the owner for who does not wait as well', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

@@ -60,8 +60,7 @@ export class AppendChain {
   }
 
   /**
-   * Takes batches; settles as `acks` says. Their place in the order is that of the call, also when
-   * encoding them takes time.
+   * Takes batches; settles as `acks` says. Their place in the order is that of the call, also while they are encoded.
    *
    * @returns what {@link AppendChain.giveUp} takes; `null` when it is refused
    */
@@ -166,11 +165,13 @@ export class AppendChain {
       await committing
     } catch (error) {
       if (isBeyondCap(error)) {
-        // The cap was lowered while it waited for room: each of it may fit. It is gathered anew.
+        // The cap was lowered: each of it may fit.
         this.#pending.unshift(...group.filter(({ isReleased }) => !isReleased))
         return
       }
       this.#fail(group, error)
+    } finally {
+      this.#waiting = null
     }
     this.#releaseAll(group)
   }
@@ -333,7 +334,7 @@ export class AppendChain {
   async #commitWithin(group: readonly PendingAppend[]): Promise<void> {
     const waiting = new WaitingGroup(this.#owner, group)
     this.#waiting = waiting
-    const buffers = await waiting.write().finally(() => (this.#waiting = null))
+    const buffers = await waiting.write()
     if (buffers.length > 0) await this.#written(waiting.appends, buffers)
   }
 

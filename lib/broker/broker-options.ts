@@ -16,7 +16,8 @@ import { MAX_PARTITIONS } from './topic.ts'
 export interface BrokerOptions {
   /**
    * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
-   * appends at once, and its topics and committed offsets within about a second. What would write
+   * appends at once, and its topics and committed offsets within about a second. Ends that are told without
+   * a wait, those of `'latest'` and `'end'` among them, are those of the last look. What would write
    * throws {@link ReadOnlyError}. @defaultValue false
    */
   readonly readOnly?: boolean

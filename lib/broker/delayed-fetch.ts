@@ -56,7 +56,12 @@ export async function fetchBatches(
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   limits.signal?.throwIfAborted()
-  if (limits.maxWaitMs <= 0) return readRest(requests, limits, readNow(requests, limits))
+  if (limits.maxWaitMs <= 0) {
+    const found = await readRest(requests, limits, readNow(requests, limits))
+    // One that waits is told of what another process appends.
+    if (isEnough(requests, found, limits) || !(await lookBehind(requests))) return found
+    return readRest(requests, limits, readNow(requests, limits))
+  }
   if (requests.some(hasMore)) {
     const responses = await readRest(requests, limits, readNow(requests, limits))
     limits.signal?.throwIfAborted()
@@ -149,6 +154,14 @@ class FetchWait {
     this.isOver = true
     this.#wakeUp()
   }
+}
+
+/** Looks for what another process may have appended. @returns whether there is something by now */
+async function lookBehind(requests: readonly FetchRequest[]): Promise<boolean> {
+  const looks = requests.flatMap(({ partition, offset }) => partition.lookBehind(offset) ?? [])
+  if (looks.length === 0) return false
+  await Promise.all(looks)
+  return requests.some(hasMore)
 }
 
 /** Whether a look may well answer the request, so that preparing to wait can wait. */

@@ -5,7 +5,8 @@ const FOLLOW_INTERVAL_MS = 50
 
 /**
  * Looks from time to time, while somebody waits, for what the owner of the directory has appended
- * to a log that is open for reading only. Files have no way to tell.
+ * to a log that is open for reading only, and once where somebody has asked for its end. Files have no
+ * way to tell.
  */
 export class LogFollower {
   readonly #clock: Clock
@@ -26,7 +27,7 @@ export class LogFollower {
     if (this.#isStopped) return
     this.#timer ??= this.#clock.startTimer(
       () => {
-        void this.#look()
+        void this.#lookAgain()
       },
       FOLLOW_INTERVAL_MS,
       { background: true },
@@ -39,13 +40,23 @@ export class LogFollower {
     this.#timer?.cancel()
   }
 
-  async #look(): Promise<void> {
+  /** Looks now. */
+  async look(): Promise<void> {
+    await this.#refresh()
+    this.#onLooked()
+  }
+
+  async #lookAgain(): Promise<void> {
+    await this.#refresh()
+    this.#timer = null
+    if (this.#onLooked()) this.start()
+  }
+
+  async #refresh(): Promise<void> {
     try {
       await this.#log.refresh()
     } catch {
       // The owner may be changing what is looked at: the next look has the answer.
     }
-    this.#timer = null
-    if (this.#onLooked()) this.start()
   }
 }

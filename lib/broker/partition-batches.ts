@@ -20,17 +20,12 @@ export class PartitionBatches {
   readonly #log: Log
   readonly #recent: RecentBatches
   readonly #visibleEnd: () => number
-  readonly #isFollowing: boolean
 
-  /**
-   * @param visibleEnd end of what may be read, exclusive; -1 once the partition is closed.
-   * @param isFollowing whether another process writes to the log, so that there may be more behind it.
-   */
-  constructor(log: Log, recent: RecentBatches, visibleEnd: () => number, isFollowing: boolean) {
+  /** @param visibleEnd end of what may be read, exclusive; -1 once the partition is closed. */
+  constructor(log: Log, recent: RecentBatches, visibleEnd: () => number) {
     this.#log = log
     this.#recent = recent
     this.#visibleEnd = visibleEnd
-    this.#isFollowing = isFollowing
   }
 
   /** See `Partition.readBatches`. */
@@ -114,7 +109,6 @@ export class PartitionBatches {
 
   /** Whether it is certain that nothing is to be read at `offset` by now, and no error either. */
   #hasNothingYet(offset: number, endOffset: number): boolean {
-    if (this.#isFollowing) return false
     const { logStartOffset, logEndOffset, reader } = this.#log
     const isAtEnd = endOffset >= 0 && offset >= endOffset && offset <= logEndOffset
     return isAtEnd && offset >= logStartOffset && reader.isSound

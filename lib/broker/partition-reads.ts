@@ -119,6 +119,8 @@ export async function readRecords(
 ): Promise<StoredRecord[]> {
   const checked = checkOptions('read options', options, READ_OPTIONS)
   const { maxRecords, maxBytes } = checked
+  const looking = partition.lookBehind(offset)
+  if (looking !== null) await looking
   if (maxRecords === undefined) return readInPieces(partition, offset, checked)
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn

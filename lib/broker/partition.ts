@@ -65,7 +65,7 @@ export class Partition {
     this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
     const end = (): number => (this.#closedBy === null ? this.#end.offset : -1)
-    this.batches = new PartitionBatches(log, this.#recent, end, context.readOnly)
+    this.batches = new PartitionBatches(log, this.#recent, end)
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.deletion = new RecordDeletion({
       log,
@@ -149,7 +149,6 @@ export class Partition {
    * Reads the records from `offset` on, up to the high watermark, and never waits.
    *
    * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
-   * @param options how many at most, and how many bytes.
    * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
    */
   read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
@@ -205,8 +204,7 @@ export class Partition {
   }
 
   /**
-   * Deletes every record below `beforeOffset`, for good: they cannot be read from now on, and
-   * segments that hold no other are removed.
+   * Deletes every record below `beforeOffset`, for good. Segments that hold no other are removed.
    *
    * @param beforeOffset in [`logStartOffset`, `highWatermark`]; -1 is the high watermark.
    * @returns what that has freed, and where the log starts by now.
@@ -233,9 +231,8 @@ export class Partition {
   }
 
   /**
-   * Keeps of each key only the last record, at its offset, however little of the log that concerns.
-   * The active segment is rolled first. Appends and reads go on meanwhile; the broker compacts one
-   * partition at a time.
+   * Keeps of each key only the last record, at its offset, however little of the log that concerns. The active
+   * segment is rolled first. Appends and reads go on meanwhile; the broker compacts one partition at a time.
    *
    * @throws {@link PolicyViolationError} where `cleanupPolicy` has no `compact`.
    * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk fails:
@@ -256,9 +253,8 @@ export class Partition {
   /**
    * Resolves when everything below `offset` is covered by a sync.
    *
-   * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed
-   * sync has taken back what a relaxed topic had shown; {@link CorruptRecordError} when what it is
-   * to cover is damaged.
+   * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed sync has
+   * taken back what was shown; {@link CorruptRecordError} when what it is to cover is damaged.
    * @internal
    */
   async ensureDurable(offset: number): Promise<void> {
@@ -275,8 +271,8 @@ export class Partition {
     wantedEnd?: number,
   ): Promise<readonly RecordBatch[]> {
     this.#ensureOpen()
-    // Another process may have written more than was looked at.
-    if (this.#context.readOnly && offset >= this.logEndOffset) await this.refresh()
+    // Another process may have written more than was looked at: only then is it beyond the end.
+    if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
   }
 
@@ -302,10 +298,12 @@ export class Partition {
     this.#end.follow()
   }
 
-  /**
-   * Calls `listener` whenever something has changed that a reader may wait for.
-   * @returns a function that ends it. @internal
-   */
+  /** Likewise, for who finds nothing at `offset`; `null` where nobody else appends. Never rejects. @internal */
+  lookBehind(offset: number): Promise<void> | null {
+    return offset < this.#end.offset ? null : (this.#follower?.look() ?? null)
+  }
+
+  /** Calls `listener` whenever something has changed that a reader may wait for. @returns a function that ends it. @internal */
   onChange(listener: () => void): () => void {
     const stop = this.#end.onChange(listener)
     this.#follower?.start()

@@ -106,8 +106,8 @@ export class Topic {
    *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link PolicyViolationError} for what would delete from an internal topic, or keep commits
-   * waiting: another `cleanupPolicy`, a cap, `retention: 'consumed'`.
+   * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting
+   * or not durable: another `cleanupPolicy`, a cap, `retention: 'consumed'`, `flushMessages` above 1.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
@@ -193,12 +193,8 @@ export async function enforceRetention(topics: readonly Topic[]): Promise<FreedS
 
 /** @throws {@link PolicyViolationError} */
 function ensureKept(name: string, config: TopicConfig): void {
-  const {
-    cleanupPolicy = 'compact',
-    retention = 'limits',
-    maxBytes = -1,
-    minFreeBytes = 0,
-  } = config
+  const { cleanupPolicy = 'compact', retention = 'limits' } = config
+  const { maxBytes = -1, minFreeBytes = 0, flushMessages = 1 } = config
   const refuse = (key: string, wanted: string, given: string): void => {
     if (given === wanted) return
     throw new PolicyViolationError(`${key} of '${name}' must be ${wanted}, got ${given}`)
@@ -207,4 +203,5 @@ function ensureKept(name: string, config: TopicConfig): void {
   refuse('retention', "'limits'", `'${retention}'`)
   refuse('maxBytes', '-1', `${maxBytes}`)
   refuse('minFreeBytes', '0', `${minFreeBytes}`)
+  refuse('flushMessages', '1', `${flushMessages}`)
 }

@@ -1,6 +1,6 @@
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import type { PendingAppend } from './pending-append.ts'
-import type { SpaceRequest } from './topic-space.ts'
+import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
 
 /** Ends the wait of a group that has nothing left to write. Nobody is told of it. */
 const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
@@ -47,11 +47,12 @@ export class WaitingGroup {
     try {
       release = await this.#owner.space()?.reserve(this.#request())
     } catch (error) {
+      // Until it is gathered anew, appends can be taken out of it as before.
+      this.#isWaiting = isBeyondCap(error)
       // Of a group that nobody waits for it does not matter what it would have failed with.
       if (this.#appends.length > 0) throw error
-    } finally {
-      this.#isWaiting = false
     }
+    this.#isWaiting = false
     const buffers = this.#buffers()
     try {
       if (buffers.length > 0) await this.#owner.log.appendBatches(buffers)

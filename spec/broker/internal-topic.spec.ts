@@ -70,6 +70,7 @@ describe('the topic of the committed offsets', () => {
       { maxBytes: 2000 },
       { minFreeBytes: 1 },
       { retention: 'consumed' },
+      { flushMessages: 2 },
     ] as const) {
       const before = topic.config
       const [key] = Object.keys(config)

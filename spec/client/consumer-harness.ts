@@ -151,6 +151,11 @@ export class FakePartition {
   }
 
   /** Nothing is to be had without waiting for it. */
+  /** Nobody else appends. */
+  lookBehind(): null {
+    return null
+  }
+
   readBatchesNow(): null {
     return null
   }
