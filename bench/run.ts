@@ -10,7 +10,7 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -24,6 +24,7 @@ import { tableOf } from './report/table.ts'
 import { ensureDistinct, reportOf, writeReport } from './report/write-report.ts'
 import { readOptions, type RunOptions } from './run-options.ts'
 import { readSamples, SampleFile, sampleFileName, sampleFilesOf } from './sample-file.ts'
+import { sizeOnDisk } from './store.ts'
 
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url))
 const BENCH = fileURLToPath(new URL('../', import.meta.url))
@@ -147,8 +148,13 @@ async function runOnce(
   try {
     return JSON.parse(await startChild('run', benchCase, dir, options)) as Measurement
   } finally {
-    if (stored === null) rmSync(dir, { recursive: true, force: true })
+    if (stored === null || isLarge(dir)) rmSync(dir, { recursive: true, force: true })
   }
+}
+
+/** Whether the page cache may not hold several of its size: each has to be made anew then, for a run alone. */
+function isLarge(dir: string): boolean {
+  return sizeOnDisk(dir) > totalmem() / 4
 }
 
 /** The directory of the case's store, filled when it is asked for the first time. */
