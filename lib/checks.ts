@@ -32,6 +32,14 @@ export function checkOptions<T extends object>(what: string, options: T, checks:
   return checked as T
 }
 
+/**
+ * Whether an object, as a promise or a map, has its content where nobody reads it: it has none of these
+ * fields, not even by its class, and is no plain object, which may be empty.
+ */
+export function isOpaque(value: object, fields: readonly string[]): boolean {
+  return !isPlainObject(value) && !fields.some((field) => field in value)
+}
+
 /** The error for a key that nobody reads. */
 export function unknownKey(what: string, key: string, known: readonly string[]): TypeError {
   const meant = closest(key, known)

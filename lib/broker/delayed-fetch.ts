@@ -58,7 +58,7 @@ export async function fetchBatches(
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) {
     const found = await readRest(requests, limits, readNow(requests, limits))
-    // One that waits is told of what another process appends.
+    // Nobody else tells it what another process has appended.
     if (isEnough(requests, found, limits) || !(await lookBehind(requests))) return found
     return readRest(requests, limits, readNow(requests, limits))
   }

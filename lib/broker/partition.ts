@@ -99,6 +99,7 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
+    // Of a log that another process writes, who asks again hears of more.
     this.#follower?.start()
     return this.#end.offset
   }

@@ -48,14 +48,12 @@ export class ConsumerParts<K, V> {
     this.group = group
     this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
     this.lookup = new OffsetLookup(positions)
-    const { groupId } = options
-    const { readOnly } = context
-    const committing = { groupId, readOnly }
-    this.controls = new PartitionControls(subscription, positions, committing, (moved) => {
+    this.controls = new PartitionControls(subscription, positions, (moved) => {
       if (moved !== null) release(moved)
       this.loop.notify()
     })
   }
+
   /** Gives up all partitions, once a listener that runs in a poll has committed where they stand. */
   letGo(): void {
     this.group.afterListeners(() => {

@@ -1,6 +1,7 @@
 import type { GroupMembership } from '../broker/group-membership.ts'
 import type { CommitOptions, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import { ReadOnlyError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -95,6 +96,7 @@ export class GroupSession implements CommitTarget {
 
   /** Stores offsets as the member it is, or for the group when it is none. */
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
+    if (this.#context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
     const member = this.#member ?? this.#departing
     if (member !== null && member.state !== 'unjoined') return member.commit(offsets, options)
     const { groupId } = this.#options

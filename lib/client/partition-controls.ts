@@ -5,7 +5,7 @@ import {
   type TopicPartition,
 } from '../broker/topic-partition.ts'
 import { checkWholeNumber } from '../checks.ts'
-import { InvalidGroupIdError, ReadOnlyError, UnknownTopicOrPartitionError } from '../errors.ts'
+import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
 import type { PositionResolver } from './position-resolver.ts'
@@ -23,12 +23,6 @@ export interface Lag extends TopicPartition {
   readonly committed: number | null
 }
 
-/** Whether a consumer can commit. */
-interface Committing {
-  readonly groupId: string | null
-  readonly readOnly: boolean
-}
-
 /**
  * What an application can see and change of the partitions it has: arguments are checked here. All
  * calls may be made at any time, and throw {@link IllegalStateError} for a partition that is not
@@ -37,31 +31,17 @@ interface Committing {
 export class PartitionControls {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
-  readonly #committing: Committing
   readonly #onChange: (moved: AssignedPartition | null) => void
 
   /** @param onChange called after a partition has moved, or with `null` after another change */
   constructor(
     subscription: SubscriptionState,
     positions: PositionResolver,
-    committing: Committing,
     onChange: (moved: AssignedPartition | null) => void,
   ) {
     this.#subscription = subscription
     this.#positions = positions
-    this.#committing = committing
     this.#onChange = onChange
-  }
-
-  /**
-   * For whoever would find out only once there is something to commit.
-   *
-   * @throws {@link InvalidGroupIdError} without a `groupId`; {@link ReadOnlyError}
-   */
-  ensureCanCommit(): void {
-    const { groupId, readOnly } = this.#committing
-    if (groupId === null) throw new InvalidGroupIdError('commit() needs a consumer with a groupId')
-    if (readOnly) throw new ReadOnlyError('the broker is open for reading only')
   }
 
   /** Moves to an offset. @throws RangeError when it is negative */

@@ -160,14 +160,6 @@ export class PushQueue<K, V> {
     else this.#lanes.delete(lane.key)
   }
 
-  /** Whether something waits of these partitions. */
-  holds(partitions: readonly PushPartition<K, V>[]): boolean {
-    for (const { waiting } of this.#lanes.values()) {
-      if (waiting.some(({ partition }) => partitions.includes(partition))) return true
-    }
-    return false
-  }
-
   /** Drops what waits of these partitions. The writes in progress keep their lanes. */
   drop(partitions: readonly PushPartition<K, V>[]): void {
     this.#keep(({ partition }) => !partitions.includes(partition))

@@ -6,6 +6,7 @@ import {
   type ConsumerRecord,
   type TopicPartition,
 } from '../index.ts'
+import { PushBrake } from './push-brake.ts'
 import { PushDelivery, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
 import {
@@ -39,7 +40,7 @@ export class PushRun<K, V> {
   /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
   readonly #draining: Set<PushPartition<K, V>> = new Set()
   readonly #drains: Set<Promise<void>> = new Set()
-  readonly #paused: Map<string, TopicPartition> = new Map()
+  readonly #brake: PushBrake<K, V>
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
   readonly #ending: AbortController = new AbortController()
   readonly #stopping: AbortController = new AbortController()
@@ -47,7 +48,6 @@ export class PushRun<K, V> {
   #isClosed = false
   #failure: { readonly error: unknown } | null = null
   #wake: AbortController = new AbortController()
-  #isFull = false
   #committing: Promise<void> = Promise.resolve()
 
   constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
@@ -56,6 +56,7 @@ export class PushRun<K, V> {
     this.#delivery = new PushDelivery(write, options, signals)
     this.#options = options
     this.#queue = new PushQueue(options.orderBy)
+    this.#brake = new PushBrake(consumer)
   }
 
   /** From now on no write is started, and none tried again. */
@@ -107,8 +108,6 @@ export class PushRun<K, V> {
   }
 
   async run(): Promise<PushResult> {
-    // Before the target gets anything that could only come again.
-    this.#consumer.controls.ensureCanCommit()
     const { signal } = this.#options
     const onAbort = (): void => {
       this.#failure ??= { error: signal?.reason }
@@ -118,6 +117,7 @@ export class PushRun<K, V> {
     signal?.addEventListener('abort', onAbort, { once: true })
     if (signal?.aborted === true) onAbort()
     try {
+      await this.#ensureCommits()
       while (!this.#isStopping) await this.#turn()
     } catch (error) {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
@@ -132,9 +132,19 @@ export class PushRun<K, V> {
     return { written, failed, retries }
   }
 
+  /** Who cannot commit is told before the target gets what could only come again. */
+  async #ensureCommits(): Promise<void> {
+    try {
+      await this.#consumer.commit([])
+    } catch (error) {
+      // The group has moved on: the next poll takes part again.
+      if (!(error instanceof CommitFailedError)) throw error
+    }
+  }
+
   async #turn(): Promise<void> {
     await this.#commit()
-    this.#balance()
+    this.#brake.set(this.#heldRecords >= this.#options.maxInFlight)
     this.#wake = new AbortController()
     if (this.#isStopping) return
     let records: ConsumerRecord<K, V>[] = []
@@ -205,21 +215,6 @@ export class PushRun<K, V> {
     return count
   }
 
-  /** Pauses everything while there is no room, and resumes what was paused for that. */
-  #balance(): void {
-    this.#isFull = this.#heldRecords >= this.#options.maxInFlight
-    const assigned = this.#consumer.assignment()
-    if (this.#isFull) {
-      const before = new Set(this.#consumer.paused().map(partitionKey))
-      const running = assigned.filter((each) => !before.has(partitionKey(each)))
-      this.#consumer.pause(running)
-      for (const each of running) this.#paused.set(partitionKey(each), each)
-    } else if (this.#paused.size > 0) {
-      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
-      this.#paused.clear()
-    }
-  }
-
   #dispatch(): void {
     for (;;) {
       const taken = this.#next()
@@ -278,7 +273,7 @@ export class PushRun<K, V> {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
       this.stop()
     })
-    if (this.#isFull && this.#heldRecords < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+    if (this.#brake.isOn && this.#heldRecords < this.#options.maxInFlight) this.#wake.abort(WOKEN)
   }
 
   /** Commits what is new, one call at a time. */
@@ -330,8 +325,7 @@ export class PushRun<K, V> {
     if (this.#isClosed) return
     try {
       await this.#commit()
-      const assigned = this.#consumer.assignment()
-      this.#consumer.resume(assigned.filter((each) => this.#paused.has(partitionKey(each))))
+      this.#brake.release()
       this.#goBack([...this.#partitions.values()])
     } catch (error) {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }

@@ -1,11 +1,11 @@
-import { describeValue, isPlainObject, refuseThenable } from '../checks.ts'
+import { describeValue, isOpaque, refuseThenable } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
 
 const NO_FIELDS: ReadonlyMap<string, string> = new Map()
 
-/** What a record may have, of which one that is no plain object has something. */
+/** What a record may have. */
 const FIELDS = ['key', 'value', 'headers', 'timestamp', 'partition']
 
 type RecordOptions = Pick<ResolvedImportOptions, 'toRecord' | 'keyField' | 'valueFields'>
@@ -17,9 +17,7 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   const record: unknown = toRecord(source.value as never, { row: source.row })
   if (record === null) return null
   refuseThenable('toRecord must give a record or null', record)
-  // What is inside of a list or a map would not be stored.
-  const isRecord = isPlainObject(record) || FIELDS.some((field) => field in Object(record))
-  if (typeof record !== 'object' || !isRecord) {
+  if (typeof record !== 'object' || isOpaque(record, FIELDS)) {
     throw new TypeError(`toRecord must give a record or null, got ${describeValue(record)}`)
   }
   return record

@@ -1,6 +1,6 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
-import { describeValue, isPlainObject, unknownKey } from '../checks.ts'
+import { describeValue, isOpaque, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { RecordTooLargeError } from '../errors.ts'
 import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
@@ -146,12 +146,7 @@ export function ensureRecord(record: AppendRecord): void {
     if (isRecordField(field)) isEmpty = false
     else refuseField(record, field, FIELDS)
   }
-  if (isEmpty) ensureNoOther(record)
-}
-
-/** A promise, a set or a stream has no fields either, and what is inside of it would not be stored. */
-function ensureNoOther(record: object): void {
-  if (isPlainObject(record) || FIELDS.some((field) => field in record)) return
+  if (!isEmpty || !isOpaque(record, FIELDS)) return
   throw new TypeError(
     `a record must be an object with ${FIELDS.join(', ')}, got ${describeValue(record)}`,
   )

@@ -1,5 +1,13 @@
-import { boolean, checkOneOf, checkOptions, describeValue, oneOf, wholeNumber } from '../checks.ts'
-import type { Checks } from '../checks.ts'
+import {
+  boolean,
+  checkOneOf,
+  checkOptions,
+  describeValue,
+  oneOf,
+  wholeNumber,
+  type Checks,
+} from '../checks.ts'
+import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { requireErrorCode } from './simulated-error.ts'
 
 /** The calls of a simulated file system and its files, as faults and the operation log name them. */
@@ -24,16 +32,7 @@ export type OperationKind =
   | 'close'
 
 const OPERATION_KINDS: readonly OperationKind[] = [
-  'open',
-  'list',
-  'stat',
-  'createDirectory',
-  'rename',
-  'unlink',
-  'removeDirectory',
-  'syncDirectory',
-  'freeBytes',
-  'lock',
+  ...FILE_SYSTEM_METHODS,
   'release',
   'read',
   'write',
@@ -108,6 +107,7 @@ export class FaultPlan {
   /** @throws TypeError or RangeError when there is no such plan */
   crashAt(number: number, plan: CrashPlan): void {
     const checked = checkOptions('crash plan', plan, CRASH_PLAN)
+    // What is left out is not looked at, and this may not be.
     CRASH_PLAN.when('when', checked.when)
     this.#crash = { number, plan: checked }
   }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   IllegalStateError,
   InvalidGroupIdError,
+  ReadOnlyError,
   type Broker,
   type Consumer,
   type ConsumerOptions,
@@ -421,6 +422,22 @@ describe('a push', () => {
     expect(committedOf(broker)).toEqual([count('0:'), count('1:')])
     expect(written.length).toBe(8)
     await broker.close()
+  })
+
+  it('refuses a consumer that cannot commit before anything is written', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const owner = await tempBroker({ fileSystem })
+    await (await owner.createTopic('t')).partition(0).append({ value: 'x' })
+    const reader = await tempBroker({ fileSystem, readOnly: true })
+    const consumer = reader.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.assign([{ topic: 't', partition: 0 }])
+    const written: ConsumerRecord[] = []
+    const push = pushTo(consumer, (record) => void written.push(record))
+    await expect(push).rejects.toThrow(ReadOnlyError)
+    expect(written).toEqual([])
+    await expect(consumer.commit([])).rejects.toThrow(ReadOnlyError)
+    await reader.close()
+    await owner.close()
   })
 
   it('refuses what it cannot work with', async () => {
