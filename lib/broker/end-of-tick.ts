@@ -1,3 +1,5 @@
+import { promptIo, type PromptIo } from '../platform/prompt-io.ts'
+
 /** How often it is put off because more keeps coming. */
 const MAX_PUT_OFFS = 8
 
@@ -14,14 +16,16 @@ const settled = Promise.resolve()
  */
 export class EndOfTick {
   readonly #callback: () => void
+  readonly #promptIo: Pick<PromptIo, 'begin'>
   #isScheduled = false
   #count = 0
   #countBefore = 0
   #putOffs = 0
 
   /** @param callback may ask for the next one */
-  constructor(callback: () => void) {
+  constructor(callback: () => void, prompt: Pick<PromptIo, 'begin'> = promptIo) {
     this.#callback = callback
+    this.#promptIo = prompt
   }
 
   /** Notes that something has come. */
@@ -33,6 +37,8 @@ export class EndOfTick {
   schedule(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
+    // What comes in this tick is written in it, unless making it has taken all the time there is.
+    this.#promptIo.begin('write')
     this.#countBefore = this.#count
     void settled.then(this.#look)
   }

@@ -27,16 +27,17 @@ const SLICE_QUEUES = 4
  * writes. A few queues never wait here, and their writes find out for themselves.
  */
 export class ReadyQueues {
-  readonly #promptIo: Pick<PromptIo, 'turnIfDue'>
+  readonly #promptIo: Pick<PromptIo, 'begin' | 'turnIfDue'>
   readonly #marked = new Fifo<ReadyQueue>()
   /** Whether those that are left are drained without being asked for. */
   #isUnderWay = false
-  readonly #endOfTick: EndOfTick = new EndOfTick(() => {
-    if (!this.#isUnderWay) this.#drainSlice()
-  })
+  readonly #endOfTick: EndOfTick
 
-  constructor(prompt: Pick<PromptIo, 'turnIfDue'> = promptIo) {
+  constructor(prompt: Pick<PromptIo, 'begin' | 'turnIfDue'> = promptIo) {
     this.#promptIo = prompt
+    this.#endOfTick = new EndOfTick(() => {
+      if (!this.#isUnderWay) this.#drainSlice()
+    }, prompt)
   }
 
   /** Notes that a record has come: the end of the tick is put off as long as more do. */

@@ -157,6 +157,14 @@ export class PromptIo {
     })
   }
 
+  /**
+   * Counts the share of this turn from now on, if it has not begun. What is made ready for a call draws
+   * the turn out as much as the call does, and while its code is new for much longer.
+   */
+  begin(kind: PromptKind): void {
+    if (this.#startsMs[kind] === null) this.#isInTime(kind, this.#system.now())
+  }
+
   /** Calls `callback` once the event loop has turned. */
   nextTurn(callback: () => void): void {
     this.#system.nextTurn(callback)

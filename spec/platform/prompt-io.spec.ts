@@ -60,6 +60,19 @@ it('draws no turn of the event loop out for longer than 1 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
+it('counts what a turn was drawn out by before the first call', () => {
+  const { system, prompt } = scene()
+  prompt.begin('write')
+  system.nowMs += 0.9
+  // Once: it has begun.
+  prompt.begin('write')
+  system.nowMs += 0.2
+  expect(prompt.try('write', 1, () => 1)).toBe(-1)
+  expect(prompt.try('read', 1, () => 1)).toBe(1)
+  expect(system.turn()).toBe(1)
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
+})
+
 it('gives what writes and syncs as much of a turn as what reads, whoever came first', () => {
   for (const [first, second] of [
     ['read', 'write'],
