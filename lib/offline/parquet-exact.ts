@@ -3,7 +3,7 @@ import type * as hyparquet from 'hyparquet'
 /** A number holds as many decimal digits, whatever they are. */
 const SAFE_DIGITS = 15
 
-/** A time of more than milliseconds: as JSON it has all of its digits. */
+/** A time of more than milliseconds: as text, and so as JSON, it has all of its digits. */
 class FineTime extends Date {
   readonly #text: string
 
@@ -12,7 +12,7 @@ class FineTime extends Date {
     this.#text = text
   }
 
-  override toJSON(): string {
+  override toISOString(): string {
     return this.#text
   }
 }

@@ -482,6 +482,24 @@ describe('an import of Parquet', () => {
     ])
   })
 
+  it('keeps all digits of a time that is the key', async () => {
+    const { put, run, records } = await setUp()
+    const schema = [
+      { name: 'root', num_children: 1 },
+      {
+        name: 'at',
+        type: 'INT64',
+        converted_type: 'TIMESTAMP_MICROS',
+        repetition_type: 'OPTIONAL',
+      },
+    ] as const
+    const columnData = [{ name: 'at', data: [1_700_000_000_000_001n, 1_700_000_000_000_000n] }]
+    put('/f.parquet', new Uint8Array(parquetWriteBuffer({ schema: [...schema], columnData })))
+    await run('/f.parquet', { keyField: 'at' })
+    const times = ['2023-11-14T22:13:20.000001Z', '2023-11-14T22:13:20.000Z']
+    expect((await records()).map(({ key }) => String(key))).toEqual(times)
+  })
+
   it('reads what old writers call LZ4, and tells what is damaged', async () => {
     const { put, run, values } = await setUp()
     const data = Array.from({ length: 200 }, (_, id) => `user ${id % 9} of ${id}`)
