@@ -9,7 +9,7 @@ import {
   type Dirent,
   type Stats,
 } from 'node:fs'
-import { chmod, lstat, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises'
+import { chmod, lstat, mkdir, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { lockDirectory } from './directory-lock.ts'
 import type {
@@ -190,6 +190,8 @@ export class NodeFileSystem implements FileSystem {
       const there = promptIo.attempt(() => statSync(path)) ?? (await stat(path))
       if (there.isDirectory()) return []
     }
+    const [first] = missing
+    if (first !== undefined) await this.#createFirst(first)
     const { ensureDir } = await loadFsExtra()
     await ensureDir(path, this.#directoryMode)
     for (const each of missing) {
@@ -197,6 +199,15 @@ export class NodeFileSystem implements FileSystem {
       if (permissionsOf(stats) !== this.#directoryMode) await chmod(each, this.#directoryMode)
     }
     return missing
+  }
+
+  /** Where a directory that is there takes none, as in `/proc`, Node's way of making several never ends. */
+  async #createFirst(path: string): Promise<void> {
+    try {
+      await mkdir(path, this.#directoryMode)
+    } catch (error) {
+      if (!isSystemError(error, 'EEXIST')) throw error
+    }
   }
 
   async rename(from: string, to: string): Promise<void> {

@@ -98,6 +98,12 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     ])
   })
 
+  it('createDirectory fails where nothing can be created', async () => {
+    // Where there is no such directory, it cannot be created either.
+    const path = `/proc/varve-${process.pid}/a`
+    await expect(fileSystem.createDirectory(path)).rejects.toMatchObject({ syscall: 'mkdir' })
+  })
+
   it('more buffers than one system call takes are written in order', async () => {
     const path = join(await temporaryDirectory(), 'a')
     const file = await fileSystem.open(path, 'create-new')
