@@ -17,6 +17,7 @@ import { parsedRows, rejectOf, textRows, type NumberedRow } from './text-rows.ts
 type ParseCsv = (bytes: Buffer) => string[][]
 
 const NEWLINE: Buffer = Buffer.from('\n')
+const QUOTED = /"(?:[^"]|"")*"/g
 /** Nothing of a file whose header is still being written. */
 const NO_ROWS: RowSource = { read: (from) => parsedNothing(from) }
 
@@ -131,6 +132,7 @@ async function readHeader(
     const first = rows.find(({ bytes }) => bytes.length > 0)
     if (first === undefined) continue
     if (!isUtf8(first.bytes)) throw new ImportFileError(file.path, 'its header is not UTF-8')
+    ensureOneLine(first.bytes, file)
     const names = first.fault === null ? namesIn(first.bytes, file, parse) : []
     if (names.length === 0) throw new ImportFileError(file.path, 'its header is malformed')
     const repeated = names.find((name, slot) => names.indexOf(name) !== slot)
@@ -142,6 +144,15 @@ async function readHeader(
   }
   if (options.growing) return null
   throw new ImportFileError(file.path, 'it has no header')
+}
+
+/** Lines that end with a carriage return alone would all be part of the header, and the file without rows. */
+function ensureOneLine(header: Buffer, file: InputFile): void {
+  if (!header.toString('utf8').replace(QUOTED, '').includes('\r')) return
+  throw new ImportFileError(
+    file.path,
+    'its header has a carriage return outside of quotes: lines must end with \\n or \\r\\n',
+  )
 }
 
 function namesIn(bytes: Buffer, file: InputFile, parse: ParseCsv): readonly string[] {

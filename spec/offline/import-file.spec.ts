@@ -363,6 +363,7 @@ describe('an import of CSV', () => {
     ['a,"b\n1,2\n', 'header is malformed'],
     ['a,"b"c\n1,2\n', 'header is malformed'],
     [Buffer.from('a,\xe9\n1,2\n', 'latin1'), 'header is not UTF-8'],
+    ['a,"b\r"\r1,2\r', 'header has a carriage return outside of quotes'],
   ])('is refused without a header that can be used: %j', async (content, reason) => {
     const { put, run, broker } = await setUp()
     put('/f.csv', content)
