@@ -32,6 +32,11 @@ const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md
 const pages = readPages(['README.md', ...docs.map((name) => `docs/${name}`)])
 const examples = [...pages].flatMap(([page, content]) => examplesOf(page, content))
 
+const allSources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => pageSource(`lib/${name}`))
+  .join('\n')
+
 /** Loading the compiler and the types takes its time on a busy machine. */
 const COMPILER_TIMEOUT_MS = 120_000
 
@@ -105,6 +110,11 @@ describe('links and names', () => {
     expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([])
     const called = [...text.matchAll(/\bnpm run (?:--silent )?([\w:-]+)/g)].map((match) => match[1])
     expect(called.filter((name) => name !== undefined && !scripts.includes(name))).toEqual([])
+  })
+
+  it.each([...pages.keys()])('of %s mean codes that something has', (page) => {
+    const codes = inlineCodeOf(pageOf(page)).filter((code) => /^[A-Z]+(?:_[A-Z]+)+$/.test(code))
+    expect(codes.filter((code) => !allSources.includes(`'${code}'`))).toEqual([])
   })
 
   it('that lead nowhere are noticed', () => {
