@@ -47,6 +47,7 @@ export class GroupSession implements CommitTarget {
   readonly #leaving: GroupMembership[] = []
   readonly #afterListeners: (() => void)[] = []
   #runningCallbacks = 0
+  #isEnded = false
   /** What the listener threw first. */
   #failure: { readonly error: unknown } | null = null
 
@@ -111,13 +112,19 @@ export class GroupSession implements CommitTarget {
    */
   async drive(): Promise<void> {
     await this.#settleDeparture()
-    if (!this.#subscription.isSubscribed) return
+    // A member that were made behind the close would never leave.
+    if (this.#isEnded || !this.#subscription.isSubscribed) return
     const member = (this.#member ??= this.#createMember())
     for (;;) {
       const isSettled = await this.#step(member)
       throwFailures(this.#takeFailure())
       if (isSettled || this.#member !== member) return
     }
+  }
+
+  /** Joins no more: the consumer is being closed. */
+  end(): void {
+    this.#isEnded = true
   }
 
   /**

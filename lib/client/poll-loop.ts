@@ -80,6 +80,7 @@ export class PollLoop<K, V> {
   /** Makes every poll from now on, and the one in progress, reject with {@link ClosedError}. */
   stop(): void {
     this.#isStopped = true
+    this.#parts.group.end()
     this.#parts.fetcher.clear()
     this.notify()
   }

@@ -242,6 +242,38 @@ describe('close', () => {
     expect(harness.partition().listenerCount).toBe(0)
   })
 
+  it.each([0, 1, 2, 3, 4, 5, 6, 8, 12])(
+    'leaves no member behind, %i steps after the beginning of a poll',
+    async (steps) => {
+      const harness = filled()
+      const consumer = harness.consumer({ groupId: 'g' })
+      consumer.subscribe(['t'])
+      const poll = watch(consumer.poll())
+      for (let step = 0; step < steps; step += 1) await Promise.resolve()
+      await consumer.close()
+      await harness.clock.advance(0)
+      expect(poll.isSettled).toBe(true)
+      const members = harness.coordinator.describe().flatMap((group) => group.members)
+      expect(members).toEqual([])
+    },
+  )
+
+  it('leaves no member behind where a poll waits for what an unsubscribe before commits', async () => {
+    const harness = filled()
+    const log: string[] = []
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t'])
+    await consumer.poll()
+    consumer.unsubscribe()
+    consumer.subscribe(['t'], recorder(log))
+    const poll = watch(consumer.poll())
+    await consumer.close()
+    await harness.clock.advance(0)
+    expect(poll.error).toBeInstanceOf(ClosedError)
+    expect(log).toEqual([])
+    expect(harness.coordinator.describe()).toMatchObject([{ state: 'Empty', members: [] }])
+  })
+
   it('does everything once, however often it is called', async () => {
     const harness = filled()
     const log: string[] = []
