@@ -57,11 +57,7 @@ export interface LogSegmentInfo {
   readonly path: string
 }
 
-/**
- * What the owner of a log tells it when it is opened.
- *
- * @internal
- */
+/** What the owner of a log tells it when it is opened. */
 export interface LogContext extends LogState {
   readonly topic: string
   readonly partition: number

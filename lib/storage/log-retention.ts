@@ -23,11 +23,7 @@ export function totalFreed(freed: Iterable<FreedSpace>): FreedSpace {
   return { segments, bytes }
 }
 
-/**
- * What may be deleted of a log.
- *
- * @internal
- */
+/** What may be deleted of a log. */
 export interface RetentionRequest {
   /** Nothing at or above it is deleted: nobody has been able to see it. */
   readonly highWatermark: number

@@ -1,9 +1,10 @@
-// Packs the package as it would be published and lets two tools look at the result: publint for
-// what the manifest promises, are-the-types-wrong for what a TypeScript user gets.
+// Packs the package as it would be published and lets three tools look at the result: publint for
+// what the manifest promises, are-the-types-wrong for how its types are found, and the compiler for
+// the types themselves, in a project that checks those of its libraries, as it does by default.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 
 const dir = mkdtempSync(join(tmpdir(), 'varve-package-'))
 const run = (command, args) =>
@@ -30,6 +31,25 @@ try {
   console.log(`${packed.filename}: ${packed.files.length} files, ${packed.unpackedSize} bytes`)
   console.log(run('npx', ['publint', '--strict', tarball]))
   console.log(run('npx', ['attw', tarball, '--profile', 'esm-only']))
+  const installed = join(dir, 'node_modules', manifest.name)
+  mkdirSync(installed, { recursive: true })
+  run('tar', ['-xzf', tarball, '-C', installed, '--strip-components', '1'])
+  symlinkSync(resolve('node_modules/@types'), join(dir, 'node_modules/@types'))
+  const entries = Object.keys(manifest.exports).filter((entry) => !entry.endsWith('.json'))
+  const imports = entries.map((entry) => `import '${manifest.name}${entry.slice(1)}'\n`)
+  writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
+  writeFileSync(join(dir, 'user.ts'), imports.join(''))
+  for (const [module, moduleResolution] of [
+    ['nodenext', 'nodenext'],
+    ['esnext', 'bundler'],
+  ]) {
+    const how = { module, moduleResolution, target: 'es2022', types: ['node'] }
+    const compilerOptions = { ...how, strict: true, skipLibCheck: false, noEmit: true }
+    const project = { compilerOptions, files: ['user.ts'] }
+    writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify(project))
+    run('npx', ['tsc', '--project', dir])
+    console.log(`types: no errors with moduleResolution ${moduleResolution}`)
+  }
 } finally {
   rmSync(dir, { recursive: true, force: true })
 }
