@@ -87,13 +87,21 @@ export function columnsOf(fields: Fields): FieldColumn[] {
   })
 }
 
+/** A value that fields are inferred from. */
+export interface JsonSample {
+  readonly object: JsonObject
+  /** Its fields as they are written, where numbers may have lost digits. */
+  readonly raw: ReadonlyMap<string, string> | null
+}
+
 /** The fields that all of these values fit. Fields whose column would have a name twice are left out. */
-export function inferFields(values: readonly JsonObject[]): Fields {
+export function inferFields(samples: readonly JsonSample[]): Fields {
   const types = new Map<string, FieldType | null>()
-  for (const value of values) {
-    for (const [field, each] of Object.entries(value)) {
+  for (const { object, raw } of samples) {
+    for (const [field, each] of Object.entries(object)) {
       const before = types.get(field)
-      types.set(field, before === undefined ? typeOf(each) : commonType(before, typeOf(each)))
+      const type = typeOf(each, raw?.get(field))
+      types.set(field, before === undefined ? type : commonType(before, type))
     }
   }
   const fields: [string, FieldType][] = []
@@ -110,22 +118,21 @@ export function inferFields(values: readonly JsonObject[]): Fields {
   return Object.fromEntries(fields)
 }
 
-/** From here on JSON writes whole numbers as powers of ten. */
-const LEAST_IN_POWERS = 1e21
+const ALL_DIGITS = /^-?\d+$/
 
 /** `null` says nothing about a type. */
-function typeOf(value: unknown): FieldType | null {
+function typeOf(value: unknown, text: string | undefined): FieldType | null {
   if (value === null) return null
-  if (typeof value === 'number') return typeOfNumber(value)
+  if (typeof value === 'number') return typeOfNumber(value, text)
   if (typeof value === 'boolean') return 'boolean'
   if (typeof value === 'string') return timestampOf(value) === null ? 'string' : 'timestamp'
   return 'json'
 }
 
 /** A whole number that is written with all of its digits is an id, and would lose some as a double. */
-function typeOfNumber(value: number): FieldType {
+function typeOfNumber(value: number, text: string | undefined): FieldType {
   if (Number.isSafeInteger(value)) return 'int'
-  return Number.isInteger(value) && Math.abs(value) < LEAST_IN_POWERS ? 'json' : 'double'
+  return ALL_DIGITS.test(text ?? '') ? 'json' : 'double'
 }
 
 function commonType(left: FieldType | null, right: FieldType | null): FieldType | null {

@@ -2,7 +2,7 @@ import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
 import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
-import { EXACT_TIMES, ExactDecimals } from './parquet-exact.ts'
+import { EXACT_PARSERS, ExactDecimals } from './parquet-exact.ts'
 import { ImportFileError } from './import-errors.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
 import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
@@ -15,6 +15,7 @@ export class ParquetRows implements RowSource {
   readonly #options: ResolvedImportOptions
   readonly #library: Hyparquet
   readonly #metadata: hyparquet.FileMetaData
+  readonly #decimals: ExactDecimals
   readonly #compressors: Decompressors
 
   private constructor(
@@ -30,6 +31,7 @@ export class ParquetRows implements RowSource {
     this.#options = options
     this.#library = content.library
     this.#metadata = content.metadata
+    this.#decimals = new ExactDecimals(content.metadata, file.path)
     this.#compressors = content.compressors
   }
 
@@ -55,7 +57,6 @@ export class ParquetRows implements RowSource {
 
   async *read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
     const { batchRecords } = this.#options
-    const decimals = new ExactDecimals(this.#metadata)
     let groupStart = 0
     for (const group of this.#metadata.row_groups) {
       const groupEnd = groupStart + Number(group.num_rows)
@@ -65,8 +66,8 @@ export class ParquetRows implements RowSource {
       const values = await readAs(this.#file, () =>
         this.#library.parquetReadObjects({
           file: bufferOf(this.#file),
-          metadata: decimals.metadata,
-          parsers: EXACT_TIMES,
+          metadata: this.#decimals.metadata,
+          parsers: EXACT_PARSERS,
           rowStart,
           rowEnd: groupEnd,
           compressors: this.#compressors,
@@ -76,7 +77,7 @@ export class ParquetRows implements RowSource {
       if (values.length !== groupEnd - rowStart) {
         throw new ImportFileError(this.#file.path, `there are no rows ${rowStart} to ${groupEnd}`)
       }
-      decimals.putInto(values)
+      this.#decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
         yield toBatch(values.slice(at, at + batchRecords), rowStart + at)
       }

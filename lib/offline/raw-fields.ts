@@ -9,6 +9,32 @@ export function mayLoseDigits(json: string): boolean {
   return PERHAPS_INEXACT.test(json)
 }
 
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+/** As many decimal digits are the same again when they have been a number. */
+const SAFE_DIGITS = 15
+
+/** What a JSON text says, with text in place of each number that would lose digits, as it is written. */
+export function exactJson(json: string): unknown {
+  // Also where digits are lost, as with quotes around them more would pass for numbers.
+  const value: unknown = JSON.parse(json)
+  if (!mayLoseDigits(json)) return value
+  return JSON.parse(
+    json.replace(STRING_OR_NUMBER, (token) =>
+      token.startsWith('"') || isExact(token) ? token : `"${token}"`,
+    ),
+  )
+}
+
+function isExact(number: string): boolean {
+  const value = Number(number)
+  if (String(value) === number) return true
+  const digits = number
+    .replace(/[eE].*$/, '')
+    .replace(/\D/g, '')
+    .replace(/^0+|0+$/g, '')
+  return digits.length <= SAFE_DIGITS && Number.isFinite(value) && (value !== 0 || digits === '')
+}
+
 /**
  * The fields of a JSON object with their values as they are written, on one line. Where a name comes
  * twice, the last one counts, as it does for `JSON.parse`.

@@ -9,6 +9,7 @@ import {
   type FieldColumn,
   type Fields,
   type JsonObject,
+  type JsonSample,
 } from './fields.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 
@@ -145,10 +146,12 @@ export class RowShape {
   }
 }
 
-/** The object that a value is, or why it is none. */
-export function jsonObjectOf(value: Buffer): JsonObject | string {
-  const text = textOf(value)
-  return text === undefined ? 'the value is not UTF-8' : parseObject(text)
+/** What fields are inferred from; `null` where the value is no object. */
+export function sampleOf(value: Buffer): JsonSample | null {
+  const text = textOf(value) ?? ''
+  const object = parseObject(text)
+  if (typeof object === 'string') return null
+  return { object, raw: mayLoseDigits(text) ? rawFields(text) : null }
 }
 
 function parseObject(text: string): JsonObject | string {

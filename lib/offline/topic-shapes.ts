@@ -4,10 +4,10 @@ import { readWholeFile } from '../platform/file-io.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
-import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonObject } from './fields.ts'
+import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonSample } from './fields.ts'
 import { OutputFile } from './output-file.ts'
 import { pause } from './pause.ts'
-import { jsonObjectOf, RowShape, type RowShapeOptions } from './row-shape.ts'
+import { RowShape, sampleOf, type RowShapeOptions } from './row-shape.ts'
 
 /** Rows that fields are inferred from. */
 const SAMPLE_ROWS = 1000
@@ -70,14 +70,14 @@ export class TopicShapes {
     const path = join(directory, FIELDS_FILE)
     let fields = await this.#read(path)
     if (fields === null) {
-      const sample: JsonObject[] = []
+      const samples: JsonSample[] = []
       for (const record of records) {
-        if (sample.length >= SAMPLE_ROWS) break
-        const object = record.value === null ? '' : jsonObjectOf(record.value)
-        if (typeof object !== 'string') sample.push(object)
+        if (samples.length >= SAMPLE_ROWS) break
+        const sample = record.value === null ? null : sampleOf(record.value)
+        if (sample !== null) samples.push(sample)
       }
-      if (sample.length === 0) return null
-      fields = await this.#keep(directory, path, inferFields(sample))
+      if (samples.length === 0) return null
+      fields = await this.#keep(directory, path, inferFields(samples))
     } else if (JSON.stringify(fields) !== this.#durable.get(topic)) {
       // It may have been left by a process that was killed before its name was durable.
       await makeDurableDirectory(this.#fileSystem, this.#root, directory)

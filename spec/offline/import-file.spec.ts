@@ -381,6 +381,8 @@ describe('an import of CSV', () => {
   })
 })
 
+const MONEY = '1234567890123456.70::decimal(18,2)'
+
 /** LZ4 as old writers of Parquet have it: blocks, each with both of its lengths in front. */
 function hadoopLz4(page: Uint8Array): Uint8Array {
   const bytes = Buffer.from(page)
@@ -460,9 +462,19 @@ describe('an import of Parquet', () => {
       'null::decimal(30,5) as nothing',
       '1.5::decimal(4,1) as narrow',
       "{'a': 1.25::decimal(18,2)} as inner",
+      `[${MONEY}, null, 1::decimal(18,2)] as list`,
+      `[[${MONEY}], []] as lists`,
+      `[{'a': 1, 'b': [${MONEY}]}] as structs`,
+      `map {'k': ${MONEY}, 'l': null} as map`,
+      `map {'k': [{'m': ${MONEY}}]} as maps`,
+      'null::struct(a decimal(30,1)) as gone',
+      `'{"a":[12345678901234567890,0.1,"1e99\\" 1e99"],"b":9007199254740993}'::json as j`,
     ]
     await connection.run(`copy (select ${columns.join(', ')}) to '${path}' (format parquet)`)
+    const keyed = join(dir, 'g.parquet')
+    await connection.run(`copy (select map {${MONEY}: 1} as m) to '${keyed}' (format parquet)`)
     connection.closeSync()
+    const money = '1234567890123456.70'
     const { put, run, values } = await setUp()
     put('/f.parquet', readFileSync(path))
     await run('/f.parquet')
@@ -479,8 +491,25 @@ describe('an import of Parquet', () => {
         nothing: null,
         narrow: 1.5,
         inner: { a: 1.25 },
+        list: [money, null, 1],
+        lists: [[money], []],
+        structs: [{ a: 1, b: [money] }],
+        map: { k: money, l: null },
+        maps: { k: [{ m: money }] },
+        gone: null,
+        j: { a: ['12345678901234567890', 0.1, '1e99" 1e99'], b: '9007199254740993' },
       },
     ])
+    put('/g.parquet', readFileSync(keyed))
+    await expect(run('/g.parquet', { name: 'g' })).rejects.toThrow("the keys of its map 'm'")
+  })
+
+  it('is refused for a column that no object can have', async () => {
+    const { put, run } = await setUp()
+    const data = ['a']
+    const columnData = [{ name: '__proto__', data, type: 'STRING' as const }]
+    put('/f.parquet', new Uint8Array(parquetWriteBuffer({ columnData })))
+    await expect(run('/f.parquet')).rejects.toThrow("has a column '__proto__'")
   })
 
   it('keeps all digits of a time that is the key', async () => {
