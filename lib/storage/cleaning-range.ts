@@ -54,8 +54,8 @@ export async function mustRollForLag(log: LocalLog, nowMs: number): Promise<bool
   const { cleanupPolicy, maxCompactionLagMs } = log.config
   if (active === undefined || cleanupPolicy === 'delete') return false
   if (maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
-  const firstMs = await active.times.first()
-  return firstMs >= 0 && firstMs < nowMs - maxCompactionLagMs
+  const firstMs = await unlessGone(log, active, active.times.first())
+  return firstMs !== null && firstMs >= 0 && firstMs < nowMs - maxCompactionLagMs
 }
 
 /** How many of the segments hold no record that is younger than `limitMs`. */
@@ -66,9 +66,8 @@ async function countRipe(
 ): Promise<number> {
   if (log.config.minCompactionLagMs === 0) return segments.length
   for (const [slot, segment] of segments.entries()) {
-    const { timestamp } = await segment.times.max()
-    await log.segments.touch(segment)
-    if (timestamp > limitMs) return slot
+    const max = await unlessGone(log, segment, segment.times.max())
+    if (max !== null && max.timestamp > limitMs) return slot
   }
   return segments.length
 }
@@ -80,11 +79,26 @@ async function isOverdue(
 ): Promise<boolean> {
   if (log.config.maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
   for (const segment of segments) {
-    const firstMs = await segment.times.first()
-    await log.segments.touch(segment)
-    if (firstMs >= 0 && firstMs < limitMs) return true
+    const firstMs = await unlessGone(log, segment, segment.times.first())
+    if (firstMs !== null && firstMs >= 0 && firstMs < limitMs) return true
   }
   return false
+}
+
+/** What a segment has been asked for; `null` where it was deleted meanwhile, which closes its file. */
+async function unlessGone<T>(
+  log: LocalLog,
+  segment: LogSegment,
+  asked: Promise<T>,
+): Promise<T | null> {
+  try {
+    const answer = await asked
+    await log.segments.touch(segment)
+    return answer
+  } catch (error) {
+    if (log.segments.all.includes(segment)) throw error
+    return null
+  }
 }
 
 function sizeOf(segments: readonly LogSegment[]): number {

@@ -214,3 +214,29 @@ it('a count of records that is made up takes no memory for their keys', async ()
   const again = await openLog(disk, { config: COMPACTED })
   await expect(compact(again)).rejects.toBeInstanceOf(CorruptRecordError)
 })
+
+describe('a deletion beside it', () => {
+  it.each([
+    ['before they may be compacted', { minCompactionLagMs: 1 }],
+    ['after which they must be', { maxCompactionLagMs: 100_000 }],
+  ])('fails no pass that asks segments for the time %s', async (_, lag) => {
+    for (let seed = 0; seed < 40; seed += 1) {
+      const disk = new SimulatedFileSystem({ seed, completion: 'random' })
+      const config: TopicConfig = { ...COMPACTED, ...lag, segmentBytes: 200 }
+      const clock = new ManualClock(NOW)
+      const before = await openLog(disk, { config, clock })
+      for (let key = 0; key < 30; key += 1) await put(before, `k${key}=${'v'.repeat(60)}`)
+      await before.close()
+      await clock.advance(1000)
+      const log = await openLog(disk, { config, clock })
+      const { logEndOffset } = log
+      const deleting = log.advanceLogStartOffset(logEndOffset - 2)
+      const ranging = log.cleaner.range(0)
+      const passing = compact(log)
+      await deleting
+      expect((await ranging).firstUncleanableOffset, `seed ${seed}`).toBeLessThan(logEndOffset)
+      expect((await passing).fromOffset, `seed ${seed}`).toBe(0)
+      await log.close()
+    }
+  })
+})
