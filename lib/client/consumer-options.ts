@@ -1,3 +1,4 @@
+import { checkGroupId } from '../broker/group-coordinator.ts'
 import type { PartitionAssignmentStrategy } from '../broker/assignors/assignor.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
 import {
@@ -107,7 +108,7 @@ export interface ResolvedConsumerOptions<K, V> {
 }
 
 const CONSUMER_OPTIONS: Checks<ConsumerOptions<unknown, unknown>> = {
-  groupId: checkGroupId,
+  groupId,
   autoOffsetReset: oneOf('earliest', 'latest', 'none'),
   onOffsetReset: callback,
   enableAutoCommit: boolean,
@@ -162,9 +163,9 @@ export function resolveConsumerOptions<K, V>(
   }
 }
 
-function checkGroupId(name: string, value: unknown): void {
+function groupId(name: string, value: unknown): void {
   if (typeof value !== 'string') {
     throw new TypeError(`${name} must be a string, got ${describeValue(value)}`)
   }
-  if (value === '') throw new InvalidGroupIdError(`${name} must not be empty`)
+  checkGroupId(value)
 }

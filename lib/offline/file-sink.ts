@@ -210,6 +210,8 @@ class FileTaskWriter implements TaskWriter {
     })
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)
+    // An attempt that was killed may have rejected what this one has not.
+    if (this.#rejects.count === 0) await rejects.removeTemporary(this.#task)
   }
 
   async #start(records: readonly StoredRecord[]): Promise<Started> {

@@ -1,5 +1,6 @@
 import { refuseThenable } from '../checks.ts'
 import type { Broker, Topic } from '../index.ts'
+import { checkBroker } from './arguments.ts'
 import { CsvRows } from './csv-rows.ts'
 import { followSignal } from './followed-signal.ts'
 import { ImportFileChangedError } from './import-errors.ts'
@@ -57,6 +58,7 @@ export async function importFile<Row = unknown>(
   path: string,
   options: ImportOptions<Row>,
 ): Promise<ImportResult> {
+  checkBroker('broker', broker)
   const given = resolveImportOptions(path, options)
   given.signal?.throwIfAborted()
   const topic = broker.topic(given.topic)

@@ -1,6 +1,7 @@
 import { callback, checkWholeNumber } from '../checks.ts'
 import type { Broker } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { checkBroker, checkSink } from './arguments.ts'
 import { pause } from './pause.ts'
 import { planLoad, type PlanLoadOptions } from './plan-load.ts'
 import { runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
@@ -48,6 +49,8 @@ export function loadEvery(
   options: LoadEveryOptions = {},
 ): LoadSchedule {
   checkWholeNumber('intervalMs', intervalMs, 1, MAX_INTERVAL_MS)
+  checkBroker('broker', broker)
+  checkSink('sink', sink)
   const { onLoad, onError = warn, ...runOptions } = options
   if (onLoad !== undefined) callback('onLoad', onLoad)
   callback('onError', onError)

@@ -1,5 +1,6 @@
 import type { Broker } from '../index.ts'
 import { checkOptions, checkWholeNumber, describeValue, boolean, isPlainObject } from '../checks.ts'
+import { checkBroker } from './arguments.ts'
 import type { LoadTask } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
 
@@ -51,6 +52,7 @@ export class LoadPlan {
    * @throws SyntaxError for a text that is not JSON; TypeError or RangeError when it is not a plan.
    */
   static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
+    checkBroker('broker', broker)
     const plan = typeof json === 'string' ? (JSON.parse(json) as LoadPlanJson) : json
     const { name, resumes, tasks, begins } = checkOptions('a load plan', plan, {
       name: checkLoadName,

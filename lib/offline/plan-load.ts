@@ -9,6 +9,7 @@ import {
   wholeNumber,
   type Checks,
 } from '../checks.ts'
+import { checkBroker } from './arguments.ts'
 import { RecordsGoneError } from './load-errors.ts'
 import { checkLoadName, LoadPlan, type LoadStart } from './load-plan.ts'
 import type { LoadTask } from './load-task.ts'
@@ -71,6 +72,7 @@ const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
  * `whenGone` is `'skip'`.
  */
 export async function planLoad(broker: Broker, options: PlanLoadOptions): Promise<LoadPlan> {
+  checkBroker('broker', broker)
   const checked = checkOptions('plan options', options, PLAN_OPTIONS)
   const { name = 'varve-load', from = 'committed', until = 'end' } = checked
   const { splitBy = 'partition', whenGone = 'fail' } = checked
@@ -139,9 +141,10 @@ function checkOffset(partition: Partition, name: string, offset: number): number
 }
 
 function checkTopics(name: string, value: unknown): void {
-  if (!Array.isArray(value) || value.length === 0) {
+  if (!Array.isArray(value)) {
     throw new TypeError(`${name} must be an array of names, got ${describeValue(value)}`)
   }
+  if (value.length === 0) throw new RangeError(`${name} must have at least one name, got none`)
   const topics: readonly unknown[] = value
   for (const [index, topic] of topics.entries()) {
     if (typeof topic !== 'string') {

@@ -115,7 +115,21 @@ export class RangeDirectory {
     }
     this.#doubtful.delete(name)
     this.#durable.add(name)
-    await this.#removeTemporary(range).catch(() => undefined)
+    await this.removeTemporary(range)
+  }
+
+  /**
+   * Takes away what attempts have left, as far as that can be done: what is written for offsets that
+   * are published now can never be published itself.
+   */
+  async removeTemporary(range: OffsetRange): Promise<void> {
+    try {
+      for (const { name, kind, range: other } of await this.#list()) {
+        if (kind === 'temporary' && overlaps(range, other)) await this.#unlink(name)
+      }
+    } catch {
+      // It is in nobody's way.
+    }
   }
 
   /** Removes published files of which some offsets are in `range`, durably, unless `isKept` says otherwise. */
@@ -136,13 +150,6 @@ export class RangeDirectory {
     if (this.#isMade) return
     await makeDurableDirectory(this.#fileSystem, this.#root, this.path)
     this.#isMade = true
-  }
-
-  /** What is written for offsets that are published now can never be published itself. */
-  async #removeTemporary(range: OffsetRange): Promise<void> {
-    for (const { name, kind, range: other } of await this.#list()) {
-      if (kind === 'temporary' && overlaps(range, other)) await this.#unlink(name)
-    }
   }
 
   async #unlink(name: string): Promise<void> {

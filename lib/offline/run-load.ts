@@ -13,15 +13,17 @@ import {
   abortSignal,
   callback,
   checkOptions,
+  describeValue,
   objectWith,
   refuseThenable,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { checkSink } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
-import type { LoadPlan } from './load-plan.ts'
+import { LoadPlan } from './load-plan.ts'
 import { loadRange, missingOf } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { MissingModuleError } from './optional-module.ts'
@@ -110,7 +112,12 @@ export async function runLoad(
   options: RunLoadOptions = {},
 ): Promise<LoadResult> {
   const checked = checkOptions('run options', options, RUN_OPTIONS)
-  objectWith('published', 'open')('sink', sink)
+  if (!(plan instanceof LoadPlan)) {
+    throw new TypeError(
+      `plan must be what planLoad or LoadPlan.restore has given, got ${describeValue(plan)}`,
+    )
+  }
+  checkSink('sink', sink)
   const { broker, name } = plan
   if (broker.describe().readOnly) {
     throw new ReadOnlyError('a load commits offsets, and the broker is open for reading only')

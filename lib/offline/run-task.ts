@@ -10,6 +10,7 @@ import { abortSignal, checkOptions, objectWith, wholeNumber, type Checks } from 
 import type { FileSystem } from '../platform/file-system.ts'
 import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { checkSink } from './arguments.ts'
 import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
 import { loadRange, missingOf } from './load-range.ts'
@@ -65,7 +66,7 @@ export async function runTask(
 ): Promise<TaskResult> {
   const checked = checkOptions('task options', options, TASK_OPTIONS)
   const wanted = checkTask('task', task)
-  objectWith('published', 'open')('sink', sink)
+  checkSink('sink', sink)
   checked.signal?.throwIfAborted()
   if (typeof source !== 'string') return doTask(source, wanted, sink, checked)
   const { clock, fileSystem } = checked

@@ -4,6 +4,7 @@ import {
   callback,
   checkOptions,
   describeValue,
+  objectWith,
   refuseThenable,
   wholeNumber,
   type Checks,
@@ -103,6 +104,7 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
   producer: Producer<K, V>,
   options: WritableOptions<T, K, V>,
 ): Writable {
+  objectWith('send', 'sendBatch')('producer', producer)
   const { highWaterMark, recordOf } = resolve(options)
   const send = async (
     chunks: readonly T[],
@@ -141,6 +143,7 @@ export function toWritableStream<T = unknown, K = string | Uint8Array, V = strin
   producer: Producer<K, V>,
   options: WritableOptions<T, K, V>,
 ): WritableStream<T> {
+  objectWith('send', 'sendBatch')('producer', producer)
   const { highWaterMark, recordOf } = resolve(options)
   const sends = new Set<Promise<void>>()
   const failures: unknown[] = []

@@ -97,8 +97,15 @@ describe('subscriptions', () => {
 })
 
 describe('options', () => {
+  it('name a group by an id that can be kept', () => {
+    const groupId = 'g'.repeat(32_768)
+    const create = (): unknown => new ConsumerHarness().consumer({ groupId })
+    expect(create).toThrow('groupId must have at most 32767 bytes, got 32768')
+  })
+
   it.each([
     [{ groupId: '' }, InvalidGroupIdError],
+    [{ groupId: 'a\ud800' }, InvalidGroupIdError],
     [{ groupId: 5 }, TypeError],
     [{ enableAutoCommit: true }, InvalidGroupIdError],
     [{ groupId: 'g', enableAutoCommit: 'yes' }, TypeError],

@@ -214,6 +214,22 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(later).filter((each) => each.includes('.jsonl'))).toEqual([])
   })
 
+  it('takes away what an attempt that was killed has put aside, also where nothing is any more', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const dead = await sinkOn(fileSystem).open(task(0, 2))
+    const bad = record(1, { value: Buffer.from([0xff]) })
+    await dead.write([record(0), bad])
+    // It was killed when all was written, and nothing had its name.
+    fileSystem.failNext('rename', 'EIO')
+    fileSystem.failNext('unlink', 'EIO')
+    fileSystem.failNext('unlink', 'EIO')
+    await expect(dead.commit()).rejects.toThrow('EIO')
+    await dead.abort().catch(() => undefined)
+    expect(namesIn(fileSystem).filter((each) => each.startsWith('_rejects'))).toHaveLength(1)
+    await put(sinkOn(fileSystem), task(0, 2), [record(0), record(1)])
+    expect(namesIn(fileSystem).filter((each) => each.startsWith('_rejects'))).toEqual([])
+  })
+
   it('goes on where what it has loaded was taken away with its directories', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)

@@ -92,6 +92,11 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
+  it('is refused without a broker', async () => {
+    const importing = importFile(null as never, '/f.ndjson', { topic: 't' })
+    await expect(importing).rejects.toThrow('broker must be an object with')
+  })
+
   it('rejects bad lines with their number and reason, and takes the others', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.jsonl', `{"id":1}\nnot json\n\n{"x":1}\n"${'y'.repeat(500)}"\n7\n{"id":null}\n`)

@@ -163,6 +163,8 @@ describe('loads at an interval', () => {
       'intervalMs must be a whole number from 1',
     )
     expect(() => loadEvery(1, broker, plan, sink, { onLoad: 1 as never })).toThrow('onLoad must be')
+    expect(() => loadEvery(1, null as never, plan, sink)).toThrow('broker must be an object with')
+    expect(() => loadEvery(1, broker, plan, {} as never)).toThrow('sink must be an object with')
     await broker.close()
   })
 })

@@ -126,10 +126,11 @@ describe('a plan', () => {
 
   it.each<[unknown, RegExp]>([
     [{}, /topics must be an array of names, got undefined/],
-    [{ topics: [] }, /topics must be an array of names/],
+    [{ topics: [] }, /topics must have at least one name, got none/],
     [{ topics: [1] }, /topics\[0\] must be a name, got 1/],
     [{ topics: ['orders', 'orders'] }, /topics has 'orders' twice/],
     [{ topics: ['orders'], form: 1 }, /did you mean 'from'/],
+    [{ topics: ['orders'], name: 'a\ud800' }, /must be well-formed Unicode/],
     [{ topics: ['orders'], name: '' }, /name must be a text that is not empty, got ""/],
     [
       { topics: ['orders'], from: 101 },
@@ -162,6 +163,8 @@ describe('a plan', () => {
     const broker = await brokerFor()
     await fill(broker)
     await expect(planLoad(broker, options as PlanLoadOptions)).rejects.toThrow(message)
+    const none = null as unknown as typeof broker
+    await expect(planLoad(none, { topics: ['orders'] })).rejects.toThrow('broker must be an object')
   })
 
   it('goes through JSON', async () => {

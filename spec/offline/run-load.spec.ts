@@ -409,6 +409,10 @@ describe('a load', () => {
     await expect(runLoad(plan, {} as unknown as Sink)).rejects.toThrow(
       /sink must be an object with published\(\), open\(\)/,
     )
+    const parsed = JSON.parse(JSON.stringify(plan)) as typeof plan
+    await expect(runLoad(parsed, new MemorySink())).rejects.toThrow(
+      /plan must be what planLoad or LoadPlan.restore has given, got an object/,
+    )
   })
 
   it('ends each task at its end, also where more is read at once', async () => {

@@ -225,6 +225,9 @@ describe('a writable stream', () => {
     const { broker } = await setUp(0)
     const producer = broker.producer()
     expect(() => toWritable(producer, {} as never)).toThrow('topic must be a string')
+    for (const make of [toWritable, toWritableStream]) {
+      expect(() => make(null as never, { topic: 't' })).toThrow('producer must be an object with')
+    }
     expect(() => toWritable(producer, { topic: 't', highWaterMark: 0 })).toThrow(
       'highWaterMark must',
     )
