@@ -333,7 +333,7 @@ export class LogManager {
 
   /** Takes over the partitions of a directory that another program, such as a Kafka broker, has filled. */
   async #adopt(): Promise<TopicEntry[]> {
-    const entries = await this.#settlement.findForeign(this.#options.random)
+    const entries = await this.#settlement.findForeign()
     // In one step: a list with some of them would be taken for all there are.
     if (entries.length > 0 && !this.#options.partitionContext.readOnly) {
       await this.#registry.replace(entries)

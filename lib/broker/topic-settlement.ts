@@ -1,6 +1,5 @@
-import type { Random } from '../platform/random.ts'
 import type { TopicConfig } from '../config.ts'
-import { newTopicId } from '../storage/partition-metadata.ts'
+import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
 import type { PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey } from './topic-partition.ts'
@@ -59,7 +58,7 @@ export class TopicSettlement {
   }
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */
-  async findForeign(random: Random): Promise<TopicEntry[]> {
+  async findForeign(): Promise<TopicEntry[]> {
     const counts = new Map<string, number>()
     for (const { topic, partition } of await this.#directories.list()) {
       // A directory of somebody else's may be called like that of a partition.
@@ -68,7 +67,7 @@ export class TopicSettlement {
     }
     const entries: TopicEntry[] = []
     for (const [name, partitionCount] of counts) {
-      const id = (await this.#directories.topicIdOf(name, 0)) ?? newTopicId(random)
+      const id = (await this.#directories.topicIdOf(name, 0)) ?? topicIdFromName(name)
       entries.push({ name, id, partitionCount, state: 'active', config: configOfForeign(name) })
     }
     return entries

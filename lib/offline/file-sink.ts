@@ -10,6 +10,7 @@ import { RangeDirectory } from './range-directory.ts'
 import { REJECTS_EXTENSION, RejectsFile } from './rejects-file.ts'
 import type { Column, Row } from './row-shape.ts'
 import type { Sink, TaskResult, TaskWriter } from './sink.ts'
+import { TopicIds } from './topic-ids.ts'
 import { TopicShapes } from './topic-shapes.ts'
 
 /** What all sinks that write files are told. */
@@ -84,6 +85,7 @@ export class FileSink implements Sink {
   readonly #root: string
   readonly #format: RowFormat
   readonly #shapes: TopicShapes
+  readonly #topicIds: TopicIds
   readonly #directories = new Map<string, RangeDirectory>()
 
   constructor(root: string, options: FileSinkOptions, format: RowFormat) {
@@ -91,13 +93,16 @@ export class FileSink implements Sink {
     this.#fileSystem = options.fileSystem ?? new NodeFileSystem(MODES[readableBy])
     this.#root = root
     this.#format = format
+    this.#topicIds = new TopicIds(this.#fileSystem, root)
     this.#shapes = new TopicShapes(this.#fileSystem, root, { key, value, fields })
   }
 
   async published(
-    { topic, partition }: { readonly topic: string; readonly partition: number },
+    place: { readonly topic: string; readonly partition: number; readonly topicId?: string },
     fromOffset: number,
   ): Promise<readonly OffsetRange[]> {
+    const { topic, partition, topicId } = place
+    if (topicId !== undefined) await this.#topicIds.ensure(topic, topicId)
     const ranges = await this.#directory('', topic, partition).published()
     return ranges.filter(({ endOffset }) => endOffset > fromOffset)
   }

@@ -9,6 +9,12 @@ const READ_BYTES = 256 * 1024
 /** Where no more offsets are left, what lies behind them is not read with them. */
 const FEW_RECORDS = 500
 
+/** What a task is loaded from. */
+export interface LoadPlace {
+  readonly topicId: string
+  readonly partition: Partition
+}
+
 /** How a range is loaded. */
 export interface LoadRangeOptions {
   readonly signal?: AbortSignal | undefined
@@ -26,12 +32,12 @@ export interface LoadRangeOptions {
  */
 export async function missingOf(
   task: LoadTask,
-  partition: Partition,
+  { topicId, partition }: LoadPlace,
   sink: Sink,
   refresh?: () => Promise<void>,
 ): Promise<OffsetRange[]> {
   const place = { topic: task.topic, partition: task.partition }
-  const published = await sink.published(place, task.startOffset)
+  const published = await sink.published({ ...place, topicId }, task.startOffset)
   if (published.some(({ endOffset }) => endOffset > partition.logEndOffset)) await refresh?.()
   const { logStartOffset, logEndOffset } = partition
   for (const { startOffset, endOffset } of published) {

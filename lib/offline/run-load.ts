@@ -24,7 +24,7 @@ import { checkSink } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
 import { LoadPlan } from './load-plan.ts'
-import { loadRange, missingOf } from './load-range.ts'
+import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { MissingModuleError } from './optional-module.ts'
 import { pause } from './pause.ts'
@@ -218,9 +218,10 @@ class LoadRun {
       counted = offsets
     }
     try {
-      const partition = this.#plan.broker.topic(task.topic).partition(task.partition)
+      const topic = this.#plan.broker.topic(task.topic)
+      const partition = topic.partition(task.partition)
       await this.#offsets.begin(task)
-      const ranges = await this.#missingOf(task, partition)
+      const ranges = await this.#missingOf(task, { topicId: topic.id, partition })
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)
       if (ranges.length > 0) await this.#flush(partition, task)
@@ -261,11 +262,11 @@ class LoadRun {
     return flush.done
   }
 
-  async #missingOf(task: LoadTask, partition: Partition): Promise<readonly OffsetRange[]> {
+  async #missingOf(task: LoadTask, place: LoadPlace): Promise<readonly OffsetRange[]> {
     const committed = this.#plan.resumes ? await this.#offsets.committed(task) : 0
     if (committed >= task.endOffset) return []
     const startOffset = Math.max(task.startOffset, committed)
-    return missingOf({ ...task, startOffset }, partition, this.#sink)
+    return missingOf({ ...task, startOffset }, place, this.#sink)
   }
 
   #report(): void {

@@ -4,7 +4,6 @@ import {
   UnknownTopicOrPartitionError,
   type BrokerOptions,
   type Clock,
-  type Partition,
 } from '../index.ts'
 import { abortSignal, checkOptions, objectWith, wholeNumber, type Checks } from '../checks.ts'
 import type { FileSystem } from '../platform/file-system.ts'
@@ -13,7 +12,7 @@ import { systemClock } from '../platform/system-clock.ts'
 import { checkSink } from './arguments.ts'
 import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
-import { loadRange, missingOf } from './load-range.ts'
+import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask } from './load-task.ts'
 import { pause } from './pause.ts'
 import type { Sink, TaskResult } from './sink.ts'
@@ -90,10 +89,11 @@ async function doTask(
   options: RunTaskOptions,
 ): Promise<TaskResult> {
   const { signal } = options
-  const partition = await partitionThatHolds(broker, task, options)
+  const place = await placeThatHolds(broker, task, options)
+  const { partition } = place
   const total = { records: 0, rejected: 0, bytes: 0 }
   const refresh = broker.describe().readOnly ? () => partition.refresh() : undefined
-  for (const range of await missingOf(task, partition, sink, refresh)) {
+  for (const range of await missingOf(task, place, sink, refresh)) {
     const result = await loadRange(partition, { ...task, ...range }, sink, { signal })
     total.records += result.records
     total.rejected += result.rejected
@@ -103,18 +103,19 @@ async function doTask(
 }
 
 /** Waits until the end of the task can be read. */
-async function partitionThatHolds(
+async function placeThatHolds(
   broker: Broker,
   task: LoadTask,
   { signal, maxWaitMs = DEFAULT_MAX_WAIT_MS, clock = systemClock }: RunTaskOptions,
-): Promise<Partition> {
+): Promise<LoadPlace> {
   const deadlineMs = clock.monotonic() + maxWaitMs
   for (;;) {
     signal?.throwIfAborted()
     const remainingMs = deadlineMs - clock.monotonic()
     try {
-      const partition = broker.topic(task.topic).partition(task.partition)
-      if (partition.highWatermark >= task.endOffset) return partition
+      const topic = broker.topic(task.topic)
+      const partition = topic.partition(task.partition)
+      if (partition.highWatermark >= task.endOffset) return { topicId: topic.id, partition }
       if (remainingMs <= 0) {
         throw new TimeoutError(
           `${describeTask(task)} cannot be loaded: after ${maxWaitMs} ms its log is seen ` +

@@ -37,9 +37,13 @@ export interface Sink {
   /**
    * The ranges of a partition that are committed in the sink and end above `fromOffset`, in any
    * order. They are not loaded again.
+   *
+   * @param partition.topicId `Topic.id`: tells a topic from an earlier one of its name, whose offsets
+   * mean other records. A load always tells it; a sink that keeps it can refuse what is not of the
+   * topic that it holds.
    */
   published(
-    partition: { readonly topic: string; readonly partition: number },
+    partition: { readonly topic: string; readonly partition: number; readonly topicId?: string },
     fromOffset: number,
   ): Promise<readonly OffsetRange[]>
   /** Begins a task. Several may be open at the same time. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import { readWholeFile, replaceFile } from '../platform/file-io.ts'
@@ -12,12 +13,24 @@ const ZERO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 
 /** A new topic id: a version 4 UUID in the 22 characters that Kafka writes. */
 export function newTopicId(random: Random): string {
-  const bytes = random.bytes(16)
-  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x40, 6)
-  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
-  const id = bytes.toString('base64url')
+  const id = idOf(random.bytes(16), 4)
   // Kafka's tools take an argument that begins with a dash for an option.
   return id.startsWith('-') ? newTopicId(random) : id
+}
+
+/**
+ * The id of a topic whose files say none, as those of old Kafka brokers: a version 8 UUID, the same for
+ * everybody who opens the directory, also where it may not be written down.
+ */
+export function topicIdFromName(name: string): string {
+  const id = idOf(createHash('sha256').update(name).digest().subarray(0, 16), 8)
+  return id.startsWith('-') ? topicIdFromName(`${name} again`) : id
+}
+
+function idOf(bytes: Buffer, version: number): string {
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | (version << 4), 6)
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
+  return bytes.toString('base64url')
 }
 
 /**

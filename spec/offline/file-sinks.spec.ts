@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { StoredRecord } from '../../lib/index.ts'
+import { CorruptRecordError, IllegalStateError, type StoredRecord } from '../../lib/index.ts'
 import {
   MissingModuleError,
+  LoadFailedError,
   ndjsonSink,
   parquetSink,
   planLoad,
@@ -77,7 +78,12 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 60 } })
     const result = await runLoad(plan, sinkOn(fileSystem))
     expect(result).toMatchObject({ records: 100, rejected: 0 })
-    const names = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
+    const all = namesIn(fileSystem)
+    expect(all.filter((each) => each.startsWith('topic=orders/_'))).toEqual([
+      ...(all.includes('topic=orders/_fields.json') ? ['topic=orders/_fields.json'] : []),
+      'topic=orders/_topic.json',
+    ])
+    const names = all.filter((each) => !each.startsWith('topic=orders/_'))
     expect(names).toEqual([name(0, 60, extension), name(60, 100, extension)])
     const bytes = names.reduce((sum, each) => sum + fileSystem.readFile(join(OUT, each)).length, 0)
     expect(result.bytes).toBe(bytes)
@@ -228,6 +234,41 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(fileSystem).filter((each) => each.startsWith('_rejects'))).toHaveLength(1)
     await put(sinkOn(fileSystem), task(0, 2), [record(0), record(1)])
     expect(namesIn(fileSystem).filter((each) => each.startsWith('_rejects'))).toEqual([])
+  })
+
+  it('refuses the records of another topic of the name, whose offsets it would take for loaded', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    const load = async () => {
+      const plan = await planLoad(broker, { topics: ['orders'] })
+      return runLoad(plan, sinkOn(fileSystem), { retries: 0 })
+    }
+    await fill(broker, 'orders', [20])
+    await load()
+    const first = broker.topic('orders').id
+    await broker.deleteTopic('orders')
+    await fill(broker, 'orders', [30])
+    const { id } = broker.topic('orders')
+    const failing = load()
+    await expect(failing).rejects.toThrow(LoadFailedError)
+    await expect(failing).rejects.toThrow(`its topicId was ${first}, now it is ${id}`)
+    // Also where the sink knows no more than what is on the disk after a power loss.
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    const again = sinkOn(later).published({ topic: 'orders', partition: 0, topicId: id }, 0)
+    await expect(again).rejects.toThrow(IllegalStateError)
+    const own = { topic: 'orders', partition: 0, topicId: first }
+    expect(await sinkOn(later).published(own, 0)).toEqual([{ startOffset: 0, endOffset: 20 }])
+  })
+
+  it('takes files that nobody has said of which topic they are for its own', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await put(sinkOn(fileSystem), task(0, 1), [record(0)])
+    const place = { topic: 'orders', partition: 0, topicId: 'one' }
+    expect(await sinkOn(fileSystem).published(place, 0)).toHaveLength(1)
+    const other = sinkOn(fileSystem).published({ ...place, topicId: 'two' }, 0)
+    await expect(other).rejects.toThrow('its topicId was one, now it is two')
+    fileSystem.writeFile(`${OUT}/topic=orders/_topic.json`, Buffer.from('{"topicId":1}'))
+    await expect(sinkOn(fileSystem).published(place, 0)).rejects.toThrow(CorruptRecordError)
   })
 
   it('goes on where what it has loaded was taken away with its directories', async () => {

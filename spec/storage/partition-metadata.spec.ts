@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import {
   newTopicId,
   readPartitionMetadata,
+  topicIdFromName,
   writePartitionMetadata,
 } from '../../lib/storage/partition-metadata.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -51,5 +52,17 @@ it('makes ids of version 4 that begin with no dash', () => {
     const bytes = Buffer.from(id, 'base64url')
     expect((bytes[6] ?? 0) >> 4).toBe(4)
     expect((bytes[8] ?? 0) >> 6).toBe(2)
+  }
+})
+
+it('has an id for a topic without one that all agree on', () => {
+  const names = Array.from({ length: 500 }, (_, each) => `topic-${each}`)
+  const ids = names.map(topicIdFromName)
+  expect(names.map(topicIdFromName)).toEqual(ids)
+  expect(new Set(ids).size).toBe(names.length)
+  for (const id of ids) {
+    const bytes = Buffer.from(id, 'base64url')
+    expect([bytes.length, bytes.readUInt8(6) >> 4, bytes.readUInt8(8) >> 6]).toEqual([16, 8, 2])
+    expect(id).toMatch(/^[A-Za-z0-9_]/)
   }
 })

@@ -1,0 +1,98 @@
+import { join } from 'node:path'
+import { LockedError } from '../index.ts'
+import { readWholeFile } from '../platform/file-io.ts'
+import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
+import { systemClock } from '../platform/system-clock.ts'
+import { makeDurableDirectory } from './durable-directory.ts'
+import { OutputFile } from './output-file.ts'
+import { pause } from './pause.ts'
+
+/** Another process has it for as long as it takes to write a small file. */
+const LOCK_ATTEMPTS = 100
+const LOCK_PAUSE_MS = 100
+const MAX_BYTES = 1024 * 1024
+
+/** A small file that is kept with the files of each topic, `topic=<name>/<file>`, and written once. */
+export class TopicFile {
+  readonly #fileSystem: FileSystem
+  readonly #root: string
+  readonly #name: string
+  /** By topic, the content whose name outlasts a power loss. */
+  readonly #durable = new Map<string, string>()
+
+  constructor(fileSystem: FileSystem, root: string, name: string) {
+    this.#fileSystem = fileSystem
+    this.#root = root
+    this.#name = name
+  }
+
+  /** Where the file of a topic is. */
+  pathOf(topic: string): string {
+    return join(this.#directoryOf(topic), this.#name)
+  }
+
+  /** What it holds, durably; `null` where there is none. */
+  async read(topic: string): Promise<string | null> {
+    const content = await this.#read(topic)
+    if (content !== null && content !== this.#durable.get(topic)) {
+      // It may have been left by a process that was killed before its name was durable.
+      await makeDurableDirectory(this.#fileSystem, this.#root, this.#directoryOf(topic))
+      await this.#fileSystem.syncDirectory(this.#directoryOf(topic))
+      this.#durable.set(topic, content)
+    }
+    return content
+  }
+
+  /**
+   * Writes it, unless another process has been quicker.
+   *
+   * @returns what it holds now, durably
+   * @throws `LockedError` when another process has the topic for too long
+   */
+  async keep(topic: string, content: string): Promise<string> {
+    const directory = this.#directoryOf(topic)
+    await makeDurableDirectory(this.#fileSystem, this.#root, directory)
+    const lock = await this.#lock(directory)
+    try {
+      const kept = await this.#read(topic)
+      if (kept === null) await this.#write(topic, content)
+      await this.#fileSystem.syncDirectory(directory)
+      this.#durable.set(topic, kept ?? content)
+      return kept ?? content
+    } finally {
+      await lock.release()
+    }
+  }
+
+  #directoryOf(topic: string): string {
+    return join(this.#root, `topic=${topic}`)
+  }
+
+  async #read(topic: string): Promise<string | null> {
+    const content = await readWholeFile(this.#fileSystem, this.pathOf(topic), MAX_BYTES)
+    return content?.toString('utf8') ?? null
+  }
+
+  async #lock(directory: string): Promise<DirectoryLock> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#fileSystem.lock(directory)
+      } catch (error) {
+        if (!(error instanceof LockedError) || attempt === LOCK_ATTEMPTS) throw error
+        await pause(systemClock, LOCK_PAUSE_MS)
+      }
+    }
+  }
+
+  async #write(topic: string, content: string): Promise<void> {
+    const directory = this.#directoryOf(topic)
+    const output = await OutputFile.create(this.#fileSystem, directory, this.#name)
+    try {
+      await output.append(Buffer.from(content, 'utf8'))
+      await output.finish()
+      await output.rename(this.pathOf(topic))
+    } finally {
+      await output.discard().catch(() => undefined)
+    }
+  }
+}

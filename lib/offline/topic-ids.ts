@@ -1,0 +1,52 @@
+import { CorruptRecordError, IllegalStateError } from '../index.ts'
+import { isPlainObject } from '../checks.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { TopicFile } from './topic-file.ts'
+
+/**
+ * Which topic the files of each are of. Offsets begin anew in a topic that is deleted and created
+ * again, so its records would pass for loaded where the files of the earlier one are.
+ */
+export class TopicIds {
+  readonly #root: string
+  readonly #file: TopicFile
+
+  constructor(fileSystem: FileSystem, root: string) {
+    this.#root = root
+    this.#file = new TopicFile(fileSystem, root, '_topic.json')
+  }
+
+  /**
+   * Makes sure that the files are, or will be, of this topic and no other. Where nothing says so,
+   * they are taken for its own.
+   *
+   * @throws {@link IllegalStateError} when they are of another
+   */
+  async ensure(topic: string, topicId: string): Promise<void> {
+    const own = `${JSON.stringify({ topicId }, null, 2)}\n`
+    const text = (await this.#file.read(topic)) ?? (await this.#file.keep(topic, own))
+    if (text === own) return
+    const keptId = topicIdIn(text)
+    if (keptId === topicId) return
+    const path = this.#file.pathOf(topic)
+    if (keptId === null) {
+      const reason = 'it names no topicId; remove it to have the files taken for those of the topic'
+      throw new CorruptRecordError(reason, { path, position: 0 })
+    }
+    throw new IllegalStateError(
+      `${this.#root} holds records of another topic '${topic}', see ${path}: ` +
+        `its topicId was ${keptId}, now it is ${topicId}. A topic that was created anew needs another directory`,
+    )
+  }
+}
+
+function topicIdIn(text: string): string | null {
+  let content: unknown
+  try {
+    content = JSON.parse(text)
+  } catch {
+    return null
+  }
+  const topicId = isPlainObject(content) ? (content as { topicId?: unknown }).topicId : null
+  return typeof topicId === 'string' ? topicId : null
+}
