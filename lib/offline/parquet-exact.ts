@@ -94,9 +94,10 @@ export class ExactDecimals {
     if (isVariant) this.#variants += 1
     const fields = new Map<string, Decimals>()
     for (let count = 0; count < num_children; count += 1) {
-      const child = this.#schema[this.#at]?.name
+      const child = this.#schema[this.#at]
+      if (child === undefined) break
       const decimals = this.#read()
-      if (child !== undefined && decimals !== null) fields.set(child, decimals)
+      if (decimals !== null) fields.set(child.name, decimals)
     }
     if (isVariant) this.#variants -= 1
     return fields.size === 0 ? null : this.#groupOf(slot, element, fields)

@@ -52,7 +52,8 @@ export class ParquetRows implements RowSource {
       )
     }
     const compressors = await decompressorsFor(codecsOf(metadata))
-    return new ParquetRows(file, options, { library, metadata, compressors })
+    const content = { library, metadata, compressors }
+    return readAs(file, () => Promise.resolve().then(() => new ParquetRows(file, options, content)))
   }
 
   async *read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
