@@ -5,6 +5,7 @@ import { isUncleanable, type CompactionReport } from '../storage/log-cleaner.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
 import { CleanerCheckpoint } from './cleaner-checkpoint.ts'
 import { publishCompaction } from './compaction-events.ts'
+import { ensureCompacted } from './partition-compaction.ts'
 import type { Partition } from './partition.ts'
 
 /** Longest pause between two passes over a log that fail, unless `cleanerBackoffMs` is longer. */
@@ -101,6 +102,8 @@ export class LogCleanerManager {
   compact(partition: Partition): Promise<CompactionReport> {
     return this.#queue.run(async () => {
       this.#ensureNotStopped()
+      // It may have been altered while others were compacted, and what came since is to be kept.
+      ensureCompacted(partition)
       // What was appended last is to be compacted too, and the active segment never is.
       await partition.log.roll()
       return this.#pass(partition)
@@ -114,7 +117,11 @@ export class LogCleanerManager {
       const partition = await this.#filthiest(tried)
       if (partition === null) return
       tried.add(partition)
-      await this.#queue.run(() => this.#pass(partition)).catch(() => undefined)
+      const pass = this.#queue.run(async () => {
+        ensureCompacted(partition)
+        return this.#pass(partition)
+      })
+      await pass.catch(() => undefined)
     }
   }
 

@@ -39,7 +39,7 @@ const MAX_INT32 = 0x7fff_ffff
  *
  * @throws TypeError when a field is of the wrong type
  * @throws RangeError when the offset or the epoch is negative or not whole, or the metadata is
- * longer than 4096 bytes
+ * longer than 4096 bytes or has a lone surrogate, which would be another character after a restart
  */
 export function checkOffsetCommit(commit: OffsetCommit): OffsetAndMetadata {
   const { metadata = '', leaderEpoch = null } = commit
@@ -53,6 +53,9 @@ export function checkOffsetCommit(commit: OffsetCommit): OffsetAndMetadata {
     throw new RangeError(
       `metadata of ${place} must have at most ${MAX_METADATA_BYTES} bytes, got ${metadataBytes}`,
     )
+  }
+  if (metadata !== '' && Buffer.from(metadata).toString() !== metadata) {
+    throw new RangeError(`metadata of ${place} must be well-formed Unicode, got a lone surrogate`)
   }
   if (leaderEpoch !== null) checkWholeNumber(`leaderEpoch of ${place}`, leaderEpoch, 0, MAX_INT32)
   return { offset, metadata, leaderEpoch }

@@ -199,7 +199,9 @@ export class OffsetStore {
   /** The offset a group goes on from, `null` when it has none for this partition. */
   fetch(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
     const offsets = this.#groups.get(groupId)?.offsets
-    return offsets?.get(topicPartitionKey(topicPartition))?.committed ?? null
+    const committed = offsets?.get(topicPartitionKey(topicPartition))?.committed
+    // Nobody is handed what the group goes on from, and retention looks at.
+    return committed === undefined ? null : { ...committed }
   }
 
   /** See {@link consumedByAll}; 0 where it is not known. */

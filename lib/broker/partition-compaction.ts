@@ -9,10 +9,12 @@ export async function compactPartition(
   { readOnly, compact }: Pick<PartitionContext, 'readOnly' | 'compact'>,
 ): Promise<CompactionReport> {
   if (readOnly) throw new ReadOnlyError('the broker is open for reading only')
-  if (partition.log.config.cleanupPolicy === 'delete') {
-    throw new PolicyViolationError(
-      `${partition.topic} cannot be compacted: its cleanupPolicy has no 'compact'`,
-    )
-  }
+  ensureCompacted(partition)
   return compact(partition)
+}
+
+/** @throws {@link PolicyViolationError} where the policy has no `compact` */
+export function ensureCompacted({ topic, log }: Partition): void {
+  if (log.config.cleanupPolicy !== 'delete') return
+  throw new PolicyViolationError(`${topic} cannot be compacted: its cleanupPolicy has no 'compact'`)
 }

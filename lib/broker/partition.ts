@@ -207,10 +207,10 @@ export class Partition {
   /**
    * Deletes every record below `beforeOffset`, for good. Segments that hold no other are removed.
    *
-   * @param beforeOffset in [`logStartOffset`, `highWatermark`]; -1 is the high watermark.
+   * @param beforeOffset at most `highWatermark`, which is what -1 means; nothing is below `logStartOffset`.
    * @returns what that has freed, and where the log starts by now.
    * @throws {@link PolicyViolationError} on internal topics, and where `cleanupPolicy` has no `delete`.
-   * @throws {@link OffsetOutOfRangeError} outside of the range.
+   * @throws {@link OffsetOutOfRangeError} above the high watermark.
    */
   async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
     this.#ensureOpen()

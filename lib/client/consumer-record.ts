@@ -1,3 +1,4 @@
+import { refuseThenable } from '../checks.ts'
 import { SerializationError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordHeader } from '../record/record-encoding.ts'
@@ -55,7 +56,9 @@ function deserialize<T>(
   // Without a deserializer T is Buffer.
   if (deserializer === null) return stored as unknown as T
   try {
-    return deserializer.deserialize(record.topic, stored)
+    const value = deserializer.deserialize(record.topic, stored)
+    refuseThenable('it must not be asynchronous', value)
+    return value
   } catch (cause) {
     const { topic, partition, offset } = record
     const reason = cause instanceof Error ? cause.message : String(cause)

@@ -124,13 +124,19 @@ export class PositionResolver {
       if (state.reset === null) this.#start(state, source)
       else state.seek(endOf(source, state.reset))
     }
-    const position = state.position ?? 0
+    const position = this.#settledAt(state, source)
     const end = this.#truncatedTo(state, source, position)
     // Another process may have written more than has been looked at: the fetch finds out.
     if (end === null || (this.#context.readOnly && end === source.logEndOffset)) return position
     if (this.#autoOffsetReset === 'none') throw outOfRange(position, source)
     this.#reset(state, end, 'truncated')
-    return end
+    return this.#settledAt(state, source)
+  }
+
+  /** Where it stands behind a reset: who was told of that may have asked for the beginning or the end. */
+  #settledAt(state: AssignedPartition, source: Partition): number {
+    if (state.position === null && state.reset !== null) state.seek(endOf(source, state.reset))
+    return state.position ?? 0
   }
 
   /**

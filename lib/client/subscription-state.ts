@@ -158,9 +158,13 @@ export class SubscriptionState {
 }
 
 function matchesName(pattern: RegExp, name: string): boolean {
-  // With the flags g and y a pattern goes on where its last match ended.
+  // With the flags g and y a pattern goes on where its last match ended. It is the caller's, and may be frozen.
+  if (Object.isFrozen(pattern)) return new RegExp(pattern).test(name)
+  const { lastIndex } = pattern
   pattern.lastIndex = 0
-  return pattern.test(name)
+  const doesMatch = pattern.test(name)
+  pattern.lastIndex = lastIndex
+  return doesMatch
 }
 
 function described(type: Exclude<SubscriptionType, 'none'>): string {

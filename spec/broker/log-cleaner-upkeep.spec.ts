@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
 import type { TopicConfig } from '../../lib/config.ts'
+import { PolicyViolationError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -20,14 +21,17 @@ afterEach(async () => {
   for (const broker of opened.splice(0)) await broker.close().catch(() => undefined)
 })
 
-async function open(): Promise<{
+async function open(cleanerBackoffMs = 15_000): Promise<{
   broker: Broker
   disk: SimulatedFileSystem
   clock: ManualClock
 }> {
   const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
   const random = new SeededRandom(1)
-  const broker = await Broker.open('/data', { fileSystem: disk, clock, random })
+  const broker = await Broker.open('/data', {
+    ...{ fileSystem: disk, clock, random },
+    cleanerBackoffMs,
+  })
   opened.push(broker)
   return { broker, disk, clock }
 }
@@ -140,5 +144,61 @@ describe('a broker that is closed', () => {
     await pass
     await ended
     expect(String(disk.readFile(CHECKPOINT))).toBe('0\n1\ntable 0 1\n')
+  })
+})
+
+describe('a policy that is altered while other logs are compacted', () => {
+  /** Two compacted topics, of which the first takes long to be gone over. */
+  async function two(): Promise<{ broker: Broker; clock: ManualClock }> {
+    const { broker, clock } = await open(1000)
+    const config: TopicConfig = { ...COMPACTED, minCleanableDirtyRatio: 1 }
+    const first = (await broker.createTopic('first', config)).partition(0)
+    const values = Array.from({ length: 3000 }, (_, each) => `${each}`)
+    await Promise.all(values.map((value) => first.append([{ key: 'k', value }])))
+    await fill(broker, 30)
+    return { broker, clock }
+  }
+
+  async function valuesOf(broker: Broker): Promise<string[]> {
+    const records = await broker.topic('table').partition(0).read(0, { maxBytes: 1_000_000 })
+    return records.map(({ value }) => String(value))
+  }
+
+  it('keeps what is appended from then on, where it is asked to be compacted', async () => {
+    const { broker } = await two()
+    const before = broker.topic('first').compact()
+    const asked = broker.topic('table').compact()
+    const refused = expect(asked).rejects.toThrow(PolicyViolationError)
+    await broker.topic('table').alter({ cleanupPolicy: 'delete' })
+    const later = ['a', 'b', 'c']
+    for (const value of later) await broker.topic('table').partition(0).append({ key: 'k', value })
+    await before
+    await refused
+    expect((await valuesOf(broker)).slice(-3)).toEqual(later)
+  })
+
+  it('keeps it where its turn comes by itself', async () => {
+    const { broker, clock } = await two()
+    const before = broker.topic('first').compact()
+    // The upkeep finds that it is due, and it waits for the other.
+    await clock.advance(1000)
+    await broker.topic('table').alter({ cleanupPolicy: 'delete' })
+    const later = Array.from({ length: 20 }, (_, each) => `later ${each}`)
+    for (const value of later) await broker.topic('table').partition(0).append({ value })
+    await before
+    for (let turn = 0; turn < 200; turn += 1) await clock.advance(1000)
+    expect((await valuesOf(broker)).slice(-20)).toEqual(later)
+  })
+
+  it('ends a pass that goes on', async () => {
+    const { broker } = await open()
+    await fill(broker, 100)
+    const topic = broker.topic('table')
+    const passing = topic.compact()
+    for (let step = 0; step < 20; step += 1) await Promise.resolve()
+    await topic.alter({ cleanupPolicy: 'delete' })
+    const [report] = await passing
+    expect(report).toMatchObject({ fromOffset: 0, endOffset: 0 })
+    expect(await valuesOf(broker)).toHaveLength(100)
   })
 })

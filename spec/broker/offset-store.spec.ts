@@ -106,6 +106,14 @@ function batchOf(key: Buffer | null, value: Buffer | null): Buffer {
 }
 
 describe('commit', () => {
+  it('hands nobody what the group goes on from', async () => {
+    const { store } = new Harness()
+    await store.commit('g', [{ ...ORDERS, offset: 7 }])
+    const fetched = store.fetch('g', ORDERS) as { offset: number }
+    fetched.offset = 0
+    expect(store.fetch('g', ORDERS)).toMatchObject({ offset: 7 })
+  })
+
   it('stores offset, metadata and epoch', async () => {
     const { store, partition } = new Harness()
     await store.commit('g', [{ ...ORDERS, offset: 7, metadata: 'note', leaderEpoch: 2 }])
@@ -294,6 +302,7 @@ describe('commit', () => {
     ['an offset beyond 2^53 - 1', { offset: 2 ** 53 }, RangeError],
     ['4097 bytes of metadata', { offset: 1, metadata: 'm'.repeat(4097) }, RangeError],
     ['fewer characters in as many bytes', { offset: 1, metadata: 'ü'.repeat(2049) }, RangeError],
+    ['half of a character', { offset: 1, metadata: 'a\ud800' }, RangeError],
     ['metadata that is no text', { offset: 1, metadata: 1 as unknown as string }, TypeError],
     ['a negative epoch', { offset: 1, leaderEpoch: -1 }, RangeError],
   ])('refuses %s', async (_, fields, type) => {

@@ -115,6 +115,16 @@ describe('a record that cannot be deserialized', () => {
     await expect(consumer.poll()).rejects.toMatchObject({ part: 'key', offset: 0 })
   })
 
+  it('refuses a deserializer that is asynchronous, whose failures nobody would hear of', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('v')
+    const consumer = harness.typedConsumer({
+      valueDeserializer: { deserialize: () => Promise.reject(new Error('later')) },
+    })
+    consumer.assign([T0])
+    await expect(consumer.poll()).rejects.toThrow('(it must not be asynchronous, got')
+  })
+
   it('comes after the records of other partitions that were before it', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('1')

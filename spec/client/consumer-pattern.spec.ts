@@ -27,6 +27,20 @@ describe('a pattern', () => {
     expect(consumer.assignment()).toHaveLength(3)
   })
 
+  it.each([/a/, /a/g, /a/y])('is left as it is, and may be frozen (%s)', async (pattern) => {
+    const harness = new ConsumerHarness({ a1: 1, a2: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    pattern.lastIndex = 7
+    consumer.subscribe(pattern)
+    await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toHaveLength(2)
+    expect(pattern.lastIndex).toBe(7)
+    const other = harness.consumer({ groupId: 'other' })
+    other.subscribe(Object.freeze(pattern))
+    await other.poll(NO_WAIT)
+    expect(other.assignment()).toHaveLength(2)
+  })
+
   it('is matched against the name of each topic once only, however many there are and come', async () => {
     const harness = new ConsumerHarness({ a1: 1, a2: 1, b: 1, __consumer_offsets: 1 })
     const consumer = harness.consumer({ groupId: 'g' })

@@ -123,6 +123,26 @@ describe('a position', () => {
   })
 
   it.each([
+    ['the beginning', 'seekToBeginning', 3],
+    ['the end', 'seekToEnd', 10],
+  ] as const)(
+    'that is reset is where who is told of that asks for %s',
+    async (_, ask, expected) => {
+      const harness = filled()
+      await harness.commit(1)
+      harness.partition().deleteRecords(3)
+      const consumer = harness.consumer({
+        groupId: 'g',
+        onOffsetReset: () => {
+          consumer[ask]([T0])
+        },
+      })
+      consumer.assign([T0])
+      expect(consumer.position(T0)).toBe(expected)
+    },
+  )
+
+  it.each([
     ['beyond the end of the log', 99, null, 10],
     ['beyond the end of its epoch', 8, 6, 6],
   ])(

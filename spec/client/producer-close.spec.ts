@@ -17,6 +17,30 @@ function names(written: string[][][]): string[] {
   )
 }
 
+describe('a close inside of a send', () => {
+  it.each(['serializer', 'partitioner'])('by a %s refuses the record', async (by) => {
+    const closing: Promise<void>[] = []
+    const close = (): void => void closing.push(producer.close())
+    const { producer, partition, clock } = setUp({
+      partitioner: () => {
+        if (by === 'partitioner') close()
+        return 0
+      },
+      valueSerializer: {
+        serialize: (_: string, value: unknown) => {
+          if (by === 'serializer') close()
+          return Buffer.from(String(value))
+        },
+      },
+    })
+    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(ClosedError)
+    await clock.advance(0)
+    await Promise.all(closing)
+    expect(partition.appends).toEqual([])
+    expect(clock.pendingTimers).toBe(0)
+  })
+})
+
 describe('flush', () => {
   it('resolves when everything sent before is settled, and not earlier', async () => {
     const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
