@@ -127,13 +127,13 @@ export class LogCleaner {
   async #compact(options: CompactionOptions): Promise<CompactionReport> {
     const epoch = this.#log.leaderEpoch
     const ensureTrue = (): void => {
-      this.#ensureOpen()
+      if (this.#isStopped) throw new ClosedError(`the log of ${this.#context.topic} is closed`)
+      this.#guard.ensureWritable()
       // It rises with every truncation: what the map says may not be there any more.
       if (this.#log.leaderEpoch !== epoch) throw new CleaningInterrupted()
-      if (this.#log.config.cleanupPolicy === 'delete') throw new CleaningInterrupted()
     }
     // Who closes the log waits for passes that have begun only.
-    this.#ensureOpen()
+    ensureTrue()
     const { firstDirtyOffset, firstUncleanableOffset } = await this.range(options.checkpoint)
     const mostKeys = firstUncleanableOffset - firstDirtyOffset
     const mapBytes = Math.min(options.dedupeBufferBytes, OffsetMap.bytesFor(mostKeys))
@@ -160,11 +160,6 @@ export class LogCleaner {
     }
     const counts = (cleaner ?? new BatchCleaner(this.#rule(map, 0, 0))).counts
     return { fromOffset: firstDirtyOffset, endOffset, bytesBefore, bytesAfter, ...counts }
-  }
-
-  #ensureOpen(): void {
-    if (this.#isStopped) throw new ClosedError(`the log of ${this.#context.topic} is closed`)
-    this.#guard.ensureWritable()
   }
 
   #rule(map: OffsetMap, firstDirtyOffset: number, endOffset: number): CleaningRule {
@@ -253,7 +248,6 @@ export class LogCleaner {
     const isDone = await this.#queue.run(() =>
       this.#writer.compact(async () => {
         if (!swap.isPossible || this.#log.leaderEpoch !== epoch) return false
-        if (this.#log.config.cleanupPolicy === 'delete') return false
         await swap.run()
         return true
       }),
