@@ -41,7 +41,10 @@ export async function readRangeBefore(
       if (!(error instanceof CorruptRecordError)) throw error
       damage = error
       last = []
-      offset = offsetBehind(view, offset, error)
+      const next = offsetBehind(view, offset, error)
+      // Nobody knows where it ends, and behind the segment there is a gap up to `endOffset`.
+      if (next <= offset) break
+      offset = next
     }
   }
   if (last.length === 0 && damage !== null) throw damage
