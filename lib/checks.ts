@@ -1,5 +1,7 @@
 import { inspect } from 'node:util'
 
+const LONE_SURROGATE = /\p{Surrogate}/u
+
 /** Refuses a value that an option must not have. @throws TypeError or RangeError naming both */
 export type Check = (name: string, value: unknown) => void
 
@@ -128,6 +130,11 @@ export function abortSignal(name: string, value: unknown): void {
   if (!(value instanceof AbortSignal)) {
     throw new TypeError(`${name} must be an AbortSignal, got ${describeValue(value)}`)
   }
+}
+
+/** Whether a text has no half of a surrogate pair, for which UTF-8 has no place: it comes back from the disk. */
+export function isWellFormed(text: string): boolean {
+  return !LONE_SURROGATE.test(text)
 }
 
 /** The check for a function. */

@@ -1,4 +1,4 @@
-import { checkWholeNumber, describeValue } from '../checks.ts'
+import { checkWholeNumber, describeValue, isWellFormed } from '../checks.ts'
 import {
   ClosedError,
   CommitFailedError,
@@ -230,14 +230,14 @@ export function checkGroupId(groupId: unknown): string {
       `groupId must be a string that is not empty, got ${describeValue(groupId)}`,
     )
   }
-  const bytes = Buffer.from(groupId)
-  if (bytes.length > MAX_GROUP_ID_BYTES) {
+  const sizeBytes = Buffer.byteLength(groupId)
+  if (sizeBytes > MAX_GROUP_ID_BYTES) {
     throw new InvalidGroupIdError(
-      `groupId must have at most ${MAX_GROUP_ID_BYTES} bytes, got ${bytes.length}`,
+      `groupId must have at most ${MAX_GROUP_ID_BYTES} bytes, got ${sizeBytes}`,
     )
   }
-  // UTF-8 has no place for half a surrogate pair: two such ids would be one after a restart.
-  if (bytes.toString() !== groupId) {
+  // Two such ids would be one after a restart.
+  if (!isWellFormed(groupId)) {
     throw new InvalidGroupIdError('groupId must be well-formed Unicode, got a lone surrogate')
   }
   return groupId

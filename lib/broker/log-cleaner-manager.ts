@@ -101,9 +101,7 @@ export class LogCleanerManager {
   /** Compacts a log however little of it is dirty, as soon as no other is being compacted. */
   compact(partition: Partition): Promise<CompactionReport> {
     return this.#queue.run(async () => {
-      this.#ensureNotStopped()
-      // It may have been altered while others were compacted, and what came since is to be kept.
-      ensureCompacted(partition)
+      this.#ensureMayPass(partition)
       // What was appended last is to be compacted too, and the active segment never is.
       await partition.log.roll()
       return this.#pass(partition)
@@ -117,11 +115,7 @@ export class LogCleanerManager {
       const partition = await this.#filthiest(tried)
       if (partition === null) return
       tried.add(partition)
-      const pass = this.#queue.run(async () => {
-        ensureCompacted(partition)
-        return this.#pass(partition)
-      })
-      await pass.catch(() => undefined)
+      await this.#queue.run(() => this.#pass(partition)).catch(() => undefined)
     }
   }
 
@@ -158,7 +152,7 @@ export class LogCleanerManager {
   }
 
   async #pass(partition: Partition): Promise<CompactionReport> {
-    this.#ensureNotStopped()
+    this.#ensureMayPass(partition)
     const { topic, partition: index, cleaner } = partition.log
     const place = { topic, partition: index }
     this.#figures = { ...this.#figures, running: place }
@@ -186,8 +180,10 @@ export class LogCleanerManager {
     }
   }
 
-  #ensureNotStopped(): void {
+  /** A topic may have been altered while others were compacted, and what came since is to be kept. */
+  #ensureMayPass(partition: Partition): void {
     if (this.#isStopped) throw new ClosedError('the broker is closed')
+    ensureCompacted(partition)
   }
 
   /** What keeps a pass from its end, such as a full disk, may stay for long, and each reads it all. */

@@ -1,4 +1,4 @@
-import { checkWholeNumber, describeValue } from '../checks.ts'
+import { checkWholeNumber, describeValue, isWellFormed } from '../checks.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** How far a group has come in a partition. */
@@ -54,7 +54,7 @@ export function checkOffsetCommit(commit: OffsetCommit): OffsetAndMetadata {
       `metadata of ${place} must have at most ${MAX_METADATA_BYTES} bytes, got ${metadataBytes}`,
     )
   }
-  if (metadata !== '' && Buffer.from(metadata).toString() !== metadata) {
+  if (!isWellFormed(metadata)) {
     throw new RangeError(`metadata of ${place} must be well-formed Unicode, got a lone surrogate`)
   }
   if (leaderEpoch !== null) checkWholeNumber(`leaderEpoch of ${place}`, leaderEpoch, 0, MAX_INT32)

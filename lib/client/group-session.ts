@@ -112,7 +112,7 @@ export class GroupSession implements CommitTarget {
    */
   async drive(): Promise<void> {
     await this.#settleDeparture()
-    // A member that were made behind the close would never leave.
+    // A member that is made behind the close would never leave.
     if (this.#isEnded || !this.#subscription.isSubscribed) return
     const member = (this.#member ??= this.#createMember())
     for (;;) {

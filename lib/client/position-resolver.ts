@@ -120,10 +120,7 @@ export class PositionResolver {
    * committed or read
    */
   resolve(state: AssignedPartition, source: Partition): number {
-    if (state.position === null) {
-      if (state.reset === null) this.#start(state, source)
-      else state.seek(endOf(source, state.reset))
-    }
+    if (state.position === null && state.reset === null) this.#start(state, source)
     const position = this.#settledAt(state, source)
     const end = this.#truncatedTo(state, source, position)
     // Another process may have written more than has been looked at: the fetch finds out.
@@ -133,7 +130,7 @@ export class PositionResolver {
     return this.#settledAt(state, source)
   }
 
-  /** Where it stands behind a reset: who was told of that may have asked for the beginning or the end. */
+  /** Where it stands, or is asked to: also by who was told of a reset. */
   #settledAt(state: AssignedPartition, source: Partition): number {
     if (state.position === null && state.reset !== null) state.seek(endOf(source, state.reset))
     return state.position ?? 0

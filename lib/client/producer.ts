@@ -48,10 +48,10 @@ export interface ProducerContext {
  * Sends records to topics. Records for the same partition are gathered into batches and written
  * together, in the order of their sends.
  *
- * All calls may overlap. Sends to one partition settle in their order, but for those that are given up
- * while they wait for room. When a batch fails, the ones
- * behind it are still tried and nothing is sent twice: sending again is up to the caller, who finds
- * in `outcome` of most errors whether that may store a record twice.
+ * All calls may overlap. Sends to one partition settle in their order, but for those that are given
+ * up while they wait for room. When a batch fails, the ones behind it are still tried and nothing is
+ * sent twice: sending again is up to the caller, who finds in `outcome` of most errors whether that
+ * may store a record twice.
  */
 export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   readonly #context: ProducerContext
@@ -214,23 +214,22 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    * @param nowMs timestamp of a record that brings none
    */
   #enqueue(record: ProducerRecord<K, V>, completion: Completion, nowMs: number): void {
-    if (this.#closing !== null) throw producerClosed()
+    this.#ensureOpen()
     const serialized = this.#serializeRecord(record, nowMs)
     // A serializer may have closed it, and so may a partitioner below.
-    if (this.#isClosing()) throw producerClosed()
+    this.#ensureOpen()
     const queues = this.#topics.find(serialized.topic)
     if (queues === null) {
       this.#topics.wait(serialized.topic, this.#accumulator.waitForTopic(serialized, completion))
       return
     }
     const queue = queues.queueFor(serialized, this.#options.partitioner)
-    if (this.#isClosing()) throw producerClosed()
+    this.#ensureOpen()
     this.#accumulator.append(queue, serialized, completion)
   }
 
-  /** A call of its own, because the compiler takes what was seen before a call for certain. */
-  #isClosing(): boolean {
-    return this.#closing !== null
+  #ensureOpen(): void {
+    if (this.#closing !== null) throw producerClosed()
   }
 
   /** The topic of a record is there now. */

@@ -1,4 +1,4 @@
-import { checkOneOf, describeValue, isPlainObject } from '../checks.ts'
+import { checkOneOf, describeValue, isPlainObject, isWellFormed } from '../checks.ts'
 
 /** The names of all of them. */
 export const FIELD_TYPES: readonly FieldType[] = [
@@ -53,7 +53,6 @@ const MAX_TIMESTAMP = 253_402_300_799_999
 const ISO_TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d))?$/
 const DAYS_OF_EVERY_MONTH = 28
 /** Half of a pair, which no UTF-8 can express. */
-const LONE_SURROGATE = /\p{Surrogate}/u
 
 /**
  * @throws TypeError when they are no fields with types, or the name of one is that of another
@@ -111,7 +110,7 @@ export function inferFields(samples: readonly JsonSample[]): Fields {
     const name = (column?.column ?? '').toLowerCase()
     // The prototype of an object is not a field of it, however it is written.
     if (name === '' || field === '__proto__' || taken.has(name)) continue
-    if (LONE_SURROGATE.test(field) || fields.length >= MAX_INFERRED_FIELDS) continue
+    if (!isWellFormed(field) || fields.length >= MAX_INFERRED_FIELDS) continue
     taken.add(name)
     fields.push([field, type ?? 'json'])
   }
@@ -161,11 +160,6 @@ function isTime(text: string): boolean {
   // Leap years come again each 400 years, and years below 100 are others to Date.UTC.
   const year = 2000 + (Number(text.slice(0, 4)) % 400)
   return day <= new Date(Date.UTC(year, Number(text.slice(5, 7)), 0)).getUTCDate()
-}
-
-/** Whether UTF-8 can express all of a text. */
-export function isWellFormed(text: string): boolean {
-  return !LONE_SURROGATE.test(text)
 }
 
 /**

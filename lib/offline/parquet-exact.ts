@@ -1,9 +1,6 @@
 import type * as hyparquet from 'hyparquet'
 import { ImportFileError } from './import-errors.ts'
-import { exactJson } from './raw-fields.ts'
-
-/** A number holds as many decimal digits, whatever they are. */
-const SAFE_DIGITS = 15
+import { exactJson, SAFE_DIGITS } from './raw-fields.ts'
 
 /** A time of more than milliseconds: as text, and so as JSON, it has all of its digits. */
 class FineTime extends Date {

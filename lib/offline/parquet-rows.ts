@@ -53,7 +53,7 @@ export class ParquetRows implements RowSource {
     }
     const compressors = await decompressorsFor(codecsOf(metadata))
     const content = { library, metadata, compressors }
-    return readAs(file, () => Promise.resolve().then(() => new ParquetRows(file, options, content)))
+    return readAs(file, () => new ParquetRows(file, options, content))
   }
 
   async *read(from: Cursor): AsyncGenerator<RowBatch, void, undefined> {
@@ -115,7 +115,7 @@ function bufferOf(file: InputFile): hyparquet.AsyncBuffer {
   }
 }
 
-async function readAs<T>(file: InputFile, read: () => Promise<T>): Promise<T> {
+async function readAs<T>(file: InputFile, read: () => Promise<T> | T): Promise<T> {
   try {
     return await read()
   } catch (cause) {

@@ -11,7 +11,7 @@ export function mayLoseDigits(json: string): boolean {
 
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 /** As many decimal digits are the same again when they have been a number. */
-const SAFE_DIGITS = 15
+export const SAFE_DIGITS = 15
 
 /** What a JSON text says, with text in place of each number that would lose digits, as it is written. */
 export function exactJson(json: string): unknown {

@@ -1,10 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import type { RecordHeader, StoredRecord } from '../index.ts'
-import { describeValue } from '../checks.ts'
+import { describeValue, isWellFormed } from '../checks.ts'
 import {
   columnsOf,
   fieldValue,
-  isWellFormed,
   timestampOf,
   type FieldColumn,
   type Fields,

@@ -4,12 +4,12 @@ import {
   callback,
   checkOptions,
   describeValue,
-  objectWith,
   refuseThenable,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
 import type { Producer, ProducerRecord } from '../index.ts'
+import { checkProducer } from './arguments.ts'
 
 /** Where the records go that are written to a stream. */
 export interface WritableOptions<T, K, V> {
@@ -104,7 +104,7 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
   producer: Producer<K, V>,
   options: WritableOptions<T, K, V>,
 ): Writable {
-  objectWith('send', 'sendBatch')('producer', producer)
+  checkProducer('producer', producer)
   const { highWaterMark, recordOf } = resolve(options)
   const send = async (
     chunks: readonly T[],
@@ -143,7 +143,7 @@ export function toWritableStream<T = unknown, K = string | Uint8Array, V = strin
   producer: Producer<K, V>,
   options: WritableOptions<T, K, V>,
 ): WritableStream<T> {
-  objectWith('send', 'sendBatch')('producer', producer)
+  checkProducer('producer', producer)
   const { highWaterMark, recordOf } = resolve(options)
   const sends = new Set<Promise<void>>()
   const failures: unknown[] = []

@@ -19,6 +19,8 @@ export class TopicFile {
   readonly #name: string
   /** By topic, the content whose name outlasts a power loss. */
   readonly #durable = new Map<string, string>()
+  /** By topic, what is being written, for who would write meanwhile. */
+  readonly #keeping = new Map<string, Promise<string>>()
 
   constructor(fileSystem: FileSystem, root: string, name: string) {
     this.#fileSystem = fileSystem
@@ -44,12 +46,21 @@ export class TopicFile {
   }
 
   /**
-   * Writes it, unless another process has been quicker.
+   * Writes it, unless somebody else has been quicker.
    *
    * @returns what it holds now, durably
    * @throws `LockedError` when another process has the topic for too long
    */
-  async keep(topic: string, content: string): Promise<string> {
+  keep(topic: string, content: string): Promise<string> {
+    let keeping = this.#keeping.get(topic)
+    if (keeping === undefined) {
+      keeping = this.#keep(topic, content).finally(() => this.#keeping.delete(topic))
+      this.#keeping.set(topic, keeping)
+    }
+    return keeping
+  }
+
+  async #keep(topic: string, content: string): Promise<string> {
     const directory = this.#directoryOf(topic)
     await makeDurableDirectory(this.#fileSystem, this.#root, directory)
     const lock = await this.#lock(directory)

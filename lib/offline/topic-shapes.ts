@@ -6,6 +6,7 @@ import { TopicFile } from './topic-file.ts'
 
 /** Rows that fields are inferred from. */
 const SAMPLE_ROWS = 1000
+
 /** {@link RowShapeOptions}, of which the fields may have to be found out. */
 export interface TopicShapeOptions extends Omit<RowShapeOptions, 'fields'> {
   readonly fields: Fields | 'infer' | null
@@ -15,8 +16,6 @@ export interface TopicShapeOptions extends Omit<RowShapeOptions, 'fields'> {
 export class TopicShapes {
   readonly #file: TopicFile
   readonly #options: TopicShapeOptions
-  /** By topic, what is being settled, for the tasks that begin meanwhile. */
-  readonly #settling = new Map<string, Promise<RowShape | null>>()
 
   constructor(fileSystem: FileSystem, root: string, options: TopicShapeOptions) {
     this.#file = new TopicFile(fileSystem, root, '_fields.json')
@@ -32,21 +31,7 @@ export class TopicShapes {
   async shapeFor(topic: string, records: readonly StoredRecord[]): Promise<RowShape> {
     const { key, value, fields } = this.#options
     if (fields !== 'infer') return new RowShape({ key, value, fields })
-    for (;;) {
-      const settling = this.#settling.get(topic)
-      if (settling === undefined) {
-        const own = this.#infer(topic, records)
-        this.#settling.set(topic, own)
-        try {
-          return (await own) ?? new RowShape({ key, value, fields: {} })
-        } finally {
-          this.#settling.delete(topic)
-        }
-      }
-      // One that comes to nothing is for its own task to tell.
-      const shape = await settling.catch(() => null)
-      if (shape !== null) return shape
-    }
+    return (await this.#infer(topic, records)) ?? new RowShape({ key, value, fields: {} })
   }
 
   async #infer(topic: string, records: readonly StoredRecord[]): Promise<RowShape | null> {
@@ -60,7 +45,7 @@ export class TopicShapes {
         if (sample !== null) samples.push(sample)
       }
       if (samples.length === 0) return null
-      // Where another process has been quicker, its tasks have the fields that it found, and so must these.
+      // Where another has been quicker, its rows have the fields that it found, and so must these.
       text = await this.#file.keep(topic, `${JSON.stringify(inferFields(samples), null, 2)}\n`)
     }
     return new RowShape({ key, value, fields: this.#fieldsIn(text, topic) })

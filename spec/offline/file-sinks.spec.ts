@@ -260,6 +260,21 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await sinkOn(later).published(own, 0)).toEqual([{ startOffset: 0, endOffset: 20 }])
   })
 
+  it('is told by the first of many tasks which topic its files are of, and none waits for a lock', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [200])
+    const splitBy = { maxRecords: 1 }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy })
+    const before = fileSystem.operations.length
+    await runLoad(plan, sinkOn(fileSystem), { concurrency: 200, retries: 0 })
+    const later = fileSystem.operations.slice(before)
+    const locks = later.filter((line) => line.includes(` lock ${OUT}/`))
+    // One for what the files are of, and one for the fields where they are inferred.
+    expect(locks.length).toBeLessThanOrEqual(2)
+    expect(locks.length).toBeGreaterThan(0)
+  })
+
   it('takes files that nobody has said of which topic they are for its own', async () => {
     const fileSystem = new SimulatedFileSystem()
     await put(sinkOn(fileSystem), task(0, 1), [record(0)])
