@@ -79,14 +79,19 @@ export class RecordDeletion {
     const { log, context } = this.#owner
     const { topic, partition } = log
     if (context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
-    const isQueue = log.config.retention === 'consumed' && log.config.cleanupPolicy !== 'compact'
+    // Asked when its turn has come: groups may commit, and the topic be altered, while it waits.
+    const consumedBelow = (): number => {
+      const { retention, cleanupPolicy } = log.config
+      if (retention !== 'consumed' || cleanupPolicy === 'compact') return 0
+      return context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0
+    }
     return this.#deleting(() =>
-      log.enforceRetention({
+      log.enforceRetention(() => ({
         highWatermark: this.#owner.highWatermark(),
-        startOffset: isQueue ? (context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0) : 0,
+        startOffset: consumedBelow(),
         maxSizeBytes,
         nowMs: context.clock.now(),
-      }),
+      })),
     )
   }
 

@@ -141,11 +141,13 @@ export class LogWriter {
   /**
    * Deletes what the limits of the log no longer keep; see {@link retentionTarget}. Files that an
    * earlier deletion could not remove are removed now.
+   *
+   * @param request is called in its turn: what it rests on may change before.
    */
-  enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
+  enforceRetention(request: () => RetentionRequest): Promise<FreedSpace> {
     return this.#changeAlone('retention', 'unknown', async () => {
       const { segments, logStartOffset, logEndOffset } = this.#log
-      const target = await retentionTarget(this.#log, request)
+      const target = await retentionTarget(this.#log, request())
       // The end of the log is the name of a segment then, so no offset is given out again.
       const isEmptied = target === logEndOffset && (segments.active?.sizeBytes ?? 0) > 0
       if (isEmptied) {

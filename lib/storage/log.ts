@@ -258,8 +258,8 @@ export class Log {
     return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
   }
 
-  /** Deletes what the limits of the configuration no longer keep. @internal */
-  enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
+  /** Deletes what the limits no longer keep, by a request that is made in its turn. @internal */
+  enforceRetention(request: () => RetentionRequest): Promise<FreedSpace> {
     return this.#queue.run(() => this.#writer.enforceRetention(request))
   }
 

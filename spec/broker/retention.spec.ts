@@ -45,6 +45,35 @@ async function commit(
   await consumer.close()
 }
 
+async function keepConsumed(broker: Broker): Promise<void> {
+  await broker.topic('orders').alter({ retention: 'limits' })
+}
+
+/** A checkpoint of the partition that stands until it is released; deletions wait for its end. */
+async function holdCheckpoint(
+  fileSystem: SimulatedFileSystem,
+  partition: Partition,
+): Promise<{ readonly checkpoint: Promise<void>; readonly release: () => void }> {
+  const open = fileSystem.open.bind(fileSystem)
+  let release = (): void => undefined
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const begun = new Promise<void>((resolve) => {
+    fileSystem.open = async (path, mode) => {
+      if (path.includes('/orders-0/') && mode === 'create') {
+        fileSystem.open = open
+        resolve()
+        await released
+      }
+      return open(path, mode)
+    }
+  })
+  const checkpoint = partition.log.checkpoint()
+  await begun
+  return { checkpoint, release }
+}
+
 describe('the retention of a broker', () => {
   it('deletes expired records by itself, also where nothing more is appended', async () => {
     const { broker, clock } = await open()
@@ -228,6 +257,24 @@ describe("a topic with retention: 'consumed'", () => {
     await commit(broker, 'workers', 4)
     expect(await broker.enforceRetention()).toMatchObject({ segments: 0 })
     expect(partition.logStartOffset).toBe(0)
+    await broker.close()
+  })
+
+  it.each<[string, (broker: Broker) => Promise<unknown>]>([
+    ['a group has gone back', (broker) => commit(broker, 'mail', 2)],
+    ['the topic keeps what is consumed', (broker) => keepConsumed(broker)],
+  ])('keeps what it may not delete by the time that its turn comes: %s', async (_, change) => {
+    const { broker, fileSystem } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed' })
+    await fill(partition, 6)
+    await commit(broker, 'mail', 6)
+    const { checkpoint, release } = await holdCheckpoint(fileSystem, partition)
+    const deletion = partition.enforceRetention()
+    await change(broker)
+    release()
+    await checkpoint
+    await deletion
+    expect(partition.logStartOffset).toBeLessThanOrEqual(2)
     await broker.close()
   })
 

@@ -20,7 +20,7 @@ async function full(persistent: boolean): Promise<{ fs: SimulatedFileSystem; log
 
 function retain(log: Log): Promise<{ segments: number }> {
   const limits = { highWatermark: log.logEndOffset, startOffset: 0, maxSizeBytes: Infinity }
-  return log.enforceRetention({ ...limits, nowMs: NOW + 10 * DAY_MS })
+  return log.enforceRetention(() => ({ ...limits, nowMs: NOW + 10 * DAY_MS }))
 }
 
 const WAYS: [string, (log: Log) => Promise<{ segments: number }>, number][] = [

@@ -87,7 +87,7 @@ describe('while the recovery point is saved', () => {
     ['an append that rolls', (log) => log.appendBatches([bytesOf({ values: ['x'.repeat(4900)] })])],
     ['a truncation', (log) => log.truncateTo(2)],
     ['a deletion of records', (log) => log.advanceLogStartOffset(2)],
-    ['retention', (log) => log.enforceRetention(KEPT)],
+    ['retention', (log) => log.enforceRetention(() => KEPT)],
     ['another checkpoint', (log) => log.checkpoint()],
     ['a close', (log) => log.close()],
   ])('%s waits for its end', async (_, change) => {

@@ -43,7 +43,7 @@ describe('retention by time', () => {
     await fill(log, [old, old, old - 5, old, NOW])
     expect(segmentsOf(log)).toEqual([0, 2, 4])
     const bytes = log.segments.slice(0, 2).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-    expect(await log.enforceRetention(request(log))).toEqual({ segments: 2, bytes })
+    expect(await log.enforceRetention(() => request(log))).toEqual({ segments: 2, bytes })
     expect(segmentsOf(log)).toEqual([4])
     expect([log.logStartOffset, log.logEndOffset]).toEqual([4, 5])
     expect([...fileSystem.snapshot().keys()].filter((path) => /0[02]\./.test(path))).toEqual([])
@@ -53,7 +53,7 @@ describe('retention by time', () => {
     const { log } = await open({ ...SMALL, retentionMs: DAY_MS })
     const old = NOW - 2 * DAY_MS
     await fill(log, [old, NOW - DAY_MS, old, old, old])
-    expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+    expect(await log.enforceRetention(() => request(log))).toEqual(NOTHING_FREED)
     expect(segmentsOf(log)).toEqual([0, 2, 4])
   })
 
@@ -61,22 +61,24 @@ describe('retention by time', () => {
     const { log, fileSystem, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     await fill(log, [NOW, NOW, NOW])
     const nowMs = NOW + DAY_MS + 1
-    expect(await log.enforceRetention(request(log, { nowMs }))).toMatchObject({ segments: 2 })
+    expect(await log.enforceRetention(() => request(log, { nowMs }))).toMatchObject({ segments: 2 })
     expect([log.logStartOffset, log.logEndOffset, log.size]).toEqual([3, 3, 0])
     await log.close()
     const again = await openLog(fileSystem, { clock })
     expect([again.logStartOffset, again.logEndOffset]).toEqual([3, 3])
     expect(await again.append([{ value: 'next' }])).toMatchObject({ baseOffset: 3 })
-    expect(await again.enforceRetention(request(again))).toEqual(NOTHING_FREED)
+    expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
   })
 
   it('takes the last modification of the file for a timestamp in the future', async () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     await fill(log, [NOW + 1000 * DAY_MS, NOW, NOW])
     await clock.advance(DAY_MS)
-    expect(await log.enforceRetention(request(log, { nowMs: clock.now() }))).toEqual(NOTHING_FREED)
+    expect(await log.enforceRetention(() => request(log, { nowMs: clock.now() }))).toEqual(
+      NOTHING_FREED,
+    )
     await clock.advance(1)
-    const freed = await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    const freed = await log.enforceRetention(() => request(log, { nowMs: clock.now() }))
     expect(freed).toMatchObject({ segments: 2 })
   })
 
@@ -102,7 +104,7 @@ describe('retention by time', () => {
       expect(await offsetsOf(log)).toEqual([1, 3, 4, 5])
     }
     await clock.advance(2)
-    await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    await log.enforceRetention(() => request(log, { nowMs: clock.now() }))
     // What was written a day ago is gone, and what was a moment ago is not.
     expect(await offsetsOf(log)).toEqual(code === null ? [4, 5] : [1, 3, 4, 5])
   })
@@ -111,7 +113,7 @@ describe('retention by time', () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     clock.setTime(NOW + 10 * DAY_MS)
     await fill(log, [NOW, NOW, NOW])
-    const freed = await log.enforceRetention(request(log, { nowMs: clock.now() }))
+    const freed = await log.enforceRetention(() => request(log, { nowMs: clock.now() }))
     expect(freed).toMatchObject({ segments: 2 })
   })
 
@@ -122,7 +124,7 @@ describe('retention by time', () => {
     ]) {
       const { log } = await open(config)
       for (const key of ['a', 'b', 'c']) await log.append([{ key, value: 'v', timestamp: 1 }])
-      expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+      expect(await log.enforceRetention(() => request(log))).toEqual(NOTHING_FREED)
       expect(await offsetsOf(log)).toEqual([0, 1, 2])
     }
   })
@@ -135,16 +137,16 @@ describe('retention by size', () => {
     const [first] = log.segments
     const rest = log.size - (first?.sizeBytes ?? 0)
     log.config = { ...log.config, retentionBytes: rest + 1 }
-    expect(await log.enforceRetention(request(log))).toEqual(NOTHING_FREED)
+    expect(await log.enforceRetention(() => request(log))).toEqual(NOTHING_FREED)
     log.config = { ...log.config, retentionBytes: rest }
-    expect(await log.enforceRetention(request(log))).toMatchObject({ segments: 1 })
+    expect(await log.enforceRetention(() => request(log))).toMatchObject({ segments: 1 })
     expect(log.size).toBe(rest)
   })
 
   it('empties the log with retentionBytes 0', async () => {
     const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, [NOW, NOW, NOW])
-    await log.enforceRetention(request(log))
+    await log.enforceRetention(() => request(log))
     expect([log.size, log.logStartOffset, log.logEndOffset]).toEqual([0, 3, 3])
   })
 
@@ -152,7 +154,7 @@ describe('retention by size', () => {
     const { log } = await open(KEEP_ALL)
     await fill(log, Array<number>(6).fill(NOW))
     const maxSizeBytes = log.size - 1
-    expect(await log.enforceRetention(request(log, { maxSizeBytes }))).toMatchObject({
+    expect(await log.enforceRetention(() => request(log, { maxSizeBytes }))).toMatchObject({
       segments: 1,
     })
     expect(log.logStartOffset).toBe(2)
@@ -163,16 +165,16 @@ describe('retention', () => {
   it('never deletes what nobody has been able to see', async () => {
     const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, Array<number>(6).fill(NOW))
-    await log.enforceRetention(request(log, { highWatermark: 3 }))
+    await log.enforceRetention(() => request(log, { highWatermark: 3 }))
     expect(segmentsOf(log)).toEqual([2, 4])
-    await log.enforceRetention(request(log, { highWatermark: 3, startOffset: 5 }))
+    await log.enforceRetention(() => request(log, { highWatermark: 3, startOffset: 5 }))
     expect(log.logStartOffset).toBe(3)
   })
 
   it('removes segments below the start of the log whatever the policy says', async () => {
     const { log } = await open({ ...SMALL, cleanupPolicy: 'compact' })
     for (const key of ['a', 'b', 'c', 'd', 'e']) await log.append([{ key, value: 'x'.repeat(20) }])
-    await log.enforceRetention(request(log, { startOffset: 3 }))
+    await log.enforceRetention(() => request(log, { startOffset: 3 }))
     expect([log.logStartOffset, ...segmentsOf(log)]).toEqual([3, 2, 4])
   })
 
@@ -180,7 +182,7 @@ describe('retention', () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, Array<number>(6).fill(NOW))
     expect(fileSystem.snapshot().has(pathOf(4, 'snapshot'))).toBe(true)
-    await log.enforceRetention(request(log))
+    await log.enforceRetention(() => request(log))
     const snapshots = [...fileSystem.snapshot().keys()].filter((path) => path.endsWith('.snapshot'))
     expect(snapshots).toEqual([pathOf(6, 'snapshot')])
   })
@@ -188,7 +190,7 @@ describe('retention', () => {
   it('makes durable what it deletes before it says so, on a relaxed topic', async () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0, flushMessages: 100 })
     await fill(log, [NOW, NOW, NOW])
-    await log.enforceRetention(request(log))
+    await log.enforceRetention(() => request(log))
     const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
     expect([again.logStartOffset, again.logEndOffset]).toEqual([3, 3])
   })
@@ -197,10 +199,12 @@ describe('retention', () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, [NOW, NOW, NOW])
     fileSystem.failNext('unlink', 'EIO')
-    await expect(log.enforceRetention(request(log))).rejects.toMatchObject({ outcome: 'unknown' })
+    await expect(log.enforceRetention(() => request(log))).rejects.toMatchObject({
+      outcome: 'unknown',
+    })
     expect(log.logStartOffset).toBe(3)
     expect(fileSystem.snapshot().has(pathOf(0))).toBe(true)
-    expect(await log.enforceRetention(request(log))).toMatchObject({ segments: 2 })
+    expect(await log.enforceRetention(() => request(log))).toMatchObject({ segments: 2 })
     expect(fileSystem.snapshot().has(pathOf(0))).toBe(false)
   })
 
@@ -213,7 +217,7 @@ describe('retention', () => {
         await fill(log, [old, old, old, old, NOW, NOW])
         const before = fileSystem.operationCount
         fileSystem.failAt(at, code)
-        await log.enforceRetention(request(log)).catch(() => undefined)
+        await log.enforceRetention(() => request(log)).catch(() => undefined)
         const wasStruck = fileSystem.operationCount - before >= at
         fileSystem.clearFaults()
         expect([0, 4], `call ${at}`).toContain(log.logStartOffset)
@@ -225,7 +229,7 @@ describe('retention', () => {
           config: { ...SMALL, retentionMs: DAY_MS },
         })
         expect(again.logEndOffset, `call ${at}`).toBe(6)
-        await again.enforceRetention(request(again))
+        await again.enforceRetention(() => request(again))
         expect(await offsetsOf(again), `call ${at}`).toEqual([4, 5])
         await again.append([{ value: 'on' }])
         if (!wasStruck) return
@@ -271,7 +275,9 @@ describe('retention', () => {
         segments.shift()
       }
       const before = log.size
-      const { bytes } = await log.enforceRetention(request(log, { highWatermark, startOffset }))
+      const { bytes } = await log.enforceRetention(() =>
+        request(log, { highWatermark, startOffset }),
+      )
       expect(log.logStartOffset).toBe(start)
       expect(log.size).toBe(segments.reduce((sum, each) => sum + each.sizeBytes, 0))
       expect(bytes).toBe(before - log.size)
@@ -284,7 +290,7 @@ describe('retention', () => {
     const { log, fileSystem } = await open(KEEP_ALL)
     await fill(log, [NOW])
     const reader = await openLog(fileSystem, { readOnly: true })
-    await expect(reader.enforceRetention(request(reader))).rejects.toMatchObject({
+    await expect(reader.enforceRetention(() => request(reader))).rejects.toMatchObject({
       code: 'READ_ONLY',
     })
     expect(fileSystem.snapshot().has(`${DIR}/00000000000000000000.log`)).toBe(true)
