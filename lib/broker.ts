@@ -16,9 +16,14 @@ import { BrokerUpkeep } from './broker/broker-upkeep.ts'
 import { ChangeListeners } from './broker/change-listeners.ts'
 import { tellFailures } from './broker/close-failures.ts'
 import { DataDirectory } from './broker/data-directory.ts'
-import { unknownTopic, type LogManager } from './broker/log-manager.ts'
+import type { LogManager } from './broker/log-manager.ts'
 import { enforceRetention, type Topic } from './broker/topic.ts'
-import { internalTopic, INTERNAL_TOPICS, validateTopicName } from './broker/topic-name.ts'
+import {
+  internalTopic,
+  INTERNAL_TOPICS,
+  unknownTopic,
+  validateTopicName,
+} from './broker/topic-name.ts'
 import { Consumer } from './client/consumer.ts'
 import type { ConsumerOptions } from './client/consumer-options.ts'
 import { OpenClients } from './client/open-clients.ts'
@@ -140,7 +145,8 @@ export class Broker {
 
   /**
    * Deletes a topic with its records and the offsets that groups have committed for it. A topic
-   * that is created under the name later is another one.
+   * that is created under the name later is another one. Where it fails as `'unknown'` the topic is gone
+   * too, and another call, or the next open, finishes it.
    *
    * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic.
    * @throws {@link CorruptRecordError} when the committed offsets are damaged.

@@ -5,7 +5,6 @@ import {
   ReadOnlyError,
   StorageError,
   TopicExistsError,
-  UnknownTopicOrPartitionError,
   VarveError,
 } from '../errors.ts'
 import type { Random } from '../platform/random.ts'
@@ -17,7 +16,7 @@ import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
 import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
 import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
-import { topicNamesCollide } from './topic-name.ts'
+import { topicNamesCollide, unknownTopic } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
 import { TopicSettlement } from './topic-settlement.ts'
@@ -177,9 +176,11 @@ export class LogManager {
   /** Closes every log. @returns whether all of them are in order. @throws the first failure, after all were tried. */
   async close(reason: ClosedError): Promise<boolean> {
     this.#closedBy = reason
-    await this.#queue.run(() => Promise.resolve())
+    // What is in doubt may bring back, after a power loss, a list that this close knows nothing of.
+    await this.#queue.run(() => this.#registry.ensureCertain()).catch(() => undefined)
     const partitions = this.topics.flatMap((topic) => topic.partitions)
-    const isWritable = partitions.every(({ log }) => log.isWritable)
+    const isCertain = !this.#registry.isInDoubt
+    const isWritable = isCertain && partitions.every(({ log }) => log.isWritable)
     await closeAll(partitions, reason)
     // What was on its way may have failed meanwhile: only who waited for it has been told.
     return isWritable && partitions.every(({ log }) => log.failure === null && log.damage === null)
@@ -222,14 +223,16 @@ export class LogManager {
     }
   }
 
-  /** From here on the topic cannot be found. */
+  /** From here on the topic cannot be found, also where it is in doubt whether that is on disk. */
   async #retire(entry: TopicEntry): Promise<void> {
-    await this.#registry.put({ ...entry, state: 'deleting' })
-    const partitions = this.#topics.get(entry.name)?.partitions ?? []
-    this.#topics.delete(entry.name)
-    // Whether their last bytes reach the disk does not matter any more.
-    await closeAll(partitions, unknownTopic(entry.name)).catch(() => undefined)
-    this.#options.onTopicsChanged()
+    const topic = this.#topics.get(entry.name)
+    try {
+      await this.#registry.retire(entry)
+    } finally {
+      const isRetired = this.#registry.get(entry.name)?.state === 'deleting'
+      // Whether their last bytes reach the disk does not matter any more.
+      if (isRetired && topic !== undefined) await this.#letGo(topic).catch(() => undefined)
+    }
   }
 
   /** What is remembered of a topic. @throws when it is deleted, also when there is another of its name. */
@@ -257,10 +260,12 @@ export class LogManager {
     const { partitionCount } = entry
     // Another call may have grown it since this one was made.
     ensureGrows(topic.name, partitionCount, total)
+    const grown = { ...entry, partitionCount: total }
+    this.#registry.ensureRoom(grown)
     let added: Partition[] = []
     try {
       added = await this.#makePartitions(entry, partitionCount, total)
-      await this.#registry.put({ ...entry, partitionCount: total })
+      await this.#registry.put(grown)
     } catch (error) {
       const reason = new ClosedError('the partition was not created')
       await closeAll(added, reason).catch(() => undefined)
@@ -315,8 +320,8 @@ export class LogManager {
 
   async #letGo(topic: Topic): Promise<void> {
     this.#topics.delete(topic.name)
-    await closeAll(topic.partitions, unknownTopic(topic.name))
-    this.#options.onTopicsChanged()
+    const closing = closeAll(topic.partitions, unknownTopic(topic.name))
+    await closing.finally(this.#options.onTopicsChanged)
   }
 
   #publish(entry: TopicEntry, partitions: readonly Partition[]): Topic {
@@ -340,9 +345,4 @@ export class LogManager {
     }
     return entries
   }
-}
-
-/** The error for a topic that does not exist. */
-export function unknownTopic(name: string): UnknownTopicOrPartitionError {
-  return new UnknownTopicOrPartitionError(name, null, `there is no topic '${name}'`)
 }

@@ -1,5 +1,5 @@
 import { describeValue } from '../checks.ts'
-import { InvalidTopicError } from '../errors.ts'
+import { InvalidTopicError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
 /** Topics that Kafka keeps for itself: applications neither create nor delete them. */
@@ -108,4 +108,9 @@ function whyIllegal(name: string): string | null {
   }
   if (!LEGAL_NAME.test(name)) return "only ASCII letters, digits, '.', '_' and '-' are allowed"
   return null
+}
+
+/** The error for a topic that does not exist. */
+export function unknownTopic(name: string): UnknownTopicOrPartitionError {
+  return new UnknownTopicOrPartitionError(name, null, `there is no topic '${name}'`)
 }

@@ -149,6 +149,26 @@ export class TopicRegistry {
     await this.#change(new Map(this.#entries).set(entry.name, entry))
   }
 
+  /**
+   * Puts down that a topic is to be deleted; durable when it resolves. Unchanged when it rejects, unless
+   * {@link TopicRegistry.isInDoubt} is true then: the topic counts as deleted, since nobody may be
+   * acknowledged what the next open might remove.
+   */
+  async retire(entry: TopicEntry): Promise<void> {
+    const entries = new Map(this.#entries).set(entry.name, { ...entry, state: 'deleting' })
+    try {
+      await this.#change(entries)
+    } catch (error) {
+      if (this.#isInDoubt) this.#entries = entries
+      throw error
+    }
+  }
+
+  /** @throws {@link InvalidPartitionsError} when there is no room for a topic of so many partitions. */
+  ensureRoom(entry: TopicEntry): void {
+    ensurePartitionCount(new Map(this.#entries).set(entry.name, entry).values())
+  }
+
   /** Starts with these topics; durable when it resolves. */
   async replace(entries: readonly TopicEntry[]): Promise<void> {
     await this.#write(new Map(entries.map((entry) => [entry.name, entry])))

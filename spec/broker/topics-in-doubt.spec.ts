@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest'
+import type { LogManager } from '../../lib/broker/log-manager.ts'
+import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
+
+interface Opened {
+  readonly fileSystem: SimulatedFileSystem
+  readonly manager: LogManager
+}
+
+/** A topic of one record. */
+async function openOrders(): Promise<Opened> {
+  const fileSystem = new SimulatedFileSystem()
+  const manager = await openLogManager(fileSystem)
+  const topic = await manager.create('orders', 1, {})
+  await topic.partition(0).append({ value: 'before' })
+  return { fileSystem, manager }
+}
+
+/** The list of topics can be replaced, and nobody can tell whether that is on disk. */
+function failListing(fileSystem: SimulatedFileSystem): void {
+  fileSystem.failNext('syncDirectory', 'EIO', { persistent: true, path: /^\/data$/ })
+}
+
+async function valuesOf(manager: LogManager): Promise<string[]> {
+  const records = (await manager.get('orders')?.partition(0).read(0)) ?? []
+  return records.map((record) => record.value?.toString() ?? '')
+}
+
+describe('a topic whose deletion is in doubt', () => {
+  it('takes nothing, and is gone once the list can be written', async () => {
+    const { fileSystem, manager } = await openOrders()
+    const partition = manager.get('orders')?.partition(0)
+    failListing(fileSystem)
+    await expect(manager.delete('orders')).rejects.toMatchObject({ outcome: 'unknown' })
+    expect(manager.get('orders')).toBeUndefined()
+    await expect(partition?.append({ value: 'after' })).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+    fileSystem.clearFaults()
+    await manager.delete('orders')
+    const entries = await fileSystem.list('/data')
+    expect(entries.filter(({ kind }) => kind === 'directory')).toEqual([])
+    await expect(manager.delete('orders')).rejects.toThrow(UnknownTopicOrPartitionError)
+  })
+
+  it('loses nothing that is acknowledged behind it, whichever two steps fail', async () => {
+    const { fileSystem: start, manager } = await openOrders()
+    await closeLogManager(manager)
+    const counted = start.fork()
+    const counting = await openLogManager(counted)
+    const from = counted.operationCount
+    await counting.delete('orders')
+    const steps = counted.operationCount - from
+    let acknowledged = 0
+    for (let first = 1; first <= steps; first += 1) {
+      for (let second = first + 1; second <= steps + 8; second += 1) {
+        const fileSystem = start.fork()
+        const opened = await openLogManager(fileSystem)
+        const partition = opened.get('orders')?.partition(0)
+        for (const step of [first, second]) fileSystem.failAt(step, 'EIO')
+        await opened.delete('orders').catch(() => undefined)
+        fileSystem.clearFaults()
+        const isAcknowledged = await partition?.append({ value: 'after' }).then(
+          () => true,
+          () => false,
+        )
+        if (isAcknowledged !== true) continue
+        acknowledged += 1
+        await closeLogManager(opened)
+        const again = await openLogManager(fileSystem)
+        const trace = `steps ${first} and ${second} fail`
+        expect(await valuesOf(again), trace).toEqual(['before', 'after'])
+      }
+    }
+    expect(acknowledged).toBeGreaterThan(10)
+  })
+})
+
+describe('a list of topics that is in doubt', () => {
+  it('is written by the close, which leaves no order where that fails', async () => {
+    for (const isMended of [true, false]) {
+      const { fileSystem, manager } = await openOrders()
+      failListing(fileSystem)
+      const altering = manager.get('orders')?.alter({ retentionMs: 5 })
+      await expect(altering).rejects.toMatchObject({ outcome: 'unknown' })
+      fileSystem.clearFaults()
+      if (!isMended) fileSystem.failNext('rename', 'EIO', { path: /varve-topics/ })
+      expect(await closeLogManager(manager)).toBe(isMended)
+      if (!isMended) continue
+      const restarted = fileSystem.restart('power', { unsynced: 'lost' })
+      const again = await openLogManager(restarted, { isClean: true })
+      expect(again.get('orders')?.config.retentionMs).toBe(604_800_000)
+    }
+  })
+})
+
+describe('partitions beyond what a directory may have', () => {
+  it('are refused before the first of them is made', async () => {
+    const { fileSystem, manager } = await openOrders()
+    for (const [name, count] of [
+      ['large', 100_000],
+      ['larger', 99_990],
+    ] as const) {
+      // What such an attempt leaves counts, and costs nothing here.
+      const path = new RegExp(`${name}-0`)
+      fileSystem.failNext('createDirectory', 'EIO', { persistent: true, path })
+      fileSystem.failNext('stat', 'EIO', { persistent: true, path })
+      await expect(manager.create(name, count, {})).rejects.toMatchObject({
+        outcome: 'not-written',
+      })
+    }
+    const { operationCount } = fileSystem
+    const growing = manager.get('orders')?.addPartitions(11)
+    await expect(growing).rejects.toThrow(InvalidPartitionsError)
+    expect(fileSystem.operationCount).toBe(operationCount)
+  })
+})
