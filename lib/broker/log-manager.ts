@@ -176,10 +176,9 @@ export class LogManager {
   /** Closes every log. @returns whether all of them are in order. @throws the first failure, after all were tried. */
   async close(reason: ClosedError): Promise<boolean> {
     this.#closedBy = reason
-    // What is in doubt may bring back, after a power loss, a list that this close knows nothing of.
-    await this.#queue.run(() => this.#registry.ensureCertain()).catch(() => undefined)
+    // Otherwise there may be another list, after a power loss, than this close knows of.
+    const isCertain = await this.#queue.run(() => this.#registry.makeCertain())
     const partitions = this.topics.flatMap((topic) => topic.partitions)
-    const isCertain = !this.#registry.isInDoubt
     const isWritable = isCertain && partitions.every(({ log }) => log.isWritable)
     await closeAll(partitions, reason)
     // What was on its way may have failed meanwhile: only who waited for it has been told.

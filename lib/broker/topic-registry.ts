@@ -127,6 +127,17 @@ export class TopicRegistry {
     if (this.#isInDoubt) await this.#write(this.#entries)
   }
 
+  /** Tries the same. @returns whether there is no doubt any more. */
+  async makeCertain(): Promise<boolean> {
+    if (!this.#isInDoubt) return true
+    try {
+      await this.#write(this.#entries)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /**
    * Writes the list that was read once more: a sync of its directory may have failed, and another one
    * of the same names would not tell. Where there is no room for that it stays in doubt.
@@ -186,7 +197,7 @@ export class TopicRegistry {
       await this.#write(entries)
     } catch (error) {
       // The file shows the new list already. Where the old one can be put back, nothing has happened.
-      await this.ensureCertain().catch(() => undefined)
+      await this.makeCertain()
       throw error
     }
   }

@@ -47,6 +47,7 @@ export class ProducerBatch {
   #completions: Completion[] = []
   #timestamps: number[] = []
   #listeners: (() => void)[] = []
+  #hasKeyless = false
   #isInFlight = false
   #isSettled = false
 
@@ -65,6 +66,11 @@ export class ProducerBatch {
   /** Records in the batch. */
   get recordCount(): number {
     return this.#builder.recordCount
+  }
+
+  /** Whether one of them has no key. */
+  get hasKeyless(): boolean {
+    return this.#hasKeyless
   }
 
   /** Bytes in memory, header included; 0 while there is no record. */
@@ -105,6 +111,7 @@ export class ProducerBatch {
    */
   append(record: BatchedRecord, completion: Completion | null): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
+    this.#hasKeyless ||= record.key === null
     if (completion === null) return
     this.#completions.push(completion)
     this.#timestamps.push(record.timestamp)

@@ -39,6 +39,8 @@ export interface SerializedRecord {
   readonly value: Buffer | null
   readonly headers: readonly RecordHeader[]
   readonly timestamp: number
+  /** Whether the application has given it: limits are for these alone. */
+  readonly bringsTimestamp: boolean
 }
 
 /**

@@ -251,6 +251,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
       timestamp: timestampOf(record.timestamp, nowMs),
+      bringsTimestamp: record.timestamp !== undefined && record.timestamp !== -1,
     }
   }
 

@@ -1,7 +1,7 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { decodeRecords, decodeUncompressed, type StoredRecord } from '../record/decode.ts'
 import { RecordBatch } from '../record/record-batch.ts'
-import { checkBatchSize, fillLimitOf } from '../storage/append-record.ts'
+import { checkBatchSize, checkKeyless, fillLimitOf } from '../storage/append-record.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 
 /** A batch, and the bytes to write. */
@@ -23,9 +23,10 @@ export interface ReadyBatchOwner {
 }
 
 /**
- * Builds a batch without compression. What has become too large for its topic, whose limits were lowered
- * while the batch gathered, is split until each part fits or is a single record, as Kafka's producer does
- * (KIP-126): each of the records was small enough, and would be once more.
+ * Builds a batch without compression. What its topic, which was altered while the batch gathered, does not
+ * take is split until each part is taken or is a single record. Kafka's producer does so with what is too
+ * large (KIP-126): each of the records was small enough, and would be once more. Of a topic that is
+ * compacted by now, those without a key are refused alone.
  *
  * @param into gets the batch, or its parts in order; nothing when it is given up
  */
@@ -37,7 +38,7 @@ export function makeReadyNow(
   let refusal: Error | null = null
   try {
     const buffer = batch.buildUncompressed()
-    refusal = refusalOf(owner, buffer)
+    refusal = refusalOf(owner, batch, buffer)
     if (refusal === null || batch.recordCount === 1) {
       into.push({ batch, buffer, refusal })
       return
@@ -62,7 +63,7 @@ export async function makeReady(
   let refusal: Error | null = null
   try {
     const buffer = await batch.build()
-    refusal = refusalOf(owner, buffer)
+    refusal = refusalOf(owner, batch, buffer)
     if (refusal === null || batch.recordCount === 1) return [{ batch, buffer, refusal }]
     const records = await decodeRecords(new RecordBatch(buffer), placeOf(owner))
     for (const part of split(owner, batch, records)) ready.push(...(await makeReady(owner, part)))
@@ -83,9 +84,11 @@ export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): num
   return ready.length
 }
 
-function refusalOf({ topic }: ReadyBatchOwner, buffer: Buffer): Error | null {
+/** What was asked of each record when it was sent is asked once more: the topic may have been altered. */
+function refusalOf({ topic }: ReadyBatchOwner, batch: ProducerBatch, buffer: Buffer): Error | null {
   try {
     checkBatchSize(buffer.length, topic.config)
+    if (batch.hasKeyless) checkKeyless(topic.config, topic.name)
     return null
   } catch (error) {
     return error as Error
@@ -104,7 +107,8 @@ function split(
 ): readonly ProducerBatch[] {
   if (batch.isSettled) return []
   const fillBytes = fillLimitOf(owner.topic.config, batch.compressionType)
-  // What has grown by compression is within the limit before it: its halves may be within it afterwards.
+  // As far as needed, and always into two: what has a record without a key is small enough as it is, and
+  // what has grown by compression may be within the limit in halves.
   const limitBytes = fillBytes < batch.sizeBytes ? fillBytes : Math.floor(batch.sizeBytes / 2)
   const parts = batch.split(records, limitBytes)
   owner.replaced(batch, parts)

@@ -2,7 +2,6 @@ import { behindFailed } from '../broker/behind-failed.ts'
 import { EndOfTick } from '../broker/end-of-tick.ts'
 import {
   ClosedError,
-  InvalidRecordError,
   LogFullError,
   RecordTooLargeError,
   StorageError,
@@ -13,6 +12,7 @@ import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
 import {
   checkBatchSize,
+  checkKeyless,
   largestBatchBytes,
   storedCompressionType,
 } from '../storage/append-record.ts'
@@ -136,11 +136,12 @@ export class RecordAccumulator implements QueueOwner {
 
   /** Gives up everything that is not settled. */
   abort(): void {
-    for (const send of this.#waiting.all) this.failWaiting(send, producerClosed())
     for (const batch of [...this.#batches.keys()]) {
       const reason = 'the producer was closed before the write was acknowledged'
       this.fail(batch, batch.isInFlight ? new ClosedError(reason, 'unknown') : producerClosed())
     }
+    // What waits was sent behind all that is in a batch of its partition.
+    for (const send of this.#waiting.all) this.failWaiting(send, producerClosed())
   }
 
   batchCreated(batch: ProducerBatch, queue: PartitionQueue): void {
@@ -220,12 +221,8 @@ export class RecordAccumulator implements QueueOwner {
 
   #check(queue: PartitionQueue, record: SerializedRecord, boundBytes: number): void {
     const { config } = queue.topic
-    if (record.key === null && config.cleanupPolicy !== 'delete') {
-      throw new InvalidRecordError(
-        `topic '${record.topic}' is compacted: it takes no record without a key`,
-      )
-    }
-    checkTimestampLimits(record.timestamp, config, this.clock)
+    if (record.key === null) checkKeyless(config, record.topic)
+    if (record.bringsTimestamp) checkTimestampLimits(record.timestamp, config, this.clock)
     const aloneBytes = RECORD_BATCH_OVERHEAD + boundBytes
     const limitBytes = Math.min(largestBatchBytes(config), this.#pool.totalBytes)
     if (aloneBytes <= limitBytes) return

@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { describeValue, isOpaque, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
-import { RecordTooLargeError } from '../errors.ts'
+import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP } from '../record/record-batch.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
@@ -78,6 +78,13 @@ export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopic
   if (config.maxBytes >= 0 && sizeBytes > config.maxBytes) {
     throw new RecordTooLargeError(sizeBytes, config.maxBytes, 'maxBytes')
   }
+}
+
+/** @throws {@link InvalidRecordError} when the topic takes no record without a key. */
+export function checkKeyless(config: Readonly<ResolvedTopicConfig>, topic?: string): void {
+  if (config.cleanupPolicy === 'delete') return
+  const who = topic === undefined ? 'a compacted topic' : `compacted topic '${topic}'`
+  throw new InvalidRecordError(`${who} takes no record without a key`)
 }
 
 /** Bytes of a key, value or header value. @throws TypeError naming `what`. */

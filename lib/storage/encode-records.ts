@@ -2,7 +2,6 @@
 import { Buffer } from 'node:buffer'
 import { describeValue } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
-import { InvalidRecordError } from '../errors.ts'
 import { batchMemory, LARGEST_PIECE_BYTES } from '../record/batch-memory.ts'
 import { levelOf } from '../record/codecs/levels.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
@@ -14,6 +13,7 @@ import {
 } from '../record/record-batch-builder.ts'
 import {
   checkBatchSize,
+  checkKeyless,
   ensureRecord,
   fillLimitOf,
   largestBatchBytes,
@@ -44,7 +44,7 @@ const NO_MEMORY: Buffer = Buffer.alloc(0)
  * @param now timestamp of the records that bring none.
  * @throws TypeError or RangeError when a record is not of the described form.
  * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
- * @throws {@link InvalidRecordError} when a record has no key and the topic is compacted.
+ * @throws InvalidRecordError when a record has no key and the topic is compacted.
  * @throws {@link InvalidTimestampError} when a timestamp is outside of what the topic takes.
  */
 export function encodeRecords(
@@ -157,14 +157,9 @@ function targetBytesOf(config: Readonly<ResolvedTopicConfig>): number {
   return Math.min(targetBytes, fillLimitOf(config, compressionType))
 }
 
-function keyOf(
-  record: AppendRecord,
-  { cleanupPolicy }: Readonly<ResolvedTopicConfig>,
-): Buffer | null {
+function keyOf(record: AppendRecord, config: Readonly<ResolvedTopicConfig>): Buffer | null {
   const key = toBytes('key', record.key)
-  if (key === null && cleanupPolicy !== 'delete') {
-    throw new InvalidRecordError('a compacted topic takes no record without a key')
-  }
+  if (key === null) checkKeyless(config)
   return key
 }
 

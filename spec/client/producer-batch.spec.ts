@@ -16,7 +16,8 @@ function newBatch(options: Partial<ProducerBatchOptions> = {}): ProducerBatch {
 
 function record(timestamp = 5): SerializedRecord {
   const value = Buffer.from('value')
-  return { topic: 't', partition: undefined, key: null, value, headers: [], timestamp }
+  const place = { topic: 't', partition: undefined }
+  return { ...place, key: null, value, headers: [], timestamp, bringsTimestamp: true }
 }
 
 /** Writes down what it is told. */

@@ -41,6 +41,20 @@ describe('a close inside of a send', () => {
   })
 })
 
+describe('an abort', () => {
+  it('fails what is in batches before what waits for memory behind it', async () => {
+    const { producer } = setUp({ bufferMemory: 300, lingerMs: 10 })
+    const settled: string[] = []
+    for (const name of ['a', 'b', 'c', 'd']) {
+      producer.send({ topic: 't', value: name.repeat(100) }, (error) => {
+        settled.push(`${name} ${(error as ClosedError).code}`)
+      })
+    }
+    await producer.close({ timeoutMs: 0 })
+    expect(settled).toEqual(['a CLOSED', 'b CLOSED', 'c CLOSED', 'd CLOSED'])
+  })
+})
+
 describe('flush', () => {
   it('resolves when everything sent before is settled, and not earlier', async () => {
     const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })

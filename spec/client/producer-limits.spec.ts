@@ -289,3 +289,20 @@ describe('deliveryTimeoutMs', () => {
     expect(producer.usedBytes).toBeGreaterThan(0)
   })
 })
+
+describe('the limits of timestamps', () => {
+  it('are not for sends that bring none, however long they wait for memory', async () => {
+    const { producer, partition, clock } = setUp(
+      { bufferMemory: 200 },
+      { config: { messageTimestampBeforeMaxMs: 0 } },
+    )
+    const [first, second] = sendLarge(producer, 'a', 'b')
+    const dated = observe(producer.send({ topic: 't', value: 'c', timestamp: clock.now() }))
+    await clock.advance(5)
+    partition.isAutomatic = true
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect([first?.metadata?.offset, second?.metadata?.offset]).toEqual([0, 1])
+    expect(dated.error).toMatchObject({ code: 'INVALID_TIMESTAMP' })
+  })
+})

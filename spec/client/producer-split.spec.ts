@@ -189,3 +189,26 @@ describe('a batch that has become too large for its topic', () => {
     expect(bench.producer.usedBytes).toBe(0)
   })
 })
+
+describe('a batch whose topic has become a compacted one', () => {
+  it.each(['none', 'gzip'] as const)(
+    'is written without the records that have no key, which are refused (%s)',
+    async (compressionType) => {
+      const bench = setUpWaiting({ compressionType })
+      bench.partition.isAutomatic = true
+      const settled: string[] = []
+      for (const key of ['a', null, 'b', 'c', null]) {
+        bench.producer.send({ topic: 't', key, value: 'v' }, (error, place) => {
+          settled.push(`${key} ${error === null ? String(place?.offset) : String(error)}`)
+        })
+      }
+      bench.alter({ cleanupPolicy: 'compact' })
+      await bench.producer.flush()
+      const refused = "null InvalidRecordError: compacted topic 't' takes no record without a key"
+      expect(settled).toEqual(['a 0', refused, 'b 1', 'c 2', refused])
+      const records = await bench.partition.records()
+      expect(records.map(({ key }) => String(key))).toEqual(['a', 'b', 'c'])
+      expect(bench.producer.usedBytes).toBe(0)
+    },
+  )
+})
