@@ -21,6 +21,11 @@ export interface FetchResponse {
   readonly offset: number
   readonly batches: readonly RecordBatch[]
   readonly error: Error | null
+  /**
+   * Whether the batches end at a limit, at the end of a segment or before damage, and not where there is
+   * no more by now: no wait would add to them.
+   */
+  readonly isComplete: boolean
 }
 
 /** How long a fetch waits, and for how much. */
@@ -39,8 +44,8 @@ export interface FetchLimits {
 /**
  * Reads several partitions at once and waits until there is enough (Kafka's delayed fetch).
  *
- * Answers as soon as `minBytes` are there, one request has an error, or the time is over. Where
- * there is something to read, it looks before it prepares to wait, which takes more than the look. A
+ * Answers as soon as `minBytes` are there, one request has an error or all that a read of it can give, or
+ * the time is over. Where there is something to read, it looks before it prepares to wait, which takes more than the look. A
  * waiter listens before a look that it waits for, so an append between its look and its wait wakes it.
  *
  * @returns one response per request, in the same order.
@@ -59,13 +64,13 @@ export async function fetchBatches(
   if (limits.maxWaitMs <= 0) {
     const found = await readRest(requests, limits, readNow(requests, limits))
     // Nobody else tells it what another process has appended.
-    if (isEnough(requests, found, limits) || !(await lookBehind(requests))) return found
+    if (isEnough(found, limits) || !(await lookBehind(requests))) return found
     return readRest(requests, limits, readNow(requests, limits))
   }
   if (requests.some(hasMore)) {
     const responses = await readRest(requests, limits, readNow(requests, limits))
     limits.signal?.throwIfAborted()
-    if (wait.isOver || isEnough(requests, responses, limits)) return responses
+    if (wait.isOver || isEnough(responses, limits)) return responses
   }
   wait.start(requests)
   const available = new AvailableBytes(requests, limits)
@@ -74,12 +79,12 @@ export async function fetchBatches(
       // Nothing can change while it looks inside of the call.
       const found = readNow(requests, limits)
       const isAll = found.length === requests.length
-      if (isAll && (wait.isOver || isEnough(requests, found, limits))) return found
+      if (isAll && (wait.isOver || isEnough(found, limits))) return found
       const change = wait.nextChange()
       if (!isAll && (wait.isOver || available.needsLook || (await available.mayBeEnough()))) {
         const responses = await readRest(requests, limits, found)
         limits.signal?.throwIfAborted()
-        if (wait.isOver || isEnough(requests, responses, limits)) return responses
+        if (wait.isOver || isEnough(responses, limits)) return responses
         available.note(responses)
       }
       await change
@@ -169,15 +174,14 @@ function hasMore({ partition, offset }: FetchRequest): boolean {
   return offset < partition.highWatermark
 }
 
-function isEnough(
-  requests: readonly FetchRequest[],
+/** Whether a fetch need not wait for more than this. */
+export function isEnough(
   responses: readonly FetchResponse[],
-  limits: FetchLimits,
+  limits: Pick<FetchLimits, 'minBytes' | 'maxBytes'>,
 ): boolean {
   let sizeBytes = 0
-  for (const [slot, { batches, error }] of responses.entries()) {
-    const wantedEnd = requests[slot]?.wantedEnd ?? Infinity
-    if (error !== null || (batches.at(-1)?.nextOffset ?? 0) >= wantedEnd) return true
+  for (const { batches, error, isComplete } of responses) {
+    if (error !== null || isComplete) return true
     sizeBytes += totalSizeBytes(batches)
   }
   return sizeBytes >= Math.max(1, Math.min(limits.minBytes, limits.maxBytes))
@@ -195,7 +199,9 @@ function readNow(
   const responses: FetchResponse[] = []
   if (minBytes > 1) return responses
   let remainingBytes = maxBytes
-  for (const { partition, offset, maxBytes: partitionBytes, wantedEnd } of requests) {
+  for (const request of requests) {
+    const { partition, offset, maxBytes: partitionBytes, wantedEnd } = request
+    const { highWatermark } = partition
     let batches: readonly RecordBatch[] | null = []
     let error: Error | null = null
     if (remainingBytes > 0) {
@@ -208,7 +214,7 @@ function readNow(
     }
     if (batches === null) return responses
     remainingBytes -= totalSizeBytes(batches)
-    responses.push({ partition, offset, batches, error })
+    responses.push(responseTo(request, batches, { error, highWatermark }))
   }
   return responses
 }
@@ -223,6 +229,7 @@ async function readRest(
   for (const { batches } of responses) remainingBytes -= totalSizeBytes(batches)
   for (const [slot, request] of requests.slice(responses.length).entries()) {
     const { partition, offset, maxBytes: partitionBytes, wantedEnd } = request
+    const { highWatermark } = partition
     let batches: readonly RecordBatch[] = []
     let error: Error | null = null
     if (remainingBytes > 0) {
@@ -236,9 +243,21 @@ async function readRest(
         error = errorOf(cause)
       }
     }
-    responses.push({ partition, offset, batches, error })
+    responses.push(responseTo(request, batches, { error, highWatermark }))
   }
   return responses
+}
+
+/** @param found `highWatermark` is that from before the read: what has come since is worth a wait */
+function responseTo(
+  { partition, offset, wantedEnd = Infinity }: FetchRequest,
+  batches: readonly RecordBatch[],
+  { error, highWatermark }: { readonly error: Error | null; readonly highWatermark: number },
+): FetchResponse {
+  const nextOffset = batches.at(-1)?.nextOffset
+  const isComplete =
+    nextOffset !== undefined && (nextOffset < highWatermark || nextOffset >= wantedEnd)
+  return { partition, offset, batches, error, isComplete }
 }
 
 function errorOf(cause: unknown): Error {

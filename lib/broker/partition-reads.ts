@@ -28,7 +28,12 @@ export interface ReadOptions {
 
 /** How long and for how much {@link Partition.fetch} waits. */
 export interface FetchOptions {
-  /** Bytes that are worth answering, at least 0; there is no answer without a record. @defaultValue 1 */
+  /**
+   * Bytes that are worth answering, at least 0; there is no answer without a record. Less is answered at
+   * once where more lies behind what one read gives: `maxBytes`, or the end of a segment, as in Kafka.
+   *
+   * @defaultValue 1
+   */
   readonly minBytes?: number
   /** Limit on the number of records, at least 1; as many are worth answering too. @defaultValue none */
   readonly maxRecords?: number

@@ -61,7 +61,12 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly autoCommitIntervalMs?: number
   /** Most records that one `poll` returns, at least 1. @defaultValue 500 */
   readonly maxPollRecords?: number
-  /** Stored bytes over all partitions that end the wait of a `poll`, at least 0. @defaultValue 1 */
+  /**
+   * Stored bytes over all partitions that end the wait of a `poll`, at least 0. So does all that one read
+   * of a partition gives where more lies behind it: `maxPartitionFetchBytes`, or the end of a segment.
+   *
+   * @defaultValue 1
+   */
   readonly fetchMinBytes?: number
   /** How long a `poll` waits that names no time of its own, milliseconds, at least 0. @defaultValue 500 */
   readonly fetchMaxWaitMs?: number

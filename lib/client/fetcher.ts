@@ -1,4 +1,4 @@
-import { fetchBatches, type FetchResponse } from '../broker/delayed-fetch.ts'
+import { fetchBatches, isEnough, type FetchResponse } from '../broker/delayed-fetch.ts'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { StoredRecord } from '../record/decode.ts'
@@ -123,7 +123,7 @@ export class Fetcher<K, V> {
     )
     // What ended the wait may be neither its time nor the bytes.
     const isOver = hasReady || isPart || this.#clock.monotonic() >= wait.deadlineMs
-    if (!isOver && !isEnough(responses, minBytes)) return false
+    if (!isOver && !isEnough(responses, { minBytes, maxBytes })) return false
     let hasProgressed = hasReady || isPart
     let restBytes = maxBytes
     for (const [slot, response] of responses.entries()) {
@@ -307,13 +307,4 @@ export class Fetcher<K, V> {
     this.#buffers.set(state.key, new FetchBuffer(state, offset, partition, { batches, error }))
     return true
   }
-}
-
-function isEnough(responses: readonly FetchResponse[], minBytes: number): boolean {
-  let sizeBytes = 0
-  for (const { batches, error } of responses) {
-    if (error !== null) return true
-    sizeBytes += totalSizeBytes(batches)
-  }
-  return sizeBytes >= minBytes
 }

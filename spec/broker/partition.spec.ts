@@ -501,6 +501,31 @@ describe('waiting for records', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
+  it.each<[string, { minBytes: number; maxBytes?: number }, number]>([
+    ['the end of its segment', { minBytes: 500 }, 4],
+    ['a limit', { minBytes: 200, maxBytes: 200 }, 2],
+  ])('waits for no more than a read can give: up to %s', async (_, limits, count) => {
+    const clock = new ManualClock()
+    const config = { segmentBytes: 300 }
+    const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
+    await fill(partition, 9)
+    let found: number | null = null
+    const fetching = partition.fetch(0, { ...limits, maxWaitMs: 10_000 }).then((records) => {
+      found = records.length
+    })
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+    expect(found).toBe(count)
+    await fetching
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('gives all of minBytes where one read has them', async () => {
+    const partition = await openPartition()
+    await fill(partition, 500)
+    const records = await partition.fetch(0, { minBytes: 30_000, maxWaitMs: 10_000 })
+    expect(records.length).toBeGreaterThan(400)
+  })
+
   it('gives what there is when the time is over', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock })

@@ -228,6 +228,19 @@ describe('poll', () => {
     },
   )
 
+  it.each([
+    { fetchMinBytes: 1000, maxPartitionFetchBytes: 1000 },
+    { fetchMinBytes: 1000, fetchMaxBytes: 1000 },
+    { fetchMinBytes: 5000, maxPartitionFetchBytes: 1000 },
+  ])('waits for no more than it may read of a partition: %o', async (limits) => {
+    const harness = new ConsumerHarness()
+    for (let batch = 0; batch < 40; batch++) harness.partition().append('x'.repeat(300))
+    const consumer = assigned(harness, limits)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(2)
+  })
+
   it('never waits with maxWaitMs 0, and serves what is there', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })
