@@ -62,12 +62,8 @@ export async function loadParts(
     partitions: () => logs.topics.flatMap((topic) => topic.partitions),
   })
   const logs: LogManager = new LogManager({
-    dir: data.dir,
-    fileSystem: data.fileSystem,
-    random,
-    defaults,
-    states: data.states,
-    isClean: data.isClean,
+    ...{ random, defaults, dir: data.dir, fileSystem: data.fileSystem },
+    ...{ states: data.states, isClean: data.isClean },
     partitionContext: {
       clock,
       dir: data.dir,
@@ -76,6 +72,7 @@ export async function loadParts(
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
       compact: (partition) => cleaner.compact(partition),
+      beforeTruncation: (topicPartition, offset) => cleaner.truncateTo(topicPartition, offset),
       consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),

@@ -36,6 +36,8 @@ export class CleanerCheckpoint {
   readonly #file: CheckpointFile
   readonly #horizons: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
+  /** Where logs were cut since their last pass was saved: one that is under way may have begun before. */
+  readonly #cuts = new Map<string, number>()
   #loading: Promise<void> | null = null
   /** Whether the file still has what was forgotten. */
   #isBehind = false
@@ -81,10 +83,27 @@ export class CleanerCheckpoint {
     state: CleanedState,
     isThere: (topic: string, partition: number) => boolean,
   ): Promise<void> {
-    this.#logs.set(topicPartitionKey({ topic, partition }), { topic, partition, ...state })
+    const key = topicPartitionKey({ topic, partition })
+    const offset = Math.min(state.offset, this.#cuts.get(key) ?? Infinity)
+    this.#cuts.delete(key)
+    this.#logs.set(key, { topic, partition, ...state, offset })
     for (const [key, log] of this.#logs) {
       if (!isThere(log.topic, log.partition)) this.#logs.delete(key)
     }
+    await this.#write()
+  }
+
+  /**
+   * A log is about to be cut: what comes in the place of what goes was never compacted, though the
+   * log may have grown beyond the checkpoint by the next pass. Kafka lowers it likewise.
+   */
+  async truncateTo(topic: string, partition: number, offset: number): Promise<void> {
+    const key = topicPartitionKey({ topic, partition })
+    this.#cuts.set(key, Math.min(offset, this.#cuts.get(key) ?? Infinity))
+    await this.#load()
+    const log = this.#logs.get(key)
+    if (log === undefined || log.offset <= offset) return
+    this.#logs.set(key, { ...log, offset })
     await this.#write()
   }
 

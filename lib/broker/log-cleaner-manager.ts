@@ -7,6 +7,7 @@ import { CleanerCheckpoint } from './cleaner-checkpoint.ts'
 import { publishCompaction } from './compaction-events.ts'
 import { ensureCompacted } from './partition-compaction.ts'
 import type { Partition } from './partition.ts'
+import type { TopicPartition } from './topic-partition.ts'
 
 /** Longest pause between two passes over a log that fail, unless `cleanerBackoffMs` is longer. */
 const MAX_RETRY_BACKOFF_MS = 3_600_000
@@ -96,6 +97,12 @@ export class LogCleanerManager {
   async forgetTopic(topic: string): Promise<void> {
     // It is a hint, and no reason to keep a topic from being deleted or made: the next call tries again.
     await this.#checkpoint.forget(topic).catch(() => undefined)
+  }
+
+  /** A log is about to be cut at `offset`, below which it may have been compacted. */
+  async truncateTo({ topic, partition }: TopicPartition, offset: number): Promise<void> {
+    // It is a hint, and no reason to refuse that.
+    await this.#checkpoint.truncateTo(topic, partition, offset).catch(() => undefined)
   }
 
   /** Compacts a log however little of it is dirty, as soon as no other is being compacted. */

@@ -12,6 +12,8 @@ export interface PartitionContext extends FencedDirectory {
   readonly recentBatches: RecentBatchesBudget
   /** Compacts a partition as soon as no other is being compacted. */
   readonly compact: (partition: Partition) => Promise<CompactionReport>
+  /** A log is about to be cut at `offset`. Absent: nobody notes how far it was compacted. */
+  readonly beforeTruncation?: (topicPartition: TopicPartition, offset: number) => Promise<void>
   /**
    * Every group that has committed offsets for the topic has committed past all that is below it; 0
    * where there is no such group, or where that is not known. Absent: there are no groups. Where the

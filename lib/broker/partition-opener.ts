@@ -102,6 +102,8 @@ export class PartitionOpener {
       batchCache,
       loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
       saveState: states.save.bind(states, key),
+      beforeTruncation: async (offset: number) =>
+        partitionContext.beforeTruncation?.({ topic, partition }, offset),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
       ...(readOnly
         ? { isStillClean: () => states.areClean(), loadState: () => reloaded(states, key) }

@@ -82,6 +82,8 @@ export interface LogContext extends LogState {
   readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
   /** Where small reads keep what they have read; absent: nowhere. */
   readonly batchCache?: BatchCache
+  /** Called before records from `offset` on are dropped for others to come in their place. */
+  readonly beforeTruncation?: (offset: number) => Promise<void>
   /** Called at the end of an orderly close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }

@@ -75,6 +75,30 @@ describe('compaction that is asked for', () => {
     })
   })
 
+  it.each(['now', 'after a restart'])(
+    'keeps one of each key behind a truncation too, whatever has come in its place: %s',
+    async (when) => {
+      const clock = new ManualClock(NOW)
+      const fileSystem = new SimulatedFileSystem({ seed: 1 })
+      let broker = await open(fileSystem, clock)
+      const topic = await broker.createTopic('table', { ...COMPACTED, segmentBytes: 100_000 })
+      await put(topic.partition(0), clock, 'a=1', 'b=1', 'c=1', 'd=1')
+      await topic.compact()
+      await topic.partition(0).log.truncateTo(2)
+      await put(topic.partition(0), clock, 'a=2', 'b=2', 'x=1', 'y=1')
+      if (when !== 'now') {
+        await broker.close()
+        broker = await open(fileSystem, clock)
+      }
+      const partition = broker.topic('table').partition(0)
+      await partition.compact()
+      expect(await contentOf(partition)).toEqual(['2:a=2', '3:b=2', '4:x=1', '5:y=1'])
+      await put(partition, clock, 'x=2')
+      expect(await partition.compact()).toMatchObject({ endOffset: 7 })
+      expect(await contentOf(partition)).toEqual(['2:a=2', '3:b=2', '5:y=1', '6:x=2'])
+    },
+  )
+
   it('takes no more memory for keys than cleanerDedupeBufferBytes, and goes on from there', async () => {
     const endOffsets: number[][] = []
     for (const cleanerDedupeBufferBytes of [1024, 100_000]) {
