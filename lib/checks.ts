@@ -88,9 +88,9 @@ export function checkOneOf<T extends string | number>(
   return found
 }
 
-/** Checks that `value` is a path: a string that is not empty. @throws TypeError when it is not. */
+/** Checks that `value` is a path: text without a null byte, and not empty. @throws TypeError when it is not. */
 export function checkPath(name: string, value: unknown): string {
-  if (typeof value === 'string' && value !== '') return value
+  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
   throw new TypeError(`${name} must be a path, got ${describeValue(value)}`)
 }
 

@@ -78,6 +78,7 @@ describe('checks of values', () => {
   it.each([
     [() => checkOneOf('n', {}, ['a']), 'n must be one of "a", got an object'],
     [() => checkPath('dir', ''), 'dir must be a path, got ""'],
+    [() => checkPath('dir', 'a\0b'), 'dir must be a path, got "a\\u0000b"'],
     [() => checkPath('dir', undefined), 'dir must be a path, got undefined'],
     [
       () => {
