@@ -65,7 +65,7 @@ export class EndFinder {
       const scan = await this.#recover(segments, last, fileSizeBytes, recoveryPoint)
       const { reason, position, nextOffset } = scan
       endOffset = Math.min(nextOffset, entry.nextOffset)
-      if (reason !== null) place = { ...breach, reason, position }
+      if (reason !== null) place = { ...breach, path: last.path, reason, position }
     }
     if (last !== undefined) last.nextOffset = endOffset
     this.damage = audit.breachError(dir, place, endOffset, durableOffset)

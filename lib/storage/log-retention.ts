@@ -85,12 +85,15 @@ async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): P
  * The file's last modification takes its place where no record has a timestamp, as in Kafka, and
  * where the largest is in the future: there one wrong timestamp pins a Kafka log for ever, with all
  * that comes behind it. A file may have been copied, or its machine may have had no clock when it
- * was written, so a timestamp that can be right is believed rather than the file.
+ * was written, so a timestamp that can be right is believed rather than the file. Where damage may
+ * hide a younger one, whichever of the two is later counts.
  */
 export async function completeSinceMs(segment: LogSegment, nowMs: number): Promise<number> {
-  const { timestamp } = await segment.times.max()
-  if (timestamp >= 0 && timestamp <= nowMs) return timestamp
-  return (await segment.file.use((file) => file.stat())).modifiedMs
+  const { max, isProven } = await segment.times.largest()
+  const { timestamp } = max
+  if (isProven && timestamp >= 0 && timestamp <= nowMs) return timestamp
+  const { modifiedMs } = await segment.file.use((file) => file.stat())
+  return timestamp > nowMs ? modifiedMs : Math.max(timestamp, modifiedMs)
 }
 
 function deletes({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boolean {

@@ -16,6 +16,7 @@ import { LEADER_EPOCH_FILE, LeaderEpochCache } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord } from './log-inventory.ts'
 import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
+import { isIntruder } from './segment-audit.ts'
 import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segment-record.ts'
 import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
@@ -142,12 +143,21 @@ class LogSalvage {
     }
   }
 
+  /** Those that begin inside of one that is as on record are none of the log's, and hold nothing more. */
   async #listSegments(record: SegmentRecord | null): Promise<SourceSegment[]> {
     const files = await findLogFiles(this.#fileSystem, this.#dir)
-    const logs = files.filter(({ kind }) => kind === 'log')
+    const logs: { readonly offset: number; readonly path: string }[] = []
+    let whole: SegmentEntry | null = null
+    for (const { kind, offset, path } of files) {
+      if (kind !== 'log' || isIntruder(whole, { baseOffset: offset })) continue
+      logs.push({ offset, path })
+      const entry = sealedOf(record, offset)
+      const { sizeBytes } = (await this.#fileSystem.stat(path)) ?? {}
+      whole = entry?.sizeBytes === sizeBytes ? entry : null
+    }
     return logs.map(({ offset, path }, slot) => {
-      const nextBase = logs[slot + 1]?.offset
-      const nextOffset = sealedOf(record, offset)?.nextOffset ?? nextBase ?? Infinity
+      const nextBase = logs[slot + 1]?.offset ?? Infinity
+      const nextOffset = Math.min(sealedOf(record, offset)?.nextOffset ?? Infinity, nextBase)
       return { baseOffset: offset, path, nextOffset }
     })
   }

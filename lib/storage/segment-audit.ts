@@ -12,7 +12,7 @@ export interface FoundSegment {
 /** Where the files are not those that are on record. */
 export interface SegmentBreach {
   readonly entry: SegmentEntry
-  /** The file that is not as it was; `null` when it is missing. */
+  /** The file that is not as it was, or was not there; `null` when the one on record is missing. */
   readonly path: string | null
   readonly reason: string
   /** First byte that is missing, or too much. */
@@ -24,8 +24,10 @@ export interface SegmentBreach {
  *
  * Segments that are wholly deleted need not be there, and there may be more than on record at the
  * end: what was rolled and not yet durable, or not yet removed. What is on record has to be there:
- * a sealed segment as it was, of the active one at least what had been durable.
+ * a sealed segment as it was, of the active one at least what had been durable. No other may begin
+ * inside of it: where its name says, the one on record would seem to end.
  *
+ * @param found in offset order.
  * @param isExempt whether a segment on record may be otherwise. @defaultValue none may
  * @returns the first breach in offset order, `null` when there is none.
  */
@@ -36,15 +38,16 @@ export function auditSegments(
   logStartOffset: number,
   isExempt: (baseOffset: number, isFound: boolean) => boolean = () => false,
 ): SegmentBreach | null {
-  const byBase = new Map(found.map((segment) => [segment.baseOffset, segment]))
+  const slots = new Map(found.map((segment, at) => [segment.baseOffset, at]))
   for (const [slot, entry] of record.segments.entries()) {
     const { baseOffset, nextOffset } = entry
     const isActive = slot === record.segments.length - 1
     // The active one may have got more since than is on record, so it counts up to its very end.
     if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
-    const segment = byBase.get(baseOffset)
+    const at = slots.get(baseOffset) ?? -1
+    const segment = found[at]
     if (isExempt(baseOffset, segment !== undefined)) continue
-    const breach = breachOf(dir, entry, segment, isActive)
+    const breach = breachOf(dir, entry, segment, isActive) ?? intrusionOf(entry, found[at + 1])
     if (breach !== null) return breach
   }
   return null
@@ -126,6 +129,21 @@ function breachOf(
   const expected = isActive ? `of which ${sizeBytes} were durable` : `not ${sizeBytes}`
   const reason = `the segment has ${found.sizeBytes} bytes, ${expected} as on record`
   return { entry, path: found.path, position, reason }
+}
+
+/** Whether a file that is not on record begins inside of the segment before it, which is. */
+export function isIntruder(
+  entry: SegmentEntry | null,
+  next: Pick<FoundSegment, 'baseOffset'>,
+): boolean {
+  return entry !== null && entry.baseOffset < next.baseOffset && next.baseOffset < entry.nextOffset
+}
+
+function intrusionOf(entry: SegmentEntry, next: FoundSegment | undefined): SegmentBreach | null {
+  if (next === undefined || !isIntruder(entry, next)) return null
+  const { baseOffset, nextOffset } = entry
+  const reason = `it is not on record, where the segment of ${baseOffset} goes on to ${nextOffset}`
+  return { entry, path: next.path, position: 0, reason }
 }
 
 /**

@@ -4,7 +4,6 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader, headerOrNone, type BatchHeader } from './batch-reader.ts'
 import { SEEK_BYTES, seekExactly } from './exact-seek.ts'
 import type { SegmentIndexes } from './segment-indexes.ts'
-import type { TimestampOffset } from './time-index.ts'
 
 /** A read takes no more memory than this at once, however much it is allowed. */
 const MAX_READ_BYTES = 4 * 1024 * 1024
@@ -160,17 +159,34 @@ export async function restBelow(
   return { sizeBytes, endOffset: before.isFound ? baseOffset : before.expectedOffset }
 }
 
-/** Notes the batches from the last index entry on, by their headers. */
+/**
+ * Notes the batches from the last index entry on, by their headers, up to damage if there is any.
+ *
+ * An entry vouches for the offsets of its batch, so one that leaves a gap is only noted when the next
+ * one agrees.
+ */
 export async function noteAgain(view: SegmentView): Promise<void> {
   const { file, indexes, sizeBytes } = view
   const start = indexes.rewind()
   let { lowestOffset } = start
   if (sizeBytes === 0) return
-  await walk(new BatchReader(file, start.position, sizeBytes), (header, at) => {
-    if (misplaced(view, header, lowestOffset) !== null) return
+  // No header proves a timestamp, and nobody is told of what damage hides.
+  indexes.unprovenMax = indexes.timeIndex.lastEntry
+  let doubtful = null as { header: BatchHeader; at: number } | null
+  const note = (header: BatchHeader, at: number): void => {
     indexes.note(header, at)
     lowestOffset = header.lastOffset + 1
+  }
+  await walk(new BatchReader(file, start.position, sizeBytes), (header, at) => {
+    if (doubtful !== null && header.baseOffset > doubtful.header.lastOffset) {
+      note(doubtful.header, doubtful.at)
+    }
+    doubtful = null
+    if (misplaced(view, header, lowestOffset) !== null) return
+    if (header.baseOffset === lowestOffset) note(header, at)
+    else doubtful = { header, at }
   })
+  if (doubtful !== null) note(doubtful.header, doubtful.at)
 }
 
 /** Whether a batch is still where it was. */
@@ -187,68 +203,17 @@ export async function isBatchThere(
   }
 }
 
-/**
- * The first batch, at or behind `startOffset`, that holds a record at least as young as `timestamp`;
- * `null` when there is none.
- *
- * @throws {@link CorruptRecordError} when a batch on the way is damaged.
- */
-export async function findBatchByTimestamp(
-  view: SegmentView,
-  timestamp: number,
-  startOffset: number,
-): Promise<RecordBatch | null> {
-  const hint = view.indexes.timeIndex.lookup(timestamp)
-  const isHelpful = hint.offset > startOffset && (await isTrue(view, hint))
-  let offset = isHelpful ? hint.offset : startOffset
-  for (;;) {
-    const limits = { maxBytes: WALK_BYTES, endOffset: view.nextOffset }
-    const { batches } = await readRange(view, offset, limits)
-    const found = batches.find((batch) => batch.maxTimestamp >= timestamp)
-    if (found !== undefined) return found
-    const last = batches.at(-1)
-    if (last === undefined) return null
-    offset = last.nextOffset
-  }
-}
-
-/**
- * The largest timestamp of a segment, found by going from `claim` to the end; from the start where
- * the claim is not true.
- */
-export async function findMaxTimestamp(
-  view: SegmentView,
-  claim: TimestampOffset,
-): Promise<TimestampOffset> {
-  const isClaimTrue = claim.timestamp >= 0 && (await isTrue(view, claim))
-  const reader = isClaimTrue
-    ? (await seek(view, claim.offset)).reader
-    : new BatchReader(view.file, 0, view.sizeBytes)
-  let max = isClaimTrue ? claim : { timestamp: -1, offset: view.baseOffset }
-  const isWhole = await walk(reader, ({ maxTimestamp, lastOffset }) => {
-    if (maxTimestamp > max.timestamp) max = { timestamp: maxTimestamp, offset: lastOffset }
-  })
-  if (claim.timestamp <= max.timestamp) return max
-  // What damage hides may be what was claimed.
-  return isWhole && (await isSound(view, claim.offset)) ? max : claim
-}
-
-/**
- * Calls `onBatch` for every header up to the end, or up to bytes that are no header.
- *
- * @returns whether the end was reached.
- */
-export async function walk(
+/** Calls `onBatch` for every header up to the end, or up to bytes that are no header. */
+async function walk(
   reader: BatchReader,
   onBatch: (header: BatchHeader, position: number) => void,
-): Promise<boolean> {
+): Promise<void> {
   while (!reader.isAtEnd()) {
     const header = await headerOrNone(reader, WALK_BYTES)
-    if (header === null) return false
+    if (header === null) return
     onBatch(header, reader.position)
     reader.skip()
   }
-  return true
 }
 
 /** Why a batch with this header cannot stand behind one that ends below `lowestOffset`. */
@@ -309,27 +274,4 @@ function ensureFollows(
 ): void {
   const reason = misplaced(view, header, lowestOffset)
   if (reason !== null) throw reader.corrupt(reason)
-}
-
-/** Whether the batch that holds the offset has the timestamp for its largest. */
-async function isTrue(view: SegmentView, entry: TimestampOffset): Promise<boolean> {
-  try {
-    const { reader, isFound } = await seek(view, entry.offset)
-    return isFound && (await reader.header()).maxTimestamp === entry.timestamp
-  } catch (error) {
-    if (error instanceof CorruptRecordError) return false
-    throw error
-  }
-}
-
-/** Whether the batch that holds the offset, or the first one behind it, can be read. */
-async function isSound(view: SegmentView, offset: number): Promise<boolean> {
-  try {
-    const { reader } = await seek(view, offset)
-    if (!reader.isAtEnd()) await reader.batch()
-    return true
-  } catch (error) {
-    if (error instanceof CorruptRecordError) return false
-    throw error
-  }
 }

@@ -1,8 +1,8 @@
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader, headerOrNone } from './batch-reader.ts'
 import type { LogSegment } from './log-segment.ts'
-import { findBatchByTimestamp, findMaxTimestamp } from './segment-search.ts'
 import type { TimestampOffset } from './time-index.ts'
+import { findBatchByTimestamp, findMaxTimestamp, type LargestTimestamp } from './time-search.ts'
 
 /** The timestamps of one segment's records, as far as somebody has asked for them. */
 export class SegmentTimes {
@@ -14,31 +14,42 @@ export class SegmentTimes {
     this.#segment = segment
   }
 
-  /** See {@link findBatchByTimestamp}; `null` when no record is as young. */
+  /**
+   * See {@link findBatchByTimestamp}; `null` when no record is as young. Where damage keeps that from
+   * being proven, the search goes on to the damage.
+   */
   findFirst(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
     const segment = this.#segment
     return segment.file.use(async (file) => {
-      if ((await this.max()).timestamp < timestamp) return null
+      const { max, isProven } = await this.largest()
+      if (isProven && max.timestamp < timestamp) return null
       return findBatchByTimestamp(segment.view(file), timestamp, startOffset)
     })
   }
 
   /**
-   * Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none.
-   * What the time index says is compared with the log once: records are deleted by it.
+   * Largest timestamp, as far as it is known, and the last offset of the earliest batch that has it;
+   * timestamp -1 for none. What the time index says is compared with the log, once where it can be:
+   * records are deleted by it.
    */
-  max(): Promise<TimestampOffset> {
+  largest(): Promise<LargestTimestamp> {
     const segment = this.#segment
     return segment.file.use(async (file) => {
       await segment.held.loadTimes()
       const { indexes } = segment
       for (let claim = indexes.unprovenMax; claim !== null; claim = indexes.unprovenMax) {
         const view = segment.view(file)
-        const max = await findMaxTimestamp(view, claim)
-        if (view.sizeBytes === segment.sizeBytes) indexes.max = max
+        const found = await findMaxTimestamp(view, claim)
+        if (!found.isProven) return found
+        if (view.sizeBytes === segment.sizeBytes) indexes.max = found.max
       }
-      return indexes.max
+      return { max: indexes.max, isProven: true }
     })
+  }
+
+  /** {@link SegmentTimes.largest}, whether it is proven or not. */
+  async max(): Promise<TimestampOffset> {
+    return (await this.largest()).max
   }
 
   /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */

@@ -82,6 +82,23 @@ it('ends before the active one when that is missing', async () => {
   expect(await endsOf(fs, reader)).toEqual([2, 2])
 })
 
+it('ends before one inside of which another begins, as long as that is there', async () => {
+  const fs = new SimulatedFileSystem()
+  const writer = await openLog(fs, { config: SMALL })
+  await writer.append([{ value: 'a' }, { value: 'b' }])
+  await writer.roll()
+  await writer.append([{ value: 'c' }])
+  await writer.checkpoint()
+  const reader = await openLog(fs, { config: SMALL, readOnly: true })
+  fs.writeFile(pathOf(1), Buffer.alloc(0))
+  await refreshed(reader)
+  expect(reader.damage).toMatchObject({ path: pathOf(1), firstOffset: 0 })
+  await expect(reader.read(0)).rejects.toBe(reader.damage)
+  await fs.unlink(pathOf(1))
+  await refreshed(reader)
+  expect(await valuesOf(reader)).toEqual(['a', 'b', 'c'])
+})
+
 it('goes on once the writer has deleted what was missing', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await oneInEach(fs, ['a', 'b', 'c', 'd', 'e'])

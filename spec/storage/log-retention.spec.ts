@@ -117,6 +117,33 @@ describe('retention by time', () => {
     expect(freed).toMatchObject({ segments: 2 })
   })
 
+  it.each(['0.timeindex', '0.index', 'none'])(
+    'keeps a segment in which damage may hide a young record, until its file is old (removed: %s)',
+    async (removed) => {
+      const config = { ...SMALL, segmentBytes: 350, segmentMs: 100 * DAY_MS, retentionMs: DAY_MS }
+      const { log, fileSystem, clock } = await open(config)
+      const old = NOW - 20 * DAY_MS
+      await fill(log, [old, old, NOW, NOW])
+      expect(segmentsOf(log)).toEqual([0, 3])
+      const limits = { maxBytes: 1, endOffset: log.logEndOffset }
+      const [first] = await log.readBatches(0, limits)
+      await log.close()
+      for (const path of fileSystem.snapshot().keys()) {
+        if (path.endsWith(removed)) await fileSystem.unlink(path)
+      }
+      // The length of the second batch: where the third begins, nobody can tell.
+      fileSystem.flipBit(pathOf(0), Number(first?.sizeBytes) + 8, 4)
+      const again = await openLog(fileSystem, { clock, config })
+      expect(await again.enforceRetention(request(again))).toEqual(NOTHING_FREED)
+      await clock.advance(DAY_MS)
+      const later = request(again, { nowMs: clock.now() })
+      expect(await again.enforceRetention(later)).toEqual(NOTHING_FREED)
+      await clock.advance(1)
+      const freed = again.enforceRetention(request(again, { nowMs: clock.now() }))
+      expect(await freed).toMatchObject({ segments: 2 })
+    },
+  )
+
   it('deletes nothing with retentionMs -1, or where the policy has no delete', async () => {
     for (const config of [
       KEEP_ALL,

@@ -39,21 +39,31 @@ function filesOf(fs: SimulatedFileSystem, pattern: RegExp): (readonly [string, n
     .map(([path, bytes]) => [path, bytes.length] as const)
 }
 
-async function sound(): Promise<{
+async function sound(config = CONFIG): Promise<{
   fs: SimulatedFileSystem
   answers: Awaited<ReturnType<typeof answersOf>>
 }> {
-  const fs = await writtenLog(COUNT, { config: CONFIG })
-  return { fs, answers: await answersOf(await openLog(fs.fork(), { config: CONFIG })) }
+  const fs = await writtenLog(COUNT, { config })
+  return { fs, answers: await answersOf(await openLog(fs.fork(), { config })) }
 }
 
-it('a flipped bit in a log file is told, or makes no difference', async () => {
-  const { fs, answers } = await sound()
+/** `step`: each bit so far behind the one before is flipped. */
+it.each([
+  ['', { config: CONFIG, removed: /^$/, step: 1 }],
+  [
+    ' without entries in its offset index',
+    { config: { ...CONFIG, indexIntervalBytes: 4096 }, removed: /^$/, step: 3 },
+  ],
+  [' without its indexes', { config: CONFIG, removed: /index$/, step: 3 }],
+])('a flipped bit in a log file%s is told, or makes no difference', async (_, given) => {
+  const { config, removed, step } = given
+  const { fs, answers } = await sound(config)
+  for (const [path] of filesOf(fs, removed)) await fs.unlink(path)
   for (const [path, sizeBytes] of filesOf(fs, /\.log$/)) {
-    for (let bit = 0; bit < sizeBytes * 8; bit += 1) {
+    for (let bit = 0; bit < sizeBytes * 8; bit += step) {
       const damaged = fs.fork()
       damaged.flipBit(path, bit >> 3, bit & 7)
-      const found = await answersOf(await openLog(damaged, { config: CONFIG }))
+      const found = await answersOf(await openLog(damaged, { config }))
       const context = `bit ${bit} of ${path}`
       for (const [offset, read] of found.reads.entries()) {
         if (read instanceof CorruptRecordError) continue

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { PartitionDirectories } from '../../lib/broker/partition-directory.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
+import { Log } from '../../lib/storage/log.ts'
 import { SegmentRecordFile, type SegmentEntry } from '../../lib/storage/segment-record.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import {
@@ -137,6 +138,38 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
       }
     }
   })
+
+  it.each([
+    ['no batches', () => Buffer.alloc(0)],
+    ['those of another', (fs: SimulatedFileSystem) => fs.readFile(pathOf(4))],
+  ])(
+    'a file with %s that begins inside of a segment is damage, and hides nothing',
+    async (_, contentIn) => {
+      const fs = await left()
+      const record = fs.readFile(RECORD)
+      const intruder = pathOf(3)
+      fs.writeFile(intruder, contentIn(fs))
+      for (const readOnly of [true, false]) {
+        const log = await openLog(fs, { readOnly })
+        const { damage } = log
+        expect(damage).toMatchObject({ path: intruder, position: 0, firstOffset: 4 })
+        // What is on record of the segment before it says where that one ends.
+        const found = await log.read(0, 1000)
+        expect(found.map(({ offset }) => offset)).toEqual([0, 1])
+        expect((await log.read(2, 1000)).map(({ offset }) => offset)).toEqual([2, 3])
+        await expect(log.read(4)).rejects.toBe(damage)
+        if (!readOnly) await expect(log.append([{ value: 'x' }])).rejects.toBe(damage)
+        await log.close()
+      }
+      expect(fs.readFile(RECORD)).toEqual(record)
+      const saved = await Log.salvage(DIR, '/saved/orders-0', { fileSystem: fs })
+      expect(saved).toMatchObject({ recordCount: COUNT, lost: [], logEndOffset: COUNT })
+      await fs.unlink(intruder)
+      const log = await openLog(fs)
+      expect(log.damage).toBeNull()
+      expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
+    },
+  )
 
   it('a checkpoint of the start of the log that is damaged neither brings back nor takes away', async () => {
     const fs = await left()
