@@ -257,7 +257,7 @@ export class GroupSession implements CommitTarget {
       if (this.#member !== member) return false
     }
     this.#subscription.setAssigned(target)
-    await this.#tell(() => this.#listener.onPartitionsAssigned?.(added))
+    await this.#tell(() => this.#listener.onPartitionsAssigned?.(copyOf(added)))
     // What was given up can go to its next owner only by another rebalance.
     if (removed.length > 0 && this.#member === member) this.#join(member)
     return false
@@ -280,12 +280,12 @@ export class GroupSession implements CommitTarget {
   }
 
   #tellRevoked(partitions: readonly TopicPartition[]): Promise<void> {
-    return this.#tell(() => this.#listener.onPartitionsRevoked?.(partitions))
+    return this.#tell(() => this.#listener.onPartitionsRevoked?.(copyOf(partitions)))
   }
 
   #tellLost(partitions: readonly TopicPartition[]): Promise<void> {
     if (this.#listener.onPartitionsLost === undefined) return this.#tellRevoked(partitions)
-    return this.#tell(() => this.#listener.onPartitionsLost?.(partitions))
+    return this.#tell(() => this.#listener.onPartitionsLost?.(copyOf(partitions)))
   }
 
   /** Runs a callback to its end; what it throws is kept, because the rebalance goes on. */
@@ -319,6 +319,11 @@ export class GroupSession implements CommitTarget {
     this.#failure = null
     return failure === null ? [] : [failure.error]
   }
+}
+
+/** What the listener is handed is its own: it may take off the list what it is done with. */
+function copyOf(partitions: readonly TopicPartition[]): TopicPartition[] {
+  return partitions.map(({ topic, partition }) => ({ topic, partition }))
 }
 
 function without(

@@ -5,7 +5,8 @@ import type { TopicPartition } from '../broker/topic-partition.ts'
  *
  * Called inside `poll` (or an iteration), which waits for what a callback returns; `unsubscribe`
  * and `close` call it too. Callbacks may seek, commit and ask for positions, but not poll. When one
- * throws, the call it was made from rejects with that error, and the new assignment stands.
+ * throws, the call it was made from rejects with that error, and the new assignment stands. Each
+ * callback has a list of its own.
  */
 export interface RebalanceListener {
   /**
