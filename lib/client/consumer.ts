@@ -100,8 +100,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /**
    * Gives up all partitions and leaves the group. The listener is called in this call; the next
-   * poll, or `close`, waits for it and for the automatic commit, and rejects with their error. Behind
-   * its first await the listener finds no partitions any more: there it commits offsets that it names.
+   * poll, as long as it may, or `close` waits for it and for the automatic commit, and rejects with
+   * their error. Behind its first await the listener finds no partitions any more: there it commits
+   * offsets that it names.
    */
   unsubscribe(): void {
     this.#parts.ensureNotClosing()
@@ -114,7 +115,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
    * What is there already is returned at once. An error comes after all records before it.
    *
-   * @throws {@link IllegalStateError} without a subscription, or while another poll is in progress
+   * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is
+   * in progress
    * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
    * in each poll until the position is moved past it; with a group also when the committed offsets
    * are damaged

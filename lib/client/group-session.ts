@@ -5,6 +5,7 @@ import { ReadOnlyError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { ListenerCalls } from './listener-calls.ts'
 import type { CommitTarget } from './offset-committer.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
 import type { SubscriptionState } from './subscription-state.ts'
@@ -34,7 +35,7 @@ export class GroupSession implements CommitTarget {
   readonly #isCooperative: boolean
   readonly #subscription: SubscriptionState
   readonly #owner: GroupSessionOwner
-  #listener: RebalanceListener = {}
+  readonly #calls: ListenerCalls = new ListenerCalls()
   #member: GroupMembership | null = null
   /** A member that still has to say goodbye. */
   #departing: GroupMembership | null = null
@@ -43,13 +44,7 @@ export class GroupSession implements CommitTarget {
   #joinedTopics: readonly string[] = []
   /** Keys of the partitions that the listener is just being told are revoked. */
   #revoking: ReadonlySet<string> = new Set()
-  /** Members that leave once the listener has ended. */
-  readonly #leaving: GroupMembership[] = []
-  readonly #afterListeners: (() => void)[] = []
-  #runningCallbacks = 0
   #isEnded = false
-  /** What the listener threw first. */
-  #failure: { readonly error: unknown } | null = null
 
   constructor(
     context: ConsumerContext,
@@ -66,7 +61,12 @@ export class GroupSession implements CommitTarget {
 
   /** Whether the application's listener is running. */
   get isInListener(): boolean {
-    return this.#runningCallbacks > 0
+    return this.#calls.isRunning
+  }
+
+  /** Whether it is the listener that asks: only until its first await that can be told. */
+  get isCalledByListener(): boolean {
+    return this.#calls.isCalling
   }
 
   /** Whether there is a member that has to poll in time. */
@@ -76,13 +76,12 @@ export class GroupSession implements CommitTarget {
 
   /** Calls back once no listener is running, at once where that is so. */
   afterListeners(callback: () => void): void {
-    if (this.isInListener) this.#afterListeners.push(callback)
-    else callback()
+    this.#calls.afterwards(callback)
   }
 
   /** Replaces the listener, from the next callback on. */
   setListener(listener: RebalanceListener): void {
-    this.#listener = listener
+    this.#calls.setListener(listener)
   }
 
   /** The consumer is in a poll from now on, and so not idle. */
@@ -117,7 +116,7 @@ export class GroupSession implements CommitTarget {
     const member = (this.#member ??= this.#createMember())
     for (;;) {
       const isSettled = await this.#step(member)
-      throwFailures(this.#takeFailure())
+      throwFailures(this.#calls.takeFailure())
       if (isSettled || this.#member !== member) return
     }
   }
@@ -142,7 +141,8 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    if (owned.length > 0) work.push(isLost ? this.#tellLost(owned) : this.#tellRevoked(owned))
+    if (owned.length > 0)
+      work.push(isLost ? this.#calls.tellLost(owned) : this.#calls.tellRevoked(owned))
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
@@ -153,12 +153,15 @@ export class GroupSession implements CommitTarget {
     const results = await Promise.allSettled(work)
     // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
     // that here: the listener may be what waits for this.
-    if (this.#runningCallbacks > 0) this.#leaving.push(member)
-    else this.#leave(member)
+    this.#calls.afterwards(() => {
+      this.#leave(member)
+    })
+    // A poll may be waiting for the listener.
+    this.#owner.onChange()
     const failures = results.flatMap((each): unknown[] =>
       each.status === 'rejected' ? [each.reason] : [],
     )
-    throwFailures([...failures, ...this.#takeFailure()])
+    throwFailures([...failures, ...this.#calls.takeFailure()])
   }
 
   #leave(member: GroupMembership): void {
@@ -257,7 +260,7 @@ export class GroupSession implements CommitTarget {
       if (this.#member !== member) return false
     }
     this.#subscription.setAssigned(target)
-    await this.#tell(() => this.#listener.onPartitionsAssigned?.(copyOf(added)))
+    await this.#calls.tellAssigned(added)
     // What was given up can go to its next owner only by another rebalance.
     if (removed.length > 0 && this.#member === member) this.#join(member)
     return false
@@ -265,7 +268,7 @@ export class GroupSession implements CommitTarget {
 
   async #revoke(member: GroupMembership, partitions: readonly TopicPartition[]): Promise<void> {
     this.#revoking = new Set(partitions.map(topicPartitionKey))
-    await this.#tellRevoked(partitions)
+    await this.#calls.tellRevoked(partitions)
     this.#revoking = new Set()
     if (this.#member !== member) return
     this.#subscription.setAssigned(without(this.#subscription.assignment(), partitions))
@@ -273,57 +276,20 @@ export class GroupSession implements CommitTarget {
 
   async #lose(member: GroupMembership): Promise<void> {
     const owned = this.#subscription.assignment()
-    if (owned.length > 0) await this.#tellLost(owned)
+    if (owned.length > 0) await this.#calls.tellLost(owned)
     if (this.#member !== member) return
     this.#generation = -1
     this.#subscription.setAssigned([])
   }
 
-  #tellRevoked(partitions: readonly TopicPartition[]): Promise<void> {
-    return this.#tell(() => this.#listener.onPartitionsRevoked?.(copyOf(partitions)))
-  }
-
-  #tellLost(partitions: readonly TopicPartition[]): Promise<void> {
-    if (this.#listener.onPartitionsLost === undefined) return this.#tellRevoked(partitions)
-    return this.#tell(() => this.#listener.onPartitionsLost?.(copyOf(partitions)))
-  }
-
-  /** Runs a callback to its end; what it throws is kept, because the rebalance goes on. */
-  async #tell(callback: () => void | Promise<void>): Promise<void> {
-    this.#runningCallbacks += 1
-    try {
-      await callback()
-    } catch (error) {
-      this.#failure ??= { error }
-    } finally {
-      this.#runningCallbacks -= 1
-      if (this.#runningCallbacks === 0) {
-        for (const callback of this.#afterListeners.splice(0)) callback()
-        for (const member of this.#leaving.splice(0)) this.#leave(member)
-      }
-    }
-  }
-
-  /** Likewise: partitions are given up even when their offsets cannot be stored. */
+  /** Partitions are given up even when their offsets cannot be stored. */
   async #commitConsumed(): Promise<void> {
     try {
       await this.#owner.commitConsumed()
     } catch (error) {
-      this.#failure ??= { error }
+      this.#calls.keepFailure(error)
     }
   }
-
-  /** What has failed since it was asked last. */
-  #takeFailure(): unknown[] {
-    const failure = this.#failure
-    this.#failure = null
-    return failure === null ? [] : [failure.error]
-  }
-}
-
-/** What the listener is handed is its own: it may take off the list what it is done with. */
-function copyOf(partitions: readonly TopicPartition[]): TopicPartition[] {
-  return partitions.map(({ topic, partition }) => ({ topic, partition }))
 }
 
 function without(
