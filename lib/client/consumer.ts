@@ -171,7 +171,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Stores offsets for the group, durably.
+   * Stores offsets for the group, durably. What the consumer gives up meanwhile goes to its next owner
+   * once that has ended.
    *
    * @param offsets next offsets to read; those of all that is consumed when absent
    * @throws {@link CommitFailedError} when the group has moved on without this member
@@ -293,9 +294,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Commits what is consumed, if that is automatic, calls the listener and leaves the group. A poll
-   * in progress rejects with {@link ClosedError}, an iteration ends. Further calls wait for the
-   * first one. A listener may wait for it in a poll, and must not in `unsubscribe` or `close`.
+   * Commits what is consumed, if that is automatic, calls the listener, waits for all commits that are
+   * under way and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration
+   * ends. Further calls wait for the first one. A listener may wait for it in a poll, and must not in
+   * `unsubscribe` or `close`.
    *
    * @throws what commit or listener fails with, AggregateError of both, once it is closed all the same
    */
@@ -323,6 +325,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       // A listener may ask for positions and commit until its promise settles.
       await inTurn(givenUp, () => this.#parts.committer.settle())
     } finally {
+      await this.#parts.group.commitsEnded()
       this.#parts.letGo()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)

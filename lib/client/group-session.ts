@@ -44,6 +44,8 @@ export class GroupSession implements CommitTarget {
   #joinedTopics: readonly string[] = []
   /** Keys of the partitions that the listener is just being told are revoked. */
   #revoking: ReadonlySet<string> = new Set()
+  /** Commits that have not ended. */
+  readonly #commits: Set<Promise<void>> = new Set()
   #isEnded = false
 
   constructor(
@@ -97,6 +99,25 @@ export class GroupSession implements CommitTarget {
   /** Stores offsets as the member it is, or for the group when it is none. */
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     if (this.#context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
+    const commit = this.#store(offsets, options)
+    this.#commits.add(commit)
+    const ended = (): void => {
+      this.#commits.delete(commit)
+    }
+    commit.then(ended, ended)
+    return commit
+  }
+
+  /**
+   * Waits for the commits that were called before. Whoever called them hears of their errors.
+   *
+   * What is given up is given to the next owner only behind them, or it would begin at the offsets of before.
+   */
+  async commitsEnded(): Promise<void> {
+    await Promise.allSettled(this.#commits)
+  }
+
+  #store(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     const member = this.#member ?? this.#departing
     if (member !== null && member.state !== 'unjoined') return member.commit(offsets, options)
     const { groupId } = this.#options
@@ -127,8 +148,8 @@ export class GroupSession implements CommitTarget {
   }
 
   /**
-   * Gives everything up: commits, tells the listener, leaves the group. The listener has been
-   * called when this returns, and knows the partitions; the promise is for the rest.
+   * Gives everything up: commits, tells the listener, leaves the group once no commit is under way. The
+   * listener has been called when this returns, and knows the partitions; the promise is for the rest.
    */
   depart(): Promise<void> {
     const member = this.#member
@@ -141,8 +162,8 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    if (owned.length > 0)
-      work.push(isLost ? this.#calls.tellLost(owned) : this.#calls.tellRevoked(owned))
+    if (owned.length > 0 && isLost) work.push(this.#calls.tellLost(owned))
+    if (owned.length > 0 && !isLost) work.push(this.#calls.tellRevoked(owned))
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
@@ -151,17 +172,22 @@ export class GroupSession implements CommitTarget {
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
     const results = await Promise.allSettled(work)
+    await this.commitsEnded()
     // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
     // that here: the listener may be what waits for this.
-    this.#calls.afterwards(() => {
-      this.#leave(member)
-    })
+    if (this.isInListener) this.#calls.afterwards(() => void this.#leaveAfterCommits(member))
+    else this.#leave(member)
     // A poll may be waiting for the listener.
     this.#owner.onChange()
     const failures = results.flatMap((each): unknown[] =>
       each.status === 'rejected' ? [each.reason] : [],
     )
     throwFailures([...failures, ...this.#calls.takeFailure()])
+  }
+
+  async #leaveAfterCommits(member: GroupMembership): Promise<void> {
+    await this.commitsEnded()
+    this.#leave(member)
   }
 
   #leave(member: GroupMembership): void {
@@ -237,13 +263,11 @@ export class GroupSession implements CommitTarget {
     await this.#commitConsumed()
     if (this.#member !== member) return
     const owned = this.#subscription.assignment()
-    if (!this.#isCooperative) {
-      await this.#revoke(member, owned)
-      return
-    }
     const topics = new Set(this.#topics())
-    const unwanted = owned.filter(({ topic }) => !topics.has(topic))
-    if (unwanted.length > 0) await this.#revoke(member, unwanted)
+    const unwanted = this.#isCooperative ? owned.filter(({ topic }) => !topics.has(topic)) : owned
+    // An eager listener hears of every rebalance.
+    if (unwanted.length > 0 || !this.#isCooperative) await this.#revoke(member, unwanted)
+    if (unwanted.length > 0) await this.commitsEnded()
   }
 
   /** Takes what the rebalance has decided. There may be more to do then. */
@@ -262,6 +286,7 @@ export class GroupSession implements CommitTarget {
     this.#subscription.setAssigned(target)
     await this.#calls.tellAssigned(added)
     // What was given up can go to its next owner only by another rebalance.
+    if (removed.length > 0) await this.commitsEnded()
     if (removed.length > 0 && this.#member === member) this.#join(member)
     return false
   }
