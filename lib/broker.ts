@@ -162,8 +162,8 @@ export class Broker {
   }
 
   /**
-   * Deletes a group with the offsets it has committed. Who consumes under its id later begins anew, and
-   * `retention: 'consumed'` waits for it no longer.
+   * Deletes a group with the offsets it has committed. Who consumes under its id from the call on begins
+   * anew, and `retention: 'consumed'` waits for it no longer once it is deleted.
    *
    * @throws {@link GroupNotEmptyError} while it has members, {@link GroupIdNotFoundError} when there
    * is no such group.

@@ -187,6 +187,14 @@ describe('the topics of a broker', () => {
     expect(broker.topics()).toEqual([])
   })
 
+  it('have a list of partitions that nobody can change, also when they have grown', async () => {
+    const topic = await (await open()).createTopic('a', { partitions: 2 })
+    expect(Object.isFrozen(topic.partitions)).toBe(true)
+    await topic.addPartitions(3)
+    expect(Object.isFrozen(topic.partitions)).toBe(true)
+    expect(topic.partitions.map(({ index }) => index)).toEqual([0, 1, 2])
+  })
+
   it('have the partitions that they have, and no others', async () => {
     const topic = await (await open()).createTopic('a', { partitions: 2 })
     expect(topic.partition(1).index).toBe(1)

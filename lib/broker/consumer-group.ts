@@ -139,7 +139,7 @@ export class ConsumerGroup {
     this.#generation = 1 + Math.max(this.#generation, ...members.map((each) => each.lastGeneration))
     this.#assignedCounts = this.#subscribedCounts(partitionCounts)
     for (const member of members) {
-      member.assign(this.#generation, assignment.get(member.memberId) ?? [])
+      member.assign(this.#generation, frozen(assignment.get(member.memberId) ?? []))
     }
   }
 
@@ -147,4 +147,9 @@ export class ConsumerGroup {
     const topics = [...this.#members].flatMap((member) => member.topics)
     return new Map(topics.map((topic) => [topic, partitionCounts.get(topic) ?? 0]))
   }
+}
+
+/** An assignment is shown to whoever asks for a description, and members begin the next one from it. */
+function frozen(partitions: readonly TopicPartition[]): readonly TopicPartition[] {
+  return Object.freeze(partitions.map((each) => Object.freeze({ ...each })))
 }

@@ -152,7 +152,7 @@ export class GroupCoordinator {
   }
 
   /**
-   * Removes a group with all that it has committed.
+   * Removes a group with all that it has committed. Who joins from the call on begins anew.
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
    * @throws {@link GroupNotEmptyError} while it has members

@@ -196,10 +196,14 @@ export class OffsetStore {
     })
   }
 
-  /** The offset a group goes on from, `null` when it has none for this partition. */
+  /**
+   * The offset a group goes on from, `null` when it has none for this partition, or all are being
+   * forgotten.
+   */
   fetch(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
-    const offsets = this.#groups.get(groupId)?.offsets
-    const committed = offsets?.get(topicPartitionKey(topicPartition))?.committed
+    const group = this.#groups.get(groupId)
+    if (group === undefined || group.deletionCount > 0) return null
+    const committed = group.offsets.get(topicPartitionKey(topicPartition))?.committed
     // Nobody is handed what the group goes on from, and retention looks at.
     return committed === undefined ? null : { ...committed }
   }
@@ -260,11 +264,21 @@ export class OffsetStore {
     }
   }
 
-  /** Removes all that a group has committed, also by calls made before. @returns whether there was any. */
+  /**
+   * Removes all that a group has committed, also by calls made before. From the call on nobody goes on
+   * from it; when the call rejects, what could not be removed is in force again.
+   *
+   * @returns whether there was any.
+   */
   async forgetGroup(groupId: string): Promise<boolean> {
     const group = this.#groups.get(groupId)
     if (group === undefined) return false
-    return this.#forget(groupId, group, () => true)
+    group.deletionCount += 1
+    try {
+      return await this.#forget(groupId, group, () => true)
+    } finally {
+      group.deletionCount -= 1
+    }
   }
 
   async #append(

@@ -35,6 +35,7 @@ export class Topic {
   /** What bounds the bytes of all partitions; `null` where nobody can. */
   readonly #space: TopicSpace | null
   #config: Readonly<ResolvedTopicConfig>
+  /** Frozen: everybody is handed this list, and producers look partitions up in it. */
   #partitions: readonly Partition[]
 
   /** @internal */
@@ -48,7 +49,7 @@ export class Topic {
     this.name = place.name
     this.id = place.id
     this.#config = config
-    this.#partitions = partitions
+    this.#partitions = Object.freeze([...partitions])
     this.#owner = owner
     this.#space = space
     this.#shareSpace()
@@ -147,7 +148,7 @@ export class Topic {
 
   /** @internal */
   setPartitions(partitions: readonly Partition[]): void {
-    this.#partitions = partitions
+    this.#partitions = Object.freeze([...partitions])
     this.#shareSpace()
   }
 

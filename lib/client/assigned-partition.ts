@@ -18,6 +18,8 @@ export class AssignedPartition implements TopicPartition {
   isSought = false
   /** How often it has moved in other ways than by handing out. */
   moveCount = 0
+  /** Which of the application's seeks has moved it last, by the order of their calls; 0 for none. */
+  lastSeek = 0
   /** Offset of the last record that was handed out, and the epoch of the one before it. */
   #lastOffset: number | null = null
   #epochBeforeLast: number | null = null

@@ -1,4 +1,5 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
+import { ClosedError } from '../errors.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { recordReader } from './consumer-record.ts'
@@ -48,10 +49,25 @@ export class ConsumerParts<K, V> {
     this.group = group
     this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
     this.lookup = new OffsetLookup(positions)
-    this.controls = new PartitionControls(subscription, positions, (moved) => {
-      if (moved !== null) release(moved)
-      this.loop.notify()
+    this.controls = new PartitionControls(subscription, positions, {
+      onChange: (moved) => {
+        if (moved !== null) release(moved)
+        this.loop.notify()
+      },
+      ensureOpen: () => {
+        this.ensureOpen()
+      },
     })
+  }
+
+  /** A listener may still use the consumer while that is closing. @throws {@link ClosedError} */
+  ensureOpen(): void {
+    if (!this.group.isInListener) this.ensureNotClosing()
+  }
+
+  /** @throws {@link ClosedError} from the call of `close` on */
+  ensureNotClosing(): void {
+    if (this.loop.isStopped) throw new ClosedError('the consumer is closed')
   }
 
   /** Gives up all partitions, once a listener that runs in a poll has committed where they stand. */

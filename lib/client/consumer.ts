@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import { ClosedError, InvalidGroupIdError } from '../errors.ts'
+import { InvalidGroupIdError } from '../errors.ts'
 import { inTurn } from '../errors/several-failures.ts'
 import {
   checkListener,
@@ -64,7 +64,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link InvalidGroupIdError} without a `groupId`
    */
   subscribe(topics: readonly string[] | RegExp, listener?: RebalanceListener): void {
-    this.#ensureNotClosing()
+    this.#parts.ensureNotClosing()
     const names = types.isRegExp(topics) ? null : checkTopics(topics)
     const checked = checkListener(listener)
     this.#ensureGroup('subscribe()')
@@ -86,7 +86,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
    */
   assign(partitions: readonly TopicPartition[]): void {
-    this.#ensureNotClosing()
+    this.#parts.ensureNotClosing()
     const checked = checkTopicPartitions(partitions)
     if (checked.length === 0) {
       this.unsubscribe()
@@ -100,11 +100,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /**
    * Gives up all partitions and leaves the group. The listener is called in this call; the next
-   * poll, or `close`, waits for it and for the automatic commit, and rejects with their error. Behind
-   * its first await the listener finds no partitions any more: there it commits offsets that it names.
+   * poll, as long as it may, or `close` waits for it and for the automatic commit, and rejects with
+   * their error. Behind its first await the listener finds no partitions any more: there it commits
+   * offsets that it names.
    */
   unsubscribe(): void {
-    this.#ensureNotClosing()
+    this.#parts.ensureNotClosing()
     this.#giveUp().catch(() => undefined)
     this.#parts.subscription.unsubscribe()
     this.#parts.loop.notify()
@@ -114,7 +115,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
    * What is there already is returned at once. An error comes after all records before it.
    *
-   * @throws {@link IllegalStateError} without a subscription, or while another poll is in progress
+   * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is
+   * in progress
    * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
    * in each poll until the position is moved past it; with a group also when the committed offsets
    * are damaged
@@ -124,7 +126,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws what the listener throws
    */
   async poll(options: PollOptions = {}): Promise<ConsumerRecord<K, V>[]> {
-    this.#ensureNotClosing()
+    this.#parts.ensureNotClosing()
     const { maxWaitMs, signal } = checkPollOptions(options, this.#options.fetchMaxWaitMs)
     return this.#parts.loop.run({ maxCount: this.#options.maxPollRecords, maxWaitMs, signal })
   }
@@ -138,7 +140,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws what `poll` throws, which ends the iteration; another one goes on where it was
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> {
-    this.#ensureNotClosing()
+    this.#parts.ensureNotClosing()
     const { subscription, loop } = this.#parts
     const { fetchMaxWaitMs: maxWaitMs } = this.#options
     return this.#iterations.start({ subscription, loop, maxWaitMs })
@@ -152,7 +154,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * `autoOffsetReset` is `'none'`
    */
   position(partition: TopicPartition): number {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return this.#parts.controls.position(partition)
   }
 
@@ -163,13 +165,14 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#ensureGroup('committed()')
     return Promise.resolve(this.#parts.positions.committed(checkTopicPartition(partition)))
   }
 
   /**
-   * Stores offsets for the group, durably.
+   * Stores offsets for the group, durably. What the consumer gives up meanwhile goes to its next owner
+   * once that has ended.
    *
    * @param offsets next offsets to read; those of all that is consumed when absent
    * @throws {@link CommitFailedError} when the group has moved on without this member
@@ -179,7 +182,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
     this.#ensureGroup('commit()')
     const { committer, group } = this.#parts
@@ -196,7 +199,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws RangeError when `offset` is negative
    */
   seek(partition: TopicPartition, offset: number): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.controls.seek(partition, offset)
   }
 
@@ -207,26 +210,27 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link IllegalStateError} when one of them is not assigned
    */
   seekToBeginning(partitions: readonly TopicPartition[] = []): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.controls.seekTo(partitions, 'earliest')
   }
 
   /** Likewise, behind the last record there is by then. */
   seekToEnd(partitions: readonly TopicPartition[] = []): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.controls.seekTo(partitions, 'latest')
   }
 
   /**
-   * Goes on at the first record that is at least as young as `timestamp`, or at the end of a
-   * partition that has none.
+   * Goes on at the first record that is at least as young as `timestamp`, or at the end that a
+   * partition has at the call where there is none. A seek that is called later counts, also while
+   * this one searches.
    *
    * @param timestamp milliseconds since the epoch
    * @throws {@link IllegalStateError} when one of the partitions is not assigned
    * @throws RangeError when `timestamp` is negative
    */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     await this.#parts.controls.seekToTimestamp(partitions, timestamp)
   }
 
@@ -237,62 +241,63 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
    */
   async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return this.#parts.lookup.forTimes(queries)
   }
 
   /** Where these partitions begin. @throws as {@link Consumer.offsetsForTimes} */
   async beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return Promise.resolve(this.#parts.lookup.ends(partitions, 'logStartOffset'))
   }
 
   /** Where what can be read of them ends, exclusive. @throws as {@link Consumer.offsetsForTimes} */
   async endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return Promise.resolve(this.#parts.lookup.ends(partitions, 'highWatermark'))
   }
 
   /** Hands out nothing of these partitions until `resume`, or until the group has taken them away. */
   pause(partitions: readonly TopicPartition[]): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.controls.setPaused(partitions, true)
   }
 
   /** Ends `pause`. Nothing was skipped. */
   resume(partitions: readonly TopicPartition[]): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.controls.setPaused(partitions, false)
   }
 
   /** The partitions that are paused, sorted. */
   paused(): TopicPartition[] {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return this.#parts.controls.paused()
   }
 
   /** The partitions it has, sorted. */
   assignment(): TopicPartition[] {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return this.#parts.subscription.assignment()
   }
 
   /** How far it is from the end of each of its partitions, sorted. @throws as {@link Consumer.position} */
   async lag(): Promise<Lag[]> {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     return Promise.resolve(this.#parts.controls.lag())
   }
 
   /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once. */
   wakeup(): void {
-    this.#ensureOpen()
+    this.#parts.ensureOpen()
     this.#parts.loop.wakeup()
   }
 
   /**
-   * Commits what is consumed, if that is automatic, calls the listener and leaves the group. A poll
-   * in progress rejects with {@link ClosedError}, an iteration ends. Further calls wait for the
-   * first one. A listener may wait for it in a poll, and must not in `unsubscribe` or `close`.
+   * Commits what is consumed, if that is automatic, calls the listener, waits for all commits that are
+   * under way and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration
+   * ends. Further calls wait for the first one. A listener may wait for it in a poll, and must not in
+   * `unsubscribe` or `close`.
    *
    * @throws what commit or listener fails with, AggregateError of both, once it is closed all the same
    */
@@ -320,6 +325,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       // A listener may ask for positions and commit until its promise settles.
       await inTurn(givenUp, () => this.#parts.committer.settle())
     } finally {
+      await this.#parts.group.commitsEnded()
       this.#parts.letGo()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
@@ -337,14 +343,5 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     if (this.#options.groupId === null) {
       throw new InvalidGroupIdError(`${call} needs a consumer with a groupId`)
     }
-  }
-
-  /** A listener may still use the consumer while that is closing. */
-  #ensureOpen(): void {
-    if (!this.#parts.group.isInListener) this.#ensureNotClosing()
-  }
-
-  #ensureNotClosing(): void {
-    if (this.#closing !== null) throw new ClosedError('the consumer is closed')
   }
 }

@@ -134,6 +134,12 @@ export class Fetcher<K, V> {
     return hasProgressed
   }
 
+  /** Waits and reads nothing. @throws the reason of the signal */
+  async idle({ maxWaitMs, signal, onWake }: Omit<FetchWait, 'deadlineMs'>): Promise<void> {
+    const limits = { minBytes: 1, maxBytes: 1, maxWaitMs, signal, onWake }
+    await fetchBatches(this.#clock, [], limits)
+  }
+
   /** Decodes as much as the next poll may hand out. */
   async decode(): Promise<void> {
     let wantedCount = this.#options.maxPollRecords

@@ -5,6 +5,7 @@ import { ReadOnlyError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
+import { ListenerCalls } from './listener-calls.ts'
 import type { CommitTarget } from './offset-committer.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
 import type { SubscriptionState } from './subscription-state.ts'
@@ -34,7 +35,7 @@ export class GroupSession implements CommitTarget {
   readonly #isCooperative: boolean
   readonly #subscription: SubscriptionState
   readonly #owner: GroupSessionOwner
-  #listener: RebalanceListener = {}
+  readonly #calls: ListenerCalls = new ListenerCalls()
   #member: GroupMembership | null = null
   /** A member that still has to say goodbye. */
   #departing: GroupMembership | null = null
@@ -43,13 +44,9 @@ export class GroupSession implements CommitTarget {
   #joinedTopics: readonly string[] = []
   /** Keys of the partitions that the listener is just being told are revoked. */
   #revoking: ReadonlySet<string> = new Set()
-  /** Members that leave once the listener has ended. */
-  readonly #leaving: GroupMembership[] = []
-  readonly #afterListeners: (() => void)[] = []
-  #runningCallbacks = 0
+  /** Commits that have not ended. */
+  readonly #commits: Set<Promise<void>> = new Set()
   #isEnded = false
-  /** What the listener threw first. */
-  #failure: { readonly error: unknown } | null = null
 
   constructor(
     context: ConsumerContext,
@@ -66,7 +63,12 @@ export class GroupSession implements CommitTarget {
 
   /** Whether the application's listener is running. */
   get isInListener(): boolean {
-    return this.#runningCallbacks > 0
+    return this.#calls.isRunning
+  }
+
+  /** Whether it is the listener that asks: only until its first await that can be told. */
+  get isCalledByListener(): boolean {
+    return this.#calls.isCalling
   }
 
   /** Whether there is a member that has to poll in time. */
@@ -76,13 +78,12 @@ export class GroupSession implements CommitTarget {
 
   /** Calls back once no listener is running, at once where that is so. */
   afterListeners(callback: () => void): void {
-    if (this.isInListener) this.#afterListeners.push(callback)
-    else callback()
+    this.#calls.afterwards(callback)
   }
 
   /** Replaces the listener, from the next callback on. */
   setListener(listener: RebalanceListener): void {
-    this.#listener = listener
+    this.#calls.setListener(listener)
   }
 
   /** The consumer is in a poll from now on, and so not idle. */
@@ -98,6 +99,25 @@ export class GroupSession implements CommitTarget {
   /** Stores offsets as the member it is, or for the group when it is none. */
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     if (this.#context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
+    const commit = this.#store(offsets, options)
+    this.#commits.add(commit)
+    const ended = (): void => {
+      this.#commits.delete(commit)
+    }
+    commit.then(ended, ended)
+    return commit
+  }
+
+  /**
+   * Waits for the commits that were called before. Whoever called them hears of their errors.
+   *
+   * What is given up is given to the next owner only behind them, or it would begin at the offsets of before.
+   */
+  async commitsEnded(): Promise<void> {
+    await Promise.allSettled(this.#commits)
+  }
+
+  #store(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     const member = this.#member ?? this.#departing
     if (member !== null && member.state !== 'unjoined') return member.commit(offsets, options)
     const { groupId } = this.#options
@@ -117,7 +137,7 @@ export class GroupSession implements CommitTarget {
     const member = (this.#member ??= this.#createMember())
     for (;;) {
       const isSettled = await this.#step(member)
-      throwFailures(this.#takeFailure())
+      throwFailures(this.#calls.takeFailure())
       if (isSettled || this.#member !== member) return
     }
   }
@@ -128,8 +148,8 @@ export class GroupSession implements CommitTarget {
   }
 
   /**
-   * Gives everything up: commits, tells the listener, leaves the group. The listener has been
-   * called when this returns, and knows the partitions; the promise is for the rest.
+   * Gives everything up: commits, tells the listener, leaves the group once no commit is under way. The
+   * listener has been called when this returns, and knows the partitions; the promise is for the rest.
    */
   depart(): Promise<void> {
     const member = this.#member
@@ -142,7 +162,8 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    if (owned.length > 0) work.push(isLost ? this.#tellLost(owned) : this.#tellRevoked(owned))
+    if (owned.length > 0 && isLost) work.push(this.#calls.tellLost(owned))
+    if (owned.length > 0 && !isLost) work.push(this.#calls.tellRevoked(owned))
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
@@ -151,14 +172,22 @@ export class GroupSession implements CommitTarget {
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
     const results = await Promise.allSettled(work)
+    await this.commitsEnded()
     // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
     // that here: the listener may be what waits for this.
-    if (this.#runningCallbacks > 0) this.#leaving.push(member)
+    if (this.isInListener) this.#calls.afterwards(() => void this.#leaveAfterCommits(member))
     else this.#leave(member)
+    // A poll may be waiting for the listener.
+    this.#owner.onChange()
     const failures = results.flatMap((each): unknown[] =>
       each.status === 'rejected' ? [each.reason] : [],
     )
-    throwFailures([...failures, ...this.#takeFailure()])
+    throwFailures([...failures, ...this.#calls.takeFailure()])
+  }
+
+  async #leaveAfterCommits(member: GroupMembership): Promise<void> {
+    await this.commitsEnded()
+    this.#leave(member)
   }
 
   #leave(member: GroupMembership): void {
@@ -234,13 +263,11 @@ export class GroupSession implements CommitTarget {
     await this.#commitConsumed()
     if (this.#member !== member) return
     const owned = this.#subscription.assignment()
-    if (!this.#isCooperative) {
-      await this.#revoke(member, owned)
-      return
-    }
     const topics = new Set(this.#topics())
-    const unwanted = owned.filter(({ topic }) => !topics.has(topic))
-    if (unwanted.length > 0) await this.#revoke(member, unwanted)
+    const unwanted = this.#isCooperative ? owned.filter(({ topic }) => !topics.has(topic)) : owned
+    // An eager listener hears of every rebalance.
+    if (unwanted.length > 0 || !this.#isCooperative) await this.#revoke(member, unwanted)
+    if (unwanted.length > 0) await this.commitsEnded()
   }
 
   /** Takes what the rebalance has decided. There may be more to do then. */
@@ -257,15 +284,16 @@ export class GroupSession implements CommitTarget {
       if (this.#member !== member) return false
     }
     this.#subscription.setAssigned(target)
-    await this.#tell(() => this.#listener.onPartitionsAssigned?.(added))
+    await this.#calls.tellAssigned(added)
     // What was given up can go to its next owner only by another rebalance.
+    if (removed.length > 0) await this.commitsEnded()
     if (removed.length > 0 && this.#member === member) this.#join(member)
     return false
   }
 
   async #revoke(member: GroupMembership, partitions: readonly TopicPartition[]): Promise<void> {
     this.#revoking = new Set(partitions.map(topicPartitionKey))
-    await this.#tellRevoked(partitions)
+    await this.#calls.tellRevoked(partitions)
     this.#revoking = new Set()
     if (this.#member !== member) return
     this.#subscription.setAssigned(without(this.#subscription.assignment(), partitions))
@@ -273,51 +301,19 @@ export class GroupSession implements CommitTarget {
 
   async #lose(member: GroupMembership): Promise<void> {
     const owned = this.#subscription.assignment()
-    if (owned.length > 0) await this.#tellLost(owned)
+    if (owned.length > 0) await this.#calls.tellLost(owned)
     if (this.#member !== member) return
     this.#generation = -1
     this.#subscription.setAssigned([])
   }
 
-  #tellRevoked(partitions: readonly TopicPartition[]): Promise<void> {
-    return this.#tell(() => this.#listener.onPartitionsRevoked?.(partitions))
-  }
-
-  #tellLost(partitions: readonly TopicPartition[]): Promise<void> {
-    if (this.#listener.onPartitionsLost === undefined) return this.#tellRevoked(partitions)
-    return this.#tell(() => this.#listener.onPartitionsLost?.(partitions))
-  }
-
-  /** Runs a callback to its end; what it throws is kept, because the rebalance goes on. */
-  async #tell(callback: () => void | Promise<void>): Promise<void> {
-    this.#runningCallbacks += 1
-    try {
-      await callback()
-    } catch (error) {
-      this.#failure ??= { error }
-    } finally {
-      this.#runningCallbacks -= 1
-      if (this.#runningCallbacks === 0) {
-        for (const callback of this.#afterListeners.splice(0)) callback()
-        for (const member of this.#leaving.splice(0)) this.#leave(member)
-      }
-    }
-  }
-
-  /** Likewise: partitions are given up even when their offsets cannot be stored. */
+  /** Partitions are given up even when their offsets cannot be stored. */
   async #commitConsumed(): Promise<void> {
     try {
       await this.#owner.commitConsumed()
     } catch (error) {
-      this.#failure ??= { error }
+      this.#calls.keepFailure(error)
     }
-  }
-
-  /** What has failed since it was asked last. */
-  #takeFailure(): unknown[] {
-    const failure = this.#failure
-    this.#failure = null
-    return failure === null ? [] : [failure.error]
   }
 }
 

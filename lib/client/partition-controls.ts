@@ -23,6 +23,14 @@ export interface Lag extends TopicPartition {
   readonly committed: number | null
 }
 
+/** What {@link PartitionControls} ask of their consumer. */
+export interface PartitionControlsOwner {
+  /** Called after a partition has moved, or with `null` after another change. */
+  onChange(moved: AssignedPartition | null): void
+  /** @throws {@link ClosedError} when the consumer is closed, or is being closed and no listener asks */
+  ensureOpen(): void
+}
+
 /**
  * What an application can see and change of the partitions it has: arguments are checked here. All
  * calls may be made at any time, and throw {@link IllegalStateError} for a partition that is not
@@ -31,55 +39,68 @@ export interface Lag extends TopicPartition {
 export class PartitionControls {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
-  readonly #onChange: (moved: AssignedPartition | null) => void
+  readonly #owner: PartitionControlsOwner
+  /** How many calls have asked for another position. */
+  #seekCount = 0
 
-  /** @param onChange called after a partition has moved, or with `null` after another change */
   constructor(
     subscription: SubscriptionState,
     positions: PositionResolver,
-    onChange: (moved: AssignedPartition | null) => void,
+    owner: PartitionControlsOwner,
   ) {
     this.#subscription = subscription
     this.#positions = positions
-    this.#onChange = onChange
+    this.#owner = owner
   }
 
   /** Moves to an offset. @throws RangeError when it is negative */
   seek(partition: TopicPartition, offset: number): void {
     const state = this.#find(partition)
     checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
-    // The offset is one of the log that is there now, which nobody may have looked at yet.
-    this.#note(state)
-    state.seek(offset)
-    this.#onChange(state)
+    this.#seekCount += 1
+    this.#move(state, offset, this.#seekCount)
   }
 
   /** Moves to one end when the position is needed next; all partitions when the list is empty. */
   seekTo(partitions: readonly TopicPartition[], end: 'earliest' | 'latest'): void {
-    for (const state of this.#select(partitions)) {
-      this.#note(state)
+    const states = this.#select(partitions)
+    this.#seekCount += 1
+    for (const state of states) {
+      this.#note(state, this.#seekCount)
       state.seekTo(end)
-      this.#onChange(state)
+      this.#owner.onChange(state)
     }
   }
 
-  /** Moves to the first record that is at least as young, or to the end where there is none. */
+  /**
+   * Moves to the first record that is at least as young, or to the end where there is none. What was
+   * sought later has moved its partition for good.
+   */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
     const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
+    this.#seekCount += 1
+    const seek = this.#seekCount
     const found = await Promise.all(
       states.map(async (state) => {
         const source = this.#sourceOf(state)
         const { topicId } = state
-        const offset = (await source.offsetForTimestamp(timestamp)) ?? source.highWatermark
+        // What comes while it searches is not looked at, so it lies behind this end.
+        const { highWatermark } = source
+        const offset = (await source.offsetForTimestamp(timestamp)) ?? highWatermark
         return { state, topicId, offset }
       }),
     )
+    this.#owner.ensureOpen()
     // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
-    for (const { state, topicId } of found) {
-      if (topicId !== null) this.#positions.ensureIsOf(this.#find(state), topicId)
+    const moves = found.map(({ state, topicId, offset }) => {
+      const current = this.#find(state)
+      if (topicId !== null) this.#positions.ensureIsOf(current, topicId)
+      return { current, offset }
+    })
+    for (const { current, offset } of moves) {
+      if (current.lastSeek < seek) this.#move(current, offset, seek)
     }
-    for (const { state, offset } of found) this.seek(state, offset)
   }
 
   /** {@link SubscriptionState.seenTopicId} */
@@ -100,14 +121,14 @@ export class PartitionControls {
     const { offset, topicId } = place
     if (state.topicId !== topicId || state.position === null || state.position <= offset) return
     state.resume(offset, state.epochBefore(offset))
-    this.#onChange(state)
+    this.#owner.onChange(state)
   }
 
   /** Stops or goes on handing out records of these partitions. */
   setPaused(partitions: readonly TopicPartition[], isPaused: boolean): void {
     const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
     for (const state of states) state.isPaused = isPaused
-    this.#onChange(null)
+    this.#owner.onChange(null)
   }
 
   /** The partitions that are paused, sorted. */
@@ -143,10 +164,17 @@ export class PartitionControls {
     return this.#subscription.find(checkTopicPartition(partition))
   }
 
-  /** Takes note of the topic that a seek is in. */
-  #note(state: AssignedPartition): void {
+  #move(state: AssignedPartition, offset: number, seek: number): void {
+    this.#note(state, seek)
+    state.seek(offset)
+    this.#owner.onChange(state)
+  }
+
+  /** Takes note of a seek and of the topic that is there now: what it names is of its log. */
+  #note(state: AssignedPartition, seek: number): void {
     this.#positions.source(state)
     state.seenTopicId = state.topicId
+    state.lastSeek = seek
   }
 
   #select(partitions: readonly TopicPartition[]): AssignedPartition[] {

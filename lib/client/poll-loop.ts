@@ -3,7 +3,7 @@ import type { Clock } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
-import type { Fetcher } from './fetcher.ts'
+import type { Fetcher, FetchWait } from './fetcher.ts'
 import type { GroupSession } from './group-session.ts'
 import type { OffsetCommitter } from './offset-committer.ts'
 import type { SubscriptionState } from './subscription-state.ts'
@@ -89,7 +89,8 @@ export class PollLoop<K, V> {
    * One poll.
    *
    * @param hold is handed the first record in the same step in which it is taken
-   * @throws {@link IllegalStateError} when another one is in progress, or there is nothing to poll
+   * @throws {@link IllegalStateError} when another one is in progress, there is nothing to poll, or a
+   * listener calls
    * @throws {@link WakeupError}, {@link ClosedError} or the signal's reason when it is interrupted
    * @throws what the parts throw
    */
@@ -101,6 +102,9 @@ export class PollLoop<K, V> {
       throw new IllegalStateError('another poll of this consumer is in progress: await it first')
     }
     const { group, subscription } = this.#parts
+    if (group.isCalledByListener) {
+      throw new IllegalStateError('a rebalance listener must not poll: the poll waits for it')
+    }
     if (subscription.type === 'none') {
       throw new IllegalStateError('the consumer has nothing to poll: call subscribe() or assign()')
     }
@@ -146,6 +150,7 @@ export class PollLoop<K, V> {
     this.#ensureUninterrupted(signal)
     for (;;) {
       this.#hasChanged = false
+      if (await this.#isListenerRunning(deadlineMs, signal)) return []
       await group.drive()
       this.#ensureUninterrupted(signal)
       await committer.commitIfDue()
@@ -170,19 +175,42 @@ export class PollLoop<K, V> {
     }
   }
 
+  /**
+   * Waits for the listener of an unsubscribe, no longer than the poll may: it may be what polls, and would
+   * be waited for for ever.
+   *
+   * @returns whether it still runs
+   */
+  async #isListenerRunning(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const { group, fetcher } = this.#parts
+    while (group.isInListener) {
+      const remainingMs = deadlineMs - this.#clock.monotonic()
+      if (remainingMs > 0) {
+        this.#hasChanged = false
+        await this.#untilWoken((onWake) => fetcher.idle({ maxWaitMs: remainingMs, signal, onWake }))
+      } else await nextTurn()
+      this.#ensureUninterrupted(signal)
+      if (remainingMs <= 0) return group.isInListener
+    }
+    return false
+  }
+
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
+    const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)
+    return this.#untilWoken((onWake) =>
+      this.#parts.fetcher.fetch({ maxWaitMs, deadlineMs, signal, onWake }),
+    )
+  }
+
+  /** Runs something that waits, and that every change ends. */
+  async #untilWoken<T>(run: (onWake: FetchWait['onWake']) => Promise<T>): Promise<T> {
     try {
-      return await this.#parts.fetcher.fetch({
-        maxWaitMs: this.#hasChanged ? 0 : Math.max(0, waitMs),
-        deadlineMs,
-        signal,
-        onWake: (wake) => {
-          this.#endWait = wake
-          // What looked for positions may have called back, before there was a wait to be ended.
-          if (this.#hasChanged) wake()
-        },
+      return await run((wake) => {
+        this.#endWait = wake
+        // What looked for positions may have called back, before there was a wait to be ended.
+        if (this.#hasChanged) wake()
       })
     } finally {
       this.#endWait = null

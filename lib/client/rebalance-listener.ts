@@ -4,8 +4,10 @@ import type { TopicPartition } from '../broker/topic-partition.ts'
  * What an application wants to know about the partitions that its group gives and takes.
  *
  * Called inside `poll` (or an iteration), which waits for what a callback returns; `unsubscribe`
- * and `close` call it too. Callbacks may seek, commit and ask for positions, but not poll. When one
- * throws, the call it was made from rejects with that error, and the new assignment stands.
+ * and `close` call it too. Callbacks may seek, commit and ask for positions, but not poll: that
+ * rejects with {@link IllegalStateError}, or behind an await in `unsubscribe` it may find nothing. When one
+ * throws, the call it was made from rejects with that error, and the new assignment stands. Each
+ * callback has a list of its own.
  */
 export interface RebalanceListener {
   /**

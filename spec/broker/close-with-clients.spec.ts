@@ -46,6 +46,21 @@ describe('a callback that hears of a close that gives records up', () => {
   })
 })
 
+describe('a commit that nobody has waited for', () => {
+  it('is stored by the close of the broker, also where it is the first there is', async () => {
+    const { broker, fileSystem } = await open()
+    await broker.topic('t').partition(0).append({ value: 'x' })
+    const place = { topic: 't', partition: 0 }
+    const committing = watch(broker.consumer({ groupId: 'g' }).commit([{ ...place, offset: 1 }]))
+    await broker.close()
+    expect([committing.isSettled, committing.error]).toEqual([true, undefined])
+    const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+    expect(again.recovery.cleanShutdown).toBe(true)
+    expect(await again.consumer({ groupId: 'g' }).committed(place)).toMatchObject({ offset: 1 })
+    await again.close()
+  })
+})
+
 describe('a listener that throws', () => {
   it('in the close of the broker does not make it an unclean one', async () => {
     const fileSystem = new SimulatedFileSystem()

@@ -546,6 +546,18 @@ describe('describe', () => {
     ])
   })
 
+  it('shows assignments that nobody can change', () => {
+    const harness = new GroupHarness({ t: 1 })
+    harness.consumer('range', ['t'], 'g')
+    harness.settle()
+    const assignment = harness.coordinator.describe()[0]?.members[0]?.assignment ?? []
+    expect([assignment.length, ...[assignment, ...assignment].map(Object.isFrozen)]).toEqual([
+      1,
+      true,
+      true,
+    ])
+  })
+
   it('forgets a group without members and offsets', () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()

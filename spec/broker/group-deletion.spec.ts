@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { Broker } from '../../lib/index.ts'
+import { Broker, StorageError } from '../../lib/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
@@ -50,6 +50,34 @@ it('takes back also what was to be committed before', async () => {
   await Promise.all([second, broker.deleteGroup('mail')])
   await broker.deleteGroup('mail').catch(() => undefined)
   expect(await committed(broker, 'mail')).toBeNull()
+})
+
+it.each(['subscribe', 'assign'] as const)(
+  'is in force from the call on: who consumes meanwhile begins anew, by %s',
+  async (way) => {
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+    await using broker = await withJobs(fileSystem)
+    await commit(broker, 'mail', 1)
+    const deleting = broker.deleteGroup('mail')
+    await using consumer = broker.consumer({ groupId: 'mail', enableAutoCommit: false })
+    if (way === 'assign') consumer.assign([PLACE])
+    else consumer.subscribe(['jobs'])
+    const records = await consumer.poll({ maxWaitMs: 0 })
+    const committing = consumer.commit([{ ...PLACE, offset: 2 }])
+    await deleting
+    await committing
+    expect(records.map(({ offset }) => offset)).toEqual([0, 1])
+    expect(await committed(broker, 'mail')).toBe(2)
+  },
+)
+
+it('leaves what was committed in force where it fails', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await using broker = await withJobs(fileSystem)
+  await commit(broker, 'mail', 1)
+  fileSystem.failNext('write', 'ENOSPC')
+  await expect(broker.deleteGroup('mail')).rejects.toThrow(StorageError)
+  expect(await committed(broker, 'mail')).toBe(1)
 })
 
 it('lets a topic of consumed records go on without a group that comes no more', async () => {

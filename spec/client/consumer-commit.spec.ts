@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import {
+  ClosedError,
   CommitFailedError,
   InvalidGroupIdError,
   UnknownTopicOrPartitionError,
@@ -293,4 +294,147 @@ describe('a position that is asked for while the last commit is under way', () =
       expect([harness.committed(), consumer.position(T0)]).toEqual([10, 10])
     },
   )
+})
+
+describe('a commit that is under way', () => {
+  function pair(options: ConsumerOptions<string, string> = {}): {
+    harness: ConsumerHarness
+    one: Consumer<string, string>
+    two: Consumer<string, string>
+  } {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition('t', 0).append(...numbers(10))
+    harness.partition('t', 1).append(...numbers(10))
+    const [one, two] = [0, 1].map(() =>
+      harness.consumer({ groupId: 'g', enableAutoCommit: false, ...options }),
+    )
+    if (one === undefined || two === undefined) throw new Error('there are no consumers')
+    return { harness, one, two }
+  }
+
+  /** Lets no commit end until the returned function is called. */
+  function holdUp(harness: ConsumerHarness): () => void {
+    let store: () => void = () => undefined
+    harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
+    return store
+  }
+
+  const ALL = [
+    { ...T0, offset: 10 },
+    { ...T1, offset: 10 },
+  ]
+
+  it.each([
+    ['with an offset', ALL],
+    ['of what is consumed', undefined],
+  ])('%s is waited for by close, and the next owner begins there', async (_, given) => {
+    const { harness, one, two } = pair()
+    one.subscribe(['t'])
+    await one.poll()
+    const store = holdUp(harness)
+    const committing = watch(one.commit(given))
+    const closing = watch(one.close())
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    expect([closing.isSettled, two.assignment()]).toEqual([false, []])
+    store()
+    await harness.clock.advance(0)
+    expect([committing.isSettled, committing.error, closing.isSettled]).toEqual([
+      true,
+      undefined,
+      true,
+    ])
+    expect(await two.poll(NO_WAIT)).toEqual([])
+    expect([two.position(T0), two.position(T1)]).toEqual([10, 10])
+  })
+
+  it('is waited for by the close of a consumer that has chosen its partitions, or has none', async () => {
+    for (const isAssigned of [true, false]) {
+      const { harness, one } = pair()
+      if (isAssigned) one.assign([T0])
+      const store = holdUp(harness)
+      const committing = one.commit([{ ...T0, offset: 3 }])
+      const closing = watch(one.close())
+      await harness.clock.advance(0)
+      expect(closing.isSettled).toBe(false)
+      store()
+      await committing
+      await harness.clock.advance(0)
+      expect(closing.isSettled).toBe(true)
+    }
+  })
+
+  it('that fails tells its caller, and close does not', async () => {
+    const { harness, one } = pair()
+    one.subscribe(['t'])
+    await one.poll()
+    harness.offsetsPartition.appendError = new Error('disk')
+    const committing = watch(one.commit(ALL))
+    await one.close()
+    expect(committing.error).toMatchObject({ message: 'disk' })
+  })
+
+  it('is waited for by unsubscribe, before others have the partitions', async () => {
+    const { harness, one, two } = pair()
+    one.subscribe(['t'])
+    await one.poll()
+    const store = holdUp(harness)
+    const committing = one.commit(ALL)
+    one.unsubscribe()
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    expect(two.assignment()).toEqual([])
+    store()
+    await committing
+    expect(await two.poll(NO_WAIT)).toEqual([])
+    expect(two.assignment()).toEqual([T0, T1])
+  })
+
+  it.each(['range', 'cooperative-sticky'] as const)(
+    'is waited for in a rebalance, before others have the partitions (%s)',
+    async (partitionAssignmentStrategy) => {
+      const { harness, one, two } = pair({ partitionAssignmentStrategy, maxPollRecords: 30 })
+      one.subscribe(['t'])
+      await one.poll()
+      two.subscribe(['t'])
+      await two.poll(NO_WAIT)
+      const store = holdUp(harness)
+      const committing = one.commit(ALL)
+      const polling = watch(one.poll())
+      await harness.clock.advance(0)
+      await two.poll(NO_WAIT)
+      expect([polling.isSettled, two.assignment()]).toEqual([false, []])
+      store()
+      await committing
+      await harness.clock.advance(1000)
+      expect(polling).toMatchObject({ value: [] })
+      for (let round = 0; round < 4; round += 1) {
+        for (const each of [one, two]) expect(await each.poll(NO_WAIT)).toEqual([])
+      }
+      expect(two.assignment()).toHaveLength(1)
+    },
+  )
+
+  it('by a listener that does not wait for it is behind that too, also where the listener closes', async () => {
+    const { harness, one, two } = pair()
+    let committing: Promise<void> = Promise.resolve()
+    let store: () => void = () => undefined
+    one.subscribe(['t'], {
+      onPartitionsRevoked: async () => {
+        store = holdUp(harness)
+        const closing = one.close()
+        committing = one.commit(ALL)
+        // Who holds it up may be anybody.
+        setImmediate(store)
+        await closing
+      },
+    })
+    await one.poll()
+    two.subscribe(['t'])
+    await two.poll(NO_WAIT)
+    await expect(one.poll()).rejects.toThrow(ClosedError)
+    await committing
+    expect(await two.poll(NO_WAIT)).toEqual([])
+    expect([two.position(T0), two.position(T1)]).toEqual([10, 10])
+  })
 })

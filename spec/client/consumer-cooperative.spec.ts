@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { ConsumerHarness, NO_WAIT, T0, recorder, values } from './consumer-harness.ts'
 
@@ -34,6 +35,17 @@ describe('a member of a group with the cooperative strategy', () => {
     const givenAt = log.findIndex((line) => line.startsWith('2 assigned t-'))
     expect(revokedAt).toBeGreaterThan(0)
     expect(givenAt).toBeGreaterThan(revokedAt)
+  })
+
+  it('gives up what its listener takes off the list that it was handed', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const [one, two] = [harness.consumer(options), harness.consumer(options)]
+    one.subscribe(['t'], {
+      onPartitionsRevoked: (partitions) => void (partitions as TopicPartition[]).splice(0),
+    })
+    two.subscribe(['t'])
+    await pollInTurn(6, one, two)
+    expect([one.assignment().length, two.assignment().length]).toEqual([1, 1])
   })
 
   it('reads what it keeps while the group still waits for another', async () => {

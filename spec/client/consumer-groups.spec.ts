@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { IllegalStateError, InconsistentGroupProtocolError } from '../../lib/errors.ts'
@@ -38,6 +39,35 @@ describe('a member of a group', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
     expect(consumer.assignment()).toEqual([T0, T1])
     expect(log).toEqual(['assigned t-0 t-1'])
+  })
+
+  it('hands out nothing more of what its listener has taken off the list that it was handed', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const [one, two, three] = [member(harness), member(harness), member(harness)]
+    one.subscribe(['t'], {
+      onPartitionsRevoked: (partitions) => void (partitions as TopicPartition[]).splice(0),
+    })
+    two.subscribe(['t'])
+    three.subscribe(['t'])
+    await pollInTurn(2, one, two)
+    await three.poll(NO_WAIT)
+    harness.partition('t', 0).append('a')
+    harness.partition('t', 1).append('b')
+    expect(await one.poll(NO_WAIT)).toEqual([])
+    expect(one.assignment()).toEqual([])
+  })
+
+  it('may change what its listener is handed, and the group keeps its own', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const consumer = member(harness)
+    consumer.subscribe(['t'], {
+      onPartitionsAssigned: (partitions) => {
+        for (const each of partitions) Object.assign(each, { topic: 'x', partition: 9 })
+      },
+    })
+    await consumer.poll(NO_WAIT)
+    expect(harness.coordinator.describe()[0]?.members[0]?.assignment).toEqual([T0, T1])
+    expect(consumer.assignment()).toEqual([T0, T1])
   })
 
   it('reads topics once they exist', async () => {

@@ -183,7 +183,9 @@ export class FakePartition {
   }
 
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
-    for (const batch of this.#batches) {
+    const visible = [...this.#batches]
+    await this.gate
+    for (const batch of visible) {
       for (const record of await decodeRecords(batch, { topic: this.topic, partition: 0 })) {
         if (record.timestamp >= timestamp) return record.offset
       }

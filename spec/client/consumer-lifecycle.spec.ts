@@ -207,6 +207,100 @@ describe('a signal', () => {
   })
 })
 
+describe('a listener that unsubscribe calls', () => {
+  it('may not poll, which is refused at once', async () => {
+    const harness = filled()
+    let inner: ReturnType<typeof watch> | null = null
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t'], {
+      onPartitionsRevoked: async () => {
+        const polling = consumer.poll()
+        inner = watch(polling)
+        await polling
+      },
+    })
+    await consumer.poll()
+    consumer.unsubscribe()
+    consumer.subscribe(['t'])
+    await harness.clock.advance(0)
+    expect(inner).toMatchObject({
+      isSettled: true,
+      error: expect.any(IllegalStateError) as unknown,
+    })
+    await expect(consumer.poll()).rejects.toThrow('a rebalance listener must not poll')
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.assignment()).toEqual([T0])
+    await consumer.close()
+  })
+
+  it.each([0, 100])(
+    'holds up nothing for ever where it polls behind an await, for %i ms',
+    async (maxWaitMs) => {
+      const harness = filled()
+      const consumer = harness.consumer({ groupId: 'g' })
+      let inner: ReturnType<typeof watch> | null = null
+      consumer.subscribe(['t'], {
+        onPartitionsRevoked: async () => {
+          await Promise.resolve()
+          const polling = consumer.poll({ maxWaitMs })
+          inner = watch(polling)
+          await polling
+        },
+      })
+      await consumer.poll()
+      consumer.unsubscribe()
+      consumer.subscribe(['t'])
+      await harness.clock.advance(maxWaitMs)
+      expect(inner).toMatchObject({ value: [] })
+      await consumer.poll(NO_WAIT)
+      expect(consumer.assignment()).toEqual([T0])
+      await consumer.close()
+    },
+  )
+
+  it.each(['close', 'wakeup'] as const)('is not waited for by a poll that %s ends', async (end) => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    let finish: () => void = () => undefined
+    const onPartitionsRevoked = (): Promise<void> => new Promise((resolve) => (finish = resolve))
+    consumer.subscribe(['t'], { onPartitionsRevoked })
+    await consumer.poll()
+    consumer.unsubscribe()
+    consumer.subscribe(['t'])
+    const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    expect(polling.isSettled).toBe(false)
+    const ended = watch(Promise.resolve(consumer[end]()))
+    await harness.clock.advance(0)
+    expect(polling.error).toBeInstanceOf(end === 'close' ? ClosedError : WakeupError)
+    finish()
+    await harness.clock.advance(0)
+    expect(ended.isSettled).toBe(true)
+    await consumer.close()
+  })
+
+  it('is waited for by the poll behind it, which then goes on', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    let finish: () => void = () => undefined
+    const onPartitionsRevoked = (): Promise<void> => new Promise((resolve) => (finish = resolve))
+    consumer.subscribe(['t'], { onPartitionsRevoked })
+    await consumer.poll()
+    harness.partition().append('10')
+    consumer.unsubscribe()
+    consumer.assign([T0])
+    const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    consumer.pause([])
+    await harness.clock.advance(998)
+    expect(polling.isSettled).toBe(false)
+    finish()
+    await harness.clock.advance(0)
+    expect(offsets(polling.value ?? [])).toEqual([10])
+    await consumer.close()
+  })
+})
+
 describe('close', () => {
   const CALLS: [string, (consumer: Consumer<string, string>) => unknown][] = [
     ['poll', (consumer) => consumer.poll()],

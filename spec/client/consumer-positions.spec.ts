@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { OffsetReset } from '../../lib/client/consumer-options.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
 import {
+  ClosedError,
   IllegalStateError,
   NoOffsetForPartitionError,
   OffsetOutOfRangeError,
@@ -438,6 +440,74 @@ describe('seekToTimestamp', () => {
     consumer.assign([T0])
     await expect(moving).rejects.toThrow(IllegalStateError)
     expect(consumer.position(T0)).toBe(4)
+  })
+
+  it('does not pass over a record that becomes visible while it searches', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const openGate = harness.partition().closeGate()
+    const moving = consumer.seekToTimestamp([T0], 50)
+    harness.partition().append({ value: 'young', timestamp: 60 })
+    openGate()
+    await moving
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['young'])
+  })
+
+  const LATER: [
+    string,
+    (consumer: Consumer<string, string>) => Promise<void> | undefined,
+    number,
+  ][] = [
+    ['seek', (consumer) => { consumer.seek(T0, 7); return undefined }, 7], // prettier-ignore
+    ['seekToEnd', (consumer) => { consumer.seekToEnd(); return undefined }, 11], // prettier-ignore
+    ['seekToTimestamp', (consumer) => consumer.seekToTimestamp([T0], 9), 11],
+  ]
+
+  it.each(LATER)(
+    'gives way to a %s that is called while it searches',
+    async (_name, seek, expected) => {
+      const harness = filled()
+      const consumer = harness.consumer()
+      consumer.assign([T0, T1])
+      await consumer.poll(NO_WAIT)
+      consumer.seek(T1, 4)
+      const openGate = harness.partition().closeGate()
+      const moving = consumer.seekToTimestamp([T0, T1], 50)
+      harness.partition().append('x')
+      // A later search is through before the first one.
+      harness.partition().gate = Promise.resolve()
+      await seek(consumer)
+      openGate()
+      await moving
+      expect([consumer.position(T0), consumer.position(T1)]).toEqual([expected, 0])
+    },
+  )
+
+  it('counts where only a committed offset was looked up meanwhile', async () => {
+    const harness = filled()
+    harness.partition().append({ value: 'young', timestamp: 60 })
+    await harness.commit(5)
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.assign([T0])
+    const openGate = harness.partition().closeGate()
+    const moving = consumer.seekToTimestamp([T0], 50)
+    expect(consumer.position(T0)).toBe(5)
+    openGate()
+    await moving
+    expect(consumer.position(T0)).toBe(10)
+  })
+
+  it('rejects with ClosedError when the consumer is closed while it searches', async () => {
+    const harness = filled()
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    const openGate = harness.partition().closeGate()
+    const moving = watch(consumer.seekToTimestamp([T0], 0))
+    await consumer.close()
+    openGate()
+    await harness.clock.advance(0)
+    expect(moving.error).toBeInstanceOf(ClosedError)
   })
 
   it('refuses a negative time and partitions of others', async () => {
