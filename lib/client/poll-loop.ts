@@ -150,7 +150,7 @@ export class PollLoop<K, V> {
     this.#ensureUninterrupted(signal)
     for (;;) {
       this.#hasChanged = false
-      if (await this.#isListenerRunning(deadlineMs, signal)) return []
+      if (group.isInListener && (await this.#isListenerRunning(deadlineMs, signal))) return []
       await group.drive()
       this.#ensureUninterrupted(signal)
       await committer.commitIfDue()
@@ -195,7 +195,7 @@ export class PollLoop<K, V> {
     return false
   }
 
-  async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
     const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)

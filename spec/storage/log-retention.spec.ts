@@ -134,12 +134,12 @@ describe('retention by time', () => {
       // The length of the second batch: where the third begins, nobody can tell.
       fileSystem.flipBit(pathOf(0), Number(first?.sizeBytes) + 8, 4)
       const again = await openLog(fileSystem, { clock, config })
-      expect(await again.enforceRetention(request(again))).toEqual(NOTHING_FREED)
+      expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
       await clock.advance(DAY_MS)
       const later = request(again, { nowMs: clock.now() })
-      expect(await again.enforceRetention(later)).toEqual(NOTHING_FREED)
+      expect(await again.enforceRetention(() => later)).toEqual(NOTHING_FREED)
       await clock.advance(1)
-      const freed = again.enforceRetention(request(again, { nowMs: clock.now() }))
+      const freed = again.enforceRetention(() => request(again, { nowMs: clock.now() }))
       expect(await freed).toMatchObject({ segments: 2 })
     },
   )
