@@ -136,6 +136,14 @@ export class GroupCoordinator {
     await this.#options.offsets.commit(groupId, offsets, options)
   }
 
+  /**
+   * Resolves when the commits of a group that were called before have ended, by whomever; `null` where
+   * all have.
+   */
+  commitsEnded(groupId: string): Promise<void> | null {
+    return this.#options.offsets.commitsEnded(groupId)
+  }
+
   /** To be called when topics or partitions have come or gone: the groups concerned rebalance. */
   topicsChanged(): void {
     for (const group of [...this.#groups.values()]) group.topicsChanged()

@@ -1,5 +1,4 @@
 import { CorruptRecordError, StorageError } from '../errors.ts'
-import type { Clock } from '../platform/clock.ts'
 import type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
 import {
   ensureDurable,
@@ -16,12 +15,8 @@ import {
   type OffsetAndMetadata,
   type OffsetCommit,
 } from './offset-and-metadata.ts'
-import {
-  encodeOffsetCommitKey,
-  encodeOffsetCommitValue,
-  partitionForGroup,
-} from './offset-commit-codec.ts'
 import { OffsetReplay, type OffsetsPartition } from './offset-replay.ts'
+import { OffsetsTopic, type OffsetsTopicOptions } from './offsets-topic.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -34,10 +29,7 @@ export type { ConsumedPartition } from './consumed-partition.ts'
 export type { OffsetsPartition } from './offset-replay.ts'
 
 /** What an {@link OffsetStore} works with. */
-export interface OffsetStoreOptions {
-  readonly clock: Clock
-  /** Gives the internal topic, and creates it when there is none. */
-  readonly openTopic: () => Promise<{ readonly partitions: readonly OffsetsPartition[] }>
+export interface OffsetStoreOptions extends OffsetsTopicOptions {
   /** A partition that may have offsets; `null` when there is none of that name. */
   readonly dataPartition: (topicPartition: TopicPartition) => ConsumedPartition | null
 }
@@ -53,15 +45,14 @@ export interface OffsetStoreOptions {
 export class OffsetStore {
   readonly #options: OffsetStoreOptions
   #groups: Map<string, GroupOffsets> = new Map()
-  /** Empty until the topic is known. Kept as it was then: a group must not change its partition. */
-  #partitions: readonly OffsetsPartition[] = []
-  #opening: Promise<readonly OffsetsPartition[]> | null = null
+  readonly #topic: OffsetsTopic
   /** Of each partition of the topic, what was taken over. */
   #replays: Map<number, OffsetReplay> = new Map()
   #damage: OffsetsDamage | null = null
 
   constructor(options: OffsetStoreOptions) {
     this.#options = options
+    this.#topic = new OffsetsTopic(options)
   }
 
   /** Why it is not known where groups stand; `null` when it is. */
@@ -83,7 +74,7 @@ export class OffsetStore {
     this.#damage = null
     this.#groups = groups
     this.#replays = replays
-    this.#partitions = [...partitions]
+    this.#topic.use(partitions)
   }
 
   /**
@@ -139,7 +130,7 @@ export class OffsetStore {
     try {
       await group.queue.run(async () => {
         await ensureDurable(entries, withoutDeleted ? isDropped : null)
-        const partition = await this.#partitionOf(groupId)
+        const partition = await this.#topic.partitionOf(groupId)
         // From here on a deletion of the topic waits for this commit, and takes it along.
         const left = entries.filter((each) => !isDropped(each))
         const gone = left.find(isGone)
@@ -148,12 +139,22 @@ export class OffsetStore {
         // By now, as a record may have come since the call: its epoch is told by where it is.
         const stored = left.map(withEpoch)
         const places = stored.map((each) => ({ ...each.topicPartition, ...each.committed }))
-        await this.#append(partition, groupId, places)
+        await this.#topic.append(partition, groupId, places)
         for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
       })
     } finally {
       dropIfEmpty(this.#groups, groupId)
     }
+  }
+
+  /** Resolves when the commits of a group that were called before have ended; `null` where all have. */
+  commitsEnded(groupId: string): Promise<void> | null {
+    const group = this.#groups.get(groupId)
+    if (group === undefined || group.queue.isIdle) return null
+    const ended = group.queue.run(() => Promise.resolve())
+    return ended.finally(() => {
+      dropIfEmpty(this.#groups, groupId)
+    })
   }
 
   /**
@@ -184,7 +185,7 @@ export class OffsetStore {
     const group = groupOf(this.#groups, groupId)
     await group.queue.run(async () => {
       try {
-        await this.#append(await this.#partitionOf(groupId), groupId, entries)
+        await this.#topic.append(await this.#topic.partitionOf(groupId), groupId, entries)
       } catch (error) {
         // A broker opens on a full disk too.
         if (!(error instanceof StorageError || error instanceof CorruptRecordError)) throw error
@@ -253,7 +254,7 @@ export class OffsetStore {
   async forgetTopic(topic: string): Promise<void> {
     // Nothing is stored. A commit may be on its way, but it waits for the internal topic, which
     // cannot be created while whoever forgets a topic waits for the commit.
-    if (this.#partitions.length === 0) return
+    if (!this.#topic.isKnown) return
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
         this.#forget(groupId, group, (each) => each.topic === topic),
@@ -281,19 +282,6 @@ export class OffsetStore {
     }
   }
 
-  async #append(
-    partition: OffsetsPartition,
-    groupId: string,
-    offsets: readonly CommittedOffset[],
-  ): Promise<void> {
-    const commitTimestamp = this.#options.clock.now()
-    const records = offsets.map((each) => ({
-      key: encodeOffsetCommitKey({ groupId, ...each }),
-      value: encodeOffsetCommitValue({ ...each, commitTimestamp }),
-    }))
-    await partition.appendInternal(records)
-  }
-
   /** @returns whether there was something to forget. */
   async #forget(
     groupId: string,
@@ -304,12 +292,8 @@ export class OffsetStore {
       return await queue.run(async () => {
         const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
         if (forgotten.length === 0) return false
-        const tombstones = forgotten.map(([, { topicPartition }]) => ({
-          key: encodeOffsetCommitKey({ groupId, ...topicPartition }),
-          value: null,
-        }))
-        const partition = await this.#partitionOf(groupId)
-        await partition.appendInternal(tombstones)
+        const places = forgotten.map(([, { topicPartition }]) => topicPartition)
+        await this.#topic.appendTombstones(groupId, places)
         for (const [key] of forgotten) offsets.delete(key)
         return true
       })
@@ -324,26 +308,5 @@ export class OffsetStore {
     const data = this.#options.dataPartition(topicPartition)
     if (data === null) throw unknownPartition(topicPartition)
     return { topicPartition, committed, data }
-  }
-
-  async #partitionOf(groupId: string): Promise<OffsetsPartition> {
-    const partitions = this.#partitions.length > 0 ? this.#partitions : await this.#open()
-    const partition = partitions[partitionForGroup(groupId, partitions.length)]
-    if (partition === undefined) throw new RangeError('the topic of the offsets has no partitions')
-    return partition
-  }
-
-  #open(): Promise<readonly OffsetsPartition[]> {
-    this.#opening ??= this.#options
-      .openTopic()
-      .then(({ partitions }) => {
-        this.#partitions = [...partitions]
-        return this.#partitions
-      })
-      .finally(() => {
-        // After a failure the next commit tries again.
-        this.#opening = null
-      })
-    return this.#opening
   }
 }

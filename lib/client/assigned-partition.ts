@@ -23,6 +23,9 @@ export class AssignedPartition implements TopicPartition {
   /** Offset of the last record that was handed out, and the epoch of the one before it. */
   #lastOffset: number | null = null
   #epochBeforeLast: number | null = null
+  /** Where a poll has begun to take records, and which poll that was, by their order; `null` for none. */
+  #takenFrom: number | null = null
+  #takenBy = 0
   /** Where the position is to be looked up, in place of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
   isPaused = false
@@ -55,6 +58,7 @@ export class AssignedPartition implements TopicPartition {
   /** Moves to `offset`, whether or not there is anything. */
   seek(offset: number): void {
     this.moveCount += 1
+    this.#takenFrom = null
     this.position = offset
     this.reset = null
     this.leaderEpoch = null
@@ -82,6 +86,19 @@ export class AssignedPartition implements TopicPartition {
     this.isSought = false
   }
 
+  /** A poll is about to take records. */
+  startTaking(poll: number): void {
+    if (this.#takenFrom !== null && this.#takenBy === poll) return
+    this.#takenFrom = this.position
+    this.#takenBy = poll
+  }
+
+  /** The position but for what a poll has taken since it has begun: nobody has been handed that. */
+  positionBefore(poll: number): number | null {
+    if (this.position === null || this.#takenBy !== poll) return this.position
+    return this.#takenFrom ?? this.position
+  }
+
   /** Leader epoch of the last record before an offset up to the position, where that is known. */
   epochBefore(offset: number): number | null {
     if (offset === this.position) return this.leaderEpoch
@@ -91,6 +108,7 @@ export class AssignedPartition implements TopicPartition {
   /** Moves to one end of the log, as it is when the position is needed next. */
   seekTo(end: 'earliest' | 'latest'): void {
     this.moveCount += 1
+    this.#takenFrom = null
     this.position = null
     this.reset = end
   }

@@ -1,5 +1,5 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import { ClosedError } from '../errors.ts'
+import { ClosedError, InvalidGroupIdError } from '../errors.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { recordReader } from './consumer-record.ts'
@@ -22,6 +22,7 @@ export class ConsumerParts<K, V> {
   readonly loop: PollLoop<K, V>
   readonly controls: PartitionControls
   readonly lookup: OffsetLookup
+  readonly #hasGroup: boolean
 
   constructor(
     context: ConsumerContext,
@@ -48,6 +49,7 @@ export class ConsumerParts<K, V> {
     this.committer = committer
     this.group = group
     this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
+    this.#hasGroup = options.groupId !== null
     this.lookup = new OffsetLookup(positions)
     this.controls = new PartitionControls(subscription, positions, {
       onChange: (moved) => {
@@ -68,6 +70,17 @@ export class ConsumerParts<K, V> {
   /** @throws {@link ClosedError} from the call of `close` on */
   ensureNotClosing(): void {
     if (this.loop.isStopped) throw new ClosedError('the consumer is closed')
+  }
+
+  /** @throws {@link InvalidGroupIdError} */
+  ensureGroup(call: string): void {
+    if (!this.#hasGroup) throw new InvalidGroupIdError(`${call} needs a consumer with a groupId`)
+  }
+
+  /** Lets go of all partitions. The calls that need to know them are made before this returns. */
+  giveUp(): Promise<void> {
+    if (this.subscription.type === 'partitions') this.committer.startCommitConsumed()
+    return this.group.depart()
   }
 
   /** Gives up all partitions, once a listener that runs in a poll has committed where they stand. */

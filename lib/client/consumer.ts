@@ -1,7 +1,6 @@
 import { types } from 'node:util'
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import { InvalidGroupIdError } from '../errors.ts'
 import { inTurn } from '../errors/several-failures.ts'
 import {
   checkListener,
@@ -67,7 +66,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#parts.ensureNotClosing()
     const names = types.isRegExp(topics) ? null : checkTopics(topics)
     const checked = checkListener(listener)
-    this.#ensureGroup('subscribe()')
+    this.#parts.ensureGroup('subscribe()')
     if (names?.length === 0) {
       this.unsubscribe()
       return
@@ -106,14 +105,16 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   unsubscribe(): void {
     this.#parts.ensureNotClosing()
-    this.#giveUp().catch(() => undefined)
+    this.#parts.giveUp().catch(() => undefined)
     this.#parts.subscription.unsubscribe()
     this.#parts.loop.notify()
   }
 
   /**
    * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
-   * What is there already is returned at once. An error comes after all records before it.
+   * What is there already is returned at once. An error comes after all records before it. What it has
+   * taken counts as consumed once it has returned: a deserializer that closes makes it reject, and one
+   * that commits does so without.
    *
    * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is
    * in progress
@@ -126,9 +127,13 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws what the listener throws
    */
   async poll(options: PollOptions = {}): Promise<ConsumerRecord<K, V>[]> {
+    const { loop } = this.#parts
     this.#parts.ensureNotClosing()
     const { maxWaitMs, signal } = checkPollOptions(options, this.#options.fetchMaxWaitMs)
-    return this.#parts.loop.run({ maxCount: this.#options.maxPollRecords, maxWaitMs, signal })
+    const maxCount = this.#options.maxPollRecords
+    const records = await loop.run({ maxCount, maxWaitMs, signal })
+    loop.handOver()
+    return records
   }
 
   /**
@@ -166,7 +171,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
     this.#parts.ensureOpen()
-    this.#ensureGroup('committed()')
+    this.#parts.ensureGroup('committed()')
     return Promise.resolve(this.#parts.positions.committed(checkTopicPartition(partition)))
   }
 
@@ -184,7 +189,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
     this.#parts.ensureOpen()
     const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
-    this.#ensureGroup('commit()')
+    this.#parts.ensureGroup('commit()')
     const { committer, group } = this.#parts
     if (checked === null) return committer.commitAll()
     const moveCounts = committer.ensurePresent(checked)
@@ -320,7 +325,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   async #close(): Promise<void> {
     const running = this.#parts.group.isInListener ? null : this.#parts.loop.running
-    const givenUp = this.#giveUp()
+    const givenUp = this.#parts.giveUp()
     try {
       // A listener may ask for positions and commit until its promise settles.
       await inTurn(givenUp, () => this.#parts.committer.settle())
@@ -330,18 +335,6 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
       this.#context.onClosed(this)
-    }
-  }
-
-  /** Lets go of all partitions. The calls that need to know them are made before this returns. */
-  #giveUp(): Promise<void> {
-    if (this.#parts.subscription.type === 'partitions') this.#parts.committer.startCommitConsumed()
-    return this.#parts.group.depart()
-  }
-
-  #ensureGroup(call: string): void {
-    if (this.#options.groupId === null) {
-      throw new InvalidGroupIdError(`${call} needs a consumer with a groupId`)
     }
   }
 }

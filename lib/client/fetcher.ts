@@ -62,6 +62,7 @@ export class Fetcher<K, V> {
   readonly #buffers: Map<string, FetchBuffer> = new Map()
   /** The buffer that records were taken from one by one; `null` where it has to be looked for. */
   #inTurn: FetchBuffer | null = null
+  #isStopped = false
   #readCount = 0
   /** Records that may have been handed out since the last look at all partitions. */
   #servedSinceLook = 0
@@ -152,7 +153,8 @@ export class Fetcher<K, V> {
   }
 
   /**
-   * Hands out at most `maxCount` records of those that are decoded.
+   * Hands out at most `maxCount` records of those that are decoded, which are not consumed before
+   * {@link Fetcher.handedOver}.
    *
    * @throws the error of the partition whose turn it is, when no record comes before it
    */
@@ -179,6 +181,11 @@ export class Fetcher<K, V> {
     }
   }
 
+  /** Nothing of what was taken has yet to be returned by a poll. */
+  handedOver(): void {
+    this.#subscription.poll += 1
+  }
+
   /**
    * Hands out one record, if that takes neither reading nor decoding nor another partition's turn.
    *
@@ -202,13 +209,16 @@ export class Fetcher<K, V> {
     return taken
   }
 
-  /** Throws all buffers away. */
-  clear(): void {
+  /** Throws all buffers away, and hands out nothing more. */
+  stop(): void {
+    this.#isStopped = true
     this.#inTurn = null
     this.#buffers.clear()
   }
 
   #takeFrom(buffer: FetchBuffer, maxCount: number, taken: ConsumerRecord<K, V>[]): void {
+    const { state } = buffer
+    state.startTaking(this.#subscription.poll)
     const read = this.#read
     // Without deserializers K and V are Buffer, and a stored record is what is wanted.
     if (read === null) buffer.takeInto(taken as unknown[] as StoredRecord[], maxCount)
@@ -219,6 +229,8 @@ export class Fetcher<K, V> {
       // A deserializer may have moved the partition, or given it up.
       if (!this.#isCurrent(buffer)) return
       buffer.skip(record)
+      // Or paused it, or closed the consumer.
+      if (state.isPaused || this.#isStopped) return
     }
     if (taken.length < maxCount && buffer.error !== null) throw buffer.error
   }

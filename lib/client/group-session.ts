@@ -44,8 +44,6 @@ export class GroupSession implements CommitTarget {
   #joinedTopics: readonly string[] = []
   /** Keys of the partitions that the listener is just being told are revoked. */
   #revoking: ReadonlySet<string> = new Set()
-  /** Commits that have not ended. */
-  readonly #commits: Set<Promise<void>> = new Set()
   #isEnded = false
 
   constructor(
@@ -99,30 +97,22 @@ export class GroupSession implements CommitTarget {
   /** Stores offsets as the member it is, or for the group when it is none. */
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     if (this.#context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
-    const commit = this.#store(offsets, options)
-    this.#commits.add(commit)
-    const ended = (): void => {
-      this.#commits.delete(commit)
-    }
-    commit.then(ended, ended)
-    return commit
-  }
-
-  /**
-   * Waits for the commits that were called before. Whoever called them hears of their errors.
-   *
-   * What is given up is given to the next owner only behind them, or it would begin at the offsets of before.
-   */
-  async commitsEnded(): Promise<void> {
-    await Promise.allSettled(this.#commits)
-  }
-
-  #store(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     const member = this.#member ?? this.#departing
     if (member !== null && member.state !== 'unjoined') return member.commit(offsets, options)
     const { groupId } = this.#options
     if (groupId === null) throw new TypeError('there is no group to commit for')
     return this.#context.coordinator.commit(groupId, offsets, options)
+  }
+
+  /**
+   * Resolves when the commits that were called before have ended, `null` where all have. Whoever called
+   * them hears of their errors.
+   *
+   * What is given up is given to the next owner only behind them, or it would begin at the offsets of before.
+   */
+  commitsEnded(): Promise<void> | null {
+    const { groupId } = this.#options
+    return groupId === null ? null : this.#context.coordinator.commitsEnded(groupId)
   }
 
   /**
@@ -172,7 +162,8 @@ export class GroupSession implements CommitTarget {
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
     const results = await Promise.allSettled(work)
-    await this.commitsEnded()
+    const ended = this.commitsEnded()
+    if (ended !== null) await ended
     // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
     // that here: the listener may be what waits for this.
     if (this.isInListener) this.#calls.afterwards(() => void this.#leaveAfterCommits(member))

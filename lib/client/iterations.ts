@@ -31,6 +31,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
       takeReady: () => loop.takeReady(),
       poll: async (signal, hold) => {
         await loop.run({ maxCount: 1, maxWaitMs, signal }, hold)
+        loop.handOver()
       },
       end: (ended) => {
         this.#running.delete(ended)

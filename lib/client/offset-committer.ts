@@ -85,7 +85,7 @@ export class OffsetCommitter {
     }
   }
 
-  /** Commits the positions of all partitions, less what somebody still holds. */
+  /** Commits the positions of all partitions, less what somebody still holds or has yet to be handed. */
   async commitAll(): Promise<void> {
     const offsets = this.#consumed()
     if (offsets.length > 0) await this.#target.commit(offsets)
@@ -158,8 +158,9 @@ export class OffsetCommitter {
     for (const state of this.#subscription.assigned.values()) {
       // An offset of a log that is gone says nothing about a new one of the same name.
       const source = this.#positions.source(state)
-      if (source === null || state.position === null) continue
-      const offset = this.#heldBack(state, state.position)
+      const position = state.positionBefore(this.#subscription.poll)
+      if (source === null || position === null) continue
+      const offset = this.#heldBack(state, position)
       const leaderEpoch = state.epochBefore(offset)
       offsets.push({ ...state.toTopicPartition(), offset, leaderEpoch })
     }

@@ -3,7 +3,7 @@ import type { Clock } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
-import type { Fetcher, FetchWait } from './fetcher.ts'
+import type { Fetcher } from './fetcher.ts'
 import type { GroupSession } from './group-session.ts'
 import type { OffsetCommitter } from './offset-committer.ts'
 import type { SubscriptionState } from './subscription-state.ts'
@@ -46,6 +46,11 @@ export class PollLoop<K, V> {
   /** Whether something has happened since the loop has looked last. */
   #hasChanged = false
   #endWait: (() => void) | null = null
+  readonly #onWake = (wake: () => void): void => {
+    this.#endWait = wake
+    // What looked for positions may have called back, before there was a wait to be ended.
+    if (this.#hasChanged) wake()
+  }
   #polledMs = 0
   #readyCount = 0
   /** What records that are at hand have to wait for: a loop over them would never let others run. */
@@ -81,12 +86,12 @@ export class PollLoop<K, V> {
   stop(): void {
     this.#isStopped = true
     this.#parts.group.end()
-    this.#parts.fetcher.clear()
+    this.#parts.fetcher.stop()
     this.notify()
   }
 
   /**
-   * One poll.
+   * One poll. What it returns is not consumed before {@link PollLoop.handOver}.
    *
    * @param hold is handed the first record in the same step in which it is taken
    * @throws {@link IllegalStateError} when another one is in progress, there is nothing to poll, or a
@@ -101,7 +106,7 @@ export class PollLoop<K, V> {
     if (this.#running !== null) {
       throw new IllegalStateError('another poll of this consumer is in progress: await it first')
     }
-    const { group, subscription } = this.#parts
+    const { group, subscription, fetcher } = this.#parts
     if (group.isCalledByListener) {
       throw new IllegalStateError('a rebalance listener must not poll: the poll waits for it')
     }
@@ -109,6 +114,8 @@ export class PollLoop<K, V> {
       throw new IllegalStateError('the consumer has nothing to poll: call subscribe() or assign()')
     }
     group.startPoll()
+    // What one that was interrupted has passed over is no record.
+    fetcher.handedOver()
     const running = this.#run(request, hold)
     this.#running = running
     try {
@@ -118,6 +125,16 @@ export class PollLoop<K, V> {
       this.#polledMs = this.#clock.monotonic()
       group.endPoll()
     }
+  }
+
+  /**
+   * To be called in the step in which the application is handed what `run` has returned.
+   *
+   * @throws {@link ClosedError} when the consumer has been closed meanwhile, which has committed without it
+   */
+  handOver(): void {
+    if (this.#isStopped) throw closed()
+    this.#parts.fetcher.handedOver()
   }
 
   /** One record, if it can be had without anything else that a poll does; `null` if not. */
@@ -163,6 +180,8 @@ export class PollLoop<K, V> {
       await fetcher.decode()
       this.#ensureUninterrupted(signal)
       const records = fetcher.take(maxCount)
+      // A deserializer may have closed the consumer.
+      if (this.#isStopped) throw closed()
       if (records[0] !== undefined) {
         hold?.(records[0])
         return records
@@ -182,12 +201,12 @@ export class PollLoop<K, V> {
    * @returns whether it still runs
    */
   async #isListenerRunning(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const { group, fetcher } = this.#parts
+    const { group } = this.#parts
     while (group.isInListener) {
       const remainingMs = deadlineMs - this.#clock.monotonic()
       if (remainingMs > 0) {
         this.#hasChanged = false
-        await this.#untilWoken((onWake) => fetcher.idle({ maxWaitMs: remainingMs, signal, onWake }))
+        await this.#idle(remainingMs, signal)
       } else await nextTurn()
       this.#ensureUninterrupted(signal)
       if (remainingMs <= 0) return group.isInListener
@@ -195,23 +214,22 @@ export class PollLoop<K, V> {
     return false
   }
 
-  #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  async #idle(maxWaitMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const onWake = this.#onWake
+    try {
+      await this.#parts.fetcher.idle({ maxWaitMs, signal, onWake })
+    } finally {
+      this.#endWait = null
+    }
+  }
+
+  async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
     const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)
-    return this.#untilWoken((onWake) =>
-      this.#parts.fetcher.fetch({ maxWaitMs, deadlineMs, signal, onWake }),
-    )
-  }
-
-  /** Runs something that waits, and that every change ends. */
-  async #untilWoken<T>(run: (onWake: FetchWait['onWake']) => Promise<T>): Promise<T> {
+    const onWake = this.#onWake
     try {
-      return await run((wake) => {
-        this.#endWait = wake
-        // What looked for positions may have called back, before there was a wait to be ended.
-        if (this.#hasChanged) wake()
-      })
+      return await this.#parts.fetcher.fetch({ maxWaitMs, deadlineMs, signal, onWake })
     } finally {
       this.#endWait = null
     }
@@ -223,11 +241,15 @@ export class PollLoop<K, V> {
   }
 
   #ensureUninterrupted(signal: AbortSignal | undefined): void {
-    if (this.#isStopped) throw new ClosedError('the consumer is closed')
+    if (this.#isStopped) throw closed()
     if (this.#isWoken) {
       this.#isWoken = false
       throw new WakeupError()
     }
     signal?.throwIfAborted()
   }
+}
+
+function closed(): ClosedError {
+  return new ClosedError('the consumer is closed')
 }

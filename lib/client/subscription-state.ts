@@ -18,6 +18,8 @@ export type SubscriptionType = 'none' | 'topics' | 'pattern' | 'partitions'
  * mixed. Passive: all calls may be made at any time.
  */
 export class SubscriptionState {
+  /** Number of the poll in progress, or else of the next one: what it takes is not consumed yet. */
+  poll = 1
   #type: SubscriptionType = 'none'
   #topics: readonly string[] = []
   #pattern: RegExp | null = null

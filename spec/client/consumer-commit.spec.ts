@@ -438,3 +438,89 @@ describe('a commit that is under way', () => {
     expect([two.position(T0), two.position(T1)]).toEqual([10, 10])
   })
 })
+
+describe('a record that a poll has taken and not returned', () => {
+  /** A consumer that has been handed 0 to 3, and does something at record 6. */
+  async function started(
+    act: (consumer: Consumer<string, string>) => void,
+    options: ConsumerOptions<string, string> = {},
+  ): Promise<{ harness: ConsumerHarness; consumer: Consumer<string, string> }> {
+    const harness = filled()
+    let isDone = false
+    const deserialize = (_topic: string, bytes: Buffer): string => {
+      if (String(bytes) === '6' && !isDone) {
+        isDone = true
+        act(consumer)
+      }
+      return String(bytes)
+    }
+    const valueDeserializer = { deserialize }
+    const consumer = start(harness, 'subscribe', {
+      maxPollRecords: 4,
+      valueDeserializer,
+      ...options,
+    })
+    await consumer.poll(NO_WAIT)
+    return { harness, consumer }
+  }
+
+  it('is not committed by a deserializer that commits', async () => {
+    let committing: Promise<void> = Promise.resolve()
+    const { harness, consumer } = await started((each) => void (committing = each.commit()), {
+      enableAutoCommit: false,
+    })
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([4, 5, 6, 7])
+    await committing
+    expect(harness.committed()).toBe(4)
+    await consumer.commit()
+    expect(harness.committed()).toBe(8)
+  })
+
+  it('is not committed by a deserializer that closes, and the poll rejects', async () => {
+    let closing: Promise<void> = Promise.resolve()
+    const { harness, consumer } = await started((each) => void (closing = each.close()))
+    await expect(consumer.poll(NO_WAIT)).rejects.toThrow(ClosedError)
+    await closing
+    expect(harness.committed()).toBe(4)
+  })
+
+  it('is not committed by a deserializer that unsubscribes, and comes again', async () => {
+    const { harness, consumer } = await started((each) => {
+      each.unsubscribe()
+    })
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([4, 5, 6])
+    consumer.subscribe(['t'])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([4, 5, 6, 7])
+    expect(harness.committed()).toBe(4)
+  })
+
+  it('does not count against a seek of the deserializer', async () => {
+    let committing: Promise<void> = Promise.resolve()
+    const { harness, consumer } = await started((each) => {
+      each.seek(T0, 9)
+      committing = each.commit()
+    })
+    await consumer.poll(NO_WAIT)
+    await committing
+    expect(harness.committed()).toBe(9)
+  })
+
+  it.each(['with', 'without'])(
+    'is committed by no close at any step of the poll that does not return it, %s deserializers',
+    async (which) => {
+      for (let steps = 0; steps < 40; steps += 1) {
+        const harness = filled()
+        const options = { groupId: 'g' }
+        const consumer =
+          which === 'with' ? harness.consumer(options) : harness.typedConsumer(options)
+        consumer.assign([T0])
+        const polling = watch(consumer.poll(NO_WAIT))
+        for (let step = 0; step < steps; step += 1) await Promise.resolve()
+        await consumer.close()
+        await harness.clock.advance(0)
+        const returned = polling.value?.length ?? 0
+        expect([steps, harness.committed() ?? 0]).toEqual([steps, returned])
+      }
+    },
+  )
+})

@@ -48,6 +48,23 @@ describe('pause', () => {
     expect(harness.partition().reads).toHaveLength(1)
   })
 
+  it('by a deserializer holds back the records behind', async () => {
+    const deserialize = (_topic: string, bytes: Buffer): string => {
+      if (String(bytes) === '3') consumer.pause([T0])
+      return String(bytes)
+    }
+    const harness = filled()
+    harness.partition('t', 1).append('a')
+    const consumer = harness.consumer({ valueDeserializer: { deserialize } })
+    consumer.assign([T0, T1])
+    const first = values(await consumer.poll(NO_WAIT))
+    expect(first.filter((value) => value !== 'a')).toEqual(['0', '1', '2', '3'])
+    expect([...first, ...values(await consumer.poll(NO_WAIT))]).toContain('a')
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    consumer.resume([T0])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['4', '5', '6', '7', '8', '9'])
+  })
+
   it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })

@@ -1,0 +1,84 @@
+import type { Clock } from '../platform/clock.ts'
+import type { CommittedOffset } from './committed-offset.ts'
+import {
+  encodeOffsetCommitKey,
+  encodeOffsetCommitValue,
+  partitionForGroup,
+} from './offset-commit-codec.ts'
+import type { OffsetsPartition } from './offset-replay.ts'
+import type { TopicPartition } from './topic-partition.ts'
+
+/** What an {@link OffsetsTopic} works with. */
+export interface OffsetsTopicOptions {
+  readonly clock: Clock
+  /** Gives the internal topic, and creates it when there is none. */
+  readonly openTopic: () => Promise<{ readonly partitions: readonly OffsetsPartition[] }>
+}
+
+/** The internal topic as it is written: it comes into being with the first commit. */
+export class OffsetsTopic {
+  readonly #options: OffsetsTopicOptions
+  /** Empty until the topic is known. Kept as it was then: a group must not change its partition. */
+  #partitions: readonly OffsetsPartition[] = []
+  #opening: Promise<readonly OffsetsPartition[]> | null = null
+
+  constructor(options: OffsetsTopicOptions) {
+    this.#options = options
+  }
+
+  /** Whether anything can have been stored. */
+  get isKnown(): boolean {
+    return this.#partitions.length > 0
+  }
+
+  /** The topic is there, with these partitions. */
+  use(partitions: readonly OffsetsPartition[]): void {
+    this.#partitions = [...partitions]
+  }
+
+  /** Where a group's offsets are stored. @throws whatever the creation of the topic fails with */
+  async partitionOf(groupId: string): Promise<OffsetsPartition> {
+    const partitions = this.isKnown ? this.#partitions : await this.#open()
+    const partition = partitions[partitionForGroup(groupId, partitions.length)]
+    if (partition === undefined) throw new RangeError('the topic of the offsets has no partitions')
+    return partition
+  }
+
+  /** Stores offsets of a group in its partition. */
+  async append(
+    partition: OffsetsPartition,
+    groupId: string,
+    offsets: readonly CommittedOffset[],
+  ): Promise<void> {
+    const commitTimestamp = this.#options.clock.now()
+    const records = offsets.map((each) => ({
+      key: encodeOffsetCommitKey({ groupId, ...each }),
+      value: encodeOffsetCommitValue({ ...each, commitTimestamp }),
+    }))
+    await partition.appendInternal(records)
+  }
+
+  /** Stores that a group has no offsets any more for these partitions. */
+  async appendTombstones(groupId: string, places: readonly TopicPartition[]): Promise<void> {
+    const tombstones = places.map((each) => ({
+      key: encodeOffsetCommitKey({ groupId, ...each }),
+      value: null,
+    }))
+    const partition = await this.partitionOf(groupId)
+    await partition.appendInternal(tombstones)
+  }
+
+  #open(): Promise<readonly OffsetsPartition[]> {
+    this.#opening ??= this.#options
+      .openTopic()
+      .then(({ partitions }) => {
+        this.use(partitions)
+        return this.#partitions
+      })
+      .finally(() => {
+        // After a failure the next commit tries again.
+        this.#opening = null
+      })
+    return this.#opening
+  }
+}
