@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../lib/broker.ts'
+import type { Partition } from '../lib/broker/partition.ts'
 import {
   CorruptRecordError,
   InvalidPartitionsError,
@@ -160,6 +161,50 @@ describe('a broker that has lost its lock', () => {
     }
     await broker.close().catch(() => undefined)
     expect(fileSystem.snapshot()).toEqual(before)
+  })
+})
+
+describe('files that may be read and no longer written to', () => {
+  /** A topic of several segments, of which no file is open yet. */
+  async function reopened(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
+    const fileSystem = new SimulatedFileSystem()
+    const before = await open(fileSystem)
+    const topic = await before.createTopic('a', { segmentBytes: 200 })
+    for (const value of VALUES) await topic.partition(0).append({ value, timestamp: 1 })
+    expect(topic.partition(0).log.segments.length).toBeGreaterThan(2)
+    await before.close()
+    const broker = await open(fileSystem)
+    return { fileSystem, partition: broker.topic('a').partition(0) }
+  }
+
+  async function expectRead(partition: Partition): Promise<void> {
+    const records: string[] = []
+    for await (const { value } of partition.records({ until: 'end' })) records.push(String(value))
+    expect(records).toEqual(VALUES)
+    expect(textsOf(await partition.readLast(VALUES.length))).toEqual(VALUES)
+    expect(textsOf(await partition.read(3, { maxRecords: 1 }))).toEqual(['3'])
+    expect(await partition.offsetForTimestamp(1)).toBe(0)
+  }
+
+  const VALUES = ['0', '1', '2', '3', '4', '5', '6']
+
+  it('are read all the same once the lock is lost', async () => {
+    const { fileSystem, partition } = await reopened()
+    fileSystem.loseLock('/data')
+    await expectRead(partition)
+    await expect(partition.append({ value: 'x' })).rejects.toThrow(LockLostError)
+  })
+
+  it('are read all the same once a disk that failed can only be read', async () => {
+    const { fileSystem, partition } = await reopened()
+    fileSystem.failNext('datasync', 'EIO')
+    await expect(partition.append({ value: 'x' })).rejects.toThrow(StorageError)
+    const openFile = fileSystem.open.bind(fileSystem)
+    fileSystem.open = (path, mode) => {
+      if (mode === 'read') return openFile(path, mode)
+      return Promise.reject(systemError('EROFS', 'open', path, 'read-only file system'))
+    }
+    await expectRead(partition)
   })
 })
 

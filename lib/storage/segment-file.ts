@@ -1,4 +1,4 @@
-import { ClosedError } from '../errors.ts'
+import { ClosedError, LockLostError } from '../errors.ts'
 import { writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem, OpenMode } from '../platform/file-system.ts'
 import { openFilesOf, type OpenFiles, type ParkableFile } from '../platform/open-files.ts'
@@ -19,6 +19,9 @@ export interface SegmentFileOptions {
  * The log file of one segment, opened at first use and given back while nobody needs it, so that
  * many segments, and many logs, do not hold as many descriptors.
  *
+ * It is opened for reading and writing alike, and where that is refused, because the lock is lost or
+ * the disk can only be read by now, for who wants to read. Whoever comes to write then opens it anew.
+ *
  * Uses may overlap. A file that was written to is not parked before it is synced: another descriptor
  * would not hear of a write that failed behind the back of the first one.
  */
@@ -31,6 +34,10 @@ export class SegmentFile implements ParkableFile {
   #opening: Promise<File> | null = null
   /** What `#opening` has come to; `null` while nobody has used it since. */
   #openFile: File | null = null
+  /** Whether it may only be read, because it could not be opened for more. */
+  #isForReading = false
+  /** In whose place one was opened that can be written to: closed when nobody uses the file any more. */
+  #outdated: File | null = null
   #useCount = 0
   #isParking = false
   #isClosed = false
@@ -99,7 +106,7 @@ export class SegmentFile implements ParkableFile {
 
   /** Like {@link SegmentFile.datasync}, inside of the call. @returns false when it has to be waited for */
   datasyncNow(): boolean {
-    if (this.openNow?.datasyncNow?.() !== true) return false
+    if (this.#isForReading || this.openNow?.datasyncNow?.() !== true) return false
     this.#isUnsynced = false
     return true
   }
@@ -124,7 +131,8 @@ export class SegmentFile implements ParkableFile {
     this.#wasUsed = true
     try {
       const isDoubtful = kind === 'change' && !this.#isProven
-      const file = await (isDoubtful ? this.#openProven() : this.#open())
+      let file = await (isDoubtful ? this.#openProven() : this.#open())
+      if (kind === 'sync' && this.#isForReading) file = await this.#openForMore(file)
       if (kind === 'change') this.#isUnsynced = true
       // It may have been closed meanwhile.
       this.#openFile = this.#opening === null ? null : file
@@ -133,6 +141,7 @@ export class SegmentFile implements ParkableFile {
       return result
     } finally {
       this.#useCount -= 1
+      if (this.#outdated !== null) await this.#closeOutdated()
       if (this.#isParking) await this.park()
     }
   }
@@ -213,22 +222,55 @@ export class SegmentFile implements ParkableFile {
     this.#opening = null
     this.#openFile = null
     this.#files.closed(this)
+    if (this.#outdated !== null) await this.#closeOutdated()
     await (await opening?.catch(() => null))?.close()
   }
 
+  async #closeOutdated(): Promise<void> {
+    if (this.#useCount > 0 && !this.#isClosed) return
+    const outdated = this.#outdated
+    this.#outdated = null
+    await outdated?.close().catch(() => undefined)
+  }
+
   #open(): Promise<File> {
-    this.#opening ??= this.#openAs(this.#options.readOnly ? 'read' : 'update')
+    if (this.#opening === null) {
+      this.#isForReading = false
+      this.#opening = this.#openAs(this.#options.readOnly ? 'read' : 'update')
+    }
     return this.#opening
+  }
+
+  /** Those who read meanwhile go on with the file that is open, and share no failure of this. */
+  async #openForMore(file: File): Promise<File> {
+    const opening = this.#opening
+    const anew = await this.#openPath('update')
+    if (this.#isClosed || this.#opening !== opening) {
+      await anew.close()
+      return this.#opening ?? file
+    }
+    this.#outdated = file
+    this.#opening = Promise.resolve(anew)
+    this.#isForReading = false
+    return anew
+  }
+
+  #openPath(mode: OpenMode): Promise<File> {
+    return this.#files.withRoom(() => this.#options.fileSystem.open(this.path, mode))
   }
 
   async #openAs(mode: OpenMode): Promise<File> {
     try {
-      const file = await this.#files.withRoom(() => this.#options.fileSystem.open(this.path, mode))
+      const file = await this.#openPath(mode)
       // It may have been closed meanwhile.
       const parking = this.#isClosed ? null : this.#files.opened(this)
       if (parking !== null) await parking
       return file
     } catch (error) {
+      if (mode === 'update' && isRefused(error)) {
+        this.#isForReading = true
+        return this.#openAs('read')
+      }
       this.#opening = null
       throw error
     }
@@ -238,7 +280,8 @@ export class SegmentFile implements ParkableFile {
   async #openProven(): Promise<File> {
     const known = this.identity
     try {
-      const file = await this.#open()
+      let file = await this.#open()
+      if (this.#isForReading) file = await this.#openForMore(file)
       const { identity } = await file.stat()
       if (known !== null && known !== identity) throw new LogGoneError(this.path)
       this.identity = identity
@@ -249,4 +292,9 @@ export class SegmentFile implements ParkableFile {
       throw error
     }
   }
+}
+
+/** Whether a file could not be opened only because it is to be written to as well. */
+function isRefused(error: unknown): boolean {
+  return error instanceof LockLostError || isSystemError(error, 'EROFS', 'EACCES', 'EPERM')
 }

@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest'
-import { ClosedError } from '../../lib/errors.ts'
+import { describe, expect, it } from 'vitest'
+import { ClosedError, LockLostError } from '../../lib/errors.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
 import { LogGoneError } from '../../lib/storage/in-doubt-error.ts'
 import { SegmentFile } from '../../lib/storage/segment-file.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -147,4 +148,60 @@ it('is found in place without being opened', async () => {
   await file.park()
   expect(await file.isInPlace()).toBe(true)
   expect(countOf(fileSystem, 'open')).toBe(1)
+})
+
+describe('where it may not be written to', () => {
+  /** Refuses to open it for writing until it is told otherwise. */
+  function refused(error: Error): ReturnType<typeof fixture> & { allow: () => void } {
+    const { fileSystem, file } = fixture()
+    const open = fileSystem.open.bind(fileSystem)
+    let isRefused = true
+    fileSystem.open = (path, mode) =>
+      mode !== 'read' && isRefused ? Promise.reject(error) : open(path, mode)
+    const allow = (): void => {
+      isRefused = false
+    }
+    return { fileSystem, file, allow }
+  }
+
+  const ERRORS = [
+    new LockLostError('/d', 'another owner may have taken it', 'unknown'),
+    ...['EROFS', 'EACCES', 'EPERM'].map((code) => systemError(code, 'open', '/d/x', 'refused')),
+  ]
+
+  it.each(ERRORS)('it is read all the same, also beside who would write: %s', async (error) => {
+    const { fileSystem, file } = refused(error)
+    const write = file.write([Buffer.from('x')], 0)
+    expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+    await expect(write).rejects.toBe(error)
+    await expect(file.datasync()).rejects.toBe(error)
+    expect(file.writeNow([Buffer.from('x')], 0)).toBe(-1)
+    expect(file.datasyncNow()).toBe(false)
+    expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+    await file.close()
+    expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([1, 1])
+  })
+
+  it('it is opened anew for who writes once it may be', async () => {
+    const { fileSystem, file, allow } = refused(systemError('EROFS', 'open', '/d/x', 'refused'))
+    let end = (): void => undefined
+    const reading = file.use(async (open) => {
+      await new Promise<void>((resolve) => (end = resolve))
+      return open.stat()
+    })
+    await file.use((open) => open.stat())
+    allow()
+    await file.write([Buffer.from('x')], 0)
+    await file.datasync()
+    expect(file.writeNow([Buffer.from('y')], 1)).toBe(1)
+    expect(file.datasyncNow()).toBe(true)
+    // Who reads goes on with what was open, which is closed with the end of that.
+    expect(countOf(fileSystem, 'close')).toBe(0)
+    end()
+    expect((await reading).sizeBytes).toBe(3)
+    expect(countOf(fileSystem, 'close')).toBe(1)
+    expect(fileSystem.readFile('/d/x')).toEqual(Buffer.from('xyc'))
+    await file.close()
+    expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([2, 2])
+  })
 })
