@@ -100,6 +100,8 @@ export class Fetcher<K, V> {
     // nearly all of the others is handed out.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
+    // All that is left then is of partitions that are paused.
+    if (!hasReady && this.#bufferedBytes() >= fetchMaxBytes) this.#buffers.clear()
     const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes + lateBytes)
     // Who waits for many bytes may need what all of them have.
     const isAnyEnough = hasReady || fetchMinBytes <= 1
@@ -113,7 +115,7 @@ export class Fetcher<K, V> {
     // Those that were not looked at would wake nobody.
     const maxWaitMs = hasReady || isPart ? 0 : wait.maxWaitMs
     if (maxWaitMs === 0 && (turns.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
-    // Paused partitions may fill all the room there is. The others go on batch by batch then.
+    // One batch is taken however little that is.
     const maxBytes = Math.max(1, roomBytes)
     const minBytes = Math.min(fetchMinBytes, maxBytes)
     const partitionBytes = this.#partitionBytes(aheadBytes / withDataCount)

@@ -65,6 +65,27 @@ describe('pause', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['4', '5', '6', '7', '8', '9'])
   })
 
+  it('of one partition after the other holds no more than fetchMaxBytes, and loses nothing', async () => {
+    const count = 12
+    const harness = new ConsumerHarness({ t: count })
+    const all = Array.from({ length: count }, (_, partition) => ({ topic: 't', partition }))
+    for (const { partition } of all) harness.partition('t', partition).append('a', 'b'.repeat(300))
+    const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1000 })
+    consumer.assign(all)
+    for (const each of all) {
+      const [record] = await consumer.poll(NO_WAIT)
+      expect([record?.partition, record?.offset]).toEqual([each.partition, 0])
+      consumer.pause([each])
+    }
+    consumer.resume(all)
+    const rest: number[] = []
+    for (let poll = 0; poll < count; poll += 1) rest.push(...offsets(await consumer.poll(NO_WAIT)))
+    expect(rest).toEqual(all.map(() => 1))
+    // What was held has not been read again.
+    const held = all.filter(({ partition }) => harness.partition('t', partition).reads.length === 1)
+    expect(held.length).toBeLessThanOrEqual(3)
+  })
+
   it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })
