@@ -172,3 +172,16 @@ export class LeaderEpochCache {
     this.#isDirty = false
   }
 }
+
+/**
+ * Tells of offsets, each at or above the one before, which epoch wrote them; `null` where nobody knows.
+ * Asked for all batches of a log it goes through the entries once.
+ */
+export function epochsBy(entries: readonly EpochEntry[]): (offset: number) => number | null {
+  let slot = 0
+  return (offset) => {
+    while ((entries[slot + 1]?.startOffset ?? Infinity) <= offset) slot += 1
+    const known = entries[slot]
+    return known === undefined || known.startOffset > offset ? null : known.epoch
+  }
+}

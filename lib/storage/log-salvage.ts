@@ -3,25 +3,21 @@ import { CorruptRecordError, StorageError } from '../errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
-import {
-  LOG_OVERHEAD,
-  MAGIC_V2,
-  RECORD_BATCH_OVERHEAD,
-  type RecordBatch,
-} from '../record/record-batch.ts'
+import type { RecordBatch } from '../record/record-batch.ts'
 import { segmentFilePath } from './log-files.ts'
-import { loadEpochs } from './epoch-refill.ts'
-import { LEADER_EPOCH_FILE, LeaderEpochCache } from './leader-epoch-cache.ts'
+import { LEADER_EPOCH_FILE } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord } from './log-inventory.ts'
 import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
+import { nextCandidate } from './salvage-search.ts'
+import { SalvagedEpochs } from './salvaged-epochs.ts'
+import { SalvagedSegment } from './salvaged-segment.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { isIntruder } from './segment-audit.ts'
 import { SegmentRecordFile, type SegmentEntry, type SegmentRecord } from './segment-record.ts'
 import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
-import { liesInValue, valuesOfTornBatches, type ValueRange } from './torn-batch.ts'
+import { valuesOfTornBatches, type ValueRange } from './torn-batch.ts'
 
 /** Offsets that a salvage could not save. */
 export interface LostRange {
@@ -37,7 +33,7 @@ export interface LostRange {
 
 /** What a salvage has saved, and what not. */
 export interface SalvageReport {
-  /** Whole batches that were copied, byte for byte. */
+  /** Whole batches that were copied, byte for byte but for a leader epoch that had rotted. */
   readonly batchCount: number
   /** Records in them. */
   readonly recordCount: number
@@ -84,7 +80,8 @@ class LogSalvage {
   readonly #fileSystem: FileSystem
   readonly #dir: string
   readonly #targetDir: string
-  readonly #lost: LostRange[] = []
+  readonly #epochs: SalvagedEpochs
+  #lost: LostRange[] = []
   #batchCount = 0
   #recordCount = 0
   /** Whether the last file has more bytes than are on record of it. */
@@ -96,6 +93,7 @@ class LogSalvage {
     this.#fileSystem = fileSystem
     this.#dir = dir
     this.#targetDir = targetDir
+    this.#epochs = new SalvagedEpochs(fileSystem, dir)
   }
 
   /**
@@ -110,6 +108,7 @@ class LogSalvage {
       })
     }
     const record = await this.#readRecord()
+    await this.#epochs.load()
     const sources = await this.#listSegments(record)
     const firstOffset = sources[0]?.baseOffset ?? 0
     const logStartOffset = record?.logStartOffset ?? firstOffset
@@ -172,7 +171,8 @@ class LogSalvage {
         const entry = entryOf(record, baseOffset)
         const { sizeBytes } = await from.stat()
         this.#goesOn = entry === null || sizeBytes > entry.sizeBytes
-        await this.#copyBatches(source, from, to, isDenseOnRecord(record, baseOffset))
+        const isDense = isDenseOnRecord(record, baseOffset)
+        await this.#copyBatches(source, from, to, { entry, isDense })
         if (entry !== null && sizeBytes < entry.sizeBytes) {
           const reason = `${entry.sizeBytes - sizeBytes} bytes on record are missing`
           this.#giveUpTo(entry.nextOffset, { path, position: sizeBytes, reason })
@@ -190,9 +190,15 @@ class LogSalvage {
     if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
   }
 
-  async #copyBatches(source: SourceSegment, from: File, to: File, isDense: boolean): Promise<void> {
-    const { baseOffset, path, nextOffset: limit } = source
+  async #copyBatches(
+    source: SourceSegment,
+    from: File,
+    to: File,
+    { entry, isDense }: { readonly entry: SegmentEntry | null; readonly isDense: boolean },
+  ): Promise<void> {
+    const { path, nextOffset: limit } = source
     const { sizeBytes: end } = await from.stat()
+    const found = new SalvagedSegment(source.baseOffset, entry)
     let size = 0
     let position = 0
     let damage: { position: number; reason: string } | null = null
@@ -205,11 +211,13 @@ class LogSalvage {
         const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
         return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null
       }
-      const range = { position, end, baseOffset, nextOffset: this.#nextOffset, objection }
+      const range = { ...source, position, end, nextOffset: this.#nextOffset, objection }
       const scan = await scanBatches(from, range, (batch, at) => {
         const place = damage ?? { position: at, reason: 'offsets are missing before it' }
-        this.#giveUpTo(batch.baseOffset, { path, ...place })
+        const lost = this.#giveUpTo(batch.baseOffset, { path, ...place })
+        if (damage === null && lost !== null) found.gaps.add(lost)
         damage = null
+        found.note(batch, at, this.#epochs.isContradictedBy(batch))
         this.#nextOffset = batch.nextOffset
         this.#batchCount += 1
         this.#recordCount += batch.recordCount
@@ -218,8 +226,11 @@ class LogSalvage {
       if (scan.reason === null) break
       if (damage === null) values = await valuesOfTornBatches(from, { ...scan, end })
       damage ??= { position: scan.position, reason: scan.reason }
+      found.isDamaged = true
       position = await nextCandidate(from, scan.position, end, values)
     }
+    if (found.areGapsOnRecord) this.#lost = this.#lost.filter((range) => !found.gaps.has(range))
+    if (found.isEpochDisputed) this.#epochs.dispute(to.path, found.areEpochsOnRecord)
     if (damage === null) return
     if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
     else if (!(await isPreallocated(from, damage.position, end))) {
@@ -227,30 +238,30 @@ class LogSalvage {
     }
   }
 
-  #giveUpTo(endOffset: number, place: Omit<LostRange, 'firstOffset' | 'lastOffset'>): void {
-    if (endOffset <= this.#nextOffset) return
+  /** @returns what was listed for it; `null` where nothing was, or the range before goes on to there. */
+  #giveUpTo(
+    endOffset: number,
+    place: Omit<LostRange, 'firstOffset' | 'lastOffset'>,
+  ): LostRange | null {
+    if (endOffset <= this.#nextOffset) return null
     const firstOffset = this.#nextOffset
     this.#nextOffset = endOffset
     const open = this.#lost.at(-1)
     const lastOffset = endOffset - 1
     // The damage at the end of the last file has no end of its own; the record may know it, unless the
     // file goes on behind what was on record.
-    if (open?.lastOffset !== null) this.#lost.push({ firstOffset, lastOffset, ...place })
-    else if (!this.#goesOn) this.#lost.splice(-1, 1, { ...open, lastOffset })
+    if (open?.lastOffset === null) {
+      if (!this.#goesOn) this.#lost.splice(-1, 1, { ...open, lastOffset })
+      return null
+    }
+    const range = { firstOffset, lastOffset, ...place }
+    this.#lost.push(range)
+    return range
   }
 
   async #createSegment(baseOffset: number): Promise<File> {
     const path = segmentFilePath(this.#targetDir, baseOffset, 'log')
     return this.#fileSystem.open(path, 'create-new')
-  }
-
-  /**
-   * As far as they are known otherwise than from the batches: an epoch may be all that is wrong with one of
-   * them, and one whose records are lost must not be given to others.
-   */
-  async #copyEpochs(): Promise<void> {
-    if (!(await loadEpochs(new LeaderEpochCache(this.#fileSystem, this.#dir)))) return
-    await this.#copyFile(LEADER_EPOCH_FILE)
   }
 
   /** The name of the last segment says where the log goes on: no lost offset is given out again. */
@@ -259,7 +270,9 @@ class LogSalvage {
     if ((await this.#fileSystem.stat(path)) === null) {
       await (await this.#createSegment(this.#nextOffset)).close()
     }
-    await this.#copyEpochs()
+    // As far as they are known otherwise than from the batches: one whose records are lost must not be
+    // given to others.
+    if (await this.#epochs.settle()) await this.#copyFile(LEADER_EPOCH_FILE)
     await this.#copyFile(PARTITION_METADATA_FILE)
   }
 
@@ -291,48 +304,4 @@ async function copyBytes(
     await writeFully(to, [wanted.subarray(0, count)], toPosition + done)
   }
   return sizeBytes
-}
-
-/**
- * Where a batch may begin behind damage at `position`; `end` for nowhere. A length that leads to
- * another batch is believed: what lies inside of a damaged batch may look like one, and is none.
- *
- * @param values of the damaged batch, and those behind it; what lies in one of them is none either.
- */
-async function nextCandidate(
-  file: File,
-  position: number,
-  end: number,
-  values: readonly ValueRange[],
-): Promise<number> {
-  const header = Buffer.alloc(RECORD_BATCH_OVERHEAD)
-  if ((await readFully(file, header, position)) === header.length) {
-    const behind = position + Math.max(1, claimedSize(header, 0))
-    if (behind === end) return end
-    if (behind + RECORD_BATCH_OVERHEAD <= end && behind >= position + RECORD_BATCH_OVERHEAD) {
-      await readFully(file, header, behind)
-      if (mayBeHeader(header, 0, end - behind)) return behind
-    }
-  }
-  for (let at = position + 1; at + RECORD_BATCH_OVERHEAD <= end; at += CHUNK_BYTES) {
-    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES + RECORD_BATCH_OVERHEAD, end - at))
-    const count = await readFully(file, chunk, at)
-    const last = Math.min(CHUNK_BYTES - 1, count - RECORD_BATCH_OVERHEAD)
-    for (let each = 0; each <= last; each += 1) {
-      const found = at + each
-      if (!mayBeHeader(chunk, each, end - found)) continue
-      if (!liesInValue(values, found, found + claimedSize(chunk, each))) return found
-    }
-  }
-  return end
-}
-
-function mayBeHeader(bytes: Buffer, at: number, remainingBytes: number): boolean {
-  if (bytes[at + MAGIC_POSITION] !== MAGIC_V2) return false
-  const size = claimedSize(bytes, at)
-  return size >= RECORD_BATCH_OVERHEAD && size <= remainingBytes
-}
-
-function claimedSize(bytes: Buffer, at: number): number {
-  return bytes.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
 }

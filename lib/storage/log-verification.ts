@@ -5,7 +5,7 @@ import { isSystemError } from '../platform/system-error.ts'
 import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { damageKey, LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
-import type { EpochEntry } from './leader-epoch-cache.ts'
+import { epochsBy, type EpochEntry } from './leader-epoch-cache.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogFollower } from './log-follower.ts'
 import type { LogGuard } from './log-guard.ts'
@@ -205,12 +205,10 @@ async function verifySegment(
  * not, or nobody knows. No checksum of the batch covers it, and an open looks at the last ones only.
  */
 function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) => string | null {
-  let slot = 0
+  const epochOf = epochsBy(entries)
   return ({ baseOffset, partitionLeaderEpoch: epoch }) => {
-    while ((entries[slot + 1]?.startOffset ?? Infinity) <= baseOffset) slot += 1
-    const known = entries[slot]
-    if (known === undefined || known.startOffset > baseOffset || known.epoch === epoch) return null
-    return `its leader epoch is ${epoch}, not ${known.epoch}`
+    const known = epochOf(baseOffset)
+    return known === null || known === epoch ? null : `its leader epoch is ${epoch}, not ${known}`
   }
 }
 

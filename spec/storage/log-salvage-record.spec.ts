@@ -130,6 +130,92 @@ it('goes on with an epoch that nobody has seen, where one is wrong in a batch or
   expect(await offsetsOf(saved)).toEqual(upTo(5))
   expect(saved.leaderEpoch).toBeGreaterThan(1)
   expect(saved.leaderEpoch).toBeLessThan(10)
-  // Of the batches that are sound nothing is said.
-  expect((await saved.verify()).map(({ firstOffset }) => firstOffset)).toEqual([0])
+  // The one that had rotted is put right.
+  expect(await saved.verify()).toEqual([])
+})
+
+describe('a leader epoch that has rotted, which no checksum of its batch covers', () => {
+  /** Three segments of two epochs, the second from offset 5 on. */
+  async function ofTwoEpochs(): Promise<SimulatedFileSystem> {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config: CONFIG })
+    await appendUpTo(log, 7)
+    await log.truncateTo(5)
+    await appendUpTo(log, 15)
+    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 7, 13])
+    await log.close()
+    return fs
+  }
+
+  const logsOf = (fs: SimulatedFileSystem, dir: string): string[] =>
+    [0, 7, 13].map((base) => fs.readFile(pathOf(base).replace(DIR, dir)).toString('hex'))
+
+  it.each([0, 7, 13])('is put right in the copy of segment %i, and in no other', async (base) => {
+    const fs = await ofTwoEpochs()
+    const sound = logsOf(fs, DIR)
+    fs.flipBit(pathOf(base), 15, 3)
+    const { offsets, lost } = await salvaged(fs)
+    expect([offsets, lost]).toEqual([upTo(15), []])
+    expect(logsOf(fs, TARGET)).toEqual(sound)
+    const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
+    expect(await saved.verify()).toEqual([])
+  })
+
+  it('is believed where the checksum on record covers it, and the checkpoint has rotted', async () => {
+    const fs = await ofTwoEpochs()
+    const sound = logsOf(fs, DIR)
+    const checkpoint = `${DIR}/leader-epoch-checkpoint`
+    const text = fs.readFile(checkpoint).toString()
+    expect(text).toContain('\n1 5\n')
+    fs.writeFile(checkpoint, Buffer.from(text.replace('\n1 5\n', '\n3 5\n')))
+    const { offsets, lost } = await salvaged(fs)
+    expect([offsets, lost]).toEqual([upTo(15), []])
+    expect(logsOf(fs, TARGET)).toEqual(sound)
+    const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
+    expect(await saved.verify()).toEqual([])
+  })
+})
+
+describe('what compaction has removed', () => {
+  /** Of the first segment 0, 2 and 4 are left. */
+  async function compacted(): Promise<SimulatedFileSystem> {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const config = { ...CONFIG, cleanupPolicy: 'compact' } as const
+    const log = await openLog(fs, { config })
+    const keys = ['a', 'b', 'c', 'b', 'd', 'x', 'x', 'x', 'b']
+    for (const key of keys) await log.append([{ key, value: 'v' }])
+    await log.roll()
+    await log.append([{ key: 'last', value: 'v' }])
+    await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
+    expect(await offsetsOf(log)).toEqual([0, 2, 4, 7, 8, 9])
+    await log.close()
+    return fs
+  }
+
+  it('is not lost', async () => {
+    const { offsets, lost } = await salvaged(await compacted())
+    expect([offsets, lost]).toEqual([[0, 2, 4, 7, 8, 9], []])
+  })
+
+  it('does not hide what is', async () => {
+    const fs = await compacted()
+    const size = fs.readFile(pathOf(0)).readInt32BE(8) + 12
+    fs.flipBit(pathOf(0), 2 * size - 1, 2)
+    const { offsets, lost } = await salvaged(fs)
+    expect(offsets).toEqual([0, 4, 7, 8, 9])
+    expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: 3, position: size }])
+  })
+
+  it('may be a base offset that has rotted, where the checksum on record does not fit', async () => {
+    const fs = await compacted()
+    const size = fs.readFile(pathOf(0)).readInt32BE(8) + 12
+    // The batch at 2 says that it is at 3.
+    fs.flipBit(pathOf(0), size + 7, 0)
+    const { offsets, lost } = await salvaged(fs)
+    expect(offsets).toEqual([0, 3, 4, 7, 8, 9])
+    expect(lost).toMatchObject([
+      { firstOffset: 1, lastOffset: 2 },
+      { firstOffset: 5, lastOffset: 5 },
+    ])
+  })
 })
