@@ -92,10 +92,12 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    *
    * @returns settles as `acks` says. It rejects with a TypeError or RangeError when the record is
    * not of the described form, {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError},
-   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError} or
-   * {@link UnsupportedCompressionTypeError} when it cannot be stored, {@link BufferExhaustedError}
-   * or {@link TimeoutError} when a limit of time is over, {@link StorageError},
-   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, and {@link ClosedError}.
+   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError},
+   * {@link InvalidTimestampError} or {@link UnsupportedCompressionTypeError} when it cannot be stored,
+   * {@link LogFullError} when its topic has no room, {@link BufferExhaustedError} or
+   * {@link TimeoutError} when a limit of time is over, {@link StorageError},
+   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, {@link ClosedError}, and
+   * what a partitioner throws.
    */
   send(record: ProducerRecord<K, V>): Promise<RecordMetadata>
   /**
@@ -264,7 +266,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      timestamp: timestampOf(record.timestamp, nowMs),
+      // What is stored of -0 is 0.
+      timestamp: timestampOf(record.timestamp, nowMs) + 0,
     }
   }
 

@@ -159,6 +159,13 @@ describe('serializers', () => {
   })
 })
 
+it('sends a record of timestamp -0 as one of 0', async () => {
+  const { producer, partition } = setUp()
+  partition.isAutomatic = true
+  const sent = await producer.send({ topic: 't', value: 'a', timestamp: -0 })
+  expect(sent.timestamp).toBe(0)
+})
+
 describe('the partition of a record', () => {
   it('is the one that it names, otherwise that of its key', async () => {
     const { producer, topic } = setUp({}, { partitions: 10 })
