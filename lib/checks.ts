@@ -55,6 +55,7 @@ export function unknownKey(what: string, key: string, known: readonly string[]):
 /**
  * Checks that `value` is a whole number in [`min`, `max`].
  *
+ * @returns the number, and 0 for -0, which is told apart by those who compare what they get back.
  * @throws TypeError when it is not a number.
  * @throws RangeError when it is not whole or out of range.
  */
@@ -65,7 +66,7 @@ export function checkWholeNumber(name: string, value: unknown, min: number, max:
   if (!Number.isInteger(value) || value < min || value > max) {
     throw new RangeError(`${name} must be a whole number from ${min} to ${max}, got ${value}`)
   }
-  return value
+  return value + 0
 }
 
 /**

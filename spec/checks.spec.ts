@@ -71,6 +71,7 @@ describe('options', () => {
 describe('checks of values', () => {
   it('return what they have checked', () => {
     expect(checkWholeNumber('n', 5, 5, 5)).toBe(5)
+    expect(checkWholeNumber('n', -0, 0, 5)).toBe(0)
     expect(checkOneOf('n', 'a', ['a', 'b'])).toBe('a')
     expect(checkPath('dir', '/a')).toBe('/a')
   })

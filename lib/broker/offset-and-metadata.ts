@@ -17,7 +17,11 @@ export interface OffsetCommit extends TopicPartition {
   readonly offset: number
   /** At most 4096 bytes of UTF-8. @defaultValue empty */
   readonly metadata?: string
-  /** At least 0. @defaultValue null: not known */
+  /**
+   * Leader epoch of the record before `offset`, at least 0. Where that epoch has written less, the group
+   * goes on at the end of what it has written, as after a loss of records: what `committed` gives is of its
+   * own offset only, and not to be stored with another. @defaultValue null: the one that the log has there
+   */
   readonly leaderEpoch?: number | null
 }
 
@@ -57,6 +61,7 @@ export function checkOffsetCommit(commit: OffsetCommit): OffsetAndMetadata {
   if (!isWellFormed(metadata)) {
     throw new RangeError(`metadata of ${place} must be well-formed Unicode, got a lone surrogate`)
   }
-  if (leaderEpoch !== null) checkWholeNumber(`leaderEpoch of ${place}`, leaderEpoch, 0, MAX_INT32)
-  return { offset, metadata, leaderEpoch }
+  if (leaderEpoch === null) return { offset, metadata, leaderEpoch }
+  const epoch = checkWholeNumber(`leaderEpoch of ${place}`, leaderEpoch, 0, MAX_INT32)
+  return { offset, metadata, leaderEpoch: epoch }
 }

@@ -1,5 +1,6 @@
 import { refuseThenable } from '../checks.ts'
 import { SerializationError } from '../errors.ts'
+import { reasonOf } from '../errors/reason-of.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordHeader } from '../record/record-encoding.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
@@ -61,11 +62,10 @@ function deserialize<T>(
     return value
   } catch (cause) {
     const { topic, partition, offset } = record
-    const reason = cause instanceof Error ? cause.message : String(cause)
     throw new SerializationError(
       { topic, partition, offset, part },
       `the ${part} of ${topic}-${partition} at offset ${offset} cannot be deserialized ` +
-        `(${reason}): seek to ${offset + 1} to pass over it`,
+        `(${reasonOf(cause)}): seek to ${offset + 1} to pass over it`,
       { cause },
     )
   }

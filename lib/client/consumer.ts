@@ -123,8 +123,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * are damaged
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when
    * `autoOffsetReset` is `'none'`
+   * @throws {@link UnknownTopicOrPartitionError} when a partition of its own choice is gone
+   * @throws {@link InconsistentGroupProtocolError} when the group has another strategy
+   * @throws {@link StorageError} when a read fails, and what an automatic commit fails with, as `commit`
    * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
-   * @throws what the listener throws
+   * @throws what the listener or `onOffsetReset` throws
    */
   async poll(options: PollOptions = {}): Promise<ConsumerRecord<K, V>[]> {
     const { loop } = this.#parts
@@ -155,6 +158,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * Offset of the next record to be handed out, which is looked up if nothing has been read yet.
    *
    * @throws {@link IllegalStateError} when the partition is not assigned
+   * @throws {@link UnknownTopicOrPartitionError} when it is not there any more
    * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when
    * `autoOffsetReset` is `'none'`
    */
@@ -180,7 +184,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * once that has ended.
    *
    * @param offsets next offsets to read; those of all that is consumed when absent
+   * @throws TypeError or RangeError for what is no offset, or has a wrong field
    * @throws {@link CommitFailedError} when the group has moved on without this member
+   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek
+   * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored, {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or has been
    * deleted and made anew since the last record of it that was handed out, or the last seek
@@ -286,7 +293,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     return this.#parts.subscription.assignment()
   }
 
-  /** How far it is from the end of each of its partitions, sorted. @throws as {@link Consumer.position} */
+  /**
+   * How far it is from the end of each of its partitions, sorted, but for those that are not there any
+   * more. @throws as {@link Consumer.position}
+   */
   async lag(): Promise<Lag[]> {
     this.#parts.ensureOpen()
     return Promise.resolve(this.#parts.controls.lag())

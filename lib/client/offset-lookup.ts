@@ -1,5 +1,11 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import { checkOptions, checkWholeNumber, type Check, type Checks } from '../checks.ts'
+import {
+  checkOptions,
+  checkWholeNumber,
+  describeValue,
+  type Check,
+  type Checks,
+} from '../checks.ts'
 import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
 import type { PositionResolver } from './position-resolver.ts'
 
@@ -60,7 +66,9 @@ export class OffsetLookup {
 
 function checkQueries(value: unknown): TimestampQuery[] {
   if (!Array.isArray(value)) {
-    throw new TypeError('queries must be an array of { topic, partition, timestamp }')
+    throw new TypeError(
+      `queries must be an array of { topic, partition, timestamp }, got ${describeValue(value)}`,
+    )
   }
   return (value as unknown[]).map((each) => {
     const query = checkOptions('a query', each as TimestampQuery, QUERY)

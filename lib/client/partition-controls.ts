@@ -56,9 +56,9 @@ export class PartitionControls {
   /** Moves to an offset. @throws RangeError when it is negative */
   seek(partition: TopicPartition, offset: number): void {
     const state = this.#find(partition)
-    checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+    const checked = checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     this.#seekCount += 1
-    this.#move(state, offset, this.#seekCount)
+    this.#move(state, checked, this.#seekCount)
   }
 
   /** Moves to one end when the position is needed next; all partitions when the list is empty. */
@@ -145,18 +145,21 @@ export class PartitionControls {
     return this.#positions.resolve(state, this.#sourceOf(state))
   }
 
-  /** How far each partition is from its end, sorted. @throws as {@link PositionResolver.resolve} */
+  /**
+   * How far each partition is from its end, sorted, but for those that are not there any more.
+   *
+   * @throws as {@link PositionResolver.resolve}
+   */
   lag(): Lag[] {
-    return this.#subscription.assignment().map((each) => {
-      const position = this.position(each)
-      const endOffset = this.#sourceOf(this.#find(each)).highWatermark
-      return {
-        ...each,
-        position,
-        endOffset,
-        lag: Math.max(0, endOffset - position),
-        committed: this.#positions.committed(each)?.offset ?? null,
-      }
+    return this.#subscription.assignment().flatMap((each): Lag[] => {
+      const state = this.#find(each)
+      const source = this.#positions.source(state)
+      if (source === null) return []
+      const position = this.#positions.resolve(state, source)
+      const endOffset = source.highWatermark
+      const lag = Math.max(0, endOffset - position)
+      const committed = this.#positions.committed(each)?.offset ?? null
+      return [{ ...each, position, endOffset, lag, committed }]
     })
   }
 

@@ -3,11 +3,12 @@ import { Buffer } from 'node:buffer'
 import { settledLater, settleOfLast } from '../broker/settled-later.ts'
 import { checkOptions, describeValue, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
+import { reasonOf } from '../errors/reason-of.ts'
 import type { Clock } from '../platform/clock.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
 import type { Random } from '../platform/random.ts'
 import { timestampOf, toHeaders } from '../storage/append-record.ts'
-import type { ProducerTopic } from './partition-queue.ts'
+import type { PartitionQueue, ProducerTopic } from './partition-queue.ts'
 import {
   CLOSE_OPTIONS,
   resolveProducerOptions,
@@ -59,6 +60,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   readonly #accumulator: RecordAccumulator
   readonly #topics: ProducerTopics
   #closing: Promise<void> | null = null
+  /** What the partitioner has thrown last. */
+  #thrown: unknown = null
 
   /** @internal */
   constructor(context: ProducerContext, options: ProducerOptions<K, V> = {}) {
@@ -89,10 +92,12 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    *
    * @returns settles as `acks` says. It rejects with a TypeError or RangeError when the record is
    * not of the described form, {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError},
-   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError} or
-   * {@link UnsupportedCompressionTypeError} when it cannot be stored, {@link BufferExhaustedError}
-   * or {@link TimeoutError} when a limit of time is over, {@link StorageError},
-   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, and {@link ClosedError}.
+   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError},
+   * {@link InvalidTimestampError} or {@link UnsupportedCompressionTypeError} when it cannot be stored,
+   * {@link LogFullError} when its topic has no room, {@link BufferExhaustedError} or
+   * {@link TimeoutError} when a limit of time is over, {@link StorageError},
+   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, {@link ClosedError}, and
+   * what a partitioner throws.
    */
   send(record: ProducerRecord<K, V>): Promise<RecordMetadata>
   /**
@@ -101,7 +106,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    *
    * @param callback never called before `send` has returned; what it throws is dropped, also when it is async
    * @throws TypeError or RangeError when the record is not of the described form, and what a
-   * partitioner throws; the callback is not called then
+   * partitioner throws; the callback is not called then. While the topic is being created, no partition
+   * can be chosen yet: it is called with what goes wrong there later
    */
   send(record: ProducerRecord<K, V>, callback: SendCallback): void
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
@@ -117,7 +123,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     try {
       this.#enqueue(record, completion, this.#context.clock.now())
     } catch (error) {
-      if (!(error instanceof VarveError)) throw error
+      if (!(error instanceof VarveError) || error === this.#thrown) throw error
       onMicrotask(() => {
         completion.fail(error)
       })
@@ -223,9 +229,19 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       this.#topics.wait(serialized.topic, this.#accumulator.waitForTopic(serialized, completion))
       return
     }
-    const queue = queues.queueFor(serialized, this.#options.partitioner)
+    const queue = this.#queueFor(serialized, queues)
     this.#ensureOpen()
     this.#accumulator.append(queue, serialized, completion)
+  }
+
+  /** What goes wrong here is a mistake in the program, also where a partitioner throws one of our errors. */
+  #queueFor(serialized: SerializedRecord, queues: TopicQueues): PartitionQueue {
+    try {
+      return queues.queueFor(serialized, this.#options.partitioner)
+    } catch (error) {
+      this.#thrown = error
+      throw error
+    }
   }
 
   #ensureOpen(): void {
@@ -250,7 +266,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      timestamp: timestampOf(record.timestamp, nowMs),
+      // What is stored of -0 is 0.
+      timestamp: timestampOf(record.timestamp, nowMs) + 0,
       bringsTimestamp: record.timestamp !== undefined && record.timestamp !== -1,
     }
   }
@@ -273,10 +290,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       refuseThenable('a serializer must not be asynchronous', bytes)
       throw new TypeError(`a serializer must return a Buffer or null, got ${describeValue(bytes)}`)
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : describeValue(cause)
       throw new SerializationError(
         { topic, partition: partition ?? null, offset: null, part },
-        `the ${part} of a record for topic '${topic}' could not be serialized: ${reason}`,
+        `the ${part} of a record for topic '${topic}' could not be serialized: ${reasonOf(cause)}`,
         { cause },
       )
     }

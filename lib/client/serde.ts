@@ -20,7 +20,8 @@ export interface Serde<T> {
   /**
    * The data that the bytes stand for.
    *
-   * @param bytes may be a view of a larger buffer; never `null`, perhaps empty
+   * @param bytes may be a view of a larger buffer; never `null`, perhaps empty. Not to be written into by
+   * who may throw: the record is read from them again in the next poll
    */
   deserialize(topic: string, bytes: Buffer): T
 }

@@ -1,3 +1,5 @@
+import { reasonOf } from './reason-of.ts'
+
 /**
  * Throws what has failed, if anything has: one failure as it is, several in one AggregateError, in their
  * order.
@@ -28,5 +30,5 @@ export function distinctFailures(failures: readonly unknown[]): unknown[] {
 
 /** What they say, in a line. */
 export function reasonsOf(failures: readonly unknown[]): string {
-  return failures.map((each) => (each instanceof Error ? each.message : String(each))).join('; ')
+  return failures.map(reasonOf).join('; ')
 }

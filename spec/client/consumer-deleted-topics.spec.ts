@@ -39,6 +39,19 @@ describe('a topic that was deleted', () => {
     expect(poll.error).toBeInstanceOf(UnknownTopicOrPartitionError)
   })
 
+  it('is left out of the lags, and the others are told', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    harness.partition('u').append(...numbers(3))
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t', 'u'])
+    await consumer.poll(NO_WAIT)
+    harness.partition('u').append(...numbers(2))
+    harness.deleteTopic('t')
+    const lags = await consumer.lag()
+    expect(lags).toMatchObject([{ topic: 'u', partition: 0, position: 3, endOffset: 5, lag: 2 }])
+    expect(() => consumer.position(T0)).toThrow(UnknownTopicOrPartitionError)
+  })
+
   it('and created again is read from its start', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))

@@ -101,6 +101,30 @@ describe('a record that cannot be deserialized', () => {
     expect(values(await consumer.poll())).toEqual([4])
   })
 
+  it.each<[string, unknown, string]>([
+    ['a text', 'mine', '(mine)'],
+    ['an object without a prototype', Object.create(null), '(an object)'],
+    ['what has no text', { toString: () => { throw new Error('no') } }, '(an object)'], // prettier-ignore
+    ['an error with a symbol', Object.assign(new Error(), { message: Symbol('s') }), '(an instance of Error)'], // prettier-ignore
+    ['what may not be looked at', new Proxy({}, { getPrototypeOf: () => { throw new Error('no') } }), '(an object)'], // prettier-ignore
+  ])('is told with its place, also where %s is thrown', async (_what, thrown, reason) => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('v')
+    const consumer = harness.consumer({
+      valueDeserializer: {
+        deserialize() {
+          throw thrown
+        },
+      },
+    })
+    consumer.assign([T0])
+    const error: unknown = await consumer.poll().catch((failure: unknown) => failure)
+    expect(error).toBeInstanceOf(SerializationError)
+    expect(error).toMatchObject({ topic: 't', partition: 0, offset: 0, part: 'value' })
+    expect((error as SerializationError).cause === thrown).toBe(true)
+    expect((error as SerializationError).message).toContain(reason)
+  })
+
   it('names the key when it is the key', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ key: 'k', value: 'v' })

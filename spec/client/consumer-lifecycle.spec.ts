@@ -482,6 +482,19 @@ describe('close', () => {
     expect(harness.closed).toEqual([consumer])
   })
 
+  it('rejects with both also where what the listener throws says nothing', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.subscribe(['t'], {
+      onPartitionsRevoked: () => {
+        throw Object.create(null)
+      },
+    })
+    await consumer.poll()
+    harness.offsetsPartition.appendError = new Error('commit')
+    await expect(consumer.close()).rejects.toMatchObject({ message: 'commit; an object' })
+  })
+
   it('waits for what an unsubscribe before has begun to commit, also where the listener throws', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })

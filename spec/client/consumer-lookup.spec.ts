@@ -56,7 +56,9 @@ describe('offsets of partitions that are not assigned', () => {
     await expect(consumer.offsetsForTimes([{ ...FIRST, time: 1 } as never])).rejects.toThrow(
       TypeError,
     )
-    await expect(consumer.offsetsForTimes(new Map() as never)).rejects.toThrow(TypeError)
+    await expect(consumer.offsetsForTimes(5 as never)).rejects.toThrow(
+      new TypeError('queries must be an array of { topic, partition, timestamp }, got 5'),
+    )
     await consumer.close()
     await expect(consumer.beginningOffsets([FIRST])).rejects.toThrow(ClosedError)
   })

@@ -360,6 +360,18 @@ describe('seek', () => {
     expect(offsets(await consumer.poll(NO_WAIT))).toEqual([8, 9])
   })
 
+  it('takes -0 for 0, as a commit does and a partition that is named', async () => {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    const place = { topic: 't', partition: -0 }
+    consumer.assign([place])
+    consumer.seek(place, -0)
+    await consumer.commit([{ ...place, offset: -0, leaderEpoch: -0 }])
+    expect(consumer.assignment()).toStrictEqual([T0])
+    expect(consumer.position(T0)).toBe(0)
+    expect(await consumer.committed(T0)).toStrictEqual({ offset: 0, metadata: '', leaderEpoch: 0 })
+  })
+
   it('refuses what is no offset, and partitions of others', () => {
     const consumer = filled().consumer()
     consumer.assign([T0])

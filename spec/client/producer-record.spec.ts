@@ -126,6 +126,23 @@ describe('serializers', () => {
     },
   )
 
+  it.each([Object.create(null), Object.assign(new Error(), { message: Symbol('s') })])(
+    'fail with what they throw as the cause, also where that says nothing (%#)',
+    async (thrown: unknown) => {
+      const valueSerializer = {
+        serialize: () => {
+          throw thrown
+        },
+      }
+      const { producer } = setUp({ valueSerializer })
+      const error: unknown = await producer
+        .send({ topic: 't', value: 'a' })
+        .catch((failure: unknown) => failure)
+      expect(error).toBeInstanceOf(SerializationError)
+      expect((error as SerializationError).cause === thrown).toBe(true)
+    },
+  )
+
   it('that give anything but bytes or null fail the send', async () => {
     const valueSerializer = { serialize: () => 'text' as unknown as Buffer }
     const { producer } = setUp({ valueSerializer })
@@ -140,6 +157,13 @@ describe('serializers', () => {
     const { producer } = setUp()
     await expect(producer.send(asRecord({ topic: 't' }))).rejects.toThrow(SerializationError)
   })
+})
+
+it('sends a record of timestamp -0 as one of 0', async () => {
+  const { producer, partition } = setUp()
+  partition.isAutomatic = true
+  const sent = await producer.send({ topic: 't', value: 'a', timestamp: -0 })
+  expect(sent.timestamp).toBe(0)
 })
 
 describe('the partition of a record', () => {
@@ -202,18 +226,23 @@ describe('the partition of a record', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('is not found when the partitioner throws, and the send fails with that', async () => {
-    const mine = new Error('mine')
-    const { producer } = setUp({
-      partitioner: () => {
-        throw mine
-      },
-    })
-    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toBe(mine)
-    expect(() => {
-      producer.send({ topic: 't', value: 'a' }, () => undefined)
-    }).toThrow(mine)
-  })
+  it.each([
+    ['an error of its own', new Error('mine')],
+    ['one of ours', new InvalidRecordError('theirs')],
+  ])(
+    'is not found when the partitioner throws %s, and the send fails with that',
+    async (_, mine) => {
+      const { producer } = setUp({
+        partitioner: () => {
+          throw mine
+        },
+      })
+      await expect(producer.send({ topic: 't', value: 'a' })).rejects.toBe(mine)
+      expect(() => {
+        producer.send({ topic: 't', value: 'a' }, () => undefined)
+      }).toThrow(mine)
+    },
+  )
 })
 
 describe('a record that the topic does not take', () => {
