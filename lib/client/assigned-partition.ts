@@ -93,6 +93,11 @@ export class AssignedPartition implements TopicPartition {
     this.#takenBy = poll
   }
 
+  /** Whether the poll has taken records. */
+  isTakenBy(poll: number): boolean {
+    return this.#takenBy === poll
+  }
+
   /** The position but for what a poll has taken since it has begun: nobody has been handed that. */
   positionBefore(poll: number): number | null {
     if (this.position === null || this.#takenBy !== poll) return this.position

@@ -114,7 +114,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
    * What is there already is returned at once. An error comes after all records before it. What it has
    * taken counts as consumed once it has returned: a deserializer that closes makes it reject, and one
-   * that commits does so without.
+   * that commits does so without. Of partitions that are given up meanwhile it returns nothing.
    *
    * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is
    * in progress
@@ -134,9 +134,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#parts.ensureNotClosing()
     const { maxWaitMs, signal } = checkPollOptions(options, this.#options.fetchMaxWaitMs)
     const maxCount = this.#options.maxPollRecords
-    const records = await loop.run({ maxCount, maxWaitMs, signal })
-    loop.handOver()
-    return records
+    return loop.handOver(await loop.run({ maxCount, maxWaitMs, signal }))
   }
 
   /**

@@ -1,8 +1,10 @@
 import { fetchBatches, isEnough, type FetchResponse } from '../broker/delayed-fetch.ts'
+import { topicPartitionKey } from '../broker/topic-partition.ts'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
+import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
 import { FetchBuffer } from './fetch-buffer.ts'
@@ -63,6 +65,8 @@ export class Fetcher<K, V> {
   /** The buffer that records were taken from one by one; `null` where it has to be looked for. */
   #inTurn: FetchBuffer | null = null
   #isStopped = false
+  /** What the consumer had when records were taken last. */
+  #assigned: ReadonlyMap<string, AssignedPartition> | null = null
   #readCount = 0
   /** Records that may have been handed out since the last look at all partitions. */
   #servedSinceLook = 0
@@ -156,12 +160,13 @@ export class Fetcher<K, V> {
 
   /**
    * Hands out at most `maxCount` records of those that are decoded, which are not consumed before
-   * {@link Fetcher.handedOver}.
+   * {@link Fetcher.handOver}.
    *
    * @throws the error of the partition whose turn it is, when no record comes before it
    */
   take(maxCount: number): ConsumerRecord<K, V>[] {
     const taken: ConsumerRecord<K, V>[] = []
+    this.#assigned = this.#subscription.assigned
     this.#inTurn = null
     for (;;) {
       const buffer = this.#front()
@@ -183,9 +188,17 @@ export class Fetcher<K, V> {
     }
   }
 
-  /** Nothing of what was taken has yet to be returned by a poll. */
-  handedOver(): void {
+  /**
+   * What was taken last is returned by a poll.
+   *
+   * @returns the same but for partitions that were given up meanwhile: who gave them up has committed
+   * without them, and their next owner gets these records.
+   */
+  handOver(taken: ConsumerRecord<K, V>[]): ConsumerRecord<K, V>[] {
+    const { assigned, poll } = this.#subscription
     this.#subscription.poll += 1
+    if (assigned === this.#assigned) return taken
+    return taken.filter((record) => assigned.get(topicPartitionKey(record))?.isTakenBy(poll))
   }
 
   /**

@@ -30,8 +30,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
       isClosed: () => loop.isStopped,
       takeReady: () => loop.takeReady(),
       poll: async (signal, hold) => {
-        await loop.run({ maxCount: 1, maxWaitMs, signal }, hold)
-        loop.handOver()
+        loop.handOver(await loop.run({ maxCount: 1, maxWaitMs, signal }, hold))
       },
       end: (ended) => {
         this.#running.delete(ended)

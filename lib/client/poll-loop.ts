@@ -106,7 +106,7 @@ export class PollLoop<K, V> {
     if (this.#running !== null) {
       throw new IllegalStateError('another poll of this consumer is in progress: await it first')
     }
-    const { group, subscription, fetcher } = this.#parts
+    const { group, subscription } = this.#parts
     if (group.isCalledByListener) {
       throw new IllegalStateError('a rebalance listener must not poll: the poll waits for it')
     }
@@ -115,7 +115,7 @@ export class PollLoop<K, V> {
     }
     group.startPoll()
     // What one that was interrupted has passed over is no record.
-    fetcher.handedOver()
+    subscription.poll += 1
     const running = this.#run(request, hold)
     this.#running = running
     try {
@@ -128,13 +128,14 @@ export class PollLoop<K, V> {
   }
 
   /**
-   * To be called in the step in which the application is handed what `run` has returned.
+   * To be called in the step in which the application is handed what `run` has returned; see
+   * {@link Fetcher.handOver}.
    *
    * @throws {@link ClosedError} when the consumer has been closed meanwhile, which has committed without it
    */
-  handOver(): void {
+  handOver(records: ConsumerRecord<K, V>[]): ConsumerRecord<K, V>[] {
     if (this.#isStopped) throw closed()
-    this.#parts.fetcher.handedOver()
+    return this.#parts.fetcher.handOver(records)
   }
 
   /** One record, if it can be had without anything else that a poll does; `null` if not. */
