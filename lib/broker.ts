@@ -244,7 +244,7 @@ export class Broker {
       readOnly: this.#options.readOnly,
       topics: describeTopics(this.#logs.topics, process_),
       groups: this.#coordinator.describe(),
-      compaction: this.#cleaner.figures,
+      compaction: { ...this.#cleaner.figures },
     }
   }
 

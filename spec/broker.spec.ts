@@ -243,6 +243,12 @@ describe('the topics of a broker', () => {
     expect(description.groups).toMatchObject([{ groupId: 'g' }])
   })
 
+  it("are described by what is the caller's own", async () => {
+    const broker = await open()
+    Object.assign(broker.describe().compaction, { passes: 5 })
+    expect(broker.describe().compaction.passes).toBe(0)
+  })
+
   it('keep commits durable, whatever the defaults of the broker are', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem, { defaults: { flushMessages: 1000 } })

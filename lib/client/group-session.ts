@@ -183,8 +183,6 @@ export class GroupSession implements CommitTarget {
 
   #leave(member: GroupMembership): void {
     if (this.#departing === member) this.#departing = null
-    this.#generation = -1
-    this.#joinedTopics = []
     member.leave()
   }
 
@@ -209,6 +207,8 @@ export class GroupSession implements CommitTarget {
     })
     // It is made inside a poll.
     member.pausePollTimer()
+    this.#generation = -1
+    this.#joinedTopics = []
     return member
   }
 
