@@ -195,6 +195,18 @@ describe('files that may be read and no longer written to', () => {
     await expect(partition.append({ value: 'x' })).rejects.toThrow(LockLostError)
   })
 
+  it('are not read once the next owner has put others in their place', async () => {
+    const { fileSystem, partition } = await reopened()
+    fileSystem.loseLock('/data')
+    const next = await open(fileSystem)
+    await next.deleteTopic('a')
+    const topic = await next.createTopic('a', { segmentBytes: 200 })
+    for (const value of VALUES) await topic.partition(0).append({ value: `new ${value}` })
+    await expect(partition.read(0)).rejects.toThrow(LockLostError)
+    await expect(partition.offsetForTimestamp(1)).rejects.toThrow(LockLostError)
+    await next.close()
+  })
+
   it('are read all the same once a disk that failed can only be read', async () => {
     const { fileSystem, partition } = await reopened()
     fileSystem.failNext('datasync', 'EIO')

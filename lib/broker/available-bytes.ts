@@ -5,6 +5,8 @@ import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.t
 interface Found {
   sizeBytes: number
   nextOffset: number
+  /** Where the active segment began by then. */
+  readonly activeBaseOffset: number
 }
 
 /**
@@ -25,9 +27,10 @@ export class AvailableBytes {
 
   /** Takes note of what a look has found, which was not enough. */
   note(responses: readonly FetchResponse[]): void {
-    this.#found = responses.map(({ offset, batches }) => ({
+    this.#found = responses.map(({ partition, offset, batches }) => ({
       sizeBytes: totalSizeBytes(batches),
       nextOffset: batches.at(-1)?.nextOffset ?? offset,
+      activeBaseOffset: partition.log.reader.activeBaseOffset,
     }))
   }
 
@@ -57,6 +60,10 @@ export class AvailableBytes {
  */
 async function hasChanged(request: FetchRequest, found: Found): Promise<boolean> {
   const { partition, offset, maxBytes, wantedEnd = Infinity } = request
+  const { activeBaseOffset } = partition.log.reader
+  // A read from there ends at a segment that was rolled meanwhile, and there is more behind it.
+  const isRolled = activeBaseOffset > Math.max(found.activeBaseOffset, offset)
+  if (isRolled && partition.highWatermark > activeBaseOffset) return true
   try {
     while (found.sizeBytes < maxBytes) {
       const { isClosed, logStartOffset, highWatermark } = partition

@@ -37,7 +37,7 @@ export class CleanerCheckpoint {
   readonly #horizons: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
   /** Where logs were cut since their last pass was saved: one that is under way may have begun before. */
-  readonly #cuts = new Map<string, number>()
+  readonly #cuts = new Map<string, { readonly topic: string; readonly offset: number }>()
   #loading: Promise<void> | null = null
   /** Whether the file still has what was forgotten. */
   #isBehind = false
@@ -84,7 +84,7 @@ export class CleanerCheckpoint {
     isThere: (topic: string, partition: number) => boolean,
   ): Promise<void> {
     const key = topicPartitionKey({ topic, partition })
-    const offset = Math.min(state.offset, this.#cuts.get(key) ?? Infinity)
+    const offset = Math.min(state.offset, this.#cuts.get(key)?.offset ?? Infinity)
     this.#cuts.delete(key)
     this.#logs.set(key, { topic, partition, ...state, offset })
     for (const [key, log] of this.#logs) {
@@ -99,7 +99,8 @@ export class CleanerCheckpoint {
    */
   async truncateTo(topic: string, partition: number, offset: number): Promise<void> {
     const key = topicPartitionKey({ topic, partition })
-    this.#cuts.set(key, Math.min(offset, this.#cuts.get(key) ?? Infinity))
+    const before = this.#cuts.get(key)?.offset ?? Infinity
+    this.#cuts.set(key, { topic, offset: Math.min(offset, before) })
     await this.#load()
     const log = this.#logs.get(key)
     if (log === undefined || log.offset <= offset) return
@@ -109,6 +110,7 @@ export class CleanerCheckpoint {
 
   /** Forgets the logs of a topic: a later one of that name has other records at their offsets. */
   async forget(topic: string): Promise<void> {
+    for (const [key, cut] of this.#cuts) if (cut.topic === topic) this.#cuts.delete(key)
     await this.#load()
     for (const [key, log] of this.#logs) {
       if (log.topic === topic) this.#isBehind = this.#logs.delete(key)

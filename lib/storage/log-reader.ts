@@ -71,6 +71,11 @@ export class LogReader {
     return this.#log.segments.generation
   }
 
+  /** Where the segment begins that is appended to: what lies below it is in segments of its own. */
+  get activeBaseOffset(): number {
+    return this.#log.segments.active?.baseOffset ?? 0
+  }
+
   /** The epoch that wrote `offset`, `null` where that is not known. */
   epochOf(offset: number): number | null {
     const epoch = this.#log.epochs.epochOf(offset)

@@ -150,9 +150,11 @@ class LogSalvage {
     for (const { kind, offset, path } of files) {
       if (kind !== 'log' || isIntruder(whole, { baseOffset: offset })) continue
       logs.push({ offset, path })
-      const entry = sealedOf(record, offset)
-      const { sizeBytes } = (await this.#fileSystem.stat(path)) ?? {}
-      whole = entry?.sizeBytes === sizeBytes ? entry : null
+      const entry = entryOf(record, offset)
+      const { sizeBytes = 0 } = (await this.#fileSystem.stat(path)) ?? {}
+      // The last one on record may have got more since.
+      const isWhole = sizeBytes === entry?.sizeBytes || sealedOf(record, offset) === null
+      whole = isWhole && sizeBytes >= (entry?.sizeBytes ?? Infinity) ? entry : null
     }
     return logs.map(({ offset, path }, slot) => {
       const nextBase = logs[slot + 1]?.offset ?? Infinity
@@ -217,7 +219,7 @@ class LogSalvage {
         const lost = this.#giveUpTo(batch.baseOffset, { path, ...place })
         if (damage === null && lost !== null) found.gaps.add(lost)
         damage = null
-        found.note(batch, at, this.#epochs.isContradictedBy(batch))
+        found.note(batch, at, this.#epochs.note(batch))
         this.#nextOffset = batch.nextOffset
         this.#batchCount += 1
         this.#recordCount += batch.recordCount
@@ -229,6 +231,7 @@ class LogSalvage {
       found.isDamaged = true
       position = await nextCandidate(from, scan.position, end, values)
     }
+    if (end < (entry?.sizeBytes ?? 0)) found.isDamaged = true
     if (found.areGapsOnRecord) this.#lost = this.#lost.filter((range) => !found.gaps.has(range))
     if (found.isEpochDisputed) this.#epochs.dispute(to.path, found.areEpochsOnRecord)
     if (damage === null) return

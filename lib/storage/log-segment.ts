@@ -206,7 +206,7 @@ export class LogSegment implements IndexedSegment {
     this.sizeBytes = rest.sizeBytes
     this.#lastBatch = null
     this.#cached?.clear()
-    if (rest.sizeBytes === 0) this.times.ofFirstBatch = null
+    this.times.truncated()
     this.indexes.truncateTo(rest.endOffset)
     // Until the cut has succeeded, nothing is known of the bytes that are left.
     this.sum.forget(this)

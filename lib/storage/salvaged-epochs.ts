@@ -9,9 +9,10 @@ import { epochsBy, LeaderEpochCache } from './leader-epoch-cache.ts'
 const READ_BYTES = 1024 * 1024
 
 /**
- * The leader epochs of a log that is salvaged. No checksum of a batch covers its own: where one
- * contradicts the checkpoint of epochs, it is put right in the copy; unless the checksum on record of
- * its file proves that it is right, so that the checkpoint has rotted, which is left out then.
+ * The leader epochs of a log that is salvaged. No checksum of a batch covers its own, and the checkpoint
+ * of epochs has none. Epochs rise from batch to batch: where one contradicts the checkpoint and stands
+ * out among its neighbours, it is put right in the copy. Where one stands in line, or the checksum on
+ * record of its file proves it, it is the checkpoint that is wrong or behind, and is left out.
  */
 export class SalvagedEpochs {
   readonly #fileSystem: FileSystem
@@ -20,6 +21,10 @@ export class SalvagedEpochs {
   /** Copies with batches that contradict the checkpoint. */
   readonly #disputed: string[] = []
   #isCheckpointWrong = false
+  /** Epoch of the last batch that does not contradict the checkpoint. */
+  #known = -1
+  /** That of the batch before, where it contradicts the checkpoint and is not below the ones in front of it. */
+  #inLine: number | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
     this.#fileSystem = fileSystem
@@ -32,9 +37,14 @@ export class SalvagedEpochs {
     this.#epochOf = epochsBy(this.#source.entries)
   }
 
-  /** Whether the checkpoint names another epoch. Batches are to be asked for in offset order. */
-  isContradictedBy({ baseOffset, partitionLeaderEpoch }: RecordBatch): boolean {
-    return (this.#epochOf(baseOffset) ?? partitionLeaderEpoch) !== partitionLeaderEpoch
+  /** Takes note of a batch; all of them in offset order. @returns whether the checkpoint names another epoch */
+  note({ baseOffset, partitionLeaderEpoch: epoch }: RecordBatch): boolean {
+    if (this.#inLine !== null && this.#inLine <= epoch) this.#isCheckpointWrong = true
+    this.#inLine = null
+    const isDisputed = (this.#epochOf(baseOffset) ?? epoch) !== epoch
+    if (!isDisputed) this.#known = epoch
+    else if (epoch >= this.#known) this.#inLine = epoch
+    return isDisputed
   }
 
   /** Notes a copy that holds such batches. */
@@ -45,7 +55,7 @@ export class SalvagedEpochs {
 
   /** Puts the copies right. @returns whether the checkpoint is to be copied with them */
   async settle(): Promise<boolean> {
-    if (this.#isCheckpointWrong) return false
+    if (this.#isCheckpointWrong || this.#inLine !== null) return false
     for (const path of this.#disputed) await this.#putRight(path)
     return this.#source.entries.length > 0
   }

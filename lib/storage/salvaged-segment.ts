@@ -7,7 +7,7 @@ import { SegmentSum } from './segment-sum.ts'
 export class SalvagedSegment {
   /** Offsets that are missing between sound batches, with no other bytes there. */
   readonly gaps: Set<LostRange> = new Set<LostRange>()
-  /** Whether there are bytes that could not be used. */
+  /** Whether there are bytes that could not be used, or that are missing at the end. */
   isDamaged = false
   readonly #entry: SegmentEntry | null
   readonly #sum: SegmentSum

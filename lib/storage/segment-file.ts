@@ -267,13 +267,22 @@ export class SegmentFile implements ParkableFile {
       if (parking !== null) await parking
       return file
     } catch (error) {
-      if (mode === 'update' && isRefused(error)) {
-        this.#isForReading = true
-        return this.#openAs('read')
-      }
+      if (mode === 'update' && isRefused(error)) return this.#openForReading(error)
       this.#opening = null
       throw error
     }
+  }
+
+  /** @throws the refusal, where the file that has the name by now is another owner's. */
+  async #openForReading(refusal: unknown): Promise<File> {
+    this.#isForReading = true
+    const file = await this.#openAs('read')
+    const known = this.identity
+    if (known === null || (await file.stat()).identity === known) return file
+    this.#opening = null
+    this.#files.closed(this)
+    await file.close().catch(() => undefined)
+    throw refusal
   }
 
   /** @throws LogGoneError when another file has its name, or none. */
@@ -294,7 +303,7 @@ export class SegmentFile implements ParkableFile {
   }
 }
 
-/** Whether a file could not be opened only because it is to be written to as well. */
+/** Whether nothing may be written to any more, so that a file could not be opened for that either. */
 function isRefused(error: unknown): boolean {
-  return error instanceof LockLostError || isSystemError(error, 'EROFS', 'EACCES', 'EPERM')
+  return error instanceof LockLostError || isSystemError(error, 'EROFS')
 }

@@ -32,12 +32,15 @@ export interface IndexedBatch {
 export class SegmentIndexes {
   readonly offsetIndex: OffsetIndex
   readonly timeIndex: TimeIndex
-  /** What `max` rests on besides the batches that were noted; `null` when on nothing else. */
-  unprovenMax: TimestampOffset | null = null
+  /** Whether damage hides batches behind the last time entry, so that none is to be added. */
+  isBlind = false
   readonly #baseOffset: number
   readonly #intervalBytes: number
   #bytesSinceEntry = 0
   #max: TimestampOffset
+  #unprovenMax: TimestampOffset | null = null
+  /** The largest of the batches that were noted since that is unproven. */
+  #maxSince: TimestampOffset | null = null
 
   constructor(options: SegmentIndexesOptions) {
     const { fileSystem, baseOffset, segmentIndexBytes: maxIndexBytes } = options
@@ -54,8 +57,20 @@ export class SegmentIndexes {
     return this.#max
   }
 
-  set max(max: TimestampOffset) {
-    this.#max = max
+  /** What `max` rests on besides the batches that were noted since; `null` when on nothing else. */
+  get unprovenMax(): TimestampOffset | null {
+    return this.#unprovenMax
+  }
+
+  set unprovenMax(claim: TimestampOffset | null) {
+    this.#unprovenMax = claim
+    this.#maxSince = null
+  }
+
+  /** Takes the largest timestamp of all that was there when `max` became unproven, or more of it. */
+  proveMax(max: TimestampOffset): void {
+    const since = this.#maxSince
+    this.#max = since !== null && since.timestamp > max.timestamp ? since : max
     this.unprovenMax = null
   }
 
@@ -128,6 +143,7 @@ export class SegmentIndexes {
   rewind(): { position: number; lowestOffset: number } {
     const { count } = this.offsetIndex
     this.#bytesSinceEntry = 0
+    this.isBlind = false
     const isFromStart = count === 0
     this.#max = isFromStart ? { timestamp: -1, offset: this.#baseOffset } : this.timeIndex.lastEntry
     this.unprovenMax = isFromStart ? null : this.timeIndex.lastEntry
@@ -143,9 +159,12 @@ export class SegmentIndexes {
     if (maxTimestamp > this.#max.timestamp) {
       this.#max = { timestamp: maxTimestamp, offset: lastOffset }
     }
+    if (this.#unprovenMax !== null && maxTimestamp > (this.#maxSince?.timestamp ?? -1)) {
+      this.#maxSince = { timestamp: maxTimestamp, offset: lastOffset }
+    }
     if (this.#bytesSinceEntry > this.#intervalBytes && this.#hasRoomBehind(lastOffset)) {
       this.offsetIndex.append(lastOffset, position)
-      if (this.#max.offset >= this.timeIndex.lastEntry.offset) {
+      if (!this.isBlind && this.#max.offset >= this.timeIndex.lastEntry.offset) {
         this.timeIndex.maybeAppend(this.#max.timestamp, this.#max.offset)
       }
       this.#bytesSinceEntry = 0
@@ -157,7 +176,7 @@ export class SegmentIndexes {
   addFinalTimeEntry(): void {
     const { timestamp, offset } = this.#max
     const { count, maxEntries, lastEntry } = this.timeIndex
-    if (count < maxEntries && offset >= lastEntry.offset) {
+    if (!this.isBlind && count < maxEntries && offset >= lastEntry.offset) {
       this.timeIndex.maybeAppend(timestamp, offset, true)
     }
   }

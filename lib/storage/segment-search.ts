@@ -3,7 +3,7 @@ import type { File } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader, headerOrNone, type BatchHeader } from './batch-reader.ts'
 import { SEEK_BYTES, seekExactly } from './exact-seek.ts'
-import type { SegmentIndexes } from './segment-indexes.ts'
+import type { IndexedBatch, SegmentIndexes } from './segment-indexes.ts'
 
 /** A read takes no more memory than this at once, however much it is allowed. */
 const MAX_READ_BYTES = 4 * 1024 * 1024
@@ -160,33 +160,53 @@ export async function restBelow(
 }
 
 /**
- * Notes the batches from the last index entry on, by their headers, up to damage if there is any.
+ * Notes the batches from the last index entry on, as far as one can be found behind the other.
  *
  * An entry vouches for the offsets of its batch, so one that leaves a gap is only noted when the next
- * one agrees.
+ * one agrees. What damage hides may be younger than all the rest, so behind it no entry says how young
+ * that is.
  */
 export async function noteAgain(view: SegmentView): Promise<void> {
   const { file, indexes, sizeBytes } = view
   const start = indexes.rewind()
-  let { lowestOffset } = start
   if (sizeBytes === 0) return
-  // No header proves a timestamp, and nobody is told of what damage hides.
-  indexes.unprovenMax = indexes.timeIndex.lastEntry
-  let doubtful = null as { header: BatchHeader; at: number } | null
-  const note = (header: BatchHeader, at: number): void => {
-    indexes.note(header, at)
-    lowestOffset = header.lastOffset + 1
+  const claim = indexes.timeIndex.lastEntry
+  let { lowestOffset } = start
+  let doubtful: { readonly batch: IndexedBatch; readonly position: number } | null = null
+  const note = (batch: IndexedBatch, position: number): void => {
+    indexes.note(batch, position)
+    lowestOffset = batch.lastOffset + 1
   }
-  await walk(new BatchReader(file, start.position, sizeBytes), (header, at) => {
-    if (doubtful !== null && header.baseOffset > doubtful.header.lastOffset) {
-      note(doubtful.header, doubtful.at)
-    }
+  const reader = new BatchReader(file, start.position, sizeBytes)
+  while (!reader.isAtEnd()) {
+    const header = await headerOrNone(reader, WALK_BYTES)
+    if (header === null) break
+    const { position } = reader
+    const isSound = await isReadable(reader)
+    reader.skip()
+    if (doubtful !== null && header.baseOffset > doubtful.batch.lastOffset) {
+      note(doubtful.batch, doubtful.position)
+    } else if (doubtful !== null) indexes.isBlind = true
     doubtful = null
-    if (misplaced(view, header, lowestOffset) !== null) return
-    if (header.baseOffset === lowestOffset) note(header, at)
-    else doubtful = { header, at }
-  })
-  if (doubtful !== null) note(doubtful.header, doubtful.at)
+    if (!isSound || misplaced(view, header, lowestOffset) !== null) indexes.isBlind = true
+    if (misplaced(view, header, lowestOffset) !== null) continue
+    const batch = isSound ? header : { ...header, maxTimestamp: -1 }
+    if (header.baseOffset === lowestOffset) note(batch, position)
+    else doubtful = { batch, position }
+  }
+  if (doubtful !== null) note(doubtful.batch, doubtful.position)
+  if (!reader.isAtEnd()) indexes.isBlind = true
+  indexes.unprovenMax = claim
+}
+
+async function isReadable(reader: BatchReader): Promise<boolean> {
+  try {
+    await reader.batch()
+    return true
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return false
+    throw error
+  }
 }
 
 /** Whether a batch is still where it was. */
@@ -200,19 +220,6 @@ export async function isBatchThere(
   } catch (error) {
     if (error instanceof CorruptRecordError) return false
     throw error
-  }
-}
-
-/** Calls `onBatch` for every header up to the end, or up to bytes that are no header. */
-async function walk(
-  reader: BatchReader,
-  onBatch: (header: BatchHeader, position: number) => void,
-): Promise<void> {
-  while (!reader.isAtEnd()) {
-    const header = await headerOrNone(reader, WALK_BYTES)
-    if (header === null) return
-    onBatch(header, reader.position)
-    reader.skip()
   }
 }
 

@@ -9,6 +9,8 @@ export class SegmentTimes {
   /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
   ofFirstBatch: number | null = null
   readonly #segment: LogSegment
+  /** What is known where damage keeps it from being proven, and the size that the segment had then. */
+  #unproven: { readonly sizeBytes: number; readonly found: LargestTimestamp } | null = null
 
   constructor(segment: LogSegment) {
     this.#segment = segment
@@ -29,19 +31,23 @@ export class SegmentTimes {
 
   /**
    * Largest timestamp, as far as it is known, and the last offset of the earliest batch that has it;
-   * timestamp -1 for none. What the time index says is compared with the log, once where it can be:
-   * records are deleted by it.
+   * timestamp -1 for none. What the time index says is compared with the log, once as long as nothing is
+   * appended: records are deleted by it.
    */
   largest(): Promise<LargestTimestamp> {
     const segment = this.#segment
     return segment.file.use(async (file) => {
       await segment.held.loadTimes()
       const { indexes } = segment
+      if (this.#unproven?.sizeBytes === segment.sizeBytes) return this.#unproven.found
       for (let claim = indexes.unprovenMax; claim !== null; claim = indexes.unprovenMax) {
         const view = segment.view(file)
         const found = await findMaxTimestamp(view, claim)
-        if (!found.isProven) return found
-        if (view.sizeBytes === segment.sizeBytes) indexes.max = found.max
+        // Somebody else may have proven it meanwhile, or cut the segment.
+        if (found.isProven && indexes.unprovenMax === claim) indexes.proveMax(found.max)
+        if (found.isProven) continue
+        this.#unproven = { sizeBytes: view.sizeBytes, found }
+        return found
       }
       return { max: indexes.max, isProven: true }
     })
@@ -50,6 +56,12 @@ export class SegmentTimes {
   /** {@link SegmentTimes.largest}, whether it is proven or not. */
   async max(): Promise<TimestampOffset> {
     return (await this.largest()).max
+  }
+
+  /** The segment was cut, to nothing or to some of it. */
+  truncated(): void {
+    this.#unproven = null
+    if (this.#segment.sizeBytes === 0) this.ofFirstBatch = null
   }
 
   /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */

@@ -519,6 +519,22 @@ describe('waiting for records', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
+  it('waits no longer once its segment is rolled', async () => {
+    const clock = new ManualClock()
+    const config = { segmentBytes: 300 }
+    const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
+    await fill(partition, 2)
+    let found: number | null = null
+    const fetching = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 }).then((records) => {
+      found = records.length
+    })
+    await clock.advance(1)
+    await fill(partition, 3)
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+    expect(found).toBe(4)
+    await fetching
+  })
+
   it('gives all of minBytes where one read has them', async () => {
     const partition = await openPartition()
     await fill(partition, 500)

@@ -34,9 +34,12 @@ export class FakePartition {
   logStartOffset = 0
   /** Where what was written in the first epoch ends, when a later one has begun. */
   cutOffset: number | null = null
-  readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> } = {
+  readonly log: {
+    readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch' | 'activeBaseOffset'>
+  } = {
     reader: {
       epochOf: () => 0,
+      activeBaseOffset: 0,
       endOffsetForEpoch: (epoch) => (epoch === 0 ? this.cutOffset : null) ?? this.logEndOffset,
     },
   }

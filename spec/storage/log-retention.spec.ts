@@ -135,12 +135,41 @@ describe('retention by time', () => {
       fileSystem.flipBit(pathOf(0), Number(first?.sizeBytes) + 8, 4)
       const again = await openLog(fileSystem, { clock, config })
       expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
+      // What damage keeps from being proven is not looked for again at every look.
+      fileSystem.failNext('read', 'EIO', { path: /\.log$/, persistent: true })
+      expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
+      fileSystem.clearFaults()
       await clock.advance(DAY_MS)
       const later = request(again, { nowMs: clock.now() })
       expect(await again.enforceRetention(() => later)).toEqual(NOTHING_FREED)
       await clock.advance(1)
       const freed = again.enforceRetention(() => request(again, { nowMs: clock.now() }))
       expect(await freed).toMatchObject({ segments: 2 })
+    },
+  )
+
+  it.each([
+    ['base offset', 0],
+    ['timestamp', 35],
+  ])(
+    'keeps a segment whose indexes were made anew over a young record of a rotten %s',
+    async (_, at) => {
+      const config = { ...SMALL, segmentBytes: 350, segmentMs: 100 * DAY_MS, retentionMs: DAY_MS }
+      const { log, fileSystem, clock } = await open(config)
+      const old = NOW - 20 * DAY_MS
+      await fill(log, [NOW, old, old + 1, old + 2])
+      expect(segmentsOf(log)).toEqual([0, 3])
+      await log.close()
+      for (const path of fileSystem.snapshot().keys()) {
+        if (path.endsWith('index')) await fileSystem.unlink(path)
+      }
+      fileSystem.flipBit(pathOf(0), at, 5)
+      for (let life = 0; life < 3; life += 1) {
+        const again = await openLog(fileSystem, { clock, config })
+        expect((await again.read(1, 1)).map(({ offset }) => offset)).toEqual([1])
+        expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
+        await again.close()
+      }
     },
   )
 

@@ -99,6 +99,19 @@ describe('a base offset that has rotted, which no checksum covers', () => {
   })
 })
 
+it.each([3, 8])(
+  'loses nothing to a file that begins inside of a segment on record: %i',
+  async (base) => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config: CONFIG })
+    await appendUpTo(log, 10)
+    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 7])
+    await log.close()
+    fs.writeFile(pathOf(base), Buffer.alloc(0))
+    expect(await salvaged(fs)).toEqual({ offsets: upTo(10), lost: [] })
+  },
+)
+
 it('says that nobody knows how far damage goes in what is longer than on record', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
@@ -161,6 +174,29 @@ describe('a leader epoch that has rotted, which no checksum of its batch covers'
     expect(await saved.verify()).toEqual([])
   })
 
+  // The log is damaged, so that no checksum on record fits.
+  it.each([
+    ['has rotted', '\n1 5\n', '\n3 5\n'],
+    ['is behind', '\n2\n0 0\n1 5\n', '\n1\n0 0\n'],
+  ])('is believed where it stands in line, and the checkpoint %s', async (_, now, then) => {
+    const fs = await ofTwoEpochs()
+    const checkpoint = `${DIR}/leader-epoch-checkpoint`
+    const text = fs.readFile(checkpoint).toString()
+    expect(text).toContain(now)
+    fs.writeFile(checkpoint, Buffer.from(text.replace(now, then)))
+    for (const base of [0, 7, 13]) fs.flipBit(pathOf(base), 70, 1)
+    const sound = [0, 7, 13].map((base) => {
+      const bytes = fs.readFile(pathOf(base))
+      return bytes.subarray(bytes.readInt32BE(8) + 12).toString('hex')
+    })
+    const { offsets } = await salvaged(fs)
+    expect(offsets).toEqual(upTo(15).filter((offset) => ![0, 7, 13].includes(offset)))
+    expect(logsOf(fs, TARGET)).toEqual(sound)
+    const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
+    expect(await saved.verify()).toEqual([])
+    expect(saved.leaderEpoch).toBeGreaterThanOrEqual(1)
+  })
+
   it('is believed where the checksum on record covers it, and the checkpoint has rotted', async () => {
     const fs = await ofTwoEpochs()
     const sound = logsOf(fs, DIR)
@@ -204,6 +240,16 @@ describe('what compaction has removed', () => {
     const { offsets, lost } = await salvaged(fs)
     expect(offsets).toEqual([0, 4, 7, 8, 9])
     expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: 3, position: size }])
+  })
+
+  it('is not lost where the end of the file is', async () => {
+    const fs = await compacted()
+    const bytes = fs.readFile(pathOf(0))
+    const size = bytes.readInt32BE(8) + 12
+    fs.writeFile(pathOf(0), bytes.subarray(0, 2 * size))
+    const { offsets, lost } = await salvaged(fs)
+    expect(offsets).toEqual([0, 2, 7, 8, 9])
+    expect(lost).toMatchObject([{ firstOffset: 3, lastOffset: 6 }])
   })
 
   it('may be a base offset that has rotted, where the checksum on record does not fit', async () => {

@@ -166,7 +166,7 @@ describe('where it may not be written to', () => {
 
   const ERRORS = [
     new LockLostError('/d', 'another owner may have taken it', 'unknown'),
-    ...['EROFS', 'EACCES', 'EPERM'].map((code) => systemError(code, 'open', '/d/x', 'refused')),
+    systemError('EROFS', 'open', '/d/x', 'refused'),
   ]
 
   it.each(ERRORS)('it is read all the same, also beside who would write: %s', async (error) => {
@@ -180,6 +180,12 @@ describe('where it may not be written to', () => {
     expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
     await file.close()
     expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([1, 1])
+  })
+
+  it('it is not opened where it alone may not be written to, which is told at once', async () => {
+    const error = systemError('EACCES', 'open', '/d/x', 'refused')
+    const { file } = refused(error)
+    await expect(file.use((open) => open.stat())).rejects.toBe(error)
   })
 
   it('it is opened anew for who writes once it may be', async () => {
