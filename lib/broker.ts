@@ -162,8 +162,9 @@ export class Broker {
   }
 
   /**
-   * Deletes a group with the offsets it has committed. Who consumes under its id from the call on begins
-   * anew, and `retention: 'consumed'` waits for it no longer once it is deleted.
+   * Deletes a group with the offsets it has committed. Who consumes under its id later begins anew, and
+   * `retention: 'consumed'` waits for it no longer. Who begins while it is being deleted may go on from
+   * what it has committed, so that nothing is passed over where that fails.
    *
    * @throws {@link GroupNotEmptyError} while it has members, {@link GroupIdNotFoundError} when there
    * is no such group.

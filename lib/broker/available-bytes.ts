@@ -56,7 +56,7 @@ export class AvailableBytes {
  * Counts on.
  *
  * @returns whether there is something else to see than more of the same: an error, the end of what
- * was wanted, or a log that does not hold any more what was counted.
+ * was wanted or of what a read gives, or a log that does not hold any more what was counted.
  */
 async function hasChanged(request: FetchRequest, found: Found): Promise<boolean> {
   const { partition, offset, maxBytes, wantedEnd = Infinity } = request
@@ -75,7 +75,9 @@ async function hasChanged(request: FetchRequest, found: Found): Promise<boolean>
       found.sizeBytes += totalSizeBytes(batches)
       found.nextOffset = last.nextOffset
     }
-    return false
+    // A read ends in front of what is too much.
+    const isBeyond = found.sizeBytes > maxBytes
+    return isBeyond || (found.sizeBytes === maxBytes && partition.highWatermark > found.nextOffset)
   } catch {
     // The look meets the error again, and has somebody to tell.
     return true

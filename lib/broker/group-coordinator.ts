@@ -160,7 +160,7 @@ export class GroupCoordinator {
   }
 
   /**
-   * Removes a group with all that it has committed. Who joins from the call on begins anew.
+   * Removes a group with all that it has committed.
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
    * @throws {@link GroupNotEmptyError} while it has members
@@ -172,9 +172,14 @@ export class GroupCoordinator {
     this.#ensureOpen()
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
-    const group = this.#groups.get(groupId)
-    if (group !== undefined) throw new GroupNotEmptyError(groupId, group.members().length)
-    if (!(await this.#options.offsets.forgetGroup(groupId))) throw new GroupIdNotFoundError(groupId)
+    const ensureEmpty = (): void => {
+      const group = this.#groups.get(groupId)
+      if (group !== undefined) throw new GroupNotEmptyError(groupId, group.members().length)
+    }
+    ensureEmpty()
+    // Once more behind the commits that it waits for: somebody may have joined, and stand where they say.
+    const isForgotten = await this.#options.offsets.forgetGroup(groupId, ensureEmpty)
+    if (!isForgotten) throw new GroupIdNotFoundError(groupId)
   }
 
   /** All groups, sorted by id. */

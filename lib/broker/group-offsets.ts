@@ -15,15 +15,13 @@ export type OffsetsByPartition = Map<string, StoredOffset>
 export interface GroupOffsets {
   readonly offsets: OffsetsByPartition
   readonly queue: SerialQueue
-  /** Deletions of all that it has committed that have not ended: nobody goes on from it meanwhile. */
-  deletionCount: number
 }
 
 /** A group's offsets; none so far where it has not been heard of. */
 export function groupOf(groups: Map<string, GroupOffsets>, groupId: string): GroupOffsets {
   let group = groups.get(groupId)
   if (group === undefined) {
-    group = { offsets: new Map(), queue: new SerialQueue(), deletionCount: 0 }
+    group = { offsets: new Map(), queue: new SerialQueue() }
     groups.set(groupId, group)
   }
   return group

@@ -197,14 +197,10 @@ export class OffsetStore {
     })
   }
 
-  /**
-   * The offset a group goes on from, `null` when it has none for this partition, or all are being
-   * forgotten.
-   */
+  /** The offset a group goes on from, `null` when it has none for this partition. */
   fetch(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
-    const group = this.#groups.get(groupId)
-    if (group === undefined || group.deletionCount > 0) return null
-    const committed = group.offsets.get(topicPartitionKey(topicPartition))?.committed
+    const offsets = this.#groups.get(groupId)?.offsets
+    const committed = offsets?.get(topicPartitionKey(topicPartition))?.committed
     // Nobody is handed what the group goes on from, and retention looks at.
     return committed === undefined ? null : { ...committed }
   }
@@ -266,20 +262,15 @@ export class OffsetStore {
   }
 
   /**
-   * Removes all that a group has committed, also by calls made before. From the call on nobody goes on
-   * from it; when the call rejects, what could not be removed is in force again.
+   * Removes all that a group has committed, also by calls made before.
    *
+   * @param ensureUnused throws what the call rejects with, when its turn has come.
    * @returns whether there was any.
    */
-  async forgetGroup(groupId: string): Promise<boolean> {
+  async forgetGroup(groupId: string, ensureUnused: () => void): Promise<boolean> {
     const group = this.#groups.get(groupId)
     if (group === undefined) return false
-    group.deletionCount += 1
-    try {
-      return await this.#forget(groupId, group, () => true)
-    } finally {
-      group.deletionCount -= 1
-    }
+    return this.#forget(groupId, group, () => true, ensureUnused)
   }
 
   /** @returns whether there was something to forget. */
@@ -287,9 +278,11 @@ export class OffsetStore {
     groupId: string,
     { offsets, queue }: GroupOffsets,
     isForgotten: (each: TopicPartition) => boolean,
+    before: () => void = () => undefined,
   ): Promise<boolean> {
     try {
       return await queue.run(async () => {
+        before()
         const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
         if (forgotten.length === 0) return false
         const places = forgotten.map(([, { topicPartition }]) => topicPartition)

@@ -72,7 +72,7 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly fetchMaxWaitMs?: number
   /**
    * Limit on the stored bytes that are held in memory over all partitions, at least 0. One batch is
-   * taken however large. Where paused partitions hold all of it, theirs is read again later.
+   * taken however large. Where paused partitions hold half of it, theirs is read again later.
    *
    * @defaultValue 52428800
    */

@@ -104,8 +104,8 @@ export class Fetcher<K, V> {
     // nearly all of the others is handed out.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
-    // All that is left then is of partitions that are paused.
-    if (!hasReady && this.#bufferedBytes() >= fetchMaxBytes) this.#buffers.clear()
+    // All that is left then is of partitions that are paused: the others must not go on batch by batch.
+    if (!hasReady && this.#bufferedBytes() > fetchMaxBytes / 2) this.#buffers.clear()
     const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes + lateBytes)
     // Who waits for many bytes may need what all of them have.
     const isAnyEnough = hasReady || fetchMinBytes <= 1

@@ -47,7 +47,7 @@ export class ProducerBatch {
   #completions: Completion[] = []
   #timestamps: number[] = []
   #listeners: (() => void)[] = []
-  #hasKeyless = false
+  #keylessCount = 0
   #isInFlight = false
   #isSettled = false
 
@@ -68,9 +68,9 @@ export class ProducerBatch {
     return this.#builder.recordCount
   }
 
-  /** Whether one of them has no key. */
-  get hasKeyless(): boolean {
-    return this.#hasKeyless
+  /** Those of them that have no key. */
+  get keylessCount(): number {
+    return this.#keylessCount
   }
 
   /** Bytes in memory, header included; 0 while there is no record. */
@@ -111,7 +111,7 @@ export class ProducerBatch {
    */
   append(record: BatchedRecord, completion: Completion | null): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
-    this.#hasKeyless ||= record.key === null
+    if (record.key === null) this.#keylessCount += 1
     if (completion === null) return
     this.#completions.push(completion)
     this.#timestamps.push(record.timestamp)
@@ -132,12 +132,19 @@ export class ProducerBatch {
    *
    * @param records what it holds
    * @param limitBytes size at which each is full, before compression
+   * @param isApart whether those without a key are dealt to one batch alone, the last of them
    */
-  split(records: readonly BatchedRecord[], limitBytes: number): ProducerBatch[] {
+  split(records: readonly BatchedRecord[], limitBytes: number, isApart: boolean): ProducerBatch[] {
     const parts: ProducerBatch[] = []
+    let keyless: ProducerBatch | undefined
     let part: ProducerBatch | undefined
     for (const [slot, record] of records.entries()) {
       const { key, value, headers } = record
+      if (isApart && key === null) {
+        keyless ??= new ProducerBatch({ ...this.#options, capacityBytes: this.sizeBytes })
+        keyless.append(record, this.#completions[slot] ?? null)
+        continue
+      }
       const boundBytes = upperBoundOfRecord(key, value, headers)
       if (part?.hasRoomFor(boundBytes, headers.length) !== true) {
         const capacityBytes = Math.max(limitBytes, RECORD_BATCH_OVERHEAD + boundBytes)
@@ -146,6 +153,7 @@ export class ProducerBatch {
       }
       part.append(record, this.#completions[slot] ?? null)
     }
+    if (keyless !== undefined) parts.push(keyless)
     this.#awaitAll(parts)
     return parts
   }

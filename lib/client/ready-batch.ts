@@ -1,7 +1,7 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { decodeRecords, decodeUncompressed, type StoredRecord } from '../record/decode.ts'
 import { RecordBatch } from '../record/record-batch.ts'
-import { checkBatchSize, checkKeyless, fillLimitOf } from '../storage/append-record.ts'
+import { checkBatchSize, checkKeyless, fillLimitOf, isKeyed } from '../storage/append-record.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 
 /** A batch, and the bytes to write. */
@@ -25,8 +25,8 @@ export interface ReadyBatchOwner {
 /**
  * Builds a batch without compression. What its topic, which was altered while the batch gathered, does not
  * take is split until each part is taken or is a single record. Kafka's producer does so with what is too
- * large (KIP-126): each of the records was small enough, and would be once more. Of a topic that is
- * compacted by now, those without a key are refused alone.
+ * large (KIP-126): each of the records was small enough, and would be once more. Where the topic is
+ * compacted by now, those without a key are refused, behind the others.
  *
  * @param into gets the batch, or its parts in order; nothing when it is given up
  */
@@ -39,7 +39,7 @@ export function makeReadyNow(
   try {
     const buffer = batch.buildUncompressed()
     refusal = refusalOf(owner, batch, buffer)
-    if (refusal === null || batch.recordCount === 1) {
+    if (refusal === null || isIndivisible(owner, batch)) {
       into.push({ batch, buffer, refusal })
       return
     }
@@ -64,7 +64,7 @@ export async function makeReady(
   try {
     const buffer = await batch.build()
     refusal = refusalOf(owner, batch, buffer)
-    if (refusal === null || batch.recordCount === 1) return [{ batch, buffer, refusal }]
+    if (refusal === null || isIndivisible(owner, batch)) return [{ batch, buffer, refusal }]
     const records = await decodeRecords(new RecordBatch(buffer), placeOf(owner))
     for (const part of split(owner, batch, records)) ready.push(...(await makeReady(owner, part)))
   } catch (error) {
@@ -84,15 +84,21 @@ export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): num
   return ready.length
 }
 
-/** What was asked of each record when it was sent is asked once more: the topic may have been altered. */
+/** Why the topic, which may have been altered, takes no records of that size, or none without a key. */
 function refusalOf({ topic }: ReadyBatchOwner, batch: ProducerBatch, buffer: Buffer): Error | null {
   try {
+    if (batch.keylessCount > 0) checkKeyless(topic.config, topic.name)
     checkBatchSize(buffer.length, topic.config)
-    if (batch.hasKeyless) checkKeyless(topic.config, topic.name)
     return null
   } catch (error) {
     return error as Error
   }
+}
+
+/** Whether what is wrong with a batch is so with each of its records. */
+function isIndivisible({ topic }: ReadyBatchOwner, batch: ProducerBatch): boolean {
+  const { recordCount, keylessCount } = batch
+  return recordCount === 1 || (keylessCount === recordCount && isKeyed(topic.config))
 }
 
 function placeOf({ topic, partition }: ReadyBatchOwner): { topic: string; partition: number } {
@@ -106,11 +112,12 @@ function split(
   records: readonly StoredRecord[],
 ): readonly ProducerBatch[] {
   if (batch.isSettled) return []
-  const fillBytes = fillLimitOf(owner.topic.config, batch.compressionType)
-  // As far as needed, and always into two: what has a record without a key is small enough as it is, and
-  // what has grown by compression may be within the limit in halves.
-  const limitBytes = fillBytes < batch.sizeBytes ? fillBytes : Math.floor(batch.sizeBytes / 2)
-  const parts = batch.split(records, limitBytes)
+  const { config } = owner.topic
+  const isApart = batch.keylessCount > 0 && isKeyed(config)
+  const fillBytes = fillLimitOf(config, batch.compressionType)
+  // What has grown by compression is within the limit before it: its halves may be within it afterwards.
+  const fewBytes = isApart ? batch.sizeBytes : Math.floor(batch.sizeBytes / 2)
+  const parts = batch.split(records, fillBytes < batch.sizeBytes ? fillBytes : fewBytes, isApart)
   owner.replaced(batch, parts)
   return parts
 }

@@ -55,8 +55,12 @@ export class CallbackCompletion implements SendCompletion {
     this.#call(null, metadata)
   }
 
-  fail(error: Error): void {
-    this.#call(error, null)
+  /** @param error may be anything where a partitioner has thrown it; a callback tells failures by it. */
+  fail(error: unknown): void {
+    this.#call(
+      (error as Error | null | undefined) ?? new Error(`${String(error)} was thrown`),
+      null,
+    )
   }
 
   #call(error: Error | null, metadata: RecordMetadata | null): void {

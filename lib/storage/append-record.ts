@@ -80,9 +80,14 @@ export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopic
   }
 }
 
+/** Whether each record must have a key. */
+export function isKeyed({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boolean {
+  return cleanupPolicy !== 'delete'
+}
+
 /** @throws {@link InvalidRecordError} when the topic takes no record without a key. */
 export function checkKeyless(config: Readonly<ResolvedTopicConfig>, topic?: string): void {
-  if (config.cleanupPolicy === 'delete') return
+  if (!isKeyed(config)) return
   const who = topic === undefined ? 'a compacted topic' : `compacted topic '${topic}'`
   throw new InvalidRecordError(`${who} takes no record without a key`)
 }

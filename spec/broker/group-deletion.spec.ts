@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { Broker, StorageError } from '../../lib/index.ts'
+import { Broker, GroupNotEmptyError, StorageError } from '../../lib/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
@@ -52,24 +52,20 @@ it('takes back also what was to be committed before', async () => {
   expect(await committed(broker, 'mail')).toBeNull()
 })
 
-it.each(['subscribe', 'assign'] as const)(
-  'is in force from the call on: who consumes meanwhile begins anew, by %s',
-  async (way) => {
-    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
-    await using broker = await withJobs(fileSystem)
-    await commit(broker, 'mail', 1)
-    const deleting = broker.deleteGroup('mail')
-    await using consumer = broker.consumer({ groupId: 'mail', enableAutoCommit: false })
-    if (way === 'assign') consumer.assign([PLACE])
-    else consumer.subscribe(['jobs'])
-    const records = await consumer.poll({ maxWaitMs: 0 })
-    const committing = consumer.commit([{ ...PLACE, offset: 2 }])
-    await deleting
-    await committing
-    expect(records.map(({ offset }) => offset)).toEqual([0, 1])
-    expect(await committed(broker, 'mail')).toBe(2)
-  },
-)
+it('is refused where somebody has joined while it waited, who goes on from what is committed', async () => {
+  const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+  await using broker = await withJobs(fileSystem)
+  await commit(broker, 'mail', 1)
+  const committing = commit(broker, 'mail', 1)
+  const deleting = broker.deleteGroup('mail')
+  await using consumer = broker.consumer({ groupId: 'mail', autoOffsetReset: 'latest' })
+  consumer.subscribe(['jobs'])
+  const polling = consumer.poll({ maxWaitMs: 0 })
+  await committing
+  await expect(deleting).rejects.toThrow(GroupNotEmptyError)
+  expect((await polling).map(({ offset }) => offset)).toEqual([1])
+  expect(await committed(broker, 'mail')).toBe(1)
+})
 
 it('leaves what was committed in force where it fails', async () => {
   const fileSystem = new SimulatedFileSystem()

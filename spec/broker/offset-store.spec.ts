@@ -593,7 +593,7 @@ describe('a group that has no offset any more', () => {
     const harness = new Harness()
     const { store, partition } = harness
     for (const groupId of ['a', 'b', 'c']) await harness.commit(1, groupId)
-    await store.forgetGroup('a')
+    await store.forgetGroup('a', () => undefined)
     expect(store.heldGroups).toBe(2)
     await store.forgetTopic('orders')
     expect(store.heldGroups).toBe(0)
@@ -610,7 +610,7 @@ describe('a group that has no offset any more', () => {
     await harness.commit(1)
     const first = gate()
     harness.partition.gate = first.promise
-    const forgotten = harness.store.forgetGroup('g')
+    const forgotten = harness.store.forgetGroup('g', () => undefined)
     const commits = [harness.commit(2), harness.commit(3)]
     await settle()
     expect(harness.partition.appends).toHaveLength(2)

@@ -86,6 +86,22 @@ describe('pause', () => {
     expect(held.length).toBeLessThanOrEqual(3)
   })
 
+  it('leaves the other partitions more than a batch at a time, however little is short of the limit', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (let batch = 0; batch < 9; batch += 1) {
+      for (const partition of [0, 1]) harness.partition('t', partition).append('a'.repeat(300))
+    }
+    const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1150 })
+    consumer.assign([T0, T1])
+    const [first] = await consumer.poll(NO_WAIT)
+    consumer.pause([{ topic: 't', partition: first?.partition ?? 0 }])
+    const others: number[] = []
+    for (let poll = 0; poll < 9; poll += 1) others.push(...offsets(await consumer.poll(NO_WAIT)))
+    expect(others).toEqual(Array.from({ length: 9 }, (_, offset) => offset))
+    const { reads } = harness.partition('t', 1 - (first?.partition ?? 0))
+    expect(reads.length).toBeLessThan(6)
+  })
+
   it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })

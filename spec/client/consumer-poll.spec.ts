@@ -241,6 +241,18 @@ describe('poll', () => {
     expect(poll.value).toHaveLength(2)
   })
 
+  it('waits no longer once there is as much as it may read of a partition', async () => {
+    const harness = new ConsumerHarness()
+    harness.partition().append('x'.repeat(300))
+    const consumer = assigned(harness, { fetchMinBytes: 5000, maxPartitionFetchBytes: 1000 })
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(10)
+    expect(poll.isSettled).toBe(false)
+    for (let batch = 0; batch < 9; batch++) harness.partition().append('x'.repeat(300))
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(2)
+  })
+
   it('never waits with maxWaitMs 0, and serves what is there', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })

@@ -122,6 +122,21 @@ describe('a topic', () => {
 })
 
 describe('a topic that is being created', () => {
+  it('tells a callback of a failure by an error, whatever its partitioner throws', async () => {
+    const partitioner = (): number => {
+      const nothing: unknown = undefined
+      throw nothing
+    }
+    const { producer, topics, clock } = setUp({ partitioner })
+    const later = createLater('new')
+    topics.set('new', later.promise)
+    const told: unknown[] = []
+    producer.send({ topic: 'new', value: 'a' }, (error) => told.push(error))
+    later.create()
+    await clock.advance(0)
+    expect(told).toEqual([new Error('undefined was thrown')])
+  })
+
   it('keeps the sends to it in order, and does not hold up those to other topics', async () => {
     const { producer, topics, partition, lookUps, clock } = setUp()
     partition.isAutomatic = true
