@@ -29,7 +29,7 @@ import type { ConsumerOptions } from './client/consumer-options.ts'
 import { OpenClients } from './client/open-clients.ts'
 import { Producer, type ProducerOptions } from './client/producer.ts'
 import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
-import { checkOptions, checkPath } from './checks.ts'
+import { checkOptions, checkPath, reasonOf } from './checks.ts'
 import { ensureCodec } from './config.ts'
 import { ClosedError, ReadOnlyError, StorageError, TopicExistsError, VarveError } from './errors.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
@@ -92,7 +92,7 @@ export class Broker {
       // The caller hears of what came first.
       await data?.close(false).catch(() => undefined)
       if (error instanceof VarveError) throw error
-      const message = `${dir} cannot be opened: ${error instanceof Error ? error.message : String(error)}`
+      const message = `${dir} cannot be opened: ${reasonOf(error)}`
       throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
     }
   }

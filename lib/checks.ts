@@ -274,3 +274,20 @@ function editDistance(left: string, right: string): number {
   }
   return last[right.length] ?? 0
 }
+
+/** What was thrown, as an error. */
+export function errorOf(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown })
+}
+
+/** What a failure says, for another message. Anything can be thrown, so this never throws, whatever it is. */
+export function reasonOf(failure: unknown): string {
+  if (typeof failure === 'string') return failure
+  try {
+    const message: unknown = failure instanceof Error ? failure.message : null
+    if (typeof message === 'string') return message
+  } catch {
+    // What says nothing is described.
+  }
+  return describeValue(failure)
+}

@@ -5,8 +5,6 @@ import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.t
 interface Found {
   sizeBytes: number
   nextOffset: number
-  /** Where the active segment began by then. */
-  readonly activeBaseOffset: number
 }
 
 /**
@@ -27,10 +25,9 @@ export class AvailableBytes {
 
   /** Takes note of what a look has found, which was not enough. */
   note(responses: readonly FetchResponse[]): void {
-    this.#found = responses.map(({ partition, offset, batches }) => ({
+    this.#found = responses.map(({ offset, batches }) => ({
       sizeBytes: totalSizeBytes(batches),
       nextOffset: batches.at(-1)?.nextOffset ?? offset,
-      activeBaseOffset: partition.log.reader.activeBaseOffset,
     }))
   }
 
@@ -61,8 +58,9 @@ export class AvailableBytes {
 async function hasChanged(request: FetchRequest, found: Found): Promise<boolean> {
   const { partition, offset, maxBytes, wantedEnd = Infinity } = request
   const { activeBaseOffset } = partition.log.reader
-  // A read from there ends at a segment that was rolled meanwhile, and there is more behind it.
-  const isRolled = activeBaseOffset > Math.max(found.activeBaseOffset, offset)
+  const foundUpTo = found.nextOffset
+  // A read from there ends with its segment, which was rolled meanwhile, and there is more behind it.
+  const isRolled = offset < activeBaseOffset && foundUpTo <= activeBaseOffset
   if (isRolled && partition.highWatermark > activeBaseOffset) return true
   try {
     while (found.sizeBytes < maxBytes) {
@@ -76,8 +74,8 @@ async function hasChanged(request: FetchRequest, found: Found): Promise<boolean>
       found.nextOffset = last.nextOffset
     }
     // A read ends in front of what is too much.
-    const isBeyond = found.sizeBytes > maxBytes
-    return isBeyond || (found.sizeBytes === maxBytes && partition.highWatermark > found.nextOffset)
+    const isBeyond = found.sizeBytes > maxBytes && found.nextOffset > foundUpTo
+    return isBeyond || (found.sizeBytes >= maxBytes && partition.highWatermark > found.nextOffset)
   } catch {
     // The look meets the error again, and has somebody to tell.
     return true

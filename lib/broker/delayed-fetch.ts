@@ -1,3 +1,4 @@
+import { errorOf } from '../checks.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
@@ -44,9 +45,10 @@ export interface FetchLimits {
 /**
  * Reads several partitions at once and waits until there is enough (Kafka's delayed fetch).
  *
- * Answers as soon as `minBytes` are there, one request has an error or all that a read of it can give, or
- * the time is over. Where there is something to read, it looks before it prepares to wait, which takes more than the look. A
- * waiter listens before a look that it waits for, so an append between its look and its wait wakes it.
+ * Answers as soon as `minBytes` are there, one request has an error or all that a read of it can give,
+ * or the time is over. Where there is something to read, it looks before it prepares to wait, which takes
+ * more than the look. A waiter listens before a look that it waits for, so an append between its look and
+ * its wait wakes it.
  *
  * @returns one response per request, in the same order.
  * @throws `signal.reason` when the signal is aborted, before or while it waits.
@@ -258,10 +260,6 @@ function responseTo(
   const isComplete =
     nextOffset !== undefined && (nextOffset < highWatermark || nextOffset >= wantedEnd)
   return { partition, offset, batches, error, isComplete }
-}
-
-function errorOf(cause: unknown): Error {
-  return cause instanceof Error ? cause : new Error(String(cause))
 }
 
 /** Reads what can be had inside of the call; `null` when only `Partition.readBatches` can tell. */

@@ -1,3 +1,4 @@
+import { reasonOf } from '../checks.ts'
 import { StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
@@ -37,7 +38,7 @@ export class FreeSpace {
     try {
       this.#bytes = await this.#fileSystem.freeBytes(this.#dir)
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       const message = `it is not known how much room ${this.#dir} has: ${reason}`
       throw new StorageError(message, { path: this.#dir, outcome: 'not-written' }, { cause: error })
     }

@@ -1,3 +1,4 @@
+import { reasonOf } from '../checks.ts'
 import type { TopicConfig } from '../config.ts'
 import {
   ClosedError,
@@ -196,7 +197,7 @@ export class LogManager {
       } catch (error) {
         if (error instanceof VarveError) throw error
         const { dir } = this.#options
-        const message = error instanceof Error ? error.message : String(error)
+        const message = reasonOf(error)
         const outcome = hasBegun && this.#registry.isInDoubt ? 'unknown' : 'not-written'
         throw new StorageError(message, { path: dir, outcome }, { cause: error })
       }

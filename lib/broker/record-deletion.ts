@@ -1,4 +1,4 @@
-import { checkWholeNumber } from '../checks.ts'
+import { checkWholeNumber, errorOf } from '../checks.ts'
 import { OffsetOutOfRangeError, PolicyViolationError, ReadOnlyError } from '../errors.ts'
 import type { FreedSpace } from '../storage/log-retention.ts'
 import type { Log } from '../storage/log.ts'
@@ -57,7 +57,7 @@ export class RecordDeletion {
       this.#failure = null
       return freed
     } catch (error) {
-      this.#failure = error instanceof Error ? error : new Error(String(error))
+      this.#failure = errorOf(error)
       throw error
     }
   }

@@ -1,5 +1,12 @@
 import { join } from 'node:path'
-import { checkOneOf, checkOptions, isPlainObject, wholeNumber, type Checks } from '../checks.ts'
+import {
+  checkOneOf,
+  checkOptions,
+  isPlainObject,
+  wholeNumber,
+  reasonOf,
+  type Checks,
+} from '../checks.ts'
 import { resolveTopicConfig, type TopicConfig } from '../config.ts'
 import { CorruptRecordError, InvalidPartitionsError } from '../errors.ts'
 import { readWholeFile, replaceFile, UnsyncedReplacementError } from '../platform/file-io.ts'
@@ -233,7 +240,7 @@ export class TopicRegistry {
       }
       ensurePartitionCount(entries.values())
     } catch (error) {
-      throw this.#corrupt(error instanceof Error ? error.message : String(error))
+      throw this.#corrupt(reasonOf(error))
     }
     return entries
   }

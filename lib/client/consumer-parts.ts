@@ -1,5 +1,5 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import { ClosedError, InvalidGroupIdError } from '../errors.ts'
+import { InvalidGroupIdError } from '../errors.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { recordReader } from './consumer-record.ts'
@@ -9,7 +9,7 @@ import type { Iterations } from './iterations.ts'
 import { OffsetCommitter } from './offset-committer.ts'
 import { OffsetLookup } from './offset-lookup.ts'
 import { PartitionControls } from './partition-controls.ts'
-import { PollLoop } from './poll-loop.ts'
+import { consumerClosed, PollLoop } from './poll-loop.ts'
 import { PositionResolver } from './position-resolver.ts'
 import { SubscriptionState } from './subscription-state.ts'
 
@@ -69,7 +69,7 @@ export class ConsumerParts<K, V> {
 
   /** @throws {@link ClosedError} from the call of `close` on */
   ensureNotClosing(): void {
-    if (this.loop.isStopped) throw new ClosedError('the consumer is closed')
+    if (this.loop.isStopped) throw consumerClosed()
   }
 
   /** @throws {@link InvalidGroupIdError} */

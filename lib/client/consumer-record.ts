@@ -1,6 +1,5 @@
-import { refuseThenable } from '../checks.ts'
+import { reasonOf, refuseThenable } from '../checks.ts'
 import { SerializationError } from '../errors.ts'
-import { reasonOf } from '../errors/reason-of.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordHeader } from '../record/record-encoding.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'

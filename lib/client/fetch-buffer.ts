@@ -1,3 +1,4 @@
+import { errorOf } from '../checks.ts'
 import type { Partition } from '../broker/partition.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
@@ -90,7 +91,7 @@ export class FetchBuffer {
         this.#decoded.push(records)
         this.#readyCount += records.length
       } catch (error) {
-        this.#endBefore(batch, error instanceof Error ? error : new Error(String(error)))
+        this.#endBefore(batch, errorOf(error))
       }
     }
   }

@@ -134,7 +134,7 @@ export class PollLoop<K, V> {
    * @throws {@link ClosedError} when the consumer has been closed meanwhile, which has committed without it
    */
   handOver(records: ConsumerRecord<K, V>[]): ConsumerRecord<K, V>[] {
-    if (this.#isStopped) throw closed()
+    if (this.#isStopped) throw consumerClosed()
     return this.#parts.fetcher.handOver(records)
   }
 
@@ -182,7 +182,7 @@ export class PollLoop<K, V> {
       this.#ensureUninterrupted(signal)
       const records = fetcher.take(maxCount)
       // A deserializer may have closed the consumer.
-      if (this.#isStopped) throw closed()
+      if (this.#isStopped) throw consumerClosed()
       if (records[0] !== undefined) {
         hold?.(records[0])
         return records
@@ -242,7 +242,7 @@ export class PollLoop<K, V> {
   }
 
   #ensureUninterrupted(signal: AbortSignal | undefined): void {
-    if (this.#isStopped) throw closed()
+    if (this.#isStopped) throw consumerClosed()
     if (this.#isWoken) {
       this.#isWoken = false
       throw new WakeupError()
@@ -251,6 +251,7 @@ export class PollLoop<K, V> {
   }
 }
 
-function closed(): ClosedError {
+/** What calls are refused with from the close of a consumer on. */
+export function consumerClosed(): ClosedError {
   return new ClosedError('the consumer is closed')
 }

@@ -1,9 +1,8 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { settledLater, settleOfLast } from '../broker/settled-later.ts'
-import { checkOptions, describeValue, refuseThenable } from '../checks.ts'
+import { checkOptions, describeValue, reasonOf, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
-import { reasonOf } from '../errors/reason-of.ts'
 import type { Clock } from '../platform/clock.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
 import type { Random } from '../platform/random.ts'

@@ -1,3 +1,4 @@
+import { errorOf } from '../checks.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { RecordHolder } from './offset-committer.ts'
 
@@ -96,7 +97,7 @@ export class RecordIterator<K, V>
       return Promise.resolve({ done: false, value })
     } catch (error) {
       this.#end()
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
+      return Promise.reject(errorOf(error))
     }
   }
 

@@ -1,4 +1,4 @@
-import { reasonOf } from './reason-of.ts'
+import { reasonOf } from '../checks.ts'
 
 /**
  * Throws what has failed, if anything has: one failure as it is, several in one AggregateError, in their

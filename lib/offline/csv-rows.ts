@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { reasonOf } from '../checks.ts'
 import type * as csvParse from 'csv-parse/sync'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
@@ -6,7 +7,6 @@ import { ImportFileError } from './import-errors.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 import {
   FILE_START,
-  reasonOf,
   type Cursor,
   type RowBatch,
   type RowSource,

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
+import { reasonOf } from '../checks.ts'
 import type { File, FileSystem } from '../index.ts'
 import { readFully } from '../platform/file-io.ts'
 import { openInputFile } from '../platform/input-file.ts'
 import { ImportFileError } from './import-errors.ts'
-import { reasonOf } from './row-source.ts'
 
 const CHUNK_BYTES = 256 * 1024
 const HEAD_BYTES = 1024

@@ -1,3 +1,4 @@
+import { reasonOf } from '../checks.ts'
 import { VarveError } from '../index.ts'
 import type { LoadTask } from './load-task.ts'
 import type { LoadResult } from './run-load.ts'
@@ -20,7 +21,7 @@ export class LoadFailedError extends VarveError {
 
   constructor(failures: readonly LoadFailure[], result: LoadResult) {
     const named = failures.slice(0, NAMED_FAILURES).map(({ task, error }) => {
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       return `${describeTask(task)}: ${reason}`
     })
     const others = failures.length > NAMED_FAILURES ? ['…'] : []

@@ -1,4 +1,4 @@
-import { callback, checkWholeNumber } from '../checks.ts'
+import { callback, checkWholeNumber, errorOf } from '../checks.ts'
 import type { Broker } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { checkBroker, checkSink } from './arguments.ts'
@@ -95,5 +95,5 @@ export function loadEvery(
 }
 
 function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error))
+  process.emitWarning(errorOf(error))
 }

@@ -1,6 +1,7 @@
+import { reasonOf } from '../checks.ts'
 import type { InputFile } from './input-file.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
-import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
+import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
 import { parsedRows, rejectOf, type RowParser } from './text-rows.ts'
 
 /** A file with a JSON value on each line. */

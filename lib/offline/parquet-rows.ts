@@ -1,3 +1,4 @@
+import { reasonOf } from '../checks.ts'
 import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { loadOptional } from './optional-module.ts'
@@ -5,7 +6,7 @@ import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
 import { EXACT_PARSERS, ExactDecimals } from './parquet-exact.ts'
 import { ImportFileError } from './import-errors.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
-import { reasonOf, type Cursor, type RowBatch, type RowSource } from './row-source.ts'
+import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
 
 type Hyparquet = typeof hyparquet
 

@@ -1,7 +1,7 @@
-import { describeValue, isOpaque, refuseThenable } from '../checks.ts'
+import { describeValue, isOpaque, refuseThenable, reasonOf } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
-import { excerptOf, reasonOf, type SourceRow } from './row-source.ts'
+import { excerptOf, type SourceRow } from './row-source.ts'
 
 const NO_FIELDS: ReadonlyMap<string, string> = new Map()
 

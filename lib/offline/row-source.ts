@@ -50,8 +50,3 @@ export function excerptOf(bytes: Buffer): string {
     .toString('utf8')
     .slice(0, TEXT_CHARACTERS)
 }
-
-/** What an error says. */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}

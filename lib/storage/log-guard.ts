@@ -1,3 +1,4 @@
+import { reasonOf } from '../checks.ts'
 import {
   ClosedError,
   LockLostError,
@@ -122,5 +123,5 @@ function lockLossIn(cause: unknown): LockLostError | null {
 
 function describeCause(cause: unknown): string {
   if (cause instanceof AggregateError) return cause.errors.map(describeCause).join('; ')
-  return cause instanceof Error ? cause.message : String(cause)
+  return reasonOf(cause)
 }

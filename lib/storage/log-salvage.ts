@@ -153,8 +153,9 @@ class LogSalvage {
       const entry = entryOf(record, offset)
       const { sizeBytes = 0 } = (await this.#fileSystem.stat(path)) ?? {}
       // The last one on record may have got more since.
-      const isWhole = sizeBytes === entry?.sizeBytes || sealedOf(record, offset) === null
-      whole = isWhole && sizeBytes >= (entry?.sizeBytes ?? Infinity) ? entry : null
+      const mostBytes = sealedOf(record, offset)?.sizeBytes ?? Infinity
+      const isWhole = entry !== null && entry.sizeBytes <= sizeBytes && sizeBytes <= mostBytes
+      whole = isWhole ? entry : null
     }
     return logs.map(({ offset, path }, slot) => {
       const nextBase = logs[slot + 1]?.offset ?? Infinity

@@ -273,12 +273,14 @@ export class SegmentFile implements ParkableFile {
     }
   }
 
-  /** @throws the refusal, where the file that has the name by now is another owner's. */
+  /** @throws the refusal, where the file that has the name by now is another owner's, or may be. */
   async #openForReading(refusal: unknown): Promise<File> {
     this.#isForReading = true
     const file = await this.#openAs('read')
     const known = this.identity
-    if (known === null || (await file.stat()).identity === known) return file
+    if (known === null) return file
+    const stat = await file.stat().catch(() => null)
+    if (stat?.identity === known) return file
     this.#opening = null
     this.#files.closed(this)
     await file.close().catch(() => undefined)

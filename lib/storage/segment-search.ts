@@ -8,7 +8,7 @@ import type { IndexedBatch, SegmentIndexes } from './segment-indexes.ts'
 /** A read takes no more memory than this at once, however much it is allowed. */
 const MAX_READ_BYTES = 4 * 1024 * 1024
 /** Bytes taken at once by who walks from batch to batch. */
-const WALK_BYTES = 64 * 1024
+export const WALK_BYTES: number = 64 * 1024
 
 /** A segment as it stood at one moment. */
 export interface SegmentView {
@@ -171,6 +171,8 @@ export async function noteAgain(view: SegmentView): Promise<void> {
   const start = indexes.rewind()
   if (sizeBytes === 0) return
   const claim = indexes.timeIndex.lastEntry
+  // Whoever asks meanwhile, or finds it cut short, has nothing proven either.
+  indexes.unprovenMax = claim
   let { lowestOffset } = start
   let doubtful: { readonly batch: IndexedBatch; readonly position: number } | null = null
   const note = (batch: IndexedBatch, position: number): void => {
@@ -188,15 +190,17 @@ export async function noteAgain(view: SegmentView): Promise<void> {
       note(doubtful.batch, doubtful.position)
     } else if (doubtful !== null) indexes.isBlind = true
     doubtful = null
-    if (!isSound || misplaced(view, header, lowestOffset) !== null) indexes.isBlind = true
-    if (misplaced(view, header, lowestOffset) !== null) continue
+    const isMisplaced = misplaced(view, header, lowestOffset) !== null
+    if (!isSound || isMisplaced) indexes.isBlind = true
+    if (isMisplaced) continue
     const batch = isSound ? header : { ...header, maxTimestamp: -1 }
     if (header.baseOffset === lowestOffset) note(batch, position)
     else doubtful = { batch, position }
   }
   if (doubtful !== null) note(doubtful.batch, doubtful.position)
   if (!reader.isAtEnd()) indexes.isBlind = true
-  indexes.unprovenMax = claim
+  // From here on what is noted has just been written.
+  indexes.unprovenMax = { ...claim }
 }
 
 async function isReadable(reader: BatchReader): Promise<boolean> {

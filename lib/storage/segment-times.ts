@@ -44,10 +44,12 @@ export class SegmentTimes {
         const view = segment.view(file)
         const found = await findMaxTimestamp(view, claim)
         // Somebody else may have proven it meanwhile, or cut the segment.
-        if (found.isProven && indexes.unprovenMax === claim) indexes.proveMax(found.max)
-        if (found.isProven) continue
-        this.#unproven = { sizeBytes: view.sizeBytes, found }
-        return found
+        if (indexes.unprovenMax !== claim) continue
+        if (!found.isProven) {
+          this.#unproven = { sizeBytes: view.sizeBytes, found }
+          return found
+        }
+        indexes.proveMax(found.max)
       }
       return { max: indexes.max, isProven: true }
     })

@@ -1,10 +1,7 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { readRange, seek, type ReadLimits, type SegmentView } from './segment-search.ts'
+import { readRange, seek, WALK_BYTES, type ReadLimits, type SegmentView } from './segment-search.ts'
 import type { TimestampOffset } from './time-index.ts'
-
-/** Bytes taken at once by who looks at batch after batch. */
-const WALK_BYTES = 64 * 1024
 
 /**
  * The first batch, at or behind `startOffset`, that holds a record at least as young as `timestamp`;

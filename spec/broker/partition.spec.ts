@@ -519,11 +519,16 @@ describe('waiting for records', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('waits no longer once its segment is rolled', async () => {
+  it.each([
+    ['meanwhile', 300, 4],
+    ['before, with nothing behind it', 100_000, 2],
+  ])('waits no longer once there is more behind its segment, rolled %s', async (_, ...sizes) => {
+    const [segmentBytes, count] = sizes
     const clock = new ManualClock()
-    const config = { segmentBytes: 300 }
+    const config = { segmentBytes }
     const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
     await fill(partition, 2)
+    if (count === 2) await partition.log.roll()
     let found: number | null = null
     const fetching = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 }).then((records) => {
       found = records.length
@@ -531,7 +536,7 @@ describe('waiting for records', () => {
     await clock.advance(1)
     await fill(partition, 3)
     for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
-    expect(found).toBe(4)
+    expect(found).toBe(count)
     await fetching
   })
 

@@ -208,6 +208,22 @@ describe('a signal', () => {
 })
 
 describe('a listener that unsubscribe calls', () => {
+  /** It runs until it is to finish. */
+  async function unsubscribed(): Promise<{
+    harness: ConsumerHarness
+    consumer: ReturnType<ConsumerHarness['consumer']>
+    finish: () => void
+  }> {
+    const harness = filled()
+    const consumer = harness.consumer({ groupId: 'g' })
+    let finish: () => void = () => undefined
+    const onPartitionsRevoked = (): Promise<void> => new Promise((resolve) => (finish = resolve))
+    consumer.subscribe(['t'], { onPartitionsRevoked })
+    await consumer.poll()
+    consumer.unsubscribe()
+    return { harness, consumer, finish }
+  }
+
   it('may not poll, which is refused at once', async () => {
     const harness = filled()
     let inner: ReturnType<typeof watch> | null = null
@@ -259,13 +275,7 @@ describe('a listener that unsubscribe calls', () => {
   )
 
   it.each(['close', 'wakeup'] as const)('is not waited for by a poll that %s ends', async (end) => {
-    const harness = filled()
-    const consumer = harness.consumer({ groupId: 'g' })
-    let finish: () => void = () => undefined
-    const onPartitionsRevoked = (): Promise<void> => new Promise((resolve) => (finish = resolve))
-    consumer.subscribe(['t'], { onPartitionsRevoked })
-    await consumer.poll()
-    consumer.unsubscribe()
+    const { harness, consumer, finish } = await unsubscribed()
     consumer.subscribe(['t'])
     const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
     await harness.clock.advance(0)
@@ -280,14 +290,8 @@ describe('a listener that unsubscribe calls', () => {
   })
 
   it('is waited for by the poll behind it, which then goes on', async () => {
-    const harness = filled()
-    const consumer = harness.consumer({ groupId: 'g' })
-    let finish: () => void = () => undefined
-    const onPartitionsRevoked = (): Promise<void> => new Promise((resolve) => (finish = resolve))
-    consumer.subscribe(['t'], { onPartitionsRevoked })
-    await consumer.poll()
+    const { harness, consumer, finish } = await unsubscribed()
     harness.partition().append('10')
-    consumer.unsubscribe()
     consumer.assign([T0])
     const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
     await harness.clock.advance(1)

@@ -182,6 +182,25 @@ describe('where it may not be written to', () => {
     expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([1, 1])
   })
 
+  it('it is looked for again after a look at it has failed, and no descriptor is left', async () => {
+    const error = systemError('EROFS', 'open', '/d/x', 'refused')
+    const { fileSystem, file } = refused(error)
+    const stat = await fileSystem.stat('/d/x')
+    file.identity = stat?.identity ?? null
+    const open = fileSystem.open.bind(fileSystem)
+    fileSystem.open = async (path, mode) => {
+      const opened = await open(path, mode)
+      fileSystem.open = open
+      opened.stat = () => Promise.reject(systemError('EIO', 'fstat', path, 'i/o error'))
+      return opened
+    }
+    const first = file.use((opened) => opened.stat())
+    await expect(first).rejects.toBe(error)
+    expect((await file.use((opened) => opened.stat())).sizeBytes).toBe(3)
+    await file.close()
+    expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([2, 2])
+  })
+
   it('it is not opened where it alone may not be written to, which is told at once', async () => {
     const error = systemError('EACCES', 'open', '/d/x', 'refused')
     const { file } = refused(error)
