@@ -478,6 +478,39 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('takes nothing that was committed for a topic for an offset of the next one of its name', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const append = async (values: string[]): Promise<void> => {
+      const topic = await writer.createTopic('a')
+      await topic.partition(0).append(values.map((value) => ({ value })))
+    }
+    await append(['old 0', 'old 1'])
+    await writer.consumer({ groupId: 'g' }).commit([{ topic: 'a', partition: 0, offset: 2 }])
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const consumer = reader.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.assign([{ topic: 'a', partition: 0 }])
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    await writer.deleteTopic('a')
+    await append(['new 0', 'new 1', 'new 2'])
+    let polls: Promise<string[]> = Promise.resolve([])
+    // It polls as soon as it can see the topic, whatever else is still being looked at.
+    fileSystem.observe(() => {
+      const found = reader.topics().find(({ name }) => name === 'a')
+      if (found === undefined || found.partition(0).logEndOffset !== 3) return
+      fileSystem.observe(null)
+      polls = consumer.poll({ maxWaitMs: 0 }).then(textsOf)
+    })
+    await clock.advance(1_000)
+    fileSystem.observe(null)
+    const seen = await polls
+    const all = [...seen, ...textsOf(await consumer.poll({ maxWaitMs: 0 }))]
+    expect(all).toEqual(['new 0', 'new 1', 'new 2'])
+    await reader.close()
+    await writer.close()
+  })
+
   it('takes no topic that came later for one that was closed in order', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

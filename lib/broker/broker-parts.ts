@@ -81,6 +81,7 @@ export async function loadParts(
       if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic)
       return coordinator?.forgetTopic(topic)
     },
+    followOffsets: () => followOffsets(logs, offsets),
   })
   const offsets: OffsetStore = new OffsetStore({
     clock,
@@ -117,6 +118,21 @@ export async function loadParts(
     offsetsDamage: offsets.damage === null ? null : { topic: OFFSETS_TOPIC, ...offsets.damage },
   })
   return { logs, coordinator, offsets, cleaner, recovery }
+}
+
+/**
+ * Takes over what the owner of a directory that is open for reading only has committed by now.
+ *
+ * @throws what keeps it from being read, but damage: of that the store tells who asks where a group stands
+ */
+export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
+  const partitions = logs.get(OFFSETS_TOPIC)?.partitions ?? []
+  try {
+    for (const partition of partitions) await partition.refresh()
+    await offsets.refresh(partitions)
+  } catch (error) {
+    if (offsets.damage === null) throw error
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Clock } from '../platform/clock.ts'
-import { OFFSETS_TOPIC } from './broker-parts.ts'
+import { followOffsets } from './broker-parts.ts'
 import type { LogManager } from './log-manager.ts'
 import type { OffsetStore } from './offset-store.ts'
 import { PeriodicTask } from './periodic-task.ts'
@@ -54,12 +54,7 @@ export class BrokerUpkeep {
   async #refresh(): Promise<void> {
     // Where one topic cannot be looked at, commits are none the less for it.
     await this.#logs.refresh().catch(() => undefined)
-    try {
-      const partitions = this.#logs.get(OFFSETS_TOPIC)?.partitions ?? []
-      for (const partition of partitions) await partition.refresh()
-      await this.#offsets.refresh(partitions)
-    } catch {
-      // The owner may be changing what is looked at: the next look has the answer.
-    }
+    // The owner may be changing what is looked at: the next look has the answer.
+    await followOffsets(this.#logs, this.#offsets).catch(() => undefined)
   }
 }

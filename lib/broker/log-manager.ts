@@ -17,6 +17,7 @@ import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
 import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
 import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
+import { TopicFollower } from './topic-follower.ts'
 import { topicNamesCollide, unknownTopic } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
@@ -36,6 +37,8 @@ export interface LogManagerOptions extends PartitionOpenerOptions {
    * a topic comes into being, because a deletion may have been cut short: a new topic has no past.
    */
   readonly forgetTopic: (name: string) => Promise<void>
+  /** See {@link TopicFollowerOptions}. */
+  readonly followOffsets: () => Promise<void>
 }
 
 /**
@@ -54,6 +57,7 @@ export class LogManager {
   readonly #queue: SerialQueue = new SerialQueue()
   readonly #topics = new Map<string, Topic>()
   readonly #topicOwner: TopicOwner
+  readonly #follower: TopicFollower
   readonly #freeSpace: FreeSpace
   #closedBy: ClosedError | null = null
 
@@ -64,6 +68,14 @@ export class LogManager {
     this.#opener = new PartitionOpener(options, this.#directories)
     this.#settlement = new TopicSettlement(this.#registry, this.#directories, options.states)
     this.#freeSpace = new FreeSpace(options.fileSystem, options.dir, options.partitionContext.clock)
+    this.#follower = new TopicFollower({
+      ...options,
+      registry: this.#registry,
+      opener: this.#opener,
+      topics: this.#topics,
+      publish: (entry, partitions) => this.#publish(entry, partitions),
+      letGo: (topic) => this.#letGo(topic),
+    })
     this.#topicOwner = {
       addPartitions: (topic, total) => this.#change(() => this.#addPartitions(topic, total)),
       alter: (topic, config) => this.#change(() => this.#alter(topic, config)),
@@ -97,30 +109,10 @@ export class LogManager {
     for (const entry of entries) if (entry.state === 'active') await this.#open(entry, isClean)
   }
 
-  /**
-   * Takes over what the owner of a directory that is open for reading only has changed about its
-   * topics: opens those that are new, lets go of those that are deleted, follows those that grew.
-   *
-   * @throws the first failure, after all topics were tried: the owner may be changing what is looked
-   * at. The next call sees what has become of it.
-   */
+  /** Takes over what the owner of a directory has changed; see {@link TopicFollower.refresh}. */
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
-      if (this.#closedBy !== null || !(await this.#registry.load())) return
-      // Behind the list: of what stands in it no earlier topic of that name is remembered any more.
-      await this.#options.states.reload()
-      const { topics } = this
-      const failures: unknown[] = []
-      const attempt = async (task: Promise<void>): Promise<void> => {
-        await task.catch((error: unknown) => failures.push(error))
-      }
-      const { entries } = this.#registry
-      for (const topic of topics) await attempt(this.#followOrLetGo(topic))
-      for (const entry of entries) {
-        const isNew = entry.state === 'active' && !this.#topics.has(entry.name)
-        if (isNew) await attempt(this.#openNew(entry))
-      }
-      if (failures.length > 0) throw failures[0]
+      if (this.#closedBy === null) await this.#follower.refresh()
     })
   }
 
@@ -298,24 +290,6 @@ export class LogManager {
     const range = { from: 0, to: entry.partitionCount }
     const partitions = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
     if (partitions !== null) this.#publish(entry, partitions)
-  }
-
-  async #openNew(entry: TopicEntry): Promise<void> {
-    await this.#open(entry, await this.#options.states.areClean())
-  }
-
-  /** Takes over what has changed about a topic. */
-  async #followOrLetGo(topic: Topic): Promise<void> {
-    const entry = this.#registry.get(topic.name)
-    if (entry?.state !== 'active' || entry.id !== topic.id) return this.#letGo(topic)
-    topic.setConfig(this.#opener.configOf(entry))
-    const range = { from: topic.partitions.length, to: entry.partitionCount }
-    if (range.from >= range.to) return
-    const isClean = await this.#options.states.areClean()
-    const added = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
-    if (added === null) return
-    topic.setPartitions([...topic.partitions, ...added])
-    this.#options.onTopicsChanged()
   }
 
   async #letGo(topic: Topic): Promise<void> {

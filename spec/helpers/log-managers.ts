@@ -36,6 +36,7 @@ export async function openLogManager(
     },
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),
     forgetTopic: () => Promise.resolve(),
+    followOffsets: () => Promise.resolve(),
   })
   await manager.load()
   return manager

@@ -1,0 +1,87 @@
+import type { LogStates } from './log-states.ts'
+import type { Partition } from './partition.ts'
+import type { PartitionOpener } from './partition-opener.ts'
+import type { Topic } from './topic.ts'
+import { INTERNAL_TOPICS } from './topic-name.ts'
+import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
+
+/** What a {@link TopicFollower} works with. */
+export interface TopicFollowerOptions {
+  readonly registry: TopicRegistry
+  readonly opener: PartitionOpener
+  readonly states: LogStates
+  /** By their names; changed by `publish` and `letGo` alone. */
+  readonly topics: ReadonlyMap<string, Topic>
+  readonly publish: (entry: TopicEntry, partitions: readonly Partition[]) => void
+  readonly letGo: (topic: Topic) => Promise<void>
+  readonly onTopicsChanged: () => void
+  /**
+   * Takes over what groups have committed by now. Called before a topic that is new can be seen: the owner has
+   * forgotten what was committed for an earlier one of its name before it came into being, and nobody may take
+   * that for offsets of the new one.
+   */
+  readonly followOffsets: () => Promise<void>
+}
+
+/** Follows what the owner of a directory that is open for reading only changes about its topics. */
+export class TopicFollower {
+  readonly #options: TopicFollowerOptions
+
+  constructor(options: TopicFollowerOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Opens the topics that are new, lets go of those that are deleted, takes over what has grown. Calls must
+   * not overlap.
+   *
+   * @throws the first failure, after all topics were tried: the owner may be changing what is looked
+   * at. The next call sees what has become of it.
+   */
+  async refresh(): Promise<void> {
+    const { registry, states, topics, followOffsets } = this.#options
+    if (!(await registry.load())) return
+    // Behind the list: of what stands in it no earlier topic of that name is remembered any more.
+    await states.reload()
+    const { entries } = registry
+    const failures: unknown[] = []
+    const attempt = (task: Promise<void>): Promise<void> =>
+      task.catch((error: unknown) => {
+        failures.push(error)
+      })
+    for (const topic of [...topics.values()]) await attempt(this.#followOrLetGo(topic))
+    const added = entries.filter(({ state, name }) => state === 'active' && !topics.has(name))
+    const isInternal = ({ name }: TopicEntry): boolean => INTERNAL_TOPICS.has(name)
+    for (const entry of added.filter(isInternal)) await attempt(this.#open(entry))
+    const others = added.filter((entry) => !isInternal(entry))
+    if (others.length > 0) {
+      await followOffsets()
+      for (const entry of others) await attempt(this.#open(entry))
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  async #followOrLetGo(topic: Topic): Promise<void> {
+    const { registry, opener, letGo, onTopicsChanged } = this.#options
+    const entry = registry.get(topic.name)
+    if (entry?.state !== 'active' || entry.id !== topic.id) return letGo(topic)
+    topic.setConfig(opener.configOf(entry))
+    const from = topic.partitions.length
+    const added = from < entry.partitionCount ? await this.#partitionsOf(entry, from) : null
+    if (added === null) return
+    topic.setPartitions([...topic.partitions, ...added])
+    onTopicsChanged()
+  }
+
+  async #open(entry: TopicEntry): Promise<void> {
+    const partitions = await this.#partitionsOf(entry, 0)
+    if (partitions !== null) this.#options.publish(entry, partitions)
+  }
+
+  /** Opens partitions from `from` on. @returns `null` where the owner has deleted the topic meanwhile */
+  async #partitionsOf(entry: TopicEntry, from: number): Promise<Partition[] | null> {
+    const { registry, opener, states } = this.#options
+    const range = { from, to: entry.partitionCount }
+    return opener.openUnlessLost(entry, range, await states.areClean(), registry)
+  }
+}
