@@ -60,6 +60,71 @@ describe('misuse', () => {
     await broker.close()
   })
 
+  it('of a place in the log is refused, whatever is given for it', async () => {
+    const { broker, partition } = await setUp()
+    for (const wrong of [Symbol('s'), Object.create(null), '1', null]) {
+      const reading = partition.read(wrong as never)
+      await expect(reading).rejects.toThrow('offset must be a number, got')
+      const searching = partition.log.offsetForTimestamp(0, wrong as never)
+      await expect(searching).rejects.toThrow('endOffset must be a number, got')
+    }
+    for (const wrong of [-1, 1.5, Number.NaN, 2 ** 53]) {
+      const searching = partition.log.offsetForTimestamp(0, wrong)
+      await expect(searching).rejects.toThrow(`endOffset must be a whole number from 0 to`)
+    }
+    expect((await partition.log.offsetForTimestamp(0, 1))?.offset).toBe(0)
+    await expect(tempBroker(null as never)).rejects.toThrow('must be a plain object, got null')
+    await broker.close()
+  })
+
+  it('of a listener that was not awaited is refused, where it would never be called', async () => {
+    const { broker } = await setUp()
+    const consumer = broker.consumer({ groupId: 'g' })
+    for (const wrong of [Promise.resolve({}), new Map(), new Uint8Array(1)]) {
+      expect(() => {
+        consumer.subscribe(['a'], wrong as never)
+      }).toThrow('a listener must be an object with onPartitionsRevoked')
+    }
+    class Listener {
+      onPartitionsAssigned() {
+        // Of a class, so it is where nobody but a call finds it.
+      }
+    }
+    consumer.subscribe(['a'], new Listener())
+    await broker.close()
+  })
+
+  it('of a partition that no topic has creates none, and calls no callback', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await tempBroker({ fileSystem, autoCreateTopics: true })
+    const producer = broker.producer()
+    for (const wrong of [-1, 1.5, Number.NaN, 100_000, '0', true]) {
+      const record = { topic: 'new', value: 'v', partition: wrong as never }
+      await expect(producer.send(record)).rejects.toThrow('partition must be a')
+      expect(() => {
+        producer.send(record, () => {
+          throw new Error('called')
+        })
+      }).toThrow('partition must be a')
+    }
+    await producer.flush()
+    expect(broker.topics()).toEqual([])
+    await broker.close()
+  })
+
+  it('of a broker that only reads is told to who asks for no acknowledgement, too', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await tempBroker({ fileSystem })
+    await broker.createTopic('a')
+    const reader = await tempBroker({ fileSystem, readOnly: true })
+    for (const acks of [0, 1, 'all'] as const) {
+      const appending = reader.topic('a').partition(0).append({ value: 'v' }, { acks })
+      await expect(appending).rejects.toMatchObject({ code: 'READ_ONLY' })
+    }
+    await reader.close()
+    await broker.close()
+  })
+
   it('of a simulated file system is refused, so that no test passes for nothing', () => {
     const make = (options: object) => () => new SimulatedFileSystem(options)
     expect(make({ capacity: 1 })).toThrow('there is no "capacity" in simulation options')

@@ -8,9 +8,11 @@ import type { Partition } from './partition.ts'
 import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 
-/** Who leads a partition: the process that writes to it. */
+/** Who leads a partition: the process that writes to it. A broker that is open for reading only does not see it. */
 export interface LeaderDescription {
+  /** Of this process, also where the broker is open for reading only: then it leads nothing, and is not `alive`. */
   readonly host: string
+  /** Likewise. */
   readonly pid: number
   /** Rises with every open after an unclean stop. */
   readonly epoch: number

@@ -1,4 +1,5 @@
 import { errorOf } from '../checks.ts'
+import { onAbort } from '../platform/abort-listeners.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
@@ -128,13 +129,11 @@ class FetchWait {
       timer.cancel()
     })
     if (signal !== undefined) {
-      const onAbort = (): void => {
-        this.#end()
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
-      this.#stops.push(() => {
-        signal.removeEventListener('abort', onAbort)
-      })
+      this.#stops.push(
+        onAbort(signal, () => {
+          this.#end()
+        }),
+      )
     }
     for (const { partition } of requests) {
       this.#stops.push(

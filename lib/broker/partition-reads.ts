@@ -123,6 +123,7 @@ export async function readRecords(
   options: ReadOptions,
 ): Promise<StoredRecord[]> {
   const checked = checkOptions('read options', options, READ_OPTIONS)
+  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const { maxRecords, maxBytes } = checked
   const looking = partition.lookBehind(offset)
   if (looking !== null) await looking

@@ -1,3 +1,4 @@
+import { onAbort } from '../platform/abort-listeners.ts'
 import type { Clock } from '../platform/clock.ts'
 import {
   storedCompressionType,
@@ -43,6 +44,9 @@ export class PartitionWriter {
       this.#ensureOpen()
       // A record that is no commit would make those of all groups unreadable.
       if (this.#isInternal) throw internalTopic(this.#owner.log.topic)
+      // Of all others the write tells, and of these nobody would hear.
+      const fenced = request.acks === 0 ? this.#owner.whyFenced(false) : null
+      if (fenced !== null) throw fenced
       return this.#append(records, request)
     } catch (error) {
       const reason = error as Error
@@ -116,17 +120,13 @@ export class PartitionWriter {
     acknowledged: Promise<AppendResult>,
   ): Promise<AppendResult> {
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
+      const giveUp = (): void => {
         const reason = signal.reason as Error
         if (this.#chain.giveUp(pending, reason)) reject(reason)
       }
-      signal.addEventListener('abort', onAbort, { once: true })
-      const stop = (): void => {
-        signal.removeEventListener('abort', onAbort)
-      }
-      acknowledged.finally(stop).then(resolve, reject)
+      acknowledged.finally(onAbort(signal, giveUp)).then(resolve, reject)
       // Reading the records may have run what has aborted it.
-      if (signal.aborted) onAbort()
+      if (signal.aborted) giveUp()
     })
   }
 

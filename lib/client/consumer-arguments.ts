@@ -7,6 +7,7 @@ import {
   checkOptions,
   checkWholeNumber,
   describeValue,
+  isOpaque,
   isPlainObject,
   wholeNumber,
   type Check,
@@ -102,6 +103,12 @@ export function checkListener(listener: RebalanceListener | undefined): Rebalanc
     throw new TypeError(`listener must be an object, got ${describeValue(listener)}`)
   }
   if (isPlainObject(listener)) checkOptions('a listener', listener, LISTENER)
+  else if (isOpaque(listener, Object.keys(LISTENER))) {
+    const callbacks = Object.keys(LISTENER).join(', ')
+    throw new TypeError(
+      `a listener must be an object with ${callbacks}, got ${describeValue(listener)}`,
+    )
+  }
   for (const [name, check] of Object.entries(LISTENER)) {
     const given = listener[name as keyof RebalanceListener]
     if (given !== undefined) check(name, given)

@@ -1,4 +1,5 @@
-import { describeValue } from '../checks.ts'
+import { MAX_PARTITIONS } from '../broker/topic.ts'
+import { checkWholeNumber, describeValue } from '../checks.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
 import { isRecordField, refuseField, type HeadersInit } from '../storage/append-record.ts'
 
@@ -61,4 +62,16 @@ export function checkTopicOf(record: unknown): string {
     refuseField(record, field, FIELDS)
   }
   return topic
+}
+
+/**
+ * Checks the partition that a record names, as far as that can be told without its topic: a record that no
+ * topic can take must not have one created.
+ *
+ * @returns `undefined` where it names none
+ * @throws TypeError or RangeError when it is no number that a partition can have
+ */
+export function checkPartition(partition: number | null | undefined): number | undefined {
+  if (partition === undefined || partition === null) return undefined
+  return checkWholeNumber('partition', partition, 0, MAX_PARTITIONS - 1)
 }

@@ -15,7 +15,12 @@ import {
   type ProducerOptions,
   type ResolvedProducerOptions,
 } from './producer-options.ts'
-import { checkTopicOf, type ProducerRecord, type SerializedRecord } from './producer-record.ts'
+import {
+  checkPartition,
+  checkTopicOf,
+  type ProducerRecord,
+  type SerializedRecord,
+} from './producer-record.ts'
 import { ProducerTopics, type TopicQueues } from './producer-topics.ts'
 import { producerClosed, RecordAccumulator } from './record-accumulator.ts'
 import {
@@ -261,7 +266,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     const topic = checkTopicOf(record)
     return {
       topic,
-      partition: record.partition,
+      partition: checkPartition(record.partition),
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),

@@ -9,10 +9,11 @@ import type { RecordHeader } from '../record/record-batch-builder.ts'
 
 /** Where an append came to lie. */
 export interface AppendResult {
+  /** -1 with `acks: 0`, where nobody waits to learn any of it. */
   readonly baseOffset: number
-  /** Inclusive. */
+  /** Inclusive; -1 with `acks: 0`. */
   readonly lastOffset: number
-  /** Largest timestamp of the appended records, or the append time where the topic says so. */
+  /** Largest timestamp of the appended records, or the append time where the topic says so; -1 with `acks: 0`. */
   readonly timestamp: number
 }
 

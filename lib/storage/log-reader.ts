@@ -219,6 +219,7 @@ export class LogReader {
     endOffset: number,
   ): Promise<{ offset: number; timestamp: number } | null> {
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
+    checkWholeNumber('endOffset', endOffset, 0, Number.MAX_SAFE_INTEGER)
     let from = this.#log.logStartOffset
     for (;;) {
       const startOffset = Math.max(from, this.#log.logStartOffset)

@@ -18,7 +18,7 @@ export function checkTimestampLimits(
   const isUnlimited = before === Number.MAX_SAFE_INTEGER && after === Number.MAX_SAFE_INTEGER
   if (isUnlimited || config.messageTimestampType === 'LogAppendTime') return
   const nowMs = clock.now()
-  const [lowest, highest] = [nowMs - before, nowMs + after]
+  const [lowest, highest] = [Math.max(0, nowMs - before), nowMs + after]
   if (timestamp >= lowest && timestamp <= highest) return
   throw new InvalidTimestampError(
     `timestamp ${timestamp} is out of range: the topic takes ${lowest} to ${highest}, by ` +

@@ -14,7 +14,10 @@ import { createTemporaryDirectory, removeDirectoryTree } from '../platform/tempo
  * @param options as for `Broker.open`. With a `fileSystem` of your own nothing touches the disk.
  */
 export async function tempBroker(options: BrokerOptions = {}): Promise<Broker> {
-  if (options.fileSystem !== undefined) return Broker.open('/varve', options)
+  // What is no object at all is for the broker to refuse.
+  if ((options as BrokerOptions | null)?.fileSystem !== undefined) {
+    return Broker.open('/varve', options)
+  }
   const dir = await createTemporaryDirectory('varve-')
   try {
     const broker = await Broker.open(dir, options)

@@ -31,4 +31,13 @@ describe('the limits of timestamps', () => {
     expect(partition.logEndOffset).toBe(5)
     await broker.close()
   })
+
+  it('name no timestamp that no record has', async () => {
+    const { broker, partition, clock } = await openTopic({ messageTimestampAfterMaxMs: 10 })
+    const highest = clock.now() + 10
+    await expect(partition.append({ timestamp: highest + 1 })).rejects.toThrow(
+      `is out of range: the topic takes 0 to ${highest},`,
+    )
+    await broker.close()
+  })
 })
