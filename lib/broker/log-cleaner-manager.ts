@@ -165,8 +165,10 @@ export class LogCleanerManager {
     this.#figures = { ...this.#figures, running: place }
     publishCompaction({ ...place, type: 'start' })
     try {
+      const { offset: checkpoint, horizonMs } = await this.#checkpoint.stateOf(topic, index)
       const report = await cleaner.compact({
-        checkpoint: (await this.#checkpoint.stateOf(topic, index)).offset,
+        checkpoint,
+        horizonMs,
         dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
         onProgress: (bytesRead) => {
           publishCompaction({ ...place, type: 'progress', bytesRead })

@@ -161,15 +161,20 @@ export class RecordBatchBuilder {
   ): number {
     const delta = this.#lastOffsetDelta + 1
     if (delta > MAX_INT32) this.#ensureNextDelta(delta)
+    if (timestamp < NO_TIMESTAMP) {
+      throw new InvalidTimestampError(`timestamp ${timestamp} must be -1 for none, or at least 0`)
+    }
     return this.#append(limitBytes, delta, timestamp, key, value, headers)
   }
 
   /**
-   * Adds a record at a given offset, to keep gaps where records have been removed.
+   * Adds a record of a log at its offset, to keep gaps where others have been removed.
    *
    * @param offset above all offsets so far, at most 2^31 - 1 above the base offset
+   * @param timestamp as it was stored: a Kafka broker takes dates before 1970
    * @returns its offset less the base offset
-   * @throws RangeError when `offset` is not, otherwise like {@link RecordBatchBuilder.append}
+   * @throws RangeError when `offset` is not, otherwise like {@link RecordBatchBuilder.append}, but for
+   * any timestamp that is a safe integer
    */
   appendWithOffset(
     offset: number,
@@ -248,9 +253,6 @@ export class RecordBatchBuilder {
     if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
     if (!Number.isSafeInteger(timestamp)) {
       throw new RangeError(`timestamp ${timestamp} must be an integer from -1 to 2^53 - 1`)
-    }
-    if (timestamp < NO_TIMESTAMP) {
-      throw new InvalidTimestampError(`timestamp ${timestamp} must be -1 for none, or at least 0`)
     }
     const timestampDelta = this.#baseTimestamp === null ? 0 : timestamp - this.#baseTimestamp
     const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)

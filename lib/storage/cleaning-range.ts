@@ -66,10 +66,17 @@ async function countRipe(
 ): Promise<number> {
   if (log.config.minCompactionLagMs === 0) return segments.length
   for (const [slot, segment] of segments.entries()) {
-    const max = await unlessGone(log, segment, segment.times.max())
-    if (max !== null && max.timestamp > limitMs) return slot
+    const youngestMs = await unlessGone(log, segment, youngestOf(segment))
+    if (youngestMs !== null && youngestMs > limitMs) return slot
   }
   return segments.length
+}
+
+/** Largest timestamp of a segment's records; where none has one, when its file was changed last, as in Kafka. */
+async function youngestOf(segment: LogSegment): Promise<number> {
+  const { timestamp } = await segment.times.max()
+  if (timestamp >= 0 || segment.sizeBytes === 0) return timestamp
+  return (await segment.file.use((file) => file.stat())).modifiedMs
 }
 
 async function isOverdue(

@@ -25,6 +25,8 @@ const SLICE_RECORDS = 64
 export interface CompactionOptions {
   /** Where the last pass ended; 0 where nobody knows. */
   readonly checkpoint: number
+  /** When the first of the tombstones that the last pass left may go; absent or `null` for none. */
+  readonly horizonMs?: number | null
   /**
    * Memory for the offsets of keys. A pass that does not get by with it covers less, but one batch at
    * least: to decode it takes several times the memory that its keys do.
@@ -140,6 +142,7 @@ export class LogCleaner {
     const map = new OffsetMap(mapBytes)
     let [bytesBefore, bytesAfter, endOffset] = [0, 0, firstDirtyOffset]
     let cleaner: BatchCleaner | null = null
+    let isWhole = false
     try {
       await removeCleaned(this.#context.fileSystem, this.#dir)
       const mapped = await this.#fill(map, firstDirtyOffset, firstUncleanableOffset, ensureTrue)
@@ -155,11 +158,16 @@ export class LogCleaner {
         options.onProgress?.(bytesBefore)
       }
       endOffset = end
+      isWhole = true
     } catch (error) {
       if (!(error instanceof CleaningInterrupted)) throw error
     }
     const counts = (cleaner ?? new BatchCleaner(this.#rule(map, 0, 0))).counts
-    return { fromOffset: firstDirtyOffset, endOffset, bytesBefore, bytesAfter, ...counts }
+    const report = { fromOffset: firstDirtyOffset, endOffset, bytesBefore, bytesAfter, ...counts }
+    if (isWhole) return report
+    // It has not come to all tombstones that the last pass left.
+    const left = Math.min(report.earliestDeleteHorizonMs ?? Infinity, options.horizonMs ?? Infinity)
+    return { ...report, earliestDeleteHorizonMs: left === Infinity ? null : left }
   }
 
   #rule(map: OffsetMap, firstDirtyOffset: number, endOffset: number): CleaningRule {
@@ -226,13 +234,15 @@ export class LogCleaner {
         if (rest !== null) await target.append([rest])
       }
       for (const source of swap.sources) {
+        const { generation } = this.#log.segments
         const sum = new SegmentSum(source.baseOffset)
         for await (const batch of this.#batchesOf(source, source.baseOffset, ensureTrue)) {
           await write(false)
           sum.note(batch, sum.state.sizeBytes)
           held = batch
         }
-        ensureAsOnRecord(source, sum)
+        if (!isAsOnRecord(source, sum))
+          throw this.#reasonFor(notAsWritten(source), source, generation)
       }
       await write(true)
       ensureTrue()
@@ -257,6 +267,18 @@ export class LogCleaner {
     throw new CleaningInterrupted()
   }
 
+  /**
+   * Why a segment could not be read as it was written: damage, unless records were being taken away
+   * meanwhile, also of this very segment, which stays in the log when it is cut.
+   *
+   * @param generation of the segments before anything of it was read.
+   */
+  #reasonFor(error: unknown, segment: LogSegment, generation: number): unknown {
+    const { segments } = this.#log
+    const isAsBefore = segments.generation === generation && segments.all.includes(segment)
+    return isAsBefore ? error : new CleaningInterrupted()
+  }
+
   /** Every batch of a segment from the one that holds `offset` on. */
   async *#batchesOf(
     segment: LogSegment,
@@ -264,6 +286,7 @@ export class LogCleaner {
     ensureTrue: () => void,
   ): AsyncGenerator<RecordBatch, void, undefined> {
     const { nextOffset: endOffset } = segment
+    const { generation } = this.#log.segments
     for (let from = offset; from < endOffset;) {
       await promptIo.turnIfDue()
       ensureTrue()
@@ -272,7 +295,7 @@ export class LogCleaner {
       const { batches } = await segment
         .read(from, { maxBytes: READ_BYTES, endOffset })
         .catch((error: unknown) => {
-          throw this.#log.segments.all.includes(segment) ? error : new CleaningInterrupted()
+          throw this.#reasonFor(error, segment, generation)
         })
       await this.#log.segments.touch(segment)
       const last = batches.at(-1)
@@ -288,15 +311,16 @@ export class LogCleaner {
 }
 
 /**
- * Makes sure that all of a segment was read, and as it was written. No checksum of a batch covers its
- * base offset: once the segment is replaced, and with it its checksum, nobody could tell any more.
- *
- * @throws {@link CorruptRecordError} when it was not.
+ * Whether all of a segment was read, and as it was written. No checksum of a batch covers its base
+ * offset: once the segment is replaced, and with it its checksum, nobody could tell any more.
  */
-function ensureAsOnRecord({ entry, path, nextOffset }: LogSegment, { state }: SegmentSum): void {
-  const isWhole = state.sizeBytes === entry.sizeBytes
-  if (isWhole && (entry.crc === null || entry.crc === state.crc)) return
-  throw new CorruptRecordError('what was read of the file has not the checksum on record', {
+function isAsOnRecord({ entry }: LogSegment, { state }: SegmentSum): boolean {
+  if (state.sizeBytes !== entry.sizeBytes) return false
+  return entry.crc === null || entry.crc === state.crc
+}
+
+function notAsWritten({ entry, path, nextOffset }: LogSegment): CorruptRecordError {
+  return new CorruptRecordError('what was read of the file has not the checksum on record', {
     ...{ path, position: 0, firstOffset: entry.baseOffset, lastOffset: nextOffset - 1 },
   })
 }

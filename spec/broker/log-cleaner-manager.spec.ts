@@ -238,6 +238,30 @@ describe('compaction by itself', () => {
     expect(await contentOf(partition)).toEqual(['1:b=1'])
   })
 
+  it('removes them also where a pass that was to do so was interrupted by a deletion', async () => {
+    const clock = new ManualClock(NOW)
+    const fileSystem = new SimulatedFileSystem({ seed: 1 })
+    const broker = await open(fileSystem, clock)
+    const config: TopicConfig = { ...COMPACTED, cleanupPolicy: 'compact,delete', retentionMs: -1 }
+    const topic = await broker.createTopic('table', config)
+    const partition = topic.partition(0)
+    for (let each = 0; each < 10; each += 1) {
+      await put(partition, clock, `k${each}=${'v'.repeat(200)}`, `d${each}=w`, `d${each}=`)
+    }
+    await topic.compact()
+    await clock.advance(50_000)
+    const pass = topic.compact()
+    await partition.deleteRecords(5)
+    const [report] = await pass
+    expect(report, 'it was interrupted').toMatchObject({ endOffset: report?.fromOffset })
+    const tombstones = async (): Promise<number> =>
+      (await contentOf(partition)).filter((each) => each.endsWith('=')).length
+    expect(await tombstones()).toBeGreaterThan(0)
+    await clock.advance(60_000)
+    for (let looks = 0; looks < 4; looks += 1) await clock.advance(15_000)
+    expect(await tombstones()).toBe(0)
+  })
+
   it('goes on with retention in one topic: of each key the last record, while it is young', async () => {
     const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(disk, clock, { retentionCheckIntervalMs: 20_000 })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
+import { NO_TIMESTAMP } from '../../lib/record/batch-layout.ts'
 import type { RecordBatch } from '../../lib/record/record-batch.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
@@ -19,13 +20,18 @@ const MIB = 1024 * 1024
 
 /** A compacted log with what a test appends to it. */
 class Table {
-  readonly clock = new ManualClock(NOW)
+  readonly clock: ManualClock
   readonly fileSystem: SimulatedFileSystem
   checkpoint = 0
   #log: Log | null = null
   readonly #config: TopicConfig
 
-  constructor(config: TopicConfig = {}, fileSystem = new SimulatedFileSystem({ seed: 1 })) {
+  constructor(
+    config: TopicConfig = {},
+    fileSystem = new SimulatedFileSystem({ seed: 1 }),
+    clock = new ManualClock(NOW),
+  ) {
+    this.clock = clock
     this.#config = { ...COMPACTED, ...config }
     this.fileSystem = fileSystem
   }
@@ -94,6 +100,27 @@ describe('a pass of compaction', () => {
     expect(report).toMatchObject({ fromOffset: 0, endOffset: 6, recordsRead: 6, recordsKept: 3 })
     expect(report.bytesAfter).toBeLessThan(report.bytesBefore)
     expect(await table.log.verify()).toEqual([])
+  })
+
+  it('keeps timestamps before 1970, which a Kafka broker takes', async () => {
+    const table = await new Table().open()
+    const builder = new RecordBatchBuilder()
+    const add = (offset: number, timestamp: number, key: string): void => {
+      builder.appendWithOffset(offset, timestamp, Buffer.from(key), Buffer.from('v'))
+    }
+    add(0, -5000, 'a')
+    add(1, -6000, 'b')
+    add(2, 1000, 'a')
+    await table.log.appendBatches([await builder.build()])
+    await table.log.roll()
+    await table.compact()
+    const left = (await readAll(table.log)).map(({ offset, timestamp }) => [offset, timestamp])
+    expect(left).toEqual([
+      [1, -6000],
+      [2, 1000],
+    ])
+    const appending = table.log.append([{ key: 'c', timestamp: -5000 }])
+    await expect(appending).rejects.toThrow('got -5000')
   })
 
   it('never touches the active segment', async () => {
@@ -348,6 +375,25 @@ describe('what a pass may touch', () => {
     expect(table.checkpoint).toBe(2)
   })
 
+  it('takes the time of its last change for a segment whose records have no timestamps', async () => {
+    const clock = new ManualClock(NOW)
+    const fileSystem = new SimulatedFileSystem({ seed: 1, clock })
+    const config = { minCompactionLagMs: 500, segmentBytes: 4096 }
+    const table = await new Table(config, fileSystem, clock).open()
+    for (const value of ['1', '2']) {
+      const builder = new RecordBatchBuilder()
+      builder.append(NO_TIMESTAMP, Buffer.from('a'), Buffer.from(value))
+      await table.log.appendBatches([await builder.build()])
+    }
+    await table.log.roll()
+    await clock.advance(400)
+    await table.compact()
+    expect(await table.content()).toEqual(['0:a=1', '1:a=2'])
+    await clock.advance(101)
+    await table.compact()
+    expect(await table.content()).toEqual(['1:a=2'])
+  })
+
   it('begins anew at the start of the log when the checkpoint is below it or beyond the end', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'a=2', 'b=1')
@@ -391,6 +437,42 @@ describe('what a pass may touch', () => {
     expect(await table.content()).toHaveLength(10)
     expect(await table.content()).toContain('5:a=1')
     expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
+  })
+
+  it('takes a segment that is cut at any moment of it for no damage', async () => {
+    let interrupted = 0
+    for (let wait = 0; wait < 150; wait += 1) {
+      const fileSystem = new SimulatedFileSystem({ seed: wait, completion: 'random' })
+      const table = await new Table({ segmentBytes: 4096 }, fileSystem).open()
+      await table.put('a=1', 'b=1', 'a=2', 'c=1')
+      await table.log.roll()
+      const pass = table.compact()
+      for (let tick = 0; tick < wait; tick += 1) await Promise.resolve()
+      await table.log.truncateTo(1)
+      const report = await pass
+      if (report.endOffset === 0) interrupted += 1
+      expect(await table.log.verify(), `after ${wait} ticks`).toEqual([])
+      await table.log.close()
+    }
+    expect(interrupted).toBeGreaterThan(0)
+  })
+
+  it('still knows when tombstones may go where it was interrupted', async () => {
+    const table = await new Table().open()
+    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'f=1', 'a=2')
+    await table.log.roll()
+    const compact = async (horizonMs: number | null): Promise<number | null> => {
+      const report = await table.log.cleaner.compact({
+        ...{ checkpoint: 0, dedupeBufferBytes: MIB, horizonMs },
+        onProgress: () => void table.log.truncateTo(table.log.logEndOffset - 1),
+      })
+      expect(report.endOffset, 'it was interrupted').toBe(0)
+      return report.earliestDeleteHorizonMs
+    }
+    expect(await compact(NOW + 5)).toBe(NOW + 5)
+    await table.put('g=1')
+    await table.log.roll()
+    expect(await compact(null)).toBe(null)
   })
 
   it('is over when the log is closed, with no file left behind', async () => {
