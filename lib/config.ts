@@ -89,13 +89,17 @@ export interface TopicConfig extends CompressionLevels {
    * (Kafka: an hour, because there a wrong one keeps the log from being deleted)
    */
   readonly messageTimestampAfterMaxMs?: number
-  /** How long a record stays uncompacted at least, milliseconds. @defaultValue 0 */
+  /**
+   * How long a record stays uncompacted at least, milliseconds, [0, `maxCompactionLagMs`]. Where the
+   * records of a segment have no timestamps, the time of the file's last modification counts.
+   * @defaultValue 0
+   */
   readonly minCompactionLagMs?: number
-  /** How long a record stays uncompacted at most, milliseconds. @defaultValue 9007199254740991 */
+  /** How long a record stays uncompacted at most, milliseconds, at least 1. @defaultValue 9007199254740991 */
   readonly maxCompactionLagMs?: number
   /** Share of dirty bytes that makes a log worth compacting, [0, 1]. @defaultValue 0.5 */
   readonly minCleanableDirtyRatio?: number
-  /** How long tombstones outlive their compaction, milliseconds. @defaultValue 86400000 */
+  /** How long tombstones outlive their compaction, milliseconds, at least 0. @defaultValue 86400000 */
   readonly deleteRetentionMs?: number
   /**
    * Taken so that configurations can be carried over from Kafka and back, and of no effect here:
@@ -104,13 +108,13 @@ export interface TopicConfig extends CompressionLevels {
    */
   readonly fileDeleteDelayMs?: number
   /**
-   * Records between two syncs. 1 makes every acknowledged record durable and shares the cost of a
+   * Records between two syncs, at least 1. 1 makes every acknowledged record durable and shares the cost of a
    * sync among all who wait; larger values may lose that many records on power loss.
    *
    * @defaultValue 1 (Kafka: never)
    */
   readonly flushMessages?: number
-  /** Longest time between two syncs while `flushMessages` is above 1, milliseconds. @defaultValue 9007199254740991 */
+  /** Longest time between two syncs while `flushMessages` is above 1, milliseconds, at least 0. @defaultValue 9007199254740991 */
   readonly flushMs?: number
 }
 
@@ -205,6 +209,20 @@ export function checkTopicConfig(what: string, config: TopicConfig): TopicConfig
   const checked = checkOptions(what, config, TOPIC_CONFIG_CHECKS)
   ensureCodec(checked.compressionType)
   return checked
+}
+
+/**
+ * Refuses a whole configuration that contradicts itself.
+ *
+ * @throws RangeError naming both values.
+ */
+export function ensureConsistent(config: Readonly<ResolvedTopicConfig>): void {
+  const { minCompactionLagMs, maxCompactionLagMs } = config
+  if (minCompactionLagMs <= maxCompactionLagMs) return
+  throw new RangeError(
+    `minCompactionLagMs must be at most maxCompactionLagMs, ${maxCompactionLagMs}, ` +
+      `got ${minCompactionLagMs}`,
+  )
 }
 
 /** @throws {@link UnsupportedCompressionTypeError} when batches could not be stored like that. */

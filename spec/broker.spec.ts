@@ -494,7 +494,7 @@ describe('a broker that only reads', () => {
     expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
     await writer.deleteTopic('a')
     await append(['new 0', 'new 1', 'new 2'])
-    let polls: Promise<string[]> = Promise.resolve([])
+    let polls: Promise<unknown[]> = Promise.resolve([])
     // It polls as soon as it can see the topic, whatever else is still being looked at.
     fileSystem.observe(() => {
       const found = reader.topics().find(({ name }) => name === 'a')

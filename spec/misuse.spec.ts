@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { OffsetOutOfRangeError, UnsupportedCompressionTypeError } from '../lib/errors.ts'
 import { Log } from '../lib/storage/log.ts'
@@ -57,6 +58,37 @@ describe('misuse', () => {
     await partition.append({})
     const stored = await partition.read(3)
     expect(stored.map(({ value }) => value?.toString())).toEqual(['y', undefined])
+    await broker.close()
+  })
+
+  it('of a path from a directory that the process leaves is none: the log stays where it was', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const log = await Log.open('a-0', { fileSystem })
+    expect(log.dir).toBe(resolve('a-0'))
+    await log.append([{ value: 'v' }])
+    await log.close()
+    const { recordCount } = await Log.salvage('a-0', 'b-0', { fileSystem })
+    expect(recordCount).toBe(1)
+    expect(await fileSystem.stat(resolve('b-0'))).toMatchObject({ kind: 'directory' })
+    await expect(Log.salvage('', 'b-0', { fileSystem })).rejects.toThrow('dir must be a path')
+    await expect(Log.salvage('a-0', '', { fileSystem })).rejects.toThrow('targetDir must be a path')
+  })
+
+  it('of two lags that contradict each other is refused, also by what is in force already', async () => {
+    const contradicts = 'minCompactionLagMs must be at most maxCompactionLagMs, 5, got 6'
+    const both = { minCompactionLagMs: 6, maxCompactionLagMs: 5 }
+    const fileSystem = new SimulatedFileSystem()
+    await expect(tempBroker({ fileSystem, defaults: both })).rejects.toThrow(contradicts)
+    await expect(Log.open('/a-0', { fileSystem, config: both })).rejects.toThrow(contradicts)
+    expect(await fileSystem.stat('/a-0')).toBeNull()
+    const broker = await tempBroker({ fileSystem, defaults: { maxCompactionLagMs: 5 } })
+    await expect(broker.createTopic('a', both)).rejects.toThrow(RangeError)
+    await expect(broker.createTopic('a', { minCompactionLagMs: 6 })).rejects.toThrow(contradicts)
+    const topic = await broker.createTopic('a', { minCompactionLagMs: 5 })
+    await expect(topic.alter({ minCompactionLagMs: 6 })).rejects.toThrow(contradicts)
+    await expect(topic.alter({ maxCompactionLagMs: 4 })).rejects.toThrow(RangeError)
+    expect(topic.config).toMatchObject({ minCompactionLagMs: 5, maxCompactionLagMs: 5 })
+    await topic.alter({ minCompactionLagMs: 6, maxCompactionLagMs: 6 })
     await broker.close()
   })
 

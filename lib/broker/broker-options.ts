@@ -1,6 +1,7 @@
 import { boolean, checkOptions, objectWith, wholeNumber, type Checks } from '../checks.ts'
 import {
   checkTopicConfig,
+  ensureConsistent,
   resolveTopicConfig,
   TOPIC_CONFIG_CHECKS,
   type ResolvedTopicConfig,
@@ -111,9 +112,11 @@ export interface ResolvedBrokerOptions extends Required<
  */
 export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
   const checked = checkOptions('broker options', options, BROKER_OPTIONS)
+  const defaults = resolveTopicConfig(checked.defaults ?? {})
+  ensureConsistent(defaults)
   return {
     fileSystem: checked.fileSystem,
-    defaults: resolveTopicConfig(checked.defaults ?? {}),
+    defaults,
     readOnly: checked.readOnly ?? false,
     allowSharedDirectory: checked.allowSharedDirectory ?? false,
     clock: checked.clock ?? systemClock,

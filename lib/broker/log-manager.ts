@@ -1,5 +1,5 @@
 import { reasonOf } from '../checks.ts'
-import type { TopicConfig } from '../config.ts'
+import { ensureConsistent, type TopicConfig } from '../config.ts'
 import {
   ClosedError,
   InvalidTopicError,
@@ -126,6 +126,7 @@ export class LogManager {
     return this.#change(async () => {
       const known = this.#registry.get(name)
       if (known?.state === 'active') throw new TopicExistsError(name)
+      ensureConsistent(this.#opener.configOf({ name, config }))
       // An attempt that failed, and whose traces could not be removed then.
       if (known !== undefined) await this.#settlement.settle(known)
       const twin = this.topics.find((topic) => topicNamesCollide(topic.name, name))
@@ -187,7 +188,8 @@ export class LogManager {
         hasBegun = true
         return await change()
       } catch (error) {
-        if (error instanceof VarveError) throw error
+        // A configuration that contradicts what is in force is refused, and no failure of the disk.
+        if (error instanceof VarveError || error instanceof RangeError) throw error
         const { dir } = this.#options
         const message = reasonOf(error)
         const outcome = hasBegun && this.#registry.isInDoubt ? 'unknown' : 'not-written'
@@ -271,6 +273,7 @@ export class LogManager {
   async #alter(topic: Topic, config: TopicConfig): Promise<void> {
     const entry = this.#entryOf(topic)
     const merged = { ...entry.config, ...config }
+    ensureConsistent(this.#opener.configOf({ ...entry, config: merged }))
     await this.#registry.put({ ...entry, config: merged })
     topic.setConfig(this.#opener.configOf({ ...entry, config: merged }))
   }

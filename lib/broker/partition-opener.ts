@@ -39,7 +39,7 @@ export class PartitionOpener {
   }
 
   /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
-  configOf({ name, config }: TopicEntry): Readonly<ResolvedTopicConfig> {
+  configOf({ name, config }: Pick<TopicEntry, 'name' | 'config'>): Readonly<ResolvedTopicConfig> {
     const base = INTERNAL_TOPICS.has(name) ? DEFAULT_TOPIC_CONFIG : this.#options.defaults
     return resolveTopicConfig(config, base)
   }

@@ -41,6 +41,7 @@ import { VisibleEnd } from './visible-end.ts'
 export class Partition {
   readonly topic: string
   readonly index: number
+  /** To look into. What is appended to it directly, nobody is told of: it is seen after the next append here. */
   readonly log: Log
   /** What the topic's partitions may take together. @internal */
   space: TopicSpace | null = null

@@ -1,4 +1,6 @@
-import { objectWith, type Check } from '../checks.ts'
+import { checkWholeNumber, describeValue, objectWith, type Check } from '../checks.ts'
+import type { OffsetRange } from './load-task.ts'
+import type { TaskResult } from './sink.ts'
 
 /** Whether it is a broker, as far as loads and imports need one. */
 export const checkBroker: Check = objectWith('topic', 'consumer', 'describe')
@@ -8,3 +10,48 @@ export const checkProducer: Check = objectWith('send', 'sendBatch')
 
 /** Whether it is a sink. */
 export const checkSink: Check = objectWith('published', 'open')
+
+/** Whether it is what a sink gives for a task. */
+export const checkWriter: Check = objectWith('write', 'commit', 'abort')
+
+/**
+ * Checks what a sink says that it holds, which may be anybody's code: what is wrong there would be loaded
+ * twice, or not at all.
+ *
+ * @throws TypeError or RangeError
+ */
+export function checkPublished(published: unknown): readonly OffsetRange[] {
+  if (!Array.isArray(published)) {
+    const got = describeValue(published)
+    throw new TypeError(
+      `published() of a sink must give an array of { startOffset, endOffset }, got ${got}`,
+    )
+  }
+  return (published as unknown[]).map((range) => {
+    if (typeof range !== 'object' || range === null) {
+      const got = describeValue(range)
+      throw new TypeError(`a published range must be { startOffset, endOffset }, got ${got}`)
+    }
+    const { startOffset, endOffset } = range as Partial<OffsetRange>
+    const most = Number.MAX_SAFE_INTEGER
+    const start = checkWholeNumber('startOffset of a published range', startOffset, 0, most)
+    const end = checkWholeNumber('endOffset of a published range', endOffset, start, most)
+    return { startOffset: start, endOffset: end }
+  })
+}
+
+/** Checks what a sink says that came of a task. @throws TypeError or RangeError */
+export function checkTaskResult(result: unknown): TaskResult {
+  if (typeof result !== 'object' || result === null) {
+    const got = describeValue(result)
+    throw new TypeError(`commit() of a sink must give { records, rejected, bytes }, got ${got}`)
+  }
+  const { records, rejected, bytes } = result as Partial<TaskResult>
+  const count = (name: string, value: unknown): number =>
+    checkWholeNumber(`${name} of a committed task`, value, 0, Number.MAX_SAFE_INTEGER)
+  return {
+    records: count('records', records),
+    rejected: count('rejected', rejected),
+    bytes: count('bytes', bytes),
+  }
+}

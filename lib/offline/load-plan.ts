@@ -42,7 +42,7 @@ export class LoadPlan {
     this.#broker = broker
     this.name = name
     this.resumes = resumes
-    this.tasks = tasks
+    this.tasks = Object.freeze(tasks)
     this.begins = begins
   }
 

@@ -1,4 +1,5 @@
 import { OffsetOutOfRangeError, type Partition, type StoredRecord } from '../index.ts'
+import { checkPublished, checkTaskResult, checkWriter } from './arguments.ts'
 import { RecordsGoneError } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { subtractRanges } from './offset-ranges.ts'
@@ -37,7 +38,7 @@ export async function missingOf(
   refresh?: () => Promise<void>,
 ): Promise<OffsetRange[]> {
   const place = { topic: task.topic, partition: task.partition }
-  const published = await sink.published({ ...place, topicId }, task.startOffset)
+  const published = checkPublished(await sink.published({ ...place, topicId }, task.startOffset))
   if (published.some(({ endOffset }) => endOffset > partition.logEndOffset)) await refresh?.()
   const { logStartOffset, logEndOffset } = partition
   for (const { startOffset, endOffset } of published) {
@@ -68,6 +69,8 @@ export async function loadRange(
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
   const writer = await sink.open(task)
+  checkWriter('what open() of a sink gives', writer)
+  let result: TaskResult
   try {
     let at = task.startOffset
     while (at < task.endOffset) {
@@ -81,12 +84,14 @@ export async function loadRange(
       onWritten?.(at)
     }
     signal?.throwIfAborted()
-    return await writer.commit()
+    result = await writer.commit()
   } catch (error) {
     // What came first is what the caller has to know.
     await writer.abort().catch(() => undefined)
     throw error
   }
+  // What has been committed must not be let go of for what it says.
+  return checkTaskResult(result)
 }
 
 /** The records of the task from `offset` on, about 256 KiB of them; none when there are no more. */

@@ -6,7 +6,7 @@ import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
 import { LogAppender } from './log-appender.ts'
 import { LogCheckpoint } from './log-checkpoint.ts'
-import type { LocalLogOptions } from './log-options.ts'
+import type { LocalLogOptions, LogSegmentInfo } from './log-options.ts'
 import { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { ProducerState } from './producer-state.ts'
@@ -67,6 +67,19 @@ export class LocalLog {
 
   set config(config: Readonly<ResolvedTopicConfig>) {
     this.#rollPolicy.config = config
+  }
+
+  /** Bytes of all log files, with those of deleted segments that could not be removed yet. */
+  get sizeBytes(): number {
+    const { sizeBytes, dead } = this.segments
+    return dead.reduce((sum, segment) => sum + segment.sizeBytes, sizeBytes)
+  }
+
+  /** What is told of the segments, in offset order. */
+  get segmentInfos(): readonly LogSegmentInfo[] {
+    return this.segments.all.map(({ baseOffset, nextOffset, sizeBytes, path }) => {
+      return { baseOffset, nextOffset, sizeBytes, path }
+    })
   }
 
   /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */

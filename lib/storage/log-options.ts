@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path'
 import { boolean, checkOptions, checkPath, objectWith, type Checks } from '../checks.ts'
 import {
   checkTopicConfig,
+  ensureConsistent,
   resolveTopicConfig,
   type ResolvedTopicConfig,
   type TopicConfig,
@@ -106,9 +107,15 @@ export function checkLogOptions(
   checkPath('dir', dir)
   const checked = checkOptions('log options', options, LOG_OPTIONS)
   const config = resolveTopicConfig(checked.config ?? {})
+  ensureConsistent(config)
   const { readOnly = false, allowSharedDirectory = false } = checked
   const { fileSystem = new NodeFileSystem({ allowSharedDirectory }) } = checked
   return { ...checked, config, fileSystem, readOnly, allowSharedDirectory }
+}
+
+/** The path from the root: the process may go to another directory, and the log must not follow. @throws TypeError */
+export function absolutePath(name: string, path: string): string {
+  return resolve(checkPath(name, path))
 }
 
 /**

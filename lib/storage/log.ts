@@ -11,6 +11,7 @@ import { LogGuard } from './log-guard.ts'
 import { loadFiles } from './load-files.ts'
 import type { LoadedLog, LogRecovery } from './loaded-log.ts'
 import {
+  absolutePath,
   standaloneContext,
   type LogContext,
   type LogOptions,
@@ -90,7 +91,8 @@ export class Log {
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   static async open(dir: string, options: LogOptions = {}): Promise<Log> {
-    return Log.load(dir, await standaloneContext(dir, options))
+    const path = absolutePath('dir', dir)
+    return Log.load(path, await standaloneContext(path, options))
   }
 
   /** Opens a log whose state the caller keeps. @internal */
@@ -122,8 +124,9 @@ export class Log {
     targetDir: string,
     options: Omit<LogOptions, 'readOnly'> = {},
   ): Promise<SalvageReport> {
-    const report = await salvageSegments(dir, targetDir, options)
-    const log = await Log.open(targetDir, options)
+    const target = absolutePath('targetDir', targetDir)
+    const report = await salvageSegments(absolutePath('dir', dir), target, options)
+    const log = await Log.open(target, options)
     const startOffset = Math.max(report.logStartOffset, log.logStartOffset)
     await log.advanceLogStartOffset(startOffset).finally(() => log.close())
     return report
@@ -154,8 +157,7 @@ export class Log {
 
   /** Bytes of all segments' log files, with those of deleted ones that could not be removed yet. */
   get size(): number {
-    const { sizeBytes, dead } = this.#local.segments
-    return dead.reduce((sum, segment) => sum + segment.sizeBytes, sizeBytes)
+    return this.#local.sizeBytes
   }
 
   /** Bytes appended since the recovery point was saved: what an unclean open has to look at. */
@@ -165,9 +167,7 @@ export class Log {
 
   /** In offset order; the last one is the one that is appended to. */
   get segments(): readonly LogSegmentInfo[] {
-    return this.#local.segments.all.map(({ baseOffset, nextOffset, sizeBytes, path }) => {
-      return { baseOffset, nextOffset, sizeBytes, path }
-    })
+    return this.#local.segmentInfos
   }
 
   /** The configuration in force. */

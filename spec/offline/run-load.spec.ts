@@ -9,6 +9,7 @@ import {
   type Sink,
   type LoadFailedError,
   type LoadProgress,
+  type LoadTask,
 } from '../../lib/offline/index.ts'
 import { ManualClock, SimulatedFileSystem } from '../../lib/testing/index.ts'
 import { brokerFor, committed, fill, MemorySink, task, upTo } from './loads.ts'
@@ -381,6 +382,60 @@ describe('a load', () => {
       code: 'OFFSET_OUT_OF_RANGE',
       message: expect.stringMatching(/another topic of that name/) as string,
     })
+  })
+
+  it('takes nothing that a sink says for granted, and loads nothing by it', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [8])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    expect(Object.isFrozen(plan.tasks)).toBe(true)
+    const opened: LoadTask[] = []
+    const open: Sink['open'] = (each) => {
+      opened.push(each)
+      return Promise.reject(disk)
+    }
+    for (const [published, message] of [
+      [null, 'must give an array of { startOffset, endOffset }, got null'],
+      [[null], 'a published range must be { startOffset, endOffset }, got null'],
+      [[{ startOffset: -1, endOffset: 4 }], 'startOffset of a published range must be'],
+      [[{ startOffset: 4, endOffset: 0 }], 'must be a whole number from 4 to'],
+      [[{ startOffset: 0, endOffset: '4' }], 'must be a number, got "4"'],
+    ] as const) {
+      const sink = { open, published: () => Promise.resolve(published as never) }
+      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      expect(String(failures[0]?.error)).toContain(message)
+    }
+    expect(opened).toEqual([])
+    await broker.close()
+  })
+
+  it('refuses a writer that is none, and keeps what a sink has committed and counts wrongly', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [8])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const published = () => Promise.resolve([])
+    for (const writer of [undefined, { write: () => Promise.resolve() }]) {
+      const sink = { published, open: () => Promise.resolve(writer as never) }
+      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      expect(String(failures[0]?.error)).toContain(
+        'must be an object with write(), commit(), abort()',
+      )
+    }
+    for (const result of [undefined, { records: -1, rejected: 0, bytes: 0 }, { records: 8 }]) {
+      let aborts = 0
+      const writer = {
+        write: () => Promise.resolve(),
+        commit: () => Promise.resolve(result as never),
+        abort: () => Promise.resolve(void (aborts += 1)),
+      }
+      const sink = { published, open: () => Promise.resolve(writer) }
+      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      expect(String(failures[0]?.error)).toMatch(
+        /commit\(\) of a sink must give|of a committed task must be/,
+      )
+      expect(aborts).toBe(0)
+    }
+    await broker.close()
   })
 
   it('fails where the log does not reach the end of the plan, or the topic is gone', async () => {
