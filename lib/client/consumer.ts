@@ -181,7 +181,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * Stores offsets for the group, durably. What the consumer gives up meanwhile goes to its next owner
    * once that has ended.
    *
-   * @param offsets next offsets to read; those of all that is consumed when absent
+   * @param offsets next offsets to read; those of all that is consumed, of topics that are there, when absent
    * @throws TypeError or RangeError for what is no offset, or has a wrong field
    * @throws {@link CommitFailedError} when the group has moved on without this member
    * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek

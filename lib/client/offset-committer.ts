@@ -85,10 +85,13 @@ export class OffsetCommitter {
     }
   }
 
-  /** Commits the positions of all partitions, less what somebody still holds or has yet to be handed. */
+  /**
+   * Commits the positions of all partitions, less what somebody still holds or has yet to be handed, and
+   * less those whose topic is deleted meanwhile: the caller has named none, and needs the others stored.
+   */
   async commitAll(): Promise<void> {
     const offsets = this.#consumed()
-    if (offsets.length > 0) await this.#target.commit(offsets)
+    if (offsets.length > 0) await this.#target.commit(offsets, { withoutDeleted: true })
   }
 
   /**

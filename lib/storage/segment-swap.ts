@@ -8,7 +8,7 @@ import type { LogSegment } from './log-segment.ts'
 import { swapIn } from './swap-files.ts'
 import { joinTransactionIndexes } from './transaction-index.ts'
 
-/** What a replacement changes the names of. Snapshots of producers stay. */
+/** What a replacement changes the names of. */
 const KINDS = ['index', 'timeindex', 'txnindex', 'log'] as const
 
 /**
@@ -160,6 +160,8 @@ export class SegmentSwap {
     release()
     for (const source of gone) await source.close().catch(() => undefined)
     await this.#log.recordSegments()
+    // As in Kafka: no segment begins there any more, so nobody would ever look for them.
+    await this.#log.producers.dropSnapshots(this.sources.slice(1).map((each) => each.baseOffset))
   }
 
   async #swapFiles(end: number): Promise<void> {

@@ -137,6 +137,22 @@ describe('a topic that was deleted', () => {
     },
   )
 
+  it('while all that was consumed is being committed keeps no other offset from being stored', async () => {
+    const harness = new ConsumerHarness({ t: 1, u: 1 })
+    for (const topic of ['t', 'u']) harness.partition(topic).append(...numbers(3))
+    const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.subscribe(['t', 'u'])
+    expect(await consumer.poll(NO_WAIT)).toHaveLength(6)
+    const committing = consumer.commit()
+    harness.deleteTopic('t')
+    await committing
+    const committed = await consumer.committed({ topic: 'u', partition: 0 })
+    expect(committed?.offset).toBe(3)
+    await expect(consumer.commit([{ ...T0, offset: 3 }])).rejects.toThrow(
+      UnknownTopicOrPartitionError,
+    )
+  })
+
   it('and created again takes no offset of the one before', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     const consumer = await hasRead(harness)

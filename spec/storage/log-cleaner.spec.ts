@@ -439,6 +439,20 @@ describe('what a pass may touch', () => {
     expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
   })
 
+  it('leaves no snapshot of producers of a segment that it has merged into another', async () => {
+    const table = await new Table().open()
+    const snapshots = async (): Promise<string[]> =>
+      (await names(table)).filter((name) => name.endsWith('.snapshot'))
+    for (let round = 0; round < 5; round += 1) {
+      await table.put('a=1')
+      await table.log.roll()
+      await table.compact()
+    }
+    const bases = table.log.segments.map(({ baseOffset }) => baseOffset)
+    expect(bases).toEqual([0, 5])
+    expect(await snapshots()).toEqual(['00000000000000000005.snapshot'])
+  })
+
   it('takes a segment that is cut at any moment of it for no damage', async () => {
     let interrupted = 0
     for (let wait = 0; wait < 150; wait += 1) {
@@ -459,7 +473,7 @@ describe('what a pass may touch', () => {
 
   it('still knows when tombstones may go where it was interrupted', async () => {
     const table = await new Table().open()
-    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'f=1', 'a=2')
+    await table.put('u=1', 'v=1', 'w=1', 'x=1', 'y=1', 'a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'a=2')
     await table.log.roll()
     const compact = async (horizonMs: number | null): Promise<number | null> => {
       const report = await table.log.cleaner.compact({
@@ -470,7 +484,7 @@ describe('what a pass may touch', () => {
       return report.earliestDeleteHorizonMs
     }
     expect(await compact(NOW + 5)).toBe(NOW + 5)
-    await table.put('g=1')
+    await table.put('a=2', 'a=3')
     await table.log.roll()
     expect(await compact(null)).toBe(null)
   })

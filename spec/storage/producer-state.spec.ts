@@ -3,11 +3,11 @@ import { CorruptRecordError } from '../../lib/errors.ts'
 import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { RecordBatch, stampBatch } from '../../lib/record/record-batch.ts'
 import {
-  ProducerState,
   decodeProducerSnapshot,
   encodeProducerSnapshot,
   type ProducerStateEntry,
-} from '../../lib/storage/producer-state.ts'
+} from '../../lib/storage/producer-snapshot.ts'
+import { ProducerState } from '../../lib/storage/producer-state.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { batchOf } from './log-fixtures.ts'
 
@@ -192,9 +192,23 @@ describe('the files', () => {
     for (const offset of [5, 10, 15]) await state.takeSnapshot(offset)
     fs.writeFile('/d/7.snapshot', Buffer.alloc(0))
     fs.writeFile(`${pathOf(8)}.deleted`, Buffer.alloc(0))
+    // What a crash has left of one whose name never comes again.
+    fs.writeFile(`${pathOf(6)}.tmp`, Buffer.alloc(0))
     await state.removeSnapshots((offset) => offset === 10)
     const names = [...fs.restart('power', { unsynced: 'lost' }).snapshot().keys()]
     expect(names).toEqual([`${pathOf(8)}.deleted`, pathOf(10), '/d/7.snapshot'])
+  })
+
+  it('are dropped as far as they can be, and written again where they were', async () => {
+    const { fs, state } = await fixture()
+    await state.takeSnapshot(5)
+    await state.takeSnapshot(10)
+    await state.dropSnapshots([5, 7, 10])
+    expect([...fs.snapshot().keys()]).toEqual([])
+    expect(await state.takeSnapshot(10)).toBe(true)
+    fs.failNext('unlink', 'EIO')
+    await state.dropSnapshots([10])
+    expect([...fs.snapshot().keys()]).toEqual([pathOf(10)])
   })
 })
 

@@ -20,7 +20,10 @@ import { ByteReader } from '../../lib/record/varint.ts'
 import { CheckpointFile } from '../../lib/storage/checkpoint-file.ts'
 import { OffsetIndex } from '../../lib/storage/offset-index.ts'
 import { readPartitionMetadata } from '../../lib/storage/partition-metadata.ts'
-import { decodeProducerSnapshot, encodeProducerSnapshot } from '../../lib/storage/producer-state.ts'
+import {
+  decodeProducerSnapshot,
+  encodeProducerSnapshot,
+} from '../../lib/storage/producer-snapshot.ts'
 import { TimeIndex } from '../../lib/storage/time-index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
