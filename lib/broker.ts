@@ -58,7 +58,7 @@ export class Broker {
   #closing: Promise<void> | null = null
 
   private constructor(data: DataDirectory, options: ResolvedBrokerOptions, parts: BrokerParts) {
-    this.dir = data.dir
+    this.dir = data.path
     this.#data = data
     this.#options = options
     this.#logs = parts.logs

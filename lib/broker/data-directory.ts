@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { FencedFileSystem } from '../platform/fenced-file-system.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
+import { realPathOf } from '../platform/real-path.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
 import { createDurably } from '../storage/log-options.ts'
@@ -13,6 +14,9 @@ import { createMetaProperties, readMetaProperties } from './meta-properties.ts'
  * and the checkpoints of its logs.
  */
 export class DataDirectory {
+  /** As it was given, from the root. */
+  readonly path: string
+  /** Where that led when it was opened, and all files are. */
   readonly dir: string
   readonly clusterId: string
   /** Whether it had been closed in order, or was empty. */
@@ -24,6 +28,7 @@ export class DataDirectory {
   readonly #files: LogStateFiles
 
   private constructor(
+    path: string,
     dir: string,
     opened: {
       clusterId: string
@@ -34,6 +39,7 @@ export class DataDirectory {
       files: LogStateFiles
     },
   ) {
+    this.path = path
     this.dir = dir
     this.clusterId = opened.clusterId
     this.isClean = opened.isClean
@@ -49,7 +55,7 @@ export class DataDirectory {
    * @throws {@link LockedError} when another owner holds it.
    */
   static async open(
-    path: string,
+    givenPath: string,
     options: {
       fileSystem: FileSystem
       random: Random
@@ -58,8 +64,9 @@ export class DataDirectory {
     },
   ): Promise<DataDirectory> {
     const { random, readOnly } = options
-    const dir = resolve(path)
-    if (!readOnly) await createDurably(options.fileSystem, dir)
+    const path = resolve(givenPath)
+    if (!readOnly) await createDurably(options.fileSystem, path)
+    const dir = await realPathOf(options.fileSystem, path)
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
     const lock = readOnly ? null : await options.fileSystem.lock(dir)
     const fileSystem =
@@ -75,7 +82,7 @@ export class DataDirectory {
       const meta =
         known ??
         (readOnly ? { clusterId: '' } : await createMetaProperties(fileSystem, dir, random))
-      return new DataDirectory(dir, {
+      return new DataDirectory(path, dir, {
         clusterId: meta.clusterId,
         isClean: hasMark || isNew,
         fileSystem,

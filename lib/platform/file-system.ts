@@ -151,6 +151,8 @@ export interface FileSystem {
   list(path: string): Promise<DirectoryEntry[]>
   /** `null` when nothing is there. Does not follow symbolic links. */
   stat(path: string): Promise<FileStat | null>
+  /** `path` with all symbolic links followed; `ENOENT` when nothing is there. Absent where there are no links. */
+  realPath?(path: string): Promise<string>
   /** Creates `path` and what is missing above it, with mode 0700. Resolves with the directories created, topmost first. */
   createDirectory(path: string): Promise<string[]>
   /** Atomically replaces `to` where it exists. */
@@ -173,7 +175,7 @@ export interface FileSystem {
 }
 
 /** What an object must have to be used as a {@link FileSystem}. */
-export const FILE_SYSTEM_METHODS: readonly (keyof FileSystem)[] = [
+export const FILE_SYSTEM_METHODS: readonly Exclude<keyof FileSystem, 'realPath'>[] = [
   'open',
   'list',
   'stat',

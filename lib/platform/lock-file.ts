@@ -10,14 +10,9 @@ import {
 } from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock } from './clock.ts'
 import { loadProperLockfile } from './foreign-modules.ts'
-import {
-  decodeOwnerRecord,
-  encodeOwnerRecord,
-  type FileIdentity,
-  type OwnerRecord,
-} from './lock-owner.ts'
+import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
+import { decodeOwnerRecord, encodeOwnerRecord } from './lock-owner.ts'
 import {
   createLockFile,
   identityOf,
@@ -27,9 +22,7 @@ import {
   removeLeftovers,
   unlinkIfPresent,
   writeIfRoom,
-  type FoundLockFile,
 } from './lock-takeover.ts'
-import type { LockTimes } from './lock-times.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
@@ -37,13 +30,8 @@ import { isSystemError, systemError } from './system-error.ts'
 export const LOCK_FILE_NAME = '.varve.lock'
 
 /** What the taker of a lock file brings along. */
-export interface LockFileOptions {
+export interface LockFileOptions extends LockJudgeOptions {
   readonly directory: string
-  readonly record: OwnerRecord
-  readonly clock: Clock
-  readonly times: LockTimes
-  /** Whether that owner is certainly dead, so that its lock needs no waiting. */
-  readonly isOwnerGone: (owner: OwnerRecord, file: FileIdentity) => Promise<boolean>
   /** Called when a heartbeat fails for good. */
   readonly onCompromised: (error: Error) => void
 }
@@ -82,9 +70,7 @@ export class LockFile {
   /** When the lock was renewed last, or begun, for as long as that is not left to proper-lockfile. */
   #renewedMs: number
   #released = false
-  /** Whether something was removed because of its age alone. */
-  #hasJudgedByTime = false
-
+  readonly #judge: LockJudge
   /** Empty where the disk had no room for it. */
   #content: Buffer
 
@@ -92,6 +78,7 @@ export class LockFile {
     this.#path = join(options.directory, LOCK_FILE_NAME)
     this.#temporaryPath = `${this.#path}.${options.record.token}`
     this.#options = options
+    this.#judge = new LockJudge(this.#path, options)
     this.#content = encodeOwnerRecord(options.record)
     this.#renewedMs = options.clock.monotonic()
   }
@@ -109,9 +96,9 @@ export class LockFile {
     let isTaken: boolean
     try {
       isTaken = await lockFile.#lock()
-      if (isTaken && lockFile.#hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
+      if (isTaken && lockFile.#judge.hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
       if (!isTaken || written.content.length > 0) await unlinkIfPresent(written.path)
-      if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#isAbandoned, written.path)
+      if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#judge.isAbandoned, written.path)
     } catch (error) {
       // The first error is the one that says what is wrong.
       await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
@@ -211,7 +198,7 @@ export class LockFile {
   async #lock(): Promise<boolean> {
     try {
       // proper-lockfile knows staleness only.
-      await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned)
+      await removeAbandoned(this.#path, this.#temporaryPath, this.#judge.isLockAbandoned)
       if (!(await isCreated(this.#path, this.#temporaryPath))) await this.#lockProperly()
       return await this.#confirmTaken()
     } catch (error) {
@@ -309,19 +296,8 @@ export class LockFile {
   async #remove(): Promise<void> {
     const removed =
       this.#handle === null &&
-      (await removeAbandoned(this.#path, this.#temporaryPath, this.#isAbandoned))
+      (await removeAbandoned(this.#path, this.#temporaryPath, this.#judge.isAbandoned))
     if (!removed) throw systemError('ELOCKED', 'rmdir', this.#path, 'held by another owner')
-  }
-
-  /** Judges by the clock it was given: the one that proper-lockfile asks may be a test's. */
-  readonly #isAbandoned = async ({ record, modifiedMs, file }: FoundLockFile): Promise<boolean> => {
-    const { clock, times, isOwnerGone } = this.#options
-    // Our own, when proper-lockfile could not start its heartbeat.
-    if (record?.token === this.#options.record.token) return true
-    if (record !== null && (await isOwnerGone(record, file))) return true
-    if (modifiedMs >= clock.now() - times.staleAfterMs) return false
-    this.#hasJudgedByTime = true
-    return true
   }
 
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */

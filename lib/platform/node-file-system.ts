@@ -5,6 +5,7 @@ import {
   lstatSync,
   openSync,
   readdirSync,
+  realpathSync,
   statSync,
   type Dirent,
   type Stats,
@@ -15,6 +16,7 @@ import {
   mkdir,
   open,
   readdir,
+  realpath,
   rename,
   rmdir,
   stat,
@@ -186,6 +188,10 @@ export class NodeFileSystem implements FileSystem {
       if (isSystemError(error, 'ENOENT')) return null
       throw error
     }
+  }
+
+  async realPath(path: string): Promise<string> {
+    return promptIo.attempt(() => realpathSync.native(path)) ?? realpath(path)
   }
 
   /** The paths in the result are absolute. */

@@ -13,6 +13,7 @@ import { FILE_SYSTEM_METHODS, type FileSystem } from '../platform/file-system.ts
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { systemRandom, type Random } from '../platform/random.ts'
 import { isSystemError } from '../platform/system-error.ts'
+import { realPathOf } from '../platform/real-path.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import type { BatchCache } from './batch-cache.ts'
@@ -122,14 +123,20 @@ export function absolutePath(name: string, path: string): string {
  * The context of a log that is used alone: its state lies in its own directory, under the names and
  * in the form in which a broker keeps that of all its logs.
  *
+ * @returns with `dir`, where the path leads now.
+ *
  * @internal
  */
-export async function standaloneContext(dir: string, options: LogOptions): Promise<LogContext> {
-  const checked = checkLogOptions(dir, options)
+export async function standaloneContext(
+  path: string,
+  options: LogOptions,
+): Promise<LogContext & { readonly dir: string }> {
+  const checked = checkLogOptions(path, options)
   const { config, fileSystem, readOnly, allowSharedDirectory } = checked
-  const place = partitionOfDirectory(dir)
+  const place = partitionOfDirectory(path)
   const key = `${place.topic}-${place.partition}`
-  if (!readOnly) await createDurably(fileSystem, dir)
+  if (!readOnly) await createDurably(fileSystem, path)
+  const dir = await realPathOf(fileSystem, path)
   if (!allowSharedDirectory) await refuseSharedDirectory(fileSystem, dir)
   const files = new LogStateFiles(fileSystem, dir)
   const isClean = readOnly
@@ -143,6 +150,7 @@ export async function standaloneContext(dir: string, options: LogOptions): Promi
   }
   return {
     ...place,
+    dir,
     ...(await loadState()),
     fileSystem,
     clock: checked.clock ?? systemClock,

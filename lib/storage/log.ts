@@ -91,8 +91,8 @@ export class Log {
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   static async open(dir: string, options: LogOptions = {}): Promise<Log> {
-    const path = absolutePath('dir', dir)
-    return Log.load(path, await standaloneContext(path, options))
+    const context = await standaloneContext(absolutePath('dir', dir), options)
+    return Log.load(context.dir, context)
   }
 
   /** Opens a log whose state the caller keeps. @internal */

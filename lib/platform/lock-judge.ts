@@ -1,0 +1,74 @@
+import type { Clock } from './clock.ts'
+import type { FileIdentity, OwnerRecord } from './lock-owner.ts'
+import { readLockFile, type AbandonmentCheck, type FoundLockFile } from './lock-takeover.ts'
+import type { LockTimes } from './lock-times.ts'
+
+/** What a {@link LockJudge} goes by. */
+export interface LockJudgeOptions {
+  /** Of who judges. */
+  readonly record: OwnerRecord
+  readonly clock: Clock
+  readonly times: LockTimes
+  /** Whether that owner is certainly dead, so that its lock needs no waiting. */
+  readonly isOwnerGone: (owner: OwnerRecord, file: FileIdentity) => Promise<boolean>
+}
+
+/**
+ * Judges whether nobody holds a lock file, by its owner and by its last heartbeat. By the clock that it was
+ * given: the one that proper-lockfile asks may be a test's.
+ */
+export class LockJudge {
+  readonly #path: string
+  readonly #options: LockJudgeOptions
+  #hasJudgedByTime = false
+
+  /** @param path of the lock file itself; others are judged as well */
+  constructor(path: string, options: LockJudgeOptions) {
+    this.#path = path
+    this.#options = options
+  }
+
+  /** Whether something was found abandoned because of its age alone. */
+  get hasJudgedByTime(): boolean {
+    return this.#hasJudgedByTime
+  }
+
+  /** At once. */
+  readonly isAbandoned: AbandonmentCheck = async ({ record, modifiedMs, file }) => {
+    const { clock, times, isOwnerGone } = this.#options
+    // Our own, when proper-lockfile could not start its heartbeat.
+    if (record?.token === this.#options.record.token) return true
+    if (record !== null && (await isOwnerGone(record, file))) return true
+    if (modifiedMs >= clock.now() - times.staleAfterMs) return false
+    this.#hasJudgedByTime = true
+    return true
+  }
+
+  /**
+   * The same of the lock file itself, which is watched where its time lies so far ahead that it says nothing:
+   * a machine without a battery for its clock goes on behind the time at which the power went, and would keep
+   * everybody out until it gets there.
+   */
+  readonly isLockAbandoned: AbandonmentCheck = async (found) => {
+    if (await this.isAbandoned(found)) return true
+    const { clock, times } = this.#options
+    if (found.modifiedMs <= clock.now() + times.staleAfterMs || !(await this.#isSilent(found))) {
+      return false
+    }
+    this.#hasJudgedByTime = true
+    return true
+  }
+
+  /** Whether no heartbeat comes for as long as a live owner has for one. */
+  async #isSilent(found: FoundLockFile): Promise<boolean> {
+    const { clock, times } = this.#options
+    for (let waitedMs = 0; waitedMs < times.staleAfterMs; waitedMs += times.heartbeatMs) {
+      await new Promise<void>((resolve) => {
+        clock.startTimer(resolve, times.heartbeatMs)
+      })
+      const now = readLockFile(this.#path)
+      if (now?.file.ino !== found.file.ino || now.modifiedMs !== found.modifiedMs) return false
+    }
+    return true
+  }
+}
