@@ -186,6 +186,8 @@ export class LogCleanerManager {
       throw error
     } finally {
       this.#figures = { ...this.#figures, running: null }
+      // Whatever has become of it, some of the sealed segments may have been replaced.
+      partition.batches.forgetBelow(partition.log.segments.at(-1)?.baseOffset ?? 0)
     }
   }
 
@@ -216,7 +218,6 @@ export class LogCleanerManager {
       bytesRead: bytesRead + bytesBefore,
       bytesFreed: bytesFreed + bytesBefore - bytesAfter,
     }
-    partition.batches.forgetBelow(report.endOffset)
   }
 
   /** What is not saved is compacted again after the next open. */

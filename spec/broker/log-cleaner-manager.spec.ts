@@ -161,6 +161,22 @@ describe('compaction that is asked for', () => {
     expect(await first.log.verify()).toEqual([])
   })
 
+  it('hands out nothing that is on the disk no more, also behind a pass that has failed half way', async () => {
+    const clock = new ManualClock(NOW)
+    const fileSystem = new SimulatedFileSystem({ seed: 1 })
+    const broker = await open(fileSystem, clock)
+    const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
+    for (let each = 0; each < 12; each += 1) {
+      await put(partition, clock, `k${each % 2}=${each}${'.'.repeat(100)}`)
+    }
+    fileSystem.failNext('open', 'EIO', { path: /0000000000(0[4-9]|1\d)\.log\.cleaned$/ })
+    await expect(partition.compact()).rejects.toThrow('EIO')
+    const onDisk: number[] = []
+    for await (const { offset } of partition.records({ reverse: true })) onDisk.unshift(offset)
+    expect(onDisk.length, 'some of it was compacted').toBeLessThan(12)
+    expect((await contentOf(partition)).map((each) => Number.parseInt(each, 10))).toEqual(onDisk)
+  })
+
   it('gives a consumer at a removed offset the next record, and no record twice', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
