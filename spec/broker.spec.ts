@@ -478,6 +478,46 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('says of a topic that is deleted that it is gone, and goes on with the others', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const topic = await writer.createTopic('a', { segmentBytes: 200 })
+    const other = await writer.createTopic('b')
+    for (let each = 0; each < 10; each += 1)
+      await topic.partition(0).append({ value: 'x'.repeat(99) })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const consumer = reader.consumer({ groupId: 'g', enableAutoCommit: false, maxPollRecords: 1 })
+    consumer.subscribe(['a', 'b'])
+    expect(await consumer.poll({ maxWaitMs: 0 })).toHaveLength(1)
+    consumer.seek({ topic: 'a', partition: 0 }, 5)
+    const partition = reader.topic('a').partition(0)
+    await writer.deleteTopic('a')
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    await expect(partition.read(5)).rejects.toThrow(UnknownTopicOrPartitionError)
+    expect(reader.topics().map(({ name }) => name)).toEqual(['b'])
+    await other.partition(0).append({ value: 'of the other' })
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['of the other'])
+    await reader.close()
+    await writer.close()
+  })
+
+  it('says of a partition that is gone without its topic what it has found', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const writer = await open(fileSystem)
+    const topic = await writer.createTopic('a', { segmentBytes: 200 })
+    for (let each = 0; each < 3; each += 1)
+      await topic.partition(0).append({ value: 'x'.repeat(99) })
+    const reader = await open(fileSystem, { readOnly: true })
+    for (const { name } of await fileSystem.list('/data/a-0')) {
+      await fileSystem.unlink(`/data/a-0/${name}`)
+    }
+    await fileSystem.removeDirectory('/data/a-0')
+    const reading = reader.topic('a').partition(0).read(0)
+    await expect(reading).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await reader.close()
+  })
+
   it('takes nothing that was committed for a topic for an offset of the next one of its name', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

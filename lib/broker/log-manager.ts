@@ -18,7 +18,7 @@ import { PartitionDirectories } from './partition-directory.ts'
 import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
 import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
 import { TopicFollower } from './topic-follower.ts'
-import { topicNamesCollide, unknownTopic } from './topic-name.ts'
+import { INTERNAL_TOPICS, topicNamesCollide, unknownTopic } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
 import { TopicSettlement } from './topic-settlement.ts'
@@ -65,7 +65,7 @@ export class LogManager {
     this.#options = options
     this.#registry = new TopicRegistry(options.fileSystem, options.dir)
     this.#directories = new PartitionDirectories(options.fileSystem, options.dir)
-    this.#opener = new PartitionOpener(options, this.#directories)
+    this.#opener = new PartitionOpener(options, this.#directories, this.#whyGone.bind(this))
     this.#settlement = new TopicSettlement(this.#registry, this.#directories, options.states)
     this.#freeSpace = new FreeSpace(options.fileSystem, options.dir, options.partitionContext.clock)
     this.#follower = new TopicFollower({
@@ -293,6 +293,14 @@ export class LogManager {
     const range = { from: 0, to: entry.partitionCount }
     const partitions = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
     if (partitions !== null) this.#publish(entry, partitions)
+  }
+
+  /** Why files of a topic are gone, which another process may have deleted since the last look. */
+  async #whyGone({ name, id }: TopicEntry): Promise<VarveError | null> {
+    // It is never deleted, and what is new is read while a look is under way.
+    if (INTERNAL_TOPICS.has(name)) return null
+    await this.refresh().catch(() => undefined)
+    return this.#topics.get(name)?.id === id ? null : unknownTopic(name)
   }
 
   async #letGo(topic: Topic): Promise<void> {

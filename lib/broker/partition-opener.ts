@@ -32,10 +32,17 @@ export interface PartitionOpenerOptions {
 export class PartitionOpener {
   readonly #options: PartitionOpenerOptions
   readonly #directories: PartitionDirectories
+  readonly #whyGone: (entry: TopicEntry) => Promise<VarveError | null>
 
-  constructor(options: PartitionOpenerOptions, directories: PartitionDirectories) {
+  /** @param whyGone is asked where another process owns the directory, and files of a topic are gone. */
+  constructor(
+    options: PartitionOpenerOptions,
+    directories: PartitionDirectories,
+    whyGone: (entry: TopicEntry) => Promise<VarveError | null>,
+  ) {
     this.#options = options
     this.#directories = directories
+    this.#whyGone = whyGone
   }
 
   /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
@@ -106,7 +113,11 @@ export class PartitionOpener {
         partitionContext.beforeTruncation?.({ topic, partition }, offset),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
       ...(readOnly
-        ? { isStillClean: () => states.areClean(), loadState: () => reloaded(states, key) }
+        ? {
+            isStillClean: () => states.areClean(),
+            loadState: () => reloaded(states, key),
+            whyGone: () => this.#whyGone(entry),
+          }
         : {}),
     }
     return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)

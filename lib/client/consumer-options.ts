@@ -46,7 +46,8 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    */
   readonly autoOffsetReset?: AutoOffsetReset
   /**
-   * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved. What
+   * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved; a topic
+   * that was deleted and created again is another one, in which there was none. What
    * it throws the call rejects with, also a TypeError where it is asynchronous; the move stands.
    */
   readonly onOffsetReset?: (reset: OffsetReset) => void

@@ -51,6 +51,8 @@ export class PositionResolver {
     if (source === state.source) return source
     if (state.source !== null) {
       state.position = null
+      // An end that was asked for was that of the other log, too.
+      state.reset = null
       this.#onForgotten(state)
     }
     state.source = source

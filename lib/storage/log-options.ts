@@ -82,6 +82,11 @@ export interface LogContext extends LogState {
   readonly loss?: CorruptRecordError | undefined
   /** Why nothing may be changed because the lock is lost, `null` while it is held; absent: no lock. */
   readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
+  /**
+   * Why the owner's files of a log that is open for reading only are gone for good; `null` where nobody
+   * knows. Absent where nobody can tell.
+   */
+  readonly whyGone?: () => Promise<VarveError | null>
   /** Where small reads keep what they have read; absent: nowhere. */
   readonly batchCache?: BatchCache
   /** Called before records from `offset` on are dropped for others to come in their place. */

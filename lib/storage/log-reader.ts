@@ -1,5 +1,5 @@
 import { checkWholeNumber } from '../checks.ts'
-import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
+import { CorruptRecordError, OffsetOutOfRangeError, type VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -16,6 +16,8 @@ const LOOKS_BESIDE_A_WRITER = 4
 export interface LogPlace {
   readonly topic: string
   readonly partition: number
+  /** See `LogContext`. */
+  readonly whyGone?: () => Promise<VarveError | null>
 }
 
 /** How much {@link LogReader.readBatches} returns. */
@@ -256,7 +258,8 @@ export class LogReader {
         // Who writes the log may have removed the file, or put another one in its place.
         const isGone = isSystemError(error, 'ENOENT') || error instanceof CorruptRecordError
         if (this.#lookAgain === null || looks === LOOKS_BESIDE_A_WRITER || !isGone) {
-          throw this.#guard.failed('read', error, 'not-written')
+          const reason = this.#lookAgain !== null && isGone ? await this.#place.whyGone?.() : null
+          throw reason ?? this.#guard.failed('read', error, 'not-written')
         }
         looks += 1
         await this.#lookAgain()

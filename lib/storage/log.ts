@@ -79,7 +79,7 @@ export class Log {
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     this.#verifier = new LogVerifier({ ...parts, follower: this.#follower })
     const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
-    this.reader = new LogReader({ topic, partition }, this.#local, this.#guard, lookAgain)
+    this.reader = new LogReader(context, this.#local, this.#guard, lookAgain)
   }
 
   /**

@@ -91,6 +91,17 @@ describe('a topic that was deleted', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['103', '104'])
   })
 
+  it('and created again is not read from the end that was asked for in the one before', async () => {
+    const harness = new ConsumerHarness()
+    const consumer = await hasRead(harness)
+    consumer.seekToEnd([T0])
+    makeAnew(harness, ...numbers(2, 100))
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['100', '101'])
+    makeAnew(harness, ...numbers(2, 200))
+    consumer.seekToEnd([T0])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+  })
+
   it('and created again keeps its position when a loop over the one before is left', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
