@@ -66,7 +66,8 @@ export class DataDirectory {
     const { random, readOnly } = options
     const path = resolve(givenPath)
     if (!readOnly) await createDurably(options.fileSystem, path)
-    const dir = await realPathOf(options.fileSystem, path)
+    const following = realPathOf(options.fileSystem, path)
+    const dir = following === null ? path : await following
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
     const lock = readOnly ? null : await options.fileSystem.lock(dir)
     const fileSystem =

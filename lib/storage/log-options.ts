@@ -141,7 +141,8 @@ export async function standaloneContext(
   const place = partitionOfDirectory(path)
   const key = `${place.topic}-${place.partition}`
   if (!readOnly) await createDurably(fileSystem, path)
-  const dir = await realPathOf(fileSystem, path)
+  const following = realPathOf(fileSystem, path)
+  const dir = following === null ? path : await following
   if (!allowSharedDirectory) await refuseSharedDirectory(fileSystem, dir)
   const files = new LogStateFiles(fileSystem, dir)
   const isClean = readOnly
