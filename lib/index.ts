@@ -25,13 +25,12 @@ export type { OffsetAndMetadata, OffsetCommit } from './broker/offset-and-metada
 export type { ClampedOffset, CommittedOffset } from './broker/offset-store.ts'
 export type { AppendOptions } from './broker/append-options.ts'
 export { Partition } from './broker/partition.ts'
+export type { FetchOptions, ReadOptions } from './broker/partition-reads.ts'
 export type {
-  FetchOptions,
   ForwardRecordsOptions,
-  ReadOptions,
   RecordsOptions,
   ReverseRecordsOptions,
-} from './broker/partition-reads.ts'
+} from './broker/partition-records.ts'
 export type { ReadLastOptions } from './broker/read-last.ts'
 export type { DeletedRecords } from './broker/record-deletion.ts'
 export type { TopicPartition } from './broker/topic-partition.ts'

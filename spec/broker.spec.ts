@@ -478,6 +478,107 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
+  it('sees topics that are new also where it cannot read what was committed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const first = await writer.createTopic('a')
+    await first.partition(0).append({ value: 'v' })
+    const commit = (): Promise<void> =>
+      writer.consumer({ groupId: 'g' }).commit([{ topic: 'a', partition: 0, offset: 1 }])
+    await commit()
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    await commit()
+    fileSystem.failNext('read', 'EIO', { path: /__consumer_offsets/, persistent: true })
+    await writer.createTopic('b')
+    await clock.advance(1_000)
+    expect(reader.topics().map(({ name }) => name)).toEqual(['a', 'b'])
+    fileSystem.clearFaults()
+    await reader.close()
+    await writer.close()
+  })
+
+  it('wakes who waits where the log was cut, as soon as it sees what comes there', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const owned = (await writer.createTopic('a')).partition(0)
+    for (const value of ['0', '1', '2', '3']) await owned.append({ value })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const partition = reader.topic('a').partition(0)
+    expect(partition.highWatermark).toBe(4)
+    await owned.log.truncateTo(2)
+    await clock.advance(100)
+    expect(partition.highWatermark).toBe(2)
+    const waiting = partition.fetch(2, { maxWaitMs: 60_000 })
+    const beyond = partition.fetch(4, { maxWaitMs: 60_000 })
+    await expect(beyond).rejects.toThrow(OffsetOutOfRangeError)
+    await clock.advance(100)
+    await owned.append({ value: 'new' })
+    await clock.advance(100)
+    expect(textsOf(await waiting)).toEqual(['new'])
+    await reader.close()
+    await writer.close()
+  })
+
+  it('looks before it searches by time, and before it goes through what is there', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const owned = (await writer.createTopic('a')).partition(0)
+    await owned.append({ value: '0', timestamp: 1000 })
+    const asked: (() => Promise<unknown>)[] = []
+    const ask = async (question: (reader: Broker) => Promise<unknown>): Promise<void> => {
+      const reader = await open(fileSystem, { clock, readOnly: true })
+      asked.push(async () => {
+        const answer = await question(reader)
+        await reader.close()
+        return answer
+      })
+    }
+    const partitionOf = (reader: Broker) => reader.topic('a').partition(0)
+    const valuesOf = async (
+      records: AsyncIterable<{ value: Buffer | null }>,
+    ): Promise<string[]> => {
+      const values: string[] = []
+      for await (const { value } of records) values.push(String(value))
+      return values
+    }
+    await ask((reader) => partitionOf(reader).offsetForTimestamp(1001))
+    await ask((reader) => {
+      const query = { topic: 'a', partition: 0, timestamp: 1001 }
+      return reader.consumer().offsetsForTimes([query])
+    })
+    await ask(async (reader) => {
+      const consumer = reader.consumer()
+      consumer.assign([{ topic: 'a', partition: 0 }])
+      await consumer.seekToTimestamp([{ topic: 'a', partition: 0 }], 1002)
+      return consumer.position({ topic: 'a', partition: 0 })
+    })
+    await ask((reader) => valuesOf(partitionOf(reader).records({ until: 'end' })))
+    await ask((reader) => valuesOf(partitionOf(reader).records({ from: 2, until: 3 })))
+    await ask((reader) => valuesOf(partitionOf(reader).records({ from: 'latest', until: 'end' })))
+    await ask((reader) => valuesOf(partitionOf(reader).records({ reverse: true })))
+    await ask((reader) => valuesOf(partitionOf(reader).records({ reverse: true, from: 2 })))
+    await owned.append([
+      { value: '1', timestamp: 1001 },
+      { value: '2', timestamp: 1002 },
+    ])
+    const answers: unknown[] = []
+    for (const each of asked) answers.push(await each())
+    expect(answers).toEqual([
+      1,
+      [{ topic: 'a', partition: 0, offset: 1, timestamp: 1001 }],
+      2,
+      ['0', '1', '2'],
+      ['2'],
+      [],
+      ['2', '1', '0'],
+      ['2'],
+    ])
+    await writer.close()
+  })
+
   it('says of a topic that is deleted that it is gone, and goes on with the others', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

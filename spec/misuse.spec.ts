@@ -89,7 +89,13 @@ describe('misuse', () => {
     await expect(topic.alter({ maxCompactionLagMs: 4 })).rejects.toThrow(RangeError)
     expect(topic.config).toMatchObject({ minCompactionLagMs: 5, maxCompactionLagMs: 5 })
     await topic.alter({ minCompactionLagMs: 6, maxCompactionLagMs: 6 })
+    await broker.createTopic('b', { minCompactionLagMs: 5 })
     await broker.close()
+    // By other defaults than it was made with it can be opened, and altered in what is not to blame.
+    const again = await tempBroker({ fileSystem, defaults: { maxCompactionLagMs: 4 } })
+    await again.topic('b').alter({ retentionMs: 1000 })
+    expect(again.topic('b').config.retentionMs).toBe(1000)
+    await again.close()
   })
 
   it('of a place in the log is refused, whatever is given for it', async () => {

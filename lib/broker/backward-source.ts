@@ -11,8 +11,10 @@ export const PIECE_BYTES: number = 64 * 1024
 /** Which records a {@link BackwardSource} gives. */
 export interface BackwardRange {
   readonly from: number | 'earliest'
-  /** Exclusive; no higher than what was visible when it was asked for. */
-  readonly end: number
+  /** Exclusive; what is not visible is left out. */
+  readonly until: number | 'end'
+  /** What is visible. Where another process appends, its log is looked at before the first record. */
+  readonly visibleEnd: number
   readonly signal?: AbortSignal | undefined
 }
 
@@ -26,20 +28,23 @@ export class BackwardSource implements RecordSource {
   /** The lowest offset that is wanted; `null` before the first record was asked for. */
   #from: number | null = null
   /** Everything from here on was given. */
-  #end: number
+  #end = 0
   #batches: RecordBatch[] = []
 
   constructor(partition: Partition, range: BackwardRange) {
     this.#partition = partition
     this.#range = range
-    this.#end = range.end
   }
 
   /** Decodes the last batch that was not given, reads some when there is none, or ends. */
   async load(): Promise<readonly StoredRecord[] | null> {
     const partition = this.#partition
-    const { from, signal } = this.#range
-    this.#from ??= this.#start(from)
+    const { signal } = this.#range
+    if (this.#from === null) {
+      const looking = partition.lookBehind(Infinity)
+      if (looking !== null) await looking
+      this.#from = this.#begin(looking !== null)
+    }
     if (this.#end <= this.#from) return null
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
@@ -66,8 +71,12 @@ export class BackwardSource implements RecordSource {
     this.#batches = []
   }
 
-  #start(from: number | 'earliest'): number {
-    const offset = from === 'earliest' ? this.#partition.logStartOffset : from
+  #begin(hasLooked: boolean): number {
+    const { from, until } = this.#range
+    const { logStartOffset, highWatermark } = this.#partition
+    const visibleEnd = hasLooked ? highWatermark : this.#range.visibleEnd
+    this.#end = until === 'end' ? visibleEnd : Math.min(until, visibleEnd)
+    const offset = from === 'earliest' ? logStartOffset : from
     ensureInLog(this.#partition, offset)
     return offset
   }

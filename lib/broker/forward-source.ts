@@ -8,9 +8,11 @@ import type { Partition } from './partition.ts'
 
 /** Which records a {@link ForwardSource} gives, and what ends it. */
 export interface ForwardRange {
-  readonly from: number | 'earliest'
+  readonly from: number | 'earliest' | 'latest'
   /** Exclusive. */
-  readonly end: number
+  readonly until: number | 'end'
+  /** What `'latest'` and `'end'` are. Where another process appends, its log is looked at before the first record. */
+  readonly visibleEnd: number
   /** Limit on the stored size of what is in memory at once. */
   readonly maxBytes: number
   /** How long one wait for records may take. */
@@ -26,6 +28,8 @@ export class ForwardSource implements RecordSource {
   readonly #limits: FetchLimits
   /** Of the next batch to fetch; `null` before the first record was asked for. */
   #offset: number | null = null
+  /** Exclusive; known with the first offset. */
+  #end = 0
   #batches: readonly RecordBatch[] = []
   #batchSlot = 0
   #mayWait = true
@@ -44,12 +48,12 @@ export class ForwardSource implements RecordSource {
 
   /** Decodes the next batch, fetches some when there is none, or ends. */
   async load(): Promise<readonly StoredRecord[] | null> {
-    const { from, end } = this.#range
     if (this.#offset === null) {
-      this.#offset = from === 'earliest' ? this.#partition.logStartOffset : from
-      // With nothing to read up to `end` nobody else would look at it.
-      ensureInLog(this.#partition, this.#offset)
+      const looking = this.#partition.lookBehind(Infinity)
+      if (looking !== null) await looking
+      this.#offset = this.#begin(looking !== null)
     }
+    const end = this.#end
     const batch = this.#batches[this.#batchSlot]
     if (this.#offset >= end) return null
     if (batch === undefined) {
@@ -72,6 +76,17 @@ export class ForwardSource implements RecordSource {
 
   end(): void {
     this.#batches = []
+  }
+
+  #begin(hasLooked: boolean): number {
+    const { from, until } = this.#range
+    const { logStartOffset, highWatermark } = this.#partition
+    const visibleEnd = hasLooked ? highWatermark : this.#range.visibleEnd
+    this.#end = until === 'end' ? visibleEnd : until
+    const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
+    // With nothing to read up to the end nobody else would look at it.
+    ensureInLog(this.#partition, offset)
+    return offset
   }
 
   async #fetch(offset: number): Promise<void> {

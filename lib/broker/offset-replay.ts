@@ -15,6 +15,8 @@ export interface OffsetsPartition {
   readonly index: number
   readonly logStartOffset: number
   readonly highWatermark: number
+  /** Its reader's generation rises where records were taken away or replaced. */
+  readonly log: { readonly reader: { readonly generation: number } }
   appendInternal(records: readonly AppendRecord[]): Promise<unknown>
   readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]>
 }
@@ -32,13 +34,24 @@ const REPLAY_BYTES = 1024 * 1024
 export class OffsetReplay {
   /** Up to where, exclusive. */
   #nextOffset = 0
+  /** Of the log, as it was when the last run began. */
+  #generation: number | null = null
   /** What open transactions have committed, by their producer. */
   readonly #pending: Map<bigint, PendingOffsets> = new Map()
   /** Where the record is that counts, by group and partition, while a transaction may bring an older one. */
   readonly #applied: Map<string, number> = new Map()
 
+  /**
+   * Whether something of what was taken over may not be in the log any more, so that only a replay from the
+   * start tells what counts: its owner has cut it, or taken other files for its own.
+   */
+  isOutdated({ log }: OffsetsPartition): boolean {
+    return this.#generation !== null && this.#generation !== log.reader.generation
+  }
+
   /** Goes on to the end there is. When it rejects, the next call goes on behind the last whole batch. */
   async run(partition: OffsetsPartition, groups: Map<string, GroupOffsets>): Promise<void> {
+    this.#generation = partition.log.reader.generation
     const endOffset = partition.highWatermark
     let offset = Math.max(this.#nextOffset, partition.logStartOffset)
     while (offset < endOffset) {

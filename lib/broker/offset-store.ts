@@ -17,6 +17,7 @@ import {
 } from './offset-and-metadata.ts'
 import { OffsetReplay, type OffsetsPartition } from './offset-replay.ts'
 import { OffsetsTopic, type OffsetsTopicOptions } from './offsets-topic.ts'
+import { SerialQueue } from '../storage/serial-queue.ts'
 import {
   compareNames,
   compareTopicPartitions,
@@ -49,6 +50,8 @@ export class OffsetStore {
   /** Of each partition of the topic, what was taken over. */
   #replays: Map<number, OffsetReplay> = new Map()
   #damage: OffsetsDamage | null = null
+  /** What one has taken over of a commit, another must not take over again behind what has followed it. */
+  readonly #refreshes: SerialQueue = new SerialQueue()
 
   constructor(options: OffsetStoreOptions) {
     this.#options = options
@@ -84,8 +87,15 @@ export class OffsetStore {
    * @throws {@link CorruptRecordError} as {@link OffsetStore.load}; nobody is told where a group stands
    * from then on, until a later refresh finds the damage gone.
    */
-  async refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
-    if (this.#damage !== null) return this.load(partitions)
+  refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
+    return this.#refreshes.run(() => this.#refresh(partitions))
+  }
+
+  async #refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
+    const isOutdated = partitions.some(
+      (partition) => this.#replays.get(partition.index)?.isOutdated(partition) === true,
+    )
+    if (this.#damage !== null || isOutdated) return this.load(partitions)
     for (const partition of partitions) await this.#replay(partition, this.#groups, this.#replays)
   }
 

@@ -1,22 +1,10 @@
-import {
-  abortSignal,
-  boolean,
-  checkOneOf,
-  checkOptions,
-  checkWholeNumber,
-  wholeNumber,
-  type Check,
-  type Checks,
-} from '../checks.ts'
+import { abortSignal, checkOptions, checkWholeNumber, wholeNumber, type Checks } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, newRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
-import { BackwardSource } from './backward-source.ts'
 import { fetchBatches } from './delayed-fetch.ts'
-import { ForwardSource } from './forward-source.ts'
 import type { Partition } from './partition.ts'
-import { PartitionIterator } from './partition-iterator.ts'
 
 /** What {@link Partition.read} takes. */
 export interface ReadOptions {
@@ -45,45 +33,6 @@ export interface FetchOptions {
   readonly signal?: AbortSignal
 }
 
-/** Which records {@link Partition.records} goes through in offset order, waiting for those to come. */
-export interface ForwardRecordsOptions {
-  /** @defaultValue false */
-  readonly reverse?: false
-  /**
-   * In [`logStartOffset`, `logEndOffset`]: at the end it waits for what comes. `'earliest'` is the
-   * first record by the time the iteration begins, `'latest'` the high watermark at the time of the
-   * call. @defaultValue `'earliest'`
-   */
-  readonly from?: number | 'earliest' | 'latest'
-  /**
-   * Exclusive, at least `from`; it waits for records that are not there yet. `'end'` is the high
-   * watermark at the time of the call. Absent: goes on for ever.
-   */
-  readonly until?: number | 'end'
-  /** Ends the iteration, which rejects with its reason. */
-  readonly signal?: AbortSignal
-}
-
-/** Which records {@link Partition.records} goes through from the last one to the first, never waiting. */
-export interface ReverseRecordsOptions {
-  readonly reverse: true
-  /**
-   * The lowest offset, in [`logStartOffset`, `logEndOffset`]. `'earliest'` is the first record by the
-   * time the iteration begins. @defaultValue `'earliest'`
-   */
-  readonly from?: number | 'earliest'
-  /**
-   * Exclusive, at least `from`. What is not visible at the time of the call is left out; `'end'` is
-   * all that is. @defaultValue `'end'`
-   */
-  readonly until?: number | 'end'
-  /** Ends the iteration, which rejects with its reason. */
-  readonly signal?: AbortSignal
-}
-
-/** Which records {@link Partition.records} goes through, and in which order. */
-export type RecordsOptions = ForwardRecordsOptions | ReverseRecordsOptions
-
 /** What {@link Partition.read} may be told. */
 export const READ_OPTIONS: Checks<ReadOptions> = {
   maxBytes: wholeNumber(1),
@@ -98,20 +47,10 @@ const FETCH_OPTIONS: Checks<FetchOptions> = {
   signal: abortSignal,
 }
 
-const RECORDS_OPTIONS: Checks<AnyRecordsOptions> = {
-  reverse: boolean,
-  from: offsetOr('earliest', 'latest'),
-  until: offsetOr('end'),
-  signal: abortSignal,
-}
-
-/** Both kinds of {@link RecordsOptions}, before it is known which one it is. */
-interface AnyRecordsOptions extends Omit<ForwardRecordsOptions, 'reverse'> {
-  readonly reverse?: boolean
-}
-
-const DEFAULT_MAX_BYTES = 1024 * 1024
-const DEFAULT_MAX_WAIT_MS = 500
+/** Read at once where nothing else is asked for. */
+export const DEFAULT_MAX_BYTES: number = 1024 * 1024
+/** How long a fetch waits where nothing else is asked for. */
+export const DEFAULT_MAX_WAIT_MS = 500
 /** What is waited for at once; see {@link readInPieces}. */
 const PIECE_BYTES = 64 * 1024
 
@@ -252,41 +191,14 @@ export async function fetchRecords(
   }
 }
 
-/** Checks the options at the call, and goes through the records; see `Partition.records`. */
-export function recordsOf(
-  clock: Clock,
+/** See `Partition.offsetForTimestamp`. Where another process appends, its log is looked at first. */
+export async function findByTimestamp(
   partition: Partition,
-  options: RecordsOptions,
-): AsyncGenerator<StoredRecord, void, undefined> {
-  const checked = checkOptions<AnyRecordsOptions>('records options', options, RECORDS_OPTIONS)
-  const { reverse = false, from = 'earliest', until, signal } = checked
-  if (typeof from === 'number' && typeof until === 'number' && until < from) {
-    throw new RangeError(`until must be at least from, ${from}, got ${until}`)
-  }
-  const { highWatermark } = partition
-  if (reverse) {
-    if (from === 'latest') {
-      throw new RangeError("from must be an offset or 'earliest' with reverse, got 'latest'")
-    }
-    const end = typeof until === 'number' ? Math.min(until, highWatermark) : highWatermark
-    return new PartitionIterator(new BackwardSource(partition, { from, end, signal }), signal)
-  }
-  const source = new ForwardSource(clock, partition, {
-    from: from === 'latest' ? highWatermark : from,
-    end: until === 'end' ? highWatermark : (until ?? Number.MAX_SAFE_INTEGER),
-    maxBytes: DEFAULT_MAX_BYTES,
-    maxWaitMs: DEFAULT_MAX_WAIT_MS,
-    signal,
-  })
-  return new PartitionIterator(source, signal)
-}
-
-/** The check for an offset, or for a name of one. */
-function offsetOr(...names: readonly string[]): Check {
-  return (name, value) => {
-    if (typeof value === 'number') checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
-    else checkOneOf(name, value, names)
-  }
+  timestamp: number,
+): Promise<{ offset: number; timestamp: number } | null> {
+  const looking = partition.lookBehind(Infinity)
+  if (looking !== null) await looking
+  return partition.log.offsetForTimestamp(timestamp, partition.highWatermark)
 }
 
 /**

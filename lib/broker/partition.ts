@@ -1,4 +1,3 @@
-import { checkWholeNumber } from '../checks.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
 import type { VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
@@ -18,12 +17,12 @@ import { PartitionBatches } from './partition-batches.ts'
 import type { PartitionContext } from './partition-context.ts'
 import {
   fetchRecords,
+  findByTimestamp,
   readRecords,
-  recordsOf,
   type FetchOptions,
   type ReadOptions,
-  type RecordsOptions,
 } from './partition-reads.ts'
+import { recordsOf, type RecordsOptions } from './partition-records.ts'
 import type { Settlement } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
@@ -200,9 +199,8 @@ export class Partition {
    * @returns `null` when every visible record is older.
    */
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
-    checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
     this.#ensureOpen()
-    return (await this.log.offsetForTimestamp(timestamp, this.highWatermark))?.offset ?? null
+    return (await findByTimestamp(this, timestamp))?.offset ?? null
   }
 
   /**

@@ -55,7 +55,8 @@ export class TopicFollower {
     for (const entry of added.filter(isInternal)) await attempt(this.#open(entry))
     const others = added.filter((entry) => !isInternal(entry))
     if (others.length > 0) {
-      await followOffsets()
+      // Where that fails, who needs no offsets can do without.
+      await attempt(followOffsets())
       for (const entry of others) await attempt(this.#open(entry))
     }
     if (failures.length > 0) throw failures[0]

@@ -37,10 +37,14 @@ export class VisibleEnd {
 
   /** What the owner of the log has made may be seen; who waits hears of damage, and of its end, as well. */
   follow(): void {
-    this.publish(this.#log.logEndOffset)
+    const { logEndOffset, damage } = this.#log
+    // Where it was cut, what is written there from now on is news again.
+    const isCut = logEndOffset < this.#highWatermark
+    if (isCut) this.replacedFrom(logEndOffset)
+    else this.publish(logEndOffset)
     // A log that ends where it did, or before, has published nothing.
-    if (this.#log.damage !== this.#damage) this.notify()
-    this.#damage = this.#log.damage
+    if (isCut || damage !== this.#damage) this.notify()
+    this.#damage = damage
   }
 
   /** Where the log was cut, what is written at `baseOffset` is in the place of records that had been shown. */

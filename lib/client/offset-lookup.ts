@@ -1,3 +1,4 @@
+import { findByTimestamp } from '../broker/partition-reads.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
 import {
   checkOptions,
@@ -51,7 +52,7 @@ export class OffsetLookup {
     const places = checked.map((each) => ({ ...each, source: this.#positions.ensureExists(each) }))
     return Promise.all(
       places.map(async ({ topic, partition, timestamp, source }) => {
-        const found = await source.log.offsetForTimestamp(timestamp, source.highWatermark)
+        const found = await findByTimestamp(source, timestamp)
         return { topic, partition, ...(found ?? { offset: null, timestamp: null }) }
       }),
     )

@@ -85,6 +85,8 @@ export class PartitionControls {
       states.map(async (state) => {
         const source = this.#sourceOf(state)
         const { topicId } = state
+        const looking = source.lookBehind(Infinity)
+        if (looking !== null) await looking
         // What comes while it searches is not looked at, so it lies behind this end.
         const { highWatermark } = source
         const offset = (await source.offsetForTimestamp(timestamp)) ?? highWatermark

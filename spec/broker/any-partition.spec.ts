@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
-import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
+import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
 import { ClosedError } from '../../lib/errors.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { anyShare } from '../helpers/any-share.ts'

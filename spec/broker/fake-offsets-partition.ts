@@ -10,6 +10,7 @@ export class FakeOffsetsPartition implements OffsetsPartition {
   readonly index: number
   logStartOffset = 0
   highWatermark = 0
+  readonly log = { reader: { generation: 0 } }
   /** Appends fail with it, and nothing is stored. */
   appendError: Error | null = null
   /** Reads fail with it. */

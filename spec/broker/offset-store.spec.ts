@@ -522,6 +522,58 @@ describe('load', () => {
     expect([after.store.damage, after.offset()]).toEqual([null, 5])
   })
 
+  it('is made anew by a refresh where the log was cut, and what came in its place counts', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    await before.commit(9)
+    const after = await before.reopened()
+    const { partition } = before
+    partition.batches.pop()
+    partition.highWatermark = 1
+    partition.log.reader.generation += 2
+    await after.store.refresh(before.partitions)
+    expect(after.offset()).toBe(4)
+    await before.commit(5)
+    await after.store.refresh(before.partitions)
+    expect(after.offset()).toBe(5)
+  })
+
+  it('is made anew also where the log was cut and has grown again between two refreshes', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    await before.commit(9)
+    const after = await before.reopened()
+    before.partition.batches.pop()
+    before.partition.highWatermark = 1
+    before.partition.log.reader.generation += 2
+    await before.commit(5)
+    await after.store.refresh(before.partitions)
+    expect(after.offset()).toBe(5)
+  })
+
+  it('takes over one after the other what refreshes find that overlap', async () => {
+    const before = new Harness()
+    const after = await before.reopened()
+    await before.commit(4)
+    const slow = gate()
+    const readBatches = before.partition.readBatches.bind(before.partition)
+    let reads = 0
+    before.partition.readBatches = async (offset, maxBytes) => {
+      const found = await readBatches(offset, maxBytes)
+      reads += 1
+      if (reads === 1) await slow.promise
+      return found
+    }
+    const first = after.store.refresh(before.partitions)
+    await settle()
+    await before.store.forgetTopic('orders')
+    const second = after.store.refresh(before.partitions)
+    await settle()
+    slow.open()
+    await Promise.all([first, second])
+    expect(after.offset()).toBeNull()
+  })
+
   it('fails as the read fails', async () => {
     const before = new Harness()
     await before.commit(4)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
-import type { RecordsOptions } from '../../lib/broker/partition-reads.ts'
+import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 

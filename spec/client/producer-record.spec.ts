@@ -32,12 +32,12 @@ describe('a record that is not of the described form', () => {
     ['has a text as timestamp', { topic: 't', value: 'a', timestamp: '5' }, TypeError, 'timestamp'],
     ['has a timestamp below 0', { topic: 't', value: 'a', timestamp: -2 }, RangeError, 'timestamp'],
     ['names a partition too high', { topic: 't', value: 'a', partition: 2 }, RangeError, '[0, 2)'],
-    ['names a negative partition', { topic: 't', value: 'a', partition: -1 }, RangeError, '[0, 2)'],
+    ['names a negative partition', { topic: 't', value: 'a', partition: -1 }, RangeError, 'from 0'],
     [
       'names a partition by a text',
       { topic: 't', value: 'a', partition: '0' },
-      RangeError,
-      '[0, 2)',
+      TypeError,
+      'partition must be a number, got "0"',
     ],
   ]
 
