@@ -1,4 +1,4 @@
-import { checkWholeNumber, describeValue, objectWith, type Check } from '../checks.ts'
+import { checkWholeNumber, describeValue, objectWith, reasonOf, type Check } from '../checks.ts'
 import type { OffsetRange } from './load-task.ts'
 import type { TaskResult } from './sink.ts'
 
@@ -11,16 +11,40 @@ export const checkProducer: Check = objectWith('send', 'sendBatch')
 /** Whether it is a sink. */
 export const checkSink: Check = objectWith('published', 'open')
 
-/** Whether it is what a sink gives for a task. */
-export const checkWriter: Check = objectWith('write', 'commit', 'abort')
+/** A sink gives something else than it has to, and would do so again: there is no use in another try. */
+export class SinkMisuse extends TypeError {
+  override readonly name = 'TypeError'
+}
+
+/** @throws {@link SinkMisuse} for what `check` throws */
+function ofSink<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    throw new SinkMisuse(reasonOf(error), { cause: error })
+  }
+}
+
+const isWriter: Check = objectWith('write', 'commit', 'abort')
+
+/** Whether it is what a sink gives for a task. @throws {@link SinkMisuse} */
+export function checkWriter(name: string, writer: unknown): void {
+  ofSink(() => {
+    isWriter(name, writer)
+  })
+}
 
 /**
  * Checks what a sink says that it holds, which may be anybody's code: what is wrong there would be loaded
  * twice, or not at all.
  *
- * @throws TypeError or RangeError
+ * @throws {@link SinkMisuse}
  */
 export function checkPublished(published: unknown): readonly OffsetRange[] {
+  return ofSink(() => rangesOf(published))
+}
+
+function rangesOf(published: unknown): readonly OffsetRange[] {
   if (!Array.isArray(published)) {
     const got = describeValue(published)
     throw new TypeError(
@@ -40,8 +64,12 @@ export function checkPublished(published: unknown): readonly OffsetRange[] {
   })
 }
 
-/** Checks what a sink says that came of a task. @throws TypeError or RangeError */
+/** Checks what a sink says that came of a task. @throws {@link SinkMisuse} */
 export function checkTaskResult(result: unknown): TaskResult {
+  return ofSink(() => countsOf(result))
+}
+
+function countsOf(result: unknown): TaskResult {
   if (typeof result !== 'object' || result === null) {
     const got = describeValue(result)
     throw new TypeError(`commit() of a sink must give { records, rejected, bytes }, got ${got}`)

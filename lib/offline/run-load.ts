@@ -20,7 +20,7 @@ import {
   type Checks,
 } from '../checks.ts'
 import { systemClock } from '../platform/system-clock.ts'
-import { checkSink } from './arguments.ts'
+import { checkSink, SinkMisuse } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
 import { LoadPlan } from './load-plan.ts'
@@ -88,6 +88,8 @@ const FINAL_ERRORS = [
   UnknownTopicOrPartitionError,
   ClosedError,
   MissingModuleError,
+  // What a sink gives that is no answer: it would give the same again.
+  SinkMisuse,
 ] as const
 
 /** Loads that run, so that two of one name cannot put the same records into a sink. */

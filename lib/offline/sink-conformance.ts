@@ -1,6 +1,7 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict'
 import type { StoredRecord } from '../index.ts'
-import type { LoadTask, OffsetRange } from './load-task.ts'
+import { checkPublished, checkTaskResult } from './arguments.ts'
+import type { LoadTask } from './load-task.ts'
 import { byStart } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
@@ -281,7 +282,7 @@ async function load(sink: Sink, each: LoadTask): Promise<TaskResult> {
   const writer = await sink.open(each)
   try {
     await writer.write(recordsOf(each))
-    return await writer.commit()
+    return checkTaskResult(await writer.commit())
   } catch (error) {
     await writer.abort()
     throw error
@@ -303,7 +304,7 @@ async function expectPublished(
   ranges: readonly (readonly [number, number])[],
   fromOffset = 0,
 ): Promise<void> {
-  const published: readonly OffsetRange[] = await sink.published(PLACE, fromOffset)
+  const published = checkPublished(await sink.published(PLACE, fromOffset))
   deepStrictEqual(
     [...published].sort(byStart).map(({ startOffset, endOffset }) => [startOffset, endOffset]),
     ranges,

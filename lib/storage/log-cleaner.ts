@@ -128,15 +128,19 @@ export class LogCleaner {
 
   async #compact(options: CompactionOptions): Promise<CompactionReport> {
     const epoch = this.#log.leaderEpoch
+    let wantedEnd = 0
     const ensureTrue = (): void => {
       if (this.#isStopped) throw new ClosedError(`the log of ${this.#context.topic} is closed`)
       this.#guard.ensureWritable()
-      // It rises with every truncation: what the map says may not be there any more.
-      if (this.#log.leaderEpoch !== epoch) throw new CleaningInterrupted()
+      // What the map says may not be there any more: a truncation lowers the end of the log first of all,
+      // and raises the epoch as soon as the records are gone.
+      const isCut = this.#log.leaderEpoch !== epoch || this.#log.logEndOffset < wantedEnd
+      if (isCut) throw new CleaningInterrupted()
     }
     // Who closes the log waits for passes that have begun only.
     ensureTrue()
     const { firstDirtyOffset, firstUncleanableOffset } = await this.range(options.checkpoint)
+    wantedEnd = firstUncleanableOffset
     const mostKeys = firstUncleanableOffset - firstDirtyOffset
     const mapBytes = Math.min(options.dedupeBufferBytes, OffsetMap.bytesFor(mostKeys))
     const map = new OffsetMap(mapBytes)
@@ -149,6 +153,8 @@ export class LogCleaner {
       const { end } = mapped
       cleaner = new BatchCleaner(this.#rule(map, mapped.from, end))
       const { config, segments } = this.#log
+      // Segments that are being cut off are on the list no more.
+      ensureTrue()
       const sealed = segments.all.slice(0, -1).filter(({ baseOffset }) => baseOffset < end)
       for (const sources of groupSegments(sealed, config)) {
         const swap = new SegmentSwap(this.#log, this.#context.fileSystem, this.#dir, sources)
@@ -157,6 +163,7 @@ export class LogCleaner {
         bytesAfter += sizeBytes
         options.onProgress?.(bytesBefore)
       }
+      ensureTrue()
       endOffset = end
       isWhole = true
     } catch (error) {
@@ -242,7 +249,7 @@ export class LogCleaner {
           held = batch
         }
         if (!isAsOnRecord(source, sum))
-          throw this.#reasonFor(notAsWritten(source), source, generation)
+          throw this.#reasonFor(notAsWritten(source), source, generation, ensureTrue)
       }
       await write(true)
       ensureTrue()
@@ -273,8 +280,14 @@ export class LogCleaner {
    *
    * @param generation of the segments before anything of it was read.
    */
-  #reasonFor(error: unknown, segment: LogSegment, generation: number): unknown {
+  #reasonFor(
+    error: unknown,
+    segment: LogSegment,
+    generation: number,
+    ensureTrue: () => void,
+  ): unknown {
     const { segments } = this.#log
+    ensureTrue()
     const isAsBefore = segments.generation === generation && segments.all.includes(segment)
     return isAsBefore ? error : new CleaningInterrupted()
   }
@@ -295,7 +308,7 @@ export class LogCleaner {
       const { batches } = await segment
         .read(from, { maxBytes: READ_BYTES, endOffset })
         .catch((error: unknown) => {
-          throw this.#reasonFor(error, segment, generation)
+          throw this.#reasonFor(error, segment, generation, ensureTrue)
         })
       await this.#log.segments.touch(segment)
       const last = batches.at(-1)

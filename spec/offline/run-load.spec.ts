@@ -73,7 +73,7 @@ describe('a load', () => {
     const plan = await planLoad(broker, { topics: ['orders'] })
     const sink = new MemorySink()
     sink.open = () => Promise.reject(new Error('the process has ended'))
-    await failure(runLoad(plan, sink, { retries: 0 }))
+    await failure(runLoad(plan, sink))
     expect(await committed(broker, 0)).toBe(0)
     await broker.topic('orders').partition(0).deleteRecords(10)
     await expect(planLoad(broker, { topics: ['orders'] })).rejects.toMatchObject({
@@ -402,7 +402,7 @@ describe('a load', () => {
       [[{ startOffset: 0, endOffset: '4' }], 'must be a number, got "4"'],
     ] as const) {
       const sink = { open, published: () => Promise.resolve(published as never) }
-      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      const { failures } = await failure(runLoad(plan, sink))
       expect(String(failures[0]?.error)).toContain(message)
     }
     expect(opened).toEqual([])
@@ -416,7 +416,7 @@ describe('a load', () => {
     const published = () => Promise.resolve([])
     for (const writer of [undefined, { write: () => Promise.resolve() }]) {
       const sink = { published, open: () => Promise.resolve(writer as never) }
-      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      const { failures } = await failure(runLoad(plan, sink))
       expect(String(failures[0]?.error)).toContain(
         'must be an object with write(), commit(), abort()',
       )
@@ -429,7 +429,7 @@ describe('a load', () => {
         abort: () => Promise.resolve(void (aborts += 1)),
       }
       const sink = { published, open: () => Promise.resolve(writer) }
-      const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+      const { failures } = await failure(runLoad(plan, sink))
       expect(String(failures[0]?.error)).toMatch(
         /commit\(\) of a sink must give|of a committed task must be/,
       )
