@@ -5,12 +5,10 @@ import {
   futimesSync,
   lstatSync,
   readSync,
-  stat as statWithCallback,
   unlinkSync,
 } from 'node:fs'
 import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { loadProperLockfile } from './foreign-modules.ts'
 import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
 import { decodeOwnerRecord, encodeOwnerRecord } from './lock-owner.ts'
 import {
@@ -24,6 +22,7 @@ import {
   writeIfRoom,
 } from './lock-takeover.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
+import { lockProperly } from './proper-lock.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
@@ -67,7 +66,9 @@ export class LockFile {
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
   #handover: Promise<void> | null = null
-  /** When the lock was renewed last, or begun, for as long as that is not left to proper-lockfile. */
+  /** What proper-lockfile has given the lock up for, although it is ours. It is renewed here from then on. */
+  #alarm: Error | null = null
+  /** When the lock was renewed last, or begun. */
   #renewedMs: number
   #released = false
   readonly #judge: LockJudge
@@ -146,21 +147,45 @@ export class LockFile {
   /**
    * Makes the first heartbeat, and leaves the others to proper-lockfile. To be called when that one
    * is due, and again as often as the next would be: a process may lack the descriptors to load it, and
-   * renews the lock by itself then.
+   * renews the lock by itself then, as it does after a false alarm.
    */
   async startHeartbeats(): Promise<void> {
-    if (this.#unlock !== null || this.#released) return
+    if (this.#released) return
+    if (this.#alarm !== null) {
+      this.#renewOrTell(this.#alarm)
+      return
+    }
+    if (this.#unlock !== null) return
     this.#handover ??= this.#lockProperly()
     try {
       await this.#handover
     } catch (error) {
-      const { clock, times, onCompromised } = this.#options
-      if (this.#renewNow()) return
-      const isStale = clock.monotonic() - this.#renewedMs > times.staleAfterMs
-      if (isStale && error instanceof Error) onCompromised(error)
+      if (error instanceof Error) this.#renewOrTell(error)
     } finally {
       this.#handover = null
     }
+  }
+
+  /**
+   * What proper-lockfile believes to be the loss of the lock, of which it makes no more heartbeats. It goes
+   * by the time of the file alone, which anybody may have changed, and which some file systems keep to two
+   * seconds; whose the lock is, its token and its inode tell.
+   */
+  #takeBack(error: Error): void {
+    if (this.#released) return
+    this.#alarm = error
+    this.#renewOrTell(error)
+  }
+
+  /** A heartbeat in place of proper-lockfile's. Tells of `error` once others may take the lock for stale. */
+  #renewOrTell(error: Error): void {
+    const { clock, times, onCompromised } = this.#options
+    try {
+      if (this.#renewNow()) return
+    } catch {
+      // It may be a passing fault, and the next heartbeat is made in any case.
+    }
+    if (clock.monotonic() - this.#renewedMs > times.staleAfterMs) onCompromised(error)
   }
 
   /** A heartbeat that takes no descriptor. @returns false when the lock is not ours any more */
@@ -211,30 +236,18 @@ export class LockFile {
 
   /** Makes the lock one of proper-lockfile's: one that another owner may have, or our own. */
   async #lockProperly(): Promise<void> {
-    const { lock } = await loadProperLockfile()
-    this.#unlock = await lock(this.#options.directory, {
-      lockfilePath: this.#path,
-      realpath: false,
-      stale: this.#options.times.staleAfterMs,
-      update: this.#options.times.heartbeatMs,
-      retries: 0,
-      onCompromised: this.#options.onCompromised,
-      // A new object for every lock: the precision of time stamps is remembered in it, and two
-      // directories may lie on file systems that differ in that.
-      fs: {
-        mkdir: (path: string, done: Callback) => {
-          settle(this.#create(path), done)
-        },
-        rmdir: (_path: string, done: Callback) => {
-          settle(this.#remove(), done)
-        },
-        rmdirSync: () => {
-          this.#removeOurs()
-        },
-        utimes: (path: string, accessed: Date, modified: Date, done: Callback) => {
-          settle(this.#touch(path, accessed, modified), done)
-        },
-        stat: statWithCallback,
+    this.#unlock = await lockProperly({
+      path: this.#path,
+      directory: this.#options.directory,
+      times: this.#options.times,
+      create: (path) => this.#create(path),
+      touch: (path, accessed, modified) => this.#touch(path, accessed, modified),
+      remove: () => this.#remove(),
+      removeNow: () => {
+        this.#removeOurs()
+      },
+      onCompromised: (error) => {
+        this.#takeBack(error)
       },
     })
   }
@@ -290,6 +303,7 @@ export class LockFile {
   async #touch(path: string, accessed: Date, modified: Date): Promise<void> {
     if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
     await (this.#handle?.utimes(accessed, modified) ?? utimes(path, accessed, modified))
+    this.#renewedMs = this.#options.clock.monotonic()
   }
 
   /** What proper-lockfile believes to be the removal of a directory. */
@@ -314,11 +328,3 @@ export class LockFile {
 
 const TAKEN_OVER = 'another owner has taken it over'
 const REMOVED = 'its lock file was removed'
-
-type Callback = (error: unknown) => void
-
-function settle(work: Promise<void>, done: Callback): void {
-  work.then(() => {
-    done(null)
-  }, done)
-}

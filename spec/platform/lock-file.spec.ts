@@ -444,16 +444,71 @@ describe('LockFile', () => {
     expect(await openHere()).toEqual([])
   })
 
-  it('tells when a heartbeat finds another time than its own', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const directory = await temporaryDirectory()
-    const reason = new Promise<Error>((resolve) => void take(directory, resolve).then(beat))
-    async function beat(lockFile: LockFile | null): Promise<void> {
+  describe('whose heartbeat finds another time than its own', () => {
+    /** It finds a time that its file was given by somebody else. */
+    async function findAnotherTime(directory: string, reasons: Error[], clock: ManualClock) {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      const lockFile = await take(directory, (reason) => reasons.push(reason), clock)
       await lockFile?.startHeartbeats()
       await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
       vi.advanceTimersByTime(HEARTBEAT_MS)
+      return lockFile
     }
-    expect(await reason).toMatchObject({ code: 'ECOMPROMISED' })
+
+    it('stays with its owner, by whom it is renewed from then on', async () => {
+      const directory = await temporaryDirectory()
+      const path = join(directory, LOCK_FILE_NAME)
+      const reasons: Error[] = []
+      const clock = new ManualClock(1_700_000_000_000)
+      const lockFile = await findAnotherTime(directory, reasons, clock)
+      await vi.waitFor(async () => {
+        expect([(await stat(path)).mtimeMs, reasons.length]).not.toEqual([1_000_000, 0])
+      }, 20_000)
+      expect(reasons).toEqual([])
+      for (let beats = 0; beats < 3; beats++) {
+        // As a file system does that keeps times to two seconds.
+        await utimes(path, 1_699_999_998, 1_699_999_998)
+        await clock.advance(HEARTBEAT_MS)
+        await lockFile?.startHeartbeats()
+        expect((await stat(path)).mtimeMs).toBe(clock.now())
+      }
+      expect([vi.getTimerCount(), reasons]).toEqual([0, []])
+      await lockFile?.release()
+      expect(await readdir(directory)).toEqual([])
+    })
+
+    it('tells of that when it cannot be renewed until it is stale', async () => {
+      const directory = await temporaryDirectory()
+      const reasons: Error[] = []
+      const clock = new ManualClock(Date.now())
+      const renewing = vi.spyOn(fs, 'futimesSync')
+      syncBuiltinESMExports()
+      onTestFinished(() => {
+        renewing.mockRestore()
+        syncBuiltinESMExports()
+      })
+      const lockFile = await findAnotherTime(directory, reasons, clock)
+      renewing.mockClear().mockImplementation(() => {
+        throw systemError('EIO', 'futimes', directory, 'i/o error')
+      })
+      await vi.waitFor(() => {
+        expect(renewing).toHaveBeenCalledTimes(1)
+      }, 20_000)
+      await clock.advance(STALE_AFTER_MS)
+      await lockFile?.startHeartbeats()
+      expect(reasons).toEqual([])
+      await clock.advance(1)
+      await lockFile?.startHeartbeats()
+      expect(reasons).toMatchObject([{ code: 'ECOMPROMISED' }])
+    })
+
+    it('makes no heartbeat after its release', async () => {
+      const directory = await temporaryDirectory()
+      const reasons: Error[] = []
+      const lockFile = await findAnotherTime(directory, reasons, new ManualClock(Date.now()))
+      await lockFile?.release()
+      expect([await readdir(directory), vi.getTimerCount(), reasons]).toEqual([[], 0, []])
+    })
   })
 
   it('that another owner gives up at the last moment is kept by its heartbeats', async () => {

@@ -1,0 +1,61 @@
+import { stat } from 'node:fs'
+import { loadProperLockfile } from './foreign-modules.ts'
+import type { LockTimes } from './lock-times.ts'
+
+/** What stands for the calls by which proper-lockfile makes, renews and removes a directory. */
+export interface ProperLock {
+  /** Of the lock itself. */
+  readonly path: string
+  /** What is locked by it. */
+  readonly directory: string
+  readonly times: LockTimes
+  /** Rejects with `EEXIST` where there is a lock. */
+  readonly create: (path: string) => Promise<void>
+  readonly touch: (path: string, accessed: Date, modified: Date) => Promise<void>
+  readonly remove: () => Promise<void>
+  readonly removeNow: () => void
+  /** Called when a heartbeat fails for good, or finds another time than that of the one before. */
+  readonly onCompromised: (error: Error) => void
+}
+
+/**
+ * Has proper-lockfile take a lock and renew it.
+ *
+ * @returns what ends that.
+ * @throws `ELOCKED` where the lock is there and not stale.
+ */
+export async function lockProperly(properLock: ProperLock): Promise<() => Promise<void>> {
+  const { path, directory, times, create, touch, remove, removeNow, onCompromised } = properLock
+  const { lock } = await loadProperLockfile()
+  return lock(directory, {
+    lockfilePath: path,
+    realpath: false,
+    stale: times.staleAfterMs,
+    update: times.heartbeatMs,
+    retries: 0,
+    onCompromised,
+    // A new object for every lock: the precision of time stamps is remembered in it, and two
+    // directories may lie on file systems that differ in that.
+    fs: {
+      mkdir: (created: string, done: Callback) => {
+        settle(create(created), done)
+      },
+      rmdir: (_path: string, done: Callback) => {
+        settle(remove(), done)
+      },
+      rmdirSync: removeNow,
+      utimes: (touched: string, accessed: Date, modified: Date, done: Callback) => {
+        settle(touch(touched, accessed, modified), done)
+      },
+      stat,
+    },
+  })
+}
+
+type Callback = (error: unknown) => void
+
+function settle(work: Promise<void>, done: Callback): void {
+  work.then(() => {
+    done(null)
+  }, done)
+}
