@@ -19,6 +19,8 @@ export interface OwnerProcess {
   readonly pidNamespace: string | null
   /** Within it a guard's name means the same socket to everyone. */
   readonly networkNamespace: string | null
+  /** Within it a `startTime` means the same moment to everyone; `null` also in records of older versions. */
+  readonly timeNamespace: string | null
 }
 
 /** Who holds a directory. */
@@ -48,15 +50,16 @@ export function describeThisProcess(platform: NodeJS.Platform = process.platform
     // Process ids mean the same to everyone on such a machine, and its name has to stand for it. A
     // pid from before a restart is unknown by now, or given to another, which proves nothing.
     const machine = `${platform} ${thread.host}`
-    const none = { startTime: null, networkNamespace: null }
+    const none = { startTime: null, networkNamespace: null, timeNamespace: null }
     return { ...thread, ...none, bootId: machine, pidNamespace: machine }
   }
   return {
     ...thread,
-    startTime: startTimeOf(process.pid),
+    startTime: showsOwnNamespace() ? startTimeOf(process.pid) : null,
     bootId: textOrNull(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')),
     pidNamespace: textOrNull(() => readlinkSync('/proc/self/ns/pid')),
     networkNamespace: textOrNull(() => readlinkSync('/proc/self/ns/net')),
+    timeNamespace: textOrNull(() => readlinkSync('/proc/self/ns/time')),
   }
 }
 
@@ -84,11 +87,12 @@ const MAX_NAME_BYTES = 255
 /** What is in front of the record in the name of a file. */
 const MAX_PREFIX_BYTES = 16
 
-/** The fields of a record in the order that they have in a name. */
+/** The fields of a record in the order that they have in a name. Older versions know all but the last. */
 const NAME_FIELDS = [
   ...(['token', 'pid', 'threadId', 'startTime', 'bootId', 'pidNamespace'] as const),
-  ...(['networkNamespace', 'guard', 'sinceMs', 'host'] as const),
+  ...(['networkNamespace', 'guard', 'sinceMs', 'host', 'timeNamespace'] as const),
 ]
+const OLD_NAME_FIELDS = NAME_FIELDS.length - 1
 const NUMBER_FIELDS: ReadonlySet<string> = new Set(['pid', 'threadId', 'sinceMs'])
 
 /**
@@ -104,7 +108,7 @@ export function encodeOwnerName(record: OwnerRecord): string | null {
 /** Reads what {@link encodeOwnerName} has made; `null` for all else. */
 export function decodeOwnerName(name: string): OwnerRecord | null {
   const parts = name.split(',')
-  if (parts.length !== NAME_FIELDS.length) return null
+  if (parts.length !== NAME_FIELDS.length && parts.length !== OLD_NAME_FIELDS) return null
   try {
     const fields = NAME_FIELDS.map((field, slot): [string, string | number | null] => {
       const text = decodeURIComponent(parts[slot] ?? '')
@@ -130,7 +134,7 @@ export function decodeOwnerName(name: string): OwnerRecord | null {
  *    closed at once, and the writes it has begun go on for as long as the disk takes. Its files
  *    are closed after them, so its process must have its lock file open no more.
  * 2. The owner's process has ended: in the same pid namespace its pid is unknown, or belongs to a
- *    process that started at another time.
+ *    process that started at another time, by the clock of the same time namespace.
  *
  * The id of a namespace may be given again once the namespace is gone, but then everything that
  * ran in it is gone as well, the owner included.
@@ -153,8 +157,11 @@ export async function isOwnerGone(
   if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
   // Asked first, because /proc may hide the processes of other users as if there were none.
   if (!processExists(record.pid)) return true
-  const startTime = startTimeOf(record.pid)
-  if (startTime !== null && record.startTime !== null && startTime !== record.startTime) return true
+  if (!showsOwnNamespace()) return false
+  if (record.timeNamespace === self.timeNamespace && record.startTime !== null) {
+    const startTime = startTimeOf(record.pid)
+    if (startTime !== null && startTime !== record.startTime) return true
+  }
   return hasLostGuard && !(await mayHold(record.pid, found.file))
 }
 
@@ -194,6 +201,14 @@ function threadIdHere(): number | null {
   } catch {
     return null
   }
+}
+
+/**
+ * Whether /proc has this process under its own id. It may be mounted from another pid namespace, where that
+ * id, and any other, is the id of somebody else.
+ */
+function showsOwnNamespace(): boolean {
+  return textOrNull(() => readlinkSync('/proc/self')) === String(process.pid)
 }
 
 function startTimeOf(pid: number): string | null {
@@ -239,5 +254,6 @@ function toOwnerRecord(value: unknown): OwnerRecord | null {
     bootId: text('bootId'),
     pidNamespace: text('pidNamespace'),
     networkNamespace: text('networkNamespace'),
+    timeNamespace: text('timeNamespace'),
   }
 }

@@ -1,9 +1,13 @@
+import fs from 'node:fs'
 import { open, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
+  decodeOwnerName,
   decodeOwnerRecord,
   describeThisProcess,
+  encodeOwnerName,
   encodeOwnerRecord,
   isOwnerGone,
   newOwnerToken,
@@ -23,6 +27,7 @@ const SELF: OwnerProcess = {
   bootId: 'boot',
   pidNamespace: 'pid:[2]',
   networkNamespace: 'net:[2]',
+  timeNamespace: 'time:[2]',
 }
 
 const GUARD = 'varve-1-2'
@@ -87,6 +92,33 @@ describe('isOwnerGone', () => {
       expect(await isOwnerGone({ ...record, startTime: null }, self, NO_GUARD)).toBe(false)
     })
 
+    it('compares starts by the clock of one time namespace only', async () => {
+      const self = describeThisProcess()
+      const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
+      for (const timeNamespace of ['time:[1]', null]) {
+        expect(await isOwnerGone({ ...record, timeNamespace }, self, NO_GUARD)).toBe(false)
+      }
+      const old = { ...self, timeNamespace: null }
+      expect(await isOwnerGone({ ...record, timeNamespace: null }, old, NO_GUARD)).toBe(true)
+    })
+
+    it('believes no /proc that shows the processes of another pid namespace', async () => {
+      const self = describeThisProcess()
+      const record = foreignRecord({ ...self, startTime: `${self.startTime}0`, guard: GUARD })
+      const { readlinkSync } = fs
+      const linking = vi.spyOn(fs, 'readlinkSync')
+      linking.mockImplementation((path) => (path === '/proc/self' ? '7' : readlinkSync(path)))
+      syncBuiltinESMExports()
+      onTestFinished(() => {
+        linking.mockRestore()
+        syncBuiltinESMExports()
+      })
+      expect(await isOwnerGone(record, self, NO_GUARD)).toBe(false)
+      const thread = { ...record, startTime: self.startTime, threadId: self.pid + 1 }
+      expect(await isOwnerGone(thread, self, { guard: GUARD, file: FILE })).toBe(false)
+      expect(describeThisProcess()).toEqual({ ...self, startTime: null })
+    })
+
     it('knows a process that has ended, of this pid namespace and boot only', async () => {
       const script = startScript('')
       await script.ended
@@ -120,7 +152,10 @@ describe('describeThisProcess', () => {
   })
 
   it.runIf(process.platform === 'linux')('finds everything that Linux tells', () => {
-    expect(describeThisProcess()).toMatchObject({
+    const self = describeThisProcess()
+    // Kernels before 5.5 know none.
+    expect(self.timeNamespace ?? 'time:[1]').toMatch(/^time:\[\d+\]$/)
+    expect(self).toMatchObject({
       threadId: expect.any(Number) as number,
       startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
       bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
@@ -157,6 +192,17 @@ describe('an owner record', () => {
     expect(decodeOwnerRecord(bytes.subarray(0, bytes.length - 5))).toBeNull()
     expect(decodeOwnerRecord(Buffer.alloc(0))).toBeNull()
     expect(decodeOwnerRecord(Buffer.alloc(100))).toBeNull()
+  })
+
+  it('of an older version is read without its time namespace, of which nothing is known', () => {
+    const record = foreignRecord()
+    const older = { ...record, timeNamespace: null }
+    const content = JSON.stringify({ ...record, timeNamespace: undefined })
+    expect(decodeOwnerRecord(Buffer.from(content))).toEqual(older)
+    const name = encodeOwnerName(record) ?? ''
+    expect(decodeOwnerName(name)).toEqual(record)
+    expect(decodeOwnerName(name.slice(0, name.lastIndexOf(',')))).toEqual(older)
+    expect(decodeOwnerName(`${name},`)).toBeNull()
   })
 
   it('keeps nothing that it does not know', () => {

@@ -13,6 +13,7 @@ export function foreignRecord(changes: Partial<OwnerRecord> = {}): OwnerRecord {
     bootId: 'another boot',
     pidNamespace: 'pid:[1]',
     networkNamespace: 'net:[1]',
+    timeNamespace: 'time:[1]',
     ...changes,
   }
 }
