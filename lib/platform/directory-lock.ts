@@ -1,7 +1,8 @@
 import { closeSync, fstatSync, openSync, realpathSync, statSync, type BigIntStats } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { LockedError, LockLostError } from '../errors.ts'
+import { reasonOf } from '../checks.ts'
+import { LockedError, LockLostError, StorageError } from '../errors.ts'
 import type { Clock, Timer } from './clock.ts'
 import { onMicrotask } from './event-loop.ts'
 import type { DirectoryLock, LockHolder } from './file-system.ts'
@@ -9,7 +10,7 @@ import { LOCK_FILE_NAME, LockFile } from './lock-file.ts'
 import { LOCK_TIMES, type LockTimes } from './lock-times.ts'
 import { LockGuard } from './lock-guard.ts'
 import { describeThisProcess, isOwnerGone, newOwnerToken } from './lock-owner.ts'
-import { readLockFile } from './lock-takeover.ts'
+import { readLockFile, requireReadable } from './lock-takeover.ts'
 import { systemClock } from './system-clock.ts'
 
 /**
@@ -31,6 +32,7 @@ const lockedHere = new Map<string, number>()
  *
  * @param options for specs only.
  * @throws {@link LockedError} when another owner holds it.
+ * @throws {@link StorageError} when what stands under the name of its lock file cannot be read.
  * @throws a system error when the directory does not exist or cannot be written.
  */
 export async function lockDirectory(
@@ -64,11 +66,25 @@ async function takeWithGuard(
     if (guard === 'in-use') throw new LockedError(path, holderOf(directory))
     const lock = new NodeDirectoryLock(place, guard, time)
     if (await lock.take()) return lock
+    requireReadableLock(path, directory)
     throw new LockedError(path, holderOf(directory))
   } catch (error) {
     if (guard !== 'in-use') await guard?.close()
     place.close()
     throw error
+  }
+}
+
+/** @throws {@link StorageError} when a lock is there that says nothing to this process. */
+function requireReadableLock(path: string, directory: string): void {
+  const lockPath = join(directory, LOCK_FILE_NAME)
+  try {
+    requireReadable(lockPath)
+  } catch (error) {
+    const message =
+      `whether ${path} is in use cannot be told, because its lock file cannot be read: ` +
+      `${reasonOf(error)}; remove ${lockPath} if no process has the directory open`
+    throw new StorageError(message, { path: lockPath, outcome: 'not-written' }, { cause: error })
   }
 }
 

@@ -169,7 +169,7 @@ export interface FileSystem {
    * Takes the exclusive lock of an existing directory.
    *
    * @throws `LockedError` when another owner (process, worker thread, or object in this
-   * process) holds it.
+   * process) holds it, `StorageError` when that cannot be told.
    */
   lock(path: string): Promise<DirectoryLock>
 }

@@ -20,7 +20,7 @@ import {
   type OwnerRecord,
 } from './lock-owner.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
-import { isSystemError } from './system-error.ts'
+import { isSystemError, systemError } from './system-error.ts'
 
 /** More than a record takes with the longest host name there is. */
 const MAX_RECORD_BYTES = 4096
@@ -55,6 +55,27 @@ export function readLockFile(path: string): FoundLockFile | null {
   if (fd === null) return null
   try {
     return look(fd, path)?.found ?? null
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * Makes sure that what stands under the name of a lock file can be looked at. Where it can not, nothing tells
+ * whose it is, nor does waiting.
+ *
+ * @throws a system error when it is there, and no file or none that this process may read.
+ */
+export function requireReadable(path: string): void {
+  let fd: number
+  try {
+    fd = openCautiously(path)
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return
+    throw error
+  }
+  try {
+    if (!fstatSync(fd).isFile()) throw systemError('EINVAL', 'open', path, 'it is no regular file')
   } finally {
     closeSync(fd)
   }
@@ -287,8 +308,12 @@ function ownerNamedBy(name: string): OwnerRecord | null {
 
 function openOrNull(path: string): number | null {
   try {
-    return openSync(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
+    return openCautiously(path)
   } catch {
     return null
   }
+}
+
+function openCautiously(path: string): number {
+  return openSync(path, constants.O_RDONLY | CAUTIOUS_OPEN_FLAGS)
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import {
+  lutimes,
   mkdir,
   readdir,
   readFile,
@@ -13,7 +14,7 @@ import {
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { LockedError, LockLostError } from '../../lib/errors.ts'
+import { LockedError, LockLostError, StorageError } from '../../lib/errors.ts'
 import { lockDirectory } from '../../lib/platform/directory-lock.ts'
 import type { DirectoryLock } from '../../lib/platform/file-system.ts'
 import { LOCK_FILE_NAME } from '../../lib/platform/lock-file.ts'
@@ -136,6 +137,34 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     await utimes(join(directory, LOCK_FILE_NAME), 1000, 1000)
     expect((await lock(directory)).held).toBe(true)
   })
+
+  it.each<[string, string, (path: string) => Promise<unknown>]>([
+    ['a directory', 'EINVAL', (path) => mkdir(path)],
+    ['a link that leads nowhere', 'ELOOP', (path) => symlink('nowhere', path)],
+  ])('says what is wrong where the lock file is %s, which no wait ends', async (_, code, put) => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    await put(path)
+    await lutimes(path, 1000, 1000)
+    const refusal = await refusalOf(directory)
+    expect(refusal).toBeInstanceOf(StorageError)
+    expect(refusal).toMatchObject({ path, outcome: 'not-written', cause: { code, path } })
+    expect((refusal as Error).message).toContain(`remove ${path} if no process has the directory`)
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    await rm(path, { recursive: true })
+    expect((await lock(directory)).held).toBe(true)
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'knows that it is in use by the guard, whatever stands in place of the lock file',
+    async () => {
+      const directory = await temporaryDirectory()
+      await startOwner(directory)
+      await rm(join(directory, LOCK_FILE_NAME))
+      await mkdir(join(directory, LOCK_FILE_NAME))
+      expect(await refusalOf(directory)).toMatchObject({ code: 'LOCKED', pid: null })
+    },
+  )
 
   it('a refusal leaves nothing that refuses later', async () => {
     const directory = await temporaryDirectory()
