@@ -95,7 +95,8 @@ const FAULT_OPTIONS: Checks<FaultOptions> = {
 interface ErrorRule extends FaultOptions {
   readonly code: string
   readonly kind?: OperationKind
-  readonly from: number
+  /** Matching calls until the one that it strikes, which is counted too; `null` for the next that no other strikes. */
+  callsLeft: number | null
 }
 
 /** The faults that a test has ordered, asked before every operation. */
@@ -114,19 +115,20 @@ export class FaultPlan {
 
   /**
    * @param rule.kind which calls it strikes, all when left out
-   * @param rule.from first operation that it may strike, by number
+   * @param rule.nth which of these it strikes, 1 is the next; when left out, the next that no other rule strikes
    * @throws RangeError when no system error is called `code`; TypeError when there is no such kind or
    * option
    */
   addError(
     code: string,
-    { kind, from }: { readonly kind?: OperationKind; readonly from: number },
+    { kind, nth }: { readonly kind?: OperationKind; readonly nth?: number },
     options: FaultOptions = {},
   ): void {
     requireErrorCode(code)
     if (kind !== undefined) checkOneOf('kind', kind, OPERATION_KINDS)
     const checked = checkOptions('fault options', options, FAULT_OPTIONS)
-    this.#errors.push({ ...checked, ...(kind === undefined ? {} : { kind }), from, code })
+    const callsLeft = nth ?? null
+    this.#errors.push({ ...checked, ...(kind === undefined ? {} : { kind }), callsLeft, code })
   }
 
   addShort(kind: 'read' | 'write', callsLeft: number, bytes: number): void {
@@ -142,17 +144,27 @@ export class FaultPlan {
   /** The fault of operation `number`, which is used up by the question; `null` when there is none. */
   take(number: number, kind: OperationKind, path: string): Fault | null {
     const short = this.#takeShort(kind)
+    const rule = this.#takeError(kind, path)
     if (this.#crash?.number === number) {
       return { effect: 'crash', ...this.#crash.plan }
     }
-    const rule = this.#errors.find((it) => strikes(it, number, kind, path))
     if (rule !== undefined) {
-      if (rule.persistent !== true) {
-        this.#errors = this.#errors.filter((it) => it !== rule)
-      }
       return { effect: 'error', code: rule.code, partial: rule.partial ?? false }
     }
     return short
+  }
+
+  #takeError(kind: OperationKind, path: string): ErrorRule | undefined {
+    if (this.#errors.length === 0) return undefined
+    const matching = this.#errors.filter((rule) => matches(rule, kind, path))
+    for (const rule of matching) if (rule.callsLeft !== null) rule.callsLeft -= 1
+    const struck = matching.find(({ callsLeft }) => callsLeft === null || callsLeft <= 0)
+    // What was ordered for this very call is used up with it, also where another rule has struck it.
+    this.#errors = this.#errors.filter((rule) => {
+      if (rule.persistent === true) return true
+      return rule !== struck && (rule.callsLeft === null || rule.callsLeft > 0)
+    })
+    return struck
   }
 
   #takeShort(kind: OperationKind): Fault | null {
@@ -165,8 +177,8 @@ export class FaultPlan {
   }
 }
 
-function strikes(rule: ErrorRule, number: number, kind: OperationKind, path: string): boolean {
-  if (number < rule.from || (rule.kind !== undefined && rule.kind !== kind)) {
+function matches(rule: ErrorRule, kind: OperationKind, path: string): boolean {
+  if (rule.kind !== undefined && rule.kind !== kind) {
     return false
   }
   if (rule.path === undefined) {

@@ -197,13 +197,16 @@ export class SimulatedFileSystem implements FileSystem {
    * `code` is one that only opening the directory gives, such as `'EMFILE'`: no sync was tried then.
    */
   failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
-    this.#machine.faults.addError(code, { kind, from: this.operationCount + 1 }, options)
+    this.#machine.faults.addError(code, { kind }, options)
   }
 
-  /** Makes the `n`-th operation from now (1 is the next one) fail with `code`; see `failNext`. */
+  /**
+   * Makes the `n`-th operation from now (1 is the next one) fail with `code`, and no other, also where that one
+   * fails for another order; see `failNext`. With a `path` it is the `n`-th on that path.
+   */
   failAt(n: number, code: string, options?: FaultOptions): void {
     requireAtLeast('n', n, 1)
-    this.#machine.faults.addError(code, { from: this.operationCount + n }, options)
+    this.#machine.faults.addError(code, { nth: n }, options)
   }
 
   /** Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error. */

@@ -128,6 +128,28 @@ describe('failAt', () => {
     await CALLS.list(at)
   })
 
+  it('strikes no other operation where two orders meet at one, of which the first counts', async () => {
+    const at = await fixture()
+    at.fs.failAt(2, 'EIO')
+    at.fs.failAt(2, 'ENOSPC')
+    at.fs.failNext('list', 'EACCES')
+    await CALLS.stat(at)
+    await expect(CALLS.list(at)).rejects.toMatchObject({ code: 'EIO' })
+    await expect(CALLS.stat(at)).resolves.toMatchObject({ sizeBytes: 3 })
+    // The next of its kind is the next that does not fail without it.
+    await expect(CALLS.list(at)).rejects.toMatchObject({ code: 'EACCES' })
+    await CALLS.list(at)
+  })
+
+  it('counts the operations on a path where it is given one', async () => {
+    const at = await fixture()
+    at.fs.failAt(2, 'EIO', { path: '/d/x' })
+    await at.fs.stat('/d')
+    await expect(CALLS.write(at)).resolves.toBe(3)
+    await expect(CALLS.write(at)).rejects.toMatchObject({ code: 'EIO' })
+    await CALLS.write(at)
+  })
+
   it('makes all later ones fail too when it is persistent', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO', { persistent: true })
