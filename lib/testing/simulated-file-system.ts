@@ -189,7 +189,8 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * Makes the next operation of `kind` fail with `code`, such as `'EIO'`, without doing it.
+   * Makes the next operation of `kind` fail with `code`, such as `'EIO'`, without doing it. Only what is given
+   * up by a `close` or a `release` is given up by one that fails, too.
    *
    * A `sync` or `datasync` that fails leaves the file's pages clean: reads still see them, no later
    * sync brings them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
@@ -334,7 +335,9 @@ export class SimulatedFileSystem implements FileSystem {
         const run = (): void => {
           disk.unlock(directory, lock)
         }
-        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run })
+        // A real one gives the guard up whatever becomes of the file, so the next owner can prove that nobody has it.
+        const onFault = run
+        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault })
       },
     })
   }
