@@ -42,6 +42,23 @@ export async function readFully(file: File, buffer: Uint8Array, position: number
   return size
 }
 
+/** How much of a file is read at a time where all of it may be more than memory should be taken for. */
+const PIECE_BYTES = 256 * 1024
+
+/** The bytes in [`position`, `end`) of a file, as far as there are any, one piece behind the other. */
+export async function* readPieces(
+  file: File,
+  position: number,
+  end: number,
+): AsyncGenerator<Buffer, void, void> {
+  for (let from = position; from < end; from += PIECE_BYTES) {
+    const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, end - from))
+    const sizeBytes = await readFully(file, piece, from)
+    yield piece.subarray(0, sizeBytes)
+    if (sizeBytes < piece.length) return
+  }
+}
+
 /**
  * Reads a small file, such as a checkpoint, at once.
  *
@@ -92,26 +109,26 @@ export class UnsyncedReplacementError extends Error {
 }
 
 /**
- * Replaces a small file in one durable step: after a crash at any point `path` holds either its old
+ * Replaces a file in one durable step: after a crash at any point `path` holds either its old
  * or its new content. The new content is durable when it resolves.
  *
  * Uses `<path>.tmp`, so two calls for one path must not overlap. A failed call may leave that file
  * behind, and the next one takes it over.
  *
+ * @param content whole, or in pieces where it may be large.
  * @throws {@link UnsyncedReplacementError} when only the last step fails; after any other error the
  * file is as it was.
  */
 export async function replaceFile(
   fileSystem: FileSystem,
   path: string,
-  content: Uint8Array | string,
+  content: Uint8Array | string | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content
   const temporaryPath = `${path}.tmp`
   const file = await fileSystem.open(temporaryPath, 'create')
   try {
     await file.truncate(0)
-    await writeFully(file, [bytes], 0)
+    await writeContent(file, content)
     // Without this sync some file systems persist the rename before the content, and a power loss
     // leaves an empty file under the final name.
     await file.sync()
@@ -123,6 +140,23 @@ export async function replaceFile(
     await fileSystem.syncDirectory(dirname(path))
   } catch (error) {
     throw new UnsyncedReplacementError(error)
+  }
+}
+
+function writeContent(
+  file: File,
+  content: Uint8Array | string | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  if (typeof content === 'string') return writeFully(file, [Buffer.from(content, 'utf8')], 0)
+  if (content instanceof Uint8Array) return writeFully(file, [content], 0)
+  return writePieces(file, content)
+}
+
+async function writePieces(file: File, content: AsyncIterable<Uint8Array>): Promise<void> {
+  let position = 0
+  for await (const piece of content) {
+    await writeFully(file, [piece], position)
+    position += piece.length
   }
 }
 

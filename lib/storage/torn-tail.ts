@@ -1,7 +1,7 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readFully, replaceFile } from '../platform/file-io.ts'
+import { readPieces, replaceFile } from '../platform/file-io.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
 import { TORN_SUFFIX } from './log-files.ts'
 import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
@@ -23,14 +23,12 @@ export interface Truncation {
   readonly sizeBytes: number
   readonly reason: string
   /**
-   * File that the bytes were copied to; `null` when they were all zero, or there was no room. It counts
-   * in no size, may be deleted by anybody, and goes with its segment when that is older than is kept.
+   * File that the bytes were copied to, all of them; `null` when they were all zero, or there was
+   * no room. It counts in no size, may be deleted by anybody, and goes with its segment when that is older
+   * than is kept.
    */
   readonly keptIn: string | null
 }
-
-/** Bytes cut from a log are kept up to this size. */
-const MAX_KEPT_BYTES = 16 * 1024 * 1024
 
 /** What tells whether bytes at the end of a segment had been durable. */
 export interface DurabilityEvidence {
@@ -141,24 +139,39 @@ async function keepAside(
   position: number,
   end: number,
 ): Promise<string | null> {
-  const tail = Buffer.alloc(Math.min(end - position, MAX_KEPT_BYTES))
   const file = await fileSystem.open(path, 'read')
   try {
-    await readFully(file, tail, position)
+    if (await isAllZero(file, position, end)) return null
+    const keptIn = `${path}.${position}${TORN_SUFFIX}`
+    const isKept = await isCopied(fileSystem, keptIn, readPieces(file, position, end))
+    return isKept ? keptIn : null
   } finally {
     await file.close()
   }
-  if (!tail.some((byte) => byte !== 0)) return null
-  const keptIn = `${path}.${position}${TORN_SUFFIX}`
+}
+
+async function isAllZero(file: File, position: number, end: number): Promise<boolean> {
+  for await (const piece of readPieces(file, position, end)) {
+    if (piece.some((byte) => byte !== 0)) return false
+  }
+  return true
+}
+
+/** @returns `false` where there is no room for all of it. */
+async function isCopied(
+  fileSystem: FileSystem,
+  path: string,
+  content: AsyncIterable<Uint8Array>,
+): Promise<boolean> {
   try {
-    await replaceFile(fileSystem, keptIn, tail)
-    return keptIn
+    await replaceFile(fileSystem, path, content)
+    return true
   } catch (error) {
     // Nobody was told that these bytes are safe, and a log must open on a full disk too. After another
     // failure nothing is cut: the next open may be able to keep them.
     if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
     // A part of them is of no use, and takes room that what follows needs.
-    await fileSystem.unlink(`${keptIn}.tmp`).catch(() => undefined)
-    return null
+    await fileSystem.unlink(`${path}.tmp`).catch(() => undefined)
+    return false
   }
 }

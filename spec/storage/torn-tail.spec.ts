@@ -9,6 +9,7 @@ import { bytesOf, DIR, pathOf } from './log-fixtures.ts'
 
 const BATCH = bytesOf({ values: ['v'] })
 const SIZE = BATCH.length
+const MIB = 1024 * 1024
 const BAD = { position: SIZE, nextOffset: 1, reason: 'its magic is 0, not 2' }
 
 /** A segment from offset 0 with one batch, and `tail` behind it. */
@@ -77,6 +78,18 @@ describe('a tail that is cut', () => {
       keptIn: `${pathOf(0)}.${SIZE}.torn`,
     })
     // Of the segment itself one stays open.
+    expect([...open].map(({ path }) => path)).toEqual([pathOf(0)])
+  })
+
+  it.each([
+    ['data', Buffer.alloc(17 * MIB, 'x')],
+    ['zeros, and data behind them', Buffer.concat([Buffer.alloc(17 * MIB), Buffer.from('x')])],
+  ])('is kept whole, however large it is: %s', async (_, tail) => {
+    const { fs, segment, open } = tornSegment(tail)
+    const cut = await cutTornTail(fs, segment, SIZE + tail.length, 'torn')
+    expect(cut).toMatchObject({ sizeBytes: tail.length, keptIn: `${pathOf(0)}.${SIZE}.torn` })
+    expect(fs.readFile(cut?.keptIn ?? '').equals(tail)).toBe(true)
+    expect(fs.readFile(pathOf(0))).toHaveLength(SIZE)
     expect([...open].map(({ path }) => path)).toEqual([pathOf(0)])
   })
 
