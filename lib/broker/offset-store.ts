@@ -50,8 +50,11 @@ export class OffsetStore {
   /** Of each partition of the topic, what was taken over. */
   #replays: Map<number, OffsetReplay> = new Map()
   #damage: OffsetsDamage | null = null
-  /** What one has taken over of a commit, another must not take over again behind what has followed it. */
-  readonly #refreshes: SerialQueue = new SerialQueue()
+  /**
+   * What one refresh has taken over of a commit, another must not take over again behind what has followed
+   * it. Only who reads beside the owner has any.
+   */
+  #refreshes: SerialQueue | null = null
 
   constructor(options: OffsetStoreOptions) {
     this.#options = options
@@ -88,6 +91,7 @@ export class OffsetStore {
    * from then on, until a later refresh finds the damage gone.
    */
   refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
+    this.#refreshes ??= new SerialQueue()
     return this.#refreshes.run(() => this.#refresh(partitions))
   }
 

@@ -45,16 +45,16 @@ export class LockJudge {
   }
 
   /**
-   * The same of the lock file itself, which is watched where its time lies so far ahead that it says nothing:
+   * The same of the lock file itself, which is watched where its time lies ahead, and so says nothing:
    * a machine without a battery for its clock goes on behind the time at which the power went, and would keep
    * everybody out until it gets there.
    */
   readonly isLockAbandoned: AbandonmentCheck = async (found) => {
     if (await this.isAbandoned(found)) return true
     const { clock, times } = this.#options
-    if (found.modifiedMs <= clock.now() + times.staleAfterMs || !(await this.#isSilent(found))) {
-      return false
-    }
+    // Clocks of two machines may well differ by less, and who lives is refused at once.
+    const isAhead = found.modifiedMs > clock.now() + times.heartbeatMs
+    if (!isAhead || !(await this.#isSilent(found))) return false
     this.#hasJudgedByTime = true
     return true
   }

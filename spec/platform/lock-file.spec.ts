@@ -137,29 +137,33 @@ describe('LockFile', () => {
     expect(await readFile(path, 'utf8')).not.toContain('"other"')
   })
 
-  it('is watched where its time lies far ahead: of a dead owner it is taken, of a live one it is not', async () => {
-    const directory = await temporaryDirectory()
-    const path = await leaveLock(directory, -3_600_000)
-    const takeBeside = async (atBeat: () => Promise<unknown>): Promise<LockFile | null> => {
-      const clock = new ManualClock(Date.now())
-      const taking = take(directory, undefined, clock)
-      for (let waitedMs = 0; waitedMs < STALE_AFTER_MS; waitedMs += HEARTBEAT_MS) {
-        await vi.waitFor(() => {
-          expect(clock.pendingTimers).toBe(1)
-        })
-        await atBeat()
-        await clock.advance(HEARTBEAT_MS)
-        if (clock.pendingTimers === 0) break
+  it.each([20, 3600])(
+    'is watched where its time lies %d s ahead, and taken from a dead owner only',
+    async (seconds) => {
+      const directory = await temporaryDirectory()
+      const path = await leaveLock(directory, -1000 * seconds)
+      const takeBeside = async (atBeat: () => Promise<unknown>): Promise<LockFile | null> => {
+        const clock = new ManualClock(Date.now())
+        const taking = take(directory, undefined, clock)
+        for (let waitedMs = 0; waitedMs < STALE_AFTER_MS; waitedMs += HEARTBEAT_MS) {
+          await vi.waitFor(() => {
+            expect(clock.pendingTimers).toBe(1)
+          })
+          await atBeat()
+          await clock.advance(HEARTBEAT_MS)
+          if (clock.pendingTimers === 0) break
+        }
+        return taking
       }
-      return taking
-    }
-    const beat = () => utimes(path, Date.now() / 1000 + 3605, Date.now() / 1000 + 3605)
-    expect(await takeBeside(beat)).toBeNull()
-    expect(await readFile(path, 'utf8')).toContain('"other"')
-    expect(await takeBeside(() => Promise.resolve())).not.toBeNull()
-    expect(await readFile(path, 'utf8')).not.toContain('"other"')
-    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
-  })
+      const aheadSeconds = Date.now() / 1000 + seconds + 5
+      const beat = () => utimes(path, aheadSeconds, aheadSeconds)
+      expect(await takeBeside(beat)).toBeNull()
+      expect(await readFile(path, 'utf8')).toContain('"other"')
+      expect(await takeBeside(() => Promise.resolve())).not.toBeNull()
+      expect(await readFile(path, 'utf8')).not.toContain('"other"')
+      expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    },
+  )
 
   it('a stale lock has one successor', async () => {
     for (let round = 0; round < 10; round++) {
