@@ -49,12 +49,10 @@ export class PositionResolver {
     const topic = this.#context.topic(state.topic)
     const source = topic?.partitions[state.partition] ?? null
     if (source === state.source) return source
-    if (state.source !== null) {
-      state.position = null
-      // An end that was asked for was that of the other log, too.
-      state.reset = null
-      this.#onForgotten(state)
-    }
+    // What was sought was sought in the other log, or where there was none.
+    state.position = null
+    state.reset = null
+    if (state.source !== null) this.#onForgotten(state)
     state.source = source
     state.topicId = source === null ? null : (topic?.id ?? null)
     return source

@@ -102,6 +102,20 @@ describe('a topic that was deleted', () => {
     expect(await consumer.poll(NO_WAIT)).toEqual([])
   })
 
+  it.each(['a seek', 'a seek to the end'])(
+    'takes %s before it is created again for none in the new one',
+    async (way) => {
+      const harness = new ConsumerHarness()
+      const consumer = await hasRead(harness)
+      harness.deleteTopic('t')
+      if (way === 'a seek') consumer.seek(T0, 2)
+      else consumer.seekToEnd([T0])
+      harness.createTopic('t', 1)
+      harness.partition().append(...numbers(3, 100))
+      expect(values(await consumer.poll(NO_WAIT))).toEqual(['100', '101', '102'])
+    },
+  )
+
   it('and created again keeps its position when a loop over the one before is left', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
