@@ -75,9 +75,10 @@ export class Broker {
    * @throws {@link LockedError} when another owner holds it.
    * @throws TypeError or RangeError for a path or options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
-   * @throws {@link CorruptRecordError} when the list of topics is damaged; a damaged partition, also
-   * of the committed offsets, does not keep the others from opening, see {@link Broker.recovery}.
-   * @throws {@link StorageError} when the disk fails, or every user may write to the directory.
+   * @throws {@link CorruptRecordError} when the list of topics is damaged; a partition that is damaged or
+   * cannot be read, also of the committed offsets, does not keep the others from opening, see
+   * {@link Broker.recovery}.
+   * @throws {@link StorageError} when the disk fails otherwise, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
     checkPath('dir', dir)

@@ -3,6 +3,7 @@ import { Broker } from '../lib/broker.ts'
 import { CorruptRecordError, ReadOnlyError } from '../lib/errors.ts'
 import { ManualClock } from '../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { spoil } from './helpers/bad-sectors.ts'
 
 const TP = { topic: 'a', partition: 0 }
 const DIR = '/data/__consumer_offsets-0'
@@ -48,6 +49,24 @@ describe('damaged committed offsets', () => {
     ['a file that ends early', cut],
     ['a file that is gone', (fs) => fs.unlink(LOG)],
     ['a directory whose files are gone', removeAll],
+    [
+      'a file with a bad sector',
+      (fs) => {
+        spoil(fs, LOG)
+      },
+    ],
+    [
+      'a file that may not be opened',
+      (fs) => {
+        fs.failNext('open', 'EACCES', { path: LOG, persistent: true })
+      },
+    ],
+    [
+      'a directory that may not be listed',
+      (fs) => {
+        fs.failNext('list', 'EACCES', { path: DIR, persistent: true })
+      },
+    ],
   ])('keep no topic from opening, and are refused to who needs them: %s', async (_, rot) => {
     const fs = await sound()
     await rot(fs)
@@ -95,8 +114,35 @@ describe('damaged committed offsets', () => {
   })
 })
 
-it('a disk that fails while the committed offsets are read keeps the directory from opening', async () => {
+/** A bad sector far in front of what an open looks at after an orderly close, and where commits begin. */
+async function badBeginning(): Promise<SimulatedFileSystem> {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const broker = await open(fs)
+  const topic = await broker.createTopic('a')
+  await topic.partition(0).append({ value: 'x' })
+  const consumer = broker.consumer({ groupId: 'g' })
+  consumer.assign([TP])
+  for (let each = 0; each < 100; each += 1) await consumer.commit([{ ...TP, offset: each % 2 }])
+  await broker.close()
+  spoil(fs, LOG, 0, 512)
+  return fs
+}
+
+describe('committed offsets with a bad sector at their beginning', () => {
+  it.each([false, true])('are damaged for who needs them: readOnly %s', async (readOnly) => {
+    const broker = await open(await badBeginning(), { readOnly })
+    expect(broker.recovery.damaged).toMatchObject([
+      { topic: '__consumer_offsets', partition: 0, error: { path: LOG, cause: { code: 'EIO' } } },
+    ])
+    const member = broker.consumer({ groupId: 'g' })
+    await expect(member.committed(TP)).rejects.toBe(broker.recovery.damaged[0]?.error)
+    expect(await broker.topic('a').partition(0).read(0)).toHaveLength(1)
+    await broker.close()
+  })
+})
+
+it('what keeps the process from reading the committed offsets keeps the directory from opening', async () => {
   const fs = await sound()
-  fs.failNext('read', 'EIO', { path: LOG, persistent: true })
+  fs.failNext('read', 'ENOMEM', { path: LOG, persistent: true })
   await expect(open(fs)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
 })

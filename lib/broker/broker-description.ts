@@ -54,7 +54,7 @@ export interface BrokerDescription {
   readonly compaction: CompactionFigures
 }
 
-/** A partition whose bytes are not those that were written. */
+/** A partition whose bytes are not those that were written, or cannot be read: then the error has the system's as its `cause`. */
 export interface DamagedPartition {
   readonly topic: string
   readonly partition: number

@@ -9,6 +9,7 @@ import { GroupCoordinator } from './group-coordinator.ts'
 import { LogCleanerManager } from './log-cleaner-manager.ts'
 import { LogManager } from './log-manager.ts'
 import { OffsetStore, type ClampedOffset } from './offset-store.ts'
+import { ReadableOffsets } from './readable-offsets.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
 
 /** Kafka's name for the topic that groups commit to. */
@@ -93,7 +94,7 @@ export async function loadParts(
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
     await logs.load()
-    await offsets.load(logs.get(OFFSETS_TOPIC)?.partitions ?? []).catch((error: unknown) => {
+    await offsets.load(offsetsPartitions(logs)).catch((error: unknown) => {
       // Who needs them is told. Everything else works without.
       if (!(error instanceof CorruptRecordError)) throw error
     })
@@ -129,10 +130,15 @@ export async function followOffsets(logs: LogManager, offsets: OffsetStore): Pro
   const partitions = logs.get(OFFSETS_TOPIC)?.partitions ?? []
   try {
     for (const partition of partitions) await partition.refresh()
-    await offsets.refresh(partitions)
+    await offsets.refresh(offsetsPartitions(logs))
   } catch (error) {
     if (offsets.damage === null) throw error
   }
+}
+
+function offsetsPartitions(logs: LogManager): ReadableOffsets[] {
+  const partitions = logs.get(OFFSETS_TOPIC)?.partitions ?? []
+  return partitions.map((partition) => new ReadableOffsets(partition))
 }
 
 /**

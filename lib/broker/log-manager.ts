@@ -289,12 +289,13 @@ export class LogManager {
     await this.#options.states.forget(keys)
     for (const index of indexes) await this.#directories.create(entry.name, index, entry.id)
     await this.#directories.sync()
-    return this.#opener.open(entry, { from, to }, true)
+    return this.#opener.open(entry, { from, to }, { isClean: true, mayBeUnreadable: false })
   }
 
   async #open(entry: TopicEntry, isClean: boolean): Promise<void> {
     const range = { from: 0, to: entry.partitionCount }
-    const partitions = await this.#opener.openUnlessLost(entry, range, isClean, this.#registry)
+    const past = { isClean, mayBeUnreadable: true }
+    const partitions = await this.#opener.openUnlessLost(entry, range, past, this.#registry)
     if (partitions !== null) this.#publish(entry, partitions)
   }
 

@@ -2,8 +2,10 @@ import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } fr
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
+import { loadReadable, whyUnreadable } from '../storage/load-readable.ts'
 import type { LogState } from '../storage/log-state.ts'
 import { Log } from '../storage/log.ts'
+import { isReadFailure } from '../storage/read-failure.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
 import type { PartitionContext } from './partition-context.ts'
@@ -18,6 +20,23 @@ const OPEN_CONCURRENCY = 8
 
 /** Logs that are closed at the same time. More of them share a write of the checkpoints. */
 const CLOSE_CONCURRENCY = 16
+
+/** Partitions of a topic: `to` is exclusive. */
+export interface PartitionRange {
+  readonly from: number
+  readonly to: number
+}
+
+/** What is known of logs before they are opened. */
+export interface LogPast {
+  /** Whether they were closed in order. */
+  readonly isClean: boolean
+  /**
+   * Whether one that cannot be read is open as a damaged one, so that it keeps no other from opening.
+   * Otherwise none is open, and whoever wants them may try again.
+   */
+  readonly mayBeUnreadable: boolean
+}
 
 /** What opening the partitions of a directory takes. */
 export interface PartitionOpenerOptions {
@@ -51,22 +70,14 @@ export class PartitionOpener {
     return resolveTopicConfig(config, base)
   }
 
-  /**
-   * Opens partitions [`from`, `to`) of a topic: all of them, or none stays open.
-   *
-   * @param isClean whether their logs were closed in order.
-   */
-  async open(
-    entry: TopicEntry,
-    range: { from: number; to: number },
-    isClean: boolean,
-  ): Promise<Partition[]> {
+  /** Opens partitions of a topic: all of them, or none stays open. */
+  async open(entry: TopicEntry, range: PartitionRange, past: LogPast): Promise<Partition[]> {
     const opened: Partition[] = []
     try {
       for (let from = range.from; from < range.to; from += OPEN_CONCURRENCY) {
         const count = Math.min(OPEN_CONCURRENCY, range.to - from)
         const results = await Promise.allSettled(
-          Array.from({ length: count }, (_, each) => this.#openOne(entry, from + each, isClean)),
+          Array.from({ length: count }, (_, each) => this.#openOne(entry, from + each, past)),
         )
         for (const result of results) if (result.status === 'fulfilled') opened.push(result.value)
         for (const result of results) if (result.status === 'rejected') throw result.reason
@@ -87,27 +98,35 @@ export class PartitionOpener {
    */
   openUnlessLost(
     entry: TopicEntry,
-    range: { from: number; to: number },
-    isClean: boolean,
+    range: PartitionRange,
+    past: LogPast,
     registry: TopicRegistry,
   ): Promise<Partition[] | null> {
-    const opening = this.open(entry, range, isClean)
+    const opening = this.open(entry, range, past)
     const { readOnly } = this.#options.partitionContext
     return readOnly ? unlessLost(opening, () => registry.hasLost(entry)) : opening
   }
 
-  async #openOne(entry: TopicEntry, partition: number, isClean: boolean): Promise<Partition> {
+  async #openOne(entry: TopicEntry, partition: number, past: LogPast): Promise<Partition> {
+    const { isClean, mayBeUnreadable } = past
     const { fileSystem, random, states, partitionContext } = this.#options
     const { clock, readOnly, batchCache } = partitionContext
     const topic = entry.name
     const path = this.#directories.pathOf(topic, partition)
     const key = topicPartitionKey({ topic, partition })
-    const found = await fileSystem.stat(path)
+    let loss: CorruptRecordError | undefined
+    try {
+      const found = await fileSystem.stat(path)
+      loss = whyMissing(path, found?.kind, states.get(key).recoveryPoint)
+    } catch (error) {
+      if (!mayBeUnreadable || !isReadFailure(error)) throw error
+      loss = whyUnreadable({ path, position: 0, error }, { ...states.get(key), isClean })
+    }
     const context = {
       ...{ topic, partition, topicId: entry.id, fileSystem, clock, random, readOnly, isClean },
       config: this.configOf(entry),
       batchCache,
-      loss: whyMissing(path, found?.kind, states.get(key).recoveryPoint),
+      loss,
       saveState: states.save.bind(states, key),
       beforeTruncation: async (offset: number) =>
         partitionContext.beforeTruncation?.({ topic, partition }, offset),
@@ -120,7 +139,15 @@ export class PartitionOpener {
           }
         : {}),
     }
-    return new Partition(await Log.load(path, { ...context, ...states.get(key) }), partitionContext)
+    const logContext = { ...context, ...states.get(key) }
+    let log: Log
+    try {
+      log = await Log.load(path, logContext)
+    } catch (error) {
+      if (!mayBeUnreadable) throw error
+      log = await loadReadable(path, logContext, error)
+    }
+    return new Partition(log, partitionContext)
   }
 }
 

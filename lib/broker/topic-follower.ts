@@ -83,6 +83,7 @@ export class TopicFollower {
   async #partitionsOf(entry: TopicEntry, from: number): Promise<Partition[] | null> {
     const { registry, opener, states } = this.#options
     const range = { from, to: entry.partitionCount }
-    return opener.openUnlessLost(entry, range, await states.areClean(), registry)
+    const past = { isClean: await states.areClean(), mayBeUnreadable: false }
+    return opener.openUnlessLost(entry, range, past, registry)
   }
 }

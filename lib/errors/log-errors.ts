@@ -60,7 +60,10 @@ export interface CorruptionPlace {
   readonly lastOffset?: number | null
 }
 
-/** Stored bytes are not what was written. Nothing is deleted or skipped because of it. */
+/**
+ * Stored bytes are not what was written, or could not be read when the log was opened: then `cause` is the
+ * system's error. Nothing is deleted or skipped because of it.
+ */
 export class CorruptRecordError extends VarveError {
   override readonly name = 'CorruptRecordError'
   readonly code = 'CORRUPT_MESSAGE'

@@ -14,15 +14,21 @@ import type { LogContext } from './log-options.ts'
  * @throws {@link StorageError} when the disk fails.
  */
 export async function loadFiles(dir: string, context: LogContext): Promise<LoadedLog> {
-  const { indexIntervalBytes, segmentIndexBytes } = context.config
   try {
-    const options = { ...context, dir, indexIntervalBytes, segmentIndexBytes }
+    const options = loadOptions(dir, context)
     return await (context.readOnly ? loadBesideWriter(options) : new LogLoader(options).load())
   } catch (error) {
     const { topic, partition, readOnly } = context
     const guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage: null })
     throw guard.failed('open', error, 'not-written')
   }
+}
+
+/** What the files of a log are opened with. Where some cannot be read, nothing is changed. */
+export function loadOptions(dir: string, context: LogContext): LogContext & LoadOptions {
+  const { indexIntervalBytes, segmentIndexBytes } = context.config
+  const readOnly = context.readOnly || context.unreadable !== undefined
+  return { ...context, dir, readOnly, indexIntervalBytes, segmentIndexBytes }
 }
 
 async function loadBesideWriter(first: LogContext & LoadOptions): Promise<LoadedLog> {

@@ -3,6 +3,7 @@ import type { LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LogSegments } from './log-segments.ts'
 import type { OwedRecovery } from './owed-recovery.ts'
 import type { ProducerState } from './producer-state.ts'
+import type { FailedRead } from './read-watch.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentRecordFile } from './segment-record.ts'
 import type { Truncation } from './torn-tail.ts'
@@ -21,6 +22,11 @@ export interface LogRecovery {
   readonly damage: CorruptRecordError | null
 }
 
+/** A segment with a file that cannot be read. */
+export interface UnreadableSegment extends FailedRead {
+  readonly baseOffset: number
+}
+
 /** What is known of a log before it is opened. */
 export interface LoadOptions extends SegmentOptions {
   /** Whether the log was closed in order: nothing but its last bytes is looked at then. */
@@ -31,6 +37,8 @@ export interface LoadOptions extends SegmentOptions {
   readonly logStartOffset: number
   /** Why nothing of the log can be found where it was. Nothing is looked for then. */
   readonly loss?: CorruptRecordError | undefined
+  /** What is known to be out of reach: nothing is looked at from its segment on, and nothing is changed. */
+  readonly unreadable?: UnreadableSegment | undefined
 }
 
 /** A log as it was found. */

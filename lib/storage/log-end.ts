@@ -2,6 +2,7 @@ import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { EpochDispute } from './epoch-dispute.ts'
 import { isDenseOnRecord, isGapBetween } from './log-inventory.ts'
+import type { UnreadableSegment } from './loaded-log.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import * as audit from './segment-audit.ts'
@@ -50,8 +51,24 @@ export class EndFinder {
     this.#evidence = evidence
   }
 
+  /**
+   * Finds where the log ends: before the first segment that is not as on record, or cannot be read; where
+   * there is none, it brings the last ones in order.
+   */
+  find(
+    segments: LogSegments,
+    breach: audit.SegmentBreach | null = null,
+    unreadable?: UnreadableSegment,
+  ): Promise<number> {
+    const breachOffset = breach?.entry.baseOffset ?? Infinity
+    if (unreadable !== undefined && unreadable.baseOffset <= breachOffset) {
+      return this.#endBefore(unreadable, segments)
+    }
+    return breach === null ? this.#findLast(segments) : this.#findBefore(breach, segments)
+  }
+
   /** Ends the log where its files are no longer those on record. */
-  async findBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
+  async #findBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
     const { dir, durableOffset, recoveryPoint } = this.#evidence
     const { entry, path } = breach
     const isKept = ({ baseOffset }: LogSegment): boolean =>
@@ -72,8 +89,24 @@ export class EndFinder {
     return endOffset
   }
 
+  /** What lies in front of a segment was durable before that was made. */
+  async #endBefore(
+    { baseOffset, path, position, error }: UnreadableSegment,
+    segments: LogSegments,
+  ): Promise<number> {
+    const { dir, isClean, durableOffset, logStartOffset } = this.#evidence
+    await segments.replace(segments.all.filter((segment) => segment.baseOffset < baseOffset))
+    const { active: last } = segments
+    if (last !== undefined) last.nextOffset = baseOffset
+    const endOffset = Math.max(baseOffset, logStartOffset)
+    const breach = { path, position, reason: `it cannot be read: ${error.message}`, cause: error }
+    // Without an order to the close, there may be more than is on record.
+    this.damage = audit.breachError(dir, breach, endOffset, isClean ? durableOffset : 0)
+    return endOffset
+  }
+
   /** Brings the last segments in order; returns the log end offset. */
-  async find(segments: LogSegments): Promise<number> {
+  async #findLast(segments: LogSegments): Promise<number> {
     const { dir, durableOffset, logStartOffset } = this.#evidence
     const last = segments.active
     if (last === undefined) {

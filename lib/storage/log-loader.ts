@@ -96,7 +96,10 @@ export class LogLoader {
   }
 
   async #loadFiles(): Promise<LoadedLog> {
-    if (!this.#options.readOnly && isSwapping(this.#names)) {
+    const { readOnly } = this.#options
+    // It is needed at the end: what cannot be read has to show before anything is changed.
+    if (!readOnly && !this.#isClean) await this.#producers.load(Infinity, this.#names)
+    if (!readOnly && isSwapping(this.#names)) {
       await completeSwaps(this.#fileSystem, this.#dir)
       this.#names = await this.#list()
     }
@@ -108,11 +111,11 @@ export class LogLoader {
     const { breach } = inventory
     const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
     try {
+      const { unreadable } = this.#options
       // A log whose files are not those on record is damaged, and nothing of it is changed.
-      if (breach === null) await this.#goBack(segments)
+      if (breach === null && unreadable === undefined) await this.#goBack(segments)
       const end = new EndFinder(this.#evidence())
-      const logEndOffset =
-        breach === null ? await end.find(segments) : await end.findBefore(breach, segments)
+      const logEndOffset = await end.find(segments, breach, unreadable)
       this.#takeOver(end)
       return await this.#finish(segments, logEndOffset)
     } catch (error) {

@@ -17,6 +17,7 @@ import { realPathOf } from '../platform/real-path.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import type { BatchCache } from './batch-cache.ts'
+import type { UnreadableSegment } from './loaded-log.ts'
 import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
 
 /** How a {@link Log} that is used alone is opened. */
@@ -80,6 +81,8 @@ export interface LogContext extends LogState {
   readonly saveState: (state: LogState) => Promise<void>
   /** Why nothing of the log can be found where it was; absent where the files are to be read. */
   readonly loss?: CorruptRecordError | undefined
+  /** A segment that cannot be read, as a first attempt has found; absent where the files are to be read. */
+  readonly unreadable?: UnreadableSegment | undefined
   /** Why nothing may be changed because the lock is lost, `null` while it is held; absent: no lock. */
   readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
   /**

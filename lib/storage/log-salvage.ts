@@ -8,7 +8,9 @@ import { segmentFilePath } from './log-files.ts'
 import { LEADER_EPOCH_FILE } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord } from './log-inventory.ts'
 import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
+import { isBadMedium } from './read-failure.ts'
 import { nextCandidate } from './salvage-search.ts'
+import { SalvageSource } from './salvage-source.ts'
 import { SalvagedEpochs } from './salvaged-epochs.ts'
 import { SalvagedSegment } from './salvaged-segment.ts'
 import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
@@ -28,6 +30,7 @@ export interface LostRange {
   readonly path: string | null
   /** Where in the file the bytes begin that could not be used. */
   readonly position: number
+  /** What is wrong with them; the system's error where they could not be read. */
   readonly reason: string
 }
 
@@ -137,7 +140,7 @@ class LogSalvage {
     try {
       return await new SegmentRecordFile(this.#fileSystem, this.#dir).read()
     } catch (error) {
-      if (error instanceof CorruptRecordError) return null
+      if (error instanceof CorruptRecordError || isBadMedium(error)) return null
       throw error
     }
   }
@@ -167,11 +170,12 @@ class LogSalvage {
   async #copySegment(source: SourceSegment, record: SegmentRecord | null): Promise<void> {
     const { baseOffset, path, nextOffset: limit } = source
     this.#giveUpTo(baseOffset, { path: null, position: 0, reason: 'a segment is missing' })
-    const from = await this.#fileSystem.open(path, 'read')
+    const entry = entryOf(record, baseOffset)
+    const from = await this.#openSource(source, entry)
+    if (from === null) return
     try {
       const to = await this.#createSegment(Math.max(baseOffset, this.#nextOffset))
       try {
-        const entry = entryOf(record, baseOffset)
         const { sizeBytes } = await from.stat()
         this.#goesOn = entry === null || sizeBytes > entry.sizeBytes
         const isDense = isDenseOnRecord(record, baseOffset)
@@ -193,9 +197,29 @@ class LogSalvage {
     if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
   }
 
+  /** @returns `null` where the disk does not even let it be opened: all of it is lost. */
+  async #openSource(
+    { path, nextOffset: limit }: SourceSegment,
+    entry: SegmentEntry | null,
+  ): Promise<SalvageSource | null> {
+    try {
+      return new SalvageSource(await this.#fileSystem.open(path, 'read'))
+    } catch (error) {
+      if (!isBadMedium(error)) throw error
+      const { sizeBytes = 0 } = (await this.#fileSystem.stat(path)) ?? {}
+      this.#goesOn = entry === null || sizeBytes > entry.sizeBytes
+      const place = { path, position: 0, reason: error.message }
+      if (limit !== Infinity) this.#giveUpTo(limit, place)
+      else if (sizeBytes > 0) {
+        this.#lost.push({ firstOffset: this.#nextOffset, lastOffset: null, ...place })
+      }
+      return null
+    }
+  }
+
   async #copyBatches(
     source: SourceSegment,
-    from: File,
+    from: SalvageSource,
     to: File,
     { entry, isDense }: { readonly entry: SegmentEntry | null; readonly isDense: boolean },
   ): Promise<void> {
@@ -225,12 +249,14 @@ class LogSalvage {
         this.#batchCount += 1
         this.#recordCount += batch.recordCount
       })
-      size += await copyBytes(from, position, scan.position - position, to, size)
+      size += await copyBytes(from.file, position, scan.position - position, to, size)
       if (scan.reason === null) break
       if (damage === null) values = await valuesOfTornBatches(from, { ...scan, end })
       damage ??= { position: scan.position, reason: scan.reason }
       found.isDamaged = true
       position = await nextCandidate(from, scan.position, end, values)
+      const reason = from.whyUnreadable(scan.position, position)
+      if (reason !== null) damage = { ...damage, reason }
     }
     if (end < (entry?.sizeBytes ?? 0)) found.isDamaged = true
     if (found.areGapsOnRecord) this.#lost = this.#lost.filter((range) => !found.gaps.has(range))
@@ -281,9 +307,19 @@ class LogSalvage {
   }
 
   async #copyFile(name: string): Promise<void> {
-    const content = await readWholeFile(this.#fileSystem, join(this.#dir, name), MAX_FILE_BYTES)
+    const content = await this.#readFile(name)
     if (content === null) return
     await replaceFile(this.#fileSystem, join(this.#targetDir, name), content)
+  }
+
+  /** `null` where there is none, or the disk does not give it. */
+  async #readFile(name: string): Promise<Buffer | null> {
+    try {
+      return await readWholeFile(this.#fileSystem, join(this.#dir, name), MAX_FILE_BYTES)
+    } catch (error) {
+      if (isBadMedium(error)) return null
+      throw error
+    }
   }
 }
 

@@ -113,11 +113,11 @@ export class Log {
   }
 
   /**
-   * Copies every whole batch of a damaged log into a new one, under the same offsets. Offsets that
+   * Copies every whole batch of a damaged log that the disk can read into a new one, under the same offsets. Offsets that
    * are lost are not given out again. The damaged directory is only read; nobody must write to it.
    *
    * @param targetDir is created when it does not exist, and must be empty.
-   * @throws {@link StorageError} when it is not, or when the disk fails.
+   * @throws {@link StorageError} when it is not, when a file may not be opened, or when a write fails.
    */
   static async salvage(
     dir: string,

@@ -5,6 +5,7 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import { loadEpochs } from './epoch-refill.ts'
 import { epochsBy, LeaderEpochCache } from './leader-epoch-cache.ts'
+import { isBadMedium } from './read-failure.ts'
 
 const READ_BYTES = 1024 * 1024
 
@@ -31,9 +32,13 @@ export class SalvagedEpochs {
     this.#source = new LeaderEpochCache(fileSystem, dir)
   }
 
-  /** Reads the checkpoint, which may be missing or damaged: then nothing is known. */
+  /** Reads the checkpoint, which may be missing, damaged, or out of reach: then nothing is known. */
   async load(): Promise<void> {
-    await loadEpochs(this.#source)
+    try {
+      await loadEpochs(this.#source)
+    } catch (error) {
+      if (!isBadMedium(error)) throw error
+    }
     this.#epochOf = epochsBy(this.#source.entries)
   }
 

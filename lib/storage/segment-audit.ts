@@ -170,16 +170,14 @@ export function chooseLogStart(
 /** The error that a breach stands for, in a log that can be read up to `endOffset`. */
 export function breachError(
   dir: string,
-  breach: SegmentBreach,
+  breach: Omit<SegmentBreach, 'entry'> & ErrorOptions,
   endOffset: number,
   durableEnd: number,
 ): CorruptRecordError {
-  return new CorruptRecordError(breach.reason, {
-    path: breach.path ?? dir,
-    position: breach.position,
-    firstOffset: endOffset,
-    lastOffset: durableEnd > endOffset ? durableEnd - 1 : null,
-  })
+  const { path, position, reason, cause } = breach
+  const lastOffset = durableEnd > endOffset ? durableEnd - 1 : null
+  const place = { path: path ?? dir, position, firstOffset: endOffset, lastOffset }
+  return new CorruptRecordError(reason, place, cause === undefined ? undefined : { cause })
 }
 
 /** The error for a log without a segment; `null` where no record was durable that is not deleted. */

@@ -1,7 +1,8 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { spoil } from '../helpers/bad-sectors.ts'
 import {
   bytesOf,
   DIR,
@@ -182,15 +183,114 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   )
 })
 
-it('a salvage does not need a sound record, and fails as the disk fails', async () => {
+it('a salvage does not need a sound record, and fails as the disk it writes to fails', async () => {
   const fs = await writtenLog(COUNT)
   fs.flipBit(`${DIR}/varve-segments`, 40, 1)
   await salvage(fs)
   expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(COUNT))
-  fs.failNext('open', 'EIO', { path: `${DIR}/varve-segments` })
+  fs.failNext('write', 'EIO', { path: /orders-1.*log$/ })
   await expect(
     Log.salvage(DIR, '/saved/orders-1', { fileSystem: fs, config: SMALL }),
   ).rejects.toMatchObject({ cause: { code: 'EIO' } })
+})
+
+it.each(['varve-segments', 'leader-epoch-checkpoint', 'partition.metadata'])(
+  'a salvage does without %s where the disk cannot read it',
+  async (name) => {
+    const fs = await writtenLog(COUNT)
+    fs.writeFile(`${DIR}/partition.metadata`, Buffer.from('version: 0\ntopic_id: a\n'))
+    spoil(fs, `${DIR}/${name}`)
+    expect(await salvage(fs)).toMatchObject({ recordCount: COUNT, logEndOffset: COUNT, lost: [] })
+    expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(COUNT))
+  },
+)
+
+it.each(['varve-segments', 'leader-epoch-checkpoint', pathOf(2).slice(DIR.length + 1)])(
+  'a salvage that may not open %s fails, since somebody can allow it',
+  async (name) => {
+    const fs = await writtenLog(COUNT)
+    fs.failNext('open', 'EACCES', { path: `${DIR}/${name}`, persistent: true })
+    await expect(salvage(fs)).rejects.toMatchObject({ cause: { code: 'EACCES' } })
+  },
+)
+
+describe('a salvage from a disk with bad sectors', () => {
+  const PIECE = 4096
+  /** Some four of these batches make up a piece. */
+  const VALUE = 'x'.repeat(1000)
+  const BATCH = 1070
+  const BATCHES = 40
+
+  async function largeLog(): Promise<SimulatedFileSystem> {
+    const fs = await writtenLog(0, { close: false })
+    const log = await openLog(fs, { config: { segmentBytes: 1024 * 1024 } })
+    for (let each = 0; each < BATCHES; each += 1) await log.append([{ value: VALUE }])
+    await log.close()
+    expect(fs.readFile(pathOf(0))).toHaveLength(BATCHES * BATCH)
+    return fs
+  }
+
+  /** Offsets of the batches that have a byte in one of the pieces. */
+  const inPieces = (pieces: readonly number[]): number[] =>
+    upTo(BATCHES).filter((each) => {
+      const [first, last] = [each * BATCH, (each + 1) * BATCH - 1]
+      return pieces.some((piece) => first < (piece + 1) * PIECE && piece * PIECE <= last)
+    })
+
+  it.each<[string, number[], [number, number | null][]]>([
+    ['at the beginning', [0], [[0, 3]]],
+    ['in the middle', [2], [[7, 11]]],
+    [
+      'twice',
+      [2, 5],
+      [
+        [7, 11],
+        [19, 22],
+      ],
+    ],
+    ['one behind the other', [2, 3, 4], [[7, 19]]],
+    ['at the end', [10], [[38, 39]]],
+  ])('loses the batches in them and no other: %s', async (_, pieces, lost) => {
+    const fs = await largeLog()
+    for (const piece of pieces) spoil(fs, pathOf(0), piece * PIECE + 100, piece * PIECE + 101)
+    const report = await salvage(fs)
+    expect(report.lost.map((range) => [range.firstOffset, range.lastOffset])).toEqual(lost)
+    for (const { path, reason } of report.lost) {
+      expect([path, reason]).toEqual([pathOf(0), expect.stringContaining('EIO')])
+    }
+    const saved = upTo(BATCHES).filter((each) => !inPieces(pieces).includes(each))
+    expect(await offsetsOf(await openTarget(fs))).toEqual(saved)
+    expect(report).toMatchObject({ recordCount: saved.length, logEndOffset: BATCHES })
+  })
+
+  it('asks for each of them a few times only', async () => {
+    const fs = await largeLog()
+    let failures = 0
+    spoil(fs, pathOf(0), 0, 12 * PIECE, () => {
+      failures += 1
+    })
+    await salvage(fs)
+    expect(failures).toBeLessThanOrEqual(12 + 2)
+  })
+
+  it.each<[number, [number, number | null]]>([
+    [2, [2, 3]],
+    [6, [6, 6]],
+  ])('loses a file that cannot be opened, and no other: that of offset %s', async (base, lost) => {
+    const fs = await writtenLog(COUNT)
+    fs.failNext('open', 'EIO', { path: pathOf(base), persistent: true })
+    const report = await salvage(fs)
+    expect(report.lost).toMatchObject([
+      { firstOffset: lost[0], lastOffset: lost[1], path: pathOf(base), reason: /EIO/ },
+    ])
+    expect(report.logEndOffset).toBe(COUNT)
+    const log = await openTarget(fs)
+    const [first, last] = lost
+    expect(await offsetsOf(log)).toEqual(
+      upTo(COUNT).filter((each) => each < first || each > (last ?? COUNT)),
+    )
+    expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
+  })
 })
 
 it('a salvage that fails leaves no file open', async () => {
