@@ -5,7 +5,7 @@ import type { LogGuard } from './log-guard.ts'
 import { ensureDeleted } from './log-inventory.ts'
 import type { LogState } from './log-state.ts'
 import { LogSegment } from './log-segment.ts'
-import { readPartitionMetadata } from './partition-metadata.ts'
+import { isOfAnotherTopic } from './partition-metadata.ts'
 import { auditFollowed, breachError, uncoveredOffset, type SegmentBreach } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
@@ -16,8 +16,6 @@ import { findLogFiles } from './swap-files.ts'
 export interface LogFollowerOptions extends SegmentOptions {
   /** Everything below this offset is durable, and its indexes are. */
   readonly recoveryPoint: number
-  /** Whose log it is; absent where nobody says so. */
-  readonly topicId?: string | undefined
   /** Reads what the writer remembers of the log outside of its own files. */
   readonly loadState?: (() => Promise<LogState>) | undefined
 }
@@ -98,7 +96,8 @@ export class LogFollower {
       }
       const isNew = segments.some((segment) => known.get(segment.path) !== segment)
       // The directory may have been given to another topic since it was looked at.
-      if (isNew && !(await this.#isSameTopic())) throw gone(this.#options.dir)
+      const isOthers = isNew && !(await this.#isSameTopic())
+      if (isOthers) throw gone(this.#options.dir, 'it belongs to another topic by now')
     } catch (error) {
       for (const segment of segments) {
         if (known.get(segment.path) !== segment) await segment.close()
@@ -134,6 +133,8 @@ export class LogFollower {
       // Some that are deleted may have been seen, with others missing behind them.
       this.#raiseStart(deletedUpTo)
     }
+    // A log has a segment, also when it is empty: this one is being deleted.
+    if (places.length === 0 && this.#segments.active !== undefined) throw gone(dir, 'it is empty')
     return places
   }
 
@@ -248,30 +249,16 @@ export class LogFollower {
     }
   }
 
-  /**
-   * Whether the directory does not belong to a later topic of the same name, whose records are for the
-   * list of topics to tell.
-   *
-   * One that names no topic, or whose file is damaged, does not: whoever makes a topic writes the file,
-   * in one step, before there is anything else in the directory, and removes it behind all else. So
-   * what lies in a directory without it was there before, as with brokers older than the file.
-   */
+  /** The records of a later topic of the same name are for the list of topics to tell. */
   async #isSameTopic(): Promise<boolean> {
     const { fileSystem, dir, topicId } = this.#options
-    if (topicId === undefined) return true
-    try {
-      const metadata = await readPartitionMetadata(fileSystem, dir)
-      return metadata === null || metadata.topicId === topicId
-    } catch (error) {
-      if (error instanceof CorruptRecordError) return true
-      throw error
-    }
+    return !(await isOfAnotherTopic(fileSystem, dir, topicId))
   }
 }
 
 /** Tells that the files that were known are there no more, whatever has their names. */
-function gone(dir: string): Error {
-  return systemError('ENOENT', 'open', dir, 'it belongs to another topic by now')
+function gone(dir: string, reason: string): Error {
+  return systemError('ENOENT', 'open', dir, reason)
 }
 
 interface SegmentPlace {

@@ -52,6 +52,30 @@ export async function readPartitionMetadata(
   return { topicId }
 }
 
+/**
+ * Whether a partition's directory belongs to a later topic of the same name by now.
+ *
+ * One that names no topic, or whose file is damaged, does not: whoever makes a topic writes the file,
+ * in one step, before there is anything else in the directory, and removes it behind all else. So
+ * what lies in a directory without it was there before, as with brokers older than the file.
+ *
+ * @param topicId of the topic that it belonged to; absent where nobody knows it.
+ */
+export async function isOfAnotherTopic(
+  fileSystem: FileSystem,
+  dir: string,
+  topicId: string | undefined,
+): Promise<boolean> {
+  if (topicId === undefined) return false
+  try {
+    const metadata = await readPartitionMetadata(fileSystem, dir)
+    return metadata !== null && metadata.topicId !== topicId
+  } catch (error) {
+    if (error instanceof CorruptRecordError) return false
+    throw error
+  }
+}
+
 /** Writes the file; durable, with its name, when it resolves. */
 export async function writePartitionMetadata(
   fileSystem: FileSystem,

@@ -1,10 +1,12 @@
+import { dirname } from 'node:path'
 import { ClosedError, LockLostError } from '../errors.ts'
 import { writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem, OpenMode } from '../platform/file-system.ts'
 import { openFilesOf, type OpenFiles, type ParkableFile } from '../platform/open-files.ts'
-import { isSystemError } from '../platform/system-error.ts'
+import { isSystemError, systemError } from '../platform/system-error.ts'
 import { BatchReader } from './batch-reader.ts'
 import { LogGoneError, orInDoubt } from './in-doubt-error.ts'
+import { isOfAnotherTopic } from './partition-metadata.ts'
 
 /** Bytes that are read and written at once, unless a batch is larger. */
 const CHUNK_BYTES = 1024 * 1024
@@ -12,7 +14,10 @@ const CHUNK_BYTES = 1024 * 1024
 /** How a {@link SegmentFile} is opened. */
 export interface SegmentFileOptions {
   readonly fileSystem: FileSystem
+  /** Whether it is the file of another owner. */
   readonly readOnly: boolean
+  /** See `SegmentOptions`. */
+  readonly topicId?: string | undefined
 }
 
 /**
@@ -21,6 +26,10 @@ export interface SegmentFileOptions {
  *
  * It is opened for reading and writing alike, and where that is refused, because the lock is lost or
  * the disk can only be read by now, for who wants to read. Whoever comes to write then opens it anew.
+ *
+ * The file of another owner is opened for reading only. He may have deleted its topic and made another of
+ * that name, whose files have the same names and perhaps the same numbers, so the directory is asked
+ * whose it is.
  *
  * Uses may overlap. A file that was written to is not parked before it is synced: another descriptor
  * would not hear of a write that failed behind the back of the first one.
@@ -236,9 +245,33 @@ export class SegmentFile implements ParkableFile {
   #open(): Promise<File> {
     if (this.#opening === null) {
       this.#isForReading = false
-      this.#opening = this.#openAs(this.#options.readOnly ? 'read' : 'update')
+      this.#opening = this.#options.readOnly ? this.#openOfOwner() : this.#openAs('update')
     }
     return this.#opening
+  }
+
+  /** @throws `ENOENT` also when it is the file of another topic by now. */
+  async #openOfOwner(): Promise<File> {
+    const file = await this.#openAs('read')
+    const { fileSystem, topicId } = this.#options
+    try {
+      // Asked for behind the open: whose a directory is, it says before it has any file of the log, and
+      // until all of them are gone.
+      if (await isOfAnotherTopic(fileSystem, dirname(this.path), topicId)) {
+        throw systemError('ENOENT', 'open', this.path, 'it belongs to another topic by now')
+      }
+      return file
+    } catch (error) {
+      await this.#abandon(file)
+      throw error
+    }
+  }
+
+  /** Closes a file that was opened and is not to be used. */
+  async #abandon(file: File): Promise<void> {
+    this.#opening = null
+    this.#files.closed(this)
+    await file.close().catch(() => undefined)
   }
 
   /** Those who read meanwhile go on with the file that is open, and share no failure of this. */
@@ -281,9 +314,7 @@ export class SegmentFile implements ParkableFile {
     if (known === null) return file
     const stat = await file.stat().catch(() => null)
     if (stat?.identity === known) return file
-    this.#opening = null
-    this.#files.closed(this)
-    await file.close().catch(() => undefined)
+    await this.#abandon(file)
     throw refusal
   }
 

@@ -11,6 +11,8 @@ export interface SegmentOptions {
   readonly segmentIndexBytes: number
   /** Whether nothing on disk may be changed: indexes are then rebuilt in memory only. */
   readonly readOnly: boolean
+  /** Of the topic that the log is of, which may give way to another of its name; absent where nobody knows it. */
+  readonly topicId?: string | undefined
   /** Where small reads keep what they have read; absent: nowhere. */
   readonly batchCache?: BatchCache
 }

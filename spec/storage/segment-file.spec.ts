@@ -141,6 +141,22 @@ it('is gone for who writes to it when its name has vanished while it was given b
   await expect(file.write([Buffer.from('e')], 4)).rejects.toThrow(LogGoneError)
 })
 
+it('is not read, and not left open, when its directory has another topic by the time that it is opened', async () => {
+  const { fileSystem } = fixture()
+  const topicId = 'A'.repeat(21) + 'B'
+  const file = new SegmentFile('/d/x', { fileSystem, readOnly: true, topicId })
+  const nameTopic = (id: string): void => {
+    fileSystem.writeFile('/d/partition.metadata', Buffer.from(`version: 0\ntopic_id: ${id}`))
+  }
+  nameTopic(topicId)
+  expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+  nameTopic('C'.repeat(22))
+  expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
+  await file.park()
+  await expect(file.use((open) => open.stat())).rejects.toMatchObject({ code: 'ENOENT' })
+  expect([file.isOpen, countOf(fileSystem, 'close')]).toEqual([false, countOf(fileSystem, 'open')])
+})
+
 it('is found in place without being opened', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
