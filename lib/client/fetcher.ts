@@ -332,6 +332,7 @@ export class Fetcher<K, V> {
       if (hadRoom) state.emptyUpTo = end
       return false
     }
+    if (batches.length > 0 && this.#positions.hasLapsed(state, partition)) return true
     this.#readCount += 1
     state.lastRead = this.#readCount
     if (error instanceof OffsetOutOfRangeError && batches.length === 0) {

@@ -122,12 +122,20 @@ export class PositionResolver {
   resolve(state: AssignedPartition, source: Partition): number {
     if (state.position === null && state.reset === null) this.#start(state, source)
     const position = this.#settledAt(state, source)
-    const end = this.#truncatedTo(state, source, position)
-    // Another process may have written more than has been looked at: the fetch finds out.
-    if (end === null || (this.#context.readOnly && end === source.logEndOffset)) return position
+    const end = this.#knownEnd(state, source, position)
+    if (end === null) return position
     if (this.#autoOffsetReset === 'none') throw outOfRange(position, source)
     this.#reset(state, end, 'truncated')
     return this.#settledAt(state, source)
+  }
+
+  /**
+   * Whether a read at the position has found that the records are no more that it stands behind, as one of
+   * a log that another process writes may. {@link PositionResolver.resolve} finds another position.
+   */
+  hasLapsed(state: AssignedPartition, source: Partition): boolean {
+    if (!this.#context.readOnly) return false
+    return this.#knownEnd(state, source, state.position ?? 0) !== null
   }
 
   /** Where it stands, or is asked to: also by who was told of a reset. */
@@ -179,6 +187,13 @@ export class PositionResolver {
     if (state.isSought) return null
     const end = source.log.reader.endOffsetForEpoch(state.leaderEpoch)
     return end !== null && end < position ? end : null
+  }
+
+  /** The same, but where the log may go on behind its known end: then a fetch finds out. */
+  #knownEnd(state: AssignedPartition, source: Partition, position: number): number | null {
+    const end = this.#truncatedTo(state, source, position)
+    // Another process may have written more than has been looked at.
+    return this.#context.readOnly && end === source.logEndOffset ? null : end
   }
 
   #reset(state: AssignedPartition, to: number, reason: OffsetReset['reason']): void {

@@ -2,7 +2,8 @@ import { checkWholeNumber } from '../checks.ts'
 import { CorruptRecordError, OffsetOutOfRangeError, type VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { RecordBatch, totalSizeBytes } from '../record/record-batch.ts'
+import { copyFromAll } from '../record/record-copies.ts'
 import type { BackwardLimits } from './backward-read.ts'
 import type { FewLimits, FewRecords } from './few-records.ts'
 import type { LocalLog } from './local-log.ts'
@@ -46,6 +47,8 @@ export class LogReader {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #lookAgain: (() => Promise<void>) | null
+  /** Of a batch that was read though no look has found that it has begun: so it is with damage. */
+  #unexplainedEpoch = -1
 
   /**
    * @param lookAgain looks again at a directory that another process writes to; `null` where this
@@ -189,7 +192,8 @@ export class LogReader {
     try {
       const nearEnd = Math.min(end, wantedEnd)
       const limits = { maxBytes, endOffset: nearEnd, mustFit }
-      return this.#log.segments.usableNow(offset)?.readNow(offset, limits) ?? []
+      const batches = this.#log.segments.usableNow(offset)?.readNow(offset, limits) ?? []
+      return this.#newEpochIn(batches) === null ? batches : []
     } catch (error) {
       throw this.#guard.failed('read', error, 'not-written')
     }
@@ -203,12 +207,23 @@ export class LogReader {
   readFewNow(offset: number, limits: FewLimits): FewRecords | null {
     const endOffset = Math.min(limits.endOffset, this.#log.logEndOffset)
     if (!this.#isReadable(offset, endOffset)) return null
+    // Records do not say of which epoch they are, and nothing is kept of what another process writes.
+    if (this.#lookAgain !== null) return this.#copiesNow(offset, limits)
     try {
       const segment = this.#log.segments.usableNow(offset)
       return segment?.readFewNow(offset, { ...limits, endOffset }, this.#place) ?? null
     } catch (error) {
       throw this.#guard.failed('read', error, 'not-written')
     }
+  }
+
+  #copiesNow(offset: number, { maxRecords, maxBytes, endOffset }: FewLimits): FewRecords | null {
+    const wantedEnd = offset + maxRecords
+    const batches = this.readBatchesNow(offset, { maxBytes, endOffset, wantedEnd })
+    const last = batches.at(-1)
+    const records = copyFromAll(batches, this.#place, { fromOffset: offset, maxRecords })
+    if (last === undefined || records === null || records.length === 0) return null
+    return { records, nextOffset: last.nextOffset, restBytes: maxBytes - totalSizeBytes(batches) }
   }
 
   #isReadable(offset: number, endOffset: number): boolean {
@@ -242,15 +257,41 @@ export class LogReader {
     }
   }
 
-  /** Repeats `task` until no record was taken away or replaced while it ran. */
-  async #consistently<T>(task: () => Promise<T>): Promise<T> {
+  /**
+   * The epoch of what was read, where the writer has begun it since the last look, so that the log was cut:
+   * what is known of it and what was read are of two histories. `null` where that is not so. A batch is
+   * never of an earlier epoch than those in front of it.
+   */
+  #newEpochIn(read: readonly RecordBatch[] | RecordBatch | null): number | null {
+    if (this.#lookAgain === null) return null
+    const { latestEpoch } = this.#log.epochs
+    const last = read instanceof RecordBatch ? read : read?.at(-1)
+    const epoch = last?.partitionLeaderEpoch ?? -1
+    // Where none is known, no look finds one.
+    const isNew = latestEpoch >= 0 && epoch > latestEpoch && epoch !== this.#unexplainedEpoch
+    return isNew ? epoch : null
+  }
+
+  /**
+   * Repeats `task` until no record was taken away or replaced while it ran, and looks at a log of another
+   * process again where it has to.
+   */
+  async #consistently<T extends readonly RecordBatch[] | RecordBatch | null>(
+    task: () => Promise<T>,
+  ): Promise<T> {
     const { segments } = this.#log
     for (let looks = 0; ;) {
       this.#guard.ensureOpen()
       const { generation } = segments
       try {
         const result = await task()
-        if (generation === segments.generation) return result
+        if (generation !== segments.generation) continue
+        const newEpoch = this.#newEpochIn(result)
+        if (newEpoch === null) return result
+        if (looks === LOOKS_BESIDE_A_WRITER) {
+          this.#unexplainedEpoch = newEpoch
+          return result
+        }
       } catch (error) {
         if (generation !== segments.generation) continue
         // Closing a log closes its files under those who read them.
@@ -261,9 +302,9 @@ export class LogReader {
           const reason = this.#lookAgain !== null && isGone ? await this.#place.whyGone?.() : null
           throw reason ?? this.#guard.failed('read', error, 'not-written')
         }
-        looks += 1
-        await this.#lookAgain()
       }
+      looks += 1
+      await this.#lookAgain?.()
     }
   }
 

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
-import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { OffsetOutOfRangeError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import type { File, FileStat, OpenMode } from '../../lib/platform/file-system.ts'
+import { LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
 import type { StoredRecord } from '../../lib/record/stored-record.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -110,6 +111,134 @@ describe.each([
     }
     const ofTheNewOne = Array.from({ length: 10 }, (_each, offset) => `new${offset}`)
     expect(texts).toEqual(['old0', 'old1', ...ofTheNewOne])
+    await reader.close()
+    await owner.close()
+  })
+})
+
+describe('a log that its owner cuts below what was read, and writes anew', () => {
+  const [READ, CUT, OLD_END, NEW_END] = [12, 5, 20, 30]
+  const RESET = { ...PLACE, from: READ, to: CUT, reason: 'truncated' }
+  const OLD = Array.from({ length: OLD_END }, (_, offset) => `old${offset}`)
+  const NEW = Array.from({ length: NEW_END }, (_, offset) => `new${offset}`)
+
+  async function append(partition: Partition, values: readonly string[]): Promise<void> {
+    for (const value of values) await partition.append({ value })
+  }
+
+  /** A log that is not cut yet, in segments of so many bytes. */
+  async function makeLog(segmentBytes: number): Promise<Brokers & { cut: () => Promise<void> }> {
+    const brokers = await fixture()
+    const partition = (await brokers.owner.createTopic('a', { segmentBytes })).partition(0)
+    await append(partition, OLD)
+    const cut = async (): Promise<void> => {
+      await partition.log.truncateTo(CUT)
+      await append(partition, NEW.slice(CUT))
+    }
+    return { ...brokers, cut }
+  }
+
+  const SIZES: readonly [string, number][] = [
+    ['one segment', 100_000],
+    ['many segments', 200],
+  ]
+
+  it.each(SIZES)(
+    'takes back a consumer with a backlog, as the one in the process of the owner, in %s',
+    async (_, segmentBytes) => {
+      const { owner, openReader, cut } = await makeLog(segmentBytes)
+      const reader = await openReader()
+      const resets: unknown[] = []
+      const consumers = [owner, reader].map((broker) => {
+        const onOffsetReset = (reset: unknown): unknown => resets.push(reset)
+        const limits = { maxPollRecords: 1, maxPartitionFetchBytes: 1, fetchMaxBytes: 1 }
+        const consumer = broker.consumer({ ...limits, onOffsetReset })
+        consumer.assign([PLACE])
+        return consumer
+      })
+      const texts: (string | null)[][] = []
+      for (const consumer of consumers) {
+        const seen: (string | null)[] = []
+        const poll = async (): Promise<void> => {
+          seen.push(...textsOf(await consumer.poll({ maxWaitMs: 0 })))
+        }
+        while (seen.length < READ) await poll()
+        texts.push(seen)
+      }
+      await cut()
+      for (const [slot, consumer] of consumers.entries()) {
+        for (let polls = 0; polls < NEW_END; polls += 1) {
+          texts[slot]?.push(...textsOf(await consumer.poll({ maxWaitMs: 0 })))
+        }
+      }
+      expect(resets).toEqual([RESET, RESET])
+      expect(texts[0]).toEqual([...OLD.slice(0, READ), ...NEW.slice(CUT)])
+      expect(texts[1]).toEqual(texts[0])
+      await reader.close()
+      await owner.close()
+    },
+  )
+
+  it('keeps a consumer that decides for itself from reading on', async () => {
+    const { owner, openReader, cut } = await makeLog(200)
+    const reader = await openReader()
+    const limits = { maxPollRecords: 1, maxPartitionFetchBytes: 1, fetchMaxBytes: 1 }
+    const consumer = reader.consumer({ ...limits, autoOffsetReset: 'none' })
+    consumer.assign([PLACE])
+    consumer.seek(PLACE, READ - 1)
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual([OLD[READ - 1]])
+    await cut()
+    const poll = async (): Promise<(string | null)[]> =>
+      textsOf(await consumer.poll({ maxWaitMs: 0 }))
+    await expect(poll()).rejects.toThrow(OffsetOutOfRangeError)
+    await expect(poll()).rejects.toThrow(OffsetOutOfRangeError)
+    consumer.seek(PLACE, CUT)
+    expect(await poll()).toEqual([NEW[CUT]])
+    await reader.close()
+    await owner.close()
+  })
+
+  it.each<[string, (partition: Partition, offset: number) => Promise<StoredRecord[]>]>([
+    ['read()', (partition, offset) => partition.read(offset)],
+    ['read() of a few', (partition, offset) => partition.read(offset, { maxRecords: 4 })],
+    ['fetch()', (partition, offset) => partition.fetch(offset, { maxWaitMs: 0 })],
+    ['fetch() of more', (partition, at) => partition.fetch(at, { minBytes: 500, maxWaitMs: 0 })],
+  ])('is not mixed with what it was by %s', async (_, read) => {
+    const { owner, openReader, cut } = await makeLog(200)
+    const reader = await openReader()
+    const partition = reader.topic('a').partition(0)
+    await cut()
+    const texts: (string | null)[] = []
+    let count = 1
+    for (let offset = 0; count > 0; offset += count) {
+      const records = await read(partition, offset)
+      texts.push(...textsOf(records))
+      count = records.length
+    }
+    expect(texts).toEqual([...OLD.slice(0, CUT), ...NEW.slice(CUT)])
+    await reader.close()
+    await owner.close()
+  })
+
+  it('is looked at for one read and not for each, where a batch has an epoch that nobody has begun', async () => {
+    const { owner, fileSystem, openReader } = await makeLog(100_000)
+    const path = '/data/a-0/00000000000000000000.log'
+    const reader = await openReader()
+    // No checksum covers it.
+    const rotten = Buffer.from(fileSystem.readFile(path))
+    rotten.writeInt32BE(77, LEADER_EPOCH_POSITION)
+    fileSystem.writeFile(path, rotten)
+    let looks = 0
+    fileSystem.observe(({ kind }) => {
+      if (kind === 'list') looks += 1
+    })
+    const partition = reader.topic('a').partition(0)
+    const read = async (): Promise<(string | null)[]> =>
+      textsOf(await partition.read(0, { maxRecords: 1 }))
+    expect(await read()).toEqual([OLD[0]])
+    const before = looks
+    expect(await read()).toEqual([OLD[0]])
+    expect([before, looks]).toEqual([4, 4])
     await reader.close()
     await owner.close()
   })
