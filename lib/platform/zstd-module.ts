@@ -46,8 +46,22 @@ export function isZstdWasmInstalled(): boolean {
   }
 }
 
-/** Loads the package, which is ready then. */
-export async function loadZstdWasm(): Promise<ZstdWasm> {
+let loading: Promise<ZstdWasm> | null = null
+
+/**
+ * Loads the package, which is ready then, for all who use it in this process: it has one memory, and to make
+ * it ready once more takes that away under everybody who works in it.
+ */
+export function loadZstdWasm(): Promise<ZstdWasm> {
+  loading ??= load().catch((error: unknown) => {
+    // What has failed may be tried again.
+    loading = null
+    throw error
+  })
+  return loading
+}
+
+async function load(): Promise<ZstdWasm> {
   const zstd = requireFromHere(ZSTD_PACKAGE) as ZstdWasm
   await zstd.init()
   return zstd
