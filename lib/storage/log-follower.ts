@@ -39,6 +39,8 @@ export class LogFollower {
   #suspicion: string | null = null
   /** Where the last such look has found no file, see {@link uncoveredOffset}; believed in the same way. */
   #uncovered: number | null = null
+  /** Where the log was cut since the last look that has come to its end: the epochs tell it once. */
+  #cutOffset = Infinity
   /** The damage that was found here; `null` while there is none. */
   #damage: CorruptRecordError | null = null
 
@@ -60,11 +62,12 @@ export class LogFollower {
       const knownEndOffset = log.logEndOffset
       let logEndOffset = (await this.#refreshSegments()) ?? 0
       // After the segments: an epoch is in the file before its first batch is written.
-      const cutOffset = await epochs.reload()
+      this.#cutOffset = Math.min(this.#cutOffset, (await epochs.reload()) ?? Infinity)
       log.leaderEpoch = Math.max(0, epochs.latestEpoch)
-      if (cutOffset !== null && cutOffset < knownEndOffset) {
-        logEndOffset = (await this.#refreshSegments(cutOffset)) ?? 0
+      if (this.#cutOffset < knownEndOffset) {
+        logEndOffset = (await this.#refreshSegments(this.#cutOffset)) ?? 0
       }
+      this.#cutOffset = Infinity
       this.#raiseStart(state?.logStartOffset ?? 0)
       log.logEndOffset = Math.max(logEndOffset, log.logStartOffset)
       log.durableEndOffset = log.logEndOffset

@@ -50,6 +50,28 @@ describe('refresh', () => {
     expect(await follower.offsetForTimestamp(0)).toMatchObject({ offset: 0 })
   })
 
+  it('knows of a cut also when the look behind it has failed once', async () => {
+    for (let size = 10; size < 320; size += 10) {
+      const fs = new SimulatedFileSystem()
+      const config = { segmentBytes: 400 }
+      const writer = await openLog(fs, { config })
+      const follower = await openLog(fs, { config, readOnly: true })
+      await append(writer, 0, 20)
+      await follower.refresh()
+      await writer.truncateTo(7)
+      await writer.append([{ value: 'new'.padEnd(size, '.') }])
+      fs.observe(({ kind, path }) => {
+        if (kind !== 'open' || !path.includes('leader-epoch')) return
+        fs.observe(null)
+        fs.failNext('list', 'EMFILE')
+      })
+      await expect(follower.refresh()).rejects.toThrow('EMFILE')
+      for (let looks = 0; looks < 3; looks += 1) await follower.refresh()
+      expect(follower.logEndOffset, `with ${size} bytes`).toBe(8)
+      expect(await valuesOf(follower)).toEqual(await valuesOf(writer))
+    }
+  })
+
   it('leaves few files open, however often the writer rolls', async () => {
     const { fs, writer, follower } = await pair()
     const openPaths = recordOpenFiles(fs)
