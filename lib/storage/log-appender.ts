@@ -5,6 +5,7 @@ import type { AppendResult } from './append-record.ts'
 import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
 import type { LocalLog } from './local-log.ts'
+import type { LogSegment } from './log-segment.ts'
 import type { RollPolicy } from './roll-policy.ts'
 
 /**
@@ -39,63 +40,23 @@ export class LogAppender {
     try {
       return await this.#appendAll(buffers, end)
     } catch (error) {
-      return this.undo(error)
+      return this.#undo(error)
     }
   }
 
   /**
    * The same inside of the call, where nothing has to be waited for.
    *
-   * @returns `null` when something has. Then nothing has changed but that bytes may stand behind the
-   * end, as {@link LogAppender.hasLeftOvers} says. {@link LogAppender.append} has to follow.
-   * @throws what the file system says. {@link LogAppender.undo} has to follow.
+   * @returns `null` when something has: nothing has changed, and {@link LogAppender.append} has to
+   * follow; a promise, with the errors of {@link LogAppender.append}, when the write was begun and has
+   * failed or come out short.
    */
-  appendNow(buffers: readonly Buffer[]): AppendResult | null {
-    const { epochs, leaderEpoch, end, segments } = this.#log
-    const { active } = segments
-    epochs.assign(leaderEpoch, end.offset)
-    if (epochs.isDirty || active === undefined) return null
-    const batches: RecordBatch[] = []
-    let pendingBytes = 0
-    let [nextOffset, timestamp] = [end.offset, -1]
-    for (const buffer of buffers) {
-      const batch = this.#stamp(buffer, nextOffset)
-      // Whatever else it is, nothing is begun that somebody would have to wait for.
-      const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
-      if (mustRoll !== false) return null
-      batches.push(batch)
-      pendingBytes += batch.sizeBytes
-      nextOffset = batch.nextOffset
-      timestamp = Math.max(timestamp, batch.maxTimestamp)
-    }
-    const limitBytes = this.#growthLimit
-    if (limitBytes > 0 && active.preallocation.isDueFor(pendingBytes, limitBytes)) return null
-    this.#leftOversFrom = end
-    const count = active.appendNow(batches, pendingBytes)
-    // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
-    if (count < 0) this.#leftOversFrom = null
-    if (count !== pendingBytes) return null
-    this.#noteWritten(batches)
-    this.#leftOversFrom = null
-    return { baseOffset: end.offset, lastOffset: nextOffset - 1, timestamp }
-  }
-
-  /**
-   * Takes back what an append has left that failed with `error`. Never resolves.
-   *
-   * @throws `error`; InDoubtError or LeftOversError when it cannot be taken back.
-   */
-  async undo(error: unknown): Promise<never> {
-    if (error instanceof InDoubtError) throw error
+  appendNow(buffers: readonly Buffer[]): AppendResult | Promise<AppendResult> | null {
     try {
-      await this.cutLeftOvers()
-    } catch (undoError) {
-      if (undoError instanceof InDoubtError) throw undoError
-      throw new LeftOversError('what a failed write left could not be cut off', {
-        cause: new AggregateError([error, undoError]),
-      })
+      return this.#appendNow(buffers)
+    } catch (error) {
+      return this.#undo(error)
     }
-    throw error
   }
 
   /** Whether {@link LogAppender.cutLeftOvers} has anything to do. */
@@ -125,6 +86,24 @@ export class LogAppender {
     await this.#log.refreshProducers()
   }
 
+  /**
+   * Takes back what an append has left that failed with `error`. Never resolves.
+   *
+   * @throws `error`; InDoubtError or LeftOversError when it cannot be taken back.
+   */
+  async #undo(error: unknown): Promise<never> {
+    if (error instanceof InDoubtError) throw error
+    try {
+      await this.cutLeftOvers()
+    } catch (undoError) {
+      if (undoError instanceof InDoubtError) throw undoError
+      throw new LeftOversError('what a failed write left could not be cut off', {
+        cause: new AggregateError([error, undoError]),
+      })
+    }
+    throw error
+  }
+
   async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
     const { offset: baseOffset } = start
     let [nextOffset, timestamp] = [baseOffset, -1]
@@ -150,6 +129,60 @@ export class LogAppender {
     // Nothing of it is to be taken back any more.
     this.#leftOversFrom = null
     return { baseOffset, lastOffset: nextOffset - 1, timestamp }
+  }
+
+  #appendNow(buffers: readonly Buffer[]): AppendResult | Promise<AppendResult> | null {
+    const { epochs, leaderEpoch, end, segments } = this.#log
+    const { active } = segments
+    epochs.assign(leaderEpoch, end.offset)
+    if (epochs.isDirty || active === undefined) return null
+    const batches: RecordBatch[] = []
+    let pendingBytes = 0
+    let [nextOffset, timestamp] = [end.offset, -1]
+    for (const buffer of buffers) {
+      const batch = this.#stamp(buffer, nextOffset)
+      // Whatever else it is, nothing is begun that somebody would have to wait for.
+      const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
+      if (mustRoll !== false) return null
+      batches.push(batch)
+      pendingBytes += batch.sizeBytes
+      nextOffset = batch.nextOffset
+      timestamp = Math.max(timestamp, batch.maxTimestamp)
+    }
+    const limitBytes = this.#growthLimit
+    if (limitBytes > 0 && active.preallocation.isDueFor(pendingBytes, limitBytes)) return null
+    this.#leftOversFrom = end
+    const count = active.appendNow(batches, pendingBytes)
+    if (count < 0) {
+      // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
+      this.#leftOversFrom = null
+      return null
+    }
+    const result = { baseOffset: end.offset, lastOffset: nextOffset - 1, timestamp }
+    if (count < pendingBytes) return this.#writeRest(active, batches, result)
+    this.#noteWritten(batches)
+    this.#leftOversFrom = null
+    return result
+  }
+
+  /**
+   * Goes on with a write that came out short, as any write does: what it has left belongs to this
+   * append, whatever becomes of it.
+   */
+  async #writeRest(
+    active: LogSegment,
+    batches: readonly RecordBatch[],
+    result: AppendResult,
+  ): Promise<AppendResult> {
+    try {
+      // From the start: what is there already becomes what it is.
+      await active.append(batches)
+    } catch (error) {
+      return this.#undo(error)
+    }
+    this.#noteWritten(batches)
+    this.#leftOversFrom = null
+    return result
   }
 
   async #write(

@@ -67,19 +67,16 @@ export class LogWriter {
   /**
    * The same inside of the call, where nothing has to be waited for.
    *
-   * @returns `null` when {@link LogWriter.append} has to follow; a promise, which rejects, when the
-   * write has failed: nothing may be changed before it has settled.
+   * @returns `null` when {@link LogWriter.append} has to follow; a promise when the write has failed,
+   * or only part was written so far: nothing may be changed before it has settled.
    */
-  appendNow(batches: readonly Buffer[]): AppendResult | Promise<never> | null {
+  appendNow(batches: readonly Buffer[]): AppendResult | Promise<AppendResult> | null {
     if (!this.#isAtEase || batches.length === 0 || this.#mustLook()) return null
-    try {
-      const result = this.#log.appender.appendNow(batches)
-      if (result === null) return null
-      for (const { length } of batches) this.bytesSinceCheckpoint += length
-      return result
-    } catch (error) {
-      return this.#undone(error)
-    }
+    const result = this.#log.appender.appendNow(batches)
+    if (result === null) return null
+    if (result instanceof Promise) return this.#finish(result, batches)
+    for (const { length } of batches) this.bytesSinceCheckpoint += length
+    return result
   }
 
   /** Syncs when `flushMessages` records are not durable. */
@@ -294,11 +291,13 @@ export class LogWriter {
     return !this.#log.appender.hasLeftOvers
   }
 
-  async #undone(error: unknown): Promise<never> {
+  async #finish(writing: Promise<AppendResult>, batches: readonly Buffer[]): Promise<AppendResult> {
     try {
-      return await this.#log.appender.undo(error)
-    } catch (failure) {
-      return this.#rejected('append', failure, 'not-written')
+      const result = await writing
+      for (const { length } of batches) this.bytesSinceCheckpoint += length
+      return result
+    } catch (error) {
+      return this.#rejected('append', error, 'not-written')
     }
   }
 

@@ -19,7 +19,7 @@ export class PromptChanges {
   appendBatches(batches: readonly Buffer[]): AppendResult | Promise<AppendResult> {
     const appended = this.#queue.isIdle ? this.#writer.appendNow(batches) : null
     if (appended === null) return this.#queue.run(() => this.#writer.append(batches))
-    // Nothing may come in between before what a failed write has left is gone.
+    // Nothing may come in between before the rest is written, or what a failed write has left is gone.
     return appended instanceof Promise ? this.#queue.run(() => appended) : appended
   }
 

@@ -12,6 +12,14 @@ function batchOf(value: string): Buffer {
   return builder.buildUncompressed()
 }
 
+async function valuesOf(partition: Partition): Promise<string[]> {
+  return (await partition.read(0)).map(({ value }) => String(value))
+}
+
+function bytesIn(fileSystem: SimulatedFileSystem): number {
+  return [...fileSystem.snapshot().values()].reduce((sum, content) => sum + content.length, 0)
+}
+
 it('keeps its leader epoch where the disk has to be waited for now and then', async () => {
   const fileSystem = new SimulatedFileSystem({ completion: 'random', seed: 3 })
   const partition = await openPartition({ fileSystem })
@@ -28,10 +36,47 @@ it('goes on where a write ends early that is made at once', async () => {
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'a' })
   await partition.append({ value: 'b' })
+  const { leaderEpoch } = partition.log
   fileSystem.shortWriteAt(1, 20)
   expect(await partition.append({ value: 'c' })).toMatchObject({ baseOffset: 2 })
-  const values = (await partition.read(0)).map(({ value }) => String(value))
-  expect(values).toEqual(['a', 'b', 'c'])
+  expect(await valuesOf(partition)).toEqual(['a', 'b', 'c'])
+  expect(partition.log.leaderEpoch).toBe(leaderEpoch)
+})
+
+describe('what a full disk takes only in part, and does not let be cut off', () => {
+  /** Of two batches behind a first one, the disk has room for one and a part of the other. */
+  async function fullDisk(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    await partition.append({ value: 'a' })
+    fileSystem.capacityBytes = bytesIn(fileSystem) + batchOf('b').length + 20
+    fileSystem.failNext('truncate', 'EIO', { persistent: true })
+    const told = new Promise((resolve, reject) => {
+      partition.appendBatches([batchOf('b'), batchOf('c')], 'all', { resolve, reject })
+    })
+    await expect(told).rejects.toMatchObject({
+      outcome: 'unknown',
+      message: expect.stringMatching(/ENOSPC.* write .*; EIO.* ftruncate /) as string,
+    })
+    return { fileSystem, partition }
+  }
+
+  it('is unknown, as whoever opens the directory after a crash may find it', async () => {
+    const { fileSystem } = await fullDisk()
+    const again = await openPartition({ fileSystem: fileSystem.restart('process') })
+    expect(await valuesOf(again)).toEqual(['a', 'b'])
+  })
+
+  it('is cut off before anything else is written, of which nothing is there until then', async () => {
+    const { fileSystem, partition } = await fullDisk()
+    const { leaderEpoch } = partition.log
+    await expect(partition.append({ value: 'd' })).rejects.toMatchObject({ outcome: 'not-written' })
+    fileSystem.clearFaults()
+    fileSystem.capacityBytes = Infinity
+    expect(await partition.append({ value: 'e' })).toMatchObject({ baseOffset: 1 })
+    expect(await valuesOf(partition)).toEqual(['a', 'e'])
+    expect(partition.log.leaderEpoch).toBe(leaderEpoch + 1)
+  })
 })
 
 describe('who waits for no more than the write', () => {
