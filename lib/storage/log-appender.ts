@@ -81,6 +81,8 @@ export class LogAppender {
       this.#leftOversFrom = null
       // Another process that reads along may have seen some of it.
       this.#log.raiseEpoch()
+      // What has become durable by the cut may be in a segment that is not on record yet.
+      await this.#log.flush()
     }
     await segments.removeLeftOvers()
     await this.#log.refreshProducers()
@@ -234,5 +236,8 @@ export class LogAppender {
     const { active } = log.segments
     if (active === undefined) return
     await (active.nextOffset > from.offset ? active.truncateTo(from.offset) : active.cutFile())
+    // The sync of the cut covers all that is left, also what was appended before without one.
+    active.noteDurable()
+    log.noteDurable()
   }
 }

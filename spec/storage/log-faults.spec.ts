@@ -250,6 +250,32 @@ describe('a write that fails and cannot be cut off', () => {
   })
 })
 
+describe('what was appended without a sync before a write that failed', () => {
+  it.each([
+    ['in the same segment', 'write', 1, pathOf(0)],
+    ['before the roll to a new one', 'stat', 6, pathOf(0)],
+    ['behind that roll', 'write', 6, pathOf(4)],
+  ] as const)('is durable by the cut, %s', async (_, kind, count, path) => {
+    const config = { segmentBytes: 300, flushMessages: 1000 }
+    const { fs, log } = await openedLog(1, { config })
+    await log.flush()
+    for (const value of ['v1', 'v2']) await log.append([{ key: 'k', value }])
+    expect(log.durableEndOffset).toBe(1)
+    fs.failNext(kind, 'ENOSPC', { path })
+    await failureOf(log.appendBatches(upTo(count).map(() => bytesOf())))
+    expect(log.durableEndOffset).toBe(3)
+    await log.advanceLogStartOffset(1)
+    // The mark and the cut of a failed sync go by the same end as the record of segments.
+    await log.append([{ key: 'k', value: 'lost' }])
+    fs.failNext('datasync', 'EIO')
+    await failureOf(log.flush())
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), { config })
+    expect(again.damage).toBeNull()
+    expect(await valuesOf(again)).toEqual(['v1', 'v2'])
+    expect(await again.append([{ value: 'v3' }])).toMatchObject({ baseOffset: 3 })
+  })
+})
+
 describe('a roll that fails', () => {
   it('behind the new file lets the old segment go on, and hides nothing of it later', async () => {
     const { fs, log } = await openedLog(1, { config: { segmentBytes: 5000 } })
