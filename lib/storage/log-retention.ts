@@ -35,34 +35,45 @@ export interface RetentionRequest {
   readonly nowMs: number
 }
 
+/** How far a log is to be deleted. */
+export interface RetentionTarget {
+  /** What is to be the new start of the log, at least the present one. */
+  readonly offset: number
+  /** Whether some of it goes because the log keeps enough bytes without it. */
+  readonly isBySize: boolean
+}
+
 /**
- * How far a log is to be deleted: the offset that is to be its new start, at least the present one.
+ * Finds how far a log is to be deleted.
  *
  * Kafka's rules: whole segments, from the oldest on, and the first that stays ends it, so that the
  * log has no hole; a segment goes only when all of it is below the high watermark; the log keeps at
  * least `retentionBytes`. The active segment may be among those that go.
  */
-export async function retentionTarget(log: LocalLog, request: RetentionRequest): Promise<number> {
+export async function retentionTarget(
+  log: LocalLog,
+  request: RetentionRequest,
+): Promise<RetentionTarget> {
   const { config, segments, logStartOffset, logEndOffset } = log
   const end = Math.min(request.highWatermark, logEndOffset)
   let target = Math.max(logStartOffset, Math.min(request.startOffset, end))
   const { all } = segments
   let restBytes = segments.sizeBytes
+  let isBySize = false
   for (const [slot, segment] of all.entries()) {
     const endOffset = all[slot + 1]?.baseOffset ?? logEndOffset
     // What is not visible stays, and so does the empty segment that carries the end of the log.
     if (endOffset > end || endOffset === segment.baseOffset) break
     const { sizeBytes } = segment
-    const goes =
-      endOffset <= target ||
-      restBytes > request.maxSizeBytes ||
-      isBeyondSize(config, restBytes - sizeBytes) ||
-      (await isBeyondAge(log, segment, request.nowMs))
-    if (!goes) break
+    if (endOffset > target && restBytes <= request.maxSizeBytes) {
+      const isBeyond = isBeyondSize(config, restBytes - sizeBytes)
+      if (!isBeyond && !(await isBeyondAge(log, segment, request.nowMs))) break
+      isBySize ||= isBeyond
+    }
     target = Math.max(target, endOffset)
     restBytes -= sizeBytes
   }
-  return target
+  return { offset: target, isBySize }
 }
 
 /** Whether the log would keep enough without a segment. */

@@ -3,15 +3,11 @@ import { isSystemError } from '../platform/system-error.ts'
 import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
 import type { AppendResult } from './append-record.ts'
 import type { LocalLog } from './local-log.ts'
+import { LogDeletion } from './log-deletion.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import { ensureInRange } from './log-reader.ts'
-import {
-  NOTHING_FREED,
-  retentionTarget,
-  type FreedSpace,
-  type RetentionRequest,
-} from './log-retention.ts'
+import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 
@@ -29,6 +25,7 @@ export class LogWriter {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #context: LogContext
+  readonly #deletion: LogDeletion
   /** When the files were last seen where they should be. */
   #inPlaceMs: number
   /** What opening the log had no room for. Nothing is changed before it is done. */
@@ -40,6 +37,7 @@ export class LogWriter {
     this.#context = context
     this.#owed = owed
     this.#inPlaceMs = context.clock.now()
+    this.#deletion = new LogDeletion(log, (logStartOffset) => this.#save({ logStartOffset }))
   }
 
   /** What is remembered of the log outside of its own files. */
@@ -125,9 +123,8 @@ export class LogWriter {
   advanceLogStartOffset(offset: number): Promise<FreedSpace> {
     return this.#changeAlone('delete records', 'unknown', async () => {
       // Another call may have deleted more since this one was made.
-      if (offset <= this.#log.logStartOffset) return NOTHING_FREED
-      ensureInRange(this.#log, this.#context, offset)
-      return this.#advance(offset)
+      if (offset > this.#log.logStartOffset) ensureInRange(this.#log, this.#context, offset)
+      return this.#deletion.advanceTo(offset)
     })
   }
 
@@ -137,54 +134,15 @@ export class LogWriter {
   }
 
   /**
-   * Deletes what the limits of the log no longer keep; see {@link retentionTarget}. Files that an
-   * earlier deletion could not remove are removed now.
+   * Deletes what the limits of the log no longer keep; see `retentionTarget`. Files that an earlier
+   * deletion has left are removed now.
    *
    * @param request is called in its turn: what it rests on may change before.
    */
   enforceRetention(request: () => RetentionRequest): Promise<FreedSpace> {
-    return this.#changeAlone('retention', 'unknown', async () => {
-      const { segments, logStartOffset, logEndOffset } = this.#log
-      const target = await retentionTarget(this.#log, request())
-      // The end of the log is the name of a segment then, so no offset is given out again.
-      const isEmptied = target === logEndOffset && (segments.active?.sizeBytes ?? 0) > 0
-      if (isEmptied) {
-        try {
-          await this.#log.roll()
-        } catch (error) {
-          const sealedEnd = segments.active?.baseOffset ?? 0
-          if (!isNoRoom(error) || sealedEnd <= logStartOffset) throw error
-          // What is sealed goes first; the next look finds room for a new segment then.
-          return this.#advance(sealedEnd)
-        }
-      }
-      if (target <= logStartOffset && !isEmptied && segments.dead.length === 0) return NOTHING_FREED
-      return this.#advance(target)
-    })
-  }
-
-  async #advance(offset: number): Promise<FreedSpace> {
-    const { segments, epochs } = this.#log
-    // Otherwise a power loss might leave a log that ends before it starts.
-    if (offset > this.#log.durableEndOffset) await this.#log.flush()
-    try {
-      await this.#decideToStartAt(offset)
-    } catch (error) {
-      // Even a deletion has to write something first. The indexes of what goes are not needed for it.
-      if (!isNoRoom(error) || !(await segments.removeIndexesBelow(offset))) throw error
-      await this.#decideToStartAt(offset)
-    }
-    const freed = await segments.changing(() => segments.removeBelow(offset))
-    epochs.truncateFromStart(offset)
-    await epochs.write()
-    return freed
-  }
-
-  async #decideToStartAt(logStartOffset: number): Promise<void> {
-    // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
-    await this.#log.recordSegments(logStartOffset)
-    // The state is the decision: bytes that are still there are not records any more.
-    await this.#save({ logStartOffset })
+    return this.#changeAlone('retention', 'unknown', () =>
+      this.#deletion.enforceRetention(request()),
+    )
   }
 
   /**

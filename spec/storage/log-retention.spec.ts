@@ -199,6 +199,33 @@ describe('retention by size', () => {
     expect(log.size).toBe(rest)
   })
 
+  describe('on a relaxed topic', () => {
+    /** Beyond retentionBytes by a sealed segment, which no sync covers the rest of. */
+    async function unsynced(): Promise<Opened> {
+      const opened = await open({ ...KEEP_ALL, retentionBytes: 100, flushMessages: 100 })
+      await fill(opened.log, [NOW, NOW])
+      await opened.log.roll()
+      await fill(opened.log, [NOW, NOW])
+      expect([opened.log.durableEndOffset, segmentsOf(opened.log)]).toEqual([2, [0, 2]])
+      return opened
+    }
+
+    it('makes durable what it keeps before the rest goes', async () => {
+      const { log, fileSystem } = await unsynced()
+      expect(await log.enforceRetention(() => request(log))).toMatchObject({ segments: 1 })
+      const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
+      expect(await offsetsOf(again)).toEqual([2, 3])
+    })
+
+    it('deletes nothing where that fails', async () => {
+      const { log, fileSystem } = await unsynced()
+      fileSystem.failNext('datasync', 'EIO', { path: pathOf(2) })
+      await expect(log.enforceRetention(() => request(log))).rejects.toThrow('EIO')
+      const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
+      expect(await offsetsOf(again)).toEqual([0, 1])
+    })
+  })
+
   it('empties the log with retentionBytes 0', async () => {
     const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, [NOW, NOW, NOW])
