@@ -47,12 +47,16 @@ export class LogDeletion {
         return freed
       }
     }
-    return isEmptied ? this.#advance(offset) : this.advanceTo(offset)
+    return this.advanceTo(offset)
   }
 
-  /** Whether there are files of what was deleted before that could not be removed. */
+  /**
+   * Whether there are files of what was deleted before: those that could not be removed, and those of
+   * a segment that the start had come to lie in, or behind, while it was the active one.
+   */
   get #hasRemains(): boolean {
-    return this.#log.segments.dead.length > 0
+    const { segments, logStartOffset } = this.#log
+    return segments.dead.length > 0 || segments.hasBelow(logStartOffset)
   }
 
   async #advance(offset: number): Promise<FreedSpace> {

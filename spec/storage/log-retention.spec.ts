@@ -261,6 +261,39 @@ describe('retention', () => {
     expect([log.logStartOffset, ...segmentsOf(log)]).toEqual([3, 2, 4])
   })
 
+  describe('removes a segment that lay below the start while it was the active one', () => {
+    const ways: [string, (log: Log) => Promise<unknown>][] = [
+      ['by the next pass', (log) => log.enforceRetention(() => request(log))],
+      [
+        'to make room',
+        (log) => log.enforceRetention(() => request(log, { maxSizeBytes: log.size - 1 })),
+      ],
+      ['by the next deletion', (log) => log.advanceLogStartOffset(2)],
+    ]
+
+    it.each(ways)('%s', async (_, remove) => {
+      const { log, fileSystem } = await open(KEEP_ALL)
+      await fill(log, [NOW, NOW])
+      await log.advanceLogStartOffset(2)
+      await fill(log, [NOW])
+      expect(segmentsOf(log)).toEqual([0, 2])
+      expect(await remove(log)).toMatchObject({ segments: 1 })
+      expect([log.logStartOffset, ...segmentsOf(log)]).toEqual([2, 2])
+      expect(fileSystem.snapshot().has(pathOf(0))).toBe(false)
+    })
+
+    it('also where the pass has failed that rolled it', async () => {
+      const { log, fileSystem } = await open(KEEP_ALL)
+      await fill(log, [NOW])
+      await log.advanceLogStartOffset(1)
+      fileSystem.failNext('open', 'EIO', { path: /varve-segments/ })
+      await expect(log.enforceRetention(() => request(log))).rejects.toThrow('EIO')
+      expect(segmentsOf(log)).toEqual([0, 1])
+      expect(await log.enforceRetention(() => request(log))).toMatchObject({ segments: 1 })
+      expect(log.size).toBe(0)
+    })
+  })
+
   it('removes the snapshots of producers with their segments', async () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, Array<number>(6).fill(NOW))
