@@ -5,6 +5,9 @@ import { flushTimed } from './slow-sync.ts'
 /** After this many bytes the recovery point is saved, so that opening after a crash stays quick. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
 
+/** A flush that has failed is tried again no sooner, so that a disk that goes on failing is left in peace. */
+const MIN_FLUSH_AGAIN_MS = 1_000
+
 /** What has to be done for a log now and then because of what was appended to it. */
 export class LogUpkeep {
   readonly #clock: Clock
@@ -42,10 +45,11 @@ export class LogUpkeep {
   }
 
   /** On a relaxed topic, what is not synced by count is synced by time. */
-  #flushInTime(): void {
+  #flushInTime(leastMs = 0): void {
     const { flushMessages, flushMs } = this.#log.config
     if (flushMessages === 1 || flushMs === Number.MAX_SAFE_INTEGER || this.#isStopped) return
-    const dueMs = this.#clock.monotonic() + flushMs
+    const delayMs = Math.max(flushMs, leastMs)
+    const dueMs = this.#clock.monotonic() + delayMs
     if (dueMs >= this.#flushDueMs) return
     // The limit may have been lowered since it was begun.
     this.#flushTimer?.cancel()
@@ -56,14 +60,20 @@ export class LogUpkeep {
         this.#flushDueMs = Infinity
         if (!this.#isStopped) this.#flush()
       },
-      flushMs,
+      delayMs,
       { background: true },
     )
   }
 
-  /** A failure shows in the next append: the log takes no more writes. */
+  /**
+   * A failure that leaves the disk in doubt shows in the next append: the log takes no more writes.
+   * After any other nothing was synced, and there need be no append that would try again.
+   */
   #flush(): void {
-    flushTimed(this.#clock, this.#log)?.catch(() => undefined)
+    flushTimed(this.#clock, this.#log)?.catch(() => {
+      const { isWritable, durableEndOffset, logEndOffset } = this.#log
+      if (isWritable && durableEndOffset < logEndOffset) this.#flushInTime(MIN_FLUSH_AGAIN_MS)
+    })
   }
 
   #saveRecoveryPoint(): void {

@@ -83,6 +83,30 @@ describe('appending to a partition', () => {
     expect(partition.log.durableEndOffset).toBe(3)
   })
 
+  it.each([0, 200, 5000])(
+    'syncs it later where that fails and leaves nothing in doubt, with flushMs %i',
+    async (flushMs) => {
+      const clock = new ManualClock()
+      const fileSystem = new SimulatedFileSystem()
+      const config = { flushMessages: 1000, flushMs: 10_000 }
+      const partition = await openPartition({ clock, fileSystem, config })
+      await fill(partition, 1)
+      partition.configure({ ...partition.log.config, flushMs })
+      fileSystem.failNext('write', 'EIO')
+      fileSystem.failNext('truncate', 'EIO', { persistent: true })
+      await expect(fill(partition, 1)).rejects.toMatchObject({ outcome: 'unknown' })
+      const before = fileSystem.operationCount
+      await clock.advance(2 * flushMs)
+      const tried = fileSystem.operationCount - before
+      expect([partition.log.durableEndOffset, partition.log.isWritable]).toEqual([0, true])
+      // A disk that goes on failing is not asked all the time.
+      expect(tried).toBeLessThan(10)
+      fileSystem.clearFaults()
+      await clock.advance(Math.max(flushMs, 1000))
+      expect(partition.log.durableEndOffset).toBe(1)
+    },
+  )
+
   it('saves the recovery point once enough was appended, and goes on where it cannot', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, config: { flushMessages: 1000 } })
