@@ -17,7 +17,13 @@ export class FreeSpace {
   readonly #clock: Pick<Clock, 'monotonic'>
   #bytes = 0
   #askedMs = -Infinity
-  #takenBytes = 0
+  /** Bytes of all appends that were ever granted. */
+  #grantedBytes = 0
+  /** Those of them that are written, or have failed. */
+  #settledBytes = 0
+  /** What these were when the file system was asked: it cannot be relied on to count any others. */
+  #grantedWhenAsked = 0
+  #settledWhenAsked = 0
 
   constructor(fileSystem: FileSystem, dir: string, clock: Pick<Clock, 'monotonic'>) {
     this.#fileSystem = fileSystem
@@ -33,8 +39,10 @@ export class FreeSpace {
    */
   async atLeast(neededBytes: number): Promise<number> {
     const ageMs = this.#clock.monotonic() - this.#askedMs
-    const isKnown = ageMs < MAX_AGE_MS && this.#takenBytes < MAX_TAKEN_BYTES
+    const takenBytes = this.#grantedBytes - this.#grantedWhenAsked
+    const isKnown = ageMs < MAX_AGE_MS && takenBytes < MAX_TAKEN_BYTES
     if (isKnown && this.#left >= neededBytes) return this.#left
+    const [granted, settled] = [this.#grantedBytes, this.#settledBytes]
     try {
       this.#bytes = await this.#fileSystem.freeBytes(this.#dir)
     } catch (error) {
@@ -43,16 +51,22 @@ export class FreeSpace {
       throw new StorageError(message, { path: this.#dir, outcome: 'not-written' }, { cause: error })
     }
     this.#askedMs = this.#clock.monotonic()
-    this.#takenBytes = 0
-    return this.#bytes
+    this.#grantedWhenAsked = granted
+    this.#settledWhenAsked = settled
+    return this.#left
   }
 
-  /** So many bytes are being appended. */
+  /** So many bytes are going to be appended. */
   take(sizeBytes: number): void {
-    this.#takenBytes += sizeBytes
+    this.#grantedBytes += sizeBytes
+  }
+
+  /** So many bytes of those are written, or have failed: the next answer counts what is there of them. */
+  settle(sizeBytes: number): void {
+    this.#settledBytes += sizeBytes
   }
 
   get #left(): number {
-    return this.#bytes - this.#takenBytes
+    return Math.max(0, this.#bytes - (this.#grantedBytes - this.#settledWhenAsked))
   }
 }

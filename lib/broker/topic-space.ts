@@ -139,6 +139,7 @@ export class TopicSpace {
     this.#disk.take(sizeBytes)
     return () => {
       this.#inFlightBytes -= sizeBytes
+      this.#disk.settle(sizeBytes)
       // Where it has failed, that counts too much, and is counted again before anybody is refused.
       if (this.#sizeBytes !== null) this.#sizeBytes += sizeBytes
       this.#changes.notify()
