@@ -89,9 +89,12 @@ export class TopicSpace {
       if (stop !== null) throw stop
       if ((await this.#whyFull(request)) === null) return this.#take(request.sizeBytes)
       const change = this.#nextChange()
+      const { whenFull } = request.config()
       try {
-        const full = this.#inFlightBytes > 0 ? null : await this.#whyStillFull(request)
-        if (full !== null && request.config().whenFull !== 'wait') throw full
+        const full = this.#inFlightBytes > 0 ? null : await this.#whyStillFull(request, whenFull)
+        // Where that has changed meanwhile, something else is to be tried.
+        if (full !== null && request.config().whenFull !== whenFull) continue
+        if (full !== null && whenFull !== 'wait') throw full
         const waits = full !== null || this.#inFlightBytes > 0
         if (waits && request.whyStopped() === null) await change.happened
       } finally {
@@ -107,13 +110,16 @@ export class TopicSpace {
    * @returns `null` when it is worth another look.
    * @throws {@link LogFullError} when there will never be room, so that nothing is dropped for it.
    */
-  async #whyStillFull(request: SpaceRequest): Promise<LogFullError | null> {
+  async #whyStillFull(
+    request: SpaceRequest,
+    whenFull: ResolvedTopicConfig['whenFull'],
+  ): Promise<LogFullError | null> {
     this.#sizeBytes = null
     const full = await this.#whyFull(request)
     if (full === null) return null
     // The cap has been lowered since the append was taken.
     if (isBeyondCap(full)) throw full
-    if (await this.#makeRoom(request)) return null
+    if (await this.#makeRoom(whenFull)) return null
     // Somebody else may have deleted meanwhile, and left nothing for this one to delete.
     this.#sizeBytes = null
     return this.#whyFull(request)
@@ -157,7 +163,7 @@ export class TopicSpace {
   }
 
   /** @returns whether anything was deleted. */
-  async #makeRoom({ config }: SpaceRequest): Promise<boolean> {
+  async #makeRoom(whenFull: ResolvedTopicConfig['whenFull']): Promise<boolean> {
     let isMade = false
     for (const partition of this.partitions) {
       isMade = (await freedBy(() => partition.deletion.enforceRetention())) || isMade
@@ -166,7 +172,7 @@ export class TopicSpace {
     for (const partition of this.partitions) {
       isMade = (await freedBy(() => partition.deletion.deleteConsumed())) || isMade
     }
-    if (isMade || config().whenFull !== 'dropOldest') return isMade
+    if (isMade || whenFull !== 'dropOldest') return isMade
     for (const partition of await this.#oldestFirst()) {
       if (await freedBy(() => partition.deletion.dropOldest())) return true
     }

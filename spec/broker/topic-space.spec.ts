@@ -48,6 +48,19 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
+  it('makes room for who waits, at whatever moment the oldest are to go by now', async () => {
+    for (let moment = 0; moment < 120; moment += 1) {
+      const { broker, partition } = await openTopic({ maxBytes: 3 * ONE, whenFull: 'wait' })
+      for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
+      const altered = broker.topic('orders').alter({ whenFull: 'dropOldest' })
+      for (let turn = 0; turn < moment; turn += 1) await Promise.resolve()
+      const outcome = outcomeOf(partition.append({ value: VALUE }))
+      await altered
+      expect(await outcome, `${moment} turns later`).toBe('taken')
+      await broker.close()
+    }
+  })
+
   it('refuses at once what is larger than the cap', async () => {
     for (const whenFull of ['reject', 'wait', 'dropOldest'] as const) {
       const { broker, partition } = await openTopic({
