@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { IllegalStateError } from '../index.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
+import { refuseDoubtful, syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { describeTask } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
@@ -48,24 +49,29 @@ export class RangeDirectory {
     this.#extensions = extensions
   }
 
-  /** The published ranges. Their names are durable when it resolves. */
+  /**
+   * The published ranges. Their names are durable when it resolves.
+   *
+   * @throws `StorageError` once a sync that was to make them so has failed
+   */
   async published(): Promise<OffsetRange[]> {
+    const files = this.#fileSystem
     const all = await this.#list()
-    const files = all.filter(({ kind }) => kind === 'published')
+    const found = all.filter(({ kind }) => kind === 'published')
     // One that is taken away and put back has a new name there, which must be made durable anew.
     const names = new Set(all.map(({ name }) => name))
     for (const name of this.#durable) if (!names.has(name)) this.#durable.delete(name)
-    if (files.some(({ name }) => !this.#durable.has(name))) {
+    if (found.some(({ name }) => !this.#durable.has(name))) {
       await this.#make()
-      await this.#fileSystem.syncDirectory(this.path)
-      for (const { name } of files) this.#durable.add(name)
+      await syncOnce(files, this.path, () => files.syncDirectory(this.path))
+      for (const { name } of found) this.#durable.add(name)
       // Their writer may have been killed before it took away what attempts had left.
       for (const { name, kind, range } of all) {
-        if (kind !== 'temporary' || !files.some((each) => overlaps(each.range, range))) continue
+        if (kind !== 'temporary' || !found.some((each) => overlaps(each.range, range))) continue
         await this.#unlink(name)
       }
     }
-    return files.map(({ range }) => range)
+    return found.map(({ range }) => range)
   }
 
   /** A file for a range, under a temporary name. */
@@ -108,7 +114,8 @@ export class RangeDirectory {
     try {
       await this.#fileSystem.syncDirectory(this.path)
     } catch (error) {
-      // A name that may go with the next power loss must not be taken for a durable one.
+      // A name that may go with the next power loss must not be taken for a durable one: the next attempt
+      // gives it anew, which its own sync covers.
       this.#doubtful.add(name)
       await this.#fileSystem.unlink(join(this.path, name)).catch(() => undefined)
       throw error
@@ -137,13 +144,16 @@ export class RangeDirectory {
     range: OffsetRange,
     isKept: (other: OffsetRange) => boolean,
   ): Promise<void> {
+    const files = this.#fileSystem
+    // What a failed sync was to take away for good is in no list any more.
+    refuseDoubtful(files, this.path)
     let isChanged = false
     for (const { name, kind, range: other } of await this.#list()) {
       if (kind !== 'published' || !overlaps(range, other) || isKept(other)) continue
       await this.#unlink(name)
       isChanged = true
     }
-    if (isChanged) await this.#fileSystem.syncDirectory(this.path)
+    if (isChanged) await syncOnce(files, this.path, () => files.syncDirectory(this.path))
   }
 
   async #make(): Promise<void> {

@@ -3,6 +3,7 @@ import { LockedError } from '../index.ts'
 import { readWholeFile } from '../platform/file-io.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { OutputFile } from './output-file.ts'
 import { pause } from './pause.ts'
@@ -38,8 +39,10 @@ export class TopicFile {
     const content = await this.#read(topic)
     if (content !== null && content !== this.#durable.get(topic)) {
       // It may have been left by a process that was killed before its name was durable.
-      await makeDurableDirectory(this.#fileSystem, this.#root, this.#directoryOf(topic))
-      await this.#fileSystem.syncDirectory(this.#directoryOf(topic))
+      const files = this.#fileSystem
+      const directory = this.#directoryOf(topic)
+      await makeDurableDirectory(files, this.#root, directory)
+      await syncOnce(files, directory, () => files.syncDirectory(directory))
       this.#durable.set(topic, content)
     }
     return content
@@ -61,13 +64,14 @@ export class TopicFile {
   }
 
   async #keep(topic: string, content: string): Promise<string> {
+    const files = this.#fileSystem
     const directory = this.#directoryOf(topic)
-    await makeDurableDirectory(this.#fileSystem, this.#root, directory)
+    await makeDurableDirectory(files, this.#root, directory)
     const lock = await this.#lock(directory)
     try {
       const kept = await this.#read(topic)
       if (kept === null) await this.#write(topic, content)
-      await this.#fileSystem.syncDirectory(directory)
+      await syncOnce(files, directory, () => files.syncDirectory(directory))
       this.#durable.set(topic, kept ?? content)
       return kept ?? content
     } finally {

@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { CorruptRecordError, IllegalStateError, type StoredRecord } from '../../lib/index.ts'
+import {
+  CorruptRecordError,
+  IllegalStateError,
+  type Broker,
+  type StoredRecord,
+} from '../../lib/index.ts'
 import {
   MissingModuleError,
   LoadFailedError,
@@ -319,6 +324,73 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     ])
     await put(sink, task(1, 2), [record(1)])
     expect(await offsetsOf(fileSystem)).toEqual([0, 1])
+  })
+
+  it.each([['/'], [OUT], [`${OUT}/topic=orders`], [`${OUT}/_rejects`]])(
+    'takes nothing for durable in %s whose sync has failed once, so that a power loss takes nothing that counts',
+    async (path) => {
+      const image = new SimulatedFileSystem()
+      const filling = await brokerFor(image)
+      await fill(filling, 'orders', [5])
+      await filling
+        .topic('orders')
+        .partition(0)
+        .append({ key: Buffer.from([0xff]), value: '{}' })
+      await filling.close()
+      const fileSystem = image.fork({ seed: 1 })
+      const broker = await brokerFor(fileSystem)
+      const load = async (into: Broker, disk: SimulatedFileSystem) => {
+        const plan = await planLoad(into, { topics: ['orders'] })
+        return runLoad(plan, sinkOn(disk), { retries: 0 })
+      }
+      fileSystem.failNext('syncDirectory', 'EIO', { path })
+      await expect(load(broker, fileSystem)).rejects.toThrow(LoadFailedError)
+      // Nor by a sink that is made later.
+      await expect(load(broker, fileSystem)).rejects.toThrow(`a sync of ${path} has failed`)
+      const later = fileSystem.restart('power', { unsynced: 'lost' })
+      expect(await load(await brokerFor(later), later)).toMatchObject({ records: 5, rejected: 1 })
+      const durable = later.restart('power', { unsynced: 'lost' })
+      expect(await offsetsOf(durable)).toEqual(upTo(5))
+      expect(namesIn(durable, `${OUT}/_rejects`)).toEqual([name(0, 6, 'jsonl')])
+    },
+  )
+
+  it('takes names that were found for durable no more once their sync has failed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await put(sinkOn(fileSystem), task(0, 1), [record(0)])
+    const path = `${OUT}/topic=orders/partition=0`
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    const place = { topic: 'orders', partition: 0 }
+    await expect(sinkOn(fileSystem).published(place, 0)).rejects.toThrow('EIO')
+    await expect(sinkOn(fileSystem).published(place, 0)).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      path,
+    })
+  })
+
+  it('is not done beside what another attempt had put aside, whose removal could not be synced', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/_rejects/topic=orders/partition=0`
+    fileSystem.writeFile(
+      `${path}/${name(0, 1, 'jsonl').split('/').pop() ?? ''}`,
+      Buffer.from('{}\n'),
+    )
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    const sink = sinkOn(fileSystem)
+    await expect(put(sink, task(0, 1), [record(0)])).rejects.toThrow('EIO')
+    await expect(put(sink, task(0, 1), [record(0)])).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+    })
+  })
+
+  it('goes on where a directory could not be opened to be synced, of which nothing is dropped', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    fileSystem.failNext('syncDirectory', 'EMFILE', { path: OUT })
+    const sink = sinkOn(fileSystem)
+    await expect(put(sink, task(0, 1), [record(0)])).rejects.toThrow('EMFILE')
+    await put(sink, task(0, 1), [record(0)])
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(later)).toEqual([0])
   })
 })
 

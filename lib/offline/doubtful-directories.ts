@@ -1,0 +1,55 @@
+import { resolve } from 'node:path'
+import { StorageError } from '../index.ts'
+import type { FileSystem } from '../platform/file-system.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+
+/** What a directory that was not even opened is refused with: nothing of it has been dropped. */
+const NOT_OPENED = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'] as const
+
+/** Per file system, the directories whose sync has failed, and with what. */
+const doubtful: WeakMap<object, Map<string, unknown>> = new WeakMap()
+
+/**
+ * Syncs a directory for names that are there and are not made anew when it fails. A sync that has failed
+ * must not be repeated, because the kernel may have dropped what it covered and would then report success:
+ * from then on the directory is refused in this process, whoever asks.
+ *
+ * @param sync of the directory
+ * @throws {@link StorageError} when an earlier one has failed
+ */
+export async function syncOnce(
+  fileSystem: FileSystem,
+  path: string,
+  sync: () => Promise<void>,
+): Promise<void> {
+  refuseDoubtful(fileSystem, path)
+  try {
+    await sync()
+  } catch (error) {
+    if (!isSystemError(error, ...NOT_OPENED)) failuresOf(fileSystem).set(resolve(path), error)
+    throw error
+  }
+  // One that somebody else has begun may have failed for the same names.
+  refuseDoubtful(fileSystem, path)
+}
+
+/** @throws {@link StorageError} when a sync of the directory has failed */
+export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
+  const failures = failuresOf(fileSystem)
+  if (!failures.has(resolve(path))) return
+  throw new StorageError(
+    `a sync of ${path} has failed: the names in it may go with the next power loss, and this process ` +
+      'relies on them no more',
+    { path, outcome: 'unknown' },
+    { cause: failures.get(resolve(path)) },
+  )
+}
+
+function failuresOf(fileSystem: FileSystem): Map<string, unknown> {
+  // There is one real file system, however many objects stand for it.
+  const owner = fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
+  const failures = doubtful.get(owner) ?? new Map<string, unknown>()
+  doubtful.set(owner, failures)
+  return failures
+}
