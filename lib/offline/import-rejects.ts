@@ -4,6 +4,7 @@ import { IllegalStateError, type File, type FileSystem } from '../index.ts'
 import { readFully, writeFully } from '../platform/file-io.ts'
 import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { syncOnce } from './doubtful-directories.ts'
 import type { ImportMark } from './import-journal.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 
@@ -22,7 +23,7 @@ export interface RejectSink {
    */
   lengthUpTo(row: number): number
   write(rejects: readonly ImportReject[]): Promise<void>
-  /** Makes what was written durable. */
+  /** Makes what was written durable, of earlier runs too. Fails for good once it has failed. */
   sync(): Promise<void>
   close(): Promise<void>
 }
@@ -87,6 +88,8 @@ class RejectFile implements RejectSink {
   #sizeBytes: number
   /** What an earlier run has written may be in memory alone. */
   #isSynced = false
+  /** What a sync has failed with: from then on nobody can say what is on the disk. */
+  #failure: { readonly error: unknown } | null = null
 
   private constructor(
     id: string,
@@ -114,10 +117,12 @@ class RejectFile implements RejectSink {
     try {
       file = await files.open(path, 'create')
       guard = await takeFromOthers(files, path)
-      await files.syncDirectory(dirname(path))
+      const parent = dirname(path)
+      await syncOnce(files, parent, () => files.syncDirectory(parent))
       const origin = { topic, import: name }
       const found = await findRejects(file, origin, committedBytes)
       await file.truncate(found.sizeBytes)
+      await rewrite(file, found)
       return new RejectFile(idOf(path), file, { origin, found, claim: { release, guard } })
     } catch (error) {
       // The first error is the one that says what is wrong.
@@ -147,8 +152,15 @@ class RejectFile implements RejectSink {
   }
 
   async sync(): Promise<void> {
+    if (this.#failure !== null) throw this.#failure.error
     if (this.#isSynced) return
-    await this.#file.datasync()
+    try {
+      await this.#file.datasync()
+    } catch (error) {
+      // Another one would report success for what this one has dropped.
+      this.#failure = { error }
+      throw error
+    }
     this.#isSynced = true
   }
 
@@ -217,6 +229,8 @@ interface PlacedLine {
 
 interface FoundRejects {
   readonly sizeBytes: number
+  /** Where what is kept behind the mark begins. */
+  readonly startBytes: number
   /** Those of the import behind its mark, in their order. */
   readonly lines: readonly PlacedLine[]
 }
@@ -236,7 +250,8 @@ async function findRejects(
   const isStart = startBytes === 0 || (await endsLine(file, startBytes))
   // What begins here, or finds another file than its mark is about, has nothing to look for.
   if (startBytes === sizeBytes || !isStart) {
-    return { sizeBytes: await endLastLine(file, sizeBytes), lines: [] }
+    const endBytes = await endLastLine(file, sizeBytes)
+    return { sizeBytes: endBytes, startBytes: endBytes, lines: [] }
   }
   const lines: PlacedLine[] = []
   let keptBytes = startBytes
@@ -255,7 +270,19 @@ async function findRejects(
     doubtful = []
     keptBytes = end
   }
-  return { sizeBytes: keptBytes, lines }
+  return { sizeBytes: keptBytes, startBytes, lines }
+}
+
+/**
+ * Writes what is kept once more, in its place. The sync of an earlier run may have failed: its lines are
+ * read all the same, and the next sync brings to the disk only what is written after that.
+ */
+async function rewrite(file: File, { startBytes, sizeBytes }: FoundRejects): Promise<void> {
+  for (let position = startBytes; position < sizeBytes; position += READ_BYTES) {
+    const bytes = Buffer.alloc(Math.min(READ_BYTES, sizeBytes - position))
+    await readFully(file, bytes, position)
+    await writeFully(file, [bytes], position)
+  }
 }
 
 /** Somebody else's last line may be cut: no mark must lie in the middle of a line. @returns the size */

@@ -1,7 +1,7 @@
 import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { IllegalStateError, type Broker } from '../../lib/index.ts'
+import { Broker, IllegalStateError } from '../../lib/index.ts'
 import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
 import { LockGuard } from '../../lib/platform/lock-guard.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -156,6 +156,39 @@ describe('a file of rejected rows', () => {
     await consumer.commit([{ ...place, offset, metadata: JSON.stringify(mark) }])
     await run('a')
     expect(rejected()).toEqual(['/b', '/a'].flatMap((n) => [2, 4, 6].map((row) => `t ${n} ${row}`)))
+  })
+
+  it.each([
+    ['after a restart of the process', {}, () => fileSystem.restart('process')],
+    ['in the same process', {}, () => fileSystem],
+    ['in the run that must commit when it fails', { cleanupPolicy: 'compact' }, () => fileSystem],
+  ] as const)('keeps a row whose sync has failed, %s', async (_, config, next) => {
+    await broker.createTopic('v', config)
+    const options = { topic: 'v', keyField: 'id', name: 'v', commitRecords: 2 } as const
+    fileSystem.writeFile('/v', Buffer.from('{"id":1}\nx\n{"id":3}\n'))
+    const failSync = ({ rows }: { rows: number }): void => {
+      if (rows === 1) fileSystem.failNext('datasync', 'EIO', { path: REJECTS })
+    }
+    await expect(run('v', { ...options, onProgress: failSync })).rejects.toThrow('EIO')
+    const goOn = async (disk: SimulatedFileSystem): Promise<void> => {
+      if (disk !== fileSystem) {
+        const { dir } = broker
+        await broker.close().catch(() => undefined)
+        broker = await Broker.open(dir, { fileSystem: disk })
+      }
+      fileSystem = disk
+      await run('v', options)
+      expect(text()).toContain('"import":"v","row":2')
+      expect(rejected()).toEqual(['v v 2'])
+    }
+    await goOn(next())
+    await goOn(fileSystem.restart('power', { unsynced: 'lost' }))
+  })
+
+  it('relies no more on a directory whose sync has failed', async () => {
+    fileSystem.failNext('syncDirectory', 'EIO', { path: '/' })
+    await expect(run('a')).rejects.toThrow('EIO')
+    await expect(run('a')).rejects.toMatchObject({ code: 'STORAGE_ERROR', path: '/' })
   })
 
   it('is written by one import at a time', async () => {
