@@ -124,6 +124,13 @@ export class RowSplitter {
 
   /** @returns where what follows begins, -1 when that is not known yet */
   #takeFaulty(at: number, isEnd: boolean, rows: TextRow[]): number {
+    const { length } = this.#rest
+    const isLast = isEnd && this.#tooLong === null && length - at <= this.#maxRowBytes
+    // Its line ends may all be in quotes that are closed.
+    if (isLast && !this.#isQuoteOpen(at)) {
+      rows.push(this.#take(at, length, length, null))
+      return length
+    }
     const lineEnd = this.#rest.indexOf(NEWLINE, at)
     const isShort = lineEnd >= 0 && lineEnd - at <= this.#maxRowBytes
     if (isShort && this.#tooLong === null) {
@@ -134,10 +141,8 @@ export class RowSplitter {
       rows.push(this.#take(at, lineEnd, lineEnd + 1, 'too-long'))
       return lineEnd + 1
     }
-    const { length } = this.#rest
-    if (isEnd && this.#tooLong === null && length - at <= this.#maxRowBytes) {
-      const isQuoted = this.#delimiter !== null && this.#isQuoteOpen(at)
-      rows.push(this.#take(at, length, length, isQuoted ? 'open-quote' : null))
+    if (isLast) {
+      rows.push(this.#take(at, length, length, 'open-quote'))
       return length
     }
     this.#tooLong ??= Buffer.from(this.#rest.subarray(at, at + this.#excerptBytes))
@@ -181,7 +186,7 @@ export class RowSplitter {
   }
 
   #isQuoteOpen(at: number): boolean {
-    return this.#quotedRowEnd(at, this.#delimiter ?? 0).isQuoted
+    return this.#delimiter !== null && this.#quotedRowEnd(at, this.#delimiter).isQuoted
   }
 
   /**

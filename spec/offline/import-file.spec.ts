@@ -325,6 +325,16 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
+  it('takes a file without a line end at its end for the same rows as with one', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.csv', 'a,b\n1,"x\n2,y\nz"')
+    expect(await run('/f.csv')).toMatchObject({ rows: 1, imported: 1, rejected: 0 })
+    put('/f.csv', 'a,b\n1,"x\n2,y\nz"\n')
+    expect(await run('/f.csv')).toMatchObject({ rows: 1, skipped: 1, rejected: 0 })
+    expect(await values()).toEqual(['{"a":"1","b":"x\\n2,y\\nz"}'])
+    await broker.close()
+  })
+
   it('reads a header of several lines behind a byte order mark', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', '\ufeff"order\nid",b\n1,2\n')

@@ -40,6 +40,17 @@ describe('a row splitter', () => {
     ])
   })
 
+  it('keeps the last row together where a quoted field of several lines ends the text', () => {
+    expect(summary(split('id\n1,"x\n2,""y""\nz"', { delimiter: ',' }))).toEqual([
+      'id|1|3|1|-|false',
+      '1,"x\n2,""y""\nz"|2|18|3|-|true',
+    ])
+    expect(split('1,"x\n2,y\nz",', { delimiter: ',' })).toHaveLength(1)
+    // Not one that is longer than a row may be, nor one that is not closed.
+    expect(split('1,"x\n2,y\nz"', { delimiter: ',', maxRowBytes: 8 })).toHaveLength(3)
+    expect(split('1,"x\n2,y\nz""', { delimiter: ',' })).toHaveLength(3)
+  })
+
   it('passes over what is longer than a row may be, and goes on behind it', () => {
     const long = 'z'.repeat(5000)
     const rows = split(`a\n${long}\nb\n`, { maxRowBytes: 10 })
