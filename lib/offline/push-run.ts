@@ -46,6 +46,8 @@ export class PushRun<K, V> {
   readonly #stopping: AbortController = new AbortController()
   #inFlight = 0
   #isClosed = false
+  /** From then on the consumer is whose it was, and stands where that one has brought it. */
+  #hasEnded = false
   #failure: { readonly error: unknown } | null = null
   #wake: AbortController = new AbortController()
   #committing: Promise<void> = Promise.resolve()
@@ -70,6 +72,7 @@ export class PushRun<K, V> {
   }
 
   async drain(partitions: readonly TopicPartition[]): Promise<void> {
+    if (this.#hasEnded) return
     const drain = this.#drain(partitions)
     const ended = drain.catch(() => undefined)
     this.#drains.add(ended)
@@ -92,7 +95,7 @@ export class PushRun<K, V> {
     } finally {
       for (const each of drained) this.#draining.delete(each)
       this.#forget(drained)
-      this.#goBack(drained)
+      if (!this.#hasEnded) this.#goBack(drained)
     }
   }
 
@@ -125,6 +128,7 @@ export class PushRun<K, V> {
     }
     this.stop()
     await this.#settle()
+    this.#hasEnded = true
     signal?.removeEventListener('abort', onAbort)
     const { error } = this.#failure ?? {}
     if (this.#failure !== null) throw error

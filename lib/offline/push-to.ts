@@ -21,7 +21,7 @@ export interface Push extends Promise<PushResult> {
   /**
    * Hands out nothing more of these partitions but what lies in front of a record that a write has got,
    * waits for their writes, and commits. For `onPartitionsRevoked`: without it the next owner repeats what
-   * was in flight. One that is kept goes on.
+   * was in flight. One that is kept goes on. Does nothing once the push has ended.
    */
   drain(partitions: readonly TopicPartition[]): Promise<void>
 }

@@ -401,6 +401,26 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('leaves the consumer where it stands when it is drained after its end', async () => {
+    const { clock, broker, consumer } = await setUp(1)
+    const reader = consumer()
+    const write = ({ offset }: ConsumerRecord): void => {
+      if (offset === 3) throw new Error('the target is down')
+    }
+    const push = pushTo(reader, write, { clock, retries: 0 })
+    const ended = expect(push).rejects.toThrow('the target is down')
+    await clock.advance(1000)
+    await ended
+    // Its owner goes on by hand.
+    const byHand = await reader.poll()
+    expect(byHand.map(({ offset }) => offset)).toEqual([3, 4, 5, 6, 7, 8, 9])
+    await reader.commit()
+    await push.drain([{ topic: 't', partition: 0 }])
+    expect(reader.position({ topic: 't', partition: 0 })).toBe(10)
+    expect(committedOf(broker)).toEqual([10])
+    await broker.close()
+  })
+
   it('commits what it drains also where the consumer unsubscribes', async () => {
     const { clock, broker } = await setUp(2)
     let push: Push | null = null
