@@ -5,6 +5,7 @@ import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { checkFields, type Fields } from './fields.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
+import { subtractRanges } from './offset-ranges.ts'
 import type { OutputFile } from './output-file.ts'
 import { RangeDirectory } from './range-directory.ts'
 import { REJECTS_EXTENSION, RejectsFile } from './rejects-file.ts'
@@ -204,19 +205,38 @@ class FileTaskWriter implements TaskWriter {
   /** The rejects first: once the task counts as done, nobody comes back for them. */
   async #publish(output: OutputFile): Promise<void> {
     const { data, rejects, format } = this.#context
-    const done = await data.published()
-    // One of this very range is replaced below, unless somebody quicker is publishing it now.
-    const kept = this.#rejects.count > 0 ? [...done, this.#task] : done
-    await rejects.removeOverlapping(this.#task, (other) => {
-      return kept.some(
-        ({ startOffset, endOffset }) =>
-          startOffset === other.startOffset && endOffset === other.endOffset,
-      )
-    })
+    const isLeft = await this.#removeStaleRejects()
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)
     // An attempt that was killed may have rejected what this one has not.
     if (this.#rejects.count === 0) await rejects.removeTemporary(this.#task)
+    // The tasks beside this one may have loaded the rest meanwhile.
+    if (isLeft) await this.#removeStaleRejects()
+  }
+
+  /**
+   * Takes away what other attempts have put aside, once all of its offsets are loaded anew: until then it
+   * may be all that there is of some of them.
+   *
+   * @returns whether something is left whose other offsets are not loaded
+   */
+  async #removeStaleRejects(): Promise<boolean> {
+    const { data, rejects } = this.#context
+    const done = await data.published()
+    const loaded = [...done, this.#task]
+    // One of this very range is replaced, unless somebody quicker is publishing it now.
+    const kept = this.#rejects.count > 0 ? loaded : done
+    let isLeft = false
+    await rejects.removeOverlapping(this.#task, (other) => {
+      const { startOffset, endOffset } = other
+      if (kept.some((each) => each.startOffset === startOffset && each.endOffset === endOffset)) {
+        return true
+      }
+      const isNeeded = subtractRanges(other, loaded).length > 0
+      isLeft ||= isNeeded
+      return isNeeded
+    })
+    return isLeft
   }
 
   async #start(records: readonly StoredRecord[]): Promise<Started> {

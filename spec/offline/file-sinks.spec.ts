@@ -177,10 +177,11 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await put(sinkOn(fileSystem), task(0, 10), [record(0), bad])
     const left = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
     expect(left.filter((each) => each.endsWith('.tmp'))).toHaveLength(1)
-    expect(left.filter((each) => each.includes('_rejects'))).toEqual([
+    await other.commit()
+    // Only now all that it was about is loaded.
+    expect(namesIn(fileSystem).filter((each) => each.includes('_rejects'))).toEqual([
       `_rejects/${name(0, 10, 'jsonl')}`,
     ])
-    await other.commit()
     expect(await offsetsOf(fileSystem)).toEqual([0, 10])
     // A process that was killed after it had published, and before it could do that.
     const late = name(5, 10, extension).replace(/([^/]+)$/, '_$1.0123456789abcdef.tmp')
@@ -224,6 +225,34 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(namesIn(later).filter((each) => each.includes('.jsonl'))).toEqual([])
   })
+
+  it.each([
+    ['one after the other', false],
+    ['at once', true],
+  ])(
+    'keeps what was put aside until all of it is loaded anew, by tasks that are done %s',
+    async (_, isAtOnce) => {
+      const fileSystem = new SimulatedFileSystem()
+      const sink = sinkOn(fileSystem)
+      const bad = { key: Buffer.from([0xff]) }
+      const records = upTo(10).map((offset) => record(offset, offset % 2 === 0 ? {} : bad))
+      const rejects = () => namesIn(fileSystem, `${OUT}/_rejects`)
+      await put(sink, task(0, 10), records)
+      // Somebody has taken the rows away, and not what did not fit.
+      await fileSystem.unlink(`${OUT}/${name(0, 10, extension)}`)
+      const parts = [await sink.open(task(0, 4)), await sink.open(task(4, 10))]
+      await parts[0]?.write(records.slice(0, 4))
+      await parts[1]?.write(records.slice(4))
+      if (isAtOnce) {
+        await Promise.all(parts.map((part) => part.commit()))
+      } else {
+        await parts[0]?.commit()
+        expect(rejects()).toContain(name(0, 10, 'jsonl'))
+        await parts[1]?.commit()
+      }
+      expect(rejects()).toEqual([name(0, 4, 'jsonl'), name(4, 10, 'jsonl')])
+    },
+  )
 
   it('takes away what an attempt that was killed has put aside, also where nothing is any more', async () => {
     const fileSystem = new SimulatedFileSystem()
