@@ -9,6 +9,7 @@ import { GroupCoordinator } from './group-coordinator.ts'
 import { LogCleanerManager } from './log-cleaner-manager.ts'
 import { LogManager } from './log-manager.ts'
 import { OffsetStore, type ClampedOffset } from './offset-store.ts'
+import type { Partition } from './partition.ts'
 import { ReadableOffsets } from './readable-offsets.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
 
@@ -94,7 +95,7 @@ export async function loadParts(
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
     await logs.load()
-    await offsets.load(offsetsPartitions(logs)).catch((error: unknown) => {
+    await offsets.load(offsetsPartitions(logs).map(readable)).catch((error: unknown) => {
       // Who needs them is told. Everything else works without.
       if (!(error instanceof CorruptRecordError)) throw error
     })
@@ -127,18 +128,21 @@ export async function loadParts(
  * @throws what keeps it from being read, but damage: of that the store tells who asks where a group stands
  */
 export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
-  const partitions = logs.get(OFFSETS_TOPIC)?.partitions ?? []
+  const partitions = offsetsPartitions(logs)
   try {
     for (const partition of partitions) await partition.refresh()
-    await offsets.refresh(offsetsPartitions(logs))
+    await offsets.refresh(partitions.map(readable))
   } catch (error) {
     if (offsets.damage === null) throw error
   }
 }
 
-function offsetsPartitions(logs: LogManager): ReadableOffsets[] {
-  const partitions = logs.get(OFFSETS_TOPIC)?.partitions ?? []
-  return partitions.map((partition) => new ReadableOffsets(partition))
+function offsetsPartitions(logs: LogManager): readonly Partition[] {
+  return logs.get(OFFSETS_TOPIC)?.partitions ?? []
+}
+
+function readable(partition: Partition): ReadableOffsets {
+  return new ReadableOffsets(partition)
 }
 
 /**

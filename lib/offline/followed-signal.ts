@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import { onAbort } from '../platform/abort-listeners.ts'
 
 /** A signal that follows another until it is told to stop. */
 export interface FollowedSignal {
@@ -14,13 +15,9 @@ export function followSignal(followed: AbortSignal): FollowedSignal {
   const controller = new AbortController()
   const { signal } = controller
   setMaxListeners(0, signal)
-  const onAbort = (): void => {
+  const end = (): void => {
     controller.abort(followed.reason)
   }
-  if (followed.aborted) onAbort()
-  followed.addEventListener('abort', onAbort, { once: true })
-  const stop = (): void => {
-    followed.removeEventListener('abort', onAbort)
-  }
-  return { signal, stop }
+  if (followed.aborted) end()
+  return { signal, stop: onAbort(followed, end) }
 }

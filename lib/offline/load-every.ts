@@ -1,5 +1,6 @@
 import { callback, checkWholeNumber, errorOf } from '../checks.ts'
 import type { Broker } from '../index.ts'
+import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { checkBroker, checkSink } from './arguments.ts'
 import { pause } from './pause.ts'
@@ -78,11 +79,11 @@ export function loadEvery(
       const delayMs = intervalMs - (passedMs % intervalMs)
       await pause(clock, delayMs, stopping.signal).catch(() => undefined)
     }
-    signal?.removeEventListener('abort', stop)
+    stopFollowing?.()
     stopWatching()
   }
   const stopWatching = broker.onClose(stop)
-  signal?.addEventListener('abort', stop, { once: true })
+  const stopFollowing = signal === undefined ? null : onAbort(signal, stop)
   if (signal?.aborted === true) stop()
   const finished = repeat()
   return {

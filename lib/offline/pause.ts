@@ -1,4 +1,5 @@
 import type { Clock } from '../index.ts'
+import { onAbort } from '../platform/abort-listeners.ts'
 
 /** Waits on a clock. @throws the reason of the signal that is aborted before the time is over. */
 export async function pause(
@@ -7,18 +8,18 @@ export async function pause(
   ...signals: readonly AbortSignal[]
 ): Promise<void> {
   for (const each of signals) each.throwIfAborted()
-  let onAbort = (): void => undefined
+  let stops: readonly (() => void)[] = []
   try {
     await new Promise<void>((resolve) => {
       const timer = clock.startTimer(resolve, delayMs)
-      onAbort = () => {
+      const end = (): void => {
         timer.cancel()
         resolve()
       }
-      for (const each of signals) each.addEventListener('abort', onAbort, { once: true })
+      stops = signals.map((each) => onAbort(each, end))
     })
   } finally {
-    for (const each of signals) each.removeEventListener('abort', onAbort)
+    for (const stop of stops) stop()
   }
   for (const each of signals) each.throwIfAborted()
 }

@@ -6,6 +6,7 @@ import {
   type ConsumerRecord,
   type TopicPartition,
 } from '../index.ts'
+import { onAbort } from '../platform/abort-listeners.ts'
 import { PushBrake } from './push-brake.ts'
 import { PushDelivery, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
@@ -112,13 +113,13 @@ export class PushRun<K, V> {
 
   async run(): Promise<PushResult> {
     const { signal } = this.#options
-    const onAbort = (): void => {
+    const end = (): void => {
       this.#failure ??= { error: signal?.reason }
       this.#ending.abort(signal?.reason)
       this.stop()
     }
-    signal?.addEventListener('abort', onAbort, { once: true })
-    if (signal?.aborted === true) onAbort()
+    const stopFollowing = signal === null ? null : onAbort(signal, end)
+    if (signal?.aborted === true) end()
     try {
       await this.#ensureCommits()
       while (!this.#isStopping) await this.#turn()
@@ -129,7 +130,7 @@ export class PushRun<K, V> {
     this.stop()
     await this.#settle()
     this.#hasEnded = true
-    signal?.removeEventListener('abort', onAbort)
+    stopFollowing?.()
     const { error } = this.#failure ?? {}
     if (this.#failure !== null) throw error
     const { written, failed, retries } = this.#delivery

@@ -19,6 +19,7 @@ import {
   wholeNumber,
   type Checks,
 } from '../checks.ts'
+import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { checkSink, SinkMisuse } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
@@ -166,17 +167,17 @@ class LoadRun {
 
   async run(): Promise<LoadResult> {
     const { concurrency = 4, signal } = this.#options
-    const onAbort = (): void => {
+    const stop = (): void => {
       this.#stop.abort(signal?.reason)
     }
-    if (signal?.aborted === true) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted === true) stop()
+    const stopFollowing = signal === undefined ? null : onAbort(signal, stop)
     try {
       if (!this.#stop.signal.aborted) await this.#offsets.beginEmpty(this.#plan.begins)
       const workers = Math.min(concurrency, this.#plan.tasks.length)
       await Promise.all(Array.from({ length: workers }, () => this.#work()))
     } finally {
-      signal?.removeEventListener('abort', onAbort)
+      stopFollowing?.()
       await this.#offsets.close()
     }
     this.#stop.signal.throwIfAborted()

@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
+import { pushTo } from '../../lib/offline/index.ts'
 import { onAbort } from '../../lib/platform/abort-listeners.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
@@ -47,6 +48,22 @@ describe('onAbort', () => {
 })
 
 describe('many waiting calls with one signal', () => {
+  it('add one listener to it where they push, too', async () => {
+    await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+    await broker.createTopic('t')
+    const { signal } = new AbortController()
+    const pushes = Array.from({ length: 12 }, (_, index) => {
+      const consumer = broker.consumer({ groupId: `g${index}`, enableAutoCommit: false })
+      consumer.subscribe(['t'])
+      return pushTo(consumer, () => Promise.resolve(), { signal })
+    })
+    await settle()
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    for (const push of pushes) void push.stop()
+    await Promise.all(pushes)
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+  })
+
   it('add one listener to it, and take it back', async () => {
     await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
     const partition = (await broker.createTopic('t')).partition(0)
