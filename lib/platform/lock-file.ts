@@ -7,17 +7,17 @@ import {
   readSync,
   unlinkSync,
 } from 'node:fs'
-import { lstat, open, utimes, type FileHandle } from 'node:fs/promises'
+import { lstat, open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
-import { decodeOwnerRecord, encodeOwnerRecord } from './lock-owner.ts'
+import { decodeOwnerRecord, encodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
 import {
-  createLockFile,
   identityOf,
   isCreated,
   namesAnother,
-  removeAbandoned,
+  readLockFile,
   removeLeftovers,
+  replaceAbandoned,
   unlinkIfPresent,
   writeIfRoom,
 } from './lock-takeover.ts'
@@ -31,6 +31,8 @@ export const LOCK_FILE_NAME = '.varve.lock'
 /** What the taker of a lock file brings along. */
 export interface LockFileOptions extends LockJudgeOptions {
   readonly directory: string
+  /** Of the taker. */
+  readonly record: OwnerRecord
   /** Called when a heartbeat fails for good. */
   readonly onCompromised: (error: Error) => void
 }
@@ -38,17 +40,16 @@ export interface LockFileOptions extends LockJudgeOptions {
 /**
  * The lock that reaches where a guard does not: other hosts, containers and systems.
  *
- * proper-lockfile does the work: heartbeats that renew the modification time, take-over of a lock
- * whose heartbeats have stopped. To load it takes as long as the rest of an open, so that is left for
- * when there is work: a lock that nobody has is created without it, by one call of the system, and
- * handed over to it with the first heartbeat. It works on a file system given to it here, which makes
- * three differences:
+ * proper-lockfile makes the heartbeats that renew the modification time. To load it takes as long as the
+ * rest of an open, so that is left for when the first of them is due, and the lock is handed over to it
+ * then. To take one is done here, in three ways differently:
  *
- * - It creates not an empty directory but a file with the owner's record, which gets its name only
- *   once it is complete. So there is no moment when a lock exists and its owner is unknown, and no
- *   directory where Kafka expects none.
- * - A lock that looks stale is removed only if it still is the one that was looked at. Without that
- *   the second of two waiters removes what the first has just created, and both win.
+ * - It is no empty directory but a file with the owner's record, which gets its name only once it is
+ *   complete. So there is no moment when a lock exists and its owner is unknown, and no directory where
+ *   Kafka expects none.
+ * - A lock that looks stale is replaced only if it still is the one that was looked at. Without that
+ *   the second of two waiters removes what the first has just created, and both win. It is replaced in
+ *   one step: otherwise a third taker wins, who has seen no lock, and waits for nobody's last write.
  * - Neither a late heartbeat, a late release nor an exit touches the lock of the next owner.
  *
  * `release` must not overlap with itself; all else may overlap.
@@ -222,19 +223,20 @@ export class LockFile {
 
   async #lock(): Promise<boolean> {
     try {
-      // proper-lockfile knows staleness only.
-      await removeAbandoned(this.#path, this.#temporaryPath, this.#judge.isLockAbandoned)
-      if (!(await isCreated(this.#path, this.#temporaryPath))) await this.#lockProperly()
-      return await this.#confirmTaken()
+      const isInPlace =
+        (await replaceAbandoned(this.#path, this.#temporaryPath, this.#judge.isLockAbandoned)) ||
+        (await isCreated(this.#path, this.#temporaryPath)) ||
+        // Put there by another taker.
+        readLockFile(this.#path)?.record?.token === this.#options.record.token
+      return isInPlace && (await this.#confirmTaken())
     } catch (error) {
-      if (isSystemError(error, 'ELOCKED')) return false
       // Who is suspended before it has the lock, is taken for dead by the one who has it.
       if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
       throw error
     }
   }
 
-  /** Makes the lock one of proper-lockfile's: one that another owner may have, or our own. */
+  /** Makes our lock one of proper-lockfile's. */
   async #lockProperly(): Promise<void> {
     this.#unlock = await lockProperly({
       path: this.#path,
@@ -260,8 +262,7 @@ export class LockFile {
     this.#identity = identityOf(stats)
     // A heartbeat in the file of another owner would cost him his lock.
     if (this.lossReasonSync() !== null) return false
-    // proper-lockfile takes any time that it has not set itself for the heartbeat of another owner.
-    if (this.#unlock === null) this.#touchNow(this.#handle.fd)
+    this.#touchNow(this.#handle.fd)
     return this.lossReasonSync() === null
   }
 
@@ -279,7 +280,8 @@ export class LockFile {
         clock.startTimer(resolve, times.graceMs)
       })
     }
-    return this.lossReasonSync() === null
+    // Nothing has renewed it meanwhile.
+    return this.#renewNow()
   }
 
   #recordBuffer(): Buffer {
@@ -294,7 +296,6 @@ export class LockFile {
 
   /** What proper-lockfile believes to be the creation of a directory; our own lock is there already. */
   async #create(path: string): Promise<void> {
-    if (this.#handle === null) return createLockFile(path, this.#temporaryPath)
     const reason = await this.lossReason()
     if (reason !== null) throw systemError('ENOENT', 'mkdir', path, reason)
   }
@@ -302,16 +303,13 @@ export class LockFile {
   /** A heartbeat. Goes to our file, whatever has its name by now. */
   async #touch(path: string, accessed: Date, modified: Date): Promise<void> {
     if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
-    await (this.#handle?.utimes(accessed, modified) ?? utimes(path, accessed, modified))
+    await this.#handle?.utimes(accessed, modified)
     this.#renewedMs = this.#options.clock.monotonic()
   }
 
-  /** What proper-lockfile believes to be the removal of a directory. */
-  async #remove(): Promise<void> {
-    const removed =
-      this.#handle === null &&
-      (await removeAbandoned(this.#path, this.#temporaryPath, this.#judge.isAbandoned))
-    if (!removed) throw systemError('ELOCKED', 'rmdir', this.#path, 'held by another owner')
+  /** What proper-lockfile believes to be the removal of a directory. Only a release removes the lock. */
+  #remove(): Promise<void> {
+    return Promise.reject(systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner'))
   }
 
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */

@@ -5,8 +5,6 @@ import type { LockTimes } from './lock-times.ts'
 
 /** What a {@link LockJudge} goes by. */
 export interface LockJudgeOptions {
-  /** Of who judges. */
-  readonly record: OwnerRecord
   readonly clock: Clock
   readonly times: LockTimes
   /** Whether that owner is certainly dead, so that its lock needs no waiting. */
@@ -36,8 +34,6 @@ export class LockJudge {
   /** At once. */
   readonly isAbandoned: AbandonmentCheck = async ({ record, modifiedMs, file }) => {
     const { clock, times, isOwnerGone } = this.#options
-    // Our own, when proper-lockfile could not start its heartbeat.
-    if (record?.token === this.#options.record.token) return true
     if (record !== null && (await isOwnerGone(record, file))) return true
     if (modifiedMs >= clock.now() - times.staleAfterMs) return false
     this.#hasJudgedByTime = true

@@ -9,7 +9,7 @@ import {
   writeFileSync,
   type BigIntStats,
 } from 'node:fs'
-import { copyFile, link, open, readdir, unlink } from 'node:fs/promises'
+import { copyFile, link, open, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import {
   decodeOwnerName,
@@ -102,18 +102,22 @@ export async function createLockFile(
 }
 
 /**
- * Removes a lock file that `isAbandoned` says nobody holds, and no other.
+ * Puts a taker's file in the place of a lock file that `isAbandoned` says nobody holds, and of no other.
  *
- * Looking at a file and removing it are two steps. Between them a faster taker may do both and
- * create its own lock under the name, which the slower one then must not remove. So whoever wants
- * to remove a file first creates another one, a claim named after the very file it looked at. That
- * gives the file to one taker, and while the claim exists nobody else changes what the name means.
- * A taker that comes later finds that the name means another file, and keeps off.
+ * Looking at a file and replacing it are two steps. Between them a faster taker may do both, and its
+ * lock must not be replaced. So whoever wants to replace a file first creates another one, a claim
+ * named after the very file it looked at. That gives the file to one taker, and while the claim exists
+ * nobody else changes what the name means. A taker that comes later finds that the name means another
+ * file, and keeps off.
+ *
+ * The claim becomes the lock file by a new name, and at no moment is there none. A third one that found
+ * none would enter at once, where the one who goes by the age of a lock has to wait for its owner.
  *
  * @param claimantPath a file with the caller's own record.
- * @returns `true` when it was removed. `false` says nothing about whether there is one now.
+ * @returns `true` when the claim has become the lock file. Where a taker was taken for dead while it had
+ * the claim, that may be one which another has put in its place: whose it is, its record tells.
  */
-export async function removeAbandoned(
+export async function replaceAbandoned(
   path: string,
   claimantPath: string,
   isAbandoned: AbandonmentCheck,
@@ -125,21 +129,35 @@ export async function removeAbandoned(
     if (seen === null || !(await isAbandoned(seen.found))) return false
     const claimPath = `${path}.${instanceOf(seen.stats)}`
     if (!(await claim(claimPath, claimantPath, isAbandoned))) return false
+    let isReplaced = false
     try {
       // The file is open, so its inode number was given to no other. A new time means that its
       // owner has come back to life.
       const now = lstatSync(path, { bigint: true })
       if (instanceOf(now) !== instanceOf(seen.stats)) return false
-      await unlink(path)
-      return true
+      isReplaced = await replace(path, claimPath)
+      return isReplaced
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return false
       throw error
     } finally {
-      await unlinkIfPresent(claimPath)
+      if (!isReplaced) await unlinkIfPresent(claimPath)
     }
   } finally {
     closeSync(fd)
+  }
+}
+
+async function replace(path: string, claimPath: string): Promise<boolean> {
+  try {
+    await rename(claimPath, path)
+    return true
+  } catch (error) {
+    if (process.platform !== 'win32' || !isSystemError(error, 'EPERM', 'EACCES', 'EBUSY'))
+      throw error
+    // There a file that is open, as this one is, is removed but not replaced.
+    await unlink(path)
+    return isCreated(path, claimPath)
   }
 }
 
@@ -250,8 +268,8 @@ async function claim(
   if (await isCreated(claimPath, claimantPath)) return true
   const other = readLockFile(claimPath)
   if (other === null || !(await isAbandoned(other))) return false
-  // A taker died while it held the claim, for a fraction of a millisecond. Several others that
-  // find that at the same moment may all get past this line; what is left is the plain race.
+  // A taker died while it held the claim, for a fraction of a millisecond. Of several others that find
+  // that at the same moment one may remove another's claim here; the one that is left becomes the lock.
   await unlinkIfPresent(claimPath)
   return isCreated(claimPath, claimantPath)
 }

@@ -9,7 +9,7 @@ export interface ProperLock {
   /** What is locked by it. */
   readonly directory: string
   readonly times: LockTimes
-  /** Rejects with `EEXIST` where there is a lock. */
+  /** Rejects where the lock is not its owner's any more. */
   readonly create: (path: string) => Promise<void>
   readonly touch: (path: string, accessed: Date, modified: Date) => Promise<void>
   readonly remove: () => Promise<void>
@@ -19,10 +19,9 @@ export interface ProperLock {
 }
 
 /**
- * Has proper-lockfile take a lock and renew it.
+ * Has proper-lockfile take a lock, which its owner has already, and renew it.
  *
  * @returns what ends that.
- * @throws `ELOCKED` where the lock is there and not stale.
  */
 export async function lockProperly(properLock: ProperLock): Promise<() => Promise<void>> {
   const { path, directory, times, create, touch, remove, removeNow, onCompromised } = properLock

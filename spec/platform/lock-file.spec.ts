@@ -15,7 +15,12 @@ import { syncBuiltinESMExports } from 'node:module'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LOCK_FILE_NAME, LockFile } from '../../lib/platform/lock-file.ts'
-import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
+import {
+  HEARTBEAT_MS,
+  LOCK_TIMES,
+  STALE_AFTER_MS,
+  type LockTimes,
+} from '../../lib/platform/lock-times.ts'
 import {
   encodeOwnerName,
   encodeOwnerRecord,
@@ -34,13 +39,14 @@ async function take(
   onCompromised: (error: Error) => void = () => null,
   clock = new ManualClock(Date.now()),
   record: Partial<OwnerRecord> = {},
+  times: LockTimes = { ...LOCK_TIMES, graceMs: 0 },
 ): Promise<LockFile | null> {
   const lockFile = await LockFile.take({
     directory,
     onCompromised,
     isOwnerGone: (owner) => Promise.resolve(owner.host === 'dead'),
     clock,
-    times: { ...LOCK_TIMES, graceMs: 0 },
+    times,
     record: foreignRecord({ token: newOwnerToken(), ...record }),
   })
   if (lockFile !== null) onTestFinished(() => lockFile.release())
@@ -172,6 +178,29 @@ describe('LockFile', () => {
       const taken = await Promise.all([1, 2, 3, 4].map(() => take(directory)))
       expect(taken.filter((lockFile) => lockFile !== null)).toHaveLength(1)
       expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+    }
+  })
+
+  it('that may have a living owner is free for nobody, before who replaces it has waited for him', async () => {
+    for (let round = 0; round < 10; round++) {
+      const directory = await temporaryDirectory()
+      await leaveLock(directory, STALE_AFTER_MS + 1000)
+      const clock = new ManualClock(Date.now())
+      const taken: (LockFile | null)[] = []
+      const takings = Array.from({ length: 8 }, async (_, place) => {
+        for (let turns = 0; turns < 3 * place; turns++) await new Promise(setImmediate)
+        taken.push(await take(directory, undefined, clock, {}, LOCK_TIMES))
+      })
+      await vi.waitFor(() => {
+        expect([taken.length, clock.pendingTimers]).toEqual([7, 1])
+      })
+      expect(taken.filter((lockFile) => lockFile !== null)).toEqual([])
+      await clock.advance(LOCK_TIMES.graceMs)
+      await Promise.all(takings)
+      expect(taken.filter((lockFile) => lockFile !== null)).toHaveLength(1)
+      // While it waited nothing has renewed it, and others must not take it for stale now.
+      const { mtimeMs } = await stat(join(directory, LOCK_FILE_NAME))
+      expect(Math.round(mtimeMs)).toBe(clock.now())
     }
   })
 
@@ -513,31 +542,6 @@ describe('LockFile', () => {
       await lockFile?.release()
       expect([await readdir(directory), vi.getTimerCount(), reasons]).toEqual([[], 0, []])
     })
-  })
-
-  it('that another owner gives up at the last moment is kept by its heartbeats', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const directory = await temporaryDirectory()
-    const path = await leaveLock(directory, STALE_AFTER_MS + 1000)
-    const reasons: Error[] = []
-    let looks = 0
-    const lockFile = await LockFile.take({
-      directory,
-      onCompromised: (reason) => reasons.push(reason),
-      // There at the first look, and gone when proper-lockfile has one.
-      isOwnerGone: () => Promise.resolve(looks++ > 0),
-      clock: new ManualClock(Date.now() - STALE_AFTER_MS),
-      times: { ...LOCK_TIMES, graceMs: 0 },
-      record: foreignRecord({ token: newOwnerToken() }),
-    })
-    onTestFinished(() => lockFile?.release())
-    expect(await lockFile?.lossReason()).toBeNull()
-    const { mtimeMs } = await stat(path)
-    vi.advanceTimersByTime(HEARTBEAT_MS)
-    await vi.waitFor(async () => {
-      expect([(await stat(path)).mtimeMs, reasons]).not.toEqual([mtimeMs, []])
-    })
-    expect(reasons).toEqual([])
   })
 
   it.each([

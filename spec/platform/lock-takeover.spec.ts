@@ -1,3 +1,4 @@
+import { existsSync, promises } from 'node:fs'
 import {
   link,
   mkdir,
@@ -9,14 +10,15 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import {
   createLockFile,
   readLockFile,
-  removeAbandoned,
   removeLeftovers,
+  replaceAbandoned,
   type AbandonmentCheck,
 } from '../../lib/platform/lock-takeover.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
@@ -26,7 +28,7 @@ import { temporaryDirectory } from './temporary-directory.ts'
 interface Scene {
   readonly directory: string
   readonly path: string
-  readonly remove: (isAbandoned: AbandonmentCheck) => Promise<boolean>
+  readonly replace: (isAbandoned: AbandonmentCheck) => Promise<boolean>
 }
 
 /** A directory with the lock file of a dead owner, and a taker. */
@@ -40,7 +42,7 @@ async function scene(): Promise<Scene> {
   return {
     directory,
     path,
-    remove: (isAbandoned) => removeAbandoned(path, claimantPath, isAbandoned),
+    replace: (isAbandoned) => replaceAbandoned(path, claimantPath, isAbandoned),
   }
 }
 
@@ -52,77 +54,101 @@ async function claimPathOf(path: string): Promise<string> {
   return `${path}.${ino}-${mtimeNs}`
 }
 
-describe('removeAbandoned', () => {
-  it('shows what it found and removes it when told so', async () => {
-    const { directory, path, remove } = await scene()
+describe('replaceAbandoned', () => {
+  it('shows what it found and puts a taker in its place when told so', async () => {
+    const { directory, path, replace } = await scene()
     const { dev, ino } = await stat(path, { bigint: true })
-    const removed = await remove((found) => {
+    const isReplaced = await replace((found) => {
       const record = foreignRecord({ host: 'dead' })
       expect(found).toEqual({ record, modifiedMs: 1_000_000, file: { dev, ino } })
       expect(readLockFile(path)).toEqual(found)
       return true
     })
-    expect(removed).toBe(true)
-    expect(await readdir(directory)).toEqual([])
+    expect(isReplaced).toBe(true)
+    expect(await readdir(directory)).toEqual(['lock'])
+    expect(readLockFile(path)?.record).toMatchObject({ host: 'taker' })
+  })
+
+  it('leaves no moment at which there is none', async () => {
+    const { path, replace } = await scene()
+    const { unlink: remove, rename: move } = promises
+    const seen: boolean[] = []
+    const spies = [
+      vi.spyOn(promises, 'unlink').mockImplementation(async (target) => {
+        await remove(target)
+        seen.push(existsSync(path))
+      }),
+      vi.spyOn(promises, 'rename').mockImplementation(async (from, to) => {
+        await move(from, to)
+        seen.push(existsSync(path))
+      }),
+    ]
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      for (const spy of spies) spy.mockRestore()
+      syncBuiltinESMExports()
+    })
+    expect(await replace(isDead)).toBe(true)
+    expect(seen).toEqual([true])
   })
 
   it('keeps what is not abandoned', async () => {
-    const { directory, remove } = await scene()
-    expect(await remove(() => false)).toBe(false)
+    const { directory, replace } = await scene()
+    expect(await replace(() => false)).toBe(false)
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('keeps a lock that was created between the look and the removal', async () => {
-    const { directory, path, remove } = await scene()
-    const removed = await remove(async () => {
+  it('keeps a lock that was created between the look and the replacement', async () => {
+    const { directory, path, replace } = await scene()
+    const isReplaced = await replace(async () => {
       await unlink(path)
       await writeFile(path, 'the lock of a faster taker')
       await utimes(path, 1000, 1000)
       return true
     })
-    expect(removed).toBe(false)
+    expect(isReplaced).toBe(false)
     expect(await readdir(directory)).toEqual(['lock'])
     expect(await readFile(path, 'utf8')).toBe('the lock of a faster taker')
   })
 
   it('keeps a lock whose owner came back to life', async () => {
-    const { directory, path, remove } = await scene()
-    const removed = await remove(async () => {
+    const { directory, path, replace } = await scene()
+    const isReplaced = await replace(async () => {
       await utimes(path, 2000, 2000)
       return true
     })
-    expect(removed).toBe(false)
+    expect(isReplaced).toBe(false)
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('leaves a lock to the one that removes it first', async () => {
-    const { directory, remove } = await scene()
-    expect(await remove(() => remove(isDead))).toBe(false)
-    expect(await readdir(directory)).toEqual([])
+  it('leaves a lock to the one that replaces it first', async () => {
+    const { directory, replace } = await scene()
+    expect(await replace(() => replace(isDead))).toBe(false)
+    expect(await readdir(directory)).toEqual(['lock'])
   })
 
   it('leaves a lock to the one that has a claim on it', async () => {
-    const { directory, path, remove } = await scene()
+    const { directory, path, replace } = await scene()
     const claimPath = await claimPathOf(path)
     await writeFile(claimPath, encodeOwnerRecord(foreignRecord()))
-    expect(await remove(isDead)).toBe(false)
+    expect(await replace(isDead)).toBe(false)
     expect(await readFile(claimPath, 'utf8')).toContain('elsewhere')
     expect(await readdir(directory)).toHaveLength(2)
   })
 
   it('does not respect the claim of a taker that died', async () => {
-    const { directory, path, remove } = await scene()
+    const { directory, path, replace } = await scene()
     await writeFile(await claimPathOf(path), encodeOwnerRecord(foreignRecord({ host: 'dead' })))
-    expect(await remove(isDead)).toBe(true)
-    expect(await readdir(directory)).toEqual([])
+    expect(await replace(isDead)).toBe(true)
+    expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('of many who remove one file one succeeds', async () => {
+  it('of many who replace one file one succeeds', async () => {
     for (let round = 0; round < 20; round++) {
-      const { directory, remove } = await scene()
-      const results = await Promise.all([1, 2, 3, 4].map(() => remove(isDead)))
-      expect(results.filter((removed) => removed)).toEqual([true])
-      expect(await readdir(directory)).toEqual([])
+      const { directory, replace } = await scene()
+      const results = await Promise.all([1, 2, 3, 4].map(() => replace(isDead)))
+      expect(results.filter((isReplaced) => isReplaced)).toEqual([true])
+      expect(await readdir(directory)).toEqual(['lock'])
     }
   })
 
@@ -130,10 +156,10 @@ describe('removeAbandoned', () => {
     const { directory, path } = await scene()
     await mkdir(join(directory, 'directory'))
     await symlink(path, join(directory, 'link'))
-    const removed = await removeAbandoned(join(directory, name), path, () => {
+    const isReplaced = await replaceAbandoned(join(directory, name), path, () => {
       throw new Error('asked')
     })
-    expect(removed).toBe(false)
+    expect(isReplaced).toBe(false)
     expect(readLockFile(join(directory, name))).toBeNull()
     expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
   })
