@@ -16,6 +16,7 @@ import {
   isCreated,
   namesAnother,
   readLockFile,
+  recordPath,
   removeLeftovers,
   replaceAbandoned,
   unlinkIfPresent,
@@ -72,13 +73,14 @@ export class LockFile {
   /** When the lock was renewed last, or begun. */
   #renewedMs: number
   #released = false
+  #isPutByOther = false
   readonly #judge: LockJudge
   /** Empty where the disk had no room for it. */
   #content: Buffer
 
   private constructor(options: LockFileOptions) {
     this.#path = join(options.directory, LOCK_FILE_NAME)
-    this.#temporaryPath = `${this.#path}.${options.record.token}`
+    this.#temporaryPath = recordPath(this.#path, options.record)
     this.#options = options
     this.#judge = new LockJudge(this.#path, options)
     this.#content = encodeOwnerRecord(options.record)
@@ -98,7 +100,7 @@ export class LockFile {
     let isTaken: boolean
     try {
       isTaken = await lockFile.#lock()
-      if (isTaken && lockFile.#judge.hasJudgedByTime) isTaken = await lockFile.#waitForOwner()
+      if (isTaken && lockFile.#mayOtherLive) isTaken = await lockFile.#waitForOther()
       if (!isTaken || written.content.length > 0) await unlinkIfPresent(written.path)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#judge.isAbandoned, written.path)
     } catch (error) {
@@ -226,14 +228,27 @@ export class LockFile {
       const isInPlace =
         (await replaceAbandoned(this.#path, this.#temporaryPath, this.#judge.isLockAbandoned)) ||
         (await isCreated(this.#path, this.#temporaryPath)) ||
-        // Put there by another taker.
-        readLockFile(this.#path)?.record?.token === this.#options.record.token
+        this.#isPutInPlace()
       return isInPlace && (await this.#confirmTaken())
     } catch (error) {
       // Who is suspended before it has the lock, is taken for dead by the one who has it.
       if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
       throw error
     }
+  }
+
+  /**
+   * Whether another taker has made the lock of our claim, which it took for its own. What it has replaced
+   * by that, being late, may be the lock of somebody who lives.
+   */
+  #isPutInPlace(): boolean {
+    const isOurs = readLockFile(this.#path)?.record?.token === this.#options.record.token
+    if (isOurs) this.#isPutByOther = true
+    return isOurs
+  }
+
+  get #mayOtherLive(): boolean {
+    return this.#isPutByOther || this.#judge.mayOwnerLive
   }
 
   /** Makes our lock one of proper-lockfile's. */
@@ -272,8 +287,8 @@ export class LockFile {
     futimesSync(fd, seconds, seconds)
   }
 
-  /** @returns whether the lock is still ours after the time in which its former owner may write. */
-  async #waitForOwner(): Promise<boolean> {
+  /** @returns whether the lock is still ours after the time in which another owner may write. */
+  async #waitForOther(): Promise<boolean> {
     const { clock, times } = this.#options
     if (times.graceMs > 0) {
       await new Promise<void>((resolve) => {

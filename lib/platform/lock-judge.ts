@@ -1,6 +1,12 @@
+import { existsSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 import type { FileIdentity, OwnerRecord } from './lock-owner.ts'
-import { readLockFile, type AbandonmentCheck, type FoundLockFile } from './lock-takeover.ts'
+import {
+  readLockFile,
+  recordPath,
+  type AbandonmentCheck,
+  type FoundLockFile,
+} from './lock-takeover.ts'
 import type { LockTimes } from './lock-times.ts'
 
 /** What a {@link LockJudge} goes by. */
@@ -18,7 +24,7 @@ export interface LockJudgeOptions {
 export class LockJudge {
   readonly #path: string
   readonly #options: LockJudgeOptions
-  #hasJudgedByTime = false
+  #mayOwnerLive = false
 
   /** @param path of the lock file itself; others are judged as well */
   constructor(path: string, options: LockJudgeOptions) {
@@ -26,9 +32,9 @@ export class LockJudge {
     this.#options = options
   }
 
-  /** Whether something was found abandoned because of its age alone. */
-  get hasJudgedByTime(): boolean {
-    return this.#hasJudgedByTime
+  /** Whether something was found abandoned by an owner of whom nothing but silence says that it is dead. */
+  get mayOwnerLive(): boolean {
+    return this.#mayOwnerLive
   }
 
   /** At once. */
@@ -36,7 +42,7 @@ export class LockJudge {
     const { clock, times, isOwnerGone } = this.#options
     if (record !== null && (await isOwnerGone(record, file))) return true
     if (modifiedMs >= clock.now() - times.staleAfterMs) return false
-    this.#hasJudgedByTime = true
+    this.#mayOwnerLive = true
     return true
   }
 
@@ -46,13 +52,24 @@ export class LockJudge {
    * everybody out until it gets there.
    */
   readonly isLockAbandoned: AbandonmentCheck = async (found) => {
-    if (await this.isAbandoned(found)) return true
+    if (await this.isAbandoned(found)) {
+      if (this.#hasDiedWaiting(found)) this.#mayOwnerLive = true
+      return true
+    }
     const { clock, times } = this.#options
     // Clocks of two machines may well differ by less, and who lives is refused at once.
     const isAhead = found.modifiedMs > clock.now() + times.heartbeatMs
     if (!isAhead || !(await this.#isSilent(found))) return false
-    this.#hasJudgedByTime = true
+    this.#mayOwnerLive = true
     return true
+  }
+
+  /**
+   * Whether an owner may have ended while it waited for the one before, which leaves that to its successor:
+   * the file of its record goes when it enters.
+   */
+  #hasDiedWaiting({ record }: FoundLockFile): boolean {
+    return record !== null && existsSync(recordPath(this.#path, record))
   }
 
   /** Whether no heartbeat comes for as long as a live owner has for one. */

@@ -207,13 +207,18 @@ export interface WrittenRecord {
   readonly content: Buffer
 }
 
+/** Where the taker of a lock file has its record until it enters. */
+export function recordPath(lockPath: string, { token }: OwnerRecord): string {
+  return `${lockPath}.${token}`
+}
+
 /**
  * The same, beside a lock file and under the owner's token. Where there is no room for the content the
  * file is empty, and has the record in its name: who opens a directory on a full disk may want to delete
  * something in it, and a name takes no room.
  */
 export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
-  const path = `${lockPath}.${record.token}`
+  const path = recordPath(lockPath, record)
   const content = encodeOwnerRecord(record)
   try {
     await writeRecord(path, content)

@@ -53,6 +53,22 @@ async function take(
   return lockFile
 }
 
+/** Takes what is taken no earlier than after the wait for an owner that may live. */
+async function takeAfterGrace(directory: string): Promise<LockFile | null> {
+  const clock = new ManualClock(Date.now())
+  let isSettled = false
+  const taking = take(directory, undefined, clock, {}, LOCK_TIMES).finally(() => {
+    isSettled = true
+  })
+  await vi.waitFor(() => {
+    expect([isSettled, clock.pendingTimers]).toEqual([false, 1])
+  })
+  await clock.advance(LOCK_TIMES.graceMs - 1)
+  expect(clock.pendingTimers).toBe(1)
+  await clock.advance(1)
+  return taking
+}
+
 async function leaveLock(directory: string, ageMs: number): Promise<string> {
   const path = join(directory, LOCK_FILE_NAME)
   await writeFile(path, encodeOwnerRecord(foreignRecord({ token: 'other' })))
@@ -202,6 +218,33 @@ describe('LockFile', () => {
       const { mtimeMs } = await stat(join(directory, LOCK_FILE_NAME))
       expect(Math.round(mtimeMs)).toBe(clock.now())
     }
+  })
+
+  it('of a taker that died while it waited for the owner before is waited for in its place', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    const died = encodeOwnerRecord(foreignRecord({ host: 'dead', token: 'd'.repeat(32) }))
+    await writeFile(path, died)
+    await writeFile(`${path}.${'d'.repeat(32)}`, died)
+    expect(await takeAfterGrace(directory)).not.toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('that a late taker has made of the claim of another is entered after a wait', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    const spy = vi.spyOn(promises, 'link').mockImplementationOnce(async (from, to) => {
+      await link(from, to)
+      await rename(String(to), path)
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      spy.mockRestore()
+      syncBuiltinESMExports()
+    })
+    expect(await takeAfterGrace(directory)).not.toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
   it('is not taken by one who was taken for dead on the way to it', async () => {
