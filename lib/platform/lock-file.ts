@@ -105,8 +105,8 @@ export class LockFile {
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#judge.isAbandoned, written.path)
     } catch (error) {
       // The first error is the one that says what is wrong.
-      await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
       await lockFile.release().catch(() => undefined)
+      await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
       throw error
     }
     if (isTaken) return lockFile
@@ -327,9 +327,16 @@ export class LockFile {
     return Promise.reject(systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner'))
   }
 
+  /** Whether what has the lock's name is the file of our record, where it could not be opened. */
+  #isPlaced(): boolean {
+    const look = (path: string) => lstatSync(path, { bigint: true, throwIfNoEntry: false })
+    const [lock, record] = [look(this.#path), look(this.#temporaryPath)]
+    return lock !== undefined && record !== undefined && identityOf(lock) === identityOf(record)
+  }
+
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */
   #removeOurs(): void {
-    if (this.#handle === null || this.lossReasonSync() !== null) return
+    if (this.#handle === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
     try {
       unlinkSync(this.#path)
     } catch (error) {

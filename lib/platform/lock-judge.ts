@@ -47,9 +47,9 @@ export class LockJudge {
   }
 
   /**
-   * The same of the lock file itself, which is watched where its time lies ahead, and so says nothing:
-   * a machine without a battery for its clock goes on behind the time at which the power went, and would keep
-   * everybody out until it gets there.
+   * The same of the lock file and of claims on it, which are watched where their time lies ahead, and so says
+   * nothing: a machine without a battery for its clock goes on behind the time at which the power went, and
+   * would keep everybody out until it gets there.
    */
   readonly isLockAbandoned: AbandonmentCheck = async (found) => {
     if (await this.isAbandoned(found)) {
@@ -68,8 +68,8 @@ export class LockJudge {
    * Whether an owner may have ended while it waited for the one before, which leaves that to its successor:
    * the file of its record goes when it enters.
    */
-  #hasDiedWaiting({ record }: FoundLockFile): boolean {
-    return record !== null && existsSync(recordPath(this.#path, record))
+  #hasDiedWaiting({ path, record }: FoundLockFile): boolean {
+    return path === this.#path && record !== null && existsSync(recordPath(path, record))
   }
 
   /** Whether no heartbeat comes for as long as a live owner has for one. */
@@ -79,7 +79,7 @@ export class LockJudge {
       await new Promise<void>((resolve) => {
         clock.startTimer(resolve, times.heartbeatMs)
       })
-      const now = readLockFile(this.#path)
+      const now = readLockFile(found.path)
       if (now?.file.ino !== found.file.ino || now.modifiedMs !== found.modifiedMs) return false
     }
     return true

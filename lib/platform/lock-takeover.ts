@@ -35,6 +35,7 @@ const OWNER_NAME = /\.(?=[0-9a-f]{32},)/
 
 /** A lock file as its owner left it. */
 export interface FoundLockFile {
+  readonly path: string
   /** `null` when the content is no record. */
   readonly record: OwnerRecord | null
   /** The last heartbeat, milliseconds since the epoch. */
@@ -302,7 +303,7 @@ function look(fd: number, path: string): { found: FoundLockFile; stats: BigIntSt
   const size = readSync(fd, buffer, { position: 0 })
   const file = { dev: stats.dev, ino: stats.ino }
   const record = size > 0 ? decodeOwnerRecord(buffer.subarray(0, size)) : recordBeside(path, file)
-  return { found: { record, modifiedMs: Number(stats.mtimeMs), file }, stats }
+  return { found: { path, record, modifiedMs: Number(stats.mtimeMs), file }, stats }
 }
 
 /**

@@ -247,6 +247,43 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
+  it('is not kept from everybody by a claim whose time lies ahead', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, LOCK_FILE_NAME)
+    await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
+    const { ino, mtimeNs } = await stat(path, { bigint: true })
+    const claimPath = `${path}.${ino}-${mtimeNs}`
+    await writeFile(claimPath, encodeOwnerRecord(foreignRecord()))
+    const aheadSeconds = Date.now() / 1000 + 3600
+    await utimes(claimPath, aheadSeconds, aheadSeconds)
+    const clock = new ManualClock(Date.now())
+    const taking = take(directory, undefined, clock)
+    for (let waitedMs = 0; waitedMs < STALE_AFTER_MS; waitedMs += HEARTBEAT_MS) {
+      await vi.waitFor(() => {
+        expect(clock.pendingTimers).toBe(1)
+      })
+      await clock.advance(HEARTBEAT_MS)
+    }
+    expect(await taking).not.toBeNull()
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+  })
+
+  it('is not left behind by a taker that cannot open it', async () => {
+    const directory = await temporaryDirectory()
+    const { open } = promises
+    const opening = vi.spyOn(promises, 'open').mockImplementation((target, ...rest) => {
+      if (basename(String(target)) !== LOCK_FILE_NAME) return open(target, ...rest)
+      return Promise.reject(systemError('EMFILE', 'open', String(target), 'too many open files'))
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      opening.mockRestore()
+      syncBuiltinESMExports()
+    })
+    await expect(take(directory)).rejects.toMatchObject({ code: 'EMFILE' })
+    expect(await readdir(directory)).toEqual([])
+  })
+
   it('is not taken by one who was taken for dead on the way to it', async () => {
     const directory = await temporaryDirectory()
     await leaveLock(directory, 0)

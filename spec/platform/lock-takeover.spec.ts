@@ -60,7 +60,7 @@ describe('replaceAbandoned', () => {
     const { dev, ino } = await stat(path, { bigint: true })
     const isReplaced = await replace((found) => {
       const record = foreignRecord({ host: 'dead' })
-      expect(found).toEqual({ record, modifiedMs: 1_000_000, file: { dev, ino } })
+      expect(found).toEqual({ path, record, modifiedMs: 1_000_000, file: { dev, ino } })
       expect(readLockFile(path)).toEqual(found)
       return true
     })
