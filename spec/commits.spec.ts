@@ -196,6 +196,25 @@ describe('a committed offset beyond what its epoch has written', () => {
   })
 })
 
+describe('a position that was taken back to where the records that were read end', () => {
+  it('is taken back again when more of them are lost, and passes over none that take their place', async () => {
+    const { broker } = await consumed()
+    const resets: OffsetReset[] = []
+    const consumer = reader(broker, resets)
+    consumer.seekToBeginning([T0])
+    expect(await valuesOf(consumer)).toEqual(['a', 'b', 'c'])
+    await broker.topic('t').partition(0).log.truncateTo(2)
+    expect(await valuesOf(consumer)).toEqual([])
+    await broker.topic('t').partition(0).log.truncateTo(1)
+    await append(broker, 'x', 'y', 'z')
+    expect(await valuesOf(consumer)).toEqual(['x', 'y', 'z'])
+    expect(resets).toEqual([
+      { ...T0, from: 3, to: 2, reason: 'truncated' },
+      { ...T0, from: 2, to: 1, reason: 'truncated' },
+    ])
+  })
+})
+
 describe('a reader beside the writer', () => {
   it('waits for records that the group has committed before it has seen them', async () => {
     const { fs, broker, consumer } = await consumed()

@@ -125,7 +125,7 @@ export class PositionResolver {
     const end = this.#knownEnd(state, source, position)
     if (end === null) return position
     if (this.#autoOffsetReset === 'none') throw outOfRange(position, source)
-    this.#reset(state, end, 'truncated')
+    this.#reset(state, source, end, 'truncated')
     return this.#settledAt(state, source)
   }
 
@@ -154,10 +154,10 @@ export class PositionResolver {
     if (this.#autoOffsetReset === 'none') return false
     const position = state.position ?? 0
     const end = this.#truncatedTo(state, source, position)
-    if (end !== null) this.#reset(state, end, 'truncated')
+    if (end !== null) this.#reset(state, source, end, 'truncated')
     else {
       const reason = position < source.logStartOffset ? 'deleted' : 'beyond-end'
-      this.#reset(state, endOf(source, this.#autoOffsetReset), reason)
+      this.#reset(state, source, endOf(source, this.#autoOffsetReset), reason)
     }
     return true
   }
@@ -177,7 +177,7 @@ export class PositionResolver {
     if (committed === null) state.seek(to)
     else {
       state.position = committed.offset
-      this.#reset(state, to, 'deleted')
+      this.#reset(state, source, to, 'deleted')
     }
   }
 
@@ -196,9 +196,16 @@ export class PositionResolver {
     return this.#context.readOnly && end === source.logEndOffset ? null : end
   }
 
-  #reset(state: AssignedPartition, to: number, reason: OffsetReset['reason']): void {
+  #reset(
+    state: AssignedPartition,
+    source: Partition,
+    to: number,
+    reason: OffsetReset['reason'],
+  ): void {
     const from = state.position ?? 0
-    state.seek(to)
+    if (reason !== 'truncated') state.seek(to)
+    // It stands behind what is left of the records that were read, of which more may be cut off.
+    else state.resume(to, source.log.reader.epochOf(to - 1))
     this.#onForgotten(state)
     const told: unknown = this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })
     refuseThenable('onOffsetReset must not be asynchronous', told)
