@@ -231,9 +231,12 @@ class LogSalvage {
     let damage: { position: number; reason: string } | null = null
     let values: readonly ValueRange[] = []
     while (position < end) {
-      const objection = ({ nextOffset, baseOffset: offset }: RecordBatch): string | null => {
-        if (nextOffset > limit)
-          return `it ends at ${nextOffset}, the next segment begins at ${limit}`
+      const objection = (batch: RecordBatch, at: number): string | null => {
+        // Of what no checksum covers, a part may be missing.
+        const unread = from.whyUnreadable(at, at + batch.sizeBytes)
+        if (unread !== null) return unread
+        const { nextOffset, baseOffset: offset } = batch
+        if (nextOffset > limit) return `it ends at ${nextOffset}, the next one begins at ${limit}`
         // No checksum covers it, and behind a sound batch there is one that it can be.
         const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
         return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null

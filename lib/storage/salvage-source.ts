@@ -7,8 +7,8 @@ import { isBadMedium } from './read-failure.ts'
 const PIECE_BYTES = 4096
 
 /**
- * A log file that is read as far as the disk gives its bytes. What it does not give reads as zeros, in
- * which no batch begins and which no checksum fits, so that what lies behind them can be found.
+ * A log file that is read as far as the disk gives its bytes. What it does not give reads as zeros, which
+ * no checksum fits, so that what lies behind them can be found. What no checksum covers may still fit.
  *
  * A piece that has failed is not asked for again: a disk may take seconds to say that it cannot read one.
  */

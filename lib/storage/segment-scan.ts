@@ -50,7 +50,7 @@ export interface ScanRange {
    */
   readonly gaps?: 'any' | 'first' | 'none'
   /** Why a batch that is sound in itself does not belong there; `null` when it does. */
-  readonly objection?: ((batch: RecordBatch) => string | null) | undefined
+  readonly objection?: ((batch: RecordBatch, position: number) => string | null) | undefined
 }
 
 /** Where a scan stopped. */
@@ -100,7 +100,7 @@ export async function scanBatches(
       return { position, nextOffset, reason }
     }
     if (gaps === 'first') gaps = 'none'
-    const objection = range.objection?.(checked) ?? null
+    const objection = range.objection?.(checked, position) ?? null
     if (objection !== null) return { position, nextOffset, reason: objection }
     if (checked.baseOffset !== nextOffset && remainingBytes >= size + RECORD_BATCH_OVERHEAD) {
       if (chunk.length < size + RECORD_BATCH_OVERHEAD) {

@@ -263,6 +263,22 @@ describe('a salvage from a disk with bad sectors', () => {
     expect(report).toMatchObject({ recordCount: saved.length, logEndOffset: BATCHES })
   })
 
+  it.each([1, 7, 8])(
+    'loses a batch of which they hold the first bytes, %d of them, which no checksum covers',
+    async (missing) => {
+      const fs = await writtenLog(0, { close: false })
+      const log = await openLog(fs, { config: { segmentBytes: 1024 * 1024 } })
+      await log.append([{ value: 'x'.repeat(PIECE - missing - (BATCH - VALUE.length)) }])
+      expect(fs.readFile(pathOf(0))).toHaveLength(PIECE - missing)
+      for (const value of ['b', 'c']) await log.append([{ value }])
+      await log.close()
+      spoil(fs, pathOf(0), 100, 101)
+      const report = await salvage(fs)
+      expect(report.lost).toMatchObject([{ firstOffset: 0, lastOffset: 1, reason: /EIO/ }])
+      expect(await offsetsOf(await openTarget(fs))).toEqual([2])
+    },
+  )
+
   it('asks for each of them a few times only', async () => {
     const fs = await largeLog()
     let failures = 0
