@@ -30,6 +30,8 @@ export class ForwardSource implements RecordSource {
   #offset: number | null = null
   /** Exclusive; known with the first offset. */
   #end = 0
+  /** Leader epoch of the last batch; `null` before there was one, and where it has none. */
+  #epoch: number | null = null
   #batches: readonly RecordBatch[] = []
   #batchSlot = 0
   #mayWait = true
@@ -66,6 +68,7 @@ export class ForwardSource implements RecordSource {
     const records = Array.isArray(decoding) ? decoding : await decoding
     this.#batchSlot += 1
     this.#offset = batch.nextOffset
+    this.#epoch = batch.partitionLeaderEpoch < 0 ? null : batch.partitionLeaderEpoch
     return batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
   }
 
@@ -91,6 +94,7 @@ export class ForwardSource implements RecordSource {
 
   async #fetch(offset: number): Promise<void> {
     const partition = this.#partition
+    this.#ensureNotCut(offset)
     const { maxBytes } = this.#range
     const { highWatermark } = partition
     // What is not there below it never comes.
@@ -109,13 +113,28 @@ export class ForwardSource implements RecordSource {
       this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
     }
   }
+
+  /**
+   * Where records were cut off that it has given, others may be in their place by now, below the next.
+   *
+   * @throws {@link OffsetOutOfRangeError} then.
+   */
+  #ensureNotCut(offset: number): void {
+    if (this.#epoch === null) return
+    const end = this.#partition.log.reader.endOffsetForEpoch(this.#epoch)
+    if (end !== null && end < offset) throw outOfRange(this.#partition, offset)
+  }
 }
 
 /** @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`, `logEndOffset`]. */
 export function ensureInLog(partition: Partition, offset: number): void {
+  const { logStartOffset, logEndOffset } = partition
+  if (offset < logStartOffset || offset > logEndOffset) throw outOfRange(partition, offset)
+}
+
+function outOfRange(partition: Partition, offset: number): OffsetOutOfRangeError {
   const { topic, index, logStartOffset, logEndOffset } = partition
-  if (offset >= logStartOffset && offset <= logEndOffset) return
-  throw new OffsetOutOfRangeError({
+  return new OffsetOutOfRangeError({
     topic,
     partition: index,
     offset,

@@ -185,8 +185,8 @@ export class Partition {
    * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
    * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} at the end of a log
    * that takes no more writes since a failure; {@link OffsetOutOfRangeError} also when
-   * there is nothing to read because `from` is behind the end of the log, and with `reverse` when
-   * what comes next was deleted or cut off meanwhile.
+   * there is nothing to read because `from` is behind the end of the log, when records were cut off
+   * that it has given, and with `reverse` when what comes next was deleted or cut off meanwhile.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)

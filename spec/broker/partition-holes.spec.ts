@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
+import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
@@ -83,4 +83,20 @@ describe('going through a log in which offsets are missing', () => {
     expect(await rest).toEqual([1, 2])
     await partition.close(CLOSED)
   })
+
+  it.each([1, 2])(
+    'rejects where records that it has given were cut, and passes over none in their place: cut at %d',
+    async (cut) => {
+      const partition = await openPartition()
+      for (const value of ['a', 'b', 'c']) await partition.append({ value })
+      const records = partition.records({ until: 5 })
+      for (const offset of [0, 1, 2]) {
+        expect((await records.next()).value).toMatchObject({ offset })
+      }
+      await partition.log.truncateTo(cut)
+      for (const value of ['w', 'x', 'y', 'z']) await partition.append({ value })
+      await expect(records.next()).rejects.toThrow(OffsetOutOfRangeError)
+      await partition.close(CLOSED)
+    },
+  )
 })
