@@ -96,10 +96,8 @@ export async function loadExample(
     const there = countOrders(broker)
     const isNew = !broker.topics().some(({ name }) => name === ORDERS_TOPIC)
     const missing = (await wantedOrders(options, there, isNew)) - there
-    if (missing > 0) {
-      say(`making up ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
-      await sendOrders(broker, missing)
-    }
+    if (missing > 0) say(`making up ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
+    await sendOrders(broker, missing)
     say(`the log holds ${counted(countOrders(broker), 'order')}`)
     const rows: (string | number)[][] = []
     let code = 0
@@ -153,7 +151,7 @@ async function wantedOrders(
   const path = join(dir, WANTED_FILE)
   const before = isNew ? 0 : Number(await readFile(path, 'utf8').catch(() => '0'))
   if (before > there) return before
-  const wanted = there === 0 ? records : there + add
+  const wanted = (isNew ? records : there) + add
   await writeFile(path, `${wanted}\n`)
   return wanted
 }

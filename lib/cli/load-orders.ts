@@ -28,7 +28,7 @@ export function countOrders(broker: Broker): number {
   return partitions.reduce((sum, { highWatermark }) => sum + highWatermark, 0)
 }
 
-/** Sends `count` more orders, among them a few that are bad. */
+/** Sends `count` more orders, among them a few that are bad. Makes the topic, also where there are none. */
 export async function sendOrders(broker: Broker, count: number): Promise<void> {
   await broker.createTopic(ORDERS_TOPIC, { partitions: PARTITIONS, ifNotExists: true })
   const first = countOrders(broker)

@@ -81,6 +81,23 @@ describe('the example of a load', () => {
     expect(stdout).toContain('the log holds 20 orders')
   })
 
+  it('adds orders also to a log that is new, and to one that began without any', async () => {
+    const both = await run(directory(), ['--records', '100', '--add', '50'])
+    expect(both).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('the log holds 150 orders') as string,
+    })
+    const dir = directory()
+    const runs = [['--records', '0'], [], ['--add', '5'], []]
+    const held: string[] = []
+    for (const args of runs) {
+      const { code, stdout } = await run(dir, args)
+      expect(code).toBe(0)
+      held.push(/the log holds .*/.exec(stdout)?.[0] ?? stdout)
+    }
+    expect(held).toEqual([0, 0, 5, 5].map((count) => `the log holds ${count} orders`))
+  })
+
   it('has a bar on a terminal, and plain lines elsewhere', () => {
     const progress = {
       offsets: 500,
