@@ -3,7 +3,7 @@ import { checkPublished, checkTaskResult, checkWriter } from './arguments.ts'
 import { RecordsGoneError } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { subtractRanges } from './offset-ranges.ts'
-import type { Sink, TaskResult } from './sink.ts'
+import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 
 /** So much of a partition is read at once. */
 const READ_BYTES = 256 * 1024
@@ -86,12 +86,20 @@ export async function loadRange(
     signal?.throwIfAborted()
     result = await writer.commit()
   } catch (error) {
-    // What came first is what the caller has to know.
-    await writer.abort().catch(() => undefined)
+    await letGo(writer)
     throw error
   }
   // What has been committed must not be let go of for what it says.
   return checkTaskResult(result)
+}
+
+/** What has failed before is what the caller has to know, however a sink's `abort` fails after it. */
+async function letGo(writer: TaskWriter): Promise<void> {
+  try {
+    await writer.abort()
+  } catch {
+    // Nothing counts that is not committed.
+  }
 }
 
 /** The records of the task from `offset` on, about 256 KiB of them; none when there are no more. */

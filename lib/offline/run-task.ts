@@ -9,7 +9,7 @@ import { abortSignal, checkOptions, objectWith, wholeNumber, type Checks } from 
 import type { FileSystem } from '../platform/file-system.ts'
 import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
-import { checkSink } from './arguments.ts'
+import { checkBroker, checkSink } from './arguments.ts'
 import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
 import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
@@ -53,6 +53,7 @@ const LOOK_AGAIN_MS = 100
  *
  * @param source the data directory, or a broker that is open on it.
  * @returns what was put into the sink, nothing if that had everything.
+ * @throws TypeError or RangeError for arguments that are not legal.
  * @throws `TimeoutError` when the log does not reach the end of the task in time.
  * @throws {@link RecordsGoneError} when some of the records have been deleted.
  * @throws what the log and the sink throw; the signal's reason.
@@ -64,6 +65,7 @@ export async function runTask(
   options: RunTaskOptions = {},
 ): Promise<TaskResult> {
   const checked = checkOptions('task options', options, TASK_OPTIONS)
+  if (typeof source !== 'string') checkBroker('source, where it is no path,', source)
   const wanted = checkTask('task', task)
   checkSink('sink', sink)
   checked.signal?.throwIfAborted()

@@ -438,6 +438,30 @@ describe('a load', () => {
     await broker.close()
   })
 
+  it.each<[string, () => Promise<void>]>([
+    [
+      'throws at once',
+      () => {
+        throw new Error('nor can it let go')
+      },
+    ],
+    ['is not asynchronous', () => undefined as never],
+    ['rejects', () => Promise.reject(new Error('nor can it let go'))],
+  ])('tells what has failed first where the abort of a sink %s', async (_, abort) => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [8])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const writer = {
+      write: () => Promise.reject(new Error('the table is gone')),
+      commit: () => Promise.reject(new Error('not reached')),
+      abort,
+    }
+    const sink = { published: () => Promise.resolve([]), open: () => Promise.resolve(writer) }
+    const { failures } = await failure(runLoad(plan, sink, { retries: 0 }))
+    expect(failures[0]?.error).toEqual(new Error('the table is gone'))
+    await broker.close()
+  })
+
   it('fails where the log does not reach the end of the plan, or the topic is gone', async () => {
     const broker = await brokerFor()
     await fill(broker)
@@ -606,6 +630,12 @@ describe('one task', () => {
     expect([sink.aborted, sink.tasks.length]).toEqual([1, 0])
     await expect(runTask(broker, task(5, 5), sink)).rejects.toThrow(
       /endOffset of task must be above/,
+    )
+  })
+
+  it.each([null, 5, {}])('is refused for the source %j', async (source) => {
+    await expect(runTask(source as never, task(0, 1), new MemorySink())).rejects.toThrow(
+      /^source, where it is no path, must be an object with topic\(\), consumer\(\), describe\(\), got/,
     )
   })
 })
