@@ -1,11 +1,11 @@
-import { callback, checkWholeNumber, errorOf } from '../checks.ts'
+import { callback, checkOptions, checkWholeNumber, errorOf, type Checks } from '../checks.ts'
 import type { Broker } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { checkBroker, checkSink } from './arguments.ts'
 import { pause } from './pause.ts'
 import { planLoad, type PlanLoadOptions } from './plan-load.ts'
-import { runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
+import { RUN_OPTIONS, runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
 import type { Sink } from './sink.ts'
 
 /** What {@link loadEvery} takes besides what a run takes. */
@@ -18,6 +18,12 @@ export interface LoadEveryOptions extends RunLoadOptions {
    * @defaultValue a warning of the process
    */
   readonly onError?: (error: unknown) => void | Promise<void>
+}
+
+const SCHEDULE_OPTIONS: Checks<LoadEveryOptions> = {
+  ...RUN_OPTIONS,
+  onLoad: callback,
+  onError: callback,
 }
 
 /** Loads that are repeated. */
@@ -38,8 +44,8 @@ const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
  *
  * @param intervalMs milliseconds, at least 1
  * @param options.signal aborts the run in progress and ends the schedule
- * @throws TypeError or RangeError when the interval or a function is not legal; the other options are
- * checked by each plan and run
+ * @param planOptions checked by each plan, as topics may come and go: what is not legal is told to `onError`
+ * @throws TypeError or RangeError when the interval or one of `options` is not legal
  * @throws `ClosedError` when the broker is closed
  */
 export function loadEvery(
@@ -52,9 +58,8 @@ export function loadEvery(
   checkWholeNumber('intervalMs', intervalMs, 1, MAX_INTERVAL_MS)
   checkBroker('broker', broker)
   checkSink('sink', sink)
-  const { onLoad, onError = warn, ...runOptions } = options
-  if (onLoad !== undefined) callback('onLoad', onLoad)
-  callback('onError', onError)
+  const checked = checkOptions('schedule options', options, SCHEDULE_OPTIONS)
+  const { onLoad, onError = warn, ...runOptions } = checked
   const { clock = systemClock, signal } = runOptions
   const stopping = new AbortController()
   const stop = (): void => {

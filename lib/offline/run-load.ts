@@ -70,7 +70,8 @@ export interface LoadProgress extends LoadResult {
   readonly offsets: number
 }
 
-const RUN_OPTIONS: Checks<RunLoadOptions> = {
+/** The check of each option of {@link RunLoadOptions}. */
+export const RUN_OPTIONS: Checks<RunLoadOptions> = {
   concurrency: wholeNumber(1, 1000),
   signal: abortSignal,
   onProgress: callback,

@@ -157,12 +157,24 @@ describe('loads at an interval', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('are refused for an interval that is none', async () => {
+  it('are refused for an interval that is none, and for options that are not legal', async () => {
     const { broker, sink, plan } = await setUp()
     expect(() => loadEvery(0, broker, plan, sink)).toThrow(
       'intervalMs must be a whole number from 1',
     )
     expect(() => loadEvery(1, broker, plan, sink, { onLoad: 1 as never })).toThrow('onLoad must be')
+    const closers = vi.spyOn(broker, 'onClose')
+    for (const [options, message] of [
+      [{ clock: {} }, 'clock must be an object with now(), monotonic(), startTimer()'],
+      [{ clock: null }, 'clock must be an object with now(), monotonic(), startTimer(), got null'],
+      [{ signal: 5 }, 'signal must be an AbortSignal, got 5'],
+      [{ retries: -1 }, 'retries must be a whole number from 0'],
+      [{ onEror: () => undefined }, "did you mean 'onError'?"],
+      [null, 'schedule options must be a plain object, got null'],
+    ] as const) {
+      expect(() => loadEvery(1, broker, plan, sink, options as never)).toThrow(message)
+    }
+    expect(closers).not.toHaveBeenCalled()
     expect(() => loadEvery(1, null as never, plan, sink)).toThrow('broker must be an object with')
     expect(() => loadEvery(1, broker, plan, {} as never)).toThrow('sink must be an object with')
     await broker.close()
