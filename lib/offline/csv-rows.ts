@@ -114,7 +114,7 @@ export class CsvRows implements RowSource {
       )
     }
     const value = Object.fromEntries(names.map((name, slot) => [name, fields[slot] ?? '']))
-    return { row: text.row, line: text.line, value, bytes: null }
+    return { row: text.row, line: text.line, value, text: text.bytes, bytes: null }
   }
 }
 

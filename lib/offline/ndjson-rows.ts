@@ -23,7 +23,8 @@ const parseJson: RowParser = (rows) =>
   rows.map((each) => {
     try {
       const value: unknown = JSON.parse(each.bytes.toString('utf8'))
-      return { row: each.row, line: each.line, value, bytes: each.bytes }
+      const { row, line, bytes } = each
+      return { row, line, value, text: bytes, bytes }
     } catch (error) {
       return rejectOf(each, 'MALFORMED', `it is no JSON: ${reasonOf(error)}`)
     }

@@ -99,6 +99,7 @@ function toBatch(values: readonly unknown[], rowsBefore: number): RowBatch {
       row: rowsBefore + slot + 1,
       line: null,
       value,
+      text: null,
       bytes: null,
     })),
     rejects: [],

@@ -25,11 +25,10 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
 
 /** A row that was read, and is not imported. */
 export function rejectRow(
-  { row, line, bytes, value }: SourceRow,
+  { row, line, text }: SourceRow,
   code: ImportReject['code'],
   error: unknown,
 ): ImportReject {
-  const text = bytes ?? (line === null ? null : Buffer.from(toJson(value, { isStrict: false })))
   return { row, line, code, reason: reasonOf(error), text: text === null ? null : excerptOf(text) }
 }
 
@@ -81,16 +80,16 @@ function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {
 /**
  * JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64.
  *
- * @throws TypeError for a number or a date that JSON would make null of, unless it is not strict.
+ * @throws TypeError for a number or a date that JSON would make null of.
  */
-function toJson(value: unknown, { isStrict = true } = {}): string {
+function toJson(value: unknown): string {
   return JSON.stringify(value, function (this: Record<string, unknown>, name, each: unknown) {
     if (typeof each === 'bigint') {
       return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
     }
     if (each instanceof Uint8Array) return Buffer.from(each).toString('base64')
     // Of a date only what its toJSON has made is left.
-    if (isStrict && isNoNumber(this[name])) {
+    if (isNoNumber(this[name])) {
       const what = name === '' ? 'it' : `its field '${name}'`
       throw new TypeError(`${what} cannot be written as JSON: ${String(this[name])}`)
     }

@@ -20,8 +20,10 @@ export interface SourceRow {
   /** From 1. */
   readonly row: number
   readonly line: number | null
-  /** What the row is to `toRecord`. */
+  /** What the row is to `toRecord`, which may change it. */
   readonly value: unknown
+  /** The row as it stands in the file; `null` in Parquet, which has none. */
+  readonly text: Buffer | null
   /** The bytes that are the record's value where nothing else is asked; `null`: the value as JSON. */
   readonly bytes: Buffer | null
 }

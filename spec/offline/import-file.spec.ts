@@ -935,6 +935,35 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
+  it('is told as it stands in the file, whatever toRecord has made of the row', async () => {
+    const { put, run, rejects, broker } = await setUp()
+    put('/f.csv', 'id,text\r\n1,"a, b"\r\n2,c\r\n3,d\r\n')
+    const changes: ((row: Record<string, unknown>) => void)[] = [
+      (row) => {
+        row.self = row
+      },
+      (row) => {
+        row.toJSON = () => {
+          throw new Error('no JSON of it')
+        }
+      },
+      (row) => {
+        row.toJSON = () => undefined
+      },
+    ]
+    const toRecord = (value: never, { row }: { row: number }): never => {
+      changes[row - 1]?.(value)
+      throw new Error(`no record of ${row}`)
+    }
+    await expect(run('/f.csv', { toRecord })).resolves.toMatchObject({ imported: 0, rejected: 3 })
+    expect(rejects.map(({ row, reason, text }) => [row, reason, text])).toEqual([
+      [1, 'no record of 1', '1,"a, b"'],
+      [2, 'no record of 2', '2,c'],
+      [3, 'no record of 3', '3,d'],
+    ])
+    await broker.close()
+  })
+
   it('is a number that JSON does not have', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     const data = [1, NaN, -Infinity]
