@@ -71,7 +71,7 @@ export async function importFile<Row = unknown>(
     file = await InputFile.open(path, resolved.fileSystem)
     const state = await journal.load(resolved.signal)
     const identity = await identify(file, resolved, state.mark)
-    const rejects = await openRejects(resolved, state.mark)
+    const rejects = await openRejects(resolved, file, state.mark)
     try {
       const source = await openSource(file, resolved)
       const run = new ImportRun(resolved, { journal, topic, file, identity, state, rejects })

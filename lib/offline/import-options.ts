@@ -215,10 +215,9 @@ export function resolveImportOptions<Row>(
     )
   }
   const { rejects = null } = checked
+  // Other names of it are told once both are open.
   if (typeof rejects === 'string' && resolve(rejects) === resolve(path)) {
-    throw new TypeError(
-      `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,
-    )
+    throw sameFileError(rejects)
   }
   return {
     path,
@@ -241,6 +240,13 @@ export function resolveImportOptions<Row>(
     fileSystem: checked.fileSystem ?? null,
     clock: checked.clock ?? systemClock,
   }
+}
+
+/** The error for rejects that would be rows of the file itself at the next run. */
+export function sameFileError(rejects: string): TypeError {
+  return new TypeError(
+    `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,
+  )
 }
 
 function formatOf(

@@ -1,15 +1,20 @@
 import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { IllegalStateError, type File, type FileSystem } from '../index.ts'
-import { readFully, writeFully } from '../platform/file-io.ts'
+import { writeFully } from '../platform/file-io.ts'
 import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { syncOnce } from './doubtful-directories.ts'
+import {
+  findRejects,
+  rewriteRejects,
+  type FoundRejects,
+  type PlacedLine,
+  type RejectOrigin,
+} from './found-rejects.ts'
 import type { ImportMark } from './import-journal.ts'
-import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
-
-const NEWLINE = 0x0a
-const READ_BYTES = 256 * 1024
+import { sameFileError, type ImportReject, type ResolvedImportOptions } from './import-options.ts'
+import type { InputFile } from './input-file.ts'
 
 /** Where the rows go that are not imported. Calls do not overlap. */
 export interface RejectSink {
@@ -31,19 +36,26 @@ export interface RejectSink {
 /** What a mark says of the file. */
 type RejectMark = Pick<ImportMark, 'rejectBytes' | 'rejectFile'>
 
+/** What must not be written to. */
+type RejectInput = Pick<InputFile, 'fileIdentity'>
+
 type RejectOptions = Pick<ResolvedImportOptions, 'rejects' | 'fileSystem' | 'topic' | 'name'>
 
 /**
+ * @param input the file that is imported
  * @param mark of the import, `null` when it begins
  * @throws {@link IllegalStateError} while another import writes to the file
+ * @throws TypeError when it is the file that is imported
  */
 export async function openRejects(
   options: RejectOptions,
+  input: RejectInput,
   mark: RejectMark | null,
 ): Promise<RejectSink> {
   const { rejects } = options
   if (typeof rejects === 'string') {
-    return RejectFile.open(rejects, options, mark === null ? null : committedBytesOf(mark, rejects))
+    const committedBytes = mark === null ? null : committedBytesOf(mark, rejects)
+    return RejectFile.open(rejects, options, { input, committedBytes })
   }
   return {
     id: '',
@@ -108,7 +120,7 @@ class RejectFile implements RejectSink {
   static async open(
     path: string,
     { fileSystem, topic, name }: RejectOptions,
-    committedBytes: number | null,
+    { input, committedBytes }: { input: RejectInput; committedBytes: number | null },
   ): Promise<RejectFile> {
     const files: FileSystem = fileSystem ?? new NodeFileSystem()
     const release = take(files, path)
@@ -116,13 +128,15 @@ class RejectFile implements RejectSink {
     let guard: LockGuard | null = null
     try {
       file = await files.open(path, 'create')
+      // Its path may be another one, by a link on the way.
+      if ((await file.stat()).identity === input.fileIdentity) throw sameFileError(path)
       guard = await takeFromOthers(files, path)
       const parent = dirname(path)
       await syncOnce(files, parent, () => files.syncDirectory(parent))
       const origin = { topic, import: name }
       const found = await findRejects(file, origin, committedBytes)
       await file.truncate(found.sizeBytes)
-      await rewrite(file, found)
+      await rewriteRejects(file, found)
       return new RejectFile(idOf(path), file, { origin, found, claim: { release, guard } })
     } catch (error) {
       // The first error is the one that says what is wrong.
@@ -213,132 +227,4 @@ async function takeFromOthers(fileSystem: FileSystem, path: string): Promise<Loc
 
 function inUseError(path: string): IllegalStateError {
   return new IllegalStateError(`another import is writing its rejects to '${path}'`)
-}
-
-/** The import that a line is of. */
-interface RejectOrigin {
-  readonly topic: string
-  readonly import: string
-}
-
-interface PlacedLine {
-  readonly row: number
-  /** Where it begins. */
-  readonly position: number
-}
-
-interface FoundRejects {
-  readonly sizeBytes: number
-  /** Where what is kept behind the mark begins. */
-  readonly startBytes: number
-  /** Those of the import behind its mark, in their order. */
-  readonly lines: readonly PlacedLine[]
-}
-
-/**
- * What an earlier run has written behind its mark. A crash may have cut a line, and a power loss may
- * have put anything in the place of what was not yet durable: from there on they are written again,
- * in that place unless another import has lines behind it.
- */
-async function findRejects(
-  file: File,
-  origin: RejectOrigin,
-  committedBytes: number | null,
-): Promise<FoundRejects> {
-  const { sizeBytes } = await file.stat()
-  const startBytes = Math.min(committedBytes ?? sizeBytes, sizeBytes)
-  const isStart = startBytes === 0 || (await endsLine(file, startBytes))
-  // What begins here, or finds another file than its mark is about, has nothing to look for.
-  if (startBytes === sizeBytes || !isStart) {
-    const endBytes = await endLastLine(file, sizeBytes)
-    return { sizeBytes: endBytes, startBytes: endBytes, lines: [] }
-  }
-  const lines: PlacedLine[] = []
-  let keptBytes = startBytes
-  let position = startBytes
-  let isBroken = false
-  // Behind a broken line: they count where it stays.
-  let doubtful: PlacedLine[] = []
-  for await (const { line, end } of linesOf(file, startBytes, sizeBytes)) {
-    const found = parseLine(line)
-    const isOwn = found !== null && isOf(found, origin)
-    if (found === null) isBroken = true
-    if (isOwn) doubtful.push({ row: found.row, position })
-    position = end
-    if (found === null || (isOwn && isBroken)) continue
-    lines.push(...doubtful)
-    doubtful = []
-    keptBytes = end
-  }
-  return { sizeBytes: keptBytes, startBytes, lines }
-}
-
-/**
- * Writes what is kept once more, in its place. The sync of an earlier run may have failed: its lines are
- * read all the same, and the next sync brings to the disk only what is written after that.
- */
-async function rewrite(file: File, { startBytes, sizeBytes }: FoundRejects): Promise<void> {
-  for (let position = startBytes; position < sizeBytes; position += READ_BYTES) {
-    const bytes = Buffer.alloc(Math.min(READ_BYTES, sizeBytes - position))
-    await readFully(file, bytes, position)
-    await writeFully(file, [bytes], position)
-  }
-}
-
-/** Somebody else's last line may be cut: no mark must lie in the middle of a line. @returns the size */
-async function endLastLine(file: File, sizeBytes: number): Promise<number> {
-  if (sizeBytes === 0 || (await endsLine(file, sizeBytes))) return sizeBytes
-  await writeFully(file, [Buffer.of(NEWLINE)], sizeBytes)
-  return sizeBytes + 1
-}
-
-async function endsLine(file: File, position: number): Promise<boolean> {
-  const before = Buffer.alloc(1)
-  await readFully(file, before, position - 1)
-  return before[0] === NEWLINE
-}
-
-/** The whole lines of a part of a file, without their ends, and where each ends. */
-async function* linesOf(
-  file: File,
-  from: number,
-  to: number,
-): AsyncGenerator<{ line: string; end: number }> {
-  let rest: Buffer = Buffer.alloc(0)
-  let position = from
-  while (position < to) {
-    const read = Buffer.alloc(Math.min(READ_BYTES, to - position))
-    await readFully(file, read, position)
-    const bytes = Buffer.concat([rest, read])
-    const base = position - rest.length
-    let start = 0
-    for (;;) {
-      const end = bytes.indexOf(NEWLINE, start)
-      if (end < 0) break
-      yield { line: bytes.toString('utf8', start, end), end: base + end + 1 }
-      start = end + 1
-    }
-    rest = bytes.subarray(start)
-    position += read.length
-  }
-}
-
-/** What a line of such a file says. Earlier versions have not named the import. */
-interface RejectLine extends Partial<RejectOrigin> {
-  readonly row: number
-}
-
-/** `null` for what is no line of such a file. */
-function parseLine(line: string): RejectLine | null {
-  try {
-    const found = JSON.parse(line) as Partial<RejectLine> | null
-    return typeof found?.row === 'number' ? (found as RejectLine) : null
-  } catch {
-    return null
-  }
-}
-
-function isOf(line: RejectLine, origin: RejectOrigin): boolean {
-  if (line.import === undefined && line.topic === undefined) return true
-  return line.import === origin.import && line.topic === origin.topic
 }

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { reasonOf } from '../checks.ts'
-import type { File, FileSystem } from '../index.ts'
+import type { File, FileStat, FileSystem } from '../index.ts'
 import { readFully } from '../platform/file-io.ts'
 import { openInputFile } from '../platform/input-file.ts'
 import { ImportFileError } from './import-errors.ts'
@@ -27,21 +27,23 @@ export interface FileIdentity {
 export class InputFile {
   readonly path: string
   readonly size: number
+  /** Tells it from other files of its file system, whatever its name. */
+  readonly fileIdentity: string
   readonly #file: File
   #bytesRead = 0
   #position = 0
 
-  private constructor(file: File, size: number) {
+  private constructor(file: File, { sizeBytes, identity }: FileStat) {
     this.path = file.path
     this.#file = file
-    this.size = size
+    this.size = sizeBytes
+    this.fileIdentity = identity
   }
 
   static async open(path: string, fileSystem: FileSystem | null): Promise<InputFile> {
     const file = await (fileSystem === null ? openInputFile(path) : fileSystem.open(path, 'read'))
     try {
-      const { sizeBytes } = await file.stat()
-      return new InputFile(file, sizeBytes)
+      return new InputFile(file, await file.stat())
     } catch (error) {
       await file.close()
       throw error

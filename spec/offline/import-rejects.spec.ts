@@ -229,6 +229,27 @@ describe('a file of rejected rows', () => {
     },
   )
 
+  it('is never the file that is imported, whatever it is called', async () => {
+    const dir = await temporaryDirectory()
+    const [path, link] = [join(dir, 'a'), join(dir, 'b')]
+    writeFileSync(path, LINES)
+    symlinkSync(path, link)
+    symlinkSync(dir, join(dir, 'dir'))
+    for (const [input, rejects] of [
+      [path, join(dir, 'dir', 'a')],
+      [link, path],
+    ] as const) {
+      const importing = importFile(broker, input, { topic: 't', format: 'ndjson', rejects })
+      await expect(importing).rejects.toEqual(
+        new TypeError(
+          `rejects must be another file than the one that is imported, got ${JSON.stringify(rejects)}`,
+        ),
+      )
+    }
+    expect(readFileSync(path, 'utf8')).toBe(LINES)
+    expect(broker.topic('t').partition(0).logEndOffset).toBe(0)
+  })
+
   it('is free again when it could not be opened', async () => {
     const rejects = '/no-such-directory/rejects.jsonl'
     for (let turn = 0; turn < 2; turn++) {
