@@ -208,8 +208,9 @@ class FileTaskWriter implements TaskWriter {
     const isLeft = await this.#removeStaleRejects()
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)
-    // An attempt that was killed may have rejected what this one has not.
-    if (this.#rejects.count === 0) await rejects.removeTemporary(this.#task)
+    // Not before: until the data are there, another attempt at this very task goes on with its own.
+    await data.removeTemporary(this.#task)
+    await rejects.removeTemporary(this.#task)
     // The tasks beside this one may have loaded the rest meanwhile.
     if (isLeft) await this.#removeStaleRejects()
   }

@@ -107,7 +107,7 @@ export class RangeDirectory {
     return false
   }
 
-  /** Gives a finished file its name, durably; then takes away what attempts at its records have left. */
+  /** Gives a finished file its name, durably. */
   async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
     const name = nameOf(range, extension)
     await output.rename(join(this.path, name))
@@ -122,12 +122,11 @@ export class RangeDirectory {
     }
     this.#doubtful.delete(name)
     this.#durable.add(name)
-    await this.removeTemporary(range)
   }
 
   /**
-   * Takes away what attempts have left, as far as that can be done: what is written for offsets that
-   * are published now can never be published itself.
+   * Takes away what attempts have left, as far as that can be done: once the records of a range are
+   * loaded, what is written for some of them can never be published itself.
    */
   async removeTemporary(range: OffsetRange): Promise<void> {
     try {

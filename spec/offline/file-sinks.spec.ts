@@ -214,6 +214,43 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(isOver).toBe(true)
   })
 
+  it('lets one of two that load one task go on while the other is between rejects and data', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const [quick, slow] = await Promise.all(
+      [sinkOn(fileSystem), sinkOn(fileSystem)].map(async (sink) => {
+        const writer = await sink.open(task(0, 5))
+        await writer.write([record(0), record(1, { key: Buffer.from([0xff]) })])
+        return writer
+      }),
+    )
+    const rename = fileSystem.rename.bind(fileSystem)
+    const gates: (() => void)[] = []
+    const others: Promise<unknown>[] = []
+    fileSystem.rename = async (from, to) => {
+      if (to.startsWith(`${OUT}/_rejects`) && others.length === 0) {
+        // The slow one is about to publish its rejects; the quick one comes as far as its data.
+        await new Promise<void>((reached) => {
+          gates.push(reached)
+          others.push(quick?.commit() ?? Promise.resolve())
+        })
+      } else if (to.endsWith(extension) && gates.length === 1) {
+        await new Promise<void>((resume) => {
+          gates.push(resume)
+          gates[0]?.()
+        })
+      }
+      await rename(from, to)
+    }
+    const first = await slow?.commit().catch((error: unknown) => error)
+    gates[1]?.()
+    const results = [first, ...(await Promise.all(others))]
+    const counts = { records: 1, rejected: 1 }
+    expect(results).toMatchObject([counts, counts])
+    expect(await offsetsOf(fileSystem)).toEqual([0])
+    const names = namesIn(fileSystem).filter((each) => !each.startsWith('topic=orders/_'))
+    expect(names.sort()).toEqual([`_rejects/${name(0, 5, 'jsonl')}`, name(0, 5, extension)])
+  })
+
   it('has taken away for good what another attempt had put aside, before it counts', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
