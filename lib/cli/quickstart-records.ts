@@ -74,6 +74,10 @@ async function* lineRecords(source: Source, reading: Reading): AsyncGenerator<So
   })
   for await (const { lineNumber, bytes, value } of lines) {
     const key = keyField === null ? null : fieldOf(value, keyField)
+    if (key === undefined) {
+      onBad(lineNumber, 'has a key that is nested too deeply')
+      continue
+    }
     if (Buffer.byteLength(key ?? '') + bytes.length > MAX_LINE_BYTES) {
       onBad(lineNumber, `is, with its key, longer than ${thousands(MAX_LINE_BYTES)} bytes`)
       continue
@@ -129,8 +133,15 @@ function changed(source: Source, { broker, topic }: Reading, lineNumber: number)
   )
 }
 
-function fieldOf(value: unknown, field: string): string | null {
+/** @returns `undefined` where it cannot be written as JSON: its parser goes deeper than that does */
+function fieldOf(value: unknown, field: string): string | null | undefined {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return null
   const found = (value as Record<string, unknown>)[field]
-  return typeof found === 'string' ? found : JSON.stringify(found)
+  if (typeof found === 'string') return found
+  try {
+    return JSON.stringify(found)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
 }
