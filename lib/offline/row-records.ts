@@ -80,10 +80,10 @@ function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {
 /**
  * JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64.
  *
- * @throws TypeError for a number or a date that JSON would make null of.
+ * @throws TypeError for a number or a date that JSON would make null of, and for what is nested too deeply.
  */
 function toJson(value: unknown): string {
-  return JSON.stringify(value, function (this: Record<string, unknown>, name, each: unknown) {
+  function replace(this: Record<string, unknown>, name: string, each: unknown): unknown {
     if (typeof each === 'bigint') {
       return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
     }
@@ -94,7 +94,14 @@ function toJson(value: unknown): string {
       throw new TypeError(`${what} cannot be written as JSON: ${String(this[name])}`)
     }
     return each
-  })
+  }
+  try {
+    return JSON.stringify(value, replace)
+  } catch (error) {
+    // JSON.parse goes deeper than JSON.stringify does.
+    if (!(error instanceof RangeError)) throw error
+    throw new TypeError('it is nested too deeply to be written as JSON', { cause: error })
+  }
 }
 
 function isNoNumber(value: unknown): boolean {

@@ -964,6 +964,16 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
+  it('is a field that is nested deeper than JSON can be written, and the reason says so', async () => {
+    const { put, run, values, rejects, broker } = await setUp()
+    put('/f.ndjson', `{"id":${'['.repeat(100_000)}${']'.repeat(100_000)}}\n{"id":[1]}\n`)
+    expect(await run('/f.ndjson', { keyField: 'id' })).toMatchObject({ imported: 1, rejected: 1 })
+    expect(await values()).toEqual(['{"id":[1]}'])
+    const reason = 'it is nested too deeply to be written as JSON'
+    expect(rejects).toMatchObject([{ row: 1, code: 'REFUSED', reason }])
+    await broker.close()
+  })
+
   it('is a number that JSON does not have', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     const data = [1, NaN, -Infinity]
