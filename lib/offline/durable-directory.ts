@@ -16,20 +16,23 @@ export async function makeDurableDirectory(
   path: string,
 ): Promise<void> {
   const created = await fileSystem.createDirectory(path)
+  // The root, and what is above it, are somebody else's unless they were made here.
+  const own = new Set<string>()
+  for (let at = path; at !== root && at !== dirname(at); at = dirname(at)) own.add(at)
+  for (const each of created.toReversed()) own.add(each)
   try {
-    await syncParents(fileSystem, { root, path, created })
+    await syncParents(fileSystem, root, new Set([...own].map((each) => dirname(each))))
   } catch (error) {
-    await removeEmpty(fileSystem, created)
+    await removeEmpty(fileSystem, [...own])
     throw error
   }
 }
 
 async function syncParents(
   fileSystem: FileSystem,
-  { root, path, created }: { root: string; path: string; created: readonly string[] },
+  root: string,
+  parents: ReadonlySet<string>,
 ): Promise<void> {
-  const parents = new Set(created.map((each) => dirname(each)))
-  for (let at = path; at !== root && at !== dirname(at); at = dirname(at)) parents.add(dirname(at))
   for (const parent of parents) {
     await syncOnce(fileSystem, parent, () => fileSystem.syncDirectory(parent))
   }
@@ -43,10 +46,15 @@ async function syncParents(
   }
 }
 
-/** The next process makes them anew, and does not take them for durable. As far as that can be done. */
-async function removeEmpty(fileSystem: FileSystem, created: readonly string[]): Promise<void> {
+/**
+ * The next process makes them anew, and does not take them for durable. As far as that can be done, and
+ * whoever has made them: of those who make several at once, the last to give up finds nothing in them.
+ *
+ * @param paths deepest first
+ */
+async function removeEmpty(fileSystem: FileSystem, paths: readonly string[]): Promise<void> {
   try {
-    for (const each of created.toReversed()) await fileSystem.removeDirectory(each)
+    for (const each of paths) await fileSystem.removeDirectory(each)
   } catch {
     // Somebody has put something into it meanwhile, or the disk does not obey.
   }

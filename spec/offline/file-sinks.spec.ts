@@ -421,6 +421,28 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     },
   )
 
+  it.each(upTo(4))(
+    'leaves the next process no directory whose sync has failed, also where several were made at once (%i)',
+    async (seed) => {
+      const failed = new SimulatedFileSystem({ seed, completion: 'random' })
+      const filling = await brokerFor(failed)
+      await fill(filling, 'orders', [5, 5, 5])
+      for (const partition of filling.topic('orders').partitions) {
+        await partition.append({ key: Buffer.from([0xff]), value: '{}' })
+      }
+      const load = async (broker: Broker, disk: SimulatedFileSystem) => {
+        const plan = await planLoad(broker, { topics: ['orders'] })
+        return runLoad(plan, sinkOn(disk), { retries: 0 })
+      }
+      failed.failNext('syncDirectory', 'EIO', { path: `${OUT}/_rejects` })
+      await expect(load(filling, failed)).rejects.toThrow(LoadFailedError)
+      const next = failed.restart('process')
+      expect(await load(await brokerFor(next), next)).toMatchObject({ rejected: 3 })
+      const durable = next.restart('power', { unsynced: 'lost' })
+      expect(namesIn(durable, `${OUT}/_rejects`)).toHaveLength(3)
+    },
+  )
+
   it('takes names that were found for durable no more once their sync has failed', async () => {
     const fileSystem = new SimulatedFileSystem()
     await put(sinkOn(fileSystem), task(0, 1), [record(0)])
