@@ -63,7 +63,8 @@ export class LogSegment implements IndexedSegment {
   /** One above the last offset of the last batch; `baseOffset` while there is none. */
   nextOffset: number
   readonly #cached: CachedBatches | null
-  #lastBatch: { position: number; crc: number } | null = null
+  /** Of those that were read; `null` where none was. */
+  #lastBatch: { position: number; crc: number; nextOffset: number } | null = null
 
   /** @param suffix stands behind the names of its files. */
   constructor(baseOffset: number, options: SegmentOptions, suffix = '') {
@@ -268,11 +269,14 @@ export class LogSegment implements IndexedSegment {
   async follow(fileSizeBytes: number): Promise<boolean> {
     const last = this.#lastBatch
     const { sizeBytes: position } = this
-    if (fileSizeBytes < position) return false
+    // Of one that was sealed when it was found nobody has seen where its batches end.
+    if (fileSizeBytes < position || (last === null && position > 0)) return false
     if (last !== null) {
-      const batch = { ...last, end: position, nextOffset: this.nextOffset }
+      const batch = { ...last, end: position }
       if (!(await this.file.use((file) => isBatchThere(file, batch)))) return false
     }
+    // As long as there was another behind it, it ended where that begins.
+    this.nextOffset = last?.nextOffset ?? this.baseOffset
     if (fileSizeBytes <= position) return true
     if (await this.file.use((file) => isPreallocated(file, position, position + 1))) return true
     await this.#scan(fileSizeBytes, { position, lowestOffset: this.nextOffset }, { gaps: 'any' })
@@ -325,7 +329,7 @@ export class LogSegment implements IndexedSegment {
     return this.file.use((file) =>
       scanBatches(file, { position, end, baseOffset, nextOffset, gaps, objection }, (batch, at) => {
         this.#note(batch)
-        this.#lastBatch = { position: at, crc: batch.crc }
+        this.#lastBatch = { position: at, crc: batch.crc, nextOffset: batch.nextOffset }
         onBatch?.(batch, at)
       }),
     )

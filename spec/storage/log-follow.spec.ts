@@ -127,6 +127,24 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'other', 'v3', 'v4', 'v5'])
   })
 
+  it('ends where the writer has cut into batches of which no byte is left', async () => {
+    const { writer, follower } = await pair()
+    await writer.truncateTo(0)
+    await writer.append(valuesUpTo(5).map((value) => ({ value })))
+    const cuts = [
+      () => writer.truncateTo(3),
+      () => append(writer, 3, 4),
+      () => writer.truncateTo(3),
+    ]
+    for (const change of [...cuts, () => writer.truncateTo(0), () => append(writer, 0, 2)]) {
+      await change()
+      await follower.refresh()
+      expect(follower.logEndOffset).toBe(writer.logEndOffset)
+      expect(follower.segments).toEqual(writer.segments)
+    }
+    expect(await valuesOf(follower)).toEqual(valuesUpTo(2))
+  })
+
   it('sees other records in the place of those that were cut off', async () => {
     const { writer, follower } = await pair()
     await writer.truncateTo(2)
