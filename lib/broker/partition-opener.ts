@@ -160,7 +160,8 @@ async function unlessLost(
   let opened: Partition[] = []
   try {
     opened = await opening
-    const isSound = opened.every(({ log }) => log.damage === null)
+    // One without a segment has not got its first yet, or loses them now.
+    const isSound = opened.every(({ log }) => log.damage === null && log.segments.length > 0)
     if (isSound || !(await isLost())) return opened
     await closeAll(opened, reason)
   } catch (error) {

@@ -8,8 +8,8 @@ import type { LogContext } from './log-options.ts'
 /**
  * Opens a log's files. Beside a writer, what was read first may contradict what was read last: a batch
  * of an epoch that was not there yet, say, or the mark of an orderly close that is gone by now. So what
- * is wrong is believed when it is found twice. Where each look finds something else, somebody changes
- * what is looked at: then it ends where it could be read to, and the next refresh goes on.
+ * is wrong is believed when it is found twice. Where each look finds something else, or something gone,
+ * somebody changes what is looked at: then it ends where it could be read to, and the next refresh goes on.
  *
  * @throws {@link StorageError} when the disk fails.
  */
@@ -36,9 +36,9 @@ async function loadBesideWriter(first: LogContext & LoadOptions): Promise<Loaded
   const seen = new Set<string>()
   for (let look = 1; ; look += 1) {
     const isLast = look === LOOKS_BESIDE_A_WRITER
-    const loaded = await loadOnce(options, isLast)
+    const loaded = await loadUnlessGone(options, seen, isLast)
     if (loaded !== null) {
-      const wrong = whatIsWrong(loaded.recovery)
+      const wrong = whatIsWrong(loaded)
       // What has no directory is for those to tell who know whether it should have one.
       if (wrong === null || seen.has(wrong) || options.loss !== undefined) return loaded
       if (isLast) return { ...loaded, recovery: NOTHING_WRONG, isUnsettled: true }
@@ -50,13 +50,26 @@ async function loadBesideWriter(first: LogContext & LoadOptions): Promise<Loaded
   }
 }
 
-/** @returns `null` where a file was removed that was there a moment ago, unless that `mustSucceed` */
-async function loadOnce(options: LoadOptions, mustSucceed: boolean): Promise<LoadedLog | null> {
+/**
+ * @param seen what earlier looks have found wrong; what is gone is added.
+ * @returns `null` where a file was removed that was there a moment ago, and another look follows.
+ */
+async function loadUnlessGone(
+  options: LoadOptions,
+  seen: Set<string>,
+  isLast: boolean,
+): Promise<LoadedLog | null> {
+  const loader = new LogLoader(options)
   try {
-    return await new LogLoader(options).load()
+    return await loader.load()
   } catch (error) {
-    if (mustSucceed || !isSystemError(error, 'ENOENT')) throw error
-    return null
+    if (!isSystemError(error, 'ENOENT')) throw error
+    seen.add(error.message)
+    if (!isLast) return null
+    // Nobody changes a log of which all looks miss the same, and one without a directory is no log.
+    const { fileSystem, dir } = options
+    if (seen.size === 1 || (await fileSystem.stat(dir)) === null) throw error
+    return { ...loader.unknown(), recovery: NOTHING_WRONG, isUnsettled: true }
   }
 }
 
@@ -64,10 +77,12 @@ const NOTHING_WRONG: LogRecovery = { truncations: [], rebuiltIndexes: [], damage
 
 /**
  * In a form that can be compared; `null` where nothing is. Who opened a log when it was sound does not know
- * of the damage, and goes on behind it.
+ * of the damage, and goes on behind it. Who begins another epoch meanwhile has cut the log.
  */
-function whatIsWrong({ truncations, rebuiltIndexes, damage }: LogRecovery): string | null {
-  if (damage !== null) return damageKey(damage)
+function whatIsWrong({ epochs, recovery }: LoadedLog): string | null {
+  const { truncations, rebuiltIndexes, damage } = recovery
+  const { latestEpoch } = epochs
+  if (damage !== null) return `${latestEpoch} ${damageKey(damage)}`
   if (rebuiltIndexes.length === 0 && truncations.length === 0) return null
-  return JSON.stringify([rebuiltIndexes, truncations])
+  return `${latestEpoch} ${JSON.stringify([rebuiltIndexes, truncations])}`
 }

@@ -288,8 +288,13 @@ export class LogLoader {
 
   /** A log of which nothing can be read. */
   #lost(damage: CorruptRecordError): LoadedLog {
-    const { logStartOffset } = this.#options
     this.#damage = damage
+    return this.unknown()
+  }
+
+  /** A log of which nothing is known yet. */
+  unknown(): LoadedLog {
+    const { logStartOffset } = this.#options
     return this.#loaded(new LogSegments(this.#fileSystem, this.#dir, []), {
       logStartOffset,
       logEndOffset: logStartOffset,

@@ -3,7 +3,7 @@ import type { TopicConfig } from '../../lib/config.ts'
 import type { File, FileSystem } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { SMALL, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtures.ts'
+import { SMALL, openLog, pathOf, upTo, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
 const PREALLOCATED: TopicConfig = { segmentBytes: 2 ** 20, preallocate: true }
 const FOUND = 3
@@ -158,6 +158,34 @@ it.each(RESTLESS)(
     expect(follower.damage).toBe(null)
     expect(follower.logEndOffset).toBeGreaterThan(FOUND)
     await follower.close()
+  },
+)
+
+it.each([1, 2, 3])(
+  'is opened beside a writer that cuts it and appends %i in its place without a rest',
+  async (count) => {
+    for (const offset of upTo(3)) {
+      const fs = new SimulatedFileSystem()
+      const config = { segmentBytes: 100 }
+      const writer = await openLog(fs, { config })
+      await append(writer, 0, 12, 1)
+      let isBusy = false
+      const beside = new Interrupted(fs, 0, async (step) => {
+        if (isBusy || step >= MOST_OPERATIONS) return
+        isBusy = true
+        await writer.truncateTo(Math.min(offset + (step % 5), writer.logEndOffset))
+        await appendMore(writer, count)
+        isBusy = false
+      })
+      const follower = await openLog(beside.fileSystem, { config, readOnly: true })
+      expect(beside.count).toBeLessThan(MOST_OPERATIONS)
+      isBusy = true
+      await follower.refresh()
+      await follower.refresh()
+      expect(follower.damage).toBe(null)
+      expect(await valuesOf(follower)).toEqual(await valuesOf(writer))
+      await follower.close()
+    }
   },
 )
 
