@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../lib/broker.ts'
+import type { Consumer } from '../lib/client/consumer.ts'
 import {
   ClosedError,
   InvalidTopicError,
@@ -14,6 +15,8 @@ import { ManualClock } from '../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../lib/testing/temp-broker.ts'
 import { textsOf } from './helpers/partitions.ts'
+
+const A0 = { topic: 'a', partition: 0 }
 
 function open(fileSystem = new SimulatedFileSystem(), options = {}): Promise<Broker> {
   return Broker.open('/data', { fileSystem, clock: new ManualClock(), ...options })
@@ -576,6 +579,32 @@ describe('a broker that only reads', () => {
       ['2', '1', '0'],
       ['2'],
     ])
+    await writer.close()
+  })
+
+  it.each([
+    ['seekToTimestamp', (consumer: Consumer) => consumer.seekToTimestamp([A0], 1)],
+    [
+      'offsetsForTimes',
+      (consumer: Consumer) => consumer.offsetsForTimes([{ ...A0, timestamp: 1 }]),
+    ],
+  ])('looks once for a search by %s', async (_, search) => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    await (await writer.createTopic('a')).partition(0).append({ value: '0', timestamp: 0 })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const consumer = reader.consumer()
+    consumer.assign([A0])
+    const operationsOf = async (task: Promise<unknown>): Promise<number> => {
+      const before = fileSystem.operationCount
+      await task
+      return fileSystem.operationCount - before
+    }
+    const partition = reader.topic('a').partition(0)
+    const expected = await operationsOf(partition.offsetForTimestamp(1))
+    expect(await operationsOf(search(consumer))).toBe(expected)
+    await reader.close()
     await writer.close()
   })
 

@@ -191,14 +191,24 @@ export async function fetchRecords(
   }
 }
 
+/** What {@link findByTimestamp} has come to. */
+export interface TimestampSearch {
+  /** The first record that is at least as young; `null` when every one below `endOffset` is older. */
+  readonly found: { readonly offset: number; readonly timestamp: number } | null
+  /** How far it has searched: what comes meanwhile lies at it or behind it. */
+  readonly endOffset: number
+}
+
 /** See `Partition.offsetForTimestamp`. Where another process appends, its log is looked at first. */
 export async function findByTimestamp(
   partition: Partition,
   timestamp: number,
-): Promise<{ offset: number; timestamp: number } | null> {
+): Promise<TimestampSearch> {
   const looking = partition.lookBehind(Infinity)
   if (looking !== null) await looking
-  return partition.log.offsetForTimestamp(timestamp, partition.highWatermark)
+  partition.ensureOpen()
+  const endOffset = partition.highWatermark
+  return { found: await partition.log.offsetForTimestamp(timestamp, endOffset), endOffset }
 }
 
 /**

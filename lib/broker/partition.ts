@@ -175,7 +175,7 @@ export class Partition {
    * @throws {@link CorruptRecordError} when damage is among them; {@link ClosedError}
    */
   async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
-    this.#ensureOpen()
+    this.ensureOpen()
     if (this.#context.readOnly) await this.refresh()
     return readLast(this, count, options)
   }
@@ -199,8 +199,7 @@ export class Partition {
    * @returns `null` when every visible record is older.
    */
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
-    this.#ensureOpen()
-    return (await findByTimestamp(this, timestamp))?.offset ?? null
+    return (await findByTimestamp(this, timestamp)).found?.offset ?? null
   }
 
   /**
@@ -212,7 +211,7 @@ export class Partition {
    * @throws {@link OffsetOutOfRangeError} above the high watermark.
    */
   async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
-    this.#ensureOpen()
+    this.ensureOpen()
     return this.deletion.deleteRecords(beforeOffset)
   }
 
@@ -221,7 +220,7 @@ export class Partition {
    * @throws {@link ReadOnlyError}, or as {@link Partition.append} when the log takes no writes.
    */
   async enforceRetention(): Promise<FreedSpace> {
-    this.#ensureOpen()
+    this.ensureOpen()
     return this.deletion.enforceRetention()
   }
 
@@ -239,13 +238,13 @@ export class Partition {
    * every record that should be there still is. {@link ClosedError} when the broker is closed.
    */
   async compact(): Promise<CompactionReport> {
-    this.#ensureOpen()
+    this.ensureOpen()
     return compactPartition(this, this.#context)
   }
 
   /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
   async flush(): Promise<void> {
-    this.#ensureOpen()
+    this.ensureOpen()
     await flushTimed(this.#context.clock, this.log)
     this.#end.publish(this.log.durableEndOffset)
   }
@@ -270,7 +269,7 @@ export class Partition {
     maxBytes: number,
     wantedEnd?: number,
   ): Promise<readonly RecordBatch[]> {
-    this.#ensureOpen()
+    this.ensureOpen()
     // Another process may have written more than was looked at: only then is it beyond the end.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
@@ -278,7 +277,7 @@ export class Partition {
 
   /** See `LogReader.readBatchesBefore`. @internal */
   readBatchesBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
-    this.#ensureOpen()
+    this.ensureOpen()
     return this.log.reader.readBatchesBefore(endOffset, limits)
   }
 
@@ -342,7 +341,8 @@ export class Partition {
     this.space?.changed()
   }
 
-  #ensureOpen(): void {
+  /** @throws what calls reject with, once it is closed. @internal */
+  ensureOpen(): void {
     if (this.#closedBy !== null) throw this.#closedBy
   }
 }

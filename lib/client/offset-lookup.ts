@@ -52,7 +52,7 @@ export class OffsetLookup {
     const places = checked.map((each) => ({ ...each, source: this.#positions.ensureExists(each) }))
     return Promise.all(
       places.map(async ({ topic, partition, timestamp, source }) => {
-        const found = await findByTimestamp(source, timestamp)
+        const { found } = await findByTimestamp(source, timestamp)
         return { topic, partition, ...(found ?? { offset: null, timestamp: null }) }
       }),
     )

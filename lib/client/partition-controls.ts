@@ -1,4 +1,5 @@
 import type { Partition } from '../broker/partition.ts'
+import { findByTimestamp } from '../broker/partition-reads.ts'
 import {
   compareTopicPartitions,
   topicPartitionKey,
@@ -85,12 +86,8 @@ export class PartitionControls {
       states.map(async (state) => {
         const source = this.#sourceOf(state)
         const { topicId } = state
-        const looking = source.lookBehind(Infinity)
-        if (looking !== null) await looking
-        // What comes while it searches is not looked at, so it lies behind this end.
-        const { highWatermark } = source
-        const offset = (await source.offsetForTimestamp(timestamp)) ?? highWatermark
-        return { state, topicId, offset }
+        const { found: record, endOffset } = await findByTimestamp(source, timestamp)
+        return { state, topicId, offset: record?.offset ?? endOffset }
       }),
     )
     this.#owner.ensureOpen()

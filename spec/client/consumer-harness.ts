@@ -36,7 +36,11 @@ export class FakePartition {
   cutOffset: number | null = null
   readonly log: {
     readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch' | 'activeBaseOffset'>
+    readonly offsetForTimestamp: (
+      timestamp: number,
+    ) => Promise<{ offset: number; timestamp: number } | null>
   } = {
+    offsetForTimestamp: (timestamp) => this.#search(timestamp),
     reader: {
       epochOf: () => 0,
       activeBaseOffset: 0,
@@ -185,12 +189,16 @@ export class FakePartition {
     return found
   }
 
-  async offsetForTimestamp(timestamp: number): Promise<number | null> {
+  ensureOpen(): void {
+    if (this.#closedBy !== null) throw this.#closedBy
+  }
+
+  async #search(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {
     const visible = [...this.#batches]
     await this.gate
     for (const batch of visible) {
       for (const record of await decodeRecords(batch, { topic: this.topic, partition: 0 })) {
-        if (record.timestamp >= timestamp) return record.offset
+        if (record.timestamp >= timestamp) return record
       }
     }
     return null
