@@ -5,8 +5,8 @@ const FOLLOW_INTERVAL_MS = 50
 
 /**
  * Looks from time to time, while somebody waits, for what the owner of the directory has appended
- * to a log that is open for reading only, and once where somebody has asked for its end. Files have no
- * way to tell.
+ * to a log that is open for reading only, and once where somebody has read or asked for its end: what
+ * has been deleted is not read for much longer then. Files have no way to tell.
  */
 export class LogFollower {
   readonly #clock: Clock

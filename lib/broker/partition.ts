@@ -64,7 +64,7 @@ export class Partition {
     this.#context = context
     this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
-    const end = (): number => (this.#closedBy === null ? this.#end.offset : -1)
+    const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
     this.batches = new PartitionBatches(log, this.#recent, end)
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.deletion = new RecordDeletion({
@@ -99,7 +99,7 @@ export class Partition {
 
   /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
   get highWatermark(): number {
-    // Of a log that another process writes, who asks again hears of more.
+    // Of a log that another process writes, who asks again hears of more, and who reads on of less.
     this.#follower?.start()
     return this.#end.offset
   }
@@ -278,6 +278,7 @@ export class Partition {
   /** See `LogReader.readBatchesBefore`. @internal */
   readBatchesBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
     this.ensureOpen()
+    this.#follower?.start()
     return this.log.reader.readBatchesBefore(endOffset, limits)
   }
 

@@ -116,6 +116,69 @@ describe.each([
   })
 })
 
+it.each<[string, (partition: Partition) => Promise<unknown>]>([
+  ['read()', (partition) => partition.read(0)],
+  ['a read() of a few', (partition) => partition.read(0, { maxRecords: 2 })],
+  ['fetch()', (partition) => partition.fetch(0)],
+  ['records()', (partition) => allOf(partition.records({ from: 0, until: 3 }))],
+])('is not read any more by %s once the list of topics was looked at', async (_, read) => {
+  const { clock, owner, openReader } = await fixture()
+  await makeTopic(owner, 'v')
+  const reader = await openReader()
+  const followed = reader.topic('a').partition(0)
+  expect(textsOf(await followed.read(0))).toContain('v0')
+  await owner.deleteTopic('a')
+  await clock.advance(1_000)
+  await expect(read(followed)).rejects.toThrow(UnknownTopicOrPartitionError)
+  await reader.close()
+  await owner.close()
+})
+
+describe('records that the owner deletes, in a file that is open', () => {
+  it.each<[string, (partition: Partition) => Promise<unknown>]>([
+    ['read()', (partition) => partition.read(0)],
+    ['a read() of a few', (partition) => partition.read(0, { maxRecords: 2 })],
+    ['fetch()', (partition) => partition.fetch(0)],
+    ['records()', (partition) => allOf(partition.records({ from: 0, until: 3 }))],
+    [
+      'records() backwards',
+      (partition) => allOf(partition.records({ from: 0, until: 3, reverse: true })),
+    ],
+  ])('are not given any more by %s 50 ms behind one that may have', async (_, read) => {
+    const { clock, owner, openReader } = await fixture()
+    const partition = (await makeTopic(owner, 'v')).partition(0)
+    const reader = await openReader()
+    const followed = reader.topic('a').partition(0)
+    expect(textsOf(await allOf(followed.records({ until: 'end' })))).toHaveLength(10)
+    await clock.advance(1_000)
+    await partition.deleteRecords(5)
+    await followed.read(4)
+    await clock.advance(50)
+    await expect(read(followed)).rejects.toThrow(OffsetOutOfRangeError)
+    await reader.close()
+    await owner.close()
+  })
+
+  it.each<[string, (partition: Partition, offset: number) => Promise<unknown>]>([
+    ['read()', (partition, offset) => partition.read(offset)],
+    ['a read() of a few', (partition, offset) => partition.read(offset, { maxRecords: 1 })],
+    ['fetch()', (partition, offset) => partition.fetch(offset)],
+    ['readLast()', (partition) => partition.readLast(1)],
+  ])('are followed by a look that %s has begun', async (_, read) => {
+    const { clock, owner, openReader } = await fixture()
+    const partition = (await makeTopic(owner, 'v')).partition(0)
+    const reader = await openReader()
+    const followed = reader.topic('a').partition(0)
+    await clock.advance(1_000)
+    await read(followed, 8)
+    await partition.deleteRecords(5)
+    await clock.advance(50)
+    expect(followed.log.logStartOffset).toBe(5)
+    await reader.close()
+    await owner.close()
+  })
+})
+
 describe('a log that its owner cuts below what was read, and writes anew', () => {
   const [READ, CUT, OLD_END, NEW_END] = [12, 5, 20, 30]
   const RESET = { ...PLACE, from: READ, to: CUT, reason: 'truncated' }
