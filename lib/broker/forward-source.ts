@@ -94,7 +94,6 @@ export class ForwardSource implements RecordSource {
 
   async #fetch(offset: number): Promise<void> {
     const partition = this.#partition
-    this.#ensureNotCut(offset)
     const { maxBytes } = this.#range
     const { highWatermark } = partition
     // What is not there below it never comes.
@@ -105,6 +104,7 @@ export class ForwardSource implements RecordSource {
     // What it waits for, or has even seen on a relaxed topic, never comes.
     if (failure !== null && offset >= partition.logEndOffset) throw failure
     if (response?.error != null) throw response.error
+    this.#ensureNotCut(offset)
     this.#batches = response?.batches ?? []
     this.#batchSlot = 0
     if (this.#batches.length === 0) {

@@ -306,3 +306,20 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     await owner.close()
   })
 })
+
+it('an iteration rejects where the owner has cut records off that it has given, and passes over none', async () => {
+  const { clock, owner, openReader } = await fixture()
+  const partition = (await makeTopic(owner, 'v')).partition(0)
+  const reader = await openReader()
+  const records = reader.topic('a').partition(0).records({ until: 12 })
+  for (let offset = 0; offset < 10; offset += 1) {
+    expect((await records.next()).value).toMatchObject({ offset })
+  }
+  await partition.log.truncateTo(8)
+  for (const value of ['w', 'x', 'y', 'z']) await partition.append({ value })
+  const rejected = expect(records.next()).rejects.toThrow(OffsetOutOfRangeError)
+  await clock.advance(1_000)
+  await rejected
+  await reader.close()
+  await owner.close()
+})
