@@ -158,7 +158,9 @@ async function replace(path: string, claimPath: string): Promise<boolean> {
       throw error
     // There a file that is open, as this one is, is removed but not replaced.
     await unlink(path)
-    return isCreated(path, claimPath)
+    const isPlaced = await isCreated(path, claimPath)
+    await unlinkIfPresent(claimPath)
+    return isPlaced
   }
 }
 
