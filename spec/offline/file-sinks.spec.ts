@@ -21,6 +21,7 @@ import {
   type Fields,
   type Sink,
   type SinkUnderTest,
+  type TaskWriter,
 } from '../../lib/offline/index.ts'
 import { loadOptional } from '../../lib/offline/optional-module.ts'
 import { SimulatedFileSystem } from '../../lib/testing/index.ts'
@@ -61,6 +62,17 @@ const SINKS = [
     parquetOffsets,
   ],
 ] as const
+
+/** Of one task, which have written all of it: a record that is loaded, and one that is put aside. */
+function twoAttempts(newSink: () => Sink): Promise<TaskWriter[]> {
+  return Promise.all(
+    [newSink(), newSink()].map(async (sink) => {
+      const writer = await sink.open(task(0, 5))
+      await writer.write([record(0), record(1, { key: Buffer.from([0xff]) })])
+      return writer
+    }),
+  )
+}
 
 describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
   const makeSink = (): SinkUnderTest => {
@@ -192,13 +204,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
 
   it('keeps what was put aside when two load one task, whoever is quicker', async () => {
     const fileSystem = new SimulatedFileSystem()
-    const [quick, slow] = await Promise.all(
-      [sinkOn(fileSystem), sinkOn(fileSystem)].map(async (sink) => {
-        const writer = await sink.open(task(0, 5))
-        await writer.write([record(0), record(1, { key: Buffer.from([0xff]) })])
-        return writer
-      }),
-    )
+    const [quick, slow] = await twoAttempts(() => sinkOn(fileSystem))
     const list = fileSystem.list.bind(fileSystem)
     let isOver = false
     fileSystem.list = async (path) => {
@@ -216,13 +222,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
 
   it('lets one of two that load one task go on while the other is between rejects and data', async () => {
     const fileSystem = new SimulatedFileSystem()
-    const [quick, slow] = await Promise.all(
-      [sinkOn(fileSystem), sinkOn(fileSystem)].map(async (sink) => {
-        const writer = await sink.open(task(0, 5))
-        await writer.write([record(0), record(1, { key: Buffer.from([0xff]) })])
-        return writer
-      }),
-    )
+    const [quick, slow] = await twoAttempts(() => sinkOn(fileSystem))
     const rename = fileSystem.rename.bind(fileSystem)
     const gates: (() => void)[] = []
     const others: Promise<unknown>[] = []

@@ -30,6 +30,7 @@ import {
 import { readLockFile } from '../../lib/platform/lock-takeover.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { applyToBuiltins } from './builtin-spies.ts'
 import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
@@ -238,11 +239,7 @@ describe('LockFile', () => {
       await link(from, to)
       await rename(String(to), path)
     })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      spy.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(spy)
     expect(await takeAfterGrace(directory)).not.toBeNull()
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
@@ -275,11 +272,7 @@ describe('LockFile', () => {
       if (basename(String(target)) !== LOCK_FILE_NAME) return open(target, ...rest)
       return Promise.reject(systemError('EMFILE', 'open', String(target), 'too many open files'))
     })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      opening.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(opening)
     await expect(take(directory)).rejects.toMatchObject({ code: 'EMFILE' })
     expect(await readdir(directory)).toEqual([])
   })
@@ -485,11 +478,7 @@ describe('LockFile', () => {
       await link(other, path)
       return open(target, ...rest)
     })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      opening.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(opening)
     expect(await take(directory)).toBeNull()
     expect((await readdir(directory)).sort()).toEqual([LOCK_FILE_NAME, basename(other)])
   })
@@ -518,11 +507,7 @@ describe('LockFile', () => {
       unlinkSync(path)
       unlinkSync(path)
     })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      removing.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(removing)
     await lockFile?.release()
     expect(removing).toHaveBeenCalledTimes(1)
     expect(await readdir(directory)).toEqual([])
@@ -595,11 +580,7 @@ describe('LockFile', () => {
       const reasons: Error[] = []
       const clock = new ManualClock(Date.now())
       const renewing = vi.spyOn(fs, 'futimesSync')
-      syncBuiltinESMExports()
-      onTestFinished(() => {
-        renewing.mockRestore()
-        syncBuiltinESMExports()
-      })
+      applyToBuiltins(renewing)
       const lockFile = await findAnotherTime(directory, reasons, clock)
       renewing.mockClear().mockImplementation(() => {
         throw systemError('EIO', 'futimes', directory, 'i/o error')
@@ -640,11 +621,7 @@ describe('LockFile', () => {
       await unlink(path)
       mtimeMs = await succeed(directory)
     })
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      spy.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(spy)
     expect(await take(directory)).toBeNull()
     const names = await readdir(directory)
     expect(names).toEqual(mtimeMs === 0 ? [] : [LOCK_FILE_NAME])

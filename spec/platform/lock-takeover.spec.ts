@@ -10,9 +10,8 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
-import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import {
   createLockFile,
@@ -22,6 +21,7 @@ import {
   type AbandonmentCheck,
 } from '../../lib/platform/lock-takeover.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
+import { applyToBuiltins } from './builtin-spies.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -83,11 +83,7 @@ describe('replaceAbandoned', () => {
         seen.push(existsSync(path))
       }),
     ]
-    syncBuiltinESMExports()
-    onTestFinished(() => {
-      for (const spy of spies) spy.mockRestore()
-      syncBuiltinESMExports()
-    })
+    applyToBuiltins(...spies)
     expect(await replace(isDead)).toBe(true)
     expect(seen).toEqual([true])
   })
