@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { CorruptRecordError, StorageError } from '../errors.ts'
-import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
+import { readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
@@ -54,7 +54,8 @@ interface SourceSegment {
   readonly nextOffset: number
 }
 
-const CHUNK_BYTES = 1024 * 1024
+/** What is held in memory between a look at batches and their copies, give or take the last of them. */
+const PIECE_BYTES = 8 * 1024 * 1024
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /** Does the work of {@link LogSalvage} on a target that is made if it is not there. */
@@ -241,7 +242,10 @@ class LogSalvage {
         const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
         return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null
       }
-      const range = { ...source, position, end, nextOffset: this.#nextOffset, objection }
+      const { baseOffset } = source
+      const nextOffset = this.#nextOffset
+      const range = { position, end, nextOffset, baseOffset, mostBytes: PIECE_BYTES, objection }
+      const sound: Buffer[] = []
       const scan = await scanBatches(from, range, (batch, at) => {
         const place = damage ?? { position: at, reason: 'offsets are missing before it' }
         const lost = this.#giveUpTo(batch.baseOffset, { path, ...place })
@@ -251,9 +255,14 @@ class LogSalvage {
         this.#nextOffset = batch.nextOffset
         this.#batchCount += 1
         this.#recordCount += batch.recordCount
+        sound.push(Buffer.from(batch.buffer.subarray(0, batch.sizeBytes)))
       })
-      size += await copyBytes(from.file, position, scan.position - position, to, size)
-      if (scan.reason === null) break
+      // As they were when they were checked: a bad sector may give its bytes once and never again.
+      const copy = Buffer.concat(sound)
+      await writeFully(to, [copy], size)
+      size += copy.length
+      position = scan.position
+      if (scan.reason === null) continue
       if (damage === null) values = await valuesOfTornBatches(from, { ...scan, end })
       damage ??= { position: scan.position, reason: scan.reason }
       found.isDamaged = true
@@ -330,21 +339,4 @@ class LogSalvage {
 function sealedOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
   const entry = entryOf(record, baseOffset)
   return entry === record?.segments.at(-1) ? null : entry
-}
-
-/** @returns how many bytes were copied. */
-async function copyBytes(
-  from: File,
-  fromPosition: number,
-  sizeBytes: number,
-  to: File,
-  toPosition: number,
-): Promise<number> {
-  const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, sizeBytes))
-  for (let done = 0; done < sizeBytes; done += chunk.length) {
-    const wanted = chunk.subarray(0, Math.min(chunk.length, sizeBytes - done))
-    const count = await readFully(from, wanted, fromPosition + done)
-    await writeFully(to, [wanted.subarray(0, count)], toPosition + done)
-  }
-  return sizeBytes
 }

@@ -13,29 +13,28 @@ const PIECE_BYTES = 4096
  * A piece that has failed is not asked for again: a disk may take seconds to say that it cannot read one.
  */
 export class SalvageSource implements File {
-  /** The file itself, whose reads fail as the disk does. */
-  readonly file: File
+  readonly #file: File
   /** By their positions, what the system has said of the pieces that cannot be read. */
   readonly #failures = new Map<number, string>()
 
   constructor(file: File) {
-    this.file = file
+    this.#file = file
   }
 
   get path(): string {
-    return this.file.path
+    return this.#file.path
   }
 
   /** As a file is read. What does not come at once is asked for in pieces. */
   async read(buffer: Uint8Array, position: number): Promise<number> {
     if (this.whyUnreadable(position, position + buffer.length) === null) {
       try {
-        return await this.file.read(buffer, position)
+        return await this.#file.read(buffer, position)
       } catch (error) {
         if (!isBadMedium(error)) throw error
       }
     }
-    const { sizeBytes } = await this.file.stat()
+    const { sizeBytes } = await this.#file.stat()
     const end = Math.max(position, Math.min(position + buffer.length, sizeBytes))
     for (let at = position; at < end;) {
       const piece = pieceOf(at)
@@ -73,17 +72,17 @@ export class SalvageSource implements File {
   }
 
   stat(): Promise<FileStat> {
-    return this.file.stat()
+    return this.#file.stat()
   }
 
   close(): Promise<void> {
-    return this.file.close()
+    return this.#file.close()
   }
 
   async #readPiece(piece: number, bytes: Uint8Array, position: number): Promise<void> {
     try {
       if (this.#failures.has(piece)) bytes.fill(0)
-      else bytes.fill(0, await readFully(this.file, bytes, position))
+      else bytes.fill(0, await readFully(this.#file, bytes, position))
     } catch (error) {
       if (!isBadMedium(error)) throw error
       this.#failures.set(piece, error.message)

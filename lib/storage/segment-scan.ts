@@ -49,6 +49,8 @@ export interface ScanRange {
    * @defaultValue `'any'`
    */
   readonly gaps?: 'any' | 'first' | 'none'
+  /** The scan ends behind the batch with which it comes to so many bytes. @defaultValue as many as there are */
+  readonly mostBytes?: number
   /** Why a batch that is sound in itself does not belong there; `null` when it does. */
   readonly objection?: ((batch: RecordBatch, position: number) => string | null) | undefined
 }
@@ -59,7 +61,7 @@ export interface ScanResult {
   readonly position: number
   /** One above the last offset of the last valid batch. */
   readonly nextOffset: number
-  /** Why the bytes at `position` are no valid batch; `null` when the scan reached its end. */
+  /** Why the bytes at `position` are no valid batch; `null` when the scan has come as far as it should. */
   readonly reason: string | null
 }
 
@@ -79,8 +81,9 @@ export async function scanBatches(
 ): Promise<ScanResult> {
   let { position, nextOffset } = range
   let { gaps } = range
+  const { mostBytes = Infinity } = range
   let chunk: Buffer = Buffer.alloc(0)
-  while (position < range.end) {
+  while (position < range.end && position - range.position < mostBytes) {
     const remainingBytes = range.end - position
     if (chunk.length < RECORD_BATCH_OVERHEAD) {
       chunk = await readChunk(file, position, Math.min(CHUNK_BYTES, remainingBytes))

@@ -9,26 +9,33 @@ function unreadable(): NodeJS.ErrnoException {
   })
 }
 
-/**
- * Lets every read of the bytes [`from`, `to`) of a file fail from now on, and no other.
- *
- * @param onFailure is called for each.
- */
+export interface BadSectorOptions {
+  /** How many reads of the bytes succeed before. @defaultValue 0 */
+  readonly readsBefore?: number
+  /** Called for each read that fails. */
+  readonly onFailure?: () => void
+}
+
+/** Lets every read of the bytes [`from`, `to`) of a file fail from now on, and no other. */
 export function spoil(
   fs: SimulatedFileSystem,
   path: string,
   from = 0,
   to: number = Infinity,
-  onFailure: () => void = () => undefined,
+  { readsBefore = 0, onFailure = () => undefined }: BadSectorOptions = {},
 ): void {
   const open = fs.open.bind(fs)
+  let readsLeft = readsBefore
   fs.open = async (opened, mode) => {
     const file = await open(opened, mode)
     if (opened !== path) return file
     const read = file.read.bind(file)
     file.read = (buffer, position) => {
-      const isBad = position < to && from < position + buffer.length
-      if (!isBad) return read(buffer, position)
+      const isIn = position < to && from < position + buffer.length
+      if (!isIn || readsLeft > 0) {
+        if (isIn) readsLeft -= 1
+        return read(buffer, position)
+      }
       onFailure()
       return Promise.reject(unreadable())
     }

@@ -282,12 +282,23 @@ describe('a salvage from a disk with bad sectors', () => {
   it('asks for each of them a few times only', async () => {
     const fs = await largeLog()
     let failures = 0
-    spoil(fs, pathOf(0), 0, 12 * PIECE, () => {
+    const onFailure = (): void => {
       failures += 1
-    })
+    }
+    spoil(fs, pathOf(0), 0, 12 * PIECE, { onFailure })
     await salvage(fs)
     expect(failures).toBeLessThanOrEqual(12 + 2)
   })
+
+  it.each([1, 2, 3])(
+    'saves what they have given, whatever they give later: %d times',
+    async (readsBefore) => {
+      const fs = await largeLog()
+      spoil(fs, pathOf(0), 2 * PIECE, 3 * PIECE, { readsBefore })
+      expect(await salvage(fs)).toMatchObject({ recordCount: BATCHES, lost: [] })
+      expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(BATCHES))
+    },
+  )
 
   it.each<[number, [number, number | null]]>([
     [2, [2, 3]],
@@ -307,6 +318,22 @@ describe('a salvage from a disk with bad sectors', () => {
     )
     expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
   })
+})
+
+it('a salvage goes through a segment piece by piece, over damage as well', async () => {
+  const fs = await writtenLog(0, { close: false })
+  const log = await openLog(fs, { config: { segmentBytes: 64 * 1024 * 1024 } })
+  const values = upTo(20).map((each) => String(each).repeat(500_000))
+  for (const value of values) await log.append([{ value }])
+  await log.close()
+  const before = fs.readFile(pathOf(0))
+  expect(before.length).toBeGreaterThan(12 * 1024 * 1024)
+  fs.flipBit(pathOf(0), before.length - 1000, 1)
+  const report = await salvage(fs)
+  expect(report).toMatchObject({ recordCount: 19, lost: [{ firstOffset: 19, lastOffset: 19 }] })
+  const saved = fs.readFile(`${TARGET}/${pathOf(0).slice(DIR.length + 1)}`)
+  expect(saved.equals(before.subarray(0, saved.length))).toBe(true)
+  expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(19))
 })
 
 it('a salvage that fails leaves no file open', async () => {
