@@ -1,7 +1,7 @@
 import { CorruptRecordError, StorageError } from '../errors.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
-import { isReadFailure } from '../storage/read-failure.ts'
+import { isReadFailure, readFailureReason } from '../storage/read-failure.ts'
 import type { OffsetsPartition } from './offset-replay.ts'
 import type { Partition } from './partition.ts'
 
@@ -50,7 +50,7 @@ export class ReadableOffsets implements OffsetsPartition {
       const { log } = this.#partition
       const segment = log.segments.findLast(({ baseOffset }) => baseOffset <= offset)
       throw new CorruptRecordError(
-        `it cannot be read: ${cause.message}`,
+        readFailureReason(cause),
         { path: cause.path ?? segment?.path ?? log.dir, position: 0, firstOffset: offset },
         { cause },
       )

@@ -7,7 +7,7 @@ import { LogLoader } from './log-loader.ts'
 import type { LogContext } from './log-options.ts'
 import { Log } from './log.ts'
 import { ProducerState } from './producer-state.ts'
-import { isReadFailure } from './read-failure.ts'
+import { isReadFailure, readFailureReason } from './read-failure.ts'
 import { ReadWatch, type FailedRead } from './read-watch.ts'
 
 /**
@@ -42,7 +42,7 @@ export function whyUnreadable(
   // Without an order to the close, there may be more than the checkpoint knows of.
   const lastOffset = isClean && recoveryPoint > logStartOffset ? recoveryPoint - 1 : null
   return new CorruptRecordError(
-    `it cannot be read: ${error.message}`,
+    readFailureReason(error),
     { path, position, firstOffset: logStartOffset, lastOffset },
     { cause: error },
   )

@@ -5,6 +5,7 @@ import { isDenseOnRecord, isGapBetween } from './log-inventory.ts'
 import type { UnreadableSegment } from './loaded-log.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
+import { readFailureReason } from './read-failure.ts'
 import * as audit from './segment-audit.ts'
 import type { RecoverChecks } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
@@ -99,7 +100,7 @@ export class EndFinder {
     const { active: last } = segments
     if (last !== undefined) last.nextOffset = baseOffset
     const endOffset = Math.max(baseOffset, logStartOffset)
-    const breach = { path, position, reason: `it cannot be read: ${error.message}`, cause: error }
+    const breach = { path, position, reason: readFailureReason(error), cause: error }
     // Without an order to the close, there may be more than is on record.
     this.damage = audit.breachError(dir, breach, endOffset, isClean ? durableOffset : 0)
     return endOffset

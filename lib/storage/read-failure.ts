@@ -24,6 +24,11 @@ export function isBadMedium(error: unknown): error is NodeJS.ErrnoException {
   return isSystemError(error, ...BAD_MEDIUM) && isFromReading(error)
 }
 
+/** The failure in words. Who may not open a file as its owner has to may still be allowed to read it. */
+export function readFailureReason({ syscall, message }: NodeJS.ErrnoException): string {
+  return `it cannot be ${syscall === 'open' ? 'opened' : 'read'}: ${message}`
+}
+
 function isFromReading({ syscall }: NodeJS.ErrnoException): boolean {
   return syscall !== undefined && READING_CALLS.has(syscall)
 }
