@@ -102,6 +102,7 @@ export class PartitionBatches {
     limits: Limits & { readonly mustFit?: boolean },
   ): readonly RecordBatch[] | null {
     if (offset < this.#log.logStartOffset || offset >= limits.endOffset) return null
+    if (this.#recent.leaderEpoch !== this.#log.leaderEpoch) return null
     const recent = this.#recent.read(offset, limits)
     // Memory may hold what the disk of a log that has failed has lost.
     return recent !== null && this.#log.isWritable ? recent : null

@@ -49,16 +49,28 @@ export class RecentBatches {
   /** Held batches, oldest first, from `#head` on; `null` for those cleared away before their turn. */
   #batches: (RecordBatch | null)[] = []
   #head = 0
+  #leaderEpoch = -1
 
   constructor(budget: RecentBatchesBudget) {
     this.#budget = budget
   }
 
-  /** Holds batches that follow those held before; where they do not, the log was cut in between. */
+  /** Of all that is held. A log with a later one may have been cut since, and have others in their place. */
+  get leaderEpoch(): number {
+    return this.#leaderEpoch
+  }
+
+  /**
+   * Holds batches that follow those held before. Where they do not, or are of another epoch, the log was
+   * cut in between, and what was held before is forgotten.
+   */
   add(batches: readonly RecordBatch[]): void {
     for (const batch of batches) {
       const last = this.#batches.at(-1)
-      if (last != null && last.nextOffset !== batch.baseOffset) this.#clear()
+      const { partitionLeaderEpoch } = batch
+      const isNext = last?.nextOffset === batch.baseOffset
+      if (!isNext || partitionLeaderEpoch !== this.#leaderEpoch) this.#clear()
+      this.#leaderEpoch = partitionLeaderEpoch
       this.#batches.push(batch)
       this.#budget.add(this, batch.sizeBytes + HELD_BATCH_BYTES)
     }

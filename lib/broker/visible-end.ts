@@ -8,17 +8,21 @@ export class VisibleEnd {
   readonly #log: Log
   readonly #listeners = new ChangeListeners()
   #highWatermark: number
+  /** The epoch in which the log has come to the high watermark. */
+  #leaderEpoch: number
   /** The damage that those who wait have heard of. */
   #damage: CorruptRecordError | null
 
   constructor(log: Log) {
     this.#log = log
     this.#damage = log.damage
+    this.#leaderEpoch = log.leaderEpoch
     // A group that loses a commit which an open had no room to make durable reads again, no more.
     this.#highWatermark = INTERNAL_TOPICS.has(log.topic) ? log.logEndOffset : log.durableEndOffset
   }
 
   get offset(): number {
+    this.#noteCut()
     // A cut takes away what was shown, and so does a failed sync on a relaxed topic.
     return Math.min(this.#highWatermark, this.#log.logEndOffset)
   }
@@ -30,6 +34,7 @@ export class VisibleEnd {
 
   /** Everything below `highWatermark` may be seen. */
   publish(highWatermark: number): void {
+    this.#noteCut()
     if (highWatermark <= this.#highWatermark) return
     this.#highWatermark = highWatermark
     this.#listeners.notify()
@@ -50,6 +55,15 @@ export class VisibleEnd {
   /** Where the log was cut, what is written at `baseOffset` is in the place of records that had been shown. */
   replacedFrom(baseOffset: number): void {
     this.#highWatermark = Math.min(this.#highWatermark, baseOffset)
+  }
+
+  /** Somebody may have cut the log beside its partition, and gone on beyond where it had ended. */
+  #noteCut(): void {
+    const { leaderEpoch, isWritable, reader } = this.#log
+    // What another process has cut is for the next look, which tells who waits.
+    if (leaderEpoch === this.#leaderEpoch || !isWritable) return
+    this.replacedFrom(reader.endOffsetForEpoch(this.#leaderEpoch) ?? Infinity)
+    this.#leaderEpoch = leaderEpoch
   }
 
   /** @returns a function that ends it. */

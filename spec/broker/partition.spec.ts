@@ -256,6 +256,27 @@ describe('appending to a partition', () => {
     expect((await partition.read(2))[0]).toMatchObject({ offset: 2 })
   })
 
+  it.each([1, 2, 3, 4])(
+    'reads nothing of before where its log was cut and got %d records by itself',
+    async (count) => {
+      const partition = await openPartition()
+      for (const value of ['a', 'b', 'c', 'd']) await partition.append({ value })
+      await partition.log.truncateTo(2)
+      const values = Array.from({ length: count }, (_, each) => `new ${2 + each}`)
+      for (const value of values) {
+        await partition.log.append([{ value }])
+        // What the log has got by itself is shown from the next append on.
+        expect(partition.highWatermark).toBe(2)
+        expect(textsOf(await partition.read(0))).toEqual(['a', 'b'])
+      }
+      await partition.append({ value: 'last' })
+      const texts = ['a', 'b', ...values, 'last']
+      expect(textsOf(await partition.read(0))).toEqual(texts)
+      expect(textsOf(await partition.read(2, { maxRecords: 2 }))).toEqual(texts.slice(2, 4))
+      expect(partition.highWatermark).toBe(texts.length)
+    },
+  )
+
   it('shows nothing in the place of records that were cut before it is durable', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
