@@ -130,11 +130,10 @@ export class PositionResolver {
   }
 
   /**
-   * Whether a read at the position has found that the records are no more that it stands behind, as one of
-   * a log that another process writes may. {@link PositionResolver.resolve} finds another position.
+   * Whether the records are no more that the position stands behind: they may have been cut off while a read
+   * at it waited, or was under way. {@link PositionResolver.resolve} finds another position.
    */
   hasLapsed(state: AssignedPartition, source: Partition): boolean {
-    if (!this.#context.readOnly) return false
     return this.#knownEnd(state, source, state.position ?? 0) !== null
   }
 

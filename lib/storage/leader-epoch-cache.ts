@@ -132,6 +132,8 @@ export class LeaderEpochCache {
    * for after a change of leaders (KIP-320). `null` when no later epoch has begun: the end of the log.
    */
   endOffsetFor(epoch: number): number | null {
+    // Who reads at the end of the log asks for each read.
+    if (epoch >= this.latestEpoch) return null
     return this.#entries.find((entry) => entry.epoch > epoch)?.startOffset ?? null
   }
 

@@ -96,7 +96,9 @@ export class LogReader {
    */
   endOffsetForEpoch(epoch: number | null): number | null {
     if (this.#guard.damage !== null) return null
-    return this.#log.epochs.endOffsetFor(epoch ?? Infinity) ?? this.#log.logEndOffset
+    const { epochs, logEndOffset } = this.#log
+    // A truncation that has failed half way may have left epochs that begin behind the end.
+    return Math.min(epochs.endOffsetFor(epoch ?? Infinity) ?? Infinity, logEndOffset)
   }
 
   /** When the oldest segment got the last of what it holds; `Infinity` when the log is empty. */

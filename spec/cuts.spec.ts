@@ -1,0 +1,64 @@
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Broker } from '../lib/broker.ts'
+import type { OffsetReset } from '../lib/client/consumer-options.ts'
+import { StorageError } from '../lib/errors.ts'
+import { ManualClock } from '../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+
+const T0 = { topic: 't', partition: 0 }
+const NO_WAIT = { maxWaitMs: 0 }
+
+/** A broker with a topic of one partition, which holds `old 0` to `old 9`. */
+async function filled(fileSystem = new SimulatedFileSystem()) {
+  const clock = new ManualClock()
+  const broker = await Broker.open('/data', { fileSystem, clock, random: new SeededRandom(3) })
+  onTestFinished(() => broker.close().catch(() => undefined))
+  const { partitions } = await broker.createTopic('t', { segmentBytes: 300 })
+  const [partition] = partitions
+  if (partition === undefined) throw new Error('there is no partition')
+  for (let each = 0; each < 10; each += 1) await partition.append({ value: `old ${each}` })
+  return { broker, partition, clock, fileSystem }
+}
+
+describe('a log that is cut while somebody reads it', () => {
+  it.each(['cut before the append is called', 'cut beside the append'])(
+    'and grows again behind a consumer that waits sets it back: %s',
+    async (order) => {
+      const { broker, partition, clock } = await filled()
+      const resets: OffsetReset[] = []
+      const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
+      const consumer = broker.consumer({ groupId: 'g', onOffsetReset })
+      consumer.assign([T0])
+      expect(await consumer.poll(NO_WAIT)).toHaveLength(10)
+      const waiting = consumer.poll({ maxWaitMs: 1000 })
+      const cut = partition.log.truncateTo(8)
+      if (order.includes('before')) await cut
+      await partition.append(['new 8', 'new 9', 'new 10'].map((value) => ({ value })))
+      await cut
+      await clock.advance(1000)
+      const texts = (await waiting).map(({ value }) => String(value))
+      for (const { value } of await consumer.poll(NO_WAIT)) texts.push(String(value))
+      expect(texts).toEqual(['new 8', 'new 9', 'new 10'])
+      expect(resets).toEqual([{ ...T0, from: 10, to: 8, reason: 'truncated' }])
+    },
+  )
+
+  it('by a truncation that fails half way sets a consumer back to where the log ends now', async () => {
+    const { broker, partition, fileSystem } = await filled()
+    const resets: OffsetReset[] = []
+    const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
+    const consumer = broker.consumer({ groupId: 'g', onOffsetReset })
+    consumer.assign([T0])
+    await consumer.poll(NO_WAIT)
+    // The epoch of an append that failed is said to begin where the log ended then.
+    for (let each = 0; each < 2; each += 1) {
+      fileSystem.failNext('write', 'ENOSPC', { path: /t-0.*log$/ })
+      await expect(partition.append({ value: 'lost' })).rejects.toThrow(StorageError)
+    }
+    fileSystem.failNext('stat', 'EMFILE', { path: /snapshot/ })
+    await expect(partition.log.truncateTo(6)).rejects.toMatchObject({ outcome: 'unknown' })
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(resets).toEqual([{ ...T0, from: 10, to: 6, reason: 'truncated' }])
+  })
+})
