@@ -1,4 +1,4 @@
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -275,16 +275,24 @@ function editDistance(left: string, right: string): number {
   return last[right.length] ?? 0
 }
 
+/**
+ * Whether it is an error, of whatever realm. Test runners give each file a realm of its own, with another
+ * `Error` than that of Node.js.
+ */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value) || value instanceof Error
+}
+
 /** What was thrown, as an error. */
 export function errorOf(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(reasonOf(thrown), { cause: thrown })
+  return isError(thrown) ? thrown : new Error(reasonOf(thrown), { cause: thrown })
 }
 
 /** What a failure says, for another message. Anything can be thrown, so this never throws, whatever it is. */
 export function reasonOf(failure: unknown): string {
   if (typeof failure === 'string') return failure
   try {
-    const message: unknown = failure instanceof Error ? failure.message : null
+    const message: unknown = isError(failure) ? failure.message : null
     if (typeof message === 'string') return message
   } catch {
     // What says nothing is described.

@@ -1,5 +1,6 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
+import { types } from 'node:util'
 import { settledLater, settleOfLast } from '../broker/settled-later.ts'
 import { checkOptions, describeValue, reasonOf, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
@@ -288,7 +289,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       // The type says what comes out, but anybody may have written it.
       const bytes: unknown = serializer.serialize(topic, data)
       if (bytes === null || Buffer.isBuffer(bytes)) return bytes
-      if (bytes instanceof Uint8Array) {
+      if (types.isUint8Array(bytes)) {
         return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       }
       refuseThenable('a serializer must not be asynchronous', bytes)

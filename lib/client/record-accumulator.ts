@@ -1,5 +1,6 @@
 import { behindFailed } from '../broker/behind-failed.ts'
 import { EndOfTick } from '../broker/end-of-tick.ts'
+import { isError } from '../checks.ts'
 import {
   ClosedError,
   LogFullError,
@@ -240,7 +241,7 @@ export class RecordAccumulator implements QueueOwner {
   #failAll(failures: readonly { readonly batch: ProducerBatch; readonly error: unknown }[]): void {
     const unsettled = failures.filter(({ batch }) => this.#forget(batch) !== null)
     for (const { batch, error } of unsettled) {
-      batch.fail(error instanceof Error ? error : new Error('the append failed', { cause: error }))
+      batch.fail(isError(error) ? error : new Error('the append failed', { cause: error }))
     }
   }
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { describeValue, isPlainObject } from '../checks.ts'
 import {
   defaultPartitioner,
@@ -222,11 +223,11 @@ function refusalOf(error: unknown): ImportReject['code'] | null {
 
 function lengthOf(bytes: unknown): number {
   if (typeof bytes === 'string') return Buffer.byteLength(bytes)
-  return bytes instanceof Uint8Array ? bytes.byteLength : 0
+  return types.isUint8Array(bytes) ? bytes.byteLength : 0
 }
 
 function toBuffer(key: unknown): Buffer {
-  if (key instanceof Uint8Array) return Buffer.from(key.buffer, key.byteOffset, key.byteLength)
+  if (types.isUint8Array(key)) return Buffer.from(key.buffer, key.byteOffset, key.byteLength)
   throw new TypeError(`key must be a string, a Uint8Array or null, got ${describeValue(key)}`)
 }
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type * as hyparquet from 'hyparquet'
 import { ImportFileError } from './import-errors.ts'
 import { exactJson, SAFE_DIGITS } from './raw-fields.ts'
@@ -163,7 +164,7 @@ function withDecimals(value: unknown, decimals: Decimals): unknown {
 }
 
 function decimalOf(stored: unknown, scale: number): unknown {
-  const unscaled = stored instanceof Uint8Array ? signedOf(stored) : stored
+  const unscaled = types.isUint8Array(stored) ? signedOf(stored) : stored
   if (typeof unscaled !== 'bigint') return stored
   const digits = (unscaled < 0n ? -unscaled : unscaled).toString().padStart(scale + 1, '0')
   const point = digits.length - scale

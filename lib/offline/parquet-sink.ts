@@ -1,4 +1,5 @@
 import * as zlib from 'node:zlib'
+import { types } from 'node:util'
 import type * as parquetModule from 'hyparquet-writer'
 import { checkOptions, oneOf, wholeNumber } from '../checks.ts'
 import {
@@ -191,10 +192,10 @@ class ParquetRowWriter implements RowWriter {
 function keepStatistics(group: RowGroup | undefined): void {
   for (const { meta_data } of group?.columns ?? []) {
     const { statistics } = meta_data ?? {}
-    if (statistics?.min_value instanceof Uint8Array) {
+    if (types.isUint8Array(statistics?.min_value)) {
       statistics.min_value = statistics.min_value.slice(0, MAX_STATISTIC_BYTES)
     }
-    if (statistics?.max_value instanceof Uint8Array) {
+    if (types.isUint8Array(statistics?.max_value)) {
       statistics.max_value = statistics.max_value.slice(0, MAX_STATISTIC_BYTES)
     }
   }

@@ -1,4 +1,4 @@
-import { pause } from './pause.ts'
+import { pause } from '../platform/pause.ts'
 import type { PushContext, ResolvedPushOptions } from './push-options.ts'
 import type { PushEntry } from './push-queue.ts'
 import type { ConsumerRecord } from '../index.ts'

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { ConsumerRecord, TopicPartition } from '../index.ts'
 
 /** A record on its way to the target. */
@@ -195,7 +196,7 @@ export class PushQueue<K, V> {
 
 /** The same text for the same key, whatever a deserializer has made of it. */
 function keyText(key: unknown): string {
-  if (key instanceof Uint8Array) return Buffer.from(key).toString('latin1')
+  if (types.isUint8Array(key)) return Buffer.from(key).toString('latin1')
   if (typeof key === 'bigint') return `${key}n`
   return JSON.stringify(key, (_name, each: unknown) =>
     typeof each === 'bigint' ? `${each}n` : each,

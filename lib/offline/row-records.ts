@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { describeValue, isOpaque, refuseThenable, reasonOf } from '../checks.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
@@ -63,7 +64,7 @@ function keyOf(
   if (!Object.hasOwn(fields, field)) throw new TypeError(`it has no field '${field}' for the key`)
   const key = fields[field]
   if (key === null || key === undefined) return null
-  if (typeof key === 'string' || key instanceof Uint8Array) return key
+  if (typeof key === 'string' || types.isUint8Array(key)) return key
   // As text and not as JSON, which has large ones in quotes: the same id is the same key.
   if (typeof key === 'bigint') return key.toString()
   if (key instanceof Date && !Number.isNaN(key.getTime())) return key.toISOString()
@@ -87,7 +88,7 @@ function toJson(value: unknown): string {
     if (typeof each === 'bigint') {
       return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
     }
-    if (each instanceof Uint8Array) return Buffer.from(each).toString('base64')
+    if (types.isUint8Array(each)) return Buffer.from(each).toString('base64')
     // Of a date only what its toJSON has made is left.
     if (isNoNumber(this[name])) {
       const what = name === '' ? 'it' : `its field '${name}'`

@@ -28,7 +28,7 @@ import { LoadPlan } from './load-plan.ts'
 import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { MissingModuleError } from './optional-module.ts'
-import { pause } from './pause.ts'
+import { pause } from '../platform/pause.ts'
 import type { Sink } from './sink.ts'
 
 /** How a plan is run. */

@@ -14,7 +14,7 @@ import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
 import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask } from './load-task.ts'
-import { pause } from './pause.ts'
+import { pause } from '../platform/pause.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
 /** How a single task is done. */

@@ -1,5 +1,6 @@
 import { Readable, Writable } from 'node:stream'
 import { ReadableStream, WritableStream } from 'node:stream/web'
+import { types } from 'node:util'
 import {
   callback,
   checkOptions,
@@ -183,7 +184,7 @@ function resolve<T, K, V>(
       refuseThenable('toRecord must give a record', record)
       return { topic, ...record }
     }
-    if (typeof chunk === 'string' || chunk instanceof Uint8Array) {
+    if (typeof chunk === 'string' || types.isUint8Array(chunk)) {
       return { topic, value: chunk as V }
     }
     if (typeof chunk === 'object' && chunk !== null) {

@@ -6,7 +6,7 @@ import { systemClock } from '../platform/system-clock.ts'
 import { syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { OutputFile } from './output-file.ts'
-import { pause } from './pause.ts'
+import { pause } from '../platform/pause.ts'
 
 /** Another process has it for as long as it takes to write a small file. */
 const LOCK_ATTEMPTS = 100

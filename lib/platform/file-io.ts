@@ -1,4 +1,6 @@
 import { dirname } from 'node:path'
+import { types } from 'node:util'
+import { reasonOf } from '../checks.ts'
 import { CorruptRecordError } from '../errors.ts'
 import type { File, FileSystem } from './file-system.ts'
 import { isSystemError, systemError } from './system-error.ts'
@@ -101,7 +103,7 @@ export class UnsyncedReplacementError extends Error {
   override readonly name = 'UnsyncedReplacementError'
 
   constructor(cause: unknown) {
-    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    super(reasonOf(cause), { cause })
     if (!isSystemError(cause)) return
     const { code, errno, syscall, path } = cause
     Object.assign(this, { code, errno, syscall, path })
@@ -148,7 +150,7 @@ function writeContent(
   content: Uint8Array | string | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   if (typeof content === 'string') return writeFully(file, [Buffer.from(content, 'utf8')], 0)
-  if (content instanceof Uint8Array) return writeFully(file, [content], 0)
+  if (types.isUint8Array(content)) return writeFully(file, [content], 0)
   return writePieces(file, content)
 }
 

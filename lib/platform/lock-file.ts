@@ -9,6 +9,7 @@ import {
 } from 'node:fs'
 import { lstat, open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
+import { errorOf } from '../checks.ts'
 import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
 import { decodeOwnerRecord, encodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
 import {
@@ -23,6 +24,7 @@ import {
   writeIfRoom,
 } from './lock-takeover.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
+import { pause } from './pause.ts'
 import { lockProperly } from './proper-lock.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
@@ -163,7 +165,7 @@ export class LockFile {
     try {
       await this.#handover
     } catch (error) {
-      if (error instanceof Error) this.#renewOrTell(error)
+      this.#renewOrTell(errorOf(error))
     } finally {
       this.#handover = null
     }
@@ -290,11 +292,7 @@ export class LockFile {
   /** @returns whether the lock is still ours after the time in which another owner may write. */
   async #waitForOther(): Promise<boolean> {
     const { clock, times } = this.#options
-    if (times.graceMs > 0) {
-      await new Promise<void>((resolve) => {
-        clock.startTimer(resolve, times.graceMs)
-      })
-    }
+    if (times.graceMs > 0) await pause(clock, times.graceMs)
     // Nothing has renewed it meanwhile.
     return this.#renewNow()
   }

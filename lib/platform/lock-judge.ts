@@ -8,6 +8,7 @@ import {
   type FoundLockFile,
 } from './lock-takeover.ts'
 import type { LockTimes } from './lock-times.ts'
+import { pause } from './pause.ts'
 
 /** What a {@link LockJudge} goes by. */
 export interface LockJudgeOptions {
@@ -76,9 +77,7 @@ export class LockJudge {
   async #isSilent(found: FoundLockFile): Promise<boolean> {
     const { clock, times } = this.#options
     for (let waitedMs = 0; waitedMs < times.staleAfterMs; waitedMs += times.heartbeatMs) {
-      await new Promise<void>((resolve) => {
-        clock.startTimer(resolve, times.heartbeatMs)
-      })
+      await pause(clock, times.heartbeatMs)
       const now = readLockFile(found.path)
       if (now?.file.ino !== found.file.ino || now.modifiedMs !== found.modifiedMs) return false
     }

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { isError } from '../checks.ts'
 
 const ERRNO: Partial<Record<string, number>> = constants.errno
 
@@ -12,7 +13,7 @@ export function isSystemError(
   error: unknown,
   ...codes: readonly string[]
 ): error is NodeJS.ErrnoException {
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') {
+  if (!isError(error) || !('code' in error) || typeof error.code !== 'string') {
     return false
   }
   if (codes.length === 0) return 'syscall' in error

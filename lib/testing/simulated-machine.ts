@@ -1,3 +1,4 @@
+import { isError } from '../checks.ts'
 import type { Random } from '../platform/random.ts'
 import { FaultPlan, type CrashPlan, type OperationKind } from './fault-plan.ts'
 import { simulatedError } from './simulated-error.ts'
@@ -188,5 +189,5 @@ export class SimulatedMachine {
 }
 
 function failureOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  return isError(error) && 'code' in error ? String(error.code) : String(error)
 }

@@ -1,5 +1,6 @@
 import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
+import { isError } from '../../checks.ts'
 import { damaged, tooLarge, type Codec } from './codec.ts'
 import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
 
@@ -27,7 +28,7 @@ export const GZIP: Codec = {
  * @internal
  */
 export function inflateError(error: unknown, maxOutputBytes: number): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = isError(error) && 'code' in error ? error.code : undefined
   switch (code) {
     case 'ERR_BUFFER_TOO_LARGE':
       return tooLarge(maxOutputBytes, error)

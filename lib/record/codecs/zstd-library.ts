@@ -1,4 +1,5 @@
 import { promisify } from 'node:util'
+import { isError } from '../../checks.ts'
 import {
   isZstdWasmInstalled,
   loadZstdWasm,
@@ -62,7 +63,7 @@ export class NodeZstdLibrary implements ZstdLibrary {
  * @internal
  */
 export function nodeZstdError(error: unknown, mostBytes: number): unknown {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const code = isError(error) && 'code' in error ? String(error.code) : ''
   if (code === 'ERR_BUFFER_TOO_LARGE') return tooLarge(mostBytes, error)
   const isOfBytes = code.startsWith('ZSTD_error_') || code === 'Z_BUF_ERROR'
   if (!isOfBytes || code === 'ZSTD_error_memory_allocation') return error

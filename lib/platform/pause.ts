@@ -1,5 +1,5 @@
-import type { Clock } from '../index.ts'
-import { onAbort } from '../platform/abort-listeners.ts'
+import { onAbort } from './abort-listeners.ts'
+import type { Clock } from './clock.ts'
 
 /** Waits on a clock. @throws the reason of the signal that is aborted before the time is over. */
 export async function pause(

@@ -1,0 +1,18 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+
+const pathOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+// Some test runners, and Vitest with `pool: 'vmThreads'`, run each file in a `vm` context, with globals of its
+// own: what Node.js throws is no `Error` there, and what it reads may be no `Uint8Array`.
+it('the library works in a realm that is not that of Node.js', async () => {
+  const vitest = pathOf('../node_modules/vitest/vitest.mjs')
+  const args = [vitest, 'run', '--config', pathOf('realm/vitest.config.ts')]
+  const { code, text } = await new Promise<{ code: unknown; text: string }>((resolve) => {
+    execFile(process.execPath, args, (error, stdout, stderr) => {
+      resolve({ code: error?.code ?? 0, text: stdout + stderr })
+    })
+  })
+  expect(code, text).toBe(0)
+})
