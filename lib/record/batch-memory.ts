@@ -1,5 +1,9 @@
+import { BufferView } from './buffer-view.ts'
+
 /** Less is not worth the book-keeping. */
 const SMALLEST_BYTES = 4 * 1024
+/** What small batches are cut from, one behind the other. */
+const SLAB_BYTES = 16 * 1024
 /** More is seldom asked for. */
 export const LARGEST_PIECE_BYTES: number = 128 * 1024
 /** So much may lie ready. */
@@ -18,6 +22,8 @@ export class BatchMemory {
   /** Pieces that nobody needs, by the logarithm of their size. */
   readonly #spares = new Map<number, Buffer[]>()
   #spareBytes = 0
+  #slab = new ArrayBuffer(0)
+  #slabUsedBytes = 0
   /** What is given out, by the memory that it lies in. */
   readonly #pieces = new WeakMap<ArrayBufferLike, Piece>()
 
@@ -31,9 +37,8 @@ export class BatchMemory {
    * before any of them is let go of.
    */
   take(sizeBytes: number): Buffer {
-    if (sizeBytes < SMALLEST_BYTES || sizeBytes > LARGEST_PIECE_BYTES) {
-      return Buffer.allocUnsafe(sizeBytes)
-    }
+    if (sizeBytes < SMALLEST_BYTES) return this.#cutFromSlab(sizeBytes)
+    if (sizeBytes > LARGEST_PIECE_BYTES) return Buffer.allocUnsafe(sizeBytes)
     const exponent = 32 - Math.clz32(sizeBytes - 1)
     const spare = this.#spares.get(exponent)?.pop()
     if (spare !== undefined) {
@@ -43,6 +48,21 @@ export class BatchMemory {
     const bytes = Buffer.allocUnsafeSlow(2 ** exponent)
     this.#pieces.set(bytes.buffer, { bytes, exponent, heldCount: 0 })
     return bytes
+  }
+
+  /**
+   * Memory that nothing else than batches shares, which come and go in about the same order. The pool that
+   * `Buffer` cuts small pieces from is everybody's: each batch in it that is kept for readers may keep 8 KiB
+   * of what others have long forgotten.
+   */
+  #cutFromSlab(sizeBytes: number): Buffer {
+    if (this.#slabUsedBytes + sizeBytes > this.#slab.byteLength) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES).buffer
+      this.#slabUsedBytes = 0
+    }
+    const cut = new BufferView(this.#slab, this.#slabUsedBytes, sizeBytes)
+    this.#slabUsedBytes += sizeBytes
+    return cut
   }
 
   /** Memory for one batch, which is held. */

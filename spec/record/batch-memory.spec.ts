@@ -42,6 +42,23 @@ describe('BatchMemory', () => {
     expect(memory.spareBytes).toBe(64 * KIB)
   })
 
+  it('gives small batches memory that only such share, and each its own bytes', () => {
+    const memory = new BatchMemory()
+    const batches = Array.from({ length: 1000 }, (_, each) => {
+      // What a program makes between two appends.
+      Buffer.from('x'.repeat(3000))
+      return memory.take(70 + (each % 10)).fill(each % 251)
+    })
+    for (const [each, batch] of batches.entries()) {
+      expect([...new Set(batch)], `${each}`).toEqual([each % 251])
+      expect(batch).toHaveLength(70 + (each % 10))
+    }
+    const shared = new Set(batches.map(({ buffer }) => buffer))
+    const totalBytes = [...shared].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    expect(totalBytes).toBeLessThan(2 * 80 * 1000)
+    expect(shared).not.toContain(Buffer.from('x').buffer)
+  })
+
   it('does not take memory that it has not given out', () => {
     const memory = new BatchMemory()
     const foreign = Buffer.alloc(64 * KIB)
