@@ -5,6 +5,7 @@ import {
   callback,
   checkOptions,
   describeValue,
+  errorOf,
   refuseThenable,
   wholeNumber,
   type Checks,
@@ -117,12 +118,12 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
       for (const each of chunks) records.push(recordOf(each))
     } catch (error) {
       // What was written before it is sent all the same.
-      failure = error as Error
+      failure = errorOf(error)
     }
     try {
       if (records.length > 0) await producer.sendBatch(records)
     } catch (error) {
-      failure = error as Error
+      failure = errorOf(error)
     }
     done(failure)
   }

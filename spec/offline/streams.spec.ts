@@ -202,6 +202,23 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
+  it.each([null, undefined, 0, '', false, 'text'])(
+    'fails as well where what is thrown is no error: %s',
+    async (thrown) => {
+      const { broker } = await setUp(0)
+      const refuse = (): never => {
+        throw thrown as unknown as Error
+      }
+      const toRecord = (each: number) => (each === 2 ? refuse() : { value: `${each}` })
+      const stream = toWritable(broker.producer(), { topic: 't', toRecord })
+      await expect(pipeline(Readable.from([1, 2, 3]), stream)).rejects.toMatchObject({
+        cause: thrown,
+      })
+      expect(await valuesIn(broker)).toEqual(['1'])
+      await broker.close()
+    },
+  )
+
   it('fails with the error of the first record that could not be sent', async () => {
     const { broker } = await setUp(0)
     const unknown = toWritable(broker.producer(), { topic: 'none' })
