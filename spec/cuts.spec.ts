@@ -44,6 +44,47 @@ describe('a log that is cut while somebody reads it', () => {
     },
   )
 
+  it.each(['autoOffsetReset', 'seekToEnd'])(
+    'sets a consumer back that stands at its end by %s, for what comes in the place of the rest',
+    async (way) => {
+      const { broker, partition } = await filled()
+      const resets: OffsetReset[] = []
+      const consumer = broker.consumer({
+        autoOffsetReset: way === 'seekToEnd' ? 'earliest' : 'latest',
+        onOffsetReset: (reset) => void resets.push(reset),
+      })
+      consumer.assign([T0])
+      if (way === 'seekToEnd') consumer.seekToEnd([T0])
+      expect(await consumer.poll(NO_WAIT)).toEqual([])
+      await partition.log.truncateTo(8)
+      for (const value of ['new 8', 'new 9', 'new 10']) await partition.append({ value })
+      const texts = (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
+      expect(texts).toEqual(['new 8', 'new 9', 'new 10'])
+      expect(resets).toEqual([{ ...T0, from: 10, to: 8, reason: 'truncated' }])
+    },
+  )
+
+  it('is an error for a consumer without a reset, which says where the cut was', async () => {
+    const { broker, partition } = await filled()
+    const consumer = broker.consumer({ autoOffsetReset: 'none' })
+    consumer.assign([T0])
+    consumer.seekToBeginning([T0])
+    await consumer.poll(NO_WAIT)
+    await partition.log.truncateTo(8)
+    for (let each = 8; each < 14; each += 1) await partition.append({ value: `new ${each}` })
+    for (let poll = 0; poll < 2; poll += 1) {
+      await expect(consumer.poll(NO_WAIT)).rejects.toMatchObject({
+        code: 'OFFSET_OUT_OF_RANGE',
+        offset: 10,
+        message:
+          'the records of t-0 that offset 10 stands behind were cut off from 8 on; ' +
+          'the log holds 0 to 14 (exclusive) now',
+      })
+    }
+    consumer.seek(T0, 8)
+    expect((await consumer.poll(NO_WAIT)).map(({ offset }) => offset)[0]).toBe(8)
+  })
+
   it('by a truncation that fails half way sets a consumer back to where the log ends now', async () => {
     const { broker, partition, fileSystem } = await filled()
     const resets: OffsetReset[] = []

@@ -25,8 +25,8 @@ export interface OffsetReset extends TopicPartition {
   readonly to: number
   /**
    * - `deleted`: the records at `from` were deleted; `autoOffsetReset` says where it goes on.
-   * - `truncated`: records below `from` were lost by a crash after they had been read or committed,
-   *   and others may be in their place. It goes on where they began, whatever `autoOffsetReset` says.
+   * - `truncated`: records below `from` were cut off, or lost by a crash, after they had been read or
+   *   committed, and others may be in their place. It goes on where they began, also with `'latest'`.
    * - `beyond-end`: somebody has sought beyond the end of the log; `autoOffsetReset` says where it
    *   goes on.
    */
@@ -39,8 +39,9 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly groupId?: string
   /**
    * Where to start without a committed offset, or with one that the log does not hold (any more);
-   * `'none'` makes that an error. Records that a crash has taken back after they were consumed are
-   * no matter of this: see {@link OffsetReset}.
+   * `'none'` makes that an error, in every poll until somebody seeks. Where a crash has taken records back
+   * after they were consumed it goes on where they began, be it `'earliest'` or `'latest'`: see
+   * {@link OffsetReset}.
    *
    * @defaultValue `'earliest'` (Kafka: latest), so that what was sent before the first consumer came is read
    */

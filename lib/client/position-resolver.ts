@@ -124,7 +124,7 @@ export class PositionResolver {
     const position = this.#settledAt(state, source)
     const end = this.#knownEnd(state, source, position)
     if (end === null) return position
-    if (this.#autoOffsetReset === 'none') throw outOfRange(position, source)
+    if (this.#autoOffsetReset === 'none') throw cutOff(position, source, end)
     this.#reset(state, source, end, 'truncated')
     return this.#settledAt(state, source)
   }
@@ -139,7 +139,7 @@ export class PositionResolver {
 
   /** Where it stands, or is asked to: also by who was told of a reset. */
   #settledAt(state: AssignedPartition, source: Partition): number {
-    if (state.position === null && state.reset !== null) state.seek(endOf(source, state.reset))
+    if (state.position === null && state.reset !== null) toEnd(state, source, state.reset)
     return state.position ?? 0
   }
 
@@ -172,18 +172,17 @@ export class PositionResolver {
       if (committed !== null) throw outOfRange(committed.offset, source)
       throw new NoOffsetForPartitionError(state.topic, state.partition)
     }
-    const to = endOf(source, this.#autoOffsetReset)
-    if (committed === null) state.seek(to)
+    if (committed === null) toEnd(state, source, this.#autoOffsetReset)
     else {
       state.position = committed.offset
-      this.#reset(state, source, to, 'deleted')
+      this.#reset(state, source, endOf(source, this.#autoOffsetReset), 'deleted')
     }
   }
 
   /** Where the records end that a position stands behind, when they end before it; `null` if not. */
   #truncatedTo(state: AssignedPartition, source: Partition, position: number): number | null {
-    // A position of the application's own choice stands behind nothing.
-    if (state.isSought) return null
+    // A position of the application's own choice stands behind nothing, unless it is the end of the log.
+    if (state.isSought && state.leaderEpoch === null) return null
     const end = source.log.reader.endOffsetForEpoch(state.leaderEpoch)
     return end !== null && end < position ? end : null
   }
@@ -202,7 +201,7 @@ export class PositionResolver {
     reason: OffsetReset['reason'],
   ): void {
     const from = state.position ?? 0
-    if (reason !== 'truncated') state.seek(to)
+    if (reason !== 'truncated') seekBehind(state, source, to)
     // It stands behind what is left of the records that were read, of which more may be cut off.
     else state.resume(to, source.log.reader.epochOf(to - 1))
     this.#onForgotten(state)
@@ -211,8 +210,27 @@ export class PositionResolver {
   }
 }
 
+function toEnd(state: AssignedPartition, source: Partition, end: 'earliest' | 'latest'): void {
+  seekBehind(state, source, endOf(source, end))
+}
+
+/** What is appended from now on is to be read, also where it comes in the place of what is cut off. */
+function seekBehind(state: AssignedPartition, source: Partition, offset: number): void {
+  state.seek(offset)
+  state.leaderEpoch = source.log.reader.epochOf(offset - 1)
+}
+
 function endOf(source: Partition, end: 'earliest' | 'latest'): number {
   return end === 'earliest' ? source.logStartOffset : source.highWatermark
+}
+
+function cutOff(offset: number, source: Partition, end: number): OffsetOutOfRangeError {
+  const { topic, index: partition, logStartOffset, logEndOffset } = source
+  return new OffsetOutOfRangeError(
+    { topic, partition, offset, logStartOffset, logEndOffset },
+    `the records of ${topic}-${partition} that offset ${offset} stands behind were cut off ` +
+      `from ${end} on; the log holds ${logStartOffset} to ${logEndOffset} (exclusive) now`,
+  )
 }
 
 function outOfRange(offset: number, source: Partition): OffsetOutOfRangeError {
