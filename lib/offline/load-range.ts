@@ -58,7 +58,8 @@ export async function missingOf(
  * writer is aborted when that fails.
  *
  * @throws {@link RecordsGoneError} when some of the records have been deleted.
- * @throws {@link OffsetOutOfRangeError} when the log does not reach the end of the task.
+ * @throws {@link OffsetOutOfRangeError} when the log does not reach the end of the task, or was cut below
+ * what is loaded already.
  * @throws what the log and the sink throw; the signal's reason.
  */
 export async function loadRange(
@@ -70,6 +71,7 @@ export async function loadRange(
   signal?.throwIfAborted()
   const writer = await sink.open(task)
   checkWriter('what open() of a sink gives', writer)
+  const { leaderEpoch } = partition.log
   let result: TaskResult
   try {
     let at = task.startOffset
@@ -84,6 +86,7 @@ export async function loadRange(
       onWritten?.(at)
     }
     signal?.throwIfAborted()
+    ensureNotCut(partition, at, leaderEpoch)
     result = await writer.commit()
   } catch (error) {
     await letGo(writer)
@@ -91,6 +94,20 @@ export async function loadRange(
   }
   // What has been committed must not be let go of for what it says.
   return checkTaskResult(result)
+}
+
+/**
+ * What was cut off while it was loaded is not committed, nor are records of before the cut with those that
+ * came in the place of others behind them.
+ */
+function ensureNotCut(partition: Partition, nextOffset: number, leaderEpoch: number): void {
+  const end = partition.log.reader.endOffsetForEpoch(leaderEpoch)
+  if (end === null || end >= nextOffset) return
+  const { topic, index, logStartOffset, logEndOffset } = partition
+  throw new OffsetOutOfRangeError(
+    { topic, partition: index, offset: nextOffset, logStartOffset, logEndOffset },
+    `the records of ${topic}-${index} from ${end} on were cut off while those below ${nextOffset} were loaded`,
+  )
 }
 
 /** What has failed before is what the caller has to know, however a sink's `abort` fails after it. */

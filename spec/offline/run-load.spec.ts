@@ -230,6 +230,33 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual([])
   })
 
+  it('does not mix records of before a cut with those that came in the place of others', async () => {
+    const broker = await brokerFor()
+    const value = 'x'.repeat(100_000)
+    const topic = await broker.createTopic('orders')
+    const { log } = topic.partition(0)
+    const fillUp = async (): Promise<void> => {
+      while (log.logEndOffset < 30) await topic.partition(0).append({ value })
+    }
+    await fillUp()
+    const sink = new MemorySink()
+    let writes = 0
+    sink.before = async (what) => {
+      if (what !== 'write' || (writes += 1) > 1) return
+      await log.truncateTo(1)
+      await fillUp()
+    }
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const { failures } = await failure(runLoad(plan, sink))
+    expect(failures).toMatchObject([
+      { error: { code: 'OFFSET_OUT_OF_RANGE', message: /from 1 on were cut off while/ } },
+    ])
+    expect([sink.offsets(), sink.aborted]).toEqual([[], 1])
+    expect(await committed(broker)).toBe(0)
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
+    expect(sink.offsets()).toEqual(upTo(30))
+  })
+
   it('goes on while a producer appends', async () => {
     const broker = await brokerFor()
     await fill(broker)
