@@ -313,6 +313,16 @@ describe('a replay of nothing', () => {
   })
 })
 
+const DEEP = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+
+function isWritable(json: string): boolean {
+  try {
+    return JSON.stringify(JSON.parse(json)) !== ''
+  } catch {
+    return false
+  }
+}
+
 describe('input that is not what it should be', () => {
   it.each([
     ['no line that can be used', 'a\nb\n\n{\n', /none of the 3 lines of .* \(lines 1-2 and 4\)\n$/],
@@ -376,26 +386,30 @@ describe('input that is not what it should be', () => {
     expect(ended.stderr).toContain('line 1 is left out: it is, with its key, longer than')
   })
 
-  it('leaves a line out whose key is nested deeper than JSON can be written', async () => {
-    const id = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
-    const data = await freshDirectory()
-    const running = varve(
-      ['quickstart', '--ndjson', '-', '--key', 'id', '--data', data],
-      `{"id":"a"}\n{"id":${id}}\n{"id":{"b":1}}\n`,
-    )
-    const problem = 'line 2 is left out: it has a key that is nested too deeply'
-    await expect(running).resolves.toMatchObject({
-      code: 3,
-      stderr: expect.stringContaining(problem) as string,
-    })
-    const broker = await Broker.open(data)
-    onTestFinished(() => broker.close())
-    const keys: string[] = []
-    for (const partition of broker.topic('lines').partitions) {
-      for await (const { key } of partition.records({ until: 'end' })) keys.push(String(key))
-    }
-    expect(keys.sort()).toEqual(['a', '{"b":1}'])
-  })
+  // A Node.js that writes JSON as deep as it reads it has no such key.
+  it.skipIf(isWritable(DEEP))(
+    'leaves a line out whose key is nested deeper than JSON can be written',
+    async () => {
+      const id = DEEP
+      const data = await freshDirectory()
+      const running = varve(
+        ['quickstart', '--ndjson', '-', '--key', 'id', '--data', data],
+        `{"id":"a"}\n{"id":${id}}\n{"id":{"b":1}}\n`,
+      )
+      const problem = 'line 2 is left out: it has a key that is nested too deeply'
+      await expect(running).resolves.toMatchObject({
+        code: 3,
+        stderr: expect.stringContaining(problem) as string,
+      })
+      const broker = await Broker.open(data)
+      onTestFinished(() => broker.close())
+      const keys: string[] = []
+      for (const partition of broker.topic('lines').partitions) {
+        for await (const { key } of partition.records({ until: 'end' })) keys.push(String(key))
+      }
+      expect(keys.sort()).toEqual(['a', '{"b":1}'])
+    },
+  )
 
   it('has messages that say what to do', async () => {
     const folder = await freshDirectory()
