@@ -198,6 +198,27 @@ describe('the topics of a directory', () => {
     expect(await contents(await openLogManager(fileSystem.restart('process')))).toEqual(found)
   })
 
+  it('that another program has filled have all of their partitions, however the directory lists them', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 11, {})
+    await manager.get('orders')?.partition(10).append({ value: 'theirs' })
+    await closeLogManager(manager)
+    await fileSystem.unlink('/data/varve-topics')
+    const again = await openLogManager(fileSystem)
+    expect(again.get('orders')?.partitions).toHaveLength(11)
+    expect((await contents(again)).orders?.at(10)).toEqual(['theirs'])
+  })
+
+  it('are not what only has the name of a partition', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await fileSystem.createDirectory('/data/backup-2026')
+    fileSystem.writeFile('/data/backup-2026/notes.txt', Buffer.from('of somebody else'))
+    const manager = await openLogManager(fileSystem)
+    expect(await contents(manager)).toEqual({})
+    expect(await directories(fileSystem)).toEqual(['backup-2026'])
+  })
+
   it('are on the disk as they are shown, also where a sync has failed and the process has died', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
