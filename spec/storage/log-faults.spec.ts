@@ -199,6 +199,18 @@ describe('a sync that fails', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(3))
   })
 
+  it('of what was cut off of an append that had rolled ends the log in front of it', async () => {
+    const { fs, log } = await openedLog(3)
+    // The fourth record has become durable by the roll, and nobody was told.
+    fs.failNext('write', 'ENOSPC', { path: pathOf(4) })
+    fs.failNext('sync', 'EIO', { path: pathOf(2) })
+    const batches = upTo(3).map(() => bytesOf())
+    expect(await failureOf(log.appendBatches(batches))).toMatchObject({ outcome: 'unknown' })
+    expect([log.isWritable, log.logEndOffset, log.durableEndOffset]).toEqual([false, 3, 3])
+    await log.close()
+    expect(await valuesOf(await openLog(fs.restart('process')))).toEqual(valuesUpTo(3))
+  })
+
   it('of the directory behind a new segment ends all writing', async () => {
     const { fs, log } = await openedLog(4)
     let syncs = 0
