@@ -96,6 +96,23 @@ describe('maxRecords', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
+  it('is worth answering once the last of them comes, one by one', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock, ...FROM_DISK })
+    await fill(partition, 1, 1)
+    let found: string[] | null = null
+    const limits = { maxRecords: 3, minBytes: 10_000, maxWaitMs: 60_000 }
+    const fetching = partition.fetch(0, limits).then((records) => (found = textsOf(records)))
+    for (const value of ['v1', 'v2']) {
+      await clock.advance(1)
+      expect(found).toBeNull()
+      await partition.append({ value })
+    }
+    await clock.advance(1)
+    expect(found).toEqual(texts(0, 3))
+    await fetching
+  })
+
   it('takes no more from the disk than the batches that hold them', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, ...FROM_DISK })
@@ -225,6 +242,24 @@ describe('a fetch', () => {
     await fill(partition, 1, 1)
     await partition.deleteRecords(2)
     await expect(waiting).rejects.toThrow(OffsetOutOfRangeError)
+  })
+
+  it('that waits for many bytes hears of a disk that gives those to be counted no more', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const partition = await openPartition({ fileSystem, clock, ...FROM_DISK })
+    await fill(partition, 3, 1)
+    let told: unknown = null
+    const fetching = partition
+      .fetch(0, { minBytes: 10_000, maxWaitMs: 60_000 })
+      .catch((error: unknown) => (told = error))
+    await clock.advance(1)
+    fileSystem.failNext('read', 'EIO', { persistent: true })
+    await fill(partition, 1, 1)
+    await clock.advance(1)
+    expect(told).toMatchObject({ cause: { code: 'EIO' } })
+    await fetching
+    expect(clock.pendingTimers).toBe(0)
   })
 
   it('that waits for many bytes gives what there is once its time is over', async () => {
