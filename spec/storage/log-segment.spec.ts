@@ -3,7 +3,7 @@ import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
 import type { SegmentOptions } from '../../lib/storage/segment-options.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, batchOf, pathOf, type BatchSpec } from './log-fixtures.ts'
+import { DIR, batchOf, bytesOf, pathOf, type BatchSpec } from './log-fixtures.ts'
 
 const BASE = 40
 const END = { maxBytes: 1024, endOffset: Number.MAX_SAFE_INTEGER }
@@ -510,6 +510,15 @@ describe('a segment', () => {
     const after = fs.restart('power', { unsynced: 'lost' })
     expect(after.readFile(pathOf(BASE))).toHaveLength(segment.sizeBytes)
     expect(after.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
+  })
+
+  it('begins empty, whatever batches stand in the file that it takes over', async () => {
+    const fs = new SimulatedFileSystem()
+    const left = [BASE, BASE + 1].map((baseOffset) => bytesOf({ baseOffset }))
+    fs.writeFile(pathOf(BASE), Buffer.concat(left))
+    const segment = await LogSegment.create(BASE, optionsIn(fs))
+    await segment.append([batchOf({ baseOffset: BASE })])
+    expect(fs.readFile(pathOf(BASE))).toHaveLength(segment.sizeBytes)
   })
 
   it('lets go of its file when it cannot be made', async () => {

@@ -133,6 +133,16 @@ describe('a tail that is cut', () => {
     },
   )
 
+  it.each([
+    ['truncate', 'EIO', { code: 'EIO' }],
+    // A sync that has failed is not tried again, as one that finds no room is.
+    ['sync', 'EIO', { cause: { code: 'EIO' } }],
+  ] as const)('is not taken for cut where the disk fails that: %s', async (kind, code, error) => {
+    const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
+    fs.failNext(kind, code, { path: pathOf(0) })
+    await expect(cutTornTail(fs, segment, SIZE + 5, 'torn')).rejects.toMatchObject(error)
+  })
+
   it('is not cut by one who has lost the lock', async () => {
     const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
     const lost = new LockLostError(DIR, 'another owner may have taken it', 'unknown')
