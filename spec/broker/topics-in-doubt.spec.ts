@@ -94,6 +94,13 @@ describe('a list of topics that is in doubt', () => {
       expect(again.get('orders')?.config.retentionMs).toBe(604_800_000)
     }
   })
+
+  it('is told of by the open where the sync behind what it writes anew finds no room', async () => {
+    const { fileSystem } = await openOrders()
+    const next = fileSystem.restart('process')
+    next.failNext('syncDirectory', 'ENOSPC', { path: /^\/data$/ })
+    await expect(openLogManager(next)).rejects.toMatchObject({ code: 'ENOSPC' })
+  })
 })
 
 describe('partitions beyond what a directory may have', () => {
