@@ -340,6 +340,38 @@ describe('a member of a group', () => {
     expect(one.assignment()).toEqual([T0])
   })
 
+  it('waits in a poll for the listener of an unsubscribe, whatever else happens meanwhile', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    harness.partition().append('a')
+    const consumer = member(harness)
+    let finish: () => void = () => undefined
+    consumer.subscribe(['t'], {
+      onPartitionsRevoked: () =>
+        new Promise<void>((resolve) => {
+          finish = resolve
+        }),
+    })
+    await consumer.poll(NO_WAIT)
+    consumer.unsubscribe()
+    consumer.subscribe(['t'])
+    const poll = watch(consumer.poll())
+    await harness.clock.advance(10)
+    const { pendingTimers } = harness.clock
+    let waits = 0
+    const startTimer = harness.clock.startTimer.bind(harness.clock)
+    harness.clock.startTimer = (...args) => {
+      waits += 1
+      return startTimer(...args)
+    }
+    consumer.subscribe(['t', 'u'])
+    await harness.clock.advance(10)
+    expect([waits, harness.clock.pendingTimers, poll.isSettled]).toEqual([1, pendingTimers, false])
+    harness.partition().append('b')
+    finish()
+    await harness.clock.advance(10)
+    expect(values(poll.value ?? [])).toEqual(['b'])
+  })
+
   it('may unsubscribe in its listener', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append('a')
