@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { MAGIC_POSITION } from '../../lib/record/batch-layout.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { NOTHING_FREED, type RetentionRequest } from '../../lib/storage/log-retention.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
@@ -147,6 +148,21 @@ describe('retention by time', () => {
       expect(await freed).toMatchObject({ segments: 2 })
     },
   )
+
+  it('believes what the time index says of all of a segment whose last batch cannot be read', async () => {
+    const config = { ...SMALL, segmentBytes: 350, segmentMs: 100 * DAY_MS, retentionMs: DAY_MS }
+    const { log, fileSystem, clock } = await open(config)
+    const old = NOW - 20 * DAY_MS
+    await fill(log, [old, old + 1, old + 2, NOW])
+    expect(segmentsOf(log)).toEqual([0, 3])
+    const [, , last] = await log.readBatches(0, { maxBytes: 350, endOffset: 3 })
+    await log.close()
+    const size = fileSystem.readFile(pathOf(0)).length
+    fileSystem.flipBit(pathOf(0), size - Number(last?.sizeBytes) + MAGIC_POSITION, 0)
+    const again = await openLog(fileSystem, { clock, config })
+    const freed = again.enforceRetention(() => request(again, { nowMs: NOW }))
+    expect(await freed).toMatchObject({ segments: 1 })
+  })
 
   it.each([
     ['base offset', 0],
