@@ -16,7 +16,8 @@ import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
 async function setUp(partitions = 1, perPartition = 10) {
   const clock = new ManualClock()
-  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await tempBroker({ fileSystem, clock })
   const topic = await broker.createTopic('t', { partitions })
   for (const partition of topic.partitions) {
     const records = Array.from({ length: perPartition }, (_, at) => ({
@@ -30,7 +31,7 @@ async function setUp(partitions = 1, perPartition = 10) {
     made.subscribe(['t'])
     return made
   }
-  return { clock, broker, topic, consumer }
+  return { clock, broker, fileSystem, topic, consumer }
 }
 
 function committedOf(broker: Broker): number[] {
@@ -638,4 +639,63 @@ describe('a push whose partitions go', () => {
     expect(written).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     await broker.close()
   })
+
+  it('keeps the order of keys that hold numbers beyond all others', async () => {
+    const { clock, broker } = await setUp()
+    const reader = broker.consumer({
+      groupId: 'g',
+      enableAutoCommit: false,
+      keyDeserializer: {
+        deserialize: (_topic: string, bytes: Buffer) => ({ id: BigInt(bytes.toString().slice(1)) }),
+      },
+    })
+    reader.subscribe(['t'])
+    const written: number[] = []
+    const write = async ({ offset }: ConsumerRecord<{ id: bigint }>): Promise<void> => {
+      await new Promise<void>((resolve) => void clock.startTimer(resolve, 100 - 10 * offset))
+      written.push(offset)
+    }
+    const push = pushTo(reader, write, { clock, orderBy: 'key', concurrency: 10 })
+    await until(clock, () => committedOf(broker).join() === '10')
+    await push.stop()
+    for (const key of [0, 1, 2]) {
+      const own = written.filter((offset) => offset % 3 === key)
+      expect(own).toEqual([...own].sort((a, b) => a - b))
+    }
+    // Those of different keys overtake one another.
+    expect(written).not.toEqual([...written].sort((a, b) => a - b))
+    await broker.close()
+  })
+
+  it('keeps no order of records without a key, where keys have one', async () => {
+    const { clock, broker, topic, consumer } = await setUp(1, 0)
+    await topic.partition(0).append([{ value: '0' }, { value: '1' }, { value: '2' }])
+    const written: number[] = []
+    const write = async ({ offset }: ConsumerRecord): Promise<void> => {
+      await new Promise<void>((resolve) => void clock.startTimer(resolve, 100 - 10 * offset))
+      written.push(offset)
+    }
+    const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 10 })
+    await until(clock, () => committedOf(broker).join() === '3')
+    await push.stop()
+    expect(written).toEqual([2, 1, 0])
+    await broker.close()
+  })
+})
+
+it('a push whose commit fails rejects with the error, also where the commit at its end does not', async () => {
+  const { clock, broker, fileSystem, consumer } = await setUp()
+  let acknowledge: () => void = () => undefined
+  const write = ({ offset }: ConsumerRecord): unknown =>
+    offset < 9 ? undefined : new Promise<void>((resolve) => (acknowledge = resolve))
+  const push = pushTo(consumer(), write, { clock })
+  let told: unknown = null
+  push.catch((error: unknown) => (told = error))
+  await until(clock, () => committedOf(broker).join() === '9')
+  fileSystem.failNext('write', 'EIO', { path: /__consumer_offsets/ })
+  acknowledge()
+  await until(clock, () => told !== null)
+  expect(told).toMatchObject({ cause: { code: 'EIO' } })
+  expect(committedOf(broker)).toEqual([10])
+  await broker.close()
 })
