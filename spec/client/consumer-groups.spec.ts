@@ -372,6 +372,19 @@ describe('a member of a group', () => {
     expect(values(poll.value ?? [])).toEqual(['b'])
   })
 
+  it('lets the event loop turn in polls that do not wait for the listener of an unsubscribe', async () => {
+    const harness = new ConsumerHarness({ t: 1 })
+    const consumer = member(harness)
+    consumer.subscribe(['t'], { onPartitionsRevoked: () => new Promise<void>(setImmediate) })
+    await consumer.poll(NO_WAIT)
+    consumer.unsubscribe()
+    consumer.subscribe(['t'])
+    expect(consumer.assignment()).toEqual([])
+    // Without a turn in each of them the listener would never come to its end.
+    for (let each = 0; each < 3; each += 1) expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.assignment()).toEqual([T0])
+  })
+
   it('may unsubscribe in its listener', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append('a')
