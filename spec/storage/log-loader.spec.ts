@@ -369,8 +369,10 @@ describe('a log that was deleted from', () => {
     await fs.unlink(`${DIR}/varve-segments`)
     const text = '0\n1\norders 0 50\n'
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
+    const before = fs.snapshot()
     const readOnly = await openLog(fs, { readOnly: true })
     expect([readOnly.logStartOffset, readOnly.logEndOffset]).toEqual([50, 50])
+    expect(fs.snapshot()).toEqual(before)
     const log = await openLog(fs)
     expect([log.logStartOffset, log.logEndOffset]).toEqual([50, 50])
     expect(logFilesOf(fs).map(({ base }) => base)).toEqual([50])
