@@ -235,6 +235,26 @@ describe('a fetch', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
+  it('that waits for many bytes waits for no more than these', async () => {
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock, ...FROM_DISK })
+    await fill(partition, 3, 1)
+    const minBytes = partition.log.size
+    await partition.deleteRecords(3)
+    let found: string[] | null = null
+    const fetching = partition
+      .fetch(3, { minBytes, maxWaitMs: 60_000 })
+      .then((records) => (found = textsOf(records)))
+    for (const value of ['v0', 'v1', 'v2']) {
+      await clock.advance(1)
+      expect(found).toBeNull()
+      await partition.append({ value })
+    }
+    await clock.advance(1)
+    expect(found).toEqual(texts(0, 3))
+    await fetching
+  })
+
   it('that waits for many bytes hears that the records it has counted are deleted', async () => {
     const partition = await openPartition()
     await fill(partition, 3, 1)

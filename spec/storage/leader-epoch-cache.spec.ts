@@ -45,6 +45,27 @@ describe('assign', () => {
     ])
   })
 
+  it('lets an epoch begin where it is known to, also where later ones are known', async () => {
+    const known: [number, number][] = [
+      [0, 0],
+      [1, 10],
+      [2, 20],
+      [4, 30],
+      [5, 40],
+    ]
+    const { cache } = await cacheWith(...known)
+    for (const [epoch, startOffset] of known) {
+      cache.assign(epoch, startOffset)
+      cache.assign(epoch, startOffset + 5)
+      expect(listed(cache)).toEqual(known)
+    }
+    cache.assign(1, 9)
+    expect(listed(cache)).toEqual([
+      [0, 0],
+      [1, 9],
+    ])
+  })
+
   it('passes over batches without an epoch', async () => {
     const { cache } = await cacheWith([-1, 0])
     expect(cache.entries).toEqual([])
