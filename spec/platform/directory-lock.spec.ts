@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import fs from 'node:fs'
 import {
   lutimes,
   mkdir,
@@ -11,6 +12,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -20,6 +22,7 @@ import type { DirectoryLock } from '../../lib/platform/file-system.ts'
 import { LOCK_FILE_NAME } from '../../lib/platform/lock-file.ts'
 import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
 import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'
 import { foreignRecord } from './lock-record.ts'
@@ -448,6 +451,27 @@ describe('a held lock', () => {
     const taken = await lock(directory, clock)
     clock.setTime(clock.now() + STALE_AFTER_MS)
     expect(taken.held).toBe(true)
+  })
+
+  it('is not held while nobody can tell, and lost long before others may take it for stale', async () => {
+    const directory = await temporaryDirectory()
+    const clock = new ManualClock(Date.now())
+    const taken = await lock(directory, clock)
+    const loss = lossOf(taken)
+    const heldWhileUnreadable = (laterMs: number): boolean => {
+      const looking = vi.spyOn(fs, 'lstatSync').mockImplementation((path) => {
+        throw systemError('EIO', 'lstat', String(path), 'i/o error')
+      })
+      syncBuiltinESMExports()
+      clock.setTime(clock.now() + laterMs)
+      const { held } = taken
+      looking.mockRestore()
+      syncBuiltinESMExports()
+      return held
+    }
+    expect([heldWhileUnreadable(STALE_AFTER_MS / 2), taken.held]).toEqual([false, true])
+    expect([heldWhileUnreadable(STALE_AFTER_MS / 2 + 1), taken.held]).toEqual([false, false])
+    expect(await loss).toBeInstanceOf(LockLostError)
   })
 
   it('leaves what its successor has, and can be taken by nobody else until released', async () => {
