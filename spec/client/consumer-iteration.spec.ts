@@ -163,6 +163,18 @@ describe('for await', () => {
     },
   )
 
+  it('has a record in hand also when its body has committed offsets of another partition', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const partition of [0, 1]) harness.partition('t', partition).append(...numbers(5))
+    const consumer = start(harness)
+    for await (const { partition, offset } of consumer) {
+      if (partition !== 0 || offset < 2) continue
+      await consumer.commit([{ ...T1, offset: 5 }])
+      await consumer.close()
+    }
+    expect(harness.committed()).toBe(2)
+  })
+
   it('has the record that it has gone back to in hand when a commit of before is stored', async () => {
     const harness = filled(5)
     const consumer = start(harness)

@@ -323,6 +323,9 @@ describe('close', () => {
     ['paused', (consumer) => consumer.paused()],
     ['assignment', (consumer) => consumer.assignment()],
     ['lag', (consumer) => consumer.lag()],
+    ['beginningOffsets', (consumer) => consumer.beginningOffsets([T0])],
+    ['endOffsets', (consumer) => consumer.endOffsets([T0])],
+    ['offsetsForTimes', (consumer) => consumer.offsetsForTimes([{ ...T0, timestamp: 0 }])],
     ['wakeup', (consumer) => { consumer.wakeup() }], // prettier-ignore
     ['an iteration', (consumer) => consumer[Symbol.asyncIterator]()],
   ]
