@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { AppendChain } from '../../lib/broker/append-chain.ts'
+import type { AppendChainOwner } from '../../lib/broker/append-chain-owner.ts'
 import { resolveTopicConfig } from '../../lib/config.ts'
 import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -21,6 +22,19 @@ describe('closing while appends come in', () => {
       await expect(last).resolves.toMatchObject({ baseOffset: 1 })
     },
   )
+})
+
+describe('an append to what is closed', () => {
+  it('is refused with the reason, also by who looked before it was', async () => {
+    const chain = new AppendChain({} as AppendChainOwner)
+    const reason = new ClosedError('the test is over')
+    await chain.close(reason)
+    let told: unknown = null
+    const settle = { resolve: () => (told = 'taken'), reject: (error: unknown) => (told = error) }
+    expect(chain.append([], { acks: 'all', isInLine: false }, settle)).toBeNull()
+    expect(told).toBe(reason)
+    await expect(chain.appendRecord({ value: 'x' }, 0, 'all')).rejects.toBe(reason)
+  })
 })
 
 describe('closing in the middle of an acknowledgement', () => {

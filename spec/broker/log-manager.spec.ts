@@ -210,6 +210,16 @@ describe('the topics of a directory', () => {
     expect((await contents(again)).orders?.at(10)).toEqual(['theirs'])
   })
 
+  it('that another program has filled are listed before anybody sees them', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 1, {})
+    await closeLogManager(manager)
+    await fileSystem.unlink('/data/varve-topics')
+    fileSystem.failNext('rename', 'EIO', { path: /varve-topics/ })
+    await expect(openLogManager(fileSystem)).rejects.toMatchObject({ code: 'EIO' })
+  })
+
   it('are not what only has the name of a partition', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data/backup-2026')

@@ -100,7 +100,7 @@ describe('maxRecords', () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock, ...FROM_DISK })
     await fill(partition, 1, 1)
-    let found: string[] | null = null
+    let found: unknown = null
     const limits = { maxRecords: 3, minBytes: 10_000, maxWaitMs: 60_000 }
     const fetching = partition.fetch(0, limits).then((records) => (found = textsOf(records)))
     for (const value of ['v1', 'v2']) {
@@ -241,7 +241,7 @@ describe('a fetch', () => {
     await fill(partition, 3, 1)
     const minBytes = partition.log.size
     await partition.deleteRecords(3)
-    let found: string[] | null = null
+    let found: unknown = null
     const fetching = partition
       .fetch(3, { minBytes, maxWaitMs: 60_000 })
       .then((records) => (found = textsOf(records)))

@@ -72,6 +72,18 @@ it('does not show the log of a topic as empty while its owner deletes it', async
   await owner.close()
 })
 
+it('shows a topic of a directory that has no list of them also where its log is missing', async () => {
+  const { owner, fileSystem, openReader } = await fixture()
+  await makeTopic(owner, 'old')
+  await owner.close()
+  for (const path of fileSystem.snapshot().keys()) {
+    if (/varve-topics|\/a-0\/.*\.log$/.test(path)) await fileSystem.unlink(path)
+  }
+  const reader = await openReader()
+  expect(reader.topic('a').partitions).toHaveLength(1)
+  await reader.close()
+})
+
 describe.each([
   ['', () => new SimulatedFileSystem()],
   [' on a disk that uses the numbers of files again', () => new ReusingDisk()],
