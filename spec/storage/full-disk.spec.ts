@@ -40,6 +40,9 @@ describe('on a disk without room', () => {
       const firstWritten = done.findLastIndex((operation) => operation.includes('varve-segments'))
       expect(done[firstRemoved]).toContain('.timeindex')
       expect(firstRemoved).toBeLessThan(firstWritten)
+      // None of those of what stays.
+      const removed = done.filter((operation) => / unlink .*index/.test(operation))
+      expect(removed).toHaveLength(2 * segments)
       expect(await log.append([{ key: 'k', value: 'more' }])).toMatchObject({ baseOffset: 8 })
     },
   )

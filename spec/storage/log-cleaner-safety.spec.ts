@@ -141,6 +141,8 @@ describe('a pass of compaction', () => {
       disk.observe(null)
       const offsets = (await readAll(log)).map(({ offset }) => offset)
       expect(offsets, `operation ${at}`).toEqual(expect.arrayContaining([7, 8, 9, 10, 11]))
+      const left = [...disk.snapshot().keys()].filter((path) => path.endsWith('.cleaned'))
+      expect(left, `operation ${at}`).toEqual([])
       return count
     }
     const count = await run(0)

@@ -95,6 +95,15 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 3 })
   })
 
+  it('counts all as durable where there is no room for the epochs alone', async () => {
+    const fs = await leftOnFullDisk(3, (_, log) => log.close())
+    await fs.unlink(`${DIR}/.kafka_cleanshutdown`)
+    await fs.unlink(`${DIR}/leader-epoch-checkpoint`)
+    const log = await openLog(fs)
+    expect([log.durableEndOffset, log.logEndOffset]).toEqual([3, 3])
+    await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
+  })
+
   it('counts none of the segments as durable that no batch proves', async () => {
     const fs = new SimulatedFileSystem({ copyOnWrite: true })
     for (const baseOffset of [0, 1, 2]) {
