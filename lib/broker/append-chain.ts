@@ -16,8 +16,8 @@ import {
   type PendingAppend,
   type Settlement,
 } from './pending-append.ts'
-import { isBeyondCap, isCapped } from './topic-space.ts'
-import { WaitingGroup } from './waiting-group.ts'
+import { isCapped } from './topic-space.ts'
+import { isToBeGatheredAnew, WaitingGroup } from './waiting-group.ts'
 
 /**
  * The one way into a partition's log: write, sync, publish, acknowledge, one group after the other.
@@ -164,8 +164,8 @@ export class AppendChain {
     try {
       await committing
     } catch (error) {
-      if (isBeyondCap(error)) {
-        // The cap was lowered: each of it may fit.
+      if (isToBeGatheredAnew(error)) {
+        // Whoever of it cannot be taken is refused then, and nobody else.
         this.#pending.unshift(...group.filter(({ isReleased }) => !isReleased))
         return
       }
@@ -277,7 +277,7 @@ export class AppendChain {
     if (isCapped(log.config)) return this.#commitWithin(group)
     const buffers: Buffer[] = []
     for (const append of group) for (const buffer of append.seal()) buffers.push(buffer)
-    const written = log.prompt.appendBatches(buffers)
+    const written = log.prompt.appendBatches(buffers, group[0]?.expectedOffset)
     return written instanceof Promise
       ? this.#awaitWrite(written, group, buffers)
       : this.#written(group, buffers)

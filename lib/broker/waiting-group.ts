@@ -1,3 +1,4 @@
+import { OffsetConflictError } from '../errors.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import type { PendingAppend } from './pending-append.ts'
 import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
@@ -7,6 +8,14 @@ const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
 
 /** What the chain tells a group that waits: where it writes, and who has room to give. */
 export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>
+
+/**
+ * Whether a group failed with what need not concern all of it: the cap was lowered and each may fit, or
+ * the log does not end any more where the first of them expects it.
+ */
+export function isToBeGatheredAnew(error: unknown): boolean {
+  return isBeyondCap(error) || error instanceof OffsetConflictError
+}
 
 /**
  * A group of appends from when it is to be written until its topic has room for it. Meanwhile appends
@@ -55,7 +64,8 @@ export class WaitingGroup {
     this.#isWaiting = false
     const buffers = this.#buffers()
     try {
-      if (buffers.length > 0) await this.#owner.log.appendBatches(buffers)
+      const expectedOffset = this.#appends[0]?.expectedOffset
+      if (buffers.length > 0) await this.#owner.log.appendBatches(buffers, expectedOffset)
     } finally {
       release?.()
     }

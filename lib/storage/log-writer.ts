@@ -1,4 +1,4 @@
-import type { AppendOutcome, VarveError } from '../errors.ts'
+import { OffsetConflictError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
 import type { AppendResult } from './append-record.ts'
@@ -48,11 +48,13 @@ export class LogWriter {
 
   /**
    * How large a batch may be is asked where it is taken: a limit that is lowered while it waits must
-   * not fail it, and with it whoever shares its group.
+   * not fail it, and with it whoever shares its group. Where the log ends is known only in its turn:
+   * what stood before it in the queue may have appended or cut.
    */
-  append(batches: readonly Buffer[]): Promise<AppendResult> {
+  append(batches: readonly Buffer[], expectedOffset?: number): Promise<AppendResult> {
     return this.#change('append', 'not-written', async () => {
       if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
+      if (expectedOffset !== undefined) this.#ensureEndsAt(expectedOffset)
       let sizeBytes = 0
       for (const { length } of batches) sizeBytes += length
       const result = await this.#log.appender.append(batches)
@@ -68,8 +70,12 @@ export class LogWriter {
    * @returns `null` when {@link LogWriter.append} has to follow; a promise when the write has failed,
    * or only part was written so far: nothing may be changed before it has settled.
    */
-  appendNow(batches: readonly Buffer[]): AppendResult | Promise<AppendResult> | null {
+  appendNow(
+    batches: readonly Buffer[],
+    expectedOffset?: number,
+  ): AppendResult | Promise<AppendResult> | null {
     if (!this.#isAtEase || batches.length === 0 || this.#mustLook()) return null
+    if (expectedOffset !== undefined && expectedOffset !== this.#log.logEndOffset) return null
     const result = this.#log.appender.appendNow(batches)
     if (result === null) return null
     if (result instanceof Promise) return this.#finish(result, batches)
@@ -203,6 +209,11 @@ export class LogWriter {
       // A look that fails says nothing: the next append looks again.
       if (error instanceof InDoubtError) throw error
     }
+  }
+
+  #ensureEndsAt(expectedOffset: number): void {
+    const { logEndOffset } = this.#log
+    if (expectedOffset !== logEndOffset) throw new OffsetConflictError(expectedOffset, logEndOffset)
   }
 
   #mustLook(): boolean {

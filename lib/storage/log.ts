@@ -225,11 +225,10 @@ export class Log {
   /**
    * Appends encoded batches, without a sync. They are stamped in place. All or none of them are in
    * the log afterwards.
-   *
-   * @internal
+   * @throws {@link OffsetConflictError} when it is their turn, and the log does not end at `expectedOffset`. @internal
    */
-  appendBatches(batches: readonly Buffer[]): Promise<AppendResult> {
-    return this.#queue.run(() => this.#writer.append(batches))
+  appendBatches(batches: readonly Buffer[], expectedOffset?: number): Promise<AppendResult> {
+    return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
   }
 
   /** Makes everything appended so far durable. @throws {@link StorageError}, after which the log takes no writes. */

@@ -16,9 +16,13 @@ export class PromptChanges {
   }
 
   /** See `Log.appendBatches`. Never throws. */
-  appendBatches(batches: readonly Buffer[]): AppendResult | Promise<AppendResult> {
-    const appended = this.#queue.isIdle ? this.#writer.appendNow(batches) : null
-    if (appended === null) return this.#queue.run(() => this.#writer.append(batches))
+  appendBatches(
+    batches: readonly Buffer[],
+    expectedOffset?: number,
+  ): AppendResult | Promise<AppendResult> {
+    const appended = this.#queue.isIdle ? this.#writer.appendNow(batches, expectedOffset) : null
+    if (appended === null)
+      return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
     // Nothing may come in between before the rest is written, or what a failed write has left is gone.
     return appended instanceof Promise ? this.#queue.run(() => appended) : appended
   }
