@@ -1,7 +1,7 @@
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { ensureInLog } from './forward-source.ts'
+import { ensureInLog, ensureNotCut, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
@@ -29,6 +29,8 @@ export class BackwardSource implements RecordSource {
   #from: number | null = null
   /** Everything from here on was given. */
   #end = 0
+  /** Leader epoch of the last batch; `null` before there was one, and where it has none. */
+  #epoch: number | null = null
   #batches: RecordBatch[] = []
 
   constructor(partition: Partition, range: BackwardRange) {
@@ -53,6 +55,7 @@ export class BackwardSource implements RecordSource {
     if (batch === undefined) {
       const limits = { fromOffset: this.#from, maxBytes: PIECE_BYTES }
       this.#batches = [...(await partition.readBatchesBefore(this.#end, limits))]
+      ensureNotCut(partition, this.#epoch, this.#end)
       // Compaction has left nothing between here and the start.
       if (this.#batches.length === 0) this.#end = this.#from
       return []
@@ -61,6 +64,7 @@ export class BackwardSource implements RecordSource {
     const fromOffset = Math.max(this.#from, partition.logStartOffset)
     const decoding = decodeRecords(batch, partition.log, { fromOffset })
     const records = Array.isArray(decoding) ? decoding : await decoding
+    this.#epoch = epochOf(batch)
     const end = this.#end
     this.#end = Math.min(end, Math.max(batch.baseOffset, fromOffset))
     const wanted = batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records

@@ -1,8 +1,8 @@
-import { OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
+import { ensureInLog, ensureNotCut, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
@@ -68,7 +68,7 @@ export class ForwardSource implements RecordSource {
     const records = Array.isArray(decoding) ? decoding : await decoding
     this.#batchSlot += 1
     this.#offset = batch.nextOffset
-    this.#epoch = batch.partitionLeaderEpoch < 0 ? null : batch.partitionLeaderEpoch
+    this.#epoch = epochOf(batch)
     return batch.nextOffset > end ? records.filter(({ offset }) => offset < end) : records
   }
 
@@ -104,7 +104,7 @@ export class ForwardSource implements RecordSource {
     // What it waits for, or has even seen on a relaxed topic, never comes.
     if (failure !== null && offset >= partition.logEndOffset) throw failure
     if (response?.error != null) throw response.error
-    this.#ensureNotCut(offset)
+    ensureNotCut(partition, this.#epoch, offset)
     this.#batches = response?.batches ?? []
     this.#batchSlot = 0
     if (this.#batches.length === 0) {
@@ -113,32 +113,4 @@ export class ForwardSource implements RecordSource {
       this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
     }
   }
-
-  /**
-   * Where records were cut off that it has given, others may be in their place by now, below the next.
-   *
-   * @throws {@link OffsetOutOfRangeError} then.
-   */
-  #ensureNotCut(offset: number): void {
-    if (this.#epoch === null) return
-    const end = this.#partition.log.reader.endOffsetForEpoch(this.#epoch)
-    if (end !== null && end < offset) throw outOfRange(this.#partition, offset)
-  }
-}
-
-/** @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`, `logEndOffset`]. */
-export function ensureInLog(partition: Partition, offset: number): void {
-  const { logStartOffset, logEndOffset } = partition
-  if (offset < logStartOffset || offset > logEndOffset) throw outOfRange(partition, offset)
-}
-
-function outOfRange(partition: Partition, offset: number): OffsetOutOfRangeError {
-  const { topic, index, logStartOffset, logEndOffset } = partition
-  return new OffsetOutOfRangeError({
-    topic,
-    partition: index,
-    offset,
-    logStartOffset,
-    logEndOffset,
-  })
 }

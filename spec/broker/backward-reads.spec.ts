@@ -11,8 +11,12 @@ const SMALL = { segmentBytes: 400, indexIntervalBytes: 40 }
 
 async function filled(count: number, fileSystem = new SimulatedFileSystem()): Promise<Partition> {
   const partition = await openPartition({ fileSystem, config: SMALL })
-  for (let each = 0; each < count; each += 1) await partition.append({ value: `v${each}` })
+  await fill(partition, 0, count, 'v')
   return partition
+}
+
+async function fill(partition: Partition, from: number, until: number, name: string) {
+  for (let each = from; each < until; each += 1) await partition.append({ value: `${name}${each}` })
 }
 
 async function offsetsOf(partition: Partition, options: RecordsOptions): Promise<number[]> {
@@ -126,12 +130,13 @@ describe('records in reverse', () => {
   })
 
   it('rejects where the records that come next were deleted or cut off meanwhile', async () => {
-    for (const change of ['cut', 'delete'] as const) {
+    for (const change of ['cut', 'cut and written anew', 'delete'] as const) {
       const partition = await filled(20)
       const records = partition.records({ reverse: true })
       expect((await records.next()).value?.offset).toBe(19)
-      if (change === 'cut') await partition.log.truncateTo(4)
-      else await partition.deleteRecords(15)
+      if (change === 'delete') await partition.deleteRecords(15)
+      else await partition.log.truncateTo(4)
+      if (change === 'cut and written anew') await fill(partition, 4, 24, 'new')
       const rest = async (): Promise<void> => {
         for (let each = 0; each < 20; each += 1) await records.next()
       }
@@ -139,6 +144,21 @@ describe('records in reverse', () => {
       expect(await records.next()).toMatchObject({ done: true })
       await partition.close(CLOSED)
     }
+  })
+
+  it('goes on where what was cut off and written anew is only what it has given', async () => {
+    const partition = await filled(20)
+    const { baseOffset: cut = 0 } = partition.log.segments.at(-2) ?? {}
+    const records = partition.records({ reverse: true })
+    const values: string[] = []
+    for await (const { offset, value } of records) {
+      values.push(String(value))
+      if (offset !== cut) continue
+      await partition.log.truncateTo(cut)
+      await fill(partition, cut, 24, 'new')
+    }
+    expect(values).toEqual(Array.from({ length: 20 }, (_, each) => `v${19 - each}`))
+    await partition.close(CLOSED)
   })
 
   it.each(['none', 'gzip'] as const)(

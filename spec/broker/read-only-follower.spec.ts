@@ -335,3 +335,19 @@ it('an iteration rejects where the owner has cut records off that it has given, 
   await reader.close()
   await owner.close()
 })
+
+it('a reverse iteration rejects where the owner has written anew what comes next', async () => {
+  const { owner, openReader } = await fixture()
+  const partition = (await makeTopic(owner, 'v')).partition(0)
+  const reader = await openReader()
+  const records = reader.topic('a').partition(0).records({ reverse: true })
+  expect((await records.next()).value).toMatchObject({ offset: 9 })
+  await partition.log.truncateTo(2)
+  for (let each = 0; each < 10; each += 1) await partition.append({ value: 'w' })
+  const rest = async (): Promise<void> => {
+    for await (const { value } of records) expect(String(value)).toMatch(/^v/)
+  }
+  await expect(rest()).rejects.toThrow(OffsetOutOfRangeError)
+  await reader.close()
+  await owner.close()
+})
