@@ -29,14 +29,14 @@ export async function batchOfSome(
   if (records.length === 0) {
     return new RecordBatch(emptyBatch({ ...properties, baseOffset, lastOffset, maxTimestamp }))
   }
-  const horizonMs = deleteHorizonMs ?? (batch.hasDeleteHorizon ? batch.baseTimestamp : undefined)
+  const horizonMs = deleteHorizonMs ?? batch.deleteHorizonMs
   const builder = new RecordBatchBuilder({
     ...properties,
     compressionType,
     compressionLevel: levelOf(compressionType, levels),
     capacityBytes: batch.sizeBytes,
     ...(batch.timestampType === 'LogAppendTime' ? { logAppendTime: maxTimestamp } : {}),
-    ...(horizonMs === undefined ? {} : { deleteHorizonMs: horizonMs }),
+    ...(horizonMs === null ? {} : { deleteHorizonMs: horizonMs }),
   })
   for (const { offset, timestamp, key, value, headers } of records) {
     builder.appendWithOffset(offset, timestamp, key, value, headers)

@@ -1,7 +1,7 @@
-import { ATTRIBUTES_POSITION, RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
+import { ATTRIBUTES_POSITION, NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { BufferView } from './buffer-view.ts'
 import { continueCrc32c, crc32c } from './crc32c.ts'
-import type { RecordBatch, TimestampType } from './record-batch.ts'
+import type { RecordBatch } from './record-batch.ts'
 import type { BatchPlace, RecordsHeader } from './record-reader.ts'
 import { behindRecords, copyRun } from './record-run.ts'
 import type { StoredRecord } from './stored-record.ts'
@@ -35,8 +35,7 @@ export class BatchMarks implements RecordsHeader {
   readonly lastOffsetDelta: number
   readonly recordCount: number
   readonly baseTimestamp: number
-  readonly maxTimestamp: number
-  readonly timestampType: TimestampType
+  readonly logAppendTime: number | null
   /** Of the batch. */
   readonly sizeBytes: number
   /** There is a mark every 2 to the power of it records. */
@@ -50,9 +49,8 @@ export class BatchMarks implements RecordsHeader {
     this.lastOffset = batch.lastOffset
     this.lastOffsetDelta = batch.lastOffsetDelta
     this.recordCount = batch.recordCount
-    this.baseTimestamp = batch.baseTimestamp
-    this.maxTimestamp = batch.maxTimestamp
-    this.timestampType = batch.timestampType
+    this.logAppendTime = batch.logAppendTime
+    this.baseTimestamp = this.logAppendTime === null ? batch.baseTimestamp : NO_TIMESTAMP
     this.sizeBytes = batch.sizeBytes
     this.#shift = shift
     this.#checksums = [crc32c(batch.buffer, ATTRIBUTES_POSITION, RECORD_BATCH_OVERHEAD) | 0]

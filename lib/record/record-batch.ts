@@ -112,6 +112,11 @@ export class RecordBatch {
     return (this.attributes & LOG_APPEND_TIME) === 0 ? 'CreateTime' : 'LogAppendTime'
   }
 
+  /** The timestamp of all records, whatever their own are; `null` where each has its own. */
+  get logAppendTime(): number | null {
+    return this.timestampType === 'LogAppendTime' ? this.maxTimestamp : null
+  }
+
   get isTransactional(): boolean {
     return (this.attributes & TRANSACTIONAL) !== 0
   }
@@ -126,6 +131,11 @@ export class RecordBatch {
     return (this.attributes & DELETE_HORIZON) !== 0
   }
 
+  /** When the tombstones in this batch may be removed; `null` where nobody has said yet. */
+  get deleteHorizonMs(): number | null {
+    return this.hasDeleteHorizon ? this.baseTimestamp : null
+  }
+
   /** Whether everything before this batch was durable when this batch was written. */
   get isGroupStart(): boolean {
     return (this.attributes & GROUP_START) !== 0
@@ -135,7 +145,10 @@ export class RecordBatch {
     return this.buffer.readInt32BE(LAST_OFFSET_DELTA_POSITION)
   }
 
-  /** Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. */
+  /**
+   * Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. Where {@link RecordBatch.logAppendTime}
+   * counts it may be anything, and outside of what can be read.
+   */
   get baseTimestamp(): number {
     return readInt64(this.buffer, BASE_TIMESTAMP_POSITION)
   }

@@ -24,8 +24,7 @@ export type RecordsHeader = Pick<
   | 'lastOffsetDelta'
   | 'recordCount'
   | 'baseTimestamp'
-  | 'maxTimestamp'
-  | 'timestampType'
+  | 'logAppendTime'
 >
 
 /** Which records of a batch are wanted. */
@@ -112,6 +111,7 @@ class RecordReader {
   readonly #fromOffset: number
   readonly #baseOffset: number
   readonly #lastOffsetDelta: number
+  /** What timestamp deltas add to; it means nothing where `#appendTime` counts. */
   readonly #baseTimestamp: number
   /** The timestamp of all records; `null` where each has its own. */
   readonly #appendTime: number | null
@@ -139,8 +139,9 @@ class RecordReader {
     this.#fromOffset = fromOffset
     this.#baseOffset = baseOffset
     this.#lastOffsetDelta = lastOffsetDelta
-    this.#baseTimestamp = batch.baseTimestamp
-    this.#appendTime = batch.timestampType === 'LogAppendTime' ? batch.maxTimestamp : null
+    this.#appendTime = batch.logAppendTime
+    // A broker takes whatever timestamps a producer has where they do not count.
+    this.#baseTimestamp = this.#appendTime === null ? batch.baseTimestamp : 0
     this.#itemCount = batch.recordCount
   }
 
@@ -237,7 +238,7 @@ class RecordReader {
     }
     const end = start + bodySize
     reader.readUInt8()
-    const timestamp = this.#baseTimestamp + reader.readVarlong()
+    const timestamp = this.#readTimestamp(reader)
     const offsetDelta = reader.readVarint()
     this.#ensureFollows(offsetDelta, start)
     this.#previousDelta = offsetDelta
@@ -257,11 +258,17 @@ class RecordReader {
       topic: this.#topic,
       partition: this.#partition,
       offset,
-      timestamp: this.#appendTime ?? timestamp,
+      timestamp,
       key,
       value,
       headers,
     }
+  }
+
+  #readTimestamp(reader: ByteReader): number {
+    if (this.#appendTime === null) return this.#baseTimestamp + reader.readVarlong()
+    reader.skipVarlong()
+    return this.#appendTime
   }
 
   #ensureFollows(offsetDelta: number, start: number): void {

@@ -182,7 +182,18 @@ export class ByteReader {
       weight *= 128
       if (byte < 0x80) return signed(magnitude, first & 1, start)
     }
-    throw corrupt('a variable-length number does not fit 64 bits', start)
+    throw tooLong(start)
+  }
+
+  /**
+   * Passes over a number that may be larger than can be read.
+   *
+   * @throws {@link CorruptRecordError} past the end, and when the number does not fit 64 bits.
+   */
+  skipVarlong(): void {
+    const start = this.position
+    for (let count = 1; count < MAX_VARLONG_BYTES; count++) if (this.readUInt8() < 0x80) return
+    if (this.readUInt8() > MAX_LAST_VARLONG_BYTE) throw tooLong(start)
   }
 
   /**
@@ -255,6 +266,10 @@ function assertSafeInteger(value: number): void {
   if (!Number.isSafeInteger(value)) {
     throw new RangeError(`value ${value} is not an integer within ±(2^53 - 1)`)
   }
+}
+
+function tooLong(position: number): CorruptRecordError {
+  return corrupt('a variable-length number does not fit 64 bits', position)
 }
 
 function corrupt(reason: string, position: number): CorruptRecordError {

@@ -74,7 +74,7 @@ export class BatchCleaner {
       if (!mustStay) return null
       return recordCount === 0 ? batch : batchOfSome(batch, kept, { levels })
     }
-    const isNew = horizonMs !== null && !batch.hasDeleteHorizon
+    const isNew = horizonMs !== null && batch.deleteHorizonMs === null
     if (kept.length === recordCount && !isNew) return batch
     return batchOfSome(batch, kept, { levels, deleteHorizonMs: isNew ? horizonMs : undefined })
   }
@@ -83,8 +83,8 @@ export class BatchCleaner {
     batch: RecordBatch,
     records: readonly StoredRecord[],
   ): Promise<readonly StoredRecord[]> {
-    const { hasDeleteHorizon, baseTimestamp, isTransactional } = batch
-    const isPastHorizon = hasDeleteHorizon && !isTransactional && this.#rule.nowMs >= baseTimestamp
+    const { deleteHorizonMs, isTransactional } = batch
+    const isPastHorizon = !isTransactional && this.#rule.nowMs >= (deleteHorizonMs ?? Infinity)
     const kept: StoredRecord[] = []
     for (const [slot, record] of records.entries()) {
       if (slot % SLICE_RECORDS === 0) await promptIo.turnIfDue()
@@ -117,7 +117,7 @@ export class BatchCleaner {
   #horizonOf(batch: RecordBatch, kept: readonly StoredRecord[]): number | null {
     const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
     if (batch.isTransactional || !kept.some(({ value }) => value === null)) return null
-    if (batch.hasDeleteHorizon) return batch.baseTimestamp
+    if (batch.deleteHorizonMs !== null) return batch.deleteHorizonMs
     const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset
     return isCovered ? Math.min(nowMs + deleteRetentionMs, Number.MAX_SAFE_INTEGER) : null
   }

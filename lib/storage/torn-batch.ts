@@ -134,7 +134,7 @@ async function readRecord(
     const length = reader.readVarint()
     const end = position + reader.position + length
     reader.readUInt8()
-    reader.readVarlong()
+    reader.skipVarlong()
     if (reader.readVarint() !== offsetDelta) return null
     const keyLength = Math.max(0, reader.readVarint())
     const valueAt = position + reader.position + keyLength

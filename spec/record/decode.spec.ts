@@ -6,6 +6,7 @@ import {
   UnsupportedCompressionTypeError,
   VarveError,
 } from '../../lib/errors.ts'
+import { BASE_TIMESTAMP_POSITION, LOG_APPEND_TIME } from '../../lib/record/batch-layout.ts'
 import type { CompressionType } from '../../lib/record/compression.ts'
 import { decodeRecords, type DecodeOptions, type StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -54,6 +55,22 @@ describe('decoding', () => {
     const time = 1_700_000_009_999
     expect(records).toEqual(golden(7, [time, time, time]))
   })
+
+  it.each(['none', 'gzip'] as const)(
+    'takes the time of the append where a producer has any timestamps: %s',
+    async (codec) => {
+      const records = Buffer.from('1e00feffffffffffffffff01000101000c000202010100', 'hex')
+      const body = codec === 'gzip' ? gzipSync(records) : records
+      const attributes = LOG_APPEND_TIME | (codec === 'gzip' ? 1 : 0)
+      const { buffer } = rawBatch(body, { attributes, recordCount: 2, maxTimestamp: 5000 })
+      buffer.writeBigInt64BE(2n ** 63n - 1n, BASE_TIMESTAMP_POSITION)
+      const decoded = await decodeRecords(new RecordBatch(buffer), PLACE)
+      expect(decoded.map(({ offset, timestamp }) => [offset, timestamp])).toEqual([
+        [0, 5000],
+        [1, 5000],
+      ])
+    },
+  )
 
   it('gives a promise of the records that any gzip compressed', async () => {
     const batch = rawBatch(gzipSync(GOLDEN_RECORDS), {

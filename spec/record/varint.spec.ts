@@ -179,6 +179,25 @@ describe('varlong', () => {
     expect(() => reader(hex).readVarlong()).toThrow('is outside ±(2^53 - 1)')
   })
 
+  it.each(['00', '8001', '8080808080808020', 'ffffffffffffffffff01'])(
+    'passes over %s, however large it is',
+    (hex) => {
+      const bytes = reader(`${hex}ff`)
+      bytes.skipVarlong()
+      expect(bytes.position).toBe(hex.length / 2)
+    },
+  )
+
+  it.each([
+    ['80808080808080808080', 'does not fit 64 bits'],
+    ['80808080808080808002', 'does not fit 64 bits'],
+    ['ffffffffffff', '1 bytes are expected, 0 are left'],
+  ])('does not pass over %s, which is none', (hex, reason) => {
+    expect(() => {
+      reader(hex).skipVarlong()
+    }).toThrow(reason)
+  })
+
   it.each(['', '80', 'ffffffffffff'])('refuses %j, which ends early', (hex) => {
     expect(() => reader(hex).readVarlong()).toThrow('1 bytes are expected, 0 are left')
   })

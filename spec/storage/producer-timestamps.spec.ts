@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest'
+import {
+  ATTRIBUTES_POSITION,
+  BASE_TIMESTAMP_POSITION,
+  LOG_APPEND_TIME,
+} from '../../lib/record/batch-layout.ts'
+import { writeCrc } from '../../lib/record/record-batch.ts'
+import { Log } from '../../lib/storage/log.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { bytesOf, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
+
+const NANOSECONDS = 1_700_000_000_000_000_000n
+/** Large enough for marks to be kept of it. */
+const MANY = Array.from({ length: 100 }, (_, each) => `${each} `.repeat(30))
+
+/** As a broker stores it whose topic has `LogAppendTime`: what the producer had is still there. */
+function appendedAt(timestamp: number, baseOffset: number, values: readonly string[]): Buffer {
+  const bytes = bytesOf({ timestamp, baseOffset, values })
+  bytes.writeUInt16BE(LOG_APPEND_TIME, ATTRIBUTES_POSITION)
+  bytes.writeBigInt64BE(NANOSECONDS, BASE_TIMESTAMP_POSITION)
+  writeCrc(bytes)
+  return bytes
+}
+
+async function brokersLog() {
+  const fileSystem = new SimulatedFileSystem({ seed: 1 })
+  const batches = [appendedAt(NOW, 0, ['a', 'b']), appendedAt(NOW + 5, 2, MANY)]
+  fileSystem.writeFile(pathOf(0), Buffer.concat(batches))
+  const config = { cleanupPolicy: 'compact' as const, segmentBytes: 100_000 }
+  return { fileSystem, log: await openLog(fileSystem, { config }) }
+}
+
+describe('a log whose times are those of the append, with timestamps of producers beyond 2^53', () => {
+  it('gives its records at the times of the append, all of them and a few', async () => {
+    const { log } = await brokersLog()
+    expect(log.damage).toBeNull()
+    const records = await readAll(log)
+    expect(records.map(({ timestamp }) => timestamp - NOW)).toEqual([0, 0, ...MANY.map(() => 5)])
+    const limits = { maxRecords: 3, maxBytes: 100_000, endOffset: 102 }
+    for (let each = 0; each < 2; each += 1) {
+      expect(log.reader.readFewNow(50, limits)?.records).toEqual(records.slice(50, 53))
+    }
+    expect(await log.offsetForTimestamp(NOW + 1)).toEqual({ offset: 2, timestamp: NOW + 5 })
+    await log.close()
+  })
+
+  it('is compacted', async () => {
+    const { log } = await brokersLog()
+    await log.roll()
+    await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
+    const kept = await readAll(log)
+    expect(kept.map(({ offset, timestamp }) => [offset, timestamp])).toEqual([[101, NOW + 5]])
+    await log.close()
+  })
+
+  it('is salvaged', async () => {
+    const { fileSystem, log } = await brokersLog()
+    const records = await readAll(log)
+    await log.close()
+    const salvaged = '/saved-0'
+    await Log.salvage('/orders-0', salvaged, { fileSystem })
+    const copy = await Log.open(salvaged, { fileSystem })
+    const place = { topic: 'saved', partition: 0 }
+    expect(await readAll(copy)).toEqual(records.map((record) => ({ ...record, ...place })))
+    await copy.close()
+  })
+})
