@@ -86,7 +86,7 @@ export async function loadParts(
     followOffsets: () => followOffsets(logs, offsets),
   })
   const offsets: OffsetStore = new OffsetStore({
-    clock,
+    ...{ clock, readOnly },
     openTopic: async () =>
       logs.get(OFFSETS_TOPIC) ??
       logs.create(OFFSETS_TOPIC, OFFSETS_TOPIC_PARTITIONS, OFFSETS_TOPIC_CONFIG),

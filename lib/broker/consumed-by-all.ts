@@ -1,5 +1,5 @@
 import { hasImportEnded, isImportGroup } from '../import-groups.ts'
-import type { GroupOffsets } from './group-offsets.ts'
+import type { GroupOffsets, StoredOffset } from './group-offsets.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
 /**
@@ -9,11 +9,13 @@ import type { TopicPartition } from './topic-partition.ts'
  * nothing from there on counts as consumed, unless there is no room.
  *
  * @param isFull whether there is none.
+ * @param offsetOf how far a commit reaches by now: what was cut off since was consumed by nobody.
  */
 export function consumedByAll(
   groups: ReadonlyMap<string, GroupOffsets>,
   { topic, partition }: TopicPartition,
   isFull: boolean,
+  offsetOf: (stored: StoredOffset) => number,
 ): number {
   let [consumed, needed] = [Infinity, Infinity]
   for (const [groupId, { offsets }] of groups) {
@@ -21,7 +23,7 @@ export function consumedByAll(
     const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
     if (itsOwn.length === 0) continue
     const stored = itsOwn.find((each) => each.topicPartition.partition === partition)
-    const offset = stored?.committed.offset ?? 0
+    const offset = stored === undefined ? 0 : offsetOf(stored)
     if (!isImportGroup(groupId)) consumed = Math.min(consumed, offset)
     else if (!itsOwn.every(({ committed }) => hasImportEnded(committed.metadata))) {
       needed = Math.min(needed, offset)

@@ -1,6 +1,7 @@
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { LogReader } from '../storage/log-reader.ts'
 import type { StoredOffset } from './group-offsets.ts'
+import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What is needed of a partition that groups consume. */
@@ -19,6 +20,25 @@ export interface CheckedCommit extends StoredOffset {
 export function withEpoch({ topicPartition, committed, data }: CheckedCommit): StoredOffset {
   const leaderEpoch = committed.leaderEpoch ?? data.log.reader.epochOf(committed.offset - 1)
   return { topicPartition, committed: { ...committed, leaderEpoch } }
+}
+
+/**
+ * What a commit says by now: it reaches no further than what its epoch has written. The records behind
+ * that were cut off since, and the group has not seen what is or will be in their place (KIP-320).
+ *
+ * @param mayGoOn whether the log may go on behind its known end, as another process writes it.
+ */
+export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leaderEpoch'>>(
+  committed: T,
+  data: Pick<ConsumedPartition, 'log'> | null,
+  mayGoOn: boolean,
+): T {
+  if (data === null) return committed
+  const { reader } = data.log
+  const end = reader.endOffsetForEpoch(committed.leaderEpoch)
+  if (end === null || committed.offset <= end) return committed
+  if (mayGoOn && end === reader.endOffsetForEpoch(null)) return committed
+  return { ...committed, offset: end, leaderEpoch: reader.epochOf(end - 1) }
 }
 
 /**

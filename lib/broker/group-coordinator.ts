@@ -112,6 +112,16 @@ export class GroupCoordinator {
   }
 
   /**
+   * What a group has committed last, also where records below it were cut off since.
+   *
+   * @throws as {@link GroupCoordinator.committed}
+   */
+  lastCommit(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
+    this.ensureOffsetsKnown()
+    return this.#options.offsets.lastCommit(groupId, topicPartition)
+  }
+
+  /**
    * Stores offsets for consumers that choose their partitions themselves.
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id

@@ -4,11 +4,12 @@ import {
   ensureDurable,
   unknownPartition,
   withEpoch,
+  withinEpoch,
   type CheckedCommit,
   type ConsumedPartition,
 } from './consumed-partition.ts'
 import { consumedByAll } from './consumed-by-all.ts'
-import { dropIfEmpty, groupOf, type GroupOffsets } from './group-offsets.ts'
+import { dropIfEmpty, groupOf, type GroupOffsets, type StoredOffset } from './group-offsets.ts'
 import {
   checkOffsetCommit,
   type CommitOptions,
@@ -33,6 +34,8 @@ export type { OffsetsPartition } from './offset-replay.ts'
 export interface OffsetStoreOptions extends OffsetsTopicOptions {
   /** A partition that may have offsets; `null` when there is none of that name. */
   readonly dataPartition: (topicPartition: TopicPartition) => ConsumedPartition | null
+  /** Whether another process writes the directory: its logs may go on behind the ends that are known. */
+  readonly readOnly: boolean
 }
 
 /**
@@ -42,6 +45,9 @@ export interface OffsetStoreOptions extends OffsetsTopicOptions {
  * All calls may overlap, but {@link OffsetStore.load} has to settle before any other. Commits of one
  * group are stored in the order of the calls, those of different groups side by side. What is in
  * memory is durable: a commit shows once it is acknowledged.
+ *
+ * A log may be cut at any time, also while a commit is under way. So nobody is told how far a group has come
+ * without a look at what its epoch has written, as the log is then.
  */
 export class OffsetStore {
   readonly #options: OffsetStoreOptions
@@ -182,13 +188,13 @@ export class OffsetStore {
     const clamped: ClampedOffset[] = []
     for (const groupId of this.groups()) {
       const entries: CommittedOffset[] = []
-      for (const committed of this.offsetsOf(groupId)) {
-        const { topic, partition, offset, leaderEpoch } = committed
-        const data = this.#options.dataPartition(committed)
-        const end = data?.log.reader.endOffsetForEpoch(leaderEpoch) ?? null
-        if (data === null || end === null || offset <= end) continue
-        clamped.push({ groupId, topic, partition, offset, leaderEpoch, clampedTo: end })
-        entries.push({ ...committed, offset: end, leaderEpoch: data.log.reader.epochOf(end - 1) })
+      for (const stored of this.#sortedOf(groupId)) {
+        const { offset, leaderEpoch } = stored.committed
+        const left = this.#withinEpoch(stored)
+        if (left.offset === offset) continue
+        const { topicPartition } = stored
+        clamped.push({ groupId, ...topicPartition, offset, leaderEpoch, clampedTo: left.offset })
+        entries.push({ ...topicPartition, ...left })
       }
       if (entries.length > 0) await this.#storeClamped(groupId, entries)
     }
@@ -213,15 +219,22 @@ export class OffsetStore {
 
   /** The offset a group goes on from, `null` when it has none for this partition. */
   fetch(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
-    const offsets = this.#groups.get(groupId)?.offsets
-    const committed = offsets?.get(topicPartitionKey(topicPartition))?.committed
+    const stored = this.#find(groupId, topicPartition)
     // Nobody is handed what the group goes on from, and retention looks at.
-    return committed === undefined ? null : { ...committed }
+    return stored === null ? null : { ...this.#withinEpoch(stored) }
+  }
+
+  /** What was committed, also where records below it were cut off since; `null` for nothing. */
+  lastCommit(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
+    const stored = this.#find(groupId, topicPartition)
+    return stored === null ? null : { ...stored.committed }
   }
 
   /** See {@link consumedByAll}; 0 where it is not known. */
   consumedBelow(topicPartition: TopicPartition, { isFull }: { readonly isFull: boolean }): number {
-    return this.#damage === null ? consumedByAll(this.#groups, topicPartition, isFull) : 0
+    if (this.#damage !== null) return 0
+    const offsetOf = (stored: StoredOffset): number => this.#withinEpoch(stored).offset
+    return consumedByAll(this.#groups, topicPartition, isFull, offsetOf)
   }
 
   /** Ids of the groups that have an offset, sorted. */
@@ -248,10 +261,25 @@ export class OffsetStore {
 
   /** All offsets of a group, sorted by partition; empty when it has none. */
   offsetsOf(groupId: string): CommittedOffset[] {
+    return this.#sortedOf(groupId).map((stored) => ({
+      ...stored.topicPartition,
+      ...this.#withinEpoch(stored),
+    }))
+  }
+
+  #sortedOf(groupId: string): StoredOffset[] {
     const offsets = this.#groups.get(groupId)?.offsets.values() ?? []
-    return [...offsets]
-      .map(({ topicPartition, committed }) => ({ ...topicPartition, ...committed }))
-      .sort(compareTopicPartitions)
+    return [...offsets].sort((a, b) => compareTopicPartitions(a.topicPartition, b.topicPartition))
+  }
+
+  #find(groupId: string, topicPartition: TopicPartition): StoredOffset | null {
+    const offsets = this.#groups.get(groupId)?.offsets
+    return offsets?.get(topicPartitionKey(topicPartition)) ?? null
+  }
+
+  #withinEpoch({ topicPartition, committed }: StoredOffset): OffsetAndMetadata {
+    const { dataPartition, readOnly } = this.#options
+    return withinEpoch(committed, dataPartition(topicPartition), readOnly)
   }
 
   /**

@@ -90,6 +90,11 @@ export class PositionResolver {
     return this.#context.coordinator.committed(this.#groupId, partition)
   }
 
+  #lastCommit(partition: TopicPartition): OffsetAndMetadata | null {
+    if (this.#groupId === null) return null
+    return this.#context.coordinator.lastCommit(this.#groupId, partition)
+  }
+
   /**
    * While offsets are being committed of partitions that are given up, whoever is given one of them goes on
    * there: they may be given back at once.
@@ -163,7 +168,8 @@ export class PositionResolver {
 
   #start(state: AssignedPartition, source: Partition): void {
     const committing = this.#committing.get(state.key)
-    const committed = committing?.topicId === state.topicId ? committing : this.committed(state)
+    // Where records below it were cut off since, the move back is told as for records that were read.
+    const committed = committing?.topicId === state.topicId ? committing : this.#lastCommit(state)
     if (committed !== null && committed.offset >= source.logStartOffset) {
       state.resume(committed.offset, committed.leaderEpoch ?? null)
       return

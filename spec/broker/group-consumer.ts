@@ -25,6 +25,7 @@ export class GroupHarness {
     }
     this.offsets = new OffsetStore({
       clock: this.clock,
+      readOnly: false,
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),
       dataPartition: () => data,
     })

@@ -44,10 +44,14 @@ class Harness {
   epochOf: (offset: number) => number | null = () => null
   endOffsetForEpoch: (epoch: number | null) => number | null = () => null
 
-  constructor(partitions: readonly FakeOffsetsPartition[] = [new FakeOffsetsPartition()]) {
+  constructor(
+    partitions: readonly FakeOffsetsPartition[] = [new FakeOffsetsPartition()],
+    readOnly = false,
+  ) {
     this.partitions = partitions
     this.store = new OffsetStore({
       clock: new ManualClock(NOW_MS),
+      readOnly,
       openTopic: async () => {
         this.openCount += 1
         await Promise.resolve()
@@ -323,6 +327,33 @@ describe('commit', () => {
     harness.missing.add('orders-0')
     await expect(harness.commit(1)).rejects.toThrow(UnknownTopicOrPartitionError)
     expect(harness.openCount).toBe(0)
+  })
+})
+
+describe('a commit whose records were cut off', () => {
+  it.each([false, true])(
+    'reaches no further than its epoch, whoever asks: directory of another process %s',
+    async (readOnly) => {
+      const harness = new Harness(undefined, readOnly)
+      harness.epochOf = (offset) => (offset < 5 ? 0 : 1)
+      await harness.commit(9)
+      await harness.store.commit('h', [{ ...ORDERS, offset: 12, leaderEpoch: 0 }])
+      // The log ends at 20 now, and what epoch 0 has written at 5.
+      harness.endOffsetForEpoch = (epoch) => (epoch === 0 ? 5 : 20)
+      const { store } = harness
+      expect(store.fetch('h', ORDERS)).toEqual({ offset: 5, metadata: '', leaderEpoch: 0 })
+      expect(store.offsetsOf('h')).toMatchObject([{ ...ORDERS, offset: 5, leaderEpoch: 0 }])
+      expect(store.lastCommit('h', ORDERS)).toMatchObject({ offset: 12, leaderEpoch: 0 })
+      expect(store.fetch('g', ORDERS)).toMatchObject({ offset: 9, leaderEpoch: 1 })
+      expect(store.consumedBelow(ORDERS, { isFull: false })).toBe(5)
+    },
+  )
+
+  it('is not told from one of records that nobody has looked at, where another process writes', async () => {
+    const harness = new Harness(undefined, true)
+    await harness.store.commit('g', [{ ...ORDERS, offset: 12, leaderEpoch: 0 }])
+    harness.endOffsetForEpoch = () => 5
+    expect(harness.offset()).toBe(12)
   })
 })
 

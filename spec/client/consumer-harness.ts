@@ -271,6 +271,7 @@ export class ConsumerHarness {
     }
     this.offsets = new OffsetStore({
       clock: this.clock,
+      readOnly: false,
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),
       dataPartition: ({ topic, partition }) => {
         const data = this.topics.get(topic)?.partitions[partition]
