@@ -1,3 +1,4 @@
+import { OffsetOutOfRangeError } from '../errors.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { Partition } from './partition.ts'
 import { outOfRange } from './record-deletion.ts'
@@ -21,8 +22,21 @@ export function ensureInLog({ log }: Partition, offset: number): void {
  * @param epoch of the batch that was given last; `null` where none was, or it has none: nobody can tell.
  * @throws {@link OffsetOutOfRangeError} then.
  */
-export function ensureNotCut({ log }: Partition, epoch: number | null, offset: number): void {
+export function ensureNotCut(partition: Partition, epoch: number | null, offset: number): void {
   if (epoch === null) return
-  const end = log.reader.endOffsetForEpoch(epoch)
-  if (end !== null && end < offset) throw outOfRange(log, offset, log.logEndOffset)
+  const end = partition.log.reader.endOffsetForEpoch(epoch)
+  if (end !== null && end < offset) throw cutOff(partition, offset, end)
+}
+
+/** The error for records from `end` on that were cut off, and that were read up to `offset`. */
+export function cutOff(
+  { topic, index: partition, logStartOffset, logEndOffset }: Partition,
+  offset: number,
+  end: number,
+): OffsetOutOfRangeError {
+  return new OffsetOutOfRangeError(
+    { topic, partition, offset, logStartOffset, logEndOffset },
+    `the records of ${topic}-${partition} that offset ${offset} stands behind were cut off ` +
+      `from ${end} on; the log holds ${logStartOffset} to ${logEndOffset} (exclusive) now`,
+  )
 }

@@ -1,4 +1,5 @@
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
+import { cutOff } from '../broker/iteration-place.ts'
 import type { Partition } from '../broker/partition.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import { refuseThenable } from '../checks.ts'
@@ -129,7 +130,7 @@ export class PositionResolver {
     const position = this.#settledAt(state, source)
     const end = this.#knownEnd(state, source, position)
     if (end === null) return position
-    if (this.#autoOffsetReset === 'none') throw cutOff(position, source, end)
+    if (this.#autoOffsetReset === 'none') throw cutOff(source, position, end)
     this.#reset(state, source, end, 'truncated')
     return this.#settledAt(state, source)
   }
@@ -228,15 +229,6 @@ function seekBehind(state: AssignedPartition, source: Partition, offset: number)
 
 function endOf(source: Partition, end: 'earliest' | 'latest'): number {
   return end === 'earliest' ? source.logStartOffset : source.highWatermark
-}
-
-function cutOff(offset: number, source: Partition, end: number): OffsetOutOfRangeError {
-  const { topic, index: partition, logStartOffset, logEndOffset } = source
-  return new OffsetOutOfRangeError(
-    { topic, partition, offset, logStartOffset, logEndOffset },
-    `the records of ${topic}-${partition} that offset ${offset} stands behind were cut off ` +
-      `from ${end} on; the log holds ${logStartOffset} to ${logEndOffset} (exclusive) now`,
-  )
 }
 
 function outOfRange(offset: number, source: Partition): OffsetOutOfRangeError {
