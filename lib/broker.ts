@@ -147,7 +147,7 @@ export class Broker {
   /**
    * Deletes a topic with its records and the offsets that groups have committed for it. A topic
    * that is created under the name later is another one. Where it fails as `'unknown'` the topic is gone
-   * too, and another call, or the next open, finishes it.
+   * too; its name is free once another call, or the next open, has been able to remove its files.
    *
    * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic.
    * @throws {@link CorruptRecordError} when the committed offsets are damaged.

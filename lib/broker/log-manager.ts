@@ -101,8 +101,7 @@ export class LogManager {
     if (!readOnly) {
       // Before anything is removed because of what it says.
       if (isKnown && !this.#options.isClean) await this.#registry.renew()
-      await this.#directories.removeRenamed()
-      for (const entry of this.#registry.entries) await this.#settlement.settle(entry)
+      await this.#settlement.settleAll()
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
     const { isClean } = this.#options
@@ -162,8 +161,15 @@ export class LogManager {
       const entry = this.#registry.get(name)
       if (entry === undefined || entry.state === 'creating') throw unknownTopic(name)
       if (entry.state === 'active') await this.#retire(entry)
-      await this.#options.forgetTopic(name)
-      await this.#settlement.settle({ ...entry, state: 'deleting' })
+      try {
+        await this.#options.forgetTopic(name)
+        await this.#settlement.settle({ ...entry, state: 'deleting' })
+      } catch (error) {
+        if (error instanceof VarveError) throw error
+        const message = `topic '${name}' is deleted and not all of it is removed yet: ${reasonOf(error)}`
+        const place = { path: this.#options.dir, outcome: 'unknown' } as const
+        throw new StorageError(message, place, { cause: error })
+      }
     })
   }
 

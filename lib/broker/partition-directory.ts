@@ -68,8 +68,13 @@ export class PartitionDirectories {
 
   /** The topic id that a partition's directory names; `null` when it names none or is not there. */
   async topicIdOf(topic: string, partition: number): Promise<string | null> {
-    const metadata = await readPartitionMetadata(this.#fileSystem, this.pathOf(topic, partition))
-    return metadata?.topicId ?? null
+    try {
+      const metadata = await readPartitionMetadata(this.#fileSystem, this.pathOf(topic, partition))
+      return metadata?.topicId ?? null
+    } catch (error) {
+      if (isTooLong(error)) return null
+      throw error
+    }
   }
 
   /** Whether a partition's directory holds anything that a log is made of. */
@@ -114,17 +119,26 @@ export class PartitionDirectories {
     await this.#removeDirectory(this.pathOf(topic, partition))
   }
 
-  /** Finishes deletions that a Kafka broker has begun by renaming a directory. */
+  /** Finishes deletions that a Kafka broker has begun by renaming a directory, as far as that is possible. */
   async removeRenamed(): Promise<void> {
     for (const entry of await this.#fileSystem.list(this.#dir)) {
       if (entry.kind !== 'directory' || !isDeletedDirectoryName(entry.name)) continue
-      await this.#removeDirectory(join(this.#dir, entry.name))
+      try {
+        await this.#removeDirectory(join(this.#dir, entry.name))
+      } catch (error) {
+        if (!isOfOneDirectory(error)) throw error
+      }
     }
   }
 
   /** Whether there is a directory, and not a link to one, behind which other people's files may lie. */
   async #isThere(path: string): Promise<boolean> {
-    return (await this.#fileSystem.stat(path))?.kind === 'directory'
+    try {
+      return (await this.#fileSystem.stat(path))?.kind === 'directory'
+    } catch (error) {
+      if (isTooLong(error)) return false
+      throw error
+    }
   }
 
   async #namesIn(path: string): Promise<string[]> {
@@ -155,4 +169,17 @@ export class PartitionDirectories {
       if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) throw error
     }
   }
+}
+
+/**
+ * Whether it is one directory that cannot be removed, such as a mount point or what belongs to another user,
+ * and not something that the process or the disk has no more of.
+ */
+export function isOfOneDirectory(error: unknown): boolean {
+  return isSystemError(error) && !isSystemError(error, 'EMFILE', 'ENFILE', 'ENOMEM')
+}
+
+/** What has too long a name for its file system is not there, and never was. */
+function isTooLong(error: unknown): boolean {
+  return isSystemError(error, 'ENAMETOOLONG')
 }

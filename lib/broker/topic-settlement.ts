@@ -1,7 +1,7 @@
 import type { TopicConfig } from '../config.ts'
 import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
-import type { PartitionDirectories } from './partition-directory.ts'
+import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
@@ -18,6 +18,22 @@ export class TopicSettlement {
     this.#registry = registry
     this.#directories = directories
     this.#states = states
+  }
+
+  /**
+   * Settles all topics, and what a Kafka broker has begun to delete. One whose directory cannot be removed
+   * stays as it is, so that it keeps no other from opening: the next change of it, or the next open, tries
+   * again.
+   */
+  async settleAll(): Promise<void> {
+    await this.#directories.removeRenamed()
+    for (const entry of this.#registry.entries) {
+      try {
+        await this.settle(entry)
+      } catch (error) {
+        if (!isOfOneDirectory(error)) throw error
+      }
+    }
   }
 
   /** Takes a creation back, finishes a deletion, and removes partitions beyond the count. */

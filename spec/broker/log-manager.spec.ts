@@ -258,6 +258,71 @@ describe('the topics of a directory', () => {
     expect(await contents(manager)).toEqual({ more: [[]], orders: [[]] })
   })
 
+  it.each([
+    ['removeDirectory', 'EBUSY', '/data/gone-0'],
+    ['unlink', 'EPERM', /gone-0\/0+\.log$/],
+    ['stat', 'EIO', '/data/gone-0'],
+    ['list', 'EACCES', '/data/gone-0'],
+  ] as const)(
+    'are open beside one that is deleted and cannot be removed: %s %s',
+    async (kind, code, path) => {
+      const fileSystem = new SimulatedFileSystem()
+      const manager = await openLogManager(fileSystem)
+      await manager.create('orders', 1, {})
+      await (await manager.create('gone', 1, {})).partition(0).append({ value: 'x' })
+      fileSystem.failNext(kind, code, { path, persistent: true })
+      const isDeleted = /topic 'gone' is deleted and not all of it is removed yet: /
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        await expect(manager.delete('gone')).rejects.toMatchObject({
+          outcome: 'unknown',
+          message: isDeleted,
+          cause: { code },
+        })
+        expect(await contents(manager)).toEqual({ orders: [[]] })
+      }
+      await closeLogManager(manager)
+      const again = await openLogManager(fileSystem)
+      expect(await contents(again)).toEqual({ orders: [[]] })
+      await expect(again.create('gone', 1, {})).rejects.toMatchObject({ outcome: 'not-written' })
+      await again.create('other', 1, {})
+      await again.delete('other')
+      fileSystem.clearFaults()
+      await again.create('gone', 1, {})
+      expect(await contents(again)).toEqual({ gone: [[]], orders: [[]] })
+    },
+  )
+
+  it('are open beside a deletion of a Kafka broker that cannot be finished, and is later', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 1, {})
+    await closeLogManager(manager)
+    const renamed = `old-0.${'a'.repeat(32)}-delete`
+    await fileSystem.createDirectory(`/data/${renamed}`)
+    fileSystem.failNext('removeDirectory', 'EBUSY', { path: `/data/${renamed}` })
+    const again = await openLogManager(fileSystem)
+    expect(await contents(again)).toEqual({ orders: [[]] })
+    await closeLogManager(again)
+    await openLogManager(fileSystem)
+    expect(await fileSystem.stat(`/data/${renamed}`)).toBeNull()
+  })
+
+  it('are not created under a name that is too long for the file system, and leave no trace', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('orders', 1, {})
+    for (const kind of ['stat', 'list', 'createDirectory', 'removeDirectory', 'open'] as const) {
+      fileSystem.failNext(kind, 'ENAMETOOLONG', { path: /^\/data\/long-0/, persistent: true })
+    }
+    await expect(manager.create('long', 1, {})).rejects.toMatchObject({
+      outcome: 'not-written',
+      message: /ENAMETOOLONG.*long-0/,
+    })
+    expect(fileSystem.readFile('/data/varve-topics').toString()).not.toContain('long')
+    await closeLogManager(manager)
+    expect(await contents(await openLogManager(fileSystem))).toEqual({ orders: [[]] })
+  })
+
   it('are not opened after an unclean stop when their list cannot be written', async () => {
     const fileSystem = new SimulatedFileSystem()
     await (await openLogManager(fileSystem)).create('orders', 1, {})
