@@ -379,6 +379,7 @@ describe('a push', () => {
     void reader.close()
     await until(clock, () => results.length === 2)
     expect(results).toEqual(Array(2).fill({ written: 0, failed: 0, retries: 0 }))
+    expect(committedOf(broker)).toEqual([0])
     await broker.close()
     expect([tries, clock.pendingTimers]).toEqual([2, 0])
   })
