@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { BufferExhaustedError, TimeoutError } from '../../lib/errors.ts'
+import { BufferExhaustedError, StorageError, TimeoutError } from '../../lib/errors.ts'
 import type { Producer } from '../../lib/client/producer.ts'
 import { observe, setUp, type Outcome } from './fake-topic.ts'
 
@@ -52,6 +52,25 @@ describe('bufferMemory', () => {
     expect(producer.usedBytes).toBe(0)
     await producer.close()
     expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('that is full lets in nothing that was sent before the disk has failed what is in front of it', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 500, batchRecords: 1 })
+    const failed = new StorageError('EIO', { path: '/data', outcome: 'not-written' })
+    const [a, b, ...waiting] = sendLarge(producer, 'a', 'b', 'c', 'd')
+    await clock.advance(0)
+    partition.append(0).fail(failed)
+    await clock.advance(0)
+    expect([a?.error, b?.error]).toEqual([failed, failed])
+    for (const { error } of waiting) {
+      expect(error).toMatchObject({ outcome: 'not-written', cause: failed })
+    }
+    const [later] = sendLarge(producer, 'e')
+    await clock.advance(0)
+    partition.append(1).succeed()
+    await clock.advance(0)
+    expect(names(await partition.written())).toEqual(['a|b', 'e'])
+    expect(later?.metadata?.offset).toBe(0)
   })
 
   it('that is full keeps a small record behind a large one, also for another partition', async () => {
