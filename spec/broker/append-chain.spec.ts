@@ -76,6 +76,36 @@ describe('appends of one tick that come to more than a MiB', () => {
   })
 })
 
+it('appends that wait for nothing wait for those before them where more than 4 MiB do', async () => {
+  const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+  let gate = Promise.resolve()
+  const open = fileSystem.open.bind(fileSystem)
+  fileSystem.open = async (path, mode) => {
+    const file = await open(path, mode)
+    const datasync = file.datasync.bind(file)
+    file.datasync = () => gate.then(datasync)
+    return file
+  }
+  const partition = await openPartition({ fileSystem })
+  let release: () => void = () => undefined
+  gate = new Promise((resolve) => (release = resolve))
+  const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
+  const first = partition.append({ value: 'held by its sync' })
+  for (let each = 0; each < 5; each += 1) await turn()
+  const value = Buffer.alloc(1_000_000)
+  const settled: number[] = []
+  const appends: Promise<unknown>[] = []
+  for (const number of [1, 2, 3, 4]) {
+    const appended = partition.append([{ value }, { value }], { acks: 0 })
+    appends.push(appended.then(() => settled.push(number)))
+    for (let each = 0; each < 5; each += 1) await turn()
+  }
+  expect(settled).toEqual([1, 2])
+  release()
+  await Promise.all([first, ...appends])
+  expect(await partition.append({ value: 'last' })).toMatchObject({ baseOffset: 9 })
+})
+
 describe('an append on a relaxed topic', () => {
   /** What has become of it where a sync fails between its write and the moment in which that is heard of. */
   async function outcome(endAfterFailure: number): Promise<unknown> {

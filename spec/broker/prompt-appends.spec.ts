@@ -36,9 +36,11 @@ it('goes on where a write ends early that is made at once', async () => {
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'a' })
   await partition.append({ value: 'b' })
-  const { leaderEpoch } = partition.log
+  const { leaderEpoch, size, bytesSinceCheckpoint } = partition.log
   fileSystem.shortWriteAt(1, 20)
   expect(await partition.append({ value: 'c' })).toMatchObject({ baseOffset: 2 })
+  // What is due by then counts it like any other.
+  expect(partition.log.bytesSinceCheckpoint - bytesSinceCheckpoint).toBe(partition.log.size - size)
   expect(await valuesOf(partition)).toEqual(['a', 'b', 'c'])
   expect(partition.log.leaderEpoch).toBe(leaderEpoch)
 })
