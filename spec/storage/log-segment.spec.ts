@@ -157,6 +157,16 @@ describe('the indexes', () => {
     expect(timeIndex.count).toBe(3)
   })
 
+  it('are loaded from their files before a segment is sealed that nobody has used', async () => {
+    const { fs, segment } = await segmentWith(pairs(6))
+    await segment.held.write()
+    const again = await reopened(fs, 62)
+    await again.seal()
+    expect(fs.readFile(pathOf(BASE, 'index'))).toHaveLength(8 * segment.indexes.offsetIndex.count)
+    expect((await reopened(fs, 62)).held.isLoaded).toBe(false)
+    expect(await (await reopened(fs, 62)).times.max()).toEqual({ timestamp: 150, offset: 61 })
+  })
+
   it('are loaded from their files when they are needed', async () => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.seal()
@@ -480,6 +490,16 @@ describe('follow', () => {
     await follower.recover(segment.sizeBytes, 0)
     await change(segment, fs)
     expect(await follower.follow((await fs.stat(pathOf(BASE)))?.sizeBytes ?? 0)).toBe(false)
+  })
+
+  it('takes what was preallocated for room, and not for records', async () => {
+    const { fs, segment } = await segmentWith(pairs(2))
+    const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
+    await follower.recover(segment.sizeBytes, 0)
+    const file = await fs.open(pathOf(BASE), 'update')
+    await file.write([Buffer.alloc(4096, 0xfe)], segment.sizeBytes)
+    expect(await follower.follow(segment.sizeBytes + 4096)).toBe(true)
+    expect([follower.nextOffset, follower.sizeBytes]).toEqual([54, segment.sizeBytes])
   })
 
   it('passes an error of the disk on', async () => {

@@ -75,6 +75,21 @@ describe('the record of segments', () => {
     expect(await offsetsOf(await openLog(fs))).toEqual([3, 4, 5])
   })
 
+  it('keeps segments that were deleted until it can be written without them', async () => {
+    const fs = (await writtenLog(COUNT, { close: false })).restart('process')
+    await fs.unlink(RECORD)
+    const text = '0\n1\norders 0 3\n'
+    fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
+    fs.failNext('write', 'EIO', { path: /varve-segments/, persistent: true })
+    const log = await openLog(fs)
+    fs.clearFaults()
+    expect([log.logStartOffset, log.damage, logsOf(fs).at(0)]).toEqual([3, null, pathOf(0)])
+    await log.close()
+    const again = await openLog(fs)
+    expect([await offsetsOf(again), again.damage]).toEqual([[3, 4, 5, 6], null])
+    expect(logsOf(fs).at(0)).toBe(pathOf(2))
+  })
+
   it('is made anew where it was damaged, and that is said', async () => {
     const fs = await writtenLog(COUNT)
     fs.flipBit(RECORD, 40, 1)
