@@ -115,6 +115,24 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('takes back no commit that somebody else has made meanwhile', async () => {
+    const { clock, broker, consumer } = await setUp(1, 6)
+    const reader = consumer()
+    const release: (() => void)[] = []
+    const write = (): Promise<void> => new Promise((resolve) => void release.push(resolve))
+    const push = pushTo(reader, write, { clock })
+    await until(clock, () => release.length === 1)
+    await reader.commit([{ topic: 't', partition: 0, offset: 5 }])
+    release[0]?.()
+    await until(clock, () => release.length === 2)
+    expect(committedOf(broker)).toEqual([5])
+    const stopped = push.stop()
+    release[1]?.()
+    await stopped
+    expect(committedOf(broker)).toEqual([5])
+    await broker.close()
+  })
+
   it('gives several records of one partition to a write where that is asked for', async () => {
     const { clock, broker, consumer } = await setUp(2, 10)
     const batches: string[][] = []
