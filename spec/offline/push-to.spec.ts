@@ -171,6 +171,25 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it.each([
+    ['as said', { retries: 4, retryBackoffMs: 10_000 }, [0, 10_000, 30_000, 60_000, 90_000]],
+    ['as nobody says', {}, [0, 100, 300, 700]],
+  ])('waits up to 30 s, and 100 ms at first: %s', async (_, options, expected) => {
+    const { clock, broker, consumer } = await setUp(1, 1)
+    const times: number[] = []
+    const failure = new Error('no room')
+    const write = (): void => {
+      times.push(clock.monotonic())
+      throw failure
+    }
+    const ended = expect(pushTo(consumer(), write, { ...options, clock })).rejects.toBe(failure)
+    for (let turn = 0; turn < 100; turn += 1) await clock.advance(1000)
+    const [first = 0] = times
+    expect(times.map((time) => time - first)).toEqual(expected)
+    await ended
+    await broker.close()
+  })
+
   it('skips what cannot be written, or puts it somewhere else', async () => {
     const { clock, broker, consumer } = await setUp(1, 4)
     const fail = (record: ConsumerRecord): void => {
@@ -400,6 +419,32 @@ describe('a push', () => {
     expect(committedOf(broker)).toEqual([0])
     await broker.close()
     expect([tries, clock.pendingTimers]).toEqual([2, 0])
+  })
+
+  it('starts no write any more once it is stopped, nor of what is being drained', async () => {
+    const { clock, broker, consumer } = await setUp(1, 9)
+    const started: number[] = []
+    const release = new Map<number, () => void>()
+    const write = ({ offset }: ConsumerRecord): Promise<void> => {
+      started.push(offset)
+      return new Promise((resolve) => void release.set(offset, resolve))
+    }
+    const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 2 })
+    await until(clock, () => started.length === 2)
+    for (const offset of [1, 2]) {
+      release.get(offset)?.()
+      await clock.advance(0)
+    }
+    // 3 waits for 0, which has its key, and 4 for none of them.
+    expect(started).toEqual([0, 1, 2, 4])
+    const draining = push.drain([{ topic: 't', partition: 0 }])
+    const stopped = push.stop()
+    for (const offset of [0, 4]) release.get(offset)?.()
+    await clock.advance(0)
+    expect(started).toEqual([0, 1, 2, 4])
+    await Promise.all([draining, stopped])
+    expect(committedOf(broker)).toEqual([3])
+    await broker.close()
   })
 
   it('goes on behind what it has written where it keeps what it drains', async () => {
