@@ -146,6 +146,27 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('gives no write more records than maxInFlight leaves room for', async () => {
+    const { clock, broker, consumer } = await setUp(2, 10)
+    const sizes: number[] = []
+    const release: (() => void)[] = []
+    const write = (records: readonly ConsumerRecord[]): Promise<void> => {
+      sizes.push(records.length)
+      return new Promise((resolve) => void release.push(resolve))
+    }
+    const push = pushTo(consumer(), write, { clock, batchRecords: 3, maxInFlight: 5 })
+    await until(clock, () => sizes.length === 2)
+    await clock.advance(1000)
+    expect(sizes).toEqual([3, 2])
+    release[0]?.()
+    await until(clock, () => sizes.length === 3)
+    expect(sizes).toEqual([3, 2, 3])
+    const stopped = push.stop()
+    for (const each of release) each()
+    await stopped
+    await broker.close()
+  })
+
   it('tries again with waits that double, and then ends with the error', async () => {
     const { clock, broker, consumer } = await setUp(1, 3)
     const reader = consumer()
