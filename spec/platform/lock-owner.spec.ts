@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { open, writeFile } from 'node:fs/promises'
+import promises, { open, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -14,7 +14,9 @@ import {
   type OwnerProcess,
   type OwnerRecord,
 } from '../../lib/platform/lock-owner.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
 import { startScript } from '../helpers/compiled-lib.ts'
+import { applyToBuiltins } from './builtin-spies.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -77,6 +79,32 @@ describe('isOwnerGone', () => {
       expect(await isOwnerGone(record, self, found)).toBe(true)
       expect(await isOwnerGone(record, self, { ...found, guard: null })).toBe(false)
     })
+
+    it.each(['which files are open', 'how one is open'])(
+      'is not sure where nobody tells %s',
+      async (what) => {
+        const path = join(await temporaryDirectory(), 'lock')
+        await writeFile(path, '')
+        const self = describeThisProcess()
+        const record = foreignRecord({ ...self, threadId: self.pid + 1, guard: GUARD })
+        const reading = await open(path, 'r')
+        onTestFinished(() => reading.close())
+        const found = { guard: GUARD, file: await reading.stat({ bigint: true }) }
+        const { readFileSync } = fs
+        applyToBuiltins(
+          what === 'how one is open'
+            ? vi.spyOn(fs, 'readFileSync').mockImplementation((target, options) => {
+                if (String(target).includes('/fdinfo/'))
+                  throw systemError('EACCES', 'open', String(target), 'denied')
+                return readFileSync(target, options)
+              })
+            : vi
+                .spyOn(promises, 'readdir')
+                .mockRejectedValue(systemError('EACCES', 'scandir', '/proc', 'denied')),
+        )
+        expect(await isOwnerGone(record, self, found)).toBe(false)
+      },
+    )
   })
 
   describe.runIf(process.platform === 'linux')('without a guard', () => {
