@@ -13,6 +13,7 @@ import type { ProducerState } from './producer-state.ts'
 import { replayReader } from './replay-reader.ts'
 import { RollPolicy } from './roll-policy.ts'
 import { entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
+import { truncateTransactionIndex } from './transaction-index.ts'
 
 /**
  * The segments of one log, with the end of the log and the end of what is durable. Knows how to
@@ -201,6 +202,7 @@ export class LocalLog {
       this.tail.durablePosition = null
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)
+      await this.#forgetTransactions(rest?.endOffset ?? offset)
       this.epochs.truncateFromEnd(offset)
       this.raiseEpoch()
       await this.epochs.write()
@@ -218,6 +220,14 @@ export class LocalLog {
       await this.recordSegments()
     }
     await inDoubt('a truncation failed', () => this.segments.changing(truncate))
+  }
+
+  /** What a broker has noted of transactions that are cut off must not stand beside what follows. */
+  async #forgetTransactions(offset: number): Promise<void> {
+    const { active } = this.segments
+    if (active === undefined) return
+    const { fileSystem, dir } = this.#options
+    await truncateTransactionIndex(fileSystem, dir, { baseOffset: active.baseOffset, offset })
   }
 
   /** Writes what the recovery point promises to be there: all indexes, and the record of segments. */

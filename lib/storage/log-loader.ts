@@ -18,6 +18,7 @@ import { removeDeleted } from './segment-recorder.ts'
 import { completeSwaps, isSwapping } from './swap-files.ts'
 import { TornFiles } from './torn-files.ts'
 import { goBackTo, type Truncation } from './torn-tail.ts'
+import { truncateTransactionIndex } from './transaction-index.ts'
 import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 
 /**
@@ -204,7 +205,9 @@ export class LogLoader {
       // Everything in the files was deleted before, so nothing of it is missed, nor shown again where
       // what should follow is damaged.
       logEndOffset = logStartOffset
-      if (isSound) await (readOnly ? segments.replace([]) : this.#removeAll(segments))
+      // Durably: a file may have been cut by an open that a crash has ended before its sync, and uncut
+      // bytes in front of a new segment would be damage.
+      if (isSound) await (readOnly ? segments.replace([]) : segments.removeAll())
     }
     if (!this.#areEpochsKnown || this.#dispute?.isCheckpointWrong === true) {
       await this.#refillEpochs(segments, { logStartOffset, logEndOffset })
@@ -226,16 +229,6 @@ export class LogLoader {
     }
     await segments.park()
     return this.#loaded(segments, { logStartOffset, logEndOffset })
-  }
-
-  /**
-   * Durable when it resolves: a file may have been cut by an open that a crash has ended before its
-   * sync, and uncut bytes in front of a new segment would be damage.
-   */
-  async #removeAll(segments: LogSegments): Promise<void> {
-    if (segments.active === undefined) return
-    await segments.removeAll()
-    await this.#fileSystem.syncDirectory(this.#dir)
   }
 
   /** So that the first append of a new log, which is synced here anyway, has not to write it. */
@@ -326,6 +319,8 @@ export class LogLoader {
   async #makeDurable(segments: LogSegments): Promise<void> {
     await this.#tail.writeAgain(segments)
     await segments.flushFrom(this.#recoveryPoint)
+    const { baseOffset = 0, nextOffset: offset = 0 } = segments.active ?? {}
+    await truncateTransactionIndex(this.#fileSystem, this.#dir, { baseOffset, offset })
     // That makes the names in the directory durable as well.
     if (this.#epochs.isDirty) await this.#epochs.write()
     else await this.#fileSystem.syncDirectory(this.#dir)

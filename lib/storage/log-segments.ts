@@ -1,12 +1,13 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { BackwardLimits } from './backward-read.ts'
-import { orInDoubt } from './in-doubt-error.ts'
 import { sharedIndexCache, type IndexCache } from './index-cache.ts'
+import { LeftOverSegments } from './left-over-segments.ts'
+import type { SegmentFileKind } from './log-files.ts'
 import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
 import type { LogSegment, ReadLimits } from './log-segment.ts'
 import { RecentSegments } from './recent-segments.ts'
-import { removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
+import { LOG_KINDS, removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
 
 /** Segments that are not active keep their file open up to this many, those that were read last. */
 const MAX_OPEN_SEGMENTS = 32
@@ -27,8 +28,7 @@ export class LogSegments {
   #changeCount = 0
   /** No longer listed, and below the start of the log: files that are still to be removed. */
   dead: readonly LogSegment[] = []
-  /** No longer listed, and behind the end of the log: their files must go before it grows again. */
-  #leftOvers: readonly LogSegment[] = []
+  readonly #leftOvers: LeftOverSegments
   /** What was cut from segments and kept; `null` where there is none. */
   torn: { removeBelow(offset: number): Promise<void> } | null = null
 
@@ -43,6 +43,8 @@ export class LogSegments {
     this.#fileSystem = fileSystem
     this.#dir = dir
     this.#segments = [...segments]
+    const removeLog = (segment: LogSegment): Promise<void> => this.#remove([segment], LOG_KINDS)
+    this.#leftOvers = new LeftOverSegments(fileSystem, dir, removeLog)
   }
 
   get all(): readonly LogSegment[] {
@@ -72,7 +74,7 @@ export class LogSegments {
 
   /** Whether files of segments that were taken from the end of the log may still be there. */
   get hasLeftOvers(): boolean {
-    return this.#leftOvers.length > 0
+    return this.#leftOvers.all.length > 0
   }
 
   /** Runs a change that takes records away or replaces them. */
@@ -218,24 +220,18 @@ export class LogSegments {
     const kept = this.#segments.filter(({ baseOffset }) => baseOffset <= offset)
     const gone = this.#segments.slice(kept.length)
     this.#segments = kept
-    this.#leftOvers = [...gone.reverse(), ...this.#leftOvers]
-    await this.removeLeftOvers()
+    this.#leftOvers.add(gone.reverse())
+    await this.#leftOvers.remove()
   }
 
   /** Takes note of a segment that was made and is not to be used after all. */
   discard(segment: LogSegment): void {
-    this.#leftOvers = [segment, ...this.#leftOvers]
+    this.#leftOvers.add([segment])
   }
 
   /** Removes what is left of segments behind the end of the log; durable when it resolves. */
-  async removeLeftOvers(): Promise<void> {
-    for (const segment of this.#leftOvers) {
-      await this.#remove([segment])
-      // Before the next is removed: a power loss that takes back one removal and not another must
-      // not leave a later segment without the one before it.
-      await orInDoubt('a sync failed', () => this.syncNames())
-      this.#leftOvers = this.#leftOvers.slice(1)
-    }
+  removeLeftOvers(): Promise<void> {
+    return this.#leftOvers.remove()
   }
 
   /** Whether {@link LogSegments.removeBelow} would remove a segment. */
@@ -303,11 +299,13 @@ export class LogSegments {
     return (await this.active?.file.isInPlace().catch(() => true)) ?? true
   }
 
-  /** Removes all segments. Durable with the next sync of the directory: until then all may come back. */
+  /** Removes all segments; durable when it resolves. */
   async removeAll(): Promise<void> {
     const dead = this.#segments
+    if (dead.length === 0) return
     this.#segments = []
     await this.#remove(dead)
+    await this.syncNames()
   }
 
   /**
@@ -327,7 +325,7 @@ export class LogSegments {
   async close(): Promise<void> {
     this.#forget(this.#segments)
     // What a failure has left may be open too.
-    await Promise.all([...this.#segments, ...this.#leftOvers].map((segment) => segment.close()))
+    await Promise.all([...this.#segments, ...this.#leftOvers.all].map((segment) => segment.close()))
   }
 
   #forget(segments: readonly LogSegment[]): void {
@@ -337,14 +335,14 @@ export class LogSegments {
     }
   }
 
-  async #remove(segments: readonly LogSegment[]): Promise<void> {
+  async #remove(dead: readonly LogSegment[], kinds?: readonly SegmentFileKind[]): Promise<void> {
     // The segment that is active from now on must stay open between a write and its sync.
     const { active } = this
-    this.#forget(active === undefined ? segments : [...segments, active])
+    this.#forget(active === undefined ? dead : [...dead, active])
     // All of them, before anything can fail: nobody finds them any more to close them later.
-    await Promise.all(segments.map((segment) => segment.close()))
-    for (const { baseOffset } of segments) {
-      await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset)
+    await Promise.all(dead.map((segment) => segment.close()))
+    for (const { baseOffset } of dead) {
+      await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset, kinds)
     }
   }
 }

@@ -3,16 +3,19 @@ import { segmentFilePath, type SegmentFileKind } from './log-files.ts'
 
 /** Those that are made anew from the log file where they are missing. */
 const INDEX_KINDS = ['timeindex', 'index'] as const
-/** The log goes last: what is left without one is removed at open. */
-const KINDS = ['snapshot', 'txnindex', ...INDEX_KINDS, 'log'] as const
+/** What is left without a log is removed at open. */
+export const LOG_KINDS: readonly SegmentFileKind[] = ['snapshot', ...INDEX_KINDS, 'log']
+/** What nobody makes anew from the log. */
+export const TRANSACTION_KINDS: readonly SegmentFileKind[] = ['txnindex']
 
 /** Removes the files of a segment, as far as they are there. Durable with the next sync of `dir`. */
 export async function removeSegmentFiles(
   fileSystem: FileSystem,
   dir: string,
   baseOffset: number,
+  kinds: readonly SegmentFileKind[] = [...LOG_KINDS, ...TRANSACTION_KINDS],
 ): Promise<void> {
-  await removeFiles(fileSystem, dir, baseOffset, KINDS)
+  await removeFiles(fileSystem, dir, baseOffset, kinds)
 }
 
 /** Removes its indexes. @returns whether there were any */

@@ -1,9 +1,13 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readWholeFile, writeFully } from '../platform/file-io.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import { readFully, readWholeFile, writeFully } from '../platform/file-io.ts'
+import type { File, FileSystem } from '../platform/file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { segmentFilePath } from './log-files.ts'
 
 /** Version, id of the producer, and the first, the last and the last stable offset of a transaction. */
 const ENTRY_BYTES = 34
+/** The last offset is that of the marker that has ended the transaction. */
+const LAST_OFFSET_POSITION = 18
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /**
@@ -40,4 +44,52 @@ export async function joinTransactionIndexes(
   } finally {
     await file.close()
   }
+}
+
+/**
+ * Forgets aborted transactions of a segment that end at or behind `offset`, where its log ends now; durable
+ * when it resolves. A broker would take what comes in their place for theirs.
+ *
+ * The log is cut first, and this then. An entry too few is there for good, and what was aborted shows as
+ * committed; one too many goes with the next open, before anything can come in its place.
+ */
+export async function truncateTransactionIndex(
+  fileSystem: FileSystem,
+  dir: string,
+  { baseOffset, offset }: { readonly baseOffset: number; readonly offset: number },
+): Promise<void> {
+  const path = segmentFilePath(dir, baseOffset, 'txnindex')
+  let file: File
+  try {
+    file = await fileSystem.open(path, 'update')
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return
+    throw error
+  }
+  try {
+    const count = Math.floor((await file.stat()).sizeBytes / ENTRY_BYTES)
+    const kept = await countBelow(file, count, offset)
+    if (kept < count) await file.truncate(kept * ENTRY_BYTES)
+    // Also where there is nothing to cut: an earlier cut may be in memory alone.
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** How many of the entries end below `offset`. They rise in their last offsets. */
+async function countBelow(file: File, count: number, offset: number): Promise<number> {
+  const entry = Buffer.alloc(ENTRY_BYTES)
+  let [low, high] = [0, count]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    await readFully(file, entry, middle * ENTRY_BYTES)
+    if (lastOffsetOf(entry) < offset) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+function lastOffsetOf(entry: Buffer): number {
+  return Number(entry.readBigInt64BE(LAST_OFFSET_POSITION))
 }

@@ -2,15 +2,29 @@ import { describe, expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { NOW, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
+import { DIR, NOW, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
 
 const ENTRY_BYTES = 34
 
-/** What a broker notes of an aborted transaction; which one it is counts here only. */
-function entry(producerId: number): Buffer {
+/** What a broker notes of an aborted transaction. */
+function entry(producerId: number, lastOffset = 0): Buffer {
   const bytes = Buffer.alloc(ENTRY_BYTES)
   bytes.writeBigInt64BE(BigInt(producerId), 2)
+  bytes.writeBigInt64BE(BigInt(lastOffset), 18)
   return bytes
+}
+
+/** Last offsets of what is noted, segment by segment. */
+function notedIn(fs: SimulatedFileSystem): number[] {
+  const noted: number[] = []
+  for (const [path, bytes] of fs.snapshot()) {
+    if (!path.endsWith('.txnindex')) continue
+    const entries = Buffer.from(bytes)
+    for (let at = 0; at < entries.length; at += ENTRY_BYTES) {
+      noted.push(Number(entries.readBigInt64BE(at + 18)))
+    }
+  }
+  return noted.sort((a, b) => a - b)
 }
 
 /** Segments at 0, 2, 4 and 6, the first three of which compaction makes one of. */
@@ -78,5 +92,75 @@ describe('transactions that a broker has noted as aborted', () => {
     await expect(pass).rejects.toMatchObject({ path: pathOf(4, 'txnindex'), position: 0 })
     expect(await offsetsOf(log)).toEqual([0, 1, 2, 3, 4, 5])
     expect([...fs.snapshot().keys()].filter((path) => path.endsWith('.cleaned'))).toEqual([])
+  })
+})
+
+describe('transactions that a broker has noted as aborted, and of which the log has lost the end', () => {
+  const ENDS = [1, 3, 4, 5, 7]
+
+  /** Two records to a segment, from 0 to 7, in an order that is closed. */
+  async function closedLog(): Promise<SimulatedFileSystem> {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs)
+    for (let each = 0; each < 8; each += 1) await log.append([{ value: `v${each}` }])
+    await log.close()
+    for (const base of [0, 2, 4, 6]) {
+      const ends = ENDS.filter((each) => each >= base && each < base + 2)
+      if (ends.length > 0) {
+        fs.writeFile(pathOf(base, 'txnindex'), Buffer.concat(ends.map((each) => entry(each, each))))
+      }
+    }
+    return fs
+  }
+
+  it.each([0, 1, 4, 5, 6, 7, 8])(
+    'are forgotten by a truncation to %i, for good',
+    async (offset) => {
+      const fs = await closedLog()
+      const log = await openLog(fs)
+      await log.truncateTo(offset)
+      const kept = ENDS.filter((each) => each < offset)
+      expect(notedIn(fs)).toEqual(kept)
+      expect(notedIn(fs.restart('power', { unsynced: 'lost', seed: 1 }))).toEqual(kept)
+    },
+  )
+
+  it('are forgotten at the next open, and no others, wherever a crash ends the truncation', async () => {
+    const fs = await closedLog()
+    const whole = fs.fork()
+    const log = await openLog(whole)
+    const before = whole.operationCount
+    await log.truncateTo(1)
+    const steps = whole.operationCount - before
+    for (let step = 1; step <= steps; step += 1) {
+      const crashed = fs.fork()
+      const broken = await openLog(crashed)
+      crashed.crashAt(step, { when: 'after' })
+      await broken.truncateTo(1).catch(() => undefined)
+      for (const [seed, kind] of (['process', 'power', 'power'] as const).entries()) {
+        const after = crashed.restart(kind, { seed })
+        const again = await openLog(after)
+        const { logEndOffset } = again
+        const expected = ENDS.filter((each) => each < logEndOffset)
+        expect(notedIn(after), `step ${step}, ${kind}`).toEqual(expected)
+        await again.append([{ value: 'in the place of another' }])
+        const lost = after.restart('power', { unsynced: 'lost', seed })
+        expect(notedIn(lost), `step ${step}, ${kind}, and power`).toEqual(expected)
+      }
+    }
+  })
+
+  it('are forgotten where the end of the log is torn', async () => {
+    const fs = await closedLog()
+    const dirty = fs.restart('process', { seed: 1 })
+    const bytes = dirty.readFile(pathOf(6))
+    dirty.writeFile(pathOf(6), bytes.subarray(0, -1))
+    for (const name of ['varve-segments', 'recovery-point-offset-checkpoint']) {
+      await dirty.unlink(`${DIR}/${name}`).catch(() => undefined)
+    }
+    await dirty.unlink(`${DIR}/.kafka_cleanshutdown`)
+    const log = await openLog(dirty)
+    expect(log.logEndOffset).toBe(7)
+    expect(notedIn(dirty)).toEqual([1, 3, 4, 5])
   })
 })
