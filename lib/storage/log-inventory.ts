@@ -92,6 +92,15 @@ export function entryOf(record: SegmentRecord | null, baseOffset: number): Segme
   return entry?.baseOffset === baseOffset ? entry : null
 }
 
+/**
+ * What is on record of a segment that does not change any more. Of the last one on record it is what was
+ * durable then: it may have grown, and been rolled.
+ */
+export function sealedOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
+  const entry = entryOf(record, baseOffset)
+  return entry === record?.segments.at(-1) ? null : entry
+}
+
 /** Whether no batch of a segment leaves a gap before it, as far as the record tells. */
 export function isDenseOnRecord(record: SegmentRecord | null, baseOffset: number): boolean {
   const active = record?.segments.at(-1)

@@ -6,7 +6,7 @@ import { isSystemError } from '../platform/system-error.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { segmentFilePath } from './log-files.ts'
 import { LEADER_EPOCH_FILE } from './leader-epoch-cache.ts'
-import { entryOf, isDenseOnRecord } from './log-inventory.ts'
+import { entryOf, isDenseOnRecord, sealedOf } from './log-inventory.ts'
 import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
 import { isBadMedium } from './read-failure.ts'
 import { nextCandidate } from './salvage-search.ts'
@@ -20,6 +20,7 @@ import { isPreallocated } from './preallocation.ts'
 import { scanBatches } from './segment-scan.ts'
 import { findLogFiles } from './swap-files.ts'
 import { valuesOfTornBatches, type ValueRange } from './torn-batch.ts'
+import { copyTransactionIndex } from './transaction-index.ts'
 
 /** Offsets that a salvage could not save. */
 export interface LostRange {
@@ -50,6 +51,8 @@ export interface SalvageReport {
 interface SourceSegment {
   readonly baseOffset: number
   readonly path: string
+  /** File of its aborted transactions; `null` where a broker has noted none. */
+  readonly transactions: string | null
   /** No batch of the segment has this offset or a higher one. */
   readonly nextOffset: number
 }
@@ -149,9 +152,11 @@ class LogSalvage {
   /** Those that begin inside of one that is as on record are none of the log's, and hold nothing more. */
   async #listSegments(record: SegmentRecord | null): Promise<SourceSegment[]> {
     const files = await findLogFiles(this.#fileSystem, this.#dir)
+    const transactions = new Map<number, string>()
     const logs: { readonly offset: number; readonly path: string }[] = []
     let whole: SegmentEntry | null = null
     for (const { kind, offset, path } of files) {
+      if (kind === 'txnindex') transactions.set(offset, path)
       if (kind !== 'log' || isIntruder(whole, { baseOffset: offset })) continue
       logs.push({ offset, path })
       const entry = entryOf(record, offset)
@@ -164,7 +169,12 @@ class LogSalvage {
     return logs.map(({ offset, path }, slot) => {
       const nextBase = logs[slot + 1]?.offset ?? Infinity
       const nextOffset = Math.min(sealedOf(record, offset)?.nextOffset ?? Infinity, nextBase)
-      return { baseOffset: offset, path, nextOffset }
+      return {
+        baseOffset: offset,
+        path,
+        nextOffset,
+        transactions: transactions.get(offset) ?? null,
+      }
     })
   }
 
@@ -272,6 +282,7 @@ class LogSalvage {
     }
     if (end < (entry?.sizeBytes ?? 0)) found.isDamaged = true
     if (found.areGapsOnRecord) this.#lost = this.#lost.filter((range) => !found.gaps.has(range))
+    await copyTransactionIndex(this.#fileSystem, source.transactions, to.path, found.markers)
     if (found.isEpochDisputed) this.#epochs.dispute(to.path, found.areEpochsOnRecord)
     if (damage === null) return
     if (limit !== Infinity) this.#giveUpTo(limit, { path, ...damage })
@@ -333,10 +344,4 @@ class LogSalvage {
       throw error
     }
   }
-}
-
-/** Of the last one on record it is what was durable then: it may have grown, and been rolled. */
-function sealedOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
-  const entry = entryOf(record, baseOffset)
-  return entry === record?.segments.at(-1) ? null : entry
 }

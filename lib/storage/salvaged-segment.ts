@@ -7,6 +7,8 @@ import { SegmentSum } from './segment-sum.ts'
 export class SalvagedSegment {
   /** Offsets that are missing between sound batches, with no other bytes there. */
   readonly gaps: Set<LostRange> = new Set<LostRange>()
+  /** Offsets of the markers that have ended transactions. */
+  readonly markers: Set<number> = new Set<number>()
   /** Whether there are bytes that could not be used, or that are missing at the end. */
   isDamaged = false
   readonly #entry: SegmentEntry | null
@@ -24,6 +26,7 @@ export class SalvagedSegment {
   /** Takes note of a sound batch, in the order of their positions. */
   note(batch: RecordBatch, position: number, isEpochDisputed: boolean): void {
     if (isEpochDisputed) this.#firstDisputed ??= position
+    if (batch.isControl) this.markers.add(batch.lastOffset)
     this.#sum.note(batch, position)
     const { sizeBytes, crc } = this.#sum.state
     if (sizeBytes === this.#entry?.sizeBytes) this.#isAsOnRecord = crc === this.#entry.crc

@@ -1,8 +1,9 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readFully, readWholeFile, writeFully } from '../platform/file-io.ts'
+import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { segmentFilePath } from './log-files.ts'
+import { isBadMedium } from './read-failure.ts'
 
 /** Version, id of the producer, and the first, the last and the last stable offset of a transaction. */
 const ENTRY_BYTES = 34
@@ -75,6 +76,35 @@ export async function truncateTransactionIndex(
   } finally {
     await file.close()
   }
+}
+
+/**
+ * Copies what a broker has noted of the aborted transactions that these markers have ended, as far as the
+ * disk gives it; durable when it resolves. Of one whose marker is lost the log does not say that it has
+ * ended, and a reader would look for its end in vain.
+ *
+ * @param source `null` where nothing is noted.
+ * @param targetLog path of the log file that it goes beside.
+ */
+export async function copyTransactionIndex(
+  fileSystem: FileSystem,
+  source: string | null,
+  targetLog: string,
+  markers: ReadonlySet<number>,
+): Promise<void> {
+  if (source === null) return
+  const kept: Buffer[] = []
+  try {
+    const content = (await readWholeFile(fileSystem, source, MAX_FILE_BYTES)) ?? Buffer.alloc(0)
+    for (let end = ENTRY_BYTES; end <= content.length; end += ENTRY_BYTES) {
+      const entry = content.subarray(end - ENTRY_BYTES, end)
+      if (markers.has(lastOffsetOf(entry))) kept.push(entry)
+    }
+  } catch (error) {
+    if (!isBadMedium(error)) throw error
+  }
+  const target = `${targetLog.slice(0, -'log'.length)}txnindex`
+  if (kept.length > 0) await replaceFile(fileSystem, target, Buffer.concat(kept))
 }
 
 /** How many of the entries end below `offset`. They rise in their last offsets. */
