@@ -1,4 +1,3 @@
-import { CorruptRecordError } from '../errors.ts'
 import { readFully, readWholeFile, replaceFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
@@ -16,9 +15,8 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024
  * their place; durable when it resolves. Compaction keeps all records of transactions and their markers, so
  * all entries stay. Without them a broker would show what was aborted as committed.
  *
- * Makes no file where there is no entry.
- *
- * @throws {@link CorruptRecordError} when a file holds something else than whole entries.
+ * Makes no file where there is no entry. What a broker has left of its last one, where it was killed while it
+ * wrote that, is read by no broker either.
  */
 export async function joinTransactionIndexes(
   fileSystem: FileSystem,
@@ -28,13 +26,8 @@ export async function joinTransactionIndexes(
   const found: Buffer[] = []
   for (const path of sources) {
     const content = await readWholeFile(fileSystem, path, MAX_FILE_BYTES)
-    if (content === null || content.length === 0) continue
-    const restBytes = content.length % ENTRY_BYTES
-    if (restBytes > 0) {
-      const position = content.length - restBytes
-      throw new CorruptRecordError('the last entry is not whole', { path, position })
-    }
-    found.push(content)
+    if (content === null || content.length < ENTRY_BYTES) continue
+    found.push(content.subarray(0, content.length - (content.length % ENTRY_BYTES)))
   }
   if (found.length === 0) return
   const file = await fileSystem.open(target, 'create')
@@ -68,9 +61,9 @@ export async function truncateTransactionIndex(
     throw error
   }
   try {
-    const count = Math.floor((await file.stat()).sizeBytes / ENTRY_BYTES)
-    const kept = await countBelow(file, count, offset)
-    if (kept < count) await file.truncate(kept * ENTRY_BYTES)
+    const { sizeBytes } = await file.stat()
+    const keptBytes = ENTRY_BYTES * (await countBelow(file, sizeBytes, offset))
+    if (keptBytes < sizeBytes) await file.truncate(keptBytes)
     // Also where there is nothing to cut: an earlier cut may be in memory alone.
     await file.sync()
   } finally {
@@ -107,10 +100,10 @@ export async function copyTransactionIndex(
   if (kept.length > 0) await replaceFile(fileSystem, target, Buffer.concat(kept))
 }
 
-/** How many of the entries end below `offset`. They rise in their last offsets. */
-async function countBelow(file: File, count: number, offset: number): Promise<number> {
+/** How many of the whole entries end below `offset`. They rise in their last offsets. */
+async function countBelow(file: File, sizeBytes: number, offset: number): Promise<number> {
   const entry = Buffer.alloc(ENTRY_BYTES)
-  let [low, high] = [0, count]
+  let [low, high] = [0, Math.floor(sizeBytes / ENTRY_BYTES)]
   while (low < high) {
     const middle = (low + high) >>> 1
     await readFully(file, entry, middle * ENTRY_BYTES)

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { CorruptRecordError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, NOW, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
 
 const ENTRY_BYTES = 34
 
@@ -83,15 +82,23 @@ describe('transactions that a broker has noted as aborted', () => {
     }
   })
 
-  it('end a pass where they are damaged, and leave the log as it was', async () => {
+  it('are joined where a broker was killed while it noted one, without what is no whole entry', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await written(fs)
-    fs.writeFile(pathOf(4, 'txnindex'), entry(3).subarray(0, 30))
-    const pass = log.cleaner.compact(OPTIONS)
-    await expect(pass).rejects.toBeInstanceOf(CorruptRecordError)
-    await expect(pass).rejects.toMatchObject({ path: pathOf(4, 'txnindex'), position: 0 })
-    expect(await offsetsOf(log)).toEqual([0, 1, 2, 3, 4, 5])
-    expect([...fs.snapshot().keys()].filter((path) => path.endsWith('.cleaned'))).toEqual([])
+    fs.writeFile(pathOf(0, 'txnindex'), Buffer.concat([entry(1), entry(2).subarray(0, 30)]))
+    fs.writeFile(pathOf(2, 'txnindex'), entry(2).subarray(0, 30))
+    await log.cleaner.compact(OPTIONS)
+    expect(fs.readFile(pathOf(0, 'txnindex'))).toEqual(Buffer.concat([entry(1), entry(3)]))
+    expect(await offsetsOf(log)).toEqual([5])
+    await log.close()
+  })
+
+  it('end at an open where a broker was killed while it noted one', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    fs.writeFile(pathOf(0), Buffer.concat([bytesOf({ baseOffset: 0 }), bytesOf({ baseOffset: 1 })]))
+    fs.writeFile(pathOf(0, 'txnindex'), Buffer.concat([entry(1, 1), entry(2, 2).subarray(0, 30)]))
+    await openLog(fs)
+    expect(fs.readFile(pathOf(0, 'txnindex'))).toEqual(entry(1, 1))
   })
 })
 
