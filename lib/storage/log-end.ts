@@ -1,7 +1,8 @@
 import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { EpochDispute } from './epoch-dispute.ts'
-import { isDenseOnRecord, isGapBetween } from './log-inventory.ts'
+import { seemsForeign } from './foreign-segment.ts'
+import { entryOf, isDenseOnRecord, isGapBetween } from './log-inventory.ts'
 import type { UnreadableSegment } from './loaded-log.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -114,6 +115,11 @@ export class EndFinder {
       this.damage = audit.nothingLeft(dir, logStartOffset, durableOffset)
       return logStartOffset
     }
+    const suspects = this.#newFromBroker(segments)
+    if (suspects.length > 0) {
+      const endOffset = await this.#endBeforeForeign(segments, suspects)
+      if (endOffset !== null) return endOffset
+    }
     if (this.#evidence.isClean) {
       const fileSizeBytes = last.sizeBytes
       const result = await this.#recover(segments, last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
@@ -124,24 +130,56 @@ export class EndFinder {
     return this.#checkFromRecoveryPoint(segments)
   }
 
+  /**
+   * Segments that a broker has left, and which nobody has looked at: what is on record was looked at
+   * before, or written here.
+   */
+  #newFromBroker({ all }: LogSegments): LogSegment[] {
+    const { record, logStartOffset } = this.#evidence
+    return all.filter((segment, slot) => {
+      const isDeleted = (all[slot + 1]?.baseOffset ?? Infinity) <= logStartOffset
+      // Without that promise it is checked from its beginning anyway.
+      if (isDeleted || !isIndexPromised(segment, this.#evidence)) return false
+      return entryOf(record, segment.baseOffset) === null
+    })
+  }
+
+  /**
+   * Ends the log before what this library cannot read, wherever that is: the end alone would not tell,
+   * and appends would go on behind it.
+   *
+   * @returns `null` where the log holds nothing of that.
+   */
+  async #endBeforeForeign(
+    segments: LogSegments,
+    suspects: readonly LogSegment[],
+  ): Promise<number | null> {
+    const { all } = segments
+    for (const segment of suspects) {
+      if (!(await seemsForeign(this.#evidence.fileSystem, segment))) continue
+      const { sizeBytes: fileSizeBytes } = segment
+      const { nextOffset } = await this.#check(segments, segment, 0)
+      if (this.damage !== null) return nextOffset
+      segment.sizeBytes = fileSizeBytes
+      const next = all[all.indexOf(segment) + 1]
+      if (next !== undefined) endAt(segment, next)
+    }
+    return null
+  }
+
   async #checkFromRecoveryPoint(segments: LogSegments): Promise<number> {
-    const { fileSystem, readOnly, record, recoveryPoint, durableOffset } = this.#evidence
+    const { fileSystem, readOnly, record, recoveryPoint } = this.#evidence
     const { all } = segments
     let logEndOffset = 0
     for (let slot = Math.max(0, segments.floorSlot(recoveryPoint)); slot < all.length; slot += 1) {
       const segment = all[slot]
       if (segment === undefined) break
       const { sizeBytes: fileSizeBytes } = segment
-      const result = await this.#recover(segments, segment, fileSizeBytes, recoveryPoint)
+      const result = await this.#check(segments, segment, recoveryPoint)
       const next = all[slot + 1]
-      const evidence = { fileSizeBytes, durableOffset, nextBaseOffset: next?.baseOffset ?? null }
       const { reason } = result
       logEndOffset = result.nextOffset
-      if (reason !== null) this.damage = await findDamage(fileSystem, segment, result, evidence)
-      if (this.damage !== null) {
-        await segments.replace(all.slice(0, slot + 1))
-        return logEndOffset
-      }
+      if (this.damage !== null) return logEndOffset
       if (reason !== null && !readOnly) {
         const tail = await cutTornTail(fileSystem, segment, fileSizeBytes, reason)
         this.hasCut = true
@@ -154,11 +192,29 @@ export class EndFinder {
         await segments.replace(all.slice(0, slot + 1))
         return logEndOffset
       } else {
-        segment.nextOffset = next.baseOffset
-        segment.indexes.addFinalTimeEntry()
+        endAt(segment, next)
       }
     }
     return logEndOffset
+  }
+
+  /** Checks a segment behind what is trusted of it. Where that is damaged, the log ends before it. */
+  async #check(
+    segments: LogSegments,
+    segment: LogSegment,
+    trustedOffset: number,
+  ): Promise<ScanResult> {
+    const { fileSystem, durableOffset } = this.#evidence
+    const { all } = segments
+    const { sizeBytes: fileSizeBytes } = segment
+    const result = await this.#recover(segments, segment, fileSizeBytes, trustedOffset)
+    if (result.reason === null) return result
+    const behind = all.indexOf(segment) + 1
+    const nextBaseOffset = all[behind]?.baseOffset ?? null
+    const evidence = { fileSizeBytes, durableOffset, nextBaseOffset }
+    this.damage = await findDamage(fileSystem, segment, result, evidence)
+    if (this.damage !== null) await segments.replace(all.slice(0, behind))
+    return result
   }
 
   async #recover(
@@ -212,6 +268,12 @@ export class EndFinder {
     last.nextOffset = durableEnd
     return durableEnd
   }
+}
+
+/** Has a segment that was read to its end go on to where the next one begins. */
+function endAt(segment: LogSegment, next: LogSegment): void {
+  segment.nextOffset = next.baseOffset
+  segment.indexes.addFinalTimeEntry()
 }
 
 /** Above the recovery point no index is promised, so none is missed there. */

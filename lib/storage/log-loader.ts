@@ -33,8 +33,8 @@ import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
  * end that was marked then is cut, valid or not. Where there is no mark, because it could not be
  * left, what nothing proves to have been durable is written again before it is synced.
  *
- * After an orderly close it does as little as it can, whatever the log holds: the directory is listed
- * once, each file is asked for its size, and of what is in them the end of the last one is read.
+ * After an orderly close it does as little as it can: the directory is listed once, each file is asked
+ * for its size, and the end of the last one is read; of what a broker has left, a few bytes each, once.
  *
  * Interrupted at any point, the next call comes to the same result.
  */

@@ -3,7 +3,8 @@ import { IndexFile, type IndexFileOptions } from './index-file.ts'
 
 const TIMESTAMP_POSITION = 0
 const RELATIVE_OFFSET_POSITION = TIMESTAMP_POSITION + 8
-const ENTRY_SIZE_BYTES = RELATIVE_OFFSET_POSITION + 4
+/** Size of an entry, which begins with its timestamp. */
+export const TIME_ENTRY_BYTES: number = RELATIVE_OFFSET_POSITION + 4
 
 /** A timestamp and the offset that goes with it. */
 export interface TimestampOffset {
@@ -27,7 +28,7 @@ export interface TimestampOffset {
  */
 export class TimeIndex extends IndexFile {
   constructor(options: IndexFileOptions) {
-    super(options, ENTRY_SIZE_BYTES)
+    super(options, TIME_ENTRY_BYTES)
   }
 
   override get isFull(): boolean {

@@ -213,6 +213,27 @@ describe('a partition with a segment that cannot be read', () => {
     },
   )
 
+  it.each([nameOf(2), nameOf(2, 'timeindex')])(
+    'is open up to it where a broker has left it, and %s was never looked at',
+    async (name) => {
+      const fs = await written('clean', TWO_EACH)
+      await fs.unlink(`${DIR}/varve-segments`)
+      const next = fs.fork()
+      fs.failNext('open', 'EACCES', { path: `${DIR}/${name}`, persistent: true })
+      const before = filesOf(fs)
+      const broker = await open(fs)
+      expect(broker.recovery.damaged).toMatchObject([
+        { error: { path: `${DIR}/${name}`, firstOffset: 2 } },
+      ])
+      expect(await valuesIn(broker, 'orders')).toEqual(['v0', 'v1'])
+      await broker.close()
+      expect(filesOf(fs)).toEqual(before)
+      const again = await open(next)
+      expect(again.recovery.damaged).toEqual([])
+      expect(await valuesIn(again, 'orders')).toEqual(FIVE)
+    },
+  )
+
   it.each([
     ...[nameOf(0), nameOf(2), nameOf(4), nameOf(2, 'index'), nameOf(0, 'timeindex')],
     ...[nameOf(4, 'snapshot'), 'varve-segments', 'leader-epoch-checkpoint'],

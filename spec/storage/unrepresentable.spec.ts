@@ -9,7 +9,7 @@ import {
 import { writeCrc } from '../../lib/record/record-batch.ts'
 import { isUnrepresentable } from '../../lib/storage/unrepresentable.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { bytesOf, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, offsetsOf, openLog, pathOf, upTo } from './log-fixtures.ts'
 
 const NANOSECONDS = 1_700_000_000_000_000_000n
 
@@ -134,5 +134,115 @@ describe('a partition that was copied from a broker', () => {
     expect(log.damage).toBeNull()
     expect(await offsetsOf(log)).toEqual([0])
     expect(fs.readFile(pathOf(0))).toEqual(whole)
+  })
+})
+
+describe('a partition that a broker has closed in order', () => {
+  const OLD = Buffer.from('old '.repeat(20))
+  const LARGEST = entry(NOW, 2)
+
+  /** An entry of a time index. */
+  function entry(timestamp: number | bigint, relativeOffset: number): Buffer {
+    const bytes = Buffer.alloc(12)
+    bytes.writeBigInt64BE(BigInt(timestamp), 0)
+    bytes.writeInt32BE(relativeOffset, 8)
+    return bytes
+  }
+
+  /** A first segment of three offsets, and two that can be read in any case. */
+  function copied(first: readonly Buffer[], timeIndex = LARGEST): SimulatedFileSystem {
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    fs.writeFile(pathOf(0), Buffer.concat(first))
+    fs.writeFile(pathOf(0, 'timeindex'), timeIndex)
+    for (const baseOffset of [3, 4]) fs.writeFile(pathOf(baseOffset), bytesOf({ baseOffset }))
+    for (const baseOffset of [3, 4]) fs.writeFile(pathOf(baseOffset, 'timeindex'), entry(NOW, 0))
+    for (const baseOffset of [0, 3, 4]) fs.writeFile(pathOf(baseOffset, 'index'), Buffer.alloc(0))
+    fs.writeFile(`${DIR}/leader-epoch-checkpoint`, Buffer.from('0\n1\n0 0\n'))
+    fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from('0\n1\norders 0 5\n'))
+    fs.writeFile(`${DIR}/.kafka_cleanshutdown`, Buffer.from('{"version":0,"brokerEpoch":1}'))
+    return fs
+  }
+
+  /** What there is of segments, and what says that they were looked at. */
+  function segmentsOf(fs: SimulatedFileSystem): [string, Buffer][] {
+    return [...fs.snapshot()].filter(([path]) => /\/(\d{20}\..*|varve-segments)$/.test(path))
+  }
+
+  const sound = [0, 1, 2].map((baseOffset) => bytesOf({ baseOffset }))
+  const nanosecondsInside = [
+    bytesOf({ baseOffset: 0 }),
+    batch(1, inNanoseconds),
+    bytesOf({ baseOffset: 2 }),
+  ]
+  const cases: [string, () => SimulatedFileSystem, number[]][] = [
+    ['messages of format 1', () => copied([0, 1, 2].map((each) => message(1, each, OLD))), []],
+    ['messages of format 0', () => copied([0, 1, 2].map((each) => message(0, each, OLD))), []],
+    [
+      'older messages that newer batches follow in the same file',
+      () => copied([message(1, 0, OLD), bytesOf({ baseOffset: 1 }), bytesOf({ baseOffset: 2 })]),
+      [],
+    ],
+    [
+      'a timestamp in nanoseconds in the middle of a file',
+      () => copied(nanosecondsInside, entry(NANOSECONDS, 1)),
+      [0],
+    ],
+  ]
+
+  it.each(cases)('is refused and not changed where it holds %s', async (_, make, readable) => {
+    for (const readOnly of [false, true]) {
+      for (const isClosed of [true, false]) {
+        const fs = make()
+        if (!isClosed) await fs.unlink(`${DIR}/.kafka_cleanshutdown`)
+        const before = segmentsOf(fs)
+        const log = await openLog(fs, { readOnly })
+        const firstOffset = readable.length
+        expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: 4 })
+        expect(log.damage?.reason).toContain('; its own checksum fits')
+        expect(log.logEndOffset).toBe(firstOffset)
+        expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
+        await expect(log.append([{ value: 'x' }])).rejects.toThrow()
+        await log.close()
+        expect(segmentsOf(fs)).toEqual(before)
+        const again = await openLog(fs, { readOnly })
+        expect(again.damage).toEqual(log.damage)
+        await again.close()
+      }
+    }
+  })
+
+  it('opens where what cannot be read is deleted', async () => {
+    const fs = copied([0, 1, 2].map((each) => message(1, each, OLD)))
+    fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 3\n'))
+    const log = await openLog(fs)
+    expect([log.damage, await offsetsOf(log)]).toEqual([null, [3, 4]])
+  })
+
+  it('opens where a time index alone speaks of such a timestamp, and that is built again', async () => {
+    const fs = copied(sound, entry(NANOSECONDS, 1))
+    const log = await openLog(fs)
+    expect([log.damage, log.recovery.rebuiltIndexes]).toEqual([null, [pathOf(0)]])
+    expect(await offsetsOf(log)).toEqual(upTo(5))
+    expect(await log.offsetForTimestamp(NOW)).toMatchObject({ offset: 0 })
+    await log.append([{ value: 'x' }])
+    await log.close()
+  })
+
+  it('is looked through once', async () => {
+    const fs = copied(sound)
+    const lookedAt = async (): Promise<string[]> => {
+      const paths: string[] = []
+      const open = fs.open.bind(fs)
+      fs.open = (path, mode) => {
+        if (path.startsWith(pathOf(0, ''))) paths.push(path)
+        return open(path, mode)
+      }
+      const log = await openLog(fs)
+      fs.open = open
+      await log.close()
+      return paths
+    }
+    expect(await lookedAt()).toEqual([pathOf(0), pathOf(0, 'timeindex')])
+    expect(await lookedAt()).toEqual([])
   })
 })
