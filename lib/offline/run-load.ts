@@ -102,6 +102,9 @@ const running = new WeakMap<Broker, Set<string>>()
  * the sink has already is not loaded again, whoever has put it there. Run it again after a failure
  * or a crash, with the same plan or a new one: it goes on where it was.
  *
+ * Where the log has lost what was loaded, its tasks fail with `OffsetOutOfRangeError` until the sink has been
+ * rid of that, and a plan begins there or below.
+ *
  * A task that fails is tried again, after 100 ms, then twice as long each time, up to 10 s; the
  * others go on meanwhile, and in the end the run rejects.
  *
@@ -224,8 +227,11 @@ class LoadRun {
     try {
       const topic = this.#plan.broker.topic(task.topic)
       const partition = topic.partition(task.partition)
-      await this.#offsets.begin(task)
-      const ranges = await this.#missingOf(task, { topicId: topic.id, partition })
+      // Before anything is read: what is cut off from then on is of an older epoch than what comes in its place.
+      const leaderEpoch = partition.log.reader.epochOf(task.endOffset - 1)
+      const place = { topicId: topic.id, partition }
+      await this.#offsets.begin(task, place, this.#sink)
+      const ranges = await this.#missingOf(task, place)
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)
       if (ranges.length > 0) await this.#flush(partition, task)
@@ -242,7 +248,7 @@ class LoadRun {
         done += sizeOf(range)
         count(done)
       }
-      await this.#offsets.finish(task)
+      await this.#offsets.finish(task, partition, leaderEpoch)
       this.#counts.tasks += 1
       if (ranges.length === 0) this.#counts.skipped += 1
     } catch (error) {

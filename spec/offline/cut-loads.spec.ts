@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest'
+import { Broker, type Partition } from '../../lib/index.ts'
+import {
+  LoadFailedError,
+  planLoad,
+  runLoad,
+  type LoadResult,
+  type PlanLoadOptions,
+} from '../../lib/offline/index.ts'
+import { SimulatedFileSystem } from '../../lib/testing/index.ts'
+import { brokerFor, committed, fill, MemorySink, task, upTo } from './loads.ts'
+
+const CUT_OFF = { code: 'OFFSET_OUT_OF_RANGE', offset: 100 }
+
+async function load(
+  broker: Broker,
+  sink: MemorySink,
+  options: Partial<PlanLoadOptions> = {},
+): Promise<LoadResult> {
+  return runLoad(await planLoad(broker, { topics: ['orders'], ...options }), sink)
+}
+
+async function failuresOf(loading: Promise<LoadResult>): Promise<readonly unknown[]> {
+  const error = await loading.then(
+    () => null,
+    (reason: unknown) => reason,
+  )
+  return error instanceof LoadFailedError ? error.failures.map((each) => each.error) : [error]
+}
+
+function partitionOf(broker: Broker): Partition {
+  return broker.topic('orders').partition(0)
+}
+
+/** Cuts the log at 50 and lets it grow again, up to 120. */
+async function cut(partition: Partition): Promise<void> {
+  await partition.log.truncateTo(50)
+  await partition.append(upTo(120, 50).map((id) => ({ value: `{"new":${id}}` })))
+}
+
+describe('a load whose records were cut off', () => {
+  it.each(['in the same process', 'after another open'])(
+    'fails while the sink holds them, and passes over none in their place: %s',
+    async (when) => {
+      const fileSystem = new SimulatedFileSystem()
+      let broker = await brokerFor(fileSystem)
+      await fill(broker)
+      const sink = new MemorySink()
+      await load(broker, sink, { splitBy: { maxRecords: 20 } })
+      await cut(partitionOf(broker))
+      if (when.includes('open')) {
+        await broker.close()
+        broker = await Broker.open(broker.dir, { fileSystem })
+      }
+      const plan = await planLoad(broker, { topics: ['orders'] })
+      expect([...plan]).toEqual([task(50, 120)])
+      for (const options of [{}, { from: 'earliest' }, { from: 100 }] as const) {
+        const failures = await failuresOf(load(broker, sink, options))
+        expect(failures).toMatchObject([CUT_OFF])
+        expect(String(failures[0])).toMatch(
+          /records 50 to 100 \(exclusive\) of orders-0 were cut off/,
+        )
+      }
+      expect(await committed(broker)).toBe(50)
+      const kept = sink.tasks.filter((each) => each.task.endOffset <= 40)
+      sink.tasks.splice(0, Infinity, ...kept)
+      await load(broker, sink, { from: 40, splitBy: { maxRecords: 30 } })
+      expect(sink.offsets()).toEqual(upTo(120))
+      expect(await committed(broker)).toBe(120)
+      await partitionOf(broker).append({ value: '{"new":120}' })
+      expect(await load(broker, sink)).toMatchObject({ records: 1 })
+      await broker.close()
+    },
+  )
+
+  it('while it goes on fails, and so does the next, in what the log has in their place', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    let isCut = false
+    sink.before = async (what) => {
+      if (what !== 'commit' || isCut) return
+      isCut = true
+      await cut(partitionOf(broker))
+    }
+    expect(await failuresOf(load(broker, sink))).toMatchObject([CUT_OFF])
+    expect(await committed(broker)).toBe(50)
+    expect(await failuresOf(load(broker, sink))).toMatchObject([CUT_OFF])
+    expect(await committed(broker)).toBe(50)
+    sink.tasks.splice(0)
+    await load(broker, sink, { from: 'earliest' })
+    expect(sink.offsets()).toEqual(upTo(120))
+  })
+})
