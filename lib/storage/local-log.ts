@@ -254,6 +254,12 @@ export class LocalLog {
     if (hasNewNames && !isSynced) await this.segments.syncNames()
   }
 
+  /** Where the records of an epoch, and of all before it, end: never behind the end of the log. */
+  endOffsetForEpoch(epoch: number): number {
+    // A truncation that has failed half way may have left epochs that begin there.
+    return Math.min(this.epochs.endOffsetFor(epoch) ?? Infinity, this.logEndOffset)
+  }
+
   /** What is appended from now on may be in the place of what somebody has seen. */
   raiseEpoch(): void {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)

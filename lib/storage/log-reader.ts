@@ -96,9 +96,7 @@ export class LogReader {
    */
   endOffsetForEpoch(epoch: number | null): number | null {
     if (this.#guard.damage !== null) return null
-    const { epochs, logEndOffset } = this.#log
-    // A truncation that has failed half way may have left epochs that begin behind the end.
-    return Math.min(epochs.endOffsetFor(epoch ?? Infinity) ?? Infinity, logEndOffset)
+    return this.#log.endOffsetForEpoch(epoch ?? Infinity)
   }
 
   /** When the oldest segment got the last of what it holds; `Infinity` when the log is empty. */
