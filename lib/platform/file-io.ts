@@ -44,6 +44,18 @@ export async function readFully(file: File, buffer: Uint8Array, position: number
   return size
 }
 
+/**
+ * Gives a file the time of an earlier modification, behind a change after which its content is as old as it
+ * was. Where that cannot be done it only seems younger.
+ */
+export async function keepAge(file: File, modifiedMs: number): Promise<void> {
+  try {
+    await file.setModified?.(modifiedMs)
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+  }
+}
+
 /** How much of a file is read at a time where all of it may be more than memory should be taken for. */
 const PIECE_BYTES = 256 * 1024
 

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { ClosedError, LockLostError } from '../errors.ts'
-import { writeFully } from '../platform/file-io.ts'
+import { keepAge, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem, OpenMode } from '../platform/file-system.ts'
 import { openFilesOf, type OpenFiles, type ParkableFile } from '../platform/open-files.ts'
 import { isSystemError, systemError } from '../platform/system-error.ts'
@@ -183,12 +183,13 @@ export class SegmentFile implements ParkableFile {
   /**
    * Writes the batches in [`position`, `end`) over themselves and ends the file behind them, so that
    * the next sync tells of bytes and of a size that an earlier one may have lost. A power loss in the
-   * middle of it does not matter: each byte becomes what it is.
+   * middle of it does not matter: each byte becomes what it is. So the file stays as old as it was.
    *
    * @throws {@link CorruptRecordError} when they are not whole: the page cache has changed.
    */
   async writeAgain(position: number, end: number): Promise<void> {
     await this.#use('change', async (file) => {
+      const { modifiedMs } = await file.stat()
       const reader = new BatchReader(file, position, end)
       while (!reader.isAtEnd()) {
         const from = reader.position
@@ -201,6 +202,7 @@ export class SegmentFile implements ParkableFile {
         await writeFully(file, batches, from)
       }
       await file.truncate(end)
+      await keepAge(file, modifiedMs)
     })
   }
 

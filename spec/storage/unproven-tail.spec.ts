@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Log } from '../../lib/storage/log.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { bytesOf, DIR, openLog, pathOf, upTo, valuesOf, valuesUpTo } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf, upTo, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
 const LARGE = { segmentBytes: 50_000_000 }
 /** Of a record `v0`, in a batch of its own. */
@@ -128,6 +129,22 @@ describe('the bytes that an unclean open writes again', () => {
     expect(writes).toHaveLength(3)
     const last = await openLog(next.restart('power', { unsynced: 'lost' }))
     expect(await valuesOf(last)).toEqual(values)
+  })
+
+  it('leave the files as old as they were, also where that cannot be set', async () => {
+    for (const isPossible of [true, false]) {
+      const clock = new ManualClock(NOW)
+      const fs = new SimulatedFileSystem({ clock })
+      for (const baseOffset of [0, 1]) fs.writeFile(pathOf(baseOffset), bytesOf({ baseOffset }))
+      await clock.advance(5000)
+      if (!isPossible) fs.failNext('setModified', 'EPERM', { persistent: true })
+      const log = await openLog(fs, { clock })
+      const ages = await Promise.all([0, 1].map((each) => fs.stat(pathOf(each))))
+      const modifiedMs = isPossible ? NOW : NOW + 5000
+      expect(ages).toMatchObject([{ modifiedMs }, { modifiedMs }])
+      expect(log.logEndOffset).toBe(2)
+      await log.close()
+    }
   })
 
   it('are found also where the index names a batch that is not there', async () => {
