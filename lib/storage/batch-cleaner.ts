@@ -1,3 +1,4 @@
+import { RecordTooLargeError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
 import type { CompressionLevels } from '../record/codecs/levels.ts'
@@ -67,16 +68,36 @@ export class BatchCleaner {
     const records = await decodeRecords(batch, this.#rule.place)
     const kept = await this.#retained(batch, records)
     this.counts.recordsKept += kept.length
-    const horizonMs = this.#horizonOf(batch, kept)
-    if (horizonMs !== null) this.#noteHorizon(horizonMs)
     if (kept.length === 0) {
       const mustStay = isLast || this.#rule.lastOffsets.has(batch.lastOffset)
       if (!mustStay) return null
       return recordCount === 0 ? batch : batchOfSome(batch, kept, { levels })
     }
+    const horizonMs = this.#horizonOf(batch, kept)
     const isNew = horizonMs !== null && batch.deleteHorizonMs === null
-    if (kept.length === recordCount && !isNew) return batch
-    return batchOfSome(batch, kept, { levels, deleteHorizonMs: isNew ? horizonMs : undefined })
+    const noted = isNew ? await this.#withHorizon(batch, kept, horizonMs) : null
+    if (horizonMs !== null && (noted !== null || !isNew)) this.#noteHorizon(horizonMs)
+    if (noted !== null) return noted
+    return kept.length === recordCount ? batch : batchOfSome(batch, kept, { levels })
+  }
+
+  /**
+   * What is left of a batch, with the horizon of its tombstones. Timestamps are stored as their distance from
+   * it, so that each record may take some bytes more than before.
+   *
+   * @returns `null` where the batch would be larger than the format allows, and its tombstones stay for good.
+   */
+  async #withHorizon(
+    batch: RecordBatch,
+    kept: readonly StoredRecord[],
+    deleteHorizonMs: number,
+  ): Promise<RecordBatch | null> {
+    try {
+      return await batchOfSome(batch, kept, { levels: this.#rule.levels, deleteHorizonMs })
+    } catch (error) {
+      if (error instanceof RecordTooLargeError) return null
+      throw error
+    }
   }
 
   async #retained(

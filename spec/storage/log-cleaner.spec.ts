@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
-import { NO_TIMESTAMP } from '../../lib/record/batch-layout.ts'
+import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../../lib/record/batch-layout.ts'
 import type { RecordBatch } from '../../lib/record/record-batch.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
@@ -293,6 +293,27 @@ describe('tombstones', () => {
     expect(batch?.baseTimestamp).toBe(NOW + 1000)
     const timestamps = (await readAll(table.log)).map(({ timestamp }) => timestamp)
     expect(timestamps).toEqual([NOW - 5, NOW + 7, -1])
+  })
+
+  it('stay in a batch that their horizon would make too large, which ends no pass', async () => {
+    const table = await new Table({ segmentBytes: 10 * MIB }).open()
+    const records = Array.from({ length: 1000 }, (_, each) => {
+      const key = Buffer.alloc(67_096)
+      key.writeInt32BE(each)
+      return key
+    })
+    const builder = new RecordBatchBuilder({ compressionType: 'gzip' })
+    for (const key of records) builder.append(NOW, key, null)
+    // A byte more for each record is too much.
+    expect(builder.sizeBytes).toBeGreaterThan(64 * MIB - records.length + RECORD_BATCH_OVERHEAD)
+    await table.log.appendBatches([await builder.build()])
+    await table.put('a=1', 'a=2')
+    await table.log.roll()
+    expect(await table.compact()).toMatchObject({ endOffset: 1002, earliestDeleteHorizonMs: null })
+    const [first, ...others] = await table.batches()
+    expect(first).toMatchObject({ recordCount: 1000, hasDeleteHorizon: false })
+    expect(others.map(({ baseOffset }) => baseOffset)).toEqual([1001])
+    await table.log.close()
   })
 
   it('stay where a checkpoint claims to be clean what no pass has covered', async () => {
