@@ -8,6 +8,7 @@ import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
 import { EndFinder, isIndexPromised, type EndEvidence } from './log-end.ts'
 import { takeInventory, type LogInventory } from './log-inventory.ts'
 import type { LoadedLog, LoadOptions } from './loaded-log.ts'
+import { segmentFileName } from './log-files.ts'
 import { LogSegment } from './log-segment.ts'
 import { LogSegments } from './log-segments.ts'
 import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
@@ -320,7 +321,11 @@ export class LogLoader {
     await this.#tail.writeAgain(segments)
     await segments.flushFrom(this.#recoveryPoint)
     const { baseOffset = 0, nextOffset: offset = 0 } = segments.active ?? {}
-    await truncateTransactionIndex(this.#fileSystem, this.#dir, { baseOffset, offset })
+    // Varve makes none, so most directories have none to be opened.
+    const transactions = segmentFileName(baseOffset, 'txnindex')
+    if (this.#names.some(({ name }) => name === transactions)) {
+      await truncateTransactionIndex(this.#fileSystem, this.#dir, { baseOffset, offset })
+    }
     // That makes the names in the directory durable as well.
     if (this.#epochs.isDirty) await this.#epochs.write()
     else await this.#fileSystem.syncDirectory(this.#dir)
