@@ -101,7 +101,8 @@ export class LogManager {
     if (!readOnly) {
       // Before anything is removed because of what it says.
       if (isKnown && !this.#options.isClean) await this.#registry.renew()
-      await this.#settlement.settleAll()
+      await this.#directories.removeRenamed()
+      for (const entry of this.#registry.entries) await this.#settlement.settle(entry, true)
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
     const { isClean } = this.#options

@@ -21,37 +21,31 @@ export class TopicSettlement {
   }
 
   /**
-   * Settles all topics, and what a Kafka broker has begun to delete. One whose directory cannot be removed
-   * stays as it is, so that it keeps no other from opening: the next change of it, or the next open, tries
-   * again.
+   * Takes a creation back, finishes a deletion, and removes partitions beyond the count.
+   *
+   * @param mayWait whether a topic whose directory cannot be removed stays as it is, so that it keeps no
+   * other from opening: the next change of it, or the next open, tries again. Otherwise that is an error.
    */
-  async settleAll(): Promise<void> {
-    await this.#directories.removeRenamed()
-    for (const entry of this.#registry.entries) {
-      try {
-        await this.settle(entry)
-      } catch (error) {
-        if (!isOfOneDirectory(error)) throw error
+  async settle(entry: TopicEntry, mayWait = false): Promise<void> {
+    const { name, id, partitionCount, state } = entry
+    try {
+      if (state === 'active') {
+        await this.removeBeyond(entry, null)
+        return
       }
+      for (let index = 0; index < partitionCount; index += 1) {
+        if (state === 'deleting') await this.#directories.remove(name, index)
+        else await this.#directories.removeUnfinished(name, index, id)
+      }
+      await this.#directories.sync()
+      const keys = Array.from({ length: partitionCount }, (_, partition) =>
+        topicPartitionKey({ topic: name, partition }),
+      )
+      await this.#states.forget(keys)
+      await this.#registry.remove(name)
+    } catch (error) {
+      if (!mayWait || !isOfOneDirectory(error)) throw error
     }
-  }
-
-  /** Takes a creation back, finishes a deletion, and removes partitions beyond the count. */
-  async settle(entry: TopicEntry): Promise<void> {
-    if (entry.state === 'active') {
-      await this.removeBeyond(entry, null)
-      return
-    }
-    for (let index = 0; index < entry.partitionCount; index += 1) {
-      if (entry.state === 'deleting') await this.#directories.remove(entry.name, index)
-      else await this.#directories.removeUnfinished(entry.name, index, entry.id)
-    }
-    await this.#directories.sync()
-    const keys = Array.from({ length: entry.partitionCount }, (_, partition) =>
-      topicPartitionKey({ topic: entry.name, partition }),
-    )
-    await this.#states.forget(keys)
-    await this.#registry.remove(entry.name)
   }
 
   /**

@@ -189,7 +189,8 @@ export class SegmentFile implements ParkableFile {
    */
   async writeAgain(position: number, end: number): Promise<void> {
     await this.#use('change', async (file) => {
-      const { modifiedMs } = await file.stat()
+      // An empty file has no records whose age it would tell.
+      const before = end > 0 ? await file.stat() : null
       const reader = new BatchReader(file, position, end)
       while (!reader.isAtEnd()) {
         const from = reader.position
@@ -202,7 +203,7 @@ export class SegmentFile implements ParkableFile {
         await writeFully(file, batches, from)
       }
       await file.truncate(end)
-      await keepAge(file, modifiedMs)
+      if (before !== null) await keepAge(file, before.modifiedMs)
     })
   }
 
