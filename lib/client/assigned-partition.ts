@@ -1,6 +1,15 @@
 import type { Partition } from '../broker/partition.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 
+/** Changes of the epoch that are remembered: nobody goes back further by far. */
+const MAX_EPOCH_CHANGES = 1000
+
+/** Where records of another epoch begin among those that were handed out, and the epoch before. */
+interface EpochChange {
+  readonly offset: number
+  readonly epochBefore: number | null
+}
+
 /** What a consumer knows about one of its partitions, from the assignment on until it is given up. */
 export class AssignedPartition implements TopicPartition {
   readonly topic: string
@@ -20,9 +29,10 @@ export class AssignedPartition implements TopicPartition {
   moveCount = 0
   /** Which of the application's seeks has moved it last, by the order of their calls; 0 for none. */
   lastSeek = 0
-  /** Offset of the last record that was handed out, and the epoch of the one before it. */
-  #lastOffset: number | null = null
-  #epochBeforeLast: number | null = null
+  /** Of what was handed out since the position was chosen, in offset order. */
+  #epochChanges: EpochChange[] = []
+  /** From where on {@link AssignedPartition.epochBefore} can tell. */
+  #epochsFrom = 0
   /** Where a poll has begun to take records, and which poll that was, by their order; `null` for none. */
   #takenFrom: number | null = null
   #takenBy = 0
@@ -64,7 +74,8 @@ export class AssignedPartition implements TopicPartition {
     this.leaderEpoch = null
     this.isSought = true
     this.emptyUpTo = null
-    this.#lastOffset = null
+    this.#epochsFrom = offset
+    if (this.#epochChanges.length > 0) this.#epochChanges = []
   }
 
   /** Begins where a group has committed. */
@@ -74,16 +85,21 @@ export class AssignedPartition implements TopicPartition {
     this.isSought = false
   }
 
-  /** Moves along behind a record that is handed out, or behind offsets that hold none. */
-  moveTo(position: number, leaderEpoch: number, handedOut: number | null): void {
-    if (handedOut !== null) {
-      this.#lastOffset = handedOut
-      this.#epochBeforeLast = this.leaderEpoch
-    }
+  /** Moves along behind records of one epoch that are handed out, or behind offsets that hold none. */
+  moveTo(position: number, leaderEpoch: number): void {
+    const epoch = leaderEpoch < 0 ? null : leaderEpoch
+    if (epoch !== this.leaderEpoch) this.#noteEpochChange(this.position ?? position)
     this.position = position
     this.emptyUpTo = null
-    this.leaderEpoch = leaderEpoch < 0 ? null : leaderEpoch
+    this.leaderEpoch = epoch
     this.isSought = false
+  }
+
+  #noteEpochChange(offset: number): void {
+    this.#epochChanges.push({ offset, epochBefore: this.leaderEpoch })
+    if (this.#epochChanges.length <= MAX_EPOCH_CHANGES) return
+    const [forgotten] = this.#epochChanges.splice(0, MAX_EPOCH_CHANGES / 2).slice(-1)
+    this.#epochsFrom = (forgotten?.offset ?? offset) + 1
   }
 
   /** A poll is about to take records. */
@@ -104,10 +120,19 @@ export class AssignedPartition implements TopicPartition {
     return this.#takenFrom ?? this.position
   }
 
-  /** Leader epoch of the last record before an offset up to the position, where that is known. */
+  /**
+   * Leader epoch of the last record before an offset up to the position, as it was handed out; `null` where
+   * that is not known. The log may have others there by now.
+   */
   epochBefore(offset: number): number | null {
-    if (offset === this.position) return this.leaderEpoch
-    return offset === this.#lastOffset ? this.#epochBeforeLast : null
+    if (this.position === null || offset > this.position || offset < this.#epochsFrom) return null
+    let epoch = this.leaderEpoch
+    for (let slot = this.#epochChanges.length - 1; slot >= 0; slot -= 1) {
+      const change = this.#epochChanges[slot]
+      if (change === undefined || offset > change.offset) break
+      epoch = change.epochBefore
+    }
+    return epoch
   }
 
   /** Moves to one end of the log, as it is when the position is needed next. */

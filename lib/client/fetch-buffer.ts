@@ -159,7 +159,7 @@ export class FetchBuffer {
 
   #moveTo(position: number, handedOut: number | null): void {
     this.#position = position
-    this.state.moveTo(position, this.#leaderEpoch, handedOut)
+    this.state.moveTo(position, this.#leaderEpoch)
     if (handedOut !== null) this.state.seenTopicId = this.state.topicId
   }
 
