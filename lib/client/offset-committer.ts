@@ -175,7 +175,8 @@ export class OffsetCommitter {
       const state = this.#subscription.assigned.get(topicPartitionKey(consumed))
       // A position that nothing has been read at yet may be beyond the log.
       if (state?.source == null || consumed.offset > state.source.logEndOffset) return false
-      return this.#positions.committed(consumed)?.offset !== consumed.offset
+      const { offset } = this.#positions.committed(consumed) ?? {}
+      return offset !== this.#positions.offsetWithinEpoch(consumed)
     })
   }
 

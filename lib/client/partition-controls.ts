@@ -1,3 +1,4 @@
+import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { Partition } from '../broker/partition.ts'
 import { findByTimestamp } from '../broker/partition-reads.ts'
 import {
@@ -105,6 +106,17 @@ export class PartitionControls {
   /** {@link SubscriptionState.seenTopicId} */
   topicIdOf(partition: TopicPartition): string | null {
     return this.#subscription.seenTopicId(partition)
+  }
+
+  /** {@link PositionResolver.offsetWithinEpoch} */
+  offsetWithinEpoch(consumed: OffsetCommit): number {
+    return this.#positions.offsetWithinEpoch(consumed)
+  }
+
+  /** {@link AssignedPartition.epochBefore}; `null` for a partition that is not assigned. */
+  epochBefore(partition: TopicPartition, offset: number): number | null {
+    const state = this.#subscription.assigned.get(topicPartitionKey(partition))
+    return state?.epochBefore(offset) ?? null
   }
 
   /**

@@ -1,3 +1,4 @@
+import { withinEpoch } from '../broker/consumed-partition.ts'
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { cutOff } from '../broker/iteration-place.ts'
 import type { Partition } from '../broker/partition.ts'
@@ -89,6 +90,15 @@ export class PositionResolver {
   committed(partition: TopicPartition): OffsetAndMetadata | null {
     if (this.#groupId === null) return null
     return this.#context.coordinator.committed(this.#groupId, partition)
+  }
+
+  /**
+   * How far somebody has come who has consumed up to an offset: what was cut off since does not count, as in
+   * what the group has committed.
+   */
+  offsetWithinEpoch({ topic, partition, offset, leaderEpoch = null }: OffsetCommit): number {
+    const source = this.#context.topic(topic)?.partitions[partition] ?? null
+    return withinEpoch({ offset, leaderEpoch }, source, this.#context.readOnly).offset
   }
 
   #lastCommit(partition: TopicPartition): OffsetAndMetadata | null {

@@ -5,6 +5,8 @@ import type { ConsumerRecord, TopicPartition } from '../index.ts'
 export interface PushEntry<K, V> {
   readonly record: ConsumerRecord<K, V>
   readonly partition: PushPartition<K, V>
+  /** Of the record, as it was when it was taken. */
+  readonly leaderEpoch: number | null
   isDone: boolean
 }
 
@@ -33,6 +35,8 @@ export class PushPartition<K, V> {
   readonly topicId: string | null
   readonly #entries: PushEntry<K, V>[] = []
   readonly #over: AbortController = new AbortController()
+  /** Leader epoch of the last record before {@link PushPartition.doneOffset}, `null` where it is not known. */
+  doneEpoch: number | null
   /** Those of the entries that are done. */
   #doneCount = 0
   /** Behind the last record that was taken. */
@@ -40,10 +44,16 @@ export class PushPartition<K, V> {
   /** Behind the last record that a write has got. */
   startedOffset = -1
 
-  constructor({ topic, partition }: TopicPartition, topicId: string | null) {
+  /** @param doneEpoch leader epoch of the record before the first one */
+  constructor(
+    { topic, partition }: TopicPartition,
+    topicId: string | null,
+    doneEpoch: number | null,
+  ) {
     this.topic = topic
     this.partition = partition
     this.topicId = topicId
+    this.doneEpoch = doneEpoch
   }
 
   /** Whether it is given up: what is acknowledged from now on is nobody's business. */
@@ -60,8 +70,8 @@ export class PushPartition<K, V> {
     this.#over.abort()
   }
 
-  add(record: ConsumerRecord<K, V>): PushEntry<K, V> {
-    const entry = { record, partition: this, isDone: false }
+  add(record: ConsumerRecord<K, V>, leaderEpoch: number | null): PushEntry<K, V> {
+    const entry = { record, partition: this, leaderEpoch, isDone: false }
     this.#entries.push(entry)
     this.nextOffset = record.offset + 1
     return entry
@@ -79,7 +89,8 @@ export class PushPartition<K, V> {
     this.#doneCount += entries.length
     let count = 0
     while (this.#entries[count]?.isDone === true) count += 1
-    this.#entries.splice(0, count)
+    const [last] = this.#entries.splice(0, count).slice(-1)
+    if (last !== undefined) this.doneEpoch = last.leaderEpoch
     this.#doneCount -= count
   }
 

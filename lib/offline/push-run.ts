@@ -1,13 +1,13 @@
 import {
   ClosedError,
   CommitFailedError,
-  UnknownTopicOrPartitionError,
   type Consumer,
   type ConsumerRecord,
   type TopicPartition,
 } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { PushBrake } from './push-brake.ts'
+import { commitDone } from './push-commit.ts'
 import { PushDelivery, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
 import {
@@ -167,7 +167,8 @@ export class PushRun<K, V> {
     this.#forgetLost()
     for (const record of records) {
       const partition = this.#partitionFor(record)
-      const entry = partition.add(record)
+      const epoch = this.#consumer.controls.epochBefore(record, record.offset + 1)
+      const entry = partition.add(record, epoch)
       if (!this.#draining.has(partition)) this.#queue.add(entry)
     }
   }
@@ -180,7 +181,8 @@ export class PushRun<K, V> {
     // It has been given away and back, or somebody has moved it: what was taken comes again. Or its topic
     // was made anew.
     if (known !== undefined) this.#forget([known])
-    const partition = new PushPartition<K, V>(record, topicId)
+    const epochBefore = this.#consumer.controls.epochBefore(record, record.offset)
+    const partition = new PushPartition<K, V>(record, topicId, epochBefore)
     this.#partitions.set(key, partition)
     return partition
   }
@@ -290,36 +292,17 @@ export class PushRun<K, V> {
 
   async #commitDone(): Promise<void> {
     const assigned = new Set(this.#consumer.assignment().map(partitionKey))
-    const found: { each: PushPartition<K, V>; offset: number }[] = []
-    for (const [key, each] of this.#partitions) {
-      if (!assigned.has(key) && !this.#draining.has(each)) continue
-      const { topic, partition, doneOffset: offset } = each
-      const committed = await this.#consumer.committed({ topic, partition })
-      // Another owner may have gone on since, and its commit must not be taken back.
-      if (offset > (committed?.offset ?? -1)) found.push({ each, offset })
-    }
-    // What has come meanwhile may be of another topic of the name, which these offsets say nothing about.
-    const { controls } = this.#consumer
-    const left = found.filter(
-      ({ each }) => !each.isOver && controls.topicIdOf(each) === each.topicId,
+    const own = [...this.#partitions].filter(
+      ([key, each]) => assigned.has(key) || this.#draining.has(each),
     )
-    if (left.length === 0) return
-    try {
-      await this.#consumer.commit(
-        left.map(({ each: { topic, partition }, offset }) => ({ topic, partition, offset })),
-      )
-    } catch (error) {
-      // The group has moved on: the next poll takes part again, and then it is known who owns what.
-      if (error instanceof CommitFailedError) return
-      if (!(error instanceof UnknownTopicOrPartitionError)) throw error
-      // It was deleted, and nothing of the others is committed. The next poll knows, or one has
-      // taken it away already while this waited for its turn in the group.
-      const deleted = left.filter(({ each }) => each.topic === error.topic).map(({ each }) => each)
-      if (deleted.length === 0) throw error
-      this.#forget(deleted)
-      this.#goBack(deleted)
-      await this.#commitDone()
-    }
+    const deleted = await commitDone(
+      this.#consumer,
+      own.map(([, each]) => each),
+    )
+    if (deleted.length === 0) return
+    this.#forget(deleted)
+    this.#goBack(deleted)
+    await this.#commitDone()
   }
 
   /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */

@@ -54,4 +54,49 @@ describe('a push from a log that is cut', () => {
     expect((await reader.poll({ maxWaitMs: 0 })).map(text)).toEqual(named('new', 3, 8))
     expect(resets).toEqual([{ ...T0, from: 5, to: 3, reason: 'truncated' }])
   })
+
+  it('commits what it writes in the place of what was cut off, and the next one goes on behind it', async () => {
+    const { clock, partition, append, consumer, until, committed } = await filled()
+    const written: string[] = []
+    const reader = consumer()
+    const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
+    await until(() => committed() === 10)
+    await partition.log.truncateTo(5)
+    await append('new', 5, 9)
+    await until(() => committed() === 9)
+    await push.stop()
+    await reader.close()
+    expect(written).toEqual([...named('old', 0, 10), ...named('new', 5, 9)])
+    const again = pushTo(consumer(), (record) => void written.push(text(record)), { clock })
+    await append('new', 9, 10)
+    await until(() => committed() === 10)
+    await again.stop()
+    expect(written.slice(-1)).toEqual(['new 9'])
+    expect(written).toHaveLength(15)
+  })
+
+  it('whose write ends behind the cut does not commit what came in its place', async () => {
+    const { clock, partition, append, consumer, until, committed } = await filled()
+    const written: string[] = []
+    let release: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => (release = resolve))
+    const reader = consumer()
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      if (record.offset === 6) await gate
+      written.push(text(record))
+    }
+    const push = pushTo(reader, write, { clock })
+    await until(() => committed() === 6)
+    await partition.log.truncateTo(5)
+    await append('new', 5, 12)
+    const stopped = push.stop()
+    release()
+    await stopped
+    await reader.close()
+    expect(committed()).toBe(5)
+    const again = pushTo(consumer(), (record) => void written.push(text(record)), { clock })
+    await until(() => committed() === 12)
+    await again.stop()
+    expect(written.slice(7)).toEqual(named('new', 5, 12))
+  })
 })
