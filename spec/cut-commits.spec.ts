@@ -47,6 +47,19 @@ async function consumed(config: TopicConfig = {}) {
 }
 
 describe('what a group has committed of a log that is cut', () => {
+  it('is committed anew under the same offset, automatically, when others have come in the place', async () => {
+    const { broker, partition, append } = await consumed()
+    await partition.log.truncateTo(8)
+    await append('new', 8, 10)
+    for (const expected of [['new 8', 'new 9'], []]) {
+      const consumer = broker.consumer({ groupId: 'g' })
+      consumer.subscribe(['t'])
+      expect(await valuesOf(consumer)).toEqual(expected)
+      await consumer.close()
+      expect(await reader(broker).committed(T0)).toMatchObject({ offset: 10, leaderEpoch: 1 })
+    }
+  })
+
   it('ends at the cut at once, and stays so when the log has grown again', async () => {
     const { broker, partition, append } = await consumed()
     const consumer = reader(broker)
