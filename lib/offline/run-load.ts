@@ -21,6 +21,7 @@ import {
 } from '../checks.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { pause } from '../platform/pause.ts'
 import { checkSink, SinkMisuse } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
@@ -28,7 +29,6 @@ import { LoadPlan } from './load-plan.ts'
 import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { MissingModuleError } from './optional-module.ts'
-import { pause } from '../platform/pause.ts'
 import type { Sink } from './sink.ts'
 
 /** How a plan is run. */

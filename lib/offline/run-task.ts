@@ -9,12 +9,12 @@ import { abortSignal, checkOptions, objectWith, wholeNumber, type Checks } from 
 import type { FileSystem } from '../platform/file-system.ts'
 import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { pause } from '../platform/pause.ts'
 import { checkBroker, checkSink } from './arguments.ts'
 import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
 import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
 import type { LoadTask } from './load-task.ts'
-import { pause } from '../platform/pause.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
 /** How a single task is done. */

@@ -3,10 +3,10 @@ import { LockedError } from '../index.ts'
 import { readWholeFile } from '../platform/file-io.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { pause } from '../platform/pause.ts'
 import { syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { OutputFile } from './output-file.ts'
-import { pause } from '../platform/pause.ts'
 
 /** Another process has it for as long as it takes to write a small file. */
 const LOCK_ATTEMPTS = 100

@@ -223,9 +223,9 @@ export class Log {
   }
 
   /**
-   * Appends encoded batches, without a sync. They are stamped in place. All or none of them are in
-   * the log afterwards.
-   * @throws {@link OffsetConflictError} when it is their turn, and the log does not end at `expectedOffset`. @internal
+   * Appends encoded batches, which are stamped in place, without a sync: all of them or none.
+   * @throws {@link OffsetConflictError} when the log does not end at `expectedOffset` in their turn.
+   * @internal
    */
   appendBatches(batches: readonly Buffer[], expectedOffset?: number): Promise<AppendResult> {
     return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
