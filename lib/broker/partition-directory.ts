@@ -173,10 +173,12 @@ export class PartitionDirectories {
 
 /**
  * Whether it is one directory that cannot be removed, such as a mount point or what belongs to another user,
- * and not something that the process or the disk has no more of.
+ * and not something that the process has no more of. Nor a failed sync, behind which a removal would count
+ * that is not on the disk.
  */
 export function isOfOneDirectory(error: unknown): boolean {
-  return isSystemError(error) && !isSystemError(error, 'EMFILE', 'ENFILE', 'ENOMEM')
+  if (!isSystemError(error) || error.syscall === 'fsync') return false
+  return !isSystemError(error, 'EMFILE', 'ENFILE', 'ENOMEM')
 }
 
 /** What has too long a name for its file system is not there, and never was. */

@@ -27,24 +27,27 @@ export class TopicSettlement {
    * other from opening: the next change of it, or the next open, tries again. Otherwise that is an error.
    */
   async settle(entry: TopicEntry, mayWait = false): Promise<void> {
-    const { name, id, partitionCount, state } = entry
+    const { name, partitionCount, state } = entry
     try {
-      if (state === 'active') {
-        await this.removeBeyond(entry, null)
-        return
-      }
-      for (let index = 0; index < partitionCount; index += 1) {
-        if (state === 'deleting') await this.#directories.remove(name, index)
-        else await this.#directories.removeUnfinished(name, index, id)
-      }
-      await this.#directories.sync()
-      const keys = Array.from({ length: partitionCount }, (_, partition) =>
-        topicPartitionKey({ topic: name, partition }),
-      )
-      await this.#states.forget(keys)
-      await this.#registry.remove(name)
+      if (state === 'active') await this.removeBeyond(entry, null)
+      else await this.#removeAll(entry)
     } catch (error) {
       if (!mayWait || !isOfOneDirectory(error)) throw error
+      return
+    }
+    if (state === 'active') return
+    await this.#directories.sync()
+    const keys = Array.from({ length: partitionCount }, (_, partition) =>
+      topicPartitionKey({ topic: name, partition }),
+    )
+    await this.#states.forget(keys)
+    await this.#registry.remove(name)
+  }
+
+  async #removeAll({ name, id, partitionCount, state }: TopicEntry): Promise<void> {
+    for (let index = 0; index < partitionCount; index += 1) {
+      if (state === 'deleting') await this.#directories.remove(name, index)
+      else await this.#directories.removeUnfinished(name, index, id)
     }
   }
 

@@ -292,6 +292,19 @@ describe('the topics of a directory', () => {
     },
   )
 
+  it('are not opened when the sync behind the removal of a deleted one fails', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    await manager.create('gone', 1, {})
+    fileSystem.failNext('removeDirectory', 'EBUSY', { path: '/data/gone-0' })
+    await expect(manager.delete('gone')).rejects.toMatchObject({ outcome: 'unknown' })
+    await closeLogManager(manager)
+    fileSystem.failNext('syncDirectory', 'EIO', { path: '/data' })
+    await expect(openLogManager(fileSystem, { isClean: true })).rejects.toMatchObject({
+      code: 'EIO',
+    })
+  })
+
   it('are open beside a deletion of a Kafka broker that cannot be finished, and is later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
