@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { TopicExistsError } from '../errors.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { isLogFileName, parseSegmentFileName } from '../storage/log-files.ts'
+import { isDeletedFileName, isLogFileName, isSegmentFileName } from '../storage/log-files.ts'
 import {
   PARTITION_METADATA_FILE,
   readPartitionMetadata,
@@ -56,13 +56,13 @@ export class PartitionDirectories {
       throw new TopicExistsError(topic, `${path} exists and is no directory`)
     }
     const names = await this.#fileSystem.list(path)
-    if (names.some((entry) => parseSegmentFileName(entry.name) !== null)) {
+    if (names.some((entry) => isSegmentFileName(entry.name))) {
       throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
     }
     // What is said there of an earlier log, its segments above all, does not hold for this one. It is
     // gone for good with the sync behind the metadata; before that, the creation is taken back.
     const leftOvers = names.filter(({ name, kind }) => kind === 'file' && isLogFileName(name))
-    for (const { name } of leftOvers) await this.#fileSystem.unlink(join(path, name))
+    for (const { name } of leftOvers) await this.#unlink(path, name)
     await writePartitionMetadata(this.#fileSystem, path, topicId)
   }
 
@@ -80,9 +80,7 @@ export class PartitionDirectories {
   /** Whether a partition's directory holds anything that a log is made of. */
   async holdsLog(topic: string, partition: number): Promise<boolean> {
     const names = await this.#namesIn(this.pathOf(topic, partition))
-    return names.some(
-      (name) => name === PARTITION_METADATA_FILE || parseSegmentFileName(name) !== null,
-    )
+    return names.some((name) => name === PARTITION_METADATA_FILE || isSegmentFileName(name))
   }
 
   /**
@@ -150,6 +148,15 @@ export class PartitionDirectories {
     }
   }
 
+  /** Removes a file of a log. One that is on its way out may be there until nobody has it open any more. */
+  async #unlink(path: string, name: string): Promise<void> {
+    try {
+      await this.#fileSystem.unlink(join(path, name))
+    } catch (error) {
+      if (!isDeletedFileName(name) || !isSystemError(error)) throw error
+    }
+  }
+
   async #removeDirectory(path: string): Promise<void> {
     try {
       if (!(await this.#isThere(path))) return
@@ -157,7 +164,7 @@ export class PartitionDirectories {
       const isMetadata = ({ name }: DirectoryEntry): boolean => name === PARTITION_METADATA_FILE
       const files = entries.filter(({ name, kind }) => kind !== 'directory' && isLogFileName(name))
       const others = files.filter((entry) => !isMetadata(entry))
-      for (const { name } of others) await this.#fileSystem.unlink(join(path, name))
+      for (const { name } of others) await this.#unlink(path, name)
       if (files.some(isMetadata)) {
         // Whose directory it is must be known as long as anything else is in it: a power loss may
         // keep one removal and not another.

@@ -27,6 +27,7 @@ import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { pause } from './pause.ts'
 import { lockProperly } from './proper-lock.ts'
 import { isSystemError, systemError } from './system-error.ts'
+import { whileBusy } from './windows-names.ts'
 
 /** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
 export const LOCK_FILE_NAME = '.varve.lock'
@@ -206,7 +207,7 @@ export class LockFile {
     this.#released = true
     try {
       await this.#endHeartbeats()
-      this.#removeOurs()
+      await whileBusy(this.#removeOurs)
       if (this.#content.length === 0) await unlinkIfPresent(this.#temporaryPath)
     } finally {
       const handle = this.#handle
@@ -333,7 +334,7 @@ export class LockFile {
   }
 
   /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */
-  #removeOurs(): void {
+  readonly #removeOurs = (): void => {
     if (this.#handle === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
     try {
       unlinkSync(this.#path)

@@ -27,8 +27,8 @@ const MAX_RECORD_BYTES = 4096
 
 const NO_RECORD = Buffer.alloc(0)
 
-/** What takers put behind the lock file's name: an owner's token, or the instance that is claimed. */
-const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+)$/
+/** What takers put behind the lock file's name: an owner's token, or the instance that is claimed or was replaced. */
+const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+(?:\.old)?)$/
 
 /** The dot in front of a record in a name. */
 const OWNER_NAME = /\.(?=[0-9a-f]{32},)/
@@ -156,10 +156,12 @@ async function replace(path: string, claimPath: string): Promise<boolean> {
   } catch (error) {
     if (process.platform !== 'win32' || !isSystemError(error, 'EPERM', 'EACCES', 'EBUSY'))
       throw error
-    // There a file that is open, as this one is, is removed but not replaced.
-    await unlink(path)
+    // There a file that is open, as this one is, is not replaced, and would keep its name where it is removed.
+    const oldPath = `${claimPath}.old`
+    await rename(path, oldPath)
     const isPlaced = await isCreated(path, claimPath)
     await unlinkIfPresent(claimPath)
+    await unlinkIfPresent(oldPath)
     return isPlaced
   }
 }

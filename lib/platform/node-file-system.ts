@@ -48,6 +48,7 @@ import { PlainDescriptor } from './plain-descriptor.ts'
 import { promptIo } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
+import { windowsNames } from './windows-names.ts'
 
 /** A directory that is no larger holds some hundred names. */
 const MAX_DIRECTORY_BYTES = 16 * 1024
@@ -110,7 +111,12 @@ export class NodeFileSystem implements FileSystem {
     shareOpenFiles(this, processFiles)
   }
 
-  async open(path: string, mode: OpenMode): Promise<File> {
+  open(path: string, mode: OpenMode): Promise<File> {
+    const call = (): Promise<File> => this.#open(path, mode)
+    return windowsNames === null ? call() : windowsNames.whileBusy(call, ['EBUSY'])
+  }
+
+  async #open(path: string, mode: OpenMode): Promise<File> {
     if (mode === 'read' || mode === 'update') {
       const call = (): NodeFile => this.#openNow(path, mode)
       let opened = promptIo.attempt(call)
@@ -228,15 +234,15 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await rename(from, to)
+    await (windowsNames?.rename(from, to) ?? rename(from, to))
   }
 
   async unlink(path: string): Promise<void> {
-    await unlink(path)
+    await (windowsNames?.unlink(path) ?? unlink(path))
   }
 
   async removeDirectory(path: string): Promise<void> {
-    await rmdir(path)
+    await (windowsNames?.removeDirectory(path) ?? rmdir(path))
   }
 
   /** Does nothing on Windows, which has no such call and keeps names in a journal of its own. */

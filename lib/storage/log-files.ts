@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { nameBefore } from '../platform/windows-names.ts'
 
 /** What a file of a partition's directory holds, by its extension. */
 export type SegmentFileKind = 'log' | 'index' | 'timeindex' | 'txnindex' | 'snapshot'
@@ -59,7 +60,18 @@ export function segmentFilePath(dir: string, offset: number, kind: SegmentFileKi
 
 /** Whether a file of that name in a partition's directory belongs to the log, and goes with it. */
 export function isLogFileName(name: string): boolean {
-  return endingOf(name) !== undefined || OTHER_NAME.test(name)
+  return endingOf(name) !== undefined || OTHER_NAME.test(nameBefore(name))
+}
+
+/** Whether a file of that name holds something of a segment, which one that is on its way out does not. */
+export function isSegmentFileName(name: string): boolean {
+  const segment = parseSegmentFileName(name)
+  return segment !== null && segment.suffix !== DELETED_SUFFIX
+}
+
+/** Whether a file is on its way out: it counts for nothing, and may stay as long as somebody has it open. */
+export function isDeletedFileName(name: string): boolean {
+  return name.endsWith(DELETED_SUFFIX) && isLogFileName(name)
 }
 
 /** Base offset of the segment that a file's bytes were cut from; `null` where the name is of another kind. */
@@ -83,5 +95,8 @@ function endingOf(name: string): Omit<SegmentFileName, 'offset'> | undefined {
     const digit = name.charCodeAt(at)
     if (!(digit >= DIGIT_0 && digit <= DIGIT_9)) return undefined
   }
-  return ENDINGS.get(name.slice(OFFSET_DIGITS))
+  const ending = name.slice(OFFSET_DIGITS)
+  if (!ending.endsWith(DELETED_SUFFIX)) return ENDINGS.get(ending)
+  const kind = ENDINGS.get(nameBefore(ending))?.kind
+  return kind && { kind, suffix: DELETED_SUFFIX }
 }

@@ -88,6 +88,25 @@ describe('replaceAbandoned', () => {
     expect(seen).toEqual([true])
   })
 
+  it('replaces on Windows what is open, which stays under its name when it is removed', async () => {
+    const { directory, path, replace } = await scene()
+    const { unlink: remove, rename: move } = promises
+    const spies = [
+      vi.spyOn(process, 'platform', 'get').mockReturnValue('win32'),
+      vi.spyOn(promises, 'unlink').mockImplementation(async (target) => {
+        if (target !== path) await remove(target)
+      }),
+      vi.spyOn(promises, 'rename').mockImplementation(async (from, to) => {
+        if (to === path) throw systemError('EPERM', 'rename', path, 'it is open')
+        await move(from, to)
+      }),
+    ]
+    applyToBuiltins(...spies)
+    expect(await replace(isDead)).toBe(true)
+    expect(await readdir(directory)).toEqual(['lock'])
+    expect(readLockFile(path)?.record).toMatchObject({ host: 'taker' })
+  })
+
   it('keeps what is not abandoned', async () => {
     const { directory, replace } = await scene()
     expect(await replace(() => false)).toBe(false)
