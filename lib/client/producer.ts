@@ -109,6 +109,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    * Sends one record and lets a callback know, once, what has become of it. For the many sends
    * whose promises nobody would look at one by one.
    *
+   * The callbacks of a batch run in the asynchronous context of one of its sends: what looks into an
+   * `AsyncLocalStorage` is to be wrapped by `AsyncResource.bind`, or to await the promise, which keeps its own.
+   *
    * @param callback never called before `send` has returned; what it throws is dropped, also when it is async
    * @throws TypeError or RangeError when the record is not of the described form, and what a
    * partitioner throws; the callback is not called then. While the topic is being created, no partition
