@@ -119,19 +119,28 @@ export class PartitionControls {
     return state?.epochBefore(offset) ?? null
   }
 
+  /** Stands for the time that a partition is assigned: another object once it was given away and back. */
+  assignmentOf(partition: TopicPartition): object | null {
+    return this.#subscription.assigned.get(topicPartitionKey(partition)) ?? null
+  }
+
   /**
    * Goes back to an offset, as if what lies behind it had not been handed out, where the partition is
    * still assigned, and stands behind it.
    *
    * @param place.topicId of the topic that the offset is of: another of its name is left alone
+   * @param place.leaderEpoch of the last record before the offset, as it was handed out
    */
-  goBack(partition: TopicPartition, place: { offset: number; topicId: string | null }): void {
+  goBack(
+    partition: TopicPartition,
+    place: { offset: number; topicId: string | null; leaderEpoch: number | null },
+  ): void {
     const state = this.#subscription.assigned.get(topicPartitionKey(partition))
     if (state === undefined) return
     this.#positions.source(state)
-    const { offset, topicId } = place
+    const { offset, topicId, leaderEpoch } = place
     if (state.topicId !== topicId || state.position === null || state.position <= offset) return
-    state.resume(offset, state.epochBefore(offset))
+    state.resume(offset, leaderEpoch)
     this.#owner.onChange(state)
   }
 

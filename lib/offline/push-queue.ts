@@ -33,6 +33,8 @@ export class PushPartition<K, V> {
   readonly partition: number
   /** Id of the topic that they are of; another one of its name has other records. */
   readonly topicId: string | null
+  /** What stands for the time that the consumer has it: another one once it was given away and back. */
+  readonly assignment: object | null
   readonly #entries: PushEntry<K, V>[] = []
   readonly #over: AbortController = new AbortController()
   /** Leader epoch of the last record before {@link PushPartition.doneOffset}, `null` where it is not known. */
@@ -47,12 +49,16 @@ export class PushPartition<K, V> {
   /** @param doneEpoch leader epoch of the record before the first one */
   constructor(
     { topic, partition }: TopicPartition,
-    topicId: string | null,
+    {
+      topicId,
+      assignment,
+    }: { readonly topicId: string | null; readonly assignment: object | null },
     doneEpoch: number | null,
   ) {
     this.topic = topic
     this.partition = partition
     this.topicId = topicId
+    this.assignment = assignment
     this.doneEpoch = doneEpoch
   }
 

@@ -165,24 +165,41 @@ export class PushRun<K, V> {
   /** Takes note of which partitions there are, and of what came. */
   #take(records: readonly ConsumerRecord<K, V>[]): void {
     this.#forgetLost()
+    const comingAgain = new Set<string>()
     for (const record of records) {
+      if (comingAgain.size > 0 && comingAgain.has(partitionKey(record))) continue
       const partition = this.#partitionFor(record)
+      if (partition === null) {
+        comingAgain.add(partitionKey(record))
+        continue
+      }
       const epoch = this.#consumer.controls.epochBefore(record, record.offset + 1)
       const entry = partition.add(record, epoch)
       if (!this.#draining.has(partition)) this.#queue.add(entry)
     }
   }
 
-  #partitionFor(record: ConsumerRecord<K, V>): PushPartition<K, V> {
+  /** Where a record is to be entered; `null` when it comes again, behind others that do. */
+  #partitionFor(record: ConsumerRecord<K, V>): PushPartition<K, V> | null {
+    const { controls } = this.#consumer
     const key = partitionKey(record)
-    const topicId = this.#consumer.controls.topicIdOf(record)
+    const topicId = controls.topicIdOf(record)
+    const assignment = controls.assignmentOf(record)
     const known = this.#partitions.get(key)
-    if (known?.topicId === topicId && record.offset >= known.nextOffset) return known
-    // It has been given away and back, or somebody has moved it: what was taken comes again. Or its topic
-    // was made anew.
-    if (known !== undefined) this.#forget([known])
-    const epochBefore = this.#consumer.controls.epochBefore(record, record.offset)
-    const partition = new PushPartition<K, V>(record, topicId, epochBefore)
+    if (known !== undefined) {
+      const isSame = known.topicId === topicId && known.assignment === assignment
+      if (isSame && record.offset >= known.nextOffset) return known
+      // It has been given away and back, or its topic was made anew, or somebody has moved it, or its log was
+      // cut: what was taken comes again.
+      this.#forget([known])
+      // Nobody else has written what lies between, and the consumer stands behind it: it goes back.
+      if (isSame && record.offset > known.doneOffset) {
+        this.#goBack([known])
+        return null
+      }
+    }
+    const epochBefore = controls.epochBefore(record, record.offset)
+    const partition = new PushPartition<K, V>(record, { topicId, assignment }, epochBefore)
     this.#partitions.set(key, partition)
     return partition
   }
@@ -324,8 +341,8 @@ export class PushRun<K, V> {
   #goBack(partitions: readonly PushPartition<K, V>[]): void {
     const { controls } = this.#consumer
     for (const each of partitions) {
-      const { topicId, doneOffset: offset } = each
-      if (each.isUnfinished) controls.goBack(each, { offset, topicId })
+      const { topicId, doneOffset: offset, doneEpoch: leaderEpoch } = each
+      if (each.isUnfinished) controls.goBack(each, { offset, topicId, leaderEpoch })
     }
   }
 }

@@ -14,8 +14,10 @@ async function filled() {
   onTestFinished(() => broker.close().catch(() => undefined))
   const partition = (await broker.createTopic('t')).partition(0)
   const append = async (name: string, from: number, to: number): Promise<void> => {
-    const offsets = Array.from({ length: to - from }, (_, each) => from + each)
-    await partition.append(offsets.map((offset) => ({ value: `${name} ${offset}` })))
+    // A cut takes whole batches.
+    for (let offset = from; offset < to; offset += 1) {
+      await partition.append({ value: `${name} ${offset}` })
+    }
   }
   const resets: OffsetReset[] = []
   const consumer = (): Consumer => {
@@ -98,5 +100,57 @@ describe('a push from a log that is cut', () => {
     await until(() => committed() === 12)
     await again.stop()
     expect(written.slice(7)).toEqual(named('new', 5, 12))
+  })
+
+  it.each(['cut', 'sought'])(
+    'writes what it had taken and is still there, when the consumer is %s back into it',
+    async (how) => {
+      const { clock, partition, append, consumer, until, committed } = await filled()
+      const written: string[] = []
+      let release: () => void = () => undefined
+      const gate = new Promise<void>((resolve) => (release = resolve))
+      const reader = consumer()
+      const write = async (record: ConsumerRecord): Promise<void> => {
+        if (record.offset === 2) await gate
+        written.push(text(record))
+      }
+      const push = pushTo(reader, write, { clock })
+      await until(() => committed() === 2)
+      if (how === 'cut') {
+        await partition.log.truncateTo(8)
+        await append('new', 8, 12)
+      } else reader.seek(T0, 8)
+      await clock.advance(1000)
+      release()
+      const end = how === 'cut' ? 12 : 10
+      await until(() => committed() === end)
+      await push.stop()
+      const last = how === 'cut' ? named('new', 8, 12) : named('old', 8, 10)
+      expect([...new Set(written)]).toEqual([...named('old', 0, 8), ...last])
+      expect(written.length).toBe(end + 1)
+    },
+  )
+
+  it('twice leaves the consumer behind what is acknowledged, and hears of the second cut', async () => {
+    const { clock, partition, append, consumer, until, committed, resets } = await filled()
+    let release: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => (release = resolve))
+    const reader = consumer()
+    const push = pushTo(reader, (record) => (record.offset === 5 ? gate : undefined), { clock })
+    await until(() => committed() === 5)
+    await partition.log.truncateTo(8)
+    await append('new', 8, 12)
+    await clock.advance(1000)
+    const stopped = push.stop()
+    release()
+    await stopped
+    expect(reader.position(T0)).toBe(5)
+    await partition.log.truncateTo(3)
+    await append('newer', 3, 12)
+    expect((await reader.poll({ maxWaitMs: 0 })).map(text)).toEqual(named('newer', 3, 12))
+    expect(resets.map(({ from, to }) => [from, to])).toEqual([
+      [10, 8],
+      [5, 3],
+    ])
   })
 })
