@@ -1,31 +1,41 @@
-import type { OffsetAndMetadata, OffsetCommit } from '../index.ts'
-import type { LoadTask, OffsetRange } from './load-task.ts'
+import type { OffsetAndMetadata, OffsetCommit, Partition } from '../index.ts'
+import type { OffsetRange } from './load-task.ts'
 
 /**
- * The commit that says that a load has come to the end of a task. The end is in the metadata as well: where
- * records of it are cut off the offset is taken back, and the sink holds them all the same.
- *
- * @param reached how much of it the log still has, and the leader epoch of its last record when it was loaded.
+ * Up to where a load may have put records of a partition into its sink, in whatever order. It is on record, in
+ * the metadata of the load's commits, before any of them is there: where some are cut off the offset alone is
+ * taken back, and the sink holds them all the same.
  */
+export interface LoadReach {
+  readonly loadedTo: number
+  /** Leader epoch of the last record before it, as it was when the load began. */
+  readonly leaderEpoch: number | null
+}
+
+/** A commit that says how far a load may have come, besides how far it has. */
 export function loadCommit(
-  { topic, partition, endOffset }: LoadTask,
-  reached: { readonly offset: number; readonly leaderEpoch: number | null },
+  reached: Omit<OffsetCommit, 'metadata'>,
+  { loadedTo, leaderEpoch }: LoadReach,
 ): OffsetCommit {
-  return { topic, partition, ...reached, metadata: JSON.stringify({ loadedTo: endOffset }) }
+  return { ...reached, metadata: JSON.stringify({ loadedTo, leaderEpoch }) }
 }
 
-/** The offsets whose records a load has taken and the log has lost since; `null` for none. */
-export function cutOffOf({ offset, metadata }: OffsetAndMetadata): OffsetRange | null {
-  const loadedTo = loadedToOf(metadata)
-  return loadedTo > offset ? { startOffset: offset, endOffset: loadedTo } : null
-}
-
-function loadedToOf(metadata: string): number {
+/** What a commit says about it; `null` where the application has committed the offset itself. */
+export function reachOf({ metadata }: OffsetAndMetadata): LoadReach | null {
   try {
-    const loadedTo = (JSON.parse(metadata) as { loadedTo?: unknown } | null)?.loadedTo
-    return typeof loadedTo === 'number' ? loadedTo : -1
+    const { loadedTo, leaderEpoch } = (JSON.parse(metadata) ?? {}) as Partial<LoadReach>
+    if (typeof loadedTo !== 'number') return null
+    return { loadedTo, leaderEpoch: typeof leaderEpoch === 'number' ? leaderEpoch : null }
   } catch {
-    // Where the application has committed the offset itself, it is where the load is to go on.
-    return -1
+    return null
   }
+}
+
+/** The offsets within a reach whose records the log has lost since; `null` for none. */
+export function cutOffOf(
+  { loadedTo, leaderEpoch }: LoadReach,
+  { log }: Pick<Partition, 'log'>,
+): OffsetRange | null {
+  const end = log.reader.endOffsetForEpoch(leaderEpoch)
+  return end === null || end >= loadedTo ? null : { startOffset: end, endOffset: loadedTo }
 }

@@ -6,7 +6,7 @@ import {
   type Partition,
 } from '../index.ts'
 import { checkPublished } from './arguments.ts'
-import { cutOffOf, loadCommit } from './load-commit.ts'
+import { cutOffOf, loadCommit, reachOf, type LoadReach } from './load-commit.ts'
 import type { LoadStart } from './load-plan.ts'
 import type { LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
@@ -21,10 +21,9 @@ export class LoadOffsets {
   readonly #consumer: Consumer
   /** Of each partition, the tasks that are not done or have one before them that is not. */
   readonly #open = new Map<string, LoadTask[]>()
-  /** Of each task that is done, the leader epoch of its last record. */
-  readonly #done = new Map<LoadTask, number | null>()
-  /** Of each partition, that something is committed. */
-  readonly #begun = new Map<string, Promise<void>>()
+  readonly #done = new Set<LoadTask>()
+  /** Of each partition that the load has begun in, what is on record of how far it may come. */
+  readonly #begun = new Map<string, Promise<LoadReach>>()
   #commits: Promise<void> = Promise.resolve()
 
   constructor(broker: Broker, name: string, tasks: readonly LoadTask[]) {
@@ -37,32 +36,33 @@ export class LoadOffsets {
   }
 
   /**
-   * Commits where the partition of a task begins in the plan, when nothing is committed for it yet. Otherwise
-   * records that are deleted before its first task is done would be missing in the next plan, and nobody
-   * would know.
+   * Commits, before the first task of a partition is loaded, how far its tasks reach, and where they begin when
+   * nothing is committed yet. Otherwise records that are deleted before the first task is done would be missing in
+   * the next plan, others would pass for loaded in the place of those that are cut off while the sink has them and
+   * the commit does not, and nobody would know.
    *
+   * @returns what is on record now: what the load takes of it is of before any cut that comes from then on.
    * @throws {@link OffsetOutOfRangeError} when the log has lost what was loaded, unless the sink has been rid
    * of it and the plan begins there: others would be taken for loaded that are in its place.
    */
-  begin(task: LoadTask, place: LoadPlace, sink: Sink): Promise<void> {
+  begin(task: LoadTask, place: LoadPlace, sink: Sink): Promise<LoadReach> {
     const key = keyOf(task)
     const begun = this.#begun.get(key)
     if (begun !== undefined) return begun
-    const first = this.#open.get(key)?.[0] ?? task
-    const beginning = this.#begin(task, first).then((cutOff) =>
-      cutOff === null ? undefined : this.#beginBehindCut(first, cutOff, { place, sink }),
-    )
+    const tasks = this.#open.get(key) ?? [task]
+    const beginning = this.#begin(tasks, place, sink)
     this.#begun.set(key, beginning)
     // The next try asks again.
     beginning.catch(() => this.#begun.delete(key))
     return beginning
   }
 
-  /** Likewise where there is nothing to do yet: what comes and goes until the next plan would be missing. */
+  /** Where there is nothing to do yet, what comes and goes until the next plan would be missing too. */
   async beginEmpty(starts: readonly LoadStart[]): Promise<void> {
-    for (const start of starts) {
+    for (const { topic, partition, startOffset: offset } of starts) {
       try {
-        await this.#begin(start, start)
+        if ((await this.#consumer.committed({ topic, partition })) !== null) continue
+        await this.#consumer.commit([{ topic, partition, offset }])
       } catch (error) {
         // A topic that has been deleted since has nothing that could be missing.
         if (!(error instanceof UnknownTopicOrPartitionError)) throw error
@@ -70,30 +70,32 @@ export class LoadOffsets {
     }
   }
 
-  async #begin(
-    { topic, partition }: Omit<LoadStart, 'startOffset'>,
-    { startOffset: offset }: Pick<LoadStart, 'startOffset'>,
-  ): Promise<OffsetRange | null> {
+  async #begin(tasks: readonly LoadTask[], place: LoadPlace, sink: Sink): Promise<LoadReach> {
+    const { topicId, partition: source } = place
+    const { topic, index: partition } = source
+    const startOffset = tasks[0]?.startOffset ?? 0
+    const planned = tasks.at(-1)?.endOffset ?? 0
     const committed = await this.#consumer.committed({ topic, partition })
-    if (committed !== null) return cutOffOf(committed)
-    await this.#consumer.commit([{ topic, partition, offset }])
-    return null
-  }
-
-  async #beginBehindCut(
-    first: LoadTask,
-    cutOff: OffsetRange,
-    { place, sink }: { readonly place: LoadPlace; readonly sink: Sink },
-  ): Promise<void> {
-    const { topic, partition } = first
-    const { startOffset: offset } = cutOff
-    const where = { topic, partition, topicId: place.topicId }
-    const published = checkPublished(await sink.published(where, offset))
-    if (first.startOffset > offset || published.some((each) => overlaps(each, cutOff))) {
-      throw lostSince(place.partition, cutOff)
+    const before = committed === null ? null : reachOf(committed)
+    const cutOff = before === null ? null : cutOffOf(before, source)
+    // What was loaded up to there and is left counts for what is cut off from now on, too.
+    const kept = cutOff === null ? (before?.loadedTo ?? 0) : cutOff.startOffset
+    if (cutOff === null && before !== null && kept >= planned) return before
+    const loadedTo = Math.max(kept, planned)
+    const { reader } = source.log
+    // It is known before the sink is asked: a cut that comes meanwhile is of a later epoch.
+    const reach = { loadedTo, leaderEpoch: reader.epochOf(loadedTo - 1) }
+    const offset = committed?.offset ?? startOffset
+    const leaderEpoch = committed === null ? reader.epochOf(offset - 1) : committed.leaderEpoch
+    if (cutOff !== null) {
+      const where = { topic, partition, topicId }
+      const published = checkPublished(await sink.published(where, cutOff.startOffset))
+      if (startOffset > cutOff.startOffset || published.some((each) => overlaps(each, cutOff))) {
+        throw lostSince(source, cutOff)
+      }
     }
-    // From now on what the sink holds there is of the log as it is.
-    await this.#consumer.commit([{ topic, partition, offset }])
+    await this.#consumer.commit([loadCommit({ topic, partition, offset, leaderEpoch }, reach)])
+    return reach
   }
 
   /** What is committed for a partition, 0 for nothing. */
@@ -104,13 +106,13 @@ export class LoadOffsets {
   /**
    * Enters a task as done, and commits how far that brings its partition, if it does.
    *
-   * @param leaderEpoch of its last record, as it was before it was loaded.
+   * @param reach what {@link LoadOffsets.begin} has given for it.
    * @throws {@link OffsetOutOfRangeError} when the log has lost records that were loaded.
    */
-  async finish(task: LoadTask, partition: Partition, leaderEpoch: number | null): Promise<void> {
-    this.#done.set(task, leaderEpoch)
+  async finish(task: LoadTask, partition: Partition, reach: LoadReach): Promise<void> {
+    this.#done.add(task)
     // One at a time, so that none overtakes one that is further; a failed one is its caller's matter.
-    const commit = this.#commits.then(() => this.#commitPrefix(task, partition))
+    const commit = this.#commits.then(() => this.#commitPrefix(task, partition, reach))
     this.#commits = commit.catch(() => undefined)
     await commit
   }
@@ -121,29 +123,23 @@ export class LoadOffsets {
     await this.#consumer.close()
   }
 
-  async #commitPrefix(task: LoadTask, source: Partition): Promise<void> {
+  async #commitPrefix(task: LoadTask, source: Partition, reach: LoadReach): Promise<void> {
     const open = this.#open.get(keyOf(task)) ?? []
     const gap = open.findIndex((each) => !this.#done.has(each))
     const prefix = gap < 0 ? [...open] : open.slice(0, gap)
-    const lost = prefix.filter((each) => this.#keptOf(each, source) < each.endOffset)
-    const last = lost.at(-1) ?? prefix.at(-1)
-    if (last === undefined) return
-    const { endOffset } = last
-    const offset = this.#keptOf(lost[0] ?? last, source)
-    // What is lost is noted in any case: the next run has to know that it was loaded.
-    if (lost.length > 0 || offset > (await this.committed(task))) {
-      const leaderEpoch = this.#done.get(last) ?? null
-      await this.#consumer.commit([loadCommit(last, { offset, leaderEpoch })])
+    const committed = await this.committed(task)
+    const kept = cutOffOf(reach, source)?.startOffset ?? Infinity
+    const prefixEnd = prefix.at(-1)?.endOffset ?? 0
+    const offset = Math.min(kept, prefixEnd)
+    if (offset > committed) {
+      const { topic, partition } = task
+      const leaderEpoch = source.log.reader.epochOf(offset - 1)
+      await this.#consumer.commit([loadCommit({ topic, partition, offset, leaderEpoch }, reach)])
     }
-    if (lost.length > 0) throw lostSince(source, { startOffset: offset, endOffset })
+    const endOffset = Math.max(prefixEnd, task.endOffset)
+    if (kept < endOffset) throw lostSince(source, { startOffset: kept, endOffset })
     // After the commit: if it fails, the next one of the partition has to bring it along.
     for (const each of open.splice(0, prefix.length)) this.#done.delete(each)
-  }
-
-  /** Up to where the log still has the records of a task that is done. */
-  #keptOf(task: LoadTask, { log }: Partition): number {
-    const end = log.reader.endOffsetForEpoch(this.#done.get(task) ?? null)
-    return Math.min(end ?? Infinity, task.endOffset)
   }
 }
 

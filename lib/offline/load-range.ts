@@ -21,6 +21,8 @@ export interface LoadRangeOptions {
   readonly signal?: AbortSignal | undefined
   /** Told of the next offset after each write. */
   readonly onWritten?: (nextOffset: number) => void
+  /** The epoch behind which the load began: a cut since then is an error. @defaultValue the log's by now */
+  readonly leaderEpoch?: number | null
 }
 
 /**
@@ -66,12 +68,12 @@ export async function loadRange(
   partition: Partition,
   task: LoadTask,
   sink: Sink,
-  { signal, onWritten }: LoadRangeOptions,
+  { signal, onWritten, leaderEpoch }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
   const writer = await sink.open(task)
   checkWriter('what open() of a sink gives', writer)
-  const { leaderEpoch } = partition.log
+  const epoch = leaderEpoch ?? partition.log.leaderEpoch
   let result: TaskResult
   try {
     let at = task.startOffset
@@ -86,7 +88,7 @@ export async function loadRange(
       onWritten?.(at)
     }
     signal?.throwIfAborted()
-    ensureNotCut(partition, at, leaderEpoch)
+    ensureNotCut(partition, at, epoch)
     result = await writer.commit()
   } catch (error) {
     await letGo(writer)

@@ -227,10 +227,8 @@ class LoadRun {
     try {
       const topic = this.#plan.broker.topic(task.topic)
       const partition = topic.partition(task.partition)
-      // Before anything is read: what is cut off from then on is of an older epoch than what comes in its place.
-      const leaderEpoch = partition.log.reader.epochOf(task.endOffset - 1)
       const place = { topicId: topic.id, partition }
-      await this.#offsets.begin(task, place, this.#sink)
+      const reach = await this.#offsets.begin(task, place, this.#sink)
       const ranges = await this.#missingOf(task, place)
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)
@@ -241,14 +239,15 @@ class LoadRun {
           this.#report()
         }
         const piece = { ...task, ...range }
-        const result = await loadRange(partition, piece, this.#sink, { signal, onWritten })
+        const how = { signal, onWritten, leaderEpoch: reach.leaderEpoch }
+        const result = await loadRange(partition, piece, this.#sink, how)
         this.#counts.records += result.records
         this.#counts.rejected += result.rejected
         this.#counts.bytes += result.bytes
         done += sizeOf(range)
         count(done)
       }
-      await this.#offsets.finish(task, partition, leaderEpoch)
+      await this.#offsets.finish(task, partition, reach)
       this.#counts.tasks += 1
       if (ranges.length === 0) this.#counts.skipped += 1
     } catch (error) {

@@ -32,10 +32,10 @@ function partitionOf(broker: Broker): Partition {
   return broker.topic('orders').partition(0)
 }
 
-/** Cuts the log at 50 and lets it grow again, up to 120. */
-async function cut(partition: Partition): Promise<void> {
-  await partition.log.truncateTo(50)
-  await partition.append(upTo(120, 50).map((id) => ({ value: `{"new":${id}}` })))
+/** Cuts the log and lets it grow again, up to 120. */
+async function cut(partition: Partition, at = 50): Promise<void> {
+  await partition.log.truncateTo(at)
+  for (const id of upTo(120, at)) await partition.append({ value: `{"new":${id}}` })
 }
 
 describe('a load whose records were cut off', () => {
@@ -89,6 +89,93 @@ describe('a load whose records were cut off', () => {
     expect(await committed(broker)).toBe(50)
     sink.tasks.splice(0)
     await load(broker, sink, { from: 'earliest' })
+    expect(sink.offsets()).toEqual(upTo(120))
+  })
+
+  it.each(['it was killed before', 'a task before them had failed'])(
+    'fails the next one, also where they were not committed: %s',
+    async (why) => {
+      const broker = await brokerFor()
+      await fill(broker)
+      const sink = new MemorySink()
+      // A task that fails when its records are in the sink is as one whose process was killed there.
+      const failing = why.startsWith('a task') ? 'commit' : 'committed'
+      sink.before = (what, each) => {
+        if (what === failing && each.startOffset === 0) throw new Error('no room')
+      }
+      const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 50 } })
+      const options = { retries: 0, concurrency: 1 }
+      expect(await failuresOf(runLoad(plan, sink, options))).toMatchObject([{ message: 'no room' }])
+      sink.before = () => undefined
+      expect(await committed(broker)).toBe(0)
+      await cut(partitionOf(broker), 30)
+      for (const from of ['committed', 0, 60] as const) {
+        expect(await failuresOf(load(broker, sink, { from }))).toMatchObject([CUT_OFF])
+      }
+      sink.tasks.splice(0)
+      await load(broker, sink)
+      expect(sink.offsets()).toEqual(upTo(120))
+      expect(await load(broker, sink)).toMatchObject({ tasks: 0 })
+    },
+  )
+
+  it('counts all that the sink has, when a log is cut that was cut before', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    await load(broker, sink, { splitBy: { maxRecords: 10 } })
+    await cut(partitionOf(broker))
+    sink.tasks.splice(5)
+    sink.before = (what) => {
+      if (what === 'open') throw new Error('down')
+    }
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    expect(await failuresOf(runLoad(plan, sink, { retries: 0 }))).toMatchObject([
+      { message: 'down' },
+    ])
+    sink.before = () => undefined
+    await cut(partitionOf(broker), 30)
+    expect(await failuresOf(load(broker, sink))).toMatchObject([
+      { message: expect.stringMatching(/records 30 to 120 \(exclusive\)/) as string },
+    ])
+    sink.tasks.splice(3)
+    await load(broker, sink)
+    expect(sink.offsets()).toEqual(upTo(120))
+  })
+
+  it('counts what was loaded again below the cut, when the log is cut there', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    await load(broker, sink)
+    await partitionOf(broker).log.truncateTo(50)
+    sink.tasks.splice(0)
+    await load(broker, sink, { from: 'earliest' })
+    await cut(partitionOf(broker), 10)
+    expect(await failuresOf(load(broker, sink))).toMatchObject([
+      { code: 'OFFSET_OUT_OF_RANGE', offset: 50 },
+    ])
+    sink.tasks.splice(0)
+    await load(broker, sink, { from: 'earliest' })
+    expect(sink.offsets()).toEqual(upTo(120))
+  })
+
+  it('loads no more of what came meanwhile in the place of what it had planned', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    let isCut = false
+    sink.before = async (what, { startOffset }) => {
+      if (isCut || what !== 'open' || startOffset !== 20) return
+      isCut = true
+      await cut(partitionOf(broker), 30)
+    }
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 20 } })
+    const failures = await failuresOf(runLoad(plan, sink, { concurrency: 1 }))
+    expect(failures).toMatchObject(Array.from({ length: 4 }, () => ({ code: CUT_OFF.code })))
+    expect(sink.offsets()).toEqual(upTo(20))
+    expect(await committed(broker)).toBe(20)
+    await load(broker, sink)
     expect(sink.offsets()).toEqual(upTo(120))
   })
 })

@@ -132,9 +132,11 @@ export async function put(
 /** A sink in memory, whose calls a test can hold up or let fail. */
 export class MemorySink implements Sink {
   readonly tasks: { readonly task: LoadTask; readonly offsets: readonly number[] }[] = []
-  /** Called before each write and commit, with what is being done. */
-  before: (what: 'open' | 'write' | 'commit', task: LoadTask) => Promise<void> | void = () =>
-    undefined
+  /** Called before each write and commit, and behind a commit, with what is being done. */
+  before: (
+    what: 'open' | 'write' | 'commit' | 'committed',
+    task: LoadTask,
+  ) => Promise<void> | void = () => undefined
   aborted = 0
   openCount = 0
   mostOpen = 0
@@ -165,6 +167,7 @@ export class MemorySink implements Sink {
         await this.before('commit', each)
         this.tasks.push({ task: each, offsets })
         this.openCount -= 1
+        await this.before('committed', each)
         return { records: offsets.length, rejected: 0, bytes: 0 }
       },
       abort: () => {
