@@ -3,11 +3,10 @@ import { createRequire, Module } from 'node:module'
 import { dirname, sep } from 'node:path'
 import type * as fsExtraModule from 'fs-extra/esm'
 import type * as properLockfileModule from 'proper-lockfile'
+import { requireFromHere } from './require-from-here.ts'
 
 type FsExtra = typeof fsExtraModule
 type ProperLockfile = Pick<typeof properLockfileModule, 'lock'>
-
-const requireFromHere = createRequire(import.meta.url)
 
 let fsExtra: Promise<FsExtra> | null = null
 let properLockfile: Promise<ProperLockfile> | null = null

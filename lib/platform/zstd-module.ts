@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import * as nodeZlib from 'node:zlib'
+import { requireFromHere } from './require-from-here.ts'
 
 /** The first versions of Node.js with zstd of their own. */
 export const NODE_WITH_ZSTD = '22.15 (or 23.8)'
@@ -28,8 +28,6 @@ export interface ZstdWasm {
   /** @param options what to take for what comes out, where the bytes do not say. */
   decompress(bytes: Uint8Array, options: { readonly defaultHeapSize: number }): Uint8Array
 }
-
-const requireFromHere = createRequire(import.meta.url)
 
 /** The zstd of this Node.js, `null` where it has none. */
 export function nodeZstd(zlib: object = nodeZlib): NodeZstd | null {
