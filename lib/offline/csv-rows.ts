@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { reasonOf } from '../checks.ts'
 import type * as csvParse from 'csv-parse/sync'
 import type { InputFile } from './input-file.ts'
-import { loadOptional } from './optional-module.ts'
+import { importError } from './optional-module.ts'
 import { ImportFileError } from './import-errors.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 import {
@@ -55,11 +55,7 @@ export class CsvRows implements RowSource {
    * @throws RangeError when a field that is asked for is not in it
    */
   static async open(file: InputFile, options: ResolvedImportOptions): Promise<RowSource> {
-    const { parse } = await loadOptional<typeof csvParse>(
-      'csv-parse',
-      'the import of CSV',
-      () => import('csv-parse/sync'),
-    )
+    const { parse } = await loadCsvParse()
     const parseRows: ParseCsv = (bytes) =>
       parse(bytes, {
         delimiter: options.delimiter,
@@ -115,6 +111,14 @@ export class CsvRows implements RowSource {
     }
     const value = Object.fromEntries(names.map((name, slot) => [name, fields[slot] ?? '']))
     return { row: text.row, line: text.line, value, text: text.bytes, bytes: null }
+  }
+}
+
+async function loadCsvParse(): Promise<typeof csvParse> {
+  try {
+    return await import('csv-parse/sync')
+  } catch (error) {
+    throw importError(error, 'csv-parse', 'the import of CSV')
   }
 }
 

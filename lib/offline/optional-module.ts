@@ -14,24 +14,27 @@ export class MissingModuleError extends VarveError {
 }
 
 /**
- * Loads an optional peer when it is first needed.
+ * What the import of an optional peer has failed with, for whoever asked for what needs it.
+ *
+ * The import itself stands at the place where it is needed, by a name that is written out and right inside
+ * of a `try`: only so a bundler takes it for one that may fail, and makes a bundle without the package.
  *
  * @param purpose what cannot be done without it, as the subject of a sentence.
- * @param load imports it by a name that is written out, so that bundlers see it.
- * @throws {@link MissingModuleError} when it is not installed; what is wrong inside of it otherwise.
+ * @returns a {@link MissingModuleError} when it is not installed; `error` when something is wrong inside of it.
  */
-export async function loadOptional<T>(
-  module: string,
-  purpose: string,
-  load: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await load()
-  } catch (error) {
-    const { code, message } = error as { code?: unknown; message?: unknown }
-    const isMissing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND'
-    // One that is there but lacks a package of its own is another matter.
-    if (!isMissing || !String(message).includes(`'${module}'`)) throw error
-    throw new MissingModuleError(module, purpose, error)
-  }
+export function importError(error: unknown, module: string, purpose: string): unknown {
+  return isMissing(error, module) ? new MissingModuleError(module, purpose, error) : error
+}
+
+/** How it begins to say so: an import, a `require` also where it is that of a bundle, and Vite in a bundle of its own. */
+const NOT_FOUND = /^(?:Cannot find (?:package|module)|Could not resolve) ['"]([^'"]+)['"]/
+
+/** One that is there but lacks a package of its own is another matter. */
+function isMissing(error: unknown, module: string): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown }
+  // Vite gives none.
+  const codes: unknown[] = ['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', undefined]
+  if (!codes.includes(code)) return false
+  const [, asked = ''] = NOT_FOUND.exec(String(message)) ?? []
+  return asked === module || asked.startsWith(`${module}/`)
 }

@@ -1,7 +1,7 @@
 import { reasonOf } from '../checks.ts'
 import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
-import { loadOptional } from './optional-module.ts'
+import { importError } from './optional-module.ts'
 import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
 import { EXACT_PARSERS, ExactDecimals } from './parquet-exact.ts'
 import { ImportFileError } from './import-errors.ts'
@@ -38,11 +38,7 @@ export class ParquetRows implements RowSource {
 
   /** Reads the footer. @throws {@link MissingModuleError}, {@link ImportFileError} */
   static async open(file: InputFile, options: ResolvedImportOptions): Promise<ParquetRows> {
-    const library = await loadOptional<Hyparquet>(
-      'hyparquet',
-      'the import of Parquet',
-      () => import('hyparquet'),
-    )
+    const library = await loadHyparquet()
     const metadata = await readAs(file, () => library.parquetMetadataAsync(bufferOf(file)))
     for (const [slot, group] of metadata.row_groups.entries()) {
       if (Number(group.total_byte_size) <= options.maxRowGroupBytes) continue
@@ -84,6 +80,14 @@ export class ParquetRows implements RowSource {
         yield toBatch(values.slice(at, at + batchRecords), rowStart + at)
       }
     }
+  }
+}
+
+async function loadHyparquet(): Promise<Hyparquet> {
+  try {
+    return await import('hyparquet')
+  } catch (error) {
+    throw importError(error, 'hyparquet', 'the import of Parquet')
   }
 }
 

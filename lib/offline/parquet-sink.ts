@@ -8,7 +8,7 @@ import {
   type FileSinkOptions,
   type RowWriter,
 } from './file-sink.ts'
-import { loadOptional } from './optional-module.ts'
+import { importError } from './optional-module.ts'
 import type { OutputFile } from './output-file.ts'
 import { parquetColumn, type ParquetColumn } from './parquet-column.ts'
 import type { Column, Row } from './row-shape.ts'
@@ -85,12 +85,18 @@ export function parquetSink(dir: string, options: ParquetSinkOptions = {}): Sink
     extension: 'parquet',
     extensions: ['parquet'],
     start: async (output, columns) => {
-      const module = await loadOptional('hyparquet-writer', 'parquetSink', () => {
-        return import('hyparquet-writer')
-      })
+      const module = await loadHyparquetWriter()
       return new ParquetRowWriter(module, { output, columns, limits, codec, compressors })
     },
   })
+}
+
+async function loadHyparquetWriter(): Promise<ParquetModule> {
+  try {
+    return await import('hyparquet-writer')
+  } catch (error) {
+    throw importError(error, 'hyparquet-writer', 'parquetSink')
+  }
 }
 
 /** Buffers the columns of a row group, and writes them when it is large enough. */

@@ -11,7 +11,6 @@ import {
   type StoredRecord,
 } from '../../lib/index.ts'
 import {
-  MissingModuleError,
   LoadFailedError,
   ndjsonSink,
   parquetSink,
@@ -23,7 +22,6 @@ import {
   type SinkUnderTest,
   type TaskWriter,
 } from '../../lib/offline/index.ts'
-import { loadOptional } from '../../lib/offline/optional-module.ts'
 import { SimulatedFileSystem } from '../../lib/testing/index.ts'
 import {
   brokerFor,
@@ -991,23 +989,6 @@ describe('a Parquet file', () => {
       Buffer.from(row?.['key'] as Uint8Array),
       Buffer.from(row?.['value'] as Uint8Array),
     ]).toEqual([key, value])
-  })
-
-  it('needs a package, and says which when it is not there', async () => {
-    const missing = Object.assign(
-      new Error("Cannot find package 'hyparquet-writer' imported from x"),
-      { code: 'ERR_MODULE_NOT_FOUND' },
-    )
-    const load = (error: Error) =>
-      loadOptional('hyparquet-writer', 'parquetSink', () => Promise.reject(error))
-    await expect(load(missing)).rejects.toThrow(MissingModuleError)
-    await expect(load(missing)).rejects.toThrow(
-      /parquetSink needs the package hyparquet-writer: npm install hyparquet-writer/,
-    )
-    const inner = Object.assign(new Error("Cannot find package 'x' imported from y"), {
-      code: 'ERR_MODULE_NOT_FOUND',
-    })
-    await expect(load(inner)).rejects.toBe(inner)
   })
 
   it.each([
