@@ -1,6 +1,6 @@
-import { hasImportEnded, isImportGroup } from '../import-groups.ts'
+import { isImportGroup } from '../import-groups.ts'
 import type { GroupOffsets, StoredOffset } from './group-offsets.ts'
-import type { TopicPartition } from './topic-partition.ts'
+import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /**
  * Every group that has committed an offset for some partition of the topic has committed past all
@@ -13,21 +13,23 @@ import type { TopicPartition } from './topic-partition.ts'
  */
 export function consumedByAll(
   groups: ReadonlyMap<string, GroupOffsets>,
-  { topic, partition }: TopicPartition,
+  topicPartition: TopicPartition,
   isFull: boolean,
   offsetOf: (stored: StoredOffset) => number,
 ): number {
+  const { topic } = topicPartition
+  const key = topicPartitionKey(topicPartition)
   let [consumed, needed] = [Infinity, Infinity]
   for (const [groupId, { offsets }] of groups) {
-    if (isFull && isImportGroup(groupId)) continue
-    const itsOwn = [...offsets.values()].filter((each) => each.topicPartition.topic === topic)
-    if (itsOwn.length === 0) continue
-    const stored = itsOwn.find((each) => each.topicPartition.partition === partition)
+    const isImport = isImportGroup(groupId)
+    if (!offsets.hasTopic(topic)) continue
+    if (isImport && (isFull || offsets.hasImportEnded(topic))) continue
+    const stored = offsets.get(key)
     const offset = stored === undefined ? 0 : offsetOf(stored)
-    if (!isImportGroup(groupId)) consumed = Math.min(consumed, offset)
-    else if (!itsOwn.every(({ committed }) => hasImportEnded(committed.metadata))) {
-      needed = Math.min(needed, offset)
-    }
+    if (isImport) needed = Math.min(needed, offset)
+    else consumed = Math.min(consumed, offset)
+    // Nothing that comes makes it more.
+    if (offset === 0) return 0
   }
   return consumed === Infinity ? 0 : Math.min(consumed, needed)
 }

@@ -1,3 +1,4 @@
+import { hasImportEnded } from '../import-groups.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import type { TopicPartition } from './topic-partition.ts'
@@ -8,8 +9,77 @@ export interface StoredOffset {
   readonly committed: OffsetAndMetadata
 }
 
-/** By {@link topicPartitionKey}. */
-export type OffsetsByPartition = Map<string, StoredOffset>
+/** What is known of a group's offsets for one topic. */
+interface TopicOffsets {
+  count: number
+  /** `null` until somebody asks for it, and after each change. */
+  isImportEnded: boolean | null
+}
+
+/**
+ * Offsets by {@link topicPartitionKey}. Retention asks every group for each partition of a topic, so what it
+ * has to know of all the other partitions is kept beside them.
+ */
+export class OffsetsByPartition {
+  readonly #offsets: Map<string, StoredOffset> = new Map()
+  /** Of the topics that there is an offset for. */
+  readonly #topics: Map<string, TopicOffsets> = new Map()
+
+  get size(): number {
+    return this.#offsets.size
+  }
+
+  get(key: string): StoredOffset | undefined {
+    return this.#offsets.get(key)
+  }
+
+  values(): IterableIterator<StoredOffset> {
+    return this.#offsets.values()
+  }
+
+  [Symbol.iterator](): IterableIterator<[string, StoredOffset]> {
+    return this.#offsets.entries()
+  }
+
+  set(key: string, stored: StoredOffset): void {
+    const { topic } = stored.topicPartition
+    const isNew = !this.#offsets.has(key)
+    this.#offsets.set(key, stored)
+    const ofTopic = this.#topics.get(topic)
+    if (ofTopic === undefined) {
+      this.#topics.set(topic, { count: 1, isImportEnded: null })
+      return
+    }
+    if (isNew) ofTopic.count += 1
+    ofTopic.isImportEnded = null
+  }
+
+  delete(key: string): void {
+    const topic = this.#offsets.get(key)?.topicPartition.topic
+    const ofTopic = topic === undefined ? undefined : this.#topics.get(topic)
+    if (topic === undefined || ofTopic === undefined) return
+    this.#offsets.delete(key)
+    ofTopic.count -= 1
+    ofTopic.isImportEnded = null
+    if (ofTopic.count === 0) this.#topics.delete(topic)
+  }
+
+  /** Whether there is an offset for some partition of the topic. */
+  hasTopic(topic: string): boolean {
+    return this.#topics.has(topic)
+  }
+
+  /** Whether an import whose offsets these are has come to its end, as all of the topic say. */
+  hasImportEnded(topic: string): boolean {
+    const ofTopic = this.#topics.get(topic)
+    if (ofTopic === undefined) return true
+    ofTopic.isImportEnded ??= [...this.#offsets.values()].every(
+      ({ topicPartition, committed }) =>
+        topicPartition.topic !== topic || hasImportEnded(committed.metadata),
+    )
+    return ofTopic.isImportEnded
+  }
+}
 
 /** What one group has committed, and the order in which it is stored. */
 export interface GroupOffsets {
@@ -21,7 +91,7 @@ export interface GroupOffsets {
 export function groupOf(groups: Map<string, GroupOffsets>, groupId: string): GroupOffsets {
   let group = groups.get(groupId)
   if (group === undefined) {
-    group = { offsets: new Map(), queue: new SerialQueue() }
+    group = { offsets: new OffsetsByPartition(), queue: new SerialQueue() }
     groups.set(groupId, group)
   }
   return group

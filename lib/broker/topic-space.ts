@@ -6,6 +6,7 @@ import type { Log } from '../storage/log.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
 import { ChangeListeners } from './change-listeners.ts'
 import type { FreeSpace } from './free-space.ts'
+import { turnBefore } from './partition-turns.ts'
 import type { RecordDeletion } from './record-deletion.ts'
 
 /** How often an append that waits looks whether groups have consumed, or the disk has room again. */
@@ -165,16 +166,16 @@ export class TopicSpace {
   /** @returns whether anything was deleted. */
   async #makeRoom(whenFull: ResolvedTopicConfig['whenFull']): Promise<boolean> {
     let isMade = false
-    for (const partition of this.partitions) {
-      isMade = (await freedBy(() => partition.deletion.enforceRetention())) || isMade
+    for (const [slot, { deletion }] of this.partitions.entries()) {
+      isMade = (await freedBy(slot, () => deletion.enforceRetention())) || isMade
     }
     if (isMade) return true
-    for (const partition of this.partitions) {
-      isMade = (await freedBy(() => partition.deletion.deleteConsumed())) || isMade
+    for (const [slot, { deletion }] of this.partitions.entries()) {
+      isMade = (await freedBy(slot, () => deletion.deleteConsumed())) || isMade
     }
     if (isMade || whenFull !== 'dropOldest') return isMade
-    for (const partition of await this.#oldestFirst()) {
-      if (await freedBy(() => partition.deletion.dropOldest())) return true
+    for (const [slot, { deletion }] of (await this.#oldestFirst()).entries()) {
+      if (await freedBy(slot, () => deletion.dropOldest())) return true
     }
     return false
   }
@@ -183,7 +184,9 @@ export class TopicSpace {
   async #oldestFirst(): Promise<SpacePartition[]> {
     const nowMs = this.#clock.now()
     const ages: { partition: SpacePartition; sinceMs: number }[] = []
-    for (const partition of this.partitions) {
+    for (const [slot, partition] of this.partitions.entries()) {
+      const turn = turnBefore(slot)
+      if (turn !== null) await turn
       // A segment that cannot be read is tried last.
       const sinceMs = await partition.log.reader.oldestSinceMs(nowMs).catch(() => Infinity)
       ages.push({ partition, sinceMs })
@@ -209,7 +212,9 @@ export class TopicSpace {
 }
 
 /** A partition that fails does not keep the others from making room; its own appends tell. */
-async function freedBy(deletion: () => Promise<FreedSpace>): Promise<boolean> {
+async function freedBy(slot: number, deletion: () => Promise<FreedSpace>): Promise<boolean> {
+  const turn = turnBefore(slot)
+  if (turn !== null) await turn
   try {
     return (await deletion()).segments > 0
   } catch {

@@ -7,6 +7,7 @@ import {
 } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { totalFreed, type FreedSpace } from '../storage/log-retention.ts'
+import { turnBefore } from './partition-turns.ts'
 import type { Partition } from './partition.ts'
 import { internalTopic, INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicSpace } from './topic-space.ts'
@@ -180,7 +181,9 @@ export function ensureGrows(name: string, count: number, total: number): void {
 export async function enforceRetention(topics: readonly Topic[]): Promise<FreedSpace> {
   const freed: FreedSpace[] = []
   const failures: unknown[] = []
-  for (const partition of topics.flatMap((topic) => topic.partitions)) {
+  for (const [slot, partition] of topics.flatMap((topic) => topic.partitions).entries()) {
+    const turn = turnBefore(slot)
+    if (turn !== null) await turn
     try {
       freed.push(await partition.enforceRetention())
     } catch (error) {

@@ -1,0 +1,72 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
+import { watch } from '../client/consumer-harness.ts'
+import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+/** The event loop is to turn whenever somebody asks whether it is; it does when it is let. */
+function holdTurns(): { readonly asked: () => number; readonly release: () => void } {
+  let release = (): void => undefined
+  const turn = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const asking = vi.spyOn(promptIo, 'turnIfDue').mockReturnValue(turn)
+  return {
+    asked: () => asking.mock.calls.length,
+    release() {
+      release()
+    },
+  }
+}
+
+describe('a pass over many partitions that have nothing to delete', () => {
+  it('lets the event loop turn: enforceRetention', async () => {
+    const { broker } = await openTopic({ partitions: 40, retention: 'consumed' })
+    const turns = holdTurns()
+    const pass = watch(broker.enforceRetention())
+    await settle()
+    expect([pass.isSettled, turns.asked()]).toEqual([false, 1])
+    turns.release()
+    await settle()
+    expect(pass.value).toEqual({ segments: 0, bytes: 0 })
+    expect(turns.asked()).toBe(4)
+    vi.restoreAllMocks()
+    await broker.close()
+  })
+
+  it.each(['wait', 'dropOldest'] as const)(
+    'lets the event loop turn: an append to a full topic, %s',
+    async (whenFull) => {
+      const options = { partitions: 40, maxBytes: 2 * ONE, retention: 'consumed' } as const
+      const { broker, partition } = await openTopic({ ...options, whenFull })
+      for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
+      const turns = holdTurns()
+      const append = watch(outcomeOf(partition.append({ value: VALUE })))
+      await settle()
+      expect([append.isSettled, turns.asked()]).toEqual([false, 1])
+      turns.release()
+      await settle()
+      expect(append.isSettled).toBe(whenFull === 'dropOldest')
+      // What need not be kept, what was consumed, and which are the oldest.
+      expect(turns.asked()).toBeGreaterThanOrEqual(whenFull === 'wait' ? 8 : 12)
+      vi.restoreAllMocks()
+      await broker.close()
+    },
+  )
+
+  it('comes to its end where the broker is closed meanwhile', async () => {
+    const { broker } = await openTopic({ partitions: 40 })
+    await broker.createTopic('more')
+    const turns = holdTurns()
+    const pass = watch(broker.enforceRetention())
+    await settle()
+    vi.restoreAllMocks()
+    await broker.close()
+    turns.release()
+    await settle()
+    expect(pass.isSettled).toBe(true)
+  })
+})
