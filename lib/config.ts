@@ -14,7 +14,8 @@ export interface TopicConfig extends CompressionLevels {
   readonly segmentBytes?: number
   /**
    * A segment is rolled when a record arrives that is this much younger than its first batch,
-   * by the records' own timestamps; milliseconds, at least 1. @defaultValue 604800000 (7 days)
+   * by the records' own timestamps; where that batch has none, or one in the future, by the clock.
+   * Milliseconds, at least 1. @defaultValue 604800000 (7 days)
    */
   readonly segmentMs?: number
   /**
@@ -91,8 +92,8 @@ export interface TopicConfig extends CompressionLevels {
   readonly messageTimestampAfterMaxMs?: number
   /**
    * How long a record stays uncompacted at least, milliseconds, [0, `maxCompactionLagMs`]. Where the
-   * records of a segment have no timestamps, the time of the file's last modification counts.
-   * @defaultValue 0
+   * records of a segment have no timestamps, or one in the future, the time of the file's last
+   * modification counts. @defaultValue 0
    */
   readonly minCompactionLagMs?: number
   /** How long a record stays uncompacted at most, milliseconds, at least 1. @defaultValue 9007199254740991 */

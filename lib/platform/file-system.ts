@@ -14,6 +14,8 @@ export interface FileStat {
   readonly sizeBytes: number
   /** Last modification, milliseconds since the epoch. */
   readonly modifiedMs: number
+  /** When the file was created, milliseconds since the epoch; absent where nobody has kept that. */
+  readonly createdMs?: number
   /** Who may do what, as in chmod(2): the lowest nine bits of a mode. */
   readonly permissions: number
   /** Which file it is, whatever its name: equal in two answers exactly when they are about one file. */

@@ -209,9 +209,11 @@ async function readInPool(
 
 /** What the system says of a file, in the terms of every file system here. */
 export function toFileStat(stats: Stats): FileStat {
-  const { size: sizeBytes, mtimeMs: modifiedMs } = stats
+  const { size: sizeBytes, mtimeMs: modifiedMs, birthtimeMs } = stats
+  const stat = { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
   const identity = `${stats.dev}:${stats.ino}`
-  return { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats), identity }
+  // A file system that does not keep it is reported to say 1970.
+  return birthtimeMs > 0 ? { ...stat, identity, createdMs: birthtimeMs } : { ...stat, identity }
 }
 
 /** Windows knows no more than whether a file may be written to, and reports that for everybody. */

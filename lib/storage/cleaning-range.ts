@@ -1,4 +1,5 @@
 import type { LocalLog } from './local-log.ts'
+import { completeSinceMs } from './log-retention.ts'
 import type { LogSegment } from './log-segment.ts'
 
 /** Which part of a log is worth compacting. */
@@ -28,12 +29,12 @@ export async function findCleaningRange(
   checkpoint: number,
   nowMs: number,
 ): Promise<CleaningRange> {
-  const { logStartOffset, logEndOffset, config } = log
+  const { logStartOffset, logEndOffset } = log
   const isLegal = checkpoint >= logStartOffset && checkpoint <= logEndOffset
   const firstDirtyOffset = isLegal ? checkpoint : logStartOffset
   const sealed = log.segments.all.slice(0, -1)
   const dirty = sealed.filter(({ nextOffset }) => nextOffset > firstDirtyOffset)
-  const ripe = await countRipe(log, dirty, nowMs - config.minCompactionLagMs)
+  const ripe = await countRipe(log, dirty, nowMs)
   const cleanable = dirty.slice(0, ripe)
   const cleanBytes = sizeOf(sealed.slice(0, sealed.length - dirty.length))
   const cleanableBytes = sizeOf(cleanable)
@@ -44,7 +45,7 @@ export async function findCleaningRange(
     cleanBytes,
     cleanableBytes,
     dirtyRatio: totalBytes === 0 ? 0 : cleanableBytes / totalBytes,
-    isOverdue: await isOverdue(log, cleanable, nowMs - config.maxCompactionLagMs),
+    isOverdue: await isOverdue(log, cleanable, nowMs),
   }
 }
 
@@ -54,42 +55,55 @@ export async function mustRollForLag(log: LocalLog, nowMs: number): Promise<bool
   const { cleanupPolicy, maxCompactionLagMs } = log.config
   if (active === undefined || cleanupPolicy === 'delete') return false
   if (maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
-  const firstMs = await unlessGone(log, active, active.times.first())
-  return firstMs !== null && firstMs >= 0 && firstMs < nowMs - maxCompactionLagMs
+  const begun = (): Promise<number> => log.activeSince(active, nowMs)
+  return isOlder(log, active, { nowMs, limitMs: nowMs - maxCompactionLagMs, begun })
 }
 
-/** How many of the segments hold no record that is younger than `limitMs`. */
+/** How many of the segments hold no record that is younger than `minCompactionLagMs`. */
 async function countRipe(
   log: LocalLog,
   segments: readonly LogSegment[],
-  limitMs: number,
+  nowMs: number,
 ): Promise<number> {
-  if (log.config.minCompactionLagMs === 0) return segments.length
+  const { minCompactionLagMs } = log.config
+  if (minCompactionLagMs === 0) return segments.length
   for (const [slot, segment] of segments.entries()) {
-    const youngestMs = await unlessGone(log, segment, youngestOf(segment))
-    if (youngestMs !== null && youngestMs > limitMs) return slot
+    if (segment.sizeBytes === 0) continue
+    const youngestMs = await unlessGone(log, segment, completeSinceMs(segment, nowMs))
+    if (youngestMs !== null && youngestMs > nowMs - minCompactionLagMs) return slot
   }
   return segments.length
-}
-
-/** Largest timestamp of a segment's records; where none has one, when its file was changed last, as in Kafka. */
-async function youngestOf(segment: LogSegment): Promise<number> {
-  const { timestamp } = await segment.times.max()
-  if (timestamp >= 0 || segment.sizeBytes === 0) return timestamp
-  return (await segment.file.use((file) => file.stat())).modifiedMs
 }
 
 async function isOverdue(
   log: LocalLog,
   segments: readonly LogSegment[],
-  limitMs: number,
+  nowMs: number,
 ): Promise<boolean> {
-  if (log.config.maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
+  const { maxCompactionLagMs } = log.config
+  if (maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
+  const limitMs = nowMs - maxCompactionLagMs
   for (const segment of segments) {
-    const firstMs = await unlessGone(log, segment, segment.times.first())
-    if (firstMs !== null && firstMs >= 0 && firstMs < limitMs) return true
+    const begun = (): Promise<number> => segment.times.begunMs(nowMs)
+    if (await isOlder(log, segment, { nowMs, limitMs, begun })) return true
   }
   return false
+}
+
+/**
+ * Whether the first batch of a segment is older than `limitMs`: by its timestamp, and where that is
+ * still to come by when the segment was begun, or it would wait until then.
+ */
+async function isOlder(
+  log: LocalLog,
+  segment: LogSegment,
+  { nowMs, limitMs, begun }: { nowMs: number; limitMs: number; begun: () => Promise<number> },
+): Promise<boolean> {
+  const firstMs = await unlessGone(log, segment, segment.times.first())
+  if (firstMs === null || firstMs < 0) return false
+  if (firstMs <= nowMs) return firstMs < limitMs
+  const begunMs = await unlessGone(log, segment, begun())
+  return begunMs !== null && begunMs < limitMs
 }
 
 /** What a segment has been asked for; `null` where it was deleted meanwhile, which closes its file. */

@@ -47,7 +47,7 @@ export class LocalLog {
 
   constructor(options: LocalLogOptions, config: Readonly<ResolvedTopicConfig>, loaded: LoadedLog) {
     this.#options = options
-    this.#rollPolicy = new RollPolicy(config, options)
+    this.#rollPolicy = new RollPolicy(config, options, loaded.segments.active)
     this.appender = new LogAppender(this, this.#rollPolicy, options.clock)
     this.segments = loaded.segments
     this.epochs = loaded.epochs
@@ -263,6 +263,11 @@ export class LocalLog {
   /** What is appended from now on may be in the place of what somebody has seen. */
   raiseEpoch(): void {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
+  }
+
+  /** See {@link RollPolicy.activeSince}. */
+  activeSince(active: LogSegment, nowMs: number): Promise<number> {
+    return this.#rollPolicy.activeSince(active, nowMs)
   }
 
   /** Where the next batch goes. */

@@ -9,19 +9,25 @@ export class RollPolicy {
   readonly #clock: Pick<Clock, 'now'>
   readonly #random: Pick<Random, 'integer'>
   #config: Readonly<ResolvedTopicConfig>
-  #activeSinceMs: number
+  /** By this clock; `null` while the active segment is one that was found, and its file was not asked. */
+  #activeSinceMs: number | null = null
+  readonly #openedMs: number
   /** How much earlier than after `segmentMs` the active segment is rolled. */
   #jitterMs: number
 
+  /** @param found the active segment as the log was opened */
   constructor(
     config: Readonly<ResolvedTopicConfig>,
     sources: { clock: Pick<Clock, 'now'>; random: Pick<Random, 'integer'> },
+    found: LogSegment | undefined,
   ) {
     this.#clock = sources.clock
     this.#random = sources.random
     this.#config = config
     this.#jitterMs = this.#drawJitter()
-    this.#activeSinceMs = this.#clock.now()
+    this.#openedMs = this.#clock.now()
+    // An empty one has stood for nobody.
+    if ((found?.sizeBytes ?? 0) === 0) this.#activeSinceMs = this.#openedMs
   }
 
   get config(): Readonly<ResolvedTopicConfig> {
@@ -75,19 +81,45 @@ export class RollPolicy {
     batch: RecordBatch,
     firstPending: RecordBatch | undefined,
   ): Promise<boolean> {
-    const first = firstTimestampOf(active, firstPending)
     await active.loadIndexes()
-    return this.#isDue(active, batch, first ?? (await active.times.first()))
+    const first = firstTimestampOf(active, firstPending) ?? (await active.times.first())
+    const isDue = this.#isDue(active, batch, first)
+    if (isDue !== null) return isDue
+    const nowMs = this.#clock.now()
+    return nowMs - (await this.activeSince(active, nowMs)) > this.#limitMs
   }
 
-  #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean {
+  /**
+   * Since when `active` takes records, by the clock. One that was found counts from its file, so that a
+   * log that is opened more often than it rolls comes to roll at all.
+   */
+  async activeSince(active: LogSegment, nowMs: number): Promise<number> {
+    if (this.#activeSinceMs === null) {
+      const begunMs = await active.times.begunMs(nowMs)
+      // It may have been rolled meanwhile.
+      this.#activeSinceMs ??= Math.min(this.#openedMs, begunMs)
+    }
+    return this.#knownSince(nowMs) ?? nowMs
+  }
+
+  #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean | null {
     if (active.indexes.isFull) return true
-    // By the records' own time; only where they have none, by the clock.
-    const waitedMs =
-      firstTimestamp >= 0
-        ? batch.maxTimestamp - firstTimestamp
-        : this.#clock.now() - this.#activeSinceMs
-    return waitedMs > this.#longestMs - this.#jitterMs
+    // By the records' own time, as far as there is one that can be right; otherwise by the clock.
+    if (firstTimestamp >= 0 && batch.maxTimestamp - firstTimestamp > this.#limitMs) return true
+    const nowMs = this.#clock.now()
+    if (firstTimestamp >= 0 && firstTimestamp <= nowMs) return false
+    const sinceMs = this.#knownSince(nowMs)
+    return sinceMs === null ? null : nowMs - sinceMs > this.#limitMs
+  }
+
+  #knownSince(nowMs: number): number | null {
+    // Where the clock has been set back, from the first look at it on.
+    if (this.#activeSinceMs !== null && this.#activeSinceMs > nowMs) this.#activeSinceMs = nowMs
+    return this.#activeSinceMs
+  }
+
+  get #limitMs(): number {
+    return this.#longestMs - this.#jitterMs
   }
 
   /** What is not rolled is not compacted, so a compacted log has both limits. */

@@ -92,7 +92,7 @@ export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedT
       return known
     }
     if (inode.kind === 'file') {
-      const file = new FileInode(inode.modifiedMs)
+      const file = new FileInode(inode.createdMs, inode.modifiedMs)
       survivors.set(inode, file)
       file.durable = survivingContent(inode, loss)
       file.memory = file.durable.clone()
@@ -101,7 +101,7 @@ export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedT
     return surviveDirectory(inode)
   }
   const surviveDirectory = (inode: DirectoryInode): DirectoryInode => {
-    const directory = new DirectoryInode(inode.modifiedMs)
+    const directory = new DirectoryInode(inode.createdMs, inode.modifiedMs)
     survivors.set(inode, directory)
     for (const [name, child] of entriesOf.get(inode) ?? inode.durable) {
       const survivor = survive(child)

@@ -288,6 +288,6 @@ export class SimulatedDisk {
 export function statOf(inode: Inode): FileStat {
   const sizeBytes = inode.kind === 'file' ? inode.sizeBytes : 0
   const permissions = inode.kind === 'file' ? 0o600 : 0o700
-  const { kind, modifiedMs, number } = inode
-  return { kind, sizeBytes, modifiedMs, permissions, identity: String(number) }
+  const { kind, modifiedMs, createdMs, number } = inode
+  return { kind, sizeBytes, modifiedMs, createdMs, permissions, identity: String(number) }
 }

@@ -19,6 +19,7 @@ export class FileInode {
   /** Tells it from every other one. */
   readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
+  readonly createdMs: number
   modifiedMs: number
   /** Number of open handles. */
   openCount = 0
@@ -30,7 +31,8 @@ export class FileInode {
   unsynced: UnsyncedChange[] = []
   #unsyncedBytes = 0
 
-  constructor(modifiedMs: number) {
+  constructor(createdMs: number, modifiedMs: number = createdMs) {
+    this.createdMs = createdMs
     this.modifiedMs = modifiedMs
   }
 
@@ -94,7 +96,7 @@ export class FileInode {
 
   /** A file of its own with the same content, in memory and on the disk, without names or handles. */
   clone(): FileInode {
-    const copy = new FileInode(this.modifiedMs)
+    const copy = new FileInode(this.createdMs, this.modifiedMs)
     copy.memory = this.memory.clone()
     copy.durable = this.durable.clone()
     copy.unsynced = [...this.unsynced]
@@ -114,11 +116,13 @@ export class DirectoryInode {
   /** Tells it from every other one. */
   readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
+  readonly createdMs: number
   modifiedMs: number
   readonly memory: Map<string, Inode> = new Map<string, Inode>()
   readonly durable: Map<string, Inode> = new Map<string, Inode>()
 
-  constructor(modifiedMs: number) {
+  constructor(createdMs: number, modifiedMs: number = createdMs) {
+    this.createdMs = createdMs
     this.modifiedMs = modifiedMs
   }
 }

@@ -151,7 +151,7 @@ export class SimulatedTree {
       if (known?.kind === 'directory') {
         return known
       }
-      const copy = new DirectoryInode(original.modifiedMs)
+      const copy = new DirectoryInode(original.createdMs, original.modifiedMs)
       copies.set(original, copy)
       for (const [name, inode] of original.memory) {
         link(copy, name, inodeOf(inode))

@@ -162,6 +162,19 @@ function contentContract(make: Make): void {
     expect(await load(fileSystem, join(directory, 'a'))).toBe('old')
   })
 
+  it('tells when a file was created, where it can, whatever becomes of it', async () => {
+    const { fileSystem, directory } = await make()
+    await store(fileSystem, join(directory, 'a'), 'old')
+    const { createdMs } = (await fileSystem.stat(join(directory, 'a'))) ?? {}
+    const file = await fileSystem.open(join(directory, 'a'), 'update')
+    await writeFully(file, [Buffer.from('new')], 0)
+    await file.setModified?.(1_500_000_000_123)
+    await file.close()
+    await fileSystem.rename(join(directory, 'a'), join(directory, 'b'))
+    const found = await fileSystem.stat(join(directory, 'b'))
+    expect(found).toMatchObject(createdMs === undefined ? {} : { createdMs })
+  })
+
   it('what one handle writes another one of the same file reads', async () => {
     const { fileSystem, directory } = await make()
     const writer = await fileSystem.open(join(directory, 'a'), 'create-new')

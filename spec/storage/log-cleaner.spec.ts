@@ -415,6 +415,30 @@ describe('what a pass may touch', () => {
     expect(await table.content()).toEqual(['1:a=2'])
   })
 
+  it('waits no longer than the limits for a timestamp in the future, by when the files were written', async () => {
+    const clock = new ManualClock(NOW)
+    const fileSystem = new SimulatedFileSystem({ seed: 1, clock })
+    const limits = { minCompactionLagMs: 500, maxCompactionLagMs: 1000, segmentBytes: 4096 }
+    const table = await new Table(limits, fileSystem, clock).open()
+    for (const value of ['a=1', 'a=2']) await table.log.append([recordOf(value, NOW + 1_000_000)])
+    for (let life = 0; life < 2; life += 1) {
+      await clock.advance(500)
+      expect(await table.log.cleaner.isRollDue()).toBe(false)
+      await table.put('b=1')
+      await table.log.close()
+      await table.open()
+    }
+    await clock.advance(1)
+    expect(await table.log.cleaner.isRollDue()).toBe(true)
+    await table.log.roll()
+    const young = { cleanableBytes: 0, isOverdue: false }
+    expect(await table.log.cleaner.range(0)).toMatchObject(young)
+    await clock.advance(500)
+    expect(await table.log.cleaner.range(0)).toMatchObject({ isOverdue: true })
+    await table.compact()
+    expect(await table.content()).toEqual(['1:a=2', '3:b=1'])
+  })
+
   it('begins anew at the start of the log when the checkpoint is below it or beyond the end', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'a=2', 'b=1')

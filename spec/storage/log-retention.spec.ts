@@ -83,6 +83,68 @@ describe('retention by time', () => {
     expect(freed).toMatchObject({ segments: 2 })
   })
 
+  describe('keeps what comes behind a timestamp in the future no longer than segmentMs and retentionMs', () => {
+    const config = { segmentMs: DAY_MS, retentionMs: DAY_MS }
+    const HOUR_MS = DAY_MS / 24
+
+    /** One record each hour, and a pass; how old the oldest of them came to be. */
+    async function hours(opened: Opened, count: number, reopenEvery = Infinity): Promise<number> {
+      const { fileSystem, clock } = opened
+      let { log } = opened
+      const since = clock.now()
+      const first = log.logEndOffset
+      let oldestMs = 0
+      for (let hour = 1; hour <= count; hour += 1) {
+        await clock.advance(HOUR_MS)
+        if (hour % reopenEvery === 0) {
+          await log.close()
+          log = await openLog(fileSystem, { clock, config })
+        }
+        await log.append([{ value: String(hour), timestamp: clock.now() }])
+        await log.enforceRetention(() => request(log, { nowMs: clock.now() }))
+        const oldestHour = Math.max(0, log.logStartOffset - first) + 1
+        oldestMs = Math.max(oldestMs, clock.now() - since - oldestHour * HOUR_MS)
+      }
+      await log.close()
+      return oldestMs
+    }
+
+    it.each([
+      ['while there are appends', Infinity],
+      ['also where the log is opened more often than it rolls', 5],
+    ])('%s', async (_, reopenEvery) => {
+      const opened = await open(config)
+      const timestamp = NOW + 365 * DAY_MS
+      await opened.log.append([{ value: 'of a wrong clock', timestamp }])
+      const oldestMs = await hours(opened, 10 * 24, reopenEvery)
+      expect(oldestMs).toBeLessThanOrEqual(2 * DAY_MS + 2 * HOUR_MS)
+    })
+
+    it.each([
+      ['in the same life', Infinity],
+      ['over many', 5],
+    ])('where the clock of the files was wrong as well and is set right: %s', async (_, every) => {
+      const opened = await open(config)
+      const { log, clock } = opened
+      clock.setTime(NOW + 365 * DAY_MS)
+      await log.roll()
+      await log.append([{ value: 'of a wrong clock', timestamp: clock.now() }])
+      clock.setTime(NOW)
+      const oldestMs = await hours(opened, 10 * 24, every)
+      expect(oldestMs).toBeLessThanOrEqual(2 * DAY_MS + 2 * HOUR_MS)
+    })
+
+    it('without a segment for each record where some are from the future and others are not', async () => {
+      const { log, clock } = await open({ ...config, retentionMs: -1 })
+      for (let hour = 1; hour <= 24; hour += 1) {
+        await clock.advance(HOUR_MS)
+        const timestamp = clock.now() + (hour % 2) * 365 * DAY_MS
+        await log.append([{ value: String(hour), timestamp }])
+      }
+      expect(log.segments.length).toBeLessThanOrEqual(2)
+    })
+  })
+
   it.each([
     ['and were not', 0, null],
     ['and were', 1, null],
