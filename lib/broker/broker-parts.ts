@@ -1,4 +1,4 @@
-import type { ResolvedTopicConfig, TopicConfig } from '../config.ts'
+import type { ResolvedTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
@@ -8,24 +8,15 @@ import type { DataDirectory } from './data-directory.ts'
 import { GroupCoordinator } from './group-coordinator.ts'
 import { LogCleanerManager } from './log-cleaner-manager.ts'
 import { LogManager } from './log-manager.ts'
+import {
+  OFFSETS_TOPIC,
+  OFFSETS_TOPIC_CONFIG,
+  OFFSETS_TOPIC_PARTITIONS,
+} from './offsets-topic-config.ts'
 import { OffsetStore, type ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'
 import { ReadableOffsets } from './readable-offsets.ts'
 import { RecentBatchesBudget } from './recent-batches.ts'
-
-/** Kafka's name for the topic that groups commit to. */
-export const OFFSETS_TOPIC = '__consumer_offsets'
-
-/**
- * One partition: a single coordinator serves all groups, so more would only cost files. A Kafka
- * broker that takes the directory over reads the count from the topic.
- */
-const OFFSETS_TOPIC_PARTITIONS = 1
-const OFFSETS_TOPIC_CONFIG: TopicConfig = {
-  cleanupPolicy: 'compact',
-  segmentBytes: 104_857_600,
-  compressionType: 'producer',
-}
 
 /** Memory for recently appended batches, over all partitions. */
 const RECENT_BATCHES_BYTES = 8 * 1024 * 1024

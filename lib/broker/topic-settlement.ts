@@ -1,6 +1,7 @@
 import type { TopicConfig } from '../config.ts'
 import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
+import { OFFSETS_TOPIC, OFFSETS_TOPIC_CONFIG } from './offsets-topic-config.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
@@ -89,8 +90,8 @@ export class TopicSettlement {
 
 /**
  * How the other program has configured a topic is not in its directory, so nothing that it has kept is
- * deleted or compacted until somebody says what is to be.
+ * deleted or compacted until somebody says what is to be. What groups commit is compacted anywhere.
  */
 function configOfForeign(name: string): TopicConfig {
-  return name === '__consumer_offsets' ? { cleanupPolicy: 'compact' } : { retentionMs: -1 }
+  return name === OFFSETS_TOPIC ? OFFSETS_TOPIC_CONFIG : { retentionMs: -1 }
 }

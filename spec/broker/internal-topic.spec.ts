@@ -46,6 +46,38 @@ describe('the topic of the committed offsets', () => {
     await again.close()
   })
 
+  describe('is compacted after a few MiB, so that an open has no more to read than that', () => {
+    const METADATA = 'm'.repeat(4096)
+
+    it.each([
+      ['in a directory of its own', false],
+      ['in one that is taken over', true],
+    ])('%s', async (_, isAdopted) => {
+      const { broker: first, fileSystem } = await committed()
+      await first.close()
+      if (isAdopted) {
+        for (const path of fileSystem.snapshot().keys()) {
+          if (path.includes('varve')) await fileSystem.unlink(path)
+        }
+      }
+      const clock = new ManualClock()
+      const broker = await Broker.open('/data', { fileSystem, clock })
+      const consumer = broker.consumer({ groupId: 'g' })
+      for (let each = 0; each < 1500; each += 1) {
+        await consumer.commit([{ ...TP, offset: 1, metadata: METADATA }])
+      }
+      const bytes = (): number => broker.topic('__consumer_offsets').diskUsage().bytes
+      expect(bytes()).toBeGreaterThan(6_000_000)
+      // A pass gives way to others many times.
+      for (let turn = 0; turn < 500 && bytes() > 3_000_000; turn += 1) await clock.advance(15_000)
+      expect(bytes()).toBeLessThan(3_000_000)
+      await broker.close()
+      const again = await Broker.open('/data', { fileSystem, clock })
+      expect((await again.consumer({ groupId: 'g' }).committed(TP))?.offset).toBe(1)
+      await again.close()
+    })
+  })
+
   it('does not grow, as groups would be looked for elsewhere', async () => {
     const { broker, fileSystem } = await committed()
     const topic = broker.topic('__consumer_offsets')
