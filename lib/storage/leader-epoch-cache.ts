@@ -97,7 +97,7 @@ export class LeaderEpochCache {
   /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
   assign(epoch: number, startOffset: number): void {
     if (epoch < 0) return
-    const known = this.#entries[this.#slotOf(epoch)]
+    const known = this.#entries[this.#slotOf('epoch', epoch)]
     if (known?.epoch === epoch && known.startOffset <= startOffset) return
     // A log may hold as many epochs as batches, so nothing is copied for each of them.
     const entries = this.#entries
@@ -112,16 +112,16 @@ export class LeaderEpochCache {
 
   /** The epoch that wrote `offset`, -1 when it is not known. */
   epochOf(offset: number): number {
-    return this.#entries.findLast((entry) => entry.startOffset <= offset)?.epoch ?? -1
+    return this.#entries[this.#slotOf('startOffset', offset)]?.epoch ?? -1
   }
 
-  /** The last slot with an epoch at or below `epoch`, -1 for none. */
-  #slotOf(epoch: number): number {
+  /** The last slot whose field is at or below `value`, -1 for none. Both fields rise. */
+  #slotOf(field: keyof EpochEntry, value: number): number {
     let low = 0
     let high = this.#entries.length - 1
     while (low <= high) {
       const middle = (low + high) >>> 1
-      if ((this.#entries[middle]?.epoch ?? 0) <= epoch) low = middle + 1
+      if ((this.#entries[middle]?.[field] ?? 0) <= value) low = middle + 1
       else high = middle - 1
     }
     return high
@@ -134,7 +134,7 @@ export class LeaderEpochCache {
   endOffsetFor(epoch: number): number | null {
     // Who reads at the end of the log asks for each read.
     if (epoch >= this.latestEpoch) return null
-    return this.#entries.find((entry) => entry.epoch > epoch)?.startOffset ?? null
+    return this.#entries[this.#slotOf('epoch', epoch) + 1]?.startOffset ?? null
   }
 
   /**

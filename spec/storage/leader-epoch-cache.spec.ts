@@ -78,6 +78,25 @@ it('tells which epoch wrote an offset', async () => {
   expect([9, 10, 19, 20, 99].map((offset) => cache.epochOf(offset))).toEqual([-1, 1, 1, 4, 4])
 })
 
+it('tells both of any offset and epoch without a look at all of many', async () => {
+  const { cache } = await cacheWith()
+  for (let slot = 0; slot < 1000; slot += 1) cache.assign(2 * slot, 3 * slot)
+  let looks = 0
+  for (const entry of cache.entries) {
+    const { epoch, startOffset } = entry
+    const look = (value: number) => () => ((looks += 1), value)
+    Object.defineProperty(entry, 'epoch', { get: look(epoch) })
+    Object.defineProperty(entry, 'startOffset', { get: look(startOffset) })
+  }
+  for (let slot = 0; slot < 1000; slot += 1) {
+    for (const offset of [3 * slot, 3 * slot + 2]) expect(cache.epochOf(offset)).toBe(2 * slot)
+    for (const epoch of [2 * slot, 2 * slot + 1]) {
+      expect(cache.endOffsetFor(epoch)).toBe(slot < 999 ? 3 * slot + 3 : null)
+    }
+  }
+  expect(looks).toBeLessThan(4 * 1000 * 20)
+})
+
 it('tells where the records of an epoch end', async () => {
   const { cache } = await cacheWith([1, 10], [4, 20])
   expect([0, 1, 2, 3, 4, 5].map((epoch) => cache.endOffsetFor(epoch))).toEqual([
