@@ -1,4 +1,4 @@
-import { VarveError } from '../index.ts'
+import { OffsetOutOfRangeError, VarveError, type Partition } from '../index.ts'
 
 /** The file under an import's name is another one than before, or was changed where it was read. */
 export class ImportFileChangedError extends VarveError {
@@ -27,4 +27,17 @@ export class ImportFileError extends VarveError {
     super(`${path} cannot be imported: ${reason}`, options)
     this.path = path
   }
+}
+
+/** The error for records that an import has stored and the log has lost, from an offset on. */
+export function rowsCutOff(
+  { topic, index, logStartOffset, logEndOffset }: Partition,
+  offset: number,
+  remedy: string,
+): OffsetOutOfRangeError {
+  return new OffsetOutOfRangeError(
+    { topic, partition: index, offset, logStartOffset, logEndOffset },
+    `the records of ${topic}-${index} from ${offset} on were cut off from its log, ` +
+      `rows of an import among them: ${remedy}`,
+  )
 }

@@ -47,6 +47,7 @@ import {
  * @throws TypeError or RangeError for options that are not legal
  * @throws {@link ImportFileChangedError} when the file under the name was another one
  * @throws {@link ImportFileError} when the file is not of its format as a whole
+ * @throws `OffsetOutOfRangeError` where rows that the import has stored were cut off the log
  * @throws {@link MissingModuleError} without the package
  * @throws `IllegalStateError` while an import of that name is running, or another one writes to the
  * file for its rejects
@@ -156,11 +157,9 @@ class ImportRun {
     const { clock, signal } = this.#options
     const startMs = clock.monotonic()
     const readBefore = this.#parts.file.bytesRead
-    const { mark } = this.#parts.state
-    // Before anything is appended: where a later run begins to look for it. Behind a mark of the end
-    // nothing is kept for an import.
-    const isBegun = mark !== null && !mark.isEnd
-    if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
+    // Before anything is appended: where a later run begins to look for it, and in which epoch it is written.
+    // Behind a mark of the end nothing is kept for an import.
+    await this.#commit()
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {
       const next = batches.next()
@@ -212,7 +211,7 @@ class ImportRun {
     this.#rejected += bad.length
     await this.#parts.rejects.write(bad)
     for (const [slot, piece] of this.#target.piecesOf(good).entries()) {
-      if (slot > 0) await this.#commit()
+      if (slot > 0 || this.#target.isInNewEpoch) await this.#commit()
       const { imported, skipped } = await this.#target.append(piece)
       this.#imported += imported
       this.#skipped += skipped
@@ -229,7 +228,8 @@ class ImportRun {
 
   #isCommitDue(row: number): boolean {
     const isLate = row - this.#committedRow >= this.#options.commitRecords
-    return isLate || this.#target.isTight || this.#target.awaitsCommit(row)
+    const { isTight, isInNewEpoch } = this.#target
+    return isLate || isTight || isInNewEpoch || this.#target.awaitsCommit(row)
   }
 
   async #reject(reject: ImportReject): Promise<void> {
@@ -245,8 +245,9 @@ class ImportRun {
     await rejects.sync()
     const rejectBytes = rejects.lengthUpTo(cursor.row)
     const mark = { cursor, partitionCount, rejectBytes, rejectFile: rejects.id, isEnd }
-    await journal.commit({ ...identity, ...mark }, this.#target.places)
+    const { places } = this.#target
+    await journal.commit({ ...identity, ...mark }, places)
     this.#committedRow = cursor.row
-    this.#target.onCommitted(partitionCount)
+    this.#target.onCommitted(partitionCount, places)
   }
 }

@@ -1,5 +1,12 @@
 import { hasImportEnded, IMPORT_GROUP_PREFIX } from '../import-groups.ts'
-import { IllegalStateError, type Broker, type Consumer, type Topic } from '../index.ts'
+import {
+  IllegalStateError,
+  type Broker,
+  type Consumer,
+  type Partition,
+  type Topic,
+} from '../index.ts'
+import { rowsCutOff } from './import-errors.ts'
 import type { FileIdentity } from './input-file.ts'
 import { FILE_START, type Cursor } from './row-source.ts'
 
@@ -20,13 +27,28 @@ export interface ImportMark extends FileIdentity {
   readonly isEnd: boolean
 }
 
-/** How far an import is in one partition. */
-export interface PartitionMark {
-  /** Records of later rows than `lastRow` lie at it or above. */
+/** A place in a partition that an import has come to. */
+export interface ImportPlace {
+  /** Records of rows that come later lie at it or above. */
   readonly offset: number
+  /** Leader epoch of the last record before it: tells whether it was cut off since. */
+  readonly leaderEpoch: number | null
+  /** Behind the last record of a row, 0 where there is none: other records may be cut off. */
+  readonly rowsEnd: number
+}
+
+/** How far an import is in one partition. */
+export interface PartitionMark extends ImportPlace {
   /** The largest row that is in the partition, 0 where there is none. */
   readonly lastRow: number
+  /** Leader epoch that rows behind it are written in: those of a later one are behind a cut. */
+  readonly appendEpoch: number
 }
+
+/** What is committed of it besides the offset. */
+type MarkedRows = Pick<PartitionMark, 'lastRow' | 'rowsEnd' | 'appendEpoch'>
+
+const NO_ROWS: MarkedRows = { lastRow: 0, rowsEnd: 0, appendEpoch: Infinity }
 
 /** What has been found of an import in its topic. */
 export interface ImportState {
@@ -34,6 +56,8 @@ export interface ImportState {
   readonly mark: ImportMark | null
   /** Per partition, the largest row that is in it or before the mark. */
   readonly lastRows: readonly number[]
+  /** Per partition, its end when it was begun to be looked through, or with it where that is over. */
+  readonly places: readonly ImportPlace[]
 }
 
 const running: WeakMap<Broker, Set<string>> = new WeakMap()
@@ -76,34 +100,47 @@ export class ImportJournal {
    *
    * The largest row of a partition is enough to know: rows are appended to it in their order, and
    * what a crash leaves of a log is its beginning. That also holds where compaction has removed some.
+   *
+   * @throws `OffsetOutOfRangeError` where rows before a mark were cut off: nothing tells which they were.
    */
   async load(signal: AbortSignal | null): Promise<ImportState> {
     const { name: topic, partitions } = this.#topic
     let mark: ImportMark | null = null
-    const places: PartitionMark[] = []
-    for (const { index: partition } of partitions) {
-      const committed = await this.#consumer.committed({ topic, partition })
+    const marks: (MarkedRows & { from: number })[] = []
+    const ends: ImportPlace[] = []
+    for (const partition of partitions) {
+      // Before the commit is asked for: what is cut off from then on is of this epoch, or an older one.
+      const { highWatermark: offset, log } = partition
+      const leaderEpoch = log.reader.epochOf(offset - 1)
+      const committed = await this.#consumer.committed({ topic, partition: partition.index })
       const found = committed === null ? null : decodeMark(committed.metadata)
-      places.push({ offset: committed?.offset ?? 0, lastRow: found?.lastRow ?? 0 })
+      const from = committed?.offset ?? 0
+      const { lastRow, rowsEnd, appendEpoch } = found ?? NO_ROWS
+      if (from < rowsEnd) throw this.#cutOff(partition, from)
+      marks.push({ from, lastRow, rowsEnd, appendEpoch })
+      ends.push({ offset, leaderEpoch, rowsEnd })
       if (found !== null && found.mark.cursor.row >= (mark?.cursor.row ?? 0)) mark = found.mark
     }
-    if (mark === null) return { mark, lastRows: partitions.map(() => 0) }
+    if (mark === null) return { mark, lastRows: partitions.map(() => 0), places: ends }
     const lastRows: number[] = []
-    for (const partition of partitions) {
-      const { offset, lastRow } = places[partition.index] ?? { offset: 0, lastRow: 0 }
-      const from = Math.max(offset, partition.logStartOffset)
-      const foundRow = await this.#lastRow(partition.index, from, signal)
-      lastRows.push(Math.max(mark.cursor.row, lastRow, foundRow))
+    const places: ImportPlace[] = []
+    for (const [index, end] of ends.entries()) {
+      const { from, ...marked } = marks[index] ?? { ...NO_ROWS, from: 0 }
+      const range = { from, until: end.offset, appendEpoch: marked.appendEpoch }
+      const found = await this.#lastRow(index, range, signal)
+      lastRows.push(Math.max(mark.cursor.row, marked.lastRow, found.row))
+      places.push({ ...end, rowsEnd: Math.max(end.rowsEnd, found.endOffset) })
     }
-    return { mark, lastRows }
+    return { mark, lastRows, places }
   }
 
   /** Commits the mark, durably. @param places of each partition, none of whose rows is on its way */
   async commit(mark: ImportMark, places: readonly PartitionMark[]): Promise<void> {
     const { name: topic } = this.#topic
     await this.#consumer.commit(
-      places.map(({ offset, lastRow }, partition) => {
-        return { topic, partition, offset, metadata: encodeMark(mark, lastRow) }
+      places.map((place, partition) => {
+        const { offset, leaderEpoch } = place
+        return { topic, partition, offset, leaderEpoch, metadata: encodeMark(mark, place) }
       }),
     )
   }
@@ -113,31 +150,54 @@ export class ImportJournal {
     await this.#consumer.close()
   }
 
-  async #lastRow(index: number, from: number, signal: AbortSignal | null): Promise<number> {
+  async #lastRow(
+    index: number,
+    {
+      from,
+      until,
+      appendEpoch,
+    }: { readonly from: number; readonly until: number; readonly appendEpoch: number },
+    signal: AbortSignal | null,
+  ): Promise<{ row: number; endOffset: number }> {
     const partition = this.#topic.partition(index)
-    const { highWatermark } = partition
-    if (from >= highWatermark) return 0
-    const range = { from, until: highWatermark, ...(signal === null ? {} : { signal }) }
+    const last = { row: 0, endOffset: 0 }
+    const start = Math.max(from, partition.logStartOffset)
+    if (start >= until) return last
+    const range = { from: start, until, ...(signal === null ? {} : { signal }) }
     const prefix = `${this.#name}:`
-    let lastRow = 0
-    for await (const { headers } of partition.records(range)) {
+    for await (const { headers, offset } of partition.records(range)) {
       // Those before the last one were brought along by the row.
       const mark = headers.findLast(({ key }) => key === IMPORT_HEADER)
       const text = mark?.value?.toString('utf8') ?? ''
       const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
-      if (Number.isSafeInteger(row)) lastRow = Math.max(lastRow, row)
+      if (!Number.isSafeInteger(row)) continue
+      if ((partition.log.reader.epochOf(offset) ?? 0) > appendEpoch) {
+        throw this.#cutOff(partition, Math.max(last.endOffset, from))
+      }
+      last.row = Math.max(last.row, row)
+      last.endOffset = offset + 1
     }
-    return lastRow
+    return last
+  }
+
+  /** Rows before others that are there: what is left of the log is no more a beginning of what was stored. */
+  #cutOff(partition: Partition, offset: number): Error {
+    const remedy =
+      `which rows, '${this.#name}' cannot tell, and it would not store them again; ` +
+      'another name stores all rows of the file, also those that are still there'
+    return rowsCutOff(partition, offset, remedy)
   }
 }
 
-function encodeMark({ cursor, ...rest }: ImportMark, lastRow: number): string {
+function encodeMark({ cursor, ...rest }: ImportMark, marked: MarkedRows): string {
   const { row, line, position, isOpenEnd } = cursor
-  return JSON.stringify({ v: 1, row, line, position, isOpenEnd, lastRow, ...rest })
+  const { lastRow, rowsEnd, appendEpoch } = marked
+  const rows = { lastRow, rowsEnd, appendEpoch }
+  return JSON.stringify({ v: 1, row, line, position, isOpenEnd, ...rows, ...rest })
 }
 
 /** `null` for what no import has written. */
-function decodeMark(metadata: string): { mark: ImportMark; lastRow: number } | null {
+function decodeMark(metadata: string): ({ mark: ImportMark } & MarkedRows) | null {
   let parsed: unknown
   try {
     parsed = JSON.parse(metadata)
@@ -168,5 +228,6 @@ function decodeMark(metadata: string): { mark: ImportMark; lastRow: number } | n
     head: fields.head,
     tail: typeof fields.tail === 'string' ? fields.tail : '',
   }
-  return { mark, lastRow: number('lastRow') }
+  const appendEpoch = 'appendEpoch' in fields ? number('appendEpoch') : Infinity
+  return { mark, lastRow: number('lastRow'), rowsEnd: number('rowsEnd'), appendEpoch }
 }

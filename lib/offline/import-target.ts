@@ -10,7 +10,13 @@ import {
   type Partition,
   type Topic,
 } from '../index.ts'
-import { IMPORT_HEADER, type ImportState, type PartitionMark } from './import-journal.ts'
+import { rowsCutOff } from './import-errors.ts'
+import {
+  IMPORT_HEADER,
+  type ImportPlace,
+  type ImportState,
+  type PartitionMark,
+} from './import-journal.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { rejectRow } from './row-records.ts'
 import type { SourceRow } from './row-source.ts'
@@ -45,7 +51,9 @@ export class ImportTarget {
   #partitionCount: number
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
   /** Per partition, behind the last record of a row that has been dealt with. */
-  readonly #offsets: number[]
+  readonly #places: ImportPlace[]
+  /** Per partition, the epoch that the last mark has for the rows behind it. */
+  #appendEpochs: readonly number[] = []
   readonly #signal: AbortSignal | null
   readonly #onReject: (reject: ImportReject) => Promise<void>
 
@@ -64,7 +72,7 @@ export class ImportTarget {
     this.#lastRows = [...state.lastRows]
     this.#partitionCount = state.mark?.partitionCount ?? this.#partitions.length
     // What is looked through after a crash begins here: records of rows that are done need not be.
-    this.#offsets = this.#partitions.map(({ highWatermark }) => highWatermark)
+    this.#places = [...state.places]
   }
 
   /**
@@ -84,9 +92,31 @@ export class ImportTarget {
     return this.isTight || this.#topic.config.cleanupPolicy !== 'delete'
   }
 
-  /** What may be committed while no row is on its way. */
+  /**
+   * What may be committed while no row is on its way.
+   *
+   * @throws `OffsetOutOfRangeError` where the log has lost rows.
+   */
   get places(): readonly PartitionMark[] {
-    return this.#offsets.map((offset, index) => ({ offset, lastRow: this.#lastRows[index] ?? 0 }))
+    return this.#partitions.map((partition, index) => ({
+      ...this.#placeIn(partition),
+      lastRow: this.#lastRows[index] ?? 0,
+      appendEpoch: partition.log.leaderEpoch,
+    }))
+  }
+
+  #placeIn(partition: Partition): ImportPlace {
+    const place = this.#places[partition.index] ?? { offset: 0, leaderEpoch: null, rowsEnd: 0 }
+    const { reader } = partition.log
+    const end = reader.endOffsetForEpoch(place.leaderEpoch)
+    if (end === null || end >= place.offset) return place
+    const { rowsEnd } = place
+    if (end < rowsEnd) {
+      const remedy = `run '${this.#name}' again, which goes on unless it had committed them`
+      throw rowsCutOff(partition, end, remedy)
+    }
+    // Of others only.
+    return { offset: end, leaderEpoch: reader.epochOf(end - 1), rowsEnd }
   }
 
   /** Over how many partitions the rows behind `row` are spread, once that is committed. */
@@ -103,9 +133,18 @@ export class ImportTarget {
     return this.partitionCountBehind(row) !== this.#partitionCount
   }
 
-  /** A mark with as many partitions is committed. */
-  onCommitted(partitionCount: number): void {
+  /**
+   * Whether the epoch of a partition has changed since, as when an append has failed or others' records were cut
+   * off: a later run would take rows of the new one for those that somebody has cut the log in front of.
+   */
+  get isInNewEpoch(): boolean {
+    return this.#partitions.some(({ log }, index) => log.leaderEpoch !== this.#appendEpochs[index])
+  }
+
+  /** A mark with as many partitions is committed, for these places. */
+  onCommitted(partitionCount: number, places: readonly PartitionMark[]): void {
     this.#partitionCount = partitionCount
+    this.#appendEpochs = places.map(({ appendEpoch }) => appendEpoch)
   }
 
   /** Rows to be appended one after the other, so that each has room in a topic with a cap. */
@@ -188,8 +227,12 @@ export class ImportTarget {
     const records = rows.map(({ record }) => record)
     try {
       const { lastOffset } = await partition.append(records, signal === null ? {} : { signal })
+      // Behind a cut nothing else would tell of the rows before it.
+      this.#placeIn(partition)
       result.imported += rows.length
-      this.#offsets[partition.index] = lastOffset + 1
+      const rowsEnd = lastOffset + 1
+      const leaderEpoch = partition.log.reader.epochOf(lastOffset)
+      this.#places[partition.index] = { offset: rowsEnd, leaderEpoch, rowsEnd }
       this.#lastRows[partition.index] = rows.at(-1)?.source.row ?? 0
     } catch (error) {
       const code = refusalOf(error)
