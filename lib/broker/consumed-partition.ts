@@ -6,8 +6,11 @@ import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What is needed of a partition that groups consume. */
 export interface ConsumedPartition {
-  /** Resolves when everything below `offset` is covered by a sync; rejects when that cannot be had. */
-  ensureDurable(offset: number): Promise<void>
+  /**
+   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`, that
+   * of the record before it where it is known; rejects when that cannot be had.
+   */
+  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void>
   readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
 }
 
@@ -42,7 +45,8 @@ export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leader
 }
 
 /**
- * Resolves when the records below all of the offsets are durable.
+ * Resolves when the records below all of the offsets are durable. Those that were cut off are no reason to
+ * refuse the other offsets: how far a commit behind them reaches is what {@link withinEpoch} says.
  *
  * @param isDropped whether one does not matter any more, by the time when it has failed; `null` where all do
  */
@@ -51,7 +55,8 @@ export function ensureDurable(
   isDropped: ((commit: CheckedCommit) => boolean) | null,
 ): Promise<unknown> {
   const ensured = commits.map((commit) => {
-    const durable = commit.data.ensureDurable(commit.committed.offset)
+    const { offset, leaderEpoch } = commit.committed
+    const durable = commit.data.ensureDurable(offset, leaderEpoch)
     if (isDropped === null) return durable
     return durable.catch((error: unknown) => {
       if (!isDropped(commit)) throw error

@@ -132,7 +132,8 @@ export class OffsetStore {
    *
    * @throws TypeError or RangeError when an offset, its metadata or its epoch is out of range
    * @throws {@link UnknownTopicOrPartitionError} when there is no such partition
-   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log
+   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log, and not because what
+   * its epoch had written was cut off
    * @throws whatever the append fails with; the offsets of before then stay in force
    */
   async commit(

@@ -9,6 +9,7 @@ import type { Log } from '../storage/log.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { chainOwner } from './append-chain-owner.ts'
 import type { AppendOptions } from './append-options.ts'
+import { ensureDurable } from './durable-below.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
 import { LogFollower } from './log-follower.ts'
@@ -26,7 +27,7 @@ import { recordsOf, type RecordsOptions } from './partition-records.ts'
 import type { Settlement } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
-import { outOfRange, RecordDeletion, type DeletedRecords } from './record-deletion.ts'
+import { RecordDeletion, type DeletedRecords } from './record-deletion.ts'
 import { flushTimed } from './slow-sync.ts'
 import type { TopicSpace } from './topic-space.ts'
 import { VisibleEnd } from './visible-end.ts'
@@ -250,17 +251,14 @@ export class Partition {
   }
 
   /**
-   * Resolves when everything below `offset` is covered by a sync.
+   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`.
    *
    * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed sync has
    * taken back what was shown; {@link CorruptRecordError} when what it is to cover is damaged.
    * @internal
    */
-  async ensureDurable(offset: number): Promise<void> {
-    if (this.log.durableEndOffset < Math.min(offset, this.logEndOffset)) await this.flush()
-    const { damage, durableEndOffset } = this.log
-    if (offset <= durableEndOffset) return
-    throw damage ?? outOfRange(this.log, offset, durableEndOffset)
+  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> {
+    return ensureDurable(this, offset, leaderEpoch)
   }
 
   /** Whole batches from that of `offset` on, below the high watermark and `wantedEnd`. @internal */

@@ -184,7 +184,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @param offsets next offsets to read; those of all that is consumed, of topics that are there, when absent
    * @throws TypeError or RangeError for what is no offset, or has a wrong field
    * @throws {@link CommitFailedError} when the group has moved on without this member
-   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek
+   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek, and not by a cut
    * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored, {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or has been

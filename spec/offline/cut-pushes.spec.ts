@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { Consumer, ConsumerRecord, OffsetReset } from '../../lib/index.ts'
+import type { Consumer, ConsumerRecord, OffsetReset, TopicConfig } from '../../lib/index.ts'
 import { pushTo } from '../../lib/offline/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -8,11 +8,11 @@ import { tempBroker } from '../../lib/testing/temp-broker.ts'
 const T0 = { topic: 't', partition: 0 }
 
 /** A topic of one partition, which holds `old 0` up to `old 9`. */
-async function filled() {
+async function filled(config: TopicConfig = {}) {
   const clock = new ManualClock()
   const broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
   onTestFinished(() => broker.close().catch(() => undefined))
-  const partition = (await broker.createTopic('t')).partition(0)
+  const partition = (await broker.createTopic('t', config)).partition(0)
   const append = async (name: string, from: number, to: number): Promise<void> => {
     // A cut takes whole batches.
     for (let offset = from; offset < to; offset += 1) {
@@ -152,5 +152,26 @@ describe('a push from a log that is cut', () => {
       [10, 8],
       [5, 3],
     ])
+  })
+
+  it.each([{}, { flushMessages: 1000 }])('while it commits goes on: %o', async (config) => {
+    const { clock, partition, append, consumer, until, committed } = await filled(config)
+    const written: string[] = []
+    const reader = consumer()
+    const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
+    // The cut comes between the look at what is done and its turn.
+    const commit = reader.commit.bind(reader)
+    let isCut = false
+    reader.commit = async (offsets) => {
+      const isFirst = offsets?.[0]?.offset === 10 && !isCut
+      if (isFirst) await partition.log.truncateTo(5)
+      isCut ||= isFirst
+      await commit(offsets)
+    }
+    await until(() => isCut)
+    await append('new', 5, 9)
+    await until(() => committed() === 9)
+    await push.stop()
+    expect(written).toEqual([...named('old', 0, 10), ...named('new', 5, 9)])
   })
 })
