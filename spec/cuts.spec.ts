@@ -8,6 +8,8 @@ import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
 
 const T0 = { topic: 't', partition: 0 }
 const NO_WAIT = { maxWaitMs: 0 }
+/** Younger than every record. */
+const LATER_MS = 8e12
 
 /** A broker with a topic of one partition, which holds `old 0` to `old 9`. */
 async function filled(fileSystem = new SimulatedFileSystem()) {
@@ -44,23 +46,62 @@ describe('a log that is cut while somebody reads it', () => {
     },
   )
 
-  it.each(['autoOffsetReset', 'seekToEnd'])(
+  it.each(['autoOffsetReset', 'seekToEnd', 'seekToTimestamp'])(
     'sets a consumer back that stands at its end by %s, for what comes in the place of the rest',
     async (way) => {
       const { broker, partition } = await filled()
       const resets: OffsetReset[] = []
       const consumer = broker.consumer({
-        autoOffsetReset: way === 'seekToEnd' ? 'earliest' : 'latest',
+        autoOffsetReset: way === 'autoOffsetReset' ? 'latest' : 'earliest',
         onOffsetReset: (reset) => void resets.push(reset),
       })
       consumer.assign([T0])
       if (way === 'seekToEnd') consumer.seekToEnd([T0])
+      if (way === 'seekToTimestamp') await consumer.seekToTimestamp([T0], LATER_MS)
       expect(await consumer.poll(NO_WAIT)).toEqual([])
       await partition.log.truncateTo(8)
       for (const value of ['new 8', 'new 9', 'new 10']) await partition.append({ value })
       const texts = (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
       expect(texts).toEqual(['new 8', 'new 9', 'new 10'])
       expect(resets).toEqual([{ ...T0, from: 10, to: 8, reason: 'truncated' }])
+    },
+  )
+
+  it('moves a search for the end of a consumer that is under way to what comes in the place', async () => {
+    const { broker, partition } = await filled()
+    const consumer = broker.consumer()
+    consumer.assign([T0])
+    const seeking = consumer.seekToTimestamp([T0], LATER_MS)
+    await partition.log.truncateTo(8)
+    await partition.append(['new 8', 'new 9', 'new 10'].map((value) => ({ value })))
+    await seeking
+    const texts = (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
+    expect(texts).toEqual(['new 8', 'new 9', 'new 10'])
+  })
+
+  it.each([
+    ['before it waits', 4],
+    ['while it waits', 4],
+    ['while it waits', 2],
+  ])(
+    'is an error for an iteration from its end: cut %s, and %d in the place',
+    async (when, count) => {
+      const { partition, clock } = await filled()
+      const records = partition.records({ from: 'latest' })
+      let outcome: unknown = 'it waits'
+      const start = (): void => {
+        records.next().then(
+          (result) => (outcome = result),
+          (error: unknown) => (outcome = error),
+        )
+      }
+      if (when === 'while it waits') start()
+      await clock.advance(10)
+      await partition.log.truncateTo(8)
+      await partition.append(Array.from({ length: count }, () => ({ value: 'new' })))
+      if (when === 'before it waits') start()
+      await clock.advance(1000)
+      expect(outcome).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', offset: 10 })
     },
   )
 

@@ -30,7 +30,10 @@ export class ForwardSource implements RecordSource {
   #offset: number | null = null
   /** Exclusive; known with the first offset. */
   #end = 0
-  /** Leader epoch of the last batch; `null` before there was one, and where it has none. */
+  /**
+   * Leader epoch of the last batch, or of that before the end at which it begins; `null` before there was one
+   * else, and where it has none.
+   */
   #epoch: number | null = null
   #batches: readonly RecordBatch[] = []
   #batchSlot = 0
@@ -46,6 +49,7 @@ export class ForwardSource implements RecordSource {
       this.#endWait = wake
     }
     this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal, onWake }
+    this.#standAtEnd(range.visibleEnd)
   }
 
   /** Decodes the next batch, fetches some when there is none, or ends. */
@@ -81,10 +85,17 @@ export class ForwardSource implements RecordSource {
     this.#batches = []
   }
 
+  /** Who begins at an end that is cut off is to hear of it: what comes in the place is new as well. */
+  #standAtEnd(visibleEnd: number): void {
+    if (this.#range.from !== 'latest') return
+    this.#epoch = this.#partition.log.reader.epochOf(visibleEnd - 1)
+  }
+
   #begin(hasLooked: boolean): number {
     const { from, until } = this.#range
     const { logStartOffset, highWatermark } = this.#partition
     const visibleEnd = hasLooked ? highWatermark : this.#range.visibleEnd
+    if (hasLooked) this.#standAtEnd(visibleEnd)
     this.#end = until === 'end' ? visibleEnd : until
     const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
     // With nothing to read up to the end nobody else would look at it.

@@ -197,6 +197,8 @@ export interface TimestampSearch {
   readonly found: { readonly offset: number; readonly timestamp: number } | null
   /** How far it has searched: what comes meanwhile lies at it or behind it. */
   readonly endOffset: number
+  /** Leader epoch of the record before `endOffset`, as it was then; `null` where that is not known. */
+  readonly endEpoch: number | null
 }
 
 /** See `Partition.offsetForTimestamp`. Where another process appends, its log is looked at first. */
@@ -208,7 +210,9 @@ export async function findByTimestamp(
   if (looking !== null) await looking
   partition.ensureOpen()
   const endOffset = partition.highWatermark
-  return { found: await partition.log.offsetForTimestamp(timestamp, endOffset), endOffset }
+  const endEpoch = partition.log.reader.epochOf(endOffset - 1)
+  const found = await partition.log.offsetForTimestamp(timestamp, endOffset)
+  return { found, endOffset, endEpoch }
 }
 
 /**

@@ -60,7 +60,7 @@ export class PartitionControls {
     const state = this.#find(partition)
     const checked = checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
     this.#seekCount += 1
-    this.#move(state, checked, this.#seekCount)
+    this.#move(state, { offset: checked }, this.#seekCount)
   }
 
   /** Moves to one end when the position is needed next; all partitions when the list is empty. */
@@ -87,19 +87,20 @@ export class PartitionControls {
       states.map(async (state) => {
         const source = this.#sourceOf(state)
         const { topicId } = state
-        const { found: record, endOffset } = await findByTimestamp(source, timestamp)
-        return { state, topicId, offset: record?.offset ?? endOffset }
+        const { found: record, endOffset, endEpoch } = await findByTimestamp(source, timestamp)
+        const place = { offset: endOffset, leaderEpoch: endEpoch }
+        return { state, topicId, ...(record === null ? place : { offset: record.offset }) }
       }),
     )
     this.#owner.ensureOpen()
     // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
-    const moves = found.map(({ state, topicId, offset }) => {
+    const moves = found.map(({ state, topicId, ...place }) => {
       const current = this.#find(state)
       if (topicId !== null) this.#positions.ensureIsOf(current, topicId)
-      return { current, offset }
+      return { current, place }
     })
-    for (const { current, offset } of moves) {
-      if (current.lastSeek < seek) this.#move(current, offset, seek)
+    for (const { current, place } of moves) {
+      if (current.lastSeek < seek) this.#move(current, place, seek)
     }
   }
 
@@ -187,9 +188,15 @@ export class PartitionControls {
     return this.#subscription.find(checkTopicPartition(partition))
   }
 
-  #move(state: AssignedPartition, offset: number, seek: number): void {
+  /** @param place.leaderEpoch of the record before it, where it is the end: what is cut off there is missed. */
+  #move(
+    state: AssignedPartition,
+    { offset, leaderEpoch = null }: { offset: number; leaderEpoch?: number | null },
+    seek: number,
+  ): void {
     this.#note(state, seek)
     state.seek(offset)
+    state.leaderEpoch = leaderEpoch
     this.#owner.onChange(state)
   }
 
