@@ -84,7 +84,7 @@ async function isOverdue(
   if (maxCompactionLagMs === Number.MAX_SAFE_INTEGER) return false
   const limitMs = nowMs - maxCompactionLagMs
   for (const segment of segments) {
-    const begun = (): Promise<number> => segment.times.begunMs(nowMs)
+    const begun = (): Promise<number> => segment.times.begunMs()
     if (await isOlder(log, segment, { nowMs, limitMs, begun })) return true
   }
   return false

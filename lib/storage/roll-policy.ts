@@ -95,7 +95,7 @@ export class RollPolicy {
    */
   async activeSince(active: LogSegment, nowMs: number): Promise<number> {
     if (this.#activeSinceMs === null) {
-      const begunMs = await active.times.begunMs(nowMs)
+      const begunMs = await active.times.begunMs()
       // It may have been rolled meanwhile.
       this.#activeSinceMs ??= Math.min(this.#openedMs, begunMs)
     }

@@ -77,15 +77,13 @@ export class SegmentTimes {
   }
 
   /**
-   * When the segment was begun, as far as its file tells, for where the first timestamp cannot be
-   * right: `-Infinity` where the file is from a time that is still to come, which tells nothing. A
+   * When the segment was begun, as far as its file tells, for where the first timestamp cannot be right. A
    * copy is younger than what it was copied from, and compaction leaves the last modification.
    */
-  async begunMs(nowMs: number): Promise<number> {
+  async begunMs(): Promise<number> {
     const { modifiedMs, createdMs = modifiedMs } = await this.#segment.file.use((file) =>
       file.stat(),
     )
-    // Clocks of files are finer than the one here.
-    return Math.floor(createdMs) > nowMs ? -Infinity : Math.min(createdMs, modifiedMs)
+    return Math.min(createdMs, modifiedMs)
   }
 }
