@@ -157,9 +157,11 @@ class ImportRun {
     const { clock, signal } = this.#options
     const startMs = clock.monotonic()
     const readBefore = this.#parts.file.bytesRead
-    // Before anything is appended: where a later run begins to look for it, and in which epoch it is written.
-    // Behind a mark of the end nothing is kept for an import.
-    await this.#commit()
+    const { mark } = this.#parts.state
+    // Before anything is appended: where a later run begins to look for it. Behind a mark of the end
+    // nothing is kept for an import.
+    const isBegun = mark !== null && !mark.isEnd
+    if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {
       const next = batches.next()
@@ -179,7 +181,9 @@ class ImportRun {
       }
     } catch (error) {
       // What is in the topic of a batch that has failed may be gone when the next run looks for it.
-      if (this.#target.mayForget) await this.#commit().catch(() => undefined)
+      // Behind a cut the next run would take what was stored last for all that was.
+      const { mayForget, isBehindCut } = this.#target
+      if (mayForget || isBehindCut) await this.#commit().catch(() => undefined)
       throw error
     } finally {
       await reading.catch(() => undefined)
@@ -211,7 +215,7 @@ class ImportRun {
     this.#rejected += bad.length
     await this.#parts.rejects.write(bad)
     for (const [slot, piece] of this.#target.piecesOf(good).entries()) {
-      if (slot > 0 || this.#target.isInNewEpoch) await this.#commit()
+      if (slot > 0) await this.#commit()
       const { imported, skipped } = await this.#target.append(piece)
       this.#imported += imported
       this.#skipped += skipped
@@ -228,8 +232,7 @@ class ImportRun {
 
   #isCommitDue(row: number): boolean {
     const isLate = row - this.#committedRow >= this.#options.commitRecords
-    const { isTight, isInNewEpoch } = this.#target
-    return isLate || isTight || isInNewEpoch || this.#target.awaitsCommit(row)
+    return isLate || this.#target.isTight || this.#target.awaitsCommit(row)
   }
 
   async #reject(reject: ImportReject): Promise<void> {
@@ -245,9 +248,8 @@ class ImportRun {
     await rejects.sync()
     const rejectBytes = rejects.lengthUpTo(cursor.row)
     const mark = { cursor, partitionCount, rejectBytes, rejectFile: rejects.id, isEnd }
-    const { places } = this.#target
-    await journal.commit({ ...identity, ...mark }, places)
+    await journal.commit({ ...identity, ...mark }, this.#target.places)
     this.#committedRow = cursor.row
-    this.#target.onCommitted(partitionCount, places)
+    this.#target.onCommitted(partitionCount)
   }
 }

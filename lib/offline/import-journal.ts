@@ -41,14 +41,12 @@ export interface ImportPlace {
 export interface PartitionMark extends ImportPlace {
   /** The largest row that is in the partition, 0 where there is none. */
   readonly lastRow: number
-  /** Leader epoch that rows behind it are written in: those of a later one are behind a cut. */
-  readonly appendEpoch: number
 }
 
 /** What is committed of it besides the offset. */
-type MarkedRows = Pick<PartitionMark, 'lastRow' | 'rowsEnd' | 'appendEpoch'>
+type MarkedRows = Pick<PartitionMark, 'lastRow' | 'rowsEnd'>
 
-const NO_ROWS: MarkedRows = { lastRow: 0, rowsEnd: 0, appendEpoch: Infinity }
+const NO_ROWS: MarkedRows = { lastRow: 0, rowsEnd: 0 }
 
 /** What has been found of an import in its topic. */
 export interface ImportState {
@@ -115,9 +113,9 @@ export class ImportJournal {
       const committed = await this.#consumer.committed({ topic, partition: partition.index })
       const found = committed === null ? null : decodeMark(committed.metadata)
       const from = committed?.offset ?? 0
-      const { lastRow, rowsEnd, appendEpoch } = found ?? NO_ROWS
+      const { lastRow, rowsEnd } = found ?? NO_ROWS
       if (from < rowsEnd) throw this.#cutOff(partition, from)
-      marks.push({ from, lastRow, rowsEnd, appendEpoch })
+      marks.push({ from, lastRow, rowsEnd })
       ends.push({ offset, leaderEpoch, rowsEnd })
       if (found !== null && found.mark.cursor.row >= (mark?.cursor.row ?? 0)) mark = found.mark
     }
@@ -126,8 +124,7 @@ export class ImportJournal {
     const places: ImportPlace[] = []
     for (const [index, end] of ends.entries()) {
       const { from, ...marked } = marks[index] ?? { ...NO_ROWS, from: 0 }
-      const range = { from, until: end.offset, appendEpoch: marked.appendEpoch }
-      const found = await this.#lastRow(index, range, signal)
+      const found = await this.#lastRow(index, { from, until: end.offset }, signal)
       lastRows.push(Math.max(mark.cursor.row, marked.lastRow, found.row))
       places.push({ ...end, rowsEnd: Math.max(end.rowsEnd, found.endOffset) })
     }
@@ -150,34 +147,33 @@ export class ImportJournal {
     await this.#consumer.close()
   }
 
+  /** The log may be cut meanwhile, so nothing is waited for: what is not there any more is not looked at. */
   async #lastRow(
     index: number,
-    {
-      from,
-      until,
-      appendEpoch,
-    }: { readonly from: number; readonly until: number; readonly appendEpoch: number },
+    { from, until }: { readonly from: number; readonly until: number },
     signal: AbortSignal | null,
   ): Promise<{ row: number; endOffset: number }> {
     const partition = this.#topic.partition(index)
     const last = { row: 0, endOffset: 0 }
-    const start = Math.max(from, partition.logStartOffset)
-    if (start >= until) return last
-    const range = { from: start, until, ...(signal === null ? {} : { signal }) }
     const prefix = `${this.#name}:`
-    for await (const { headers, offset } of partition.records(range)) {
-      // Those before the last one were brought along by the row.
-      const mark = headers.findLast(({ key }) => key === IMPORT_HEADER)
-      const text = mark?.value?.toString('utf8') ?? ''
-      const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
-      if (!Number.isSafeInteger(row)) continue
-      if ((partition.log.reader.epochOf(offset) ?? 0) > appendEpoch) {
-        throw this.#cutOff(partition, Math.max(last.endOffset, from))
+    for (let at = from; ;) {
+      signal?.throwIfAborted()
+      at = Math.max(at, partition.logStartOffset)
+      if (at >= Math.min(until, partition.highWatermark)) return last
+      const records = await partition.read(at)
+      if (records.length === 0) return last
+      for (const { headers, offset } of records) {
+        at = offset + 1
+        if (offset >= until) return last
+        // Those before the last one were brought along by the row.
+        const mark = headers.findLast(({ key }) => key === IMPORT_HEADER)
+        const text = mark?.value?.toString('utf8') ?? ''
+        const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
+        if (!Number.isSafeInteger(row)) continue
+        last.row = Math.max(last.row, row)
+        last.endOffset = offset + 1
       }
-      last.row = Math.max(last.row, row)
-      last.endOffset = offset + 1
     }
-    return last
   }
 
   /** Rows before others that are there: what is left of the log is no more a beginning of what was stored. */
@@ -191,9 +187,8 @@ export class ImportJournal {
 
 function encodeMark({ cursor, ...rest }: ImportMark, marked: MarkedRows): string {
   const { row, line, position, isOpenEnd } = cursor
-  const { lastRow, rowsEnd, appendEpoch } = marked
-  const rows = { lastRow, rowsEnd, appendEpoch }
-  return JSON.stringify({ v: 1, row, line, position, isOpenEnd, ...rows, ...rest })
+  const { lastRow, rowsEnd } = marked
+  return JSON.stringify({ v: 1, row, line, position, isOpenEnd, lastRow, rowsEnd, ...rest })
 }
 
 /** `null` for what no import has written. */
@@ -228,6 +223,5 @@ function decodeMark(metadata: string): ({ mark: ImportMark } & MarkedRows) | nul
     head: fields.head,
     tail: typeof fields.tail === 'string' ? fields.tail : '',
   }
-  const appendEpoch = 'appendEpoch' in fields ? number('appendEpoch') : Infinity
-  return { mark, lastRow: number('lastRow'), rowsEnd: number('rowsEnd'), appendEpoch }
+  return { mark, lastRow: number('lastRow'), rowsEnd: number('rowsEnd') }
 }

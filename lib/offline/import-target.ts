@@ -52,8 +52,7 @@ export class ImportTarget {
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
   /** Per partition, behind the last record of a row that has been dealt with. */
   readonly #places: ImportPlace[]
-  /** Per partition, the epoch that the last mark has for the rows behind it. */
-  #appendEpochs: readonly number[] = []
+  #isBehindCut = false
   readonly #signal: AbortSignal | null
   readonly #onReject: (reject: ImportReject) => Promise<void>
 
@@ -92,21 +91,30 @@ export class ImportTarget {
     return this.isTight || this.#topic.config.cleanupPolicy !== 'delete'
   }
 
+  /** Whether rows were stored behind a cut of others: what is committed from then on tells the next run. */
+  get isBehindCut(): boolean {
+    return this.#isBehindCut
+  }
+
   /**
    * What may be committed while no row is on its way.
    *
-   * @throws `OffsetOutOfRangeError` where the log has lost rows.
+   * @throws `OffsetOutOfRangeError` where the log has lost rows that the next run would store again.
    */
   get places(): readonly PartitionMark[] {
     return this.#partitions.map((partition, index) => ({
-      ...this.#placeIn(partition),
+      ...(this.#isBehindCut ? this.#placeBefore(partition) : this.#placeIn(partition)),
       lastRow: this.#lastRows[index] ?? 0,
-      appendEpoch: partition.log.leaderEpoch,
     }))
   }
 
+  /** As it was before any cut. */
+  #placeBefore({ index }: Partition): ImportPlace {
+    return this.#places[index] ?? { offset: 0, leaderEpoch: null, rowsEnd: 0 }
+  }
+
   #placeIn(partition: Partition): ImportPlace {
-    const place = this.#places[partition.index] ?? { offset: 0, leaderEpoch: null, rowsEnd: 0 }
+    const place = this.#placeBefore(partition)
     const { reader } = partition.log
     const end = reader.endOffsetForEpoch(place.leaderEpoch)
     if (end === null || end >= place.offset) return place
@@ -133,18 +141,9 @@ export class ImportTarget {
     return this.partitionCountBehind(row) !== this.#partitionCount
   }
 
-  /**
-   * Whether the epoch of a partition has changed since, as when an append has failed or others' records were cut
-   * off: a later run would take rows of the new one for those that somebody has cut the log in front of.
-   */
-  get isInNewEpoch(): boolean {
-    return this.#partitions.some(({ log }, index) => log.leaderEpoch !== this.#appendEpochs[index])
-  }
-
-  /** A mark with as many partitions is committed, for these places. */
-  onCommitted(partitionCount: number, places: readonly PartitionMark[]): void {
+  /** A mark with as many partitions is committed. */
+  onCommitted(partitionCount: number): void {
     this.#partitionCount = partitionCount
-    this.#appendEpochs = places.map(({ appendEpoch }) => appendEpoch)
   }
 
   /** Rows to be appended one after the other, so that each has room in a topic with a cap. */
@@ -218,6 +217,16 @@ export class ImportTarget {
     return this.#partitionOfKey({ topic: this.#topic.name, key: bytes, value: null }, count)
   }
 
+  /** Behind a cut nothing else would tell of the rows before it. */
+  #ensureNotBehindCut(partition: Partition): void {
+    try {
+      this.#placeIn(partition)
+    } catch (error) {
+      this.#isBehindCut = true
+      throw error
+    }
+  }
+
   async #append(
     partition: Partition,
     rows: readonly PlacedRow[],
@@ -226,9 +235,9 @@ export class ImportTarget {
     const signal = this.#signal
     const records = rows.map(({ record }) => record)
     try {
-      const { lastOffset } = await partition.append(records, signal === null ? {} : { signal })
-      // Behind a cut nothing else would tell of the rows before it.
       this.#placeIn(partition)
+      const { lastOffset } = await partition.append(records, signal === null ? {} : { signal })
+      this.#ensureNotBehindCut(partition)
       result.imported += rows.length
       const rowsEnd = lastOffset + 1
       const leaderEpoch = partition.log.reader.epochOf(lastOffset)

@@ -1,4 +1,4 @@
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Partition } from '../../lib/index.ts'
 import { importFile } from '../../lib/offline/index.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -33,7 +33,7 @@ async function setUp(partitions = 1) {
     fileSystem.writeFile('/f.ndjson', Buffer.from(rows.join('')))
   }
   write()
-  return { fileSystem, topic, partition: topic.partition(0), run, rows, write }
+  return { broker, fileSystem, topic, partition: topic.partition(0), run, rows, write }
 }
 
 function stopAt(end: number): (rows: number) => void {
@@ -128,8 +128,45 @@ describe('an import whose records were cut off', () => {
     }
     await expect(run(stopAt(14), fail)).rejects.toThrow('broken off')
     expect(partition.log.leaderEpoch).toBe(epoch + 1)
-    expect(await run()).toMatchObject({ rows: ROWS, rejected: 0 })
+    expect(await run()).toMatchObject({ rows: ROWS })
     expect(await rowsIn(partition)).toEqual(ALL.filter((row) => row !== 12))
+  })
+
+  it('is no reason to refuse it where none were, but an append of others and the commit behind it failed', async () => {
+    for (let microtasks = 0; microtasks < 40; microtasks += 1) {
+      const { broker, partition, run, rows, write, fileSystem } = await setUp()
+      rows[8] = 'no row\n'
+      write()
+      const producer = broker.producer()
+      let other: Promise<unknown> = Promise.resolve()
+      const failOthers = async (): Promise<void> => {
+        fileSystem.failNext('write', 'ENOSPC', { path: /t-0\/.*log$/ })
+        fileSystem.failNext('write', 'ENOSPC', { path: /__consumer_offsets-0\/.*log$/ })
+        other = producer.send({ topic: 't', value: 'other' }).catch(() => undefined)
+        for (let each = 0; each < microtasks; each += 1) await Promise.resolve()
+      }
+      await run(stopAt(14), failOthers).catch(() => undefined)
+      await other
+      fileSystem.clearFaults()
+      expect(await run(), `${microtasks} microtasks`).toMatchObject({ rows: ROWS })
+      expect(await rowsIn(partition)).toEqual(ALL.filter((row) => row !== 8))
+    }
+  })
+
+  it('of others, while the next run looks for its rows, ends the look', async () => {
+    const { topic, partition, run } = await setUp(2)
+    const other = topic.partition(1)
+    await appendOthers(other, 10)
+    await expect(run(stopAt(12))).rejects.toThrow('broken off')
+    await appendOthers(other, 10)
+    const read = partition.read.bind(partition)
+    vi.spyOn(partition, 'read').mockImplementationOnce(async (offset, options) => {
+      await other.log.truncateTo(12)
+      return read(offset, options)
+    })
+    expect(await run()).toMatchObject({ imported: 8, skipped: 12 })
+    expect(other.logEndOffset).toBe(12)
+    expect(await rowsIn(partition)).toEqual(ALL)
   })
 
   it('goes on where only records of others were cut off', async () => {
