@@ -131,17 +131,26 @@ export class PartitionControls {
    *
    * @param place.topicId of the topic that the offset is of: another of its name is left alone
    * @param place.leaderEpoch of the last record before the offset, as it was handed out
+   * @param place.isReadOn whether what is left behind the offset comes in any case: where records behind it have
+   * been deleted, `autoOffsetReset` may pass over others
    */
   goBack(
     partition: TopicPartition,
-    place: { offset: number; topicId: string | null; leaderEpoch: number | null },
+    place: {
+      readonly offset: number
+      readonly topicId: string | null
+      readonly leaderEpoch: number | null
+      readonly isReadOn?: boolean
+    },
   ): void {
     const state = this.#subscription.assigned.get(topicPartitionKey(partition))
     if (state === undefined) return
-    this.#positions.source(state)
-    const { offset, topicId, leaderEpoch } = place
-    if (state.topicId !== topicId || state.position === null || state.position <= offset) return
-    state.resume(offset, leaderEpoch)
+    const source = this.#positions.source(state)
+    const startOffset = place.isReadOn === true ? (source?.logStartOffset ?? 0) : 0
+    const offset = Math.max(place.offset, startOffset)
+    if (state.topicId !== place.topicId || state.position === null || state.position <= offset)
+      return
+    state.resume(offset, offset > place.offset ? null : place.leaderEpoch)
     this.#owner.onChange(state)
   }
 

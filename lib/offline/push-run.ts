@@ -194,7 +194,7 @@ export class PushRun<K, V> {
       this.#forget([known])
       // Nobody else has written what lies between, and the consumer stands behind it: it goes back.
       if (isSame && record.offset > known.doneOffset) {
-        this.#goBack([known])
+        this.#goBack([known], true)
         return null
       }
     }
@@ -338,11 +338,11 @@ export class PushRun<K, V> {
   }
 
   /** Has what is not acknowledged handed out again, where the consumer keeps the partition. */
-  #goBack(partitions: readonly PushPartition<K, V>[]): void {
+  #goBack(partitions: readonly PushPartition<K, V>[], isReadOn = false): void {
     const { controls } = this.#consumer
     for (const each of partitions) {
       const { topicId, doneOffset: offset, doneEpoch: leaderEpoch } = each
-      if (each.isUnfinished) controls.goBack(each, { offset, topicId, leaderEpoch })
+      if (each.isUnfinished) controls.goBack(each, { offset, topicId, leaderEpoch, isReadOn })
     }
   }
 }

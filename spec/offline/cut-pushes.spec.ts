@@ -131,6 +131,32 @@ describe('a push from a log that is cut', () => {
     },
   )
 
+  it.each(['latest', 'none'] as const)(
+    'reads on from the start of the log where it is moved back and what it had taken was deleted, %s',
+    async (autoOffsetReset) => {
+      const { clock, broker, partition, until, committed } = await filled()
+      const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false, autoOffsetReset })
+      reader.subscribe(['t'])
+      await reader.commit([{ ...T0, offset: 0 }])
+      const written: string[] = []
+      let release: () => void = () => undefined
+      const gate = new Promise<void>((resolve) => (release = resolve))
+      const write = async (record: ConsumerRecord): Promise<void> => {
+        if (record.offset === 2) await gate
+        written.push(text(record))
+      }
+      const push = pushTo(reader, write, { clock })
+      await until(() => committed() === 2)
+      await partition.deleteRecords(5)
+      reader.seek(T0, 8)
+      await clock.advance(1000)
+      release()
+      await until(() => committed() === 10)
+      await push.stop()
+      expect(written.slice(-5)).toEqual(named('old', 5, 10))
+    },
+  )
+
   it('twice leaves the consumer behind what is acknowledged, and hears of the second cut', async () => {
     const { clock, partition, append, consumer, until, committed, resets } = await filled()
     let release: () => void = () => undefined
