@@ -2,12 +2,13 @@ import { join } from 'node:path'
 import { TopicExistsError } from '../errors.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { isDeletedFileName, isLogFileName, isSegmentFileName } from '../storage/log-files.ts'
+import { isLogFileName, isSegmentFileName } from '../storage/log-files.ts'
 import {
   PARTITION_METADATA_FILE,
   readPartitionMetadata,
   writePartitionMetadata,
 } from '../storage/partition-metadata.ts'
+import { removeLogFile } from '../storage/segment-removal.ts'
 import { MAX_PARTITIONS } from './topic.ts'
 import {
   isDeletedDirectoryName,
@@ -62,7 +63,7 @@ export class PartitionDirectories {
     // What is said there of an earlier log, its segments above all, does not hold for this one. It is
     // gone for good with the sync behind the metadata; before that, the creation is taken back.
     const leftOvers = names.filter(({ name, kind }) => kind === 'file' && isLogFileName(name))
-    for (const { name } of leftOvers) await this.#unlink(path, name)
+    for (const { name } of leftOvers) await removeLogFile(this.#fileSystem, join(path, name))
     await writePartitionMetadata(this.#fileSystem, path, topicId)
   }
 
@@ -148,15 +149,6 @@ export class PartitionDirectories {
     }
   }
 
-  /** Removes a file of a log. One that is on its way out may be there until nobody has it open any more. */
-  async #unlink(path: string, name: string): Promise<void> {
-    try {
-      await this.#fileSystem.unlink(join(path, name))
-    } catch (error) {
-      if (!isDeletedFileName(name) || !isSystemError(error)) throw error
-    }
-  }
-
   async #removeDirectory(path: string): Promise<void> {
     try {
       if (!(await this.#isThere(path))) return
@@ -164,7 +156,7 @@ export class PartitionDirectories {
       const isMetadata = ({ name }: DirectoryEntry): boolean => name === PARTITION_METADATA_FILE
       const files = entries.filter(({ name, kind }) => kind !== 'directory' && isLogFileName(name))
       const others = files.filter((entry) => !isMetadata(entry))
-      for (const { name } of others) await this.#unlink(path, name)
+      for (const { name } of others) await removeLogFile(this.#fileSystem, join(path, name))
       if (files.some(isMetadata)) {
         // Whose directory it is must be known as long as anything else is in it: a power loss may
         // keep one removal and not another.

@@ -94,8 +94,6 @@ export class LoadOffsets {
         throw lostSince(source, cutOff)
       }
     }
-    // A power loss would take records of a relaxed topic that are on record as reached, and never were.
-    await source.flush()
     await this.#consumer.commit([loadCommit({ topic, partition, offset, leaderEpoch }, reach)])
     return reach
   }

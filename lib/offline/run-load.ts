@@ -228,11 +228,12 @@ class LoadRun {
       const topic = this.#plan.broker.topic(task.topic)
       const partition = topic.partition(task.partition)
       const place = { topicId: topic.id, partition }
+      // Before it is on record how far the load may come: a power loss must not take what that speaks of.
+      await this.#flush(partition, task)
       const reach = await this.#offsets.begin(task, place, this.#sink)
       const ranges = await this.#missingOf(task, place)
       let done = sizeOf(task) - ranges.reduce((sum, range) => sum + sizeOf(range), 0)
       count(done)
-      if (ranges.length > 0) await this.#flush(partition, task)
       for (const range of ranges) {
         const onWritten = (nextOffset: number): void => {
           count(done + nextOffset - range.startOffset)

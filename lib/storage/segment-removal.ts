@@ -1,5 +1,7 @@
+import { basename } from 'node:path'
 import type { FileSystem } from '../platform/file-system.ts'
-import { segmentFilePath, type SegmentFileKind } from './log-files.ts'
+import { isSystemError } from '../platform/system-error.ts'
+import { isDeletedFileName, segmentFilePath, type SegmentFileKind } from './log-files.ts'
 
 /** Those that are made anew from the log file where they are missing. */
 const INDEX_KINDS = ['timeindex', 'index'] as const
@@ -25,6 +27,15 @@ export function removeIndexFiles(
   baseOffset: number,
 ): Promise<boolean> {
   return removeFiles(fileSystem, dir, baseOffset, INDEX_KINDS)
+}
+
+/** Removes a file of a log. One that is on its way out may be there until nobody has it open any more. */
+export async function removeLogFile(fileSystem: FileSystem, path: string): Promise<void> {
+  try {
+    await fileSystem.unlink(path)
+  } catch (error) {
+    if (!isDeletedFileName(basename(path)) || !isSystemError(error)) throw error
+  }
 }
 
 async function removeFiles(

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
-import { isSystemError } from '../platform/system-error.ts'
 import {
   CLEANED_SUFFIX,
   DELETED_SUFFIX,
@@ -8,6 +7,7 @@ import {
   SWAP_SUFFIX,
   type SegmentFileName,
 } from './log-files.ts'
+import { removeLogFile } from './segment-removal.ts'
 import { scanBatches } from './segment-scan.ts'
 
 const SUFFIXES = [DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
@@ -112,22 +112,13 @@ export async function completeSwaps(
   // the lowest says with which originals they belong.
   await stepwise(fileSystem, dir, premature.toReversed(), (path) => fileSystem.unlink(path))
   const unwanted = [...dropped, ...replaced]
-  for (const file of unwanted) await remove(fileSystem, file)
+  for (const file of unwanted) await removeLogFile(fileSystem, file.path)
   if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
   // From below: a segment that has its final name must not stand between two that have not, for what
   // stands there is taken for an original. So would be transactions in front of their log, which nobody
   // can make anew as an index.
   const inOrder = swapped.toSorted((a, b) => a.offset - b.offset || rankOf(a) - rankOf(b))
   await stepwise(fileSystem, dir, inOrder, (path) => fileSystem.rename(path, withoutSuffix(path)))
-}
-
-/** What is on its way out already may stay: on Windows it is there as long as somebody has it open. */
-async function remove(fileSystem: FileSystem, { path, suffix }: FoundFile): Promise<void> {
-  try {
-    await fileSystem.unlink(path)
-  } catch (error) {
-    if (suffix !== DELETED_SUFFIX || !isSystemError(error)) throw error
-  }
 }
 
 /** In which order the files of one segment get their final names. */

@@ -39,6 +39,16 @@ async function cut(partition: Partition, at = 50): Promise<void> {
 }
 
 describe('a load whose records were cut off', () => {
+  it('puts nothing on record of how far it may come that a power loss could take', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [100], { flushMessages: 1000 })
+    fileSystem.failNext('datasync', 'EIO', { path: /orders-0/, persistent: true })
+    await failuresOf(load(broker, new MemorySink()))
+    expect(broker.describe().groups.flatMap((group) => group.offsets)).toEqual([])
+    await broker.close().catch(() => undefined)
+  })
+
   it.each(['in the same process', 'after another open'])(
     'fails while the sink holds them, and passes over none in their place: %s',
     async (when) => {

@@ -41,6 +41,18 @@ function named(name: string, from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, each) => `${name} ${from + each}`)
 }
 
+/** A write that waits at one record until it is let go. */
+function heldUpAt(offset: number) {
+  const written: string[] = []
+  let release: () => void = () => undefined
+  const gate = new Promise<void>((resolve) => (release = resolve))
+  const write = async (record: ConsumerRecord): Promise<void> => {
+    if (record.offset === offset) await gate
+    written.push(text(record))
+  }
+  return { write, written, release }
+}
+
 describe('a push from a log that is cut', () => {
   it('that has failed leaves the consumer behind the records that it has written', async () => {
     const { clock, partition, append, consumer, resets } = await filled()
@@ -106,14 +118,8 @@ describe('a push from a log that is cut', () => {
     'writes what it had taken and is still there, when the consumer is %s back into it',
     async (how) => {
       const { clock, partition, append, consumer, until, committed } = await filled()
-      const written: string[] = []
-      let release: () => void = () => undefined
-      const gate = new Promise<void>((resolve) => (release = resolve))
       const reader = consumer()
-      const write = async (record: ConsumerRecord): Promise<void> => {
-        if (record.offset === 2) await gate
-        written.push(text(record))
-      }
+      const { write, written, release } = heldUpAt(2)
       const push = pushTo(reader, write, { clock })
       await until(() => committed() === 2)
       if (how === 'cut') {
@@ -138,13 +144,7 @@ describe('a push from a log that is cut', () => {
       const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false, autoOffsetReset })
       reader.subscribe(['t'])
       await reader.commit([{ ...T0, offset: 0 }])
-      const written: string[] = []
-      let release: () => void = () => undefined
-      const gate = new Promise<void>((resolve) => (release = resolve))
-      const write = async (record: ConsumerRecord): Promise<void> => {
-        if (record.offset === 2) await gate
-        written.push(text(record))
-      }
+      const { write, written, release } = heldUpAt(2)
       const push = pushTo(reader, write, { clock })
       await until(() => committed() === 2)
       await partition.deleteRecords(5)
