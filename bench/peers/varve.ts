@@ -4,8 +4,6 @@ import { TOPIC, type Workload, type WorkloadRecord } from '../workload.ts'
 import { allBut, type Peer, type PeerLog, type Visit } from './peer.ts'
 
 const BATCH_RECORDS = 1000
-/** Of a replay, at once: more records than that are many for the collector to keep, and to look through. */
-const REPLAY_BYTES = 256 * 1024
 /** With a promise each, all records are in flight, so a producer has to have room for all. */
 const BUFFER_MEMORY = 256 * 1024 * 1024
 /** Calls in flight while one caller writes in bulk. */
@@ -81,7 +79,7 @@ const fetchReplay: Ways['replay'] = async ({ partition }, end, visit) => {
 const readReplay: Ways['replay'] = async ({ partition }, end, visit) => {
   let offset = 0
   while (offset < end) {
-    const records = await partition.read(offset, { maxBytes: REPLAY_BYTES })
+    const records = await partition.read(offset)
     for (const record of records) visit(record)
     offset += records.length
   }
@@ -127,7 +125,7 @@ export const varvePeers: readonly Peer[] = [
       `bulk: Partition.append of ${BATCH_RECORDS} records, ${WINDOW} in flight; a promise each, and ` +
       `durable: Producer.send with bufferMemory ${BUFFER_MEMORY / 1024 / 1024} MiB instead of 32; ` +
       'durable: `preallocate`; ' +
-      `reads: Partition.read, for replay ${REPLAY_BYTES / 1024} KiB at a time; ` +
+      'reads: Partition.read; ' +
       'to follow: Partition.fetch',
     cannot: {},
     load: () => Promise.resolve((dir, { flush }) => openVarve(dir, flush, WAYS)),
@@ -140,7 +138,7 @@ export const varvePeers: readonly Peer[] = [
     usage: 'bulk: Producer.send with a callback',
     bulk: callbackBulk,
   }),
-  variant('varve-partition', ['W2', 'W3a', 'W3b'], {
+  variant('varve-partition', ['W2', 'W3a', 'W3b', 'W6'], {
     usage: 'a promise each, and durable: Partition.append of one record; durable: `preallocate`',
     append: partitionAppend,
   }),

@@ -40,7 +40,7 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
     'seconds, times the scale, at half of the rate that 256 writers have reached who await each. A ' +
     'sample begins when its record is due; those of the first sixth count in “from the start” alone, ' +
     'while code is compiled and a reader begins. × floor is the ratio to the same without a reader ' +
-    'that replays the log meanwhile.',
+    'that replays the log meanwhile, a loop over Partition.read or a consumer that polls.',
   compression:
     'Events in JSON appended in batches of a thousand to a topic of each codec, and read from its ' +
     'beginning. × floor is the ratio to no codec.',

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
+import type { StoredRecord } from '../../lib/record/decode.ts'
 import type { BenchCase, BenchContext, Measurement } from '../bench-case.ts'
 import { latencies, measure } from '../measure.ts'
 import { ensureEqual } from '../store.ts'
@@ -18,25 +19,27 @@ const PACED_SECONDS = 6
  */
 const WARM_UP_SECONDS = 1
 
+/** What goes on meanwhile: nothing, a loop over `Partition.read`, or one over `Consumer.poll`. */
+const COMPANIES = ['alone', 'beside a replay', 'beside a consumer'] as const
+type Company = (typeof COMPANIES)[number]
+
 /**
  * How long an acknowledgement takes when the log is half as busy as it can be. Records are due at
  * equal distances and a sample begins when its record is due, so a record that is sent late because
  * others took long counts with all of its delay.
  */
-export const loadCases: readonly BenchCase[] = (['alone', 'beside a replay'] as const).map(
-  (what): BenchCase => ({
-    name: `load/half the rate, ${what}`,
-    workload: 'load',
-    log: `half the rate, ${what}`,
-    valueBytes: VALUE_BYTES,
-    unit: 'ms',
-    floor: what === 'alone' ? null : 'load/half the rate, alone',
-    isLong: true,
-    run: (context) => run(context, what === 'beside a replay'),
-  }),
-)
+export const loadCases: readonly BenchCase[] = COMPANIES.map((what): BenchCase => ({
+  name: `load/half the rate, ${what}`,
+  workload: 'load',
+  log: `half the rate, ${what}`,
+  valueBytes: VALUE_BYTES,
+  unit: 'ms',
+  floor: what === 'alone' ? null : 'load/half the rate, alone',
+  isLong: true,
+  run: (context) => run(context, what),
+}))
 
-async function run(context: BenchContext, hasReader: boolean): Promise<Measurement> {
+async function run(context: BenchContext, company: Company): Promise<Measurement> {
   const workload = new Workload(VALUE_BYTES)
   const broker = await Broker.open(context.dir)
   const topic = await broker.createTopic(TOPIC, { flushMessages: 1, preallocate: true })
@@ -46,9 +49,12 @@ async function run(context: BenchContext, hasReader: boolean): Promise<Measureme
   const perSecond = (await capacityOf(filled, send)) / 2
   const paced = context.count(perSecond * PACED_SECONDS)
   const samplesMs = new Float64Array(paced)
-  const reader = new Replayer(topic.partition(0))
+  const reader = new Replayer(
+    topic.partition(0),
+    company === 'beside a consumer' ? pollsOf(broker) : readsOf(topic.partition(0)),
+  )
   const lap = await measure(async () => {
-    const reading = hasReader ? reader.run() : undefined
+    const reading = company === 'alone' ? undefined : reader.run()
     await appendPaced(samplesMs, perSecond, (index) => send(filled + index))
     reader.stop()
     await reading
@@ -58,7 +64,7 @@ async function run(context: BenchContext, hasReader: boolean): Promise<Measureme
   const steadyMs = samplesMs.subarray(Math.floor((paced * WARM_UP_SECONDS) / PACED_SECONDS))
   const { p99Ms, ...extra } = latencies(steadyMs)
   const fromStart = { fromStartP99Ms: latencies(samplesMs).p99Ms }
-  const replayed = hasReader ? { replayedPerSecond: reader.count / lap.seconds } : {}
+  const replayed = company === 'alone' ? {} : { replayedPerSecond: reader.count / lap.seconds }
   const { cpuMs, maxRssMb } = lap
   const figures = { ...extra, ...fromStart, perSecond: paced / lap.seconds, ...replayed }
   return { value: p99Ms, count: paced, cpuMs, maxRssMb, extra: figures }
@@ -109,14 +115,34 @@ async function appendPaced(
   }
 }
 
+/** Gives the next records at an offset, which is the first one or that behind what it has given last. */
+type ReadOn = (offset: number) => Promise<readonly StoredRecord[]>
+
+const readsOf =
+  (partition: Partition): ReadOn =>
+  (offset) =>
+    partition.read(offset)
+
+function pollsOf(broker: Broker): ReadOn {
+  const consumer = broker.consumer()
+  const place = { topic: TOPIC, partition: 0 }
+  consumer.assign([place])
+  return (offset) => {
+    if (offset === 0) consumer.seek(place, 0)
+    return consumer.poll()
+  }
+}
+
 /** Reads a partition from the beginning to the end, over and over, and checks what it reads. */
 class Replayer {
   count = 0
   readonly #partition: Partition
+  readonly #readOn: ReadOn
   #isStopped = false
 
-  constructor(partition: Partition) {
+  constructor(partition: Partition, readOn: ReadOn) {
     this.#partition = partition
+    this.#readOn = readOn
   }
 
   stop(): void {
@@ -126,7 +152,7 @@ class Replayer {
   async run(): Promise<void> {
     let offset = 0
     while (!this.#isStopped) {
-      const records = await this.#partition.read(offset)
+      const records = await this.#readOn(offset)
       for (const [index, { offset: at, value }] of records.entries()) {
         ensureEqual('offset', at, offset + index)
         ensureEqual('bytes of a value', bytesOf(value).length, VALUE_BYTES)

@@ -1,3 +1,4 @@
+import { TurnsBetweenRecords } from '../platform/turns-between-records.ts'
 import type { StoredRecord } from '../record/decode.ts'
 
 /** Where a {@link PartitionIterator} gets its records from. Calls do not overlap. */
@@ -23,6 +24,9 @@ type Result = IteratorResult<StoredRecord, void>
 export class PartitionIterator implements AsyncGenerator<StoredRecord, void, undefined> {
   readonly #source: RecordSource
   readonly #signal: AbortSignal | undefined
+  readonly #turns: TurnsBetweenRecords = new TurnsBetweenRecords()
+  /** What records that are at hand have to wait for. */
+  #turn: Promise<void> | null = null
   #records: readonly StoredRecord[] = []
   #recordSlot = 0
   #isOver = false
@@ -38,8 +42,11 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
     if (this.#waiting === null) {
       const value = this.#records[this.#recordSlot]
       if (value !== undefined && this.#signal?.aborted !== true) {
-        this.#recordSlot += 1
-        return Promise.resolve({ done: false, value })
+        this.#turn = this.#turns.turnIfDue()
+        if (this.#turn === null) {
+          this.#recordSlot += 1
+          return Promise.resolve({ done: false, value })
+        }
       }
     }
     return this.#inTurn(() => this.#advance())
@@ -84,6 +91,8 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
 
   async #advance(): Promise<Result> {
     try {
+      if (this.#turn !== null) await this.#turn
+      this.#turn = null
       while (!this.#isOver) {
         const value = this.#records[this.#recordSlot]
         if (value !== undefined) {

@@ -10,7 +10,11 @@ import type { Partition } from './partition.ts'
 export interface ReadOptions {
   /** Limit on the number of records, at least 1. @defaultValue none */
   readonly maxRecords?: number
-  /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
+  /**
+   * Limit on the stored size of what is returned; the first batch is returned however large.
+   *
+   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` is given
+   */
   readonly maxBytes?: number
 }
 
@@ -25,7 +29,11 @@ export interface FetchOptions {
   readonly minBytes?: number
   /** Limit on the number of records, at least 1; as many are worth answering too. @defaultValue none */
   readonly maxRecords?: number
-  /** Limit on the stored size of what is returned; the first batch is returned however large. @defaultValue 1 MiB */
+  /**
+   * Limit on the stored size of what is returned; the first batch is returned however large.
+   *
+   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` or `minBytes` is given
+   */
   readonly maxBytes?: number
   /** Milliseconds; 0 never waits. @defaultValue 500 */
   readonly maxWaitMs?: number
@@ -47,7 +55,12 @@ const FETCH_OPTIONS: Checks<FetchOptions> = {
   signal: abortSignal,
 }
 
-/** Read at once where nothing else is asked for. */
+/**
+ * Read at once where nobody says how much. All records of a read are in memory together, and what the
+ * collector has to go through for more of them takes longer than asking again does.
+ */
+const DEFAULT_READ_BYTES = 256 * 1024
+/** The same where it is said in another way, which is to end the read. */
 export const DEFAULT_MAX_BYTES: number = 1024 * 1024
 /** How long a fetch waits where nothing else is asked for. */
 export const DEFAULT_MAX_WAIT_MS = 500
@@ -106,7 +119,7 @@ function readFew(
 export async function readInPieces(
   partition: Partition,
   offset: number,
-  { maxBytes = DEFAULT_MAX_BYTES, signal }: Pick<FetchOptions, 'maxBytes' | 'signal'>,
+  { maxBytes = DEFAULT_READ_BYTES, signal }: Pick<FetchOptions, 'maxBytes' | 'signal'>,
 ): Promise<StoredRecord[]> {
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const { reader } = partition.log
@@ -154,8 +167,9 @@ export async function fetchRecords(
   hasLooked = false,
 ): Promise<StoredRecord[]> {
   const checked = checkOptions('fetch options', options, FETCH_OPTIONS)
-  const { minBytes = 1, maxBytes = DEFAULT_MAX_BYTES, maxWaitMs = DEFAULT_MAX_WAIT_MS } = checked
-  const { maxRecords = Infinity, signal } = checked
+  const { minBytes = 1, maxRecords = Infinity, maxWaitMs = DEFAULT_MAX_WAIT_MS, signal } = checked
+  const isOfAnySize = minBytes <= 1 && maxRecords === Infinity
+  const { maxBytes = isOfAnySize ? DEFAULT_READ_BYTES : DEFAULT_MAX_BYTES } = checked
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   signal?.throwIfAborted()
   if (!hasLooked && minBytes <= 1 && offset < partition.highWatermark) {

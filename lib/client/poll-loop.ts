@@ -2,6 +2,7 @@ import { ClosedError, IllegalStateError, WakeupError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
+import { TurnsBetweenRecords } from '../platform/turns-between-records.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { Fetcher } from './fetcher.ts'
 import type { GroupSession } from './group-session.ts'
@@ -28,9 +29,6 @@ export interface PollRequest {
 /** Records handed out without a poll keep a member alive, but its timer need not be exact to less. */
 const POLL_TIMER_STEP_MS = 1
 
-/** Records handed out without a poll before it is asked whether the event loop has to turn. */
-const RECORDS_PER_LOOK = 64
-
 /**
  * What happens in a poll, and in which order: the group, then automatic commits, which therefore
  * are of what earlier polls have handed out, then reading, and at last handing out, in one step.
@@ -52,8 +50,8 @@ export class PollLoop<K, V> {
     if (this.#hasChanged) wake()
   }
   #polledMs = 0
-  #readyCount = 0
-  /** What records that are at hand have to wait for: a loop over them would never let others run. */
+  readonly #turns: TurnsBetweenRecords = new TurnsBetweenRecords()
+  /** What records that are at hand have to wait for. */
   #turn: Promise<void> | null = null
 
   constructor(clock: Clock, parts: PollParts<K, V>) {
@@ -142,7 +140,7 @@ export class PollLoop<K, V> {
   takeReady(): ConsumerRecord<K, V> | null {
     // A wakeup, or the end, is a change too.
     if (this.#running !== null || this.#hasChanged) return null
-    if (++this.#readyCount % RECORDS_PER_LOOK === 0) this.#turn = promptIo.turnIfDue()
+    this.#turn ??= this.#turns.turnIfDue()
     if (this.#turn !== null) return null
     const { committer, fetcher, group } = this.#parts
     // Where nothing is due by time, asking for it would be a good part of what a record costs.
@@ -163,7 +161,9 @@ export class PollLoop<K, V> {
   ): Promise<ConsumerRecord<K, V>[]> {
     const { subscription, group, committer, fetcher } = this.#parts
     const deadlineMs = this.#clock.monotonic() + maxWaitMs
-    if (this.#turn !== null) await this.#turn
+    // Also what is decoded for records that were read before is work that needs no call.
+    const turn = this.#turn ?? promptIo.turnIfDue()
+    if (turn !== null) await turn
     this.#turn = null
     this.#ensureUninterrupted(signal)
     for (;;) {

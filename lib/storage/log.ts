@@ -26,7 +26,7 @@ import { salvageSegments, type SalvageReport } from './log-salvage.ts'
 import { PromptChanges } from './prompt-changes.ts'
 import { SerialQueue } from './serial-queue.ts'
 
-const DEFAULT_READ_BYTES = 1024 * 1024
+const DEFAULT_READ_BYTES = 256 * 1024
 
 /**
  * One partition's storage in one directory: segments that are appended to at the end and read by
@@ -273,7 +273,7 @@ export class Log {
    *
    * @param offset in [`logStartOffset`, `logEndOffset`].
    * @param maxBytes limit on the stored size of what is returned; the first batch is returned
-   * however large. @defaultValue 1 MiB
+   * however large. @defaultValue 256 KiB
    * @returns at least one record, unless `offset` is the end of the log.
    * @throws {@link OffsetOutOfRangeError} outside of the range.
    * @throws {@link CorruptRecordError} when the batch at `offset` is damaged.

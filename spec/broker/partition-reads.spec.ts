@@ -1,11 +1,17 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
+import { holdTurns, type HeldTurns } from '../helpers/held-turns.ts'
 import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 /** Without any batches in memory, so that every read is one of the disk. */
 const FROM_DISK = { recentBytes: 0 }
@@ -171,6 +177,26 @@ describe('an iteration', () => {
     controller.abort(reason)
     await expect(records.next()).rejects.toBe(reason)
     expect(await records.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('lets the event loop turn when what is at hand takes long, and goes on behind it', async () => {
+    const partition = await openPartition()
+    await fill(partition, 500, 500)
+    const taken: number[] = []
+    const held: HeldTurns[] = []
+    const iterating = (async () => {
+      for await (const { offset } of partition.records({ until: 'end' })) {
+        // Whatever was waited for before this record is not what is asked for.
+        if (offset === 0) held.push(holdTurns())
+        taken.push(offset)
+      }
+    })()
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    expect(taken.length).toBeGreaterThan(0)
+    expect(taken.length).toBeLessThan(128)
+    for (const turns of held) turns.release()
+    await iterating
+    expect(taken).toEqual(Array.from({ length: 500 }, (_, offset) => offset))
   })
 
   it('leaves nothing behind when it is disposed of', async () => {

@@ -176,10 +176,26 @@ describe('a read of all there is', () => {
     }
     await partition.log.close()
     const again = await openPartition({ fileSystem, config: { segmentBytes: 40_000 } })
-    expect(await again.read(0)).toHaveLength(4 * COUNT)
+    expect(await again.read(0, { maxBytes: 1_000_000 })).toHaveLength(4 * COUNT)
     const some = await again.read(0, { maxBytes: 100_000 })
     expect(some.length).toBeGreaterThan(0)
     expect(some.length * 105).toBeLessThan(100_000)
+  })
+
+  it('takes 256 KiB where nobody says how much, and 1 MiB where it is said in another way', async () => {
+    const partition = await openPartition()
+    for (let round = 0; round < 12; round += 1) {
+      await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
+    }
+    const counts = [
+      await partition.read(0),
+      await partition.fetch(0),
+      await partition.log.read(0),
+      await partition.read(0, { maxRecords: 100_000 }),
+      await partition.fetch(0, { maxRecords: 100_000 }),
+      await partition.fetch(0, { minBytes: 2_000_000 }),
+    ].map(({ length }) => Math.round((length * 110) / (64 * 1024)))
+    expect(counts).toEqual([4, 4, 4, 16, 16, 16])
   })
 
   it.each([

@@ -1,26 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { watch } from '../client/consumer-harness.ts'
+import { holdTurns } from '../helpers/held-turns.ts'
 import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
-
-/** The event loop is to turn whenever somebody asks whether it is; it does when it is let. */
-function holdTurns(): { readonly asked: () => number; readonly release: () => void } {
-  let release = (): void => undefined
-  const turn = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  const asking = vi.spyOn(promptIo, 'turnIfDue').mockReturnValue(turn)
-  return {
-    asked: () => asking.mock.calls.length,
-    release() {
-      release()
-    },
-  }
-}
 
 describe('a pass over many partitions that have nothing to delete', () => {
   it('lets the event loop turn: enforceRetention', async () => {

@@ -1,23 +1,33 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { WakeupError } from '../../lib/errors.ts'
-import { promptIo } from '../../lib/platform/prompt-io.ts'
-import { ConsumerHarness, NO_WAIT, T0, values, watch } from './consumer-harness.ts'
+import { holdTurns } from '../helpers/held-turns.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  numbers,
+  offsets,
+  T0,
+  values,
+  watch,
+} from './consumer-harness.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** A poll of an hour that has nothing to read, and waits for the event loop to turn before all else. */
-async function pollBehindATurn({ clock }: ConsumerHarness, consumer: Consumer<string, string>) {
-  let endTurn = (): void => undefined
-  const turn = new Promise<void>((resolve) => {
-    endTurn = resolve
-  })
-  vi.spyOn(promptIo, 'turnIfDue').mockReturnValueOnce(turn)
+/** A poll of an hour that has nothing to read, and waits for the event loop to turn. */
+async function pollBehindATurn(
+  { clock }: ConsumerHarness,
+  consumer: Consumer<string, string>,
+  soundCalls: number,
+) {
+  const turns = holdTurns({ soundCalls })
   const poll = watch(consumer.poll({ maxWaitMs: 3_600_000 }))
   await clock.advance(0)
-  return { poll, endTurn }
+  expect(turns.asked()).toBe(soundCalls + 1)
+  vi.restoreAllMocks()
+  return { poll, endTurn: turns.release }
 }
 
 function assigned(harness: ConsumerHarness): Consumer<string, string> {
@@ -26,11 +36,14 @@ function assigned(harness: ConsumerHarness): Consumer<string, string> {
   return consumer
 }
 
-describe('a poll that waits for the event loop to turn before it waits for records', () => {
+describe.each([
+  ['before all else', 0],
+  ['before it waits for records', 1],
+])('a poll that waits for the event loop to turn %s', (_name, soundCalls) => {
   it('is woken by a wakeup', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
-    const { poll, endTurn } = await pollBehindATurn(harness, consumer)
+    const { poll, endTurn } = await pollBehindATurn(harness, consumer, soundCalls)
     consumer.wakeup()
     endTurn()
     await harness.clock.advance(1000)
@@ -41,7 +54,7 @@ describe('a poll that waits for the event loop to turn before it waits for recor
   it('does not hold up a close', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
-    const { poll, endTurn } = await pollBehindATurn(harness, consumer)
+    const { poll, endTurn } = await pollBehindATurn(harness, consumer, soundCalls)
     const closing = watch(consumer.close())
     endTurn()
     await harness.clock.advance(1000)
@@ -53,7 +66,7 @@ describe('a poll that waits for the event loop to turn before it waits for recor
     harness.partition().append('a')
     const consumer = assigned(harness)
     consumer.seek(T0, 1)
-    const { poll, endTurn } = await pollBehindATurn(harness, consumer)
+    const { poll, endTurn } = await pollBehindATurn(harness, consumer, soundCalls)
     consumer.seek(T0, 0)
     endTurn()
     await harness.clock.advance(1000)
@@ -65,7 +78,7 @@ describe('a poll that waits for the event loop to turn before it waits for recor
     const consumer = harness.consumer({ groupId: 'g' })
     consumer.subscribe(['t'])
     await consumer.poll(NO_WAIT)
-    const { endTurn } = await pollBehindATurn(harness, consumer)
+    const { endTurn } = await pollBehindATurn(harness, consumer, soundCalls)
     const other = harness.consumer({ groupId: 'g' })
     other.subscribe(['t'])
     await other.poll(NO_WAIT)
@@ -74,4 +87,19 @@ describe('a poll that waits for the event loop to turn before it waits for recor
     await other.poll(NO_WAIT)
     expect(other.assignment()).toHaveLength(1)
   })
+})
+
+it('a poll of what is at hand lets the event loop turn, and gives what comes next behind it', async () => {
+  const harness = new ConsumerHarness()
+  harness.partition().append(...numbers(30))
+  const consumer = harness.consumer({ maxPollRecords: 10 })
+  consumer.assign([T0])
+  expect(offsets(await consumer.poll(NO_WAIT))).toHaveLength(10)
+  const turns = holdTurns()
+  const poll = watch(consumer.poll(NO_WAIT))
+  await harness.clock.advance(1000)
+  expect(poll.isSettled).toBe(false)
+  turns.release()
+  await harness.clock.advance(0)
+  expect(offsets(poll.value ?? [])).toEqual([10, 11, 12, 13, 14, 15, 16, 17, 18, 19])
 })
