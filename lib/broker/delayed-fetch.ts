@@ -91,6 +91,9 @@ export async function fetchBatches(
         available.note(responses)
       }
       await change
+      // One append wakes all who wait for it.
+      const turn = promptIo.turnIfDue()
+      if (turn !== null) await turn
       limits.signal?.throwIfAborted()
     }
   } finally {

@@ -100,6 +100,9 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
           this.#recordSlot += 1
           return { done: false, value }
         }
+        // A batch may have a single record, or none.
+        const turn = this.#turns.turnIfDue()
+        if (turn !== null) await turn
         const records = await this.#source.load()
         if (records === null) this.#end()
         this.#records = records ?? []

@@ -220,6 +220,9 @@ export async function findByTimestamp(
   partition: Partition,
   timestamp: number,
 ): Promise<TimestampSearch> {
+  // Also where none is so young: who asks again and again waits for somebody else.
+  const turn = promptIo.turnIfDue()
+  if (turn !== null) await turn
   const looking = partition.lookBehind(Infinity)
   if (looking !== null) await looking
   partition.ensureOpen()
@@ -246,8 +249,11 @@ async function fill(
   let { from, restBytes } = rest
   try {
     while (records.length < maxRecords && restBytes > 0 && from < partition.highWatermark) {
+      const turn = promptIo.turnIfDue()
+      if (turn !== null) await turn
       const wanted = maxRecords - records.length
-      const batches = await partition.readBatches(from, restBytes, from + wanted)
+      const pieceBytes = Math.min(restBytes, DEFAULT_MAX_BYTES)
+      const batches = await partition.readBatches(from, pieceBytes, from + wanted)
       restBytes -= totalSizeBytes(batches)
       if (batches.length === 0 || restBytes < 0 || generation !== reader.generation) break
       const range = { fromOffset: from, maxRecords: wanted }
@@ -262,7 +268,7 @@ async function fill(
 
 /**
  * Adds the records of `batches` to `records`, which may hold others, up to `maxRecords` of them: at
- * once, but for batches that are compressed.
+ * once, but for batches that are compressed, and for more than one turn of the event loop has time for.
  */
 function decodeAll(
   batches: readonly RecordBatch[],
@@ -271,17 +277,18 @@ function decodeAll(
   records: StoredRecord[] = [],
 ): StoredRecord[] | Promise<StoredRecord[]> {
   const mostRecords = records.length + maxRecords
+  const goOn = (slot: number): StoredRecord[] | Promise<StoredRecord[]> => {
+    const restRecords = mostRecords - records.length
+    if (restRecords <= 0) return records
+    const range = { fromOffset, maxRecords: restRecords }
+    return decodeAll(batches.slice(slot), partition, range, records)
+  }
   for (const [slot, batch] of batches.entries()) {
+    const turn = slot > 0 ? promptIo.turnIfDue() : null
+    if (turn !== null) return turn.then(() => goOn(slot))
     const options = { fromOffset, maxRecords: mostRecords - records.length, into: records }
     const decoding = decodeRecords(batch, partition.log, options)
-    if (!Array.isArray(decoding)) {
-      const rest = batches.slice(slot + 1)
-      return decoding.then(() => {
-        const restRecords = mostRecords - records.length
-        if (restRecords <= 0) return records
-        return decodeAll(rest, partition, { fromOffset, maxRecords: restRecords }, records)
-      })
-    }
+    if (!Array.isArray(decoding)) return decoding.then(() => goOn(slot + 1))
     if (records.length >= mostRecords) break
   }
   return records

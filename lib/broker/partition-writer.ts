@@ -1,5 +1,6 @@
 import { onAbort } from '../platform/abort-listeners.ts'
 import type { Clock } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import {
   storedCompressionType,
   type AppendRecord,
@@ -136,6 +137,9 @@ export class PartitionWriter {
     // What is not encoded yet takes room that is not known.
     await Promise.resolve(batches).catch(() => undefined)
     await this.#chain.whenRoom()
+    // Whoever awaits each would fill the memory before the first write.
+    const turn = promptIo.turnIfDue('write')
+    if (turn !== null) await turn
     return { baseOffset: -1, lastOffset: -1, timestamp: -1 }
   }
 }

@@ -46,6 +46,9 @@ async function lastRecords(
 ): Promise<StoredRecord[]> {
   const records: StoredRecord[] = []
   let restBytes = maxBytes
+  // Also where there is nothing to read: who asks again and again waits for somebody else.
+  const firstTurn = promptIo.turnIfDue()
+  if (firstTurn !== null) await firstTurn
   let end = partition.highWatermark
   while (records.length < count && end > partition.logStartOffset) {
     // Batches may hold nothing for readers: markers, or what compaction left of them.

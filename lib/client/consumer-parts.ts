@@ -1,5 +1,6 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
 import { InvalidGroupIdError } from '../errors.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { recordReader } from './consumer-record.ts'
@@ -60,6 +61,19 @@ export class ConsumerParts<K, V> {
         this.ensureOpen()
       },
     })
+  }
+
+  /**
+   * Answers from memory, once the event loop has turned where that is due: who asks again and again waits
+   * for what somebody else is to do.
+   *
+   * @throws {@link ClosedError}
+   */
+  async answer<T>(look: () => T | Promise<T>): Promise<T> {
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) await turn
+    this.ensureOpen()
+    return look()
   }
 
   /** A listener may still use the consumer while that is closing. @throws {@link ClosedError} */

@@ -171,10 +171,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
-  async committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
-    this.#parts.ensureOpen()
-    this.#parts.ensureGroup('committed()')
-    return Promise.resolve(this.#parts.positions.committed(checkTopicPartition(partition)))
+  committed(partition: TopicPartition): Promise<OffsetAndMetadata | null> {
+    return this.#parts.answer(() => {
+      this.#parts.ensureGroup('committed()')
+      return this.#parts.positions.committed(checkTopicPartition(partition))
+    })
   }
 
   /**
@@ -256,15 +257,13 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /** Where these partitions begin. @throws as {@link Consumer.offsetsForTimes} */
-  async beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    this.#parts.ensureOpen()
-    return Promise.resolve(this.#parts.lookup.ends(partitions, 'logStartOffset'))
+  beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'logStartOffset'))
   }
 
   /** Where what can be read of them ends, exclusive. @throws as {@link Consumer.offsetsForTimes} */
-  async endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    this.#parts.ensureOpen()
-    return Promise.resolve(this.#parts.lookup.ends(partitions, 'highWatermark'))
+  endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'highWatermark'))
   }
 
   /** Hands out nothing of these partitions until `resume`, or until the group has taken them away. */
@@ -295,9 +294,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * How far it is from the end of each of its partitions, sorted, but for those that are not there any
    * more. @throws as {@link Consumer.position}
    */
-  async lag(): Promise<Lag[]> {
-    this.#parts.ensureOpen()
-    return Promise.resolve(this.#parts.controls.lag())
+  lag(): Promise<Lag[]> {
+    return this.#parts.answer(() => this.#parts.controls.lag())
   }
 
   /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once. */

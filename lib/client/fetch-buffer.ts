@@ -79,21 +79,37 @@ export class FetchBuffer {
     return this.#source.logStartOffset > this.#position
   }
 
-  /** Decodes until `count` records are ready or no batch is left. A damaged batch becomes the error. */
-  async decode(count: number): Promise<void> {
-    const place = this.state
+  /**
+   * Decodes until `count` records are ready or no batch is left. A damaged batch becomes the error.
+   *
+   * @returns `null` where that is done, as it is at once but for batches that are compressed
+   */
+  decode(count: number): Promise<unknown> | null {
     while (this.#readyCount < count) {
       const batch = this.#batches[this.#decoded.length]
-      if (batch === undefined) return
-      try {
-        const decoding = decodeRecords(batch, place, { fromOffset: this.#position })
-        const records = Array.isArray(decoding) ? decoding : await decoding
-        this.#decoded.push(records)
-        this.#readyCount += records.length
-      } catch (error) {
-        this.#endBefore(batch, errorOf(error))
-      }
+      if (batch === undefined) return null
+      const decoding = this.#decodeBatch(batch)
+      if (decoding !== null) return decoding.then(() => this.decode(count))
     }
+    return null
+  }
+
+  #decodeBatch(batch: RecordBatch): Promise<unknown> | null {
+    const add = (records: readonly StoredRecord[]): void => {
+      this.#decoded.push(records)
+      this.#readyCount += records.length
+    }
+    const fail = (error: unknown): void => {
+      this.#endBefore(batch, errorOf(error))
+    }
+    try {
+      const decoding = decodeRecords(batch, this.state, { fromOffset: this.#position })
+      if (!Array.isArray(decoding)) return decoding.then(add, fail)
+      add(decoding)
+    } catch (error) {
+      fail(error)
+    }
+    return null
   }
 
   /**

@@ -2,6 +2,7 @@ import { fetchBatches, isEnough, type FetchResponse } from '../broker/delayed-fe
 import { topicPartitionKey } from '../broker/topic-partition.ts'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
@@ -99,14 +100,18 @@ export class Fetcher<K, V> {
     const hasReady = this.#front() !== null
     const { fetchMaxBytes, fetchMinBytes } = this.#options
     const mostBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes)
-    const aheadBytes = mostBytes - this.#readyBytes()
+    const aheadBytes = mostBytes - this.#bufferedBytes({ ofPaused: false })
     // As much again is for partitions that get something meanwhile, or they would have no turn until
     // nearly all of the others is handed out.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
     // All that is left then is of partitions that are paused: the others must not go on batch by batch.
-    if (!hasReady && this.#bufferedBytes() > fetchMaxBytes / 2) this.#buffers.clear()
-    const roomBytes = Math.min(fetchMaxBytes - this.#bufferedBytes(), aheadBytes + lateBytes)
+    if (!hasReady && this.#bufferedBytes({ ofPaused: true }) > fetchMaxBytes / 2)
+      this.#buffers.clear()
+    const roomBytes = Math.min(
+      fetchMaxBytes - this.#bufferedBytes({ ofPaused: true }),
+      aheadBytes + lateBytes,
+    )
     // Who waits for many bytes may need what all of them have.
     const isAnyEnough = hasReady || fetchMinBytes <= 1
     const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
@@ -147,15 +152,10 @@ export class Fetcher<K, V> {
     await fetchBatches(this.#clock, [], limits)
   }
 
-  /** Decodes as much as the next poll may hand out. */
-  async decode(): Promise<void> {
-    let wantedCount = this.#options.maxPollRecords
-    for (const buffer of [...this.#buffers.values()]) {
-      if (wantedCount <= 0) return
-      if (!this.#isCurrent(buffer) || buffer.state.isPaused) continue
-      await buffer.decode(wantedCount)
-      wantedCount -= buffer.readyCount
-    }
+  /** Decodes as much as the next poll may hand out. @returns `null` where that is done */
+  decode(): Promise<unknown> | null {
+    const turn = promptIo.turnIfDue()
+    return turn === null ? this.#decode() : turn.then(() => this.#decode())
   }
 
   /**
@@ -231,11 +231,23 @@ export class Fetcher<K, V> {
     this.#buffers.clear()
   }
 
+  #decode(): Promise<unknown> | null {
+    let wantedCount = this.#options.maxPollRecords
+    for (const buffer of this.#buffers.values()) {
+      if (wantedCount <= 0) return null
+      if (!this.#isCurrent(buffer) || buffer.state.isPaused) continue
+      const decoding = buffer.decode(wantedCount)
+      // Meanwhile partitions may come, go and pause.
+      if (decoding !== null) return decoding.then(() => this.#decode())
+      wantedCount -= buffer.readyCount
+    }
+    return null
+  }
+
   #takeFrom(buffer: FetchBuffer, maxCount: number, taken: ConsumerRecord<K, V>[]): void {
     const { state } = buffer
     state.startTaking(this.#subscription.poll)
     const read = this.#read
-    // Without deserializers K and V are Buffer, and a stored record is what is wanted.
     if (read === null) buffer.takeInto(taken as unknown[] as StoredRecord[], maxCount)
     while (read !== null && taken.length < maxCount) {
       const record = buffer.peek()
@@ -280,9 +292,12 @@ export class Fetcher<K, V> {
     this.#buffers.set(buffer.state.key, buffer)
   }
 
-  #bufferedBytes(): number {
+  /** Of what is buffered, that of partitions that are paused included or not. */
+  #bufferedBytes({ ofPaused }: { readonly ofPaused: boolean }): number {
     let sizeBytes = 0
-    for (const buffer of this.#buffers.values()) sizeBytes += buffer.sizeBytes
+    for (const buffer of this.#buffers.values()) {
+      if (ofPaused || !buffer.state.isPaused) sizeBytes += buffer.sizeBytes
+    }
     return sizeBytes
   }
 
@@ -302,15 +317,6 @@ export class Fetcher<K, V> {
    */
   get #leastBytes(): number {
     return 2 * this.#options.fetchMinBytes
-  }
-
-  /** Of what can be handed out. */
-  #readyBytes(): number {
-    let sizeBytes = 0
-    for (const buffer of this.#buffers.values()) {
-      if (!buffer.state.isPaused) sizeBytes += buffer.sizeBytes
-    }
-    return sizeBytes
   }
 
   /** What is read of one partition at most, where all that have something share what is read ahead. */

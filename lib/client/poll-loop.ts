@@ -178,7 +178,8 @@ export class PollLoop<K, V> {
       const remainingMs = deadlineMs - this.#clock.monotonic()
       const hasProgressed = await this.#fetch(deadlineMs, signal)
       this.#ensureUninterrupted(signal)
-      await fetcher.decode()
+      const decoding = fetcher.decode()
+      if (decoding !== null) await decoding
       this.#ensureUninterrupted(signal)
       const records = fetcher.take(maxCount)
       // A deserializer may have closed the consumer.
@@ -225,6 +226,11 @@ export class PollLoop<K, V> {
   }
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const turn = promptIo.turnIfDue()
+    if (turn !== null) {
+      await turn
+      this.#ensureUninterrupted(signal)
+    }
     const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
     const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)

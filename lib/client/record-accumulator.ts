@@ -9,6 +9,7 @@ import {
   TimeoutError,
 } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { sizeOfRecord, upperBoundOfRecord } from '../record/record-batch-builder.ts'
 import {
@@ -112,7 +113,7 @@ export class RecordAccumulator implements QueueOwner {
   /** Resolves when everything taken before the call is settled; what is taken later does not count. */
   async flush(): Promise<void> {
     const pending = [...this.#waiting.all, ...this.#batches.keys()]
-    if (pending.length === 0) return
+    if (pending.length === 0) return promptIo.turnIfDue('write') ?? undefined
     this.#flushCount += 1
     this.#markAll()
     await new Promise<void>((resolve) => {
@@ -280,6 +281,16 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   #tellBuffered(): void {
+    // Whoever awaits each would fill the memory before the first write.
+    const turn = promptIo.turnIfDue('write')
+    if (turn === null) this.#tellAll()
+    else
+      void turn.then(() => {
+        this.#tellAll()
+      })
+  }
+
+  #tellAll(): void {
     const buffered = this.#buffered
     this.#buffered = []
     for (const { queue, timestamp, completion } of buffered) {

@@ -1,4 +1,4 @@
-import { onNextTurn } from './event-loop.ts'
+import { behindMicrotasks, onNextTurn } from './event-loop.ts'
 import { PromptRest } from './prompt-rest.ts'
 
 /** What calls that are made at once do; an open, a size and a list of names count as reads. */
@@ -37,6 +37,8 @@ export interface PromptIoSystem {
   now(): number
   /** Calls `callback` in the next turn of the event loop. */
   nextTurn(callback: () => void): void
+  /** Calls `callback` once all that goes on without the event loop has come to its end. */
+  behindMicrotasks(callback: () => void): void
   /** How often this process has waited for a disk to be read; never falls, and may rise for more. */
   diskReads(): number
 }
@@ -46,6 +48,7 @@ const { performance } = globalThis
 const SYSTEM: PromptIoSystem = {
   now: () => performance.now(),
   nextTurn: onNextTurn,
+  behindMicrotasks,
   // Windows counts every read here, so there each slow one passes for one of the disk.
   diskReads: () => process.resourceUsage().fsRead,
 }
@@ -75,15 +78,19 @@ export class PromptIo {
   #syncMs = -Infinity
   readonly #rests: Readonly<Record<PromptKind, PromptRest>>
   #diskReads: number
-  /** Called when the loop has turned. */
-  #waiting: (() => void)[] = []
+  /** Called when the loop has turned: whoever gets too late a part of the turn has a thread. */
+  #callers: (() => void)[] = []
+  /** Called one after the other, while there is time: what they do takes however long it takes. */
+  readonly #workers: Record<PromptKind, (() => void)[]> = { read: [], write: [] }
   readonly #endTurn = (): void => {
     this.#startsMs.read = null
     this.#startsMs.write = null
     this.#isTurnAwaited = false
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const resolve of waiting) resolve()
+    const callers = this.#callers
+    this.#callers = []
+    for (const resolve of callers) resolve()
+    this.#releaseNext('read')
+    this.#releaseNext('write')
   }
 
   constructor(system: PromptIoSystem = SYSTEM) {
@@ -139,13 +146,17 @@ export class PromptIo {
     const isResting = !this.#rests[kind].isOver(this.#system.now())
     if (sizeBytes > MAX_BYTES[kind] || isResting || this.#startsMs[kind] === null) return null
     return new Promise((resolve) => {
-      this.#waiting.push(resolve)
+      this.#callers.push(resolve)
     })
   }
 
   /**
    * What work that needs no call has to wait for before it goes on: a loop over what is in memory
-   * would never let the event loop turn, however often it awaits.
+   * would never let the event loop turn, however often it awaits. To be asked in the step that does the
+   * work: of a thousand who asked before any of them began, all would have had the time.
+   *
+   * Those who wait go on in their order, each once the one before waits for something else, as far as
+   * there is time; the others wait for the turn that follows.
    *
    * @param kind whose share of the turn the work is done in.
    * @returns `null` while there is nothing to wait for.
@@ -153,7 +164,7 @@ export class PromptIo {
   turnIfDue(kind: PromptKind = 'read'): Promise<void> | null {
     if (this.#isInTime(kind, this.#system.now())) return null
     return new Promise((resolve) => {
-      this.#waiting.push(resolve)
+      this.#workers[kind].push(resolve)
     })
   }
 
@@ -168,6 +179,19 @@ export class PromptIo {
   /** Calls `callback` once the event loop has turned. */
   nextTurn(callback: () => void): void {
     this.#system.nextTurn(callback)
+  }
+
+  #releaseNext(kind: PromptKind): void {
+    const workers = this.#workers[kind]
+    // What is written is asked for slice by slice, and the first of them opens the account of the turn.
+    const isFirst = kind === 'write' && this.#startsMs.write === null
+    // Who hears that there is no time has a turn to come.
+    if (workers.length === 0 || !(isFirst || this.#isInTime(kind, this.#system.now()))) return
+    workers.shift()?.()
+    if (workers.length === 0) return
+    this.#system.behindMicrotasks(() => {
+      this.#releaseNext(kind)
+    })
   }
 
   /** Whether this turn has not been drawn out for too long by calls of this kind. */

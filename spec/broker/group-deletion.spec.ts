@@ -1,7 +1,12 @@
-import { expect, it } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
 import { Broker, GroupNotEmptyError, StorageError } from '../../lib/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 const PLACE = { topic: 'jobs', partition: 0 }
 
@@ -53,6 +58,7 @@ it('takes back also what was to be committed before', async () => {
 })
 
 it('is refused where somebody has joined while it waited, who goes on from what is committed', async () => {
+  withoutTurns()
   const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   await using broker = await withJobs(fileSystem)
   await commit(broker, 'mail', 1)

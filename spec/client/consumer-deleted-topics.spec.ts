@@ -1,9 +1,14 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
 import { ConsumerHarness, NO_WAIT, T0, numbers, values, watch } from './consumer-harness.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 function assigned(harness: ConsumerHarness): Consumer<string, string> {
   const consumer = harness.consumer()
@@ -198,6 +203,7 @@ describe('a topic that was deleted', () => {
   })
 
   it('and created again while its offset for a timestamp is looked up does not move', async () => {
+    withoutTurns()
     const harness = new ConsumerHarness()
     for (let at = 0; at < 5; at += 1) harness.partition().append({ value: 'x', timestamp: at })
     const consumer = harness.consumer()

@@ -103,3 +103,40 @@ it('a poll of what is at hand lets the event loop turn, and gives what comes nex
   await harness.clock.advance(0)
   expect(offsets(poll.value ?? [])).toEqual([10, 11, 12, 13, 14, 15, 16, 17, 18, 19])
 })
+
+it.each([
+  ['committed', (consumer: Consumer<string, string>) => consumer.committed(T0)],
+  ['lag', (consumer: Consumer<string, string>) => consumer.lag()],
+  ['beginningOffsets', (consumer: Consumer<string, string>) => consumer.beginningOffsets([T0])],
+  ['endOffsets', (consumer: Consumer<string, string>) => consumer.endOffsets([T0])],
+])('who asks again and again lets others do what is waited for: %s', async (_name, ask) => {
+  const harness = new ConsumerHarness()
+  const consumer = harness.consumer({ groupId: 'g' })
+  consumer.assign([T0])
+  const expected = await ask(consumer)
+  const turns = holdTurns()
+  const asked = watch(ask(consumer) as Promise<unknown>)
+  await harness.clock.advance(0)
+  expect(asked.isSettled).toBe(false)
+  turns.release()
+  await harness.clock.advance(0)
+  expect(asked.value).toEqual(expected)
+})
+
+it('decodes for those who poll in one tick one after the other, as far as there is time', async () => {
+  const harness = new ConsumerHarness()
+  harness.partition().append(...numbers(30))
+  const consumers = Array.from({ length: 4 }, () => {
+    const consumer = harness.consumer({ maxPollRecords: 10 })
+    consumer.assign([T0])
+    return consumer
+  })
+  // The start of a poll, what it looks for, its read, and the last one is held up where it decodes.
+  const turns = holdTurns({ soundCalls: 15 })
+  const polls = consumers.map((consumer) => watch(consumer.poll(NO_WAIT)))
+  await harness.clock.advance(1000)
+  expect(polls.map(({ isSettled }) => isSettled)).toEqual([true, true, true, false])
+  turns.release()
+  await harness.clock.advance(1000)
+  expect(offsets(polls[3]?.value ?? [])).toHaveLength(10)
+})

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { ReadyQueues, type ReadyQueue } from '../../lib/client/ready-queues.ts'
+import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 
 /** Queues of which each takes half a millisecond to drain, and an event loop that turns when it is told. */
@@ -10,6 +11,7 @@ class Scene {
   readonly io = new PromptIo({
     now: () => this.nowMs,
     diskReads: () => 0,
+    behindMicrotasks,
     nextTurn: (callback) => {
       this.#turns.push(callback)
     },

@@ -28,3 +28,8 @@ export function holdTurns({ soundCalls = 0 }: { readonly soundCalls?: number } =
     },
   }
 }
+
+/** No turn is due, however busy the machine is: for what happens in a certain order of steps. */
+export function withoutTurns(): void {
+  vi.spyOn(promptIo, 'turnIfDue').mockReturnValue(null)
+}

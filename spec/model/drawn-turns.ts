@@ -1,3 +1,4 @@
+import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import type { PromptIoSystem } from '../../lib/platform/prompt-io.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
@@ -21,6 +22,7 @@ export const drawnSystem: PromptIoSystem = {
   nextTurn: (callback) => {
     setImmediate(callback)
   },
+  behindMicrotasks,
   diskReads: () => 0,
 }
 

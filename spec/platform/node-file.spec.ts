@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { NodeFile } from '../../lib/platform/node-file.ts'
+import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 import { FIRST_PROOF, PromptSync } from '../../lib/platform/prompt-sync.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
@@ -13,7 +14,7 @@ async function fileOnQuickDisk(): Promise<{ file: NodeFile; inPool: () => number
   const handle = await open(join(await temporaryDirectory(), 'file'), 'w+')
   let inPool = 0
   const now = (): number => 0
-  const io = new PromptIo({ now, nextTurn: () => undefined, diskReads: () => 0 })
+  const io = new PromptIo({ now, nextTurn: () => undefined, behindMicrotasks, diskReads: () => 0 })
   const descriptor = {
     fd: handle.fd,
     read: handle.read.bind(handle),

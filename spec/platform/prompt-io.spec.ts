@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { behindMicrotasks, nextTurn } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 
 /** A system whose clock and event loop stand still until they are told. */
@@ -17,6 +18,10 @@ class StandingSystem {
 
   nextTurn(callback: () => void): void {
     this.#callbacks.push(callback)
+  }
+
+  behindMicrotasks(callback: () => void): void {
+    behindMicrotasks(callback)
   }
 
   turn(): number {
@@ -226,6 +231,49 @@ it('makes who makes no call wait for the next turn, whether or not the disk is s
   expect(system.turn()).toBe(1)
   await turn
   expect(prompt.turnIfDue()).toBeNull()
+})
+
+it('lets those who wait go on one after the other, as far as there is time, and the others in the next turn', async () => {
+  const { system, prompt } = scene()
+  prompt.begin('read')
+  system.nowMs += 1.1
+  const order: string[] = []
+  const work = async (name: string, ms: number): Promise<void> => {
+    await prompt.turnIfDue()
+    // Whatever goes on by itself is part of the work.
+    for (let step = 0; step < 10; step += 1) await Promise.resolve()
+    system.nowMs += ms
+    order.push(name)
+  }
+  const working = ['a', 'b', 'c', 'd', 'e'].map((name) => work(name, 0.6))
+  const turn = async (): Promise<string> => {
+    order.length = 0
+    expect(system.turn()).toBe(1)
+    await nextTurn()
+    return order.join('')
+  }
+  expect([await turn(), await turn(), await turn()]).toEqual(['ab', 'cd', 'e'])
+  await Promise.all(working)
+})
+
+it('lets who waits go on in each turn, however long each of them takes, and who writes beside who reads', async () => {
+  const { system, prompt } = scene()
+  prompt.begin('read')
+  prompt.begin('write')
+  system.nowMs += 1.1
+  const order: string[] = []
+  for (const kind of ['read', 'read', 'write', 'write'] as const) {
+    void prompt.turnIfDue(kind)?.then(() => {
+      prompt.begin(kind)
+      system.nowMs += 50
+      order.push(kind)
+    })
+  }
+  for (let turns = 0; turns < 2; turns += 1) {
+    expect(system.turn()).toBe(1)
+    await nextTurn()
+  }
+  expect(order).toEqual(['read', 'write', 'read', 'write'])
 })
 
 it('bounds calls that move no bytes in the same way, and lets them decline', () => {

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 import { FIRST_PROOF, PromptSync, promptSyncOf } from '../../lib/platform/prompt-sync.ts'
 
@@ -18,7 +19,7 @@ class StandingDisk {
   constructor() {
     const now = (): number => this.nowMs
     const nextTurn = (callback: () => void): void => void this.#callbacks.push(callback)
-    this.io = new PromptIo({ now, nextTurn, diskReads: () => 0 })
+    this.io = new PromptIo({ now, nextTurn, behindMicrotasks, diskReads: () => 0 })
     this.sync = new PromptSync(this.io, now)
   }
 

@@ -1,0 +1,85 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { nextTurn } from '../../lib/platform/event-loop.ts'
+import { watch } from '../client/consumer-harness.ts'
+import { holdTurns } from '../helpers/held-turns.ts'
+import { openPartition } from '../helpers/partitions.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+async function takeAll(records: AsyncIterable<{ readonly offset: number }>): Promise<number[]> {
+  const offsets: number[] = []
+  for await (const { offset } of records) offsets.push(offset)
+  return offsets
+}
+
+/** A partition of ten batches of a record each. */
+async function filled(options: Parameters<typeof openPartition>[0] = {}): Promise<Partition> {
+  const partition = await openPartition(options)
+  for (let each = 0; each < 10; each += 1) await partition.append({ value: `v${each}` })
+  return partition
+}
+
+describe('a loop over what is there lets the event loop turn', () => {
+  it.each([
+    [
+      'records at the end',
+      (partition: Partition) => takeAll(partition.records({ from: 'latest', until: 'end' })),
+    ],
+    [
+      'records of batches of one',
+      (partition: Partition) => takeAll(partition.records({ until: 'end' })),
+    ],
+    ['records in reverse', (partition: Partition) => takeAll(partition.records({ reverse: true }))],
+    ['readLast', (partition: Partition) => partition.readLast(3)],
+    ['offsetForTimestamp', (partition: Partition) => partition.offsetForTimestamp(9e15)],
+    ['append with acks 0', (partition: Partition) => partition.append({ value: 'x' }, { acks: 0 })],
+  ])('%s', async (_name, call) => {
+    const partition = await filled()
+    const expected = await call(partition)
+    const turns = holdTurns()
+    const called = watch(call(partition) as Promise<unknown>)
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    expect(called.isSettled).toBe(false)
+    turns.release()
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    expect(called.value).toEqual(expected)
+  })
+
+  it('readLast of nothing', async () => {
+    const partition = await openPartition()
+    const turns = holdTurns()
+    const called = watch(partition.readLast(1))
+    await nextTurn()
+    expect(called.isSettled).toBe(false)
+    turns.release()
+    await nextTurn()
+    expect(called.value).toEqual([])
+  })
+})
+
+it.each([
+  ['fetch of many bytes', 1e6, (partition: Partition) => partition.fetch(0, { minBytes: 600 })],
+  ['read of segments', 100, (partition: Partition) => partition.read(0, { maxRecords: 10 })],
+  ['fetch of segments', 100, (partition: Partition) => partition.fetch(0, { maxRecords: 10 })],
+])('decodes batch by batch, as far as there is time: %s', async (_name, segmentBytes, call) => {
+  const partition = await filled({ recentBytes: 0, config: { segmentBytes } })
+  const expected = await call(partition)
+  // All there is to ask before the second batch is decoded.
+  for (let soundCalls = 0; ; soundCalls += 1) {
+    const turns = holdTurns({ soundCalls })
+    const called = watch(call(partition))
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    const hasWaited = !called.isSettled
+    turns.release()
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    expect(called.value).toEqual(expected)
+    vi.restoreAllMocks()
+    if (!hasWaited) {
+      expect(soundCalls).toBeGreaterThan(8)
+      return
+    }
+  }
+})
