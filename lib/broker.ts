@@ -259,8 +259,9 @@ export class Broker {
    * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
    * @throws what a client fails with as it closes, as a listener that throws; AggregateError of several
-   * @throws {@link StorageError} when something could not be made durable, with an AggregateError as its
-   * cause where there is more. The directory is given up all the same, and the next open looks after it.
+   * @throws {@link StorageError} when something could not be made durable, now or by a sync that has failed
+   * before and has cost records that were acknowledged; with an AggregateError as its cause where there is
+   * more. The directory is given up all the same, and the next open looks after it.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)

@@ -12,6 +12,7 @@ export type { PartitionAssignmentStrategy } from './broker/assignors/assignor.ts
 export type {
   BrokerDescription,
   DamagedPartition,
+  FailedSync,
   LeaderDescription,
   PartitionDescription,
   RecoveryReport,

@@ -299,7 +299,7 @@ export class AppendChain {
     const batches = batchesOf(buffers)
     const endOffset = batches.at(-1)?.nextOffset ?? 0
     // First, as what is kept of them for readers may be gone before the sync has succeeded.
-    tellWritten(group, batches)
+    if (tellWritten(group, batches)) log.prompt.noteAcknowledged(endOffset)
     this.#owner.onWritten(batches)
     this.#wasSynced = log.logEndOffset - log.durableEndOffset >= log.config.flushMessages
     if (this.#wasSynced) {

@@ -7,6 +7,7 @@ import type { ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'
 import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
+import type { TopicPartition } from './topic-partition.ts'
 
 /** Who leads a partition: the process that writes to it. A broker that is open for reading only does not see it. */
 export interface LeaderDescription {
@@ -61,6 +62,12 @@ export interface DamagedPartition {
   readonly error: CorruptRecordError
 }
 
+/** A partition that was taken back to `offset`: a sync has failed there, and it could not be made durable any further. */
+export interface FailedSync extends TopicPartition {
+  /** What was behind is gone, also where it had been acknowledged. */
+  readonly offset: number
+}
+
 /** What opening a broker's directory found and did. */
 export interface RecoveryReport {
   /** Whether the directory had been closed in order. A new directory counts as clean. */
@@ -70,6 +77,11 @@ export interface RecoveryReport {
     readonly topic: string
     readonly partition: number
   })[]
+  /**
+   * Partitions in which a sync has failed since they were last opened, as far as the disk has taken the
+   * mark of it. The bytes behind may have been cut then, or are in `truncations`.
+   */
+  readonly failedSyncs: readonly FailedSync[]
   /**
    * Log files whose indexes were missing or unusable, and `varve-segments` and
    * `leader-epoch-checkpoint` of a partition where they were.
@@ -122,6 +134,9 @@ export function reportRecovery(
     cleanShutdown,
     truncations: logs.flatMap(({ topic, partition, recovery }) =>
       recovery.truncations.map((truncation) => ({ topic, partition, ...truncation })),
+    ),
+    failedSyncs: logs.flatMap(({ topic, partition, recovery: { failedSyncOffset: offset } }) =>
+      offset === null ? [] : [{ topic, partition, offset }],
     ),
     rebuiltIndexes: logs.flatMap(({ recovery }) => recovery.rebuiltIndexes),
     damaged,

@@ -63,8 +63,9 @@ export abstract class PendingAppend {
    * Remembers where it is, and tells those who wait for no more than the write.
    *
    * @param batches as they lie in the log; nobody looks at them after the call.
+   * @returns whether there are any.
    */
-  abstract written(batches: readonly RecordBatch[]): void
+  abstract written(batches: readonly RecordBatch[]): boolean
 
   /** Tells everybody else, once it is written. */
   abstract done(): void
@@ -114,7 +115,7 @@ export class WholeAppend extends PendingAppend {
     return this.#buffers ?? []
   }
 
-  written(batches: readonly RecordBatch[]): void {
+  written(batches: readonly RecordBatch[]): boolean {
     let timestamp = -1
     // There may be more batches than a call takes arguments.
     for (const { maxTimestamp } of batches) timestamp = Math.max(timestamp, maxTimestamp)
@@ -122,7 +123,9 @@ export class WholeAppend extends PendingAppend {
     this.#result = { baseOffset, lastOffset: batches.at(-1)?.lastOffset ?? -1, timestamp }
     // The topic may be altered between the stamp and the acknowledgement.
     if (batches[0]?.timestampType === 'LogAppendTime') this.#appendTime = timestamp
-    if (this.#acks !== 'all') this.done()
+    if (this.#acks === 'all') return false
+    this.done()
+    return true
   }
 
   done(): void {
@@ -219,11 +222,12 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     return this.#buffers
   }
 
-  written([batch]: readonly RecordBatch[]): void {
-    if (batch === undefined) return
+  written([batch]: readonly RecordBatch[]): boolean {
+    if (batch === undefined) return false
     this.#baseOffset = batch.baseOffset
     if (batch.timestampType === 'LogAppendTime') this.#appendTime = batch.maxTimestamp
     for (const slot of this.#early) this.#tell(slot)
+    return this.#early.length > 0
   }
 
   done(): void {
@@ -247,15 +251,17 @@ export function sharedBatchOf(append: PendingAppend | undefined): SharedBatch | 
   return append instanceof SharedBatch ? append : null
 }
 
-/** Tells each append of a group of its batches, as they lie in the log. */
+/** Tells each append of a group of its batches, as they lie in the log. @returns whether anybody waited for no more. */
 export function tellWritten(
   group: readonly PendingAppend[],
   batches: readonly RecordBatch[],
-): void {
+): boolean {
   let start = 0
+  let isAnyoneTold = false
   for (const append of group) {
     const end = start + append.seal().length
-    append.written(batches.slice(start, end))
+    if (append.written(batches.slice(start, end))) isAnyoneTold = true
     start = end
   }
+  return isAnyoneTold
 }

@@ -37,6 +37,7 @@ export class VisibleEnd {
     this.#noteCut()
     if (highWatermark <= this.#highWatermark) return
     this.#highWatermark = highWatermark
+    this.#log.prompt.noteAcknowledged(highWatermark)
     this.#listeners.notify()
   }
 

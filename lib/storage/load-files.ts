@@ -73,7 +73,12 @@ async function loadUnlessGone(
   }
 }
 
-const NOTHING_WRONG: LogRecovery = { truncations: [], rebuiltIndexes: [], damage: null }
+const NOTHING_WRONG: LogRecovery = {
+  truncations: [],
+  rebuiltIndexes: [],
+  failedSyncOffset: null,
+  damage: null,
+}
 
 /**
  * In a form that can be compared; `null` where nothing is. Who opened a log when it was sound does not know

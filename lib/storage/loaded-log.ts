@@ -18,6 +18,11 @@ export interface LogRecovery {
    * epochs where they were.
    */
   readonly rebuiltIndexes: readonly string[]
+  /**
+   * Where the log was taken back to because a sync of it had failed since it was last opened: what was
+   * behind, acknowledged or not, is gone. `null` where none had, or the disk has not taken the mark of it.
+   */
+  readonly failedSyncOffset: number | null
   /** Why the log is open for reading only; `null` when it is sound. */
   readonly damage: CorruptRecordError | null
 }

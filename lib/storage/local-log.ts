@@ -35,6 +35,8 @@ export class LocalLog {
   logEndOffset: number
   /** Everything below is covered by a sync that succeeded. */
   durableEndOffset: number
+  /** Everything below was acknowledged, or shown: what of that is not durable must not go without a word. */
+  acknowledgedEndOffset = 0
   /** Everything below is known to be durable, with its indexes, to whom opens the log next. */
   recoveryPoint: number
   /**
@@ -199,6 +201,7 @@ export class LocalLog {
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset
       this.durableEndOffset = Math.min(this.durableEndOffset, offset)
+      this.acknowledgedEndOffset = Math.min(this.acknowledgedEndOffset, offset)
       this.tail.durablePosition = null
       await this.segments.removeAbove(offset)
       await this.segments.active?.truncateTo(offset)

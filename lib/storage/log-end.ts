@@ -2,7 +2,7 @@ import type { CorruptRecordError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { EpochDispute } from './epoch-dispute.ts'
 import { seemsForeign } from './foreign-segment.ts'
-import { entryOf, isDenseOnRecord, isGapBetween } from './log-inventory.ts'
+import { entryOf, isDenseOnRecord, isGapBetween, type LogInventory } from './log-inventory.ts'
 import type { UnreadableSegment } from './loaded-log.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
@@ -276,10 +276,20 @@ function endAt(segment: LogSegment, next: LogSegment): void {
   segment.indexes.addFinalTimeEntry()
 }
 
+type Promised = Pick<EndEvidence, 'isClean' | 'recoveryPoint'>
+
+/** What is made anew because it is missing or unusable and should not be: of indexes their log file. */
+export function missedFiles(
+  { unindexed, isRecordDamaged }: LogInventory,
+  recordPath: string,
+  promised: Promised,
+): string[] {
+  const segments = [...unindexed].filter((segment) => isIndexPromised(segment, promised))
+  const paths = segments.map(({ path }) => path)
+  return isRecordDamaged ? [...paths, recordPath] : paths
+}
+
 /** Above the recovery point no index is promised, so none is missed there. */
-export function isIndexPromised(
-  segment: LogSegment,
-  { isClean, recoveryPoint }: Pick<EndEvidence, 'isClean' | 'recoveryPoint'>,
-): boolean {
+function isIndexPromised(segment: LogSegment, { isClean, recoveryPoint }: Promised): boolean {
   return segment.sizeBytes > 0 && (isClean || segment.baseOffset < recoveryPoint)
 }

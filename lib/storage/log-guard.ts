@@ -60,6 +60,17 @@ export class LogGuard {
     return this.#failure !== null
   }
 
+  /** What a failure has cost, of records below `acknowledgedEnd` that nothing has made durable; `null` for none. */
+  lossOf(durableEnd: number, acknowledgedEnd: number): StorageError | null {
+    if (this.#failure === null || acknowledgedEnd <= durableEnd) return null
+    const offsets = `${durableEnd} to ${acknowledgedEnd - 1}`
+    return new StorageError(
+      `${this.#name}: what was acknowledged at offsets ${offsets} is not durable. ${this.#failure.message}`,
+      { path: this.#dir, outcome: 'unknown' },
+      { cause: this.#failure },
+    )
+  }
+
   /**
    * Why writes are refused, `null` when they are not.
    *

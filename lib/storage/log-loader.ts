@@ -5,7 +5,7 @@ import { EpochDispute } from './epoch-dispute.ts'
 import { findImpostor, impostorRefused } from './impostor.ts'
 import { loadEpochs, refillEpochs } from './epoch-refill.ts'
 import { LeaderEpochCache, MAX_EPOCH } from './leader-epoch-cache.ts'
-import { EndFinder, isIndexPromised, type EndEvidence } from './log-end.ts'
+import { EndFinder, missedFiles, type EndEvidence } from './log-end.ts'
 import { takeInventory, type LogInventory } from './log-inventory.ts'
 import type { LoadedLog, LoadOptions } from './loaded-log.ts'
 import { segmentFileName } from './log-files.ts'
@@ -179,14 +179,12 @@ export class LogLoader {
   }
 
   #consult(inventory: LogInventory): void {
-    const { record, isRecordDamaged, logStartOffset, unindexed } = inventory
+    const { record, logStartOffset } = inventory
     this.#record = record
     this.#logStartOffset = logStartOffset
     const promise = { isClean: this.#isClean, recoveryPoint: this.#recoveryPoint }
-    for (const segment of unindexed) {
-      if (isIndexPromised(segment, promise)) this.#rebuiltIndexes.add(segment.path)
-    }
-    if (isRecordDamaged) this.#rebuiltIndexes.add(this.#recordFile.path)
+    const missed = missedFiles(inventory, this.#recordFile.path, promise)
+    for (const path of missed) this.#rebuiltIndexes.add(path)
     if (!this.#isClean) this.#recordFile.distrust()
     if (record === null) return
     // Written before the checkpoint and with a checksum, so the checkpoint cannot know more.
@@ -311,6 +309,7 @@ export class LogLoader {
       recovery: {
         truncations: this.#truncations,
         rebuiltIndexes: [...this.#rebuiltIndexes],
+        failedSyncOffset: this.#failedAt?.offset ?? null,
         damage: this.#damage,
       },
     }

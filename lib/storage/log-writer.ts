@@ -83,10 +83,16 @@ export class LogWriter {
     return result
   }
 
-  /** Syncs when `flushMessages` records are not durable. */
-  async flushIfDue(): Promise<void> {
+  /** Syncs when `flushMessages` records are not durable; then the caller is told of all that is there. */
+  async acknowledge(): Promise<void> {
     const { logEndOffset, durableEndOffset, config } = this.#log
     if (logEndOffset - durableEndOffset >= config.flushMessages) await this.flush()
+    this.noteAcknowledged(logEndOffset)
+  }
+
+  /** Somebody is told, or shown, that there are records below `endOffset`. */
+  noteAcknowledged(endOffset: number): void {
+    if (endOffset > this.#log.acknowledgedEndOffset) this.#log.acknowledgedEndOffset = endOffset
   }
 
   flush(): Promise<void> {
@@ -176,7 +182,12 @@ export class LogWriter {
     this.bytesSinceCheckpoint -= bytesSinceCheckpoint
   }
 
-  /** Leaves the files as an orderly close does, unless the log takes no writes; closes them. */
+  /**
+   * Leaves the files as an orderly close does, unless the log takes no writes; closes them.
+   *
+   * @throws also where a failure before has cost records that were acknowledged: who was told of it may
+   * have been nobody, or somebody else.
+   */
   async close(): Promise<void> {
     if (this.#log.checkpoint.ended !== null) await this.#log.checkpoint.ended
     try {
@@ -185,6 +196,9 @@ export class LogWriter {
     } finally {
       await this.#log.segments.close()
     }
+    const { durableEndOffset, acknowledgedEndOffset } = this.#log
+    const loss = this.#guard.lossOf(durableEndOffset, acknowledgedEndOffset)
+    if (loss !== null) throw loss
   }
 
   async #seal(): Promise<void> {

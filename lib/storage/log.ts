@@ -217,7 +217,7 @@ export class Log {
     if (encoding instanceof Promise) encoding.catch(() => undefined)
     return this.#queue.run(async () => {
       const result = await this.#writer.append(await encoding)
-      await this.#writer.flushIfDue()
+      await this.#writer.acknowledge()
       return result
     })
   }
@@ -332,6 +332,7 @@ export class Log {
   /**
    * Flushes, writes indexes and state, and closes all files. A log that is damaged or has failed is
    * closed without a mark of order, so that the next open looks again. Idempotent.
+   * @throws {@link StorageError}, also where a failed sync has cost what was acknowledged before.
    */
   close(): Promise<void> {
     this.#guard.isClosing = true

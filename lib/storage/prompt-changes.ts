@@ -27,6 +27,11 @@ export class PromptChanges {
     return appended instanceof Promise ? this.#queue.run(() => appended) : appended
   }
 
+  /** See `LogWriter.noteAcknowledged`. */
+  noteAcknowledged(endOffset: number): void {
+    this.#writer.noteAcknowledged(endOffset)
+  }
+
   /** See `Log.flush`. Never throws. @returns `null` when it is done */
   flush(): Promise<void> | null {
     const flushed = this.#queue.isIdle && this.#writer.flushNow()

@@ -138,7 +138,12 @@ class Reopen implements LogCommand {
   async run(model: Model, real: Real): Promise<void> {
     await real.log.close()
     real.log = await openLog(real)
-    expect(real.log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(real.log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     await expectSame(model, real)
   }
   toString = (): string => 'close and reopen'

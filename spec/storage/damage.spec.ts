@@ -67,7 +67,12 @@ describe.each([150, 300, 5000])(
       await log.append([{ value: 'v8' }])
       expect(await valuesOf(log)).toEqual([...ALL, 'v8'])
       const again = await reopen(fileSystem.restart('process'))
-      expect(again.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+      expect(again.recovery).toEqual({
+        truncations: [],
+        rebuiltIndexes: [],
+        failedSyncOffset: null,
+        damage: null,
+      })
     })
   },
 )

@@ -62,7 +62,7 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
           await log.close()
           const again = await openLog(fs, { config })
           expect(again.recovery, rotten).toEqual({
-            ...{ truncations: [], rebuiltIndexes: [], damage: null },
+            ...{ truncations: [], rebuiltIndexes: [], failedSyncOffset: null, damage: null },
           })
           expect(await valuesOf(again), rotten).toEqual(valuesUpTo(7))
         }
@@ -76,7 +76,12 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
     const fs = write(await twoEpochs(end), '0\n2\n0 0\n5 3\n')
     const before = fs.snapshot()
     const log = await openLog(fs, { config: LARGE, readOnly: true })
-    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [FILE], damage: null })
+    expect(log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [FILE],
+      failedSyncOffset: null,
+      damage: null,
+    })
     expect(await valuesOf(log)).toEqual(valuesUpTo(6))
     expect(fs.snapshot()).toEqual(before)
   })

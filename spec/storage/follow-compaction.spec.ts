@@ -152,7 +152,12 @@ it.each([10, 40, 150])(
       open: (path, mode) => operation(() => fs.open(path, mode)),
     })
     const reader = await openLog(beside, { config, readOnly: true })
-    expect(reader.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(reader.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     while (!cleaner.isDone) await swapOne()
     await done
     await reader.refresh()

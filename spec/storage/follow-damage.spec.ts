@@ -116,7 +116,12 @@ it('opens and follows beside a writer that deletes segments between the list and
     },
   })
   const reader = await openLog(beside, { config: SMALL, readOnly: true })
-  expect(reader.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+  expect(reader.recovery).toEqual({
+    truncations: [],
+    rebuiltIndexes: [],
+    failedSyncOffset: null,
+    damage: null,
+  })
   for (let each = 0; each < 100; each += 1) await reader.refresh()
   // The last look has seen what was there before its own list.
   expect(reader.logEndOffset).toBeGreaterThanOrEqual(writer.logEndOffset - 2 * 2)

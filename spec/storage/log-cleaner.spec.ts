@@ -205,7 +205,12 @@ describe('a pass of compaction', () => {
     await table.open()
     expect(table.log.logEndOffset).toBe(3)
     expect(await table.content()).toEqual(['0:a=1', '2:b=2'])
-    expect(table.log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(table.log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     expect(await table.log.verify()).toEqual([])
   })
 

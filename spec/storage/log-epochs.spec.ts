@@ -161,7 +161,7 @@ describe('a follower', () => {
     expect([follower.logEndOffset, follower.leaderEpoch]).toEqual([3, 0])
     fs.failNext('datasync', 'EIO', { path: /log$/ })
     await expect(writer.flush()).rejects.toMatchObject({ outcome: 'unknown' })
-    await writer.close()
+    await expect(writer.close()).rejects.toThrow('offsets 2 to 2 is not durable')
     const next = await openLog(fs)
     await next.append([{ value: 'other' }, { value: 'more' }])
     await follower.refresh()
@@ -187,7 +187,12 @@ describe('a follower', () => {
     })
     const follower = await openLog(beside, { readOnly: true })
     expect(listed).toBe(2)
-    expect(follower.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(follower.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     expect(await epochsOf(follower)).toEqual([0, 0, 1])
   })
 

@@ -158,7 +158,12 @@ describe.each([SIZE, 2 * SIZE, 3 * SIZE + 5, 100_000])(
       expect((await readAll(log)).at(-1)).toMatchObject({ offset: COUNT - lost })
       await log.close()
       const again = await openLog(fs, { config })
-      expect(again.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+      expect(again.recovery).toEqual({
+        truncations: [],
+        rebuiltIndexes: [],
+        failedSyncOffset: null,
+        damage: null,
+      })
       expect(await offsetsOf(again)).toEqual(upTo(COUNT - lost + 1))
     })
 
@@ -554,7 +559,12 @@ it('a log on the real disk is found again', async () => {
   await log.close()
   const again = await Log.open(dir, options)
   expect(await offsetsOf(again)).toEqual([3, 4, 5, 6, 7, 8, 9])
-  expect(again.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+  expect(again.recovery).toEqual({
+    truncations: [],
+    rebuiltIndexes: [],
+    failedSyncOffset: null,
+    damage: null,
+  })
   await again.truncateTo(5)
   await again.roll()
   await again.append([{ value: 'x' }])

@@ -13,7 +13,7 @@ const LARGE: TopicConfig = { segmentBytes: 2 ** 30, preallocate: true }
 const WITHOUT: TopicConfig = { ...LARGE, preallocate: false }
 const PATH = pathOf(0)
 const LOST = { unsynced: 'lost' } as const
-const NOTHING = { truncations: [], rebuiltIndexes: [], damage: null }
+const NOTHING = { truncations: [], rebuiltIndexes: [], failedSyncOffset: null, damage: null }
 
 async function openedLog(
   count: number,

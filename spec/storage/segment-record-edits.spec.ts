@@ -59,7 +59,12 @@ describe('an edit of the record of segments', () => {
     const fs = written.restart('process')
     fs.writeFile(RECORD, change(fs.readFile(RECORD)))
     const log = await openLog(fs)
-    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
     await log.append([{ value: 'x' }])
     expect(await basesOf(fs)).toEqual([0, 2, 4, 6])
@@ -165,7 +170,12 @@ describe('what edits say', () => {
     const sum = crc32c(Buffer.from(body)).toString(16).padStart(8, '0')
     fs.writeFile(RECORD, Buffer.from(`varve-segments 1 ${sum}\n${body}`))
     const log = await openLog(fs)
-    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     await appendEach(log, 3)
     await log.close()
     expect(fs.readFile(RECORD).toString()).toMatch(/^varve-segments 2 /)

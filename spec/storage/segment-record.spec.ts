@@ -104,7 +104,12 @@ describe('the record of segments', () => {
     const fs = await writtenLog(COUNT)
     await fs.unlink(RECORD)
     const log = await openLog(fs)
-    expect(log.recovery).toEqual({ truncations: [], rebuiltIndexes: [], damage: null })
+    expect(log.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
+    })
     await log.close()
     expect((await recordOf(fs)).map(({ crc }) => crc === null)).toEqual([true, true, true, false])
   })
