@@ -174,7 +174,7 @@ export class LogManager {
     })
   }
 
-  /** Closes every log. @returns whether all of them are in order. @throws the first failure, after all were tried. */
+  /** Closes every log. @returns whether all of them are in order. @throws as {@link closeAll}. */
   async close(reason: ClosedError): Promise<boolean> {
     this.#closedBy = reason
     // Otherwise there may be another list, after a power loss, than this close knows of.

@@ -1,5 +1,6 @@
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
+import { throwFailures } from '../errors/several-failures.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { loadReadable, whyUnreadable } from '../storage/load-readable.ts'
@@ -177,7 +178,7 @@ async function reloaded(states: LogStates, key: string): Promise<LogState> {
   return states.get(key)
 }
 
-/** Closes partitions, all of them. @throws the first failure. */
+/** Closes partitions, all of them. @throws what has failed, as {@link throwFailures}. */
 export async function closeAll(
   partitions: readonly Partition[],
   reason: VarveError,
@@ -193,7 +194,7 @@ export async function closeAll(
     }
   }
   await Promise.all(Array.from({ length: CLOSE_CONCURRENCY }, closeRest))
-  if (failures.length > 0) throw failures[0]
+  throwFailures(failures)
 }
 
 /** A topic whose directory is gone has lost its records, and must not start again at offset 0. */

@@ -120,6 +120,45 @@ describe('all that has failed in the close of a broker', () => {
   })
 })
 
+describe('several partitions that fail in the close of a broker', () => {
+  async function openFailing(partitions: number): Promise<Broker> {
+    const { broker, fileSystem } = await open()
+    const topic = await broker.createTopic('relaxed', { partitions, flushMessages: 100 })
+    for (const partition of topic.partitions) await partition.append({ value: 'x' })
+    fileSystem.failNext('datasync', 'EIO', { path: /relaxed-/, persistent: true })
+    return broker
+  }
+
+  it('are all told, in the cause of one error', async () => {
+    const broker = await openFailing(2)
+    const closing = broker.close()
+    await expect(closing).rejects.toBeInstanceOf(StorageError)
+    const errors = [0, 1].map((index): unknown => {
+      return { message: expect.stringContaining(`relaxed-${index}`) as unknown }
+    })
+    await expect(closing).rejects.toMatchObject({ outcome: 'unknown', cause: { errors } })
+  })
+
+  it('are told in one list with what else has failed', async () => {
+    const broker = await openFailing(2)
+    const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    const listener = new Error('no')
+    consumer.subscribe(['t'], {
+      onPartitionsRevoked: () => {
+        throw listener
+      },
+    })
+    await consumer.poll({ maxWaitMs: 0 })
+    const errors = [expect.any(StorageError), expect.any(StorageError), listener] as unknown[]
+    await expect(broker.close()).rejects.toMatchObject({ cause: { errors } })
+  })
+
+  it('are too many to be written out in its message', async () => {
+    const broker = await openFailing(13)
+    await expect(broker.close()).rejects.toThrow(/relaxed-9 .*; and 3 more$/)
+  })
+})
+
 describe('a close that is called again with a time limit', () => {
   it('ends as soon as that one', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
