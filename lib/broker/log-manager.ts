@@ -21,7 +21,7 @@ import { TopicFollower } from './topic-follower.ts'
 import { INTERNAL_TOPICS, topicNamesCollide, unknownTopic } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
-import { TopicSettlement } from './topic-settlement.ts'
+import { notRemovedYet, TopicSettlement } from './topic-settlement.ts'
 import { TopicSpace } from './topic-space.ts'
 
 /** What the topics of a broker have in common. */
@@ -166,10 +166,7 @@ export class LogManager {
         await this.#options.forgetTopic(name)
         await this.#settlement.settle({ ...entry, state: 'deleting' })
       } catch (error) {
-        if (error instanceof VarveError) throw error
-        const message = `topic '${name}' is deleted and not all of it is removed yet: ${reasonOf(error)}`
-        const place = { path: this.#options.dir, outcome: 'unknown' } as const
-        throw new StorageError(message, place, { cause: error })
+        throw notRemovedYet(name, this.#options.dir, error)
       }
     })
   }

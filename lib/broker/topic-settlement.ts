@@ -1,4 +1,6 @@
+import { reasonOf } from '../checks.ts'
 import type { TopicConfig } from '../config.ts'
+import { LockLostError, StorageError } from '../errors.ts'
 import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
 import { OFFSETS_TOPIC, OFFSETS_TOPIC_CONFIG } from './offsets-topic-config.ts'
@@ -94,4 +96,20 @@ export class TopicSettlement {
  */
 function configOfForeign(name: string): TopicConfig {
   return name === OFFSETS_TOPIC ? OFFSETS_TOPIC_CONFIG : { retentionMs: -1 }
+}
+
+/**
+ * What a deletion fails with that is down in the list of topics. The topic is gone, whatever the error says
+ * of the step that it has kept from being done.
+ */
+export function notRemovedYet(
+  topic: string,
+  dir: string,
+  error: unknown,
+): StorageError | LockLostError {
+  const message = `topic '${topic}' is deleted and not all of it is removed yet: ${reasonOf(error)}`
+  if (error instanceof LockLostError) {
+    return new LockLostError(dir, message, 'unknown', { cause: error })
+  }
+  return new StorageError(message, { path: dir, outcome: 'unknown' }, { cause: error })
 }

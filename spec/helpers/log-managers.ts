@@ -13,7 +13,12 @@ import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-syste
 /** Opens the topics of `/data` without clients and groups around them. */
 export async function openLogManager(
   fileSystem: SimulatedFileSystem,
-  setup: { isClean?: boolean; onTopicsChanged?: () => void; seed?: number } = {},
+  setup: {
+    isClean?: boolean
+    onTopicsChanged?: () => void
+    seed?: number
+    forgetTopic?: () => Promise<void>
+  } = {},
 ): Promise<LogManager> {
   const clock = new ManualClock()
   await createDurably(fileSystem, '/data')
@@ -35,7 +40,7 @@ export async function openLogManager(
       isOwned: () => true,
     },
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),
-    forgetTopic: () => Promise.resolve(),
+    forgetTopic: setup.forgetTopic ?? (() => Promise.resolve()),
     followOffsets: () => Promise.resolve(),
   })
   await manager.load()
