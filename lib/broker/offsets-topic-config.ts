@@ -10,6 +10,12 @@ export const OFFSETS_TOPIC = '__consumer_offsets'
 export const OFFSETS_TOPIC_PARTITIONS = 1
 
 /**
+ * The least that `maxMessageBytes` and `segmentBytes` of the topic must allow, so that no commit is refused:
+ * the longest id of a group takes 32 KiB of a record, and metadata 4 KiB.
+ */
+export const LEAST_COMMIT_BYTES: number = 64 * 1024
+
+/**
  * The topic is read from its start at every open, and the active segment is never compacted. Kafka's
  * segments of 100 MiB suit a server that starts once; here they would cost each open seconds for a
  * handful of offsets. How a topic was created stays with it, and `alter` changes it.

@@ -7,6 +7,7 @@ import {
 } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { totalFreed, type FreedSpace } from '../storage/log-retention.ts'
+import { LEAST_COMMIT_BYTES } from './offsets-topic-config.ts'
 import { turnBefore } from './partition-turns.ts'
 import type { Partition } from './partition.ts'
 import { internalTopic, INTERNAL_TOPICS } from './topic-name.ts'
@@ -108,8 +109,9 @@ export class Topic {
    *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting
-   * or not durable: another `cleanupPolicy`, a cap, `retention: 'consumed'`, `flushMessages` above 1.
+   * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting,
+   * refuse them or leave them not durable: another `cleanupPolicy`, a cap, `retention: 'consumed'`,
+   * `flushMessages` above 1, `maxMessageBytes` or `segmentBytes` below 65,536.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
@@ -208,4 +210,8 @@ function ensureKept(name: string, config: TopicConfig): void {
   refuse('maxBytes', '-1', `${maxBytes}`)
   refuse('minFreeBytes', '0', `${minFreeBytes}`)
   refuse('flushMessages', '1', `${flushMessages}`)
+  for (const key of ['maxMessageBytes', 'segmentBytes'] as const) {
+    const { [key]: bytes = LEAST_COMMIT_BYTES } = config
+    if (bytes < LEAST_COMMIT_BYTES) refuse(key, `at least ${LEAST_COMMIT_BYTES}`, `${bytes}`)
+  }
 }

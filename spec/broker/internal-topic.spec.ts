@@ -103,6 +103,8 @@ describe('the topic of the committed offsets', () => {
       { minFreeBytes: 1 },
       { retention: 'consumed' },
       { flushMessages: 2 },
+      { maxMessageBytes: 65_535 },
+      { segmentBytes: 65_535 },
     ] as const) {
       const before = topic.config
       const [key] = Object.keys(config)
@@ -111,8 +113,31 @@ describe('the topic of the committed offsets', () => {
       await expect(altering).rejects.toThrow(`${key} of '__consumer_offsets' must be`)
       expect(topic.config).toEqual(before)
     }
-    await topic.alter({ segmentBytes: 4096 })
-    expect(topic.config).toMatchObject({ cleanupPolicy: 'compact', segmentBytes: 4096 })
+    await topic.alter({ segmentBytes: 65_536 })
+    expect(topic.config).toMatchObject({ cleanupPolicy: 'compact', segmentBytes: 65_536 })
     await broker.close()
   })
+
+  it.each(['uncompressed', 'gzip'] as const)(
+    'takes the largest commits there are with the least that it may be altered to, stored with %s',
+    async (compressionType) => {
+      const { broker, fileSystem } = await committed()
+      const topics = Array.from({ length: 3 }, (_, each) => `${each}`.padStart(249, 't'))
+      for (const topic of topics) {
+        await (await broker.createTopic(topic)).partition(0).append({ value: 'a' })
+      }
+      const least = { maxMessageBytes: 65_536, segmentBytes: 65_536, compressionType }
+      await broker.topic('__consumer_offsets').alter(least)
+      const consumer = broker.consumer({ groupId: 'g'.repeat(32_767) })
+      const metadata = 'm'.repeat(4096)
+      await consumer.commit(topics.map((topic) => ({ topic, partition: 0, offset: 1, metadata })))
+      await broker.deleteTopic(topics[0] ?? '')
+      await broker.close()
+      const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+      const place = { topic: topics[2] ?? '', partition: 0 }
+      const found = await again.consumer({ groupId: 'g'.repeat(32_767) }).committed(place)
+      expect(found).toMatchObject({ offset: 1, metadata })
+      await again.close()
+    },
+  )
 })
