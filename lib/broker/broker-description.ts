@@ -83,8 +83,8 @@ export interface RecoveryReport {
    */
   readonly failedSyncs: readonly FailedSync[]
   /**
-   * Log files whose indexes were missing or unusable, and `varve-segments` and
-   * `leader-epoch-checkpoint` of a partition where they were.
+   * Log files whose indexes were missing or unusable, `leader-epoch-checkpoint` of a partition where it was,
+   * and `varve-segments` where it was unusable: that it is missing says nothing, as a Kafka broker makes none.
    */
   readonly rebuiltIndexes: readonly string[]
   /**

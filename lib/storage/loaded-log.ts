@@ -14,8 +14,8 @@ export type { Truncation } from './torn-tail.ts'
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
   /**
-   * Log files whose indexes were missing or unusable, and the record of segments and the checkpoint of
-   * epochs where they were.
+   * Log files whose indexes were missing or unusable, the checkpoint of epochs where it was, and the record
+   * of segments where it was unusable: that it is missing says nothing, as a Kafka broker makes none.
    */
   readonly rebuiltIndexes: readonly string[]
   /**
