@@ -240,15 +240,15 @@ export class LogReader {
     let from = this.#log.logStartOffset
     for (;;) {
       const startOffset = Math.max(from, this.#log.logStartOffset)
-      const batch = await this.#consistently(() =>
-        this.#log.segments.findByTimestamp(timestamp, startOffset, endOffset),
-      )
-      if (batch === null) {
+      const batch = await this.#consistently(async () => {
+        const { segments } = this.#log
+        const found = await segments.findByTimestamp(timestamp, startOffset, endOffset)
         const { damage } = this.#guard
         // The record may be one of those that cannot be read.
-        if (damage !== null && endOffset >= this.#log.logEndOffset) throw damage
-        return null
-      }
+        if (found === null && damage !== null && endOffset >= this.#log.logEndOffset) throw damage
+        return found
+      })
+      if (batch === null) return null
       for (const record of await this.#decode(batch, startOffset)) {
         if (record.timestamp < timestamp || record.offset >= endOffset) continue
         return { offset: record.offset, timestamp: record.timestamp }
