@@ -317,7 +317,7 @@ export class Partition {
   async close(reason: VarveError): Promise<void> {
     this.refuse(reason)
     await this.#writer.close(reason)
-    await this.log.close()
+    await this.log.close(reason)
   }
 
   /** From now on these limits count. @internal */

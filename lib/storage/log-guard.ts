@@ -30,6 +30,7 @@ export class LogGuard {
   readonly #readOnly: boolean
   readonly #whyFenced: (outcome: AppendOutcome) => VarveError | null
   #failure: StorageError | null = null
+  #closedBy: VarveError | null = null
 
   constructor(log: {
     name: string
@@ -48,6 +49,12 @@ export class LogGuard {
   /** What has left the disk in doubt; `null` while nothing has. */
   get failure(): StorageError | null {
     return this.#failure
+  }
+
+  /** From now on nothing new is begun. @param reason absent for a {@link ClosedError}; the first one counts. */
+  beginClose(reason: VarveError | undefined): void {
+    this.isClosing = true
+    this.#closedBy ??= reason ?? null
   }
 
   /** Whether anything is not as it is in a sound log that is open. */
@@ -97,7 +104,7 @@ export class LogGuard {
     if (refusal !== null) throw refusal
   }
 
-  /** @throws {@link ClosedError} when the log is closed or being closed. */
+  /** @throws {@link ClosedError}, or the reason of the close, when the log is closed or being closed. */
   ensureOpen(): void {
     if (this.isClosing) throw this.#closed()
   }
@@ -108,6 +115,8 @@ export class LogGuard {
    * @param outcome what is known of the change, unless the failure leaves it in doubt.
    */
   failed(what: string, error: unknown, outcome: AppendOutcome): VarveError {
+    // A close closes the files under those who use them.
+    if (error instanceof ClosedError && this.isClosing) return this.#closed()
     if (error instanceof VarveError) return error
     const isInDoubt = error instanceof InDoubtError
     const isUnknown = isInDoubt || error instanceof LeftOversError
@@ -121,8 +130,8 @@ export class LogGuard {
     return lockLossIn(cause) ?? failure
   }
 
-  #closed(): ClosedError {
-    return new ClosedError(`the log of ${this.#name} is closed`)
+  #closed(): VarveError {
+    return this.#closedBy ?? new ClosedError(`the log of ${this.#name} is closed`)
   }
 }
 

@@ -1,5 +1,5 @@
 import type { ResolvedTopicConfig } from '../config.ts'
-import { StorageError, type CorruptRecordError } from '../errors.ts'
+import { StorageError, type CorruptRecordError, type VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from './append-record.ts'
@@ -332,10 +332,11 @@ export class Log {
   /**
    * Flushes, writes indexes and state, and closes all files. A log that is damaged or has failed is
    * closed without a mark of order, so that the next open looks again. Idempotent.
+   * @param reason what other calls reject with from now on. @defaultValue a {@link ClosedError}
    * @throws {@link StorageError}, also where a failed sync has cost what was acknowledged before.
    */
-  close(): Promise<void> {
-    this.#guard.isClosing = true
+  close(reason?: VarveError): Promise<void> {
+    this.#guard.beginClose(reason)
     const stopped = this.#verifier.endedWith(this.cleaner.stop())
     if (this.#closing !== null) return this.#closing
     const closing = this.#queue.run(() =>

@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import type { FileSystem } from '../../lib/platform/file-system.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { seenThrough } from '../helpers/seen-through.ts'
 
 const RECORDS = 10
 /** Younger than all of them. */
@@ -18,8 +20,8 @@ interface Brokers {
   readonly close: () => Promise<void>
 }
 
-/** A topic of five segments that two processes have open. */
-async function fixture(): Promise<Brokers> {
+/** A topic of five segments that two processes have open, the second one by `seenBy`. */
+async function fixture(seenBy = (disk: FileSystem): FileSystem => disk): Promise<Brokers> {
   const clock = new ManualClock()
   const disk = new SimulatedFileSystem()
   const owner = await Broker.open('/data', { fileSystem: disk, clock })
@@ -29,13 +31,46 @@ async function fixture(): Promise<Brokers> {
   }
   await owner.close()
   const again = await Broker.open('/data', { fileSystem: disk, clock })
-  const reader = await Broker.open('/data', { fileSystem: disk, clock, readOnly: true })
+  const reader = await Broker.open('/data', { fileSystem: seenBy(disk), clock, readOnly: true })
   const followed = reader.topic('a').partition(0)
   const close = async (): Promise<void> => {
     await reader.close()
     await again.close()
   }
   return { clock, disk, owner: again, followed, close }
+}
+
+/** A disk as whoever is given it sees it, who gets nothing of a log file while it is held. */
+class SlowReads {
+  isHeld = false
+  readonly #waiting: (() => void)[] = []
+
+  of(disk: FileSystem): FileSystem {
+    return seenThrough(disk, {
+      open: async (path, mode) => {
+        const file = await disk.open(path, mode)
+        if (!path.endsWith('.log')) return file
+        const read = file.read.bind(file)
+        const readNow = file.readNow?.bind(file)
+        file.readNow = (buffer, position) =>
+          this.isHeld ? -1 : (readNow?.(buffer, position) ?? -1)
+        file.read = async (buffer, position) => {
+          if (this.isHeld) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+          return read(buffer, position)
+        }
+        return file
+      },
+    })
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.length
+  }
+
+  goOn(): void {
+    this.isHeld = false
+    for (const each of this.#waiting) each()
+  }
 }
 
 async function lastOf(records: AsyncIterable<unknown>): Promise<unknown> {
@@ -63,4 +98,27 @@ describe('a topic of which its owner has removed some of the files', () => {
     await expect(read(followed)).rejects.toThrow(UnknownTopicOrPartitionError)
     await close()
   })
+})
+
+describe('a read that is under way when its owner deletes the topic', () => {
+  it.each([
+    ...READS,
+    ['readLast()', (partition: Partition) => partition.readLast(RECORDS)],
+    ['records() backwards', (partition: Partition) => lastOf(partition.records({ reverse: true }))],
+    ['verify()', (partition: Partition) => partition.log.verify()],
+  ] as typeof READS)(
+    'rejects with that, and not as if its broker were closed: %s',
+    async (_, read) => {
+      const reads = new SlowReads()
+      const { clock, owner, followed, close } = await fixture((disk) => reads.of(disk))
+      reads.isHeld = true
+      const reading = expect(read(followed)).rejects.toThrow(UnknownTopicOrPartitionError)
+      while (reads.waitingCount === 0) await new Promise(setImmediate)
+      await owner.deleteTopic('a')
+      await clock.advance(1_000)
+      reads.goOn()
+      await reading
+      await close()
+    },
+  )
 })
