@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { FencedFileSystem } from '../platform/fenced-file-system.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { realPathOf } from '../platform/real-path.ts'
+import { RoomyFileSystem } from '../platform/roomy-file-system.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
 import { createDurably } from '../storage/log-options.ts'
@@ -71,7 +72,9 @@ export class DataDirectory {
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
     const lock = readOnly ? null : await options.fileSystem.lock(dir)
     const fileSystem =
-      lock === null ? options.fileSystem : new FencedFileSystem(options.fileSystem, lock, dir)
+      lock === null
+        ? new RoomyFileSystem(options.fileSystem)
+        : new FencedFileSystem(options.fileSystem, lock, dir)
     try {
       const files = new LogStateFiles(fileSystem, dir)
       // Before anything else: a crash from here on is an unclean stop.

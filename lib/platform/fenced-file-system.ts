@@ -7,7 +7,8 @@ import type {
   FileSystem,
   OpenMode,
 } from './file-system.ts'
-import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
+import { openFilesOf, shareOpenFiles } from './open-files.ts'
+import { RoomyFileSystem } from './roomy-file-system.ts'
 
 /**
  * A file system that changes nothing once the lock of `dir` is lost.
@@ -20,7 +21,7 @@ import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
  * What is called by its path is looked at anew each time: the path may lead into a directory that
  * was put in the place of this one. What goes through an open file reaches that file only.
  *
- * Where descriptors run out, files that nobody uses are closed, see {@link OpenFiles}.
+ * Where descriptors run out, files that nobody uses are closed, see {@link RoomyFileSystem}.
  *
  * Every call that is refused rejects with {@link LockLostError}; reading goes on. All calls may
  * overlap as they may on the file system behind it.
@@ -28,24 +29,21 @@ import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
 export class FencedFileSystem implements FileSystem {
   readonly #behind: FileSystem
   readonly #fence: Fence
-  readonly #files: OpenFiles
 
   constructor(behind: FileSystem, lock: DirectoryLock, dir: string) {
-    this.#behind = behind
+    this.#behind = new RoomyFileSystem(behind)
     this.#fence = new Fence(lock, dir)
-    this.#files = openFilesOf(behind)
-    shareOpenFiles(this, this.#files)
+    shareOpenFiles(this, openFilesOf(behind))
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
-    const open = (): Promise<File> => this.#behind.open(path, mode)
-    if (mode === 'read') return this.#files.withRoom(open)
+    if (mode === 'read') return this.#behind.open(path, mode)
     this.#fence.verify()
-    return new FencedFile(await this.#files.withRoom(open), this.#fence)
+    return new FencedFile(await this.#behind.open(path, mode), this.#fence)
   }
 
   list(path: string): Promise<DirectoryEntry[]> {
-    return this.#files.withRoom(() => this.#behind.list(path))
+    return this.#behind.list(path)
   }
 
   stat(path: string): Promise<FileStat | null> {
@@ -73,8 +71,7 @@ export class FencedFileSystem implements FileSystem {
   }
 
   async syncDirectory(path: string): Promise<void> {
-    // What has no descriptor for it has not tried to sync.
-    await this.#files.withRoom(() => this.#behind.syncDirectory(path))
+    await this.#behind.syncDirectory(path)
     this.#fence.verify()
   }
 

@@ -140,6 +140,23 @@ it('a process with few descriptors opens, appends to, reads and closes many part
   await again.close()
 })
 
+it('a process with few descriptors opens, follows and reads many partitions of another', async () => {
+  const disk = await closedDisk()
+  const clock = new ManualClock()
+  const owner = await Broker.open('/data', { fileSystem: disk, clock })
+  for (const partition of owner.topic('t').partitions) await partition.append({ value: 'b' })
+  await owner.close()
+  disk.limit = 40
+  const reader = await Broker.open('/data', { fileSystem: disk, clock, readOnly: true })
+  for (const partition of reader.topic('t').partitions) {
+    expect(textsOf(await partition.fetch(0))).toEqual(['a', 'b'])
+    await partition.refresh()
+  }
+  expect([reader.recovery.damaged, disk.openPaths.length <= disk.limit]).toEqual([[], true])
+  await reader.close()
+  expect(disk.openPaths).toEqual([])
+})
+
 it('a close writes nothing of a partition that nothing was appended to', async () => {
   const disk = await closedDisk()
   const broker = await open(disk)

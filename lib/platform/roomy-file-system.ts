@@ -1,0 +1,67 @@
+import type {
+  DirectoryEntry,
+  DirectoryLock,
+  File,
+  FileStat,
+  FileSystem,
+  OpenMode,
+} from './file-system.ts'
+import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
+
+/**
+ * A file system that, where descriptors run out, closes files that nobody uses, see {@link OpenFiles}: for
+ * whatever takes a descriptor, be it a log file, a checkpoint or a list of names.
+ *
+ * All calls may overlap as they may on the file system behind it.
+ */
+export class RoomyFileSystem implements FileSystem {
+  readonly #behind: FileSystem
+  readonly #files: OpenFiles
+
+  constructor(behind: FileSystem) {
+    this.#behind = behind
+    this.#files = openFilesOf(behind)
+    shareOpenFiles(this, this.#files)
+  }
+
+  open(path: string, mode: OpenMode): Promise<File> {
+    return this.#files.withRoom(() => this.#behind.open(path, mode))
+  }
+
+  list(path: string): Promise<DirectoryEntry[]> {
+    return this.#files.withRoom(() => this.#behind.list(path))
+  }
+
+  stat(path: string): Promise<FileStat | null> {
+    return this.#behind.stat(path)
+  }
+
+  createDirectory(path: string): Promise<string[]> {
+    return this.#behind.createDirectory(path)
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#behind.rename(from, to)
+  }
+
+  unlink(path: string): Promise<void> {
+    return this.#behind.unlink(path)
+  }
+
+  removeDirectory(path: string): Promise<void> {
+    return this.#behind.removeDirectory(path)
+  }
+
+  /** What has no descriptor for it has not tried to sync. */
+  syncDirectory(path: string): Promise<void> {
+    return this.#files.withRoom(() => this.#behind.syncDirectory(path))
+  }
+
+  freeBytes(path: string): Promise<number> {
+    return this.#behind.freeBytes(path)
+  }
+
+  lock(path: string): Promise<DirectoryLock> {
+    return this.#behind.lock(path)
+  }
+}
