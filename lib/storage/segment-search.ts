@@ -1,6 +1,8 @@
 import { CorruptRecordError } from '../errors.ts'
+import { readFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { CRC_POSITION } from '../record/batch-layout.ts'
+import { RECORD_BATCH_OVERHEAD, type RecordBatch } from '../record/record-batch.ts'
 import { BatchReader, headerOrNone, type BatchHeader } from './batch-reader.ts'
 import { SEEK_BYTES, seekExactly } from './exact-seek.ts'
 import type { IndexedBatch, SegmentIndexes } from './segment-indexes.ts'
@@ -213,14 +215,21 @@ async function isReadable(reader: BatchReader): Promise<boolean> {
   }
 }
 
-/** Whether a batch is still where it was. */
+/**
+ * Whether a batch is still where it was. Its header is enough, which has the checksum of all behind it: who
+ * follows a log asks many times a second, and the batch may be large.
+ */
 export async function isBatchThere(
   file: File,
   batch: { position: number; end: number; crc: number; nextOffset: number },
 ): Promise<boolean> {
+  const { position, end, crc, nextOffset } = batch
+  const bytes = Buffer.allocUnsafe(RECORD_BATCH_OVERHEAD)
+  const found = bytes.subarray(0, await readFully(file, bytes, position))
   try {
-    const found = await new BatchReader(file, batch.position, batch.end).batch()
-    return found.crc === batch.crc && found.nextOffset === batch.nextOffset
+    const header = new BatchReader(file, position, end, found).headerNow()
+    if (header === null || header.sizeBytes !== end - position) return false
+    return header.lastOffset + 1 === nextOffset && found.readUInt32BE(CRC_POSITION) === crc
   } catch (error) {
     if (error instanceof CorruptRecordError) return false
     throw error

@@ -153,6 +153,20 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'longer than before'])
   })
 
+  it('reads as little of a large batch as of a small one where nothing has come behind it', async () => {
+    const fs = new SimulatedFileSystem()
+    const writer = await openLog(fs, { config: {} })
+    const follower = await openLog(fs, { config: {}, readOnly: true })
+    await writer.append([{ value: 'x'.repeat(100_000) }])
+    await follower.refresh()
+    const reads: (string | undefined)[] = []
+    fs.observe(({ kind, path, detail }) => {
+      if (kind === 'read' && path.endsWith('.log')) reads.push(detail)
+    })
+    await follower.refresh()
+    expect([follower.logEndOffset, reads]).toEqual([1, ['@0 +61']])
+  })
+
   it('sees a segment that was replaced by a smaller one', async () => {
     const { fs, writer, follower } = await pair()
     await append(writer, 3, 6)
