@@ -194,10 +194,15 @@ export class LogAppender {
   ): Promise<void> {
     const { active } = this.#log.segments
     if (active === undefined) throw new ClosedError('the log has no segment to append to')
-    this.#leftOversFrom = start
+    const begin = (): void => {
+      this.#leftOversFrom = start
+    }
+    // What follows is a roll then.
+    if (batches.length === 0) begin()
     const limitBytes = this.#growthLimit
     if (limitBytes > 0) await active.preallocation.takeFor(sizeBytes, limitBytes)
-    await active.append(batches)
+    // A file that cannot be opened has got nothing: the cut would need it too, and cost several syncs and a new epoch.
+    await active.append(batches, begin)
     this.#noteWritten(batches)
   }
 

@@ -121,11 +121,11 @@ export class LogSegment implements IndexedSegment {
   /**
    * Writes stamped batches behind the last one and indexes them. Not durable before
    * {@link LogSegment.flush}. When it rejects, memory is as before and bytes may stand behind
-   * `sizeBytes`.
+   * `sizeBytes`, but not before it has called `onBegin`.
    */
-  async append(batches: readonly RecordBatch[]): Promise<void> {
+  async append(batches: readonly RecordBatch[], onBegin?: () => void): Promise<void> {
     if (!this.held.canAppend) await this.loadIndexes()
-    await this.file.write(buffersOf(batches), this.sizeBytes)
+    await this.file.write(buffersOf(batches), this.sizeBytes, onBegin)
     for (const batch of batches) this.#note(batch)
   }
 

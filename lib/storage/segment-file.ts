@@ -91,12 +91,16 @@ export class SegmentFile implements ParkableFile {
   /**
    * Writes `buffers` one behind the other from `position`.
    *
+   * @param onBegin called once the file is open: until then nothing of it can be in the file.
    * @throws LogGoneError when the file was opened again and is another one by now.
    */
-  write(buffers: readonly Uint8Array[], position: number): Promise<void> {
+  write(buffers: readonly Uint8Array[], position: number, onBegin?: () => void): Promise<void> {
     // No sync follows a write of nothing.
     if (buffers.length === 0) return Promise.resolve()
-    return this.#use('change', (file) => writeFully(file, buffers, position))
+    return this.#use('change', (file) => {
+      onBegin?.()
+      return writeFully(file, buffers, position)
+    })
   }
 
   /**

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../../lib/config.ts'
 import { StorageError } from '../../lib/errors.ts'
+import { OpenFiles, shareOpenFiles } from '../../lib/platform/open-files.ts'
 import { createDurably, type LogContext } from '../../lib/storage/log-options.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -285,6 +286,29 @@ describe('what was appended without a sync before a write that failed', () => {
     expect(again.damage).toBeNull()
     expect(await valuesOf(again)).toEqual(['v1', 'v2'])
     expect(await again.append([{ value: 'v3' }])).toMatchObject({ baseOffset: 3 })
+  })
+})
+
+describe('an append whose file was given back and cannot be opened', () => {
+  it.each(['EMFILE', 'EIO', 'EACCES'])('has written nothing: %s', async (code) => {
+    const fs = new SimulatedFileSystem()
+    shareOpenFiles(fs, new OpenFiles(1))
+    const log = await openLog(fs, { config: {} })
+    const other = await Log.open('/others-0', { fileSystem: fs, clock: new ManualClock(NOW) })
+    await log.append([{ value: 'v0' }])
+    await other.append([{ value: 'v' }])
+    const { leaderEpoch } = log
+    fs.failNext('open', code, { path: pathOf(0), persistent: true })
+    const failure = await failureOf(log.append([{ value: 'x' }]))
+    expect(failure).toMatchObject({ outcome: 'not-written', cause: { code } })
+    fs.clearFaults()
+    const changes: string[] = []
+    fs.observe(({ kind, path }) => {
+      if (path === pathOf(0) && /^(write|truncate|(data)?sync)$/.test(kind)) changes.push(kind)
+    })
+    await log.append([{ value: 'v1' }])
+    expect([log.leaderEpoch, await valuesOf(log)]).toEqual([leaderEpoch, ['v0', 'v1']])
+    expect(changes).toEqual(['write', 'datasync'])
   })
 })
 
