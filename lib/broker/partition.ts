@@ -86,8 +86,9 @@ export class Partition {
     })
     this.#writer = new PartitionWriter(context.clock, owner)
     this.#follower = context.readOnly
-      ? new LogFollower(context.clock, log, () => {
+      ? new LogFollower(context.clock, log, (hasFailed) => {
           this.#end.follow()
+          if (hasFailed) this.#end.notify()
           return this.#end.isAwaited
         })
       : null
@@ -268,6 +269,7 @@ export class Partition {
     wantedEnd?: number,
   ): Promise<readonly RecordBatch[]> {
     this.ensureOpen()
+    this.#follower?.ensureAble(offset >= this.#end.offset)
     // Another process may have written more than was looked at: only then is it beyond the end.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
@@ -287,6 +289,7 @@ export class Partition {
    * @internal
    */
   readBatchesNow(offset: number, maxBytes: number, end?: number): readonly RecordBatch[] | null {
+    this.#follower?.ensureAble(offset >= this.#end.offset)
     return this.batches.readNow(offset, maxBytes, end)
   }
 

@@ -51,13 +51,18 @@ export class LogFollower {
     this.#segments = log.segments
   }
 
-  /** Looks at the directory and takes in what has changed. @throws {@link StorageError} when the disk fails. */
-  async refresh(): Promise<void> {
-    if (this.#guard.damage !== this.#damage) return
+  /**
+   * Looks at the directory and takes in what has changed.
+   *
+   * @returns what it has not found, so that all is as before; `null` where it has seen all there is.
+   * @throws {@link StorageError} when the disk fails.
+   */
+  async refresh(): Promise<Error | null> {
+    if (this.#guard.damage !== this.#damage) return null
     const log = this.#log
     const { epochs } = log
     try {
-      if (!(await this.#isSameTopic())) return
+      if (!(await this.#isSameTopic())) return null
       const state = await this.#options.loadState?.()
       const knownEndOffset = log.logEndOffset
       let logEndOffset = (await this.#refreshSegments()) ?? 0
@@ -71,9 +76,11 @@ export class LogFollower {
       this.#raiseStart(state?.logStartOffset ?? 0)
       log.logEndOffset = Math.max(logEndOffset, log.logStartOffset)
       log.durableEndOffset = log.logEndOffset
+      return null
     } catch (error) {
       // The writer removes segments while they are looked at: the next look sees what is left.
-      if (!isSystemError(error, 'ENOENT')) throw this.#guard.failed('refresh', error, 'not-written')
+      if (isSystemError(error, 'ENOENT')) return error
+      throw this.#guard.failed('refresh', error, 'not-written')
     }
   }
 

@@ -46,7 +46,7 @@ export class LogReader {
   readonly #place: LogPlace
   readonly #log: LocalLog
   readonly #guard: LogGuard
-  readonly #lookAgain: (() => Promise<void>) | null
+  readonly #lookAgain: (() => Promise<unknown>) | null
   /** Of a batch that was read though no look has found that it has begun: so it is with damage. */
   #unexplainedEpoch = -1
 
@@ -58,7 +58,7 @@ export class LogReader {
     place: LogPlace,
     log: LocalLog,
     guard: LogGuard,
-    lookAgain: (() => Promise<void>) | null,
+    lookAgain: (() => Promise<unknown>) | null,
   ) {
     this.#place = place
     this.#log = log

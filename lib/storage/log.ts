@@ -78,7 +78,7 @@ export class Log {
     this.cleaner = new LogCleaner({ ...parts, writer: this.#writer })
     this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
     this.#verifier = new LogVerifier({ ...parts, follower: this.#follower })
-    const lookAgain = readOnly ? (): Promise<void> => this.refresh() : null
+    const lookAgain = readOnly ? (): Promise<unknown> => this.refresh() : null
     this.reader = new LogReader(context, this.#local, this.#guard, lookAgain)
   }
 
@@ -318,14 +318,14 @@ export class Log {
   /**
    * Takes in what another process has appended, rolled and removed, up to the last whole batch.
    * Changes nothing on disk, and does nothing unless the log is open for reading only.
-   *
+   * @returns what it has not found; see `LogFollower.refresh`.
    * @throws {@link ClosedError} when the log is closed.
    * @internal
    */
-  refresh(): Promise<void> {
+  refresh(): Promise<Error | null> {
     return this.#queue.run(async () => {
       this.#guard.ensureOpen()
-      if (this.#context.readOnly) await this.#follower.refresh()
+      return this.#context.readOnly ? this.#follower.refresh() : null
     })
   }
 

@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { StorageError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { textsOf } from '../helpers/partitions.ts'
+
+interface Followed {
+  readonly clock: ManualClock
+  readonly disk: SimulatedFileSystem
+  readonly owner: Partition
+  readonly reader: Broker
+  readonly partition: Partition
+}
+
+async function fixture(): Promise<Followed> {
+  const clock = new ManualClock()
+  const disk = new SimulatedFileSystem()
+  const owner = await Broker.open('/data', { fileSystem: disk, clock })
+  const topic = await owner.createTopic('a')
+  await topic.partition(0).append([{ value: '0' }, { value: '1' }])
+  const reader = await Broker.open('/data', { fileSystem: disk, clock, readOnly: true })
+  const partition = reader.topic('a').partition(0)
+  return { clock, disk, owner: topic.partition(0), reader, partition }
+}
+
+async function nextOf(records: AsyncIterable<unknown>): Promise<unknown> {
+  for await (const record of records) return record
+  return null
+}
+
+const FAULTS: [string, (disk: SimulatedFileSystem) => Promise<void> | void][] = [
+  [
+    'fails with EIO',
+    (disk) => {
+      disk.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
+    },
+  ],
+  [
+    'may not be read',
+    (disk) => {
+      disk.failNext('list', 'EACCES', { path: '/data/a-0', persistent: true })
+    },
+  ],
+  ['was moved away', (disk) => disk.rename('/data/a-0', '/elsewhere')],
+]
+
+describe.each(FAULTS)('the directory of a log that is followed and %s', (_, strike) => {
+  it.each<[string, (followed: Followed) => Promise<unknown>]>([
+    ['fetch()', ({ partition }) => partition.fetch(2, { maxWaitMs: 60_000 })],
+    [
+      'a fetch() of a few',
+      ({ partition }) => partition.fetch(2, { maxRecords: 1, maxWaitMs: 60_000 }),
+    ],
+    ['records()', ({ partition }) => nextOf(partition.records({ from: 2 }))],
+    [
+      'poll()',
+      ({ reader }) => {
+        const consumer = reader.consumer()
+        consumer.assign([{ topic: 'a', partition: 0 }])
+        consumer.seek({ topic: 'a', partition: 0 }, 2)
+        return consumer.poll({ maxWaitMs: 60_000 })
+      },
+    ],
+  ])('is told after some seconds to who waits by %s', async (_call, wait) => {
+    const followed = await fixture()
+    await strike(followed.disk)
+    const waiting = wait(followed).catch((error: unknown) => error)
+    await followed.clock.advance(10_000)
+    expect(await waiting).toBeInstanceOf(StorageError)
+    await followed.reader.close()
+  })
+
+  it('is told to who reads at its end, while what is known can be read, and no more once it is back', async () => {
+    const { clock, disk, owner, reader, partition } = await fixture()
+    disk.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
+    for (let second = 0; second < 5; second += 1) {
+      expect(await partition.read(2)).toEqual([])
+      await clock.advance(1_000)
+    }
+    await expect(partition.read(2)).rejects.toThrow(/EIO/)
+    expect(textsOf(await partition.read(0))).toEqual(['0', '1'])
+    await owner.append({ value: '2' })
+    disk.clearFaults()
+    expect(textsOf(await partition.read(2))).toEqual(['2'])
+    await reader.close()
+  })
+})
