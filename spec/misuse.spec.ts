@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { OffsetOutOfRangeError, UnsupportedCompressionTypeError } from '../lib/errors.ts'
+import { checkPublished } from '../lib/offline/arguments.ts'
 import { Log } from '../lib/storage/log.ts'
 import { SeededRandom } from '../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
@@ -129,6 +130,30 @@ describe('misuse', () => {
       }
     }
     consumer.subscribe(['a'], new Listener())
+    await broker.close()
+  })
+
+  it('of an array with holes is refused as one with undefined in it', async () => {
+    const { broker } = await setUp()
+    const consumer = broker.consumer({ groupId: 'g' })
+    const withHole = <T>(...values: T[]): T[] => Object.assign(new Array<T>(1), { 1: values[0] })
+    expect(() => {
+      consumer.subscribe(withHole('a'))
+    }).toThrow('topic must be a string of 1 to 249 characters, got undefined')
+    expect(() => {
+      consumer.subscribe(withHole())
+    }).toThrow(TypeError)
+    const place = { topic: 'a', partition: 0 }
+    const committing = consumer.commit(withHole({ ...place, offset: 1 }))
+    await expect(committing).rejects.toThrow(
+      'an offset to commit must be a plain object, got undefined',
+    )
+    const looking = consumer.offsetsForTimes(withHole({ ...place, timestamp: 1 }))
+    await expect(looking).rejects.toThrow('a query must be a plain object, got undefined')
+    await expect(consumer.endOffsets(withHole(place))).rejects.toThrow('got undefined')
+    expect(() => checkPublished(withHole({ startOffset: 0, endOffset: 1 }))).toThrow(
+      'a published range must be { startOffset, endOffset }, got undefined',
+    )
     await broker.close()
   })
 

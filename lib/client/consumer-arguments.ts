@@ -88,7 +88,8 @@ export function checkTopics(value: unknown): string[] {
   if (!Array.isArray(value)) {
     throw new TypeError(`topics must be an array of names or a RegExp, got ${describeValue(value)}`)
   }
-  return [...new Set((value as unknown[]).map(validateTopicName))]
+  // Where `map` passes over holes.
+  return [...new Set(Array.from(value as unknown[], validateTopicName))]
 }
 
 /**
@@ -129,7 +130,7 @@ export function checkOffsetCommits(value: unknown): OffsetCommit[] {
         `got ${describeValue(value)}`,
     )
   }
-  return (value as unknown[]).map((each) => {
+  return Array.from(value as unknown[], (each) => {
     const checked = checkOptions('an offset to commit', each as OffsetCommit, OFFSET_COMMIT)
     return { ...checked, ...checkTopicPartition(checked) }
   })

@@ -71,7 +71,7 @@ function checkQueries(value: unknown): TimestampQuery[] {
       `queries must be an array of { topic, partition, timestamp }, got ${describeValue(value)}`,
     )
   }
-  return (value as unknown[]).map((each) => {
+  return Array.from(value as unknown[], (each) => {
     const query = checkOptions('a query', each as TimestampQuery, QUERY)
     const { timestamp } = query
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)

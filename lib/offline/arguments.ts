@@ -51,7 +51,7 @@ function rangesOf(published: unknown): readonly OffsetRange[] {
       `published() of a sink must give an array of { startOffset, endOffset }, got ${got}`,
     )
   }
-  return (published as unknown[]).map((range) => {
+  return Array.from(published as unknown[], (range) => {
     if (typeof range !== 'object' || range === null) {
       const got = describeValue(range)
       throw new TypeError(`a published range must be { startOffset, endOffset }, got ${got}`)
