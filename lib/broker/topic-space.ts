@@ -45,7 +45,8 @@ export function isBeyondCap(error: unknown): boolean {
  * granted counts until it is written, so the cap holds however many partitions are written at once.
  */
 export class TopicSpace {
-  partitions: readonly SpacePartition[] = []
+  /** Not to be seen from outside: a partition has its space in a field, and is written as JSON. */
+  #partitions: readonly SpacePartition[] = []
   readonly #topic: string
   readonly #clock: Clock
   readonly #disk: FreeSpace
@@ -60,6 +61,12 @@ export class TopicSpace {
     this.#topic = topic
     this.#clock = clock
     this.#disk = disk
+  }
+
+  /** From now on the topic has these partitions. */
+  share(partitions: readonly SpacePartition[]): void {
+    this.#partitions = partitions
+    this.changed()
   }
 
   /** Something was deleted, configured or given up, or a partition is being closed. */
@@ -157,7 +164,7 @@ export class TopicSpace {
   #usedBytes(): number {
     if (this.#sizeBytes === null) {
       let sizeBytes = 0
-      for (const { log } of this.partitions) sizeBytes += log.size
+      for (const { log } of this.#partitions) sizeBytes += log.size
       this.#sizeBytes = sizeBytes
     }
     return this.#sizeBytes + this.#inFlightBytes
@@ -166,11 +173,11 @@ export class TopicSpace {
   /** @returns whether anything was deleted. */
   async #makeRoom(whenFull: ResolvedTopicConfig['whenFull']): Promise<boolean> {
     let isMade = false
-    for (const [slot, { deletion }] of this.partitions.entries()) {
+    for (const [slot, { deletion }] of this.#partitions.entries()) {
       isMade = (await freedBy(slot, () => deletion.enforceRetention())) || isMade
     }
     if (isMade) return true
-    for (const [slot, { deletion }] of this.partitions.entries()) {
+    for (const [slot, { deletion }] of this.#partitions.entries()) {
       isMade = (await freedBy(slot, () => deletion.deleteConsumed())) || isMade
     }
     if (isMade || whenFull !== 'dropOldest') return isMade
@@ -184,7 +191,7 @@ export class TopicSpace {
   async #oldestFirst(): Promise<SpacePartition[]> {
     const nowMs = this.#clock.now()
     const ages: { partition: SpacePartition; sinceMs: number }[] = []
-    for (const [slot, partition] of this.partitions.entries()) {
+    for (const [slot, partition] of this.#partitions.entries()) {
       const turn = turnBefore(slot)
       if (turn !== null) await turn
       // A segment that cannot be read is tried last.

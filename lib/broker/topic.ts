@@ -165,9 +165,8 @@ export class Topic {
   #shareSpace(): void {
     const space = this.#space
     if (space === null) return
-    space.partitions = this.#partitions
     for (const partition of this.#partitions) partition.space = space
-    space.changed()
+    space.share(this.#partitions)
   }
 }
 
