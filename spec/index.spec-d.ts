@@ -50,6 +50,11 @@ export async function promises(): Promise<void> {
     is<Equal<typeof record.key, Buffer | null>>()
   }
 
+  // Who goes on by hand has it ended by the end of the block.
+  await using iterator = consumer[Symbol.asyncIterator]()
+  const next = await iterator.next()
+  if (next.done !== true) is<Equal<typeof next.value.value, Order | null>>()
+
   // Without serdes: text or bytes go in, bytes come out.
   await broker.producer().send({ topic: 't', key: 'text', value: new Uint8Array(3) })
   const plain: Consumer<Buffer, Buffer> = broker.consumer()

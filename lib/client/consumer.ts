@@ -145,7 +145,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    *
    * @throws what `poll` throws, which ends the iteration; another one goes on where it was
    */
-  [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> & AsyncDisposable {
     this.#parts.ensureNotClosing()
     const { subscription, loop } = this.#parts
     const { fetchMaxWaitMs: maxWaitMs } = this.#options
