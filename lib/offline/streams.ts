@@ -162,7 +162,10 @@ export function toWritableStream<T = unknown, K = string | Uint8Array, V = strin
         },
       )
       sends.add(send)
-      if (sends.size >= highWaterMark) await Promise.race(sends)
+      if (sends.size < highWaterMark) return
+      await Promise.race(sends)
+      // Who waited for it must not take for stored what was refused.
+      if (failures.length > 0) throw failures[0]
     },
     async close(): Promise<void> {
       await Promise.all(sends)

@@ -191,6 +191,18 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
+  it('of one record at a time says of each write whether that record was taken', async () => {
+    const { broker } = await setUp(0)
+    const options = { topic: 't', highWaterMark: 1 }
+    const writer = toWritableStream(broker.producer(), options).getWriter()
+    const closed = expect(writer.closed).rejects.toThrow(RecordTooLargeError)
+    await writer.write('a')
+    expect(await valuesIn(broker)).toEqual(['a'])
+    await expect(writer.write('x'.repeat(2_000_000))).rejects.toThrow(RecordTooLargeError)
+    await closed
+    await broker.close()
+  })
+
   it('sends what was written before what makes no record', async () => {
     const { broker } = await setUp(0)
     const stream = toWritable(broker.producer(), { topic: 't' })
