@@ -182,12 +182,12 @@ const OPTIONS: Checks<ImportOptions> = {
   clock: objectWith('now', 'monotonic', 'startTimer'),
 }
 
-const EXTENSIONS: Readonly<Record<string, ImportFormat>> = {
-  ndjson: 'ndjson',
-  jsonl: 'ndjson',
-  csv: 'csv',
-  parquet: 'parquet',
-}
+const EXTENSIONS: ReadonlyMap<string, ImportFormat> = new Map([
+  ['ndjson', 'ndjson'],
+  ['jsonl', 'ndjson'],
+  ['csv', 'csv'],
+  ['parquet', 'parquet'],
+])
 
 /** Checks what an import is told and fills in the rest. @throws TypeError or RangeError */
 export function resolveImportOptions<Row>(
@@ -254,11 +254,11 @@ function formatOf(
   options: Pick<ImportOptions, 'format' | 'gzip'>,
 ): { format: ImportFormat; gzip: boolean } {
   const match = /\.(\w+?)(\.gz)?$/i.exec(path)
-  const format = options.format ?? EXTENSIONS[match?.[1]?.toLowerCase() ?? '']
+  const format = options.format ?? EXTENSIONS.get(match?.[1]?.toLowerCase() ?? '')
   if (format === undefined) {
     throw new TypeError(
       `format must be given for ${describeValue(path)}: the extension is none of ` +
-        Object.keys(EXTENSIONS).join(', '),
+        [...EXTENSIONS.keys()].join(', '),
     )
   }
   const gzip = options.gzip ?? /\.gz$/i.test(path)

@@ -817,7 +817,9 @@ describe('misuse of an import', () => {
   it('is refused for files and topics that are not there, and formats that are not known', async () => {
     const { put, run, broker } = await setUp()
     put('/f.ndjson', '1\n')
-    await expect(run('/f.txt')).rejects.toThrow('format must be given for "/f.txt"')
+    for (const path of ['/f.txt', '/f.constructor', '/f.__proto__']) {
+      await expect(run(path)).rejects.toThrow(`format must be given for "${path}"`)
+    }
     await expect(run('/f.parquet.gz')).rejects.toThrow('gzip must be false')
     await expect(run('')).rejects.toThrow('path must be a path')
     await expect(run('/none.ndjson')).rejects.toMatchObject({ code: 'ENOENT' })
