@@ -6,6 +6,7 @@ import {
   checkOptions,
   describeValue,
   errorOf,
+  isOpaque,
   refuseThenable,
   wholeNumber,
   type Checks,
@@ -37,13 +38,22 @@ const OPTIONS: Checks<WritableOptions<never, never, never>> = {
   highWaterMark: wholeNumber(1),
 }
 
+const FIELDS = [
+  'topic',
+  'partition',
+  'key',
+  'value',
+  'headers',
+  'timestamp',
+] satisfies (keyof ProducerRecord)[]
+
 const DEFAULT_HIGH_WATER_MARK = 500
 
 /**
- * A Node.js stream of the records of a consumer, a partition or anything that can be iterated. It
- * reads nothing ahead: the next record is asked for when somebody wants it, which is when a consumer
- * counts the one before as done. A target that takes records ahead of its own work, as a `Writable`
- * with a `highWaterMark` above 1 does, may then lose those in a crash; `pushTo` does not.
+ * A Node.js stream of the records of a consumer, of `records()` of a partition, or of any other
+ * async iterable. It reads nothing ahead: the next record is asked for when somebody wants it, which
+ * is when a consumer counts the one before as done. A target that takes records ahead of its own work,
+ * as a `Writable` with a `highWaterMark` above 1 does, may then lose those in a crash; `pushTo` does not.
  *
  * Destroying the stream ends the iteration; a consumer hands out again what was not done.
  *
@@ -186,19 +196,38 @@ function resolve<T, K, V>(
     if (toRecord !== undefined) {
       const record = toRecord(chunk)
       refuseThenable('toRecord must give a record', record)
-      return { topic, ...record }
+      if (!isRecord(record)) {
+        throw new TypeError(`toRecord must give a record, got ${describeValue(record)}`)
+      }
+      return withTopic(topic, record)
     }
     if (typeof chunk === 'string' || types.isUint8Array(chunk)) {
       return { topic, value: chunk as V }
     }
-    if (typeof chunk === 'object' && chunk !== null) {
-      return { topic, ...(chunk as unknown as Omit<ProducerRecord<K, V>, 'topic'>) }
-    }
+    if (isRecord(chunk)) return withTopic(topic, chunk as object as ProducerRecord<K, V>)
     throw new TypeError(
       `what is written must be text, bytes or a record, got ${describeValue(chunk)}`,
     )
   }
   return { highWaterMark, recordOf }
+}
+
+/** Whether it may be a record. What has all of its content elsewhere, as a map, is none. */
+function isRecord(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !isOpaque(value, FIELDS)
+}
+
+/** The record, of this topic if it names none. Its fields may be getters of its class, which are not its own. */
+function withTopic<K, V>(
+  topic: string,
+  record: Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string },
+): ProducerRecord<K, V> {
+  const fields: Record<string, unknown> = { ...record }
+  for (const field of FIELDS) {
+    if (!Object.hasOwn(fields, field) && field in record) fields[field] = record[field]
+  }
+  if (fields.topic === undefined) fields.topic = topic
+  return fields as unknown as ProducerRecord<K, V>
 }
 
 function iteratorOf<T>(source: AsyncIterable<T>): AsyncIterator<T> {

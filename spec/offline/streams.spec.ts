@@ -162,6 +162,34 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
+  it('sends records whose fields are getters, as a producer does, and no map that has none', async () => {
+    const { broker } = await setUp(0)
+    class Getters {
+      readonly topic: string | undefined = undefined
+      readonly #value: string
+      constructor(value: string) {
+        this.#value = value
+      }
+      get value(): string {
+        return this.#value
+      }
+    }
+    const producer = broker.producer()
+    const chunk = new Getters('a')
+    await pipeline(Readable.from([chunk]), toWritable(producer, { topic: 't' }))
+    const toRecord = (value: string) => new Getters(value) as { value: string }
+    await pipeline(Readable.from(['b']), toWritable(producer, { topic: 't', toRecord }))
+    expect(await valuesIn(broker)).toEqual(['a', 'b'])
+    const map = pipeline(Readable.from([new Map()]), toWritable(producer, { topic: 't' }))
+    await expect(map).rejects.toThrow(
+      'what is written must be text, bytes or a record, got an instance of Map',
+    )
+    const none = toWritable(producer, { topic: 't', toRecord: () => null as never })
+    const nothing = pipeline(Readable.from(['c']), none)
+    await expect(nothing).rejects.toThrow('toRecord must give a record, got null')
+    await broker.close()
+  })
+
   it('makes records by a function', async () => {
     const { broker } = await setUp(0)
     const options = { topic: 't', toRecord: (each: number) => ({ value: `n${each}` }) }
