@@ -1,4 +1,5 @@
 import { checkWholeNumber, describeValue, objectWith, reasonOf, type Check } from '../checks.ts'
+import type { TopicPartition } from '../index.ts'
 import type { OffsetRange } from './load-task.ts'
 import type { TaskResult } from './sink.ts'
 
@@ -10,6 +11,21 @@ export const checkProducer: Check = objectWith('send', 'sendBatch')
 
 /** Whether it is a sink. */
 export const checkSink: Check = objectWith('published', 'open')
+
+/** Checks a list of partitions. @throws TypeError or RangeError when it is something else */
+export function checkPartitions(value: unknown): TopicPartition[] {
+  if (!Array.isArray(value)) {
+    const got = describeValue(value)
+    throw new TypeError(`partitions must be an array of { topic, partition }, got ${got}`)
+  }
+  return Array.from(value as unknown[], (each) => {
+    const { topic, partition } = (each ?? {}) as Partial<TopicPartition>
+    if (typeof topic !== 'string') {
+      throw new TypeError(`a partition must be { topic, partition }, got ${describeValue(each)}`)
+    }
+    return { topic, partition: checkWholeNumber('partition', partition, 0, 0x7fff_ffff) }
+  })
+}
 
 /** A sink gives something else than it has to, and would do so again: there is no use in another try. */
 export class SinkMisuse extends TypeError {

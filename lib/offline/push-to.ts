@@ -5,6 +5,7 @@ import {
   type ConsumerRecord,
   type TopicPartition,
 } from '../index.ts'
+import { checkPartitions } from './arguments.ts'
 import type { Write } from './push-delivery.ts'
 import { resolvePushOptions, type PushContext, type PushOptions } from './push-options.ts'
 import { PushRun, type PushResult } from './push-run.ts'
@@ -81,6 +82,6 @@ export function pushTo<K, V>(
       run.stop()
       return promise
     },
-    drain: (partitions: readonly TopicPartition[]) => run.drain(partitions),
+    drain: async (partitions: readonly TopicPartition[]) => run.drain(checkPartitions(partitions)),
   })
 }

@@ -1,6 +1,7 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict'
 import type { StoredRecord } from '../index.ts'
-import { checkPublished, checkTaskResult } from './arguments.ts'
+import { callback, objectWith, type Check } from '../checks.ts'
+import { checkPublished, checkSink, checkTaskResult } from './arguments.ts'
 import type { LoadTask } from './load-task.ts'
 import { byStart } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
@@ -28,6 +29,8 @@ export interface SinkCase {
   readonly run: () => Promise<void>
 }
 
+const isSubject: Check = objectWith('reopen', 'offsets')
+
 const PLACE = { topic: 'orders', partition: 0 }
 
 /**
@@ -44,10 +47,11 @@ const PLACE = { topic: 'orders', partition: 0 }
 export function sinkConformance(
   makeSink: () => SinkUnderTest | Promise<SinkUnderTest>,
 ): readonly SinkCase[] {
+  callback('makeSink', makeSink)
   return CASES.map(([name, check]) => ({
     name,
     run: async () => {
-      const subject = await makeSink()
+      const subject = checkSubject(await makeSink())
       try {
         await check(subject)
       } finally {
@@ -55,6 +59,22 @@ export function sinkConformance(
       }
     },
   }))
+}
+
+/** @throws TypeError for what no case can try, in place of what the first case would stumble over */
+function checkSubject(subject: SinkUnderTest): SinkUnderTest {
+  isSubject('what makeSink gives', subject)
+  checkSink('sink of what makeSink gives', subject.sink)
+  return {
+    sink: subject.sink,
+    reopen: async () => {
+      const again = await subject.reopen()
+      checkSink('what reopen() gives', again)
+      return again
+    },
+    offsets: (partition) => subject.offsets(partition),
+    dispose: () => subject.dispose?.(),
+  }
 }
 
 const CASES: readonly (readonly [string, (subject: SinkUnderTest) => Promise<void>])[] = [

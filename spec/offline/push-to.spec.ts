@@ -558,6 +558,11 @@ describe('a push', () => {
     expect(wrong({ orderBy: 'value' })).toThrow('orderBy must be one of "partition", "key"')
     expect(wrong({ onError: 'retry' })).toThrow("onError must be 'stop', 'skip' or a function")
     expect(wrong({ maxInflight: 1 })).toThrow("did you mean 'maxInFlight'?")
+    const push = pushTo(consumer(), write, { clock })
+    for (const given of [undefined, null, {}, [null], [{ topic: 't' }]]) {
+      await expect(push.drain(given as never)).rejects.toThrow(/^(a )?partitions? must be/)
+    }
+    await push.stop()
     const automatic = broker.consumer({ groupId: 'h' })
     expect(() => pushTo(automatic, write)).toThrow(IllegalStateError)
     const alone = broker.consumer()

@@ -72,6 +72,25 @@ describe('the cases for a sink', () => {
     expect(await failedBy(() => sinkOn(() => undefined))).toEqual([])
   })
 
+  it('say what they cannot work with', async () => {
+    expect(() => sinkConformance(undefined as never)).toThrow('makeSink must be a function')
+    const { sink, offsets } = sinkOn(() => undefined)
+    const tried = async (subject: unknown): Promise<void> => {
+      const cases = sinkConformance(() => subject as SinkUnderTest)
+      const reopening = cases.find(({ name }) => name.includes('opened again'))
+      await reopening?.run()
+    }
+    await expect(tried(undefined)).rejects.toThrow(
+      'what makeSink gives must be an object with reopen(), offsets(), got undefined',
+    )
+    await expect(tried({ sink: {}, offsets, reopen: () => sink })).rejects.toThrow(
+      'sink of what makeSink gives must be an object with published(), open(), got an object',
+    )
+    await expect(tried({ sink, offsets, reopen: () => undefined })).rejects.toThrow(
+      'what reopen() gives must be an object with published(), open(), got undefined',
+    )
+  })
+
   it('are not passed by one whose abort takes away what another has committed', async () => {
     // delete from loads where topic = $1 and partition = $2 and start_offset = $3 and end_offset = $4
     const takeAway = (loads: Loaded[], task: LoadTask): void => {
