@@ -42,8 +42,8 @@ export class LoadPlan {
     this.#broker = broker
     this.name = name
     this.resumes = resumes
-    this.tasks = Object.freeze(tasks)
-    this.begins = begins
+    this.tasks = frozen(tasks)
+    this.begins = frozen(begins)
   }
 
   /**
@@ -68,8 +68,8 @@ export class LoadPlan {
     return new LoadPlan(broker, {
       name,
       resumes,
-      tasks: tasks.map((task) => ({ ...task })),
-      begins: (begins ?? []).map((each) => ({ ...each })),
+      tasks,
+      begins: begins ?? [],
     })
   }
 
@@ -88,6 +88,11 @@ export class LoadPlan {
   [Symbol.iterator](): IterableIterator<LoadTask> {
     return this.tasks[Symbol.iterator]()
   }
+}
+
+/** A copy that nobody can change, down to the single values. */
+function frozen<T extends object>(all: readonly T[]): readonly T[] {
+  return Object.freeze(all.map((each) => Object.freeze({ ...each })))
 }
 
 /** @throws TypeError when it cannot be the name of a load. */

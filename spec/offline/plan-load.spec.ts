@@ -175,6 +175,9 @@ describe('a plan', () => {
     const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 30 } })
     const restored = LoadPlan.restore(broker, JSON.stringify(plan))
     expect(restored.toJSON()).toEqual(plan.toJSON())
+    for (const { tasks } of [plan, plan.toJSON(), restored]) {
+      expect(() => Object.assign(tasks[0] ?? {}, { startOffset: 5 })).toThrow('read only')
+    }
     expect(LoadPlan.restore(broker, plan.toJSON()).tasks).toEqual(plan.tasks)
     expect(JSON.stringify(plan)).not.toContain('broker')
   })
