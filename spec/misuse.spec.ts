@@ -75,6 +75,18 @@ describe('misuse', () => {
     await expect(Log.salvage('a-0', '', { fileSystem })).rejects.toThrow('targetDir must be a path')
   })
 
+  it('of a path that is a file opens no log, as it opens no broker', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    fileSystem.writeFile('/file', Buffer.from('x'))
+    for (const readOnly of [false, true]) {
+      for (const path of ['/file', '/file/a-0']) {
+        const opening = Log.open(path, { fileSystem, readOnly })
+        await expect(opening).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
+      }
+    }
+    expect(fileSystem.readFile('/file').toString()).toBe('x')
+  })
+
   it('of two lags that contradict each other is refused, also by what is in force already', async () => {
     const contradicts = 'minCompactionLagMs must be at most maxCompactionLagMs, 5, got 6'
     const both = { minCompactionLagMs: 6, maxCompactionLagMs: 5 }

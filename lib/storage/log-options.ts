@@ -7,7 +7,12 @@ import {
   type ResolvedTopicConfig,
   type TopicConfig,
 } from '../config.ts'
-import type { AppendOutcome, CorruptRecordError, VarveError } from '../errors.ts'
+import {
+  StorageError,
+  type AppendOutcome,
+  type CorruptRecordError,
+  type VarveError,
+} from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { FILE_SYSTEM_METHODS, type FileSystem } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
@@ -98,21 +103,20 @@ export interface LogContext extends LogState {
   readonly onClosed?: () => Promise<void>
 }
 
+type CheckedLogOptions = LogOptions & {
+  readonly config: Readonly<ResolvedTopicConfig>
+  readonly fileSystem: FileSystem
+  readonly readOnly: boolean
+  readonly allowSharedDirectory: boolean
+}
+
 /**
  * Options with what they leave out, where that is the same for every log.
  *
  * @throws TypeError or RangeError for a path, options or a configuration that are not legal
  * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
  */
-export function checkLogOptions(
-  dir: string,
-  options: LogOptions,
-): LogOptions & {
-  readonly config: Readonly<ResolvedTopicConfig>
-  readonly fileSystem: FileSystem
-  readonly readOnly: boolean
-  readonly allowSharedDirectory: boolean
-} {
+export function checkLogOptions(dir: string, options: LogOptions): CheckedLogOptions {
   checkPath('dir', dir)
   const checked = checkOptions('log options', options, LOG_OPTIONS)
   const config = resolveTopicConfig(checked.config ?? {})
@@ -132,6 +136,7 @@ export function absolutePath(name: string, path: string): string {
  * in the form in which a broker keeps that of all its logs.
  *
  * @returns with `dir`, where the path leads now.
+ * @throws {@link StorageError} when the directory cannot be had, also because a file has its name
  *
  * @internal
  */
@@ -140,6 +145,19 @@ export async function standaloneContext(
   options: LogOptions,
 ): Promise<LogContext & { readonly dir: string }> {
   const checked = checkLogOptions(path, options)
+  try {
+    return await contextIn(path, checked)
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    const message = `${path} cannot be opened: ${error.message}`
+    throw new StorageError(message, { path, outcome: 'not-written' }, { cause: error })
+  }
+}
+
+async function contextIn(
+  path: string,
+  checked: CheckedLogOptions,
+): Promise<LogContext & { readonly dir: string }> {
   const { config, fileSystem, readOnly, allowSharedDirectory } = checked
   const place = partitionOfDirectory(path)
   const key = `${place.topic}-${place.partition}`

@@ -88,7 +88,7 @@ export class Log {
    * Records are returned with the topic and partition of the directory's name, `orders-3`.
    *
    * @throws TypeError or RangeError for a path, options or a configuration that are not legal.
-   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
+   * @throws {@link UnsupportedCompressionTypeError}; {@link StorageError} when the system refuses.
    */
   static async open(dir: string, options: LogOptions = {}): Promise<Log> {
     const context = await standaloneContext(absolutePath('dir', dir), options)
