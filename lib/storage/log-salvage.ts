@@ -9,6 +9,7 @@ import { LEADER_EPOCH_FILE } from './leader-epoch-cache.ts'
 import { entryOf, isDenseOnRecord, sealedOf } from './log-inventory.ts'
 import { checkLogOptions, createDurably, type LogOptions } from './log-options.ts'
 import { isBadMedium } from './read-failure.ts'
+import { ensureHoldsLog } from './salvage-directory.ts'
 import { nextCandidate } from './salvage-search.ts'
 import { SalvageSource } from './salvage-source.ts'
 import { SalvagedEpochs } from './salvaged-epochs.ts'
@@ -70,6 +71,7 @@ export async function salvageSegments(
   // Whoever finds out behind the copy has to make it again.
   const { fileSystem } = checkLogOptions(targetDir, options)
   try {
+    await ensureHoldsLog(fileSystem, dir)
     await createDurably(fileSystem, targetDir)
     return await new LogSalvage(fileSystem, dir, targetDir).run()
   } catch (error) {

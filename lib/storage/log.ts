@@ -117,7 +117,8 @@ export class Log {
    * are lost are not given out again. The damaged directory is only read; nobody must write to it.
    *
    * @param targetDir is created when it does not exist, and must be empty.
-   * @throws {@link StorageError} when it is not, when a file may not be opened, or when a write fails.
+   * @throws {@link StorageError} when it is not, when `dir` is no log's directory, when a file may not be
+   * opened, or when a write fails.
    */
   static async salvage(
     dir: string,

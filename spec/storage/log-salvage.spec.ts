@@ -91,6 +91,28 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
 })
 
+it('a salvage of what is no directory of a partition is refused, and makes no target', async () => {
+  const fs = await writtenLog(COUNT)
+  fs.writeFile('/meta.properties', Buffer.from('version=1'))
+  for (const path of ['/', '/none-0', '/meta.properties']) {
+    const salvaging = Log.salvage(path, TARGET, { fileSystem: fs })
+    await expect(salvaging).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
+  }
+  await expect(Log.salvage('/', TARGET, { fileSystem: fs })).rejects.toThrow(
+    '/ holds no segments: it is not the directory of a partition',
+  )
+  expect(await fs.stat(TARGET)).toBeNull()
+})
+
+it('a salvage of a log whose segments are all gone tells what is lost', async () => {
+  const fs = await writtenLog(COUNT)
+  for (const path of [...fs.snapshot().keys()]) {
+    if (path.startsWith(DIR) && path.endsWith('.log')) await fs.unlink(path)
+  }
+  const { recordCount, lost } = await salvage(fs)
+  expect([recordCount, lost]).toMatchObject([0, [{ firstOffset: 0, path: null }]])
+})
+
 it('a salvage is durable when it resolves', async () => {
   const disk = await writtenLog(COUNT)
   disk.flipBit(pathOf(2), 66, 1)
