@@ -1,4 +1,4 @@
-import { PolicyViolationError, ReadOnlyError } from '../errors.ts'
+import { ClosedError, PolicyViolationError, ReadOnlyError } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { PartitionContext } from './partition-context.ts'
 import type { Partition } from './partition.ts'
@@ -10,7 +10,13 @@ export async function compactPartition(
 ): Promise<CompactionReport> {
   if (readOnly) throw new ReadOnlyError('the broker is open for reading only')
   ensureCompacted(partition)
-  return compact(partition)
+  try {
+    return await compact(partition)
+  } catch (error) {
+    // The log says no more than that it is closed; its topic may be gone, as all other calls say.
+    if (error instanceof ClosedError) partition.ensureOpen()
+    throw error
+  }
 }
 
 /** @throws {@link PolicyViolationError} where the policy has no `compact` */

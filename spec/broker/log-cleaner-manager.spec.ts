@@ -126,6 +126,21 @@ describe('compaction that is asked for', () => {
     await expect(reader.topic('table').partition(0).compact()).rejects.toThrow(ReadOnlyError)
   })
 
+  it('of a topic that is deleted meanwhile says that the topic is gone, as all other calls do', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    for (const isDeletedFirst of [true, false]) {
+      const topic = await broker.createTopic('table', COMPACTED)
+      await put(topic.partition(0), clock, 'a=1', 'a=2')
+      const early = isDeletedFirst ? broker.deleteTopic('table') : null
+      const outcomes = Promise.allSettled([topic.partition(0).compact(), topic.compact()])
+      await (early ?? broker.deleteTopic('table'))
+      for (const outcome of await outcomes) {
+        expect(outcome).toMatchObject({ reason: { code: 'UNKNOWN_TOPIC_OR_PARTITION' } })
+      }
+    }
+  })
+
   it('tells the subscribers of varve:compaction of each pass', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
