@@ -1,6 +1,7 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
+import { refuseThenable } from '../checks.ts'
 
 /**
  * Turns keys or values of type `T` into bytes and back.
@@ -53,8 +54,9 @@ export function string(): Serde<string> {
 
 /**
  * JSON text in UTF-8. What JSON cannot say at all (`undefined`, a function, a symbol, a bigint, a
- * cycle) is refused with a TypeError, stored bytes that are not JSON with a SyntaxError. Nobody
- * checks that what was stored is a `T`.
+ * cycle, a promise, a map, a set) is refused with a TypeError, stored bytes that are not JSON with a
+ * SyntaxError. Within an object it is as with `JSON.stringify`: a map is stored as `{}`, NaN and
+ * Infinity, also alone, as `null`. Nobody checks that what was stored is a `T`.
  */
 export function json<T = unknown>(): Serde<T> {
   return {
@@ -103,10 +105,19 @@ const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = O
 
 function serializeJson(_topic: string, data: unknown): Buffer | null {
   if (data === null) return null
+  refuseThenable('json() takes a value that JSON can represent', data)
   // The declared type is wrong about values that JSON leaves out.
   const text = JSON.stringify(data) as string | undefined
-  if (text === undefined) throw wrongType('json()', 'a value that JSON can represent', data)
+  if (text === undefined || (text === '{}' && isHiddenFromJson(data))) {
+    throw wrongType('json()', 'a value that JSON can represent', data)
+  }
   return Buffer.from(text)
+}
+
+/** Whether what an object holds is left out of its JSON, and not because it says so itself. */
+function isHiddenFromJson(data: unknown): boolean {
+  const hasHidden = types.isMap(data) || types.isSet(data)
+  return hasHidden && !('toJSON' in data)
 }
 
 function parseJson(stored: Buffer): unknown {

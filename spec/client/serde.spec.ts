@@ -156,11 +156,21 @@ describe('json', () => {
     ['a function', () => 1, 'function'],
     ['a symbol', Symbol('a'), 'symbol'],
     ['what makes itself undefined', { toJSON: () => undefined }, 'Object'],
+    ['a map', new Map([[1, 2]]), 'Map'],
+    ['a set', new Set([1]), 'Set'],
+    ['a promise that was not awaited', Promise.resolve({ id: 1 }), 'an instance of Promise'],
   ])('refuses %s', (_name, data, type) => {
     expect(() => json().serialize('t', data)).toThrow(TypeError)
     expect(() => json().serialize('t', data)).toThrow(
       `json() takes a value that JSON can represent, got ${type}`,
     )
+  })
+
+  it('stores what is empty, or says itself that it is', () => {
+    const map = Object.assign(new Map([[1, 2]]), { toJSON: () => ({}) })
+    for (const data of [{}, Object.create({ id: 1 }), map]) {
+      expect(json().serialize('t', data)?.toString()).toBe('{}')
+    }
   })
 
   it('refuses a bigint and a cycle', () => {
