@@ -75,7 +75,10 @@ export interface TopicConfig extends CompressionLevels {
   readonly cleanupPolicy?: 'delete' | 'compact' | 'compact,delete'
   /** Codec of stored batches. @defaultValue `'producer'` */
   readonly compressionType?: TopicCompressionType
-  /** Largest batch, bytes after compression with all headers, at least 0. @defaultValue 1048588 */
+  /**
+   * Largest batch, bytes after compression with all headers, at least 0. One that is compressed takes at
+   * most 64 MiB before that. @defaultValue 1048588
+   */
   readonly maxMessageBytes?: number
   /** Whose clock stamps the records: the sender's, or the log's at append. @defaultValue `'CreateTime'` */
   readonly messageTimestampType?: 'CreateTime' | 'LogAppendTime'

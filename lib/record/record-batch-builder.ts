@@ -292,7 +292,12 @@ export class RecordBatchBuilder {
 
   #grow(neededBytes: number): void {
     const most = this.#mostBytes
-    if (neededBytes > most) throw new RecordTooLargeError(neededBytes, most, 'the batch format')
+    if (neededBytes > most) {
+      // What would be more when it is decompressed, nobody here reads.
+      const limit =
+        most < MAX_INT32 ? "the library's limit of a compressed batch" : 'the batch format'
+      throw new RecordTooLargeError(neededBytes, most, limit)
+    }
     const capacity = Math.min(Math.max(neededBytes, 2 * this.#buffer.length), most)
     const outgrown = this.#buffer
     this.#buffer = this.#take(capacity)

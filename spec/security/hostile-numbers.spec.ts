@@ -195,7 +195,7 @@ describe('a batch', () => {
     const half = Buffer.alloc(2 ** 25)
     builder.append(0, null, half)
     expect(() => builder.append(0, null, half)).toThrow(
-      'the batch would take 67108951 bytes, the batch format allows 67108925',
+      "the batch would take 67108951 bytes, the library's limit of a compressed batch allows 67108925",
     )
     expect(builder.recordCount).toBe(1)
   })
