@@ -260,6 +260,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   #enter(send: WaitingSend, queues: TopicQueues): void {
     try {
       const queue = queues.queueFor(send.record, this.#options.partitioner)
+      // A partitioner may have given up what waits, itself included.
+      if (!send.isWaiting) return
       this.#accumulator.append(queue, send.record, send.completion, send)
     } catch (error) {
       this.#accumulator.failWaiting(send, error as Error)

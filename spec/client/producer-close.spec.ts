@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ClosedError } from '../../lib/errors.ts'
 import type { Producer } from '../../lib/client/producer.ts'
-import { observe, setUp, type Outcome } from './fake-topic.ts'
+import { FakeTopic, observe, setUp, type Outcome } from './fake-topic.ts'
 
 /** Sends records with values of 100 bytes that begin with `names`. */
 function sendLarge(producer: Producer, ...names: string[]): Outcome[] {
@@ -38,6 +38,28 @@ describe('a close inside of a send', () => {
     await Promise.all(closing)
     expect(partition.appends).toEqual([])
     expect(clock.pendingTimers).toBe(0)
+  })
+})
+
+describe('an abort inside of the partitioner of a record that has waited for its topic', () => {
+  it('gives the record up, and does not write it', async () => {
+    const { producer, topics } = setUp({
+      partitioner: () => {
+        void producer.close({ timeoutMs: 0 })
+        return 0
+      },
+    })
+    const created = new FakeTopic('new')
+    created.partition(0).isAutomatic = true
+    topics.set('new', Promise.resolve(created))
+    const told: unknown[] = []
+    producer.send({ topic: 'new', value: 'a' }, (error) => {
+      told.push((error as ClosedError | null)?.outcome)
+    })
+    await producer.close()
+    expect(told).toEqual(['not-written'])
+    expect(created.partition(0).appends).toEqual([])
+    expect(producer.usedBytes).toBe(0)
   })
 })
 
