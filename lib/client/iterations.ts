@@ -1,4 +1,5 @@
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import type { ConsumerRecord } from './consumer-record.ts'
 import type { RecordHolder } from './offset-committer.ts'
 import type { PollLoop } from './poll-loop.ts'
 import { RecordIterator } from './record-iterator.ts'
@@ -21,6 +22,7 @@ const MIN_WAIT_MS = 1
  */
 export class Iterations<K, V> implements Iterable<RecordHolder> {
   readonly #running: Set<RecordIterator<K, V>> = new Set()
+  #isTaking = false
 
   /** A new iteration, which goes on where the consumer stands. */
   start(parts: IterationParts<K, V>): RecordIterator<K, V> {
@@ -28,7 +30,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
     const maxWaitMs = Math.max(MIN_WAIT_MS, parts.maxWaitMs)
     const iterator = new RecordIterator<K, V>({
       isClosed: () => loop.isStopped,
-      takeReady: () => loop.takeReady(),
+      takeReady: () => this.#takeReady(loop),
       poll: async (signal, hold) => {
         loop.handOver(await loop.run({ maxCount: 1, maxWaitMs, signal }, hold))
       },
@@ -55,6 +57,17 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
 
   [Symbol.iterator](): IterableIterator<RecordHolder> {
     return this.#running.values()
+  }
+
+  /** A deserializer that asks for a record waits behind its own, which is passed over once it is there. */
+  #takeReady(loop: PollLoop<K, V>): ConsumerRecord<K, V> | null {
+    if (this.#isTaking) return null
+    this.#isTaking = true
+    try {
+      return loop.takeReady()
+    } finally {
+      this.#isTaking = false
+    }
   }
 }
 

@@ -435,6 +435,36 @@ describe('an iterator', () => {
     expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(0)
   })
 
+  it.each(['the iteration', 'another iteration'])(
+    'hands out every record once when a deserializer asks %s for the next one',
+    async (which) => {
+      const harness = filled(6)
+      const asked: Promise<IteratorResult<ConsumerRecord<string, string>>>[] = []
+      let hasAsked = false
+      const consumer = harness.consumer({
+        groupId: 'g',
+        valueDeserializer: {
+          deserialize: (_topic: string, bytes: Buffer): string => {
+            const value = bytes.toString()
+            if (value === '2' && !hasAsked) {
+              hasAsked = true
+              asked.push((which === 'the iteration' ? iterator : other).next())
+            }
+            return value
+          },
+        },
+      })
+      consumer.subscribe(['t'])
+      const iterator = consumer[Symbol.asyncIterator]()
+      const other = consumer[Symbol.asyncIterator]()
+      const next = async (): Promise<unknown> =>
+        ((await iterator.next()).value as ConsumerRecord).offset
+      expect([await next(), await next(), await next()]).toEqual([0, 1, 2])
+      expect((await asked[0])?.value).toMatchObject({ offset: 3 })
+      expect([await next(), await next()]).toEqual([4, 5])
+    },
+  )
+
   it('works as a stream, which ends with the consumer', async () => {
     const harness = filled(3)
     const consumer = start(harness)
