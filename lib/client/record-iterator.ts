@@ -1,3 +1,4 @@
+import type { TopicPartition } from '../broker/topic-partition.ts'
 import { errorOf } from '../checks.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { RecordHolder } from './offset-committer.ts'
@@ -32,6 +33,10 @@ export class RecordIterator<K, V>
   readonly #feed: RecordFeed<K, V>
   readonly #returned: AbortController = new AbortController()
   #held: ConsumerRecord<K, V> | null = null
+  // Where it is from: what was handed out is the application's, which may change it.
+  #topic = ''
+  #partition = 0
+  #offset = 0
   #isOver = false
   /** The last `next` that waits. */
   #waiting: Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> | null = null
@@ -40,8 +45,9 @@ export class RecordIterator<K, V>
     this.#feed = feed
   }
 
-  get held(): ConsumerRecord<K, V> | null {
-    return this.#held
+  get held(): (TopicPartition & { readonly offset: number }) | null {
+    if (this.#held === null) return null
+    return { topic: this.#topic, partition: this.#partition, offset: this.#offset }
   }
 
   /** Somebody has moved the partition, or has committed the record as done. */
@@ -93,7 +99,7 @@ export class RecordIterator<K, V>
     try {
       const value = this.#feed.takeReady()
       if (value === null) return null
-      this.#held = value
+      this.#hold(value)
       return Promise.resolve({ done: false, value })
     } catch (error) {
       this.#end()
@@ -101,14 +107,25 @@ export class RecordIterator<K, V>
     }
   }
 
+  get #inHand(): ConsumerRecord<K, V> | null {
+    return this.#held
+  }
+
+  #hold(record: ConsumerRecord<K, V>): void {
+    this.#held = record
+    this.#topic = record.topic
+    this.#partition = record.partition
+    this.#offset = record.offset
+  }
+
   async #advance(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
     this.#held = null
     try {
       while (!this.#isEnded()) {
         await this.#feed.poll(this.#returned.signal, (record) => {
-          this.#held = record
+          this.#hold(record)
         })
-        const value = this.held
+        const value = this.#inHand
         if (value !== null && !this.#isReturned()) return { done: false, value }
       }
     } catch (error) {

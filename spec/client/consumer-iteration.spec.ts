@@ -465,6 +465,28 @@ describe('an iterator', () => {
     },
   )
 
+  it.each<
+    [string, (record: { -readonly [F in keyof ConsumerRecord<string, string>]: unknown }) => void]
+  >([
+    ['topic', (record) => (record.topic = 'other')],
+    ['partition', (record) => (record.partition = 7)],
+    ['offset', (record) => (record.offset = 9)],
+    ['offset, as a text,', (record) => (record.offset = String(record.offset))],
+  ])('holds its record back however the loop changes its %s', async (_field, change) => {
+    const harness = filled()
+    const consumer = start(harness)
+    const iterator = consumer[Symbol.asyncIterator]()
+    for (let count = 0; count < 4; count += 1) {
+      const next = (await iterator.next()) as { done: false; value: ConsumerRecord<string, string> }
+      change(next.value)
+    }
+    await consumer.commit()
+    expect(harness.committed()).toBe(3)
+    // A loop that is left has not done it.
+    await iterator.return?.()
+    expect(consumer.position(T0)).toBe(3)
+  })
+
   it('works as a stream, which ends with the consumer', async () => {
     const harness = filled(3)
     const consumer = start(harness)
