@@ -71,7 +71,8 @@ export async function loadRange(
   { signal, onWritten, leaderEpoch }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
-  const writer = await sink.open(task)
+  // A copy, which the sink may change.
+  const writer = await sink.open({ ...task })
   checkWriter('what open() of a sink gives', writer)
   const epoch = leaderEpoch ?? partition.log.leaderEpoch
   let result: TaskResult
@@ -82,9 +83,10 @@ export async function loadRange(
       const records = await readNext(partition, task, at)
       const last = records.at(-1)
       if (last === undefined) break
+      const nextOffset = last.offset + 1
       signal?.throwIfAborted()
       await writer.write(records)
-      at = last.offset + 1
+      at = nextOffset
       onWritten?.(at)
     }
     signal?.throwIfAborted()

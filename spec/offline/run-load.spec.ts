@@ -51,6 +51,31 @@ describe('a load', () => {
     ]).toEqual([100, 40, 0])
   })
 
+  it('puts all of a task into a sink that changes what it was handed', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [10])
+    const sink = new MemorySink()
+    const changing: Sink = {
+      published: (place, fromOffset) => sink.published(place, fromOffset),
+      open: async (each) => {
+        const writer = await sink.open({ ...each })
+        const changed = each as { startOffset: number }
+        changed.startOffset = 4
+        return {
+          write: async (records) => {
+            await writer.write(records.map((record) => ({ ...record })))
+            for (const record of records as unknown as { offset: number }[]) record.offset += 100
+          },
+          commit: () => writer.commit(),
+          abort: () => writer.abort(),
+        }
+      },
+    }
+    await runLoad(await planLoad(broker, { topics: ['orders'] }), changing)
+    expect(sink.offsets(0)).toEqual(upTo(10))
+    expect(await committed(broker, 0)).toBe(10)
+  })
+
   it('has begun where there was nothing yet, so that what comes and is deleted is missed', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [0, 0])
