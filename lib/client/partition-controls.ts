@@ -125,6 +125,16 @@ export class PartitionControls {
     return this.#subscription.assigned.get(topicPartitionKey(partition)) ?? null
   }
 
+  /** @throws {@link ClosedError} as all calls of the consumer do */
+  ensureOpen(): void {
+    this.#owner.ensureOpen()
+  }
+
+  /** Stands for the partitions that are assigned: another object once they have changed. */
+  get assigned(): object {
+    return this.#subscription.assigned
+  }
+
   /**
    * Goes back to an offset, as if what lies behind it had not been handed out, where the partition is
    * still assigned, and stands behind it.

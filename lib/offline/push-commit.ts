@@ -4,18 +4,41 @@ import {
   type Consumer,
   type OffsetCommit,
 } from '../index.ts'
+import type { PushPartitions } from './push-partitions.ts'
 import type { PushPartition } from './push-queue.ts'
 
 /**
  * Commits what is new of what a push has had acknowledged, with the epoch of the records that were written: what
  * was cut off meanwhile counts no more, and what came in its place is not taken for written.
  *
+ * @param draining may be committed though they are not assigned any more.
  * @returns those whose topic was deleted meanwhile: nothing of the others is committed then.
  */
-export async function commitDone<K, V>(
+export async function commitNew<K, V>(
+  consumer: Consumer<K, V>,
+  partitions: PushPartitions<K, V>,
+  draining: ReadonlySet<PushPartition<K, V>>,
+): Promise<readonly PushPartition<K, V>[]> {
+  const uncommitted = partitions.takeUncommitted(draining)
+  if (uncommitted.length === 0) return []
+  let left: readonly PushPartition<K, V>[] = uncommitted
+  try {
+    const done = await commitDone(consumer, uncommitted)
+    left = done.left
+    return done.deleted
+  } finally {
+    partitions.putBack(left)
+  }
+}
+
+/** @returns `left`: those of which nothing is committed yet, as the group has moved on, or others were deleted. */
+async function commitDone<K, V>(
   consumer: Consumer<K, V>,
   partitions: readonly PushPartition<K, V>[],
-): Promise<readonly PushPartition<K, V>[]> {
+): Promise<{
+  readonly deleted: readonly PushPartition<K, V>[]
+  readonly left: readonly PushPartition<K, V>[]
+}> {
   const { controls } = consumer
   const found: { each: PushPartition<K, V>; commit: OffsetCommit }[] = []
   for (const each of partitions) {
@@ -28,19 +51,20 @@ export async function commitDone<K, V>(
     if (offset > (committed?.offset ?? -1)) found.push({ each, commit: { ...done, offset } })
   }
   // What has come meanwhile may be of another topic of the name, which these offsets say nothing about.
-  const left = found.filter(({ each }) => !each.isOver && controls.topicIdOf(each) === each.topicId)
-  if (left.length === 0) return []
+  const own = found.filter(({ each }) => !each.isOver && controls.topicIdOf(each) === each.topicId)
+  if (own.length === 0) return { deleted: [], left: [] }
+  const left = own.map(({ each }) => each)
   try {
-    await consumer.commit(left.map(({ commit }) => commit))
-    return []
+    await consumer.commit(own.map(({ commit }) => commit))
+    return { deleted: [], left: [] }
   } catch (error) {
     // The group has moved on: the next poll takes part again, and then it is known who owns what.
-    if (error instanceof CommitFailedError) return []
+    if (error instanceof CommitFailedError) return { deleted: [], left }
     if (!(error instanceof UnknownTopicOrPartitionError)) throw error
     // It was deleted. The next poll knows, or one has taken it away already while this waited for its
     // turn in the group.
-    const deleted = left.filter(({ each }) => each.topic === error.topic).map(({ each }) => each)
+    const deleted = left.filter(({ topic }) => topic === error.topic)
     if (deleted.length === 0) throw error
-    return deleted
+    return { deleted, left }
   }
 }

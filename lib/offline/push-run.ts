@@ -6,10 +6,12 @@ import {
   type TopicPartition,
 } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import { PushBrake } from './push-brake.ts'
-import { commitDone } from './push-commit.ts'
+import { commitNew } from './push-commit.ts'
 import { PushDelivery, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
+import { PushPartitions } from './push-partitions.ts'
 import {
   isInFront,
   partitionKey,
@@ -36,7 +38,7 @@ export class PushRun<K, V> {
   readonly #consumer: Consumer<K, V>
   readonly #delivery: PushDelivery<K, V>
   readonly #options: ResolvedPushOptions<K, V>
-  readonly #partitions: Map<string, PushPartition<K, V>> = new Map()
+  readonly #partitions: PushPartitions<K, V>
   readonly #queue: PushQueue<K, V>
   /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
   readonly #draining: Set<PushPartition<K, V>> = new Set()
@@ -46,6 +48,7 @@ export class PushRun<K, V> {
   readonly #ending: AbortController = new AbortController()
   readonly #stopping: AbortController = new AbortController()
   #inFlight = 0
+  #isTurnAwaited = false
   #isClosed = false
   /** From then on the consumer is whose it was, and stands where that one has brought it. */
   #hasEnded = false
@@ -58,6 +61,7 @@ export class PushRun<K, V> {
     const signals = { ending: this.#ending.signal, stopping: this.#stopping.signal }
     this.#delivery = new PushDelivery(write, options, signals)
     this.#options = options
+    this.#partitions = new PushPartitions(consumer)
     this.#queue = new PushQueue(options.orderBy)
     this.#brake = new PushBrake(consumer)
   }
@@ -174,7 +178,7 @@ export class PushRun<K, V> {
         continue
       }
       const epoch = this.#consumer.controls.epochBefore(record, record.offset + 1)
-      const entry = partition.add(record, epoch)
+      const entry = this.#partitions.add(partition, record, epoch)
       if (!this.#draining.has(partition)) this.#queue.add(entry)
     }
   }
@@ -207,11 +211,8 @@ export class PushRun<K, V> {
   /** What the group has taken away, also in a poll that is still waiting, is the next owner's to write. */
   #forgetLost(): void {
     try {
-      const assigned = new Set(this.#consumer.assignment().map(partitionKey))
-      const lost = [...this.#partitions.values()].filter(
-        (each) => !assigned.has(partitionKey(each)) && !this.#draining.has(each),
-      )
-      this.#forget(lost)
+      const lost = this.#partitions.lost().filter((each) => !this.#draining.has(each))
+      if (lost.length > 0) this.#forget(lost)
     } catch (error) {
       // The poll hears of it as well, and ends the push.
       if (!(error instanceof ClosedError)) throw error
@@ -219,24 +220,13 @@ export class PushRun<K, V> {
   }
 
   #forget(partitions: readonly PushPartition<K, V>[]): void {
-    for (const each of partitions) {
-      const key = partitionKey(each)
-      if (this.#partitions.get(key) === each) this.#partitions.delete(key)
-      each.giveUp()
-    }
+    this.#partitions.forget(partitions)
     if (partitions.length > 0) this.#queue.drop(partitions)
   }
 
   /** Records that were taken and that no commit can cover yet. */
   get #heldRecords(): number {
-    return this.#inFlight + this.#queue.size + this.#heldBack
-  }
-
-  /** Those of them that are acknowledged. */
-  get #heldBack(): number {
-    let count = 0
-    for (const { heldBack } of this.#partitions.values()) count += heldBack
-    return count
+    return this.#inFlight + this.#queue.size + this.#partitions.heldBack
   }
 
   #dispatch(): void {
@@ -269,7 +259,7 @@ export class PushRun<K, V> {
       if (taken !== null) return taken
     }
     if (this.#isStopping || !hasSlot) return null
-    const room = maxInFlight - this.#inFlight - this.#heldBack
+    const room = maxInFlight - this.#inFlight - this.#partitions.heldBack
     // What all others wait for is written in any case.
     return room > 0
       ? this.#queue.take(Math.min(room, mostRecords))
@@ -281,7 +271,9 @@ export class PushRun<K, V> {
     { lane, entries }: { readonly lane: PushLane<K, V>; readonly entries: PushEntry<K, V>[] },
   ): Promise<void> {
     try {
-      if (await this.#delivery.deliver(entries, partition.over)) partition.finish(entries)
+      if (await this.#delivery.deliver(entries, partition.over)) {
+        this.#partitions.finish(partition, entries)
+      }
     } catch (error) {
       this.#failure ??= { error }
       this.stop()
@@ -291,13 +283,29 @@ export class PushRun<K, V> {
   }
 
   #onSettled(): void {
-    if (this.#queue.size > 0) this.#forgetLost()
-    this.#dispatch()
+    this.#dispatchInTurn()
     this.#commit().catch((error: unknown) => {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
       this.stop()
     })
     if (this.#brake.isOn && this.#heldRecords < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+  }
+
+  /** A target that answers at once must not keep the event loop from turning. */
+  #dispatchInTurn(): void {
+    if (this.#isTurnAwaited || this.#queue.size === 0) return
+    const turn = promptIo.turnIfDue()
+    if (turn === null) {
+      this.#forgetLost()
+      this.#dispatch()
+      return
+    }
+    this.#isTurnAwaited = true
+    void turn.then(() => {
+      this.#isTurnAwaited = false
+      this.#forgetLost()
+      this.#dispatch()
+    })
   }
 
   /** Commits what is new, one call at a time. */
@@ -308,14 +316,7 @@ export class PushRun<K, V> {
   }
 
   async #commitDone(): Promise<void> {
-    const assigned = new Set(this.#consumer.assignment().map(partitionKey))
-    const own = [...this.#partitions].filter(
-      ([key, each]) => assigned.has(key) || this.#draining.has(each),
-    )
-    const deleted = await commitDone(
-      this.#consumer,
-      own.map(([, each]) => each),
-    )
+    const deleted = await commitNew(this.#consumer, this.#partitions, this.#draining)
     if (deleted.length === 0) return
     this.#forget(deleted)
     this.#goBack(deleted)
@@ -331,7 +332,7 @@ export class PushRun<K, V> {
     try {
       await this.#commit()
       this.#brake.release()
-      this.#goBack([...this.#partitions.values()])
+      this.#goBack(this.#partitions.all)
     } catch (error) {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
     }

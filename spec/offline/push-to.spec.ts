@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   IllegalStateError,
   InvalidGroupIdError,
@@ -9,6 +9,7 @@ import {
   type ConsumerRecord,
 } from '../../lib/index.ts'
 import { pushTo, type Push, type PushResult } from '../../lib/offline/index.ts'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -787,5 +788,43 @@ it('a push whose commit fails rejects with the error, also where the commit at i
   await until(clock, () => told !== null)
   expect(told).toMatchObject({ cause: { code: 'EIO' } })
   expect(committedOf(broker)).toEqual([10])
+  await broker.close()
+})
+
+it('a push looks at what a write was about, and not at all partitions each time', async () => {
+  const { clock, broker, consumer } = await setUp(50, 4)
+  const reader = consumer({ maxPollRecords: 20 })
+  const committed = vi.spyOn(reader, 'committed')
+  const assignment = vi.spyOn(reader, 'assignment')
+  const push = pushTo(reader, () => undefined, { clock })
+  await until(clock, () => committedOf(broker).join() === Array(50).fill(4).join())
+  expect(await push.stop()).toMatchObject({ written: 200 })
+  // One for where it begins, one for each record at most; 50 for each record were 10,000.
+  expect(committed.mock.calls.length).toBeLessThanOrEqual(250)
+  expect(assignment.mock.calls.length).toBeLessThanOrEqual(2)
+  await broker.close()
+})
+
+it('a push lets the event loop turn between writes that end at once', async () => {
+  const { clock, broker, consumer } = await setUp()
+  let endTurn: () => void = () => undefined
+  const turn = new Promise<void>((resolve) => (endTurn = resolve))
+  const turnIfDue = vi.spyOn(promptIo, 'turnIfDue').mockReturnValue(null)
+  onTestFinished(() => {
+    turnIfDue.mockRestore()
+  })
+  let count = 0
+  const write = (): void => {
+    count += 1
+    if (count === 3) turnIfDue.mockReturnValue(turn)
+  }
+  const push = pushTo(consumer(), write, { clock })
+  await until(clock, () => count >= 3)
+  await clock.advance(1000)
+  expect(count).toBe(3)
+  turnIfDue.mockReturnValue(null)
+  endTurn()
+  await until(clock, () => committedOf(broker).join() === '10')
+  expect(await push.stop()).toMatchObject({ written: 10 })
   await broker.close()
 })
