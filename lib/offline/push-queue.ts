@@ -5,6 +5,8 @@ import type { ConsumerRecord, TopicPartition } from '../index.ts'
 export interface PushEntry<K, V> {
   readonly record: ConsumerRecord<K, V>
   readonly partition: PushPartition<K, V>
+  /** Of the record, as it was when it was taken: a write may change what it gets. */
+  readonly offset: number
   /** Of the record, as it was when it was taken. */
   readonly leaderEpoch: number | null
   isDone: boolean
@@ -18,8 +20,8 @@ export interface PushLane<K, V> {
 }
 
 /** Whether a record behind it has been handed to a write, which no commit can cover without this one. */
-export function isInFront<K, V>({ record, partition }: PushEntry<K, V>): boolean {
-  return record.offset < partition.startedOffset
+export function isInFront<K, V>({ offset, partition }: PushEntry<K, V>): boolean {
+  return offset < partition.startedOffset
 }
 
 /** The name of a partition as a key. */
@@ -77,15 +79,16 @@ export class PushPartition<K, V> {
   }
 
   add(record: ConsumerRecord<K, V>, leaderEpoch: number | null): PushEntry<K, V> {
-    const entry = { record, partition: this, leaderEpoch, isDone: false }
+    const { offset } = record
+    const entry = { record, partition: this, offset, leaderEpoch, isDone: false }
     this.#entries.push(entry)
-    this.nextOffset = record.offset + 1
+    this.nextOffset = offset + 1
     return entry
   }
 
   /** A write has got these records, in their order. */
   start(entries: readonly PushEntry<K, V>[]): void {
-    const offset = entries.at(-1)?.record.offset ?? -1
+    const offset = entries.at(-1)?.offset ?? -1
     this.startedOffset = Math.max(this.startedOffset, offset + 1)
   }
 
@@ -102,7 +105,7 @@ export class PushPartition<K, V> {
 
   /** The first offset that is not acknowledged: everything below it is. */
   get doneOffset(): number {
-    return this.#entries[0]?.record.offset ?? this.nextOffset
+    return this.#entries[0]?.offset ?? this.nextOffset
   }
 
   /** Records that are acknowledged, and cannot be committed because one in front of them is not. */

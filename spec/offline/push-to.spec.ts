@@ -828,3 +828,20 @@ it('a push lets the event loop turn between writes that end at once', async () =
   expect(await push.stop()).toMatchObject({ written: 10 })
   await broker.close()
 })
+
+it('a write that changes the offset of its record commits nothing that is not written', async () => {
+  const { clock, broker, consumer } = await setUp()
+  let acknowledge: () => void = () => undefined
+  const write = (record: { -readonly [F in keyof ConsumerRecord]: unknown }): unknown => {
+    const { offset } = record
+    record.offset = 5
+    return offset === 0 ? new Promise<void>((resolve) => (acknowledge = resolve)) : undefined
+  }
+  const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 10 })
+  await clock.advance(1000)
+  expect(committedOf(broker)).toEqual([0])
+  acknowledge()
+  await until(clock, () => committedOf(broker).join() === '10')
+  await push.stop()
+  await broker.close()
+})
