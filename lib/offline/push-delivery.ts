@@ -45,13 +45,14 @@ export class PushDelivery<K, V> {
    */
   async deliver(entries: readonly PushEntry<K, V>[], over: AbortSignal): Promise<boolean> {
     const { retries, retryBackoffMs, clock, onError } = this.#options
-    const records = entries.map(({ record }) => record)
+    // Another array each time: whoever gets one may have taken records off it.
+    const recordsOf = (): ConsumerRecord<K, V>[] => entries.map(({ record }) => record)
     const signal = this.#signal
     const isUnwanted = (): boolean => this.#stopping.aborted || over.aborted
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.#write(records, { signal, attempt })
-        this.written += records.length
+        await this.#write(recordsOf(), { signal, attempt })
+        this.written += entries.length
         return true
       } catch (error) {
         if (isUnwanted()) return false
@@ -63,8 +64,8 @@ export class PushDelivery<K, V> {
           continue
         }
         if (onError === 'stop') throw error
-        if (onError !== 'skip') await onError(error, records)
-        this.failed += records.length
+        if (onError !== 'skip') await onError(error, recordsOf())
+        this.failed += entries.length
         return true
       }
     }

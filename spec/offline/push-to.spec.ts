@@ -845,3 +845,34 @@ it('a write that changes the offset of its record commits nothing that is not wr
   await push.stop()
   await broker.close()
 })
+
+it.each(['is tried again', 'is given to onError'])(
+  'a write that takes records off its list has all of them when it %s',
+  async (how) => {
+    const { clock, broker, consumer } = await setUp()
+    const lists: number[][] = []
+    const failedWith: number[] = []
+    const write = (records: readonly ConsumerRecord[]): void => {
+      lists.push(records.map(({ offset }) => offset))
+      const list = records as ConsumerRecord[]
+      while (list.length > 0) list.shift()
+      if (lists.length === 1) throw new Error('the target is busy')
+    }
+    const onError = (_error: unknown, records: readonly ConsumerRecord[]): void => {
+      failedWith.push(...records.map(({ offset }) => offset))
+      ;(records as ConsumerRecord[]).length = 0
+    }
+    const retries = how === 'is tried again' ? 1 : 0
+    const push = pushTo(consumer(), write, { clock, batchRecords: 10, retries, onError })
+    await until(clock, () => committedOf(broker).join() === '10')
+    const all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    if (retries === 1) {
+      expect(lists).toEqual([all, all])
+      expect(await push.stop()).toEqual({ written: 10, failed: 0, retries: 1 })
+    } else {
+      expect(failedWith).toEqual(all)
+      expect(await push.stop()).toEqual({ written: 0, failed: 10, retries: 0 })
+    }
+    await broker.close()
+  },
+)
