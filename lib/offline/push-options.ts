@@ -42,8 +42,8 @@ export interface PushOptions<K = Buffer, V = Buffer> {
    */
   readonly batchRecords?: number
   /**
-   * What keeps its order, one write after the other: a partition, or a key, where records without a
-   * key have no order. @defaultValue `'partition'`
+   * What keeps its order, one write after the other: a partition, or a key, as the deserializer gives it,
+   * where records without a key, or of which it makes `null`, have no order. @defaultValue `'partition'`
    */
   readonly orderBy?: 'partition' | 'key'
   /** How often a write that fails is tried again, at least 0. @defaultValue 3 */

@@ -218,7 +218,12 @@ export class PushQueue<K, V> {
 function keyText(key: unknown): string {
   if (types.isUint8Array(key)) return Buffer.from(key).toString('latin1')
   if (typeof key === 'bigint') return `${key}n`
-  return JSON.stringify(key, (_name, each: unknown) =>
-    typeof each === 'bigint' ? `${each}n` : each,
-  )
+  try {
+    return JSON.stringify(key, (_name, each: unknown) =>
+      typeof each === 'bigint' ? `${each}n` : each,
+    )
+  } catch {
+    // Keys that JSON cannot say, as one that holds itself, keep their order all together.
+    return ''
+  }
 }

@@ -876,3 +876,30 @@ it.each(['is tried again', 'is given to onError'])(
     await broker.close()
   },
 )
+
+it('a push keeps the order of keys that JSON cannot say', async () => {
+  const { clock, broker } = await setUp()
+  const reader = broker.consumer({
+    groupId: 'g',
+    enableAutoCommit: false,
+    keyDeserializer: {
+      deserialize: (): object => {
+        const key: { self?: object } = {}
+        key.self = key
+        return key
+      },
+    },
+  })
+  reader.subscribe(['t'])
+  const written: number[] = []
+  const write = async ({ offset }: { readonly offset: number }): Promise<void> => {
+    await new Promise<void>((resolve) => void clock.startTimer(resolve, 100 - 10 * offset))
+    written.push(offset)
+  }
+  const push = pushTo(reader, write, { clock, orderBy: 'key', concurrency: 10 })
+  push.catch(() => undefined)
+  await until(clock, () => committedOf(broker).join() === '10')
+  expect(written).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  await push.stop()
+  await broker.close()
+})
