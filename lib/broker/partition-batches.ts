@@ -1,5 +1,6 @@
 import { batchesOf, totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
+import { shared } from '../record/shared-memory.ts'
 import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
@@ -119,6 +120,6 @@ export class PartitionBatches {
 /** Not by `map`, see {@link batchesOf}. */
 function copiesOf(batches: readonly RecordBatch[]): RecordBatch[] {
   const buffers: Buffer[] = []
-  for (const { buffer } of batches) buffers.push(Buffer.from(buffer))
+  for (const { buffer } of batches) buffers.push(shared(Buffer.from(buffer)))
   return batchesOf(buffers)
 }

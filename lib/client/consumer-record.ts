@@ -5,7 +5,7 @@ import type { RecordHeader } from '../record/record-encoding.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { Deserializer } from './serde.ts'
 
-/** A record as a consumer hands it out. */
+/** A record as a consumer hands it out; what no deserializer has made is as in a {@link StoredRecord}. */
 export interface ConsumerRecord<K = Buffer, V = Buffer> {
   readonly topic: string
   readonly partition: number

@@ -1,3 +1,4 @@
+import { markAsUntransferable } from 'node:worker_threads'
 import { CorruptRecordError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
@@ -103,6 +104,8 @@ async function decodeCompressed(
         position: 0,
       })
     }
+    // A codec may cut it from something larger.
+    markAsUntransferable(records.buffer)
     return readRecords(batch, records, 0, place, options)
   } catch (error) {
     throw withOffsets(error, batch, RECORD_BATCH_OVERHEAD)

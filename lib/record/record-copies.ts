@@ -4,6 +4,7 @@ import { RecordBatch } from './record-batch.ts'
 import type { BatchPlace } from './record-reader.ts'
 import type { StoredRecord } from './stored-record.ts'
 import { copyRun } from './record-run.ts'
+import { shared } from './shared-memory.ts'
 
 /**
  * At most `maxRecords` records of a batch that is not compressed, from `fromOffset` on, as views of a
@@ -25,7 +26,7 @@ export function copyRecords(
     const records = copyRun(batch, buffer, RECORD_BATCH_OVERHEAD, place, run)
     if (records !== null) return records
   }
-  return decodeUncompressed(new RecordBatch(Buffer.from(buffer)), place, range)
+  return decodeUncompressed(new RecordBatch(shared(Buffer.from(buffer))), place, range)
 }
 
 /**

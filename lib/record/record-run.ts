@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { readRun, type BatchPlace, type RecordsHeader } from './record-reader.ts'
+import { shared } from './shared-memory.ts'
 import type { StoredRecord } from './stored-record.ts'
 import { PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
 
@@ -30,7 +31,7 @@ export function copyRun(
   const start = behindRecords(bytes, position, firstDelta - bytesDelta)
   const end = start < 0 ? -1 : behindRecords(bytes, start, count)
   if (end < 0) return null
-  const copy = Buffer.allocUnsafe(end - start)
+  const copy = shared(Buffer.allocUnsafe(end - start))
   bytes.copy(copy, 0, start, end)
   try {
     return readRun(header, copy, place, { firstDelta, count })

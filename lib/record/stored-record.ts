@@ -7,7 +7,10 @@ export interface StoredRecord {
   readonly offset: number
   /** Milliseconds since the epoch, -1 for none. */
   readonly timestamp: number
-  /** A view that keeps the bytes of the whole batch in memory. */
+  /**
+   * A view that keeps the bytes of the whole batch in memory, which other records share: a worker can be given
+   * a copy of it, and its memory cannot be transferred.
+   */
   readonly key: Buffer | null
   /** A view like `key`; `null` is a tombstone in a compacted topic. */
   readonly value: Buffer | null

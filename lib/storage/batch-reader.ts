@@ -15,6 +15,7 @@ import {
   RECORD_BATCH_OVERHEAD,
   RecordBatch,
 } from '../record/record-batch.ts'
+import { shared } from '../record/shared-memory.ts'
 import { isIntact } from './segment-scan.ts'
 
 const NOTHING = Buffer.alloc(0)
@@ -191,7 +192,7 @@ export class BatchReader {
 
   async #read(sizeBytes: number): Promise<void> {
     const wanted = Math.min(Math.max(sizeBytes, RECORD_BATCH_OVERHEAD), this.#end - this.position)
-    const chunk = Buffer.allocUnsafe(wanted)
+    const chunk = shared(Buffer.allocUnsafe(wanted))
     this.#chunk = chunk.subarray(0, await readFully(this.#file, chunk, this.position))
     this.#chunkPosition = this.position
   }

@@ -1,5 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { RECORD_BATCH_OVERHEAD, type RecordBatch } from '../record/record-batch.ts'
+import { shared } from '../record/shared-memory.ts'
 import type { CachedBatches } from './batch-cache.ts'
 import { BatchReader } from './batch-reader.ts'
 import { SEEK_BYTES } from './exact-seek.ts'
@@ -115,7 +116,7 @@ function readOn(
   const seekBytes = mustFit && cursor.baseOffset !== null ? RECORD_BATCH_OVERHEAD : SEEK_BYTES
   const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes + seekBytes)
   const chunkBytes = endOf(view, cursor, endOffset, mostBytes) - cursor.position
-  const bytes = cache?.borrow(chunkBytes) ?? Buffer.allocUnsafe(chunkBytes)
+  const bytes = cache?.borrow(chunkBytes) ?? shared(Buffer.allocUnsafe(chunkBytes))
   const chunk = bytes.length === chunkBytes ? bytes : bytes.subarray(0, chunkBytes)
   const reader = new BatchReader(file, cursor.position, view.sizeBytes, chunk)
   try {
