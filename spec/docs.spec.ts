@@ -137,6 +137,22 @@ describe('README.md', () => {
   })
 })
 
+describe('docs/OFFLINE.md', () => {
+  it('has a script for cron that loads and ends, in JavaScript of every Node.js', async () => {
+    const blocks = codeBlocksOf(sectionOf(pageOf('docs/OFFLINE.md'), 'At intervals'))
+    const script = blocks.find(({ language }) => language === 'mjs')
+    const application = [
+      "{ const broker = await Broker.open('./data')",
+      "const { partitions } = await broker.createTopic('orders')",
+      "await partitions[0]?.append([{ value: 'first' }, { value: 'second' }])",
+      'await broker.close() }',
+    ]
+    const source = [...application, script?.source ?? ''].join('\n')
+    const place = `docs/OFFLINE.md:${script?.line ?? 0}`
+    expect(await runExample({ source, place, language: 'js' })).toEqual(['2 loaded'])
+  })
+})
+
 describe('docs/FORMAT.md', () => {
   const format = pageOf('docs/FORMAT.md')
 

@@ -92,7 +92,11 @@ afterAll(() => {
  *
  * @returns the lines that it has printed. Rejects when it fails, or writes to standard error.
  */
-export async function runExample({ language, source, place }: DocExample): Promise<string[]> {
+export async function runExample({
+  language,
+  source,
+  place,
+}: Pick<DocExample, 'language' | 'source' | 'place'>): Promise<string[]> {
   sandboxPath ??= createSandbox()
   const cwd = mkdtempSync(join(sandboxPath, 'run-'))
   const script = join(cwd, 'example.mjs')
