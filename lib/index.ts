@@ -34,6 +34,7 @@ export type {
 } from './broker/partition-records.ts'
 export type { ReadLastOptions } from './broker/read-last.ts'
 export type { DeletedRecords } from './broker/record-deletion.ts'
+export type { SlowSync } from './broker/slow-sync.ts'
 export type { TopicPartition } from './broker/topic-partition.ts'
 export { Topic } from './broker/topic.ts'
 export { Consumer } from './client/consumer.ts'

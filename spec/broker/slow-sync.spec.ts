@@ -1,13 +1,14 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { flushTimed } from '../../lib/broker/slow-sync.ts'
+import type { SlowSync } from '../../lib/index.ts'
 import type { Log } from '../../lib/storage/log.ts'
 
 const CHANNEL = 'varve:slow-sync'
 
-let told: unknown[] = []
+let told: SlowSync[] = []
 const listener = (message: unknown): void => {
-  told.push(message)
+  told.push(message as SlowSync)
 }
 beforeEach(() => {
   told = []
