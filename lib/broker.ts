@@ -41,7 +41,9 @@ export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.
  * One data directory and the one process that writes to it: topics, producers, consumer groups.
  *
  * All calls may overlap. Close it when you are done; a process that ends without that loses
- * nothing that was acknowledged, and the next open looks after what it left.
+ * nothing that was acknowledged, and the next open looks after what it left. Once it is closed, calls throw or
+ * reject with {@link ClosedError}. What changes something rejects with {@link ReadOnlyError} where it is open for reading
+ * only, with {@link LockLostError} once the directory was taken away, with {@link StorageError} when the disk fails.
  */
 export class Broker {
   readonly dir: string
@@ -70,7 +72,8 @@ export class Broker {
   }
 
   /**
-   * Opens a data directory, which is created when it does not exist.
+   * Opens a data directory, which is created when it does not exist, unless `readOnly`: that is a
+   * {@link StorageError} then.
    *
    * @throws {@link LockedError} when another owner holds it.
    * @throws TypeError or RangeError for a path or options that are not legal.
@@ -103,6 +106,7 @@ export class Broker {
    *
    * @throws {@link InvalidTopicError} when the name is not legal, internal, or too much like another.
    * @throws {@link TopicExistsError} unless `ifNotExists`.
+   * @throws {@link InvalidPartitionsError} when the directory would have more than 200,000 partitions.
    * @throws TypeError or RangeError for options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    * @throws {@link CorruptRecordError} when the committed offsets are damaged: they may hold some of
@@ -130,7 +134,7 @@ export class Broker {
     }
   }
 
-  /** A topic by its name. @throws {@link UnknownTopicOrPartitionError} */
+  /** A topic by its name. @throws {@link UnknownTopicOrPartitionError}, or {@link InvalidTopicError} for what is no name */
   topic(name: string): Topic {
     this.#ensureOpen()
     const topic = this.#logs.get(validateTopicName(name))
@@ -149,7 +153,7 @@ export class Broker {
    * that is created under the name later is another one. Where it fails as `'unknown'` the topic is gone
    * too; its name is free once another call, or the next open, has been able to remove its files.
    *
-   * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic.
+   * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic, or for what is no name.
    * @throws {@link CorruptRecordError} when the committed offsets are damaged.
    */
   async deleteTopic(name: string): Promise<void> {
@@ -182,7 +186,8 @@ export class Broker {
   /**
    * A producer, closed with the broker at the latest.
    *
-   * @throws {@link ReadOnlyError} when the broker is open for reading only.
+   * @throws TypeError or RangeError for options that are not legal; {@link ReadOnlyError};
+   * {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    */
   producer<K = string | Uint8Array, V = string | Uint8Array>(
     options: ProducerOptions<K, V> = {},
@@ -203,7 +208,12 @@ export class Broker {
     return producer
   }
 
-  /** A consumer, closed with the broker at the latest. */
+  /**
+   * A consumer, closed with the broker at the latest.
+   *
+   * @throws TypeError or RangeError for options that are not legal; {@link InvalidGroupIdError} when `groupId` is no
+   * id, or `enableAutoCommit` lacks one; {@link ReadOnlyError} for `enableAutoCommit` where nothing may be written.
+   */
   consumer<K = Buffer, V = Buffer>(options: ConsumerOptions<K, V> = {}): Consumer<K, V> {
     this.#ensureOpen()
     const { clock, random, readOnly } = this.#options

@@ -35,8 +35,9 @@ import { VisibleEnd } from './visible-end.ts'
 /**
  * A {@link Log} with those who write to it and those who wait for it.
  *
- * Consumers see [`logStartOffset`, `highWatermark`). All calls may overlap; appends get their
- * offsets in the order of the calls.
+ * Consumers see [`logStartOffset`, `highWatermark`). All calls may overlap; appends get their offsets in the order of
+ * the calls. They reject with {@link ClosedError} when the broker is closed, with {@link UnknownTopicOrPartitionError}
+ * when the topic is deleted.
  */
 export class Partition {
   readonly topic: string
@@ -121,11 +122,12 @@ export class Partition {
    * the disk fails an append, those that were called for after it and are not yet written fail too.
    *
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
-   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
-   * @throws {@link InvalidTopicError} for an internal topic, which only the library writes to.
-   * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError} or
-   * {@link ClosedError} when the log cannot be written; `outcome` says what is known, and where damage
-   * is in the way nothing was written. The signal's reason.
+   * @throws {@link RecordTooLargeError}, {@link InvalidRecordError}, {@link InvalidTimestampError} or
+   * {@link UnsupportedCompressionTypeError} when a record is not taken, {@link LogFullError} when there is no room; TypeError
+   * or RangeError for what is no record, and for an empty list; {@link InvalidTopicError} for an internal topic.
+   * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError}, {@link ReadOnlyError} or
+   * {@link ClosedError} when the log takes no writes; `outcome` says what is known, and where an error
+   * has none nothing was written. The signal's reason.
    */
   append(
     records: AppendRecord | readonly AppendRecord[],
@@ -152,7 +154,7 @@ export class Partition {
    * Reads the records from `offset` on, up to the high watermark, and never waits.
    *
    * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
-   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link ClosedError}
+   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link StorageError} when the disk fails
    */
   read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
     return readRecords(this.#context.clock, this, offset, options)
@@ -164,7 +166,7 @@ export class Partition {
    *
    * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, also when records are
    * deleted while it waits; {@link CorruptRecordError} when the batch there is damaged;
-   * {@link ClosedError} when the broker is closed; the signal's reason when it is aborted.
+   * {@link StorageError} when the disk fails; the signal's reason when it is aborted.
    */
   fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
     return fetchRecords(this.#context.clock, this, offset, options)
@@ -174,7 +176,7 @@ export class Partition {
    * Reads the last `count` visible records, in offset order; fewer where there are fewer.
    *
    * @param count at least 0.
-   * @throws {@link CorruptRecordError} when damage is among them; {@link ClosedError}
+   * @throws {@link CorruptRecordError} when damage is among them; {@link StorageError} when the disk fails
    */
   async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
     this.ensureOpen()
@@ -185,10 +187,9 @@ export class Partition {
   /**
    * Goes through the records in offset order, with `reverse` from the last one to the first. Breaking out of the loop leaves nothing behind.
    * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
-   * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} at the end of a log
-   * that takes no more writes since a failure; {@link OffsetOutOfRangeError} also when
-   * there is nothing to read because `from` is behind the end of the log, when records were cut off
-   * that it has given, and with `reverse` when what comes next was deleted or cut off meanwhile.
+   * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} also at the end of a log that takes no
+   * writes any more; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is behind the end,
+   * when records were cut off that it has given, and with `reverse` when what comes next was deleted or cut off.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)
@@ -196,9 +197,9 @@ export class Partition {
 
   /**
    * The offset of the first record that is at least as young as `timestamp`.
-   *
    * @param timestamp milliseconds since the epoch.
    * @returns `null` when every visible record is older.
+   * @throws RangeError below 0; {@link CorruptRecordError} where damage may hide it; {@link StorageError}
    */
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
     return (await findByTimestamp(this, timestamp)).found?.offset ?? null
@@ -206,11 +207,10 @@ export class Partition {
 
   /**
    * Deletes every record below `beforeOffset`, for good. Segments that hold no other are removed.
-   *
    * @param beforeOffset at most `highWatermark`, which is what -1 means; nothing is below `logStartOffset`.
    * @returns what that has freed, and where the log starts by now.
    * @throws {@link PolicyViolationError} on internal topics, and where `cleanupPolicy` has no `delete`.
-   * @throws {@link OffsetOutOfRangeError} above the high watermark.
+   * @throws {@link OffsetOutOfRangeError} above the high watermark; as {@link Partition.append} where there are no writes.
    */
   async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
     this.ensureOpen()
@@ -232,19 +232,19 @@ export class Partition {
   }
 
   /**
-   * Keeps of each key only the last record, at its offset, however little of the log that concerns. The active
-   * segment is rolled first. Appends and reads go on meanwhile; the broker compacts one partition at a time.
+   * Keeps of each key only the last record, at its offset, and what is younger than `minCompactionLagMs`, however little of
+   * the log that concerns. The active segment is rolled first. Appends and reads go on; one partition at a time is compacted.
    *
    * @throws {@link PolicyViolationError} where `cleanupPolicy` has no `compact`.
    * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk fails:
-   * every record that should be there still is. {@link ClosedError} when the broker is closed.
+   * every record that should be there still is. {@link ReadOnlyError} or {@link LockLostError} when nothing may be written.
    */
   async compact(): Promise<CompactionReport> {
     this.ensureOpen()
     return compactPartition(this, this.#context)
   }
 
-  /** Makes everything written so far durable. @throws {@link StorageError}, after which no more is written. */
+  /** Makes what is written durable. @throws {@link StorageError}, which ends all writes, or as {@link Partition.append} */
   async flush(): Promise<void> {
     this.ensureOpen()
     await flushTimed(this.#context.clock, this.log)

@@ -28,7 +28,10 @@ export interface TopicOwner {
   ensureOpen(): void
 }
 
-/** A named set of partitions with one configuration. All calls may overlap. */
+/**
+ * A named set of partitions with one configuration. All calls may overlap, and reject with {@link ClosedError} when the
+ * broker is closed, with {@link UnknownTopicOrPartitionError} when the topic is deleted.
+ */
 export class Topic {
   readonly name: string
   /** Tells a topic from an earlier one of the same name: a UUID, in 22 characters as Kafka writes it. */
@@ -70,7 +73,7 @@ export class Topic {
   /**
    * One partition.
    *
-   * @throws {@link UnknownTopicOrPartitionError} when the topic has no such partition.
+   * @throws {@link UnknownTopicOrPartitionError} when the topic has no such partition; TypeError for what is no number.
    */
   partition(index: number): Partition {
     if (typeof index !== 'number') {
@@ -90,8 +93,10 @@ export class Topic {
    * Grows the topic to `total` partitions, all of them or none. Records stay where they are, so
    * keys hash to other partitions from now on.
    *
-   * @throws {@link InvalidPartitionsError} when `total` is not above the present count.
+   * @throws {@link InvalidPartitionsError} when `total` is not above the present count, or the directory would have more
+   * than 200,000 partitions; TypeError or RangeError for what is not a whole number in [1, 100000].
    * @throws {@link InvalidTopicError} for an internal topic: what it holds is found by the count.
+   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when it cannot be stored.
    */
   async addPartitions(total: number): Promise<void> {
     checkWholeNumber('total', total, 1, MAX_PARTITIONS)
@@ -112,6 +117,7 @@ export class Topic {
    * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting,
    * refuse them or leave them not durable: another `cleanupPolicy`, a cap, `retention: 'consumed'`,
    * `flushMessages` above 1, `maxMessageBytes` or `segmentBytes` below 65,536.
+   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when it cannot be stored.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
@@ -124,6 +130,7 @@ export class Topic {
    * Compacts every partition, see {@link Partition.compact}.
    *
    * @returns what was done, in the order of the partitions.
+   * @throws as {@link Partition.compact}, of the first that fails; those behind it are not compacted then.
    */
   async compact(): Promise<CompactionReport[]> {
     this.#owner.ensureOpen()

@@ -41,8 +41,8 @@ export interface CompactionReport {
   /** First offset that no earlier pass had covered. */
   readonly fromOffset: number
   /**
-   * Where the next pass goes on. It is `fromOffset` when nothing was covered, also because the log was
-   * cut or deleted from meanwhile.
+   * Where the next pass goes on: behind as many keys as `cleanerDedupeBufferBytes` has room for, and before what is younger
+   * than `minCompactionLagMs`. It is `fromOffset` when nothing was covered, also because the log was cut or deleted from.
    */
   readonly endOffset: number
   /** Bytes of the segments that were gone through. */
