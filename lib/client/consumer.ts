@@ -60,7 +60,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @param topics names, or a pattern for the names of all topics there are or will be
    * @throws {@link IllegalStateError} when the consumer has partitions of its own choice, or a
    * pattern in place of names, or the other way round
-   * @throws {@link InvalidGroupIdError} without a `groupId`
+   * @throws {@link InvalidGroupIdError} without a `groupId`, {@link InvalidTopicError} for what is no topic's name
    */
   subscribe(topics: readonly string[] | RegExp, listener?: RebalanceListener): void {
     this.#parts.ensureNotClosing()
@@ -116,13 +116,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * taken counts as consumed once it has returned: a deserializer that closes makes it reject, and one
    * that commits does so without. Of partitions that are given up meanwhile it returns nothing.
    *
-   * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is
-   * in progress
+   * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is in progress
    * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
    * in each poll until the position is moved past it; with a group also when the committed offsets
    * are damaged
-   * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when
-   * `autoOffsetReset` is `'none'`
+   * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'`
    * @throws {@link UnknownTopicOrPartitionError} when a partition of its own choice is gone
    * @throws {@link InconsistentGroupProtocolError} when the group has another strategy
    * @throws {@link StorageError} when a read fails, and what an automatic commit fails with, as `commit`
@@ -155,10 +153,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Offset of the next record to be handed out, which is looked up if nothing has been read yet.
    *
-   * @throws {@link IllegalStateError} when the partition is not assigned
-   * @throws {@link UnknownTopicOrPartitionError} when it is not there any more
-   * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when
-   * `autoOffsetReset` is `'none'`
+   * @throws {@link IllegalStateError} when it is not assigned, {@link UnknownTopicOrPartitionError} when it is gone
+   * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when `autoOffsetReset` is `'none'`
+   * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   position(partition: TopicPartition): number {
     this.#parts.ensureOpen()
@@ -184,7 +181,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    *
    * @param offsets next offsets to read; those of all that is consumed, of topics that are there, when absent
    * @throws TypeError or RangeError for what is no offset, or has a wrong field
-   * @throws {@link CommitFailedError} when the group has moved on without this member
+   * @throws {@link CommitFailedError} when the group has moved on without this member, or others subscribe and it does not
    * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek, and not by a cut
    * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored, {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
@@ -206,8 +203,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Goes on at `offset`, back or forth. One that the log does not hold shows in the next poll.
    *
-   * @throws {@link IllegalStateError} when the partition is not assigned
-   * @throws RangeError when `offset` is negative
+   * @throws {@link IllegalStateError} when the partition is not assigned; RangeError when `offset` is negative
    */
   seek(partition: TopicPartition, offset: number): void {
     this.#parts.ensureOpen()
@@ -237,8 +233,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * this one searches.
    *
    * @param timestamp milliseconds since the epoch
-   * @throws {@link IllegalStateError} when one of the partitions is not assigned
-   * @throws RangeError when `timestamp` is negative
+   * @throws {@link IllegalStateError} when one of the partitions is not assigned; RangeError when `timestamp` is negative
+   * @throws as {@link Consumer.offsetsForTimes}
    */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
     this.#parts.ensureOpen()
@@ -249,7 +245,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * The first record of each partition that is at least as young, `null` where there is none. The
    * partitions need not be assigned, and no position moves.
    *
-   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
+   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist; {@link CorruptRecordError} where damage
+   * may hide such a record; {@link StorageError} when the disk fails
    */
   async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
     this.#parts.ensureOpen()
@@ -266,13 +263,16 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'highWatermark'))
   }
 
-  /** Hands out nothing of these partitions until `resume`, or until the group has taken them away. */
+  /**
+   * Hands out nothing of these partitions until `resume`, or until the group has taken them away.
+   * @throws {@link IllegalStateError} when one of them is not assigned
+   */
   pause(partitions: readonly TopicPartition[]): void {
     this.#parts.ensureOpen()
     this.#parts.controls.setPaused(partitions, true)
   }
 
-  /** Ends `pause`. Nothing was skipped. */
+  /** Ends `pause`. Nothing was skipped. @throws as {@link Consumer.pause} */
   resume(partitions: readonly TopicPartition[]): void {
     this.#parts.ensureOpen()
     this.#parts.controls.setPaused(partitions, false)

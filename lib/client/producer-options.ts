@@ -61,12 +61,12 @@ export interface ProducerOptions<
    * How long after the first record of a batch its outcome must be known, milliseconds, at least 1
    * and at least `lingerMs`.
    *
-   * @defaultValue 120000
+   * @defaultValue 120000, or `lingerMs` where that is more
    */
   readonly deliveryTimeoutMs?: number
   /** Codec of the batches, where the topic leaves that to producers. @defaultValue `'none'` */
   readonly compressionType?: CompressionType
-  /** Not to be shared with another producer. @defaultValue `defaultPartitioner()` */
+  /** Not to be shared with another producer. @defaultValue `defaultPartitioner({ stickyBytes: batchSize })` */
   readonly partitioner?: Partitioner
   /** @defaultValue takes strings, stored in UTF-8, and bytes */
   readonly keySerializer?: Serializer<K>

@@ -55,9 +55,9 @@ export interface ProducerContext {
  * together, in the order of their sends.
  *
  * All calls may overlap. Sends to one partition settle in their order, but for those that are given
- * up while they wait for room. When a batch fails, the ones behind it are still tried and nothing is
- * sent twice: sending again is up to the caller, who finds in `outcome` of most errors whether that
- * may store a record twice.
+ * up while they wait for room. When a batch is refused, the ones behind it are still tried; when the disk
+ * fails one, those that were sent by then fail with it. Nothing is sent twice: sending again is up to the
+ * caller, who finds in `outcome` of most errors whether that may store a record twice.
  */
 export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   readonly #context: ProducerContext

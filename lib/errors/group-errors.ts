@@ -17,7 +17,10 @@ export class NoOffsetForPartitionError extends VarveError {
   }
 }
 
-/** The group has moved on without this member, and its partitions may belong to another. */
+/**
+ * The group has moved on without this member, and its partitions may belong to another; or the consumer is no
+ * member, with partitions of its own choice or none, and the group has members that subscribe.
+ */
 export class CommitFailedError extends VarveError {
   override readonly name = 'CommitFailedError'
   readonly code = 'COMMIT_FAILED'
@@ -38,7 +41,7 @@ export class InconsistentGroupProtocolError extends VarveError {
   readonly code = 'INCONSISTENT_GROUP_PROTOCOL'
 }
 
-/** The call needs a `groupId`, and the consumer has none. */
+/** The call needs a `groupId`, and the consumer has none; or what was given is no text of 1 to 32,767 bytes. */
 export class InvalidGroupIdError extends VarveError {
   override readonly name = 'InvalidGroupIdError'
   readonly code = 'INVALID_GROUP_ID'

@@ -1,6 +1,9 @@
 import { VarveError, type AppendOutcome } from './varve-error.ts'
 
-/** A record, or the batch that holds it, is larger than the topic or the buffer allows. */
+/**
+ * A record, or the batch that holds it, is larger than the topic or the buffer allows, or than the 64 MiB that a
+ * batch may hold before it is compressed.
+ */
 export class RecordTooLargeError extends VarveError {
   override readonly name = 'RecordTooLargeError'
   readonly code = 'MESSAGE_TOO_LARGE'
@@ -15,7 +18,7 @@ export class RecordTooLargeError extends VarveError {
   }
 }
 
-/** A record that the topic does not take, such as one without a key in a compacted topic. */
+/** A record without a key in a compacted topic, or one with more headers than a batch holds: 2^20 with its records. */
 export class InvalidRecordError extends VarveError {
   override readonly name = 'InvalidRecordError'
   readonly code = 'INVALID_RECORD'

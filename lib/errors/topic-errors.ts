@@ -38,7 +38,7 @@ export class InvalidTopicError extends VarveError {
   }
 }
 
-/** A topic cannot have that number of partitions. */
+/** A topic cannot have that number of partitions: it can only grow, and a directory has at most 200,000 of them. */
 export class InvalidPartitionsError extends VarveError {
   override readonly name = 'InvalidPartitionsError'
   readonly code = 'INVALID_PARTITIONS'

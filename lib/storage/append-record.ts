@@ -34,7 +34,10 @@ export interface AppendRecord {
   /** Text is stored as UTF-8. Absent is null: in a compacted topic, a tombstone. */
   readonly value?: Bytes | string | null
   readonly headers?: HeadersInit
-  /** Milliseconds since the epoch, at least 0. @defaultValue now */
+  /**
+   * Milliseconds since the epoch, at least 0; -1, which a record without a timestamp is read with,
+   * counts as absent. @defaultValue now
+   */
   readonly timestamp?: number
 }
 
