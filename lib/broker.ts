@@ -72,8 +72,7 @@ export class Broker {
   }
 
   /**
-   * Opens a data directory, which is created when it does not exist, unless `readOnly`: that is a
-   * {@link StorageError} then.
+   * Opens a data directory, which is created when it does not exist, but with `readOnly`: a {@link StorageError} then.
    *
    * @throws {@link LockedError} when another owner holds it.
    * @throws TypeError or RangeError for a path or options that are not legal.

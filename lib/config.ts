@@ -24,7 +24,7 @@ export interface TopicConfig extends CompressionLevels {
    * at least 0. @defaultValue 0
    */
   readonly segmentJitterMs?: number
-  /** Bytes of log between two index entries, at least 0. @defaultValue 4096 */
+  /** Bytes of log between two index entries, [0, 2147483647]. @defaultValue 4096 */
   readonly indexIntervalBytes?: number
   /**
    * Whether log files take room ahead of what is appended, up to 256 KiB each, so that syncs need not
@@ -33,7 +33,7 @@ export interface TopicConfig extends CompressionLevels {
    * not used. Nothing is taken where `maxBytes` or `minFreeBytes` sets a limit. @defaultValue false
    */
   readonly preallocate?: boolean
-  /** Largest size of an index file, bytes, at least 24; a full index rolls the segment. @defaultValue 10485760 */
+  /** Largest size of an index file, bytes, [24, 2147483647]; a full index rolls the segment. @defaultValue 10485760 */
   readonly segmentIndexBytes?: number
   /**
    * How long records are kept, milliseconds; -1 keeps them for ever. A segment goes when all of its
@@ -42,7 +42,7 @@ export interface TopicConfig extends CompressionLevels {
    */
   readonly retentionMs?: number
   /**
-   * How many bytes a partition keeps at least; its oldest segments go as long as more than that
+   * How many bytes a partition keeps at least; its oldest segments go as long as no fewer than that
    * stay. -1 sets no limit. @defaultValue -1
    */
   readonly retentionBytes?: number
@@ -76,8 +76,8 @@ export interface TopicConfig extends CompressionLevels {
   /** Codec of stored batches. @defaultValue `'producer'` */
   readonly compressionType?: TopicCompressionType
   /**
-   * Largest batch, bytes after compression with all headers, at least 0. One that is compressed takes at
-   * most 64 MiB before that. @defaultValue 1048588
+   * Largest batch, bytes after compression with all headers, [0, 2147483647]. One that is compressed has at most
+   * 64 MiB before that, whatever this says. @defaultValue 1048588
    */
   readonly maxMessageBytes?: number
   /** Whose clock stamps the records: the sender's, or the log's at append. @defaultValue `'CreateTime'` */
@@ -88,7 +88,7 @@ export interface TopicConfig extends CompressionLevels {
    */
   readonly messageTimestampBeforeMaxMs?: number
   /**
-   * How far a record's timestamp may lie behind the time of its append, milliseconds, at least 0.
+   * How far a record's timestamp may lie after the time of its append, in the future, milliseconds, at least 0.
    * Asked only of timestamps that records bring along. @defaultValue 9007199254740991, no limit
    * (Kafka: an hour, because there a wrong one keeps the log from being deleted)
    */

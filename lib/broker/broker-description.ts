@@ -15,7 +15,7 @@ export interface LeaderDescription {
   readonly host: string
   /** Likewise. */
   readonly pid: number
-  /** Rises with every open after an unclean stop. */
+  /** Rises with every open after an unclean stop, and when records are taken back that somebody may have seen. */
   readonly epoch: number
   /** Whether it still takes writes: it holds the lock, and the log is neither damaged nor failed. */
   readonly alive: boolean

@@ -17,7 +17,7 @@ import { MAX_PARTITIONS } from './topic.ts'
 export interface BrokerOptions {
   /**
    * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
-   * appends at once, and its topics and committed offsets within about a second. Ends that are told without
+   * appends within some 50 ms, and its topics and committed offsets within about a second. Ends that are told without
    * a wait, those of `'latest'` and `'end'` among them, are those of the last look. What would write
    * throws {@link ReadOnlyError}. @defaultValue false
    */
@@ -45,7 +45,7 @@ export interface BrokerOptions {
    */
   readonly cleanerBackoffMs?: number
   /**
-   * Memory that one pass of compaction takes for the offsets of keys, 24 bytes each, at least 1024. A pass
+   * Memory that one pass of compaction takes for the offsets of keys, 24 bytes each, [1024, 2147483647]. A pass
    * over more keys than that covers fewer records, and another follows. @defaultValue 16 MiB (Kafka: 128 MiB)
    */
   readonly cleanerDedupeBufferBytes?: number
@@ -56,7 +56,10 @@ export interface BrokerOptions {
   readonly retentionCheckIntervalMs?: number
   /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
   readonly autoCreateTopics?: boolean
-  /** What topics start from where they say nothing else. */
+  /**
+   * What topics have where they say nothing else, those that exist included. It is not stored, and without it
+   * they have Kafka's defaults: give the same in each open, or tell the topic, by `createTopic` or `alter`.
+   */
   readonly defaults?: TopicConfig
 }
 

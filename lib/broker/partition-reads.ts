@@ -32,7 +32,7 @@ export interface FetchOptions {
   /**
    * Limit on the stored size of what is returned; the first batch is returned however large.
    *
-   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` or `minBytes` is given
+   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` is given, or `minBytes` above 1
    */
   readonly maxBytes?: number
   /** Milliseconds; 0 never waits. @defaultValue 500 */

@@ -27,8 +27,8 @@ export interface FileSinkOptions {
   readonly value?: 'text' | 'json' | 'bytes'
   /**
    * The fields of JSON values that become columns in place of `value`; what else a value has goes to
-   * the column `rest`. `'infer'` takes them from the first rows of a topic and keeps them in
-   * `topic=…/_fields.json`. Absent: values are not taken apart.
+   * the column `rest`. `'infer'` takes them, 500 at most, from the first rows of a topic, 1,000 at
+   * most, and keeps them in `topic=…/_fields.json`. Absent: values are not taken apart.
    */
   readonly fields?: Fields | 'infer'
   /**

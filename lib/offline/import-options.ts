@@ -82,7 +82,8 @@ export interface ImportOptions<Row = unknown> {
   readonly delimiter?: string
   /**
    * Makes a record of a row; `null` leaves it out, what it throws rejects the row. It must give the
-   * same for the same row: a row may be read again after a crash.
+   * same for the same row: a row may be read again after a crash. What it gives must not change any
+   * more, so each row needs an object and bytes of its own: many are stored at once.
    *
    * @defaultValue value: the line of an NDJSON file, else the row as JSON; key: `keyField`
    */

@@ -20,7 +20,8 @@ export interface PushContext {
 
 /**
  * What becomes of records that could not be written, however often it was tried: the push ends with
- * the error, or they count as written, or a function puts them somewhere else first.
+ * the error, or they are committed as if they were written, or a function puts them somewhere else first.
+ * In the last two cases the result counts them as `failed`.
  */
 export type PushErrorHandler<K, V> =
   | 'stop'

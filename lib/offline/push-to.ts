@@ -15,8 +15,9 @@ export type { PushResult } from './push-run.ts'
 /** A push in progress: a promise of what it has done. */
 export interface Push extends Promise<PushResult> {
   /**
-   * Ends it: no more writes are started, and those in progress are waited for. A write that awaits this
-   * would wait for itself: call it there without awaiting.
+   * Ends it: no more writes are started, and those in progress are waited for. One that fails then is neither tried
+   * again nor told to `onError`: its records come again with the next push. A write that awaits this would wait for
+   * itself: call it there without awaiting.
    */
   stop(): Promise<PushResult>
   /**

@@ -10,6 +10,8 @@ import type { OffsetRange } from './load-task.ts'
  * - `maxRecords`: at most so many offsets each, so no more records, and fewer after compaction.
  * - `maxBytes`: at most about so many bytes of the log each. Within a segment all records count as
  *   equally large, so a task may have more.
+ *
+ * More than 100,000 tasks of a partition are refused with a RangeError.
  */
 export type SplitBy =
   'partition' | 'segment' | { readonly maxRecords: number } | { readonly maxBytes: number }

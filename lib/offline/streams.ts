@@ -19,8 +19,8 @@ export interface WritableOptions<T, K, V> {
   /** Of records that name none themselves. */
   readonly topic: string
   /**
-   * Makes a record of what is written. @defaultValue text and bytes are its value; everything else
-   * is a record, with or without a topic
+   * Makes a record of what is written, which must not change any more: it is sent together with those behind it.
+   * @defaultValue text and bytes are its value; everything else is a record, with or without a topic
    */
   readonly toRecord?: (
     chunk: T,

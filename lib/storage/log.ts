@@ -83,7 +83,7 @@ export class Log {
   }
 
   /**
-   * Opens the log in `dir`, which is created when it does not exist.
+   * Opens the log in `dir`, which is created when it does not exist, but with `readOnly`: a {@link StorageError} then.
    *
    * Records are returned with the topic and partition of the directory's name, `orders-3`.
    *
@@ -205,9 +205,9 @@ export class Log {
    * Appends records and, when `flushMessages` of them are not yet durable, syncs. All or none of
    * them are in the log afterwards, but that a crash meanwhile may keep the first of them.
    *
-   * @throws {@link StorageError} when the disk fails; `outcome` says what is known.
+   * @throws {@link StorageError} when the disk fails; `outcome` says what is known. RangeError for an empty list.
    * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
-   * @throws {@link CorruptRecordError} when the log is damaged, {@link ClosedError} when it is closed.
+   * @throws {@link CorruptRecordError} when the log is damaged; {@link ClosedError}; {@link ReadOnlyError}.
    */
   async append(records: readonly AppendRecord[]): Promise<AppendResult> {
     // Refused, but in its turn: the mark of the failure may have to be tried again.
@@ -232,7 +232,7 @@ export class Log {
     return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
   }
 
-  /** Makes everything appended so far durable. @throws {@link StorageError}, after which the log takes no writes. */
+  /** Makes what is appended durable. @throws {@link StorageError}, after which there are no writes, or as {@link Log.append} */
   flush(): Promise<void> {
     return this.#queue.run(() => this.#writer.flush())
   }
