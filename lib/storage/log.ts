@@ -245,7 +245,6 @@ export class Log {
   /**
    * Drops every record from `offset` on, and with it the rest of the batch that holds it. The next
    * append gets `offset`. Durable when it resolves.
-   *
    * @param offset in [`logStartOffset`, `logEndOffset`].
    * @throws {@link OffsetOutOfRangeError} outside of that.
    */
@@ -271,7 +270,6 @@ export class Log {
 
   /**
    * Reads the records from `offset` on. Never waits for records to come.
-   *
    * @param offset in [`logStartOffset`, `logEndOffset`].
    * @param maxBytes limit on the stored size of what is returned; the first batch is returned
    * however large. @defaultValue 256 KiB
@@ -295,7 +293,6 @@ export class Log {
 
   /**
    * The first offset whose record is at least as young as `timestamp`, with that record's timestamp.
-   *
    * @param timestamp milliseconds since the epoch, at least 0.
    * @param endOffset where to stop looking. @defaultValue the end of the log
    * @returns `null` when there is none.
