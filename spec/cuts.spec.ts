@@ -1,10 +1,15 @@
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Broker } from '../lib/broker.ts'
 import type { OffsetReset } from '../lib/client/consumer-options.ts'
 import { StorageError } from '../lib/errors.ts'
 import { ManualClock } from '../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { withoutTurns } from './helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 const T0 = { topic: 't', partition: 0 }
 const NO_WAIT = { maxWaitMs: 0 }
@@ -68,6 +73,7 @@ describe('a log that is cut while somebody reads it', () => {
   )
 
   it('moves a search for the end of a consumer that is under way to what comes in the place', async () => {
+    withoutTurns()
     const { broker, partition } = await filled()
     const consumer = broker.consumer()
     consumer.assign([T0])

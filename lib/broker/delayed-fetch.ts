@@ -91,8 +91,8 @@ export async function fetchBatches(
         available.note(responses)
       }
       await change
-      // One append wakes all who wait for it.
-      const turn = promptIo.turnIfDue()
+      // One append wakes all who wait for it. Who is to wait no longer has been told so by his caller.
+      const turn = wait.isOver ? null : promptIo.turnIfDue()
       if (turn !== null) await turn
       limits.signal?.throwIfAborted()
     }

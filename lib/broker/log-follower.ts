@@ -26,6 +26,8 @@ export class LogFollower {
   /** The looks that have failed since the last one that has not. */
   #failed: { readonly sinceMs: number; readonly looks: number } | null = null
   #failure: VarveError | null = null
+  /** When the last look was over. */
+  #lookedMs = -Infinity
 
   /**
    * @param onLooked is called after each look, with whether there is a failure to tell, and says whether
@@ -57,7 +59,9 @@ export class LogFollower {
 
   /** @throws why nobody can tell by now what comes next, where that is what is asked for. */
   ensureAble(isAtEnd: boolean): void {
-    if (isAtEnd && this.#failure !== null) throw this.#failure
+    // Nobody looks while nobody waits: what was found long ago may be over, and the next look tells.
+    const isFresh = this.#clock.monotonic() - this.#lookedMs <= 2 * FOLLOW_INTERVAL_MS
+    if (isAtEnd && isFresh && this.#failure !== null) throw this.#failure
   }
 
   /** Looks now. */
@@ -83,6 +87,7 @@ export class LogFollower {
 
   #note(error: Error | null): void {
     const nowMs = this.#clock.monotonic()
+    this.#lookedMs = nowMs
     const { sinceMs, looks } = this.#failed ?? { sinceMs: nowMs, looks: 0 }
     this.#failed = error === null ? null : { sinceMs, looks: looks + 1 }
     const isPatient = nowMs - sinceMs < PATIENCE.ms || looks + 1 < PATIENCE.looks

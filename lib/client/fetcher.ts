@@ -154,7 +154,7 @@ export class Fetcher<K, V> {
 
   /** Decodes as much as the next poll may hand out. @returns `null` where that is done */
   decode(): Promise<unknown> | null {
-    const turn = promptIo.turnIfDue()
+    const turn = this.#buffers.size === 0 ? null : promptIo.turnIfDue()
     return turn === null ? this.#decode() : turn.then(() => this.#decode())
   }
 

@@ -226,11 +226,6 @@ export class PollLoop<K, V> {
   }
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const turn = promptIo.turnIfDue()
-    if (turn !== null) {
-      await turn
-      this.#ensureUninterrupted(signal)
-    }
     const remainingMs = deadlineMs - this.#clock.monotonic()
     const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
     const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)

@@ -113,7 +113,13 @@ export class RecordAccumulator implements QueueOwner {
   /** Resolves when everything taken before the call is settled; what is taken later does not count. */
   async flush(): Promise<void> {
     const pending = [...this.#waiting.all, ...this.#batches.keys()]
-    if (pending.length === 0) return promptIo.turnIfDue('write') ?? undefined
+    if (pending.length === 0) await promptIo.turnIfDue('write')
+    else await this.#settled(pending)
+    // Records that nobody acknowledges may be in memory, and their senders wait for a turn to hear it.
+    this.#tellAll()
+  }
+
+  async #settled(pending: readonly (WaitingSend | ProducerBatch)[]): Promise<void> {
     this.#flushCount += 1
     this.#markAll()
     await new Promise<void>((resolve) => {

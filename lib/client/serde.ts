@@ -105,7 +105,8 @@ const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = O
 
 function serializeJson(_topic: string, data: unknown): Buffer | null {
   if (data === null) return null
-  refuseThenable('json() takes a value that JSON can represent', data)
+  // One that was not awaited. Data may have a field of that name, which is no reason to call it.
+  if (types.isPromise(data)) refuseThenable('json() takes a value that JSON can represent', data)
   // The declared type is wrong about values that JSON leaves out.
   const text = JSON.stringify(data) as string | undefined
   if (text === undefined || (text === '{}' && isHiddenFromJson(data))) {

@@ -9,7 +9,7 @@ export interface StoredRecord {
   readonly timestamp: number
   /**
    * A view that keeps the bytes of the whole batch in memory, which other records share: a worker can be given
-   * a copy of it, and its memory cannot be transferred.
+   * a copy of it, and its memory cannot be transferred. A byte stream takes it all the same: enqueue a copy there.
    */
   readonly key: Buffer | null
   /** A view like `key`; `null` is a tombstone in a compacted topic. */

@@ -1,9 +1,14 @@
-import { expect, it, vi } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
 import { RecentBatches } from '../../lib/broker/recent-batches.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 const TINY_SEGMENT = { segmentBytes: 200, maxMessageBytes: 200 }
 
@@ -100,6 +105,7 @@ it('begins another batch where one is as large as the topic takes it', async () 
 })
 
 it('acknowledges each record of a shared batch at its own level', async () => {
+  withoutTurns()
   const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   const partition = await openPartition({ fileSystem })
   const told: string[] = []

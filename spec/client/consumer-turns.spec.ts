@@ -132,7 +132,7 @@ it('decodes for those who poll in one tick one after the other, as far as there 
     return consumer
   })
   // The start of a poll, what it looks for, its read, and the last one is held up where it decodes.
-  const turns = holdTurns({ soundCalls: 15 })
+  const turns = holdTurns({ soundCalls: 11 })
   const polls = consumers.map((consumer) => watch(consumer.poll(NO_WAIT)))
   await harness.clock.advance(1000)
   expect(polls.map(({ isSettled }) => isSettled)).toEqual([true, true, true, false])

@@ -1,9 +1,14 @@
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Producer } from '../../lib/client/producer.ts'
 import type { ProducerRecord } from '../../lib/client/producer-record.ts'
 import type { RecordMetadata, SendCallback } from '../../lib/client/send-completion.ts'
 import { ClosedError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { observe, setUp } from './fake-topic.ts'
+import { holdTurns } from '../helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 /** The outcome of the callback form, as a promise of what the callback was called with. */
 function sendWithCallback(
@@ -119,6 +124,28 @@ describe('send', () => {
     await producer.send({ topic: 't', value: 'a' })
     expect(partition.appends).toEqual([])
   })
+
+  it.each(['flush', 'close'] as const)(
+    'with acks 0 has told all who sent before by the end of a %s, however busy the event loop is',
+    async (how) => {
+      const { producer, partition, clock } = setUp({ acks: 0 })
+      holdTurns()
+      const told: unknown[] = []
+      for (const value of ['a', 'b']) {
+        producer.send({ topic: 't', value }, (error) => {
+          told.push(error)
+        })
+      }
+      let hasEnded = false
+      void producer[how]().then(() => {
+        hasEnded = true
+      })
+      await clock.advance(0)
+      partition.append(0).succeed()
+      await clock.advance(0)
+      expect([hasEnded, told]).toEqual([true, [null, null]])
+    },
+  )
 
   it('rejects every record of a failed append, and what was sent behind it, and then goes on', async () => {
     const { producer, partition, clock } = setUp()

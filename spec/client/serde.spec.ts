@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { bytes, defaultSerde, json, string } from '../../lib/client/serde.ts'
 import type { Deserializer, Serde, Serializer } from '../../lib/client/serde.ts'
 
@@ -171,6 +171,12 @@ describe('json', () => {
     for (const data of [{}, Object.create({ id: 1 }), map]) {
       expect(json().serialize('t', data)?.toString()).toBe('{}')
     }
+  })
+
+  it('stores data that has a function named then, and does not call it', () => {
+    const then = vi.fn()
+    expect(json().serialize('t', { id: 1, then })?.toString()).toBe('{"id":1}')
+    expect(then).not.toHaveBeenCalled()
   })
 
   it('refuses a bigint and a cycle', () => {

@@ -1,12 +1,17 @@
 import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Broker, IllegalStateError } from '../../lib/index.ts'
 import { importFile, type ImportOptions, type ImportResult } from '../../lib/offline/index.ts'
 import { LockGuard } from '../../lib/platform/lock-guard.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 const REJECTS = '/rejects.jsonl'
 /** Rows 2, 4 and 6 are none. */
@@ -192,6 +197,7 @@ describe('a file of rejected rows', () => {
   })
 
   it('is written by one import at a time', async () => {
+    withoutTurns()
     const first = run('a')
     const others = [REJECTS, '/./rejects.jsonl'].map((rejects, slot) =>
       run('b', { name: `b${slot}`, rejects }).catch((error: unknown) => error),
