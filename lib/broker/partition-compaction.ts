@@ -1,4 +1,4 @@
-import { ClosedError, PolicyViolationError, ReadOnlyError } from '../errors.ts'
+import { PolicyViolationError, ReadOnlyError } from '../errors.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { PartitionContext } from './partition-context.ts'
 import type { Partition } from './partition.ts'
@@ -10,13 +10,7 @@ export async function compactPartition(
 ): Promise<CompactionReport> {
   if (readOnly) throw new ReadOnlyError('the broker is open for reading only')
   ensureCompacted(partition)
-  try {
-    return await compact(partition)
-  } catch (error) {
-    // The log says no more than that it is closed; its topic may be gone, as all other calls say.
-    if (error instanceof ClosedError) partition.ensureOpen()
-    throw error
-  }
+  return compact(partition)
 }
 
 /** @throws {@link PolicyViolationError} where the policy has no `compact` */

@@ -184,3 +184,10 @@ export class FetchBuffer {
     this.#error = error
   }
 }
+
+/** Stored size of all that was read. */
+export function bytesIn(buffers: Iterable<FetchBuffer>): number {
+  let sizeBytes = 0
+  for (const buffer of buffers) sizeBytes += buffer.sizeBytes
+  return sizeBytes
+}

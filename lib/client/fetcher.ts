@@ -8,7 +8,7 @@ import { totalSizeBytes } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
-import { FetchBuffer } from './fetch-buffer.ts'
+import { bytesIn, FetchBuffer } from './fetch-buffer.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import { ReadTurns, type ReadTurn } from './read-turns.ts'
 import type { SubscriptionState } from './subscription-state.ts'
@@ -100,16 +100,15 @@ export class Fetcher<K, V> {
     const hasReady = this.#front() !== null
     const { fetchMaxBytes, fetchMinBytes } = this.#options
     const mostBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes)
-    const aheadBytes = mostBytes - this.#bufferedBytes({ ofPaused: false })
+    const aheadBytes = mostBytes - this.#readyBytes()
     // As much again is for partitions that get something meanwhile, or they would have no turn until
     // nearly all of the others is handed out.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
     // All that is left then is of partitions that are paused: the others must not go on batch by batch.
-    if (!hasReady && this.#bufferedBytes({ ofPaused: true }) > fetchMaxBytes / 2)
-      this.#buffers.clear()
+    if (!hasReady && bytesIn(this.#buffers.values()) > fetchMaxBytes / 2) this.#buffers.clear()
     const roomBytes = Math.min(
-      fetchMaxBytes - this.#bufferedBytes({ ofPaused: true }),
+      fetchMaxBytes - bytesIn(this.#buffers.values()),
       aheadBytes + lateBytes,
     )
     // Who waits for many bytes may need what all of them have.
@@ -248,6 +247,7 @@ export class Fetcher<K, V> {
     const { state } = buffer
     state.startTaking(this.#subscription.poll)
     const read = this.#read
+    // Without deserializers K and V are Buffer, and a stored record is what is wanted.
     if (read === null) buffer.takeInto(taken as unknown[] as StoredRecord[], maxCount)
     while (read !== null && taken.length < maxCount) {
       const record = buffer.peek()
@@ -292,11 +292,11 @@ export class Fetcher<K, V> {
     this.#buffers.set(buffer.state.key, buffer)
   }
 
-  /** Of what is buffered, that of partitions that are paused included or not. */
-  #bufferedBytes({ ofPaused }: { readonly ofPaused: boolean }): number {
+  /** Of what can be handed out. */
+  #readyBytes(): number {
     let sizeBytes = 0
     for (const buffer of this.#buffers.values()) {
-      if (ofPaused || !buffer.state.isPaused) sizeBytes += buffer.sizeBytes
+      if (!buffer.state.isPaused) sizeBytes += buffer.sizeBytes
     }
     return sizeBytes
   }
