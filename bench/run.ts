@@ -18,7 +18,7 @@ import type { BenchCase, Measurement } from './bench-case.ts'
 import { WORKLOADS } from './cases.ts'
 import { ensurePeersInstalled } from './install-peers.ts'
 import type { Figures } from './report/figures.ts'
-import { describeMachine, machineLines } from './report/machine.ts'
+import { describeMachine, loadText, machineLines } from './report/machine.ts'
 import { byQuestion, COMPARISONS, ofSize, ofWorkload, sizeName } from './report/markdown.ts'
 import { tableOf } from './report/table.ts'
 import { ensureDistinct, reportOf, writeReport } from './report/write-report.ts'
@@ -51,7 +51,7 @@ async function main(): Promise<void> {
   const report = reportOf(runs)
   print(report.figures)
   const page = writeReport(options.reportDir, report)
-  for (const line of machineLines(report.machine)) console.log(line)
+  for (const line of [...machineLines(report.machine), loadText(report.machine)]) console.log(line)
   console.log(`report in ${page}`)
   if (failures.length === 0) {
     const count = report.figures.reduce((sum, { samples }) => sum + samples.length, 0)

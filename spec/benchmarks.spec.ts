@@ -22,6 +22,23 @@ describe('the benchmark page', () => {
     expect([...reportOf([...runs].reverse()).files]).toEqual([...files])
   })
 
+  it('names the processor of each run where they were made on several', () => {
+    const [first] = runs
+    if (first === undefined) throw new Error('there are no samples')
+    const { machine } = first.description
+    const startedAt = '2001-02-03T04:05:06.789Z'
+    const other = { ...machine, cpu: 'Other', loadAverage: 5 }
+    const second = { ...first, description: { ...first.description, startedAt, machine: other } }
+
+    const page = reportOf([first, second]).files.get(PAGE) ?? ''
+    expect(page).toContain(`, 2001-02-03, Other: `)
+    expect(page).toContain('load average 5.00 before the first case')
+    expect(page).toContain(`, ${first.description.startedAt.slice(0, 10)}, ${machine.cpu}: `)
+    expect(page).toContain('- Other, ')
+    expect(page).toContain(`- ${machine.cpu}, `)
+    expect(reportOf([first]).files.get(PAGE)).not.toContain(`${machine.cpu}: `)
+  })
+
   it('counts no run twice', () => {
     expect(() => {
       ensureDistinct([...runs, ...runs.slice(-1)])

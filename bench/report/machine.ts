@@ -44,15 +44,19 @@ export function describeMachine(dir: string): Machine {
   }
 }
 
-/** The same as lines of text, for people. */
+/** The same as lines of text, for people: what stays as it is from one run to the next. */
 export function machineLines(machine: Machine): string[] {
-  const { cpu, cores, memoryGb, loadAverage, system, node, threadPool } = machine
+  const { cpu, cores, memoryGb, system, node, threadPool } = machine
   return [
     `${cpu}, ${cores} cores, ${memoryGb} GB; ${system}; Node ${node}, ${threadPool} pool threads`,
-    `load average ${loadAverage.toFixed(2)} before the first run`,
     `file system: ${machine.fileSystem} (${machine.mountOptions})`,
     `sync: ${machine.sync}`,
   ]
+}
+
+/** How busy the machine was with other things when a run began. */
+export function loadText({ loadAverage }: Machine): string {
+  return `load average ${loadAverage.toFixed(2)} before the first case`
 }
 
 /** The mount with the longest path above `dir`; of several on one path the last one hides the others. */

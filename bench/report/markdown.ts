@@ -1,7 +1,7 @@
 import { PEERS, WORKLOADS } from '../cases.ts'
 import type { WorkloadDefinition } from '../workloads/definition.ts'
 import type { Figures } from './figures.ts'
-import { machineLines, type Machine } from './machine.ts'
+import { loadText, machineLines, type Machine } from './machine.ts'
 import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
 import { tableOf } from './table.ts'
 
@@ -52,7 +52,7 @@ export const COMPARISONS: Readonly<Record<string, string>> = {
 /**
  * The page with all figures.
  *
- * @param runs all that the figures are of, on one machine.
+ * @param runs all that the figures are of.
  * @param chartPath where the chart of a workload is, from the page.
  * @param versions the samples of each version of Node.js, where there are several.
  */
@@ -102,14 +102,18 @@ export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
 }
 
-/** A machine of the cloud is not equally fast on two days. */
+/** A machine of the cloud is not equally fast on two days, nor always the same one. */
 const ACROSS_RUNS =
   'Each line below is a run of its own, and a machine like this one is a third slower on some days ' +
   'than on others. So logs of different runs compare by their ratios to the floor, which is in every ' +
   'run, and not by their rates.'
 
+const ACROSS_MACHINES =
+  'They were not all made on one machine: each line names the processor of its own.'
+
 function introductionOf(runs: readonly RunDescription[]): string {
-  const machine = runs[0]?.machine
+  const machines = machinesOf(runs)
+  const isMixed = new Set(machines.map(({ cpu }) => cpu)).size > 1
   return [
     'This page is written by the benchmark itself. Every run of every case is a process of its own ' +
       'in a directory of its own, and checks that what it wrote or read is what it should be. The ' +
@@ -122,18 +126,31 @@ function introductionOf(runs: readonly RunDescription[]): string {
     'The samples are beside this page, in `samples` where its charts are; `--only-report --add` makes ' +
       'the page of them again.',
     ...(runs.length > 1 ? [ACROSS_RUNS] : []),
+    ...(isMixed ? [ACROSS_MACHINES] : []),
     [
-      ...runs.map(lineOf),
-      ...(machine === undefined ? [] : machineLines(machine).map((line) => `- ${line}`)),
+      ...runs.map((run) => lineOf(run, isMixed)),
+      ...new Set(machines.flatMap(machineLines).map((line) => `- ${line}`)),
     ].join('\n'),
   ].join('\n\n')
 }
 
-function lineOf({ command, startedAt, rounds, scale }: RunDescription): string {
+/** Each machine once, as far as the page tells of it. */
+function machinesOf(runs: readonly RunDescription[]): Machine[] {
+  const machines = new Map<string, Machine>()
+  for (const { machine } of runs) machines.set(machineLines(machine).join('\n'), machine)
+  return [...machines.values()]
+}
+
+function lineOf(
+  { command, startedAt, rounds, scale, machine }: RunDescription,
+  isMixed: boolean,
+): string {
   const count = rounds === 1 ? '1 round' : `${rounds} rounds`
   // Where the report went says nothing of the figures.
   const withoutReport = command.replace(/ --report \S+/, '')
-  return `- \`${withoutReport}\`, ${startedAt.slice(0, 10)}: ${count}, scale ${scale}`
+  const day = startedAt.slice(0, 10)
+  const where = isMixed ? `, ${machine.cpu}` : ''
+  return `- \`${withoutReport}\`, ${day}${where}: ${count}, scale ${scale}, ${loadText(machine)}`
 }
 
 function sectionOf(
