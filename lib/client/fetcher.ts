@@ -38,7 +38,8 @@ const READS_PER_SHARE = 4
 
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
-  readonly maxWaitMs: number
+  /** Asked only where nothing can be handed out: the answer may take a look at each partition. */
+  readonly maxWaitMs: () => number
   /** By the monotonic clock: from then on less than `fetchMinBytes` will do. */
   readonly deadlineMs: number
   readonly signal: AbortSignal | undefined
@@ -121,7 +122,7 @@ export class Fetcher<K, V> {
       return buffer !== undefined && this.#isCurrent(buffer)
     })
     // Those that were not looked at would wake nobody.
-    const maxWaitMs = hasReady || isPart ? 0 : wait.maxWaitMs
+    const maxWaitMs = hasReady || isPart ? 0 : wait.maxWaitMs()
     if (maxWaitMs === 0 && (turns.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
     // One batch is taken however little that is.
     const maxBytes = Math.max(1, roomBytes)
@@ -146,9 +147,8 @@ export class Fetcher<K, V> {
   }
 
   /** Waits and reads nothing. @throws the reason of the signal */
-  async idle({ maxWaitMs, signal, onWake }: Omit<FetchWait, 'deadlineMs'>): Promise<void> {
-    const limits = { minBytes: 1, maxBytes: 1, maxWaitMs, signal, onWake }
-    await fetchBatches(this.#clock, [], limits)
+  async idle(maxWaitMs: number, wait: Pick<FetchWait, 'signal' | 'onWake'>): Promise<void> {
+    await fetchBatches(this.#clock, [], { minBytes: 1, maxBytes: 1, maxWaitMs, ...wait })
   }
 
   /** Decodes as much as the next poll may hand out. @returns `null` where that is done */

@@ -148,7 +148,7 @@ export class OffsetCommitter {
 
   /** Milliseconds until there is something to commit automatically, at least 1; Infinity for never. */
   msUntilDue(): number {
-    if (!this.#isAutomatic || this.#uncommitted().length === 0) return Infinity
+    if (!this.#isAutomatic || !this.#hasUncommitted()) return Infinity
     return Math.max(1, this.#dueMs - this.#clock.monotonic())
   }
 
@@ -157,27 +157,38 @@ export class OffsetCommitter {
   }
 
   #consumed(): OffsetCommit[] {
-    const offsets: OffsetCommit[] = []
-    for (const state of this.#subscription.assigned.values()) {
-      // An offset of a log that is gone says nothing about a new one of the same name.
-      const source = this.#positions.source(state)
-      const position = state.positionBefore(this.#subscription.poll)
-      if (source === null || position === null) continue
-      const offset = this.#heldBack(state, position)
-      const leaderEpoch = state.epochBefore(offset)
-      offsets.push({ ...state.toTopicPartition(), offset, leaderEpoch })
-    }
-    return offsets
+    const states = [...this.#subscription.assigned.values()]
+    return states.flatMap((state) => this.#consumedOf(state) ?? [])
+  }
+
+  #consumedOf(state: AssignedPartition): OffsetCommit | null {
+    // An offset of a log that is gone says nothing about a new one of the same name.
+    const source = this.#positions.source(state)
+    const position = state.positionBefore(this.#subscription.poll)
+    if (source === null || position === null) return null
+    const offset = this.#heldBack(state, position)
+    return { ...state.toTopicPartition(), offset, leaderEpoch: state.epochBefore(offset) }
   }
 
   #uncommitted(): OffsetCommit[] {
-    return this.#consumed().filter((consumed) => {
-      const state = this.#subscription.assigned.get(topicPartitionKey(consumed))
-      // A position that nothing has been read at yet may be beyond the log.
-      if (state?.source == null || consumed.offset > state.source.logEndOffset) return false
-      const { offset } = this.#positions.committed(consumed) ?? {}
-      return offset !== this.#positions.offsetWithinEpoch(consumed)
-    })
+    const states = [...this.#subscription.assigned.values()]
+    return states.flatMap((state) => this.#uncommittedOf(state) ?? [])
+  }
+
+  #hasUncommitted(): boolean {
+    for (const state of this.#subscription.assigned.values()) {
+      if (this.#uncommittedOf(state) !== null) return true
+    }
+    return false
+  }
+
+  #uncommittedOf(state: AssignedPartition): OffsetCommit | null {
+    const consumed = this.#consumedOf(state)
+    // A position that nothing has been read at yet may be beyond the log.
+    if (consumed === null || state.source === null) return null
+    if (consumed.offset > state.source.logEndOffset) return null
+    const { offset } = this.#positions.committed(consumed) ?? {}
+    return offset === this.#positions.offsetWithinEpoch(consumed) ? null : consumed
   }
 
   #heldBack(state: AssignedPartition, position: number): number {

@@ -219,16 +219,17 @@ export class PollLoop<K, V> {
   async #idle(maxWaitMs: number, signal: AbortSignal | undefined): Promise<void> {
     const onWake = this.#onWake
     try {
-      await this.#parts.fetcher.idle({ maxWaitMs, signal, onWake })
+      await this.#parts.fetcher.idle(maxWaitMs, { signal, onWake })
     } finally {
       this.#endWait = null
     }
   }
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const remainingMs = deadlineMs - this.#clock.monotonic()
-    const waitMs = Math.min(remainingMs, this.#parts.committer.msUntilDue())
-    const maxWaitMs = this.#hasChanged ? 0 : Math.max(0, waitMs)
+    const maxWaitMs = (): number => {
+      const remainingMs = this.#hasChanged ? 0 : deadlineMs - this.#clock.monotonic()
+      return remainingMs > 0 ? Math.min(remainingMs, this.#parts.committer.msUntilDue()) : 0
+    }
     const onWake = this.#onWake
     try {
       return await this.#parts.fetcher.fetch({ maxWaitMs, deadlineMs, signal, onWake })

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import {
@@ -528,4 +528,29 @@ describe('a record that a poll has taken and not returned', () => {
       }
     },
   )
+})
+
+describe('a poll of many partitions with automatic commits', () => {
+  it('asks none of them what is to be committed while it has records', async () => {
+    const harness = new ConsumerHarness({ t: 20 })
+    for (let index = 0; index < 20; index += 1) harness.partition('t', index).append(...numbers(5))
+    const consumer = start(harness, 'subscribe', { maxPollRecords: 1 })
+    await consumer.poll()
+    const committed = vi.spyOn(harness.coordinator, 'committed')
+    for (let count = 0; count < 10; count += 1) expect(await consumer.poll()).toHaveLength(1)
+    expect(committed).not.toHaveBeenCalled()
+  })
+
+  it('asks for the first only that has something to commit before it waits', async () => {
+    const harness = new ConsumerHarness({ t: 20 })
+    for (let index = 0; index < 20; index += 1) harness.partition('t', index).append('v')
+    const consumer = start(harness, 'subscribe', { maxPollRecords: 20 })
+    expect(await consumer.poll()).toHaveLength(20)
+    const committed = vi.spyOn(harness.coordinator, 'committed')
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    expect(committed).toHaveBeenCalledTimes(1)
+    await harness.clock.advance(1000)
+    expect(poll.value).toEqual([])
+  })
 })
