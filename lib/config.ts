@@ -38,7 +38,8 @@ export interface TopicConfig extends CompressionLevels {
   /**
    * How long records are kept, milliseconds; -1 keeps them for ever. A segment goes when all of its
    * records are older, also when nothing more is appended. A timestamp in the future counts as the
-   * time of the file's last modification. @defaultValue 604800000 (7 days)
+   * time of the file's last modification. @defaultValue 604800000 (7 days), and -1 with
+   * `retention: 'consumed'`, where records that nobody has consumed yet are not to go by themselves
    */
   readonly retentionMs?: number
   /**
@@ -50,8 +51,8 @@ export interface TopicConfig extends CompressionLevels {
    * What keeps records besides the limits: nothing, or with `'consumed'` the groups that have
    * committed offsets for the topic. Records go then once every one of them has committed past them;
    * as long as there is no such group, all stay. What an import commits does not count, but
-   * one that has not ended keeps what it may have to look for, until there is no room. The limits
-   * hold as well.
+   * one that has not ended keeps what it may have to look for, until there is no room. Limits that
+   * are set hold as well.
    * @defaultValue `'limits'`
    */
   readonly retention?: 'limits' | 'consumed'
@@ -186,18 +187,22 @@ export const TOPIC_CONFIG_CHECKS: Checks<TopicConfig> = {
 }
 
 /**
- * Checks `config` and fills in what it leaves out from `base`.
+ * Checks `config` and fills in what it leaves out from `defaults`, and then from those of the library.
  *
  * It may name a codec that is not available here: a topic that was stored with one can be opened.
  *
+ * @param defaults checked before
  * @throws TypeError for a key that does not exist or a value of the wrong type.
  * @throws RangeError for a value outside its range.
  */
 export function resolveTopicConfig(
   config: TopicConfig,
-  base: Readonly<ResolvedTopicConfig> = DEFAULT_TOPIC_CONFIG,
+  defaults: TopicConfig = {},
 ): Readonly<ResolvedTopicConfig> {
-  return Object.freeze({ ...base, ...checkOptions('topic options', config, TOPIC_CONFIG_CHECKS) })
+  const said = { ...defaults, ...checkOptions('topic options', config, TOPIC_CONFIG_CHECKS) }
+  // A job that waits for longer than a week would be gone without anybody having heard of it.
+  const ofRetention = said.retention === 'consumed' ? { retentionMs: -1 } : {}
+  return Object.freeze({ ...DEFAULT_TOPIC_CONFIG, ...ofRetention, ...said })
 }
 
 /**

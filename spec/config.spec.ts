@@ -20,11 +20,20 @@ describe('the configuration of a topic', () => {
     })
   })
 
-  it('takes what is given, and the rest from its base', () => {
-    const base = resolveTopicConfig({ segmentBytes: 500, retentionMs: 7 })
-    const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined as never }, base)
+  it('takes what is given, and the rest from the defaults it is handed', () => {
+    const defaults = { segmentBytes: 500, retentionMs: 7 }
+    const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined as never }, defaults)
     expect(config).toEqual({ ...DEFAULT_TOPIC_CONFIG, segmentBytes: 600, retentionMs: 7 })
     expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it('keeps what nobody has consumed for as long as nobody says otherwise', () => {
+    const consumed = { retention: 'consumed' } as const
+    expect(resolveTopicConfig(consumed).retentionMs).toBe(-1)
+    expect(resolveTopicConfig({ ...consumed, retentionMs: 5 }).retentionMs).toBe(5)
+    expect(resolveTopicConfig(consumed, { retentionMs: 7 }).retentionMs).toBe(7)
+    expect(resolveTopicConfig({}, consumed).retentionMs).toBe(-1)
+    expect(resolveTopicConfig({ retention: 'limits' }, consumed).retentionMs).toBe(604_800_000)
   })
 
   it.each([

@@ -4,7 +4,6 @@ import {
   ensureConsistent,
   resolveTopicConfig,
   TOPIC_CONFIG_CHECKS,
-  type ResolvedTopicConfig,
   type TopicConfig,
 } from '../config.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -104,7 +103,7 @@ export interface ResolvedBrokerOptions extends Required<
   Omit<BrokerOptions, 'fileSystem' | 'defaults'>
 > {
   readonly fileSystem: FileSystem | undefined
-  readonly defaults: Readonly<ResolvedTopicConfig>
+  readonly defaults: TopicConfig
 }
 
 /**
@@ -115,8 +114,8 @@ export interface ResolvedBrokerOptions extends Required<
  */
 export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
   const checked = checkOptions('broker options', options, BROKER_OPTIONS)
-  const defaults = resolveTopicConfig(checked.defaults ?? {})
-  ensureConsistent(defaults)
+  const defaults = checkTopicConfig('defaults', checked.defaults ?? {})
+  ensureConsistent(resolveTopicConfig(defaults))
   return {
     fileSystem: checked.fileSystem,
     defaults,

@@ -1,4 +1,4 @@
-import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig, type ResolvedTopicConfig } from '../config.ts'
+import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
@@ -44,7 +44,7 @@ export interface PartitionOpenerOptions {
   readonly fileSystem: FileSystem
   readonly random: Random
   readonly states: LogStates
-  readonly defaults: Readonly<ResolvedTopicConfig>
+  readonly defaults: TopicConfig
   readonly partitionContext: PartitionContext
 }
 
@@ -67,8 +67,7 @@ export class PartitionOpener {
 
   /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
   configOf({ name, config }: Pick<TopicEntry, 'name' | 'config'>): Readonly<ResolvedTopicConfig> {
-    const base = INTERNAL_TOPICS.has(name) ? DEFAULT_TOPIC_CONFIG : this.#options.defaults
-    return resolveTopicConfig(config, base)
+    return resolveTopicConfig(config, INTERNAL_TOPICS.has(name) ? {} : this.#options.defaults)
   }
 
   /** Opens partitions of a topic: all of them, or none stays open. */
