@@ -112,7 +112,8 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
    * The callbacks of a batch run in the asynchronous context of one of its sends: what looks into an
    * `AsyncLocalStorage` is to be wrapped by `AsyncResource.bind`, or to await the promise, which keeps its own.
    *
-   * @param callback never called before `send` has returned; what it throws is dropped, also when it is async
+   * @param callback never called before `send` has returned; what it throws, also when it is async, is
+   * dropped, but for the first in the process, which is a warning of it
    * @throws TypeError or RangeError when the record is not of the described form, and what a
    * partitioner throws; the callback is not called then. While the topic is being created, no partition
    * can be chosen yet: it is called with what goes wrong there later

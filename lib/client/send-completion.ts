@@ -39,9 +39,10 @@ export function tellFailure(completion: Completion, error: Error): void {
 }
 
 /**
- * Lets a callback know. What the callback throws is dropped, at once or by the promise of an async
- * function: it must not keep the records behind it from being settled, nor end the process, and
- * there is nobody else to tell.
+ * Lets a callback know. What the callback throws, at once or by the promise of an async function, must
+ * not keep the records behind it from being settled, nor end the process, and there is nobody else to
+ * tell. So it is dropped, but for the first, which is a warning of the process: a callback that throws
+ * does so for each record, as a rule.
  */
 export class CallbackCompletion implements SendCompletion {
   /** The type lets functions pass that return something. */
@@ -66,9 +67,21 @@ export class CallbackCompletion implements SendCompletion {
   #call(error: Error | null, metadata: RecordMetadata | null): void {
     try {
       const returned = this.#callback(error, metadata)
-      if (types.isPromise(returned)) returned.catch(() => undefined)
-    } catch {
-      // See the class.
+      if (types.isPromise(returned)) returned.catch(warnOnce)
+    } catch (error) {
+      warnOnce(error)
     }
   }
+}
+
+let hasWarned = false
+
+function warnOnce(error: unknown): void {
+  if (hasWarned) return
+  hasWarned = true
+  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.emitWarning('the callback of a send has thrown; what others throw is not told any more', {
+    type: 'VarveWarning',
+    detail: reason,
+  })
 }

@@ -209,6 +209,7 @@ describe('send with a callback', () => {
   })
 
   it('survives a callback that throws: the records behind it are settled', async () => {
+    vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     producer.send({ topic: 't', value: 'a' }, () => {

@@ -1,0 +1,28 @@
+import { afterEach, expect, it, vi } from 'vitest'
+import { CallbackCompletion, type SendCallback } from '../../lib/client/send-completion.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+it('tells the process of the first callback of a send that throws, and of no other', async () => {
+  const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+  const metadata = { topic: 't', partition: 0, offset: 0, timestamp: 0 }
+  const sound = new CallbackCompletion(() => undefined)
+  sound.succeed(metadata)
+  expect(warning).not.toHaveBeenCalled()
+
+  const rejecting = new CallbackCompletion(() => Promise.reject(new Error('mine')))
+  rejecting.succeed(metadata)
+  await Promise.resolve()
+  const throwing = new CallbackCompletion(() => {
+    throw new Error('yours')
+  })
+  throwing.fail(new Error('the send failed'))
+
+  expect(warning).toHaveBeenCalledOnce()
+  expect(warning.mock.calls[0]?.[0]).toContain('the callback of a send has thrown')
+  expect(warning.mock.calls[0]?.[1]).toMatchObject({
+    detail: expect.stringContaining('mine') as string,
+  })
+})
