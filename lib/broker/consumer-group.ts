@@ -69,10 +69,10 @@ export class ConsumerGroup {
   /**
    * Whether a member with this strategy could enter.
    *
-   * @throws {@link InconsistentGroupProtocolError} when those who are in have another one
+   * @throws {@link InconsistentGroupProtocolError} when those who are in, and are to stay, have another one
    */
   ensureConsistent(strategy: PartitionAssignmentStrategy): void {
-    if (this.strategy === null || this.strategy === strategy) return
+    if (this.isDeserted || this.strategy === strategy) return
     throw new InconsistentGroupProtocolError(
       `group '${this.groupId}' has members with partitionAssignmentStrategy '${this.strategy}', ` +
         `this consumer has '${strategy}': all consumers of a group need the same`,
@@ -83,6 +83,26 @@ export class ConsumerGroup {
   admit(member: MemberSession): void {
     this.ensureConsistent(member.strategy)
     this.#members.add(member)
+    this.putOutOverdue()
+  }
+
+  /** Whether nobody is in, or only who has stayed away from polling for too long. */
+  get isDeserted(): boolean {
+    return [...this.#members].every(({ isOverdue }) => isOverdue)
+  }
+
+  /**
+   * Lets go of members that have stayed away from polling for too long, if there is anybody who could have
+   * their partitions. Where there is not, they would get them again by the next poll, and with them each
+   * record whose handling takes so long, without end.
+   */
+  putOutOverdue(): void {
+    if (this.isDeserted) return
+    for (const member of [...this.#members]) {
+      if (!member.isOverdue) continue
+      member.lose()
+      this.remove(member)
+    }
   }
 
   /** Begins a rebalance unless one is under way, and ends it if there is nobody to wait for. */

@@ -137,6 +137,7 @@ export class GroupCoordinator {
     this.#ensureOpen()
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
+    this.#clearDeserted(groupId)
     if (this.#groups.has(groupId)) {
       throw new CommitFailedError(
         groupId,
@@ -183,6 +184,7 @@ export class GroupCoordinator {
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
     const ensureEmpty = (): void => {
+      this.#clearDeserted(groupId)
       const group = this.#groups.get(groupId)
       if (group !== undefined) throw new GroupNotEmptyError(groupId, group.members().length)
     }
@@ -214,6 +216,14 @@ export class GroupCoordinator {
     this.#isClosed = true
     for (const group of this.#groups.values()) group.close()
     this.#groups.clear()
+  }
+
+  /** Members that have stayed away from polling for too long are in nobody's way. */
+  #clearDeserted(groupId: string): void {
+    const group = this.#groups.get(groupId)
+    if (group?.isDeserted !== true) return
+    group.close()
+    this.#groups.delete(groupId)
   }
 
   #groupFor(groupId: string): ConsumerGroup {

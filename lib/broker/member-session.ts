@@ -42,6 +42,7 @@ export class MemberSession implements GroupMembership {
   #held: readonly TopicPartition[] = NOTHING
   #isIdUsed = false
   #isPolling = false
+  #isOverdue = false
   #isNotifying = false
   #pollTimer: Timer | null = null
 
@@ -89,6 +90,11 @@ export class MemberSession implements GroupMembership {
     this.#held = owned.filter((each) => held.has(topicPartitionKey(each)))
     this.#changeTo('joining')
     group.rebalance()
+  }
+
+  /** Whether the member has stayed away from polling for too long, while nobody else could take over. */
+  get isOverdue(): boolean {
+    return this.#isOverdue
   }
 
   polled(): void {
@@ -203,9 +209,8 @@ export class MemberSession implements GroupMembership {
     this.#pollTimer = this.#context.clock.startTimer(
       () => {
         this.#pollTimer = null
-        const group = this.#group
-        this.lose()
-        group?.remove(this)
+        this.#isOverdue = true
+        this.#group?.putOutOverdue()
       },
       this.#options.maxPollIntervalMs,
       { background: true },
@@ -215,6 +220,7 @@ export class MemberSession implements GroupMembership {
   #stopPollTimer(): void {
     this.#pollTimer?.cancel()
     this.#pollTimer = null
+    this.#isOverdue = false
   }
 }
 

@@ -85,7 +85,9 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly partitionAssignmentStrategy?: PartitionAssignmentStrategy
   /**
    * Longest time between two polls, or in the body of an iteration, milliseconds, at least 1. A
-   * member of a group that takes longer loses its partitions.
+   * member of a group that takes longer loses its partitions to the others, and what it has handled
+   * since its last commit comes again there. As long as there is no other, it keeps them, unlike in
+   * Kafka.
    *
    * @defaultValue 300000
    */

@@ -328,15 +328,71 @@ describe('a member that stays away from polling', () => {
 
   it('comes back as a new member', async () => {
     const harness = new GroupHarness()
+    const [idle, busy] = [harness.consumer(), harness.consumer()]
+    harness.settle()
+    const { memberId } = idle.membership
+    busy.membership.pausePollTimer()
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    expect(harness.coordinator.describe()[0]?.members).toHaveLength(1)
+    harness.settle()
+    expect(idle.membership).toMatchObject({ state: 'stable' })
+    expect(idle.membership.memberId).not.toBe(memberId)
+    expect([idle.keys.length, busy.keys.length]).toEqual([2, 2])
+  })
+
+  it('stays as long as nobody else could have its partitions', async () => {
+    const harness = new GroupHarness()
     const idle = harness.consumer()
     harness.settle()
     const { memberId } = idle.membership
-    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
-    expect(harness.coordinator.describe()).toEqual([])
-    harness.settle()
-    expect(idle.membership).toMatchObject({ state: 'stable', generation: 2 })
-    expect(idle.membership.memberId).not.toBe(memberId)
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS * 10)
+    await idle.membership.commit([OFFSET])
+    expect(harness.coordinator.committed('g', OFFSET)).toMatchObject({ offset: OFFSET.offset })
+    idle.poll()
+    expect(idle.membership).toMatchObject({ state: 'stable', generation: 1, memberId })
     expect(idle.keys).toHaveLength(4)
+  })
+
+  it('makes way for whoever comes, who does not wait for it', async () => {
+    const harness = new GroupHarness()
+    const idle = harness.consumer('sticky')
+    harness.settle()
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    const next = harness.consumer('range')
+    next.poll()
+    expect(idle.membership).toMatchObject({ state: 'lost', assignment: [] })
+    expect(next.membership).toMatchObject({ state: 'stable', generation: 2 })
+    expect(next.membership.assignment).toHaveLength(4)
+  })
+
+  it('is a member like all others again once it has polled', async () => {
+    const harness = new GroupHarness()
+    const idle = harness.consumer()
+    harness.settle()
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    idle.poll()
+    const next = harness.consumer()
+    next.poll()
+    expect(idle.membership.state).toBe('rejoin-needed')
+    expect(next.membership.state).toBe('joining')
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    expect([idle.membership.state, next.membership.state]).toContain('lost')
+  })
+
+  it('is in the way of no deletion, and of no commit from outside', async () => {
+    for (const act of [
+      (harness: GroupHarness) => harness.coordinator.commit('g', [OFFSET]),
+      (harness: GroupHarness) => harness.coordinator.deleteGroup('g'),
+    ]) {
+      const harness = new GroupHarness()
+      const { membership } = harness.consumer()
+      membership.join(['t'], [])
+      await membership.commit([OFFSET])
+      await expect(act(harness)).rejects.toThrow('members')
+      await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+      await act(harness)
+      expect(membership.state).toBe('lost')
+    }
   })
 
   it('no longer keeps the others waiting', async () => {
@@ -361,6 +417,7 @@ describe('a member that stays away from polling', () => {
     expect(harness.clock.pendingTimers).toBe(0)
     membership.polled()
     await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    harness.consumer().poll()
     expect(membership.state).toBe('lost')
   })
 
@@ -369,6 +426,7 @@ describe('a member that stays away from polling', () => {
     const { membership } = harness.consumer()
     membership.join(['t'], [])
     await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    harness.consumer().poll()
     expect(membership.state).toBe('lost')
   })
 
@@ -501,6 +559,7 @@ describe('commit', () => {
     const { membership } = harness.consumer()
     membership.join(['t'], [])
     await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    harness.consumer().poll()
     await expect(membership.commit([OFFSET])).rejects.toThrow('missed maxPollIntervalMs (1000)')
     membership.leave()
     await expect(membership.commit([OFFSET])).rejects.toThrow(CommitFailedError)

@@ -12,8 +12,8 @@ it('tells the process of the first callback of a send that throws, and of no oth
   sound.succeed(metadata)
   expect(warning).not.toHaveBeenCalled()
 
-  const rejecting = new CallbackCompletion(() => Promise.reject(new Error('mine')))
-  rejecting.succeed(metadata)
+  const asynchronous = (() => Promise.reject(new Error('mine'))) as SendCallback
+  new CallbackCompletion(asynchronous).succeed(metadata)
   await Promise.resolve()
   const throwing = new CallbackCompletion(() => {
     throw new Error('yours')

@@ -243,6 +243,7 @@ describe('commit', () => {
     const consumer = start(harness, 'subscribe', { maxPollIntervalMs: 1000 })
     await consumer.poll()
     await harness.clock.advance(1000)
+    await start(harness, 'subscribe', { enableAutoCommit: false }).poll()
     await expect(consumer.commit()).rejects.toThrow(CommitFailedError)
     await consumer.close()
     expect(harness.committed()).toBeNull()

@@ -326,7 +326,25 @@ describe('for await', () => {
     expect(offsets(await take(consumer, 1))).toEqual([2])
   })
 
-  it('loses the partitions when a body takes longer than maxPollIntervalMs', async () => {
+  it('keeps the partitions however long a body takes while nobody else could have them', async () => {
+    const harness = filled()
+    const log: string[] = []
+    const consumer = harness.consumer({
+      ...{ groupId: 'g', maxPollIntervalMs: 1000, autoCommitIntervalMs: 500 },
+    })
+    consumer.subscribe(['t'], recorder(log))
+    const seen: number[] = []
+    for await (const { offset } of consumer) {
+      seen.push(offset)
+      if (seen.length === 5) break
+      await harness.clock.advance(3000)
+    }
+    expect(log).toEqual(['assigned t-0'])
+    expect(seen).toEqual([0, 1, 2, 3, 4])
+    expect(harness.committed()).toBe(4)
+  })
+
+  it('loses the partitions when a body takes longer than maxPollIntervalMs, and somebody comes', async () => {
     const harness = filled()
     const log: string[] = []
     const consumer = harness.consumer({
@@ -340,6 +358,11 @@ describe('for await', () => {
       seen.push(offset)
       if (seen.length === 7) break
       await harness.clock.advance(seen.length === 6 ? 1000 : 999)
+      if (seen.length < 6) continue
+      const other = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+      other.subscribe(['t'])
+      await other.poll(NO_WAIT)
+      await other.close()
     }
     expect(log).toEqual(['assigned t-0', 'lost t-0', 'assigned t-0'])
     // Nothing was committed in less than the interval, so all of it comes again.

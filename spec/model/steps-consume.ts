@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { anyShare } from '../helpers/any-share.ts'
 import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
-import { OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { CommitFailedError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { ensure, type ModelPartition } from './model-broker.ts'
 import { GROUP_OF_SLOT, type Member, type Session } from './session.ts'
 import { step, type Step } from './step.ts'
@@ -32,7 +32,7 @@ export async function settle(session: Session): Promise<void> {
   }
 }
 
-async function pollMember(session: Session, member: Member): Promise<void> {
+export async function pollMember(session: Session, member: Member): Promise<void> {
   for (const record of await member.consumer.poll({ maxWaitMs: 0 })) {
     const name = topicPartitionKey(record)
     const partition = modelOf(session, record)
@@ -162,6 +162,12 @@ export const pauseOrResume: fc.Arbitrary<Step> = step('pauseOrResume', anySlot, 
 export const commit: fc.Arbitrary<Step> = step('commit', anySlot, async (session, slot) => {
   const member = session.members[slot]
   if (member == null) return
+  const isTaken = await commitOf(session, member)
+  ensure(isTaken, () => `a commit of ${member.groupId} is refused`)
+})
+
+/** @returns whether it was taken, and not refused as that of one who is out of the group */
+export async function commitOf(session: Session, member: Member): Promise<boolean> {
   const commits = [...member.positions].flatMap(([name, position]) => {
     const place = session.places().find((each) => each.name === name)
     if (place === undefined) return []
@@ -171,12 +177,21 @@ export const commit: fc.Arbitrary<Step> = step('commit', anySlot, async (session
     const each = [...offsets].map((offset) => session.model.mayCommit(key, place.model, offset))
     return [{ key, place, each }]
   })
-  await member.consumer.commit()
+  try {
+    await member.consumer.commit()
+  } catch (error) {
+    if (!(error instanceof CommitFailedError)) throw error
+    for (const { key, each } of commits) {
+      for (const refused of each) session.model.refusedCommit(key, refused)
+    }
+    return false
+  }
   for (const { key, place, each } of commits) {
     const [first] = each
     if (first !== undefined) session.model.committed(key, place.model, first)
   }
-})
+  return true
+}
 
 /** An offset of the application's own choice; one that is beyond what is there is refused. */
 export const commitAt: fc.Arbitrary<Step> = step(

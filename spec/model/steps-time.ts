@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { CommitFailedError } from '../../lib/errors.ts'
 import { ensure } from './model-broker.ts'
-import { settle } from './steps-consume.ts'
+import { commitOf, pollMember, settle } from './steps-consume.ts'
+import type { Member } from './session.ts'
 import { step, type Step } from './step.ts'
 
 const HOUR_MS = 3_600_000
@@ -34,20 +34,29 @@ export const setClock: fc.Arbitrary<Step> = step(
   },
 )
 
-/** No member polls for so long that all are put out: they commit nothing any more, and come back. */
+/**
+ * No member polls for so long that all but the last of each group are put out: they commit nothing any
+ * more, and come back. The last has nobody to make way for.
+ */
 export const stall: fc.Arbitrary<Step> = step('stall', fc.constant(null), async (session) => {
   await session.clock.advance(MAX_POLL_INTERVAL_MS + 1)
   for (const { flushMs, partitions } of session.model.topics.values()) {
     if (flushMs <= MAX_POLL_INTERVAL_MS) for (const each of partitions) each.covered(each.written)
   }
+  const staying: Member[] = []
   for (const member of session.members) {
     if (member === null) continue
-    const isConsuming = member.positions.size > 0
-    const outcome = await member.consumer.commit().catch((error: unknown) => error)
-    const isRefused = !isConsuming || outcome instanceof CommitFailedError
-    ensure(isRefused, () => `a member that was put out commits: ${String(outcome)}`)
-    member.positions.clear()
-    member.paused.clear()
+    const { groupId, positions, paused } = member
+    if (positions.size > 0 && (await commitOf(session, member))) {
+      const isFirst = staying.every((each) => each.groupId !== groupId)
+      ensure(isFirst, () => `two members of ${groupId} are not put out`)
+      staying.push(member)
+      continue
+    }
+    positions.clear()
+    paused.clear()
   }
+  // Before anybody comes back, for whom they would have to make way.
+  for (const member of staying) await pollMember(session, member)
   await settle(session)
 })
