@@ -1,5 +1,6 @@
 import { totalSizeBytes } from '../record/record-batch.ts'
 import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.ts'
+import type { Partition } from './partition.ts'
 
 /** What a request has found so far: so many bytes, up to an offset. */
 interface Found {
@@ -50,6 +51,20 @@ export class AvailableBytes {
 }
 
 /**
+ * Whether a read at `offset`, where all that is known by now has been read, fails: then no wait adds to what
+ * was read before it.
+ */
+export async function endsInError(partition: Partition, offset: number): Promise<boolean> {
+  if (offset < partition.highWatermark) return false
+  try {
+    if (partition.readBatchesNow(offset, 1) === null) await partition.readBatches(offset, 1)
+    return false
+  } catch {
+    return true
+  }
+}
+
+/**
  * Counts on.
  *
  * @returns whether there is something else to see than more of the same: an error, the end of what
@@ -66,7 +81,7 @@ async function hasChanged(request: FetchRequest, found: Found): Promise<boolean>
     while (found.sizeBytes < maxBytes) {
       const { isClosed, logStartOffset, highWatermark } = partition
       if (isClosed || logStartOffset > offset || highWatermark < found.nextOffset) return true
-      if (found.nextOffset >= highWatermark) break
+      if (found.nextOffset >= highWatermark) return await endsInError(partition, found.nextOffset)
       const batches = await partition.readBatches(found.nextOffset, maxBytes - found.sizeBytes)
       const last = batches.at(-1)
       if (last === undefined || last.nextOffset >= wantedEnd) return true

@@ -3,7 +3,7 @@ import { onAbort } from '../platform/abort-listeners.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
-import { AvailableBytes } from './available-bytes.ts'
+import { AvailableBytes, endsInError } from './available-bytes.ts'
 import type { Partition } from './partition.ts'
 
 /** What is wanted of one partition. */
@@ -24,7 +24,7 @@ export interface FetchResponse {
   readonly batches: readonly RecordBatch[]
   readonly error: Error | null
   /**
-   * Whether the batches end at a limit, at the end of a segment or before damage, and not where there is
+   * Whether the batches end at a limit, at the end of a segment or before an error, and not where there is
    * no more by now: no wait would add to them.
    */
   readonly isComplete: boolean
@@ -247,7 +247,12 @@ async function readRest(
         error = errorOf(cause)
       }
     }
-    responses.push(responseTo(request, batches, { error, highWatermark }))
+    const response = responseTo(request, batches, { error, highWatermark })
+    const end = minBytes > 1 ? batches.at(-1)?.nextOffset : undefined
+    // There may be fewer bytes than are waited for, and no wait adds to them.
+    const isComplete =
+      response.isComplete || (end !== undefined && (await endsInError(partition, end)))
+    responses.push({ ...response, isComplete })
   }
   return responses
 }

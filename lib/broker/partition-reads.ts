@@ -22,7 +22,8 @@ export interface ReadOptions {
 export interface FetchOptions {
   /**
    * Bytes that are worth answering, at least 0; there is no answer without a record. Less is answered at
-   * once where more lies behind what one read gives: `maxBytes`, or the end of a segment, as in Kafka.
+   * once where more lies behind what one read gives, `maxBytes` or the end of a segment as in Kafka, and
+   * where what lies behind it cannot be read.
    *
    * @defaultValue 1
    */

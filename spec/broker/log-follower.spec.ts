@@ -53,11 +53,24 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
       'a fetch() of a few',
       ({ partition }) => partition.fetch(2, { maxRecords: 1, maxWaitMs: 60_000 }),
     ],
+    [
+      'a fetch() of many bytes',
+      ({ partition }) => partition.fetch(2, { minBytes: 1_000, maxWaitMs: 60_000 }),
+    ],
     ['records()', ({ partition }) => nextOf(partition.records({ from: 2 }))],
     [
       'poll()',
       ({ reader }) => {
         const consumer = reader.consumer()
+        consumer.assign([{ topic: 'a', partition: 0 }])
+        consumer.seek({ topic: 'a', partition: 0 }, 2)
+        return consumer.poll({ maxWaitMs: 60_000 })
+      },
+    ],
+    [
+      'poll() of many bytes',
+      ({ reader }) => {
+        const consumer = reader.consumer({ fetchMinBytes: 1_000 })
         consumer.assign([{ topic: 'a', partition: 0 }])
         consumer.seek({ topic: 'a', partition: 0 }, 2)
         return consumer.poll({ maxWaitMs: 60_000 })
@@ -69,6 +82,20 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
     const waiting = wait(followed).catch((error: unknown) => error)
     await followed.clock.advance(10_000)
     expect(await waiting).toBeInstanceOf(StorageError)
+    await followed.reader.close()
+  })
+
+  it('ends the wait for many bytes with those that are known', async () => {
+    const followed = await fixture()
+    const { clock, partition } = followed
+    await strike(followed.disk)
+    const options = { minBytes: 1_000, maxWaitMs: 60_000 }
+    const waiting = partition.fetch(0, options)
+    await clock.advance(10_000)
+    expect(textsOf(await waiting)).toEqual(['0', '1'])
+    const next = partition.fetch(2, options).catch((error: unknown) => error)
+    await clock.advance(50)
+    expect(await next).toBeInstanceOf(StorageError)
     await followed.reader.close()
   })
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { ClosedError, OffsetOutOfRangeError } from '../../lib/errors.ts'
+import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -306,6 +306,20 @@ describe('a fetch', () => {
     expect(told).toMatchObject({ cause: { code: 'EIO' } })
     await fetching
     expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('that waits for many bytes gives those in front of damage at once, and the damage behind them', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const setup = { fileSystem, clock: new ManualClock(), ...FROM_DISK }
+    const partition = await openPartition(setup)
+    await fill(partition, 3, 1)
+    await partition.close(new ClosedError('closed'))
+    const path = '/data/orders-0/00000000000000000000.log'
+    fileSystem.flipBit(path, fileSystem.readFile(path).length - 1, 0)
+    const damaged = await openPartition(setup)
+    const options = { minBytes: 10_000, maxWaitMs: 60_000 }
+    expect(textsOf(await damaged.fetch(0, options))).toEqual(texts(0, 2))
+    await expect(damaged.fetch(2, options)).rejects.toThrow(CorruptRecordError)
   })
 
   it('that waits for many bytes gives what there is once its time is over', async () => {
