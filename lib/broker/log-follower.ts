@@ -5,6 +5,12 @@ import type { Log } from '../storage/log.ts'
 
 const FOLLOW_INTERVAL_MS = 50
 
+/**
+ * How often all segments are looked at. The owner changes those that are not the last one by ways that a quick
+ * look sees; what somebody else has damaged it does not.
+ */
+const THOROUGH_INTERVAL_MS = 1_000
+
 /** For how long, and in how many looks one behind the other, the owner may be in the middle of a change. */
 const PATIENCE = { ms: 5_000, looks: 3 }
 
@@ -26,6 +32,8 @@ export class LogFollower {
   /** The looks that have failed since the last one that has not. */
   #failed: { readonly sinceMs: number; readonly looks: number } | null = null
   #failure: VarveError | null = null
+  /** When the last look at all segments began. */
+  #thoroughMs = -Infinity
   /** When the last look was over. */
   #lookedMs = -Infinity
 
@@ -77,8 +85,11 @@ export class LogFollower {
   }
 
   async #refresh(): Promise<void> {
+    const nowMs = this.#clock.monotonic()
+    const isQuick = nowMs - this.#thoroughMs < THOROUGH_INTERVAL_MS
+    if (!isQuick) this.#thoroughMs = nowMs
     try {
-      this.#note(await this.#log.refresh())
+      this.#note(await this.#log.refresh(isQuick))
     } catch (error) {
       // The owner may be changing what is looked at: the next look has the answer.
       this.#note(errorOf(error))

@@ -1,14 +1,16 @@
+import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import { isSystemError, systemError } from '../platform/system-error.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { ensureDeleted } from './log-inventory.ts'
 import type { LogState } from './log-state.ts'
+import { segmentFilePath } from './log-files.ts'
 import { LogSegment } from './log-segment.ts'
 import { isOfAnotherTopic } from './partition-metadata.ts'
 import { auditFollowed, breachError, uncoveredOffset, type SegmentBreach } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
-import { SegmentRecordFile, type SegmentRecord } from './segment-record.ts'
+import { SegmentRecordFile, SEGMENTS_FILE, type SegmentRecord } from './segment-record.ts'
 import type { LogSegments } from './log-segments.ts'
 import { findLogFiles } from './swap-files.ts'
 
@@ -41,6 +43,11 @@ export class LogFollower {
   #uncovered: number | null = null
   /** Where the log was cut since the last look that has come to its end: the epochs tell it once. */
   #cutOffset = Infinity
+  /**
+   * Which record the last look at all segments has met, where it has found nothing wrong, under way or of
+   * somebody else: as long as that is the record, only the last segment changes. `null` where it has.
+   */
+  #settledAt: string | null = null
   /** The damage that was found here; `null` while there is none. */
   #damage: CorruptRecordError | null = null
 
@@ -54,10 +61,12 @@ export class LogFollower {
   /**
    * Looks at the directory and takes in what has changed.
    *
+   * @param isQuick whether it is enough to take in what the writer has done. Then the sealed segments are not
+   * asked for their sizes where his record says that they are as they were; damage is left for other looks.
    * @returns what it has not found, so that all is as before; `null` where it has seen all there is.
    * @throws {@link StorageError} when the disk fails.
    */
-  async refresh(): Promise<Error | null> {
+  async refresh(isQuick = false): Promise<Error | null> {
     if (this.#guard.damage !== this.#damage) return null
     const log = this.#log
     const { epochs } = log
@@ -65,7 +74,8 @@ export class LogFollower {
       if (!(await this.#isSameTopic())) return null
       const state = await this.#options.loadState?.()
       const knownEndOffset = log.logEndOffset
-      let logEndOffset = (await this.#refreshSegments()) ?? 0
+      const end = isQuick ? await this.#followLast(state?.logStartOffset ?? 0) : null
+      let logEndOffset = end ?? (await this.#refreshSegments()) ?? 0
       // After the segments: an epoch is in the file before its first batch is written.
       this.#cutOffset = Math.min(this.#cutOffset, (await epochs.reload()) ?? Infinity)
       log.leaderEpoch = Math.max(0, epochs.latestEpoch)
@@ -92,6 +102,9 @@ export class LogFollower {
    * @returns where the log ends now, `null` when it has no segment.
    */
   async #refreshSegments(cutOffset: number = Infinity): Promise<number | null> {
+    this.#settledAt = null
+    // Before the rest: the writer changes it before he changes names, and behind that.
+    const record = await this.#recordIdentity()
     const places = await this.#findSegments()
     if (await this.#isDamaged(places)) return this.#log.logEndOffset
     const sound = this.#segments.all.filter((segment) => segment.nextOffset <= cutOffset)
@@ -120,7 +133,38 @@ export class LogFollower {
     // First: with the old start, a read below the new one would go on at the first segment that is left.
     this.#raiseStart(segments[0]?.baseOffset ?? 0)
     if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
+    if (places.every(({ suffix }) => suffix === '')) this.#settledAt = record
     return segments.at(-1)?.nextOffset ?? null
+  }
+
+  /**
+   * Takes in what was appended to the last segment. Of what else the writer does, a roll alone may be in no
+   * record yet: it begins a file where that segment ends.
+   *
+   * @param logStartOffset what lies below it is being removed.
+   * @returns where the log ends now, `null` where all segments have to be looked at.
+   */
+  async #followLast(logStartOffset: number): Promise<number | null> {
+    const { fileSystem, dir } = this.#options
+    const { active: last } = this.#segments
+    if (last === undefined || this.#settledAt === null) return null
+    const startOffset = Math.max(logStartOffset, this.#log.logStartOffset)
+    if (this.#segments.hasBelow(startOffset)) return null
+    if ((await this.#recordIdentity()) !== this.#settledAt) return null
+    const stat = await fileSystem.stat(last.path)
+    if (stat === null || stat.identity !== last.file.identity) return null
+    if (!(await last.follow(stat.sizeBytes))) return null
+    const { baseOffset, nextOffset } = last
+    if (nextOffset === baseOffset) return nextOffset
+    const nextPath = segmentFilePath(dir, nextOffset, 'log')
+    return (await fileSystem.stat(nextPath)) === null ? nextOffset : null
+  }
+
+  /** Another one whenever the record is; `null` where there is none. */
+  async #recordIdentity(): Promise<string | null> {
+    const { fileSystem, dir } = this.#options
+    const stat = await fileSystem.stat(join(dir, SEGMENTS_FILE))
+    return stat && `${stat.identity} ${stat.sizeBytes} ${stat.modifiedMs}`
   }
 
   async #findSegments(): Promise<SegmentPlace[]> {

@@ -316,14 +316,14 @@ export class Log {
   /**
    * Takes in what another process has appended, rolled and removed, up to the last whole batch.
    * Changes nothing on disk, and does nothing unless the log is open for reading only.
-   * @returns what it has not found; see `LogFollower.refresh`.
+   * @param isQuick see `LogFollower.refresh`, as for what it returns.
    * @throws {@link ClosedError} when the log is closed.
    * @internal
    */
-  refresh(): Promise<Error | null> {
+  refresh(isQuick = false): Promise<Error | null> {
     return this.#queue.run(async () => {
       this.#guard.ensureOpen()
-      return this.#context.readOnly ? this.#follower.refresh() : null
+      return this.#context.readOnly ? this.#follower.refresh(isQuick) : null
     })
   }
 
