@@ -221,6 +221,9 @@ export class LogSegment implements IndexedSegment {
       // What they say of the batches that are left is not complete.
       this.held.distrust()
       throw error
+    } finally {
+      // Searches may have asked meanwhile.
+      this.times.truncated()
     }
   }
 

@@ -159,6 +159,7 @@ export class LogSegments {
     for (let slot = this.floorSlot(startOffset); slot < segments.length; slot += 1) {
       const segment = segments[slot]
       if (segment === undefined || segment.baseOffset >= endOffset) break
+      if (segment.times.areOlderThan(timestamp)) continue
       const batch = await segment.times.findFirst(timestamp, startOffset)
       await this.touch(segment)
       if (batch !== null) return batch.baseOffset < endOffset ? batch : null

@@ -12,8 +12,20 @@ export class SegmentTimes {
   /** What is known where damage keeps it from being proven, and the size that the segment had then. */
   #unproven: { readonly sizeBytes: number; readonly found: LargestTimestamp } | null = null
 
+  /** The largest of all that was proven last, and the size that the segment had then. */
+  #proven: { readonly sizeBytes: number; readonly timestamp: number } | null = null
+
   constructor(segment: LogSegment) {
     this.#segment = segment
+  }
+
+  /**
+   * Whether a search has found before that all records are older. What is sealed stays as it is, so searches
+   * need not open it again.
+   */
+  areOlderThan(timestamp: number): boolean {
+    const proven = this.#proven
+    return proven?.sizeBytes === this.#segment.sizeBytes && proven.timestamp < timestamp
   }
 
   /**
@@ -51,7 +63,9 @@ export class SegmentTimes {
         }
         indexes.proveMax(found.max)
       }
-      return { max: indexes.max, isProven: true }
+      const { max } = indexes
+      this.#proven = { sizeBytes: segment.sizeBytes, timestamp: max.timestamp }
+      return { max, isProven: true }
     })
   }
 
@@ -63,6 +77,7 @@ export class SegmentTimes {
   /** The segment was cut, to nothing or to some of it. */
   truncated(): void {
     this.#unproven = null
+    this.#proven = null
     if (this.#segment.sizeBytes === 0) this.ofFirstBatch = null
   }
 

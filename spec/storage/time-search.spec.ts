@@ -3,7 +3,7 @@ import type { File } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { seenThrough } from '../helpers/seen-through.ts'
-import { NOW, openLog } from './log-fixtures.ts'
+import { NOW, openLog, SMALL } from './log-fixtures.ts'
 
 const LARGE = { segmentBytes: 10_000_000 }
 /** Whoever appends between any two reads of a search has appended enough by then. */
@@ -54,5 +54,74 @@ describe('a search by time beside appends', () => {
     const last = NOW + appends.length
     expect(await log.offsetForTimestamp(last)).toMatchObject({ timestamp: last })
     await log.close()
+  })
+})
+
+describe('a search by time in a log of many segments', () => {
+  /** More than stay open. */
+  const SEGMENTS = 50
+
+  /** Two records to a segment, each a second younger than the one before. */
+  async function makeLog(disk: SimulatedFileSystem): Promise<Log> {
+    const log = await openLog(disk, { config: SMALL })
+    for (let each = 0; each < 2 * SEGMENTS; each += 1) await add(log, each)
+    expect(log.segments).toHaveLength(SEGMENTS)
+    return log
+  }
+
+  async function add(log: Log, second: number): Promise<void> {
+    await log.append([
+      { key: `${second % 2}`, value: 'x'.repeat(20), timestamp: NOW + second * 1000 },
+    ])
+  }
+
+  async function search(log: Log, second: number): Promise<number | null> {
+    return (await log.offsetForTimestamp(NOW + second * 1000))?.offset ?? null
+  }
+
+  it('opens none again that is known to be older, also once the log has been appended to', async () => {
+    const disk = new SimulatedFileSystem()
+    const log = await makeLog(disk)
+    const last = 2 * SEGMENTS - 1
+    expect(await search(log, last)).toBe(last)
+    let opens = 0
+    disk.observe(({ kind }) => {
+      if (kind === 'open') opens += 1
+    })
+    expect(await search(log, last)).toBe(last)
+    expect(await search(log, last + 1)).toBeNull()
+    expect(opens).toBe(0)
+    disk.observe(null)
+    for (let each = last + 1; each <= last + 4; each += 1) await add(log, each)
+    expect(await search(log, last + 4)).toBe(last + 4)
+    expect(await search(log, last + 1)).toBe(last + 1)
+    expect(await search(log, 7)).toBe(7)
+    await log.close()
+  })
+
+  it('finds what has come in the place of what was cut off', async () => {
+    const log = await makeLog(new SimulatedFileSystem())
+    expect(await search(log, 2 * SEGMENTS)).toBeNull()
+    await log.truncateTo(11)
+    expect(await search(log, 20)).toBeNull()
+    expect(await search(log, 10)).toBe(10)
+    for (let each = 0; each < 9; each += 1) await add(log, 50 + each)
+    expect(await search(log, 20)).toBe(11)
+    expect(await search(log, 55)).toBe(16)
+    await log.close()
+  })
+
+  it('of a log that is followed finds what its writer has cut off and written anew', async () => {
+    const disk = new SimulatedFileSystem()
+    const writer = await makeLog(disk)
+    const reader = await openLog(disk, { config: SMALL, readOnly: true })
+    expect(await search(reader, 2 * SEGMENTS)).toBeNull()
+    await writer.truncateTo(11)
+    for (let each = 0; each < 9; each += 1) await add(writer, 200 + each)
+    await reader.refresh()
+    expect(await search(reader, 150)).toBe(11)
+    expect(await search(reader, 204)).toBe(15)
+    await reader.close()
+    await writer.close()
   })
 })
