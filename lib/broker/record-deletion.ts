@@ -70,29 +70,54 @@ export class RecordDeletion {
     return this.#enforce(Infinity, { isFull: true })
   }
 
+  /** Whether {@link RecordDeletion.enforceRetention} might change anything, by what is known without a look. */
+  mayEnforce(): boolean {
+    return this.#mayDelete(false)
+  }
+
+  /** Whether {@link RecordDeletion.deleteConsumed} might, where the limits keep all that there is. */
+  mayDeleteConsumed(): boolean {
+    return this.#isByConsumption && this.#mayDelete(true)
+  }
+
   /** Deletes the oldest segment, unless it holds something that nobody has been able to see. */
   dropOldest(): Promise<FreedSpace> {
     return this.#enforce(this.#owner.log.size - 1)
   }
 
+  #mayDelete(isFull: boolean): boolean {
+    const { log, context } = this.#owner
+    return log.reader.outlook.mayDelete({
+      highWatermark: this.#owner.highWatermark(),
+      startOffset: this.#consumedBelow(isFull),
+      nowMs: context.clock.now(),
+    })
+  }
+
   async #enforce(maxSizeBytes: number, { isFull = false } = {}): Promise<FreedSpace> {
     const { log, context } = this.#owner
-    const { topic, partition } = log
     if (context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
     // Asked when its turn has come: groups may commit, and the topic be altered, while it waits.
-    const consumedBelow = (): number => {
-      const { retention, cleanupPolicy } = log.config
-      if (retention !== 'consumed' || cleanupPolicy === 'compact') return 0
-      return context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0
-    }
     return this.#deleting(() =>
       log.enforceRetention(() => ({
         highWatermark: this.#owner.highWatermark(),
-        startOffset: consumedBelow(),
+        startOffset: this.#consumedBelow(isFull),
         maxSizeBytes,
         nowMs: context.clock.now(),
       })),
     )
+  }
+
+  get #isByConsumption(): boolean {
+    const { retention, cleanupPolicy } = this.#owner.log.config
+    return retention === 'consumed' && cleanupPolicy !== 'compact'
+  }
+
+  #consumedBelow(isFull: boolean): number {
+    if (!this.#isByConsumption) return 0
+    const { log, context } = this.#owner
+    const { topic, partition } = log
+    return context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0
   }
 
   async #deleting(deletion: () => Promise<FreedSpace>): Promise<FreedSpace> {

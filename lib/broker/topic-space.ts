@@ -15,7 +15,16 @@ const LOOK_AGAIN_MS = 1_000
 /** What the space of a topic needs of its partitions. */
 export interface SpacePartition {
   readonly log: Pick<Log, 'size' | 'reader'>
-  readonly deletion: Pick<RecordDeletion, 'enforceRetention' | 'deleteConsumed' | 'dropOldest'>
+  readonly deletion: Pick<
+    RecordDeletion,
+    'mayEnforce' | 'enforceRetention' | 'mayDeleteConsumed' | 'deleteConsumed' | 'dropOldest'
+  >
+}
+
+/** When the oldest segment of a partition got the last of what it holds. */
+interface PartitionAge {
+  readonly partition: SpacePartition
+  readonly sinceMs: number
 }
 
 /** An append that asks for room. */
@@ -170,36 +179,49 @@ export class TopicSpace {
     return this.#sizeBytes + this.#inFlightBytes
   }
 
-  /** @returns whether anything was deleted. */
+  /**
+   * It is asked for with each append to a topic that is full, so of partitions that have nothing to delete
+   * it takes no more than a look at memory.
+   *
+   * @returns whether anything was deleted.
+   */
   async #makeRoom(whenFull: ResolvedTopicConfig['whenFull']): Promise<boolean> {
     let isMade = false
     for (const [slot, { deletion }] of this.#partitions.entries()) {
-      isMade = (await freedBy(slot, () => deletion.enforceRetention())) || isMade
+      const turn = turnBefore(slot)
+      if (turn !== null) await turn
+      if (!deletion.mayEnforce()) continue
+      if (await hasFreed(deletion.enforceRetention())) isMade = true
     }
     if (isMade) return true
     for (const [slot, { deletion }] of this.#partitions.entries()) {
-      isMade = (await freedBy(slot, () => deletion.deleteConsumed())) || isMade
+      const turn = turnBefore(slot)
+      if (turn !== null) await turn
+      if (!deletion.mayDeleteConsumed()) continue
+      if (await hasFreed(deletion.deleteConsumed())) isMade = true
     }
     if (isMade || whenFull !== 'dropOldest') return isMade
-    for (const [slot, { deletion }] of (await this.#oldestFirst()).entries()) {
-      if (await freedBy(slot, () => deletion.dropOldest())) return true
+    let slot = 0
+    for (const { deletion } of oldestFirst(await this.#ages())) {
+      const turn = turnBefore(slot++)
+      if (turn !== null) await turn
+      if (await hasFreed(deletion.dropOldest())) return true
     }
     return false
   }
 
-  /** In the order of the time when their oldest segments got the last of what they hold. */
-  async #oldestFirst(): Promise<SpacePartition[]> {
+  async #ages(): Promise<PartitionAge[]> {
     const nowMs = this.#clock.now()
-    const ages: { partition: SpacePartition; sinceMs: number }[] = []
+    const ages: PartitionAge[] = []
     for (const [slot, partition] of this.#partitions.entries()) {
       const turn = turnBefore(slot)
       if (turn !== null) await turn
+      const since = partition.log.reader.outlook.oldestSinceMs(nowMs)
       // A segment that cannot be read is tried last.
-      const sinceMs = await partition.log.reader.oldestSinceMs(nowMs).catch(() => Infinity)
+      const sinceMs = typeof since === 'number' ? since : await since.catch(() => Infinity)
       ages.push({ partition, sinceMs })
     }
-    ages.sort((left, right) => left.sinceMs - right.sinceMs)
-    return ages.map(({ partition }) => partition)
+    return ages
   }
 
   /** Listens from the call on, so that what changes before the wait ends it. */
@@ -218,12 +240,21 @@ export class TopicSpace {
   }
 }
 
+/** In the order of their ages. Mostly the first is enough: the others are put in order where it is not. */
+function* oldestFirst(ages: readonly PartitionAge[]): Iterable<SpacePartition> {
+  let [oldest] = ages
+  if (oldest === undefined) return
+  for (const each of ages) if (each.sinceMs < oldest.sinceMs) oldest = each
+  yield oldest.partition
+  const rest = ages.filter((each) => each !== oldest)
+  rest.sort((left, right) => left.sinceMs - right.sinceMs)
+  for (const { partition } of rest) yield partition
+}
+
 /** A partition that fails does not keep the others from making room; its own appends tell. */
-async function freedBy(slot: number, deletion: () => Promise<FreedSpace>): Promise<boolean> {
-  const turn = turnBefore(slot)
-  if (turn !== null) await turn
+async function hasFreed(deletion: Promise<FreedSpace>): Promise<boolean> {
   try {
-    return (await deletion()).segments > 0
+    return (await deletion).segments > 0
   } catch {
     return false
   }

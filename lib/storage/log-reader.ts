@@ -8,7 +8,7 @@ import type { BackwardLimits } from './backward-read.ts'
 import type { FewLimits, FewRecords } from './few-records.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
-import { completeSinceMs } from './log-retention.ts'
+import { RetentionOutlook } from './log-retention.ts'
 
 /** How often a read looks again for files that are gone: a look beside a deletion may see nothing. */
 const LOOKS_BESIDE_A_WRITER = 4
@@ -43,6 +43,8 @@ export interface PromptBatchLimits extends BatchLimits {
  * All calls may overlap.
  */
 export class LogReader {
+  /** What is to be deleted, as far as it can be told at once. */
+  readonly outlook: RetentionOutlook
   readonly #place: LogPlace
   readonly #log: LocalLog
   readonly #guard: LogGuard
@@ -62,6 +64,7 @@ export class LogReader {
   ) {
     this.#place = place
     this.#log = log
+    this.outlook = new RetentionOutlook(log)
     this.#guard = guard
     this.#lookAgain = lookAgain
   }
@@ -97,13 +100,6 @@ export class LogReader {
   endOffsetForEpoch(epoch: number | null): number | null {
     if (this.#guard.damage !== null) return null
     return this.#log.endOffsetForEpoch(epoch ?? Infinity)
-  }
-
-  /** When the oldest segment got the last of what it holds; `Infinity` when the log is empty. */
-  async oldestSinceMs(nowMs: number): Promise<number> {
-    const [oldest] = this.#log.segments.all
-    if (oldest === undefined || oldest.sizeBytes === 0) return Infinity
-    return completeSinceMs(oldest, nowMs)
   }
 
   /** See `Log.read`. */

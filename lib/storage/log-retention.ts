@@ -76,6 +76,50 @@ export async function retentionTarget(
   return { offset: target, isBySize }
 }
 
+/** What can be told of a log without a look at its files, once somebody has looked at them. */
+export class RetentionOutlook {
+  readonly #log: LocalLog
+
+  constructor(log: LocalLog) {
+    this.#log = log
+  }
+
+  /**
+   * Whether a deletion might change anything: false where {@link retentionTarget} would find that the oldest
+   * segment stays. One of which nobody knows how old it is may go.
+   */
+  mayDelete({
+    highWatermark,
+    startOffset,
+    nowMs,
+  }: Omit<RetentionRequest, 'maxSizeBytes'>): boolean {
+    const { config, segments, logStartOffset, logEndOffset } = this.#log
+    // What is left of an earlier deletion goes too.
+    if (segments.dead.length > 0 || segments.hasBelow(logStartOffset)) return true
+    const end = Math.min(highWatermark, logEndOffset)
+    if (Math.min(startOffset, end) > logStartOffset) return true
+    const [oldest, next] = segments.all
+    const endOffset = next?.baseOffset ?? logEndOffset
+    if (oldest === undefined || endOffset > end || endOffset === oldest.baseOffset) return false
+    if (endOffset <= logStartOffset) return true
+    if (isBeyondSize(config, segments.sizeBytes - oldest.sizeBytes)) return true
+    if (!deletes(config) || config.retentionMs < 0) return false
+    const sinceMs = knownSinceMs(oldest, nowMs)
+    return sinceMs === null || nowMs - sinceMs > config.retentionMs
+  }
+
+  /**
+   * When the oldest segment got the last of what it holds; `Infinity` when the log is empty.
+   *
+   * @returns a promise only where its file has to be looked at.
+   */
+  oldestSinceMs(nowMs: number): number | Promise<number> {
+    const [oldest] = this.#log.segments.all
+    if (oldest === undefined || oldest.sizeBytes === 0) return Infinity
+    return knownSinceMs(oldest, nowMs) ?? completeSinceMs(oldest, nowMs)
+  }
+}
+
 /** Whether the log would keep enough without a segment. */
 function isBeyondSize(config: Readonly<ResolvedTopicConfig>, restBytes: number): boolean {
   const { retentionBytes } = config
@@ -85,6 +129,8 @@ function isBeyondSize(config: Readonly<ResolvedTopicConfig>, restBytes: number):
 async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): Promise<boolean> {
   const { config, segments } = log
   if (!deletes(config) || config.retentionMs < 0) return false
+  const knownMs = knownSinceMs(segment, nowMs)
+  if (knownMs !== null) return nowMs - knownMs > config.retentionMs
   const sinceMs = await completeSinceMs(segment, nowMs)
   await segments.touch(segment)
   return nowMs - sinceMs > config.retentionMs
@@ -100,11 +146,19 @@ async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): P
  * hide a younger one, whichever of the two is later counts.
  */
 export async function completeSinceMs(segment: LogSegment, nowMs: number): Promise<number> {
-  const { max, isProven } = await segment.times.largest()
+  const { max, isProven } = segment.times.known ?? (await segment.times.largest())
   const { timestamp } = max
   if (isProven && timestamp >= 0 && timestamp <= nowMs) return timestamp
   const { modifiedMs } = await segment.file.use((file) => file.stat())
   return timestamp > nowMs ? modifiedMs : Math.max(timestamp, modifiedMs)
+}
+
+/** {@link completeSinceMs}, where that can be told without the file; `null` where it has to be looked at. */
+function knownSinceMs({ times }: LogSegment, nowMs: number): number | null {
+  const { known } = times
+  if (known?.isProven !== true) return null
+  const { timestamp } = known.max
+  return timestamp >= 0 && timestamp <= nowMs ? timestamp : null
 }
 
 function deletes({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boolean {

@@ -9,14 +9,16 @@ export class SegmentTimes {
   /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
   ofFirstBatch: number | null = null
   readonly #segment: LogSegment
-  /** What is known where damage keeps it from being proven, and the size that the segment had then. */
-  #unproven: { readonly sizeBytes: number; readonly found: LargestTimestamp } | null = null
-
-  /** The largest of all that was proven last, and the size that the segment had then. */
-  #proven: { readonly sizeBytes: number; readonly timestamp: number } | null = null
+  /** What somebody has found, and the size that the segment had then. */
+  #found: { readonly sizeBytes: number; readonly largest: LargestTimestamp } | null = null
 
   constructor(segment: LogSegment) {
     this.#segment = segment
+  }
+
+  /** What {@link SegmentTimes.largest} has found, as long as nothing is appended since; `null` for nothing. */
+  get known(): LargestTimestamp | null {
+    return this.#found?.sizeBytes === this.#segment.sizeBytes ? this.#found.largest : null
   }
 
   /**
@@ -24,8 +26,8 @@ export class SegmentTimes {
    * need not open it again.
    */
   areOlderThan(timestamp: number): boolean {
-    const proven = this.#proven
-    return proven?.sizeBytes === this.#segment.sizeBytes && proven.timestamp < timestamp
+    const { known } = this
+    return known?.isProven === true && known.max.timestamp < timestamp
   }
 
   /**
@@ -51,21 +53,17 @@ export class SegmentTimes {
     return segment.file.use(async (file) => {
       await segment.held.loadTimes()
       const { indexes } = segment
-      if (this.#unproven?.sizeBytes === segment.sizeBytes) return this.#unproven.found
+      const { known } = this
+      if (known !== null) return known
       for (let claim = indexes.unprovenMax; claim !== null; claim = indexes.unprovenMax) {
         const view = segment.view(file)
         const found = await findMaxTimestamp(view, claim)
         // Somebody else may have proven it meanwhile, or cut the segment.
         if (indexes.unprovenMax !== claim) continue
-        if (!found.isProven) {
-          this.#unproven = { sizeBytes: view.sizeBytes, found }
-          return found
-        }
+        if (!found.isProven) return this.#keep(view.sizeBytes, found)
         indexes.proveMax(found.max)
       }
-      const { max } = indexes
-      this.#proven = { sizeBytes: segment.sizeBytes, timestamp: max.timestamp }
-      return { max, isProven: true }
+      return this.#keep(segment.sizeBytes, { max: indexes.max, isProven: true })
     })
   }
 
@@ -74,10 +72,14 @@ export class SegmentTimes {
     return (await this.largest()).max
   }
 
+  #keep(sizeBytes: number, largest: LargestTimestamp): LargestTimestamp {
+    this.#found = { sizeBytes, largest }
+    return largest
+  }
+
   /** The segment was cut, to nothing or to some of it. */
   truncated(): void {
-    this.#unproven = null
-    this.#proven = null
+    this.#found = null
     if (this.#segment.sizeBytes === 0) this.ofFirstBatch = null
   }
 
