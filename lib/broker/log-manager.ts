@@ -16,6 +16,7 @@ import { whyFenced } from './lock-fence.ts'
 import type { Partition } from './partition.ts'
 import { PartitionDirectories } from './partition-directory.ts'
 import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partition-opener.ts'
+import { turnBefore } from './partition-turns.ts'
 import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
 import { TopicFollower } from './topic-follower.ts'
 import { INTERNAL_TOPICS, topicNamesCollide, unknownTopic } from './topic-name.ts'
@@ -177,7 +178,12 @@ export class LogManager {
     // Otherwise there may be another list, after a power loss, than this close knows of.
     const isCertain = await this.#queue.run(() => this.#registry.makeCertain())
     const partitions = this.topics.flatMap((topic) => topic.partitions)
-    const isWritable = isCertain && partitions.every(({ log }) => log.isWritable)
+    let isWritable = isCertain
+    for (const [slot, { log }] of partitions.entries()) {
+      const turn = turnBefore(slot)
+      if (turn !== null) await turn
+      if (!log.isWritable) isWritable = false
+    }
     await closeAll(partitions, reason)
     // What was on its way may have failed meanwhile: only who waited for it has been told.
     return isWritable && partitions.every(({ log }) => log.failure === null && log.damage === null)

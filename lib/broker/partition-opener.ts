@@ -2,6 +2,7 @@ import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 import type { Random } from '../platform/random.ts'
 import { loadReadable, whyUnreadable } from '../storage/load-readable.ts'
 import type { LogState } from '../storage/log-state.ts'
@@ -186,9 +187,12 @@ export async function closeAll(
   // All of them first: an append may wait for room behind one of a partition whose turn is later.
   for (const partition of partitions) partition.refuse(reason)
   // A few at a time, because each opens files; as one ends the next begins.
-  const rest = partitions.values()
+  const rest = partitions.entries()
   const closeRest = async (): Promise<void> => {
-    for (const partition of rest) {
+    for (const [slot, partition] of rest) {
+      // Of most there is nothing to write, so none of the awaits lets the event loop turn.
+      const turn = slot < CLOSE_CONCURRENCY ? null : promptIo.turnIfDue()
+      if (turn !== null) await turn
       await partition.close(reason).catch((error: unknown) => failures.push(error))
     }
   }

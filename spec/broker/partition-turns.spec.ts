@@ -42,6 +42,19 @@ describe('a pass over many partitions that have nothing to delete', () => {
     },
   )
 
+  it('lets the event loop turn: the close of the broker', async () => {
+    const { broker } = await openTopic({ partitions: 40 })
+    const turns = holdTurns()
+    const close = watch(broker.close())
+    await settle()
+    expect([close.isSettled, turns.asked()]).toEqual([false, 1])
+    turns.release()
+    await settle()
+    expect(close.isSettled).toBe(true)
+    // Between each eight that are looked at, and before each is closed but the first sixteen.
+    expect(turns.asked()).toBe(4 + 24)
+  })
+
   it('comes to its end where the broker is closed meanwhile', async () => {
     const { broker } = await openTopic({ partitions: 40 })
     await broker.createTopic('more')
