@@ -121,15 +121,19 @@ export class ConsumerGroup {
   }
 
   /**
-   * Topics or partitions have come or gone. All members hear of it, because one that subscribes by
-   * a pattern may want others now; where those it has already are concerned, a rebalance begins.
+   * Topics or partitions have come or gone. Members that subscribe by a pattern hear of it, because they
+   * may want others now; where those that the group has already are concerned, a rebalance begins.
+   *
+   * @param partitionCounts of every topic that there is by now
    */
-  topicsChanged(): void {
-    for (const member of this.#members) member.notify()
+  topicsChanged(partitionCounts: ReadonlyMap<string, number>): void {
+    for (const member of this.#members) if (member.followsTopics) member.notify()
     if (this.state !== 'Stable') return
-    const counts = this.#subscribedCounts(this.#options.partitionCounts())
-    const isSame = [...counts].every(([topic, count]) => this.#assignedCounts.get(topic) === count)
-    if (!isSame) this.rebalance()
+    // All have joined since they last said what they subscribe to, so these are the topics.
+    const hasChanged = [...this.#assignedCounts].some(
+      ([topic, count]) => (partitionCounts.get(topic) ?? 0) !== count,
+    )
+    if (hasChanged) this.rebalance()
   }
 
   /** Puts all members out, without a rebalance. */

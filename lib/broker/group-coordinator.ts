@@ -157,7 +157,9 @@ export class GroupCoordinator {
 
   /** To be called when topics or partitions have come or gone: the groups concerned rebalance. */
   topicsChanged(): void {
-    for (const group of [...this.#groups.values()]) group.topicsChanged()
+    if (this.#groups.size === 0) return
+    const partitionCounts = this.#options.partitionCounts()
+    for (const group of [...this.#groups.values()]) group.topicsChanged(partitionCounts)
   }
 
   /**

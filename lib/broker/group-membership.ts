@@ -71,6 +71,14 @@ export interface MembershipOptions {
   readonly strategy: PartitionAssignmentStrategy
   /** How long a member may stay away from polling, milliseconds, at least 1. */
   readonly maxPollIntervalMs: number
-  /** Called after each change of state, and when topics have changed. Must not throw. */
+  /**
+   * Called after each change of state, and for one that {@link MembershipOptions.followsTopics} when any
+   * topics have changed. Must not throw.
+   */
   readonly onChange: () => void
+  /**
+   * Whether it may want topics that it has not joined for, as one that subscribes by a pattern.
+   * @defaultValue it does
+   */
+  readonly followsTopics?: () => boolean
 }

@@ -81,6 +81,11 @@ export class MemberSession implements GroupMembership {
     return this.#topics
   }
 
+  /** See {@link MembershipOptions}. */
+  get followsTopics(): boolean {
+    return this.#options.followsTopics?.() ?? true
+  }
+
   join(topics: readonly string[], owned: readonly TopicPartition[]): void {
     if (this.#context.isClosed()) throw closed()
     const group = this.#group ?? this.#enter()

@@ -204,6 +204,7 @@ export class GroupSession implements CommitTarget {
       onChange: () => {
         this.#owner.onChange()
       },
+      followsTopics: () => this.#subscription.type === 'pattern',
     })
     // It is made inside a poll.
     member.pausePollTimer()
