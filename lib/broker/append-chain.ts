@@ -3,6 +3,7 @@ import { batchesOf } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
+import { AppendLine } from './append-line.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
 import { MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
@@ -33,7 +34,7 @@ import { isToBeGatheredAnew, WaitingGroup } from './waiting-group.ts'
  */
 export class AppendChain {
   readonly #owner: AppendChainOwner
-  #pending: PendingAppend[] = []
+  readonly #pending = new AppendLine()
   /** What a group is waiting for; `null` while none is on its way. */
   #running: Promise<void> | null = null
   /** The group that is to be written once its topic has room for it. */
@@ -51,7 +52,7 @@ export class AppendChain {
   #roomListeners: (() => void)[] = []
   /** Only what came right before a record shares its batch. */
   readonly #joinable: JoinableBatches<SharedBatch> = {
-    open: () => sharedBatchOf(this.#pending.at(-1)),
+    open: () => sharedBatchOf(this.#pending.last),
     begin: () => new SharedBatch(this.#sharedBytes),
   }
 
@@ -84,9 +85,7 @@ export class AppendChain {
 
   /** Takes out an append that waits for others, or for room. @returns whether it did, and has been told */
   giveUp(append: PendingAppend, reason: unknown): boolean {
-    const slot = this.#pending.indexOf(append)
-    if (slot >= 0) this.#pending.splice(slot, 1)
-    else if (this.#waiting?.takeOut(append) !== true) return false
+    if (!this.#pending.remove(append) && this.#waiting?.takeOut(append) !== true) return false
     append.reject(reason)
     this.#release(append)
     return true
@@ -117,7 +116,7 @@ export class AppendChain {
     this.#closedBy ??= reason
     // What has ended may be followed by more, for what came in its last moment. And who closes because
     // he was just told of a group finds only those that wait behind it.
-    while (this.#pending.length > 0 || this.#running !== null) await this.#running
+    while (this.#pending.first !== null || this.#running !== null) await this.#running
   }
 
   /** Looks at what waits at the end of the tick, unless a group is on its way. */
@@ -141,12 +140,12 @@ export class AppendChain {
 
   /** Whoever was told just now may append again, and belongs into the next group too. */
   #scheduleRest(): void {
-    if (this.#pending.length > 0) this.#schedule()
+    if (this.#pending.first !== null) this.#schedule()
   }
 
   /** Commits the next group. Never rejects. @returns `null` when it has settled */
   #step(): Promise<void> | null {
-    const [first] = this.#pending
+    const { first } = this.#pending
     if (first?.isEncoded === false) return first.encoded
     const group = this.#takeGroup()
     if (group.length === 0) return null
@@ -166,7 +165,7 @@ export class AppendChain {
     } catch (error) {
       if (isToBeGatheredAnew(error)) {
         // Whoever of it cannot be taken is refused then, and nobody else.
-        this.#pending.unshift(...group.filter(({ isReleased }) => !isReleased))
+        this.#pending.putBack(group.filter(({ isReleased }) => !isReleased))
         return
       }
       this.#fail(group, error)
@@ -185,24 +184,18 @@ export class AppendChain {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
     // Before anybody is told: what somebody appends who hears of the failure comes after it.
-    const behind = reason !== null && group.some(isInLine) ? this.#takeLine() : []
+    const behind =
+      reason !== null && group.some(isInLine) ? this.#pending.takeOut(standsInLine) : []
     for (const append of group) append.reject(error)
     for (const append of behind) append.reject(reason)
     this.#releaseAll(behind)
     this.#owner.end.notify()
   }
 
-  /** Takes out all who stand in line. */
-  #takeLine(): PendingAppend[] {
-    const line = this.#pending.filter((append) => append.isInLine)
-    this.#pending = this.#pending.filter((append) => !append.isInLine)
-    return line
-  }
-
   /** The batch that a record has been put into: the last in line if it takes more, or a new one. */
   #batchWith(record: AppendRecord, now: number): SharedBatch {
     const shared = joinBatch(this.#joinable, record, this.#owner.log.config, now)
-    if (shared === this.#pending.at(-1)) {
+    if (shared === this.#pending.last) {
       this.#endOfTick.note()
     } else {
       this.#pending.push(shared)
@@ -236,16 +229,15 @@ export class AppendChain {
     const group: PendingAppend[] = []
     const refused: { readonly append: PendingAppend; readonly error: Error }[] = []
     let sizeBytes = 0
-    let taken = 0
     const { maxBytes } = this.#owner.log.config
     const groupBytes = mostGroupBytes(this.#owner, this.#wasSynced)
-    for (const append of this.#pending) {
+    for (let append = this.#pending.first; append !== null; append = this.#pending.first) {
       const { expectedOffset, sizeBytes: appendBytes } = append
       if (!append.isEncoded) break
       // What an append behind others would get is known only when those are written.
       if (expectedOffset !== undefined && group.length > 0) break
       if (group.length > 0 && sizeBytes + appendBytes > groupBytes) break
-      taken += 1
+      this.#pending.remove(append)
       // The records could not be encoded, and whoever appended them knows.
       if (appendBytes === 0) continue
       const { logEndOffset } = this.#owner.log
@@ -261,7 +253,6 @@ export class AppendChain {
       sizeBytes += appendBytes
       group.push(append)
     }
-    this.#pending.splice(0, taken)
     // Whoever is told may append, or give up another one, so the line has to be in order before.
     for (const { append, error } of refused) {
       append.reject(error)
@@ -347,4 +338,8 @@ export class AppendChain {
 /** Whether what stands behind it in line may not be written without it: it was not given up. */
 function isInLine(append: PendingAppend): boolean {
   return append.isInLine && !append.isReleased
+}
+
+function standsInLine(append: PendingAppend): boolean {
+  return append.isInLine
 }

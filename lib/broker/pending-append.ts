@@ -44,6 +44,9 @@ export abstract class PendingAppend {
   readonly isInLine: boolean
   /** Whether it has been taken out of the line, also before it was encoded. */
   isReleased = false
+  /** Neighbours in the line, which alone changes them. */
+  previous: PendingAppend | null = null
+  next: PendingAppend | null = null
 
   constructor(options: ChainedAppendOptions) {
     this.expectedOffset = options.expectedOffset
@@ -247,7 +250,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
 }
 
 /** The append as a batch that others may join; `null` where it is none. */
-export function sharedBatchOf(append: PendingAppend | undefined): SharedBatch | null {
+export function sharedBatchOf(append: PendingAppend | null): SharedBatch | null {
   return append instanceof SharedBatch ? append : null
 }
 

@@ -23,26 +23,26 @@ export function isToBeGatheredAnew(error: unknown): boolean {
  */
 export class WaitingGroup {
   readonly #owner: WaitingGroupOwner
-  #appends: readonly PendingAppend[]
+  readonly #appends: Set<PendingAppend>
   #sizeBytes = 0
   #isWaiting = true
 
   constructor(owner: WaitingGroupOwner, appends: readonly PendingAppend[]) {
     this.#owner = owner
-    this.#appends = appends
-    this.#measure()
+    this.#appends = new Set(appends)
+    // Sealed: nothing joins a batch that room is asked for.
+    for (const { length } of this.#buffers()) this.#sizeBytes += length
   }
 
   /** What is to be written, or was. */
   get appends(): readonly PendingAppend[] {
-    return this.#appends
+    return [...this.#appends]
   }
 
   /** Takes out an append. @returns whether it was still waiting */
   takeOut(append: PendingAppend): boolean {
-    if (!this.#isWaiting || !this.#appends.includes(append)) return false
-    this.#appends = this.#appends.filter((other) => other !== append)
-    this.#measure()
+    if (!this.#isWaiting || !this.#appends.delete(append)) return false
+    this.#sizeBytes -= append.sizeBytes
     this.#owner.space()?.changed()
     return true
   }
@@ -59,12 +59,13 @@ export class WaitingGroup {
       // Until it is gathered anew, appends can be taken out of it as before.
       this.#isWaiting = isBeyondCap(error)
       // Of a group that nobody waits for it does not matter what it would have failed with.
-      if (this.#appends.length > 0) throw error
+      if (this.#appends.size > 0) throw error
     }
     this.#isWaiting = false
     const buffers = this.#buffers()
     try {
-      const expectedOffset = this.#appends[0]?.expectedOffset
+      const [first] = this.#appends
+      const expectedOffset = first?.expectedOffset
       if (buffers.length > 0) await this.#owner.log.appendBatches(buffers, expectedOffset)
     } finally {
       release?.()
@@ -85,17 +86,12 @@ export class WaitingGroup {
   }
 
   #whyGivenUp(): Error | null {
-    return this.#appends.length === 0 ? ALL_GIVEN_UP : null
+    return this.#appends.size === 0 ? ALL_GIVEN_UP : null
   }
 
   #buffers(): Buffer[] {
     const buffers: Buffer[] = []
     for (const append of this.#appends) for (const buffer of append.seal()) buffers.push(buffer)
     return buffers
-  }
-
-  #measure(): void {
-    this.#sizeBytes = 0
-    for (const { length } of this.#buffers()) this.#sizeBytes += length
   }
 }

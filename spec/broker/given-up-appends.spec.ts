@@ -1,7 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { AppendChain } from '../../lib/broker/append-chain.ts'
-import type { PendingAppend } from '../../lib/broker/pending-append.ts'
-import type { TopicSpace } from '../../lib/broker/topic-space.ts'
+import { WholeAppend, type PendingAppend } from '../../lib/broker/pending-append.ts'
+import type { SpaceRequest, TopicSpace } from '../../lib/broker/topic-space.ts'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import { LogFullError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -12,6 +12,8 @@ import { settle } from './capped-topic.ts'
 class CappedChain {
   readonly outcomes: string[] = []
   readonly chain: AppendChain
+  /** What has asked for room. */
+  readonly requests: SpaceRequest[] = []
   /** How often room was given. */
   releases = 0
   #endWait: (error: Error | null) => void = () => undefined
@@ -20,13 +22,15 @@ class CappedChain {
   constructor(config: TopicConfig, hasSpace = true) {
     this.#log = { config: resolveTopicConfig(config), logEndOffset: 0, failure: null }
     const log = { ...this.#log, appendBatches: () => Promise.resolve() }
-    const reserve = (): Promise<() => void> =>
-      new Promise((resolve, reject) => {
+    const reserve = (request: SpaceRequest): Promise<() => void> => {
+      this.requests.push(request)
+      return new Promise((resolve, reject) => {
         this.#endWait = (error) => {
           if (error === null) resolve(() => (this.releases += 1))
           else reject(error)
         }
       })
+    }
     const space = { reserve, changed: () => undefined, roomBytes: () => Infinity }
     this.chain = new AppendChain({
       log: log as unknown as Log,
@@ -137,3 +141,57 @@ describe('an append that is given up', () => {
     expect(await later).toBe('room')
   })
 })
+
+describe('many appends that are given up one by one', () => {
+  const COUNT = 500
+
+  it('are not looked for among all that wait', async () => {
+    const chain = new CappedChain({ maxBytes: 10_000_000 }, false)
+    const appends = Array.from({ length: COUNT }, (_, slot) => chain.append(`${slot}`, 10))
+    const taken = chain.append('taken', 10)
+    const walked = walkedBy(() => {
+      for (const append of appends.reverse()) chain.chain.giveUp(append, new Error('enough'))
+    })
+    expect(walked).toBeLessThanOrEqual(COUNT)
+    expect(chain.outcomes).toHaveLength(COUNT)
+    await settle()
+    expect(chain.outcomes.at(-1)).toBe('taken taken')
+    expect(chain.chain.giveUp(taken, new Error('enough'))).toBe(false)
+  })
+
+  it('are not looked for among all that wait for room, whose bytes are not counted anew', async () => {
+    const chain = new CappedChain({ maxBytes: 10_000_000 })
+    const appends = Array.from({ length: COUNT }, (_, slot) => chain.append(`${slot}`, 10))
+    await settle()
+    const sealing = vi.spyOn(WholeAppend.prototype, 'seal')
+    const walked = walkedBy(() => {
+      for (const append of appends.slice(1)) chain.chain.giveUp(append, new Error('enough'))
+    })
+    expect([walked, sealing.mock.calls.length]).toEqual([0, 0])
+    sealing.mockRestore()
+    await chain.endWait()
+    expect(chain.outcomes.at(-1)).toBe('0 taken')
+    expect(chain.requests.map(({ sizeBytes }) => sizeBytes)).toEqual([appends[0]?.sizeBytes])
+  })
+})
+
+/** How many items of arrays somebody goes through, or moves, who looks for one of them or takes it out. */
+function walkedBy(run: () => void): number {
+  let walked = 0
+  const counting = (['indexOf', 'includes', 'splice', 'filter'] as const).map((name) => {
+    const original = Reflect.get(Array.prototype, name) as (
+      this: unknown[],
+      ...args: unknown[]
+    ) => unknown
+    return vi.spyOn(Array.prototype, name).mockImplementation(function (
+      this: unknown[],
+      ...args: unknown[]
+    ) {
+      walked += this.length
+      return original.apply(this, args) as never
+    })
+  })
+  run()
+  for (const each of counting) each.mockRestore()
+  return walked
+}
