@@ -124,12 +124,11 @@ export class RecordAccumulator implements QueueOwner {
     this.#markAll()
     await new Promise<void>((resolve) => {
       let remaining = pending.length
-      for (const each of pending) {
-        each.onSettled(() => {
-          remaining -= 1
-          if (remaining === 0) resolve()
-        })
+      const oneLess = (): void => {
+        remaining -= 1
+        if (remaining === 0) resolve()
       }
+      for (const each of pending) each.onSettled(oneLess)
     })
     this.#flushCount -= 1
   }
@@ -144,12 +143,15 @@ export class RecordAccumulator implements QueueOwner {
 
   /** Gives up everything that is not settled. */
   abort(): void {
+    // One for all who hear the same: the stacks of many thousands would hold up the process.
+    const reason = 'the producer was closed before the write was acknowledged'
+    const unknown = new ClosedError(reason, 'unknown')
+    const notWritten = producerClosed()
     for (const batch of [...this.#batches.keys()]) {
-      const reason = 'the producer was closed before the write was acknowledged'
-      this.fail(batch, batch.isInFlight ? new ClosedError(reason, 'unknown') : producerClosed())
+      this.fail(batch, batch.isInFlight ? unknown : notWritten)
     }
     // What waits was sent behind all that is in a batch of its partition.
-    for (const send of this.#waiting.all) this.failWaiting(send, producerClosed())
+    for (const send of this.#waiting.all) this.failWaiting(send, notWritten)
   }
 
   batchCreated(batch: ProducerBatch, queue: PartitionQueue): void {
@@ -196,7 +198,7 @@ export class RecordAccumulator implements QueueOwner {
     const isBehind = (batch: ProducerBatch): boolean =>
       this.#batches.get(batch) === queue && !batch.isInFlight
     const behind = reason === null ? [] : [...this.#batches.keys()].filter(isBehind)
-    const sends = [...this.#waiting.all].filter((send) => send.queue === queue)
+    const sends = reason === null ? [] : this.#waiting.all.filter((send) => send.queue === queue)
     this.#failAll([
       ...group.map((batch) => ({ batch, error })),
       ...behind.map((batch) => ({ batch, error: reason })),

@@ -154,8 +154,13 @@ export class WaitingSends {
       }
       expired.push(send)
     }
+    // One for all who have waited for the same, as they may be many thousands.
+    const errors = new Map<string | null, Error>()
     for (const send of expired) {
-      this.fail(send, this.#blockedTooLong(send.record.topic, send.queue))
+      const awaited = send.queue === null ? send.record.topic : null
+      const error = errors.get(awaited) ?? this.#blockedTooLong(send.record.topic, send.queue)
+      errors.set(awaited, error)
+      this.fail(send, error)
     }
     this.#onExpired()
   }

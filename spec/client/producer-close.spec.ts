@@ -75,6 +75,21 @@ describe('an abort', () => {
     await producer.close({ timeoutMs: 0 })
     expect(settled).toEqual(['a CLOSED', 'b CLOSED', 'c CLOSED', 'd CLOSED'])
   })
+
+  it('makes one error for all that it says the same of, however many wait', async () => {
+    const { producer, topics, clock } = setUp({ bufferMemory: 400, batchRecords: 1 })
+    topics.set('new', new Promise(() => undefined))
+    const inFlight = sendLarge(producer, 'a')
+    await clock.advance(0)
+    const waiting = sendLarge(producer, 'b', 'c', 'd', 'e')
+    for (const value of ['f', 'g']) waiting.push(observe(producer.send({ topic: 'new', value })))
+    await producer.close({ timeoutMs: 0 })
+    expect(inFlight[0]?.error).toMatchObject({ outcome: 'unknown' })
+    expect(waiting.map(({ error }) => (error as ClosedError | null)?.outcome)).toEqual(
+      waiting.map(() => 'not-written'),
+    )
+    expect(new Set(waiting.map(({ error }) => error)).size).toBe(1)
+  })
 })
 
 describe('flush', () => {

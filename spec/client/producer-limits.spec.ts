@@ -144,6 +144,21 @@ describe('maxBlockMs', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
+  it('ends the waits for the same that are over at the same moment with one error for all', async () => {
+    const { producer, topics, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
+    const send = (topic: string): Outcome => observe(producer.send({ topic, value: 'x' }))
+    sendLarge(producer, 'a')
+    for (const topic of ['new', 'newer']) topics.set(topic, new Promise(() => undefined))
+    const waits = [...sendLarge(producer, 'b', 'c'), send('new'), send('newer'), send('new')]
+    await clock.advance(50)
+    const errors = waits.map(({ error }) => error)
+    expect(errors[0]).toBeInstanceOf(BufferExhaustedError)
+    expect(errors[2]).toMatchObject({ message: expect.stringContaining("'new'") as string })
+    expect(errors[3]).toMatchObject({ message: expect.stringContaining("'newer'") as string })
+    expect([errors[1], errors[4]]).toEqual([errors[0], errors[2]])
+    expect(new Set(errors).size).toBe(3)
+  })
+
   it('ends the next wait in time also when a callback makes another one', async () => {
     const { producer, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     sendLarge(producer, 'a')
