@@ -1,5 +1,5 @@
 import { batchMemory } from '../record/batch-memory.ts'
-import { RecordBatchBuilder, type RecordHeader } from '../record/record-batch-builder.ts'
+import { RecordBatchBuilder, type EncodableHeader } from '../record/record-batch-builder.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendResult } from '../storage/append-record.ts'
 import { BATCH_TARGET_BYTES, type JoinableBatch } from '../storage/encode-records.ts'
@@ -203,7 +203,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[],
+    headers: readonly EncodableHeader[],
   ): boolean {
     // It may have stood in a group that is gathered anew.
     if (this.#buffers !== null) return false

@@ -27,11 +27,16 @@ import {
   sizeOfLength,
   sizeOfRecordBody,
   writeRecord,
-  type RecordHeader,
+  type EncodableHeader,
 } from './record-encoding.ts'
 
 export { emptyBatch, type BatchProperties } from './batch-properties.ts'
-export { sizeOfRecord, upperBoundOfRecord, type RecordHeader } from './record-encoding.ts'
+export {
+  sizeOfRecord,
+  upperBoundOfRecord,
+  type EncodableHeader,
+  type RecordHeader,
+} from './record-encoding.ts'
 
 /** The smallest buffer that is worth having: growing by doubling starts here. */
 const DEFAULT_CAPACITY_BYTES = 1024
@@ -140,7 +145,7 @@ export class RecordBatchBuilder {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[] = NO_HEADERS,
+    headers: readonly EncodableHeader[] = NO_HEADERS,
   ): number {
     return this.tryAppend(NO_LIMIT, timestamp, key, value, headers)
   }
@@ -157,7 +162,7 @@ export class RecordBatchBuilder {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[] = NO_HEADERS,
+    headers: readonly EncodableHeader[] = NO_HEADERS,
   ): number {
     const delta = this.#lastOffsetDelta + 1
     if (delta > MAX_INT32) this.#ensureNextDelta(delta)
@@ -181,7 +186,7 @@ export class RecordBatchBuilder {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[] = NO_HEADERS,
+    headers: readonly EncodableHeader[] = NO_HEADERS,
   ): number {
     const delta = offset - this.#baseOffset
     this.#ensureNextDelta(delta)
@@ -248,7 +253,7 @@ export class RecordBatchBuilder {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[],
+    headers: readonly EncodableHeader[],
   ): number {
     if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
     if (!Number.isSafeInteger(timestamp)) {

@@ -19,6 +19,12 @@ export interface RecordHeader {
   readonly value: Buffer | null
 }
 
+/** A header on its way into a batch. Text needs no buffer of its own before it is there. */
+export interface EncodableHeader {
+  readonly key: string
+  readonly value: Buffer | string | null
+}
+
 /** The headers of every record that has none. */
 export const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 
@@ -40,6 +46,12 @@ const setBytes: (this: Uint8Array, source: Uint8Array, position: number) => void
   'set',
 )
 
+/**
+ * Headers are mostly a few letters of ASCII. To have the runtime measure and write so few takes ten
+ * times as long as to do it here; of longer ones it is quicker.
+ */
+const MOST_LETTERS = 32
+
 /** Most bytes that length, attributes and deltas of a record take together. */
 const MAX_RECORD_OVERHEAD = 21
 
@@ -53,7 +65,7 @@ export function sizeOfRecord(
   timestampDelta: number,
   key: Buffer | null,
   value: Buffer | null,
-  headers: readonly RecordHeader[],
+  headers: readonly EncodableHeader[],
 ): number {
   const bodySize = sizeOfRecordBody(offsetDelta, timestampDelta, key, value, headers)
   return sizeOfLength(bodySize) + bodySize
@@ -66,7 +78,7 @@ export function sizeOfRecord(
 export function upperBoundOfRecord(
   key: Buffer | null,
   value: Buffer | null,
-  headers: readonly RecordHeader[],
+  headers: readonly EncodableHeader[],
 ): number {
   return MAX_RECORD_OVERHEAD + sizeOfContent(key, value, headers)
 }
@@ -81,7 +93,7 @@ export function sizeOfRecordBody(
   timestampDelta: number,
   key: Buffer | null,
   value: Buffer | null,
-  headers: readonly RecordHeader[],
+  headers: readonly EncodableHeader[],
 ): number {
   return (
     1 +
@@ -105,7 +117,7 @@ export function writeRecord(
   timestampDelta: number,
   key: Buffer | null,
   value: Buffer | null,
-  headers: readonly RecordHeader[],
+  headers: readonly EncodableHeader[],
 ): number {
   position = writeLength(buffer, position, bodySize)
   buffer[position++] = 0
@@ -118,13 +130,43 @@ export function writeRecord(
   return headers.length === 0 ? position : writeHeaders(buffer, position, headers)
 }
 
-function writeHeaders(buffer: Buffer, position: number, headers: readonly RecordHeader[]): number {
+function writeHeaders(
+  buffer: Buffer,
+  position: number,
+  headers: readonly EncodableHeader[],
+): number {
   for (const header of headers) {
-    position = writeLength(buffer, position, Buffer.byteLength(header.key))
-    position += buffer.write(header.key, position)
-    position = writeBytes(buffer, position, header.value)
+    const { key, value } = header
+    position = writeText(buffer, position, key)
+    if (typeof value === 'string') position = writeText(buffer, position, value)
+    else position = writeBytes(buffer, position, value)
   }
   return position
+}
+
+/** Bytes that a text takes, its length included. */
+function sizeOfText(text: string): number {
+  const size = bytesOfText(text)
+  return sizeOfLength(size) + size
+}
+
+/** Bytes of a text as UTF-8. */
+function bytesOfText(text: string): number {
+  const { length } = text
+  if (length > MOST_LETTERS) return Buffer.byteLength(text)
+  for (let slot = 0; slot < length; slot += 1) {
+    if (text.charCodeAt(slot) > 0x7f) return Buffer.byteLength(text)
+  }
+  return length
+}
+
+function writeText(buffer: Buffer, position: number, text: string): number {
+  const size = bytesOfText(text)
+  position = writeLength(buffer, position, size)
+  // Only of ASCII that is the number of letters.
+  if (size !== text.length || size > MOST_LETTERS) return position + buffer.write(text, position)
+  for (let slot = 0; slot < size; slot += 1) buffer[position + slot] = text.charCodeAt(slot)
+  return position + size
 }
 
 /** {@link writeVarint} for what is never negative, without its detours where it is short. */
@@ -142,17 +184,17 @@ function writeLength(buffer: Buffer, position: number, length: number): number {
 function sizeOfContent(
   key: Buffer | null,
   value: Buffer | null,
-  headers: readonly RecordHeader[],
+  headers: readonly EncodableHeader[],
 ): number {
   const size = sizeOfBytes(key) + sizeOfBytes(value) + sizeOfLength(headers.length)
   return headers.length === 0 ? size : size + sizeOfHeaders(headers)
 }
 
-function sizeOfHeaders(headers: readonly RecordHeader[]): number {
+function sizeOfHeaders(headers: readonly EncodableHeader[]): number {
   let size = 0
   for (const header of headers) {
-    const keySize = Buffer.byteLength(header.key)
-    size += sizeOfLength(keySize) + keySize + sizeOfBytes(header.value)
+    const { key, value } = header
+    size += sizeOfText(key) + (typeof value === 'string' ? sizeOfText(value) : sizeOfBytes(value))
   }
   return size
 }

@@ -6,7 +6,7 @@ import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
 import { NO_TIMESTAMP } from '../record/record-batch.ts'
-import type { RecordHeader } from '../record/record-batch-builder.ts'
+import type { EncodableHeader, RecordHeader } from '../record/record-batch-builder.ts'
 
 /** Where an append came to lie. */
 export interface AppendResult {
@@ -110,24 +110,31 @@ export function toBytes(what: string, value: unknown): Buffer | null {
 
 /** Headers in the form in which they are stored. @throws TypeError when they are of no known form. */
 export function toHeaders(headers: HeadersInit | undefined): readonly RecordHeader[] {
-  if (headers === undefined) return NO_HEADERS
+  return headers === undefined ? NO_HEADERS : gather(headers, toRecordHeader)
+}
+
+/** The same for what is encoded at once: that needs no buffers for what is text. */
+export function toEncodable(headers: HeadersInit | undefined): readonly EncodableHeader[] {
+  return headers === undefined ? NO_HEADERS : gather(headers, toEncodableHeader)
+}
+
+/** One by one: lists of pairs in between would take as long as all the rest of a record. */
+function gather<H>(headers: HeadersInit, make: (key: unknown, value: unknown) => H): readonly H[] {
   if (typeof headers !== 'object' || (headers as unknown) === null) {
     throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
   }
-  const isIterable = Symbol.iterator in headers
+  const gathered: H[] = []
+  if (Symbol.iterator in headers) {
+    for (const item of headers as Iterable<unknown>) gathered.push(ofItem(item, make))
+    return gathered
+  }
   // The entries of a promise, or of another object with an inside, would be none.
-  if (!isIterable && !isPlainObject(headers)) {
+  if (!isPlainObject(headers)) {
     throw new TypeError(`headers must be an array or a plain object, got ${describeValue(headers)}`)
   }
-  const pairs = isIterable
-    ? [...(headers as Iterable<unknown>)].map(toPair)
-    : Object.entries(headers as Record<string, unknown>)
-  return pairs.map(([key, value]) => {
-    if (typeof key !== 'string') {
-      throw new TypeError(`a header's key must be a string, got ${describeValue(key)}`)
-    }
-    return { key, value: toBytes(`value of header '${key}'`, value) }
-  })
+  const values = headers as Record<string, unknown>
+  for (const key of Object.keys(values)) gathered.push(make(key, values[key]))
+  return gathered
 }
 
 /** @throws TypeError or RangeError when it is not a whole number of milliseconds from 0 on. */
@@ -195,10 +202,28 @@ export function refuseField(record: object, field: string, known: readonly strin
   if (Object.hasOwn(record, field)) throw unknownKey('a record', field, known)
 }
 
-function toPair(item: unknown): [unknown, unknown] {
-  if (Array.isArray(item) && item.length === 2) return [item[0], item[1]]
+function ofItem<H>(item: unknown, make: (key: unknown, value: unknown) => H): H {
+  if (Array.isArray(item) && item.length === 2) return make(item[0], item[1])
   if (typeof item === 'object' && item !== null && 'key' in item && 'value' in item) {
-    return [item.key, item.value]
+    return make(item.key, item.value)
   }
   throw new TypeError(`a header must be { key, value } or [key, value], got ${describeValue(item)}`)
+}
+
+function toRecordHeader(key: unknown, value: unknown): RecordHeader {
+  checkHeaderKey(key)
+  // What most values are is told apart here: to make a name for each would take longer.
+  if (typeof value === 'string') return { key, value: Buffer.from(value, 'utf8') }
+  if (Buffer.isBuffer(value)) return { key, value }
+  return { key, value: toBytes(`value of header '${key}'`, value) }
+}
+
+function toEncodableHeader(key: unknown, value: unknown): EncodableHeader {
+  checkHeaderKey(key)
+  return typeof value === 'string' ? { key, value } : toRecordHeader(key, value)
+}
+
+function checkHeaderKey(key: unknown): asserts key is string {
+  if (typeof key === 'string') return
+  throw new TypeError(`a header's key must be a string, got ${describeValue(key)}`)
 }

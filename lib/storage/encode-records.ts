@@ -9,7 +9,7 @@ import {
   RecordBatchBuilder,
   sizeOfRecord,
   upperBoundOfRecord,
-  type RecordHeader,
+  type EncodableHeader,
 } from '../record/record-batch-builder.ts'
 import {
   checkBatchSize,
@@ -20,7 +20,7 @@ import {
   storedCompressionType,
   timestampOf,
   toBytes,
-  toHeaders,
+  toEncodable,
   type AppendRecord,
 } from './append-record.ts'
 import { checkTimestampLimits } from './timestamp-limits.ts'
@@ -69,7 +69,7 @@ export function encodeRecords(
     ensureRecord(record)
     const key = keyOf(record, config)
     const value = toBytes('value', record.value)
-    const headers = toHeaders(record.headers)
+    const headers = toEncodable(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
     if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
     const isIn =
@@ -104,7 +104,7 @@ export interface JoinableBatch {
     timestamp: number,
     key: Buffer | null,
     value: Buffer | null,
-    headers: readonly RecordHeader[],
+    headers: readonly EncodableHeader[],
   ): boolean
 }
 
@@ -134,7 +134,7 @@ export function joinBatch<B extends JoinableBatch>(
   ensureRecord(record)
   const key = keyOf(record, config)
   const value = toBytes('value', record.value)
-  const headers = toHeaders(record.headers)
+  const headers = toEncodable(record.headers)
   const timestamp = timestampOf(record.timestamp, now)
   if (timestamp !== now) checkTimestampLimits(timestamp, config, { now: () => now })
   const limitBytes = targetBytesOf(config)

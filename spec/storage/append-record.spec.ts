@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../../lib/errors.ts'
 import { decodeRecords } from '../../lib/record/decode.ts'
@@ -64,6 +64,43 @@ describe('encodeRecords', () => {
     const [bytes] = await encoding
     expect(bytes?.includes('before')).toBe(true)
   })
+
+  it('asks nobody for a buffer, nor for the size, of the short text that headers are', async () => {
+    const value = Buffer.from('v')
+    const headers = [
+      { trace: 'abc' },
+      [['trace', 'abc']],
+      [{ key: 'trace', value: 'abc' }],
+    ] as const
+    const records = headers.map((each) => ({ value, headers: each as never }))
+    const calls = [
+      vi.spyOn(Buffer, 'from'),
+      vi.spyOn(Buffer, 'byteLength'),
+      vi.spyOn(Buffer.prototype, 'write'),
+    ]
+    const encoding = encode(records)
+    const counts = calls.map(({ mock }) => mock.calls.length)
+    for (const each of calls) each.mockRestore()
+    expect(counts).toEqual([0, 0, 0])
+    const [bytes] = await encoding
+    const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
+    const stored = await decodeRecords(batch, { topic: 't', partition: 0 })
+    const expected = [{ key: 'trace', value: Buffer.from('abc') }]
+    expect(stored.map((record) => record.headers)).toEqual(records.map(() => expected))
+  })
+
+  const SHORT = 'a'.repeat(31)
+  it.each(['', SHORT, `${SHORT}b`, `${SHORT}bc`, 'é', `${SHORT}é`, 'é'.repeat(40), '\ud800', '😀'])(
+    'stores the text %j of a header as UTF-8',
+    async (text) => {
+      const [bytes] = await encode([{ headers: [[text, text]] }, { headers: [['next', text]] }])
+      const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
+      const [record, next] = await decodeRecords(batch, { topic: 't', partition: 0 })
+      const value = Buffer.from(text)
+      expect(record?.headers).toEqual([{ key: value.toString(), value }])
+      expect(next?.headers).toEqual([{ key: 'next', value }])
+    },
+  )
 
   it.each<[string, unknown, string]>([
     ['no array', 'records', 'records must be an array, got "records"'],
