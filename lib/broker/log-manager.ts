@@ -103,7 +103,7 @@ export class LogManager {
       // Before anything is removed because of what it says.
       if (isKnown && !this.#options.isClean) await this.#registry.renew()
       await this.#directories.removeRenamed()
-      for (const entry of this.#registry.entries) await this.#settlement.settle(entry, true)
+      await this.#settlement.settleAll()
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
     const { isClean } = this.#options

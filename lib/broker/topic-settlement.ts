@@ -5,7 +5,7 @@ import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
 import { OFFSETS_TOPIC, OFFSETS_TOPIC_CONFIG } from './offsets-topic-config.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
-import { topicPartitionKey } from './topic-partition.ts'
+import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
 /**
@@ -24,21 +24,34 @@ export class TopicSettlement {
   }
 
   /**
-   * Takes a creation back, finishes a deletion, and removes partitions beyond the count.
-   *
-   * @param mayWait whether a topic whose directory cannot be removed stays as it is, so that it keeps no
-   * other from opening: the next change of it, or the next open, tries again. Otherwise that is an error.
+   * Settles every topic, as a directory is opened. One whose directory cannot be removed stays as it is, so
+   * that it keeps no other from opening: the next change of it, or the next open, tries again.
    */
-  async settle(entry: TopicEntry, mayWait = false): Promise<void> {
-    const { name, partitionCount, state } = entry
-    try {
-      if (state === 'active') await this.removeBeyond(entry, null)
-      else await this.#removeAll(entry)
-    } catch (error) {
-      if (!mayWait || !isOfOneDirectory(error)) throw error
-      return
+  async settleAll(): Promise<void> {
+    const { entries } = this.#registry
+    // Listed once: a list for each topic would be as long as there are topics.
+    const beyond = beyondCounts(entries, await this.#directories.list())
+    for (const entry of entries) {
+      const { name, state } = entry
+      try {
+        if (state === 'active') await this.#removeUnfinished(entry, beyond.get(name) ?? [])
+        else await this.#removeAll(entry)
+      } catch (error) {
+        if (!isOfOneDirectory(error)) throw error
+        continue
+      }
+      if (state !== 'active') await this.#forget(entry)
     }
-    if (state === 'active') return
+  }
+
+  /** Takes a creation back, or finishes a deletion. */
+  async settle(entry: TopicEntry): Promise<void> {
+    await this.#removeAll(entry)
+    await this.#forget(entry)
+  }
+
+  /** For good, once the directories are removed. */
+  async #forget({ name, partitionCount }: TopicEntry): Promise<void> {
     await this.#directories.sync()
     const keys = Array.from({ length: partitionCount }, (_, partition) =>
       topicPartitionKey({ topic: name, partition }),
@@ -54,23 +67,22 @@ export class TopicSettlement {
     }
   }
 
-  /**
-   * Removes partitions that were being added when that was interrupted; `total` is how many there may
-   * be. For good when it resolves: who opens the directory next finds nothing to remove.
-   */
-  async removeBeyond(entry: TopicEntry, total: number | null): Promise<void> {
-    const { name, id, partitionCount } = entry
+  /** Removes partitions that were being added when that was interrupted; `total` is how many there may be. */
+  async removeBeyond(entry: TopicEntry, total: number): Promise<void> {
     const found = await this.#directories.list()
-    // Only what is there is looked for: one directory with a high number must not cost a look at
-    // every number below it.
-    const beyond = found.filter(
-      ({ topic, partition }) =>
-        topic === name && partition >= partitionCount && partition < (total ?? Infinity),
+    const beyond = beyondCounts([entry], found).get(entry.name) ?? []
+    await this.#removeUnfinished(
+      entry,
+      beyond.filter((partition) => partition < total),
     )
-    for (const { partition } of beyond) {
+  }
+
+  /** For good when it resolves: who opens the directory next finds nothing to remove. */
+  async #removeUnfinished({ name, id }: TopicEntry, partitions: readonly number[]): Promise<void> {
+    for (const partition of partitions) {
       await this.#directories.removeUnfinished(name, partition, id)
     }
-    if (beyond.length > 0) await this.#directories.sync()
+    if (partitions.length > 0) await this.#directories.sync()
   }
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */
@@ -88,6 +100,25 @@ export class TopicSettlement {
     }
     return entries
   }
+}
+
+/**
+ * Which partitions of each topic have a directory and are beyond its count. Only what is there is looked for:
+ * one directory with a high number must not cost a look at every number below it.
+ */
+function beyondCounts(
+  entries: readonly TopicEntry[],
+  found: readonly TopicPartition[],
+): Map<string, number[]> {
+  const counts = new Map(entries.map(({ name, partitionCount }) => [name, partitionCount]))
+  const beyond = new Map<string, number[]>()
+  for (const { topic, partition } of found) {
+    if (partition < (counts.get(topic) ?? Infinity)) continue
+    const partitions = beyond.get(topic)
+    if (partitions === undefined) beyond.set(topic, [partition])
+    else partitions.push(partition)
+  }
+  return beyond
 }
 
 /**
