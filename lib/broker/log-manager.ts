@@ -97,17 +97,20 @@ export class LogManager {
 
   /** Opens every topic, after finishing or taking back what a crash has interrupted. */
   async load(): Promise<void> {
-    const { readOnly } = this.#options.partitionContext
+    const { isClean, states, partitionContext } = this.#options
+    const { clock, readOnly } = partitionContext
     const isKnown = await this.#registry.load()
     if (!readOnly) {
       // Before anything is removed because of what it says.
-      if (isKnown && !this.#options.isClean) await this.#registry.renew()
+      if (isKnown && !isClean) await this.#registry.renew()
       await this.#directories.removeRenamed()
       await this.#settlement.settleAll()
     }
     const entries = isKnown ? this.#registry.entries : await this.#adopt()
-    const { isClean } = this.#options
-    for (const entry of entries) if (entry.state === 'active') await this.#open(entry, isClean)
+    const open = async (): Promise<void> => {
+      for (const entry of entries) if (entry.state === 'active') await this.#open(entry, isClean)
+    }
+    await (isClean ? open() : states.whileOpening(clock, open))
   }
 
   /** Takes over what the owner of a directory has changed; see {@link TopicFollower.refresh}. */

@@ -1,5 +1,10 @@
+import { LockLostError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { LogState, LogStateFiles } from '../storage/log-state.ts'
 import { compareNames } from './topic-partition.ts'
+
+/** For so long what an open has found stays unsaved, as long as it goes on. A crash costs it no more than that. */
+const PUT_OFF_MS = 5_000
 
 /**
  * The checkpoints of all logs of a broker. Many logs save at about the same time, so saves that
@@ -14,6 +19,8 @@ export class LogStates {
   #next: Promise<void> | null = null
   #reading: Promise<void> = Promise.resolve()
   #nextRead: Promise<void> | null = null
+  /** Whether a save need not be written yet; `null` while each is at once. */
+  #mayWait: (() => boolean) | null = null
 
   constructor(files: LogStateFiles, states: Map<string, LogState>) {
     this.#files = files
@@ -50,7 +57,37 @@ export class LogStates {
     return this.#files.hasCleanShutdownMark()
   }
 
-  /** Replaces the state of one log; durable when it resolves. */
+  /**
+   * Opens logs of which each saves its state. The files are of all logs, so they are not replaced for each, but
+   * behind `open`, and every five seconds while it takes longer: an open that is killed again and again must get
+   * on. Until then they say less of what is durable than is true, and what is opened must not be changed.
+   *
+   * @throws what `open` rejects with, or {@link LockLostError}. A directory opens on a full disk too: what cannot
+   * be written now is with the next save of any log.
+   */
+  async whileOpening(clock: Clock, open: () => Promise<void>): Promise<void> {
+    let dueMs = clock.monotonic() + PUT_OFF_MS
+    this.#mayWait = () => {
+      const nowMs = clock.monotonic()
+      if (nowMs < dueMs) return true
+      dueMs = nowMs + PUT_OFF_MS
+      return false
+    }
+    try {
+      await open()
+    } catch (error) {
+      // The caller hears of what came first.
+      await this.#writePutOff().catch(() => undefined)
+      throw error
+    }
+    try {
+      await this.#writePutOff()
+    } catch (error) {
+      if (error instanceof LockLostError) throw error
+    }
+  }
+
+  /** Replaces the state of one log; durable when it resolves, but while logs are opened. */
   async save(key: string, state: LogState): Promise<void> {
     const known = this.#states.get(key)
     // Of many logs that are closed or looked after most have not changed.
@@ -58,6 +95,7 @@ export class LogStates {
     const before = this.get(key)
     this.#states.set(key, state)
     this.#unsaved.add(key)
+    if (this.#mayWait?.() === true) return
     try {
       await this.#write()
       if (this.#states.get(key) === state) this.#unsaved.delete(key)
@@ -81,6 +119,15 @@ export class LogStates {
       for (const [key, state] of known) this.#states.set(key, this.#states.get(key) ?? state)
       throw error
     }
+  }
+
+  async #writePutOff(): Promise<void> {
+    this.#mayWait = null
+    if (this.#unsaved.size === 0) return
+    const putOff = [...this.#unsaved].map((key) => [key, this.#states.get(key)] as const)
+    await this.#write()
+    for (const [key, state] of putOff)
+      if (this.#states.get(key) === state) this.#unsaved.delete(key)
   }
 
   #write(): Promise<void> {

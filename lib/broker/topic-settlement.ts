@@ -32,15 +32,17 @@ export class TopicSettlement {
     // Listed once: a list for each topic would be as long as there are topics.
     const beyond = beyondCounts(entries, await this.#directories.list())
     for (const entry of entries) {
-      const { name, state } = entry
+      const isActive = entry.state === 'active'
+      const unfinished = beyond.get(entry.name) ?? []
+      if (isActive && unfinished.length === 0) continue
       try {
-        if (state === 'active') await this.#removeUnfinished(entry, beyond.get(name) ?? [])
+        if (isActive) await this.#removeUnfinished(entry, unfinished)
         else await this.#removeAll(entry)
       } catch (error) {
         if (!isOfOneDirectory(error)) throw error
         continue
       }
-      if (state !== 'active') await this.#forget(entry)
+      if (!isActive) await this.#forget(entry)
     }
   }
 

@@ -1,6 +1,8 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { LogStates } from '../../lib/broker/log-states.ts'
+import { LockLostError } from '../../lib/errors.ts'
 import { LogStateFiles } from '../../lib/storage/log-state.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 it('forgets a log at the second attempt when the disk has refused the first', async () => {
@@ -65,4 +67,88 @@ it('reads once more for all who ask while a read is under way, and for each of t
   await Promise.resolve()
   await Promise.all([first, states.reload(), states.reload(), states.reload()])
   expect([reads, states.get('a-0').recoveryPoint]).toEqual([2, 7])
+})
+
+describe('while logs are opened', () => {
+  const STATE = { recoveryPoint: 5, logStartOffset: 0 }
+
+  async function openFiles(): Promise<{
+    fileSystem: SimulatedFileSystem
+    files: LogStateFiles
+    states: LogStates
+  }> {
+    const fileSystem = new SimulatedFileSystem()
+    await fileSystem.createDirectory('/data')
+    await fileSystem.syncDirectory('/')
+    const files = new LogStateFiles(fileSystem, '/data')
+    return { fileSystem, files, states: new LogStates(files, await files.read()) }
+  }
+
+  /** The logs of which something is saved on the disk. */
+  async function savedOn(fileSystem: SimulatedFileSystem): Promise<string[]> {
+    const disk = fileSystem.fork().restart('power', { unsynced: 'lost' })
+    return [...(await new LogStateFiles(disk, '/data').read()).keys()]
+  }
+
+  it('what they save is written behind them, and is durable then', async () => {
+    const { fileSystem, states } = await openFiles()
+    await states.whileOpening(new ManualClock(), async () => {
+      const { operationCount } = fileSystem
+      for (const key of ['b-0', 'a-0', 'a-1']) await states.save(key, STATE)
+      expect([fileSystem.operationCount, states.get('a-1')]).toEqual([operationCount, STATE])
+    })
+    expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1', 'b-0'])
+    await states.save('c-0', STATE)
+    expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1', 'b-0', 'c-0'])
+  })
+
+  it('it is written on the way as well when five seconds have passed', async () => {
+    const { fileSystem, states } = await openFiles()
+    const clock = new ManualClock()
+    const saved: string[][] = []
+    await states.whileOpening(clock, async () => {
+      for (const key of ['a-0', 'a-1', 'a-2', 'a-3', 'a-4']) {
+        await states.save(key, STATE)
+        saved.push(await savedOn(fileSystem))
+        await clock.advance(2_500)
+      }
+    })
+    expect(saved.map(({ length }) => length)).toEqual([0, 0, 3, 3, 5])
+  })
+
+  it('it is written too where one of them cannot be opened, which is what is told', async () => {
+    const { fileSystem, states } = await openFiles()
+    const opening = states.whileOpening(new ManualClock(), async () => {
+      await states.save('a-0', STATE)
+      throw new RangeError('no log')
+    })
+    await expect(opening).rejects.toThrow('no log')
+    expect(await savedOn(fileSystem)).toEqual(['a-0'])
+    fileSystem.failNext('rename', 'EIO')
+    const again = states.whileOpening(new ManualClock(), async () => {
+      await states.save('a-1', STATE)
+      throw new RangeError('no log either')
+    })
+    await expect(again).rejects.toThrow('no log either')
+  })
+
+  it('a disk that is full keeps nothing from opening, and the next save takes along what it has refused', async () => {
+    const { fileSystem, states } = await openFiles()
+    fileSystem.failNext('write', 'ENOSPC')
+    await states.whileOpening(new ManualClock(), async () => {
+      await states.save('a-0', STATE)
+      await states.save('a-1', STATE)
+    })
+    expect(await savedOn(fileSystem)).toEqual([])
+    await states.save('a-1', STATE)
+    expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1'])
+  })
+
+  it('who has lost the lock does not open', async () => {
+    const { files, states } = await openFiles()
+    const lost = new LockLostError('/data', 'another owner has it', 'not-written')
+    files.write = () => Promise.reject(lost)
+    const opening = states.whileOpening(new ManualClock(), () => states.save('a-0', STATE))
+    await expect(opening).rejects.toBe(lost)
+  })
 })

@@ -1,11 +1,14 @@
 import { expect, it } from 'vitest'
+import { LogStateFiles } from '../../lib/storage/log-state.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import type { OperationKind } from '../../lib/testing/fault-plan.ts'
 import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 
 /** A directory of topics with one record each, left by a broker that was closed in order, or killed. */
 async function diskOf(topics: number, end: 'closed' | 'killed'): Promise<SimulatedFileSystem> {
   const fileSystem = new SimulatedFileSystem()
   const manager = await openLogManager(fileSystem, { isClean: true })
+  await fileSystem.syncDirectory('/')
   for (let each = 0; each < topics; each += 1) {
     const topic = await manager.create(`t-${each}`, 1, {})
     await topic.partition(0).append({ value: 'a' })
@@ -15,25 +18,61 @@ async function diskOf(topics: number, end: 'closed' | 'killed'): Promise<Simulat
   return fileSystem
 }
 
-/** How often an open asks for the names in the directory of all topics. */
-async function listingsOf(fileSystem: SimulatedFileSystem, isClean: boolean): Promise<number> {
-  let listings = 0
-  fileSystem.observe(({ kind, path }) => {
-    if (kind === 'list' && path === '/data') listings += 1
+/** How often an open does something to a file or directory. */
+async function countOf(
+  fileSystem: SimulatedFileSystem,
+  isClean: boolean,
+  kind: OperationKind,
+  path: string,
+): Promise<number> {
+  let count = 0
+  fileSystem.observe((operation) => {
+    if (operation.kind === kind && operation.path === path) count += 1
   })
   await openLogManager(fileSystem, { isClean })
-  return listings
+  fileSystem.observe(null)
+  return count
 }
 
 it.each(['closed', 'killed'] as const)(
   'an open asks for the names of all partitions as often for 40 topics as for 4 that were %s',
   async (end) => {
-    const few = await listingsOf(await diskOf(4, end), end === 'closed')
-    const many = await listingsOf(await diskOf(40, end), end === 'closed')
+    const few = await countOf(await diskOf(4, end), end === 'closed', 'list', '/data')
+    const many = await countOf(await diskOf(40, end), end === 'closed', 'list', '/data')
     expect(many).toBe(few)
     expect(few).toBeGreaterThan(0)
   },
 )
+
+it('an open after a kill replaces the recovery points once, for 4 topics and for 40, and they hold', async () => {
+  for (const topics of [4, 40]) {
+    const fileSystem = await diskOf(topics, 'killed')
+    const path = '/data/recovery-point-offset-checkpoint'
+    expect(await countOf(fileSystem, false, 'rename', `${path}.tmp`)).toBe(1)
+    const disk = fileSystem.restart('power', { unsynced: 'lost' })
+    const states = await new LogStateFiles(disk, '/data').read()
+    expect([...states.values()]).toEqual(
+      Array.from({ length: topics }, () => ({ recoveryPoint: 1, logStartOffset: 0 })),
+    )
+  }
+})
+
+it('an open after a kill that is cut short anywhere costs no topic a record', async () => {
+  const fileSystem = await diskOf(3, 'killed')
+  const disks: SimulatedFileSystem[] = []
+  fileSystem.observe(() => {
+    disks.push(fileSystem.fork())
+  })
+  await openLogManager(fileSystem)
+  fileSystem.observe(null)
+  expect(disks.length).toBeGreaterThan(50)
+  for (const disk of disks) {
+    const manager = await openLogManager(disk.restart('power', { unsynced: 'lost' }))
+    const partitions = manager.topics.map((topic) => topic.partition(0))
+    const found = partitions.map(({ log }) => [log.damage, log.logEndOffset])
+    expect(found).toEqual(Array.from({ length: 3 }, () => [null, 1]))
+  }
+})
 
 /** Gives topics partitions that the list of topics does not name, as an addition that was cut short does. */
 async function growUnseen(
