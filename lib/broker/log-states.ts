@@ -13,6 +13,8 @@ const PUT_OFF_MS = 5_000
 export class LogStates {
   readonly #files: LogStateFiles
   #states: Map<string, LogState>
+  /** Whether they are in the order of the files. That of a log stays where it is when it changes. */
+  #isSorted = false
   /** Of which the files may say something else than memory. */
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
@@ -50,6 +52,7 @@ export class LogStates {
 
   async #read(): Promise<void> {
     this.#states = await this.#files.read()
+    this.#isSorted = false
   }
 
   /** Whether the logs are closed in order as of now. */
@@ -93,6 +96,7 @@ export class LogStates {
     // Of many logs that are closed or looked after most have not changed.
     if (known !== undefined && !this.#unsaved.has(key) && areSame(known, state)) return
     const before = this.get(key)
+    if (known === undefined) this.#isSorted = false
     this.#states.set(key, state)
     this.#unsaved.add(key)
     if (this.#mayWait?.() === true) return
@@ -117,6 +121,7 @@ export class LogStates {
     } catch (error) {
       // Otherwise the next attempt would find nothing to write, and the file would keep them.
       for (const [key, state] of known) this.#states.set(key, this.#states.get(key) ?? state)
+      this.#isSorted = false
       throw error
     }
   }
@@ -136,11 +141,17 @@ export class LogStates {
       .catch(() => undefined)
       .then(() => {
         this.#next = null
-        this.#writing = this.#files.write(new Map([...this.#states].sort(byKey)))
+        this.#sort()
+        this.#writing = this.#files.write(this.#states)
         return this.#writing
       })
     this.#next = next
     return next
+  }
+
+  #sort(): void {
+    if (!this.#isSorted) this.#states = new Map([...this.#states].sort(byKey))
+    this.#isSorted = true
   }
 }
 

@@ -61,9 +61,13 @@ export class CheckpointFile {
   }
 
   /** Replaces the content, unless it is as this object last wrote it; durable when it resolves. */
-  async write(lines: readonly (readonly (string | number)[])[]): Promise<void> {
-    const textLines = [VERSION, lines.length, ...lines.map((fields) => fields.join(' '))]
-    const text = `${textLines.join('\n')}\n`
+  write(lines: readonly (readonly (string | number)[])[]): Promise<void> {
+    return this.writeLines(lines.map((fields) => fields.join(' ')))
+  }
+
+  /** The same with lines whose fields are divided by blanks. */
+  async writeLines(lines: readonly string[]): Promise<void> {
+    const text = `${[VERSION, lines.length, ...lines].join('\n')}\n`
     if (text === this.#durableText) return
     this.#durableText = null
     await replaceFile(this.#fileSystem, this.path, text)

@@ -50,17 +50,19 @@ export class LogStateFiles {
     return states
   }
 
-  /** Replaces both checkpoints; durable when it resolves. Calls must not overlap. */
+  /** Replaces both checkpoints by the states of logs by `topic-partition`; durable when it resolves. Calls must not overlap. */
   async write(states: ReadonlyMap<string, LogState>): Promise<void> {
-    const lines = [...states].map(([key, state]) => ({ ...splitKey(key), ...state }))
-    await this.#recoveryPoints.write(
-      lines.map((line) => [line.topic, line.partition, line.recoveryPoint]),
-    )
-    await this.#logStartOffsets.write(
-      lines
-        .filter((line) => line.logStartOffset > 0)
-        .map((line) => [line.topic, line.partition, line.logStartOffset]),
-    )
+    const recoveryPoints: string[] = []
+    const logStartOffsets: string[] = []
+    // Of all logs for each that changes: what is done here is done that often.
+    for (const [key, { recoveryPoint, logStartOffset }] of states) {
+      const dash = key.lastIndexOf('-')
+      const place = `${key.slice(0, dash)} ${key.slice(dash + 1)}`
+      recoveryPoints.push(`${place} ${recoveryPoint}`)
+      if (logStartOffset > 0) logStartOffsets.push(`${place} ${logStartOffset}`)
+    }
+    await this.#recoveryPoints.writeLines(recoveryPoints)
+    await this.#logStartOffsets.writeLines(logStartOffsets)
   }
 
   /**

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { LogStates } from '../../lib/broker/log-states.ts'
 import { LockLostError } from '../../lib/errors.ts'
 import { LogStateFiles } from '../../lib/storage/log-state.ts'
@@ -29,6 +29,45 @@ it('writes nothing when what is to be saved is what was saved', async () => {
   await states.save('a-0', { recoveryPoint: 5, logStartOffset: 3 })
   await states.save('a-0', { recoveryPoint: 6, logStartOffset: 3 })
   expect(await files.read()).toEqual(new Map([['a-0', { recoveryPoint: 6, logStartOffset: 3 }]]))
+})
+
+/** How often arrays are sorted and joined as one of so many logs saves its state. */
+async function callsOfSave(logs: number): Promise<number[]> {
+  const fileSystem = new SimulatedFileSystem()
+  await fileSystem.createDirectory('/data')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const states = new LogStates(files, await files.read())
+  for (let each = 0; each < logs; each += 1) {
+    await states.save(`t-${each}`, { recoveryPoint: 5, logStartOffset: 1 })
+  }
+  const calls = [vi.spyOn(Array.prototype, 'sort'), vi.spyOn(Array.prototype, 'join')]
+  await states.save('t-3', { recoveryPoint: 6, logStartOffset: 2 })
+  const counts = calls.map(({ mock }) => mock.calls.length)
+  for (const call of calls) call.mockRestore()
+  return counts
+}
+
+it('sorts nothing when a log that is known saves, and joins no line of the others', async () => {
+  const few = await callsOfSave(4)
+  expect(few[0]).toBe(0)
+  expect(await callsOfSave(40)).toEqual(few)
+})
+
+it('writes the logs in the order of their names, whenever they came', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  await fileSystem.createDirectory('/data')
+  const files = new LogStateFiles(fileSystem, '/data')
+  const state = { recoveryPoint: 5, logStartOffset: 0 }
+  const states = new LogStates(files, new Map([['m-0', state]]))
+  await states.save('z-0', state)
+  await states.save('a-b-0', state)
+  fileSystem.failNext('write', 'ENOSPC')
+  await expect(states.forget(['a-b-0'])).rejects.toThrow('ENOSPC')
+  await states.save('m-0', { recoveryPoint: 6, logStartOffset: 4 })
+  const texts = ['recovery-point', 'log-start'].map((name) =>
+    fileSystem.snapshot().get(`/data/${name}-offset-checkpoint`)?.toString(),
+  )
+  expect(texts).toEqual(['0\n3\na-b 0 5\nm 0 6\nz 0 5\n', '0\n1\nm 0 4\n'])
 })
 
 it('writes again what was saved before when a save behind it has failed', async () => {
