@@ -60,10 +60,12 @@ export class VisibleEnd {
 
   /** Somebody may have cut the log beside its partition, and gone on beyond where it had ended. */
   #noteCut(): void {
-    const { leaderEpoch, isWritable, reader } = this.#log
+    const { leaderEpoch } = this.#log
+    // Each read asks, and whether the lock is held is not to be asked with it.
+    if (leaderEpoch === this.#leaderEpoch) return
     // What another process has cut is for the next look, which tells who waits.
-    if (leaderEpoch === this.#leaderEpoch || !isWritable) return
-    this.replacedFrom(reader.endOffsetForEpoch(this.#leaderEpoch) ?? Infinity)
+    if (!this.#log.isWritable) return
+    this.replacedFrom(this.#log.reader.endOffsetForEpoch(this.#leaderEpoch) ?? Infinity)
     this.#leaderEpoch = leaderEpoch
   }
 

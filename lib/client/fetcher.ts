@@ -38,7 +38,7 @@ const READS_PER_SHARE = 4
 
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
-  /** Asked only where nothing can be handed out: the answer may take a look at each partition. */
+  /** Asked where there is nothing to be handed out, and so something to wait for. */
   readonly maxWaitMs: () => number
   /** By the monotonic clock: from then on less than `fetchMinBytes` will do. */
   readonly deadlineMs: number

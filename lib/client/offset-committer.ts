@@ -157,38 +157,44 @@ export class OffsetCommitter {
   }
 
   #consumed(): OffsetCommit[] {
-    const states = [...this.#subscription.assigned.values()]
-    return states.flatMap((state) => this.#consumedOf(state) ?? [])
-  }
-
-  #consumedOf(state: AssignedPartition): OffsetCommit | null {
-    // An offset of a log that is gone says nothing about a new one of the same name.
-    const source = this.#positions.source(state)
-    const position = state.positionBefore(this.#subscription.poll)
-    if (source === null || position === null) return null
-    const offset = this.#heldBack(state, position)
-    return { ...state.toTopicPartition(), offset, leaderEpoch: state.epochBefore(offset) }
+    const offsets: OffsetCommit[] = []
+    for (const state of this.#subscription.assigned.values()) {
+      const offset = this.#consumedOf(state)
+      if (offset !== null) offsets.push(commitOf(state, offset))
+    }
+    return offsets
   }
 
   #uncommitted(): OffsetCommit[] {
-    const states = [...this.#subscription.assigned.values()]
-    return states.flatMap((state) => this.#uncommittedOf(state) ?? [])
+    const offsets: OffsetCommit[] = []
+    for (const state of this.#subscription.assigned.values()) {
+      const offset = this.#consumedOf(state)
+      if (this.#isUncommitted(state, offset)) offsets.push(commitOf(state, offset))
+    }
+    return offsets
   }
 
+  /** Whether {@link OffsetCommitter.#uncommitted} is not empty: each poll that waits asks for all partitions. */
   #hasUncommitted(): boolean {
     for (const state of this.#subscription.assigned.values()) {
-      if (this.#uncommittedOf(state) !== null) return true
+      if (this.#isUncommitted(state, this.#consumedOf(state))) return true
     }
     return false
   }
 
-  #uncommittedOf(state: AssignedPartition): OffsetCommit | null {
-    const consumed = this.#consumedOf(state)
+  /** How far the application has come in a partition; `null` where nobody can tell. */
+  #consumedOf(state: AssignedPartition): number | null {
+    // An offset of a log that is gone says nothing about a new one of the same name.
+    if (this.#positions.source(state) === null) return null
+    const position = state.positionBefore(this.#subscription.poll)
+    return position === null ? null : this.#heldBack(state, position)
+  }
+
+  #isUncommitted(state: AssignedPartition, offset: number | null): offset is number {
+    if (offset === null) return false
     // A position that nothing has been read at yet may be beyond the log.
-    if (consumed === null || state.source === null) return null
-    if (consumed.offset > state.source.logEndOffset) return null
-    const { offset } = this.#positions.committed(consumed) ?? {}
-    return offset === this.#positions.offsetWithinEpoch(consumed) ? null : consumed
+    if (state.source === null || offset > state.source.logEndOffset) return false
+    return !this.#positions.isCommitted(state, offset)
   }
 
   #heldBack(state: AssignedPartition, position: number): number {
@@ -199,4 +205,9 @@ export class OffsetCommitter {
     }
     return offset
   }
+}
+
+function commitOf(state: AssignedPartition, offset: number): OffsetCommit {
+  const { topic, partition } = state
+  return { topic, partition, offset, leaderEpoch: state.epochBefore(offset) }
 }

@@ -165,8 +165,8 @@ export class PollLoop<K, V> {
     const turn = this.#turn ?? promptIo.turnIfDue()
     if (turn !== null) await turn
     this.#turn = null
-    this.#ensureUninterrupted(signal)
     for (;;) {
+      this.#ensureUninterrupted(signal)
       this.#hasChanged = false
       if (group.isInListener && (await this.#isListenerRunning(deadlineMs, signal))) return []
       await group.drive()
@@ -188,7 +188,12 @@ export class PollLoop<K, V> {
         hold?.(records[0])
         return records
       }
-      if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) continue
+      if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) {
+        // The time of many polls may be over at once, and each looks at all of its partitions again.
+        const turn = promptIo.turnIfDue()
+        if (turn !== null) await turn
+        continue
+      }
       // Whoever polls in a loop without waiting would keep all others from ever sending something.
       if (maxWaitMs === 0) await nextTurn()
       this.#ensureUninterrupted(signal)
@@ -226,9 +231,11 @@ export class PollLoop<K, V> {
   }
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const remainingMs = deadlineMs - this.#clock.monotonic()
     const maxWaitMs = (): number => {
-      const remainingMs = this.#hasChanged ? 0 : deadlineMs - this.#clock.monotonic()
-      return remainingMs > 0 ? Math.min(remainingMs, this.#parts.committer.msUntilDue()) : 0
+      // Whether there is something to commit is a question to all partitions.
+      if (this.#hasChanged || remainingMs <= 0) return 0
+      return Math.min(remainingMs, this.#parts.committer.msUntilDue())
     }
     const onWake = this.#onWake
     try {

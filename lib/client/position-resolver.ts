@@ -101,6 +101,13 @@ export class PositionResolver {
     return withinEpoch({ offset, leaderEpoch }, source, this.#context.readOnly).offset
   }
 
+  /** Whether the group is committed to stand where somebody has come who has consumed up to an offset. */
+  isCommitted(state: AssignedPartition, offset: number): boolean {
+    const consumed = { offset, leaderEpoch: state.epochBefore(offset) }
+    const reached = withinEpoch(consumed, state.source, this.#context.readOnly)
+    return this.committed(state)?.offset === reached.offset
+  }
+
   #lastCommit(partition: TopicPartition): OffsetAndMetadata | null {
     if (this.#groupId === null) return null
     return this.#context.coordinator.lastCommit(this.#groupId, partition)

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   ClosedError,
   CorruptRecordError,
@@ -712,4 +712,13 @@ describe('waiting for records', () => {
       expect(clock.pendingTimers).toBe(0)
     },
   )
+})
+
+it('is not asked whether it can be written by who asks how far it is to be seen', async () => {
+  const partition = await openPartition()
+  await fill(partition, 3)
+  const asking = vi.spyOn(partition.log, 'isWritable', 'get')
+  expect(partition.highWatermark).toBe(3)
+  expect(asking).not.toHaveBeenCalled()
+  await partition.close(CLOSED)
 })

@@ -140,3 +140,58 @@ it('decodes for those who poll in one tick one after the other, as far as there 
   await harness.clock.advance(1000)
   expect(offsets(polls[3]?.value ?? [])).toHaveLength(10)
 })
+
+it('the polls whose time is over look again one after the other, as far as there is time', async () => {
+  const harness = new ConsumerHarness()
+  const consumers = Array.from({ length: 4 }, () => {
+    const consumer = harness.consumer()
+    consumer.assign([T0])
+    return consumer
+  })
+  const polls = consumers.map((consumer) => watch(consumer.poll({ maxWaitMs: 100 })))
+  await harness.clock.advance(99)
+  const looks = harness.partition().looks
+  const turns = holdTurns()
+  await harness.clock.advance(1)
+  const looked = harness.partition().looks - looks
+  expect(polls.map(({ isSettled }) => isSettled)).toEqual([false, false, false, false])
+  turns.release()
+  await harness.clock.advance(0)
+  expect(polls.map(({ value }) => value)).toEqual([[], [], [], []])
+  // Once inside of the call and once by waiting; the next look begins behind the turn.
+  expect(looked).toBe(2 * consumers.length)
+})
+
+describe('what is to be committed automatically', () => {
+  async function polled(harness: ConsumerHarness): Promise<{
+    consumer: Consumer<string, string>
+    asked: () => number
+  }> {
+    const partitions = Array.from({ length: 50 }, (_, partition) => ({ topic: 't', partition }))
+    for (const { topic, partition } of partitions) harness.partition(topic, partition).append('a')
+    harness.partition().append(...numbers(30))
+    const consumer = harness.consumer({ groupId: 'g', maxPollRecords: 10 })
+    consumer.assign(partitions)
+    await consumer.poll(NO_WAIT)
+    const asking = vi.spyOn(harness.coordinator, 'committed')
+    return { consumer, asked: () => asking.mock.calls.length }
+  }
+
+  it('is asked by no poll that finds records, nor by one that does not wait', async () => {
+    const harness = new ConsumerHarness({ t: 50 })
+    const { consumer, asked } = await polled(harness)
+    expect(await consumer.poll()).toHaveLength(10)
+    for (let polls = 0; polls < 10; polls += 1) await consumer.poll(NO_WAIT)
+    expect(asked()).toBe(0)
+  })
+
+  it('is asked until it is known that there is something, by one that waits', async () => {
+    const harness = new ConsumerHarness({ t: 50 })
+    const { consumer, asked } = await polled(harness)
+    for (let polls = 0; polls < 10; polls += 1) await consumer.poll(NO_WAIT)
+    const poll = watch(consumer.poll({ maxWaitMs: 100 }))
+    await harness.clock.advance(100)
+    expect(poll.value).toEqual([])
+    expect(asked()).toBe(1)
+  })
+})
