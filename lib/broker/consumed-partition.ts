@@ -8,9 +8,9 @@ import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 export interface ConsumedPartition {
   /**
    * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`, that
-   * of the record before it where it is known; rejects when that cannot be had.
+   * of the record before it where it is known; rejects when that cannot be had. `null` where it is so.
    */
-  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void>
+  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> | null
   readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
 }
 
@@ -21,8 +21,10 @@ export interface CheckedCommit extends StoredOffset {
 
 /** A commit with the epoch of the record before its offset, where it does not say it itself. */
 export function withEpoch({ topicPartition, committed, data }: CheckedCommit): StoredOffset {
-  const leaderEpoch = committed.leaderEpoch ?? data.log.reader.epochOf(committed.offset - 1)
-  return { topicPartition, committed: { ...committed, leaderEpoch } }
+  const { offset, metadata, leaderEpoch } = committed
+  if (leaderEpoch !== null) return { topicPartition, committed }
+  const epoch = data.log.reader.epochOf(offset - 1)
+  return { topicPartition, committed: { offset, metadata, leaderEpoch: epoch } }
 }
 
 /**
@@ -49,20 +51,26 @@ export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leader
  * refuse the other offsets: how far a commit behind them reaches is what {@link withinEpoch} says.
  *
  * @param isDropped whether one does not matter any more, by the time when it has failed; `null` where all do
+ * @returns `null` where all of them are
  */
 export function ensureDurable(
   commits: readonly CheckedCommit[],
   isDropped: ((commit: CheckedCommit) => boolean) | null,
-): Promise<unknown> {
-  const ensured = commits.map((commit) => {
+): Promise<unknown> | null {
+  const ensured: Promise<void>[] = []
+  for (const commit of commits) {
     const { offset, leaderEpoch } = commit.committed
     const durable = commit.data.ensureDurable(offset, leaderEpoch)
-    if (isDropped === null) return durable
-    return durable.catch((error: unknown) => {
-      if (!isDropped(commit)) throw error
-    })
-  })
-  return Promise.all(ensured)
+    if (durable === null) continue
+    if (isDropped === null) ensured.push(durable)
+    else {
+      const orDropped = durable.catch((error: unknown) => {
+        if (!isDropped(commit)) throw error
+      })
+      ensured.push(orDropped)
+    }
+  }
+  return ensured.length === 0 ? null : Promise.all(ensured)
 }
 
 /** The error for a commit to a partition that is not there, or not any more. */

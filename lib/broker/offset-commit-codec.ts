@@ -27,6 +27,8 @@ const KEY_VERSION = 1
 const VALUE_VERSION = 3
 const HIGHEST_READ_VALUE_VERSION = 4
 const NO_LEADER_EPOCH = -1
+/** Of the last field of a key. */
+const PARTITION_BYTES = 4
 
 /** Whose offset a record holds. */
 export interface OffsetCommitKey extends TopicPartition {
@@ -49,6 +51,23 @@ export function encodeOffsetCommitKey({ groupId, topic, partition }: OffsetCommi
   position = writeString(key, position, topicBytes)
   key.writeInt32BE(partition, position)
   return key
+}
+
+/**
+ * Makes the keys of one group's offsets, of which most that are committed together are of one topic: those
+ * differ in their last field.
+ */
+export function offsetCommitKeys(groupId: string): (topicPartition: TopicPartition) => Buffer {
+  let last: { readonly topic: string; readonly key: Buffer } | null = null
+  return ({ topic, partition }) => {
+    if (last?.topic !== topic) {
+      last = { topic, key: encodeOffsetCommitKey({ groupId, topic, partition }) }
+      return last.key
+    }
+    const key = Buffer.from(last.key)
+    key.writeInt32BE(partition, key.length - PARTITION_BYTES)
+    return key
+  }
 }
 
 /** Value of an offset's record. @throws RangeError for metadata of more than 32767 bytes. */

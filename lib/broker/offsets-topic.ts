@@ -1,8 +1,8 @@
 import type { Clock } from '../platform/clock.ts'
-import type { CommittedOffset } from './committed-offset.ts'
+import type { StoredOffset } from './group-offsets.ts'
 import {
-  encodeOffsetCommitKey,
   encodeOffsetCommitValue,
+  offsetCommitKeys,
   partitionForGroup,
 } from './offset-commit-codec.ts'
 import type { OffsetsPartition } from './offset-replay.ts'
@@ -48,22 +48,22 @@ export class OffsetsTopic {
   async append(
     partition: OffsetsPartition,
     groupId: string,
-    offsets: readonly CommittedOffset[],
+    offsets: readonly StoredOffset[],
   ): Promise<void> {
     const commitTimestamp = this.#options.clock.now()
-    const records = offsets.map((each) => ({
-      key: encodeOffsetCommitKey({ groupId, ...each }),
-      value: encodeOffsetCommitValue({ ...each, commitTimestamp }),
-    }))
+    const keys = offsetCommitKeys(groupId)
+    const records = offsets.map(({ topicPartition, committed }) => {
+      const { offset, metadata, leaderEpoch } = committed
+      const value = encodeOffsetCommitValue({ offset, metadata, leaderEpoch, commitTimestamp })
+      return { key: keys(topicPartition), value }
+    })
     await partition.appendInternal(records)
   }
 
   /** Stores that a group has no offsets any more for these partitions. */
   async appendTombstones(groupId: string, places: readonly TopicPartition[]): Promise<void> {
-    const tombstones = places.map((each) => ({
-      key: encodeOffsetCommitKey({ groupId, ...each }),
-      value: null,
-    }))
+    const keys = offsetCommitKeys(groupId)
+    const tombstones = places.map((each) => ({ key: keys(each), value: null }))
     const partition = await this.partitionOf(groupId)
     await partition.appendInternal(tombstones)
   }

@@ -252,13 +252,13 @@ export class Partition {
   }
 
   /**
-   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`.
+   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`; `null` where it is.
    *
    * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed sync has
    * taken back what was shown; {@link CorruptRecordError} when what it is to cover is damaged.
    * @internal
    */
-  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> {
+  ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> | null {
     return ensureDurable(this, offset, leaderEpoch)
   }
 

@@ -74,14 +74,17 @@ export class OffsetCommitter {
    * @param moveCounts what {@link OffsetCommitter.ensurePresent} has given before
    */
   noteCommitted(offsets: readonly OffsetCommit[], moveCounts: readonly number[]): void {
-    for (const [slot, each] of offsets.entries()) {
-      if (this.#moveCount(each) !== moveCounts[slot]) continue
-      const { topic, partition, offset } = each
-      for (const holder of this.#holders) {
-        const { held } = holder
-        const isOfIt = held?.topic === topic && held.partition === partition
-        if (isOfIt && held.offset < offset) holder.release()
-      }
+    for (const holder of this.#holders) {
+      const { held } = holder
+      if (held === null) continue
+      const isDone = offsets.some(
+        (each, slot) =>
+          each.partition === held.partition &&
+          each.topic === held.topic &&
+          held.offset < each.offset &&
+          this.#moveCount(each) === moveCounts[slot],
+      )
+      if (isDone) holder.release()
     }
   }
 

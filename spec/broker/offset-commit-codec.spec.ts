@@ -4,6 +4,7 @@ import {
   decodeOffsetCommitKey,
   decodeOffsetCommitValue,
   encodeOffsetCommitKey,
+  offsetCommitKeys,
   encodeOffsetCommitValue,
   partitionForGroup,
 } from '../../lib/broker/offset-commit-codec.ts'
@@ -61,6 +62,19 @@ describe('offset commit key', () => {
       }),
     )
   })
+})
+
+it('keys of one group are those of each offset, whatever topic was before', () => {
+  const keys = offsetCommitKeys('g')
+  const places = [
+    { topic: 'a', partition: 0 },
+    { topic: 'a', partition: 70_000 },
+    { topic: 'a-b', partition: 1 },
+    { topic: 'a', partition: 2 },
+    { topic: 'a', partition: 3 },
+  ]
+  const made = places.map(keys)
+  expect(made).toEqual(places.map((each) => encodeOffsetCommitKey({ groupId: 'g', ...each })))
 })
 
 describe('offset commit value', () => {

@@ -722,3 +722,13 @@ it('is not asked whether it can be written by who asks how far it is to be seen'
   expect(asking).not.toHaveBeenCalled()
   await partition.close(CLOSED)
 })
+
+it('makes no promise of what is durable already, for a commit that asks', async () => {
+  const partition = await openPartition({ config: { flushMessages: 1000 } })
+  await fill(partition, 3)
+  const ensured = partition.ensureDurable(3, null)
+  expect(ensured).toBeInstanceOf(Promise)
+  await ensured
+  expect(partition.ensureDurable(3, null)).toBeNull()
+  await partition.close(CLOSED)
+})

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Consumer } from '../../lib/client/consumer.ts'
-import { WakeupError } from '../../lib/errors.ts'
+import { UnknownTopicOrPartitionError, WakeupError } from '../../lib/errors.ts'
 import { holdTurns } from '../helpers/held-turns.ts'
 import {
   ConsumerHarness,
@@ -193,5 +193,42 @@ describe('what is to be committed automatically', () => {
     await harness.clock.advance(100)
     expect(poll.value).toEqual([])
     expect(asked()).toBe(1)
+  })
+})
+
+describe('commits of many groups at once', () => {
+  async function held(harness: ConsumerHarness) {
+    harness.partition().append('a')
+    // The topic of the offsets is there.
+    await harness.commit(0, 'first')
+    const consumers = ['g', 'h'].map((groupId) =>
+      harness.consumer({ groupId, enableAutoCommit: false }),
+    )
+    const turns = holdTurns()
+    const commits = consumers.map((each) => watch(each.commit([{ ...T0, offset: 1 }])))
+    await harness.clock.advance(0)
+    return { consumers, turns, commits }
+  }
+
+  it('have their part of a turn each, and are stored in the order of the calls', async () => {
+    const harness = new ConsumerHarness()
+    const { consumers, turns, commits } = await held(harness)
+    expect(commits.map(({ isSettled }) => isSettled)).toEqual([false, false])
+    const later = watch(consumers[0]?.commit([{ ...T0, offset: 0 }]) ?? Promise.resolve())
+    turns.release()
+    await harness.clock.advance(0)
+    expect([...commits, later].map(({ error }) => error)).toEqual([undefined, undefined, undefined])
+    expect([harness.committed('g'), harness.committed('h')]).toEqual([0, 1])
+  })
+
+  it('take no offsets for a topic that is deleted before their turn', async () => {
+    const harness = new ConsumerHarness()
+    const { turns, commits } = await held(harness)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1).partitions[0]?.append('b')
+    turns.release()
+    await harness.clock.advance(0)
+    for (const { error } of commits) expect(error).toBeInstanceOf(UnknownTopicOrPartitionError)
+    expect([harness.committed('g'), harness.committed('h')]).toEqual([null, null])
   })
 })

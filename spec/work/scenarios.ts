@@ -33,6 +33,9 @@ export interface Scenario {
 }
 
 const COMMITS = 500
+/** Groups that commit an offset for each of a hundred partitions. */
+const GROUPS = 20
+const MANY = 'many'
 /** One is so little that what it allocates is not the same twice. */
 const OPENS = 10
 /** More than may have a file open at a time. */
@@ -92,6 +95,11 @@ export const scenarios: readonly Scenario[] = [
     name: 'commits of one offset, per thousand commits',
     times: COMMITS / 1000,
     prepare: () => onStore(filledStore(LOG), commits),
+  },
+  {
+    name: 'commits of 100 offsets and their description, per thousand offsets',
+    times: GROUPS * 0.1,
+    prepare: () => onStore(storeOfMany(), commitMany),
   },
   // What grows with the segments: the size of each is asked for, since only a file of the size on
   // record is known to be whole, and each has its 38 bytes in the record. Nothing else may.
@@ -245,6 +253,23 @@ async function commits(store: Store): Promise<void> {
   for (let offset = 1; offset <= COMMITS; offset += 1) {
     await consumer.commit([{ topic: TOPIC, partition: 0, offset }])
   }
+}
+
+/** With a topic of a hundred partitions beside the one that all have. */
+async function storeOfMany(): Promise<Store> {
+  const store = await begunStore('each')
+  await store.broker.createTopic(MANY, { partitions: 100 })
+  return store
+}
+
+async function commitMany({ broker }: Store): Promise<void> {
+  const places = Array.from({ length: 100 }, (_, partition) => ({ topic: MANY, partition }))
+  for (let group = 0; group < GROUPS; group += 1) {
+    const consumer = broker.consumer({ groupId: `g${group}`, enableAutoCommit: false })
+    await consumer.commit(places.map((place) => ({ ...place, offset: 0 })))
+  }
+  const offsets = broker.describe().groups.flatMap((group) => group.offsets)
+  ensureEqual('committed offsets', offsets.length, 100 * GROUPS)
 }
 
 function assignedConsumer({ broker }: Store, groupId?: string): Consumer {
