@@ -1,4 +1,3 @@
-import { findByTimestamp } from '../broker/partition-reads.ts'
 import type { TopicPartition } from '../broker/topic-partition.ts'
 import {
   checkOptions,
@@ -9,6 +8,7 @@ import {
 } from '../checks.ts'
 import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
 import type { PositionResolver } from './position-resolver.ts'
+import { findAllByTimestamp } from './timestamp-searches.ts'
 
 /** What {@link Consumer.offsetsForTimes} looks for in one partition. */
 export interface TimestampQuery extends TopicPartition {
@@ -47,15 +47,21 @@ export class OffsetLookup {
   }
 
   /** See `Consumer.offsetsForTimes`. */
-  forTimes(queries: unknown): Promise<OffsetAndTimestamp[]> {
+  async forTimes(queries: unknown): Promise<OffsetAndTimestamp[]> {
     const checked = checkQueries(queries)
-    const places = checked.map((each) => ({ ...each, source: this.#positions.ensureExists(each) }))
-    return Promise.all(
-      places.map(async ({ topic, partition, timestamp, source }) => {
-        const { found } = await findByTimestamp(source, timestamp)
-        return { topic, partition, ...(found ?? { offset: null, timestamp: null }) }
-      }),
-    )
+    const places = checked.map((each) => {
+      return { source: this.#positions.ensureExists(each), timestamp: each.timestamp }
+    })
+    const searches = await findAllByTimestamp(places)
+    return checked.map(({ topic, partition }, slot) => {
+      const found = searches[slot]?.found
+      return {
+        topic,
+        partition,
+        offset: found?.offset ?? null,
+        timestamp: found?.timestamp ?? null,
+      }
+    })
   }
 
   /** See `Consumer.beginningOffsets` and `Consumer.endOffsets`. */
@@ -75,6 +81,7 @@ function checkQueries(value: unknown): TimestampQuery[] {
     const query = checkOptions('a query', each as TimestampQuery, QUERY)
     const { timestamp } = query
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
-    return { ...checkTopicPartition(query), timestamp }
+    const { topic, partition } = checkTopicPartition(query)
+    return { topic, partition, timestamp }
   })
 }

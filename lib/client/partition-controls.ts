@@ -1,6 +1,5 @@
 import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import type { Partition } from '../broker/partition.ts'
-import { findByTimestamp } from '../broker/partition-reads.ts'
 import {
   compareTopicPartitions,
   topicPartitionKey,
@@ -12,6 +11,7 @@ import type { AssignedPartition } from './assigned-partition.ts'
 import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import type { SubscriptionState } from './subscription-state.ts'
+import { findAllByTimestamp } from './timestamp-searches.ts'
 
 /** How far a consumer is from the end of one of its partitions. */
 export interface Lag extends TopicPartition {
@@ -83,21 +83,18 @@ export class PartitionControls {
     const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
     this.#seekCount += 1
     const seek = this.#seekCount
-    const found = await Promise.all(
-      states.map(async (state) => {
-        const source = this.#sourceOf(state)
-        const { topicId } = state
-        const { found: record, endOffset, endEpoch } = await findByTimestamp(source, timestamp)
-        const place = { offset: endOffset, leaderEpoch: endEpoch }
-        return { state, topicId, ...(record === null ? place : { offset: record.offset }) }
-      }),
-    )
+    const places = states.map((state) => ({ source: this.#sourceOf(state), timestamp }))
+    const topicIds = states.map(({ topicId }) => topicId)
+    const searches = await findAllByTimestamp(places)
     this.#owner.ensureOpen()
     // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
-    const moves = found.map(({ state, topicId, ...place }) => {
+    const moves = searches.map(({ found, endOffset, endEpoch }, slot) => {
+      const state = states[slot] as AssignedPartition
       const current = this.#find(state)
+      const topicId = topicIds[slot] ?? null
       if (topicId !== null) this.#positions.ensureIsOf(current, topicId)
-      return { current, place }
+      const end = { offset: endOffset, leaderEpoch: endEpoch }
+      return { current, place: found === null ? end : { offset: found.offset } }
     })
     for (const { current, place } of moves) {
       if (current.lastSeek < seek) this.#move(current, place, seek)

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import type { TopicPartition } from '../../lib/broker/topic-partition.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { UnknownTopicOrPartitionError, WakeupError } from '../../lib/errors.ts'
 import { holdTurns } from '../helpers/held-turns.ts'
@@ -231,4 +232,37 @@ describe('commits of many groups at once', () => {
     for (const { error } of commits) expect(error).toBeInstanceOf(UnknownTopicOrPartitionError)
     expect([harness.committed('g'), harness.committed('h')]).toEqual([null, null])
   })
+})
+
+it.each([
+  [
+    'offsetsForTimes',
+    async (consumer: Consumer<string, string>, all: readonly TopicPartition[]) => {
+      const found = await consumer.offsetsForTimes(all.map((each) => ({ ...each, timestamp: 5 })))
+      return found.map(({ partition, offset }) => [partition, offset])
+    },
+  ],
+  [
+    'seekToTimestamp',
+    async (consumer: Consumer<string, string>, all: readonly TopicPartition[]) => {
+      await consumer.seekToTimestamp(all, 5)
+      return all.map((each) => [each.partition, consumer.position(each)])
+    },
+  ],
+])('a search of many partitions by time begins a few at once: %s', async (_name, search) => {
+  const harness = new ConsumerHarness({ t: 100 })
+  const all = Array.from({ length: 100 }, (_, partition) => ({ topic: 't', partition }))
+  for (const { partition } of all) {
+    const old = numbers(partition).map((value) => ({ value, timestamp: 1 }))
+    harness.partition('t', partition).append(...old, { value: 'young', timestamp: 9 })
+  }
+  const consumer = harness.consumer()
+  consumer.assign(all)
+  const turns = holdTurns()
+  const searched = watch(search(consumer, all))
+  await harness.clock.advance(0)
+  expect(turns.asked()).toBe(8)
+  turns.release()
+  await harness.clock.advance(0)
+  expect(searched.value).toEqual(all.map(({ partition }) => [partition, partition]))
 })
