@@ -12,12 +12,15 @@ import {
   type RowSource,
   type SourceRow,
 } from './row-source.ts'
+import type { TextRow } from './row-splitter.ts'
 import { parsedRows, rejectOf, textRows, type NumberedRow } from './text-rows.ts'
 
 type ParseCsv = (bytes: Buffer) => string[][]
 
 const NEWLINE: Buffer = Buffer.from('\n')
 const QUOTED = /"(?:[^"]|"")*"/g
+/** How csv-parse says where it is, before it quotes anything of the row. */
+const AT_LINE = / at line (\d+)/
 /** Nothing of a file whose header is still being written. */
 const NO_ROWS: RowSource = { read: (from) => parsedNothing(from) }
 
@@ -95,7 +98,7 @@ export class CsvRows implements RowSource {
         if (fields !== undefined && more.length === 0) return this.#toRow(each, fields)
         return rejectOf(each, 'MALFORMED', `it is ${1 + more.length} rows`)
       } catch (error) {
-        return rejectOf(each, 'MALFORMED', reasonOf(error))
+        return rejectOf(each, 'MALFORMED', faultOf(error, each.line))
       }
     })
   }
@@ -137,7 +140,7 @@ async function readHeader(
     if (first === undefined) continue
     if (!isUtf8(first.bytes)) throw new ImportFileError(file.path, 'its header is not UTF-8')
     ensureOneLine(first.bytes, file)
-    const names = first.fault === null ? namesIn(first.bytes, file, parse) : []
+    const names = first.fault === null ? namesIn(first, file, parse) : []
     if (names.length === 0) throw new ImportFileError(file.path, 'its header is malformed')
     const repeated = names.find((name, slot) => names.indexOf(name) !== slot)
     if (repeated !== undefined) {
@@ -159,10 +162,16 @@ function ensureOneLine(header: Buffer, file: InputFile): void {
   )
 }
 
-function namesIn(bytes: Buffer, file: InputFile, parse: ParseCsv): readonly string[] {
+function namesIn({ bytes, line }: TextRow, file: InputFile, parse: ParseCsv): readonly string[] {
   try {
     return parse(bytes)[0] ?? []
   } catch (cause) {
-    throw new ImportFileError(file.path, `its header is malformed: ${reasonOf(cause)}`, { cause })
+    const reason = `its header is malformed: ${faultOf(cause, line)}`
+    throw new ImportFileError(file.path, reason, { cause })
   }
+}
+
+/** csv-parse is given a row alone and counts its lines from 1: what it says is told with the line of the file. */
+function faultOf(error: unknown, line: number): string {
+  return reasonOf(error).replace(AT_LINE, (_, own) => ` at line ${line + Number(own) - 1}`)
 }

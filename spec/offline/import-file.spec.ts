@@ -361,6 +361,28 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
+  it('says of a quote that is out of place in which line of the file it stands', async () => {
+    const { put, run, rejects, broker } = await setUp()
+    put('/f.csv', 'a,b\n1,2\nx"y,at line 7\n"3\n4"5,6\n')
+    expect(await run('/f.csv')).toMatchObject({ rows: 3, imported: 1, rejected: 2 })
+    expect(rejects.map(({ line }) => line)).toEqual([3, 4])
+    expect(rejects[0]?.reason).toMatch(/^Invalid Opening Quote: .* at line 3, value is/)
+    expect(rejects[1]?.reason).toMatch(/^Invalid Closing Quote: .* at line 5 instead of/)
+    put('/g.csv', '\n\na"b,c\n1,2\n')
+    await expect(run('/g.csv', { name: 'g' })).rejects.toThrow(/malformed: .* at line 3,/)
+    await broker.close()
+  })
+
+  it('takes an empty cell for the empty key, as an empty text of any file', async () => {
+    const { put, run, records, broker } = await setUp()
+    put('/f.csv', 'id,n\n,1\n7,2\n')
+    put('/f.ndjson', '{"id":"","n":"1"}\n')
+    expect(await run('/f.csv', { keyField: 'id' })).toMatchObject({ imported: 2, rejected: 0 })
+    expect(await run('/f.ndjson', { keyField: 'id', name: 'm' })).toMatchObject({ imported: 1 })
+    expect((await records()).map(({ key }) => key?.toString())).toEqual(['', '7', ''])
+    await broker.close()
+  })
+
   it('goes on in a file that has grown, below the same header', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n')
