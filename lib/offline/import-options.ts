@@ -88,7 +88,10 @@ export interface ImportOptions<Row = unknown> {
    * @defaultValue value: the line of an NDJSON file, else the row as JSON; key: `keyField`
    */
   readonly toRecord?: (row: Row, place: { readonly row: number }) => ImportRecord | null
-  /** Field whose value is the key. A row without it is rejected. Not with `toRecord`. */
+  /**
+   * Field whose value is the key. A row without it is rejected; an empty text, as of an empty cell of a CSV
+   * file, is the empty key. Not with `toRecord`.
+   */
   readonly keyField?: string
   /** Fields that the value has. Not with `toRecord`. @defaultValue all */
   readonly valueFields?: readonly string[]
