@@ -9,6 +9,16 @@ export type Write<K, V> = (
   context: PushContext,
 ) => unknown
 
+/** What a push has done. */
+export interface PushResult {
+  /** Records that writes have acknowledged. */
+  readonly written: number
+  /** Records that could not be written, and were skipped or put somewhere else. */
+  readonly failed: number
+  /** Writes that were tried again. */
+  readonly retries: number
+}
+
 const MAX_BACKOFF_MS = 30_000
 
 /** Hands records to the target, again where it fails, and counts what came of it. */
@@ -18,9 +28,9 @@ export class PushDelivery<K, V> {
   /** What writes are told. */
   readonly #signal: AbortSignal
   readonly #stopping: AbortSignal
-  written = 0
-  failed = 0
-  retries = 0
+  #written = 0
+  #failed = 0
+  #retries = 0
 
   /**
    * @param signals.ending what writes are told: they need not go on
@@ -35,6 +45,11 @@ export class PushDelivery<K, V> {
     this.#options = options
     this.#signal = ending
     this.#stopping = stopping
+  }
+
+  /** What came of it so far. */
+  get result(): PushResult {
+    return { written: this.#written, failed: this.#failed, retries: this.#retries }
   }
 
   /**
@@ -52,7 +67,7 @@ export class PushDelivery<K, V> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.#write(recordsOf(), { signal, attempt })
-        this.written += entries.length
+        this.#written += entries.length
         return true
       } catch (error) {
         if (isUnwanted()) return false
@@ -60,12 +75,12 @@ export class PushDelivery<K, V> {
           const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
           await pause(clock, delayMs, this.#stopping, over).catch(() => undefined)
           if (isUnwanted()) return false
-          this.retries += 1
+          this.#retries += 1
           continue
         }
         if (onError === 'stop') throw error
         if (onError !== 'skip') await onError(error, recordsOf())
-        this.failed += entries.length
+        this.#failed += entries.length
         return true
       }
     }

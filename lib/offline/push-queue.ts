@@ -45,7 +45,7 @@ export class PushPartition<K, V> {
   #doneCount = 0
   /** Behind the last record that was taken. */
   nextOffset = -1
-  /** Behind the last record that a write has got. */
+  /** Behind the last record that a write has got, and which can be committed once all before it is done. */
   startedOffset = -1
 
   /** @param doneEpoch leader epoch of the record before the first one */
@@ -90,6 +90,12 @@ export class PushPartition<K, V> {
   start(entries: readonly PushEntry<K, V>[]): void {
     const offset = entries.at(-1)?.offset ?? -1
     this.startedOffset = Math.max(this.startedOffset, offset + 1)
+  }
+
+  /** These records have been tried for the last time: nothing behind them can be committed any more. */
+  giveBack(entries: readonly PushEntry<K, V>[]): void {
+    const offset = entries[0]?.offset ?? this.startedOffset
+    this.startedOffset = Math.min(this.startedOffset, offset)
   }
 
   /** These records are dealt with. */

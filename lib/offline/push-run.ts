@@ -9,7 +9,7 @@ import { onAbort } from '../platform/abort-listeners.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { PushBrake } from './push-brake.ts'
 import { commitNew } from './push-commit.ts'
-import { PushDelivery, type Write } from './push-delivery.ts'
+import { PushDelivery, type PushResult, type Write } from './push-delivery.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
 import { PushPartitions } from './push-partitions.ts'
 import {
@@ -20,16 +20,6 @@ import {
   type PushEntry,
   type PushLane,
 } from './push-queue.ts'
-
-/** What a push has done. */
-export interface PushResult {
-  /** Records that writes have acknowledged. */
-  readonly written: number
-  /** Records that could not be written, and were skipped or put somewhere else. */
-  readonly failed: number
-  /** Writes that were tried again. */
-  readonly retries: number
-}
 
 const WOKEN: Error = new Error('there is something to do')
 
@@ -66,7 +56,7 @@ export class PushRun<K, V> {
     this.#brake = new PushBrake(consumer)
   }
 
-  /** From now on no write is started, and none tried again. */
+  /** From now on no write is started but in front of another, and none tried again. */
   stop(): void {
     this.#stopping.abort()
     this.#wake.abort(WOKEN)
@@ -129,7 +119,7 @@ export class PushRun<K, V> {
       while (!this.#isStopping) await this.#turn()
     } catch (error) {
       if (!(error instanceof ClosedError)) this.#failure ??= { error }
-      this.#isClosed = error instanceof ClosedError
+      this.#isClosed ||= error instanceof ClosedError
     }
     this.stop()
     await this.#settle()
@@ -137,8 +127,7 @@ export class PushRun<K, V> {
     stopFollowing?.()
     const { error } = this.#failure ?? {}
     if (this.#failure !== null) throw error
-    const { written, failed, retries } = this.#delivery
-    return { written, failed, retries }
+    return this.#delivery.result
   }
 
   /** Who cannot commit is told before the target gets what could only come again. */
@@ -216,6 +205,7 @@ export class PushRun<K, V> {
     } catch (error) {
       // The poll hears of it as well, and ends the push.
       if (!(error instanceof ClosedError)) throw error
+      this.#isClosed = true
     }
   }
 
@@ -249,16 +239,19 @@ export class PushRun<K, V> {
     const { concurrency, maxInFlight, batchRecords } = this.#options
     const mostRecords = batchRecords ?? 1
     const hasSlot = this.#writes.size < concurrency
+    if (this.#failure !== null) return null
     // A rebalance waits for what is drained, also where the consumer is closed: it comes first, and one write
     // of it beyond all others where the targets of those do not answer.
-    const isDue = !this.#isStopping || (this.#isClosed && this.#failure === null)
-    if (this.#draining.size > 0 && isDue) {
+    if (this.#draining.size > 0) {
       const isStuck = ![...this.#writes.values()].some((each) => this.#draining.has(each))
-      const isDrained = (entry: PushEntry<K, V>): boolean => this.#draining.has(entry.partition)
+      const isDrained = (entry: PushEntry<K, V>): boolean =>
+        this.#draining.has(entry.partition) && isInFront(entry)
       const taken = hasSlot || isStuck ? this.#queue.take(mostRecords, isDrained) : null
       if (taken !== null) return taken
     }
-    if (this.#isStopping || !hasSlot) return null
+    if (this.#isClosed || !hasSlot) return null
+    // Without it what is acknowledged behind it would be written again by the next push.
+    if (this.#isStopping) return this.#queue.take(mostRecords, isInFront)
     const room = maxInFlight - this.#inFlight - this.#partitions.heldBack
     // What all others wait for is written in any case.
     return room > 0
@@ -273,6 +266,8 @@ export class PushRun<K, V> {
     try {
       if (await this.#delivery.deliver(entries, partition.over)) {
         this.#partitions.finish(partition, entries)
+      } else {
+        partition.giveBack(entries)
       }
     } catch (error) {
       this.#failure ??= { error }
@@ -325,7 +320,11 @@ export class PushRun<K, V> {
 
   /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */
   async #settle(): Promise<void> {
-    while (this.#writes.size > 0 || this.#drains.size > 0) {
+    this.#queue.dropUnstarted(this.#partitions.all)
+    for (;;) {
+      this.#forgetLost()
+      this.#dispatch()
+      if (this.#writes.size === 0 && this.#drains.size === 0) break
       await Promise.all([...this.#writes.keys(), ...this.#drains])
     }
     if (this.#isClosed) return

@@ -6,18 +6,20 @@ import {
   type TopicPartition,
 } from '../index.ts'
 import { checkPartitions } from './arguments.ts'
-import type { Write } from './push-delivery.ts'
+import type { PushResult, Write } from './push-delivery.ts'
 import { resolvePushOptions, type PushContext, type PushOptions } from './push-options.ts'
-import { PushRun, type PushResult } from './push-run.ts'
+import { PushRun } from './push-run.ts'
 
-export type { PushResult } from './push-run.ts'
+export type { PushResult } from './push-delivery.ts'
 
 /** A push in progress: a promise of what it has done. */
 export interface Push extends Promise<PushResult> {
   /**
-   * Ends it: no more writes are started, and those in progress are waited for. One that fails then is neither tried
-   * again nor told to `onError`: its records come again with the next push. A write that awaits this would wait for
-   * itself: call it there without awaiting.
+   * Ends it: no more writes are started but of what lies in front of a record that a write has got, as of its key
+   * with `orderBy: 'key'`, and all of these are waited for. So what is acknowledged is committed, and not written
+   * again by the next push, unless a write in front of it fails. One that fails then is neither tried again nor told
+   * to `onError`: its records come again with the next push, as does what stands behind them. The `signal` starts
+   * nothing more. A write that awaits this would wait for itself: call it there without awaiting.
    */
   stop(): Promise<PushResult>
   /**

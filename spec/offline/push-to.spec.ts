@@ -45,6 +45,26 @@ async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
   expect(isSo()).toBe(true)
 }
 
+/** Writes that end when they are told to, by their offset. */
+function heldWrites() {
+  const started: number[] = []
+  const ends = new Map<number, (error?: Error) => void>()
+  const write = ({ offset }: ConsumerRecord): Promise<void> => {
+    started.push(offset)
+    return new Promise((resolve, reject) => {
+      ends.set(offset, (error) => {
+        if (error === undefined) resolve()
+        else reject(error)
+      })
+    })
+  }
+  const release = async (clock: ManualClock, offset: number, error?: Error): Promise<void> => {
+    ends.get(offset)?.(error)
+    await clock.advance(0)
+  }
+  return { started, release, write }
+}
+
 const text = ({ value }: ConsumerRecord): string => value?.toString() ?? ''
 
 describe('a push', () => {
@@ -443,29 +463,104 @@ describe('a push', () => {
     expect([tries, clock.pendingTimers]).toEqual([2, 0])
   })
 
-  it('starts no write any more once it is stopped, nor of what is being drained', async () => {
+  it('writes what lies in front of what is written when it is stopped, and nothing behind it', async () => {
     const { clock, broker, consumer } = await setUp(1, 9)
-    const started: number[] = []
-    const release = new Map<number, () => void>()
-    const write = ({ offset }: ConsumerRecord): Promise<void> => {
-      started.push(offset)
-      return new Promise((resolve) => void release.set(offset, resolve))
-    }
+    const { started, release, write } = heldWrites()
     const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 2 })
     await until(clock, () => started.length === 2)
-    for (const offset of [1, 2]) {
-      release.get(offset)?.()
-      await clock.advance(0)
-    }
+    for (const offset of [1, 2]) await release(clock, offset)
     // 3 waits for 0, which has its key, and 4 for none of them.
     expect(started).toEqual([0, 1, 2, 4])
     const draining = push.drain([{ topic: 't', partition: 0 }])
     const stopped = push.stop()
-    for (const offset of [0, 4]) release.get(offset)?.()
-    await clock.advance(0)
-    expect(started).toEqual([0, 1, 2, 4])
+    for (const offset of [0, 4]) await release(clock, offset)
+    expect(started).toEqual([0, 1, 2, 4, 3])
+    await release(clock, 3)
     await Promise.all([draining, stopped])
+    expect(committedOf(broker)).toEqual([5])
+    await broker.close()
+  })
+
+  it.each(['stopped', 'stopped and drained'])(
+    'repeats nothing when it is %s, with the order of keys either',
+    async (how) => {
+      const { clock, broker, consumer } = await setUp(1, 60)
+      const written: number[] = []
+      const write = async ({ offset }: ConsumerRecord): Promise<void> => {
+        const delayMs = offset % 3 === 0 ? 50 : 1
+        await new Promise<void>((resolve) => clock.startTimer(resolve, delayMs))
+        written.push(offset)
+      }
+      const options = { clock, orderBy: 'key', concurrency: 3, maxInFlight: 10 } as const
+      const reader = consumer()
+      const push = pushTo(reader, write, options)
+      await until(clock, () => written.length > 12)
+      const ended: unknown[] = []
+      void push.stop().then((result) => ended.push(result))
+      if (how !== 'stopped') void push.drain(reader.assignment())
+      await until(clock, () => ended.length === 1)
+      expect(written.length).toBeLessThan(60)
+      expect(committedOf(broker)).toEqual([written.length])
+      const next = pushTo(reader, write, options)
+      await until(clock, () => written.length === 60)
+      await next.stop()
+      expect(new Set(written).size).toBe(60)
+      await broker.close()
+    },
+  )
+
+  it.each(['stopped', 'stopped and drained'])(
+    'writes nothing behind a record that cannot be written when it is %s, and what lies in front',
+    async (how) => {
+      const { clock, broker, consumer } = await setUp(1, 12)
+      const { started, release, write } = heldWrites()
+      const reader = consumer()
+      const push = pushTo(reader, write, { clock, orderBy: 'key', concurrency: 3 })
+      await until(clock, () => started.length === 3)
+      for (const offset of [2, 5, 8]) await release(clock, offset)
+      // 3 waits for 0, and 4 and 7 for 1.
+      expect(started).toEqual([0, 1, 2, 5, 8, 11])
+      const stopped = push.stop()
+      if (how !== 'stopped') void push.drain(reader.assignment())
+      await release(clock, 1, new Error('the target is away'))
+      for (const offset of [11, 0]) await release(clock, offset)
+      expect(await stopped).toEqual({ written: 5, failed: 0, retries: 0 })
+      expect(started).toEqual([0, 1, 2, 5, 8, 11])
+      expect(committedOf(broker)).toEqual([1])
+      await broker.close()
+    },
+  )
+
+  it('starts nothing any more once it is aborted, also while it is being stopped', async () => {
+    const { clock, broker, consumer } = await setUp(1, 9)
+    const { started, release, write } = heldWrites()
+    const abort = new AbortController()
+    const options = { clock, orderBy: 'key', concurrency: 2, signal: abort.signal } as const
+    const push = pushTo(consumer(), write, options)
+    const ended = expect(push).rejects.toThrow('enough')
+    await until(clock, () => started.length === 2)
+    for (const offset of [1, 2]) await release(clock, offset)
+    void push.stop().catch(() => undefined)
+    abort.abort(new Error('enough'))
+    for (const offset of [0, 4]) await release(clock, offset)
+    await ended
+    expect(started).toEqual([0, 1, 2, 4])
     expect(committedOf(broker)).toEqual([3])
+    await broker.close()
+  })
+
+  it('starts nothing any more for a consumer that is closed while it is being stopped', async () => {
+    const { clock, broker, consumer } = await setUp(1, 9)
+    const { started, release, write } = heldWrites()
+    const reader = consumer()
+    const push = pushTo(reader, write, { clock, orderBy: 'key', concurrency: 2 })
+    await until(clock, () => started.length === 2)
+    for (const offset of [1, 2]) await release(clock, offset)
+    const stopped = push.stop()
+    await reader.close()
+    for (const offset of [0, 4]) await release(clock, offset)
+    await stopped
+    expect(started).toEqual([0, 1, 2, 4])
     await broker.close()
   })
 
