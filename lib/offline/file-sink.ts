@@ -179,11 +179,12 @@ class FileTaskWriter implements TaskWriter {
     await output.finish()
     await this.#rejects.finish()
     const { data } = this.#context
-    if (await data.holds(this.#task)) {
+    const published = await data.published()
+    if (data.isIn(published, this.#task)) {
       await this.abort()
     } else {
       try {
-        await this.#publish(output)
+        await this.#publish(output, published)
       } catch (error) {
         // Another process that did the same task has been quicker, and has taken this file away.
         if (!(await data.holds(this.#task).catch(() => false))) throw error
@@ -203,16 +204,16 @@ class FileTaskWriter implements TaskWriter {
   }
 
   /** The rejects first: once the task counts as done, nobody comes back for them. */
-  async #publish(output: OutputFile): Promise<void> {
+  async #publish(output: OutputFile, published: readonly OffsetRange[]): Promise<void> {
     const { data, rejects, format } = this.#context
-    const isLeft = await this.#removeStaleRejects()
+    const isLeft = await this.#removeStaleRejects(published)
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)
     // Not before: until the data are there, another attempt at this very task goes on with its own.
     await data.removeTemporary(this.#task)
     await rejects.removeTemporary(this.#task)
     // The tasks beside this one may have loaded the rest meanwhile.
-    if (isLeft) await this.#removeStaleRejects()
+    if (isLeft) await this.#removeStaleRejects(await data.published())
   }
 
   /**
@@ -221,9 +222,8 @@ class FileTaskWriter implements TaskWriter {
    *
    * @returns whether something is left whose other offsets are not loaded
    */
-  async #removeStaleRejects(): Promise<boolean> {
-    const { data, rejects } = this.#context
-    const done = await data.published()
+  async #removeStaleRejects(done: readonly OffsetRange[]): Promise<boolean> {
+    const { rejects } = this.#context
     const loaded = [...done, this.#task]
     // One of this very range is replaced, unless somebody quicker is publishing it now.
     const kept = this.#rejects.count > 0 ? loaded : done

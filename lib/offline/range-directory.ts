@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { IllegalStateError } from '../index.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
@@ -32,6 +32,8 @@ export class RangeDirectory {
   #isMade = false
   /** Names that outlast a power loss. */
   readonly #durable = new Set<string>()
+  /** What attempts had left by the last look: a task looks once for all that it asks when it ends. */
+  #temporary: readonly RangeFile[] = []
   /** Names whose sync has failed and that could not be taken back: nobody may rely on them. */
   readonly #doubtful = new Set<string>()
 
@@ -95,7 +97,12 @@ export class RangeDirectory {
    * @throws {@link IllegalStateError} when a part of it is, or more than it, under another name.
    */
   async holds(task: LoadTask): Promise<boolean> {
-    for (const range of await this.published()) {
+    return this.isIn(await this.published(), task)
+  }
+
+  /** {@link RangeDirectory.holds}, as of what {@link RangeDirectory.published} has just given. */
+  isIn(published: readonly OffsetRange[], task: LoadTask): boolean {
+    for (const range of published) {
       if (!overlaps(range, task)) continue
       const { startOffset, endOffset } = range
       if (startOffset === task.startOffset && endOffset === task.endOffset) return true
@@ -111,6 +118,8 @@ export class RangeDirectory {
   async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
     const name = nameOf(range, extension)
     await output.rename(join(this.path, name))
+    const own = basename(output.path)
+    this.#temporary = this.#temporary.filter((each) => each.name !== own)
     try {
       await this.#fileSystem.syncDirectory(this.path)
     } catch (error) {
@@ -125,13 +134,13 @@ export class RangeDirectory {
   }
 
   /**
-   * Takes away what attempts have left, as far as that can be done: once the records of a range are
-   * loaded, what is written for some of them can never be published itself.
+   * Takes away what attempts had left by the last look, as far as that can be done: once the records of a
+   * range are loaded, what is written for some of them can never be published itself.
    */
   async removeTemporary(range: OffsetRange): Promise<void> {
     try {
-      for (const { name, kind, range: other } of await this.#list()) {
-        if (kind === 'temporary' && overlaps(range, other)) await this.#unlink(name)
+      for (const { name, range: other } of this.#temporary) {
+        if (overlaps(range, other)) await this.#unlink(name)
       }
     } catch {
       // It is in nobody's way.
@@ -173,10 +182,13 @@ export class RangeDirectory {
   async #list(): Promise<RangeFile[]> {
     try {
       const entries = await this.#fileSystem.list(this.path)
-      return entries.flatMap(({ name, kind }) => (kind === 'file' ? this.#fileOf(name) : []))
+      const found = entries.flatMap(({ name, kind }) => (kind === 'file' ? this.#fileOf(name) : []))
+      this.#temporary = found.filter(({ kind }) => kind === 'temporary')
+      return found
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error
       this.#isMade = false
+      this.#temporary = []
       return []
     }
   }

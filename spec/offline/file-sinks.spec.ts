@@ -1082,3 +1082,22 @@ describe('files on a real disk', () => {
     }
   })
 })
+
+it('a load lists the directory of a partition twice for each task: before it, and where it ends', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await brokerFor(fileSystem)
+  await fill(broker, 'orders', [10])
+  const listed: string[] = []
+  const list = fileSystem.list.bind(fileSystem)
+  fileSystem.list = (path) => {
+    if (path.includes('topic=orders')) listed.push(path)
+    return list(path)
+  }
+  const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 1 } })
+  await runLoad(plan, ndjsonSink(OUT, { fileSystem }), { concurrency: 1 })
+  const ofRejects = listed.filter((path) => path.includes('_rejects'))
+  expect([plan.tasks.length, listed.length - ofRejects.length, ofRejects.length]).toEqual([
+    10, 20, 10,
+  ])
+  await broker.close()
+})
