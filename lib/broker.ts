@@ -223,7 +223,7 @@ export class Broker {
         readOnly,
         coordinator: this.#coordinator,
         topic: (name) => this.#logs.get(name),
-        topicNames: () => this.#logs.topics.map((topic) => topic.name),
+        topicNames: () => this.#logs.topicNames,
         onClosed: this.#clients.remove.bind(this.#clients),
       },
       options,

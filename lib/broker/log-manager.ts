@@ -57,6 +57,8 @@ export class LogManager {
   readonly #settlement: TopicSettlement
   readonly #queue: SerialQueue = new SerialQueue()
   readonly #topics = new Map<string, Topic>()
+  /** `null` when topics have come or gone since it was asked for. */
+  #topicNames: readonly string[] | null = null
   readonly #topicOwner: TopicOwner
   readonly #follower: TopicFollower
   readonly #freeSpace: FreeSpace
@@ -89,6 +91,11 @@ export class LogManager {
   /** All topics, in the order of their names. */
   get topics(): Topic[] {
     return [...this.#topics.values()].sort((left, right) => (left.name < right.name ? -1 : 1))
+  }
+
+  /** The names of all topics in any order: the same list for as long as none comes or goes. */
+  get topicNames(): readonly string[] {
+    return (this.#topicNames ??= [...this.#topics.keys()])
   }
 
   get(name: string): Topic | undefined {
@@ -322,6 +329,7 @@ export class LogManager {
 
   async #letGo(topic: Topic): Promise<void> {
     this.#topics.delete(topic.name)
+    this.#topicNames = null
     const closing = closeAll(topic.partitions, unknownTopic(topic.name))
     await closing.finally(this.#options.onTopicsChanged)
   }
@@ -330,6 +338,7 @@ export class LogManager {
     const config = this.#opener.configOf(entry)
     const topic = new Topic(entry, config, partitions, this.#topicOwner, this.#spaceOf(entry))
     this.#topics.set(entry.name, topic)
+    this.#topicNames = null
     this.#options.onTopicsChanged()
     return topic
   }

@@ -14,8 +14,8 @@ export interface ConsumerContext {
   readonly coordinator: GroupCoordinator
   /** A topic that exists; asking does not create it. */
   topic(name: string): Topic | undefined
-  /** The names of all topics, those of the library included. */
-  topicNames(): Iterable<string>
+  /** The names of all topics, those of the library included: the same list until one comes or goes. */
+  topicNames(): readonly string[]
   /** Called once, when the consumer has closed. */
   onClosed(consumer: object): void
 }

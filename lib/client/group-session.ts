@@ -318,5 +318,6 @@ function without(
 }
 
 function isSameList(left: readonly string[], right: readonly string[]): boolean {
+  if (left === right) return true
   return left.length === right.length && left.every((each, slot) => each === right[slot])
 }

@@ -25,6 +25,10 @@ export class SubscriptionState {
   #pattern: RegExp | null = null
   /** What the pattern said about the topics there are, so that each name is matched once. */
   #matches: ReadonlyMap<string, boolean> = new Map()
+  /** The names of all topics that `#matching` was found for, `null` when there is no such answer. */
+  #matchedNames: readonly string[] | null = null
+  /** The topics that the pattern matches, sorted. */
+  #matching: readonly string[] = []
   #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
   /** {@link SubscriptionState.seenTopicId} of partitions that it has had. */
   readonly #seenTopicIds: Map<string, string> = new Map()
@@ -52,14 +56,14 @@ export class SubscriptionState {
   /** Replaces the topics. @throws {@link IllegalStateError} when there is a pattern or partitions */
   subscribe(topics: readonly string[]): void {
     this.#setType('topics')
-    this.#topics = topics
+    this.#topics = [...topics].sort(compareNames)
   }
 
   /** Replaces the pattern. @throws {@link IllegalStateError} when there are topics or partitions */
   subscribeToPattern(pattern: RegExp): void {
     this.#setType('pattern')
     this.#pattern = pattern
-    this.#matches = new Map()
+    this.#forgetMatches()
   }
 
   /** Replaces the partitions. @throws {@link IllegalStateError} when there are topics or a pattern */
@@ -73,7 +77,7 @@ export class SubscriptionState {
     this.#type = 'none'
     this.#topics = []
     this.#pattern = null
-    this.#matches = new Map()
+    this.#forgetMatches()
     this.setAssigned([])
   }
 
@@ -106,22 +110,26 @@ export class SubscriptionState {
   }
 
   /**
-   * The topics subscribed to, sorted.
+   * The topics subscribed to, sorted; the same list for as long as they are the same.
    *
-   * @param existing names of all topics there are: what a pattern is matched against. Topics that
-   * the library keeps for itself do not match any
+   * @param existing names of all topics there are: what a pattern is matched against. A list that was
+   * given before is not gone through again. Topics that the library keeps for itself do not match any
    */
-  topics(existing: () => Iterable<string>): string[] {
+  topics(existing: () => readonly string[]): readonly string[] {
     const pattern = this.#pattern
-    if (pattern === null) return [...this.#topics].sort(compareNames)
+    if (pattern === null) return this.#topics
+    const names = existing()
+    if (names === this.#matchedNames) return this.#matching
     const matches = new Map<string, boolean>()
-    for (const name of existing()) {
+    for (const name of names) {
       if (!INTERNAL_TOPICS.has(name)) {
         matches.set(name, this.#matches.get(name) ?? matchesName(pattern, name))
       }
     }
     this.#matches = matches
-    return [...matches.keys()].filter((name) => matches.get(name)).sort(compareNames)
+    this.#matchedNames = names
+    this.#matching = [...matches.keys()].filter((name) => matches.get(name)).sort(compareNames)
+    return this.#matching
   }
 
   /** The partitions it has, sorted. */
@@ -146,6 +154,12 @@ export class SubscriptionState {
     const state = new AssignedPartition(partition)
     state.seenTopicId = this.#seenTopicIds.get(state.key) ?? null
     return state
+  }
+
+  #forgetMatches(): void {
+    this.#matches = new Map()
+    this.#matchedNames = null
+    this.#matching = []
   }
 
   #setType(type: Exclude<SubscriptionType, 'none'>): void {

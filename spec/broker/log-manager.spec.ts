@@ -55,6 +55,21 @@ describe('the topics of a directory', () => {
     expect(again.get('orders')?.id).toBe(topic.id)
   })
 
+  it('are named by one list until one of them comes or goes', async () => {
+    const manager = await openLogManager(new SimulatedFileSystem())
+    const empty = manager.topicNames
+    const topic = await manager.create('a', 1, {})
+    const one = manager.topicNames
+    await topic.addPartitions(2)
+    expect(manager.topicNames).toBe(one)
+    await manager.create('b', 1, {})
+    const two = manager.topicNames
+    expect(manager.topicNames).toBe(two)
+    await manager.delete('a')
+    expect([empty, one, two, manager.topicNames]).toEqual([[], ['a'], ['a', 'b'], ['b']])
+    await closeLogManager(manager)
+  })
+
   it('grow, and keep what they have', async () => {
     const fileSystem = new SimulatedFileSystem()
     let changes = 0

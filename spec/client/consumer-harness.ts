@@ -264,11 +264,13 @@ export class ConsumerHarness {
   readonly offsets: OffsetStore
   readonly coordinator: GroupCoordinator
   readonly closed: object[] = []
+  topicNames: readonly string[]
 
   constructor(topics: Readonly<Record<string, number>> = { t: 1 }) {
     for (const [name, count] of Object.entries(topics)) {
       this.topics.set(name, new FakeTopic(name, count))
     }
+    this.topicNames = [...this.topics.keys()]
     this.offsets = new OffsetStore({
       clock: this.clock,
       readOnly: false,
@@ -312,7 +314,7 @@ export class ConsumerHarness {
         coordinator: this.coordinator,
         // Only what a consumer uses of them is there.
         topic: (name) => this.topics.get(name) as unknown as Topic | undefined,
-        topicNames: () => [...this.topics.keys()],
+        topicNames: () => this.topicNames,
         onClosed: (consumer) => this.closed.push(consumer),
       },
       options,
@@ -328,6 +330,7 @@ export class ConsumerHarness {
   createTopic(name: string, partitionCount: number): FakeTopic {
     const topic = new FakeTopic(name, partitionCount)
     this.topics.set(name, topic)
+    this.topicNames = [...this.topics.keys()]
     this.coordinator.topicsChanged()
     return topic
   }
@@ -335,6 +338,7 @@ export class ConsumerHarness {
   deleteTopic(name: string): void {
     const topic = this.topics.get(name)
     this.topics.delete(name)
+    this.topicNames = [...this.topics.keys()]
     for (const partition of topic?.partitions ?? []) partition.close(new ClosedError('deleted'))
     this.coordinator.topicsChanged()
   }

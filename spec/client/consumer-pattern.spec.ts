@@ -61,6 +61,34 @@ describe('a pattern', () => {
     await consumer.close()
   })
 
+  it('has the names of all topics gone through once, until one comes or goes', async () => {
+    const harness = new ConsumerHarness({ a1: 1, b: 1 })
+    const consumer = harness.consumer({ groupId: 'g' })
+    let rounds = 0
+    const counted = (): void => {
+      const names = [...harness.topicNames]
+      const iterate = (): ArrayIterator<string> => {
+        rounds += 1
+        return names.values()
+      }
+      harness.topicNames = Object.assign([...names], { [Symbol.iterator]: iterate })
+    }
+    counted()
+    consumer.subscribe(/a/)
+    for (let poll = 0; poll < 5; poll += 1) await consumer.poll(NO_WAIT)
+    expect(rounds).toBe(1)
+    harness.createTopic('a2', 1)
+    counted()
+    for (let poll = 0; poll < 5; poll += 1) await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toHaveLength(2)
+    expect(rounds).toBe(2)
+    consumer.subscribe(/b/)
+    for (let poll = 0; poll < 5; poll += 1) await consumer.poll(NO_WAIT)
+    expect(consumer.assignment()).toEqual([{ topic: 'b', partition: 0 }])
+    expect(rounds).toBe(3)
+    await consumer.close()
+  })
+
   it('can be replaced by another', async () => {
     const harness = new ConsumerHarness({ a: 1, b: 1 })
     const consumer = harness.consumer({ groupId: 'g' })
