@@ -18,6 +18,7 @@ export class AvailableBytes {
   readonly #requests: readonly FetchRequest[]
   readonly #limits: FetchLimits
   #found: readonly Found[] | null = null
+  #totalBytes = 0
 
   constructor(requests: readonly FetchRequest[], limits: FetchLimits) {
     this.#requests = requests
@@ -30,6 +31,7 @@ export class AvailableBytes {
       sizeBytes: totalSizeBytes(batches),
       nextOffset: batches.at(-1)?.nextOffset ?? offset,
     }))
+    this.#totalBytes = this.#found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   }
 
   /** Whether only a look can tell: nothing is counted yet, or any byte is enough. */
@@ -37,16 +39,22 @@ export class AvailableBytes {
     return this.#found === null || this.#limits.minBytes <= 1
   }
 
-  /** Whether there may be enough by now, or an error. Reads what is new and nothing else. */
-  async mayBeEnough(): Promise<boolean> {
+  /**
+   * Whether there may be enough by now, or an error. Reads what is new and nothing else.
+   *
+   * @param changed slots of the requests whose partitions have changed since; `null` for all
+   */
+  async mayBeEnough(changed: readonly number[] | null): Promise<boolean> {
     const { minBytes, maxBytes } = this.#limits
-    let totalBytes = 0
-    for (const [slot, found] of this.#found?.entries() ?? []) {
+    for (const slot of changed ?? this.#requests.keys()) {
       const request = this.#requests[slot]
-      if (request === undefined || (await hasChanged(request, found))) return true
-      totalBytes += found.sizeBytes
+      const found = this.#found?.[slot]
+      if (request === undefined || found === undefined) return true
+      const beforeBytes = found.sizeBytes
+      if (await hasChanged(request, found)) return true
+      this.#totalBytes += found.sizeBytes - beforeBytes
     }
-    return totalBytes >= Math.min(minBytes, maxBytes)
+    return this.#totalBytes >= Math.min(minBytes, maxBytes)
   }
 }
 

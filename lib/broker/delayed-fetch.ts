@@ -49,7 +49,7 @@ export interface FetchLimits {
  * Answers as soon as `minBytes` are there, one request has an error or all that a read of it can give,
  * or the time is over. Where there is something to read, it looks before it prepares to wait, which takes
  * more than the look. A waiter listens before a look that it waits for, so an append between its look and
- * its wait wakes it.
+ * its wait wakes it, and has it look at the partition that has changed and at no other.
  *
  * @returns one response per request, in the same order.
  * @throws `signal.reason` when the signal is aborted, before or while it waits.
@@ -79,16 +79,24 @@ export async function fetchBatches(
   const available = new AvailableBytes(requests, limits)
   try {
     for (;;) {
+      const changed = wait.takeChanged()
+      // Where any byte is enough, nothing was found so far, and the others have not changed since.
+      const slots = limits.minBytes <= 1 ? changed : null
+      const asked = slots?.flatMap((slot) => requests[slot] ?? []) ?? requests
       // Nothing can change while it looks inside of the call.
-      const found = readNow(requests, limits)
-      const isAll = found.length === requests.length
-      if (isAll && (wait.isOver || isEnough(found, limits))) return found
+      const found = readNow(asked, limits)
+      const isAll = found.length === asked.length
+      if (isAll && (wait.isOver || isEnough(found, limits)))
+        return amongEmpty(requests, slots, found)
       const change = wait.nextChange()
-      if (!isAll && (wait.isOver || available.needsLook || (await available.mayBeEnough()))) {
-        const responses = await readRest(requests, limits, found)
+      const isLook = wait.isOver || available.needsLook
+      if (!isAll && (isLook || (await available.mayBeEnough(changed)))) {
+        const responses = await readRest(asked, limits, found)
         limits.signal?.throwIfAborted()
-        if (wait.isOver || isEnough(responses, limits)) return responses
-        available.note(responses)
+        if (wait.isOver || isEnough(responses, limits)) {
+          return amongEmpty(requests, slots, responses)
+        }
+        if (slots === null) available.note(responses)
       }
       await change
       // One append wakes all who wait for it. Who is to wait no longer has been told so by his caller.
@@ -109,6 +117,9 @@ class FetchWait {
   readonly #limits: FetchLimits
   readonly #deadlineMs: number
   readonly #stops: (() => void)[] = []
+  /** Slots of the requests whose partitions have changed since the last look; `null` for all. */
+  #changed: Set<number> | null = null
+  #requestCount = 0
   #wakeUp: () => void = () => undefined
 
   /** From now on the time counts, and the wait can be ended. */
@@ -139,12 +150,26 @@ class FetchWait {
       )
     }
     for (const { partition } of requests) {
+      const slot = this.#requestCount
+      this.#requestCount += 1
       this.#stops.push(
         partition.onChange(() => {
+          this.#changed?.add(slot)
           this.#wakeUp()
         }),
       )
     }
+  }
+
+  /**
+   * What is to be looked at now: slots of requests in their order, `null` for all of them, as the first look
+   * and one that nothing comes behind have to find everything.
+   */
+  takeChanged(): readonly number[] | null {
+    const changed = this.isOver ? null : this.#changed
+    // Where there is one, it is the one.
+    if (this.#requestCount > 1) this.#changed = new Set()
+    return changed === null ? null : [...changed].sort((left, right) => left - right)
   }
 
   /** Resolves with the next change after this call. */
@@ -163,6 +188,23 @@ class FetchWait {
     this.isOver = true
     this.#wakeUp()
   }
+}
+
+const NOTHING = { error: null, highWatermark: 0 } as const
+
+/**
+ * @param slots of those that were looked at, `null` for all
+ * @returns what some of the requests have found, among the others, which have found nothing
+ */
+function amongEmpty(
+  requests: readonly FetchRequest[],
+  slots: readonly number[] | null,
+  found: FetchResponse[],
+): FetchResponse[] {
+  if (slots === null) return found
+  const responses = requests.map((request) => responseTo(request, [], NOTHING))
+  for (const [at, response] of found.entries()) responses[slots[at] ?? -1] = response
+  return responses
 }
 
 /** Looks for what another process may have appended. @returns whether there is something by now */

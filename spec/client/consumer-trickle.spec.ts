@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { ConsumerHarness, NO_WAIT, values, watch } from './consumer-harness.ts'
+
+/** A consumer that has come to the end of all its partitions. */
+async function atTheEnd(
+  partitionCount: number,
+  options: { readonly fetchMinBytes?: number } = {},
+): Promise<{ harness: ConsumerHarness; consumer: Consumer<string, string> }> {
+  const harness = new ConsumerHarness({ t: partitionCount })
+  const consumer = harness.consumer(options)
+  consumer.assign(
+    Array.from({ length: partitionCount }, (_, partition) => ({ topic: 't', partition })),
+  )
+  await consumer.poll(NO_WAIT)
+  return { harness, consumer }
+}
+
+/** How often all partitions together have been asked where they end. */
+function looks(harness: ConsumerHarness): number {
+  const partitions = harness.topics.get('t')?.partitions ?? []
+  return partitions.reduce((sum, each) => sum + each.looks, 0)
+}
+
+describe('a poll that waits at the end of its partitions', () => {
+  async function looksOfOneRecord(partitionCount: number): Promise<number> {
+    const { harness, consumer } = await atTheEnd(partitionCount)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    const before = looks(harness)
+    harness.partition('t', partitionCount - 1).append('a')
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+    return looks(harness) - before
+  }
+
+  it('looks at the partition that has changed, however many have not', async () => {
+    expect(await looksOfOneRecord(200)).toBe(await looksOfOneRecord(20))
+  })
+
+  async function looksOfFewBytes(partitionCount: number): Promise<number> {
+    const { harness, consumer } = await atTheEnd(partitionCount, { fetchMinBytes: 1_000_000 })
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    const before = looks(harness)
+    for (const partition of [3, 1, 3]) {
+      harness.partition('t', partition).append('a')
+      await harness.clock.advance(0)
+    }
+    expect(poll.isSettled).toBe(false)
+    const looked = looks(harness) - before
+    await harness.clock.advance(1000)
+    expect(values(poll.value ?? [])).toEqual(['a', 'a', 'a'])
+    return looked
+  }
+
+  it('counts on where something has come, while it waits for many bytes', async () => {
+    expect(await looksOfFewBytes(200)).toBe(await looksOfFewBytes(20))
+  })
+
+  it('is given enough bytes that come to several partitions one after the other', async () => {
+    const { harness, consumer } = await atTheEnd(4, { fetchMinBytes: 4000 })
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    for (const partition of [2, 0, 3]) {
+      await harness.clock.advance(0)
+      expect(poll.isSettled).toBe(false)
+      harness.partition('t', partition).append('x'.repeat(1300))
+    }
+    await harness.clock.advance(0)
+    expect(poll.value).toHaveLength(3)
+  })
+
+  it('hands out in their turns what comes to several partitions before it looks', async () => {
+    const { harness, consumer } = await atTheEnd(4)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    for (const partition of [3, 1]) harness.partition('t', partition).append(String(partition))
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['1', '3'])
+  })
+
+  it('sees a change to one partition while it reads another that has changed', async () => {
+    const { harness, consumer } = await atTheEnd(3)
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(0)
+    const open = harness.partition('t', 2).closeGate()
+    // Nothing to be read has come to it.
+    harness.partition('t', 2).notify()
+    await harness.clock.advance(0)
+    harness.partition('t', 0).append('a')
+    await harness.clock.advance(0)
+    expect(poll.isSettled).toBe(false)
+    open()
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+  })
+})
