@@ -2,7 +2,6 @@ import { reasonOf } from '../checks.ts'
 import { ensureConsistent, type TopicConfig } from '../config.ts'
 import {
   ClosedError,
-  InvalidTopicError,
   ReadOnlyError,
   StorageError,
   TopicExistsError,
@@ -19,11 +18,12 @@ import { closeAll, PartitionOpener, type PartitionOpenerOptions } from './partit
 import { turnBefore } from './partition-turns.ts'
 import { ensureGrows, Topic, type TopicOwner } from './topic.ts'
 import { TopicFollower } from './topic-follower.ts'
-import { INTERNAL_TOPICS, topicNamesCollide, unknownTopic } from './topic-name.ts'
+import { INTERNAL_TOPICS, unknownTopic } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import { TopicRegistry, type TopicEntry } from './topic-registry.ts'
 import { notRemovedYet, TopicSettlement } from './topic-settlement.ts'
 import { TopicSpace } from './topic-space.ts'
+import { TopicTable } from './topic-table.ts'
 
 /** What the topics of a broker have in common. */
 export interface LogManagerOptions extends PartitionOpenerOptions {
@@ -56,9 +56,7 @@ export class LogManager {
   readonly #opener: PartitionOpener
   readonly #settlement: TopicSettlement
   readonly #queue: SerialQueue = new SerialQueue()
-  readonly #topics = new Map<string, Topic>()
-  /** `null` when topics have come or gone since it was asked for. */
-  #topicNames: readonly string[] | null = null
+  readonly #topics: TopicTable = new TopicTable()
   readonly #topicOwner: TopicOwner
   readonly #follower: TopicFollower
   readonly #freeSpace: FreeSpace
@@ -90,12 +88,12 @@ export class LogManager {
 
   /** All topics, in the order of their names. */
   get topics(): Topic[] {
-    return [...this.#topics.values()].sort((left, right) => (left.name < right.name ? -1 : 1))
+    return this.#topics.all
   }
 
   /** The names of all topics in any order: the same list for as long as none comes or goes. */
   get topicNames(): readonly string[] {
-    return (this.#topicNames ??= [...this.#topics.keys()])
+    return this.#topics.names
   }
 
   get(name: string): Topic | undefined {
@@ -140,11 +138,7 @@ export class LogManager {
       ensureConsistent(this.#opener.configOf({ name, config }))
       // An attempt that failed, and whose traces could not be removed then.
       if (known !== undefined) await this.#settlement.settle(known)
-      const twin = this.topics.find((topic) => topicNamesCollide(topic.name, name))
-      if (twin !== undefined) {
-        throw new InvalidTopicError(name, `it differs from '${twin.name}' only in '.' and '_'`)
-      }
-      await this.#ensureCaseMatters(name)
+      await this.#topics.ensureNoTwin(name, () => this.#directories.isTaken(name, 0))
       await this.#options.forgetTopic(name)
       const id = newTopicId(this.#options.random)
       const entry: TopicEntry = { name, id, partitionCount, state: 'creating', config }
@@ -258,17 +252,6 @@ export class LogManager {
     return entry
   }
 
-  /** Two topics must not share a directory where the file system takes their names for one. */
-  async #ensureCaseMatters(name: string): Promise<void> {
-    const lowerCase = name.toLowerCase()
-    const twin = this.topics.find((topic) => topic.name.toLowerCase() === lowerCase)
-    if (twin === undefined || !(await this.#directories.isTaken(name, 0))) return
-    throw new InvalidTopicError(
-      name,
-      `it differs from '${twin.name}' only in case, which makes no difference in this directory`,
-    )
-  }
-
   async #addPartitions(topic: Topic, total: number): Promise<void> {
     const entry = this.#entryOf(topic)
     const { partitionCount } = entry
@@ -329,7 +312,6 @@ export class LogManager {
 
   async #letGo(topic: Topic): Promise<void> {
     this.#topics.delete(topic.name)
-    this.#topicNames = null
     const closing = closeAll(topic.partitions, unknownTopic(topic.name))
     await closing.finally(this.#options.onTopicsChanged)
   }
@@ -337,8 +319,7 @@ export class LogManager {
   #publish(entry: TopicEntry, partitions: readonly Partition[]): Topic {
     const config = this.#opener.configOf(entry)
     const topic = new Topic(entry, config, partitions, this.#topicOwner, this.#spaceOf(entry))
-    this.#topics.set(entry.name, topic)
-    this.#topicNames = null
+    this.#topics.set(topic)
     this.#options.onTopicsChanged()
     return topic
   }

@@ -4,14 +4,15 @@ import type { PartitionOpener } from './partition-opener.ts'
 import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
+import type { TopicTable } from './topic-table.ts'
 
 /** What a {@link TopicFollower} works with. */
 export interface TopicFollowerOptions {
   readonly registry: TopicRegistry
   readonly opener: PartitionOpener
   readonly states: LogStates
-  /** By their names; changed by `publish` and `letGo` alone. */
-  readonly topics: ReadonlyMap<string, Topic>
+  /** Changed by `publish` and `letGo` alone. */
+  readonly topics: Pick<TopicTable, 'all' | 'get'>
   readonly publish: (entry: TopicEntry, partitions: readonly Partition[]) => void
   readonly letGo: (topic: Topic) => Promise<void>
   readonly onTopicsChanged: () => void
@@ -49,8 +50,10 @@ export class TopicFollower {
       task.catch((error: unknown) => {
         failures.push(error)
       })
-    for (const topic of [...topics.values()]) await attempt(this.#followOrLetGo(topic))
-    const added = entries.filter(({ state, name }) => state === 'active' && !topics.has(name))
+    for (const topic of topics.all) await attempt(this.#followOrLetGo(topic))
+    const added = entries.filter(
+      ({ state, name }) => state === 'active' && topics.get(name) === undefined,
+    )
     const isInternal = ({ name }: TopicEntry): boolean => INTERNAL_TOPICS.has(name)
     for (const entry of added.filter(isInternal)) await attempt(this.#open(entry))
     const others = added.filter((entry) => !isInternal(entry))
