@@ -638,12 +638,35 @@ describe('waiting for records', () => {
 
   it('shows nothing that is not yet durable', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+    let gate = Promise.resolve()
+    const open = fileSystem.open.bind(fileSystem)
+    fileSystem.open = async (path, mode) => {
+      const file = await open(path, mode)
+      const datasync = file.datasync.bind(file)
+      file.datasync = () => gate.then(datasync)
+      return file
+    }
+    const partition = await openPartition({ fileSystem })
+    let release: () => void = () => undefined
+    gate = new Promise((resolve) => (release = resolve))
+    const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
+    const appended = partition.append({ value: 'not yet' })
+    for (let each = 0; each < 5; each += 1) await new Promise((resolve) => setImmediate(resolve))
+    expect([partition.logEndOffset, partition.highWatermark]).toEqual([1, 0])
+    expect(await partition.read(0)).toEqual([])
+    release()
+    await appended
+    expect(await waiting).toHaveLength(1)
+  })
+
+  it('shows nothing whose sync has failed', async () => {
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     fileSystem.failNext('datasync', 'EIO')
     const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
     await expect(partition.append({ value: 'never seen' })).rejects.toThrow(StorageError)
-    await partition.close(CLOSED)
-    await expect(waiting).rejects.toBe(CLOSED)
+    const [fetched] = await Promise.allSettled([waiting, partition.close(CLOSED)])
+    expect(fetched).toEqual({ status: 'rejected', reason: CLOSED })
   })
 
   it.each([
