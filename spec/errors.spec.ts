@@ -89,6 +89,10 @@ describe('errors', () => {
     expect(new errors.LockedError('/x', { pid: null, host: null, sinceMs: null }).message).toBe(
       '/x is in use by another owner: close that one first, or open with readOnly',
     )
+    const own = { pid: 5, host: 'h', sinceMs: null, isThisProcess: true }
+    expect(new errors.LockedError('/x', own).message).toBe(
+      '/x is in use by this process (5): close that one first, or open with readOnly',
+    )
     expect(new errors.CorruptRecordError('bad', { path: null, position: 1 }).message).toBe(
       'corrupt record batch at position 1: bad',
     )

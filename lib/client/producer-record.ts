@@ -53,6 +53,9 @@ export function checkTopicOf(record: unknown): string {
   if (typeof record !== 'object' || record === null) {
     throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
   }
+  if (Array.isArray(record)) {
+    throw new TypeError('a record must be an object, got an array: sendBatch() takes several')
+  }
   const topic: unknown = 'topic' in record ? record.topic : undefined
   if (typeof topic !== 'string') {
     throw new TypeError(`topic must be a string, got ${describeValue(topic)}`)

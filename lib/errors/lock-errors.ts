@@ -14,14 +14,19 @@ export class LockedError extends VarveError {
 
   constructor(
     dir: string,
-    holder: { pid: number | null; host: string | null; sinceMs: number | null },
+    holder: {
+      readonly pid: number | null
+      readonly host: string | null
+      readonly sinceMs: number | null
+      /** Whether it is known to be the process that has asked. */
+      readonly isThisProcess?: boolean
+    },
     options?: ErrorOptions,
   ) {
     const since = holder.sinceMs === null ? null : new Date(holder.sinceMs)
     super(
       `${dir} is in use by ` +
-        (holder.pid === null ? 'another owner' : `process ${holder.pid}`) +
-        (holder.host === null ? '' : ` on ${holder.host}`) +
+        nameOf(holder) +
         (since === null ? '' : ` since ${since.toISOString()}`) +
         ': close that one first, or open with readOnly',
       options,
@@ -31,6 +36,19 @@ export class LockedError extends VarveError {
     this.host = holder.host
     this.since = since
   }
+}
+
+function nameOf({
+  pid,
+  host,
+  isThisProcess = false,
+}: {
+  readonly pid: number | null
+  readonly host: string | null
+  readonly isThisProcess?: boolean
+}): string {
+  if (isThisProcess) return `this process (${pid})`
+  return (pid === null ? 'another owner' : `process ${pid}`) + (host === null ? '' : ` on ${host}`)
 }
 
 /** The lock of the data directory was lost while it was open: nothing is written any more. */

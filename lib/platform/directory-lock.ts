@@ -43,7 +43,8 @@ export async function lockDirectory(
   const directory = realpathSync.native(path)
   const otherSinceMs = lockedHere.get(directory)
   if (otherSinceMs !== undefined) {
-    throw new LockedError(path, { pid: process.pid, host: hostname(), sinceMs: otherSinceMs })
+    const [pid, host] = [process.pid, hostname()]
+    throw new LockedError(path, { pid, host, sinceMs: otherSinceMs, isThisProcess: true })
   }
   lockedHere.set(directory, clock.now())
   try {
@@ -90,7 +91,9 @@ function requireReadableLock(path: string, directory: string): void {
 
 function holderOf(directory: string): LockHolder {
   const record = readLockFile(join(directory, LOCK_FILE_NAME))?.record
-  return { pid: record?.pid ?? null, host: record?.host ?? null, sinceMs: record?.sinceMs ?? null }
+  const { pid = null, host = null, sinceMs = null } = record ?? {}
+  // Another copy of this library in the same process knows nothing of what this one has locked.
+  return { pid, host, sinceMs, isThisProcess: pid === process.pid && host === hostname() }
 }
 
 /**

@@ -111,6 +111,8 @@ export interface LockHolder {
   readonly host: string | null
   /** When the lock was taken, milliseconds since the epoch. */
   readonly sinceMs: number | null
+  /** Whether it is known to be the process that has asked. */
+  readonly isThisProcess?: boolean
 }
 
 /**

@@ -185,7 +185,8 @@ export class SimulatedDisk {
     const directory = this.#tree.findDirectory(path, 'open')
     const holder = this.#locks.get(directory)
     if (holder !== undefined) {
-      throw new LockedError(path, { pid: process.pid, host: null, sinceMs: holder.sinceMs })
+      const { pid } = process
+      throw new LockedError(path, { pid, host: null, sinceMs: holder.sinceMs, isThisProcess: true })
     }
     const lock = create(directory)
     this.#locks.set(directory, lock)

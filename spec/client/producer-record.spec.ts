@@ -27,6 +27,7 @@ describe('a record that is not of the described form', () => {
   const misuse: [string, unknown, ErrorConstructor, string][] = [
     ['is missing', undefined, TypeError, 'a record must be an object, got undefined'],
     ['is a string', 'x', TypeError, 'a record must be an object, got "x"'],
+    ['is a list', [{}], TypeError, 'a record must be an object, got an array: sendBatch()'],
     ['has no topic', { value: 'a' }, TypeError, 'topic must be a string, got undefined'],
     ['has headers of a wrong form', { topic: 't', value: 'a', headers: 5 }, TypeError, 'headers'],
     ['has a text as timestamp', { topic: 't', value: 'a', timestamp: '5' }, TypeError, 'timestamp'],
