@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { reasonOf } from '../checks.ts'
 import { rejecting, type Settle } from '../broker/settled-later.ts'
 
 /** Where a record has come to lie. */
@@ -79,9 +80,19 @@ let hasWarned = false
 function warnOnce(error: unknown): void {
   if (hasWarned) return
   hasWarned = true
-  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
   process.emitWarning('the callback of a send has thrown; what others throw is not told any more', {
     type: 'VarveWarning',
-    detail: reason,
+    detail: traceOf(error),
   })
+}
+
+/** Where it was thrown. Anything can be thrown, so this never throws, whatever it is. */
+function traceOf(thrown: unknown): string {
+  try {
+    const trace: unknown = types.isNativeError(thrown) ? thrown.stack : null
+    if (typeof trace === 'string') return trace
+  } catch {
+    // What says nothing is described.
+  }
+  return reasonOf(thrown)
 }

@@ -1,11 +1,17 @@
-import { afterEach, expect, it, vi } from 'vitest'
-import { CallbackCompletion, type SendCallback } from '../../lib/client/send-completion.ts'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import type { SendCallback } from '../../lib/client/send-completion.ts'
+
+beforeEach(() => {
+  // It is once in the life of the module.
+  vi.resetModules()
+})
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
 
 it('tells the process of the first callback of a send that throws, and of no other', async () => {
+  const { CallbackCompletion } = await import('../../lib/client/send-completion.ts')
   const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
   const metadata = { topic: 't', partition: 0, offset: 0, timestamp: 0 }
   const sound = new CallbackCompletion(() => undefined)
@@ -26,3 +32,23 @@ it('tells the process of the first callback of a send that throws, and of no oth
     detail: expect.stringContaining('mine') as string,
   })
 })
+
+const withoutText: object = Object.create(null) as object
+const withoutTrace = Object.defineProperty(new Error('mine'), 'stack', {
+  get: () => {
+    throw new Error('no trace')
+  },
+})
+
+it.each([withoutText, withoutTrace, { toString: () => withoutText }, Symbol('mine'), null])(
+  'takes whatever is thrown, case %#',
+  async (thrown) => {
+    const { CallbackCompletion } = await import('../../lib/client/send-completion.ts')
+    const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    new CallbackCompletion(() => {
+      // eslint-disable-next-line @typescript-eslint/only-throw-error -- that is what it is about
+      throw thrown
+    }).fail(new Error('the send failed'))
+    expect(warning).toHaveBeenCalledOnce()
+  },
+)
