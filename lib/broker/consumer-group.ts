@@ -83,7 +83,6 @@ export class ConsumerGroup {
   admit(member: MemberSession): void {
     this.ensureConsistent(member.strategy)
     this.#members.add(member)
-    this.putOutOverdue()
   }
 
   /** Whether nobody is in, or only who has stayed away from polling for too long. */
@@ -92,21 +91,30 @@ export class ConsumerGroup {
   }
 
   /**
-   * Lets go of members that have stayed away from polling for too long, if there is anybody who could have
-   * their partitions. Where there is not, they would get them again by the next poll, and with them each
-   * record whose handling takes so long, without end.
+   * A member has stayed away from polling for too long. It is let go of if a rebalance waits for it, or
+   * somebody else could have its partitions. Where that is not so it would get them again by its next poll,
+   * and with them each record whose handling takes so long, without end.
    */
-  putOutOverdue(): void {
+  missedPoll(member: MemberSession): void {
+    const { topics } = member
+    const others = [...this.#members].filter(({ isOverdue }) => !isOverdue)
+    const isReplaceable = others.some((other) => other.topics.some((each) => topics.includes(each)))
+    if (isReplaceable || this.state !== 'Stable') this.rebalance()
+  }
+
+  /** Unless there is nobody else: a rebalance would wait for them. */
+  #putOutOverdue(): void {
     if (this.isDeserted) return
     for (const member of [...this.#members]) {
       if (!member.isOverdue) continue
+      this.#members.delete(member)
       member.lose()
-      this.remove(member)
     }
   }
 
   /** Begins a rebalance unless one is under way, and ends it if there is nobody to wait for. */
   rebalance(): void {
+    this.#putOutOverdue()
     for (const member of this.#members) {
       if (member.state === 'stable') member.needRejoin()
     }

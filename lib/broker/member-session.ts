@@ -97,7 +97,7 @@ export class MemberSession implements GroupMembership {
     group.rebalance()
   }
 
-  /** Whether the member has stayed away from polling for too long, while nobody else could take over. */
+  /** Whether the member has stayed away from polling for too long, and is still in. */
   get isOverdue(): boolean {
     return this.#isOverdue
   }
@@ -215,7 +215,7 @@ export class MemberSession implements GroupMembership {
       () => {
         this.#pollTimer = null
         this.#isOverdue = true
-        this.#group?.putOutOverdue()
+        this.#group?.missedPoll(this)
       },
       this.#options.maxPollIntervalMs,
       { background: true },

@@ -365,6 +365,22 @@ describe('a member that stays away from polling', () => {
     expect(next.membership.assignment).toHaveLength(4)
   })
 
+  it('stays beside members of other topics, until a rebalance would wait for it', async () => {
+    const harness = new GroupHarness({ t: 4, u: 4 })
+    const idle = harness.consumer('range', ['t'])
+    const other = harness.consumer('range', ['u'])
+    harness.settle()
+    other.membership.pausePollTimer()
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    expect(idle.membership).toMatchObject({ state: 'stable' })
+    expect(idle.membership.assignment).toHaveLength(4)
+    const third = harness.consumer('range', ['u'])
+    third.poll()
+    other.poll()
+    expect(idle.membership.state).toBe('lost')
+    expect([other.membership.assignment.length, third.membership.assignment.length]).toEqual([2, 2])
+  })
+
   it('is a member like all others again once it has polled', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer()
