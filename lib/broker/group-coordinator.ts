@@ -125,7 +125,8 @@ export class GroupCoordinator {
    * Stores offsets for consumers that choose their partitions themselves.
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
-   * @throws {@link CommitFailedError} while the group has members: only they know who owns what
+   * @throws {@link CommitFailedError} while the group has members that poll in time: only they know who
+   * owns what
    * @throws {@link CorruptRecordError} when it is not known what groups have committed
    * @throws {@link ClosedError}, or as `OffsetStore.commit`
    */
@@ -137,14 +138,14 @@ export class GroupCoordinator {
     this.#ensureOpen()
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
-    this.#clearDeserted(groupId)
-    if (this.#groups.has(groupId)) {
+    if (this.#membersOf(groupId) !== null) {
       throw new CommitFailedError(
         groupId,
         'it has members that subscribe, and this consumer has assigned its partitions itself',
       )
     }
     await this.#options.offsets.commit(groupId, offsets, options)
+    if (offsets.length > 0) this.#clearDeserted(groupId)
   }
 
   /**
@@ -176,7 +177,7 @@ export class GroupCoordinator {
    * Removes a group with all that it has committed.
    *
    * @throws {@link InvalidGroupIdError} when `groupId` is no id
-   * @throws {@link GroupNotEmptyError} while it has members
+   * @throws {@link GroupNotEmptyError} while it has members that poll in time
    * @throws {@link GroupIdNotFoundError} when there is none
    * @throws {@link CorruptRecordError} when it is not known what groups have committed, or as
    * `OffsetStore.forgetGroup`
@@ -186,14 +187,14 @@ export class GroupCoordinator {
     checkGroupId(groupId)
     this.ensureOffsetsKnown()
     const ensureEmpty = (): void => {
-      this.#clearDeserted(groupId)
-      const group = this.#groups.get(groupId)
-      if (group !== undefined) throw new GroupNotEmptyError(groupId, group.members().length)
+      const members = this.#membersOf(groupId)
+      if (members !== null) throw new GroupNotEmptyError(groupId, members.length)
     }
     ensureEmpty()
     // Once more behind the commits that it waits for: somebody may have joined, and stand where they say.
     const isForgotten = await this.#options.offsets.forgetGroup(groupId, ensureEmpty)
     if (!isForgotten) throw new GroupIdNotFoundError(groupId)
+    this.#clearDeserted(groupId)
   }
 
   /** All groups, sorted by id. */
@@ -220,7 +221,13 @@ export class GroupCoordinator {
     this.#groups.clear()
   }
 
-  /** Members that have stayed away from polling for too long are in nobody's way. */
+  /** Members that are in the way of others; `null` where there are none, but who does not poll in time. */
+  #membersOf(groupId: string): MemberDescription[] | null {
+    const group = this.#groups.get(groupId)
+    return group === undefined || group.isDeserted ? null : group.members()
+  }
+
+  /** Somebody else has decided where the group stands. */
   #clearDeserted(groupId: string): void {
     const group = this.#groups.get(groupId)
     if (group?.isDeserted !== true) return

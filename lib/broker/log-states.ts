@@ -3,7 +3,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { LogState, LogStateFiles } from '../storage/log-state.ts'
 import { compareNames } from './topic-partition.ts'
 
-/** For so long what an open has found stays unsaved, as long as it goes on. A crash costs it no more than that. */
+/** For so long, and then until the next log is open, what an open has found stays unsaved. */
 const PUT_OFF_MS = 5_000
 
 /**
@@ -62,8 +62,9 @@ export class LogStates {
 
   /**
    * Opens logs of which each saves its state. The files are of all logs, so they are not replaced for each, but
-   * behind `open`, and every five seconds while it takes longer: an open that is killed again and again must get
-   * on. Until then they say less of what is durable than is true, and what is opened must not be changed.
+   * behind `open`, and with the first log that is open five seconds behind the last save: an open that is
+   * killed again and again must get on. Until then they say less of what is durable than is true, and what is
+   * opened must not be changed.
    *
    * @throws what `open` rejects with, or {@link LockLostError}. A directory opens on a full disk too: what cannot
    * be written now is with the next save of any log.

@@ -7,6 +7,7 @@ import {
   InconsistentGroupProtocolError,
   InvalidGroupIdError,
   StorageError,
+  GroupIdNotFoundError,
 } from '../../lib/errors.ts'
 import { GroupHarness, MAX_POLL_INTERVAL_MS } from './group-consumer.ts'
 
@@ -409,6 +410,19 @@ describe('a member that stays away from polling', () => {
       await act(harness)
       expect(membership.state).toBe('lost')
     }
+  })
+
+  it('is put out by no call that is refused, or does nothing', async () => {
+    const harness = new GroupHarness()
+    const { membership } = harness.consumer()
+    membership.join(['t'], [])
+    await harness.clock.advance(MAX_POLL_INTERVAL_MS)
+    const beyond = { ...OFFSET, metadata: 'x'.repeat(5000) }
+    await expect(harness.coordinator.commit('g', [beyond])).rejects.toThrow('metadata')
+    await harness.coordinator.commit('g', [])
+    await expect(harness.coordinator.deleteGroup('g')).rejects.toThrow(GroupIdNotFoundError)
+    await membership.commit([OFFSET])
+    expect(membership.state).toBe('stable')
   })
 
   it('no longer keeps the others waiting', async () => {

@@ -137,6 +137,9 @@ describe('while logs are opened', () => {
       expect([fileSystem.operationCount, states.get('a-1')]).toEqual([operationCount, STATE])
     })
     expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1', 'b-0'])
+    const { operationCount } = fileSystem
+    await states.save('a-0', STATE)
+    expect(fileSystem.operationCount).toBe(operationCount)
     await states.save('c-0', STATE)
     expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1', 'b-0', 'c-0'])
   })
