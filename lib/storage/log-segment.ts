@@ -215,8 +215,6 @@ export class LogSegment implements IndexedSegment {
     try {
       await this.cutFile()
       await this.file.use((file) => noteAgain(this.view(file)))
-      // Whoever has asked meanwhile may have been told of what was cut.
-      this.times.truncated()
       this.sum.restore(await this.file.use((file) => sumAgain(file, this)))
       this.durable = this.entry
     } catch (error) {
@@ -224,7 +222,7 @@ export class LogSegment implements IndexedSegment {
       this.held.distrust()
       throw error
     } finally {
-      // Searches may have asked meanwhile.
+      // Whoever has asked meanwhile may have been told of what was cut.
       this.times.truncated()
     }
   }
