@@ -27,3 +27,9 @@ export function compareNames(left: string, right: string): number {
   if (left < right) return -1
   return left > right ? 1 : 0
 }
+
+/** Whether two lists of names are the same, in their order. */
+export function areSameNames(left: readonly string[], right: readonly string[]): boolean {
+  if (left === right) return true
+  return left.length === right.length && left.every((each, slot) => each === right[slot])
+}

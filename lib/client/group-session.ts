@@ -1,6 +1,6 @@
 import type { GroupMembership } from '../broker/group-membership.ts'
 import type { CommitOptions, OffsetCommit } from '../broker/offset-and-metadata.ts'
-import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
+import { areSameNames, topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import { ReadOnlyError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { ConsumerContext } from './consumer-context.ts'
@@ -220,7 +220,7 @@ export class GroupSession implements CommitTarget {
         return true
       case 'stable':
         if (member.generation !== this.#generation) return this.#takeOver(member)
-        if (isSameList(this.#topics(), this.#joinedTopics)) return true
+        if (areSameNames(this.#topics(), this.#joinedTopics)) return true
         await this.#giveUp(member)
         break
       case 'rejoin-needed':
@@ -315,9 +315,4 @@ function without(
 ): TopicPartition[] {
   const keys = new Set(others.map(topicPartitionKey))
   return partitions.filter((each) => !keys.has(topicPartitionKey(each)))
-}
-
-function isSameList(left: readonly string[], right: readonly string[]): boolean {
-  if (left === right) return true
-  return left.length === right.length && left.every((each, slot) => each === right[slot])
 }

@@ -42,11 +42,7 @@ function nameOf({
   pid,
   host,
   isThisProcess = false,
-}: {
-  readonly pid: number | null
-  readonly host: string | null
-  readonly isThisProcess?: boolean
-}): string {
+}: ConstructorParameters<typeof LockedError>[1]): string {
   if (isThisProcess) return `this process (${pid})`
   return (pid === null ? 'another owner' : `process ${pid}`) + (host === null ? '' : ` on ${host}`)
 }

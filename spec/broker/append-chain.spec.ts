@@ -6,6 +6,7 @@ import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
 describe('closing while appends come in', () => {
@@ -77,18 +78,9 @@ describe('appends of one tick that come to more than a MiB', () => {
 })
 
 it('appends that wait for nothing wait for those before them where more than 4 MiB do', async () => {
-  const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
-  let gate = Promise.resolve()
-  const open = fileSystem.open.bind(fileSystem)
-  fileSystem.open = async (path, mode) => {
-    const file = await open(path, mode)
-    const datasync = file.datasync.bind(file)
-    file.datasync = () => gate.then(datasync)
-    return file
-  }
+  const { fileSystem, hold } = heldSyncs()
   const partition = await openPartition({ fileSystem })
-  let release: () => void = () => undefined
-  gate = new Promise((resolve) => (release = resolve))
+  const release = hold()
   const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
   const first = partition.append({ value: 'held by its sync' })
   for (let each = 0; each < 5; each += 1) await turn()

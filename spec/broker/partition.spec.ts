@@ -15,6 +15,7 @@ import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
 
 const CLOSED = new ClosedError('the test is over')
@@ -637,18 +638,9 @@ describe('waiting for records', () => {
   })
 
   it('shows nothing that is not yet durable', async () => {
-    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
-    let gate = Promise.resolve()
-    const open = fileSystem.open.bind(fileSystem)
-    fileSystem.open = async (path, mode) => {
-      const file = await open(path, mode)
-      const datasync = file.datasync.bind(file)
-      file.datasync = () => gate.then(datasync)
-      return file
-    }
+    const { fileSystem, hold } = heldSyncs()
     const partition = await openPartition({ fileSystem })
-    let release: () => void = () => undefined
-    gate = new Promise((resolve) => (release = resolve))
+    const release = hold()
     const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
     const appended = partition.append({ value: 'not yet' })
     for (let each = 0; each < 5; each += 1) await new Promise((resolve) => setImmediate(resolve))

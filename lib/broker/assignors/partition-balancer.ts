@@ -1,4 +1,4 @@
-import type { TopicPartition } from '../topic-partition.ts'
+import { areSameNames, type TopicPartition } from '../topic-partition.ts'
 import type { GroupMember } from './assignor.ts'
 import { HeaviestFirst } from './heaviest-first.ts'
 import { LightestFirst } from './lightest-first.ts'
@@ -156,7 +156,7 @@ export class PartitionBalancer {
     let ids: readonly string[] = []
     let shares: readonly Share[] = []
     for (const { topic, subscribers } of topics) {
-      if (!isSameList(subscribers, ids)) shares = subscribers.map((id) => this.#share(id))
+      if (!areSameNames(subscribers, ids)) shares = subscribers.map((id) => this.#share(id))
       ids = subscribers
       result.set(topic, shares)
     }
@@ -181,8 +181,4 @@ function chainTo(end: Step, steps: ReadonlyMap<Share, Step>): Step[] {
     chain.push(step)
   }
   return chain
-}
-
-function isSameList(left: readonly string[], right: readonly string[]): boolean {
-  return left.length === right.length && left.every((each, slot) => each === right[slot])
 }
