@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
@@ -15,6 +15,11 @@ import {
   recorder,
   watch,
 } from './consumer-harness.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 function start(
   harness: ConsumerHarness,
@@ -55,6 +60,7 @@ describe('for await', () => {
     consumer.assign([T0])
     await take(consumer, 1)
     const monotonic = vi.spyOn(harness.clock, 'monotonic')
+    withoutTurns()
     expect(offsets(await take(consumer, 100))).toHaveLength(100)
     expect(monotonic.mock.calls.length).toBeLessThan(20)
   })
@@ -461,6 +467,8 @@ describe('an iterator', () => {
   it.each(['the iteration', 'another iteration'])(
     'hands out every record once when a deserializer asks %s for the next one',
     async (which) => {
+      // While a poll of one is on its way, the other is told so.
+      withoutTurns()
       const harness = filled(6)
       const asked: Promise<IteratorResult<ConsumerRecord<string, string>>>[] = []
       let hasAsked = false

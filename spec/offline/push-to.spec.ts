@@ -427,8 +427,9 @@ describe('a push', () => {
       },
       { clock, orderBy: 'key', maxInFlight: 20 },
     )
-    await clock.advance(2000)
     // Two of three keys go on. The one that is being written counts as well.
+    await until(clock, () => written.length === 19)
+    await clock.advance(2000)
     expect(written.length).toBe(19)
     expect(committedOf(broker)).toEqual([0])
     release()
