@@ -1,12 +1,8 @@
 import type { Readable, Writable } from 'node:stream'
 import { LockedError, VarveError } from '../errors.ts'
+import { InputError, UsageError } from './command-arguments.ts'
+import { parseQuickstartOptions, QUICKSTART_HELP } from './quickstart-options.ts'
 import { quickstart } from './quickstart.ts'
-import {
-  InputError,
-  parseQuickstartOptions,
-  QUICKSTART_HELP,
-  UsageError,
-} from './quickstart-options.ts'
 
 /** Where a command reads from and writes to: the process, or a test. */
 export interface CommandStreams {

@@ -1,6 +1,6 @@
 import { VarveError } from '../errors.ts'
+import { UsageError } from './command-arguments.ts'
 import { LOAD_EXAMPLE_HELP, loadExample, parseLoadExample } from './load-example.ts'
-import { UsageError } from './quickstart-options.ts'
 
 // Whoever reads the output may have seen enough.
 for (const stream of [process.stdout, process.stderr]) {

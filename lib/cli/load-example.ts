@@ -14,9 +14,9 @@ import {
   type LoadResult,
   type Sink,
 } from '../offline/index.ts'
+import { UsageError } from './command-arguments.ts'
 import type { CommandStreams } from './command-line.ts'
 import { countOrders, ORDERS_TOPIC, sendOrders } from './load-orders.ts'
-import { UsageError } from './quickstart-options.ts'
 import { counted, inBytes, printable, Progress, table, thousands } from './report.ts'
 
 export const LOAD_EXAMPLE_HELP: string = `npm run example:load -- [options]

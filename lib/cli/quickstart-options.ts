@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { readArguments, UsageError } from './command-arguments.ts'
 
 /** What the quickstart is asked to do. */
 export interface QuickstartOptions {
@@ -15,16 +15,6 @@ export interface QuickstartOptions {
   readonly replay: boolean
   /** How to type the command again on the same data directory; further options go behind it. */
   readonly command: string
-}
-
-/** A command line that makes no sense. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-}
-
-/** An input that cannot be read. */
-export class InputError extends Error {
-  override readonly name = 'InputError'
 }
 
 const DEFAULT_DATA_DIR = 'varve-data/quickstart'
@@ -61,7 +51,13 @@ export function parseQuickstartOptions(
 ): QuickstartOptions | null {
   const byNpm = env.npm_lifecycle_event === 'quickstart'
   if (byNpm) refuseKeptByNpm(env)
-  const { values, positionals } = parse(args)
+  const { values, positionals } = readArguments('quickstart', args, {
+    ndjson: { type: 'string' },
+    key: { type: 'string' },
+    data: { type: 'string' },
+    replay: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  })
   if (values.help === true) return null
   if (positionals.length > 1) {
     throw new UsageError(`one directory is enough, got ${positionals.join(' and ')}`)
@@ -101,29 +97,6 @@ function refuseKeptByNpm(env: Environment): void {
     throw new UsageError(
       `npm has kept --${name} for itself; put two dashes before it: npm run quickstart -- --${name}`,
     )
-  }
-}
-
-function parse(args: readonly string[]): {
-  values: { ndjson?: string; key?: string; data?: string; replay?: boolean; help?: boolean }
-  positionals: string[]
-} {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        ndjson: { type: 'string' },
-        key: { type: 'string' },
-        data: { type: 'string' },
-        replay: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    })
-  } catch (error) {
-    // The rest of the message is about file names that begin with a dash.
-    const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
-    throw new UsageError(`${message}; varve quickstart --help names the options there are`)
   }
 }
 

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { access, realpath, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { InputError, type QuickstartOptions } from './quickstart-options.ts'
+import { InputError } from './command-arguments.ts'
+import type { QuickstartOptions } from './quickstart-options.ts'
 import { printable } from './report.ts'
 
 /** Where the records come from. */

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { Broker } from '../broker.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { InputError } from './command-arguments.ts'
 import type { CommandStreams } from './command-line.ts'
 import { CountingFileSystem, type DiskCounts } from './counting-file-system.ts'
 import { digestOfResults } from './quickstart-digest.ts'
@@ -11,9 +12,10 @@ import {
   sendAll,
   type QuickstartState,
 } from './quickstart-group.ts'
+import { INTERRUPTED, interruptible } from './interruptible.ts'
 import { inputOf, KEPT, recordCount } from './quickstart-inputs.ts'
 import { jobOf, UNREADABLE, type Job } from './quickstart-job.ts'
-import { InputError, type QuickstartOptions } from './quickstart-options.ts'
+import type { QuickstartOptions } from './quickstart-options.ts'
 import { Problems } from './quickstart-problems.ts'
 import { recordsOf } from './quickstart-records.ts'
 import { ensureFilled, replay } from './quickstart-replay.ts'
@@ -26,9 +28,6 @@ const MEMBERS = 2
 
 /** Exit code when something was left out. */
 const PARTLY_BAD = 3
-
-/** Exit code of a process that Ctrl-C has ended. */
-const INTERRUPTED = 130
 
 type Say = (line: string) => void
 
@@ -131,19 +130,6 @@ async function run(broker: Broker, task: Task, streams: CommandStreams, say: Say
   tellNext(task, say)
   if (foundCount === 0) throw nothingIn(source, leftOut)
   return tellBad(job, foundCount, leftOut, unreadable, streams)
-}
-
-/** Lets Ctrl-C abort the work. A second Ctrl-C ends the process at once. */
-async function interruptible<T>(stop: AbortController, work: () => Promise<T>): Promise<T> {
-  const onInterrupt = (): void => {
-    stop.abort()
-  }
-  process.once('SIGINT', onInterrupt)
-  try {
-    return await work()
-  } finally {
-    process.removeListener('SIGINT', onInterrupt)
-  }
 }
 
 /** Waits for all of them. When one fails, the others are stopped before the failure is passed on. */

@@ -1,0 +1,36 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+
+/** A command line that makes no sense. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** An input that cannot be read. */
+export class InputError extends Error {
+  override readonly name = 'InputError'
+}
+
+type Options = NonNullable<ParseArgsConfig['options']>
+
+type Parsed<O extends Options> = ReturnType<
+  typeof parseArgs<{ args: string[]; allowPositionals: true; options: O }>
+>
+
+/**
+ * Reads what stands behind the name of a command.
+ *
+ * @throws UsageError for options that there are not, and for those without the value they take.
+ */
+export function readArguments<const O extends Options>(
+  command: string,
+  args: readonly string[],
+  options: O,
+): Parsed<O> {
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options })
+  } catch (error) {
+    // The rest of the message is about file names that begin with a dash.
+    const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
+    throw new UsageError(`${message}; varve ${command} --help names the options there are`)
+  }
+}
