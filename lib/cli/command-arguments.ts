@@ -30,7 +30,7 @@ export function readArguments<const O extends Options>(
     return parseArgs({ args: [...args], allowPositionals: true, options })
   } catch (error) {
     // The rest of the message is about file names that begin with a dash.
-    const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
+    const [message = ''] = (error instanceof Error ? error.message : String(error)).split(/\.\s/)
     throw new UsageError(`${message}; varve ${command} --help names the options there are`)
   }
 }

@@ -1,23 +1,19 @@
-import type { Readable, Writable } from 'node:stream'
 import { LockedError, VarveError } from '../errors.ts'
+import type { Command, CommandStreams } from './command.ts'
 import { InputError, UsageError } from './command-arguments.ts'
-import { parseQuickstartOptions, QUICKSTART_HELP } from './quickstart-options.ts'
-import { quickstart } from './quickstart.ts'
+import { dumpCommand } from './dump.ts'
+import { inspectCommand } from './inspect.ts'
+import { quickstartCommand } from './quickstart.ts'
+import { salvageCommand } from './salvage.ts'
+import { verifyCommand } from './verify.ts'
 
-/** Where a command reads from and writes to: the process, or a test. */
-export interface CommandStreams {
-  readonly stdin: Readable
-  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number }
-  readonly stderr: Writable
-  /** Variables of the process, none by default. */
-  readonly env?: Readonly<Record<string, string | undefined>>
-}
-
-const HELP = `varve: an embedded log with Kafka's model
-
-  varve quickstart [DIR]   see it work; varve quickstart --help tells more
-  varve --help             this text
-`
+const COMMANDS: ReadonlyMap<string, Command> = new Map([
+  ['inspect', inspectCommand],
+  ['dump', dumpCommand],
+  ['verify', verifyCommand],
+  ['salvage', salvageCommand],
+  ['quickstart', quickstartCommand],
+])
 
 /**
  * Carries out a command line. What the user did wrong, and what the library says, is told in one
@@ -43,21 +39,38 @@ export async function runCommandLine(
 }
 
 async function runCommand(args: readonly string[], streams: CommandStreams): Promise<number> {
-  const [command, ...rest] = args
-  if (command === '--help' || command === '-h') {
-    streams.stdout.write(HELP)
+  const [name, ...rest] = args
+  if (name === '--help' || name === '-h') {
+    streams.stdout.write(helpOfAll())
     return 0
   }
-  if (command !== 'quickstart') {
-    const what = command === undefined ? 'a command is missing' : `there is no command '${command}'`
+  const command = COMMANDS.get(name ?? '')
+  if (command === undefined) {
+    const what = name === undefined ? 'a command is missing' : `there is no command '${name}'`
     throw new UsageError(`${what}; varve --help names those there are`)
   }
-  const options = parseQuickstartOptions(rest, streams.env)
-  if (options === null) {
-    streams.stdout.write(QUICKSTART_HELP)
+  if (isHelpWanted(rest)) {
+    streams.stdout.write(command.help)
     return 0
   }
-  return quickstart(options, streams)
+  return command.run(rest, streams)
+}
+
+/** Behind `--` stand names. */
+function isHelpWanted(args: readonly string[]): boolean {
+  const end = args.indexOf('--')
+  const options = end < 0 ? args : args.slice(0, end)
+  return options.includes('--help') || options.includes('-h')
+}
+
+function helpOfAll(): string {
+  const calls = [...COMMANDS].map(([name, { usage, summary }]) => [`${name} ${usage}`, summary])
+  calls.push(['COMMAND --help', 'what a command takes'])
+  const width = Math.max(...calls.map(([call = '']) => call.length))
+  const lines = calls.map(
+    ([call = '', summary = '']) => `  varve ${call.padEnd(width)}  ${summary}`,
+  )
+  return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n`
 }
 
 function lockedMessage({ dir, pid, host, since }: LockedError): string {

@@ -15,7 +15,7 @@ import {
   type Sink,
 } from '../offline/index.ts'
 import { UsageError } from './command-arguments.ts'
-import type { CommandStreams } from './command-line.ts'
+import type { CommandStreams } from './command.ts'
 import { countOrders, ORDERS_TOPIC, sendOrders } from './load-orders.ts'
 import { counted, inBytes, printable, Progress, table, thousands } from './report.ts'
 

@@ -42,13 +42,12 @@ type Environment = Readonly<Record<string, string | undefined>>
  * Reads the arguments behind `varve quickstart`.
  *
  * @param env variables of the process: what npm has made of its command line is found there.
- * @returns `null` when help is asked for.
  * @throws UsageError
  */
 export function parseQuickstartOptions(
   args: readonly string[],
   env: Environment = {},
-): QuickstartOptions | null {
+): QuickstartOptions {
   const byNpm = env.npm_lifecycle_event === 'quickstart'
   if (byNpm) refuseKeptByNpm(env)
   const { values, positionals } = readArguments('quickstart', args, {
@@ -56,9 +55,7 @@ export function parseQuickstartOptions(
     key: { type: 'string' },
     data: { type: 'string' },
     replay: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
   })
-  if (values.help === true) return null
   if (positionals.length > 1) {
     throw new UsageError(`one directory is enough, got ${positionals.join(' and ')}`)
   }

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import type { Broker } from '../broker.ts'
-import type { CommandStreams } from './command-line.ts'
+import type { CommandStreams } from './command.ts'
 import { digestOfReplay, digestOfResults } from './quickstart-digest.ts'
 import { knownInputs, recordCount } from './quickstart-inputs.ts'
 import { jobOf, type Job } from './quickstart-job.ts'

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { Broker } from '../broker.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { InputError } from './command-arguments.ts'
-import type { CommandStreams } from './command-line.ts'
+import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
 import { CountingFileSystem, type DiskCounts } from './counting-file-system.ts'
 import { digestOfResults } from './quickstart-digest.ts'
 import {
@@ -15,7 +15,11 @@ import {
 import { INTERRUPTED, interruptible } from './interruptible.ts'
 import { inputOf, KEPT, recordCount } from './quickstart-inputs.ts'
 import { jobOf, UNREADABLE, type Job } from './quickstart-job.ts'
-import type { QuickstartOptions } from './quickstart-options.ts'
+import {
+  parseQuickstartOptions,
+  QUICKSTART_HELP,
+  type QuickstartOptions,
+} from './quickstart-options.ts'
 import { Problems } from './quickstart-problems.ts'
 import { recordsOf } from './quickstart-records.ts'
 import { ensureFilled, replay } from './quickstart-replay.ts'
@@ -26,16 +30,17 @@ import { counted, inBytes, printable, Progress, thousands } from './report.ts'
 const PARTITIONS = 4
 const MEMBERS = 2
 
-/** Exit code when something was left out. */
-const PARTLY_BAD = 3
-
 type Say = (line: string) => void
 
-/** Runs the quickstart. @returns the exit code of the process. */
-export async function quickstart(
-  options: QuickstartOptions,
-  streams: CommandStreams,
-): Promise<number> {
+/** Sends records, and has them consumed. */
+export const quickstartCommand: Command = {
+  usage: '[DIR]',
+  summary: 'see it work',
+  help: QUICKSTART_HELP,
+  run: (args, streams) => quickstart(parseQuickstartOptions(args, streams.env), streams),
+}
+
+async function quickstart(options: QuickstartOptions, streams: CommandStreams): Promise<number> {
   const source = await sourceOf(options)
   if (options.replay) await ensureFilled(options)
   else if (source !== null) await ensureReadable(source)
@@ -218,7 +223,7 @@ function tellBad(
   if (unreadable.count > 0) {
     streams.stderr.write(`${counted(unreadable.count, job.noun)} could not be read\n`)
   }
-  return leftOut.count + unreadable.count > 0 ? PARTLY_BAD : 0
+  return leftOut.count + unreadable.count > 0 ? FOUND_BAD : 0
 }
 
 function nothingIn({ kind, name }: Source, leftOut: Problems): InputError {

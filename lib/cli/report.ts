@@ -29,6 +29,14 @@ export function inBytes(sizeBytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`
 }
 
+/** A time in UTC to the second; what is no time that has a date is shown as it is. */
+export function timeText(timestampMs: number | null): string {
+  if (timestampMs === null || timestampMs < 0) return '-'
+  // The latest that a date can be.
+  if (timestampMs > 8.64e15) return String(timestampMs)
+  return new Date(timestampMs).toISOString().slice(0, -5).replace('T', ' ')
+}
+
 /** Rows under a heading, the first column to the left and the others to the right. */
 export function table(
   heading: readonly string[],

@@ -1,73 +1,10 @@
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable, Writable } from 'node:stream'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
-import { runCommandLine } from '../../lib/cli/command-line.ts'
 import { compiledLib } from '../helpers/compiled-lib.ts'
-
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-/** Runs `varve` with these arguments in this process. */
-async function varve(
-  args: readonly string[],
-  input: string | Buffer = '',
-  env: Record<string, string> = {},
-): Promise<Ended> {
-  const output = { stdout: '', stderr: '' }
-  const collect = (name: 'stdout' | 'stderr'): Writable =>
-    new Writable({
-      write(chunk: Buffer, _encoding, done) {
-        output[name] += chunk.toString()
-        done()
-      },
-    })
-  const code = await runCommandLine(args, {
-    stdin: Readable.from([Buffer.from(input)]),
-    stdout: collect('stdout'),
-    stderr: collect('stderr'),
-    env,
-  })
-  return { code, ...output }
-}
-
-/** Runs `varve` in a process of its own, and sends it a signal when it has said `line`. */
-function varveInterrupted(
-  args: readonly string[],
-  signal: NodeJS.Signals,
-  line: string,
-): Promise<Ended> {
-  const child = spawn(process.execPath, [join(compiledLib(), 'cli/main.js'), ...args])
-  onTestFinished(() => {
-    child.kill('SIGKILL')
-  })
-  let isSent = false
-  let stdout = ''
-  let stderr = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString()
-    // A second Ctrl-C ends the process at once.
-    if (!isSent && stdout.includes(line)) isSent = child.kill(signal)
-  })
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
-  return new Promise((resolve) => {
-    child.once('close', (code) => {
-      resolve({ code, stdout, stderr })
-    })
-  })
-}
-
-async function freshDirectory(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'varve-quickstart-'))
-  onTestFinished(() => rm(dir, { recursive: true, force: true }))
-  return dir
-}
+import { freshDirectory, varve, varveInterrupted, type Ended } from './run-varve.ts'
 
 async function tree(files: number): Promise<string> {
   const root = join(await freshDirectory(), 'tree')

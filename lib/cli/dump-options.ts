@@ -1,0 +1,81 @@
+import { readArguments, UsageError } from './command-arguments.ts'
+
+export const DUMP_HELP = `varve dump DIR TOPIC [options]
+
+Writes the records of a topic as lines of JSON, the partitions one after the other. The directory is
+only read, also while a program has it open. Keys and values that are no UTF-8 are {"base64": ...}.
+
+  --partition N  of this partition only
+  --from FROM    from this offset on, or from the first record that is as young as this time:
+                 2026-11-30T08:00:00Z
+  --last N       the last N records of each partition
+  --limit N      at most so many records in all
+  --follow       then go on with what is appended, all partitions at once, until Ctrl-C
+  --help         this text
+
+Exit codes: 0 done; 1 it could not be done, as where a record is damaged; 2 the command line makes
+no sense; 130 stopped by Ctrl-C.
+`
+
+/** What is to be written of a topic. */
+export interface DumpOptions {
+  readonly dir: string
+  readonly topic: string
+  /** `null` for all of them. */
+  readonly partition: number | null
+  readonly from: DumpStart
+  readonly limit: number
+  readonly follow: boolean
+}
+
+/** Where a dump begins in each partition: at an offset, at a time, or so many records before the end. */
+export type DumpStart =
+  { readonly offset: number } | { readonly timestamp: number } | { readonly last: number }
+
+/** @throws UsageError */
+export function parseDumpOptions(args: readonly string[]): DumpOptions {
+  const { values, positionals } = readArguments('dump', args, {
+    partition: { type: 'string' },
+    from: { type: 'string' },
+    last: { type: 'string' },
+    limit: { type: 'string' },
+    follow: { type: 'boolean' },
+  })
+  const [dir, topic, ...others] = positionals
+  if (dir === undefined || topic === undefined || others.length > 0) {
+    throw new UsageError(`dump takes a directory and a topic, got '${positionals.join(' ')}'`)
+  }
+  if (dir === '') throw new UsageError('DIR is empty')
+  if (values.from !== undefined && values.last !== undefined) {
+    throw new UsageError('--from and --last exclude each other')
+  }
+  const whole = (name: 'partition' | 'last' | 'limit', least: number): number | null => {
+    const text = values[name]
+    return text === undefined ? null : wholeNumber(`--${name}`, text, least)
+  }
+  const last = whole('last', 1)
+  return {
+    dir,
+    topic,
+    partition: whole('partition', 0),
+    from: last === null ? startOf(values.from) : { last },
+    limit: whole('limit', 1) ?? Infinity,
+    follow: values.follow ?? false,
+  }
+}
+
+function startOf(text: string | undefined): DumpStart {
+  if (text === undefined) return { offset: 0 }
+  if (/^\d+$/.test(text)) return { offset: wholeNumber('--from', text, 0) }
+  const timestamp = Date.parse(text)
+  if (timestamp >= 0) return { timestamp }
+  throw new UsageError(
+    `--from must be an offset or a time such as 2026-11-30T08:00:00Z, got '${text}'`,
+  )
+}
+
+function wholeNumber(name: string, text: string, least: number): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value
+  throw new UsageError(`${name} must be a whole number of at least ${least}, got '${text}'`)
+}

@@ -1,0 +1,177 @@
+import type { Broker } from '../broker.ts'
+import type { TopicDescription } from '../broker/broker-description.ts'
+import type { GroupDescription } from '../broker/group-coordinator.ts'
+import type { Partition } from '../broker/partition.ts'
+import type { Command, CommandStreams } from './command.ts'
+import { readArguments, UsageError } from './command-arguments.ts'
+import { damageOf, type JsonDamage } from './damage.ts'
+import { openForReading } from './open-for-reading.ts'
+import { jsonLine } from './record-line.ts'
+import { counted, inBytes, printable, table, timeText } from './report.ts'
+
+const HELP = `varve inspect DIR [--json]
+
+Tells which topics and consumer groups a directory has and how far they are. It is only read, also
+while a program has it open.
+
+  --json  the same, and the settings of the topics, as one line of JSON
+  --help  this text
+
+Exit codes: 0 done, also where partitions are damaged; 1 it could not be done; 2 the command line
+makes no sense.
+`
+
+/** Shows what a directory holds. */
+export const inspectCommand: Command = {
+  usage: 'DIR',
+  summary: 'its topics and groups, and how far they are',
+  help: HELP,
+  run: inspect,
+}
+
+/** One partition, and when its last record was written. */
+interface InspectedPartition {
+  readonly topic: string
+  readonly partition: number
+  readonly logStartOffset: number
+  readonly highWatermark: number
+  readonly segmentCount: number
+  readonly sizeBytes: number
+  readonly leaderEpoch: number
+  /** Milliseconds since the epoch; `null` where there is no record, or it cannot be read. */
+  readonly lastTimestamp: number | null
+  readonly damage: JsonDamage | null
+}
+
+/** Where a group stands in one partition. */
+interface InspectedOffset {
+  readonly groupId: string
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly highWatermark: number
+  readonly lag: number
+  /** Of the first record that it has not consumed. */
+  readonly oldestTimestamp: number | null
+}
+
+async function inspect(args: readonly string[], { stdout }: CommandStreams): Promise<number> {
+  const { values, positionals } = readArguments('inspect', args, { json: { type: 'boolean' } })
+  const [dir = '', ...others] = positionals
+  if (dir === '' || others.length > 0) {
+    throw new UsageError(`inspect takes one directory, got '${positionals.join(' ')}'`)
+  }
+  const broker = await openForReading(dir)
+  try {
+    const { topics, groups, clusterId } = broker.describe()
+    const partitions: InspectedPartition[] = []
+    for (const topic of topics) partitions.push(...(await partitionsOf(broker, topic)))
+    const offsets: InspectedOffset[] = []
+    for (const group of groups) offsets.push(...(await offsetsOf(broker, group)))
+    if (values.json === true) {
+      const settings = topics.map(({ name, id, internal, config }) => {
+        return { name, id, internal, config }
+      })
+      const all = { dir: broker.dir, clusterId, topics: settings, partitions, offsets }
+      stdout.write(`${jsonLine(all)}\n`)
+      return 0
+    }
+    const own = topics.filter(({ internal }) => !internal)
+    const found = `${counted(own.length, 'topic')}, ${counted(groups.length, 'group')}`
+    stdout.write(`${printable(broker.dir)}: ${found}\n`)
+    const names = new Set(own.map(({ name }) => name))
+    const shown = partitions.filter(({ topic }) => names.has(topic))
+    if (shown.length > 0) stdout.write(`\n${partitionTable(shown)}\n`)
+    if (offsets.length > 0) stdout.write(`\n${offsetTable(offsets)}\n`)
+    tellDamage(partitions, stdout)
+    return 0
+  } finally {
+    await broker.close()
+  }
+}
+
+async function partitionsOf(
+  broker: Broker,
+  { name, partitions }: TopicDescription,
+): Promise<InspectedPartition[]> {
+  const topic = broker.topic(name)
+  const inspected: InspectedPartition[] = []
+  for (const described of partitions) {
+    const { partition: index, logStartOffset, highWatermark, segmentCount, sizeBytes } = described
+    const partition = topic.partition(index)
+    const { damage } = partition.log
+    inspected.push({
+      ...{ topic: name, partition: index, logStartOffset, highWatermark, segmentCount, sizeBytes },
+      leaderEpoch: described.leader.epoch,
+      lastTimestamp: await timestampAt(partition, 'last'),
+      damage: damage === null ? null : damageOf(damage),
+    })
+  }
+  return inspected
+}
+
+async function offsetsOf(
+  broker: Broker,
+  { groupId, offsets }: GroupDescription,
+): Promise<InspectedOffset[]> {
+  const inspected: InspectedOffset[] = []
+  const topics = new Map(broker.topics().map((topic) => [topic.name, topic]))
+  for (const { topic, partition: index, offset } of offsets) {
+    const partition = topics.get(topic)?.partitions[index]
+    if (partition === undefined) continue
+    const { highWatermark, logStartOffset } = partition
+    const from = Math.max(offset, logStartOffset)
+    inspected.push({
+      ...{ groupId, topic, partition: index, offset, highWatermark },
+      lag: Math.max(0, highWatermark - from),
+      oldestTimestamp: from < highWatermark ? await timestampAt(partition, from) : null,
+    })
+  }
+  return inspected
+}
+
+/** `null` where there is no such record, or it cannot be read. */
+async function timestampAt(partition: Partition, offset: number | 'last'): Promise<number | null> {
+  try {
+    const [record] =
+      offset === 'last'
+        ? await partition.readLast(1)
+        : await partition.read(offset, { maxRecords: 1 })
+    return record?.timestamp ?? null
+  } catch {
+    // What is wrong with it is told otherwise.
+    return null
+  }
+}
+
+function partitionTable(partitions: readonly InspectedPartition[]): string {
+  const rows = partitions.map((each) => [
+    `${each.topic}-${each.partition}`,
+    each.logStartOffset,
+    each.highWatermark,
+    each.segmentCount,
+    inBytes(each.sizeBytes),
+    timeText(each.lastTimestamp),
+  ])
+  return table(['partition', 'start', 'end', 'segments', 'size', 'last record (UTC)'], rows)
+}
+
+function offsetTable(offsets: readonly InspectedOffset[]): string {
+  const rows = offsets.map(({ groupId, topic, partition, offset, lag, oldestTimestamp }) => [
+    `${printable(groupId)}: ${topic}-${partition}`,
+    offset,
+    lag,
+    timeText(oldestTimestamp),
+  ])
+  return table(['group: partition', 'committed', 'lag', 'oldest of it (UTC)'], rows)
+}
+
+function tellDamage(
+  partitions: readonly InspectedPartition[],
+  stdout: CommandStreams['stdout'],
+): void {
+  for (const { topic, partition, damage } of partitions) {
+    if (damage === null) continue
+    stdout.write(`\n${topic}-${partition} is damaged: ${printable(damage.message)}\n`)
+  }
+}

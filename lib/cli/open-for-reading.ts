@@ -1,0 +1,17 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { Broker } from '../broker.ts'
+import { InputError } from './command-arguments.ts'
+
+/**
+ * Opens a data directory that somebody else may have open, and changes nothing in it.
+ *
+ * @throws InputError where no broker has ever had it open.
+ * @throws as {@link Broker.open}
+ */
+export async function openForReading(dir: string): Promise<Broker> {
+  const broker = await Broker.open(resolve(dir), { readOnly: true })
+  if (existsSync(join(broker.dir, 'meta.properties'))) return broker
+  await broker.close()
+  throw new InputError(`${broker.dir} is no data directory: it has no meta.properties`)
+}

@@ -1,0 +1,31 @@
+import { isUtf8 } from 'node:buffer'
+import type { StoredRecord } from '../record/decode.ts'
+
+/** Bytes in JSON: as the text that they are in UTF-8, and in base64 where they are none. */
+type JsonBytes = string | { readonly base64: string } | null
+
+/**
+ * A record as one line of JSON, from which each byte of it can be had again: fields `partition`,
+ * `offset`, `timestamp` in milliseconds, `key`, `value`, and `headers` where it has some.
+ */
+export function recordLine(partition: number, record: StoredRecord): string {
+  const { offset, timestamp, key, value } = record
+  const fields = { partition, offset, timestamp, key: textOf(key), value: textOf(value) }
+  const headers = record.headers.map((header) => ({
+    key: header.key,
+    value: textOf(header.value),
+  }))
+  return jsonLine(headers.length === 0 ? fields : { ...fields, headers })
+}
+
+/** JSON in one line, without what a terminal would obey. */
+export function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replace(/[\u007f-\u009f]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  })
+}
+
+function textOf(bytes: Buffer | null): JsonBytes {
+  if (bytes === null) return null
+  return isUtf8(bytes) ? bytes.toString() : { base64: bytes.toString('base64') }
+}

@@ -1,0 +1,55 @@
+import { resolve } from 'node:path'
+import { Log, type LostRange, type SalvageReport } from '../index.ts'
+import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
+import { readArguments, UsageError } from './command-arguments.ts'
+import { jsonLine } from './record-line.ts'
+import { counted, printable, thousands } from './report.ts'
+
+const HELP = `varve salvage PARTITION TARGET [--json]
+
+Copies every whole batch that can be read of a damaged partition, such as data/orders-0, into a new
+directory, under the same offsets, and lists what is lost. Nothing is changed in PARTITION. Close
+the program that writes to it first; to use the copy, put it in the place of PARTITION.
+
+  --json  the report as one line of JSON
+  --help  this text
+
+Exit codes: 0 nothing is lost; 1 it could not be done; 2 the command line makes no sense; 3 done,
+and what is listed is lost.
+`
+
+/** Saves what can be saved. */
+export const salvageCommand: Command = {
+  usage: 'PARTITION TARGET',
+  summary: 'copy what can be read of a damaged partition',
+  help: HELP,
+  run: salvage,
+}
+
+async function salvage(args: readonly string[], { stdout }: CommandStreams): Promise<number> {
+  const { values, positionals } = readArguments('salvage', args, { json: { type: 'boolean' } })
+  const [source = '', target = '', ...others] = positionals
+  if (source === '' || target === '' || others.length > 0) {
+    const got = `got '${positionals.join(' ')}'`
+    throw new UsageError(`salvage takes the directory of a partition and a new one, ${got}`)
+  }
+  const report = await Log.salvage(resolve(source), resolve(target))
+  stdout.write(values.json === true ? `${jsonLine(report)}\n` : textOf(report))
+  return report.lost.length === 0 ? 0 : FOUND_BAD
+}
+
+function textOf({ batchCount, recordCount, ...report }: SalvageReport): string {
+  const { logStartOffset, logEndOffset, lost } = report
+  const saved =
+    `saved ${counted(recordCount, 'record')} in ${thousands(batchCount)} ` +
+    `${batchCount === 1 ? 'batch' : 'batches'}, offsets from ${logStartOffset} to ${logEndOffset - 1}`
+  const lines = [recordCount === 0 ? 'saved nothing' : saved, ...lost.map(lostLine)]
+  if (lost.length === 0) lines.push('nothing is lost')
+  return `${lines.join('\n')}\n`
+}
+
+function lostLine({ firstOffset, lastOffset, path, position, reason }: LostRange): string {
+  const offsets = lastOffset === null ? `from ${firstOffset} on` : `${firstOffset} to ${lastOffset}`
+  const place = path === null ? '' : `, at position ${position} of ${path}`
+  return printable(`lost: offsets ${offsets}${place}: ${reason}`)
+}

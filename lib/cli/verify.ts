@@ -1,0 +1,112 @@
+import type { Broker } from '../broker.ts'
+import type { Partition } from '../broker/partition.ts'
+import type { Topic } from '../broker/topic.ts'
+import { errorOf } from '../checks.ts'
+import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
+import { readArguments, UsageError } from './command-arguments.ts'
+import { damageOf, type JsonDamage } from './damage.ts'
+import { openForReading } from './open-for-reading.ts'
+import { jsonLine } from './record-line.ts'
+import { counted, inBytes, printable, Progress } from './report.ts'
+
+const HELP = `varve verify DIR [TOPIC...] [--json]
+
+Reads every batch of these topics, or of all with the committed offsets, from end to end, and
+compares checksums. The directory is only read, also while a program has it open. It goes on behind
+what is damaged, and names the first damage of each file.
+
+  --json  one line of JSON for each partition
+  --help  this text
+
+Exit codes: 0 all of it is sound; 1 it could not be done; 2 the command line makes no sense;
+3 something is damaged.
+`
+
+/** Looks for damage. */
+export const verifyCommand: Command = {
+  usage: 'DIR [TOPIC...]',
+  summary: 'whether all that is stored is what was written',
+  help: HELP,
+  run: verify,
+}
+
+/** What reading one partition has come to. */
+interface Verified {
+  readonly topic: string
+  readonly partition: number
+  readonly segmentCount: number
+  readonly sizeBytes: number
+  readonly damage: readonly JsonDamage[]
+}
+
+async function verify(args: readonly string[], streams: CommandStreams): Promise<number> {
+  const { values, positionals } = readArguments('verify', args, { json: { type: 'boolean' } })
+  const [dir = '', ...names] = positionals
+  if (dir === '') throw new UsageError('verify takes a directory, and topics of it')
+  const broker = await openForReading(dir)
+  try {
+    const verified = await verifyAll(topicsOf(broker, names), streams, values.json === true)
+    const bad = verified.filter(({ damage }) => damage.length > 0)
+    if (values.json !== true) {
+      const sizeBytes = verified.reduce((sum, each) => sum + each.sizeBytes, 0)
+      const read = `${counted(verified.length, 'partition')}, ${inBytes(sizeBytes)}`
+      const result = bad.length === 0 ? 'all of it is sound' : `${bad.length} damaged`
+      streams.stdout.write(`${read}: ${result}\n`)
+    }
+    return bad.length === 0 ? 0 : FOUND_BAD
+  } finally {
+    await broker.close()
+  }
+}
+
+function topicsOf(broker: Broker, names: readonly string[]): Topic[] {
+  const wanted = names.length > 0 ? names : broker.describe().topics.map(({ name }) => name)
+  return wanted.map((name) => broker.topic(name))
+}
+
+async function verifyAll(
+  topics: readonly Topic[],
+  { stdout, stderr }: CommandStreams,
+  isJson: boolean,
+): Promise<Verified[]> {
+  const partitions = topics.flatMap((topic) => [...topic.partitions])
+  const verified: Verified[] = []
+  const progress = new Progress(
+    stderr,
+    () => `${counted(verified.length, 'partition')} of ${partitions.length} read`,
+  )
+  try {
+    for (const partition of partitions) {
+      const each = await verifyOne(partition)
+      verified.push(each)
+      progress.giveWay()
+      if (isJson) stdout.write(`${jsonLine(each)}\n`)
+      else for (const damage of each.damage) stdout.write(damageLine(each, damage))
+    }
+  } finally {
+    progress.stop()
+  }
+  return verified
+}
+
+async function verifyOne(partition: Partition): Promise<Verified> {
+  const { segments, bytes } = partition.diskUsage()
+  const found: Error[] = []
+  try {
+    found.push(...(await partition.log.verify()))
+  } catch (error) {
+    // The others are looked at all the same.
+    found.push(errorOf(error))
+  }
+  const { topic, damage } = partition.log
+  // What an open has found need not be in a file that can be read, as one that is missing.
+  if (damage !== null && found.length === 0) found.push(damage)
+  return {
+    ...{ topic, partition: partition.index, segmentCount: segments, sizeBytes: bytes },
+    damage: found.map(damageOf),
+  }
+}
+
+function damageLine({ topic, partition }: Verified, { message }: JsonDamage): string {
+  return `${topic}-${partition} is damaged: ${printable(message)}\n`
+}
