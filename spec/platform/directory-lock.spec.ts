@@ -25,6 +25,7 @@ import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -120,9 +121,9 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     const clock = new ManualClock(Date.now())
     let taken: DirectoryLock | null = null
     const taking = lockDirectory(directory, { clock }).then((lock) => (taken = lock))
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(clock.pendingTimers).toBe(1)
-    }, 20_000)
+    })
     expect(taken).toBeNull()
     await clock.advance(LOCK_TIMES.graceMs)
     const lock = await taking
@@ -384,6 +385,9 @@ describe('a held lock', () => {
     const taken = await lock(directory, clock)
     for (let i = 0; i < 10; i++) {
       await clock.advance(HEARTBEAT_MS)
+      await eventually(() => {
+        expect(clock.pendingTimers).toBe(1)
+      })
       expect(taken.held).toBe(true)
     }
     await taken.release()
@@ -397,7 +401,7 @@ describe('a held lock', () => {
     const loss = lossOf(taken)
     const { mtimeMs } = await stat(join(directory, LOCK_FILE_NAME))
     await clock.advance(HEARTBEAT_MS)
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(clock.pendingTimers).toBe(1)
     })
     expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).not.toBe(mtimeMs)

@@ -30,6 +30,7 @@ import {
 import { readLockFile } from '../../lib/platform/lock-takeover.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { applyToBuiltins } from './builtin-spies.ts'
 import { syncsOfFileHandles } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
@@ -61,7 +62,7 @@ async function takeAfterGrace(directory: string): Promise<LockFile | null> {
   const taking = take(directory, undefined, clock, {}, LOCK_TIMES).finally(() => {
     isSettled = true
   })
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect([isSettled, clock.pendingTimers]).toEqual([false, 1])
   })
   await clock.advance(LOCK_TIMES.graceMs - 1)
@@ -167,14 +168,17 @@ describe('LockFile', () => {
       const path = await leaveLock(directory, -1000 * seconds)
       const takeBeside = async (atBeat: () => Promise<unknown>): Promise<LockFile | null> => {
         const clock = new ManualClock(Date.now())
-        const taking = take(directory, undefined, clock)
+        const watched = { isSettled: false }
+        const taking = take(directory, undefined, clock).finally(() => {
+          watched.isSettled = true
+        })
         for (let waitedMs = 0; waitedMs < STALE_AFTER_MS; waitedMs += HEARTBEAT_MS) {
-          await vi.waitFor(() => {
-            expect(clock.pendingTimers).toBe(1)
+          await eventually(() => {
+            expect(watched.isSettled || clock.pendingTimers === 1).toBe(true)
           })
+          if (watched.isSettled) break
           await atBeat()
           await clock.advance(HEARTBEAT_MS)
-          if (clock.pendingTimers === 0) break
         }
         return taking
       }
@@ -208,7 +212,7 @@ describe('LockFile', () => {
         for (let turns = 0; turns < 3 * place; turns++) await new Promise(setImmediate)
         taken.push(await take(directory, undefined, clock, {}, LOCK_TIMES))
       })
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect([taken.length, clock.pendingTimers]).toEqual([7, 1])
       })
       expect(taken.filter((lockFile) => lockFile !== null)).toEqual([])
@@ -256,7 +260,7 @@ describe('LockFile', () => {
     const clock = new ManualClock(Date.now())
     const taking = take(directory, undefined, clock)
     for (let waitedMs = 0; waitedMs < STALE_AFTER_MS; waitedMs += HEARTBEAT_MS) {
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect(clock.pendingTimers).toBe(1)
       })
       await clock.advance(HEARTBEAT_MS)
@@ -358,9 +362,9 @@ describe('LockFile', () => {
     const first = await stat(path)
     expect(first.mtimeMs).not.toBe(taken.mtimeMs)
     vi.advanceTimersByTime(HEARTBEAT_MS)
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await stat(path)).mtimeMs).not.toBe(first.mtimeMs)
-    }, 20_000)
+    })
   })
 
   it('begins with the time of its owner, whatever that of the file system is', async () => {
@@ -381,7 +385,7 @@ describe('LockFile', () => {
     // Without a difference in time the heartbeat takes the file for its own.
     await utimes(path, atime, mtime)
     vi.advanceTimersByTime(HEARTBEAT_MS)
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(vi.getTimerCount()).toBe(1)
     })
     expect((await stat(path)).mtime).toEqual(mtime)
@@ -559,9 +563,9 @@ describe('LockFile', () => {
       const reasons: Error[] = []
       const clock = new ManualClock(1_700_000_000_000)
       const lockFile = await findAnotherTime(directory, reasons, clock)
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         expect([(await stat(path)).mtimeMs, reasons.length]).not.toEqual([1_000_000, 0])
-      }, 20_000)
+      })
       expect(reasons).toEqual([])
       for (let beats = 0; beats < 3; beats++) {
         // As a file system does that keeps times to two seconds.
@@ -585,9 +589,9 @@ describe('LockFile', () => {
       renewing.mockClear().mockImplementation(() => {
         throw systemError('EIO', 'futimes', directory, 'i/o error')
       })
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect(renewing).toHaveBeenCalledTimes(1)
-      }, 20_000)
+      })
       await clock.advance(STALE_AFTER_MS)
       await lockFile?.startHeartbeats()
       expect(reasons).toEqual([])
