@@ -176,6 +176,11 @@ export class PromptIo {
     if (this.#startsMs[kind] === null) this.#isInTime(kind, this.#system.now())
   }
 
+  /** Whether somebody waits for the event loop to turn. */
+  get isAwaited(): boolean {
+    return this.#callers.length + this.#workers.read.length + this.#workers.write.length > 0
+  }
+
   /** Calls `callback` once the event loop has turned. */
   nextTurn(callback: () => void): void {
     this.#system.nextTurn(callback)

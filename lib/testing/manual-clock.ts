@@ -1,8 +1,14 @@
 import type { Clock, Timer } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
+import { promptIo } from '../platform/prompt-io.ts'
 
 /** Turns of the event loop granted around a firing. One turn runs a promise chain of any length. */
 const SETTLE_TURNS = 4
+/**
+ * So many more are granted in one advance while work waits for its share of a turn, which is more of it
+ * the slower the machine is. A loop that goes on for ever waits for ever.
+ */
+const MOST_AWAITED_TURNS = 1000
 /** More firings than this at one time mean that a timer starts itself again without delay. */
 const MAX_FIRINGS_AT_ONCE = 10_000
 /** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
@@ -25,6 +31,8 @@ export class ManualClock implements Clock {
   /** In order of firing: by due time, and by start among equals. */
   readonly #timers: PendingTimer[] = []
   #advancing = false
+  /** How many are left of {@link MOST_AWAITED_TURNS}. */
+  #awaitedTurns = 0
 
   /** @param nowMs wall clock at the start, milliseconds since the epoch */
   constructor(nowMs: number = DEFAULT_NOW_MS) {
@@ -73,9 +81,10 @@ export class ManualClock implements Clock {
    * Lets `ms` milliseconds pass and fires what falls due in them, in order of time, each timer at
    * its own time. A timer that a callback starts fires too when it falls due by then.
    *
-   * Before the first firing and after each one the event loop turns four times (`setImmediate`).
+   * Before the first firing and after each one the event loop turns four times (`setImmediate`), and
+   * again as long as work of the library waits for the next turn, having drawn out one for long enough.
    * All promise chains that need no real I/O run to their end in that; work on a real disk does
-   * not, and has to be awaited by its own promise.
+   * not, and has to be awaited by its own promise. A loop that never ends is given up to 1,000 turns.
    *
    * @param ms at least 0; with 0 only what is due already fires
    * @throws what a timer's callback throws: the clock then stands at that timer's time
@@ -89,9 +98,10 @@ export class ManualClock implements Clock {
       throw new Error('advance() is running already: await it before the next call')
     }
     this.#advancing = true
+    this.#awaitedTurns = MOST_AWAITED_TURNS
     try {
       const untilMs = this.#monotonicMs + ms
-      await settle()
+      await this.#settle()
       await this.#fireUntil(untilMs)
       this.#monotonicMs = untilMs
     } finally {
@@ -115,13 +125,18 @@ export class ManualClock implements Clock {
       this.#timers.shift()
       this.#monotonicMs = timer.dueMs
       timer.callback()
-      await settle()
+      await this.#settle()
     }
   }
-}
 
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) await nextTurn()
+  async #settle(): Promise<void> {
+    for (let turn = 0; turn < SETTLE_TURNS; turn += 1) {
+      await nextTurn()
+      if (!promptIo.isAwaited || this.#awaitedTurns === 0) continue
+      this.#awaitedTurns -= 1
+      turn = -1
+    }
+  }
 }
 
 function requireFinite(name: string, value: number): void {

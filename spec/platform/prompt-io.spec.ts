@@ -233,6 +233,27 @@ it('makes who makes no call wait for the next turn, whether or not the disk is s
   expect(prompt.turnIfDue()).toBeNull()
 })
 
+it('tells whether somebody waits for a turn', () => {
+  const { system, prompt } = scene()
+  prompt.begin('read')
+  prompt.begin('write')
+  system.nowMs += 1.1
+  const waits = [
+    () => prompt.turnIfDue('read'),
+    () => prompt.turnIfDue('write'),
+    () => prompt.whenTurned('read', 1),
+  ]
+  for (const wait of waits) {
+    expect(prompt.isAwaited).toBe(false)
+    void wait()
+    expect(prompt.isAwaited).toBe(true)
+    system.turn()
+    prompt.begin('read')
+    prompt.begin('write')
+    system.nowMs += 1.1
+  }
+})
+
 it('lets those who wait go on one after the other, as far as there is time, and the others in the next turn', async () => {
   const { system, prompt } = scene()
   prompt.begin('read')

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 
 function recording(clock: ManualClock): {
@@ -161,6 +162,39 @@ describe('ManualClock', () => {
     }
     again()
     await expect(clock.advance(1)).rejects.toThrow('restarts itself')
+  })
+
+  it('lets work end that waits for one turn of the event loop after the other', async () => {
+    const clock = new ManualClock()
+    const work = async (): Promise<void> => {
+      for (let step = 0; step < 50; step += 1) {
+        let turn = promptIo.turnIfDue()
+        while (turn === null) turn = promptIo.turnIfDue()
+        await turn
+      }
+      finished.push(clock.monotonic())
+    }
+    const finished: number[] = []
+    const working = work()
+    clock.startTimer(() => void work(), 10)
+    await clock.advance(9)
+    expect(finished).toEqual([0])
+    await clock.advance(1)
+    expect(finished).toEqual([0, 10])
+    await working
+  })
+
+  it('ends an advance beside a loop that waits for turns for ever', async () => {
+    const clock = new ManualClock()
+    const loop = { isOver: false, turns: 0 }
+    const looping = (async () => {
+      for (; !loop.isOver; loop.turns += 1) await (promptIo.turnIfDue() ?? Promise.resolve())
+    })()
+    clock.startTimer(() => undefined, 1)
+    await clock.advance(1)
+    loop.isOver = true
+    await looping
+    expect(loop.turns).toBeGreaterThan(0)
   })
 
   it('refuses to go back, and to run two advances at once', async () => {
