@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, it, vi } from 'vitest'
 import { PERSONAS } from '../../lib/testing/crash-model.ts'
-import { drawTurns } from './drawn-turns.ts'
+import { drawnSystem } from './drawn-turns.ts'
 import { modelRuns } from './model-runs.ts'
 import { Session, type Setup } from './session.ts'
 import { join, settle } from './steps-consume.ts'
@@ -61,7 +61,7 @@ describe('a broker', () => {
     })
     const property = fc.asyncProperty(setups, sequences, async (setup, sequence) => {
       const session = new Session(setup)
-      await drawTurns(setup.seed)
+      await drawnSystem.draw(setup.seed)
       try {
         await session.begin()
         if (setup.hasReader) await openReader(session)

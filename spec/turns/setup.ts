@@ -1,0 +1,22 @@
+import { beforeEach, inject, vi } from 'vitest'
+import { murmur2 } from '../../lib/client/murmur2.ts'
+import { DrawnSystem } from '../helpers/drawn-system.ts'
+import { CLOCKS } from './clocks.ts'
+
+const { clock, seed } = inject('turns')
+const system = new DrawnSystem(CLOCKS[clock])
+await system.draw(seed)
+
+vi.mock(import('../../lib/platform/prompt-io.ts'), async (importOriginal) => {
+  const original = await importOriginal()
+  return { ...original, promptIo: new original.PromptIo(system) }
+})
+
+beforeEach(async ({ task, onTestFailed }) => {
+  // One test draws otherwise than another, and the same whether or not others are run before it.
+  await system.draw(seed + murmur2(Buffer.from(task.name)))
+  onTestFailed(() => {
+    const replay = `VARVE_SEED=${seed} VARVE_TURNS=${clock} npm run test:turns -- ${task.file.name}`
+    for (const error of task.result?.errors ?? []) error.message += `\n\n${replay} replays it`
+  })
+})
