@@ -5,12 +5,19 @@ import { CLOCKS } from './clocks.ts'
 
 const { clock, seed } = inject('turns')
 const system = new DrawnSystem(CLOCKS[clock])
-await system.draw(seed)
 
 vi.mock(import('../../lib/platform/prompt-io.ts'), async (importOriginal) => {
   const original = await importOriginal()
   return { ...original, promptIo: new original.PromptIo(system) }
 })
+
+// Otherwise all would pass, and say nothing, the day that Vitest mocks in another way.
+const looking = vi.spyOn(system, 'now')
+const { promptIo } = await import('../../lib/platform/prompt-io.ts')
+promptIo.begin('read')
+if (looking.mock.calls.length === 0) throw new Error('the library looks at another clock')
+looking.mockRestore()
+await system.draw(seed)
 
 beforeEach(async ({ task, onTestFailed }) => {
   // One test draws otherwise than another, and the same whether or not others are run before it.
