@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../lib/broker.ts'
 import type { Partition } from '../lib/broker/partition.ts'
@@ -290,7 +289,6 @@ describe('who waits at the end of a log beside its owner', () => {
     const looks = async (): Promise<void> => {
       for (let look = 0; look < 10; look += 1) {
         await clock.advance(50)
-        for (let turn = 0; turn < 20; turn += 1) await nextTurn()
       }
     }
     await looks()

@@ -8,6 +8,7 @@ import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
 
 describe('closing while appends come in', () => {
   // The moment in which one run of the chain has ended and the next has not begun is some
@@ -81,16 +82,15 @@ it('appends that wait for nothing wait for those before them where more than 4 M
   const { fileSystem, hold } = heldSyncs()
   const partition = await openPartition({ fileSystem })
   const release = hold()
-  const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
   const first = partition.append({ value: 'held by its sync' })
-  for (let each = 0; each < 5; each += 1) await turn()
+  await settle()
   const value = Buffer.alloc(1_000_000)
   const settled: number[] = []
   const appends: Promise<unknown>[] = []
   for (const number of [1, 2, 3, 4]) {
     const appended = partition.append([{ value }, { value }], { acks: 0 })
     appends.push(appended.then(() => settled.push(number)))
-    for (let each = 0; each < 5; each += 1) await turn()
+    await settle()
   }
   expect(settled).toEqual([1, 2])
   release()

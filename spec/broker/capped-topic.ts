@@ -38,8 +38,3 @@ export const outcomeOf = (append: Promise<unknown>): Promise<unknown> =>
     () => 'taken',
     (error: unknown) => (error as { code: string }).code,
   )
-
-/** Lets everything run that does not wait for time or room. */
-export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-}

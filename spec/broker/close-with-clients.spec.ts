@@ -3,8 +3,9 @@ import { Broker } from '../../lib/broker.ts'
 import { ClosedError, StorageError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { settle } from '../helpers/settle.ts'
 import { watch } from '../client/consumer-harness.ts'
-import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
+import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 async function open(): Promise<{ broker: Broker; fileSystem: SimulatedFileSystem }> {
   const fileSystem = new SimulatedFileSystem()

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { OffsetConflictError } from '../../lib/errors.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
-import { ONE, openTopic, settle, VALUE } from './capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
+import { ONE, openTopic, VALUE } from './capped-topic.ts'
 
 describe('an append that expects an offset', () => {
   it.each([

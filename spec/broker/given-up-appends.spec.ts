@@ -6,7 +6,7 @@ import { resolveTopicConfig, type TopicConfig } from '../../lib/config.ts'
 import { LogFullError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { Log } from '../../lib/storage/log.ts'
-import { settle } from './capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
 
 /** A chain over a log that takes everything, whose topic gives room when it is told to. */
 class CappedChain {

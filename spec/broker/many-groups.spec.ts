@@ -1,7 +1,8 @@
 import { promiseHooks } from 'node:v8'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { withoutTurns } from '../helpers/held-turns.ts'
-import { openTopic, settle } from './capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
+import { openTopic } from './capped-topic.ts'
 
 beforeEach(withoutTurns)
 afterEach(() => {

@@ -11,6 +11,7 @@ import { topicPartitionKey, type TopicPartition } from '../../lib/broker/topic-p
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { settle } from '../helpers/settle.ts'
 import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
 
 const NOW_MS = 1_700_000_000_000
@@ -24,11 +25,6 @@ function gate(): { readonly promise: Promise<void>; open: () => void } {
     open = resolve
   })
   return { promise, open }
-}
-
-/** Lets every promise chain run to its end. */
-async function settle(): Promise<void> {
-  await new ManualClock().advance(0)
 }
 
 class Harness {

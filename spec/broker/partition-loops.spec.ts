@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { watch } from '../client/consumer-harness.ts'
 import { holdTurns } from '../helpers/held-turns.ts'
 import { openPartition } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -41,10 +41,10 @@ describe('a loop over what is there lets the event loop turn', () => {
     const expected = await call(partition)
     const turns = holdTurns()
     const called = watch(call(partition) as Promise<unknown>)
-    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await settle()
     expect(called.isSettled).toBe(false)
     turns.release()
-    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await settle()
     expect(called.value).toEqual(expected)
   })
 
@@ -52,10 +52,10 @@ describe('a loop over what is there lets the event loop turn', () => {
     const partition = await openPartition()
     const turns = holdTurns()
     const called = watch(partition.readLast(1))
-    await nextTurn()
+    await settle()
     expect(called.isSettled).toBe(false)
     turns.release()
-    await nextTurn()
+    await settle()
     expect(called.value).toEqual([])
   })
 })
@@ -71,10 +71,10 @@ it.each([
   for (let soundCalls = 0; ; soundCalls += 1) {
     const turns = holdTurns({ soundCalls })
     const called = watch(call(partition))
-    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await settle()
     const hasWaited = !called.isSettled
     turns.release()
-    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await settle()
     expect(called.value).toEqual(expected)
     vi.restoreAllMocks()
     if (!hasWaited) {

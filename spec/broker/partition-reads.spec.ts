@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
-import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
 import { holdTurns, type HeldTurns } from '../helpers/held-turns.ts'
 import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -191,7 +191,7 @@ describe('an iteration', () => {
         taken.push(offset)
       }
     })()
-    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await settle()
     expect(taken.length).toBeGreaterThan(0)
     expect(taken.length).toBeLessThan(128)
     for (const turns of held) turns.release()

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { watch } from '../client/consumer-harness.ts'
 import { holdTurns } from '../helpers/held-turns.ts'
-import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
+import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()

@@ -17,6 +17,7 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
 
 const CLOSED = new ClosedError('the test is over')
 
@@ -560,7 +561,7 @@ describe('waiting for records', () => {
     const fetching = partition.fetch(0, { ...limits, maxWaitMs: 10_000 }).then((records) => {
       found = records.length
     })
-    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+    await settle()
     expect(found).toBe(count)
     await fetching
     expect(clock.pendingTimers).toBe(0)
@@ -582,7 +583,7 @@ describe('waiting for records', () => {
     })
     await clock.advance(1)
     await fill(partition, 3)
-    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+    await settle()
     expect(found).toBe(count)
     await fetching
   })
@@ -643,7 +644,7 @@ describe('waiting for records', () => {
     const release = hold()
     const waiting = partition.fetch(0, { maxWaitMs: 10_000 })
     const appended = partition.append({ value: 'not yet' })
-    for (let each = 0; each < 5; each += 1) await new Promise((resolve) => setImmediate(resolve))
+    await settle()
     expect([partition.logEndOffset, partition.highWatermark]).toEqual([1, 0])
     expect(await partition.read(0)).toEqual([])
     release()

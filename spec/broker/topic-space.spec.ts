@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/index.ts'
 import { watch } from '../client/consumer-harness.ts'
-import { ONE, openTopic, outcomeOf, settle, VALUE } from './capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
+import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 describe('a topic that has reached maxBytes', () => {
   it('refuses what does not fit, naming the limit, and takes more once there is room', async () => {

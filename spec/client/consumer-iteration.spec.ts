@@ -16,6 +16,7 @@ import {
   watch,
 } from './consumer-harness.ts'
 import { withoutTurns } from '../helpers/held-turns.ts'
+import { settle } from '../helpers/settle.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -80,8 +81,7 @@ describe('for await', () => {
         if (offset === 499) break
       }
     })()
-    await new Promise((resolve) => setImmediate(resolve))
-    await new Promise((resolve) => setImmediate(resolve))
+    await settle()
     expect(taken.length).toBeGreaterThan(0)
     expect(taken.length).toBeLessThan(128)
     endTurn()

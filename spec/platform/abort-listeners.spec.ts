@@ -4,7 +4,7 @@ import { pushTo } from '../../lib/offline/index.ts'
 import { onAbort } from '../../lib/platform/abort-listeners.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
-import { settle } from '../broker/capped-topic.ts'
+import { settle } from '../helpers/settle.ts'
 
 describe('onAbort', () => {
   it('calls all who wait, in order, by one listener of the signal', () => {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { watch } from '../client/consumer-harness.ts'
+import { settle } from '../helpers/settle.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { bytesOf, DIR, NOW, openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
@@ -56,13 +58,9 @@ async function append(log: Log, ...values: string[]): Promise<void> {
 
 /** Whether it has settled by the time that everything has which can go on. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
-  let hasSettled = false
-  const settle = (): void => {
-    hasSettled = true
-  }
-  promise.then(settle, settle)
-  for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
-  return hasSettled
+  const watched = watch(promise)
+  await settle()
+  return watched.isSettled
 }
 
 describe('while the recovery point is saved', () => {
