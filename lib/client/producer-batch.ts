@@ -3,6 +3,7 @@ import { batchMemory } from '../record/batch-memory.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { RecordBatchBuilder, upperBoundOfRecord } from '../record/record-batch-builder.ts'
 import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
+import type { Flushable, FlushInterval } from './flush-intervals.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, tellPlace, type Completion } from './send-completion.ts'
 
@@ -39,14 +40,14 @@ export interface WrittenPlace {
  * It is open, then sealed, then in flight, and settled once, from any of these: whatever is
  * reported afterwards is ignored. Calls must not overlap.
  */
-export class ProducerBatch {
+export class ProducerBatch implements Flushable {
   readonly createdMs: number
   readonly compressionType: CompressionType
+  interval: FlushInterval | null = null
   readonly #options: ProducerBatchOptions
   readonly #builder: RecordBatchBuilder
   #completions: Completion[] = []
   #timestamps: number[] = []
-  #listeners: (() => void)[] = []
   #keylessCount = 0
   #isInFlight = false
   #isSettled = false
@@ -154,7 +155,7 @@ export class ProducerBatch {
       part.append(record, this.#completions[slot] ?? null)
     }
     if (keyless !== undefined) parts.push(keyless)
-    this.#awaitAll(parts)
+    this.#letGo()
     return parts
   }
 
@@ -166,11 +167,6 @@ export class ProducerBatch {
   /** The partition has refused the batch, and has nothing of it: it waits as before. */
   markRefused(): void {
     this.#isInFlight = false
-  }
-
-  /** Calls `listener` behind all who wait for the records. The batch is not settled yet. */
-  onSettled(listener: () => void): void {
-    this.#listeners.push(listener)
   }
 
   /** Tells those who wait where their records are, in order. */
@@ -189,30 +185,16 @@ export class ProducerBatch {
     })
   }
 
-  /** Lets who waits for this batch wait for each of its parts. */
-  #awaitAll(parts: readonly ProducerBatch[]): void {
-    const listeners = this.#listeners
-    let remaining = parts.length
-    for (const part of parts) {
-      part.onSettled(() => {
-        remaining -= 1
-        if (remaining === 0) for (const listener of listeners) listener()
-      })
-    }
-    this.#completions = []
-    this.#timestamps = []
-    this.#listeners = []
-    this.#isSettled = true
+  #settle(tell: (completion: Completion, slot: number) => void): void {
+    const completions = this.#completions
+    this.#letGo()
+    completions.forEach(tell)
   }
 
-  #settle(tell: (completion: Completion, slot: number) => void): void {
+  /** Nobody waits for this one any more. */
+  #letGo(): void {
     this.#isSettled = true
-    const completions = this.#completions
-    const listeners = this.#listeners
     this.#completions = []
     this.#timestamps = []
-    this.#listeners = []
-    completions.forEach(tell)
-    for (const listener of listeners) listener()
   }
 }

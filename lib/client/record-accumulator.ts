@@ -20,6 +20,7 @@ import {
 } from '../storage/append-record.ts'
 import { checkTimestampLimits } from '../storage/timestamp-limits.ts'
 import { BufferPool } from './buffer-pool.ts'
+import { FlushIntervals } from './flush-intervals.ts'
 import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
@@ -43,6 +44,7 @@ export class RecordAccumulator implements QueueOwner {
   readonly #waiting: WaitingSends
   /** Unsettled batches in the order in which they began, which is that of their deadlines. */
   readonly #batches: Map<ProducerBatch, PartitionQueue> = new Map()
+  readonly #flushes = new FlushIntervals()
   #deliveryTimer: Timer | null = null
   #flushCount = 0
   #isClosing = false
@@ -57,7 +59,7 @@ export class RecordAccumulator implements QueueOwner {
     this.options = options
     this.clock = clock
     this.#pool = new BufferPool(options.bufferMemory)
-    this.#waiting = new WaitingSends(clock, options.maxBlockMs, () => {
+    this.#waiting = new WaitingSends(clock, options.maxBlockMs, this.#flushes, () => {
       this.#admitWaiting()
     })
   }
@@ -112,30 +114,25 @@ export class RecordAccumulator implements QueueOwner {
 
   /** Resolves when everything taken before the call is settled; what is taken later does not count. */
   async flush(): Promise<void> {
-    const pending = [...this.#waiting.all, ...this.#batches.keys()]
-    if (pending.length === 0) await promptIo.turnIfDue('write')
-    else await this.#settled(pending)
+    if (this.#batches.size === 0 && this.#waiting.isEmpty) await promptIo.turnIfDue('write')
+    else await this.#settled()
     // Records that nobody acknowledges may be in memory, and their senders wait for a turn to hear it.
     this.#tellAll()
   }
 
-  async #settled(pending: readonly (WaitingSend | ProducerBatch)[]): Promise<void> {
+  async #settled(): Promise<void> {
+    // Where batches went out at once before, none of them lingers.
+    if (!this.isForced) this.#markAll()
     this.#flushCount += 1
-    this.#markAll()
-    await new Promise<void>((resolve) => {
-      let remaining = pending.length
-      const oneLess = (): void => {
-        remaining -= 1
-        if (remaining === 0) resolve()
-      }
-      for (const each of pending) each.onSettled(oneLess)
-    })
+    await this.#flushes.flush()
     this.#flushCount -= 1
   }
 
   /** Like {@link RecordAccumulator.flush}, for good: the caller takes no more records. */
   async close(): Promise<void> {
+    const wasForced = this.isForced
     this.#isClosing = true
+    if (!wasForced) this.#markAll()
     await this.flush()
     this.#deliveryTimer?.cancel()
     this.#deliveryTimer = null
@@ -156,6 +153,7 @@ export class RecordAccumulator implements QueueOwner {
 
   batchCreated(batch: ProducerBatch, queue: PartitionQueue): void {
     this.#batches.set(batch, queue)
+    this.#flushes.take(batch)
     this.#deliveryTimer ??= this.#startDeliveryTimer(this.options.deliveryTimeoutMs)
   }
 
@@ -172,6 +170,7 @@ export class RecordAccumulator implements QueueOwner {
     if (queue === null) return
     const { topic, index: partition } = queue.partition
     batch.complete({ topic, partition, baseOffset, logAppendTime })
+    this.#flushes.settle(batch)
   }
 
   fail(batch: ProducerBatch, error: unknown): void {
@@ -187,6 +186,8 @@ export class RecordAccumulator implements QueueOwner {
       if (each !== batch) this.#batches.set(each, itsQueue)
       else for (const part of parts) this.#batches.set(part, queue)
     }
+    for (const part of parts) this.#flushes.passOn(batch, part)
+    this.#flushes.settle(batch)
     this.#pool.release(batch.sizeBytes)
     for (const part of parts) this.#pool.take(part.sizeBytes)
   }
@@ -251,6 +252,7 @@ export class RecordAccumulator implements QueueOwner {
     const unsettled = failures.filter(({ batch }) => this.#forget(batch) !== null)
     for (const { batch, error } of unsettled) {
       batch.fail(isError(error) ? error : new Error('the append failed', { cause: error }))
+      this.#flushes.settle(batch)
     }
   }
 

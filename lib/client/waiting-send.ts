@@ -1,25 +1,25 @@
 import { BufferExhaustedError, TimeoutError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { PoolWaiter } from './buffer-pool.ts'
+import type { Flushable, FlushInterval, FlushIntervals } from './flush-intervals.ts'
 import type { PartitionQueue } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, type Completion } from './send-completion.ts'
 
 /** A record that cannot be put into a batch yet: its topic is being created, or memory is full. */
-export class WaitingSend implements PoolWaiter {
+export class WaitingSend implements PoolWaiter, Flushable {
   readonly record: SerializedRecord
   readonly completion: Completion
   readonly deadlineMs: number
   /** Where the record goes once there is memory; `null` while its topic is waited for. */
   queue: PartitionQueue | null = null
   sizeBytes = 0
+  interval: FlushInterval | null = null
   /** Neighbours in {@link WaitingSends}, which alone changes them. */
   previous: WaitingSend | null = null
   next: WaitingSend | null = null
   #isWaiting = true
-  /** There may be a million of these, and hardly any has a listener. */
-  #listeners: (() => void)[] | null = null
 
   constructor(record: SerializedRecord, completion: Completion, deadlineMs: number) {
     this.record = record
@@ -32,18 +32,9 @@ export class WaitingSend implements PoolWaiter {
     return this.#isWaiting
   }
 
-  /** Calls `listener` when it is known what became of the record. It must be waiting. */
-  onSettled(listener: () => void): void {
-    this.#listeners ??= []
-    this.#listeners.push(listener)
-  }
-
-  /** The record is in `batch`, which is not settled. */
-  enter(batch: ProducerBatch): void {
+  /** The record is in a batch. */
+  enter(): void {
     this.#isWaiting = false
-    this.#listeners?.forEach((listener) => {
-      batch.onSettled(listener)
-    })
   }
 
   /** The record will not be sent. Does nothing when it does not wait any more. */
@@ -51,9 +42,6 @@ export class WaitingSend implements PoolWaiter {
     if (!this.#isWaiting) return
     this.#isWaiting = false
     tellFailure(this.completion, error)
-    this.#listeners?.forEach((listener) => {
-      listener()
-    })
   }
 }
 
@@ -64,17 +52,26 @@ export class WaitingSend implements PoolWaiter {
 export class WaitingSends {
   readonly #clock: Clock
   readonly #maxBlockMs: number
+  readonly #flushes: FlushIntervals
   readonly #onExpired: () => void
   // A list through the sends themselves: a set of a million costs as much as the records in them.
   #first: WaitingSend | null = null
   #last: WaitingSend | null = null
   #timer: Timer | null = null
 
-  /** @param onExpired called after some have been given up */
-  constructor(clock: Clock, maxBlockMs: number, onExpired: () => void) {
+  /**
+   * @param flushes that wait for those that wait
+   * @param onExpired called after some have been given up
+   */
+  constructor(clock: Clock, maxBlockMs: number, flushes: FlushIntervals, onExpired: () => void) {
     this.#clock = clock
     this.#maxBlockMs = maxBlockMs
+    this.#flushes = flushes
     this.#onExpired = onExpired
+  }
+
+  get isEmpty(): boolean {
+    return this.#first === null
   }
 
   /** Those that wait now. */
@@ -100,6 +97,7 @@ export class WaitingSends {
     if (this.#last === null) this.#first = send
     else this.#last.next = send
     this.#last = send
+    this.#flushes.take(send)
     this.#timer ??= this.#startTimer(this.#maxBlockMs)
     return send
   }
@@ -107,13 +105,16 @@ export class WaitingSends {
   /** The record of `send` is in `batch`. */
   enter(send: WaitingSend, batch: ProducerBatch): void {
     this.#remove(send)
-    send.enter(batch)
+    this.#flushes.passOn(send, batch)
+    this.#flushes.settle(send)
+    send.enter()
   }
 
   /** The record of `send` will not be sent. */
   fail(send: WaitingSend, error: Error): void {
     this.#remove(send)
     send.fail(error)
+    this.#flushes.settle(send)
   }
 
   #remove(send: WaitingSend): void {

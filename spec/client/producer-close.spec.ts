@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { ClosedError } from '../../lib/errors.ts'
 import type { Producer } from '../../lib/client/producer.ts'
+import type { ProducerOptions } from '../../lib/client/producer-options.ts'
+import { ReadyQueues } from '../../lib/client/ready-queues.ts'
 import { FakeTopic, observe, setUp, type Outcome } from './fake-topic.ts'
 
 /** Sends records with values of 100 bytes that begin with `names`. */
@@ -92,6 +94,36 @@ describe('an abort', () => {
   })
 })
 
+/** What sends are entered in, and queues marked, while each of many is followed by a flush. */
+async function workOfFlushes(
+  count: number,
+  options: ProducerOptions,
+): Promise<{ work: number; flushed: number }> {
+  const { producer, partition } = setUp(options)
+  partition.isAutomatic = true
+  const mark = vi.spyOn(ReadyQueues.prototype, 'mark')
+  // A spy would enter its calls in a list of its own.
+  const { push } = Array.prototype
+  let work = 0
+  let flushed = 0
+  Array.prototype.push = function (this: unknown[], ...items: unknown[]) {
+    work += items.length
+    return push.apply(this, items)
+  }
+  try {
+    for (let each = 0; each < count; each += 1) {
+      void observe(producer.send({ topic: 't', value: 'a' }))
+      void producer.flush().then(() => (flushed += 1))
+    }
+  } finally {
+    Array.prototype.push = push
+  }
+  work += mark.mock.calls.length
+  mark.mockRestore()
+  await producer.close()
+  return { work, flushed }
+}
+
 describe('flush', () => {
   it('resolves when everything sent before is settled, and not earlier', async () => {
     const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
@@ -126,6 +158,21 @@ describe('flush', () => {
     await clock.advance(0)
     expect(flushed.isOver).toBe(true)
     expect(sent.error).toMatchObject({ message: 'broken' })
+  })
+
+  it('lets nothing linger that was sent since another one that is not over', async () => {
+    const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
+    const flushes = [0, 1].map((partition) => {
+      void producer.send({ topic: 't', partition, value: 'a' })
+      return observeEnd(producer.flush())
+    })
+    await clock.advance(0)
+    topic.partition(1).append(0).succeed()
+    await clock.advance(0)
+    expect(flushes.map(({ isOver }) => isOver)).toEqual([false, false])
+    topic.partition(0).append(0).succeed()
+    await clock.advance(0)
+    expect(flushes.map(({ isOver }) => isOver)).toEqual([true, true])
   })
 
   it('includes what waits for memory, which then does not linger either', async () => {
@@ -165,6 +212,16 @@ describe('flush', () => {
     expect(next.isSettled).toBe(false)
     await clock.advance(1)
     expect(next.isSettled).toBe(true)
+  })
+
+  it.each([
+    { what: 'that waits for memory', options: { bufferMemory: 200 } },
+    { what: 'in a batch of its own', options: { batchRecords: 1 } },
+  ])('costs the same beside a few and beside many, each $what', async ({ options }) => {
+    const [few, many] = [await workOfFlushes(20, options), await workOfFlushes(200, options)]
+    expect(few.flushed).toBe(20)
+    expect(many.flushed).toBe(200)
+    expect(many.work / 200).toBeLessThan((few.work / 20) * 1.5)
   })
 
   it('calls all callbacks before it resolves', async () => {
