@@ -54,6 +54,8 @@ export class TopicSettlement {
 
   /** For good, once the directories are removed. */
   async #forget({ name, partitionCount }: TopicEntry): Promise<void> {
+    // What the list does not name is removed by nobody: a directory that comes back would be there for good, and
+    // where its files do too, no topic of that name could be created.
     await this.#directories.sync()
     const keys = Array.from({ length: partitionCount }, (_, partition) =>
       topicPartitionKey({ topic: name, partition }),

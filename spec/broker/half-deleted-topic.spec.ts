@@ -36,6 +36,70 @@ describe('a topic of which the commits cannot be deleted', () => {
   })
 })
 
+/** The list of topics as a program sees it. */
+function listOf(fileSystem: SimulatedFileSystem): string {
+  return fileSystem.snapshot().get('/data/varve-topics')?.toString('utf8') ?? ''
+}
+
+/** The machine before the first sync of a directory at which the list of topics is as wanted. */
+async function stopped(
+  fileSystem: SimulatedFileSystem,
+  isWanted: (list: string) => boolean,
+  run: () => Promise<unknown>,
+): Promise<SimulatedFileSystem> {
+  const found: SimulatedFileSystem[] = []
+  fileSystem.observe(({ kind }) => {
+    if (kind === 'syncDirectory' && isWanted(listOf(fileSystem))) found.push(fileSystem.fork())
+  })
+  await run()
+  fileSystem.observe(null)
+  const [first] = found
+  if (first === undefined) throw new Error('the list never was as wanted')
+  return first
+}
+
+/** A machine that was killed while the list of topics had the topic `t` in a state. */
+async function killedWhile(state: 'creating' | 'deleting'): Promise<SimulatedFileSystem> {
+  const fileSystem = new SimulatedFileSystem()
+  const manager = await openLogManager(fileSystem)
+  const run = async (): Promise<void> => {
+    await manager.create('t', 2, {})
+    await manager.delete('t')
+  }
+  const isMade = (): boolean => fileSystem.snapshot().has('/data/t-1/partition.metadata')
+  const found = await stopped(fileSystem, (list) => list.includes(state) && isMade(), run)
+  return found.restart('process')
+}
+
+describe('a topic that the list names no more', () => {
+  it.each([
+    ['creation that is taken back', 'creating', true],
+    ['deletion that is finished', 'deleting', true],
+    ['finished deletion of directories that do not say whose they are', 'deleting', false],
+  ] as const)(
+    'has no directory, whatever a power loss keeps of a %s',
+    async (_, state, isNamed) => {
+      const disk = await killedWhile(state)
+      for (const path of isNamed ? [] : ['/data/t-0', '/data/t-1']) {
+        await disk.unlink(`${path}/partition.metadata`)
+        await disk.syncDirectory(path)
+      }
+      const isForgotten = (list: string): boolean => list !== '' && !list.includes('"t"')
+      const left = await stopped(disk, isForgotten, () => openLogManager(disk))
+      const found: string[] = []
+      for (let seed = 0; seed < 60; seed += 1) {
+        const after = left.fork().restart('power', { seed })
+        if (!isForgotten(listOf(after))) continue
+        found.push(...(await after.list('/data')).map(({ name }) => name))
+        const manager = await openLogManager(after)
+        await manager.create('t', 2, {})
+      }
+      expect(new Set(found)).toEqual(new Set(found.filter((name) => !name.startsWith('t-'))))
+      expect(found.length).toBeGreaterThan(10)
+    },
+  )
+})
+
 describe('a deletion that is down in the list of topics', () => {
   it.each([
     [new RecordTooLargeError(80, 1, 'maxMessageBytes'), StorageError],
