@@ -2,7 +2,6 @@ import { OffsetOutOfRangeError, type Partition, type StoredRecord } from '../ind
 import { checkPublished, checkTaskResult, checkWriter } from './arguments.ts'
 import { RecordsGoneError } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
-import { subtractRanges } from './offset-ranges.ts'
 import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 
 /** So much of a partition is read at once. */
@@ -26,19 +25,19 @@ export interface LoadRangeOptions {
 }
 
 /**
- * What of a task is not yet in the sink.
+ * What the sink holds of a partition, as far as it ends behind the start of a task.
  *
  * @param refresh makes the partition look at what its owner has written. Where another process owns
  * it, the sink may hold what this one has not seen yet.
  * @throws {@link OffsetOutOfRangeError} when the sink holds offsets that the log has not reached:
  * they are of another topic of that name, or of a log that has lost its end.
  */
-export async function missingOf(
+export async function publishedBehind(
   task: LoadTask,
   { topicId, partition }: LoadPlace,
   sink: Sink,
   refresh?: () => Promise<void>,
-): Promise<OffsetRange[]> {
+): Promise<readonly OffsetRange[]> {
   const place = { topic: task.topic, partition: task.partition }
   const published = checkPublished(await sink.published({ ...place, topicId }, task.startOffset))
   if (published.some(({ endOffset }) => endOffset > partition.logEndOffset)) await refresh?.()
@@ -52,7 +51,7 @@ export async function missingOf(
         'they are of another topic of that name, or of a log that has lost its end',
     )
   }
-  return subtractRanges(task, published)
+  return published
 }
 
 /**

@@ -4,7 +4,9 @@ import type { OffsetRange } from './load-task.ts'
 export function subtractRanges(range: OffsetRange, taken: readonly OffsetRange[]): OffsetRange[] {
   const rest: OffsetRange[] = []
   let at = range.startOffset
-  for (const { startOffset, endOffset } of [...taken].sort(byStart)) {
+  // Of all that a load has put there, hardly any is near.
+  const near = taken.filter((each) => overlaps(each, range)).sort(byStart)
+  for (const { startOffset, endOffset } of near) {
     if (at >= range.endOffset) break
     const gapEnd = Math.min(startOffset, range.endOffset)
     if (gapEnd > at) rest.push({ startOffset: at, endOffset: gapEnd })
@@ -22,4 +24,34 @@ export function overlaps(left: OffsetRange, right: OffsetRange): boolean {
 /** Orders ranges by where they begin; an argument for `sort`. */
 export function byStart(left: OffsetRange, right: OffsetRange): number {
   return left.startOffset - right.startOffset || left.endOffset - right.endOffset
+}
+
+/** Ranges that are asked many times whether they hold another. */
+export class JoinedRanges {
+  /** Behind the last of them. */
+  readonly endOffset: number
+  /** In offset order, with a gap between each and the next. */
+  readonly #ranges: { readonly startOffset: number; endOffset: number }[] = []
+
+  /** @param ranges in any order; they may overlap */
+  constructor(ranges: readonly OffsetRange[]) {
+    for (const { startOffset, endOffset } of [...ranges].sort(byStart)) {
+      const last = this.#ranges.at(-1)
+      if (last === undefined || startOffset > last.endOffset) {
+        this.#ranges.push({ startOffset, endOffset })
+      } else last.endOffset = Math.max(last.endOffset, endOffset)
+    }
+    this.endOffset = this.#ranges.at(-1)?.endOffset ?? 0
+  }
+
+  /** Whether all offsets of a range are among them. */
+  hold({ startOffset, endOffset }: OffsetRange): boolean {
+    let [low, high] = [0, this.#ranges.length]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#ranges[middle]?.startOffset ?? 0) <= startOffset) low = middle + 1
+      else high = middle
+    }
+    return (this.#ranges[low - 1]?.endOffset ?? -1) >= endOffset
+  }
 }

@@ -26,8 +26,9 @@ import { checkSink, SinkMisuse } from './arguments.ts'
 import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
 import { LoadPlan } from './load-plan.ts'
-import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
+import { loadRange, publishedBehind, type LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
+import { JoinedRanges, subtractRanges } from './offset-ranges.ts'
 import { MissingModuleError } from './optional-module.ts'
 import type { Sink } from './sink.ts'
 
@@ -157,6 +158,8 @@ class LoadRun {
     Partition,
     { readonly endOffset: number; readonly done: Promise<void> }
   >()
+  /** What the sink has said that it holds of each partition when it was first asked. */
+  readonly #held = new Map<Partition, JoinedRanges>()
   #next = 0
 
   constructor(plan: LoadPlan, sink: Sink, options: RunLoadOptions) {
@@ -272,11 +275,22 @@ class LoadRun {
     return flush.done
   }
 
+  /**
+   * What of a task is not in the sink yet. Where it was all there when the partition began it counts as done
+   * then; whatever is to be loaded is asked for now, as others may load into the sink too.
+   */
   async #missingOf(task: LoadTask, place: LoadPlace): Promise<readonly OffsetRange[]> {
     const committed = this.#plan.resumes ? await this.#offsets.committed(task) : 0
     if (committed >= task.endOffset) return []
-    const startOffset = Math.max(task.startOffset, committed)
-    return missingOf({ ...task, startOffset }, place, this.#sink)
+    const left = { ...task, startOffset: Math.max(task.startOffset, committed) }
+    const { partition } = place
+    const held = this.#held.get(partition)
+    // A sink that holds more than the log has is asked each time, and refused.
+    const isCertain = held !== undefined && held.endOffset <= partition.logEndOffset
+    if (isCertain && held.hold(left)) return []
+    const published = await publishedBehind(left, place, this.#sink)
+    if (held === undefined) this.#held.set(partition, new JoinedRanges(published))
+    return subtractRanges(left, published)
   }
 
   #report(): void {

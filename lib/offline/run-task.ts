@@ -13,8 +13,9 @@ import { pause } from '../platform/pause.ts'
 import { checkBroker, checkSink } from './arguments.ts'
 import { describeTask } from './load-errors.ts'
 import { checkTask } from './load-plan.ts'
-import { loadRange, missingOf, type LoadPlace } from './load-range.ts'
+import { loadRange, publishedBehind, type LoadPlace } from './load-range.ts'
 import type { LoadTask } from './load-task.ts'
+import { subtractRanges } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
 /** How a single task is done. */
@@ -95,7 +96,8 @@ async function doTask(
   const { partition } = place
   const total = { records: 0, rejected: 0, bytes: 0 }
   const refresh = broker.describe().readOnly ? () => partition.refresh() : undefined
-  for (const range of await missingOf(task, place, sink, refresh)) {
+  const published = await publishedBehind(task, place, sink, refresh)
+  for (const range of subtractRanges(task, published)) {
     const result = await loadRange(partition, { ...task, ...range }, sink, { signal })
     total.records += result.records
     total.rejected += result.rejected

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Broker } from '../../lib/index.ts'
 import {
   LoadPlan,
@@ -151,6 +151,54 @@ describe('a load', () => {
     })
     expect(sink.offsets()).toEqual(upTo(100))
     expect(await committed(broker)).toBe(100)
+  })
+
+  it('asks once for all tasks that the sink has had from the start, however many there are', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [100, 100])
+    const sink = new MemorySink()
+    await runLoad(await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 7 } }), sink)
+    const asked = vi.spyOn(sink, 'published')
+    const splitBy = { maxRecords: 5 }
+    const plan = await planLoad(broker, { topics: ['orders'], from: 'earliest', splitBy })
+    expect(await runLoad(plan, sink, { concurrency: 1 })).toMatchObject({ tasks: 40, skipped: 40 })
+    expect(asked.mock.calls.map(([place]) => place.partition)).toEqual([0, 1])
+  })
+
+  it('asks anew for what it has to load, which others may have loaded since', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    sink.tasks.push({ task: task(0, 30), offsets: upTo(30) })
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 10 } })
+    sink.before = async (what, { startOffset }) => {
+      if (what !== 'committed' || startOffset !== 30) return
+      await runTask(broker, task(45, 75), sink)
+    }
+    expect(await runLoad(plan, sink, { concurrency: 1, retries: 0 })).toMatchObject({
+      ...{ tasks: 10, skipped: 5, records: 100 - 30 - 30 },
+    })
+    expect(sink.offsets()).toEqual(upTo(100))
+  })
+
+  it('takes nothing for loaded any more once the sink holds more than the log', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    sink.tasks.push({ task: task(0, 50), offsets: upTo(50) })
+    sink.tasks.push({ task: task(90, 100), offsets: upTo(100, 90) })
+    const splitBy = { maxRecords: 10 }
+    const plan = await planLoad(broker, { topics: ['orders'], until: 50, splitBy })
+    const partition = broker.topic('orders').partition(0)
+    const onProgress = ({ tasks }: LoadProgress): void => {
+      // As after a truncation, which takes a while.
+      if (tasks === 2) vi.spyOn(partition, 'logEndOffset', 'get').mockReturnValue(80)
+    }
+    const { failures, result } = await failure(runLoad(plan, sink, { concurrency: 1, onProgress }))
+    expect(result).toMatchObject({ tasks: 2, skipped: 2 })
+    expect(failures.map(({ error }) => (error as { code: string }).code)).toEqual(
+      Array.from({ length: 3 }, () => 'OFFSET_OUT_OF_RANGE'),
+    )
   })
 
   it('takes an explicit range again for a sink that has lost it', async () => {
