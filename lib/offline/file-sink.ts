@@ -105,7 +105,9 @@ export class FileSink implements Sink {
     const { topic, partition, topicId } = place
     if (topicId !== undefined) await this.#topicIds.ensure(topic, topicId)
     const ranges = await this.#directory('', topic, partition).published()
-    return ranges.filter(({ endOffset }) => endOffset > fromOffset)
+    // Copies, as the caller may change what he gets.
+    const wanted = ranges.filter(({ endOffset }) => endOffset > fromOffset)
+    return wanted.map(({ startOffset, endOffset }) => ({ startOffset, endOffset }))
   }
 
   async open(task: LoadTask): Promise<TaskWriter> {

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
 import { IllegalStateError } from '../index.ts'
-import type { FileSystem } from '../platform/file-system.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { refuseDoubtful, syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
@@ -17,6 +17,8 @@ interface RangeFile {
   readonly name: string
   readonly range: OffsetRange
   readonly kind: 'published' | 'temporary' | 'other'
+  /** Whether its name outlasts a power loss. */
+  isDurable: boolean
 }
 
 /**
@@ -30,7 +32,9 @@ export class RangeDirectory {
   readonly #root: string
   readonly #extensions: readonly string[]
   #isMade = false
-  /** Names that outlast a power loss. */
+  /** By the last look, in the order of their names: the next one finds most of them again. */
+  #files: readonly RangeFile[] = []
+  /** Names that outlast a power loss, of files that no look has found yet. */
   readonly #durable = new Set<string>()
   /** What attempts had left by the last look: a task looks once for all that it asks when it ends. */
   #temporary: readonly RangeFile[] = []
@@ -59,14 +63,11 @@ export class RangeDirectory {
   async published(): Promise<OffsetRange[]> {
     const files = this.#fileSystem
     const all = await this.#list()
-    const found = all.filter(({ kind }) => kind === 'published')
-    // One that is taken away and put back has a new name there, which must be made durable anew.
-    const names = new Set(all.map(({ name }) => name))
-    for (const name of this.#durable) if (!names.has(name)) this.#durable.delete(name)
-    if (found.some(({ name }) => !this.#durable.has(name))) {
+    const found = all.filter((file) => this.#isPublished(file))
+    if (found.some(({ isDurable }) => !isDurable)) {
       await this.#make()
       await syncOnce(files, this.path, () => files.syncDirectory(this.path))
-      for (const { name } of found) this.#durable.add(name)
+      for (const file of found) file.isDurable = true
       // Their writer may have been killed before it took away what attempts had left.
       for (const { name, kind, range } of all) {
         if (kind !== 'temporary' || !found.some((each) => overlaps(each.range, range))) continue
@@ -156,9 +157,9 @@ export class RangeDirectory {
     // What a failed sync was to take away for good is in no list any more.
     refuseDoubtful(files, this.path)
     let isChanged = false
-    for (const { name, kind, range: other } of await this.#list()) {
-      if (kind !== 'published' || !overlaps(range, other) || isKept(other)) continue
-      await this.#unlink(name)
+    for (const file of await this.#list()) {
+      if (!overlaps(range, file.range) || !this.#isPublished(file) || isKept(file.range)) continue
+      await this.#unlink(file.name)
       isChanged = true
     }
     if (isChanged) await syncOnce(files, this.path, () => files.syncDirectory(this.path))
@@ -179,32 +180,53 @@ export class RangeDirectory {
     }
   }
 
-  async #list(): Promise<RangeFile[]> {
+  async #list(): Promise<readonly RangeFile[]> {
+    const durable = [...this.#durable]
     try {
-      const entries = await this.#fileSystem.list(this.path)
-      const found = entries.flatMap(({ name, kind }) => (kind === 'file' ? this.#fileOf(name) : []))
-      this.#temporary = found.filter(({ kind }) => kind === 'temporary')
-      return found
+      this.#files = this.#filesOf(await this.#fileSystem.list(this.path))
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error
       this.#isMade = false
-      this.#temporary = []
-      return []
+      this.#files = []
     }
+    // One that is taken away and put back has a new name there, which must be made durable anew.
+    for (const name of durable) this.#durable.delete(name)
+    this.#temporary = this.#files.filter(({ kind }) => kind === 'temporary')
+    return this.#files
   }
 
-  #fileOf(name: string): RangeFile[] {
+  /** Names are taken apart once: a load looks as often as it has tasks, and each has left a file. */
+  #filesOf(entries: readonly DirectoryEntry[]): RangeFile[] {
+    const files: RangeFile[] = []
+    let at = 0
+    for (const { name, kind } of entries) {
+      while (at < this.#files.length && (this.#files[at]?.name ?? '') < name) at += 1
+      const known = this.#files[at]
+      const file = kind !== 'file' ? null : known?.name === name ? known : this.#fileOf(name)
+      if (file === null) continue
+      if (this.#durable.size > 0 && this.#durable.has(name)) file.isDurable = true
+      files.push(file)
+    }
+    return files
+  }
+
+  #isPublished({ name, kind }: RangeFile): boolean {
+    return kind === 'published' && !this.#doubtful.has(name)
+  }
+
+  #fileOf(name: string): RangeFile | null {
     const match = RANGE_NAME.exec(name)
-    if (match === null) return []
+    if (match === null) return null
     const [, hidden, start, end, extension = ''] = match
     const range = { startOffset: Number(start), endOffset: Number(end) }
-    if (!Number.isSafeInteger(range.endOffset) || range.endOffset <= range.startOffset) return []
-    if (hidden === '_') {
-      const isOwn = this.#extensions.some((each) => extension.startsWith(`${each}.`))
-      return [{ name, range, kind: isOwn && extension.endsWith('.tmp') ? 'temporary' : 'other' }]
-    }
-    const isPublished = this.#extensions.includes(extension) && !this.#doubtful.has(name)
-    return [{ name, range, kind: isPublished ? 'published' : 'other' }]
+    if (!Number.isSafeInteger(range.endOffset) || range.endOffset <= range.startOffset) return null
+    return { name, range, kind: this.#kindOf(hidden === '_', extension), isDurable: false }
+  }
+
+  #kindOf(isHidden: boolean, extension: string): RangeFile['kind'] {
+    if (!isHidden) return this.#extensions.includes(extension) ? 'published' : 'other'
+    const isOwn = this.#extensions.some((each) => extension.startsWith(`${each}.`))
+    return isOwn && extension.endsWith('.tmp') ? 'temporary' : 'other'
   }
 }
 

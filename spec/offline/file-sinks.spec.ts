@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   CorruptRecordError,
   IllegalStateError,
@@ -453,6 +453,41 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       path,
     })
   })
+
+  it.each(['was seen there', 'nobody had looked since it was published'])(
+    'makes a name durable anew that was taken away and put back, and no other: %s',
+    async (when) => {
+      const fileSystem = new SimulatedFileSystem()
+      const sink = sinkOn(fileSystem)
+      const path = `${OUT}/topic=orders/partition=0`
+      const place = { topic: 'orders', partition: 0 }
+      let syncs = 0
+      const look = async (): Promise<number> => {
+        syncs = 0
+        await sink.published(place, 0)
+        return syncs
+      }
+      await put(sink, task(0, 1), [record(0)])
+      if (when === 'was seen there') await look()
+      await put(sink, task(1, 2), [record(1)])
+      fileSystem.observe(({ kind }) => {
+        if (kind === 'syncDirectory') syncs += 1
+      })
+      expect(await look()).toBe(0)
+      for (const start of [0, 1]) {
+        const file = `${OUT}/${name(start, start + 1, extension)}`
+        await fileSystem.rename(file, `${path}/aside`)
+        expect(await look()).toBe(0)
+        await fileSystem.rename(`${path}/aside`, file)
+        expect([await look(), await look()]).toEqual([1, 0])
+      }
+      await put(sink, task(2, 3), [record(2)])
+      await fileSystem.unlink(`${OUT}/${name(2, 3, extension)}`)
+      expect(await look()).toBe(0)
+      fileSystem.writeFile(`${OUT}/${name(2, 3, extension)}`, Buffer.from('x'))
+      expect([await look(), await look()]).toEqual([1, 0])
+    },
+  )
 
   it('is not done beside what another attempt had put aside, whose removal could not be synced', async () => {
     const fileSystem = new SimulatedFileSystem()
@@ -1099,5 +1134,19 @@ it('a load lists the directory of a partition twice for each task: before it, an
   expect([plan.tasks.length, listed.length - ofRejects.length, ofRejects.length]).toEqual([
     10, 20, 10,
   ])
+  await broker.close()
+})
+
+it('a load takes the name of each file apart once, however often its directory is listed', async () => {
+  const fileSystem = new SimulatedFileSystem()
+  const broker = await brokerFor(fileSystem)
+  await fill(broker, 'orders', [40])
+  const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 1 } })
+  const exec = vi.spyOn(RegExp.prototype, 'exec')
+  await runLoad(plan, ndjsonSink(OUT, { fileSystem }), { concurrency: 1 })
+  const names = exec.mock.calls.map(([text]) => text).filter((text) => /^_?\d{20}-/.test(text))
+  exec.mockRestore()
+  expect(plan.tasks).toHaveLength(40)
+  expect(new Set(names).size).toBe(names.length)
   await broker.close()
 })
