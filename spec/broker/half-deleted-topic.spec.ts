@@ -100,6 +100,31 @@ describe('a topic that the list names no more', () => {
   )
 })
 
+describe('a topic that the list names', () => {
+  it.each([
+    ['a creation', 2],
+    ['an addition of partitions', 4],
+  ])('has all its directories, whatever a power loss keeps of %s', async (what, count) => {
+    const disk = new SimulatedFileSystem()
+    const manager = await openLogManager(disk)
+    const topic = what === 'a creation' ? null : await manager.create('t', 2, {})
+    const run = (): Promise<unknown> =>
+      topic?.addPartitions(count) ?? manager.create('t', count, {})
+    const isMade = (list: string): boolean =>
+      list.includes(`"partitionCount":${count},"state":"active"`)
+    const left = await stopped(disk, isMade, run)
+    let made = 0
+    for (let seed = 0; seed < 60; seed += 1) {
+      const after = left.fork().restart('power', { seed })
+      if (!isMade(listOf(after))) continue
+      made += 1
+      const names = (await after.list('/data')).map(({ name }) => name)
+      expect(names.filter((name) => name.startsWith('t-'))).toHaveLength(count)
+    }
+    expect(made).toBeGreaterThan(10)
+  })
+})
+
 describe('a deletion that is down in the list of topics', () => {
   it.each([
     [new RecordTooLargeError(80, 1, 'maxMessageBytes'), StorageError],
