@@ -91,18 +91,30 @@ export class TopicSettlement {
 
   /** The topics of a directory that another program, such as a Kafka broker, has filled. */
   async findForeign(): Promise<TopicEntry[]> {
-    const counts = new Map<string, number>()
+    const partitions = new Map<string, number[]>()
     for (const { topic, partition } of await this.#directories.list()) {
       // A directory of somebody else's may be called like that of a partition.
       if (!(await this.#directories.holdsLog(topic, partition))) continue
-      counts.set(topic, Math.max(counts.get(topic) ?? 0, partition + 1))
+      const found = partitions.get(topic)
+      if (found === undefined) partitions.set(topic, [partition])
+      else found.push(partition)
     }
     const entries: TopicEntry[] = []
-    for (const [name, partitionCount] of counts) {
-      const id = (await this.#directories.topicIdOf(name, 0)) ?? topicIdFromName(name)
+    for (const [name, found] of partitions) {
+      const id = (await this.#idOfForeign(name, found)) ?? topicIdFromName(name)
+      const partitionCount = Math.max(...found) + 1
       entries.push({ name, id, partitionCount, state: 'active', config: configOfForeign(name) })
     }
     return entries
+  }
+
+  /** One broker of several need not have all partitions, and those that it has know the id. */
+  async #idOfForeign(name: string, partitions: readonly number[]): Promise<string | null> {
+    for (const partition of partitions) {
+      const id = await this.#directories.topicIdOf(name, partition)
+      if (id !== null) return id
+    }
+    return null
   }
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
 import type { LogManager } from '../../lib/broker/log-manager.ts'
 import {
   ClosedError,
@@ -223,6 +224,31 @@ describe('the topics of a directory', () => {
     const again = await openLogManager(fileSystem)
     expect(again.get('orders')?.partitions).toHaveLength(11)
     expect((await contents(again)).orders?.at(10)).toEqual(['theirs'])
+  })
+
+  it('keep the id that their partitions name, also where the first is on another broker', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const { id } = await manager.create('orders', 3, {})
+    await manager.get('orders')?.partition(2).append({ value: 'theirs' })
+    await closeLogManager(manager)
+    for (const name of ['orders-0', 'orders-1']) {
+      for (const file of await fileSystem.list(`/data/${name}`)) {
+        await fileSystem.unlink(`/data/${name}/${file.name}`)
+      }
+      await fileSystem.removeDirectory(`/data/${name}`)
+    }
+    await fileSystem.unlink('/data/varve-topics')
+    const reader = await Broker.open('/data', { fileSystem, readOnly: true })
+    expect(reader.topic('orders').id).toBe(id)
+    expect(await reader.topic('orders').partition(2).readLast(1)).toMatchObject([{ offset: 0 }])
+    await reader.close()
+    const again = await openLogManager(fileSystem)
+    expect(again.get('orders')?.id).toBe(id)
+    expect(await again.get('orders')?.partition(2).readLast(1)).toMatchObject([{ offset: 0 }])
+    await closeLogManager(again)
+    const later = await Broker.open('/data', { fileSystem, readOnly: true })
+    expect(await later.topic('orders').partition(2).readLast(1)).toMatchObject([{ offset: 0 }])
   })
 
   it('that another program has filled are listed before anybody sees them', async () => {
