@@ -6,9 +6,9 @@ import { promptIo } from '../platform/prompt-io.ts'
 const SETTLE_TURNS = 4
 /**
  * So many more are granted in one advance while work waits for its share of a turn, which is more of it
- * the slower the machine is. A loop that goes on for ever waits for ever.
+ * the slower the machine is. A loop that goes on for ever waits for ever, a millisecond each time.
  */
-const MOST_AWAITED_TURNS = 1000
+const MOST_AWAITED_TURNS = 200
 /** More firings than this at one time mean that a timer starts itself again without delay. */
 const MAX_FIRINGS_AT_ONCE = 10_000
 /** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
@@ -84,7 +84,7 @@ export class ManualClock implements Clock {
    * Before the first firing and after each one the event loop turns four times (`setImmediate`), and
    * again as long as work of the library waits for the next turn, having drawn out one for long enough.
    * All promise chains that need no real I/O run to their end in that; work on a real disk does
-   * not, and has to be awaited by its own promise. A loop that never ends is given up to 1,000 turns.
+   * not, and has to be awaited by its own promise. A loop that never ends is given up to 200 turns.
    *
    * @param ms at least 0; with 0 only what is due already fires
    * @throws what a timer's callback throws: the clock then stands at that timer's time
