@@ -3,17 +3,18 @@ import { readArguments, UsageError } from './command-arguments.ts'
 export const DUMP_HELP = `varve dump DIR TOPIC [options]
 
 Writes the records of a topic as lines of JSON, the partitions one after the other. The directory is
-only read, also while a program has it open. Keys and values that are no UTF-8 are {"base64": ...}.
+only read, also while a program has it open. Keys and values that are no UTF-8, or above 64 MiB, are
+{"base64": ...}. What cannot be read is named, and the other partitions are written all the same.
 
   --partition N  of this partition only
   --from FROM    from this offset on, or from the first record that is as young as this time:
-                 2026-11-30T08:00:00Z
+                 2026-11-30, or 2026-11-30T08:00:00Z (local time without the Z)
   --last N       the last N records of each partition
   --limit N      at most so many records in all
   --follow       then go on with what is appended, all partitions at once, until Ctrl-C
   --help         this text
 
-Exit codes: 0 done; 1 it could not be done, as where a record is damaged; 2 the command line makes
+Exit codes: 0 done; 1 it could not be done, or something could not be read; 2 the command line makes
 no sense; 130 stopped by Ctrl-C.
 `
 
@@ -64,10 +65,13 @@ export function parseDumpOptions(args: readonly string[]): DumpOptions {
   }
 }
 
+/** A date, and a time of day with it; Date.parse takes far more for one. */
+const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/
+
 function startOf(text: string | undefined): DumpStart {
   if (text === undefined) return { offset: 0 }
   if (/^\d+$/.test(text)) return { offset: wholeNumber('--from', text, 0) }
-  const timestamp = Date.parse(text)
+  const timestamp = TIME.test(text) ? Date.parse(text) : NaN
   if (timestamp >= 0) return { timestamp }
   throw new UsageError(
     `--from must be an offset or a time such as 2026-11-30T08:00:00Z, got '${text}'`,

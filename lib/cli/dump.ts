@@ -1,8 +1,12 @@
 import type { Partition } from '../broker/partition.ts'
+import { VarveError } from '../errors.ts'
+import type { StoredRecord } from '../record/decode.ts'
 import type { Command, CommandStreams } from './command.ts'
+import { InputError } from './command-arguments.ts'
+import { DumpOutput } from './dump-output.ts'
 import { DUMP_HELP, parseDumpOptions, type DumpOptions, type DumpStart } from './dump-options.ts'
 import { INTERRUPTED, interruptible } from './interruptible.ts'
-import { LineWriter } from './line-writer.ts'
+import { liveRecords } from './live-records.ts'
 import { openForReading } from './open-for-reading.ts'
 import { recordLine } from './record-line.ts'
 
@@ -21,95 +25,96 @@ async function dump(options: DumpOptions, streams: CommandStreams): Promise<numb
     const partitions =
       options.partition === null ? topic.partitions : [topic.partition(options.partition)]
     const stop = new AbortController()
-    const output = new DumpOutput(new LineWriter(streams.stdout), options.limit, stop)
+    const output = new DumpOutput(streams, options.limit, stop)
     return await interruptible(stop, async () => {
-      await dumpAll(partitions, options, output)
-      return output.isStopped && !output.isDone ? INTERRUPTED : 0
+      const isWhole = await dumpAll(partitions, options, output)
+      if (output.isStopped && !output.isDone) return INTERRUPTED
+      return isWhole ? 0 : 1
     })
   } finally {
     await broker.close()
   }
 }
 
-/** Takes records until nobody wants more. */
-class DumpOutput {
-  readonly #writer: LineWriter
-  readonly #stop: AbortController
-  #restCount: number
-
-  constructor(writer: LineWriter, limit: number, stop: AbortController) {
-    this.#writer = writer
-    this.#restCount = limit
-    this.#stop = stop
-  }
-
-  get signal(): AbortSignal {
-    return this.#stop.signal
-  }
-
-  /** Also by {@link DumpOutput.isDone}. */
-  get isStopped(): boolean {
-    return this.#stop.signal.aborted
-  }
-
-  /** Whether as many were written as are wanted, or nobody reads them any more. */
-  get isDone(): boolean {
-    return this.#restCount <= 0 || this.#writer.isAbandoned
-  }
-
-  async write(line: string): Promise<void> {
-    if (this.isStopped || this.#restCount <= 0) return
-    this.#restCount -= 1
-    await this.#writer.write(line)
-    if (this.isDone) this.#stop.abort()
-  }
+/** How far a partition was written before what comes later is waited for. */
+interface Written {
+  readonly partition: Partition
+  readonly end: number
+  /** Whether the dump begins before `end`. */
+  readonly hasBegun: boolean
 }
 
-/** Who has stopped it is told nothing of what ends by that. */
+/** @returns whether nothing of what is wanted was left out. */
 async function dumpAll(
   partitions: readonly Partition[],
-  options: DumpOptions,
+  { from, follow }: DumpOptions,
   output: DumpOutput,
-): Promise<void> {
+): Promise<boolean> {
+  const whole: Written[] = []
+  for (const partition of partitions) {
+    const written = await unlessFailed(output, () => dumpToEnd(partition, from, output))
+    if (output.isStopped) return true
+    if (written !== null) whole.push(written)
+  }
+  if (follow) {
+    const followed = whole.map(({ partition, end, hasBegun }) => {
+      const isWanted = hasBegun ? null : wantedFrom(from)
+      return unlessFailed(output, () => write(partition, { from: end }, output, isWanted))
+    })
+    await Promise.all(followed)
+  }
+  return !output.hasFailed
+}
+
+/** What ends one partition is told, and does not keep the others; who has stopped it all is told nothing. */
+async function unlessFailed<T>(output: DumpOutput, work: () => Promise<T>): Promise<T | null> {
   try {
-    const ends: number[] = []
-    for (const partition of partitions) {
-      const end = partition.highWatermark
-      ends.push(end)
-      const from = await startIn(partition, options.from, end)
-      if (from !== null) await write(partition, { from, until: end }, output)
-      if (output.isStopped) return
-    }
-    if (options.follow) await follow(partitions, ends, options.from, output)
+    return await work()
   } catch (error) {
-    if (!output.isStopped) throw error
+    const isKnown = error instanceof VarveError || error instanceof InputError
+    if (!isKnown && !output.isStopped) throw error
+    if (!output.isStopped) output.fail(error as Error)
+    return null
   }
 }
 
-/** Writes what comes behind `ends`, until it is stopped. */
-async function follow(
-  partitions: readonly Partition[],
-  ends: readonly number[],
+async function dumpToEnd(
+  partition: Partition,
   start: DumpStart,
   output: DumpOutput,
-): Promise<void> {
-  const lowestOffset = 'offset' in start ? start.offset : 0
-  await Promise.all(
-    partitions.map((partition, slot) => {
-      return write(partition, { from: ends[slot] ?? 0, lowestOffset }, output)
-    }),
-  )
+): Promise<Written> {
+  const end = partition.highWatermark
+  const from = await startIn(partition, start, end, output.signal)
+  if (from !== null) await write(partition, { from, until: end }, output)
+  // What an open finds damaged ends the log there.
+  const { damage } = partition.log
+  if (damage !== null && !output.isStopped) throw damage
+  return { partition, end, hasBegun: from !== null }
+}
+
+/** What comes behind the end need not be what was asked for. */
+function wantedFrom(start: DumpStart): (record: StoredRecord) => boolean {
+  let hasBegun = 'last' in start
+  return ({ offset, timestamp }) => {
+    if ('offset' in start) hasBegun ||= offset >= start.offset
+    else if ('timestamp' in start) hasBegun ||= timestamp >= start.timestamp
+    return hasBegun
+  }
 }
 
 async function write(
   partition: Partition,
-  range: { readonly from: number; readonly until?: number; readonly lowestOffset?: number },
+  range: { readonly from: number; readonly until?: number },
   output: DumpOutput,
+  isWanted: ((record: StoredRecord) => boolean) | null = null,
 ): Promise<void> {
   const { signal } = output
-  const { lowestOffset = 0, ...records } = range
-  for await (const record of partition.records({ ...records, signal })) {
-    if (record.offset >= lowestOffset) await output.write(recordLine(partition.index, record))
+  const records = liveRecords(partition, { ...range, signal }, (first, last) => {
+    const { topic } = partition.log
+    output.tell(`offsets ${first} to ${last} of ${topic}-${partition.index} have been deleted`)
+  })
+  for await (const record of records) {
+    if (isWanted?.(record) !== false) await output.write(recordLine(partition.index, record))
     if (output.isStopped) return
   }
 }
@@ -119,12 +124,13 @@ async function startIn(
   partition: Partition,
   start: DumpStart,
   end: number,
+  signal: AbortSignal,
 ): Promise<number | null> {
   const { logStartOffset } = partition
   let from: number | null
   if ('offset' in start) from = Math.max(start.offset, logStartOffset)
   else if ('timestamp' in start) from = await partition.offsetForTimestamp(start.timestamp)
-  else from = await startOfLast(partition, start.last, end)
+  else from = await startOfLast(partition, start.last, end, signal)
   return from === null || from >= end ? null : from
 }
 
@@ -133,10 +139,11 @@ async function startOfLast(
   partition: Partition,
   count: number,
   end: number,
+  signal: AbortSignal,
 ): Promise<number | null> {
   let first: number | null = null
   let found = 0
-  for await (const { offset } of partition.records({ reverse: true, until: end })) {
+  for await (const { offset } of partition.records({ reverse: true, until: end, signal })) {
     first = offset
     found += 1
     if (found === count) break

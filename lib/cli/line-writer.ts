@@ -3,9 +3,14 @@ import type { Writable } from 'node:stream'
 /** Writes lines, no faster than who reads them takes them. */
 export class LineWriter {
   readonly #output: Writable
+  readonly #signal: AbortSignal
+  /** Of all who wait: each would listen to the output otherwise. */
+  #waiting: Promise<void> | null = null
 
-  constructor(output: Writable) {
+  /** @param signal ends every wait. */
+  constructor(output: Writable, signal: AbortSignal) {
     this.#output = output
+    this.#signal = signal
   }
 
   /** Whether nobody reads any more, as behind `| head`. */
@@ -16,14 +21,23 @@ export class LineWriter {
   /** @returns what the next line has to wait for, `null` for nothing. Never rejects. */
   write(line: string): Promise<void> | null {
     if (this.#output.write(`${line}\n`)) return null
+    this.#waiting ??= this.#untilTaken().finally(() => {
+      this.#waiting = null
+    })
+    return this.#waiting
+  }
+
+  #untilTaken(): Promise<void> {
     return new Promise((resolve) => {
       const events = ['drain', 'close', 'error']
       const end = (): void => {
         for (const event of events) this.#output.removeListener(event, end)
+        this.#signal.removeEventListener('abort', end)
         resolve()
       }
       for (const event of events) this.#output.on(event, end)
-      if (this.isAbandoned) end()
+      this.#signal.addEventListener('abort', end)
+      if (this.isAbandoned || this.#signal.aborted) end()
     })
   }
 }

@@ -4,7 +4,9 @@ import { runCommandLine } from './command-line.ts'
 // Whoever reads the output may have seen enough: `varve quickstart | head`.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
+    if (error.code === 'EPIPE') return
+    process.stderr.write(`varve: the output cannot be written: ${error.message}\n`)
+    process.exit(1)
   })
 }
 

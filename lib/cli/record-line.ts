@@ -1,21 +1,32 @@
 import { isUtf8 } from 'node:buffer'
 import type { StoredRecord } from '../record/decode.ts'
+import { InputError } from './command-arguments.ts'
 
-/** Bytes in JSON: as the text that they are in UTF-8, and in base64 where they are none. */
+/** Each byte of a text may take six in JSON, and no string is longer than 512 MiB. */
+const MAX_TEXT_BYTES = 64 * 1024 * 1024
+
+/** Bytes in JSON: as the text that they are in UTF-8, and in base64 where they are none, or too many. */
 type JsonBytes = string | { readonly base64: string } | null
 
 /**
  * A record as one line of JSON, from which each byte of it can be had again: fields `partition`,
  * `offset`, `timestamp` in milliseconds, `key`, `value`, and `headers` where it has some.
+ *
+ * @throws InputError where it is too large for a line.
  */
 export function recordLine(partition: number, record: StoredRecord): string {
   const { offset, timestamp, key, value } = record
-  const fields = { partition, offset, timestamp, key: textOf(key), value: textOf(value) }
-  const headers = record.headers.map((header) => ({
-    key: header.key,
-    value: textOf(header.value),
-  }))
-  return jsonLine(headers.length === 0 ? fields : { ...fields, headers })
+  try {
+    const fields = { partition, offset, timestamp, key: textOf(key), value: textOf(value) }
+    const headers = record.headers.map((header) => ({
+      key: header.key,
+      value: textOf(header.value),
+    }))
+    return jsonLine(headers.length === 0 ? fields : { ...fields, headers })
+  } catch (error) {
+    const place = `the record at offset ${offset} of ${record.topic}-${partition}`
+    throw new InputError(`${place} is too large for a line`, { cause: error })
+  }
 }
 
 /** JSON in one line, without what a terminal would obey. */
@@ -27,5 +38,7 @@ export function jsonLine(value: unknown): string {
 
 function textOf(bytes: Buffer | null): JsonBytes {
   if (bytes === null) return null
-  return isUtf8(bytes) ? bytes.toString() : { base64: bytes.toString('base64') }
+  return bytes.length <= MAX_TEXT_BYTES && isUtf8(bytes)
+    ? bytes.toString()
+    : { base64: bytes.toString('base64') }
 }

@@ -1,7 +1,8 @@
-import { resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import { Log, type LostRange, type SalvageReport } from '../index.ts'
 import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
-import { readArguments, UsageError } from './command-arguments.ts'
+import { InputError, readArguments, UsageError } from './command-arguments.ts'
 import { jsonLine } from './record-line.ts'
 import { counted, printable, thousands } from './report.ts'
 
@@ -33,9 +34,23 @@ async function salvage(args: readonly string[], { stdout }: CommandStreams): Pro
     const got = `got '${positionals.join(' ')}'`
     throw new UsageError(`salvage takes the directory of a partition and a new one, ${got}`)
   }
+  refuseTarget(resolve(source), resolve(target))
   const report = await Log.salvage(resolve(source), resolve(target))
   stdout.write(values.json === true ? `${jsonLine(report)}\n` : textOf(report))
   return report.lost.length === 0 ? 0 : FOUND_BAD
+}
+
+/** @throws InputError for a copy that would not last, and for one inside of what is only to be read. */
+function refuseTarget(source: string, target: string): void {
+  if (target === source || target.startsWith(`${source}${sep}`)) {
+    throw new InputError(`${target} lies in ${source}, in which nothing may be changed`)
+  }
+  const dir = dirname(target)
+  if (!existsSync(join(dir, 'meta.properties')) || !/-\d+$/.test(basename(target))) return
+  throw new InputError(
+    `${target} is in a data directory, whose next open would take it for a partition: ` +
+      'name a target outside of it, and put the copy in its place when the damaged one is away',
+  )
 }
 
 function textOf({ batchCount, recordCount, ...report }: SalvageReport): string {

@@ -1,7 +1,9 @@
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../broker/partition.ts'
 import type { Topic } from '../broker/topic.ts'
-import { errorOf } from '../checks.ts'
+import { reasonOf } from '../checks.ts'
+import type { CorruptRecordError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
 import { readArguments, UsageError } from './command-arguments.ts'
 import { damageOf, type JsonDamage } from './damage.ts'
@@ -13,13 +15,13 @@ const HELP = `varve verify DIR [TOPIC...] [--json]
 
 Reads every batch of these topics, or of all with the committed offsets, from end to end, and
 compares checksums. The directory is only read, also while a program has it open. It goes on behind
-what is damaged, and names the first damage of each file.
+what is damaged, and names the first damage of each file, and what it may not or cannot read.
 
   --json  one line of JSON for each partition
   --help  this text
 
-Exit codes: 0 all of it is sound; 1 it could not be done; 2 the command line makes no sense;
-3 something is damaged.
+Exit codes: 0 all of it is sound; 1 it could not be done, or something could not be read and nothing
+else is damaged; 2 the command line makes no sense; 3 something is damaged.
 `
 
 /** Looks for damage. */
@@ -37,6 +39,8 @@ interface Verified {
   readonly segmentCount: number
   readonly sizeBytes: number
   readonly damage: readonly JsonDamage[]
+  /** Why it was not read to its end; `null` where it was. */
+  readonly failure: string | null
 }
 
 async function verify(args: readonly string[], streams: CommandStreams): Promise<number> {
@@ -46,14 +50,21 @@ async function verify(args: readonly string[], streams: CommandStreams): Promise
   const broker = await openForReading(dir)
   try {
     const verified = await verifyAll(topicsOf(broker, names), streams, values.json === true)
-    const bad = verified.filter(({ damage }) => damage.length > 0)
+    const damagedCount = verified.filter(({ damage }) => damage.length > 0).length
+    const failedCount = verified.filter(({ failure }) => failure !== null).length
     if (values.json !== true) {
       const sizeBytes = verified.reduce((sum, each) => sum + each.sizeBytes, 0)
-      const read = `${counted(verified.length, 'partition')}, ${inBytes(sizeBytes)}`
-      const result = bad.length === 0 ? 'all of it is sound' : `${bad.length} damaged`
-      streams.stdout.write(`${read}: ${result}\n`)
+      const bad = [
+        ...(damagedCount === 0 ? [] : [`${damagedCount} damaged`]),
+        ...(failedCount === 0 ? [] : [`${failedCount} could not be read`]),
+      ]
+      streams.stdout.write(
+        `${counted(verified.length, 'partition')}, ${inBytes(sizeBytes)}: ` +
+          `${bad.length === 0 ? 'all of it is sound' : bad.join(', ')}\n`,
+      )
     }
-    return bad.length === 0 ? 0 : FOUND_BAD
+    if (damagedCount > 0) return FOUND_BAD
+    return failedCount > 0 ? 1 : 0
   } finally {
     await broker.close()
   }
@@ -81,7 +92,7 @@ async function verifyAll(
       verified.push(each)
       progress.giveWay()
       if (isJson) stdout.write(`${jsonLine(each)}\n`)
-      else for (const damage of each.damage) stdout.write(damageLine(each, damage))
+      else stdout.write(badLines(each))
     }
   } finally {
     progress.stop()
@@ -91,22 +102,29 @@ async function verifyAll(
 
 async function verifyOne(partition: Partition): Promise<Verified> {
   const { segments, bytes } = partition.diskUsage()
-  const found: Error[] = []
+  const { log, index } = partition
+  const found: CorruptRecordError[] = []
+  let failure: string | null = null
   try {
-    found.push(...(await partition.log.verify()))
+    found.push(...(await log.verify()))
   } catch (error) {
     // The others are looked at all the same.
-    found.push(errorOf(error))
+    failure = reasonOf(error)
   }
-  const { topic, damage } = partition.log
   // What an open has found need not be in a file that can be read, as one that is missing.
-  if (damage !== null && found.length === 0) found.push(damage)
+  if (log.damage !== null && found.length === 0) {
+    if (isSystemError(log.damage.cause)) failure ??= log.damage.message
+    else found.push(log.damage)
+  }
   return {
-    ...{ topic, partition: partition.index, segmentCount: segments, sizeBytes: bytes },
+    ...{ topic: log.topic, partition: index, segmentCount: segments, sizeBytes: bytes },
     damage: found.map(damageOf),
+    failure,
   }
 }
 
-function damageLine({ topic, partition }: Verified, { message }: JsonDamage): string {
-  return `${topic}-${partition} is damaged: ${printable(message)}\n`
+function badLines({ topic, partition, damage, failure }: Verified): string {
+  const lines = damage.map(({ message }) => `${topic}-${partition} is damaged: ${message}`)
+  if (failure !== null) lines.push(`${topic}-${partition} could not be read: ${failure}`)
+  return lines.map((line) => `${printable(line)}\n`).join('')
 }

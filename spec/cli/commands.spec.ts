@@ -1,13 +1,20 @@
-import { cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { getEventListeners } from 'node:events'
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import fc from 'fast-check'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import { runCommandLine } from '../../lib/cli/command-line.ts'
+import { LineWriter } from '../../lib/cli/line-writer.ts'
+import { liveRecords } from '../../lib/cli/live-records.ts'
 import { jsonLine, recordLine } from '../../lib/cli/record-line.ts'
 import { timeText } from '../../lib/cli/report.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { StorageError } from '../../lib/errors.ts'
+import { Log } from '../../lib/storage/log.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { freshDirectory, varve, varveInterrupted } from './run-varve.ts'
 
 /** 2024-01-01T00:00:00Z, where a {@link ManualClock} begins. */
@@ -237,6 +244,28 @@ describe('varve dump', () => {
     expect(others.every((each) => Number(each.split(':')[1]) >= 39)).toBe(true)
   })
 
+  it('begins at the first record that is as young as a time that has not come', async () => {
+    const dir = await filled()
+    const broker = await Broker.open(dir)
+    onTestFinished(() => broker.close())
+    const orders = broker.topic('orders')
+    const args = ['dump', dir, 'orders', '--follow', '--from', '2030-01-01T00:00:00Z']
+    const dumping = varve([...args, '--limit', '2'])
+    let isOver = false
+    void dumping.finally(() => (isOver = true))
+    const youngMs = Date.UTC(2030, 0, 1)
+    for (let id = 0; !isOver; id += 1) {
+      await orders.partition(2).append({ value: String(id), timestamp: START_MS })
+      if (id === 30) await orders.partition(2).append({ value: 'young', timestamp: youngMs })
+    }
+    const { code, stdout } = await dumping
+    expect(code).toBe(0)
+    expect(jsonLinesOf(stdout)).toMatchObject([
+      { value: 'young', timestamp: youngMs },
+      { value: '31', timestamp: START_MS },
+    ])
+  })
+
   it('follows all partitions at once, and ends with as many as are wanted', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
@@ -255,13 +284,53 @@ describe('varve dump', () => {
     expect(new Set(seen).size).toBe(5)
   })
 
-  it('writes what comes before damage, and names it', async () => {
+  it('writes what comes before damage, names it, and goes on with the other partitions', async () => {
     const dir = await filled()
     const path = await damage(dir)
     const { code, stdout, stderr } = await varve(['dump', dir, 'orders'])
     expect(code).toBe(1)
-    expect(offsetsOf(stdout)).toEqual(from0(0, 2))
+    expect(offsetsOf(stdout)).toEqual([...from0(0, 2), '1:0'])
     expect(stderr).toContain(`of ${path}, offsets from 2 to 2: the CRC is `)
+  })
+
+  it.each([[[]], [['--last', '1']], [['--from', '2024-01-01']]])(
+    'names what an open has found missing: %j',
+    async (options) => {
+      const dir = await filled()
+      const logs = (await readdir(join(dir, 'orders-0'))).filter((name) => name.endsWith('.log'))
+      await rm(join(dir, 'orders-0', logs.sort()[2] ?? ''))
+      const { code, stdout, stderr } = await varve(['dump', dir, 'orders', ...options])
+      expect(code).toBe(1)
+      expect(stdout).toContain('"partition":1')
+      expect(stderr).toMatch(/^varve: .*orders-0.*\n$/)
+    },
+  )
+
+  it('passes over what is deleted meanwhile, and says what that is', async () => {
+    await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+    const topic = await broker.createTopic('t', { segmentBytes: 150_000 })
+    const partition = topic.partition(0)
+    // Ten of them are read at once.
+    for (let id = 0; id < 40; id += 1) await partition.append({ value: 'x'.repeat(100_000) })
+    const deleted: string[] = []
+    const seen: number[] = []
+    const { signal } = new AbortController()
+    const records = liveRecords(partition, { from: 0, until: 39, signal }, (first, last) =>
+      deleted.push(`${first} to ${last}`),
+    )
+    for await (const { offset } of records) {
+      seen.push(offset)
+      if (offset === 1) await partition.deleteRecords(25)
+      if (offset === 26) await partition.deleteRecords(40)
+    }
+    const before = seen.filter((offset) => offset < 25)
+    const behind = seen.filter((offset) => offset >= 25)
+    expect(before).toEqual(Array.from(before, (_, offset) => offset))
+    expect(behind).toEqual(Array.from(behind, (_, slot) => 25 + slot))
+    expect(before.length).toBeLessThan(20)
+    expect(behind.length).toBeLessThan(14)
+    // What was read before it was deleted is given.
+    expect(deleted).toEqual([`${before.length} to 24`, `${25 + behind.length} to 38`])
   })
 
   it('waits for who reads slowly', async () => {
@@ -286,6 +355,49 @@ describe('varve dump', () => {
     const streams = { stdin: Readable.from([]), stdout: slow, stderr: slow }
     expect(await runCommandLine(['dump', dir, 'orders'], streams)).toBe(0)
     expect({ written, mostAtOnce }).toEqual({ written: 41, mostAtOnce: 1 })
+  })
+
+  it('listens to its output once, however many partitions wait for it, and no longer than that', async () => {
+    const stop = new AbortController()
+    let takeNext = (): void => undefined
+    const output = new Writable({
+      highWaterMark: 1,
+      write(_chunk, _encoding, done) {
+        takeNext = done
+      },
+    })
+    const writer = new LineWriter(output, stop.signal)
+    const ended: number[] = []
+    const waits = Array.from({ length: 20 }, async (_, slot) => {
+      await writer.write('line')
+      ended.push(slot)
+    })
+    expect(['drain', 'close', 'error'].map((event) => output.listenerCount(event))).toEqual([
+      1, 1, 1,
+    ])
+    for (let line = 0; line < 20; line += 1) {
+      expect(ended).toEqual([])
+      takeNext()
+      await new Promise(setImmediate)
+    }
+    await Promise.all(waits)
+    expect(['drain', 'close', 'error'].map((event) => output.listenerCount(event))).toEqual([
+      0, 0, 0,
+    ])
+    const last = writer.write('nobody takes it')
+    stop.abort()
+    await last
+    expect(getEventListeners(stop.signal, 'abort')).toEqual([])
+  })
+
+  it('writes in base64 what is too large for a text, and names what is too large for a line', () => {
+    const record = { topic: 't', partition: 3, offset: 7, timestamp: 9, key: null, headers: [] }
+    const large = Buffer.alloc(64 * 1024 * 1024 + 1)
+    expect(recordLine(3, { ...record, value: large })).toContain('"value":{"base64":"AAAA')
+    const tooLarge = Buffer.alloc(450 * 1024 * 1024)
+    expect(() => recordLine(3, { ...record, value: tooLarge })).toThrow(
+      'the record at offset 7 of t-3 is too large for a line',
+    )
   })
 
   it.each([[[]], [['--follow']]])('ends when nobody reads any more: %j', async (options) => {
@@ -332,6 +444,30 @@ describe('varve verify', () => {
       },
       { topic: 'orders', partition: 1, damage: [{ firstOffset: 0 }] },
       { topic: 'orders', partition: 2, damage: [] },
+    ])
+  })
+
+  it('does not call damaged what it only could not read, and goes on', async () => {
+    const dir = await filled()
+    const failure = new StorageError('permission denied', { path: dir, outcome: 'not-written' })
+    vi.spyOn(Log.prototype, 'verify').mockRejectedValueOnce(failure)
+    onTestFinished(() => {
+      vi.restoreAllMocks()
+    })
+    const { code, stdout } = await varve(['verify', dir, 'orders'])
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^orders-0 could not be read: permission denied$/m)
+    expect(stdout).toMatch(/^3 partitions, .*: 1 could not be read$/m)
+    vi.spyOn(Log.prototype, 'verify').mockRejectedValueOnce(failure)
+    const bytes = await readFile(join(dir, 'orders-1', '00000000000000000000.log'))
+    bytes.fill(0, bytes.indexOf('other'))
+    await writeFile(join(dir, 'orders-1', '00000000000000000000.log'), bytes)
+    const both = await varve(['verify', dir, 'orders', '--json'])
+    expect(both.code).toBe(3)
+    expect(jsonLinesOf(both.stdout)).toMatchObject([
+      { partition: 0, damage: [], failure: 'permission denied' },
+      { partition: 1, damage: [{ firstOffset: 0 }], failure: null },
+      { partition: 2, damage: [], failure: null },
     ])
   })
 
@@ -384,6 +520,23 @@ describe('varve salvage', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toContain(isSource ? source : target)
   })
+
+  it.each([
+    ['orders-1', 'is in a data directory, whose next open would take it for a partition'],
+    ['orders-7', 'is in a data directory, whose next open would take it for a partition'],
+    ['orders-0/saved', 'in which nothing may be changed'],
+    ['orders-0', 'in which nothing may be changed'],
+  ])('refuses the target %s beside what it is to save', async (name, message) => {
+    const dir = await filled()
+    const before = await contentsOf(dir)
+    const { code, stdout, stderr } = await varve([
+      ...['salvage', join(dir, 'orders-0')],
+      join(dir, name),
+    ])
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toContain(message)
+    expect(await contentsOf(dir)).toEqual(before)
+  })
 })
 
 describe('every command', () => {
@@ -426,6 +579,9 @@ describe('every command', () => {
     [['dump', 'a', 't', 'u'], 2, "dump takes a directory and a topic, got 'a t u'"],
     [['dump', 'a', 't', '--from', 'x'], 2, '--from must be an offset or a time such as 2026-'],
     [['dump', 'a', 't', '--from', '1e3'], 2, "got '1e3'"],
+    [['dump', 'a', 't', '--from=-5'], 2, "got '-5'"],
+    [['dump', 'a', 't', '--from', 'end-10'], 2, "got 'end-10'"],
+    [['dump', 'a', 't', '--from', '2024-13-01'], 2, "got '2024-13-01'"],
     [['dump', 'a', 't', '--from', '99999999999999999'], 2, '--from must be a whole number'],
     [['dump', 'a', 't', '--from', '1', '--last', '1'], 2, '--from and --last exclude each other'],
     [['dump', 'a', 't', '--last', '0'], 2, '--last must be a whole number of at least 1'],

@@ -1,0 +1,38 @@
+import type { Partition } from '../broker/partition.ts'
+import { OffsetOutOfRangeError } from '../errors.ts'
+import type { StoredRecord } from '../record/decode.ts'
+
+/** Which records {@link liveRecords} goes through; see `Partition.records`. */
+export interface LiveRange {
+  readonly from: number
+  readonly until?: number
+  readonly signal: AbortSignal
+}
+
+/**
+ * Goes through the records of a partition that may be deleted meanwhile, by who owns it: what is gone
+ * is told to `onDeleted`, with its first and its last offset, and passed over.
+ */
+export async function* liveRecords(
+  partition: Partition,
+  range: LiveRange,
+  onDeleted: (first: number, last: number) => void,
+): AsyncGenerator<StoredRecord, void, undefined> {
+  const { until = Infinity } = range
+  let { from } = range
+  while (from < until) {
+    try {
+      for await (const record of partition.records({ ...range, from })) {
+        from = record.offset + 1
+        yield record
+      }
+      return
+    } catch (error) {
+      const { logStartOffset } = partition
+      const isGone = error instanceof OffsetOutOfRangeError && error.offset < logStartOffset
+      if (!isGone || from >= logStartOffset) throw error
+      onDeleted(from, Math.min(logStartOffset, until) - 1)
+      from = logStartOffset
+    }
+  }
+}
