@@ -10,6 +10,7 @@ import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
 import { bytesIn, FetchBuffer } from './fetch-buffer.ts'
 import type { PositionResolver } from './position-resolver.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { ReadTurns, type ReadTurn } from './read-turns.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
@@ -17,24 +18,6 @@ type FetchOptions = Pick<
   ResolvedConsumerOptions<unknown, unknown>,
   'fetchMinBytes' | 'fetchMaxBytes' | 'maxPartitionFetchBytes' | 'maxPollRecords'
 >
-
-/**
- * So much is read ahead, over all partitions: it is there the moment it is asked for, so more would
- * only make the first record wait, and push out of the processor's cache what comes next.
- */
-const READ_AHEAD_BYTES = 4 * 1024 * 1024
-
-/** Of each partition at least so much is read, as one read takes it. */
-const MIN_SHARE_BYTES = 64 * 1024
-
-/**
- * While partitions have something buffered the others are looked at once for so many records of each:
- * a look at a thousand of them takes as long as handing out hundreds of records.
- */
-const RECORDS_PER_PARTITION = 4
-
-/** So many partitions are read for each that there is room for: most of them may have little. */
-const READS_PER_SHARE = 4
 
 /** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
 export interface FetchWait {
@@ -60,6 +43,7 @@ export class Fetcher<K, V> {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
   readonly #turns: ReadTurns
+  readonly #ahead: ReadAhead
   /** `null` where stored records are handed out as they are. */
   readonly #read: RecordReader<K, V> | null
   /** In the order of their turns, by partition. */
@@ -70,8 +54,6 @@ export class Fetcher<K, V> {
   /** What the consumer had when records were taken last. */
   #assigned: ReadonlyMap<string, AssignedPartition> | null = null
   #readCount = 0
-  /** Records that may have been handed out since the last look at all partitions. */
-  #servedSinceLook = 0
 
   constructor(
     clock: Clock,
@@ -84,6 +66,7 @@ export class Fetcher<K, V> {
     this.#subscription = partitions.subscription
     this.#positions = partitions.positions
     this.#turns = new ReadTurns(partitions.subscription, partitions.positions)
+    this.#ahead = new ReadAhead(options)
     this.#read = read
   }
 
@@ -100,22 +83,11 @@ export class Fetcher<K, V> {
   async fetch(wait: FetchWait): Promise<boolean> {
     const hasReady = this.#front() !== null
     const { fetchMaxBytes, fetchMinBytes } = this.#options
-    const mostBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes)
-    const aheadBytes = mostBytes - this.#readyBytes()
-    // As much again is for partitions that get something meanwhile, or they would have no turn until
-    // nearly all of the others is handed out.
-    const lateBytes = hasReady ? mostBytes : 0
-    if (hasReady && !this.#isLookDue(aheadBytes, lateBytes)) return true
     // All that is left then is of partitions that are paused: the others must not go on batch by batch.
     if (!hasReady && bytesIn(this.#buffers.values()) > fetchMaxBytes / 2) this.#buffers.clear()
-    const roomBytes = Math.min(
-      fetchMaxBytes - bytesIn(this.#buffers.values()),
-      aheadBytes + lateBytes,
-    )
-    // Who waits for many bytes may need what all of them have.
-    const isAnyEnough = hasReady || fetchMinBytes <= 1
-    const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
-    const mostCount = isAnyEnough ? READS_PER_SHARE * shareCount : Infinity
+    const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
+    if (room === null) return true
+    const { roomBytes, aheadBytes, mostCount } = room
     const limits = { onlyWithData: hasReady, mostCount }
     const { turns, withDataCount, isPart } = this.#turns.look(limits, (state) => {
       const buffer = this.#buffers.get(state.key)
@@ -127,7 +99,7 @@ export class Fetcher<K, V> {
     // One batch is taken however little that is.
     const maxBytes = Math.max(1, roomBytes)
     const minBytes = Math.min(fetchMinBytes, maxBytes)
-    const partitionBytes = this.#partitionBytes(aheadBytes / withDataCount)
+    const partitionBytes = this.#ahead.partitionBytes(aheadBytes / withDataCount)
     const responses = await fetchBatches(
       this.#clock,
       turns.map(({ partition, offset }) => ({ partition, offset, maxBytes: partitionBytes })),
@@ -292,37 +264,14 @@ export class Fetcher<K, V> {
     this.#buffers.set(buffer.state.key, buffer)
   }
 
-  /** Of what can be handed out. */
-  #readyBytes(): number {
-    let sizeBytes = 0
-    for (const buffer of this.#buffers.values()) {
-      if (!buffer.state.isPaused) sizeBytes += buffer.sizeBytes
+  /** Stored size of what is buffered, and of that of it which can be handed out. */
+  #held(): { bytes: number; readyBytes: number } {
+    const held = { bytes: 0, readyBytes: 0 }
+    for (const { sizeBytes, state } of this.#buffers.values()) {
+      held.bytes += sizeBytes
+      if (!state.isPaused) held.readyBytes += sizeBytes
     }
-    return sizeBytes
-  }
-
-  /** Whether partitions of which nothing is buffered are worth a look while others have something. */
-  #isLookDue(aheadBytes: number, lateBytes: number): boolean {
-    this.#servedSinceLook += this.#options.maxPollRecords
-    const leastServed = RECORDS_PER_PARTITION * this.#subscription.assigned.size
-    const isDue = aheadBytes >= READ_AHEAD_BYTES / 2 || this.#servedSinceLook >= leastServed
-    if (!isDue || aheadBytes + lateBytes <= 0) return false
-    this.#servedSinceLook = 0
-    return true
-  }
-
-  /**
-   * No less may be read of one partition, which may be the only one with as much as is waited for:
-   * what is read is whole batches, and the last of them may just not fit.
-   */
-  get #leastBytes(): number {
-    return 2 * this.#options.fetchMinBytes
-  }
-
-  /** What is read of one partition at most, where all that have something share what is read ahead. */
-  #partitionBytes(shareBytes: number): number {
-    const mostBytes = Math.max(Math.floor(shareBytes), MIN_SHARE_BYTES, this.#leastBytes)
-    return Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
+    return held
   }
 
   /** @param hadRoom whether there was room left to read something of the partition */
