@@ -1,9 +1,9 @@
 import { errorOf } from '../checks.ts'
-import { onAbort } from '../platform/abort-listeners.ts'
-import type { Clock, Timer } from '../platform/clock.ts'
+import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import { AvailableBytes, endsInError } from './available-bytes.ts'
+import { FetchWait, type WaitLimits } from './fetch-wait.ts'
 import type { Partition } from './partition.ts'
 
 /** What is wanted of one partition. */
@@ -31,16 +31,11 @@ export interface FetchResponse {
 }
 
 /** How long a fetch waits, and for how much. */
-export interface FetchLimits {
+export interface FetchLimits extends WaitLimits {
   /** Bytes over all requests together that are worth answering. */
   readonly minBytes: number
   /** Limit over all requests together; one batch is returned however large. */
   readonly maxBytes: number
-  /** 0 never waits. */
-  readonly maxWaitMs: number
-  readonly signal?: AbortSignal | undefined
-  /** Is handed a function that ends the wait early, with what there is. */
-  readonly onWake?: (wake: () => void) => void
 }
 
 /**
@@ -75,11 +70,12 @@ export async function fetchBatches(
     limits.signal?.throwIfAborted()
     if (wait.isOver || isEnough(responses, limits)) return responses
   }
-  wait.start(requests)
+  wait.start()
+  const changes = new FetchChanges(requests, wait)
   const available = new AvailableBytes(requests, limits)
   try {
     for (;;) {
-      const changed = wait.takeChanged()
+      const changed = changes.take()
       // Where any byte is enough, nothing was found so far, and the others have not changed since.
       const slots = limits.minBytes <= 1 ? changed : null
       const asked = slots?.flatMap((slot) => requests[slot] ?? []) ?? requests
@@ -105,57 +101,28 @@ export async function fetchBatches(
       limits.signal?.throwIfAborted()
     }
   } finally {
+    changes.stop()
     wait.stop()
   }
 }
 
-/** Everything that may end the wait of one fetch. */
-class FetchWait {
-  /** Whether what there is has to do: time is over, or somebody asked for it. */
-  isOver = false
-  readonly #clock: Clock
-  readonly #limits: FetchLimits
-  readonly #deadlineMs: number
+/** Which of the partitions that are waited for have changed. */
+class FetchChanges {
+  readonly #wait: FetchWait
+  readonly #requestCount: number
   readonly #stops: (() => void)[] = []
   /** Slots of the requests whose partitions have changed since the last look; `null` for all. */
   #changed: Set<number> | null = null
-  #requestCount = 0
-  #wakeUp: () => void = () => undefined
-
-  /** From now on the time counts, and the wait can be ended. */
-  constructor(clock: Clock, limits: FetchLimits) {
-    this.#clock = clock
-    this.#limits = limits
-    this.#deadlineMs = clock.monotonic() + limits.maxWaitMs
-    limits.onWake?.(() => {
-      this.#end()
-    })
-  }
 
   /** From now on no change goes unnoticed. */
-  start(requests: readonly FetchRequest[]): void {
-    const { signal } = this.#limits
-    const remainingMs = Math.max(0, this.#deadlineMs - this.#clock.monotonic())
-    const timer: Timer = this.#clock.startTimer(() => {
-      this.#end()
-    }, remainingMs)
-    this.#stops.push(() => {
-      timer.cancel()
-    })
-    if (signal !== undefined) {
-      this.#stops.push(
-        onAbort(signal, () => {
-          this.#end()
-        }),
-      )
-    }
-    for (const { partition } of requests) {
-      const slot = this.#requestCount
-      this.#requestCount += 1
+  constructor(requests: readonly FetchRequest[], wait: FetchWait) {
+    this.#wait = wait
+    this.#requestCount = requests.length
+    for (const [slot, { partition }] of requests.entries()) {
       this.#stops.push(
         partition.onChange(() => {
           this.#changed?.add(slot)
-          this.#wakeUp()
+          wait.wakeUp()
         }),
       )
     }
@@ -165,28 +132,15 @@ class FetchWait {
    * What is to be looked at now: slots of requests in their order, `null` for all of them, as the first look
    * and one that nothing comes behind have to find everything.
    */
-  takeChanged(): readonly number[] | null {
-    const changed = this.isOver ? null : this.#changed
+  take(): readonly number[] | null {
+    const changed = this.#wait.isOver ? null : this.#changed
     // Where there is one, it is the one.
     if (this.#requestCount > 1) this.#changed = new Set()
     return changed === null ? null : [...changed].sort((left, right) => left - right)
   }
 
-  /** Resolves with the next change after this call. */
-  nextChange(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakeUp = resolve
-      if (this.isOver) resolve()
-    })
-  }
-
   stop(): void {
     for (const stop of this.#stops) stop()
-  }
-
-  #end(): void {
-    this.isOver = true
-    this.#wakeUp()
   }
 }
 
