@@ -30,12 +30,29 @@ export interface FetchResponse {
   readonly isComplete: boolean
 }
 
-/** How long a fetch waits, and for how much. */
-export interface FetchLimits extends WaitLimits {
+/** How much a fetch reads. */
+interface ReadLimits {
   /** Bytes over all requests together that are worth answering. */
   readonly minBytes: number
   /** Limit over all requests together; one batch is returned however large. */
   readonly maxBytes: number
+}
+
+/** How long a fetch waits, and for how much. */
+export interface FetchLimits extends ReadLimits, WaitLimits {}
+
+/**
+ * Reads several partitions at once and never waits for more than there is.
+ *
+ * @param limits `minBytes` above 1 says that less would not do, and then reads have to be waited for.
+ * @returns one response per request, in the same order; without a promise where all can be had inside of the call.
+ */
+export function fetchThere(
+  requests: readonly FetchRequest[],
+  limits: ReadLimits,
+): FetchResponse[] | Promise<FetchResponse[]> {
+  const found = readNow(requests, limits)
+  return found.length === requests.length ? found : readRest(requests, limits, found)
 }
 
 /**
@@ -60,13 +77,13 @@ export async function fetchBatches(
   if (turn !== null) await turn
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) {
-    const found = await readRest(requests, limits, readNow(requests, limits))
+    const found = await fetchThere(requests, limits)
     // Nobody else tells it what another process has appended.
     if (isEnough(found, limits) || !(await lookBehind(requests))) return found
-    return readRest(requests, limits, readNow(requests, limits))
+    return fetchThere(requests, limits)
   }
   if (requests.some(hasMore)) {
-    const responses = await readRest(requests, limits, readNow(requests, limits))
+    const responses = await fetchThere(requests, limits)
     limits.signal?.throwIfAborted()
     if (wait.isOver || isEnough(responses, limits)) return responses
   }
@@ -118,7 +135,10 @@ class FetchChanges {
   constructor(requests: readonly FetchRequest[], wait: FetchWait) {
     this.#wait = wait
     this.#requestCount = requests.length
-    for (const [slot, { partition }] of requests.entries()) {
+    let slotCount = 0
+    for (const { partition } of requests) {
+      const slot = slotCount
+      slotCount += 1
       this.#stops.push(
         partition.onChange(() => {
           this.#changed?.add(slot)
@@ -175,10 +195,7 @@ function hasMore({ partition, offset }: FetchRequest): boolean {
 }
 
 /** Whether a fetch need not wait for more than this. */
-export function isEnough(
-  responses: readonly FetchResponse[],
-  limits: Pick<FetchLimits, 'minBytes' | 'maxBytes'>,
-): boolean {
+export function isEnough(responses: readonly FetchResponse[], limits: ReadLimits): boolean {
   let sizeBytes = 0
   for (const { batches, error, isComplete } of responses) {
     if (error !== null || isComplete) return true
@@ -194,7 +211,7 @@ export function isEnough(
  */
 function readNow(
   requests: readonly FetchRequest[],
-  { minBytes, maxBytes }: FetchLimits,
+  { minBytes, maxBytes }: ReadLimits,
 ): FetchResponse[] {
   const responses: FetchResponse[] = []
   if (minBytes > 1) return responses
@@ -222,7 +239,7 @@ function readNow(
 /** Goes on behind what {@link readNow} has found, by waiting. @returns one response per request */
 async function readRest(
   requests: readonly FetchRequest[],
-  { minBytes, maxBytes }: FetchLimits,
+  { minBytes, maxBytes }: ReadLimits,
   responses: FetchResponse[],
 ): Promise<FetchResponse[]> {
   let remainingBytes = maxBytes

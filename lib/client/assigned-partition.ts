@@ -38,9 +38,8 @@ export class AssignedPartition implements TopicPartition {
   #takenBy = 0
   /** Where the position is to be looked up, in place of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
-  isPaused = false
-  /** Whether the consumer has it no more, which is for good: who gets it back begins anew. */
-  isGivenUp = false
+  #isPaused = false
+  #isGivenUp = false
   /** The log that `position` belongs to; another one of the same name is another topic. */
   source: Partition | null = null
   /** Of the topic that `source` is of; `null` without one. */
@@ -59,10 +58,32 @@ export class AssignedPartition implements TopicPartition {
    */
   emptyUpTo: number | null = null
 
+  /** Called when it has been moved, paused, resumed or given up, and not by handing out. */
+  onTouched: () => void = () => undefined
+
   constructor({ topic, partition }: TopicPartition) {
     this.topic = topic
     this.partition = partition
     this.key = topicPartitionKey({ topic, partition })
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
+  set isPaused(isPaused: boolean) {
+    this.#isPaused = isPaused
+    this.onTouched()
+  }
+
+  /** Whether the consumer has it no more, which is for good: who gets it back begins anew. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp
+  }
+
+  giveUp(): void {
+    this.#isGivenUp = true
+    this.onTouched()
   }
 
   /** Moves to `offset`, whether or not there is anything. */
@@ -76,6 +97,7 @@ export class AssignedPartition implements TopicPartition {
     this.emptyUpTo = null
     this.#epochsFrom = offset
     if (this.#epochChanges.length > 0) this.#epochChanges = []
+    this.onTouched()
   }
 
   /** Begins where a group has committed. */
@@ -141,6 +163,7 @@ export class AssignedPartition implements TopicPartition {
     this.#takenFrom = null
     this.position = null
     this.reset = end
+    this.onTouched()
   }
 
   toTopicPartition(): TopicPartition {

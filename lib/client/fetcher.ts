@@ -1,34 +1,21 @@
-import { fetchBatches, isEnough, type FetchResponse } from '../broker/delayed-fetch.ts'
 import { topicPartitionKey } from '../broker/topic-partition.ts'
-import { CorruptRecordError, OffsetOutOfRangeError } from '../errors.ts'
+import { CorruptRecordError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
-import { totalSizeBytes } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
-import { bytesIn, FetchBuffer } from './fetch-buffer.ts'
+import { bytesIn, type FetchBuffer } from './fetch-buffer.ts'
+import { PartitionReader, type WaitBounds } from './partition-reader.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import { ReadAhead } from './read-ahead.ts'
-import { ReadTurns, type ReadTurn } from './read-turns.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 type FetchOptions = Pick<
   ResolvedConsumerOptions<unknown, unknown>,
   'fetchMinBytes' | 'fetchMaxBytes' | 'maxPartitionFetchBytes' | 'maxPollRecords'
 >
-
-/** How long one {@link Fetcher.fetch} may wait, and what ends the wait. */
-export interface FetchWait {
-  /** Asked where there is nothing to be handed out, and so something to wait for. */
-  readonly maxWaitMs: () => number
-  /** By the monotonic clock: from then on less than `fetchMinBytes` will do. */
-  readonly deadlineMs: number
-  readonly signal: AbortSignal | undefined
-  /** Is handed a function that ends the wait, in this step. */
-  readonly onWake: (wake: () => void) => void
-}
 
 /**
  * Reads the assigned partitions into buffers and hands out records from them, in turns.
@@ -38,11 +25,9 @@ export interface FetchWait {
  * what was read for a position that is no longer right is thrown away.
  */
 export class Fetcher<K, V> {
-  readonly #clock: Clock
   readonly #options: FetchOptions
   readonly #subscription: SubscriptionState
-  readonly #positions: PositionResolver
-  readonly #turns: ReadTurns
+  readonly #reader: PartitionReader
   readonly #ahead: ReadAhead
   /** `null` where stored records are handed out as they are. */
   readonly #read: RecordReader<K, V> | null
@@ -53,7 +38,6 @@ export class Fetcher<K, V> {
   #isStopped = false
   /** What the consumer had when records were taken last. */
   #assigned: ReadonlyMap<string, AssignedPartition> | null = null
-  #readCount = 0
 
   constructor(
     clock: Clock,
@@ -61,11 +45,17 @@ export class Fetcher<K, V> {
     partitions: { subscription: SubscriptionState; positions: PositionResolver },
     read: RecordReader<K, V> | null,
   ) {
-    this.#clock = clock
     this.#options = options
     this.#subscription = partitions.subscription
-    this.#positions = partitions.positions
-    this.#turns = new ReadTurns(partitions.subscription, partitions.positions)
+    this.#reader = new PartitionReader(clock, options.fetchMinBytes, partitions, {
+      has: (state) => {
+        const buffer = this.#buffers.get(state.key)
+        return buffer !== undefined && this.#isCurrent(buffer)
+      },
+      add: (buffer) => {
+        this.#buffers.set(buffer.state.key, buffer)
+      },
+    })
     this.#ahead = new ReadAhead(options)
     this.#read = read
   }
@@ -80,47 +70,19 @@ export class Fetcher<K, V> {
    * is gone
    * @throws the reason of the signal
    */
-  async fetch(wait: FetchWait): Promise<boolean> {
+  fetch(wait: WaitBounds): boolean | Promise<boolean> {
     const hasReady = this.#front() !== null
-    const { fetchMaxBytes, fetchMinBytes } = this.#options
     // All that is left then is of partitions that are paused: the others must not go on batch by batch.
-    if (!hasReady && bytesIn(this.#buffers.values()) > fetchMaxBytes / 2) this.#buffers.clear()
+    const mostBytes = this.#options.fetchMaxBytes / 2
+    if (!hasReady && bytesIn(this.#buffers.values()) > mostBytes) this.#buffers.clear()
     const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
     if (room === null) return true
-    const { roomBytes, aheadBytes, mostCount } = room
-    const limits = { onlyWithData: hasReady, mostCount }
-    const { turns, withDataCount, isPart } = this.#turns.look(limits, (state) => {
-      const buffer = this.#buffers.get(state.key)
-      return buffer !== undefined && this.#isCurrent(buffer)
-    })
-    // Those that were not looked at would wake nobody.
-    const maxWaitMs = hasReady || isPart ? 0 : wait.maxWaitMs()
-    if (maxWaitMs === 0 && (turns.length === 0 || (hasReady && roomBytes <= 0))) return hasReady
-    // One batch is taken however little that is.
-    const maxBytes = Math.max(1, roomBytes)
-    const minBytes = Math.min(fetchMinBytes, maxBytes)
-    const partitionBytes = this.#ahead.partitionBytes(aheadBytes / withDataCount)
-    const responses = await fetchBatches(
-      this.#clock,
-      turns.map(({ partition, offset }) => ({ partition, offset, maxBytes: partitionBytes })),
-      { minBytes, maxBytes, maxWaitMs, signal: wait.signal, onWake: wait.onWake },
-    )
-    // What ended the wait may be neither its time nor the bytes.
-    const isOver = hasReady || isPart || this.#clock.monotonic() >= wait.deadlineMs
-    if (!isOver && !isEnough(responses, { minBytes, maxBytes })) return false
-    let hasProgressed = hasReady || isPart
-    let restBytes = maxBytes
-    for (const [slot, response] of responses.entries()) {
-      const turn = turns[slot]
-      if (turn !== undefined && this.#accept(turn, response, restBytes > 0)) hasProgressed = true
-      restBytes -= totalSizeBytes(response.batches)
-    }
-    return hasProgressed
+    return this.#reader.read(room, wait)
   }
 
-  /** Waits and reads nothing. @throws the reason of the signal */
-  async idle(maxWaitMs: number, wait: Pick<FetchWait, 'signal' | 'onWake'>): Promise<void> {
-    await fetchBatches(this.#clock, [], { minBytes: 1, maxBytes: 1, maxWaitMs, ...wait })
+  /** {@link PartitionReader.idle} */
+  idle(maxWaitMs: number, wait: Pick<WaitBounds, 'signal' | 'onWake'>): Promise<void> {
+    return this.#reader.idle(maxWaitMs, wait)
   }
 
   /** Decodes as much as the next poll may hand out. @returns `null` where that is done */
@@ -198,6 +160,7 @@ export class Fetcher<K, V> {
   /** Throws all buffers away, and hands out nothing more. */
   stop(): void {
     this.#isStopped = true
+    this.#reader.stop()
     this.#inTurn = null
     this.#buffers.clear()
   }
@@ -272,28 +235,5 @@ export class Fetcher<K, V> {
       if (!state.isPaused) held.readyBytes += sizeBytes
     }
     return held
-  }
-
-  /** @param hadRoom whether there was room left to read something of the partition */
-  #accept({ state, end }: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
-    const { partition, offset, batches, error } = response
-    const isStale =
-      state.isGivenUp ||
-      state.position !== offset ||
-      this.#positions.source(state) !== partition ||
-      this.#turns.isGoing(partition)
-    if (isStale) return false
-    if (batches.length === 0 && error === null) {
-      if (hadRoom) state.emptyUpTo = end
-      return false
-    }
-    if (batches.length > 0 && this.#positions.hasLapsed(state, partition)) return true
-    this.#readCount += 1
-    state.lastRead = this.#readCount
-    if (error instanceof OffsetOutOfRangeError && batches.length === 0) {
-      if (this.#positions.resetOutOfRange(state, partition)) return true
-    }
-    this.#buffers.set(state.key, new FetchBuffer(state, offset, partition, { batches, error }))
-    return true
   }
 }

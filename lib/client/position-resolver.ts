@@ -39,6 +39,11 @@ export class PositionResolver {
     this.#onForgotten = onForgotten
   }
 
+  /** Whether another process appends, so that nobody here is told of what is new. */
+  get readOnly(): boolean {
+    return this.#context.readOnly
+  }
+
   /**
    * The log to read from.
    *
@@ -57,6 +62,7 @@ export class PositionResolver {
     if (state.source !== null) this.#onForgotten(state)
     state.source = source
     state.topicId = source === null ? null : (topic?.id ?? null)
+    state.onTouched()
     return source
   }
 

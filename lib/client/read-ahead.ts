@@ -34,12 +34,16 @@ interface Held {
 
 /** How much one fetch may read. */
 export interface Room {
+  /** Whether something of what is held can be handed out. */
+  readonly hasReady: boolean
   /** Over all partitions; 0 or less where there is none. */
   readonly roomBytes: number
-  /** What those that have something share. */
-  readonly aheadBytes: number
+  /** The same where it is read all the same: one batch is taken however little there is. */
+  readonly maxBytes: number
   /** So many partitions with something are enough. */
   readonly mostCount: number
+  /** What is read of one partition at most, where so many have something. */
+  partitionBytes(withDataCount: number): number
 }
 
 /** Says when partitions are worth a look, and how much is read of them. */
@@ -66,14 +70,16 @@ export class ReadAhead {
     const isAnyEnough = hasReady || fetchMinBytes <= 1
     const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
     return {
+      hasReady,
       roomBytes,
-      aheadBytes,
+      maxBytes: Math.max(1, roomBytes),
       mostCount: isAnyEnough ? READS_PER_SHARE * shareCount : Infinity,
+      partitionBytes: (withDataCount) => this.#partitionBytes(aheadBytes / withDataCount),
     }
   }
 
-  /** What is read of one partition at most, where all that have something share what is read ahead. */
-  partitionBytes(shareBytes: number): number {
+  /** Those that have something share what is read ahead. */
+  #partitionBytes(shareBytes: number): number {
     const mostBytes = Math.max(Math.floor(shareBytes), MIN_SHARE_BYTES, this.#leastBytes)
     return Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
   }

@@ -1,11 +1,13 @@
 import type { Partition } from '../broker/partition.ts'
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
+import type { PartitionWatch, WatchedPartition } from './partition-watch.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 /** A partition whose turn it is to be read. */
 export interface ReadTurn {
+  readonly watched: WatchedPartition
   readonly state: AssignedPartition
   readonly partition: Partition
   /** Its position. */
@@ -28,14 +30,12 @@ export interface Look {
 export class ReadTurns {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
-  /** All partitions, in the order of their turns as of the last look. */
-  #order: AssignedPartition[] = []
-  /** What they were taken from. */
-  #orderOf: SubscriptionState['assigned'] | null = null
+  readonly #watch: PartitionWatch
 
-  constructor(subscription: SubscriptionState, positions: PositionResolver) {
+  constructor(subscription: SubscriptionState, positions: PositionResolver, watch: PartitionWatch) {
     this.#subscription = subscription
     this.#positions = positions
+    this.#watch = watch
   }
 
   /**
@@ -54,11 +54,15 @@ export class ReadTurns {
     const turns: ReadTurn[] = []
     let withDataCount = 0
     let isPart = false
-    for (const state of this.#inOrder()) {
+    for (const watched of this.#watch.due(this.#subscription.assigned)) {
+      const { state } = watched
+      // By who was told of a reset of another one just now.
+      if (state.isGivenUp) continue
       if (state.isPaused) {
         // Where it begins must not depend on when it is resumed.
         const source = state.position === null ? this.#positions.source(state) : null
         if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
+        watched.restIfPaused()
         continue
       }
       // Where the end is that somebody begins at depends on when it is asked for.
@@ -74,8 +78,8 @@ export class ReadTurns {
       const { highWatermark: end, logEndOffset } = partition
       const hasData = (offset < end && state.emptyUpTo !== end) || offset > logEndOffset
       if (hasData) withDataCount += 1
-      else if (limits.onlyWithData) continue
-      turns.push({ state, partition, offset, end })
+      else if (this.#rests(watched, partition, offset) || limits.onlyWithData) continue
+      turns.push({ watched, state, partition, offset, end })
     }
     return { turns, withDataCount, isPart }
   }
@@ -85,12 +89,18 @@ export class ReadTurns {
     return partition.isClosed && this.#subscription.isSubscribed
   }
 
-  /** The one first that has waited longest. */
-  #inOrder(): readonly AssignedPartition[] {
-    const { assigned } = this.#subscription
-    if (this.#orderOf !== assigned) this.#order = [...assigned.values()]
-    this.#orderOf = assigned
-    return this.#order.sort((left, right) => left.lastRead - right.lastRead)
+  /** Lets a partition rest that has nothing, where that is certain without waiting for a read. */
+  #rests(watched: WatchedPartition, partition: Partition, offset: number): boolean {
+    if (!this.#watch.mayRest) return false
+    watched.listen(partition)
+    try {
+      if (partition.readBatchesNow(offset, 1)?.length !== 0) return false
+    } catch {
+      // It is read in its turn, and then there is somebody to tell.
+      return false
+    }
+    watched.rest()
+    return true
   }
 
   /** A group takes partitions away when their topic is gone; who chose them has to be told. */

@@ -90,7 +90,7 @@ export class SubscriptionState {
     }
     const before = this.#assigned
     this.#assigned = assigned
-    for (const [key, state] of before) state.isGivenUp = !assigned.has(key)
+    for (const [key, state] of before) if (!assigned.has(key)) state.giveUp()
     for (const [key, state] of before) {
       if (!state.isGivenUp) continue
       if (state.seenTopicId === null) this.#seenTopicIds.delete(key)

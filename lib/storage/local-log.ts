@@ -2,6 +2,7 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import { MAX_EPOCH, type LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LoadedLog } from './loaded-log.ts'
 import { DoubtfulTail } from './doubtful-tail.ts'
+import { endsGoneBack } from './ends-gone-back.ts'
 import type { LogPosition } from './durable-end.ts'
 import { InDoubtError, LogGoneError, inDoubt, orInDoubt } from './in-doubt-error.ts'
 import { LogAppender } from './log-appender.ts'
@@ -31,8 +32,8 @@ export class LocalLog {
   readonly appender: LogAppender
   readonly checkpoint: LogCheckpoint = new LogCheckpoint()
   readonly #recorder: SegmentRecorder
+  #logEndOffset: number
   logStartOffset: number
-  logEndOffset: number
   /** Everything below is covered by a sync that succeeded. */
   durableEndOffset: number
   /** Everything below was acknowledged, or shown: what of that is not durable must not go without a word. */
@@ -58,10 +59,19 @@ export class LocalLog {
     this.#recorder = new SegmentRecorder(loaded.recordFile)
     this.tail = new DoubtfulTail(options.fileSystem, options.dir)
     this.logStartOffset = loaded.logStartOffset
-    this.logEndOffset = loaded.logEndOffset
+    this.#logEndOffset = loaded.logEndOffset
     this.recoveryPoint = Math.min(options.recoveryPoint, loaded.logEndOffset)
     this.noteDurable()
     this.durableEndOffset = loaded.owed?.durableEndOffset ?? loaded.logEndOffset
+  }
+
+  get logEndOffset(): number {
+    return this.#logEndOffset
+  }
+
+  set logEndOffset(offset: number) {
+    if (offset < this.#logEndOffset) endsGoneBack.count += 1
+    this.#logEndOffset = offset
   }
 
   get config(): Readonly<ResolvedTopicConfig> {

@@ -1,0 +1,280 @@
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
+import { Partition } from '../../lib/broker/partition.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { StorageError } from '../../lib/errors.ts'
+import { LogReader } from '../../lib/storage/log-reader.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { withoutTurns } from '../helpers/held-turns.ts'
+import { ConsumerHarness, NO_WAIT, T0, values, watch } from './consumer-harness.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+function places(count: number): { topic: string; partition: number }[] {
+  return Array.from({ length: count }, (_, partition) => ({ topic: 't', partition }))
+}
+
+describe('a poll of many partitions that have nothing', () => {
+  /** What ten records take that come one by one, each to another partition: questions to logs, and listeners. */
+  async function workOf(partitionCount: number, mode: 'paused' | 'listening'): Promise<number> {
+    withoutTurns()
+    const clock = new ManualClock()
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await Broker.open('/data', { fileSystem, clock, random: new SeededRandom(1) })
+    const topic = await broker.createTopic('t', { partitions: partitionCount })
+    const consumer = broker.consumer()
+    consumer.assign(places(partitionCount))
+    await consumer.poll(NO_WAIT)
+    if (mode === 'paused') consumer.pause(places(partitionCount).slice(10))
+    await consumer.poll(NO_WAIT)
+    const spies = [
+      vi.spyOn(LogReader.prototype, 'endOffsetForEpoch'),
+      vi.spyOn(Partition.prototype, 'highWatermark', 'get'),
+      vi.spyOn(Partition.prototype, 'onChange'),
+      vi.spyOn(Partition.prototype, 'readBatchesNow'),
+      vi.spyOn(Partition.prototype, 'readBatches'),
+    ]
+    for (let index = 0; index < 10; index += 1) {
+      const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+      await clock.advance(1)
+      await topic.partition(index).append({ value: 'a' })
+      await clock.advance(1)
+      expect(poll.value).toHaveLength(1)
+    }
+    const work = spies.reduce((sum, { mock }) => sum + mock.calls.length, 0)
+    vi.restoreAllMocks()
+    await broker.close()
+    return work
+  }
+
+  it.each(['listening', 'paused'] as const)(
+    'asks and listens to those alone to which something happens: %s',
+    async (mode) => {
+      expect(await workOf(300, mode)).toBe(await workOf(20, mode))
+    },
+  )
+
+  it('looks at all of them once more when the end of some log has gone back, of which nobody tells', async () => {
+    const broker = await Broker.open('/data', { fileSystem: new SimulatedFileSystem() })
+    onTestFinished(() => broker.close())
+    const { partitions } = await broker.createTopic('t', { partitions: 3 })
+    for (const each of partitions) await each.append([{ value: 'a' }, { value: 'b' }])
+    const resets: unknown[] = []
+    const consumer = broker.consumer({ onOffsetReset: (reset) => void resets.push(reset) })
+    consumer.assign(places(3))
+    await consumer.poll(NO_WAIT)
+    await consumer.poll(NO_WAIT)
+    await partitions[1]?.log.truncateTo(1)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(resets).toEqual([{ topic: 't', partition: 1, from: 2, to: 1, reason: 'truncated' }])
+  })
+
+  it('comes upon what a sync that failed has taken back', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await Broker.open('/data', { fileSystem })
+    onTestFinished(() => broker.close().catch(() => undefined))
+    const relaxed = { partitions: 2, flushMessages: Number.MAX_SAFE_INTEGER }
+    const { partitions } = await broker.createTopic('t', relaxed)
+    for (const each of partitions) await each.append({ value: 'a' })
+    const resets: unknown[] = []
+    const consumer = broker.consumer({ onOffsetReset: (reset) => void resets.push(reset) })
+    consumer.assign(places(2))
+    await consumer.poll(NO_WAIT)
+    await consumer.poll(NO_WAIT)
+    fileSystem.failNext('datasync', 'EIO', { path: /t-1/ })
+    await expect(partitions[1]?.flush()).rejects.toThrow(StorageError)
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(resets).toMatchObject([{ topic: 't', partition: 1, from: 1, to: 0 }])
+  })
+
+  it('goes on reading what is resumed by who is told of its reset', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const consumer = harness.consumer({
+      groupId: 'g',
+      onOffsetReset: ({ topic, partition }) => {
+        consumer.resume([{ topic, partition }])
+      },
+    })
+    await harness.commit(0)
+    harness.partition().append('a', 'b', 'c')
+    harness.partition().deleteRecords(2)
+    consumer.assign(places(2))
+    consumer.pause(places(2))
+    expect(values(await consumer.poll({ maxWaitMs: 1000 }))).toEqual(['c'])
+  })
+
+  it('listens to nothing that is given up by who is told of its reset', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    const consumer = harness.consumer({
+      groupId: 'g',
+      onOffsetReset: () => {
+        consumer.unsubscribe()
+      },
+    })
+    await harness.commit(0)
+    harness.partition().append('a', 'b', 'c')
+    harness.partition().deleteRecords(3)
+    consumer.assign(places(2))
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(listeners(harness)).toEqual([0, 0])
+  })
+})
+
+/** A consumer that has come to the end of all its partitions, and left them to rest. */
+async function resting(
+  partitionCount: number,
+  options: { readonly groupId?: string } = {},
+): Promise<{ harness: ConsumerHarness; consumer: Consumer<string, string> }> {
+  const harness = new ConsumerHarness({ t: partitionCount })
+  const consumer = harness.consumer(options)
+  if (options.groupId === undefined) consumer.assign(places(partitionCount))
+  else consumer.subscribe(['t'])
+  await consumer.poll(NO_WAIT)
+  return { harness, consumer }
+}
+
+function listeners(harness: ConsumerHarness): number[] {
+  return harness.topics.get('t')?.partitions.map(({ listenerCount }) => listenerCount) ?? []
+}
+
+describe('a partition that rests', () => {
+  it('is listened to by one, however many polls there are', async () => {
+    const { harness, consumer } = await resting(3)
+    for (let poll = 0; poll < 5; poll += 1) await consumer.poll(NO_WAIT)
+    expect(listeners(harness)).toEqual([1, 1, 1])
+  })
+
+  it('tells of the first of many changes alone', async () => {
+    const { harness, consumer } = await resting(2)
+    harness.partition('t', 1).append('a')
+    expect(listeners(harness)).toEqual([1, 0])
+    harness.partition('t', 1).append('b')
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a', 'b'])
+    await consumer.poll(NO_WAIT)
+    expect(listeners(harness)).toEqual([1, 1])
+  })
+
+  it.each<[string, (consumer: Consumer<string, string>) => unknown]>([
+    ['close', (consumer) => consumer.close()],
+    [
+      'unsubscribe',
+      (consumer) => {
+        consumer.unsubscribe()
+      },
+    ],
+    [
+      'an assignment of others',
+      (consumer) => {
+        consumer.assign(places(3).slice(2))
+      },
+    ],
+    [
+      'a pause',
+      (consumer) => {
+        consumer.pause(places(2))
+      },
+    ],
+  ])('is listened to no more behind %s', async (_, leave) => {
+    const { harness, consumer } = await resting(3)
+    expect(listeners(harness).slice(0, 2)).toEqual([1, 1])
+    await leave(consumer)
+    expect(listeners(harness).slice(0, 2)).toEqual([0, 0])
+  })
+
+  it('is listened to no more by a member that the group has taken it from', async () => {
+    const { harness, consumer } = await resting(2, { groupId: 'g' })
+    const other = harness.consumer({ groupId: 'g' })
+    other.subscribe(['t'])
+    for (let poll = 0; poll < 3; poll += 1) {
+      await other.poll(NO_WAIT)
+      await consumer.poll(NO_WAIT)
+    }
+    expect(listeners(harness)).toEqual([1, 1])
+    await other.close()
+    expect(listeners(harness).reduce((sum, count) => sum + count)).toBe(1)
+  })
+
+  it('is listened to no more behind a close that comes while it is read', async () => {
+    const { harness, consumer } = await resting(1)
+    harness.partition().notify()
+    const open = harness.partition().closeGate()
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    const closing = consumer.close()
+    open()
+    await closing
+    expect(poll.error).toMatchObject({ code: 'CLOSED' })
+    expect(listeners(harness)).toEqual([0])
+    expect(harness.clock.pendingTimers).toBe(0)
+  })
+
+  it.each([
+    [
+      'what is appended',
+      (harness: ConsumerHarness) => {
+        harness.partition('t', 1).append('a')
+      },
+      ['a'],
+    ],
+    [
+      'a seek to where there is something',
+      (_: ConsumerHarness, consumer: Consumer<string, string>) => {
+        consumer.seek(T0, 0)
+      },
+      ['old'],
+    ],
+    [
+      'a seek to the beginning',
+      (_: ConsumerHarness, consumer: Consumer<string, string>) => {
+        consumer.seekToBeginning([T0])
+      },
+      ['old'],
+    ],
+  ])('is due by %s, also while a poll waits', async (_, change, expected) => {
+    for (const isWaiting of [false, true]) {
+      const { harness, consumer } = await resting(2)
+      harness.partition().append('old')
+      await consumer.poll(NO_WAIT)
+      await consumer.poll(NO_WAIT)
+      const early = isWaiting ? watch(consumer.poll({ maxWaitMs: 1000 })) : null
+      await harness.clock.advance(1)
+      change(harness, consumer)
+      const poll = early ?? watch(consumer.poll({ maxWaitMs: 1000 }))
+      await harness.clock.advance(0)
+      expect(values(poll.value ?? [])).toEqual(expected)
+    }
+  })
+
+  it('is due by an append that comes while it is read and found empty', async () => {
+    const { harness, consumer } = await resting(1)
+    harness.partition().notify()
+    const open = harness.partition().closeGate()
+    const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+    await harness.clock.advance(1)
+    harness.partition().append('a')
+    open()
+    await harness.clock.advance(0)
+    expect(values(poll.value ?? [])).toEqual(['a'])
+  })
+
+  it('is due once it is resumed, whatever came while it was paused', async () => {
+    const { harness, consumer } = await resting(2)
+    consumer.pause([T0])
+    await consumer.poll(NO_WAIT)
+    harness.partition().append('a')
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    consumer.resume([T0])
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+  })
+
+  it('is due when its topic is made anew', async () => {
+    const { harness, consumer } = await resting(1)
+    harness.deleteTopic('t')
+    harness.createTopic('t', 1).partitions[0]?.append('new')
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['new'])
+  })
+})
