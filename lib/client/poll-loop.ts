@@ -231,8 +231,9 @@ export class PollLoop<K, V> {
   }
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const remainingMs = deadlineMs - this.#clock.monotonic()
     const maxWaitMs = (): number => {
+      // What the looks before the wait have taken is part of it.
+      const remainingMs = deadlineMs - this.#clock.monotonic()
       // Whether there is something to commit is a question to all partitions.
       if (this.#hasChanged || remainingMs <= 0) return 0
       return Math.min(remainingMs, this.#parts.committer.msUntilDue())

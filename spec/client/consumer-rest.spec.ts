@@ -141,6 +141,20 @@ function listeners(harness: ConsumerHarness): number[] {
   return harness.topics.get('t')?.partitions.map(({ listenerCount }) => listenerCount) ?? []
 }
 
+it('a poll ends at its time, however long the look before its wait takes', async () => {
+  const harness = new ConsumerHarness({ t: 1 })
+  const consumer = harness.consumer()
+  consumer.assign([T0])
+  const openGate = harness.partition().closeGate()
+  const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+  await harness.clock.advance(900)
+  openGate()
+  await harness.clock.advance(99)
+  expect(poll.isSettled).toBe(false)
+  await harness.clock.advance(1)
+  expect(poll.value).toEqual([])
+})
+
 describe('a partition that rests', () => {
   it('is listened to by one, however many polls there are', async () => {
     const { harness, consumer } = await resting(3)
