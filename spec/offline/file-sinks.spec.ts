@@ -390,6 +390,30 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(fileSystem)).toEqual([0, 1])
   })
 
+  it('relies on no name whose sync has failed, also where it cannot be taken back', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = sinkOn(fileSystem)
+    const place = { topic: 'orders', partition: 0 }
+    await put(sink, task(0, 1), [record(0)])
+    fileSystem.failNext('syncDirectory', 'EIO')
+    fileSystem.failNext('unlink', 'EIO', { path: /1-/ })
+    await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow(/EIO/)
+    expect(namesIn(fileSystem).filter((each) => each.includes('1-'))).toHaveLength(1)
+    expect(await sink.published(place, 0)).toEqual([{ startOffset: 0, endOffset: 1 }])
+    await put(sink, task(1, 2), [record(1)])
+    expect(await sink.published(place, 0)).toHaveLength(2)
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(later)).toEqual([0, 1])
+  })
+
+  it('gives ranges that are the caller’s own', async () => {
+    const sink = sinkOn(new SimulatedFileSystem())
+    await put(sink, task(0, 3), [record(0)])
+    const place = { topic: 'orders', partition: 0 }
+    for (const range of await sink.published(place, 0)) Object.assign(range, { endOffset: 99 })
+    expect(await sink.published(place, 0)).toEqual([{ startOffset: 0, endOffset: 3 }])
+  })
+
   it.each([['/'], [OUT], [`${OUT}/topic=orders`], [`${OUT}/_rejects`]])(
     'takes nothing for durable in %s whose sync has failed once, so that a power loss takes nothing that counts',
     async (path) => {
