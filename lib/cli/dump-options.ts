@@ -68,10 +68,17 @@ export function parseDumpOptions(args: readonly string[]): DumpOptions {
 /** A date, and a time of day with it; Date.parse takes far more for one. */
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/
 
+/** Date.parse takes the 31st of a short month for one of the next. */
+function isDate(text: string): boolean {
+  const day = text.slice(0, 10)
+  const ms = TIME.test(text) ? Date.parse(day) : NaN
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(day)
+}
+
 function startOf(text: string | undefined): DumpStart {
   if (text === undefined) return { offset: 0 }
   if (/^\d+$/.test(text)) return { offset: wholeNumber('--from', text, 0) }
-  const timestamp = TIME.test(text) ? Date.parse(text) : NaN
+  const timestamp = isDate(text) ? Date.parse(text) : NaN
   if (timestamp >= 0) return { timestamp }
   throw new UsageError(
     `--from must be an offset or a time such as 2026-11-30T08:00:00Z, got '${text}'`,

@@ -582,6 +582,8 @@ describe('every command', () => {
     [['dump', 'a', 't', '--from=-5'], 2, "got '-5'"],
     [['dump', 'a', 't', '--from', 'end-10'], 2, "got 'end-10'"],
     [['dump', 'a', 't', '--from', '2024-13-01'], 2, "got '2024-13-01'"],
+    [['dump', 'a', 't', '--from', '2026-02-31'], 2, "got '2026-02-31'"],
+    [['dump', 'a', 't', '--from', '2026-02-28T25:00'], 2, "got '2026-02-28T25:00'"],
     [['dump', 'a', 't', '--from', '99999999999999999'], 2, '--from must be a whole number'],
     [['dump', 'a', 't', '--from', '1', '--last', '1'], 2, '--from and --last exclude each other'],
     [['dump', 'a', 't', '--last', '0'], 2, '--last must be a whole number of at least 1'],

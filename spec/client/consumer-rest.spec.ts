@@ -155,6 +155,21 @@ it('a poll ends at its time, however long the look before its wait takes', async
   expect(poll.value).toEqual([])
 })
 
+it('a signal that is aborted while the first look is under way ends the poll', async () => {
+  const harness = new ConsumerHarness({ t: 1 })
+  const consumer = harness.consumer()
+  consumer.assign([T0])
+  const openGate = harness.partition().closeGate()
+  const stop = new AbortController()
+  const poll = watch(consumer.poll({ maxWaitMs: 1000, signal: stop.signal }))
+  await harness.clock.advance(1)
+  const reason = new Error('enough')
+  stop.abort(reason)
+  openGate()
+  await harness.clock.advance(0)
+  expect(poll.error).toBe(reason)
+})
+
 describe('a partition that rests', () => {
   it('is listened to by one, however many polls there are', async () => {
     const { harness, consumer } = await resting(3)
