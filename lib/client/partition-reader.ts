@@ -167,12 +167,14 @@ export class PartitionReader {
       state.position !== offset ||
       this.#positions.source(state) !== partition ||
       this.#turns.isGoing(partition)
-    if (isStale) return false
+    // Of what was not looked at nobody tells, so it is not to be waited for.
+    if (isStale || (batches.length === 0 && error === null && !hadRoom)) {
+      this.#watch.hasChanged = true
+      return false
+    }
     if (batches.length === 0 && error === null) {
-      if (hadRoom) {
-        state.emptyUpTo = end
-        watched.restIfUnchanged()
-      }
+      state.emptyUpTo = end
+      watched.restIfUnchanged()
       return false
     }
     if (batches.length > 0 && this.#positions.hasLapsed(state, partition)) return true

@@ -170,6 +170,22 @@ it('a signal that is aborted while the first look is under way ends the poll', a
   expect(poll.error).toBe(reason)
 })
 
+it('what was not looked at for want of room is read where the others turn out to be of no use', async () => {
+  const harness = new ConsumerHarness({ a: 1, b: 1 })
+  const consumer = harness.consumer({ groupId: 'g', fetchMaxBytes: 1, enableAutoCommit: false })
+  consumer.subscribe(['a', 'b'])
+  await consumer.poll(NO_WAIT)
+  harness.partition('a').append('x')
+  harness.partition('b').append('y')
+  const openGate = harness.partition('a').closeGate()
+  const poll = watch(consumer.poll({ maxWaitMs: 60_000 }))
+  await harness.clock.advance(1)
+  harness.partition('a').close()
+  openGate()
+  await harness.clock.advance(1)
+  expect(values(poll.value ?? [])).toEqual(['y'])
+})
+
 describe('a partition that rests', () => {
   it('is listened to by one, however many polls there are', async () => {
     const { harness, consumer } = await resting(3)
