@@ -189,7 +189,7 @@ export class PollLoop<K, V> {
         return records
       }
       if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) {
-        // The time of many polls may be over at once, and each looks at all of its partitions again.
+        // The time of many polls may be over at once.
         const turn = promptIo.turnIfDue()
         if (turn !== null) await turn
         continue

@@ -16,7 +16,7 @@ const MIN_SHARE_BYTES = 64 * 1024
 
 /**
  * While partitions have something buffered the others are looked at once for so many records of each:
- * a look at a thousand of them takes as long as handing out hundreds of records.
+ * a look at a thousand that have something takes as long as handing out hundreds of records.
  */
 const RECORDS_PER_PARTITION = 4
 

@@ -186,6 +186,38 @@ it('what was not looked at for want of room is read where the others turn out to
   expect(values(poll.value ?? [])).toEqual(['y'])
 })
 
+it('a poll hears at once of a topic that is deleted while it is read', async () => {
+  const harness = new ConsumerHarness({ t: 1 })
+  const consumer = harness.consumer()
+  consumer.assign([T0])
+  // The first begins it, the second lets it rest.
+  await consumer.poll(NO_WAIT)
+  await consumer.poll(NO_WAIT)
+  harness.partition().append('a')
+  const openGate = harness.partition().closeGate()
+  const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
+  await harness.clock.advance(1)
+  harness.deleteTopic('t')
+  openGate()
+  await harness.clock.advance(1)
+  expect(poll.error).toMatchObject({ code: 'UNKNOWN_TOPIC_OR_PARTITION' })
+})
+
+it('a poll reads no more where there is no room', async () => {
+  const harness = new ConsumerHarness({ t: 30 })
+  const all = places(30)
+  const reads = all.map(({ partition }) => harness.partition('t', partition).reads)
+  for (const { partition } of all) {
+    const values = Array.from({ length: 20 }, () => 'x'.repeat(100))
+    harness.partition('t', partition).append(...values)
+  }
+  const consumer = harness.consumer({ fetchMaxBytes: 3000, maxPollRecords: 1 })
+  consumer.assign(all)
+  for (let poll = 0; poll < 18; poll += 1) await consumer.poll(NO_WAIT)
+  const readBytes = reads.flat().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  expect(readBytes).toBeLessThan(6500)
+})
+
 describe('a partition that rests', () => {
   it('is listened to by one, however many polls there are', async () => {
     const { harness, consumer } = await resting(3)
