@@ -5,7 +5,8 @@ import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 
-const FILE = 'meta.properties'
+/** A directory in which it lies is that of a broker. */
+export const META_PROPERTIES_FILE = 'meta.properties'
 
 /** Who a data directory belongs to, in the words of Kafka's `meta.properties`. */
 export interface MetaProperties {
@@ -22,7 +23,7 @@ export async function readMetaProperties(
   fileSystem: FileSystem,
   dir: string,
 ): Promise<MetaProperties | null> {
-  const path = join(dir, FILE)
+  const path = join(dir, META_PROPERTIES_FILE)
   const content = await readWholeFile(fileSystem, path, 65_536)
   if (content === null) return null
   const properties = new Map<string, string>()
@@ -55,6 +56,6 @@ export async function createMetaProperties(
     'node.id=1',
     `directory.id=${newTopicId(random)}`,
   ]
-  await replaceFile(fileSystem, join(dir, FILE), `${lines.join('\n')}\n`)
+  await replaceFile(fileSystem, join(dir, META_PROPERTIES_FILE), `${lines.join('\n')}\n`)
   return { clusterId, nodeId: 1 }
 }

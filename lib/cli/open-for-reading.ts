@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Broker } from '../broker.ts'
+import { META_PROPERTIES_FILE } from '../broker/meta-properties.ts'
 import { InputError } from './command-arguments.ts'
 
 /**
@@ -11,7 +12,12 @@ import { InputError } from './command-arguments.ts'
  */
 export async function openForReading(dir: string): Promise<Broker> {
   const broker = await Broker.open(resolve(dir), { readOnly: true })
-  if (existsSync(join(broker.dir, 'meta.properties'))) return broker
+  if (isDataDirectory(broker.dir)) return broker
   await broker.close()
-  throw new InputError(`${broker.dir} is no data directory: it has no meta.properties`)
+  throw new InputError(`${broker.dir} is no data directory: it has no ${META_PROPERTIES_FILE}`)
+}
+
+/** Whether a broker has had it open. */
+export function isDataDirectory(dir: string): boolean {
+  return existsSync(join(dir, META_PROPERTIES_FILE))
 }

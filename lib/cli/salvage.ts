@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs'
-import { basename, dirname, join, resolve, sep } from 'node:path'
+import { basename, dirname, resolve, sep } from 'node:path'
+import { parsePartitionDirectoryName } from '../broker/topic-name.ts'
 import { Log, type LostRange, type SalvageReport } from '../index.ts'
 import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
 import { InputError, readArguments, UsageError } from './command-arguments.ts'
+import { isDataDirectory } from './open-for-reading.ts'
 import { jsonLine } from './record-line.ts'
 import { counted, printable, thousands } from './report.ts'
 
@@ -34,8 +35,9 @@ async function salvage(args: readonly string[], { stdout }: CommandStreams): Pro
     const got = `got '${positionals.join(' ')}'`
     throw new UsageError(`salvage takes the directory of a partition and a new one, ${got}`)
   }
-  refuseTarget(resolve(source), resolve(target))
-  const report = await Log.salvage(resolve(source), resolve(target))
+  const paths = [resolve(source), resolve(target)] as const
+  refuseTarget(...paths)
+  const report = await Log.salvage(...paths)
   stdout.write(values.json === true ? `${jsonLine(report)}\n` : textOf(report))
   return report.lost.length === 0 ? 0 : FOUND_BAD
 }
@@ -45,8 +47,8 @@ function refuseTarget(source: string, target: string): void {
   if (target === source || target.startsWith(`${source}${sep}`)) {
     throw new InputError(`${target} lies in ${source}, in which nothing may be changed`)
   }
-  const dir = dirname(target)
-  if (!existsSync(join(dir, 'meta.properties')) || !/-\d+$/.test(basename(target))) return
+  if (parsePartitionDirectoryName(basename(target)) === null) return
+  if (!isDataDirectory(dirname(target))) return
   throw new InputError(
     `${target} is in a data directory, whose next open would take it for a partition: ` +
       'name a target outside of it, and put the copy in its place when the damaged one is away',
