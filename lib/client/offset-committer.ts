@@ -33,6 +33,8 @@ export class OffsetCommitter {
   readonly #holders: Iterable<RecordHolder>
   readonly #target: CommitTarget
   #dueMs: number
+  /** Key of the partition that {@link OffsetCommitter.#hasUncommitted} has found last; `null` for none. */
+  #uncommittedKey: string | null = null
   /** A commit that nobody has waited for yet. */
   #started: Promise<void> | null = null
 
@@ -177,11 +179,20 @@ export class OffsetCommitter {
     return offsets
   }
 
-  /** Whether {@link OffsetCommitter.#uncommitted} is not empty: each poll that waits asks for all partitions. */
+  /**
+   * Whether {@link OffsetCommitter.#uncommitted} is not empty. Each poll that waits asks, and until the next
+   * commit the answer is most often found where it was found before.
+   */
   #hasUncommitted(): boolean {
-    for (const state of this.#subscription.assigned.values()) {
-      if (this.#isUncommitted(state, this.#consumedOf(state))) return true
+    const { assigned } = this.#subscription
+    const found = this.#uncommittedKey === null ? undefined : assigned.get(this.#uncommittedKey)
+    if (found !== undefined && this.#isUncommitted(found, this.#consumedOf(found))) return true
+    for (const state of assigned.values()) {
+      if (!this.#isUncommitted(state, this.#consumedOf(state))) continue
+      this.#uncommittedKey = state.key
+      return true
     }
+    this.#uncommittedKey = null
     return false
   }
 
