@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
@@ -7,6 +8,7 @@ import type { Random } from '../platform/random.ts'
 import { loadReadable, whyUnreadable } from '../storage/load-readable.ts'
 import type { LogState } from '../storage/log-state.ts'
 import { Log } from '../storage/log.ts'
+import { isOfAnotherTopic, PARTITION_METADATA_FILE } from '../storage/partition-metadata.ts'
 import { isReadFailure } from '../storage/read-failure.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
@@ -146,7 +148,10 @@ export class PartitionOpener {
       log = await Log.load(path, logContext)
     } catch (error) {
       if (!mayBeUnreadable) throw error
-      log = await loadReadable(path, logContext, error)
+      const isOthers = readOnly && (await isOfAnotherTopic(fileSystem, path, entry.id))
+      log = isOthers
+        ? await Log.load(path, { ...logContext, loss: whyOthers(path, entry.id, error) })
+        : await loadReadable(path, logContext, error)
     }
     return new Partition(log, partitionContext)
   }
@@ -198,6 +203,16 @@ export async function closeAll(
   }
   await Promise.all(Array.from({ length: CLOSE_CONCURRENCY }, closeRest))
   throwFailures(failures)
+}
+
+/** Files that were copied to where those of another topic of the name belong, as of a backup. */
+function whyOthers(dir: string, topicId: string, cause: unknown): CorruptRecordError {
+  return new CorruptRecordError(
+    `it names another topic id than the list of topics, ${topicId}: ` +
+      'the partition was copied there from another topic of the name',
+    { path: join(dir, PARTITION_METADATA_FILE), position: 0, firstOffset: 0, lastOffset: null },
+    { cause },
+  )
 }
 
 /** A topic whose directory is gone has lost its records, and must not start again at offset 0. */

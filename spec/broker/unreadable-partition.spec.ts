@@ -178,6 +178,23 @@ it('a snapshot of producers with a bad sector is damage of its partition, for wh
   expect(await valuesIn(await open(fs, { readOnly: true }), 'orders')).toEqual(FIVE)
 })
 
+it('a partition that was copied from another topic of the name is damage of its own, for who only reads', async () => {
+  const fs = await written('clean')
+  const path = `${DIR}/partition.metadata`
+  fs.writeFile(path, Buffer.from('version: 0\ntopic_id: AnotherTopicOfThatName'))
+  const reader = await open(fs, { readOnly: true })
+  expect(reader.recovery.damaged).toMatchObject([
+    { topic: 'orders', partition: 0, error: { path, reason: /another topic id than.*: the/ } },
+  ])
+  const damage = reader.recovery.damaged[0]?.error
+  await expect(reader.topic('orders').partition(0).read(0)).rejects.toBe(damage)
+  expect(await valuesIn(reader, 'users')).toEqual(FIVE)
+  await reader.close()
+  // Without the file that says so, it is taken for what its name says.
+  await fs.unlink(path)
+  expect(await valuesIn(await open(fs, { readOnly: true }), 'orders')).toEqual(FIVE)
+})
+
 it('a read that fails once is damage until the next open', async () => {
   const fs = await written('crash')
   fs.failNext('read', 'EIO', { path: LOG })
