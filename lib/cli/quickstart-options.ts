@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readArguments, UsageError } from './command-arguments.ts'
 
@@ -99,6 +99,7 @@ function refuseKeptByNpm(env: Environment): void {
 
 /** The package's own dependencies when it is run from its sources, those of the project otherwise. */
 function defaultTree(): string {
-  const own = fileURLToPath(new URL('../../node_modules', import.meta.url))
-  return existsSync(own) ? own : 'node_modules'
+  // An installed package has no sources, and may well have a node_modules of its own.
+  const sources = fileURLToPath(new URL('../../lib', import.meta.url))
+  return existsSync(sources) ? join(sources, '../node_modules') : 'node_modules'
 }
