@@ -39,7 +39,7 @@ export interface TopicConfig extends CompressionLevels {
    * How long records are kept, milliseconds; -1 keeps them for ever. A segment goes when all of its
    * records are older, also when nothing more is appended. A timestamp in the future counts as the
    * time of the file's last modification. @defaultValue 604800000 (7 days), and -1 with
-   * `retention: 'consumed'`, where records that nobody has consumed yet are not to go by themselves
+   * `retention: 'consumed'` unless the broker's `defaults` say otherwise, where records that nobody has consumed yet are not to go by themselves
    */
   readonly retentionMs?: number
   /**
@@ -114,7 +114,8 @@ export interface TopicConfig extends CompressionLevels {
   readonly fileDeleteDelayMs?: number
   /**
    * Records between two syncs, at least 1. 1 makes every acknowledged record durable and shares the cost of a
-   * sync among all who wait; larger values may lose that many records on power loss.
+   * sync among all who wait; larger values may lose that many records on power loss, and with `acks: 1` what
+   * the sync under way was to cover as well.
    *
    * @defaultValue 1 (Kafka: never)
    */

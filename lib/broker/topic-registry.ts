@@ -39,7 +39,7 @@ export interface TopicEntry {
   readonly id: string
   readonly partitionCount: number
   readonly state: TopicState
-  /** What differs from the broker's defaults. */
+  /** What the topic was given itself, and nothing of the broker's defaults. */
   readonly config: TopicConfig
 }
 

@@ -38,7 +38,7 @@ export interface DefaultPartitionerOptions {
    * Bytes of keys and values after which records without a key go on to another partition, at
    * least 1. Best the producer's `batchSize`: less splits batches, more makes the load uneven.
    *
-   * @defaultValue 16384
+   * @defaultValue 16384, as Kafka's producers have it; the producers of this library give it theirs
    */
   readonly stickyBytes?: number
   /** Treats every record as if it had no key. @defaultValue `false` */

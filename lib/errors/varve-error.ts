@@ -8,7 +8,8 @@ export type AppendOutcome = 'not-written' | 'unknown'
 
 /**
  * Base of every error of the library that a correct program may have to handle. What callbacks throw, the reasons of
- * signals, and the AggregateError of a close that fails in several ways come as they are.
+ * signals, and the AggregateError of a close at which several clients fail come as they are; where the disk is among
+ * the failures of a close, it is a `StorageError` that has the AggregateError as its cause.
  *
  * `code` is stable within a major version, messages are not. Misuse (a wrong type, a value out of
  * range) is a plain `TypeError` or `RangeError` without a code, because nobody should catch it.

@@ -83,6 +83,8 @@ export class BrokerSession {
     promise(noted, end, acks === 'all' && this.#flushMessages(topic) === 1)
     // A relaxed topic syncs before fewer than this many records are left to lose.
     if (acks === 'all') promise(noted, end - this.#flushMessages(topic) + 1, true)
+    // Who is told before the sync may lose what that covers, and of what was written before as much as any.
+    else promise(noted, baseOffset - this.#flushMessages(topic) + 1, true)
   }
 
   async flush(topic = 'orders', partition = 0): Promise<void> {

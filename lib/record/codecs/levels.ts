@@ -8,7 +8,7 @@ import type { CompressionType } from './codec.ts'
 export interface CompressionLevels {
   /** 1 (fast) to 9 (small); -1 leaves the choice to zlib, which takes 6. @defaultValue -1 */
   readonly compressionGzipLevel?: number
-  /** 1 to 17, higher is smaller and slower; the default is the fastest of all, as in Kafka. @defaultValue 9 */
+  /** 9 is Kafka's fast compressor. Every other number is the thorough one: 1 (fast) to 17 (small). @defaultValue 9 */
   readonly compressionLz4Level?: number
   /** -131072 (fast) to 22 (small). @defaultValue 3 */
   readonly compressionZstdLevel?: number
