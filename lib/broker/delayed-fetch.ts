@@ -217,14 +217,13 @@ function readNow(
   if (minBytes > 1) return responses
   let remainingBytes = maxBytes
   for (const request of requests) {
-    const { partition, offset, maxBytes: partitionBytes, wantedEnd } = request
-    const { highWatermark } = partition
+    const { maxBytes: partitionBytes } = request
+    const { highWatermark } = request.partition
     let batches: readonly RecordBatch[] | null = []
     let error: Error | null = null
     if (remainingBytes > 0) {
       try {
-        const mostBytes = Math.min(partitionBytes, remainingBytes)
-        batches = readPiecesNow(partition, offset, mostBytes, wantedEnd)
+        batches = readPiecesNow(request, Math.min(partitionBytes, remainingBytes))
       } catch (cause) {
         error = errorOf(cause)
       }
@@ -253,7 +252,7 @@ async function readRest(
       try {
         const mostBytes = Math.min(partitionBytes, remainingBytes)
         const hasLooked = slot === 0 || minBytes > 1
-        const now = hasLooked ? null : readPiecesNow(partition, offset, mostBytes, wantedEnd)
+        const now = hasLooked ? null : readPiecesNow(request, mostBytes)
         batches = now ?? (await partition.readBatches(offset, mostBytes, wantedEnd))
         remainingBytes -= totalSizeBytes(batches)
       } catch (cause) {
@@ -283,11 +282,9 @@ function responseTo(
 }
 
 /** Reads what can be had inside of the call; `null` when only `Partition.readBatches` can tell. */
-function readPiecesNow(
-  partition: Partition,
-  offset: number,
-  maxBytes: number,
-  wantedEnd: number | undefined,
+export function readPiecesNow(
+  { partition, offset, maxBytes: partitionBytes, wantedEnd }: FetchRequest,
+  maxBytes: number = partitionBytes,
 ): readonly RecordBatch[] | null {
   const first = partition.readBatchesNow(offset, maxBytes, wantedEnd)
   if (first === null || first.length === 0) return first

@@ -3,7 +3,8 @@ import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, newRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
-import { fetchBatches } from './delayed-fetch.ts'
+import { fetchBatches, readPiecesNow } from './delayed-fetch.ts'
+import { FetchWait } from './fetch-wait.ts'
 import type { Partition } from './partition.ts'
 
 /** What {@link Partition.read} takes. */
@@ -187,11 +188,39 @@ export async function fetchRecords(
   let from = offset
   const { generation } = partition.log.reader
   for (;;) {
-    const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal }
     const request = { partition, offset: from, maxBytes, wantedEnd: from + maxRecords }
-    const [response] = await fetchBatches(clock, [request], limits)
-    if (response?.error != null) throw response.error
-    const batches = response?.batches ?? []
+    let batches: readonly RecordBatch[] | null = null
+    if (minBytes <= 1 && remainingMs > 0) {
+      // What comes to one partition is waited for here: a fetch of several takes a promise more, and lists.
+      const wait = new FetchWait(clock, { maxWaitMs: remainingMs, signal })
+      const turn = promptIo.turnIfDue()
+      if (turn !== null) await turn
+      signal?.throwIfAborted()
+      batches = readPiecesNow(request)
+      if (batches?.length === 0) {
+        const stopListening = listen(partition, wait)
+        try {
+          do {
+            await wait.nextChange()
+            // One append wakes all who wait for it. Who is to wait no longer has been told so by his caller.
+            const turn = wait.isOver ? null : promptIo.turnIfDue()
+            if (turn !== null) await turn
+            signal?.throwIfAborted()
+            batches = readPiecesNow(request)
+          } while (batches?.length === 0 && !wait.isOver)
+        } finally {
+          stopListening()
+        }
+        remainingMs = Math.max(0, deadlineMs - clock.monotonic())
+      }
+    }
+    if (batches === null) {
+      // Many bytes, or a read that cannot be made inside of the call.
+      const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal }
+      const [response] = await fetchBatches(clock, [request], limits)
+      if (response?.error != null) throw response.error
+      batches = response?.batches ?? []
+    }
     const decoding = decodeAll(batches, partition, { fromOffset: offset, maxRecords })
     const records = Array.isArray(decoding) ? decoding : await decoding
     // Batches may hold nothing for readers: markers, or what compaction left of them.
@@ -206,41 +235,16 @@ export async function fetchRecords(
   }
 }
 
-/** How far a search by time goes: what comes meanwhile lies at it or behind it. */
-export interface SearchEnd {
-  readonly endOffset: number
-  /** Leader epoch of the record before `endOffset`, as it was then; `null` where that is not known. */
-  readonly endEpoch: number | null
-}
-
-/** What {@link findByTimestamp} has come to. */
-export interface TimestampSearch extends SearchEnd {
-  /** The first record that is at least as young; `null` when every one below `endOffset` is older. */
-  readonly found: { readonly offset: number; readonly timestamp: number } | null
-}
-
-/** Where a search goes to that is called for now, however late it begins. */
-export function searchEndOf(partition: Partition): SearchEnd {
-  const endOffset = partition.highWatermark
-  return { endOffset, endEpoch: partition.log.reader.epochOf(endOffset - 1) }
-}
-
-/** See `Partition.offsetForTimestamp`. Where another process appends, its log is looked at first. */
-export async function findByTimestamp(
-  partition: Partition,
-  timestamp: number,
-  endAtCall: SearchEnd = searchEndOf(partition),
-): Promise<TimestampSearch> {
-  // Also where none is so young: who asks again and again waits for somebody else.
-  const turn = promptIo.turnIfDue()
-  if (turn !== null) await turn
-  const looking = partition.lookBehind(Infinity)
-  if (looking !== null) await looking
-  partition.ensureOpen()
-  // What the other process had appended by the call is known behind the look alone.
-  const end = looking === null ? endAtCall : searchEndOf(partition)
-  const found = await partition.log.offsetForTimestamp(timestamp, end.endOffset)
-  return { found, ...end }
+/** Begins a wait, behind a look in the same step, so that nothing comes in between. @returns what ends it */
+function listen(partition: Partition, wait: FetchWait): () => void {
+  const stopListening = partition.onChange(() => {
+    wait.wakeUp()
+  })
+  wait.start()
+  return () => {
+    stopListening()
+    wait.stop()
+  }
 }
 
 /**

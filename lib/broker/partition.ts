@@ -18,7 +18,6 @@ import { PartitionBatches } from './partition-batches.ts'
 import type { PartitionContext } from './partition-context.ts'
 import {
   fetchRecords,
-  findByTimestamp,
   readRecords,
   type FetchOptions,
   type ReadOptions,
@@ -29,6 +28,7 @@ import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
 import { RecordDeletion, type DeletedRecords } from './record-deletion.ts'
 import { flushTimed } from './slow-sync.ts'
+import { findByTimestamp } from './timestamp-search.ts'
 import type { TopicSpace } from './topic-space.ts'
 import { VisibleEnd } from './visible-end.ts'
 

@@ -1,5 +1,5 @@
 import type { Partition } from '../broker/partition.ts'
-import { findByTimestamp, searchEndOf, type TimestampSearch } from '../broker/partition-reads.ts'
+import { findByTimestamp, searchEndOf, type TimestampSearch } from '../broker/timestamp-search.ts'
 
 /** Enough to keep a disk busy, and few enough for what they have begun to fit into the turn that they began in. */
 const SEARCHES_AT_ONCE = 8

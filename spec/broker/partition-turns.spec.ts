@@ -69,3 +69,37 @@ describe('a pass over many partitions that have nothing to delete', () => {
     expect(pass.isSettled).toBe(true)
   })
 })
+
+describe('a fetch at the end of a partition', () => {
+  it('lets the event loop turn before it looks', async () => {
+    const { broker, partition } = await openTopic({})
+    const turns = holdTurns()
+    const fetch = watch(partition.fetch(0, { maxWaitMs: 1000 }))
+    await settle()
+    expect(turns.asked()).toBe(1)
+    vi.restoreAllMocks()
+    await partition.append({ value: VALUE })
+    expect(fetch.isSettled).toBe(false)
+    turns.release()
+    await settle()
+    // What has come meanwhile is found by the look.
+    expect(fetch.value).toHaveLength(1)
+    await broker.close()
+  })
+
+  it('lets the event loop turn once it is woken, with all others whom one append has woken', async () => {
+    const { broker, partition } = await openTopic({})
+    const fetches = [1, 2].map(() => watch(partition.fetch(0, { maxWaitMs: 1000 })))
+    await settle()
+    const turns = holdTurns()
+    void partition.append({ value: VALUE })
+    await settle()
+    expect(turns.asked()).toBeGreaterThanOrEqual(2)
+    expect(fetches.map(({ isSettled }) => isSettled)).toEqual([false, false])
+    turns.release()
+    await settle()
+    expect(fetches.map(({ value }) => value)).toMatchObject([[{ offset: 0 }], [{ offset: 0 }]])
+    vi.restoreAllMocks()
+    await broker.close()
+  })
+})
