@@ -10,6 +10,7 @@ import { MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
 import {
   SharedBatch,
   sharedBatchOf,
+  sealAll,
   tellWritten,
   WholeAppend,
   type Acks,
@@ -227,7 +228,7 @@ export class AppendChain {
   /** The next appends in order; those that expect another offset than they would get are refused. */
   #takeGroup(): PendingAppend[] {
     const group: PendingAppend[] = []
-    const refused: { readonly append: PendingAppend; readonly error: Error }[] = []
+    let refused: { readonly append: PendingAppend; readonly error: Error }[] | null = null
     let sizeBytes = 0
     const { maxBytes } = this.#owner.log.config
     const groupBytes = mostGroupBytes(this.#owner, this.#wasSynced)
@@ -242,19 +243,20 @@ export class AppendChain {
       if (appendBytes === 0) continue
       const { logEndOffset } = this.#owner.log
       if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
-        refused.push({ append, error: new OffsetConflictError(expectedOffset, logEndOffset) })
+        const error = new OffsetConflictError(expectedOffset, logEndOffset)
+        ;(refused ??= []).push({ append, error })
         continue
       }
       if (maxBytes >= 0 && appendBytes > maxBytes) {
         const error = new RecordTooLargeError(appendBytes, maxBytes, 'maxBytes')
-        refused.push({ append, error })
+        ;(refused ??= []).push({ append, error })
         continue
       }
       sizeBytes += appendBytes
       group.push(append)
     }
     // Whoever is told may append, or give up another one, so the line has to be in order before.
-    for (const { append, error } of refused) {
+    for (const { append, error } of refused ?? []) {
       append.reject(error)
       this.#release(append)
     }
@@ -266,8 +268,7 @@ export class AppendChain {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
     if (isCapped(log.config)) return this.#commitWithin(group)
-    const buffers: Buffer[] = []
-    for (const append of group) for (const buffer of append.seal()) buffers.push(buffer)
+    const buffers = sealAll(group)
     const written = log.prompt.appendBatches(buffers, group[0]?.expectedOffset)
     return written instanceof Promise
       ? this.#awaitWrite(written, group, buffers)

@@ -20,6 +20,7 @@ export class ChangeListeners {
 
   /** Calls those that listen by now; who comes meanwhile has the news already. */
   notify(): void {
+    if (this.#listeners.size === 0) return
     for (const listener of [...this.#listeners]) listener()
   }
 }

@@ -254,11 +254,22 @@ export function sharedBatchOf(append: PendingAppend | null): SharedBatch | null 
   return append instanceof SharedBatch ? append : null
 }
 
+/** The batches of a group, in order. */
+export function sealAll(group: readonly PendingAppend[]): readonly Buffer[] {
+  const [first] = group
+  if (group.length === 1 && first !== undefined) return first.seal()
+  const buffers: Buffer[] = []
+  for (const append of group) for (const buffer of append.seal()) buffers.push(buffer)
+  return buffers
+}
+
 /** Tells each append of a group of its batches, as they lie in the log. @returns whether anybody waited for no more. */
 export function tellWritten(
   group: readonly PendingAppend[],
   batches: readonly RecordBatch[],
 ): boolean {
+  const [first] = group
+  if (group.length === 1 && first !== undefined) return first.written(batches)
   let start = 0
   let isAnyoneTold = false
   for (const append of group) {

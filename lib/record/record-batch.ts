@@ -243,6 +243,8 @@ export class RecordBatch {
  * is thrown away then, with all that it is handed to.
  */
 export function batchesOf(buffers: readonly Buffer[]): RecordBatch[] {
+  // An array that grows has room for many more, and this is the usual one.
+  if (buffers.length === 1) return [new RecordBatch(buffers[0] as Buffer)]
   const batches: RecordBatch[] = []
   for (const buffer of buffers) batches.push(new RecordBatch(buffer))
   return batches
@@ -250,6 +252,7 @@ export function batchesOf(buffers: readonly Buffer[]): RecordBatch[] {
 
 /** The bytes of each of several batches. */
 export function buffersOf(batches: readonly RecordBatch[]): Buffer[] {
+  if (batches.length === 1) return [(batches[0] as RecordBatch).buffer]
   const buffers: Buffer[] = []
   for (const { buffer } of batches) buffers.push(buffer)
   return buffers
