@@ -4,11 +4,12 @@ import type { Partition } from '../lib/broker/partition.ts'
 import type { TopicConfig } from '../lib/config.ts'
 import { CorruptRecordError, RecordTooLargeError } from '../lib/errors.ts'
 import { COMPRESSION_TYPES, type CompressionType } from '../lib/record/compression.ts'
-import { RecordBatch, batchesIn } from '../lib/record/record-batch.ts'
+import { RecordBatch } from '../lib/record/record-batch.ts'
 import { RecordBatchBuilder } from '../lib/record/record-batch-builder.ts'
 import { decodeRecords } from '../lib/record/decode.ts'
 import { ManualClock } from '../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
+import { batchesIn } from './record/raw-batch.ts'
 
 const CODECS = COMPRESSION_TYPES.filter((type) => type !== 'none')
 const VALUES = Array.from({ length: 300 }, (_, id) => `{"id":${id},"action":"update"}`)

@@ -100,46 +100,30 @@ export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
 }
 
 /**
- * Size of the batch at `position`, to know how much of a file belongs to it.
- *
- * @returns the whole size, with the {@link LOG_OVERHEAD}, which may well be more than the buffer
- * holds; `null` when fewer bytes remain than it takes to tell size and format
- * @throws {@link CorruptRecordError} when the size is less than that of a header
- */
-export function peekBatchSize(buffer: Buffer, position: number): number | null {
-  if (buffer.length - position < PREFIX_BYTES) return null
-  const batchLength = buffer.readInt32BE(position + BATCH_LENGTH_POSITION)
-  if (batchLength < RECORD_BATCH_OVERHEAD - LOG_OVERHEAD) {
-    throw corruptHeader(
-      `its length ${batchLength} is below ${RECORD_BATCH_OVERHEAD - LOG_OVERHEAD}`,
-      position,
-    )
-  }
-  return LOG_OVERHEAD + batchLength
-}
-
-/** @throws {@link CorruptRecordError} when the batch at `position` has another format than ours. */
-export function ensureMagic(buffer: Buffer, position: number): void {
-  const magic = buffer.readInt8(position + MAGIC_POSITION)
-  if (magic !== MAGIC_V2) throw corruptHeader(`its magic is ${magic}, not ${MAGIC_V2}`, position)
-}
-
-/**
  * Size of the batch that `buffer` starts with and holds in full.
  *
  * @throws {@link CorruptRecordError} when there is no such batch
  */
 export function wholeBatchSize(buffer: Buffer): number {
-  const sizeBytes = peekBatchSize(buffer, 0)
-  if (sizeBytes === null || sizeBytes > buffer.length) {
-    const wanted = sizeBytes ?? `at least ${RECORD_BATCH_OVERHEAD}`
-    throw corruptHeader(`it takes ${wanted} bytes, ${buffer.length} are there`, 0)
+  const { length } = buffer
+  if (length < PREFIX_BYTES) {
+    throw corruptHeader(`it takes at least ${RECORD_BATCH_OVERHEAD} bytes, ${length} are there`)
   }
-  ensureMagic(buffer, 0)
+  const batchLength = buffer.readInt32BE(BATCH_LENGTH_POSITION)
+  const leastLength = RECORD_BATCH_OVERHEAD - LOG_OVERHEAD
+  if (batchLength < leastLength) {
+    throw corruptHeader(`its length ${batchLength} is below ${leastLength}`)
+  }
+  const sizeBytes = LOG_OVERHEAD + batchLength
+  if (sizeBytes > length) {
+    throw corruptHeader(`it takes ${sizeBytes} bytes, ${length} are there`)
+  }
+  const magic = buffer.readInt8(MAGIC_POSITION)
+  if (magic !== MAGIC_V2) throw corruptHeader(`its magic is ${magic}, not ${MAGIC_V2}`)
   return sizeBytes
 }
 
 /** Damage in a header of which no offset can be told. */
-export function corruptHeader(reason: string, position: number): CorruptRecordError {
-  return new CorruptRecordError(reason, { path: null, position })
+function corruptHeader(reason: string): CorruptRecordError {
+  return new CorruptRecordError(reason, { path: null, position: 0 })
 }

@@ -12,15 +12,12 @@ import {
   LAST_OFFSET_DELTA_POSITION,
   LEADER_EPOCH_POSITION,
   LOG_APPEND_TIME,
-  MAGIC_POSITION,
   MAX_INT32,
   MAX_TIMESTAMP_POSITION,
   PRODUCER_EPOCH_POSITION,
   PRODUCER_ID_POSITION,
   RECORD_COUNT_POSITION,
   TRANSACTIONAL,
-  ensureMagic,
-  peekBatchSize,
   wholeBatchSize,
 } from './batch-layout.ts'
 import { compressionTypeOf, type CompressionType } from './compression.ts'
@@ -33,7 +30,6 @@ export {
   MAGIC_V2,
   NO_TIMESTAMP,
   RECORD_BATCH_OVERHEAD,
-  peekBatchSize,
 } from './batch-layout.ts'
 
 /** Whose clock a topic's timestamps are: the producer's, or the log's at the time of the append. */
@@ -88,10 +84,6 @@ export class RecordBatch {
   /** Negative until a log has taken the batch. */
   get partitionLeaderEpoch(): number {
     return this.buffer.readInt32BE(LEADER_EPOCH_POSITION)
-  }
-
-  get magic(): number {
-    return this.buffer.readInt8(MAGIC_POSITION)
   }
 
   /** The stored checksum, unsigned. */
@@ -184,24 +176,6 @@ export class RecordBatch {
   }
 
   /**
-   * The producer's sequence of one record; -1 when the batch has none.
-   *
-   * @throws RangeError when `offset` is outside the batch
-   */
-  sequenceOf(offset: number): number {
-    const { baseOffset, lastOffset } = this
-    if (!Number.isInteger(offset) || offset < baseOffset || offset > lastOffset) {
-      throw new RangeError(`offset ${offset} must be within ${baseOffset} and ${lastOffset}`)
-    }
-    return sequenceBehind(this.baseSequence, offset - baseOffset)
-  }
-
-  /** Whether the CRC is that of the bytes. Says nothing about offset, length, epoch and magic. */
-  isValid(): boolean {
-    return this.crc === crc32c(this.buffer, ATTRIBUTES_POSITION)
-  }
-
-  /**
    * Makes sure that the header can be trusted, as far as one batch alone can tell: whether its
    * offset and epoch follow from the batch before it is for the log to say.
    *
@@ -258,24 +232,6 @@ export function buffersOf(batches: readonly RecordBatch[]): Buffer[] {
   return buffers
 }
 
-/**
- * The consecutive batches of `buffer`, as views. Ends in front of a batch that is cut off, because
- * a read rarely ends where a batch does.
- *
- * @throws {@link CorruptRecordError} when a length or a format is impossible
- */
-export function* batchesIn(buffer: Buffer): Generator<RecordBatch, void, undefined> {
-  let position = 0
-  for (;;) {
-    const sizeBytes = peekBatchSize(buffer, position)
-    if (sizeBytes === null) return
-    ensureMagic(buffer, position)
-    if (sizeBytes > buffer.length - position) return
-    yield new RecordBatch(buffer.subarray(position, position + sizeBytes))
-    position += sizeBytes
-  }
-}
-
 /** What a log assigns to a batch when it takes it. */
 export interface BatchStamp {
   readonly baseOffset: number
@@ -305,16 +261,6 @@ export function stampBatch(buffer: Buffer, stamp: BatchStamp): void {
   }
   buffer.writeUInt16BE(attributes, ATTRIBUTES_POSITION)
   buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION, sizeBytes), CRC_POSITION)
-}
-
-/** Moves the batch that `buffer` starts with. The CRC stays right: it does not cover the offset. */
-export function setBaseOffset(buffer: Buffer, baseOffset: number): void {
-  writeInt64(buffer, BASE_OFFSET_POSITION, baseOffset)
-}
-
-/** Changes the epoch in place. The CRC stays right: it does not cover the epoch. */
-export function setPartitionLeaderEpoch(buffer: Buffer, partitionLeaderEpoch: number): void {
-  buffer.writeInt32BE(partitionLeaderEpoch, LEADER_EPOCH_POSITION)
 }
 
 /** Computes the CRC of the batch that fills `buffer`. */

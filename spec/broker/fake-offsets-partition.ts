@@ -1,6 +1,7 @@
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
 import type { OffsetsPartition } from '../../lib/broker/offset-store.ts'
-import { RecordBatch, setBaseOffset } from '../../lib/record/record-batch.ts'
+import { BASE_OFFSET_POSITION } from '../../lib/record/batch-layout.ts'
+import { RecordBatch } from '../../lib/record/record-batch.ts'
 import type { AppendRecord } from '../../lib/storage/append-record.ts'
 import { encodeRecords } from '../../lib/storage/encode-records.ts'
 
@@ -48,7 +49,7 @@ export class FakeOffsetsPartition implements OffsetsPartition {
 
   /** Appends a batch as it is, but for its base offset. */
   add(bytes: Buffer): RecordBatch {
-    setBaseOffset(bytes, this.highWatermark)
+    bytes.writeBigInt64BE(BigInt(this.highWatermark), BASE_OFFSET_POSITION)
     const batch = new RecordBatch(bytes)
     this.batches.push(batch)
     this.highWatermark = batch.nextOffset

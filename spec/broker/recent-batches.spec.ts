@@ -6,14 +6,12 @@ import {
   RecentBatchesBudget,
 } from '../../lib/broker/recent-batches.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
-import { RecordBatch, setBaseOffset } from '../../lib/record/record-batch.ts'
+import { RecordBatch } from '../../lib/record/record-batch.ts'
 
 function batch(baseOffset: number, count: number): RecordBatch {
-  const builder = new RecordBatchBuilder()
+  const builder = new RecordBatchBuilder({ baseOffset })
   for (let each = 0; each < count; each += 1) builder.append(0, null, Buffer.from('x'))
-  const buffer = builder.buildUncompressed()
-  setBaseOffset(buffer, baseOffset)
-  return new RecordBatch(buffer)
+  return new RecordBatch(builder.buildUncompressed())
 }
 
 const EVERYTHING = { maxBytes: 1_000_000, endOffset: Number.MAX_SAFE_INTEGER }

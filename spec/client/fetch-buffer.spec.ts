@@ -5,24 +5,17 @@ import { AssignedPartition } from '../../lib/client/assigned-partition.ts'
 import { FetchBuffer } from '../../lib/client/fetch-buffer.ts'
 import type { StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
-import {
-  RecordBatch,
-  setBaseOffset,
-  setPartitionLeaderEpoch,
-} from '../../lib/record/record-batch.ts'
+import { RecordBatch } from '../../lib/record/record-batch.ts'
 
 /** One batch for each count, each of an epoch of its own and with an offset missing behind it. */
 function batchesOf(counts: readonly number[]): RecordBatch[] {
   let baseOffset = 0
   return counts.map((count, epoch) => {
-    const builder = new RecordBatchBuilder()
+    const builder = new RecordBatchBuilder({ baseOffset, partitionLeaderEpoch: epoch })
     for (let each = 0; each < count; each += 1) builder.append(0, null, Buffer.from('x'))
-    builder.overrideLastOffset(count)
-    const buffer = builder.buildUncompressed()
-    setBaseOffset(buffer, baseOffset)
-    setPartitionLeaderEpoch(buffer, epoch)
+    builder.overrideLastOffset(baseOffset + count)
     baseOffset += count + 1
-    return new RecordBatch(buffer)
+    return new RecordBatch(builder.buildUncompressed())
   })
 }
 

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { BatchMarks } from '../../lib/record/batch-marks.ts'
 import { decodeUncompressed } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
-import { RecordBatch, setBaseOffset, writeCrc } from '../../lib/record/record-batch.ts'
+import { RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
 import type { StoredRecord } from '../../lib/record/stored-record.ts'
 
 const PLACE = { topic: 'orders', partition: 1 }
@@ -13,12 +13,11 @@ function batchOf(
   sizes: readonly number[],
   headers: { key: string; value: Buffer }[] = [],
 ): RecordBatch {
-  const builder = new RecordBatchBuilder()
+  const builder = new RecordBatchBuilder({ baseOffset: BASE_OFFSET })
   for (const [slot, size] of sizes.entries()) {
     builder.append(slot, Buffer.from('key'), Buffer.alloc(size, slot), headers)
   }
   const buffer = builder.buildUncompressed()
-  setBaseOffset(buffer, BASE_OFFSET)
   writeCrc(buffer)
   return new RecordBatch(buffer)
 }

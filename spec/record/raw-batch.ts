@@ -1,5 +1,9 @@
-import { writeBatchHeader, type BatchHeader } from '../../lib/record/batch-layout.ts'
-import { RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
+import {
+  BATCH_LENGTH_POSITION,
+  writeBatchHeader,
+  type BatchHeader,
+} from '../../lib/record/batch-layout.ts'
+import { LOG_OVERHEAD, RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
 
 /** A batch around any bytes, with a right CRC, whatever its header says about them. */
 export function rawBatch(body: Buffer | string, header: Partial<BatchHeader> = {}): RecordBatch {
@@ -20,4 +24,15 @@ export function rawBatch(body: Buffer | string, header: Partial<BatchHeader> = {
   })
   writeCrc(buffer)
   return new RecordBatch(buffer)
+}
+
+/** The consecutive batches of `bytes`, as views, up to one that is cut off. */
+export function* batchesIn(bytes: Buffer): Generator<RecordBatch, void, undefined> {
+  let rest = bytes
+  while (rest.length >= LOG_OVERHEAD) {
+    if (rest.length < LOG_OVERHEAD + rest.readInt32BE(BATCH_LENGTH_POSITION)) return
+    const batch = new RecordBatch(rest)
+    yield batch
+    rest = rest.subarray(batch.sizeBytes)
+  }
 }

@@ -4,7 +4,8 @@ import {
   decodeOffsetCommitValue,
 } from '../../lib/broker/offset-commit-codec.ts'
 import { decodeUncompressed } from '../../lib/record/decode.ts'
-import { batchesIn, type RecordBatch } from '../../lib/record/record-batch.ts'
+import type { RecordBatch } from '../../lib/record/record-batch.ts'
+import { batchesIn } from '../record/raw-batch.ts'
 import {
   descriptorNumber,
   descriptorPath,

@@ -1,5 +1,5 @@
 import { basename, dirname, join } from 'node:path'
-import { batchesIn } from '../../lib/record/record-batch.ts'
+import { batchesIn } from '../record/raw-batch.ts'
 
 /** Bytes of a file that no sync has covered yet. */
 interface UnsyncedRange {
