@@ -1,6 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { PRODUCER_ID_POSITION } from '../record/batch-layout.ts'
-import { readControlRecord } from '../record/control-record.ts'
+import { readTransactionEnd } from '../record/control-record.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
@@ -97,12 +97,12 @@ export class OffsetReplay {
     groups: Map<string, GroupOffsets>,
   ): void {
     try {
-      const type = readControlRecord(batch)?.type
-      if (type !== 'COMMIT' && type !== 'ABORT') return
+      const end = readTransactionEnd(batch)
+      if (end === null) return
       const producerId = producerIdOf(batch)
       const pending = this.#pending.get(producerId) ?? NOTHING
       this.#pending.delete(producerId)
-      if (type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
+      if (end.type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
       // What comes from here on is later than all that counts.
       if (this.#pending.size === 0) this.#applied.clear()
     } catch (error) {

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { CorruptRecordError } from '../errors.ts'
 import { readWholeFile, replaceFile } from '../platform/file-io.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
-import { readControlRecord } from '../record/control-record.ts'
+import { readTransactionEnd } from '../record/control-record.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { parseSegmentFileName, segmentFilePath } from './log-files.ts'
 import {
@@ -253,7 +253,7 @@ function lastDataOf(
 function coordinatorEpochOf(batch: RecordBatch): number | null {
   if (!batch.isControl) return null
   try {
-    return readControlRecord(batch)?.coordinatorEpoch ?? null
+    return readTransactionEnd(batch)?.coordinatorEpoch ?? null
   } catch (error) {
     // A marker of a form that is not known says nothing more than that the transaction has ended.
     if (error instanceof CorruptRecordError) return null

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { writeBatchHeader } from '../../lib/record/batch-layout.ts'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { stampBatch, writeCrc } from '../../lib/record/record-batch.ts'
 import { sizeOfRecord, sizeOfRecordBody, writeRecord } from '../../lib/record/record-encoding.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 
 /** How a batch came to be what it is. */
 type Kind = 'plain' | 'gzip' | 'append time' | 'marker' | 'compacted'

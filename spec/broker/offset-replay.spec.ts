@@ -8,8 +8,8 @@ import { OffsetReplay } from '../../lib/broker/offset-replay.ts'
 import { topicPartitionKey } from '../../lib/broker/topic-partition.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { PRODUCER_ID_POSITION } from '../../lib/record/batch-layout.ts'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
 
 const ORDERS = { topic: 'orders', partition: 0 }

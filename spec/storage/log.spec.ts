@@ -8,10 +8,10 @@ import {
   OffsetOutOfRangeError,
   RecordTooLargeError,
 } from '../../lib/errors.ts'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 import {
   DIR,
   NOW,

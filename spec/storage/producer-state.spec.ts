@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { RecordBatch, stampBatch } from '../../lib/record/record-batch.ts'
 import {
   decodeProducerSnapshot,
@@ -9,6 +8,7 @@ import {
 } from '../../lib/storage/producer-snapshot.ts'
 import { ProducerState } from '../../lib/storage/producer-state.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 import { batchOf } from './log-fixtures.ts'
 
 // Both were written by Kafka's own classes.

@@ -1,8 +1,8 @@
 import { CorruptRecordError } from '../../lib/errors.ts'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import type { StoredRecord } from '../../lib/record/decode.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 import { bytesOf, NOW, openLog } from './log-fixtures.ts'
 import { batchBounds, type Rot } from './rot.ts'
 

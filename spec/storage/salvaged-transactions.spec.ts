@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
-import { buildEndTransactionMarker } from '../../lib/record/control-record.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { spoil } from '../helpers/bad-sectors.ts'
+import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 import { bytesOf, DIR, NOW, pathOf } from './log-fixtures.ts'
 
 const TARGET = '/saved/orders-0'
