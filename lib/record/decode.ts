@@ -10,7 +10,7 @@ import type { StoredRecord } from './stored-record.ts'
 export type { BatchPlace } from './record-reader.ts'
 export { newRecords, type StoredRecord } from './stored-record.ts'
 
-/** What of a batch is decoded, and within which limit. */
+/** What of a batch is decoded, and where it goes. */
 export interface DecodeOptions {
   /**
    * Records below this offset are left out.
@@ -31,12 +31,6 @@ export interface DecodeOptions {
    * @defaultValue a new one
    */
   readonly into?: StoredRecord[]
-  /**
-   * How large the records may be once decompressed, at least 1. No more than 64 MiB in any case.
-   *
-   * @defaultValue 64 MiB
-   */
-  readonly maxDecompressedBytes?: number
 }
 
 /**
@@ -85,21 +79,16 @@ async function decodeCompressed(
   // Compaction leaves a bare header, which no codec would take for a stream of its own.
   if (batch.recordCount === 0 && batch.sizeBytes === RECORD_BATCH_OVERHEAD)
     return options.into ?? []
-  const limitBytes = options.maxDecompressedBytes ?? MAX_DECOMPRESSED_BYTES
-  if (!Number.isSafeInteger(limitBytes) || limitBytes < 1) {
-    throw new RangeError(`maxDecompressedBytes ${limitBytes} must be an integer from 1`)
-  }
   const codec = codecFor(compressionType)
   try {
     const compressed = batch.buffer.subarray(RECORD_BATCH_OVERHEAD)
-    const mostBytes = Math.min(limitBytes, MAX_DECOMPRESSED_BYTES)
     // A reader of many small batches would hold up the process, however little each of them takes.
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
-    const records = await codec.decompress(compressed, mostBytes)
-    // A codec may come from the application.
-    if (records.length > mostBytes) {
-      throw new CorruptRecordError(`more than ${mostBytes} bytes decompressed`, {
+    const records = await codec.decompress(compressed, MAX_DECOMPRESSED_BYTES)
+    // What a codec does not notice is noticed here.
+    if (records.length > MAX_DECOMPRESSED_BYTES) {
+      throw new CorruptRecordError(`more than ${MAX_DECOMPRESSED_BYTES} bytes decompressed`, {
         path: null,
         position: 0,
       })

@@ -304,26 +304,6 @@ describe('decoding finds', () => {
       }),
     )
   })
-
-  it('records that get too large when decompressed', async () => {
-    const batch = rawBatch(gzipSync(GOLDEN_RECORDS), { attributes: 1, recordCount: 3 })
-    expect(await decodeRecords(batch, PLACE, { maxDecompressedBytes: 32 })).toHaveLength(3)
-    await expect(decodeRecords(batch, PLACE, { maxDecompressedBytes: 31 })).rejects.toThrow(
-      'more than the allowed 31 bytes',
-    )
-  })
-
-  it('a batch that would decompress to more than 64 MiB', async () => {
-    const batch = rawBatch(gzipSync(Buffer.alloc(64 * 1024 * 1024 + 1)), { attributes: 1 })
-    await expect(decodeRecords(batch, PLACE)).rejects.toThrow(
-      'more than the allowed 67108864 bytes',
-    )
-  })
-
-  it.each([0, 1.5, Number.NaN])('%d to be no limit', async (maxDecompressedBytes) => {
-    const batch = rawBatch(gzipSync(GOLDEN_RECORDS), { attributes: 1, recordCount: 3 })
-    await expect(decodeRecords(batch, PLACE, { maxDecompressedBytes })).rejects.toThrow(RangeError)
-  })
 })
 
 describe('hostile bytes', () => {
