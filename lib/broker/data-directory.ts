@@ -83,11 +83,10 @@ export class DataDirectory {
         : await files.takeCleanShutdownMark()
       const known = await readMetaProperties(fileSystem, dir)
       const isNew = known === null && (await isEmpty(fileSystem, dir))
-      const meta =
-        known ??
-        (readOnly ? { clusterId: '' } : await createMetaProperties(fileSystem, dir, random))
+      const clusterId =
+        known ?? (readOnly ? '' : await createMetaProperties(fileSystem, dir, random))
       return new DataDirectory(path, dir, {
-        clusterId: meta.clusterId,
+        clusterId,
         isClean: hasMark || isNew,
         fileSystem,
         states: new LogStates(files, await files.read()),

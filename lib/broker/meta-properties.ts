@@ -8,21 +8,15 @@ import { newTopicId } from '../storage/partition-metadata.ts'
 /** A directory in which it lies is that of a broker. */
 export const META_PROPERTIES_FILE = 'meta.properties'
 
-/** Who a data directory belongs to, in the words of Kafka's `meta.properties`. */
-export interface MetaProperties {
-  readonly clusterId: string
-  readonly nodeId: number
-}
-
 /**
- * Reads `meta.properties`; `null` when there is none.
+ * Whom a data directory belongs to: the cluster's id in Kafka's `meta.properties`; `null` when there is none.
  *
  * @throws {@link CorruptRecordError} when it is of a version that is not known, or names no cluster.
  */
 export async function readMetaProperties(
   fileSystem: FileSystem,
   dir: string,
-): Promise<MetaProperties | null> {
+): Promise<string | null> {
   const path = join(dir, META_PROPERTIES_FILE)
   const content = await readWholeFile(fileSystem, path, 65_536)
   if (content === null) return null
@@ -39,16 +33,15 @@ export async function readMetaProperties(
       position: 0,
     })
   }
-  const nodeId = Number(properties.get('node.id') ?? properties.get('broker.id') ?? 1)
-  return { clusterId, nodeId }
+  return clusterId
 }
 
-/** Writes a new `meta.properties`; durable when it resolves. */
+/** Writes a new `meta.properties`; durable when it resolves. @returns the new cluster's id */
 export async function createMetaProperties(
   fileSystem: FileSystem,
   dir: string,
   random: Random,
-): Promise<MetaProperties> {
+): Promise<string> {
   const clusterId = newTopicId(random)
   const lines = [
     'version=1',
@@ -57,5 +50,5 @@ export async function createMetaProperties(
     `directory.id=${newTopicId(random)}`,
   ]
   await replaceFile(fileSystem, join(dir, META_PROPERTIES_FILE), `${lines.join('\n')}\n`)
-  return { clusterId, nodeId: 1 }
+  return clusterId
 }

@@ -102,7 +102,6 @@ function readFew(
   maxRecords: number,
   maxBytes: number = DEFAULT_MAX_BYTES,
 ): StoredRecord[] | Promise<StoredRecord[]> | null {
-  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const found = partition.batches.readFewNow(offset, maxRecords, maxBytes)
   if (found === null) return null
   const { records, nextOffset: from, restBytes } = found
@@ -123,7 +122,6 @@ export async function readInPieces(
   offset: number,
   { maxBytes = DEFAULT_READ_BYTES, signal }: Pick<FetchOptions, 'maxBytes' | 'signal'>,
 ): Promise<StoredRecord[]> {
-  checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   const { reader } = partition.log
   const { generation } = reader
   const records = newRecords()

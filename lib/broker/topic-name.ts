@@ -17,7 +17,6 @@ const MAX_PARTITION = 0x7fff_ffff
 
 const LEGAL_NAME = /^[a-zA-Z0-9._-]+$/
 const CANONICAL_DECIMAL = /^(?:0|[1-9][0-9]{0,9})$/
-const DELETION_ID = /^[0-9a-f]{32}$/
 const DELETED_DIRECTORY = /^[a-zA-Z0-9._-]+-(?:0|[1-9][0-9]{0,9})\.[0-9a-f]{32}-delete$/
 
 /**
@@ -77,24 +76,8 @@ export function parsePartitionDirectoryName(name: string): TopicPartition | null
 }
 
 /**
- * Name that a partition's directory is renamed to before its files go:
- * `<topic>-<partition>.<hexId>-delete`. A long topic is cut so that the name has at most 255
- * characters, therefore it does not tell which topic it was.
- *
- * @param hexId 32 lower-case hexadecimal digits that no other deletion has used
- * @throws RangeError when `hexId` is something else
- */
-export function deletedDirectoryName(topic: string, partition: number, hexId: string): string {
-  if (!DELETION_ID.test(hexId)) {
-    throw new RangeError(`hexId must be 32 lower-case hexadecimal digits, got '${hexId}'`)
-  }
-  const suffix = `-${partition}.${hexId}-delete`
-  return topic.slice(0, MAX_DIRECTORY_NAME_LENGTH - suffix.length) + suffix
-}
-
-/**
- * Whether a directory is one that {@link deletedDirectoryName}, or Kafka, renamed for deletion.
- * What it accepts may be removed, so it takes no other name.
+ * Whether a directory is one that Kafka renamed for deletion. What it accepts may be removed, so it takes
+ * no other name.
  */
 export function isDeletedDirectoryName(name: string): boolean {
   return name.length <= MAX_DIRECTORY_NAME_LENGTH && DELETED_DIRECTORY.test(name)

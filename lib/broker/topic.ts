@@ -37,8 +37,8 @@ export class Topic {
   /** Tells a topic from an earlier one of the same name: a UUID, in 22 characters as Kafka writes it. */
   readonly id: string
   readonly #owner: TopicOwner
-  /** What bounds the bytes of all partitions; `null` where nobody can. */
-  readonly #space: TopicSpace | null
+  /** What bounds the bytes of all partitions. */
+  readonly #space: TopicSpace
   #config: Readonly<ResolvedTopicConfig>
   /** Frozen: everybody is handed this list, and producers look partitions up in it. */
   #partitions: readonly Partition[]
@@ -49,7 +49,7 @@ export class Topic {
     config: Readonly<ResolvedTopicConfig>,
     partitions: readonly Partition[],
     owner: TopicOwner,
-    space: TopicSpace | null = null,
+    space: TopicSpace,
   ) {
     this.name = place.name
     this.id = place.id
@@ -166,14 +166,12 @@ export class Topic {
   setConfig(config: Readonly<ResolvedTopicConfig>): void {
     this.#config = config
     for (const partition of this.#partitions) partition.configure(config)
-    this.#space?.changed()
+    this.#space.changed()
   }
 
   #shareSpace(): void {
-    const space = this.#space
-    if (space === null) return
-    for (const partition of this.#partitions) partition.space = space
-    space.share(this.#partitions)
+    for (const partition of this.#partitions) partition.space = this.#space
+    this.#space.share(this.#partitions)
   }
 }
 

@@ -13,19 +13,19 @@ async function directory(): Promise<SimulatedFileSystem> {
 describe('meta.properties', () => {
   it('is written as Kafka reads it, and read back', async () => {
     const fileSystem = await directory()
-    const meta = await createMetaProperties(fileSystem, '/data', new SeededRandom(1))
-    expect(meta.clusterId).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_-]{21}$/)
+    const clusterId = await createMetaProperties(fileSystem, '/data', new SeededRandom(1))
+    expect(clusterId).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_-]{21}$/)
     expect(fileSystem.readFile('/data/meta.properties').toString()).toMatch(
       /^version=1\ncluster\.id=[\w-]{22}\nnode\.id=1\ndirectory\.id=[\w-]{22}\n$/,
     )
-    expect(await readMetaProperties(fileSystem, '/data')).toEqual(meta)
+    expect(await readMetaProperties(fileSystem, '/data')).toBe(clusterId)
   })
 
   it('is read with comments, blanks and the words of older brokers', async () => {
     const fileSystem = await directory()
     const text = '#\n#Mon Jan 01 00:00:00 UTC 2024\nversion = 0\r\nbroker.id: 7\ncluster.id=abc\n'
     fileSystem.writeFile('/data/meta.properties', Buffer.from(text))
-    expect(await readMetaProperties(fileSystem, '/data')).toEqual({ clusterId: 'abc', nodeId: 7 })
+    expect(await readMetaProperties(fileSystem, '/data')).toBe('abc')
   })
 
   it('is missing in a new directory', async () => {
