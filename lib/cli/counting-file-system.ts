@@ -1,11 +1,5 @@
-import type {
-  DirectoryEntry,
-  DirectoryLock,
-  File,
-  FileStat,
-  FileSystem,
-  OpenMode,
-} from '../platform/file-system.ts'
+import type { File, OpenMode } from '../platform/file-system.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
 
 /** What was asked of a disk. */
 export interface DiskCounts {
@@ -15,54 +9,17 @@ export interface DiskCounts {
   syncs: number
 }
 
-/** A file system that counts what goes to the one behind it. */
-export class CountingFileSystem implements FileSystem {
+/** The real disk, which counts what it is asked for. */
+export class CountingFileSystem extends NodeFileSystem {
   readonly counts: DiskCounts = { writes: 0, writtenBytes: 0, syncs: 0 }
-  readonly #behind: FileSystem
 
-  constructor(behind: FileSystem) {
-    this.#behind = behind
+  override async open(path: string, mode: OpenMode): Promise<File> {
+    return countingFile(await super.open(path, mode), this.counts)
   }
 
-  async open(path: string, mode: OpenMode): Promise<File> {
-    return countingFile(await this.#behind.open(path, mode), this.counts)
-  }
-
-  list(path: string): Promise<DirectoryEntry[]> {
-    return this.#behind.list(path)
-  }
-
-  stat(path: string): Promise<FileStat | null> {
-    return this.#behind.stat(path)
-  }
-
-  createDirectory(path: string): Promise<string[]> {
-    return this.#behind.createDirectory(path)
-  }
-
-  rename(from: string, to: string): Promise<void> {
-    return this.#behind.rename(from, to)
-  }
-
-  unlink(path: string): Promise<void> {
-    return this.#behind.unlink(path)
-  }
-
-  removeDirectory(path: string): Promise<void> {
-    return this.#behind.removeDirectory(path)
-  }
-
-  syncDirectory(path: string): Promise<void> {
+  override syncDirectory(path: string): Promise<void> {
     this.counts.syncs += 1
-    return this.#behind.syncDirectory(path)
-  }
-
-  freeBytes(path: string): Promise<number> {
-    return this.#behind.freeBytes(path)
-  }
-
-  lock(path: string): Promise<DirectoryLock> {
-    return this.#behind.lock(path)
+    return super.syncDirectory(path)
   }
 }
 

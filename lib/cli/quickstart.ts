@@ -1,6 +1,5 @@
 import { performance } from 'node:perf_hooks'
 import { Broker } from '../broker.ts'
-import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { InputError } from './command-arguments.ts'
 import { FOUND_BAD, type Command, type CommandStreams } from './command.ts'
 import { CountingFileSystem, type DiskCounts } from './counting-file-system.ts'
@@ -44,7 +43,7 @@ async function quickstart(options: QuickstartOptions, streams: CommandStreams): 
   const source = await sourceOf(options)
   if (options.replay) await ensureFilled(options)
   else if (source !== null) await ensureReadable(source)
-  const disk = new CountingFileSystem(new NodeFileSystem())
+  const disk = new CountingFileSystem()
   const startMs = performance.now()
   // What only reads may run beside who writes, and makes nothing of a directory that is another's.
   const broker = await Broker.open(options.dataDir, { fileSystem: disk, readOnly: options.replay })

@@ -10,7 +10,10 @@ import { MAX_LINE_BYTES, readNdjson } from '../../lib/cli/ndjson.ts'
 import { UsageError } from '../../lib/cli/command-arguments.ts'
 import { parseQuickstartOptions } from '../../lib/cli/quickstart-options.ts'
 import { inBytes, Progress, table, thousands } from '../../lib/cli/report.ts'
-import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
+import { openFilesOf } from '../../lib/platform/open-files.ts'
+import { realPathOf } from '../../lib/platform/real-path.ts'
+import { temporaryDirectory } from '../platform/temporary-directory.ts'
 
 async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += size) {
@@ -178,11 +181,12 @@ describe('the options of the quickstart', () => {
 })
 
 describe('a counting file system', () => {
-  it('does what the one behind it does, and counts writes and syncs', async () => {
-    const disk = new CountingFileSystem(new SimulatedFileSystem())
-    expect(await disk.createDirectory('/d')).toEqual(['/d'])
-    const file = await disk.open('/d/f', 'create')
-    expect(file.path).toBe('/d/f')
+  it('does what the real one does, and counts writes and syncs', async () => {
+    const dir = join(await temporaryDirectory(), 'd')
+    const disk = new CountingFileSystem()
+    expect(await disk.createDirectory(dir)).toEqual([dir])
+    const file = await disk.open(join(dir, 'f'), 'create')
+    expect(file.path).toBe(join(dir, 'f'))
     await file.write([Buffer.from('abc'), Buffer.from('de')], 0)
     await file.datasync()
     await file.sync()
@@ -191,14 +195,17 @@ describe('a counting file system', () => {
     expect(await file.read(read, 0)).toBe(4)
     expect((await file.stat()).sizeBytes).toBe(4)
     await file.close()
-    await disk.rename('/d/f', '/d/g')
-    await disk.syncDirectory('/d')
-    expect((await disk.list('/d')).map((entry) => entry.name)).toEqual(['g'])
-    const lock = await disk.lock('/d')
-    await lock.release()
-    await disk.unlink('/d/g')
-    await disk.removeDirectory('/d')
-    expect(await disk.stat('/d')).toBeNull()
+    await disk.syncDirectory(dir)
     expect(disk.counts).toEqual({ writes: 1, writtenBytes: 5, syncs: 3 })
+  })
+
+  it('follows a link to the directory, and shares the limit of open files with the others', async () => {
+    const dir = await temporaryDirectory()
+    const disk = new CountingFileSystem()
+    const target = join(dir, 'target')
+    await disk.createDirectory(target)
+    await symlink(target, join(dir, 'link'), 'dir')
+    expect(await realPathOf(disk, join(dir, 'link'))).toBe(target)
+    expect(openFilesOf(disk)).toBe(openFilesOf(new NodeFileSystem()))
   })
 })
