@@ -1,13 +1,5 @@
 import { LockLostError } from '../errors.ts'
-import type {
-  DirectoryEntry,
-  DirectoryLock,
-  File,
-  FileStat,
-  FileSystem,
-  OpenMode,
-} from './file-system.ts'
-import { openFilesOf, shareOpenFiles } from './open-files.ts'
+import type { DirectoryLock, File, FileStat, FileSystem, OpenMode } from './file-system.ts'
 import { RoomyFileSystem } from './roomy-file-system.ts'
 
 /**
@@ -26,61 +18,43 @@ import { RoomyFileSystem } from './roomy-file-system.ts'
  * Every call that is refused rejects with {@link LockLostError}; reading goes on. All calls may
  * overlap as they may on the file system behind it.
  */
-export class FencedFileSystem implements FileSystem {
-  readonly #behind: FileSystem
+export class FencedFileSystem extends RoomyFileSystem {
   readonly #fence: Fence
 
   constructor(behind: FileSystem, lock: DirectoryLock, dir: string) {
-    this.#behind = new RoomyFileSystem(behind)
+    super(behind)
     this.#fence = new Fence(lock, dir)
-    shareOpenFiles(this, openFilesOf(behind))
   }
 
-  async open(path: string, mode: OpenMode): Promise<File> {
-    if (mode === 'read') return this.#behind.open(path, mode)
+  override async open(path: string, mode: OpenMode): Promise<File> {
+    if (mode === 'read') return super.open(path, mode)
     this.#fence.verify()
-    return new FencedFile(await this.#behind.open(path, mode), this.#fence)
+    return new FencedFile(await super.open(path, mode), this.#fence)
   }
 
-  list(path: string): Promise<DirectoryEntry[]> {
-    return this.#behind.list(path)
-  }
-
-  stat(path: string): Promise<FileStat | null> {
-    return this.#behind.stat(path)
-  }
-
-  async createDirectory(path: string): Promise<string[]> {
+  override async createDirectory(path: string): Promise<string[]> {
     this.#fence.verify()
-    return this.#behind.createDirectory(path)
+    return super.createDirectory(path)
   }
 
-  async rename(from: string, to: string): Promise<void> {
+  override async rename(from: string, to: string): Promise<void> {
     this.#fence.verify()
-    await this.#behind.rename(from, to)
+    await super.rename(from, to)
   }
 
-  async unlink(path: string): Promise<void> {
+  override async unlink(path: string): Promise<void> {
     this.#fence.verify()
-    await this.#behind.unlink(path)
+    await super.unlink(path)
   }
 
-  async removeDirectory(path: string): Promise<void> {
+  override async removeDirectory(path: string): Promise<void> {
     this.#fence.verify()
-    await this.#behind.removeDirectory(path)
+    await super.removeDirectory(path)
   }
 
-  async syncDirectory(path: string): Promise<void> {
-    await this.#behind.syncDirectory(path)
+  override async syncDirectory(path: string): Promise<void> {
+    await super.syncDirectory(path)
     this.#fence.verify()
-  }
-
-  freeBytes(path: string): Promise<number> {
-    return this.#behind.freeBytes(path)
-  }
-
-  lock(path: string): Promise<DirectoryLock> {
-    return this.#behind.lock(path)
   }
 }
 

@@ -23,7 +23,7 @@ const CALL =
 
 /** The first line of a function or a method, as prettier leaves it. */
 const FUNCTION =
-  /^(?:export )?(?:async )?function (\w+)|^ {2}(?:static )?(?:async )?(#?\w+)(?:<\w+>)?\(/gm
+  /^(?:export )?(?:async )?function (\w+)|^ {2}(?:static |override )?(?:async )?(#?\w+)(?:<\w+>)?\(/gm
 const KEYWORDS: ReadonlySet<string> = new Set(['if', 'for', 'while', 'switch', 'return', 'super'])
 
 /** The layers that change files. The simulated disk is what they are tried on. */
