@@ -37,7 +37,7 @@ export class PartitionBatches {
   ): Promise<readonly RecordBatch[]> {
     const limits = this.#limits(maxBytes, wantedEnd)
     const recent = this.#recentNow(offset, limits)
-    return recent === null ? this.#log.readBatches(offset, limits) : copiesOf(recent)
+    return recent === null ? this.#log.reader.readBatches(offset, limits) : copiesOf(recent)
   }
 
   /** See `Partition.readBatchesNow`. */

@@ -30,8 +30,8 @@ export function copyRecords(
 }
 
 /**
- * Adds at most `maxRecords` records of consecutive batches, from `fromOffset` on, as
- * {@link copyRecords} gives them, to `records`.
+ * At most `maxRecords` records of consecutive batches, from `fromOffset` on, as {@link copyRecords}
+ * gives them.
  *
  * @returns `null` where that has to be waited for, as a batch is compressed.
  */
@@ -39,13 +39,12 @@ export function copyFromAll(
   batches: readonly RecordBatch[],
   place: BatchPlace,
   { fromOffset, maxRecords }: { readonly fromOffset: number; readonly maxRecords: number },
-  records: StoredRecord[] = [],
 ): StoredRecord[] | null {
-  const mostRecords = records.length + maxRecords
+  const records: StoredRecord[] = []
   for (const batch of batches) {
     if (batch.compressionType !== 'none') return null
     if (batch.isControl) continue
-    const range = { fromOffset, maxRecords: mostRecords - records.length }
+    const range = { fromOffset, maxRecords: maxRecords - records.length }
     for (const record of copyRecords(batch, place, range)) records.push(record)
   }
   return records

@@ -8,11 +8,7 @@ export interface CleaningRange {
   readonly firstDirtyOffset: number
   /** Where what may be compacted ends, exclusive. */
   readonly firstUncleanableOffset: number
-  /** Bytes of segments below the dirty ones. */
-  readonly cleanBytes: number
-  /** Bytes of segments that are dirty and may be compacted. */
-  readonly cleanableBytes: number
-  /** Share of the cleanable bytes, [0, 1]. */
+  /** Bytes that are dirty and may be compacted, as a share of them and the clean ones below: [0, 1]. */
   readonly dirtyRatio: number
   /** Whether a dirty record has waited for longer than `maxCompactionLagMs`. */
   readonly isOverdue: boolean
@@ -42,8 +38,6 @@ export async function findCleaningRange(
   return {
     firstDirtyOffset,
     firstUncleanableOffset: cleanable.at(-1)?.nextOffset ?? firstDirtyOffset,
-    cleanBytes,
-    cleanableBytes,
     dirtyRatio: totalBytes === 0 ? 0 : cleanableBytes / totalBytes,
     isOverdue: await isOverdue(log, cleanable, nowMs),
   }

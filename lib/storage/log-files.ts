@@ -1,9 +1,6 @@
 import { join } from 'node:path'
 import { nameBefore } from '../platform/windows-names.ts'
 
-/** What a file of a partition's directory holds, by its extension. */
-export type SegmentFileKind = 'log' | 'index' | 'timeindex' | 'txnindex' | 'snapshot'
-
 /** Suffixes behind the extension that mark a file's part in a replacement or deletion. */
 export const DELETED_SUFFIX = '.deleted'
 export const CLEANED_SUFFIX = '.cleaned'
@@ -16,6 +13,10 @@ export const TORN_SUFFIX = '.torn'
 export const CLEAN_SHUTDOWN_FILE = '.kafka_cleanshutdown'
 
 const KINDS = ['log', 'index', 'timeindex', 'txnindex', 'snapshot'] as const
+
+/** What a file of a partition's directory holds, by its extension. */
+export type SegmentFileKind = (typeof KINDS)[number]
+
 const SUFFIXES = ['', DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
 
 /** Digits of an offset in a name. */

@@ -214,12 +214,7 @@ export async function createDurably(fileSystem: FileSystem, dir: string): Promis
 }
 
 /** What a log is made of besides its files. */
-export interface LocalLogOptions {
-  readonly dir: string
-  readonly fileSystem: FileSystem
-  readonly clock: Pick<Clock, 'now'>
-  readonly random: Pick<Random, 'integer'>
-  readonly readOnly: boolean
-  readonly recoveryPoint: number
-  readonly batchCache?: BatchCache
-}
+export type LocalLogOptions = { readonly dir: string } & Pick<
+  LogContext,
+  'fileSystem' | 'clock' | 'random' | 'readOnly' | 'recoveryPoint' | 'batchCache'
+>

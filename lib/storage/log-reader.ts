@@ -5,13 +5,11 @@ import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { RecordBatch, totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
 import type { BackwardLimits } from './backward-read.ts'
+import { LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
 import type { FewLimits, FewRecords } from './few-records.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { RetentionOutlook } from './log-retention.ts'
-
-/** How often a read looks again for files that are gone: a look beside a deletion may see nothing. */
-const LOOKS_BESIDE_A_WRITER = 4
 
 /** The partition that a log holds. */
 export interface LogPlace {

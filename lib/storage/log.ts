@@ -1,7 +1,6 @@
 import type { ResolvedTopicConfig } from '../config.ts'
 import { StorageError, type CorruptRecordError, type VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from './append-record.ts'
 import { encodeRecords } from './encode-records.ts'
 import { LocalLog } from './local-log.ts'
@@ -17,7 +16,7 @@ import {
   type LogOptions,
   type LogSegmentInfo,
 } from './log-options.ts'
-import { LogReader, type BatchLimits } from './log-reader.ts'
+import { LogReader } from './log-reader.ts'
 import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { LogWriter } from './log-writer.ts'
@@ -279,16 +278,6 @@ export class Log {
    */
   read(offset: number, maxBytes: number = DEFAULT_READ_BYTES): Promise<StoredRecord[]> {
     return this.reader.read(offset, maxBytes)
-  }
-
-  /**
-   * Whole batches from the one that holds `offset` on, or the first one behind it.
-   *
-   * @param limits.endOffset batches at or above it are left out. @defaultValue the end of the log
-   * @internal
-   */
-  readBatches(offset: number, limits: BatchLimits): Promise<readonly RecordBatch[]> {
-    return this.reader.readBatches(offset, limits)
   }
 
   /**

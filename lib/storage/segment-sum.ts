@@ -7,14 +7,8 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import type { SegmentEntry } from './segment-record.ts'
 
-/** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a log file. */
-export interface SumState {
-  /** Where the batches in those bytes end. */
-  readonly nextOffset: number
-  readonly sizeBytes: number
-  readonly crc: number | null
-  readonly isDense: boolean
-}
+/** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a log file: up to `nextOffset`. */
+export type SumState = Omit<SegmentEntry, 'baseOffset'>
 
 /** Bytes up to which going over them again is faster than the arithmetic that avoids it. */
 const SHORT_BYTES = 1024

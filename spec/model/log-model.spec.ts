@@ -110,7 +110,7 @@ class Truncate implements LogCommand {
   async run(model: Model, real: Real): Promise<void> {
     const offset = Math.round(this.share * model.nextOffset)
     // The whole batch that holds the offset goes: how far down that is, the log says.
-    const batches = await real.log.readBatches(offset, { maxBytes: 1 })
+    const batches = await real.log.reader.readBatches(offset, { maxBytes: 1 })
     const first = Math.min(offset, batches[0]?.baseOffset ?? offset)
     await real.log.truncateTo(offset)
     model.records = model.records.filter((record) => record.offset < first)

@@ -127,7 +127,7 @@ export const loseTail: fc.Arbitrary<Step> = step(
     await look(session)
     const offset = Math.round(model.start + share * (model.records.length - model.start))
     // Only whole batches: what is left of one would be a gap.
-    const [batch] = await real.log.readBatches(offset, { maxBytes: 1 })
+    const [batch] = await real.log.reader.readBatches(offset, { maxBytes: 1 })
     const end = batch?.baseOffset ?? model.records.length
     if (end < model.start || end === model.records.length) return
     await real.log.truncateTo(end)

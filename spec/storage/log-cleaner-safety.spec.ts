@@ -73,7 +73,7 @@ describe('records of transactions', () => {
     await log.roll()
     const { endOffset } = await compact(log)
     expect(await contentOf(log)).toEqual(['1:l=old', '2:k=', '3:m=1'])
-    expect((await log.readBatches(0, { maxBytes: 1 }))[0]).toMatchObject({
+    expect((await log.reader.readBatches(0, { maxBytes: 1 }))[0]).toMatchObject({
       ...{ baseOffset: 0, lastOffset: 1, isTransactional: true, producerId: 7, baseSequence: 0 },
     })
     await clock.advance(1000)
@@ -115,7 +115,7 @@ describe('a pass of compaction', () => {
     await log.roll()
     await compact(log)
     expect(await contentOf(log)).toEqual(['0:x=1', '9:a=8', '10:z=1'])
-    const [first] = await log.readBatches(0, { maxBytes: 1 })
+    const [first] = await log.reader.readBatches(0, { maxBytes: 1 })
     disk.flipBit(pathOf(0), (first?.sizeBytes ?? 0) + 7, 0)
     await put(log, 'x=2')
     await log.roll()

@@ -74,7 +74,7 @@ class Table {
   async batches(): Promise<readonly RecordBatch[]> {
     const found: RecordBatch[] = []
     for (let from = this.log.logStartOffset; from < this.log.logEndOffset;) {
-      const batches = await this.log.readBatches(from, { maxBytes: MIB })
+      const batches = await this.log.reader.readBatches(from, { maxBytes: MIB })
       found.push(...batches)
       from = batches.at(-1)?.nextOffset ?? this.log.logEndOffset
     }
@@ -436,7 +436,7 @@ describe('what a pass may touch', () => {
     await clock.advance(1)
     expect(await table.log.cleaner.isRollDue()).toBe(true)
     await table.log.roll()
-    const young = { cleanableBytes: 0, isOverdue: false }
+    const young = { dirtyRatio: 0, isOverdue: false }
     expect(await table.log.cleaner.range(0)).toMatchObject(young)
     await clock.advance(500)
     expect(await table.log.cleaner.range(0)).toMatchObject({ isOverdue: true })

@@ -12,7 +12,7 @@ const RELAXED = { flushMessages: Number.MAX_SAFE_INTEGER }
 async function epochsOf(log: Log): Promise<number[]> {
   const epochs: number[] = []
   for (let offset = log.logStartOffset; offset < log.logEndOffset;) {
-    const [batch] = await log.readBatches(offset, { maxBytes: 1 })
+    const [batch] = await log.reader.readBatches(offset, { maxBytes: 1 })
     if (batch === undefined) break
     for (; offset < batch.nextOffset; offset += 1) epochs.push(batch.partitionLeaderEpoch)
   }

@@ -222,7 +222,7 @@ describe('an unclean open', () => {
       const log = await openLog(fs)
       expect(log.leaderEpoch).toBe(epoch)
       const { baseOffset } = await log.append([{ value: 'x' }])
-      const [batch] = await log.readBatches(baseOffset, { maxBytes: 1 })
+      const [batch] = await log.reader.readBatches(baseOffset, { maxBytes: 1 })
       expect(batch?.partitionLeaderEpoch).toBe(epoch)
     }
     expect(fs.readFile(`${DIR}/leader-epoch-checkpoint`).toString()).toBe('0\n3\n0 0\n1 2\n2 3\n')

@@ -200,7 +200,7 @@ describe('retention by time', () => {
       await fill(log, [old, old, NOW, NOW])
       expect(segmentsOf(log)).toEqual([0, 3])
       const limits = { maxBytes: 1, endOffset: log.logEndOffset }
-      const [first] = await log.readBatches(0, limits)
+      const [first] = await log.reader.readBatches(0, limits)
       await log.close()
       for (const path of fileSystem.snapshot().keys()) {
         if (path.endsWith(removed)) await fileSystem.unlink(path)
@@ -228,7 +228,7 @@ describe('retention by time', () => {
     const old = NOW - 20 * DAY_MS
     await fill(log, [old, old + 1, old + 2, NOW])
     expect(segmentsOf(log)).toEqual([0, 3])
-    const [, , last] = await log.readBatches(0, { maxBytes: 350, endOffset: 3 })
+    const [, , last] = await log.reader.readBatches(0, { maxBytes: 350, endOffset: 3 })
     await log.close()
     const size = fileSystem.readFile(pathOf(0)).length
     fileSystem.flipBit(pathOf(0), size - Number(last?.sizeBytes) + MAGIC_POSITION, 0)

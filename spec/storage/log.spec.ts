@@ -127,7 +127,7 @@ describe('append', () => {
     await log.appendBatches([bytesOf()])
     const marks: boolean[] = []
     for (let offset = 0; offset < 7; offset += 1) {
-      const [batch] = await log.readBatches(offset, { maxBytes: 1 })
+      const [batch] = await log.reader.readBatches(offset, { maxBytes: 1 })
       marks.push(batch?.isGroupStart ?? false)
     }
     // The fourth begins a segment, and the one before is durable when it does.
@@ -146,7 +146,7 @@ describe('append', () => {
       config: { ...SMALL, compressionType: 'gzip', segmentBytes: 5000 },
     })
     await log.append(['aaaa', 'bbbb', 'cccc'].map((value) => ({ value: value.repeat(100) })))
-    expect((await log.readBatches(0, { maxBytes: 1 }))[0]?.compressionType).toBe('gzip')
+    expect((await log.reader.readBatches(0, { maxBytes: 1 }))[0]?.compressionType).toBe('gzip')
     expect((await log.read(1)).map(({ offset }) => offset)).toEqual([1, 2])
   })
 
@@ -639,7 +639,7 @@ describe('close', () => {
       () => log.checkpoint(),
       () => log.refresh(),
       () => log.read(0),
-      () => log.readBatches(0, { maxBytes: 1 }),
+      () => log.reader.readBatches(0, { maxBytes: 1 }),
       () => log.offsetForTimestamp(0),
     ]) {
       await expect(call()).rejects.toThrow('the log of orders-0 is closed')
