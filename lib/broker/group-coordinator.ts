@@ -16,11 +16,6 @@ import type { CommitOptions, OffsetAndMetadata, OffsetCommit } from './offset-an
 import type { CommittedOffset, OffsetStore } from './offset-store.ts'
 import { compareNames, type TopicPartition } from './topic-partition.ts'
 
-export type { GroupState, MemberDescription } from './consumer-group.ts'
-export type { GroupMembership, MembershipOptions, MembershipState } from './group-membership.ts'
-export type { OffsetAndMetadata, OffsetCommit } from './offset-and-metadata.ts'
-export type { CommittedOffset } from './offset-store.ts'
-
 /** What a {@link GroupCoordinator} works with. */
 export interface GroupCoordinatorOptions {
   readonly clock: Clock

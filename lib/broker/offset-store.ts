@@ -27,9 +27,7 @@ import {
   type TopicPartition,
 } from './topic-partition.ts'
 
-export type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
-export type { ConsumedPartition } from './consumed-partition.ts'
-export type { OffsetsPartition } from './offset-replay.ts'
+export type { ClampedOffset, CommittedOffset } from './committed-offset.ts'
 
 /** What an {@link OffsetStore} works with. */
 export interface OffsetStoreOptions extends OffsetsTopicOptions {

@@ -117,7 +117,7 @@ function readFew(
  *
  * @throws what is wrong at `offset`; what is wrong behind it is for the read that begins there.
  */
-export async function readInPieces(
+async function readInPieces(
   partition: Partition,
   offset: number,
   { maxBytes = DEFAULT_READ_BYTES, signal }: Pick<FetchOptions, 'maxBytes' | 'signal'>,

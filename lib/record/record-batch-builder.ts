@@ -30,7 +30,6 @@ import {
   type EncodableHeader,
 } from './record-encoding.ts'
 
-export { emptyBatch, type BatchProperties } from './batch-properties.ts'
 export {
   sizeOfRecord,
   upperBoundOfRecord,

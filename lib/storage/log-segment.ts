@@ -31,8 +31,6 @@ import {
 import { SegmentSum, sumAgain } from './segment-sum.ts'
 import { SegmentTimes } from './segment-times.ts'
 
-export type { BatchRange, ReadLimits } from './segment-search.ts'
-
 /**
  * One segment of a log: the file `NNN.log` and its two indexes.
  *

@@ -5,9 +5,10 @@ import { sharedIndexCache, type IndexCache } from './index-cache.ts'
 import { LeftOverSegments } from './left-over-segments.ts'
 import type { SegmentFileKind } from './log-files.ts'
 import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
-import type { LogSegment, ReadLimits } from './log-segment.ts'
+import type { LogSegment } from './log-segment.ts'
 import { RecentSegments } from './recent-segments.ts'
 import { LOG_KINDS, removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
+import type { ReadLimits } from './segment-search.ts'
 
 /** Segments that are not active keep their file open up to this many, those that were read last. */
 const MAX_OPEN_SEGMENTS = 32

@@ -30,11 +30,6 @@ import {
 } from './simulation-options.ts'
 
 export { SimulatedCrash } from './simulated-machine.ts'
-export type {
-  ForkOptions,
-  RestartOptions,
-  SimulatedFileSystemOptions,
-} from './simulation-options.ts'
 
 /**
  * A file system in memory that can crash, lose power and fail on order.

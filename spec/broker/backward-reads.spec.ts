@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
-import { emptyBatch } from '../../lib/record/record-batch-builder.ts'
+import { emptyBatch } from '../../lib/record/batch-properties.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
 

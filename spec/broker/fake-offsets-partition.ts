@@ -1,5 +1,5 @@
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
-import type { OffsetsPartition } from '../../lib/broker/offset-store.ts'
+import type { OffsetsPartition } from '../../lib/broker/offset-replay.ts'
 import { BASE_OFFSET_POSITION } from '../../lib/record/batch-layout.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
 import type { AppendRecord } from '../../lib/storage/append-record.ts'

@@ -1,5 +1,6 @@
 import type { PartitionAssignmentStrategy } from '../../lib/broker/assignors/assignor.ts'
-import { GroupCoordinator, type GroupMembership } from '../../lib/broker/group-coordinator.ts'
+import { GroupCoordinator } from '../../lib/broker/group-coordinator.ts'
+import type { GroupMembership } from '../../lib/broker/group-membership.ts'
 import { OffsetStore } from '../../lib/broker/offset-store.ts'
 import { topicPartitionKey, type TopicPartition } from '../../lib/broker/topic-partition.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { ConsumedPartition } from '../../lib/broker/consumed-partition.ts'
 import {
   decodeOffsetCommitKey,
   decodeOffsetCommitValue,
@@ -6,7 +7,7 @@ import {
   encodeOffsetCommitValue,
   partitionForGroup,
 } from '../../lib/broker/offset-commit-codec.ts'
-import { OffsetStore, type ConsumedPartition } from '../../lib/broker/offset-store.ts'
+import { OffsetStore } from '../../lib/broker/offset-store.ts'
 import { topicPartitionKey, type TopicPartition } from '../../lib/broker/topic-partition.ts'
 import { CorruptRecordError, StorageError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'

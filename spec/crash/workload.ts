@@ -1,8 +1,6 @@
-import {
-  SimulatedFileSystem,
-  type SimulatedFileSystemOptions,
-} from '../../lib/testing/simulated-file-system.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import type { SimulatedFileSystemOptions } from '../../lib/testing/simulation-options.ts'
 import { BrokerSession, openBroker } from './broker-session.ts'
 import { newLedger, newTopicLedger, type Ledger } from './ledger.ts'
 import { LogSession, openSmallLog } from './log-session.ts'

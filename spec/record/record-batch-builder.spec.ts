@@ -6,12 +6,9 @@ import {
   UnsupportedCompressionTypeError,
 } from '../../lib/errors.ts'
 import { BatchMemory } from '../../lib/record/batch-memory.ts'
+import { emptyBatch } from '../../lib/record/batch-properties.ts'
 import { decodeRecords } from '../../lib/record/decode.ts'
-import {
-  emptyBatch,
-  RecordBatchBuilder,
-  sizeOfRecord,
-} from '../../lib/record/record-batch-builder.ts'
+import { RecordBatchBuilder, sizeOfRecord } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch, stampBatch } from '../../lib/record/record-batch.ts'
 import { withoutZstd } from '../helpers/missing-codec.ts'
 import {
