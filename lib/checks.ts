@@ -1,3 +1,5 @@
+// Not the global of that name: that is behind a getter, which would be called for every record.
+import { Buffer } from 'node:buffer'
 import { inspect, types } from 'node:util'
 
 const LONE_SURROGATE = /\p{Surrogate}/u
@@ -281,6 +283,11 @@ function editDistance(left: string, right: string): number {
  */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error
+}
+
+/** The same memory as a `Buffer`. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** What was thrown, as an error. */

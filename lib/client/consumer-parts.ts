@@ -1,4 +1,3 @@
-import type { TopicPartition } from '../broker/topic-partition.ts'
 import { InvalidGroupIdError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { ConsumerContext } from './consumer-context.ts'
@@ -31,9 +30,7 @@ export class ConsumerParts<K, V> {
     iterations: Iterations<K, V>,
   ) {
     const { clock } = context
-    const release = (partition: TopicPartition): void => {
-      iterations.release(partition)
-    }
+    const { release } = iterations
     const subscription = new SubscriptionState(release)
     const positions = new PositionResolver(context, options, release)
     const partitions = { subscription, positions }

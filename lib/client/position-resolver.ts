@@ -2,13 +2,10 @@ import { withinEpoch } from '../broker/consumed-partition.ts'
 import type { OffsetAndMetadata, OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { cutOff } from '../broker/iteration-place.ts'
 import type { Partition } from '../broker/partition.ts'
+import { outOfRange } from '../broker/record-deletion.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 import { refuseThenable } from '../checks.ts'
-import {
-  NoOffsetForPartitionError,
-  OffsetOutOfRangeError,
-  UnknownTopicOrPartitionError,
-} from '../errors.ts'
+import { NoOffsetForPartitionError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { AutoOffsetReset, OffsetReset, ResolvedConsumerOptions } from './consumer-options.ts'
@@ -199,7 +196,7 @@ export class PositionResolver {
       return
     }
     if (this.#autoOffsetReset === 'none') {
-      if (committed !== null) throw outOfRange(committed.offset, source)
+      if (committed !== null) throw outOfRange(source.log, committed.offset, source.logEndOffset)
       throw new NoOffsetForPartitionError(state.topic, state.partition)
     }
     if (committed === null) toEnd(state, source, this.#autoOffsetReset)
@@ -252,15 +249,4 @@ function seekBehind(state: AssignedPartition, source: Partition, offset: number)
 
 function endOf(source: Partition, end: 'earliest' | 'latest'): number {
   return end === 'earliest' ? source.logStartOffset : source.highWatermark
-}
-
-function outOfRange(offset: number, source: Partition): OffsetOutOfRangeError {
-  const { topic, index, logStartOffset, logEndOffset } = source
-  return new OffsetOutOfRangeError({
-    topic,
-    partition: index,
-    offset,
-    logStartOffset,
-    logEndOffset,
-  })
 }

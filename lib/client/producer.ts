@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { settledLater, settleOfLast } from '../broker/settled-later.ts'
-import { checkOptions, describeValue, reasonOf, refuseThenable } from '../checks.ts'
+import { asBuffer, checkOptions, describeValue, reasonOf, refuseThenable } from '../checks.ts'
 import { SerializationError, VarveError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
@@ -295,9 +295,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       // The type says what comes out, but anybody may have written it.
       const bytes: unknown = serializer.serialize(topic, data)
       if (bytes === null || Buffer.isBuffer(bytes)) return bytes
-      if (types.isUint8Array(bytes)) {
-        return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      }
+      if (types.isUint8Array(bytes)) return asBuffer(bytes)
       refuseThenable('a serializer must not be asynchronous', bytes)
       throw new TypeError(`a serializer must return a Buffer or null, got ${describeValue(bytes)}`)
     } catch (cause) {

@@ -1,7 +1,7 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
-import { refuseThenable } from '../checks.ts'
+import { asBuffer, refuseThenable } from '../checks.ts'
 
 /**
  * Turns keys or values of type `T` into bytes and back.
@@ -129,11 +129,6 @@ function parseJson(stored: Buffer): unknown {
     throw new SyntaxError('the bytes are not JSON: they are not UTF-8', { cause })
   }
   return JSON.parse(text)
-}
-
-/** The same memory as a `Buffer`. */
-function asBuffer(data: Uint8Array): Buffer {
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }
 
 function wrongType(who: string, wanted: string, got: unknown): TypeError {

@@ -46,9 +46,13 @@ export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
   )
 }
 
+/** Whose the paths are: there is one real file system, however many objects stand for it. */
+export function ownerOf(fileSystem: FileSystem): object {
+  return fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
+}
+
 function failuresOf(fileSystem: FileSystem): Map<string, unknown> {
-  // There is one real file system, however many objects stand for it.
-  const owner = fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
+  const owner = ownerOf(fileSystem)
   const failures = doubtful.get(owner) ?? new Map<string, unknown>()
   doubtful.set(owner, failures)
   return failures

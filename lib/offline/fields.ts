@@ -52,7 +52,6 @@ const MAX_TIMESTAMP = 253_402_300_799_999
 /** A time without zone would be another one on each machine. */
 const ISO_TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d))?$/
 const DAYS_OF_EVERY_MONTH = 28
-/** Half of a pair, which no UTF-8 can express. */
 
 /**
  * @throws TypeError when they are no fields with types, or the name of one is that of another

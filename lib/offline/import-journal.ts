@@ -8,7 +8,7 @@ import {
 } from '../index.ts'
 import { rowsCutOff } from './import-errors.ts'
 import type { FileIdentity } from './input-file.ts'
-import { FILE_START, type Cursor } from './row-source.ts'
+import type { Cursor } from './row-source.ts'
 
 /** The header that marks an imported record: the import's name, a colon, and the row from 1. */
 export const IMPORT_HEADER = 'varve-import'
@@ -208,7 +208,6 @@ function decodeMark(metadata: string): ({ mark: ImportMark } & MarkedRows) | nul
   }
   const mark: ImportMark = {
     cursor: {
-      ...FILE_START,
       row: number('row'),
       line: number('line'),
       position: number('position'),

@@ -4,7 +4,7 @@ import { IllegalStateError, type File, type FileSystem } from '../index.ts'
 import { writeFully } from '../platform/file-io.ts'
 import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
-import { syncOnce } from './doubtful-directories.ts'
+import { ownerOf, syncOnce } from './doubtful-directories.ts'
 import {
   findRejects,
   rewriteRejects,
@@ -204,8 +204,7 @@ async function giveBack(file: File | null, { release, guard }: RejectClaim): Pro
 
 /** @returns what gives the path free. @throws {@link IllegalStateError} */
 function take(fileSystem: FileSystem, path: string): () => void {
-  // There is one real file system, however many objects stand for it.
-  const owner = fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
+  const owner = ownerOf(fileSystem)
   const paths = inUse.get(owner) ?? new Set()
   const key = resolve(path)
   if (paths.has(key)) throw inUseError(path)

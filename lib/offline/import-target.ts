@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { describeValue, isPlainObject } from '../checks.ts'
+import { asBuffer, describeValue, isPlainObject } from '../checks.ts'
 import {
   defaultPartitioner,
   InvalidRecordError,
@@ -279,7 +279,7 @@ function lengthOf(bytes: unknown): number {
 }
 
 function toBuffer(key: unknown): Buffer {
-  if (types.isUint8Array(key)) return Buffer.from(key.buffer, key.byteOffset, key.byteLength)
+  if (types.isUint8Array(key)) return asBuffer(key)
   throw new TypeError(`key must be a string, a Uint8Array or null, got ${describeValue(key)}`)
 }
 

@@ -1,4 +1,5 @@
 import * as zlib from 'node:zlib'
+import { asBuffer } from '../checks.ts'
 import {
   isZstdWasmInstalled,
   loadZstdWasm,
@@ -79,8 +80,4 @@ function hadoopLz4(page: Buffer, length: number): Uint8Array | null {
     at += blockBytes
   }
   return rest === 0 ? Buffer.concat(blocks) : null
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

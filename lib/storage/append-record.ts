@@ -1,7 +1,7 @@
 // Not the global of that name: that is behind a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
-import { describeValue, isOpaque, isPlainObject, unknownKey } from '../checks.ts'
+import { asBuffer, describeValue, isOpaque, isPlainObject, unknownKey } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compression.ts'
@@ -102,9 +102,7 @@ export function toBytes(what: string, value: unknown): Buffer | null {
   if (value === undefined || value === null) return null
   if (typeof value === 'string') return Buffer.from(value, 'utf8')
   if (Buffer.isBuffer(value)) return value
-  if (types.isUint8Array(value)) {
-    return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  }
+  if (types.isUint8Array(value)) return asBuffer(value)
   throw new TypeError(`${what} must be a string, a Uint8Array or null, got ${describeValue(value)}`)
 }
 

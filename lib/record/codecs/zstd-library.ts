@@ -1,5 +1,5 @@
 import { promisify } from 'node:util'
-import { isError } from '../../checks.ts'
+import { asBuffer, isError } from '../../checks.ts'
 import {
   isZstdWasmInstalled,
   loadZstdWasm,
@@ -120,8 +120,4 @@ export class WasmZstdLibrary implements ZstdLibrary {
 /** The best that is there, or may be. */
 export function zstdLibrary(zstd: NodeZstd | null = nodeZstd()): ZstdLibrary {
   return zstd === null ? new WasmZstdLibrary() : new NodeZstdLibrary(zstd)
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
