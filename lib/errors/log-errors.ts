@@ -93,7 +93,10 @@ export class CorruptRecordError extends VarveError {
   }
 }
 
-/** An operation of the file system failed. `cause` is the system's error. */
+/**
+ * An operation of the file system failed: `cause` is the system's error. Or the log takes no more, since such a
+ * failure or because its offsets, which go up to 2^53 - 2, are used up: `cause` is the failure, or absent.
+ */
 export class StorageError extends VarveError {
   override readonly name = 'StorageError'
   readonly code = 'STORAGE_ERROR'

@@ -9,6 +9,7 @@ import {
   type CorruptRecordError,
 } from '../errors.ts'
 import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
+import { LAST_OFFSET } from './last-offset.ts'
 import type { LogContext } from './log-options.ts'
 
 /**
@@ -95,6 +96,15 @@ export class LogGuard {
     }
     if (this.#readOnly) return new ReadOnlyError(`${this.#name} is open for reading only`)
     return this.#whyFenced(outcome)
+  }
+
+  /** The error for an append of `count` offsets to a log that has not as many left. */
+  noOffsetsLeft(logEndOffset: number, count: number): StorageError {
+    return new StorageError(
+      `${this.#name} ends at ${logEndOffset} and has no room for ${count} more offset(s): ` +
+        `those of a log are 0 to ${LAST_OFFSET}, 2^53 - 2`,
+      { path: this.#dir, outcome: 'not-written' },
+    )
   }
 
   /** @throws the reason when the log takes no writes. */

@@ -6,6 +6,7 @@ import type { LocalLog } from './local-log.ts'
 import { LogDeletion } from './log-deletion.ts'
 import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
+import { offsetsBeyondLast } from './last-offset.ts'
 import { ensureInRange } from './log-reader.ts'
 import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
@@ -55,6 +56,7 @@ export class LogWriter {
     return this.#change('append', 'not-written', async () => {
       if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
       if (expectedOffset !== undefined) this.#ensureEndsAt(expectedOffset)
+      this.#ensureOffsetsLeft(batches)
       let sizeBytes = 0
       for (const { length } of batches) sizeBytes += length
       const result = await this.#log.appender.append(batches)
@@ -75,7 +77,9 @@ export class LogWriter {
     expectedOffset?: number,
   ): AppendResult | Promise<AppendResult> | null {
     if (!this.#isAtEase || batches.length === 0 || this.#mustLook()) return null
-    if (expectedOffset !== undefined && expectedOffset !== this.#log.logEndOffset) return null
+    const { logEndOffset } = this.#log
+    if (expectedOffset !== undefined && expectedOffset !== logEndOffset) return null
+    if (offsetsBeyondLast(logEndOffset, batches) > 0) return null
     const result = this.#log.appender.appendNow(batches)
     if (result === null) return null
     if (result instanceof Promise) return this.#finish(result, batches)
@@ -228,6 +232,13 @@ export class LogWriter {
   #ensureEndsAt(expectedOffset: number): void {
     const { logEndOffset } = this.#log
     if (expectedOffset !== logEndOffset) throw new OffsetConflictError(expectedOffset, logEndOffset)
+  }
+
+  /** Before anything is begun: what is written beyond the last offset could never be read. */
+  #ensureOffsetsLeft(batches: readonly Buffer[]): void {
+    const { logEndOffset } = this.#log
+    const count = offsetsBeyondLast(logEndOffset, batches)
+    if (count > 0) throw this.#guard.noOffsetsLeft(logEndOffset, count)
   }
 
   #mustLook(): boolean {
