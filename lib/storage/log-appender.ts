@@ -112,8 +112,13 @@ export class LogAppender {
     let pending: RecordBatch[] = []
     let pendingBytes = 0
     for (const buffer of buffers) {
-      let batch = this.#stamp(buffer, nextOffset)
       const { active } = this.#log.segments
+      if (mayFillIndex(active, pending, pendingBytes)) {
+        await this.#write(pending, pendingBytes, start)
+        pending = []
+        pendingBytes = 0
+      }
+      let batch = this.#stamp(buffer, nextOffset)
       const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
       if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
         await this.#write(pending, pendingBytes, start)
@@ -142,6 +147,7 @@ export class LogAppender {
     let pendingBytes = 0
     let [nextOffset, timestamp] = [end.offset, -1]
     for (const buffer of buffers) {
+      if (mayFillIndex(active, batches, pendingBytes)) return null
       const batch = this.#stamp(buffer, nextOffset)
       // Whatever else it is, nothing is begun that somebody would have to wait for.
       const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
@@ -245,4 +251,17 @@ export class LogAppender {
     active.noteDurable()
     log.noteDurable()
   }
+}
+
+/**
+ * Whether what is pending has to be written before anybody can tell whether the segment has to be rolled:
+ * its indexes know of no batch before that.
+ */
+function mayFillIndex(
+  active: LogSegment | undefined,
+  pending: readonly RecordBatch[],
+  pendingBytes: number,
+): boolean {
+  if (pending.length === 0 || active?.held.canAppend !== true) return false
+  return active.indexes.mayBeFullBehind(pending.length, pendingBytes)
 }

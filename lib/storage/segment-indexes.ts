@@ -80,6 +80,20 @@ export class SegmentIndexes {
   }
 
   /**
+   * Whether batches that are still to be noted may fill the indexes: as many, of so many bytes together.
+   * Each gets one entry at most, and between two entries lie more bytes than the interval.
+   */
+  mayBeFullBehind(batchCount: number, sizeBytes: number): boolean {
+    const { offsetIndex, timeIndex } = this
+    const offsetsLeft = offsetIndex.maxEntries - offsetIndex.count
+    // One slot stays free for the entry that a roll adds.
+    const timesLeft = timeIndex.maxEntries - 1 - timeIndex.count
+    const left = offsetsLeft < timesLeft ? offsetsLeft : timesLeft
+    if (batchCount < left) return false
+    return (this.#bytesSinceEntry + sizeBytes) / (this.#intervalBytes + 1) >= left
+  }
+
+  /**
    * Reads both files. When one of them is missing or no index, both are empty afterwards.
    *
    * @returns whether both could be read.

@@ -96,6 +96,29 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
+  it('takes an append back that was written in parts, as it fills an index', async () => {
+    const config = { segmentIndexBytes: 36, indexIntervalBytes: 0 }
+    const { fs, log } = await openedLog(1, { config })
+    const sizeBytes = (await fs.stat(pathOf(0)))?.sizeBytes
+    for (const failing of [1, 2, 3]) {
+      let writes = 0
+      fs.observe(({ kind, path }) => {
+        if (kind !== 'write' || path !== pathOf(0)) return
+        writes += 1
+        if (writes === failing) fs.failNext('write', 'ENOSPC', { path })
+      })
+      const appended = log.appendBatches(upTo(9).map(() => bytesOf()))
+      expect(await failureOf(appended)).toMatchObject({ outcome: 'not-written' })
+      expect((await fs.stat(pathOf(0)))?.sizeBytes).toBe(sizeBytes)
+      expect([log.logEndOffset, log.isWritable, log.segments.length]).toEqual([1, true, 1])
+      fs.observe(null)
+    }
+    await log.append([{ value: 'v1' }])
+    expect(await valuesOf(log)).toEqual(valuesUpTo(2))
+    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), { config })
+    expect(await valuesOf(again)).toEqual(valuesUpTo(2))
+  })
+
   it('with producers takes back what they had sent', async () => {
     const { fs, log } = await openedLog(0)
     const producer = { producerId: 7, producerEpoch: 0 }

@@ -243,6 +243,26 @@ describe('segments', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(20))
   })
 
+  it.each([
+    { interval: 0, apart: 1 },
+    { interval: 150, apart: 1 },
+    { interval: 150, apart: 0 },
+    { interval: 100_000, apart: 1 },
+  ])(
+    'are rolled where an index gets full inside of one append, as between appends: %j',
+    async ({ interval, apart }) => {
+      const config = { segmentIndexBytes: 36, indexIntervalBytes: interval }
+      const [{ log: one }, { log: many }] = [await emptyLog({ config }), await emptyLog({ config })]
+      const batches = (): Buffer[] =>
+        upTo(40).map((each) => bytesOf({ values: [`v${each}`], timestamp: NOW + each * apart }))
+      for (const batch of batches()) await many.appendBatches([batch])
+      await one.appendBatches(batches())
+      expect(one.segments).toEqual(many.segments)
+      expect(one.segments.length > 3).toBe(interval < 1000)
+      expect(await valuesOf(one)).toEqual(valuesUpTo(40))
+    },
+  )
+
   it('are rolled by hand, but not while empty', async () => {
     const { fs, log } = await emptyLog()
     await log.roll()
