@@ -1,4 +1,3 @@
-import { RecordTooLargeError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
 import type { CompressionLevels } from '../record/codecs/levels.ts'
@@ -8,6 +7,12 @@ import type { OffsetMap } from './offset-map.ts'
 
 /** Records between two looks at the time. */
 const SLICE_RECORDS = 64
+
+/**
+ * The latest time from which tombstones may go. Timestamps are stored as their distance from it, and that of a
+ * record without one, or from before 1970, is to be a number that is exact.
+ */
+const LATEST_HORIZON_MS = 2 ** 52
 
 /** What decides which records stay. */
 export interface CleaningRule {
@@ -42,13 +47,15 @@ export class BatchCleaner {
     earliestDeleteHorizonMs: null,
   }
   readonly #rule: CleaningRule
+  /** Whether something stays that is replaced: what deletes it has to stay as well. */
+  #leavesReplaced = false
 
   constructor(rule: CleaningRule) {
     this.#rule = rule
   }
 
   /**
-   * What is left of a batch: the same batch where nothing has to change.
+   * What is left of a batch: the same batch where nothing has to change, or where it cannot be built anew.
    *
    * Which records of transactions were aborted is for a Kafka broker to say, so nothing goes because
    * of them, and neither do the markers. They go themselves where a record outside of transactions
@@ -59,44 +66,57 @@ export class BatchCleaner {
    */
   async clean(batch: RecordBatch, isLast: boolean): Promise<RecordBatch | null> {
     const { recordCount, isControl } = batch
-    const { levels } = this.#rule
     this.counts.recordsRead += recordCount
     if (isControl || batch.baseOffset >= this.#rule.endOffset) {
       this.counts.recordsKept += recordCount
       return batch
     }
+    const { tombstonesRemoved } = this.counts
     const records = await decodeRecords(batch, this.#rule.place)
     const kept = await this.#retained(batch, records)
-    this.counts.recordsKept += kept.length
+    const rest = await this.#restOf(batch, kept, isLast)
+    this.counts.recordsKept += rest === batch ? recordCount : kept.length
+    if (rest !== batch || kept.length === recordCount) return rest
+    this.counts.tombstonesRemoved = tombstonesRemoved
+    this.#leavesReplaced = true
+    return rest
+  }
+
+  async #restOf(
+    batch: RecordBatch,
+    kept: readonly StoredRecord[],
+    isLast: boolean,
+  ): Promise<RecordBatch | null> {
+    const { recordCount } = batch
     if (kept.length === 0) {
       const mustStay = isLast || this.#rule.lastOffsets.has(batch.lastOffset)
       if (!mustStay) return null
-      return recordCount === 0 ? batch : batchOfSome(batch, kept, { levels })
+      return recordCount === 0 ? batch : ((await this.#rebuilt(batch, kept)) ?? batch)
     }
     const horizonMs = this.#horizonOf(batch, kept)
     const isNew = horizonMs !== null && batch.deleteHorizonMs === null
-    const noted = isNew ? await this.#withHorizon(batch, kept, horizonMs) : null
+    const noted = isNew ? await this.#rebuilt(batch, kept, horizonMs) : null
     if (horizonMs !== null && (noted !== null || !isNew)) this.#noteHorizon(horizonMs)
     if (noted !== null) return noted
-    return kept.length === recordCount ? batch : batchOfSome(batch, kept, { levels })
+    return kept.length === recordCount ? batch : ((await this.#rebuilt(batch, kept)) ?? batch)
   }
 
   /**
-   * What is left of a batch, with the horizon of its tombstones. Timestamps are stored as their distance from
-   * it, so that each record may take some bytes more than before.
+   * A batch with some of its records, perhaps with the horizon of its tombstones. Timestamps are stored as their
+   * distance from it, or else from that of the first record that stays, so that each may take some bytes more than before.
    *
-   * @returns `null` where the batch would be larger than the format allows, and its tombstones stay for good.
+   * @returns `null` where there can be no such batch, for being larger than the format allows or whatever else:
+   * one batch must not keep the rest of the log from being compacted.
    */
-  async #withHorizon(
+  async #rebuilt(
     batch: RecordBatch,
     kept: readonly StoredRecord[],
-    deleteHorizonMs: number,
+    deleteHorizonMs?: number,
   ): Promise<RecordBatch | null> {
     try {
       return await batchOfSome(batch, kept, { levels: this.#rule.levels, deleteHorizonMs })
-    } catch (error) {
-      if (error instanceof RecordTooLargeError) return null
-      throw error
+    } catch {
+      return null
     }
   }
 
@@ -139,8 +159,9 @@ export class BatchCleaner {
     const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
     if (batch.isTransactional || !kept.some(({ value }) => value === null)) return null
     if (batch.deleteHorizonMs !== null) return batch.deleteHorizonMs
+    if (this.#leavesReplaced) return null
     const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset
-    return isCovered ? Math.min(nowMs + deleteRetentionMs, Number.MAX_SAFE_INTEGER) : null
+    return isCovered ? Math.min(nowMs + deleteRetentionMs, LATEST_HORIZON_MS) : null
   }
 
   #noteHorizon(horizonMs: number): void {

@@ -321,6 +321,22 @@ describe('tombstones', () => {
     await table.log.close()
   })
 
+  it('get a horizon that is as good as none, also beside a record without a timestamp', async () => {
+    const config = { segmentBytes: 4096, deleteRetentionMs: Number.MAX_SAFE_INTEGER }
+    const table = await new Table(config).open()
+    const builder = new RecordBatchBuilder()
+    builder.append(NO_TIMESTAMP, Buffer.from('a'), null)
+    builder.append(NOW, Buffer.from('b'), Buffer.from('1'))
+    await table.log.appendBatches([builder.buildUncompressed()])
+    await table.put('c=1', 'c=2')
+    await table.log.roll()
+    const report = await table.compact()
+    expect(report).toMatchObject({ endOffset: 4, earliestDeleteHorizonMs: 2 ** 52 })
+    expect(await table.content()).toEqual(['0:a=', '1:b=1', '3:c=2'])
+    const timestamps = (await readAll(table.log)).map(({ timestamp }) => timestamp)
+    expect(timestamps).toEqual([NO_TIMESTAMP, NOW, NOW])
+  })
+
   it('stay where a checkpoint claims to be clean what no pass has covered', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'a=', 'c=1')
@@ -330,6 +346,50 @@ describe('tombstones', () => {
     await table.clock.advance(10_000)
     await table.compact()
     expect(await table.content()).toContain('2:a=')
+  })
+})
+
+describe('a batch that cannot be built anew', () => {
+  /** Without the first of its records, the others are further apart than a number can say. */
+  async function tableWithIt(): Promise<Table> {
+    const table = await new Table({ segmentBytes: 4096 }).open()
+    const builder = new RecordBatchBuilder()
+    const timestamps = { a: 0, b: Number.MAX_SAFE_INTEGER, c: NO_TIMESTAMP }
+    for (const [key, timestamp] of Object.entries(timestamps)) {
+      builder.append(timestamp, Buffer.from(key), Buffer.from('old'))
+    }
+    await table.log.appendBatches([builder.buildUncompressed()])
+    return table
+  }
+
+  it('stays as it is, in this pass and the next, and the others are compacted', async () => {
+    const table = await tableWithIt()
+    await table.put('a=new', 'd=1', 'd=2')
+    await table.log.roll()
+    for (let pass = 0; pass < 2; pass += 1) {
+      table.checkpoint = 0
+      const { recordsRead, recordsKept, endOffset } = await table.compact()
+      expect([recordsRead - recordsKept, endOffset]).toEqual([pass === 0 ? 1 : 0, 6])
+      const whole = ['0:a=old', '1:b=old', '2:c=old']
+      expect(await table.content()).toEqual([...whole, '3:a=new', '5:d=2'])
+    }
+    expect(await table.log.verify()).toEqual([])
+  })
+
+  it('keeps what deletes its records, so that no deleted key comes back', async () => {
+    const table = await tableWithIt()
+    await table.put('a=', 'd=1', 'd=')
+    await table.log.roll()
+    expect(await table.compact()).toMatchObject({ earliestDeleteHorizonMs: null })
+    await table.clock.advance(10_000)
+    await table.put('e=1', 'e=')
+    await table.log.roll()
+    // It has nothing to do with those of the next pass.
+    const horizonMs = table.clock.now() + 1000
+    expect(await table.compact()).toMatchObject({ earliestDeleteHorizonMs: horizonMs })
+    await table.clock.advance(1000)
+    expect(await table.compact()).toMatchObject({ tombstonesRemoved: 1 })
+    expect(await table.content()).toEqual(['0:a=old', '1:b=old', '2:c=old', '3:a=', '5:d='])
   })
 })
 
