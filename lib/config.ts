@@ -84,12 +84,14 @@ export interface TopicConfig extends CompressionLevels {
   /** Whose clock stamps the records: the sender's, or the log's at append. @defaultValue `'CreateTime'` */
   readonly messageTimestampType?: 'CreateTime' | 'LogAppendTime'
   /**
-   * How far a record's timestamp may lie before the time of its append, milliseconds, at least 0.
+   * How far a record's timestamp may lie before the time at which it is taken, milliseconds, at least 0: when
+   * `append` is called, or as soon as a producer has memory for it. How long it waits from then on, to be
+   * sent or for room, makes no difference, and neither does an alter meanwhile.
    * Asked only of timestamps that records bring along. @defaultValue 9007199254740991, no limit
    */
   readonly messageTimestampBeforeMaxMs?: number
   /**
-   * How far a record's timestamp may lie after the time of its append, in the future, milliseconds, at least 0.
+   * How far a record's timestamp may lie after that time, in the future, milliseconds, at least 0.
    * Asked only of timestamps that records bring along. @defaultValue 9007199254740991, no limit
    * (Kafka: an hour, because there a wrong one keeps the log from being deleted)
    */

@@ -1,13 +1,15 @@
-import { LogFullError, OffsetConflictError, RecordTooLargeError, StorageError } from '../errors.ts'
+import { InvalidRecordError, LogFullError, StorageError } from '../errors.ts'
 import { batchesOf } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import { AppendLine } from './append-line.ts'
+import { refusalOf } from './append-refusal.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
 import { MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
 import {
+  hasKeyless,
   SharedBatch,
   sharedBatchOf,
   sealAll,
@@ -225,35 +227,27 @@ export class AppendChain {
     for (const listener of listeners) listener()
   }
 
-  /** The next appends in order; those that expect another offset than they would get are refused. */
+  /** The next appends in order; those that are not taken as things are by now are refused. */
   #takeGroup(): PendingAppend[] {
     const group: PendingAppend[] = []
     let refused: { readonly append: PendingAppend; readonly error: Error }[] | null = null
     let sizeBytes = 0
-    const { maxBytes } = this.#owner.log.config
     const groupBytes = mostGroupBytes(this.#owner, this.#wasSynced)
     for (let append = this.#pending.first; append !== null; append = this.#pending.first) {
-      const { expectedOffset, sizeBytes: appendBytes } = append
+      const { sizeBytes: appendBytes } = append
       if (!append.isEncoded) break
       // What an append behind others would get is known only when those are written.
-      if (expectedOffset !== undefined && group.length > 0) break
+      if (append.expectedOffset !== undefined && group.length > 0) break
       if (group.length > 0 && sizeBytes + appendBytes > groupBytes) break
       this.#pending.remove(append)
       // The records could not be encoded, and whoever appended them knows.
       if (appendBytes === 0) continue
-      const { logEndOffset } = this.#owner.log
-      if (expectedOffset !== undefined && expectedOffset !== logEndOffset) {
-        const error = new OffsetConflictError(expectedOffset, logEndOffset)
-        ;(refused ??= []).push({ append, error })
-        continue
-      }
-      if (maxBytes >= 0 && appendBytes > maxBytes) {
-        const error = new RecordTooLargeError(appendBytes, maxBytes, 'maxBytes')
-        ;(refused ??= []).push({ append, error })
-        continue
-      }
-      sizeBytes += appendBytes
-      group.push(append)
+      const error = refusalOf(append, this.#owner.log)
+      if (error !== null) (refused ??= []).push({ append, error })
+      const taken = error === null ? append : this.#takenOf(append, error)
+      if (taken === null) continue
+      sizeBytes += taken.sizeBytes
+      group.push(taken)
     }
     // Whoever is told may append, or give up another one, so the line has to be in order before.
     for (const { append, error } of refused ?? []) {
@@ -263,13 +257,20 @@ export class AppendChain {
     return group
   }
 
+  /** Of a batch that is refused for records without a key, those that have one: each was an append of its own. */
+  #takenOf(append: PendingAppend, error: Error): PendingAppend | null {
+    if (!(error instanceof InvalidRecordError)) return null
+    const keyed = sharedBatchOf(append)?.splitKeyed(this.#owner.log) ?? null
+    return keyed === null ? null : this.#counted(keyed)
+  }
+
   /** @returns `null` when all of it was done inside of the call */
   #commit(group: readonly PendingAppend[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
     if (isCapped(log.config)) return this.#commitWithin(group)
     const buffers = sealAll(group)
-    const written = log.prompt.appendBatches(buffers, group[0]?.expectedOffset)
+    const written = log.prompt.appendBatches(buffers, group[0]?.expectedOffset, hasKeyless(group))
     return written instanceof Promise
       ? this.#awaitWrite(written, group, buffers)
       : this.#written(group, buffers)

@@ -80,10 +80,11 @@ export class PartitionWriter {
       return this.#acknowledge(this.#chain.appendRecord(alone, now, acks), acks)
     }
     const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
-    const batches = encodeRecords(list, config, now)
+    const notes = { hasKeyless: false }
+    const batches = encodeRecords(list, config, now, notes)
     let pending = null as PendingAppend | null
     const appended = new Promise<AppendResult>((resolve, reject) => {
-      const request = { acks, expectedOffset, isInLine: true }
+      const request = { acks, expectedOffset, isInLine: true, ...notes }
       pending = this.#chain.append(batches, request, { resolve, reject })
     })
     const acknowledged = this.#acknowledge(appended, acks, batches)
@@ -92,8 +93,13 @@ export class PartitionWriter {
   }
 
   /** Takes encoded batches, in one step. They are stamped in place. */
-  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
-    this.#chain.append(batches, { acks, isInLine: false }, settle)
+  appendBatches(
+    batches: readonly Buffer[],
+    acks: 1 | 'all',
+    settle: Settlement,
+    hasKeyless = false,
+  ): void {
+    this.#chain.append(batches, { acks, isInLine: false, hasKeyless }, settle)
   }
 
   /** Takes no more, and resolves when what was taken has settled. */

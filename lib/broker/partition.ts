@@ -23,7 +23,6 @@ import {
   type ReadOptions,
 } from './partition-reads.ts'
 import { recordsOf, type RecordsOptions } from './partition-records.ts'
-import type { Settlement } from './pending-append.ts'
 import { PartitionWriter } from './partition-writer.ts'
 import { RecentBatches } from './recent-batches.ts'
 import { RecordDeletion, type DeletedRecords } from './record-deletion.ts'
@@ -146,8 +145,8 @@ export class Partition {
    * @param settle is told in the middle of the append, without a promise in between.
    * @internal
    */
-  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
-    this.#writer.appendBatches(batches, acks, settle)
+  appendBatches(...append: Parameters<PartitionWriter['appendBatches']>): void {
+    this.#writer.appendBatches(...append)
   }
 
   /**

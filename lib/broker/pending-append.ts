@@ -1,6 +1,7 @@
 import { batchMemory } from '../record/batch-memory.ts'
+import { decodeUncompressed, type BatchPlace } from '../record/decode.ts'
 import { RecordBatchBuilder, type EncodableHeader } from '../record/record-batch-builder.ts'
-import type { RecordBatch } from '../record/record-batch.ts'
+import { batchesOf, type RecordBatch } from '../record/record-batch.ts'
 import type { AppendResult } from '../storage/append-record.ts'
 import { BATCH_TARGET_BYTES, type JoinableBatch } from '../storage/encode-records.ts'
 import { rejecting, settledLater, settleOfLast, type Settle } from './settled-later.ts'
@@ -24,6 +25,8 @@ export interface ChainedAppendOptions {
    * them, those behind it are not written. A producer keeps its own order instead.
    */
   readonly isInLine: boolean
+  /** Whether there is a record without a key. @defaultValue false */
+  readonly hasKeyless?: boolean
 }
 
 const NOT_WRITTEN: AppendResult = { baseOffset: -1, lastOffset: -1, timestamp: -1 }
@@ -39,6 +42,8 @@ export interface Settlement {
 export abstract class PendingAppend {
   /** What it takes in memory as far as that is known: as long as it is being encoded it counts as nothing. */
   abstract readonly sizeBytes: number
+  /** Whether there is a record without a key, which the topic may have come not to take. */
+  abstract readonly hasKeyless: boolean
   /** `undefined` where any offset will do. */
   readonly expectedOffset: number | undefined
   readonly isInLine: boolean
@@ -80,6 +85,7 @@ export abstract class PendingAppend {
 /** Batches of their own: all that {@link PendingAppend} can be but a {@link SharedBatch}. */
 export class WholeAppend extends PendingAppend {
   readonly encoded: Promise<void> | null
+  readonly hasKeyless: boolean
   readonly #acks: Acks
   readonly #settle: Settlement
   #buffers: readonly Buffer[] | null = null
@@ -96,6 +102,7 @@ export class WholeAppend extends PendingAppend {
     onEncoded: (sizeBytes: number) => void,
   ) {
     super(options)
+    this.hasKeyless = options.hasKeyless === true
     this.#acks = options.acks
     this.#settle = settle
     if (batches instanceof Promise) {
@@ -175,9 +182,10 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
   readonly encoded = null
   /** How much of its size the chain knows of. */
   countedBytes = 0
+  hasKeyless = false
   readonly #builder: RecordBatchBuilder
   /** Who waits for each record. */
-  readonly #sharers: Settle<AppendResult>[] = []
+  #sharers: Settle<AppendResult>[] = []
   /** Which of them wait for no more than the write; most often none. */
   readonly #early: number[] = []
   readonly #timestamps: number[] = []
@@ -209,6 +217,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     if (this.#buffers !== null) return false
     if (this.#builder.tryAppend(limitBytes, timestamp, key, value, headers) < 0) return false
     this.#timestamps.push(timestamp)
+    if (key === null) this.hasKeyless = true
     return true
   }
 
@@ -223,6 +232,33 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
   seal(): readonly Buffer[] {
     this.#buffers ??= [this.#builder.buildUncompressed()]
     return this.#buffers
+  }
+
+  /**
+   * Deals the records that have a key out to a batch of their own, with those who wait for them. This one is
+   * left to those who wait for the others, and is not to be written any more.
+   *
+   * @returns `null` where no record has a key.
+   */
+  splitKeyed(place: BatchPlace): SharedBatch | null {
+    const keyed = new SharedBatch(this.sizeBytes)
+    const others: Settle<AppendResult>[] = []
+    const early = new Set(this.#early)
+    const batches = batchesOf(this.seal())
+    const records = batches.flatMap((batch) => decodeUncompressed(batch, place))
+    for (const [slot, settle] of this.#sharers.entries()) {
+      const record = records[slot]
+      if (record === undefined || record.key === null) {
+        others.push(settle)
+        continue
+      }
+      const { timestamp, key, value, headers } = record
+      keyed.add(Infinity, timestamp, key, value, headers)
+      const count = keyed.#sharers.push(settle)
+      if (early.has(slot)) keyed.#early.push(count - 1)
+    }
+    this.#sharers = others
+    return keyed.sizeBytes === 0 ? null : keyed
   }
 
   written([batch]: readonly RecordBatch[]): boolean {
@@ -252,6 +288,12 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
 /** The append as a batch that others may join; `null` where it is none. */
 export function sharedBatchOf(append: PendingAppend | null): SharedBatch | null {
   return append instanceof SharedBatch ? append : null
+}
+
+/** Whether a record of a group has no key. */
+export function hasKeyless(group: readonly PendingAppend[]): boolean {
+  for (const append of group) if (append.hasKeyless) return true
+  return false
 }
 
 /** The batches of a group, in order. */

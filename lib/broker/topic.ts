@@ -112,6 +112,9 @@ export class Topic {
    * Changes parts of the configuration, durably. Segments that exist keep their form; what is
    * appended from now on follows the new one. A key that is `undefined` stays as it is.
    *
+   * Of appends that wait by then, be it for others or for room, those are refused that are larger than the new
+   * `maxBytes`, or have a record without a key where the topic is a compacted one now.
+   *
    * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
    * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting,

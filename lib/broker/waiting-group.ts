@@ -1,4 +1,5 @@
-import { OffsetConflictError } from '../errors.ts'
+import { InvalidRecordError, OffsetConflictError } from '../errors.ts'
+import { keylessRefusal } from '../storage/append-record.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
 import type { PendingAppend } from './pending-append.ts'
 import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
@@ -10,11 +11,12 @@ const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
 export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>
 
 /**
- * Whether a group failed with what need not concern all of it: the cap was lowered and each may fit, or
- * the log does not end any more where the first of them expects it.
+ * Whether a group failed with what need not concern all of it: the cap was lowered and each may fit, the
+ * log does not end any more where the first of them expects it, or not all of them have a key for each record.
  */
 export function isToBeGatheredAnew(error: unknown): boolean {
-  return isBeyondCap(error) || error instanceof OffsetConflictError
+  const isOfSome = error instanceof OffsetConflictError || error instanceof InvalidRecordError
+  return isOfSome || isBeyondCap(error)
 }
 
 /**
@@ -57,7 +59,7 @@ export class WaitingGroup {
       release = await this.#owner.space()?.reserve(this.#request())
     } catch (error) {
       // Until it is gathered anew, appends can be taken out of it as before.
-      this.#isWaiting = isBeyondCap(error)
+      this.#isWaiting = isToBeGatheredAnew(error)
       // Of a group that nobody waits for it does not matter what it would have failed with.
       if (this.#appends.size > 0) throw error
     }
@@ -66,7 +68,8 @@ export class WaitingGroup {
     try {
       const [first] = this.#appends
       const expectedOffset = first?.expectedOffset
-      if (buffers.length > 0) await this.#owner.log.appendBatches(buffers, expectedOffset)
+      if (buffers.length > 0)
+        await this.#owner.log.appendBatches(buffers, expectedOffset, this.#hasKeyless)
     } finally {
       release?.()
     }
@@ -81,12 +84,19 @@ export class WaitingGroup {
         return sizeBytes()
       },
       config: () => owner.log.config,
-      whyStopped: () => owner.whyClosed() ?? owner.whyFenced(false) ?? this.#whyGivenUp(),
+      whyStopped: () => owner.whyClosed() ?? owner.whyFenced(false) ?? this.#whyNotTaken(),
     }
   }
 
-  #whyGivenUp(): Error | null {
-    return this.#appends.size === 0 ? ALL_GIVEN_UP : null
+  #whyNotTaken(): Error | null {
+    if (this.#appends.size === 0) return ALL_GIVEN_UP
+    const { config, topic } = this.#owner.log
+    return this.#hasKeyless ? keylessRefusal(config, topic) : null
+  }
+
+  get #hasKeyless(): boolean {
+    for (const append of this.#appends) if (append.hasKeyless) return true
+    return false
   }
 
   #buffers(): Buffer[] {

@@ -1,10 +1,10 @@
 import type { Settlement } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
-import { RecordTooLargeError } from '../errors.ts'
+import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
-import { fillLimitOf, storedCompressionType } from '../storage/append-record.ts'
+import { fillLimitOf, isKeyed, storedCompressionType } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
@@ -23,8 +23,13 @@ export interface ProducerPartition {
   readonly topic: string
   readonly index: number
   readonly isClosed: boolean
-  /** Settles once, also inside of the call. */
-  appendBatches(batches: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void
+  /** Settles once, also inside of the call. @param hasKeyless whether there is a record without a key */
+  appendBatches(
+    batches: readonly Buffer[],
+    acks: 1 | 'all',
+    settle: Settlement,
+    hasKeyless?: boolean,
+  ): void
 }
 
 /** What a producer needs of a topic. */
@@ -259,29 +264,41 @@ export class PartitionQueue implements ReadyBatchOwner {
     const rest = unsettled.slice(count)
     const batches: ProducerBatch[] = []
     const buffers: Buffer[] = []
+    let hasKeyless = false
     for (const { batch, buffer } of group) {
       batch.markInFlight()
+      if (batch.keylessCount > 0) hasKeyless = true
       batches.push(batch)
       buffers.push(buffer)
     }
     const { acks } = this.#owner.options
-    // Nobody waits for a send with acks 0, but its memory is in use until it is written.
-    this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, {
+    const settle: Settlement = {
       resolve: ({ baseOffset }, appendTime) => {
         this.#complete(batches, baseOffset, appendTime)
         this.#writeReady(rest)
       },
       reject: (error) => {
-        // The cap may have been lowered while the group stood in line; then it is refused, and not written.
-        if (error instanceof RecordTooLargeError && this.#fitting(group) < count) {
-          for (const batch of batches) batch.markRefused()
-          this.#writeReady(unsettled)
+        // The topic may have been altered while the group stood in line; then it is refused, and not written.
+        const isTooMuch = error instanceof RecordTooLargeError && this.#fitting(group) < count
+        const isKeyless = error instanceof InvalidRecordError && isKeyed(this.topic.config)
+        if (!isTooMuch && !(isKeyless && hasKeyless)) {
+          this.#owner.failGroup(this, batches, error)
+          this.#writeReady(rest)
           return
         }
-        this.#owner.failGroup(this, batches, error)
-        this.#writeReady(rest)
+        for (const batch of batches) batch.markRefused()
+        if (isTooMuch) this.#writeReady(unsettled)
+        else void this.#writeAnew(unsettled)
       },
-    })
+    }
+    // Nobody waits for a send with acks 0, but its memory is in use until it is written.
+    this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, settle, hasKeyless)
+  }
+
+  /** Writes what the topic takes, as it is by now, of batches that were ready before. */
+  async #writeAnew(ready: readonly ReadyBatch[]): Promise<void> {
+    const parts = ready.map(({ batch, buffer }) => makeReady(this, batch, buffer))
+    this.#writeReady((await Promise.all(parts)).flat())
   }
 
   /** How many of the first the topic takes as one append. */

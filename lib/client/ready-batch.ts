@@ -50,19 +50,25 @@ export function makeReadyNow(
   }
 }
 
-/** The same for a batch that is compressed. @returns the batch, or its parts in order */
+/**
+ * The same for a batch that is compressed, or has been built already.
+ *
+ * @param built its bytes, where it has been
+ * @returns the batch, or its parts in order
+ */
 export async function makeReady(
   owner: ReadyBatchOwner,
   batch: ProducerBatch,
+  built: Buffer | null = null,
 ): Promise<readonly ReadyBatch[]> {
   const ready: ReadyBatch[] = []
-  if (batch.compressionType === 'none') {
+  if (built === null && batch.compressionType === 'none') {
     makeReadyNow(owner, batch, ready)
     return ready
   }
   let refusal: Error | null = null
   try {
-    const buffer = await batch.build()
+    const buffer = built ?? (await batch.build())
     refusal = refusalOf(owner, batch, buffer)
     if (refusal === null || isIndivisible(owner, batch)) return [{ batch, buffer, refusal }]
     const records = await decodeRecords(new RecordBatch(buffer), placeOf(owner))

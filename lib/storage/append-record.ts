@@ -90,11 +90,20 @@ export function isKeyed({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boole
   return cleanupPolicy !== 'delete'
 }
 
+/** Why the topic takes no record without a key; `null` when it does. */
+export function keylessRefusal(
+  config: Readonly<ResolvedTopicConfig>,
+  topic?: string,
+): InvalidRecordError | null {
+  if (!isKeyed(config)) return null
+  const who = topic === undefined ? 'a compacted topic' : `compacted topic '${topic}'`
+  return new InvalidRecordError(`${who} takes no record without a key`)
+}
+
 /** @throws {@link InvalidRecordError} when the topic takes no record without a key. */
 export function checkKeyless(config: Readonly<ResolvedTopicConfig>, topic?: string): void {
-  if (!isKeyed(config)) return
-  const who = topic === undefined ? 'a compacted topic' : `compacted topic '${topic}'`
-  throw new InvalidRecordError(`${who} takes no record without a key`)
+  const refusal = keylessRefusal(config, topic)
+  if (refusal !== null) throw refusal
 }
 
 /** Bytes of a key, value or header value. @throws TypeError naming `what`. */

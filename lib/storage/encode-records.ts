@@ -35,6 +35,12 @@ const COMPRESSED_TARGET_BYTES = 64 * 1024
 
 const NO_MEMORY: Buffer = Buffer.alloc(0)
 
+/** What turns out about records while they are encoded. */
+export interface EncodingNotes {
+  /** Whether one of them has no key. */
+  hasKeyless: boolean
+}
+
 /**
  * Encodes `records` into batches that a log with this configuration takes.
  *
@@ -42,6 +48,7 @@ const NO_MEMORY: Buffer = Buffer.alloc(0)
  * nothing to compress: a promise for each append would cost more than encoding a record.
  *
  * @param now timestamp of the records that bring none.
+ * @param notes is written when the call returns, also where the batches are yet to be compressed.
  * @throws TypeError or RangeError when a record is not of the described form.
  * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
  * @throws InvalidRecordError when a record has no key and the topic is compacted.
@@ -51,6 +58,7 @@ export function encodeRecords(
   records: readonly AppendRecord[],
   config: Readonly<ResolvedTopicConfig>,
   now: number,
+  notes?: EncodingNotes,
 ): Buffer[] | Promise<Buffer[]> {
   const isArray: boolean = Array.isArray(records)
   if (!isArray) {
@@ -63,11 +71,13 @@ export function encodeRecords(
   const builders: RecordBatchBuilder[] = []
   let builder: RecordBatchBuilder | null = null
   let memory: Buffer = NO_MEMORY
+  let hasKeyless = false
   for (let slot = 0; slot < records.length; slot += 1) {
     // By index and without an object for the parts: this runs for every record of a bulk append.
     const record = records[slot] as AppendRecord
     ensureRecord(record)
     const key = keyOf(record, config)
+    if (key === null) hasKeyless = true
     const value = toBytes('value', record.value)
     const headers = toEncodable(record.headers)
     const timestamp = timestampOf(record.timestamp, now)
@@ -87,6 +97,7 @@ export function encodeRecords(
     builders.push(builder)
     builder.append(timestamp, key, value, headers)
   }
+  if (notes !== undefined) notes.hasKeyless = hasKeyless
   if (compressionType !== 'none') return buildCompressed(builders, config)
   // Not by `map`, see batchesOf.
   const batches: Buffer[] = []

@@ -1,7 +1,7 @@
 import { OffsetConflictError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { InDoubtError, NamesInDoubtError } from './in-doubt-error.ts'
-import type { AppendResult } from './append-record.ts'
+import { checkKeyless, type AppendResult } from './append-record.ts'
 import type { LocalLog } from './local-log.ts'
 import { LogDeletion } from './log-deletion.ts'
 import type { LogGuard } from './log-guard.ts'
@@ -50,12 +50,20 @@ export class LogWriter {
   /**
    * How large a batch may be is asked where it is taken: a limit that is lowered while it waits must
    * not fail it, and with it whoever shares its group. Where the log ends is known only in its turn:
-   * what stood before it in the queue may have appended or cut.
+   * what stood before it in the queue may have appended or cut. Whether records need a key is asked again
+   * then: compaction would remove the others without a word.
+   *
+   * @param hasKeyless whether there is a record without a key.
    */
-  append(batches: readonly Buffer[], expectedOffset?: number): Promise<AppendResult> {
+  append(
+    batches: readonly Buffer[],
+    expectedOffset?: number,
+    hasKeyless = false,
+  ): Promise<AppendResult> {
     return this.#change('append', 'not-written', async () => {
       if (batches.length === 0) throw new RangeError('an append must hold at least one batch')
       if (expectedOffset !== undefined) this.#ensureEndsAt(expectedOffset)
+      if (hasKeyless) checkKeyless(this.#log.config, this.#context.topic)
       this.#ensureOffsetsLeft(batches)
       let sizeBytes = 0
       for (const { length } of batches) sizeBytes += length
@@ -67,7 +75,7 @@ export class LogWriter {
   }
 
   /**
-   * The same inside of the call, where nothing has to be waited for.
+   * The same inside of the call, where nothing has to be waited for, not even to hear of another configuration.
    *
    * @returns `null` when {@link LogWriter.append} has to follow; a promise when the write has failed,
    * or only part was written so far: nothing may be changed before it has settled.

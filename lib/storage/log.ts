@@ -224,11 +224,11 @@ export class Log {
 
   /**
    * Appends encoded batches, which are stamped in place, without a sync: all of them or none.
-   * @throws {@link OffsetConflictError} when the log does not end at `expectedOffset` in their turn.
+   * @throws {@link OffsetConflictError} or {@link InvalidRecordError}, see {@link LogWriter.append}.
    * @internal
    */
-  appendBatches(batches: readonly Buffer[], expectedOffset?: number): Promise<AppendResult> {
-    return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
+  appendBatches(...append: Parameters<LogWriter['append']>): Promise<AppendResult> {
+    return this.#queue.run(() => this.#writer.append(...append))
   }
 
   /** Makes what is appended durable. @throws {@link StorageError}, after which there are no writes, or as {@link Log.append} */

@@ -19,10 +19,11 @@ export class PromptChanges {
   appendBatches(
     batches: readonly Buffer[],
     expectedOffset?: number,
+    hasKeyless?: boolean,
   ): AppendResult | Promise<AppendResult> {
     const appended = this.#queue.isIdle ? this.#writer.appendNow(batches, expectedOffset) : null
     if (appended === null)
-      return this.#queue.run(() => this.#writer.append(batches, expectedOffset))
+      return this.#queue.run(() => this.#writer.append(batches, expectedOffset, hasKeyless))
     // Nothing may come in between before the rest is written, or what a failed write has left is gone.
     return appended instanceof Promise ? this.#queue.run(() => appended) : appended
   }

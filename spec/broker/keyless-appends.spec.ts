@@ -1,0 +1,159 @@
+import { describe, expect, it } from 'vitest'
+import type { Partition } from '../../lib/broker/partition.ts'
+import { resolveTopicConfig } from '../../lib/config.ts'
+import type { StoredRecord } from '../../lib/record/decode.ts'
+import { heldSyncs } from '../helpers/held-syncs.ts'
+import { openPartition } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
+import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
+
+const COMPRESSIONS = ['none', 'gzip'] as const
+
+const asText = ({ offset, key, value }: StoredRecord): string =>
+  `${offset}:${String(key ?? '')}=${String(value)}`
+
+async function contentOf(partition: Partition, fromOffset: number): Promise<string[]> {
+  const texts: string[] = []
+  for (let offset = fromOffset; offset < partition.highWatermark;) {
+    const records = await partition.read(offset)
+    texts.push(...records.map(asText))
+    offset = (records.at(-1)?.offset ?? partition.highWatermark) + 1
+  }
+  return texts
+}
+
+/** A partition with an append whose sync is held up, so that what is appended now stands in line. */
+async function openHeld(compressionType: 'uncompressed' | 'gzip'): Promise<{
+  partition: Partition
+  first: Promise<unknown>
+  compact: () => void
+  release: () => void
+}> {
+  const { fileSystem, hold } = heldSyncs()
+  const partition = await openPartition({ fileSystem, config: { compressionType } })
+  const release = hold()
+  const first = partition.append({ value: 'first' })
+  await settle()
+  const compact = (): void => {
+    partition.configure(resolveTopicConfig({ cleanupPolicy: 'compact', compressionType }))
+  }
+  return { partition, first, compact, release }
+}
+
+/** Where an append has come to lie, or the code of what it was refused with. */
+const placeOf = (append: Promise<{ readonly baseOffset: number }>): Promise<unknown> =>
+  append.then(
+    ({ baseOffset }) => baseOffset,
+    (error: unknown) => (error as { code: string }).code,
+  )
+
+describe('records without a key that wait when their topic becomes a compacted one', () => {
+  it.each(COMPRESSIONS)(
+    'are refused in line, and those that have one are taken (%s)',
+    async (compression) => {
+      const compressionType = compression === 'none' ? 'uncompressed' : compression
+      const { partition, first, compact, release } = await openHeld(compressionType)
+      const appends = [
+        partition.append({ key: 'a', value: '1' }),
+        partition.append({ value: 'without' }),
+        partition.append({ key: 'b', value: '2' }, { acks: 1 }),
+        partition.append([{ key: 'c', value: '3' }, { value: 'without' }]),
+        partition.append([{ key: 'd', value: '4' }, { key: 'e' }]),
+        partition.append({ value: 'without' }, { acks: 1 }),
+        partition.append({ key: 'f', value: '5', headers: { h: 'x' }, timestamp: 7 }),
+      ]
+      const places = appends.map(placeOf)
+      compact()
+      release()
+      // It was written before.
+      expect(await first).toMatchObject({ baseOffset: 0 })
+      const refused = 'INVALID_RECORD'
+      expect(await Promise.all(places)).toEqual([1, refused, 2, refused, 3, refused, 5])
+      const records = ['1:a=1', '2:b=2', '3:d=4', '4:e=null', '5:f=5']
+      expect(await contentOf(partition, 1)).toEqual(records)
+      expect((await partition.read(5))[0]).toMatchObject({
+        timestamp: 7,
+        headers: [{ key: 'h', value: Buffer.from('x') }],
+      })
+      expect(await partition.append({ key: 'g' })).toMatchObject({ baseOffset: 6 })
+      await partition.log.close()
+    },
+  )
+
+  it('are refused at once where they wait for room, and the others go on waiting', async () => {
+    const { broker, partition } = await openTopic({ maxBytes: 2 * ONE, whenFull: 'wait' })
+    const topic = broker.topic('orders')
+    for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
+    const appends = [
+      partition.append({ value: 'without' }),
+      partition.append({ key: 'a', value: '1' }),
+      partition.append([{ value: 'without' }, { key: 'b', value: 'beside' }]),
+      partition.append([{ key: 'b', value: '2' }, { key: 'c' }]),
+    ]
+    const places: unknown[] = []
+    for (const [slot, append] of appends.entries()) {
+      void placeOf(append).then((place) => (places[slot] = place))
+    }
+    await settle()
+    await topic.alter({ cleanupPolicy: 'compact' })
+    await settle()
+    // What stands behind is refused in its turn.
+    expect(places).toEqual(['INVALID_RECORD'])
+    await topic.alter({ maxBytes: -1 })
+    await Promise.allSettled(appends)
+    expect(places).toEqual(['INVALID_RECORD', 2, 'INVALID_RECORD', 3])
+    expect(await contentOf(partition, 2)).toEqual(['2:a=1', '3:b=2', '4:c=null'])
+    await broker.close()
+  })
+
+  it.each(COMPRESSIONS)(
+    'of a producer are refused, and the others of their batches go on waiting (%s)',
+    async (compressionType) => {
+      const { broker, partition } = await openTopic({ maxBytes: 2 * ONE, whenFull: 'wait' })
+      const topic = broker.topic('orders')
+      for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
+      const producer = broker.producer({ compressionType, batchRecords: 3 })
+      const settled: string[] = []
+      for (const key of ['a', null, 'b', null, 'c', 'd', null, null, null, 'e']) {
+        producer.send({ topic: 'orders', key, value: 'v' }, (error, place) => {
+          const outcome = error === null ? place?.offset : (error as { code?: string }).code
+          settled.push(`${key} ${outcome}`)
+        })
+      }
+      await settle()
+      await topic.alter({ cleanupPolicy: 'compact' })
+      await settle()
+      expect(settled).toEqual([])
+      await topic.alter({ maxBytes: -1 })
+      await producer.flush()
+      const refused = Array.from({ length: 5 }, () => 'null INVALID_RECORD')
+      expect([...settled].sort()).toEqual(['a 2', 'b 3', 'c 4', 'd 5', 'e 6', ...refused])
+      const keys = ['2:a=v', '3:b=v', '4:c=v', '5:d=v', '6:e=v']
+      expect(await contentOf(partition, 2)).toEqual(keys)
+      expect(producer.usedBytes).toBe(0)
+      await broker.close()
+    },
+  )
+
+  it('are refused in the turn of their write too', async () => {
+    const { fileSystem, hold } = heldSyncs()
+    const partition = await openPartition({ fileSystem })
+    await partition.append({ value: 'first' })
+    const release = hold()
+    const rolled = partition.log.roll()
+    await settle()
+    const outcomes = [
+      outcomeOf(partition.append({ value: 'without' })),
+      outcomeOf(partition.append({ key: 'a', value: '1' })),
+      outcomeOf(partition.append([{ key: 'b' }, { value: 'without' }])),
+    ]
+    // By now they stand behind the roll.
+    await settle()
+    partition.configure(resolveTopicConfig({ cleanupPolicy: 'compact' }))
+    release()
+    await rolled
+    expect(await Promise.all(outcomes)).toEqual(['INVALID_RECORD', 'taken', 'INVALID_RECORD'])
+    expect(await contentOf(partition, 1)).toEqual(['1:a=1'])
+    await partition.log.close()
+  })
+})
