@@ -6,8 +6,11 @@ const ONE = 0x8000_0000
 /** x^(2^k) modulo the polynomial, for lengths of up to 2^53 bytes. */
 const POWERS = powersOfX(57)
 
-/** The last shift that was worked out: ranges that follow one another are often of one length. */
-let last = { bytes: 0, shift: ONE }
+/** So many shifts are kept, each until a length with the same last bits is asked for. */
+const KEPT_SHIFTS = 1024
+const keptBytes = new Float64Array(KEPT_SHIFTS)
+/** A length of 0 is the only one whose shift is there before it was worked out. */
+const keptShifts = new Int32Array(KEPT_SHIFTS).fill(ONE)
 
 /**
  * Checksum of two byte ranges one behind the other, from the checksums of both, without their bytes
@@ -16,8 +19,17 @@ let last = { bytes: 0, shift: ONE }
  * @param secondBytes length of the second range.
  */
 export function combineCrc32c(first: number, second: number, secondBytes: number): number {
-  if (secondBytes !== last.bytes) last = { bytes: secondBytes, shift: shiftOf(secondBytes) }
-  return (multiply(last.shift, first) ^ second) >>> 0
+  return (multiply(keptShift(secondBytes), first) ^ second) >>> 0
+}
+
+/** Batches are of a few lengths, as a rule: of one in bulk, of one for each number of records otherwise. */
+function keptShift(bytes: number): number {
+  const slot = bytes % KEPT_SHIFTS
+  if (keptBytes[slot] !== bytes) {
+    keptShifts[slot] = shiftOf(bytes)
+    keptBytes[slot] = bytes
+  }
+  return keptShifts[slot] as number
 }
 
 /** x to the number of bits in so many bytes, modulo the polynomial. */

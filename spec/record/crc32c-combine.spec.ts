@@ -14,6 +14,14 @@ it.each([0, 1, 2, 3, 20, 21, 64, 255, 256, 1000, 2999, 3000])(
   },
 )
 
+it('lengths of which one takes the place of the other do not get in the way of one another', () => {
+  for (const length of [1024, 0, 2048, 0, 40, 1064, 40, 2088]) {
+    const split = bytes.length - length
+    const first = crc32c(bytes, 0, split)
+    expect(combineCrc32c(first, crc32c(bytes, split), length)).toBe(crc32c(bytes))
+  }
+})
+
 it('lengths beyond 32 bits count', () => {
   const zeros = { sum: crc32c(Buffer.alloc(1)), length: 1 }
   while (zeros.length < 2 ** 33) {
