@@ -1,5 +1,6 @@
 import { BatchMarks } from '../record/batch-marks.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { RecentlyRead } from './recently-read.ts'
 
 /** Buffers are made in sizes that others can use too. */
 const UNIT_BYTES = 4096
@@ -7,6 +8,10 @@ const UNIT_BYTES = 4096
 const MAX_SPARES = 8
 /** What is kept is so small that less room than for a few of it is as good as none. */
 const LEAST_BYTES = 4096
+/** For so many bytes of what is kept one batch is remembered that was read once: more than are kept. */
+const BYTES_PER_REMEMBERED = 512
+/** 64 MiB of memory for them. */
+const MOST_REMEMBERED_BITS = 24
 
 /** A batch in a {@link BatchCache}. */
 interface CachedBatch {
@@ -27,6 +32,10 @@ interface CachedBatch {
  * counted for some 60 MiB of log; its objects take 1.5. The bytes themselves are the page cache's to
  * keep. Whose turn it is to go, the oldest first, stays once more when it was used meanwhile: so who
  * reads everything once does not push out what is read again and again.
+ *
+ * To make marks takes longer than to check the batch, so where others have to go for them, they are made for
+ * a batch that is read a second time: who reads all over a log that is larger than what is kept comes to few
+ * of its batches again before their marks are gone.
  */
 export class BatchCache {
   readonly #maxBytes: number
@@ -36,6 +45,9 @@ export class BatchCache {
   /** In the order of their turns, from `#head` on; what lies before is `null`, to be in memory no more. */
   #queue: (CachedBatch | null)[] = []
   #head = 0
+  /** `null` as long as nothing had to go. */
+  #readOnce: RecentlyRead | null = null
+  #segmentCount = 0
 
   /** @param maxBytes 0 keeps nothing. */
   constructor(maxBytes: number) {
@@ -50,6 +62,17 @@ export class BatchCache {
   /** Whether anything is kept at all. */
   get hasRoom(): boolean {
     return this.#maxBytes >= LEAST_BYTES
+  }
+
+  /** A number for each segment that shares it. */
+  addSegment(): number {
+    this.#segmentCount += 1
+    return this.#segmentCount
+  }
+
+  /** Whether the marks of a batch that is read whole, and has none yet, are worth their making. */
+  isWorthKeeping(segment: number, position: number): boolean {
+    return this.hasRoom && (this.#readOnce === null || this.#readOnce.note(segment, position))
   }
 
   /**
@@ -73,11 +96,17 @@ export class BatchCache {
   add(cached: CachedBatch): void {
     this.#queue.push(cached)
     this.#sizeBytes += cached.marks.memoryBytes
+    if (this.#sizeBytes > this.#maxBytes) this.#readOnce ??= new RecentlyRead(this.#rememberedBits)
     while (this.#sizeBytes > this.#maxBytes) this.#letGo()
     if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  get #rememberedBits(): number {
+    const bits = Math.ceil(Math.log2(this.#maxBytes / BYTES_PER_REMEMBERED))
+    return Math.min(bits, MOST_REMEMBERED_BITS)
   }
 
   #letGo(): void {
@@ -97,10 +126,12 @@ export class BatchCache {
 /** What small reads have learned of the batches of one segment, by their positions. */
 export class CachedBatches {
   readonly #cache: BatchCache
+  readonly #number: number
   readonly #byPosition = new Map<number, CachedBatch>()
 
   constructor(cache: BatchCache) {
     this.#cache = cache
+    this.#number = cache.addSegment()
   }
 
   /** The marks of the batch at `position`; `null` when it has to be read as a whole. */
@@ -122,13 +153,14 @@ export class CachedBatches {
   }
 
   /**
-   * Makes sure that the batch at `position` can be trusted, and keeps its marks. Both take its
-   * checksum, which is computed once.
+   * Makes sure that the batch at `position` can be trusted, and keeps its marks where they are worth it. Both
+   * take its checksum, which is computed once.
    */
   checkAt(position: number): (batch: RecordBatch) => void {
     return (batch) => {
-      const isNew = this.#cache.hasRoom && !this.#byPosition.has(position)
-      const marks = isNew ? BatchMarks.of(batch) : null
+      const isWanted =
+        !this.#byPosition.has(position) && this.#cache.isWorthKeeping(this.#number, position)
+      const marks = isWanted ? BatchMarks.of(batch) : null
       batch.ensureValid(marks?.crc)
       if (marks === null) return
       const cached = { owner: this, position, marks, isUsed: false, isGone: false }

@@ -21,6 +21,19 @@ function kept(batches: CachedBatches, positions: readonly number[]): number[] {
   return positions.filter((position) => batches.get(position) !== null)
 }
 
+/** A read of a batch as a whole; once more where the cache is full and wants to see it a second time. */
+function readWhole(batches: CachedBatches, position: number, times = 1): void {
+  for (let time = 0; time < times; time += 1) batches.checkAt(position)(BATCH)
+}
+
+/** As many batches as it has room for, and one more. */
+function fill(batches: CachedBatches): number[] {
+  const count = Math.floor(BUFFER_BYTES / MARKS_BYTES) + 1
+  const positions = Array.from({ length: count }, (_, slot) => slot * BATCH.sizeBytes)
+  for (const position of positions) readWhole(batches, position)
+  return positions
+}
+
 it('keeps the marks of a batch that it has checked', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   expect(batches.get(0)).toBeNull()
@@ -55,11 +68,52 @@ it('holds no more bytes than it may, and lets what is used stay', () => {
   const batches = new CachedBatches(cache)
   const positions = Array.from({ length: 3000 }, (_, slot) => slot * 100)
   for (const position of positions) {
-    batches.checkAt(position)(BATCH)
+    readWhole(batches, position, 2)
     expect(batches.get(0)).not.toBeNull()
     expect(cache.sizeBytes).toBeLessThanOrEqual(BUFFER_BYTES)
   }
   expect(kept(batches, positions)).toHaveLength(Math.floor(BUFFER_BYTES / MARKS_BYTES))
+})
+
+it('lets nothing go for a batch that is read once, when it is full', () => {
+  const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
+  const [first, ...others] = fill(batches)
+  expect(kept(batches, [first as number, ...others])).toEqual(others)
+  const further = Array.from({ length: 50 }, (_, slot) => (100 + slot) * BATCH.sizeBytes)
+  for (const position of further) readWhole(batches, position)
+  expect(kept(batches, further)).toEqual([])
+  expect(kept(batches, others)).toEqual(others)
+})
+
+it('keeps a batch that is read a second time, when it is full', () => {
+  const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
+  const position = 100 * BATCH.sizeBytes
+  const other = fill(batches).at(-1) as number
+  for (const expected of [null, BATCH.crc]) {
+    readWhole(batches, position)
+    expect(batches.get(position)?.crc ?? null).toBe(expected)
+  }
+  expect(batches.get(other)).not.toBeNull()
+})
+
+it('checks a batch of which it keeps nothing all the same', () => {
+  const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
+  fill(batches)
+  const buffer = Buffer.from(BATCH.buffer)
+  buffer[100] = (buffer[100] as number) ^ 0x10
+  expect(() => {
+    batches.checkAt(100 * BATCH.sizeBytes)(new RecordBatch(buffer))
+  }).toThrow(CorruptRecordError)
+})
+
+it('tells the batches of one segment from those of another', () => {
+  const cache = new BatchCache(BUFFER_BYTES)
+  const [one, other] = [new CachedBatches(cache), new CachedBatches(cache)]
+  fill(one)
+  const position = 100 * BATCH.sizeBytes
+  readWhole(one, position)
+  readWhole(other, position)
+  expect([one.get(position), other.get(position)]).toEqual([null, null])
 })
 
 it('is shared by several, each of which may let go of its own', () => {
@@ -69,9 +123,9 @@ it('is shared by several, each of which may let go of its own', () => {
   other.checkAt(0)(BATCH)
   one.clear()
   expect([one.get(0), other.get(0)?.crc]).toEqual([null, BATCH.crc])
-  for (let slot = 1; slot <= 20; slot += 1) other.checkAt(slot * 100)(BATCH)
+  for (let slot = 1; slot <= 20; slot += 1) readWhole(other, slot * 100, 2)
   expect(cache.sizeBytes).toBe(Math.floor(BUFFER_BYTES / MARKS_BYTES) * MARKS_BYTES)
-  one.checkAt(0)(BATCH)
+  readWhole(one, 0, 2)
   expect(one.get(0)).not.toBeNull()
 })
 
@@ -101,7 +155,7 @@ it('holds nothing in memory of what it has let go of', async () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   batches.checkAt(0)(BATCH)
   const marks = new WeakRef(batches.get(0) ?? {})
-  for (let position = 1; position < 100; position += 1) batches.checkAt(position)(BATCH)
+  for (let position = 1; position < 100; position += 1) readWhole(batches, position, 2)
   expect(kept(batches, [0])).toEqual([])
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
