@@ -3,7 +3,7 @@ import type { StoredRecord } from '../record/stored-record.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
 import type { CachedBatches } from './batch-cache.ts'
-import { exactCursor, readPromptly } from './prompt-read.ts'
+import { exactCursor, readPromptly, slotOf } from './prompt-read.ts'
 import type { ReadLimits, SegmentView } from './segment-search.ts'
 
 /** How much {@link readFewPromptly} returns. */
@@ -47,9 +47,13 @@ export function readFewPromptly(
   let restBytes = maxBytes
   try {
     while (nextOffset < end && restBytes > 0) {
-      const range = { fromOffset: nextOffset, maxRecords: maxRecords - records.length }
+      const range = {
+        fromOffset: nextOffset,
+        maxRecords: maxRecords - records.length,
+        slot: slotOf(view, nextOffset),
+      }
       const found =
-        readMarked(view, nextOffset, end, context) ??
+        readMarked(view, range, end, context) ??
         readWhole(view, range, { maxBytes: restBytes, endOffset: end }, context)
       if (found === null) break
       restBytes -= found.sizeBytes
@@ -65,6 +69,14 @@ export function readFewPromptly(
   return records.length === 0 ? null : { records, nextOffset, restBytes }
 }
 
+/** What is yet to be read. */
+interface Range {
+  readonly fromOffset: number
+  readonly maxRecords: number
+  /** Of `fromOffset`; see {@link slotOf}. */
+  readonly slot: number
+}
+
 /** Some records of a batch, or of several. */
 interface Found {
   readonly records: readonly StoredRecord[]
@@ -76,25 +88,25 @@ interface Found {
 /** The records of the batches at `range.fromOffset`; `null` where they are compressed, or not to be had. */
 function readWhole(
   view: SegmentView,
-  range: { readonly fromOffset: number; readonly maxRecords: number },
+  range: Range,
   limits: ReadLimits,
   { place, cached }: FewContext,
 ): Found | null {
-  const batches = readPromptly(view, range.fromOffset, limits, cached)
+  const batches = readPromptly(view, range.fromOffset, limits, cached, range.slot)
   const last = batches.at(-1)
   const records = last === undefined ? null : copyFromAll(batches, place, range)
   if (last === undefined || records === null) return null
   return { records, sizeBytes: totalSizeBytes(batches), nextOffset: last.nextOffset }
 }
 
-/** The records in [`offset`, `end`) of the batch that holds `offset`; `null` where it has no marks. */
+/** The records in [`fromOffset`, `end`) of the batch that holds `fromOffset`; `null` where it has no marks. */
 function readMarked(
   view: SegmentView,
-  offset: number,
+  { fromOffset: offset, slot }: Range,
   end: number,
   { place, cached }: FewContext,
 ): Found | null {
-  const cursor = cached === null ? null : exactCursor(view, offset)
+  const cursor = cached === null ? null : exactCursor(view, slot)
   if (cached === null || cursor === null) return null
   const marks = cached.get(cursor.position)
   if (marks === null || marks.baseOffset !== cursor.baseOffset) return null

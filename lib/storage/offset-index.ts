@@ -4,6 +4,11 @@ const RELATIVE_OFFSET_POSITION = 0
 const FILE_POSITION_POSITION = RELATIVE_OFFSET_POSITION + 4
 const ENTRY_SIZE_BYTES = FILE_POSITION_POSITION + 4
 
+/** Among so many an offset is found as soon by halving. */
+const FEW_ENTRIES = 32
+/** So many lie at most between a line through the first and the last entry and what is looked for, as a rule. */
+const NEAR_ENTRIES = 4
+
 /** An offset and where to start looking for it. */
 export interface OffsetPosition {
   readonly offset: number
@@ -94,6 +99,24 @@ export class OffsetIndex extends IndexFile {
     // Without a function for the comparison: every read comes by here.
     let low = 0
     let high = this.count - 1
+    if (high > FEW_ENTRIES) {
+      // Batches are alike, as a rule, so it is near the line from the first entry to the last. Whether it is
+      // is seen by two entries, and what lies far apart in memory need not be looked at.
+      const first = this.#relativeOffset(0)
+      const last = this.#relativeOffset(high)
+      if (relativeTarget >= last) return high
+      const near = Math.floor(((relativeTarget - first) / (last - first)) * high)
+      const from = Math.max(0, near - NEAR_ENTRIES)
+      const to = Math.min(high, near + NEAR_ENTRIES)
+      if (
+        from <= to &&
+        this.#relativeOffset(from) <= relativeTarget &&
+        relativeTarget < this.#relativeOffset(to)
+      ) {
+        low = from + 1
+        high = to - 1
+      }
+    }
     while (low <= high) {
       const middle = (low + high) >>> 1
       if (this.#relativeOffset(middle) <= relativeTarget) low = middle + 1

@@ -42,6 +42,7 @@ export interface Cursor {
  *
  * @param cached lends the bytes until the end of the call, and takes in where records are; `null`
  * where the caller wants bytes of its own.
+ * @param slot of {@link slotOf}, where it is known.
  * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`;
  * {@link NONE_FITS} where it is not to be returned.
  */
@@ -50,35 +51,40 @@ export function readPromptly(
   offset: number,
   limits: PromptLimits,
   cached: CachedBatches | null,
+  slot: number = slotOf(view, offset),
 ): readonly RecordBatch[] {
   const found: RecordBatch[] = []
-  const exact = exactCursor(view, offset)
+  const exact = exactCursor(view, slot)
   if (exact !== null && mayBeNext(view, exact)) {
     const isTooLarge = readOn(view, offset, limits, { cursor: exact, cache: cached, found })
     if (isTooLarge) return NONE_FITS
   }
   if (found.length === 0) {
-    const cursor = cursorBefore(view, offset)
+    const cursor = cursorBefore(view, slot)
     if (readOn(view, offset, limits, { cursor, cache: cached, found })) return NONE_FITS
   }
   return found
 }
 
+/** Slot of the first index entry at or behind `offset`; one more than there are when there is none. */
+export function slotOf({ indexes }: SegmentView, offset: number): number {
+  return indexes.offsetIndex.slotOf(offset - 1) + 1
+}
+
 /**
- * The batch that holds `offset`, where one index entry names it and the one before names the batch in
+ * The batch that holds an offset, where one index entry names it and the one before names the batch in
  * front of it. There may be others in between.
  *
+ * @param slot of {@link slotOf}.
  * @returns `null` when there are no such entries.
  */
-export function exactCursor({ indexes }: SegmentView, offset: number): Cursor | null {
+export function exactCursor({ indexes }: SegmentView, slot: number): Cursor | null {
   const { offsetIndex } = indexes
-  const below = offsetIndex.slotOf(offset - 1)
-  const slot = below + 1
-  if (below < 0 || slot >= offsetIndex.count) return null
+  if (slot === 0 || slot >= offsetIndex.count) return null
   return {
     slot,
     position: offsetIndex.positionAt(slot),
-    baseOffset: offsetIndex.offsetAt(below) + 1,
+    baseOffset: offsetIndex.offsetAt(slot - 1) + 1,
     lastOffset: offsetIndex.offsetAt(slot),
   }
 }
@@ -88,14 +94,12 @@ function mayBeNext({ indexes }: SegmentView, { slot, position }: Cursor): boolea
   return position - indexes.offsetIndex.positionAt(slot - 1) >= MIN_EXACT_BYTES
 }
 
-/** The last batch in front of `offset` that the index names, or the first of the segment. */
-function cursorBefore({ indexes, baseOffset }: SegmentView, offset: number): Cursor {
+/** The last batch in front of an offset, whose slot it is, that the index names, or the first of the segment. */
+function cursorBefore({ indexes, baseOffset }: SegmentView, slot: number): Cursor {
   const { offsetIndex } = indexes
-  const below = offsetIndex.slotOf(offset - 1)
-  const slot = below + 1
-  if (below < 0) return { slot, position: 0, baseOffset, lastOffset: null }
-  const position = offsetIndex.positionAt(below)
-  return { slot, position, baseOffset: null, lastOffset: offsetIndex.offsetAt(below) }
+  if (slot === 0) return { slot, position: 0, baseOffset, lastOffset: null }
+  const position = offsetIndex.positionAt(slot - 1)
+  return { slot, position, baseOffset: null, lastOffset: offsetIndex.offsetAt(slot - 1) }
 }
 
 /**

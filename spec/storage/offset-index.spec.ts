@@ -58,6 +58,30 @@ describe('lookup', () => {
       }),
     )
   })
+
+  it('agrees with it among many entries, whether or not batches are alike', () => {
+    const alike = fc.integer({ min: 250, max: 260 })
+    const unlike = fc.oneof(fc.constant(1), alike, fc.integer({ min: 1, max: 1_000_000 }))
+    const sizes = { minLength: 30, maxLength: 200 }
+    const gaps = fc.oneof(fc.array(alike, sizes), fc.array(unlike, sizes))
+    fc.assert(
+      fc.property(gaps, fc.integer({ min: 0, max: 9 }), (steps, before) => {
+        const index = indexIn(new SimulatedFileSystem(), 8 * 200, 50)
+        const offsets: number[] = []
+        for (const step of steps) {
+          offsets.push((offsets.at(-1) ?? 50 + before) + step)
+          index.append(offsets.at(-1) as number, 100 * offsets.length)
+        }
+        for (const [slot, offset] of offsets.entries()) {
+          const between = Math.floor((offset + (offsets[slot + 1] ?? offset + 9)) / 2)
+          const targets = [offset - 1, offset, between]
+          expect(targets.map((each) => index.slotOf(each))).toEqual([slot - 1, slot, slot])
+        }
+        expect(index.slotOf(0)).toBe(-1)
+        expect(index.slotOf(Number.MAX_SAFE_INTEGER)).toBe(offsets.length - 1)
+      }),
+    )
+  })
 })
 
 describe('append', () => {
