@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { int32At } from './big-endian.ts'
 import { writeInt64 } from './int64.ts'
 
 // A record batch, which is Kafka's message format 2. All numbers are big-endian.
@@ -109,7 +110,7 @@ export function wholeBatchSize(buffer: Buffer): number {
   if (length < PREFIX_BYTES) {
     throw corruptHeader(`it takes at least ${RECORD_BATCH_OVERHEAD} bytes, ${length} are there`)
   }
-  const batchLength = buffer.readInt32BE(BATCH_LENGTH_POSITION)
+  const batchLength = int32At(buffer, BATCH_LENGTH_POSITION)
   const leastLength = RECORD_BATCH_OVERHEAD - LOG_OVERHEAD
   if (batchLength < leastLength) {
     throw corruptHeader(`its length ${batchLength} is below ${leastLength}`)

@@ -1,4 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
+import { int32At, uint32At } from './big-endian.ts'
 
 const TWO_POW_32 = 0x1_0000_0000
 
@@ -9,7 +10,7 @@ const TWO_POW_32 = 0x1_0000_0000
  * and no log that this library can hold gets there.
  */
 export function readInt64(buffer: Buffer, position: number): number {
-  const value = buffer.readInt32BE(position) * TWO_POW_32 + buffer.readUInt32BE(position + 4)
+  const value = int32At(buffer, position) * TWO_POW_32 + uint32At(buffer, position + 4)
   if (!Number.isSafeInteger(value)) {
     const hex = buffer.toString('hex', position, position + 8)
     throw new CorruptRecordError(`the 64-bit field 0x${hex} is outside ±(2^53 - 1)`, {

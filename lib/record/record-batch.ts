@@ -20,6 +20,7 @@ import {
   TRANSACTIONAL,
   wholeBatchSize,
 } from './batch-layout.ts'
+import { int32At, uint32At } from './big-endian.ts'
 import { compressionTypeOf, type CompressionType } from './compression.ts'
 import { crc32c } from './crc32c.ts'
 import { readInt64, writeInt64 } from './int64.ts'
@@ -83,16 +84,17 @@ export class RecordBatch {
 
   /** Negative until a log has taken the batch. */
   get partitionLeaderEpoch(): number {
-    return this.buffer.readInt32BE(LEADER_EPOCH_POSITION)
+    return int32At(this.buffer, LEADER_EPOCH_POSITION)
   }
 
   /** The stored checksum, unsigned. */
   get crc(): number {
-    return this.buffer.readUInt32BE(CRC_POSITION)
+    return uint32At(this.buffer, CRC_POSITION)
   }
 
   get attributes(): number {
-    return this.buffer.readUInt16BE(ATTRIBUTES_POSITION)
+    // The other half is of the field behind them.
+    return int32At(this.buffer, ATTRIBUTES_POSITION) >>> 16
   }
 
   /** @throws {@link UnsupportedCompressionTypeError} for ids that Kafka has not given away. */
@@ -134,7 +136,7 @@ export class RecordBatch {
   }
 
   get lastOffsetDelta(): number {
-    return this.buffer.readInt32BE(LAST_OFFSET_DELTA_POSITION)
+    return int32At(this.buffer, LAST_OFFSET_DELTA_POSITION)
   }
 
   /**
@@ -162,7 +164,7 @@ export class RecordBatch {
 
   /** -1 for none. */
   get baseSequence(): number {
-    return this.buffer.readInt32BE(BASE_SEQUENCE_POSITION)
+    return int32At(this.buffer, BASE_SEQUENCE_POSITION)
   }
 
   /** The sequence of `lastOffset`; -1 for none. */
@@ -172,7 +174,7 @@ export class RecordBatch {
 
   /** Records that are present, which may be fewer than the offsets that the batch stands for. */
   get recordCount(): number {
-    return this.buffer.readInt32BE(RECORD_COUNT_POSITION)
+    return int32At(this.buffer, RECORD_COUNT_POSITION)
   }
 
   /**

@@ -7,6 +7,7 @@ import {
   MAGIC_POSITION,
   MAX_TIMESTAMP_POSITION,
 } from '../record/batch-layout.ts'
+import { int32At } from '../record/big-endian.ts'
 import { BufferView } from '../record/buffer-view.ts'
 import { readInt64 } from '../record/int64.ts'
 import {
@@ -102,13 +103,13 @@ export class BatchReader {
     const at = this.position - this.#chunkPosition
     const magic = bytes.readInt8(at + MAGIC_POSITION)
     if (magic !== MAGIC_V2) throw this.corrupt(`its magic is ${magic}, not ${MAGIC_V2}`)
-    const sizeBytes = bytes.readInt32BE(at + LOG_OVERHEAD - 4) + LOG_OVERHEAD
+    const sizeBytes = int32At(bytes, at + LOG_OVERHEAD - 4) + LOG_OVERHEAD
     const remainingBytes = this.#end - this.position
     if (sizeBytes < RECORD_BATCH_OVERHEAD || sizeBytes > remainingBytes) {
       throw this.corrupt(`the batch claims ${sizeBytes} bytes where ${remainingBytes} remain`)
     }
     const baseOffset = readOrNone(bytes, at + BASE_OFFSET_POSITION)
-    const lastOffset = baseOffset + bytes.readInt32BE(at + LAST_OFFSET_DELTA_POSITION)
+    const lastOffset = baseOffset + int32At(bytes, at + LAST_OFFSET_DELTA_POSITION)
     const maxTimestamp = readOrNone(bytes, at + MAX_TIMESTAMP_POSITION)
     this.#header = { baseOffset, lastOffset, maxTimestamp, sizeBytes }
     return this.#header

@@ -1,3 +1,4 @@
+import { int32At } from '../record/big-endian.ts'
 import { IndexFile, type IndexFileOptions } from './index-file.ts'
 
 const RELATIVE_OFFSET_POSITION = 0
@@ -61,7 +62,7 @@ export class OffsetIndex extends IndexFile {
 
   /** Position of the entry in `slot`, [0, count). */
   positionAt(slot: number): number {
-    return this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
+    return int32At(this.entries, this.positionOf(slot) + FILE_POSITION_POSITION)
   }
 
   /**
@@ -138,17 +139,17 @@ export class OffsetIndex extends IndexFile {
   }
 
   protected override isInOrder(slot: number): boolean {
-    const relativeOffset = this.entries.readInt32BE(this.positionOf(slot))
-    const position = this.entries.readInt32BE(this.positionOf(slot) + FILE_POSITION_POSITION)
+    const relativeOffset = int32At(this.entries, this.positionOf(slot))
+    const position = int32At(this.entries, this.positionOf(slot) + FILE_POSITION_POSITION)
     // The first batch, at position 0, never gets an entry.
     if (slot === 0) return relativeOffset >= 0 && position > 0
     return (
-      relativeOffset > this.entries.readInt32BE(this.positionOf(slot - 1)) &&
-      position > this.entries.readInt32BE(this.positionOf(slot - 1) + FILE_POSITION_POSITION)
+      relativeOffset > int32At(this.entries, this.positionOf(slot - 1)) &&
+      position > int32At(this.entries, this.positionOf(slot - 1) + FILE_POSITION_POSITION)
     )
   }
 
   #relativeOffset(slot: number): number {
-    return this.entries.readInt32BE(this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
+    return int32At(this.entries, this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
   }
 }

@@ -1,3 +1,4 @@
+import { int32At } from '../record/big-endian.ts'
 import { readInt64, writeInt64 } from '../record/int64.ts'
 import { IndexFile, type IndexFileOptions } from './index-file.ts'
 
@@ -99,7 +100,7 @@ export class TimeIndex extends IndexFile {
 
   /** The highest half is looked at first: reading more than 53 bits throws. */
   #isTimestamp(slot: number): boolean {
-    return (this.entries.readInt32BE(this.positionOf(slot)) & 0xffe00000) === 0
+    return (int32At(this.entries, this.positionOf(slot)) & 0xffe00000) === 0
   }
 
   #timestamp(slot: number): number {
@@ -107,6 +108,6 @@ export class TimeIndex extends IndexFile {
   }
 
   #relativeOffset(slot: number): number {
-    return this.entries.readInt32BE(this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
+    return int32At(this.entries, this.positionOf(slot) + RELATIVE_OFFSET_POSITION)
   }
 }
