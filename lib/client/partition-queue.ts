@@ -10,6 +10,7 @@ import { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import {
+  buffersOf,
   countWithin,
   makeReady,
   makeReadyNow,
@@ -66,6 +67,8 @@ const MAX_GROUP_BYTES = 1024 * 1024
 
 /** Smallest first buffer of a batch: sends that are awaited one by one need no more. */
 const MIN_CAPACITY_BYTES = 256
+
+const NONE: readonly ReadyBatch[] = []
 
 /**
  * The batches of one partition on their way to it. One group is in flight at a time, so that the
@@ -208,37 +211,43 @@ export class PartitionQueue implements ReadyBatchOwner {
   }
 
   #takeGroup(): ProducerBatch[] {
-    const group: ProducerBatch[] = []
-    let sizeBytes = 0
+    const first = this.#takeNext(Infinity)
+    if (first === null) return []
+    // Most are alone. A list that is empty at first gets room for many with the first that is put into it.
+    const group = [first]
     const { maxBytes } = this.topic.config
     const groupBytes = maxBytes < 0 ? MAX_GROUP_BYTES : Math.min(MAX_GROUP_BYTES, maxBytes)
+    let roomBytes = groupBytes - first.sizeBytes
     for (;;) {
-      const batch = this.#batches.peek()
-      if (batch === undefined) return group
-      if (group.length > 0 && sizeBytes + batch.sizeBytes > groupBytes) return group
-      if (batch === this.#open) {
-        if (!this.#mayGo()) return group
-        this.#seal()
-      }
-      this.#batches.shift()
-      sizeBytes += batch.sizeBytes
+      const batch = this.#takeNext(roomBytes)
+      if (batch === null) return group
+      roomBytes -= batch.sizeBytes
       group.push(batch)
     }
+  }
+
+  /** Takes the first that waits, if it may go and is no larger than that. */
+  #takeNext(roomBytes: number): ProducerBatch | null {
+    const batch = this.#batches.peek()
+    if (batch === undefined || batch.sizeBytes > roomBytes) return null
+    if (batch === this.#open) {
+      if (!this.#mayGo()) return null
+      this.#seal()
+    }
+    this.#batches.shift()
+    return batch
   }
 
   /** Whatever happens is the outcome of the batches. */
   #send(group: readonly ProducerBatch[]): void {
     this.#isInFlight = true
-    if (group.some((batch) => batch.compressionType !== 'none')) {
+    for (const { compressionType } of group) {
+      if (compressionType === 'none') continue
       void this.#sendCompressed(group)
       return
     }
     // Without compression the write starts in the same tick.
-    const ready: ReadyBatch[] = []
-    group.forEach((batch) => {
-      makeReadyNow(this, batch, ready)
-    })
-    this.#writeReady(ready)
+    this.#writeReady(makeReadyNow(this, group))
   }
 
   async #sendCompressed(group: readonly ProducerBatch[]): Promise<void> {
@@ -253,46 +262,51 @@ export class PartitionQueue implements ReadyBatchOwner {
    */
   #writeReady(ready: readonly ReadyBatch[]): void {
     const first = this.#failRefused(ready)
-    // Some may have been given up since.
-    const unsettled = ready.filter(({ batch }, slot) => slot >= first && !batch.isSettled)
-    const count = this.#fitting(unsettled)
-    if (count === 0) {
+    if (first === ready.length) {
       this.#settled()
       return
     }
-    const group = unsettled.slice(0, count)
-    const rest = unsettled.slice(count)
-    const batches: ProducerBatch[] = []
-    const buffers: Buffer[] = []
+    if (ready.length === 1) {
+      this.#write(ready, NONE)
+      return
+    }
+    // Some may have been given up since.
+    const unsettled = ready.filter(({ batch }, slot) => slot >= first && !batch.isSettled)
+    const count = this.#fitting(unsettled)
+    this.#write(unsettled.slice(0, count), unsettled.slice(count))
+  }
+
+  #write(group: readonly ReadyBatch[], rest: readonly ReadyBatch[]): void {
     let hasKeyless = false
-    for (const { batch, buffer } of group) {
+    for (const { batch } of group) {
       batch.markInFlight()
       if (batch.keylessCount > 0) hasKeyless = true
-      batches.push(batch)
-      buffers.push(buffer)
     }
     const { acks } = this.#owner.options
     const settle: Settlement = {
       resolve: ({ baseOffset }, appendTime) => {
-        this.#complete(batches, baseOffset, appendTime)
+        this.#complete(group, baseOffset, appendTime)
         this.#writeReady(rest)
       },
       reject: (error) => {
         // The topic may have been altered while the group stood in line; then it is refused, and not written.
-        const isTooMuch = error instanceof RecordTooLargeError && this.#fitting(group) < count
+        const isTooMuch =
+          error instanceof RecordTooLargeError && this.#fitting(group) < group.length
         const isKeyless = error instanceof InvalidRecordError && isKeyed(this.topic.config)
+        const batches = group.map(({ batch }) => batch)
         if (!isTooMuch && !(isKeyless && hasKeyless)) {
           this.#owner.failGroup(this, batches, error)
           this.#writeReady(rest)
           return
         }
         for (const batch of batches) batch.markRefused()
+        const unsettled = [...group, ...rest]
         if (isTooMuch) this.#writeReady(unsettled)
         else void this.#writeAnew(unsettled)
       },
     }
     // Nobody waits for a send with acks 0, but its memory is in use until it is written.
-    this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, settle, hasKeyless)
+    this.partition.appendBatches(buffersOf(group), acks === 0 ? 1 : acks, settle, hasKeyless)
   }
 
   /** Writes what the topic takes, as it is by now, of batches that were ready before. */
@@ -321,13 +335,9 @@ export class PartitionQueue implements ReadyBatchOwner {
     this.#owner.groupSettled(this)
   }
 
-  #complete(
-    batches: readonly ProducerBatch[],
-    baseOffset: number,
-    appendTime: number | null,
-  ): void {
+  #complete(group: readonly ReadyBatch[], baseOffset: number, appendTime: number | null): void {
     let offset = baseOffset
-    for (const batch of batches) {
+    for (const { batch } of group) {
       this.#owner.complete(batch, offset, appendTime)
       offset += batch.recordCount
     }

@@ -23,30 +23,35 @@ export interface ReadyBatchOwner {
 }
 
 /**
- * Builds a batch without compression. What its topic, which was altered while the batch gathered, does not
+ * Builds batches without compression. What their topic, which was altered while they gathered, does not
  * take is split until each part is taken or is a single record. Kafka's producer does so with what is too
  * large (KIP-126): each of the records was small enough, and would be once more. Where the topic is
  * compacted by now, those without a key are refused, behind the others.
  *
- * @param into gets the batch, or its parts in order; nothing when it is given up
+ * @returns the batches, or the parts of each, in order; nothing of those that are given up
  */
 export function makeReadyNow(
   owner: ReadyBatchOwner,
-  batch: ProducerBatch,
-  into: ReadyBatch[],
-): void {
+  batches: readonly ProducerBatch[],
+): readonly ReadyBatch[] {
+  // Most are alone, and each list is one more for the collector.
+  if (batches.length === 1) return makeOneReadyNow(owner, batches[0] as ProducerBatch)
+  const ready: ReadyBatch[] = []
+  for (const batch of batches) ready.push(...makeOneReadyNow(owner, batch))
+  return ready
+}
+
+function makeOneReadyNow(owner: ReadyBatchOwner, batch: ProducerBatch): readonly ReadyBatch[] {
   let refusal: Error | null = null
   try {
     const buffer = batch.buildUncompressed()
     refusal = refusalOf(owner, batch, buffer)
-    if (refusal === null || isIndivisible(owner, batch)) {
-      into.push({ batch, buffer, refusal })
-      return
-    }
+    if (refusal === null || isIndivisible(owner, batch)) return [{ batch, buffer, refusal }]
     const records = decodeUncompressed(new RecordBatch(buffer), placeOf(owner))
-    for (const part of split(owner, batch, records)) makeReadyNow(owner, part, into)
+    return makeReadyNow(owner, split(owner, batch, records))
   } catch (error) {
     owner.fail(batch, refusal ?? error)
+    return []
   }
 }
 
@@ -61,11 +66,8 @@ export async function makeReady(
   batch: ProducerBatch,
   built: Buffer | null = null,
 ): Promise<readonly ReadyBatch[]> {
+  if (built === null && batch.compressionType === 'none') return makeReadyNow(owner, [batch])
   const ready: ReadyBatch[] = []
-  if (built === null && batch.compressionType === 'none') {
-    makeReadyNow(owner, batch, ready)
-    return ready
-  }
   let refusal: Error | null = null
   try {
     const buffer = built ?? (await batch.build())
@@ -77,6 +79,14 @@ export async function makeReady(
     owner.fail(batch, refusal ?? error)
   }
   return ready
+}
+
+/** What is written of them. */
+export function buffersOf(ready: readonly ReadyBatch[]): readonly Buffer[] {
+  if (ready.length === 1) return [(ready[0] as ReadyBatch).buffer]
+  const buffers: Buffer[] = []
+  for (const { buffer } of ready) buffers.push(buffer)
+  return buffers
 }
 
 /** How many of the first the topic takes as one append; at least one, where there is any that it takes. */
