@@ -119,7 +119,7 @@ export class PartitionQueue implements ReadyBatchOwner {
     const isNew = open === null || !open.hasRoomFor(boundBytes, record.headers.length)
     const batch = isNew ? this.#newBatch(boundBytes) : open
     const sizeBefore = batch.sizeBytes
-    batch.append(record, completion)
+    batch.append(record, completion, record.slot)
     if (isNew) this.#add(batch)
     this.#owner.memoryTaken(batch.sizeBytes - sizeBefore)
     if (batch.isFull) this.#seal()

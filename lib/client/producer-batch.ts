@@ -5,7 +5,7 @@ import { RecordBatchBuilder, upperBoundOfRecord } from '../record/record-batch-b
 import { MAX_BATCH_ITEMS } from '../record/record-encoding.ts'
 import type { Flushable, FlushInterval } from './flush-intervals.ts'
 import type { SerializedRecord } from './producer-record.ts'
-import { tellFailure, tellPlace, type Completion } from './send-completion.ts'
+import { tellFailure, tellPlace, type Completion, type SentTo } from './send-completion.ts'
 
 /** How a {@link ProducerBatch} begins. */
 export interface ProducerBatchOptions {
@@ -25,15 +25,6 @@ export interface ProducerBatchOptions {
 /** What a record consists of, as it is stored. */
 type BatchedRecord = Pick<SerializedRecord, 'key' | 'value' | 'headers' | 'timestamp'>
 
-/** Where a batch has come to lie. */
-export interface WrittenPlace {
-  readonly topic: string
-  readonly partition: number
-  readonly baseOffset: number
-  /** Time of the append where the topic stamps records with it, otherwise `null`. */
-  readonly logAppendTime: number | null
-}
-
 /**
  * Records of one partition that are written together, and those who wait for them.
  *
@@ -48,6 +39,8 @@ export class ProducerBatch implements Flushable {
   readonly #builder: RecordBatchBuilder
   #completions: Completion[] = []
   #timestamps: number[] = []
+  /** Their numbers in their calls, as far as there are others than 0: a send alone takes no room here. */
+  #slots: number[] = []
   #keylessCount = 0
   #isInFlight = false
   #isSettled = false
@@ -109,13 +102,17 @@ export class ProducerBatch implements Flushable {
    * Adds a record.
    *
    * @param completion `null` when nobody waits for it
+   * @param slot by which `completion` knows the record
    */
-  append(record: BatchedRecord, completion: Completion | null): void {
+  append(record: BatchedRecord, completion: Completion | null, slot: number): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
     if (record.key === null) this.#keylessCount += 1
     if (completion === null) return
     this.#completions.push(completion)
     this.#timestamps.push(record.timestamp)
+    if (slot === 0) return
+    while (this.#slots.length < this.#completions.length - 1) this.#slots.push(0)
+    this.#slots.push(slot)
   }
 
   /** The bytes to write. To be called once, for a batch without compression. */
@@ -139,11 +136,13 @@ export class ProducerBatch implements Flushable {
     const parts: ProducerBatch[] = []
     let keyless: ProducerBatch | undefined
     let part: ProducerBatch | undefined
-    for (const [slot, record] of records.entries()) {
+    for (const [index, record] of records.entries()) {
       const { key, value, headers } = record
+      const completion = this.#completions[index] ?? null
+      const slot = this.#slots[index] ?? 0
       if (isApart && key === null) {
         keyless ??= new ProducerBatch({ ...this.#options, capacityBytes: this.sizeBytes })
-        keyless.append(record, this.#completions[slot] ?? null)
+        keyless.append(record, completion, slot)
         continue
       }
       const boundBytes = upperBoundOfRecord(key, value, headers)
@@ -152,7 +151,7 @@ export class ProducerBatch implements Flushable {
         part = new ProducerBatch({ ...this.#options, limitBytes, capacityBytes })
         parts.push(part)
       }
-      part.append(record, this.#completions[slot] ?? null)
+      part.append(record, completion, slot)
     }
     if (keyless !== undefined) parts.push(keyless)
     this.#letGo()
@@ -169,32 +168,38 @@ export class ProducerBatch implements Flushable {
     this.#isInFlight = false
   }
 
-  /** Tells those who wait where their records are, in order. */
-  complete({ topic, partition, baseOffset, logAppendTime }: WrittenPlace): void {
+  /**
+   * Tells those who wait where their records are, in order.
+   *
+   * @param logAppendTime time of the append where the topic stamps records with it, otherwise `null`
+   */
+  complete(to: SentTo, baseOffset: number, logAppendTime: number | null): void {
     const timestamps = this.#timestamps
-    this.#settle((completion, slot) => {
-      const timestamp = logAppendTime ?? timestamps[slot] ?? -1
-      tellPlace(completion, { topic, partition, offset: baseOffset + slot, timestamp })
-    })
+    const slots = this.#slots
+    const completions = this.#letGo()
+    for (let index = 0; index < completions.length; index += 1) {
+      const timestamp = logAppendTime ?? timestamps[index] ?? -1
+      const completion = completions[index] as Completion
+      tellPlace(completion, to, baseOffset + index, timestamp, slots[index] ?? 0)
+    }
   }
 
   /** Tells those who wait that their records failed, in order. */
   fail(error: Error): void {
-    this.#settle((completion) => {
-      tellFailure(completion, error)
-    })
+    const slots = this.#slots
+    const completions = this.#letGo()
+    for (let index = 0; index < completions.length; index += 1) {
+      tellFailure(completions[index] as Completion, error, slots[index] ?? 0)
+    }
   }
 
-  #settle(tell: (completion: Completion, slot: number) => void): void {
+  /** Nobody waits for this one any more. @returns who did */
+  #letGo(): Completion[] {
     const completions = this.#completions
-    this.#letGo()
-    completions.forEach(tell)
-  }
-
-  /** Nobody waits for this one any more. */
-  #letGo(): void {
     this.#isSettled = true
     this.#completions = []
     this.#timestamps = []
+    this.#slots = []
+    return completions
   }
 }

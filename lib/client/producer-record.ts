@@ -42,6 +42,8 @@ export interface SerializedRecord {
   readonly timestamp: number
   /** Whether the application has given it: limits are for these alone. */
   readonly bringsTimestamp: boolean
+  /** Its number in the call that it was sent by, counted from 0. */
+  readonly slot: number
 }
 
 /**

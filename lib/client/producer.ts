@@ -122,7 +122,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
     if (callback === undefined) {
       const promise = settledLater<RecordMetadata>()
-      this.#tryEnqueue(record, settleOfLast(), this.#context.clock.now())
+      this.#tryEnqueue(record, 0, settleOfLast(), this.#context.clock.now())
       return promise
     }
     if (typeof (callback as unknown) !== 'function') {
@@ -130,7 +130,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     }
     const completion = new CallbackCompletion(callback)
     try {
-      this.#enqueue(record, completion, this.#context.clock.now())
+      this.#enqueue(record, 0, completion, this.#context.clock.now())
     } catch (error) {
       if (!(error instanceof VarveError) || error === this.#thrown) throw error
       onMicrotask(() => {
@@ -157,7 +157,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     const batch = new SendBatchCompletion(recordCount)
     const nowMs = this.#context.clock.now()
     for (let slot = 0; slot < recordCount; slot += 1) {
-      this.#tryEnqueue(records[slot] as ProducerRecord<K, V>, batch.of(slot), nowMs)
+      this.#tryEnqueue(records[slot] as ProducerRecord<K, V>, slot, batch, nowMs)
     }
     return batch.promise
   }
@@ -215,22 +215,33 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /** Takes the record; whatever is wrong with it goes to `completion`. */
-  #tryEnqueue(record: ProducerRecord<K, V>, completion: Completion, nowMs: number): void {
+  #tryEnqueue(
+    record: ProducerRecord<K, V>,
+    slot: number,
+    completion: Completion,
+    nowMs: number,
+  ): void {
     try {
-      this.#enqueue(record, completion, nowMs)
+      this.#enqueue(record, slot, completion, nowMs)
     } catch (error) {
-      tellFailure(completion, error as Error)
+      tellFailure(completion, error as Error, slot)
     }
   }
 
   /**
    * Takes the record, or throws and leaves everything as it was.
    *
+   * @param slot its number in the call
    * @param nowMs timestamp of a record that brings none
    */
-  #enqueue(record: ProducerRecord<K, V>, completion: Completion, nowMs: number): void {
+  #enqueue(
+    record: ProducerRecord<K, V>,
+    slot: number,
+    completion: Completion,
+    nowMs: number,
+  ): void {
     this.#ensureOpen()
-    const serialized = this.#serializeRecord(record, nowMs)
+    const serialized = this.#serializeRecord(record, slot, nowMs)
     // A serializer may have closed it, and so may a partitioner below.
     this.#ensureOpen()
     const queues = this.#topics.find(serialized.topic)
@@ -269,7 +280,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     }
   }
 
-  #serializeRecord(record: ProducerRecord<K, V>, nowMs: number): SerializedRecord {
+  #serializeRecord(record: ProducerRecord<K, V>, slot: number, nowMs: number): SerializedRecord {
     const topic = checkTopicOf(record)
     return {
       topic,
@@ -280,6 +291,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       // What is stored of -0 is 0.
       timestamp: timestampOf(record.timestamp, nowMs) + 0,
       bringsTimestamp: record.timestamp !== undefined && record.timestamp !== -1,
+      slot,
     }
   }
 

@@ -26,7 +26,7 @@ import type { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { ReadyQueues } from './ready-queues.ts'
-import { tellPlace, type Completion } from './send-completion.ts'
+import { tellPlace, type Completion, type SentTo } from './send-completion.ts'
 import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 
 /** The offset in the metadata of a send with acks 0. */
@@ -53,7 +53,7 @@ export class RecordAccumulator implements QueueOwner {
     this.#tellBuffered()
   })
   /** With acks 0: who is told at the end of the tick that the record is in memory. */
-  #buffered: { queue: PartitionQueue; timestamp: number; completion: Completion }[] = []
+  #buffered: { to: SentTo; timestamp: number; slot: number; completion: Completion }[] = []
 
   constructor(options: ResolvedProducerOptions, clock: Clock) {
     this.options = options
@@ -168,8 +168,7 @@ export class RecordAccumulator implements QueueOwner {
   complete(batch: ProducerBatch, baseOffset: number, logAppendTime: number | null): void {
     const queue = this.#forget(batch)
     if (queue === null) return
-    const { topic, index: partition } = queue.partition
-    batch.complete({ topic, partition, baseOffset, logAppendTime })
+    batch.complete(queue.partition, baseOffset, logAppendTime)
     this.#flushes.settle(batch)
   }
 
@@ -224,7 +223,8 @@ export class RecordAccumulator implements QueueOwner {
     this.#ready.note()
     if (!isAwaited) {
       this.#endOfTick.note()
-      this.#buffered.push({ queue, timestamp: record.timestamp, completion })
+      const { timestamp, slot } = record
+      this.#buffered.push({ to: queue.partition, timestamp, slot, completion })
       this.#endOfTick.schedule()
     }
     return batch
@@ -303,9 +303,8 @@ export class RecordAccumulator implements QueueOwner {
   #tellAll(): void {
     const buffered = this.#buffered
     this.#buffered = []
-    for (const { queue, timestamp, completion } of buffered) {
-      const { topic, index: partition } = queue.partition
-      tellPlace(completion, { topic, partition, offset: NO_OFFSET, timestamp })
+    for (const { to, timestamp, slot, completion } of buffered) {
+      tellPlace(completion, to, NO_OFFSET, timestamp, slot)
     }
   }
 

@@ -1,13 +1,21 @@
-import type { RecordMetadata, SendCompletion } from './send-completion.ts'
+import {
+  metadataOf,
+  type RecordMetadata,
+  type SendCompletion,
+  type SentTo,
+} from './send-completion.ts'
 
 /**
  * Gathers what becomes of several records, for one promise: one for each record would cost more than
- * the sends themselves.
+ * the sends themselves. So would an object for each that waits until the last of them is settled, which
+ * with many partitions is long after the first: the collector copies it, and copies it again.
  */
-export class SendBatchCompletion {
+export class SendBatchCompletion implements SendCompletion {
   /** Settles when all records have: rejects with the error of the first of them that failed. */
   readonly promise: Promise<RecordMetadata[]>
-  readonly #places: RecordMetadata[]
+  readonly #sentTo: SentTo[]
+  readonly #offsets: number[]
+  readonly #timestamps: Float64Array
   #resolve: (places: RecordMetadata[]) => void = () => undefined
   #reject: (error: Error) => void = () => undefined
   #remaining: number
@@ -16,7 +24,9 @@ export class SendBatchCompletion {
   /** @param recordCount 0 is settled at once, with nothing */
   constructor(recordCount: number) {
     this.#remaining = recordCount
-    this.#places = new Array<RecordMetadata>(recordCount)
+    this.#sentTo = new Array<SentTo>(recordCount)
+    this.#offsets = new Array<number>(recordCount)
+    this.#timestamps = new Float64Array(recordCount)
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -24,19 +34,14 @@ export class SendBatchCompletion {
     if (recordCount === 0) this.#resolve([])
   }
 
-  /** Whoever waits for the record number `slot`, counted from 0. To be called once for each. */
-  of(slot: number): SendCompletion {
-    return new SlotCompletion(this, slot)
-  }
-
-  /** Remembers where the record number `slot` is. */
-  succeed(slot: number, metadata: RecordMetadata): void {
-    this.#places[slot] = metadata
+  succeed(to: SentTo, offset: number, timestamp: number, slot: number): void {
+    this.#sentTo[slot] = to
+    this.#offsets[slot] = offset
+    this.#timestamps[slot] = timestamp
     this.#settleOne()
   }
 
-  /** Remembers that the record number `slot` failed. */
-  fail(slot: number, error: Error): void {
+  fail(error: Error, slot: number): void {
     if (this.#firstFailure === null || slot < this.#firstFailure.slot) {
       this.#firstFailure = { slot, error }
     }
@@ -46,25 +51,13 @@ export class SendBatchCompletion {
   #settleOne(): void {
     this.#remaining -= 1
     if (this.#remaining > 0) return
-    if (this.#firstFailure === null) this.#resolve(this.#places)
+    if (this.#firstFailure === null) this.#resolve(this.#places())
     else this.#reject(this.#firstFailure.error)
   }
-}
 
-class SlotCompletion implements SendCompletion {
-  readonly #batch: SendBatchCompletion
-  readonly #slot: number
-
-  constructor(batch: SendBatchCompletion, slot: number) {
-    this.#batch = batch
-    this.#slot = slot
-  }
-
-  succeed(metadata: RecordMetadata): void {
-    this.#batch.succeed(this.#slot, metadata)
-  }
-
-  fail(error: Error): void {
-    this.#batch.fail(this.#slot, error)
+  #places(): RecordMetadata[] {
+    return this.#sentTo.map((to, slot) =>
+      metadataOf(to, this.#offsets[slot] as number, this.#timestamps[slot] as number),
+    )
   }
 }

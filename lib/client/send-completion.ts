@@ -15,10 +15,17 @@ export interface RecordMetadata {
 /** Told once what became of a record: either `error` or `metadata` is not null. */
 export type SendCallback = (error: Error | null, metadata: RecordMetadata | null) => void
 
-/** Whoever waits for one record. One of its methods is called, once. */
+/** The partition that a record was sent to: it is there as long as its queue, and made for no record. */
+export interface SentTo {
+  readonly topic: string
+  readonly index: number
+}
+
+/** Whoever waits for the records of a call. One of its methods is called for each, once. */
 export interface SendCompletion {
-  succeed(metadata: RecordMetadata): void
-  fail(error: Error): void
+  /** @param slot the record's number in the call */
+  succeed(to: SentTo, offset: number, timestamp: number, slot: number): void
+  fail(error: Error, slot: number): void
 }
 
 /**
@@ -28,15 +35,26 @@ export interface SendCompletion {
 export type Completion = SendCompletion | Settle<RecordMetadata>
 
 /** Tells who waits where his record is. */
-export function tellPlace(completion: Completion, metadata: RecordMetadata): void {
-  if (typeof completion === 'function') completion(metadata)
-  else completion.succeed(metadata)
+export function tellPlace(
+  completion: Completion,
+  to: SentTo,
+  offset: number,
+  timestamp: number,
+  slot: number,
+): void {
+  if (typeof completion === 'function') completion(metadataOf(to, offset, timestamp))
+  else completion.succeed(to, offset, timestamp, slot)
 }
 
 /** Tells who waits that his record failed. */
-export function tellFailure(completion: Completion, error: Error): void {
+export function tellFailure(completion: Completion, error: Error, slot: number): void {
   if (typeof completion === 'function') completion(rejecting(error))
-  else completion.fail(error)
+  else completion.fail(error, slot)
+}
+
+/** What a caller gets of a record. */
+export function metadataOf(to: SentTo, offset: number, timestamp: number): RecordMetadata {
+  return { topic: to.topic, partition: to.index, offset, timestamp }
 }
 
 /**
@@ -53,8 +71,8 @@ export class CallbackCompletion implements SendCompletion {
     this.#callback = callback
   }
 
-  succeed(metadata: RecordMetadata): void {
-    this.#call(null, metadata)
+  succeed(to: SentTo, offset: number, timestamp: number): void {
+    this.#call(null, metadataOf(to, offset, timestamp))
   }
 
   /** @param error may be anything where a partitioner has thrown it; a callback tells failures by it. */

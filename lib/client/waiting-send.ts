@@ -41,7 +41,7 @@ export class WaitingSend implements PoolWaiter, Flushable {
   fail(error: Error): void {
     if (!this.#isWaiting) return
     this.#isWaiting = false
-    tellFailure(this.completion, error)
+    tellFailure(this.completion, error, this.record.slot)
   }
 }
 

@@ -13,13 +13,13 @@ afterEach(() => {
 it('tells the process of the first callback of a send that throws, and of no other', async () => {
   const { CallbackCompletion } = await import('../../lib/client/send-completion.ts')
   const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
-  const metadata = { topic: 't', partition: 0, offset: 0, timestamp: 0 }
+  const to = { topic: 't', index: 0 }
   const sound = new CallbackCompletion(() => undefined)
-  sound.succeed(metadata)
+  sound.succeed(to, 0, 0)
   expect(warning).not.toHaveBeenCalled()
 
   const asynchronous = (() => Promise.reject(new Error('mine'))) as SendCallback
-  new CallbackCompletion(asynchronous).succeed(metadata)
+  new CallbackCompletion(asynchronous).succeed(to, 0, 0)
   await Promise.resolve()
   const throwing = new CallbackCompletion(() => {
     throw new Error('yours')

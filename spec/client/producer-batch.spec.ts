@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ProducerBatch, type ProducerBatchOptions } from '../../lib/client/producer-batch.ts'
-import type { RecordMetadata, SendCompletion } from '../../lib/client/send-completion.ts'
+import type { SendCompletion, SentTo } from '../../lib/client/send-completion.ts'
 import type { SerializedRecord } from '../../lib/client/producer-record.ts'
 
 function newBatch(options: Partial<ProducerBatchOptions> = {}): ProducerBatch {
@@ -17,57 +17,85 @@ function newBatch(options: Partial<ProducerBatchOptions> = {}): ProducerBatch {
 function record(timestamp = 5): SerializedRecord {
   const value = Buffer.from('value')
   const place = { topic: 't', partition: undefined }
-  return { ...place, key: null, value, headers: [], timestamp, bringsTimestamp: true }
+  return { ...place, key: null, value, headers: [], timestamp, bringsTimestamp: true, slot: 0 }
 }
 
 /** Writes down what it is told. */
 function listener(heard: unknown[]): SendCompletion {
   return {
-    succeed: (metadata: RecordMetadata) => heard.push(metadata.offset),
+    succeed: (_to: SentTo, offset: number) => heard.push(offset),
     fail: (error: Error) => heard.push(error.message),
   }
 }
 
-const place = { topic: 't', partition: 3, baseOffset: 10, logAppendTime: null }
+const to = { topic: 't', index: 3 }
 
 describe('ProducerBatch', () => {
   it('has room for any first record, then for what surely stays within its limit', () => {
     const batch = newBatch()
     expect(batch.sizeBytes).toBe(0)
     expect(batch.hasRoomFor(10_000, 0)).toBe(true)
-    batch.append(record(), null)
+    batch.append(record(), null, 0)
     expect(batch.hasRoomFor(200 - batch.sizeBytes, 0)).toBe(true)
     expect(batch.hasRoomFor(201 - batch.sizeBytes, 0)).toBe(false)
   })
 
   it('is full at its limit of bytes or of records', () => {
     const limited = newBatch({ limitRecords: 2 })
-    limited.append(record(), null)
+    limited.append(record(), null, 0)
     expect(limited.isFull).toBe(false)
-    limited.append(record(), null)
+    limited.append(record(), null, 0)
     expect(limited.isFull).toBe(true)
     const small = newBatch({ limitBytes: 62 })
     expect(small.isFull).toBe(false)
-    small.append(record(), null)
+    small.append(record(), null, 0)
     expect(small.isFull).toBe(true)
   })
 
-  it('tells each record its own offset and timestamp, or the time of the append', () => {
+  it('tells each record its own offset and timestamp, or the time of the append, by its number', () => {
     for (const [logAppendTime, timestamps] of [
       [null, [5, 6]],
       [99, [99, 99]],
     ] as const) {
       const batch = newBatch()
-      const heard: RecordMetadata[] = []
-      for (const timestamp of [5, 6]) {
-        const succeed = (metadata: RecordMetadata) => heard.push(metadata)
-        batch.append(record(timestamp), { succeed, fail: () => undefined })
+      const heard: unknown[] = []
+      const succeed = (...told: unknown[]) => heard.push(told)
+      for (const [timestamp, slot] of [
+        [5, 7],
+        [6, 2],
+      ] as const) {
+        batch.append(record(timestamp), { succeed, fail: () => undefined }, slot)
       }
-      batch.complete({ ...place, logAppendTime })
+      batch.complete(to, 10, logAppendTime)
       expect(heard).toEqual([
-        { topic: 't', partition: 3, offset: 10, timestamp: timestamps[0] },
-        { topic: 't', partition: 3, offset: 11, timestamp: timestamps[1] },
+        [to, 10, timestamps[0], 7],
+        [to, 11, timestamps[1], 2],
       ])
+    }
+  })
+
+  it('knows the number of each record in its call, also of those behind sends alone', () => {
+    const numbers = [0, 0, 3, 0, 1]
+    for (const outcome of ['succeed', 'fail', 'split'] as const) {
+      const batch = newBatch({ limitBytes: 10_000 })
+      const heard: unknown[] = []
+      const completion: SendCompletion = {
+        succeed: (...told) => heard.push(told.at(-1)),
+        fail: (...told) => heard.push(told.at(-1)),
+      }
+      for (const number of numbers) batch.append(record(), completion, number)
+      if (outcome === 'fail') batch.fail(new Error('broken'))
+      else if (outcome === 'succeed') batch.complete(to, 10, null)
+      else {
+        const parts = batch.split(
+          numbers.map(() => record()),
+          90,
+          false,
+        )
+        expect(parts.length).toBeGreaterThan(1)
+        for (const part of parts) part.complete(to, 10, null)
+      }
+      expect(heard).toEqual(numbers)
     }
   })
 
@@ -75,13 +103,13 @@ describe('ProducerBatch', () => {
     for (const isFirstFailure of [true, false]) {
       const batch = newBatch()
       const heard: unknown[] = []
-      batch.append(record(), listener(heard))
+      batch.append(record(), listener(heard), 0)
       const outcomes = [
         () => {
           batch.fail(new Error('broken'))
         },
         () => {
-          batch.complete(place)
+          batch.complete(to, 10, null)
         },
       ]
       for (const tell of isFirstFailure ? outcomes : outcomes.reverse()) tell()
@@ -94,8 +122,8 @@ describe('ProducerBatch', () => {
     const batch = newBatch()
     const states: boolean[] = []
     const succeed = () => states.push(batch.isSettled)
-    batch.append(record(), { succeed, fail: () => undefined })
-    batch.complete(place)
+    batch.append(record(), { succeed, fail: () => undefined }, 0)
+    batch.complete(to, 10, null)
     expect(states).toEqual([true])
   })
 })
