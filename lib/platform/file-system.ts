@@ -155,6 +155,14 @@ export interface FileSystem {
   list(path: string): Promise<DirectoryEntry[]>
   /** `null` when nothing is there. Does not follow symbolic links. */
   stat(path: string): Promise<FileStat | null>
+  /**
+   * Like {@link FileSystem.stat}, inside of the call: for a look that need not be waited for. Absent
+   * where nothing can be had so.
+   *
+   * @returns `undefined` when it has to be asked of {@link FileSystem.stat}.
+   * @throws what {@link FileSystem.stat} rejects with.
+   */
+  statNow?(path: string): FileStat | null | undefined
   /** `path` with all symbolic links followed; `ENOENT` when nothing is there. Absent where there are no links. */
   realPath?(path: string): Promise<string>
   /** Creates `path` and what is missing above it, with mode 0700. Resolves with the directories created, topmost first. */
@@ -179,7 +187,7 @@ export interface FileSystem {
 }
 
 /** What an object must have to be used as a {@link FileSystem}. */
-export const FILE_SYSTEM_METHODS: readonly Exclude<keyof FileSystem, 'realPath'>[] = [
+export const FILE_SYSTEM_METHODS: readonly Exclude<keyof FileSystem, 'realPath' | 'statNow'>[] = [
   'open',
   'list',
   'stat',

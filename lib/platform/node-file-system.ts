@@ -45,7 +45,7 @@ import {
 import { OpenFiles, shareOpenFiles } from './open-files.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
 import { PlainDescriptor } from './plain-descriptor.ts'
-import { promptIo } from './prompt-io.ts'
+import { promptIo, type PromptKind } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
 import { windowsNames } from './windows-names.ts'
@@ -186,14 +186,23 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async stat(path: string): Promise<FileStat | null> {
-    const found = promptIo.attempt(() => lstatSync(path, { throwIfNoEntry: false }) ?? null)
-    if (found !== undefined) return found === null ? null : toFileStat(found)
+    const found = statInTurn(path, 'read')
+    if (found !== undefined) return found
     try {
       return toFileStat(await lstat(path))
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return null
       throw error
     }
+  }
+
+  /**
+   * In the share of what is written, where there is time left, as it is asked behind a write: the first look
+   * of a turn begins the other, and where many files are written to, the rest comes too late for it.
+   */
+  statNow(path: string): FileStat | null | undefined {
+    const found = statInTurn(path, 'write')
+    return found === undefined ? statInTurn(path, 'read') : found
   }
 
   async realPath(path: string): Promise<string> {
@@ -274,6 +283,13 @@ function ensureRegularFile(path: string, stats: Stats): void {
   if (stats.isDirectory()) throw systemError('EISDIR', 'open', path, 'is a directory')
   if (!stats.isFile()) throw systemError('EINVAL', 'open', path, 'not a regular file')
   if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
+}
+
+/** What is there, as far as there is time left; see {@link PromptIo.attempt}. */
+function statInTurn(path: string, kind: PromptKind): FileStat | null | undefined {
+  const call = (): Stats | null => lstatSync(path, { throwIfNoEntry: false }) ?? null
+  const found = promptIo.attempt(call, kind)
+  return found === undefined || found === null ? found : toFileStat(found)
 }
 
 /** The names in a directory; `undefined` where there may be many, which takes its time. */

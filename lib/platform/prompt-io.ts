@@ -120,12 +120,13 @@ export class PromptIo {
    * The same for a call that moves no bytes: one that opens a file, or asks for its size.
    *
    * @param call may decline as well.
+   * @param kind whose share of the turn the call is made in.
    * @returns `undefined` when it was not made.
    */
-  attempt<T>(call: () => T | undefined): T | undefined {
+  attempt<T>(call: () => T | undefined, kind: PromptKind = 'read'): T | undefined {
     const rest = this.#rests.read
     const startMs = this.#system.now()
-    if (!rest.isOver(startMs) || !this.#isInTime('read', startMs)) return undefined
+    if (!rest.isOver(startMs) || !this.#isInTime(kind, startMs)) return undefined
     return this.#timed(startMs, rest, call)
   }
 

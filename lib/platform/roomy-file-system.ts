@@ -36,6 +36,10 @@ export class RoomyFileSystem implements FileSystem {
     return this.#behind.stat(path)
   }
 
+  statNow(path: string): FileStat | null | undefined {
+    return this.#behind.statNow?.(path)
+  }
+
   createDirectory(path: string): Promise<string[]> {
     return this.#behind.createDirectory(path)
   }

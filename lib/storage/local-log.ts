@@ -157,6 +157,17 @@ export class LocalLog {
     throw new LogGoneError(active.path)
   }
 
+  /** The same inside of the call. @returns false when it has to be waited for, to be sure */
+  isInPlaceNow(): boolean {
+    const { active } = this.segments
+    return active === undefined || active.file.isInPlaceNow()
+  }
+
+  /** Another number when the last file, or one of a new segment, was opened by its name meanwhile. */
+  get timesFound(): number {
+    return this.segments.active?.file.timesFound ?? 0
+  }
+
   /**
    * Closes the active segment and begins a new one, unless it is empty. The old one is durable
    * before the new one exists, so a later segment proves that an earlier one was whole. When it

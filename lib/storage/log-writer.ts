@@ -67,9 +67,13 @@ export class LogWriter {
       this.#ensureOffsetsLeft(batches)
       let sizeBytes = 0
       for (const { length } of batches) sizeBytes += length
+      const { timesFound } = this.#log
+      const nowMs = this.#context.clock.now()
       const result = await this.#log.appender.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
-      if (this.#mustLook()) await this.#ensureInPlace()
+      // Who has just opened the file by its name has looked.
+      if (this.#log.timesFound !== timesFound) this.#inPlaceMs = nowMs
+      if (this.#mustAwaitLook()) await this.#ensureInPlace()
       return result
     })
   }
@@ -78,19 +82,20 @@ export class LogWriter {
    * The same inside of the call, where nothing has to be waited for, not even to hear of another configuration.
    *
    * @returns `null` when {@link LogWriter.append} has to follow; a promise when the write has failed,
-   * or only part was written so far: nothing may be changed before it has settled.
+   * only part was written so far, or it has to be looked where it went: nothing may be changed before
+   * it has settled.
    */
   appendNow(
     batches: readonly Buffer[],
     expectedOffset?: number,
   ): AppendResult | Promise<AppendResult> | null {
-    if (!this.#isAtEase || batches.length === 0 || this.#mustLook()) return null
+    if (!this.#isAtEase || batches.length === 0) return null
     const { logEndOffset } = this.#log
     if (expectedOffset !== undefined && expectedOffset !== logEndOffset) return null
     if (offsetsBeyondLast(logEndOffset, batches) > 0) return null
     const result = this.#log.appender.appendNow(batches)
     if (result === null) return null
-    if (result instanceof Promise) return this.#finish(result, batches)
+    if (result instanceof Promise || this.#mustAwaitLook()) return this.#finish(result, batches)
     for (const { length } of batches) this.bytesSinceCheckpoint += length
     return result
   }
@@ -237,6 +242,16 @@ export class LogWriter {
     }
   }
 
+  /** Looks inside of the call, where it is time to. @returns whether the look has to be waited for */
+  #mustAwaitLook(): boolean {
+    const nowMs = this.#context.clock.now()
+    // The wall clock may be set back.
+    if (Math.abs(nowMs - this.#inPlaceMs) < IN_PLACE_INTERVAL_MS) return false
+    if (!this.#log.isInPlaceNow()) return true
+    this.#inPlaceMs = nowMs
+    return false
+  }
+
   #ensureEndsAt(expectedOffset: number): void {
     const { logEndOffset } = this.#log
     if (expectedOffset !== logEndOffset) throw new OffsetConflictError(expectedOffset, logEndOffset)
@@ -244,14 +259,8 @@ export class LogWriter {
 
   /** Before anything is begun: what is written beyond the last offset could never be read. */
   #ensureOffsetsLeft(batches: readonly Buffer[]): void {
-    const { logEndOffset } = this.#log
-    const count = offsetsBeyondLast(logEndOffset, batches)
-    if (count > 0) throw this.#guard.noOffsetsLeft(logEndOffset, count)
-  }
-
-  #mustLook(): boolean {
-    // The wall clock may be set back.
-    return Math.abs(this.#context.clock.now() - this.#inPlaceMs) >= IN_PLACE_INTERVAL_MS
+    const count = offsetsBeyondLast(this.#log.logEndOffset, batches)
+    if (count > 0) throw this.#guard.noOffsetsLeft(this.#log.logEndOffset, count)
   }
 
   async #save(change: Partial<LogState>): Promise<void> {
@@ -293,10 +302,14 @@ export class LogWriter {
     return !this.#log.appender.hasLeftOvers
   }
 
-  async #finish(writing: Promise<AppendResult>, batches: readonly Buffer[]): Promise<AppendResult> {
+  async #finish(
+    writing: AppendResult | Promise<AppendResult>,
+    batches: readonly Buffer[],
+  ): Promise<AppendResult> {
     try {
       const result = await writing
       for (const { length } of batches) this.bytesSinceCheckpoint += length
+      if (this.#mustAwaitLook()) await this.#ensureInPlace()
       return result
     } catch (error) {
       return this.#rejected('append', error, 'not-written')

@@ -1,15 +1,12 @@
 import { dirname } from 'node:path'
 import { ClosedError, LockLostError } from '../errors.ts'
-import { keepAge, writeFully } from '../platform/file-io.ts'
+import { writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem, OpenMode } from '../platform/file-system.ts'
 import { openFilesOf, type OpenFiles, type ParkableFile } from '../platform/open-files.ts'
 import { isSystemError, systemError } from '../platform/system-error.ts'
-import { BatchReader } from './batch-reader.ts'
 import { LogGoneError, orInDoubt } from './in-doubt-error.ts'
 import { isOfAnotherTopic } from './partition-metadata.ts'
-
-/** Bytes that are read and written at once, unless a batch is larger. */
-const CHUNK_BYTES = 1024 * 1024
+import { writeAgain } from './write-again.ts'
 
 /** How a {@link SegmentFile} is opened. */
 export interface SegmentFileOptions {
@@ -38,6 +35,8 @@ export class SegmentFile implements ParkableFile {
   readonly path: string
   /** Which file has this name, where that is known; see `FileStat`. */
   identity: string | null = null
+  /** How often it was opened, by its name, for a change of it, and was the file that it had been. */
+  timesFound = 0
   readonly #options: SegmentFileOptions
   readonly #files: OpenFiles
   #opening: Promise<File> | null = null
@@ -184,37 +183,25 @@ export class SegmentFile implements ParkableFile {
     this.#isUnsynced = false
   }
 
-  /**
-   * Writes the batches in [`position`, `end`) over themselves and ends the file behind them, so that
-   * the next sync tells of bytes and of a size that an earlier one may have lost. A power loss in the
-   * middle of it does not matter: each byte becomes what it is. So the file stays as old as it was.
-   *
-   * @throws {@link CorruptRecordError} when they are not whole: the page cache has changed.
-   */
+  /** See {@link writeAgain}. */
   async writeAgain(position: number, end: number): Promise<void> {
-    await this.#use('change', async (file) => {
-      // An empty file has no records whose age it would tell.
-      const before = end > 0 ? await file.stat() : null
-      const reader = new BatchReader(file, position, end)
-      while (!reader.isAtEnd()) {
-        const from = reader.position
-        const batches: Buffer[] = []
-        while (!reader.isAtEnd() && reader.position - from < CHUNK_BYTES) {
-          await reader.header(CHUNK_BYTES)
-          batches.push((await reader.batch()).buffer)
-          reader.skip()
-        }
-        await writeFully(file, batches, from)
-      }
-      await file.truncate(end)
-      if (before !== null) await keepAge(file, before.modifiedMs)
-    })
+    await this.#use('change', (file) => writeAgain(file, position, end))
   }
 
   /** Whether the file that is used is still the one that its name stands for. */
   async isInPlace(): Promise<boolean> {
     const identity = this.identity ?? (await this.use((file) => file.stat())).identity
     return (await this.#options.fileSystem.stat(this.path))?.identity === identity
+  }
+
+  /** The same inside of the call. @returns false also when it has to be waited for, or the look fails */
+  isInPlaceNow(): boolean {
+    if (this.identity === null) return false
+    try {
+      return this.#options.fileSystem.statNow?.(this.path)?.identity === this.identity
+    } catch {
+      return false
+    }
   }
 
   /** Closes the file as soon as nobody uses it, unless no sync covers it. The next use opens it again. */
@@ -328,6 +315,8 @@ export class SegmentFile implements ParkableFile {
   /** @throws LogGoneError when another file has its name, or none. */
   async #openProven(): Promise<File> {
     const known = this.identity
+    // Somebody who reads may have opened it long ago.
+    const isOpenedNow = this.#opening === null
     try {
       let file = await this.#open()
       if (this.#isForReading) file = await this.#openForMore(file)
@@ -335,6 +324,7 @@ export class SegmentFile implements ParkableFile {
       if (known !== null && known !== identity) throw new LogGoneError(this.path)
       this.identity = identity
       this.#isProven = true
+      if (isOpenedNow) this.timesFound += 1
       return file
     } catch (error) {
       if (known !== null && isSystemError(error, 'ENOENT')) throw new LogGoneError(this.path)

@@ -84,6 +84,12 @@ export class SimulatedFileSystem implements FileSystem {
     return await this.#machine.perform({ kind: 'stat', syscall: 'lstat', path: at, run })
   }
 
+  statNow(path: string): FileStat | null | undefined {
+    const at = normalPath(path)
+    const run = (): [FileStat | null] => [this.#disk.stat(at)]
+    return this.#machine.performNow({ kind: 'stat', syscall: 'lstat', path: at, run })?.[0]
+  }
+
   async createDirectory(path: string): Promise<string[]> {
     const at = normalPath(path)
     return await this.#machine.perform({

@@ -89,6 +89,17 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     expect(await fileSystem.stat(join(directory, 'link'))).toMatchObject({ kind: 'other' })
   })
 
+  it('stat inside of the call says the same, follows no link, and finds that nothing is there', async () => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, 'file'), 'abc')
+    await symlink(join(directory, 'file'), join(directory, 'link'))
+    for (const name of ['file', 'link', 'missing']) {
+      const path = join(directory, name)
+      // A thread may not get the processor for so long that nothing is done at once for a while.
+      await expect.poll(() => fileSystem.statNow(path)).toEqual(await fileSystem.stat(path))
+    }
+  })
+
   it('createDirectory takes a link to a directory for the directory', async () => {
     const directory = await temporaryDirectory()
     await symlink(directory, join(directory, 'link'))

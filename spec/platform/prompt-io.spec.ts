@@ -315,6 +315,22 @@ it('bounds calls that move no bytes in the same way, and lets them decline', () 
   expect([prompt.attempt(() => 1), prompt.try('read', 1, () => 1)]).toEqual([undefined, -1])
 })
 
+it('counts what is asked behind a write with what is written, and rests with what is read', () => {
+  const { system, prompt } = scene()
+  expect(prompt.attempt(() => 1)).toBe(1)
+  system.nowMs += 1.1
+  expect([prompt.attempt(() => 1), prompt.attempt(() => 1, 'write')]).toEqual([undefined, 1])
+  system.nowMs += 1.1
+  expect(prompt.attempt(() => 1, 'write')).toBeUndefined()
+  system.turn()
+  system.diskReadCount += 1
+  const slow = (): number => (system.nowMs += 1.5)
+  expect(prompt.attempt(slow, 'write')).toBe(system.nowMs)
+  system.turn()
+  expect(prompt.attempt(() => 1, 'write')).toBeUndefined()
+  expect(prompt.try('write', 1, () => 1)).toBe(1)
+})
+
 describe('after a read that was slow', () => {
   /** Makes a read that takes `ms`, with so many reads of the disk meanwhile, in a turn of its own. */
   function read({ system, prompt }: ReturnType<typeof scene>, ms: number, diskReads = 0): number {

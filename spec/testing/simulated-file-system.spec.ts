@@ -103,6 +103,8 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect(await fs.stat('/missing')).toBeNull()
     expect(await fs.stat('/missing/below')).toBeNull()
     await expect(fs.stat('/x/below')).rejects.toMatchObject({ code: 'ENOTDIR' })
+    expect([fs.statNow('/missing'), fs.statNow('/x')]).toEqual([null, await fs.stat('/x')])
+    expect(() => fs.statNow('/x/below')).toThrow('ENOTDIR')
   })
 
   it('createDirectory tells what it created, topmost first', async () => {
