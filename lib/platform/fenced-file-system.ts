@@ -96,6 +96,10 @@ class FencedFile implements File {
     return this.#behind.path
   }
 
+  get identity(): string | undefined {
+    return this.#behind.identity
+  }
+
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#behind.read(buffer, position)
   }

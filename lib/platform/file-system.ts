@@ -36,6 +36,8 @@ export interface DirectoryEntry {
  */
 export interface File {
   readonly path: string
+  /** See {@link FileStat.identity}: known since the open, and never another. Absent where it has to be asked for. */
+  readonly identity?: string | undefined
 
   /**
    * Fills `buffer` from `position`.

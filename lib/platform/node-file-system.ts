@@ -37,6 +37,7 @@ import { loadFsExtra } from './foreign-modules.ts'
 import {
   DIRECTORY_MODE,
   FILE_MODE,
+  identityOf,
   kindOf,
   NodeFile,
   permissionsOf,
@@ -156,7 +157,7 @@ export class NodeFileSystem implements FileSystem {
       await handle.close()
       throw error
     }
-    return new NodeFile(path, handle, promptSyncOf(stats.dev))
+    return new NodeFile(path, handle, promptSyncOf(stats.dev), identityOf(stats))
   }
 
   /** Opens a file that exists, in this thread: no name is made or removed, so no journal is waited for. */
@@ -174,7 +175,8 @@ export class NodeFileSystem implements FileSystem {
       closeSync(fd)
       throw error
     }
-    return new NodeFile(path, new PlainDescriptor(fd, { isWritable }), promptSyncOf(stats.dev))
+    const descriptor = new PlainDescriptor(fd, { isWritable })
+    return new NodeFile(path, descriptor, promptSyncOf(stats.dev), identityOf(stats))
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {

@@ -25,6 +25,7 @@ const openFiles = new Set<NodeFile>()
 /** A file that is open, by whatever kind of descriptor. */
 export class NodeFile implements File {
   readonly path: string
+  readonly identity: string | undefined
   readonly #handle: FileDescriptor
   readonly #promptSync: PromptSync
   #unsyncedBytes = 0
@@ -32,8 +33,9 @@ export class NodeFile implements File {
   #onIdle: (() => void) | null = null
   #closed: Promise<void> | null = null
 
-  constructor(path: string, handle: FileDescriptor, promptSync: PromptSync) {
+  constructor(path: string, handle: FileDescriptor, promptSync: PromptSync, identity?: string) {
     this.path = path
+    this.identity = identity
     this.#handle = handle
     this.#promptSync = promptSync
     openFiles.add(this)
@@ -211,9 +213,14 @@ async function readInPool(
 export function toFileStat(stats: Stats): FileStat {
   const { size: sizeBytes, mtimeMs: modifiedMs, birthtimeMs } = stats
   const stat = { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
-  const identity = `${stats.dev}:${stats.ino}`
+  const identity = identityOf(stats)
   // A file system that does not keep it is reported to say 1970.
   return birthtimeMs > 0 ? { ...stat, identity, createdMs: birthtimeMs } : { ...stat, identity }
+}
+
+/** Which file it is, see {@link FileStat}. */
+export function identityOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`
 }
 
 /** Windows knows no more than whether a file may be written to, and reports that for everybody. */

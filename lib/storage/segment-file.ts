@@ -84,7 +84,7 @@ export class SegmentFile implements ParkableFile {
   /** Makes the file if it does not exist, and opens it. */
   async create(): Promise<void> {
     this.#opening = this.#openAs('create')
-    this.identity = (await this.use((file) => file.stat())).identity
+    this.identity = await this.use(identityOf)
   }
 
   /**
@@ -190,7 +190,7 @@ export class SegmentFile implements ParkableFile {
 
   /** Whether the file that is used is still the one that its name stands for. */
   async isInPlace(): Promise<boolean> {
-    const identity = this.identity ?? (await this.use((file) => file.stat())).identity
+    const identity = this.identity ?? (await this.use(identityOf))
     return (await this.#options.fileSystem.stat(this.path))?.identity === identity
   }
 
@@ -306,8 +306,7 @@ export class SegmentFile implements ParkableFile {
     const file = await this.#openAs('read')
     const known = this.identity
     if (known === null) return file
-    const stat = await file.stat().catch(() => null)
-    if (stat?.identity === known) return file
+    if ((await identityOf(file).catch(() => null)) === known) return file
     await this.#abandon(file)
     throw refusal
   }
@@ -320,7 +319,7 @@ export class SegmentFile implements ParkableFile {
     try {
       let file = await this.#open()
       if (this.#isForReading) file = await this.#openForMore(file)
-      const { identity } = await file.stat()
+      const identity = file.identity ?? (await file.stat()).identity
       if (known !== null && known !== identity) throw new LogGoneError(this.path)
       this.identity = identity
       this.#isProven = true
@@ -331,6 +330,10 @@ export class SegmentFile implements ParkableFile {
       throw error
     }
   }
+}
+
+async function identityOf(file: File): Promise<string> {
+  return file.identity ?? (await file.stat()).identity
 }
 
 /** Whether nothing may be written to any more, so that a file could not be opened for that either. */

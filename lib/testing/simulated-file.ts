@@ -26,6 +26,7 @@ export interface OpenedFile {
  */
 export class SimulatedFile implements File {
   readonly path: string
+  readonly identity: string
   readonly #at: string
   readonly #inode: FileInode
   readonly #writable: boolean
@@ -37,6 +38,7 @@ export class SimulatedFile implements File {
 
   constructor(opened: OpenedFile) {
     this.path = opened.path
+    this.identity = statOf(opened.inode).identity
     this.#at = opened.at
     this.#inode = opened.inode
     this.#writable = opened.writable

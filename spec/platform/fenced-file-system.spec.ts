@@ -27,7 +27,8 @@ describe('FencedFileSystem', () => {
     await file.setModified?.(5)
     await file.datasync()
     await file.sync()
-    expect(await file.stat()).toMatchObject({ sizeBytes: 2, modifiedMs: 5 })
+    const { identity } = file
+    expect(await file.stat()).toMatchObject({ sizeBytes: 2, modifiedMs: 5, identity })
     const buffer = Buffer.alloc(2)
     expect(await file.read(buffer, 0)).toBe(2)
     await file.close()

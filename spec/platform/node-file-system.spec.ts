@@ -100,6 +100,18 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     }
   })
 
+  it.each<OpenMode>(['create-new', 'create', 'update', 'read'])(
+    'a file that is opened by mode %s says which it is',
+    async (mode) => {
+      const path = join(await temporaryDirectory(), 'file')
+      if (mode !== 'create-new') await writeFile(path, 'abc')
+      const file = await fileSystem.open(path, mode)
+      const { identity } = await file.stat()
+      expect([file.identity, (await fileSystem.stat(path))?.identity]).toEqual([identity, identity])
+      await file.close()
+    },
+  )
+
   it('createDirectory takes a link to a directory for the directory', async () => {
     const directory = await temporaryDirectory()
     await symlink(directory, join(directory, 'link'))

@@ -207,6 +207,7 @@ describe('where it may not be written to', () => {
     fileSystem.open = async (path, mode) => {
       const opened = await open(path, mode)
       fileSystem.open = open
+      Object.defineProperty(opened, 'identity', { value: undefined })
       opened.stat = () => Promise.reject(systemError('EIO', 'fstat', path, 'i/o error'))
       return opened
     }
