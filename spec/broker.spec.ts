@@ -139,6 +139,17 @@ describe('opening a broker', () => {
     fileSystem.clearFaults()
     await (await open(fileSystem)).close()
   })
+
+  it('says why it could not be opened, also where the lock cannot be given up in order then', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await (await Broker.open('/data', { fileSystem })).close()
+    fileSystem.failNext('syncDirectory', 'EIO', { persistent: true })
+    fileSystem.failNext('release', 'EROFS')
+    const opened = Broker.open('/data', { fileSystem })
+    await expect(opened).rejects.toMatchObject({ cause: { code: 'EIO' } })
+    fileSystem.clearFaults()
+    await (await Broker.open('/data', { fileSystem })).close()
+  })
 })
 
 describe('the topics of a broker', () => {

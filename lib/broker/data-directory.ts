@@ -94,7 +94,8 @@ export class DataDirectory {
         files,
       })
     } catch (error) {
-      await lock?.release()
+      // The caller hears of what came first.
+      await lock?.release().catch(() => undefined)
       throw error
     }
   }
