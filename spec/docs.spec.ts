@@ -239,7 +239,17 @@ describe('docs/FORMAT.md', () => {
   })
 })
 
+describe('README.md', () => {
+  it('names the versions of Node.js that the manifest asks for', () => {
+    const versions = manifest().engines.node.match(/\d+(\.\d+)+/g) ?? []
+    const section = sectionOf(pageOf('README.md'), 'Install')
+    expect(versions).toEqual(['20.19.0', '22.12.0'])
+    expect(versions.filter((version) => !section.includes(version))).toEqual([])
+  })
+})
+
 interface Manifest {
+  readonly engines: { readonly node: string }
   readonly scripts: Record<string, string>
 }
 
