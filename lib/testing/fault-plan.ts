@@ -9,6 +9,7 @@ import {
 } from '../checks.ts'
 import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { requireErrorCode } from './simulated-error.ts'
+import { normalPath } from './simulated-tree.ts'
 
 /** The calls of a simulated file system and its files, as faults and the operation log name them. */
 export type OperationKind =
@@ -63,7 +64,10 @@ export interface CrashPlan {
 export interface FaultOptions {
   /** Strike every later matching call too, until `clearFaults()`. */
   readonly persistent?: boolean
-  /** Strike only calls on this path, or on paths that match. */
+  /**
+   * Strike only calls on this path, or on paths that match; a rename is on both of its own. A text may be relative, a
+   * RegExp is tried on the absolute path with slashes.
+   */
   readonly path?: string | RegExp
   /**
    * For `sync` and `datasync`: bring a random part of the content to the disk before failing. The
@@ -86,14 +90,16 @@ const CRASH_PLAN: Checks<CrashPlan> = {
 const FAULT_OPTIONS: Checks<FaultOptions> = {
   persistent: boolean,
   path: (name, value) => {
-    if (typeof value === 'string' || value instanceof RegExp) return
-    throw new TypeError(`${name} must be a string or a RegExp, got ${describeValue(value)}`)
+    if ((typeof value === 'string' && value !== '') || value instanceof RegExp) return
+    throw new TypeError(`${name} must be a path or a RegExp, got ${describeValue(value)}`)
   },
   partial: boolean,
 }
 
-interface ErrorRule extends FaultOptions {
+interface ErrorRule extends Omit<FaultOptions, 'path'> {
   readonly code: string
+  /** Normal where it is a text. */
+  readonly path: string | RegExp | null
   readonly kind?: OperationKind
   /** Matching calls until the one that it strikes, which is counted too; `null` for the next that no other strikes. */
   callsLeft: number | null
@@ -127,8 +133,14 @@ export class FaultPlan {
     requireErrorCode(code)
     if (kind !== undefined) checkOneOf('kind', kind, OPERATION_KINDS)
     const checked = checkOptions('fault options', options, FAULT_OPTIONS)
-    const callsLeft = nth ?? null
-    this.#errors.push({ ...checked, ...(kind === undefined ? {} : { kind }), callsLeft, code })
+    const { path = null } = checked
+    this.#errors.push({
+      ...checked,
+      ...(kind === undefined ? {} : { kind }),
+      path: typeof path === 'string' ? normalPath(path) : path,
+      callsLeft: nth ?? null,
+      code,
+    })
   }
 
   addShort(kind: 'read' | 'write', callsLeft: number, bytes: number): void {
@@ -142,9 +154,9 @@ export class FaultPlan {
   }
 
   /** The fault of operation `number`, which is used up by the question; `null` when there is none. */
-  take(number: number, kind: OperationKind, path: string): Fault | null {
+  take(number: number, kind: OperationKind, path: string, dest: string = path): Fault | null {
     const short = this.#takeShort(kind)
-    const rule = this.#takeError(kind, path)
+    const rule = this.#takeError(kind, [path, dest])
     if (this.#crash?.number === number) {
       return { effect: 'crash', ...this.#crash.plan }
     }
@@ -154,9 +166,9 @@ export class FaultPlan {
     return short
   }
 
-  #takeError(kind: OperationKind, path: string): ErrorRule | undefined {
+  #takeError(kind: OperationKind, paths: readonly string[]): ErrorRule | undefined {
     if (this.#errors.length === 0) return undefined
-    const matching = this.#errors.filter((rule) => matches(rule, kind, path))
+    const matching = this.#errors.filter((rule) => matches(rule, kind, paths))
     for (const rule of matching) if (rule.callsLeft !== null) rule.callsLeft -= 1
     const struck = matching.find(({ callsLeft }) => callsLeft === null || callsLeft <= 0)
     // What was ordered for this very call is used up with it, also where another rule has struck it.
@@ -177,12 +189,15 @@ export class FaultPlan {
   }
 }
 
-function matches(rule: ErrorRule, kind: OperationKind, path: string): boolean {
+function matches(rule: ErrorRule, kind: OperationKind, paths: readonly string[]): boolean {
   if (rule.kind !== undefined && rule.kind !== kind) {
     return false
   }
-  if (rule.path === undefined) {
+  const wanted = rule.path
+  if (wanted === null) {
     return true
   }
-  return typeof rule.path === 'string' ? rule.path === path : path.search(rule.path) >= 0
+  return paths.some((path) =>
+    typeof wanted === 'string' ? wanted === path : path.search(wanted) >= 0,
+  )
 }

@@ -119,7 +119,7 @@ export class SimulatedMachine {
     this.#operationCount += 1
     const { kind, path, syscall, dest } = operation
     this.observer?.(operation)
-    const fault = this.faults.take(this.#operationCount, kind, path)
+    const fault = this.faults.take(this.#operationCount, kind, path, dest)
     if (fault?.effect === 'crash') {
       this.#crashIn(operation, fault)
     }

@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { File } from '../../lib/platform/file-system.ts'
 import type { Persona } from '../../lib/testing/crash-model.ts'
@@ -85,6 +86,41 @@ describe('failNext', () => {
     await expect(other.write([Buffer.from('a')], 0)).rejects.toMatchObject({ code: 'EIO' })
     await expect(other.truncate(0)).rejects.toMatchObject({ path: '/d/other.index' })
     await expect(other.truncate(0)).rejects.toMatchObject({ code: 'EIO' })
+  })
+
+  it.each(['/d/./x', '/d//x', '/e/../d/x', relative('.', '/d/x')])(
+    'strikes the path %s, which is another name of the same',
+    async (path) => {
+      const { fs, file } = await fixture()
+      fs.failNext('write', 'EIO', { path })
+      fs.failAt(2, 'ENOSPC', { path })
+      await expect(file.write([Buffer.from('a')], 0)).rejects.toMatchObject({ code: 'EIO' })
+      await expect(file.read(Buffer.alloc(1), 0)).rejects.toMatchObject({ code: 'ENOSPC' })
+    },
+  )
+
+  it.each(['/d/x', '/d/y', /x$/, /y$/])(
+    'strikes a rename by either of its paths: %s',
+    async (path) => {
+      const at = await fixture()
+      at.fs.failNext('rename', 'EIO', { path })
+      await expect(CALLS.rename(at)).rejects.toMatchObject({ code: 'EIO' })
+      await CALLS.rename(at)
+    },
+  )
+
+  it('counts a rename once that matches by both of its paths', async () => {
+    const at = await fixture()
+    at.fs.failAt(2, 'EIO', { path: /^.d/ })
+    await CALLS.rename(at)
+    await expect(at.fs.stat('/d/y')).rejects.toMatchObject({ code: 'EIO' })
+  })
+
+  it.each([3, '', null])('refuses the path %j', async (path) => {
+    const { fs } = await fixture()
+    expect(() => {
+      fs.failNext('write', 'EIO', { path: path as never })
+    }).toThrow(TypeError)
   })
 
   it('strikes every time when it is persistent, until faults are cleared', async () => {
