@@ -9,13 +9,15 @@ const SETTLE_TURNS = 4
  * the slower the machine is. A loop that goes on for ever waits for ever, a millisecond each time.
  */
 const MOST_AWAITED_TURNS = 200
-/** More firings than this at one time mean that a timer starts itself again without delay. */
-const MAX_FIRINGS_AT_ONCE = 10_000
+/** A longer chain of timers at one time, each started when the one before has fired, is one that restarts itself. */
+const MAX_RESTARTS_AT_ONCE = 10_000
 /** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
 const DEFAULT_NOW_MS = 1_704_067_200_000
 
 interface PendingTimer {
   readonly dueMs: number
+  /** How many timers have fired one after the other for it to be started, all of them when it falls due. */
+  readonly restarts: number
   readonly callback: () => void
 }
 
@@ -31,6 +33,8 @@ export class ManualClock implements Clock {
   /** In order of firing: by due time, and by start among equals. */
   readonly #timers: PendingTimer[] = []
   #advancing = false
+  /** How many restarts a timer has behind it that is due at once. */
+  #restarts = 0
   /** How many are left of {@link MOST_AWAITED_TURNS}. */
   #awaitedTurns = 0
 
@@ -55,7 +59,9 @@ export class ManualClock implements Clock {
 
   startTimer(callback: () => void, delayMs: number): Timer {
     // A delay that is negative or not a number is due at once, as with the timers of Node.js.
-    const timer = { dueMs: this.#monotonicMs + (delayMs > 0 ? delayMs : 0), callback }
+    const dueMs = this.#monotonicMs + (delayMs > 0 ? delayMs : 0)
+    const restarts = dueMs > this.#monotonicMs ? 0 : this.#restarts
+    const timer = { dueMs, restarts, callback }
     let slot = this.#timers.length
     while (slot > 0 && (this.#timers[slot - 1]?.dueMs ?? 0) > timer.dueMs) {
       slot -= 1
@@ -106,24 +112,24 @@ export class ManualClock implements Clock {
       this.#monotonicMs = untilMs
     } finally {
       this.#advancing = false
+      this.#restarts = 0
     }
   }
 
   async #fireUntil(untilMs: number): Promise<void> {
-    let firingsAtOnce = 0
     for (;;) {
       const timer = this.#timers[0]
       if (timer === undefined || timer.dueMs > untilMs) {
         return
       }
-      firingsAtOnce = timer.dueMs > this.#monotonicMs ? 1 : firingsAtOnce + 1
-      if (firingsAtOnce > MAX_FIRINGS_AT_ONCE) {
+      if (timer.restarts >= MAX_RESTARTS_AT_ONCE) {
         throw new Error(
-          `${MAX_FIRINGS_AT_ONCE} timers fired at one time: one restarts itself without delay`,
+          `a timer restarts itself without delay, ${MAX_RESTARTS_AT_ONCE} times at one time`,
         )
       }
       this.#timers.shift()
       this.#monotonicMs = timer.dueMs
+      this.#restarts = timer.restarts + 1
       timer.callback()
       await this.#settle()
     }

@@ -164,6 +164,20 @@ describe('ManualClock', () => {
     await expect(clock.advance(1)).rejects.toThrow('restarts itself')
   })
 
+  it('fires as many timers at one time as were started apart, also by others at that time', async () => {
+    const clock = new ManualClock()
+    let fired = 0
+    for (let started = 0; started < 5001; started += 1) {
+      clock.startTimer(() => {
+        clock.startTimer(() => (fired += 1), 0)
+        fired += 1
+      }, 500)
+    }
+    await clock.advance(500)
+    expect(fired).toBe(10_002)
+    expect(clock.pendingTimers).toBe(0)
+  })
+
   it('lets work end that waits for one turn of the event loop after the other', async () => {
     const clock = new ManualClock()
     const work = async (): Promise<void> => {
