@@ -8,7 +8,7 @@ only read, also while a program has it open. Keys and values that are no UTF-8, 
 
   --partition N  of this partition only
   --from FROM    from this offset on, or from the first record that is as young as this time:
-                 2026-11-30, or 2026-11-30T08:00:00Z (local time without the Z)
+                 2026-11-30T08:00:00Z, local time without the Z; a date alone is its local midnight
   --last N       the last N records of each partition
   --limit N      at most so many records in all
   --follow       then go on with what is appended, all partitions at once, until Ctrl-C
@@ -78,8 +78,11 @@ function isDate(text: string): boolean {
 function startOf(text: string | undefined): DumpStart {
   if (text === undefined) return { offset: 0 }
   if (/^\d+$/.test(text)) return { offset: wholeNumber('--from', text, 0) }
-  const timestamp = isDate(text) ? Date.parse(text) : NaN
-  if (timestamp >= 0) return { timestamp }
+  // A date alone is one in UTC for Date.parse, and one with a time is local.
+  const time = text.includes('T') ? text : `${text}T00:00`
+  const timestamp = isDate(text) ? Date.parse(time) : NaN
+  // None is older than that, and where the clocks are ahead of UTC its day begins before it.
+  if (!Number.isNaN(timestamp)) return { timestamp: Math.max(0, timestamp) }
   throw new UsageError(
     `--from must be an offset or a time such as 2026-11-30T08:00:00Z, got '${text}'`,
   )

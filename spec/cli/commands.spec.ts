@@ -293,7 +293,7 @@ describe('varve dump', () => {
     expect(stderr).toContain(`of ${path}, offsets from 2 to 2: the CRC is `)
   })
 
-  it.each([[[]], [['--last', '1']], [['--from', '2024-01-01']]])(
+  it.each([[[]], [['--last', '1']], [['--from', '2024-01-01T00:00:00Z']]])(
     'names what an open has found missing: %j',
     async (options) => {
       const dir = await filled()

@@ -5,6 +5,7 @@ import { Writable } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { CountingFileSystem } from '../../lib/cli/counting-file-system.ts'
+import { parseDumpOptions } from '../../lib/cli/dump-options.ts'
 import { filesBelow } from '../../lib/cli/file-tree.ts'
 import { MAX_LINE_BYTES, readNdjson } from '../../lib/cli/ndjson.ts'
 import { UsageError } from '../../lib/cli/command-arguments.ts'
@@ -178,6 +179,23 @@ describe('the options of the quickstart', () => {
       expect(() => parseQuickstartOptions(args)).toThrow(UsageError)
     },
   )
+})
+
+describe('the options of a dump', () => {
+  it.each([
+    ['2026-11-30', 'Asia/Tokyo', '2026-11-29T15:00:00Z'],
+    ['2026-11-30T00:00', 'Asia/Tokyo', '2026-11-29T15:00:00Z'],
+    ['2026-11-30', 'America/New_York', '2026-11-30T05:00:00Z'],
+    ['2026-11-30T00:00', 'America/New_York', '2026-11-30T05:00:00Z'],
+    ['2026-11-30T00:00Z', 'America/New_York', '2026-11-30T00:00:00Z'],
+    ['2026-11-30T00:00+02:00', 'Asia/Tokyo', '2026-11-29T22:00:00Z'],
+    ['1970-01-01', 'Asia/Tokyo', '1970-01-01T00:00:00Z'],
+  ])('take %s in %s for %s', (from, zone, expected) => {
+    vi.stubEnv('TZ', zone)
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const { from: start } = parseDumpOptions(['data', 'orders', '--from', from])
+    expect(start).toEqual({ timestamp: Date.parse(expected) })
+  })
 })
 
 describe('a counting file system', () => {
