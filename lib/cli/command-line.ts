@@ -4,6 +4,7 @@ import { InputError, UsageError } from './command-arguments.ts'
 import { dumpCommand } from './dump.ts'
 import { inspectCommand } from './inspect.ts'
 import { quickstartCommand } from './quickstart.ts'
+import { printable } from './report.ts'
 import { salvageCommand } from './salvage.ts'
 import { verifyCommand } from './verify.ts'
 
@@ -33,7 +34,7 @@ export async function runCommandLine(
       error instanceof UsageError || error instanceof InputError || error instanceof VarveError
     if (!isKnown) throw error
     const message = error instanceof LockedError ? lockedMessage(error) : error.message
-    streams.stderr.write(`varve: ${message}\n`)
+    streams.stderr.write(`varve: ${printableLines(message)}\n`)
     return error instanceof UsageError ? 2 : 1
   }
 }
@@ -73,13 +74,18 @@ function helpOfAll(): string {
   return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n`
 }
 
+/** Messages have lines of their own, and texts in them that may come from a foreign directory. */
+function printableLines(message: string): string {
+  return message.split('\n').map(printable).join('\n')
+}
+
 function lockedMessage({ dir, pid, host, since }: LockedError): string {
   const owner = pid === null ? 'another program' : `process ${pid}`
-  const where = host === null ? '' : ` on ${host}`
+  const where = host === null ? '' : ` on ${printable(host)}`
   const when =
     since === null ? '' : ` since ${since.toISOString().slice(0, 19).replace('T', ' ')} UTC`
   return (
-    `${owner}${where} has had the log in ${dir} open${when}, and only one at a time may write to it.\n` +
+    `${owner}${where} has had the log in ${printable(dir)} open${when}, and only one at a time may write to it.\n` +
     `Let that one end or stop it, or give this one a log of its own: --data DIR`
   )
 }

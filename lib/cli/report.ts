@@ -14,7 +14,7 @@ export function counted(count: number, noun: string): string {
 
 /** Text from outside without what a terminal would obey. */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '\ufffd')
+  return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, '\ufffd')
 }
 
 /** Bytes in the largest unit that leaves at least one, with at most one decimal. */

@@ -11,7 +11,7 @@ import { liveRecords } from '../../lib/cli/live-records.ts'
 import { jsonLine, recordLine } from '../../lib/cli/record-line.ts'
 import { timeText } from '../../lib/cli/report.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
-import { StorageError } from '../../lib/errors.ts'
+import { LockedError, StorageError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
@@ -612,6 +612,37 @@ describe('every command', () => {
     expect(code).toBe(1)
     expect(stderr).toMatch(/ENOENT/)
     expect(await readdir(dir)).toEqual(['notes.txt'])
+  })
+
+  it.each(['inspect', 'dump', 'verify', 'quickstart'])(
+    '%s shows nothing of a foreign directory that a terminal would obey when it fails',
+    async (name) => {
+      const dir = await freshDirectory()
+      await writeFile(
+        join(dir, 'meta.properties'),
+        'version=\u001b]0;owned\u0007\u001b[2J\u009b31mall is well\n',
+        'latin1',
+      )
+      const args = { dump: [dir, 't'], quickstart: [dir, '--data', dir] }[name] ?? [dir]
+      const { code, stdout, stderr } = await varve([name, ...args])
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toContain('\ufffd[2J\ufffd31mall is well')
+      expect(stderr).toMatch(/^\P{Cc}+\n$/u)
+    },
+  )
+
+  it('shows nothing of the host of an owner that a terminal would obey', async () => {
+    const dir = await freshDirectory()
+    const host = 'a\nvarve: all is well\u001b[2J\u202e'
+    const owner = new LockedError(dir, { pid: 1, host, sinceMs: null })
+    vi.spyOn(Broker, 'open').mockRejectedValueOnce(owner)
+    onTestFinished(() => void vi.restoreAllMocks())
+    const { stderr } = await varve(['quickstart', dir, '--data', dir])
+    expect(stderr.split('\n')).toEqual([
+      `varve: process 1 on a\ufffdvarve: all is well\ufffd[2J\ufffd has had the log in ${dir} open, and only one at a time may write to it.`,
+      expect.stringContaining('--data DIR'),
+      '',
+    ])
   })
 
   it.each(['inspect', 'dump', 'verify', 'salvage', 'quickstart'])('%s has a help', async (name) => {
