@@ -64,8 +64,10 @@ async function inspect(args: readonly string[], { stdout }: CommandStreams): Pro
   const broker = await openForReading(dir)
   try {
     const { topics, groups, clusterId } = broker.describe()
+    // Their owner may delete one while another is read.
+    const found = topics.map((topic) => ({ topic, of: broker.topic(topic.name).partitions }))
     const partitions: InspectedPartition[] = []
-    for (const topic of topics) partitions.push(...(await partitionsOf(broker, topic)))
+    for (const { topic, of } of found) partitions.push(...(await partitionsOf(topic, of)))
     const offsets: InspectedOffset[] = []
     for (const group of groups) offsets.push(...(await offsetsOf(broker, group)))
     if (values.json === true) {
@@ -77,8 +79,8 @@ async function inspect(args: readonly string[], { stdout }: CommandStreams): Pro
       return 0
     }
     const own = topics.filter(({ internal }) => !internal)
-    const found = `${counted(own.length, 'topic')}, ${counted(groups.length, 'group')}`
-    stdout.write(`${printable(broker.dir)}: ${found}\n`)
+    const counts = `${counted(own.length, 'topic')}, ${counted(groups.length, 'group')}`
+    stdout.write(`${printable(broker.dir)}: ${counts}\n`)
     const names = new Set(own.map(({ name }) => name))
     const shown = partitions.filter(({ topic }) => names.has(topic))
     if (shown.length > 0) stdout.write(`\n${partitionTable(shown)}\n`)
@@ -91,14 +93,14 @@ async function inspect(args: readonly string[], { stdout }: CommandStreams): Pro
 }
 
 async function partitionsOf(
-  broker: Broker,
-  { name, partitions }: TopicDescription,
+  { name, partitions: descriptions }: TopicDescription,
+  partitions: readonly Partition[],
 ): Promise<InspectedPartition[]> {
-  const topic = broker.topic(name)
   const inspected: InspectedPartition[] = []
-  for (const described of partitions) {
+  for (const described of descriptions) {
     const { partition: index, logStartOffset, highWatermark, segmentCount, sizeBytes } = described
-    const partition = topic.partition(index)
+    const partition = partitions[index]
+    if (partition === undefined) continue
     const { damage } = partition.log
     inspected.push({
       ...{ topic: name, partition: index, logStartOffset, highWatermark, segmentCount, sizeBytes },

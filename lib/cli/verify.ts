@@ -89,6 +89,8 @@ async function verifyAll(
   try {
     for (const partition of partitions) {
       const each = await verifyOne(partition)
+      // Its owner has deleted it meanwhile.
+      if (partition.isClosed) continue
       verified.push(each)
       progress.giveWay()
       if (isJson) stdout.write(`${jsonLine(each)}\n`)

@@ -15,6 +15,7 @@ import { LockedError, StorageError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { freshDirectory, varve, varveInterrupted } from './run-varve.ts'
 
 /** 2024-01-01T00:00:00Z, where a {@link ManualClock} begins. */
@@ -630,6 +631,46 @@ describe('every command', () => {
       expect(stderr).toMatch(/^\P{Cc}+\n$/u)
     },
   )
+
+  it.each(['inspect', 'verify'])('%s goes on where a topic is deleted meanwhile', async (name) => {
+    const dir = await filled()
+    const owner = await Broker.open(dir)
+    onTestFinished(() => owner.close())
+    await owner.createTopic('inventory')
+    await owner.createTopic('zoo')
+    // As soon as one is read, the owner deletes two behind it, and the command's broker hears of it.
+    const open = Broker.open.bind(Broker)
+    vi.spyOn(Broker, 'open').mockImplementationOnce(async (...args) => {
+      const broker = await open(...args)
+      const later = ['orders', 'zoo'].map((topic) => broker.topic(topic).partition(0))
+      const first = broker.topic('inventory').partition(0)
+      const readLast = first.readLast.bind(first)
+      const verify = first.log.verify.bind(first.log)
+      const deleteThem = async (): Promise<void> => {
+        for (const topic of ['orders', 'zoo']) await owner.deleteTopic(topic)
+        await eventually(() => {
+          expect(later.every(({ isClosed }) => isClosed)).toBe(true)
+        })
+      }
+      vi.spyOn(first, 'readLast').mockImplementationOnce(async (count) => {
+        await deleteThem()
+        return readLast(count)
+      })
+      vi.spyOn(first.log, 'verify').mockImplementationOnce(async () => {
+        await deleteThem()
+        return verify()
+      })
+      return broker
+    })
+    onTestFinished(() => void vi.restoreAllMocks())
+    const { code, stdout, stderr } = await varve([name, dir, '--json'])
+    expect(code).toBe(0)
+    // But for how far a long one is.
+    expect(stderr).toMatch(/^(\d partitions? of 6 read\n)*$/)
+    expect(stdout).toContain('"inventory","partition":0')
+    // What was described of it is told all the same.
+    expect(stdout.includes('"orders","partition":0')).toBe(name === 'inspect')
+  })
 
   it('shows nothing of the host of an owner that a terminal would obey', async () => {
     const dir = await freshDirectory()
