@@ -221,6 +221,7 @@ export class Broker {
         clock,
         random,
         readOnly,
+        lockLoss: this.#data.lockLoss,
         coordinator: this.#coordinator,
         topic: (name) => this.#logs.get(name),
         topicNames: () => this.#logs.topicNames,

@@ -25,6 +25,7 @@ export type { GroupDescription } from './broker/group-coordinator.ts'
 export type { OffsetAndMetadata, OffsetCommit } from './broker/offset-and-metadata.ts'
 export type { ClampedOffset, CommittedOffset } from './broker/offset-store.ts'
 export type { AppendOptions } from './broker/append-options.ts'
+export type { LockLost } from './broker/lock-loss.ts'
 export { Partition } from './broker/partition.ts'
 export type { FetchOptions, ReadOptions } from './broker/partition-reads.ts'
 export type {

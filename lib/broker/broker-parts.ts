@@ -64,6 +64,7 @@ export async function loadParts(
       recentBatches: new RecentBatchesBudget(RECENT_BATCHES_BYTES),
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
+      lockLoss: data.lockLoss,
       compact: (partition) => cleaner.compact(partition),
       beforeTruncation: (topicPartition, offset) => cleaner.truncateTo(topicPartition, offset),
       consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
@@ -76,6 +77,7 @@ export async function loadParts(
     },
     followOffsets: () => followOffsets(logs, offsets),
   })
+  data.lockLoss.onLost(wakeAll.bind(null, logs))
   const offsets: OffsetStore = new OffsetStore({
     ...{ clock, readOnly },
     openTopic: async () =>
@@ -111,6 +113,11 @@ export async function loadParts(
     offsetsDamage: offsets.damage === null ? null : { topic: OFFSETS_TOPIC, ...offsets.damage },
   })
   return { logs, coordinator, offsets, cleaner, recovery }
+}
+
+/** Has all who wait for a partition look again. */
+function wakeAll(logs: LogManager): void {
+  for (const { partitions } of logs.topics) for (const each of partitions) each.wakeAll()
 }
 
 /**

@@ -7,6 +7,7 @@ import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
 import { createDurably } from '../storage/log-options.ts'
 import { LogStateFiles } from '../storage/log-state.ts'
+import { LockLoss } from './lock-loss.ts'
 import { LogStates } from './log-states.ts'
 import { createMetaProperties, readMetaProperties } from './meta-properties.ts'
 
@@ -25,6 +26,7 @@ export class DataDirectory {
   /** Where all files of the directory are: writes nothing any more once the lock is lost. */
   readonly fileSystem: FileSystem
   readonly states: LogStates
+  readonly lockLoss: LockLoss
   readonly #lock: DirectoryLock | null
   readonly #files: LogStateFiles
 
@@ -36,6 +38,7 @@ export class DataDirectory {
       isClean: boolean
       fileSystem: FileSystem
       states: LogStates
+      lockLoss: LockLoss
       lock: DirectoryLock | null
       files: LogStateFiles
     },
@@ -46,6 +49,7 @@ export class DataDirectory {
     this.isClean = opened.isClean
     this.fileSystem = opened.fileSystem
     this.states = opened.states
+    this.lockLoss = opened.lockLoss
     this.#lock = opened.lock
     this.#files = opened.files
   }
@@ -71,6 +75,12 @@ export class DataDirectory {
     const dir = following === null ? path : await following
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
     const lock = readOnly ? null : await options.fileSystem.lock(dir)
+    const lockLoss = new LockLoss()
+    if (lock !== null) {
+      lock.onLost = (reason) => {
+        lockLoss.tell(path, reason)
+      }
+    }
     const fileSystem =
       lock === null
         ? new RoomyFileSystem(options.fileSystem)
@@ -90,6 +100,7 @@ export class DataDirectory {
         isClean: hasMark || isNew,
         fileSystem,
         states: new LogStates(files, await files.read()),
+        lockLoss,
         lock,
         files,
       })

@@ -5,6 +5,7 @@ import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
 import { NONE_FITS } from '../storage/prompt-read.ts'
+import type { LockLoss } from './lock-loss.ts'
 import type { RecentBatches } from './recent-batches.ts'
 
 /** {@link BatchLimits} that leave nothing open. */
@@ -21,21 +22,32 @@ export class PartitionBatches {
   readonly #log: Log
   readonly #recent: RecentBatches
   readonly #visibleEnd: () => number
+  readonly #lockLoss: Pick<LockLoss, 'error'>
 
-  /** @param visibleEnd end of what may be read, exclusive; -1 once the partition is closed. */
-  constructor(log: Log, recent: RecentBatches, visibleEnd: () => number) {
+  /** @param partition `visibleEnd` is the end of what may be read, exclusive; -1 once the partition is closed. */
+  constructor(
+    log: Log,
+    recent: RecentBatches,
+    partition: {
+      readonly visibleEnd: () => number
+      readonly lockLoss: Pick<LockLoss, 'error'>
+    },
+  ) {
     this.#log = log
     this.#recent = recent
-    this.#visibleEnd = visibleEnd
+    this.#visibleEnd = partition.visibleEnd
+    this.#lockLoss = partition.lockLoss
   }
 
-  /** See `Partition.readBatches`. */
+  /** See `Partition.readBatches`. @throws {@link LockLostError} where no more will come, as others append by now. */
   async read(
     offset: number,
     maxBytes: number,
     wantedEnd?: number,
   ): Promise<readonly RecordBatch[]> {
     const limits = this.#limits(maxBytes, wantedEnd)
+    const { error } = this.#lockLoss
+    if (error !== null && this.#hasNothingYet(offset, limits.endOffset)) throw error
     const recent = this.#recentNow(offset, limits)
     return recent === null ? this.#log.reader.readBatches(offset, limits) : copiesOf(recent)
   }
@@ -46,7 +58,7 @@ export class PartitionBatches {
     const recent = this.#recentNow(offset, limits)
     if (recent !== null) return copiesOf(recent)
     const batches = this.#log.reader.readBatchesNow(offset, limits)
-    return batches.length > 0 || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
+    return batches.length > 0 || this.#mayWait(offset, limits.endOffset) ? batches : null
   }
 
   /**
@@ -65,7 +77,7 @@ export class PartitionBatches {
     if (recent !== null) return copiesOf(recent)
     const batches = this.#log.reader.readBatchesNow(offset, limits)
     const isCertain = batches.length > 0 || batches === NONE_FITS
-    return isCertain || this.#hasNothingYet(offset, limits.endOffset) ? batches : null
+    return isCertain || this.#mayWait(offset, limits.endOffset) ? batches : null
   }
 
   /**
@@ -107,6 +119,11 @@ export class PartitionBatches {
     const recent = this.#recent.read(offset, limits)
     // Memory may hold what the disk of a log that has failed has lost.
     return recent !== null && this.#log.isWritable ? recent : null
+  }
+
+  /** Whether it is certain that nothing is to be read at `offset` by now, and that there may be something later. */
+  #mayWait(offset: number, endOffset: number): boolean {
+    return this.#hasNothingYet(offset, endOffset) && this.#lockLoss.error === null
   }
 
   /** Whether it is certain that nothing is to be read at `offset` by now, and no error either. */

@@ -2,6 +2,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { BatchCache } from '../storage/batch-cache.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import type { FencedDirectory } from './lock-fence.ts'
+import type { LockLoss } from './lock-loss.ts'
 import type { Partition } from './partition.ts'
 import type { RecentBatchesBudget } from './recent-batches.ts'
 import type { TopicPartition } from './topic-partition.ts'
@@ -9,6 +10,8 @@ import type { TopicPartition } from './topic-partition.ts'
 /** What a partition shares with the others of its broker. */
 export interface PartitionContext extends FencedDirectory {
   readonly clock: Clock
+  /** What those that have read all there is are to hear of. */
+  readonly lockLoss: Pick<LockLoss, 'error'>
   readonly recentBatches: RecentBatchesBudget
   /** Compacts a partition as soon as no other is being compacted. */
   readonly compact: (partition: Partition) => Promise<CompactionReport>

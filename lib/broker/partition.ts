@@ -65,14 +65,14 @@ export class Partition {
     this.#context = context
     this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
-    const end = (): number => (this.#closedBy === null ? this.highWatermark : -1)
-    this.batches = new PartitionBatches(log, this.#recent, end)
+    const visibleEnd = (): number => (this.#closedBy === null ? this.highWatermark : -1)
+    this.batches = new PartitionBatches(log, this.#recent, { ...context, visibleEnd })
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.deletion = new RecordDeletion({
       log,
       highWatermark: () => this.highWatermark,
       context,
-      onDeleted: this.#changed.bind(this),
+      onDeleted: this.wakeAll.bind(this),
     })
     const owner = chainOwner(log, context, {
       end: this.#end,
@@ -153,7 +153,7 @@ export class Partition {
    * Reads the records from `offset` on, up to the high watermark, and never waits.
    *
    * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
-   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link StorageError} when the disk fails
+   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link StorageError} when the disk fails; {@link LockLostError} as `fetch`
    */
   read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
     return readRecords(this.#context.clock, this, offset, options)
@@ -165,7 +165,7 @@ export class Partition {
    *
    * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, also when records are
    * deleted while it waits; {@link CorruptRecordError} when the batch there is damaged;
-   * {@link StorageError} when the disk fails; the signal's reason when it is aborted.
+   * {@link StorageError} when the disk fails; {@link LockLostError} at the end of a directory that was taken away; the signal's reason.
    */
   fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
     return fetchRecords(this.#context.clock, this, offset, options)
@@ -252,7 +252,6 @@ export class Partition {
 
   /**
    * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`; `null` where it is.
-   *
    * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed sync has
    * taken back what was shown; {@link CorruptRecordError} when what it is to cover is damaged.
    * @internal
@@ -334,10 +333,11 @@ export class Partition {
     this.#closedBy ??= reason
     this.#upkeep.stop()
     this.#follower?.stop()
-    if (isFirst) this.#changed()
+    if (isFirst) this.wakeAll()
   }
 
-  #changed(): void {
+  /** Has all who wait for records, or for room, look again. @internal */
+  wakeAll(): void {
     this.#end.notify()
     this.space?.changed()
   }

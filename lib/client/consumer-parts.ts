@@ -22,6 +22,8 @@ export class ConsumerParts<K, V> {
   readonly loop: PollLoop<K, V>
   readonly controls: PartitionControls
   readonly lookup: OffsetLookup
+  /** Ends the wait for the loss of the directory. */
+  readonly stopListening: () => void
   readonly #hasGroup: boolean
 
   constructor(
@@ -29,7 +31,7 @@ export class ConsumerParts<K, V> {
     options: ResolvedConsumerOptions<K, V>,
     iterations: Iterations<K, V>,
   ) {
-    const { clock } = context
+    const { clock, lockLoss } = context
     const { release } = iterations
     const subscription = new SubscriptionState(release)
     const positions = new PositionResolver(context, options, release)
@@ -46,7 +48,10 @@ export class ConsumerParts<K, V> {
     this.positions = positions
     this.committer = committer
     this.group = group
-    this.loop = new PollLoop(clock, { subscription, group, committer, fetcher })
+    this.loop = new PollLoop(clock, { subscription, group, committer, fetcher, lockLoss })
+    this.stopListening = lockLoss.onLost(() => {
+      this.loop.notify()
+    })
     this.#hasGroup = options.groupId !== null
     this.lookup = new OffsetLookup(positions)
     this.controls = new PartitionControls(subscription, positions, {

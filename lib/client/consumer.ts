@@ -123,7 +123,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'`
    * @throws {@link UnknownTopicOrPartitionError} when a partition of its own choice is gone
    * @throws {@link InconsistentGroupProtocolError} when the group has another strategy
-   * @throws {@link StorageError} when a read fails, and what an automatic commit fails with, as `commit`
+   * @throws {@link StorageError} when a read fails, {@link LockLostError} when there is nothing more and the directory was
+   * taken away, and what an automatic commit fails with, as `commit`
    * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
    * @throws what the listener or `onOffsetReset` throws
    */
@@ -340,6 +341,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
       this.#parts.letGo()
       // Its caller gets the error. A listener may be what called close, so nothing waits for that.
       await running?.catch(() => undefined)
+      this.#parts.stopListening()
       this.#context.onClosed(this)
     }
   }

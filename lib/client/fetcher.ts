@@ -1,5 +1,5 @@
 import { topicPartitionKey } from '../broker/topic-partition.ts'
-import { CorruptRecordError } from '../errors.ts'
+import { CorruptRecordError, LockLostError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import type { StoredRecord } from '../record/decode.ts'
@@ -112,6 +112,9 @@ export class Fetcher<K, V> {
         // Damage stays, everything else is tried again.
         const isLasting = error !== buffer.error || error instanceof CorruptRecordError
         if (!isLasting) this.#buffers.delete(buffer.state.key)
+        // Of a lost directory all partitions tell where they end, and others may have records yet.
+        const mayGoOn = error instanceof LockLostError && error === buffer.error
+        if (mayGoOn && this.#front() !== null) continue
         throw error
       }
       if (buffer.isDrained) this.#buffers.delete(buffer.state.key)

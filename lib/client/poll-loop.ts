@@ -1,3 +1,4 @@
+import type { LockLoss } from '../broker/lock-loss.ts'
 import { ClosedError, IllegalStateError, WakeupError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
@@ -15,6 +16,7 @@ export interface PollParts<K, V> {
   readonly group: GroupSession
   readonly committer: OffsetCommitter
   readonly fetcher: Fetcher<K, V>
+  readonly lockLoss: Pick<LockLoss, 'error'>
 }
 
 /** What one poll is asked for. */
@@ -159,7 +161,7 @@ export class PollLoop<K, V> {
     { maxCount, maxWaitMs, signal }: PollRequest,
     hold?: (record: ConsumerRecord<K, V>) => void,
   ): Promise<ConsumerRecord<K, V>[]> {
-    const { subscription, group, committer, fetcher } = this.#parts
+    const { subscription, group, committer, fetcher, lockLoss } = this.#parts
     const deadlineMs = this.#clock.monotonic() + maxWaitMs
     // Also what is decoded for records that were read before is work that needs no call.
     const turn = this.#turn ?? promptIo.turnIfDue()
@@ -188,6 +190,8 @@ export class PollLoop<K, V> {
         hold?.(records[0])
         return records
       }
+      // Also where it has no partition to be told by.
+      if (lockLoss.error !== null && !hasProgressed) throw lockLoss.error
       if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) {
         // The time of many polls may be over at once.
         const turn = promptIo.turnIfDue()
@@ -234,8 +238,10 @@ export class PollLoop<K, V> {
     const maxWaitMs = (): number => {
       // What the looks before the wait have taken is part of it.
       const remainingMs = deadlineMs - this.#clock.monotonic()
+      // Of what others append nobody tells.
+      const isVain = this.#hasChanged || this.#parts.lockLoss.error !== null
       // Whether there is something to commit is a question to all partitions.
-      if (this.#hasChanged || remainingMs <= 0) return 0
+      if (isVain || remainingMs <= 0) return 0
       return Math.min(remainingMs, this.#parts.committer.msUntilDue())
     }
     const onWake = this.#onWake

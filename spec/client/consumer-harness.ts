@@ -1,4 +1,5 @@
 import { GroupCoordinator } from '../../lib/broker/group-coordinator.ts'
+import { LockLoss } from '../../lib/broker/lock-loss.ts'
 import { OffsetStore } from '../../lib/broker/offset-store.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
 import type { LogReader } from '../../lib/storage/log-reader.ts'
@@ -312,6 +313,7 @@ export class ConsumerHarness {
         random: new SeededRandom(1),
         readOnly: false,
         coordinator: this.coordinator,
+        lockLoss: new LockLoss(),
         // Only what a consumer uses of them is there.
         topic: (name) => this.topics.get(name) as unknown as Topic | undefined,
         topicNames: () => this.topicNames,

@@ -37,6 +37,7 @@ export async function openLogManager(
       compact: () => Promise.reject(new Error('nobody compacts here')),
       recentBatches: new RecentBatchesBudget(1024 * 1024),
       batchCache: new BatchCache(1024 * 1024),
+      lockLoss: { error: null },
       isOwned: () => true,
     },
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),

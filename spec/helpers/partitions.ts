@@ -57,6 +57,7 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     compact: () => Promise.reject(new Error('nobody compacts here')),
     recentBatches: new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024),
     batchCache,
+    lockLoss: { error: null },
     isOwned: setup.isOwned ?? (() => true),
   }
   return new Partition(log, context)

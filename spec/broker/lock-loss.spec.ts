@@ -1,0 +1,168 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Broker, LockLostError, type Consumer, type LockLost, type Topic } from '../../lib/index.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { textsOf } from '../helpers/partitions.ts'
+import { settle } from '../helpers/settle.ts'
+
+const CHANNEL = 'varve:lock-lost'
+
+let told: LockLost[] = []
+const listener = (message: unknown): void => {
+  told.push(message as LockLost)
+}
+beforeEach(() => {
+  told = []
+  subscribe(CHANNEL, listener)
+})
+afterEach(() => {
+  unsubscribe(CHANNEL, listener)
+})
+
+/** A broker whose time stands still: nothing that waits ends by itself. */
+async function opened(): Promise<{
+  fileSystem: SimulatedFileSystem
+  broker: Broker
+  topic: Topic
+}> {
+  const fileSystem = new SimulatedFileSystem()
+  const clock = new ManualClock()
+  const broker = await Broker.open('/data', { fileSystem, clock })
+  const topic = await broker.createTopic('t', { partitions: 2 })
+  await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
+  return { fileSystem, broker, topic }
+}
+
+function assigned(broker: Broker, partitions: readonly number[], minBytes = 1): Consumer {
+  const consumer = broker.consumer({ autoOffsetReset: 'earliest', fetchMinBytes: minBytes })
+  consumer.assign(partitions.map((partition) => ({ topic: 't', partition })))
+  return consumer
+}
+
+async function read(consumer: Consumer): Promise<(string | null)[]> {
+  return textsOf(await consumer.poll({ maxWaitMs: 10_000 }))
+}
+
+describe('what waits for records when the lock is lost', () => {
+  type Waiter = (broker: Broker, topic: Topic) => Promise<unknown>
+  const WAITERS: readonly [string, Waiter][] = [
+    ['a fetch', (_, topic) => topic.partition(0).fetch(2)],
+    ['a fetch of many bytes', (_, topic) => topic.partition(0).fetch(2, { minBytes: 1_000 })],
+    ['an iteration of a partition', (_, topic) => topic.partition(0).records({ from: 2 }).next()],
+    ['a poll', (broker) => read(assigned(broker, [1]))],
+    ['a poll for many bytes', (broker) => read(assigned(broker, [1], 1_000))],
+    [
+      'an iteration of a consumer',
+      (broker) => assigned(broker, [1])[Symbol.asyncIterator]().next(),
+    ],
+    [
+      'a poll of what is paused',
+      (broker) => {
+        const consumer = assigned(broker, [0, 1])
+        consumer.pause(consumer.assignment())
+        return read(consumer)
+      },
+    ],
+    [
+      'a poll of a member without partitions',
+      (broker) => {
+        const consumer = broker.consumer({ groupId: 'g' })
+        consumer.subscribe(['later'])
+        return read(consumer)
+      },
+    ],
+  ]
+
+  it.each(WAITERS)('hears of it: %s', async (_, wait) => {
+    const { fileSystem, broker, topic } = await opened()
+    const waiting = wait(broker, topic).catch((error: unknown) => error)
+    await settle()
+    fileSystem.loseLock('/data')
+    expect(await waiting).toBeInstanceOf(LockLostError)
+  })
+
+  it.each(WAITERS)('hears of it where it begins afterwards: %s', async (_, wait) => {
+    const { fileSystem, broker, topic } = await opened()
+    fileSystem.loseLock('/data')
+    await expect(wait(broker, topic)).rejects.toThrow(LockLostError)
+  })
+
+  it('hears of it in a wait for many bytes once it has been given those that are there', async () => {
+    const { fileSystem, broker, topic } = await opened()
+    const consumer = assigned(broker, [0, 1], 1_000)
+    const fetching = topic.partition(0).fetch(1, { minBytes: 1_000, maxWaitMs: 10_000 })
+    const polling = read(consumer)
+    await settle()
+    fileSystem.loseLock('/data')
+    expect(textsOf(await fetching)).toEqual(['b'])
+    expect(await polling).toEqual(['a', 'b'])
+    await expect(read(consumer)).rejects.toThrow(LockLostError)
+  })
+})
+
+describe('what does not wait when the lock is lost', () => {
+  it('is given what is there, in all partitions, before it hears of it', async () => {
+    const { fileSystem, broker, topic } = await opened()
+    fileSystem.loseLock('/data')
+    expect(textsOf(await topic.partition(0).read(1))).toEqual(['b'])
+    const values: (string | null)[] = []
+    for await (const { value } of topic.partition(0).records({ until: 'end' })) {
+      values.push(String(value))
+    }
+    expect(values).toEqual(['a', 'b'])
+    // The empty one comes first.
+    const consumer = assigned(broker, [1, 0])
+    expect(await read(consumer)).toEqual(['a', 'b'])
+    await expect(read(consumer)).rejects.toThrow(LockLostError)
+    expect(await read(assigned(broker, [1, 0], 1_000))).toEqual(['a', 'b'])
+    await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toThrow(LockLostError)
+    await expect(topic.partition(0).read(2)).rejects.toThrow(LockLostError)
+    await expect(topic.partition(0).read(2, { maxRecords: 1 })).rejects.toThrow(LockLostError)
+  })
+
+  it('is given what was read ahead, record by record', async () => {
+    const { fileSystem, broker } = await opened()
+    const values: string[] = []
+    const iterate = async (): Promise<void> => {
+      for await (const { value } of assigned(broker, [0, 1])) {
+        values.push(String(value))
+        fileSystem.loseLock('/data')
+      }
+    }
+    await expect(iterate()).rejects.toThrow(LockLostError)
+    expect(values).toEqual(['a', 'b'])
+  })
+})
+
+it('an append that waits for room when the lock is lost rejects', async () => {
+  const { fileSystem, broker } = await opened()
+  const limits = { maxBytes: 400, whenFull: 'wait', segmentBytes: 400 } as const
+  const topic = await broker.createTopic('full', limits)
+  const value = Buffer.alloc(200)
+  await topic.partition(0).append({ value })
+  const waiting = topic
+    .partition(0)
+    .append({ value })
+    .catch((error: unknown) => error)
+  await settle()
+  fileSystem.loseLock('/data')
+  expect(await waiting).toBeInstanceOf(LockLostError)
+})
+
+it('the loss of a lock is told once, with why', async () => {
+  const { fileSystem, broker } = await opened()
+  expect(told).toEqual([])
+  fileSystem.loseLock('/data', 'it was moved')
+  fileSystem.loseLock('/data')
+  expect(told).toHaveLength(1)
+  expect(told[0]?.dir).toBe(broker.dir)
+  expect(told[0]?.error).toBeInstanceOf(LockLostError)
+  expect(told[0]?.error.message).toContain('it was moved')
+})
+
+it('a directory that is given up in order is not told as lost', async () => {
+  const { broker } = await opened()
+  await broker.close()
+  expect(told).toEqual([])
+})
