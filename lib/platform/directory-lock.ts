@@ -222,26 +222,20 @@ class NodeDirectoryLock implements DirectoryLock {
 
   #startHeartbeat(): void {
     if (!this.#held) return
-    this.#heartbeat = this.#clock.startTimer(() => void this.#beat(), this.#times.heartbeatMs, {
-      background: true,
-    })
+    const beat = this.#beat.bind(this)
+    this.#heartbeat = this.#clock.startTimer(beat, this.#times.heartbeatMs, { background: true })
   }
 
-  async #beat(): Promise<void> {
+  /** All at once: the threads of the pool, which the application may keep busy, are not waited for. */
+  #beat(): void {
     // What is found was so when the look began: the process may have been suspended since.
     const moment = momentOf(this.#clock)
-    try {
-      const reason = this.#place.isInPlaceSync() ? await this.#file?.lossReason() : MOVED
-      if (!this.#held) return
-      if (typeof reason === 'string') {
-        this.#lose(reason)
-        return
-      }
+    const reason = this.#lossReasonSync()
+    if (reason === null) {
       this.#confirmed = moment
-      await this.#file?.startHeartbeats()
-    } catch {
-      // It may be a passing fault. If it lasts, `held` ends it.
-    }
+      void this.#file?.startHeartbeats()
+    } else if (reason !== 'unknown') this.#lose(reason)
+    // It may be a passing fault. If it lasts, `held` ends it.
     this.#startHeartbeat()
   }
 

@@ -1,13 +1,5 @@
-import {
-  constants,
-  existsSync,
-  fstatSync,
-  futimesSync,
-  lstatSync,
-  readSync,
-  unlinkSync,
-} from 'node:fs'
-import { lstat, open, type FileHandle } from 'node:fs/promises'
+import { constants, existsSync, fstatSync, lstatSync, readSync, unlinkSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorOf } from '../checks.ts'
 import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
@@ -23,6 +15,7 @@ import {
   unlinkIfPresent,
   writeIfRoom,
 } from './lock-takeover.ts'
+import { touchLock, touchLockAt } from './lock-touch.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { pause } from './pause.ts'
 import { lockProperly } from './proper-lock.ts'
@@ -118,30 +111,18 @@ export class LockFile {
   }
 
   /**
-   * Looks whether the lock is still ours. Needs no further descriptor.
+   * Looks whether the lock is still ours. Needs no further descriptor, and no thread of the pool, all of which
+   * the application may keep busy.
    *
    * @returns why it is not, `null` when it is.
    * @throws a system error when that cannot be told.
    */
-  async lossReason(): Promise<string | null> {
-    try {
-      const stats = await lstat(this.#path, { bigint: true })
-      if (identityOf(stats) !== this.#identity) return TAKEN_OVER
-      const bytes = this.#recordBuffer()
-      const read = await this.#handle?.read(bytes, 0, bytes.length, 0)
-      return this.#isOurs(bytes.subarray(0, read?.bytesRead ?? 0)) ? null : TAKEN_OVER
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return REMOVED
-      throw error
-    }
-  }
-
-  /** Like {@link LockFile.lossReason}, at once. */
   lossReasonSync(): string | null {
     try {
       const stats = lstatSync(this.#path, { bigint: true })
       if (identityOf(stats) !== this.#identity) return TAKEN_OVER
-      const bytes = this.#recordBuffer()
+      // Nothing can be read into an empty one.
+      const bytes = Buffer.alloc(Math.max(1, this.#content.length))
       const size = this.#handle === null ? 0 : readSync(this.#handle.fd, bytes, { position: 0 })
       return this.#isOurs(bytes.subarray(0, size)) ? null : TAKEN_OVER
     } catch (error) {
@@ -153,7 +134,8 @@ export class LockFile {
   /**
    * Makes the first heartbeat, and leaves the others to proper-lockfile. To be called when that one
    * is due, and again as often as the next would be: a process may lack the descriptors to load it, and
-   * renews the lock by itself then, as it does after a false alarm.
+   * renews the lock by itself then, as it does after a false alarm, and where others keep from working what
+   * proper-lockfile needs: the timers of the process, and the threads of its pool. Never rejects.
    */
   async startHeartbeats(): Promise<void> {
     if (this.#released) return
@@ -161,8 +143,11 @@ export class LockFile {
       this.#renewOrTell(this.#alarm)
       return
     }
-    if (this.#unlock !== null) return
-    this.#handover ??= this.#lockProperly()
+    if (this.#unlock !== null || this.#handover !== null) {
+      this.#renewIfOverdue()
+      return
+    }
+    this.#handover = this.#lockProperly()
     try {
       await this.#handover
     } catch (error) {
@@ -194,10 +179,17 @@ export class LockFile {
     if (clock.monotonic() - this.#renewedMs > times.staleAfterMs) onCompromised(error)
   }
 
+  /** proper-lockfile then finds another time than its own, and gives the lock up, see {@link LockFile.#takeBack}. */
+  #renewIfOverdue(): void {
+    const { clock, times } = this.#options
+    if (clock.monotonic() - this.#renewedMs <= 2 * times.heartbeatMs) return
+    this.#renewOrTell(new Error('its heartbeats do not come'))
+  }
+
   /** A heartbeat that takes no descriptor. @returns false when the lock is not ours any more */
   #renewNow(): boolean {
     if (this.#handle === null || this.lossReasonSync() !== null) return false
-    this.#touchNow(this.#handle.fd)
+    touchLock(this.#handle.fd, this.#options.clock)
     this.#renewedMs = this.#options.clock.monotonic()
     return true
   }
@@ -260,8 +252,12 @@ export class LockFile {
       path: this.#path,
       directory: this.#options.directory,
       times: this.#options.times,
-      create: (path) => this.#create(path),
-      touch: (path, accessed, modified) => this.#touch(path, accessed, modified),
+      create: (path) => {
+        this.#create(path)
+      },
+      touch: (path, modified) => {
+        this.#touch(path, modified)
+      },
       remove: () => this.#remove(),
       removeNow: () => {
         this.#removeOurs()
@@ -280,14 +276,8 @@ export class LockFile {
     this.#identity = identityOf(stats)
     // A heartbeat in the file of another owner would cost him his lock.
     if (this.lossReasonSync() !== null) return false
-    this.#touchNow(this.#handle.fd)
+    touchLock(this.#handle.fd, this.#options.clock)
     return this.lossReasonSync() === null
-  }
-
-  /** A file server's clock may go wrong, and those who judge a heartbeat go by their own. */
-  #touchNow(fd: number): void {
-    const seconds = this.#options.clock.now() / 1000
-    futimesSync(fd, seconds, seconds)
   }
 
   /** @returns whether the lock is still ours after the time in which another owner may write. */
@@ -298,32 +288,32 @@ export class LockFile {
     return this.#renewNow()
   }
 
-  #recordBuffer(): Buffer {
-    // Nothing can be read into an empty one.
-    return Buffer.alloc(Math.max(1, this.#content.length))
-  }
-
   #isOurs(bytes: Buffer): boolean {
     if (this.#content.length === 0) return bytes.length === 0
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 
   /** What proper-lockfile believes to be the creation of a directory; our own lock is there already. */
-  async #create(path: string): Promise<void> {
-    const reason = await this.lossReason()
+  #create(path: string): void {
+    const reason = this.lossReasonSync()
     if (reason !== null) throw systemError('ENOENT', 'mkdir', path, reason)
   }
 
-  /** A heartbeat. Goes to our file, whatever has its name by now. */
-  async #touch(path: string, accessed: Date, modified: Date): Promise<void> {
+  /**
+   * A heartbeat. Goes to our file, whatever has its name by now, and at once: what a thread of the pool did late
+   * would set a time that is long over.
+   */
+  #touch(path: string, modified: Date): void {
+    const { clock, times } = this.#options
     if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
-    await this.#handle?.utimes(accessed, modified)
-    this.#renewedMs = this.#options.clock.monotonic()
+    if (this.#handle === null) return
+    touchLockAt(this.#handle.fd, modified, { clock, mostMs: times.heartbeatMs })
+    this.#renewedMs = clock.monotonic()
   }
 
   /** What proper-lockfile believes to be the removal of a directory. Only a release removes the lock. */
-  #remove(): Promise<void> {
-    return Promise.reject(systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner'))
+  #remove(): never {
+    throw systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner')
   }
 
   /** Whether what has the lock's name is the file of our record, where it could not be opened. */

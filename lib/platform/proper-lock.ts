@@ -9,10 +9,10 @@ export interface ProperLock {
   /** What is locked by it. */
   readonly directory: string
   readonly times: LockTimes
-  /** Rejects where the lock is not its owner's any more. */
-  readonly create: (path: string) => Promise<void>
-  readonly touch: (path: string, accessed: Date, modified: Date) => Promise<void>
-  readonly remove: () => Promise<void>
+  /** Throws where the lock is not its owner's any more. */
+  readonly create: (path: string) => void
+  readonly touch: (path: string, modified: Date) => void
+  readonly remove: () => void
   readonly removeNow: () => void
   /** Called when a heartbeat fails for good, or finds another time than that of the one before. */
   readonly onCompromised: (error: Error) => void
@@ -37,14 +37,18 @@ export async function lockProperly(properLock: ProperLock): Promise<() => Promis
     // directories may lie on file systems that differ in that.
     fs: {
       mkdir: (created: string, done: Callback) => {
-        settle(create(created), done)
+        settle(() => {
+          create(created)
+        }, done)
       },
       rmdir: (_path: string, done: Callback) => {
-        settle(remove(), done)
+        settle(remove, done)
       },
       rmdirSync: removeNow,
-      utimes: (touched: string, accessed: Date, modified: Date, done: Callback) => {
-        settle(touch(touched, accessed, modified), done)
+      utimes: (touched: string, _accessed: Date, modified: Date, done: Callback) => {
+        settle(() => {
+          touch(touched, modified)
+        }, done)
       },
       stat,
     },
@@ -53,8 +57,11 @@ export async function lockProperly(properLock: ProperLock): Promise<() => Promis
 
 type Callback = (error: unknown) => void
 
-function settle(work: Promise<void>, done: Callback): void {
-  work.then(() => {
-    done(null)
-  }, done)
+/** Never calls back inside of the call, as no file system does. */
+function settle(work: () => void, done: Callback): void {
+  Promise.resolve()
+    .then(work)
+    .then(() => {
+      done(null)
+    }, done)
 }

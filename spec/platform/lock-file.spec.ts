@@ -107,7 +107,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
     const content: unknown = JSON.parse(await readFile(join(directory, LOCK_FILE_NAME), 'utf8'))
     expect(content).toMatchObject({ host: 'elsewhere', pid: 4711 })
-    expect(await lockFile?.lossReason()).toBeNull()
+    expect(lockFile?.lossReasonSync()).toBeNull()
     await lockFile?.release()
     expect(await readdir(directory)).toEqual([])
   })
@@ -269,14 +269,19 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('is not left behind by a taker that cannot open it', async () => {
-    const directory = await temporaryDirectory()
+  /** From now on nobody can open a lock file by a promise. */
+  function refuseOpen(): void {
     const { open } = promises
     const opening = vi.spyOn(promises, 'open').mockImplementation((target, ...rest) => {
       if (basename(String(target)) !== LOCK_FILE_NAME) return open(target, ...rest)
       return Promise.reject(systemError('EMFILE', 'open', String(target), 'too many open files'))
     })
     applyToBuiltins(opening)
+  }
+
+  it('is not left behind by a taker that cannot open it', async () => {
+    const directory = await temporaryDirectory()
+    refuseOpen()
     await expect(take(directory)).rejects.toMatchObject({ code: 'EMFILE' })
     expect(await readdir(directory)).toEqual([])
   })
@@ -321,11 +326,11 @@ describe('LockFile', () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
     await unlink(join(directory, LOCK_FILE_NAME))
-    expect(await lockFile?.lossReason()).toContain('removed')
+    expect(lockFile?.lossReasonSync()).toContain('removed')
     expect(lockFile?.lossReasonSync()).toContain('removed')
     const path = await leaveLock(directory, STALE_AFTER_MS + 1000)
     const { mtimeMs } = await stat(path)
-    expect(await lockFile?.lossReason()).toContain('taken')
+    expect(lockFile?.lossReasonSync()).toContain('taken')
     expect(lockFile?.lossReasonSync()).toContain('taken')
     await lockFile?.release()
     expect(await readFile(path, 'utf8')).toContain('"other"')
@@ -336,7 +341,7 @@ describe('LockFile', () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
     const path = await leaveLock(directory, 0)
-    expect(await lockFile?.lossReason()).toContain('taken')
+    expect(lockFile?.lossReasonSync()).toContain('taken')
     await lockFile?.release()
     expect(await readFile(path, 'utf8')).toContain('"other"')
   })
@@ -347,9 +352,9 @@ describe('LockFile', () => {
     await mkdir(directory)
     const lockFile = await take(directory)
     await rename(directory, join(parent, 'b'))
-    expect(await lockFile?.lossReason()).toContain('removed')
+    expect(lockFile?.lossReasonSync()).toContain('removed')
     await rename(join(parent, 'b'), directory)
-    expect(await lockFile?.lossReason()).toBeNull()
+    expect(lockFile?.lossReasonSync()).toBeNull()
   })
 
   it('renews its time with every heartbeat', async () => {
@@ -446,7 +451,7 @@ describe('LockFile', () => {
     expect(readLockFile(join(directory, LOCK_FILE_NAME))?.record).toMatchObject({
       ...{ pid: 4711, host: 'elsewhere', pidNamespace: 'pid:[1]', guard: null },
     })
-    expect(await lockFile?.lossReason()).toBeNull()
+    expect(lockFile?.lossReasonSync()).toBeNull()
     expect(await take(directory)).toBeNull()
     await lockFile?.startHeartbeats()
     expect(lockFile?.lossReasonSync()).toBeNull()
@@ -462,10 +467,10 @@ describe('LockFile', () => {
     const successor = await take(directory, undefined, undefined, { host: 'dead' })
     expect(successor).not.toBeNull()
     expect(await readdir(directory)).toHaveLength(2)
-    expect(await successor?.lossReason()).toBeNull()
+    expect(successor?.lossReasonSync()).toBeNull()
     empty()
     const last = await take(directory)
-    expect(await last?.lossReason()).toBeNull()
+    expect(last?.lossReasonSync()).toBeNull()
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
@@ -500,7 +505,7 @@ describe('LockFile', () => {
     expect(readLockFile(join(directory, LOCK_FILE_NAME))).toMatchObject({ record: null })
     empty()
     expect(await take(directory)).toBeNull()
-    expect(await nameless?.lossReason()).toBeNull()
+    expect(nameless?.lossReasonSync()).toBeNull()
   })
 
   it('is released, also when it is taken over between the last look at it and its removal', async () => {
