@@ -93,13 +93,15 @@ export class LockFile {
     const written = await writeIfRoom(lockFile.#path, options.record)
     lockFile.#temporaryPath = written.path
     lockFile.#content = written.content
-    let isTaken: boolean
+    let isTaken = false
     try {
       isTaken = await lockFile.#lock()
       if (isTaken && lockFile.#mayOtherLive) isTaken = await lockFile.#waitForOther()
       if (!isTaken || written.content.length > 0) await unlinkIfPresent(written.path)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#judge.isAbandoned, written.path)
     } catch (error) {
+      // It may stand where that of a living owner was: whoever finds none in these seconds waits for nobody.
+      if (!isTaken && lockFile.#mayOtherLive) await lockFile.#waitForOther().catch(() => false)
       // The first error is the one that says what is wrong.
       await lockFile.release().catch(() => undefined)
       await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)

@@ -279,6 +279,27 @@ describe('LockFile', () => {
     applyToBuiltins(opening)
   }
 
+  it('of a living owner is free for nobody too soon where its taker cannot open what it has put there', async () => {
+    const directory = await temporaryDirectory()
+    await leaveLock(directory, STALE_AFTER_MS + 1000)
+    refuseOpen()
+    const clock = new ManualClock(Date.now())
+    const taking = take(directory, undefined, clock, {}, LOCK_TIMES).catch(
+      (error: unknown) => error,
+    )
+    await eventually(() => {
+      expect(clock.pendingTimers).toBe(1)
+    })
+    await clock.advance(LOCK_TIMES.graceMs - 1)
+    expect([clock.pendingTimers, await readdir(directory)]).toMatchObject([
+      1,
+      expect.arrayContaining([LOCK_FILE_NAME]),
+    ])
+    await clock.advance(1)
+    expect(await taking).toMatchObject({ code: 'EMFILE' })
+    expect(await readdir(directory)).toEqual([])
+  })
+
   it('is not left behind by a taker that cannot open it', async () => {
     const directory = await temporaryDirectory()
     refuseOpen()
