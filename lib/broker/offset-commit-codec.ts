@@ -13,7 +13,7 @@ import type { TopicPartition } from './topic-partition.ts'
 //          4       partition
 //
 //   value  2       version          3 is written, 0 to 4 are read
-//          8       offset           the next one to read
+//          8       offset           the next one to read; negative: there is none
 //          4       leaderEpoch      versions 3 and 4; -1: not known
 //          2+n     metadata         in version 4 the number is an unsigned varint, and one more
 //          8       commitTimestamp  milliseconds since the epoch
@@ -35,7 +35,7 @@ export interface OffsetCommitKey extends TopicPartition {
   readonly groupId: string
 }
 
-/** An offset as it is stored. */
+/** An offset as it is stored: a negative one, which a broker takes and Varve does not, stands for none. */
 export interface OffsetCommitValue extends OffsetAndMetadata {
   /** Milliseconds since the epoch. */
   readonly commitTimestamp: number
@@ -95,7 +95,7 @@ export function decodeOffsetCommitKey(key: Buffer): OffsetCommitKey | null {
   const groupId = reader.readString(reader.readInt16())
   const topic = reader.readString(reader.readInt16())
   const partition = reader.readInt32()
-  ensureNotNegative('partition', partition)
+  if (partition < 0) throw corrupt(`the partition is ${partition}`, 0)
   ensureAtEnd(reader)
   return { groupId, topic, partition }
 }
@@ -112,7 +112,6 @@ export function decodeOffsetCommitValue(value: Buffer): OffsetCommitValue | null
   if (version < 0 || version > HIGHEST_READ_VALUE_VERSION) return null
   const isFlexible = version >= 4
   const offset = readLong(reader)
-  ensureNotNegative('offset', offset)
   const leaderEpoch = version >= 3 ? reader.readInt32() : NO_LEADER_EPOCH
   const metadataBytes = isFlexible ? readUnsignedVarint(reader) - 1 : reader.readInt16()
   const metadata = reader.readString(metadataBytes)
@@ -156,10 +155,6 @@ function readUnsignedVarint(reader: ByteReader): number {
     if (byte < 0x80) return value >>> 0
   }
   throw corrupt('a variable-length number does not fit 32 bits', start)
-}
-
-function ensureNotNegative(what: string, value: number): void {
-  if (value < 0) throw corrupt(`the ${what} is ${value}`, 0)
 }
 
 function ensureAtEnd(reader: ByteReader): void {

@@ -176,7 +176,9 @@ function changeOf(record: StoredRecord): OffsetChange | null {
     const value = decodeOffsetCommitValue(record.value)
     if (value === null) return null
     const { offset, metadata, leaderEpoch } = value
-    return { recordOffset, groupId, topicPartition, committed: { offset, metadata, leaderEpoch } }
+    // Brokers store whatever they are sent, and clients have sent -1 for none.
+    const committed = offset < 0 ? null : { offset, metadata, leaderEpoch }
+    return { recordOffset, groupId, topicPartition, committed }
   } catch (error) {
     throw withPlace(error, record, record.offset, record.offset)
   }

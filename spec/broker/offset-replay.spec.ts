@@ -42,6 +42,20 @@ class TransactionalOffsets {
   }
 }
 
+it.each([-1, -2])(
+  'a commit of offset %i, which stands for none, takes one away',
+  async (offset) => {
+    const offsets = new TransactionalOffsets()
+    offsets.commit(5)
+    offsets.commit(5, -1, 'other')
+    offsets.commit(offset)
+    expect(await offsets.offset()).toBeUndefined()
+    expect(await offsets.offset('other')).toBe(5)
+    offsets.commit(7)
+    expect(await offsets.offset()).toBe(7)
+  },
+)
+
 describe("what a broker's transactions have committed", () => {
   it('counts once it is told so, also by a later look', async () => {
     const offsets = new TransactionalOffsets()
