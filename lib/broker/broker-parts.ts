@@ -1,5 +1,5 @@
 import type { TopicConfig } from '../config.ts'
-import { ClosedError, CorruptRecordError, StorageError } from '../errors.ts'
+import { ClosedError, CorruptRecordError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
 import { BatchCache } from '../storage/batch-cache.ts'
@@ -97,9 +97,9 @@ export async function loadParts(
       partitionCounts: () =>
         new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
     })
-    if (!readOnly && offsets.damage === null) {
-      await forgetLostTopics(offsets, logs)
-      clampedOffsets = await offsets.clamp()
+    if (!readOnly) {
+      await logs.finishDeletions()
+      if (offsets.damage === null) clampedOffsets = await offsets.clamp()
     }
   } catch (error) {
     await logs.close(new ClosedError('the broker could not be opened')).catch(() => undefined)
@@ -141,20 +141,4 @@ function offsetsPartitions(logs: LogManager): readonly Partition[] {
 
 function readable(partition: Partition): ReadableOffsets {
   return new ReadableOffsets(partition)
-}
-
-/**
- * A crash may come between the deletion of a topic and that of the offsets committed for it. Where
- * the disk does not let them be forgotten now, they are when a topic of that name is created.
- */
-async function forgetLostTopics(offsets: OffsetStore, logs: LogManager): Promise<void> {
-  const lost = offsets.topics().filter((topic) => logs.get(topic) === undefined)
-  for (const topic of lost) {
-    try {
-      await offsets.forgetTopic(topic)
-    } catch (error) {
-      // A broker opens on a full disk too.
-      if (!(error instanceof StorageError)) throw error
-    }
-  }
 }

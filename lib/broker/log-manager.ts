@@ -67,7 +67,7 @@ export class LogManager {
     this.#registry = new TopicRegistry(options.fileSystem, options.dir)
     this.#directories = new PartitionDirectories(options.fileSystem, options.dir)
     this.#opener = new PartitionOpener(options, this.#directories, this.#whyGone.bind(this))
-    this.#settlement = new TopicSettlement(this.#registry, this.#directories, options.states)
+    this.#settlement = new TopicSettlement(this.#registry, this.#directories, options)
     this.#freeSpace = new FreeSpace(options.fileSystem, options.dir, options.partitionContext.clock)
     this.#follower = new TopicFollower({
       ...options,
@@ -168,12 +168,16 @@ export class LogManager {
       if (entry === undefined || entry.state === 'creating') throw unknownTopic(name)
       if (entry.state === 'active') await this.#retire(entry)
       try {
-        await this.#options.forgetTopic(name)
         await this.#settlement.settle({ ...entry, state: 'deleting' })
       } catch (error) {
         throw notRemovedYet(name, this.#options.dir, error)
       }
     })
+  }
+
+  /** See {@link TopicSettlement.finishDeletions}: for when it is known what groups have committed. */
+  finishDeletions(): Promise<void> {
+    return this.#settlement.finishDeletions()
   }
 
   /** Closes every log. @returns whether all of them are in order. @throws as {@link closeAll}. */

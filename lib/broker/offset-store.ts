@@ -249,15 +249,6 @@ export class OffsetStore {
     return this.#groups.size
   }
 
-  /** Names of the topics that some group has an offset for, sorted. */
-  topics(): string[] {
-    const names = new Set<string>()
-    for (const { offsets } of this.#groups.values()) {
-      for (const { topicPartition } of offsets.values()) names.add(topicPartition.topic)
-    }
-    return [...names].sort(compareNames)
-  }
-
   /** All offsets of a group, sorted by partition; empty when it has none. */
   offsetsOf(groupId: string): CommittedOffset[] {
     // Field by field, as all copies of commits: there may be a hundred thousand, and a spread takes a microsecond.

@@ -1,12 +1,19 @@
 import { reasonOf } from '../checks.ts'
 import type { TopicConfig } from '../config.ts'
-import { LockLostError, StorageError } from '../errors.ts'
+import { CorruptRecordError, LockLostError, StorageError } from '../errors.ts'
 import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
 import { OFFSETS_TOPIC, OFFSETS_TOPIC_CONFIG } from './offsets-topic-config.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
+
+/** What a {@link TopicSettlement} works with. */
+export interface TopicSettlementOptions {
+  readonly states: LogStates
+  /** Forgets what others have noted about a topic, such as what groups have committed for it. */
+  readonly forgetTopic: (name: string) => Promise<void>
+}
 
 /**
  * Brings the directories of topics to what the registry says, where a crash or another program has
@@ -15,17 +22,22 @@ import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 export class TopicSettlement {
   readonly #registry: TopicRegistry
   readonly #directories: PartitionDirectories
-  readonly #states: LogStates
+  readonly #options: TopicSettlementOptions
 
-  constructor(registry: TopicRegistry, directories: PartitionDirectories, states: LogStates) {
+  constructor(
+    registry: TopicRegistry,
+    directories: PartitionDirectories,
+    options: TopicSettlementOptions,
+  ) {
     this.#registry = registry
     this.#directories = directories
-    this.#states = states
+    this.#options = options
   }
 
   /**
    * Settles every topic, as a directory is opened. One whose directory cannot be removed stays as it is, so
-   * that it keeps no other from opening: the next change of it, or the next open, tries again.
+   * that it keeps no other from opening: the next change of it, or the next open, tries again. One that is
+   * deleted stays in the list: what groups have committed for it is not known yet, and has to go first.
    */
   async settleAll(): Promise<void> {
     const { entries } = this.#registry
@@ -42,12 +54,33 @@ export class TopicSettlement {
         if (!isOfOneDirectory(error)) throw error
         continue
       }
-      if (!isActive) await this.#forget(entry)
+      if (entry.state === 'creating') await this.#forget(entry)
+    }
+  }
+
+  /**
+   * Finishes deletions that a crash has cut short, once it is known what groups have committed. What cannot be
+   * done now the next change of that topic does, or the next open.
+   */
+  async finishDeletions(): Promise<void> {
+    const entries = this.#registry.entries.filter(({ state }) => state === 'deleting')
+    // A topic that a power loss might bring back keeps what was committed for it.
+    if (entries.length === 0 || !(await this.#registry.makeCertain())) return
+    for (const entry of entries) {
+      try {
+        await this.settle(entry)
+      } catch (error) {
+        // A broker opens on a full disk too, and where the commits are damaged.
+        const isPutOff = error instanceof StorageError || error instanceof CorruptRecordError
+        if (!isPutOff && !isOfOneDirectory(error)) throw error
+      }
     }
   }
 
   /** Takes a creation back, or finishes a deletion. */
   async settle(entry: TopicEntry): Promise<void> {
+    // As long as the list names it: of any other topic nobody knows whether it was deleted, or never here.
+    if (entry.state === 'deleting') await this.#options.forgetTopic(entry.name)
     await this.#removeAll(entry)
     await this.#forget(entry)
   }
@@ -60,7 +93,7 @@ export class TopicSettlement {
     const keys = Array.from({ length: partitionCount }, (_, partition) =>
       topicPartitionKey({ topic: name, partition }),
     )
-    await this.#states.forget(keys)
+    await this.#options.states.forget(keys)
     await this.#registry.remove(name)
   }
 

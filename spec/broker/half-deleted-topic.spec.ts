@@ -36,6 +36,68 @@ describe('a topic of which the commits cannot be deleted', () => {
   })
 })
 
+describe('a topic whose deletion a crash cuts short', () => {
+  const T0 = { topic: 't', partition: 0 }
+
+  function open(fileSystem: SimulatedFileSystem): Promise<Broker> {
+    return Broker.open('/data', { fileSystem, clock: new ManualClock() })
+  }
+
+  async function consumed(): Promise<SimulatedFileSystem> {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await open(fileSystem)
+    const topic = await broker.createTopic('t')
+    await topic.partition(0).append({ value: 'a' })
+    await broker.consumer({ groupId: 'g' }).commit([{ ...T0, offset: 1 }])
+    await broker.close()
+    return fileSystem
+  }
+
+  it('has all of its commits or is gone with them, wherever that is, and the open after it is cut short too', async () => {
+    const start = await consumed()
+    for (let at = 1; ; at += 1) {
+      const disk = start.fork({ seed: at })
+      const broker = await open(disk)
+      disk.crashAt(at, { when: at % 2 === 0 ? 'before' : 'torn' })
+      await broker.deleteTopic('t').catch(() => undefined)
+      if (!disk.crashed) {
+        expect(at).toBeGreaterThan(8)
+        return
+      }
+      for (let again = 1 + (at % 23); ; again += 23) {
+        const next = disk.restart(at % 3 === 0 ? 'process' : 'power', { seed: at })
+        next.crashAt(again, { when: 'before' })
+        await open(next).catch(() => undefined)
+        const { crashed } = next
+        const last = next.restart(crashed ? 'power' : 'process', { seed: again })
+        const found = await open(last)
+        const isThere = found.topics().length > 0
+        const trace = `crash at ${at}, and at ${again} of the open`
+        expect(found.describe().groups, trace).toHaveLength(isThere ? 1 : 0)
+        expect(listOf(last).includes('"t"'), trace).toBe(isThere)
+        await found.close()
+        if (!crashed) break
+      }
+    }
+  })
+
+  it('is gone with its commits by the next open that has room to say so', async () => {
+    const disk = await consumed()
+    const broker = await open(disk)
+    disk.failNext('write', 'ENOSPC', { path: /__consumer_offsets/, persistent: true })
+    await expect(broker.deleteTopic('t')).rejects.toMatchObject({ outcome: 'unknown' })
+    await broker.close().catch(() => undefined)
+    const full = await open(disk)
+    expect([full.topics(), full.describe().groups.length]).toEqual([[], 1])
+    await full.close().catch(() => undefined)
+    disk.clearFaults()
+    const roomy = await open(disk)
+    expect(roomy.describe().groups).toEqual([])
+    await roomy.close()
+    expect(listOf(disk)).not.toContain('"t"')
+  })
+})
+
 /** The list of topics as a program sees it. */
 function listOf(fileSystem: SimulatedFileSystem): string {
   return fileSystem.snapshot().get('/data/varve-topics')?.toString('utf8') ?? ''

@@ -354,19 +354,6 @@ describe('a commit whose records were cut off', () => {
   })
 })
 
-describe('topics', () => {
-  it('are those that some group has an offset for, each once', async () => {
-    const harness = new Harness()
-    expect(harness.store.topics()).toEqual([])
-    await harness.commit(1, 'a', { topic: 't', partition: 1 })
-    await harness.commit(1, 'b', { topic: 't', partition: 0 })
-    await harness.commit(1, 'b', { topic: '__proto__', partition: 0 })
-    expect(harness.store.topics()).toEqual(['__proto__', 't'])
-    await harness.store.forgetTopic('t')
-    expect(harness.store.topics()).toEqual(['__proto__'])
-  })
-})
-
 describe('the internal topic', () => {
   it('is opened once for all commits in flight', async () => {
     const harness = new Harness()

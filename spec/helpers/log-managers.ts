@@ -45,6 +45,7 @@ export async function openLogManager(
     followOffsets: () => Promise.resolve(),
   })
   await manager.load()
+  await manager.finishDeletions()
   return manager
 }
 
