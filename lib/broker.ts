@@ -77,9 +77,9 @@ export class Broker {
    * @throws {@link LockedError} when another owner holds it.
    * @throws TypeError or RangeError for a path or options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
-   * @throws {@link CorruptRecordError} when the list of topics is damaged; a partition that is damaged or
-   * cannot be read, also of the committed offsets, does not keep the others from opening, see
-   * {@link Broker.recovery}.
+   * @throws {@link CorruptRecordError} when the list of topics is damaged, or it cannot be told how many partitions
+   * the committed offsets have of which brokers have left some; one that is damaged, missing or cannot be read
+   * does not keep the others from opening, see {@link Broker.recovery}.
    * @throws {@link StorageError} when the disk fails otherwise, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
@@ -108,7 +108,7 @@ export class Broker {
    * @throws {@link InvalidPartitionsError} when the directory would have more than 200,000 partitions.
    * @throws TypeError or RangeError for options that are not legal.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link CorruptRecordError} when the committed offsets are damaged: they may hold some of
+   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may hold some of
    * an earlier topic of that name.
    */
   async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
@@ -153,7 +153,7 @@ export class Broker {
    * too; its name is free once another call, or the next open, has been able to remove its files.
    *
    * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic, or for what is no name.
-   * @throws {@link CorruptRecordError} when the committed offsets are damaged.
+   * @throws {@link CorruptRecordError} when some committed offsets are damaged.
    */
   async deleteTopic(name: string): Promise<void> {
     this.#ensureOpen()
@@ -161,7 +161,7 @@ export class Broker {
       throw internalTopic(name)
     }
     // Before anything is done: what groups have committed for the topic has to go with it.
-    if (!this.#options.readOnly) this.#coordinator.ensureOffsetsKnown()
+    if (!this.#options.readOnly) this.#coordinator.ensureAllOffsetsKnown()
     await this.#logs.delete(name)
   }
 
@@ -174,7 +174,7 @@ export class Broker {
    * is no such group.
    * @throws {@link InvalidGroupIdError} when `groupId` is no id, {@link ReadOnlyError} when the broker
    * is open for reading only.
-   * @throws {@link CorruptRecordError} when the committed offsets are damaged.
+   * @throws {@link CorruptRecordError} when the committed offsets of the group are damaged, or not here.
    */
   async deleteGroup(groupId: string): Promise<void> {
     this.#ensureOpen()

@@ -7,7 +7,7 @@ import type { ClampedOffset } from './offset-store.ts'
 import type { Partition } from './partition.ts'
 import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
-import type { TopicPartition } from './topic-partition.ts'
+import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** Who leads a partition: the process that writes to it. A broker that is open for reading only does not see it. */
 export interface LeaderDescription {
@@ -89,8 +89,9 @@ export interface RecoveryReport {
   readonly rebuiltIndexes: readonly string[]
   /**
    * Partitions that are open for reading only, up to the damage. While one of `__consumer_offsets`
-   * is among them, what a group would do rejects with its error, and so does creating and deleting
-   * topics: where groups stand is never made up, nor is it left behind for a new topic.
+   * is among them, what the groups would do that have committed there rejects with its error: where groups
+   * stand is never made up. So does creating and deleting topics, as nothing is left behind for a new topic;
+   * not where the partition was left on a broker, and its directory is missing for that.
    */
   readonly damaged: readonly DamagedPartition[]
   /**
@@ -119,17 +120,17 @@ export function describeTopics(
 export function reportRecovery(
   topics: readonly Topic[],
   found: Pick<RecoveryReport, 'cleanShutdown' | 'clampedOffsets' | 'durationMs'> & {
-    readonly offsetsDamage: DamagedPartition | null
+    readonly offsetsDamages: readonly DamagedPartition[]
   },
 ): RecoveryReport {
-  const { cleanShutdown, clampedOffsets, durationMs, offsetsDamage } = found
+  const { cleanShutdown, clampedOffsets, durationMs, offsetsDamages } = found
   const logs = topics.flatMap((topic) => topic.partitions.map((partition) => partition.log))
   const damaged: DamagedPartition[] = logs.flatMap(({ topic, partition, damage }) =>
     damage === null ? [] : [{ topic, partition, error: damage }],
   )
   // Commits are read from the first on, below the recovery point too, so more may be found in them.
-  const isReported = damaged.some(({ topic }) => topic === offsetsDamage?.topic)
-  if (offsetsDamage !== null && !isReported) damaged.push(offsetsDamage)
+  const reported = new Set(damaged.map(topicPartitionKey))
+  damaged.push(...offsetsDamages.filter((each) => !reported.has(topicPartitionKey(each))))
   return {
     cleanShutdown,
     truncations: logs.flatMap(({ topic, partition, recovery }) =>

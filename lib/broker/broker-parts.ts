@@ -88,10 +88,7 @@ export async function loadParts(
   let clampedOffsets: readonly ClampedOffset[] = []
   try {
     await logs.load()
-    await offsets.load(offsetsPartitions(logs).map(readable)).catch((error: unknown) => {
-      // Who needs them is told. Everything else works without.
-      if (!(error instanceof CorruptRecordError)) throw error
-    })
+    await offsets.load(offsetsPartitions(logs).map(readable)).catch(unlessDamage)
     coordinator = new GroupCoordinator({
       ...{ clock, random, offsets },
       partitionCounts: () =>
@@ -99,7 +96,7 @@ export async function loadParts(
     })
     if (!readOnly) {
       await logs.finishDeletions()
-      if (offsets.damage === null) clampedOffsets = await offsets.clamp()
+      clampedOffsets = await offsets.clamp()
     }
   } catch (error) {
     await logs.close(new ClosedError('the broker could not be opened')).catch(() => undefined)
@@ -110,7 +107,7 @@ export async function loadParts(
     cleanShutdown: data.isClean,
     clampedOffsets,
     durationMs,
-    offsetsDamage: offsets.damage === null ? null : { topic: OFFSETS_TOPIC, ...offsets.damage },
+    offsetsDamages: offsets.damages.map((damage) => ({ topic: OFFSETS_TOPIC, ...damage })),
   })
   return { logs, coordinator, offsets, cleaner, recovery }
 }
@@ -127,12 +124,13 @@ function wakeAll(logs: LogManager): void {
  */
 export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
   const partitions = offsetsPartitions(logs)
-  try {
-    for (const partition of partitions) await partition.refresh()
-    await offsets.refresh(partitions.map(readable))
-  } catch (error) {
-    if (offsets.damage === null) throw error
-  }
+  for (const partition of partitions) await partition.refresh()
+  await offsets.refresh(partitions.map(readable)).catch(unlessDamage)
+}
+
+/** Of damaged offsets who needs them is told. Everything else works without. */
+function unlessDamage(error: unknown): void {
+  if (!(error instanceof CorruptRecordError)) throw error
 }
 
 function offsetsPartitions(logs: LogManager): readonly Partition[] {

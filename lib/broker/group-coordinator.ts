@@ -80,20 +80,30 @@ export class GroupCoordinator {
     checkGroupId(groupId)
     assignorFor(options.strategy)
     checkWholeNumber('maxPollIntervalMs', options.maxPollIntervalMs, 1, Number.MAX_SAFE_INTEGER)
-    this.ensureOffsetsKnown()
+    this.ensureOffsetsKnown(groupId)
     this.#groups.get(groupId)?.ensureConsistent(options.strategy)
     return new MemberSession(this.#context, groupId, { ...options })
   }
 
   /**
-   * Where the committed offsets are damaged, nobody may go on from what was before the damage, or
-   * from `autoOffsetReset`, as if nothing were committed.
+   * Where the offsets that a group has committed are damaged, or were left on a broker, it may not go on from
+   * what was before the damage, or from `autoOffsetReset`, as if nothing were committed.
    *
    * @throws {@link CorruptRecordError} then
    */
-  ensureOffsetsKnown(): void {
+  ensureOffsetsKnown(groupId: string): void {
+    const damage = this.#options.offsets.damageOf(groupId)
+    if (damage !== null) throw damage
+  }
+
+  /**
+   * Where some are damaged, nobody knows which of them have to go with a topic.
+   *
+   * @throws {@link CorruptRecordError} then
+   */
+  ensureAllOffsetsKnown(): void {
     const { damage } = this.#options.offsets
-    if (damage !== null) throw damage.error
+    if (damage !== null) throw damage
   }
 
   /**
@@ -102,7 +112,7 @@ export class GroupCoordinator {
    * @throws {@link CorruptRecordError} when that is not known
    */
   committed(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
-    this.ensureOffsetsKnown()
+    this.ensureOffsetsKnown(groupId)
     return this.#options.offsets.fetch(groupId, topicPartition)
   }
 
@@ -112,7 +122,7 @@ export class GroupCoordinator {
    * @throws as {@link GroupCoordinator.committed}
    */
   lastCommit(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
-    this.ensureOffsetsKnown()
+    this.ensureOffsetsKnown(groupId)
     return this.#options.offsets.lastCommit(groupId, topicPartition)
   }
 
@@ -132,7 +142,7 @@ export class GroupCoordinator {
   ): Promise<void> {
     this.#ensureOpen()
     checkGroupId(groupId)
-    this.ensureOffsetsKnown()
+    this.ensureOffsetsKnown(groupId)
     if (this.#membersOf(groupId) !== null) {
       throw new CommitFailedError(
         groupId,
@@ -164,7 +174,7 @@ export class GroupCoordinator {
    * @throws {@link CorruptRecordError} when that is not known, or as `OffsetStore.forgetTopic`
    */
   async forgetTopic(topic: string): Promise<void> {
-    this.ensureOffsetsKnown()
+    this.ensureAllOffsetsKnown()
     await this.#options.offsets.forgetTopic(topic)
   }
 
@@ -180,7 +190,7 @@ export class GroupCoordinator {
   async deleteGroup(groupId: string): Promise<void> {
     this.#ensureOpen()
     checkGroupId(groupId)
-    this.ensureOffsetsKnown()
+    this.ensureOffsetsKnown(groupId)
     const ensureEmpty = (): void => {
       const members = this.#membersOf(groupId)
       if (members !== null) throw new GroupNotEmptyError(groupId, members.length)

@@ -10,6 +10,7 @@ import {
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
+import { adoptTopics } from './foreign-topics.ts'
 import { FreeSpace } from './free-space.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { Partition } from './partition.ts'
@@ -111,7 +112,10 @@ export class LogManager {
       await this.#directories.removeRenamed()
       await this.#settlement.settleAll()
     }
-    const entries = isKnown ? this.#registry.entries : await this.#adopt()
+    const adoption = { ...this.#options, clock, readOnly }
+    const entries = isKnown
+      ? this.#registry.entries
+      : await adoptTopics(this.#registry, this.#directories, adoption)
     const open = async (): Promise<void> => {
       for (const entry of entries) if (entry.state === 'active') await this.#open(entry, isClean)
     }
@@ -330,15 +334,5 @@ export class LogManager {
 
   #spaceOf({ name }: TopicEntry): TopicSpace {
     return new TopicSpace(name, this.#options.partitionContext.clock, this.#freeSpace)
-  }
-
-  /** Takes over the partitions of a directory that another program, such as a Kafka broker, has filled. */
-  async #adopt(): Promise<TopicEntry[]> {
-    const entries = await this.#settlement.findForeign()
-    // In one step: a list with some of them would be taken for all there are.
-    if (entries.length > 0 && !this.#options.partitionContext.readOnly) {
-      await this.#registry.replace(entries)
-    }
-    return entries
   }
 }

@@ -6,7 +6,11 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
 import { dropIfEmpty, groupOf, type GroupOffsets } from './group-offsets.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
-import { decodeOffsetCommitKey, decodeOffsetCommitValue } from './offset-commit-codec.ts'
+import {
+  decodeOffsetCommitKey,
+  decodeOffsetCommitValue,
+  partitionForGroup,
+} from './offset-commit-codec.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What is needed of a partition of the internal topic. */
@@ -40,6 +44,12 @@ export class OffsetReplay {
   readonly #pending: Map<bigint, PendingOffsets> = new Map()
   /** Where the record is that counts, by group and partition, while a transaction may bring an older one. */
   readonly #applied: Map<string, number> = new Map()
+  readonly #partitionCount: number
+
+  /** @param partitionCount of the topic: what is of a group that belongs elsewhere nobody has ever read. */
+  constructor(partitionCount: number) {
+    this.#partitionCount = partitionCount
+  }
 
   /**
    * Whether something of what was taken over may not be in the log any more, so that only a replay from the
@@ -79,8 +89,10 @@ export class OffsetReplay {
   ): Promise<void> {
     const { isTransactional } = batch
     const producerId = producerIdOf(batch)
+    const isOwn = (groupId: string): boolean =>
+      partitionForGroup(groupId, this.#partitionCount) === partition.index
     for (const record of await recordsOf(batch, partition, fromOffset)) {
-      const change = changeOf(record)
+      const change = changeOf(record, isOwn)
       if (change === null) continue
       if (isTransactional) {
         const pending = this.#pending.get(producerId) ?? new Map<string, OffsetChange>()
@@ -163,12 +175,12 @@ async function recordsOf(
   }
 }
 
-/** @returns `null` for what is about no offset */
-function changeOf(record: StoredRecord): OffsetChange | null {
+/** @returns `null` for what is about no offset, or about one of a group that belongs elsewhere */
+function changeOf(record: StoredRecord, isOwn: (groupId: string) => boolean): OffsetChange | null {
   if (record.key === null) return null
   try {
     const key = decodeOffsetCommitKey(record.key)
-    if (key === null) return null
+    if (key === null || !isOwn(key.groupId)) return null
     const { groupId, topic, partition } = key
     const recordOffset = record.offset
     const topicPartition = { topic, partition }

@@ -16,7 +16,8 @@ import {
   type OffsetAndMetadata,
   type OffsetCommit,
 } from './offset-and-metadata.ts'
-import { OffsetReplay, type OffsetsPartition } from './offset-replay.ts'
+import type { OffsetsPartition } from './offset-replay.ts'
+import { OffsetReplays } from './offset-replays.ts'
 import { OffsetsTopic, type OffsetsTopicOptions } from './offsets-topic.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
@@ -50,11 +51,9 @@ export interface OffsetStoreOptions extends OffsetsTopicOptions {
  */
 export class OffsetStore {
   readonly #options: OffsetStoreOptions
-  #groups: Map<string, GroupOffsets> = new Map()
+  readonly #groups: Map<string, GroupOffsets> = new Map()
   readonly #topic: OffsetsTopic
-  /** Of each partition of the topic, what was taken over. */
-  #replays: Map<number, OffsetReplay> = new Map()
-  #damage: OffsetsDamage | null = null
+  readonly #replays: OffsetReplays = new OffsetReplays(this.#groups)
   /**
    * What one refresh has taken over of a commit, another must not take over again behind what has followed
    * it. Only who reads beside the owner has any.
@@ -66,63 +65,46 @@ export class OffsetStore {
     this.#topic = new OffsetsTopic(options)
   }
 
-  /** Why it is not known where groups stand; `null` when it is. */
-  get damage(): OffsetsDamage | null {
-    return this.#damage
+  /** Which partitions of the internal topic cannot be read. */
+  get damages(): readonly OffsetsDamage[] {
+    return this.#replays.damages
   }
 
   /**
-   * Takes over what the internal topic holds. When it rejects, nothing has been taken over.
+   * Why it is not known what all groups have committed in this directory; `null` when it is. What they have on
+   * another broker that had some partitions of the internal topic is no matter of it.
+   */
+  get damage(): CorruptRecordError | null {
+    return this.#replays.damage
+  }
+
+  /** Why it is not known where a group stands; `null` when it is. */
+  damageOf(groupId: string): CorruptRecordError | null {
+    return this.#replays.damageOf(groupId)
+  }
+
+  /**
+   * Takes over what the internal topic holds.
    *
    * @param partitions all partitions of the topic, in order
-   * @throws {@link CorruptRecordError} when a batch or a commit is damaged: where a group stands is
-   * never made up
+   * @throws {@link CorruptRecordError} when a batch or a commit is damaged: where the groups stand that
+   * belong in that partition is never made up. Those of the others are known.
    */
-  async load(partitions: readonly OffsetsPartition[]): Promise<void> {
-    const groups = new Map<string, GroupOffsets>()
-    const replays = new Map<number, OffsetReplay>()
-    for (const partition of partitions) await this.#replay(partition, groups, replays)
-    this.#damage = null
-    this.#groups = groups
-    this.#replays = replays
+  load(partitions: readonly OffsetsPartition[]): Promise<void> {
     this.#topic.use(partitions)
+    return this.#replays.run(partitions)
   }
 
   /**
    * Takes over what another process has committed since, in a directory that is open for reading
    * only.
    *
-   * @throws {@link CorruptRecordError} as {@link OffsetStore.load}; nobody is told where a group stands
-   * from then on, until a later refresh finds the damage gone.
+   * @throws {@link CorruptRecordError} as {@link OffsetStore.load}; nobody is told where a group of that
+   * partition stands from then on, until a later refresh finds the damage gone.
    */
   refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
     this.#refreshes ??= new SerialQueue()
-    return this.#refreshes.run(() => this.#refresh(partitions))
-  }
-
-  async #refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
-    const isOutdated = partitions.some(
-      (partition) => this.#replays.get(partition.index)?.isOutdated(partition) === true,
-    )
-    if (this.#damage !== null || isOutdated) return this.load(partitions)
-    for (const partition of partitions) await this.#replay(partition, this.#groups, this.#replays)
-  }
-
-  /** Takes over what a partition of the topic holds behind what was taken over of it before. */
-  async #replay(
-    partition: OffsetsPartition,
-    groups: Map<string, GroupOffsets>,
-    replays: Map<number, OffsetReplay>,
-  ): Promise<void> {
-    const { index } = partition
-    const replay = replays.get(index) ?? new OffsetReplay()
-    replays.set(index, replay)
-    try {
-      await replay.run(partition, groups)
-    } catch (error) {
-      if (error instanceof CorruptRecordError) this.#damage = { partition: index, error }
-      throw error
-    }
+    return this.#refreshes.run(() => this.#replays.run(partitions))
   }
 
   /**
@@ -231,7 +213,7 @@ export class OffsetStore {
 
   /** See {@link consumedByAll}; 0 where it is not known. */
   consumedBelow(topicPartition: TopicPartition, { isFull }: { readonly isFull: boolean }): number {
-    if (this.#damage !== null) return 0
+    if (this.#replays.hasUnknown) return 0
     const offsetOf = (stored: StoredOffset): number => this.#withinEpoch(stored).offset
     return consumedByAll(this.#groups, topicPartition, isFull, offsetOf)
   }

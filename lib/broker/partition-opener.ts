@@ -10,8 +10,10 @@ import type { LogState } from '../storage/log-state.ts'
 import { Log } from '../storage/log.ts'
 import { isOfAnotherTopic, PARTITION_METADATA_FILE } from '../storage/partition-metadata.ts'
 import { isReadFailure } from '../storage/read-failure.ts'
+import { LeftBehindError } from './left-behind-error.ts'
 import { whyFenced } from './lock-fence.ts'
 import type { LogStates } from './log-states.ts'
+import { OFFSETS_TOPIC } from './offsets-topic-config.ts'
 import type { PartitionContext } from './partition-context.ts'
 import { Partition } from './partition.ts'
 import type { PartitionDirectories } from './partition-directory.ts'
@@ -120,7 +122,12 @@ export class PartitionOpener {
     let loss: CorruptRecordError | undefined
     try {
       const found = await fileSystem.stat(path)
-      loss = whyMissing(path, found?.kind, states.get(key).recoveryPoint)
+      const { recoveryPoint } = states.get(key)
+      const wasNeverHere = found === null && recoveryPoint === 0
+      loss =
+        wasNeverHere && topic === OFFSETS_TOPIC
+          ? new LeftBehindError(path)
+          : whyMissing(path, found?.kind, recoveryPoint)
     } catch (error) {
       if (!mayBeUnreadable || !isReadFailure(error)) throw error
       loss = whyUnreadable({ path, position: 0, error }, { ...states.get(key), isClean })

@@ -1,9 +1,6 @@
 import { reasonOf } from '../checks.ts'
-import type { TopicConfig } from '../config.ts'
 import { CorruptRecordError, LockLostError, StorageError } from '../errors.ts'
-import { topicIdFromName } from '../storage/partition-metadata.ts'
 import type { LogStates } from './log-states.ts'
-import { OFFSETS_TOPIC, OFFSETS_TOPIC_CONFIG } from './offsets-topic-config.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
@@ -121,34 +118,6 @@ export class TopicSettlement {
     }
     if (partitions.length > 0) await this.#directories.sync()
   }
-
-  /** The topics of a directory that another program, such as a Kafka broker, has filled. */
-  async findForeign(): Promise<TopicEntry[]> {
-    const partitions = new Map<string, number[]>()
-    for (const { topic, partition } of await this.#directories.list()) {
-      // A directory of somebody else's may be called like that of a partition.
-      if (!(await this.#directories.holdsLog(topic, partition))) continue
-      const found = partitions.get(topic)
-      if (found === undefined) partitions.set(topic, [partition])
-      else found.push(partition)
-    }
-    const entries: TopicEntry[] = []
-    for (const [name, found] of partitions) {
-      const id = (await this.#idOfForeign(name, found)) ?? topicIdFromName(name)
-      const partitionCount = Math.max(...found) + 1
-      entries.push({ name, id, partitionCount, state: 'active', config: configOfForeign(name) })
-    }
-    return entries
-  }
-
-  /** One broker of several need not have all partitions, and those that it has know the id. */
-  async #idOfForeign(name: string, partitions: readonly number[]): Promise<string | null> {
-    for (const partition of partitions) {
-      const id = await this.#directories.topicIdOf(name, partition)
-      if (id !== null) return id
-    }
-    return null
-  }
 }
 
 /**
@@ -168,14 +137,6 @@ function beyondCounts(
     else partitions.push(partition)
   }
   return beyond
-}
-
-/**
- * How the other program has configured a topic is not in its directory, so nothing that it has kept is
- * deleted or compacted until somebody says what is to be. What groups commit is compacted anywhere.
- */
-function configOfForeign(name: string): TopicConfig {
-  return name === OFFSETS_TOPIC ? OFFSETS_TOPIC_CONFIG : { retentionMs: -1 }
 }
 
 /**

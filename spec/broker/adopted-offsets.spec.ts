@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
 import {
   encodeOffsetCommitKey,
   encodeOffsetCommitValue,
@@ -91,7 +93,7 @@ describe('what groups have committed for topics that were left on the broker', (
 
   it('stays wherever the process dies as it takes the directory over', async () => {
     const start = leftByBroker(COMMITS, [0], 1)
-    for (let at = 1; ; at += 1) {
+    for (let at = 1; ; at += 3) {
       const fs = start.fork({ seed: at })
       fs.crashAt(at, { when: at % 2 === 0 ? 'before' : 'torn' })
       await open(fs).catch(() => undefined)
@@ -116,4 +118,267 @@ describe('what groups have committed for topics that were left on the broker', (
     expect(committedIn(again)).toEqual(['billing orders-0 4'])
     await again.close()
   })
+})
+
+/** A group of which the hash leaves these remainders. */
+function groupWith(remainders: Readonly<Record<number, number>>): string {
+  for (let each = 0; ; each += 1) {
+    const groupId = `group-${each}`
+    const isFound = Object.entries(remainders).every(
+      ([count, partition]) => partitionForGroup(groupId, Number(count)) === partition,
+    )
+    if (isFound) return groupId
+  }
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, each) => each)
+const THERE = groupWith({ [COUNT]: 12 })
+const AWAY = groupWith({ [COUNT]: 3 })
+const LEFT = '/data/__consumer_offsets-3'
+
+function reader(broker: Broker, groupId: string): Consumer {
+  const consumer = broker.consumer({ groupId, autoOffsetReset: 'latest', enableAutoCommit: false })
+  consumer.assign([ORDERS])
+  return consumer
+}
+
+/** Where a group goes on from in `orders`. */
+async function nextOffset(broker: Broker, groupId: string): Promise<number> {
+  const consumer = reader(broker, groupId)
+  const [first] = await consumer.poll({ maxWaitMs: 0 })
+  await consumer.close()
+  return first?.offset ?? -1
+}
+
+async function ensureRefused(broker: Broker, groupId: string): Promise<void> {
+  const consumer = reader(broker, groupId)
+  for (const call of [
+    () => consumer.poll({ maxWaitMs: 0 }),
+    () => consumer.committed(ORDERS),
+    () => consumer.commit([{ ...ORDERS, offset: 1 }]),
+    () => broker.deleteGroup(groupId),
+  ]) {
+    await expect(call()).rejects.toThrow(CorruptRecordError)
+    await expect(call()).rejects.toThrow(
+      /__consumer_offsets-3, .* is missing: .* Copy it from the broker/,
+    )
+  }
+  await consumer.close()
+}
+
+describe('of the committed offsets of several brokers, those of one', () => {
+  const COMMITS = [
+    { groupId: THERE, ...ORDERS, offset: 4 },
+    { groupId: AWAY, ...ORDERS, offset: 7 },
+  ]
+
+  it('serve its groups, and refuse the others, which would begin anew', async () => {
+    const fs = leftByBroker(COMMITS, [12, 30])
+    for (let each = 0; each < 2; each += 1) {
+      const broker = await open(fs)
+      const { damaged } = broker.recovery
+      expect(damaged.map(({ partition }) => partition)).toEqual(
+        range(COUNT).filter((partition) => partition !== 12 && partition !== 30),
+      )
+      expect(await nextOffset(broker, THERE)).toBe(4)
+      expect(committedIn(broker)).toEqual([`${THERE} orders-0 4`])
+      await ensureRefused(broker, AWAY)
+      const consumer = reader(broker, groupWith({ [COUNT]: 30 }))
+      expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+      await broker.close()
+    }
+  })
+
+  it('let topics be created and deleted, with what its groups have committed', async () => {
+    const fs = leftByBroker(COMMITS, [12])
+    const broker = await open(fs)
+    await broker.createTopic('new')
+    await broker.deleteTopic('new')
+    await broker.deleteTopic('orders')
+    await broker.createTopic('orders')
+    expect(committedIn(broker)).toEqual([])
+    await broker.close()
+    const again = await open(fs)
+    expect(committedIn(again)).toEqual([])
+    await again.close()
+  })
+
+  it('are told to who only reads, before and after they are taken over', async () => {
+    const fs = leftByBroker(COMMITS, [12])
+    for (let each = 0; each < 2; each += 1) {
+      const before = await open(fs, { readOnly: true })
+      expect(await nextOffset(before, THERE)).toBe(4)
+      await expect(reader(before, AWAY).poll({ maxWaitMs: 0 })).rejects.toThrow('is missing')
+      await before.close()
+      await (await open(fs)).close()
+    }
+  })
+
+  it('are joined by those of the others that are copied later', async () => {
+    const fs = leftByBroker(COMMITS, [12])
+    await (await open(fs)).close()
+    const all = leftByBroker(COMMITS)
+    for (const partition of range(COUNT)) {
+      if (partition !== 12) fs.writeFile(logOf(partition), all.readFile(logOf(partition)))
+    }
+    const broker = await open(fs)
+    expect(broker.recovery.damaged).toEqual([])
+    expect([await nextOffset(broker, THERE), await nextOffset(broker, AWAY)]).toEqual([4, 7])
+    await broker.close()
+    const again = await open(fs)
+    expect(again.recovery.cleanShutdown).toBe(true)
+    expect([await nextOffset(again, THERE), await nextOffset(again, AWAY)]).toEqual([4, 7])
+    await again.close()
+  })
+
+  it.each(['before', 'after'])(
+    'are all there is where somebody makes an empty directory, %s they are taken over',
+    async (when) => {
+      const fs = leftByBroker(COMMITS, [12])
+      const point = Buffer.from('0\n2\n__consumer_offsets 3 9\n__consumer_offsets 12 1\n')
+      fs.writeFile('/data/recovery-point-offset-checkpoint', point)
+      if (when === 'after') {
+        const broker = await open(fs)
+        await ensureRefused(broker, AWAY)
+        await broker.createTopic('new')
+        await broker.close()
+      }
+      await fs.createDirectory(LEFT)
+      const broker = await open(fs)
+      const consumer = reader(broker, AWAY)
+      expect(await consumer.committed(ORDERS)).toBeNull()
+      await consumer.commit([{ ...ORDERS, offset: 2 }])
+      await broker.close()
+      const again = await open(fs)
+      expect(committedIn(again).sort()).toEqual(
+        [`${AWAY} orders-0 2`, `${THERE} orders-0 4`].sort(),
+      )
+      await again.close()
+    },
+  )
+
+  it('are the same wherever the process dies as it takes the directory over', async () => {
+    const start = leftByBroker(COMMITS, [12])
+    const point = Buffer.from('0\n2\n__consumer_offsets 3 9\n__consumer_offsets 12 1\n')
+    start.writeFile('/data/recovery-point-offset-checkpoint', point)
+    for (let at = 1; ; at += 7) {
+      const fs = start.fork({ seed: at })
+      fs.crashAt(at, { when: at % 2 === 0 ? 'before' : 'torn' })
+      await open(fs).catch(() => undefined)
+      if (!fs.crashed) {
+        expect(at).toBeGreaterThan(20)
+        return
+      }
+      const broker = await open(fs.restart(at % 4 === 0 ? 'process' : 'power', { seed: at }))
+      expect(committedIn(broker), `operation ${at}`).toEqual([`${THERE} orders-0 4`])
+      expect(broker.recovery.damaged).toHaveLength(COUNT - 1)
+      await ensureRefused(broker, AWAY)
+      await broker.createTopic('new')
+      await broker.close()
+    }
+  })
+
+  it('delete nothing that a group on another broker may not have consumed', async () => {
+    const fs = leftByBroker(COMMITS, [12])
+    const broker = await open(fs)
+    const topic = broker.topic('orders')
+    await topic.alter({ retention: 'consumed', segmentBytes: 100 })
+    await topic.partition(0).append({ value: 'v' })
+    await reader(broker, THERE).commit([{ ...ORDERS, offset: 11 }])
+    await topic.enforceRetention()
+    expect(topic.partition(0).logStartOffset).toBe(0)
+    await broker.close()
+  })
+})
+
+describe('the topic of the committed offsets that brokers have left', () => {
+  it.each([
+    ['50, as the groups in the first three tell', 50, range(3), 50],
+    ['50 where the last one was copied alone', 50, [49], 50],
+    ['as many as there are, where groups tell that it has not 50', 10, range(10), 10],
+    ['as many as there are, if only one', 1, [0], 1],
+    ['as many as there are, of more than 50', 60, range(60), 60],
+  ])('has %s', async (_, count, partitions, expected) => {
+    const groups = [2, 3, 5, 7, 11, 13].map((each) => `group-${each}`)
+    const commits = groups.map((groupId) => ({ groupId, ...ORDERS, offset: 1 }))
+    const fs = leftByBroker(commits, partitions, count)
+    const broker = await open(fs)
+    expect(broker.topic('__consumer_offsets').partitions).toHaveLength(expected)
+    const isThere = (groupId: string): boolean =>
+      partitions.includes(partitionForGroup(groupId, count))
+    expect(committedIn(broker)).toEqual(
+      groups
+        .filter(isThere)
+        .sort()
+        .map((groupId) => `${groupId} orders-0 1`),
+    )
+    await broker.close()
+  })
+
+  it('takes a commit where a broker would look for it, so that no later open finds the older one', async () => {
+    const groupId = groupWith({ [COUNT]: 2, 3: 0 })
+    const fs = leftByBroker([{ groupId, ...ORDERS, offset: 4 }], range(3))
+    const broker = await open(fs)
+    await reader(broker, groupId).commit([{ ...ORDERS, offset: 8 }])
+    await broker.close()
+    const again = await open(fs)
+    expect(await nextOffset(again, groupId)).toBe(8)
+    await again.deleteGroup(groupId)
+    await again.close()
+    const last = await open(fs)
+    expect(committedIn(last)).toEqual([])
+    await last.close()
+  })
+
+  it.each([
+    ['of more than 50', 100, range(60).filter((partition) => partition !== 1)],
+    ['and the groups in the others tell that there are not 50', 60, range(49).slice(1)],
+  ])('is not taken over while some are missing, %s', async (_, count, some) => {
+    const groups = range(10).map((each) => `group-${each * 7919}`)
+    const commits = groups.map((groupId) => ({ groupId, ...ORDERS, offset: 1 }))
+    const fs = leftByBroker(commits, some, count)
+    const opening = open(fs)
+    await expect(opening).rejects.toThrow(CorruptRecordError)
+    await expect(opening).rejects.toThrow('copy all of them, or none')
+    expect(fs.snapshot().has('/data/varve-topics')).toBe(false)
+    const all = leftByBroker(commits, range(count), count)
+    for (const each of range(count)) fs.writeFile(logOf(each), all.readFile(logOf(each)))
+    const broker = await open(fs)
+    expect(committedIn(broker)).toEqual(groups.sort().map((groupId) => `${groupId} orders-0 1`))
+    await broker.close()
+  })
+
+  it.each([
+    [
+      'rotten',
+      (fs: SimulatedFileSystem) => {
+        fs.flipBit(logOf(0), 80, 1)
+        const point = Buffer.from('0\n1\n__consumer_offsets 0 1\n')
+        fs.writeFile('/data/recovery-point-offset-checkpoint', point)
+      },
+    ],
+    [
+      'not readable',
+      (fs: SimulatedFileSystem) => {
+        fs.failNext('open', 'EACCES', { path: logOf(0), persistent: true })
+      },
+    ],
+  ])(
+    'has 50 also where the first partition is %s, and its groups alone are refused',
+    async (_, rot) => {
+      const first = groupWith({ [COUNT]: 0 })
+      const commits = [first, THERE].map((groupId) => ({ groupId, ...ORDERS, offset: 4 }))
+      const fs = leftByBroker(commits, range(13))
+      rot(fs)
+      const broker = await open(fs)
+      expect(await nextOffset(broker, THERE)).toBe(4)
+      const error = broker.recovery.damaged.find(({ partition }) => partition === 0)?.error
+      expect(error?.reason).not.toContain('missing')
+      await expect(reader(broker, first).poll({ maxWaitMs: 0 })).rejects.toBe(error)
+      await expect(broker.createTopic('new')).rejects.toBe(error)
+      await expect(broker.deleteTopic('orders')).rejects.toBe(error)
+      expect(broker.recovery.damaged).toHaveLength(1 + COUNT - 13)
+      await broker.close()
+    },
+  )
 })

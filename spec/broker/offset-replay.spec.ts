@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   encodeOffsetCommitKey,
   encodeOffsetCommitValue,
+  partitionForGroup,
 } from '../../lib/broker/offset-commit-codec.ts'
 import type { GroupOffsets } from '../../lib/broker/group-offsets.ts'
 import { OffsetReplay } from '../../lib/broker/offset-replay.ts'
@@ -18,7 +19,7 @@ const ORDERS = { topic: 'orders', partition: 0 }
 class TransactionalOffsets {
   readonly partition = new FakeOffsetsPartition()
   readonly #groups = new Map<string, GroupOffsets>()
-  readonly #replay = new OffsetReplay()
+  readonly #replay = new OffsetReplay(1)
 
   /** @param producerId of the transaction; -1 for none. `offset` null is a tombstone. */
   commit(offset: number | null, producerId = -1, groupId = 'g'): void {
@@ -41,6 +42,22 @@ class TransactionalOffsets {
     return this.#groups.get(groupId)?.offsets.get(topicPartitionKey(ORDERS))?.committed.offset
   }
 }
+
+it('a commit of a group that belongs in another partition is passed over, whatever it says', async () => {
+  const partition = new FakeOffsetsPartition(1)
+  const add = (groupId: string, value: Buffer): void => {
+    const builder = new RecordBatchBuilder()
+    builder.append(0, encodeOffsetCommitKey({ groupId, ...ORDERS }), value)
+    partition.add(builder.buildUncompressed())
+  }
+  const value = { offset: 5, metadata: '', leaderEpoch: null, commitTimestamp: 0 }
+  for (const groupId of ['a', 'b']) add(groupId, encodeOffsetCommitValue(value))
+  add('b', Buffer.from('0003', 'hex'))
+  expect(['a', 'b'].map((groupId) => partitionForGroup(groupId, 2))).toEqual([1, 0])
+  const groups = new Map<string, GroupOffsets>()
+  await new OffsetReplay(2).run(partition, groups)
+  expect([...groups.keys()]).toEqual(['a'])
+})
 
 it.each([-1, -2])(
   'a commit of offset %i, which stands for none, takes one away',

@@ -495,7 +495,7 @@ describe('load', () => {
     expect(error).toMatchObject({ firstOffset: 1, lastOffset: 1 })
     expect((error as Error).message).toContain('__consumer_offsets-0')
     expect([after.offset(), after.store.groups()]).toEqual([null, []])
-    expect(after.store.damage).toEqual({ partition: 0, error })
+    expect(after.store.damages).toEqual([{ partition: 0, error }])
   })
 
   it('fails with the offsets of a batch whose records are damaged', async () => {
@@ -527,10 +527,10 @@ describe('load', () => {
     const error = new CorruptRecordError('bad', { path: null, position: 0 })
     before.partition.readError = error
     await expect(after.store.refresh(before.partitions)).rejects.toBe(error)
-    expect(after.store.damage).toEqual({ partition: 0, error })
+    expect(after.store.damages).toEqual([{ partition: 0, error }])
     before.partition.readError = FAILURE
     await expect(after.store.refresh(before.partitions)).rejects.toBe(FAILURE)
-    expect(after.store.damage).toEqual({ partition: 0, error })
+    expect(after.store.damages).toEqual([{ partition: 0, error }])
     before.partition.readError = null
     await before.commit(5)
     await after.store.refresh(before.partitions)
