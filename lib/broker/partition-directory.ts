@@ -99,7 +99,7 @@ export class PartitionDirectories {
 
   /**
    * Removes a directory that creating a topic has left, if it belongs to that attempt: it carries
-   * the id, or nothing yet.
+   * the id, or nothing yet. No attempt has any records: those were copied there, as from a broker of several.
    */
   async removeUnfinished(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
@@ -107,7 +107,17 @@ export class PartitionDirectories {
     const names = await this.#namesIn(path)
     const id = await this.topicIdOf(topic, partition)
     const isEmpty = names.every((name) => name === `${PARTITION_METADATA_FILE}.tmp`)
-    if (id === topicId || (id === null && isEmpty)) await this.remove(topic, partition)
+    const isOfAttempt = id === topicId || (id === null && isEmpty)
+    if (isOfAttempt && !(await this.#holdsBytes(path, names))) await this.remove(topic, partition)
+  }
+
+  /** Whether there is a segment that something was written to. */
+  async #holdsBytes(path: string, names: readonly string[]): Promise<boolean> {
+    for (const name of names) {
+      if (!isSegmentFileName(name) || !name.endsWith('.log')) continue
+      if (((await this.#fileSystem.stat(join(path, name)))?.sizeBytes ?? 0) > 0) return true
+    }
+    return false
   }
 
   /**

@@ -251,6 +251,33 @@ describe('the topics of a directory', () => {
     expect(await later.topic('orders').partition(2).readLast(1)).toMatchObject([{ offset: 0 }])
   })
 
+  it('lose nothing that is copied behind their last partition, from another broker', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const manager = await openLogManager(fileSystem)
+    const topic = await manager.create('orders', 3, {})
+    await topic.partition(2).append({ value: 'theirs' })
+    await closeLogManager(manager)
+    const copy = fileSystem.fork()
+    await fileSystem.unlink('/data/varve-topics')
+    for (const { name } of await fileSystem.list('/data/orders-2')) {
+      await fileSystem.unlink(`/data/orders-2/${name}`)
+    }
+    await fileSystem.removeDirectory('/data/orders-2')
+    const adopted = await openLogManager(fileSystem)
+    await closeLogManager(adopted)
+    for (const [path, bytes] of copy.snapshot()) {
+      if (path.startsWith('/data/orders-2/')) fileSystem.writeFile(path, bytes)
+    }
+    const again = await openLogManager(fileSystem)
+    expect(await contents(again)).toEqual({ orders: [[], []] })
+    const log = '/data/orders-2/00000000000000000000.log'
+    expect(fileSystem.readFile(log)).toEqual(copy.readFile(log))
+    const growing = again.get('orders')?.addPartitions(3)
+    await expect(growing).rejects.toThrow(TopicExistsError)
+    expect(fileSystem.readFile(log)).toEqual(copy.readFile(log))
+    await closeLogManager(again)
+  })
+
   it('that another program has filled are listed before anybody sees them', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
