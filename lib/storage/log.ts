@@ -227,8 +227,12 @@ export class Log {
    * @throws {@link OffsetConflictError} or {@link InvalidRecordError}, see {@link LogWriter.append}.
    * @internal
    */
-  appendBatches(...append: Parameters<LogWriter['append']>): Promise<AppendResult> {
-    return this.#queue.run(() => this.#writer.append(...append))
+  appendBatches(
+    batches: readonly Buffer[],
+    expectedOffset?: number,
+    hasKeyless?: boolean,
+  ): Promise<AppendResult> {
+    return this.#queue.run(() => this.#writer.append(batches, expectedOffset, hasKeyless))
   }
 
   /** Makes what is appended durable. @throws {@link StorageError}, after which there are no writes, or as {@link Log.append} */
