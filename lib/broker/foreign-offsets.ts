@@ -44,7 +44,7 @@ export class ForeignOffsets {
 
   /**
    * How many partitions the topic has: Kafka's 50 where the groups in those that are there are where that
-   * number puts them, otherwise as many as are there, where none is missing between them.
+   * number puts them, otherwise as many as are there, where none is missing between them. One alone that is empty is all.
    *
    * @param found which are there, at least one.
    * @throws {@link CorruptRecordError} where it is neither.
@@ -63,18 +63,23 @@ export class ForeignOffsets {
   /** Whether the groups in these partitions are where they are among 50. */
   async #areUsual(found: readonly number[]): Promise<boolean> {
     if (found.length === USUAL_PARTITIONS) return true
+    // The first one alone, without a commit, is most likely all there is: Varve's own topic has one.
+    let isEmpty = found.length === 1 && found[0] === 0
     for (const partition of found) {
-      const isOwn = (groupId: string): boolean =>
-        partitionForGroup(groupId, USUAL_PARTITIONS) === partition
+      const isOwn = (groupId: string): boolean => {
+        isEmpty = false
+        return partitionForGroup(groupId, USUAL_PARTITIONS) === partition
+      }
       try {
         if (!(await this.#isOfAll(partition, isOwn))) return false
       } catch (error) {
         // It tells nothing, and is reported once it is opened.
+        isEmpty = false
         const cause = error instanceof StorageError ? error.cause : error
         if (!(error instanceof CorruptRecordError || isReadFailure(cause))) throw error
       }
     }
-    return true
+    return !isEmpty
   }
 
   /** Whether it is true of all groups that have committed in a partition. */

@@ -315,6 +315,13 @@ describe('the topic of the committed offsets that brokers have left', () => {
     await broker.close()
   })
 
+  it('has one where there is one, in which nobody has committed', async () => {
+    const broker = await open(leftByBroker([], [0], 1))
+    expect(broker.topic('__consumer_offsets').partitions).toHaveLength(1)
+    await reader(broker, THERE).commit([{ ...ORDERS, offset: 1 }])
+    await broker.close()
+  })
+
   it('takes a commit where a broker would look for it, so that no later open finds the older one', async () => {
     const groupId = groupWith({ [COUNT]: 2, 3: 0 })
     const fs = leftByBroker([{ groupId, ...ORDERS, offset: 4 }], range(3))
