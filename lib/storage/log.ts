@@ -212,11 +212,12 @@ export class Log {
     // Refused, but in its turn: the mark of the failure may have to be tried again.
     if (this.#guard.hasFailed) return this.appendBatches([])
     this.#guard.ensureWritable()
-    const encoding = encodeRecords(records, this.config, this.#context.clock.now())
+    const notes = { hasKeyless: false }
+    const encoding = encodeRecords(records, this.config, this.#context.clock.now(), notes)
     // Who waits for it comes later, and a rejection that nobody waits for ends the process.
     if (encoding instanceof Promise) encoding.catch(() => undefined)
     return this.#queue.run(async () => {
-      const result = await this.#writer.append(await encoding)
+      const result = await this.#writer.append(await encoding, undefined, notes.hasKeyless)
       await this.#writer.acknowledge()
       return result
     })

@@ -156,4 +156,19 @@ describe('records without a key that wait when their topic becomes a compacted o
     expect(await contentOf(partition, 1)).toEqual(['1:a=1'])
     await partition.log.close()
   })
+
+  it('are refused where they were appended to the log itself, and stand behind a roll', async () => {
+    const { fileSystem, hold } = heldSyncs()
+    const partition = await openPartition({ fileSystem })
+    await partition.append({ value: 'first' })
+    const release = hold()
+    const rolled = partition.log.roll()
+    await settle()
+    const place = placeOf(partition.log.append([{ value: 'without' }]))
+    await settle()
+    partition.configure(resolveTopicConfig({ cleanupPolicy: 'compact' }))
+    release()
+    await rolled
+    expect(await place).toBe('INVALID_RECORD')
+  })
 })

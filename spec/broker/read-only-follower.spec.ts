@@ -49,12 +49,18 @@ class ReusingDisk extends SimulatedFileSystem {
     const file = await super.open(path, mode)
     const stat = file.stat.bind(file)
     file.stat = async () => ({ ...(await stat()), identity: path })
+    Object.defineProperty(file, 'identity', { value: path })
     return file
   }
 
   override async stat(path: string): Promise<FileStat | null> {
     const stat = await super.stat(path)
     return stat === null ? null : { ...stat, identity: path }
+  }
+
+  override statNow(path: string): FileStat | null | undefined {
+    const stat = super.statNow(path)
+    return stat === null || stat === undefined ? stat : { ...stat, identity: path }
   }
 }
 
