@@ -51,41 +51,44 @@ export class ForeignOffsets {
    */
   async countPartitions(found: readonly number[]): Promise<number> {
     const least = Math.max(...found) + 1
-    if (least <= USUAL_PARTITIONS && (await this.#areUsual(found))) return USUAL_PARTITIONS
-    if (found.length === least) return least
+    const isUsual = least <= USUAL_PARTITIONS && (await this.#areAmong(found, USUAL_PARTITIONS))
+    if (isUsual && !(await this.#isOneEmpty(found))) return USUAL_PARTITIONS
+    if (found.length === least && (await this.#areAmong(found, least))) return least
     throw new CorruptRecordError(
       `not all partitions of '${OFFSETS_TOPIC}' are there, and how many there are in all cannot be told, ` +
-        `but that there are not ${USUAL_PARTITIONS}: copy all of them, or none`,
+        `but that there are neither ${USUAL_PARTITIONS} nor ${least}: copy all of them, or none`,
       { path: this.#directories.pathOf(OFFSETS_TOPIC, least - 1), position: 0 },
     )
   }
 
-  /** Whether the groups in these partitions are where they are among 50. */
-  async #areUsual(found: readonly number[]): Promise<boolean> {
+  /** Whether the groups in these partitions are where they are among so many. */
+  async #areAmong(found: readonly number[], count: number): Promise<boolean> {
     if (found.length === USUAL_PARTITIONS) return true
-    // The first one alone, without a commit, is most likely all there is: Varve's own topic has one.
-    let isEmpty = found.length === 1 && found[0] === 0
     for (const partition of found) {
-      const isOwn = (groupId: string): boolean => {
-        isEmpty = false
-        return partitionForGroup(groupId, USUAL_PARTITIONS) === partition
-      }
-      try {
-        if (!(await this.#isOfAll(partition, isOwn))) return false
-      } catch (error) {
-        // It tells nothing, and is reported once it is opened.
-        isEmpty = false
-        const cause = error instanceof StorageError ? error.cause : error
-        if (!(error instanceof CorruptRecordError || isReadFailure(cause))) throw error
-      }
+      const isOwn = (groupId: string): boolean => partitionForGroup(groupId, count) === partition
+      if (!(await this.#isOfAll(partition, isOwn, true))) return false
     }
-    return !isEmpty
+    return true
   }
 
-  /** Whether it is true of all groups that have committed in a partition. */
-  async #isOfAll(partition: number, isTrue: (groupId: string) => boolean): Promise<boolean> {
-    const log = await this.#openLog(partition)
+  /** The first one alone, without a commit, is most likely all there is: Varve's own topic has one. */
+  async #isOneEmpty(found: readonly number[]): Promise<boolean> {
+    return found.length === 1 && found[0] === 0 && (await this.#isOfAll(0, () => false, false))
+  }
+
+  /**
+   * Whether it is true of all groups that have committed in a partition.
+   *
+   * @param ifUnreadable the answer where that cannot be told: the damage is reported once the partition is opened.
+   */
+  async #isOfAll(
+    partition: number,
+    isTrue: (groupId: string) => boolean,
+    ifUnreadable: boolean,
+  ): Promise<boolean> {
+    let log: Log | null = null
     try {
+      log = await this.#openLog(partition)
       let offset = log.logStartOffset
       for (;;) {
         const batches = await log.reader.readBatches(offset, { maxBytes: READ_BYTES })
@@ -96,8 +99,12 @@ export class ForeignOffsets {
         }
         if (batches.length === 0) return true
       }
+    } catch (error) {
+      const cause = error instanceof StorageError ? error.cause : error
+      if (!(error instanceof CorruptRecordError || isReadFailure(cause))) throw error
+      return ifUnreadable
     } finally {
-      await log.close()
+      await log?.close()
     }
   }
 

@@ -339,6 +339,8 @@ describe('the topic of the committed offsets that brokers have left', () => {
 
   it.each([
     ['of more than 50', 100, range(60).filter((partition) => partition !== 1)],
+    ['of more than 50, behind those that are there', 100, range(60)],
+    ['of fewer than 50, behind those that are there', 25, range(10)],
     ['and the groups in the others tell that there are not 50', 60, range(49).slice(1)],
   ])('is not taken over while some are missing, %s', async (_, count, some) => {
     const groups = range(10).map((each) => `group-${each * 7919}`)
