@@ -157,10 +157,12 @@ class ImportRun {
     const { clock, signal } = this.#options
     const startMs = clock.monotonic()
     const readBefore = this.#parts.file.bytesRead
-    const { mark } = this.#parts.state
+    const { state, rejects } = this.#parts
+    const { mark } = state
     // Before anything is appended: where a later run begins to look for it. Behind a mark of the end
-    // nothing is kept for an import.
-    const isBegun = mark !== null && !mark.isEnd
+    // nothing is kept for an import, and rejected rows are looked for in the file that the mark names.
+    const isNamed = rejects.id === '' || mark?.rejectFile === rejects.id
+    const isBegun = mark !== null && !mark.isEnd && isNamed
     if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {

@@ -97,10 +97,10 @@ export interface ImportOptions<Row = unknown> {
   readonly valueFields?: readonly string[]
   /**
    * Where rejected rows go: a function, or the path of a file that gets a line of JSON for each. The
-   * function may be told a row again after a crash; the file has each once. Each line names `topic`
-   * and `import`, so that imports may share a file, one after the other; which is looked after within a
-   * process, and on Linux between those of a machine. It is for nothing else, since behind a crash what
-   * is no such line may be cut.
+   * function may be told a row again after a crash; the file has each once, but where an import comes
+   * back to it from another. Each line names `topic` and `import`, so that imports may share a file, one
+   * after the other; which is looked after within a process, and on Linux between those of a machine. It
+   * is for nothing else, since behind a crash what is no such line may be cut.
    */
   readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>)
   /** Called after each batch; what it throws ends the import. */

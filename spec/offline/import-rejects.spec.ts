@@ -41,11 +41,16 @@ function run(name: string, options: Partial<ImportOptions> = {}): Promise<Import
 }
 
 /** Ends behind a row, without a mark there: what was rejected before it is found in the file alone. */
-async function breakOff(name: string, row: number, topic = 't'): Promise<void> {
+async function breakOff(
+  name: string,
+  row: number,
+  topic = 't',
+  options: Partial<ImportOptions> = {},
+): Promise<void> {
   const onProgress = ({ rows }: { rows: number }): void => {
     if (rows === row) throw new Error('broken off')
   }
-  await expect(run(name, { topic, onProgress })).rejects.toThrow('broken off')
+  await expect(run(name, { topic, onProgress, ...options })).rejects.toThrow('broken off')
 }
 
 function text(): string {
@@ -143,6 +148,25 @@ describe('a file of rejected rows', () => {
     await run('a')
     expect(text().startsWith(notes)).toBe(true)
     fileSystem.writeFile(REJECTS, Buffer.from(text().slice(notes.length)))
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
+  it.each([
+    ['none', { rejects: undefined as never }],
+    ['a function', { rejects: () => undefined }],
+    ['another file', { rejects: '/others.jsonl' }],
+  ])('has no row twice where the import goes on, and had %s before', async (_, before) => {
+    await breakOff('a', 1, 't', before)
+    await breakOff('a', 3)
+    await breakOff('a', 5)
+    await run('a')
+    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+  })
+
+  it('has no row twice where the import has gone on without it meanwhile', async () => {
+    await breakOff('a', 3)
+    await breakOff('a', 3, 't', { rejects: undefined as never })
+    await run('a')
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
 
