@@ -34,7 +34,8 @@ export interface PushOptions<K = Buffer, V = Buffer> {
   readonly concurrency?: number
   /**
    * Records that have been handed to writes and are not acknowledged, or stand behind one that is not, so
-   * that no commit can cover them; at least 1. @defaultValue 1000
+   * that no commit can cover them; at least 1. Those that are acknowledged and whose commit is on its way do
+   * not count: a crash may repeat up to two polls of them besides. @defaultValue 1000
    */
   readonly maxInFlight?: number
   /**

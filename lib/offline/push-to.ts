@@ -33,8 +33,9 @@ export interface Push extends Promise<PushResult> {
 /**
  * Drives a target that wants to be written to, at its own pace, from a consumer that is subscribed
  * or has partitions. What the target has acknowledged is committed, each partition up to the first
- * record that is not: a crash or a rebalance loses nothing, and repeats at most what was in flight.
- * While `maxInFlight` is reached the partitions are paused; up to one poll waits in memory.
+ * record that is not: a crash or a rebalance loses nothing, and repeats at most what was in flight,
+ * with what was acknowledged and had no durable commit yet. While `maxInFlight` is reached the
+ * partitions are paused; up to one poll waits in memory.
  *
  * It ends when it is stopped or aborted, when a record cannot be written and `onError` is `'stop'`,
  * or when the consumer is closed. The consumer then stands where nothing is acknowledged yet. Nobody

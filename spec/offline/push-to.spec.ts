@@ -415,6 +415,29 @@ describe('a push', () => {
     void broker.close({ timeoutMs: 0 })
   })
 
+  it('is no more than maxInFlight and two polls ahead of its commits, where these are slow', async () => {
+    const { clock, broker, consumer } = await setUp(1, 300)
+    const reader = consumer({ maxPollRecords: 20 })
+    const commit = reader.commit.bind(reader)
+    vi.spyOn(reader, 'commit').mockImplementation(async (...args) => {
+      await new Promise<void>((resolve) => void clock.startTimer(resolve, 50))
+      await commit(...args)
+    })
+    let most = 0
+    const push = pushTo(
+      reader,
+      ({ offset }) => {
+        most = Math.max(most, offset + 1 - (committedOf(broker)[0] ?? 0))
+      },
+      { clock, maxInFlight: 3 },
+    )
+    await until(clock, () => committedOf(broker).join() === '300')
+    await push.stop()
+    expect(most).toBeGreaterThan(3)
+    expect(most).toBeLessThanOrEqual(3 + 2 * 20)
+    await broker.close()
+  })
+
   it('keeps no more than maxInFlight behind a record that is not acknowledged', async () => {
     const { clock, broker, consumer } = await setUp(1, 300)
     const written: number[] = []
