@@ -180,6 +180,13 @@ export class PushQueue<K, V> {
     return null
   }
 
+  /** Whether anything of these partitions waits in front of a record that a write has got. */
+  hasInFront(partitions: readonly PushPartition<K, V>[]): boolean {
+    const isDue = (entry: PushEntry<K, V>): boolean =>
+      isInFront(entry) && partitions.includes(entry.partition)
+    return [...this.#lanes.values()].some(({ waiting }) => waiting.some(isDue))
+  }
+
   /** The write of a lane has ended. */
   free(lane: PushLane<K, V>): void {
     lane.isBusy = false

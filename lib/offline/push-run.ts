@@ -100,8 +100,10 @@ export class PushRun<K, V> {
       this.#forgetLost()
       this.#dispatch()
       const own = [...this.#writes].filter(([, partition]) => partitions.includes(partition))
-      if (own.length === 0) return
-      await Promise.race(own.map(([write]) => write))
+      // What stands in front of others may wait for the writes of another drain.
+      const isDue = own.length > 0 || (this.#failure === null && this.#queue.hasInFront(partitions))
+      if (!isDue) return
+      await Promise.race(own.length > 0 ? own.map(([write]) => write) : this.#writes.keys())
     }
   }
 

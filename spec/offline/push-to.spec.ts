@@ -438,6 +438,43 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('repeats nothing where partitions are drained each by its own', async () => {
+    const { clock, broker, topic, consumer } = await setUp(2, 0)
+    const written: string[] = []
+    const started: string[] = []
+    const held = new Map<string, () => void>()
+    const put = (partition: number, ...keys: string[]): Promise<unknown> =>
+      topic
+        .partition(partition)
+        .append(keys.map((key, at) => ({ key, value: `${partition}:${at}` })))
+    await put(1, 'a', 'a', 'b')
+    const push = pushTo(
+      consumer(),
+      async (record) => {
+        started.push(text(record))
+        if (record.partition === 0 || text(record) === '1:0') {
+          await new Promise<void>((resolve) => held.set(text(record), resolve))
+        }
+        written.push(text(record))
+      },
+      { clock, orderBy: 'key', concurrency: 2 },
+    )
+    await until(clock, () => written.includes('1:2'))
+    await put(0, 'c', 'd')
+    await until(clock, () => held.has('0:0'))
+    // Its slot goes to the record that has waited longer than the next one of its key.
+    held.get('1:0')?.()
+    await until(clock, () => held.has('0:1'))
+    const drains = Promise.all([0, 1].map((partition) => push.drain([{ topic: 't', partition }])))
+    await clock.advance(100)
+    for (const value of ['0:0', '0:1']) held.get(value)?.()
+    await drains
+    expect(committedOf(broker)).toEqual([2, 3])
+    await push.stop()
+    expect(started.toSorted()).toEqual(['0:0', '0:1', '1:0', '1:1', '1:2'])
+    await broker.close()
+  })
+
   it('keeps no more than maxInFlight behind a record that is not acknowledged', async () => {
     const { clock, broker, consumer } = await setUp(1, 300)
     const written: number[] = []
