@@ -209,8 +209,8 @@ export async function fetchRecords(
         } finally {
           stopListening()
         }
-        remainingMs = Math.max(0, deadlineMs - clock.monotonic())
       }
+      remainingMs = Math.max(0, deadlineMs - clock.monotonic())
     }
     if (batches === null) {
       // Many bytes, or a read that cannot be made inside of the call.

@@ -291,7 +291,7 @@ export function sharedBatchOf(append: PendingAppend | null): SharedBatch | null 
 }
 
 /** Whether a record of a group has no key. */
-export function hasKeyless(group: readonly PendingAppend[]): boolean {
+export function hasKeyless(group: Iterable<PendingAppend>): boolean {
   for (const append of group) if (append.hasKeyless) return true
   return false
 }

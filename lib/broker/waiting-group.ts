@@ -1,7 +1,7 @@
 import { InvalidRecordError, OffsetConflictError } from '../errors.ts'
 import { keylessRefusal } from '../storage/append-record.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
-import type { PendingAppend } from './pending-append.ts'
+import { hasKeyless, sealAll, type PendingAppend } from './pending-append.ts'
 import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
 
 /** Ends the wait of a group that has nothing left to write. Nobody is told of it. */
@@ -33,7 +33,7 @@ export class WaitingGroup {
     this.#owner = owner
     this.#appends = new Set(appends)
     // Sealed: nothing joins a batch that room is asked for.
-    for (const { length } of this.#buffers()) this.#sizeBytes += length
+    for (const { length } of sealAll(appends)) this.#sizeBytes += length
   }
 
   /** What is to be written, or was. */
@@ -64,12 +64,12 @@ export class WaitingGroup {
       if (this.#appends.size > 0) throw error
     }
     this.#isWaiting = false
-    const buffers = this.#buffers()
+    const buffers = sealAll(this.appends)
     try {
       const [first] = this.#appends
       const expectedOffset = first?.expectedOffset
       if (buffers.length > 0)
-        await this.#owner.log.appendBatches(buffers, expectedOffset, this.#hasKeyless)
+        await this.#owner.log.appendBatches(buffers, expectedOffset, hasKeyless(this.#appends))
     } finally {
       release?.()
     }
@@ -91,17 +91,6 @@ export class WaitingGroup {
   #whyNotTaken(): Error | null {
     if (this.#appends.size === 0) return ALL_GIVEN_UP
     const { config, topic } = this.#owner.log
-    return this.#hasKeyless ? keylessRefusal(config, topic) : null
-  }
-
-  get #hasKeyless(): boolean {
-    for (const append of this.#appends) if (append.hasKeyless) return true
-    return false
-  }
-
-  #buffers(): Buffer[] {
-    const buffers: Buffer[] = []
-    for (const append of this.#appends) for (const buffer of append.seal()) buffers.push(buffer)
-    return buffers
+    return hasKeyless(this.#appends) ? keylessRefusal(config, topic) : null
   }
 }

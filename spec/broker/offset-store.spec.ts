@@ -553,6 +553,19 @@ describe('load', () => {
     expect(after.offset()).toBe(5)
   })
 
+  it('forgets a group all of whose commits were cut off', async () => {
+    const before = new Harness()
+    await before.commit(4)
+    await before.commit(9, 'other')
+    const after = await before.reopened()
+    const { partition } = before
+    partition.batches.pop()
+    partition.highWatermark = 1
+    partition.log.reader.generation += 2
+    await after.store.refresh(before.partitions)
+    expect(after.store.groups()).toEqual(['g'])
+  })
+
   it('is made anew also where the log was cut and has grown again between two refreshes', async () => {
     const before = new Harness()
     await before.commit(4)
