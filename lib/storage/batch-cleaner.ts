@@ -1,3 +1,4 @@
+import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
 import type { CompressionLevels } from '../record/codecs/levels.ts'
@@ -115,8 +116,10 @@ export class BatchCleaner {
   ): Promise<RecordBatch | null> {
     try {
       return await batchOfSome(batch, kept, { levels: this.#rule.levels, deleteHorizonMs })
-    } catch {
-      return null
+    } catch (error) {
+      // What a codec fails with, as for want of memory, it may not fail with again: such a pass is made anew.
+      if (isOfFormat(error)) return null
+      throw error
     }
   }
 
@@ -168,4 +171,10 @@ export class BatchCleaner {
     const { earliestDeleteHorizonMs: earliest } = this.counts
     this.counts.earliestDeleteHorizonMs = Math.min(horizonMs, earliest ?? Infinity)
   }
+}
+
+/** Whether the format has no such batch, however often it is built. */
+function isOfFormat(error: unknown): boolean {
+  const isRefused = error instanceof RecordTooLargeError || error instanceof InvalidRecordError
+  return isRefused || error instanceof RangeError
 }

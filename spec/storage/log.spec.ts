@@ -252,12 +252,17 @@ describe('segments', () => {
     'are rolled where an index gets full inside of one append, as between appends: %j',
     async ({ interval, apart }) => {
       const config = { segmentIndexBytes: 36, indexIntervalBytes: interval }
-      const [{ log: one }, { log: many }] = [await emptyLog({ config }), await emptyLog({ config })]
+      const logs = [await emptyLog({ config }), await emptyLog({ config })] as const
+      const [{ log: one }, { log: many }] = logs
+      const { log: prompt } = await emptyLog({ config })
+      await prompt.prompt.appendBatches([bytesOf({ values: ['v0'], timestamp: NOW })])
       const batches = (): Buffer[] =>
         upTo(40).map((each) => bytesOf({ values: [`v${each}`], timestamp: NOW + each * apart }))
       for (const batch of batches()) await many.appendBatches([batch])
       await one.appendBatches(batches())
       expect(one.segments).toEqual(many.segments)
+      await prompt.prompt.appendBatches(batches().slice(1))
+      expect(prompt.segments).toEqual(many.segments)
       expect(one.segments.length > 3).toBe(interval < 1000)
       expect(await valuesOf(one)).toEqual(valuesUpTo(40))
     },
