@@ -11,6 +11,8 @@ const SETTLE_TURNS = 4
 const MOST_AWAITED_TURNS = 200
 /** A longer chain of timers at one time, each started when the one before has fired, is one that restarts itself. */
 const MAX_RESTARTS_AT_ONCE = 10_000
+/** The same for chains that part, which may grow without becoming long. */
+const MAX_RESTARTED_AT_ONCE = 30_000
 /** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
 const DEFAULT_NOW_MS = 1_704_067_200_000
 
@@ -35,6 +37,8 @@ export class ManualClock implements Clock {
   #advancing = false
   /** How many restarts a timer has behind it that is due at once. */
   #restarts = 0
+  /** Timers that have fired at this time and were started by others that have. */
+  #restartedCount = 0
   /** How many are left of {@link MOST_AWAITED_TURNS}. */
   #awaitedTurns = 0
 
@@ -113,6 +117,7 @@ export class ManualClock implements Clock {
     } finally {
       this.#advancing = false
       this.#restarts = 0
+      this.#restartedCount = 0
     }
   }
 
@@ -122,10 +127,12 @@ export class ManualClock implements Clock {
       if (timer === undefined || timer.dueMs > untilMs) {
         return
       }
-      if (timer.restarts >= MAX_RESTARTS_AT_ONCE) {
-        throw new Error(
-          `a timer restarts itself without delay, ${MAX_RESTARTS_AT_ONCE} times at one time`,
-        )
+      if (timer.dueMs > this.#monotonicMs) this.#restartedCount = 0
+      if (timer.restarts > 0) this.#restartedCount += 1
+      const isTooLong = timer.restarts >= MAX_RESTARTS_AT_ONCE
+      if (isTooLong || this.#restartedCount > MAX_RESTARTED_AT_ONCE) {
+        const count = isTooLong ? MAX_RESTARTS_AT_ONCE : MAX_RESTARTED_AT_ONCE
+        throw new Error(`a timer restarts itself without delay, ${count} times at one time`)
       }
       this.#timers.shift()
       this.#monotonicMs = timer.dueMs

@@ -155,6 +155,19 @@ describe('ManualClock', () => {
     expect(fired).toEqual(['next@6'])
   })
 
+  it('ends an advance in which each timer starts two without delay', async () => {
+    const clock = new ManualClock()
+    let count = 0
+    const twice = (): void => {
+      count += 1
+      clock.startTimer(twice, 0)
+      clock.startTimer(twice, 0)
+    }
+    twice()
+    await expect(clock.advance(1)).rejects.toThrow('restarts itself without delay, 30000 times')
+    expect(count).toBeGreaterThan(30_000)
+  })
+
   it('ends an advance in which a timer restarts itself without delay', async () => {
     const clock = new ManualClock()
     const again = () => {
