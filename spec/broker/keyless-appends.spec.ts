@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { resolveTopicConfig } from '../../lib/config.ts'
 import type { StoredRecord } from '../../lib/record/decode.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition } from '../helpers/partitions.ts'
 import { settle } from '../helpers/settle.ts'
@@ -33,7 +34,10 @@ async function openHeld(compressionType: 'uncompressed' | 'gzip'): Promise<{
   const partition = await openPartition({ fileSystem, config: { compressionType } })
   const release = hold()
   const first = partition.append({ value: 'first' })
-  await settle()
+  // It is compressed by another thread.
+  await eventually(() => {
+    expect(partition.logEndOffset).toBe(1)
+  })
   const compact = (): void => {
     partition.configure(resolveTopicConfig({ cleanupPolicy: 'compact', compressionType }))
   }
