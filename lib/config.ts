@@ -39,7 +39,8 @@ export interface TopicConfig extends CompressionLevels {
    * How long records are kept, milliseconds; -1 keeps them for ever. A segment goes when all of its
    * records are older, also when nothing more is appended. A timestamp in the future counts as the
    * time of the file's last modification. @defaultValue 604800000 (7 days), and -1 with
-   * `retention: 'consumed'` unless the broker's `defaults` say otherwise, where records that nobody has consumed yet are not to go by themselves
+   * `retention: 'consumed'` unless the broker's `defaults` say otherwise, where records that nobody has
+   * consumed yet are not to go by themselves
    */
   readonly retentionMs?: number
   /**

@@ -37,7 +37,8 @@ export function makeReadyNow(
   // Most are alone, and each list is one more for the collector.
   if (batches.length === 1) return makeOneReadyNow(owner, batches[0] as ProducerBatch)
   const ready: ReadyBatch[] = []
-  for (const batch of batches) ready.push(...makeOneReadyNow(owner, batch))
+  // A batch may have more parts than a call takes arguments.
+  for (const batch of batches) for (const each of makeOneReadyNow(owner, batch)) ready.push(each)
   return ready
 }
 

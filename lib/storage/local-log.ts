@@ -163,7 +163,7 @@ export class LocalLog {
     return active === undefined || active.file.isInPlaceNow()
   }
 
-  /** Another number when the last file, or one of a new segment, was opened by its name meanwhile. */
+  /** Another number when the last file was opened by its name meanwhile; of one that was made it says nothing. */
   get timesFound(): number {
     return this.segments.active?.file.timesFound ?? 0
   }
