@@ -124,12 +124,12 @@ describe('links and names', () => {
   })
 })
 
-describe('README.md', () => {
+describe('docs/GUIDE.md', () => {
   it('lists every error with its code, and no other', () => {
     const files = [...pageSource('lib/errors.ts').matchAll(/errors\/[\w-]+\.ts/g)]
     const source = files.map(([path]) => pageSource(`lib/${path}`)).join('\n')
     const declared = [...source.matchAll(/name = '(\w+)'\s+readonly code = '(\w+)'/g)]
-    const rows = tablesOf(sectionOf(pageOf('README.md'), 'Errors'))[0] ?? []
+    const rows = tablesOf(sectionOf(pageOf('docs/GUIDE.md'), 'Errors'))[0] ?? []
     const errors = declared.map((match) => `\`${match[2] ?? ''}\` ${match[1] ?? ''}`)
     expect(declared.length).toBeGreaterThan(20)
     expect(source.match(/readonly code = /g)).toHaveLength(declared.length)

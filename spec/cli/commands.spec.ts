@@ -699,13 +699,11 @@ describe('every command', () => {
   })
 })
 
-it('does what the README has it do', async () => {
+it('does what the guide has it do', async () => {
   const dir = await filled()
   const saved = join(await freshDirectory(), 'saved')
-  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
-  const calls = [...readme.matchAll(/^npx varve (.+?) +#/gm)].map(([, call = '']) =>
-    call.split(' '),
-  )
+  const guide = await readFile(new URL('../../docs/GUIDE.md', import.meta.url), 'utf8')
+  const calls = [...guide.matchAll(/^npx varve (.+?) +#/gm)].map(([, call = '']) => call.split(' '))
   expect(calls.map(([name]) => name)).toEqual(['inspect', 'dump', 'verify', 'salvage'])
   for (const call of calls) {
     const args = call.map((arg) => arg.replace(/^data/, dir).replace(/^saved/, saved))
