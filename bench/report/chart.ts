@@ -2,7 +2,7 @@ import { isRaw, isVarve } from '../cases.ts'
 import { median } from '../measure.ts'
 import { withUnit, type Figures } from './figures.ts'
 
-/** Logs that were asked the same, under one heading. */
+/** Logs that ran the same case, under one heading. */
 export interface ChartPanel {
   readonly title: string
   readonly figures: readonly Figures[]
@@ -16,10 +16,10 @@ const ROW_HEIGHT = 22
 const BAR_HEIGHT = 14
 const HEAD_HEIGHT = 34
 
-/** Where times differ by orders, the bars of most must still be seen: the others are cut there. */
+/** Bars of times are cut at this multiple of the median, so that outliers do not dwarf the rest. */
 const MOST_MEDIANS = 4
 
-/** Colours that are read on the background that goes with them, in light and in dark. */
+/** Colours for a light and a dark background. */
 const STYLE = `
   .page { fill: #ffffff } text { fill: #1f2328; font: 12px system-ui, sans-serif }
   .title { font-weight: 600; font-size: 13px }
@@ -30,7 +30,7 @@ const STYLE = `
   }
 `
 
-/** A picture, as SVG: a bar for the median of each log, and a line from its least to its most. */
+/** An SVG chart: a bar for the median of each log, and a line from its minimum to its maximum. */
 export function chartOf(title: string, panels: readonly ChartPanel[]): string {
   const parts: string[] = []
   let top = 10
@@ -56,7 +56,7 @@ function panelOf({ title, figures }: ChartPanel, top: number): string {
   return [`<text class="title" x="10" y="${top + 16}">${escape(title)}</text>`, ...rows].join('\n')
 }
 
-/** What the longest bar stands for. The floor has no say: nothing else would be seen. */
+/** The value of the longest bar. The floor is ignored: next to it nothing else would be visible. */
 function limitOf(figures: readonly Figures[]): number {
   const logs = figures.filter(({ benchCase }) => !isRaw(benchCase.log))
   const shown = logs.length === 0 ? figures : logs

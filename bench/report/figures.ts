@@ -2,7 +2,7 @@ import type { BenchCase, Measurement } from '../bench-case.ts'
 import { isRaw, isVarve, PEERS } from '../cases.ts'
 import { median } from '../measure.ts'
 
-/** One run of one case; `round` is from 0. */
+/** One run of one case; `round` counts from 0. */
 export interface Sample {
   readonly name: string
   readonly round: number
@@ -18,7 +18,7 @@ export interface Figures {
   readonly max: number
 }
 
-/** The figures of the cases that have been run, in the order of `cases`. */
+/** The figures of the cases that were run, in the order of `cases`. */
 export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[]): Figures[] {
   return cases.flatMap((benchCase): Figures[] => {
     const own = samples.filter(({ name }) => name === benchCase.name)
@@ -29,7 +29,7 @@ export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[
   })
 }
 
-/** The fastest log that is neither Varve nor a floor; `null` where there is none. */
+/** The fastest log that is neither Varve nor a floor; `null` if there is none. */
 export function bestPeerOf(figures: readonly Figures[]): Figures | null {
   const peers = figures.filter(
     ({ benchCase: { log } }) =>
@@ -44,8 +44,8 @@ export function bestPeerOf(figures: readonly Figures[]): Figures | null {
 }
 
 /**
- * The figure divided by that of another case: the median of the ratios of each round, as what
- * disturbs a round disturbs both. NaN where they have no round in common.
+ * The figure divided by that of another case: the median of the ratios of the rounds, because a
+ * disturbance affects all cases of a round. NaN if they have no round in common.
  */
 export function ratioTo(figures: Figures, other: Figures | null): number {
   if (other === null) return NaN
@@ -56,7 +56,7 @@ export function ratioTo(figures: Figures, other: Figures | null): number {
   return median(ratios)
 }
 
-/** The median of something else that the runs have found; NaN where they have not. */
+/** The median of another value that the runs have measured; NaN if they have not. */
 export function medianOf(
   { samples }: Figures,
   read: (result: Measurement) => number | undefined,
@@ -64,23 +64,23 @@ export function medianOf(
   return median(samples.map(({ result }) => read(result) ?? NaN))
 }
 
-/** Processor time for 100,000 records or reads; NaN where there is but one. */
+/** Processor time for 100,000 records or reads; NaN if there was only one. */
 export function cpuMsPer100k(figures: Figures): number {
   return medianOf(figures, ({ cpuMs, count }) => (count === 1 ? NaN : (cpuMs / count) * 100_000))
 }
 
-/** A figure in its unit, short. */
+/** A figure with its unit, abbreviated. */
 export function withUnit(value: number, unit: BenchCase['unit']): string {
   return unit === 'ms' ? `${milliseconds(value)} ms` : `${perSecond(value)}/s`
 }
 
-/** A figure and how far it went up and down. */
+/** A figure and its range. */
 export function withRange({ benchCase: { unit }, median: middle, min, max }: Figures): string {
   const write = unit === 'ms' ? milliseconds : perSecond
   return `${withUnit(middle, unit)} [${write(min)}..${write(max)}]`
 }
 
-/** Three digits that count; more would be noise. Nothing for what is not known. */
+/** Up to three significant digits; more would be noise. Empty if the value is unknown. */
 export function significant(value: number): string {
   if (!Number.isFinite(value)) return ''
   if (value === 0) return '0'

@@ -1,26 +1,26 @@
 import { readFileSync, realpathSync } from 'node:fs'
 import { arch, cpus, loadavg, release, totalmem, type } from 'node:os'
 
-/** What figures depend on besides the code. */
+/** The environment that figures depend on, besides the code. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number
   readonly memoryGb: number
-  /** Of the last minute before the first run: what other processes took from the figures. */
+  /** Load of the last minute before the first run, caused by other processes. */
   readonly loadAverage: number
   readonly system: string
   readonly node: string
   readonly v8: string
-  /** Threads that file operations share. */
+  /** Threads of the libuv pool, which file operations share. */
   readonly threadPool: number
-  /** `unknown` where the platform has no `/proc/mounts`. */
+  /** `unknown` if the platform has no `/proc/mounts`. */
   readonly fileSystem: string
   readonly mountOptions: string
-  /** What `flush=1` calls before it acknowledges, and what `flush=relaxed` does. */
+  /** What is synced before an acknowledgement with `flush=1`, and with `flush=relaxed`. */
   readonly sync: string
 }
 
-/** File systems that forget everything with the power, so that a sync costs nothing there. */
+/** File systems that lose everything with the power, so a sync costs nothing there. */
 const VOLATILE: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'overlay'])
 
 /** Describes this machine and the file system that holds `dir`. */
@@ -44,7 +44,7 @@ export function describeMachine(dir: string): Machine {
   }
 }
 
-/** The same as lines of text, for people: what stays as it is from one run to the next. */
+/** The machine as lines of text: the values that do not change between runs. */
 export function machineLines(machine: Machine): string[] {
   const { cpu, cores, memoryGb, system, node, threadPool } = machine
   return [
@@ -54,12 +54,12 @@ export function machineLines(machine: Machine): string[] {
   ]
 }
 
-/** How busy the machine was with other things when a run began. */
+/** How busy the machine was with other processes when a run began. */
 export function loadText({ loadAverage }: Machine): string {
   return `load average ${loadAverage.toFixed(2)} before the first case`
 }
 
-/** The mount with the longest path above `dir`; of several on one path the last one hides the others. */
+/** The mount with the longest path above `dir`; of several on one path, the last one counts. */
 function mountOf(dir: string): { fileSystem: string; mountOptions: string } {
   let found = { point: '', fileSystem: 'unknown', mountOptions: 'unknown' }
   for (const line of readMounts().split('\n')) {

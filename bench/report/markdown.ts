@@ -5,10 +5,10 @@ import { loadText, machineLines, type Machine } from './machine.ts'
 import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
 import { tableOf } from './table.ts'
 
-/** Where the samples are that a page is made of, beside it. */
+/** Directory of the samples from which a page is generated, relative to the page. */
 export const SAMPLES = 'bench/samples'
 
-/** How the figures were made. */
+/** How the figures were measured. */
 export interface RunDescription {
   readonly command: string
   readonly startedAt: string
@@ -17,44 +17,49 @@ export interface RunDescription {
   readonly machine: Machine
 }
 
-/** Cases that compare logs with themselves, mostly Varve alone, by the name of their workload. */
+/** Cases that compare logs with themselves, mostly only Varve, by the name of their workload. */
 export const COMPARISONS: Readonly<Record<string, string>> = {
   growth:
-    'Logs of the usual size, of ten times and of a hundred times that, a plain file, and the fastest of ' +
-    'the others up to ten times. × floor is the ratio to the usual size.',
+    'Logs of the usual size, of ten times and of a hundred times that size: Varve, a plain file, ' +
+    'and, up to ten times the size, the fastest of the other logs. × floor is the ratio to the ' +
+    'usual size.',
   open:
-    'A new process opens a broker that was closed cleanly, as in W7: of ten times the records, of a ' +
-    'hundred times the segments, of a hundred times the partitions. × floor is the ratio to the ' +
-    'smaller one.',
+    'A new process opens a broker that was closed cleanly, as in W7, with ten times the records ' +
+    'or bytes, a hundred times the segments, or a hundred times the partitions. × floor ' +
+    'is the ratio to the smaller one.',
   partitions:
-    'Records sent to, and polled from, one partition and a thousand, with keys unless it says otherwise, ' +
-    'by calls of a thousand records of which eight are in flight. Whole calls go to one partition after ' +
-    'the other, by Partition.append: batches are as large then for a thousand as for one. All others go ' +
-    'through a producer, which has eight records at a time for each of a thousand where they have keys, ' +
-    'and 64 with 64 calls in flight. × floor is the ratio to one partition.',
+    'Records are sent to, or polled from, one partition or a thousand partitions. They have keys ' +
+    'unless the name of the case says otherwise. Each call has a thousand records, and eight ' +
+    'calls are in flight. In the cases with whole calls, each call is one Partition.append, and ' +
+    'the calls take turns among the partitions, so batches are as large for a thousand ' +
+    'partitions as for one. All other cases use a producer. With keys, it then has about eight ' +
+    'records at a time for each of a thousand partitions, and 64 with 64 calls in flight. × ' +
+    'floor is the ratio to one partition.',
   consumers:
-    'A topic of eight partitions polled by a group of one member and of four, in one process. ' +
-    '× floor is the ratio to one member.',
+    'A group of one member, and one of four members, polls a topic of eight partitions, in one ' +
+    'process. × floor is the ratio to one member.',
   load:
-    'The 99th percentile of what acknowledgements take, each after its sync, when records come for six ' +
-    'seconds, times the scale, at half of the rate that 256 writers have reached who await each. A ' +
-    'sample begins when its record is due; those of the first sixth count in “from the start” alone, ' +
-    'while code is compiled and a reader begins. × floor is the ratio to the same without a reader ' +
-    'that replays the log meanwhile, a loop over Partition.read or a consumer that polls.',
+    'The 99th percentile of the time to an acknowledgement, which follows the sync. Records are ' +
+    'due for six seconds, times the scale, at half of the rate that 256 writers reach when each ' +
+    'awaits its record before it sends the next. A sample begins when its record is due. Samples ' +
+    'of the first sixth of the records count only in “from the start”, because code is still ' +
+    'being compiled and the reader is starting. × floor is the ratio to the case without a ' +
+    'concurrent reader. The reader replays the log, with a loop over Partition.read or with a ' +
+    'consumer that polls.',
   compression:
-    'Events in JSON appended in batches of a thousand to a topic of each codec, and read from its ' +
+    'JSON events are appended in batches of a thousand to one topic per codec, and read from the ' +
     'beginning. × floor is the ratio to no codec.',
   compaction:
-    'One pass of compaction over a log with ten records of each key, and over one with a single record ' +
-    'of each, of which nothing can be removed. MB/s are of what was gone through.',
+    'One pass of compaction over a log with ten records per key, and over a log with one record ' +
+    'per key, where nothing can be removed. MB/s counts the bytes that the pass reads.',
 }
 
 /**
  * The page with all figures.
  *
- * @param runs all that the figures are of.
- * @param chartPath where the chart of a workload is, from the page.
- * @param versions the samples of each version of Node.js, where there are several.
+ * @param runs all runs that the figures are from.
+ * @param chartPath path of a workload's chart, relative to the page.
+ * @param versions the samples of each version of Node.js, if there are several.
  */
 export function markdownOf(
   runs: readonly RunDescription[],
@@ -102,29 +107,28 @@ export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
 }
 
-/** A machine of the cloud is not equally fast on two days, nor always the same one. */
+/** A cloud machine is not equally fast on every day, and not always the same machine. */
 const ACROSS_RUNS =
-  'Each line below is a run of its own, and a machine like this one is a third slower on some days ' +
-  'than on others. So logs of different runs compare by their ratios to the floor, which is in every ' +
-  'run, and not by their rates.'
+  'Each line below is a separate run. A machine like this one is a third slower on some days ' +
+  'than on others. To compare logs of different runs, compare their ratios to the floor, which ' +
+  'every run includes, not their rates.'
 
-const ACROSS_MACHINES =
-  'They were not all made on one machine: each line names the processor of its own.'
+const ACROSS_MACHINES = 'The runs were made on different machines: each line names the processor.'
 
 function introductionOf(runs: readonly RunDescription[]): string {
   const machines = machinesOf(runs)
   const isMixed = new Set(machines.map(({ cpu }) => cpu)).size > 1
   return [
-    'This page is written by the benchmark itself. Every run of every case is a process of its own ' +
-      'in a directory of its own, and checks that what it wrote or read is what it should be. The ' +
-      'cases take turns, round by round, so that a slow minute of the machine hits all alike; ' +
-      'figures are medians of the rounds, ratios medians of the ratios of each round. Differences ' +
+    'This page is generated by the benchmark. Every run of a case is a separate process with its ' +
+      'own directory, and verifies the data that it has written or read. The cases take turns, ' +
+      'round by round, so that a slow minute of the machine affects all of them alike. Figures ' +
+      'are medians of the rounds; ratios are medians of the ratios of the rounds. Differences ' +
       'below 20 % are ties. Keys have 16 bytes.',
-    'A ratio is the figure divided by the other one, so a rate is better above 1× and a time is ' +
-      'better below. The best peer is the fastest log that is neither Varve nor raw, by its median. ' +
-      'The floor is what the same bytes cost with nothing but the file system.',
-    'The samples are beside this page, in `samples` where its charts are; `--only-report --add` makes ' +
-      'the page of them again.',
+    'A ratio is the figure divided by the other one, so a rate is better above 1× and a time ' +
+      'below 1×. The best peer is the log with the best median among those that are neither ' +
+      'Varve nor raw. The floor is the cost of the same bytes with only the file system.',
+    'The samples are in the directory `samples` next to the charts; `--only-report --add` ' +
+      'generates the page from them again.',
     ...(runs.length > 1 ? [ACROSS_RUNS] : []),
     ...(isMixed ? [ACROSS_MACHINES] : []),
     [
@@ -134,7 +138,7 @@ function introductionOf(runs: readonly RunDescription[]): string {
   ].join('\n\n')
 }
 
-/** Each machine once, as far as the page tells of it. */
+/** Each machine once; machines that the page describes in the same way are one. */
 function machinesOf(runs: readonly RunDescription[]): Machine[] {
   const machines = new Map<string, Machine>()
   for (const { machine } of runs) machines.set(machineLines(machine).join('\n'), machine)
@@ -146,7 +150,7 @@ function lineOf(
   isMixed: boolean,
 ): string {
   const count = rounds === 1 ? '1 round' : `${rounds} rounds`
-  // Where the report went says nothing of the figures.
+  // The directory of the report says nothing about the figures.
   const withoutReport = command.replace(/ --report \S+/, '')
   const day = startedAt.slice(0, 10)
   const where = isMixed ? `, ${machine.cpu}` : ''
@@ -175,7 +179,7 @@ function sectionOf(
     `${text} ${direction} The floor is ${floor}.`,
     `![${name}: ${title}](${chartPath(name)})`,
     ...tables,
-    ...(absent.length === 0 ? [] : [`Not in it: ${absent.join('; ')}.`]),
+    ...(absent.length === 0 ? [] : [`Not included: ${absent.join('; ')}.`]),
   ]
 }
 

@@ -10,14 +10,14 @@ import {
 } from './figures.ts'
 import { floorOf, linesOf, times } from './table.ts'
 
-/** What one version of Node.js has made of the cases. */
+/** The samples of one version of Node.js. */
 export interface VersionSamples {
   /** `v20.20.2`. */
   readonly node: string
   readonly samples: readonly Sample[]
 }
 
-/** A version of Node.js, and what has been found under it. */
+/** A version of Node.js and its figures. */
 interface Column {
   readonly node: string
   readonly figures: readonly Figures[]
@@ -25,8 +25,8 @@ interface Column {
 
 /**
  * Varve under several versions of Node.js, as Markdown: a row for each case, a column for each
- * version; and how it does against the others under each that those were run under as well. Empty
- * where there is one version only.
+ * version; and its ratios to the other logs under each version in which those were run too. Empty
+ * if there is only one version.
  */
 export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
   if (versions.length < 2) return []
@@ -47,14 +47,14 @@ export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
   ])
   return [
     '## Versions of Node.js',
-    'Varve under each version: medians, and the range of the rounds. The versions were not run in turn, ' +
-      'so what the machine was like by then shows as well.',
+    'Varve under each version: medians, and the range of the rounds. The versions were not run ' +
+      'in turn, so the figures also reflect the state of the machine at the time.',
     linesOf([['case', ...columns.map(({ node }) => node)], ...rows]),
     ...ratiosOf(columns),
   ]
 }
 
-/** The ratios to the best peer and to the floor under each version that has them. */
+/** The ratios to the best peer and to the floor, under each version that has them. */
 function ratiosOf(columns: readonly Column[]): string[] {
   const compared = columns.filter(({ figures }) => bestPeerOf(figures) !== null)
   if (compared.length < 2) return []
@@ -65,7 +65,7 @@ function ratiosOf(columns: readonly Column[]): string[] {
   })
   const titles = compared.flatMap(({ node }) => [`${node} × best peer`, '× floor'])
   return [
-    'The ratios under those versions under which the others were run as well, in turn with Varve:',
+    'The ratios under the versions in which the other logs were also run, in turn with Varve:',
     linesOf([['case', ...titles], ...rows]),
   ]
 }

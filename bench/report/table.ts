@@ -8,7 +8,7 @@ import {
   type Figures,
 } from './figures.ts'
 
-/** Names of the further figures of a case, with what they are called in a heading. */
+/** Column titles of the further figures of a case, by their names. */
 const EXTRA_TITLES: Readonly<Record<string, string>> = {
   bytesPerRecord: 'bytes on disk / record',
   closeMs: 'close ms',
@@ -25,7 +25,7 @@ const EXTRA_TITLES: Readonly<Record<string, string>> = {
   replayedPerSecond: 'replayed / s',
 }
 
-/** A table, as Markdown: a row for each log, which all were asked the same. */
+/** A Markdown table with a row for each log; all logs ran the same case. */
 export function tableOf(figures: readonly Figures[], all: readonly Figures[]): string {
   const bestPeer = bestPeerOf(figures)
   const extras = Object.keys(EXTRA_TITLES).filter((key) =>
@@ -51,7 +51,7 @@ export function tableOf(figures: readonly Figures[], all: readonly Figures[]): s
   return linesOf([titles, ...cells].map((row) => row.filter((_, column) => isFilled[column])))
 }
 
-/** Pads the cells, so that the text is a table for people as well; the first row are the titles. */
+/** Pads the cells, so that the plain text is readable too; the first row has the titles. */
 export function linesOf(rows: readonly (readonly string[])[]): string {
   const [titles = []] = rows
   const widths = titles.map((_, column) =>
@@ -69,7 +69,7 @@ export function linesOf(rows: readonly (readonly string[])[]): string {
   return [lines[0], `| ${rule.join(' | ')} |`, ...lines.slice(1)].join('\n')
 }
 
-/** What the figure is compared with as the least that it could take; `null` where there is none. */
+/** The floor that the figure is compared with; `null` if there is none. */
 export function floorOf(
   { benchCase: { floor } }: Figures,
   all: readonly Figures[],
@@ -77,7 +77,7 @@ export function floorOf(
   return all.find(({ benchCase }) => benchCase.name === floor) ?? null
 }
 
-/** A ratio; nothing for what is not known. */
+/** A ratio; empty if it is unknown. */
 export function times(ratio: number): string {
   return Number.isFinite(ratio) ? `${significant(ratio)}×` : ''
 }

@@ -8,27 +8,27 @@ import { markdownOf, ofSize, ofWorkload, SAMPLES, sizeName } from './markdown.ts
 import type { Machine } from './machine.ts'
 import type { VersionSamples } from './node-versions.ts'
 
-/** What runs have found. */
+/** The results of runs. */
 export interface Report {
-  /** Of the version of Node.js that most samples are of. */
+  /** Of the version of Node.js with the most samples. */
   readonly figures: readonly Figures[]
   readonly machine: Machine
-  /** The content of each file, by its path in the directory of the report. */
+  /** The content of each file, by its path in the report's directory. */
   readonly files: ReadonlyMap<string, string>
 }
 
-/** The page of a report, in its directory. */
+/** Name of the page in a report's directory. */
 export const PAGE = 'BENCHMARKS.md'
 
 /**
- * The page, a chart for each workload, and the samples that both are made of: from these it can be made
- * again, in whatever order they come.
+ * Generates the page, a chart for each workload, and the sample files, from which the report can
+ * be generated again. The order of the runs does not matter.
  *
  * @param runs at least one
  */
 export function reportOf(runs: readonly StoredRun[]): Report {
   const inOrder = [...runs].sort((left, right) => (nameOf(left) < nameOf(right) ? -1 : 1))
-  // Figures of two versions of Node.js are not of one kind; each is told on its own.
+  // Figures of different versions of Node.js do not mix; each version is reported separately.
   const versions = byNodeVersion(inOrder)
   const counted = [...versions].sort((left, right) => right.samples.length - left.samples.length)
   const { node, samples = [] } = counted[0] ?? {}
@@ -45,12 +45,12 @@ export function reportOf(runs: readonly StoredRun[]): Report {
 }
 
 /**
- * Writes a report into `dir`, in place of the one that is there.
+ * Writes a report into `dir`, replacing the one that is there.
  *
  * @returns the path of its page
  */
 export function writeReport(dir: string, { files }: Report): string {
-  // Samples that it is not made of would be taken for its own by whoever makes it again.
+  // Old samples would otherwise be included when the report is generated again.
   rmSync(join(dir, SAMPLES), { recursive: true, force: true })
   for (const [path, content] of files) {
     mkdirSync(dirname(join(dir, path)), { recursive: true })
@@ -63,14 +63,14 @@ function nameOf({ description }: StoredRun): string {
   return sampleFileName(description)
 }
 
-/** @throws RangeError for a run that would count twice */
+/** @throws RangeError if a run is included twice */
 export function ensureDistinct(runs: readonly StoredRun[]): void {
   const names = runs.map(nameOf)
   const twice = names.find((name, index) => names.indexOf(name) < index)
   if (twice !== undefined) throw new RangeError(`the run ${twice} was given twice`)
 }
 
-/** Rounds of different runs are never compared with one another. */
+/** Keeps the rounds of different runs apart, which are never compared with one another. */
 const ROUNDS_APART = 1000
 
 function byNodeVersion(runs: readonly StoredRun[]): VersionSamples[] {
