@@ -6,20 +6,20 @@ import { Workload } from '../workload.ts'
 import { perSize, type Asked, type WorkloadDefinition } from './definition.ts'
 
 /**
- * Durable appends are slow, so a count that takes a second is few of them: of the first thousands most
- * of the time goes into compiling what appends, more for a log the more of it is JavaScript, and into the
- * first syncs of a new file. Who needs durable appends runs for longer than that.
+ * Enough records to outlast the start of a process. The first few thousand durable appends mostly
+ * measure the compilation of the code, which takes longer the more of a log is JavaScript, and the
+ * first syncs of a new file. Applications with durable appends run for longer than that.
  */
 const DURABLE_RECORDS = { oneWriter: 20_000, manyWriters: 1_000_000 }
 
-/** How many records a second are appended when each is acknowledged on its own. */
+/** Records appended per second if each is acknowledged separately. */
 export const acknowledged: readonly WorkloadDefinition[] = [
   {
     name: 'W2',
     title: 'one promise per record, all in flight',
     text:
-      'One caller appends all records without waiting in between, and then waits for the promise ' +
-      'of each. Nothing is synced before the log is closed.',
+      'One caller appends all records without waiting in between, and then awaits the promise of ' +
+      'each record. Nothing is synced before the log is closed.',
     unit: '/s',
     valueSizes: [100, 1024],
     floor: 'raw-async',
@@ -29,7 +29,9 @@ export const acknowledged: readonly WorkloadDefinition[] = [
   {
     name: 'W3a',
     title: 'durable, one writer',
-    text: 'One writer awaits each record before it appends the next; a record is acknowledged once it is synced.',
+    text:
+      'One writer awaits each record before it appends the next. A record is acknowledged after ' +
+      'its sync.',
     unit: '/s',
     valueSizes: [100],
     floor: 'raw',
@@ -39,7 +41,9 @@ export const acknowledged: readonly WorkloadDefinition[] = [
   {
     name: 'W3b',
     title: 'durable, 256 writers',
-    text: '256 writers, each of which awaits its record before it appends the next; a record is acknowledged once it is synced, together with others.',
+    text:
+      'Each of 256 writers awaits its record before it appends the next. A record is ' +
+      'acknowledged after its sync, which it shares with other records.',
     unit: '/s',
     valueSizes: [100],
     floor: 'raw-async',
@@ -50,7 +54,7 @@ export const acknowledged: readonly WorkloadDefinition[] = [
 
 interface Appends {
   readonly base: (valueBytes: number) => number
-  /** Infinity has all records in flight at once. */
+  /** Number of writers; Infinity keeps all records in flight at once. */
   readonly writers: number
   readonly flush: Flush
 }
@@ -85,7 +89,7 @@ async function appendAll(
   await Promise.all(sent)
 }
 
-/** Appends from `writers` loops, each of which awaits its own call, and takes the time of each. */
+/** Appends from `writers` loops, each of which awaits its own calls, and times each call. */
 async function appendInTurn(
   samplesMs: Float64Array,
   writers: number,

@@ -5,14 +5,14 @@ import { perSize, type WorkloadDefinition } from './definition.ts'
 
 const countOf = perSize(1_000_000)
 
-/** How many records a second one caller appends in bulk. */
+/** Records per second that one caller appends in bulk. */
 export const bulkAppend: WorkloadDefinition = {
   name: 'W1',
   title: 'bulk append',
   text:
-    'One caller appends records as fast as it can, in batches or transactions; nothing is synced ' +
-    'before the log is closed. With it: size on disk after the close, processor time, and how late ' +
-    'the event loop was.',
+    'One caller appends records as fast as it can, in batches or transactions. Nothing is synced ' +
+    'before the log is closed. Also reported: the size on disk after the close, processor time, ' +
+    'and the delay of the event loop.',
   unit: '/s',
   valueSizes: [100, 1024],
   floor: 'raw',

@@ -6,13 +6,13 @@ import { ensureEqual } from '../store.ts'
 import { TOPIC } from '../workload.ts'
 
 const RECORDS = 500_000
-/** Records that there are of each key. */
+/** Records per key. */
 const VERSIONS = 10
 const BATCH_RECORDS = 1000
 const VALUE_BYTES = 100
 const SEGMENT_BYTES = 8 * 1024 * 1024
 
-/** What a pass of compaction gets through, and how late the event loop is meanwhile. */
+/** The throughput of a pass of compaction, and the delay of the event loop during the pass. */
 export const compactionCases: readonly BenchCase[] = (
   ['one pass', 'nothing to remove'] as const
 ).map((what): BenchCase => ({
@@ -29,7 +29,7 @@ export const compactionCases: readonly BenchCase[] = (
 async function run(context: BenchContext, versions: number): Promise<Measurement> {
   const count = context.count(RECORDS)
   const keyCount = Math.ceil(count / versions)
-  // It must not begin by itself.
+  // Compaction must not start automatically.
   const broker = await Broker.open(context.dir, { cleanerBackoffMs: 3_600_000 })
   const topic = await broker.createTopic(TOPIC, {
     cleanupPolicy: 'compact',

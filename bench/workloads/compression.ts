@@ -7,13 +7,13 @@ import { TOPIC } from '../workload.ts'
 
 const RECORDS = 300_000
 const BATCH_RECORDS = 1000
-/** Appends that are in flight. */
+/** Appends in flight. */
 const WINDOW = 8
-/** About what {@link eventOf} gives. */
+/** Approximate size of the events from {@link eventOf}. */
 const VALUE_BYTES = 75
 const CODECS = ['uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
-/** What each codec costs and saves, with events in JSON: each is compared with no codec. */
+/** The cost and savings of each codec for JSON events, compared with no codec. */
 export const compressionCases: readonly BenchCase[] = (['append', 'replay'] as const).flatMap(
   (what) =>
     CODECS.map((codec): BenchCase => ({
@@ -28,7 +28,7 @@ export const compressionCases: readonly BenchCase[] = (['append', 'replay'] as c
     })),
 )
 
-/** Appends events and reads them again; measures one of both, and how much smaller they are. */
+/** Appends events and reads them back; measures one of the two, and the compression ratio. */
 async function run(
   context: BenchContext,
   compressionType: TopicCompressionType,

@@ -10,7 +10,7 @@ const VALUE_BYTES = 100
 const RECORDS = 1_000_000
 const PARTITIONS = 8
 
-/** Whether the members of a group are as fast in all as one consumer alone. */
+/** Whether the members of a group together are as fast as a single consumer. */
 export const consumersCases: readonly BenchCase[] = [1, 4].map((members): BenchCase => ({
   name: `consumers/group/members=${members}`,
   workload: 'consumers',
@@ -60,7 +60,7 @@ async function joinAll(consumers: readonly Consumer[]): Promise<void> {
   }
 }
 
-/** Polls until the members have `count` values together; the one that sees it wakes the others. */
+/** Polls until the members together have `count` values; the last one then wakes the others. */
 async function pollAll(
   consumer: Consumer,
   values: Buffer[],

@@ -13,7 +13,7 @@ import { replay } from './replay.ts'
 
 const VALUE_BYTES = 100
 const RECORDS = 1_000_000
-/** The others would take minutes more for a hundred times the records. */
+/** With a hundred times the records, the other logs would take several more minutes. */
 const FACTORS: readonly (readonly [Peer, readonly number[]])[] = [
   [theOne(rawPeers, 'raw'), [1, 10, 100]],
   [theOne(varvePeers, 'varve'), [1, 10, 100]],
@@ -23,8 +23,8 @@ const FACTORS: readonly (readonly [Peer, readonly number[]])[] = [
 ]
 
 /**
- * Whether a log of ten or a hundred times the usual size is as fast, and how it compares with others
- * then. With it a plain file, which tells what of that is the machine's.
+ * Whether a log of ten or a hundred times the usual size is as fast as one of the usual size, and
+ * how it then compares with other logs. A plain file shows the machine's share of the difference.
  */
 export const growthCases: readonly BenchCase[] = [bulkAppend, replay, randomRead].flatMap(
   (workload) =>

@@ -8,25 +8,25 @@ import { ensureEqual } from '../store.ts'
 import { bytesOf, TOPIC, Workload } from '../workload.ts'
 
 const VALUE_BYTES = 100
-/** Appended as fast as it goes, by writers who await each; that is what half the rate is half of. */
+/** Appended at full speed, by writers that await each record, to find the rate that is halved. */
 const CAPACITY_RECORDS = 100_000
 const WRITERS = 256
-/** For so long records come at half the rate. */
+/** Duration of the appends at half the rate. */
 const PACED_SECONDS = 6
 /**
- * Samples count from then on. Before it, code runs for the first time and is compiled, and a reader
- * begins: what a process takes to get going is seen in the figures of all samples.
+ * Samples count after this time. Before it, code is being compiled and the reader is starting. The
+ * figure over all samples includes that start.
  */
 const WARM_UP_SECONDS = 1
 
-/** What goes on meanwhile: nothing, a loop over `Partition.read`, or one over `Consumer.poll`. */
+/** The concurrent reader: none, a loop over `Partition.read`, or one over `Consumer.poll`. */
 const COMPANIES = ['alone', 'beside a replay', 'beside a consumer'] as const
 type Company = (typeof COMPANIES)[number]
 
 /**
- * How long an acknowledgement takes when the log is half as busy as it can be. Records are due at
- * equal distances and a sample begins when its record is due, so a record that is sent late because
- * others took long counts with all of its delay.
+ * The latency of an acknowledgement when the log runs at half its capacity. Records are due at
+ * equal intervals, and a sample begins when its record is due. A record that is sent late because
+ * others took long therefore counts with its whole delay.
  */
 export const loadCases: readonly BenchCase[] = COMPANIES.map((what): BenchCase => ({
   name: `load/half the rate, ${what}`,
@@ -70,7 +70,7 @@ async function run(context: BenchContext, company: Company): Promise<Measurement
   return { value: p99Ms, count: paced, cpuMs, maxRssMb, extra: figures }
 }
 
-/** Records a second that writers get acknowledged who await each. */
+/** Acknowledged records per second of writers that await each record. */
 async function capacityOf(
   count: number,
   send: (index: number) => Promise<unknown>,
@@ -87,7 +87,7 @@ async function capacityOf(
   return count / seconds
 }
 
-/** Appends as many records as there are samples. What has been acknowledged is let go of. */
+/** Appends one record per sample. Acknowledged records are not retained. */
 async function appendPaced(
   samplesMs: Float64Array,
   perSecond: number,
@@ -115,7 +115,7 @@ async function appendPaced(
   }
 }
 
-/** Gives the next records at an offset, which is the first one or that behind what it has given last. */
+/** Returns the next records; the offset is the first one, or follows the last record returned. */
 type ReadOn = (offset: number) => Promise<readonly StoredRecord[]>
 
 const readsOf =
@@ -133,7 +133,7 @@ function pollsOf(broker: Broker): ReadOn {
   }
 }
 
-/** Reads a partition from the beginning to the end, over and over, and checks what it reads. */
+/** Reads a partition from beginning to end, repeatedly, and checks the records. */
 class Replayer {
   count = 0
   readonly #partition: Partition

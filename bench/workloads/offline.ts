@@ -11,7 +11,7 @@ const RECORDS = 1_000_000
 const PARTITIONS = 4
 const FLOOR = 'offline/read'
 
-/** A log of four partitions that all cases load from. */
+/** A log of four partitions, from which all cases load. */
 const store: BenchStore = {
   name: `offline/partitions=${PARTITIONS}`,
   fill: async (context) => {
@@ -35,7 +35,7 @@ const SINKS: readonly (readonly [string, (dir: string) => Sink])[] = [
   ['parquet', (dir) => parquetSink(dir)],
 ]
 
-/** How fast a log is loaded into files, beside reading it alone; four partitions at the same time. */
+/** Loading a log into files, compared with only reading it; four partitions at a time. */
 export const offlineCases: readonly BenchCase[] = [
   benchCase('read', null, read),
   ...SINKS.map(([name, sinkOn]) => benchCase(name, FLOOR, (context) => load(context, sinkOn))),

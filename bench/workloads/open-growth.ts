@@ -13,24 +13,24 @@ import { TOPIC, Workload } from '../workload.ts'
 const VALUE_BYTES = 100
 const RECORDS = 5_000_000
 const GIGABYTES = 2
-/** Large ones, so that most of the time goes into the bytes. */
+/** Large values, so that the bytes take most of the time. */
 const LARGE_VALUE_BYTES = 65_536
 const VALUES_PER_GIGABYTE = 2 ** 30 / LARGE_VALUE_BYTES
 const SEGMENTS = 100
 const PARTITIONS = 20
-/** How much larger the larger one of two directories is. */
+/** Factor between the smaller and the larger directory. */
 const FACTORS = { records: 10, gigabytes: 10, segments: 100, partitions: 100 } as const
-/** Records of a segment, which are one batch. */
+/** Records per segment, in one batch. */
 const SEGMENT_RECORDS = 100
-/** More than one such batch, and less than two. */
+/** Larger than one such batch, smaller than two. */
 const SEGMENT_BYTES = 16_384
 const REOPENS = 10
 const DIR = '/bench'
 
 /**
- * Whether a broker opens as fast however much its directory holds: ten times the records or bytes in
- * segments of the usual size, a hundred times the segments, a hundred times the partitions. Each is
- * compared with the smaller one.
+ * Whether the time to open a broker depends on the contents of its directory: ten times the records
+ * or bytes in segments of the usual size, a hundred times the segments, or a hundred times the
+ * partitions. Each directory is compared with the smaller one.
  */
 export const openGrowthCases: readonly BenchCase[] = [
   ...pair('records', RECORDS, (records) => filledStore(varve(), VALUE_BYTES, records)),
@@ -74,7 +74,7 @@ function pair(
   }))
 }
 
-/** @param records how many there are in all partitions. */
+/** @param records number of records in all partitions. */
 async function run(context: BenchContext, records: number): Promise<Measurement> {
   const opened: Broker[] = []
   const descriptorsBefore = countDescriptors()
@@ -106,7 +106,7 @@ function recordsOf(broker: Broker): number {
   return broker.topic(TOPIC).partitions.reduce((sum, { highWatermark }) => sum + highWatermark, 0)
 }
 
-/** The first and the last record of every partition are there. */
+/** Checks that the first and the last record of every partition exist. */
 async function verifyEnds(broker: Broker): Promise<void> {
   for (const partition of broker.topic(TOPIC).partitions) {
     const last = partition.highWatermark - 1
@@ -117,12 +117,12 @@ async function verifyEnds(broker: Broker): Promise<void> {
   }
 }
 
-/** 0 where the system does not tell. */
+/** Open file descriptors; 0 on systems other than Linux. */
 function countDescriptors(): number {
   return process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0
 }
 
-/** The files are what the library writes, though into memory: a roll takes several syncs. */
+/** The library writes the files into memory first, because a roll takes several syncs on a disk. */
 async function fillSegments({ dir }: BenchContext, segments: number): Promise<void> {
   const fileSystem = new SimulatedFileSystem()
   const broker = await Broker.open(DIR, { fileSystem, clock: new ManualClock(Date.now()) })
@@ -144,7 +144,7 @@ async function fillSegments({ dir }: BenchContext, segments: number): Promise<vo
   }
 }
 
-/** With one record in each. */
+/** Each partition has one record. */
 async function fillPartitions({ dir }: BenchContext, partitions: number): Promise<void> {
   const broker = await Broker.open(dir)
   const topic = await broker.createTopic(TOPIC, {

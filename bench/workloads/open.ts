@@ -4,18 +4,18 @@ import { Workload } from '../workload.ts'
 import type { WorkloadDefinition } from './definition.ts'
 
 const STORED = 5_000_000
-/** Opens again, in the same process, once its code is warm. */
+/** Further opens in the same process, when the code is warm. */
 const REOPENS = 10
 const CHECKED_RECORDS = 1000
 
-/** How long it takes until a log that was closed cleanly knows its next offset. */
+/** The time until a log that was closed cleanly knows its next offset. */
 export const open: WorkloadDefinition = {
   name: 'W7',
   title: 'open',
   text:
-    'A new process opens a log that was closed cleanly, up to where it knows its next offset; the ' +
-    'code is loaded before, and the files are in the page cache. `againMs` is the median of ' +
-    `${REOPENS} more opens in that process, \`openRssMb\` the memory that the first one took.`,
+    'A new process opens a log that was closed cleanly, until it knows its next offset. The code ' +
+    'is already loaded, and the files are in the page cache. `againMs` is the median of ' +
+    `${REOPENS} more opens in that process; \`openRssMb\` is the memory that the first one took.`,
   unit: 'ms',
   valueSizes: [100],
   floor: 'raw',
@@ -41,7 +41,7 @@ export const open: WorkloadDefinition = {
       againMs.push(performance.now() - start)
       await log.close()
     }
-    // The store was verified when it was filled: here it is enough that the end is still there.
+    // The store was verified when it was filled; here it is enough to check its end.
     const log = await openLog(context.dir, settings)
     let next = Math.max(0, count - CHECKED_RECORDS)
     const workload = new Workload(valueBytes)

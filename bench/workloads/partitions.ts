@@ -9,16 +9,16 @@ const VALUE_BYTES = 100
 const RECORDS = 1_000_000
 const BATCH_RECORDS = 1000
 
-/** How records are sent, and which half of the way is measured. */
+/** How records are sent, and which part is measured. */
 interface Way {
   readonly name: string
   readonly log: string
-  /** Records in all. */
+  /** Records in total. */
   readonly records: number
   readonly isKeyed: boolean
-  /** What takes them: a producer, which deals them out, or one partition after the other, a call each. */
+  /** Target: a producer, which distributes the records, or each partition in turn, one per call. */
   readonly to: 'producer' | 'partitions'
-  /** Calls of one caller that are in flight, of a thousand records each. */
+  /** Calls in flight, of one caller, of a thousand records each. */
   readonly window: number
   readonly measured: 'append' | 'poll'
 }
@@ -32,11 +32,12 @@ const KEYED = {
 } as const
 
 const WAYS: readonly Way[] = [
-  // Batches are as large for a thousand partitions as for one. Each partition gets four calls, or as much
-  // as they hold: the first write to each opens its file, which is not to be most of what is measured.
+  // Batches are as large for a thousand partitions as for one. Each of a thousand gets four calls,
+  // so that the first write, which opens the partition's file, does not dominate the measurement.
   { ...KEYED, name: 'append-whole', log: 'whole calls', records: 4 * RECORDS, to: 'partitions' },
   { ...KEYED, name: 'append', log: 'append' },
-  // Eight calls in flight have eight records for each of a thousand partitions, however long a batch waits.
+  // With eight calls in flight, each of a thousand partitions has eight records, however long a
+  // batch waits.
   { ...KEYED, name: 'append-64', log: 'append, 64 in flight', window: 64 },
   {
     ...KEYED,
@@ -52,7 +53,7 @@ const WAYS: readonly Way[] = [
 /** One call: records [`from`, `from + size`) of the workload. */
 type Take = (from: number, size: number) => Promise<unknown>
 
-/** Whether many partitions are as fast in all as one: each is compared with one. */
+/** Whether many partitions together are as fast as one; each case is compared with one. */
 export const partitionsCases: readonly BenchCase[] = WAYS.flatMap((way) =>
   [1, 1000].map((partitions): BenchCase => ({
     name: `partitions/${way.name}/partitions=${partitions}`,
@@ -66,7 +67,7 @@ export const partitionsCases: readonly BenchCase[] = WAYS.flatMap((way) =>
   })),
 )
 
-/** Sends records to all partitions, and polls them from all; measures one of both. */
+/** Sends records to all partitions, and polls them from all; measures one of the two. */
 async function run(context: BenchContext, partitions: number, way: Way): Promise<Measurement> {
   const workload = new Workload(VALUE_BYTES)
   const count = context.count(way.records)
@@ -89,7 +90,7 @@ async function run(context: BenchContext, partitions: number, way: Way): Promise
   const values: Buffer[] = []
   let polled = 0
   let sum = 0
-  // Where the poll is measured, the sum is for afterwards. Where it is not, there may be many.
+  // If the poll is measured, the sum is computed afterwards. If not, there may be too many to keep.
   const keep =
     way.measured === 'poll'
       ? (value: Buffer) => values.push(value)
@@ -135,7 +136,7 @@ function sumOfAll(workload: Workload, count: number): number {
   return sum
 }
 
-/** With one more value: the sum is the same in whatever order they come. */
+/** The sum with one more value; it does not depend on the order of the values. */
 function added(sum: number, value: Buffer): number {
   return (sum + crc32(value)) >>> 0
 }

@@ -6,22 +6,22 @@ import type { WorkloadDefinition } from './definition.ts'
 
 const STORED = 1_000_000
 /**
- * So many that it is the reads that take the time, and not Node.js compiling what reads them. Each part
- * of a log is read a dozen times by then, so what a log keeps of what it has read counts as well.
+ * Enough reads that the reads take the time, not the compilation of the code. On average, each
+ * stretch of a thousand records is read a hundred times, so a log's own cache counts too.
  */
 const READS = 100_000
-/** Records that one read asks for. */
+/** Records per read. */
 const READ_RECORDS = 11
-/** Reads that are made once more, with a look at every byte. */
+/** Reads that are repeated to verify every byte. */
 const CHECKED_READS = 500
 
-/** How many small reads a second are made anywhere in a log. */
+/** Small reads per second at random offsets of a log. */
 export const randomRead: WorkloadDefinition = {
   name: 'W5',
   title: `random reads of ${READ_RECORDS} records`,
   text:
-    `One caller reads ${READ_RECORDS} records from an offset on, anywhere in the log, one read ` +
-    'after the other, with the files in the page cache.',
+    `One caller reads ${READ_RECORDS} records from a random offset on, one read after the other, ` +
+    'with the files in the page cache.',
   unit: '/s',
   valueSizes: [100],
   floor: 'raw',
@@ -38,7 +38,7 @@ export const randomRead: WorkloadDefinition = {
   },
 }
 
-/** The same ones in every run, all over the store. */
+/** Offsets across the whole store, the same in every run. */
 function randomOffsets(reads: number, stored: number): number[] {
   let state = 12345
   return Array.from({ length: reads }, () => {
@@ -58,7 +58,7 @@ async function readAll(
     const result = log.readFrom(offset, READ_RECORDS, (_key, value) => {
       bytes += value.length
     })
-    // To await a number would make a synchronous read look slower than it is.
+    // Awaiting a number would make a synchronous read look slower than it is.
     const count = typeof result === 'number' ? result : await result
     samplesMs[index] = performance.now() - start
     ensureEqual('records', count, READ_RECORDS)

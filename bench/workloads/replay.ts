@@ -5,14 +5,14 @@ import { perSize, type WorkloadDefinition } from './definition.ts'
 
 const storedCount = perSize(1_000_000)
 
-/** How many records a second are read in order. */
+/** Records per second that are read in order. */
 export const replay: WorkloadDefinition = {
   name: 'W4',
   title: 'sequential replay',
   text:
-    'One caller reads a closed log from its first record to its last, with the files in the page ' +
-    'cache, and looks at the first and the last byte of every value. With it: processor time, and ' +
-    'how late the event loop was.',
+    'One caller reads a stored log from its first record to its last, with the files in the page ' +
+    'cache, and touches the first and the last byte of every value. Also reported: processor ' +
+    'time, and the delay of the event loop.',
   unit: '/s',
   valueSizes: [100, 1024],
   floor: 'raw',
@@ -35,7 +35,7 @@ export const replay: WorkloadDefinition = {
     ensureEqual('count', seen, count)
     ensureEqual('bytes', bytes, count * workload.recordBytes)
     if (touched === 0) throw new Error('no value was touched')
-    // Once more with a look at every byte, which is not part of what is measured.
+    // A second replay verifies every byte. It is not part of the measurement.
     await verifyReplay(log, workload, count)
     await log.close()
     return rate(lap, { count, bytes }, { ...loop })

@@ -6,20 +6,21 @@ import { Workload } from '../workload.ts'
 import type { WorkloadDefinition } from './definition.ts'
 
 /**
- * So many that most of them find their way compiled: of two thousand, a record a millisecond, most are
- * interpreted, as in the first seconds of a process.
+ * Enough records that most are handled by compiled code. Of two thousand, at one record per
+ * millisecond, most would be handled by the interpreter, as in the first seconds of a process.
  */
 const RECORDS = 10_000
-/** More never wait to be read on. */
+/** The reader is never this many records behind. */
 const READ_RECORDS = 1000
 
-/** How long after an append a waiting reader of the same process has the record. */
+/** The time from an append to its delivery to a waiting reader in the same process. */
 export const tail: WorkloadDefinition = {
   name: 'W6',
   title: 'append to delivery',
   text:
-    'One record is appended about every millisecond, and a reader in the same process follows the ' +
-    'log: the time from the call to the delivery. Nothing is synced before the log is closed.',
+    'One record is appended about every millisecond, and a reader in the same process follows ' +
+    'the log. The figure is the time from the call to the delivery. Nothing is synced before the ' +
+    'close.',
   unit: 'ms',
   valueSizes: [100],
   floor: 'raw',
@@ -61,7 +62,7 @@ export const tail: WorkloadDefinition = {
   },
 }
 
-/** Reads on from where it is, whenever it is told that there may be more. */
+/** Returns a function that reads on from the last position, to call when there may be more. */
 function readerOf(log: PeerLog, visit: Visit): () => Promise<void> {
   let next = 0
   let isReading = false
