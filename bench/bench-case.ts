@@ -1,51 +1,51 @@
-/** Where a case runs, and how much of it. */
+/** The directory and the scale of a run. */
 export interface BenchContext {
-  /** A fresh directory, empty but for the case's store. */
+  /** A fresh directory, empty except for the case's store. */
   readonly dir: string
-  /** `base` records, reads or samples, scaled as the command line says; at least 1. */
+  /** `base` records, reads or samples, scaled by the command line's `--scale`; at least 1. */
   count(base: number): number
 }
 
-/** What one run of a case has found. */
+/** The result of one run of a case. */
 export interface Measurement {
   /** In the case's unit. */
   readonly value: number
   /** Records, reads or samples behind the value. */
   readonly count: number
-  /** Bytes of keys and values moved per second; absent where that says nothing. */
+  /** Bytes of keys and values moved per second; absent if that is not meaningful. */
   readonly bytesPerSecond?: number
   /** Processor time of the measured part, all threads, milliseconds. */
   readonly cpuMs: number
   /** Largest resident set of the process up to the end of the measured part, MiB. */
   readonly maxRssMb: number
-  /** Further figures, by a name that carries the unit: `p50Ms`. */
+  /** Further figures, by names that include the unit, such as `p50Ms`. */
   readonly extra: Readonly<Record<string, number>>
 }
 
-/** What cases read: filled and verified once, by a process of its own, and left as it is by all. */
+/** Data that cases read but do not change: filled and verified once, by a separate process. */
 export interface BenchStore {
-  /** Stores of one name are the same. */
+  /** Stores with the same name are the same store. */
   readonly name: string
   readonly fill: (context: BenchContext) => Promise<void>
 }
 
-/** One question to one log, answered by a process of its own in a directory of its own. */
+/** One measurement of one log, in a separate process with its own directory. */
 export interface BenchCase {
   /** The workload, the log and the parameters: `W1/lmdb/value=100`. */
   readonly name: string
   readonly workload: string
-  /** What its logs are asked, where a workload that compares Varve with itself asks several things of several. */
+  /** Splits a workload that compares Varve with itself into several tables, each with a heading. */
   readonly question?: string
   readonly log: string
   readonly valueBytes: number
-  /** `/s` is better high, `ms` is better low. */
+  /** Higher is better for `/s`, lower is better for `ms`. */
   readonly unit: '/s' | 'ms'
-  /** The case that does the same with nothing but the file system; `null` for such a case itself. */
+  /** The case that this one is compared with as the floor; `null` for a floor itself. */
   readonly floor: string | null
-  /** What `run` finds in its directory, which is a fresh one where this is absent. */
+  /** The store in the directory of `run`. If absent, the directory is empty. */
   readonly store?: BenchStore
-  /** Left out unless it is asked for by name, or with `--all`: it takes minutes. */
+  /** Only run if selected by name or with `--all`, because it takes minutes. */
   readonly isLong?: boolean
-  /** Measures, then checks that the result is right; throws when it is not. */
+  /** Measures, then verifies the result; throws if it is wrong. */
   readonly run: (context: BenchContext) => Promise<Measurement>
 }

@@ -36,7 +36,7 @@ export const WORKLOADS: readonly WorkloadDefinition[] = [
   open,
 ]
 
-/** The floors, Varve, and what it is compared with. */
+/** The floors, Varve, and the logs that it is compared with. */
 export const PEERS: readonly Peer[] = [
   ...rawPeers,
   ...varvePeers,
@@ -63,7 +63,7 @@ export const CASES: readonly BenchCase[] = [
   ...offlineCases,
 ]
 
-/** Whether a log of this name is Varve, by one of its ways. */
+/** Whether a log of this name is Varve or one of its variants. */
 export function isVarve(log: string): boolean {
   return log.startsWith('varve')
 }
@@ -74,11 +74,11 @@ export function isRaw(log: string): boolean {
 }
 
 /**
- * The cases whose name contains one of `patterns`, with the floors that they are compared to; all
- * of them where there is no pattern. Long ones must begin with a pattern, unless `withLong` says
- * otherwise.
+ * The cases whose name contains one of `patterns`, with the floors that they are compared with; all
+ * cases if there are no patterns. Unless `withLong` is set, long cases are only selected by a
+ * pattern that their name begins with.
  *
- * @throws an Error when a pattern fits none.
+ * @throws an Error if a pattern matches no case.
  */
 export function selectCases(patterns: readonly string[], withLong: boolean): readonly BenchCase[] {
   if (patterns.length === 0) return CASES.filter(({ isLong }) => withLong || isLong !== true)
@@ -93,7 +93,7 @@ export function selectCases(patterns: readonly string[], withLong: boolean): rea
   return CASES.filter((each) => selected.includes(each) || floors.has(each.name))
 }
 
-/** @throws an Error when there is no such case. */
+/** @throws an Error if there is no such case. */
 export function caseNamed(name: string): BenchCase {
   const found = CASES.find((each) => each.name === name)
   if (found === undefined) throw new Error(`no case is named '${name}'`)

@@ -3,8 +3,8 @@ import type { BenchContext } from './bench-case.ts'
 import { requestProfile } from './profile.ts'
 
 /**
- * One phase of one case: the whole life of a process that `run.ts` starts. Writes the measurement as
- * a line of JSON.
+ * One phase of one case: the entry point of the processes that `run.ts` starts. Writes the
+ * measurement as a line of JSON.
  */
 async function main(): Promise<void> {
   const [phase, name, dir, scale, profilePath] = process.argv.slice(2)

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
- * Installs what Varve is compared with, unless it is there: packages of bench/package.json, which
- * nothing else needs. Some of them are compiled, which takes minutes.
+ * Installs the logs that Varve is compared with, unless they are already there: the packages of
+ * bench/package.json, which nothing else needs. Some of them are compiled, which takes minutes.
  *
- * @throws an Error when that does not work.
+ * @throws an Error if the installation fails.
  */
 export function ensurePeersInstalled(benchDir: string): void {
   if (existsSync(join(benchDir, 'node_modules', '.package-lock.json'))) return

@@ -3,20 +3,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Measurement } from './bench-case.ts'
 import { startProfile, stopProfile } from './profile.ts'
 
-/** What passed while {@link measure} watched. */
+/** What {@link measure} has measured. */
 export interface Lap {
   readonly seconds: number
   readonly cpuMs: number
   readonly maxRssMb: number
 }
 
-/** How late the event loop was while {@link measureWithLoop} watched, under the names of a report. */
+/** The event loop delay found by {@link measureWithLoop}, under the names of a report. */
 export interface LoopDelay {
   readonly loopP99Ms: number
   readonly loopMaxMs: number
 }
 
-/** Every so often the event loop is asked how late it is. */
+/** Interval at which the delay of the event loop is sampled. */
 const LOOP_RESOLUTION_MS = 1
 
 /** Times `work`. */
@@ -32,28 +32,28 @@ export async function measure(work: () => Promise<unknown>): Promise<Lap> {
   return { seconds, cpuMs: (user + system) / 1000, maxRssMb }
 }
 
-/** Times `work`, and how long timers of the process had to wait meanwhile. */
+/** Times `work`, and measures how late timers of the process fire meanwhile. */
 export async function measureWithLoop(
   work: () => Promise<unknown>,
 ): Promise<{ lap: Lap; loop: LoopDelay }> {
   const histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
   histogram.enable()
-  // A delay is counted from the look before it, so there must have been one.
+  // A delay is measured from the previous sample, so there must be one.
   await sleep(5 * LOOP_RESOLUTION_MS)
   const lap = await measure(work)
-  // What held up the loop to the very end is noticed when it turns again.
+  // A delay at the very end of the work is only recorded when the loop turns again.
   await sleep(2 * LOOP_RESOLUTION_MS)
   histogram.disable()
   return { lap, loop: delayOf(histogram) }
 }
 
-/** The histogram is of the time from one look to the next, which is the resolution when all is well. */
+/** The histogram holds the time between samples, which equals the resolution without any delay. */
 function delayOf(histogram: IntervalHistogram): LoopDelay {
   const late = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e6 - LOOP_RESOLUTION_MS)
   return { loopP99Ms: late(histogram.percentile(99)), loopMaxMs: late(histogram.max) }
 }
 
-/** A throughput: `count` things of `bytes` in all, done in one lap. */
+/** A throughput: `count` items, of `bytes` in total, processed in one lap. */
 export function rate(
   lap: Lap,
   work: { count: number; bytes?: number },
@@ -65,7 +65,7 @@ export function rate(
   return bytes === undefined ? measurement : { ...measurement, bytesPerSecond: bytes / seconds }
 }
 
-/** Median, 99th percentile and maximum of what single calls took, under the names of a report. */
+/** Median, 99th percentile and maximum of the latencies of calls, under the names of a report. */
 export function latencies(samplesMs: Float64Array): {
   p50Ms: number
   p99Ms: number
@@ -79,7 +79,7 @@ export function latencies(samplesMs: Float64Array): {
   }
 }
 
-/** The middle one; the mean of the middle two of an even number; NaN of none. */
+/** The median; for an even number of values, the mean of the middle two; NaN for no values. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length / 2

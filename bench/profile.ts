@@ -4,7 +4,7 @@ import { Session } from 'node:inspector'
 let path: string | null = null
 let session: Session | null = null
 
-/** Makes the first measured part of this process write a CPU profile to `profilePath`. */
+/** Requests a CPU profile of the first measured part of this process, written to `profilePath`. */
 export function requestProfile(profilePath: string): void {
   path = profilePath
 }
@@ -18,7 +18,7 @@ export function startProfile(): void {
   session.post('Profiler.start')
 }
 
-/** Ends and writes the profile that is under way, if any. */
+/** Ends the profile in progress, if any, and writes it. */
 export function stopProfile(): void {
   if (path === null || session === null) return
   const target = path

@@ -2,13 +2,13 @@ import type { FileHandle } from 'node:fs/promises'
 import type { Flush } from './peers/peer.ts'
 import type { WorkloadRecord } from './workload.ts'
 
-/** Bytes that are written or read at once. */
+/** Bytes per write or read. */
 export const CHUNK_BYTES: number = 1024 * 1024
 
 /**
- * The least that a log with a promise per record can be: bytes one behind the other in a file, with
- * no format, no index and no checksum. What is appended while a write is on its way gathers and
- * goes out with the next one. Calls of `append` may overlap.
+ * The simplest log with a promise per record: a file of concatenated records, without a format, an
+ * index or checksums. Records that are appended while a write is in flight are written together by
+ * the next write. Calls of `append` may overlap.
  */
 export class RawLog {
   readonly #file: FileHandle
@@ -19,15 +19,15 @@ export class RawLog {
   #isRunning = false
   #position = 0
 
-  /** @param file opened to append. */
+  /** @param file opened for appending. */
   constructor(file: FileHandle, flush: Flush) {
     this.#file = file
     this.#flush = flush
   }
 
   /**
-   * Resolves with the position behind the record when it is written, and synced where asked for.
-   * A disk that fails ends the process.
+   * Resolves with the position after the record once the record is written and, with flush `1`,
+   * synced. A disk error ends the process.
    */
   append({ payload }: WorkloadRecord): Promise<number> {
     return new Promise((resolve) => {
@@ -47,7 +47,7 @@ export class RawLog {
 
   #startChunk(): void {
     this.#full.push(this.#chunk)
-    // Fresh memory for every small write would cost more than the write.
+    // Allocating memory for every small write would cost more than the write.
     this.#chunk = newChunk(this.#spare)
     this.#spare = null
   }

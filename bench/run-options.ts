@@ -22,7 +22,7 @@ system's temporary directory. Every run is a process of its own. Samples are app
 bench/results/ as lines of JSON.
 `
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface RunOptions {
   readonly cases: readonly BenchCase[]
   readonly rounds: number
@@ -36,8 +36,8 @@ export interface RunOptions {
 /**
  * Reads the command line.
  *
- * @returns `null` when all it asked for was an answer, which is printed.
- * @throws a RangeError or an Error for what makes no sense.
+ * @returns `null` for `--help` and `--list`, whose output has then been printed.
+ * @throws a RangeError or an Error for invalid options.
  */
 export function readOptions(defaultReportDir: string): RunOptions | null {
   const { values } = parseArgs({

@@ -37,7 +37,7 @@ const execute = promisify(execFile)
 async function main(): Promise<void> {
   const options = readOptions(join(RESULTS, 'report'))
   if (options === null) return
-  // Before anything is run, which may take hours.
+  // Checked before the cases are run, which may take hours.
   const runs = options.added.flatMap(sampleFilesOf).map(readSamples)
   ensureDistinct(runs)
   let failures: readonly string[] = []
@@ -80,7 +80,7 @@ function print(figures: readonly Figures[]): void {
 }
 
 interface RunResult {
-  /** Of the file of samples. */
+  /** Path of the sample file. */
   readonly path: string
   readonly failures: readonly string[]
 }
@@ -108,18 +108,18 @@ async function runInFreshRoot(options: RunOptions): Promise<RunResult> {
   return { path: file.path, failures }
 }
 
-/** What the figures can be made again with. */
+/** The command that reproduces the figures. */
 function commandLine(): string {
   const script = process.env['npm_lifecycle_event'] ?? 'bench'
   const given = process.argv.slice(2)
   return `npm run ${script}${given.length === 0 ? '' : ` -- ${given.join(' ')}`}`
 }
 
-/** Runs the cases in turn, round by round, so that a slow minute of the machine hits all alike. */
+/** Runs the cases in turn, round by round, so that a slow minute affects all of them alike. */
 async function runAll(options: RunOptions, root: string, file: SampleFile): Promise<string[]> {
   const failures: string[] = []
   for (let round = 0; round < options.rounds; round++) {
-    // The way back in every other round, so that no case always comes behind the same one.
+    // In reverse order in every other round, so that no case always follows the same one.
     const order = round % 2 === 0 ? options.cases : [...options.cases].reverse()
     for (const [index, benchCase] of order.entries()) {
       const { name } = benchCase
@@ -152,12 +152,12 @@ async function runOnce(
   }
 }
 
-/** Whether the page cache may not hold several of its size: each has to be made anew then, for a run alone. */
+/** Whether the page cache may not hold several stores of this size: each run then fills its own. */
 function isLarge(dir: string): boolean {
   return sizeOnDisk(dir) > totalmem() / 4
 }
 
-/** The directory of the case's store, filled when it is asked for the first time. */
+/** The directory of the case's store, which is filled on first use; `null` if it has none. */
 async function storeOf(
   benchCase: BenchCase,
   options: RunOptions,
@@ -173,7 +173,7 @@ async function storeOf(
   return dir
 }
 
-/** Brings all files into the page cache, where larger stores have taken them out of it. */
+/** Reads all files into the page cache, from which larger stores may have evicted them. */
 function readThrough(dir: string): void {
   const buffer = Buffer.allocUnsafe(1024 * 1024)
   for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
@@ -199,7 +199,7 @@ async function startChild(
   return stdout
 }
 
-/** What the process said when it failed, without the stack of where it said it. */
+/** The error message of a failed process, without its stack trace. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const lines = error.message.split('\n')
@@ -210,7 +210,7 @@ function profileName(name: string): string {
   return `${name.replaceAll(/[^\w=.-]+/g, '_')}-${Date.now()}.cpuprofile`
 }
 
-/** One line that is written over, for people; nothing where the output is a file. */
+/** Overwrites a progress line on the terminal; prints nothing if the output is not a terminal. */
 function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[2K${text}`)
 }

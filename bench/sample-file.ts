@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { RunDescription } from './report/markdown.ts'
 import type { Sample } from './report/figures.ts'
 
-/** The first line says how the samples were made; then there is one for each run. */
+/** The first line describes the run; each further line is the sample of one run of a case. */
 export class SampleFile {
   readonly path: string
 
@@ -25,7 +25,7 @@ export class SampleFile {
   }
 }
 
-/** What a run has left. */
+/** A run, as stored in its file. */
 export interface StoredRun {
   readonly description: RunDescription
   readonly samples: readonly Sample[]
@@ -33,7 +33,7 @@ export interface StoredRun {
   readonly text: string
 }
 
-/** The name of the file of a run: in the order of the names, what was started first comes first. */
+/** Name of the file of a run; names sort by the start time of the runs. */
 export function sampleFileName({ startedAt }: Pick<RunDescription, 'startedAt'>): string {
   return `${startedAt.replaceAll(/[:.]/g, '-')}.jsonl`
 }
@@ -46,7 +46,7 @@ export function sampleFilesOf(path: string): string[] {
   return names.sort().map((name) => join(path, name))
 }
 
-/** What a run has left in its file. */
+/** Reads the file of a run. */
 export function readSamples(path: string): StoredRun {
   const text = readFileSync(path, 'utf8')
   const [first = '', ...lines] = text.trimEnd().split('\n')

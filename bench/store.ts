@@ -4,7 +4,7 @@ import type { BenchStore } from './bench-case.ts'
 import type { Peer, PeerLog, PeerSettings } from './peers/peer.ts'
 import { Checksum, Workload } from './workload.ts'
 
-/** A cleanly closed log of `count` records, before that is scaled. */
+/** A cleanly closed log of `count` records, before scaling. */
 export function filledStore(peer: Peer, valueBytes: number, count: number): BenchStore {
   return {
     name: `${peer.storeOf ?? peer.name}/value=${valueBytes}/records=${count}`,
@@ -24,8 +24,8 @@ export function filledStore(peer: Peer, valueBytes: number, count: number): Benc
 /**
  * Opens a log again and reads everything back.
  *
- * @param order whether record `i` of the workload must be at offset `i`, or just be there once.
- * @throws an Error when a record is missing, changed, out of place or too many.
+ * @param order whether record `i` of the workload must be at offset `i`, or only exist once.
+ * @throws an Error if a record is missing, changed, out of place or superfluous.
  */
 export async function verifyLog(
   open: () => Promise<PeerLog>,
@@ -39,7 +39,7 @@ export async function verifyLog(
   await log.close()
 }
 
-/** Like {@link verifyLog}, of a log that is open. */
+/** Like {@link verifyLog}, for a log that is already open. */
 export async function verifyReplay(
   log: PeerLog,
   workload: Workload,
@@ -56,12 +56,12 @@ export async function verifyReplay(
   ensureEqual('checksum', checksum.value, expected)
 }
 
-/** @throws an Error when they differ. */
+/** @throws an Error if they differ. */
 export function ensureEqual(what: string, got: number, expected: number): void {
   if (got !== expected) throw new Error(`${what}: got ${got}, expected ${expected}`)
 }
 
-/** Sizes of all files in `dir` and below it. */
+/** Total size of all files in `dir` and below it. */
 export function sizeOnDisk(dir: string): number {
   return readdirSync(dir, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())

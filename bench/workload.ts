@@ -1,23 +1,23 @@
 import { crc32 } from 'node:zlib'
 
-/** The one topic of every case; it has one partition. */
+/** The topic of every case. */
 export const TOPIC = 'bench'
 
 /** Bytes of every key. */
 export const KEY_BYTES = 16
 
-/** So many different records there are; then they come again. */
+/** Number of distinct records; after these, the records repeat. */
 const CYCLE = 4096
 
-/** A record of the workload, in every form that a log may want it in. */
+/** A record of the workload, in every form in which a log may take it. */
 export interface WorkloadRecord {
   readonly value: Buffer
-  /** Key and value, one behind the other. */
+  /** The key followed by the value. */
   readonly payload: Buffer
   readonly keyText: string
-  /** As partitions take it. */
+  /** In the form that partitions take. */
   readonly appended: AppendedRecord
-  /** As producers take it. */
+  /** In the form that producers take. */
   readonly sent: SentRecord
 }
 
@@ -31,14 +31,14 @@ interface SentRecord extends AppendedRecord {
 }
 
 /**
- * The records that every case writes and reads: the same ones in every run, made before anything
- * is measured. Record `i` of a log is record `i` of the workload.
+ * The records that every case writes and reads: the same in every run, created before anything is
+ * measured. Record `i` of a log is record `i` of the workload.
  */
 export class Workload {
   readonly valueBytes: number
   /** Bytes of one key and value. */
   readonly recordBytes: number
-  /** Keys and values of one cycle, one behind the other. */
+  /** Keys and values of one cycle, concatenated. */
   readonly #bytes: Buffer
   /** Two cycles, so that a slice may begin anywhere in the first. */
   readonly #records: readonly WorkloadRecord[]
@@ -75,19 +75,19 @@ export class Workload {
     return this.#records.slice(start, start + count)
   }
 
-  /** Like {@link Workload.slice}, as partitions take them. */
+  /** Like {@link Workload.slice}, in the form that partitions take. */
   appendedSlice(from: number, count: number): readonly AppendedRecord[] {
     const start = from % CYCLE
     return this.#appended.slice(start, start + count)
   }
 
-  /** Like {@link Workload.slice}, as producers take them. */
+  /** Like {@link Workload.slice}, in the form that producers take. */
   sentSlice(from: number, count: number): readonly SentRecord[] {
     const start = from % CYCLE
     return this.#sent.slice(start, start + count)
   }
 
-  /** The bytes of `count` records in buffers of at most `sizeBytes`, made at once. */
+  /** The bytes of `count` records, in buffers of at most `sizeBytes`, all created by the call. */
   chunks(count: number, sizeBytes: number): Buffer[] {
     const repeated = Buffer.concat(
       Array<Buffer>(Math.ceil(sizeBytes / this.#bytes.length) + 1).fill(this.#bytes),
@@ -102,12 +102,12 @@ export class Workload {
     return chunks
   }
 
-  /** The checksum of `count` records in their order. */
+  /** The checksum of the first `count` records, in order. */
   checksum(count: number): number {
     return this.chunks(count, 1024 * 1024).reduce((crc, chunk) => crc32(chunk, crc), 0)
   }
 
-  /** The checksum of `count` records in any order. */
+  /** The checksum of the first `count` records, in any order. */
   unorderedChecksum(count: number): number {
     let sum = 0
     for (let index = 0; index < count; index++) {
@@ -117,7 +117,7 @@ export class Workload {
   }
 }
 
-/** A checksum of records as they come back. */
+/** A checksum of the records that are read back. */
 export class Checksum {
   count = 0
   readonly #order: 'ordered' | 'unordered'
@@ -129,7 +129,7 @@ export class Checksum {
     this.#order = order
   }
 
-  /** The next record, of less than 256 KiB. */
+  /** Adds the next record, which must be smaller than 256 KiB. */
   add(key: Buffer | string | null, value: Buffer): void {
     const keyBytes = bytesOf(key)
     this.count += 1
@@ -157,7 +157,7 @@ export class Checksum {
   }
 }
 
-/** The key as it was written; nothing where the value holds it. */
+/** The bytes of a key; empty if it is `null`, because the value contains the key. */
 export function bytesOf(key: Buffer | string | null): Buffer {
   if (key === null) return NO_BYTES
   return typeof key === 'string' ? Buffer.from(key, 'latin1') : key
@@ -165,7 +165,7 @@ export function bytesOf(key: Buffer | string | null): Buffer {
 
 const NO_BYTES = Buffer.alloc(0)
 
-/** Letters and digits that do not repeat within a cycle, so that no file system can save them twice. */
+/** Letters and digits that do not repeat within a cycle, so no file system can deduplicate them. */
 function pseudoRandomText(sizeBytes: number): Buffer {
   const alphabet = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_')
   const text = Buffer.alloc(sizeBytes)

@@ -25,10 +25,10 @@ interface AsyncAppendOnlyLog {
 }
 
 const BLOCK_BYTES = 65_536
-/** What a record takes besides its bytes, and what a block keeps free at its end. */
+/** Overhead of a record, and the space that a block leaves free at its end. */
 const HEADER_BYTES = 2
 const ROUND_RECORDS = 1000
-/** As many records as fit into so much memory wait to be written in the background. */
+/** Records that may wait in memory for the background writes between two calls of onDrain. */
 const DRAIN_RECORDS = 50_000
 
 /** The log of Secure Scuttlebutt. */
@@ -125,7 +125,7 @@ class AsyncLog implements PeerLog {
       this.#log.stream({ ...options, offsets: false }).pipe({
         paused: false,
         write: (value) => {
-          // Where the last one ends a block, the stream gives one more than its limit.
+          // If the last record ends a block, the stream returns one more than its limit.
           if (count === limit) return
           visit(null, value)
           count += 1

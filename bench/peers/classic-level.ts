@@ -32,7 +32,7 @@ const KEY_BYTES = 6
 const PAGE_RECORDS = 1000
 const PAGE_BYTES = 4 * 1024 * 1024
 
-/** A LevelDB with a key for each record that sorts by number. */
+/** A LevelDB whose keys sort by the number of the record. */
 export const classicLevel: Peer = {
   name: 'classic-level',
   usage:
@@ -79,7 +79,7 @@ class LevelLog implements PeerLog {
 
   bulk(workload: Workload, count: number): () => Promise<void> {
     return async () => {
-      // The next batch is put together while the one before it is written.
+      // The next batch is built while the previous one is written.
       let written: Promise<void> | null = null
       for (let from = 0; from < count; from += BATCH_RECORDS) {
         const writing = this.#write(workload.slice(from, Math.min(BATCH_RECORDS, count - from)), {})

@@ -11,7 +11,7 @@ interface Storage {
   readonly length: number
   open(): boolean
   write(document: Document, callback?: () => void): number
-  /** Numbers are from 1, and inclusive. */
+  /** Record numbers start at 1; both ends are inclusive. */
   readRange(from: number, until: number): Iterable<Document>
   close(): void
 }
@@ -23,7 +23,7 @@ interface EventStorage {
 const BUFFER_BYTES = 64 * 1024
 const READ_BYTES = 16 * 1024
 
-/** The storage under the event store, which would add a stream, a version and a time to each event. */
+/** The storage below the event store, which would add a stream, version and time to each event. */
 export const eventStorage: Peer = {
   name: 'event-storage',
   usage:
@@ -63,7 +63,7 @@ class EventLog implements PeerLog {
       for (let index = 0; index < count - 1; index++) {
         this.#storage.write(documentOf(workload.record(index)))
       }
-      // What is written is in the file once the last one is.
+      // All records are in the file once the last one is.
       await this.append(workload.record(count - 1))
     }
   }
@@ -81,7 +81,7 @@ class EventLog implements PeerLog {
 
   readFrom(offset: number, limit: number, visit: Visit): number {
     const until = Math.min(offset + limit, this.#storage.length)
-    // A range that ends before it begins is read backwards.
+    // The storage would read a range that ends before it begins backwards.
     if (until <= offset) return 0
     for (const { key, value } of this.#storage.readRange(offset + 1, until)) {
       visit(key, Buffer.from(value, 'base64'))

@@ -1,6 +1,6 @@
 import type { WorkloadRecord } from '../workload.ts'
 
-/** More in one transaction gains nothing, and holds up the event loop. */
+/** A larger transaction gains nothing and blocks the event loop. */
 const MOST_RECORDS = 10_000
 
 interface Waiting {
@@ -9,9 +9,9 @@ interface Waiting {
 }
 
 /**
- * The few lines that users of a database write to get one promise per record at a good rate: what
- * is appended while a commit is on its way goes into the next one. Records are committed in the
- * order of the calls.
+ * The few lines that users of a database write to get one promise per record at a good rate:
+ * records that are appended while a commit is in flight go into the next one. Records are committed
+ * in the order of the calls.
  */
 export class GroupCommit {
   readonly #commit: (records: readonly WorkloadRecord[]) => Promise<void> | undefined
@@ -19,7 +19,7 @@ export class GroupCommit {
   #waiting: Waiting[] = []
   #isRunning = false
 
-  /** @param commit returns a promise, or has committed when it returns. */
+  /** @param commit returns a promise; `undefined` if it has already committed. */
   constructor(commit: (records: readonly WorkloadRecord[]) => Promise<void> | undefined) {
     this.#commit = commit
   }

@@ -18,7 +18,7 @@ interface Lmdb {
 
 const ROUND_RECORDS = 5000
 
-/** lmdb as it comes, and with transactions that are synced before they are visible. */
+/** lmdb with its defaults, and with transactions that are synced before they become visible. */
 export const lmdbPeers: readonly Peer[] = [
   lmdb('lmdb', true),
   lmdb('lmdb-sync', false, 'the same as lmdb: the option is about writing'),

@@ -35,12 +35,12 @@ export function lineOf({ keyText, value }: WorkloadRecord): string {
   return `${JSON.stringify({ key: keyText, value: value.toString('base64') })}\n`
 }
 
-/** Lines in a file, and where each begins. */
+/** The lines of a file, and their positions. */
 export class NdjsonLines {
   /** Where each line begins, and where the last one ends. */
   readonly #positions: number[] = [0]
 
-  /** Finds the lines that are there. */
+  /** Finds the existing lines. */
   constructor(fd: number) {
     const chunk = Buffer.allocUnsafeSlow(READ_BYTES)
     const { size } = fstatSync(fd)
@@ -58,7 +58,7 @@ export class NdjsonLines {
     return this.#positions.length - 1
   }
 
-  /** Takes note of a line that has been written behind the others. */
+  /** Notes a line that was written at the end. */
   add(lengthBytes: number): void {
     this.#positions.push((this.#positions.at(-1) ?? 0) + lengthBytes)
   }
@@ -76,7 +76,7 @@ export class NdjsonLines {
     return end - offset
   }
 
-  /** Visits all lines by a look at the text alone. */
+  /** Visits all lines, without their recorded positions. */
   replay(fd: number, visit: Visit): void {
     let rest = ''
     const { size } = fstatSync(fd)
@@ -116,7 +116,7 @@ class NdjsonLog implements PeerLog {
     return this.#lines.count
   }
 
-  /** Takes note of lines once they are in the file, where readers look for them. */
+  /** Notes lines once they are in the file, where readers look for them. */
   #note(lines: readonly string[]): void {
     for (const line of lines) this.#lines.add(line.length)
   }

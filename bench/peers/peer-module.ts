@@ -1,8 +1,8 @@
 /**
- * Loads a package of bench/package.json. Its types are those that the adapter needs of it, so that
- * the rest of the repository can be checked without it.
+ * Loads a package of bench/package.json. The adapter declares the types that it needs, so the rest
+ * of the repository can be type-checked without the package.
  *
- * @throws an Error that tells how to install it.
+ * @throws an Error that says how to install the package.
  */
 export async function loadPeerModule(name: string): Promise<unknown> {
   try {

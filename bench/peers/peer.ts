@@ -1,17 +1,16 @@
 import type { Workload, WorkloadRecord } from '../workload.ts'
 
-/** What is asked of a log, by the names that the report explains. */
+/** Names of the workloads, which the report explains. */
 export const WORKLOAD_NAMES = ['W1', 'W2', 'W3a', 'W3b', 'W4', 'W5', 'W6', 'W7'] as const
 
 export type WorkloadName = (typeof WORKLOAD_NAMES)[number]
 
-/** When records reach the disk: before they are acknowledged, or when the operating system likes. */
+/** When records reach the disk: before the acknowledgement, or when the system writes them back. */
 export type Flush = '1' | 'relaxed'
 
 /**
- * Takes a record as a reader of the log gets it. Logs that store one value for each record hand it
- * out whole, key and value one behind the other, with `null` for the key: they are spared the work
- * of taking it apart.
+ * Receives a record as the log returns it. Logs that store one value per record return it whole, as
+ * the key followed by the value, with `null` for the key, so that they need not split it.
  */
 export type Visit = (key: Buffer | string | null, value: Buffer) => void
 
@@ -22,55 +21,55 @@ export interface PeerSettings {
 }
 
 /**
- * An open log of one writer. Records have the numbers 0, 1, 2 and so on, and every one of them is a
- * record of the {@link Workload}.
+ * An open log with one writer. Records are numbered from 0, and each is a record of the
+ * {@link Workload}.
  */
 export interface PeerLog {
-  /** How many records it holds, known when it is open. */
+  /** Number of records in the log, known once it is open. */
   readonly nextOffset: number
 
-  /** Prepares to append `count` records as fast as it can; the returned function does it. */
+  /** Prepares to append `count` records at full speed; the returned function appends them. */
   bulk(workload: Workload, count: number): () => Promise<void>
 
-  /** Appends one; resolves when it is written, and on a log with flush `1` when it is durable. */
+  /** Appends a record; resolves when it is written or, on a log with flush `1`, durable. */
   append(record: WorkloadRecord): Promise<unknown>
 
   /** Visits every record in order. */
   replay(visit: Visit): Promise<void>
 
   /**
-   * Visits the records from `offset` on, at most `limit`, and returns how many there were. A log
-   * that reads synchronously returns a number, so that it is not made to wait for a promise.
+   * Visits at most `limit` records from `offset` on, and returns their number. A log that reads
+   * synchronously returns a number, so that it does not have to wait for a promise.
    */
   readFrom(offset: number, limit: number, visit: Visit): number | Promise<number>
 
   /**
-   * Visits `count` records as they come, from the first one on. Absent where the way to follow the
-   * log is to read on after every append that is acknowledged.
+   * Visits `count` records as they arrive, from the first one on. Absent if a reader follows the
+   * log by reading on after every acknowledged append.
    */
   follow?(count: number, visit: Visit): Promise<void>
 
   close(): Promise<void>
 }
 
-/** A log that the workloads are put to. */
+/** A log on which the workloads are run. */
 export interface Peer {
   readonly name: string
-  /** How it is used, for the report: what was chosen to make it fast. */
+  /** How the log is used, for the report: the choices made for its speed. */
   readonly usage: string
-  /** Workloads that it is not put to, with the reason, for the report. */
+  /** Workloads that are not run on it, with the reason, for the report. */
   readonly cannot: Partial<Record<WorkloadName, string>>
-  /** Whose stores it reads; its own where it is absent. */
+  /** Name of the peer whose stores it reads; its own if absent. */
   readonly storeOf?: string
-  /** Share of the usual number of records, where that would take minutes. */
+  /** Share of the usual number of records, for workloads that would otherwise take minutes. */
   readonly share?: Partial<Record<WorkloadName, number>>
-  /** Loads its code; the returned function opens or creates a log in a directory. */
+  /** Loads the code; the returned function opens or creates a log in a directory. */
   readonly load: () => Promise<OpenPeer>
 }
 
 export type OpenPeer = (dir: string, settings: PeerSettings) => Promise<PeerLog>
 
-/** The workloads but those of `names`, each with the same reason. */
+/** All workloads except `names`, each with the same reason. */
 export function allBut(
   names: readonly WorkloadName[],
   reason: string,

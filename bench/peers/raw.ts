@@ -21,12 +21,12 @@ import {
   type Visit,
 } from './peer.ts'
 
-/** Bytes written ahead of the records where the file is preallocated. */
+/** Bytes written ahead of the records in a preallocated file. */
 const PREALLOCATED_BYTES = 16 * 1024 * 1024
 
 /**
- * What the same bytes cost with nothing but the file system, no format, no index and no checksum:
- * the floor under every log.
+ * The cost of the same bytes with only the file system, without a format, an index or checksums:
+ * the floor for every log.
  */
 export const rawPeers: readonly Peer[] = [
   {
@@ -107,7 +107,7 @@ class RawSync implements PeerLog {
   replay(visit: Visit): Promise<void> {
     const chunkBytes = Math.floor(CHUNK_BYTES / this.recordBytes) * this.recordBytes
     for (let position = 0; ;) {
-      // A reader may keep what it was handed.
+      // A reader may keep the views that it receives.
       const chunk = Buffer.allocUnsafeSlow(chunkBytes)
       const length = readSync(this.fd, chunk, 0, chunkBytes, position)
       if (length === 0) break
@@ -131,7 +131,7 @@ class RawSync implements PeerLog {
   }
 }
 
-/** Writes over what is on the disk already, so that a sync has no change of the file's size to keep. */
+/** Overwrites bytes that are already on disk, so that a sync need not persist a new file size. */
 class RawPreallocated extends RawSync {
   constructor(fd: number, settings: PeerSettings) {
     super(fd, settings)
@@ -195,7 +195,7 @@ class RawAsync implements PeerLog {
     const size = Math.min(limit, this.nextOffset - offset) * this.#recordBytes
     const bytes = Buffer.allocUnsafe(size)
     const { bytesRead } = await this.#file.read(bytes, 0, size, offset * this.#recordBytes)
-    // Of a record that is being written there may be a part.
+    // A record that is being written may be incomplete.
     const count = Math.floor(bytesRead / this.#recordBytes)
     visitViews(bytes, count * this.#recordBytes, this.#recordBytes, visit)
     return count

@@ -20,7 +20,7 @@ interface SonicBoom {
 const ROUND_RECORDS = 1000
 const ONLY_WRITES = 'it only writes: its lines are read as those of ndjson are'
 
-/** The stream under the logger pino. */
+/** The stream used by the logger pino. */
 export const sonicBoom: Peer = {
   name: 'sonic-boom',
   usage:

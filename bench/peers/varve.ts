@@ -4,11 +4,11 @@ import { TOPIC, type Workload, type WorkloadRecord } from '../workload.ts'
 import { allBut, type Peer, type PeerLog, type Visit } from './peer.ts'
 
 const BATCH_RECORDS = 1000
-/** With a promise each, all records are in flight, so a producer has to have room for all. */
+/** With a promise each, all records are in flight, so a producer needs room for all of them. */
 const BUFFER_MEMORY = 256 * 1024 * 1024
 /** Calls in flight while one caller writes in bulk. */
 const WINDOW = 4
-/** Sends with a callback between two flushes: nothing else holds up a caller who awaits none of them. */
+/** Sends with a callback between two flushes, which limit a caller that awaits no send. */
 const FLUSH_RECORDS = 10_000
 
 interface Store {
@@ -16,20 +16,20 @@ interface Store {
   readonly partition: Partition
 }
 
-/** A record as every reader of Varve gets it. */
+/** A record as every reader of Varve returns it. */
 interface ReadRecord {
   readonly offset: number
   readonly key: Buffer | null
   readonly value: Buffer | null
 }
 
-/** How records go in and come out: one of several natural ways for each. */
+/** How records are written and read, each in one of several natural ways. */
 interface Ways {
   readonly bulk: (store: Store) => (workload: Workload, count: number) => Promise<void>
   readonly append: (store: Store) => (record: WorkloadRecord) => Promise<unknown>
   /** Whether a topic whose appends are synced is preallocated. */
   readonly preallocate: boolean
-  /** Visits the records in [0, `end`), those included that are yet to come. */
+  /** Visits the records in [0, `end`), including those that are not yet appended. */
   readonly replay: (store: Store, end: number, visit: (record: ReadRecord) => void) => Promise<void>
 }
 
@@ -120,7 +120,7 @@ const WAYS: Ways = {
 }
 const OTHER_WAY = 'the same as varve there'
 
-/** Varve by its fastest natural way, and by its others. */
+/** Varve in its fastest natural way, and in its other ways. */
 export const varvePeers: readonly Peer[] = [
   {
     name: 'varve',
@@ -228,7 +228,7 @@ class VarveLog implements PeerLog {
     const { partition } = this.#store
     const end = Math.min(offset + limit, partition.highWatermark)
     let next = offset
-    // A batch may end before there are enough.
+    // A batch may end before there are enough records.
     while (next < end) {
       for (const record of await partition.read(next, { maxRecords: end - next })) {
         visitRecord(record, visit)
