@@ -40,7 +40,7 @@ export interface BenchCase {
   readonly valueBytes: number
   /** Higher is better for `/s`, lower is better for `ms`. */
   readonly unit: '/s' | 'ms'
-  /** The case that this one is compared with as the floor; `null` for a floor itself. */
+  /** The case that this one is compared with as the floor; `null` if there is none. */
   readonly floor: string | null
   /** The store in the directory of `run`. If absent, the directory is empty. */
   readonly store?: BenchStore

@@ -81,7 +81,7 @@ class EventLog implements PeerLog {
 
   readFrom(offset: number, limit: number, visit: Visit): number {
     const until = Math.min(offset + limit, this.#storage.length)
-    // The storage would read a range that ends before it begins backwards.
+    // The storage would read backwards a range that ends before it begins.
     if (until <= offset) return 0
     for (const { key, value } of this.#storage.readRange(offset + 1, until)) {
       visit(key, Buffer.from(value, 'base64'))

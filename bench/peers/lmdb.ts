@@ -18,7 +18,7 @@ interface Lmdb {
 
 const ROUND_RECORDS = 5000
 
-/** lmdb with its defaults, and with transactions that are synced before they become visible. */
+/** lmdb with its default sync, and with transactions that are synced before they become visible. */
 export const lmdbPeers: readonly Peer[] = [
   lmdb('lmdb', true),
   lmdb('lmdb-sync', false, 'the same as lmdb: the option is about writing'),

@@ -80,7 +80,7 @@ export function withRange({ benchCase: { unit }, median: middle, min, max }: Fig
   return `${withUnit(middle, unit)} [${write(min)}..${write(max)}]`
 }
 
-/** Up to three significant digits; more would be noise. Empty if the value is unknown. */
+/** Two or three significant digits, whole numbers from 100 on; empty if the value is unknown. */
 export function significant(value: number): string {
   if (!Number.isFinite(value)) return ''
   if (value === 0) return '0'

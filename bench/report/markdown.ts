@@ -87,12 +87,12 @@ export function ofWorkload(figures: readonly Figures[], workload: string): Figur
   return figures.filter(({ benchCase }) => benchCase.workload === workload)
 }
 
-/** The figures of logs that were asked the same. */
+/** The figures with one size of values. */
 export function ofSize(figures: readonly Figures[], valueBytes: number): Figures[] {
   return figures.filter(({ benchCase }) => benchCase.valueBytes === valueBytes)
 }
 
-/** What logs were asked, and the figures of those that were. */
+/** The figures of each question, with `''` for figures without one. */
 export function byQuestion(figures: readonly Figures[]): [string, Figures[]][] {
   const questions = new Map<string, Figures[]>()
   for (const row of figures) {

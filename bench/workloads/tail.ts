@@ -10,7 +10,7 @@ import type { WorkloadDefinition } from './definition.ts'
  * millisecond, most would be handled by the interpreter, as in the first seconds of a process.
  */
 const RECORDS = 10_000
-/** The reader is never this many records behind. */
+/** Records per read; the reader is never this many records behind. */
 const READ_RECORDS = 1000
 
 /** The time from an append to its delivery to a waiting reader in the same process. */
