@@ -38,12 +38,12 @@ import type { FreedSpace } from './storage/log-retention.ts'
 export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.ts'
 
 /**
- * One data directory and the one process that writes to it: topics, producers, consumer groups.
+ * An open data directory: its topics, producers, consumers and consumer groups. One process at a time writes to it.
  *
- * All calls may overlap. Close it when you are done; a process that ends without that loses
- * nothing that was acknowledged, and the next open looks after what it left. Once it is closed, calls throw or
- * reject with {@link ClosedError}. What changes something rejects with {@link ReadOnlyError} where it is open for reading
- * only, with {@link LockLostError} once the directory was taken away, with {@link StorageError} when the disk fails.
+ * All calls may overlap. Call {@link Broker.close} when done. A process that ends without it loses no acknowledged
+ * record: the next open recovers the directory. After `close`, calls throw or reject with {@link ClosedError}. Calls
+ * that change something reject with {@link ReadOnlyError} if the broker is open for reading only, with
+ * {@link LockLostError} if the lock on the directory was lost, and with {@link StorageError} if the disk fails.
  */
 export class Broker {
   readonly dir: string
@@ -72,15 +72,15 @@ export class Broker {
   }
 
   /**
-   * Opens a data directory, which is created when it does not exist, but with `readOnly`: a {@link StorageError} then.
+   * Opens a data directory and creates it if missing; with `readOnly` a missing one is a {@link StorageError}.
    *
-   * @throws {@link LockedError} when another owner holds it.
-   * @throws TypeError or RangeError for a path or options that are not legal.
-   * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
-   * @throws {@link CorruptRecordError} when the list of topics is damaged, or it cannot be told how many partitions
-   * the committed offsets have of which brokers have left some; one that is damaged, missing or cannot be read
-   * does not keep the others from opening, see {@link Broker.recovery}.
-   * @throws {@link StorageError} when the disk fails otherwise, or every user may write to the directory.
+   * @throws {@link LockedError} when another owner holds the directory.
+   * @throws TypeError or RangeError when the path or an option is not legal.
+   * @throws {@link UnsupportedCompressionTypeError} when `defaults` names a codec that is not available.
+   * @throws {@link CorruptRecordError} when the list of topics is damaged, or when Kafka brokers left only some
+   * partitions of the committed offsets and their total number cannot be determined. A partition that is damaged,
+   * missing or unreadable does not prevent the others from opening: see {@link Broker.recovery}.
+   * @throws {@link StorageError} when the disk fails in another way, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
     checkPath('dir', dir)
@@ -92,7 +92,7 @@ export class Broker {
       const parts = await loadParts(data, resolved)
       return new Broker(data, resolved, parts)
     } catch (error) {
-      // The caller hears of what came first.
+      // The caller receives the first error.
       await data?.close(false).catch(() => undefined)
       if (error instanceof VarveError) throw error
       const message = `${dir} cannot be opened: ${reasonOf(error)}`
@@ -101,15 +101,15 @@ export class Broker {
   }
 
   /**
-   * Creates a topic: with all its partitions, or not at all.
+   * Creates a topic with all its partitions. If the call fails, no topic is created.
    *
-   * @throws {@link InvalidTopicError} when the name is not legal, internal, or too much like another.
-   * @throws {@link TopicExistsError} unless `ifNotExists`.
+   * @throws {@link InvalidTopicError} when the name is not legal, internal, or too similar to another one.
+   * @throws {@link TopicExistsError} when the topic exists, unless `ifNotExists` is set.
    * @throws {@link InvalidPartitionsError} when the directory would have more than 200,000 partitions.
-   * @throws TypeError or RangeError for options that are not legal.
-   * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may hold some of
-   * an earlier topic of that name.
+   * @throws TypeError or RangeError when an option is not legal.
+   * @throws {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not available.
+   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may belong to an earlier topic of
+   * that name.
    */
   async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
     validateTopicName(name)
@@ -125,7 +125,7 @@ export class Broker {
         ? this.topic(name)
         : await this.#logs.create(name, partitions, config)
     } catch (error) {
-      // Two callers may both find that it does not exist.
+      // Two concurrent callers may both find that the topic does not exist.
       if (ifNotExists && error instanceof TopicExistsError && this.#logs.get(name) !== undefined) {
         return this.topic(name)
       }
@@ -133,7 +133,7 @@ export class Broker {
     }
   }
 
-  /** A topic by its name. @throws {@link UnknownTopicOrPartitionError}, or {@link InvalidTopicError} for what is no name */
+  /** Returns a topic. @throws {@link UnknownTopicOrPartitionError}; {@link InvalidTopicError} for an illegal name */
   topic(name: string): Topic {
     this.#ensureOpen()
     const topic = this.#logs.get(validateTopicName(name))
@@ -141,18 +141,18 @@ export class Broker {
     return topic
   }
 
-  /** All topics but the internal ones, in the order of their names. */
+  /** Returns all topics except the internal ones, sorted by name. */
   topics(): Topic[] {
     this.#ensureOpen()
     return this.#logs.topics.filter((topic) => !INTERNAL_TOPICS.has(topic.name))
   }
 
   /**
-   * Deletes a topic with its records and the offsets that groups have committed for it. A topic
-   * that is created under the name later is another one. Where it fails as `'unknown'` the topic is gone
-   * too; its name is free once another call, or the next open, has been able to remove its files.
+   * Deletes a topic, its records and the offsets committed for it. A topic created later under the name is a new one.
+   * If the call fails with outcome `'unknown'`, the topic is deleted as well, but its name is free only once another
+   * call, or the next open, has removed its files.
    *
-   * @throws {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError} for an internal topic, or for what is no name.
+   * @throws {@link UnknownTopicOrPartitionError}; {@link InvalidTopicError} for an internal topic or an illegal name.
    * @throws {@link CorruptRecordError} when some committed offsets are damaged.
    */
   async deleteTopic(name: string): Promise<void> {
@@ -160,21 +160,19 @@ export class Broker {
     if (INTERNAL_TOPICS.has(validateTopicName(name))) {
       throw internalTopic(name)
     }
-    // Before anything is done: what groups have committed for the topic has to go with it.
+    // Checked first, because the offsets that groups have committed for the topic are deleted with it.
     if (!this.#options.readOnly) this.#coordinator.ensureAllOffsetsKnown()
     await this.#logs.delete(name)
   }
 
   /**
-   * Deletes a group with the offsets it has committed. Who consumes under its id later begins anew, and
-   * `retention: 'consumed'` waits for it no longer. Who begins while it is being deleted may go on from
-   * what it has committed, so that nothing is passed over where that fails.
+   * Deletes a group and its committed offsets. A consumer that uses the id later starts as a new group, and
+   * `retention: 'consumed'` no longer waits for the deleted one. A consumer that starts during the deletion may still
+   * resume from the committed offsets, so that it skips no records if the deletion fails.
    *
-   * @throws {@link GroupNotEmptyError} while it has members, {@link GroupIdNotFoundError} when there
-   * is no such group.
-   * @throws {@link InvalidGroupIdError} when `groupId` is no id, {@link ReadOnlyError} when the broker
-   * is open for reading only.
-   * @throws {@link CorruptRecordError} when the committed offsets of the group are damaged, or not here.
+   * @throws {@link GroupNotEmptyError} while it has members; {@link GroupIdNotFoundError} when it does not exist.
+   * @throws {@link InvalidGroupIdError} when `groupId` is not a legal id; {@link ReadOnlyError} on a read-only broker.
+   * @throws {@link CorruptRecordError} when the committed offsets of the group are damaged, or not in this directory.
    */
   async deleteGroup(groupId: string): Promise<void> {
     this.#ensureOpen()
@@ -183,10 +181,10 @@ export class Broker {
   }
 
   /**
-   * A producer, closed with the broker at the latest.
+   * Creates a producer. Closing the broker closes it too.
    *
-   * @throws TypeError or RangeError for options that are not legal; {@link ReadOnlyError};
-   * {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
+   * @throws TypeError or RangeError when an option is not legal; {@link ReadOnlyError} on a read-only broker;
+   * {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not available.
    */
   producer<K = string | Uint8Array, V = string | Uint8Array>(
     options: ProducerOptions<K, V> = {},
@@ -208,10 +206,10 @@ export class Broker {
   }
 
   /**
-   * A consumer, closed with the broker at the latest.
+   * Creates a consumer. Closing the broker closes it too.
    *
-   * @throws TypeError or RangeError for options that are not legal; {@link InvalidGroupIdError} when `groupId` is no
-   * id, or `enableAutoCommit` lacks one; {@link ReadOnlyError} for `enableAutoCommit` where nothing may be written.
+   * @throws TypeError or RangeError when an option is not legal; {@link InvalidGroupIdError} when `groupId` is not
+   * legal, or missing for `enableAutoCommit`; {@link ReadOnlyError} for `enableAutoCommit` on a read-only broker.
    */
   consumer<K = Buffer, V = Buffer>(options: ConsumerOptions<K, V> = {}): Consumer<K, V> {
     this.#ensureOpen()
@@ -234,11 +232,11 @@ export class Broker {
   }
 
   /**
-   * Deletes what the limits of all topics no longer keep: what the broker does by itself every
-   * `retentionCheckIntervalMs`. One partition that fails does not keep the others.
+   * Deletes the records that the retention limits of all topics no longer keep. The broker does the same automatically
+   * every `retentionCheckIntervalMs`. A failure in one partition does not stop the others.
    *
-   * @returns what that has freed.
-   * @throws as {@link Partition.enforceRetention}, the first failure, after all were tried.
+   * @returns the space that was freed.
+   * @throws the first failure, as {@link Partition.enforceRetention} does, after all partitions were tried.
    */
   async enforceRetention(): Promise<FreedSpace> {
     this.#ensureOpen()
@@ -246,7 +244,7 @@ export class Broker {
     return enforceRetention(this.#logs.topics)
   }
 
-  /** Which topics there are, who leads them, how far they and the groups are. */
+  /** Describes the topics, their leaders and offsets, and the state of the consumer groups. */
   describe(): BrokerDescription {
     this.#ensureOpen()
     const process_ = { host: hostname(), pid: process.pid, holdsLock: this.#data.isOwned }
@@ -261,39 +259,38 @@ export class Broker {
   }
 
   /**
-   * Ends in order: producers drain, consumers commit and leave, waiting fetches reject with
-   * {@link ClosedError}, everything is synced, and the lock is given up. May be called again, also to
-   * set a time limit. A listener that runs in a poll is not waited for, as it may be what closes the
-   * broker: end the loop that polls first.
+   * Closes the broker cleanly: producers drain, consumers commit and leave their groups, waiting fetches reject with
+   * {@link ClosedError}, all data is synced, and the lock is released. It may be called again, for instance to set a
+   * time limit. It does not wait for a listener that runs in a poll, as that may be the caller: end the loop first.
    *
-   * @param options.timeoutMs how long producers may drain; what is left is rejected. Absent: no limit.
+   * @param options.timeoutMs how long producers may drain; the remaining records are rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
-   * @throws what a client fails with as it closes, as a listener that throws; AggregateError of several
-   * @throws {@link StorageError} when something could not be made durable, now or by a sync that has failed
-   * before and has cost records that were acknowledged; with an AggregateError as its cause where there is
-   * more. The directory is given up all the same, and the next open looks after it.
+   * @throws the failure of a client's close, such as a listener's error; an AggregateError if several fail
+   * @throws {@link StorageError} when something could not be made durable, now or in an earlier failed sync that lost
+   * acknowledged records. With several failures, its cause is an AggregateError. The directory is released all the
+   * same, and the next open recovers it.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)
     if (this.#closing === null) {
       let begin: (closed: Promise<void>) => void = () => undefined
-      // Known before it begins: a callback that hears of its end may close the broker again.
+      // Set before the close begins: a callback that runs when it ends may close the broker again.
       this.#closing = new Promise((resolve) => {
         begin = resolve
       })
       begin(this.#close(checked))
       this.#closeListeners.notify()
     } else {
-      // They are being closed, and what they fail with is told once.
+      // The clients are already being closed; the first call reports their failures.
       void this.#clients.close(checked)
     }
     await this.#closing
   }
 
   /**
-   * Calls `listener` when the broker begins to close, which does not wait for what it does.
+   * Calls `listener` when the broker begins to close. The close does not wait for it.
    *
-   * @returns a function that ends it.
+   * @returns a function that removes the listener.
    * @throws {@link ClosedError}
    * @internal
    */
@@ -302,7 +299,7 @@ export class Broker {
     return this.#closeListeners.add(listener)
   }
 
-  /** {@link Broker.close}, for `await using`. */
+  /** Calls {@link Broker.close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -322,15 +319,15 @@ export class Broker {
     const ofClients = await this.#clients.close(options)
     this.#coordinator.close()
     const isSound = await attempt(() => this.#logs.close(new ClosedError('the broker is closed')))
-    // Whoever takes the directory next must find it at rest.
+    // The cleaner must have stopped before the next owner takes the directory.
     await this.#cleaner.stopped()
     await attempt(() => this.#data.close(isSound === true && ofDisk.length === 0))
     tellFailures(this.dir, { ofDisk, ofClients })
   }
 
-  /** At once where the topic is there: sends of one tick must not have to wait for each other. */
+  /** Returns an existing topic synchronously: sends made in one tick must not wait for each other. */
   #topicForProducer(name: string): Topic | Promise<Topic> {
-    // A record that is no commit would make those of all groups unreadable. Kafka refuses it too.
+    // A record that is not a commit would make the offsets of all groups unreadable. Kafka refuses it too.
     if (INTERNAL_TOPICS.has(name)) {
       return Promise.reject(internalTopic(name))
     }

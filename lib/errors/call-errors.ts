@@ -1,6 +1,6 @@
 import { VarveError, type AppendOutcome } from './varve-error.ts'
 
-/** Something did not happen within its time limit. */
+/** An operation did not complete within its time limit. */
 export class TimeoutError extends VarveError {
   override readonly name = 'TimeoutError'
   readonly code = 'TIMEOUT'
@@ -12,7 +12,9 @@ export class TimeoutError extends VarveError {
   }
 }
 
-/** `bufferMemory` stayed full for `maxBlockMs`: the disk is slower than the producer. */
+/**
+ * `bufferMemory` stayed full for `maxBlockMs`: records are sent faster than the disk writes them.
+ */
 export class BufferExhaustedError extends VarveError {
   override readonly name = 'BufferExhaustedError'
   readonly code = 'BUFFER_EXHAUSTED'
@@ -23,7 +25,7 @@ export class BufferExhaustedError extends VarveError {
 export class ClosedError extends VarveError {
   override readonly name = 'ClosedError'
   readonly code = 'CLOSED'
-  /** Only of appends: what became of the bytes. */
+  /** What happened to the bytes. Meaningful for appends only. */
   readonly outcome: AppendOutcome
 
   constructor(message: string, outcome: AppendOutcome = 'not-written') {
@@ -32,13 +34,13 @@ export class ClosedError extends VarveError {
   }
 }
 
-/** The call does not fit the object's state, such as `poll` without a subscription. */
+/** The object's state does not allow the call, such as `poll` without a subscription. */
 export class IllegalStateError extends VarveError {
   override readonly name = 'IllegalStateError'
   readonly code = 'ILLEGAL_STATE'
 }
 
-/** `consumer.wakeup()` interrupted the call. Nothing is lost: poll again. */
+/** `consumer.wakeup()` interrupted the call. No record is lost: poll again. */
 export class WakeupError extends VarveError {
   override readonly name = 'WakeupError'
   readonly code = 'WAKEUP'

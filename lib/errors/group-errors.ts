@@ -1,6 +1,6 @@
 import { VarveError } from './varve-error.ts'
 
-/** A group has no committed offset for the partition and `autoOffsetReset` is `'none'`. */
+/** The group has no committed offset for the partition, and `autoOffsetReset` is `'none'`. */
 export class NoOffsetForPartitionError extends VarveError {
   override readonly name = 'NoOffsetForPartitionError'
   readonly code = 'NO_OFFSET_FOR_PARTITION'
@@ -18,8 +18,9 @@ export class NoOffsetForPartitionError extends VarveError {
 }
 
 /**
- * The group has moved on without this member, and its partitions may belong to another; or the consumer is no
- * member, with partitions of its own choice or none, and the group has members that subscribe.
+ * A commit was refused. Either the group has rebalanced without this member, and its partitions may
+ * belong to another one. Or the consumer is not a member, because it assigned its partitions itself
+ * or has none, and the group has subscribed members.
  */
 export class CommitFailedError extends VarveError {
   override readonly name = 'CommitFailedError'
@@ -35,19 +36,22 @@ export class CommitFailedError extends VarveError {
   }
 }
 
-/** The members of a group do not agree on an assignment strategy. */
+/** The members of a group use different assignment strategies. */
 export class InconsistentGroupProtocolError extends VarveError {
   override readonly name = 'InconsistentGroupProtocolError'
   readonly code = 'INCONSISTENT_GROUP_PROTOCOL'
 }
 
-/** The call needs a `groupId`, and the consumer has none; or what was given is no text of 1 to 32,767 bytes. */
+/**
+ * The call needs a `groupId` and the consumer has none, or the given id is not legal: it must be
+ * well-formed text of 1 to 32,767 bytes in UTF-8.
+ */
 export class InvalidGroupIdError extends VarveError {
   override readonly name = 'InvalidGroupIdError'
   readonly code = 'INVALID_GROUP_ID'
 }
 
-/** A group with members cannot be deleted. */
+/** The group cannot be deleted while it has members. */
 export class GroupNotEmptyError extends VarveError {
   override readonly name = 'GroupNotEmptyError'
   readonly code = 'GROUP_NOT_EMPTY'
@@ -59,7 +63,7 @@ export class GroupNotEmptyError extends VarveError {
   }
 }
 
-/** There is no group of this id: nobody has subscribed with it, and nothing is committed. */
+/** There is no group with this id: it has no members and no committed offsets. */
 export class GroupIdNotFoundError extends VarveError {
   override readonly name = 'GroupIdNotFoundError'
   readonly code = 'GROUP_ID_NOT_FOUND'

@@ -5,11 +5,11 @@ export class LockedError extends VarveError {
   override readonly name = 'LockedError'
   readonly code = 'LOCKED'
   readonly dir: string
-  /** Process id of the owner, `null` where it is not known. */
+  /** Process id of the owner, `null` if unknown. */
   readonly pid: number | null
-  /** Host name of the owner, `null` where it is not known. */
+  /** Host name of the owner, `null` if unknown. */
   readonly host: string | null
-  /** When the owner took the lock, `null` where it is not known. */
+  /** When the owner took the lock, `null` if unknown. */
   readonly since: Date | null
 
   constructor(
@@ -18,7 +18,7 @@ export class LockedError extends VarveError {
       readonly pid: number | null
       readonly host: string | null
       readonly sinceMs: number | null
-      /** Whether it is known to be the process that has asked. */
+      /** Whether the owner is known to be the calling process. */
       readonly isThisProcess?: boolean
     },
     options?: ErrorOptions,
@@ -47,7 +47,7 @@ function nameOf({
   return (pid === null ? 'another owner' : `process ${pid}`) + (host === null ? '' : ` on ${host}`)
 }
 
-/** The lock of the data directory was lost while it was open: nothing is written any more. */
+/** The lock on the data directory was lost while it was open. Nothing is written any more. */
 export class LockLostError extends VarveError {
   override readonly name = 'LockLostError'
   readonly code = 'LOCK_LOST'

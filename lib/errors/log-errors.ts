@@ -1,6 +1,6 @@
 import { VarveError, type AppendOutcome } from './varve-error.ts'
 
-/** The offset is outside the log: below its start, or above its end. */
+/** The offset is outside the log: below its start or above its end. */
 export class OffsetOutOfRangeError extends VarveError {
   override readonly name = 'OffsetOutOfRangeError'
   readonly code = 'OFFSET_OUT_OF_RANGE'
@@ -33,7 +33,7 @@ export class OffsetOutOfRangeError extends VarveError {
   }
 }
 
-/** `expectedOffset` of an append is not the end of the log: somebody else has written. */
+/** `expectedOffset` of an append is not the end of the log: another append came first. */
 export class OffsetConflictError extends VarveError {
   override readonly name = 'OffsetConflictError'
   readonly code = 'OFFSET_CONFLICT'
@@ -50,19 +50,19 @@ export class OffsetConflictError extends VarveError {
 
 /** Where damage was found. */
 export interface CorruptionPlace {
-  /** The damaged file, `null` for bytes that never were in one. */
+  /** The damaged file, `null` for bytes that were never in a file. */
   readonly path: string | null
-  /** First damaged byte: position in the file, or in the buffer where there is no file. */
+  /** Position of the first damaged byte in the file, or in the buffer if there is no file. */
   readonly position: number
-  /** First offset that is affected, `null` where it is not known. */
+  /** First affected offset, `null` if unknown. */
   readonly firstOffset?: number | null
-  /** Last offset that is affected, `null` where it is not known. */
+  /** Last affected offset, `null` if unknown. */
   readonly lastOffset?: number | null
 }
 
 /**
- * Stored bytes are not what was written, or could not be read when the log was opened: then `cause` is the
- * system's error. Nothing is deleted or skipped because of it.
+ * Stored bytes differ from what was written, or could not be read when the log was opened; in the
+ * latter case `cause` is the system's error. Nothing is deleted or skipped because of the damage.
  */
 export class CorruptRecordError extends VarveError {
   override readonly name = 'CorruptRecordError'
@@ -94,8 +94,9 @@ export class CorruptRecordError extends VarveError {
 }
 
 /**
- * An operation of the file system failed: `cause` is the system's error. Or the log takes no more, since such a
- * failure or because its offsets, which go up to 2^53 - 2, are used up: `cause` is the failure, or absent.
+ * A file system operation failed, and `cause` is the system's error. Or the log accepts no more
+ * writes: either because of an earlier failure, which is then the `cause`, or because its offsets,
+ * which end at 2^53 - 2, are used up, and there is no `cause`.
  */
 export class StorageError extends VarveError {
   override readonly name = 'StorageError'
@@ -115,21 +116,24 @@ export class StorageError extends VarveError {
 }
 
 /**
- * There is no room for the append: the topic has as many bytes as its `maxBytes` allows, or its file
- * system has no more than `minFreeBytes` left. Nothing of the append was written.
+ * There is no room for the append: it would take the topic beyond `maxBytes`, or leave its file
+ * system with less than `minFreeBytes`. Nothing of the append was written.
  */
 export class LogFullError extends VarveError {
   override readonly name = 'LogFullError'
   readonly code = 'LOG_FULL'
   readonly outcome: AppendOutcome = 'not-written'
   readonly topic: string
-  /** Which limit is reached. */
+  /** The limit that was reached. */
   readonly limit: 'maxBytes' | 'minFreeBytes'
-  /** What it is set to, bytes. */
+  /** The configured value of the limit, bytes. */
   readonly limitBytes: number
-  /** Bytes of all log files of the topic, or bytes that its file system has left. */
+  /**
+   * Bytes of all log files of the topic for `maxBytes`, or free bytes of its file system for
+   * `minFreeBytes`.
+   */
   readonly actualBytes: number
-  /** What the append takes, bytes. */
+  /** Size of the append, bytes. */
   readonly sizeBytes: number
 
   constructor(full: {
@@ -152,7 +156,9 @@ export class LogFullError extends VarveError {
   }
 }
 
-/** The directory is open for reading only: another process may own it, and nothing is written. */
+/**
+ * The directory is open for reading only, because another process may own it. Nothing is written.
+ */
 export class ReadOnlyError extends VarveError {
   override readonly name = 'ReadOnlyError'
   readonly code = 'READ_ONLY'

@@ -1,8 +1,8 @@
 import { VarveError, type AppendOutcome } from './varve-error.ts'
 
 /**
- * A record, or the batch that holds it, is larger than the topic or the buffer allows, or than the 64 MiB that a
- * batch may hold before it is compressed.
+ * A record, or the batch that holds it, exceeds the limit of the topic or of the buffer, or the 64
+ * MiB that a batch may hold before compression.
  */
 export class RecordTooLargeError extends VarveError {
   override readonly name = 'RecordTooLargeError'
@@ -18,34 +18,39 @@ export class RecordTooLargeError extends VarveError {
   }
 }
 
-/** A record without a key in a compacted topic, or one with more headers than a batch holds: 2^20 with its records. */
+/**
+ * A record has no key although its topic is compacted, or has too many headers: a batch holds at
+ * most 2^20 records and headers together.
+ */
 export class InvalidRecordError extends VarveError {
   override readonly name = 'InvalidRecordError'
   readonly code = 'INVALID_RECORD'
   readonly outcome: AppendOutcome = 'not-written'
 }
 
-/** The timestamp is outside what the topic takes. */
+/** The timestamp is outside the range that the topic accepts. */
 export class InvalidTimestampError extends VarveError {
   override readonly name = 'InvalidTimestampError'
   readonly code = 'INVALID_TIMESTAMP'
   readonly outcome: AppendOutcome = 'not-written'
 }
 
-/** The records are compressed with a codec that is not available here. The bytes are untouched. */
+/**
+ * The records are compressed with a codec that is not available here. The bytes are left unchanged.
+ */
 export class UnsupportedCompressionTypeError extends VarveError {
   override readonly name = 'UnsupportedCompressionTypeError'
   readonly code = 'UNSUPPORTED_COMPRESSION_TYPE'
 }
 
-/** A key or value could not be turned into bytes, or bytes not into a key or value. */
+/** A key or value could not be serialized, or stored bytes could not be deserialized. */
 export class SerializationError extends VarveError {
   override readonly name = 'SerializationError'
   readonly code = 'SERIALIZATION_ERROR'
   readonly topic: string
-  /** The record's partition, `null` before it has one. */
+  /** The record's partition, `null` if not yet assigned. */
   readonly partition: number | null
-  /** The record's offset, `null` before it has one. */
+  /** The record's offset, `null` if not yet assigned. */
   readonly offset: number | null
   readonly part: 'key' | 'value'
 

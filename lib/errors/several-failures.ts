@@ -1,10 +1,10 @@
 import { reasonOf } from '../checks.ts'
 
-/** More would make a message that nobody reads. */
+/** More reasons would make the message too long to read. */
 const MOST_REASONS = 10
 
 /**
- * Throws what has failed, if anything has: one failure as it is, several in one AggregateError, in their
+ * Throws the failures, if there are any: a single one as it is, several as one AggregateError, in
  * order.
  */
 export function throwFailures(failures: readonly unknown[]): void {
@@ -13,7 +13,7 @@ export function throwFailures(failures: readonly unknown[]): void {
   if (all.length > 1) throw new AggregateError(all, reasonsOf(all))
 }
 
-/** Waits for `first`, then for what `next` does, whatever became of the first. @throws what they fail with */
+/** Waits for `first`, then runs `next` whether or not `first` succeeded. @throws their failures */
 export async function inTurn(first: Promise<void>, next: () => Promise<void>): Promise<void> {
   const failures: unknown[] = []
   const note = (failure: unknown): void => {
@@ -25,8 +25,8 @@ export async function inTurn(first: Promise<void>, next: () => Promise<void>): P
 }
 
 /**
- * Each once: a log that takes no more writes gives all who ask the same error. Where there are several, what
- * has failed twice over is no list in the list.
+ * Removes duplicates: a log that accepts no more writes rejects all callers with the same error. If
+ * there are several failures, AggregateErrors among them are flattened.
  */
 export function distinctFailures(failures: readonly unknown[]): unknown[] {
   const all = [...new Set(failures)]
@@ -35,7 +35,10 @@ export function distinctFailures(failures: readonly unknown[]): unknown[] {
   return [...new Set(each)]
 }
 
-/** What they say, in a line; of many, such as all partitions on a full disk, what the first ones say. */
+/**
+ * Joins the messages into one line. Of many failures, such as all partitions on a full disk, only
+ * the first ones are included.
+ */
 export function reasonsOf(failures: readonly unknown[]): string {
   const reasons = failures.slice(0, MOST_REASONS).map(reasonOf)
   const rest = failures.length - reasons.length

@@ -1,6 +1,6 @@
 import { VarveError } from './varve-error.ts'
 
-/** There is no such topic, or the topic has no such partition. */
+/** The topic does not exist, or has no such partition. */
 export class UnknownTopicOrPartitionError extends VarveError {
   override readonly name = 'UnknownTopicOrPartitionError'
   readonly code = 'UNKNOWN_TOPIC_OR_PARTITION'
@@ -14,7 +14,7 @@ export class UnknownTopicOrPartitionError extends VarveError {
   }
 }
 
-/** A topic of that name exists. */
+/** A topic of that name already exists. */
 export class TopicExistsError extends VarveError {
   override readonly name = 'TopicExistsError'
   readonly code = 'TOPIC_ALREADY_EXISTS'
@@ -26,7 +26,7 @@ export class TopicExistsError extends VarveError {
   }
 }
 
-/** The topic's name is not legal, or it is one that the library keeps for itself. */
+/** The topic's name is not legal, or is reserved for the library. */
 export class InvalidTopicError extends VarveError {
   override readonly name = 'InvalidTopicError'
   readonly code = 'INVALID_TOPIC_EXCEPTION'
@@ -38,7 +38,10 @@ export class InvalidTopicError extends VarveError {
   }
 }
 
-/** A topic cannot have that number of partitions: it can only grow, and a directory has at most 200,000 of them. */
+/**
+ * The number of partitions is not allowed: it can only grow, and a directory has at most 200,000
+ * partitions.
+ */
 export class InvalidPartitionsError extends VarveError {
   override readonly name = 'InvalidPartitionsError'
   readonly code = 'INVALID_PARTITIONS'

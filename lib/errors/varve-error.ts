@@ -1,18 +1,23 @@
 /**
- * What is known about the bytes of an append that failed. An error without it comes before anything is written.
+ * What is known about the bytes of a failed append. Errors without an outcome occur before anything
+ * is written.
  *
- * - `not-written`: nothing of it is in the log; it may be sent again without creating a duplicate.
- * - `unknown`: it may or may not be found in the log after the next open.
+ * - `not-written`: none of the append is in the log. It can be sent again without creating
+ *   duplicates.
+ * - `unknown`: the next open may or may not find it in the log.
  */
 export type AppendOutcome = 'not-written' | 'unknown'
 
 /**
- * Base of every error of the library that a correct program may have to handle. What callbacks throw, the reasons of
- * signals, and the AggregateError of a close at which several clients fail come as they are; where the disk is among
- * the failures of a close, it is a `StorageError` that has the AggregateError as its cause.
+ * Base class of every error that a correct program may have to handle.
+ *
+ * Some errors are passed on unchanged instead: errors thrown by callbacks, the reasons of abort
+ * signals, and the AggregateError of a close in which several clients fail. If the disk is among
+ * the failures of a close, a `StorageError` has that AggregateError as its cause.
  *
  * `code` is stable within a major version, messages are not. Misuse (a wrong type, a value out of
- * range) is a plain `TypeError` or `RangeError` without a code, because nobody should catch it.
+ * range) throws a plain `TypeError` or `RangeError` without a code, because it should not be
+ * caught.
  */
 export abstract class VarveError extends Error {
   abstract readonly code: string
