@@ -16,11 +16,11 @@ import {
 import type { RebalanceListener } from './rebalance-listener.ts'
 
 const MAX_PARTITION = 0x7fff_ffff
-/** What a poll may be told. */
+/** Options of one poll. */
 export interface PollOptions {
-  /** How long to wait for records, milliseconds, 0 never waits. @defaultValue `fetchMaxWaitMs` */
+  /** How long to wait for records, milliseconds; 0 does not wait. @defaultValue `fetchMaxWaitMs` */
   readonly maxWaitMs?: number
-  /** Ends the poll, which rejects with the signal's reason. No record is lost by it. */
+  /** Aborts the poll, which rejects with the signal's reason. No record is lost. */
   readonly signal?: AbortSignal
 }
 
@@ -32,7 +32,7 @@ const LISTENER: Checks<RebalanceListener> = {
   onPartitionsLost: callback,
 }
 
-/** The group checks the values, and knows by then which partition they are of. */
+/** The group checks the values, because it can name the partition in the error. */
 const byTheGroup: Check = () => undefined
 
 const OFFSET_COMMIT: Checks<OffsetCommit> = {
@@ -60,7 +60,7 @@ export function checkTopicPartition(value: unknown): TopicPartition {
 }
 
 /**
- * Checks a list of partitions and leaves out what it names twice.
+ * Checks a list of partitions and removes duplicates.
  *
  * @throws TypeError or RangeError when it is something else
  */
@@ -79,7 +79,7 @@ export function checkTopicPartitions(value: unknown): TopicPartition[] {
 }
 
 /**
- * Checks a list of topics and leaves out what it names twice.
+ * Checks a list of topics and removes duplicates.
  *
  * @throws TypeError when it is something else
  * @throws {@link InvalidTopicError} when one of them is not a legal name
@@ -88,15 +88,15 @@ export function checkTopics(value: unknown): string[] {
   if (!Array.isArray(value)) {
     throw new TypeError(`topics must be an array of names or a RegExp, got ${describeValue(value)}`)
   }
-  // Where `map` passes over holes.
+  // `Array.from` also visits holes, which `map` skips.
   return [...new Set(Array.from(value as unknown[], validateTopicName))]
 }
 
 /**
- * Checks a listener, which may be an instance of the application's own class: a plain object has
- * nothing but callbacks.
+ * Checks a listener. It may be an instance of the application's own class; a plain object may only
+ * have the known callbacks.
  *
- * @throws TypeError when it is no object, or has something else than functions
+ * @throws TypeError when it is not an object, or a callback is not a function
  */
 export function checkListener(listener: RebalanceListener | undefined): RebalanceListener {
   if (listener === undefined) return {}
@@ -118,8 +118,8 @@ export function checkListener(listener: RebalanceListener | undefined): Rebalanc
 }
 
 /**
- * Checks a list of offsets to commit; what they say is for the group to check. A record as it was
- * handed out is refused: with its own offset committed it would be delivered again.
+ * Checks a list of offsets to commit; the group checks their values. A record as returned by a
+ * consumer is refused: committing its own offset would deliver it again.
  *
  * @throws TypeError or RangeError
  */
@@ -134,13 +134,13 @@ export function checkOffsetCommits(value: unknown): OffsetCommit[] {
     const checked = checkOptions('an offset to commit', each as OffsetCommit, OFFSET_COMMIT)
     const { topic, partition } = checkTopicPartition(checked)
     const { offset, metadata = '', leaderEpoch = null } = checked
-    // There may be a hundred thousand, and a spread of what was checked takes a microsecond.
+    // There may be a hundred thousand, and an object spread takes a microsecond for each.
     return { topic, partition, offset, metadata, leaderEpoch }
   })
 }
 
 /**
- * Checks what a poll is told and fills in how long it waits.
+ * Checks the options of a poll and fills in the default wait time.
  *
  * @throws TypeError or RangeError
  */

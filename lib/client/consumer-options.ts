@@ -14,91 +14,106 @@ import {
 import { InvalidGroupIdError, ReadOnlyError } from '../errors.ts'
 import type { Deserializer } from './serde.ts'
 
-/** Where a consumer starts when it has no offset, or one that the log does not hold. */
+/**
+ * Where a consumer starts when the group has no committed offset, or one that the log does not
+ * hold.
+ */
 export type AutoOffsetReset = 'earliest' | 'latest' | 'none'
 
 /** A position that was moved because the log does not hold it. */
 export interface OffsetReset extends TopicPartition {
-  /** The next offset it would have read. */
+  /** The next offset that would have been read. */
   readonly from: number
-  /** The next offset it reads. */
+  /** The next offset that is read instead. */
   readonly to: number
   /**
-   * - `deleted`: the records at `from` were deleted; `autoOffsetReset` says where it goes on.
-   * - `truncated`: records below `from` were cut off, or lost by a crash, after they had been read or
-   *   committed, and others may be in their place. It goes on where they began, also with `'latest'`.
-   * - `beyond-end`: somebody has sought beyond the end of the log; `autoOffsetReset` says where it
-   *   goes on.
+   * - `deleted`: the records at `from` were deleted. The position moves as `autoOffsetReset` says.
+   * - `truncated`: records below `from` were truncated, or lost in a crash, after they had been
+   *   read or committed. Other records may be in their place. The position moves to the offset
+   *   where the lost ones began, even with `'latest'`.
+   * - `beyond-end`: a seek went beyond the end of the log. The position moves as `autoOffsetReset`
+   *   says.
    */
   readonly reason: 'deleted' | 'truncated' | 'beyond-end'
 }
 
-/** How a consumer reads: Kafka's keys in camelCase, with Kafka's defaults but where a line says so. */
+/** How a consumer reads: Kafka's keys in camelCase, with Kafka's defaults unless noted. */
 export interface ConsumerOptions<K = Buffer, V = Buffer> {
-  /** The group that shares the partitions and the committed offsets. Without one nothing is committed. */
+  /**
+   * The group whose members share partitions and committed offsets. Without a group nothing is
+   * committed.
+   */
   readonly groupId?: string
   /**
-   * Where to start without a committed offset, or with one that the log does not hold (any more);
-   * `'none'` makes that an error, in every poll until somebody seeks. Where a crash has taken records back
-   * after they were consumed it goes on where they began, be it `'earliest'` or `'latest'`: see
-   * {@link OffsetReset}.
+   * Where to start if there is no committed offset, or one that the log does not hold (any more).
+   * `'none'` makes that an error in every poll until the position is set by a seek. If a crash lost
+   * records after they were consumed, the consumer continues where they began, with `'earliest'` as
+   * well as `'latest'`: see {@link OffsetReset}.
    *
-   * @defaultValue `'earliest'` (Kafka: latest), so that what was sent before the first consumer came is read
+   * @defaultValue `'earliest'` (Kafka: latest), so that records sent before the first consumer
+   * started are read
    */
   readonly autoOffsetReset?: AutoOffsetReset
   /**
-   * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved; a topic
-   * that was deleted and created again is another one, in which there was none. What
-   * it throws the call rejects with, also a TypeError where it is asynchronous; the move stands.
+   * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved. It
+   * is not called for a topic that was deleted and created again: that is a new topic, without a
+   * position. If the callback throws, the call rejects with its error; if it is asynchronous, with
+   * a TypeError. The move takes effect all the same.
    */
   readonly onOffsetReset?: (reset: OffsetReset) => void
   /**
-   * Whether offsets are committed by themselves: inside `poll`, in the iteration, when partitions
+   * Whether offsets are committed automatically: inside `poll`, during iteration, when partitions
    * are given up, and by `close`.
    *
-   * @defaultValue whether there is a `groupId`; false where the broker is open for reading only
+   * @defaultValue true with a `groupId`, false without one or if the broker is open for reading
+   * only
    */
   readonly enableAutoCommit?: boolean
   /** Time between two automatic commits, milliseconds, at least 0. @defaultValue 5000 */
   readonly autoCommitIntervalMs?: number
-  /** Most records that one `poll` returns, at least 1. @defaultValue 500 */
+  /** Maximum number of records that one `poll` returns, at least 1. @defaultValue 500 */
   readonly maxPollRecords?: number
   /**
-   * Stored bytes over all partitions that end the wait of a `poll`, at least 0. So does all that one read
-   * of a partition gives where more lies behind it: `maxPartitionFetchBytes`, or the end of a segment.
+   * Stored bytes over all partitions that end the wait of a `poll`, at least 0. The wait also ends
+   * when the read of one partition stops although more follows: at `maxPartitionFetchBytes`, or at
+   * the end of a segment.
    *
    * @defaultValue 1
    */
   readonly fetchMinBytes?: number
-  /** How long a `poll` waits that names no time of its own, milliseconds, at least 0. @defaultValue 500 */
+  /** How long a `poll` without `maxWaitMs` waits, milliseconds, at least 0. @defaultValue 500 */
   readonly fetchMaxWaitMs?: number
   /**
-   * Limit on the stored bytes that are held in memory over all partitions, at least 0. One batch is
-   * taken however large. Where paused partitions hold half of it, theirs is read again later.
+   * Limit on the stored bytes held in memory over all partitions, at least 0. One batch of any size
+   * is always accepted. If paused partitions hold more than half of it, their bytes are discarded
+   * and read again later.
    *
    * @defaultValue 52428800
    */
   readonly fetchMaxBytes?: number
-  /** Limit on what is read of one partition at a time, bytes, at least 0. @defaultValue 1048576 */
+  /** Limit on the bytes read from one partition at a time, at least 0. @defaultValue 1048576 */
   readonly maxPartitionFetchBytes?: number
-  /** How the group divides its partitions; the same for all members. @defaultValue `'range'` */
+  /**
+   * How the group divides its partitions; must be the same for all members.
+   * @defaultValue `'range'`
+   */
   readonly partitionAssignmentStrategy?: PartitionAssignmentStrategy
   /**
    * Longest time between two polls, or in the body of an iteration, milliseconds, at least 1. A
-   * member of a group that takes longer loses its partitions to the others, and what it has handled
-   * since its last commit comes again there. As long as there is no other, it keeps them, unlike in
-   * Kafka.
+   * group member that takes longer loses its partitions to the others, which receive the records
+   * handled since its last commit again. Unlike in Kafka, it keeps its partitions while the group
+   * has no other member that could take them.
    *
    * @defaultValue 300000
    */
   readonly maxPollIntervalMs?: number
-  /** @defaultValue keys are Buffers */
+  /** Converts stored keys. @defaultValue keys are Buffers */
   readonly keyDeserializer?: Deserializer<K>
-  /** @defaultValue values are Buffers */
+  /** Converts stored values. @defaultValue values are Buffers */
   readonly valueDeserializer?: Deserializer<V>
 }
 
-/** {@link ConsumerOptions} with every key filled in. A missing deserializer stays missing. */
+/** {@link ConsumerOptions} with every key filled in. A missing deserializer is `null`. */
 export interface ResolvedConsumerOptions<K, V> {
   readonly groupId: string | null
   readonly autoOffsetReset: AutoOffsetReset
@@ -138,7 +153,8 @@ const CONSUMER_OPTIONS: Checks<ConsumerOptions<unknown, unknown>> = {
  *
  * @throws TypeError for an option that does not exist or a value of the wrong type
  * @throws RangeError for a number outside its range
- * @throws {@link InvalidGroupIdError} when `groupId` is empty, or `enableAutoCommit` goes without one
+ * @throws {@link InvalidGroupIdError} when `groupId` is not legal, or `enableAutoCommit` is set
+ * without one
  * @throws {@link ReadOnlyError} for `enableAutoCommit` on a broker that is open for reading only
  */
 export function resolveConsumerOptions<K, V>(

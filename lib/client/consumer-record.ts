@@ -5,28 +5,33 @@ import type { RecordHeader } from '../record/record-encoding.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { Deserializer } from './serde.ts'
 
-/** A record as a consumer hands it out; what no deserializer has made is as in a {@link StoredRecord}. */
+/**
+ * A record as a consumer returns it. Parts without a deserializer are as in {@link StoredRecord}.
+ */
 export interface ConsumerRecord<K = Buffer, V = Buffer> {
   readonly topic: string
   readonly partition: number
   readonly offset: number
   /** Milliseconds since the epoch, -1 for none. */
   readonly timestamp: number
-  /** `null` when the record was stored without a key: the deserializer has not seen it. */
+  /** `null` if the record was stored without a key. The deserializer is not called for it. */
   readonly key: K | null
-  /** `null` when the record was stored without a value, likewise. */
+  /** `null` if the record was stored without a value. The deserializer is not called for it. */
   readonly value: V | null
   readonly headers: readonly RecordHeader[]
 }
 
 /**
- * Turns what the log holds into what the application asked for.
+ * Converts a stored record into the record that the application receives.
  *
- * @throws {@link SerializationError} when a deserializer throws, which is the `cause` then
+ * @throws {@link SerializationError} when a deserializer throws; its error is the `cause`
  */
 export type RecordReader<K, V> = (record: StoredRecord) => ConsumerRecord<K, V>
 
-/** The reader that goes with a consumer's deserializers; `null` where it takes stored records as they are. */
+/**
+ * Creates the reader for a consumer's deserializers; `null` if stored records are returned
+ * unchanged.
+ */
 export function recordReader<K, V>(
   options: Pick<ResolvedConsumerOptions<K, V>, 'keyDeserializer' | 'valueDeserializer'>,
 ): RecordReader<K, V> | null {

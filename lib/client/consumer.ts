@@ -25,18 +25,17 @@ import type { Lag, PartitionControls } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
 
 /**
- * Reads records from the topics that its group shares, or from partitions of its own choice, by
- * `poll` or `for await`.
+ * Reads records from topics shared by a consumer group, or from partitions it assigns itself, by `poll` or `for await`.
  *
- * The position of a partition is the offset of the next record; it moves when a record is handed
- * out. What the group has committed is where a consumer begins. A record counts as consumed when
- * the poll that returned it has returned, in an iteration when the loop asks for the next one.
+ * The position of a partition is the offset of the next record to return; it advances as records are returned. A
+ * consumer starts at the offset that its group has committed. A polled record counts as consumed when the poll has
+ * returned it, an iterated one when the loop asks for the next.
  *
- * One `poll` or `next` at a time. All other calls may be made at any time, also while a poll waits,
- * and are noticed at once. After `close` everything throws or rejects with {@link ClosedError}.
+ * Only one `poll` or `next` may be in progress. All other calls may be made at any time, even while a poll waits, and
+ * take effect at once. After `close` every call throws or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
-  /** Whether it commits of its own accord what its polls have handed out. */
+  /** Whether the offsets of returned records are committed automatically. */
   readonly enableAutoCommit: boolean
   readonly #context: ConsumerContext
   readonly #options: ResolvedConsumerOptions<K, V>
@@ -54,13 +53,13 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Takes part in the group for these topics, in place of those before. The group gives partitions in
-   * the next polls. Topics that do not exist yet are read once they do; none is {@link Consumer.unsubscribe}.
+   * Subscribes to topics, replacing the previous subscription. The group assigns partitions during the following polls.
+   * Topics that do not exist yet are read once they are created. An empty list is {@link Consumer.unsubscribe}.
    *
-   * @param topics names, or a pattern for the names of all topics there are or will be
-   * @throws {@link IllegalStateError} when the consumer has partitions of its own choice, or a
-   * pattern in place of names, or the other way round
-   * @throws {@link InvalidGroupIdError} without a `groupId`, {@link InvalidTopicError} for what is no topic's name
+   * @param topics names, or a pattern that is matched against the names of all present and future topics
+   * @throws {@link IllegalStateError} when the consumer has assigned its partitions itself, or has subscribed to a
+   * pattern and now passes names, or the reverse
+   * @throws {@link InvalidGroupIdError} without a `groupId`; {@link InvalidTopicError} for an illegal topic name
    */
   subscribe(topics: readonly string[] | RegExp, listener?: RebalanceListener): void {
     this.#parts.ensureNotClosing()
@@ -78,11 +77,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Reads these partitions, in place of those before, without sharing them. Those that stay keep
-   * their position; an empty list is {@link Consumer.unsubscribe}.
+   * Assigns partitions to this consumer, replacing the previous ones. They are not shared with a group. Partitions that
+   * stay keep their position. An empty list is {@link Consumer.unsubscribe}.
    *
    * @throws {@link IllegalStateError} when the consumer is subscribed
-   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist
+   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist
    */
   assign(partitions: readonly TopicPartition[]): void {
     this.#parts.ensureNotClosing()
@@ -98,10 +97,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Gives up all partitions and leaves the group. The listener is called in this call; the next
-   * poll, as long as it may, or `close` waits for it and for the automatic commit, and rejects with
-   * their error. Behind its first await the listener finds no partitions any more: there it commits
-   * offsets that it names.
+   * Gives up all partitions and leaves the group. The listener is called during this call. The next poll, or `close`,
+   * waits for the listener (a poll at most its `maxWaitMs`) and for the automatic commit, and rejects with their
+   * errors. After its first await the listener has no partitions assigned and can only commit explicit offsets.
    */
   unsubscribe(): void {
     this.#parts.ensureNotClosing()
@@ -111,20 +109,19 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Waits for records and hands out at most `maxPollRecords` of them; none when the time is over.
-   * What is there already is returned at once. An error comes after all records before it. What it has
-   * taken counts as consumed once it has returned: a deserializer that closes makes it reject, and one
-   * that commits does so without. Of partitions that are given up meanwhile it returns nothing.
+   * Waits for records and returns up to `maxPollRecords` of them, or none when the wait time is over. Records that are
+   * already there are returned at once. An error is reported only after all records before it were returned. Records
+   * count as consumed when the poll has returned. If a deserializer closes the consumer, the poll rejects; if it
+   * commits, the commit excludes them. Records of partitions that are given up meanwhile are not returned.
    *
    * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is in progress
-   * @throws {@link CorruptRecordError} or {@link SerializationError} for what cannot be read, again
-   * in each poll until the position is moved past it; with a group also when the committed offsets
-   * are damaged
+   * @throws {@link CorruptRecordError} or {@link SerializationError} for a record that cannot be read, again in each
+   * poll until the position is moved past it; with a group also when the committed offsets are damaged
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'`
-   * @throws {@link UnknownTopicOrPartitionError} when a partition of its own choice is gone
-   * @throws {@link InconsistentGroupProtocolError} when the group has another strategy
-   * @throws {@link StorageError} when a read fails, {@link LockLostError} when there is nothing more and the directory was
-   * taken away, and what an automatic commit fails with, as `commit`
+   * @throws {@link UnknownTopicOrPartitionError} when a partition that the consumer assigned itself no longer exists
+   * @throws {@link InconsistentGroupProtocolError} when the group uses another strategy
+   * @throws {@link StorageError} when a read fails; {@link LockLostError} when no more records can be read and the lock
+   * on the directory was lost; and the errors of an automatic commit, see `commit`
    * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
    * @throws what the listener or `onOffsetReset` throws
    */
@@ -137,12 +134,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Goes through the records one by one, until the loop is left, or the consumer is closed. A record
-   * counts as consumed when the next one is asked for, or when an offset behind it was committed; else
-   * one whose body was left comes again. Who reads ahead, as streams do, gives that up. Who calls `next`
-   * without a loop calls `return` in the end: until then no commit but of named offsets goes further.
+   * Iterates over the records until the loop is left or the consumer is closed. A record counts as consumed when the
+   * next one is requested, or an offset after it is committed; if the loop is left before that, the record is delivered
+   * again. Code that reads ahead, as streams do, loses this protection. Code that calls `next` without a loop must call
+   * `return` at the end: until then, only a commit of explicit offsets goes past the current record.
    *
-   * @throws what `poll` throws, which ends the iteration; another one goes on where it was
+   * @throws what `poll` throws, which ends the iteration; a new iteration continues at the same position
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<ConsumerRecord<K, V>> & AsyncDisposable {
     this.#parts.ensureNotClosing()
@@ -152,9 +149,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Offset of the next record to be handed out, which is looked up if nothing has been read yet.
+   * Returns the position: the offset of the next record to return. Looks it up if nothing has been read yet.
    *
-   * @throws {@link IllegalStateError} when it is not assigned, {@link UnknownTopicOrPartitionError} when it is gone
+   * @throws {@link IllegalStateError} when not assigned; {@link UnknownTopicOrPartitionError} when it no longer exists
    * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when `autoOffsetReset` is `'none'`
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
@@ -164,7 +161,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * What the group has committed for a partition, `null` for nothing.
+   * Returns the offset that the group has committed for a partition, `null` for none.
    *
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
@@ -177,17 +174,17 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Stores offsets for the group, durably. What the consumer gives up meanwhile goes to its next owner
-   * once that has ended.
+   * Commits offsets for the group durably. Partitions that the consumer gives up during the commit are assigned to
+   * their next owner only after it has ended.
    *
-   * @param offsets next offsets to read; those of all that is consumed, of topics that are there, when absent
-   * @throws TypeError or RangeError for what is no offset, or has a wrong field
-   * @throws {@link CommitFailedError} when the group has moved on without this member, or others subscribe and it does not
-   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end, as behind a seek, and not by a cut
-   * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored, {@link ReadOnlyError}
+   * @param offsets the next offsets to read; absent: those of all consumed records whose topics still exist
+   * @throws TypeError or RangeError when an offset or another field is not legal
+   * @throws {@link CommitFailedError} when the group moved on without this member, or others subscribe and it does not
+   * @throws {@link OffsetOutOfRangeError} when an offset is past the log's end, unless by truncation of the log
+   * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored; {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
-   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or has been
-   * deleted and made anew since the last record of it that was handed out, or the last seek
+   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or its topic was deleted
+   * and created again since the last record was returned from it or the last seek
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
@@ -202,7 +199,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Goes on at `offset`, back or forth. One that the log does not hold shows in the next poll.
+   * Moves the position to `offset`, backwards or forwards. If the log does not hold it, the next poll reports or resets
+   * it, as `autoOffsetReset` says.
    *
    * @throws {@link IllegalStateError} when the partition is not assigned; RangeError when `offset` is negative
    */
@@ -212,9 +210,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Goes on at the first record there is by the time the position is needed.
+   * Moves to the first record of each partition, as found when the position is next needed, not at this call.
    *
-   * @param partitions all that are assigned when absent or empty
+   * @param partitions all assigned partitions if absent or empty
    * @throws {@link IllegalStateError} when one of them is not assigned
    */
   seekToBeginning(partitions: readonly TopicPartition[] = []): void {
@@ -222,19 +220,18 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#parts.controls.seekTo(partitions, 'earliest')
   }
 
-  /** Likewise, behind the last record there is by then. */
+  /** Moves to the end in the same way, after the last record. @throws as {@link Consumer.seekToBeginning} */
   seekToEnd(partitions: readonly TopicPartition[] = []): void {
     this.#parts.ensureOpen()
     this.#parts.controls.seekTo(partitions, 'latest')
   }
 
   /**
-   * Goes on at the first record that is at least as young as `timestamp`, or at the end that a
-   * partition has at the call where there is none. A seek that is called later counts, also while
-   * this one searches.
+   * Moves to the first record whose timestamp is at least `timestamp`. Without such a record, it moves to the end that
+   * the partition has at the call. A later seek takes precedence, even while this one is still searching.
    *
    * @param timestamp milliseconds since the epoch
-   * @throws {@link IllegalStateError} when one of the partitions is not assigned; RangeError when `timestamp` is negative
+   * @throws {@link IllegalStateError} when a partition is not assigned; RangeError when `timestamp` is negative
    * @throws as {@link Consumer.offsetsForTimes}
    */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
@@ -243,29 +240,32 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * The first record of each partition that is at least as young, `null` where there is none. The
-   * partitions need not be assigned, and no position moves.
+   * Finds the first record of each partition whose timestamp is at least the given one, `null` for none. The partitions
+   * need not be assigned, and no position moves.
    *
-   * @throws {@link UnknownTopicOrPartitionError} when one of them does not exist; {@link CorruptRecordError} where damage
-   * may hide such a record; {@link StorageError} when the disk fails
+   * @throws {@link UnknownTopicOrPartitionError} when one does not exist; {@link CorruptRecordError} when damage may
+   * hide such a record; {@link StorageError} when the disk fails
    */
   async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
     this.#parts.ensureOpen()
     return this.#parts.lookup.forTimes(queries)
   }
 
-  /** Where these partitions begin. @throws as {@link Consumer.offsetsForTimes} */
+  /** Returns the log start offsets of partitions. @throws as {@link Consumer.offsetsForTimes} */
   beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
     return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'logStartOffset'))
   }
 
-  /** Where what can be read of them ends, exclusive. @throws as {@link Consumer.offsetsForTimes} */
+  /**
+   * Returns the end offsets of partitions, exclusive: the high watermarks.
+   * @throws as {@link Consumer.offsetsForTimes}
+   */
   endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
     return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'highWatermark'))
   }
 
   /**
-   * Hands out nothing of these partitions until `resume`, or until the group has taken them away.
+   * Stops returning records of these partitions until `resume`, or until the group has revoked them.
    * @throws {@link IllegalStateError} when one of them is not assigned
    */
   pause(partitions: readonly TopicPartition[]): void {
@@ -273,27 +273,28 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#parts.controls.setPaused(partitions, true)
   }
 
-  /** Ends `pause`. Nothing was skipped. @throws as {@link Consumer.pause} */
+  /** Resumes paused partitions. No record was skipped. @throws as {@link Consumer.pause} */
   resume(partitions: readonly TopicPartition[]): void {
     this.#parts.ensureOpen()
     this.#parts.controls.setPaused(partitions, false)
   }
 
-  /** The partitions that are paused, sorted. */
+  /** Returns the paused partitions, sorted. */
   paused(): TopicPartition[] {
     this.#parts.ensureOpen()
     return this.#parts.controls.paused()
   }
 
-  /** The partitions it has, sorted. */
+  /** Returns the assigned partitions, sorted. */
   assignment(): TopicPartition[] {
     this.#parts.ensureOpen()
     return this.#parts.subscription.assignment()
   }
 
   /**
-   * How far it is from the end of each of its partitions, sorted, but for those that are not there any
-   * more. @throws as {@link Consumer.position}
+   * Returns how far the consumer is from the end of each assigned partition, sorted. Partitions that no longer exist
+   * are left out.
+   * @throws as {@link Consumer.position}
    */
   lag(): Promise<Lag[]> {
     return this.#parts.answer(() => this.#parts.controls.lag())
@@ -306,26 +307,25 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Commits what is consumed, if that is automatic, calls the listener, waits for all commits that are
-   * under way and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration
-   * ends. Further calls wait for the first one. A listener may wait for it in a poll, and must not in
-   * `unsubscribe` or `close`.
+   * Closes the consumer: commits consumed offsets if commits are automatic, calls the listener, waits for commits in
+   * progress and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration ends. Further
+   * calls wait for the first. A listener may await it in a poll, but not in `unsubscribe` or `close`.
    *
-   * @throws what commit or listener fails with, AggregateError of both, once it is closed all the same
+   * @throws the failure of the commit or the listener, or an AggregateError of both; it is closed all the same
    */
   close(): Promise<void> {
     this.#parts.loop.stop()
-    // A step later, so that a listener that is called here finds the consumer closing.
+    // One microtask later, so that a listener called here finds the consumer closing.
     this.#closing ??= Promise.resolve().then(() => this.#close())
     return this.#closing
   }
 
-  /** What a push needs besides. @internal */
+  /** Further calls that a push needs. @internal */
   get controls(): PartitionControls {
     return this.#parts.controls
   }
 
-  /** {@link Consumer.close}, for `await using`. */
+  /** Calls {@link Consumer.close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -334,12 +334,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     const running = this.#parts.group.isInListener ? null : this.#parts.loop.running
     const givenUp = this.#parts.giveUp()
     try {
-      // A listener may ask for positions and commit until its promise settles.
+      // A listener may read positions and commit until its promise settles.
       await inTurn(givenUp, () => this.#parts.committer.settle())
     } finally {
       await this.#parts.group.commitsEnded()
       this.#parts.letGo()
-      // Its caller gets the error. A listener may be what called close, so nothing waits for that.
+      // The poll's caller receives its error. A listener may have called close, so this does not wait for listeners.
       await running?.catch(() => undefined)
       this.#parts.stopListening()
       this.#context.onClosed(this)

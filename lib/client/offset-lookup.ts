@@ -16,20 +16,20 @@ export interface TimestampQuery extends TopicPartition {
   readonly timestamp: number
 }
 
-/** The first record of a partition that is at least as young as was asked for. */
+/** The first record of a partition whose timestamp is at least the one asked for. */
 export interface OffsetAndTimestamp extends TopicPartition {
-  /** `null` when every visible record is older. */
+  /** `null` if every visible record is older. */
   readonly offset: number | null
-  /** Of that record; `null` when there is none. */
+  /** Timestamp of that record; `null` if there is none. */
   readonly timestamp: number | null
 }
 
-/** One end of a partition. */
+/** The start or end offset of a partition. */
 export interface PartitionOffset extends TopicPartition {
   readonly offset: number
 }
 
-/** Each has a check of its own below. */
+/** Each field is checked separately below. */
 const checkedLater: Check = () => undefined
 
 const QUERY: Checks<TimestampQuery> = {
@@ -38,7 +38,7 @@ const QUERY: Checks<TimestampQuery> = {
   timestamp: checkedLater,
 }
 
-/** Looks offsets up in partitions that need not be assigned, and moves nothing. */
+/** Looks up offsets in partitions, which need not be assigned. No position moves. */
 export class OffsetLookup {
   readonly #positions: PositionResolver
 

@@ -1,28 +1,31 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
 
 /**
- * What an application wants to know about the partitions that its group gives and takes.
+ * Callbacks for the partitions that a group assigns to a consumer and revokes from it.
  *
- * Called inside `poll` (or an iteration), which waits for what a callback returns; `unsubscribe`
- * and `close` call it too. Callbacks may seek, commit and ask for positions, but not poll: that
- * rejects with {@link IllegalStateError}, or behind an await in `unsubscribe` it may find nothing. When one
- * throws, the call it was made from rejects with that error, and the new assignment stands. Each
- * callback has a list of its own.
+ * They are called inside `poll` (or an iteration), which waits for the promise that a callback
+ * returns, and by `unsubscribe` and `close`. Callbacks may seek, commit and read positions, but
+ * must not poll: that rejects with {@link IllegalStateError}. After an await during `unsubscribe`
+ * such a poll may return no records instead. If a callback throws, the call that invoked it rejects
+ * with that error, and the new assignment stays in force. Each callback receives its own copy of
+ * the list.
  */
 export interface RebalanceListener {
   /**
-   * The partitions are about to be given up: the last chance to commit. With an eager strategy all
-   * of them before every rebalance, even none; otherwise only those that really go.
+   * The partitions are about to be given up: the last chance to commit. With an eager strategy, all
+   * partitions are revoked before every rebalance, even if there are none; otherwise only those
+   * that the consumer loses.
    */
   readonly onPartitionsRevoked?: (partitions: readonly TopicPartition[]) => void | Promise<void>
   /**
-   * The partitions that were added. Once at the end of every rebalance, even when there are none;
-   * by then every other member has given up what it had of them.
+   * The partitions that were added. Called once at the end of every rebalance, even if none were
+   * added. By then every other member has given up the partitions it had among them.
    */
   readonly onPartitionsAssigned?: (partitions: readonly TopicPartition[]) => void | Promise<void>
   /**
-   * The partitions are gone already, because `maxPollIntervalMs` was exceeded: others may have read
-   * on, and nothing can be committed. `onPartitionsRevoked` is called when this is left out.
+   * The partitions are already lost, because `maxPollIntervalMs` was exceeded: other members may
+   * have read on, and nothing can be committed. If this callback is missing, `onPartitionsRevoked`
+   * is called.
    */
   readonly onPartitionsLost?: (partitions: readonly TopicPartition[]) => void | Promise<void>
 }

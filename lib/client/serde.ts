@@ -4,59 +4,60 @@ import { types } from 'node:util'
 import { asBuffer, refuseThenable } from '../checks.ts'
 
 /**
- * Turns keys or values of type `T` into bytes and back.
+ * Converts keys or values of type `T` to bytes and back.
  *
  * A record without a key or value has `null` there, which is neither serialized nor deserialized:
- * `null` in is `null` stored, and that is read as `null`. The serdes of this module give `null`
- * for `null` as well. What they throw reaches the application as the `cause` of a
- * `SerializationError`.
+ * `null` is stored as `null` and read as `null`. The serdes of this module also return `null` for
+ * `null`. Their errors reach the application as the `cause` of a `SerializationError`.
  */
 export interface Serde<T> {
   /**
-   * The bytes are read later, when a batch is written, so they must not be changed afterwards.
+   * Converts data to bytes. The bytes are read later, when a batch is written, so they must not be
+   * changed afterwards.
    *
    * @returns `null` to store no key or no value
    */
   serialize(topic: string, data: T): Buffer | null
   /**
-   * The data that the bytes stand for.
+   * Converts bytes to data.
    *
-   * @param bytes may be a view of a larger buffer; never `null`, perhaps empty. Not to be written into by
-   * who may throw: the record is read from them again in the next poll
+   * @param bytes may be a view of a larger buffer; never `null`, possibly empty. A deserializer
+   * that may throw must not write to them: the next poll reads the record from the same bytes again
    */
   deserialize(topic: string, bytes: Buffer): T
 }
 
-/** The half of a {@link Serde} that a producer needs. */
+/** The part of a {@link Serde} that a producer needs. */
 export type Serializer<T> = Pick<Serde<T>, 'serialize'>
 
-/** The half of a {@link Serde} that a consumer needs. */
+/** The part of a {@link Serde} that a consumer needs. */
 export type Deserializer<T> = Pick<Serde<T>, 'deserialize'>
 
-// The byte order mark stays, or a string that begins with one would not come back as it was.
+// The byte order mark is kept, or a string that begins with one would be changed by a round trip.
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Bytes as they are, without a copy: takes any `Uint8Array`, gives a `Buffer`. Anything else is
- * refused with a TypeError.
+ * Serde for bytes, without a copy: accepts any `Uint8Array` and returns a `Buffer`. Anything else
+ * is refused with a TypeError.
  */
 export function bytes(): Serializer<Uint8Array> & Deserializer<Buffer> {
   return BYTES
 }
 
 /**
- * Strings in UTF-8. Anything else is refused with a TypeError, and so are stored bytes that are not
- * UTF-8. Half of a surrogate pair is stored as U+FFFD, as everywhere in Node.
+ * Serde for strings in UTF-8. Other values, and stored bytes that are not UTF-8, are refused with a
+ * TypeError. A lone surrogate is stored as U+FFFD, as everywhere in Node.
  */
 export function string(): Serde<string> {
   return STRING
 }
 
 /**
- * JSON text in UTF-8. What JSON cannot say at all (`undefined`, a function, a symbol, a bigint, a
- * cycle, a promise, a map, a set) is refused with a TypeError, stored bytes that are not JSON with a
- * SyntaxError. Within an object it is as with `JSON.stringify`: a map is stored as `{}`, NaN and
- * Infinity, also alone, as `null`. Nobody checks that what was stored is a `T`.
+ * Serde for JSON text in UTF-8. Values without a JSON form (`undefined`, a function, a symbol, a
+ * bigint, a cycle, a promise, a map, a set) are refused with a TypeError, stored bytes that are not
+ * JSON with a SyntaxError. Within an object the rules of `JSON.stringify` apply: a map is stored as
+ * `{}`. NaN and Infinity are stored as `null`, also on their own. Stored data is not checked to be
+ * a `T`.
  */
 export function json<T = unknown>(): Serde<T> {
   return {
@@ -66,15 +67,15 @@ export function json<T = unknown>(): Serde<T> {
 }
 
 /**
- * What is used when no serde is given: takes strings, which are stored in UTF-8, and any
- * `Uint8Array`; gives a `Buffer`.
+ * The serde used by default: accepts strings, which are stored in UTF-8, and any `Uint8Array`;
+ * returns a `Buffer`.
  */
 export function defaultSerde(): Serializer<string | Uint8Array | null> & Deserializer<Buffer> {
   return DEFAULT
 }
 
-// Nearly all bytes come in buffers, and to ask whether it is one takes a tenth of the time that it
-// takes to ask for a Uint8Array.
+// Nearly all bytes are Buffers, and the check for a Buffer takes a tenth of the time of the check
+// for a Uint8Array.
 const BYTES: Serializer<Uint8Array> & Deserializer<Buffer> = Object.freeze({
   serialize(_topic: string, data: unknown): Buffer | null {
     if (data === null || Buffer.isBuffer(data)) return data
@@ -105,9 +106,10 @@ const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = O
 
 function serializeJson(_topic: string, data: unknown): Buffer | null {
   if (data === null) return null
-  // One that was not awaited. Data may have a field of that name, which is no reason to call it.
+  // A promise that was not awaited. Other data may have a field named `then`, which must not be
+  // called.
   if (types.isPromise(data)) refuseThenable('json() takes a value that JSON can represent', data)
-  // The declared type is wrong about values that JSON leaves out.
+  // The declared type is wrong about values without a JSON form.
   const text = JSON.stringify(data) as string | undefined
   if (text === undefined || (text === '{}' && isHiddenFromJson(data))) {
     throw wrongType('json()', 'a value that JSON can represent', data)
@@ -115,7 +117,7 @@ function serializeJson(_topic: string, data: unknown): Buffer | null {
   return Buffer.from(text)
 }
 
-/** Whether what an object holds is left out of its JSON, and not because it says so itself. */
+/** Whether an object's content is missing from its JSON, and not because of its own `toJSON`. */
 function isHiddenFromJson(data: unknown): boolean {
   const hasHidden = types.isMap(data) || types.isSet(data)
   return hasHidden && !('toJSON' in data)
@@ -136,7 +138,7 @@ function wrongType(who: string, wanted: string, got: unknown): TypeError {
 }
 
 function typeName(value: unknown): string {
-  // 'Array', 'Date' or 'Object' says more than 'object', and cannot fail on a strange prototype.
+  // 'Array', 'Date' or 'Object' says more than 'object', and cannot fail on an unusual prototype.
   if (typeof value === 'object') return Object.prototype.toString.call(value).slice(8, -1)
   return typeof value
 }
