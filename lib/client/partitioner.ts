@@ -17,13 +17,13 @@ export interface PartitionerRecord {
 }
 
 /**
- * Chooses the partition of a record that names none itself. Called once for each such record, in
+ * Chooses the partition of a record that does not name one. Called once for each such record, in
  * the order of the sends, so it may keep state.
  *
  * @param partitionCount number of partitions of the record's topic, at least 1; may grow from one
  * call to the next
- * @param load what waits to be written for each partition, in any unit that is the same for all;
- * absent while that is not known for all of them
+ * @param load how much waits to be written for each partition, in any unit that is the same for
+ * all; absent if that is not known for all of them
  * @returns an integer in [0, `partitionCount`)
  */
 export type Partitioner = (
@@ -35,21 +35,23 @@ export type Partitioner = (
 /** Options of {@link defaultPartitioner}. */
 export interface DefaultPartitionerOptions {
   /**
-   * Bytes of keys and values after which records without a key go on to another partition, at
-   * least 1. Best the producer's `batchSize`: less splits batches, more makes the load uneven.
+   * Bytes of keys and values after which records without a key switch to another partition, at
+   * least 1. Best set to the producer's `batchSize`: a smaller value splits batches, a larger one
+   * makes the load uneven.
    *
-   * @defaultValue 16384, as Kafka's producers have it; the producers of this library give it theirs
+   * @defaultValue 16384, as in Kafka's producers; the producers of this library pass their own
+   * `batchSize`
    */
   readonly stickyBytes?: number
   /** Treats every record as if it had no key. @defaultValue `false` */
   readonly ignoreKeys?: boolean
-  /** @defaultValue the system's */
+  /** Source of random numbers. @defaultValue the system's */
   readonly random?: Random
 }
 
 /** Options of {@link random}. */
 export interface RandomPartitionerOptions {
-  /** @defaultValue the system's */
+  /** Source of random numbers. @defaultValue the system's */
   readonly random?: Random
 }
 
@@ -61,7 +63,7 @@ const DEFAULT_OPTIONS: Checks<DefaultPartitionerOptions> = {
   ignoreKeys: boolean,
 }
 
-/** Where the records of a topic without a key go at present. */
+/** The current partition for a topic's records without a key. */
 interface StickyState {
   partition: number
   sentBytes: number
@@ -70,12 +72,14 @@ interface StickyState {
 const DEFAULT_STICKY_BYTES = 16_384
 
 /**
- * Kafka's partitioner. A record with a key, even an empty one, goes where the key's hash says, so
- * records of one key stay in order; that changes when partitions are added. Records without a key
- * fill a batch of one partition before they go to another, chosen at random: the less waits in its
- * queue the likelier.
+ * Creates Kafka's default partitioner.
  *
- * Use one for each producer: two that share one cut each other's batches short.
+ * A record with a key, even an empty one, is sent to the partition that the key's hash selects, so
+ * records of one key stay in order; adding partitions changes the selection. Records without a key
+ * fill a batch of one partition before they switch to another. That one is chosen at random; the
+ * shorter a partition's queue, the likelier it is chosen.
+ *
+ * Use one for each producer: two producers that share one cut each other's batches short.
  *
  * @throws TypeError or RangeError for options that are not legal
  */
@@ -99,15 +103,16 @@ export function defaultPartitioner(options: DefaultPartitionerOptions = {}): Par
       state = { partition: choosePartition(partitionCount, load, source), sentBytes: 0 }
       states.set(topic, state)
     }
-    // An empty record counts as well, or a stream of them would never leave its partition.
+    // An empty record counts too, or a stream of them would never switch partitions.
     state.sentBytes += Math.max(1, (key?.length ?? 0) + (value?.length ?? 0))
     return state.partition
   }
 }
 
 /**
- * Deals records to the partitions of their topic in a circle, with or without a key. Even to a
- * record, but it spreads what could have been one batch over all partitions.
+ * Creates a partitioner that sends each topic's records to its partitions in turn, with or without
+ * a key. The distribution is exactly even, but it spreads records that could have shared a batch
+ * over all partitions.
  */
 export function roundRobin(): Partitioner {
   const nextPartitions = new Map<string, number>()
@@ -118,7 +123,9 @@ export function roundRobin(): Partitioner {
   }
 }
 
-/** Chooses a partition at random for each record, with or without a key. */
+/**
+ * Creates a partitioner that chooses a partition at random for each record, with or without a key.
+ */
 export function random(options: RandomPartitionerOptions = {}): Partitioner {
   const checked = checkOptions('partitioner options', options, RANDOM_OPTIONS)
   const { random: source = systemRandom } = checked
@@ -126,7 +133,7 @@ export function random(options: RandomPartitionerOptions = {}): Partitioner {
 }
 
 /**
- * Checks what a partitioner has returned, which may be anybody's code.
+ * Checks the return value of a partitioner, which may be user code.
  *
  * @throws RangeError when it is not an integer in [0, `partitionCount`)
  */
@@ -146,9 +153,10 @@ export function resolvePartition(partition: unknown, partitionCount: number): nu
 }
 
 /**
- * The table that a random number is looked up in: partition `p` is chosen by a number below entry
- * `p` and not below the one before it. A partition's part is the longest queue plus one, less its
- * own queue, so the longest queue still has a chance of one, and equal queues have equal chances.
+ * Builds the table in which a random number is looked up: partition `p` is chosen if the number is
+ * below entry `p` and not below the entry before it. The weight of a partition is the longest queue
+ * plus one, minus its own queue, so the longest queue still has a weight of one, and equal queues
+ * have equal weights.
  *
  * @internal
  */

@@ -15,29 +15,29 @@ import { codecFor, COMPRESSION_TYPES, type CompressionType } from '../record/com
 import { defaultPartitioner, type Partitioner } from './partitioner.ts'
 import { defaultSerde, type Serializer } from './serde.ts'
 
-/** How a producer gathers, writes and acknowledges records: Kafka's keys in camelCase. */
+/** How a producer batches, writes and acknowledges records: Kafka's keys in camelCase. */
 export interface ProducerOptions<
   K = string | Uint8Array,
   V = string | Uint8Array,
 > extends CompressionLevels {
   /**
-   * When a send counts as done: `0` when the record is in the producer's memory, after which
-   * nobody learns of a failure; `1` when it is written; `'all'` when consumers may see it.
+   * When a send counts as done: `0` when the record is in the producer's memory, and later failures
+   * are not reported; `1` when it is written; `'all'` when consumers may see it.
    *
    * @defaultValue `'all'`
    */
   readonly acks?: Acks
   /**
-   * How long a batch waits for more records, milliseconds from its first one. With 0 a batch goes
-   * out at the end of the tick, or gathers while the one before it is being written.
+   * How long a batch waits for more records, milliseconds from its first one. With 0 a batch is
+   * sent at the end of the tick, or collects records while the previous one is being written.
    *
    * @defaultValue 0 (Kafka: 5)
    */
   readonly lingerMs?: number
   /**
-   * Bytes at which a batch is full, [0, 2147483647]; 0 gives every record a batch of its own. A
-   * topic's `maxMessageBytes` and `segmentBytes` limit a batch as well: one that waits while they are lowered
-   * is split.
+   * Bytes at which a batch is full, [0, 2147483647]; with 0 each record has its own batch. A
+   * topic's `maxMessageBytes` and `segmentBytes` limit a batch as well: a waiting batch is split
+   * when they are lowered.
    *
    * @defaultValue 65536 (Kafka: 16384)
    */
@@ -45,8 +45,8 @@ export interface ProducerOptions<
   /** Records at which a batch is full, at least 1, or `Infinity`. @defaultValue `Infinity` */
   readonly batchRecords?: number
   /**
-   * Bytes of encoded records that may be waiting to be written and acknowledged, at least 1. A send
-   * that finds no room waits for it.
+   * Bytes of encoded records that may wait to be written and acknowledged, at least 1. A send
+   * without room waits for it.
    *
    * @defaultValue 33554432
    */
@@ -58,19 +58,22 @@ export interface ProducerOptions<
    */
   readonly maxBlockMs?: number
   /**
-   * How long after the first record of a batch its outcome must be known, milliseconds, at least 1
+   * Time limit for the outcome of a batch, counted from its first record, milliseconds, at least 1
    * and at least `lingerMs`.
    *
-   * @defaultValue 120000, or `lingerMs` where that is more
+   * @defaultValue 120000, or `lingerMs` if that is larger
    */
   readonly deliveryTimeoutMs?: number
-  /** Codec of the batches, where the topic leaves that to producers. @defaultValue `'none'` */
+  /** Codec of the batches, if the topic leaves the choice to producers. @defaultValue `'none'` */
   readonly compressionType?: CompressionType
-  /** Not to be shared with another producer. @defaultValue `defaultPartitioner({ stickyBytes: batchSize })` */
+  /**
+   * Chooses partitions. Not to be shared between producers.
+   * @defaultValue `defaultPartitioner({ stickyBytes: batchSize })`
+   */
   readonly partitioner?: Partitioner
-  /** @defaultValue takes strings, stored in UTF-8, and bytes */
+  /** Converts keys to bytes. @defaultValue accepts strings, stored in UTF-8, and bytes */
   readonly keySerializer?: Serializer<K>
-  /** @defaultValue takes strings, stored in UTF-8, and bytes */
+  /** Converts values to bytes. @defaultValue accepts strings, stored in UTF-8, and bytes */
   readonly valueSerializer?: Serializer<V>
 }
 
@@ -80,14 +83,14 @@ export type ResolvedProducerOptions = Required<ProducerOptions<unknown, unknown>
 /** How a producer, or a broker with its producers, is closed. */
 export interface CloseOptions {
   /**
-   * Milliseconds, at least 0, after which the rest is given up.
+   * Milliseconds, at least 0, after which the remaining records are rejected.
    *
-   * @defaultValue waits as long as it takes
+   * @defaultValue no time limit
    */
   readonly timeoutMs?: number
 }
 
-/** What a close may be told. */
+/** The checks for the options of a close. */
 export const CLOSE_OPTIONS: Checks<CloseOptions> = { timeoutMs: wholeNumber(0) }
 
 const PRODUCER_OPTIONS: Checks<ProducerOptions<unknown, unknown>> = {
@@ -113,10 +116,11 @@ const DEFAULT_MAX_BLOCK_MS = 60_000
 const DEFAULT_DELIVERY_TIMEOUT_MS = 120_000
 
 /**
- * Checks `options` and fills in what they leave out.
+ * Checks `options` and fills in the defaults.
  *
  * @throws TypeError or RangeError naming the option, the value and what is allowed
- * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
+ * @throws {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not
+ * available
  */
 export function resolveProducerOptions<K, V>(
   options: ProducerOptions<K, V>,
@@ -147,7 +151,7 @@ export function resolveProducerOptions<K, V>(
   }
 }
 
-/** The default gives way to a long linger; a value that the caller has chosen does not. */
+/** The default is raised to a longer `lingerMs`; a value set by the caller is not. */
 function resolveDeliveryTimeout(deliveryTimeoutMs: number | undefined, lingerMs: number): number {
   if (deliveryTimeoutMs === undefined) return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs)
   if (deliveryTimeoutMs < lingerMs) {

@@ -3,19 +3,19 @@ import { checkWholeNumber, describeValue } from '../checks.ts'
 import type { RecordHeader } from '../record/record-batch-builder.ts'
 import { isRecordField, refuseField, type HeadersInit } from '../storage/append-record.ts'
 
-/** What an application hands to a producer. Nothing of it may change until the send has settled. */
+/** A record as an application sends it. Nothing in it may change until the send has settled. */
 export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array> {
   readonly topic: string
-  /** From 0, below the topic's number of partitions. @defaultValue what the partitioner says */
+  /** From 0, below the topic's number of partitions. @defaultValue chosen by the partitioner */
   readonly partition?: number
-  /** Absent is null: no key. */
+  /** Absent means `null`: no key. */
   readonly key?: K | null
   /** `null` stores no value: in a compacted topic, a tombstone. */
   readonly value: V | null
   readonly headers?: HeadersInit
   /**
-   * Milliseconds since the epoch, at least 0; -1, which a record without a timestamp is read with,
-   * counts as absent.
+   * Milliseconds since the epoch, at least 0. -1, the timestamp that records without one are read
+   * with, counts as absent.
    *
    * @defaultValue now
    */
@@ -31,24 +31,25 @@ const FIELDS = [
   'timestamp',
 ] satisfies (keyof ProducerRecord)[]
 
-/** A record in the form in which it is stored, on its way to a batch. */
+/** A serialized record on its way to a batch. */
 export interface SerializedRecord {
   readonly topic: string
-  /** `undefined` leaves it to the partitioner. */
+  /** `undefined` leaves the choice to the partitioner. */
   readonly partition: number | undefined
   readonly key: Buffer | null
   readonly value: Buffer | null
   readonly headers: readonly RecordHeader[]
   readonly timestamp: number
-  /** Whether the application has given it: limits are for these alone. */
+  /** Whether the application has set the timestamp: timestamp limits apply only then. */
   readonly bringsTimestamp: boolean
-  /** Its number in the call that it was sent by, counted from 0. */
+  /** Its index in the call that sent it, from 0. */
   readonly slot: number
 }
 
 /**
- * Refuses what is not a record at all, or has a field that nobody reads, and gives its topic.
+ * Refuses values that are not records, and records with unknown fields.
  *
+ * @returns the record's topic
  * @throws TypeError naming what is wrong
  */
 export function checkTopicOf(record: unknown): string {
@@ -70,11 +71,11 @@ export function checkTopicOf(record: unknown): string {
 }
 
 /**
- * Checks the partition that a record names, as far as that can be told without its topic: a record that no
- * topic can take must not have one created.
+ * Checks a record's partition without its topic, as far as possible: a record that no topic can
+ * accept must not create one.
  *
- * @returns `undefined` where it names none
- * @throws TypeError or RangeError when it is no number that a partition can have
+ * @returns `undefined` if the record names no partition
+ * @throws TypeError or RangeError when it is not a valid partition number
  */
 export function checkPartition(partition: number | null | undefined): number | undefined {
   if (partition === undefined || partition === null) return undefined

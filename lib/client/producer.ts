@@ -1,4 +1,4 @@
-// Not the global of that name: that is behind a getter, which would be called for every record.
+// Imported because the global `Buffer` is a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { settledLater, settleOfLast } from '../broker/settled-later.ts'
@@ -37,27 +37,31 @@ import type { WaitingSend } from './waiting-send.ts'
 export type { ProducerOptions } from './producer-options.ts'
 
 /**
- * What a producer needs of its broker.
+ * What a producer needs from its broker.
  *
  * @internal
  */
 export interface ProducerContext {
   readonly clock: Clock
   readonly random: Random
-  /** A promise where the topic is being created. @throws {@link UnknownTopicOrPartitionError} */
+  /**
+   * Returns a promise while the topic is being created.
+   * @throws {@link UnknownTopicOrPartitionError}
+   */
   topic(name: string): Promise<ProducerTopic> | ProducerTopic
-  /** Called once, when nothing of the producer is left to be done. */
+  /** Called once, when the producer has closed and nothing is pending. */
   onClosed(producer: Producer<never, never>): void
 }
 
 /**
- * Sends records to topics. Records for the same partition are gathered into batches and written
+ * Sends records to topics. Records for the same partition are collected into batches and written
  * together, in the order of their sends.
  *
- * All calls may overlap. Sends to one partition settle in their order, but for those that are given
- * up while they wait for room. When a batch is refused, the ones behind it are still tried; when the disk
- * fails one, those that were sent by then fail with it. Nothing is sent twice: sending again is up to the
- * caller, who finds in `outcome` of most errors whether that may store a record twice.
+ * All calls may overlap. Sends to one partition settle in order, except those that are given up
+ * while waiting for memory. When a batch is refused, the batches after it are still tried. When the
+ * disk fails a batch, the records already sent after it fail with it. The producer never retries:
+ * that is up to the caller, to whom the `outcome` of most errors says whether a retry may store a
+ * record twice.
  */
 export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   readonly #context: ProducerContext
@@ -65,7 +69,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   readonly #accumulator: RecordAccumulator
   readonly #topics: ProducerTopics
   #closing: Promise<void> | null = null
-  /** What the partitioner has thrown last. */
+  /** The error that the partitioner threw last. */
   #thrown: unknown = null
 
   /** @internal */
@@ -90,33 +94,34 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   /**
    * Sends one record.
    *
-   * Not awaiting each send before the next lets records share batches. More than `bufferMemory`
-   * should not be on its way at once: what waits for room there is kept outside of it. When the
-   * disk fails a write, what was sent to the same partition after it and is not yet written fails
-   * too, as `not-written`: no record of a producer is in the log while one before it is missing.
+   * Sends that are not awaited one by one can share batches. Do not send more than `bufferMemory`
+   * at a time: sends that wait for memory are kept outside of it. When the disk fails a write,
+   * records sent to the same partition after it that are not yet written fail too, as
+   * `not-written`: no record of a producer is in the log while an earlier one is missing.
    *
-   * @returns settles as `acks` says. It rejects with a TypeError or RangeError when the record is
-   * not of the described form, {@link UnknownTopicOrPartitionError}, {@link InvalidTopicError},
-   * {@link SerializationError}, {@link RecordTooLargeError}, {@link InvalidRecordError},
-   * {@link InvalidTimestampError} or {@link UnsupportedCompressionTypeError} when it cannot be stored,
-   * {@link LogFullError} when its topic has no room, {@link BufferExhaustedError} or
-   * {@link TimeoutError} when a limit of time is over, {@link StorageError},
-   * {@link CorruptRecordError} or {@link LockLostError} when writing fails, {@link ClosedError}, and
-   * what a partitioner throws.
+   * @returns a promise that settles as `acks` says. It rejects with a TypeError or RangeError when
+   * the record does not have the described form; with {@link UnknownTopicOrPartitionError},
+   * {@link InvalidTopicError}, {@link SerializationError}, {@link RecordTooLargeError},
+   * {@link InvalidRecordError}, {@link InvalidTimestampError} or
+   * {@link UnsupportedCompressionTypeError} when it cannot be stored; {@link LogFullError} when its
+   * topic has no room; {@link BufferExhaustedError} or {@link TimeoutError} when a time limit has
+   * expired; {@link StorageError}, {@link CorruptRecordError} or {@link LockLostError} when writing
+   * fails; {@link ClosedError}; and with the error of a partitioner.
    */
   send(record: ProducerRecord<K, V>): Promise<RecordMetadata>
   /**
-   * Sends one record and lets a callback know, once, what has become of it. For the many sends
-   * whose promises nobody would look at one by one.
+   * Sends one record and calls a callback once with the result. Use it for many sends whose
+   * promises would not be awaited individually.
    *
-   * The callbacks of a batch run in the asynchronous context of one of its sends: what looks into an
-   * `AsyncLocalStorage` is to be wrapped by `AsyncResource.bind`, or to await the promise, which keeps its own.
+   * The callbacks of a batch run in the asynchronous context of one of its sends. A callback that
+   * reads an `AsyncLocalStorage` must be wrapped with `AsyncResource.bind`; or await the promise,
+   * which keeps its own context.
    *
-   * @param callback never called before `send` has returned; what it throws, also when it is async, is
-   * dropped, but for the first in the process, which is a warning of it
-   * @throws TypeError or RangeError when the record is not of the described form, and what a
-   * partitioner throws; the callback is not called then. While the topic is being created, no partition
-   * can be chosen yet: it is called with what goes wrong there later
+   * @param callback never called before `send` has returned. Errors it throws or rejects with are
+   * dropped, except that the first one in the process is emitted as a process warning
+   * @throws TypeError or RangeError when the record does not have the described form, and the error
+   * of a partitioner; the callback is not called then. While the topic is being created, no
+   * partition can be chosen yet: errors in that later step are passed to the callback
    */
   send(record: ProducerRecord<K, V>, callback: SendCallback): void
   send(record: ProducerRecord<K, V>, callback?: SendCallback): Promise<RecordMetadata> | undefined {
@@ -141,11 +146,11 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /**
-   * Sends several records, which is not all or nothing: each may fail alone. Those that bring no
-   * timestamp have the same one.
+   * Sends several records. They are not atomic: each may fail on its own. Records without a
+   * timestamp all get the same one.
    *
-   * @returns their places in the order of `records`; empty for none. It settles when all of them
-   * have, and rejects with the error of the first record that failed.
+   * @returns the metadata of the records in the order of `records`; empty for none. The promise
+   * settles when all have settled, and rejects with the error of the first record that failed.
    * @throws as {@link Producer.send} with a promise does
    */
   async sendBatch(records: readonly ProducerRecord<K, V>[]): Promise<RecordMetadata[]> {
@@ -163,21 +168,22 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /**
-   * Resolves when everything that was sent before the call is settled, without waiting for
-   * `lingerMs`. What is sent later does not count. It never rejects: failures are the business of
-   * those who sent.
+   * Sends everything without waiting for `lingerMs`, and resolves when all records sent before the
+   * call have settled. Later sends do not count. It never rejects: each failure is reported to the
+   * send it belongs to.
    */
   flush(): Promise<void> {
     return this.#accumulator.flush()
   }
 
   /**
-   * Takes no more records, and resolves when those it has taken are settled. May be called again,
-   * also to set a time limit.
+   * Closes the producer: it accepts no more records, and the promise resolves when all earlier ones
+   * have settled. It may be called again, for instance to set a time limit.
    *
-   * @param options.timeoutMs milliseconds, at least 0, after which the rest is given up with a
-   * {@link ClosedError}, whose `outcome` says for each whether it may have been written.
-   * @defaultValue waits as long as it takes
+   * @param options.timeoutMs milliseconds, at least 0, after which the remaining records are
+   * rejected with a {@link ClosedError}, whose `outcome` says for each whether it may have been
+   * written.
+   * @defaultValue no time limit
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0
    */
   async close(options: CloseOptions = {}): Promise<void> {
@@ -195,13 +201,13 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     }
   }
 
-  /** As {@link Producer.close} without a time limit. */
+  /** Calls {@link Producer.close} without a time limit, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
   /**
-   * Bytes of encoded records that are not settled.
+   * Bytes of encoded records that have not settled.
    *
    * @internal
    */
@@ -214,7 +220,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     this.#context.onClosed(this)
   }
 
-  /** Takes the record; whatever is wrong with it goes to `completion`. */
+  /** Accepts the record; passes any error to `completion`. */
   #tryEnqueue(
     record: ProducerRecord<K, V>,
     slot: number,
@@ -229,10 +235,10 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   }
 
   /**
-   * Takes the record, or throws and leaves everything as it was.
+   * Accepts the record, or throws and changes nothing.
    *
    * @param slot its number in the call
-   * @param nowMs timestamp of a record that brings none
+   * @param nowMs timestamp of a record without one
    */
   #enqueue(
     record: ProducerRecord<K, V>,
@@ -242,7 +248,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   ): void {
     this.#ensureOpen()
     const serialized = this.#serializeRecord(record, slot, nowMs)
-    // A serializer may have closed it, and so may a partitioner below.
+    // A serializer may have closed the producer, and so may a partitioner below.
     this.#ensureOpen()
     const queues = this.#topics.find(serialized.topic)
     if (queues === null) {
@@ -254,7 +260,10 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     this.#accumulator.append(queue, serialized, completion)
   }
 
-  /** What goes wrong here is a mistake in the program, also where a partitioner throws one of our errors. */
+  /**
+   * An error here is a mistake in the program, even if a partitioner throws an error class of this
+   * library.
+   */
   #queueFor(serialized: SerializedRecord, queues: TopicQueues): PartitionQueue {
     try {
       return queues.queueFor(serialized, this.#options.partitioner)
@@ -268,11 +277,11 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     if (this.#closing !== null) throw producerClosed()
   }
 
-  /** The topic of a record is there now. */
+  /** Called when the topic of a record has become available. */
   #enter(send: WaitingSend, queues: TopicQueues): void {
     try {
       const queue = queues.queueFor(send.record, this.#options.partitioner)
-      // A partitioner may have given up what waits, itself included.
+      // A partitioner may have made waiting sends fail, including this one.
       if (!send.isWaiting) return
       this.#accumulator.append(queue, send.record, send.completion, send)
     } catch (error) {
@@ -288,7 +297,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      // What is stored of -0 is 0.
+      // -0 is stored as 0.
       timestamp: timestampOf(record.timestamp, nowMs) + 0,
       bringsTimestamp: record.timestamp !== undefined && record.timestamp !== -1,
       slot,
@@ -304,7 +313,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     const { keySerializer, valueSerializer } = this.#options
     const serializer = part === 'key' ? keySerializer : valueSerializer
     try {
-      // The type says what comes out, but anybody may have written it.
+      // User code may return something else than its type says.
       const bytes: unknown = serializer.serialize(topic, data)
       if (bytes === null || Buffer.isBuffer(bytes)) return bytes
       if (types.isUint8Array(bytes)) return asBuffer(bytes)

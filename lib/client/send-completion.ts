@@ -2,39 +2,43 @@ import { types } from 'node:util'
 import { reasonOf } from '../checks.ts'
 import { rejecting, type Settle } from '../broker/settled-later.ts'
 
-/** Where a record has come to lie. */
+/** Where a record was stored. */
 export interface RecordMetadata {
   readonly topic: string
   readonly partition: number
-  /** -1 with `acks: 0`, where nobody waits to learn it. */
+  /** -1 with `acks: 0`, because the send does not wait for the offset. */
   readonly offset: number
-  /** The record's own, or where the topic says so the time of the append. */
+  /** The record's own timestamp, or the time of the append if the topic is configured so. */
   readonly timestamp: number
 }
 
-/** Told once what became of a record: either `error` or `metadata` is not null. */
+/** Called once with the result of a send: either `error` or `metadata` is not null. */
 export type SendCallback = (error: Error | null, metadata: RecordMetadata | null) => void
 
-/** The partition that a record was sent to: it is there as long as its queue, and made for no record. */
+/**
+ * The partition that a record was sent to. It lives as long as its queue and is not allocated per
+ * record.
+ */
 export interface SentTo {
   readonly topic: string
   readonly index: number
 }
 
-/** Whoever waits for the records of a call. One of its methods is called for each, once. */
+/** Receives the results of a call's records. One of its methods is called once for each record. */
 export interface SendCompletion {
-  /** @param slot the record's number in the call */
+  /** @param slot the record's index in the call */
   succeed(to: SentTo, offset: number, timestamp: number, slot: number): void
   fail(error: Error, slot: number): void
 }
 
 /**
- * Whoever waits, or what settles his promise. There is one for every send that is under way, so nothing is
- * made around that: what is alive when memory is collected costs more than the sends themselves.
+ * A completion, or the function that settles a promise. There is one for every send in flight, so
+ * the function is not wrapped in an object: objects that are alive during garbage collection cost
+ * more than the sends themselves.
  */
 export type Completion = SendCompletion | Settle<RecordMetadata>
 
-/** Tells who waits where his record is. */
+/** Reports to `completion` where its record is. */
 export function tellPlace(
   completion: Completion,
   to: SentTo,
@@ -46,25 +50,25 @@ export function tellPlace(
   else completion.succeed(to, offset, timestamp, slot)
 }
 
-/** Tells who waits that his record failed. */
+/** Reports to `completion` that its record failed. */
 export function tellFailure(completion: Completion, error: Error, slot: number): void {
   if (typeof completion === 'function') completion(rejecting(error))
   else completion.fail(error, slot)
 }
 
-/** What a caller gets of a record. */
+/** The metadata that a caller receives for a record. */
 export function metadataOf(to: SentTo, offset: number, timestamp: number): RecordMetadata {
   return { topic: to.topic, partition: to.index, offset, timestamp }
 }
 
 /**
- * Lets a callback know. What the callback throws, at once or by the promise of an async function, must
- * not keep the records behind it from being settled, nor end the process, and there is nobody else to
- * tell. So it is dropped, but for the first, which is a warning of the process: a callback that throws
- * does so for each record, as a rule.
+ * Calls a callback with the result. If the callback throws, or returns a promise that rejects, that
+ * must neither keep later records from settling nor end the process, and there is no caller to
+ * report it to. So such errors are dropped, except that the first one is emitted as a process
+ * warning: a callback that throws usually does so for each record.
  */
 export class CallbackCompletion implements SendCompletion {
-  /** The type lets functions pass that return something. */
+  /** The declared type also admits functions that return something. */
   readonly #callback: (...args: Parameters<SendCallback>) => unknown
 
   constructor(callback: SendCallback) {
@@ -75,7 +79,10 @@ export class CallbackCompletion implements SendCompletion {
     this.#call(null, metadataOf(to, offset, timestamp))
   }
 
-  /** @param error may be anything where a partitioner has thrown it; a callback tells failures by it. */
+  /**
+   * @param error may be any value if a partitioner threw it; callbacks recognise a failure by a
+   * non-null error
+   */
   fail(error: unknown): void {
     this.#call(
       (error as Error | null | undefined) ?? new Error(`${String(error)} was thrown`),
@@ -104,13 +111,13 @@ function warnOnce(error: unknown): void {
   })
 }
 
-/** Where it was thrown. Anything can be thrown, so this never throws, whatever it is. */
+/** The stack trace. Any value can be thrown, so this function itself never throws. */
 function traceOf(thrown: unknown): string {
   try {
     const trace: unknown = types.isNativeError(thrown) ? thrown.stack : null
     if (typeof trace === 'string') return trace
   } catch {
-    // What says nothing is described.
+    // A value without a usable stack is described instead.
   }
   return reasonOf(thrown)
 }
