@@ -1,64 +1,75 @@
 import type { Partition } from '../broker/partition.ts'
 import { topicPartitionKey, type TopicPartition } from '../broker/topic-partition.ts'
 
-/** Changes of the epoch that are remembered: nobody goes back further by far. */
+/** Epoch changes that are remembered. No caller goes back nearly that far. */
 const MAX_EPOCH_CHANGES = 1000
 
-/** Where records of another epoch begin among those that were handed out, and the epoch before. */
+/** An offset at which the epoch of the returned records changes, and the epoch before it. */
 interface EpochChange {
   readonly offset: number
   readonly epochBefore: number | null
 }
 
-/** What a consumer knows about one of its partitions, from the assignment on until it is given up. */
+/** The state of one assigned partition, from its assignment until it is given up. */
 export class AssignedPartition implements TopicPartition {
   readonly topic: string
   readonly partition: number
-  /** The key of {@link topicPartitionKey}. */
+  /** The key from {@link topicPartitionKey}. */
   readonly key: string
-  /** Offset of the next record to hand out; `null` until somebody needs to know it. */
+  /** Offset of the next record to return; `null` until it is needed. */
   position: number | null = null
   /**
-   * Leader epoch of the last record before `position`, as it was read or committed; `null` where
-   * that is not known, as after a seek.
+   * Leader epoch of the last record before `position`, as it was read or committed; `null` if
+   * unknown, as after a seek.
    */
   leaderEpoch: number | null = null
-  /** Whether the application has chosen the position, and not what was read or committed. */
+  /** Whether the position was set by the application, and not by reading or a committed offset. */
   isSought = false
-  /** How often it has moved in other ways than by handing out. */
+  /** How often the position has moved other than by returning records. */
   moveCount = 0
-  /** Which of the application's seeks has moved it last, by the order of their calls; 0 for none. */
+  /**
+   * Number of the application's seek that moved it last, in the order of their calls; 0 for none.
+   */
   lastSeek = 0
-  /** Of what was handed out since the position was chosen, in offset order. */
+  /** Epoch changes among the records returned since the position was set, in offset order. */
   #epochChanges: EpochChange[] = []
-  /** From where on {@link AssignedPartition.epochBefore} can tell. */
+  /** Lowest offset for which {@link AssignedPartition.epochBefore} has an answer. */
   #epochsFrom = 0
-  /** Where a poll has begun to take records, and which poll that was, by their order; `null` for none. */
+  /**
+   * The position at which a poll began to take records, and the number of that poll; `null` for
+   * none.
+   */
   #takenFrom: number | null = null
   #takenBy = 0
-  /** Where the position is to be looked up, in place of the committed offset. */
+  /** The end to move to when the position is needed, instead of the committed offset. */
   reset: 'earliest' | 'latest' | null = null
   #isPaused = false
   #isGivenUp = false
-  /** The log that `position` belongs to; another one of the same name is another topic. */
+  /** The log that `position` belongs to. Another log of the same name belongs to another topic. */
   source: Partition | null = null
-  /** Of the topic that `source` is of; `null` without one. */
+  /** Id of the topic of `source`; `null` without one. */
   topicId: string | null = null
   /**
-   * Id of the topic that the last record was handed out of, or the last seek was in; `null` for none.
-   * Whoever names an offset of the partition means that topic. The log itself would be kept in memory
-   * by it, also when it is long gone.
+   * Id of the topic of the last returned record or the last seek; `null` for none. Offsets that
+   * callers name for the partition refer to that topic. A reference to the log itself would keep it
+   * in memory long after its deletion.
    */
   seenTopicId: string | null = null
-  /** When the partition was read last, as a count of reads: who waits longest is read first. */
+  /**
+   * When the partition was last read, as a count of reads: the partition that has waited longest is
+   * read first.
+   */
   lastRead = 0
   /**
-   * High watermark up to which a read at `position` has found nothing; `null` where there was no such
-   * read. Offsets are missing there, as a power loss or compaction leaves them.
+   * High watermark up to which a read at `position` found nothing; `null` without such a read.
+   * Offsets are missing there, as after a power loss or compaction.
    */
   emptyUpTo: number | null = null
 
-  /** Called when it has been moved, paused, resumed or given up, and not by handing out. */
+  /**
+   * Called when the partition was moved (other than by returning records), paused, resumed or given
+   * up.
+   */
   onTouched: () => void = () => undefined
 
   constructor({ topic, partition }: TopicPartition) {
@@ -76,7 +87,7 @@ export class AssignedPartition implements TopicPartition {
     this.onTouched()
   }
 
-  /** Whether the consumer has it no more, which is for good: who gets it back begins anew. */
+  /** Whether the consumer has given it up. This is final: a later assignment has a new object. */
   get isGivenUp(): boolean {
     return this.#isGivenUp
   }
@@ -86,7 +97,7 @@ export class AssignedPartition implements TopicPartition {
     this.onTouched()
   }
 
-  /** Moves to `offset`, whether or not there is anything. */
+  /** Moves to `offset`, whether or not the log holds it. */
   seek(offset: number): void {
     this.moveCount += 1
     this.#takenFrom = null
@@ -100,14 +111,14 @@ export class AssignedPartition implements TopicPartition {
     this.onTouched()
   }
 
-  /** Begins where a group has committed. */
+  /** Moves to a position that was committed or read. */
   resume(offset: number, leaderEpoch: number | null): void {
     this.seek(offset)
     this.leaderEpoch = leaderEpoch
     this.isSought = false
   }
 
-  /** Moves along behind records of one epoch that are handed out, or behind offsets that hold none. */
+  /** Advances past returned records of one epoch, or past offsets without records. */
   moveTo(position: number, leaderEpoch: number): void {
     const epoch = leaderEpoch < 0 ? null : leaderEpoch
     if (epoch !== this.leaderEpoch) this.#noteEpochChange(this.position ?? position)
@@ -124,7 +135,7 @@ export class AssignedPartition implements TopicPartition {
     this.#epochsFrom = (forgotten?.offset ?? offset) + 1
   }
 
-  /** A poll is about to take records. */
+  /** Called when a poll is about to take records. */
   startTaking(poll: number): void {
     if (this.#takenFrom !== null && this.#takenBy === poll) return
     this.#takenFrom = this.position
@@ -136,15 +147,18 @@ export class AssignedPartition implements TopicPartition {
     return this.#takenBy === poll
   }
 
-  /** The position but for what a poll has taken since it has begun: nobody has been handed that. */
+  /**
+   * The position without the records that the given poll has taken, because it has not returned
+   * them yet.
+   */
   positionBefore(poll: number): number | null {
     if (this.position === null || this.#takenBy !== poll) return this.position
     return this.#takenFrom ?? this.position
   }
 
   /**
-   * Leader epoch of the last record before an offset up to the position, as it was handed out; `null` where
-   * that is not known. The log may have others there by now.
+   * Leader epoch of the last record before an offset up to the position, as it was returned; `null`
+   * if unknown. The log may have other records there by now.
    */
   epochBefore(offset: number): number | null {
     if (this.position === null || offset > this.position || offset < this.#epochsFrom) return null
@@ -157,7 +171,7 @@ export class AssignedPartition implements TopicPartition {
     return epoch
   }
 
-  /** Moves to one end of the log, as it is when the position is needed next. */
+  /** Moves to one end of the log, determined when the position is next needed. */
   seekTo(end: 'earliest' | 'latest'): void {
     this.moveCount += 1
     this.#takenFrom = null

@@ -13,7 +13,7 @@ import { consumerClosed, PollLoop } from './poll-loop.ts'
 import { PositionResolver } from './position-resolver.ts'
 import { SubscriptionState } from './subscription-state.ts'
 
-/** What a consumer is made of, each part told of those that it needs. */
+/** Creates and connects the parts of a consumer. */
 export class ConsumerParts<K, V> {
   readonly subscription: SubscriptionState
   readonly positions: PositionResolver
@@ -22,7 +22,7 @@ export class ConsumerParts<K, V> {
   readonly loop: PollLoop<K, V>
   readonly controls: PartitionControls
   readonly lookup: OffsetLookup
-  /** Ends the wait for the loss of the directory. */
+  /** Stops listening for the loss of the directory. */
   readonly stopListening: () => void
   readonly #hasGroup: boolean
 
@@ -66,8 +66,8 @@ export class ConsumerParts<K, V> {
   }
 
   /**
-   * Answers from memory, once the event loop has turned where that is due: who asks again and again waits
-   * for what somebody else is to do.
+   * Runs `look`, which answers from memory. If a turn of the event loop is due, it waits for that
+   * first: a caller that asks in a loop may be waiting for work that needs it.
    *
    * @throws {@link ClosedError}
    */
@@ -78,7 +78,7 @@ export class ConsumerParts<K, V> {
     return look()
   }
 
-  /** A listener may still use the consumer while that is closing. @throws {@link ClosedError} */
+  /** A listener may still use the consumer while it is closing. @throws {@link ClosedError} */
   ensureOpen(): void {
     if (!this.group.isInListener) this.ensureNotClosing()
   }
@@ -93,13 +93,16 @@ export class ConsumerParts<K, V> {
     if (!this.#hasGroup) throw new InvalidGroupIdError(`${call} needs a consumer with a groupId`)
   }
 
-  /** Lets go of all partitions. The calls that need to know them are made before this returns. */
+  /**
+   * Starts to give up all partitions. The commit and listener calls that need to know them are made
+   * before this returns.
+   */
   giveUp(): Promise<void> {
     if (this.subscription.type === 'partitions') this.committer.startCommitConsumed()
     return this.group.depart()
   }
 
-  /** Gives up all partitions, once a listener that runs in a poll has committed where they stand. */
+  /** Removes all partitions, after a listener that runs in a poll has committed their positions. */
   letGo(): void {
     this.group.afterListeners(() => {
       this.subscription.unsubscribe()

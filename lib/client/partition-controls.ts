@@ -15,34 +15,39 @@ import { findAllByTimestamp } from './timestamp-searches.ts'
 
 /** How far a consumer is from the end of one of its partitions. */
 export interface Lag extends TopicPartition {
-  /** Offset of the next record to hand out. */
+  /** Offset of the next record to return. */
   readonly position: number
-  /** End of what can be read now, exclusive. */
+  /** End offset of the records that can be read now, exclusive. */
   readonly endOffset: number
-  /** `endOffset` less `position`, at least 0. It counts offsets, which may be more than records. */
+  /**
+   * `endOffset` minus `position`, at least 0. It counts offsets, which may be more than records.
+   */
   readonly lag: number
   /** The offset that the group has committed, `null` for none. */
   readonly committed: number | null
 }
 
-/** What {@link PartitionControls} ask of their consumer. */
+/** What {@link PartitionControls} need from their consumer. */
 export interface PartitionControlsOwner {
-  /** Called after a partition has moved, or with `null` after another change. */
+  /** Called with a partition after its position has moved, or with `null` after another change. */
   onChange(moved: AssignedPartition | null): void
-  /** @throws {@link ClosedError} when the consumer is closed, or is being closed and no listener asks */
+  /**
+   * @throws {@link ClosedError} when the consumer is closed, or is closing and no listener is
+   * running
+   */
   ensureOpen(): void
 }
 
 /**
- * What an application can see and change of the partitions it has: arguments are checked here. All
- * calls may be made at any time, and throw {@link IllegalStateError} for a partition that is not
- * assigned; nothing is changed then.
+ * What an application can read and change on its assigned partitions. Arguments are checked here.
+ * All calls may be made at any time. For a partition that is not assigned they throw
+ * {@link IllegalStateError} and change nothing.
  */
 export class PartitionControls {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
   readonly #owner: PartitionControlsOwner
-  /** How many calls have asked for another position. */
+  /** Number of seeks so far. */
   #seekCount = 0
 
   constructor(
@@ -63,7 +68,10 @@ export class PartitionControls {
     this.#move(state, { offset: checked }, this.#seekCount)
   }
 
-  /** Moves to one end when the position is needed next; all partitions when the list is empty. */
+  /**
+   * Moves to one end of the log, determined when the position is next needed. An empty list means
+   * all partitions.
+   */
   seekTo(partitions: readonly TopicPartition[], end: 'earliest' | 'latest'): void {
     const states = this.#select(partitions)
     this.#seekCount += 1
@@ -75,8 +83,8 @@ export class PartitionControls {
   }
 
   /**
-   * Moves to the first record that is at least as young, or to the end where there is none. What was
-   * sought later has moved its partition for good.
+   * Moves to the first record whose timestamp is at least `timestamp`, or to the end if there is
+   * none. A partition that a later seek has moved stays where that seek has put it.
    */
   async seekToTimestamp(partitions: readonly TopicPartition[], timestamp: number): Promise<void> {
     checkWholeNumber('timestamp', timestamp, 0, Number.MAX_SAFE_INTEGER)
@@ -87,7 +95,8 @@ export class PartitionControls {
     const topicIds = states.map(({ topicId }) => topicId)
     const searches = await findAllByTimestamp(places)
     this.#owner.ensureOpen()
-    // One that was taken away meanwhile, or made anew, is an error, and none has moved then.
+    // A partition that was revoked, or whose topic was created again, meanwhile is an error: then
+    // none moves.
     const moves = searches.map(({ found, endOffset, endEpoch }, slot) => {
       const state = states[slot] as AssignedPartition
       const current = this.#find(state)
@@ -101,23 +110,26 @@ export class PartitionControls {
     }
   }
 
-  /** {@link SubscriptionState.seenTopicId} */
+  /** See {@link SubscriptionState.seenTopicId}. */
   topicIdOf(partition: TopicPartition): string | null {
     return this.#subscription.seenTopicId(partition)
   }
 
-  /** {@link PositionResolver.offsetWithinEpoch} */
+  /** See {@link PositionResolver.offsetWithinEpoch}. */
   offsetWithinEpoch(consumed: OffsetCommit): number {
     return this.#positions.offsetWithinEpoch(consumed)
   }
 
-  /** {@link AssignedPartition.epochBefore}; `null` for a partition that is not assigned. */
+  /** See {@link AssignedPartition.epochBefore}; `null` for a partition that is not assigned. */
   epochBefore(partition: TopicPartition, offset: number): number | null {
     const state = this.#subscription.assigned.get(topicPartitionKey(partition))
     return state?.epochBefore(offset) ?? null
   }
 
-  /** Stands for the time that a partition is assigned: another object once it was given away and back. */
+  /**
+   * Identifies one assignment of a partition: a different object after the partition was given up
+   * and assigned again.
+   */
   assignmentOf(partition: TopicPartition): object | null {
     return this.#subscription.assigned.get(topicPartitionKey(partition)) ?? null
   }
@@ -127,19 +139,20 @@ export class PartitionControls {
     this.#owner.ensureOpen()
   }
 
-  /** Stands for the partitions that are assigned: another object once they have changed. */
+  /** Identifies the set of assigned partitions: a different object once they have changed. */
   get assigned(): object {
     return this.#subscription.assigned
   }
 
   /**
-   * Goes back to an offset, as if what lies behind it had not been handed out, where the partition is
-   * still assigned, and stands behind it.
+   * Moves back to an offset, as if the records from there on had not been returned. Does nothing
+   * unless the partition is still assigned and its position is after the offset.
    *
-   * @param place.topicId of the topic that the offset is of: another of its name is left alone
-   * @param place.leaderEpoch of the last record before the offset, as it was handed out
-   * @param place.isReadOn whether what is left behind the offset comes in any case: where records behind it have
-   * been deleted, `autoOffsetReset` may pass over others
+   * @param place.topicId id of the topic that the offset belongs to: another topic of the same name
+   * is left alone
+   * @param place.leaderEpoch of the last record before the offset, as it was returned
+   * @param place.isReadOn whether all records left after the offset must be read: if records after
+   * it were deleted, `autoOffsetReset` might skip others
    */
   goBack(
     partition: TopicPartition,
@@ -161,14 +174,14 @@ export class PartitionControls {
     this.#owner.onChange(state)
   }
 
-  /** Stops or goes on handing out records of these partitions. */
+  /** Stops or resumes returning records of these partitions. */
   setPaused(partitions: readonly TopicPartition[], isPaused: boolean): void {
     const states = checkTopicPartitions(partitions).map((each) => this.#find(each))
     for (const state of states) state.isPaused = isPaused
     this.#owner.onChange(null)
   }
 
-  /** The partitions that are paused, sorted. */
+  /** The paused partitions, sorted. */
   paused(): TopicPartition[] {
     return [...this.#subscription.assigned.values()]
       .filter((state) => state.isPaused)
@@ -183,7 +196,7 @@ export class PartitionControls {
   }
 
   /**
-   * How far each partition is from its end, sorted, but for those that are not there any more.
+   * How far each partition is from its end, sorted. Partitions that no longer exist are left out.
    *
    * @throws as {@link PositionResolver.resolve}
    */
@@ -204,7 +217,10 @@ export class PartitionControls {
     return this.#subscription.find(checkTopicPartition(partition))
   }
 
-  /** @param place.leaderEpoch of the record before it, where it is the end: what is cut off there is missed. */
+  /**
+   * @param place.leaderEpoch of the record before the offset if that is the end, so that a
+   * truncation there is noticed
+   */
   #move(
     state: AssignedPartition,
     { offset, leaderEpoch = null }: { offset: number; leaderEpoch?: number | null },
@@ -216,7 +232,7 @@ export class PartitionControls {
     this.#owner.onChange(state)
   }
 
-  /** Takes note of a seek and of the topic that is there now: what it names is of its log. */
+  /** Records a seek and the topic that exists now: the offset of the seek refers to its log. */
   #note(state: AssignedPartition, seek: number): void {
     this.#positions.source(state)
     state.seenTopicId = state.topicId

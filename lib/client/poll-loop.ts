@@ -10,7 +10,7 @@ import type { GroupSession } from './group-session.ts'
 import type { OffsetCommitter } from './offset-committer.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
-/** What a {@link PollLoop} drives. */
+/** The parts that a {@link PollLoop} drives. */
 export interface PollParts<K, V> {
   readonly subscription: SubscriptionState
   readonly group: GroupSession
@@ -19,23 +19,26 @@ export interface PollParts<K, V> {
   readonly lockLoss: Pick<LockLoss, 'error'>
 }
 
-/** What one poll is asked for. */
+/** The parameters of one poll. */
 export interface PollRequest {
   /** At least 1. */
   readonly maxCount: number
-  /** 0 never waits. */
+  /** Milliseconds; 0 does not wait. */
   readonly maxWaitMs: number
   readonly signal: AbortSignal | undefined
 }
 
-/** Records handed out without a poll keep a member alive, but its timer need not be exact to less. */
+/**
+ * Records returned without a poll keep a member alive, but its timer need not be more exact than
+ * this.
+ */
 const POLL_TIMER_STEP_MS = 1
 
 /**
- * What happens in a poll, and in which order: the group, then automatic commits, which therefore
- * are of what earlier polls have handed out, then reading, and at last handing out, in one step.
+ * Runs the steps of a poll in order. First the group, then automatic commits, which therefore cover
+ * what earlier polls have returned, then reading, and finally taking the records in one step.
  *
- * One `run` at a time; everything else may be called meanwhile, and is noticed at once.
+ * Only one `run` at a time. All other calls may be made meanwhile and take effect at once.
  */
 export class PollLoop<K, V> {
   readonly #clock: Clock
@@ -43,17 +46,17 @@ export class PollLoop<K, V> {
   #running: Promise<unknown> | null = null
   #isStopped = false
   #isWoken = false
-  /** Whether something has happened since the loop has looked last. */
+  /** Whether something has changed since the loop last checked. */
   #hasChanged = false
   #endWait: (() => void) | null = null
   readonly #onWake = (wake: () => void): void => {
     this.#endWait = wake
-    // What looked for positions may have called back, before there was a wait to be ended.
+    // The position lookup may have called back before there was a wait to end.
     if (this.#hasChanged) wake()
   }
   #polledMs = 0
   readonly #turns: TurnsBetweenRecords = new TurnsBetweenRecords()
-  /** What records that are at hand have to wait for. */
+  /** The turn of the event loop that buffered records have to wait for. */
   #turn: Promise<void> | null = null
 
   constructor(clock: Clock, parts: PollParts<K, V>) {
@@ -70,7 +73,7 @@ export class PollLoop<K, V> {
     return this.#isStopped
   }
 
-  /** Makes a poll that waits look again. */
+  /** Makes a waiting poll check again. */
   notify(): void {
     this.#hasChanged = true
     this.#endWait?.()
@@ -91,13 +94,14 @@ export class PollLoop<K, V> {
   }
 
   /**
-   * One poll. What it returns is not consumed before {@link PollLoop.handOver}.
+   * Runs one poll. The records it returns count as consumed only after {@link PollLoop.handOver}.
    *
-   * @param hold is handed the first record in the same step in which it is taken
-   * @throws {@link IllegalStateError} when another one is in progress, there is nothing to poll, or a
-   * listener calls
-   * @throws {@link WakeupError}, {@link ClosedError} or the signal's reason when it is interrupted
-   * @throws what the parts throw
+   * @param hold receives the first record in the same step in which it is taken
+   * @throws {@link IllegalStateError} when another poll is in progress, there is nothing to poll,
+   * or a listener calls
+   * @throws {@link WakeupError}, {@link ClosedError} or the signal's reason when the poll is
+   * interrupted
+   * @throws the errors of the parts
    */
   async run(
     request: PollRequest,
@@ -114,7 +118,7 @@ export class PollLoop<K, V> {
       throw new IllegalStateError('the consumer has nothing to poll: call subscribe() or assign()')
     }
     group.startPoll()
-    // What one that was interrupted has passed over is no record.
+    // Records that an interrupted poll skipped do not count as returned.
     subscription.poll += 1
     const running = this.#run(request, hold)
     this.#running = running
@@ -128,24 +132,25 @@ export class PollLoop<K, V> {
   }
 
   /**
-   * To be called in the step in which the application is handed what `run` has returned; see
+   * Must be called in the same step in which the application receives the records of `run`; see
    * {@link Fetcher.handOver}.
    *
-   * @throws {@link ClosedError} when the consumer has been closed meanwhile, which has committed without it
+   * @throws {@link ClosedError} when the consumer was closed meanwhile, and has committed without
+   * these records
    */
   handOver(records: ConsumerRecord<K, V>[]): ConsumerRecord<K, V>[] {
     if (this.#isStopped) throw consumerClosed()
     return this.#parts.fetcher.handOver(records)
   }
 
-  /** One record, if it can be had without anything else that a poll does; `null` if not. */
+  /** Returns one record if that needs no other step of a poll; `null` otherwise. */
   takeReady(): ConsumerRecord<K, V> | null {
-    // A wakeup, or the end, is a change too.
+    // A wakeup or the end is a change too.
     if (this.#running !== null || this.#hasChanged) return null
     this.#turn ??= this.#turns.turnIfDue()
     if (this.#turn !== null) return null
     const { committer, fetcher, group } = this.#parts
-    // Where nothing is due by time, asking for it would be a good part of what a record costs.
+    // If nothing is due by time, reading the clock would be a large part of a record's cost.
     if (!committer.isAutomatic && !group.hasMember) return fetcher.takeReady()
     const nowMs = this.#clock.monotonic()
     if (committer.isDue(nowMs)) return null
@@ -163,7 +168,7 @@ export class PollLoop<K, V> {
   ): Promise<ConsumerRecord<K, V>[]> {
     const { subscription, group, committer, fetcher, lockLoss } = this.#parts
     const deadlineMs = this.#clock.monotonic() + maxWaitMs
-    // Also what is decoded for records that were read before is work that needs no call.
+    // Decoding records that were read before is also work without a system call.
     const turn = this.#turn ?? promptIo.turnIfDue()
     if (turn !== null) await turn
     this.#turn = null
@@ -175,7 +180,7 @@ export class PollLoop<K, V> {
       this.#ensureUninterrupted(signal)
       await committer.commitIfDue()
       this.#ensureUninterrupted(signal)
-      // The listener may have ended the subscription.
+      // The listener may have unsubscribed.
       if (subscription.type === 'none') return []
       const remainingMs = deadlineMs - this.#clock.monotonic()
       const hasProgressed = await this.#fetch(deadlineMs, signal)
@@ -190,15 +195,15 @@ export class PollLoop<K, V> {
         hold?.(records[0])
         return records
       }
-      // Also where it has no partition to be told by.
+      // Checked here too, for a consumer without a partition that reports it.
       if (lockLoss.error !== null && !hasProgressed) throw lockLoss.error
       if (remainingMs > 0 || hasProgressed || this.#hasChangedMeanwhile()) {
-        // The time of many polls may be over at once.
+        // The wait times of many polls may end at the same moment.
         const turn = promptIo.turnIfDue()
         if (turn !== null) await turn
         continue
       }
-      // Whoever polls in a loop without waiting would keep all others from ever sending something.
+      // A loop of polls without waiting would otherwise keep all other code from running.
       if (maxWaitMs === 0) await nextTurn()
       this.#ensureUninterrupted(signal)
       return records
@@ -206,10 +211,10 @@ export class PollLoop<K, V> {
   }
 
   /**
-   * Waits for the listener of an unsubscribe, no longer than the poll may: it may be what polls, and would
-   * be waited for for ever.
+   * Waits for the listener of an unsubscribe, up to the poll's wait time: if the listener itself
+   * polls, an unlimited wait would never end.
    *
-   * @returns whether it still runs
+   * @returns whether it is still running
    */
   async #isListenerRunning(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const { group } = this.#parts
@@ -236,11 +241,11 @@ export class PollLoop<K, V> {
 
   async #fetch(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const maxWaitMs = (): number => {
-      // What the looks before the wait have taken is part of it.
+      // The time spent before the wait is part of it.
       const remainingMs = deadlineMs - this.#clock.monotonic()
-      // Of what others append nobody tells.
+      // Appends of the directory's new owner are not notified.
       const isVain = this.#hasChanged || this.#parts.lockLoss.error !== null
-      // Whether there is something to commit is a question to all partitions.
+      // Whether there is something to commit has to be checked in all partitions.
       if (isVain || remainingMs <= 0) return 0
       return Math.min(remainingMs, this.#parts.committer.msUntilDue())
     }
@@ -252,7 +257,10 @@ export class PollLoop<K, V> {
     }
   }
 
-  /** A call of its own, because the compiler takes what was assigned before an await for certain. */
+  /**
+   * A separate method, because the compiler assumes that a value assigned before an await is
+   * unchanged.
+   */
   #hasChangedMeanwhile(): boolean {
     return this.#hasChanged
   }
@@ -267,7 +275,7 @@ export class PollLoop<K, V> {
   }
 }
 
-/** What calls are refused with from the close of a consumer on. */
+/** The error of all calls after the close of a consumer. */
 export function consumerClosed(): ClosedError {
   return new ClosedError('the consumer is closed')
 }

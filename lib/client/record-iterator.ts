@@ -3,29 +3,28 @@ import { errorOf } from '../checks.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { RecordHolder } from './offset-committer.ts'
 
-/** What an iteration needs of its consumer. */
+/** What an iteration needs from its consumer. */
 export interface RecordFeed<K, V> {
   /** Whether the consumer is closed, which ends the iteration. */
   isClosed(): boolean
-  /** A record that can be had at once; `null` when only a poll can tell. */
+  /** A record that is available at once; `null` if only a poll can tell. */
   takeReady(): ConsumerRecord<K, V> | null
   /**
-   * Waits for a record, for a while.
+   * Waits for a record for a limited time.
    *
-   * @param hold is handed the record in the same step as it is taken, so that nobody can commit it
-   * before its holder knows it
+   * @param hold receives the record in the same step in which it is taken, so that it cannot be
+   * committed before its holder knows it
    */
   poll(signal: AbortSignal, hold: (record: ConsumerRecord<K, V>) => void): Promise<void>
-  /** The iteration is over; the record it holds, if any, is to be delivered again. */
+  /** Ends the iteration. The record it holds, if any, is to be delivered again. */
   end(iterator: RecordIterator<K, V>): void
 }
 
 /**
- * Goes through a consumer's records one by one. A record is done when the next one is asked for,
- * and not when the loop is left.
+ * Iterates over a consumer's records. A record is done when the next one is requested, but not when
+ * the loop is left.
  *
- * Calls of `next` may overlap: they are answered one after the other. `return` ends a `next` that
- * waits.
+ * Calls of `next` may overlap: they are answered in order. `return` ends a waiting `next`.
  */
 export class RecordIterator<K, V>
   implements AsyncIterableIterator<ConsumerRecord<K, V>>, RecordHolder
@@ -33,12 +32,13 @@ export class RecordIterator<K, V>
   readonly #feed: RecordFeed<K, V>
   readonly #returned: AbortController = new AbortController()
   #held: ConsumerRecord<K, V> | null = null
-  // Where it is from: what was handed out is the application's, which may change it.
+  // The record's place. It is kept separately because the application may change the record it
+  // received.
   #topic = ''
   #partition = 0
   #offset = 0
   #isOver = false
-  /** The last `next` that waits. */
+  /** The last waiting `next`. */
   #waiting: Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> | null = null
 
   constructor(feed: RecordFeed<K, V>) {
@@ -50,13 +50,13 @@ export class RecordIterator<K, V>
     return { topic: this.#topic, partition: this.#partition, offset: this.#offset }
   }
 
-  /** Somebody has moved the partition, or has committed the record as done. */
+  /** Called when the partition was moved, or the record was committed as done. */
   release(): void {
     this.#held = null
   }
 
   next(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
-    // Of a consumer that is closed nothing is ready.
+    // A closed consumer has nothing ready.
     if (this.#waiting === null && !this.#isOver) {
       this.#held = null
       const ready = this.#takeReady()
@@ -68,7 +68,7 @@ export class RecordIterator<K, V>
   async return(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
     this.#isOver = true
     this.#returned.abort()
-    // A record that is just being taken must be held until it is given back.
+    // A record that is being taken must be held until it is given back.
     await this.#waiting?.catch(() => undefined)
     this.#end()
     return { done: true, value: undefined }
@@ -82,7 +82,10 @@ export class RecordIterator<K, V>
     await this.return()
   }
 
-  /** In a function of its own, whose closures would have every call of `next` make room for what they share. */
+  /**
+   * A separate function, because its closures would make every call of `next` allocate a context
+   * for them.
+   */
   #nextInTurn(): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> {
     const before = this.#waiting
     const advance = (): Promise<IteratorResult<ConsumerRecord<K, V>, undefined>> => this.#advance()
@@ -129,7 +132,7 @@ export class RecordIterator<K, V>
         if (value !== null && !this.#isReturned()) return { done: false, value }
       }
     } catch (error) {
-      // Closing the consumer or leaving the loop is how an iteration ends, not a failure of it.
+      // Closing the consumer or leaving the loop ends an iteration and is not a failure.
       if (!this.#isEnded()) {
         this.#end()
         throw error
