@@ -1,15 +1,15 @@
 import { Fifo } from './fifo.ts'
 
-/** Something that waits for memory. */
+/** A caller that waits for memory. */
 export interface PoolWaiter {
-  /** Bytes that it may need at most. */
+  /** Upper bound of the bytes that it needs. */
   readonly sizeBytes: number
-  /** False once it has given up: it is passed over then. */
+  /** False once it has given up: it is skipped then. */
   readonly isWaiting: boolean
 }
 
 /**
- * Counts the bytes of a producer's records and keeps those in line for which there is no room.
+ * Counts the bytes of a producer's records, and queues the sends for which there is no room.
  *
  * The memory itself is not pooled: written batches stay with the partition, which serves them to
  * consumers. First come, first served: while anything waits, {@link BufferPool.hasRoomFor} is false
@@ -25,7 +25,7 @@ export class BufferPool<W extends PoolWaiter> {
     this.totalBytes = totalBytes
   }
 
-  /** Bytes taken and not given back. */
+  /** Bytes taken and not yet released. */
   get usedBytes(): number {
     return this.#usedBytes
   }
@@ -41,25 +41,25 @@ export class BufferPool<W extends PoolWaiter> {
     return !this.hasWaiters && this.#fits(sizeBytes)
   }
 
-  /** Counts bytes as used. There was room for them. */
+  /** Counts bytes as used. The caller has checked that there is room. */
   take(sizeBytes: number): void {
     this.#usedBytes += sizeBytes
   }
 
-  /** Gives bytes back. Who waits for them comes in at the next {@link BufferPool.admit}. */
+  /** Releases bytes. Waiters enter at the next {@link BufferPool.admit}. */
   release(sizeBytes: number): void {
     this.#usedBytes -= sizeBytes
   }
 
-  /** Puts a waiter behind all others. */
+  /** Queues a waiter after all others. */
   wait(waiter: W): void {
     this.#waiters.push(waiter)
   }
 
   /**
-   * Lets in who has waited longest, one after the other, while there is room.
+   * Admits waiters in order while there is room.
    *
-   * @param enter takes the memory for the one it is given
+   * @param enter takes the memory for the waiter it receives
    */
   admit(enter: (waiter: W) => void): void {
     while (this.hasWaiters) {
@@ -71,8 +71,8 @@ export class BufferPool<W extends PoolWaiter> {
   }
 
   /**
-   * What is asked for is an upper bound, so the largest record that the pool takes at all may ask
-   * for a few bytes more than there are. It fits when it is alone.
+   * The requested size is an upper bound, so the largest record that the pool accepts may ask for a
+   * few bytes more than there are. It fits when it is alone.
    */
   #fits(sizeBytes: number): boolean {
     return this.#usedBytes === 0 || this.#usedBytes + sizeBytes <= this.totalBytes

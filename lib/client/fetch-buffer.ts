@@ -4,37 +4,39 @@ import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 
-/** Stands for the records of a batch that has been left. */
+/** Replaces the records of a batch that is finished. */
 const NOTHING: readonly StoredRecord[] = []
 
 /**
- * What was read of one partition and is not handed out yet: batches, decoded as they are needed,
- * and at most one error behind the last of them.
+ * What was read from one partition and is not returned yet: batches, decoded as needed, and at most
+ * one error after the last of them.
  *
- * Handing out moves the partition's position along. When somebody else moves it the buffer is
- * stale, and is to be thrown away. Calls of `decode` must not overlap.
+ * Taking records advances the partition's position. If something else moves the position, the
+ * buffer is stale and must be discarded. Calls of `decode` must not overlap.
  */
 export class FetchBuffer {
   readonly state: AssignedPartition
-  /** Stored size of all that was read: it is in memory until the last of it is handed out. */
+  /** Stored size of everything read. It stays in memory until the last record is taken. */
   readonly sizeBytes: number
   readonly #source: Partition
   readonly #moveCount: number
   readonly #batches: RecordBatch[]
-  /** Records of the batches that have been decoded, in the same slots. */
+  /** Records of the decoded batches, at the same indexes. */
   readonly #decoded: (readonly StoredRecord[])[] = []
   #error: Error | null
   #slot = 0
-  /** Leader epoch of the batch in the current slot; -1 where there is none. */
+  /** Leader epoch of the current batch; -1 without one. */
   #leaderEpoch: number
-  /** Of the next record in the current slot. */
+  /** Index of the next record in the current batch. */
   #recordSlot = 0
   #position: number
   #readyCount = 0
-  /** Records handed out since the partition had its turn last. */
+  /** Records taken since the partition's last turn. */
   servedCount = 0
 
-  /** @param batches consecutive, the first one holds the position of `state` or lies behind it */
+  /**
+   * @param batches consecutive; the first one contains the position of `state`, or begins after it
+   */
   constructor(
     state: AssignedPartition,
     position: number,
@@ -51,30 +53,30 @@ export class FetchBuffer {
     this.sizeBytes = totalSizeBytes(fetched.batches)
   }
 
-  /** Whether the consumer has the partition yet, and it still stands where this buffer goes on. */
+  /** Whether the partition is still assigned, with its position where this buffer continues. */
   get isCurrent(): boolean {
     const { position, source, moveCount, isGivenUp } = this.state
     if (isGivenUp) return false
-    // A seek to where it stands is one as well: a deserializer may ask for its own record again.
+    // A seek to the current position counts too: a deserializer may request its own record again.
     return position === this.#position && source === this.#source && moveCount === this.#moveCount
   }
 
-  /** Records that can be handed out without decoding more. */
+  /** Records that can be taken without decoding more. */
   get readyCount(): number {
     return this.#readyCount
   }
 
-  /** Whether everything has been handed out. */
+  /** Whether everything has been taken. */
   get isDrained(): boolean {
     return this.#slot === this.#batches.length && this.#error === null
   }
 
-  /** The error, once everything before it has been handed out. */
+  /** The error, once everything before it has been taken. */
   get error(): Error | null {
     return this.#slot === this.#batches.length ? this.#error : null
   }
 
-  /** Whether records below the log's start are all there is, as when damage has been deleted. */
+  /** Whether the buffer begins below the log start, as after damaged records were deleted. */
   get isBelowLogStart(): boolean {
     return this.#source.logStartOffset > this.#position
   }
@@ -82,7 +84,7 @@ export class FetchBuffer {
   /**
    * Decodes until `count` records are ready or no batch is left. A damaged batch becomes the error.
    *
-   * @returns `null` where that is done, as it is at once but for batches that are compressed
+   * @returns `null` when done; that is immediate except for compressed batches
    */
   decode(count: number): Promise<unknown> | null {
     while (this.#readyCount < count) {
@@ -113,9 +115,9 @@ export class FetchBuffer {
   }
 
   /**
-   * The next record, without handing it out. Steps over batches that hold none.
+   * Returns the next record without taking it. Skips batches without records.
    *
-   * @returns `null` when more has to be decoded first, or there is nothing but the error
+   * @returns `null` when more has to be decoded first, or only the error is left
    */
   peek(): StoredRecord | null {
     for (;;) {
@@ -127,7 +129,7 @@ export class FetchBuffer {
     }
   }
 
-  /** Counts the record that {@link FetchBuffer.peek} has returned as handed out. */
+  /** Takes the record that {@link FetchBuffer.peek} has returned. */
   skip(record: StoredRecord): void {
     const { offset } = record
     this.#recordSlot += 1
@@ -138,8 +140,8 @@ export class FetchBuffer {
   }
 
   /**
-   * Hands out records until there are `mostCount` in `taken`, or more has to be decoded first, or there is
-   * nothing but the error. They are counted together, as nobody is asked in between.
+   * Takes records until `taken` has `mostCount` of them, more has to be decoded first, or only the
+   * error is left. They are counted together, because no user code runs in between.
    */
   takeInto(taken: StoredRecord[], mostCount: number): void {
     while (taken.length < mostCount && this.peek() !== null) {
@@ -160,15 +162,15 @@ export class FetchBuffer {
     }
   }
 
-  /** @param handedOut the record that was the last in it; `null` where there was none */
+  /** @param handedOut offset of its last record, if that was just taken; otherwise `null` */
   #leaveBatch(handedOut: number | null = null): void {
     const batch = this.#batches[this.#slot]
     this.#decoded[this.#slot] = NOTHING
     this.#slot += 1
     this.#recordSlot = 0
     if (batch === undefined) return
-    // Offsets behind the last record of a batch may be taken too: by a marker, or by records that
-    // compaction has removed.
+    // A batch may cover offsets after its last record: a marker, or records that compaction has
+    // removed.
     this.#moveTo(Math.max(this.#position, batch.nextOffset), handedOut)
     this.#leaderEpoch = this.#batches[this.#slot]?.partitionLeaderEpoch ?? -1
   }
@@ -185,7 +187,7 @@ export class FetchBuffer {
   }
 }
 
-/** Stored size of all that was read. */
+/** Stored size of everything in the buffers. */
 export function bytesIn(buffers: Iterable<FetchBuffer>): number {
   let sizeBytes = 0
   for (const buffer of buffers) sizeBytes += buffer.sizeBytes

@@ -18,25 +18,25 @@ type FetchOptions = Pick<
 >
 
 /**
- * Reads the assigned partitions into buffers and hands out records from them, in turns.
+ * Reads the assigned partitions into buffers, and takes records from them in turns.
  *
- * Buffers of all partitions together hold at most `fetchMaxBytes`, but for one batch of any size.
- * `fetch` and `decode` must not overlap; while they wait, partitions may come, go, move and pause:
- * what was read for a position that is no longer right is thrown away.
+ * The buffers of all partitions together hold at most `fetchMaxBytes`, or one batch of any size.
+ * `fetch` and `decode` must not overlap. While they wait, partitions may be assigned, revoked,
+ * moved and paused: what was read for a position that is no longer current is discarded.
  */
 export class Fetcher<K, V> {
   readonly #options: FetchOptions
   readonly #subscription: SubscriptionState
   readonly #reader: PartitionReader
   readonly #ahead: ReadAhead
-  /** `null` where stored records are handed out as they are. */
+  /** `null` if stored records are returned unchanged. */
   readonly #read: RecordReader<K, V> | null
-  /** In the order of their turns, by partition. */
+  /** Buffers by partition, in the order of their turns. */
   readonly #buffers: Map<string, FetchBuffer> = new Map()
-  /** The buffer that records were taken from one by one; `null` where it has to be looked for. */
+  /** The buffer from which records were last taken one by one; `null` if it has to be looked up. */
   #inTurn: FetchBuffer | null = null
   #isStopped = false
-  /** What the consumer had when records were taken last. */
+  /** The assigned partitions when records were last taken. */
   #assigned: ReadonlyMap<string, AssignedPartition> | null = null
 
   constructor(
@@ -61,18 +61,19 @@ export class Fetcher<K, V> {
   }
 
   /**
-   * Reads the partitions of which nothing is buffered. Waits only when nothing can be handed out.
+   * Reads the partitions that have nothing buffered. Waits only if no record can be returned.
    *
-   * @returns whether there is anything new to look at: what was buffered, or read, or a position
+   * @returns whether there is anything new to look at: buffered or newly read data, or a position
    * that was reset
    * @throws what {@link PositionResolver.resolve} throws
    * @throws {@link UnknownTopicOrPartitionError} when a partition that the application has assigned
-   * is gone
+   * no longer exists
    * @throws the reason of the signal
    */
   fetch(wait: WaitBounds): boolean | Promise<boolean> {
     const hasReady = this.#front() !== null
-    // All that is left then is of partitions that are paused: the others must not go on batch by batch.
+    // Everything buffered then belongs to paused partitions. The others must not be left to proceed
+    // batch by batch.
     const mostBytes = this.#options.fetchMaxBytes / 2
     if (!hasReady && bytesIn(this.#buffers.values()) > mostBytes) this.#buffers.clear()
     const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
@@ -80,22 +81,22 @@ export class Fetcher<K, V> {
     return this.#reader.read(room, wait)
   }
 
-  /** {@link PartitionReader.idle} */
+  /** See {@link PartitionReader.idle}. */
   idle(maxWaitMs: number, wait: Pick<WaitBounds, 'signal' | 'onWake'>): Promise<void> {
     return this.#reader.idle(maxWaitMs, wait)
   }
 
-  /** Decodes as much as the next poll may hand out. @returns `null` where that is done */
+  /** Decodes as much as the next poll may return. @returns `null` when done */
   decode(): Promise<unknown> | null {
     const turn = this.#buffers.size === 0 ? null : promptIo.turnIfDue()
     return turn === null ? this.#decode() : turn.then(() => this.#decode())
   }
 
   /**
-   * Hands out at most `maxCount` records of those that are decoded, which are not consumed before
+   * Takes at most `maxCount` decoded records. They count as consumed only after
    * {@link Fetcher.handOver}.
    *
-   * @throws the error of the partition whose turn it is, when no record comes before it
+   * @throws the error of the partition whose turn it is, if no record comes before it
    */
   take(maxCount: number): ConsumerRecord<K, V>[] {
     const taken: ConsumerRecord<K, V>[] = []
@@ -109,26 +110,27 @@ export class Fetcher<K, V> {
       } catch (error) {
         // The next call finds the partition still in front, and throws.
         if (taken.length > 0) return taken
-        // Damage stays, everything else is tried again.
+        // Damage stays; any other error is retried.
         const isLasting = error !== buffer.error || error instanceof CorruptRecordError
         if (!isLasting) this.#buffers.delete(buffer.state.key)
-        // Of a lost directory all partitions tell where they end, and others may have records yet.
+        // When the directory is lost, every partition reports that at its end, and others may still
+        // have records.
         const mayGoOn = error instanceof LockLostError && error === buffer.error
         if (mayGoOn && this.#front() !== null) continue
         throw error
       }
       if (buffer.isDrained) this.#buffers.delete(buffer.state.key)
       else if (buffer.servedCount >= this.#options.maxPollRecords) this.#moveToBack(buffer)
-      // What is left of a partition that stopped short has to be decoded first.
+      // A partition that stopped short has to be decoded further first.
       if (taken.length >= maxCount || !buffer.isDrained) return taken
     }
   }
 
   /**
-   * What was taken last is returned by a poll.
+   * Called when a poll returns the records taken last.
    *
-   * @returns the same but for partitions that were given up meanwhile: who gave them up has committed
-   * without them, and their next owner gets these records.
+   * @returns the same records without those of partitions that were given up meanwhile. Their
+   * positions were committed without these records, so the next owner receives them.
    */
   handOver(taken: ConsumerRecord<K, V>[]): ConsumerRecord<K, V>[] {
     const { assigned, poll } = this.#subscription
@@ -138,7 +140,7 @@ export class Fetcher<K, V> {
   }
 
   /**
-   * Hands out one record, if that takes neither reading nor decoding nor another partition's turn.
+   * Takes one record if that requires neither reading, nor decoding, nor another partition's turn.
    *
    * @returns `null` when it does
    * @throws {@link SerializationError}
@@ -151,7 +153,7 @@ export class Fetcher<K, V> {
     const read = this.#read
     if (read === null) {
       buffer.skip(record)
-      // Without deserializers K and V are Buffer, and a stored record is what is wanted.
+      // Without deserializers K and V are Buffer, and a stored record is the result.
       return record as unknown as ConsumerRecord<K, V>
     }
     const taken = read(record)
@@ -160,7 +162,7 @@ export class Fetcher<K, V> {
     return taken
   }
 
-  /** Throws all buffers away, and hands out nothing more. */
+  /** Discards all buffers and returns no more records. */
   stop(): void {
     this.#isStopped = true
     this.#reader.stop()
@@ -174,7 +176,7 @@ export class Fetcher<K, V> {
       if (wantedCount <= 0) return null
       if (!this.#isCurrent(buffer) || buffer.state.isPaused) continue
       const decoding = buffer.decode(wantedCount)
-      // Meanwhile partitions may come, go and pause.
+      // Meanwhile partitions may be assigned, revoked and paused.
       if (decoding !== null) return decoding.then(() => this.#decode())
       wantedCount -= buffer.readyCount
     }
@@ -185,7 +187,7 @@ export class Fetcher<K, V> {
     const { state } = buffer
     state.startTaking(this.#subscription.poll)
     const read = this.#read
-    // Without deserializers K and V are Buffer, and a stored record is what is wanted.
+    // Without deserializers K and V are Buffer, and a stored record is the result.
     if (read === null) buffer.takeInto(taken as unknown[] as StoredRecord[], maxCount)
     while (read !== null && taken.length < maxCount) {
       const record = buffer.peek()
@@ -200,7 +202,7 @@ export class Fetcher<K, V> {
     if (taken.length < maxCount && buffer.error !== null) throw buffer.error
   }
 
-  /** The partition whose turn it is. */
+  /** The buffer of the partition whose turn it is. */
   #front(): FetchBuffer | null {
     for (const [key, buffer] of this.#buffers) {
       if (!this.#isCurrent(buffer)) this.#buffers.delete(key)
@@ -209,7 +211,10 @@ export class Fetcher<K, V> {
     return null
   }
 
-  /** As {@link Fetcher.#front}, which only a {@link Fetcher.take} makes another one while it is fit. */
+  /**
+   * Like {@link Fetcher.#front}, whose result changes only in {@link Fetcher.take} while the buffer
+   * stays usable.
+   */
   #stillInTurn(): FetchBuffer | null {
     const buffer = this.#inTurn
     if (buffer !== null && !buffer.state.isPaused && this.#isCurrent(buffer)) return buffer
@@ -220,7 +225,7 @@ export class Fetcher<K, V> {
   #isCurrent(buffer: FetchBuffer): boolean {
     const { error } = buffer
     if (!buffer.isCurrent) return false
-    // Damage is told until the application has moved past it, or it has been deleted.
+    // Damage is reported until the application has moved past it, or it was deleted.
     return !(error instanceof CorruptRecordError) || !buffer.isBelowLogStart
   }
 
@@ -230,7 +235,7 @@ export class Fetcher<K, V> {
     this.#buffers.set(buffer.state.key, buffer)
   }
 
-  /** Stored size of what is buffered, and of that of it which can be handed out. */
+  /** Stored size of all buffers, and of those that are not paused. */
   #held(): { bytes: number; readyBytes: number } {
     const held = { bytes: 0, readyBytes: 0 }
     for (const { sizeBytes, state } of this.#buffers.values()) {

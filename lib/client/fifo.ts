@@ -1,10 +1,7 @@
-/** Taken items are dropped from the array once there are this many and they are half of it. */
+/** The array is compacted once this many items were taken and they make up half of it. */
 const COMPACT_AT = 64
 
-/**
- * A queue that stays quick when it is long: an array's own `shift` moves everything behind the
- * first item once the array is large.
- */
+/** A queue that stays fast when it is long: `shift` of a large array moves all remaining items. */
 export class Fifo<T> {
   readonly #items: (T | undefined)[] = []
   #head = 0
@@ -14,17 +11,17 @@ export class Fifo<T> {
     return this.#items.length - this.#head
   }
 
-  /** Adds an item behind all others. */
+  /** Adds an item at the end. */
   push(item: T): void {
     this.#items.push(item)
   }
 
-  /** The first item without taking it, `undefined` when the queue is empty. */
+  /** Returns the first item without removing it; `undefined` if the queue is empty. */
   peek(): T | undefined {
     return this.#items[this.#head]
   }
 
-  /** Takes the first item, `undefined` when the queue is empty. */
+  /** Removes and returns the first item; `undefined` if the queue is empty. */
   shift(): T | undefined {
     if (this.length === 0) return undefined
     const item = this.#items[this.#head]

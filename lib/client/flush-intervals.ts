@@ -1,40 +1,43 @@
-/** What a producer has taken between two flushes. */
+/** The sends that a producer accepted between two flushes. */
 export interface FlushInterval {
-  /** Counts up from one interval to the next. */
+  /** Increases from one interval to the next. */
   readonly number: number
-  /** How much of it is not settled yet. */
+  /** Number of its items that have not settled. */
   unsettled: number
   next: FlushInterval | null
-  /** Tells the flush at its end that it and all before it are settled. */
+  /** Resolves the flush at its end: this interval and all earlier ones have settled. */
   resolve: () => void
 }
 
-/** Something that a flush waits for. */
+/** An item that a flush waits for. */
 export interface Flushable {
-  /** The one that it was taken in, until it is settled. {@link FlushIntervals} alone changes it. */
+  /**
+   * The interval in which it was accepted, until it has settled. Changed only by
+   * {@link FlushIntervals}.
+   */
   interval: FlushInterval | null
 }
 
 /**
- * Tells flushes when everything is settled that was taken before them. Each counts what came since the one
- * before it, and waits for that one too, so that many flushes beside many sends cost no more than both.
- * Calls must not overlap.
+ * Resolves flushes when everything accepted before them has settled. Each interval counts the items
+ * since the previous flush and waits for the previous interval too. So the cost of many flushes
+ * among many sends is the sum of both, not their product. Calls must not overlap.
  */
 export class FlushIntervals {
-  /** The first that is not settled, or the newest. */
+  /** The oldest interval that has not settled, or the newest one. */
   #oldest: FlushInterval = newInterval(0)
   #newest: FlushInterval = this.#oldest
-  /** The last one that somebody waits for. */
+  /** The promise of the last pending flush. */
   #awaited: Promise<void> | null = null
 
-  /** Counts something from now on. */
+  /** Starts to count an item. */
   take(each: Flushable): void {
     this.#enter(each, this.#newest)
   }
 
   /**
-   * `holder` holds `each` from now on: whoever waits for that waits for the holder. To be called before
-   * {@link FlushIntervals.settle}.
+   * From now on `holder` contains `each`: flushes that wait for `each` wait for `holder`. Must be
+   * called before {@link FlushIntervals.settle}.
    */
   passOn(each: Flushable, holder: Flushable): void {
     const { interval } = each
@@ -45,7 +48,7 @@ export class FlushIntervals {
     if (later !== null) later.unsettled -= 1
   }
 
-  /** Counts something no more. Does nothing where that was so before. */
+  /** Stops counting an item. Does nothing if it is not counted. */
   settle(each: Flushable): void {
     const { interval } = each
     if (interval === null) return
@@ -58,7 +61,7 @@ export class FlushIntervals {
     if (this.#oldest === this.#newest) this.#awaited = null
   }
 
-  /** Resolves when everything is settled that was taken before the call. */
+  /** Resolves when everything accepted before the call has settled. */
   flush(): Promise<void> {
     const last = this.#newest
     if (last.unsettled > 0) {

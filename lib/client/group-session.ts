@@ -15,19 +15,19 @@ type GroupOptions = Pick<
   'groupId' | 'partitionAssignmentStrategy' | 'maxPollIntervalMs'
 >
 
-/** What a session asks of its consumer. */
+/** What a session needs from its consumer. */
 export interface GroupSessionOwner {
-  /** The group has changed, and `drive` has something to do. */
+  /** Called when the group has changed and `drive` has work to do. */
   onChange(): void
-  /** Partitions are about to be given up. */
+  /** Called when partitions are about to be given up. */
   commitConsumed(): Promise<void>
 }
 
 /**
- * A consumer's part in its group: joins, gives partitions up, takes new ones, and tells the
- * listener, always inside `drive`, which a poll calls.
+ * A consumer's membership in its group: joins, gives up partitions, accepts new ones, and calls the
+ * listener. All of that happens inside `drive`, which a poll calls.
  *
- * Calls of `drive` must not overlap; all others may be made at any time, also by the listener.
+ * Calls of `drive` must not overlap. All other calls may be made at any time, also by the listener.
  */
 export class GroupSession implements CommitTarget {
   readonly #context: ConsumerContext
@@ -37,12 +37,12 @@ export class GroupSession implements CommitTarget {
   readonly #owner: GroupSessionOwner
   readonly #calls: ListenerCalls = new ListenerCalls()
   #member: GroupMembership | null = null
-  /** A member that still has to say goodbye. */
+  /** A member that has yet to leave the group. */
   #departing: GroupMembership | null = null
   #departure: Promise<void> | null = null
   #generation = -1
   #joinedTopics: readonly string[] = []
-  /** Keys of the partitions that the listener is just being told are revoked. */
+  /** Keys of the partitions whose revocation the listener is being notified of. */
   #revoking: ReadonlySet<string> = new Set()
   #isEnded = false
 
@@ -64,7 +64,7 @@ export class GroupSession implements CommitTarget {
     return this.#calls.isRunning
   }
 
-  /** Whether it is the listener that asks: only until its first await that can be told. */
+  /** Whether the listener is the caller. This is known only until the listener's first await. */
   get isCalledByListener(): boolean {
     return this.#calls.isCalling
   }
@@ -74,27 +74,27 @@ export class GroupSession implements CommitTarget {
     return this.#member !== null
   }
 
-  /** Calls back once no listener is running, at once where that is so. */
+  /** Calls back once no listener is running; at once if none is. */
   afterListeners(callback: () => void): void {
     this.#calls.afterwards(callback)
   }
 
-  /** Replaces the listener, from the next callback on. */
+  /** Replaces the listener from the next callback on. */
   setListener(listener: RebalanceListener): void {
     this.#calls.setListener(listener)
   }
 
-  /** The consumer is in a poll from now on, and so not idle. */
+  /** Called when a poll starts: from now on the consumer is not idle. */
   startPoll(): void {
     this.#member?.pausePollTimer()
   }
 
-  /** From now on the time until the next poll counts. */
+  /** Called when a poll ends: the time until the next poll counts from now on. */
   endPoll(): void {
     this.#member?.polled()
   }
 
-  /** Stores offsets as the member it is, or for the group when it is none. */
+  /** Commits offsets as the member, or for the group if there is no member. */
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
     if (this.#context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
     const member = this.#member ?? this.#departing
@@ -105,10 +105,11 @@ export class GroupSession implements CommitTarget {
   }
 
   /**
-   * Resolves when the commits that were called before have ended, `null` where all have. Whoever called
-   * them hears of their errors.
+   * Resolves when all commits called before have ended; `null` if all have. Their errors are
+   * reported to their callers.
    *
-   * What is given up is given to the next owner only behind them, or it would begin at the offsets of before.
+   * Partitions that are given up are assigned to the next owner only after these commits, or it
+   * would start at older offsets.
    */
   commitsEnded(): Promise<void> | null {
     const { groupId } = this.#options
@@ -116,13 +117,13 @@ export class GroupSession implements CommitTarget {
   }
 
   /**
-   * Does what the group waits for, until there is nothing left to do but wait.
+   * Does what the group requires, until the only thing left is to wait.
    *
-   * @throws what the listener threw, after everything else is done
+   * @throws the error of the listener, after everything else is done
    */
   async drive(): Promise<void> {
     await this.#settleDeparture()
-    // A member that is made behind the close would never leave.
+    // A member created after the close would never leave.
     if (this.#isEnded || !this.#subscription.isSubscribed) return
     const member = (this.#member ??= this.#createMember())
     for (;;) {
@@ -132,14 +133,15 @@ export class GroupSession implements CommitTarget {
     }
   }
 
-  /** Joins no more: the consumer is being closed. */
+  /** Prevents further joins: the consumer is closing. */
   end(): void {
     this.#isEnded = true
   }
 
   /**
-   * Gives everything up: commits, tells the listener, leaves the group once no commit is under way. The
-   * listener has been called when this returns, and knows the partitions; the promise is for the rest.
+   * Gives up all partitions: commits, calls the listener, and leaves the group once no commit is in
+   * progress. When this returns, the listener has been called while the partitions were still
+   * assigned. The promise covers the rest.
    */
   depart(): Promise<void> {
     const member = this.#member
@@ -164,8 +166,8 @@ export class GroupSession implements CommitTarget {
     const results = await Promise.allSettled(work)
     const ended = this.commitsEnded()
     if (ended !== null) await ended
-    // What a listener is still giving up in a poll is nobody else's until it has ended. Nobody waits for
-    // that here: the listener may be what waits for this.
+    // Partitions that a listener is still giving up in a poll must not get a new owner before it
+    // has ended. This does not wait for it, because the listener may be waiting for this call.
     if (this.isInListener) this.#calls.afterwards(() => void this.#leaveAfterCommits(member))
     else this.#leave(member)
     // A poll may be waiting for the listener.
@@ -206,7 +208,7 @@ export class GroupSession implements CommitTarget {
       },
       followsTopics: () => this.#subscription.type === 'pattern',
     })
-    // It is made inside a poll.
+    // The member is created inside a poll.
     member.pausePollTimer()
     this.#generation = -1
     this.#joinedTopics = []
@@ -224,7 +226,8 @@ export class GroupSession implements CommitTarget {
         await this.#giveUp(member)
         break
       case 'rejoin-needed':
-        // What the last rebalance took away has to be free before the next one divides it.
+        // Partitions revoked by the last rebalance must be released before the next one divides
+        // them.
         if (this.#isCooperative && member.generation !== this.#generation) {
           return this.#takeOver(member)
         }
@@ -250,19 +253,19 @@ export class GroupSession implements CommitTarget {
     return this.#subscription.topics(() => this.#context.topicNames())
   }
 
-  /** What has to be given up before a rebalance. */
+  /** Gives up the partitions that must be released before a rebalance. */
   async #giveUp(member: GroupMembership): Promise<void> {
     await this.#commitConsumed()
     if (this.#member !== member) return
     const owned = this.#subscription.assignment()
     const topics = new Set(this.#topics())
     const unwanted = this.#isCooperative ? owned.filter(({ topic }) => !topics.has(topic)) : owned
-    // An eager listener hears of every rebalance.
+    // With an eager strategy the listener is called for every rebalance.
     if (unwanted.length > 0 || !this.#isCooperative) await this.#revoke(member, unwanted)
     if (unwanted.length > 0) await this.commitsEnded()
   }
 
-  /** Takes what the rebalance has decided. There may be more to do then. */
+  /** Accepts the assignment of a rebalance. There may be more to do afterwards. */
   async #takeOver(member: GroupMembership): Promise<false> {
     this.#generation = member.generation
     const target = [...member.assignment]
@@ -277,7 +280,7 @@ export class GroupSession implements CommitTarget {
     }
     this.#subscription.setAssigned(target)
     await this.#calls.tellAssigned(added)
-    // What was given up can go to its next owner only by another rebalance.
+    // Released partitions reach their next owner only through another rebalance.
     if (removed.length > 0) await this.commitsEnded()
     if (removed.length > 0 && this.#member === member) this.#join(member)
     return false
@@ -299,7 +302,7 @@ export class GroupSession implements CommitTarget {
     this.#subscription.setAssigned([])
   }
 
-  /** Partitions are given up even when their offsets cannot be stored. */
+  /** Partitions are given up even if their offsets cannot be stored. */
   async #commitConsumed(): Promise<void> {
     try {
       await this.#owner.commitConsumed()

@@ -9,22 +9,22 @@ import type { SubscriptionState } from './subscription-state.ts'
 export interface IterationParts<K, V> {
   readonly subscription: SubscriptionState
   readonly loop: PollLoop<K, V>
-  /** How long one wait for records may take. */
+  /** Maximum length of one wait for records. */
   readonly maxWaitMs: number
 }
 
-/** How long an iteration waits at least before it looks at group and commits again. */
+/** Minimum time that an iteration waits before it checks group and commits again. */
 const MIN_WAIT_MS = 1
 
 /**
- * The iterations over one consumer, each with the record that its loop is busy with. There is one
- * of them, as a rule.
+ * The iterations over one consumer, each with the record that its loop is processing. Usually there
+ * is only one.
  */
 export class Iterations<K, V> implements Iterable<RecordHolder> {
   readonly #running: Set<RecordIterator<K, V>> = new Set()
   #isTaking = false
 
-  /** A new iteration, which goes on where the consumer stands. */
+  /** Starts an iteration at the consumer's current position. */
   start(parts: IterationParts<K, V>): RecordIterator<K, V> {
     const { loop } = parts
     const maxWaitMs = Math.max(MIN_WAIT_MS, parts.maxWaitMs)
@@ -36,7 +36,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
       },
       end: (ended) => {
         this.#running.delete(ended)
-        // A poll that waits meanwhile waits behind the record.
+        // A waiting poll is waiting for records after this one.
         if (rewind(parts.subscription, ended)) loop.notify()
       },
     })
@@ -45,8 +45,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
   }
 
   /**
-   * The partition has been moved, given up or emptied: the records of it that are held are nobody's
-   * concern any more.
+   * Called when the partition was moved, given up or emptied: its held records no longer matter.
    */
   readonly release = ({ topic, partition }: TopicPartition): void => {
     for (const iterator of this.#running) {
@@ -59,7 +58,10 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
     return this.#running.values()
   }
 
-  /** A deserializer that asks for a record waits behind its own, which is passed over once it is there. */
+  /**
+   * If a deserializer requests a record, that request waits for the deserializer's own record, and
+   * then continues after it.
+   */
   #takeReady(loop: PollLoop<K, V>): ConsumerRecord<K, V> | null {
     if (this.#isTaking) return null
     this.#isTaking = true
@@ -72,7 +74,7 @@ export class Iterations<K, V> implements Iterable<RecordHolder> {
 }
 
 /**
- * Has a record that is not done delivered again, as if it had not been handed out.
+ * Makes a record that is not done be delivered again, as if it had not been returned.
  *
  * @returns whether that has moved the partition
  */
@@ -80,7 +82,7 @@ function rewind(subscription: SubscriptionState, { held }: RecordHolder): boolea
   if (held === null) return false
   const state = subscription.assigned.get(topicPartitionKey(held))
   if (state?.position == null || state.position <= held.offset) return false
-  // Its own deserializer may have moved the partition, before anybody held it.
+  // The record's own deserializer may have moved the partition before the record was held.
   if (state.isSought) return false
   state.resume(held.offset, state.epochBefore(held.offset))
   return true

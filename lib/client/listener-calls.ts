@@ -2,15 +2,15 @@ import type { TopicPartition } from '../broker/topic-partition.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
 
 /**
- * Calls the application's rebalance listener, each callback to its end. What a callback throws is kept,
- * because the rebalance goes on.
+ * Calls the application's rebalance listener and waits for each callback. Errors of callbacks are
+ * kept, because the rebalance continues.
  */
 export class ListenerCalls {
   #listener: RebalanceListener = {}
   #runningCount = 0
   #isCalling = false
   readonly #afterwards: (() => void)[] = []
-  /** What was thrown first. */
+  /** The first error. */
   #failure: { readonly error: unknown } | null = null
 
   /** Whether a callback is running. */
@@ -18,17 +18,17 @@ export class ListenerCalls {
     return this.#runningCount > 0
   }
 
-  /** Whether it is a callback that asks: only until its first await that can be told. */
+  /** Whether a callback is the caller. This is known only until the callback's first await. */
   get isCalling(): boolean {
     return this.#isCalling
   }
 
-  /** Replaces the listener, from the next callback on. */
+  /** Replaces the listener from the next callback on. */
   setListener(listener: RebalanceListener): void {
     this.#listener = listener
   }
 
-  /** Calls back once no callback of the listener is running, at once where that is so. */
+  /** Calls back once no callback of the listener is running; at once if none is. */
   afterwards(callback: () => void): void {
     if (this.isRunning) this.#afterwards.push(callback)
     else callback()
@@ -47,12 +47,12 @@ export class ListenerCalls {
     return this.#tell(() => this.#listener.onPartitionsLost?.(copyOf(partitions)))
   }
 
-  /** Keeps what has failed beside the callbacks, unless something has before. */
+  /** Keeps an error that occurred outside the callbacks, unless there is an earlier one. */
   keepFailure(error: unknown): void {
     this.#failure ??= { error }
   }
 
-  /** What has failed since it was asked last. */
+  /** Returns the error since the last call, and clears it. */
   takeFailure(): unknown[] {
     const failure = this.#failure
     this.#failure = null
@@ -84,7 +84,7 @@ export class ListenerCalls {
   }
 }
 
-/** What the listener is handed is its own: it may take off the list what it is done with. */
+/** The listener owns its list: it may remove entries that it has dealt with. */
 function copyOf(partitions: readonly TopicPartition[]): TopicPartition[] {
   return partitions.map(({ topic, partition }) => ({ topic, partition }))
 }

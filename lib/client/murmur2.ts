@@ -2,8 +2,8 @@ const SEED = 0x9747b28c
 const MULTIPLIER = 0x5bd1e995
 
 /**
- * MurmurHash2 of `bytes`, bit for bit Kafka's: a key hashes to the same partition here and in every
- * Kafka client. No bytes are hashed too.
+ * MurmurHash2 of `bytes`, identical to Kafka's: a key hashes to the same partition here and in
+ * every Kafka client. Empty input has a hash too.
  *
  * @returns a signed 32-bit integer; see {@link toPositive}
  */
@@ -28,8 +28,8 @@ export function murmur2(bytes: Uint8Array): number {
 }
 
 /**
- * Makes a hash usable as a dividend the way Kafka does, by clearing the sign bit. `Math.abs` would
- * give other partitions.
+ * Makes a hash non-negative the way Kafka does, by clearing the sign bit. `Math.abs` would select
+ * other partitions.
  *
  * @returns an integer in [0, 2147483647]
  */
