@@ -6,23 +6,23 @@ import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
-/** Somebody who has been handed a record and is not done with it. */
+/** A holder of a returned record that is not done with it. */
 export interface RecordHolder {
-  /** `null` while there is no such record. */
+  /** `null` while it holds no record. */
   readonly held: (TopicPartition & { readonly offset: number }) | null
-  /** The record is not its concern any more: it is neither held back nor delivered again. */
+  /** Releases the record: it is neither held back from commits nor delivered again. */
   release(): void
 }
 
-/** Where offsets go. */
+/** Where offsets are committed. */
 export interface CommitTarget {
   commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void>
 }
 
 /**
- * Commits what the application is done with: of its own accord when asked, and by itself at the
- * interval. There is no timer: an interval that is over is noticed by the next poll. All calls may
- * overlap; offsets are stored in the order of the calls.
+ * Commits consumed offsets: when asked to, and automatically at the interval. There is no timer:
+ * the next poll checks whether the interval has elapsed. All calls may overlap; offsets are stored
+ * in the order of the calls.
  */
 export class OffsetCommitter {
   readonly #clock: Clock
@@ -33,9 +33,11 @@ export class OffsetCommitter {
   readonly #holders: Iterable<RecordHolder>
   readonly #target: CommitTarget
   #dueMs: number
-  /** Key of the partition that {@link OffsetCommitter.#hasUncommitted} has found last; `null` for none. */
+  /**
+   * Key of the partition that {@link OffsetCommitter.#hasUncommitted} found last; `null` for none.
+   */
   #uncommittedKey: string | null = null
-  /** A commit that nobody has waited for yet. */
+  /** A commit that no call has waited for yet. */
   #started: Promise<void> | null = null
 
   constructor(
@@ -58,22 +60,22 @@ export class OffsetCommitter {
     this.#dueMs = clock.monotonic() + this.#intervalMs
   }
 
-  /** Whether there are commits that nobody asks for. */
+  /** Whether offsets are committed automatically. */
   get isAutomatic(): boolean {
     return this.#isAutomatic
   }
 
-  /** Whether it is time for an automatic commit. @param nowMs by the monotonic clock */
+  /** Whether an automatic commit is due. @param nowMs by the monotonic clock */
   isDue(nowMs: number): boolean {
     return this.#isAutomatic && nowMs >= this.#dueMs
   }
 
   /**
-   * The application has committed these offsets. A record below them that somebody holds is done: it must
-   * not come again, nor may an automatic commit go back to it. Where the application has gone back since it
-   * asked for the commit, it means to have the record again.
+   * Called after the application has committed these offsets. A held record below them is done: it
+   * must not be delivered again, and an automatic commit must not go back to it. But if the
+   * application has moved the partition since it called commit, it wants the record again.
    *
-   * @param moveCounts what {@link OffsetCommitter.ensurePresent} has given before
+   * @param moveCounts the result of {@link OffsetCommitter.ensurePresent} before the commit
    */
   noteCommitted(offsets: readonly OffsetCommit[], moveCounts: readonly number[]): void {
     for (const holder of this.#holders) {
@@ -91,8 +93,9 @@ export class OffsetCommitter {
   }
 
   /**
-   * Commits the positions of all partitions, less what somebody still holds or has yet to be handed, and
-   * less those whose topic is deleted meanwhile: the caller has named none, and needs the others stored.
+   * Commits the positions of all partitions, without records that are held or not yet returned.
+   * Partitions whose topic is deleted meanwhile are left out: the caller has not named them, and
+   * needs the others stored.
    */
   async commitAll(): Promise<void> {
     const offsets = this.#consumed()
@@ -100,11 +103,11 @@ export class OffsetCommitter {
   }
 
   /**
-   * To be asked before offsets are committed that the application names.
+   * Must be called before offsets that the application names are committed.
    *
-   * @returns how often each of the partitions has moved by now
-   * @throws {@link UnknownTopicOrPartitionError} when they are of a log that is gone: they say nothing
-   * about a new one of the same name
+   * @returns the move count of each partition
+   * @throws {@link UnknownTopicOrPartitionError} when the offsets belong to a log that no longer
+   * exists: they say nothing about a new one of the same name
    */
   ensurePresent(offsets: readonly OffsetCommit[]): number[] {
     return offsets.map((each) => {
@@ -114,18 +117,19 @@ export class OffsetCommitter {
     })
   }
 
-  /** Commits automatically if it is time. @throws what an automatic commit before it has failed with */
+  /** Commits automatically if that is due. @throws the error of an earlier automatic commit */
   async commitIfDue(): Promise<void> {
     await this.settle()
     if (this.isDue(this.#clock.monotonic())) await this.commitConsumed()
   }
 
-  /** Commits automatically what is new, whether or not it is time: partitions are about to go. */
+  /** Commits new offsets automatically, due or not: partitions are about to be given up. */
   async commitConsumed(): Promise<void> {
     if (!this.#isAutomatic) return
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
     const offsets = this.#uncommitted()
-    // Nobody has asked for it, so nobody is to hear that one of the topics was deleted meanwhile.
+    // The application has not asked for this commit, so a topic deleted meanwhile must not make it
+    // fail.
     if (offsets.length === 0) return
     const ended = this.#positions.noteCommitting(offsets)
     try {
@@ -139,19 +143,23 @@ export class OffsetCommitter {
   startCommitConsumed(): void {
     const before = this.#started
     const started = this.commitConsumed().then(() => before ?? undefined)
-    // The failure is for whoever settles.
+    // `settle` reports the failure.
     started.catch(() => undefined)
     this.#started = started
   }
 
-  /** Waits for what {@link OffsetCommitter.startCommitConsumed} has started, and throws its error. */
+  /**
+   * Waits for what {@link OffsetCommitter.startCommitConsumed} has started, and throws its error.
+   */
   async settle(): Promise<void> {
     const started = this.#started
     this.#started = null
     await started
   }
 
-  /** Milliseconds until there is something to commit automatically, at least 1; Infinity for never. */
+  /**
+   * Milliseconds until there is something to commit automatically, at least 1; Infinity for never.
+   */
   msUntilDue(): number {
     if (!this.#isAutomatic || !this.#hasUncommitted()) return Infinity
     return Math.max(1, this.#dueMs - this.#clock.monotonic())
@@ -180,8 +188,8 @@ export class OffsetCommitter {
   }
 
   /**
-   * Whether {@link OffsetCommitter.#uncommitted} is not empty. Each poll that waits asks, and until the next
-   * commit the answer is most often found where it was found before.
+   * Whether {@link OffsetCommitter.#uncommitted} would return anything. Every waiting poll checks
+   * this, and until the next commit the same partition usually has the answer.
    */
   #hasUncommitted(): boolean {
     const { assigned } = this.#subscription
@@ -196,9 +204,9 @@ export class OffsetCommitter {
     return false
   }
 
-  /** How far the application has come in a partition; `null` where nobody can tell. */
+  /** The offset up to which the application has consumed a partition; `null` if unknown. */
   #consumedOf(state: AssignedPartition): number | null {
-    // An offset of a log that is gone says nothing about a new one of the same name.
+    // An offset of a deleted log says nothing about a new one of the same name.
     if (this.#positions.source(state) === null) return null
     const position = state.positionBefore(this.#subscription.poll)
     return position === null ? null : this.#heldBack(state, position)
@@ -206,7 +214,7 @@ export class OffsetCommitter {
 
   #isUncommitted(state: AssignedPartition, offset: number | null): offset is number {
     if (offset === null) return false
-    // A position that nothing has been read at yet may be beyond the log.
+    // A position at which nothing has been read yet may be past the log's end.
     if (state.source === null || offset > state.source.logEndOffset) return false
     return !this.#positions.isCommitted(state, offset)
   }

@@ -1,24 +1,25 @@
 import type { CloseOptions } from './producer-options.ts'
 
-/** The producers and consumers of a broker that are open. */
+/** The open producers and consumers of a broker. */
 export class OpenClients {
-  /** How to close each. */
+  /** The close function of each client. */
   readonly #closes = new Map<object, (options: CloseOptions) => Promise<void>>()
 
-  /** @param close may be called several times, also to set a time limit */
+  /** @param close may be called several times, for instance to set a time limit */
   add(client: object, close: (options: CloseOptions) => Promise<void>): void {
     this.#closes.set(client, close)
   }
 
-  /** A client has been closed. */
+  /** Called when a client has closed. */
   remove(client: object): void {
     this.#closes.delete(client)
   }
 
   /**
-   * Closes all of them. May be called again, to set those that are being closed a time limit.
+   * Closes all clients. It may be called again, to set a time limit for those that are still
+   * closing.
    *
-   * @returns what some have failed with; it never rejects
+   * @returns the errors of the clients whose close failed; it never rejects
    */
   async close(options: CloseOptions): Promise<unknown[]> {
     const closes = [...this.#closes.values()]

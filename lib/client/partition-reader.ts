@@ -20,23 +20,25 @@ import type { SubscriptionState } from './subscription-state.ts'
 
 /** How long one {@link PartitionReader.read} may wait, and what ends the wait. */
 export interface WaitBounds {
-  /** Asked where there is nothing to be handed out, and so something to wait for. */
+  /** Called if no record can be returned, so that there is something to wait for. */
   readonly maxWaitMs: () => number
-  /** By the monotonic clock: from then on less than `fetchMinBytes` will do. */
+  /** By the monotonic clock. After it, less than `fetchMinBytes` is accepted. */
   readonly deadlineMs: number
   readonly signal: AbortSignal | undefined
-  /** Is handed a function that ends the wait, in this step. */
+  /** Receives a function that ends the wait; called in the same step. */
   readonly onWake: (wake: () => void) => void
 }
 
-/** Where what is read is held. */
+/** Where the data that was read is stored. */
 interface Buffers {
-  /** Whether something of a partition is held that is to be handed out where it stands. */
+  /** Whether it has data of a partition that can be returned at the current position. */
   readonly has: (state: AssignedPartition) => boolean
   readonly add: (buffer: FetchBuffer) => void
 }
 
-/** Reads the partitions of which nothing is buffered, those first that have waited longest. Calls must not overlap. */
+/**
+ * Reads the partitions that have nothing buffered, longest-waiting first. Calls must not overlap.
+ */
 export class PartitionReader {
   readonly #clock: Clock
   readonly #minBytes: number
@@ -47,7 +49,7 @@ export class PartitionReader {
   #isStopped = false
   #readCount = 0
 
-  /** @param minBytes what is waited for, over all partitions */
+  /** @param minBytes bytes to wait for, over all partitions */
   constructor(
     clock: Clock,
     minBytes: number,
@@ -64,7 +66,7 @@ export class PartitionReader {
   }
 
   /**
-   * Waits only where there is nothing that can be handed out.
+   * Reads partitions. Waits only if no record can be returned.
    *
    * @returns as `Fetcher.fetch`, and throws the same
    */
@@ -72,18 +74,18 @@ export class PartitionReader {
     return this.#watch.mayRest ? this.#readDue(room, wait) : this.#readAll(room, wait)
   }
 
-  /** Waits and reads nothing. @throws the reason of the signal */
+  /** Waits without reading. @throws the reason of the signal */
   async idle(maxWaitMs: number, wait: Pick<WaitBounds, 'signal' | 'onWake'>): Promise<void> {
     await fetchBatches(this.#clock, [], { minBytes: 1, maxBytes: 1, maxWaitMs, ...wait })
   }
 
-  /** Reads nothing more, and listens to nothing. */
+  /** Stops reading and listening. */
   stop(): void {
     this.#isStopped = true
     this.#watch.close()
   }
 
-  /** Reads those that are due, and waits until others are. */
+  /** Reads the partitions that are due, and waits until others are. */
   async #readDue(room: Room, wait: WaitBounds): Promise<boolean> {
     let waiting: FetchWait | null = null
     try {
@@ -92,7 +94,7 @@ export class PartitionReader {
         if (turn !== null) await turn
         if (this.#isStopped || waiting?.isOver === true) return false
         const look = this.#look(room)
-        // The look was for those that are to be read from where they end by now.
+        // The look served those partitions whose position is set to the current end.
         if (room.hasReady && room.roomBytes <= 0) return true
         const responses = fetchThere(requestsOf(look, room), {
           minBytes: 1,
@@ -113,7 +115,7 @@ export class PartitionReader {
     }
   }
 
-  /** @returns `null` where there is no time for it */
+  /** @returns `null` if there is no time to wait */
   #startWaiting({ maxWaitMs: askMs, signal, onWake }: WaitBounds): FetchWait | null {
     const maxWaitMs = askMs()
     if (maxWaitMs <= 0) return null
@@ -125,11 +127,14 @@ export class PartitionReader {
     return waiting
   }
 
-  /** Reads all, where what many of them have is waited for together, or they do not tell of what is new. */
+  /**
+   * Reads all partitions. Used if the bytes to wait for are counted over several partitions, or if
+   * partitions do not notify of new data.
+   */
   async #readAll(room: Room, wait: WaitBounds): Promise<boolean> {
     const look = this.#look(room)
     const { hasReady, roomBytes, maxBytes } = room
-    // Those that were not looked at would wake nobody.
+    // Partitions that were not looked at would not end the wait.
     const maxWaitMs = hasReady || look.isPart ? 0 : wait.maxWaitMs()
     if (maxWaitMs === 0 && (look.turns.length === 0 || (hasReady && roomBytes <= 0)))
       return hasReady
@@ -137,7 +142,7 @@ export class PartitionReader {
     const { signal, onWake } = wait
     const limits = { minBytes, maxBytes, maxWaitMs, signal, onWake }
     const responses = await fetchBatches(this.#clock, requestsOf(look, room), limits)
-    // What ended the wait may be neither its time nor the bytes.
+    // The wait may have been ended by something else than its time limit or the bytes.
     const isOver = hasReady || look.isPart || this.#clock.monotonic() >= wait.deadlineMs
     if (!isOver && !isEnough(responses, limits)) return false
     return this.#acceptAll(look, responses, room) || hasReady || look.isPart
@@ -147,7 +152,7 @@ export class PartitionReader {
     return this.#turns.look({ onlyWithData: hasReady, mostCount }, this.#buffers.has)
   }
 
-  /** @returns whether one of them is anything new to look at */
+  /** @returns whether any of them is anything new to look at */
   #acceptAll({ turns }: Look, responses: readonly FetchResponse[], { maxBytes }: Room): boolean {
     let hasAccepted = false
     let restBytes = maxBytes
@@ -159,7 +164,7 @@ export class PartitionReader {
     return hasAccepted
   }
 
-  /** @param hadRoom whether there was room left to read something of the partition */
+  /** @param hadRoom whether there was room left to read from the partition */
   #accept({ watched, state, end }: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
     const { partition, offset, batches, error } = response
     const isStale =
@@ -167,7 +172,7 @@ export class PartitionReader {
       state.position !== offset ||
       this.#positions.source(state) !== partition ||
       this.#turns.isGoing(partition)
-    // Of what was not looked at nobody tells, so it is not to be waited for.
+    // Partitions that were not read do not notify, so they must not be waited for.
     if (isStale || (batches.length === 0 && error === null && !hadRoom)) {
       this.#watch.hasChanged = true
       return false

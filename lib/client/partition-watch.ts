@@ -2,31 +2,38 @@ import type { Partition } from '../broker/partition.ts'
 import { endsGoneBack } from '../storage/ends-gone-back.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 
-/** The partitions that a consumer has, as {@link SubscriptionState.assigned} gives them. */
+/** The assigned partitions, as returned by {@link SubscriptionState.assigned}. */
 type Assigned = ReadonlyMap<string, AssignedPartition>
 
 /**
- * Which of the assigned partitions have to be looked at. One that has nothing is left to rest until something
- * happens to it: of a thousand, a poll would spend nearly all of its time on those.
+ * Tracks which of the assigned partitions have to be looked at. A partition without data rests
+ * until something happens to it: with a thousand partitions, a poll would otherwise spend nearly
+ * all its time on those.
  *
- * Nothing goes unnoticed: a partition rests only if it has been listened to since before it was looked at, and
- * has not told of a change. What no listener is told of, a log whose end has gone back, ends all rest. A listener
- * is called once, so that those who append to a partition that is to be looked at anyway have nobody to tell.
+ * No change goes unnoticed. A partition rests only if its listener was registered before it was
+ * looked at, and has not been called since. The one change that listeners are not called for, a log
+ * whose end has moved back, ends all rest. A listener is called once, so appends to a partition
+ * that is due anyway have no listener to call.
  */
 export class PartitionWatch {
-  /** Whether something has happened since the last {@link PartitionWatch.due} that asks for another look. */
+  /**
+   * Whether something has happened since the last {@link PartitionWatch.due} that requires another
+   * look.
+   */
   hasChanged = false
   /** Called when something happens to one of the partitions. */
   onChange: () => void = () => undefined
   readonly #mayRest: boolean
   readonly #watched: Map<AssignedPartition, WatchedPartition> = new Map()
-  /** All that are due, and some that were. */
+  /** All partitions that are due, and some that were. */
   #listed: WatchedPartition[] = []
   #assigned: Assigned | null = null
   #seenCount = endsGoneBack.count
   #isClosed = false
 
-  /** @param mayRest whether partitions tell of all that happens, and one that has nothing may be passed over */
+  /**
+   * @param mayRest whether partitions notify of all changes, and those without data may be skipped
+   */
   constructor(mayRest: boolean) {
     this.#mayRest = mayRest
   }
@@ -35,7 +42,7 @@ export class PartitionWatch {
     return this.#mayRest && !this.#isClosed
   }
 
-  /** Those that do not rest, in the order of their turns: the one first that has waited longest. */
+  /** The partitions that are due, longest-waiting first. */
   due(assigned: Assigned): readonly WatchedPartition[] {
     if (this.#assigned !== assigned) this.#follow(assigned)
     if (this.#seenCount !== endsGoneBack.count) {
@@ -50,7 +57,7 @@ export class PartitionWatch {
     return this.#listed.sort(byTurn)
   }
 
-  /** Stops listening, for good. */
+  /** Stops listening permanently. */
   close(): void {
     this.#isClosed = true
     for (const each of this.#watched.values()) each.stopListening()
@@ -96,10 +103,10 @@ export class PartitionWatch {
   }
 }
 
-/** One of the partitions of a {@link PartitionWatch}. */
+/** One partition of a {@link PartitionWatch}. */
 export class WatchedPartition {
   readonly state: AssignedPartition
-  /** Place among those that are assigned. */
+  /** Index among the assigned partitions. */
   slot = 0
   isDue = false
   isListed = false
@@ -114,9 +121,9 @@ export class WatchedPartition {
     this.onChange = onChange
   }
 
-  /** From now on a change to its log is noticed, once. */
+  /** Notices the next change to its log, once. */
   listen(source: Partition): void {
-    // Who is told of a reset in the middle of a look may close the consumer, or give the partition up.
+    // A callback for a reset during a look may close the consumer, or give up the partition.
     if (!this.#watch.mayRest || this.state.isGivenUp) return
     if (this.#stop !== null && this.#source === source) return
     this.stopListening()
@@ -130,21 +137,24 @@ export class WatchedPartition {
     this.#source = null
   }
 
-  /** There is nothing in it: where nothing has happened since it was looked at, it need not be looked at again. */
+  /**
+   * Called when the partition has no data: it rests unless something has happened since it was
+   * looked at.
+   */
   restIfUnchanged(): void {
     if (this.#stop !== null) this.rest()
     else this.#watch.hasChanged = true
   }
 
   /**
-   * It is of no interest before somebody touches it, once it is settled where it begins. Who was told of a reset
-   * just now may have resumed it, or moved it to one end.
+   * Lets a paused partition rest until it is touched, provided its position is set. A callback for
+   * a reset may just have resumed it, or moved it to one end.
    */
   restIfPaused(): void {
     if (this.state.isPaused && this.state.position !== null) this.rest()
   }
 
-  /** It has nothing, and is listened to. */
+  /** Called when the partition has no data and its listener is registered. */
   rest(): void {
     if (this.#watch.mayRest) this.isDue = false
   }

@@ -10,17 +10,17 @@ import type { AssignedPartition } from './assigned-partition.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { AutoOffsetReset, OffsetReset, ResolvedConsumerOptions } from './consumer-options.ts'
 
-/** Finds out where to read on in a partition, when it is needed and not before. Never waits. */
+/** Determines the position of a partition when it is needed. Never waits. */
 export class PositionResolver {
   readonly #context: Pick<ConsumerContext, 'topic' | 'coordinator' | 'readOnly'>
   readonly #groupId: string | null
   readonly #autoOffsetReset: AutoOffsetReset
   readonly #onOffsetReset: ((reset: OffsetReset) => void) | null
   readonly #onForgotten: (state: AssignedPartition) => void
-  /** What the group is about to have committed, and of which topic. */
+  /** Offsets whose commit is in progress, with the ids of their topics. */
   readonly #committing: Map<string, OffsetCommit & { readonly topicId: string | null }> = new Map()
 
-  /** @param onForgotten called when what was read of a partition does not count any more */
+  /** @param onForgotten called when what was read from a partition no longer counts */
   constructor(
     context: Pick<ConsumerContext, 'topic' | 'coordinator' | 'readOnly'>,
     options: Pick<
@@ -36,16 +36,16 @@ export class PositionResolver {
     this.#onForgotten = onForgotten
   }
 
-  /** Whether another process appends, so that nobody here is told of what is new. */
+  /** Whether another process appends, so that this process is not notified of new records. */
   get readOnly(): boolean {
     return this.#context.readOnly
   }
 
   /**
-   * The log to read from.
+   * Returns the log to read from.
    *
-   * When the topic has been deleted, created anew or not, the position is forgotten: it counted the
-   * records of another log.
+   * If the topic has been deleted, whether or not it was created again, the position is forgotten:
+   * it referred to another log.
    *
    * @returns `null` while there is no such partition
    */
@@ -53,7 +53,7 @@ export class PositionResolver {
     const topic = this.#context.topic(state.topic)
     const source = topic?.partitions[state.partition] ?? null
     if (source === state.source) return source
-    // What was sought was sought in the other log, or where there was none.
+    // A seek referred to the other log, or was made while there was none.
     state.position = null
     state.reset = null
     if (state.source !== null) this.#onForgotten(state)
@@ -63,7 +63,7 @@ export class PositionResolver {
     return source
   }
 
-  /** @throws {@link UnknownTopicOrPartitionError} when there is no such partition */
+  /** Returns the partition. @throws {@link UnknownTopicOrPartitionError} when it does not exist */
   ensureExists({ topic, partition }: TopicPartition): Partition {
     const found = this.#context.topic(topic)
     const source = found?.partitions[partition]
@@ -79,7 +79,10 @@ export class PositionResolver {
     )
   }
 
-  /** @throws {@link UnknownTopicOrPartitionError} when the partition is not of this topic any more */
+  /**
+   * Checks the topic.
+   * @throws {@link UnknownTopicOrPartitionError} when the partition no longer belongs to it
+   */
   ensureIsOf(topicPartition: TopicPartition, topicId: string): void {
     this.ensureExists(topicPartition)
     const { topic, partition } = topicPartition
@@ -89,22 +92,22 @@ export class PositionResolver {
     throw new UnknownTopicOrPartitionError(topic, partition, reason)
   }
 
-  /** What the group has committed; `null` for nothing, or without a group. */
+  /** The offset that the group has committed; `null` for none, or without a group. */
   committed(partition: TopicPartition): OffsetAndMetadata | null {
     if (this.#groupId === null) return null
     return this.#context.coordinator.committed(this.#groupId, partition)
   }
 
   /**
-   * How far somebody has come who has consumed up to an offset: what was cut off since does not count, as in
-   * what the group has committed.
+   * Limits a consumed offset to what its leader epoch has written: records truncated since then do
+   * not count, as for committed offsets.
    */
   offsetWithinEpoch({ topic, partition, offset, leaderEpoch = null }: OffsetCommit): number {
     const source = this.#context.topic(topic)?.partitions[partition] ?? null
     return withinEpoch({ offset, leaderEpoch }, source, this.#context.readOnly).offset
   }
 
-  /** Whether the group is committed to stand where somebody has come who has consumed up to an offset. */
+  /** Whether the group's committed offset equals a consumed offset, limited in the same way. */
   isCommitted(state: AssignedPartition, offset: number): boolean {
     const consumed = { offset, leaderEpoch: state.epochBefore(offset) }
     const reached = withinEpoch(consumed, state.source, this.#context.readOnly)
@@ -117,10 +120,10 @@ export class PositionResolver {
   }
 
   /**
-   * While offsets are being committed of partitions that are given up, whoever is given one of them goes on
-   * there: they may be given back at once.
+   * Notes offsets whose commit is in progress. Partitions that are given up may be assigned again
+   * at once, and their consumer then continues at these offsets.
    *
-   * @returns what is to be called once that has ended
+   * @returns a function to call once the commit has ended
    */
   noteCommitting(offsets: readonly OffsetCommit[]): () => void {
     const noted = offsets.map((each) => {
@@ -137,11 +140,12 @@ export class PositionResolver {
   }
 
   /**
-   * The offset to read next: where it stands, or what `seekToBeginning` or `seekToEnd` asked for, or
-   * what the group has committed, or what `autoOffsetReset` says. Where the records that were read or
-   * committed last are no more, it is the end of those before them.
+   * Returns the offset to read next: the position, or the target of `seekToBeginning` or
+   * `seekToEnd`, or the committed offset, or what `autoOffsetReset` selects. If the records that
+   * were read or committed last no longer exist, it is the end of the records before them.
    *
-   * @throws {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'` and there is no other
+   * @throws {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'` and there is no
+   * other offset
    * @throws {@link OffsetOutOfRangeError} when it is `'none'` and the log does not hold what was
    * committed or read
    */
@@ -156,24 +160,25 @@ export class PositionResolver {
   }
 
   /**
-   * Whether the records are no more that the position stands behind: they may have been cut off while a read
-   * at it waited, or was under way. {@link PositionResolver.resolve} finds another position.
+   * Whether the records right before the position no longer exist: they may have been truncated
+   * while a read there waited or was in progress. {@link PositionResolver.resolve} then finds
+   * another position.
    */
   hasLapsed(state: AssignedPartition, source: Partition): boolean {
     return this.#knownEnd(state, source, state.position ?? 0) !== null
   }
 
-  /** Where it stands, or is asked to: also by who was told of a reset. */
+  /** The position, or the end it was asked to move to, including by a callback for a reset. */
   #settledAt(state: AssignedPartition, source: Partition): number {
     if (state.position === null && state.reset !== null) toEnd(state, source, state.reset)
     return state.position ?? 0
   }
 
   /**
-   * Moves a position that the log does not hold: where `autoOffsetReset` says, or, when the records
-   * that were read last have been lost, to the end of those before them.
+   * Moves a position that the log does not hold: as `autoOffsetReset` says, or, if the records read
+   * last have been lost, to the end of the records before them.
    *
-   * @returns whether it did: with `'none'` it does not
+   * @returns whether it moved; with `'none'` it does not
    */
   resetOutOfRange(state: AssignedPartition, source: Partition): boolean {
     if (this.#autoOffsetReset === 'none') return false
@@ -189,7 +194,8 @@ export class PositionResolver {
 
   #start(state: AssignedPartition, source: Partition): void {
     const committing = this.#committing.get(state.key)
-    // Where records below it were cut off since, the move back is told as for records that were read.
+    // If records below it were truncated since, the move back is reported as for records that were
+    // read.
     const committed = committing?.topicId === state.topicId ? committing : this.#lastCommit(state)
     if (committed !== null && committed.offset >= source.logStartOffset) {
       state.resume(committed.offset, committed.leaderEpoch ?? null)
@@ -206,18 +212,19 @@ export class PositionResolver {
     }
   }
 
-  /** Where the records end that a position stands behind, when they end before it; `null` if not. */
+  /** The end of the records before a position, if they end before it; otherwise `null`. */
   #truncatedTo(state: AssignedPartition, source: Partition, position: number): number | null {
-    // A position of the application's own choice stands behind nothing, unless it is the end of the log.
+    // There are no records before a position that the application has set, unless it is the end of
+    // the log.
     if (state.isSought && state.leaderEpoch === null) return null
     const end = source.log.reader.endOffsetForEpoch(state.leaderEpoch)
     return end !== null && end < position ? end : null
   }
 
-  /** The same, but where the log may go on behind its known end: then a fetch finds out. */
+  /** The same, but `null` if the log may continue after its known end: a fetch finds out. */
   #knownEnd(state: AssignedPartition, source: Partition, position: number): number | null {
     const end = this.#truncatedTo(state, source, position)
-    // Another process may have written more than has been looked at.
+    // Another process may have written more than has been read.
     return this.#context.readOnly && end === source.logEndOffset ? null : end
   }
 
@@ -229,7 +236,7 @@ export class PositionResolver {
   ): void {
     const from = state.position ?? 0
     if (reason !== 'truncated') seekBehind(state, source, to)
-    // It stands behind what is left of the records that were read, of which more may be cut off.
+    // Only the remaining records that were read are before it, and more of them may be truncated.
     else state.resume(to, source.log.reader.epochOf(to - 1))
     this.#onForgotten(state)
     const told: unknown = this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })
@@ -241,7 +248,7 @@ function toEnd(state: AssignedPartition, source: Partition, end: 'earliest' | 'l
   seekBehind(state, source, endOf(source, end))
 }
 
-/** What is appended from now on is to be read, also where it comes in the place of what is cut off. */
+/** Records appended from now on must be read, even if they replace truncated ones. */
 function seekBehind(state: AssignedPartition, source: Partition, offset: number): void {
   state.seek(offset)
   state.leaderEpoch = source.log.reader.epochOf(offset - 1)

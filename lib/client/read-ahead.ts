@@ -6,67 +6,74 @@ type ReadOptions = Pick<
 >
 
 /**
- * So much is read ahead, over all partitions: it is there the moment it is asked for, so more would
- * only make the first record wait, and push out of the processor's cache what comes next.
+ * Bytes to read ahead over all partitions. Data is available the moment it is requested, so reading
+ * more would only delay the first record, and evict from the processor's cache what is needed next.
  */
 const READ_AHEAD_BYTES = 4 * 1024 * 1024
 
-/** Of each partition at least so much is read, as one read takes it. */
+/** Minimum bytes to read from each partition, as one read returns that much. */
 const MIN_SHARE_BYTES = 64 * 1024
 
 /**
- * While partitions have something buffered the others are looked at once for so many records of each:
- * a look at a thousand that have something takes as long as handing out hundreds of records.
+ * While some partitions have data buffered, the others are looked at once for this many records per
+ * partition: looking at a thousand partitions with data takes as long as returning hundreds of
+ * records.
  */
 const RECORDS_PER_PARTITION = 4
 
-/** So many partitions are read for each that there is room for: most of them may have little. */
+/**
+ * Number of partitions to read for each share of the available room: most of them may have little
+ * data.
+ */
 const READS_PER_SHARE = 4
 
-/** What is held already, of what was read before. */
+/** What is already buffered. */
 interface Held {
-  /** Stored size of all of it. */
+  /** Stored size of everything. */
   readonly bytes: number
-  /** Of what can be handed out. */
+  /** Stored size of what can be returned. */
   readonly readyBytes: number
   readonly hasReady: boolean
 }
 
 /** How much one fetch may read. */
 export interface Room {
-  /** Whether something of what is held can be handed out. */
+  /** Whether any buffered record can be returned. */
   readonly hasReady: boolean
-  /** Over all partitions; 0 or less where there is none. */
+  /** Over all partitions; 0 or less if there is no room. */
   readonly roomBytes: number
-  /** The same where it is read all the same: one batch is taken however little there is. */
+  /**
+   * The limit for a read that is made all the same, at least 1: one batch is read however little
+   * room there is.
+   */
   readonly maxBytes: number
-  /** So many partitions with something are enough. */
+  /** The number of partitions with data that is enough. */
   readonly mostCount: number
-  /** What is read of one partition at most, where so many have something. */
+  /** Maximum bytes to read from one partition if this many have data. */
   partitionBytes(withDataCount: number): number
 }
 
-/** Says when partitions are worth a look, and how much is read of them. */
+/** Decides when to look at partitions, and how much to read from them. */
 export class ReadAhead {
   readonly #options: ReadOptions
-  /** Records that may have been handed out since the last look at all partitions. */
+  /** Records that may have been returned since the last look at all partitions. */
   #servedSinceLook = 0
 
   constructor(options: ReadOptions) {
     this.#options = options
   }
 
-  /** @returns `null` where something is ready, and partitions of which nothing is are not worth a look */
+  /** @returns `null` if records are ready, and the partitions without any are not worth a look */
   room({ bytes, readyBytes, hasReady }: Held, partitionCount: number): Room | null {
     const { fetchMaxBytes, fetchMinBytes } = this.#options
     const mostBytes = Math.max(READ_AHEAD_BYTES, this.#leastBytes)
     const aheadBytes = mostBytes - readyBytes
-    // As much again is for partitions that get something meanwhile, or they would have no turn until
-    // nearly all of the others is handed out.
+    // The same amount again is reserved for partitions that get data meanwhile. Otherwise they
+    // would have no turn until nearly all data of the others was returned.
     const lateBytes = hasReady ? mostBytes : 0
     if (hasReady && !this.#isLookDue(aheadBytes, lateBytes, partitionCount)) return null
     const roomBytes = Math.min(fetchMaxBytes - bytes, aheadBytes + lateBytes)
-    // Who waits for many bytes may need what all of them have.
+    // A poll that waits for many bytes may need the data of all partitions.
     const isAnyEnough = hasReady || fetchMinBytes <= 1
     const shareCount = Math.ceil(Math.max(1, roomBytes) / MIN_SHARE_BYTES)
     return {
@@ -78,13 +85,13 @@ export class ReadAhead {
     }
   }
 
-  /** Those that have something share what is read ahead. */
+  /** Partitions with data share what is read ahead. */
   #partitionBytes(shareBytes: number): number {
     const mostBytes = Math.max(Math.floor(shareBytes), MIN_SHARE_BYTES, this.#leastBytes)
     return Math.max(1, Math.min(this.#options.maxPartitionFetchBytes, mostBytes))
   }
 
-  /** Whether partitions of which nothing is buffered are worth a look while others have something. */
+  /** Whether partitions without buffered data are worth a look while others have some. */
   #isLookDue(aheadBytes: number, lateBytes: number, partitionCount: number): boolean {
     this.#servedSinceLook += this.#options.maxPollRecords
     const leastServed = RECORDS_PER_PARTITION * partitionCount
@@ -95,8 +102,8 @@ export class ReadAhead {
   }
 
   /**
-   * No less may be read of one partition, which may be the only one with as much as is waited for:
-   * what is read is whole batches, and the last of them may just not fit.
+   * Minimum bytes to read from one partition, which may be the only one with as much data as the
+   * poll waits for. Whole batches are read, and the last of them may only just not fit.
    */
   get #leastBytes(): number {
     return 2 * this.#options.fetchMinBytes

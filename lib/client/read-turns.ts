@@ -16,17 +16,17 @@ export interface ReadTurn {
   readonly end: number
 }
 
-/** What one look at the partitions has found. */
+/** The result of one look at the partitions. */
 export interface Look {
-  /** The one first that has waited longest. */
+  /** Longest-waiting first. */
   readonly turns: readonly ReadTurn[]
-  /** How many of them have something to be read. */
+  /** How many of them have data to read. */
   readonly withDataCount: number
-  /** Whether others were not looked at. They may have something, too. */
+  /** Whether other partitions, which may have data too, were not looked at. */
   readonly isPart: boolean
 }
 
-/** Finds the partitions that are to be read next among those that are assigned. */
+/** Selects the assigned partitions to read next. */
 export class ReadTurns {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
@@ -39,13 +39,13 @@ export class ReadTurns {
   }
 
   /**
-   * Looks for partitions of which nothing is buffered.
+   * Looks for partitions that have nothing buffered.
    *
-   * @param limits `onlyWithData` leaves out those that have nothing to be read by now. When
-   * `mostCount` have something, the others are not looked at: of a thousand, most would be in vain.
+   * @param limits `onlyWithData` leaves out partitions that have no data now. Once `mostCount` have
+   * data, the others are not looked at: with a thousand partitions, most looks would be wasted.
    * @throws what {@link PositionResolver.resolve} throws
    * @throws {@link UnknownTopicOrPartitionError} when a partition that the application has assigned
-   * is gone
+   * no longer exists
    */
   look(
     limits: { readonly onlyWithData: boolean; readonly mostCount: number },
@@ -56,16 +56,16 @@ export class ReadTurns {
     let isPart = false
     for (const watched of this.#watch.due(this.#subscription.assigned)) {
       const { state } = watched
-      // By who was told of a reset of another one just now.
+      // A callback for the reset of another partition may have given it up.
       if (state.isGivenUp) continue
       if (state.isPaused) {
-        // Where it begins must not depend on when it is resumed.
+        // The start position must not depend on when it is resumed.
         const source = state.position === null ? this.#positions.source(state) : null
         if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
         watched.restIfPaused()
         continue
       }
-      // Where the end is that somebody begins at depends on when it is asked for.
+      // A position without a value is resolved now, because the end changes with time.
       if (withDataCount >= limits.mostCount && state.position !== null) {
         isPart = true
         continue
@@ -84,26 +84,29 @@ export class ReadTurns {
     return { turns, withDataCount, isPart }
   }
 
-  /** Whether a log is closed because its topic is deleted: the group is about to take it away. */
+  /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */
   isGoing(partition: Partition): boolean {
     return partition.isClosed && this.#subscription.isSubscribed
   }
 
-  /** Lets a partition rest that has nothing, where that is certain without waiting for a read. */
+  /** Lets a partition without data rest, if that can be determined without waiting for a read. */
   #rests(watched: WatchedPartition, partition: Partition, offset: number): boolean {
     if (!this.#watch.mayRest) return false
     watched.listen(partition)
     try {
       if (partition.readBatchesNow(offset, 1)?.length !== 0) return false
     } catch {
-      // It is read in its turn, and then there is somebody to tell.
+      // It is read in its turn, where the error can be reported.
       return false
     }
     watched.rest()
     return true
   }
 
-  /** A group takes partitions away when their topic is gone; who chose them has to be told. */
+  /**
+   * A group revokes partitions of a deleted topic; an application that assigned them itself gets an
+   * error.
+   */
   #ensureMayBeGone({ topic, partition, key }: AssignedPartition): void {
     if (this.#subscription.isSubscribed) return
     throw new UnknownTopicOrPartitionError(

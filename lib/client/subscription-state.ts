@@ -8,33 +8,36 @@ import {
 import { IllegalStateError } from '../errors.ts'
 import { AssignedPartition } from './assigned-partition.ts'
 
-/** How a consumer has come by its partitions. */
+/** How a consumer gets its partitions. */
 export type SubscriptionType = 'none' | 'topics' | 'pattern' | 'partitions'
 
 /**
- * What a consumer wants to read, and which partitions it has.
+ * What a consumer is subscribed to, and its assigned partitions.
  *
- * A consumer has topics, or a pattern for topics, or partitions of its own choice: they are not
- * mixed. Passive: all calls may be made at any time.
+ * A consumer has topics, or a pattern for topics, or partitions that it assigned itself; these
+ * cannot be mixed. This class is passive: all calls may be made at any time.
  */
 export class SubscriptionState {
-  /** Number of the poll in progress, or else of the next one: what it takes is not consumed yet. */
+  /**
+   * Number of the poll in progress, or else of the next one: the records it takes are not consumed
+   * yet.
+   */
   poll = 1
   #type: SubscriptionType = 'none'
   #topics: readonly string[] = []
   #pattern: RegExp | null = null
-  /** What the pattern said about the topics there are, so that each name is matched once. */
+  /** The results of the pattern for the existing topics, so that each name is matched once. */
   #matches: ReadonlyMap<string, boolean> = new Map()
-  /** The names of all topics that `#matching` was found for, `null` when there is no such answer. */
+  /** The names of all topics for which `#matching` was computed; `null` if it is not valid. */
   #matchedNames: readonly string[] | null = null
   /** The topics that the pattern matches, sorted. */
   #matching: readonly string[] = []
   #assigned: ReadonlyMap<string, AssignedPartition> = new Map()
-  /** {@link SubscriptionState.seenTopicId} of partitions that it has had. */
+  /** {@link SubscriptionState.seenTopicId} of earlier partitions. */
   readonly #seenTopicIds: Map<string, string> = new Map()
   readonly #onGivenUp: (state: AssignedPartition) => void
 
-  /** @param onGivenUp called for each partition that it has no more */
+  /** @param onGivenUp called for each partition that is given up */
   constructor(onGivenUp: (state: AssignedPartition) => void) {
     this.#onGivenUp = onGivenUp
   }
@@ -43,12 +46,12 @@ export class SubscriptionState {
     return this.#type
   }
 
-  /** Whether a group decides about the partitions. */
+  /** Whether a group assigns the partitions. */
   get isSubscribed(): boolean {
     return this.#type === 'topics' || this.#type === 'pattern'
   }
 
-  /** The partitions it has, by {@link topicPartitionKey}. */
+  /** The assigned partitions, by {@link topicPartitionKey}. */
   get assigned(): ReadonlyMap<string, AssignedPartition> {
     return this.#assigned
   }
@@ -72,7 +75,7 @@ export class SubscriptionState {
     this.setAssigned(partitions)
   }
 
-  /** Forgets everything. */
+  /** Removes the subscription and all partitions. */
   unsubscribe(): void {
     this.#type = 'none'
     this.#topics = []
@@ -81,7 +84,7 @@ export class SubscriptionState {
     this.setAssigned([])
   }
 
-  /** Replaces the partitions it has; those that stay keep their position. */
+  /** Replaces the assigned partitions; those that stay keep their position. */
   setAssigned(partitions: readonly TopicPartition[]): void {
     const assigned = new Map<string, AssignedPartition>()
     for (const each of partitions) {
@@ -100,8 +103,8 @@ export class SubscriptionState {
   }
 
   /**
-   * Id of the topic that the last record of a partition was handed out of, or the last seek was in, also
-   * of one that it has no more; `null` for none.
+   * Id of the topic of a partition's last returned record or last seek, even if the partition has
+   * been given up; `null` for none.
    */
   seenTopicId(partition: TopicPartition): string | null {
     const key = topicPartitionKey(partition)
@@ -110,10 +113,10 @@ export class SubscriptionState {
   }
 
   /**
-   * The topics subscribed to, sorted; the same list for as long as they are the same.
+   * Returns the subscribed topics, sorted; the same list as long as they do not change.
    *
-   * @param existing names of all topics there are: what a pattern is matched against. A list that was
-   * given before is not gone through again. Topics that the library keeps for itself do not match any
+   * @param existing returns the names of all topics, against which a pattern is matched. The same
+   * list as in the last call is not matched again. Internal topics never match
    */
   topics(existing: () => readonly string[]): readonly string[] {
     const pattern = this.#pattern
@@ -132,14 +135,14 @@ export class SubscriptionState {
     return this.#matching
   }
 
-  /** The partitions it has, sorted. */
+  /** The assigned partitions, sorted. */
   assignment(): TopicPartition[] {
     return [...this.#assigned.values()]
       .map((each) => each.toTopicPartition())
       .sort(compareTopicPartitions)
   }
 
-  /** One partition it has. @throws {@link IllegalStateError} when it has not */
+  /** Returns an assigned partition. @throws {@link IllegalStateError} when it is not assigned */
   find(partition: TopicPartition): AssignedPartition {
     const key = topicPartitionKey(partition)
     const found = this.#assigned.get(key)
@@ -149,7 +152,10 @@ export class SubscriptionState {
     return found
   }
 
-  /** What comes back may be of another topic, and what was handed out may still be in work. */
+  /**
+   * The partition may now belong to another topic, and records returned earlier may still be in
+   * use.
+   */
   #begin(partition: TopicPartition): AssignedPartition {
     const state = new AssignedPartition(partition)
     state.seenTopicId = this.#seenTopicIds.get(state.key) ?? null
@@ -174,7 +180,8 @@ export class SubscriptionState {
 }
 
 function matchesName(pattern: RegExp, name: string): boolean {
-  // With the flags g and y a pattern goes on where its last match ended. It is the caller's, and may be frozen.
+  // With flag g or y, a pattern continues where its last match ended. It belongs to the caller and
+  // may be frozen.
   if (Object.isFrozen(pattern)) return new RegExp(pattern).test(name)
   const { lastIndex } = pattern
   pattern.lastIndex = 0

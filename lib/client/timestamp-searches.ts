@@ -1,26 +1,30 @@
 import type { Partition } from '../broker/partition.ts'
 import { findByTimestamp, searchEndOf, type TimestampSearch } from '../broker/timestamp-search.ts'
 
-/** Enough to keep a disk busy, and few enough for what they have begun to fit into the turn that they began in. */
+/**
+ * Enough to keep a disk busy, and few enough that the work they start fits into the current turn of
+ * the event loop.
+ */
 const SEARCHES_AT_ONCE = 8
 
-/** What is to be found in which log. */
+/** A timestamp to search for in a log. */
 export interface TimestampPlace {
   readonly source: Partition
   readonly timestamp: number
 }
 
 /**
- * Searches many partitions by time, a few at once. Each search asks whether the event loop is to turn as it
- * begins: of thousands that ask together, hundreds would hear that it is not, before any of them had worked.
+ * Searches many partitions by timestamp, a few at a time. Each search checks at its start whether a
+ * turn of the event loop is due: if thousands checked together, hundreds would find that it is not,
+ * before any of them had worked.
  *
- * @returns what was found, in the order of the places, in what there is at the call
- * @throws what the first of them fails with; none begins behind that
+ * @returns the results in the order of the places, for the records that exist at the call
+ * @throws the first error; no further search starts after it
  */
 export async function findAllByTimestamp(
   places: readonly TimestampPlace[],
 ): Promise<TimestampSearch[]> {
-  // What is appended behind the call is for none of them, also for those that begin late.
+  // Later appends must not count for any search, including those that start late.
   const ends = places.map(({ source }) => searchEndOf(source))
   const found: TimestampSearch[] = []
   let next = 0
