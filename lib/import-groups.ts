@@ -1,14 +1,17 @@
-/** What the id of a group begins with that an import commits its progress for. */
+/** Prefix of the ids of groups under which imports commit their progress. */
 export const IMPORT_GROUP_PREFIX = 'varve-import:'
 
-/** Whether a group is an import's: its offsets say how far a file has been read, and not that records were. */
+/**
+ * Whether a group belongs to an import. Its offsets say how far a file was imported, not which
+ * records were consumed.
+ */
 export function isImportGroup(groupId: string): boolean {
   return groupId.startsWith(IMPORT_GROUP_PREFIX)
 }
 
 /**
- * Whether an import that has committed this has come to the end of its file. Until then it may have to
- * look for its rows in what lies behind the offset.
+ * Whether the import that has committed this metadata has reached the end of its file. Until then
+ * it may have to look for its rows after the committed offset.
  */
 export function hasImportEnded(metadata: string): boolean {
   try {

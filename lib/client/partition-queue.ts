@@ -19,12 +19,12 @@ import {
 } from './ready-batch.ts'
 import type { Completion } from './send-completion.ts'
 
-/** What a producer needs of a partition. */
+/** What a producer needs from a partition. */
 export interface ProducerPartition {
   readonly topic: string
   readonly index: number
   readonly isClosed: boolean
-  /** Settles once, also inside of the call. @param hasKeyless whether there is a record without a key */
+  /** May settle within the call; settles once. @param hasKeyless whether any record has no key */
   appendBatches(
     batches: readonly Buffer[],
     acks: 1 | 'all',
@@ -33,7 +33,7 @@ export interface ProducerPartition {
   ): void
 }
 
-/** What a producer needs of a topic. */
+/** What a producer needs from a topic. */
 export interface ProducerTopic {
   readonly name: string
   readonly config: Readonly<ResolvedTopicConfig>
@@ -44,53 +44,53 @@ export interface ProducerTopic {
 export interface QueueOwner {
   readonly clock: Clock
   readonly options: ResolvedProducerOptions
-  /** Whether batches go out without waiting for more records. */
+  /** Whether batches are sent without waiting for more records. */
   readonly isForced: boolean
   batchCreated(batch: ProducerBatch, queue: PartitionQueue): void
-  /** The records in memory have grown. */
+  /** Called when the records in memory have grown. */
   memoryTaken(sizeBytes: number): void
-  /** Has {@link PartitionQueue.drain} called at the end of the tick. */
+  /** Schedules {@link PartitionQueue.drain} for the end of the tick. */
   markReady(queue: PartitionQueue): void
-  /** @param timestamp what the append was stamped with, `null` where records keep their own */
+  /** @param timestamp the timestamp of the append, `null` if records keep their own */
   complete(batch: ProducerBatch, baseOffset: number, timestamp: number | null): void
   fail(batch: ProducerBatch, error: unknown): void
-  /** `parts` have taken the place of `batch`, whose records they hold. */
+  /** `parts` have replaced `batch` and hold its records. */
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void
-  /** Batches were not written, or nobody knows: so nothing that was sent behind them may be. */
+  /** The group was not written, or may not have been: batches sent after it must not be written. */
   failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void
   /** A group has settled, and the queue may write the next one. */
   groupSettled(queue: PartitionQueue): void
 }
 
-/** Batches that wait are written together up to this size, unless a single one is larger. */
+/** Waiting batches are written together up to this size, unless a single one is larger. */
 const MAX_GROUP_BYTES = 1024 * 1024
 
-/** Smallest first buffer of a batch: sends that are awaited one by one need no more. */
+/** Minimum initial buffer of a batch: sends that are awaited one by one need no more. */
 const MIN_CAPACITY_BYTES = 256
 
 const NONE: readonly ReadyBatch[] = []
 
 /**
- * The batches of one partition on their way to it. One group is in flight at a time, so that the
- * order is kept whatever fails; meanwhile the next one gathers. Calls may overlap with a write.
+ * The unsettled batches of one partition. One group is in flight at a time, so that the order is
+ * kept whatever fails; meanwhile the next group collects records. Calls may overlap with a write.
  */
 export class PartitionQueue implements ReadyBatchOwner {
   readonly topic: ProducerTopic
   readonly partition: ProducerPartition
-  /** Whether {@link QueueOwner.markReady} has been called since the last drain. */
+  /** Whether {@link QueueOwner.markReady} was called since the last drain. */
   isMarked = false
   readonly #owner: QueueOwner
   readonly #batches = new Fifo<ProducerBatch>()
-  /** The last of `#batches` while it takes records. */
+  /** The last of `#batches` while it accepts records. */
   #open: ProducerBatch | null = null
   #lingerTimer: Timer | null = null
   #hasLingered = false
   #isInFlight = false
   readonly #load: number[]
-  /** What the last batch came to: the best guess for the next. */
+  /** Size of the last batch: the best guess for the next. */
   #lastSizeBytes = 0
 
-  /** @param load counts, at the partition's number, the batches that have not settled */
+  /** @param load number of unsettled batches, at the partition's index */
   constructor(
     owner: QueueOwner,
     topic: ProducerTopic,
@@ -104,11 +104,12 @@ export class PartitionQueue implements ReadyBatchOwner {
   }
 
   /**
-   * Puts a record into the open batch, or into a new one. There is memory for it.
+   * Adds a record to the open batch, or to a new one. The caller has checked that there is memory.
    *
-   * @param boundBytes what the record takes at most, without a batch's header
-   * @returns the batch that it is in
-   * @throws {@link UnsupportedCompressionTypeError} when the topic asks for a codec that is missing
+   * @param boundBytes upper bound of the record's size, without a batch header
+   * @returns the batch that contains it
+   * @throws {@link UnsupportedCompressionTypeError} when the codec that the topic requires is
+   * missing
    */
   append(
     record: SerializedRecord,
@@ -128,32 +129,32 @@ export class PartitionQueue implements ReadyBatchOwner {
     return batch
   }
 
-  /** Whether nothing waits to be written. */
+  /** Whether no batch waits to be written. */
   get isEmpty(): boolean {
     return this.#batches.length === 0
   }
 
-  /** Writes what is ready, unless a group is in flight: what gathers meanwhile follows it. */
+  /** Writes what is ready, unless a group is in flight: batches collected meanwhile follow it. */
   drain(): void {
     if (this.#isInFlight) return
     const group = this.#takeGroup()
     if (group.length > 0) this.#send(group)
   }
 
-  /** Forgets a batch that is about to settle, wherever it is. */
+  /** Removes a batch that is about to settle, whatever its state. */
   forget(batch: ProducerBatch): void {
     this.#addLoad(-1)
     if (batch === this.#open) this.#seal()
-    // Batches are given up in the order of their beginning, so it is the first if it still waits.
+    // Batches expire in the order of their creation, so it is the first one if it still waits.
     if (this.#batches.peek() === batch) this.#batches.shift()
   }
 
-  /** Gives up a batch. */
+  /** Fails a batch. */
   fail(batch: ProducerBatch, error: unknown): void {
     this.#owner.fail(batch, error)
   }
 
-  /** Takes note of the parts of a batch that was too large. They are on their way, like it. */
+  /** Counts the parts of a batch that was too large. Like the batch, they are being sent. */
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[]): void {
     this.#addLoad(parts.length - 1)
     this.#owner.replaced(batch, parts, this)
@@ -195,7 +196,7 @@ export class PartitionQueue implements ReadyBatchOwner {
     }, options.lingerMs)
   }
 
-  /** No further record goes into the batch that was open. */
+  /** Closes the open batch for further records. */
   #seal(): void {
     if (this.#open === null) return
     this.#lastSizeBytes = this.#open.sizeBytes
@@ -205,7 +206,7 @@ export class PartitionQueue implements ReadyBatchOwner {
     this.#hasLingered = false
   }
 
-  /** Whether the open batch may go although it is not full. */
+  /** Whether the open batch may be sent although it is not full. */
   #mayGo(): boolean {
     return this.#owner.options.lingerMs === 0 || this.#hasLingered || this.#owner.isForced
   }
@@ -213,7 +214,7 @@ export class PartitionQueue implements ReadyBatchOwner {
   #takeGroup(): ProducerBatch[] {
     const first = this.#takeNext(Infinity)
     if (first === null) return []
-    // Most are alone. A list that is empty at first gets room for many with the first that is put into it.
+    // Most groups have one batch. The first push to an empty array would allocate room for many.
     const group = [first]
     const { maxBytes } = this.topic.config
     const groupBytes = maxBytes < 0 ? MAX_GROUP_BYTES : Math.min(MAX_GROUP_BYTES, maxBytes)
@@ -226,7 +227,7 @@ export class PartitionQueue implements ReadyBatchOwner {
     }
   }
 
-  /** Takes the first that waits, if it may go and is no larger than that. */
+  /** Takes the first waiting batch if it may be sent and is at most this large. */
   #takeNext(roomBytes: number): ProducerBatch | null {
     const batch = this.#batches.peek()
     if (batch === undefined || batch.sizeBytes > roomBytes) return null
@@ -238,7 +239,7 @@ export class PartitionQueue implements ReadyBatchOwner {
     return batch
   }
 
-  /** Whatever happens is the outcome of the batches. */
+  /** Sends a group; every error becomes the outcome of its batches. */
   #send(group: readonly ProducerBatch[]): void {
     this.#isInFlight = true
     for (const { compressionType } of group) {
@@ -256,9 +257,10 @@ export class PartitionQueue implements ReadyBatchOwner {
   }
 
   /**
-   * Writes what the topic takes at a time, and the rest behind it. That is all of it but where the topic
-   * has a cap: a group is gathered by what its batches take in memory, and what cannot be compressed grows.
-   * What the topic does not take fails in its turn, and not what is written with it.
+   * Writes as much as the topic accepts in one append, then the rest. Only a topic with a cap
+   * accepts less than the group: groups are collected by the size of batches in memory, and
+   * incompressible data grows. Refused batches fail in their turn, without failing those written
+   * with them.
    */
   #writeReady(ready: readonly ReadyBatch[]): void {
     const first = this.#failRefused(ready)
@@ -289,7 +291,8 @@ export class PartitionQueue implements ReadyBatchOwner {
         this.#writeReady(rest)
       },
       reject: (error) => {
-        // The topic may have been altered while the group stood in line; then it is refused, and not written.
+        // The topic may have been altered while the group waited in line. It is then refused, and
+        // nothing was written.
         const isTooMuch =
           error instanceof RecordTooLargeError && this.#fitting(group) < group.length
         const isKeyless = error instanceof InvalidRecordError && isKeyed(this.topic.config)
@@ -305,22 +308,22 @@ export class PartitionQueue implements ReadyBatchOwner {
         else void this.#writeAnew(unsettled)
       },
     }
-    // Nobody waits for a send with acks 0, but its memory is in use until it is written.
+    // No caller waits for a send with acks 0, but its memory is in use until it is written.
     this.partition.appendBatches(buffersOf(group), acks === 0 ? 1 : acks, settle, hasKeyless)
   }
 
-  /** Writes what the topic takes, as it is by now, of batches that were ready before. */
+  /** Prepares built batches again for the topic's current configuration, and writes them. */
   async #writeAnew(ready: readonly ReadyBatch[]): Promise<void> {
     const parts = ready.map(({ batch, buffer }) => makeReady(this, batch, buffer))
     this.#writeReady((await Promise.all(parts)).flat())
   }
 
-  /** How many of the first the topic takes as one append. */
+  /** How many batches, from the first on, the topic accepts as one append. */
   #fitting(ready: readonly ReadyBatch[]): number {
     return countWithin(ready, this.topic.config.maxBytes)
   }
 
-  /** Fails those in front that the topic does not take. @returns how many of the first have settled */
+  /** Fails refused batches at the front. @returns how many batches at the front have settled */
   #failRefused(ready: readonly ReadyBatch[]): number {
     for (let slot = 0; slot < ready.length; slot += 1) {
       const { batch, refusal } = ready[slot] as ReadyBatch

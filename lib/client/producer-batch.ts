@@ -7,7 +7,7 @@ import type { Flushable, FlushInterval } from './flush-intervals.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, tellPlace, type Completion, type SentTo } from './send-completion.ts'
 
-/** How a {@link ProducerBatch} begins. */
+/** The parameters of a {@link ProducerBatch}. */
 export interface ProducerBatchOptions {
   readonly compressionType: CompressionType
   /** On the codec's own scale; `undefined` for its default. */
@@ -16,20 +16,20 @@ export interface ProducerBatchOptions {
   readonly capacityBytes: number
   /** Size at which the batch is full, before compression. */
   readonly limitBytes: number
-  /** Count of records at which the batch is full; may be `Infinity`. */
+  /** Number of records at which the batch is full; may be `Infinity`. */
   readonly limitRecords: number
   /** Monotonic time. */
   readonly createdMs: number
 }
 
-/** What a record consists of, as it is stored. */
+/** The stored parts of a record. */
 type BatchedRecord = Pick<SerializedRecord, 'key' | 'value' | 'headers' | 'timestamp'>
 
 /**
- * Records of one partition that are written together, and those who wait for them.
+ * Records of one partition that are written together, and the callers waiting for them.
  *
- * It is open, then sealed, then in flight, and settled once, from any of these: whatever is
- * reported afterwards is ignored. Calls must not overlap.
+ * A batch is open, then sealed, then in flight. It settles once, from any of these states; later
+ * results are ignored. Calls must not overlap.
  */
 export class ProducerBatch implements Flushable {
   readonly createdMs: number
@@ -39,7 +39,10 @@ export class ProducerBatch implements Flushable {
   readonly #builder: RecordBatchBuilder
   #completions: Completion[] = []
   #timestamps: number[] = []
-  /** Their numbers in their calls, as far as there are others than 0: a send alone takes no room here. */
+  /**
+   * Indexes of the records in their calls. Stored only if some are not 0: a single send takes no
+   * room here.
+   */
   #slots: number[] = []
   #keylessCount = 0
   #isInFlight = false
@@ -62,35 +65,35 @@ export class ProducerBatch implements Flushable {
     return this.#builder.recordCount
   }
 
-  /** Those of them that have no key. */
+  /** Records without a key. */
   get keylessCount(): number {
     return this.#keylessCount
   }
 
-  /** Bytes in memory, header included; 0 while there is no record. */
+  /** Bytes in memory, including the header; 0 while there is no record. */
   get sizeBytes(): number {
     return this.recordCount === 0 ? 0 : this.#builder.sizeBytes
   }
 
-  /** Whether no further record can be in the batch. */
+  /** Whether no further record fits. */
   get isFull(): boolean {
     const { limitBytes, limitRecords } = this.#options
     return this.recordCount >= limitRecords || this.#builder.sizeBytes >= limitBytes
   }
 
-  /** Whether the partition has the batch, so that nobody can say for sure that it is not written. */
+  /** Whether the partition has the batch, so that it may have been written. */
   get isInFlight(): boolean {
     return this.#isInFlight
   }
 
-  /** Whether those who waited know what became of the batch. */
+  /** Whether the result was reported to the waiting callers. */
   get isSettled(): boolean {
     return this.#isSettled
   }
 
   /**
-   * Whether a record of up to `boundBytes`, with so many headers, fits. A batch without records has room
-   * for every one.
+   * Whether a record of up to `boundBytes` with `headerCount` headers fits. An empty batch accepts
+   * any record.
    */
   hasRoomFor(boundBytes: number, headerCount: number): boolean {
     if (this.recordCount === 0) return true
@@ -101,8 +104,8 @@ export class ProducerBatch implements Flushable {
   /**
    * Adds a record.
    *
-   * @param completion `null` when nobody waits for it
-   * @param slot by which `completion` knows the record
+   * @param completion `null` if no caller waits for it
+   * @param slot the record's index as known to `completion`
    */
   append(record: BatchedRecord, completion: Completion | null, slot: number): void {
     this.#builder.append(record.timestamp, record.key, record.value, record.headers)
@@ -115,22 +118,23 @@ export class ProducerBatch implements Flushable {
     this.#slots.push(slot)
   }
 
-  /** The bytes to write. To be called once, for a batch without compression. */
+  /** Returns the bytes to write. Must be called once, for a batch without compression. */
   buildUncompressed(): Buffer {
     return this.#builder.buildUncompressed()
   }
 
-  /** The bytes to write, compressed. To be called once. */
+  /** Returns the compressed bytes to write. Must be called once. */
   build(): Promise<Buffer> {
     return this.#builder.build()
   }
 
   /**
-   * Deals its records out to new batches, in order, and with them those who wait: this one is settled.
+   * Distributes its records and their waiting callers over new batches, in order, and settles this
+   * batch.
    *
-   * @param records what it holds
-   * @param limitBytes size at which each is full, before compression
-   * @param isApart whether those without a key are dealt to one batch alone, the last of them
+   * @param records the batch's records
+   * @param limitBytes size at which each new batch is full, before compression
+   * @param isApart whether records without a key are moved to a batch of their own, the last one
    */
   split(records: readonly BatchedRecord[], limitBytes: number, isApart: boolean): ProducerBatch[] {
     const parts: ProducerBatch[] = []
@@ -158,20 +162,23 @@ export class ProducerBatch implements Flushable {
     return parts
   }
 
-  /** Remembers that the partition has the batch. */
+  /** Called when the partition receives the batch. */
   markInFlight(): void {
     this.#isInFlight = true
   }
 
-  /** The partition has refused the batch, and has nothing of it: it waits as before. */
+  /**
+   * Called when the partition has refused the batch without writing any of it: the batch waits as
+   * before.
+   */
   markRefused(): void {
     this.#isInFlight = false
   }
 
   /**
-   * Tells those who wait where their records are, in order.
+   * Reports to the waiting callers where their records are, in order.
    *
-   * @param logAppendTime time of the append where the topic stamps records with it, otherwise `null`
+   * @param logAppendTime time of the append if the topic stamps records with it, otherwise `null`
    */
   complete(to: SentTo, baseOffset: number, logAppendTime: number | null): void {
     const timestamps = this.#timestamps
@@ -184,7 +191,7 @@ export class ProducerBatch implements Flushable {
     }
   }
 
-  /** Tells those who wait that their records failed, in order. */
+  /** Reports to the waiting callers that their records failed, in order. */
   fail(error: Error): void {
     const slots = this.#slots
     const completions = this.#letGo()
@@ -193,7 +200,7 @@ export class ProducerBatch implements Flushable {
     }
   }
 
-  /** Nobody waits for this one any more. @returns who did */
+  /** Settles the batch. @returns the callers that waited for it */
   #letGo(): Completion[] {
     const completions = this.#completions
     this.#isSettled = true

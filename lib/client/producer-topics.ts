@@ -9,7 +9,7 @@ export class TopicQueues {
   readonly topic: ProducerTopic
   readonly #owner: QueueOwner
   readonly #queues: PartitionQueue[] = []
-  /** Batches on their way to each partition; partitioners look at it. */
+  /** Unsettled batches of each partition, for partitioners. */
   readonly #load: number[] = []
 
   constructor(topic: ProducerTopic, owner: QueueOwner) {
@@ -23,10 +23,11 @@ export class TopicQueues {
   }
 
   /**
-   * The queue that a record goes to: of the partition that it names, otherwise of the one that the
-   * partitioner chooses.
+   * Returns the queue for a record: that of the partition it names, otherwise that of the partition
+   * that the partitioner chooses.
    *
-   * @throws RangeError when there is no such partition, TypeError for a partitioner that is asynchronous
+   * @throws RangeError when there is no such partition; TypeError when the partitioner is
+   * asynchronous
    */
   queueFor(record: SerializedRecord, partitioner: Partitioner): PartitionQueue {
     const { partitions } = this.topic
@@ -46,32 +47,35 @@ export class TopicQueues {
   }
 }
 
-/** What a partitioner has given, which may be anybody's code. @throws TypeError when it is asynchronous */
+/**
+ * Checks the return value of a partitioner, which may be user code.
+ * @throws TypeError when it is asynchronous
+ */
 function choose(chosen: number): number {
   refuseThenable('a partitioner must not be asynchronous', chosen)
   return chosen
 }
 
-/** What {@link ProducerTopics} asks its producer to do. */
+/** What {@link ProducerTopics} needs from its producer. */
 export interface ProducerTopicsOwner {
-  /** @throws whatever says that there is no such topic */
+  /** Looks up a topic, or creates it. @throws when it does not exist and is not created */
   lookUp(name: string): Promise<ProducerTopic> | ProducerTopic
-  /** The topic that `send` waits for is there. */
+  /** Called when the topic that `send` waits for is available. */
   enter(send: WaitingSend, queues: TopicQueues): void
   fail(send: WaitingSend, error: unknown): void
 }
 
-/** Topics of which this many are known are looked through for deleted ones. */
+/** Number of known topics at which deleted ones are removed. */
 const FIRST_SWEEP = 64
 
 /**
- * The topics that a producer sends to. A topic that has to be created first keeps the sends to it
- * in order until it is there.
+ * The topics that a producer sends to. While a topic is being created, the sends to it wait in
+ * order.
  */
 export class ProducerTopics {
   readonly #owner: ProducerTopicsOwner
   readonly #queueOwner: QueueOwner
-  /** A topic's queues, or while it is being created those who wait for it. */
+  /** A topic's queues, or the waiting sends while it is being created. */
   readonly #topics: Map<string, TopicQueues | WaitingSend[]> = new Map()
   #sweepAt = FIRST_SWEEP
 
@@ -81,7 +85,7 @@ export class ProducerTopics {
   }
 
   /**
-   * The queues of a topic, `null` when it has to be waited for: with {@link ProducerTopics.wait}.
+   * Returns the queues of a topic; `null` if the send has to wait with {@link ProducerTopics.wait}.
    *
    * @throws {@link UnknownTopicOrPartitionError} when there is no such topic
    */
@@ -102,7 +106,7 @@ export class ProducerTopics {
     return queues
   }
 
-  /** Lets `send` wait until the topic is there, behind those who wait already. */
+  /** Makes `send` wait for the topic, after earlier sends. */
   wait(name: string, send: WaitingSend): void {
     const waiting = this.#topics.get(name)
     if (Array.isArray(waiting)) waiting.push(send)
@@ -121,7 +125,7 @@ export class ProducerTopics {
       for (const send of waiting) this.#owner.fail(send, error)
       return
     }
-    // A callback may send more to the topic: that waits as well, behind those that are here.
+    // A callback may send more to the topic: those sends wait too, after these.
     for (const send of waiting) {
       if (send.isWaiting) this.#owner.enter(send, queues)
     }

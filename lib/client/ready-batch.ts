@@ -4,40 +4,40 @@ import { RecordBatch } from '../record/record-batch.ts'
 import { checkBatchSize, checkKeyless, fillLimitOf, isKeyed } from '../storage/append-record.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 
-/** A batch, and the bytes to write. */
+/** A batch and the bytes to write. */
 export interface ReadyBatch {
   readonly batch: ProducerBatch
   readonly buffer: Buffer
-  /** Why the topic does not take it, `null` where it does. */
+  /** Why the topic refuses it, `null` if it does not. */
   readonly refusal: Error | null
 }
 
-/** Whose batches are made ready: those of one partition. */
+/** The owner of the batches: those of one partition. */
 export interface ReadyBatchOwner {
   readonly topic: { readonly name: string; readonly config: Readonly<ResolvedTopicConfig> }
   readonly partition: { readonly index: number }
-  /** The batch will not be written. */
+  /** Called when the batch will not be written. */
   fail(batch: ProducerBatch, error: unknown): void
-  /** `parts` have taken the place of `batch`. */
+  /** `parts` have replaced `batch`. */
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[]): void
 }
 
 /**
- * Builds batches without compression. What their topic, which was altered while they gathered, does not
- * take is split until each part is taken or is a single record. Kafka's producer does so with what is too
- * large (KIP-126): each of the records was small enough, and would be once more. Where the topic is
- * compacted by now, those without a key are refused, behind the others.
+ * Builds batches without compression. If the topic was altered meanwhile and refuses a batch, the
+ * batch is split until each part is accepted or is a single record. Kafka's producer does the same
+ * with batches that are too large (KIP-126): each record was small enough, and may be again on its
+ * own. If the topic is now compacted, records without a key are refused, after the others.
  *
- * @returns the batches, or the parts of each, in order; nothing of those that are given up
+ * @returns the batches, or the parts of each, in order, without batches that were given up
  */
 export function makeReadyNow(
   owner: ReadyBatchOwner,
   batches: readonly ProducerBatch[],
 ): readonly ReadyBatch[] {
-  // Most are alone, and each list is one more for the collector.
+  // Most calls have one batch, and each extra list costs garbage collection.
   if (batches.length === 1) return makeOneReadyNow(owner, batches[0] as ProducerBatch)
   const ready: ReadyBatch[] = []
-  // A batch may have more parts than a call takes arguments.
+  // A batch may have more parts than a call can have arguments.
   for (const batch of batches) for (const each of makeOneReadyNow(owner, batch)) ready.push(each)
   return ready
 }
@@ -57,9 +57,9 @@ function makeOneReadyNow(owner: ReadyBatchOwner, batch: ProducerBatch): readonly
 }
 
 /**
- * The same for a batch that is compressed, or has been built already.
+ * The same for a batch that is compressed or already built.
  *
- * @param built its bytes, where it has been
+ * @param built its bytes, if it is already built
  * @returns the batch, or its parts in order
  */
 export async function makeReady(
@@ -82,7 +82,7 @@ export async function makeReady(
   return ready
 }
 
-/** What is written of them. */
+/** The bytes to write. */
 export function buffersOf(ready: readonly ReadyBatch[]): readonly Buffer[] {
   if (ready.length === 1) return [(ready[0] as ReadyBatch).buffer]
   const buffers: Buffer[] = []
@@ -90,7 +90,10 @@ export function buffersOf(ready: readonly ReadyBatch[]): readonly Buffer[] {
   return buffers
 }
 
-/** How many of the first the topic takes as one append; at least one, where there is any that it takes. */
+/**
+ * How many batches, from the first on, the topic accepts as one append; at least one, if it accepts
+ * the first.
+ */
 export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): number {
   let sizeBytes = 0
   for (let count = 0; count < ready.length; count += 1) {
@@ -101,7 +104,10 @@ export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): num
   return ready.length
 }
 
-/** Why the topic, which may have been altered, takes no records of that size, or none without a key. */
+/**
+ * Why the topic, which may have been altered, refuses the batch: its size, or records without a
+ * key. `null` if it does not.
+ */
 function refusalOf({ topic }: ReadyBatchOwner, batch: ProducerBatch, buffer: Buffer): Error | null {
   try {
     if (batch.keylessCount > 0) checkKeyless(topic.config, topic.name)
@@ -112,7 +118,7 @@ function refusalOf({ topic }: ReadyBatchOwner, batch: ProducerBatch, buffer: Buf
   }
 }
 
-/** Whether what is wrong with a batch is so with each of its records. */
+/** Whether each single record would be refused for the same reason. */
 function isIndivisible({ topic }: ReadyBatchOwner, batch: ProducerBatch): boolean {
   const { recordCount, keylessCount } = batch
   return recordCount === 1 || (keylessCount === recordCount && isKeyed(topic.config))
@@ -122,7 +128,7 @@ function placeOf({ topic, partition }: ReadyBatchOwner): { topic: string; partit
   return { topic: topic.name, partition: partition.index }
 }
 
-/** @returns the parts; none of a batch that was given up while it was built */
+/** @returns the parts; none if the batch was given up while it was built */
 function split(
   owner: ReadyBatchOwner,
   batch: ProducerBatch,
@@ -132,7 +138,8 @@ function split(
   const { config } = owner.topic
   const isApart = batch.keylessCount > 0 && isKeyed(config)
   const fillBytes = fillLimitOf(config, batch.compressionType)
-  // What has grown by compression is within the limit before it: its halves may be within it afterwards.
+  // A batch that grew by compression is within the limit before it, so its halves may be within the
+  // limit afterwards.
   const fewBytes = isApart ? batch.sizeBytes : Math.floor(batch.sizeBytes / 2)
   const parts = batch.split(records, fillBytes < batch.sizeBytes ? fillBytes : fewBytes, isApart)
   owner.replaced(batch, parts)

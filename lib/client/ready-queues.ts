@@ -3,33 +3,34 @@ import { onMicrotask } from '../platform/event-loop.ts'
 import { promptIo, type PromptIo } from '../platform/prompt-io.ts'
 import { Fifo } from './fifo.ts'
 
-/** Something that gathers what is to be written. */
+/** A queue that collects data to write. */
 export interface ReadyQueue {
-  /** Whether it is among those that are to be drained. */
+  /** Whether it is scheduled to be drained. */
   isMarked: boolean
-  /** Hands over what it has gathered, which is written before the next microtask ends. */
+  /** Passes on the collected data, whose write starts before the next microtask ends. */
   drain(): void
 }
 
 /**
- * So many are drained before it is asked whether the event loop has to turn. Of more, those at the end of
- * a slice would find no time left for their writes, and each wait for the turn by itself.
+ * Queues drained before checking whether a turn of the event loop is due. With a larger number, the
+ * writes of the last queues of a slice would find the turn already used up, and each would wait for
+ * the next turn on its own.
  */
 const SLICE_QUEUES = 4
 
 /**
- * The queues of a producer that have something to write. They are drained at the end of the tick, in
- * the order in which they were marked.
+ * The queues of a producer that have data to write. They are drained at the end of the tick, in the
+ * order in which they were marked.
  *
- * Where there are many, those that are left when this turn of the event loop has been drawn out for
- * long enough by what is written wait for the next. Their writes would have to wait for it anyway,
- * one by one and with a promise for each step; here they gather records meanwhile, so there are fewer
- * writes. A few queues never wait here, and their writes find out for themselves.
+ * If there are many, and their writes have prolonged this turn of the event loop for long enough,
+ * the remaining queues wait for the next turn. Their writes would have to wait for it anyway, one
+ * by one and with a promise for each step. In the meantime the queues collect records, so there are
+ * fewer writes. A few queues never wait here: their writes check on their own.
  */
 export class ReadyQueues {
   readonly #promptIo: Pick<PromptIo, 'begin' | 'turnIfDue'>
   readonly #marked = new Fifo<ReadyQueue>()
-  /** Whether those that are left are drained without being asked for. */
+  /** Whether the remaining queues are already scheduled. */
   #isUnderWay = false
   readonly #endOfTick: EndOfTick
 
@@ -40,12 +41,14 @@ export class ReadyQueues {
     }, prompt)
   }
 
-  /** Notes that a record has come: the end of the tick is put off as long as more do. */
+  /**
+   * Notes that a record was added: the end of the tick is postponed as long as more records follow.
+   */
   note(): void {
     this.#endOfTick.note()
   }
 
-  /** Has a queue drained, once. */
+  /** Schedules a queue to be drained once. */
   mark(queue: ReadyQueue): void {
     if (queue.isMarked) return
     queue.isMarked = true
@@ -61,7 +64,7 @@ export class ReadyQueues {
       queue.drain()
     }
     this.#isUnderWay = this.#marked.length > 0
-    // Behind the writes of these: what they take of the turn counts.
+    // After the writes of this slice: the time they take in this turn counts.
     if (this.#isUnderWay) onMicrotask(this.#goOn)
   }
 

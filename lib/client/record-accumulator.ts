@@ -33,16 +33,16 @@ import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 const NO_OFFSET = -1
 
 /**
- * Everything that a producer has taken and that is not settled: records in batches, and records
- * that wait for memory or for their topic. Decides when batches go out, and gives up those that
- * take too long. Calls may overlap with writes; none is made before another has returned.
+ * All accepted records of a producer that have not settled: records in batches, and records that wait
+ * for memory or for their topic. Decides when batches are sent, and fails those that take too long.
+ * Calls may overlap with writes, but not with each other.
  */
 export class RecordAccumulator implements QueueOwner {
   readonly clock: Clock
   readonly options: ResolvedProducerOptions
   readonly #pool: BufferPool<WaitingSend>
   readonly #waiting: WaitingSends
-  /** Unsettled batches in the order in which they began, which is that of their deadlines. */
+  /** Unsettled batches in the order of their creation, which is that of their deadlines. */
   readonly #batches: Map<ProducerBatch, PartitionQueue> = new Map()
   readonly #flushes = new FlushIntervals()
   #deliveryTimer: Timer | null = null
@@ -52,7 +52,7 @@ export class RecordAccumulator implements QueueOwner {
   readonly #endOfTick: EndOfTick = new EndOfTick(() => {
     this.#tellBuffered()
   })
-  /** With acks 0: who is told at the end of the tick that the record is in memory. */
+  /** With acks 0: sends to be notified at the end of the tick that their record is in memory. */
   #buffered: { to: SentTo; timestamp: number; slot: number; completion: Completion }[] = []
 
   constructor(options: ResolvedProducerOptions, clock: Clock) {
@@ -64,21 +64,22 @@ export class RecordAccumulator implements QueueOwner {
     })
   }
 
-  /** Bytes of encoded records that are not settled. */
+  /** Bytes of encoded records that have not settled. */
   get usedBytes(): number {
     return this.#pool.usedBytes
   }
 
-  /** Whether batches go out at once: somebody waits for them, or for their memory. */
+  /** Whether batches are sent at once, because a caller waits for them or for their memory. */
   get isForced(): boolean {
     return this.#isClosing || this.#flushCount > 0 || this.#pool.hasWaiters
   }
 
   /**
-   * Takes a record, now or when there is memory for it. `completion` hears what becomes of it.
+   * Accepts a record, now or when there is memory for it. The result is passed to `completion`.
    *
-   * @param waiting the send, when it has waited for its topic
-   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when the topic does not take it
+   * @param waiting the send, if it has waited for its topic
+   * @throws {@link RecordTooLargeError}, {@link InvalidRecordError} or {@link InvalidTimestampError}
+   * when the topic refuses it
    * @throws {@link BufferExhaustedError} when there is no memory and `maxBlockMs` is 0
    */
   append(
@@ -107,28 +108,28 @@ export class RecordAccumulator implements QueueOwner {
     return this.#waiting.add(record, completion, null)
   }
 
-  /** Gives up a record that waits. */
+  /** Fails a waiting record. */
   failWaiting(send: WaitingSend, error: Error): void {
     this.#waiting.fail(send, error)
   }
 
-  /** Resolves when everything taken before the call is settled; what is taken later does not count. */
+  /** Resolves when all records accepted before the call have settled; later ones do not count. */
   async flush(): Promise<void> {
     if (this.#batches.size === 0 && this.#waiting.isEmpty) await promptIo.turnIfDue('write')
     else await this.#settled()
-    // Records that nobody acknowledges may be in memory, and their senders wait for a turn to hear it.
+    // Records sent with acks 0 may be in memory, and their senders wait for a turn to be notified.
     this.#tellAll()
   }
 
   async #settled(): Promise<void> {
-    // Where batches went out at once before, none of them lingers.
+    // If batches were already being sent at once, none of them lingers.
     if (!this.isForced) this.#markAll()
     this.#flushCount += 1
     await this.#flushes.flush()
     this.#flushCount -= 1
   }
 
-  /** Like {@link RecordAccumulator.flush}, for good: the caller takes no more records. */
+  /** Flushes for good. The caller accepts no more records. */
   async close(): Promise<void> {
     const wasForced = this.isForced
     this.#isClosing = true
@@ -138,16 +139,16 @@ export class RecordAccumulator implements QueueOwner {
     this.#deliveryTimer = null
   }
 
-  /** Gives up everything that is not settled. */
+  /** Fails everything that has not settled. */
   abort(): void {
-    // One for all who hear the same: the stacks of many thousands would hold up the process.
+    // One error for all: capturing the stacks of many thousands would block the process.
     const reason = 'the producer was closed before the write was acknowledged'
     const unknown = new ClosedError(reason, 'unknown')
     const notWritten = producerClosed()
     for (const batch of [...this.#batches.keys()]) {
       this.fail(batch, batch.isInFlight ? unknown : notWritten)
     }
-    // What waits was sent behind all that is in a batch of its partition.
+    // Waiting records were sent after all records that are in batches of their partition.
     for (const send of this.#waiting.all) this.failWaiting(send, notWritten)
   }
 
@@ -177,8 +178,8 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void {
-    // They begin when it began, so their deadlines are in line where it stood. A header for each is more
-    // than there was room for; that is small, and comes back with them.
+    // The parts have the creation time of the batch, so their deadlines are in order at its place.
+    // The extra batch headers exceed the available memory; that is little, and is released with them.
     const all = [...this.#batches]
     this.#batches.clear()
     for (const [each, itsQueue] of all) {
@@ -194,7 +195,7 @@ export class RecordAccumulator implements QueueOwner {
   failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
-    // Before anybody is told: what a callback sends comes after the failure.
+    // Collected before any callback is called: records sent by a callback come after the failure.
     const isBehind = (batch: ProducerBatch): boolean =>
       this.#batches.get(batch) === queue && !batch.isInFlight
     const behind = reason === null ? [] : [...this.#batches.keys()].filter(isBehind)
@@ -208,7 +209,8 @@ export class RecordAccumulator implements QueueOwner {
 
   groupSettled(queue: PartitionQueue): void {
     this.#admitWaiting()
-    // Whoever awaited these records goes on in this tick: what it sends now joins the next group.
+    // A caller that awaited these records continues in this tick: what it sends now joins the next
+    // group.
     if (!queue.isEmpty) this.markReady(queue)
   }
 
@@ -238,16 +240,16 @@ export class RecordAccumulator implements QueueOwner {
     const limitBytes = Math.min(largestBatchBytes(config), this.#pool.totalBytes)
     if (aloneBytes <= limitBytes) return
     const stored = storedCompressionType(config, this.options.compressionType)
-    // The bound is a few bytes above what the record really takes.
+    // The bound is a few bytes above the record's actual size.
     const exactBytes =
       RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, record.key, record.value, record.headers)
-    // What the topic limits is the batch as it is stored: how small it becomes is not known yet.
+    // The topic limits the batch as stored: its compressed size is not known yet.
     if (stored === 'none') checkBatchSize(exactBytes, config)
     if (exactBytes <= this.#pool.totalBytes) return
     throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
   }
 
-  /** Gives up batches that have not settled: all of them before anybody is told. */
+  /** Fails batches that have not settled. All of them are removed before any caller is notified. */
   #failAll(failures: readonly { readonly batch: ProducerBatch; readonly error: unknown }[]): void {
     const unsettled = failures.filter(({ batch }) => this.#forget(batch) !== null)
     for (const { batch, error } of unsettled) {
@@ -257,10 +259,10 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   /**
-   * Lets go of a batch that is about to settle. That comes first: a callback that hears of it may
-   * send again, and the record must not get into this batch, nor into another that settles with it.
+   * Removes a batch that is about to settle. This comes first: a callback may send again, and that
+   * record must not join this batch, nor another one that settles with it.
    *
-   * @returns `null` when it has settled already
+   * @returns `null` if it has already settled
    */
   #forget(batch: ProducerBatch): PartitionQueue | null {
     const queue = this.#batches.get(batch)
@@ -277,7 +279,7 @@ export class RecordAccumulator implements QueueOwner {
       if (queue === null) return
       try {
         const boundBytes = upperBoundOfRecord(record.key, record.value, record.headers)
-        // The topic may have been altered since it began to wait.
+        // The topic may have been altered since the record began to wait.
         this.#check(queue, record, boundBytes)
         this.#waiting.enter(send, this.#put(queue, record, boundBytes, completion))
       } catch (error) {
@@ -291,7 +293,7 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   #tellBuffered(): void {
-    // Whoever awaits each would fill the memory before the first write.
+    // A caller that awaits each send would otherwise fill the memory before the first write.
     const turn = promptIo.turnIfDue('write')
     if (turn === null) this.#tellAll()
     else
@@ -308,7 +310,7 @@ export class RecordAccumulator implements QueueOwner {
     }
   }
 
-  /** In the background: while a write is under way, that keeps the process alive. */
+  /** In the background: while a write is in progress, that keeps the process alive. */
   #startDeliveryTimer(delayMs: number): Timer {
     const expire = (): void => {
       this.#deliveryTimer = null
@@ -324,7 +326,8 @@ export class RecordAccumulator implements QueueOwner {
     for (const [batch, queue] of this.#batches) {
       const remainingMs = batch.createdMs + deliveryTimeoutMs - nowMs
       if (remainingMs > 0) {
-        // Before anybody is told: the timer of what a callback sends would be too late for this one.
+        // Before any callback is called: a timer started for a callback's send would be too late for
+        // this batch.
         this.#deliveryTimer = this.#startDeliveryTimer(Math.ceil(remainingMs))
         break
       }
@@ -340,7 +343,7 @@ export class RecordAccumulator implements QueueOwner {
   }
 }
 
-/** What a send is refused with after the close of its producer. */
+/** The error of a send after the close of its producer. */
 export function producerClosed(): ClosedError {
   return new ClosedError('the producer is closed')
 }

@@ -6,12 +6,12 @@ import {
 } from './send-completion.ts'
 
 /**
- * Gathers what becomes of several records, for one promise: one for each record would cost more than
- * the sends themselves. So would an object for each that waits until the last of them is settled, which
- * with many partitions is long after the first: the collector copies it, and copies it again.
+ * Collects the results of several records for one promise. One promise per record would cost more
+ * than the sends. So would one object per record, kept until the last record settles: with many
+ * partitions that is long after the first, and the garbage collector copies it repeatedly.
  */
 export class SendBatchCompletion implements SendCompletion {
-  /** Settles when all records have: rejects with the error of the first of them that failed. */
+  /** Settles when all records have; rejects with the error of the first of them that failed. */
   readonly promise: Promise<RecordMetadata[]>
   readonly #sentTo: SentTo[]
   readonly #offsets: number[]
@@ -21,7 +21,7 @@ export class SendBatchCompletion implements SendCompletion {
   #remaining: number
   #firstFailure: { readonly slot: number; readonly error: Error } | null = null
 
-  /** @param recordCount 0 is settled at once, with nothing */
+  /** @param recordCount 0 settles at once with an empty list */
   constructor(recordCount: number) {
     this.#remaining = recordCount
     this.#sentTo = new Array<SentTo>(recordCount)

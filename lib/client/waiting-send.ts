@@ -7,16 +7,16 @@ import type { ProducerBatch } from './producer-batch.ts'
 import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, type Completion } from './send-completion.ts'
 
-/** A record that cannot be put into a batch yet: its topic is being created, or memory is full. */
+/** A record that cannot be added to a batch yet: its topic is being created, or memory is full. */
 export class WaitingSend implements PoolWaiter, Flushable {
   readonly record: SerializedRecord
   readonly completion: Completion
   readonly deadlineMs: number
-  /** Where the record goes once there is memory; `null` while its topic is waited for. */
+  /** The queue that the record joins once there is memory; `null` while it waits for its topic. */
   queue: PartitionQueue | null = null
   sizeBytes = 0
   interval: FlushInterval | null = null
-  /** Neighbours in {@link WaitingSends}, which alone changes them. */
+  /** Neighbours in the list of {@link WaitingSends}, which alone changes them. */
   previous: WaitingSend | null = null
   next: WaitingSend | null = null
   #isWaiting = true
@@ -32,12 +32,12 @@ export class WaitingSend implements PoolWaiter, Flushable {
     return this.#isWaiting
   }
 
-  /** The record is in a batch. */
+  /** Called when the record is in a batch. */
   enter(): void {
     this.#isWaiting = false
   }
 
-  /** The record will not be sent. Does nothing when it does not wait any more. */
+  /** Called when the record will not be sent. Does nothing if it no longer waits. */
   fail(error: Error): void {
     if (!this.#isWaiting) return
     this.#isWaiting = false
@@ -46,22 +46,22 @@ export class WaitingSend implements PoolWaiter, Flushable {
 }
 
 /**
- * All sends of a producer that wait, in the order in which they came; gives up those that have
- * waited for `maxBlockMs`. Calls must not overlap.
+ * All waiting sends of a producer, in the order of their calls. Fails those that have waited for
+ * `maxBlockMs`. Calls must not overlap.
  */
 export class WaitingSends {
   readonly #clock: Clock
   readonly #maxBlockMs: number
   readonly #flushes: FlushIntervals
   readonly #onExpired: () => void
-  // A list through the sends themselves: a set of a million costs as much as the records in them.
+  // An intrusive linked list: a set of a million would cost as much as the records in it.
   #first: WaitingSend | null = null
   #last: WaitingSend | null = null
   #timer: Timer | null = null
 
   /**
-   * @param flushes that wait for those that wait
-   * @param onExpired called after some have been given up
+   * @param flushes the flushes that wait for these sends
+   * @param onExpired called after some have expired
    */
   constructor(clock: Clock, maxBlockMs: number, flushes: FlushIntervals, onExpired: () => void) {
     this.#clock = clock
@@ -74,7 +74,7 @@ export class WaitingSends {
     return this.#first === null
   }
 
-  /** Those that wait now. */
+  /** The sends that are waiting now. */
   get all(): readonly WaitingSend[] {
     const all: WaitingSend[] = []
     for (let send = this.#first; send !== null; send = send.next) all.push(send)
@@ -84,9 +84,9 @@ export class WaitingSends {
   /**
    * Makes a record wait.
    *
-   * @param queue where it is to go, `null` when that is what it waits for
-   * @throws {@link BufferExhaustedError} when it waits for memory and `maxBlockMs` is 0. A topic
-   * that exists may take a moment to be found, so nobody is turned away at once for that.
+   * @param queue the queue it is to join, `null` while it waits for its topic
+   * @throws {@link BufferExhaustedError} when it waits for memory and `maxBlockMs` is 0. A wait for
+   * a topic is not refused at once, because finding an existing topic may take a moment.
    */
   add(record: SerializedRecord, completion: Completion, queue: PartitionQueue | null): WaitingSend {
     if (this.#maxBlockMs === 0 && queue !== null) throw this.#blockedTooLong(record.topic, queue)
@@ -102,7 +102,7 @@ export class WaitingSends {
     return send
   }
 
-  /** The record of `send` is in `batch`. */
+  /** Called when the record of `send` is in `batch`. */
   enter(send: WaitingSend, batch: ProducerBatch): void {
     this.#remove(send)
     this.#flushes.passOn(send, batch)
@@ -110,7 +110,7 @@ export class WaitingSends {
     send.enter()
   }
 
-  /** The record of `send` will not be sent. */
+  /** Called when the record of `send` will not be sent. */
   fail(send: WaitingSend, error: Error): void {
     this.#remove(send)
     send.fail(error)
@@ -119,7 +119,7 @@ export class WaitingSends {
 
   #remove(send: WaitingSend): void {
     const { previous, next } = send
-    // It is in the list unless it has neither neighbour nor the list to itself.
+    // It is in the list unless it has no neighbours and is not the only entry.
     if (previous === null && this.#first !== send) return
     if (previous === null) this.#first = next
     else previous.next = next
@@ -127,7 +127,7 @@ export class WaitingSends {
     else next.previous = previous
     send.previous = null
     send.next = null
-    // A timer with nothing to wait for would keep the process alive.
+    // A timer without a waiting send would keep the process alive.
     if (this.#first === null) this.#stopTimer()
   }
 
@@ -149,13 +149,14 @@ export class WaitingSends {
     for (let send = this.#first; send !== null; send = send.next) {
       const remainingMs = send.deadlineMs - nowMs
       if (remainingMs > 0) {
-        // Before anybody is told: the timer of what a callback sends would be too late for this one.
+        // Before any callback is called: a timer started for a callback's send would be too late
+        // for this one.
         this.#timer = this.#startTimer(Math.ceil(remainingMs))
         break
       }
       expired.push(send)
     }
-    // One for all who have waited for the same, as they may be many thousands.
+    // One error for all that waited for the same thing, as they may be many thousands.
     const errors = new Map<string | null, Error>()
     for (const send of expired) {
       const awaited = send.queue === null ? send.record.topic : null
