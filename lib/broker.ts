@@ -41,8 +41,8 @@ export type { BrokerOptions, CreateTopicOptions } from './broker/broker-options.
  * An open data directory: its topics, producers, consumers and consumer groups. One process at a time writes to it.
  *
  * All calls may overlap. Call {@link Broker.close} when done. A process that ends without it loses no acknowledged
- * record: the next open recovers the directory. After `close`, calls throw or reject with {@link ClosedError}. Calls
- * that change something reject with {@link ReadOnlyError} if the broker is open for reading only, with
+ * record: the next open recovers the directory. After `close`, calls throw or reject with {@link ClosedError}.
+ * Calls that change something reject with {@link ReadOnlyError} if the broker is open for reading only, with
  * {@link LockLostError} if the lock on the directory was lost, and with {@link StorageError} if the disk fails.
  */
 export class Broker {
@@ -77,9 +77,9 @@ export class Broker {
    * @throws {@link LockedError} when another owner holds the directory.
    * @throws TypeError or RangeError when the path or an option is not legal.
    * @throws {@link UnsupportedCompressionTypeError} when `defaults` names a codec that is not available.
-   * @throws {@link CorruptRecordError} when the list of topics is damaged, or when Kafka brokers left only some
-   * partitions of the committed offsets and their total number cannot be determined. A partition that is damaged,
-   * missing or unreadable does not prevent the others from opening: see {@link Broker.recovery}.
+   * @throws {@link CorruptRecordError} when the list of topics is damaged, or when Kafka brokers left only
+   * some partitions of the committed offsets and their total number cannot be determined. A partition that
+   * is damaged, missing or unreadable does not prevent the others from opening: see {@link Broker.recovery}.
    * @throws {@link StorageError} when the disk fails in another way, or every user may write to the directory.
    */
   static async open(dir: string, options: BrokerOptions = {}): Promise<Broker> {
@@ -108,8 +108,8 @@ export class Broker {
    * @throws {@link InvalidPartitionsError} when the directory would have more than 200,000 partitions.
    * @throws TypeError or RangeError when an option is not legal.
    * @throws {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not available.
-   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may belong to an earlier topic of
-   * that name.
+   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may belong to
+   * an earlier topic of that name.
    */
   async createTopic(name: string, options: CreateTopicOptions = {}): Promise<Topic> {
     validateTopicName(name)
@@ -148,9 +148,9 @@ export class Broker {
   }
 
   /**
-   * Deletes a topic, its records and the offsets committed for it. A topic created later under the name is a new one.
-   * If the call fails with outcome `'unknown'`, the topic is deleted as well, but its name is free only once another
-   * call, or the next open, has removed its files.
+   * Deletes a topic, its records and the offsets committed for it. A topic created later under the
+   * name is a new one. If the call fails with outcome `'unknown'`, the topic is deleted as well,
+   * but its name is free only once another call, or the next open, has removed its files.
    *
    * @throws {@link UnknownTopicOrPartitionError}; {@link InvalidTopicError} for an internal topic or an illegal name.
    * @throws {@link CorruptRecordError} when some committed offsets are damaged.
@@ -167,8 +167,8 @@ export class Broker {
 
   /**
    * Deletes a group and its committed offsets. A consumer that uses the id later starts as a new group, and
-   * `retention: 'consumed'` no longer waits for the deleted one. A consumer that starts during the deletion may still
-   * resume from the committed offsets, so that it skips no records if the deletion fails.
+   * `retention: 'consumed'` no longer waits for the deleted one. A consumer that starts during the deletion
+   * may still resume from the committed offsets, so that it skips no records if the deletion fails.
    *
    * @throws {@link GroupNotEmptyError} while it has members; {@link GroupIdNotFoundError} when it does not exist.
    * @throws {@link InvalidGroupIdError} when `groupId` is not a legal id; {@link ReadOnlyError} on a read-only broker.
@@ -183,8 +183,8 @@ export class Broker {
   /**
    * Creates a producer. Closing the broker closes it too.
    *
-   * @throws TypeError or RangeError when an option is not legal; {@link ReadOnlyError} on a read-only broker;
-   * {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not available.
+   * @throws TypeError or RangeError when an option is not legal; {@link ReadOnlyError} on a read-only
+   * broker; {@link UnsupportedCompressionTypeError} when the codec of `compressionType` is not available.
    */
   producer<K = string | Uint8Array, V = string | Uint8Array>(
     options: ProducerOptions<K, V> = {},
@@ -232,8 +232,8 @@ export class Broker {
   }
 
   /**
-   * Deletes the records that the retention limits of all topics no longer keep. The broker does the same automatically
-   * every `retentionCheckIntervalMs`. A failure in one partition does not stop the others.
+   * Deletes the records that the retention limits of all topics no longer keep. The broker does the same
+   * automatically every `retentionCheckIntervalMs`. A failure in one partition does not stop the others.
    *
    * @returns the space that was freed.
    * @throws the first failure, as {@link Partition.enforceRetention} does, after all partitions were tried.
@@ -266,9 +266,9 @@ export class Broker {
    * @param options.timeoutMs how long producers may drain; the remaining records are rejected. Absent: no limit.
    * @throws TypeError or RangeError when `timeoutMs` is not a whole number of at least 0.
    * @throws the failure of a client's close, such as a listener's error; an AggregateError if several fail
-   * @throws {@link StorageError} when something could not be made durable, now or in an earlier failed sync that lost
-   * acknowledged records. With several failures, its cause is an AggregateError. The directory is released all the
-   * same, and the next open recovers it.
+   * @throws {@link StorageError} when something could not be made durable, now or in an earlier
+   * failed sync that lost acknowledged records. With several failures, its cause is an
+   * AggregateError. The directory is released all the same, and the next open recovers it.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const checked = checkOptions('close options', options, CLOSE_OPTIONS)

@@ -1,24 +1,24 @@
-// Not the global of that name: that is behind a getter, which would be called for every record.
+// Imported because the global `Buffer` is a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { inspect, types } from 'node:util'
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-/** Refuses a value that an option must not have. @throws TypeError or RangeError naming both */
+/** Checks the value of an option. @throws TypeError or RangeError naming option and value */
 export type Check = (name: string, value: unknown) => void
 
-/** Every key of an options object with the check of its value. */
+/** The check for each key of an options object. */
 export type Checks<T> = { readonly [Key in keyof Required<T>]: Check }
 
 const MAX_TEXT_LENGTH = 60
 
 /**
- * Checks an options object as a whole: what it is, which keys it has, and each value that is not
- * `undefined`. A misspelt option must not be ignored.
+ * Checks an options object: its type, its keys, and each value that is not `undefined`. A misspelt
+ * option must not be ignored.
  *
- * @returns what the object had at the time of the call, and nothing that it inherits.
- * @throws TypeError for what is no plain object, and for a key without a check, naming the key that
- * was probably meant; what a check throws.
+ * @returns a copy with the object's own values at the time of the call, without inherited ones
+ * @throws TypeError when it is not a plain object, or for an unknown key, suggesting the key that
+ * was probably meant; and the errors of the checks
  */
 export function checkOptions<T extends object>(what: string, options: T, checks: Checks<T>): T {
   if (!isPlainObject(options)) {
@@ -37,14 +37,14 @@ export function checkOptions<T extends object>(what: string, options: T, checks:
 }
 
 /**
- * Whether an object, as a promise or a map, has its content where nobody reads it: it has none of these
- * fields, not even by its class, and is no plain object, which may be empty.
+ * Whether an object keeps its content out of its fields, as a promise or a map does: it has none of
+ * these fields, not even inherited ones, and is not a plain object, which may be empty.
  */
 export function isOpaque(value: object, fields: readonly string[]): boolean {
   return !isPlainObject(value) && !fields.some((field) => field in value)
 }
 
-/** The error for a key that nobody reads. */
+/** The error for an unknown key. */
 export function unknownKey(what: string, key: string, known: readonly string[]): TypeError {
   const meant = closest(key, known)
   return new TypeError(
@@ -57,7 +57,7 @@ export function unknownKey(what: string, key: string, known: readonly string[]):
 /**
  * Checks that `value` is a whole number in [`min`, `max`].
  *
- * @returns the number, and 0 for -0, which is told apart by those who compare what they get back.
+ * @returns the number; 0 for -0, because callers that compare results could tell them apart
  * @throws TypeError when it is not a number.
  * @throws RangeError when it is not whole or out of range.
  */
@@ -91,27 +91,30 @@ export function checkOneOf<T extends string | number>(
   return found
 }
 
-/** Checks that `value` is a path: text without a null byte, and not empty. @throws TypeError when it is not. */
+/**
+ * Checks that `value` is a path: text that is not empty and has no null byte.
+ * @throws TypeError when it is not
+ */
 export function checkPath(name: string, value: unknown): string {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
   throw new TypeError(`${name} must be a path, got ${describeValue(value)}`)
 }
 
-/** The check for {@link checkWholeNumber}. */
+/** A {@link Check} with {@link checkWholeNumber}. */
 export function wholeNumber(min: number, max: number = Number.MAX_SAFE_INTEGER): Check {
   return (name, value) => {
     checkWholeNumber(name, value, min, max)
   }
 }
 
-/** The check for {@link checkOneOf}. */
+/** A {@link Check} with {@link checkOneOf}. */
 export function oneOf(...allowed: readonly (string | number)[]): Check {
   return (name, value) => {
     checkOneOf(name, value, allowed)
   }
 }
 
-/** The check for a number from 0 to 1. */
+/** Checks for a number from 0 to 1. */
 export function fraction(name: string, value: unknown): void {
   if (typeof value !== 'number') {
     throw new TypeError(`${name} must be a number, got ${describeValue(value)}`)
@@ -121,33 +124,36 @@ export function fraction(name: string, value: unknown): void {
   }
 }
 
-/** The check for a truth value. What is merely truthy, such as the text 'false', is refused. */
+/** Checks for a boolean. Values that are only truthy, such as the text 'false', are refused. */
 export function boolean(name: string, value: unknown): void {
   if (typeof value !== 'boolean') {
     throw new TypeError(`${name} must be true or false, got ${describeValue(value)}`)
   }
 }
 
-/** The check for an {@link AbortSignal}. */
+/** Checks for an {@link AbortSignal}. */
 export function abortSignal(name: string, value: unknown): void {
   if (!(value instanceof AbortSignal)) {
     throw new TypeError(`${name} must be an AbortSignal, got ${describeValue(value)}`)
   }
 }
 
-/** Whether a text has no half of a surrogate pair, for which UTF-8 has no place: it comes back from the disk. */
+/**
+ * Whether a text has no lone surrogate. UTF-8 cannot represent one, so the text would change on
+ * disk.
+ */
 export function isWellFormed(text: string): boolean {
   return !LONE_SURROGATE.test(text)
 }
 
-/** The check for a function. */
+/** Checks for a function. */
 export function callback(name: string, value: unknown): void {
   if (typeof value !== 'function') {
     throw new TypeError(`${name} must be a function, got ${describeValue(value)}`)
   }
 }
 
-/** The check for an object, of any class, that has these methods. */
+/** Creates a check for an object, of any class, with these methods. */
 export function objectWith(...methods: readonly string[]): Check {
   return (name, value) => {
     const isObject = typeof value === 'object' && value !== null
@@ -162,18 +168,20 @@ export function objectWith(...methods: readonly string[]): Check {
   }
 }
 
-/** Whether it is a promise, or passes for one: what an asynchronous function gives where a value was due. */
+/**
+ * Whether the value is a promise or has a `then` method, as the result of an asynchronous function.
+ */
 function isThenable(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   return typeof (value as { then?: unknown }).then === 'function'
 }
 
 /**
- * Refuses what an asynchronous function gives where nobody waits for it. What it rejects with is handled:
- * it would end the process otherwise.
+ * Refuses the result of an asynchronous function where it would not be awaited. Its rejection is
+ * handled: otherwise it would end the process.
  *
- * @param rule what it breaks: the beginning of the message
- * @throws TypeError when `given` is a promise, or passes for one
+ * @param rule the violated rule: the beginning of the message
+ * @throws TypeError when `given` is a promise or has a `then` method
  */
 export function refuseThenable(rule: string, given: unknown): void {
   if (!isThenable(given)) return
@@ -181,16 +189,16 @@ export function refuseThenable(rule: string, given: unknown): void {
   throw new TypeError(`${rule}, got ${describeValue(given)}`)
 }
 
-/** Whether it is an object that has nothing but keys and values, and is not an instance of a class. */
+/** Whether the value is an object with keys and values only, not an instance of a class. */
 export function isPlainObject(value: unknown): value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype = Object.getPrototypeOf(value) as object | null
-  // The prototype of another realm's objects is another one, but it too inherits nothing.
+  // Plain objects of another realm have another prototype, but it too inherits nothing.
   if (prototype === null || prototype === Object.prototype) return true
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'hasOwnProperty')
 }
 
-/** A short text for a value in an error message. Never throws, whatever the value is. */
+/** Describes a value briefly for an error message. Never throws, whatever the value is. */
 export function describeValue(value: unknown): string {
   switch (typeof value) {
     case 'string': {
@@ -213,7 +221,7 @@ export function describeValue(value: unknown): string {
   }
 }
 
-/** What a foreign object answers may be anything, an error included. */
+/** Accessing a foreign object may return anything, or throw. */
 function describeObject(value: object): string {
   try {
     if (Array.isArray(value)) return 'an array'
@@ -233,12 +241,12 @@ function shorten(text: string): string {
   return text.length > MAX_TEXT_LENGTH ? `${text.slice(0, MAX_TEXT_LENGTH)}…` : text
 }
 
-/** The name that `key` is a likely slip of, `null` when none is near. */
+/** The name that `key` is probably a misspelling of; `null` if none is close. */
 function closest(key: string, known: readonly string[]): string | null {
   if (key.length > MAX_TEXT_LENGTH) return null
   const plain = normalize(key)
   let best: string | null = null
-  // One slip in three letters is still a slip; more is another word.
+  // One error in three letters is still a typo; more is another word.
   let bestDistance = Math.max(1, Math.floor(plain.length / 3)) + 1
   for (const name of known) {
     const distance = editDistance(plain, normalize(name))
@@ -249,12 +257,12 @@ function closest(key: string, known: readonly string[]): string | null {
   return best
 }
 
-/** Kafka's own spelling, `linger.ms`, is the same word. */
+/** Kafka's own spelling, `linger.ms`, counts as the same word. */
 function normalize(key: string): string {
   return key.toLowerCase().replace(/[^a-z0-9]/g, '')
 }
 
-/** How many letters must be changed, added, left out or swapped with their neighbour. */
+/** Number of letters to change, insert, delete or swap with their neighbour. */
 function editDistance(left: string, right: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: right.length + 1 }, (_, at) => at)
@@ -278,31 +286,34 @@ function editDistance(left: string, right: string): number {
 }
 
 /**
- * Whether it is an error, of whatever realm. Test runners give each file a realm of its own, with another
- * `Error` than that of Node.js.
+ * Whether the value is an error, of any realm. Test runners give each file its own realm, with
+ * another `Error` than that of Node.js.
  */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error
 }
 
-/** The same memory as a `Buffer`. */
+/** Returns a `Buffer` over the same memory. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** What was thrown, as an error. */
+/** Returns a thrown value as an error. */
 export function errorOf(thrown: unknown): Error {
   return isError(thrown) ? thrown : new Error(reasonOf(thrown), { cause: thrown })
 }
 
-/** What a failure says, for another message. Anything can be thrown, so this never throws, whatever it is. */
+/**
+ * The message of a failure, for use in another message. Any value can be thrown, so this function
+ * itself never throws.
+ */
 export function reasonOf(failure: unknown): string {
   if (typeof failure === 'string') return failure
   try {
     const message: unknown = isError(failure) ? failure.message : null
     if (typeof message === 'string') return message
   } catch {
-    // What says nothing is described.
+    // A value without a usable message is described instead.
   }
   return describeValue(failure)
 }

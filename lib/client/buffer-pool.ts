@@ -36,7 +36,7 @@ export class BufferPool<W extends PoolWaiter> {
     return this.#waiters.length > 0
   }
 
-  /** Whether a newcomer may take up to `sizeBytes` now. */
+  /** Whether a new caller may take up to `sizeBytes` now. */
   hasRoomFor(sizeBytes: number): boolean {
     return !this.hasWaiters && this.#fits(sizeBytes)
   }

@@ -27,12 +27,12 @@ import type { RebalanceListener } from './rebalance-listener.ts'
 /**
  * Reads records from topics shared by a consumer group, or from partitions it assigns itself, by `poll` or `for await`.
  *
- * The position of a partition is the offset of the next record to return; it advances as records are returned. A
- * consumer starts at the offset that its group has committed. A polled record counts as consumed when the poll has
- * returned it, an iterated one when the loop asks for the next.
+ * The position of a partition is the offset of the next record to return; it advances as records are
+ * returned. A consumer starts at the offset that its group has committed. A polled record counts as
+ * consumed when the poll has returned it, an iterated one when the loop asks for the next.
  *
- * Only one `poll` or `next` may be in progress. All other calls may be made at any time, even while a poll waits, and
- * take effect at once. After `close` every call throws or rejects with {@link ClosedError}.
+ * Only one `poll` or `next` may be in progress. All other calls may be made at any time, even while a poll
+ * waits, and take effect at once. After `close` every call throws or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
   /** Whether the offsets of returned records are committed automatically. */
@@ -53,12 +53,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Subscribes to topics, replacing the previous subscription. The group assigns partitions during the following polls.
-   * Topics that do not exist yet are read once they are created. An empty list is {@link Consumer.unsubscribe}.
+   * Subscribes to topics, replacing the previous subscription. The group assigns partitions during the following
+   * polls. Topics that do not exist yet are read once they are created. An empty list is {@link Consumer.unsubscribe}.
    *
    * @param topics names, or a pattern that is matched against the names of all present and future topics
-   * @throws {@link IllegalStateError} when the consumer has assigned its partitions itself, or has subscribed to a
-   * pattern and now passes names, or the reverse
+   * @throws {@link IllegalStateError} when the consumer has assigned its partitions itself, or has
+   * subscribed to a pattern and now passes names, or the reverse
    * @throws {@link InvalidGroupIdError} without a `groupId`; {@link InvalidTopicError} for an illegal topic name
    */
   subscribe(topics: readonly string[] | RegExp, listener?: RebalanceListener): void {
@@ -77,8 +77,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Assigns partitions to this consumer, replacing the previous ones. They are not shared with a group. Partitions that
-   * stay keep their position. An empty list is {@link Consumer.unsubscribe}.
+   * Assigns partitions to this consumer, replacing the previous ones. They are not shared with a
+   * group. Partitions that stay keep their position. An empty list is {@link Consumer.unsubscribe}.
    *
    * @throws {@link IllegalStateError} when the consumer is subscribed
    * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist
@@ -109,19 +109,19 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Waits for records and returns up to `maxPollRecords` of them, or none when the wait time is over. Records that are
-   * already there are returned at once. An error is reported only after all records before it were returned. Records
-   * count as consumed when the poll has returned. If a deserializer closes the consumer, the poll rejects; if it
-   * commits, the commit excludes them. Records of partitions that are given up meanwhile are not returned.
+   * Waits for records and returns up to `maxPollRecords` of them, or none when the wait time is over. Records that
+   * are already there are returned at once. An error is reported only after all records before it were returned.
+   * Records count as consumed when the poll has returned. If a deserializer closes the consumer, the poll rejects;
+   * if it commits, the commit excludes them. Records of partitions that are given up meanwhile are not returned.
    *
    * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is in progress
-   * @throws {@link CorruptRecordError} or {@link SerializationError} for a record that cannot be read, again in each
-   * poll until the position is moved past it; with a group also when the committed offsets are damaged
+   * @throws {@link CorruptRecordError} or {@link SerializationError} for a record that cannot be read, again
+   * in each poll until the position is moved past it; with a group also when the committed offsets are damaged
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'`
    * @throws {@link UnknownTopicOrPartitionError} when a partition that the consumer assigned itself no longer exists
    * @throws {@link InconsistentGroupProtocolError} when the group uses another strategy
-   * @throws {@link StorageError} when a read fails; {@link LockLostError} when no more records can be read and the lock
-   * on the directory was lost; and the errors of an automatic commit, see `commit`
+   * @throws {@link StorageError} when a read fails; {@link LockLostError} when no more records can be
+   * read and the lock on the directory was lost; and the errors of an automatic commit, see `commit`
    * @throws {@link WakeupError} after `wakeup`, the signal's reason after an abort; no record is lost
    * @throws what the listener or `onOffsetReset` throws
    */
@@ -134,10 +134,10 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Iterates over the records until the loop is left or the consumer is closed. A record counts as consumed when the
-   * next one is requested, or an offset after it is committed; if the loop is left before that, the record is delivered
-   * again. Code that reads ahead, as streams do, loses this protection. Code that calls `next` without a loop must call
-   * `return` at the end: until then, only a commit of explicit offsets goes past the current record.
+   * Iterates over the records until the loop is left or the consumer is closed. A record counts as consumed when
+   * the next one is requested, or an offset after it is committed; if the loop is left before that, the record is
+   * delivered again. Code that reads ahead, as streams do, loses this protection. Code that calls `next` without a
+   * loop must call `return` at the end: until then, only a commit of explicit offsets goes past the current record.
    *
    * @throws what `poll` throws, which ends the iteration; a new iteration continues at the same position
    */
@@ -174,17 +174,17 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Commits offsets for the group durably. Partitions that the consumer gives up during the commit are assigned to
-   * their next owner only after it has ended.
+   * Commits offsets for the group durably. Partitions that the consumer gives up during the commit
+   * are assigned to their next owner only after it has ended.
    *
    * @param offsets the next offsets to read; absent: those of all consumed records whose topics still exist
    * @throws TypeError or RangeError when an offset or another field is not legal
    * @throws {@link CommitFailedError} when the group moved on without this member, or others subscribe and it does not
-   * @throws {@link OffsetOutOfRangeError} when an offset is past the log's end, unless by truncation of the log
+   * @throws {@link OffsetOutOfRangeError} when an offset is past the log's end, but not after a truncation
    * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored; {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
-   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or its topic was deleted
-   * and created again since the last record was returned from it or the last seek
+   * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or its
+   * topic was deleted and created again since the last record was returned from it or the last seek
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
   async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
@@ -199,8 +199,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Moves the position to `offset`, backwards or forwards. If the log does not hold it, the next poll reports or resets
-   * it, as `autoOffsetReset` says.
+   * Moves the position to `offset`, backwards or forwards. If the log does not hold it, the next
+   * poll reports or resets it, as `autoOffsetReset` says.
    *
    * @throws {@link IllegalStateError} when the partition is not assigned; RangeError when `offset` is negative
    */
@@ -227,8 +227,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Moves to the first record whose timestamp is at least `timestamp`. Without such a record, it moves to the end that
-   * the partition has at the call. A later seek takes precedence, even while this one is still searching.
+   * Moves to the first record whose timestamp is at least `timestamp`. Without such a record, it moves to the end
+   * that the partition has at the call. A later seek takes precedence, even while this one is still searching.
    *
    * @param timestamp milliseconds since the epoch
    * @throws {@link IllegalStateError} when a partition is not assigned; RangeError when `timestamp` is negative
@@ -240,11 +240,11 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Finds the first record of each partition whose timestamp is at least the given one, `null` for none. The partitions
-   * need not be assigned, and no position moves.
+   * Finds the first record of each partition whose timestamp is at least the given one, `null` for
+   * none. The partitions need not be assigned, and no position moves.
    *
-   * @throws {@link UnknownTopicOrPartitionError} when one does not exist; {@link CorruptRecordError} when damage may
-   * hide such a record; {@link StorageError} when the disk fails
+   * @throws {@link UnknownTopicOrPartitionError} when one does not exist; {@link CorruptRecordError}
+   * when damage may hide such a record; {@link StorageError} when the disk fails
    */
   async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
     this.#parts.ensureOpen()
@@ -292,8 +292,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Returns how far the consumer is from the end of each assigned partition, sorted. Partitions that no longer exist
-   * are left out.
+   * Returns how far the consumer is from the end of each assigned partition, sorted. Partitions
+   * that no longer exist are left out.
    * @throws as {@link Consumer.position}
    */
   lag(): Promise<Lag[]> {
@@ -307,9 +307,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Closes the consumer: commits consumed offsets if commits are automatic, calls the listener, waits for commits in
-   * progress and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration ends. Further
-   * calls wait for the first. A listener may await it in a poll, but not in `unsubscribe` or `close`.
+   * Closes the consumer: commits consumed offsets if commits are automatic, calls the listener, waits for commits
+   * in progress and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration ends.
+   * Further calls wait for the first. A listener may await it in a poll, but not in `unsubscribe` or `close`.
    *
    * @throws the failure of the commit or the listener, or an AggregateError of both; it is closed all the same
    */

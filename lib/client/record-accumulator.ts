@@ -33,9 +33,9 @@ import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 const NO_OFFSET = -1
 
 /**
- * All accepted records of a producer that have not settled: records in batches, and records that wait
- * for memory or for their topic. Decides when batches are sent, and fails those that take too long.
- * Calls may overlap with writes, but not with each other.
+ * All accepted records of a producer that have not settled: in batches, or waiting for memory or
+ * for their topic. Decides when batches are sent, and fails those that take too long. Calls may
+ * overlap with writes, but not with each other.
  */
 export class RecordAccumulator implements QueueOwner {
   readonly clock: Clock
@@ -78,8 +78,8 @@ export class RecordAccumulator implements QueueOwner {
    * Accepts a record, now or when there is memory for it. The result is passed to `completion`.
    *
    * @param waiting the send, if it has waited for its topic
-   * @throws {@link RecordTooLargeError}, {@link InvalidRecordError} or {@link InvalidTimestampError}
-   * when the topic refuses it
+   * @throws {@link RecordTooLargeError}, {@link InvalidRecordError} or
+   * {@link InvalidTimestampError} when the topic refuses it
    * @throws {@link BufferExhaustedError} when there is no memory and `maxBlockMs` is 0
    */
   append(
@@ -178,8 +178,8 @@ export class RecordAccumulator implements QueueOwner {
   }
 
   replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void {
-    // The parts have the creation time of the batch, so their deadlines are in order at its place.
-    // The extra batch headers exceed the available memory; that is little, and is released with them.
+    // The parts keep the batch's creation time, so their deadlines are in order at its place. Their
+    // extra headers exceed the available memory; that is little, and is released with them.
     const all = [...this.#batches]
     this.#batches.clear()
     for (const [each, itsQueue] of all) {
@@ -326,8 +326,8 @@ export class RecordAccumulator implements QueueOwner {
     for (const [batch, queue] of this.#batches) {
       const remainingMs = batch.createdMs + deliveryTimeoutMs - nowMs
       if (remainingMs > 0) {
-        // Before any callback is called: a timer started for a callback's send would be too late for
-        // this batch.
+        // Before any callback: a timer started for a callback's send would be too late for this
+        // batch.
         this.#deliveryTimer = this.#startDeliveryTimer(Math.ceil(remainingMs))
         break
       }

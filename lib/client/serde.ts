@@ -1,4 +1,4 @@
-// Not the global of that name: that is behind a getter, which would be called for every record.
+// Imported because the global `Buffer` is a getter, which would be called for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { asBuffer, refuseThenable } from '../checks.ts'

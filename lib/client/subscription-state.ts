@@ -56,20 +56,20 @@ export class SubscriptionState {
     return this.#assigned
   }
 
-  /** Replaces the topics. @throws {@link IllegalStateError} when there is a pattern or partitions */
+  /** Sets the topics. @throws {@link IllegalStateError} when there is a pattern or partitions */
   subscribe(topics: readonly string[]): void {
     this.#setType('topics')
     this.#topics = [...topics].sort(compareNames)
   }
 
-  /** Replaces the pattern. @throws {@link IllegalStateError} when there are topics or partitions */
+  /** Sets the pattern. @throws {@link IllegalStateError} when there are topics or partitions */
   subscribeToPattern(pattern: RegExp): void {
     this.#setType('pattern')
     this.#pattern = pattern
     this.#forgetMatches()
   }
 
-  /** Replaces the partitions. @throws {@link IllegalStateError} when there are topics or a pattern */
+  /** Assigns partitions. @throws {@link IllegalStateError} when there are topics or a pattern */
   assign(partitions: readonly TopicPartition[]): void {
     this.#setType('partitions')
     this.setAssigned(partitions)
