@@ -80,8 +80,8 @@ export class PositionResolver {
   }
 
   /**
-   * Checks the topic.
-   * @throws {@link UnknownTopicOrPartitionError} when the partition no longer belongs to it
+   * Checks that the partition still belongs to a topic.
+   * @throws {@link UnknownTopicOrPartitionError} when it does not
    */
   ensureIsOf(topicPartition: TopicPartition, topicId: string): void {
     this.ensureExists(topicPartition)
@@ -214,8 +214,8 @@ export class PositionResolver {
 
   /** The end of the records before a position, if they end before it; otherwise `null`. */
   #truncatedTo(state: AssignedPartition, source: Partition, position: number): number | null {
-    // There are no records before a position that the application has set, unless it is the end of
-    // the log.
+    // A position set by the application does not depend on the records before it, unless it is the
+    // end of the log.
     if (state.isSought && state.leaderEpoch === null) return null
     const end = source.log.reader.endOffsetForEpoch(state.leaderEpoch)
     return end !== null && end < position ? end : null
@@ -236,7 +236,7 @@ export class PositionResolver {
   ): void {
     const from = state.position ?? 0
     if (reason !== 'truncated') seekBehind(state, source, to)
-    // Only the remaining records that were read are before it, and more of them may be truncated.
+    // It follows what is left of the records that were read, and more of those may be truncated.
     else state.resume(to, source.log.reader.epochOf(to - 1))
     this.#onForgotten(state)
     const told: unknown = this.#onOffsetReset?.({ ...state.toTopicPartition(), from, to, reason })

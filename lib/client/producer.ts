@@ -59,8 +59,8 @@ export interface ProducerContext {
  *
  * All calls may overlap. Sends to one partition settle in order, except those that are given up
  * while waiting for memory. When a batch is refused, the batches after it are still tried. When the
- * disk fails a batch, the records already sent after it fail with it. The producer never retries:
- * that is up to the caller, to whom the `outcome` of most errors says whether a retry may store a
+ * disk fails a batch, the records already sent after it fail with it. No record is sent twice.
+ * Retries are up to the caller: the `outcome` of most errors says whether a retry may store a
  * record twice.
  */
 export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
@@ -94,9 +94,9 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
   /**
    * Sends one record.
    *
-   * Sends that are not awaited one by one can share batches. Do not send more than `bufferMemory`
-   * at a time: sends that wait for memory are kept outside of it. When the disk fails a write,
-   * records sent to the same partition after it that are not yet written fail too, as
+   * Sends that are not awaited one by one can share batches. Do not have more than `bufferMemory`
+   * in flight: sends that wait for room take memory outside of that limit. When the disk fails a
+   * write, records sent to the same partition after it that are not yet written fail too, as
    * `not-written`: no record of a producer is in the log while an earlier one is missing.
    *
    * @returns a promise that settles as `acks` says. It rejects with a TypeError or RangeError when

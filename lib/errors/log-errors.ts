@@ -156,9 +156,7 @@ export class LogFullError extends VarveError {
   }
 }
 
-/**
- * The directory is open for reading only, because another process may own it. Nothing is written.
- */
+/** The directory is open for reading only: another process may own it, so nothing is written. */
 export class ReadOnlyError extends VarveError {
   override readonly name = 'ReadOnlyError'
   readonly code = 'READ_ONLY'
