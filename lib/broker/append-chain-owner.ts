@@ -7,24 +7,30 @@ import { flushTimed } from './slow-sync.ts'
 import type { TopicSpace } from './topic-space.ts'
 import type { VisibleEnd } from './visible-end.ts'
 
-/** What the chain tells its partition. */
+/** What an append chain needs from its partition. */
 export interface AppendChainOwner {
   readonly log: Log
-  /** Is told what may be seen, and that the log may not be what it was because a group has failed. */
+  /**
+   * Receives the new end of the visible records, and notice that a failed group may have changed
+   * the log.
+   */
   readonly end: Pick<VisibleEnd, 'publish' | 'notify'>
-  /** Makes everything written durable; `null` when it is done. */
+  /** Makes all written records durable; `null` when it is already done. */
   flush(): Promise<void> | null
-  /** Why nothing may be written or acknowledged now; `null` when it may. `isWritten`: bytes of it are on disk. */
+  /**
+   * Why nothing may be written or acknowledged now; `null` if it may. `isWritten`: bytes of it are
+   * on disk.
+   */
   whyFenced(isWritten: boolean): VarveError | null
-  /** What has room to give where the topic has a cap; `null` where nothing keeps to one. */
+  /** The space of a topic with a cap; `null` if no cap is enforced. */
   space(): TopicSpace | null
-  /** Why nothing must wait any more; `null` while the partition is open. */
+  /** Why no append may wait any more; `null` while the partition is open. */
   whyClosed(): VarveError | null
-  /** Batches are in the log. */
+  /** Called when batches are in the log. */
   onWritten(batches: readonly RecordBatch[]): void
 }
 
-/** What a partition does for those who append to it, with what it is asked and told. */
+/** Combines what a partition provides to its append chain. */
 export function chainOwner(
   log: Log,
   context: PartitionContext,

@@ -26,34 +26,33 @@ import { isToBeGatheredAnew, WaitingGroup } from './waiting-group.ts'
 /**
  * The one way into a partition's log: write, sync, publish, acknowledge, one group after the other.
  *
- * Appends that arrive while a group is on its way gather and form the next, so that under load the
- * cost of a write and of a sync is shared by all who wait (group commit). Acknowledgements come in
- * offset order. A group that fails fails as a whole. Of those that had come behind it by then, the
- * ones in line with it fail too, so that nobody's records are in the log with one missing between
- * them; producers, who wait for each of their groups, are not in line and go on.
+ * Appends that arrive while a group is in flight gather and form the next one, so that under load all waiting appends
+ * share the cost of a write and of a sync (group commit). Acknowledgements follow offset order. A group fails as a
+ * whole. Appends that came after it and are in line with it then fail too, so that no caller's records are in the log
+ * with one missing between them. Producers wait for each of their groups, so they are not in line and go on.
  *
- * Where the disk answers inside of the call, all of that is one step without a promise but those of
- * the callers. What is awaited is only what has to be waited for.
+ * If the disk answers synchronously, the whole commit is one step without a promise, except those of the callers. Only
+ * what has to be waited for is awaited.
  */
 export class AppendChain {
   readonly #owner: AppendChainOwner
   readonly #pending = new AppendLine()
-  /** What a group is waiting for; `null` while none is on its way. */
+  /** What the current group waits for; `null` while none is in flight. */
   #running: Promise<void> | null = null
-  /** The group that is to be written once its topic has room for it. */
+  /** The group that is written once its topic has room for it. */
   #waiting: WaitingGroup | null = null
-  /** So that all appends of one tick share the first write. */
+  /** Makes all appends of one tick share the first write. */
   readonly #endOfTick: EndOfTick = new EndOfTick(() => {
     this.#stepNow()
   })
   #closedBy: Error | null = null
   #waitingBytes = 0
-  /** Whether the last write was synced, as the next then most likely is. */
+  /** Whether the last write was synced: the next one then most likely is, too. */
   #wasSynced = false
-  /** What the last batch of shared ones came to: the best guess for the next. */
+  /** Size of the last shared batch: the best guess for the next one. */
   #sharedBytes = 0
   #roomListeners: (() => void)[] = []
-  /** Only what came right before a record shares its batch. */
+  /** A record may only share the batch of the append right before it. */
   readonly #joinable: JoinableBatches<SharedBatch> = {
     open: () => sharedBatchOf(this.#pending.last),
     begin: () => new SharedBatch(this.#sharedBytes),
@@ -64,9 +63,9 @@ export class AppendChain {
   }
 
   /**
-   * Takes batches; settles as `acks` says. Their place in the order is that of the call, also while they are encoded.
+   * Takes batches; settles as `acks` says. Their order is that of the calls, even while they are being encoded.
    *
-   * @returns what {@link AppendChain.giveUp} takes; `null` when it is refused
+   * @returns the argument for {@link AppendChain.giveUp}; `null` when the append is refused
    */
   append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
@@ -86,7 +85,7 @@ export class AppendChain {
     return append
   }
 
-  /** Takes out an append that waits for others, or for room. @returns whether it did, and has been told */
+  /** Removes an append that waits for others, or for room, and rejects it. @returns whether it was waiting */
   giveUp(append: PendingAppend, reason: unknown): boolean {
     if (!this.#pending.remove(append) && this.#waiting?.takeOut(append) !== true) return false
     append.reject(reason)
@@ -95,18 +94,18 @@ export class AppendChain {
   }
 
   /**
-   * Takes one record, in line, and puts it into a batch with those that came right before it and
-   * wait as well. The topic stores no batch compressed.
+   * Takes one record, in line, and adds it to the batch of the waiting records right before it. Only for a topic that
+   * stores no batch compressed.
    *
-   * @param now timestamp of a record that brings none.
-   * @throws at once, as `encodeRecords` does, when the record is not taken.
+   * @param now timestamp of a record that has none.
+   * @throws at once, as `encodeRecords` does, when the record is refused.
    */
   appendRecord(record: AppendRecord, now: number, acks: Acks): Promise<AppendResult> {
     if (this.#closedBy !== null) return Promise.reject(this.#closedBy)
     return this.#batchWith(record, now).share(acks)
   }
 
-  /** Resolves when no more is waiting than may wait. */
+  /** Resolves when the waiting bytes are within the limit. */
   async whenRoom(): Promise<void> {
     if (this.#waitingBytes <= MAX_WAITING_BYTES) return
     await new Promise<void>((resolve) => {
@@ -117,19 +116,19 @@ export class AppendChain {
   /** Takes no more appends, and resolves when those taken have settled. */
   async close(reason: Error): Promise<void> {
     this.#closedBy ??= reason
-    // What has ended may be followed by more, for what came in its last moment. And who closes because
-    // he was just told of a group finds only those that wait behind it.
+    // More may follow a group that has ended: appends from its last moment. And a caller who closes inside the
+    // notification of a group finds only the appends that wait after it.
     while (this.#pending.first !== null || this.#running !== null) await this.#running
   }
 
-  /** Looks at what waits at the end of the tick, unless a group is on its way. */
+  /** Commits the waiting appends at the end of the tick, unless a group is in flight. */
   #schedule(): void {
     this.#endOfTick.note()
     if (this.#running === null) this.#endOfTick.schedule()
   }
 
   #stepNow(): void {
-    // Who was told of a write may have appended before its sync was asked for.
+    // A caller notified of a write may have appended before the sync was started.
     if (this.#running !== null) return
     this.#running = this.#step()
     if (this.#running === null) this.#scheduleRest()
@@ -141,7 +140,7 @@ export class AppendChain {
     this.#scheduleRest()
   }
 
-  /** Whoever was told just now may append again, and belongs into the next group too. */
+  /** Callers notified just now may append again, and belong in the next group too. */
   #scheduleRest(): void {
     if (this.#pending.first !== null) this.#schedule()
   }
@@ -167,7 +166,7 @@ export class AppendChain {
       await committing
     } catch (error) {
       if (isToBeGatheredAnew(error)) {
-        // Whoever of it cannot be taken is refused then, and nobody else.
+        // When gathered again, only the appends that cannot be taken are refused.
         this.#pending.putBack(group.filter(({ isReleased }) => !isReleased))
         return
       }
@@ -182,11 +181,11 @@ export class AppendChain {
     for (const append of group) this.#release(append)
   }
 
-  /** Settles a group that has failed, and who stands in line behind it. */
+  /** Rejects a failed group and the appends in line after it. */
   #fail(group: readonly PendingAppend[], error: unknown): void {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
-    // Before anybody is told: what somebody appends who hears of the failure comes after it.
+    // Before any caller is notified: an append made in response to the failure comes after it.
     const behind =
       reason !== null && group.some(isInLine) ? this.#pending.takeOut(standsInLine) : []
     for (const append of group) append.reject(error)
@@ -195,7 +194,7 @@ export class AppendChain {
     this.#owner.end.notify()
   }
 
-  /** The batch that a record has been put into: the last in line if it takes more, or a new one. */
+  /** The batch that the record was added to: the last one in line if it has room, or a new one. */
   #batchWith(record: AppendRecord, now: number): SharedBatch {
     const shared = joinBatch(this.#joinable, record, this.#owner.log.config, now)
     if (shared === this.#pending.last) {
@@ -207,7 +206,7 @@ export class AppendChain {
     return this.#counted(shared)
   }
 
-  /** Takes the room of what has been added. A record may have appended another while it was read. */
+  /** Counts the added bytes. Reading a record may have appended another one. */
   #counted(shared: SharedBatch): SharedBatch {
     const { sizeBytes } = shared
     this.#waitingBytes += sizeBytes - shared.countedBytes
@@ -216,7 +215,7 @@ export class AppendChain {
     return shared
   }
 
-  /** Gives back the room that an append had, unless it was given back when the append was given up. */
+  /** Releases the bytes of an append, unless that happened when it was given up. */
   #release(append: PendingAppend): void {
     if (append.isReleased) return
     this.#waitingBytes -= append.sizeBytes
@@ -227,7 +226,7 @@ export class AppendChain {
     for (const listener of listeners) listener()
   }
 
-  /** The next appends in order; those that are not taken as things are by now are refused. */
+  /** The next appends in order; those that can no longer be accepted are refused. */
   #takeGroup(): PendingAppend[] {
     const group: PendingAppend[] = []
     let refused: { readonly append: PendingAppend; readonly error: Error }[] | null = null
@@ -236,11 +235,11 @@ export class AppendChain {
     for (let append = this.#pending.first; append !== null; append = this.#pending.first) {
       const { sizeBytes: appendBytes } = append
       if (!append.isEncoded) break
-      // What an append behind others would get is known only when those are written.
+      // What a later append would get is known only once the ones before it are written.
       if (append.expectedOffset !== undefined && group.length > 0) break
       if (group.length > 0 && sizeBytes + appendBytes > groupBytes) break
       this.#pending.remove(append)
-      // The records could not be encoded, and whoever appended them knows.
+      // The records could not be encoded, and their caller knows.
       if (appendBytes === 0) continue
       const error = refusalOf(append, this.#owner.log)
       if (error !== null) (refused ??= []).push({ append, error })
@@ -249,7 +248,7 @@ export class AppendChain {
       sizeBytes += taken.sizeBytes
       group.push(taken)
     }
-    // Whoever is told may append, or give up another one, so the line has to be in order before.
+    // Refused callers may append, or give up another append, so the line must be consistent before.
     for (const { append, error } of refused ?? []) {
       append.reject(error)
       this.#release(append)
@@ -257,14 +256,14 @@ export class AppendChain {
     return group
   }
 
-  /** Of a batch that is refused for records without a key, those that have one: each was an append of its own. */
+  /** The records with a key from a batch refused for records without one: each was a separate append. */
   #takenOf(append: PendingAppend, error: Error): PendingAppend | null {
     if (!(error instanceof InvalidRecordError)) return null
     const keyed = sharedBatchOf(append)?.splitKeyed(this.#owner.log) ?? null
     return keyed === null ? null : this.#counted(keyed)
   }
 
-  /** @returns `null` when all of it was done inside of the call */
+  /** @returns `null` when all of it was done synchronously */
   #commit(group: readonly PendingAppend[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(false)
@@ -285,13 +284,13 @@ export class AppendChain {
     await this.#written(group, buffers)
   }
 
-  /** A group is written. @returns `null` when it is acknowledged as well */
+  /** Continues after the write. @returns `null` when the group is acknowledged as well */
   #written(group: readonly PendingAppend[], buffers: readonly Buffer[]): Promise<void> | null {
     const { log } = this.#owner
     this.#ensureNotFenced(true)
     const batches = batchesOf(buffers)
     const endOffset = batches.at(-1)?.nextOffset ?? 0
-    // First, as what is kept of them for readers may be gone before the sync has succeeded.
+    // Notify first: what is kept of the batches for readers may be gone before the sync has succeeded.
     if (tellWritten(group, batches)) log.prompt.noteAcknowledged(endOffset)
     this.#owner.onWritten(batches)
     this.#wasSynced = log.logEndOffset - log.durableEndOffset >= log.config.flushMessages
@@ -314,16 +313,16 @@ export class AppendChain {
     this.#acknowledge(group, endOffset)
   }
 
-  /** @param endOffset where the log ended when the group had been written. */
+  /** @param endOffset end of the log after the group was written. */
   #acknowledge(group: readonly PendingAppend[], endOffset: number): void {
     const { log, end } = this.#owner
-    // A sync that somebody else has asked for meanwhile has failed: nothing is there to be made durable.
+    // Another caller's sync has failed meanwhile and truncated the group: there is nothing to make durable.
     if (log.failure !== null && log.logEndOffset < endOffset) throw log.failure
     end.publish(log.logEndOffset)
     for (const append of group) append.done()
   }
 
-  /** Like {@link AppendChain.#commit}, once the topic has room for what is not given up meanwhile. */
+  /** Like {@link AppendChain.#commit}, once the topic has room for the appends that are not given up. */
   async #commitWithin(group: readonly PendingAppend[]): Promise<void> {
     const waiting = new WaitingGroup(this.#owner, group)
     this.#waiting = waiting
@@ -337,7 +336,7 @@ export class AppendChain {
   }
 }
 
-/** Whether what stands behind it in line may not be written without it: it was not given up. */
+/** Whether appends in line after it must not be written without it: it was not given up. */
 function isInLine(append: PendingAppend): boolean {
   return append.isInLine && !append.isReleased
 }

@@ -1,25 +1,25 @@
 import type { PendingAppend } from './pending-append.ts'
 
 /**
- * The appends that wait for their group, in the order of their calls. A list through the appends
- * themselves: of thousands that are given up one by one, none costs more for those that stand before it.
- * An append may be in one line only.
+ * The appends that wait for their group, in call order. They form a linked list, so that giving up
+ * thousands of appends one by one costs nothing for those before them. An append may be in one line
+ * only.
  */
 export class AppendLine {
   #first: PendingAppend | null = null
   #last: PendingAppend | null = null
 
-  /** Who has waited longest; `null` while nobody waits. */
+  /** The append that has waited longest; `null` if there is none. */
   get first(): PendingAppend | null {
     return this.#first
   }
 
-  /** Who came last. */
+  /** The latest append. */
   get last(): PendingAppend | null {
     return this.#last
   }
 
-  /** Puts an append behind all others. */
+  /** Adds an append at the end. */
   push(append: PendingAppend): void {
     append.previous = this.#last
     if (this.#last === null) this.#first = append
@@ -27,14 +27,14 @@ export class AppendLine {
     this.#last = append
   }
 
-  /** Puts a group back, in its order before all others. */
+  /** Puts a group back in front of all others, in its order. */
   putBack(group: readonly PendingAppend[]): void {
     const behind = this.takeOut(() => true)
     for (const append of group) this.push(append)
     for (const append of behind) this.push(append)
   }
 
-  /** Takes out an append. @returns whether it was in the line */
+  /** Removes an append. @returns whether it was in the line */
   remove(append: PendingAppend): boolean {
     const { previous, next } = append
     if (previous === null && this.#first !== append) return false
@@ -47,7 +47,7 @@ export class AppendLine {
     return true
   }
 
-  /** Takes out all for which this is true. @returns them in their order */
+  /** Removes all appends that match. @returns them in their order */
   takeOut(isMeant: (append: PendingAppend) => boolean): PendingAppend[] {
     const taken: PendingAppend[] = []
     let append = this.#first

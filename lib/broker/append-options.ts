@@ -1,32 +1,35 @@
 import { abortSignal, checkOptions, oneOf, wholeNumber, type Checks } from '../checks.ts'
 import { ACKS, type Acks } from './pending-append.ts'
 
-/** How `Partition.append` is acknowledged. */
+/** Options of {@link Partition.append}. */
 export interface AppendOptions {
   /**
-   * With 0 it resolves as soon as the records are in memory and there is room for more, which is
-   * when at most 4 MiB wait to be written; nobody hears of a failure. @defaultValue `'all'`
+   * When the append resolves. With 0 it resolves as soon as the records are in memory and at most 4
+   * MiB wait to be written; later failures are not reported. @defaultValue `'all'`
    */
   readonly acks?: Acks
-  /** The append fails unless it would get this offset: nobody else has written in between. */
+  /**
+   * The append fails unless it gets this offset, that is, if anybody else has written in between.
+   */
   readonly expectedOffset?: number
   /**
-   * Ends the append with its reason while it waits, be it for others or, with `whenFull: 'wait'`, for
-   * room: then nothing of it is stored. What is being written already is told as always.
+   * Gives the append up while it waits for other appends or, with `whenFull: 'wait'`, for room. It
+   * then rejects with the signal's reason and stores nothing. Once its write has begun, it settles
+   * as usual.
    */
   readonly signal?: AbortSignal
 }
 
-/** {@link AppendOptions} that leave nothing open. */
+/** {@link AppendOptions} with all defaults filled in. */
 export interface AppendRequest {
   readonly acks: Acks
-  /** `undefined` where any offset will do. */
+  /** `undefined` if any offset will do. */
   readonly expectedOffset: number | undefined
-  /** `undefined` where nobody can end it. */
+  /** `undefined` if the append cannot be given up. */
   readonly signal: AbortSignal | undefined
 }
 
-/** What is asked for where nothing is said. */
+/** The request of an append without options. */
 export const APPEND_DEFAULTS: AppendRequest = {
   acks: 'all',
   expectedOffset: undefined,
@@ -39,7 +42,7 @@ const APPEND_OPTIONS: Checks<AppendOptions> = {
   signal: abortSignal,
 }
 
-/** @throws TypeError or RangeError for options that are not legal */
+/** @throws TypeError or RangeError for illegal options */
 export function appendRequestOf(options: AppendOptions): AppendRequest {
   const checked = checkOptions('append options', options, APPEND_OPTIONS)
   const { acks = 'all', expectedOffset, signal } = checked

@@ -4,8 +4,8 @@ import type { Log } from '../storage/log.ts'
 import type { PendingAppend } from './pending-append.ts'
 
 /**
- * Why an append is not taken, now that its turn has come: the log may have grown while it waited, and the
- * topic may have been altered. `null` when it is taken.
+ * Why an append is refused now that its turn has come: while it waited, the log may have grown and
+ * the topic may have been altered. `null` if it is accepted.
  */
 export function refusalOf(
   append: PendingAppend,

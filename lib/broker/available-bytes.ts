@@ -2,17 +2,17 @@ import { totalSizeBytes } from '../record/record-batch.ts'
 import type { FetchLimits, FetchRequest, FetchResponse } from './delayed-fetch.ts'
 import type { Partition } from './partition.ts'
 
-/** What a request has found so far: so many bytes, up to an offset. */
+/** What a request has found so far: a number of bytes, up to an offset. */
 interface Found {
   sizeBytes: number
   nextOffset: number
 }
 
 /**
- * Counts what comes while a fetch waits for many bytes, so that it does not read everything from
- * its start again whenever a little is appended.
+ * Counts the bytes that arrive while a fetch waits for many of them, so that each small append does
+ * not make it read everything again from its start.
  *
- * It only says when a look is worth its while; the look decides.
+ * It only says when a look is worthwhile; the look decides.
  */
 export class AvailableBytes {
   readonly #requests: readonly FetchRequest[]
@@ -25,7 +25,7 @@ export class AvailableBytes {
     this.#limits = limits
   }
 
-  /** Takes note of what a look has found, which was not enough. */
+  /** Records the result of a look that found too little. */
   note(responses: readonly FetchResponse[]): void {
     this.#found = responses.map(({ offset, batches }) => ({
       sizeBytes: totalSizeBytes(batches),
@@ -34,13 +34,13 @@ export class AvailableBytes {
     this.#totalBytes = this.#found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   }
 
-  /** Whether only a look can tell: nothing is counted yet, or any byte is enough. */
+  /** Whether only a look can tell: nothing has been counted yet, or any byte is enough. */
   get needsLook(): boolean {
     return this.#found === null || this.#limits.minBytes <= 1
   }
 
   /**
-   * Whether there may be enough by now, or an error. Reads what is new and nothing else.
+   * Whether there may be enough by now, or an error. Reads only what is new.
    *
    * @param changed slots of the requests whose partitions have changed since; `null` for all
    */
@@ -59,7 +59,7 @@ export class AvailableBytes {
 }
 
 /**
- * Whether a read at `offset`, where all that is known by now has been read, fails: then no wait adds to what
+ * Whether a read at `offset`, the end of what was read, fails. If so, waiting adds nothing to what
  * was read before it.
  */
 export async function endsInError(partition: Partition, offset: number): Promise<boolean> {
@@ -73,16 +73,16 @@ export async function endsInError(partition: Partition, offset: number): Promise
 }
 
 /**
- * Counts on.
+ * Continues the count.
  *
- * @returns whether there is something else to see than more of the same: an error, the end of what
- * was wanted or of what a read gives, or a log that does not hold any more what was counted.
+ * @returns whether a look would find something other than more bytes: an error, the end of the
+ * wanted range or of what one read returns, or a log that no longer holds the counted records.
  */
 async function hasChanged(request: FetchRequest, found: Found): Promise<boolean> {
   const { partition, offset, maxBytes, wantedEnd = Infinity } = request
   const { activeBaseOffset } = partition.log.reader
   const foundUpTo = found.nextOffset
-  // A read from there ends with its segment, which was rolled meanwhile, and there is more behind it.
+  // A read from there ends with its segment, which was rolled meanwhile, and more follows it.
   const isRolled = offset < activeBaseOffset && foundUpTo <= activeBaseOffset
   if (isRolled && partition.highWatermark > activeBaseOffset) return true
   try {
@@ -96,11 +96,11 @@ async function hasChanged(request: FetchRequest, found: Found): Promise<boolean>
       found.sizeBytes += totalSizeBytes(batches)
       found.nextOffset = last.nextOffset
     }
-    // A read ends in front of what is too much.
+    // A read ends before the batch that exceeds the limit.
     const isBeyond = found.sizeBytes > maxBytes && found.nextOffset > foundUpTo
     return isBeyond || (found.sizeBytes >= maxBytes && partition.highWatermark > found.nextOffset)
   } catch {
-    // The look meets the error again, and has somebody to tell.
+    // The look meets the error again, and has a caller to report it to.
     return true
   }
 }

@@ -5,31 +5,34 @@ import { ensureInLog, ensureNotCut, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
-/** Read at once: about as much as can be had inside of one call of the file system. */
+/** Size of one read: about as much as one synchronous call of the file system can read. */
 export const PIECE_BYTES: number = 64 * 1024
 
-/** Which records a {@link BackwardSource} gives. */
+/** The records that a {@link BackwardSource} returns. */
 export interface BackwardRange {
   readonly from: number | 'earliest'
-  /** Exclusive; what is not visible is left out. */
+  /** Exclusive; records that are not visible are left out. */
   readonly until: number | 'end'
-  /** What is visible. Where another process appends, its log is looked at before the first record. */
+  /**
+   * End of the visible records. If another process appends, its log is refreshed before the first
+   * record.
+   */
   readonly visibleEnd: number
   readonly signal?: AbortSignal | undefined
 }
 
 /**
- * Gives the records of a partition in descending offset order, and never waits for others. A piece of
- * the log is in memory at a time; its batches are decoded one by one, the last one first.
+ * Returns the records of a partition in descending offset order, and never waits for new ones. One
+ * piece of the log is in memory at a time; its batches are decoded one by one, the last one first.
  */
 export class BackwardSource implements RecordSource {
   readonly #partition: Partition
   readonly #range: BackwardRange
-  /** The lowest offset that is wanted; `null` before the first record was asked for. */
+  /** The lowest wanted offset; `null` until the first record is requested. */
   #from: number | null = null
-  /** Everything from here on was given. */
+  /** Everything from here on was returned. */
   #end = 0
-  /** Leader epoch of the last batch; `null` before there was one, and where it has none. */
+  /** Leader epoch of the last batch; `null` before the first, or if the batch has none. */
   #epoch: number | null = null
   #batches: RecordBatch[] = []
 
@@ -38,7 +41,7 @@ export class BackwardSource implements RecordSource {
     this.#range = range
   }
 
-  /** Decodes the last batch that was not given, reads some when there is none, or ends. */
+  /** Decodes the last batch that was not yet returned, reads some if there is none, or ends. */
   async load(): Promise<readonly StoredRecord[] | null> {
     const partition = this.#partition
     const { signal } = this.#range
@@ -60,7 +63,8 @@ export class BackwardSource implements RecordSource {
       if (this.#batches.length === 0) this.#end = this.#from
       return []
     }
-    // Records may have been deleted since the first one was asked for, up to the middle of a batch.
+    // Since the first record was requested, records may have been deleted, up to the middle of a
+    // batch.
     const fromOffset = Math.max(this.#from, partition.logStartOffset)
     const decoding = decodeRecords(batch, partition.log, { fromOffset })
     const records = Array.isArray(decoding) ? decoding : await decoding

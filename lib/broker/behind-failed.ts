@@ -1,6 +1,6 @@
 import { LogFullError, StorageError } from '../errors.ts'
 
-/** What an append fails with because one in line before it has: nothing of it was written. */
+/** Error of an append that failed because one before it in line did: nothing of it was written. */
 export function behindFailed(error: StorageError | LogFullError): StorageError | LogFullError {
   if (error instanceof LogFullError) return error
   const message = `what was appended before it failed: ${error.message}`

@@ -9,43 +9,57 @@ import type { Topic } from './topic.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
-/** Who leads a partition: the process that writes to it. A broker that is open for reading only does not see it. */
+/**
+ * The leader of a partition: the process that writes to it. A broker that is open for reading only
+ * does not see it.
+ */
 export interface LeaderDescription {
-  /** Of this process, also where the broker is open for reading only: then it leads nothing, and is not `alive`. */
+  /**
+   * Host name of this process, even in a broker that is open for reading only: that one leads
+   * nothing and is not `alive`.
+   */
   readonly host: string
-  /** Likewise. */
+  /** Process id of this process, with the same exception as `host`. */
   readonly pid: number
-  /** Rises with every open after an unclean stop, and when records are taken back that somebody may have seen. */
+  /**
+   * Leader epoch. It rises with every open after an unclean stop, and when records are taken back
+   * that somebody may have seen.
+   */
   readonly epoch: number
-  /** Whether it still takes writes: it holds the lock, and the log is neither damaged nor failed. */
+  /**
+   * Whether the leader still takes writes: it holds the lock, and the log is neither damaged nor
+   * failed.
+   */
   readonly alive: boolean
 }
 
-/** One partition as it stands. */
+/** State of one partition. */
 export interface PartitionDescription {
   readonly partition: number
   readonly leader: LeaderDescription
   readonly logStartOffset: number
   readonly highWatermark: number
   readonly logEndOffset: number
-  /** Bytes of all log files. */
+  /** Total size of the log files. */
   readonly sizeBytes: number
   readonly segmentCount: number
-  /** Why the last check of the limits has failed; `null` when it has not. */
+  /** Why the last check of the limits failed; `null` if it did not fail. */
   readonly retentionFailure: Error | null
 }
 
-/** One topic as it stands. */
+/** State of one topic. */
 export interface TopicDescription {
   readonly name: string
   readonly id: string
-  /** Whether the library keeps it for itself. */
+  /** Whether the topic belongs to the library itself. */
   readonly internal: boolean
   readonly config: Readonly<ResolvedTopicConfig>
   readonly partitions: readonly PartitionDescription[]
 }
 
-/** Everything a producer or an operator asks: which topics there are, who leads them, and how far they are. */
+/**
+ * State of a broker: its topics, who leads their partitions, its groups, and the positions of both.
+ */
 export interface BrokerDescription {
   readonly dir: string
   readonly clusterId: string
@@ -55,54 +69,64 @@ export interface BrokerDescription {
   readonly compaction: CompactionFigures
 }
 
-/** A partition whose bytes are not those that were written, or cannot be read: then the error has the system's as its `cause`. */
+/**
+ * A partition whose bytes differ from those that were written, or cannot be read. If they cannot be
+ * read, the `cause` of the error is the system's error.
+ */
 export interface DamagedPartition {
   readonly topic: string
   readonly partition: number
   readonly error: CorruptRecordError
 }
 
-/** A partition that was taken back to `offset`: a sync has failed there, and it could not be made durable any further. */
+/**
+ * A partition that was truncated to `offset`, because a sync failed and could not make more
+ * durable.
+ */
 export interface FailedSync extends TopicPartition {
-  /** What was behind is gone, also where it had been acknowledged. */
+  /** All records from this offset on are lost, even those that had been acknowledged. */
   readonly offset: number
 }
 
 /** What opening a broker's directory found and did. */
 export interface RecoveryReport {
-  /** Whether the directory had been closed in order. A new directory counts as clean. */
+  /** Whether the directory had been closed cleanly. A new directory counts as clean. */
   readonly cleanShutdown: boolean
-  /** Torn tails that were cut. */
+  /** Torn tails that were truncated. */
   readonly truncations: readonly (Truncation & {
     readonly topic: string
     readonly partition: number
   })[]
   /**
-   * Partitions in which a sync has failed since they were last opened, as far as the disk has taken the
-   * mark of it. The bytes behind may have been cut then, or are in `truncations`.
+   * Partitions in which a sync has failed since they were last opened, provided the disk took the
+   * mark of the failure. The bytes after `offset` may have been truncated then, or are in
+   * `truncations`.
    */
   readonly failedSyncs: readonly FailedSync[]
   /**
-   * Log files whose indexes were missing or unusable, `leader-epoch-checkpoint` of a partition where it was,
-   * and `varve-segments` where it was unusable: that it is missing says nothing, as a Kafka broker makes none.
+   * Log files whose indexes were missing or unusable. Also a partition's `leader-epoch-checkpoint`
+   * if it was missing or unusable, and `varve-segments` if it was unusable: a missing one says
+   * nothing, because a Kafka broker writes none.
    */
   readonly rebuiltIndexes: readonly string[]
   /**
-   * Partitions that are open for reading only, up to the damage. While one of `__consumer_offsets`
-   * is among them, what the groups would do that have committed there rejects with its error: where groups
-   * stand is never made up. So does creating and deleting topics, as nothing is left behind for a new topic;
-   * not where the partition was left on a broker, and its directory is missing for that.
+   * Partitions that are open for reading only, up to the damage.
+   *
+   * While a partition of `__consumer_offsets` is among them, the operations of groups that have
+   * committed there reject with its error, because a group's position is never made up. Creating
+   * and deleting topics rejects too, so that no old offsets are left for a new topic, unless the
+   * partition was left on another broker and its directory is missing for that reason.
    */
   readonly damaged: readonly DamagedPartition[]
   /**
-   * Committed offsets that were taken back to the end of the records that are there. The groups get
-   * what is written from there on, and nothing of it is taken for what they have consumed.
+   * Committed offsets that were moved back to the end of the existing records. The groups receive
+   * all records written from there on; none of them counts as consumed.
    */
   readonly clampedOffsets: readonly ClampedOffset[]
   readonly durationMs: number
 }
 
-/** Describes topics; `process` is who leads them. */
+/** Describes topics; `process` is their leader. */
 export function describeTopics(
   topics: readonly Topic[],
   process: { host: string; pid: number; holdsLock: boolean },
@@ -116,7 +140,7 @@ export function describeTopics(
   }))
 }
 
-/** Gathers what opening the logs has reported. */
+/** Collects the reports of all opened logs. */
 export function reportRecovery(
   topics: readonly Topic[],
   found: Pick<RecoveryReport, 'cleanShutdown' | 'clampedOffsets' | 'durationMs'> & {
@@ -128,7 +152,8 @@ export function reportRecovery(
   const damaged: DamagedPartition[] = logs.flatMap(({ topic, partition, damage }) =>
     damage === null ? [] : [{ topic, partition, error: damage }],
   )
-  // Commits are read from the first on, below the recovery point too, so more may be found in them.
+  // Commits are read from the first on, even below the recovery point, so they may show more
+  // damage.
   const reported = new Set(damaged.map(topicPartitionKey))
   damaged.push(...offsetsDamages.filter((each) => !reported.has(topicPartitionKey(each))))
   return {

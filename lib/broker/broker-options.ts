@@ -12,61 +12,69 @@ import { systemRandom, type Random } from '../platform/random.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { MAX_PARTITIONS } from './topic.ts'
 
-/** How a {@link Broker} is opened. */
+/** Options of {@link Broker.open}. */
 export interface BrokerOptions {
   /**
-   * Takes no lock, repairs nothing, writes nothing, and follows what the owner of the directory
-   * appends within some 50 ms, and its topics and committed offsets within about a second. Ends that are told without
-   * a wait, those of `'latest'` and `'end'` among them, are those of the last look. What would write
-   * throws {@link ReadOnlyError}. @defaultValue false
+   * Opens the directory for reading only: takes no lock, repairs nothing and writes nothing. Calls
+   * that would write throw {@link ReadOnlyError}.
+   *
+   * The broker follows what the directory's owner appends within some 50 ms, and its topics and
+   * committed offsets within about a second. End offsets returned without a wait, including those
+   * of `'latest'` and `'end'`, are as of the last look. @defaultValue false
    */
   readonly readOnly?: boolean
   /**
-   * Opens a directory that every user of the machine may write to, and files of other users. Who can
-   * write to the directory can make up records. Mounted volumes often have mode 777: a directory
-   * inside one needs no such permission. @defaultValue false
+   * Allows a directory that every user of the machine may write to, and files owned by other users.
+   * Anyone who can write to the directory can forge records. Mounted volumes often have mode 777: a
+   * directory inside the volume needs no such permission. @defaultValue false
    */
   readonly allowSharedDirectory?: boolean
-  /** @defaultValue the real one */
+  /** File system that holds the data directory. @defaultValue the real one */
   readonly fileSystem?: FileSystem
-  /** @defaultValue the real one */
+  /** Source of time and timers. @defaultValue the real one */
   readonly clock?: Clock
-  /** @defaultValue the operating system's */
+  /** Source of random numbers. @defaultValue the operating system's */
   readonly random?: Random
   /**
-   * Memory for where records are in the batches that reads with `maxRecords` have checked, over all
-   * partitions, counted as about a 60th of the batches; JavaScript's objects take half as much again.
-   * 0 keeps nothing. @defaultValue 32 MiB
+   * Memory, in bytes over all partitions, for the positions of records in batches that reads with
+   * `maxRecords` have checked. They count as about a 60th of the batches; JavaScript's objects take
+   * half as much again. 0 keeps nothing. @defaultValue 32 MiB
    */
   readonly readCacheBytes?: number
   /**
-   * How long compaction rests when nothing is due, milliseconds, at least 1. @defaultValue 15000
+   * Pause of the log cleaner when no log is due for compaction, milliseconds, at least 1.
+   * @defaultValue 15000
    */
   readonly cleanerBackoffMs?: number
   /**
-   * Memory that one pass of compaction takes for the offsets of keys, 24 bytes each, [1024, 2147483647]. A pass
-   * over more keys than that covers fewer records, and another follows. @defaultValue 16 MiB (Kafka: 128 MiB)
+   * Memory for the offsets of keys in one compaction pass, in bytes, [1024, 2147483647]; each key
+   * takes 24. A pass over more keys covers fewer records, and another pass follows.
+   * @defaultValue 16 MiB (Kafka: 128 MiB)
    */
   readonly cleanerDedupeBufferBytes?: number
   /**
-   * How often the limits of topics are checked, milliseconds, at least 1: Kafka's
+   * How often the topics' limits are enforced, milliseconds, at least 1: Kafka's
    * `log.retention.check.interval.ms`. @defaultValue 300000 (5 minutes)
    */
   readonly retentionCheckIntervalMs?: number
-  /** Whether a producer that names an unknown topic creates it, with one partition. @defaultValue false */
+  /**
+   * Whether a producer that names an unknown topic creates it, with one partition. @defaultValue
+   * false
+   */
   readonly autoCreateTopics?: boolean
   /**
-   * What topics have where they say nothing else, those that exist included. It is not stored, and without it
-   * they have Kafka's defaults: give the same in each open, or tell the topic, by `createTopic` or `alter`.
+   * Values for the configuration keys that a topic does not set itself, including existing topics.
+   * They are not stored, and without them the defaults of {@link TopicConfig} apply: pass the same
+   * values to each open, or set them on the topic with `createTopic` or `alter`.
    */
   readonly defaults?: TopicConfig
 }
 
-/** How a topic is created. */
+/** Options of {@link Broker.createTopic}: the topic's configuration, and how it is created. */
 export interface CreateTopicOptions extends TopicConfig {
-  /** [1, 100000]. @defaultValue 1 */
+  /** Number of partitions, [1, 100000]. @defaultValue 1 */
   readonly partitions?: number
-  /** Gives the topic that exists, as it is, instead of an error. @defaultValue false */
+  /** Returns the existing topic, unchanged, instead of throwing an error. @defaultValue false */
   readonly ifNotExists?: boolean
 }
 
@@ -91,14 +99,14 @@ const DEFAULT_CLEANER_BACKOFF_MS = 15_000
 const DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES = 16 * 1024 * 1024
 const DEFAULT_RETENTION_CHECK_INTERVAL_MS = 300_000
 
-/** The check of each option of a new topic. */
+/** The check of each option of {@link Broker.createTopic}. */
 export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
   ...TOPIC_CONFIG_CHECKS,
   partitions: wholeNumber(1, MAX_PARTITIONS),
   ifNotExists: boolean,
 }
 
-/** {@link BrokerOptions} with what they leave out, but for the file system. */
+/** {@link BrokerOptions} with all defaults filled in, except the file system. */
 export interface ResolvedBrokerOptions extends Required<
   Omit<BrokerOptions, 'fileSystem' | 'defaults'>
 > {
@@ -107,10 +115,11 @@ export interface ResolvedBrokerOptions extends Required<
 }
 
 /**
- * Checks the options and fills in what they leave out.
+ * Checks the options and fills in the defaults.
  *
- * @throws TypeError or RangeError for options that are not legal.
- * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not there.
+ * @throws TypeError or RangeError for illegal options.
+ * @throws {@link UnsupportedCompressionTypeError} when `defaults` name a codec that is not
+ * available.
  */
 export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
   const checked = checkOptions('broker options', options, BROKER_OPTIONS)

@@ -21,7 +21,7 @@ import { RecentBatchesBudget } from './recent-batches.ts'
 /** Memory for recently appended batches, over all partitions. */
 const RECENT_BATCHES_BYTES = 8 * 1024 * 1024
 
-/** What a broker is made of besides its directory. */
+/** The parts of a broker besides its directory. */
 export interface BrokerParts {
   readonly logs: LogManager
   readonly coordinator: GroupCoordinator
@@ -30,7 +30,7 @@ export interface BrokerParts {
   readonly recovery: RecoveryReport
 }
 
-/** What the parts of a broker are told. */
+/** Options of {@link loadParts}. */
 interface BrokerPartsOptions {
   readonly readOnly: boolean
   readonly clock: Clock
@@ -71,7 +71,7 @@ export async function loadParts(
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
     forgetTopic: async (topic) => {
-      // The internal one is never deleted, so there was none before.
+      // The internal topic is never deleted, so there was none before it.
       if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic)
       return coordinator?.forgetTopic(topic)
     },
@@ -112,15 +112,16 @@ export async function loadParts(
   return { logs, coordinator, offsets, cleaner, recovery }
 }
 
-/** Has all who wait for a partition look again. */
+/** Makes all who wait for a partition check again. */
 function wakeAll(logs: LogManager): void {
   for (const { partitions } of logs.topics) for (const each of partitions) each.wakeAll()
 }
 
 /**
- * Takes over what the owner of a directory that is open for reading only has committed by now.
+ * Refreshes the committed offsets, in a directory open for reading only.
  *
- * @throws what keeps it from being read, but damage: of that the store tells who asks where a group stands
+ * @throws any failure to read them except damage, which the store reports when a group's position
+ * is needed
  */
 export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
   const partitions = offsetsPartitions(logs)
@@ -128,7 +129,7 @@ export async function followOffsets(logs: LogManager, offsets: OffsetStore): Pro
   await offsets.refresh(partitions.map(readable)).catch(unlessDamage)
 }
 
-/** Of damaged offsets who needs them is told. Everything else works without. */
+/** Damaged offsets are reported to the callers that need them. Everything else works without. */
 function unlessDamage(error: unknown): void {
   if (!(error instanceof CorruptRecordError)) throw error
 }

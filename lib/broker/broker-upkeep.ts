@@ -8,10 +8,10 @@ import { enforceRetention } from './topic.ts'
 /** How often recovery points are saved, as in Kafka. */
 const CHECKPOINT_INTERVAL_MS = 60_000
 
-/** How often a broker that only reads looks for topics and commits that are new. */
+/** How often a read-only broker looks for new topics and commits. */
 const REFRESH_INTERVAL_MS = 1_000
 
-/** What has to be done for a whole broker now and then, from its opening to {@link BrokerUpkeep.stop}. */
+/** Periodic tasks of a broker, from its opening to {@link BrokerUpkeep.stop}. */
 export class BrokerUpkeep {
   readonly #logs: LogManager
   readonly #offsets: OffsetStore
@@ -35,16 +35,16 @@ export class BrokerUpkeep {
         ]
   }
 
-  /** Ends it for good. */
+  /** Stops all tasks for good. */
   stop(): void {
     for (const task of this.#tasks) task.stop()
   }
 
-  /** So that opening after a crash need not look far back. */
+  /** Keeps recovery short after a crash. */
   async #saveRecoveryPoints(): Promise<void> {
     const partitions = this.#logs.topics.flatMap((topic) => topic.partitions)
     const writable = partitions.filter(({ log }) => log.isWritable)
-    // Where the open had no room to make sure of what it found, there may be room by now.
+    // If the disk was too full to sync recovered records at the open, there may be room by now.
     const unseen = writable.filter((each) => each.highWatermark < each.logEndOffset)
     await Promise.allSettled(unseen.map((each) => each.flush()))
     const due = writable.filter(({ log }) => log.bytesSinceCheckpoint > 0)
@@ -52,9 +52,9 @@ export class BrokerUpkeep {
   }
 
   async #refresh(): Promise<void> {
-    // Where one topic cannot be looked at, commits are none the less for it.
+    // A topic that cannot be refreshed does not keep commits from being refreshed.
     await this.#logs.refresh().catch(() => undefined)
-    // The owner may be changing what is looked at: the next look has the answer.
+    // The owner may be in the middle of a change; the next refresh sees the result.
     await followOffsets(this.#logs, this.#offsets).catch(() => undefined)
   }
 }

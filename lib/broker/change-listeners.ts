@@ -1,4 +1,4 @@
-/** Who is told when something has changed that a reader may wait for. */
+/** Listeners to be called when something changes that a reader may wait for. */
 export class ChangeListeners {
   readonly #listeners: Set<() => void> = new Set()
 
@@ -6,9 +6,9 @@ export class ChangeListeners {
     return this.#listeners.size
   }
 
-  /** @returns a function that ends it. */
+  /** @returns a function that removes the listener. */
   add(listener: () => void): () => void {
-    // A set of functions would take the same listener once only.
+    // A set of the functions themselves would hold the same listener only once.
     const each = (): void => {
       listener()
     }
@@ -18,7 +18,7 @@ export class ChangeListeners {
     }
   }
 
-  /** Calls those that listen by now; who comes meanwhile has the news already. */
+  /** Calls the current listeners; one added meanwhile sees the change anyway. */
   notify(): void {
     if (this.#listeners.size === 0) return
     for (const listener of [...this.#listeners]) listener()

@@ -8,18 +8,21 @@ import { topicPartitionKey } from './topic-partition.ts'
 /** Kafka's name for the file in the data directory. */
 export const CLEANER_CHECKPOINT_FILE = 'cleaner-offset-checkpoint'
 
-/** Varve's own, of the same form: when tombstones may go. Kafka's file has no room for it. */
+/**
+ * Varve's own file, of the same form: when tombstones may be removed. Kafka's file has no field for
+ * it.
+ */
 export const DELETE_HORIZONS_FILE = 'varve-delete-horizons'
 
-/** What the last pass of compaction over a log has led to. */
+/** Result of the last compaction pass over a log. */
 export interface CleanedState {
-  /** Where it has ended, and the next one begins; 0 where nothing is known. */
+  /** Where the pass ended and the next one begins; 0 if not known. */
   readonly offset: number
-  /** When the first of the tombstones that it has left may go; `null` for none. */
+  /** When the first of the remaining tombstones may be removed; `null` if there are none. */
   readonly horizonMs: number | null
 }
 
-/** A log, and what is known of it. */
+/** A log with its state. */
 interface CleanedLog extends CleanedState {
   readonly topic: string
   readonly partition: number
@@ -28,22 +31,25 @@ interface CleanedLog extends CleanedState {
 const NEVER_CLEANED: CleanedState = { offset: 0, horizonMs: null }
 
 /**
- * Where the last pass of each log has ended, in Kafka's form, and when there is something to be done for
- * tombstones alone. Both are hints: where they are missing, damaged or of another time, passes do more or
- * less than they could, and remove nothing too early.
+ * Where the last pass over each log ended, in Kafka's form, and when tombstones alone make a pass
+ * worthwhile. Both are hints: if they are missing, damaged or out of date, passes do more or less
+ * than they could, but remove nothing too early.
  */
 export class CleanerCheckpoint {
   readonly #file: CheckpointFile
   readonly #horizons: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
-  /** Where logs were cut since their last pass was saved: one that is under way may have begun before. */
+  /**
+   * Where logs were truncated since their last pass was saved: a pass in progress may have begun
+   * before.
+   */
   readonly #cuts = new Map<string, { readonly topic: string; readonly offset: number }>()
   #loading: Promise<void> | null = null
-  /** Whether the file still has what was forgotten. */
+  /** Whether the file still contains logs that were forgotten. */
   #isBehind = false
-  /** Whether there is a file of horizons, and something in it. */
+  /** Whether the file of horizons exists and has entries. */
   #hasHorizons = false
-  /** A pass may end while a topic is deleted. Made at first use. */
+  /** A pass may end while a topic is being deleted. Created at first use. */
   #lazyQueue: SerialQueue | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
@@ -70,13 +76,13 @@ export class CleanerCheckpoint {
     }
   }
 
-  /** What the last pass over a log has led to. */
+  /** Result of the last pass over a log. */
   async stateOf(topic: string, partition: number): Promise<CleanedState> {
     await this.#load()
     return this.#logs.get(topicPartitionKey({ topic, partition })) ?? NEVER_CLEANED
   }
 
-  /** Notes what a pass has led to, and forgets logs that are no more. */
+  /** Records the result of a pass, and forgets logs that no longer exist. */
   async save(
     topic: string,
     partition: number,
@@ -94,8 +100,8 @@ export class CleanerCheckpoint {
   }
 
   /**
-   * A log is about to be cut: what comes in the place of what goes was never compacted, though the
-   * log may have grown beyond the checkpoint by the next pass. Kafka lowers it likewise.
+   * Called before a log is truncated: records that replace the truncated ones were never compacted,
+   * even if the log has grown beyond the checkpoint by the next pass. Kafka lowers it likewise.
    */
   async truncateTo(topic: string, partition: number, offset: number): Promise<void> {
     const key = topicPartitionKey({ topic, partition })
@@ -108,7 +114,7 @@ export class CleanerCheckpoint {
     await this.#write()
   }
 
-  /** Forgets the logs of a topic: a later one of that name has other records at their offsets. */
+  /** Forgets the logs of a topic: a later topic of that name has other records at these offsets. */
   async forget(topic: string): Promise<void> {
     for (const [key, cut] of this.#cuts) if (cut.topic === topic) this.#cuts.delete(key)
     await this.#load()

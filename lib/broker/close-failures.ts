@@ -1,17 +1,19 @@
 import { StorageError, VarveError } from '../errors.ts'
 import { distinctFailures, reasonsOf } from '../errors/several-failures.ts'
 
-/** What has failed as a broker was closed. */
+/** Failures during the close of a broker. */
 export interface CloseFailures {
   readonly ofDisk: readonly unknown[]
-  /** Of producers and consumers: what their listeners have thrown says nothing of the disk. */
+  /** Of producers and consumers. What their listeners throw says nothing about the disk. */
   readonly ofClients: readonly unknown[]
 }
 
 /**
- * Throws what the close of a broker rejects with, and nothing where nothing has failed. One failure is
- * told as it is. Several are in an AggregateError, with that of the disk in front: by itself where they are
- * of clients alone, and otherwise as the cause of a {@link StorageError}.
+ * Throws the error that the close of a broker rejects with; does nothing if nothing has failed.
+ *
+ * A single failure of a client, or a single VarveError, is thrown as it is. Several become an
+ * AggregateError with that of the disk first. It is thrown itself if only clients have failed;
+ * otherwise the failure or failures are the cause of a {@link StorageError}.
  */
 export function tellFailures(dir: string, { ofDisk, ofClients }: CloseFailures): void {
   const all = distinctFailures([...ofDisk, ...ofClients])

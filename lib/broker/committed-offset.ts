@@ -2,22 +2,22 @@ import type { CorruptRecordError } from '../errors.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** An offset with the partition it belongs to. */
+/** A committed offset together with its partition. */
 export interface CommittedOffset extends TopicPartition, OffsetAndMetadata {}
 
-/** Which partition of the internal topic cannot be read, and why. */
+/** A partition of the internal topic that cannot be read, and why. */
 export interface OffsetsDamage {
   readonly partition: number
   readonly error: CorruptRecordError
 }
 
-/** A committed offset that was taken back, because the records below it are not there. */
+/** A committed offset that was moved back because records below it are missing. */
 export interface ClampedOffset extends TopicPartition {
   readonly groupId: string
-  /** What was committed. */
+  /** The offset that was committed. */
   readonly offset: number
-  /** Leader epoch of the last record that was consumed, `null` where it was not known. */
+  /** Leader epoch of the last consumed record; `null` if it was not known. */
   readonly leaderEpoch: number | null
-  /** Where the group goes on: the end of what that epoch has written. */
+  /** Where the group continues: the end of what that epoch has written. */
   readonly clampedTo: number
 }

@@ -3,13 +3,14 @@ import type { GroupOffsets, StoredOffset } from './group-offsets.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /**
- * Every group that has committed an offset for some partition of the topic has committed past all
- * that is below the result; 0 where there is no such group. Imports are no such groups, as they say
- * what was written; but one that has not ended may look for what it has written behind its offsets, so
+ * Offset below which every group that has committed for some partition of the topic has consumed; 0
+ * if there is no such group. Imports do not count as groups, because their offsets say what was
+ * written. But an unfinished import may look for records it has written after its offsets, so
  * nothing from there on counts as consumed, unless there is no room.
  *
- * @param isFull whether there is none.
- * @param offsetOf how far a commit reaches by now: what was cut off since was consumed by nobody.
+ * @param isFull whether there is no room.
+ * @param offsetOf how far a commit still reaches: nobody has consumed what replaced truncated
+ * records.
  */
 export function consumedByAll(
   groups: ReadonlyMap<string, GroupOffsets>,
@@ -28,7 +29,7 @@ export function consumedByAll(
     const offset = stored === undefined ? 0 : offsetOf(stored)
     if (isImport) needed = Math.min(needed, offset)
     else consumed = Math.min(consumed, offset)
-    // Nothing that comes makes it more.
+    // It cannot get any lower.
     if (offset === 0) return 0
   }
   return consumed === Infinity ? 0 : Math.min(consumed, needed)

@@ -7,19 +7,20 @@ import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 /** What is needed of a partition that groups consume. */
 export interface ConsumedPartition {
   /**
-   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`, that
-   * of the record before it where it is known; rejects when that cannot be had. `null` where it is so.
+   * Resolves when everything below `offset` is synced, except what was truncated of `leaderEpoch`,
+   * the epoch of the record before `offset` if known; rejects if that cannot be achieved. `null` if
+   * it already is.
    */
   ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> | null
   readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
 }
 
-/** A commit whose fields are right, and which partition it is for. */
+/** A valid commit, together with its partition. */
 export interface CheckedCommit extends StoredOffset {
   readonly data: ConsumedPartition
 }
 
-/** A commit with the epoch of the record before its offset, where it does not say it itself. */
+/** Fills in the epoch of the record before the offset, if the commit does not have one. */
 export function withEpoch({ topicPartition, committed, data }: CheckedCommit): StoredOffset {
   const { offset, metadata, leaderEpoch } = committed
   if (leaderEpoch !== null) return { topicPartition, committed }
@@ -28,10 +29,12 @@ export function withEpoch({ topicPartition, committed, data }: CheckedCommit): S
 }
 
 /**
- * What a commit says by now: it reaches no further than what its epoch has written. The records behind
- * that were cut off since, and the group has not seen what is or will be in their place (KIP-320).
+ * The part of a commit that is still valid: it reaches at most to the end of what its epoch has
+ * written. Later records were truncated since, and the group has not seen the ones that replace
+ * them (KIP-320).
  *
- * @param mayGoOn whether the log may go on behind its known end, as another process writes it.
+ * @param mayGoOn whether the log may continue after its known end, because another process writes
+ * it.
  */
 export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leaderEpoch'>>(
   committed: T,
@@ -47,11 +50,11 @@ export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leader
 }
 
 /**
- * Resolves when the records below all of the offsets are durable. Those that were cut off are no reason to
- * refuse the other offsets: how far a commit behind them reaches is what {@link withinEpoch} says.
+ * Resolves when the records below all of the offsets are durable. Truncated records are no reason
+ * to refuse the other offsets: {@link withinEpoch} decides how far a commit beyond them reaches.
  *
- * @param isDropped whether one does not matter any more, by the time when it has failed; `null` where all do
- * @returns `null` where all of them are
+ * @param isDropped whether a commit that has failed no longer matters by then; `null` if all do
+ * @returns `null` if all records are durable already
  */
 export function ensureDurable(
   commits: readonly CheckedCommit[],
@@ -73,7 +76,7 @@ export function ensureDurable(
   return ensured.length === 0 ? null : Promise.all(ensured)
 }
 
-/** The error for a commit to a partition that is not there, or not any more. */
+/** The error for a commit to a partition that does not exist, or no longer exists. */
 export function unknownPartition(topicPartition: TopicPartition): UnknownTopicOrPartitionError {
   const { topic, partition } = topicPartition
   return new UnknownTopicOrPartitionError(

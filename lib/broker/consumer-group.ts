@@ -4,40 +4,41 @@ import type { MembershipState } from './group-membership.ts'
 import type { MemberSession } from './member-session.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** Where a group stands; Kafka's names. `PreparingRebalance`: some member has yet to join. */
+/** State of a group, by Kafka's names. `PreparingRebalance`: some member has yet to join. */
 export type GroupState = 'Empty' | 'PreparingRebalance' | 'Stable'
 
-/** A member as others see it. */
+/** Description of one group member. */
 export interface MemberDescription {
   readonly memberId: string
-  /** What the last completed rebalance gives to it, sorted. */
+  /** Partitions that the last completed rebalance assigned to the member, sorted. */
   readonly assignment: readonly TopicPartition[]
 }
 
 /** What a {@link ConsumerGroup} works with. */
 export interface ConsumerGroupOptions {
   readonly groupId: string
-  /** Number of partitions of every topic that there is. */
+  /** Number of partitions of every existing topic. */
   readonly partitionCounts: () => ReadonlyMap<string, number>
-  /** Called when the last member has gone. */
+  /** Called when the last member has left. */
   readonly onEmpty: () => void
 }
 
 /**
- * The members of one group, and who of them gets what.
+ * The members of one group, and how its partitions are assigned to them.
  *
- * A rebalance begins with whoever comes, goes or joins anew, and with a change of the topics. It
- * ends, with the next generation, when every member has joined since: until then nobody gets
- * anything, so what a member has given up before it joined is free when it is given away.
+ * A rebalance begins when a member enters, leaves or joins again, and when the topics change. It
+ * ends, with the next generation, when every member has joined since. Until then nobody is assigned
+ * anything, so a partition that a member gave up before it joined is free when it is assigned
+ * again.
  *
- * Everything happens inside the call that causes it, without waiting; members hear of it later.
+ * Everything happens synchronously inside the call that causes it; members are notified later.
  */
 export class ConsumerGroup {
   readonly groupId: string
   readonly #options: ConsumerGroupOptions
   readonly #members: Set<MemberSession> = new Set()
   #generation = 0
-  /** What the last rebalance knew of the topics that members subscribe to; 0 for a missing one. */
+  /** Partition counts of the subscribed topics at the last rebalance; 0 for a missing topic. */
   #assignedCounts: ReadonlyMap<string, number> = new Map()
 
   constructor(options: ConsumerGroupOptions) {
@@ -45,7 +46,7 @@ export class ConsumerGroup {
     this.#options = options
   }
 
-  /** Number of the last completed rebalance, 0 before the first. */
+  /** Number of the last completed rebalance; 0 before the first. */
   get generation(): number {
     return this.#generation
   }
@@ -55,21 +56,22 @@ export class ConsumerGroup {
     return this.#allAre('stable') ? 'Stable' : 'PreparingRebalance'
   }
 
-  /** How partitions are divided; `null` while there is nobody to divide them among. */
+  /** How partitions are assigned; `null` while the group has no members. */
   get strategy(): PartitionAssignmentStrategy | null {
     for (const member of this.#members) return member.strategy
     return null
   }
 
-  /** The members in the order in which they came. */
+  /** The members, in the order in which they entered. */
   members(): MemberDescription[] {
     return [...this.#members].map(({ memberId, assignment }) => ({ memberId, assignment }))
   }
 
   /**
-   * Whether a member with this strategy could enter.
+   * Checks that a member with this strategy could enter.
    *
-   * @throws {@link InconsistentGroupProtocolError} when those who are in, and are to stay, have another one
+   * @throws {@link InconsistentGroupProtocolError} when the members that are not overdue have
+   * another one
    */
   ensureConsistent(strategy: PartitionAssignmentStrategy): void {
     if (this.isDeserted || this.strategy === strategy) return
@@ -79,21 +81,21 @@ export class ConsumerGroup {
     )
   }
 
-  /** Takes in a member, which then has to join. @throws as {@link ConsumerGroup.ensureConsistent} */
+  /** Adds a member, which then has to join. @throws as {@link ConsumerGroup.ensureConsistent} */
   admit(member: MemberSession): void {
     this.ensureConsistent(member.strategy)
     this.#members.add(member)
   }
 
-  /** Whether nobody is in, or only who has stayed away from polling for too long. */
+  /** Whether the group is empty, or every member has exceeded its poll interval. */
   get isDeserted(): boolean {
     return [...this.#members].every(({ isOverdue }) => isOverdue)
   }
 
   /**
-   * A member has stayed away from polling for too long. It is let go of if a rebalance waits for it, or
-   * somebody else could have its partitions. Where that is not so it would get them again by its next poll,
-   * and with them each record whose handling takes so long, without end.
+   * Called when a member has exceeded its poll interval. It is removed if a rebalance is waiting
+   * for it, or if another member could take over its partitions. Otherwise its next poll would get
+   * the same partitions back, and with them each record whose handling takes so long, without end.
    */
   missedPoll(member: MemberSession): void {
     const { topics } = member
@@ -102,7 +104,7 @@ export class ConsumerGroup {
     if (isReplaceable || this.state !== 'Stable') this.rebalance()
   }
 
-  /** Unless there is nobody else: a rebalance would wait for them. */
+  /** Removes overdue members, unless all are overdue: a rebalance would wait for them. */
   #putOutOverdue(): void {
     if (this.isDeserted) return
     for (const member of [...this.#members]) {
@@ -112,7 +114,7 @@ export class ConsumerGroup {
     }
   }
 
-  /** Begins a rebalance unless one is under way, and ends it if there is nobody to wait for. */
+  /** Starts a rebalance unless one is under way, and completes it if no member is missing. */
   rebalance(): void {
     this.#putOutOverdue()
     for (const member of this.#members) {
@@ -121,7 +123,7 @@ export class ConsumerGroup {
     if (this.#allAre('joining')) this.#assign()
   }
 
-  /** Lets go of a member, for whom the others may have been waiting. */
+  /** Removes a member that the others may have been waiting for. */
   remove(member: MemberSession): void {
     if (!this.#members.delete(member)) return
     if (this.#members.size === 0) this.#options.onEmpty()
@@ -129,22 +131,23 @@ export class ConsumerGroup {
   }
 
   /**
-   * Topics or partitions have come or gone. Members that subscribe by a pattern hear of it, because they
-   * may want others now; where those that the group has already are concerned, a rebalance begins.
+   * Called when topics or partitions were created or deleted. Members that subscribe by a pattern
+   * are notified, because they may now want other topics. If the group's own topics changed, it
+   * rebalances.
    *
-   * @param partitionCounts of every topic that there is by now
+   * @param partitionCounts of every existing topic
    */
   topicsChanged(partitionCounts: ReadonlyMap<string, number>): void {
     for (const member of this.#members) if (member.followsTopics) member.notify()
     if (this.state !== 'Stable') return
-    // All have joined since they last said what they subscribe to, so these are the topics.
+    // All members have joined since they last changed their subscription, so these are the topics.
     const hasChanged = [...this.#assignedCounts].some(
       ([topic, count]) => (partitionCounts.get(topic) ?? 0) !== count,
     )
     if (hasChanged) this.rebalance()
   }
 
-  /** Puts all members out, without a rebalance. */
+  /** Removes all members without a rebalance. */
   close(): void {
     const members = [...this.#members]
     this.#members.clear()
@@ -167,7 +170,7 @@ export class ConsumerGroup {
       partitionCounts,
       members.map((member) => member.toGroupMember()),
     )
-    // A group that was empty starts from 0, and who comes back to it must not see a number again.
+    // An emptied group restarts at 0, and a member that returns to it must not see a number twice.
     this.#generation = 1 + Math.max(this.#generation, ...members.map((each) => each.lastGeneration))
     this.#assignedCounts = this.#subscribedCounts(partitionCounts)
     for (const member of members) {
@@ -181,7 +184,7 @@ export class ConsumerGroup {
   }
 }
 
-/** An assignment is shown to whoever asks for a description, and members begin the next one from it. */
+/** Assignments appear in descriptions, and members start their next assignment from them. */
 function frozen(partitions: readonly TopicPartition[]): readonly TopicPartition[] {
   return Object.freeze(partitions.map((each) => Object.freeze({ ...each })))
 }

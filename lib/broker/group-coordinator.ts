@@ -25,31 +25,33 @@ export interface GroupCoordinatorOptions {
   readonly partitionCounts: () => ReadonlyMap<string, number>
 }
 
-/** A consumer group as it is now. */
+/** State of a consumer group. */
 export interface GroupDescription {
   readonly groupId: string
   readonly state: GroupState
-  /** Number of the last completed rebalance; 0 before the first, and when the group has no members. */
+  /**
+   * Number of the last completed rebalance; 0 before the first, and while the group has no members.
+   */
   readonly generation: number
-  /** `null` when the group has no members. */
+  /** How partitions are assigned; `null` while the group has no members. */
   readonly strategy: PartitionAssignmentStrategy | null
   readonly members: readonly MemberDescription[]
-  /** What the group has committed, sorted by partition. */
+  /** The group's committed offsets, sorted by partition. */
   readonly offsets: readonly CommittedOffset[]
 }
 
-/** What the length field of a string in the internal topic can say. */
+/** Limit of the length field of a string in the internal topic. */
 const MAX_GROUP_ID_BYTES = 0x7fff
 
 /**
- * Divides partitions among the consumers of a group, and keeps what groups have committed.
+ * Assigns partitions to the consumers of each group, and stores the groups' committed offsets.
  *
- * A group exists while it has members or offsets. All calls may overlap; each has its effect before
- * it returns, and consumers hear of it in a microtask.
+ * A group exists while it has members or offsets. Calls may overlap; each takes effect before it
+ * returns, and consumers are notified in a microtask.
  */
 export class GroupCoordinator {
   readonly #options: GroupCoordinatorOptions
-  /** Those with members. */
+  /** Groups with members. */
   readonly #groups: Map<string, ConsumerGroup> = new Map()
   readonly #context: SessionContext
   #memberCount = 0
@@ -67,9 +69,9 @@ export class GroupCoordinator {
   }
 
   /**
-   * A place in a group for one consumer, which has yet to join.
+   * Creates a membership for one consumer, which has yet to join.
    *
-   * @throws {@link InvalidGroupIdError} when `groupId` is no id
+   * @throws {@link InvalidGroupIdError} when `groupId` is not a valid id
    * @throws {@link InconsistentGroupProtocolError} when the group's members have another strategy
    * @throws RangeError when there is no such strategy, or `maxPollIntervalMs` is out of range
    * @throws {@link CorruptRecordError} when it is not known what groups have committed
@@ -86,10 +88,11 @@ export class GroupCoordinator {
   }
 
   /**
-   * Where the offsets that a group has committed are damaged, or were left on a broker, it may not go on from
-   * what was before the damage, or from `autoOffsetReset`, as if nothing were committed.
+   * Refuses a group whose committed offsets are damaged, or were left on another broker. It may not
+   * continue from an offset before the damage, or from `autoOffsetReset` as if nothing were
+   * committed.
    *
-   * @throws {@link CorruptRecordError} then
+   * @throws {@link CorruptRecordError} in that case
    */
   ensureOffsetsKnown(groupId: string): void {
     const damage = this.#options.offsets.damageOf(groupId)
@@ -97,9 +100,10 @@ export class GroupCoordinator {
   }
 
   /**
-   * Where some are damaged, nobody knows which of them have to go with a topic.
+   * If some committed offsets are damaged, it is unknown which ones to delete together with a
+   * topic.
    *
-   * @throws {@link CorruptRecordError} then
+   * @throws {@link CorruptRecordError} in that case
    */
   ensureAllOffsetsKnown(): void {
     const { damage } = this.#options.offsets
@@ -107,7 +111,7 @@ export class GroupCoordinator {
   }
 
   /**
-   * The offset that a group goes on from, `null` when it has none for this partition.
+   * The offset that a group continues from; `null` when it has none for this partition.
    *
    * @throws {@link CorruptRecordError} when that is not known
    */
@@ -117,7 +121,7 @@ export class GroupCoordinator {
   }
 
   /**
-   * What a group has committed last, also where records below it were cut off since.
+   * The last commit of a group, even if records below it were truncated since.
    *
    * @throws as {@link GroupCoordinator.committed}
    */
@@ -127,11 +131,11 @@ export class GroupCoordinator {
   }
 
   /**
-   * Stores offsets for consumers that choose their partitions themselves.
+   * Stores offsets for consumers that assign their partitions themselves.
    *
-   * @throws {@link InvalidGroupIdError} when `groupId` is no id
-   * @throws {@link CommitFailedError} while the group has members that poll in time: only they know who
-   * owns what
+   * @throws {@link InvalidGroupIdError} when `groupId` is not a valid id
+   * @throws {@link CommitFailedError} while the group has members that poll in time: only they know
+   * who owns which partition
    * @throws {@link CorruptRecordError} when it is not known what groups have committed
    * @throws {@link ClosedError}, or as `OffsetStore.commit`
    */
@@ -154,14 +158,14 @@ export class GroupCoordinator {
   }
 
   /**
-   * Resolves when the commits of a group that were called before have ended, by whomever; `null` where
-   * all have.
+   * Resolves when all commits of the group that were called before, by any consumer, have ended;
+   * `null` if they already have.
    */
   commitsEnded(groupId: string): Promise<void> | null {
     return this.#options.offsets.commitsEnded(groupId)
   }
 
-  /** To be called when topics or partitions have come or gone: the groups concerned rebalance. */
+  /** Called when topics or partitions were created or deleted: the groups concerned rebalance. */
   topicsChanged(): void {
     if (this.#groups.size === 0) return
     const partitionCounts = this.#options.partitionCounts()
@@ -169,9 +173,9 @@ export class GroupCoordinator {
   }
 
   /**
-   * Removes what any group has committed for a topic.
+   * Removes all committed offsets of a topic.
    *
-   * @throws {@link CorruptRecordError} when that is not known, or as `OffsetStore.forgetTopic`
+   * @throws {@link CorruptRecordError} when they are not known, or as `OffsetStore.forgetTopic`
    */
   async forgetTopic(topic: string): Promise<void> {
     this.ensureAllOffsetsKnown()
@@ -179,11 +183,11 @@ export class GroupCoordinator {
   }
 
   /**
-   * Removes a group with all that it has committed.
+   * Removes a group with all its committed offsets.
    *
-   * @throws {@link InvalidGroupIdError} when `groupId` is no id
+   * @throws {@link InvalidGroupIdError} when `groupId` is not a valid id
    * @throws {@link GroupNotEmptyError} while it has members that poll in time
-   * @throws {@link GroupIdNotFoundError} when there is none
+   * @throws {@link GroupIdNotFoundError} when there is no such group
    * @throws {@link CorruptRecordError} when it is not known what groups have committed, or as
    * `OffsetStore.forgetGroup`
    */
@@ -196,7 +200,7 @@ export class GroupCoordinator {
       if (members !== null) throw new GroupNotEmptyError(groupId, members.length)
     }
     ensureEmpty()
-    // Once more behind the commits that it waits for: somebody may have joined, and stand where they say.
+    // Checked again after the commits it waits for: a member may have joined and rely on them.
     const isForgotten = await this.#options.offsets.forgetGroup(groupId, ensureEmpty)
     if (!isForgotten) throw new GroupIdNotFoundError(groupId)
     this.#clearDeserted(groupId)
@@ -219,20 +223,20 @@ export class GroupCoordinator {
     })
   }
 
-  /** Puts all members out: they are lost, and no timer is left. Further calls than reading fail. */
+  /** Removes all members and their timers. Later calls fail, except those that only read. */
   close(): void {
     this.#isClosed = true
     for (const group of this.#groups.values()) group.close()
     this.#groups.clear()
   }
 
-  /** Members that are in the way of others; `null` where there are none, but who does not poll in time. */
+  /** The group's members; `null` if there are none, or none that polls in time. */
   #membersOf(groupId: string): MemberDescription[] | null {
     const group = this.#groups.get(groupId)
     return group === undefined || group.isDeserted ? null : group.members()
   }
 
-  /** Somebody else has decided where the group stands. */
+  /** Removes the overdue members after another call has decided the group's position. */
   #clearDeserted(groupId: string): void {
     const group = this.#groups.get(groupId)
     if (group?.isDeserted !== true) return
@@ -266,10 +270,9 @@ export class GroupCoordinator {
 }
 
 /**
- * Checks that `groupId` can name a group: text that is not empty and comes back from the disk as it
- * was.
+ * Checks that `groupId` can name a group: a non-empty string that reads back from disk unchanged.
  *
- * @throws {@link InvalidGroupIdError} when it is something else
+ * @throws {@link InvalidGroupIdError} when it cannot
  */
 export function checkGroupId(groupId: unknown): string {
   if (typeof groupId !== 'string' || groupId === '') {
@@ -283,7 +286,7 @@ export function checkGroupId(groupId: unknown): string {
       `groupId must have at most ${MAX_GROUP_ID_BYTES} bytes, got ${sizeBytes}`,
     )
   }
-  // Two such ids would be one after a restart.
+  // Two such ids would become the same after a restart.
   if (!isWellFormed(groupId)) {
     throw new InvalidGroupIdError('groupId must be well-formed Unicode, got a lone surrogate')
   }

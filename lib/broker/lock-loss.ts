@@ -3,35 +3,35 @@ import { reasonOf } from '../checks.ts'
 import { LockLostError } from '../errors.ts'
 import { ChangeListeners } from './change-listeners.ts'
 
-/** What subscribers of `varve:lock-lost` are told. */
+/** Message on the diagnostics channel `varve:lock-lost`. */
 export interface LockLost {
   /** The `dir` of the broker. */
   readonly dir: string
-  /** What is refused with from now on, and why. */
+  /** The error that calls are refused with from now on, with its reason. */
   readonly error: LockLostError
 }
 
 const lockLost = channel('varve:lock-lost')
 
 /**
- * Whether a directory was found to be another owner's by now, and who waits for what nobody appends to it here
- * any more. Whoever writes asks the lock itself, which looks.
+ * Whether the directory is known to have another owner by now, and the readers that wait for
+ * records nobody appends here any more. Writers check the lock itself instead.
  */
 export class LockLoss {
   readonly #listeners = new ChangeListeners()
   #error: LockLostError | null = null
 
-  /** What those that have read all there is are told; `null` while the lock is not known to be lost. */
+  /** The error for readers at the end of a log; `null` while the lock is not known to be lost. */
   get error(): LockLostError | null {
     return this.#error
   }
 
-  /** @returns a function that ends it. */
+  /** @returns a function that removes the listener. */
   onLost(listener: () => void): () => void {
     return this.#listeners.add(listener)
   }
 
-  /** The lock is lost: tells the subscribers of `varve:lock-lost`, and who waits. */
+  /** Reports the loss of the lock to the subscribers of `varve:lock-lost` and to all waiters. */
   tell(dir: string, reason: Error): void {
     const error =
       reason instanceof LockLostError

@@ -9,19 +9,19 @@ import { ensureCompacted } from './partition-compaction.ts'
 import type { Partition } from './partition.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** Longest pause between two passes over a log that fail, unless `cleanerBackoffMs` is longer. */
+/** Longest pause between two failing passes over a log, unless `cleanerBackoffMs` is longer. */
 const MAX_RETRY_BACKOFF_MS = 3_600_000
 
-/** What compaction has done since a broker was opened. */
+/** Compaction statistics since the broker was opened. */
 export interface CompactionFigures {
-  /** Passes that have ended without an error. */
+  /** Passes that ended without an error. */
   readonly passes: number
   readonly failures: number
-  /** Bytes of segments that were gone through. */
+  /** Total size of the segments that were read, in bytes. */
   readonly bytesRead: number
-  /** Bytes that they have become less by. */
+  /** How much smaller those segments became, in bytes. */
   readonly bytesFreed: number
-  /** The pass that goes on; `null` for none. */
+  /** The pass in progress; `null` if there is none. */
   readonly running: { readonly topic: string; readonly partition: number } | null
 }
 
@@ -36,17 +36,17 @@ export interface LogCleanerManagerOptions {
 }
 
 /**
- * Compacts the logs of a broker: one at a time, the one with the greatest share of dirty bytes first,
- * now and then or when it is asked to.
+ * Compacts the logs of a broker periodically and on request: one at a time, the log with the
+ * greatest share of dirty bytes first.
  */
 export class LogCleanerManager {
   readonly #options: LogCleanerManagerOptions
   readonly #checkpoint: CleanerCheckpoint
-  /** Made at first use: most brokers never compact anything. */
+  /** Created at first use: most brokers never compact anything. */
   #lazyQueue: SerialQueue | null = null
-  /** Whose last passes have failed: how many, and when the next is due, by the monotonic clock. */
+  /** Partitions whose last passes failed: how many, and when to retry, by the monotonic clock. */
   readonly #failed = new WeakMap<Partition, { readonly count: number; readonly againMs: number }>()
-  /** Damage is in their way. */
+  /** Partitions that cannot be compacted because of damage. */
   readonly #uncleanable = new WeakSet<Partition>()
   #figures: CompactionFigures = {
     passes: 0,
@@ -82,40 +82,43 @@ export class LogCleanerManager {
     )
   }
 
-  /** Ends it for good. A pass that goes on ends when its log is closed. */
+  /** Stops for good. A pass in progress ends when its log is closed. */
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
   }
 
-  /** Resolves when nothing is written any more. To be called after {@link LogCleanerManager.stop}. */
+  /** Resolves when nothing is written any more. Call it after {@link LogCleanerManager.stop}. */
   async stopped(): Promise<void> {
     await this.#lazyQueue?.run(() => Promise.resolve())
   }
 
-  /** Forgets how far the logs of a topic were compacted, before there is another of that name. */
+  /** Forgets how far the logs of a topic were compacted, before another topic gets that name. */
   async forgetTopic(topic: string): Promise<void> {
-    // It is a hint, and no reason to keep a topic from being deleted or made: the next call tries again.
+    // The checkpoint is a hint, no reason to refuse deleting or creating a topic; the next call
+    // retries.
     await this.#checkpoint.forget(topic).catch(() => undefined)
   }
 
-  /** A log is about to be cut at `offset`, below which it may have been compacted. */
+  /**
+   * Called before a log is truncated to `offset`, because it may have been compacted beyond that.
+   */
   async truncateTo({ topic, partition }: TopicPartition, offset: number): Promise<void> {
-    // It is a hint, and no reason to refuse that.
+    // The checkpoint is a hint, no reason to refuse the truncation.
     await this.#checkpoint.truncateTo(topic, partition, offset).catch(() => undefined)
   }
 
-  /** Compacts a log however little of it is dirty, as soon as no other is being compacted. */
+  /** Compacts a log however little of it is dirty, once no other log is being compacted. */
   compact(partition: Partition): Promise<CompactionReport> {
     return this.#queue.run(async () => {
       this.#ensureMayPass(partition)
-      // What was appended last is to be compacted too, and the active segment never is.
+      // The latest records are to be compacted too, and the active segment never is.
       await partition.log.roll()
       return this.#pass(partition)
     })
   }
 
-  /** Compacts what is due, until nothing is. Failures are told on the channel. */
+  /** Compacts logs until none is due. Failures are published on the channel. */
   async compactDue(): Promise<void> {
     const tried = new Set<Partition>()
     while (!this.#isStopped) {
@@ -136,20 +139,20 @@ export class LogCleanerManager {
     for (const partition of this.#options.partitions()) {
       const isCompacted = partition.log.config.cleanupPolicy !== 'delete'
       if (!isCompacted || tried.has(partition) || this.#uncleanable.has(partition)) continue
-      // One that cannot be looked at tells its user so, when it is used.
+      // A log that cannot be checked reports its error when it is used.
       const ratio = await this.#dueRatio(partition).catch(() => -1)
       if (ratio > greatest) [filthiest, greatest] = [partition, ratio]
     }
     return filthiest
   }
 
-  /** The dirty ratio of a log that is to be compacted now; -1 for another. */
+  /** The dirty ratio of a log that is due for compaction; -1 if it is not due. */
   async #dueRatio(partition: Partition): Promise<number> {
     const { log } = partition
     const { clock } = this.#options
     if (!log.isWritable || (this.#failed.get(partition)?.againMs ?? 0) > clock.monotonic())
       return -1
-    // An append would roll it, but there may be none for long.
+    // An append would roll the segment, but there may be none for a long time.
     if (await log.cleaner.isRollDue()) await log.roll()
     const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
     const range = await log.cleaner.range(offset)
@@ -186,18 +189,21 @@ export class LogCleanerManager {
       throw error
     } finally {
       this.#figures = { ...this.#figures, running: null }
-      // Whatever has become of it, some of the sealed segments may have been replaced.
+      // Whatever the outcome, some of the sealed segments may have been replaced.
       partition.batches.forgetBelow(partition.log.segments.at(-1)?.baseOffset ?? 0)
     }
   }
 
-  /** A topic may have been altered while others were compacted, and what came since is to be kept. */
+  /**
+   * The topic may have been altered while other logs were compacted, and must not lose records
+   * then.
+   */
   #ensureMayPass(partition: Partition): void {
     if (this.#isStopped) throw new ClosedError('the broker is closed')
     ensureCompacted(partition)
   }
 
-  /** What keeps a pass from its end, such as a full disk, may stay for long, and each reads it all. */
+  /** The cause of a failure, such as a full disk, may last, and each pass reads the whole log. */
   #noteFailure(partition: Partition): void {
     const { clock, cleanerBackoffMs } = this.#options
     const count = (this.#failed.get(partition)?.count ?? 0) + 1
@@ -220,7 +226,7 @@ export class LogCleanerManager {
     }
   }
 
-  /** What is not saved is compacted again after the next open. */
+  /** If this fails, the same range is compacted again after the next open. */
   async #save({ log }: Partition, report: CompactionReport): Promise<void> {
     const state = { offset: report.endOffset, horizonMs: report.earliestDeleteHorizonMs }
     const keys = new Set(this.#options.partitions().map((each) => `${each.topic} ${each.index}`))

@@ -1,47 +1,49 @@
 import { checkWholeNumber, describeValue, isWellFormed } from '../checks.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
-/** How far a group has come in a partition. */
+/** Committed position of a group in a partition. */
 export interface OffsetAndMetadata {
-  /** The next offset to read, which is one behind the last record that was consumed. */
+  /** The next offset to read: one after the last consumed record. */
   readonly offset: number
-  /** The application's own note, empty when there is none. */
+  /** The application's own note; empty if there is none. */
   readonly metadata: string
-  /** Leader epoch of the last record that was consumed, `null` where it is not known. */
+  /** Leader epoch of the last consumed record; `null` if it is not known. */
   readonly leaderEpoch: number | null
 }
 
-/** What a consumer asks to have stored for one partition. */
+/** A position to be committed for one partition. */
 export interface OffsetCommit extends TopicPartition {
-  /** The next offset to read, at least 0. Lower than the one before is fine. */
+  /** The next offset to read, at least 0. It may be lower than the previous commit. */
   readonly offset: number
-  /** At most 4096 bytes of UTF-8. @defaultValue empty */
+  /** The application's own note, at most 4096 bytes of UTF-8. @defaultValue empty */
   readonly metadata?: string
   /**
-   * Leader epoch of the record before `offset`, at least 0. Where that epoch has written less, the group
-   * goes on at the end of what it has written, as after a loss of records: what `committed` gives is of its
-   * own offset only, and not to be stored with another. @defaultValue null: the one that the log has there
+   * Leader epoch of the record before `offset`, at least 0. If that epoch has written less, the
+   * group goes on at the end of what the epoch has written, as after a loss of records. An epoch
+   * that `committed` returns belongs to the offset returned with it: do not store it with another
+   * offset.
+   * @defaultValue null: the epoch that the log has there
    */
   readonly leaderEpoch?: number | null
 }
 
-/** How a commit is to be made. */
+/** How a commit is made. */
 export interface CommitOptions {
   /**
-   * Leaves out the partitions that are deleted meanwhile and stores the others; without it, all are
-   * refused then. For who commits without being asked to.
+   * Leaves out partitions that are deleted meanwhile and stores the others; without it, the whole
+   * commit is refused then. For automatic commits, which nobody asked for.
    */
   readonly withoutDeleted?: boolean
 }
 
-/** Most bytes of metadata that Kafka's broker takes by default. */
+/** Largest metadata that Kafka's broker accepts by default, in bytes. */
 const MAX_METADATA_BYTES = 4096
 const MAX_INT32 = 0x7fff_ffff
 
 /**
- * Checks what is to be committed and fills in what it leaves out.
+ * Checks a commit and fills in the defaults.
  *
- * @throws TypeError when a field is of the wrong type
+ * @throws TypeError when a field has the wrong type
  * @throws RangeError when the offset or the epoch is negative or not whole, or the metadata is
  * longer than 4096 bytes or has a lone surrogate, which would be another character after a restart
  */

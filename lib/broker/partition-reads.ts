@@ -7,49 +7,51 @@ import { fetchBatches, readPiecesNow } from './delayed-fetch.ts'
 import { FetchWait } from './fetch-wait.ts'
 import type { Partition } from './partition.ts'
 
-/** What {@link Partition.read} takes. */
+/** Options of {@link Partition.read}. */
 export interface ReadOptions {
-  /** Limit on the number of records, at least 1. @defaultValue none */
+  /** Maximum number of records, at least 1. @defaultValue none */
   readonly maxRecords?: number
   /**
-   * Limit on the stored size of what is returned; the first batch is returned however large.
+   * Maximum stored size of the result, in bytes, at least 1; the first batch is returned however
+   * large.
    *
-   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` is given
+   * @defaultValue 256 KiB, or 1 MiB if `maxRecords` is given
    */
   readonly maxBytes?: number
 }
 
-/** How long and for how much {@link Partition.fetch} waits. */
+/** Options of {@link Partition.fetch}: how long it waits, and for how much. */
 export interface FetchOptions {
   /**
-   * Bytes that are worth answering, at least 0; there is no answer without a record. Less is answered at
-   * once where more lies behind what one read gives, `maxBytes` or the end of a segment as in Kafka, and
-   * where what lies behind it cannot be read.
+   * Bytes to wait for, at least 0; the fetch waits for a record in any case. It returns less at
+   * once if one read cannot return more, because `maxBytes` or (as in Kafka) the end of a segment
+   * ends it, or if the data after it cannot be read.
    *
    * @defaultValue 1
    */
   readonly minBytes?: number
-  /** Limit on the number of records, at least 1; as many are worth answering too. @defaultValue none */
+  /** Maximum number of records, at least 1. That many also end the wait. @defaultValue none */
   readonly maxRecords?: number
   /**
-   * Limit on the stored size of what is returned; the first batch is returned however large.
+   * Maximum stored size of the result, in bytes, at least 1; the first batch is returned however
+   * large.
    *
-   * @defaultValue 256 KiB, and 1 MiB where `maxRecords` is given, or `minBytes` above 1
+   * @defaultValue 256 KiB, or 1 MiB if `maxRecords` is given or `minBytes` is above 1
    */
   readonly maxBytes?: number
-  /** Milliseconds; 0 never waits. @defaultValue 500 */
+  /** Longest wait, milliseconds; 0 never waits. @defaultValue 500 */
   readonly maxWaitMs?: number
-  /** Ends the wait; the fetch rejects with its reason. */
+  /** Ends the wait; the fetch rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
 
-/** What {@link Partition.read} may be told. */
+/** Checks for {@link ReadOptions}. */
 export const READ_OPTIONS: Checks<ReadOptions> = {
   maxBytes: wholeNumber(1),
   maxRecords: wholeNumber(1),
 }
 
-/** What {@link Partition.fetch} may be told. */
+/** Checks for {@link FetchOptions}. */
 const FETCH_OPTIONS: Checks<FetchOptions> = {
   ...READ_OPTIONS,
   minBytes: wholeNumber(0),
@@ -58,18 +60,18 @@ const FETCH_OPTIONS: Checks<FetchOptions> = {
 }
 
 /**
- * Read at once where nobody says how much. All records of a read are in memory together, and what the
- * collector has to go through for more of them takes longer than asking again does.
+ * Default size of a read. All records of a read are in memory together, and collecting the garbage
+ * of larger reads takes longer than reading again.
  */
 const DEFAULT_READ_BYTES = 256 * 1024
-/** The same where it is said in another way, which is to end the read. */
+/** Default size if another option, `maxRecords` or `minBytes`, is meant to end the read. */
 export const DEFAULT_MAX_BYTES: number = 1024 * 1024
-/** How long a fetch waits where nothing else is asked for. */
+/** Default wait of a fetch. */
 export const DEFAULT_MAX_WAIT_MS = 500
-/** What is waited for at once; see {@link readInPieces}. */
+/** Size of one awaited read; see {@link readInPieces}. */
 const PIECE_BYTES = 64 * 1024
 
-/** Reads the records that are there; see `Partition.read`. */
+/** Reads the available records; see `Partition.read`. */
 export async function readRecords(
   clock: Clock,
   partition: Partition,
@@ -91,10 +93,10 @@ export async function readRecords(
 }
 
 /**
- * Reads at most `maxRecords` records at `offset`: what can be had inside of the call first, and the
- * rest behind it by waiting.
+ * Reads at most `maxRecords` records at `offset`: first those that can be read synchronously, then
+ * the rest asynchronously.
  *
- * @returns `null` where nothing can be had so.
+ * @returns `null` if none can be read synchronously.
  */
 function readFew(
   partition: Partition,
@@ -112,10 +114,10 @@ function readFew(
 }
 
 /**
- * Reads and decodes what is there at `offset` in pieces, so that what is large does not hold up the
- * process: after 1 ms of one turn of the event loop the next piece is waited for.
+ * Reads and decodes the available records at `offset` in pieces, so that a large read does not
+ * block the process: after 1 ms within one turn of the event loop it waits before the next piece.
  *
- * @throws what is wrong at `offset`; what is wrong behind it is for the read that begins there.
+ * @throws the error at `offset`; an error after it is left to the read that starts there.
  */
 async function readInPieces(
   partition: Partition,
@@ -139,7 +141,8 @@ async function readInPieces(
         (await partition.readBatches(from, Math.min(mostBytes, PIECE_BYTES)))
       signal?.throwIfAborted()
       for (const batch of batches) restBytes -= batch.sizeBytes
-      // What was cut meanwhile must not be followed by what came in its place.
+      // After a truncation, the records that replaced the truncated ones must not follow the older
+      // ones.
       const isOver = restBytes < 0 || generation !== reader.generation
       if (batches.length === 0 || (isOver && records.length > 0)) return records
       const range = { fromOffset: offset, maxRecords: Infinity }
@@ -157,7 +160,8 @@ async function readInPieces(
 /**
  * Waits for records at `offset`; see `Partition.fetch`.
  *
- * @param hasLooked whether nothing could be had inside of the call, so that it is not tried again.
+ * @param hasLooked whether a synchronous read has already found nothing, so that it is not
+ * repeated.
  */
 export async function fetchRecords(
   clock: Clock,
@@ -178,7 +182,7 @@ export async function fetchRecords(
     const records = await (maxRecords === Infinity
       ? readInPieces(partition, offset, checked)
       : readFew(partition, offset, maxRecords, maxBytes))
-    // Batches that hold nothing for readers are no reason to end the wait.
+    // Batches without records for readers do not end the wait.
     if (records !== null && records.length > 0) return records
   }
   const deadlineMs = clock.monotonic() + maxWaitMs
@@ -189,7 +193,8 @@ export async function fetchRecords(
     const request = { partition, offset: from, maxBytes, wantedEnd: from + maxRecords }
     let batches: readonly RecordBatch[] | null = null
     if (minBytes <= 1 && remainingMs > 0) {
-      // What comes to one partition is waited for here: a fetch of several takes a promise more, and lists.
+      // A single partition is waited for here: a fetch of several costs one more promise, and
+      // lists.
       const wait = new FetchWait(clock, { maxWaitMs: remainingMs, signal })
       const turn = promptIo.turnIfDue()
       if (turn !== null) await turn
@@ -200,7 +205,8 @@ export async function fetchRecords(
         try {
           do {
             await wait.nextChange()
-            // One append wakes all who wait for it. Who is to wait no longer has been told so by his caller.
+            // One append wakes all waiters, so they take turns. A wait that is over was ended by
+            // its timer or caller.
             const turn = wait.isOver ? null : promptIo.turnIfDue()
             if (turn !== null) await turn
             signal?.throwIfAborted()
@@ -213,7 +219,7 @@ export async function fetchRecords(
       remainingMs = Math.max(0, deadlineMs - clock.monotonic())
     }
     if (batches === null) {
-      // Many bytes, or a read that cannot be made inside of the call.
+      // Many bytes are wanted, or the read cannot be synchronous.
       const limits = { minBytes, maxBytes, maxWaitMs: remainingMs, signal }
       const [response] = await fetchBatches(clock, [request], limits)
       if (response?.error != null) throw response.error
@@ -221,7 +227,7 @@ export async function fetchRecords(
     }
     const decoding = decodeAll(batches, partition, { fromOffset: offset, maxRecords })
     const records = Array.isArray(decoding) ? decoding : await decoding
-    // Batches may hold nothing for readers: markers, or what compaction left of them.
+    // Batches may hold no records for readers: only markers, or what compaction left of them.
     from = batches.at(-1)?.nextOffset ?? from
     if (batches.length === 0 || records.length >= maxRecords) return records
     if (records.length > 0) {
@@ -233,7 +239,10 @@ export async function fetchRecords(
   }
 }
 
-/** Begins a wait, behind a look in the same step, so that nothing comes in between. @returns what ends it */
+/**
+ * Starts listening in the same step as the last look, so that no change is missed. @returns a
+ * function that stops it
+ */
 function listen(partition: Partition, wait: FetchWait): () => void {
   const stopListening = partition.onChange(() => {
     wait.wakeUp()
@@ -246,11 +255,12 @@ function listen(partition: Partition, wait: FetchWait): () => void {
 }
 
 /**
- * Adds records from `from` on until there are as many as are wanted, or no more, or too many
- * bytes. Compaction leaves fewer records than offsets, and a read ends where a segment does.
+ * Adds records from `from` on until there are as many as wanted, no more records, or too many
+ * bytes. More reads are needed because compaction leaves fewer records than offsets, and a read
+ * ends with its segment.
  *
- * @param rest `generation` is that of the reader before the first of `records` was read: what was cut
- * meanwhile must not be followed by what came in its place.
+ * @param rest `generation` of the reader before the first of `records` was read. After a
+ * truncation, the records that replaced the truncated ones must not follow the older ones.
  */
 async function fill(
   partition: Partition,
@@ -274,14 +284,14 @@ async function fill(
       from = batches.at(-1)?.nextOffset ?? from
     }
   } catch {
-    // What is wrong there is for the read that begins there.
+    // An error there is left to the read that starts there.
   }
   return records
 }
 
 /**
- * Adds the records of `batches` to `records`, which may hold others, up to `maxRecords` of them: at
- * once, but for batches that are compressed, and for more than one turn of the event loop has time for.
+ * Adds up to `maxRecords` records of `batches` to `records`, which may already hold others.
+ * Synchronous unless a batch is compressed or the time of one turn of the event loop is used up.
  */
 function decodeAll(
   batches: readonly RecordBatch[],

@@ -15,43 +15,49 @@ import type { Partition } from './partition.ts'
 import { PartitionIterator } from './partition-iterator.ts'
 import { DEFAULT_MAX_BYTES, DEFAULT_MAX_WAIT_MS } from './partition-reads.ts'
 
-/** Which records {@link Partition.records} goes through in offset order, waiting for those to come. */
+/** Options of {@link Partition.records} for iterating in offset order, waiting for new records. */
 export interface ForwardRecordsOptions {
-  /** @defaultValue false */
+  /** Not set, or false: offset order. @defaultValue false */
   readonly reverse?: false
   /**
-   * In [`logStartOffset`, `logEndOffset`]: at the end it waits for what comes. `'earliest'` is the
-   * first record by the time the iteration begins, `'latest'` the high watermark at the time of the
-   * call, or where another process writes when the iteration begins. @defaultValue `'earliest'`
+   * First offset, in [`logStartOffset`, `logEndOffset`]; at the end the iteration waits for new
+   * records. `'earliest'` is the first record at the start of the iteration. `'latest'` is the high
+   * watermark at the time of the call or, if another process writes, at the start of the iteration.
+   * @defaultValue `'earliest'`
    */
   readonly from?: number | 'earliest' | 'latest'
   /**
-   * Exclusive, at least `from`; it waits for records that are not there yet. `'end'` is the high
-   * watermark at the same time as `'latest'`. Absent: goes on for ever.
+   * Exclusive end, at least `from`; the iteration waits for records that are not there yet. `'end'`
+   * is the high watermark at the same time as `'latest'`. Absent: the iteration never ends.
    */
   readonly until?: number | 'end'
-  /** Ends the iteration, which rejects with its reason. */
+  /** Ends the iteration, which rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
 
-/** Which records {@link Partition.records} goes through from the last one to the first, never waiting. */
+/**
+ * Options of {@link Partition.records} for iterating from the last record to the first, without
+ * waiting.
+ */
 export interface ReverseRecordsOptions {
   readonly reverse: true
   /**
-   * The lowest offset, in [`logStartOffset`, `logEndOffset`]. `'earliest'` is the first record by the
-   * time the iteration begins. @defaultValue `'earliest'`
+   * Lowest offset, in [`logStartOffset`, `logEndOffset`]. `'earliest'` is the first record at the
+   * start of the iteration. @defaultValue `'earliest'`
    */
   readonly from?: number | 'earliest'
   /**
-   * Exclusive, at least `from`. What is not visible at the time of the call, or where another process
-   * writes when the iteration begins, is left out; `'end'` is all that is. @defaultValue `'end'`
+   * Exclusive end, at least `from`. Records that are not visible at the time of the call or, if
+   * another process writes, at the start of the iteration are left out; `'end'` covers all visible
+   * ones.
+   * @defaultValue `'end'`
    */
   readonly until?: number | 'end'
-  /** Ends the iteration, which rejects with its reason. */
+  /** Ends the iteration, which rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
 
-/** Which records {@link Partition.records} goes through, and in which order. */
+/** Options of {@link Partition.records}: which records to iterate over, and in which order. */
 export type RecordsOptions = ForwardRecordsOptions | ReverseRecordsOptions
 
 const RECORDS_OPTIONS: Checks<AnyRecordsOptions> = {
@@ -61,12 +67,12 @@ const RECORDS_OPTIONS: Checks<AnyRecordsOptions> = {
   signal: abortSignal,
 }
 
-/** Both kinds of {@link RecordsOptions}, before it is known which one it is. */
+/** Both kinds of {@link RecordsOptions}, before it is known which kind was passed. */
 interface AnyRecordsOptions extends Omit<ForwardRecordsOptions, 'reverse'> {
   readonly reverse?: boolean
 }
 
-/** Checks the options at the call, and goes through the records; see `Partition.records`. */
+/** Checks the options at once and returns the iterator; see `Partition.records`. */
 export function recordsOf(
   clock: Clock,
   partition: Partition,
@@ -94,7 +100,7 @@ export function recordsOf(
   return new PartitionIterator(source, signal)
 }
 
-/** The check for an offset, or for a name of one. */
+/** The check for an offset or one of the given names. */
 function offsetOr(...names: readonly string[]): Check {
   return (name, value) => {
     if (typeof value === 'number') checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)

@@ -32,18 +32,17 @@ import type { TopicSpace } from './topic-space.ts'
 import { VisibleEnd } from './visible-end.ts'
 
 /**
- * A {@link Log} with those who write to it and those who wait for it.
+ * A {@link Log} together with its writers and its waiting readers. Consumers see [`logStartOffset`, `highWatermark`).
  *
- * Consumers see [`logStartOffset`, `highWatermark`). All calls may overlap; appends get their offsets in the order of
- * the calls. They reject with {@link ClosedError} when the broker is closed, with {@link UnknownTopicOrPartitionError}
- * when the topic is deleted.
+ * Calls may overlap; appends get their offsets in call order. Calls reject with {@link ClosedError} once the broker is
+ * closed, and with {@link UnknownTopicOrPartitionError} once the topic is deleted.
  */
 export class Partition {
   readonly topic: string
   readonly index: number
-  /** To look into. What is appended to it directly, nobody is told of: it is seen after the next append here. */
+  /** The underlying log, for inspection. An append to it directly wakes no reader: it shows with the next append here. */
   readonly log: Log
-  /** What the topic's partitions may take together. @internal */
+  /** The space that the topic's partitions share. @internal */
   space: TopicSpace | null = null
   /** @internal */
   readonly batches: PartitionBatches
@@ -99,14 +98,14 @@ export class Partition {
     return this.log.logStartOffset
   }
 
-  /** End of what consumers may see, exclusive: what is durable, or on a relaxed topic what is written. */
+  /** Exclusive end of what consumers may see: the durable records or, on a relaxed topic, the written ones. */
   get highWatermark(): number {
-    // Of a log that another process writes, who asks again hears of more, and who reads on of less.
+    // In a read-only broker, starts looking for what the owner appends or truncates, for later calls.
     this.#follower?.start()
     return this.#end.offset
   }
 
-  /** Offset of the next append. */
+  /** Offset that the next append gets. */
   get logEndOffset(): number {
     return this.log.logEndOffset
   }
@@ -117,16 +116,16 @@ export class Partition {
   }
 
   /**
-   * Appends one record or several: all or none, but that a crash meanwhile may keep the first of them. When
-   * the disk fails an append, those that were called for after it and are not yet written fail too.
+   * Appends one or more records: all or none, except that a crash during the append may leave the first of them. If the disk
+   * fails an append, the appends called after it that are not yet written fail too.
    *
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
    * @throws {@link RecordTooLargeError}, {@link InvalidRecordError}, {@link InvalidTimestampError} or
-   * {@link UnsupportedCompressionTypeError} when a record is not taken, {@link LogFullError} when there is no room; TypeError
-   * or RangeError for what is no record, and for an empty list; {@link InvalidTopicError} for an internal topic.
+   * {@link UnsupportedCompressionTypeError} when a record is refused; {@link LogFullError} when there is no room; TypeError
+   * or RangeError for an invalid record or an empty list; {@link InvalidTopicError} for an internal topic.
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError}, {@link ReadOnlyError} or
-   * {@link ClosedError} when the log takes no writes; `outcome` says what is known, and where an error
-   * has none nothing was written. The signal's reason.
+   * {@link ClosedError} when the log takes no writes: `outcome` says what is known; without one, nothing was written. The
+   * signal's reason.
    */
   append(
     records: AppendRecord | readonly AppendRecord[],
@@ -135,14 +134,14 @@ export class Partition {
     return this.#writer.append(records, options)
   }
 
-  /** Appends what the library keeps for itself: nobody else may write to an internal topic. @internal */
+  /** Appends records of the library itself; nobody else may write to an internal topic. @internal */
   appendInternal(records: readonly AppendRecord[]): Promise<AppendResult> {
     return this.#writer.appendInternal(records)
   }
 
   /**
-   * Appends encoded batches, in one step. They are stamped in place.
-   * @param settle is told in the middle of the append, without a promise in between.
+   * Appends encoded batches in one step. They are stamped in place.
+   * @param settle is called during the append, with no promise in between.
    * @internal
    */
   appendBatches(...append: Parameters<PartitionWriter['appendBatches']>): void {
@@ -150,32 +149,33 @@ export class Partition {
   }
 
   /**
-   * Reads the records from `offset` on, up to the high watermark, and never waits.
+   * Reads records from `offset` up to the high watermark, and never waits.
    *
-   * @param offset in [`logStartOffset`, `highWatermark`]; up to `logEndOffset` the answer is empty.
-   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link StorageError} when the disk fails; {@link LockLostError} as `fetch`
+   * @param offset in [`logStartOffset`, `highWatermark`]; above that, up to `logEndOffset`, the result is empty.
+   * @throws {@link OffsetOutOfRangeError}, {@link CorruptRecordError}, {@link StorageError}, {@link LockLostError}: as
+   * `fetch`
    */
   read(offset: number, options: ReadOptions = {}): Promise<StoredRecord[]> {
     return readRecords(this.#context.clock, this, offset, options)
   }
 
   /**
-   * Reads the records from `offset` on and waits until there are any, until there is enough, or
-   * until the time is over, which gives what there is, possibly nothing.
+   * Reads records from `offset` up to the high watermark, and waits for more while there are too few. After `maxWaitMs` it
+   * returns the records that are available, possibly none.
    *
-   * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, also when records are
-   * deleted while it waits; {@link CorruptRecordError} when the batch there is damaged;
-   * {@link StorageError} when the disk fails; {@link LockLostError} at the end of a directory that was taken away; the signal's reason.
+   * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, even if its records are deleted during the wait;
+   * {@link CorruptRecordError} when the batch at `offset` is damaged; {@link StorageError} when the disk fails;
+   * {@link LockLostError} at the end of the log once the directory was taken away; the signal's reason.
    */
   fetch(offset: number, options: FetchOptions = {}): Promise<StoredRecord[]> {
     return fetchRecords(this.#context.clock, this, offset, options)
   }
 
   /**
-   * Reads the last `count` visible records, in offset order; fewer where there are fewer.
+   * Reads the last `count` visible records, or all if there are fewer, in offset order.
    *
    * @param count at least 0.
-   * @throws {@link CorruptRecordError} when damage is among them; {@link StorageError} when the disk fails
+   * @throws {@link CorruptRecordError} when one of them is damaged; {@link StorageError} when the disk fails.
    */
   async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
     this.ensureOpen()
@@ -184,32 +184,32 @@ export class Partition {
   }
 
   /**
-   * Goes through the records in offset order, with `reverse` from the last one to the first. Breaking out of the loop leaves nothing behind.
-   * @throws TypeError or RangeError for options that are not legal, or when `until` is below `from`.
-   * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} also at the end of a log that takes no
-   * writes any more; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is behind the end,
-   * when records were cut off that it has given, and with `reverse` when what comes next was deleted or cut off.
+   * Iterates over the records in offset order; with `reverse`, from the last to the first. Leaving the loop frees everything.
+   * @throws TypeError or RangeError for illegal options, or when `until` is below `from`.
+   * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} also at the end of a log that takes no more
+   * writes; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is beyond the end, when records
+   * already returned were truncated and, with `reverse`, when the next records were deleted or truncated.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)
   }
 
   /**
-   * The offset of the first record that is at least as young as `timestamp`.
+   * Returns the offset of the first record whose timestamp is at least `timestamp`.
    * @param timestamp milliseconds since the epoch.
    * @returns `null` when every visible record is older.
-   * @throws RangeError below 0; {@link CorruptRecordError} where damage may hide it; {@link StorageError}
+   * @throws RangeError below 0; {@link CorruptRecordError} when damage may hide the record; {@link StorageError}
    */
   async offsetForTimestamp(timestamp: number): Promise<number | null> {
     return (await findByTimestamp(this, timestamp)).found?.offset ?? null
   }
 
   /**
-   * Deletes every record below `beforeOffset`, for good. Segments that hold no other are removed.
-   * @param beforeOffset at most `highWatermark`, which is what -1 means; nothing is below `logStartOffset`.
-   * @returns what that has freed, and where the log starts by now.
-   * @throws {@link PolicyViolationError} on internal topics, and where `cleanupPolicy` has no `delete`.
-   * @throws {@link OffsetOutOfRangeError} above the high watermark; as {@link Partition.append} where there are no writes.
+   * Permanently deletes all records below `beforeOffset`. Segments that hold no other records are removed.
+   * @param beforeOffset at most `highWatermark`, which -1 stands for. Up to `logStartOffset` there is nothing to delete.
+   * @returns the space that was freed, and the new start of the log.
+   * @throws {@link PolicyViolationError} on internal topics, and when `cleanupPolicy` does not include `delete`.
+   * @throws {@link OffsetOutOfRangeError} above the high watermark; as {@link Partition.append} if the log takes no writes.
    */
   async deleteRecords(beforeOffset: number): Promise<DeletedRecords> {
     this.ensureOpen()
@@ -217,7 +217,7 @@ export class Partition {
   }
 
   /**
-   * Deletes what the topic's limits no longer keep, as the broker does by itself now and then.
+   * Deletes the segments that the topic's limits no longer keep, as the broker does automatically at intervals.
    * @throws {@link ReadOnlyError}, or as {@link Partition.append} when the log takes no writes.
    */
   async enforceRetention(): Promise<FreedSpace> {
@@ -225,25 +225,25 @@ export class Partition {
     return this.deletion.enforceRetention()
   }
 
-  /** What the log files take by now; indexes come on top, and what recovery has kept aside. */
+  /** Number and total size of the log files, without indexes and without what recovery has set aside. */
   diskUsage(): FreedSpace {
     return { segments: this.log.segments.length, bytes: this.log.size }
   }
 
   /**
-   * Keeps of each key only the last record, at its offset, and what is younger than `minCompactionLagMs`, however little of
-   * the log that concerns. The active segment is rolled first. Appends and reads go on; one partition at a time is compacted.
+   * Compacts the log: keeps only the last record of each key, at its offset, and records younger than `minCompactionLagMs`,
+   * however little is dirty. Rolls the active segment first. Appends and reads go on. Partitions are compacted one at a time.
    *
-   * @throws {@link PolicyViolationError} where `cleanupPolicy` has no `compact`.
-   * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk fails:
-   * every record that should be there still is. {@link ReadOnlyError} or {@link LockLostError} when nothing may be written.
+   * @throws {@link PolicyViolationError} when `cleanupPolicy` does not include `compact`.
+   * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk fails: no record is lost
+   * then. {@link ReadOnlyError} or {@link LockLostError} when nothing may be written.
    */
   async compact(): Promise<CompactionReport> {
     this.ensureOpen()
     return compactPartition(this, this.#context)
   }
 
-  /** Makes what is written durable. @throws {@link StorageError}, which ends all writes, or as {@link Partition.append} */
+  /** Syncs all written records. @throws {@link StorageError}, which ends all writes, or as {@link Partition.append} */
   async flush(): Promise<void> {
     this.ensureOpen()
     await flushTimed(this.#context.clock, this.log)
@@ -251,16 +251,16 @@ export class Partition {
   }
 
   /**
-   * Resolves when everything below `offset` is covered by a sync, but for what was cut off of `leaderEpoch`; `null` where it is.
-   * @throws {@link OffsetOutOfRangeError} when the log does not reach so far, also because a failed sync has
-   * taken back what was shown; {@link CorruptRecordError} when what it is to cover is damaged.
+   * Resolves when all below `offset` is synced, except what was truncated of `leaderEpoch`; `null` if it already is.
+   * @throws {@link OffsetOutOfRangeError} when the log ends before `offset`, even if only because a failed sync took back
+   * visible records; {@link CorruptRecordError} when the records to be synced are damaged.
    * @internal
    */
   ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> | null {
     return ensureDurable(this, offset, leaderEpoch)
   }
 
-  /** Whole batches from that of `offset` on, below the high watermark and `wantedEnd`. @internal */
+  /** Whole batches from the one with `offset` on, below the high watermark and `wantedEnd`. @internal */
   async readBatches(
     offset: number,
     maxBytes: number,
@@ -268,7 +268,7 @@ export class Partition {
   ): Promise<readonly RecordBatch[]> {
     this.ensureOpen()
     this.#follower?.ensureAble(offset >= this.#end.offset)
-    // Another process may have written more than was looked at: only then is it beyond the end.
+    // Beyond the known end: the owner may have appended since the last look.
     if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
     return this.batches.read(offset, maxBytes, wantedEnd)
   }
@@ -281,9 +281,9 @@ export class Partition {
   }
 
   /**
-   * Like {@link Partition.readBatches}, inside of the call, and perhaps less than there is.
+   * Like {@link Partition.readBatches}, but synchronous, and perhaps with fewer batches.
    *
-   * @returns `null` where only {@link Partition.readBatches} can tell.
+   * @returns `null` if only {@link Partition.readBatches} can tell.
    * @internal
    */
   readBatchesNow(offset: number, maxBytes: number, end?: number): readonly RecordBatch[] | null {
@@ -291,18 +291,18 @@ export class Partition {
     return this.batches.readNow(offset, maxBytes, end)
   }
 
-  /** Where the directory is open for reading only, looks for what its owner has appended. @internal */
+  /** In a directory open for reading only, looks for what its owner has appended. @internal */
   async refresh(): Promise<void> {
     await this.log.refresh()
     this.#end.follow()
   }
 
-  /** Likewise, for who finds nothing at `offset`; `null` where nobody else appends. Never rejects. @internal */
+  /** Like `refresh`, for a reader with nothing to read at `offset`; `null` if not needed. Never rejects. @internal */
   lookBehind(offset: number): Promise<void> | null {
     return offset < this.#end.offset ? null : (this.#follower?.look() ?? null)
   }
 
-  /** Calls `listener` whenever something has changed that a reader may wait for. @returns a function that ends it. @internal */
+  /** Calls `listener` after each change that a reader may wait for. @returns a function that removes it. @internal */
   onChange(listener: () => void): () => void {
     const stop = this.#end.onChange(listener)
     this.#follower?.start()
@@ -310,9 +310,9 @@ export class Partition {
   }
 
   /**
-   * Settles what was appended, wakes who waits, and closes the log.
+   * Settles pending appends, wakes all waiters, and closes the log.
    *
-   * @param reason what calls from now on reject with.
+   * @param reason what later calls reject with.
    * @internal
    */
   async close(reason: VarveError): Promise<void> {
@@ -321,13 +321,13 @@ export class Partition {
     await this.log.close(reason)
   }
 
-  /** From now on these limits count. @internal */
+  /** Applies a new configuration. @internal */
   configure(config: Readonly<ResolvedTopicConfig>): void {
     this.log.config = config
     this.#upkeep.afterAlter()
   }
 
-  /** The first step of a close: nobody waits any more, and nothing is taken. @internal */
+  /** The first step of a close: ends all waits and refuses new calls. @internal */
   refuse(reason: VarveError): void {
     const isFirst = this.#closedBy === null
     this.#closedBy ??= reason
@@ -336,13 +336,13 @@ export class Partition {
     if (isFirst) this.wakeAll()
   }
 
-  /** Has all who wait for records, or for room, look again. @internal */
+  /** Makes all who wait for records or for room check again. @internal */
   wakeAll(): void {
     this.#end.notify()
     this.space?.changed()
   }
 
-  /** @throws what calls reject with, once it is closed. @internal */
+  /** @throws the reason for the close, once it is closed. @internal */
   ensureOpen(): void {
     if (this.#closedBy !== null) throw this.#closedBy
   }

@@ -5,17 +5,20 @@ import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { PIECE_BYTES } from './backward-source.ts'
 import type { Partition } from './partition.ts'
 
-/** What {@link Partition.readLast} takes. */
+/** Options of {@link Partition.readLast}. */
 export interface ReadLastOptions {
-  /** Limit on the stored size of what is read; the last batch is read however large. @defaultValue none */
+  /**
+   * Maximum stored size of what is read, in bytes, at least 1; the last batch is read however
+   * large. @defaultValue none
+   */
   readonly maxBytes?: number
 }
 
 const READ_LAST_OPTIONS: Checks<ReadLastOptions> = { maxBytes: wholeNumber(1) }
 
 /**
- * The last `count` records below the high watermark in offset order, fewer where there are fewer;
- * see `Partition.readLast`.
+ * The last `count` records below the high watermark in offset order, or all if there are fewer; see
+ * `Partition.readLast`.
  */
 export async function readLast(
   partition: Partition,
@@ -30,10 +33,10 @@ export async function readLast(
     const { generation } = reader
     try {
       const records = await lastRecords(partition, count, maxBytes)
-      // What was cut meanwhile must not stand beside what came in its place.
+      // After a truncation, records from before and after it must not be mixed.
       if (generation === reader.generation) return records
     } catch (error) {
-      // The log has another start or end by now.
+      // The start or the end of the log has changed.
       if (!(error instanceof OffsetOutOfRangeError)) throw error
     }
   }
@@ -46,12 +49,12 @@ async function lastRecords(
 ): Promise<StoredRecord[]> {
   const records: StoredRecord[] = []
   let restBytes = maxBytes
-  // Also where there is nothing to read: who asks again and again waits for somebody else.
+  // Even if there is nothing to read: a caller that polls in a loop is waiting for someone else.
   const firstTurn = promptIo.turnIfDue()
   if (firstTurn !== null) await firstTurn
   let end = partition.highWatermark
   while (records.length < count && end > partition.logStartOffset) {
-    // Batches may hold nothing for readers: markers, or what compaction left of them.
+    // Batches may hold no records for readers: only markers, or what compaction left of them.
     if (restBytes <= 0 && records.length > 0) break
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn

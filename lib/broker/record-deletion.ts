@@ -5,22 +5,22 @@ import type { Log } from '../storage/log.ts'
 import type { PartitionContext } from './partition-context.ts'
 import { INTERNAL_TOPICS } from './topic-name.ts'
 
-/** What {@link Partition.deleteRecords} has done. */
+/** Result of {@link Partition.deleteRecords}. */
 export interface DeletedRecords extends FreedSpace {
-  /** Lowest offset that can be read by now. */
+  /** Lowest offset that can be read after the deletion. */
   readonly logStartOffset: number
 }
 
-/** What a {@link RecordDeletion} needs of its partition. */
+/** What a {@link RecordDeletion} needs from its partition. */
 export interface DeletionOwner {
   readonly log: Log
   readonly context: Pick<PartitionContext, 'clock' | 'readOnly' | 'consumedBelow'>
   highWatermark(): number
-  /** Records are gone that somebody may wait behind. */
+  /** Called after a deletion: readers may be waiting after deleted records. */
   onDeleted(): void
 }
 
-/** The side of a partition that takes records away from the beginning of its log. Calls may overlap. */
+/** The part of a partition that deletes records from the start of its log. Calls may overlap. */
 export class RecordDeletion {
   readonly #owner: DeletionOwner
   #failure: Error | null = null
@@ -29,7 +29,7 @@ export class RecordDeletion {
     this.#owner = owner
   }
 
-  /** Why the last check of the limits has failed; `null` when it has not. */
+  /** Why the last check of the limits failed; `null` if it did not fail. */
   get failure(): Error | null {
     return this.#failure
   }
@@ -63,24 +63,28 @@ export class RecordDeletion {
   }
 
   /**
-   * Deletes what the groups have consumed, also where an import that has not ended holds it back: one
-   * that is never taken up again must not keep a full topic full.
+   * Deletes what the groups have consumed, even if an unfinished import holds it back: an import
+   * that is never resumed must not keep a full topic full.
    */
   deleteConsumed(): Promise<FreedSpace> {
     return this.#enforce(Infinity, { isFull: true })
   }
 
-  /** Whether {@link RecordDeletion.enforceRetention} might change anything, by what is known without a look. */
+  /**
+   * Whether {@link RecordDeletion.enforceRetention} may delete anything, judged from memory alone.
+   */
   mayEnforce(): boolean {
     return this.#mayDelete(false)
   }
 
-  /** Whether {@link RecordDeletion.deleteConsumed} might, where the limits keep all that there is. */
+  /**
+   * Whether {@link RecordDeletion.deleteConsumed} may delete anything that the limits still keep.
+   */
   mayDeleteConsumed(): boolean {
     return this.#isByConsumption && this.#mayDelete(true)
   }
 
-  /** Deletes the oldest segment, unless it holds something that nobody has been able to see. */
+  /** Deletes the oldest segment, unless it holds records that were never visible. */
   dropOldest(): Promise<FreedSpace> {
     return this.#enforce(this.#owner.log.size - 1)
   }
@@ -97,7 +101,7 @@ export class RecordDeletion {
   async #enforce(maxSizeBytes: number, { isFull = false } = {}): Promise<FreedSpace> {
     const { log, context } = this.#owner
     if (context.readOnly) throw new ReadOnlyError('the broker is open for reading only')
-    // Asked when its turn has come: groups may commit, and the topic be altered, while it waits.
+    // Evaluated when its turn comes: meanwhile groups may commit, and the topic may be altered.
     return this.#deleting(() =>
       log.enforceRetention(() => ({
         highWatermark: this.#owner.highWatermark(),
@@ -129,13 +133,14 @@ export class RecordDeletion {
       freedSegments = freed.segments
       return freed
     } finally {
-      // What fails may have deleted all the same: the new start counts before files are removed.
+      // A failed deletion may have deleted something: the new start counts before files are
+      // removed.
       if (freedSegments > 0 || log.logStartOffset !== before) this.#owner.onDeleted()
     }
   }
 }
 
-/** The error for an offset that the log does not reach. */
+/** The error for an offset outside the log. */
 export function outOfRange(log: Log, offset: number, logEndOffset: number): OffsetOutOfRangeError {
   const { topic, partition, logStartOffset } = log
   return new OffsetOutOfRangeError({ topic, partition, offset, logStartOffset, logEndOffset })

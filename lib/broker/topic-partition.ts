@@ -1,4 +1,4 @@
-/** Names one partition of one topic, wherever an assignment, an offset or a position belongs to it. */
+/** Identifies one partition of one topic. */
 export interface TopicPartition {
   readonly topic: string
   /** Partition number, from 0. */
@@ -8,7 +8,7 @@ export interface TopicPartition {
 /**
  * The text `topic-partition`, for use as a key of a `Map` or `Set`.
  *
- * Two different partitions never share a key: the number holds no `-`, so the last one separates.
+ * Two different partitions never share a key: the number has no `-`, so the last `-` separates.
  */
 export function topicPartitionKey(topicPartition: TopicPartition): string {
   return `${topicPartition.topic}-${topicPartition.partition}`
@@ -28,7 +28,7 @@ export function compareNames(left: string, right: string): number {
   return left > right ? 1 : 0
 }
 
-/** Whether two lists of names are the same, in their order. */
+/** Whether two lists hold the same names in the same order. */
 export function areSameNames(left: readonly string[], right: readonly string[]): boolean {
   if (left === right) return true
   return left.length === right.length && left.every((each, slot) => each === right[slot])

@@ -13,34 +13,39 @@ import type { Partition } from './partition.ts'
 import { internalTopic, INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicSpace } from './topic-space.ts'
 
-/** More partitions than this in one topic are taken for a mistake. */
+/** Upper limit on the partitions of one topic; a larger number is taken for a mistake. */
 export const MAX_PARTITIONS = 100_000
 
 /**
- * What a topic asks its broker to do.
+ * The operations that a topic leaves to its broker.
  *
  * @internal
  */
 export interface TopicOwner {
   addPartitions(topic: Topic, total: number): Promise<void>
   alter(topic: Topic, config: TopicConfig): Promise<void>
-  /** Why calls are refused, if they are: the broker is closed, or the topic is deleted. */
+  /** Throws if calls are refused: the broker is closed, or the topic is deleted. */
   ensureOpen(): void
 }
 
 /**
- * A named set of partitions with one configuration. All calls may overlap, and reject with {@link ClosedError} when the
- * broker is closed, with {@link UnknownTopicOrPartitionError} when the topic is deleted.
+ * A named set of partitions with one configuration.
+ *
+ * Calls may overlap. They reject with {@link ClosedError} once the broker is closed, and with
+ * {@link UnknownTopicOrPartitionError} once the topic is deleted.
  */
 export class Topic {
   readonly name: string
-  /** Tells a topic from an earlier one of the same name: a UUID, in 22 characters as Kafka writes it. */
+  /**
+   * A UUID in Kafka's form of 22 characters. It distinguishes the topic from an earlier one of the
+   * same name.
+   */
   readonly id: string
   readonly #owner: TopicOwner
-  /** What bounds the bytes of all partitions. */
+  /** Limits the bytes of all partitions together. */
   readonly #space: TopicSpace
   #config: Readonly<ResolvedTopicConfig>
-  /** Frozen: everybody is handed this list, and producers look partitions up in it. */
+  /** Frozen: all callers receive this same list, and producers look partitions up in it. */
   #partitions: readonly Partition[]
 
   /** @internal */
@@ -65,15 +70,16 @@ export class Topic {
     return this.#config
   }
 
-  /** In order of their numbers, from 0. */
+  /** All partitions, in the order of their numbers, from 0. */
   get partitions(): readonly Partition[] {
     return this.#partitions
   }
 
   /**
-   * One partition.
+   * Returns one partition.
    *
-   * @throws {@link UnknownTopicOrPartitionError} when the topic has no such partition; TypeError for what is no number.
+   * @throws {@link UnknownTopicOrPartitionError} when the topic has no such partition; TypeError
+   * for anything but a number.
    */
   partition(index: number): Partition {
     if (typeof index !== 'number') {
@@ -90,13 +96,16 @@ export class Topic {
   }
 
   /**
-   * Grows the topic to `total` partitions, all of them or none. Records stay where they are, so
-   * keys hash to other partitions from now on.
+   * Grows the topic to `total` partitions: adds all of them or none. Records stay in their
+   * partitions, but from then on keys hash to other partitions.
    *
-   * @throws {@link InvalidPartitionsError} when `total` is not above the present count, or the directory would have more
-   * than 200,000 partitions; TypeError or RangeError for what is not a whole number in [1, 100000].
-   * @throws {@link InvalidTopicError} for an internal topic: what it holds is found by the count.
-   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when it cannot be stored.
+   * @throws {@link InvalidPartitionsError} when `total` is not above the present count, or the
+   * directory would have more than 200,000 partitions; TypeError or RangeError if it is not a whole
+   * number in [1, 100000].
+   * @throws {@link InvalidTopicError} for an internal topic, whose records are located by the
+   * count.
+   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when the change
+   * cannot be stored.
    */
   async addPartitions(total: number): Promise<void> {
     checkWholeNumber('total', total, 1, MAX_PARTITIONS)
@@ -109,18 +118,20 @@ export class Topic {
   }
 
   /**
-   * Changes parts of the configuration, durably. Segments that exist keep their form; what is
-   * appended from now on follows the new one. A key that is `undefined` stays as it is.
+   * Changes parts of the configuration, durably. Existing segments keep their form; later appends
+   * follow the new configuration. A key that is `undefined` keeps its value.
    *
-   * Of appends that wait by then, be it for others or for room, those are refused that are larger than the new
-   * `maxBytes`, or have a record without a key where the topic is a compacted one now.
+   * Appends that are still waiting, for other appends or for room, are refused if they are larger
+   * than the new `maxBytes`, or have a record without a key and the topic is now compacted.
    *
-   * @throws TypeError or RangeError for a key or value that is not legal; nothing is changed then.
+   * @throws TypeError or RangeError for an illegal key or value; nothing is changed then.
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`.
-   * @throws {@link PolicyViolationError} for what would delete from an internal topic, keep commits waiting,
-   * refuse them or leave them not durable: another `cleanupPolicy`, a cap, `retention: 'consumed'`,
-   * `flushMessages` above 1, `maxMessageBytes` or `segmentBytes` below 65,536.
-   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when it cannot be stored.
+   * @throws {@link PolicyViolationError} for an internal topic, if the change would delete its
+   * records, or delay or refuse commits or leave them not durable: another `cleanupPolicy`, a cap,
+   * `retention: 'consumed'`, `flushMessages` above 1, `maxMessageBytes` or `segmentBytes` below
+   * 65,536.
+   * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when the change
+   * cannot be stored.
    */
   async alter(config: TopicConfig): Promise<void> {
     const checked = checkTopicConfig('topic options', config)
@@ -130,10 +141,11 @@ export class Topic {
   }
 
   /**
-   * Compacts every partition, see {@link Partition.compact}.
+   * Compacts every partition, one after the other; see {@link Partition.compact}.
    *
-   * @returns what was done, in the order of the partitions.
-   * @throws as {@link Partition.compact}, of the first that fails; those behind it are not compacted then.
+   * @returns one report per partition, in the order of their numbers.
+   * @throws as {@link Partition.compact}, for the first partition that fails; later ones are not
+   * compacted then.
    */
   async compact(): Promise<CompactionReport[]> {
     this.#owner.ensureOpen()
@@ -143,18 +155,20 @@ export class Topic {
   }
 
   /**
-   * Deletes what the limits no longer keep, in all partitions: what the broker does by itself every
-   * `retentionCheckIntervalMs`. One partition that fails does not keep the others.
+   * Deletes the segments that the limits no longer keep, in all partitions, as the broker does
+   * automatically every `retentionCheckIntervalMs`. A partition that fails does not stop the
+   * others.
    *
-   * @returns what that has freed.
-   * @throws as {@link Partition.enforceRetention}, the first failure, after all were tried.
+   * @returns the space that was freed.
+   * @throws as {@link Partition.enforceRetention}: the first failure, after all partitions were
+   * tried.
    */
   async enforceRetention(): Promise<FreedSpace> {
     this.#owner.ensureOpen()
     return enforceRetention([this])
   }
 
-  /** What the log files of all partitions take by now; indexes come on top. */
+  /** Number and total size of the log files of all partitions, without indexes. */
   diskUsage(): FreedSpace {
     return totalFreed(this.#partitions.map((partition) => partition.diskUsage()))
   }
@@ -186,7 +200,10 @@ export function ensureGrows(name: string, count: number, total: number): void {
   )
 }
 
-/** Checks the limits of topics, one partition after the other. @throws the first failure, after all were tried. */
+/**
+ * Enforces the limits of topics, partition by partition. @throws the first failure, after all were
+ * tried.
+ */
 export async function enforceRetention(topics: readonly Topic[]): Promise<FreedSpace> {
   const freed: FreedSpace[] = []
   const failures: unknown[] = []
@@ -196,7 +213,7 @@ export async function enforceRetention(topics: readonly Topic[]): Promise<FreedS
     try {
       freed.push(await partition.enforceRetention())
     } catch (error) {
-      // A topic may be deleted while the others are checked.
+      // A topic may be deleted while the others are being checked.
       if (!partition.isClosed || topics.length === 1) failures.push(error)
     }
   }
