@@ -12,18 +12,18 @@ import { LogStates } from './log-states.ts'
 import { createMetaProperties, readMetaProperties } from './meta-properties.ts'
 
 /**
- * A broker's directory while it is open: the lock, who it belongs to, the mark of an orderly close
- * and the checkpoints of its logs.
+ * A broker's open directory: its lock, cluster id, clean shutdown mark and the checkpoints of its
+ * logs.
  */
 export class DataDirectory {
-  /** As it was given, from the root. */
+  /** The given path, made absolute. */
   readonly path: string
-  /** Where that led when it was opened, and all files are. */
+  /** The real path at the time of opening; all files are here. */
   readonly dir: string
   readonly clusterId: string
-  /** Whether it had been closed in order, or was empty. */
+  /** Whether the directory had been closed cleanly, or was empty. */
   readonly isClean: boolean
-  /** Where all files of the directory are: writes nothing any more once the lock is lost. */
+  /** File system for all files of the directory. It writes nothing once the lock is lost. */
   readonly fileSystem: FileSystem
   readonly states: LogStates
   readonly lockLoss: LockLoss
@@ -55,7 +55,7 @@ export class DataDirectory {
   }
 
   /**
-   * Takes the directory, which is created when it does not exist.
+   * Opens the directory, and creates it if it does not exist.
    *
    * @throws {@link LockedError} when another owner holds it.
    */
@@ -105,7 +105,7 @@ export class DataDirectory {
         files,
       })
     } catch (error) {
-      // The caller hears of what came first.
+      // The caller gets the first error.
       await lock?.release().catch(() => undefined)
       throw error
     }
@@ -116,7 +116,10 @@ export class DataDirectory {
     return this.#lock?.held ?? false
   }
 
-  /** Gives the directory up. `isSound`: all logs were closed in order, and the next open may rely on it. */
+  /**
+   * Gives the directory up. `isSound`: all logs were closed cleanly, and the next open may rely on
+   * it.
+   */
   async close(isSound: boolean): Promise<void> {
     try {
       if (isSound && this.isOwned) await this.#files.leaveCleanShutdownMark()
@@ -126,7 +129,7 @@ export class DataDirectory {
   }
 }
 
-/** Whether there is nothing in the directory that could have been left by an unclean stop. */
+/** Whether the directory holds nothing that an unclean stop could have left. */
 async function isEmpty(fileSystem: FileSystem, dir: string): Promise<boolean> {
   return (await fileSystem.list(dir)).every(
     (entry) => entry.kind !== 'directory' || entry.name.startsWith('.'),

@@ -6,35 +6,35 @@ import { AvailableBytes, endsInError } from './available-bytes.ts'
 import { FetchWait, type WaitLimits } from './fetch-wait.ts'
 import type { Partition } from './partition.ts'
 
-/** What is wanted of one partition. */
+/** A read of one partition. */
 export interface FetchRequest {
   readonly partition: Partition
   readonly offset: number
-  /** Limit on the stored size of what is returned; the first batch is returned however large. */
+  /** Maximum stored size of the result, in bytes; the first batch is returned however large. */
   readonly maxBytes: number
-  /** Batches at or above it are not needed: once those below are there, it is enough. */
+  /** Batches from this offset on are not needed: the batches below it are enough. */
   readonly wantedEnd?: number
 }
 
-/** What one partition had: batches, possibly none, or an error. */
+/** The result for one partition: batches, possibly none, or an error. */
 export interface FetchResponse {
   readonly partition: Partition
-  /** As asked for. The first batch may begin below it. */
+  /** As requested. The first batch may begin below it. */
   readonly offset: number
   readonly batches: readonly RecordBatch[]
   readonly error: Error | null
   /**
-   * Whether the batches end at a limit, at the end of a segment or before an error, and not where there is
-   * no more by now: no wait would add to them.
+   * Whether the batches end at a limit, at the end of a segment or before an error, and not at the
+   * end of the available records: waiting would add nothing.
    */
   readonly isComplete: boolean
 }
 
 /** How much a fetch reads. */
 interface ReadLimits {
-  /** Bytes over all requests together that are worth answering. */
+  /** Minimum number of bytes over all requests together. */
   readonly minBytes: number
-  /** Limit over all requests together; one batch is returned however large. */
+  /** Maximum number of bytes over all requests together; one batch is returned however large. */
   readonly maxBytes: number
 }
 
@@ -42,10 +42,11 @@ interface ReadLimits {
 export interface FetchLimits extends ReadLimits, WaitLimits {}
 
 /**
- * Reads several partitions at once and never waits for more than there is.
+ * Reads several partitions at once and never waits for more records.
  *
- * @param limits `minBytes` above 1 says that less would not do, and then reads have to be waited for.
- * @returns one response per request, in the same order; without a promise where all can be had inside of the call.
+ * @param limits with `minBytes` above 1, fewer bytes would not do, and then reads are asynchronous.
+ * @returns one response per request, in the same order; without a promise if all reads are
+ * synchronous.
  */
 export function fetchThere(
   requests: readonly FetchRequest[],
@@ -58,27 +59,28 @@ export function fetchThere(
 /**
  * Reads several partitions at once and waits until there is enough (Kafka's delayed fetch).
  *
- * Answers as soon as `minBytes` are there, one request has an error or all that a read of it can give,
- * or the time is over. Where there is something to read, it looks before it prepares to wait, which takes
- * more than the look. A waiter listens before a look that it waits for, so an append between its look and
- * its wait wakes it, and has it look at the partition that has changed and at no other.
+ * Returns as soon as `minBytes` are available, a request has an error or all that one read of it
+ * can return, or the time is over. If there is something to read, it reads before it prepares to
+ * wait, because preparing costs more than reading. A waiter starts to listen before an asynchronous
+ * read, so an append between the read and the wait wakes it; it then reads only the partitions that
+ * have changed.
  *
  * @returns one response per request, in the same order.
- * @throws `signal.reason` when the signal is aborted, before or while it waits.
+ * @throws `signal.reason` when the signal is aborted, before or during the wait.
  */
 export async function fetchBatches(
   clock: Clock,
   requests: readonly FetchRequest[],
   limits: FetchLimits,
 ): Promise<FetchResponse[]> {
-  // First, so that whoever wants to end the wait can, also while the event loop turns.
+  // First, so that the wait can be ended even while the event loop turns.
   const wait = new FetchWait(clock, limits)
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   limits.signal?.throwIfAborted()
   if (limits.maxWaitMs <= 0) {
     const found = await fetchThere(requests, limits)
-    // Nobody else tells it what another process has appended.
+    // Without a wait, nothing else reports what another process has appended.
     if (isEnough(found, limits) || !(await lookBehind(requests))) return found
     return fetchThere(requests, limits)
   }
@@ -93,10 +95,11 @@ export async function fetchBatches(
   try {
     for (;;) {
       const changed = changes.take()
-      // Where any byte is enough, nothing was found so far, and the others have not changed since.
+      // If any byte is enough, nothing was found so far, and the other partitions have not changed
+      // since.
       const slots = limits.minBytes <= 1 ? changed : null
       const asked = slots?.flatMap((slot) => requests[slot] ?? []) ?? requests
-      // Nothing can change while it looks inside of the call.
+      // Nothing can change during a synchronous read.
       const found = readNow(asked, limits)
       const isAll = found.length === asked.length
       if (isAll && (wait.isOver || isEnough(found, limits)))
@@ -112,7 +115,8 @@ export async function fetchBatches(
         if (slots === null) available.note(responses)
       }
       await change
-      // One append wakes all who wait for it. Who is to wait no longer has been told so by his caller.
+      // One append wakes all waiters, so they take turns. A wait that is over was ended by its
+      // timer or caller.
       const turn = wait.isOver ? null : promptIo.turnIfDue()
       if (turn !== null) await turn
       limits.signal?.throwIfAborted()
@@ -123,15 +127,15 @@ export async function fetchBatches(
   }
 }
 
-/** Which of the partitions that are waited for have changed. */
+/** Tracks which of the partitions waited for have changed. */
 class FetchChanges {
   readonly #wait: FetchWait
   readonly #requestCount: number
   readonly #stops: (() => void)[] = []
-  /** Slots of the requests whose partitions have changed since the last look; `null` for all. */
+  /** Slots of the requests whose partitions have changed since the last read; `null` for all. */
   #changed: Set<number> | null = null
 
-  /** From now on no change goes unnoticed. */
+  /** From now on no change is missed. */
   constructor(requests: readonly FetchRequest[], wait: FetchWait) {
     this.#wait = wait
     this.#requestCount = requests.length
@@ -149,12 +153,12 @@ class FetchChanges {
   }
 
   /**
-   * What is to be looked at now: slots of requests in their order, `null` for all of them, as the first look
-   * and one that nothing comes behind have to find everything.
+   * Slots of the requests to read now, in order. `null` for all of them: the first read, and one
+   * that no other follows, have to find everything.
    */
   take(): readonly number[] | null {
     const changed = this.#wait.isOver ? null : this.#changed
-    // Where there is one, it is the one.
+    // A single request needs no set.
     if (this.#requestCount > 1) this.#changed = new Set()
     return changed === null ? null : [...changed].sort((left, right) => left - right)
   }
@@ -167,8 +171,8 @@ class FetchChanges {
 const NOTHING = { error: null, highWatermark: 0 } as const
 
 /**
- * @param slots of those that were looked at, `null` for all
- * @returns what some of the requests have found, among the others, which have found nothing
+ * @param slots of the requests that were read, `null` for all
+ * @returns the responses found, merged with empty ones for the other requests
  */
 function amongEmpty(
   requests: readonly FetchRequest[],
@@ -181,7 +185,7 @@ function amongEmpty(
   return responses
 }
 
-/** Looks for what another process may have appended. @returns whether there is something by now */
+/** Looks for records that another process may have appended. @returns whether there are any */
 async function lookBehind(requests: readonly FetchRequest[]): Promise<boolean> {
   const looks = requests.flatMap(({ partition, offset }) => partition.lookBehind(offset) ?? [])
   if (looks.length === 0) return false
@@ -189,12 +193,12 @@ async function lookBehind(requests: readonly FetchRequest[]): Promise<boolean> {
   return requests.some(hasMore)
 }
 
-/** Whether a look may well answer the request, so that preparing to wait can wait. */
+/** Whether a read can probably satisfy the request, so that preparing to wait can be postponed. */
 function hasMore({ partition, offset }: FetchRequest): boolean {
   return offset < partition.highWatermark
 }
 
-/** Whether a fetch need not wait for more than this. */
+/** Whether a fetch with these responses need not wait for more. */
 export function isEnough(responses: readonly FetchResponse[], limits: ReadLimits): boolean {
   let sizeBytes = 0
   for (const { batches, error, isComplete } of responses) {
@@ -205,9 +209,10 @@ export function isEnough(responses: readonly FetchResponse[], limits: ReadLimits
 }
 
 /**
- * Reads inside of the call: one partition after the other, up to the first that has to be waited for.
+ * Reads synchronously, one partition after the other, up to the first one that needs an
+ * asynchronous read.
  *
- * @returns none where less than there is would not do, as for who waits for many bytes.
+ * @returns no responses if fewer bytes than `minBytes` would not do.
  */
 function readNow(
   requests: readonly FetchRequest[],
@@ -235,7 +240,10 @@ function readNow(
   return responses
 }
 
-/** Goes on behind what {@link readNow} has found, by waiting. @returns one response per request */
+/**
+ * Continues asynchronously after the responses of {@link readNow}. @returns one response per
+ * request
+ */
 async function readRest(
   requests: readonly FetchRequest[],
   { minBytes, maxBytes }: ReadLimits,
@@ -261,7 +269,7 @@ async function readRest(
     }
     const response = responseTo(request, batches, { error, highWatermark })
     const end = minBytes > 1 ? batches.at(-1)?.nextOffset : undefined
-    // There may be fewer bytes than are waited for, and no wait adds to them.
+    // There may be fewer bytes than `minBytes`, and waiting adds none.
     const isComplete =
       response.isComplete || (end !== undefined && (await endsInError(partition, end)))
     responses.push({ ...response, isComplete })
@@ -269,7 +277,9 @@ async function readRest(
   return responses
 }
 
-/** @param found `highWatermark` is that from before the read: what has come since is worth a wait */
+/**
+ * @param found `highWatermark` from before the read: records that arrived since are worth a wait
+ */
 function responseTo(
   { partition, offset, wantedEnd = Infinity }: FetchRequest,
   batches: readonly RecordBatch[],
@@ -281,7 +291,7 @@ function responseTo(
   return { partition, offset, batches, error, isComplete }
 }
 
-/** Reads what can be had inside of the call; `null` when only `Partition.readBatches` can tell. */
+/** Reads what can be read synchronously; `null` if only `Partition.readBatches` can tell. */
 export function readPiecesNow(
   { partition, offset, maxBytes: partitionBytes, wantedEnd }: FetchRequest,
   maxBytes: number = partitionBytes,
@@ -298,7 +308,7 @@ export function readPiecesNow(
     try {
       piece = partition.batches.readBehindNow(from, restBytes, wantedEnd) ?? []
     } catch {
-      // What is wrong there is for the read that begins there.
+      // An error there is left to the read that starts there.
       return found
     }
     if (piece.length === 0) return found

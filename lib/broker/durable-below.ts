@@ -2,9 +2,10 @@ import type { Partition } from './partition.ts'
 import { outOfRange } from './record-deletion.ts'
 
 /**
- * See `Partition.ensureDurable`. Most of what is committed was durable before it was read, and needs no promise.
+ * See `Partition.ensureDurable`. Most committed records were durable before they were read, and
+ * need no promise.
  *
- * @returns `null` where nothing is to be waited for.
+ * @returns `null` if there is nothing to wait for.
  */
 export function ensureDurable(
   partition: Partition,
@@ -16,10 +17,11 @@ export function ensureDurable(
 }
 
 /**
- * A log that ends before the offset is looked at once more behind a flush, which waits for a cut that is under
- * way: until that has begun an epoch, nobody can tell it from a log that has never come so far.
+ * A log that ends before the offset is checked once more after a flush, which waits for a
+ * truncation in progress. Until the truncation has started an epoch, the log cannot be told from
+ * one that never reached the offset.
  *
- * @param leaderEpoch of the record before `offset`, `null` where it is not known.
+ * @param leaderEpoch of the record before `offset`; `null` if it is not known.
  */
 async function becomeDurable(
   partition: Partition,
@@ -32,7 +34,7 @@ async function becomeDurable(
     const { damage, failure, durableEndOffset, logEndOffset } = log
     const isUnsynced = durableEndOffset < Math.min(offset, logEndOffset)
     const isFinal = !isUnsynced && (damage !== null || failure !== null)
-    // Only an end that goes back is news: one that rises may do so for ever.
+    // Only an end that moves back is news: one that rises may do so for ever.
     if (isFinal || logEndOffset >= lastEnd)
       throw damage ?? outOfRange(log, offset, durableEndOffset)
     lastEnd = logEndOffset
@@ -44,7 +46,7 @@ function isDurable(partition: Partition, offset: number, leaderEpoch: number | n
   return offset <= partition.log.durableEndOffset || isCutOff(partition, leaderEpoch)
 }
 
-/** Whether the log has gone on in a later epoch, and what is left of this one is durable. */
+/** Whether the log has continued in a later epoch, and the rest of this one is durable. */
 function isCutOff({ log }: Partition, leaderEpoch: number | null): boolean {
   if (leaderEpoch === null || leaderEpoch >= log.leaderEpoch) return false
   const end = log.reader.endOffsetForEpoch(leaderEpoch)

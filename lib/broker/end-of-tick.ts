@@ -1,18 +1,18 @@
 import { promptIo, type PromptIo } from '../platform/prompt-io.ts'
 
-/** How often it is put off because more keeps coming. */
+/** How often the call is postponed because more keeps arriving. */
 const MAX_PUT_OFFS = 8
 
 /**
- * Has its microtasks made by the engine. `queueMicrotask` makes an object for those who trace them, and
- * takes several times as long.
+ * Queues microtasks by `then`, inside the engine. `queueMicrotask` creates an object for tracing
+ * each time, and takes several times as long.
  */
 const settled = Promise.resolve()
 
 /**
- * Calls back once what comes in one tick has come. That comes in several microtasks where it stands
- * behind some `await`, so the call is put off as long as there was more in the last of them, up to
- * eight times.
+ * Calls back after everything of one tick has arrived. Callers that resume after an `await` arrive
+ * in several microtasks, so the call is postponed, up to eight times, while the last microtask
+ * brought more.
  */
 export class EndOfTick {
   readonly #callback: () => void
@@ -22,22 +22,22 @@ export class EndOfTick {
   #countBefore = 0
   #putOffs = 0
 
-  /** @param callback may ask for the next one */
+  /** @param callback may schedule the next call */
   constructor(callback: () => void, prompt: Pick<PromptIo, 'begin'> = promptIo) {
     this.#callback = callback
     this.#promptIo = prompt
   }
 
-  /** Notes that something has come. */
+  /** Notes an arrival. */
   note(): void {
     this.#count += 1
   }
 
-  /** Asks for a call, if none is to come. */
+  /** Schedules the call, unless it is already scheduled. */
   schedule(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
-    // What comes in this tick is written in it, unless making it has taken all the time there is.
+    // Appends of this tick are written in it, unless preparing them has used up its time.
     this.#promptIo.begin('write')
     this.#countBefore = this.#count
     void settled.then(this.#look)

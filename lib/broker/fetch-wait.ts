@@ -1,18 +1,18 @@
 import { onAbort } from '../platform/abort-listeners.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 
-/** How long a wait may take, and who may end it. */
+/** How long a wait may take, and what may end it. */
 export interface WaitLimits {
-  /** 0 never waits. */
+  /** Milliseconds; 0 never waits. */
   readonly maxWaitMs: number
   readonly signal?: AbortSignal | undefined
-  /** Is handed a function that ends the wait early, with what there is. */
+  /** Receives a function that ends the wait early, with the records available by then. */
   readonly onWake?: (wake: () => void) => void
 }
 
-/** One wait, for changes, until something ends it. */
+/** One wait for changes, until something ends it. */
 export class FetchWait {
-  /** Whether what there is has to do: time is over, or somebody asked for it. */
+  /** Whether the available records have to do: the time is over, or the wait was ended. */
   isOver = false
   readonly #clock: Clock
   readonly #limits: WaitLimits
@@ -21,7 +21,7 @@ export class FetchWait {
   #stopListening: (() => void) | null = null
   #wakeUp: () => void = () => undefined
 
-  /** From now on the time counts, and the wait can be ended. */
+  /** Starts the time; from now on the wait can be ended. */
   constructor(clock: Clock, limits: WaitLimits) {
     this.#clock = clock
     this.#limits = limits
@@ -31,7 +31,7 @@ export class FetchWait {
     })
   }
 
-  /** From now on it ends by itself. */
+  /** Starts the timer and listens to the signal. */
   start(): void {
     const { signal } = this.#limits
     const end = (): void => {
@@ -50,7 +50,7 @@ export class FetchWait {
     })
   }
 
-  /** There is a change. */
+  /** Reports a change. */
   wakeUp(): void {
     this.#wakeUp()
   }

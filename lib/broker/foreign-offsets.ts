@@ -18,20 +18,22 @@ const USUAL_PARTITIONS = 50
 
 const READ_BYTES = 1024 * 1024
 
-/** What {@link ForeignOffsets} reads with. */
+/** Options of {@link ForeignOffsets}. */
 export interface ForeignOffsetsOptions {
   readonly fileSystem: FileSystem
   readonly clock: Clock
   readonly random: Random
   readonly states: LogStates
-  /** Whether the directory was closed in order. */
+  /** Whether the directory was closed cleanly. */
   readonly isClean: boolean
 }
 
 /**
- * The committed offsets that another program has left, before they are taken over. A group is looked for by
- * the number of partitions, and one broker of several need not have the last one. Too small a number would
- * look for groups where they have not committed, so that they would begin anew without a word.
+ * The committed offsets that another program has left, before they are taken over.
+ *
+ * The number of partitions determines where a group's offsets are, and one broker of several need
+ * not have the last partition. With too small a number, groups would be looked up where they never
+ * committed, and would silently start over.
  */
 export class ForeignOffsets {
   readonly #directories: PartitionDirectories
@@ -43,11 +45,14 @@ export class ForeignOffsets {
   }
 
   /**
-   * How many partitions the topic has: Kafka's 50 where the groups in those that are there are where that
-   * number puts them, otherwise as many as are there, where none is missing between them. One alone that is empty is all.
+   * Determines how many partitions the topic has.
    *
-   * @param found which are there, at least one.
-   * @throws {@link CorruptRecordError} where it is neither.
+   * It is Kafka's 50 if the groups in the existing partitions are where that number puts them.
+   * Otherwise it is the number of existing partitions, if none is missing between them and their
+   * groups fit that number. Partition 0 alone, without a commit, is taken for the whole topic.
+   *
+   * @param found the existing partitions, at least one.
+   * @throws {@link CorruptRecordError} if neither number fits.
    */
   async countPartitions(found: readonly number[]): Promise<number> {
     const least = Math.max(...found) + 1
@@ -61,7 +66,7 @@ export class ForeignOffsets {
     )
   }
 
-  /** Whether the groups in these partitions are where they are among so many. */
+  /** Whether the groups in these partitions are where `count` partitions would put them. */
   async #areAmong(found: readonly number[], count: number): Promise<boolean> {
     if (found.length === USUAL_PARTITIONS) return true
     for (const partition of found) {
@@ -71,15 +76,19 @@ export class ForeignOffsets {
     return true
   }
 
-  /** The first one alone, without a commit, is most likely all there is: Varve's own topic has one. */
+  /**
+   * Partition 0 alone, without a commit, is most likely the whole topic: Varve's own has one
+   * partition.
+   */
   async #isOneEmpty(found: readonly number[]): Promise<boolean> {
     return found.length === 1 && found[0] === 0 && (await this.#isOfAll(0, () => false, false))
   }
 
   /**
-   * Whether it is true of all groups that have committed in a partition.
+   * Whether a condition holds for all groups that have committed in a partition.
    *
-   * @param ifUnreadable the answer where that cannot be told: the damage is reported once the partition is opened.
+   * @param ifUnreadable the result if the partition cannot be read; opening it will report the
+   * damage.
    */
   async #isOfAll(
     partition: number,
@@ -108,7 +117,7 @@ export class ForeignOffsets {
     }
   }
 
-  /** Nothing is changed, as nobody has taken the directory over yet. */
+  /** Read-only: the directory has not been taken over yet. */
   #openLog(partition: number): Promise<Log> {
     const { fileSystem, clock, random, states, isClean } = this.#options
     const place = { topic: OFFSETS_TOPIC, partition }
@@ -123,7 +132,7 @@ export class ForeignOffsets {
   }
 }
 
-/** The groups that the commits of a batch are of. */
+/** The groups whose commits are in a batch. */
 async function groupsOf(batch: RecordBatch, partition: number): Promise<string[]> {
   if (batch.isControl) return []
   const records = await decodeRecords(batch, { topic: OFFSETS_TOPIC, partition })

@@ -6,16 +6,16 @@ import type { PartitionDirectories } from './partition-directory.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
-/** What {@link adoptTopics} works with. */
+/** Options of {@link adoptTopics}. */
 export interface AdoptionOptions extends ForeignOffsetsOptions {
-  /** Whether nothing may be written: then the next open finds the same. */
+  /** Whether nothing may be written: the next open then finds the same. */
   readonly readOnly: boolean
 }
 
 /**
  * Takes over the topics of a directory that another program, such as a Kafka broker, has filled.
  *
- * @throws {@link CorruptRecordError} where it cannot be told which partition a group's offsets are in.
+ * @throws {@link CorruptRecordError} if it is uncertain which partition holds a group's offsets.
  */
 export async function adoptTopics(
   registry: TopicRegistry,
@@ -33,16 +33,16 @@ export async function adoptTopics(
     }
     entries.push({ name, id, partitionCount, state: 'active', config: configOf(name) })
   }
-  // In one step: a list with some of them would be taken for all there are.
+  // In one step: a partial list would be taken for the whole.
   if (entries.length > 0 && !options.readOnly) await registry.replace(entries)
   return entries
 }
 
-/** The partitions that there are of each topic. */
+/** The existing partitions of each topic. */
 async function findPartitions(directories: PartitionDirectories): Promise<Map<string, number[]>> {
   const partitions = new Map<string, number[]>()
   for (const { topic, partition } of await directories.list()) {
-    // A directory of somebody else's may be called like that of a partition.
+    // A directory of another kind may have the name of a partition.
     if (!(await directories.holdsLog(topic, partition))) continue
     const found = partitions.get(topic)
     if (found === undefined) partitions.set(topic, [partition])
@@ -51,7 +51,7 @@ async function findPartitions(directories: PartitionDirectories): Promise<Map<st
   return partitions
 }
 
-/** One broker of several need not have all partitions, and those that it has know the id. */
+/** One broker of several need not have all partitions; the ones it has know the topic id. */
 async function idOf(
   directories: PartitionDirectories,
   name: string,
@@ -65,8 +65,9 @@ async function idOf(
 }
 
 /**
- * A checkpoint may know of partitions that were not copied. They are not lost by that: see {@link LeftBehindError}.
- * Before the list is written, as they would be taken for lost by who finds it.
+ * A checkpoint may list partitions that were not copied. They are not lost for that reason: see
+ * {@link LeftBehindError}. They are removed before the list of topics is written, because a reader
+ * of the list would take them for lost.
  */
 async function forgetMissing(
   { states }: AdoptionOptions,
@@ -82,8 +83,8 @@ async function forgetMissing(
 }
 
 /**
- * How the other program has configured a topic is not in its directory, so nothing that it has kept is
- * deleted or compacted until somebody says what is to be. What groups commit is compacted anywhere.
+ * The other program's configuration of a topic is not in its directory. So nothing it has kept is
+ * deleted or compacted until someone configures it here. Committed offsets are compacted anywhere.
  */
 function configOf(name: string): TopicConfig {
   return name === OFFSETS_TOPIC ? OFFSETS_TOPIC_CONFIG : { retentionMs: -1 }

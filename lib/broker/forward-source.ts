@@ -6,33 +6,36 @@ import { ensureInLog, ensureNotCut, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
-/** Which records a {@link ForwardSource} gives, and what ends it. */
+/** Which records a {@link ForwardSource} returns, and what ends it. */
 export interface ForwardRange {
   readonly from: number | 'earliest' | 'latest'
   /** Exclusive. */
   readonly until: number | 'end'
-  /** What `'latest'` and `'end'` are. Where another process appends, its log is looked at before the first record. */
+  /**
+   * Offset for `'latest'` and `'end'`. If another process appends, its log is refreshed before the
+   * first record.
+   */
   readonly visibleEnd: number
-  /** Limit on the stored size of what is in memory at once. */
+  /** Maximum stored size of what is in memory at once, in bytes. */
   readonly maxBytes: number
-  /** How long one wait for records may take. */
+  /** How long one wait for records may take, milliseconds. */
   readonly maxWaitMs: number
   readonly signal: AbortSignal | undefined
 }
 
-/** Gives the records of a partition in offset order, and waits for those that are to come. */
+/** Returns the records of a partition in offset order, and waits for new ones. */
 export class ForwardSource implements RecordSource {
   readonly #clock: Clock
   readonly #partition: Partition
   readonly #range: ForwardRange
   readonly #limits: FetchLimits
-  /** Of the next batch to fetch; `null` before the first record was asked for. */
+  /** Offset of the next batch to fetch; `null` until the first record is requested. */
   #offset: number | null = null
-  /** Exclusive; known with the first offset. */
+  /** Exclusive; known together with the first offset. */
   #end = 0
   /**
-   * Leader epoch of the last batch, or of that before the end at which it begins; `null` before there was one
-   * else, and where it has none.
+   * Leader epoch of the last batch or, before the first, of the batch before the end at which the
+   * iteration starts. `null` before either, or if the batch has none.
    */
   #epoch: number | null = null
   #batches: readonly RecordBatch[] = []
@@ -52,7 +55,7 @@ export class ForwardSource implements RecordSource {
     this.#standAtEnd(range.visibleEnd)
   }
 
-  /** Decodes the next batch, fetches some when there is none, or ends. */
+  /** Decodes the next batch, fetches more if there is none, or ends. */
   async load(): Promise<readonly StoredRecord[] | null> {
     if (this.#offset === null) {
       const looking = this.#partition.lookBehind(Infinity)
@@ -85,7 +88,10 @@ export class ForwardSource implements RecordSource {
     this.#batches = []
   }
 
-  /** Who begins at an end that is cut off is to hear of it: what comes in the place is new as well. */
+  /**
+   * An iteration that starts at the end has to notice a truncation: the replacing records are new
+   * as well.
+   */
   #standAtEnd(visibleEnd: number): void {
     if (this.#range.from !== 'latest') return
     this.#epoch = this.#partition.log.reader.epochOf(visibleEnd - 1)
@@ -98,7 +104,7 @@ export class ForwardSource implements RecordSource {
     if (hasLooked) this.#standAtEnd(visibleEnd)
     this.#end = until === 'end' ? visibleEnd : until
     const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
-    // With nothing to read up to the end nobody else would look at it.
+    // If there is nothing to read up to the end, nothing else checks the offset.
     ensureInLog(this.#partition, offset)
     return offset
   }
@@ -107,20 +113,20 @@ export class ForwardSource implements RecordSource {
     const partition = this.#partition
     const { maxBytes } = this.#range
     const { highWatermark } = partition
-    // What is not there below it never comes.
+    // Records below the high watermark that are not there will never come.
     const limits = offset < highWatermark ? { ...this.#limits, maxWaitMs: 0 } : this.#limits
     const requests = [{ partition, offset, maxBytes }]
     const [response] = await fetchBatches(this.#clock, requests, limits)
     const { failure } = partition.log
-    // What it waits for, or has even seen on a relaxed topic, never comes.
+    // The records it waits for, or on a relaxed topic has even seen, will never come.
     if (failure !== null && offset >= partition.logEndOffset) throw failure
     if (response?.error != null) throw response.error
     ensureNotCut(partition, this.#epoch, offset)
     this.#batches = response?.batches ?? []
     this.#batchSlot = 0
     if (this.#batches.length === 0) {
-      // The offsets from here on are those of a batch that was cut, or of records that compaction has
-      // removed. Where the log was cut meanwhile, others may still come in their place.
+      // The offsets from here on belong to a batch that was truncated, or to records that
+      // compaction has removed. If the log was truncated meanwhile, others may still replace them.
       this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
     }
   }

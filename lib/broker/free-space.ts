@@ -3,13 +3,13 @@ import { StorageError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 
-/** How long an answer of the file system is good for, and for how many bytes of appends. */
+/** How long an answer of the file system is valid, and for how many bytes of appends. */
 const MAX_AGE_MS = 1_000
 const MAX_TAKEN_BYTES = 4 * 1024 * 1024
 
 /**
- * What the file system of a broker has left, without asking it for each append. Other programs may
- * fill it meanwhile: who needs the head-room keeps more than they take in a second. Calls may overlap.
+ * Free bytes of a broker's file system, without asking it for each append. Other programs may fill
+ * it meanwhile: set a limit above what they write in a second. Calls may overlap.
  */
 export class FreeSpace {
   readonly #fileSystem: FileSystem
@@ -19,9 +19,11 @@ export class FreeSpace {
   #askedMs = -Infinity
   /** Bytes of all appends that were ever granted. */
   #grantedBytes = 0
-  /** Those of them that are written, or have failed. */
+  /** Granted bytes whose append is written or has failed. */
   #settledBytes = 0
-  /** What these were when the file system was asked: it cannot be relied on to count any others. */
+  /**
+   * Both counts when the file system was last asked: its answer may not include any later bytes.
+   */
   #grantedWhenAsked = 0
   #settledWhenAsked = 0
 
@@ -32,10 +34,10 @@ export class FreeSpace {
   }
 
   /**
-   * Bytes that are left, as far as that is known.
+   * The free bytes, as far as they are known.
    *
-   * @param neededBytes where it looks as if there were no more than that, the file system is asked.
-   * @throws {@link StorageError} when it does not say.
+   * @param neededBytes the file system is asked if fewer bytes than this seem to be free.
+   * @throws {@link StorageError} when the file system does not answer.
    */
   async atLeast(neededBytes: number): Promise<number> {
     const ageMs = this.#clock.monotonic() - this.#askedMs
@@ -56,12 +58,14 @@ export class FreeSpace {
     return this.#left
   }
 
-  /** So many bytes are going to be appended. */
+  /** Grants bytes for an append. */
   take(sizeBytes: number): void {
     this.#grantedBytes += sizeBytes
   }
 
-  /** So many bytes of those are written, or have failed: the next answer counts what is there of them. */
+  /**
+   * Reports granted bytes as written or failed: the next answer includes what is on disk of them.
+   */
   settle(sizeBytes: number): void {
     this.#settledBytes += sizeBytes
   }

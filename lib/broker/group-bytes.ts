@@ -2,21 +2,22 @@ import type { AppendChainOwner } from './append-chain-owner.ts'
 import { isCapped } from './topic-space.ts'
 
 /**
- * One write takes at most this much of what is waiting: the first in it need not wait for all, and
- * what is written is still in the processor's cache.
+ * Maximum size of one write. With a small group the first append need not wait for all, and what is
+ * written is still in the processor's cache.
  */
 const MAX_GROUP_BYTES = 1024 * 1024
 
-/** The same where each write is synced, which costs more than to wait for others. */
+/** Maximum size of a synced write: a sync costs more than waiting for other appends. */
 const MAX_SYNCED_GROUP_BYTES = 4 * 1024 * 1024
 
-/** Bytes that may wait to be written before those who do not wait for that are held up. */
+/** Bytes that may wait to be written before callers that do not wait for the write are held up. */
 export const MAX_WAITING_BYTES: number = MAX_SYNCED_GROUP_BYTES
 
 /**
- * What one group may take: no more than there is room for, so that the first in it need not wait.
+ * Maximum size of the next group: no more than there is room for, so that the first append need not
+ * wait.
  *
- * @param wasSynced whether the last write was, as the next then most likely is
+ * @param wasSynced whether the last write was synced, as the next one then most likely is
  */
 export function mostGroupBytes(
   owner: Pick<AppendChainOwner, 'log' | 'space'>,

@@ -9,20 +9,20 @@ export interface StoredOffset {
   readonly committed: OffsetAndMetadata
 }
 
-/** What is known of a group's offsets for one topic. */
+/** State of a group's offsets for one topic. */
 interface TopicOffsets {
   count: number
-  /** `null` until somebody asks for it, and after each change. */
+  /** Computed on demand; `null` before that, and after each change. */
   isImportEnded: boolean | null
 }
 
 /**
- * Offsets by {@link topicPartitionKey}. Retention asks every group for each partition of a topic, so what it
- * has to know of all the other partitions is kept beside them.
+ * Offsets by {@link topicPartitionKey}. Retention checks every group for each partition of a topic,
+ * so what it needs to know about all partitions of the topic is kept next to them.
  */
 export class OffsetsByPartition {
   readonly #offsets: Map<string, StoredOffset> = new Map()
-  /** Of the topics that there is an offset for. */
+  /** Topics that have an offset. */
   readonly #topics: Map<string, TopicOffsets> = new Map()
 
   get size(): number {
@@ -69,7 +69,10 @@ export class OffsetsByPartition {
     return this.#topics.has(topic)
   }
 
-  /** Whether an import whose offsets these are has come to its end, as all of the topic say. */
+  /**
+   * Whether the import that committed these offsets has ended, according to all offsets of the
+   * topic.
+   */
   hasImportEnded(topic: string): boolean {
     const ofTopic = this.#topics.get(topic)
     if (ofTopic === undefined) return true
@@ -81,13 +84,13 @@ export class OffsetsByPartition {
   }
 }
 
-/** What one group has committed, and the order in which it is stored. */
+/** The committed offsets of one group, and the queue that stores them in order. */
 export interface GroupOffsets {
   readonly offsets: OffsetsByPartition
   readonly queue: SerialQueue
 }
 
-/** A group's offsets; none so far where it has not been heard of. */
+/** A group's offsets; empty for a group that is not known yet. */
 export function groupOf(groups: Map<string, GroupOffsets>, groupId: string): GroupOffsets {
   let group = groups.get(groupId)
   if (group === undefined) {
@@ -97,7 +100,7 @@ export function groupOf(groups: Map<string, GroupOffsets>, groupId: string): Gro
   return group
 }
 
-/** Lets go of a group that has no offset, unless something is being stored for it. */
+/** Drops a group without offsets, unless something is being stored for it. */
 export function dropIfEmpty(groups: Map<string, GroupOffsets>, groupId: string): void {
   const group = groups.get(groupId)
   if (group?.offsets.size === 0 && group.queue.isIdle) groups.delete(groupId)

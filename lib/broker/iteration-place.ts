@@ -3,12 +3,15 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import type { Partition } from './partition.ts'
 import { outOfRange } from './record-deletion.ts'
 
-/** The leader epoch of a batch, `null` where it has none. */
+/** The leader epoch of a batch; `null` if it has none. */
 export function epochOf({ partitionLeaderEpoch: epoch }: RecordBatch): number | null {
   return epoch < 0 ? null : epoch
 }
 
-/** @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`, `logEndOffset`]. */
+/**
+ * @throws {@link OffsetOutOfRangeError} when `offset` is outside [`logStartOffset`,
+ * `logEndOffset`].
+ */
 export function ensureInLog({ log }: Partition, offset: number): void {
   const { logStartOffset, logEndOffset } = log
   if (offset >= logStartOffset && offset <= logEndOffset) return
@@ -16,11 +19,12 @@ export function ensureInLog({ log }: Partition, offset: number): void {
 }
 
 /**
- * Where the log was cut below the place at which an iteration goes on, in either direction, others may be
- * there by now than those that belong to what it has given.
+ * Refuses to continue an iteration, in either direction, if the log was truncated below its
+ * position: the records there may not belong with the ones it has already returned.
  *
- * @param epoch of the batch that was given last; `null` where none was, or it has none: nobody can tell.
- * @throws {@link OffsetOutOfRangeError} then.
+ * @param epoch of the last returned batch; `null` if there was none or it has none, so nobody can
+ * tell.
+ * @throws {@link OffsetOutOfRangeError} in that case.
  */
 export function ensureNotCut(partition: Partition, epoch: number | null, offset: number): void {
   if (epoch === null) return
@@ -28,7 +32,7 @@ export function ensureNotCut(partition: Partition, epoch: number | null, offset:
   if (end !== null && end < offset) throw cutOff(partition, offset, end)
 }
 
-/** The error for records from `end` on that were cut off, and that were read up to `offset`. */
+/** The error for an iteration at `offset` whose records from `end` on were truncated. */
 export function cutOff(
   { topic, index: partition, logStartOffset, logEndOffset }: Partition,
   offset: number,

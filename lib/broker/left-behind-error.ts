@@ -1,8 +1,9 @@
 import { CorruptRecordError } from '../errors.ts'
 
 /**
- * A partition of the committed offsets is not here, and never was as far as is known: one broker of several
- * has only its own. Where its groups stand is not known, but nothing of what is here is damaged.
+ * A partition of the committed offsets is not here and, as far as is known, never was: one broker
+ * of several has only its own partitions. The positions of its groups are unknown, but nothing is
+ * damaged.
  */
 export class LeftBehindError extends CorruptRecordError {
   constructor(path: string) {

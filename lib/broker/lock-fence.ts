@@ -1,6 +1,6 @@
 import { LockLostError, ReadOnlyError, type AppendOutcome, type VarveError } from '../errors.ts'
 
-/** What a fence has to know of a broker's directory. */
+/** What a fence needs to know of a broker's directory. */
 export interface FencedDirectory {
   readonly dir: string
   /** Whether another process writes, and this one follows without a lock. */
@@ -9,7 +9,7 @@ export interface FencedDirectory {
   isOwned(): boolean
 }
 
-/** Why nothing may be changed any more; `null` while the lock is held, or where there is none. */
+/** Why nothing may be changed any more; `null` while the lock is held, or if there is none. */
 export function whyFenced(
   directory: FencedDirectory,
   outcome: AppendOutcome,
@@ -18,7 +18,7 @@ export function whyFenced(
   return new LockLostError(directory.dir, 'another owner may have taken it', outcome)
 }
 
-/** Like {@link whyFenced}, of an append to a partition, which may be open for reading only. */
+/** Like {@link whyFenced}, for an append to a partition, which may be open for reading only. */
 export function whyNotWritable(partition: FencedDirectory, isWritten: boolean): VarveError | null {
   if (partition.readOnly) return new ReadOnlyError('the broker is open for reading only')
   return whyFenced(partition, isWritten ? 'unknown' : 'not-written')

@@ -6,22 +6,23 @@ import type { Log } from '../storage/log.ts'
 const FOLLOW_INTERVAL_MS = 50
 
 /**
- * How often all segments are looked at. The owner changes those that are not the last one by ways that a quick
- * look sees; what somebody else has damaged it does not.
+ * How often all segments are checked. A quick check sees how the owner changes segments other than
+ * the last one, but not damage done by anybody else.
  */
 const THOROUGH_INTERVAL_MS = 1_000
 
-/** For how long, and in how many looks one behind the other, the owner may be in the middle of a change. */
+/** For how long, and in how many consecutive checks, the owner may be in the middle of a change. */
 const PATIENCE = { ms: 5_000, looks: 3 }
 
 /**
- * Looks from time to time, while somebody waits, for what the owner of the directory has appended
- * to a log that is open for reading only, and once where somebody has read or asked for its end: what
- * has been deleted is not read for much longer then. Files have no way to tell.
+ * Checks a log that is open for reading only for appends of the directory's owner: periodically
+ * while a reader waits, and once after a reader has read or has asked for its end, so that deleted
+ * records are not served for much longer. Files give no notice of changes.
  *
- * A look that fails may have met a change of the owner. Where all have failed for some seconds, who waits, or
- * has read all that is known, is told: otherwise a log that can be looked at no more seems to be one that
- * nobody appends to. The next look that succeeds ends that.
+ * A failed check may have met a change of the owner. If all checks have failed for some seconds,
+ * readers that wait, or have read all known records, get the error; otherwise a log that can no
+ * longer be checked would look like one without appends. The next successful check clears the
+ * error.
  */
 export class LogFollower {
   readonly #clock: Clock
@@ -29,17 +30,17 @@ export class LogFollower {
   readonly #onLooked: (hasFailed: boolean) => boolean
   #timer: Timer | null = null
   #isStopped = false
-  /** The looks that have failed since the last one that has not. */
+  /** The failed checks since the last successful one. */
   #failed: { readonly sinceMs: number; readonly looks: number } | null = null
   #failure: VarveError | null = null
-  /** When the last look at all segments began. */
+  /** When the last check of all segments began. */
   #thoroughMs = -Infinity
-  /** When the last look was over. */
+  /** When the last check ended. */
   #lookedMs = -Infinity
 
   /**
-   * @param onLooked is called after each look, with whether there is a failure to tell, and says whether
-   * anybody still waits.
+   * @param onLooked is called after each check with whether there is an error to report, and
+   * returns whether a reader still waits.
    */
   constructor(clock: Clock, log: Log, onLooked: (hasFailed: boolean) => boolean) {
     this.#clock = clock
@@ -47,7 +48,7 @@ export class LogFollower {
     this.#onLooked = onLooked
   }
 
-  /** Begins to look, if that is not under way. */
+  /** Schedules a check, unless one is scheduled. */
   start(): void {
     if (this.#isStopped) return
     this.#timer ??= this.#clock.startTimer(
@@ -59,20 +60,21 @@ export class LogFollower {
     )
   }
 
-  /** Ends it for good. */
+  /** Stops for good. */
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
   }
 
-  /** @throws why nobody can tell by now what comes next, where that is what is asked for. */
+  /** @throws the reason why the next records cannot be determined, if the reader is at the end. */
   ensureAble(isAtEnd: boolean): void {
-    // Nobody looks while nobody waits: what was found long ago may be over, and the next look tells.
+    // Without waiting readers there are no checks: an old failure may be over, and the next check
+    // tells.
     const isFresh = this.#clock.monotonic() - this.#lookedMs <= 2 * FOLLOW_INTERVAL_MS
     if (isAtEnd && isFresh && this.#failure !== null) throw this.#failure
   }
 
-  /** Looks now. */
+  /** Checks now. */
   async look(): Promise<void> {
     await this.#refresh()
     this.#onLooked(this.#failure !== null)
@@ -91,7 +93,7 @@ export class LogFollower {
     try {
       this.#note(await this.#log.refresh(isQuick))
     } catch (error) {
-      // The owner may be changing what is looked at: the next look has the answer.
+      // The owner may be in the middle of a change; the next check sees the result.
       this.#note(errorOf(error))
     }
   }

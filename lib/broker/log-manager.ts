@@ -26,17 +26,17 @@ import { notRemovedYet, TopicSettlement } from './topic-settlement.ts'
 import { TopicSpace } from './topic-space.ts'
 import { TopicTable } from './topic-table.ts'
 
-/** What the topics of a broker have in common. */
+/** What a {@link LogManager} works with. */
 export interface LogManagerOptions extends PartitionOpenerOptions {
   readonly dir: string
   readonly random: Random
-  /** Whether the directory was closed in order. */
+  /** Whether the directory was closed cleanly. */
   readonly isClean: boolean
-  /** Called when topics or partitions have come or gone. */
+  /** Called when topics or partitions were created or deleted. */
   readonly onTopicsChanged: () => void
   /**
-   * Forgets what others have noted about a topic. Called before a deletion is finished, and before
-   * a topic comes into being, because a deletion may have been cut short: a new topic has no past.
+   * Forgets what other parts have stored about a topic. Called before a deletion is finished and, because a
+   * deletion may have been interrupted, before a topic is created: a new topic has no past.
    */
   readonly forgetTopic: (name: string) => Promise<void>
   /** See {@link TopicFollowerOptions}. */
@@ -46,9 +46,9 @@ export interface LogManagerOptions extends PartitionOpenerOptions {
 /**
  * The topics of one data directory and the logs of their partitions.
  *
- * Creating, growing and deleting are carried out one after the other. Each has one step that makes
- * it true, the write of the topic registry; what comes before is taken back and what comes after is
- * finished when the directory is opened after a crash.
+ * Creating, growing and deleting a topic are carried out one after the other. Each takes effect in one step,
+ * the write of the topic registry. When the directory is opened after a crash, the steps before it are
+ * undone, and the steps after it are completed.
  */
 export class LogManager {
   readonly #options: LogManagerOptions
@@ -92,7 +92,7 @@ export class LogManager {
     return this.#topics.all
   }
 
-  /** The names of all topics in any order: the same list for as long as none comes or goes. */
+  /** The names of all topics in any order. The list is the same one until a topic is created or deleted. */
   get topicNames(): readonly string[] {
     return this.#topics.names
   }
@@ -101,13 +101,13 @@ export class LogManager {
     return this.#topics.get(name)
   }
 
-  /** Opens every topic, after finishing or taking back what a crash has interrupted. */
+  /** Opens every topic, after completing or undoing what a crash has interrupted. */
   async load(): Promise<void> {
     const { isClean, states, partitionContext } = this.#options
     const { clock, readOnly } = partitionContext
     const isKnown = await this.#registry.load()
     if (!readOnly) {
-      // Before anything is removed because of what it says.
+      // Before anything is removed because of the registry.
       if (isKnown && !isClean) await this.#registry.renew()
       await this.#directories.removeRenamed()
       await this.#settlement.settleAll()
@@ -122,7 +122,7 @@ export class LogManager {
     await (isClean ? open() : states.whileOpening(clock, open))
   }
 
-  /** Takes over what the owner of a directory has changed; see {@link TopicFollower.refresh}. */
+  /** Applies the changes of the directory's owner; see {@link TopicFollower.refresh}. */
   refresh(): Promise<void> {
     return this.#queue.run(async () => {
       if (this.#closedBy === null) await this.#follower.refresh()
@@ -133,14 +133,14 @@ export class LogManager {
    * Creates a topic.
    *
    * @throws {@link TopicExistsError} when there is one of that name.
-   * @throws {@link InvalidTopicError} when the name is too much like that of another.
+   * @throws {@link InvalidTopicError} when the name is too similar to that of another.
    */
   create(name: string, partitionCount: number, config: TopicConfig): Promise<Topic> {
     return this.#change(async () => {
       const known = this.#registry.get(name)
       if (known?.state === 'active') throw new TopicExistsError(name)
       ensureConsistent(this.#opener.configOf({ name, config }))
-      // An attempt that failed, and whose traces could not be removed then.
+      // The rest of a failed attempt that could not be removed at the time.
       if (known !== undefined) await this.#settlement.settle(known)
       await this.#topics.ensureNoTwin(name, () => this.#directories.isTaken(name, 0))
       await this.#options.forgetTopic(name)
@@ -154,7 +154,7 @@ export class LogManager {
       } catch (error) {
         const reason = new ClosedError(`topic '${name}' was not created`)
         await closeAll(partitions, reason).catch(() => undefined)
-        // Where that fails too, the next attempt or the next open does it.
+        // If that fails too, the next attempt or the next open does it.
         await this.#takeBack(() => this.#settlement.settle(entry))
         throw error
       }
@@ -163,8 +163,8 @@ export class LogManager {
   }
 
   /**
-   * Deletes a topic. Who waits for its records gets {@link UnknownTopicOrPartitionError}. When it
-   * fails after the topic is gone, another call, or the next open, finishes it.
+   * Deletes a topic. Calls that wait for its records get {@link UnknownTopicOrPartitionError}. If it fails
+   * after the topic is gone, another call, or the next open, completes it.
    */
   delete(name: string): Promise<void> {
     return this.#change(async () => {
@@ -179,15 +179,15 @@ export class LogManager {
     })
   }
 
-  /** See {@link TopicSettlement.finishDeletions}: for when it is known what groups have committed. */
+  /** See {@link TopicSettlement.finishDeletions}. Called once the committed offsets are known. */
   finishDeletions(): Promise<void> {
     return this.#settlement.finishDeletions()
   }
 
-  /** Closes every log. @returns whether all of them are in order. @throws as {@link closeAll}. */
+  /** Closes every log. @returns whether all of them are sound. @throws as {@link closeAll}. */
   async close(reason: ClosedError): Promise<boolean> {
     this.#closedBy = reason
-    // Otherwise there may be another list, after a power loss, than this close knows of.
+    // Otherwise a power loss could bring back another list than the one this close knows.
     const isCertain = await this.#queue.run(() => this.#registry.makeCertain())
     const partitions = this.topics.flatMap((topic) => topic.partitions)
     let isWritable = isCertain
@@ -197,7 +197,7 @@ export class LogManager {
       if (!log.isWritable) isWritable = false
     }
     await closeAll(partitions, reason)
-    // What was on its way may have failed meanwhile: only who waited for it has been told.
+    // Writes in flight may have failed meanwhile, and only their callers know.
     return isWritable && partitions.every(({ log }) => log.failure === null && log.damage === null)
   }
 
@@ -210,7 +210,7 @@ export class LogManager {
         hasBegun = true
         return await change()
       } catch (error) {
-        // A configuration that contradicts what is in force is refused, and no failure of the disk.
+        // A configuration that contradicts the one in force is refused; that is no failure of the disk.
         if (error instanceof VarveError || error instanceof RangeError) throw error
         const { dir } = this.#options
         const message = reasonOf(error)
@@ -229,29 +229,29 @@ export class LogManager {
     if (fence !== null) throw fence
   }
 
-  /** As far as possible. Directories of what the list may still name after a power loss are left. */
+  /** As far as possible. Directories that the list may still name after a power loss are kept. */
   async #takeBack(remove: () => Promise<void>): Promise<void> {
     try {
       await this.#registry.ensureCertain()
       await remove()
     } catch {
-      // The caller hears of the first failure.
+      // The caller gets the first error.
     }
   }
 
-  /** From here on the topic cannot be found, also where it is in doubt whether that is on disk. */
+  /** From here on the topic cannot be found, even if it is uncertain whether that is on disk. */
   async #retire(entry: TopicEntry): Promise<void> {
     const topic = this.#topics.get(entry.name)
     try {
       await this.#registry.retire(entry)
     } finally {
       const isRetired = this.#registry.get(entry.name)?.state === 'deleting'
-      // Whether their last bytes reach the disk does not matter any more.
+      // It no longer matters whether their last bytes reach the disk.
       if (isRetired && topic !== undefined) await this.#letGo(topic).catch(() => undefined)
     }
   }
 
-  /** What is remembered of a topic. @throws when it is deleted, also when there is another of its name. */
+  /** The registry entry of a topic. @throws when it is deleted, even if there is another of its name. */
   #entryOf(topic: Topic): TopicEntry {
     const entry = this.#registry.get(topic.name)
     if (entry === undefined || this.#topics.get(topic.name) !== topic) {
@@ -263,7 +263,7 @@ export class LogManager {
   async #addPartitions(topic: Topic, total: number): Promise<void> {
     const entry = this.#entryOf(topic)
     const { partitionCount } = entry
-    // Another call may have grown it since this one was made.
+    // Another call may have grown it since this call was made.
     ensureGrows(topic.name, partitionCount, total)
     const grown = { ...entry, partitionCount: total }
     this.#registry.ensureRoom(grown)
@@ -284,7 +284,7 @@ export class LogManager {
   async #alter(topic: Topic, config: TopicConfig): Promise<void> {
     const entry = this.#entryOf(topic)
     const merged = { ...entry.config, ...config }
-    // What is stored may contradict itself by defaults that have changed since.
+    // The stored configuration may contradict itself because of defaults that have changed since.
     if ('minCompactionLagMs' in config || 'maxCompactionLagMs' in config) {
       ensureConsistent(this.#opener.configOf({ ...entry, config: merged }))
     }
@@ -292,11 +292,11 @@ export class LogManager {
     topic.setConfig(this.#opener.configOf({ ...entry, config: merged }))
   }
 
-  /** Makes partitions [`from`, `to`) of a topic and opens them; durable when it resolves. */
+  /** Creates partitions [`from`, `to`) of a topic and opens them; durable when it resolves. */
   async #makePartitions(entry: TopicEntry, from: number, to: number): Promise<Partition[]> {
     const indexes = Array.from({ length: to - from }, (_, each) => from + each)
     const keys = indexes.map((partition) => topicPartitionKey({ topic: entry.name, partition }))
-    // A recovery point of an earlier topic of that name would look like records lost from this one.
+    // The recovery point of an earlier topic of that name would make this one look truncated.
     await this.#options.states.forget(keys)
     for (const index of indexes) await this.#directories.create(entry.name, index, entry.id)
     await this.#directories.sync()
@@ -310,9 +310,9 @@ export class LogManager {
     if (partitions !== null) this.#publish(entry, partitions)
   }
 
-  /** Why files of a topic are gone, which another process may have deleted since the last look. */
+  /** Why the files of a topic are gone: another process may have deleted it since the last look. */
   async #whyGone({ name, id }: TopicEntry): Promise<VarveError | null> {
-    // It is never deleted, and what is new is read while a look is under way.
+    // Internal topics are never deleted. They are read during a refresh, which must not wait for another.
     if (INTERNAL_TOPICS.has(name)) return null
     await this.refresh().catch(() => undefined)
     return this.#topics.get(name)?.id === id ? null : unknownTopic(name)

@@ -3,25 +3,28 @@ import type { Clock } from '../platform/clock.ts'
 import type { LogState, LogStateFiles } from '../storage/log-state.ts'
 import { compareNames } from './topic-partition.ts'
 
-/** For so long, and then until the next log is open, what an open has found stays unsaved. */
+/**
+ * How long after the last save an open may leave further states unsaved; then the next opened log
+ * saves.
+ */
 const PUT_OFF_MS = 5_000
 
 /**
- * The checkpoints of all logs of a broker. Many logs save at about the same time, so saves that
- * come while one is being written share the next.
+ * The checkpoints of all logs of a broker. Many logs save at about the same time, so saves
+ * requested during a write share the next write.
  */
 export class LogStates {
   readonly #files: LogStateFiles
   #states: Map<string, LogState>
-  /** Whether they are in the order of the files. That of a log stays where it is when it changes. */
+  /** Whether the map is in file order. A changed log keeps its place. */
   #isSorted = false
-  /** Of which the files may say something else than memory. */
+  /** Logs whose state on disk may differ from memory. */
   readonly #unsaved = new Set<string>()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | null = null
   #reading: Promise<void> = Promise.resolve()
   #nextRead: Promise<void> | null = null
-  /** Whether a save need not be written yet; `null` while each is at once. */
+  /** Whether a save may be postponed; `null` while every save is written at once. */
   #mayWait: (() => boolean) | null = null
 
   constructor(files: LogStateFiles, states: Map<string, LogState>) {
@@ -29,15 +32,15 @@ export class LogStates {
     this.#states = states
   }
 
-  /** What is known of a log, by `topic-partition`; offsets 0 for one that is new. */
+  /** State of a log, by `topic-partition`; offsets are 0 for a new log. */
   get(key: string): LogState {
     return this.#states.get(key) ?? { recoveryPoint: 0, logStartOffset: 0 }
   }
 
   /**
-   * Reads again what the owner of the directory has saved: of every log, because one that was known may be
-   * gone by now, and another have its name. Calls share a read that is yet to begin, as many logs are
-   * looked at together; one under way may have missed what the caller knows of.
+   * Reads again what the owner of the directory has saved. It reads the states of all logs, because
+   * a known log may be gone, and another have its name. Calls share the next read, because many
+   * logs are refreshed together; a read in progress may have missed what the caller knows of.
    */
   reload(): Promise<void> {
     this.#nextRead ??= this.#reading
@@ -55,19 +58,21 @@ export class LogStates {
     this.#isSorted = false
   }
 
-  /** Whether the logs are closed in order as of now. */
+  /** Whether the logs are closed cleanly at the moment. */
   areClean(): Promise<boolean> {
     return this.#files.hasCleanShutdownMark()
   }
 
   /**
-   * Opens logs of which each saves its state. The files are of all logs, so they are not replaced for each, but
-   * behind `open`, and with the first log that is open five seconds behind the last save: an open that is
-   * killed again and again must get on. Until then they say less of what is durable than is true, and what is
-   * opened must not be changed.
+   * Opens logs, each of which saves its state.
    *
-   * @throws what `open` rejects with, or {@link LockLostError}. A directory opens on a full disk too: what cannot
-   * be written now is with the next save of any log.
+   * The checkpoint files cover all logs, so they are not replaced for each one. They are written
+   * after `open` and, during it, when a log has been opened five seconds after the last save,
+   * because an open that is killed repeatedly must still make progress. Until then they understate
+   * what is durable, and what is opened must not be changed.
+   *
+   * @throws the error of `open`, or {@link LockLostError}. A directory can be opened on a full
+   * disk, too: a state that cannot be written now is written with the next save of any log.
    */
   async whileOpening(clock: Clock, open: () => Promise<void>): Promise<void> {
     let dueMs = clock.monotonic() + PUT_OFF_MS
@@ -80,7 +85,7 @@ export class LogStates {
     try {
       await open()
     } catch (error) {
-      // The caller hears of what came first.
+      // The caller gets the first error.
       await this.#writePutOff().catch(() => undefined)
       throw error
     }
@@ -91,10 +96,13 @@ export class LogStates {
     }
   }
 
-  /** Replaces the state of one log; durable when it resolves, but while logs are opened. */
+  /**
+   * Replaces the state of one log; durable when it resolves, except during
+   * {@link LogStates.whileOpening}.
+   */
   async save(key: string, state: LogState): Promise<void> {
     const known = this.#states.get(key)
-    // Of many logs that are closed or looked after most have not changed.
+    // When many logs are closed or maintained, most states have not changed.
     if (known !== undefined && !this.#unsaved.has(key) && areSame(known, state)) return
     const before = this.get(key)
     if (known === undefined) this.#isSorted = false
@@ -105,13 +113,13 @@ export class LogStates {
       await this.#write()
       if (this.#states.get(key) === state) this.#unsaved.delete(key)
     } catch (error) {
-      // What was refused must not come into force with the next save of another log.
+      // A refused state must not take effect with the next save of another log.
       if (this.#states.get(key) === state) this.#states.set(key, before)
       throw error
     }
   }
 
-  /** Forgets logs that exist no more; durable when it resolves. */
+  /** Forgets logs that no longer exist; durable when it resolves. */
   async forget(keys: readonly string[]): Promise<void> {
     const gone = new Set(keys)
     const known = [...this.#states].filter(([key]) => gone.has(key))

@@ -2,18 +2,18 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import type { Log } from '../storage/log.ts'
 import { flushTimed } from './slow-sync.ts'
 
-/** After this many bytes the recovery point is saved, so that opening after a crash stays quick. */
+/** After this many bytes the recovery point is saved, so that opening after a crash stays fast. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
 
-/** A flush that has failed is tried again no sooner, so that a disk that goes on failing is left in peace. */
+/** Shortest pause before a failed flush is tried again, to spare a disk that keeps failing. */
 const MIN_FLUSH_AGAIN_MS = 1_000
 
-/** What has to be done for a log now and then because of what was appended to it. */
+/** Maintenance of one log that its appends make necessary. */
 export class LogUpkeep {
   readonly #clock: Clock
   readonly #log: Log
   #flushTimer: Timer | null = null
-  /** When it is due, by the monotonic clock. */
+  /** Due time by the monotonic clock. */
   #flushDueMs = Infinity
   #isSaving = false
   #isStopped = false
@@ -23,7 +23,7 @@ export class LogUpkeep {
     this.#log = log
   }
 
-  /** Called when the limits have changed: what was appended before has to be durable in time too. */
+  /** Called after the limits have changed: earlier appends have to become durable in time, too. */
   afterAlter(): void {
     const { durableEndOffset, logEndOffset, config } = this.#log
     const count = logEndOffset - durableEndOffset
@@ -38,20 +38,20 @@ export class LogUpkeep {
     this.#saveRecoveryPoint()
   }
 
-  /** Ends it for good. */
+  /** Stops for good. */
   stop(): void {
     this.#isStopped = true
     this.#flushTimer?.cancel()
   }
 
-  /** On a relaxed topic, what is not synced by count is synced by time. */
+  /** On a relaxed topic, syncs by time what is not synced by count. */
   #flushInTime(leastMs = 0): void {
     const { flushMessages, flushMs } = this.#log.config
     if (flushMessages === 1 || flushMs === Number.MAX_SAFE_INTEGER || this.#isStopped) return
     const delayMs = Math.max(flushMs, leastMs)
     const dueMs = this.#clock.monotonic() + delayMs
     if (dueMs >= this.#flushDueMs) return
-    // The limit may have been lowered since it was begun.
+    // The limit may have been lowered since the timer was started.
     this.#flushTimer?.cancel()
     this.#flushDueMs = dueMs
     this.#flushTimer = this.#clock.startTimer(
@@ -66,8 +66,9 @@ export class LogUpkeep {
   }
 
   /**
-   * A failure that leaves the disk in doubt shows in the next append: the log takes no more writes.
-   * After any other nothing was synced, and there need be no append that would try again.
+   * After a failure that leaves the disk in doubt the log takes no more writes, and the next append
+   * reports it. After any other failure nothing was synced, and there may be no append that would
+   * try again.
    */
   #flush(): void {
     flushTimed(this.#clock, this.#log)?.catch(() => {
@@ -79,7 +80,7 @@ export class LogUpkeep {
   #saveRecoveryPoint(): void {
     if (this.#isSaving || this.#log.bytesSinceCheckpoint < CHECKPOINT_BYTES) return
     this.#isSaving = true
-    // It is a lower bound: where it cannot be saved, the next open looks at more.
+    // The recovery point is a lower bound: if it cannot be saved, the next open checks more.
     const done = (): void => {
       this.#isSaving = false
     }

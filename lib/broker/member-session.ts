@@ -8,7 +8,7 @@ import type { GroupMembership, MembershipOptions, MembershipState } from './grou
 import type { CommitOptions, OffsetCommit } from './offset-and-metadata.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
-/** What a member needs of the coordinator. */
+/** What a member needs from the coordinator. */
 export interface SessionContext {
   readonly clock: Clock
   isClosed(): boolean
@@ -21,8 +21,8 @@ const NO_GENERATION = -1
 const NOTHING: readonly TopicPartition[] = Object.freeze([])
 
 /**
- * The membership as its consumer and its group see it: the consumer calls what
- * {@link GroupMembership} has, the group calls the rest.
+ * A membership, seen from both sides: the consumer calls the methods of {@link GroupMembership},
+ * and the group calls the others.
  */
 export class MemberSession implements GroupMembership {
   readonly strategy: PartitionAssignmentStrategy
@@ -31,14 +31,14 @@ export class MemberSession implements GroupMembership {
   readonly #options: MembershipOptions
   readonly #isCooperative: boolean
   #memberId: string
-  /** `null` outside of a group. */
+  /** `null` outside a group. */
   #group: ConsumerGroup | null = null
   #state: MembershipState = 'unjoined'
   #generation = NO_GENERATION
   #lastGeneration = NO_GENERATION
   #topics: readonly string[] = []
   #assignment: readonly TopicPartition[] = NOTHING
-  /** Cooperative: all that the member may be consuming, as far as it has said. */
+  /** Cooperative: all partitions the member may be consuming, as far as it has reported. */
   #held: readonly TopicPartition[] = NOTHING
   #isIdUsed = false
   #isPolling = false
@@ -71,7 +71,7 @@ export class MemberSession implements GroupMembership {
     return this.#assignment
   }
 
-  /** The highest generation the member was ever in, also before it was out of the group. */
+  /** The highest generation the member was ever in, including earlier stays in the group. */
   get lastGeneration(): number {
     return this.#lastGeneration
   }
@@ -91,13 +91,14 @@ export class MemberSession implements GroupMembership {
     const group = this.#group ?? this.#enter()
     this.#topics = [...topics]
     const held = new Set(this.#held.map(topicPartitionKey))
-    // What the member was never given, or has lost, is not its own, whatever it says.
+    // Partitions that the member was never assigned, or has lost, are not its own, whatever it
+    // says.
     this.#held = owned.filter((each) => held.has(topicPartitionKey(each)))
     this.#changeTo('joining')
     group.rebalance()
   }
 
-  /** Whether the member has stayed away from polling for too long, and is still in. */
+  /** Whether the member has exceeded its poll interval and is still in the group. */
   get isOverdue(): boolean {
     return this.#isOverdue
   }
@@ -138,7 +139,10 @@ export class MemberSession implements GroupMembership {
     this.#exit('unjoined')?.remove(this)
   }
 
-  /** What the assignor is told: an eager member starts from its last assignment, to which `sticky` keeps. */
+  /**
+   * Input for the assignor. An eager member starts from its last assignment, which `sticky`
+   * preserves.
+   */
   toGroupMember(): GroupMember {
     return {
       memberId: this.#memberId,
@@ -148,15 +152,15 @@ export class MemberSession implements GroupMembership {
     }
   }
 
-  /** A rebalance has begun. */
+  /** Called when a rebalance has begun. */
   needRejoin(): void {
     this.#changeTo('rejoin-needed')
   }
 
-  /** A rebalance has ended. */
+  /** Called when a rebalance has ended. */
   assign(generation: number, assignment: readonly TopicPartition[]): void {
     const given = new Set(assignment.map(topicPartitionKey))
-    // What it has to give up it holds until it joins without it.
+    // The member holds the partitions that it has to give up until it joins without them.
     const surplus = this.#held.filter((each) => !given.has(topicPartitionKey(each)))
     this.#held = [...assignment, ...surplus]
     this.#generation = generation
@@ -165,13 +169,13 @@ export class MemberSession implements GroupMembership {
     this.#changeTo('stable')
   }
 
-  /** The member is out of the group without having asked for it. */
+  /** Called when the member is removed without having left. */
   lose(): void {
     this.#exit('lost')
     this.notify()
   }
 
-  /** Calls `onChange` soon, once for all that happens until then. */
+  /** Calls `onChange` soon, once for all changes until then. */
   notify(): void {
     if (this.#isNotifying) return
     this.#isNotifying = true
@@ -185,7 +189,7 @@ export class MemberSession implements GroupMembership {
     const group = this.#context.groupFor(this.#groupId)
     group.admit(this)
     this.#group = group
-    // The old id may still be on its way in somebody's log or message: it must not mean two stays.
+    // The old id may still be in a log or message somewhere: it must not stand for two stays.
     if (this.#isIdUsed) this.#memberId = this.#context.newMemberId(this.#groupId)
     this.#isIdUsed = true
     if (!this.#isPolling) this.#startPollTimer()

@@ -5,13 +5,13 @@ import type { FileSystem } from '../platform/file-system.ts'
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 
-/** A directory in which it lies is that of a broker. */
+/** This file marks a directory as that of a broker. */
 export const META_PROPERTIES_FILE = 'meta.properties'
 
 /**
- * Whom a data directory belongs to: the cluster's id in Kafka's `meta.properties`; `null` when there is none.
+ * Reads the cluster id from Kafka's `meta.properties`; `null` if there is no such file.
  *
- * @throws {@link CorruptRecordError} when it is of a version that is not known, or names no cluster.
+ * @throws {@link CorruptRecordError} when the version is unknown, or there is no cluster id.
  */
 export async function readMetaProperties(
   fileSystem: FileSystem,

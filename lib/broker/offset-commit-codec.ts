@@ -4,8 +4,8 @@ import { ByteReader } from '../record/varint.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-// A record of the internal topic that says how far a group has come in a partition. All numbers
-// are big-endian; a string is an int16 number of bytes and as many bytes of UTF-8.
+// Each record of the internal topic holds the committed offset of a group for one partition. All
+// numbers are big-endian; a string is an int16 length in bytes and that many bytes of UTF-8.
 //
 //   key    2       version          1; 0 has the same fields; from 2 on a key is no offset commit
 //          2+n     group
@@ -15,33 +15,39 @@ import type { TopicPartition } from './topic-partition.ts'
 //   value  2       version          3 is written, 0 to 4 are read
 //          8       offset           the next one to read; negative: there is none
 //          4       leaderEpoch      versions 3 and 4; -1: not known
-//          2+n     metadata         in version 4 the number is an unsigned varint, and one more
+//          2+n     metadata         in version 4 the length is an unsigned varint of length + 1
 //          8       commitTimestamp  milliseconds since the epoch
 //          8       expireTimestamp  version 1 only
 //                  tagged fields    version 4 only
 //
-// A null value is a tombstone: the group has no offset for that partition any more. The CRC of the
-// batch covers all of it.
+// A null value is a tombstone: the group no longer has an offset for that partition. The CRC of the
+// batch covers the whole record.
 
 const KEY_VERSION = 1
 const VALUE_VERSION = 3
 const HIGHEST_READ_VALUE_VERSION = 4
 const NO_LEADER_EPOCH = -1
-/** Of the last field of a key. */
+/** Size of the last field of a key. */
 const PARTITION_BYTES = 4
 
-/** Whose offset a record holds. */
+/** Identifies the group and partition of a committed offset. */
 export interface OffsetCommitKey extends TopicPartition {
   readonly groupId: string
 }
 
-/** An offset as it is stored: a negative one, which a broker takes and Varve does not, stands for none. */
+/**
+ * A committed offset as it is stored. A negative offset, which brokers accept and Varve does not,
+ * means none.
+ */
 export interface OffsetCommitValue extends OffsetAndMetadata {
   /** Milliseconds since the epoch. */
   readonly commitTimestamp: number
 }
 
-/** Key of an offset's record; equal keys have equal bytes. @throws RangeError for a string of more than 32767 bytes. */
+/**
+ * Encodes the key of an offset's record; equal keys have equal bytes. @throws RangeError for a
+ * string of more than 32767 bytes.
+ */
 export function encodeOffsetCommitKey({ groupId, topic, partition }: OffsetCommitKey): Buffer {
   const groupBytes = Buffer.from(groupId)
   const topicBytes = Buffer.from(topic)
@@ -54,8 +60,8 @@ export function encodeOffsetCommitKey({ groupId, topic, partition }: OffsetCommi
 }
 
 /**
- * Makes the keys of one group's offsets, of which most that are committed together are of one topic: those
- * differ in their last field.
+ * Creates the keys of one group's offsets. Most offsets that are committed together are of one
+ * topic, so their keys differ only in the last field.
  */
 export function offsetCommitKeys(groupId: string): (topicPartition: TopicPartition) => Buffer {
   let last: { readonly topic: string; readonly key: Buffer } | null = null
@@ -70,7 +76,10 @@ export function offsetCommitKeys(groupId: string): (topicPartition: TopicPartiti
   }
 }
 
-/** Value of an offset's record. @throws RangeError for metadata of more than 32767 bytes. */
+/**
+ * Encodes the value of an offset's record. @throws RangeError for metadata of more than 32767
+ * bytes.
+ */
 export function encodeOffsetCommitValue(value: OffsetCommitValue): Buffer {
   const metadataBytes = Buffer.from(value.metadata)
   const buffer = Buffer.allocUnsafe(2 + 8 + 4 + 2 + metadataBytes.length + 8)
@@ -83,10 +92,10 @@ export function encodeOffsetCommitValue(value: OffsetCommitValue): Buffer {
 }
 
 /**
- * Reads a key of the internal topic.
+ * Decodes a key of the internal topic.
  *
- * @returns `null` for the key of something else, such as a group's members in Kafka
- * @throws {@link CorruptRecordError} when the bytes are not what the version says
+ * @returns `null` for a key of another kind, such as a group's members in Kafka
+ * @throws {@link CorruptRecordError} when the bytes do not match the version
  */
 export function decodeOffsetCommitKey(key: Buffer): OffsetCommitKey | null {
   const reader = new ByteReader(key)
@@ -101,10 +110,10 @@ export function decodeOffsetCommitKey(key: Buffer): OffsetCommitKey | null {
 }
 
 /**
- * Reads the value that belongs to a key of {@link decodeOffsetCommitKey}.
+ * Decodes the value that belongs to a key of {@link decodeOffsetCommitKey}.
  *
- * @returns `null` for a version that came after this code
- * @throws {@link CorruptRecordError} when the bytes are not what the version says
+ * @returns `null` for a version newer than this code
+ * @throws {@link CorruptRecordError} when the bytes do not match the version
  */
 export function decodeOffsetCommitValue(value: Buffer): OffsetCommitValue | null {
   const reader = new ByteReader(value)
@@ -117,14 +126,14 @@ export function decodeOffsetCommitValue(value: Buffer): OffsetCommitValue | null
   const metadata = reader.readString(metadataBytes)
   const commitTimestamp = readLong(reader)
   if (version === 1) readLong(reader)
-  // Tagged fields are there for later versions to add to, so nothing can be said about the rest.
+  // Later versions may add tagged fields, so nothing can be said about the rest.
   if (!isFlexible) ensureAtEnd(reader)
   return { offset, leaderEpoch: leaderEpoch < 0 ? null : leaderEpoch, metadata, commitTimestamp }
 }
 
 /**
- * The partition of the internal topic that holds a group's offsets: Kafka's choice, which goes by
- * Java's hash of the text.
+ * The partition of the internal topic that holds a group's offsets. Kafka chooses it by Java's hash
+ * of the group id.
  *
  * @param partitionCount at least 1
  */
@@ -133,7 +142,7 @@ export function partitionForGroup(groupId: string, partitionCount: number): numb
   for (let at = 0; at < groupId.length; at++) {
     hash = (Math.imul(31, hash) + groupId.charCodeAt(at)) | 0
   }
-  // The smallest int32 has no positive counterpart, and Kafka takes 0 for it.
+  // The smallest int32 has no positive counterpart; Kafka takes 0 for it.
   return (hash === -0x8000_0000 ? 0 : Math.abs(hash)) % partitionCount
 }
 

@@ -19,7 +19,7 @@ export interface OffsetsPartition {
   readonly index: number
   readonly logStartOffset: number
   readonly highWatermark: number
-  /** Its reader's generation rises where records were taken away or replaced. */
+  /** The generation of its reader rises when records are removed or replaced. */
   readonly log: { readonly reader: { readonly generation: number } }
   appendInternal(records: readonly AppendRecord[]): Promise<unknown>
   readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]>
@@ -28,38 +28,46 @@ export interface OffsetsPartition {
 const REPLAY_BYTES = 1024 * 1024
 
 /**
- * Takes over what one partition of the internal topic holds, from its start on, and later what has come
- * since.
+ * Reads the committed offsets from one partition of the internal topic: first from its start, and
+ * later what has been appended since.
  *
- * What a transaction of Kafka has committed counts once its marker says so (KIP-98): until then, and
- * for good where it was aborted or never ended, the group is where it was. Of several commits the one
- * that was written last counts, whichever transaction ended last.
+ * The commits of a Kafka transaction count once its commit marker is read (KIP-98). Until then, and
+ * for good if it was aborted or never ended, the group's earlier commits hold. Of several commits
+ * the one written last counts, whichever transaction ended last.
  */
 export class OffsetReplay {
-  /** Up to where, exclusive. */
+  /** End of what has been read, exclusive. */
   #nextOffset = 0
-  /** Of the log, as it was when the last run began. */
+  /** Generation of the log when the last run began. */
   #generation: number | null = null
-  /** What open transactions have committed, by their producer. */
+  /** Commits of open transactions, by producer. */
   readonly #pending: Map<bigint, PendingOffsets> = new Map()
-  /** Where the record is that counts, by group and partition, while a transaction may bring an older one. */
+  /**
+   * Offset of the record that counts, by group and partition, while a transaction may still bring
+   * an older one.
+   */
   readonly #applied: Map<string, number> = new Map()
   readonly #partitionCount: number
 
-  /** @param partitionCount of the topic: what is of a group that belongs elsewhere nobody has ever read. */
+  /**
+   * @param partitionCount of the topic. Commits of a group that belongs in another partition are
+   * never read.
+   */
   constructor(partitionCount: number) {
     this.#partitionCount = partitionCount
   }
 
   /**
-   * Whether something of what was taken over may not be in the log any more, so that only a replay from the
-   * start tells what counts: its owner has cut it, or taken other files for its own.
+   * Whether something that was read may no longer be in the log, because its owner has truncated it
+   * or replaced its files. Then only a replay from the start tells what counts.
    */
   isOutdated({ log }: OffsetsPartition): boolean {
     return this.#generation !== null && this.#generation !== log.reader.generation
   }
 
-  /** Goes on to the end there is. When it rejects, the next call goes on behind the last whole batch. */
+  /**
+   * Reads on to the current end. If it rejects, the next call continues after the last whole batch.
+   */
   async run(partition: OffsetsPartition, groups: Map<string, GroupOffsets>): Promise<void> {
     this.#generation = partition.log.reader.generation
     const endOffset = partition.highWatermark
@@ -72,11 +80,11 @@ export class OffsetReplay {
         if (batch.isControl) this.#endTransaction(batch, partition, groups)
         else await this.#take(batch, partition, groups, offset)
         offset = batch.nextOffset
-        // What a batch has done to open transactions must not be done again.
+        // The changes of a batch to open transactions must not be applied twice.
         this.#nextOffset = offset
       }
     }
-    // A damaged log says so only to those who ask for what the damage has hidden.
+    // A damaged log reports it only to readers of what the damage has hidden.
     await partition.readBatches(endOffset, REPLAY_BYTES)
     this.#nextOffset = Math.max(offset, endOffset)
   }
@@ -115,14 +123,14 @@ export class OffsetReplay {
       const pending = this.#pending.get(producerId) ?? NOTHING
       this.#pending.delete(producerId)
       if (end.type === 'COMMIT') for (const change of pending.values()) this.#apply(change, groups)
-      // What comes from here on is later than all that counts.
+      // Later commits are newer than all that count so far.
       if (this.#pending.size === 0) this.#applied.clear()
     } catch (error) {
       throw withPlace(error, { topic, partition: index }, batch.baseOffset, batch.lastOffset)
     }
   }
 
-  /** Commits of a transaction that ends late may be older than what counts already. */
+  /** The commits of a transaction that ends late may be older than those that count already. */
   #apply(change: OffsetChange, groups: Map<string, GroupOffsets>): void {
     const { groupId, topicPartition, committed, recordOffset } = change
     const place = keyOf(change)
@@ -139,13 +147,13 @@ export class OffsetReplay {
   }
 }
 
-/** What a record does to the offsets of a group. */
+/** The change that a record makes to the offsets of a group. */
 interface OffsetChange {
-  /** Of the record. */
+  /** Offset of the record itself. */
   readonly recordOffset: number
   readonly groupId: string
   readonly topicPartition: TopicPartition
-  /** `null` takes the offset away. */
+  /** `null` removes the offset. */
   readonly committed: OffsetAndMetadata | null
 }
 
@@ -153,13 +161,13 @@ interface OffsetChange {
 type PendingOffsets = Map<string, OffsetChange>
 const NOTHING: PendingOffsets = new Map()
 
-/** One beyond what a number holds says as well as any other whose transaction it is. */
+/** A bigint, so that ids beyond the range of safe integers also identify their transactions. */
 function producerIdOf({ buffer }: RecordBatch): bigint {
   return buffer.readBigInt64BE(PRODUCER_ID_POSITION)
 }
 
 function keyOf({ groupId, topicPartition }: OffsetChange): string {
-  // The name of a partition ends with a number, and holds no space.
+  // The key of a partition ends with a number, and contains no space.
   return `${topicPartitionKey(topicPartition)} ${groupId}`
 }
 
@@ -175,7 +183,9 @@ async function recordsOf(
   }
 }
 
-/** @returns `null` for what is about no offset, or about one of a group that belongs elsewhere */
+/**
+ * @returns `null` for a record that is no commit, or the commit of a group that belongs elsewhere
+ */
 function changeOf(record: StoredRecord, isOwn: (groupId: string) => boolean): OffsetChange | null {
   if (record.key === null) return null
   try {
@@ -188,7 +198,7 @@ function changeOf(record: StoredRecord, isOwn: (groupId: string) => boolean): Of
     const value = decodeOffsetCommitValue(record.value)
     if (value === null) return null
     const { offset, metadata, leaderEpoch } = value
-    // Brokers store whatever they are sent, and clients have sent -1 for none.
+    // Brokers store any offset, and clients have sent -1 for none.
     const committed = offset < 0 ? null : { offset, metadata, leaderEpoch }
     return { recordOffset, groupId, topicPartition, committed }
   } catch (error) {
@@ -196,7 +206,9 @@ function changeOf(record: StoredRecord, isOwn: (groupId: string) => boolean): Of
   }
 }
 
-/** Adds what the bytes of one record or batch do not know: which partition and which offsets they are. */
+/**
+ * Adds the partition and the offsets, which the decoder of a single record or batch does not know.
+ */
 function withPlace(
   error: unknown,
   place: TopicPartition,

@@ -6,47 +6,49 @@ import { partitionForGroup } from './offset-commit-codec.ts'
 import { OffsetReplay, type OffsetsPartition } from './offset-replay.ts'
 
 /**
- * Takes over what the partitions of the internal topic hold. A group has all of its offsets in one of them,
- * so where one is damaged only the groups that belong there are not known.
+ * Reads the committed offsets from the partitions of the internal topic. All offsets of a group are
+ * in one partition, so damage to a partition hides only the groups that belong there.
  */
 export class OffsetReplays {
   readonly #groups: Map<string, GroupOffsets>
-  /** Of each partition, what was taken over of it. */
+  /** The replay of each partition. */
   readonly #replays: Map<number, OffsetReplay> = new Map()
   readonly #damages: Map<number, CorruptRecordError> = new Map()
   #partitionCount = 1
 
-  /** @param groups is changed: what has been taken over is there. */
+  /** @param groups is changed: it receives the offsets. */
   constructor(groups: Map<string, GroupOffsets>) {
     this.#groups = groups
   }
 
-  /** Which partitions cannot be read, and why. */
+  /** The partitions that cannot be read, and why. */
   get damages(): OffsetsDamage[] {
     return [...this.#damages].map(([partition, error]) => ({ partition, error }))
   }
 
-  /** Why it is not known where some groups stand that have committed here; `null` when it is. */
+  /**
+   * Why the positions of some groups that have committed here are unknown; `null` if all are known.
+   */
   get damage(): CorruptRecordError | null {
     for (const error of this.#damages.values())
       if (!(error instanceof LeftBehindError)) return error
     return null
   }
 
-  /** Whether it is not known of some groups where they stand. */
+  /** Whether the positions of some groups are unknown. */
   get hasUnknown(): boolean {
     return this.#damages.size > 0
   }
 
-  /** Why it is not known where a group stands; `null` when it is. */
+  /** Why the position of a group is unknown; `null` if it is known. */
   damageOf(groupId: string): CorruptRecordError | null {
     if (this.#damages.size === 0) return null
     return this.#damages.get(partitionForGroup(groupId, this.#partitionCount)) ?? null
   }
 
   /**
-   * Takes over what the partitions hold, or what has come since the last call. Of one that is damaged
-   * nothing is known any more, until a later call finds it sound.
+   * Reads what the partitions hold, or what was appended since the last call. Nothing of a damaged
+   * partition counts as known, until a later call finds it sound.
    *
    * @param partitions all partitions of the topic, in order
    * @throws {@link CorruptRecordError} when one is damaged, after all were tried
@@ -72,7 +74,7 @@ export class OffsetReplays {
     if (known !== undefined && !known.isOutdated(partition) && !this.#damages.has(index)) {
       return known.run(partition, this.#groups)
     }
-    // Beside what is known, so that nobody meets the half of it.
+    // Into a separate map, so that nobody sees half of it.
     const replay = new OffsetReplay(this.#partitionCount)
     const groups = new Map<string, GroupOffsets>()
     await replay.run(partition, groups)

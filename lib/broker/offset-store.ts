@@ -32,22 +32,24 @@ export type { ClampedOffset, CommittedOffset } from './committed-offset.ts'
 
 /** What an {@link OffsetStore} works with. */
 export interface OffsetStoreOptions extends OffsetsTopicOptions {
-  /** A partition that may have offsets; `null` when there is none of that name. */
+  /** The partition that offsets are committed for; `null` if it does not exist. */
   readonly dataPartition: (topicPartition: TopicPartition) => ConsumedPartition | null
-  /** Whether another process writes the directory: its logs may go on behind the ends that are known. */
+  /**
+   * Whether another process writes the directory: its logs may continue beyond their known ends.
+   */
   readonly readOnly: boolean
 }
 
 /**
- * The offsets that groups have committed: in memory for reading, and in the internal topic, whose
+ * The committed offsets of all groups: in memory for reading, and in the internal topic, where the
  * last record of each key counts, for the next start.
  *
- * All calls may overlap, but {@link OffsetStore.load} has to settle before any other. Commits of one
- * group are stored in the order of the calls, those of different groups side by side. What is in
- * memory is durable: a commit shows once it is acknowledged.
+ * Calls may overlap, but {@link OffsetStore.load} has to settle before any other. Commits of one
+ * group are stored in call order, those of different groups concurrently. A commit becomes visible
+ * in memory once it is acknowledged, so everything in memory is durable.
  *
- * A log may be cut at any time, also while a commit is under way. So nobody is told how far a group has come
- * without a look at what its epoch has written, as the log is then.
+ * A log may be truncated at any time, even during a commit. So a group's position is always checked
+ * against what its epoch has written, as the log is at that time.
  */
 export class OffsetStore {
   readonly #options: OffsetStoreOptions
@@ -55,8 +57,8 @@ export class OffsetStore {
   readonly #topic: OffsetsTopic
   readonly #replays: OffsetReplays = new OffsetReplays(this.#groups)
   /**
-   * What one refresh has taken over of a commit, another must not take over again behind what has followed
-   * it. Only who reads beside the owner has any.
+   * Serializes refreshes: a commit that one refresh has read must not be applied again by another
+   * after newer ones. Used only in a directory open for reading only.
    */
   #refreshes: SerialQueue | null = null
 
@@ -65,30 +67,31 @@ export class OffsetStore {
     this.#topic = new OffsetsTopic(options)
   }
 
-  /** Which partitions of the internal topic cannot be read. */
+  /** The partitions of the internal topic that cannot be read. */
   get damages(): readonly OffsetsDamage[] {
     return this.#replays.damages
   }
 
   /**
-   * Why it is not known what all groups have committed in this directory; `null` when it is. What they have on
-   * another broker that had some partitions of the internal topic is no matter of it.
+   * Why the committed offsets of some groups in this directory are unknown; `null` if all are
+   * known. Partitions of the internal topic that were left on another broker do not count.
    */
   get damage(): CorruptRecordError | null {
     return this.#replays.damage
   }
 
-  /** Why it is not known where a group stands; `null` when it is. */
+  /** Why the position of a group is unknown; `null` if it is known. */
   damageOf(groupId: string): CorruptRecordError | null {
     return this.#replays.damageOf(groupId)
   }
 
   /**
-   * Takes over what the internal topic holds.
+   * Reads what the internal topic holds.
    *
    * @param partitions all partitions of the topic, in order
-   * @throws {@link CorruptRecordError} when a batch or a commit is damaged: where the groups stand that
-   * belong in that partition is never made up. Those of the others are known.
+   * @throws {@link CorruptRecordError} when a batch or a commit is damaged. The positions of the
+   * groups that belong in that partition are then unknown, and never made up; those of the others
+   * are known.
    */
   load(partitions: readonly OffsetsPartition[]): Promise<void> {
     this.#topic.use(partitions)
@@ -96,11 +99,10 @@ export class OffsetStore {
   }
 
   /**
-   * Takes over what another process has committed since, in a directory that is open for reading
-   * only.
+   * Reads what another process has committed since, in a directory that is open for reading only.
    *
-   * @throws {@link CorruptRecordError} as {@link OffsetStore.load}; nobody is told where a group of that
-   * partition stands from then on, until a later refresh finds the damage gone.
+   * @throws {@link CorruptRecordError} as {@link OffsetStore.load}. From then on the positions of
+   * that partition's groups are unknown, until a later refresh finds the damage gone.
    */
   refresh(partitions: readonly OffsetsPartition[]): Promise<void> {
     this.#refreshes ??= new SerialQueue()
@@ -108,14 +110,14 @@ export class OffsetStore {
   }
 
   /**
-   * Stores offsets, all of them or none, or after a crash the first, once the records below them are durable: no
-   * group is ahead of its data.
+   * Stores offsets once the records below them are durable, so that no group is ahead of its data:
+   * all of them or none, except that a crash may leave the first of them.
    *
    * @throws TypeError or RangeError when an offset, its metadata or its epoch is out of range
    * @throws {@link UnknownTopicOrPartitionError} when there is no such partition
-   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log, and not because what
-   * its epoch had written was cut off
-   * @throws whatever the append fails with; the offsets of before then stay in force
+   * @throws {@link OffsetOutOfRangeError} when an offset is beyond the end of its log, unless the
+   * reason is that records of its epoch were truncated
+   * @throws any error of the append; the earlier offsets then remain in force
    */
   async commit(
     groupId: string,
@@ -124,7 +126,7 @@ export class OffsetStore {
   ): Promise<void> {
     const entries = offsets.map((commit) => this.#check(commit))
     if (entries.length === 0) return
-    // A topic that was deleted, also if there is another of its name by now, takes no offsets.
+    // A deleted topic takes no offsets, even if there is another one of its name by now.
     const isGone = ({ topicPartition, data }: CheckedCommit): boolean =>
       this.#options.dataPartition(topicPartition) !== data
     const isDropped = (each: CheckedCommit): boolean => withoutDeleted && isGone(each)
@@ -133,15 +135,16 @@ export class OffsetStore {
       await group.queue.run(async () => {
         await ensureDurable(entries, withoutDeleted ? isDropped : null)
         const partition = await this.#topic.partitionOf(groupId)
-        // Of what many groups commit at once, each has its part of a turn.
+        // When many groups commit at once, they take turns.
         const turn = promptIo.turnIfDue('write')
         if (turn !== null) await turn
-        // From here on a deletion of the topic waits for this commit, and takes it along.
+        // From here on a deletion of the topic waits for this commit, and removes it as well.
         const left = entries.filter((each) => !isDropped(each))
         const gone = left.find(isGone)
         if (gone !== undefined) throw unknownPartition(gone.topicPartition)
         if (left.length === 0) return
-        // By now, as a record may have come since the call: its epoch is told by where it is.
+        // The epoch is determined now, because the record before the offset may have arrived since
+        // the call.
         const stored = left.map(withEpoch)
         await this.#topic.append(partition, groupId, stored)
         for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
@@ -151,7 +154,10 @@ export class OffsetStore {
     }
   }
 
-  /** Resolves when the commits of a group that were called before have ended; `null` where all have. */
+  /**
+   * Resolves when all commits of a group that were called before have ended; `null` if they already
+   * have.
+   */
   commitsEnded(groupId: string): Promise<void> | null {
     const group = this.#groups.get(groupId)
     if (group === undefined || group.queue.isIdle) return null
@@ -162,11 +168,12 @@ export class OffsetStore {
   }
 
   /**
-   * Takes back what groups have committed beyond the end of what their epoch has written: records
-   * that are no more, in whose place others may be or will be. What is stored is durable before it
-   * counts, unless the disk refuses; then it counts until the next open, which tries again.
+   * Moves committed offsets that are beyond the end of their epoch back to that end. The records
+   * there no longer exist, and others may have replaced them or will. The new offsets are durable
+   * before they count, unless the disk refuses; then they count until the next open, which tries
+   * again.
    *
-   * @returns what was taken back, sorted by group and partition
+   * @returns the offsets that were moved back, sorted by group and partition
    */
   async clamp(): Promise<ClampedOffset[]> {
     const clamped: ClampedOffset[] = []
@@ -191,27 +198,27 @@ export class OffsetStore {
       try {
         await this.#topic.append(await this.#topic.partitionOf(groupId), groupId, entries)
       } catch (error) {
-        // A broker opens on a full disk too.
+        // A broker can be opened on a full disk, too.
         if (!(error instanceof StorageError || error instanceof CorruptRecordError)) throw error
       }
       for (const each of entries) group.offsets.set(topicPartitionKey(each.topicPartition), each)
     })
   }
 
-  /** The offset a group goes on from, `null` when it has none for this partition. */
+  /** The offset a group continues from; `null` when it has none for this partition. */
   fetch(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
     const stored = this.#find(groupId, topicPartition)
-    // Nobody is handed what the group goes on from, and retention looks at.
+    // A copy: the group's stored offset, which retention uses too, must not be changed by callers.
     return stored === null ? null : { ...this.#withinEpoch(stored) }
   }
 
-  /** What was committed, also where records below it were cut off since; `null` for nothing. */
+  /** The last commit, even if records below it were truncated since; `null` if there is none. */
   lastCommit(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
     const stored = this.#find(groupId, topicPartition)
     return stored === null ? null : { ...stored.committed }
   }
 
-  /** See {@link consumedByAll}; 0 where it is not known. */
+  /** See {@link consumedByAll}; 0 if it is not known. */
   consumedBelow(topicPartition: TopicPartition, { isFull }: { readonly isFull: boolean }): number {
     if (this.#replays.hasUnknown) return 0
     const offsetOf = (stored: StoredOffset): number => this.#withinEpoch(stored).offset
@@ -226,14 +233,18 @@ export class OffsetStore {
       .sort(compareNames)
   }
 
-  /** Count of groups in memory: those of {@link OffsetStore.groups}, and of calls under way. */
+  /**
+   * Number of groups in memory: those of {@link OffsetStore.groups}, and those of calls in
+   * progress.
+   */
   get heldGroups(): number {
     return this.#groups.size
   }
 
   /** All offsets of a group, sorted by partition; empty when it has none. */
   offsetsOf(groupId: string): CommittedOffset[] {
-    // Field by field, as all copies of commits: there may be a hundred thousand, and a spread takes a microsecond.
+    // Field by field: there may be a hundred thousand commits, and a spread takes a microsecond
+    // each.
     return this.#sortedOf(groupId).map((stored) => {
       const { topic, partition } = stored.topicPartition
       const { offset, metadata, leaderEpoch } = this.#withinEpoch(stored)
@@ -257,15 +268,15 @@ export class OffsetStore {
   }
 
   /**
-   * Removes the offsets that any group has for a topic, so that a later topic of that name starts
-   * without them. Commits called before are removed too. To be called when the topic cannot be found
-   * any more: a commit that is only about to be written is refused then.
+   * Removes all committed offsets of a topic, so that a later topic of that name starts without
+   * them, and also those of commits called before. Call it when the topic can no longer be found: a
+   * commit that is not yet being written is then refused.
    *
-   * @throws whatever an append fails with; the other groups have forgotten the topic all the same
+   * @throws any error of an append; the other groups have then forgotten the topic all the same
    */
   async forgetTopic(topic: string): Promise<void> {
-    // Nothing is stored. A commit may be on its way, but it waits for the internal topic, which
-    // cannot be created while whoever forgets a topic waits for the commit.
+    // Nothing is stored. A commit may be in progress, but it waits for the internal topic, which
+    // cannot be created while the deletion waits for the commit.
     if (!this.#topic.isKnown) return
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
@@ -278,10 +289,10 @@ export class OffsetStore {
   }
 
   /**
-   * Removes all that a group has committed, also by calls made before.
+   * Removes all offsets of a group, including those of commits called before.
    *
-   * @param ensureUnused throws what the call rejects with, when its turn has come.
-   * @returns whether there was any.
+   * @param ensureUnused called when its turn has come; throws the error that the call rejects with.
+   * @returns whether there were any.
    */
   async forgetGroup(groupId: string, ensureUnused: () => void): Promise<boolean> {
     const group = this.#groups.get(groupId)
@@ -289,7 +300,7 @@ export class OffsetStore {
     return this.#forget(groupId, group, () => true, ensureUnused)
   }
 
-  /** @returns whether there was something to forget. */
+  /** @returns whether there was anything to remove. */
   async #forget(
     groupId: string,
     { offsets, queue }: GroupOffsets,

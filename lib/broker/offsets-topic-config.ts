@@ -4,21 +4,22 @@ import type { TopicConfig } from '../config.ts'
 export const OFFSETS_TOPIC = '__consumer_offsets'
 
 /**
- * One partition: a single coordinator serves all groups, so more would only cost files. A Kafka
- * broker that takes the directory over reads the count from the topic.
+ * A single coordinator serves all groups, so more than one partition would only cost files. A Kafka
+ * broker that takes over the directory reads the count from the topic.
  */
 export const OFFSETS_TOPIC_PARTITIONS = 1
 
 /**
- * The least that `maxMessageBytes` and `segmentBytes` of the topic must allow, so that no commit is refused:
- * the longest id of a group takes 32 KiB of a record, and metadata 4 KiB.
+ * Lower limit for `maxMessageBytes` and `segmentBytes` of the topic, so that no commit is refused:
+ * in a record, the longest group id takes 32 KiB, and metadata 4 KiB.
  */
 export const LEAST_COMMIT_BYTES: number = 64 * 1024
 
 /**
- * The topic is read from its start at every open, and the active segment is never compacted. Kafka's
- * segments of 100 MiB suit a server that starts once; here they would cost each open seconds for a
- * handful of offsets. How a topic was created stays with it, and `alter` changes it.
+ * The topic is read from its start at every open, and its active segment is never compacted.
+ * Kafka's segments of 100 MiB suit a server that starts once; here they would cost each open
+ * seconds for a few offsets. A topic keeps the configuration it was created with, until `alter`
+ * changes it.
  */
 export const OFFSETS_TOPIC_CONFIG: TopicConfig = {
   cleanupPolicy: 'compact',

@@ -11,14 +11,17 @@ import type { TopicPartition } from './topic-partition.ts'
 /** What an {@link OffsetsTopic} works with. */
 export interface OffsetsTopicOptions {
   readonly clock: Clock
-  /** Gives the internal topic, and creates it when there is none. */
+  /** Returns the internal topic, and creates it if there is none. */
   readonly openTopic: () => Promise<{ readonly partitions: readonly OffsetsPartition[] }>
 }
 
-/** The internal topic as it is written: it comes into being with the first commit. */
+/** Writes to the internal topic, which is created with the first commit. */
 export class OffsetsTopic {
   readonly #options: OffsetsTopicOptions
-  /** Empty until the topic is known. Kept as it was then: a group must not change its partition. */
+  /**
+   * Empty until the topic is known, and not changed afterwards: a group must not change its
+   * partition.
+   */
   #partitions: readonly OffsetsPartition[] = []
   #opening: Promise<readonly OffsetsPartition[]> | null = null
 
@@ -31,12 +34,12 @@ export class OffsetsTopic {
     return this.#partitions.length > 0
   }
 
-  /** The topic is there, with these partitions. */
+  /** Uses these partitions of the existing topic. */
   use(partitions: readonly OffsetsPartition[]): void {
     this.#partitions = [...partitions]
   }
 
-  /** Where a group's offsets are stored. @throws whatever the creation of the topic fails with */
+  /** The partition that stores a group's offsets. @throws any error of the creation of the topic */
   async partitionOf(groupId: string): Promise<OffsetsPartition> {
     const partitions = this.isKnown ? this.#partitions : await this.#open()
     const partition = partitions[partitionForGroup(groupId, partitions.length)]
@@ -60,7 +63,7 @@ export class OffsetsTopic {
     await partition.appendInternal(records)
   }
 
-  /** Stores that a group has no offsets any more for these partitions. */
+  /** Stores tombstones for a group's offsets of these partitions. */
   async appendTombstones(groupId: string, places: readonly TopicPartition[]): Promise<void> {
     const keys = offsetCommitKeys(groupId)
     const tombstones = places.map((each) => ({ key: keys(each), value: null }))

@@ -8,14 +8,14 @@ import { NONE_FITS } from '../storage/prompt-read.ts'
 import type { LockLoss } from './lock-loss.ts'
 import type { RecentBatches } from './recent-batches.ts'
 
-/** {@link BatchLimits} that leave nothing open. */
+/** {@link BatchLimits} with every field filled in. */
 type Limits = Required<BatchLimits>
 
 /**
- * Where the batches of a partition come from: those that were appended last from memory, all else
- * from its log.
+ * Reads the batches of a partition: the most recently appended ones from memory, all others from
+ * its log.
  *
- * What is handed out is the caller's own, as records are views of it: whoever writes into one must
+ * Returned batches are copies, because records are views of them: a caller that writes to one must
  * not change what others read.
  */
 export class PartitionBatches {
@@ -24,7 +24,10 @@ export class PartitionBatches {
   readonly #visibleEnd: () => number
   readonly #lockLoss: Pick<LockLoss, 'error'>
 
-  /** @param partition `visibleEnd` is the end of what may be read, exclusive; -1 once the partition is closed. */
+  /**
+   * @param partition `visibleEnd` is the exclusive end of what may be read; -1 once the partition
+   * is closed.
+   */
   constructor(
     log: Log,
     recent: RecentBatches,
@@ -39,7 +42,10 @@ export class PartitionBatches {
     this.#lockLoss = partition.lockLoss
   }
 
-  /** See `Partition.readBatches`. @throws {@link LockLostError} where no more will come, as others append by now. */
+  /**
+   * See `Partition.readBatches`. @throws {@link LockLostError} at the end of the log, once another
+   * owner appends to it.
+   */
   async read(
     offset: number,
     maxBytes: number,
@@ -62,10 +68,11 @@ export class PartitionBatches {
   }
 
   /**
-   * What follows batches of the same read, inside of the call: each of them within `maxBytes`. What is
-   * read only to be found too large would be read twice.
+   * Synchronously reads the batches that follow earlier ones of the same read, all of them within
+   * `maxBytes`. A batch that turned out too large would otherwise be read twice.
    *
-   * @returns no batches where none fits, or nothing follows yet; `null` as for {@link PartitionBatches.readNow}.
+   * @returns no batches if none fits, or nothing follows yet; `null` as
+   * {@link PartitionBatches.readNow}.
    */
   readBehindNow(
     offset: number,
@@ -81,10 +88,10 @@ export class PartitionBatches {
   }
 
   /**
-   * Records from `offset` on, as copies, inside of the call: as many as are wanted, or as can be had
-   * so.
+   * Synchronously reads copies of the records from `offset` on: as many as wanted, or as can be
+   * read that way.
    *
-   * @returns `null` where that is none.
+   * @returns `null` if there are none.
    */
   readFewNow(offset: number, maxRecords: number, maxBytes: number): FewRecords | null {
     const limits = this.#limits(maxBytes, offset + maxRecords)
@@ -101,7 +108,7 @@ export class PartitionBatches {
     return { records, nextOffset, restBytes: maxBytes - totalSizeBytes(recent) }
   }
 
-  /** Lets go of what is held in memory below `offset`: compaction may have removed records of it. */
+  /** Drops the batches in memory below `offset`: compaction may have removed records from them. */
   forgetBelow(offset: number): void {
     this.#recent.forgetBelow(offset)
   }
@@ -117,16 +124,16 @@ export class PartitionBatches {
     if (offset < this.#log.logStartOffset || offset >= limits.endOffset) return null
     if (this.#recent.leaderEpoch !== this.#log.leaderEpoch) return null
     const recent = this.#recent.read(offset, limits)
-    // Memory may hold what the disk of a log that has failed has lost.
+    // After a failure of the log, memory may hold what its disk has lost.
     return recent !== null && this.#log.isWritable ? recent : null
   }
 
-  /** Whether it is certain that nothing is to be read at `offset` by now, and that there may be something later. */
+  /** Whether there is certainly nothing to read at `offset` yet, but may be later. */
   #mayWait(offset: number, endOffset: number): boolean {
     return this.#hasNothingYet(offset, endOffset) && this.#lockLoss.error === null
   }
 
-  /** Whether it is certain that nothing is to be read at `offset` by now, and no error either. */
+  /** Whether there is certainly nothing to read at `offset` yet, and no error either. */
   #hasNothingYet(offset: number, endOffset: number): boolean {
     const { logStartOffset, logEndOffset, reader } = this.#log
     const isAtEnd = endOffset >= 0 && offset >= endOffset && offset <= logEndOffset
@@ -134,7 +141,7 @@ export class PartitionBatches {
   }
 }
 
-/** Not by `map`, see {@link batchesOf}. */
+/** Not with `map`, see {@link batchesOf}. */
 function copiesOf(batches: readonly RecordBatch[]): RecordBatch[] {
   const buffers: Buffer[] = []
   for (const { buffer } of batches) buffers.push(shared(Buffer.from(buffer)))

@@ -13,7 +13,7 @@ export async function compactPartition(
   return compact(partition)
 }
 
-/** @throws {@link PolicyViolationError} where the policy has no `compact` */
+/** @throws {@link PolicyViolationError} when the policy does not include `compact` */
 export function ensureCompacted({ topic, log }: Partition): void {
   if (log.config.cleanupPolicy !== 'delete') return
   throw new PolicyViolationError(`${topic} cannot be compacted: its cleanupPolicy has no 'compact'`)

@@ -10,22 +10,24 @@ import type { TopicPartition } from './topic-partition.ts'
 /** What a partition shares with the others of its broker. */
 export interface PartitionContext extends FencedDirectory {
   readonly clock: Clock
-  /** What those that have read all there is are to hear of. */
+  /** The loss of the lock, which readers at the end of the log receive. */
   readonly lockLoss: Pick<LockLoss, 'error'>
   readonly recentBatches: RecentBatchesBudget
-  /** Compacts a partition as soon as no other is being compacted. */
+  /** Compacts a partition once no other is being compacted. */
   readonly compact: (partition: Partition) => Promise<CompactionReport>
-  /** A log is about to be cut at `offset`. Absent: nobody notes how far it was compacted. */
+  /**
+   * Called before a log is truncated to `offset`. Absent: nobody records how far it was compacted.
+   */
   readonly beforeTruncation?: (topicPartition: TopicPartition, offset: number) => Promise<void>
   /**
-   * Every group that has committed offsets for the topic has committed past all that is below it; 0
-   * where there is no such group, or where that is not known. Absent: there are no groups. Where the
-   * topic is full, imports hold nothing back.
+   * Offset below which every group that has committed for the topic has consumed; 0 if there is no
+   * such group, or it is not known. Absent: there are no groups. If the topic is full, imports hold
+   * nothing back.
    */
   readonly consumedBelow?: (
     topicPartition: TopicPartition,
     options: { readonly isFull: boolean },
   ) => number
-  /** What small reads share. */
+  /** Cache shared by small reads. */
   readonly batchCache: BatchCache
 }

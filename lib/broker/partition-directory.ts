@@ -17,7 +17,10 @@ import {
 } from './topic-name.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** The directories of partitions inside a broker's directory. Calls for one partition must not overlap. */
+/**
+ * The directories of partitions inside a broker's directory. Calls for one partition must not
+ * overlap.
+ */
 export class PartitionDirectories {
   readonly #fileSystem: FileSystem
   readonly #dir: string
@@ -32,8 +35,8 @@ export class PartitionDirectories {
   }
 
   /**
-   * Every partition that has a directory. A number that no topic can have here is that of a
-   * directory that happens to be called so.
+   * Every partition that has a directory. A directory whose number is too high for a topic only
+   * happens to have such a name.
    */
   async list(): Promise<TopicPartition[]> {
     const found: TopicPartition[] = []
@@ -45,10 +48,11 @@ export class PartitionDirectories {
   }
 
   /**
-   * Makes an empty directory that says whose it is. Its name is durable after {@link PartitionDirectories.sync}.
+   * Creates an empty directory with the topic's id. Its name is durable after
+   * {@link PartitionDirectories.sync}.
    *
-   * @throws {@link TopicExistsError} when there is a directory of that name that holds a log, or
-   * something else, such as a link to a directory.
+   * @throws {@link TopicExistsError} when a directory of that name holds a log, or the name belongs
+   * to something else, such as a link to a directory.
    */
   async create(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
@@ -60,14 +64,14 @@ export class PartitionDirectories {
     if (names.some((entry) => isSegmentFileName(entry.name))) {
       throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
     }
-    // What is said there of an earlier log, its segments above all, does not hold for this one. It is
-    // gone for good with the sync behind the metadata; before that, the creation is taken back.
+    // Left-over files, above all the list of segments, do not describe this log. They are durably
+    // gone with the sync after the metadata; before that, a crash undoes the creation.
     const leftOvers = names.filter(({ name, kind }) => kind === 'file' && isLogFileName(name))
     for (const { name } of leftOvers) await removeLogFile(this.#fileSystem, join(path, name))
     await writePartitionMetadata(this.#fileSystem, path, topicId)
   }
 
-  /** The topic id that a partition's directory names; `null` when it names none or is not there. */
+  /** The topic id in a partition's directory; `null` if there is no id or no directory. */
   async topicIdOf(topic: string, partition: number): Promise<string | null> {
     try {
       const metadata = await readPartitionMetadata(this.#fileSystem, this.pathOf(topic, partition))
@@ -78,15 +82,15 @@ export class PartitionDirectories {
     }
   }
 
-  /** Whether a partition's directory holds anything that a log is made of. */
+  /** Whether a partition's directory holds any file of a log. */
   async holdsLog(topic: string, partition: number): Promise<boolean> {
     const names = await this.#namesIn(this.pathOf(topic, partition))
     return names.some((name) => name === PARTITION_METADATA_FILE || isSegmentFileName(name))
   }
 
   /**
-   * Whether something stands where the directory of a partition would be made. The directory of
-   * another topic does where names that differ only in case are one.
+   * Whether the path of a partition's directory is in use. On file systems that ignore case, it may
+   * belong to another topic.
    */
   async isTaken(topic: string, partition: number): Promise<boolean> {
     return (await this.#fileSystem.stat(this.pathOf(topic, partition))) !== null
@@ -98,8 +102,9 @@ export class PartitionDirectories {
   }
 
   /**
-   * Removes a directory that creating a topic has left, if it belongs to that attempt: it carries
-   * the id, or nothing yet. No attempt has any records: those were copied there, as from a broker of several.
+   * Removes a directory left by an attempt to create a topic, if it belongs to that attempt: it has
+   * the attempt's id, or is still empty. No attempt has records; a directory with records was
+   * copied there, for example from one broker of several.
    */
   async removeUnfinished(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
@@ -111,7 +116,7 @@ export class PartitionDirectories {
     if (isOfAttempt && !(await this.#holdsBytes(path, names))) await this.remove(topic, partition)
   }
 
-  /** Whether there is a segment that something was written to. */
+  /** Whether there is a segment that was written to. */
   async #holdsBytes(path: string, names: readonly string[]): Promise<boolean> {
     for (const name of names) {
       if (!isSegmentFileName(name) || !name.endsWith('.log')) continue
@@ -121,14 +126,16 @@ export class PartitionDirectories {
   }
 
   /**
-   * Removes a partition's directory with the files of its log. What is nobody's that is known here
-   * is left, and then the directory is.
+   * Removes a partition's directory with the files of its log. Unknown files stay, and then the
+   * directory stays as well.
    */
   async remove(topic: string, partition: number): Promise<void> {
     await this.#removeDirectory(this.pathOf(topic, partition))
   }
 
-  /** Finishes deletions that a Kafka broker has begun by renaming a directory, as far as that is possible. */
+  /**
+   * Completes deletions that a Kafka broker has begun by renaming a directory, as far as possible.
+   */
   async removeRenamed(): Promise<void> {
     for (const entry of await this.#fileSystem.list(this.#dir)) {
       if (entry.kind !== 'directory' || !isDeletedDirectoryName(entry.name)) continue
@@ -140,7 +147,9 @@ export class PartitionDirectories {
     }
   }
 
-  /** Whether there is a directory, and not a link to one, behind which other people's files may lie. */
+  /**
+   * Whether the path is a directory, and not a link to one, which may hold other people's files.
+   */
   async #isThere(path: string): Promise<boolean> {
     try {
       return (await this.#fileSystem.stat(path))?.kind === 'directory'
@@ -168,7 +177,7 @@ export class PartitionDirectories {
       const others = files.filter((entry) => !isMetadata(entry))
       for (const { name } of others) await removeLogFile(this.#fileSystem, join(path, name))
       if (files.some(isMetadata)) {
-        // Whose directory it is must be known as long as anything else is in it: a power loss may
+        // The owner of the directory must be known while other files are in it: a power loss may
         // keep one removal and not another.
         if (others.length > 0) await this.#fileSystem.syncDirectory(path)
         await this.#fileSystem.unlink(join(path, PARTITION_METADATA_FILE))
@@ -181,16 +190,16 @@ export class PartitionDirectories {
 }
 
 /**
- * Whether it is one directory that cannot be removed, such as a mount point or what belongs to another user,
- * and not something that the process has no more of. Nor a failed sync, behind which a removal would count
- * that is not on the disk.
+ * Whether the failure concerns one directory that cannot be removed, such as a mount point or one
+ * of another user, and not a resource that the process has run out of. A failed sync does not count
+ * either: after it, removals would be assumed that are not on the disk.
  */
 export function isOfOneDirectory(error: unknown): boolean {
   if (!isSystemError(error) || error.syscall === 'fsync') return false
   return !isSystemError(error, 'EMFILE', 'ENFILE', 'ENOMEM')
 }
 
-/** What has too long a name for its file system is not there, and never was. */
+/** A name that is too long for the file system does not exist, and never did. */
 function isTooLong(error: unknown): boolean {
   return isSystemError(error, 'ENAMETOOLONG')
 }

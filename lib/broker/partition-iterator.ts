@@ -1,31 +1,31 @@
 import { TurnsBetweenRecords } from '../platform/turns-between-records.ts'
 import type { StoredRecord } from '../record/decode.ts'
 
-/** Where a {@link PartitionIterator} gets its records from. Calls do not overlap. */
+/** Supplies a {@link PartitionIterator} with records. Calls do not overlap. */
 export interface RecordSource {
   /** The next records, possibly none; `null` when there are no more. */
   load(): Promise<readonly StoredRecord[] | null>
-  /** Nothing more is waited for: `load` gives what there is, and then `null`. */
+  /** Ends all waits: `load` returns the available records, and then `null`. */
   stopWaiting?(): void
-  /** Lets go of all that was read. */
+  /** Releases everything that was read. */
   end(): void
 }
 
 type Result = IteratorResult<StoredRecord, void>
 
 /**
- * Goes through the records of a partition one by one, and behaves like an async generator: calls
- * may overlap and are answered one after the other, and an error ends it. Unlike there, `return` and
- * `throw` end a wait for records that are to come, which might last for ever.
+ * Iterates over the records of a partition one by one, like an async generator: calls may overlap
+ * and are answered in order, and an error ends the iteration. Unlike in a generator, `return` and
+ * `throw` end a wait for new records, which might otherwise last for ever.
  *
- * A generator takes several promises and turns of the queue for each record. Here a record of a
- * batch that is decoded takes one promise, which is settled from the start.
+ * A generator takes several promises and turns of the microtask queue per record. Here a record of
+ * a decoded batch takes one promise, which is already settled.
  */
 export class PartitionIterator implements AsyncGenerator<StoredRecord, void, undefined> {
   readonly #source: RecordSource
   readonly #signal: AbortSignal | undefined
   readonly #turns: TurnsBetweenRecords = new TurnsBetweenRecords()
-  /** What records that are at hand have to wait for. */
+  /** What available records have to wait for. */
   #turn: Promise<void> | null = null
   #records: readonly StoredRecord[] = []
   #recordSlot = 0
@@ -76,7 +76,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
     await this.return()
   }
 
-  /** Runs `task` once all calls before it are answered. */
+  /** Runs `task` once all earlier calls are answered. */
   #inTurn(task: () => Promise<Result>): Promise<Result> {
     const before = this.#waiting
     const run = async (): Promise<Result> => task()
@@ -115,7 +115,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
     return { done: true, value: undefined }
   }
 
-  /** Nothing of what was read is kept. */
+  /** Releases everything that was read. */
   #end(): void {
     this.#isOver = true
     this.#records = []

@@ -21,10 +21,13 @@ import { INTERNAL_TOPICS } from './topic-name.ts'
 import { topicPartitionKey } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
-/** Logs that are opened at the same time. */
+/** How many logs are opened concurrently. */
 const OPEN_CONCURRENCY = 8
 
-/** Logs that are closed at the same time. More of them share a write of the checkpoints. */
+/**
+ * How many logs are closed concurrently. It is higher, because they share writes of the
+ * checkpoints.
+ */
 const CLOSE_CONCURRENCY = 16
 
 /** Partitions of a topic: `to` is exclusive. */
@@ -35,16 +38,16 @@ export interface PartitionRange {
 
 /** What is known of logs before they are opened. */
 export interface LogPast {
-  /** Whether they were closed in order. */
+  /** Whether they were closed cleanly. */
   readonly isClean: boolean
   /**
-   * Whether one that cannot be read is open as a damaged one, so that it keeps no other from opening.
-   * Otherwise none is open, and whoever wants them may try again.
+   * Whether an unreadable log is opened as a damaged one, so that it does not keep the others from
+   * opening. Otherwise none is opened, and the caller may try again.
    */
   readonly mayBeUnreadable: boolean
 }
 
-/** What opening the partitions of a directory takes. */
+/** What a {@link PartitionOpener} works with. */
 export interface PartitionOpenerOptions {
   readonly fileSystem: FileSystem
   readonly random: Random
@@ -53,13 +56,15 @@ export interface PartitionOpenerOptions {
   readonly partitionContext: PartitionContext
 }
 
-/** Opens the logs of partitions whose directories are there. All calls may overlap. */
+/** Opens the logs of partitions whose directories exist. Calls may overlap. */
 export class PartitionOpener {
   readonly #options: PartitionOpenerOptions
   readonly #directories: PartitionDirectories
   readonly #whyGone: (entry: TopicEntry) => Promise<VarveError | null>
 
-  /** @param whyGone is asked where another process owns the directory, and files of a topic are gone. */
+  /**
+   * @param whyGone is called if another process owns the directory, and files of a topic are gone.
+   */
   constructor(
     options: PartitionOpenerOptions,
     directories: PartitionDirectories,
@@ -70,12 +75,12 @@ export class PartitionOpener {
     this.#whyGone = whyGone
   }
 
-  /** What the library keeps for itself does not follow the application's defaults: commits stay durable. */
+  /** Internal topics do not follow the application's defaults, so that commits stay durable. */
   configOf({ name, config }: Pick<TopicEntry, 'name' | 'config'>): Readonly<ResolvedTopicConfig> {
     return resolveTopicConfig(config, INTERNAL_TOPICS.has(name) ? {} : this.#options.defaults)
   }
 
-  /** Opens partitions of a topic: all of them, or none stays open. */
+  /** Opens partitions of a topic; if one fails, none stays open. */
   async open(entry: TopicEntry, range: PartitionRange, past: LogPast): Promise<Partition[]> {
     const opened: Partition[] = []
     try {
@@ -95,11 +100,11 @@ export class PartitionOpener {
   }
 
   /**
-   * The same, where another process may delete the topic meanwhile: it is no topic any more then, and
-   * its partitions are not damaged.
+   * Like {@link PartitionOpener.open}, if another process may delete the topic meanwhile: it then
+   * no longer exists, and its partitions are not damaged.
    *
-   * @param registry is read again where something is wrong with them.
-   * @returns `null` for a topic that is deleted.
+   * @param registry is read again if something is wrong with the partitions.
+   * @returns `null` for a topic that was deleted.
    */
   openUnlessLost(
     entry: TopicEntry,
@@ -164,7 +169,7 @@ export class PartitionOpener {
   }
 }
 
-/** @returns `null` for partitions of a topic that is deleted, none of which stays open. */
+/** @returns `null` for partitions of a deleted topic, none of which stays open. */
 async function unlessLost(
   opening: Promise<Partition[]>,
   isLost: () => Promise<boolean>,
@@ -173,13 +178,13 @@ async function unlessLost(
   let opened: Partition[] = []
   try {
     opened = await opening
-    // One without a segment has not got its first yet, or loses them now.
+    // A log without segments does not have its first one yet, or is losing its segments now.
     const isSound = opened.every(({ log }) => log.damage === null && log.segments.length > 0)
     if (isSound || !(await isLost())) return opened
     await closeAll(opened, reason)
   } catch (error) {
     await closeAll(opened, reason).catch(() => undefined)
-    // Of two failures the first one is told.
+    // Of two errors the first is thrown.
     if (!(await isLost().catch(() => false))) throw error
   }
   return null
@@ -190,19 +195,19 @@ async function reloaded(states: LogStates, key: string): Promise<LogState> {
   return states.get(key)
 }
 
-/** Closes partitions, all of them. @throws what has failed, as {@link throwFailures}. */
+/** Closes all partitions. @throws their errors, as {@link throwFailures}. */
 export async function closeAll(
   partitions: readonly Partition[],
   reason: VarveError,
 ): Promise<void> {
   const failures: unknown[] = []
-  // All of them first: an append may wait for room behind one of a partition whose turn is later.
+  // All of them first: an append may wait for room behind one of a partition that is closed later.
   for (const partition of partitions) partition.refuse(reason)
-  // A few at a time, because each opens files; as one ends the next begins.
+  // A few at a time, because each opens files; when one ends, the next begins.
   const rest = partitions.entries()
   const closeRest = async (): Promise<void> => {
     for (const [slot, partition] of rest) {
-      // Of most there is nothing to write, so none of the awaits lets the event loop turn.
+      // Most have nothing to write, so awaiting their close does not let the event loop turn.
       const turn = slot < CLOSE_CONCURRENCY ? null : promptIo.turnIfDue()
       if (turn !== null) await turn
       await partition.close(reason).catch((error: unknown) => failures.push(error))
@@ -212,7 +217,9 @@ export async function closeAll(
   throwFailures(failures)
 }
 
-/** Files that were copied to where those of another topic of the name belong, as of a backup. */
+/**
+ * The error for files of another topic of the same name, copied there for example from a backup.
+ */
 function whyOthers(dir: string, topicId: string, cause: unknown): CorruptRecordError {
   return new CorruptRecordError(
     `it names another topic id than the list of topics, ${topicId}: ` +
@@ -229,7 +236,7 @@ function whyMissing(
   recoveryPoint: number,
 ): CorruptRecordError | undefined {
   if (kind === 'directory') return undefined
-  // A link to a directory is refused too: files behind it may be other people's.
+  // A link to a directory is refused too: it may lead to other people's files.
   const reason = kind === undefined ? 'the directory is missing' : 'it is no directory'
   return new CorruptRecordError(reason, {
     path,

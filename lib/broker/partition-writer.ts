@@ -19,8 +19,8 @@ import type { Acks, PendingAppend, Settlement } from './pending-append.ts'
 import { INTERNAL_TOPICS, internalTopic } from './topic-name.ts'
 
 /**
- * The side of a partition that takes records: encodes them, hands them to the one way into the log,
- * and makes of each append what its caller waits for. Calls may overlap.
+ * The part of a partition that takes records: encodes them, passes them to the append chain, and
+ * settles each append as its caller requested. Calls may overlap.
  */
 export class PartitionWriter {
   readonly #clock: Pick<Clock, 'now'>
@@ -43,9 +43,9 @@ export class PartitionWriter {
     try {
       const request = options === undefined ? APPEND_DEFAULTS : appendRequestOf(options)
       this.#ensureOpen()
-      // A record that is no commit would make those of all groups unreadable.
+      // A record that is no commit would make the offsets of all groups unreadable.
       if (this.#isInternal) throw internalTopic(this.#owner.log.topic)
-      // Of all others the write tells, and of these nobody would hear.
+      // With other `acks` the write reports a lost lock; here nobody would learn of it.
       const fenced = request.acks === 0 ? this.#owner.whyFenced(false) : null
       if (fenced !== null) throw fenced
       return this.#append(records, request)
@@ -55,7 +55,7 @@ export class PartitionWriter {
     }
   }
 
-  /** See `Partition.appendInternal`. @throws at once when the partition is closed */
+  /** See `Partition.appendInternal`. @throws synchronously when the partition is closed */
   appendInternal(records: readonly AppendRecord[]): Promise<AppendResult> {
     this.#ensureOpen()
     return this.#append(records, APPEND_DEFAULTS)
@@ -66,7 +66,9 @@ export class PartitionWriter {
     if (reason !== null) throw reason
   }
 
-  /** Takes one record or several, all or none of them. @throws at once what says that one is not taken */
+  /**
+   * Takes one or more records: all of them or none. @throws synchronously when a record is refused
+   */
   #append(
     records: AppendRecord | readonly AppendRecord[],
     { acks, expectedOffset, signal }: AppendRequest,
@@ -92,7 +94,7 @@ export class PartitionWriter {
     return this.#endedBy(signal, pending, acknowledged)
   }
 
-  /** Takes encoded batches, in one step. They are stamped in place. */
+  /** Takes encoded batches in one step. They are stamped in place. */
   appendBatches(
     batches: readonly Buffer[],
     acks: 1 | 'all',
@@ -102,15 +104,15 @@ export class PartitionWriter {
     this.#chain.append(batches, { acks, isInLine: false, hasKeyless }, settle)
   }
 
-  /** Takes no more, and resolves when what was taken has settled. */
+  /** Takes no more appends, and resolves when those taken have settled. */
   close(reason: Error): Promise<void> {
     return this.#chain.close(reason)
   }
 
   /**
-   * Makes of an append what its caller waits for.
+   * Applies `acks`: returns the promise for the caller.
    *
-   * @param batches when they are being encoded.
+   * @param batches while they are being encoded.
    */
   #acknowledge(
     appended: Promise<AppendResult>,
@@ -120,7 +122,7 @@ export class PartitionWriter {
     return acks === 0 ? this.#inMemory(appended, batches) : appended
   }
 
-  /** Gives an append up with the signal, for as long as its caller waits. */
+  /** Gives an append up when the signal is aborted, as long as it still waits. */
   #endedBy(
     signal: AbortSignal,
     pending: PendingAppend,
@@ -132,25 +134,25 @@ export class PartitionWriter {
         if (this.#chain.giveUp(pending, reason)) reject(reason)
       }
       acknowledged.finally(onAbort(signal, giveUp)).then(resolve, reject)
-      // Reading the records may have run what has aborted it.
+      // Reading the records may have aborted the signal.
       if (signal.aborted) giveUp()
     })
   }
 
   async #inMemory(appended: Promise<AppendResult>, batches: unknown): Promise<AppendResult> {
-    // Nobody waits for the outcome, and so nobody would handle a rejection.
+    // Nobody waits for the outcome, so nobody would handle a rejection.
     appended.catch(() => undefined)
-    // What is not encoded yet takes room that is not known.
+    // The size of the append is unknown until it is encoded.
     await Promise.resolve(batches).catch(() => undefined)
     await this.#chain.whenRoom()
-    // Whoever awaits each would fill the memory before the first write.
+    // A caller that awaits each append would otherwise fill the memory before the first write.
     const turn = promptIo.turnIfDue('write')
     if (turn !== null) await turn
     return { baseOffset: -1, lastOffset: -1, timestamp: -1 }
   }
 }
 
-/** The record, where it is one. */
+/** The record, if there is only one. */
 function onlyOne(records: AppendRecord | readonly AppendRecord[]): AppendRecord | undefined {
   if (!Array.isArray(records)) return records as AppendRecord
   return records.length === 1 ? (records[0] as AppendRecord) : undefined

@@ -7,22 +7,22 @@ import { BATCH_TARGET_BYTES, type JoinableBatch } from '../storage/encode-record
 import { rejecting, settledLater, settleOfLast, type Settle } from './settled-later.ts'
 
 /**
- * When an append counts as done: `0` when it is in memory, `1` when it is written, `'all'` when
- * consumers may see it, which on a topic with `flushMessages: 1` means when it is durable.
+ * When an append counts as done: with `0` when it is in memory, with `1` when it is written, with
+ * `'all'` when consumers may see it. On a topic with `flushMessages: 1` that is when it is durable.
  */
 export type Acks = 0 | 1 | 'all'
 
-/** Every {@link Acks} there is. */
+/** All values of {@link Acks}. */
 export const ACKS: readonly Acks[] = [0, 1, 'all']
 
-/** How batches are taken. */
+/** How batches are appended. */
 export interface ChainedAppendOptions {
   readonly acks: Acks
-  /** The append fails unless it would get this offset. */
+  /** The append fails unless it gets this offset. */
   readonly expectedOffset?: number | undefined
   /**
-   * Whether it stands in line with the others of which this is true: when the disk fails one of
-   * them, those behind it are not written. A producer keeps its own order instead.
+   * Whether the append is in line: if the disk fails one of the appends in line, those after it are
+   * not written. A producer keeps its own order instead.
    */
   readonly isInLine: boolean
   /** Whether there is a record without a key. @defaultValue false */
@@ -31,23 +31,25 @@ export interface ChainedAppendOptions {
 
 const NOT_WRITTEN: AppendResult = { baseOffset: -1, lastOffset: -1, timestamp: -1 }
 
-/** Who is told once what has become of an append, in the middle of it: neither must throw. */
+/** Called once with the outcome, in the middle of the append. Neither function may throw. */
 export interface Settlement {
-  /** @param appendTime that all of its records are stored with; `null` where they keep their own */
+  /**
+   * @param appendTime that all records are stored with; `null` if they keep their own timestamps
+   */
   readonly resolve: (result: AppendResult, appendTime: number | null) => void
   readonly reject: (error: unknown) => void
 }
 
-/** One append on its way through the chain: what is to be written, and who waits for it. */
+/** One append on its way through the chain: its batches, and who waits for them. */
 export abstract class PendingAppend {
-  /** What it takes in memory as far as that is known: as long as it is being encoded it counts as nothing. */
+  /** Size in memory as far as it is known: 0 while the append is being encoded. */
   abstract readonly sizeBytes: number
-  /** Whether there is a record without a key, which the topic may have come not to take. */
+  /** Whether there is a record without a key, which the topic may since have stopped accepting. */
   abstract readonly hasKeyless: boolean
-  /** `undefined` where any offset will do. */
+  /** `undefined` if any offset will do. */
   readonly expectedOffset: number | undefined
   readonly isInLine: boolean
-  /** Whether it has been taken out of the line, also before it was encoded. */
+  /** Whether it has left the line, possibly before it was encoded. */
   isReleased = false
   /** Neighbours in the line, which alone changes them. */
   previous: PendingAppend | null = null
@@ -58,31 +60,31 @@ export abstract class PendingAppend {
     this.isInLine = options.isInLine
   }
 
-  /** Whether the bytes are there. */
+  /** Whether the bytes are available. */
   abstract readonly isEncoded: boolean
 
   /** Resolves once {@link PendingAppend.isEncoded}. Never rejects. */
   abstract readonly encoded: Promise<void> | null
 
-  /** The batches to write, none where they could not be encoded. Nothing can join them any more. */
+  /** The batches to write; none if they could not be encoded. Nothing can join them afterwards. */
   abstract seal(): readonly Buffer[]
 
   /**
-   * Remembers where it is, and tells those who wait for no more than the write.
+   * Records the offsets, and settles those who wait only for the write.
    *
-   * @param batches as they lie in the log; nobody looks at them after the call.
-   * @returns whether there are any.
+   * @param batches as they are in the log; not used after the call.
+   * @returns whether anyone was settled.
    */
   abstract written(batches: readonly RecordBatch[]): boolean
 
-  /** Tells everybody else, once it is written. */
+  /** Settles all others, after the write. */
   abstract done(): void
 
-  /** Tells everybody that nothing of it is in the log, or that nobody knows. */
+  /** Rejects for all: nothing of it is in the log, or nobody knows. */
   abstract reject(error: unknown): void
 }
 
-/** Batches of their own: all that {@link PendingAppend} can be but a {@link SharedBatch}. */
+/** An append with batches of its own: any {@link PendingAppend} that is no {@link SharedBatch}. */
 export class WholeAppend extends PendingAppend {
   readonly encoded: Promise<void> | null
   readonly hasKeyless: boolean
@@ -94,7 +96,7 @@ export class WholeAppend extends PendingAppend {
   #appendTime: number | null = null
   #isTold = false
 
-  /** @param onEncoded called with the size when it was not known at first */
+  /** @param onEncoded called with the size if it was not known at first */
   constructor(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
@@ -161,7 +163,7 @@ export class WholeAppend extends PendingAppend {
   ): Promise<void> {
     try {
       const buffers = await batches
-      // It may have failed meanwhile.
+      // The append may have failed meanwhile.
       if (this.isReleased) return
       this.#take(buffers)
       onEncoded(this.#sizeBytes)
@@ -173,30 +175,31 @@ export class WholeAppend extends PendingAppend {
 }
 
 /**
- * Records of several appends in one batch. A batch for each would take 61 bytes of header, a
- * checksum and a place in the write more than the record itself; those who wait notice nothing, but
- * that all of them are in the log or none.
+ * Records of several appends in one batch. A separate batch for each would add 61 bytes of header,
+ * a checksum and an entry in the write, which is more than the record itself. Callers notice no
+ * difference, except that all of the records are in the log or none.
  */
 export class SharedBatch extends PendingAppend implements JoinableBatch {
   readonly isEncoded = true
   readonly encoded = null
-  /** How much of its size the chain knows of. */
+  /** How much of its size the chain has counted. */
   countedBytes = 0
   hasKeyless = false
   readonly #builder: RecordBatchBuilder
   /** Who waits for each record. */
   #sharers: Settle<AppendResult>[] = []
-  /** Which of them wait for no more than the write; most often none. */
+  /** Indexes of those who wait only for the write; usually none. */
   readonly #early: number[] = []
   readonly #timestamps: number[] = []
   #buffers: readonly Buffer[] | null = null
   #baseOffset = -1
   #appendTime: number | null = null
 
-  /** @param capacityBytes of the first buffer; what the batch probably comes to. */
+  /** @param capacityBytes of the first buffer; the probable size of the batch. */
   constructor(capacityBytes: number) {
     super({ acks: 'all', isInLine: true })
-    // Only a record alone is larger than that: the memory of what follows it would be kept for nothing.
+    // Only a single record is larger than that: memory for records after it would be kept for
+    // nothing.
     const firstBytes = Math.min(capacityBytes, BATCH_TARGET_BYTES)
     this.#builder = new RecordBatchBuilder({ pool: batchMemory, capacityBytes: firstBytes })
   }
@@ -205,7 +208,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     return this.#builder.recordCount === 0 ? 0 : this.#builder.sizeBytes
   }
 
-  /** Adds a record, whose sharer is to follow. A batch that is sealed has no room. */
+  /** Adds a record; {@link SharedBatch.share} must follow. A sealed batch has no room. */
   add(
     limitBytes: number,
     timestamp: number,
@@ -213,7 +216,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     value: Buffer | null,
     headers: readonly EncodableHeader[],
   ): boolean {
-    // It may have stood in a group that is gathered anew.
+    // It may have been in a group that is being gathered again.
     if (this.#buffers !== null) return false
     if (this.#builder.tryAppend(limitBytes, timestamp, key, value, headers) < 0) return false
     this.#timestamps.push(timestamp)
@@ -221,7 +224,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
     return true
   }
 
-  /** Somebody waits for the record that was added last. */
+  /** Returns the promise for the record that was added last. */
   share(acks: Acks): Promise<AppendResult> {
     const promise = settledLater<AppendResult>()
     const count = this.#sharers.push(settleOfLast<AppendResult>())
@@ -235,10 +238,10 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
   }
 
   /**
-   * Deals the records that have a key out to a batch of their own, with those who wait for them. This one is
-   * left to those who wait for the others, and is not to be written any more.
+   * Moves the records that have a key, with those who wait for them, to a separate batch. This
+   * batch keeps only those who wait for the other records, and must not be written any more.
    *
-   * @returns `null` where no record has a key.
+   * @returns `null` if no record has a key.
    */
   splitKeyed(place: BatchPlace): SharedBatch | null {
     const keyed = new SharedBatch(this.sizeBytes)
@@ -270,7 +273,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
   }
 
   done(): void {
-    // Who was told before is settled, and hears nothing.
+    // Calls after the first do nothing for those settled before.
     for (let slot = 0; slot < this.#sharers.length; slot += 1) this.#tell(slot)
   }
 
@@ -285,7 +288,7 @@ export class SharedBatch extends PendingAppend implements JoinableBatch {
   }
 }
 
-/** The append as a batch that others may join; `null` where it is none. */
+/** The append as a batch that others may join; `null` if it is none. */
 export function sharedBatchOf(append: PendingAppend | null): SharedBatch | null {
   return append instanceof SharedBatch ? append : null
 }
@@ -305,7 +308,10 @@ export function sealAll(group: readonly PendingAppend[]): readonly Buffer[] {
   return buffers
 }
 
-/** Tells each append of a group of its batches, as they lie in the log. @returns whether anybody waited for no more. */
+/**
+ * Passes each append of a group its batches, as they are in the log. @returns whether anyone was
+ * settled.
+ */
 export function tellWritten(
   group: readonly PendingAppend[],
   batches: readonly RecordBatch[],

@@ -1,8 +1,8 @@
 import type { Clock, Timer } from '../platform/clock.ts'
 
 /**
- * Runs a task again and again, from one run's end for `intervalMs` to the next one's start, so that
- * runs do not overlap. Does not keep the process alive.
+ * Runs a task repeatedly, pausing `intervalMs` between the end of a run and the start of the next,
+ * so that runs do not overlap. Does not keep the process alive.
  */
 export class PeriodicTask {
   readonly #clock: Clock
@@ -11,7 +11,7 @@ export class PeriodicTask {
   #timer: Timer | null = null
   #isStopped = false
 
-  /** @param task keeps its failures to itself: one that rejects is run again like any other. */
+  /** @param task handles its own failures: after a rejection it is run again as usual. */
   constructor(clock: Clock, intervalMs: number, task: () => Promise<unknown>) {
     this.#clock = clock
     this.#intervalMs = intervalMs
@@ -19,7 +19,7 @@ export class PeriodicTask {
     this.#start()
   }
 
-  /** Ends it for good. A run that goes on is not waited for. */
+  /** Stops for good, without waiting for a run in progress. */
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()

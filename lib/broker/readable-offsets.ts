@@ -6,8 +6,8 @@ import type { OffsetsPartition } from './offset-replay.ts'
 import type { Partition } from './partition.ts'
 
 /**
- * A partition of the committed offsets, for who has to know all of them: what of it cannot be read is
- * damage, since where a group stands is not known then either.
+ * A partition of the committed offsets, for a reader that needs all of them: anything that cannot
+ * be read counts as damage, because the groups' positions are unknown then, too.
  */
 export class ReadableOffsets implements OffsetsPartition {
   readonly #partition: Partition
@@ -40,7 +40,7 @@ export class ReadableOffsets implements OffsetsPartition {
     return this.#partition.appendInternal(records)
   }
 
-  /** @throws {@link CorruptRecordError} also where the batches cannot be read. */
+  /** @throws {@link CorruptRecordError} also if the batches cannot be read. */
   async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
     try {
       return await this.#partition.readBatches(offset, maxBytes)

@@ -2,19 +2,19 @@ import { batchMemory } from '../record/batch-memory.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 
 /**
- * What a batch takes besides its bytes: itself, its buffer and its places in the queues. Of a record in
- * a batch of its own that is more than the bytes are.
+ * Memory of a batch besides its bytes: the object, its buffer and its queue entries. For a
+ * single-record batch that is more than the bytes.
  */
 export const HELD_BATCH_BYTES = 240
 
 /**
- * How much memory the recently appended batches of all partitions may take together. The oldest go
- * first, whichever partition they belong to.
+ * Limits the memory of the recently appended batches of all partitions. The oldest batches are
+ * dropped first, whichever partition they belong to.
  */
 export class RecentBatchesBudget {
   readonly #maxBytes: number
   #sizeBytes = 0
-  /** Every batch that is held, oldest first, from `#head` on. */
+  /** All batches in memory, oldest first, from `#head` on. */
   #queue: { owner: RecentBatches; sizeBytes: number }[] = []
   #head = 0
 
@@ -22,7 +22,7 @@ export class RecentBatchesBudget {
     this.#maxBytes = maxBytes
   }
 
-  /** Counts a batch that `owner` holds from now on, and makes room for it. */
+  /** Counts a batch that `owner` keeps from now on, and makes room for it. */
   add(owner: RecentBatches, sizeBytes: number): void {
     this.#queue.push({ owner, sizeBytes })
     this.#sizeBytes += sizeBytes
@@ -41,12 +41,12 @@ export class RecentBatchesBudget {
 }
 
 /**
- * The batches that were appended to one partition most recently, without a gap, so that whoever
- * reads at the end of the log needs no disk.
+ * The most recently appended batches of one partition, without a gap, so that reads at the end of
+ * the log need no disk.
  */
 export class RecentBatches {
   readonly #budget: RecentBatchesBudget
-  /** Held batches, oldest first, from `#head` on; `null` for those cleared away before their turn. */
+  /** The batches, oldest first, from `#head` on; `null` for those cleared before their turn. */
   #batches: (RecordBatch | null)[] = []
   #head = 0
   #leaderEpoch = -1
@@ -55,14 +55,17 @@ export class RecentBatches {
     this.#budget = budget
   }
 
-  /** Of all that is held. A log with a later one may have been cut since, and have others in their place. */
+  /**
+   * Epoch of all batches. A log with a later one may have been truncated since, and have replaced
+   * them.
+   */
   get leaderEpoch(): number {
     return this.#leaderEpoch
   }
 
   /**
-   * Holds batches that follow those held before. Where they do not, or are of another epoch, the log was
-   * cut in between, and what was held before is forgotten.
+   * Adds batches that follow the earlier ones. If they do not follow, or are of another epoch, the
+   * log was truncated in between, and the earlier ones are forgotten.
    */
   add(batches: readonly RecordBatch[]): void {
     for (const batch of batches) {
@@ -76,7 +79,7 @@ export class RecentBatches {
     }
   }
 
-  /** Forgets what lies below `offset`: compaction may have removed records of it. */
+  /** Forgets the batches below `offset`: compaction may have removed records from them. */
   forgetBelow(offset: number): void {
     for (let slot = this.#head; slot < this.#batches.length; slot += 1) {
       const batch = this.#batches[slot]
@@ -85,10 +88,10 @@ export class RecentBatches {
     }
   }
 
-  /** Forgets the oldest batch, as the budget demands. */
+  /** Forgets the oldest batch on behalf of the budget. */
   dropOldest(): void {
     const oldest = this.#batches[this.#head]
-    // Whoever was handed it has copied what he needs.
+    // Readers have copied what they need.
     if (oldest != null) batchMemory.letGo(oldest.buffer)
     this.#batches[this.#head] = null
     this.#head += 1
@@ -98,17 +101,17 @@ export class RecentBatches {
     }
   }
 
-  /** Forgets everything. The budget still counts it until its turn comes. */
+  /** Forgets everything. The budget counts the batches until their turn comes. */
   #clear(): void {
     this.#batches.fill(null, this.#head)
   }
 
   /**
-   * The batch that holds `offset` and those that follow.
+   * The batch that contains `offset` and those after it.
    *
    * @param limits `mustFit`: the first batch has to keep to `maxBytes` as well.
-   * @returns `null` when `offset` is not among what is held, or what is held reaches over the end; no
-   * batches when the first does not fit.
+   * @returns `null` when `offset` is not in memory, or its batch extends beyond the end; no batches
+   * when the first does not fit.
    */
   read(
     offset: number,
@@ -129,16 +132,18 @@ export class RecentBatches {
     return found.length > 0 ? found : null
   }
 
-  /** Slot of the first batch with a last offset at or above `offset`; -1 when that is not certain. */
+  /**
+   * Slot of the first batch with a last offset at or above `offset`; -1 when that is not certain.
+   */
   #slotOf(offset: number): number {
-    // Who follows the log asks for what was appended last.
+    // A reader that follows the log asks for the last batch.
     const last = this.#batches.at(-1)
     if (last != null && last.baseOffset <= offset) {
       return offset <= last.lastOffset ? this.#batches.length - 1 : -1
     }
     let low = this.#head
     let high = this.#batches.length - 1
-    // What a cut left as null lies below what came after it.
+    // Slots that a truncation set to null are below those added after it.
     while (low < high) {
       const middle = (low + high) >>> 1
       const batch = this.#batches[middle]

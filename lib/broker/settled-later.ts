@@ -1,28 +1,30 @@
-/** Settles a promise that {@link settledLater} has made. Calls after the first do nothing. */
+/** Settles a promise created by {@link settledLater}. Calls after the first do nothing. */
 export type Settle<T> = (outcome: T | PromiseLike<never>) => void
 
 let lastSettle: Settle<never> = () => undefined
 
 /**
- * Hands out the function that settles a promise that is being made. The constructor of `Promise`
- * calls it before it returns, so one function for all promises does, and no append pays for a closure
+ * Captures the function that settles a promise under construction. The constructor of `Promise`
+ * calls this before it returns, so one function serves all promises, and no append needs a closure
  * of its own.
  */
 function capture(settle: Settle<never>): void {
   lastSettle = settle
 }
 
-/** A promise that whoever asks {@link settleOfLast} next can settle. */
+/** Creates a promise, which the next call of {@link settleOfLast} can settle. */
 export function settledLater<T>(): Promise<T> {
   return new Promise<T>(capture)
 }
 
-/** What settles the promise that was made last, which is of this type. */
+/** Returns the function that settles the last created promise, which must be of this type. */
 export function settleOfLast<T>(): Settle<T> {
   return lastSettle as Settle<T>
 }
 
-/** What a promise is settled with that is to reject: nobody has to keep its other function then. */
+/**
+ * The value to settle a promise with so that it rejects: nobody has to keep its reject function.
+ */
 export function rejecting(error: unknown): PromiseLike<never> {
   return new Rejecting(error) as unknown as PromiseLike<never>
 }
@@ -34,7 +36,7 @@ class Rejecting {
     this.#error = error
   }
 
-  /** The promise calls this for what it is to become. */
+  /** Called by the promise that is settled with this value. */
   then(_onFulfilled: unknown, onRejected: (reason: unknown) => void): void {
     onRejected(this.#error)
   }

@@ -1,38 +1,41 @@
 import { promptIo } from '../platform/prompt-io.ts'
 import type { Partition } from './partition.ts'
 
-/** How far a search by time goes: what comes meanwhile lies at it or behind it. */
+/** The end of a search by time: later records are at or after it. */
 export interface SearchEnd {
   readonly endOffset: number
-  /** Leader epoch of the record before `endOffset`, as it was then; `null` where that is not known. */
+  /** Leader epoch of the record before `endOffset` at that time; `null` if it is not known. */
   readonly endEpoch: number | null
 }
 
-/** What {@link findByTimestamp} has come to. */
+/** Result of {@link findByTimestamp}. */
 export interface TimestampSearch extends SearchEnd {
-  /** The first record that is at least as young; `null` when every one below `endOffset` is older. */
+  /**
+   * The first record at least as young as the timestamp; `null` when all below `endOffset` are
+   * older.
+   */
   readonly found: { readonly offset: number; readonly timestamp: number } | null
 }
 
-/** Where a search goes to that is called for now, however late it begins. */
+/** The end of a search that is called now, however late it begins. */
 export function searchEndOf(partition: Partition): SearchEnd {
   const endOffset = partition.highWatermark
   return { endOffset, endEpoch: partition.log.reader.epochOf(endOffset - 1) }
 }
 
-/** See `Partition.offsetForTimestamp`. Where another process appends, its log is looked at first. */
+/** See `Partition.offsetForTimestamp`. If another process appends, the log is refreshed first. */
 export async function findByTimestamp(
   partition: Partition,
   timestamp: number,
   endAtCall: SearchEnd = searchEndOf(partition),
 ): Promise<TimestampSearch> {
-  // Also where none is so young: who asks again and again waits for somebody else.
+  // Even if no record is young enough: a caller that polls in a loop is waiting for someone else.
   const turn = promptIo.turnIfDue()
   if (turn !== null) await turn
   const looking = partition.lookBehind(Infinity)
   if (looking !== null) await looking
   partition.ensureOpen()
-  // What the other process had appended by the call is known behind the look alone.
+  // What the other process had appended by the time of the call is known only after the refresh.
   const end = looking === null ? endAtCall : searchEndOf(partition)
   const found = await partition.log.offsetForTimestamp(timestamp, end.endOffset)
   return { found, ...end }

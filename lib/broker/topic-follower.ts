@@ -11,20 +11,20 @@ export interface TopicFollowerOptions {
   readonly registry: TopicRegistry
   readonly opener: PartitionOpener
   readonly states: LogStates
-  /** Changed by `publish` and `letGo` alone. */
+  /** Changed only by `publish` and `letGo`. */
   readonly topics: Pick<TopicTable, 'all' | 'get'>
   readonly publish: (entry: TopicEntry, partitions: readonly Partition[]) => void
   readonly letGo: (topic: Topic) => Promise<void>
   readonly onTopicsChanged: () => void
   /**
-   * Takes over what groups have committed by now. Called before a topic that is new can be seen: the owner has
-   * forgotten what was committed for an earlier one of its name before it came into being, and nobody may take
-   * that for offsets of the new one.
+   * Reads the groups' latest commits. Called before a new topic becomes visible. Before the owner
+   * created the topic, it removed the offsets of any earlier topic of that name, and those must not
+   * be taken for offsets of the new one.
    */
   readonly followOffsets: () => Promise<void>
 }
 
-/** Follows what the owner of a directory that is open for reading only changes about its topics. */
+/** Applies the topic changes of the owner of a directory that is open for reading only. */
 export class TopicFollower {
   readonly #options: TopicFollowerOptions
 
@@ -33,16 +33,16 @@ export class TopicFollower {
   }
 
   /**
-   * Opens the topics that are new, lets go of those that are deleted, takes over what has grown. Calls must
-   * not overlap.
+   * Opens new topics, closes deleted ones, and applies changed counts and configurations. Calls
+   * must not overlap.
    *
-   * @throws the first failure, after all topics were tried: the owner may be changing what is looked
-   * at. The next call sees what has become of it.
+   * @throws the first failure, after all topics were tried: the owner may be in the middle of a
+   * change. The next call sees the result.
    */
   async refresh(): Promise<void> {
     const { registry, states, topics, followOffsets } = this.#options
     if (!(await registry.load())) return
-    // Behind the list: of what stands in it no earlier topic of that name is remembered any more.
+    // After the list: for a topic in it, the states no longer contain an earlier topic of its name.
     await states.reload()
     const { entries } = registry
     const failures: unknown[] = []
@@ -58,7 +58,7 @@ export class TopicFollower {
     for (const entry of added.filter(isInternal)) await attempt(this.#open(entry))
     const others = added.filter((entry) => !isInternal(entry))
     if (others.length > 0) {
-      // Where that fails, who needs no offsets can do without.
+      // If that fails, readers that need no offsets can do without.
       await attempt(followOffsets())
       for (const entry of others) await attempt(this.#open(entry))
     }
@@ -82,7 +82,9 @@ export class TopicFollower {
     if (partitions !== null) this.#options.publish(entry, partitions)
   }
 
-  /** Opens partitions from `from` on. @returns `null` where the owner has deleted the topic meanwhile */
+  /**
+   * Opens partitions from `from` on. @returns `null` if the owner has deleted the topic meanwhile
+   */
   async #partitionsOf(entry: TopicEntry, from: number): Promise<Partition[] | null> {
     const { registry, opener, states } = this.#options
     const range = { from, to: entry.partitionCount }

@@ -2,7 +2,7 @@ import { describeValue } from '../checks.ts'
 import { InvalidTopicError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** Topics that Kafka keeps for itself: applications neither create nor delete them. */
+/** Kafka's internal topics: applications neither create nor delete them. */
 export const INTERNAL_TOPICS: ReadonlySet<string> = new Set([
   '__consumer_offsets',
   '__transaction_state',
@@ -10,7 +10,10 @@ export const INTERNAL_TOPICS: ReadonlySet<string> = new Set([
   '__cluster_metadata',
 ])
 
-/** 255 is what file systems allow a name; `-` and five digits of partition number go off it. */
+/**
+ * File systems allow names of 255 bytes; `-` and five digits of the partition number are
+ * subtracted.
+ */
 const MAX_TOPIC_NAME_LENGTH = 249
 const MAX_DIRECTORY_NAME_LENGTH = 255
 const MAX_PARTITION = 0x7fff_ffff
@@ -20,13 +23,13 @@ const CANONICAL_DECIMAL = /^(?:0|[1-9][0-9]{0,9})$/
 const DELETED_DIRECTORY = /^[a-zA-Z0-9._-]+-(?:0|[1-9][0-9]{0,9})\.[0-9a-f]{32}-delete$/
 
 /**
- * Checks a topic's name by Kafka's rules, so that the name is safe in paths and a real broker can
- * take the topic over. Internal names are legal.
+ * Checks a topic's name by Kafka's rules, so that the name is safe in paths and a Kafka broker can
+ * take over the topic. Internal names are legal.
  *
  * @returns the name, now known to be a string
  * @throws TypeError when the name is not a string
  * @throws {@link InvalidTopicError} when it is empty, `.` or `..`, longer than 249 characters, or
- * has a character other than ASCII letters, digits, `.`, `_` and `-`
+ * contains a character other than ASCII letters, digits, `.`, `_` and `-`
  */
 export function validateTopicName(name: unknown): string {
   if (typeof name !== 'string') {
@@ -40,30 +43,30 @@ export function validateTopicName(name: unknown): string {
   return name
 }
 
-/** What those hear who would change an internal topic. */
+/** The error for an attempt to change an internal topic. */
 export function internalTopic(name: string): InvalidTopicError {
   return new InvalidTopicError(name, 'the library keeps it for itself')
 }
 
 /**
- * Whether two names differ in nothing but `.` against `_`. Kafka's metrics cannot tell such topics
- * apart, so it refuses to create the second. A name collides with itself.
+ * Whether two names are equal or differ only in `.` and `_`. Kafka's metrics cannot distinguish
+ * such topics, so it refuses to create the second one.
  */
 export function topicNamesCollide(left: string, right: string): boolean {
   return left.replaceAll('.', '_') === right.replaceAll('.', '_')
 }
 
-/** Name of the directory that holds a partition: `<topic>-<partition>`. */
+/** Name of a partition's directory: `<topic>-<partition>`. */
 export function partitionDirectoryName(topic: string, partition: number): string {
   return `${topic}-${partition}`
 }
 
 /**
- * Reads the name of a partition's directory. It is split at the last `-`, because topic names may
- * contain `-` themselves.
+ * Parses the name of a partition's directory. It is split at the last `-`, because topic names may
+ * contain `-`.
  *
- * @returns `null` when no partition can have a directory of that name: it has no legal topic, or
- * a number that is signed, padded with zeros or above 2147483647
+ * @returns `null` when no partition can have a directory of that name: the topic is not legal, or
+ * the number is signed, padded with zeros or above 2147483647
  */
 export function parsePartitionDirectoryName(name: string): TopicPartition | null {
   const dash = name.lastIndexOf('-')
@@ -76,8 +79,8 @@ export function parsePartitionDirectoryName(name: string): TopicPartition | null
 }
 
 /**
- * Whether a directory is one that Kafka renamed for deletion. What it accepts may be removed, so it takes
- * no other name.
+ * Whether Kafka has renamed the directory for deletion. A match permits removal, so no other name
+ * matches.
  */
 export function isDeletedDirectoryName(name: string): boolean {
   return name.length <= MAX_DIRECTORY_NAME_LENGTH && DELETED_DIRECTORY.test(name)

@@ -16,30 +16,30 @@ import { crc32c } from '../record/crc32c.ts'
 import { MAX_PARTITIONS } from './topic.ts'
 import { validateTopicName } from './topic-name.ts'
 
-/** Name of the file in the broker's directory. A Kafka broker ignores files it does not know. */
+/** Name of the file in the broker's directory. A Kafka broker ignores unknown files. */
 export const TOPICS_FILE = 'varve-topics'
 
 const VERSION = 1
-/** More partitions than this in all topics together are taken for a mistake. */
+/** Upper limit on the partitions of all topics together; a larger number is taken for a mistake. */
 export const MAX_ALL_PARTITIONS = 200_000
 
-/** Some 200,000 topics; what the file holds takes several times its size in memory. */
+/** Enough for some 200,000 topics. In memory, the contents take several times this size. */
 const MAX_FILE_BYTES = 32 * 1024 * 1024
 const FIRST_LINE = /^varve-topics (\d+) ([0-9a-f]{8})$/
 
 /**
- * Where a topic is in its life. `creating` and `deleting` are intents: whoever opens the directory
- * after a crash takes the first back and finishes the second.
+ * State of a topic. `creating` and `deleting` are intents: an open after a crash undoes the first
+ * and completes the second.
  */
 export type TopicState = 'creating' | 'active' | 'deleting'
 
-/** What is remembered of one topic. */
+/** Registry entry of one topic. */
 export interface TopicEntry {
   readonly name: string
   readonly id: string
   readonly partitionCount: number
   readonly state: TopicState
-  /** What the topic was given itself, and nothing of the broker's defaults. */
+  /** The topic's own configuration, without the broker's defaults. */
   readonly config: TopicConfig
 }
 
@@ -68,12 +68,12 @@ const ENTRY_CHECKS: Checks<TopicEntry> = {
  * The topics of a broker's directory, kept in one file:
  *
  * ```
- * varve-topics 1 9ae2c5f1        format version, CRC-32C of everything behind this line
+ * varve-topics 1 9ae2c5f1        format version, CRC-32C of everything after this line
  * {"topics":[{"name":"orders","id":"…","partitionCount":3,"state":"active","config":{}}]}
  * ```
  *
- * Each change replaces the file as a whole. That one step is what makes creating, growing and
- * deleting a topic atomic: directories are made before and removed after it. Changes must not overlap.
+ * Each change replaces the whole file. That single step makes creating, growing and deleting a topic
+ * atomic: directories are created before it and removed after it. Changes must not overlap.
  */
 export class TopicRegistry {
   readonly path: string
@@ -98,7 +98,7 @@ export class TopicRegistry {
    * Reads the file.
    *
    * @returns false when there is none.
-   * @throws {@link CorruptRecordError} when it is not as described. Which topics there are is not
+   * @throws {@link CorruptRecordError} when the file is not as described. The topics are not
    * guessed then.
    */
   async load(): Promise<boolean> {
@@ -114,7 +114,10 @@ export class TopicRegistry {
     return true
   }
 
-  /** Reads the file again. @returns whether a topic was deleted that was active, also if there is a new one. */
+  /**
+   * Reads the file again. @returns whether an active topic was deleted, even if there is a new one
+   * of its name.
+   */
   async hasLost({ name, id }: TopicEntry): Promise<boolean> {
     if (!(await this.load())) return false
     const now = this.get(name)
@@ -122,19 +125,22 @@ export class TopicRegistry {
   }
 
   /**
-   * Whether the file may say something else than this object does, now or after a power loss. What
-   * depends on it must wait for {@link TopicRegistry.ensureCertain}.
+   * Whether the file may differ from this object, now or after a power loss. Whatever depends on it
+   * must wait for {@link TopicRegistry.ensureCertain}.
    */
   get isInDoubt(): boolean {
     return this.#isInDoubt
   }
 
-  /** Writes the list again where it is in doubt. */
+  /** Writes the list again if it is in doubt. */
   async ensureCertain(): Promise<void> {
     if (this.#isInDoubt) await this.#write(this.#entries)
   }
 
-  /** Tries the same. @returns whether there is no doubt any more. */
+  /**
+   * Like {@link TopicRegistry.ensureCertain}, without an error. @returns whether the list is
+   * certain now.
+   */
   async makeCertain(): Promise<boolean> {
     if (!this.#isInDoubt) return true
     try {
@@ -146,14 +152,15 @@ export class TopicRegistry {
   }
 
   /**
-   * Writes the list that was read once more: a sync of its directory may have failed, and another one
-   * of the same names would not tell. Where there is no room for that it stays in doubt.
+   * Writes the list again after reading it: an earlier sync of the directory may have failed, and a
+   * new sync for the same names would not report that. Without room for it, the list stays in
+   * doubt.
    */
   async renew(): Promise<void> {
     try {
       await this.#write(this.#entries)
     } catch (error) {
-      // A directory opens on a full disk too.
+      // A directory can be opened on a full disk, too.
       if (this.#isInDoubt || !isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
       this.#isInDoubt = true
     }
@@ -168,9 +175,9 @@ export class TopicRegistry {
   }
 
   /**
-   * Puts down that a topic is to be deleted; durable when it resolves. Unchanged when it rejects, unless
-   * {@link TopicRegistry.isInDoubt} is true then: the topic counts as deleted, since nobody may be
-   * acknowledged what the next open might remove.
+   * Marks a topic for deletion; durable when it resolves. Unchanged when it rejects, unless
+   * {@link TopicRegistry.isInDoubt} is true then. In that case the topic counts as deleted, because
+   * nothing may be acknowledged that the next open might remove.
    */
   async retire(entry: TopicEntry): Promise<void> {
     const entries = new Map(this.#entries).set(entry.name, { ...entry, state: 'deleting' })
@@ -182,7 +189,10 @@ export class TopicRegistry {
     }
   }
 
-  /** @throws {@link InvalidPartitionsError} when there is no room for a topic of so many partitions. */
+  /**
+   * @throws {@link InvalidPartitionsError} when the directory has no room for the topic's
+   * partitions.
+   */
   ensureRoom(entry: TopicEntry): void {
     ensurePartitionCount(new Map(this.#entries).set(entry.name, entry).values())
   }
@@ -192,7 +202,7 @@ export class TopicRegistry {
     await this.#write(new Map(entries.map((entry) => [entry.name, entry])))
   }
 
-  /** Forgets a topic; like {@link TopicRegistry.put}. */
+  /** Removes a topic; like {@link TopicRegistry.put}. */
   async remove(name: string): Promise<void> {
     const entries = new Map(this.#entries)
     entries.delete(name)
@@ -203,7 +213,7 @@ export class TopicRegistry {
     try {
       await this.#write(entries)
     } catch (error) {
-      // The file shows the new list already. Where the old one can be put back, nothing has happened.
+      // The file already shows the new list. If the old one can be restored, nothing has happened.
       await this.makeCertain()
       throw error
     }
@@ -229,7 +239,7 @@ export class TopicRegistry {
     this.#entries = entries
   }
 
-  /** The checksum says that the bytes are those that were written, not that Varve has written them. */
+  /** The checksum proves that the bytes are unchanged, not that Varve has written them. */
   #parse(text: string): Map<string, TopicEntry> {
     const entries = new Map<string, TopicEntry>()
     try {
@@ -262,7 +272,7 @@ function arrayIn(value: unknown): unknown[] {
   return first[1] as unknown[]
 }
 
-/** Takes the fields that an entry has and no others. @throws TypeError or RangeError for anything else. */
+/** Takes exactly the fields of an entry. @throws TypeError or RangeError for anything else. */
 function toTopicEntry(value: unknown): TopicEntry {
   const entry = checkOptions('an entry', value as TopicEntry, ENTRY_CHECKS)
   for (const key of Object.keys(ENTRY_CHECKS)) {
@@ -272,7 +282,9 @@ function toTopicEntry(value: unknown): TopicEntry {
   return { name, id, partitionCount, state, config }
 }
 
-/** @throws {@link InvalidPartitionsError} when there are more partitions than a directory can have. */
+/**
+ * @throws {@link InvalidPartitionsError} when there are more partitions than a directory can have.
+ */
 function ensurePartitionCount(entries: Iterable<TopicEntry>): void {
   let total = 0
   for (const { partitionCount } of entries) total += partitionCount

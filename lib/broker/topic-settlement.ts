@@ -8,13 +8,13 @@ import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 /** What a {@link TopicSettlement} works with. */
 export interface TopicSettlementOptions {
   readonly states: LogStates
-  /** Forgets what others have noted about a topic, such as what groups have committed for it. */
+  /** Forgets what other parts have stored about a topic, such as its committed offsets. */
   readonly forgetTopic: (name: string) => Promise<void>
 }
 
 /**
- * Brings the directories of topics to what the registry says, where a crash or another program has
- * left something else. Every step can be repeated. Calls must not overlap.
+ * Makes the directories of topics match the registry after a crash or a change by another program.
+ * Every step can be repeated. Calls must not overlap.
  */
 export class TopicSettlement {
   readonly #registry: TopicRegistry
@@ -32,9 +32,11 @@ export class TopicSettlement {
   }
 
   /**
-   * Settles every topic, as a directory is opened. One whose directory cannot be removed stays as it is, so
-   * that it keeps no other from opening: the next change of it, or the next open, tries again. One that is
-   * deleted stays in the list: what groups have committed for it is not known yet, and has to go first.
+   * Settles every topic when a directory is opened.
+   *
+   * A topic whose directory cannot be removed stays as it is and does not keep the others from
+   * opening; its next change, or the next open, tries again. A deleted topic stays in the list: its
+   * committed offsets are not known yet, and have to be removed first.
    */
   async settleAll(): Promise<void> {
     const { entries } = this.#registry
@@ -56,36 +58,38 @@ export class TopicSettlement {
   }
 
   /**
-   * Finishes deletions that a crash has cut short, once it is known what groups have committed. What cannot be
-   * done now the next change of that topic does, or the next open.
+   * Completes interrupted deletions, once the committed offsets are known. What cannot be done now
+   * is done by the next change of that topic, or by the next open.
    */
   async finishDeletions(): Promise<void> {
     const entries = this.#registry.entries.filter(({ state }) => state === 'deleting')
-    // A topic that a power loss might bring back keeps what was committed for it.
+    // The offsets of a topic that a power loss might bring back are kept.
     if (entries.length === 0 || !(await this.#registry.makeCertain())) return
     for (const entry of entries) {
       try {
         await this.settle(entry)
       } catch (error) {
-        // A broker opens on a full disk too, and where the commits are damaged.
+        // A broker can also be opened on a full disk, or with damaged commits.
         const isPutOff = error instanceof StorageError || error instanceof CorruptRecordError
         if (!isPutOff && !isOfOneDirectory(error)) throw error
       }
     }
   }
 
-  /** Takes a creation back, or finishes a deletion. */
+  /** Undoes a creation, or completes a deletion. */
   async settle(entry: TopicEntry): Promise<void> {
-    // As long as the list names it: of any other topic nobody knows whether it was deleted, or never here.
+    // While the list names it: for any other topic it is unknown whether it was deleted or never
+    // existed.
     if (entry.state === 'deleting') await this.#options.forgetTopic(entry.name)
     await this.#removeAll(entry)
     await this.#forget(entry)
   }
 
-  /** For good, once the directories are removed. */
+  /** Forgets a topic for good, once its directories are removed. */
   async #forget({ name, partitionCount }: TopicEntry): Promise<void> {
-    // What the list does not name is removed by nobody: a directory that comes back would be there for good, and
-    // where its files do too, no topic of that name could be created.
+    // Nothing removes directories that the list does not name. One that came back after a power
+    // loss would stay for good, and if its files came back too, no topic of that name could be
+    // created.
     await this.#directories.sync()
     const keys = Array.from({ length: partitionCount }, (_, partition) =>
       topicPartitionKey({ topic: name, partition }),
@@ -101,7 +105,7 @@ export class TopicSettlement {
     }
   }
 
-  /** Removes partitions that were being added when that was interrupted; `total` is how many there may be. */
+  /** Removes the partitions of an interrupted growth; `total` is how many there may be. */
   async removeBeyond(entry: TopicEntry, total: number): Promise<void> {
     const found = await this.#directories.list()
     const beyond = beyondCounts([entry], found).get(entry.name) ?? []
@@ -111,7 +115,7 @@ export class TopicSettlement {
     )
   }
 
-  /** For good when it resolves: who opens the directory next finds nothing to remove. */
+  /** Durable when it resolves: the next open finds nothing to remove. */
   async #removeUnfinished({ name, id }: TopicEntry, partitions: readonly number[]): Promise<void> {
     for (const partition of partitions) {
       await this.#directories.removeUnfinished(name, partition, id)
@@ -121,8 +125,8 @@ export class TopicSettlement {
 }
 
 /**
- * Which partitions of each topic have a directory and are beyond its count. Only what is there is looked for:
- * one directory with a high number must not cost a look at every number below it.
+ * The partitions of each topic that have a directory and are beyond its count. It goes through the
+ * existing directories: one with a high number must not cost a check of every lower number.
  */
 function beyondCounts(
   entries: readonly TopicEntry[],
@@ -140,8 +144,8 @@ function beyondCounts(
 }
 
 /**
- * What a deletion fails with that is down in the list of topics. The topic is gone, whatever the error says
- * of the step that it has kept from being done.
+ * The error of a deletion that the list of topics has recorded. The topic is gone, whatever the
+ * cause says about the step that failed.
  */
 export function notRemovedYet(
   topic: string,

@@ -9,10 +9,10 @@ import type { FreeSpace } from './free-space.ts'
 import { turnBefore } from './partition-turns.ts'
 import type { RecordDeletion } from './record-deletion.ts'
 
-/** How often an append that waits looks whether groups have consumed, or the disk has room again. */
+/** How often a waiting append checks whether groups have consumed, or the disk has room again. */
 const LOOK_AGAIN_MS = 1_000
 
-/** What the space of a topic needs of its partitions. */
+/** What a topic's space needs from its partitions. */
 export interface SpacePartition {
   readonly log: Pick<Log, 'size' | 'reader'>
   readonly deletion: Pick<
@@ -21,7 +21,7 @@ export interface SpacePartition {
   >
 }
 
-/** When the oldest segment of a partition got the last of what it holds. */
+/** When the oldest segment of a partition received its last record. */
 interface PartitionAge {
   readonly partition: SpacePartition
   readonly sinceMs: number
@@ -29,11 +29,11 @@ interface PartitionAge {
 
 /** An append that asks for room. */
 export interface SpaceRequest {
-  /** May become less while it waits, which {@link TopicSpace.changed} is to be told. */
+  /** May shrink during the wait; report that to {@link TopicSpace.changed}. */
   readonly sizeBytes: number
-  /** The configuration in force by now. */
+  /** The configuration currently in force. */
   readonly config: () => Readonly<ResolvedTopicConfig>
-  /** Why it must not go on waiting; `null` when it may. */
+  /** Why the append must not wait any longer; `null` if it may. */
   readonly whyStopped: () => Error | null
 }
 
@@ -42,27 +42,28 @@ export function isCapped({ maxBytes, minFreeBytes }: Readonly<ResolvedTopicConfi
   return maxBytes >= 0 || minFreeBytes > 0
 }
 
-/** Whether there would be no room in an empty topic either. */
+/** Whether the append would not even fit in an empty topic. */
 export function isBeyondCap(error: unknown): boolean {
   if (!(error instanceof LogFullError) || error.limit !== 'maxBytes') return false
   return error.sizeBytes > error.limitBytes
 }
 
 /**
- * The bytes that the partitions of a topic may take together. Appends ask for them one after the
- * other, in the order in which they come, so that no small one keeps overtaking a large one; what is
- * granted counts until it is written, so the cap holds however many partitions are written at once.
+ * The bytes that the partitions of a topic may take together. Appends ask for room one after the
+ * other, in the order in which they arrive, so that small ones do not keep overtaking a large one.
+ * Granted bytes count until they are written, so the cap holds however many partitions are written
+ * at once.
  */
 export class TopicSpace {
-  /** Not to be seen from outside: a partition has its space in a field, and is written as JSON. */
+  /** A private field: a partition refers to its space, and may be serialized as JSON. */
   #partitions: readonly SpacePartition[] = []
   readonly #topic: string
   readonly #clock: Clock
   readonly #disk: FreeSpace
-  /** Made for the first that asks: most topics have no cap. */
+  /** Created for the first append that asks: most topics have no cap. */
   #queue: SerialQueue | null = null
   readonly #changes = new ChangeListeners()
-  /** Size of all log files without what is being written; `null` while that has to be counted. */
+  /** Size of all log files without the bytes in flight; `null` until it is counted again. */
   #sizeBytes: number | null = null
   #inFlightBytes = 0
 
@@ -72,13 +73,16 @@ export class TopicSpace {
     this.#disk = disk
   }
 
-  /** From now on the topic has these partitions. */
+  /** Sets the partitions of the topic. */
   share(partitions: readonly SpacePartition[]): void {
     this.#partitions = partitions
     this.changed()
   }
 
-  /** Something was deleted, configured or given up, or a partition is being closed. */
+  /**
+   * Reports that something was deleted, configured or given up, or that a partition is being
+   * closed.
+   */
   changed(): void {
     this.#sizeBytes = null
     this.#changes.notify()
@@ -90,10 +94,11 @@ export class TopicSpace {
   }
 
   /**
-   * Room for an append.
+   * Reserves room for an append.
    *
-   * @returns a function to be called when it has been written, or has failed.
-   * @throws {@link LogFullError} when there is none and it is not to wait; what ends the wait.
+   * @returns a function to be called when the append is written or has failed.
+   * @throws {@link LogFullError} when there is no room and it must not wait; the error that ends
+   * the wait.
    */
   reserve(request: SpaceRequest): Promise<() => void> {
     this.#queue ??= new SerialQueue()
@@ -109,7 +114,7 @@ export class TopicSpace {
       const { whenFull } = request.config()
       try {
         const full = this.#inFlightBytes > 0 ? null : await this.#whyStillFull(request, whenFull)
-        // Where that has changed meanwhile, something else is to be tried.
+        // If `whenFull` has changed meanwhile, another attempt is due.
         if (full !== null && request.config().whenFull !== whenFull) continue
         if (full !== null && whenFull !== 'wait') throw full
         const waits = full !== null || this.#inFlightBytes > 0
@@ -121,10 +126,10 @@ export class TopicSpace {
   }
 
   /**
-   * Makes room, where there is none when the topic is counted anew: sizes change without notice too,
-   * where the log is cut or compacted, or what was granted is not written.
+   * Makes room if a recount finds none. Sizes also change without notice when a log is truncated or
+   * compacted, or when granted bytes are not written.
    *
-   * @returns `null` when it is worth another look.
+   * @returns `null` when it is worth trying again.
    * @throws {@link LogFullError} when there will never be room, so that nothing is dropped for it.
    */
   async #whyStillFull(
@@ -134,10 +139,10 @@ export class TopicSpace {
     this.#sizeBytes = null
     const full = await this.#whyFull(request)
     if (full === null) return null
-    // The cap has been lowered since the append was taken.
+    // The cap has been lowered since the append was accepted.
     if (isBeyondCap(full)) throw full
     if (await this.#makeRoom(whenFull)) return null
-    // Somebody else may have deleted meanwhile, and left nothing for this one to delete.
+    // Another append may have deleted everything that could be deleted meanwhile.
     this.#sizeBytes = null
     return this.#whyFull(request)
   }
@@ -163,13 +168,13 @@ export class TopicSpace {
     return () => {
       this.#inFlightBytes -= sizeBytes
       this.#disk.settle(sizeBytes)
-      // Where it has failed, that counts too much, and is counted again before anybody is refused.
+      // After a failed write this counts too much; it is counted again before an append is refused.
       if (this.#sizeBytes !== null) this.#sizeBytes += sizeBytes
       this.#changes.notify()
     }
   }
 
-  /** What the topic has, or will have once all that is granted is written. */
+  /** Size of the topic once everything granted is written. */
   #usedBytes(): number {
     if (this.#sizeBytes === null) {
       let sizeBytes = 0
@@ -180,8 +185,8 @@ export class TopicSpace {
   }
 
   /**
-   * It is asked for with each append to a topic that is full, so of partitions that have nothing to delete
-   * it takes no more than a look at memory.
+   * Runs for each append to a full topic, so partitions with nothing to delete cost no more than a
+   * check in memory.
    *
    * @returns whether anything was deleted.
    */
@@ -224,7 +229,7 @@ export class TopicSpace {
     return ages
   }
 
-  /** Listens from the call on, so that what changes before the wait ends it. */
+  /** Listens from the call on, so that a change before the wait ends it. */
   #nextChange(): { readonly happened: Promise<void>; stop(): void } {
     let timer: Timer | null = null
     let ignore: () => void = () => undefined
@@ -240,7 +245,7 @@ export class TopicSpace {
   }
 }
 
-/** In the order of their ages. Mostly the first is enough: the others are put in order where it is not. */
+/** Oldest first. Usually the first is enough, so the others are sorted only if it is not. */
 function* oldestFirst(ages: readonly PartitionAge[]): Iterable<SpacePartition> {
   let [oldest] = ages
   if (oldest === undefined) return
@@ -251,7 +256,10 @@ function* oldestFirst(ages: readonly PartitionAge[]): Iterable<SpacePartition> {
   for (const { partition } of rest) yield partition
 }
 
-/** A partition that fails does not keep the others from making room; its own appends tell. */
+/**
+ * A failing partition does not stop the others from making room; its own appends report the
+ * failure.
+ */
 async function hasFreed(deletion: Promise<FreedSpace>): Promise<boolean> {
   try {
     return (await deletion).segments > 0

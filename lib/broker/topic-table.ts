@@ -2,18 +2,18 @@ import { InvalidTopicError } from '../errors.ts'
 import type { Topic } from './topic.ts'
 import { topicNamesCollide } from './topic-name.ts'
 
-/** The topics that are open, by their names. */
+/** The open topics, by name. */
 export class TopicTable {
   readonly #byName = new Map<string, Topic>()
-  /** `null` when topics have come or gone since it was asked for. */
+  /** Computed on demand; `null` after topics were added or removed. */
   #names: readonly string[] | null = null
 
-  /** In the order of their names. */
+  /** All topics, in the order of their names. */
   get all(): Topic[] {
     return [...this.#byName.values()].sort((left, right) => (left.name < right.name ? -1 : 1))
   }
 
-  /** In any order: the same list for as long as none comes or goes. */
+  /** All names, in any order. The list is the same one until a topic is added or removed. */
   get names(): readonly string[] {
     return (this.#names ??= [...this.#byName.keys()])
   }
@@ -33,10 +33,10 @@ export class TopicTable {
   }
 
   /**
-   * Refuses a name that is too much like that of a topic.
+   * Refuses a name that is too similar to that of an open topic.
    *
-   * @param isTaken whether its directory is there: two topics must not share one where the file system
-   * takes their names for one.
+   * @param isTaken whether its directory exists: two topics must not share a directory on a file
+   * system that does not distinguish their names.
    * @throws {@link InvalidTopicError}
    */
   async ensureNoTwin(name: string, isTaken: () => Promise<boolean>): Promise<void> {

@@ -4,15 +4,16 @@ import type { AppendChainOwner } from './append-chain-owner.ts'
 import { hasKeyless, sealAll, type PendingAppend } from './pending-append.ts'
 import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
 
-/** Ends the wait of a group that has nothing left to write. Nobody is told of it. */
+/** Ends the wait of a group that has nothing left to write. No caller sees it. */
 const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
 
-/** What the chain tells a group that waits: where it writes, and who has room to give. */
+/** What a waiting group needs: where to write, and where to ask for room. */
 export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>
 
 /**
- * Whether a group failed with what need not concern all of it: the cap was lowered and each may fit, the
- * log does not end any more where the first of them expects it, or not all of them have a key for each record.
+ * Whether the failure of a group need not affect all of its appends: the cap was lowered and each
+ * may fit, the log no longer ends where the first of them expects it, or not all of them have a key
+ * for each record.
  */
 export function isToBeGatheredAnew(error: unknown): boolean {
   const isOfSome = error instanceof OffsetConflictError || error instanceof InvalidRecordError
@@ -20,8 +21,8 @@ export function isToBeGatheredAnew(error: unknown): boolean {
 }
 
 /**
- * A group of appends from when it is to be written until its topic has room for it. Meanwhile appends
- * can be taken out of it; what is left asks for that much less.
+ * A group of appends that waits until its topic has room. Meanwhile appends can be removed from it;
+ * the rest then asks for less.
  */
 export class WaitingGroup {
   readonly #owner: WaitingGroupOwner
@@ -32,16 +33,16 @@ export class WaitingGroup {
   constructor(owner: WaitingGroupOwner, appends: readonly PendingAppend[]) {
     this.#owner = owner
     this.#appends = new Set(appends)
-    // Sealed: nothing joins a batch that room is asked for.
+    // Sealed, so that no record joins a batch that room is requested for.
     for (const { length } of sealAll(appends)) this.#sizeBytes += length
   }
 
-  /** What is to be written, or was. */
+  /** The appends to be written, or written already. */
   get appends(): readonly PendingAppend[] {
     return [...this.#appends]
   }
 
-  /** Takes out an append. @returns whether it was still waiting */
+  /** Removes an append. @returns whether it was still waiting */
   takeOut(append: PendingAppend): boolean {
     if (!this.#isWaiting || !this.#appends.delete(append)) return false
     this.#sizeBytes -= append.sizeBytes
@@ -50,17 +51,17 @@ export class WaitingGroup {
   }
 
   /**
-   * Writes once the topic has room for it.
-   * @returns the batches of what was left by then, none where all has been given up
+   * Writes the group once the topic has room for it.
+   * @returns the batches of the remaining appends; none if all were given up
    */
   async write(): Promise<readonly Buffer[]> {
     let release: (() => void) | undefined
     try {
       release = await this.#owner.space()?.reserve(this.#request())
     } catch (error) {
-      // Until it is gathered anew, appends can be taken out of it as before.
+      // Until the group is gathered again, appends can be removed from it as before.
       this.#isWaiting = isToBeGatheredAnew(error)
-      // Of a group that nobody waits for it does not matter what it would have failed with.
+      // An error does not matter if all appends were given up.
       if (this.#appends.size > 0) throw error
     }
     this.#isWaiting = false
