@@ -5,7 +5,8 @@ import { ACKS, type Acks } from './pending-append.ts'
 export interface AppendOptions {
   /**
    * When the append resolves. With 0 it resolves as soon as the records are in memory and at most 4
-   * MiB wait to be written; later failures are not reported. @defaultValue `'all'`
+   * MiB wait to be written; later failures are not reported.
+   * @defaultValue `'all'`
    */
   readonly acks?: Acks
   /**

@@ -84,7 +84,7 @@ export interface DamagedPartition {
  * durable.
  */
 export interface FailedSync extends TopicPartition {
-  /** All records from this offset on are lost, even those that had been acknowledged. */
+  /** The records from this offset on were lost, even acknowledged ones. */
   readonly offset: number
 }
 
@@ -114,8 +114,8 @@ export interface RecoveryReport {
    *
    * While a partition of `__consumer_offsets` is among them, the operations of groups that have
    * committed there reject with its error, because a group's position is never made up. Creating
-   * and deleting topics rejects too, so that no old offsets are left for a new topic, unless the
-   * partition was left on another broker and its directory is missing for that reason.
+   * and deleting topics rejects too, so that no old offsets are left for a new topic. It does not
+   * if the partition was left on another broker and its directory is missing for that reason.
    */
   readonly damaged: readonly DamagedPartition[]
   /**

@@ -26,7 +26,8 @@ export interface BrokerOptions {
   /**
    * Allows a directory that every user of the machine may write to, and files owned by other users.
    * Anyone who can write to the directory can forge records. Mounted volumes often have mode 777: a
-   * directory inside the volume needs no such permission. @defaultValue false
+   * directory inside the volume needs no such permission.
+   * @defaultValue false
    */
   readonly allowSharedDirectory?: boolean
   /** File system that holds the data directory. @defaultValue the real one */
@@ -38,7 +39,8 @@ export interface BrokerOptions {
   /**
    * Memory, in bytes over all partitions, for the positions of records in batches that reads with
    * `maxRecords` have checked. They count as about a 60th of the batches; JavaScript's objects take
-   * half as much again. 0 keeps nothing. @defaultValue 32 MiB
+   * half as much again. 0 keeps nothing.
+   * @defaultValue 32 MiB
    */
   readonly readCacheBytes?: number
   /**
@@ -54,12 +56,13 @@ export interface BrokerOptions {
   readonly cleanerDedupeBufferBytes?: number
   /**
    * How often the topics' limits are enforced, milliseconds, at least 1: Kafka's
-   * `log.retention.check.interval.ms`. @defaultValue 300000 (5 minutes)
+   * `log.retention.check.interval.ms`.
+   * @defaultValue 300000 (5 minutes)
    */
   readonly retentionCheckIntervalMs?: number
   /**
-   * Whether a producer that names an unknown topic creates it, with one partition. @defaultValue
-   * false
+   * Whether a producer that names an unknown topic creates it, with one partition.
+   * @defaultValue false
    */
   readonly autoCreateTopics?: boolean
   /**

@@ -14,7 +14,7 @@ export interface MemberDescription {
   readonly assignment: readonly TopicPartition[]
 }
 
-/** What a {@link ConsumerGroup} works with. */
+/** Dependencies of {@link ConsumerGroup}. */
 export interface ConsumerGroupOptions {
   readonly groupId: string
   /** Number of partitions of every existing topic. */

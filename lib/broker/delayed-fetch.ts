@@ -241,8 +241,8 @@ function readNow(
 }
 
 /**
- * Continues asynchronously after the responses of {@link readNow}. @returns one response per
- * request
+ * Continues asynchronously after the responses of {@link readNow}.
+ * @returns one response per request
  */
 async function readRest(
   requests: readonly FetchRequest[],

@@ -16,7 +16,7 @@ import type { CommitOptions, OffsetAndMetadata, OffsetCommit } from './offset-an
 import type { CommittedOffset, OffsetStore } from './offset-store.ts'
 import { compareNames, type TopicPartition } from './topic-partition.ts'
 
-/** What a {@link GroupCoordinator} works with. */
+/** Dependencies of {@link GroupCoordinator}. */
 export interface GroupCoordinatorOptions {
   readonly clock: Clock
   readonly random: Random

@@ -25,7 +25,7 @@ export interface CompactionFigures {
   readonly running: { readonly topic: string; readonly partition: number } | null
 }
 
-/** What a {@link LogCleanerManager} works with. */
+/** Dependencies of {@link LogCleanerManager}. */
 export interface LogCleanerManagerOptions {
   readonly clock: Clock
   readonly fileSystem: FileSystem

@@ -26,7 +26,7 @@ import { notRemovedYet, TopicSettlement } from './topic-settlement.ts'
 import { TopicSpace } from './topic-space.ts'
 import { TopicTable } from './topic-table.ts'
 
-/** What a {@link LogManager} works with. */
+/** Dependencies of {@link LogManager}. */
 export interface LogManagerOptions extends PartitionOpenerOptions {
   readonly dir: string
   readonly random: Random

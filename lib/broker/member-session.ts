@@ -189,7 +189,8 @@ export class MemberSession implements GroupMembership {
     const group = this.#context.groupFor(this.#groupId)
     group.admit(this)
     this.#group = group
-    // The old id may still be in a log or message somewhere: it must not stand for two stays.
+    // The old id may still be in a log or message: it must not identify two different stays in the
+    // group.
     if (this.#isIdUsed) this.#memberId = this.#context.newMemberId(this.#groupId)
     this.#isIdUsed = true
     if (!this.#isPolling) this.#startPollTimer()

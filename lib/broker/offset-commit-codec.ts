@@ -45,8 +45,8 @@ export interface OffsetCommitValue extends OffsetAndMetadata {
 }
 
 /**
- * Encodes the key of an offset's record; equal keys have equal bytes. @throws RangeError for a
- * string of more than 32767 bytes.
+ * Encodes the key of an offset's record; equal keys have equal bytes.
+ * @throws RangeError for a string of more than 32767 bytes.
  */
 export function encodeOffsetCommitKey({ groupId, topic, partition }: OffsetCommitKey): Buffer {
   const groupBytes = Buffer.from(groupId)
@@ -77,8 +77,8 @@ export function offsetCommitKeys(groupId: string): (topicPartition: TopicPartiti
 }
 
 /**
- * Encodes the value of an offset's record. @throws RangeError for metadata of more than 32767
- * bytes.
+ * Encodes the value of an offset's record.
+ * @throws RangeError for metadata of more than 32767 bytes.
  */
 export function encodeOffsetCommitValue(value: OffsetCommitValue): Buffer {
   const metadataBytes = Buffer.from(value.metadata)

@@ -30,7 +30,7 @@ import {
 
 export type { ClampedOffset, CommittedOffset } from './committed-offset.ts'
 
-/** What an {@link OffsetStore} works with. */
+/** Dependencies of {@link OffsetStore}. */
 export interface OffsetStoreOptions extends OffsetsTopicOptions {
   /** The partition that offsets are committed for; `null` if it does not exist. */
   readonly dataPartition: (topicPartition: TopicPartition) => ConsumedPartition | null

@@ -8,7 +8,7 @@ import {
 import type { OffsetsPartition } from './offset-replay.ts'
 import type { TopicPartition } from './topic-partition.ts'
 
-/** What an {@link OffsetsTopic} works with. */
+/** Dependencies of {@link OffsetsTopic}. */
 export interface OffsetsTopicOptions {
   readonly clock: Clock
   /** Returns the internal topic, and creates it if there is none. */

@@ -43,8 +43,8 @@ export class PartitionBatches {
   }
 
   /**
-   * See `Partition.readBatches`. @throws {@link LockLostError} at the end of the log, once another
-   * owner appends to it.
+   * See `Partition.readBatches`.
+   * @throws {@link LockLostError} at the end of the log, once another owner appends to it.
    */
   async read(
     offset: number,

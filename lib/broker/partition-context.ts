@@ -20,9 +20,9 @@ export interface PartitionContext extends FencedDirectory {
    */
   readonly beforeTruncation?: (topicPartition: TopicPartition, offset: number) => Promise<void>
   /**
-   * Offset below which every group that has committed for the topic has consumed; 0 if there is no
-   * such group, or it is not known. Absent: there are no groups. If the topic is full, imports hold
-   * nothing back.
+   * Offset up to which all groups that have committed for the topic have consumed the partition; 0
+   * if there is no such group, or it is not known. Absent: there are no groups. If the topic is
+   * full, imports hold nothing back.
    */
   readonly consumedBelow?: (
     topicPartition: TopicPartition,

@@ -47,7 +47,7 @@ export interface LogPast {
   readonly mayBeUnreadable: boolean
 }
 
-/** What a {@link PartitionOpener} works with. */
+/** Dependencies of {@link PartitionOpener}. */
 export interface PartitionOpenerOptions {
   readonly fileSystem: FileSystem
   readonly random: Random

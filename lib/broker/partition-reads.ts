@@ -240,8 +240,8 @@ export async function fetchRecords(
 }
 
 /**
- * Starts listening in the same step as the last look, so that no change is missed. @returns a
- * function that stops it
+ * Starts listening in the same step as the last look, so that no change is missed.
+ * @returns a function that stops it
  */
 function listen(partition: Partition, wait: FetchWait): () => void {
   const stopListening = partition.onChange(() => {

@@ -43,7 +43,8 @@ export interface ReverseRecordsOptions {
   readonly reverse: true
   /**
    * Lowest offset, in [`logStartOffset`, `logEndOffset`]. `'earliest'` is the first record at the
-   * start of the iteration. @defaultValue `'earliest'`
+   * start of the iteration.
+   * @defaultValue `'earliest'`
    */
   readonly from?: number | 'earliest'
   /**

@@ -67,7 +67,8 @@ export class PartitionWriter {
   }
 
   /**
-   * Takes one or more records: all of them or none. @throws synchronously when a record is refused
+   * Takes one or more records: all of them or none.
+   * @throws synchronously when a record is refused
    */
   #append(
     records: AppendRecord | readonly AppendRecord[],

@@ -98,7 +98,7 @@ export class Partition {
     return this.log.logStartOffset
   }
 
-  /** Exclusive end of what consumers may see: the durable records or, on a relaxed topic, the written ones. */
+  /** Exclusive end of what consumers may see: the durable records or, if `flushMessages` is above 1, the written ones. */
   get highWatermark(): number {
     // In a read-only broker, starts looking for what the owner appends or truncates, for later calls.
     this.#follower?.start()

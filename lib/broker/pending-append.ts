@@ -40,7 +40,7 @@ export interface Settlement {
   readonly reject: (error: unknown) => void
 }
 
-/** One append on its way through the chain: its batches, and who waits for them. */
+/** One append on its way through the chain: its batches, and the callers waiting for them. */
 export abstract class PendingAppend {
   /** Size in memory as far as it is known: 0 while the append is being encoded. */
   abstract readonly sizeBytes: number
@@ -309,8 +309,8 @@ export function sealAll(group: readonly PendingAppend[]): readonly Buffer[] {
 }
 
 /**
- * Passes each append of a group its batches, as they are in the log. @returns whether anyone was
- * settled.
+ * Passes each append of a group its batches, as they are in the log.
+ * @returns whether anyone was settled.
  */
 export function tellWritten(
   group: readonly PendingAppend[],

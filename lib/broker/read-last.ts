@@ -9,7 +9,8 @@ import type { Partition } from './partition.ts'
 export interface ReadLastOptions {
   /**
    * Maximum stored size of what is read, in bytes, at least 1; the last batch is read however
-   * large. @defaultValue none
+   * large.
+   * @defaultValue none
    */
   readonly maxBytes?: number
 }

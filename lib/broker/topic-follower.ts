@@ -6,7 +6,7 @@ import { INTERNAL_TOPICS } from './topic-name.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 import type { TopicTable } from './topic-table.ts'
 
-/** What a {@link TopicFollower} works with. */
+/** Dependencies of {@link TopicFollower}. */
 export interface TopicFollowerOptions {
   readonly registry: TopicRegistry
   readonly opener: PartitionOpener
@@ -83,7 +83,8 @@ export class TopicFollower {
   }
 
   /**
-   * Opens partitions from `from` on. @returns `null` if the owner has deleted the topic meanwhile
+   * Opens partitions from `from` on.
+   * @returns `null` if the owner has deleted the topic meanwhile
    */
   async #partitionsOf(entry: TopicEntry, from: number): Promise<Partition[] | null> {
     const { registry, opener, states } = this.#options

@@ -72,8 +72,8 @@ const ENTRY_CHECKS: Checks<TopicEntry> = {
  * {"topics":[{"name":"orders","id":"…","partitionCount":3,"state":"active","config":{}}]}
  * ```
  *
- * Each change replaces the whole file. That single step makes creating, growing and deleting a topic
- * atomic: directories are created before it and removed after it. Changes must not overlap.
+ * Each change replaces the whole file. That single step makes creating, growing and deleting a
+ * topic atomic: directories are created before it and removed after it. Changes must not overlap.
  */
 export class TopicRegistry {
   readonly path: string
@@ -115,8 +115,8 @@ export class TopicRegistry {
   }
 
   /**
-   * Reads the file again. @returns whether an active topic was deleted, even if there is a new one
-   * of its name.
+   * Reads the file again.
+   * @returns whether an active topic was deleted, even if there is a new one of its name.
    */
   async hasLost({ name, id }: TopicEntry): Promise<boolean> {
     if (!(await this.load())) return false
@@ -138,8 +138,8 @@ export class TopicRegistry {
   }
 
   /**
-   * Like {@link TopicRegistry.ensureCertain}, without an error. @returns whether the list is
-   * certain now.
+   * Like {@link TopicRegistry.ensureCertain}, without an error.
+   * @returns whether the list is certain now.
    */
   async makeCertain(): Promise<boolean> {
     if (!this.#isInDoubt) return true

@@ -5,7 +5,7 @@ import { isOfOneDirectory, type PartitionDirectories } from './partition-directo
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
-/** What a {@link TopicSettlement} works with. */
+/** Dependencies of {@link TopicSettlement}. */
 export interface TopicSettlementOptions {
   readonly states: LogStates
   /** Forgets what other parts have stored about a topic, such as its committed offsets. */

@@ -201,8 +201,8 @@ export function ensureGrows(name: string, count: number, total: number): void {
 }
 
 /**
- * Enforces the limits of topics, partition by partition. @throws the first failure, after all were
- * tried.
+ * Enforces the limits of topics, partition by partition.
+ * @throws the first failure, after all were tried.
  */
 export async function enforceRetention(topics: readonly Topic[]): Promise<FreedSpace> {
   const freed: FreedSpace[] = []
