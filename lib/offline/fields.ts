@@ -1,6 +1,6 @@
 import { checkOneOf, describeValue, isPlainObject, isWellFormed } from '../checks.ts'
 
-/** The names of all of them. */
+/** All field types. */
 export const FIELD_TYPES: readonly FieldType[] = [
   'int',
   'double',
@@ -11,51 +11,52 @@ export const FIELD_TYPES: readonly FieldType[] = [
 ]
 
 /**
- * What a field has to be.
+ * The type that a field must have.
  *
- * - `'int'`: a whole number of at most 2^53 - 1, either way.
+ * - `'int'`: a whole number from -(2^53 - 1) to 2^53 - 1.
  * - `'double'`: any number.
  * - `'string'`, `'boolean'`.
- * - `'timestamp'`: a date such as `2024-01-31`, or a time with its zone such as
- *   `2024-01-31T12:00:00Z`, or milliseconds since the epoch; of the years 0001 to 9999.
- * - `'json'`: anything, kept as JSON text.
+ * - `'timestamp'`: a date such as `2024-01-31`, a time with its zone such as
+ *   `2024-01-31T12:00:00Z`, or milliseconds since the epoch. The year must be 0001 to 9999.
+ * - `'json'`: any value, kept as JSON text.
  *
- * `null` and a field that is not there fit all of them.
+ * `null` and a missing field are valid for every type.
  */
 export type FieldType = 'int' | 'double' | 'string' | 'boolean' | 'timestamp' | 'json'
 
-/** The fields of a value that become columns, in their order. What else it has goes to `rest`. */
+/** The fields of a value that become columns, in column order. All other fields go to `rest`. */
 export type Fields = Readonly<Record<string, FieldType>>
 
-/** A field of the value and the column it goes to. */
+/** A field of the value and its column. */
 export interface FieldColumn {
   readonly field: string
   readonly column: string
   readonly type: FieldType
 }
 
-/** Columns that are there anyway, and those that readers make of the directories. */
+/** Columns that every table has, and those that readers derive from the directory names. */
 const TAKEN_COLUMNS = ['offset', 'timestamp', 'key', 'headers', 'rest', 'topic', 'partition']
 
-/** In front of a column's name where the field's own is taken. */
+/** Prefix of the column name if the field's own name is taken. */
 const PREFIX = 'value_'
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** More columns than that, no table should have; further fields go to `rest`. */
+/** Limit of inferred fields, as no table should have more columns. Further fields go to `rest`. */
 const MAX_INFERRED_FIELDS = 500
 
-/** Year 1 and the end of year 9999: what every reader takes for a timestamp. */
+/** Start of year 1 and end of year 9999: the range of timestamps that every reader accepts. */
 const MIN_TIMESTAMP = -62_135_596_800_000
 const MAX_TIMESTAMP = 253_402_300_799_999
-/** A time without zone would be another one on each machine. */
+/** Requires a zone, because a time without one would mean a different instant on each machine. */
 const ISO_TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d))?$/
 const DAYS_OF_EVERY_MONTH = 28
 
 /**
- * @throws TypeError when they are no fields with types, or the name of one is that of another
- * column; readers do not tell names by their case.
+ * @throws TypeError unless `value` maps fields to types and every field name is usable: not empty,
+ * not the name of another column, and not equal to another field's name except for case, as
+ * readers ignore case.
  */
 export function checkFields(name: string, value: unknown): void {
   if (value === 'infer') return
@@ -77,7 +78,7 @@ export function checkFields(name: string, value: unknown): void {
   }
 }
 
-/** The columns of fields; a field whose name is taken gets one with `value_` in front. */
+/** The columns of fields. A field whose name is taken gets a column with the prefix `value_`. */
 export function columnsOf(fields: Fields): FieldColumn[] {
   return Object.entries(fields).map(([field, type]) => {
     const column = TAKEN_COLUMNS.includes(field.toLowerCase()) ? PREFIX + field : field
@@ -88,11 +89,13 @@ export function columnsOf(fields: Fields): FieldColumn[] {
 /** A value that fields are inferred from. */
 export interface JsonSample {
   readonly object: JsonObject
-  /** Its fields as they are written, where numbers may have lost digits. */
+  /** The text of its fields as written, if numbers may have lost digits when parsed. */
   readonly raw: ReadonlyMap<string, string> | null
 }
 
-/** The fields that all of these values fit. Fields whose column would have a name twice are left out. */
+/**
+ * The fields that fit all of these values. A field whose column name is already in use is left out.
+ */
 export function inferFields(samples: readonly JsonSample[]): Fields {
   const types = new Map<string, FieldType | null>()
   for (const { object, raw } of samples) {
@@ -107,7 +110,7 @@ export function inferFields(samples: readonly JsonSample[]): Fields {
   for (const [field, type] of types) {
     const [column] = columnsOf({ [field]: 'json' })
     const name = (column?.column ?? '').toLowerCase()
-    // The prototype of an object is not a field of it, however it is written.
+    // `__proto__` names the prototype of an object and never becomes a field.
     if (name === '' || field === '__proto__' || taken.has(name)) continue
     if (!isWellFormed(field) || fields.length >= MAX_INFERRED_FIELDS) continue
     taken.add(name)
@@ -118,7 +121,7 @@ export function inferFields(samples: readonly JsonSample[]): Fields {
 
 const ALL_DIGITS = /^-?\d+$/
 
-/** `null` says nothing about a type. */
+/** `null` says nothing about the type and returns `null`. */
 function typeOf(value: unknown, text: string | undefined): FieldType | null {
   if (value === null) return null
   if (typeof value === 'number') return typeOfNumber(value, text)
@@ -127,7 +130,7 @@ function typeOf(value: unknown, text: string | undefined): FieldType | null {
   return 'json'
 }
 
-/** A whole number that is written with all of its digits is an id, and would lose some as a double. */
+/** A whole number with all its digits written out is an id, and would lose digits as a double. */
 function typeOfNumber(value: number, text: string | undefined): FieldType {
   if (Number.isSafeInteger(value)) return 'int'
   return ALL_DIGITS.test(text ?? '') ? 'json' : 'double'
@@ -142,7 +145,7 @@ function commonType(left: FieldType | null, right: FieldType | null): FieldType 
   return 'json'
 }
 
-/** Milliseconds since the epoch of a time that {@link FieldType} takes, `null` for what is none. */
+/** The milliseconds since the epoch of a time that {@link FieldType} accepts, otherwise `null`. */
 export function timestampOf(value: unknown): number | null {
   let ms: number
   if (typeof value === 'string') ms = isTime(value) ? Date.parse(value) : NaN
@@ -151,20 +154,20 @@ export function timestampOf(value: unknown): number | null {
   return ms >= MIN_TIMESTAMP && ms <= MAX_TIMESTAMP ? ms : null
 }
 
-/** `Date.parse` makes the first of March of a 30th of February. */
+/** Checks the day too, because `Date.parse` rolls February 30 over into March. */
 function isTime(text: string): boolean {
   if (!ISO_TIME.test(text)) return false
   const day = Number(text.slice(8, 10))
   if (day <= DAYS_OF_EVERY_MONTH) return true
-  // Leap years come again each 400 years, and years below 100 are others to Date.UTC.
+  // Leap years repeat every 400 years, and Date.UTC maps the years 0 to 99 to 1900 to 1999.
   const year = 2000 + (Number(text.slice(0, 4)) % 400)
   return day <= new Date(Date.UTC(year, Number(text.slice(5, 7)), 0)).getUTCDate()
 }
 
 /**
- * A field's value as its column has it: a number for a timestamp, text for JSON.
+ * A field's value as stored in its column: a number for a timestamp, text for JSON.
  *
- * @returns `undefined` when it does not fit.
+ * @returns `undefined` if the value does not fit.
  */
 export function fieldValue(
   type: FieldType,

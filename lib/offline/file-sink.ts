@@ -14,33 +14,35 @@ import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 import { TopicIds } from './topic-ids.ts'
 import { TopicShapes } from './topic-shapes.ts'
 
-/** What all sinks that write files are told. */
+/** Options shared by all sinks that write files. */
 export interface FileSinkOptions {
   /**
-   * How keys are taken: as text in UTF-8, others are rejected; or as bytes. @defaultValue `'text'`
+   * Type of keys: UTF-8 text, in which case records with keys that are not UTF-8 are rejected; or
+   * bytes. @defaultValue `'text'`
    */
   readonly key?: 'text' | 'bytes'
   /**
-   * How values are taken: as text in UTF-8; as JSON, which is not changed; or as bytes. Others are
-   * rejected. Has no meaning with `fields`. @defaultValue `'text'`
+   * Type of values: UTF-8 text; JSON, which is stored unchanged; or bytes. Records with values that
+   * do not fit are rejected. Has no effect with `fields`. @defaultValue `'text'`
    */
   readonly value?: 'text' | 'json' | 'bytes'
   /**
-   * The fields of JSON values that become columns in place of `value`; what else a value has goes to
-   * the column `rest`. `'infer'` takes them, 500 at most, from the first rows of a topic, 1,000 at
-   * most, and keeps them in `topic=…/_fields.json`. Absent: values are not taken apart.
+   * The fields of JSON values that become columns and replace the column `value`. All other fields
+   * of a value go to the column `rest`. `'infer'` takes the fields, at most 500, from the first
+   * rows of a topic, at most 1,000, and keeps them in `topic=…/_fields.json`. Without this option,
+   * values are stored whole.
    */
   readonly fields?: Fields | 'infer'
   /**
-   * Who may read the files. A warehouse that runs as another user needs more than the default.
-   * Has no meaning with a `fileSystem`. @defaultValue `'owner'`
+   * Who may read the files. A warehouse that runs as another user needs more than the default. Has
+   * no effect with a `fileSystem`. @defaultValue `'owner'`
    */
   readonly readableBy?: 'owner' | 'group' | 'everyone'
   /** @defaultValue the real one */
   readonly fileSystem?: FileSystem
 }
 
-/** The check of each option of {@link FileSinkOptions}. */
+/** The check for each option of {@link FileSinkOptions}. */
 export const FILE_SINK_OPTIONS: Checks<FileSinkOptions> = {
   key: oneOf('text', 'bytes'),
   value: oneOf('text', 'json', 'bytes'),
@@ -55,25 +57,25 @@ const MODES = {
   everyone: { fileMode: 0o644, directoryMode: 0o755 },
 } as const
 
-/** Turns rows into the bytes of one file. The bytes depend on the rows alone. */
+/** Encodes rows as the bytes of one file. The bytes depend only on the rows. */
 export interface RowWriter {
-  /** @returns whether {@link RowWriter.flush} is due, before the next row. */
+  /** @returns whether {@link RowWriter.flush} must be called before the next row. */
   add(row: Row): boolean
   flush(): Promise<void>
-  /** Writes what is left, and what closes the file. */
+  /** Writes the remaining rows and the end of the file. */
   finish(): Promise<void>
 }
 
-/** A kind of file. */
+/** A file format. */
 export interface RowFormat {
-  /** Without a dot. */
+  /** File name extension, without a dot. */
   readonly extension: string
-  /** Those of files that hold the same, which count as published too. */
+  /** Extensions of files with the same content. Such files count as published too. */
   readonly extensions: readonly string[]
   start(output: OutputFile, columns: readonly Column[]): Promise<RowWriter>
 }
 
-/** @throws TypeError for options that are not legal. */
+/** @throws TypeError for invalid options. */
 export function createFileSink(dir: string, options: FileSinkOptions, format: RowFormat): FileSink {
   checkPath('dir', dir)
   const checked = checkOptions('sink options', options, FILE_SINK_OPTIONS)
@@ -105,7 +107,7 @@ export class FileSink implements Sink {
     const { topic, partition, topicId } = place
     if (topicId !== undefined) await this.#topicIds.ensure(topic, topicId)
     const ranges = await this.#directory('', topic, partition).published()
-    // Copies, as the caller may change what he gets.
+    // Copies, as the caller may change the result.
     const wanted = ranges.filter(({ endOffset }) => endOffset > fromOffset)
     return wanted.map(({ startOffset, endOffset }) => ({ startOffset, endOffset }))
   }
@@ -147,7 +149,7 @@ interface Started {
   readonly writer: RowWriter
 }
 
-/** Writes one task into one file, and into another what does not fit. */
+/** Writes one task to one file, and its rejected records to another. */
 class FileTaskWriter implements TaskWriter {
   readonly #task: LoadTask
   readonly #context: FileTaskContext
@@ -188,7 +190,7 @@ class FileTaskWriter implements TaskWriter {
       try {
         await this.#publish(output, published)
       } catch (error) {
-        // Another process that did the same task has been quicker, and has taken this file away.
+        // Another process finished the same task first and removed this temporary file.
         if (!(await data.holds(this.#task).catch(() => false))) throw error
         await this.abort()
       }
@@ -205,29 +207,31 @@ class FileTaskWriter implements TaskWriter {
     }
   }
 
-  /** The rejects first: once the task counts as done, nobody comes back for them. */
+  /** Publishes the rejects first: once the task counts as done, nobody would publish them. */
   async #publish(output: OutputFile, published: readonly OffsetRange[]): Promise<void> {
     const { data, rejects, format } = this.#context
     const isLeft = await this.#removeStaleRejects(published)
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)
-    // Not before: until the data are there, another attempt at this very task goes on with its own.
+    // Not earlier: until the data is published, another attempt at the same task still needs its
+    // files.
     await data.removeTemporary(this.#task)
     await rejects.removeTemporary(this.#task)
-    // The tasks beside this one may have loaded the rest meanwhile.
+    // Neighboring tasks may have loaded the rest in the meantime.
     if (isLeft) await this.#removeStaleRejects(await data.published())
   }
 
   /**
-   * Takes away what other attempts have put aside, once all of its offsets are loaded anew: until then it
-   * may be all that there is of some of them.
+   * Removes reject files of earlier attempts once all of their offsets are loaded again. Until then
+   * such a file may be the only copy of some records.
    *
-   * @returns whether something is left whose other offsets are not loaded
+   * @returns whether a file was kept because some of its other offsets are not loaded
    */
   async #removeStaleRejects(done: readonly OffsetRange[]): Promise<boolean> {
     const { rejects } = this.#context
     const loaded = [...done, this.#task]
-    // One of this very range is replaced, unless somebody quicker is publishing it now.
+    // A reject file of exactly this range is either replaced by this attempt or, once the range is
+    // published, may belong to another attempt at the same task.
     const kept = this.#rejects.count > 0 ? loaded : done
     let isLeft = false
     await rejects.removeOverlapping(this.#task, (other) => {

@@ -1,6 +1,8 @@
 /**
- * Loads by task, for systems that read files or take data at their own pace: one task per topic,
- * partition or range of offsets, each of which can be started again without loading anything twice.
+ * Batch loads for systems that read files or take data at their own pace. A load is split into
+ * tasks, one per partition or range of offsets. Each task can be restarted without loading anything
+ * twice. Also imports files into a topic, pushes records to other systems, and adapts topics to
+ * Node.js and web streams.
  *
  * @module
  */

@@ -3,7 +3,7 @@ import { VarveError } from '../index.ts'
 import type { LoadTask } from './load-task.ts'
 import type { LoadResult } from './run-load.ts'
 
-/** A task that could not be done, and why. */
+/** A failed task and the reason. */
 export interface LoadFailure {
   readonly task: LoadTask
   readonly error: unknown
@@ -11,12 +11,12 @@ export interface LoadFailure {
 
 const NAMED_FAILURES = 3
 
-/** Some tasks of a load have failed, each as often as `retries` allows; all others are done. */
+/** Some tasks of a load failed, each after all `retries`. All other tasks are done. */
 export class LoadFailedError extends VarveError {
   override readonly name = 'LoadFailedError'
   readonly code = 'LOAD_FAILED'
   readonly failures: readonly LoadFailure[]
-  /** What was done all the same. */
+  /** What the run has done despite the failures. */
   readonly result: LoadResult
 
   constructor(failures: readonly LoadFailure[], result: LoadResult) {
@@ -34,15 +34,15 @@ export class LoadFailedError extends VarveError {
   }
 }
 
-/** Records that were to be loaded have been deleted, by retention or by `deleteRecords`. */
+/** Records to be loaded have been deleted, by retention or by `deleteRecords`. */
 export class RecordsGoneError extends VarveError {
   override readonly name = 'RecordsGoneError'
   readonly code = 'RECORDS_GONE'
   readonly topic: string
   readonly partition: number
-  /** The first offset that was to be loaded and is gone. */
+  /** The first offset to be loaded that has been deleted. */
   readonly startOffset: number
-  /** Exclusive: the first one behind it that is there, or is not wanted. */
+  /** Exclusive: the first offset after it that still exists or is not part of the load. */
   readonly endOffset: number
 
   constructor(gone: LoadTask) {
@@ -58,7 +58,7 @@ export class RecordsGoneError extends VarveError {
   }
 }
 
-/** The task as a person names it. */
+/** The task's name in messages. */
 export function describeTask({ topic, partition, startOffset, endOffset }: LoadTask): string {
   return `${topic}-${partition} ${startOffset} to ${endOffset}`
 }

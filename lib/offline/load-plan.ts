@@ -7,14 +7,17 @@ import { overlaps } from './offset-ranges.ts'
 /** A {@link LoadPlan} as plain data, for JSON. */
 export interface LoadPlanJson {
   readonly name: string
-  /** Whether it begins at what the load had committed. */
+  /** Whether the plan starts at the load's committed offsets. */
   readonly resumes: boolean
   readonly tasks: readonly LoadTask[]
-  /** Partitions in which the load begins with nothing to do. @defaultValue none */
+  /**
+   * Partitions with nothing to load in which the load has no committed offset yet. @defaultValue
+   * none
+   */
   readonly begins?: readonly LoadStart[]
 }
 
-/** Where a load begins in a partition. */
+/** The offset at which a load starts in a partition. */
 export interface LoadStart {
   readonly topic: string
   readonly partition: number
@@ -24,14 +27,17 @@ export interface LoadStart {
 const TASK_KEYS: readonly (keyof LoadTask)[] = ['topic', 'partition', 'startOffset', 'endOffset']
 
 /**
- * What a load is to do, fixed when it was made: tasks that do not overlap, those of a partition in
- * offset order. Can be kept as JSON and restored, also in another process.
+ * The work of a load, fixed when the plan is created: tasks that do not overlap, in offset order
+ * within a partition. A plan can be stored as JSON and restored, also in another process.
  */
 export class LoadPlan {
-  /** The group that the load's offsets are committed for. */
+  /** The group under which the load's offsets are committed. */
   readonly name: string
   readonly tasks: readonly LoadTask[]
-  /** Whether it begins at what the load had committed: what it has committed since is not done again. */
+  /**
+   * Whether the plan starts at the load's committed offsets. A run then also skips what has been
+   * committed since.
+   */
   readonly resumes: boolean
   /** @internal */
   readonly begins: readonly LoadStart[]
@@ -47,9 +53,10 @@ export class LoadPlan {
   }
 
   /**
-   * A plan from what its `toJSON` gave, or from the text that `JSON.stringify` made of it.
+   * Restores a plan from the result of its `toJSON`, or from the text that `JSON.stringify` returns
+   * for it.
    *
-   * @throws SyntaxError for a text that is not JSON; TypeError or RangeError when it is not a plan.
+   * @throws SyntaxError for text that is not JSON; TypeError or RangeError if it is not a plan.
    */
   static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
     checkBroker('broker', broker)
@@ -78,30 +85,30 @@ export class LoadPlan {
     return this.#broker
   }
 
-  /** Plain data, for `JSON.stringify` and {@link LoadPlan.restore}. */
+  /** The plan as plain data, for `JSON.stringify` and {@link LoadPlan.restore}. */
   toJSON(): LoadPlanJson {
     const { name, resumes, tasks, begins } = this
     return begins.length === 0 ? { name, resumes, tasks } : { name, resumes, tasks, begins }
   }
 
-  /** The tasks. */
+  /** Iterates over the tasks. */
   [Symbol.iterator](): IterableIterator<LoadTask> {
     return this.tasks[Symbol.iterator]()
   }
 }
 
-/** A copy that nobody can change, down to the single values. */
+/** A deeply frozen copy. */
 function frozen<T extends object>(all: readonly T[]): readonly T[] {
   return Object.freeze(all.map((each) => Object.freeze({ ...each })))
 }
 
-/** @throws TypeError when it cannot be the name of a load. */
+/** @throws TypeError if the value cannot be the name of a load. */
 export function checkLoadName(name: string, value: unknown): void {
   if (typeof value === 'string' && value !== '') return
   throw new TypeError(`${name} must be a text that is not empty, got ${describeValue(value)}`)
 }
 
-/** @throws TypeError or RangeError when it is no task. */
+/** @throws TypeError or RangeError if the value is not a task. */
 export function checkTask(name: string, value: unknown): LoadTask {
   const task = checkOptions(name, value as LoadTask, {
     topic: checkLoadName,
@@ -124,7 +131,7 @@ function checkStarts(name: string, value: unknown): void {
     throw new TypeError(`${name} must be an array, got ${describeValue(value)}`)
   }
   for (const [index, each] of (value as LoadStart[]).entries()) {
-    // What holds for the start of a task.
+    // The same rules as for the start of a task.
     const endOffset = Number.MAX_SAFE_INTEGER
     checkTask(`${name}[${index}]`, isPlainObject(each) ? { ...each, endOffset } : each)
   }

@@ -1,4 +1,4 @@
-/** Offsets [`startOffset`, `endOffset`) of one partition. */
+/** The offsets [`startOffset`, `endOffset`) of one partition. */
 export interface OffsetRange {
   readonly startOffset: number
   /** Exclusive. */
@@ -6,8 +6,9 @@ export interface OffsetRange {
 }
 
 /**
- * One piece of a load: the records of one partition from `startOffset` up to `endOffset`. Plain data,
- * so that it can be sent to another process as JSON. There may be fewer records in it than offsets.
+ * One piece of a load: the records of one partition from `startOffset` up to `endOffset`. A task is
+ * plain data, so it can be sent to another process as JSON. It may contain fewer records than
+ * offsets.
  */
 export interface LoadTask extends OffsetRange {
   readonly topic: string

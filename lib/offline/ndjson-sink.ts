@@ -13,23 +13,24 @@ import type { OutputFile } from './output-file.ts'
 import type { Cell, Column, ColumnType, Row } from './row-shape.ts'
 import type { Sink } from './sink.ts'
 
-/** How {@link ndjsonSink} writes. */
+/** Options of {@link ndjsonSink}. */
 export interface NdjsonSinkOptions extends FileSinkOptions {
-  /** Whether the files are compressed, as `.ndjson.gz`. @defaultValue false */
+  /** Whether the files are compressed. Their extension is then `.ndjson.gz`. @defaultValue false */
   readonly gzip?: boolean
 }
 
-/** What is written, and compressed, at once. Where it is cut depends on the rows alone. */
+/** Size of a write, and of a compressed chunk. The chunk boundaries depend only on the rows. */
 const CHUNK_BYTES = 256 * 1024
 
 const compress = promisify(gzip)
 
 /**
- * Loads into files of one JSON object a line: `dir/topic=orders/partition=0/<start>-<end>.ndjson`,
- * end exclusive. Bytes are base64, timestamps ISO 8601 in UTC, and what is JSON stands as it is.
- * What does not fit is in `dir/_rejects`, with the reason.
+ * Loads into files with one JSON object per line:
+ * `dir/topic=orders/partition=0/<start>-<end>.ndjson`, end exclusive. Bytes are base64, timestamps
+ * are ISO 8601 in UTC, and JSON is embedded unchanged. Rejected records are in `dir/_rejects`, with
+ * the reason.
  *
- * @throws TypeError for a path or options that are not legal.
+ * @throws TypeError for an invalid path or invalid options.
  */
 export function ndjsonSink(dir: string, options: NdjsonSinkOptions = {}): Sink {
   const { gzip: isCompressed = false, ...rest } = checkOptions('sink options', options, {
@@ -76,7 +77,7 @@ class NdjsonWriter implements RowWriter {
     return pending.length >= CHUNK_BYTES
   }
 
-  /** Compressed, each chunk is a member of its own: the format allows for any number of them. */
+  /** With compression each chunk is a gzip member. The format allows any number of members. */
   async flush(): Promise<void> {
     if (this.#pending.length === 0) return
     const { bytes } = this.#pending
@@ -86,7 +87,7 @@ class NdjsonWriter implements RowWriter {
 
   async finish(): Promise<void> {
     await this.flush()
-    // A file of no bytes is no gzip file.
+    // An empty file is not a valid gzip file.
     if (this.#isCompressed && this.#output.sizeBytes === 0) {
       await this.#output.append(await compress(Buffer.alloc(0)))
     }

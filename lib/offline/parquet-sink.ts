@@ -14,31 +14,36 @@ import { parquetColumn, type ParquetColumn } from './parquet-column.ts'
 import type { Column, Row } from './row-shape.ts'
 import type { Sink } from './sink.ts'
 
-/** How {@link parquetSink} writes. */
+/** Options of {@link parquetSink}. */
 export interface ParquetSinkOptions extends FileSinkOptions {
-  /** Most rows of a row group, at least 1. @defaultValue 100000 */
+  /** Maximum number of rows of a row group, at least 1. @defaultValue 100000 */
   readonly rowGroupRows?: number
   /**
-   * Bytes of keys, values and numbers in memory that end a row group, [1, 1 GiB]. Each task that runs
-   * takes about four times as much. @defaultValue 1 MiB, and at least 8 KiB a column
+   * Bytes of keys, values and numbers in memory at which a row group ends, [1, 1 GiB]. Each running
+   * task uses about four times as much memory. @defaultValue 1 MiB, or 8 KiB per column if that is
+   * more
    */
   readonly rowGroupBytes?: number
-  /** `'zstd'` needs a Node.js that has it. @defaultValue `'snappy'` */
+  /** `'zstd'` needs a Node.js version that supports it, 22.15 or later. @defaultValue `'snappy'` */
   readonly codec?: 'none' | 'snappy' | 'gzip' | 'zstd'
 }
 
 const DEFAULT_ROW_GROUP_ROWS = 100_000
 const DEFAULT_ROW_GROUP_BYTES = 1024 * 1024
-/** Places in a column are 32 bits, and so are the lengths of Parquet's pages. */
+/** Positions in a column have 32 bits, and so have the lengths of Parquet's pages. */
 const MAX_ROW_GROUP_BYTES = 1024 * 1024 * 1024
 
 const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZSTD' } as const
 
-/** More than the writer keeps of one, so that it sees where one was longer. */
+/**
+ * Longer than the prefix that the writer stores, so that the writer can tell that a value was
+ * longer.
+ */
 const MAX_STATISTIC_BYTES = 64
 /**
- * The footer, which is in memory until the file ends, has an entry for each column of each row group:
- * a table of many columns has larger groups, so that it stays small beside what it describes.
+ * The footer stays in memory until the file ends and has an entry for each column of each row
+ * group. A table with many columns has larger row groups, so that the footer stays small compared
+ * to the data it describes.
  */
 const LEAST_COLUMN_BYTES = 8 * 1024
 
@@ -52,17 +57,17 @@ type Compressors = NonNullable<
 
 interface GroupLimits {
   readonly rows: number
-  /** `null`: what suits the columns. */
+  /** `null`: a size that suits the number of columns. */
   readonly bytes: number | null
 }
 
 /**
  * Loads into Parquet files, `dir/topic=orders/partition=0/<start>-<end>.parquet`, end exclusive.
- * Offsets are INT64, timestamps TIMESTAMP in milliseconds of UTC, bytes BYTE_ARRAY; JSON is text.
- * What does not fit is in `dir/_rejects`, with the reason. Needs the package `hyparquet-writer`.
+ * Offsets are INT64, timestamps TIMESTAMP in milliseconds, UTC, and bytes BYTE_ARRAY. JSON is text.
+ * Rejected records are in `dir/_rejects`, with the reason. Needs the package `hyparquet-writer`.
  *
- * @throws TypeError or RangeError for a path or options that are not legal. A task fails with
- * {@link MissingModuleError} when the package is not installed.
+ * @throws TypeError or RangeError for an invalid path or invalid options. If the package is not
+ * installed, tasks fail with {@link MissingModuleError}.
  */
 export function parquetSink(dir: string, options: ParquetSinkOptions = {}): Sink {
   const {
@@ -99,7 +104,7 @@ async function loadHyparquetWriter(): Promise<ParquetModule> {
   }
 }
 
-/** Buffers the columns of a row group, and writes them when it is large enough. */
+/** Buffers the columns of a row group and writes them once the group is large enough. */
 class ParquetRowWriter implements RowWriter {
   readonly #output: OutputFile
   readonly #columns: readonly Column[]
@@ -160,16 +165,17 @@ class ParquetRowWriter implements RowWriter {
       const column = this.#cells[index]
       return {
         name,
-        // An object for each value is many times the value: they are made when the writer comes to
-        // the column, and only one column has them at a time.
+        // The values as objects take many times the memory of the values. They are created when the
+        // writer reaches the column, so only one column has them at a time.
         get data() {
           return column?.values() ?? []
         },
-        // Offsets and times are near those before them; what is written otherwise is eight bytes each.
+        // Offsets and timestamps are close to their predecessors. Any other encoding takes eight
+        // bytes each.
         ...(type === 'int' || type === 'timestamp'
           ? { encoding: 'DELTA_BINARY_PACKED' as const }
           : {}),
-        // The least and the greatest of long texts help nobody to leave a row group out.
+        // The minimum and maximum of long texts do not help readers to skip row groups.
         statistics: type !== 'bytes' && name !== 'value' && type !== 'json',
       }
     })
@@ -189,12 +195,12 @@ class ParquetRowWriter implements RowWriter {
 
   async #drain(): Promise<void> {
     await this.#output.append(this.#bytes.getBytes())
-    // The writer's positions count on from here, its buffer begins anew.
+    // The writer's positions continue from here, while its buffer starts again at 0.
     this.#bytes.index = 0
   }
 }
 
-/** The least and the greatest of text stand in the footer, and the columns' buffers are used again. */
+/** Copies the minimum and maximum of text for the footer, as the columns' buffers are reused. */
 function keepStatistics(group: RowGroup | undefined): void {
   for (const { meta_data } of group?.columns ?? []) {
     const { statistics } = meta_data ?? {}
@@ -226,7 +232,7 @@ function elementOf({ name, type }: Column): SchemaElement {
   }
 }
 
-/** @throws RangeError when this Node.js does not have the codec. */
+/** @throws RangeError if this version of Node.js lacks the codec. */
 function compressorsFor(codec: keyof typeof CODECS): Compressors {
   if (codec === 'gzip') return { GZIP: (bytes) => zlib.gzipSync(bytes) }
   if (codec !== 'zstd') return {}

@@ -15,27 +15,29 @@ import { checkLoadName, LoadPlan, type LoadStart } from './load-plan.ts'
 import type { LoadTask } from './load-task.ts'
 import { checkSplitBy, splitRange, type SplitBy } from './split-range.ts'
 
-/** What {@link planLoad} is told. */
+/** Options of {@link planLoad}. */
 export interface PlanLoadOptions {
   /**
-   * The group that the load's offsets are kept under, so one for each place that is loaded to.
+   * The group under which the load's offsets are committed. Use a separate name for each
+   * destination.
    *
    * @defaultValue `'varve-load'`
    */
   readonly name?: string
-  /** At least one. */
+  /** At least one topic. */
   readonly topics: readonly string[]
   /**
-   * Where to begin: where the load has come to, and at the first record where it has not begun
-   * (`'committed'`); at the first record; at an offset of every partition; at the first record that
-   * is at least as young as a timestamp, in milliseconds since the epoch.
+   * Where to start: at the load's committed offset, or at the first record if it has none
+   * (`'committed'`); at the first record (`'earliest'`); at the same offset in every partition; or
+   * at the first record whose timestamp is at least the given one, in milliseconds since the epoch.
    *
    * @defaultValue `'committed'`
    */
   readonly from?: 'committed' | 'earliest' | number | { readonly timestamp: number }
   /**
-   * Where to end, exclusive: at the high watermark of the moment of the call; at an offset of every
-   * partition; before the first record that is at least as young as a timestamp.
+   * Where to end, exclusive: at the high watermark at the time of the call (`'end'`); at the same
+   * offset in every partition; or before the first record whose timestamp is at least the given
+   * one.
    *
    * @defaultValue `'end'`
    */
@@ -43,8 +45,8 @@ export interface PlanLoadOptions {
   /** @defaultValue `'partition'` */
   readonly splitBy?: SplitBy
   /**
-   * What to do when records behind the load's offset have been deleted before they were loaded:
-   * refuse to plan, or begin at the first that is left. @defaultValue `'fail'`
+   * What to do if records after the load's committed offset were deleted before they were loaded:
+   * refuse to plan, or start at the first remaining record. @defaultValue `'fail'`
    */
   readonly whenGone?: 'fail' | 'skip'
 }
@@ -62,14 +64,14 @@ const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
 }
 
 /**
- * Plans a load: which records of which partitions, split into tasks. Nothing is loaded, and nothing
- * is committed. Partitions without records in between have no task. The broker may be read-only.
+ * Plans a load: which records of which partitions to load, split into tasks. It loads nothing and
+ * commits nothing. A partition whose range is empty gets no task. The broker may be read-only.
  *
- * @throws TypeError or RangeError for options that are not legal, and for an offset that a partition
- * does not hold.
- * @throws `UnknownTopicOrPartitionError` when one of the topics does not exist.
- * @throws {@link RecordsGoneError} when records behind the load's offset are gone, unless
- * `whenGone` is `'skip'`.
+ * @throws TypeError or RangeError for invalid options, and for an offset that a partition does not
+ * hold.
+ * @throws `UnknownTopicOrPartitionError` if one of the topics does not exist.
+ * @throws {@link RecordsGoneError} if records after the load's committed offset have been deleted,
+ * unless `whenGone` is `'skip'`.
  */
 export async function planLoad(broker: Broker, options: PlanLoadOptions): Promise<LoadPlan> {
   checkBroker('broker', broker)
@@ -154,7 +156,7 @@ function checkTopics(name: string, value: unknown): void {
   }
 }
 
-/** The check for a name of a place, an offset, or a timestamp. */
+/** The check for the name of a position, an offset, or a timestamp. */
 function placeOr(...names: readonly string[]) {
   return (name: string, value: unknown): void => {
     if (typeof value === 'number') checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)

@@ -32,46 +32,49 @@ import { JoinedRanges, subtractRanges } from './offset-ranges.ts'
 import { MissingModuleError } from './optional-module.ts'
 import type { Sink } from './sink.ts'
 
-/** How a plan is run. */
+/** Options of {@link runLoad}. */
 export interface RunLoadOptions {
-  /** Tasks that run at the same time, [1, 1000]. Each holds what its sink buffers. @defaultValue 4 */
+  /**
+   * Number of tasks that run concurrently, [1, 1000]. Each has the buffers of its sink.
+   * @defaultValue 4
+   */
   readonly concurrency?: number
-  /** Ends the run, which rejects with its reason once the writers are aborted. */
+  /** Aborts the run. It rejects with the signal's reason once the writers are aborted. */
   readonly signal?: AbortSignal
-  /** Told after each write, and after each task. What it throws ends the run. */
+  /** Called after each write and after each task. An exception from it ends the run. */
   readonly onProgress?: (progress: LoadProgress) => void
-  /** How often a task that fails is tried again, at least 0. @defaultValue 2 */
+  /** How often a failed task is retried, at least 0. @defaultValue 2 */
   readonly retries?: number
-  /** For the waits before that, and for `durationMs`. @defaultValue the real one */
+  /** Used for the delays before retries and for `durationMs`. @defaultValue the real one */
   readonly clock?: Clock
 }
 
-/** What a run has done. */
+/** Result of a run. */
 export interface LoadResult {
-  /** Tasks that are done, those that were so before included. */
+  /** Tasks that are done, including those that were already done before. */
   readonly tasks: number
-  /** Records that this run has put into the sink. */
+  /** Records that this run has written to the sink. */
   readonly records: number
-  /** Records that the sink has put aside. */
+  /** Records that the sink has rejected. */
   readonly rejected: number
-  /** Bytes that the sink has written, as far as it knows. */
+  /** Bytes that the sink has written, as far as the sink knows. */
   readonly bytes: number
-  /** Of the tasks, those of which everything was in the sink before. */
+  /** Number of those tasks of which the sink already had everything. */
   readonly skipped: number
   readonly durationMs: number
 }
 
-/** How far a run is. */
+/** Progress of a run. */
 export interface LoadProgress extends LoadResult {
-  /** Tasks of the plan. */
+  /** Number of tasks in the plan. */
   readonly totalTasks: number
-  /** Offsets of the plan. */
+  /** Number of offsets in the plan. */
   readonly totalOffsets: number
-  /** Offsets that are written or were there before, those of tasks in progress included. */
+  /** Offsets that are written or were in the sink before, including those of tasks in progress. */
   readonly offsets: number
 }
 
-/** The check of each option of {@link RunLoadOptions}. */
+/** The check for each option of {@link RunLoadOptions}. */
 export const RUN_OPTIONS: Checks<RunLoadOptions> = {
   concurrency: wholeNumber(1, 1000),
   signal: abortSignal,
@@ -83,7 +86,7 @@ export const RUN_OPTIONS: Checks<RunLoadOptions> = {
 const FIRST_RETRY_MS = 100
 const LONGEST_RETRY_MS = 10_000
 
-/** What is so once, is so at the next try. */
+/** Errors that a retry does not change. */
 const FINAL_ERRORS = [
   RecordsGoneError,
   OffsetOutOfRangeError,
@@ -91,28 +94,31 @@ const FINAL_ERRORS = [
   UnknownTopicOrPartitionError,
   ClosedError,
   MissingModuleError,
-  // What a sink gives that is no answer: it would give the same again.
+  // An invalid result from a sink, which would return the same again.
   SinkMisuse,
 ] as const
 
-/** Loads that run, so that two of one name cannot put the same records into a sink. */
+/**
+ * Names of running loads, so that two loads of one name cannot write the same records to a sink.
+ */
 const running = new WeakMap<Broker, Set<string>>()
 
 /**
- * Runs the tasks of a plan, several at a time, and commits the load's offsets as they are done. What
- * the sink has already is not loaded again, whoever has put it there. Run it again after a failure
- * or a crash, with the same plan or a new one: it goes on where it was.
+ * Runs the tasks of a plan, several at a time, and commits the load's offsets as tasks finish.
+ * Records that the sink already has are not loaded again, no matter who wrote them. After a failure
+ * or a crash, call it again with the same plan or a new one: it continues where it stopped.
  *
- * Where the log has lost what was loaded, its tasks fail with `OffsetOutOfRangeError` until the sink has been
- * rid of that, and a plan begins there or below.
+ * If the log has lost records that were loaded, the tasks of that partition fail with
+ * `OffsetOutOfRangeError` until those records are removed from the sink and a plan starts at the
+ * first lost offset or below.
  *
- * A task that fails is tried again, after 100 ms, then twice as long each time, up to 10 s; the
- * others go on meanwhile, and in the end the run rejects.
+ * A failed task is retried after 100 ms. The delay doubles with each retry, up to 10 s. The other
+ * tasks continue meanwhile, and the run rejects at the end.
  *
- * @throws {@link LoadFailedError} with the tasks that have failed, when all others are done.
- * @throws `ReadOnlyError` when the broker of the plan is read-only: offsets cannot be committed.
- * @throws `IllegalStateError` while a load of this name runs.
- * @throws TypeError or RangeError for options that are not legal; the signal's reason.
+ * @throws {@link LoadFailedError} with the failed tasks, once all others are done.
+ * @throws `ReadOnlyError` if the plan's broker is read-only, as offsets cannot be committed.
+ * @throws `IllegalStateError` while another load of this name runs.
+ * @throws TypeError or RangeError for invalid options; the signal's reason.
  */
 export async function runLoad(
   plan: LoadPlan,
@@ -153,12 +159,12 @@ class LoadRun {
   /** Aborted to end the run early, by the caller's signal or by a callback that throws. */
   readonly #stop = new AbortController()
   readonly #counts = { tasks: 0, records: 0, rejected: 0, bytes: 0, skipped: 0, offsets: 0 }
-  /** How far each partition has been flushed, or is being so. */
+  /** How far each partition has been flushed, or is being flushed. */
   readonly #flushes = new Map<
     Partition,
     { readonly endOffset: number; readonly done: Promise<void> }
   >()
-  /** What the sink has said that it holds of each partition when it was first asked. */
+  /** The ranges of each partition that the sink returned when first asked. */
   readonly #held = new Map<Partition, JoinedRanges>()
   #next = 0
 
@@ -192,7 +198,7 @@ class LoadRun {
     return this.#result()
   }
 
-  /** Takes one task after the other. Never rejects. */
+  /** Runs one task after another. Never rejects. */
   async #work(): Promise<void> {
     for (;;) {
       const task = this.#plan.tasks[this.#next]
@@ -231,7 +237,8 @@ class LoadRun {
       const topic = this.#plan.broker.topic(task.topic)
       const partition = topic.partition(task.partition)
       const place = { topicId: topic.id, partition }
-      // Before it is on record how far the load may come: a power loss must not take what that speaks of.
+      // Flushed before the load's reach is committed: a power loss must not lose records that the
+      // commit covers.
       await this.#flush(partition, task)
       const reach = await this.#offsets.begin(task, place, this.#sink)
       const ranges = await this.#missingOf(task, place)
@@ -262,22 +269,23 @@ class LoadRun {
   }
 
   /**
-   * A topic with a relaxed flush shows records that a power loss may take, and gives their offsets
-   * to others after it. What is in the sink has to be what the log holds.
+   * A topic with a relaxed flush delivers records that a power loss may lose. Their offsets are
+   * then reused for other records. The flush ensures that the log holds what the sink holds.
    */
   #flush(partition: Partition, { endOffset }: LoadTask): Promise<void> {
     const before = this.#flushes.get(partition)
     if (before !== undefined && before.endOffset >= endOffset) return before.done
     const flush = { endOffset: partition.highWatermark, done: partition.flush() }
     this.#flushes.set(partition, flush)
-    // The next try asks again.
+    // The next attempt flushes again.
     flush.done.catch(() => this.#flushes.delete(partition))
     return flush.done
   }
 
   /**
-   * What of a task is not in the sink yet. Where it was all there when the partition began it counts as done
-   * then; whatever is to be loaded is asked for now, as others may load into the sink too.
+   * The parts of a task that are not in the sink yet. If all of it was in the sink when the
+   * partition began, the task counts as done without another call. Otherwise the sink is asked
+   * again, as others may load into it too.
    */
   async #missingOf(task: LoadTask, place: LoadPlace): Promise<readonly OffsetRange[]> {
     const committed = this.#plan.resumes ? await this.#offsets.committed(task) : 0
@@ -285,7 +293,7 @@ class LoadRun {
     const left = { ...task, startOffset: Math.max(task.startOffset, committed) }
     const { partition } = place
     const held = this.#held.get(partition)
-    // A sink that holds more than the log has is asked each time, and refused.
+    // A sink that holds more than the log is asked every time, so that the load is refused.
     const isCertain = held !== undefined && held.endOffset <= partition.logEndOffset
     if (isCertain && held.hold(left)) return []
     const published = await publishedBehind(left, place, this.#sink)
@@ -294,7 +302,7 @@ class LoadRun {
   }
 
   #report(): void {
-    // The type of the option lets functions pass that return something.
+    // The type of the option also admits functions that return a value.
     const onProgress: ((progress: LoadProgress) => unknown) | undefined = this.#options.onProgress
     if (onProgress === undefined || this.#stop.signal.aborted) return
     try {

@@ -18,18 +18,18 @@ import type { LoadTask } from './load-task.ts'
 import { subtractRanges } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
-/** How a single task is done. */
+/** Options of {@link runTask}. */
 export interface RunTaskOptions {
-  /** Ends the task, which rejects with its reason once the writer is aborted. */
+  /** Aborts the task. It rejects with the signal's reason once the writer is aborted. */
   readonly signal?: AbortSignal
   /**
-   * How long to wait for the end of the task to come into sight, in milliseconds: a process that
-   * reads a directory sees what its owner writes a little later. @defaultValue 30000
+   * How long to wait until the end of the task is visible, in milliseconds. A process that reads a
+   * directory sees new records shortly after the owner writes them. @defaultValue 30000
    */
   readonly maxWaitMs?: number
   /** @defaultValue the real one */
   readonly clock?: Clock
-  /** Where the directory lies; of no use with a broker. @defaultValue the real one */
+  /** The file system of the directory. Has no effect with a broker. @defaultValue the real one */
   readonly fileSystem?: FileSystem
 }
 
@@ -41,23 +41,23 @@ const TASK_OPTIONS: Checks<RunTaskOptions> = {
 }
 
 const DEFAULT_MAX_WAIT_MS = 30_000
-/** A follower looks for topics about once a second. */
+/** A follower checks for new topics about once a second. */
 const LOOK_AGAIN_MS = 100
 
 /**
- * Does one task of a plan, in any process: the directory is opened for reading only, while its owner
- * writes. Publishes to the sink and commits no offset: the next `runLoad` finds the task published
- * and commits it. What the sink has already is not loaded again.
+ * Runs one task of a plan, in any process. The directory is opened read-only, while its owner may
+ * write. The task is published to the sink, but no offset is committed: the next `runLoad` finds
+ * the task published and commits it. Records that the sink already has are not loaded again.
  *
- * Two that do one task at the same time leave it once; two tasks that overlap must not be done at
- * the same time, and tasks of one plan never do.
+ * If two processes run the same task at the same time, its records are in the sink once. Two
+ * different tasks that overlap must not run at the same time. Tasks of one plan never overlap.
  *
- * @param source the data directory, or a broker that is open on it.
- * @returns what was put into the sink, nothing if that had everything.
- * @throws TypeError or RangeError for arguments that are not legal.
- * @throws `TimeoutError` when the log does not reach the end of the task in time.
- * @throws {@link RecordsGoneError} when some of the records have been deleted.
- * @throws what the log and the sink throw; the signal's reason.
+ * @param source the data directory, or a broker that has it open.
+ * @returns what was written to the sink; all counts are 0 if the sink already had everything.
+ * @throws TypeError or RangeError for invalid arguments.
+ * @throws `TimeoutError` if the log does not reach the end of the task within `maxWaitMs`.
+ * @throws {@link RecordsGoneError} if some of the records have been deleted.
+ * @throws the errors of the log and of the sink; the signal's reason.
  */
 export async function runTask(
   source: string | Broker,
@@ -106,7 +106,7 @@ async function doTask(
   return total
 }
 
-/** Waits until the end of the task can be read. */
+/** Waits until the records up to the end of the task are visible. */
 async function placeThatHolds(
   broker: Broker,
   task: LoadTask,
@@ -126,7 +126,7 @@ async function placeThatHolds(
             `up to ${partition.highWatermark} only`,
         )
       }
-      // A read at the end makes a follower look at what the owner has written.
+      // A fetch at the end makes a follower read what the owner has written.
       const wait = { maxBytes: 1, maxWaitMs: Math.min(Math.ceil(remainingMs), LOOK_AGAIN_MS) }
       await partition.fetch(
         partition.highWatermark,

@@ -6,26 +6,32 @@ import type { LoadTask } from './load-task.ts'
 import { byStart } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
 
-/** A sink to be tried, and how to look into it. */
+/** A sink to be tested, and access to its contents. */
 export interface SinkUnderTest {
   /** Empty at first. */
   readonly sink: Sink
-  /** Another sink on the same place, as a process has it that starts after a crash of the first. */
+  /**
+   * Another sink on the same destination, as opened by a process that starts after the first has
+   * crashed.
+   */
   readonly reopen: () => Sink | Promise<Sink>
-  /** The offsets of a partition that a reader of the place sees, in any order, each as often as it is there. */
+  /**
+   * The offsets of a partition that a reader of the destination sees, in any order, each as often
+   * as it occurs.
+   */
   readonly offsets: (partition: {
     readonly topic: string
     readonly partition: number
   }) => Promise<readonly number[]>
-  /** Called when the case is over. */
+  /** Called at the end of the case. */
   readonly dispose?: () => Promise<void> | void
 }
 
-/** One thing that a sink must do. */
+/** One requirement for a sink. */
 export interface SinkCase {
   /** What the sink does, as a sentence. */
   readonly name: string
-  /** Rejects when it does not. */
+  /** Rejects if the sink does not. */
   readonly run: () => Promise<void>
 }
 
@@ -34,15 +40,16 @@ const isSubject: Check = objectWith('reopen', 'offsets')
 const PLACE = { topic: 'orders', partition: 0 }
 
 /**
- * What every {@link Sink} has to do for a load to be exactly once, as cases for any test runner:
+ * The requirements that every {@link Sink} must meet for a load to be exactly once, as cases for
+ * any test runner:
  *
  * ```ts
  * for (const { name, run } of sinkConformance(makeSink)) test(name, run)
  * ```
  *
- * Values are JSON objects, so that sinks which take them apart can be tried.
+ * Values are JSON objects, so that sinks that split values into columns can be tested.
  *
- * @param makeSink gives each case a place of its own.
+ * @param makeSink creates a sink with a destination of its own for each case.
  */
 export function sinkConformance(
   makeSink: () => SinkUnderTest | Promise<SinkUnderTest>,
@@ -61,7 +68,10 @@ export function sinkConformance(
   }))
 }
 
-/** @throws TypeError for what no case can try, in place of what the first case would stumble over */
+/**
+ * @throws TypeError if no case can run with `subject`, which is clearer than the failure of the
+ * first case
+ */
 function checkSubject(subject: SinkUnderTest): SinkUnderTest {
   isSubject('what makeSink gives', subject)
   checkSink('sink of what makeSink gives', subject.sink)
@@ -210,7 +220,7 @@ const CASES: readonly (readonly [string, (subject: SinkUnderTest) => Promise<voi
     async ({ sink, offsets, reopen }) => {
       const first = await sink.open(task(0, 10))
       await first.write(recordsOf(task(0, 10)))
-      // It may be refused, at whichever call.
+      // The sink may refuse this, at any of the calls.
       const second = await (await reopen()).open(task(0, 10)).catch(() => null)
       await second?.write(recordsOf(task(0, 10))).catch(() => undefined)
       await first.commit()

@@ -1,51 +1,52 @@
 import type { StoredRecord } from '../index.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 
-/** What came of a task. */
+/** Result of a task. */
 export interface TaskResult {
-  /** Records that are in the sink now. */
+  /** Records written to the sink. */
   readonly records: number
-  /** Records that the sink could not take, and has put aside with their offset and a reason. */
+  /** Records that the sink rejected, and stored separately with their offset and a reason. */
   readonly rejected: number
-  /** Bytes written; 0 where the sink does not know. */
+  /** Bytes written; 0 if the sink does not know. */
   readonly bytes: number
 }
 
-/** Takes the records of one task. Calls do not overlap. */
+/** Receives the records of one task. Calls do not overlap. */
 export interface TaskWriter {
   /**
-   * Takes records in offset order. Resolves when it may be given more, which bounds the memory in use.
+   * Takes records in offset order. Resolves when the writer is ready for more, which bounds memory
+   * use.
    */
   write(records: readonly StoredRecord[]): Promise<void>
   /**
-   * Makes all of the task durable and visible, in one step: after a crash it is there as a whole or
-   * not at all, and {@link Sink.published} says which.
+   * Makes the whole task durable and visible in one step. After a crash either all of it is there
+   * or none of it, and {@link Sink.published} says which.
    */
   commit(): Promise<TaskResult>
   /**
-   * Lets go of what this writer has written, and of nothing else: another may have committed the
-   * same task meanwhile. Also called when `write` or `commit` has failed.
+   * Discards what this writer has written, and nothing else: another writer may have committed the
+   * same task meanwhile. Also called after `write` or `commit` has failed.
    */
   abort(): Promise<void>
 }
 
 /**
- * Where a load goes: files, a database, an object store. What it has committed must be known to it
- * after a crash, because the load's own offset is committed only after it.
+ * The destination of a load: files, a database, an object store. A sink must know after a crash
+ * what it has committed, because the load commits its own offset only afterwards.
  */
 export interface Sink {
   /**
    * The ranges of a partition that are committed in the sink and end above `fromOffset`, in any
    * order. They are not loaded again.
    *
-   * @param partition.topicId `Topic.id`: tells a topic from an earlier one of its name, whose offsets
-   * mean other records. A load always tells it; a sink that keeps it can refuse what is not of the
-   * topic that it holds.
+   * @param partition.topicId `Topic.id`: distinguishes a topic from an earlier one of the same
+   * name, whose offsets refer to other records. A load always passes it. A sink that stores it
+   * can refuse records of a topic other than the one it holds.
    */
   published(
     partition: { readonly topic: string; readonly partition: number; readonly topicId?: string },
     fromOffset: number,
   ): Promise<readonly OffsetRange[]>
-  /** Begins a task. Several may be open at the same time. */
+  /** Starts a task. Several may be open at the same time. */
   open(task: LoadTask): Promise<TaskWriter>
 }

@@ -6,22 +6,23 @@ import type { OffsetRange } from './load-task.ts'
  * How the records of a partition are split into tasks.
  *
  * - `'partition'`: not at all.
- * - `'segment'`: where the segments of the log begin.
- * - `maxRecords`: at most so many offsets each, so no more records, and fewer after compaction.
- * - `maxBytes`: at most about so many bytes of the log each. Within a segment all records count as
- *   equally large, so a task may have more.
+ * - `'segment'`: at the segment boundaries of the log.
+ * - `maxRecords`: at most this many offsets per task. The number of records is never higher, and
+ *   lower after compaction.
+ * - `maxBytes`: approximately at most this many bytes of the log per task. All records of a segment
+ *   count as equally large, so a task may have more.
  *
- * More than 100,000 tasks of a partition are refused with a RangeError.
+ * More than 100,000 tasks per partition are refused with a RangeError.
  */
 export type SplitBy =
   'partition' | 'segment' | { readonly maxRecords: number } | { readonly maxBytes: number }
 
-/** More tasks than anybody can want, and few enough to be kept in memory. */
+/** More tasks than anybody needs, and few enough to be kept in memory. */
 const MAX_TASKS = 100_000
 
 type Segment = Pick<LogSegmentInfo, 'baseOffset' | 'nextOffset' | 'sizeBytes'>
 
-/** @throws TypeError or RangeError when it is no way to split. */
+/** @throws TypeError or RangeError if the value is not a way to split. */
 export function checkSplitBy(name: string, value: unknown): void {
   if (!isPlainObject(value)) {
     if (typeof value === 'string') checkOneOf(name, value, ['partition', 'segment'])
@@ -38,10 +39,10 @@ export function checkSplitBy(name: string, value: unknown): void {
 }
 
 /**
- * Splits a range that is not empty into ranges that are not empty, in offset order.
+ * Splits a non-empty range into non-empty ranges, in offset order.
  *
  * @param segments of the log, in offset order.
- * @throws RangeError when there would be more than 100,000 of them.
+ * @throws RangeError if there would be more than 100,000 ranges.
  */
 export function splitRange(
   range: OffsetRange,
@@ -93,7 +94,7 @@ function* bordersBySize(
     const bytesPerOffset = sizeBytes / (nextOffset - baseOffset)
     while ((end - at) * bytesPerOffset > roomBytes) {
       const count = Math.floor(roomBytes / bytesPerOffset)
-      // What is left of a task may be less than a record; a task of its own takes at least one.
+      // The rest of a task may be smaller than a record, but a new task takes at least one.
       at += roomBytes < maxBytes ? count : Math.max(1, count)
       yield at
       roomBytes = maxBytes
