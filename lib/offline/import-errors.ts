@@ -1,6 +1,6 @@
 import { OffsetOutOfRangeError, VarveError, type Partition } from '../index.ts'
 
-/** The file under an import's name is another one than before, or was changed where it was read. */
+/** The file with an import's name is not the same as before, or its imported part was changed. */
 export class ImportFileChangedError extends VarveError {
   override readonly name = 'ImportFileChangedError'
   readonly code = 'IMPORT_FILE_CHANGED'
@@ -17,7 +17,9 @@ export class ImportFileChangedError extends VarveError {
   }
 }
 
-/** A file that is not of its format as a whole; single bad rows are rejected, and are no error. */
+/**
+ * The file as a whole does not have its format. Single bad rows are rejected and cause no error.
+ */
 export class ImportFileError extends VarveError {
   override readonly name = 'ImportFileError'
   readonly code = 'IMPORT_FILE_INVALID'
@@ -29,7 +31,7 @@ export class ImportFileError extends VarveError {
   }
 }
 
-/** The error for records that an import has stored and the log has lost, from an offset on. */
+/** The error for records from an offset on that an import has stored and the log has lost. */
 export function rowsCutOff(
   { topic, index, logStartOffset, logEndOffset }: Partition,
   offset: number,

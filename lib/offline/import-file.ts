@@ -28,31 +28,33 @@ import {
 } from './row-source.ts'
 
 /**
- * Puts the rows of an NDJSON, CSV or Parquet file into a topic, each once: however often the import
- * is broken off, also by a crash, the next one under the name goes on, and neither misses a row nor
- * stores one twice. Others may append to the topic meanwhile. A file that has grown goes on too.
+ * Imports the rows of an NDJSON, CSV or Parquet file into a topic, each exactly once. If an import
+ * is interrupted, even repeatedly or by a crash, the next one with the same name continues: it
+ * neither misses a row nor stores one twice. Others may append to the topic meanwhile. If the file
+ * has grown, the next import continues with the new rows.
  *
- * Rows of a key come to one partition, as a producer's do, and each partition has its rows in the
- * order of the file. Memory is bounded: by a few MiB, or by a row group of a Parquet file.
+ * Rows with the same key go to the same partition, as with a producer. Each partition has its rows
+ * in the order of the file. Memory use is bounded: by a few MiB, or by a row group of a Parquet
+ * file.
  *
- * Each record has a header `varve-import`, `<name>:<row>`. The position is committed as the offsets
- * of the group `varve-import:<name>`. Only if retention, a deletion by hand, or a compaction in favour of
- * newer records of their keys removes such records before the import that stored them has committed can
- * their rows come again after a crash. With `retention: 'consumed'` retention does so only where the topic
- * has no room.
+ * Each record has the header `varve-import` with the value `<name>:<row>`. The position is
+ * committed as the offsets of the group `varve-import:<name>`. After a crash, rows can be stored
+ * again only if their records were removed before the import that stored them had committed: by
+ * retention, by a manual deletion, or by compaction in favor of newer records with their keys. With
+ * `retention: 'consumed'`, retention removes such records only if the topic has no room.
  *
- * CSV needs the package csv-parse, and Parquet hyparquet; Parquet in zstd needs @bokuweb/zstd-wasm
- * where Node.js has none.
+ * CSV needs the package csv-parse, and Parquet needs hyparquet. Parquet with zstd needs
+ * @bokuweb/zstd-wasm if Node.js has no zstd.
  *
- * @throws TypeError or RangeError for options that are not legal
- * @throws {@link ImportFileChangedError} when the file under the name was another one
- * @throws {@link ImportFileError} when the file is not of its format as a whole
- * @throws `OffsetOutOfRangeError` where rows that the import has stored were cut off the log
- * @throws {@link MissingModuleError} without the package
+ * @throws TypeError or RangeError for invalid options
+ * @throws {@link ImportFileChangedError} if the import's name was used for another file
+ * @throws {@link ImportFileError} if the file as a whole does not have its format
+ * @throws `OffsetOutOfRangeError` if the log has lost rows that the import had stored
+ * @throws {@link MissingModuleError} if a package that it needs is not installed
  * @throws `IllegalStateError` while an import of that name is running, or another one writes to the
- * file for its rejects
- * @throws a system error when the file cannot be read, the signal's reason, and what an append or a
- * commit fails with
+ * same file of rejects
+ * @throws a system error if the file cannot be read; the signal's reason; the error of a failed
+ * append or commit
  */
 export async function importFile<Row = unknown>(
   broker: Broker,
@@ -64,7 +66,7 @@ export async function importFile<Row = unknown>(
   given.signal?.throwIfAborted()
   const topic = broker.topic(given.topic)
   const journal = new ImportJournal(broker, topic, given.name)
-  // Each partition's append listens to it.
+  // The append to each partition adds a listener to this signal.
   const ending = given.signal === null ? null : followSignal(given.signal)
   const resolved = { ...given, signal: ending?.signal ?? null }
   let file: InputFile | null = null
@@ -82,7 +84,7 @@ export async function importFile<Row = unknown>(
     }
   } finally {
     ending?.stop()
-    // Also where the file cannot be closed, others may import under the name.
+    // The name is released even if the file cannot be closed.
     await Promise.resolve(file?.close()).finally(() => journal.close())
   }
 }
@@ -126,7 +128,7 @@ interface RunParts {
   readonly rejects: RejectSink
 }
 
-/** One run of an import, from where the last one has come to the end of the file. */
+/** One run of an import, from where the previous run stopped to the end of the file. */
 class ImportRun {
   readonly #options: ResolvedImportOptions
   readonly #parts: RunParts
@@ -147,7 +149,7 @@ class ImportRun {
     this.#skipped = this.#cursor.row
     this.#target = new ImportTarget(topic, options, state, (reject) => {
       this.#rejected += 1
-      // Several partitions may refuse a row at the same time.
+      // Several partitions may reject a row at the same time.
       this.#rejecting = this.#rejecting.then(() => this.#reject(reject))
       return this.#rejecting
     })
@@ -159,15 +161,16 @@ class ImportRun {
     const readBefore = this.#parts.file.bytesRead
     const { state, rejects } = this.#parts
     const { mark } = state
-    // Before anything is appended: where a later run begins to look for it. Behind a mark of the end
-    // nothing is kept for an import, and rejected rows are looked for in the file that the mark names.
+    // Committed before anything is appended, because a later run searches from this commit on.
+    // After a mark of the end, no records are retained for an import. Rejected rows are searched
+    // for in the file that the mark names.
     const isNamed = rejects.id === '' || mark?.rejectFile === rejects.id
     const isBegun = mark !== null && !mark.isEnd && isNamed
     if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {
       const next = batches.next()
-      // It is awaited behind the rows before it; what it fails with until then is nobody's yet.
+      // It is awaited after the rows before it. Its error must not count as unhandled until then.
       next.catch(() => undefined)
       return next
     }
@@ -177,13 +180,14 @@ class ImportRun {
         const read = await reading
         signal?.throwIfAborted()
         if (read.done === true) break
-        // The next rows are read while these are written.
+        // Reads the next rows while these are written.
         reading = readNext()
         await this.#take(read.value)
       }
     } catch (error) {
-      // What is in the topic of a batch that has failed may be gone when the next run looks for it.
-      // Behind a cut the next run would take what was stored last for all that was.
+      // Appended records of a failed batch may be gone before the next run searches for them. After
+      // a truncated log, the next run would take the last stored row for proof that all rows before
+      // it are stored.
       const { mayForget, isBehindCut } = this.#target
       if (mayForget || isBehindCut) await this.#commit().catch(() => undefined)
       throw error
@@ -239,7 +243,7 @@ class ImportRun {
 
   async #reject(reject: ImportReject): Promise<void> {
     await this.#parts.rejects.write([reject])
-    // Rows behind it are appended next, and after a crash nobody tries it again.
+    // Later rows are appended next, and after a crash this row is not tried again.
     await this.#parts.rejects.sync()
   }
 

@@ -16,47 +16,47 @@ import {
 import type { AppendRecord, Clock, FileSystem } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
 
-/** What a file holds: a JSON value a line, rows below a header, or Parquet's row groups. */
+/** Format of a file: one JSON value per line, rows below a header, or row groups of Parquet. */
 export type ImportFormat = 'ndjson' | 'csv' | 'parquet'
 
-/** A record as {@link ImportOptions.toRecord} gives it. */
+/** A record as returned by {@link ImportOptions.toRecord}. */
 export interface ImportRecord extends AppendRecord {
   /** From 0. @defaultValue chosen by the key */
   readonly partition?: number
 }
 
-/** A row that was not imported. */
+/** A rejected row. */
 export interface ImportReject {
-  /** From 1; empty lines and the header of a CSV file do not count. */
+  /** From 1. Empty lines and the header of a CSV file do not count. */
   readonly row: number
-  /** Line of the file that the row begins in, from 1; `null` in Parquet. */
+  /** Line of the file on which the row begins, from 1; `null` in Parquet. */
   readonly line: number | null
   /**
-   * `MALFORMED` is not of the file's format, `TOO_LARGE` is above `maxRowBytes` or what the topic
-   * takes, `REFUSED` is no record: `toRecord` or the topic says why.
+   * `MALFORMED`: does not have the file's format. `TOO_LARGE`: exceeds `maxRowBytes` or the topic's
+   * limit. `REFUSED`: not a valid record; the reason comes from `toRecord` or the topic.
    */
   readonly code: 'MALFORMED' | 'TOO_LARGE' | 'REFUSED'
   readonly reason: string
-  /** How the row begins, at most 200 characters; `null` in Parquet. */
+  /** The beginning of the row, at most 200 characters; `null` in Parquet. */
   readonly text: string | null
 }
 
-/** How far an import is. */
+/** Progress of an import. */
 export interface ImportProgress {
-  /** Bytes of the file up to where it is read, those of earlier runs included. */
+  /** Bytes of the file read so far, including those of earlier runs. */
   readonly bytesRead: number
   readonly totalBytes: number
-  /** Rows up to there. */
+  /** Rows read so far. */
   readonly rows: number
 }
 
-/** What came of an import: `rows` is the sum of `imported`, `skipped` and `rejected`. */
+/** Result of an import: `rows` is the sum of `imported`, `skipped` and `rejected`. */
 export interface ImportResult {
-  /** Rows of the file, up to where it was read. */
+  /** Rows of the file that have been read. */
   readonly rows: number
-  /** Rows that this run has put into the topic. */
+  /** Rows that this run has stored in the topic. */
   readonly imported: number
-  /** Rows that an earlier run had dealt with, and those that `toRecord` gave `null` for. */
+  /** Rows that an earlier run had processed, and those for which `toRecord` returned `null`. */
   readonly skipped: number
   /** Rows that this run has rejected. */
   readonly rejected: number
@@ -65,77 +65,86 @@ export interface ImportResult {
   readonly durationMs: number
 }
 
-/** What {@link importFile} takes. */
+/** Options of {@link importFile}. */
 export interface ImportOptions<Row = unknown> {
   readonly topic: string
   /**
-   * What the position is kept under, and the records are marked with; at most 200 characters.
+   * Name of the import, under which the position is kept and which marks the records; at most 200
+   * characters.
    *
-   * @defaultValue the file's path as it was given
+   * @defaultValue the file's path as given
    */
   readonly name?: string
-  /** @defaultValue by the extension: .ndjson, .jsonl, .csv, also with .gz; .parquet */
+  /** @defaultValue by the extension: .ndjson, .jsonl or .csv, also with .gz; .parquet */
   readonly format?: ImportFormat
   /** Whether an NDJSON or CSV file is compressed. @defaultValue by the extension .gz */
   readonly gzip?: boolean
-  /** What separates the fields of a CSV file: one ASCII character. @defaultValue `','` */
+  /** Separator of the fields of a CSV file: one ASCII character. @defaultValue `','` */
   readonly delimiter?: string
   /**
-   * Makes a record of a row; `null` leaves it out, what it throws rejects the row. It must give the
-   * same for the same row: a row may be read again after a crash. What it gives must not change any
-   * more, so each row needs an object and bytes of its own: many are stored at once.
+   * Converts a row to a record. `null` skips the row, an exception rejects it. It must return the
+   * same record for the same row, because a row may be read again after a crash. The returned
+   * record must not change afterwards. Each row needs its own object and bytes, because many
+   * records are stored at once.
    *
-   * @defaultValue value: the line of an NDJSON file, else the row as JSON; key: `keyField`
+   * @defaultValue value: the line of an NDJSON file, otherwise the row as JSON; key: `keyField`
    */
   readonly toRecord?: (row: Row, place: { readonly row: number }) => ImportRecord | null
   /**
-   * Field whose value is the key. A row without it is rejected; an empty text, as of an empty cell of a CSV
-   * file, is the empty key. Not with `toRecord`.
+   * Field whose value is the key. A row without this field is rejected. An empty text, such as an
+   * empty cell of a CSV file, is the empty key. Not allowed with `toRecord`.
    */
   readonly keyField?: string
-  /** Fields that the value has. Not with `toRecord`. @defaultValue all */
+  /** Fields to include in the value. Not allowed with `toRecord`. @defaultValue all */
   readonly valueFields?: readonly string[]
   /**
-   * Where rejected rows go: a function, or the path of a file that gets a line of JSON for each. The
-   * function may be told a row again after a crash; the file has each once, but where an import comes
-   * back to it from another. Each line names `topic` and `import`, so that imports may share a file, one
-   * after the other; which is looked after within a process, and on Linux between those of a machine. It
-   * is for nothing else, since behind a crash what is no such line may be cut.
+   * Destination of rejected rows: a function, or the path of a file that receives one line of JSON
+   * per row. A function may receive a row again after a crash. A file has each row once, unless an
+   * import returns to it from another file. Each line names `topic` and `import`, so imports may
+   * share a file, one after another. Concurrent use is refused within a process, and on Linux also
+   * between processes of one machine. Do not use the file for anything else: after a crash, lines
+   * in any other format may be truncated.
    */
   readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>)
-  /** Called after each batch; what it throws ends the import. */
+  /** Called after each batch. An exception from it ends the import. */
   readonly onProgress?: (progress: ImportProgress) => void
-  /** Ends the import, also while it waits for room in a full topic, with its reason; another run goes on. */
+  /**
+   * Aborts the import with the signal's reason, also while it waits for room in a full topic. The
+   * next run continues.
+   */
   readonly signal?: AbortSignal
   /** Rows that are appended at once, [1, 100000]. @defaultValue 1000 */
   readonly batchRecords?: number
   /**
-   * Rows after which the position is committed, at least 1; into a queue with a cap it is after each
-   * batch. @defaultValue 10000
+   * Rows after which the position is committed, at least 1. Into a topic with `retention:
+   * 'consumed'` and a size limit, it is committed after each batch. @defaultValue 10000
    */
   readonly commitRecords?: number
   /**
-   * Bytes of a row, [1, 512 MiB]; longer ones are rejected unread. In CSV the quotes of a row of several
-   * lines that is longer count as left open: its first line is rejected, and those behind it are taken
-   * for rows of their own. @defaultValue 1 MiB
+   * Maximum size of a row in bytes, [1, 512 MiB]. Longer rows are rejected unread. In CSV, the
+   * quotes of a longer row with several lines count as unclosed: its first line is rejected, and
+   * each line after it counts as a row of its own. @defaultValue 1 MiB
    */
   readonly maxRowBytes?: number
-  /** Bytes of a row group of Parquet, at least 1: it is what is in memory. @defaultValue 256 MiB */
+  /**
+   * Maximum size of a row group of Parquet in bytes, at least 1. One is held in memory.
+   * @defaultValue 256 MiB
+   */
   readonly maxRowGroupBytes?: number
   /**
-   * Somebody is still writing to the file: a last row without a line end waits for a later run. Not for
-   * compressed files and Parquet.
+   * Set it while another program still writes to the file: a last row without a line end is left
+   * for a later run. Not allowed for compressed files and Parquet.
    *
    * @defaultValue false
    */
   readonly growing?: boolean
-  /** Of the files that are read and written here. @defaultValue the real one */
+  /** File system of the files that are read and written here. @defaultValue the real one */
   readonly fileSystem?: FileSystem
   /** @defaultValue the real one */
   readonly clock?: Clock
 }
 
-/** {@link ImportOptions} with what they leave out. */
+/** {@link ImportOptions} with defaults filled in. */
 export interface ResolvedImportOptions {
   readonly path: string
   readonly topic: string
@@ -147,7 +156,7 @@ export interface ResolvedImportOptions {
   readonly keyField: string | null
   readonly valueFields: readonly string[] | null
   readonly rejects: string | ((reject: ImportReject) => void | Promise<void>) | null
-  /** The type of the option lets functions pass that return something. */
+  /** The type of the option also admits functions that return a value. */
   readonly onProgress: (progress: ImportProgress) => unknown
   readonly signal: AbortSignal | null
   readonly batchRecords: number
@@ -193,7 +202,7 @@ const EXTENSIONS: ReadonlyMap<string, ImportFormat> = new Map([
   ['parquet', 'parquet'],
 ])
 
-/** Checks what an import is told and fills in the rest. @throws TypeError or RangeError */
+/** Checks the options of an import and fills in defaults. @throws TypeError or RangeError */
 export function resolveImportOptions<Row>(
   path: string,
   options: ImportOptions<Row>,
@@ -219,7 +228,7 @@ export function resolveImportOptions<Row>(
     )
   }
   const { rejects = null } = checked
-  // Other names of it are told once both are open.
+  // Other names of the same file are detected once both are open.
   if (typeof rejects === 'string' && resolve(rejects) === resolve(path)) {
     throw sameFileError(rejects)
   }
@@ -246,7 +255,10 @@ export function resolveImportOptions<Row>(
   }
 }
 
-/** The error for rejects that would be rows of the file itself at the next run. */
+/**
+ * The error for a file of rejects that is the imported file itself, whose lines the next run would
+ * read.
+ */
 export function sameFileError(rejects: string): TypeError {
   return new TypeError(
     `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,

@@ -8,14 +8,16 @@ import { planLoad, type PlanLoadOptions } from './plan-load.ts'
 import { RUN_OPTIONS, runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
 import type { Sink } from './sink.ts'
 
-/** What {@link loadEvery} takes besides what a run takes. */
+/** Options of {@link loadEvery}, in addition to those of a run. */
 export interface LoadEveryOptions extends RunLoadOptions {
-  /** Told what each run has done, and awaited; what it throws goes to `onError`. */
+  /**
+   * Called with the result of each run, and awaited. An exception from it is passed to `onError`.
+   */
   readonly onLoad?: (result: LoadResult) => void | Promise<void>
   /**
-   * Told why a plan or a run has failed. The next beat tries again.
+   * Called if a plan or a run has failed. The next beat tries again.
    *
-   * @defaultValue a warning of the process
+   * @defaultValue emits a process warning
    */
   readonly onError?: (error: unknown) => void | Promise<void>
 }
@@ -26,27 +28,32 @@ const SCHEDULE_OPTIONS: Checks<LoadEveryOptions> = {
   onError: callback,
 }
 
-/** Loads that are repeated. */
+/** A repeated load. */
 export interface LoadSchedule {
-  /** Resolves when it has ended, by `stop`, by the signal or with its broker. Never rejects. */
+  /**
+   * Resolves when the schedule has ended, by `stop`, by the signal or with its broker. Never
+   * rejects.
+   */
   readonly finished: Promise<void>
-  /** Ends it, once the run in progress is through. A callback that awaits this would wait for itself. */
+  /** Ends the schedule after the run in progress. Awaiting it in a callback would wait forever. */
   stop(): Promise<void>
 }
 
 const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
 
 /**
- * Plans and runs a load at once, and again each `intervalMs`: what came since. Two runs never
- * overlap: one that takes longer leaves beats out. A failure does not end it.
+ * Plans and runs a load at once, and then every `intervalMs` for the new records. Runs never
+ * overlap: a run that takes longer than the interval skips beats. A failure does not end the
+ * schedule.
  *
- * It ends when the broker is closed. Stop it before, so that a run in progress gets through.
+ * The schedule ends when the broker is closed. Stop it first, so that a run in progress completes.
  *
  * @param intervalMs milliseconds, at least 1
  * @param options.signal aborts the run in progress and ends the schedule
- * @param planOptions checked by each plan, as topics may come and go: what is not legal is told to `onError`
- * @throws TypeError or RangeError when the interval or one of `options` is not legal
- * @throws `ClosedError` when the broker is closed
+ * @param planOptions checked at each beat, as topics may be created and deleted; `onError` is
+ * called if they are invalid
+ * @throws TypeError or RangeError if the interval or one of `options` is invalid
+ * @throws `ClosedError` if the broker is closed
  */
 export function loadEvery(
   intervalMs: number,
@@ -68,7 +75,7 @@ export function loadEvery(
   const load = async (): Promise<void> => {
     try {
       const plan = await planLoad(broker, planOptions)
-      // Not inside the call: its arguments would not be evaluated where nobody wants to be told.
+      // Not within the call of `onLoad`, as its arguments are not evaluated without a callback.
       const result = await runLoad(plan, sink, runOptions)
       await onLoad?.(result)
     } catch (error) {

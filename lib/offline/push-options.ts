@@ -10,61 +10,67 @@ import {
 import type { Clock, ConsumerRecord } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
 
-/** What a write is told besides its records. */
+/** What a write receives besides its records. */
 export interface PushContext {
-  /** Aborted when the push is, so that a write need not wait any longer. */
+  /** Aborted with the push, so that a write need not wait any longer. */
   readonly signal: AbortSignal
-  /** From 1; more when it is tried again. */
+  /** From 1, higher for each retry. */
   readonly attempt: number
 }
 
 /**
- * What becomes of records that could not be written, however often it was tried: the push ends with
- * the error, or they are committed as if they were written, or a function puts them somewhere else first.
- * In the last two cases the result counts them as `failed`.
+ * What to do with records that could not be written after all retries: `'stop'` ends the push with
+ * the error, `'skip'` commits them as if they were written, and a function can first store them
+ * elsewhere. With `'skip'` and a function, the result counts them as `failed`.
  */
 export type PushErrorHandler<K, V> =
   | 'stop'
   | 'skip'
   | ((error: unknown, records: readonly ConsumerRecord<K, V>[]) => void | Promise<void>)
 
-/** What {@link pushTo} takes. */
+/** Options of {@link pushTo}. */
 export interface PushOptions<K = Buffer, V = Buffer> {
-  /** Writes that run at the same time, [1, 10000]. @defaultValue 4 */
+  /** Writes that run concurrently, [1, 10000]. @defaultValue 4 */
   readonly concurrency?: number
   /**
-   * Records that have been handed to writes and are not acknowledged, or stand behind one that is not, so
-   * that no commit can cover them; at least 1. Those that are acknowledged and whose commit is on its way do
-   * not count: a crash may repeat up to two polls of them besides. @defaultValue 1000
+   * Maximum number of records that have been passed to writes and that no commit can cover, at
+   * least 1. These are records that are not acknowledged, and records after them in their
+   * partition. Acknowledged records whose commit is in progress do not count, so a crash may repeat
+   * up to two polls of them as well. @defaultValue 1000
    */
   readonly maxInFlight?: number
   /**
-   * Records of a partition that one write gets at most, as an array; at least 1. Absent: a write gets
-   * one record.
+   * Maximum number of records of a partition in one write, which receives them as an array; at
+   * least 1. Without this option, a write receives a single record.
    */
   readonly batchRecords?: number
   /**
-   * What keeps its order, one write after the other: a partition, or a key, as the deserializer gives it,
-   * where records without a key, or of which it makes `null`, have no order. @defaultValue `'partition'`
+   * What is written in order, one write after another: each partition, or each key as the
+   * deserializer returns it. With `'key'`, records whose key is null or deserialized to `null` have
+   * no order. @defaultValue `'partition'`
    */
   readonly orderBy?: 'partition' | 'key'
-  /** How often a write that fails is tried again, at least 0. @defaultValue 3 */
+  /** How often a failed write is retried, at least 0. @defaultValue 3 */
   readonly retries?: number
-  /** Milliseconds before that, which double each time up to 30 s. @defaultValue 100 */
+  /**
+   * Milliseconds before the first retry. They double with each retry, up to 30 s. @defaultValue 100
+   */
   readonly retryBackoffMs?: number
   /** @defaultValue `'stop'` */
   readonly onError?: PushErrorHandler<K, V>
-  /** Ends the push, which rejects with its reason once the writes in progress have ended. */
+  /**
+   * Aborts the push. It rejects with the signal's reason once the writes in progress have ended.
+   */
   readonly signal?: AbortSignal
-  /** For the waits. @defaultValue the real one */
+  /** Used for delays. @defaultValue the real one */
   readonly clock?: Clock
 }
 
-/** {@link PushOptions} with what they leave out. */
+/** {@link PushOptions} with defaults filled in. */
 export interface ResolvedPushOptions<K, V> {
   readonly concurrency: number
   readonly maxInFlight: number
-  /** `null` for one record that is not in an array. */
+  /** `null` for single records that are not in an array. */
   readonly batchRecords: number | null
   readonly orderBy: 'partition' | 'key'
   readonly retries: number
@@ -89,7 +95,7 @@ const OPTIONS: Checks<PushOptions> = {
   clock: objectWith('now', 'monotonic', 'startTimer'),
 }
 
-/** Checks what a push is told and fills in the rest. @throws TypeError or RangeError */
+/** Checks the options of a push and fills in defaults. @throws TypeError or RangeError */
 export function resolvePushOptions<K, V>(options: PushOptions<K, V>): ResolvedPushOptions<K, V> {
   const checked = checkOptions('push options', options, OPTIONS as Checks<PushOptions<K, V>>)
   return {

@@ -12,40 +12,44 @@ import { PushRun } from './push-run.ts'
 
 export type { PushResult } from './push-delivery.ts'
 
-/** A push in progress: a promise of what it has done. */
+/** A push in progress, and a promise of its result. */
 export interface Push extends Promise<PushResult> {
   /**
-   * Ends it: no more writes are started but of what lies in front of a record that a write has got, as of its key
-   * with `orderBy: 'key'`, and all of these are waited for. So what is acknowledged is committed, and not written
-   * again by the next push, unless a write in front of it fails. One that fails then is neither tried again nor told
-   * to `onError`: its records come again with the next push, as does what stands behind them. The `signal` starts
-   * nothing more. A write that awaits this would wait for itself: call it there without awaiting.
+   * Ends the push. It waits for all writes in progress and starts no others, except for records
+   * that precede a record already passed to a write in their partition, which can happen with
+   * `orderBy: 'key'`. Thus all acknowledged records are committed, and the next push does not write
+   * them again, unless a write of records before them fails. A write that fails now is not retried,
+   * and `onError` is not called: the next push delivers its records and those after them again. If
+   * the `signal` aborts the push, no further writes are started at all. Do not await this method
+   * within a write, as it would wait for itself; call it there without awaiting.
    */
   stop(): Promise<PushResult>
   /**
-   * Hands out nothing more of these partitions but what lies in front of a record that a write has got,
-   * waits for their writes, and commits. For `onPartitionsRevoked`: without it the next owner repeats what
-   * was in flight. One that is kept goes on. Does nothing once the push has ended.
+   * Stops writing records of these partitions, waits for their writes, and commits. Only records
+   * that precede a record already passed to a write are still written. Call it in
+   * `onPartitionsRevoked`: without it, the next owner repeats the records in flight. A drained
+   * partition that stays assigned continues afterwards. Does nothing once the push has ended.
    */
   drain(partitions: readonly TopicPartition[]): Promise<void>
 }
 
 /**
- * Drives a target that wants to be written to, at its own pace, from a consumer that is subscribed
- * or has partitions. What the target has acknowledged is committed, each partition up to the first
- * record that is not: a crash or a rebalance loses nothing, and repeats at most what was in flight,
- * with what was acknowledged and had no durable commit yet. While `maxInFlight` is reached the
- * partitions are paused; up to one poll waits in memory.
+ * Writes the records of a consumer to a target, at the target's own pace. The consumer must be
+ * subscribed or have partitions assigned. Acknowledged records are committed, in each partition up
+ * to the first record that is not acknowledged. A crash or a rebalance loses nothing. It repeats at
+ * most the records in flight and the acknowledged records without a durable commit. When
+ * `maxInFlight` is reached, the partitions are paused. Up to one poll waits in memory.
  *
- * It ends when it is stopped or aborted, when a record cannot be written and `onError` is `'stop'`,
- * or when the consumer is closed. The consumer then stands where nothing is acknowledged yet. Nobody
- * else may poll it meanwhile.
+ * The push ends if it is stopped or aborted, if a record cannot be written and `onError` is
+ * `'stop'`, or if the consumer is closed. The consumer's position is then at the first
+ * unacknowledged record. Nothing else may poll the consumer while the push runs.
  *
- * @param write gets one record, or up to `batchRecords` of one partition in an array; what it returns
- * is awaited
- * @throws TypeError or RangeError for options that are not legal
- * @throws `IllegalStateError` when the consumer commits by itself: `enableAutoCommit: false`
- * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` for a consumer that cannot commit,
+ * @param write receives one record, or an array of up to `batchRecords` of one partition; its
+ * result is awaited
+ * @throws TypeError or RangeError for invalid options
+ * @throws `IllegalStateError` if the consumer commits automatically; it needs `enableAutoCommit:
+ * false`
+ * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` if the consumer cannot commit,
  * before anything is written
  */
 export function pushTo<K, V>(
@@ -53,7 +57,7 @@ export function pushTo<K, V>(
   write: (record: ConsumerRecord<K, V>, context: PushContext) => unknown,
   options?: PushOptions<K, V> & { readonly batchRecords?: undefined },
 ): Push
-/** Likewise, with several records in a write. */
+/** The same, with several records per write. */
 export function pushTo<K, V>(
   consumer: Consumer<K, V>,
   write: (records: readonly ConsumerRecord<K, V>[], context: PushContext) => unknown,

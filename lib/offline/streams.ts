@@ -14,18 +14,21 @@ import {
 import type { Producer, ProducerRecord } from '../index.ts'
 import { checkProducer } from './arguments.ts'
 
-/** Where the records go that are written to a stream. */
+/** Destination of the records that are written to a stream. */
 export interface WritableOptions<T, K, V> {
-  /** Of records that name none themselves. */
+  /** Topic of records that name none. */
   readonly topic: string
   /**
-   * Makes a record of what is written, which must not change any more: it is sent together with those behind it.
-   * @defaultValue text and bytes are its value; everything else is a record, with or without a topic
+   * Converts a chunk to a record. The record must not change afterwards, because it is sent
+   * together with later ones.
+   *
+   * @defaultValue text and bytes become the value; anything else is a record, with or without a
+   * topic
    */
   readonly toRecord?: (
     chunk: T,
   ) => Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string }
-  /** Records that are on their way before the stream asks its source to wait, at least 1. @defaultValue 500 */
+  /** Records in flight at which the stream applies backpressure, at least 1. @defaultValue 500 */
   readonly highWaterMark?: number
 }
 
@@ -51,13 +54,14 @@ const DEFAULT_HIGH_WATER_MARK = 500
 
 /**
  * A Node.js stream of the records of a consumer, of `records()` of a partition, or of any other
- * async iterable. It reads nothing ahead: the next record is asked for when somebody wants it, which
- * is when a consumer counts the one before as done. A target that takes records ahead of its own work,
- * as a `Writable` with a `highWaterMark` above 1 does, may then lose those in a crash; `pushTo` does not.
+ * async iterable. It does not read ahead: it requests the next record only when its reader asks for
+ * it. A consumer then counts the previous record as processed. A target that takes records before
+ * it has processed earlier ones, such as a `Writable` with a `highWaterMark` above 1, may lose
+ * records in a crash; `pushTo` does not.
  *
- * Destroying the stream ends the iteration; a consumer hands out again what was not done.
+ * Destroying the stream ends the iteration. A consumer delivers the unprocessed records again.
  *
- * @throws TypeError when `source` cannot be iterated
+ * @throws TypeError if `source` cannot be iterated
  */
 export function toReadable<T>(source: AsyncIterable<T>): Readable {
   const iterator = iteratorOf(source)
@@ -68,7 +72,7 @@ export function toReadable<T>(source: AsyncIterable<T>): Readable {
       iterator.next().then(
         (result) => {
           if (this.destroyed) return
-          // To push null is to say that there is no more.
+          // Pushing null would end the stream.
           if (result.done === true) this.push(null)
           else if (result.value !== null) this.push(result.value)
           else this.destroy(new TypeError('a stream cannot carry null'))
@@ -89,7 +93,9 @@ export function toReadable<T>(source: AsyncIterable<T>): Readable {
   })
 }
 
-/** {@link toReadable} as a web stream; cancelling it ends the iteration. @throws TypeError likewise */
+/**
+ * {@link toReadable} as a web stream. Canceling it ends the iteration. @throws TypeError likewise
+ */
 export function toReadableStream<T>(source: AsyncIterable<T>): ReadableStream<T> {
   const iterator = iteratorOf(source)
   return new ReadableStream<T>(
@@ -106,11 +112,11 @@ export function toReadableStream<T>(source: AsyncIterable<T>): ReadableStream<T>
 }
 
 /**
- * A Node.js stream that sends what is written to it. `finish` comes when everything is acknowledged;
- * the first record that fails destroys the stream with its error, and what was written behind it may
- * be sent or not. The producer stays open.
+ * A Node.js stream that sends the chunks written to it. `finish` is emitted when everything is
+ * acknowledged. The first record that fails destroys the stream with its error. Chunks written
+ * after it may or may not be sent. The producer stays open.
  *
- * @throws TypeError or RangeError for options that are not legal
+ * @throws TypeError or RangeError for invalid options
  */
 export function toWritable<T = unknown, K = string | Uint8Array, V = string | Uint8Array>(
   producer: Producer<K, V>,
@@ -127,7 +133,7 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
     try {
       for (const each of chunks) records.push(recordOf(each))
     } catch (error) {
-      // What was written before it is sent all the same.
+      // Chunks written before it are sent nevertheless.
       failure = errorOf(error)
     }
     try {
@@ -141,7 +147,7 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
     objectMode: true,
     highWaterMark,
     write: (chunk: T, _encoding, done) => void send([chunk], done),
-    // All that has gathered while the write before was on its way.
+    // All chunks that were written while the previous write was in progress.
     writev: (chunks, done) =>
       void send(
         chunks.map(({ chunk }) => chunk as T),
@@ -150,7 +156,7 @@ export function toWritable<T = unknown, K = string | Uint8Array, V = string | Ui
   })
 }
 
-/** {@link toWritable} as a web stream; `close` waits until everything is acknowledged. */
+/** {@link toWritable} as a web stream. `close` waits until everything is acknowledged. */
 export function toWritableStream<T = unknown, K = string | Uint8Array, V = string | Uint8Array>(
   producer: Producer<K, V>,
   options: WritableOptions<T, K, V>,
@@ -174,12 +180,12 @@ export function toWritableStream<T = unknown, K = string | Uint8Array, V = strin
       sends.add(send)
       if (sends.size < highWaterMark) return
       await Promise.race(sends)
-      // Who waited for it must not take for stored what was refused.
+      // A caller that waited here must not take the refused record for stored.
       if (failures.length > 0) throw failures[0]
     },
     async close(): Promise<void> {
       await Promise.all(sends)
-      // An error that comes while the stream is closing would not keep it from being closed.
+      // An error during closing would not prevent the stream from being closed.
       if (failures.length > 0) throw failures[0]
     },
   })
@@ -212,12 +218,16 @@ function resolve<T, K, V>(
   return { highWaterMark, recordOf }
 }
 
-/** Whether it may be a record. What has all of its content elsewhere, as a map, is none. */
+/**
+ * Whether it may be a record. An object with its content in internal slots, such as a map, is not.
+ */
 function isRecord(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !isOpaque(value, FIELDS)
 }
 
-/** The record, of this topic if it names none. Its fields may be getters of its class, which are not its own. */
+/**
+ * The record, with this topic if it names none. Its fields may be getters inherited from its class.
+ */
 function withTopic<K, V>(
   topic: string,
   record: Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string },

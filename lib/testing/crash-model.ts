@@ -11,24 +11,25 @@ import {
 import { link, SimulatedTree } from './simulated-tree.ts'
 
 /**
- * Which file system a power loss is modelled on.
+ * The file system on which a power loss is modeled.
  *
  * | | strict-posix | ext4 | xfs |
  * |---|---|---|---|
- * | sync of a new file | content only | and its name, with the directories above | as ext4 |
- * | unsynced names | kept or lost one by one, in order for each name | a prefix of all of them | as ext4 |
- * | move between directories | each side needs the sync of its directory | one sync covers both sides | as ext4 |
+ * | sync of a new file | content only | also its name and the directories above | as ext4 |
+ * | unsynced names | kept or lost one by one, in order per name | a prefix of all | as ext4 |
+ * | move between directories | each directory needs its own sync | one sync covers both | as ext4 |
  * | unsynced file renamed over another | may be empty | has its content | may be empty |
  * | unsynced bytes | kept, old, zero or garbage | kept, old or zero | as ext4 |
  *
- * Two more are as xfs but for unsynced bytes, and give shapes that the others seldom do:
+ * Two more are like xfs except for unsynced bytes, and produce states that are rare with the
+ * others:
  *
- * - `zero-hole`: the file has grown all the way, and what did not reach the disk is zeros.
- * - `preallocated`: the same, and space that was taken ahead shows as zeros behind the end.
+ * - `zero-hole`: the file has its full new size, and bytes that did not reach the disk are zeros.
+ * - `preallocated`: the same, and preallocated space appears as zeros after the end.
  */
 export type Persona = 'strict-posix' | 'ext4' | 'xfs' | 'zero-hole' | 'preallocated'
 
-/** Every {@link Persona} there is. */
+/** All values of {@link Persona}. */
 export const PERSONAS: readonly Persona[] = [
   'strict-posix',
   'ext4',
@@ -37,22 +38,22 @@ export const PERSONAS: readonly Persona[] = [
   'preallocated',
 ]
 
-/** In which space is taken ahead for a file that grows. */
+/** Unit in which space is preallocated for a growing file. */
 const PREALLOCATED_BYTES = 4096
 
 /**
  * What a power loss does to everything that no sync covered.
  *
- * - `lost`: none of it is there.
- * - `kept`: all of it is there, but for what a failed sync dropped.
+ * - `lost`: nothing is kept.
+ * - `kept`: everything is kept, except for what a failed sync dropped.
  * - `random`: any mixture that the persona allows.
  */
 export type UnsyncedFate = 'lost' | 'kept' | 'random'
 
-/** Every {@link UnsyncedFate} there is. */
+/** All values of {@link UnsyncedFate}. */
 export const UNSYNCED_FATES: readonly UnsyncedFate[] = ['lost', 'kept', 'random']
 
-/** How {@link afterPowerLoss} decides. */
+/** Parameters of {@link afterPowerLoss}. */
 export interface PowerLoss {
   readonly persona: Persona
   readonly fate: UnsyncedFate
@@ -63,7 +64,7 @@ export interface PowerLoss {
 
 type UnitFate = 'kept' | 'old' | 'zero' | 'garbage'
 
-/** What a unit that is not kept may be, each as likely as it is often here. */
+/** Possible states of a unit that is not kept. A value listed twice is twice as likely. */
 const LOST_FATES: Readonly<Record<Persona, readonly UnitFate[]>> = {
   'strict-posix': ['old', 'old', 'zero', 'garbage'],
   ext4: ['old', 'old', 'zero'],
@@ -72,7 +73,7 @@ const LOST_FATES: Readonly<Record<Persona, readonly UnitFate[]>> = {
   preallocated: ['zero'],
 }
 
-/** The tree that a machine finds after its power was cut. `tree` itself is not changed. */
+/** The tree that a machine finds after a power loss. `tree` itself is not changed. */
 export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedTree {
   const { operations } = tree.journal
   const kept = survivingOperations(operations, loss)
@@ -114,7 +115,7 @@ export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedT
 }
 
 /**
- * Brings a random part of a file's unsynced content to the disk, as a sync may do before it fails.
+ * Writes a random part of a file's unsynced content to the disk, as a sync may do before it fails.
  */
 export function syncSomeContent(file: FileInode, loss: Omit<PowerLoss, 'fate'>): void {
   file.durable = survivingContent(file, { ...loss, fate: 'random' })
@@ -130,7 +131,7 @@ function survivingOperations(
   if (persona === 'strict-posix') {
     return withPredecessors(operations, new Set(operations.filter(() => random.integer(2) === 0)))
   }
-  // One journal holds every change of names in order, so a cut leaves a prefix of them.
+  // A single journal holds all changes of names in order, so a power loss leaves a prefix of them.
   return new Set(operations.slice(0, random.integer(operations.length + 1)))
 }
 
@@ -149,7 +150,8 @@ function loseSome(
   changes: readonly UnsyncedChange[],
   { persona, random, sectorBytes }: PowerLoss,
 ): void {
-  // Bytes and size reach the disk independently, so bytes may land behind an end that moves later.
+  // Bytes and size reach the disk independently, so bytes may be stored after the end of the file,
+  // which moves later.
   const durableBytes = content.sizeBytes
   let sizeBytes = durableBytes
   content.resize(largestSize(content.sizeBytes, changes))
@@ -199,7 +201,9 @@ function largestSize(sizeBytes: number, changes: readonly UnsyncedChange[]): num
   )
 }
 
-/** The end of the file after a write up to `end`: moved there, not moved, or moved part of the way. */
+/**
+ * The end of the file after a write up to `end`: moved there, not moved, or moved part of the way.
+ */
 function survivingSize(sizeBytes: number, end: number, random: Random): number {
   if (end <= sizeBytes) {
     return sizeBytes
@@ -212,8 +216,9 @@ function survivingSize(sizeBytes: number, end: number, random: Random): number {
 }
 
 /**
- * What a unit changes: bytes that are written over equal ones stay what they are, whatever becomes
- * of the write. Appending relies on that too, since it writes the rest of the last sector again.
+ * The part of a unit that changes. Bytes that are overwritten with equal bytes keep their value,
+ * whatever happens to the write. Appending relies on this as well, because it writes the rest of
+ * the last sector again.
  */
 function changedPart(
   there: Buffer,
@@ -224,7 +229,7 @@ function changedPart(
   return { position: position + equal, bytes: bytes.subarray(equal) }
 }
 
-/** The parts of a write that share no sector: each has a fate of its own. */
+/** The parts of a write that share no sector. Each is kept or lost on its own. */
 function* unitsOf(
   write: { readonly position: number; readonly bytes: Buffer },
   sectorBytes: number,
@@ -241,10 +246,10 @@ function* unitsOf(
 }
 
 /**
- * Draws the fates of a file's unsynced units in their order.
+ * Draws the fates of a file's unsynced units, in order.
  *
- * Independent draws alone would hardly ever leave a clean prefix, a lone suffix or one hole in a
- * long row of units, nor all of them or none. These are the shapes that recovery code gets wrong, so
+ * Independent draws would hardly ever produce a clean prefix, a lone suffix or a single hole in a
+ * long series of units, nor all units or none. Recovery code typically fails on these shapes, so
  * half of the time one of them is drawn.
  */
 function unitFates(
@@ -270,7 +275,10 @@ function unitFates(
   }
 }
 
-/** The units `[from, until)` to lose: none, all, those behind a cut, before it, or between two. */
+/**
+ * The units `[from, until)` to lose: none, all, those after a cut, those before it, or those
+ * between two.
+ */
 function lostRange(unitCount: number, random: Random): [number, number] {
   const cuts = [random.integer(unitCount + 1), random.integer(unitCount + 1)]
   const [first, second] = [Math.min(...cuts), Math.max(...cuts)]

@@ -11,7 +11,7 @@ import { FILE_SYSTEM_METHODS } from '../platform/file-system.ts'
 import { requireErrorCode } from './simulated-error.ts'
 import { normalPath } from './simulated-tree.ts'
 
-/** The calls of a simulated file system and its files, as faults and the operation log name them. */
+/** The calls of a simulated file system and its files, as named by faults and the operation log. */
 export type OperationKind =
   | 'open'
   | 'list'
@@ -44,39 +44,42 @@ const OPERATION_KINDS: readonly OperationKind[] = [
   'close',
 ]
 
-/** How far the operation got that a crash interrupts. */
+/** How far the interrupted operation got before the crash. */
 export type CrashMoment = 'before' | 'after' | 'torn'
 
-/** Where and how the machine stops. */
+/** How the machine crashes. */
 export interface CrashPlan {
   /**
-   * - `before`: the operation is not done.
-   * - `after`: it is done, and its caller does not hear of it.
-   * - `torn`: a write leaves a prefix of its bytes, cut anywhere, and `createDirectory` the topmost
-   *   of its directories. What cannot be cut is done or not done.
+   * - `before`: the operation is not performed.
+   * - `after`: it is performed, but its caller gets no result.
+   * - `torn`: a write leaves a prefix of its bytes of any length, and `createDirectory` the topmost
+   *   of its directories. An operation that cannot be torn is either performed or not.
    */
   readonly when: CrashMoment
-  /** For `torn`: bytes (or directories) that are done, at most all. Random when left out. */
+  /**
+   * For `torn`: number of bytes (or directories) that are written, at most all. @defaultValue
+   * random
+   */
   readonly parts?: number
 }
 
-/** Which calls a fault strikes, and what else it does. */
+/** Which calls a fault strikes, and its further effects. */
 export interface FaultOptions {
   /** Strike every later matching call too, until `clearFaults()`. */
   readonly persistent?: boolean
   /**
-   * Strike only calls on this path, or on paths that match; a rename is on both of its own. A text may be relative, a
-   * RegExp is tried on the absolute path with slashes.
+   * Strike only calls on this path, or on paths that match. A rename has two paths, and either may
+   * match. A string may be relative. A RegExp is tested against the absolute path with slashes.
    */
   readonly path?: string | RegExp
   /**
-   * For `sync` and `datasync`: bring a random part of the content to the disk before failing. The
-   * default brings nothing.
+   * For `sync` and `datasync`: write a random part of the content to the disk before failing. By
+   * default nothing is written.
    */
   readonly partial?: boolean
 }
 
-/** What happens to one operation instead of its normal course. */
+/** What happens to an operation instead of its normal effect. */
 export type Fault =
   | ({ readonly effect: 'crash' } & CrashPlan)
   | { readonly effect: 'error'; readonly code: string; readonly partial: boolean }
@@ -98,32 +101,36 @@ const FAULT_OPTIONS: Checks<FaultOptions> = {
 
 interface ErrorRule extends Omit<FaultOptions, 'path'> {
   readonly code: string
-  /** Normal where it is a text. */
+  /** Normalized if it is a string. */
   readonly path: string | RegExp | null
   readonly kind?: OperationKind
-  /** Matching calls until the one that it strikes, which is counted too; `null` for the next that no other strikes. */
+  /**
+   * Matching calls up to and including the one to strike; `null` for the next call that no other
+   * rule strikes.
+   */
   callsLeft: number | null
 }
 
-/** The faults that a test has ordered, asked before every operation. */
+/** The faults that a test has scheduled, checked before every operation. */
 export class FaultPlan {
   #crash: { number: number; plan: CrashPlan } | null = null
   #errors: ErrorRule[] = []
   #shorts: { kind: OperationKind; callsLeft: number; bytes: number }[] = []
 
-  /** @throws TypeError or RangeError when there is no such plan */
+  /** @throws TypeError or RangeError for an invalid plan */
   crashAt(number: number, plan: CrashPlan): void {
     const checked = checkOptions('crash plan', plan, CRASH_PLAN)
-    // What is left out is not looked at, and this may not be.
+    // Options that are left out are not checked, but this one is required.
     CRASH_PLAN.when('when', checked.when)
     this.#crash = { number, plan: checked }
   }
 
   /**
-   * @param rule.kind which calls it strikes, all when left out
-   * @param rule.nth which of these it strikes, 1 is the next; when left out, the next that no other rule strikes
-   * @throws RangeError when no system error is called `code`; TypeError when there is no such kind or
-   * option
+   * @param rule.kind which calls it strikes; all calls by default
+   * @param rule.nth which of these calls it strikes, 1 for the next; by default the next call that
+   * no other rule strikes
+   * @throws RangeError if `code` is not the name of a system error; TypeError for an unknown kind
+   * or option
    */
   addError(
     code: string,
@@ -153,7 +160,7 @@ export class FaultPlan {
     this.#shorts = []
   }
 
-  /** The fault of operation `number`, which is used up by the question; `null` when there is none. */
+  /** The fault of operation `number`, or `null` if there is none. Each call uses up the fault. */
   take(number: number, kind: OperationKind, path: string, dest: string = path): Fault | null {
     const short = this.#takeShort(kind)
     const rule = this.#takeError(kind, [path, dest])
@@ -171,7 +178,7 @@ export class FaultPlan {
     const matching = this.#errors.filter((rule) => matches(rule, kind, paths))
     for (const rule of matching) if (rule.callsLeft !== null) rule.callsLeft -= 1
     const struck = matching.find(({ callsLeft }) => callsLeft === null || callsLeft <= 0)
-    // What was ordered for this very call is used up with it, also where another rule has struck it.
+    // A fault scheduled for this very call is used up, even if another rule has struck it.
     this.#errors = this.#errors.filter((rule) => {
       if (rule.persistent === true) return true
       return rule !== struck && (rule.callsLeft === null || rule.callsLeft > 0)

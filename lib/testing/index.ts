@@ -1,6 +1,6 @@
 /**
- * What tests of an application, or of the library, are made with: a broker in a temporary directory,
- * a disk that fails and crashes on demand, a clock that stands still.
+ * Tools for tests of an application or of the library: a broker in a temporary directory, a disk
+ * that fails and crashes on demand, and a clock that is advanced manually.
  *
  * @module
  */

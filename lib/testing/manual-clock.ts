@@ -2,47 +2,55 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 
-/** Turns of the event loop granted around a firing. One turn runs a promise chain of any length. */
+/**
+ * Event loop turns granted around a timer's firing. One turn runs a promise chain of any length.
+ */
 const SETTLE_TURNS = 4
 /**
- * So many more are granted in one advance while work waits for its share of a turn, which is more of it
- * the slower the machine is. A loop that goes on for ever waits for ever, a millisecond each time.
+ * Maximum number of further turns in one advance, granted while work waits for the next turn
+ * because it has used up its time slice. The slower the machine, the more work waits. The limit
+ * ends the wait for an endless loop, which would wait for a millisecond again and again.
  */
 const MOST_AWAITED_TURNS = 200
-/** A longer chain of timers at one time, each started when the one before has fired, is one that restarts itself. */
+/**
+ * Maximum length of a chain of timers at one time, each started by the one before. A longer chain
+ * counts as a timer that restarts itself.
+ */
 const MAX_RESTARTS_AT_ONCE = 10_000
-/** The same for chains that part, which may grow without becoming long. */
+/** The same limit for branching chains in total, which may grow without becoming long. */
 const MAX_RESTARTED_AT_ONCE = 30_000
 /** 2024-01-01T00:00:00Z: recent enough for timestamps to look real in a failing test. */
 const DEFAULT_NOW_MS = 1_704_067_200_000
 
 interface PendingTimer {
   readonly dueMs: number
-  /** How many timers have fired one after the other for it to be started, all of them when it falls due. */
+  /** Length of the chain of timers that started this one, each of which fired at its due time. */
   readonly restarts: number
   readonly callback: () => void
 }
 
 /**
- * Time that passes only when a test says so.
+ * A clock whose time passes only when a test advances it.
  *
- * Nothing fires by itself: timers run inside {@link ManualClock.advance}. Only one `advance` may
- * be running; every other call may be made at any time, also from a timer's callback.
+ * Timers fire only within {@link ManualClock.advance}. Only one `advance` may run at a time. All
+ * other methods may be called at any time, also from a timer's callback.
  */
 export class ManualClock implements Clock {
   #monotonicMs = 0
   #wallOffsetMs: number
-  /** In order of firing: by due time, and by start among equals. */
+  /** In firing order: by due time, and by start for the same due time. */
   readonly #timers: PendingTimer[] = []
   #advancing = false
-  /** How many restarts a timer has behind it that is due at once. */
+  /** Chain length of a timer that is started now and due at once. */
   #restarts = 0
-  /** Timers that have fired at this time and were started by others that have. */
+  /**
+   * Timers that have fired at the current time and were started by others that fired at this time.
+   */
   #restartedCount = 0
-  /** How many are left of {@link MOST_AWAITED_TURNS}. */
+  /** Remaining turns of {@link MOST_AWAITED_TURNS}. */
   #awaitedTurns = 0
 
-  /** @param nowMs wall clock at the start, milliseconds since the epoch */
+  /** @param nowMs initial wall-clock time, milliseconds since the epoch */
   constructor(nowMs: number = DEFAULT_NOW_MS) {
     requireFinite('nowMs', nowMs)
     this.#wallOffsetMs = nowMs
@@ -56,13 +64,16 @@ export class ManualClock implements Clock {
     return this.#monotonicMs
   }
 
-  /** Timers that were started and have neither fired nor been cancelled: 0 when nothing leaks. */
+  /**
+   * Number of timers that were started and have neither fired nor been canceled: 0 if nothing
+   * leaks.
+   */
   get pendingTimers(): number {
     return this.#timers.length
   }
 
   startTimer(callback: () => void, delayMs: number): Timer {
-    // A delay that is negative or not a number is due at once, as with the timers of Node.js.
+    // A delay that is negative or not a number is due at once, as with Node.js timers.
     const dueMs = this.#monotonicMs + (delayMs > 0 ? delayMs : 0)
     const restarts = dueMs > this.#monotonicMs ? 0 : this.#restarts
     const timer = { dueMs, restarts, callback }
@@ -81,23 +92,26 @@ export class ManualClock implements Clock {
     }
   }
 
-  /** Moves the wall clock alone, forward or back; timers and {@link ManualClock.monotonic} stay. */
+  /**
+   * Moves only the wall clock, forward or back. Timers and {@link ManualClock.monotonic} are
+   * unaffected.
+   */
   setTime(nowMs: number): void {
     requireFinite('nowMs', nowMs)
     this.#wallOffsetMs = nowMs - this.#monotonicMs
   }
 
   /**
-   * Lets `ms` milliseconds pass and fires what falls due in them, in order of time, each timer at
-   * its own time. A timer that a callback starts fires too when it falls due by then.
+   * Lets `ms` milliseconds pass and fires the timers that fall due, in order of time, each at its
+   * own due time. Timers that a callback starts fire too if they fall due within that time.
    *
-   * Before the first firing and after each one the event loop turns four times (`setImmediate`), and
-   * again as long as work of the library waits for the next turn, having drawn out one for long enough.
-   * All promise chains that need no real I/O run to their end in that; work on a real disk does
-   * not, and has to be awaited by its own promise. A loop that never ends is given up to 200 turns.
+   * Before the first timer and after each one the event loop turns four times (`setImmediate`). It
+   * turns again while work of the library waits for the next turn because it has used up its time
+   * slice. All promise chains without real I/O complete in these turns. Work on a real disk does
+   * not, so await its own promise. An endless loop gets at most 200 further turns.
    *
-   * @param ms at least 0; with 0 only what is due already fires
-   * @throws what a timer's callback throws: the clock then stands at that timer's time
+   * @param ms at least 0; with 0 only timers that are already due fire
+   * @throws the error of a timer's callback; the clock then stays at that timer's due time
    */
   async advance(ms: number): Promise<void> {
     requireFinite('ms', ms)

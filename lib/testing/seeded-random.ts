@@ -4,17 +4,17 @@ const TWO_POW_32 = 0x1_0000_0000
 const GOLDEN_GAMMA = 0x6d2b79f5
 
 /**
- * Chance that can be repeated: the same seed gives the same numbers on every machine.
+ * A reproducible random source: the same seed produces the same numbers on every machine.
  *
- * The generator is mulberry32 (32 bits of state, period 2^32). It is quick and mixes well enough to
- * explore test cases, and it is not fit for secrets.
+ * The generator is mulberry32 (32 bits of state, period 2^32). It is fast and mixes well enough to
+ * explore test cases. It is not suitable for secrets.
  */
 export class SeededRandom implements Random {
-  /** The seed this generator was started with, for the message of a failing test. */
+  /** The seed of this generator, for the message of a failing test. */
   readonly seed: number
   #state: number
 
-  /** @param seed a whole number; only its lowest 32 bits count */
+  /** @param seed a whole number, of which only the lowest 32 bits are used */
   constructor(seed: number) {
     if (!Number.isSafeInteger(seed)) {
       throw new RangeError(`seed must be a safe integer, got ${seed}`)
@@ -48,7 +48,7 @@ export class SeededRandom implements Random {
     return result
   }
 
-  /** True with `probability`: never at 0 or below, always at 1 or above. */
+  /** Returns true with `probability`: never for 0 or less, always for 1 or more. */
   chance(probability: number): boolean {
     return this.#next() / TWO_POW_32 < probability
   }

@@ -16,18 +16,18 @@ import type { DiskModel } from './simulated-disk.ts'
 import type { MachineOptions } from './simulated-machine.ts'
 
 const DEFAULT_SECTOR_BYTES = 512
-/** Most turns by which a call is held up, before its effect and again after it. */
+/** Maximum number of turns by which a call is delayed, before its effect and again after it. */
 const MAX_DELAY_TURNS = 8
 
-/** How a `SimulatedFileSystem` behaves. Without options it is a plain file system in memory. */
+/** Options of a `SimulatedFileSystem`. Without options it is a plain file system in memory. */
 export interface SimulatedFileSystemOptions {
   /**
-   * Which file system a power loss is modelled on.
+   * The file system on which a power loss is modeled.
    *
-   * @defaultValue `'strict-posix'`, which promises least
+   * @defaultValue `'strict-posix'`, which guarantees the least
    */
   readonly persona?: Persona
-  /** Decides everything random. Wins over `seed`. */
+  /** Source of all randomness. Takes precedence over `seed`. */
   readonly random?: Random
   /** @defaultValue 1 */
   readonly seed?: number
@@ -38,14 +38,14 @@ export interface SimulatedFileSystemOptions {
    */
   readonly sectorBytes?: number
   /**
-   * Sum of the sizes of all files beyond which writes come out short and then fail with `ENOSPC`.
+   * Total size of all files above which writes are cut short and then fail with `ENOSPC`.
    *
    * @defaultValue no limit
    */
   readonly capacityBytes?: number
   /**
-   * Whether bytes that are written over others need room as well, as on btrfs, ZFS and wherever
-   * files share what they hold: nothing is written in place there.
+   * Whether overwriting bytes needs space too, as on btrfs, on ZFS and wherever files share blocks,
+   * because nothing is overwritten in place there.
    *
    * @defaultValue false
    */
@@ -53,39 +53,40 @@ export interface SimulatedFileSystemOptions {
   /**
    * When calls take effect and complete.
    *
-   * - `in-order`: in the order of their start, as soon as possible: where a caller asks for that,
-   *   inside of the call.
-   * - `awaited`: the same, but never inside of a call.
-   * - `random`: held up by a random number of microtask turns before and after their effect, so
-   *   that calls which overlap take effect and complete in any order.
+   * - `in-order`: in the order in which they start, as soon as possible. If the caller requests it,
+   *   even within the call.
+   * - `awaited`: the same, but never within a call.
+   * - `random`: delayed by a random number of microtask turns before and after their effect, so
+   *   overlapping calls take effect and complete in any order.
    *
    * @defaultValue `'in-order'`
    */
   readonly completion?: 'in-order' | 'awaited' | 'random'
   /**
-   * Gives the times of modifications and locks. A broker with a clock of its own needs the same
-   * one here: retention takes a file's time where a record's lies in the future or is missing.
+   * Clock for the times of modifications and locks. A broker with a clock of its own needs the same
+   * clock here: retention uses a file's modification time if a record's timestamp is in the future
+   * or missing.
    *
-   * @defaultValue the real one, which a broker has as well
+   * @defaultValue the real one, which is also a broker's default
    */
   readonly clock?: Pick<Clock, 'now'>
 }
 
-/** What a restart of a `SimulatedFileSystem` leaves of unsynced changes. */
+/** What a restart of a `SimulatedFileSystem` keeps of unsynced changes. */
 export interface RestartOptions {
   /**
-   * Only of a power loss.
+   * Applies only to a power loss.
    *
    * @defaultValue `'random'`
    */
   readonly unsynced?: UnsyncedFate
-  /** Decides what survives, instead of the file system's own source of chance. */
+  /** Decides what survives, instead of the file system's own random source. */
   readonly seed?: number
 }
 
-/** Which chance a copy of a `SimulatedFileSystem` has. */
+/** Random source of a copy of a `SimulatedFileSystem`. */
 export interface ForkOptions {
-  /** Decides everything random in it, instead of the file system's own source of chance. */
+  /** Decides everything random in the copy, instead of the file system's own random source. */
   readonly seed?: number
 }
 
@@ -93,7 +94,7 @@ const seed: Check = (name, value) => {
   checkWholeNumber(name, value, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
 }
 
-/** What a size has to be beyond which nothing is taken: none is `Infinity`. */
+/** Checks a capacity in bytes. `Infinity` means no limit. */
 export const checkCapacity: Check = (name, value) => {
   if (value !== Infinity) checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
 }
@@ -113,22 +114,22 @@ const RESTART_OPTIONS: Checks<RestartOptions> = { unsynced: oneOf(...UNSYNCED_FA
 
 const FORK_OPTIONS: Checks<ForkOptions> = { seed }
 
-/** @throws TypeError or RangeError for options that are not legal */
+/** @throws TypeError or RangeError for invalid options */
 export function checkSimulation(options: SimulatedFileSystemOptions): SimulatedFileSystemOptions {
   return checkOptions('simulation options', options, OPTIONS)
 }
 
-/** @throws TypeError or RangeError for options that are not legal */
+/** @throws TypeError or RangeError for invalid options */
 export function checkRestart(options: RestartOptions): RestartOptions {
   return checkOptions('restart options', options, RESTART_OPTIONS)
 }
 
-/** @throws TypeError or RangeError for options that are not legal */
+/** @throws TypeError or RangeError for invalid options */
 export function checkFork(options: ForkOptions): ForkOptions {
   return checkOptions('fork options', options, FORK_OPTIONS)
 }
 
-/** The disk that `options` describe. */
+/** The disk that `options` describes. */
 export function diskModel(options: SimulatedFileSystemOptions, random: Random): DiskModel {
   const {
     persona = 'strict-posix',
@@ -145,7 +146,7 @@ export function diskModel(options: SimulatedFileSystemOptions, random: Random): 
   }
 }
 
-/** The machine that `options` describe. */
+/** The machine that `options` describes. */
 export function machineOptions(
   options: SimulatedFileSystemOptions,
   random: Random,
@@ -156,9 +157,9 @@ export function machineOptions(
 }
 
 /**
- * Checks an argument that counts something.
+ * Checks an argument that is a count.
  *
- * @throws RangeError when `value` is not a whole number of at least `least`
+ * @throws RangeError if `value` is not a whole number of at least `least`
  */
 export function requireAtLeast(name: string, value: number, least: number): void {
   if (!Number.isSafeInteger(value) || value < least) {
