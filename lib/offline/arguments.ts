@@ -3,16 +3,16 @@ import type { TopicPartition } from '../index.ts'
 import type { OffsetRange } from './load-task.ts'
 import type { TaskResult } from './sink.ts'
 
-/** Whether it is a broker, as far as loads and imports need one. */
+/** Checks for the methods of a broker that loads and imports need. */
 export const checkBroker: Check = objectWith('topic', 'consumer', 'describe')
 
-/** Whether it is a producer, as far as streams need one. */
+/** Checks for the methods of a producer that streams need. */
 export const checkProducer: Check = objectWith('send', 'sendBatch')
 
-/** Whether it is a sink. */
+/** Checks for the methods of a sink. */
 export const checkSink: Check = objectWith('published', 'open')
 
-/** Checks a list of partitions. @throws TypeError or RangeError when it is something else */
+/** Checks a list of partitions. @throws TypeError or RangeError if it is something else */
 export function checkPartitions(value: unknown): TopicPartition[] {
   if (!Array.isArray(value)) {
     const got = describeValue(value)
@@ -27,12 +27,12 @@ export function checkPartitions(value: unknown): TopicPartition[] {
   })
 }
 
-/** A sink gives something else than it has to, and would do so again: there is no use in another try. */
+/** A sink returned an invalid result. It would do so again, so a retry is useless. */
 export class SinkMisuse extends TypeError {
   override readonly name = 'TypeError'
 }
 
-/** @throws {@link SinkMisuse} for what `check` throws */
+/** @throws {@link SinkMisuse} with the reason of what `check` throws */
 function ofSink<T>(check: () => T): T {
   try {
     return check()
@@ -43,7 +43,7 @@ function ofSink<T>(check: () => T): T {
 
 const isWriter: Check = objectWith('write', 'commit', 'abort')
 
-/** Whether it is what a sink gives for a task. @throws {@link SinkMisuse} */
+/** Checks what a sink returns for a task. @throws {@link SinkMisuse} */
 export function checkWriter(name: string, writer: unknown): void {
   ofSink(() => {
     isWriter(name, writer)
@@ -51,8 +51,8 @@ export function checkWriter(name: string, writer: unknown): void {
 }
 
 /**
- * Checks what a sink says that it holds, which may be anybody's code: what is wrong there would be loaded
- * twice, or not at all.
+ * Checks the ranges that a sink reports. The sink may be third-party code, and wrong ranges would
+ * cause records to be loaded twice or not at all.
  *
  * @throws {@link SinkMisuse}
  */
@@ -80,7 +80,7 @@ function rangesOf(published: unknown): readonly OffsetRange[] {
   })
 }
 
-/** Checks what a sink says that came of a task. @throws {@link SinkMisuse} */
+/** Checks the result that a sink returns for a task. @throws {@link SinkMisuse} */
 export function checkTaskResult(result: unknown): TaskResult {
   return ofSink(() => countsOf(result))
 }

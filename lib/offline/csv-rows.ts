@@ -19,17 +19,17 @@ type ParseCsv = (bytes: Buffer) => string[][]
 
 const NEWLINE: Buffer = Buffer.from('\n')
 const QUOTED = /"(?:[^"]|"")*"/g
-/** How csv-parse says where it is, before it quotes anything of the row. */
+/** How csv-parse reports a line. It does so before it quotes any of the row. */
 const AT_LINE = / at line (\d+)/
-/** Nothing of a file whose header is still being written. */
+/** No rows, for a file whose header is still being written. */
 const NO_ROWS: RowSource = { read: (from) => parsedNothing(from) }
 
 /**
- * A file with a header and a row of fields below it for each record. A field in quotes may hold
+ * A file with a header and one row of fields for each record. A quoted field may contain
  * delimiters, line ends and doubled quotes.
  *
- * Rows are cut here, and csv-parse reads the fields of whole rows: of what is malformed it would not
- * find the end, and so not where to go on after a crash.
+ * This class splits the file into rows, and csv-parse splits single rows into fields. csv-parse
+ * would not find the end of a malformed row, and so not where to continue after a crash.
  */
 export class CsvRows implements RowSource {
   readonly #file: InputFile
@@ -54,8 +54,8 @@ export class CsvRows implements RowSource {
   /**
    * Reads the header.
    *
-   * @throws {@link MissingModuleError}, {@link ImportFileError} when there is no header that can be used
-   * @throws RangeError when a field that is asked for is not in it
+   * @throws {@link MissingModuleError}, {@link ImportFileError} if there is no usable header
+   * @throws RangeError if a requested field is not in the header
    */
   static async open(file: InputFile, options: ResolvedImportOptions): Promise<RowSource> {
     const { parse } = await loadCsvParse()
@@ -82,7 +82,7 @@ export class CsvRows implements RowSource {
     return parsedRows(this.#file, this.#options, start, (rows) => this.#parseRows(rows))
   }
 
-  /** Together, which is faster; one by one where that shows that one of them is bad. */
+  /** Parses all rows at once, which is faster, and one by one if one of them is bad. */
   #parseRows(rows: readonly NumberedRow[]): (SourceRow | ImportReject)[] {
     try {
       const parsed = this.#parse(Buffer.concat(rows.flatMap(({ bytes }) => [bytes, NEWLINE])))
@@ -90,7 +90,7 @@ export class CsvRows implements RowSource {
         return rows.map((each, slot) => this.#toRow(each, parsed[slot] ?? []))
       }
     } catch {
-      // Which one it was, and why, is found below.
+      // The bad row and the reason are found below.
     }
     return rows.map((each) => {
       try {
@@ -129,7 +129,7 @@ async function* parsedNothing(end: Cursor): AsyncGenerator<RowBatch, void, undef
   yield await Promise.resolve({ rows: [], rejects: [], end })
 }
 
-/** @returns `null` where somebody is still writing it */
+/** @returns `null` if the header is still being written */
 async function readHeader(
   file: InputFile,
   options: ResolvedImportOptions,
@@ -153,7 +153,7 @@ async function readHeader(
   throw new ImportFileError(file.path, 'it has no header')
 }
 
-/** Lines that end with a carriage return alone would all be part of the header, and the file without rows. */
+/** If lines ended with a lone carriage return, the header would contain the whole file. */
 function ensureOneLine(header: Buffer, file: InputFile): void {
   if (!header.toString('utf8').replace(QUOTED, '').includes('\r')) return
   throw new ImportFileError(
@@ -171,7 +171,7 @@ function namesIn({ bytes, line }: TextRow, file: InputFile, parse: ParseCsv): re
   }
 }
 
-/** csv-parse is given a row alone and counts its lines from 1: what it says is told with the line of the file. */
+/** csv-parse gets a single row and counts its lines from 1; the message gets the file's line. */
 function faultOf(error: unknown, line: number): string {
   return reasonOf(error).replace(AT_LINE, (_, own) => ` at line ${line + Number(own) - 1}`)
 }

@@ -4,19 +4,19 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 
-/** What a directory that was not even opened is refused with: nothing of it has been dropped. */
+/** Errors of opening a directory. No sync was tried then, so nothing has been dropped. */
 const NOT_OPENED = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'] as const
 
-/** Per file system, the directories whose sync has failed, and with what. */
+/** Per file system, the directories whose sync has failed, with the error. */
 const doubtful: WeakMap<object, Map<string, unknown>> = new WeakMap()
 
 /**
- * Syncs a directory for names that are there and are not made anew when it fails. A sync that has failed
- * must not be repeated, because the kernel may have dropped what it covered and would then report success:
- * from then on the directory is refused in this process, whoever asks.
+ * Syncs a directory for names that exist and are not created again if the sync fails. A failed sync
+ * must not be repeated, because the kernel may have dropped what it covered and would then report
+ * success. From then on the directory is refused in this process, for every caller.
  *
  * @param sync of the directory
- * @throws {@link StorageError} when an earlier one has failed
+ * @throws {@link StorageError} if an earlier sync has failed
  */
 export async function syncOnce(
   fileSystem: FileSystem,
@@ -30,11 +30,11 @@ export async function syncOnce(
     if (!isSystemError(error, ...NOT_OPENED)) failuresOf(fileSystem).set(resolve(path), error)
     throw error
   }
-  // One that somebody else has begun may have failed for the same names.
+  // A concurrent sync by another caller may have failed for the same names.
   refuseDoubtful(fileSystem, path)
 }
 
-/** @throws {@link StorageError} when a sync of the directory has failed */
+/** @throws {@link StorageError} if a sync of the directory has failed */
 export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
   const failures = failuresOf(fileSystem)
   if (!failures.has(resolve(path))) return
@@ -46,7 +46,7 @@ export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
   )
 }
 
-/** Whose the paths are: there is one real file system, however many objects stand for it. */
+/** The owner of the paths. There is one real file system, however many objects represent it. */
 export function ownerOf(fileSystem: FileSystem): object {
   return fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
 }

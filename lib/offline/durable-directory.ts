@@ -4,11 +4,11 @@ import { isSystemError } from '../platform/system-error.ts'
 import { syncOnce } from './doubtful-directories.ts'
 
 /**
- * Makes a directory, and those between it and `root`, so that their names outlast a power loss.
- * Those that were there may be what a process left that was killed before it could sync them.
+ * Creates a directory, and those between it and `root`, so that their names survive a power loss.
+ * Existing ones are synced too, as a process may have been killed before it could sync them.
  *
  * @param root `path` itself, or a directory above it.
- * @throws `StorageError` once the sync of a directory above has failed, also for another call
+ * @throws `StorageError` once the sync of a directory above has failed, also in another call
  */
 export async function makeDurableDirectory(
   fileSystem: FileSystem,
@@ -16,7 +16,7 @@ export async function makeDurableDirectory(
   path: string,
 ): Promise<void> {
   const created = await fileSystem.createDirectory(path)
-  // The root, and what is above it, are somebody else's unless they were made here.
+  // The root and the directories above it belong to others unless they were created here.
   const own = new Set<string>()
   for (let at = path; at !== root && at !== dirname(at); at = dirname(at)) own.add(at)
   for (const each of created.toReversed()) own.add(each)
@@ -41,14 +41,16 @@ async function syncParents(
   try {
     await syncOnce(fileSystem, above, () => fileSystem.syncDirectory(above))
   } catch (error) {
-    // Who was given a directory need not be allowed to read the one above it, nor have made it.
+    // A user who was given a directory may not be allowed to read the one above it, and may not
+    // have created it.
     if (!isSystemError(error, 'EACCES', 'EPERM')) throw error
   }
 }
 
 /**
- * The next process makes them anew, and does not take them for durable. As far as that can be done, and
- * whoever has made them: of those who make several at once, the last to give up finds nothing in them.
+ * Removes the directories, so that the next process creates them again instead of taking them for
+ * durable. This is best effort, and includes directories that others have created: if several
+ * callers create them at once, the last one to give up finds them empty.
  *
  * @param paths deepest first
  */
@@ -56,6 +58,6 @@ async function removeEmpty(fileSystem: FileSystem, paths: readonly string[]): Pr
   try {
     for (const each of paths) await fileSystem.removeDirectory(each)
   } catch {
-    // Somebody has put something into it meanwhile, or the disk does not obey.
+    // Another caller has put something into it, or the disk fails.
   }
 }

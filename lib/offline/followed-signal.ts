@@ -1,15 +1,16 @@
 import { setMaxListeners } from 'node:events'
 import { onAbort } from '../platform/abort-listeners.ts'
 
-/** A signal that follows another until it is told to stop. */
+/** A signal that follows another one until it is stopped. */
 export interface FollowedSignal {
   readonly signal: AbortSignal
   readonly stop: () => void
 }
 
 /**
- * A signal that ends with another one, and to which any number may listen: of what is given to many
- * calls at a time Node.js warns when more than ten do, as if they had been forgotten.
+ * A signal that aborts with another one, and that any number of calls may listen to. Node.js warns
+ * of a leak if a signal has more than ten listeners, as one does that is passed to many concurrent
+ * calls.
  */
 export function followSignal(followed: AbortSignal): FollowedSignal {
   const controller = new AbortController()

@@ -4,32 +4,32 @@ import { readFully, writeFully } from '../platform/file-io.ts'
 const NEWLINE = 0x0a
 const READ_BYTES = 256 * 1024
 
-/** The import that a line is of. */
+/** The import to which a line belongs. */
 export interface RejectOrigin {
   readonly topic: string
   readonly import: string
 }
 
-/** The line of a row. */
+/** The line of a rejected row. */
 export interface PlacedLine {
   readonly row: number
-  /** Where it begins. */
+  /** Position of the line in the file. */
   readonly position: number
 }
 
-/** What is there of earlier runs. */
+/** What earlier runs have left. */
 export interface FoundRejects {
   readonly sizeBytes: number
-  /** Where what is kept behind the mark begins. */
+  /** Position in the file at which the kept part after the mark begins. */
   readonly startBytes: number
-  /** Those of the import behind its mark, in their order. */
+  /** Lines of the import after its mark, in file order. */
   readonly lines: readonly PlacedLine[]
 }
 
 /**
- * What an earlier run has written behind its mark. A crash may have cut a line, and a power loss may
- * have put anything in the place of what was not yet durable: from there on they are written again,
- * in that place unless another import has lines behind it.
+ * Finds what an earlier run has written after its mark. A crash may have torn a line, and a power
+ * loss may have replaced anything that was not yet durable. From that line on, the lines are
+ * written again, in the same place unless another import has lines after it.
  */
 export async function findRejects(
   file: File,
@@ -39,7 +39,7 @@ export async function findRejects(
   const { sizeBytes } = await file.stat()
   const startBytes = Math.min(committedBytes ?? sizeBytes, sizeBytes)
   const isStart = startBytes === 0 || (await endsLine(file, startBytes))
-  // What begins here, or finds another file than its mark is about, has nothing to look for.
+  // A new import, or one whose mark refers to another file, has nothing to look for.
   if (startBytes === sizeBytes || !isStart) {
     const endBytes = await endLastLine(file, sizeBytes)
     return { sizeBytes: endBytes, startBytes: endBytes, lines: [] }
@@ -48,7 +48,7 @@ export async function findRejects(
   let keptBytes = startBytes
   let position = startBytes
   let isBroken = false
-  // Behind a broken line: they count where it stays.
+  // Lines after a broken line. They count only if that line stays.
   let doubtful: PlacedLine[] = []
   for await (const { line, end } of linesOf(file, startBytes, sizeBytes)) {
     const found = parseLine(line)
@@ -65,8 +65,8 @@ export async function findRejects(
 }
 
 /**
- * Writes what is kept once more, in its place. The sync of an earlier run may have failed: its lines are
- * read all the same, and the next sync brings to the disk only what is written after that.
+ * Rewrites the kept lines in place. The sync of an earlier run may have failed: reads still return
+ * its lines, but the next sync writes only what is written after that.
  */
 export async function rewriteRejects(
   file: File,
@@ -79,7 +79,7 @@ export async function rewriteRejects(
   }
 }
 
-/** Somebody else's last line may be cut: no mark must lie in the middle of a line. @returns the size */
+/** Another import's last line may be torn; a mark must not be within a line. @returns the size */
 async function endLastLine(file: File, sizeBytes: number): Promise<number> {
   if (sizeBytes === 0 || (await endsLine(file, sizeBytes))) return sizeBytes
   await writeFully(file, [Buffer.of(NEWLINE)], sizeBytes)
@@ -92,7 +92,7 @@ async function endsLine(file: File, position: number): Promise<boolean> {
   return before[0] === NEWLINE
 }
 
-/** The whole lines of a part of a file, without their ends, and where each ends. */
+/** The complete lines of a part of a file, without their line ends, and where each ends. */
 async function* linesOf(
   file: File,
   from: number,
@@ -117,12 +117,12 @@ async function* linesOf(
   }
 }
 
-/** What a line of such a file says. Earlier versions have not named the import. */
+/** Content of a line in such a file. Earlier versions did not name the import. */
 interface RejectLine extends Partial<RejectOrigin> {
   readonly row: number
 }
 
-/** `null` for what is no line of such a file. */
+/** `null` if it is not a line of such a file. */
 function parseLine(line: string): RejectLine | null {
   try {
     const found = JSON.parse(line) as Partial<RejectLine> | null

@@ -10,65 +10,65 @@ import { rowsCutOff } from './import-errors.ts'
 import type { FileIdentity } from './input-file.ts'
 import type { Cursor } from './row-source.ts'
 
-/** The header that marks an imported record: the import's name, a colon, and the row from 1. */
+/** Header that marks an imported record: the import's name, a colon, and the row from 1. */
 export const IMPORT_HEADER = 'varve-import'
 
 /** What is committed with the offsets of an import. */
 export interface ImportMark extends FileIdentity {
-  /** What has been dealt with: all rows before it. */
+  /** All rows before it have been processed. */
   readonly cursor: Cursor
-  /** Partitions that rows behind it were spread over. */
+  /** Number of partitions over which rows after it are spread. */
   readonly partitionCount: number
   /** Length of the file of rejected rows. */
   readonly rejectBytes: number
-  /** Which file that is of, by {@link RejectSink.id}. */
+  /** The file that this length refers to, see {@link RejectSink.id}. */
   readonly rejectFile: string
-  /** Whether that is the end of the file: nothing behind the offsets is looked for any more. */
+  /** Whether the end of the file is reached. Records after the offsets are then not searched. */
   readonly isEnd: boolean
 }
 
-/** A place in a partition that an import has come to. */
+/** Position of an import in a partition. */
 export interface ImportPlace {
-  /** Records of rows that come later lie at it or above. */
+  /** Records of later rows are at this offset or above. */
   readonly offset: number
-  /** Leader epoch of the last record before it: tells whether it was cut off since. */
+  /** Leader epoch of the last record before it, to detect whether that was truncated since. */
   readonly leaderEpoch: number | null
-  /** Behind the last record of a row, 0 where there is none: other records may be cut off. */
+  /** Offset after the last record of a row, 0 if there is none. Other records may be truncated. */
   readonly rowsEnd: number
 }
 
-/** How far an import is in one partition. */
+/** Progress of an import in one partition. */
 export interface PartitionMark extends ImportPlace {
-  /** The largest row that is in the partition, 0 where there is none. */
+  /** The largest row that is in the partition, 0 if there is none. */
   readonly lastRow: number
 }
 
-/** What is committed of it besides the offset. */
+/** The part of it that is committed in the metadata. */
 type MarkedRows = Pick<PartitionMark, 'lastRow' | 'rowsEnd'>
 
 const NO_ROWS: MarkedRows = { lastRow: 0, rowsEnd: 0 }
 
-/** What has been found of an import in its topic. */
+/** State of an import as found in its topic. */
 export interface ImportState {
-  /** `null` when it begins. */
+  /** `null` for a new import. */
   readonly mark: ImportMark | null
   /** Per partition, the largest row that is in it or before the mark. */
   readonly lastRows: readonly number[]
-  /** Per partition, its end when it was begun to be looked through, or with it where that is over. */
+  /** Per partition, its end when the search of its records began. */
   readonly places: readonly ImportPlace[]
 }
 
 const running: WeakMap<Broker, Set<string>> = new WeakMap()
 
 /**
- * What is known of an import: the offsets committed under its name, with a mark in the metadata of
- * each, and the records behind them.
+ * State of an import: the offsets committed under its name, a mark in the metadata of each, and the
+ * records after them.
  *
- * An offset says: all records of rows behind the mark lie at it or above, but for those up to the
- * row that is committed with it, which are there. One call commits all partitions, but a crash may
- * leave a part of it. The mark with the most rows counts then, because its call began when they all
- * were acknowledged; for a partition whose commit is older, more records are looked through than
- * need be.
+ * An offset means that all records of rows after the mark are at this offset or above, except for
+ * rows up to the row that is committed with it, which are stored already. One call commits all
+ * partitions, but a crash may leave only some of them committed. In this case the mark with the
+ * most rows counts, because all rows before it were acknowledged when its call began. In a
+ * partition with an older commit, more records are searched than necessary.
  */
 export class ImportJournal {
   readonly #broker: Broker
@@ -94,12 +94,14 @@ export class ImportJournal {
   }
 
   /**
-   * Finds out what is done: reads the committed marks, and the records behind them.
+   * Determines what is done: reads the committed marks and the records after them.
    *
-   * The largest row of a partition is enough to know: rows are appended to it in their order, and
-   * what a crash leaves of a log is its beginning. That also holds where compaction has removed some.
+   * It is enough to know the largest row of each partition, because rows are appended to it in
+   * order, and a crash leaves a prefix of the log. This also holds if compaction has removed some
+   * rows.
    *
-   * @throws `OffsetOutOfRangeError` where rows before a mark were cut off: nothing tells which they were.
+   * @throws `OffsetOutOfRangeError` if rows before a mark were truncated, as nothing tells which
+   * rows.
    */
   async load(signal: AbortSignal | null): Promise<ImportState> {
     const { name: topic, partitions } = this.#topic
@@ -107,7 +109,7 @@ export class ImportJournal {
     const marks: (MarkedRows & { from: number })[] = []
     const ends: ImportPlace[] = []
     for (const partition of partitions) {
-      // Before the commit is asked for: what is cut off from then on is of this epoch, or an older one.
+      // Read before the commit: anything truncated from now on is of this epoch or an older one.
       const { highWatermark: offset, log } = partition
       const leaderEpoch = log.reader.epochOf(offset - 1)
       const committed = await this.#consumer.committed({ topic, partition: partition.index })
@@ -131,7 +133,7 @@ export class ImportJournal {
     return { mark, lastRows, places }
   }
 
-  /** Commits the mark, durably. @param places of each partition, none of whose rows is on its way */
+  /** Commits the mark durably. @param places of each partition; no row may be in flight */
   async commit(mark: ImportMark, places: readonly PartitionMark[]): Promise<void> {
     const { name: topic } = this.#topic
     await this.#consumer.commit(
@@ -147,7 +149,9 @@ export class ImportJournal {
     await this.#consumer.close()
   }
 
-  /** The log may be cut meanwhile, so nothing is waited for: what is not there any more is not looked at. */
+  /**
+   * The log may be truncated meanwhile, so this waits for nothing and skips what no longer exists.
+   */
   async #lastRow(
     index: number,
     { from, until }: { readonly from: number; readonly until: number },
@@ -165,7 +169,7 @@ export class ImportJournal {
       for (const { headers, offset } of records) {
         at = offset + 1
         if (offset >= until) return last
-        // Those before the last one were brought along by the row.
+        // Any such header before the last one comes from the row itself.
         const mark = headers.findLast(({ key }) => key === IMPORT_HEADER)
         const text = mark?.value?.toString('utf8') ?? ''
         const row = text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN
@@ -176,7 +180,7 @@ export class ImportJournal {
     }
   }
 
-  /** Rows before others that are there: what is left of the log is no more a beginning of what was stored. */
+  /** Truncated rows precede existing ones: the log is no longer a prefix of what was stored. */
   #cutOff(partition: Partition, offset: number): Error {
     const remedy =
       `which rows, '${this.#name}' cannot tell, and it would not store them again; ` +
@@ -191,7 +195,7 @@ function encodeMark({ cursor, ...rest }: ImportMark, marked: MarkedRows): string
   return JSON.stringify({ v: 1, row, line, position, isOpenEnd, lastRow, rowsEnd, ...rest })
 }
 
-/** `null` for what no import has written. */
+/** `null` for metadata that no import has written. */
 function decodeMark(metadata: string): ({ mark: ImportMark } & MarkedRows) | null {
   let parsed: unknown
   try {

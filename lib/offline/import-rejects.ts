@@ -16,36 +16,38 @@ import type { ImportMark } from './import-journal.ts'
 import { sameFileError, type ImportReject, type ResolvedImportOptions } from './import-options.ts'
 import type { InputFile } from './input-file.ts'
 
-/** Where the rows go that are not imported. Calls do not overlap. */
+/** Destination of rejected rows. Calls do not overlap. */
 export interface RejectSink {
-  /** Tells the file from others, by its path; empty where there is none. */
+  /** Distinguishes the file from others, by its path; empty without a file. */
   readonly id: string
   /**
-   * Length of what is written in front of the first line of a row behind `row`, for the mark: what lies
-   * there is looked through by the next run, which comes to those rows again.
+   * Length of the content before the first line of a row after `row`, for the mark. The next run
+   * reads those rows again and searches the file from this position.
    *
-   * @param row no less than in the call before
+   * @param row at least as large as in the previous call
    */
   lengthUpTo(row: number): number
   write(rejects: readonly ImportReject[]): Promise<void>
-  /** Makes what was written durable, of earlier runs too. Fails for good once it has failed. */
+  /**
+   * Makes everything written durable, also by earlier runs. Once it has failed, it always fails.
+   */
   sync(): Promise<void>
   close(): Promise<void>
 }
 
-/** What a mark says of the file. */
+/** The part of a mark that concerns the file. */
 type RejectMark = Pick<ImportMark, 'rejectBytes' | 'rejectFile'>
 
-/** What must not be written to. */
+/** The imported file, which must not be written to. */
 type RejectInput = Pick<InputFile, 'fileIdentity'>
 
 type RejectOptions = Pick<ResolvedImportOptions, 'rejects' | 'fileSystem' | 'topic' | 'name'>
 
 /**
  * @param input the file that is imported
- * @param mark of the import, `null` when it begins
+ * @param mark of the import, `null` for a new one
  * @throws {@link IllegalStateError} while another import writes to the file
- * @throws TypeError when it is the file that is imported
+ * @throws TypeError if it is the imported file itself
  */
 export async function openRejects(
   options: RejectOptions,
@@ -68,39 +70,39 @@ export async function openRejects(
   }
 }
 
-/** A length of another file says nothing of what may be cut off from this one: it is `null` then. */
+/** `null` if the mark's length refers to another file, as it then says nothing about this one. */
 function committedBytesOf({ rejectBytes, rejectFile }: RejectMark, path: string): number | null {
-  // Marks of before 29 November 2026 do not say of which file they are; without one the length was 0.
+  // Marks from before 29 November 2026 do not name their file; without a file the length was 0.
   const isOfThis = rejectFile === '' ? rejectBytes > 0 : rejectFile === idOf(path)
   return isOfThis ? rejectBytes : null
 }
 
-/** As long as it is, whatever the path: it is committed with each mark. */
+/** Of fixed length for any path, because it is committed with each mark. */
 function idOf(path: string): string {
   return createHash('sha256').update(resolve(path)).digest('base64url').slice(0, 16)
 }
 
-/** Paths that imports write to, per file system. */
+/** Paths that imports are writing to, per file system. */
 const inUse: WeakMap<object, Set<string>> = new WeakMap()
 
 /**
- * A line of JSON for each row, which is in it once however often the row is read. The lines name
- * their import, so that others may have theirs in the file, before and behind.
+ * A file with one line of JSON for each row. Each row is in it once, however often the row is read.
+ * The lines name their import, so other imports may have lines before and after them.
  */
 class RejectFile implements RejectSink {
   readonly id: string
   readonly #file: File
-  /** What the lines of this import begin with. */
+  /** The first fields of each line of this import. */
   readonly #origin: RejectOrigin
-  /** Rows behind the mark that were rejected before. */
+  /** Rows after the mark that were rejected before. */
   readonly #known: ReadonlySet<number>
-  /** Lines of rows that the next run may come to again. */
+  /** Lines of rows that the next run may read again. */
   readonly #lines: PlacedLine[]
   readonly #claim: RejectClaim
   #sizeBytes: number
-  /** What an earlier run has written may be in memory alone. */
+  /** False at first, because lines of an earlier run may be in memory only. */
   #isSynced = false
-  /** What a sync has failed with: from then on nobody can say what is on the disk. */
+  /** Error of a failed sync. From then on it is unknown what is on the disk. */
   #failure: { readonly error: unknown } | null = null
 
   private constructor(
@@ -128,7 +130,7 @@ class RejectFile implements RejectSink {
     let guard: LockGuard | null = null
     try {
       file = await files.open(path, 'create')
-      // Its path may be another one, by a link on the way.
+      // A link may lead to the imported file by another path.
       if ((await file.stat()).identity === input.fileIdentity) throw sameFileError(path)
       guard = await takeFromOthers(files, path)
       const parent = dirname(path)
@@ -139,7 +141,7 @@ class RejectFile implements RejectSink {
       await rewriteRejects(file, found)
       return new RejectFile(idOf(path), file, { origin, found, claim: { release, guard } })
     } catch (error) {
-      // The first error is the one that says what is wrong.
+      // The first error tells what is wrong.
       await giveBack(file, { release, guard }).catch(() => undefined)
       throw error
     }
@@ -171,7 +173,7 @@ class RejectFile implements RejectSink {
     try {
       await this.#file.datasync()
     } catch (error) {
-      // Another one would report success for what this one has dropped.
+      // Another sync would report success for what this one has dropped.
       this.#failure = { error }
       throw error
     }
@@ -183,26 +185,26 @@ class RejectFile implements RejectSink {
   }
 }
 
-/** What keeps others from the file. */
+/** Keeps other imports from writing to the file. */
 interface RejectClaim {
-  /** Gives the path free. */
+  /** Releases the path. */
   readonly release: () => void
-  /** `null` where nothing tells processes of each other. */
+  /** `null` if processes cannot be kept apart. */
   readonly guard: LockGuard | null
 }
 
-/** All of it, whatever fails. */
+/** Gives up all of the claim, whatever fails. */
 async function giveBack(file: File | null, { release, guard }: RejectClaim): Promise<void> {
   try {
-    // While the file is open, its guard's name is that of no other one.
+    // While the file is open, no other file can have its guard's name.
     await guard?.close()
   } finally {
-    // Whoever begins in this process meanwhile is told that it is in use.
+    // Until then, an import that starts in this process is refused, as the file is in use.
     await Promise.resolve(file?.close()).finally(release)
   }
 }
 
-/** @returns what gives the path free. @throws {@link IllegalStateError} */
+/** @returns a function that releases the path. @throws {@link IllegalStateError} */
 function take(fileSystem: FileSystem, path: string): () => void {
   const owner = ownerOf(fileSystem)
   const paths = inUse.get(owner) ?? new Set()
@@ -213,7 +215,7 @@ function take(fileSystem: FileSystem, path: string): () => void {
 }
 
 /**
- * Keeps off the other processes of this machine, and those who call the file by another name.
+ * Locks out other processes of this machine, and imports that use another name of the file.
  *
  * @throws {@link IllegalStateError}
  */

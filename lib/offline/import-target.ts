@@ -21,9 +21,9 @@ import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import
 import { rejectRow } from './row-records.ts'
 import type { SourceRow } from './row-source.ts'
 
-/** Rows without a key that go to one partition before the next one's turn. */
+/** Rows without a key that go to one partition before the next one is used. */
 const STICKY_ROWS = 500
-/** About what a record takes besides key, value and the mark, bytes. */
+/** Approximate bytes of a record besides its key, its value and the mark. */
 const RECORD_BYTES = 40
 
 interface PlacedRow {
@@ -31,15 +31,15 @@ interface PlacedRow {
   readonly record: AppendRecord
 }
 
-/** How many rows of a batch were appended, and how many had been before. */
+/** How many rows of a batch were appended, and how many had been appended before. */
 export interface AppendedRows {
   imported: number
   skipped: number
 }
 
 /**
- * The topic of an import. Where a row goes is decided by its key, or its number, alone, so that it is
- * the same in each run; what is there already is passed over.
+ * The topic of an import. The partition of a row depends only on its key or its number, so it is
+ * the same in each run. Rows that are already stored are skipped.
  */
 export class ImportTarget {
   readonly #topic: Topic
@@ -47,16 +47,16 @@ export class ImportTarget {
   readonly #partitions: readonly Partition[]
   /** Per partition, the largest row that is in it. */
   readonly #lastRows: number[]
-  /** Partitions that rows are spread over: as many as the mark says, so that each run finds them again. */
+  /** Number of partitions for the rows, as in the mark, so that each run finds the rows again. */
   #partitionCount: number
   readonly #partitionOfKey: ReturnType<typeof defaultPartitioner> = defaultPartitioner()
-  /** Per partition, behind the last record of a row that has been dealt with. */
+  /** Per partition, the position after the last record of a processed row. */
   readonly #places: ImportPlace[]
   #isBehindCut = false
   readonly #signal: AbortSignal | null
   readonly #onReject: (reject: ImportReject) => Promise<void>
 
-  /** @param onReject called for a row that the topic does not take, before any later row is appended */
+  /** @param onReject called for a row that the topic refuses, before any later row is appended */
   constructor(
     topic: Topic,
     { name, signal }: Pick<ResolvedImportOptions, 'name' | 'signal'>,
@@ -70,13 +70,13 @@ export class ImportTarget {
     this.#partitions = [...topic.partitions]
     this.#lastRows = [...state.lastRows]
     this.#partitionCount = state.mark?.partitionCount ?? this.#partitions.length
-    // What is looked through after a crash begins here: records of rows that are done need not be.
+    // A search after a crash starts here, because records of processed rows need not be searched.
     this.#places = [...state.places]
   }
 
   /**
-   * Whether what is not committed stands in the way: in a full queue it is not held back from deletion,
-   * and a run after a crash would not find it there.
+   * Whether uncommitted records take up room in a topic with `retention: 'consumed'`. A full topic
+   * does not protect them from deletion, and a run after a crash would then not find them.
    */
   get isTight(): boolean {
     const { retention, maxBytes, minFreeBytes } = this.#topic.config
@@ -84,22 +84,22 @@ export class ImportTarget {
   }
 
   /**
-   * Whether what is not committed may be gone when the next run looks for it: in front of the newer value
-   * that somebody else has appended for its key, a compaction removes it.
+   * Whether uncommitted records may be gone when the next run searches for them. Compaction removes
+   * one if somebody else has appended a newer value for its key.
    */
   get mayForget(): boolean {
     return this.isTight || this.#topic.config.cleanupPolicy !== 'delete'
   }
 
-  /** Whether rows were stored behind a cut of others: what is committed from then on tells the next run. */
+  /** Whether rows were stored after truncated ones. Later commits report it to the next run. */
   get isBehindCut(): boolean {
     return this.#isBehindCut
   }
 
   /**
-   * What may be committed while no row is on its way.
+   * The positions to commit while no row is in flight.
    *
-   * @throws `OffsetOutOfRangeError` where the log has lost rows that the next run would store again.
+   * @throws `OffsetOutOfRangeError` if the log has lost rows that the next run would store again.
    */
   get places(): readonly PartitionMark[] {
     return this.#partitions.map((partition, index) => ({
@@ -108,7 +108,7 @@ export class ImportTarget {
     }))
   }
 
-  /** As it was before any cut. */
+  /** The position before any truncation. */
   #placeBefore({ index }: Partition): ImportPlace {
     return this.#places[index] ?? { offset: 0, leaderEpoch: null, rowsEnd: 0 }
   }
@@ -123,30 +123,30 @@ export class ImportTarget {
       const remedy = `run '${this.#name}' again, which goes on unless it had committed them`
       throw rowsCutOff(partition, end, remedy)
     }
-    // Of others only.
+    // Only records of others were truncated.
     return { offset: end, leaderEpoch: reader.epochOf(end - 1), rowsEnd }
   }
 
-  /** Over how many partitions the rows behind `row` are spread, once that is committed. */
+  /** Number of partitions over which rows after `row` are spread once that is committed. */
   partitionCountBehind(row: number): number {
-    // Rows that a run has spread before are looked for where they were put.
+    // Rows that an earlier run has spread are searched for where it has put them.
     return row >= this.#lastRow ? this.#partitions.length : this.#partitionCount
   }
 
   /**
-   * Whether rows behind `row` could go to partitions that were added, once a mark that counts them is
-   * committed: without it a run after a crash would look for those rows elsewhere.
+   * Whether rows after `row` could go to added partitions once a mark that counts these partitions
+   * is committed. Without that mark, a run after a crash would search for those rows elsewhere.
    */
   awaitsCommit(row: number): boolean {
     return this.partitionCountBehind(row) !== this.#partitionCount
   }
 
-  /** A mark with as many partitions is committed. */
+  /** To be called once a mark with this number of partitions is committed. */
   onCommitted(partitionCount: number): void {
     this.#partitionCount = partitionCount
   }
 
-  /** Rows to be appended one after the other, so that each has room in a topic with a cap. */
+  /** Splits rows into pieces to append one by one, so that each fits a topic with a size limit. */
   piecesOf<Row extends readonly [SourceRow, ImportRecord]>(rows: readonly Row[]): Row[][] {
     const { maxBytes } = this.#topic.config
     const pieceBytes = this.isTight && maxBytes >= 0 ? maxBytes / 4 : Infinity
@@ -168,15 +168,15 @@ export class ImportTarget {
   }
 
   /**
-   * Appends rows with their records, in their order in each partition.
+   * Appends rows with their records, in order within each partition.
    *
-   * @throws the signal's reason, and what an append fails with other than for the record's own sake
+   * @throws the signal's reason, and the error of an append unless a record is at fault
    */
   async append(rows: readonly (readonly [SourceRow, ImportRecord])[]): Promise<AppendedRows> {
     const result: AppendedRows = { imported: 0, skipped: 0 }
     const placed = new Map<Partition, PlacedRow[]>()
     for (const [source, given] of rows) {
-      // Also where they are getters of a class. What else it has of its own the topic refuses.
+      // They may be getters of a class. The topic refuses any other fields of the record's own.
       const { partition: wanted, ...rest } = given
       const { key, value, timestamp } = given
       const record = { ...rest, key, value, timestamp } as AppendRecord
@@ -195,7 +195,7 @@ export class ImportTarget {
       }
     }
     const appends = [...placed].map(([partition, there]) => this.#append(partition, there, result))
-    // All of them have ended before anybody closes what they use.
+    // Waits for all of them to end before anybody closes what they use.
     for (const append of await Promise.allSettled(appends)) {
       if (append.status === 'rejected') throw append.reason
     }
@@ -217,7 +217,7 @@ export class ImportTarget {
     return this.#partitionOfKey({ topic: this.#topic.name, key: bytes, value: null }, count)
   }
 
-  /** Behind a cut nothing else would tell of the rows before it. */
+  /** After a truncation nothing else would tell that rows before it are missing. */
   #ensureNotBehindCut(partition: Partition): void {
     try {
       this.#placeIn(partition)
@@ -246,7 +246,7 @@ export class ImportTarget {
     } catch (error) {
       const code = refusalOf(error)
       if (code === null) throw error
-      // Whoever ends the import may do so with an error that looks like a refusal.
+      // The import may be aborted with an error that looks like a refusal.
       signal?.throwIfAborted()
       const [first] = rows
       if (first === undefined) return
@@ -254,7 +254,7 @@ export class ImportTarget {
         await this.#onReject(rejectRow(first.source, code, error))
         return
       }
-      // An append is refused as a whole: which of its records was meant shows in smaller ones.
+      // An append is refused as a whole. Smaller appends show which of its records is at fault.
       const half = rows.length >> 1
       await this.#append(partition, rows.slice(0, half), result)
       await this.#append(partition, rows.slice(half), result)
@@ -262,7 +262,7 @@ export class ImportTarget {
   }
 }
 
-/** Why the topic does not take a record; `null` when that is not the record's fault. */
+/** The reason why the topic refuses a record; `null` if the record is not at fault. */
 function refusalOf(error: unknown): ImportReject['code'] | null {
   if (error instanceof RecordTooLargeError) return 'TOO_LARGE'
   const isRefusal =
@@ -289,7 +289,7 @@ function withMark(headers: HeadersInit | undefined, value: string): HeadersInit 
     throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
   }
   if (!(Symbol.iterator in headers)) {
-    // The entries of a promise, or of another object with an inside, would be none.
+    // A promise, or another object with internal slots, would have no entries.
     if (isPlainObject(headers)) return { ...headers, [IMPORT_HEADER]: value }
     throw new TypeError(`headers must be an array or a plain object, got ${describeValue(headers)}`)
   }

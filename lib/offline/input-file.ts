@@ -12,22 +12,22 @@ const CHUNK_BYTES = 256 * 1024
 const HEAD_BYTES = 1024
 const TAIL_BYTES = 1024
 
-/** What a file is recognised by. */
+/** Properties by which a file is recognized. */
 export interface FileIdentity {
   readonly size: number
-  /** How many bytes from its beginning `head` is of. */
+  /** Number of bytes at the beginning that `head` covers. */
   readonly headBytes: number
-  /** SHA-256 of them, the first 16 bytes in hexadecimal. */
+  /** SHA-256 of these bytes, the first 16 bytes in hexadecimal. */
   readonly head: string
-  /** Likewise of the last KiB before `size`; empty where an earlier version has not kept it. */
+  /** The same for the last KiB before `size`; empty if an earlier version did not store it. */
   readonly tail: string
 }
 
-/** A file that is imported, as long as it was when it was opened. */
+/** A file to import, limited to its size when it was opened. */
 export class InputFile {
   readonly path: string
   readonly size: number
-  /** Tells it from other files of its file system, whatever its name. */
+  /** Distinguishes it from other files of its file system, whatever its name. */
   readonly fileIdentity: string
   readonly #file: File
   #bytesRead = 0
@@ -50,17 +50,17 @@ export class InputFile {
     }
   }
 
-  /** Bytes that were read by {@link InputFile.chunks} and {@link InputFile.slice}. */
+  /** Bytes read by {@link InputFile.chunks} and {@link InputFile.slice}. */
   get bytesRead(): number {
     return this.#bytesRead
   }
 
-  /** The place in the file behind what was read last. */
+  /** Position in the file after the last read. */
   get position(): number {
     return this.#position
   }
 
-  /** @param like what the file may have grown from: the identity is of the same bytes */
+  /** @param like the file from which this one may have grown; the identity covers the same bytes */
   async identity(like?: Pick<FileIdentity, 'size' | 'headBytes'>): Promise<FileIdentity> {
     const { size, headBytes } = like ?? { size: this.size, headBytes: HEAD_BYTES }
     const headEnd = Math.min(headBytes, size)
@@ -82,7 +82,10 @@ export class InputFile {
     return bytes
   }
 
-  /** The content from `from` on, in pieces. @param gzip whether it is compressed; `from` counts what it holds */
+  /**
+   * The content from `from` on, in pieces. @param gzip whether the file is compressed; `from` is a
+   * position in its decompressed content
+   */
   async *chunks(from: number, gzip: boolean): AsyncGenerator<Buffer, void, undefined> {
     if (!gzip) {
       yield* this.#plainChunks(from)
@@ -107,7 +110,7 @@ export class InputFile {
     }
   }
 
-  /** Zeros end what gunzip reads: behind them nothing else may come. @throws {@link ImportFileError} */
+  /** gunzip stops at zeros, which nothing else may follow. @throws {@link ImportFileError} */
   async #ensurePadding(from: number): Promise<void> {
     for (let at = from; at < this.size; at += CHUNK_BYTES) {
       const bytes = Buffer.alloc(Math.min(CHUNK_BYTES, this.size - at))

@@ -1,20 +1,20 @@
-/** A first size that no line of usual records exceeds. */
+/** Initial size, which a line of a typical record does not exceed. */
 const INITIAL_BYTES = 16 * 1024
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const SPACE = 0x20
 const DIGIT_ZERO = 0x30
 const MINUTE_MS = 60_000
-/** `2024-01-31T12:00:`, of what `toISOString` gives. */
+/** Length of `2024-01-31T12:00:`, the beginning of a result of `toISOString`. */
 const MINUTE_CHARACTERS = 17
-/** Behind that: seconds, milliseconds, the zone. */
+/** Length of the rest: seconds, milliseconds and the zone. */
 const SECOND_CHARACTERS = 7
-/** No character of text takes more, as `\u001f` does. */
+/** Size of the longest escaped character, such as `\u001f`. */
 const MAX_ESCAPE_BYTES = 6
 
 /**
- * JSON that is put together as bytes, in one buffer that is used again: what is bytes in the log need
- * not become text first.
+ * Builds JSON as bytes in one reused buffer, so that bytes from the log need not be decoded to
+ * text.
  */
 export class JsonBytes {
   #bytes: Buffer = Buffer.allocUnsafe(INITIAL_BYTES)
@@ -26,7 +26,7 @@ export class JsonBytes {
     return this.#length
   }
 
-  /** What has been put together, until the next call of a method. */
+  /** The bytes written so far, valid until the next call of a method. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.#length)
   }
@@ -35,28 +35,30 @@ export class JsonBytes {
     this.#length = 0
   }
 
-  /** Text as it is. @param text ASCII only */
+  /** Appends text as it is. @param text ASCII only */
   ascii(text: string): void {
     const at = this.#reserve(text.length)
-    // A call into native code costs more than a short text does.
+    // A native call costs more than a short text.
     for (let index = 0; index < text.length; index += 1) {
       this.#bytes[at + index] = text.charCodeAt(index)
     }
   }
 
-  /** Text as it is. */
+  /** Appends text as it is. */
   text(text: string): void {
     const at = this.#reserve(3 * text.length)
     this.#length = at + this.#bytes.write(text, at, 'utf8')
   }
 
-  /** Bytes as they are. */
+  /** Appends bytes as they are. */
   raw(bytes: Uint8Array): void {
     const at = this.#reserve(bytes.length)
     this.#bytes.set(bytes, at)
   }
 
-  /** JSON on one line: a line break within it is nothing but white space, as those of strings are escaped. */
+  /**
+   * Appends JSON on one line. Line breaks in it are white space, as those of strings are escaped.
+   */
   jsonLine(bytes: Uint8Array): void {
     const at = this.#reserve(bytes.length)
     this.#bytes.set(bytes, at)
@@ -66,7 +68,7 @@ export class JsonBytes {
     }
   }
 
-  /** Bytes of UTF-8 as a JSON string, escaped as `JSON.stringify` does. */
+  /** Appends UTF-8 bytes as a JSON string, escaped as by `JSON.stringify`. */
   string(utf8: Uint8Array): void {
     this.#reserve(utf8.length + 2)
     let bytes = this.#bytes
@@ -94,7 +96,7 @@ export class JsonBytes {
     this.#length = at + 1
   }
 
-  /** A time as ISO 8601 in UTC, in quotes. @param ms since the epoch, of the years 0 to 9999 */
+  /** Appends a time: ISO 8601 in UTC, in quotes. @param ms since the epoch, years 0 to 9999 */
   time(ms: number): void {
     const minute = Math.floor(ms / MINUTE_MS)
     if (minute !== this.#minute) {
@@ -120,7 +122,7 @@ export class JsonBytes {
     }
   }
 
-  /** Makes room behind what there is, and counts it as used. @returns where it begins */
+  /** Reserves space at the end and counts it as used. @returns where it begins */
   #reserve(count: number): number {
     const at = this.#length
     this.#length = at + count
@@ -132,7 +134,7 @@ export class JsonBytes {
   }
 }
 
-/** What stands for each byte that a JSON string cannot hold as it is. */
+/** The escape sequence of each byte that must be escaped in a JSON string. */
 const ESCAPES: readonly string[] = Array.from({ length: BACKSLASH + 1 }, (_, byte) =>
   JSON.stringify(String.fromCharCode(byte)).slice(1, -1),
 )

@@ -2,17 +2,17 @@ import type { OffsetAndMetadata, OffsetCommit, Partition } from '../index.ts'
 import type { OffsetRange } from './load-task.ts'
 
 /**
- * Up to where a load may have put records of a partition into its sink, in whatever order. It is on record, in
- * the metadata of the load's commits, before any of them is there: where some are cut off the offset alone is
- * taken back, and the sink holds them all the same.
+ * The offset up to which a load may have put records of a partition into its sink, in any order. It
+ * is committed, in the metadata of the load's commits, before any of these records is in the sink.
+ * A truncation of the log moves back only the committed offset, while the sink keeps the records.
  */
 export interface LoadReach {
   readonly loadedTo: number
-  /** Leader epoch of the last record before it, as it was when the load began. */
+  /** Leader epoch of the last record before it, as of the beginning of the load. */
   readonly leaderEpoch: number | null
 }
 
-/** A commit that says how far a load may have come, besides how far it has. */
+/** A commit that contains how far a load may have come, in addition to its offset. */
 export function loadCommit(
   reached: Omit<OffsetCommit, 'metadata'>,
   { loadedTo, leaderEpoch }: LoadReach,
@@ -20,7 +20,7 @@ export function loadCommit(
   return { ...reached, metadata: JSON.stringify({ loadedTo, leaderEpoch }) }
 }
 
-/** What a commit says about it; `null` where the application has committed the offset itself. */
+/** The reach in a commit; `null` if the application has committed the offset itself. */
 export function reachOf({ metadata }: OffsetAndMetadata): LoadReach | null {
   try {
     const { loadedTo, leaderEpoch } = (JSON.parse(metadata) ?? {}) as Partial<LoadReach>

@@ -1,7 +1,7 @@
 import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 
-/** An error as the file system functions of Node.js reject with it. */
+/** An error as thrown by the file system functions of Node.js. */
 export interface SimulatedError extends Error {
   readonly code: string
   readonly errno: number
@@ -10,17 +10,17 @@ export interface SimulatedError extends Error {
   readonly dest?: string
 }
 
-/** Numbers of Linux, for platforms whose own table does not know the name. */
+/** Error numbers of Linux, for platforms whose own table lacks the name. */
 const LINUX_ERRNO: Readonly<Record<string, number>> = { EDQUOT: 122 }
-/** Kept, since Node.js makes the map anew at every call, and errors are as frequent as missing files. */
+/** Cached: Node.js builds the map at every call, and errors are as frequent as missing files. */
 const SYSTEM_ERRORS = getSystemErrorMap()
 
 /**
- * The error that a failing call of the file system gives in Node.js.
+ * The error of a failing file system call in Node.js.
  *
  * @param code name of the error, such as `ENOSPC`. Names that libuv does not translate (`EDQUOT`)
- * come out as `UNKNOWN` with their number, as they do in Node.js.
- * @throws RangeError when no system error has that name
+ * appear as `UNKNOWN` with their number, as in Node.js.
+ * @throws RangeError if no system error has that name
  */
 export function simulatedError(
   code: string,
@@ -41,7 +41,7 @@ export function simulatedError(
   })
 }
 
-/** @throws RangeError when no system error has that name */
+/** @throws RangeError if no system error has that name */
 export function requireErrorCode(code: string): void {
   errnoOf(code)
 }

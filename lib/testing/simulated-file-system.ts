@@ -32,15 +32,15 @@ import {
 export { SimulatedCrash } from './simulated-machine.ts'
 
 /**
- * A file system in memory that can crash, lose power and fail on order.
+ * An in-memory file system that can crash, lose power and fail on demand.
  *
- * Every call of it and of its files that could fail or change something has a number, counted from
- * 1, and is logged; crashes and faults name the call they strike by it. The methods that are not
- * part of {@link FileSystem} are for tests: they are synchronous, have no number, are never struck
- * and work on a crashed file system too.
+ * Every call of it and of its files that could fail or change something is logged and has a number,
+ * counted from 1. Crashes and faults use this number to name the call they strike. The methods that
+ * are not part of {@link FileSystem} are for tests: they are synchronous, have no number, are never
+ * struck, and work on a crashed file system too.
  *
- * Calls may overlap as they may on a disk. Each takes effect at one moment, inside of the call at the
- * earliest (`completion` says when), and reads or fills the caller's buffers at that moment.
+ * Calls may overlap, as on a disk. Each takes effect at one moment, within the call at the earliest
+ * (see `completion`), and reads or fills the caller's buffers at that moment.
  */
 export class SimulatedFileSystem implements FileSystem {
   readonly #options: SimulatedFileSystemOptions
@@ -48,7 +48,7 @@ export class SimulatedFileSystem implements FileSystem {
   readonly #machine: SimulatedMachine
   #disk: SimulatedDisk
 
-  /** @throws TypeError or RangeError for options that are not legal */
+  /** @throws TypeError or RangeError for invalid options */
   constructor(options: SimulatedFileSystemOptions = {}) {
     const checked = checkSimulation(options)
     this.#options = checked
@@ -153,7 +153,7 @@ export class SimulatedFileSystem implements FileSystem {
     return await this.#machine.perform({ kind: 'lock', syscall: 'open', path: at, run })
   }
 
-  /** Sum of the sizes of all files beyond which writes fail; `Infinity` for no limit. */
+  /** Total size of all files above which writes fail; `Infinity` for no limit. */
   get capacityBytes(): number {
     return this.#disk.model.capacityBytes
   }
@@ -164,25 +164,25 @@ export class SimulatedFileSystem implements FileSystem {
     this.#disk.model = { ...this.#disk.model, capacityBytes }
   }
 
-  /** Whether the machine has stopped, so that every call rejects with {@link SimulatedCrash}. */
+  /** Whether the machine has stopped. Every call then rejects with {@link SimulatedCrash}. */
   get crashed(): boolean {
     return this.#machine.crashed
   }
 
-  /** Calls that took effect or failed so far. */
+  /** Number of calls that have taken effect or failed so far. */
   get operationCount(): number {
     return this.#machine.operationCount
   }
 
-  /** One line a call, such as `#12 write /d/x.log @0 +61`; at least the last 10,000 of them. */
+  /** One line per call, such as `#12 write /d/x.log @0 +61`; at least the last 10,000 of them. */
   get operations(): readonly string[] {
     return this.#machine.operations
   }
 
   /**
    * Stops the machine in the `n`-th operation from now (1 is the next one). That call and all later
-   * ones, through any handle, reject with {@link SimulatedCrash}, and so do earlier ones that have
-   * not completed. Replaces a crash that was ordered before.
+   * ones, through any handle, reject with {@link SimulatedCrash}, as do earlier ones that have not
+   * completed. Replaces a crash that was scheduled before.
    */
   crashAt(n: number, plan: CrashPlan): void {
     requireAtLeast('n', n, 1)
@@ -190,28 +190,31 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * Makes the next operation of `kind` fail with `code`, such as `'EIO'`, without doing it. Only what is given
-   * up by a `close` or a `release` is given up by one that fails, too.
+   * Makes the next operation of `kind` fail with `code`, such as `'EIO'`, without performing it. A
+   * failed `close` or `release` still gives up its handle or lock.
    *
    * A `sync` or `datasync` that fails leaves the file's pages clean: reads still see them, no later
-   * sync brings them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
-   * Names that a failed `syncDirectory` covered may or may not be found after a power loss, unless
-   * `code` is one that only opening the directory gives, such as `'EMFILE'`: no sync was tried then.
+   * sync writes them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
+   * Names that a failed `syncDirectory` covered may or may not survive a power loss. With a `code`
+   * that only opening the directory can return, such as `'EMFILE'`, no sync has been attempted.
    */
   failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
     this.#machine.faults.addError(code, { kind }, options)
   }
 
   /**
-   * Makes the `n`-th operation from now (1 is the next one) fail with `code`, and no other, also where that one
-   * fails for another order; see `failNext`. With a `path` it is the `n`-th on that path.
+   * Makes only the `n`-th operation from now (1 is the next one) fail with `code`, see `failNext`.
+   * It is used up even if another fault strikes that operation. With a `path`, it counts only
+   * operations on that path.
    */
   failAt(n: number, code: string, options?: FaultOptions): void {
     requireAtLeast('n', n, 1)
     this.#machine.faults.addError(code, { nth: n }, options)
   }
 
-  /** Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error. */
+  /**
+   * Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error.
+   */
   shortWriteAt(n: number, bytes: number): void {
     requireAtLeast('n', n, 1)
     requireAtLeast('bytes', bytes, 0)
@@ -226,8 +229,8 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * Has `observer` told of every operation just before it takes effect or fails; `null` for nobody.
-   * A `fork()` in it is the machine as a crash at this moment leaves it.
+   * Calls `observer` for every operation just before it takes effect or fails; `null` for no
+   * observer. A `fork()` within the observer is the machine as a crash at this moment leaves it.
    *
    * @internal
    */
@@ -236,7 +239,7 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * The same for two file systems exactly when no program and no power loss can tell them apart.
+   * Equal for two file systems if and only if no program and no power loss can tell them apart.
    *
    * @internal
    */
@@ -244,29 +247,29 @@ export class SimulatedFileSystem implements FileSystem {
     return this.#disk.digest()
   }
 
-  /** Takes back every crash and fault that was ordered and has not happened. */
+  /** Cancels every scheduled crash and fault that has not happened yet. */
   clearFaults(): void {
     this.#machine.faults.clear()
   }
 
-  /** Forgets what a failed sync left in memory alone: reads see the bytes of the disk again. */
+  /** Drops bytes that a failed sync left only in memory: reads see those on the disk again. */
   evictPageCache(): void {
     this.#disk.evictPageCache()
   }
 
-  /** Takes the lock of `path` away from its owner, as a take-over does; nothing when not locked. */
+  /** Takes the lock of `path` from its owner, as a takeover does. Has no effect without a lock. */
   loseLock(path: string, reason = 'taken over by another owner'): void {
     this.#disk.loseLock(normalPath(path), reason)
   }
 
   /**
-   * Stops this machine, if it still runs, and starts it again: its locks are free, its handles go
-   * on rejecting, faults and the operation log start empty.
+   * Stops this machine, if it still runs, and starts it again. Its locks are free, its old handles
+   * keep rejecting, and faults and the operation log start empty.
    *
    * May be called again for another outcome of the same crash.
    *
-   * @param kind `process`: everything that was written is there, and what was not synced still is
-   * not. `power`: what was synced is there, and of the rest what `options.unsynced` says.
+   * @param kind `process`: everything that was written is kept, and what was not synced remains
+   * unsynced. `power`: what was synced is kept; `options.unsynced` decides about the rest.
    */
   restart(kind: 'process' | 'power', options: RestartOptions = {}): SimulatedFileSystem {
     checkOneOf('kind', kind, ['process', 'power'])
@@ -278,8 +281,8 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * A file system of its own in the same state, without handles, locks, faults or log. Costs no
-   * copy of file contents until one of the two changes them.
+   * A separate file system in the same state, without handles, locks, faults or log. File contents
+   * are copied only when one of the two changes them.
    *
    * @param options.seed decides everything random in it
    */
@@ -287,7 +290,7 @@ export class SimulatedFileSystem implements FileSystem {
     return this.#successor(checkFork(options).seed, (model) => this.#disk.clone(model))
   }
 
-  /** Content of every file, as a reader sees it, by absolute path in the order of paths. */
+  /** Content of every file, as seen by a reader, by absolute path and in path order. */
   snapshot(): Map<string, Buffer> {
     return new Map(this.#disk.files().map(([path, file]) => [path, file.memory.toBuffer()]))
   }
@@ -297,12 +300,12 @@ export class SimulatedFileSystem implements FileSystem {
     return this.#disk.file(normalPath(path)).memory.toBuffer()
   }
 
-  /** Puts a file with this content there, and the directories above it: all of it durable. */
+  /** Creates a file with this content, and the directories above it. All of it is durable. */
   writeFile(path: string, bytes: Uint8Array): void {
     this.#disk.putFile(normalPath(path), bytes)
   }
 
-  /** Rot: inverts one bit of a file, in memory and on the disk; bit 0 is the lowest. */
+  /** Bit rot: inverts one bit of a file, in memory and on the disk; bit 0 is the lowest. */
   flipBit(path: string, position: number, bit: number): void {
     const file = this.#disk.file(normalPath(path))
     requireAtLeast('position', position, 0)
@@ -336,7 +339,8 @@ export class SimulatedFileSystem implements FileSystem {
         const run = (): void => {
           disk.unlock(directory, lock)
         }
-        // A real one gives the guard up whatever becomes of the file, so the next owner can prove that nobody has it.
+        // A real lock gives up its guard even if its file remains, which proves that nobody holds
+        // it.
         const onFault = run
         await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault })
       },

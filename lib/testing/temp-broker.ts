@@ -8,13 +8,13 @@ import { createTemporaryDirectory, removeDirectoryTree } from '../platform/tempo
  * await using broker = await tempBroker()
  * ```
  *
- * Disposing closes the broker and then removes the directory. Closing alone keeps it, so that a
- * test can open `broker.dir` again.
+ * Disposing closes the broker and then removes the directory. Closing keeps the directory, so that
+ * a test can open `broker.dir` again.
  *
  * @param options as for `Broker.open`. With a `fileSystem` of your own nothing touches the disk.
  */
 export async function tempBroker(options: BrokerOptions = {}): Promise<Broker> {
-  // What is no object at all is for the broker to refuse.
+  // The broker refuses a value that is not an object.
   if ((options as BrokerOptions | null)?.fileSystem !== undefined) {
     return Broker.open('/varve', options)
   }
