@@ -1,6 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
-/** A command line that makes no sense. */
+/** An invalid command line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
@@ -17,9 +17,9 @@ type Parsed<O extends Options> = ReturnType<
 >
 
 /**
- * Reads what stands behind the name of a command.
+ * Parses the arguments after the name of a command.
  *
- * @throws UsageError for options that there are not, and for those without the value they take.
+ * @throws UsageError for unknown options, and for options without the value that they take.
  */
 export function readArguments<const O extends Options>(
   command: string,

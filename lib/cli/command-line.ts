@@ -17,11 +17,11 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map([
 ])
 
 /**
- * Carries out a command line. What the user did wrong, and what the library says, is told in one
- * line; everything else is thrown.
+ * Runs a command line. User errors and errors of the library are reported in one line. All other
+ * errors are thrown.
  *
- * @returns the exit code: 0, 1 when it could not be done, 2 when the command line makes no sense,
- * and those that the help of a command names.
+ * @returns the exit code: 0; 1 if the command failed; 2 if the command line is invalid; and those
+ * in the help of a command.
  */
 export async function runCommandLine(
   args: readonly string[],
@@ -57,7 +57,7 @@ async function runCommand(args: readonly string[], streams: CommandStreams): Pro
   return command.run(rest, streams)
 }
 
-/** Behind `--` stand names. */
+/** After `--`, arguments are names. */
 function isHelpWanted(args: readonly string[]): boolean {
   const end = args.indexOf('--')
   const options = end < 0 ? args : args.slice(0, end)
@@ -74,7 +74,7 @@ function helpOfAll(): string {
   return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n`
 }
 
-/** Messages have lines of their own, and texts in them that may come from a foreign directory. */
+/** Keeps the line breaks of a message, which may contain text from a foreign directory. */
 function printableLines(message: string): string {
   return message.split('\n').map(printable).join('\n')
 }

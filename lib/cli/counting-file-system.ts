@@ -1,7 +1,7 @@
 import type { File, OpenMode } from '../platform/file-system.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
 
-/** What was asked of a disk. */
+/** Counts of disk operations. */
 export interface DiskCounts {
   writes: number
   writtenBytes: number
@@ -9,7 +9,7 @@ export interface DiskCounts {
   syncs: number
 }
 
-/** The real disk, which counts what it is asked for. */
+/** The real file system, which counts its writes and syncs. */
 export class CountingFileSystem extends NodeFileSystem {
   readonly counts: DiskCounts = { writes: 0, writtenBytes: 0, syncs: 0 }
 

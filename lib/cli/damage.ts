@@ -1,16 +1,16 @@
 import type { CorruptRecordError } from '../errors.ts'
 
-/** What is wrong with a partition, in JSON. */
+/** Damage of a partition, as JSON. */
 export interface JsonDamage {
   readonly message: string
-  /** The file; `null` where it is not known, or none. */
+  /** The damaged file; `null` if it is unknown or there is none. */
   readonly path: string | null
   readonly position: number
   readonly firstOffset: number | null
   readonly lastOffset: number | null
 }
 
-/** Where it is. */
+/** The damage that an error reports. */
 export function damageOf(error: CorruptRecordError): JsonDamage {
   const { message, path, position, firstOffset, lastOffset } = error
   return { message, path, position, firstOffset, lastOffset }

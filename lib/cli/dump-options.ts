@@ -18,18 +18,18 @@ Exit codes: 0 done; 1 it could not be done, or something could not be read; 2 th
 no sense; 130 stopped by Ctrl-C.
 `
 
-/** What is to be written of a topic. */
+/** What to write of a topic. */
 export interface DumpOptions {
   readonly dir: string
   readonly topic: string
-  /** `null` for all of them. */
+  /** `null` for all partitions. */
   readonly partition: number | null
   readonly from: DumpStart
   readonly limit: number
   readonly follow: boolean
 }
 
-/** Where a dump begins in each partition: at an offset, at a time, or so many records before the end. */
+/** Where a dump starts in each partition: an offset, a time, or so many records before the end. */
 export type DumpStart =
   { readonly offset: number } | { readonly timestamp: number } | { readonly last: number }
 
@@ -65,10 +65,10 @@ export function parseDumpOptions(args: readonly string[]): DumpOptions {
   }
 }
 
-/** A date, and a time of day with it; Date.parse takes far more for one. */
+/** A date, optionally with a time of day. `Date.parse` accepts far more. */
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/
 
-/** Date.parse takes the 31st of a short month for one of the next. */
+/** Also checks the day, as `Date.parse` moves the 31st of a short month to the next month. */
 function isDate(text: string): boolean {
   const day = text.slice(0, 10)
   const ms = TIME.test(text) ? Date.parse(day) : NaN
@@ -78,10 +78,10 @@ function isDate(text: string): boolean {
 function startOf(text: string | undefined): DumpStart {
   if (text === undefined) return { offset: 0 }
   if (/^\d+$/.test(text)) return { offset: wholeNumber('--from', text, 0) }
-  // A date alone is one in UTC for Date.parse, and one with a time is local.
+  // Date.parse takes a date alone as UTC, and one with a time as local time.
   const time = text.includes('T') ? text : `${text}T00:00`
   const timestamp = isDate(text) ? Date.parse(time) : NaN
-  // None is older than that, and where the clocks are ahead of UTC its day begins before it.
+  // No record is older than the epoch. East of UTC, the local day of the epoch begins before it.
   if (!Number.isNaN(timestamp)) return { timestamp: Math.max(0, timestamp) }
   throw new UsageError(
     `--from must be an offset or a time such as 2026-11-30T08:00:00Z, got '${text}'`,

@@ -2,7 +2,7 @@ import type { CommandStreams } from './command.ts'
 import { LineWriter } from './line-writer.ts'
 import { printable } from './report.ts'
 
-/** Takes records until nobody wants more. */
+/** Writes records until no more are wanted. */
 export class DumpOutput {
   readonly #writer: LineWriter
   readonly #stderr: CommandStreams['stderr']
@@ -10,7 +10,7 @@ export class DumpOutput {
   #restCount: number
   #hasFailed = false
 
-  /** @param stop is aborted, too, when as many as `limit` were written. */
+  /** @param stop is also aborted once `limit` records are written, or nobody reads them. */
   constructor({ stdout, stderr }: CommandStreams, limit: number, stop: AbortController) {
     this.#writer = new LineWriter(stdout, stop.signal)
     this.#stderr = stderr
@@ -22,12 +22,12 @@ export class DumpOutput {
     return this.#stop.signal
   }
 
-  /** Also by {@link DumpOutput.isDone}. */
+  /** Whether the dump was stopped, by Ctrl-C or because of {@link DumpOutput.isDone}. */
   get isStopped(): boolean {
     return this.#stop.signal.aborted
   }
 
-  /** Whether as many were written as are wanted, or nobody reads them any more. */
+  /** Whether all wanted records are written, or nobody reads them any more. */
   get isDone(): boolean {
     return this.#restCount <= 0 || this.#writer.isAbandoned
   }
@@ -39,7 +39,7 @@ export class DumpOutput {
     if (this.isDone) this.#stop.abort()
   }
 
-  /** Whether something could not be written that is there. */
+  /** Whether some existing records could not be written. */
   get hasFailed(): boolean {
     return this.#hasFailed
   }
@@ -49,7 +49,7 @@ export class DumpOutput {
     this.tell(error.message)
   }
 
-  /** Says what is left out. */
+  /** Reports what is left out. */
   tell(what: string): void {
     this.#stderr.write(`varve: ${printable(what)}\n`)
   }

@@ -36,7 +36,7 @@ async function dump(options: DumpOptions, streams: CommandStreams): Promise<numb
   }
 }
 
-/** How far a partition was written before what comes later is waited for. */
+/** How far a partition was written before the dump begins to follow it. */
 interface Written {
   readonly partition: Partition
   readonly end: number
@@ -44,7 +44,7 @@ interface Written {
   readonly hasBegun: boolean
 }
 
-/** @returns whether nothing of what is wanted was left out. */
+/** @returns whether none of the requested records was left out. */
 async function dumpAll(
   partitions: readonly Partition[],
   { from, follow }: DumpOptions,
@@ -66,7 +66,7 @@ async function dumpAll(
   return !output.hasFailed
 }
 
-/** What ends one partition is told, and does not keep the others; who has stopped it all is told nothing. */
+/** Reports an error of one partition and lets the others continue. Reports nothing after a stop. */
 async function unlessFailed<T>(output: DumpOutput, work: () => Promise<T>): Promise<T | null> {
   try {
     return await work()
@@ -86,13 +86,13 @@ async function dumpToEnd(
   const end = partition.highWatermark
   const from = await startIn(partition, start, end, output.signal)
   if (from !== null) await write(partition, { from, until: end }, output)
-  // What an open finds damaged ends the log there.
+  // An open that finds damage ends the log there.
   const { damage } = partition.log
   if (damage !== null && !output.isStopped) throw damage
   return { partition, end, hasBegun: from !== null }
 }
 
-/** What comes behind the end need not be what was asked for. */
+/** Records after the end may precede the requested start. */
 function wantedFrom(start: DumpStart): (record: StoredRecord) => boolean {
   let hasBegun = 'last' in start
   return ({ offset, timestamp }) => {
@@ -119,7 +119,7 @@ async function write(
   }
 }
 
-/** The offset at which a dump begins; `null` where it has nothing before `end`. */
+/** The offset at which a dump starts; `null` if there is nothing to dump before `end`. */
 async function startIn(
   partition: Partition,
   start: DumpStart,
@@ -134,7 +134,7 @@ async function startIn(
   return from === null || from >= end ? null : from
 }
 
-/** Where the last `count` records before `end` begin: offsets may have no record any more. */
+/** The offset of the `count`-th last record before `end`: offsets may no longer have a record. */
 async function startOfLast(
   partition: Partition,
   count: number,

@@ -10,10 +10,10 @@ export interface TreeFile {
 }
 
 /**
- * Walks through the regular files below `root`, in the order of their names. Symbolic links are not
- * followed. What goes away during the walk, or cannot be read, is told to `onSkipped`.
+ * Walks the regular files below `root`, in name order. Symbolic links are not followed. Entries
+ * that disappear during the walk, or cannot be read, are reported to `onSkipped`.
  *
- * @param exclude path of a directory to keep out of.
+ * @param exclude path of a directory to skip.
  */
 export async function* filesBelow(
   root: string,

@@ -21,7 +21,7 @@ Exit codes: 0 done, also where partitions are damaged; 1 it could not be done; 2
 makes no sense.
 `
 
-/** Shows what a directory holds. */
+/** Shows what a data directory contains. */
 export const inspectCommand: Command = {
   usage: 'DIR',
   summary: 'its topics and groups, and how far they are',
@@ -29,7 +29,7 @@ export const inspectCommand: Command = {
   run: inspect,
 }
 
-/** One partition, and when its last record was written. */
+/** One partition, with the timestamp of its last record. */
 interface InspectedPartition {
   readonly topic: string
   readonly partition: number
@@ -38,12 +38,12 @@ interface InspectedPartition {
   readonly segmentCount: number
   readonly sizeBytes: number
   readonly leaderEpoch: number
-  /** Milliseconds since the epoch; `null` where there is no record, or it cannot be read. */
+  /** Milliseconds since the epoch; `null` if there is no record, or it cannot be read. */
   readonly lastTimestamp: number | null
   readonly damage: JsonDamage | null
 }
 
-/** Where a group stands in one partition. */
+/** The position of a group in one partition. */
 interface InspectedOffset {
   readonly groupId: string
   readonly topic: string
@@ -51,7 +51,7 @@ interface InspectedOffset {
   readonly offset: number
   readonly highWatermark: number
   readonly lag: number
-  /** Of the first record that it has not consumed. */
+  /** Timestamp of the first record that it has not consumed. */
   readonly oldestTimestamp: number | null
 }
 
@@ -64,7 +64,7 @@ async function inspect(args: readonly string[], { stdout }: CommandStreams): Pro
   const broker = await openForReading(dir)
   try {
     const { topics, groups, clusterId } = broker.describe()
-    // Their owner may delete one while another is read.
+    // The owner may delete a topic while another one is read.
     const found = topics.map((topic) => ({ topic, of: broker.topic(topic.name).partitions }))
     const partitions: InspectedPartition[] = []
     for (const { topic, of } of found) partitions.push(...(await partitionsOf(topic, of)))
@@ -132,7 +132,7 @@ async function offsetsOf(
   return inspected
 }
 
-/** `null` where there is no such record, or it cannot be read. */
+/** `null` if there is no such record, or it cannot be read. */
 async function timestampAt(partition: Partition, offset: number | 'last'): Promise<number | null> {
   try {
     const [record] =
@@ -141,7 +141,7 @@ async function timestampAt(partition: Partition, offset: number | 'last'): Promi
         : await partition.read(offset, { maxRecords: 1 })
     return record?.timestamp ?? null
   } catch {
-    // What is wrong with it is told otherwise.
+    // Its damage is reported elsewhere.
     return null
   }
 }

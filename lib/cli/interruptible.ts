@@ -1,4 +1,4 @@
-/** Exit code of a process that Ctrl-C has ended. */
+/** Exit code of a process that was ended by Ctrl-C. */
 export const INTERRUPTED = 130
 
 /** Lets Ctrl-C abort the work. A second Ctrl-C ends the process at once. */

@@ -1,10 +1,10 @@
 import type { Writable } from 'node:stream'
 
-/** Writes lines, no faster than who reads them takes them. */
+/** Writes lines, no faster than the reader takes them. */
 export class LineWriter {
   readonly #output: Writable
   readonly #signal: AbortSignal
-  /** Of all who wait: each would listen to the output otherwise. */
+  /** Shared by all waiting calls, as otherwise each would listen to the output. */
   #waiting: Promise<void> | null = null
 
   /** @param signal ends every wait. */
@@ -13,12 +13,12 @@ export class LineWriter {
     this.#signal = signal
   }
 
-  /** Whether nobody reads any more, as behind `| head`. */
+  /** Whether nobody reads any more, as with `| head`. */
   get isAbandoned(): boolean {
     return this.#output.destroyed || this.#output.errored !== null
   }
 
-  /** @returns what the next line has to wait for, `null` for nothing. Never rejects. */
+  /** @returns what the next line must wait for, `null` for nothing. Never rejects. */
   write(line: string): Promise<void> | null {
     if (this.#output.write(`${line}\n`)) return null
     this.#waiting ??= this.#untilTaken().finally(() => {

@@ -2,7 +2,7 @@ import type { Partition } from '../broker/partition.ts'
 import { OffsetOutOfRangeError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 
-/** Which records {@link liveRecords} goes through; see `Partition.records`. */
+/** The records that {@link liveRecords} iterates over; see `Partition.records`. */
 export interface LiveRange {
   readonly from: number
   readonly until?: number
@@ -10,8 +10,8 @@ export interface LiveRange {
 }
 
 /**
- * Goes through the records of a partition that may be deleted meanwhile, by who owns it: what is gone
- * is told to `onDeleted`, with its first and its last offset, and passed over.
+ * Iterates over the records of a partition that its owner may delete meanwhile. Deleted records are
+ * reported to `onDeleted`, with their first and last offset, and skipped.
  */
 export async function* liveRecords(
   partition: Partition,

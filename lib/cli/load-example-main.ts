@@ -2,7 +2,7 @@ import { VarveError } from '../errors.ts'
 import { UsageError } from './command-arguments.ts'
 import { LOAD_EXAMPLE_HELP, loadExample, parseLoadExample } from './load-example.ts'
 
-// Whoever reads the output may have seen enough.
+// The reader of the output may close it early.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error

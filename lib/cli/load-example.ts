@@ -32,7 +32,7 @@ after Ctrl-C or kill -9, and it goes on where it was.
 Exit codes: 0 done; 1 some tasks failed; 2 the command line makes no sense; 130 stopped by Ctrl-C.
 `
 
-/** How many orders the log shall have. */
+/** File with the number of orders that the log should contain. */
 const WANTED_FILE = 'orders-wanted'
 const DEFAULT_RECORDS = 200_000
 const TASK_RECORDS = 10_000
@@ -43,14 +43,14 @@ const MAX_SHOWN_VALUE = 60
 
 const FIELDS: Fields = { id: 'int', customer: 'string', total: 'double', at: 'timestamp' }
 
-/** How the example is run. */
+/** Options of the example. */
 export interface LoadExampleOptions {
   readonly records: number
   readonly add: number
   readonly dir: string
 }
 
-/** @returns `null` when help is asked for. @throws UsageError */
+/** @returns `null` if help is requested. @throws UsageError */
 export function parseLoadExample(args: readonly string[]): LoadExampleOptions | null {
   let values: { records?: string; add?: string; data?: string; help?: boolean }
   try {
@@ -138,10 +138,10 @@ export async function loadExample(
 }
 
 /**
- * How many orders there shall be. It is on the disk before the first of them is made up, so that a
- * run which comes after one that was killed meanwhile makes up the rest.
+ * How many orders the log should contain. The number is written to a file before the first order is
+ * created. If the run is killed, the next one creates the rest.
  *
- * @param isNew whether the log is: what the disk says is of one that was deleted then.
+ * @param isNew whether the log is new; a number in the file is then of a deleted log.
  */
 async function wantedOrders(
   { records, add, dir }: LoadExampleOptions,
@@ -190,7 +190,7 @@ async function load(
   }
 }
 
-/** `[######------] 50% of 200,000 orders, 10 of 20 tasks`; the bar only where it moves. */
+/** `[######------] 50% of 200,000 orders, 10 of 20 tasks`; the bar only on a terminal. */
 export function describeProgress(
   { offsets, totalOffsets, tasks, totalTasks }: LoadProgress,
   withBar: boolean,

@@ -1,18 +1,18 @@
 import type { Broker } from '../broker.ts'
 
-/** Topic of the orders that the example makes up. */
+/** Topic of the orders that the example creates. */
 export const ORDERS_TOPIC = 'orders'
 
 const PARTITIONS = 4
 const SEND_CHUNK = 1000
-/** One order in so many is bad, each time in another way. */
+/** One order in this many is bad, each time in another way. */
 const BAD_EVERY = 20_011
 
 const CUSTOMERS = ['Ada', 'Ben', 'Chen', 'Dora', 'Emeka', 'Fatima', 'Grace', 'Hugo']
 /** 2026-01-01T00:00:00Z */
 const FIRST_ORDER_MS = 1_767_225_600_000
 
-/** What may come from a program that has its own idea of an order. */
+/** Orders of a program with a different idea of what an order is. */
 const BAD_ORDERS: readonly ((id: number) => string | Buffer)[] = [
   (id) => `order ${id}`,
   (id) => JSON.stringify({ id: `#${id}`, customer: 'Ada', total: 1 }),
@@ -21,14 +21,14 @@ const BAD_ORDERS: readonly ((id: number) => string | Buffer)[] = [
   () => Buffer.from([0xff, 0xfe, 0x00]),
 ]
 
-/** How many orders are in the log. */
+/** Number of orders in the log. */
 export function countOrders(broker: Broker): number {
   if (!broker.topics().some(({ name }) => name === ORDERS_TOPIC)) return 0
   const { partitions } = broker.topic(ORDERS_TOPIC)
   return partitions.reduce((sum, { highWatermark }) => sum + highWatermark, 0)
 }
 
-/** Sends `count` more orders, among them a few that are bad. Makes the topic, also where there are none. */
+/** Sends `count` more orders, a few of them bad. Creates the topic even if `count` is 0. */
 export async function sendOrders(broker: Broker, count: number): Promise<void> {
   await broker.createTopic(ORDERS_TOPIC, { partitions: PARTITIONS, ifNotExists: true })
   const first = countOrders(broker)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { runCommandLine } from './command-line.ts'
 
-// Whoever reads the output may have seen enough: `varve quickstart | head`.
+// The reader of the output may close it early: `varve quickstart | head`.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return

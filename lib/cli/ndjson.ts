@@ -2,21 +2,21 @@ import { printable, thousands } from './report.ts'
 
 /** A line of an NDJSON stream. */
 export interface NdjsonLine {
-  /** Counted from 1, empty lines too. */
+  /** From 1; empty lines count too. */
   readonly lineNumber: number
   /** Without the line end. */
   readonly bytes: Buffer
   readonly value: unknown
 }
 
-/** A line that is no JSON. */
+/** A line that is not valid JSON. */
 export interface MalformedLine {
   readonly lineNumber: number
-  /** What is wrong with it: the rest of a sentence that begins with the line. */
+  /** What is wrong with it, as the rest of a sentence that begins with the line. */
   readonly reason: string
 }
 
-/** Lines longer than this are refused, so that a file without line ends does not fill the memory. */
+/** Longer lines are refused, so that a file without line ends does not fill the memory. */
 export const MAX_LINE_BYTES: number = 1_000_000
 
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
@@ -24,8 +24,9 @@ const NEWLINE = 0x0a
 const RETURN = 0x0d
 
 /**
- * Reads NDJSON line by line: `\n` or `\r\n`, the last line with or without, a byte order mark in
- * front of the first or none. Empty lines are passed over; lines that are no JSON are told to `onMalformed`, and the rest goes on.
+ * Reads NDJSON line by line. Lines end with `\n` or `\r\n`, the last line also without. A byte
+ * order mark before the first line is ignored. Empty lines are skipped. Invalid lines are reported
+ * to `onMalformed`, and reading continues.
  */
 export async function* readNdjson(
   input: AsyncIterable<Buffer>,
@@ -58,7 +59,7 @@ function withoutMark(line: Buffer): Buffer {
   return line.subarray(0, length).equals(BYTE_ORDER_MARK) ? line.subarray(length) : line
 }
 
-/** Lines without their ends; `null` for one that is too long. */
+/** Lines without their ends; `null` for a line that is too long. */
 async function* splitLines(
   input: AsyncIterable<Buffer>,
 ): AsyncGenerator<Buffer | null, void, undefined> {

@@ -5,9 +5,9 @@ import { META_PROPERTIES_FILE } from '../broker/meta-properties.ts'
 import { InputError } from './command-arguments.ts'
 
 /**
- * Opens a data directory that somebody else may have open, and changes nothing in it.
+ * Opens a data directory that another process may have open, and changes nothing in it.
  *
- * @throws InputError where no broker has ever had it open.
+ * @throws InputError if no broker has ever opened it.
  * @throws as {@link Broker.open}
  */
 export async function openForReading(dir: string): Promise<Broker> {
@@ -17,7 +17,7 @@ export async function openForReading(dir: string): Promise<Broker> {
   throw new InputError(`${broker.dir} is no data directory: it has no ${META_PROPERTIES_FILE}`)
 }
 
-/** Whether a broker has had it open. */
+/** Whether a broker has ever opened it. */
 export function isDataDirectory(dir: string): boolean {
   return existsSync(join(dir, META_PROPERTIES_FILE))
 }

@@ -3,14 +3,14 @@ import type { Broker } from '../broker.ts'
 import type { StoredResult } from './quickstart-group.ts'
 import type { Job } from './quickstart-job.ts'
 
-/** One digest over all results, and the results by the record that they belong to. */
+/** One digest of all results, and the results by their records. */
 export interface Digest {
   readonly hex: string
   /** By `partition:offset`. */
   readonly results: ReadonlyMap<string, StoredResult>
 }
 
-/** The digest of the results that are in the log. */
+/** The digest of the results in the log. */
 export async function digestOfResults(broker: Broker, job: Job): Promise<Digest> {
   const results = new Map<string, StoredResult>()
   for await (const record of broker.topic(job.resultTopic).partition(0).records({ until: 'end' })) {
@@ -20,7 +20,7 @@ export async function digestOfResults(broker: Broker, job: Job): Promise<Digest>
   return digestOf(results)
 }
 
-/** The digest of doing everything again, from offset 0, without the group. */
+/** The digest of processing everything again, from offset 0, without the group. */
 export async function digestOfReplay(
   broker: Broker,
   job: Job,

@@ -4,18 +4,18 @@ import { json } from '../client/serde.ts'
 import { UNREADABLE, type Job, type JobResult } from './quickstart-job.ts'
 import type { SourceRecord } from './quickstart-records.ts'
 
-/** Group whose committed offsets say how far the work is. */
+/** Group whose committed offsets are the progress of the work. */
 export const GROUP_ID = 'hashers'
 
-/** What came of one record, and which record it was. */
+/** Result of one record, with the record's position. */
 export interface StoredResult extends JobResult {
   readonly partition: number
   readonly offset: number
 }
 
-/** How far things are; the members and the sender keep it up to date. */
+/** Progress of a run, updated by the members and the sender. */
 export interface QuickstartState {
-  /** Records that are acknowledged. */
+  /** Acknowledged records. */
   sent: number
   done: number
   doneBytes: number
@@ -29,14 +29,14 @@ export interface QuickstartState {
 const POLL_MS = 100
 const SEND_CHUNK = 1000
 
-/** Sends everything that there is. A chunk is acknowledged before the rest is read. */
+/** Sends all records. Each chunk is acknowledged before more records are read. */
 export async function sendAll(
   broker: Broker,
   topic: string,
   records: AsyncIterable<SourceRecord>,
   state: QuickstartState,
 ): Promise<void> {
-  // Files are found one by one: lingering lets those of a moment share a write and a sync.
+  // Files are found one by one: lingering lets those found together share a write and a sync.
   const producer = broker.producer({ lingerMs: 20 })
   let chunk: Promise<void>[] = []
   const send = async (record: SourceRecord): Promise<void> => {
@@ -46,7 +46,7 @@ export async function sendAll(
   for await (const record of records) {
     if (state.stop.signal.aborted) break
     const sending = send(record)
-    // A failure is seen when the chunk is awaited: until then it is nobody's.
+    // Awaiting the chunk reports a failure. Until then it must not count as unhandled.
     sending.catch(() => null)
     chunk.push(sending)
     if (chunk.length < SEND_CHUNK) continue
@@ -59,9 +59,9 @@ export async function sendAll(
 }
 
 /**
- * One member of the group: takes records, works on them, stores the results, and commits only when
- * the results are on disk. What a crash interrupts between the two is done again, and its result
- * takes the place of the first.
+ * One member of the group: polls records, processes them, stores the results, and commits only once
+ * the results are on disk. Work that a crash interrupts in between is done again, and its result
+ * replaces the first.
  */
 export async function runMember(
   broker: Broker,
@@ -103,7 +103,7 @@ export async function runMember(
   await consumer.close()
 }
 
-/** Records that the group has not committed yet. */
+/** Number of records that the group has not committed yet. */
 export async function remaining(
   broker: Broker,
   consumer: Pick<Consumer, 'committed'>,

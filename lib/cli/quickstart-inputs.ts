@@ -1,10 +1,10 @@
 import type { Broker } from '../broker.ts'
 import type { Source } from './quickstart-source.ts'
 
-/** What goes on next week must find what was done this week. */
+/** A run that resumes a week later must find what was done before. */
 export const KEPT = { ifNotExists: true, retentionMs: -1 } as const
 
-/** An input of the quickstart, and the topics that are its own. */
+/** An input of the quickstart, with its own topics. */
 export interface Input {
   readonly kind: Source['kind']
   /** Name of the source. */
@@ -14,12 +14,12 @@ export interface Input {
 }
 
 /**
- * Topic that says which topics belong to which source. A source is entered, on disk, before the
- * first of its records is sent: whatever a crash interrupts, no topic holds two sources.
+ * Topic that records which topics belong to which source. A source is entered, durably, before the
+ * first of its records is sent: whatever a crash interrupts, no topic contains two sources.
  */
 const INPUTS_TOPIC = 'quickstart-inputs'
 
-/** All inputs that the log has seen, in the order of their arrival. */
+/** All inputs that the log has seen, in order of arrival. */
 export async function knownInputs(broker: Broker): Promise<Input[]> {
   const inputs: Input[] = []
   if (!hasTopic(broker, INPUTS_TOPIC)) return inputs
@@ -29,7 +29,7 @@ export async function knownInputs(broker: Broker): Promise<Input[]> {
   return inputs
 }
 
-/** The input of a source, entered as a new one when the log has not seen it. */
+/** The input of a source, entered as a new one if the log has not seen it. */
 export async function inputOf(broker: Broker, { kind, name }: Source): Promise<Input> {
   const known = await knownInputs(broker)
   const found = known.find((input) => input.kind === kind && input.source === name)
@@ -52,7 +52,7 @@ export async function inputOf(broker: Broker, { kind, name }: Source): Promise<I
   return input
 }
 
-/** How many records of an input are in the log. */
+/** Number of records of an input in the log. */
 export function recordCount(broker: Broker, { topic }: Input): number {
   if (!hasTopic(broker, topic)) return 0
   return broker

@@ -5,11 +5,11 @@ import type { TreeFile } from './file-tree.ts'
 import type { Input } from './quickstart-inputs.ts'
 import { reasonOf } from './quickstart-source.ts'
 
-/** What came of one record. */
+/** Result of one record. */
 export interface JobResult {
   /** The file's path, or the line's number. */
   readonly name: string
-  /** SHA-256 in hexadecimal, or why there is none. */
+  /** SHA-256 in hexadecimal, or the reason why there is none. */
   readonly hash: string
   /** Bytes that were hashed. */
   readonly sizeBytes: number
@@ -17,7 +17,7 @@ export interface JobResult {
 
 /** What the group does with the records of an input. */
 export interface Job extends Input {
-  /** What a record stands for, in the singular. */
+  /** What a record represents, in the singular. */
   readonly noun: string
   work(record: {
     value: Buffer | null
@@ -25,10 +25,10 @@ export interface Job extends Input {
   }): Promise<JobResult>
 }
 
-/** What the hash of a file that could not be read begins with. */
+/** Prefix of the hash of a file that could not be read. */
 export const UNREADABLE = 'unreadable: '
 
-/** The job that an input gives. */
+/** The job for an input. */
 export function jobOf(input: Input): Job {
   return input.kind === 'files'
     ? { ...input, noun: 'file', work: hashFile }

@@ -3,17 +3,17 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readArguments, UsageError } from './command-arguments.ts'
 
-/** What the quickstart is asked to do. */
+/** Options of the quickstart. */
 export interface QuickstartOptions {
   /** Directory whose files are sent; `null` with `ndjson`, and in a replay of everything. */
   readonly tree: string | null
-  /** File of lines to send, `-` for standard input; `null` without. */
+  /** File of lines to send, `-` for standard input; `null` for none. */
   readonly ndjson: string | null
   /** Field of a line that becomes its key. */
   readonly keyField: string | null
   readonly dataDir: string
   readonly replay: boolean
-  /** How to type the command again on the same data directory; further options go behind it. */
+  /** The command for another run on the same data directory. Further options are appended to it. */
   readonly command: string
 }
 
@@ -39,9 +39,9 @@ sense; 3 done, but for lines or files that were bad and are left out; 130 stoppe
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Reads the arguments behind `varve quickstart`.
+ * Parses the arguments after `varve quickstart`.
  *
- * @param env variables of the process: what npm has made of its command line is found there.
+ * @param env environment variables, in which npm puts the options that it has kept for itself.
  * @throws UsageError
  */
 export function parseQuickstartOptions(
@@ -66,7 +66,7 @@ export function parseQuickstartOptions(
     throw new UsageError('--key goes with --ndjson')
   }
   for (const [name, value] of [['DIR', positionals[0]], ...Object.entries(values)]) {
-    // An empty path would be the working directory: nobody means that by an unset variable.
+    // An empty path would be the working directory, which nobody means by an unset variable.
     if (value === '') throw new UsageError(`${String(name)} is empty`)
   }
   const replay = values.replay ?? false
@@ -82,12 +82,12 @@ export function parseQuickstartOptions(
   }
 }
 
-/** As a shell takes it for one word. */
+/** The word, quoted for a shell if necessary. */
 function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
-/** `npm run quickstart --replay` gives the option to npm, which warns and runs without it. */
+/** `npm run quickstart --replay` passes the option to npm, which warns and runs without it. */
 function refuseKeptByNpm(env: Environment): void {
   for (const name of ['ndjson', 'replay', 'data']) {
     if (env[`npm_config_${name}`] === undefined) continue
@@ -97,9 +97,9 @@ function refuseKeptByNpm(env: Environment): void {
   }
 }
 
-/** The package's own dependencies when it is run from its sources, those of the project otherwise. */
+/** The package's own dependencies if it runs from its sources, otherwise those of the project. */
 function defaultTree(): string {
-  // An installed package has no sources, and may well have a node_modules of its own.
+  // An installed package has no sources, but may have a node_modules of its own.
   const sources = fileURLToPath(new URL('../../lib', import.meta.url))
   return existsSync(sources) ? join(sources, '../node_modules') : 'node_modules'
 }

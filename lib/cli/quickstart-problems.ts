@@ -5,11 +5,11 @@ import { thousands } from './report.ts'
 const PROBLEMS_SHOWN = 10
 const RANGES_SHOWN = 20
 
-/** What is wrong with the input: the first of it is told at once, all of it is counted. */
+/** Problems of the input: the first ones are shown at once, and all are counted. */
 export class Problems {
   readonly #output: Writable
   readonly #progress: Pick<Progress, 'giveWay'>
-  /** Neighbouring lines together; as many as are shown. */
+  /** Adjacent lines are joined. At most as many as are shown. */
   readonly #ranges: { first: number; last: number }[] = []
   #count = 0
   #rangedCount = 0
@@ -23,7 +23,7 @@ export class Problems {
     return this.#count
   }
 
-  /** @param lineNumber where it is in a file of lines; larger from call to call. */
+  /** @param lineNumber its line in a file of lines; must increase from call to call. */
   add(problem: string, lineNumber?: number): void {
     this.#count += 1
     if (lineNumber !== undefined) this.#addLine(lineNumber)
@@ -33,7 +33,7 @@ export class Problems {
     if (this.#count === PROBLEMS_SHOWN) this.#output.write('(more of them are only counted)\n')
   }
 
-  /** The lines that were told of, such as ` (lines 1, 4-9 and 12)`; empty when none was. */
+  /** The lines that were reported, such as ` (lines 1, 4-9 and 12)`; empty if there were none. */
   lines(): string {
     if (this.#ranges.length === 0) return ''
     const texts = this.#ranges.map(({ first, last }) =>

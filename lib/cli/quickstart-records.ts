@@ -11,7 +11,7 @@ import type { Problems } from './quickstart-problems.ts'
 import { reasonOf, STANDARD_INPUT, unreadable, type Source } from './quickstart-source.ts'
 import { printable, thousands } from './report.ts'
 
-/** A record to be sent. */
+/** A record to send. */
 export interface SourceRecord {
   readonly key: string | null
   readonly value: string | Buffer
@@ -21,27 +21,27 @@ export interface SourceRecord {
 /** How a source is read. */
 export interface Reading {
   readonly broker: Broker
-  /** Topic with what earlier runs have sent. */
+  /** Topic with the records that earlier runs have sent. */
   readonly topic: string
   readonly keyField: string | null
   readonly stdin: Readable
-  /** Ends the reading of lines, also when none come. */
+  /** Ends the reading of lines, even if none arrive. */
   readonly signal: AbortSignal
   readonly problems: Problems
-  /** Called for each file or line that can be used, also when it is in the log already. */
+  /** Called for each usable file or line, even if it is already in the log. */
   readonly onFound: () => void
 }
 
 /**
- * What the source has and the topic has not.
+ * The records of the source that are not in the topic.
  *
- * @throws InputError when the source cannot be read to its end, or is not the one that was sent.
+ * @throws InputError if the source cannot be read to its end, or is not the one that was sent.
  */
 export function recordsOf(source: Source, reading: Reading): AsyncIterable<SourceRecord> {
   return source.kind === 'files' ? fileRecords(source.name, reading) : lineRecords(source, reading)
 }
 
-/** One record per file, keyed by its folder. */
+/** One record per file, with the file's folder as its key. */
 async function* fileRecords(root: string, reading: Reading): AsyncGenerator<SourceRecord> {
   const { broker, topic, problems } = reading
   const sent = new Set<string>()
@@ -53,7 +53,7 @@ async function* fileRecords(root: string, reading: Reading): AsyncGenerator<Sour
   const onSkipped = (path: string, error: unknown): void => {
     problems.add(`${printable(path)} is left out: ${reasonOf(error)}`)
   }
-  // The log may lie in the tree, and changes while it is walked.
+  // The log may be in the tree, and changes during the walk.
   for await (const file of filesBelow(root, onSkipped, await realpath(broker.dir))) {
     reading.onFound()
     if (sent.has(file.path)) continue
@@ -106,8 +106,8 @@ async function* bytesOf(source: Source, { stdin, signal }: Reading): AsyncGenera
 }
 
 /**
- * Fingerprints of the lines that are in the log, by their numbers. Partitions are written on their
- * own: a crash may leave a later line in one and not an earlier one in another.
+ * Fingerprints of the lines in the log, by line number. Partitions are written independently: after
+ * a crash, one may have a later line while another lacks an earlier one.
  */
 async function linesIn({ broker, topic }: Reading): Promise<Map<number, number>> {
   const lines = new Map<number, number>()
@@ -120,7 +120,7 @@ async function linesIn({ broker, topic }: Reading): Promise<Map<number, number>>
   return lines
 }
 
-/** 48 bits, which is what a number takes without a string for each line. */
+/** 48 bits, which fit in a number and need no string for each line. */
 function fingerprintOf(bytes: Buffer): number {
   return createHash('sha256').update(bytes).digest().readUIntBE(0, 6)
 }
@@ -133,7 +133,7 @@ function changed(source: Source, { broker, topic }: Reading, lineNumber: number)
   )
 }
 
-/** @returns `undefined` where it cannot be written as JSON: its parser goes deeper than that does */
+/** @returns `undefined` if it cannot be stringified: JSON.parse accepts deeper nesting */
 function fieldOf(value: unknown, field: string): string | null | undefined {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return null
   const found = (value as Record<string, unknown>)[field]

@@ -12,17 +12,17 @@ import { counted, printable, Progress } from './report.ts'
 
 const CHANGES_SHOWN = 10
 
-/** @throws InputError when the data directory was never filled: opening would create it. */
+/** @throws InputError if the data directory was never filled: opening would create it. */
 export async function ensureFilled(options: QuickstartOptions): Promise<void> {
   const names = await readdir(options.dataDir).catch(() => [])
   if (names.length === 0) throw nothingToReplay(options, 'nothing has been sent there yet')
 }
 
 /**
- * Reads what is in the log again from offset 0, of one source or of all, and compares the digests.
+ * Reads the records of one source, or of all, from offset 0 again, and compares the digests.
  *
- * @returns 0 when they are the same, 1 otherwise.
- * @throws InputError when there is nothing.
+ * @returns 0 if they are equal, 1 otherwise.
+ * @throws InputError if there are no records.
  */
 export async function replay(
   broker: Broker,
@@ -51,7 +51,7 @@ export async function replay(
   return code
 }
 
-/** @returns whether the digests are the same. */
+/** @returns whether the digests are equal. */
 async function replayOne(
   broker: Broker,
   job: Job,

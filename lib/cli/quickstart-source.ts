@@ -5,21 +5,21 @@ import { InputError } from './command-arguments.ts'
 import type { QuickstartOptions } from './quickstart-options.ts'
 import { printable } from './report.ts'
 
-/** Where the records come from. */
+/** Source of the records. */
 export interface Source {
   readonly kind: 'files' | 'lines'
-  /** Absolute path with all links followed, or `standard input`: what tells sources apart. */
+  /** Absolute path with all links resolved, or `standard input`. Distinguishes sources. */
   readonly name: string
-  /** Whether a second run finds other data there: standard input, and pipes with a name. */
+  /** Whether a second run reads other data, as from standard input or a named pipe. */
   readonly isStream: boolean
 }
 
 export const STANDARD_INPUT: Source = { kind: 'lines', name: 'standard input', isStream: true }
 
 /**
- * The source that the options name, which does not have to exist any more: what a replay asks for.
+ * The source that the options name. For a replay, it need not exist any more.
  *
- * @returns `null` when they name none.
+ * @returns `null` if they name none.
  */
 export async function sourceOf(options: QuickstartOptions): Promise<Source | null> {
   if (options.ndjson === '-') return STANDARD_INPUT
@@ -28,12 +28,12 @@ export async function sourceOf(options: QuickstartOptions): Promise<Source | nul
   const kind = options.tree === null ? 'lines' : 'files'
   const found = await stat(path).catch(() => null)
   const isStream = kind === 'lines' && found !== null && !found.isFile() && !found.isDirectory()
-  // The true path of a pipe without a name cannot be asked for.
+  // An anonymous pipe has no real path.
   const name = await realpath(path).catch(() => resolve(path))
   return { kind, name, isStream }
 }
 
-/** @throws InputError when the source cannot be read, with what to do about it. */
+/** @throws InputError if the source cannot be read, with advice. */
 export async function ensureReadable(source: Source): Promise<void> {
   if (source === STANDARD_INPUT) return
   const { kind, name } = source
@@ -55,7 +55,7 @@ export async function ensureReadable(source: Source): Promise<void> {
   }
 }
 
-/** What a failed read of a path means to the user. */
+/** The user's error for a failed read of a path. */
 export function unreadable(path: string, error: unknown): InputError {
   return new InputError(`${printable(path)} cannot be read: ${reasonOf(error)}`, { cause: error })
 }

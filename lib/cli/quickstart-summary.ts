@@ -4,7 +4,7 @@ import { GROUP_ID, type QuickstartState } from './quickstart-group.ts'
 import type { Job } from './quickstart-job.ts'
 import { counted, inBytes, table, thousands } from './report.ts'
 
-/** How fast it went, and what it took. */
+/** Reports the speed of a run, and the disk operations it needed. */
 export function tellRates(
   job: Job,
   state: QuickstartState,
@@ -36,7 +36,7 @@ export function tellRates(
   )
 }
 
-/** Where each partition begins and ends, and how far the group is. */
+/** Reports where each partition starts and ends, and the position of the group. */
 export async function tellPartitions(
   broker: Broker,
   job: Job,

@@ -31,7 +31,7 @@ const MEMBERS = 2
 
 type Say = (line: string) => void
 
-/** Sends records, and has them consumed. */
+/** Sends records and consumes them. */
 export const quickstartCommand: Command = {
   usage: '[DIR]',
   summary: 'see it work',
@@ -45,7 +45,7 @@ async function quickstart(options: QuickstartOptions, streams: CommandStreams): 
   else if (source !== null) await ensureReadable(source)
   const disk = new CountingFileSystem()
   const startMs = performance.now()
-  // What only reads may run beside who writes, and makes nothing of a directory that is another's.
+  // A read-only open may run beside a writer, and creates nothing in a foreign directory.
   const broker = await Broker.open(options.dataDir, { fileSystem: disk, readOnly: options.replay })
   const say: Say = (line) => {
     streams.stdout.write(`${line}\n`)
@@ -136,7 +136,7 @@ async function run(broker: Broker, task: Task, streams: CommandStreams, say: Say
   return tellBad(job, foundCount, leftOut, unreadable, streams)
 }
 
-/** Waits for all of them. When one fails, the others are stopped before the failure is passed on. */
+/** Waits for all tasks. If one fails, the others are stopped before its error is thrown. */
 async function untilDone(
   { stop }: QuickstartState,
   progress: Progress,
@@ -170,7 +170,7 @@ function tellRecovery(broker: Broker, say: Say): void {
   say(`the last run was cut off: checked in ${durationMs.toFixed(0)} ms, ${cut}`)
 }
 
-/** @returns how many records the group had done before this run. */
+/** @returns how many records the group had processed before this run. */
 async function tellResumption(
   broker: Broker,
   { source, job, options }: Task,

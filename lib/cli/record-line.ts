@@ -2,17 +2,17 @@ import { isUtf8 } from 'node:buffer'
 import type { StoredRecord } from '../record/decode.ts'
 import { InputError } from './command-arguments.ts'
 
-/** Each byte of a text may take six in JSON, and no string is longer than 512 MiB. */
+/** A byte of text may take six bytes in JSON, and no string is longer than 512 MiB. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024
 
-/** Bytes in JSON: as the text that they are in UTF-8, and in base64 where they are none, or too many. */
+/** Bytes in JSON: text if they are UTF-8, base64 if they are not, or are too many. */
 type JsonBytes = string | { readonly base64: string } | null
 
 /**
- * A record as one line of JSON, from which each byte of it can be had again: fields `partition`,
- * `offset`, `timestamp` in milliseconds, `key`, `value`, and `headers` where it has some.
+ * A record as one line of JSON from which each of its bytes can be recovered: fields `partition`,
+ * `offset`, `timestamp` in milliseconds, `key`, `value`, and `headers` if there are any.
  *
- * @throws InputError where it is too large for a line.
+ * @throws InputError if it is too large for a line.
  */
 export function recordLine(partition: number, record: StoredRecord): string {
   const { offset, timestamp, key, value } = record
@@ -29,7 +29,7 @@ export function recordLine(partition: number, record: StoredRecord): string {
   }
 }
 
-/** JSON in one line, without what a terminal would obey. */
+/** JSON on one line, without characters that a terminal would interpret. */
 export function jsonLine(value: unknown): string {
   return JSON.stringify(value).replace(/[\u007f-\u009f]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`

@@ -12,7 +12,7 @@ export function counted(count: number, noun: string): string {
   return `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** Text from outside without what a terminal would obey. */
+/** Text from outside, without characters that a terminal would interpret. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, '\ufffd')
 }
@@ -29,15 +29,15 @@ export function inBytes(sizeBytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`
 }
 
-/** A time in UTC to the second; what is no time that has a date is shown as it is. */
+/** A time in UTC to the second. A value outside the range of dates is shown as it is. */
 export function timeText(timestampMs: number | null): string {
   if (timestampMs === null || timestampMs < 0) return '-'
-  // The latest that a date can be.
+  // The latest time of a Date.
   if (timestampMs > 8.64e15) return String(timestampMs)
   return new Date(timestampMs).toISOString().slice(0, -5).replace('T', ' ')
 }
 
-/** Rows under a heading, the first column to the left and the others to the right. */
+/** Rows under a heading, with the first column left-aligned and the others right-aligned. */
 export function table(
   heading: readonly string[],
   rows: readonly (readonly (string | number)[])[],
@@ -63,7 +63,7 @@ export function table(
 const TERMINAL_INTERVAL_MS = 100
 const FILE_INTERVAL_MS = 1000
 
-/** One line that says how far things are: rewritten in place on a terminal, now and then elsewhere. */
+/** One line of progress: rewritten in place on a terminal, otherwise written once a second. */
 export class Progress {
   readonly #output: Writable & { readonly isTTY?: boolean; readonly columns?: number }
   readonly #timer: NodeJS.Timeout
@@ -83,7 +83,7 @@ export class Progress {
     this.#timer.unref()
   }
 
-  /** Makes way for a line of somebody else. */
+  /** Clears the line for other output. */
   giveWay(): void {
     this.#clear()
   }
@@ -99,7 +99,7 @@ export class Progress {
       return
     }
     this.#clear()
-    // A terminal that does not know its width gives 0.
+    // A terminal that does not know its width reports 0.
     const columns = this.#output.columns ?? 0
     this.#output.write(this.#describe().slice(0, (columns > 1 ? columns : 80) - 1))
     this.#isShown = true

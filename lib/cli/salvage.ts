@@ -20,7 +20,7 @@ Exit codes: 0 nothing is lost; 1 it could not be done; 2 the command line makes 
 and what is listed is lost.
 `
 
-/** Saves what can be saved. */
+/** Saves what can be read of a damaged partition. */
 export const salvageCommand: Command = {
   usage: 'PARTITION TARGET',
   summary: 'copy what can be read of a damaged partition',
@@ -42,7 +42,7 @@ async function salvage(args: readonly string[], { stdout }: CommandStreams): Pro
   return report.lost.length === 0 ? 0 : FOUND_BAD
 }
 
-/** @throws InputError for a copy that would not last, and for one inside of what is only to be read. */
+/** @throws InputError for a copy that would not last, and for one inside the source. */
 function refuseTarget(source: string, target: string): void {
   if (target === source || target.startsWith(`${source}${sep}`)) {
     throw new InputError(`${target} lies in ${source}, in which nothing may be changed`)

@@ -24,7 +24,7 @@ Exit codes: 0 all of it is sound; 1 it could not be done, or something could not
 else is damaged; 2 the command line makes no sense; 3 something is damaged.
 `
 
-/** Looks for damage. */
+/** Searches for damage. */
 export const verifyCommand: Command = {
   usage: 'DIR [TOPIC...]',
   summary: 'whether all that is stored is what was written',
@@ -32,14 +32,14 @@ export const verifyCommand: Command = {
   run: verify,
 }
 
-/** What reading one partition has come to. */
+/** Result of reading one partition. */
 interface Verified {
   readonly topic: string
   readonly partition: number
   readonly segmentCount: number
   readonly sizeBytes: number
   readonly damage: readonly JsonDamage[]
-  /** Why it was not read to its end; `null` where it was. */
+  /** Why it was not read to its end; `null` if it was. */
   readonly failure: string | null
 }
 
@@ -89,7 +89,7 @@ async function verifyAll(
   try {
     for (const partition of partitions) {
       const each = await verifyOne(partition)
-      // Its owner has deleted it meanwhile.
+      // The owner has deleted it meanwhile.
       if (partition.isClosed) continue
       verified.push(each)
       progress.giveWay()
@@ -110,10 +110,10 @@ async function verifyOne(partition: Partition): Promise<Verified> {
   try {
     found.push(...(await log.verify()))
   } catch (error) {
-    // The others are looked at all the same.
+    // The other partitions are still verified.
     failure = reasonOf(error)
   }
-  // What an open has found need not be in a file that can be read, as one that is missing.
+  // Damage found by an open may be in no readable file, as if a file is missing.
   if (log.damage !== null && found.length === 0) {
     if (isSystemError(log.damage.cause)) failure ??= log.damage.message
     else found.push(log.damage)

@@ -14,15 +14,16 @@ import { overlaps } from './offset-ranges.ts'
 import type { Sink } from './sink.ts'
 
 /**
- * How far a load has come in each partition: one integer, the end of the tasks that are done without
- * a gap before them, committed for the group of the load's name. It goes back only where the log was cut.
+ * The progress of a load in each partition: one integer, the end of the tasks that are done without
+ * a gap before them. It is committed for the group with the load's name. It moves back only if the
+ * log was truncated.
  */
 export class LoadOffsets {
   readonly #consumer: Consumer
-  /** Of each partition, the tasks that are not done or have one before them that is not. */
+  /** Per partition, the tasks that are not done or follow one that is not. */
   readonly #open = new Map<string, LoadTask[]>()
   readonly #done = new Set<LoadTask>()
-  /** Of each partition that the load has begun in, what is on record of how far it may come. */
+  /** Per partition in which the load has begun, the committed reach. */
   readonly #begun = new Map<string, Promise<LoadReach>>()
   #commits: Promise<void> = Promise.resolve()
 
@@ -36,14 +37,17 @@ export class LoadOffsets {
   }
 
   /**
-   * Commits, before the first task of a partition is loaded, how far its tasks reach, and where they begin when
-   * nothing is committed yet. Otherwise records that are deleted before the first task is done would be missing in
-   * the next plan, others would pass for loaded in the place of those that are cut off while the sink has them and
-   * the commit does not, and nobody would know.
+   * Commits, before the first task of a partition is loaded, how far its tasks reach, and where
+   * they start if nothing is committed yet. Without this commit, the next plan would not notice
+   * records that are deleted before the first task is done. Nor would it notice a truncation of
+   * records that are in the sink but not yet covered by a commit, and would take others in their
+   * place for loaded.
    *
-   * @returns what is on record now: what the load takes of it is of before any cut that comes from then on.
-   * @throws {@link OffsetOutOfRangeError} when the log has lost what was loaded, unless the sink has been rid
-   * of it and the plan begins there: others would be taken for loaded that are in its place.
+   * @returns the committed reach; the records that the load reads within it precede any later
+   * truncation.
+   * @throws {@link OffsetOutOfRangeError} if the log has lost loaded records, unless the sink has
+   * been cleared of them and the plan starts there. Otherwise others in their place would be taken
+   * for loaded.
    */
   begin(task: LoadTask, place: LoadPlace, sink: Sink): Promise<LoadReach> {
     const key = keyOf(task)
@@ -52,19 +56,19 @@ export class LoadOffsets {
     const tasks = this.#open.get(key) ?? [task]
     const beginning = this.#begin(tasks, place, sink)
     this.#begun.set(key, beginning)
-    // The next try asks again.
+    // The next attempt tries again.
     beginning.catch(() => this.#begun.delete(key))
     return beginning
   }
 
-  /** Where there is nothing to do yet, what comes and goes until the next plan would be missing too. */
+  /** Commits starts with nothing to load: the next plan must notice records deleted until then. */
   async beginEmpty(starts: readonly LoadStart[]): Promise<void> {
     for (const { topic, partition, startOffset: offset } of starts) {
       try {
         if ((await this.#consumer.committed({ topic, partition })) !== null) continue
         await this.#consumer.commit([{ topic, partition, offset }])
       } catch (error) {
-        // A topic that has been deleted since has nothing that could be missing.
+        // In a topic deleted meanwhile, no records can be missed.
         if (!(error instanceof UnknownTopicOrPartitionError)) throw error
       }
     }
@@ -78,12 +82,12 @@ export class LoadOffsets {
     const committed = await this.#consumer.committed({ topic, partition })
     const before = committed === null ? null : reachOf(committed)
     const cutOff = before === null ? null : cutOffOf(before, source)
-    // What was loaded up to there and is left counts for what is cut off from now on, too.
+    // Records loaded up to this offset and still in the log count for later truncations too.
     const kept = cutOff === null ? (before?.loadedTo ?? 0) : cutOff.startOffset
     if (cutOff === null && before !== null && kept >= planned) return before
     const loadedTo = Math.max(kept, planned)
     const { reader } = source.log
-    // It is known before the sink is asked: a cut that comes meanwhile is of a later epoch.
+    // Determined before the sink is asked, as a truncation during that call has a later epoch.
     const reach = { loadedTo, leaderEpoch: reader.epochOf(loadedTo - 1) }
     const offset = committed?.offset ?? startOffset
     const leaderEpoch = committed === null ? reader.epochOf(offset - 1) : committed.leaderEpoch
@@ -98,26 +102,27 @@ export class LoadOffsets {
     return reach
   }
 
-  /** What is committed for a partition, 0 for nothing. */
+  /** The committed offset of a partition, 0 if there is none. */
   async committed({ topic, partition }: LoadTask): Promise<number> {
     return (await this.#consumer.committed({ topic, partition }))?.offset ?? 0
   }
 
   /**
-   * Enters a task as done, and commits how far that brings its partition, if it does.
+   * Marks a task as done, and commits the offset that its partition has thereby reached, if it has
+   * moved.
    *
-   * @param reach what {@link LoadOffsets.begin} has given for it.
-   * @throws {@link OffsetOutOfRangeError} when the log has lost records that were loaded.
+   * @param reach the result of {@link LoadOffsets.begin} for it.
+   * @throws {@link OffsetOutOfRangeError} if the log has lost loaded records.
    */
   async finish(task: LoadTask, partition: Partition, reach: LoadReach): Promise<void> {
     this.#done.add(task)
-    // One at a time, so that none overtakes one that is further; a failed one is its caller's matter.
+    // One at a time, so that none overtakes a later one. A failed commit concerns only its caller.
     const commit = this.#commits.then(() => this.#commitPrefix(task, partition, reach))
     this.#commits = commit.catch(() => undefined)
     await commit
   }
 
-  /** Commits in progress are waited for. */
+  /** Waits for commits in progress. */
   async close(): Promise<void> {
     await this.#commits
     await this.#consumer.close()
@@ -138,12 +143,12 @@ export class LoadOffsets {
     }
     const endOffset = Math.max(prefixEnd, task.endOffset)
     if (kept < endOffset) throw lostSince(source, { startOffset: kept, endOffset })
-    // After the commit: if it fails, the next one of the partition has to bring it along.
+    // Only after the commit: if it fails, the partition's next commit must cover these tasks.
     for (const each of open.splice(0, prefix.length)) this.#done.delete(each)
   }
 }
 
-/** The error for records that a load has taken and the log has lost. */
+/** The error for loaded records that the log has lost. */
 function lostSince(
   { topic, index, logStartOffset, logEndOffset }: Partition,
   { startOffset, endOffset }: OffsetRange,

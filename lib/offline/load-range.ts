@@ -4,33 +4,33 @@ import { RecordsGoneError } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 
-/** So much of a partition is read at once. */
+/** Bytes of a partition that are read at once. */
 const READ_BYTES = 256 * 1024
-/** Where no more offsets are left, what lies behind them is not read with them. */
+/** If at most this many offsets are left, a read is limited to them. */
 const FEW_RECORDS = 500
 
-/** What a task is loaded from. */
+/** Source of the records of a task. */
 export interface LoadPlace {
   readonly topicId: string
   readonly partition: Partition
 }
 
-/** How a range is loaded. */
+/** Options of {@link loadRange}. */
 export interface LoadRangeOptions {
   readonly signal?: AbortSignal | undefined
-  /** Told of the next offset after each write. */
+  /** Called with the next offset after each write. */
   readonly onWritten?: (nextOffset: number) => void
-  /** The epoch behind which the load began: a cut since then is an error. @defaultValue the log's by now */
+  /** The epoch when the load began: truncation since is an error. @defaultValue the current one */
   readonly leaderEpoch?: number | null
 }
 
 /**
- * What the sink holds of a partition, as far as it ends behind the start of a task.
+ * The ranges of a partition that the sink holds and that end after the start of a task.
  *
- * @param refresh makes the partition look at what its owner has written. Where another process owns
- * it, the sink may hold what this one has not seen yet.
- * @throws {@link OffsetOutOfRangeError} when the sink holds offsets that the log has not reached:
- * they are of another topic of that name, or of a log that has lost its end.
+ * @param refresh makes the partition read what its owner has written. If another process owns it,
+ * the sink may hold records that this process has not seen yet.
+ * @throws {@link OffsetOutOfRangeError} if the sink holds offsets that the log has not reached:
+ * they belong to another topic of the same name, or to a log that has lost its end.
  */
 export async function publishedBehind(
   task: LoadTask,
@@ -55,13 +55,13 @@ export async function publishedBehind(
 }
 
 /**
- * Loads all records of a task into the sink, which has none of them, and commits them there. The
- * writer is aborted when that fails.
+ * Loads all records of a task into the sink, which has none of them, and commits them there. If
+ * that fails, the writer is aborted.
  *
- * @throws {@link RecordsGoneError} when some of the records have been deleted.
- * @throws {@link OffsetOutOfRangeError} when the log does not reach the end of the task, or was cut below
- * what is loaded already.
- * @throws what the log and the sink throw; the signal's reason.
+ * @throws {@link RecordsGoneError} if some of the records have been deleted.
+ * @throws {@link OffsetOutOfRangeError} if the log does not reach the end of the task, or was
+ * truncated below what is already loaded.
+ * @throws the errors of the log and the sink; the signal's reason.
  */
 export async function loadRange(
   partition: Partition,
@@ -70,7 +70,7 @@ export async function loadRange(
   { signal, onWritten, leaderEpoch }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
-  // A copy, which the sink may change.
+  // A copy, as the sink may change it.
   const writer = await sink.open({ ...task })
   checkWriter('what open() of a sink gives', writer)
   const epoch = leaderEpoch ?? partition.log.leaderEpoch
@@ -95,13 +95,13 @@ export async function loadRange(
     await letGo(writer)
     throw error
   }
-  // What has been committed must not be let go of for what it says.
+  // Validated after the `try`, as a committed task must not be aborted for an invalid result.
   return checkTaskResult(result)
 }
 
 /**
- * What was cut off while it was loaded is not committed, nor are records of before the cut with those that
- * came in the place of others behind them.
+ * Refuses records that were truncated while they were loaded, and a mix of records from before a
+ * truncation with those that replaced later ones.
  */
 function ensureNotCut(partition: Partition, nextOffset: number, leaderEpoch: number): void {
   const end = partition.log.reader.endOffsetForEpoch(leaderEpoch)
@@ -113,16 +113,16 @@ function ensureNotCut(partition: Partition, nextOffset: number, leaderEpoch: num
   )
 }
 
-/** What has failed before is what the caller has to know, however a sink's `abort` fails after it. */
+/** Aborts a writer. An error of `abort` must not hide the earlier one, which the caller needs. */
 async function letGo(writer: TaskWriter): Promise<void> {
   try {
     await writer.abort()
   } catch {
-    // Nothing counts that is not committed.
+    // Uncommitted records do not count.
   }
 }
 
-/** The records of the task from `offset` on, about 256 KiB of them; none when there are no more. */
+/** The records of the task from `offset` on, about 256 KiB; none if there are no more. */
 async function readNext(
   partition: Partition,
   task: LoadTask,

@@ -4,7 +4,7 @@ import type { ResolvedImportOptions } from './import-options.ts'
 import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
 import { parsedRows, rejectOf, type RowParser } from './text-rows.ts'
 
-/** A file with a JSON value on each line. */
+/** A file with one JSON value per line. */
 export class NdjsonRows implements RowSource {
   readonly #file: InputFile
   readonly #options: ResolvedImportOptions

@@ -1,10 +1,10 @@
 import type { OffsetRange } from './load-task.ts'
 
-/** What is left of `range` without `taken`, which may be in any order and overlap; in offset order. */
+/** The parts of `range` outside `taken`, in offset order. `taken` may be unsorted and overlap. */
 export function subtractRanges(range: OffsetRange, taken: readonly OffsetRange[]): OffsetRange[] {
   const rest: OffsetRange[] = []
   let at = range.startOffset
-  // Of all that a load has put there, hardly any is near.
+  // Hardly any of the ranges that loads have published are near.
   const near = taken.filter((each) => overlaps(each, range)).sort(byStart)
   for (const { startOffset, endOffset } of near) {
     if (at >= range.endOffset) break
@@ -16,19 +16,19 @@ export function subtractRanges(range: OffsetRange, taken: readonly OffsetRange[]
   return rest
 }
 
-/** Whether there is an offset that both hold. */
+/** Whether the ranges have an offset in common. */
 export function overlaps(left: OffsetRange, right: OffsetRange): boolean {
   return left.startOffset < right.endOffset && right.startOffset < left.endOffset
 }
 
-/** Orders ranges by where they begin; an argument for `sort`. */
+/** Orders ranges by their start; an argument for `sort`. */
 export function byStart(left: OffsetRange, right: OffsetRange): number {
   return left.startOffset - right.startOffset || left.endOffset - right.endOffset
 }
 
-/** Ranges that are asked many times whether they hold another. */
+/** Ranges that are checked many times for containing another. */
 export class JoinedRanges {
-  /** Behind the last of them. */
+  /** End of the last range, exclusive. */
   readonly endOffset: number
   /** In offset order, with a gap between each and the next. */
   readonly #ranges: { readonly startOffset: number; endOffset: number }[] = []
@@ -44,7 +44,7 @@ export class JoinedRanges {
     this.endOffset = this.#ranges.at(-1)?.endOffset ?? 0
   }
 
-  /** Whether all offsets of a range are among them. */
+  /** Whether the ranges contain all offsets of a range. */
   hold({ startOffset, endOffset }: OffsetRange): boolean {
     let [low, high] = [0, this.#ranges.length]
     while (low < high) {

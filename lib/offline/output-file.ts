@@ -4,7 +4,7 @@ import type { File, FileSystem } from '../platform/file-system.ts'
 import { systemRandom } from '../platform/random.ts'
 import { isSystemError } from '../platform/system-error.ts'
 
-/** A file that is written under a temporary name, from its start to its end. */
+/** A file that is written sequentially under a temporary name. */
 export class OutputFile {
   readonly #fileSystem: FileSystem
   readonly #file: File
@@ -17,8 +17,8 @@ export class OutputFile {
   }
 
   /**
-   * Creates `_<name>.<chance>.tmp` in `directory`: the name begins with what readers of directories
-   * pass over, and no other writer has it.
+   * Creates `_<name>.<random>.tmp` in `directory`. Readers of directories ignore names that begin
+   * with an underscore, and no other writer uses this name.
    */
   static async create(
     fileSystem: FileSystem,
@@ -43,19 +43,19 @@ export class OutputFile {
     this.#sizeBytes += bytes.length
   }
 
-  /** Makes the content durable; nothing can be appended any more. */
+  /** Makes the content durable. Nothing can be appended afterwards. */
   async finish(): Promise<void> {
     await this.#file.sync()
     await this.#file.close()
   }
 
-  /** Gives it its final name, in place of what has it. Durable with its directory. */
+  /** Renames it to its final name, replacing any file. Durable once its directory is synced. */
   async rename(path: string): Promise<void> {
     await this.#fileSystem.rename(this.path, path)
     this.#isThere = false
   }
 
-  /** Removes it, unless it has its final name. */
+  /** Removes the file, unless it has its final name. */
   async discard(): Promise<void> {
     await this.#file.close()
     if (!this.#isThere) return
@@ -63,7 +63,7 @@ export class OutputFile {
     try {
       await this.#fileSystem.unlink(this.path)
     } catch (error) {
-      // Who has published the same records takes away what others had begun.
+      // A process that has published the same records removes the files of other attempts.
       if (!isSystemError(error, 'ENOENT')) throw error
     }
   }

@@ -9,15 +9,15 @@ import {
 import { decompressLz4Block } from '../record/codecs/lz4-block.ts'
 import { MissingModuleError } from './optional-module.ts'
 
-/** Gives back what a page held, which its header says the length of. */
+/** Decompresses a page to its content, whose length is in the page's header. */
 export type Decompress = (page: Uint8Array, length: number) => Uint8Array
 
-/** The codecs of Parquet that a file may use besides Snappy, which its reader has. */
+/** The codecs of Parquet that a file may use besides Snappy, which hyparquet supports itself. */
 export type Decompressors = Partial<
   Record<'GZIP' | 'BROTLI' | 'ZSTD' | 'LZ4' | 'LZ4_RAW', Decompress>
 >
 
-/** In front of each block of a page of Hadoop's: what comes out of it, and what goes in, big-endian. */
+/** Before each block of a Hadoop page: its decompressed and its compressed size, big-endian. */
 const HADOOP_HEADER_BYTES = 8
 
 const DECOMPRESSORS: Decompressors = {
@@ -28,10 +28,11 @@ const DECOMPRESSORS: Decompressors = {
 }
 
 /**
- * What a file needs to be read.
+ * The decompressors that a file needs.
  *
- * @param codecs that it uses
- * @throws {@link MissingModuleError} when it is of zstd, which neither Node.js nor a package reads.
+ * @param codecs used by the file
+ * @throws {@link MissingModuleError} if it uses zstd, and neither Node.js nor an installed package
+ * supports it.
  */
 export async function decompressorsFor(codecs: ReadonlySet<string>): Promise<Decompressors> {
   return codecs.has('ZSTD') ? { ...DECOMPRESSORS, ZSTD: await zstd() } : DECOMPRESSORS
@@ -52,7 +53,7 @@ async function zstd(): Promise<Decompress> {
   return (page, length) => library.decompress(page, { defaultHeapSize: Math.max(length, 1) })
 }
 
-/** So that no page becomes larger than it says, at the cost of what is in memory. */
+/** Limits memory: no page may become larger than its header says. */
 function limitedTo(length: number): { maxOutputLength: number } {
   return { maxOutputLength: Math.max(length, 1) }
 }
@@ -63,7 +64,7 @@ function lz4(block: Buffer, length: number): Uint8Array {
   return content.subarray(0, Math.max(0, decompressLz4Block(block, content)))
 }
 
-/** What old writers call LZ4. @returns `null` when the page is not of that kind */
+/** Decompresses what old writers call LZ4. @returns `null` if the page is not of that kind */
 function hadoopLz4(page: Buffer, length: number): Uint8Array | null {
   const blocks: Uint8Array[] = []
   let rest = length

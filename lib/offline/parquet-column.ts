@@ -2,20 +2,20 @@ import type { Cell, ColumnType } from './row-shape.ts'
 
 const NOTHING: Uint8Array = new Uint8Array(0)
 
-/** A value as the Parquet writer takes it. */
+/** A value for the Parquet writer. */
 export type ParquetValue = bigint | number | boolean | Uint8Array | null
 
 const INITIAL_BYTES = 4 * 1024
-/** A buffer that a single large value has made larger than this is not kept. */
+/** A buffer that a single large value has grown beyond this size is not kept. */
 const MAX_KEPT_BYTES = 4 * 1024 * 1024
-/** Up to so many bytes are copied one by one: a call into native code costs more. */
+/** Up to this many bytes are copied one by one, as a native call costs more. */
 const FEW_BYTES = 32
 
-/** The values of one column, until they are written. */
+/** The values of one column until they are written. */
 export interface ParquetColumn {
-  /** Takes the next value. @returns the bytes of memory that it takes */
+  /** Adds the next value. @returns the bytes of memory that it uses */
   add(value: Cell): number
-  /** The values, which are good until the column is cleared. Made anew by each call. */
+  /** The values, valid until the column is cleared. Each call creates them again. */
   values(): ParquetValue[]
   clear(): void
 }
@@ -40,7 +40,7 @@ export function parquetColumn(type: ColumnType): ParquetColumn {
 const NUMBER_BYTES = 8
 const INITIAL_COUNT = 256
 
-/** Numbers as they lie in memory; what a column of them calls no number is null. */
+/** Numbers in a typed array, with NaN for null. */
 class NumberColumn implements ParquetColumn {
   readonly #toValue: (value: number) => ParquetValue
   #numbers = new Float64Array(INITIAL_COUNT)
@@ -76,16 +76,16 @@ class NumberColumn implements ParquetColumn {
 }
 
 /**
- * Values are copied into one buffer, which is used again: each of them would otherwise keep in memory
- * all that was read with it.
+ * Copies values into one reused buffer. Otherwise each value would keep everything in memory that
+ * was read with it.
  */
 class BytesColumn implements ParquetColumn {
   #bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES)
   #length = 0
-  /** Of each value, where it begins, -1 for null, and where it ends. */
+  /** Start and end of each value; -1 for null. */
   #places = new Int32Array(2 * INITIAL_COUNT)
   #count = 0
-  /** Text that comes again and again, as the headers of most records, is there once. */
+  /** Text that is repeated, such as the headers of most records, is stored once. */
   #lastText: string | null = null
   #lastStart = 0
   #lastEnd = 0
@@ -122,7 +122,7 @@ class BytesColumn implements ParquetColumn {
     if (this.#bytes.length > MAX_KEPT_BYTES) this.#bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES)
   }
 
-  /** @returns the bytes of memory that the value takes */
+  /** @returns the bytes of memory that the value uses */
   #place(start: number, end: number): number {
     const slot = 2 * this.#count
     if (slot === this.#places.length) {

@@ -3,7 +3,7 @@ import type * as hyparquet from 'hyparquet'
 import { ImportFileError } from './import-errors.ts'
 import { exactJson, SAFE_DIGITS } from './raw-fields.ts'
 
-/** A time of more than milliseconds: as text, and so as JSON, it has all of its digits. */
+/** A time finer than milliseconds. As text, and so as JSON, it has all of its digits. */
 class FineTime extends Date {
   readonly #text: string
 
@@ -17,7 +17,7 @@ class FineTime extends Date {
   }
 }
 
-/** Times, and numbers in JSON, with all of their digits, which a Date or a number alone does not have. */
+/** Keep all digits of times, and of numbers in JSON, which a Date or a number alone would lose. */
 export const EXACT_PARSERS: Partial<hyparquet.ParquetParsers> = {
   timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3),
   timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6),
@@ -35,30 +35,30 @@ function timeOf(value: bigint, moreDigits: number): Date {
   return new FineTime(ms, `${time.toISOString().slice(0, -1)}${more}Z`)
 }
 
-/** Where decimals are in a value: it is one, or has some in its items or fields. */
+/** The decimals in a value: it is a decimal, or contains some in its items or fields. */
 interface Decimals {
   readonly scale?: number
   /** Of a list. */
   readonly items?: Decimals
-  /** Of a map, whatever the key. */
+  /** Of a map, for any key. */
   readonly values?: Decimals
   /** Of a struct. */
   readonly fields?: ReadonlyMap<string, Decimals>
 }
 
 /**
- * Decimals that a number may not hold. hyparquet is told that they are plain numbers or bytes, and
- * what it reads is made decimals here.
+ * Decimals that a number may not hold exactly. hyparquet reads them as plain numbers or bytes, and
+ * this class converts the results to decimals.
  */
 export class ExactDecimals {
-  /** For the reader. */
+  /** Metadata for the reader, with these decimals declared as plain values. */
   readonly metadata: hyparquet.FileMetaData
   readonly #path: string
   readonly #schema: hyparquet.SchemaElement[]
   readonly #table: Decimals | null
-  /** The element that {@link ExactDecimals.#read} comes to next. */
+  /** Index of the element that {@link ExactDecimals.#read} reads next. */
   #at = 0
-  /** Variants that it is inside of. */
+  /** Number of variants around that element. */
   #variants = 0
 
   /**
@@ -72,12 +72,12 @@ export class ExactDecimals {
     this.metadata = { ...metadata, schema: this.#schema }
   }
 
-  /** Puts decimals into rows in the place of what was read: numbers, or text where those are not exact. */
+  /** Replaces values of these rows with decimals: numbers, or text if a number is not exact. */
   putInto(rows: readonly Record<string, unknown>[]): void {
     if (this.#table !== null) for (const row of rows) withDecimals(row, this.#table)
   }
 
-  /** Reads an element with all that is in it, and makes it plain. @returns `null` where no decimal is */
+  /** Reads an element with its children, and makes it plain. @returns `null` without decimals */
   #read(): Decimals | null {
     const slot = this.#at
     const element = this.#schema[slot]
@@ -101,7 +101,7 @@ export class ExactDecimals {
     return fields.size === 0 ? null : this.#groupOf(slot, element, fields)
   }
 
-  /** The standard's lists and maps have a group between themselves and what they hold. */
+  /** The standard's lists and maps have a group between themselves and their elements. */
   #groupOf(
     slot: number,
     { name, num_children, converted_type }: hyparquet.SchemaElement,
@@ -126,7 +126,7 @@ export class ExactDecimals {
 
   #readLeaf(slot: number, element: hyparquet.SchemaElement): Decimals | null {
     const { scale = 0, precision = 0, converted_type } = element
-    // What a variant holds says itself what it is.
+    // A value in a variant carries its own type.
     if (this.#variants > 0) return null
     if (converted_type !== 'DECIMAL' || precision <= SAFE_DIGITS) return null
     const plain = { ...element }
@@ -137,13 +137,13 @@ export class ExactDecimals {
   }
 }
 
-/** Of the only field that has some. */
+/** The decimals of the only field that has some. */
 function firstOf({ fields }: Decimals): Decimals {
   const [first] = fields?.values() ?? []
   return first ?? {}
 }
 
-/** @returns the value, or what is to be in its place; what it holds is changed in place */
+/** @returns the value or its replacement; the contents of a value are changed in place */
 function withDecimals(value: unknown, decimals: Decimals): unknown {
   const { scale, items, values, fields } = decimals
   if (Array.isArray(value)) {
@@ -173,7 +173,7 @@ function decimalOf(stored: unknown, scale: number): unknown {
   return digits.length <= SAFE_DIGITS ? Number(signed) : signed
 }
 
-/** Two's complement, the first byte first. */
+/** Two's complement, big-endian. */
 function signedOf(bytes: Uint8Array): bigint {
   if (bytes.length === 0) return 0n
   return BigInt.asIntN(8 * bytes.length, BigInt(`0x${Buffer.from(bytes).toString('hex')}`))

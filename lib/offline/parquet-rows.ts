@@ -10,7 +10,7 @@ import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
 
 type Hyparquet = typeof hyparquet
 
-/** A Parquet file, one row group in memory at a time. Its position is the row. */
+/** A Parquet file, with one row group in memory at a time. Its position is the row. */
 export class ParquetRows implements RowSource {
   readonly #file: InputFile
   readonly #options: ResolvedImportOptions

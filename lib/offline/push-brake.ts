@@ -1,9 +1,9 @@
 import type { Consumer, TopicPartition } from '../index.ts'
 import { partitionKey } from './push-queue.ts'
 
-/** Pauses what a consumer has while the target takes no more, and resumes nothing that others have paused. */
+/** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
 export class PushBrake<K, V> {
-  /** Whether the target takes no more. */
+  /** Whether the target accepts no more records. */
   isOn = false
   readonly #consumer: Consumer<K, V>
   readonly #paused: Map<string, TopicPartition> = new Map()
@@ -12,7 +12,7 @@ export class PushBrake<K, V> {
     this.#consumer = consumer
   }
 
-  /** Called before each poll: what has been assigned since is paused as well. */
+  /** Called before each poll, so that newly assigned partitions are paused too. */
   set(isOn: boolean): void {
     this.isOn = isOn
     if (!isOn) {
@@ -25,7 +25,7 @@ export class PushBrake<K, V> {
     for (const each of running) this.#paused.set(partitionKey(each), each)
   }
 
-  /** Resumes what it has paused, as far as the consumer still has it. */
+  /** Resumes the partitions that it has paused, if the consumer still has them. */
   release(): void {
     if (this.#paused.size === 0) return
     const assigned = this.#consumer.assignment()

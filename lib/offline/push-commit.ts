@@ -8,11 +8,13 @@ import type { PushPartitions } from './push-partitions.ts'
 import type { PushPartition } from './push-queue.ts'
 
 /**
- * Commits what is new of what a push has had acknowledged, with the epoch of the records that were written: what
- * was cut off meanwhile counts no more, and what came in its place is not taken for written.
+ * Commits what has been acknowledged since the last commit of a push, with the epoch of the written
+ * records. Truncated records then no longer count, and the records in their place are not taken for
+ * written.
  *
- * @param draining may be committed though they are not assigned any more.
- * @returns those whose topic was deleted meanwhile: nothing of the others is committed then.
+ * @param draining may be committed even if they are no longer assigned.
+ * @returns the partitions whose topic was deleted meanwhile; nothing of the others is committed
+ * then.
  */
 export async function commitNew<K, V>(
   consumer: Consumer<K, V>,
@@ -31,7 +33,7 @@ export async function commitNew<K, V>(
   }
 }
 
-/** @returns `left`: those of which nothing is committed yet, as the group has moved on, or others were deleted. */
+/** @returns `left`: not committed yet, as the group has moved on or other topics were deleted. */
 async function commitDone<K, V>(
   consumer: Consumer<K, V>,
   partitions: readonly PushPartition<K, V>[],
@@ -47,10 +49,10 @@ async function commitDone<K, V>(
     const { doneOffset, doneEpoch: leaderEpoch } = each
     const done = { topic, partition, offset: doneOffset, leaderEpoch }
     const offset = controls.offsetWithinEpoch(done)
-    // Another owner may have gone on since, and its commit must not be taken back.
+    // Another owner may have continued since, and its commit must not be moved back.
     if (offset > (committed?.offset ?? -1)) found.push({ each, commit: { ...done, offset } })
   }
-  // What has come meanwhile may be of another topic of the name, which these offsets say nothing about.
+  // The partition may now be of another topic with this name, to which these offsets do not apply.
   const own = found.filter(({ each }) => !each.isOver && controls.topicIdOf(each) === each.topicId)
   if (own.length === 0) return { deleted: [], left: [] }
   const left = own.map(({ each }) => each)
@@ -58,11 +60,11 @@ async function commitDone<K, V>(
     await consumer.commit(own.map(({ commit }) => commit))
     return { deleted: [], left: [] }
   } catch (error) {
-    // The group has moved on: the next poll takes part again, and then it is known who owns what.
+    // The group has moved on: the next poll rejoins it, and then the owners are known.
     if (error instanceof CommitFailedError) return { deleted: [], left }
     if (!(error instanceof UnknownTopicOrPartitionError)) throw error
-    // It was deleted. The next poll knows, or one has taken it away already while this waited for its
-    // turn in the group.
+    // The topic was deleted. The next poll finds out, or a poll has removed it already while this
+    // commit waited for its turn in the group.
     const deleted = left.filter(({ topic }) => topic === error.topic)
     if (deleted.length === 0) throw error
     return { deleted, left }

@@ -3,29 +3,29 @@ import type { PushContext, ResolvedPushOptions } from './push-options.ts'
 import type { PushEntry } from './push-queue.ts'
 import type { ConsumerRecord } from '../index.ts'
 
-/** What a push calls for the records of one write. */
+/** The function that a push calls with the records of one write. */
 export type Write<K, V> = (
   records: readonly ConsumerRecord<K, V>[],
   context: PushContext,
 ) => unknown
 
-/** What a push has done. */
+/** Result of a push. */
 export interface PushResult {
   /** Records that writes have acknowledged. */
   readonly written: number
-  /** Records that could not be written, and were skipped or put somewhere else. */
+  /** Records that could not be written, and were skipped or passed to the `onError` function. */
   readonly failed: number
-  /** Writes that were tried again. */
+  /** Number of retries of writes. */
   readonly retries: number
 }
 
 const MAX_BACKOFF_MS = 30_000
 
-/** Hands records to the target, again where it fails, and counts what came of it. */
+/** Passes records to the target, retries failed writes, and counts the outcomes. */
 export class PushDelivery<K, V> {
   readonly #write: Write<K, V>
   readonly #options: ResolvedPushOptions<K, V>
-  /** What writes are told. */
+  /** The signal that writes receive. */
   readonly #signal: AbortSignal
   readonly #stopping: AbortSignal
   #written = 0
@@ -33,8 +33,8 @@ export class PushDelivery<K, V> {
   #retries = 0
 
   /**
-   * @param signals.ending what writes are told: they need not go on
-   * @param signals.stopping from when on nothing is tried again
+   * @param signals.ending for writes: aborted when they need not continue
+   * @param signals.stopping aborted when no write is retried any more
    */
   constructor(
     write: Write<K, V>,
@@ -47,20 +47,19 @@ export class PushDelivery<K, V> {
     this.#stopping = stopping
   }
 
-  /** What came of it so far. */
+  /** The result so far. */
   get result(): PushResult {
     return { written: this.#written, failed: this.#failed, retries: this.#retries }
   }
 
   /**
-   * @param over aborted when nobody would hear of a further try, because the records are handed out
-   * again
-   * @returns whether the records are dealt with
-   * @throws the error of the last try where that ends the push, or what `onError` throws
+   * @param over aborted when a retry is pointless, because the records are delivered again
+   * @returns whether the records are processed
+   * @throws the last error if it ends the push, or the error of `onError`
    */
   async deliver(entries: readonly PushEntry<K, V>[], over: AbortSignal): Promise<boolean> {
     const { retries, retryBackoffMs, clock, onError } = this.#options
-    // Another array each time: whoever gets one may have taken records off it.
+    // A new array each time, as a write or `onError` may have modified the previous one.
     const recordsOf = (): ConsumerRecord<K, V>[] => entries.map(({ record }) => record)
     const signal = this.#signal
     const isUnwanted = (): boolean => this.#stopping.aborted || over.aborted

@@ -2,15 +2,15 @@ import type { Consumer, ConsumerRecord } from '../index.ts'
 import { partitionKey, type PushEntry, type PushPartition } from './push-queue.ts'
 
 /**
- * The partitions of a push that it has taken records of. A consumer may have thousands: what is asked for with
- * each write that ends is counted and noted as it changes, and not looked up in all of them.
+ * The partitions from which a push has taken records. A consumer may have thousands, so what is
+ * needed after each write is tracked as it changes, instead of searching all partitions.
  */
 export class PushPartitions<K, V> {
   readonly #consumer: Consumer<K, V>
   readonly #all: Map<string, PushPartition<K, V>> = new Map()
-  /** Those of which more may be acknowledged than is committed. */
+  /** Partitions in which more may be acknowledged than committed. */
   readonly #uncommitted: Set<PushPartition<K, V>> = new Set()
-  /** What was assigned when they were last compared with it; `null` when they are to be compared in any case. */
+  /** The assignment at the last comparison; `null` forces the next comparison. */
   #comparedWith: object | null = null
   #heldBack = 0
 
@@ -18,7 +18,7 @@ export class PushPartitions<K, V> {
     this.#consumer = consumer
   }
 
-  /** Records that are acknowledged, and that no commit can cover because one in front of them is not. */
+  /** Acknowledged records that no commit can cover because an earlier one is unacknowledged. */
   get heldBack(): number {
     return this.#heldBack
   }
@@ -33,25 +33,25 @@ export class PushPartitions<K, V> {
 
   set(key: string, partition: PushPartition<K, V>): void {
     this.#all.set(key, partition)
-    // Where it begins is committed as well: who comes next may be sent to the end of the log without it.
+    // The start is committed too: without it the next owner may start at the end of the log.
     this.#uncommitted.add(partition)
     this.#comparedWith = null
   }
 
-  /** A record has been taken. */
+  /** Adds a record that has been taken. */
   add(
     partition: PushPartition<K, V>,
     record: ConsumerRecord<K, V>,
     leaderEpoch: number | null,
   ): PushEntry<K, V> {
-    // Behind offsets that hold no records.
+    // It follows offsets without records.
     if (!partition.isUnfinished && record.offset > partition.nextOffset) {
       this.#uncommitted.add(partition)
     }
     return partition.add(record, leaderEpoch)
   }
 
-  /** These records of one partition are dealt with. */
+  /** Marks these records of one partition as processed. */
   finish(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): void {
     const before = partition.heldBack
     partition.finish(entries)
@@ -61,9 +61,9 @@ export class PushPartitions<K, V> {
   }
 
   /**
-   * Those that the consumer has no more.
+   * The partitions that the consumer no longer has.
    *
-   * @throws {@link ClosedError} when it is closed
+   * @throws {@link ClosedError} if the consumer is closed
    */
   lost(): PushPartition<K, V>[] {
     const { controls } = this.#consumer
@@ -75,10 +75,10 @@ export class PushPartitions<K, V> {
   }
 
   /**
-   * Those that have something to commit, which are noted no more.
+   * Removes and returns the partitions that have something to commit.
    *
-   * @param draining are given also where they are not assigned any more
-   * @throws {@link ClosedError} when the consumer is closed
+   * @param draining are included even if they are no longer assigned
+   * @throws {@link ClosedError} if the consumer is closed
    */
   takeUncommitted(draining: ReadonlySet<PushPartition<K, V>>): PushPartition<K, V>[] {
     const { controls } = this.#consumer
@@ -92,12 +92,12 @@ export class PushPartitions<K, V> {
     return taken
   }
 
-  /** They have not been committed. */
+  /** Puts back partitions that have not been committed. */
   putBack(partitions: readonly PushPartition<K, V>[]): void {
     for (const each of partitions) if (!each.isOver) this.#uncommitted.add(each)
   }
 
-  /** Gives them up. */
+  /** Gives up partitions. */
   forget(partitions: readonly PushPartition<K, V>[]): void {
     for (const each of partitions) {
       const key = partitionKey(each)

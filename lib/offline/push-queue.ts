@@ -5,26 +5,26 @@ import type { ConsumerRecord, TopicPartition } from '../index.ts'
 export interface PushEntry<K, V> {
   readonly record: ConsumerRecord<K, V>
   readonly partition: PushPartition<K, V>
-  /** Of the record, as it was when it was taken: a write may change what it gets. */
+  /** Offset of the record when it was taken, as a write may change the record. */
   readonly offset: number
-  /** Of the record, as it was when it was taken. */
+  /** Leader epoch of the record when it was taken. */
   readonly leaderEpoch: number | null
   isDone: boolean
 }
 
-/** Records that have to be written one after the other. */
+/** Records that must be written one after another. */
 export interface PushLane<K, V> {
   readonly key: string
   readonly waiting: PushEntry<K, V>[]
   isBusy: boolean
 }
 
-/** Whether a record behind it has been handed to a write, which no commit can cover without this one. */
+/** Whether a write has received a later record, which no commit can cover without this one. */
 export function isInFront<K, V>({ offset, partition }: PushEntry<K, V>): boolean {
   return offset < partition.startedOffset
 }
 
-/** The name of a partition as a key. */
+/** A partition as a key of a map. */
 export function partitionKey({ topic, partition }: TopicPartition): string {
   return `${partition} ${topic}`
 }
@@ -33,19 +33,19 @@ export function partitionKey({ topic, partition }: TopicPartition): string {
 export class PushPartition<K, V> {
   readonly topic: string
   readonly partition: number
-  /** Id of the topic that they are of; another one of its name has other records. */
+  /** Id of the records' topic. Another topic of the same name has other records. */
   readonly topicId: string | null
-  /** What stands for the time that the consumer has it: another one once it was given away and back. */
+  /** Identifies the current assignment. It differs once the partition was revoked and returned. */
   readonly assignment: object | null
   readonly #entries: PushEntry<K, V>[] = []
   readonly #over: AbortController = new AbortController()
-  /** Leader epoch of the last record before {@link PushPartition.doneOffset}, `null` where it is not known. */
+  /** Leader epoch of the last record before {@link PushPartition.doneOffset}, `null` if unknown. */
   doneEpoch: number | null
-  /** Those of the entries that are done. */
+  /** Number of entries that are done. */
   #doneCount = 0
-  /** Behind the last record that was taken. */
+  /** Offset after the last record that was taken. */
   nextOffset = -1
-  /** Behind the last record that a write has got, and which can be committed once all before it is done. */
+  /** Offset after the last record passed to a write: committable once all before it is done. */
   startedOffset = -1
 
   /** @param doneEpoch leader epoch of the record before the first one */
@@ -64,7 +64,7 @@ export class PushPartition<K, V> {
     this.doneEpoch = doneEpoch
   }
 
-  /** Whether it is given up: what is acknowledged from now on is nobody's business. */
+  /** Whether it is given up. Later acknowledgements are ignored. */
   get isOver(): boolean {
     return this.over.aborted
   }
@@ -86,19 +86,19 @@ export class PushPartition<K, V> {
     return entry
   }
 
-  /** A write has got these records, in their order. */
+  /** A write has received these records, in their order. */
   start(entries: readonly PushEntry<K, V>[]): void {
     const offset = entries.at(-1)?.offset ?? -1
     this.startedOffset = Math.max(this.startedOffset, offset + 1)
   }
 
-  /** These records have been tried for the last time: nothing behind them can be committed any more. */
+  /** These records are not retried any more, so no later record can be committed. */
   giveBack(entries: readonly PushEntry<K, V>[]): void {
     const offset = entries[0]?.offset ?? this.startedOffset
     this.startedOffset = Math.min(this.startedOffset, offset)
   }
 
-  /** These records are dealt with. */
+  /** These records are processed. */
   finish(entries: readonly PushEntry<K, V>[]): void {
     for (const each of entries) each.isDone = true
     this.#doneCount += entries.length
@@ -109,27 +109,27 @@ export class PushPartition<K, V> {
     this.#doneCount -= count
   }
 
-  /** The first offset that is not acknowledged: everything below it is. */
+  /** The first unacknowledged offset: everything below it is acknowledged. */
   get doneOffset(): number {
     return this.#entries[0]?.offset ?? this.nextOffset
   }
 
-  /** Records that are acknowledged, and cannot be committed because one in front of them is not. */
+  /** Acknowledged records that cannot be committed because an earlier one is unacknowledged. */
   get heldBack(): number {
     return this.#doneCount
   }
 
-  /** Whether something was taken that is not acknowledged. */
+  /** Whether any record that was taken is unacknowledged. */
   get isUnfinished(): boolean {
     return this.doneOffset < this.nextOffset
   }
 }
 
-/** What was taken and waits for a write, in lanes that each have one write at a time. */
+/** Records that wait for a write, in lanes with one write at a time each. */
 export class PushQueue<K, V> {
   readonly #orderBy: 'partition' | 'key'
   readonly #lanes: Map<string, PushLane<K, V>> = new Map()
-  /** Lanes that a write can be started for, longest waiting first. */
+  /** Lanes for which a write can be started, longest waiting first. */
   readonly #ready: Set<PushLane<K, V>> = new Set()
   #unorderedCount = 0
   #size = 0
@@ -138,7 +138,7 @@ export class PushQueue<K, V> {
     this.#orderBy = orderBy
   }
 
-  /** Records that wait. */
+  /** Number of waiting records. */
   get size(): number {
     return this.#size
   }
@@ -156,9 +156,9 @@ export class PushQueue<K, V> {
   }
 
   /**
-   * A lane for the next write with the records it gets, `null` when none can be started.
+   * A lane for the next write with the write's records, `null` if none can be started.
    *
-   * @param isWanted which records may be written now, all when left out
+   * @param isWanted which records may be written now; all by default
    */
   take(
     maxRecords: number,
@@ -180,7 +180,7 @@ export class PushQueue<K, V> {
     return null
   }
 
-  /** Whether anything of these partitions waits in front of a record that a write has got. */
+  /** Whether a record of these partitions waits that precedes one passed to a write. */
   hasInFront(partitions: readonly PushPartition<K, V>[]): boolean {
     const isDue = (entry: PushEntry<K, V>): boolean =>
       isInFront(entry) && partitions.includes(entry.partition)
@@ -194,12 +194,12 @@ export class PushQueue<K, V> {
     else this.#lanes.delete(lane.key)
   }
 
-  /** Drops what waits of these partitions. The writes in progress keep their lanes. */
+  /** Drops the waiting records of these partitions. Writes in progress keep their lanes. */
   drop(partitions: readonly PushPartition<K, V>[]): void {
     this.#keep(({ partition }) => !partitions.includes(partition))
   }
 
-  /** Drops what waits of these partitions, but for what lies in front of a record that a write has got. */
+  /** Drops waiting records of these partitions, except those that precede one passed to a write. */
   dropUnstarted(partitions: readonly PushPartition<K, V>[]): void {
     this.#keep((entry) => !partitions.includes(entry.partition) || isInFront(entry))
   }
@@ -227,7 +227,7 @@ export class PushQueue<K, V> {
   }
 }
 
-/** The same text for the same key, whatever a deserializer has made of it. */
+/** The same text for the same key, whatever type the deserializer returns. */
 function keyText(key: unknown): string {
   if (types.isUint8Array(key)) return Buffer.from(key).toString('latin1')
   if (typeof key === 'bigint') return `${key}n`
@@ -236,7 +236,7 @@ function keyText(key: unknown): string {
       typeof each === 'bigint' ? `${each}n` : each,
     )
   } catch {
-    // Keys that JSON cannot say, as one that holds itself, keep their order all together.
+    // All keys that JSON cannot represent, such as circular objects, share one order.
     return ''
   }
 }

@@ -23,14 +23,14 @@ import {
 
 const WOKEN: Error = new Error('there is something to do')
 
-/** The loop of a push: commits, polls, and starts writes, until it is to end. */
+/** The loop of a push: commits, polls and starts writes until it ends. */
 export class PushRun<K, V> {
   readonly #consumer: Consumer<K, V>
   readonly #delivery: PushDelivery<K, V>
   readonly #options: ResolvedPushOptions<K, V>
   readonly #partitions: PushPartitions<K, V>
   readonly #queue: PushQueue<K, V>
-  /** What is being drained: nobody's assignment may hold it any more, but its writes still count. */
+  /** Partitions being drained. They may no longer be assigned, but their writes still count. */
   readonly #draining: Set<PushPartition<K, V>> = new Set()
   readonly #drains: Set<Promise<void>> = new Set()
   readonly #brake: PushBrake<K, V>
@@ -40,7 +40,7 @@ export class PushRun<K, V> {
   #inFlight = 0
   #isTurnAwaited = false
   #isClosed = false
-  /** From then on the consumer is whose it was, and stands where that one has brought it. */
+  /** From then on the consumer is the caller's again, and stays where the caller moves it. */
   #hasEnded = false
   #failure: { readonly error: unknown } | null = null
   #wake: AbortController = new AbortController()
@@ -56,7 +56,7 @@ export class PushRun<K, V> {
     this.#brake = new PushBrake(consumer)
   }
 
-  /** From now on no write is started but in front of another, and none tried again. */
+  /** From now on only writes that precede another one are started, and none is retried. */
   stop(): void {
     this.#stopping.abort()
     this.#wake.abort(WOKEN)
@@ -80,8 +80,8 @@ export class PushRun<K, V> {
 
   async #drain(partitions: readonly TopicPartition[]): Promise<void> {
     const drained = partitions.flatMap((each) => this.#partitions.get(partitionKey(each)) ?? [])
-    // What waits goes at once, but for what keeps a later record from being committed; what is being
-    // written still counts.
+    // Waiting records are dropped at once, except those that keep a later record from being
+    // committed. Writes in progress still count.
     this.#queue.dropUnstarted(drained)
     for (const each of drained) this.#draining.add(each)
     try {
@@ -94,13 +94,13 @@ export class PushRun<K, V> {
     }
   }
 
-  /** Waits until nothing of these partitions waits any more, nor is being written. */
+  /** Waits until no record of these partitions waits or is being written. */
   async #whenWritten(partitions: readonly PushPartition<K, V>[]): Promise<void> {
     for (;;) {
       this.#forgetLost()
       this.#dispatch()
       const own = [...this.#writes].filter(([, partition]) => partitions.includes(partition))
-      // What stands in front of others may wait for the writes of another drain.
+      // Records that precede others may wait for the writes of another drain.
       const isDue = own.length > 0 || (this.#failure === null && this.#queue.hasInFront(partitions))
       if (!isDue) return
       await Promise.race(own.length > 0 ? own.map(([write]) => write) : this.#writes.keys())
@@ -132,12 +132,12 @@ export class PushRun<K, V> {
     return this.#delivery.result
   }
 
-  /** Who cannot commit is told before the target gets what could only come again. */
+  /** Fails if commits are impossible, before the target gets records that would only come again. */
   async #ensureCommits(): Promise<void> {
     try {
       await this.#consumer.commit([])
     } catch (error) {
-      // The group has moved on: the next poll takes part again.
+      // The group has moved on: the next poll rejoins it.
       if (!(error instanceof CommitFailedError)) throw error
     }
   }
@@ -157,7 +157,7 @@ export class PushRun<K, V> {
     this.#dispatch()
   }
 
-  /** Takes note of which partitions there are, and of what came. */
+  /** Updates the partitions, and takes the records of a poll. */
   #take(records: readonly ConsumerRecord<K, V>[]): void {
     this.#forgetLost()
     const comingAgain = new Set<string>()
@@ -174,7 +174,7 @@ export class PushRun<K, V> {
     }
   }
 
-  /** Where a record is to be entered; `null` when it comes again, behind others that do. */
+  /** The partition of a record; `null` if the record comes again, after others that do. */
   #partitionFor(record: ConsumerRecord<K, V>): PushPartition<K, V> | null {
     const { controls } = this.#consumer
     const key = partitionKey(record)
@@ -184,10 +184,10 @@ export class PushRun<K, V> {
     if (known !== undefined) {
       const isSame = known.topicId === topicId && known.assignment === assignment
       if (isSame && record.offset >= known.nextOffset) return known
-      // It has been given away and back, or its topic was made anew, or somebody has moved it, or its log was
-      // cut: what was taken comes again.
+      // It was revoked and assigned again, its topic was recreated, its position was moved, or its
+      // log was truncated: the records that were taken come again.
       this.#forget([known])
-      // Nobody else has written what lies between, and the consumer stands behind it: it goes back.
+      // Nobody has written the records in between, and the consumer is past them: it goes back.
       if (isSame && record.offset > known.doneOffset) {
         this.#goBack([known], true)
         return null
@@ -199,13 +199,13 @@ export class PushRun<K, V> {
     return partition
   }
 
-  /** What the group has taken away, also in a poll that is still waiting, is the next owner's to write. */
+  /** Partitions that the group has revoked, even in a pending poll, belong to the next owner. */
   #forgetLost(): void {
     try {
       const lost = this.#partitions.lost().filter((each) => !this.#draining.has(each))
       if (lost.length > 0) this.#forget(lost)
     } catch (error) {
-      // The poll hears of it as well, and ends the push.
+      // The poll fails as well, and ends the push.
       if (!(error instanceof ClosedError)) throw error
       this.#isClosed = true
     }
@@ -216,7 +216,7 @@ export class PushRun<K, V> {
     if (partitions.length > 0) this.#queue.drop(partitions)
   }
 
-  /** Records that were taken and that no commit can cover yet. */
+  /** Taken records that no commit can cover yet. */
   get #heldRecords(): number {
     return this.#inFlight + this.#queue.size + this.#partitions.heldBack
   }
@@ -236,14 +236,14 @@ export class PushRun<K, V> {
     }
   }
 
-  /** What is to be written next; `null` while nothing is. */
+  /** The next write; `null` if none can be started. */
   #next(): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
     const { concurrency, maxInFlight, batchRecords } = this.#options
     const mostRecords = batchRecords ?? 1
     const hasSlot = this.#writes.size < concurrency
     if (this.#failure !== null) return null
-    // A rebalance waits for what is drained, also where the consumer is closed: it comes first, and one write
-    // of it beyond all others where the targets of those do not answer.
+    // A rebalance waits for drained partitions, even if the consumer is closed, so they come first.
+    // One of their writes may exceed the limit, in case the writes of other partitions hang.
     if (this.#draining.size > 0) {
       const isStuck = ![...this.#writes.values()].some((each) => this.#draining.has(each))
       const isDrained = (entry: PushEntry<K, V>): boolean =>
@@ -252,10 +252,10 @@ export class PushRun<K, V> {
       if (taken !== null) return taken
     }
     if (this.#isClosed || !hasSlot) return null
-    // Without it what is acknowledged behind it would be written again by the next push.
+    // Otherwise the next push would write again the acknowledged records after them.
     if (this.#isStopping) return this.#queue.take(mostRecords, isInFront)
     const room = maxInFlight - this.#inFlight - this.#partitions.heldBack
-    // What all others wait for is written in any case.
+    // Records that all others wait for are written in any case.
     return room > 0
       ? this.#queue.take(Math.min(room, mostRecords))
       : this.#queue.take(mostRecords, isInFront)
@@ -320,7 +320,7 @@ export class PushRun<K, V> {
     await this.#commitDone()
   }
 
-  /** Waits for the writes, commits, and leaves the consumer where nothing is acknowledged. */
+  /** Waits for the writes, commits, and moves the consumer to the first unacknowledged records. */
   async #settle(): Promise<void> {
     this.#queue.dropUnstarted(this.#partitions.all)
     for (;;) {
@@ -339,7 +339,7 @@ export class PushRun<K, V> {
     }
   }
 
-  /** Has what is not acknowledged handed out again, where the consumer keeps the partition. */
+  /** Has unacknowledged records delivered again, in partitions that the consumer keeps. */
   #goBack(partitions: readonly PushPartition<K, V>[], isReadOn = false): void {
     const { controls } = this.#consumer
     for (const each of partitions) {

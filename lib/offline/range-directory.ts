@@ -9,7 +9,7 @@ import type { LoadTask, OffsetRange } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
 import { OutputFile } from './output-file.ts'
 
-/** As many as the largest offset has, so that names sort as their offsets do. */
+/** Digits of an offset in a name, as in Kafka's file names, so that names sort by offset. */
 const DIGITS = 20
 const RANGE_NAME = /^(_?)(\d{20})-(\d{20})\.(.+)$/
 
@@ -17,14 +17,14 @@ interface RangeFile {
   readonly name: string
   readonly range: OffsetRange
   readonly kind: 'published' | 'temporary' | 'other'
-  /** Whether its name outlasts a power loss. */
+  /** Whether its name survives a power loss. */
   isDurable: boolean
 }
 
 /**
- * The files of one partition, each under the name of the offsets that it covers:
+ * The files of one partition. The name of each is the range of offsets that it covers:
  * `00000000000000000000-00000000000000000100.ndjson`, end exclusive. A file is written under a
- * temporary name and there as a whole once it is renamed, so the names say what is loaded.
+ * temporary name and is complete once it is renamed, so the names tell what is loaded.
  */
 export class RangeDirectory {
   readonly path: string
@@ -32,13 +32,13 @@ export class RangeDirectory {
   readonly #root: string
   readonly #extensions: readonly string[]
   #isMade = false
-  /** By the last look, in the order of their names: the next one finds most of them again. */
+  /** The last listing, in name order. The next listing finds most files of it again. */
   #files: readonly RangeFile[] = []
-  /** Names that outlast a power loss, of files that no look has found yet. */
+  /** Durable names of files that no listing has found yet. */
   readonly #durable = new Set<string>()
-  /** What attempts had left by the last look: a task looks once for all that it asks when it ends. */
+  /** Files left by attempts at the last listing. A task lists once at its end for all checks. */
   #temporary: readonly RangeFile[] = []
-  /** Names whose sync has failed and that could not be taken back: nobody may rely on them. */
+  /** Names whose sync has failed and that could not be removed. They must not be relied on. */
   readonly #doubtful = new Set<string>()
 
   /**
@@ -56,9 +56,9 @@ export class RangeDirectory {
   }
 
   /**
-   * The published ranges. Their names are durable when it resolves.
+   * The published ranges. Their names are durable once it resolves.
    *
-   * @throws `StorageError` once a sync that was to make them so has failed
+   * @throws `StorageError` once a sync to make them durable has failed
    */
   async published(): Promise<OffsetRange[]> {
     const files = this.#fileSystem
@@ -68,7 +68,7 @@ export class RangeDirectory {
       await this.#make()
       await syncOnce(files, this.path, () => files.syncDirectory(this.path))
       for (const file of found) file.isDurable = true
-      // Their writer may have been killed before it took away what attempts had left.
+      // Their writer may have been killed before it removed what attempts had left.
       for (const { name, kind, range } of all) {
         if (kind !== 'temporary' || !found.some((each) => overlaps(each.range, range))) continue
         await this.#unlink(name)
@@ -77,14 +77,14 @@ export class RangeDirectory {
     return found.map(({ range }) => range)
   }
 
-  /** A file for a range, under a temporary name. */
+  /** Creates a file for a range, under a temporary name. */
   async create(range: OffsetRange, extension: string): Promise<OutputFile> {
     await this.#make()
     const name = nameOf(range, extension)
     try {
       return await OutputFile.create(this.#fileSystem, this.path, name)
     } catch (error) {
-      // Who has taken away what was loaded may have taken the directory with it.
+      // Whoever removed the loaded files may have removed the directory too.
       if (!isSystemError(error, 'ENOENT')) throw error
       this.#isMade = false
       await this.#make()
@@ -93,15 +93,16 @@ export class RangeDirectory {
   }
 
   /**
-   * Whether the range is published already.
+   * Whether the range is already published.
    *
-   * @throws {@link IllegalStateError} when a part of it is, or more than it, under another name.
+   * @throws {@link IllegalStateError} if a part of it, or a larger range, is published under
+   * another name.
    */
   async holds(task: LoadTask): Promise<boolean> {
     return this.isIn(await this.published(), task)
   }
 
-  /** {@link RangeDirectory.holds}, as of what {@link RangeDirectory.published} has just given. */
+  /** {@link RangeDirectory.holds} for a result of {@link RangeDirectory.published}. */
   isIn(published: readonly OffsetRange[], task: LoadTask): boolean {
     for (const range of published) {
       if (!overlaps(range, task)) continue
@@ -115,7 +116,7 @@ export class RangeDirectory {
     return false
   }
 
-  /** Gives a finished file its name, durably. */
+  /** Renames a finished file to its published name, durably. */
   async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
     const name = nameOf(range, extension)
     await output.rename(join(this.path, name))
@@ -124,8 +125,8 @@ export class RangeDirectory {
     try {
       await this.#fileSystem.syncDirectory(this.path)
     } catch (error) {
-      // A name that may go with the next power loss must not be taken for a durable one: the next attempt
-      // gives it anew, which its own sync covers.
+      // A name that a power loss may lose must not be taken for durable. The next attempt publishes
+      // it again, with a sync of its own.
       this.#doubtful.add(name)
       await this.#fileSystem.unlink(join(this.path, name)).catch(() => undefined)
       throw error
@@ -135,8 +136,8 @@ export class RangeDirectory {
   }
 
   /**
-   * Takes away what attempts had left by the last look, as far as that can be done: once the records of a
-   * range are loaded, what is written for some of them can never be published itself.
+   * Removes the files that attempts had left at the last listing, if possible. Once the records of
+   * a range are loaded, a file with some of them can never be published.
    */
   async removeTemporary(range: OffsetRange): Promise<void> {
     try {
@@ -144,17 +145,17 @@ export class RangeDirectory {
         if (overlaps(range, other)) await this.#unlink(name)
       }
     } catch {
-      // It is in nobody's way.
+      // A remaining file does no harm.
     }
   }
 
-  /** Removes published files of which some offsets are in `range`, durably, unless `isKept` says otherwise. */
+  /** Durably removes published files with offsets in `range`, unless `isKept` returns true. */
   async removeOverlapping(
     range: OffsetRange,
     isKept: (other: OffsetRange) => boolean,
   ): Promise<void> {
     const files = this.#fileSystem
-    // What a failed sync was to take away for good is in no list any more.
+    // Files that a failed sync should have removed durably are no longer listed.
     refuseDoubtful(files, this.path)
     let isChanged = false
     for (const file of await this.#list()) {
@@ -175,7 +176,7 @@ export class RangeDirectory {
     try {
       await this.#fileSystem.unlink(join(this.path, name))
     } catch (error) {
-      // Another process may have been quicker.
+      // Another process may have been faster.
       if (!isSystemError(error, 'ENOENT')) throw error
     }
   }
@@ -189,13 +190,13 @@ export class RangeDirectory {
       this.#isMade = false
       this.#files = []
     }
-    // One that is taken away and put back has a new name there, which must be made durable anew.
+    // A file that is removed and put back has a new name, which must be made durable again.
     for (const name of durable) this.#durable.delete(name)
     this.#temporary = this.#files.filter(({ kind }) => kind === 'temporary')
     return this.#files
   }
 
-  /** Names are taken apart once: a load looks as often as it has tasks, and each has left a file. */
+  /** Parses each name once: a load lists as often as it has tasks, and each task leaves a file. */
   #filesOf(entries: readonly DirectoryEntry[]): RangeFile[] {
     const files: RangeFile[] = []
     let at = 0

@@ -1,21 +1,21 @@
 /**
- * Numbers that a JavaScript number may not hold as they are written: many digits, an exponent, or a
- * negative zero. Also finds some in strings, which costs time and nothing else.
+ * Matches numbers that a JavaScript number may not preserve as written: many digits, an exponent,
+ * or a negative zero. Also matches some text in strings, which costs only time.
  */
 const PERHAPS_INEXACT = /(?:\d\.?){16}|\d[eE]|(?:^|[^\w.])-0/
 
-/** Whether values of a JSON text may have to be kept as they are written, see {@link rawFields}. */
+/** Whether values of a JSON text may have to be kept as written, see {@link rawFields}. */
 export function mayLoseDigits(json: string): boolean {
   return PERHAPS_INEXACT.test(json)
 }
 
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
-/** As many decimal digits are the same again when they have been a number. */
+/** Up to this many decimal digits survive the conversion to a number and back. */
 export const SAFE_DIGITS = 15
 
-/** What a JSON text says, with text in place of each number that would lose digits, as it is written. */
+/** Parses JSON. Each number that would lose digits becomes a string with its text as written. */
 export function exactJson(json: string): unknown {
-  // Also where digits are lost, as with quotes around them more would pass for numbers.
+  // Validates the text first: quotes around invalid numbers would make them valid.
   const value: unknown = JSON.parse(json)
   if (!mayLoseDigits(json)) return value
   return JSON.parse(
@@ -36,10 +36,10 @@ function isExact(number: string): boolean {
 }
 
 /**
- * The fields of a JSON object with their values as they are written, on one line. Where a name comes
- * twice, the last one counts, as it does for `JSON.parse`.
+ * The fields of a JSON object with the text of their values as written, on one line. If a name
+ * occurs twice, the last one counts, as with `JSON.parse`.
  *
- * @param json what `JSON.parse` takes for an object
+ * @param json text that `JSON.parse` parses to an object
  */
 export function rawFields(json: string): ReadonlyMap<string, string> {
   const fields = new Map<string, string>()
@@ -50,7 +50,7 @@ export function rawFields(json: string): ReadonlyMap<string, string> {
     const end = endOfString(json, start)
     const valueStart = skipSpace(json, json.indexOf(':', end) + 1)
     at = endOfValue(json, valueStart)
-    // Within JSON a line break is nothing but white space: those of strings are escaped.
+    // A line break in JSON is only white space, because those in strings are escaped.
     const text = json.slice(valueStart, at).replace(/[\r\n]/g, ' ')
     fields.set(JSON.parse(json.slice(start, end)) as string, text)
   }
@@ -62,7 +62,7 @@ function skipSpace(json: string, from: number): number {
   return at
 }
 
-/** @returns behind the closing quote of the string whose opening one is at `from`. */
+/** @returns the position after the closing quote of the string that opens at `from`. */
 function endOfString(json: string, from: number): number {
   let at = from + 1
   while (json[at] !== '"') at += json[at] === '\\' ? 2 : 1

@@ -9,8 +9,9 @@ export const REJECTS_EXTENSION = 'jsonl'
 const FLUSH_CHARACTERS = 256 * 1024
 
 /**
- * What of a task did not fit, a line of JSON each: offset, timestamp, reason, key and value, as text
- * or, under `keyBase64` and `valueBase64`, as bytes. There is no file where everything fits.
+ * The rejected records of a task, one line of JSON each: offset, timestamp, reason, key and value,
+ * as text or, under `keyBase64` and `valueBase64`, as bytes. Without rejected records there is no
+ * file.
  */
 export class RejectsFile {
   readonly #directory: RangeDirectory
@@ -32,7 +33,7 @@ export class RejectsFile {
     return this.#output?.sizeBytes ?? 0
   }
 
-  /** @returns whether {@link RejectsFile.flush} is due. */
+  /** @returns whether {@link RejectsFile.flush} must be called. */
   add({ offset, timestamp, key, value }: StoredRecord, reason: string): boolean {
     this.#count += 1
     const line = { offset, timestamp, reason, ...encoded('key', key), ...encoded('value', value) }

@@ -6,12 +6,12 @@ import { excerptOf, type SourceRow } from './row-source.ts'
 
 const NO_FIELDS: ReadonlyMap<string, string> = new Map()
 
-/** What a record may have. */
+/** Fields that a record may have. */
 const FIELDS = ['key', 'value', 'headers', 'timestamp', 'partition']
 
 type RecordOptions = Pick<ResolvedImportOptions, 'toRecord' | 'keyField' | 'valueFields'>
 
-/** The record of a row, `null` when it is left out. @throws what `toRecord` throws, or why it is none */
+/** The record of a row; `null` to skip it. @throws the error of `toRecord`, or why it is none */
 export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRecord | null {
   const { toRecord } = options
   if (toRecord === null) return defaultRecord(source, options)
@@ -24,7 +24,7 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   return record
 }
 
-/** A row that was read, and is not imported. */
+/** The reject of a row that was read. */
 export function rejectRow(
   { row, line, text }: SourceRow,
   code: ImportReject['code'],
@@ -48,11 +48,11 @@ function defaultRecord(source: SourceRow, { keyField, valueFields }: RecordOptio
   return { key, value: `{${texts.join(',')}}` }
 }
 
-/** As they are written, the fields with numbers that may not be what is written there. */
+/** The text as written of those fields whose numbers may have lost digits. */
 function rawNumbersOf({ bytes }: SourceRow): ReadonlyMap<string, string> {
   const text = bytes?.toString('utf8') ?? ''
   if (!mayLoseDigits(text)) return NO_FIELDS
-  // By each field's own text: what else a row has must not make another key of the same one.
+  // Checked per field, as other fields of a row must not change the key of the same value.
   return new Map([...rawFields(text)].filter(([, each]) => mayLoseDigits(each)))
 }
 
@@ -65,7 +65,7 @@ function keyOf(
   const key = fields[field]
   if (key === null || key === undefined) return null
   if (typeof key === 'string' || types.isUint8Array(key)) return key
-  // As text and not as JSON, which has large ones in quotes: the same id is the same key.
+  // As text and not as JSON, which puts large integers in quotes: the same id is the same key.
   if (typeof key === 'bigint') return key.toString()
   if (key instanceof Date && !Number.isNaN(key.getTime())) return key.toISOString()
   return raw.get(field) ?? toJson(key)
@@ -79,9 +79,11 @@ function fieldsOf(row: unknown): Readonly<Record<string, unknown>> {
 }
 
 /**
- * JSON for what a file may hold: a whole number beyond a number's precision is text, bytes are base64.
+ * The JSON of a value that a file may contain. An integer beyond the precision of a number becomes
+ * text, and bytes become base64.
  *
- * @throws TypeError for a number or a date that JSON would make null of, and for what is nested too deeply.
+ * @throws TypeError for a number or a date that JSON would replace with null, and for values that
+ * are nested too deeply.
  */
 function toJson(value: unknown): string {
   function replace(this: Record<string, unknown>, name: string, each: unknown): unknown {
@@ -89,7 +91,7 @@ function toJson(value: unknown): string {
       return Number.isSafeInteger(Number(each)) ? Number(each) : each.toString()
     }
     if (types.isUint8Array(each)) return Buffer.from(each).toString('base64')
-    // Of a date only what its toJSON has made is left.
+    // A date arrives as the result of its `toJSON`, so this looks at the original value.
     if (isNoNumber(this[name])) {
       const what = name === '' ? 'it' : `its field '${name}'`
       throw new TypeError(`${what} cannot be written as JSON: ${String(this[name])}`)
@@ -99,7 +101,7 @@ function toJson(value: unknown): string {
   try {
     return JSON.stringify(value, replace)
   } catch (error) {
-    // JSON.parse goes deeper than JSON.stringify does.
+    // `JSON.parse` accepts deeper nesting than `JSON.stringify`.
     if (!(error instanceof RangeError)) throw error
     throw new TypeError('it is nested too deeply to be written as JSON', { cause: error })
   }

@@ -12,7 +12,7 @@ import {
 } from './fields.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 
-/** Type of a column. JSON is kept as text, timestamps as milliseconds since the epoch. */
+/** Type of a column. JSON is stored as text, timestamps as milliseconds since the epoch. */
 export type ColumnType = 'int' | 'double' | 'string' | 'boolean' | 'timestamp' | 'json' | 'bytes'
 
 /** A column of a row. */
@@ -21,34 +21,34 @@ export interface Column {
   readonly type: ColumnType
 }
 
-/** A value of a row. Text and JSON are strings, or UTF-8 as it is in the log. */
+/** A value of a row. Text and JSON are strings, or UTF-8 bytes from the log. */
 export type Cell = number | string | boolean | Buffer | null
 
 /** One value for each column. */
 export type Row = readonly Cell[]
 
-/** How keys and values are taken. */
+/** How keys and values are read. */
 export interface RowShapeOptions {
   readonly key: 'text' | 'bytes'
   readonly value: 'text' | 'json' | 'bytes'
-  /** The value's own fields, in place of the value; `null` for the value as a whole. */
+  /** The value's fields, which replace the value; `null` for the value as a whole. */
   readonly fields: Fields | null
 }
 
-/** What is so of every record that has no more than its value in the log. */
+/** The column of a record without headers, as of most. */
 const NO_HEADERS = '[]'
 const SHORT_BYTES = 32
-/** Offset, timestamp, key and headers, which are in front of the fields. */
+/** Offset, timestamp, key and headers, which precede the fields. */
 const FIXED_COLUMNS = 4
 
-/** Makes rows of records. */
+/** Converts records to rows. */
 export class RowShape {
   readonly columns: readonly Column[]
   readonly #options: RowShapeOptions
   readonly #fields: readonly FieldColumn[]
   /** Fields that have a column; the others go to `rest`. */
   readonly #known: ReadonlySet<string>
-  /** Used for each record again. */
+  /** Reused for each record. */
   readonly #row: Cell[]
 
   constructor(options: RowShapeOptions) {
@@ -75,7 +75,7 @@ export class RowShape {
     this.#row = this.columns.map(() => null)
   }
 
-  /** @returns the row of a record, which is good until the next call, or why it does not fit. */
+  /** @returns the row of a record, valid until the next call, or the reason why it does not fit. */
   rowOf({ offset, timestamp, key, value, headers }: StoredRecord): Row | string {
     const at = timestamp === -1 ? null : timestampOf(timestamp)
     if (at === null && timestamp !== -1) {
@@ -113,12 +113,13 @@ export class RowShape {
       return this.#takeFields(object, mayLoseDigits(text) ? rawFields(text) : null)
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
-      // JSON.parse goes deeper than JSON.stringify does. One record must not hold up a load for ever.
+      // JSON.parse accepts deeper nesting than JSON.stringify. One record must not block a load
+      // forever.
       return this.#takeFields(object, rawFields(text))
     }
   }
 
-  /** @param raw the fields as they are written, where they cannot be written anew */
+  /** @param raw the fields as written, if stringifying them could fail or lose digits */
   #takeFields(object: JsonObject, raw: ReadonlyMap<string, string> | null): string | null {
     const row = this.#row
     let found = 0
@@ -145,7 +146,7 @@ export class RowShape {
   }
 }
 
-/** What fields are inferred from; `null` where the value is no object. */
+/** The sample that fields are inferred from; `null` if the value is not an object. */
 export function sampleOf(value: Buffer): JsonSample | null {
   const text = textOf(value) ?? ''
   const object = parseObject(text)
@@ -165,12 +166,12 @@ function parseObject(text: string): JsonObject | string {
   }
 }
 
-/** `undefined` where the bytes are no text. */
+/** `undefined` if the bytes are not UTF-8. */
 function textOf(bytes: Buffer): string | undefined {
   return isText(bytes) ? bytes.toString('utf8') : undefined
 }
 
-/** A call into native code costs more than a look at a few bytes. */
+/** For a few bytes, a loop is cheaper than a native call. */
 function isText(bytes: Buffer): boolean {
   if (bytes.length > SHORT_BYTES) return isUtf8(bytes)
   for (let index = 0; index < bytes.length; index += 1) {
@@ -188,7 +189,7 @@ function whyNotJson(text: Buffer): string | null {
   }
 }
 
-/** Values that are no text are in base64, under a name that says so. */
+/** Header values that are not UTF-8 are in base64, under the name `base64`. */
 function headersAsJson(headers: readonly RecordHeader[]): string {
   return JSON.stringify(
     headers.map(({ key, value }) => {

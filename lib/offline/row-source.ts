@@ -1,30 +1,30 @@
 import type { ImportReject } from './import-options.ts'
 
-/** Where a file was read up to. */
+/** A position in a file. */
 export interface Cursor {
-  /** Rows before it. */
+  /** Number of rows before it. */
   readonly row: number
-  /** Lines before it; 0 in Parquet. */
+  /** Number of lines before it; 0 in Parquet. */
   readonly line: number
-  /** Bytes of text before it; in Parquet that is the row. */
+  /** Bytes of text before it; in Parquet the number of rows. */
   readonly position: number
-  /** Whether the row before it ended with the file, and not with a line end. */
+  /** Whether the row before it ended with the file, without a line end. */
   readonly isOpenEnd: boolean
 }
 
 /** The beginning of a file. */
 export const FILE_START: Cursor = { row: 0, line: 0, position: 0, isOpenEnd: false }
 
-/** One row as it was read. */
+/** One row as read from a file. */
 export interface SourceRow {
   /** From 1. */
   readonly row: number
   readonly line: number | null
-  /** What the row is to `toRecord`, which may change it. */
+  /** The row as passed to `toRecord`, which may change it. */
   readonly value: unknown
-  /** The row as it stands in the file; `null` in Parquet, which has none. */
+  /** The row's text in the file; `null` in Parquet, which has none. */
   readonly text: Buffer | null
-  /** The bytes that are the record's value where nothing else is asked; `null`: the value as JSON. */
+  /** The record's value unless options change it; `null` if that is the row as JSON. */
   readonly bytes: Buffer | null
 }
 
@@ -32,21 +32,21 @@ export interface SourceRow {
 export interface RowBatch {
   readonly rows: readonly SourceRow[]
   readonly rejects: readonly ImportReject[]
-  /** Behind the last of them. */
+  /** Position after the last of them. */
   readonly end: Cursor
 }
 
-/** A file as rows. */
+/** Reads a file as rows. */
 export interface RowSource {
-  /** Goes through the rows behind `from`; memory is bounded. One at a time. */
+  /** Iterates over the rows after `from`, with bounded memory. Only one iteration at a time. */
   read(from: Cursor): AsyncGenerator<RowBatch, void, undefined>
 }
 
 const TEXT_CHARACTERS = 200
 
-/** How a row begins, for people. */
+/** The beginning of a row, for messages. */
 export function excerptOf(bytes: Buffer): string {
-  // A character has at most four bytes; one that is cut in two is not worth a look.
+  // A character has at most four bytes. An incomplete one at the end does not matter.
   return bytes
     .subarray(0, 4 * TEXT_CHARACTERS)
     .toString('utf8')

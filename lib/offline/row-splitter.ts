@@ -1,24 +1,24 @@
-/** A piece of text that is a row, or would be. */
+/** A piece of text that is a row, or a malformed one. */
 export interface TextRow {
-  /** Without the line end; only the beginning of what is too long. */
+  /** Without the line end; if the row is too long, only its beginning. */
   readonly bytes: Buffer
-  /** Line it begins in, from 1. */
+  /** Line on which it begins, from 1. */
   readonly line: number
-  /** Bytes and lines before what follows it. */
+  /** Bytes and lines before the text that follows it. */
   readonly endPosition: number
   readonly endLine: number
-  /** What keeps it from being a row. */
+  /** Why it is not a row. */
   readonly fault: 'too-long' | 'open-quote' | null
-  /** Whether it ended with the text, and not with a line end. */
+  /** Whether it ended with the text, without a line end. */
   readonly isOpenEnd: boolean
 }
 
-/** How a splitter cuts. */
+/** Options of a {@link RowSplitter}. */
 export interface RowSplitterOptions {
   readonly maxRowBytes: number
-  /** Separator of fields where a quoted field may hold line ends, `null` where there are no quotes. */
+  /** Field separator if quoted fields may contain line ends, `null` if there are no quotes. */
   readonly delimiter: string | null
-  /** Bytes and lines before what is pushed first. */
+  /** Bytes and lines before the first piece. */
   readonly from: { readonly position: number; readonly line: number }
 }
 
@@ -29,7 +29,7 @@ const EXCERPT_BYTES = 1024
 const NOTHING: Buffer = Buffer.alloc(0)
 const BYTE_ORDER_MARK: Buffer = Buffer.from('\ufeff')
 
-/** How far a look for the end of a row has gone. Every line end on its way was in quotes. */
+/** State of a search for the end of a row. Every line end that it has passed was in quotes. */
 interface QuoteScan {
   /** Position in the text. */
   readonly start: number
@@ -40,27 +40,27 @@ interface QuoteScan {
 }
 
 /**
- * Cuts text into rows by their line ends, and knows where each lies. Never holds more than
- * `maxRowBytes` and one piece: of a longer row only the beginning is kept.
+ * Splits text into rows at line ends, and tracks their positions. Holds at most `maxRowBytes` and
+ * one piece: of a longer row it keeps only the beginning.
  *
- * A quote that is not closed within `maxRowBytes`, or at all, is taken for a fault of its own line:
- * the lines behind it are rows again.
+ * A quote that is not closed within `maxRowBytes`, or at all, counts as an error of its own line.
+ * The lines after it are rows again.
  */
 export class RowSplitter {
   readonly #maxRowBytes: number
   readonly #delimiter: number | null
   readonly #excerptBytes: number
   #rest: Buffer = NOTHING
-  /** Of the beginning of `#rest`. */
+  /** Position of the beginning of `#rest`. */
   #position: number
   #line: number
-  /** Whether a byte order mark may come, which is no part of the first row. */
+  /** Whether a byte order mark may follow, which is not part of the first row. */
   #isStart: boolean
-  /** The beginning of a row that is being passed over. */
+  /** The beginning of a row that is being skipped. */
   #tooLong: Buffer | null = null
-  /** The last look for the end of a row that has found none. */
+  /** The last search that has not found the end of a row. */
   #endless: QuoteScan | null = null
-  /** How many bytes were looked at for quotes. @internal */
+  /** Number of bytes scanned for quotes. @internal */
   scannedBytes = 0
 
   constructor(options: RowSplitterOptions) {
@@ -72,13 +72,13 @@ export class RowSplitter {
     this.#isStart = options.from.position === 0
   }
 
-  /** Takes the next piece. @returns the rows that end in it */
+  /** Adds the next piece. @returns the rows that end in it */
   push(piece: Buffer): TextRow[] {
     this.#rest = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece])
     return this.#cut(false)
   }
 
-  /** The text ends. @returns what is left */
+  /** Ends the text. @returns the remaining rows */
   end(): TextRow[] {
     return this.#cut(true)
   }
@@ -106,7 +106,7 @@ export class RowSplitter {
     return rows
   }
 
-  /** @returns whether it is known where the text begins */
+  /** @returns whether the beginning of the text is known */
   #passMark(isEnd: boolean): boolean {
     const { length } = BYTE_ORDER_MARK
     if (this.#rest.length < length && !isEnd) return false
@@ -122,11 +122,11 @@ export class RowSplitter {
     return this.#tooLong !== null || this.#rest.length - at > this.#maxRowBytes
   }
 
-  /** @returns where what follows begins, -1 when that is not known yet */
+  /** @returns where the following text begins, -1 if that is not known yet */
   #takeFaulty(at: number, isEnd: boolean, rows: TextRow[]): number {
     const { length } = this.#rest
     const isLast = isEnd && this.#tooLong === null && length - at <= this.#maxRowBytes
-    // Its line ends may all be in quotes that are closed.
+    // All of its line ends may be in closed quotes.
     if (isLast && !this.#isQuoteOpen(at)) {
       rows.push(this.#take(at, length, length, null))
       return length
@@ -176,11 +176,11 @@ export class RowSplitter {
     }
   }
 
-  /** Where the line end of the row at `at` is, -1 when it is not there. */
+  /** Position of the line end of the row at `at`, -1 if it is not there. */
   #rowEnd(at: number): number {
     const newline = this.#rest.indexOf(NEWLINE, at)
     if (newline < 0 || this.#delimiter === null) return newline
-    // No further: the next quote may be far away, and is asked for at each row.
+    // Only up to the line end: the next quote may be far away, and each row searches again.
     if (!this.#rest.subarray(at, newline).includes(QUOTE)) return newline
     return this.#quotedRowEnd(at, this.#delimiter).end
   }
@@ -190,9 +190,9 @@ export class RowSplitter {
   }
 
   /**
-   * Two looks that meet at a line end in quotes go on alike. So one that comes to where an earlier one has
-   * passed goes on where that has ended: otherwise each of many lines that leave a quote open would have all
-   * of the text behind it looked through again.
+   * Two searches that are in quotes at the same line end continue alike. So a search that reaches a
+   * line end passed by an earlier one continues where that one ended. Otherwise each of many lines
+   * with an unclosed quote would scan all of the text after it again.
    */
   #quotedRowEnd(at: number, delimiter: number): { end: number; isQuoted: boolean } {
     const bytes = this.#rest
@@ -212,7 +212,7 @@ export class RowSplitter {
           continue
         }
         if (byte !== QUOTE) continue
-        // Whether another one follows is known when there is more.
+        // A second quote may follow in the next piece.
         if (slot + 1 === bytes.length) break
         if (bytes[slot + 1] === QUOTE) slot += 1
         else isQuoted = false

@@ -5,12 +5,12 @@ import type { ImportFormat, ImportReject, ResolvedImportOptions } from './import
 import { excerptOf, type Cursor, type RowBatch, type SourceRow } from './row-source.ts'
 import { RowSplitter, type TextRow } from './row-splitter.ts'
 
-/** A row that was cut out of a text and has its number. */
+/** A row of a text, with its number. */
 export interface NumberedRow extends TextRow {
   readonly row: number
 }
 
-/** Makes rows of pieces of text; what it cannot make one of, it says. */
+/** Parses rows of text. A row that it cannot parse becomes a reject. */
 export type RowParser = (rows: readonly NumberedRow[]) => (SourceRow | ImportReject)[]
 
 type TextOptions = Pick<
@@ -23,7 +23,7 @@ const JSON_SPACE: Buffer = Buffer.from(' \t\n')
 const NEWLINE = 0x0a
 const RETURN = 0x0d
 
-/** Goes through the pieces of a text that may be rows. Empty lines are none. */
+/** Iterates over the pieces of a text that may be rows. Empty pieces are not rows. */
 export async function* textRows(
   file: InputFile,
   options: TextOptions,
@@ -41,11 +41,12 @@ export async function* textRows(
     yield splitter.push(chunk)
   }
   const rest = splitter.end()
-  // Who is still writing has perhaps written half of it, a quoted field of several lines included.
+  // A writer may have written half of the last row so far, also of a quoted field with several
+  // lines.
   yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
 }
 
-/** Goes through the rows of a text in batches. */
+/** Iterates over the rows of a text in batches. */
 export async function* parsedRows(
   file: InputFile,
   options: TextOptions,
@@ -74,7 +75,7 @@ export async function* parsedRows(
   }
 }
 
-/** A row of which nothing more is known than its text. */
+/** The reject of a row of which only the text is known. */
 export function rejectOf(
   { row, line, bytes }: NumberedRow,
   code: ImportReject['code'],
@@ -110,13 +111,13 @@ function toBatch(
   return { rows, rejects, end }
 }
 
-/** Where in the rest of a text the rows begin that may go on. */
+/** Index of the first piece that may be incomplete. */
 function unfinishedFrom(rest: readonly TextRow[]): number {
   const slot = rest.findIndex(({ fault, isOpenEnd }) => isOpenEnd || fault === 'open-quote')
   return slot < 0 ? rest.length : slot
 }
 
-/** The fields of a row may hold nothing but white space. */
+/** White space does not make a CSV row blank, as its fields may contain nothing else. */
 function isBlank(bytes: Buffer, format: ImportFormat): boolean {
   return bytes.every((byte) => byte === RETURN || (format !== 'csv' && JSON_SPACE.includes(byte)))
 }

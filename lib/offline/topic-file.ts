@@ -8,19 +8,19 @@ import { syncOnce } from './doubtful-directories.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { OutputFile } from './output-file.ts'
 
-/** Another process has it for as long as it takes to write a small file. */
+/** Another process holds the lock while it writes a small file. */
 const LOCK_ATTEMPTS = 100
 const LOCK_PAUSE_MS = 100
 const MAX_BYTES = 1024 * 1024
 
-/** A small file that is kept with the files of each topic, `topic=<name>/<file>`, and written once. */
+/** A small file with the files of each topic, `topic=<name>/<file>`, which is written once. */
 export class TopicFile {
   readonly #fileSystem: FileSystem
   readonly #root: string
   readonly #name: string
-  /** By topic, the content whose name outlasts a power loss. */
+  /** By topic, the content whose file name is durable. */
   readonly #durable = new Map<string, string>()
-  /** By topic, what is being written, for who would write meanwhile. */
+  /** By topic, the write in progress, for concurrent callers. */
   readonly #keeping = new Map<string, Promise<string>>()
 
   constructor(fileSystem: FileSystem, root: string, name: string) {
@@ -29,16 +29,16 @@ export class TopicFile {
     this.#name = name
   }
 
-  /** Where the file of a topic is. */
+  /** Path of a topic's file. */
   pathOf(topic: string): string {
     return join(this.#directoryOf(topic), this.#name)
   }
 
-  /** What it holds, durably; `null` where there is none. */
+  /** Its content, made durable; `null` without a file. */
   async read(topic: string): Promise<string | null> {
     const content = await this.#read(topic)
     if (content !== null && content !== this.#durable.get(topic)) {
-      // It may have been left by a process that was killed before its name was durable.
+      // A process may have been killed before it made the name durable.
       const files = this.#fileSystem
       const directory = this.#directoryOf(topic)
       await makeDurableDirectory(files, this.#root, directory)
@@ -49,10 +49,10 @@ export class TopicFile {
   }
 
   /**
-   * Writes it, unless somebody else has been quicker.
+   * Writes the file, unless somebody else was first.
    *
-   * @returns what it holds now, durably
-   * @throws `LockedError` when another process has the topic for too long
+   * @returns its content, durable
+   * @throws `LockedError` if another process holds the topic's lock for too long
    */
   keep(topic: string, content: string): Promise<string> {
     let keeping = this.#keeping.get(topic)

@@ -4,8 +4,9 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { TopicFile } from './topic-file.ts'
 
 /**
- * Which topic the files of each are of. Offsets begin anew in a topic that is deleted and created
- * again, so its records would pass for loaded where the files of the earlier one are.
+ * Records which topic the files of each topic directory belong to. Offsets start again in a topic
+ * that is deleted and created again, so its records would count as loaded if the earlier topic's
+ * files are there.
  */
 export class TopicIds {
   readonly #root: string
@@ -17,10 +18,10 @@ export class TopicIds {
   }
 
   /**
-   * Makes sure that the files are, or will be, of this topic and no other. Where nothing says so,
-   * they are taken for its own.
+   * Ensures that the files belong to this topic and no other. If nothing is recorded, they are
+   * taken for its own.
    *
-   * @throws {@link IllegalStateError} when they are of another
+   * @throws {@link IllegalStateError} if they belong to another topic
    */
   async ensure(topic: string, topicId: string): Promise<void> {
     const own = `${JSON.stringify({ topicId }, null, 2)}\n`

@@ -4,15 +4,15 @@ import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonSample } fro
 import { RowShape, sampleOf, type RowShapeOptions } from './row-shape.ts'
 import { TopicFile } from './topic-file.ts'
 
-/** Rows that fields are inferred from. */
+/** Number of rows that fields are inferred from. */
 const SAMPLE_ROWS = 1000
 
-/** {@link RowShapeOptions}, of which the fields may have to be found out. */
+/** {@link RowShapeOptions} with fields that may have to be inferred. */
 export interface TopicShapeOptions extends Omit<RowShapeOptions, 'fields'> {
   readonly fields: Fields | 'infer' | null
 }
 
-/** How the rows of each topic are shaped: by what the options say, or by what its first rows are like. */
+/** The shape of each topic's rows: from the options, or inferred from the topic's first rows. */
 export class TopicShapes {
   readonly #file: TopicFile
   readonly #options: TopicShapeOptions
@@ -23,10 +23,10 @@ export class TopicShapes {
   }
 
   /**
-   * The shape for a task of which these are the first records. What is inferred is kept with the
-   * topic before it is used, so that all tasks have it, also after a restart, and is read again for
-   * each task, as somebody may have edited it. Where no record is a JSON object, the task alone has
-   * no fields of its own.
+   * The shape for a task that begins with these records. Inferred fields are stored with the topic
+   * before they are used, so that all tasks have them, even after a restart. Each task reads them
+   * again, as somebody may have edited them. If none are stored and no record is a JSON object,
+   * this task alone has no field columns.
    */
   async shapeFor(topic: string, records: readonly StoredRecord[]): Promise<RowShape> {
     const { key, value, fields } = this.#options
@@ -45,13 +45,13 @@ export class TopicShapes {
         if (sample !== null) samples.push(sample)
       }
       if (samples.length === 0) return null
-      // Where another has been quicker, its rows have the fields that it found, and so must these.
+      // If another writer was first, its rows have the fields that it found, and so must these.
       text = await this.#file.keep(topic, `${JSON.stringify(inferFields(samples), null, 2)}\n`)
     }
     return new RowShape({ key, value, fields: this.#fieldsIn(text, topic) })
   }
 
-  /** @throws {@link CorruptRecordError} when the file holds something else. */
+  /** @throws {@link CorruptRecordError} if the file contains anything else. */
   #fieldsIn(text: string, topic: string): Fields {
     let fields: unknown
     try {

@@ -1,25 +1,25 @@
 import type { DirectoryInode, Inode } from './simulated-inode.ts'
 
-/** One name of one directory that comes to stand for something else, or for nothing. */
+/** A change of one name in one directory to another inode, or to none. */
 export interface EntryChange {
   readonly directory: DirectoryInode
   readonly name: string
   readonly inode: Inode | null
 }
 
-/** A change of names that a program sees at once and that is not on the disk yet. */
+/** A change of names that programs see at once and that is not on the disk yet. */
 export interface EntryOperation {
   readonly kind: 'create' | 'rename' | 'unlink'
   readonly changes: readonly EntryChange[]
-  /** A failed sync covered it: later syncs of the directory do not bring it to the disk. */
+  /** Whether a failed sync covered it. Later syncs of the directory then do not persist it. */
   readonly abandoned: boolean
 }
 
 /**
  * The changes of names that no sync has covered, in the order in which they were made.
  *
- * Whatever becomes durable takes along what came before it on the same names: what a name stands
- * for may be old, but it never was something that its history does not contain.
+ * A change becomes durable together with all earlier changes of the same names. What a name refers
+ * to on the disk may be old, but is always part of the name's history.
  */
 export class EntryJournal {
   #operations: EntryOperation[] = []
@@ -36,8 +36,8 @@ export class EntryJournal {
    * Makes the names in `directory` durable.
    *
    * @param whole whether an operation that also changes another directory becomes durable there
-   * too. Where it does not, each side of a move needs the sync of its own directory, and a sync of
-   * the old one alone can lose the file.
+   * too. Otherwise each side of a move needs a sync of its own directory, and a sync of only the
+   * old directory can lose the file.
    */
   commitDirectory(directory: DirectoryInode, whole: boolean): void {
     const touched = this.#operations.filter(
@@ -65,7 +65,7 @@ export class EntryJournal {
     }
   }
 
-  /** Makes durable what `name` stands for in `directory`. */
+  /** Makes the current inode of `name` in `directory` durable. */
   commitName(directory: DirectoryInode, name: string): void {
     const latest = this.#operations.findLast(({ changes }) =>
       changes.some((change) => change.directory === directory && change.name === name),
@@ -75,7 +75,7 @@ export class EntryJournal {
     }
   }
 
-  /** What a failed sync of `directory` does: its changes stay uncertain for good. */
+  /** Effect of a failed sync of `directory`: its changes stay uncertain permanently. */
   abandonDirectory(directory: DirectoryInode): void {
     this.#operations = this.#operations.map((operation) =>
       operation.changes.some((change) => change.directory === directory)
@@ -84,7 +84,7 @@ export class EntryJournal {
     )
   }
 
-  /** The same operations on other inodes, for a copy of the tree. */
+  /** The same operations on the inodes of a copy of the tree. */
   clone(
     inodeOf: (inode: Inode) => Inode,
     directoryOf: (inode: DirectoryInode) => DirectoryInode,
@@ -136,7 +136,7 @@ export function applyEntry(entries: Map<string, Inode>, change: EntryChange): vo
 /**
  * `wanted`, and every earlier operation on a name that one of them changes.
  *
- * @param only look at the names of this directory alone
+ * @param only considers only the names of this directory
  */
 export function withPredecessors(
   operations: readonly EntryOperation[],

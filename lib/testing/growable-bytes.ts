@@ -4,17 +4,18 @@ const SMALLEST_CAPACITY_BYTES = 256
 const EMPTY = Buffer.alloc(0)
 
 /**
- * The bytes of a simulated file: they grow by doubling and are copied only when a copy is changed.
+ * The bytes of a simulated file. They grow by doubling, and a copy is made only when one is
+ * changed.
  *
- * Ranges are `[start, end)`. A gap that a write or a resize leaves behind the old end reads as
+ * Ranges are `[start, end)`. A gap that a write or a resize leaves after the old end reads as
  * zeros.
  */
 export class GrowableBytes {
   #bytes: Buffer = EMPTY
   #sizeBytes = 0
-  /** Whether another object reads the same buffer, so that it must not be changed in place. */
+  /** Whether another object uses the same buffer, which must then not be changed in place. */
   #shared = true
-  /** Copies have the same one until they are changed, so that content is digested once for all. */
+  /** Shared with copies until they are changed, so that their content is digested only once. */
   #version: { digest: string | null } = { digest: null }
 
   get sizeBytes(): number {
@@ -31,7 +32,7 @@ export class GrowableBytes {
     return copy
   }
 
-  /** Fills `target` from `position`. Returns the number of bytes there were, 0 at the end. */
+  /** Fills `target` from `position`. Returns the number of bytes read, 0 at the end. */
   read(target: Uint8Array, position: number): number {
     const count = Math.max(0, Math.min(target.length, this.#sizeBytes - position))
     if (count > 0) {
@@ -53,7 +54,7 @@ export class GrowableBytes {
     this.#sizeBytes = Math.max(this.#sizeBytes, end)
   }
 
-  /** Overwrites what exists of the range with zeros. */
+  /** Overwrites the existing part of the range with zeros. */
   zero(start: number, end: number): void {
     if (start < Math.min(end, this.#sizeBytes)) {
       this.#own(this.#sizeBytes)
@@ -76,23 +77,23 @@ export class GrowableBytes {
     this.#bytes[position] = (this.#bytes[position] ?? 0) ^ (1 << bit)
   }
 
-  /** The content itself, to be looked at before anything changes it. */
+  /** The content itself, valid until the next change. */
   view(): Buffer {
     return this.#bytes.subarray(0, this.#sizeBytes)
   }
 
-  /** The content as a buffer of its own. */
+  /** The content as a separate buffer. */
   toBuffer(): Buffer {
     return Buffer.from(this.#bytes.subarray(0, this.#sizeBytes))
   }
 
-  /** Stands for the content: equal for equal bytes, and different for others. */
+  /** Digest of the content: equal for equal bytes, and different for others. */
   digest(): string {
     this.#version.digest ??= hash('sha1', this.view(), 'base64')
     return this.#version.digest
   }
 
-  /** Before each change in place. */
+  /** Must be called before each change in place. */
   #own(neededBytes: number): void {
     this.#version = { digest: null }
     if (!this.#shared && neededBytes <= this.#bytes.length) {

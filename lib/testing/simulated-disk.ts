@@ -8,28 +8,28 @@ import { SimulatedTree } from './simulated-tree.ts'
 import { simulatedError } from './simulated-error.ts'
 import { digestOf } from './tree-digest.ts'
 
-/** A disk without a limit has that much left. */
+/** Free bytes of a disk without a limit. */
 const MAX_FREE_BYTES = Number.MAX_SAFE_INTEGER
 
-/** What decides how a {@link SimulatedDisk} behaves. */
+/** Parameters of a {@link SimulatedDisk}. */
 export interface DiskModel extends Omit<PowerLoss, 'fate'> {
-  /** Sum of the sizes of all files that fit. */
+  /** Maximum total size of all files. */
   readonly capacityBytes: number
-  /** Whether bytes that are written over others need room too, because nothing is written in place. */
+  /** Whether overwriting bytes needs space too, because nothing is overwritten in place. */
   readonly copyOnWrite: boolean
   readonly nowMs: () => number
 }
 
 /**
- * The state of a simulated file system and what its calls do to it, each at once and as a whole.
+ * The state of a simulated file system and the effects of its calls, each of which is atomic.
  *
- * Paths are absolute and normal. Errors are the ones that Linux gives.
+ * Paths are absolute and normal. Errors are those of Linux.
  */
 export class SimulatedDisk {
   model: DiskModel
   readonly #tree: SimulatedTree
   readonly #locks: Map<DirectoryInode, SimulatedLock> = new Map<DirectoryInode, SimulatedLock>()
-  /** Files that an open handle keeps, also without a name. */
+  /** Files with an open handle, even without a name. */
   readonly #open: Set<FileInode> = new Set<FileInode>()
 
   constructor(model: DiskModel, tree?: SimulatedTree) {
@@ -37,7 +37,7 @@ export class SimulatedDisk {
     this.#tree = tree ?? new SimulatedTree(new DirectoryInode(model.nowMs()))
   }
 
-  /** The file behind `path`, opened once more; pair it with {@link SimulatedDisk.closeFile}. */
+  /** Opens the file at `path`. Pair it with {@link SimulatedDisk.closeFile}. */
   openFile(path: string, mode: OpenMode): FileInode {
     const place = this.#tree.find(path, 'open')
     if (place.inode !== null && mode === 'create-new') {
@@ -64,7 +64,7 @@ export class SimulatedDisk {
 
   list(path: string): DirectoryEntry[] {
     const { memory } = this.#tree.findDirectory(path, 'scandir')
-    // Names alone sort much faster than entries that a function compares.
+    // Names alone sort much faster than entries with a comparison function.
     return [...memory.keys()]
       .sort()
       .map((name): DirectoryEntry => ({ name, kind: memory.get(name)?.kind ?? 'file' }))
@@ -90,7 +90,7 @@ export class SimulatedDisk {
     }
   }
 
-  /** Creates at most `count` of the missing directories, and returns those. */
+  /** Creates at most `count` of the missing directories, and returns them. */
   createDirectories(path: string, count: number): string[] {
     const created = this.missingDirectories(path).slice(0, count)
     for (const directory of created) {
@@ -103,7 +103,7 @@ export class SimulatedDisk {
     const moved = this.#tree.find(from, 'rename').inode
     const replaced = this.#tree.rename(from, to, this.model.nowMs())
     if (this.model.persona === 'ext4' && replaced !== null && moved?.kind === 'file') {
-      // ext4 writes a file back before it lets it replace another one (auto_da_alloc).
+      // ext4 writes a file back before the file replaces another one (auto_da_alloc).
       moved.sync()
     }
     if (replaced?.kind === 'directory') {
@@ -125,7 +125,7 @@ export class SimulatedDisk {
     this.#syncName(directory)
   }
 
-  /** What a failed `syncDirectory` leaves behind: names that stay uncertain for good. */
+  /** Effect of a failed `syncDirectory`: its names stay uncertain permanently. */
   failSyncDirectory(path: string): void {
     const inode = this.#find(path, 'open')
     if (inode?.kind === 'directory') {
@@ -133,16 +133,16 @@ export class SimulatedDisk {
     }
   }
 
-  /** Makes the content durable, and the name too where the modelled file system does that. */
+  /** Makes the content durable, and the name too if the modeled file system does that. */
   syncFile(file: FileInode): void {
     file.sync()
     this.#syncName(file)
   }
 
   /**
-   * What a failed sync of a file leaves behind: pages that count as clean.
+   * Effect of a failed sync of a file: its pages count as clean.
    *
-   * @param partial whether a random part of them got to the disk
+   * @param partial whether a random part of them reached the disk
    */
   failSyncFile(file: FileInode, partial: boolean): void {
     if (partial) {
@@ -151,13 +151,13 @@ export class SimulatedDisk {
     file.abandonUnsynced()
   }
 
-  /** @throws ENOENT when `path` does not exist */
+  /** @throws ENOENT if `path` does not exist */
   freeBytes(path: string): number {
     if (this.stat(path) === null) throw simulatedError('ENOENT', 'statfs', path)
     return Math.max(0, Math.min(this.model.capacityBytes - this.#usedBytes(), MAX_FREE_BYTES))
   }
 
-  /** The size that `file` may have at most, as long as nothing else grows. */
+  /** The maximum size of `file` while nothing else grows. */
   growthLimit(file: FileInode): number {
     if (this.model.capacityBytes === Infinity) {
       return Infinity
@@ -174,13 +174,13 @@ export class SimulatedDisk {
     return usedBytes
   }
 
-  /** Bytes of `file` that can be written at `position` at most, as long as nothing else is. */
+  /** Maximum bytes of `file` that can be written at `position` while nothing else grows. */
   roomAt(file: FileInode, position: number): number {
     const room = this.growthLimit(file) - (this.model.copyOnWrite ? file.sizeBytes : position)
     return Math.max(0, room)
   }
 
-  /** @throws LockedError when another lock is held on the directory */
+  /** @throws LockedError if another lock is held on the directory */
   lock(path: string, create: (directory: DirectoryInode) => SimulatedLock): SimulatedLock {
     const directory = this.#tree.findDirectory(path, 'open')
     const holder = this.#locks.get(directory)
@@ -197,19 +197,19 @@ export class SimulatedDisk {
     return this.#locks.get(directory) === lock
   }
 
-  /** Does nothing to a lock that another owner has taken. */
+  /** Has no effect if another owner has taken the lock. */
   unlock(directory: DirectoryInode, lock: SimulatedLock): void {
     if (this.holdsLock(directory, lock)) {
       this.#locks.delete(directory)
     }
   }
 
-  /** Takes the lock away from its owner. Does nothing when there is none. */
+  /** Takes the lock from its owner. Has no effect without a lock. */
   loseLock(path: string, reason: string): void {
     this.#loseLock(this.#tree.findDirectory(path, 'open'), reason)
   }
 
-  /** Every file that has a name, with its path, in the order of paths. */
+  /** Every file that has a name, with its path, in path order. */
   files(): [string, FileInode][] {
     return this.#tree.files()
   }
@@ -223,7 +223,7 @@ export class SimulatedDisk {
     return inode
   }
 
-  /** Puts a file with exactly this content there, durable with all names above it. */
+  /** Creates a file with exactly this content, durable together with all names above it. */
   putFile(path: string, bytes: Uint8Array): void {
     const directory = posix.dirname(path)
     this.createDirectories(directory, Infinity)
@@ -241,7 +241,7 @@ export class SimulatedDisk {
     }
   }
 
-  /** Forgets what is only in memory and counts as clean: reads see the disk again. */
+  /** Drops memory that counts as clean without being on the disk: reads see the disk again. */
   evictPageCache(): void {
     for (const file of this.#reachableFiles()) {
       file.evict()
@@ -253,12 +253,12 @@ export class SimulatedDisk {
     return digestOf(this.#tree)
   }
 
-  /** An equal disk of its own that nobody has opened or locked. */
+  /** A separate, equal disk without handles or locks. */
   clone(model: DiskModel): SimulatedDisk {
     return new SimulatedDisk(model, this.#tree.clone())
   }
 
-  /** The disk as it is found after the power was cut; this one is not changed. */
+  /** The disk as found after a power loss. This one is not changed. */
   afterPowerLoss(model: DiskModel, fate: PowerLoss['fate']): SimulatedDisk {
     return new SimulatedDisk(model, afterPowerLoss(this.#tree, { ...model, fate }))
   }
@@ -279,13 +279,13 @@ export class SimulatedDisk {
     lock?.lost(new Error(reason))
   }
 
-  /** `null` when the last name or anything above it is missing. */
+  /** `null` if the last name or anything above it is missing. */
   #find(path: string, syscall: string): Inode | null {
     return this.#tree.findOrNull(path, syscall)
   }
 }
 
-/** What `stat` tells of a file or directory; directories have no size. */
+/** The result of `stat` for a file or directory. Directories have size 0. */
 export function statOf(inode: Inode): FileStat {
   const sizeBytes = inode.kind === 'file' ? inode.sizeBytes : 0
   const permissions = inode.kind === 'file' ? 0o600 : 0o700

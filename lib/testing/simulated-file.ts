@@ -5,13 +5,13 @@ import type { FileInode } from './simulated-inode.ts'
 import type { Operation, SimulatedMachine } from './simulated-machine.ts'
 import { simulatedError } from './simulated-error.ts'
 
-/** What an open file stands on. */
+/** What an open file refers to. */
 export interface OpenedFile {
-  /** As the caller gave it. */
+  /** Path as the caller gave it. */
   readonly path: string
-  /** As the simulation knows it, for the operation log and for faults. */
+  /** Path in the simulation, for the operation log and for faults. */
   readonly at: string
-  /** Opened for this handle alone. */
+  /** Opened for this handle only. */
   readonly inode: FileInode
   readonly writable: boolean
   readonly disk: SimulatedDisk
@@ -21,7 +21,7 @@ export interface OpenedFile {
 /**
  * An open file of a simulated file system.
  *
- * Calls may overlap; each takes effect as a whole at one moment. `close` waits for those that have
+ * Calls may overlap; each takes effect as a whole at one moment. `close` waits for calls that have
  * started.
  */
 export class SimulatedFile implements File {
@@ -169,7 +169,7 @@ export class SimulatedFile implements File {
       path: this.#at,
       syscall: 'close',
       run: free,
-      // The descriptor is gone even when closing it reports an error.
+      // The descriptor is freed even if closing it reports an error.
       onFault: free,
     })
   }

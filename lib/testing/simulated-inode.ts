@@ -6,26 +6,27 @@ export type UnsyncedChange =
   | { readonly kind: 'truncate'; readonly sizeBytes: number }
 
 /**
- * Unsynced bytes of one file beyond which they are written back, as a kernel does in its own time.
- * It bounds the memory of a long run that never syncs, and is far above any crash test's workload.
+ * Unsynced bytes of one file above which they are written back, as a kernel does on its own
+ * schedule. It bounds the memory of a long run that never syncs, and is far above the workload of
+ * any crash test.
  */
 const WRITE_BACK_BYTES = 16 * 1024 * 1024
 
 let inodeCount = 0
 
-/** A file of the simulation, whatever names it has: what a reader sees, and what is on the disk. */
+/** A file of the simulation, under any names: the content that readers see, and that on disk. */
 export class FileInode {
   readonly kind = 'file'
-  /** Tells it from every other one. */
+  /** Unique number. */
   readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
   readonly createdMs: number
   modifiedMs: number
   /** Number of open handles. */
   openCount = 0
-  /** What reads see. */
+  /** The content that reads see. */
   memory: GrowableBytes = new GrowableBytes()
-  /** What is certain to be on the disk. */
+  /** The content that is certain to be on the disk. */
   durable: GrowableBytes = new GrowableBytes()
   /** In the order in which they were made. */
   unsynced: UnsyncedChange[] = []
@@ -57,27 +58,27 @@ export class FileInode {
     this.unsynced.push({ kind: 'truncate', sizeBytes })
   }
 
-  /** Brings every unsynced change to the disk. */
+  /** Writes every unsynced change to the disk. */
   sync(): void {
     applyChanges(this.durable, this.unsynced)
     this.#forgetUnsynced()
   }
 
   /**
-   * What a failed sync does: the changes count as clean, so no later sync brings them to the disk,
-   * while reads go on to see them.
+   * Effect of a failed sync: the changes count as clean, so no later sync writes them to the disk,
+   * while reads still see them.
    */
   abandonUnsynced(): void {
     this.#forgetUnsynced()
   }
 
-  /** Reads see the disk again, and above it only what is still to be synced. */
+  /** Makes reads see the disk again, with only those changes that are still to be synced. */
   evict(): void {
     this.memory = this.durable.clone()
     applyChanges(this.memory, this.unsynced)
   }
 
-  /** Rot: inverts one bit wherever the byte is held, so that no later sync repairs it. */
+  /** Bit rot: inverts one bit in every copy of the byte, so that no later sync repairs it. */
   flipBit(position: number, bit: number): void {
     this.memory.flipBit(position, bit)
     if (position < this.durable.sizeBytes) {
@@ -94,7 +95,7 @@ export class FileInode {
     })
   }
 
-  /** A file of its own with the same content, in memory and on the disk, without names or handles. */
+  /** A separate file with the same content, in memory and on the disk, without names or handles. */
   clone(): FileInode {
     const copy = new FileInode(this.createdMs, this.modifiedMs)
     copy.memory = this.memory.clone()
@@ -110,10 +111,10 @@ export class FileInode {
   }
 }
 
-/** A directory of the simulation: the names a program sees, and the names that are on the disk. */
+/** A directory of the simulation: the names that programs see, and the names on the disk. */
 export class DirectoryInode {
   readonly kind = 'directory'
-  /** Tells it from every other one. */
+  /** Unique number. */
   readonly number: number = ++inodeCount
   parent: DirectoryInode | null = null
   readonly createdMs: number
@@ -127,10 +128,10 @@ export class DirectoryInode {
   }
 }
 
-/** What a name can stand for. */
+/** What a name can refer to. */
 export type Inode = FileInode | DirectoryInode
 
-/** Applies `changes` in their order, as if nothing had happened between them. */
+/** Applies `changes` in order, as if nothing had happened between them. */
 export function applyChanges(content: GrowableBytes, changes: readonly UnsyncedChange[]): void {
   for (const change of changes) {
     if (change.kind === 'write') {

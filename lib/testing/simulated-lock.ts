@@ -1,8 +1,8 @@
 import type { DirectoryLock } from '../platform/file-system.ts'
 
-/** What a lock needs of the file system it belongs to. */
+/** What a lock needs from its file system. */
 export interface LockHost {
-  /** Whether `lock` is still the one that the file system knows. */
+  /** Whether `lock` is still the current one of the file system. */
   isHeld(lock: SimulatedLock): boolean
   release(lock: SimulatedLock): Promise<void>
 }
@@ -13,7 +13,7 @@ export class SimulatedLock implements DirectoryLock {
   readonly sinceMs: number
   readonly #host: LockHost
 
-  /** @param sinceMs when it was taken, milliseconds since the epoch */
+  /** @param sinceMs when it was acquired, milliseconds since the epoch */
   constructor(sinceMs: number, host: LockHost) {
     this.sinceMs = sinceMs
     this.#host = host
@@ -31,14 +31,14 @@ export class SimulatedLock implements DirectoryLock {
     await this.#host.release(this)
   }
 
-  /** Tells the owner, once the file system has forgotten the lock. */
+  /** Notifies the owner, after the file system has dropped the lock. */
   lost(reason: Error): void {
     const listener = this.onLost
     this.onLost = null
     try {
       listener?.(reason)
     } catch {
-      // Losing a lock must not fail because its owner's listener does.
+      // Losing a lock must not fail because the owner's listener does.
     }
   }
 }

@@ -3,64 +3,64 @@ import type { Random } from '../platform/random.ts'
 import { FaultPlan, type CrashPlan, type OperationKind } from './fault-plan.ts'
 import { simulatedError } from './simulated-error.ts'
 
-/** Lines of the operation log that are certainly still there; older ones make room. */
+/** Minimum number of recent lines that the operation log keeps. */
 const KEPT_LINES = 10_000
-/** Errors that opening a directory gives, and syncing it does not. */
+/** Errors of opening a directory that syncing it does not return. */
 const OPEN_ERRORS: ReadonlySet<string> = new Set(['EACCES', 'EMFILE', 'ENFILE', 'ENOENT', 'EPERM'])
-/** Awaited for one microtask turn. */
+/** Awaited to let one microtask turn pass. */
 const SOON = Promise.resolve()
 
-/** The machine has stopped: the call was not heard of any more, whether or not it was done. */
+/** The machine has stopped. The call has no result, whether or not it took effect. */
 export class SimulatedCrash extends Error {
   override readonly name = 'SimulatedCrash'
 }
 
-/** One call, as the machine runs it. */
+/** One call, as run by the machine. */
 export interface Operation<T> {
   readonly kind: OperationKind
   readonly path: string
   /** Name of the system call, for errors. */
   readonly syscall: string
-  /** Whether it opens what `path` names, which may fail before the rest is tried. */
+  /** Whether it opens `path`, which may fail before the rest is tried. */
   readonly opens?: boolean
   /** Second path of a rename. */
   readonly dest?: string
-  /** What the log says behind the path. */
+  /** Text after the path in the log. */
   readonly detail?: string
   /**
-   * Does it, at once.
+   * Performs the operation at once.
    *
-   * @param parts how many of its parts (bytes of a write, directories) may be done at most
+   * @param parts maximum number of its parts (bytes of a write, directories) to perform
    */
   readonly run: (parts: number) => T
-  /** The parts there are, for what can be cut. */
+  /** Number of its parts, for an operation that can be torn. */
   readonly countParts?: () => number
-  /** What is left behind when it fails on order. */
+  /** Effect if it fails by a scheduled fault. */
   readonly onFault?: (partial: boolean) => void
 }
 
-/** What a test may know of an operation before it happens. */
+/** What an observer sees of an operation before it happens. */
 export type ObservedOperation = Pick<Operation<unknown>, 'kind' | 'path' | 'dest' | 'detail'>
 
-/** How operations of a simulated machine are run. */
+/** Options of a simulated machine. */
 export interface MachineOptions {
   readonly random: Random
-  /** Most microtask turns by which a call is held up before and after its effect. */
+  /** Maximum microtask turns by which a call is delayed, before its effect and after it. */
   readonly maxDelayTurns: number
-  /** Whether no call is made before somebody awaits it. */
+  /** Whether calls never take effect synchronously. */
   readonly isAwaited: boolean
 }
 
 /**
  * Runs the calls of one simulated file system one at a time: numbers them, logs them, strikes them
- * with faults and stops for good at a crash.
+ * with faults, and stops permanently at a crash.
  *
- * A call takes effect between its start and its completion, one microtask or more after the start.
- * Without delays calls take effect in the order of their start.
+ * A call takes effect between its start and its completion, one microtask or more after the start
+ * unless it is synchronous. Without delays, calls take effect in the order of their start.
  */
 export class SimulatedMachine {
   readonly faults: FaultPlan = new FaultPlan()
-  /** Told of every operation just before it takes effect or fails. */
+  /** Called for every operation just before it takes effect or fails. */
   observer: ((operation: ObservedOperation) => void) | null = null
   readonly #random: Random
   readonly #maxDelayTurns: number
@@ -88,12 +88,12 @@ export class SimulatedMachine {
     return this.#lines
   }
 
-  /** Stops the machine at rest. */
+  /** Stops the machine between operations. */
   stop(reason: string): void {
     this.#stopped ??= reason
   }
 
-  /** Runs `operation`. @throws {@link SimulatedCrash} when the machine has stopped before its end */
+  /** Runs `operation`. @throws {@link SimulatedCrash} if the machine stops before it completes */
   async perform<T>(operation: Operation<T>): Promise<T> {
     this.#requireRunning()
     await SOON
@@ -106,9 +106,9 @@ export class SimulatedMachine {
   }
 
   /**
-   * Runs `operation` inside of the call; `null`, and nothing is done, where it has to be held up.
+   * Runs `operation` synchronously. Returns `null`, without any effect, if it has to be delayed.
    *
-   * @throws {@link SimulatedCrash} when the machine has stopped
+   * @throws {@link SimulatedCrash} if the machine has stopped
    */
   performNow<T>(operation: Operation<T>): T | null {
     this.#requireRunning()
@@ -149,7 +149,7 @@ export class SimulatedMachine {
         operation.run(parts)
       }
     } catch {
-      // The caller hears of the crash alone, whatever else would have been wrong with the call.
+      // The caller sees only the crash, whatever else would have been wrong with the call.
     }
     this.#log(operation, ` (crash ${note})`)
     this.#stopped = `the machine stopped in ${this.#lines.at(-1) ?? ''}`

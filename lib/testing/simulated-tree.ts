@@ -3,7 +3,7 @@ import { EntryJournal, type EntryChange, type EntryOperation } from './entry-jou
 import { DirectoryInode, FileInode, type Inode } from './simulated-inode.ts'
 import { simulatedError } from './simulated-error.ts'
 
-/** Where a path leads: the directory that holds its last name, and what stands there. */
+/** Where a path leads: the directory of its last name, and the inode that the name refers to. */
 export interface Place {
   readonly path: string
   /** `null` for the root, which has no name. */
@@ -13,9 +13,9 @@ export interface Place {
 }
 
 /**
- * Names and files of a simulated file system, with what of them is on the disk.
+ * Names and files of a simulated file system, and what of them is on the disk.
  *
- * All of it is synchronous: when things happen, and whether they fail, is decided above. Errors are
+ * All of it is synchronous: the caller decides when things happen and whether they fail. Errors are
  * those of the system calls on Linux. Paths must be normal (see {@link normalPath}).
  */
 export class SimulatedTree {
@@ -28,9 +28,9 @@ export class SimulatedTree {
   }
 
   /**
-   * Follows `path`.
+   * Resolves `path`.
    *
-   * @throws ENOENT or ENOTDIR when the directory of its last name is not there
+   * @throws ENOENT or ENOTDIR if the directory of its last name does not exist
    */
   find(path: string, syscall: string): Place {
     const place = this.#follow(path, syscall)
@@ -40,7 +40,7 @@ export class SimulatedTree {
     return place
   }
 
-  /** What `path` stands for, `null` when it or something above it is missing. */
+  /** The inode at `path`, `null` if it or something above it is missing. */
   findOrNull(path: string, syscall: string): Inode | null {
     return this.#follow(path, syscall)?.inode ?? null
   }
@@ -79,7 +79,7 @@ export class SimulatedTree {
     this.#change('unlink', [this.#entry(place, null)], nowMs)
   }
 
-  /** Returns the directory that is removed. */
+  /** Returns the removed directory. */
   removeDirectory(path: string, nowMs: number): DirectoryInode {
     const place = this.find(path, 'rmdir')
     const directory = this.findDirectory(path, 'rmdir')
@@ -93,7 +93,7 @@ export class SimulatedTree {
     return directory
   }
 
-  /** Returns what `to` stood for before, `null` when for nothing or for the same inode. */
+  /** Returns the inode that `to` named before, `null` for none or for the same inode. */
   rename(from: string, to: string, nowMs: number): Inode | null {
     const fail = (code: string): never => {
       throw simulatedError(code, 'rename', from, to)
@@ -127,7 +127,7 @@ export class SimulatedTree {
     return target.inode
   }
 
-  /** Every file that has a name, with its path, in the order of paths. */
+  /** Every file that has a name, with its path, in path order. */
   files(): [string, FileInode][] {
     const found: [string, FileInode][] = []
     const visit = (directory: DirectoryInode, path: string): void => {
@@ -213,18 +213,18 @@ export class SimulatedTree {
   }
 }
 
-/** Gives `inode` a name that a program sees. */
+/** Gives `inode` a name that programs see. */
 export function link(directory: DirectoryInode, name: string, inode: Inode): void {
   directory.memory.set(name, inode)
   inode.parent = directory
 }
 
-/** Paths that are as they should be already, like nearly all; not those with a hidden name. */
+/** Matches paths that are already normal, as nearly all are, but not those with a hidden name. */
 const NORMAL = /^(?:\/[^/.][^/]*)+$/
 
 /**
- * The path under which the simulation knows a user's path: absolute, with slashes, without `.`,
- * `..` or a slash at the end. Relative paths start at the working directory of the process.
+ * The simulation's form of a user's path: absolute, with slashes, without `.`, `..` or a trailing
+ * slash. Relative paths start at the working directory of the process.
  */
 export function normalPath(path: string): string {
   if (path === '') {

@@ -4,15 +4,15 @@ import type { DirectoryInode, FileInode, Inode } from './simulated-inode.ts'
 import type { SimulatedTree } from './simulated-tree.ts'
 
 /**
- * Stands for everything about a tree that a program can see or a power loss can bring to light:
- * names, contents, what of both is on the disk, and what no sync has covered. Times and open
- * handles do not count.
+ * Digest of everything in a tree that a program can see or a power loss can reveal: names,
+ * contents, what of both is on the disk, and what no sync has covered. Times and open handles are
+ * not included.
  */
 export function digestOf(tree: SimulatedTree): string {
   return new TreeDigest().digest(tree)
 }
 
-/** Numbers inodes in the order in which a walk meets them, so that equal trees number alike. */
+/** Numbers inodes in the order of a walk, so that equal trees get equal numbers. */
 class TreeDigest {
   #text = ''
   readonly #numbers = new Map<Inode, number>()
@@ -66,7 +66,7 @@ class TreeDigest {
     }
   }
 
-  /** With its length in front, so that no two sequences of bytes look alike. */
+  /** Adds the length first, so that no two sequences of bytes look alike. */
   #addBytes(bytes: Buffer): void {
     this.#add(bytes.length)
     this.#add(bytes.toString('latin1'))
