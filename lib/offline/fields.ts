@@ -93,9 +93,7 @@ export interface JsonSample {
   readonly raw: ReadonlyMap<string, string> | null
 }
 
-/**
- * The fields that fit all of these values. A field whose column name is already in use is left out.
- */
+/** The fields that fit all of these values, without those whose column name is already in use. */
 export function inferFields(samples: readonly JsonSample[]): Fields {
   const types = new Map<string, FieldType | null>()
   for (const { object, raw } of samples) {

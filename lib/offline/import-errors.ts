@@ -17,9 +17,7 @@ export class ImportFileChangedError extends VarveError {
   }
 }
 
-/**
- * The file as a whole does not have its format. Single bad rows are rejected and cause no error.
- */
+/** The file as a whole does not have its format. Single bad rows are rejected without an error. */
 export class ImportFileError extends VarveError {
   override readonly name = 'ImportFileError'
   readonly code = 'IMPORT_FILE_INVALID'

@@ -149,9 +149,7 @@ export class ImportJournal {
     await this.#consumer.close()
   }
 
-  /**
-   * The log may be truncated meanwhile, so this waits for nothing and skips what no longer exists.
-   */
+  /** The log may be truncated meanwhile: this waits for nothing and skips what no longer exists. */
   async #lastRow(
     index: number,
     { from, until }: { readonly from: number; readonly until: number },

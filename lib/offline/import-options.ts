@@ -255,10 +255,7 @@ export function resolveImportOptions<Row>(
   }
 }
 
-/**
- * The error for a file of rejects that is the imported file itself, whose lines the next run would
- * read.
- */
+/** The error if the file of rejects is the imported file, so that its lines would become rows. */
 export function sameFileError(rejects: string): TypeError {
   return new TypeError(
     `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,

@@ -28,9 +28,7 @@ export interface RejectSink {
    */
   lengthUpTo(row: number): number
   write(rejects: readonly ImportReject[]): Promise<void>
-  /**
-   * Makes everything written durable, also by earlier runs. Once it has failed, it always fails.
-   */
+  /** Makes everything written durable, also by earlier runs. Once it has failed, it always does. */
   sync(): Promise<void>
   close(): Promise<void>
 }

@@ -56,9 +56,7 @@ export class JsonBytes {
     this.#bytes.set(bytes, at)
   }
 
-  /**
-   * Appends JSON on one line. Line breaks in it are white space, as those of strings are escaped.
-   */
+  /** Appends JSON on one line. Its line breaks are white space, as those of strings are escaped. */
   jsonLine(bytes: Uint8Array): void {
     const at = this.#reserve(bytes.length)
     this.#bytes.set(bytes, at)

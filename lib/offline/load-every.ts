@@ -10,9 +10,7 @@ import type { Sink } from './sink.ts'
 
 /** Options of {@link loadEvery}, in addition to those of a run. */
 export interface LoadEveryOptions extends RunLoadOptions {
-  /**
-   * Called with the result of each run, and awaited. An exception from it is passed to `onError`.
-   */
+  /** Called with the result of each run, and awaited. Its exceptions are passed to `onError`. */
   readonly onLoad?: (result: LoadResult) => void | Promise<void>
   /**
    * Called if a plan or a run has failed. The next beat tries again.
@@ -30,10 +28,7 @@ const SCHEDULE_OPTIONS: Checks<LoadEveryOptions> = {
 
 /** A repeated load. */
 export interface LoadSchedule {
-  /**
-   * Resolves when the schedule has ended, by `stop`, by the signal or with its broker. Never
-   * rejects.
-   */
+  /** Resolves once the schedule has ended, by `stop`, the signal or its broker. Never rejects. */
   readonly finished: Promise<void>
   /** Ends the schedule after the run in progress. Awaiting it in a callback would wait forever. */
   stop(): Promise<void>

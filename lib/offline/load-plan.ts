@@ -10,10 +10,7 @@ export interface LoadPlanJson {
   /** Whether the plan starts at the load's committed offsets. */
   readonly resumes: boolean
   readonly tasks: readonly LoadTask[]
-  /**
-   * Partitions with nothing to load in which the load has no committed offset yet. @defaultValue
-   * none
-   */
+  /** Starts of partitions with nothing to load and no committed offset. @defaultValue none */
   readonly begins?: readonly LoadStart[]
 }
 

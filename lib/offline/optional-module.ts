@@ -28,10 +28,7 @@ export function importError(error: unknown, module: string, purpose: string): un
   return isMissing(error, module) ? new MissingModuleError(module, purpose, error) : error
 }
 
-/**
- * Start of the message: of an import, of `require` (also that of a bundle), and of Vite in its own
- * bundles.
- */
+/** Start of the message of an import, of `require` (also in a bundle), or of Vite's bundles. */
 const NOT_FOUND = /^(?:Cannot find (?:package|module)|Could not resolve) ['"]([^'"]+)['"]/
 
 /** A package that is installed but lacks a dependency of its own does not count as missing. */

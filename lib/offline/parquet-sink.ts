@@ -35,10 +35,7 @@ const MAX_ROW_GROUP_BYTES = 1024 * 1024 * 1024
 
 const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZSTD' } as const
 
-/**
- * Longer than the prefix that the writer stores, so that the writer can tell that a value was
- * longer.
- */
+/** Longer than what the writer stores of a value, so that it can tell that the value was longer. */
 const MAX_STATISTIC_BYTES = 64
 /**
  * The footer stays in memory until the file ends and has an entry for each column of each row

@@ -52,15 +52,11 @@ export interface PushOptions<K = Buffer, V = Buffer> {
   readonly orderBy?: 'partition' | 'key'
   /** How often a failed write is retried, at least 0. @defaultValue 3 */
   readonly retries?: number
-  /**
-   * Milliseconds before the first retry. They double with each retry, up to 30 s. @defaultValue 100
-   */
+  /** Delay before the first retry in ms. Later ones double it, up to 30 s. @defaultValue 100 */
   readonly retryBackoffMs?: number
   /** @defaultValue `'stop'` */
   readonly onError?: PushErrorHandler<K, V>
-  /**
-   * Aborts the push. It rejects with the signal's reason once the writes in progress have ended.
-   */
+  /** Aborts the push. It rejects with the signal's reason after the writes in progress. */
   readonly signal?: AbortSignal
   /** Used for delays. @defaultValue the real one */
   readonly clock?: Clock

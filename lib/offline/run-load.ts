@@ -34,10 +34,7 @@ import type { Sink } from './sink.ts'
 
 /** Options of {@link runLoad}. */
 export interface RunLoadOptions {
-  /**
-   * Number of tasks that run concurrently, [1, 1000]. Each has the buffers of its sink.
-   * @defaultValue 4
-   */
+  /** Tasks that run concurrently, [1, 1000]. Each has its sink's buffers. @defaultValue 4 */
   readonly concurrency?: number
   /** Aborts the run. It rejects with the signal's reason once the writers are aborted. */
   readonly signal?: AbortSignal
@@ -98,9 +95,7 @@ const FINAL_ERRORS = [
   SinkMisuse,
 ] as const
 
-/**
- * Names of running loads, so that two loads of one name cannot write the same records to a sink.
- */
+/** Names of running loads: two loads of one name must not write the same records to a sink. */
 const running = new WeakMap<Broker, Set<string>>()
 
 /**

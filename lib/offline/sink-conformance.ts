@@ -10,15 +10,9 @@ import type { Sink, TaskResult } from './sink.ts'
 export interface SinkUnderTest {
   /** Empty at first. */
   readonly sink: Sink
-  /**
-   * Another sink on the same destination, as opened by a process that starts after the first has
-   * crashed.
-   */
+  /** Another sink on the same destination, as a process opens it after the first has crashed. */
   readonly reopen: () => Sink | Promise<Sink>
-  /**
-   * The offsets of a partition that a reader of the destination sees, in any order, each as often
-   * as it occurs.
-   */
+  /** Offsets of a partition that a reader sees, in any order, each as often as it occurs. */
   readonly offsets: (partition: {
     readonly topic: string
     readonly partition: number
@@ -68,10 +62,7 @@ export function sinkConformance(
   }))
 }
 
-/**
- * @throws TypeError if no case can run with `subject`, which is clearer than the failure of the
- * first case
- */
+/** @throws TypeError if `subject` fits no case, instead of a failure within the first case */
 function checkSubject(subject: SinkUnderTest): SinkUnderTest {
   isSubject('what makeSink gives', subject)
   checkSink('sink of what makeSink gives', subject.sink)

@@ -13,10 +13,7 @@ export interface TaskResult {
 
 /** Receives the records of one task. Calls do not overlap. */
 export interface TaskWriter {
-  /**
-   * Takes records in offset order. Resolves when the writer is ready for more, which bounds memory
-   * use.
-   */
+  /** Takes records in offset order. Resolves when ready for more, which bounds memory use. */
   write(records: readonly StoredRecord[]): Promise<void>
   /**
    * Makes the whole task durable and visible in one step. After a crash either all of it is there

@@ -93,9 +93,7 @@ export function toReadable<T>(source: AsyncIterable<T>): Readable {
   })
 }
 
-/**
- * {@link toReadable} as a web stream. Canceling it ends the iteration. @throws TypeError likewise
- */
+/** {@link toReadable} as a web stream. Canceling ends the iteration. @throws TypeError likewise */
 export function toReadableStream<T>(source: AsyncIterable<T>): ReadableStream<T> {
   const iterator = iteratorOf(source)
   return new ReadableStream<T>(
@@ -218,16 +216,12 @@ function resolve<T, K, V>(
   return { highWaterMark, recordOf }
 }
 
-/**
- * Whether it may be a record. An object with its content in internal slots, such as a map, is not.
- */
+/** Whether it may be a record. An object with its content in internal slots, as a map, is not. */
 function isRecord(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !isOpaque(value, FIELDS)
 }
 
-/**
- * The record, with this topic if it names none. Its fields may be getters inherited from its class.
- */
+/** The record, with this topic if it names none. Its fields may be getters of its class. */
 function withTopic<K, V>(
   topic: string,
   record: Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string },

@@ -114,9 +114,7 @@ export function afterPowerLoss(tree: SimulatedTree, loss: PowerLoss): SimulatedT
   return new SimulatedTree(surviveDirectory(tree.root))
 }
 
-/**
- * Writes a random part of a file's unsynced content to the disk, as a sync may do before it fails.
- */
+/** Writes a random part of a file's unsynced content to the disk, as a failing sync may do. */
 export function syncSomeContent(file: FileInode, loss: Omit<PowerLoss, 'fate'>): void {
   file.durable = survivingContent(file, { ...loss, fate: 'random' })
 }
@@ -201,9 +199,7 @@ function largestSize(sizeBytes: number, changes: readonly UnsyncedChange[]): num
   )
 }
 
-/**
- * The end of the file after a write up to `end`: moved there, not moved, or moved part of the way.
- */
+/** The end of the file after a write up to `end`: moved there, not moved, or moved partly. */
 function survivingSize(sizeBytes: number, end: number, random: Random): number {
   if (end <= sizeBytes) {
     return sizeBytes
@@ -275,10 +271,7 @@ function unitFates(
   }
 }
 
-/**
- * The units `[from, until)` to lose: none, all, those after a cut, those before it, or those
- * between two.
- */
+/** The units `[from, until)` to lose: none, all, those after a cut, before it, or between two. */
 function lostRange(unitCount: number, random: Random): [number, number] {
   const cuts = [random.integer(unitCount + 1), random.integer(unitCount + 1)]
   const [first, second] = [Math.min(...cuts), Math.max(...cuts)]

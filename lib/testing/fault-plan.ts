@@ -56,10 +56,7 @@ export interface CrashPlan {
    *   of its directories. An operation that cannot be torn is either performed or not.
    */
   readonly when: CrashMoment
-  /**
-   * For `torn`: number of bytes (or directories) that are written, at most all. @defaultValue
-   * random
-   */
+  /** For `torn`: bytes (or directories) that are written, at most all. @defaultValue random */
   readonly parts?: number
 }
 
@@ -104,10 +101,7 @@ interface ErrorRule extends Omit<FaultOptions, 'path'> {
   /** Normalized if it is a string. */
   readonly path: string | RegExp | null
   readonly kind?: OperationKind
-  /**
-   * Matching calls up to and including the one to strike; `null` for the next call that no other
-   * rule strikes.
-   */
+  /** Matching calls up to the one to strike; `null` for the next that no other rule strikes. */
   callsLeft: number | null
 }
 

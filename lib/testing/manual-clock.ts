@@ -2,9 +2,7 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import { nextTurn } from '../platform/event-loop.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 
-/**
- * Event loop turns granted around a timer's firing. One turn runs a promise chain of any length.
- */
+/** Event loop turns granted around each timer. One turn runs a promise chain of any length. */
 const SETTLE_TURNS = 4
 /**
  * Maximum number of further turns in one advance, granted while work waits for the next turn
@@ -43,9 +41,7 @@ export class ManualClock implements Clock {
   #advancing = false
   /** Chain length of a timer that is started now and due at once. */
   #restarts = 0
-  /**
-   * Timers that have fired at the current time and were started by others that fired at this time.
-   */
+  /** Timers that have fired at the current time and were started by others that did. */
   #restartedCount = 0
   /** Remaining turns of {@link MOST_AWAITED_TURNS}. */
   #awaitedTurns = 0
@@ -64,10 +60,7 @@ export class ManualClock implements Clock {
     return this.#monotonicMs
   }
 
-  /**
-   * Number of timers that were started and have neither fired nor been canceled: 0 if nothing
-   * leaks.
-   */
+  /** Timers that were started and have neither fired nor been canceled: 0 if nothing leaks. */
   get pendingTimers(): number {
     return this.#timers.length
   }
@@ -92,10 +85,7 @@ export class ManualClock implements Clock {
     }
   }
 
-  /**
-   * Moves only the wall clock, forward or back. Timers and {@link ManualClock.monotonic} are
-   * unaffected.
-   */
+  /** Moves only the wall clock, forward or back. Timers and {@link ManualClock.monotonic} stay. */
   setTime(nowMs: number): void {
     requireFinite('nowMs', nowMs)
     this.#wallOffsetMs = nowMs - this.#monotonicMs

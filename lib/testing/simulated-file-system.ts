@@ -212,9 +212,7 @@ export class SimulatedFileSystem implements FileSystem {
     this.#machine.faults.addError(code, { nth: n }, options)
   }
 
-  /**
-   * Makes the `n`-th write from now (1 is the next one) stop after `bytes` bytes, without error.
-   */
+  /** Makes the `n`-th write from now (1 is the next one) stop after `bytes`, without an error. */
   shortWriteAt(n: number, bytes: number): void {
     requireAtLeast('n', n, 1)
     requireAtLeast('bytes', bytes, 0)
