@@ -217,7 +217,7 @@ class FileTaskWriter implements TaskWriter {
     // files.
     await data.removeTemporary(this.#task)
     await rejects.removeTemporary(this.#task)
-    // Neighboring tasks may have loaded the rest in the meantime.
+    // Neighbouring tasks may have loaded the rest in the meantime.
     if (isLeft) await this.#removeStaleRejects(await data.published())
   }
 

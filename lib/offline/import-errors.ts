@@ -1,6 +1,6 @@
 import { OffsetOutOfRangeError, VarveError, type Partition } from '../index.ts'
 
-/** The file with an import's name is not the same as before, or its imported part was changed. */
+/** The file imported under a name is another one, or its part already read has changed. */
 export class ImportFileChangedError extends VarveError {
   override readonly name = 'ImportFileChangedError'
   readonly code = 'IMPORT_FILE_CHANGED'
@@ -17,7 +17,7 @@ export class ImportFileChangedError extends VarveError {
   }
 }
 
-/** The file as a whole does not have its format. Single bad rows are rejected without an error. */
+/** The file as a whole does not match its format. Single bad rows are rejected without error. */
 export class ImportFileError extends VarveError {
   override readonly name = 'ImportFileError'
   readonly code = 'IMPORT_FILE_INVALID'

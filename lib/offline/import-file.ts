@@ -40,15 +40,15 @@ import {
  * Each record has the header `varve-import` with the value `<name>:<row>`. The position is
  * committed as the offsets of the group `varve-import:<name>`. After a crash, rows can be stored
  * again only if their records were removed before the import that stored them had committed: by
- * retention, by a manual deletion, or by compaction in favor of newer records with their keys. With
- * `retention: 'consumed'`, retention removes such records only if the topic has no room.
+ * retention, by a manual deletion, or by compaction in favour of newer records with their keys.
+ * With `retention: 'consumed'`, retention removes such records only if the topic has no room.
  *
  * CSV needs the package csv-parse, and Parquet needs hyparquet. Parquet with zstd needs
  * @bokuweb/zstd-wasm if Node.js has no zstd.
  *
  * @throws TypeError or RangeError for invalid options
  * @throws {@link ImportFileChangedError} if the import's name was used for another file
- * @throws {@link ImportFileError} if the file as a whole does not have its format
+ * @throws {@link ImportFileError} if the file as a whole does not match its format
  * @throws `OffsetOutOfRangeError` if the log has lost rows that the import had stored
  * @throws {@link MissingModuleError} if a package that it needs is not installed
  * @throws `IllegalStateError` while an import of that name is running, or another one writes to the
@@ -186,8 +186,8 @@ class ImportRun {
       }
     } catch (error) {
       // Appended records of a failed batch may be gone before the next run searches for them. After
-      // a truncated log, the next run would take the last stored row for proof that all rows before
-      // it are stored.
+      // a truncation, the next run would take the last stored row as proof that all rows before it
+      // are stored.
       const { mayForget, isBehindCut } = this.#target
       if (mayForget || isBehindCut) await this.#commit().catch(() => undefined)
       throw error

@@ -116,8 +116,8 @@ export interface ImportOptions<Row = unknown> {
   /** Rows that are appended at once, [1, 100000]. @defaultValue 1000 */
   readonly batchRecords?: number
   /**
-   * Rows after which the position is committed, at least 1. Into a topic with `retention:
-   * 'consumed'` and a size limit, it is committed after each batch. @defaultValue 10000
+   * Rows after which the position is committed, at least 1. It is committed after each batch into a
+   * topic that has `retention: 'consumed'` and `maxBytes` or `minFreeBytes`. @defaultValue 10000
    */
   readonly commitRecords?: number
   /**

@@ -12,7 +12,7 @@ const CHUNK_BYTES = 256 * 1024
 const HEAD_BYTES = 1024
 const TAIL_BYTES = 1024
 
-/** Properties by which a file is recognized. */
+/** Properties by which a file is recognised. */
 export interface FileIdentity {
   readonly size: number
   /** Number of bytes at the beginning that `head` covers. */

@@ -17,7 +17,7 @@ class FineTime extends Date {
   }
 }
 
-/** Keep all digits of times, and of numbers in JSON, which a Date or a number alone would lose. */
+/** Parsers that keep all digits of times, and of numbers in JSON, unlike a Date or a number. */
 export const EXACT_PARSERS: Partial<hyparquet.ParquetParsers> = {
   timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3),
   timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6),

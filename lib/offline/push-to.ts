@@ -47,8 +47,7 @@ export interface Push extends Promise<PushResult> {
  * @param write receives one record, or an array of up to `batchRecords` of one partition; its
  * result is awaited
  * @throws TypeError or RangeError for invalid options
- * @throws `IllegalStateError` if the consumer commits automatically; it needs `enableAutoCommit:
- * false`
+ * @throws `IllegalStateError` if the consumer commits automatically: set `enableAutoCommit: false`
  * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` if the consumer cannot commit,
  * before anything is written
  */

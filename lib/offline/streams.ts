@@ -93,7 +93,7 @@ export function toReadable<T>(source: AsyncIterable<T>): Readable {
   })
 }
 
-/** {@link toReadable} as a web stream. Canceling ends the iteration. @throws TypeError likewise */
+/** {@link toReadable} as a web stream. Cancelling ends the iteration. @throws TypeError likewise */
 export function toReadableStream<T>(source: AsyncIterable<T>): ReadableStream<T> {
   const iterator = iteratorOf(source)
   return new ReadableStream<T>(

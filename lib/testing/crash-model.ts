@@ -11,7 +11,7 @@ import {
 import { link, SimulatedTree } from './simulated-tree.ts'
 
 /**
- * The file system on which a power loss is modeled.
+ * The file system on which a power loss is modelled.
  *
  * | | strict-posix | ext4 | xfs |
  * |---|---|---|---|

@@ -60,7 +60,7 @@ export class ManualClock implements Clock {
     return this.#monotonicMs
   }
 
-  /** Timers that were started and have neither fired nor been canceled: 0 if nothing leaks. */
+  /** Timers that were started and have neither fired nor been cancelled: 0 if nothing leaks. */
   get pendingTimers(): number {
     return this.#timers.length
   }

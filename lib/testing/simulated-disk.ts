@@ -133,7 +133,7 @@ export class SimulatedDisk {
     }
   }
 
-  /** Makes the content durable, and the name too if the modeled file system does that. */
+  /** Makes the content durable, and the name too if the modelled file system does that. */
   syncFile(file: FileInode): void {
     file.sync()
     this.#syncName(file)

@@ -22,7 +22,7 @@ const MAX_DELAY_TURNS = 8
 /** Options of a `SimulatedFileSystem`. Without options it is a plain file system in memory. */
 export interface SimulatedFileSystemOptions {
   /**
-   * The file system on which a power loss is modeled.
+   * The file system on which a power loss is modelled.
    *
    * @defaultValue `'strict-posix'`, which guarantees the least
    */
