@@ -1,4 +1,4 @@
-// Not the global of that name: that is behind a getter, which would be called for every record.
+// Not the global `Buffer`: it is behind a getter that would run for every record.
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { asBuffer, describeValue, isOpaque, isPlainObject, unknownKey } from '../checks.ts'
@@ -8,42 +8,45 @@ import { MAX_DECOMPRESSED_BYTES, type CompressionType } from '../record/compress
 import { NO_TIMESTAMP } from '../record/record-batch.ts'
 import type { EncodableHeader, RecordHeader } from '../record/record-batch-builder.ts'
 
-/** Where an append came to lie. */
+/** Result of an append. */
 export interface AppendResult {
-  /** -1 with `acks: 0`, where nobody waits to learn any of it. */
+  /** Offset of the first record; -1 with `acks: 0`, which does not wait for the result. */
   readonly baseOffset: number
-  /** Inclusive; -1 with `acks: 0`. */
+  /** Offset of the last record, inclusive; -1 with `acks: 0`. */
   readonly lastOffset: number
-  /** Largest timestamp of the appended records, or the append time where the topic says so; -1 with `acks: 0`. */
+  /**
+   * Largest timestamp of the appended records, or the append time if the topic is configured to use
+   * it; -1 with `acks: 0`.
+   */
   readonly timestamp: number
 }
 
-/** Bytes as callers hand them in. They must not be changed until the append has settled. */
+/** Bytes passed by the caller. They must not be changed until the append has settled. */
 export type Bytes = Uint8Array
 
-/** Headers as callers hand them in: in order, with repeated keys where the form allows. */
+/** Headers passed by the caller, in order. The array and iterable forms allow repeated keys. */
 export type HeadersInit =
   | readonly { readonly key: string; readonly value: Bytes | string | null }[]
   | Iterable<readonly [string, Bytes | string | null]>
   | Readonly<Record<string, Bytes | string | null>>
 
-/** A record on its way into a log. */
+/** A record to be appended. */
 export interface AppendRecord {
-  /** Text is stored as UTF-8. Absent is null, which is not the same as empty. */
+  /** Text is stored as UTF-8. An absent key is null, which differs from an empty key. */
   readonly key?: Bytes | string | null
-  /** Text is stored as UTF-8. Absent is null: in a compacted topic, a tombstone. */
+  /** Text is stored as UTF-8. An absent value is null: in a compacted topic, a tombstone. */
   readonly value?: Bytes | string | null
   readonly headers?: HeadersInit
   /**
-   * Milliseconds since the epoch, at least 0; -1, which a record without a timestamp is read with,
-   * counts as absent. @defaultValue now
+   * Milliseconds since the epoch, at least 0. A value of -1, which reads return for a record
+   * without timestamp, counts as absent. @defaultValue now
    */
   readonly timestamp?: number
 }
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 
-/** The codec that a topic stores a batch in, given the one that its producer would choose. */
+/** The codec in which a topic stores a batch, given the producer's choice. */
 export function storedCompressionType(
   config: Readonly<ResolvedTopicConfig>,
   producerChoice: CompressionType,
@@ -52,7 +55,7 @@ export function storedCompressionType(
   return config.compressionType === 'uncompressed' ? 'none' : config.compressionType
 }
 
-/** The largest batch that a topic takes. */
+/** Size of the largest batch that a topic accepts. */
 export function largestBatchBytes(config: Readonly<ResolvedTopicConfig>): number {
   const { maxMessageBytes, segmentBytes, maxBytes } = config
   const largest = maxMessageBytes < segmentBytes ? maxMessageBytes : segmentBytes
@@ -60,8 +63,8 @@ export function largestBatchBytes(config: Readonly<ResolvedTopicConfig>): number
 }
 
 /**
- * Size up to which a batch is filled, before compression, so that the topic takes it afterwards:
- * what cannot be compressed grows, with the codecs in use by less than a sixth and a few bytes.
+ * Size up to which a batch is filled before compression, so that the topic accepts the result:
+ * incompressible data grows by less than a sixth plus a few bytes with the supported codecs.
  */
 export function fillLimitOf(
   config: Readonly<ResolvedTopicConfig>,
@@ -72,7 +75,7 @@ export function fillLimitOf(
   return Math.min(Math.floor((largest * 6) / 7) - 64, MAX_DECOMPRESSED_BYTES)
 }
 
-/** @throws {@link RecordTooLargeError} when a batch of this size does not fit. */
+/** @throws {@link RecordTooLargeError} if a batch of this size does not fit. */
 export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopicConfig>): void {
   if (sizeBytes > config.maxMessageBytes) {
     throw new RecordTooLargeError(sizeBytes, config.maxMessageBytes, 'maxMessageBytes')
@@ -85,12 +88,12 @@ export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopic
   }
 }
 
-/** Whether each record must have a key. */
+/** Whether every record must have a key. */
 export function isKeyed({ cleanupPolicy }: Readonly<ResolvedTopicConfig>): boolean {
   return cleanupPolicy !== 'delete'
 }
 
-/** Why the topic takes no record without a key; `null` when it does. */
+/** Why the topic rejects records without a key; `null` if it accepts them. */
 export function keylessRefusal(
   config: Readonly<ResolvedTopicConfig>,
   topic?: string,
@@ -100,7 +103,7 @@ export function keylessRefusal(
   return new InvalidRecordError(`${who} takes no record without a key`)
 }
 
-/** @throws {@link InvalidRecordError} when the topic takes no record without a key. */
+/** @throws {@link InvalidRecordError} if the topic rejects records without a key. */
 export function checkKeyless(config: Readonly<ResolvedTopicConfig>, topic?: string): void {
   const refusal = keylessRefusal(config, topic)
   if (refusal !== null) throw refusal
@@ -115,17 +118,17 @@ export function toBytes(what: string, value: unknown): Buffer | null {
   throw new TypeError(`${what} must be a string, a Uint8Array or null, got ${describeValue(value)}`)
 }
 
-/** Headers in the form in which they are stored. @throws TypeError when they are of no known form. */
+/** Headers in their stored form. @throws TypeError if the form is not supported. */
 export function toHeaders(headers: HeadersInit | undefined): readonly RecordHeader[] {
   return headers === undefined ? NO_HEADERS : gather(headers, toRecordHeader)
 }
 
-/** The same for what is encoded at once: that needs no buffers for what is text. */
+/** Like {@link toHeaders} for headers that are encoded at once: text needs no buffers. */
 export function toEncodable(headers: HeadersInit | undefined): readonly EncodableHeader[] {
   return headers === undefined ? NO_HEADERS : gather(headers, toEncodableHeader)
 }
 
-/** One by one: lists of pairs in between would take as long as all the rest of a record. */
+/** One by one: intermediate lists of pairs would cost as much as the rest of the record. */
 function gather<H>(headers: HeadersInit, make: (key: unknown, value: unknown) => H): readonly H[] {
   if (typeof headers !== 'object' || (headers as unknown) === null) {
     throw new TypeError(`headers must be an array or an object, got ${describeValue(headers)}`)
@@ -135,7 +138,7 @@ function gather<H>(headers: HeadersInit, make: (key: unknown, value: unknown) =>
     for (const item of headers as Iterable<unknown>) gathered.push(ofItem(item, make))
     return gathered
   }
-  // The entries of a promise, or of another object with an inside, would be none.
+  // A promise, or another object with internal state, would have no entries.
   if (!isPlainObject(headers)) {
     throw new TypeError(`headers must be an array or a plain object, got ${describeValue(headers)}`)
   }
@@ -144,7 +147,7 @@ function gather<H>(headers: HeadersInit, make: (key: unknown, value: unknown) =>
   return gathered
 }
 
-/** @throws TypeError or RangeError when it is not a whole number of milliseconds from 0 on. */
+/** @throws TypeError or RangeError unless it is a whole number of milliseconds, at least 0. */
 export function checkTimestamp(timestamp: unknown): number {
   if (typeof timestamp !== 'number') {
     throw new TypeError(`timestamp must be a number, got ${describeValue(timestamp)}`)
@@ -159,15 +162,15 @@ export function checkTimestamp(timestamp: unknown): number {
 }
 
 /**
- * The timestamp to store: the record's own, or `now` where it brings none.
+ * The timestamp to store: the record's own, or `now` if it has none.
  *
- * @throws TypeError or RangeError when it is not a whole number of milliseconds
+ * @throws TypeError or RangeError unless it is a whole number of milliseconds
  */
 export function timestampOf(timestamp: number | undefined, now: number): number {
   return timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp)
 }
 
-/** @throws TypeError for what is no object, or has a field that nobody reads. */
+/** @throws TypeError if it is not an object, or has an unknown field. */
 export function ensureRecord(record: AppendRecord): void {
   if (typeof record !== 'object' || (record as unknown) === null) {
     throw new TypeError(`a record must be an object, got ${describeValue(record)}`)
@@ -185,7 +188,7 @@ export function ensureRecord(record: AppendRecord): void {
 
 const FIELDS = ['key', 'value', 'headers', 'timestamp'] satisfies (keyof AppendRecord)[]
 
-/** Whether it is a field that every record may have. It is asked for each field of each record. */
+/** Whether every record may have this field. Called for each field of each record. */
 export function isRecordField(field: string): boolean {
   switch (field) {
     case 'key':
@@ -199,11 +202,11 @@ export function isRecordField(field: string): boolean {
 }
 
 /**
- * Refuses a field that nobody reads: a misspelt one, or something the caller believes to be stored.
- * A prototype may have more, as that of a class does, and it is nobody's slip.
+ * Rejects a field that is not read: it is misspelt, or the caller expects it to be stored.
+ * Inherited fields are allowed, such as those of a class instance.
  *
- * @param known all that are read
- * @throws TypeError naming the field and those that are known
+ * @param known all fields that are read
+ * @throws TypeError naming the field and the known ones
  */
 export function refuseField(record: object, field: string, known: readonly string[]): void {
   if (Object.hasOwn(record, field)) throw unknownKey('a record', field, known)
@@ -219,7 +222,7 @@ function ofItem<H>(item: unknown, make: (key: unknown, value: unknown) => H): H 
 
 function toRecordHeader(key: unknown, value: unknown): RecordHeader {
   checkHeaderKey(key)
-  // What most values are is told apart here: to make a name for each would take longer.
+  // The most common types are handled here: building a name for each value would take longer.
   if (typeof value === 'string') return { key, value: Buffer.from(value, 'utf8') }
   if (Buffer.isBuffer(value)) return { key, value }
   return { key, value: toBytes(`value of header '${key}'`, value) }

@@ -10,57 +10,59 @@ import type { Truncation } from './torn-tail.ts'
 
 export type { Truncation } from './torn-tail.ts'
 
-/** What opening one log found and did. */
+/** The findings and repairs of opening a log. */
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
   /**
-   * Log files whose indexes were missing or unusable, the checkpoint of epochs where it was, and the record
-   * of segments where it was unusable: that it is missing says nothing, as a Kafka broker makes none.
+   * Log files whose indexes were missing or unusable; the epoch checkpoint if it was missing or
+   * unusable; and the segment record if it was unusable. A missing segment record is not listed,
+   * since a Kafka broker does not write one.
    */
   readonly rebuiltIndexes: readonly string[]
   /**
-   * Where the log was taken back to because a sync of it had failed since it was last opened: what was
-   * behind, acknowledged or not, is gone. `null` where none had, or the disk has not taken the mark of it.
+   * Offset to which the log was truncated because a sync had failed since the last open: records
+   * from there on, acknowledged or not, are lost. `null` if no sync had failed, or the disk did not
+   * store the mark of the failure.
    */
   readonly failedSyncOffset: number | null
-  /** Why the log is open for reading only; `null` when it is sound. */
+  /** Why the log is open for reading only; `null` if it is sound. */
   readonly damage: CorruptRecordError | null
 }
 
-/** A segment with a file that cannot be read. */
+/** A segment with an unreadable file. */
 export interface UnreadableSegment extends FailedRead {
   readonly baseOffset: number
 }
 
-/** What is known of a log before it is opened. */
+/** What is known about a log before it is opened. */
 export interface LoadOptions extends SegmentOptions {
-  /** Whether the log was closed in order: nothing but its last bytes is looked at then. */
+  /** Whether the log was closed cleanly. Then only its last bytes are checked. */
   readonly isClean: boolean
-  /** Everything below this offset was durable, and its indexes were. */
+  /** Everything below this offset was durable, including its indexes. */
   readonly recoveryPoint: number
-  /** Offset that the records were deleted up to, exclusive. */
+  /** Records below this offset are deleted. */
   readonly logStartOffset: number
-  /** Why nothing of the log can be found where it was. Nothing is looked for then. */
+  /** Why nothing of the log can be found in its place. Then the files are not searched. */
   readonly loss?: CorruptRecordError | undefined
-  /** What is known to be out of reach: nothing is looked at from its segment on, and nothing is changed. */
+  /** Known to be unreadable: segments from this one on are not checked, and nothing is changed. */
   readonly unreadable?: UnreadableSegment | undefined
 }
 
-/** A log as it was found. */
+/** The result of opening a log's files. */
 export interface LoadedLog {
-  /** Whether its writer has changed it all the time, so that there may be more of it. */
+  /** Whether its writer kept changing it during the open, so that there may be more records. */
   readonly isUnsettled?: boolean
   readonly segments: LogSegments
   readonly logStartOffset: number
   readonly logEndOffset: number
   readonly epochs: LeaderEpochCache
-  /** What is appended from now on belongs to it. */
+  /** The epoch of batches appended from now on. */
   readonly leaderEpoch: number
   readonly producers: ProducerState
   readonly recordFile: SegmentRecordFile
   readonly recovery: LogRecovery
-  /** Whether nothing but an orderly close had been done to it. */
+  /** Whether the log was closed cleanly and not touched since. */
   readonly isClean: boolean
-  /** What is to be done before anything is changed; `null` for nothing. */
+  /** Work to be done before anything is changed; `null` for none. */
   readonly owed: OwedRecovery | null
 }

@@ -25,22 +25,24 @@ import type { BatchCache } from './batch-cache.ts'
 import type { UnreadableSegment } from './loaded-log.ts'
 import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.ts'
 
-/** How a {@link Log} that is used alone is opened. */
+/** Options for opening a {@link Log} on its own, without a broker. */
 export interface LogOptions {
-  /** Configuration of segments and batches. @defaultValue Kafka's defaults, with a sync per append */
+  /**
+   * Configuration of segments and batches. @defaultValue Kafka's defaults, with a sync per append
+   */
   readonly config?: TopicConfig
-  /** @defaultValue the real one */
+  /** @defaultValue the real file system */
   readonly fileSystem?: FileSystem
-  /** @defaultValue the real one */
+  /** @defaultValue the system clock */
   readonly clock?: Pick<Clock, 'now'>
-  /** Chooses when to roll within `segmentJitterMs`. @defaultValue the operating system's */
+  /** Source of randomness for `segmentJitterMs`. @defaultValue the operating system's */
   readonly random?: Pick<Random, 'integer'>
   /**
-   * Opens a directory that every user of the machine may write to, and files of other users. Who can
-   * write to the directory can make up records. @defaultValue false
+   * Also opens a directory that every user of the machine can write to, and files of other users.
+   * Anyone who can write to the directory can forge records. @defaultValue false
    */
   readonly allowSharedDirectory?: boolean
-  /** Changes nothing on disk, neither now nor later. @defaultValue false */
+  /** Changes nothing on disk, neither on open nor later. @defaultValue false */
   readonly readOnly?: boolean
 }
 
@@ -55,7 +57,7 @@ const LOG_OPTIONS: Checks<LogOptions> = {
   readOnly: boolean,
 }
 
-/** One segment of a log as it stands. */
+/** A snapshot of one segment of a log. */
 export interface LogSegmentInfo {
   /** No record of the segment has a lower offset. */
   readonly baseOffset: number
@@ -65,41 +67,46 @@ export interface LogSegmentInfo {
   readonly path: string
 }
 
-/** What the owner of a log tells it when it is opened. */
+/** What the owner of a log passes to it on open. */
 export interface LogContext extends LogState {
   readonly topic: string
   readonly partition: number
-  /** Of the topic, which may give way to another of its name; absent where nobody knows it. */
+  /**
+   * The id of the topic, which may be replaced by another topic of the same name; absent if
+   * unknown.
+   */
   readonly topicId?: string
   readonly fileSystem: FileSystem
   readonly clock: Pick<Clock, 'now'>
   readonly random: Pick<Random, 'integer'>
   readonly config: Readonly<ResolvedTopicConfig>
   readonly readOnly: boolean
-  /** Whether the log was closed in order. */
+  /** Whether the log was closed cleanly. */
   readonly isClean: boolean
-  /** Looks again whether it was; absent where nobody else can have opened it. */
+  /** Checks `isClean` again; absent if no one else can have opened the log. */
   readonly isStillClean?: () => Promise<boolean>
-  /** Reads the state again; absent where nobody else changes it. */
+  /** Reads the state again; absent if no one else changes it. */
   readonly loadState?: () => Promise<LogState>
-  /** Makes a state durable before it resolves. */
+  /** Resolves once the state is durable. */
   readonly saveState: (state: LogState) => Promise<void>
-  /** Why nothing of the log can be found where it was; absent where the files are to be read. */
+  /** Why nothing of the log can be found in its place; absent if the files are to be read. */
   readonly loss?: CorruptRecordError | undefined
-  /** A segment that cannot be read, as a first attempt has found; absent where the files are to be read. */
+  /** A segment that a first attempt could not read; absent if the files are to be read. */
   readonly unreadable?: UnreadableSegment | undefined
-  /** Why nothing may be changed because the lock is lost, `null` while it is held; absent: no lock. */
+  /**
+   * Why nothing may be changed: the lock was lost. `null` while it is held; absent without a lock.
+   */
   readonly whyFenced?: (outcome: AppendOutcome) => VarveError | null
   /**
-   * Why the owner's files of a log that is open for reading only are gone for good; `null` where nobody
-   * knows. Absent where nobody can tell.
+   * Why the owner's files of a log that is open for reading only are gone for good; `null` if
+   * unknown. Absent if there is no way to tell.
    */
   readonly whyGone?: () => Promise<VarveError | null>
-  /** Where small reads keep what they have read; absent: nowhere. */
+  /** Cache for the results of small reads; absent for none. */
   readonly batchCache?: BatchCache
-  /** Called before records from `offset` on are dropped for others to come in their place. */
+  /** Called before records from `offset` on are dropped and their offsets reused. */
   readonly beforeTruncation?: (offset: number) => Promise<void>
-  /** Called at the end of an orderly close of a sound log. */
+  /** Called at the end of a clean close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }
 
@@ -111,10 +118,10 @@ type CheckedLogOptions = LogOptions & {
 }
 
 /**
- * Options with what they leave out, where that is the same for every log.
+ * Checks the options and fills in the defaults that are the same for every log.
  *
- * @throws TypeError or RangeError for a path, options or a configuration that are not legal
- * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
+ * @throws TypeError or RangeError if the path, an option or the configuration is invalid
+ * @throws {@link UnsupportedCompressionTypeError} if there is no codec for `compressionType`
  */
 export function checkLogOptions(dir: string, options: LogOptions): CheckedLogOptions {
   checkPath('dir', dir)
@@ -126,17 +133,19 @@ export function checkLogOptions(dir: string, options: LogOptions): CheckedLogOpt
   return { ...checked, config, fileSystem, readOnly, allowSharedDirectory }
 }
 
-/** The path from the root: the process may go to another directory, and the log must not follow. @throws TypeError */
+/**
+ * Resolves a path now, since the process may later change its working directory. @throws TypeError
+ */
 export function absolutePath(name: string, path: string): string {
   return resolve(checkPath(name, path))
 }
 
 /**
- * The context of a log that is used alone: its state lies in its own directory, under the names and
- * in the form in which a broker keeps that of all its logs.
+ * The context of a log that is opened on its own. The log's directory holds its state, in files
+ * with the same names and format that a broker uses for the state of all its logs.
  *
- * @returns with `dir`, where the path leads now.
- * @throws {@link StorageError} when the directory cannot be had, also because a file has its name
+ * @returns the context with `dir`, the path with its symbolic links resolved.
+ * @throws {@link StorageError} if the directory is inaccessible, or a file has its name
  *
  * @internal
  */
@@ -193,10 +202,10 @@ async function contextIn(
 }
 
 /**
- * Creates a directory and what is missing above it, so that a power loss does not take it away.
+ * Creates a directory and its missing parents such that they survive a power loss.
  *
- * A directory that is there and empty may be left from a call that a crash interrupted, so the
- * names above it are made durable as far as they can be.
+ * A directory that exists and is empty may be left from a call that was interrupted by a crash.
+ * Therefore the names of all its parents are made durable too, as far as permissions allow.
  */
 export async function createDurably(fileSystem: FileSystem, dir: string): Promise<void> {
   const created = await fileSystem.createDirectory(dir)
@@ -206,14 +215,14 @@ export async function createDurably(fileSystem: FileSystem, dir: string): Promis
     try {
       await fileSystem.syncDirectory(dirname(at))
     } catch (error) {
-      // Directories further up belong to somebody else, and were there before.
+      // Directories further up belong to other users, and existed before.
       if (isSystemError(error, 'EACCES', 'EPERM')) return
       throw error
     }
   }
 }
 
-/** What a log is made of besides its files. */
+/** The parts of the context that `LocalLog` needs, besides the files. */
 export type LocalLogOptions = { readonly dir: string } & Pick<
   LogContext,
   'fileSystem' | 'clock' | 'random' | 'readOnly' | 'recoveryPoint' | 'batchCache'

@@ -2,18 +2,18 @@ import type { ResolvedTopicConfig } from '../config.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogSegment } from './log-segment.ts'
 
-/** What a deletion has given back to the file system. */
+/** Space that a deletion has returned to the file system. */
 export interface FreedSpace {
-  /** Segments whose files are gone. */
+  /** Number of segments whose files were removed. */
   readonly segments: number
-  /** Size of their log files. Their indexes, which are gone too, come on top. */
+  /** Total size of their log files. The removed index files are not included. */
   readonly bytes: number
 }
 
-/** Nothing was deleted. */
+/** The result if nothing was deleted. */
 export const NOTHING_FREED: FreedSpace = Object.freeze({ segments: 0, bytes: 0 })
 
-/** Adds up what several deletions have given back. */
+/** Sums up the results of several deletions. */
 export function totalFreed(freed: Iterable<FreedSpace>): FreedSpace {
   let [segments, bytes] = [0, 0]
   for (const each of freed) {
@@ -23,32 +23,35 @@ export function totalFreed(freed: Iterable<FreedSpace>): FreedSpace {
   return { segments, bytes }
 }
 
-/** What may be deleted of a log. */
+/** Which parts of a log may be deleted. */
 export interface RetentionRequest {
-  /** Nothing at or above it is deleted: nobody has been able to see it. */
+  /** Records at or above this offset are kept: no reader has been able to see them. */
   readonly highWatermark: number
-  /** Everything below it is deleted, whatever the limits say. */
+  /** Records below this offset are deleted regardless of the limits. */
   readonly startOffset: number
-  /** Oldest segments are deleted until the log takes no more bytes; `Infinity`: see the limits only. */
+  /**
+   * The oldest segments are deleted until the log has at most this size; `Infinity` for no limit.
+   */
   readonly maxSizeBytes: number
   /** The wall clock, milliseconds since the epoch. */
   readonly nowMs: number
 }
 
-/** How far a log is to be deleted. */
+/** How much of a log is to be deleted. */
 export interface RetentionTarget {
-  /** What is to be the new start of the log, at least the present one. */
+  /** The new log start offset, at least the current one. */
   readonly offset: number
-  /** Whether some of it goes because the log keeps enough bytes without it. */
+  /** Whether some of it is deleted because the log keeps enough bytes without it. */
   readonly isBySize: boolean
 }
 
 /**
- * Finds how far a log is to be deleted.
+ * Determines how much of a log is to be deleted.
  *
- * Kafka's rules: whole segments, from the oldest on, and the first that stays ends it, so that the
- * log has no hole; a segment goes only when all of it is below the high watermark; the log keeps at
- * least `retentionBytes`. The active segment may be among those that go.
+ * By Kafka's rules, whole segments are deleted from the oldest on. The first segment that is kept
+ * ends the deletion, so that the log has no hole. A segment is deleted only if all of it is below
+ * the high watermark. The log keeps at least `retentionBytes`. The active segment may be deleted
+ * too.
  */
 export async function retentionTarget(
   log: LocalLog,
@@ -62,7 +65,7 @@ export async function retentionTarget(
   let isBySize = false
   for (const [slot, segment] of all.entries()) {
     const endOffset = all[slot + 1]?.baseOffset ?? logEndOffset
-    // What is not visible stays, and so does the empty segment that carries the end of the log.
+    // Invisible records are kept, and so is the empty segment that marks the end of the log.
     if (endOffset > end || endOffset === segment.baseOffset) break
     const { sizeBytes } = segment
     if (endOffset > target && restBytes <= request.maxSizeBytes) {
@@ -76,7 +79,7 @@ export async function retentionTarget(
   return { offset: target, isBySize }
 }
 
-/** What can be told of a log without a look at its files, once somebody has looked at them. */
+/** What is known about retention without accessing the files, once they have been read. */
 export class RetentionOutlook {
   readonly #log: LocalLog
 
@@ -85,8 +88,8 @@ export class RetentionOutlook {
   }
 
   /**
-   * Whether a deletion might change anything: false where {@link retentionTarget} would find that the oldest
-   * segment stays. One of which nobody knows how old it is may go.
+   * Whether a deletion might change anything: false if {@link retentionTarget} would keep the
+   * oldest segment. A segment of unknown age may have to be deleted.
    */
   mayDelete({
     highWatermark,
@@ -94,7 +97,7 @@ export class RetentionOutlook {
     nowMs,
   }: Omit<RetentionRequest, 'maxSizeBytes'>): boolean {
     const { config, segments, logStartOffset, logEndOffset } = this.#log
-    // What is left of an earlier deletion goes too.
+    // Remains of an earlier deletion are removed too.
     if (segments.dead.length > 0 || segments.hasBelow(logStartOffset)) return true
     const end = Math.min(highWatermark, logEndOffset)
     if (Math.min(startOffset, end) > logStartOffset) return true
@@ -109,9 +112,9 @@ export class RetentionOutlook {
   }
 
   /**
-   * When the oldest segment got the last of what it holds; `Infinity` when the log is empty.
+   * When the last record was added to the oldest segment; `Infinity` if the log is empty.
    *
-   * @returns a promise only where its file has to be looked at.
+   * @returns a promise only if the file has to be accessed.
    */
   oldestSinceMs(nowMs: number): number | Promise<number> {
     const [oldest] = this.#log.segments.all
@@ -120,7 +123,7 @@ export class RetentionOutlook {
   }
 }
 
-/** Whether the log would keep enough without a segment. */
+/** Whether the log would keep enough bytes without a segment. */
 function isBeyondSize(config: Readonly<ResolvedTopicConfig>, restBytes: number): boolean {
   const { retentionBytes } = config
   return deletes(config) && retentionBytes >= 0 && restBytes >= retentionBytes
@@ -137,13 +140,13 @@ async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): P
 }
 
 /**
- * When a segment got the last of what it holds: the largest timestamp of its records.
+ * When the last record was added to a segment: the largest timestamp of its records.
  *
- * The file's last modification takes its place where no record has a timestamp, as in Kafka, and
- * where the largest is in the future: there one wrong timestamp pins a Kafka log for ever, with all
- * that comes behind it. A file may have been copied, or its machine may have had no clock when it
- * was written, so a timestamp that can be right is believed rather than the file. Where damage may
- * hide a younger one, whichever of the two is later counts.
+ * The modification time of the file is used instead if no record has a timestamp, as in Kafka, or
+ * if the largest timestamp is in the future. In Kafka, one such wrong timestamp keeps the segment
+ * and all later ones for ever. A plausible timestamp is preferred to the modification time: the
+ * file may have been copied, or written while the clock was unset. If damage may hide a later
+ * timestamp, the later of the two is used.
  */
 export async function completeSinceMs(segment: LogSegment, nowMs: number): Promise<number> {
   const { max, isProven } = segment.times.known ?? (await segment.times.largest())
@@ -153,7 +156,7 @@ export async function completeSinceMs(segment: LogSegment, nowMs: number): Promi
   return timestamp > nowMs ? modifiedMs : Math.max(timestamp, modifiedMs)
 }
 
-/** {@link completeSinceMs}, where that can be told without the file; `null` where it has to be looked at. */
+/** {@link completeSinceMs} if it is known without accessing the file; `null` otherwise. */
 function knownSinceMs({ times }: LogSegment, nowMs: number): number | null {
   const { known } = times
   if (known?.isProven !== true) return null

@@ -28,21 +28,21 @@ import { SerialQueue } from './serial-queue.ts'
 const DEFAULT_READ_BYTES = 256 * 1024
 
 /**
- * One partition's storage in one directory: segments that are appended to at the end and read by
- * offset. It waits for nobody and has no timers.
+ * The storage of one partition in one directory: segments that are appended to at the end and read
+ * by offset. A log never waits for records to arrive and has no timers.
  *
- * Offsets are in [`logStartOffset`, `logEndOffset`). Appends, flushes, rolls and truncations are
- * carried out in the order of the calls; reads may overlap with all of them, and checkpoints with
- * appends and flushes. The directory must have one owner: `Broker` has a lock for that.
+ * Offsets are in [`logStartOffset`, `logEndOffset`). Appends, flushes, rolls and truncations run in
+ * the order of the calls. Reads may overlap with all of them, and checkpoints with appends and
+ * flushes. The directory must have a single owner; `Broker` takes a lock to ensure this.
  *
- * After a failed sync the log takes no more writes, because nobody can tell what is on disk; what
- * had been durable before can still be read.
+ * After a failed sync the log accepts no more writes, because the state of the disk is unknown.
+ * Records that were durable before the failure can still be read.
  */
 export class Log {
   readonly dir: string
   readonly topic: string
   readonly partition: number
-  /** What opening the log found and did. */
+  /** The findings and repairs of the open. */
   readonly recovery: LogRecovery
   readonly #context: LogContext
   readonly #isClean: boolean
@@ -82,28 +82,28 @@ export class Log {
   }
 
   /**
-   * Opens the log in `dir`, which is created when it does not exist, but with `readOnly`: a {@link StorageError} then.
+   * Opens the log in `dir`. The directory is created if it does not exist, unless `readOnly` is
+   * set: then a missing directory is a {@link StorageError}. Returned records have the topic and
+   * partition in the directory's name, for example `orders-3`.
    *
-   * Records are returned with the topic and partition of the directory's name, `orders-3`.
-   *
-   * @throws TypeError or RangeError for a path, options or a configuration that are not legal.
-   * @throws {@link UnsupportedCompressionTypeError}; {@link StorageError} when the system refuses.
+   * @throws TypeError or RangeError if the path, an option or the configuration is invalid.
+   * @throws {@link UnsupportedCompressionTypeError}; {@link StorageError} if the file system fails.
    */
   static async open(dir: string, options: LogOptions = {}): Promise<Log> {
     const context = await standaloneContext(absolutePath('dir', dir), options)
     return Log.load(context.dir, context)
   }
 
-  /** Opens a log whose state the caller keeps. @internal */
+  /** Opens a log whose state is kept by the caller. @internal */
   static async load(dir: string, context: LogContext): Promise<Log> {
     const loaded = await loadFiles(dir, context)
     const log = new Log(dir, context, loaded)
     try {
       if (loaded.isUnsettled === true) await log.refresh()
-      // The next unclean open need not look at what this one has looked at.
+      // The next unclean open need not check again what this one has checked.
       if (!log.#isClean && log.isWritable) await log.checkpoint()
     } catch (error) {
-      // A log opens on a full disk too: it can be read, and records can be deleted.
+      // A log opens even on a full disk: it can be read, and records can be deleted.
       if (!context.readOnly && error instanceof StorageError) return log
       await log.close().catch(() => undefined)
       throw error
@@ -112,12 +112,13 @@ export class Log {
   }
 
   /**
-   * Copies every whole batch of a damaged log that the disk can read into a new one, under the same offsets. Offsets that
-   * are lost are not given out again. The damaged directory is only read; nobody must write to it.
+   * Copies every whole, readable batch of a damaged log into a new log, under the same offsets.
+   * Lost offsets are not reused. The damaged directory is only read; no one may write to it
+   * meanwhile.
    *
-   * @param targetDir is created when it does not exist, and must be empty.
-   * @throws {@link StorageError} when it is not, when `dir` is no log's directory, when a file may not be
-   * opened, or when a write fails.
+   * @param targetDir is created if it does not exist; must be empty.
+   * @throws {@link StorageError} if the target is not empty, `dir` is not the directory of a log,
+   * access to a file is refused, or a write fails.
    */
   static async salvage(
     dir: string,
@@ -132,45 +133,45 @@ export class Log {
     return report
   }
 
-  /** Lowest offset that can be read. */
+  /** The lowest offset that can be read. */
   get logStartOffset(): number {
     return this.#local.logStartOffset
   }
 
-  /** Offset of the next append. */
+  /** The offset of the next record to be appended. */
   get logEndOffset(): number {
     return this.#local.logEndOffset
   }
 
-  /** Everything below is covered by a sync that succeeded. */
+  /** All records below this offset are covered by a successful sync. */
   get durableEndOffset(): number {
     return this.#local.durableEndOffset
   }
 
   /**
-   * Leader epoch that appended batches are stamped with. It rises with every unclean open, and
-   * whenever records are taken back that somebody may have seen.
+   * The leader epoch stamped on appended batches. It rises with every unclean open, and whenever
+   * records that a reader may have seen are removed from the end of the log.
    */
   get leaderEpoch(): number {
     return this.#local.leaderEpoch
   }
 
-  /** Bytes of all segments' log files, with those of deleted ones that could not be removed yet. */
+  /** Total size of the segments' log files in bytes, including deleted files not yet removed. */
   get size(): number {
     return this.#local.sizeBytes
   }
 
-  /** Bytes appended since the recovery point was saved: what an unclean open has to look at. */
+  /** Bytes appended since the recovery point was saved. An unclean open has to check them. */
   get bytesSinceCheckpoint(): number {
     return this.#writer.bytesSinceCheckpoint
   }
 
-  /** In offset order; the last one is the one that is appended to. */
+  /** The segments in offset order. The last one is the active segment, which receives appends. */
   get segments(): readonly LogSegmentInfo[] {
     return this.#local.segmentInfos
   }
 
-  /** The configuration in force. */
+  /** The configuration in effect. */
   get config(): Readonly<ResolvedTopicConfig> {
     return this.#local.config
   }
@@ -180,41 +181,43 @@ export class Log {
     this.#local.config = config
   }
 
-  /** What is remembered of the log outside of its own files. */
+  /** The state that is kept outside the log's own files. */
   get state(): LogState {
     return this.#writer.state
   }
 
-  /** Why the log ends before what had been durable; `null` when it is sound. */
+  /** Why the log ends before its last durable record; `null` if the log is sound. */
   get damage(): CorruptRecordError | null {
     return this.#guard.damage
   }
 
-  /** What has ended all writing; `null` while nothing has. */
+  /** The failure that ended all writes; `null` if there was none. */
   get failure(): StorageError | null {
     return this.#guard.failure
   }
 
-  /** Whether appends are taken. */
+  /** Whether the log accepts appends. */
   get isWritable(): boolean {
     return !this.#guard.isClosing && this.#guard.refusal() === null
   }
 
   /**
-   * Appends records and, when `flushMessages` of them are not yet durable, syncs. All or none of
-   * them are in the log afterwards, but that a crash meanwhile may keep the first of them.
-   *
-   * @throws {@link StorageError} when the disk fails; `outcome` says what is known. RangeError for an empty list.
-   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} when a record is not taken.
-   * @throws {@link CorruptRecordError} when the log is damaged; {@link ClosedError}; {@link ReadOnlyError}.
+   * Appends records. Syncs if at least `flushMessages` records of the log are not yet durable.
+   * Afterwards the log holds either all of the records or none of them, except that a crash during
+   * the call may keep only the first ones.
+   * @throws {@link StorageError} if the disk fails, see its `outcome`; RangeError if the list is
+   * empty.
+   * @throws {@link RecordTooLargeError} or {@link InvalidRecordError} if a record is rejected.
+   * @throws {@link CorruptRecordError} if the log is damaged; {@link ClosedError};
+   * {@link ReadOnlyError}.
    */
   async append(records: readonly AppendRecord[]): Promise<AppendResult> {
-    // Refused, but in its turn: the mark of the failure may have to be tried again.
+    // Rejected, but in its turn: the mark of the failed sync may have to be written again.
     if (this.#guard.hasFailed) return this.appendBatches([])
     this.#guard.ensureWritable()
     const notes = { hasKeyless: false }
     const encoding = encodeRecords(records, this.config, this.#context.clock.now(), notes)
-    // Who waits for it comes later, and a rejection that nobody waits for ends the process.
+    // It is awaited only later, and an unhandled rejection would end the process.
     if (encoding instanceof Promise) encoding.catch(() => undefined)
     return this.#queue.run(async () => {
       const result = await this.#writer.append(await encoding, undefined, notes.hasKeyless)
@@ -224,8 +227,9 @@ export class Log {
   }
 
   /**
-   * Appends encoded batches, which are stamped in place, without a sync: all of them or none.
-   * @throws {@link OffsetConflictError} or {@link InvalidRecordError}, see {@link LogWriter.append}.
+   * Appends encoded batches, all or none, without a sync. The batches are stamped in place.
+   * @throws {@link OffsetConflictError} or {@link InvalidRecordError}, see
+   * {@link LogWriter.append}.
    * @internal
    */
   appendBatches(
@@ -236,32 +240,35 @@ export class Log {
     return this.#queue.run(() => this.#writer.append(batches, expectedOffset, hasKeyless))
   }
 
-  /** Makes what is appended durable. @throws {@link StorageError}, after which there are no writes, or as {@link Log.append} */
+  /**
+   * Makes all appended records durable.
+   * @throws {@link StorageError}, after which all writes fail; otherwise like {@link Log.append}.
+   */
   flush(): Promise<void> {
     return this.#queue.run(() => this.#writer.flush())
   }
 
-  /** Closes the active segment and begins a new one at `logEndOffset`. Does nothing while it is empty. */
+  /** Closes the active segment and starts a new one at `logEndOffset`. No-op if it is empty. */
   roll(): Promise<void> {
     return this.#queue.run(() => this.#writer.roll())
   }
 
   /**
-   * Drops every record from `offset` on, and with it the rest of the batch that holds it. The next
-   * append gets `offset`. Durable when it resolves.
+   * Removes every record from `offset` on, and the rest of the batch that holds `offset`. The next
+   * appended record gets `offset`. The truncation is durable when the promise resolves.
    * @param offset in [`logStartOffset`, `logEndOffset`].
-   * @throws {@link OffsetOutOfRangeError} outside of that.
+   * @throws {@link OffsetOutOfRangeError} if `offset` is outside this range.
    */
   truncateTo(offset: number): Promise<void> {
     return this.#queue.run(() => this.#writer.truncateTo(offset))
   }
 
-  /** Makes `offset` the lowest that can be read, for good, and removes the segments below it. @internal */
+  /** Permanently makes `offset` the log start offset and removes the segments below. @internal */
   advanceLogStartOffset(offset: number): Promise<FreedSpace> {
     return this.#queue.run(() => this.#writer.advanceLogStartOffset(offset))
   }
 
-  /** Deletes what the limits no longer keep, by a request that is made in its turn. @internal */
+  /** Deletes what exceeds the limits. `request` is called when its turn comes. @internal */
   enforceRetention(request: () => RetentionRequest): Promise<FreedSpace> {
     return this.#queue.run(() => this.#writer.enforceRetention(request))
   }
@@ -273,23 +280,23 @@ export class Log {
   }
 
   /**
-   * Reads the records from `offset` on. Never waits for records to come.
+   * Reads records from `offset` on. Never waits for new records.
    * @param offset in [`logStartOffset`, `logEndOffset`].
-   * @param maxBytes limit on the stored size of what is returned; the first batch is returned
-   * however large. @defaultValue 256 KiB
+   * @param maxBytes limit on the stored size of the returned batches; the first batch is returned
+   * even if it is larger. @defaultValue 256 KiB
    * @returns at least one record, unless `offset` is the end of the log.
-   * @throws {@link OffsetOutOfRangeError} outside of the range.
-   * @throws {@link CorruptRecordError} when the batch at `offset` is damaged.
+   * @throws {@link OffsetOutOfRangeError} if `offset` is outside this range.
+   * @throws {@link CorruptRecordError} if the batch at `offset` is damaged.
    */
   read(offset: number, maxBytes: number = DEFAULT_READ_BYTES): Promise<StoredRecord[]> {
     return this.reader.read(offset, maxBytes)
   }
 
   /**
-   * The first offset whose record is at least as young as `timestamp`, with that record's timestamp.
+   * Finds the first record whose timestamp is equal to or later than `timestamp`.
    * @param timestamp milliseconds since the epoch, at least 0.
-   * @param endOffset where to stop looking. @defaultValue the end of the log
-   * @returns `null` when there is none.
+   * @param endOffset where the search ends, exclusive. @defaultValue the end of the log
+   * @returns the offset and the timestamp of the record; `null` if there is none.
    */
   offsetForTimestamp(
     timestamp: number,
@@ -299,8 +306,8 @@ export class Log {
   }
 
   /**
-   * Reads all segments and checks every batch, its leader epoch, and each file by its checksum on record.
-   * Appends go on meanwhile; a close does not wait for it, and it rejects with {@link ClosedError}.
+   * Reads all segments and checks every batch, its leader epoch, and the recorded checksum of each
+   * file. Appends continue meanwhile. Closing the log ends the check with a {@link ClosedError}.
    * @returns the first damage of each segment.
    */
   verify(): Promise<CorruptRecordError[]> {
@@ -308,10 +315,10 @@ export class Log {
   }
 
   /**
-   * Takes in what another process has appended, rolled and removed, up to the last whole batch.
-   * Changes nothing on disk, and does nothing unless the log is open for reading only.
-   * @param isQuick see `LogFollower.refresh`, as for what it returns.
-   * @throws {@link ClosedError} when the log is closed.
+   * Picks up what another process has appended, rolled and removed, up to the last whole batch.
+   * Changes nothing on disk. No-op unless the log is open for reading only.
+   * @param isQuick see `LogFollower.refresh`, also for the result.
+   * @throws {@link ClosedError} if the log is closed.
    * @internal
    */
   refresh(isQuick = false): Promise<Error | null> {
@@ -322,10 +329,10 @@ export class Log {
   }
 
   /**
-   * Flushes, writes indexes and state, and closes all files. A log that is damaged or has failed is
-   * closed without a mark of order, so that the next open looks again. Idempotent.
+   * Flushes, writes indexes and state, and closes all files. If the log is damaged or has failed,
+   * no clean-shutdown mark is left, so that the next open checks the log. Idempotent.
    * @param reason what other calls reject with from now on. @defaultValue a {@link ClosedError}
-   * @throws {@link StorageError}, also where a failed sync has cost what was acknowledged before.
+   * @throws {@link StorageError}, also if an earlier failed sync has lost acknowledged records.
    */
   close(reason?: VarveError): Promise<void> {
     this.#guard.beginClose(reason)
@@ -336,7 +343,7 @@ export class Log {
         this.#guard.isClosed = true
       }),
     )
-    // Not in the queue: the pass may be waiting for its turn there.
+    // Not in the queue: the compaction pass may be waiting for its turn there.
     this.#closing = stopped === null ? closing : closing.finally(() => stopped)
     return this.#closing
   }
