@@ -17,12 +17,12 @@ import { entriesUpTo, SegmentRecorder } from './segment-recorder.ts'
 import { truncateTransactionIndex } from './transaction-index.ts'
 
 /**
- * The segments of one log, with the end of the log and the end of what is durable. Knows how to
- * append, roll and truncate, and leaves to `Log` who may do so and when: calls that change anything
- * must not overlap, but for appends and flushes with a {@link LogCheckpoint}; reads of the segments may
- * overlap with everything.
+ * The segments of one log, with the log end offset and the durable end offset. Implements append,
+ * roll and truncation; `Log` decides who may call them and when. Changes must not overlap, except
+ * for appends and flushes with a {@link LogCheckpoint}. Reads of the segments may overlap with
+ * everything.
  *
- * After an {@link InDoubtError} nothing must be changed any more.
+ * After an {@link InDoubtError} nothing may be changed any more.
  */
 export class LocalLog {
   readonly segments: LogSegments
@@ -34,15 +34,17 @@ export class LocalLog {
   readonly #recorder: SegmentRecorder
   #logEndOffset: number
   logStartOffset: number
-  /** Everything below is covered by a sync that succeeded. */
+  /** Everything below is covered by a successful sync. */
   durableEndOffset: number
-  /** Everything below was acknowledged, or shown: what of that is not durable must not go without a word. */
+  /**
+   * Everything below was acknowledged or shown to a reader. The loss of any of it must be reported.
+   */
   acknowledgedEndOffset = 0
-  /** Everything below is known to be durable, with its indexes, to whom opens the log next. */
+  /** Everything below is durable, including its indexes, and the next open will know it. */
   recoveryPoint: number
   /**
-   * What is appended belongs to it. It rises when records are taken back that somebody may have
-   * seen: at their offsets there will be others.
+   * The epoch of appended batches. It rises when records that a reader may have seen are removed,
+   * since other records will get their offsets.
    */
   leaderEpoch: number
   readonly #options: LocalLogOptions
@@ -82,34 +84,34 @@ export class LocalLog {
     this.#rollPolicy.config = config
   }
 
-  /** Bytes of all log files, with those of deleted segments that could not be removed yet. */
+  /** Total size of the log files, including deleted segments that could not be removed yet. */
   get sizeBytes(): number {
     const { sizeBytes, dead } = this.segments
     return dead.reduce((sum, segment) => sum + segment.sizeBytes, sizeBytes)
   }
 
-  /** What is told of the segments, in offset order. */
+  /** Public information about the segments, in offset order. */
   get segmentInfos(): readonly LogSegmentInfo[] {
     return this.segments.all.map(({ baseOffset, nextOffset, sizeBytes, path }) => {
       return { baseOffset, nextOffset, sizeBytes, path }
     })
   }
 
-  /** Makes everything appended so far durable. @throws InDoubtError when the sync fails */
+  /** Makes everything appended so far durable. @throws InDoubtError if the sync fails */
   async flush(): Promise<void> {
     await this.#sync()
-    // Before anybody is told of a record in a new segment it is on record that there is one. An
-    // append that fails takes its segments back before it comes here.
+    // A new segment is on record before any of its records is acknowledged. A failed append has
+    // removed its segments before this point.
     if (!this.#recorder.isBehind) return
     if (this.checkpoint.ended !== null) await this.checkpoint.ended
     await this.#recorder.catchUp(this.logStartOffset, this.segments)
   }
 
   /**
-   * The same inside of the call.
+   * Synchronous variant of {@link LocalLog.flush}.
    *
-   * @returns false, and nothing is done, when something has to be waited for.
-   * @throws InDoubtError when the sync fails
+   * @returns false if it has to wait; then nothing was done.
+   * @throws InDoubtError if the sync fails
    */
   flushNow(): boolean {
     const { active } = this.segments
@@ -124,7 +126,7 @@ export class LocalLog {
     return true
   }
 
-  /** See {@link SegmentRecorder.write}. @param without segments of which the record is to know nothing */
+  /** See {@link SegmentRecorder.write}. @param without segments to leave out of the record */
   recordSegments(
     logStartOffset: number = this.logStartOffset,
     without: ReadonlySet<LogSegment> = new Set(),
@@ -132,7 +134,7 @@ export class LocalLog {
     return this.#recorder.write(logStartOffset, this.segments, without)
   }
 
-  /** A segment of this log that is nowhere yet; see {@link LogSegment}. */
+  /** A new segment of this log that has no file yet; see {@link LogSegment}. */
   newSegment(baseOffset: number, suffix?: string): LogSegment {
     return new LogSegment(baseOffset, { ...this.#options, ...this.config }, suffix)
   }
@@ -144,36 +146,42 @@ export class LocalLog {
     this.noteDurable()
   }
 
-  /** Ends the last file behind its last batch, which must be durable; `null` where it does already. */
+  /**
+   * Truncates the active file after its last batch, which must be durable; `null` if not needed.
+   */
   cutPreallocated(): Promise<void> | null {
     const { active } = this.segments
     return active?.preallocation.isTaken === true ? active.cutFile() : null
   }
 
-  /** @throws LogGoneError when what is appended would go to a file that no name stands for any more. */
+  /**
+   * @throws LogGoneError if the active file no longer has its name, so that appends would be lost.
+   */
   async ensureInPlace(): Promise<void> {
     const { active } = this.segments
     if (active === undefined || (await active.file.isInPlace())) return
     throw new LogGoneError(active.path)
   }
 
-  /** The same inside of the call. @returns false when it has to be waited for, to be sure */
+  /**
+   * Synchronous variant of {@link LocalLog.ensureInPlace}. @returns false if that has to be called
+   */
   isInPlaceNow(): boolean {
     const { active } = this.segments
     return active === undefined || active.file.isInPlaceNow()
   }
 
-  /** Another number when the last file was opened by its name meanwhile; of one that was made it says nothing. */
+  /** Changes whenever the active file is opened by its name, but not when it is created. */
   get timesFound(): number {
     return this.segments.active?.file.timesFound ?? 0
   }
 
   /**
-   * Closes the active segment and begins a new one, unless it is empty. The old one is durable
-   * before the new one exists, so a later segment proves that an earlier one was whole. When it
-   * rejects, the old one stays active.
+   * Closes the active segment and starts a new one, unless it is empty. The old segment is durable
+   * before the new one exists, so a later segment proves that an earlier one was complete. If the
+   * promise rejects, the old segment stays active.
    *
-   * @throws InDoubtError when a sync fails; otherwise what the file system said.
+   * @throws InDoubtError if a sync fails; otherwise the error of the file system.
    */
   async roll(): Promise<void> {
     const { active } = this.segments
@@ -191,28 +199,28 @@ export class LocalLog {
       await segment.create()
       await orInDoubt('a sync failed', () => this.segments.syncNames())
     } catch (error) {
-      // Records that go into the old segment after all must not lie above a later one.
+      // The old segment may receive more records. They must not lie above a later segment.
       this.segments.discard(segment)
       throw error
     }
     await this.segments.add(segment)
-    // The mark of a failed sync has to leave this segment, which may be on record by then.
+    // The mark of a failed sync must preserve this segment, which may be on record by then.
     this.noteDurable()
     this.#recorder.isBehind = true
     this.#rollPolicy.rolled()
   }
 
-  /** End of the last batch that a truncation to `offset` leaves: `offset`, or below it. */
+  /** End of the last batch that a truncation to `offset` leaves: at or below `offset`. */
   async endOfRestBelow(offset: number): Promise<number> {
     const segment = this.segments.all[this.segments.floorSlot(offset)]
     return (await segment?.restBelow(offset))?.endOffset ?? offset
   }
 
   /**
-   * Drops every record from `offset` on, and the rest of the batch that holds it; durable when it
+   * Removes every record from `offset` on, and the rest of the batch that holds it. Durable when it
    * resolves.
    *
-   * @throws InDoubtError when it fails half way.
+   * @throws InDoubtError if it fails half-way.
    */
   async truncateTo(offset: number): Promise<void> {
     const slot = this.segments.floorSlot(offset)
@@ -233,11 +241,12 @@ export class LocalLog {
       await this.producers.removeSnapshots((each) => each <= offset)
       this.producers.markStale()
       await this.refreshProducers()
-      // What is left was synced together with the cut.
+      // What is left was synced together with the truncation.
       this.noteDurable()
-      // Nothing in the last segment says where the log ends now. The name of the next one does.
+      // No batch of the last segment shows where the log ends now. The name of the next segment
+      // does.
       if (rest !== null && rest.endOffset < offset) {
-        // What a failure leaves a mark of is what the next open can find.
+        // If the roll fails, the mark must hold a position that the next open can find.
         this.tail.durablePosition = { ...this.end, offset: rest.endOffset }
         await this.roll()
       }
@@ -246,7 +255,7 @@ export class LocalLog {
     await inDoubt('a truncation failed', () => this.segments.changing(truncate))
   }
 
-  /** What a broker has noted of transactions that are cut off must not stand beside what follows. */
+  /** A broker's entries for truncated transactions must not apply to the records that follow. */
   async #forgetTransactions(offset: number): Promise<void> {
     const { active } = this.segments
     if (active === undefined) return
@@ -254,7 +263,7 @@ export class LocalLog {
     await truncateTransactionIndex(fileSystem, dir, { baseOffset: active.baseOffset, offset })
   }
 
-  /** Writes what the recovery point promises to be there: all indexes, and the record of segments. */
+  /** Writes what the recovery point promises: all indexes, and the segment record. */
   async writeUpToDurable(): Promise<void> {
     if (await this.segments.writeIndexes()) await this.segments.syncNames()
     await this.recordSegments()
@@ -265,11 +274,11 @@ export class LocalLog {
     await this.producers.keepSnapshots([...this.segments.baseOffsets, logEndOffset])
   }
 
-  /** Writes what the log keeps besides its segments, so that the next open need not look for it. */
+  /** Writes everything besides the segments that lets the next open avoid a scan. */
   async seal(): Promise<void> {
     const isSealNew = (await this.segments.active?.seal()) ?? false
     const hasNewNames = (await this.segments.writeIndexes()) || isSealNew
-    // Without it, the next open would go on with an epoch whose records may be lost.
+    // Otherwise the next open would continue with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
     await this.#recorder.settle(this.logStartOffset, this.segments)
@@ -278,13 +287,13 @@ export class LocalLog {
     if (hasNewNames && !isSynced) await this.segments.syncNames()
   }
 
-  /** Where the records of an epoch, and of all before it, end: never behind the end of the log. */
+  /** End of the records of an epoch and of all earlier ones: never beyond the log end offset. */
   endOffsetForEpoch(epoch: number): number {
-    // A truncation that has failed half way may have left epochs that begin there.
+    // A truncation that failed half-way may have left epochs that begin there.
     return Math.min(this.epochs.endOffsetFor(epoch) ?? Infinity, this.logEndOffset)
   }
 
-  /** What is appended from now on may be in the place of what somebody has seen. */
+  /** Records appended from now on may replace records that a reader has seen. */
   raiseEpoch(): void {
     this.leaderEpoch = Math.min(Math.max(this.leaderEpoch, this.epochs.latestEpoch) + 1, MAX_EPOCH)
   }
@@ -294,7 +303,7 @@ export class LocalLog {
     return this.#rollPolicy.activeSince(active, nowMs)
   }
 
-  /** Where the next batch goes. */
+  /** Where the next batch will be written. */
   get end(): LogPosition {
     const offset = this.logEndOffset
     const { active } = this.segments
@@ -303,13 +312,13 @@ export class LocalLog {
       : { offset, segment: active.baseOffset, position: active.sizeBytes }
   }
 
-  /** Everything that is in the log is durable. */
+  /** Notes that all records of the log are durable. */
   noteDurable(): void {
     this.durableEndOffset = this.logEndOffset
     this.tail.durablePosition = this.end
   }
 
-  /** Producer state as of the end of the log, where it covers more than that. */
+  /** Updates the producer state to the end of the log if it covers records beyond that. */
   refreshProducers(): Promise<void> {
     return this.producers.refresh(this.logEndOffset, replayReader(this.segments, this.logEndOffset))
   }

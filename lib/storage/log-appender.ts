@@ -9,14 +9,14 @@ import type { LogSegment } from './log-segment.ts'
 import type { RollPolicy } from './roll-policy.ts'
 
 /**
- * Puts batches behind the last one of a log, and takes back what an append has left that failed.
- * Calls must not overlap with each other, nor with other changes of the log.
+ * Appends batches to a log, and removes what a failed append has left. Calls must not overlap with
+ * each other, nor with other changes of the log.
  */
 export class LogAppender {
   readonly #log: LocalLog
   readonly #rollPolicy: RollPolicy
   readonly #clock: Pick<Clock, 'now'>
-  /** Where the log ended before a write that failed and whose bytes are still to be cut off. */
+  /** End of the log before a failed write whose bytes are still to be truncated. */
   #leftOversFrom: LogPosition | null = null
 
   constructor(log: LocalLog, rollPolicy: RollPolicy, clock: Pick<Clock, 'now'>) {
@@ -26,11 +26,10 @@ export class LogAppender {
   }
 
   /**
-   * Stamps and writes batches behind the last one, rolling where needed. When it rejects, none of
-   * them is in the log.
+   * Stamps and appends batches, rolling if necessary. If it rejects, none of them is in the log.
    *
-   * @throws InDoubtError or LeftOversError when that cannot be said for sure; otherwise what the
-   * file system said.
+   * @throws InDoubtError or LeftOversError if that is not certain; otherwise the error of the file
+   * system.
    */
   async append(buffers: readonly Buffer[]): Promise<AppendResult> {
     const { epochs, leaderEpoch, end } = this.#log
@@ -45,11 +44,11 @@ export class LogAppender {
   }
 
   /**
-   * The same inside of the call, where nothing has to be waited for.
+   * Synchronous variant of {@link LogAppender.append}, if there is nothing to wait for.
    *
-   * @returns `null` when something has: nothing has changed, and {@link LogAppender.append} has to
-   * follow; a promise, with the errors of {@link LogAppender.append}, when the write was begun and has
-   * failed or come out short.
+   * @returns `null` if there is: nothing has changed, and {@link LogAppender.append} has to follow;
+   * a promise, with the errors of {@link LogAppender.append}, if the write has started and has
+   * failed or was short.
    */
   appendNow(buffers: readonly Buffer[]): AppendResult | Promise<AppendResult> | null {
     try {
@@ -66,10 +65,10 @@ export class LogAppender {
   }
 
   /**
-   * Brings the files back to where the log ended before a write that failed. Nothing may be changed
-   * before that is done; what it is prevented from is tried again by the next call.
+   * Restores the files to the end of the log before a failed write. This has to succeed before
+   * anything else is changed; if it fails, the next call tries again.
    *
-   * @throws InDoubtError when a sync fails; otherwise what the file system said.
+   * @throws InDoubtError if a sync fails; otherwise the error of the file system.
    */
   async cutLeftOvers(): Promise<void> {
     await this.#log.checkpoint.ended
@@ -79,9 +78,9 @@ export class LogAppender {
       producers.markStale()
       await segments.changing(() => this.#cutBack(from))
       this.#leftOversFrom = null
-      // Another process that reads along may have seen some of it.
+      // Another process that follows the log may have seen some of it.
       this.#log.raiseEpoch()
-      // What has become durable by the cut may be in a segment that is not on record yet.
+      // The truncation may have made records durable in a segment that is not on record yet.
       await this.#log.flush()
     }
     await segments.removeLeftOvers()
@@ -89,9 +88,9 @@ export class LogAppender {
   }
 
   /**
-   * Takes back what an append has left that failed with `error`. Never resolves.
+   * Removes what the append that failed with `error` has left. Never resolves.
    *
-   * @throws `error`; InDoubtError or LeftOversError when it cannot be taken back.
+   * @throws `error`; InDoubtError or LeftOversError if the removal fails.
    */
   async #undo(error: unknown): Promise<never> {
     if (error instanceof InDoubtError) throw error
@@ -133,7 +132,7 @@ export class LogAppender {
       timestamp = Math.max(timestamp, batch.maxTimestamp)
     }
     await this.#write(pending, pendingBytes, start)
-    // Nothing of it is to be taken back any more.
+    // From here on nothing of this append is removed.
     this.#leftOversFrom = null
     return { baseOffset, lastOffset: nextOffset - 1, timestamp }
   }
@@ -149,7 +148,7 @@ export class LogAppender {
     for (const buffer of buffers) {
       if (mayFillIndex(active, batches, pendingBytes)) return null
       const batch = this.#stamp(buffer, nextOffset)
-      // Whatever else it is, nothing is begun that somebody would have to wait for.
+      // Must not start anything that has to be awaited.
       const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
       if (mustRoll !== false) return null
       batches.push(batch)
@@ -162,7 +161,8 @@ export class LogAppender {
     this.#leftOversFrom = end
     const count = active.appendNow(batches, pendingBytes)
     if (count < 0) {
-      // What was not tried has left nothing: a cut would cost several syncs, and a new epoch.
+      // The write was not attempted, so nothing is left: a truncation would cost syncs and a new
+      // epoch.
       this.#leftOversFrom = null
       return null
     }
@@ -174,8 +174,8 @@ export class LogAppender {
   }
 
   /**
-   * Goes on with a write that came out short, as any write does: what it has left belongs to this
-   * append, whatever becomes of it.
+   * Completes a short write like any other write: whatever it leaves belongs to this append,
+   * however it ends.
    */
   async #writeRest(
     active: LogSegment,
@@ -183,7 +183,7 @@ export class LogAppender {
     result: AppendResult,
   ): Promise<AppendResult> {
     try {
-      // From the start: what is there already becomes what it is.
+      // From the start: the bytes already written are overwritten with the same content.
       await active.append(batches)
     } catch (error) {
       return this.#undo(error)
@@ -203,16 +203,17 @@ export class LogAppender {
     const begin = (): void => {
       this.#leftOversFrom = start
     }
-    // What follows is a roll then.
+    // Without batches, a roll follows, which may leave files too.
     if (batches.length === 0) begin()
     const limitBytes = this.#growthLimit
     if (limitBytes > 0) await active.preallocation.takeFor(sizeBytes, limitBytes)
-    // A file that cannot be opened has got nothing: the cut would need it too, and cost several syncs and a new epoch.
+    // If the file cannot be opened, nothing was written: the truncation would need the file too,
+    // and cost several syncs and a new epoch.
     await active.append(batches, begin)
     this.#noteWritten(batches)
   }
 
-  /** Up to which size files may be preallocated; 0 where they are not. */
+  /** Size up to which files may be preallocated; 0 if preallocation is off. */
   get #growthLimit(): number {
     const { preallocate, maxBytes, minFreeBytes, segmentBytes } = this.#log.config
     return preallocate && maxBytes < 0 && minFreeBytes === 0 ? segmentBytes : 0
@@ -235,7 +236,7 @@ export class LogAppender {
     return new RecordBatch(buffer)
   }
 
-  /** Brings the segments back to where the log ended before an append that failed. */
+  /** Restores the segments to the end of the log before a failed append. */
   async #cutBack(from: LogPosition): Promise<void> {
     const log = this.#log
     log.logEndOffset = from.offset
@@ -247,15 +248,15 @@ export class LogAppender {
     const { active } = log.segments
     if (active === undefined) return
     await (active.nextOffset > from.offset ? active.truncateTo(from.offset) : active.cutFile())
-    // The sync of the cut covers all that is left, also what was appended before without one.
+    // The sync of the truncation covers all remaining bytes, including earlier unsynced appends.
     active.noteDurable()
     log.noteDurable()
   }
 }
 
 /**
- * Whether what is pending has to be written before anybody can tell whether the segment has to be rolled:
- * its indexes know of no batch before that.
+ * Whether the pending batches have to be written before it can be decided whether to roll: until
+ * then they are not counted in the indexes of the segment.
  */
 function mayFillIndex(
   active: LogSegment | undefined,

@@ -1,23 +1,23 @@
 /**
- * The saving of a log's recovery point, which goes on beside appends and syncs.
+ * Saves a log's recovery point concurrently with appends and syncs.
  *
- * It takes some twenty calls of the file system, each of which is heard of in a later turn of the event
- * loop, and half a dozen syncs. Whoever waited for an acknowledgement behind all that would wait for
- * 10 ms on an idle machine, and for 100 ms beside a reader who uses up what he is given of each turn.
- * What is saved was durable when it began, so what comes behind it does not matter.
+ * A save takes about twenty file system calls, each completing in a later turn of the event loop,
+ * and half a dozen syncs. An acknowledgement that waited for it would take 10 ms on an idle
+ * machine, and 100 ms beside a reader that uses up its share of each turn. What is saved was
+ * durable when the save began, so later appends do not matter.
  *
- * Everything else that changes what a log consists of waits for its end: other segments, the record of
- * them, index entries that are taken back.
+ * All other changes to the set of segments wait for its end: changes of segments or of the segment
+ * record, and the removal of index entries.
  */
 export class LogCheckpoint {
   #saving: Promise<void> | null = null
 
-  /** Resolves once nothing is being saved, whether or not it could be; `null` when nothing is. */
+  /** Resolves when no save is running, whether or not it succeeded; `null` if none is running. */
   get ended(): Promise<void> | null {
     return this.#saving
   }
 
-  /** Saves, while none else is under way. @throws what `save` rejects with */
+  /** Runs `save`. No other one may be running. @throws what `save` rejects with */
   run(save: () => Promise<void>): Promise<void> {
     const saving = save()
     const end = (): void => {

@@ -16,55 +16,59 @@ import { SegmentSum } from './segment-sum.ts'
 import { removeCleaned, SegmentSwap } from './segment-swap.ts'
 import type { SerialQueue } from './serial-queue.ts'
 
-/** Bytes read at once. */
+/** Number of bytes per read. */
 const READ_BYTES = 256 * 1024
-/** Records between two looks at the time. */
+/** Number of records between two checks of the time. */
 const SLICE_RECORDS = 64
 
-/** How a pass over a log is made. */
+/** Options of a compaction pass. */
 export interface CompactionOptions {
-  /** Where the last pass ended; 0 where nobody knows. */
+  /** Where the last pass ended; 0 if unknown. */
   readonly checkpoint: number
-  /** When the first of the tombstones that the last pass left may go; absent or `null` for none. */
+  /** When the first tombstone left by the last pass may be removed; absent or `null` for none. */
   readonly horizonMs?: number | null
   /**
-   * Memory for the offsets of keys. A pass that does not get by with it covers less, but one batch at
-   * least: to decode it takes several times the memory that its keys do.
+   * Memory for the offsets of keys. If it is too small, a pass covers less, but at least one batch,
+   * whose decoding takes several times the memory of its keys anyway.
    */
   readonly dedupeBufferBytes: number
-  /** Called after each segment that was written, with the bytes read so far. */
+  /** Called after each segment that was written, with the number of bytes read so far. */
   readonly onProgress?: (bytesRead: number) => void
 }
 
-/** What one pass of compaction has done. */
+/** Result of one compaction pass. */
 export interface CompactionReport {
-  /** First offset that no earlier pass had covered. */
+  /** First offset that was not covered by an earlier pass. */
   readonly fromOffset: number
   /**
-   * Where the next pass goes on: behind as many keys as `cleanerDedupeBufferBytes` has room for, and before what is younger
-   * than `minCompactionLagMs`. It is `fromOffset` when nothing was covered, also because the log was cut or deleted from.
+   * Where the next pass starts. A pass ends when `cleanerDedupeBufferBytes` has no room for more
+   * keys, and before records younger than `minCompactionLagMs`. Equal to `fromOffset` if nothing
+   * was covered, for example because the log was truncated or records were deleted.
    */
   readonly endOffset: number
-  /** Bytes of the segments that were gone through. */
+  /** Total size of the segments that were processed. */
   readonly bytesBefore: number
-  /** Bytes of what was left of them. */
+  /** Total size of what is left of them. */
   readonly bytesAfter: number
   readonly recordsRead: number
   readonly recordsKept: number
   readonly tombstonesRemoved: number
-  /** When the first of the tombstones that are left may go, milliseconds since the epoch; `null` for none. */
+  /**
+   * When the first remaining tombstone may be removed, milliseconds since the epoch; `null` for
+   * none.
+   */
   readonly earliestDeleteHorizonMs: number | null
 }
 
-/** The log has changed, so that what a pass goes by is no longer true. */
+/** The log has changed, so that the data on which a pass is based is no longer valid. */
 class CleaningInterrupted extends Error {}
 
 /**
- * Compacts a log beside appends and reads: of each key the last record stays, at its offset.
+ * Compacts a log beside appends and reads: keeps the last record of each key, at its offset.
  *
- * Only taking the new segments in the place of the old ones has its turn among the changes of the log.
- * All else reads sealed segments and writes files that count for nothing yet, in slices after which the
- * event loop turns. Calls must not overlap.
+ * Only the swap of new segments for old ones takes its turn in the queue of changes. Everything
+ * else reads sealed segments and writes files that are not yet part of the log, in slices between
+ * which the event loop can run. Calls must not overlap.
  */
 export class LogCleaner {
   readonly #log: LocalLog
@@ -92,21 +96,20 @@ export class LogCleaner {
     this.#queue = parts.queue
   }
 
-  /** How much is dirty, and how much of that may be compacted now. */
+  /** Determines how much of the log is dirty, and how much of that may be compacted now. */
   range(checkpoint: number): Promise<CleaningRange> {
     return findCleaningRange(this.#log, checkpoint, this.#context.clock.now())
   }
 
-  /** Whether the active segment has to be rolled for `maxCompactionLagMs` to be kept. */
+  /** Whether the active segment has to be rolled to respect `maxCompactionLagMs`. */
   isRollDue(): Promise<boolean> {
     return mustRollForLag(this.#log, this.#context.clock.now())
   }
 
   /**
-   * Goes over the log once.
-   *
-   * @throws {@link CorruptRecordError} when a batch is damaged, {@link StorageError} when the disk
-   * fails: what was not replaced by then is as it was. {@link ClosedError} when the log is closed.
+   * Runs one compaction pass.
+   * @throws {@link CorruptRecordError} if a batch is damaged, {@link StorageError} if the disk
+   * fails: segments not replaced by then are unchanged. {@link ClosedError} if the log is closed.
    */
   async compact(options: CompactionOptions): Promise<CompactionReport> {
     const pass = this.#compact(options)
@@ -120,7 +123,10 @@ export class LogCleaner {
     }
   }
 
-  /** Ends a pass that goes on. @returns what resolves when it touches no file any more; `null` for no pass */
+  /**
+   * Stops a running pass. @returns a promise that resolves once it uses no more files; `null` for
+   * none
+   */
   stop(): Promise<unknown> | null {
     this.#isStopped = true
     return this.#pass?.catch(() => undefined) ?? null
@@ -132,12 +138,12 @@ export class LogCleaner {
     const ensureTrue = (): void => {
       if (this.#isStopped) throw new ClosedError(`the log of ${this.#context.topic} is closed`)
       this.#guard.ensureWritable()
-      // What the map says may not be there any more: a truncation lowers the end of the log first of all,
-      // and raises the epoch as soon as the records are gone.
+      // The records in the map may be gone. A truncation lowers the log end offset first, and
+      // raises the epoch as soon as the records are removed.
       const isCut = this.#log.leaderEpoch !== epoch || this.#log.logEndOffset < wantedEnd
       if (isCut) throw new CleaningInterrupted()
     }
-    // Who closes the log waits for passes that have begun only.
+    // A close waits only for passes that have already begun.
     ensureTrue()
     const { firstDirtyOffset, firstUncleanableOffset } = await this.range(options.checkpoint)
     wantedEnd = firstUncleanableOffset
@@ -153,7 +159,7 @@ export class LogCleaner {
       const { end } = mapped
       cleaner = new BatchCleaner(this.#rule(map, mapped.from, end))
       const { config, segments } = this.#log
-      // Segments that are being cut off are on the list no more.
+      // Segments that are being removed by a truncation are no longer listed.
       ensureTrue()
       const sealed = segments.all.slice(0, -1).filter(({ baseOffset }) => baseOffset < end)
       for (const sources of groupSegments(sealed, config)) {
@@ -172,7 +178,7 @@ export class LogCleaner {
     const counts = (cleaner ?? new BatchCleaner(this.#rule(map, 0, 0))).counts
     const report = { fromOffset: firstDirtyOffset, endOffset, bytesBefore, bytesAfter, ...counts }
     if (isWhole) return report
-    // It has not come to all tombstones that the last pass left.
+    // The pass has not reached all tombstones left by the previous one.
     const left = Math.min(report.earliestDeleteHorizonMs ?? Infinity, options.horizonMs ?? Infinity)
     return { ...report, earliestDeleteHorizonMs: left === Infinity ? null : left }
   }
@@ -183,7 +189,7 @@ export class LogCleaner {
     return {
       place: { topic, partition },
       ...{ map, endOffset },
-      // The map holds all that can be read: also of a batch that begins below the start of the log.
+      // The map covers everything readable, even if the first batch begins below the log start.
       firstDirtyOffset: firstDirtyOffset <= this.#log.logStartOffset ? 0 : firstDirtyOffset,
       nowMs: clock.now(),
       deleteRetentionMs: config.deleteRetentionMs,
@@ -193,9 +199,8 @@ export class LogCleaner {
   }
 
   /**
-   * Notes the latest offset of every key, of whole batches from the one that holds `from` on.
-   *
-   * @returns the offsets that the map holds; `end`, exclusive, is below `to` where it is full.
+   * Fills the map with the latest offset of every key, from the batch that holds `from` on.
+   * @returns the range of offsets in the map. `end`, exclusive, is below `to` if the map is full.
    */
   async #fill(
     map: OffsetMap,
@@ -215,7 +220,7 @@ export class LogCleaner {
         for (const { key, offset } of await decodeRecords(batch, place)) {
           if (count++ % SLICE_RECORDS === 0) await promptIo.turnIfDue()
           if (key === null || map.put(key, offset)) continue
-          // Of a batch that it holds a part of, no tombstone would ever get its horizon.
+          // If the map held only part of a batch, its tombstones would never get a delete horizon.
           return { from: Math.min(from, first.baseOffset), end: batch.baseOffset }
         }
       }
@@ -223,7 +228,7 @@ export class LogCleaner {
     return { from: Math.min(from, first?.baseOffset ?? from), end: to }
   }
 
-  /** @returns the size of what is left. */
+  /** @returns the remaining size in bytes. */
   async #cleanGroup(
     swap: SegmentSwap,
     cleaner: BatchCleaner,
@@ -275,10 +280,10 @@ export class LogCleaner {
   }
 
   /**
-   * Why a segment could not be read as it was written: damage, unless records were being taken away
-   * meanwhile, also of this very segment, which stays in the log when it is cut.
+   * The error for a segment that could not be read as it was written: damage, unless records were
+   * removed meanwhile. A truncated segment stays listed, hence the check of `generation`.
    *
-   * @param generation of the segments before anything of it was read.
+   * @param generation of the segments, taken before the segment was read.
    */
   #reasonFor(
     error: unknown,
@@ -292,7 +297,7 @@ export class LogCleaner {
     return isAsBefore ? error : new CleaningInterrupted()
   }
 
-  /** Every batch of a segment from the one that holds `offset` on. */
+  /** Yields every batch of a segment from the one that holds `offset` on. */
   async *#batchesOf(
     segment: LogSegment,
     offset: number,
@@ -303,7 +308,7 @@ export class LogCleaner {
     for (let from = offset; from < endOffset;) {
       await promptIo.turnIfDue()
       ensureTrue()
-      // Deletion closes a segment's file under who reads it.
+      // A deletion closes the file of a segment even while it is being read.
       if (!this.#log.segments.all.includes(segment)) throw new CleaningInterrupted()
       const { batches } = await segment
         .read(from, { maxBytes: READ_BYTES, endOffset })
@@ -324,8 +329,9 @@ export class LogCleaner {
 }
 
 /**
- * Whether all of a segment was read, and as it was written. No checksum of a batch covers its base
- * offset: once the segment is replaced, and with it its checksum, nobody could tell any more.
+ * Whether a segment was read completely and as it was written. The CRC of a batch does not cover
+ * its base offset. Once the segment and its recorded checksum are replaced, an error would go
+ * unnoticed.
  */
 function isAsOnRecord({ entry }: LogSegment, { state }: SegmentSum): boolean {
   if (state.sizeBytes !== entry.sizeBytes) return false
@@ -338,7 +344,7 @@ function notAsWritten({ entry, path, nextOffset }: LogSegment): CorruptRecordErr
   })
 }
 
-/** Whether damage is why a pass has failed: another one would come no further. */
+/** Whether a pass failed because of damage: another pass would fail at the same place. */
 export function isUncleanable(error: unknown): boolean {
   return error instanceof CorruptRecordError
 }

@@ -8,40 +8,40 @@ import {
 import { isNoRoom } from './owed-recovery.ts'
 
 /**
- * Takes records away from the beginning of a log. Calls must not overlap with each other, nor with
+ * Deletes records from the beginning of a log. Calls must not overlap with each other, nor with
  * other changes of the log.
  */
 export class LogDeletion {
   readonly #log: LocalLog
   readonly #saveStart: (logStartOffset: number) => Promise<void>
 
-  /** @param saveStart makes a new start of the log durable, and the one that counts. */
+  /** @param saveStart makes a new log start offset durable and effective. */
   constructor(log: LocalLog, saveStart: (logStartOffset: number) => Promise<void>) {
     this.#log = log
     this.#saveStart = saveStart
   }
 
-  /** Makes `offset` the start of the log, unless that is beyond it, and removes what lies below. */
+  /** Raises the log start offset to `offset`, if that is higher, and removes the segments below. */
   async advanceTo(offset: number): Promise<FreedSpace> {
     const { logStartOffset } = this.#log
     if (offset <= logStartOffset && !this.#hasRemains) return NOTHING_FREED
     return this.#advance(Math.max(offset, logStartOffset))
   }
 
-  /** Deletes what the limits of the log no longer keep; see {@link retentionTarget}. */
+  /** Deletes what exceeds the limits of the log; see {@link retentionTarget}. */
   async enforceRetention(request: RetentionRequest): Promise<FreedSpace> {
     const { segments, logEndOffset } = this.#log
     const { offset, isBySize } = await retentionTarget(this.#log, request)
-    // A power loss must not take what is kept in place of what goes.
+    // Otherwise a power loss could take the kept records as well as the deleted ones.
     if (isBySize) await this.#log.flush()
-    // The end of the log is the name of a segment then, so no offset is given out again.
+    // If everything goes, the name of a new segment keeps the log end offset: no offset is reused.
     const isEmptied = offset === logEndOffset && (segments.active?.sizeBytes ?? 0) > 0
     if (isEmptied) {
       try {
         await this.#log.roll()
       } catch (error) {
         if (!isNoRoom(error)) throw error
-        // What is sealed goes first; the next look finds room for a new segment then.
+        // Delete sealed segments first; the next check then finds room for a new segment.
         const freed = await this.advanceTo(segments.active?.baseOffset ?? 0)
         if (freed.segments === 0) throw error
         return freed
@@ -51,8 +51,8 @@ export class LogDeletion {
   }
 
   /**
-   * Whether there are files of what was deleted before: those that could not be removed, and those of
-   * a segment that the start had come to lie in, or behind, while it was the active one.
+   * Whether files of earlier deletions exist: files that could not be removed, and those of a
+   * segment that was active when the log start offset moved into it or beyond it.
    */
   get #hasRemains(): boolean {
     const { segments, logStartOffset } = this.#log
@@ -66,7 +66,8 @@ export class LogDeletion {
     try {
       await this.#decideToStartAt(offset)
     } catch (error) {
-      // Even a deletion has to write something first. The indexes of what goes are not needed for it.
+      // Even a deletion has to write first. The indexes of the deleted segments can be removed for
+      // that.
       if (!isNoRoom(error) || !(await segments.removeIndexesBelow(offset))) throw error
       await this.#decideToStartAt(offset)
     }
@@ -77,9 +78,9 @@ export class LogDeletion {
   }
 
   async #decideToStartAt(logStartOffset: number): Promise<void> {
-    // The record has a checksum and comes first, so a checkpoint beyond it is a damaged one.
+    // The record has a checksum and is written first, so a checkpoint beyond it is damaged.
     await this.#log.recordSegments(logStartOffset)
-    // The state is the decision: bytes that are still there are not records any more.
+    // Saving the state commits the deletion: bytes that still exist are no longer records.
     await this.#saveStart(logStartOffset)
   }
 }

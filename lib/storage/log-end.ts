@@ -14,38 +14,38 @@ import type { ScanResult } from './segment-scan.ts'
 import { cutTornTail, findDamage, type Truncation } from './torn-tail.ts'
 import { UnprovenTail } from './unproven-tail.ts'
 
-/** What is known of the end of a log before any of it is read. */
+/** What is known about the end of a log before it is read. */
 export interface EndEvidence {
   readonly fileSystem: FileSystem
   readonly dir: string
   readonly readOnly: boolean
-  /** Whether nothing but an orderly close has been done to the log. */
+  /** Whether the log was closed cleanly and not touched since. */
   readonly isClean: boolean
-  /** Recovery point by the checkpoint alone. */
+  /** Recovery point of the checkpoint alone. */
   readonly checkpointOffset: number
-  /** Everything below this offset was durable, and its indexes were. */
+  /** Everything below this offset was durable, including its indexes. */
   readonly recoveryPoint: number
-  /** Everything below this offset was durable: by the record, or by what a failed sync has marked. */
+  /** Everything below this offset was durable, by the record or by the mark of a failed sync. */
   readonly durableOffset: number
   readonly logStartOffset: number
   readonly record: SegmentRecord | null
-  /** What is held against the epochs of batches; `null` where nothing is known of them. */
+  /** Checks the epochs of batches; `null` if nothing is known about them. */
   readonly dispute: EpochDispute | null
 }
 
-/** Finds where a log ends, and what has become of its end. To be used once. */
+/** Finds where a log ends, and repairs its end. To be used once. */
 export class EndFinder {
-  /** What was cut. */
+  /** The truncations that were made. */
   readonly truncations: Truncation[] = []
-  /** Whether a file was cut, also where nothing was lost by it. */
+  /** Whether a file was truncated, even if no record was lost by it. */
   hasCut = false
   /** Log files whose indexes were unusable. */
   readonly rebuiltIndexes: string[] = []
-  /** What nothing proves to have been durable. */
+  /** Batches of which there is no proof that they were durable. */
   readonly tail: UnprovenTail = new UnprovenTail()
-  /** Why nothing can follow the end that was found; `null` where the log is sound. */
+  /** Why nothing can be appended at the end that was found; `null` if the log is sound. */
   damage: CorruptRecordError | null = null
-  /** Whether a batch of a producer with an id was read. */
+  /** Whether a batch with a producer id was read. */
   hasProducers = false
   readonly #evidence: EndEvidence
 
@@ -54,8 +54,8 @@ export class EndFinder {
   }
 
   /**
-   * Finds where the log ends: before the first segment that is not as on record, or cannot be read; where
-   * there is none, it brings the last ones in order.
+   * Finds where the log ends: before the first segment that differs from the record or cannot be
+   * read. If there is none, recovers the last segments.
    */
   find(
     segments: LogSegments,
@@ -69,7 +69,7 @@ export class EndFinder {
     return breach === null ? this.#findLast(segments) : this.#findBefore(breach, segments)
   }
 
-  /** Ends the log where its files are no longer those on record. */
+  /** Ends the log where its files differ from the record. */
   async #findBefore(breach: audit.SegmentBreach, segments: LogSegments): Promise<number> {
     const { dir, durableOffset, recoveryPoint } = this.#evidence
     const { entry, path } = breach
@@ -91,7 +91,7 @@ export class EndFinder {
     return endOffset
   }
 
-  /** What lies in front of a segment was durable before that was made. */
+  /** Everything before a segment was durable before the segment was created. */
   async #endBefore(
     { baseOffset, path, position, error }: UnreadableSegment,
     segments: LogSegments,
@@ -102,12 +102,12 @@ export class EndFinder {
     if (last !== undefined) last.nextOffset = baseOffset
     const endOffset = Math.max(baseOffset, logStartOffset)
     const breach = { path, position, reason: readFailureReason(error), cause: error }
-    // Without an order to the close, there may be more than is on record.
+    // Without a clean shutdown there may be more records than are on record.
     this.damage = audit.breachError(dir, breach, endOffset, isClean ? durableOffset : 0)
     return endOffset
   }
 
-  /** Brings the last segments in order; returns the log end offset. */
+  /** Recovers the last segments; returns the log end offset. */
   async #findLast(segments: LogSegments): Promise<number> {
     const { dir, durableOffset, logStartOffset } = this.#evidence
     const last = segments.active
@@ -124,15 +124,15 @@ export class EndFinder {
       const fileSizeBytes = last.sizeBytes
       const result = await this.#recover(segments, last, fileSizeBytes, Number.MAX_SAFE_INTEGER)
       if (result.reason === null) return this.#checkEnd(last, result)
-      // An orderly close leaves no such bytes. Everything is checked, as after a crash.
+      // A clean shutdown leaves no such bytes. Check everything, as after a crash.
       last.sizeBytes = fileSizeBytes
     }
     return this.#checkFromRecoveryPoint(segments)
   }
 
   /**
-   * Segments that a broker has left, and which nobody has looked at: what is on record was looked at
-   * before, or written here.
+   * Segments that a broker has left and that are still unchecked. Segments on record were checked
+   * before, or written by this library.
    */
   #newFromBroker({ all }: LogSegments): LogSegment[] {
     const { record, logStartOffset } = this.#evidence
@@ -145,10 +145,10 @@ export class EndFinder {
   }
 
   /**
-   * Ends the log before what this library cannot read, wherever that is: the end alone would not tell,
-   * and appends would go on behind it.
+   * Ends the log before the first data that this library cannot read, wherever it is. The end alone
+   * would not show it, and appends would continue behind it.
    *
-   * @returns `null` where the log holds nothing of that.
+   * @returns `null` if the log holds no such data.
    */
   async #endBeforeForeign(
     segments: LogSegments,
@@ -198,7 +198,7 @@ export class EndFinder {
     return logEndOffset
   }
 
-  /** Checks a segment behind what is trusted of it. Where that is damaged, the log ends before it. */
+  /** Checks a segment beyond its trusted part. If it is damaged, the log ends before the damage. */
   async #check(
     segments: LogSegments,
     segment: LogSegment,
@@ -226,7 +226,7 @@ export class EndFinder {
     const { dispute } = this.#evidence
     const checks = this.#checksOf(segment)
     let result = await segment.recover(fileSizeBytes, trustedOffset, checks)
-    // Before anything is cut, or called damage, for which the checkpoint of epochs is to blame.
+    // Before truncating, or reporting damage for which the epoch checkpoint is to blame.
     if ((await dispute?.settle(all)) === true) {
       result = await segment.recover(fileSizeBytes, trustedOffset, checks)
     }
@@ -251,14 +251,14 @@ export class EndFinder {
     if (isIndexPromised(segment, this.#evidence)) this.rebuiltIndexes.push(segment.path)
   }
 
-  /** A log that does not end where it was known to is not the one it was. */
+  /** A log that does not end where it is known to have ended is damaged. */
   #checkEnd(last: LogSegment, result: ScanResult): number {
     const { isClean, checkpointOffset, durableOffset: durableEnd, logStartOffset } = this.#evidence
     const { nextOffset, position } = result
     const leastEnd = isClean ? Math.max(durableEnd, logStartOffset) : durableEnd
-    // Without an order to the close, records that were deleted may be missing at the end too.
+    // Without a clean shutdown, deleted records may be missing at the end too.
     const isShort = nextOffset < leastEnd && (isClean || durableEnd > logStartOffset)
-    // What lies behind the end on record is a broker's, if the checkpoint knows of it.
+    // Batches beyond the end on record are a broker's, if the checkpoint includes them.
     const isLong =
       isClean && durableEnd > 0 && nextOffset > durableEnd && nextOffset !== checkpointOffset
     if (isShort || isLong) {
@@ -270,7 +270,7 @@ export class EndFinder {
   }
 }
 
-/** Has a segment that was read to its end go on to where the next one begins. */
+/** Extends a segment that was read to its end up to the start of the next one. */
 function endAt(segment: LogSegment, next: LogSegment): void {
   segment.nextOffset = next.baseOffset
   segment.indexes.addFinalTimeEntry()
@@ -278,7 +278,10 @@ function endAt(segment: LogSegment, next: LogSegment): void {
 
 type Promised = Pick<EndEvidence, 'isClean' | 'recoveryPoint'>
 
-/** What is made anew because it is missing or unusable and should not be: of indexes their log file. */
+/**
+ * Files that are rebuilt because they are missing or unusable but should exist; for indexes, the
+ * path of their log file.
+ */
 export function missedFiles(
   { unindexed, isRecordDamaged }: LogInventory,
   recordPath: string,
@@ -289,7 +292,7 @@ export function missedFiles(
   return isRecordDamaged ? [...paths, recordPath] : paths
 }
 
-/** Above the recovery point no index is promised, so none is missed there. */
+/** Indexes are promised only below the recovery point, so none is missed above it. */
 function isIndexPromised(segment: LogSegment, { isClean, recoveryPoint }: Promised): boolean {
   return segment.sizeBytes > 0 && (isClean || segment.baseOffset < recoveryPoint)
 }

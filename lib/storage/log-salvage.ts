@@ -23,27 +23,27 @@ import { findLogFiles } from './swap-files.ts'
 import { valuesOfTornBatches, type ValueRange } from './torn-batch.ts'
 import { copyTransactionIndex } from './transaction-index.ts'
 
-/** Offsets that a salvage could not save. */
+/** A range of offsets that a salvage could not save. */
 export interface LostRange {
   readonly firstOffset: number
-  /** Inclusive; `null` where nothing tells how far the log once went. */
+  /** Inclusive; `null` if it is unknown how far the log went. */
   readonly lastOffset: number | null
-  /** The file that should hold them, `null` when it is missing. */
+  /** The file that should hold the range; `null` if it is missing. */
   readonly path: string | null
-  /** Where in the file the bytes begin that could not be used. */
+  /** Position in the file of the first unusable byte. */
   readonly position: number
-  /** What is wrong with them; the system's error where they could not be read. */
+  /** What is wrong with the bytes; the system's error if they could not be read. */
   readonly reason: string
 }
 
-/** What a salvage has saved, and what not. */
+/** What a salvage has saved, and what it has lost. */
 export interface SalvageReport {
-  /** Whole batches that were copied, byte for byte but for a leader epoch that had rotted. */
+  /** Number of whole batches copied, byte for byte except for damaged leader epochs. */
   readonly batchCount: number
-  /** Records in them. */
+  /** Number of records in these batches. */
   readonly recordCount: number
   readonly logStartOffset: number
-  /** Where the new log ends: behind everything that is known to have been there, saved or not. */
+  /** End of the new log: behind everything known to have been in the old one, saved or not. */
   readonly logEndOffset: number
   /** In offset order. */
   readonly lost: readonly LostRange[]
@@ -52,23 +52,23 @@ export interface SalvageReport {
 interface SourceSegment {
   readonly baseOffset: number
   readonly path: string
-  /** File of its aborted transactions; `null` where a broker has noted none. */
+  /** The file of its aborted transactions; `null` if a broker has written none. */
   readonly transactions: string | null
   /** No batch of the segment has this offset or a higher one. */
   readonly nextOffset: number
 }
 
-/** What is held in memory between a look at batches and their copies, give or take the last of them. */
+/** Approximate limit on the memory that holds checked batches until they are copied. */
 const PIECE_BYTES = 8 * 1024 * 1024
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-/** Does the work of {@link LogSalvage} on a target that is made if it is not there. */
+/** Runs {@link LogSalvage}. Creates the target if it does not exist. */
 export async function salvageSegments(
   dir: string,
   targetDir: string,
   options: LogOptions,
 ): Promise<SalvageReport> {
-  // Whoever finds out behind the copy has to make it again.
+  // Checked before the copy: otherwise the copy would have to be repeated.
   const { fileSystem } = checkLogOptions(targetDir, options)
   try {
     await ensureHoldsLog(fileSystem, dir)
@@ -82,8 +82,8 @@ export async function salvageSegments(
 }
 
 /**
- * Copies every sound batch of a damaged log into an empty directory, segment by segment, under the
- * offsets it has. The source is only read.
+ * Copies every sound batch of a damaged log into an empty directory, segment by segment, under its
+ * original offsets. The source is only read.
  */
 class LogSalvage {
   readonly #fileSystem: FileSystem
@@ -93,9 +93,9 @@ class LogSalvage {
   #lost: LostRange[] = []
   #batchCount = 0
   #recordCount = 0
-  /** Whether the last file has more bytes than are on record of it. */
+  /** Whether the last file has more bytes than its entry in the record. */
   #goesOn = false
-  /** Behind the last batch that was copied, or the last offset that was given up. */
+  /** One above the last offset that was copied or given up. */
   #nextOffset = 0
 
   constructor(fileSystem: FileSystem, dir: string, targetDir: string) {
@@ -106,8 +106,8 @@ class LogSalvage {
   }
 
   /**
-   * Does the work. The directories must exist. What is written is not synced: whoever opens the
-   * target makes all of it durable, and before that nobody was told of it.
+   * Does the work. The directories must exist. The files are not synced: opening the target makes
+   * them durable, and before that nothing is reported.
    */
   async run(): Promise<SalvageReport> {
     if ((await this.#fileSystem.list(this.#targetDir)).length > 0) {
@@ -151,7 +151,7 @@ class LogSalvage {
     }
   }
 
-  /** Those that begin inside of one that is as on record are none of the log's, and hold nothing more. */
+  /** Excludes segments that begin inside one that is as on record: they are not the log's. */
   async #listSegments(record: SegmentRecord | null): Promise<SourceSegment[]> {
     const files = await findLogFiles(this.#fileSystem, this.#dir)
     const transactions = new Map<number, string>()
@@ -163,7 +163,7 @@ class LogSalvage {
       logs.push({ offset, path })
       const entry = entryOf(record, offset)
       const { sizeBytes = 0 } = (await this.#fileSystem.stat(path)) ?? {}
-      // The last one on record may have got more since.
+      // The last segment on record may have grown since.
       const mostBytes = sealedOf(record, offset)?.sizeBytes ?? Infinity
       const isWhole = entry !== null && entry.sizeBytes <= sizeBytes && sizeBytes <= mostBytes
       whole = isWhole ? entry : null
@@ -206,11 +206,11 @@ class LogSalvage {
     if (limit !== Infinity && sealedOf(record, baseOffset) === null) {
       this.#giveUpTo(limit, { path, position: 0, reason: 'offsets are missing behind it' })
     }
-    // Offsets behind the last batch on record belong to damage that was noted, or to a truncation.
+    // Gaps after the last batch on record belong to damage already listed, or to a truncation.
     if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
   }
 
-  /** @returns `null` where the disk does not even let it be opened: all of it is lost. */
+  /** @returns `null` if the disk does not let the file be opened: all of it is lost. */
   async #openSource(
     { path, nextOffset: limit }: SourceSegment,
     entry: SegmentEntry | null,
@@ -245,12 +245,12 @@ class LogSalvage {
     let values: readonly ValueRange[] = []
     while (position < end) {
       const objection = (batch: RecordBatch, at: number): string | null => {
-        // Of what no checksum covers, a part may be missing.
+        // Bytes that no checksum covers may not have been read.
         const unread = from.whyUnreadable(at, at + batch.sizeBytes)
         if (unread !== null) return unread
         const { nextOffset, baseOffset: offset } = batch
         if (nextOffset > limit) return `it ends at ${nextOffset}, the next one begins at ${limit}`
-        // No checksum covers it, and behind a sound batch there is one that it can be.
+        // No checksum covers the base offset. Behind a sound batch only one value is possible.
         const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
         return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null
       }
@@ -269,7 +269,7 @@ class LogSalvage {
         this.#recordCount += batch.recordCount
         sound.push(Buffer.from(batch.buffer.subarray(0, batch.sizeBytes)))
       })
-      // As they were when they were checked: a bad sector may give its bytes once and never again.
+      // The checked bytes are copied: a bad sector may be readable once and never again.
       const copy = Buffer.concat(sound)
       await writeFully(to, [copy], size)
       size += copy.length
@@ -293,7 +293,7 @@ class LogSalvage {
     }
   }
 
-  /** @returns what was listed for it; `null` where nothing was, or the range before goes on to there. */
+  /** @returns the listed range; `null` if there is none, or the previous one extends to there. */
   #giveUpTo(
     endOffset: number,
     place: Omit<LostRange, 'firstOffset' | 'lastOffset'>,
@@ -303,8 +303,8 @@ class LogSalvage {
     this.#nextOffset = endOffset
     const open = this.#lost.at(-1)
     const lastOffset = endOffset - 1
-    // The damage at the end of the last file has no end of its own; the record may know it, unless the
-    // file goes on behind what was on record.
+    // The damage at the end of the last file has no known end. The record may supply it, unless the
+    // file has grown since then.
     if (open?.lastOffset === null) {
       if (!this.#goesOn) this.#lost.splice(-1, 1, { ...open, lastOffset })
       return null
@@ -319,14 +319,13 @@ class LogSalvage {
     return this.#fileSystem.open(path, 'create-new')
   }
 
-  /** The name of the last segment says where the log goes on: no lost offset is given out again. */
+  /** The name of the last segment sets the next offset, so that lost offsets are not reused. */
   async #finish(): Promise<void> {
     const path = segmentFilePath(this.#targetDir, this.#nextOffset, 'log')
     if ((await this.#fileSystem.stat(path)) === null) {
       await (await this.#createSegment(this.#nextOffset)).close()
     }
-    // As far as they are known otherwise than from the batches: one whose records are lost must not be
-    // given to others.
+    // The checkpoint may know more epochs. One whose records are lost must not be reused.
     if (await this.#epochs.settle()) await this.#copyFile(LEADER_EPOCH_FILE)
     await this.#copyFile(PARTITION_METADATA_FILE)
   }
@@ -337,7 +336,7 @@ class LogSalvage {
     await replaceFile(this.#fileSystem, join(this.#targetDir, name), content)
   }
 
-  /** `null` where there is none, or the disk does not give it. */
+  /** `null` if the file does not exist or cannot be read from the disk. */
   async #readFile(name: string): Promise<Buffer | null> {
     try {
       return await readWholeFile(this.#fileSystem, join(this.#dir, name), MAX_FILE_BYTES)

@@ -5,19 +5,19 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
 import { CLEAN_SHUTDOWN_FILE } from './log-files.ts'
 
-/** Names of the checkpoints, in a broker's directory or in that of a log that is used alone. */
+/** Names of the checkpoint files, in a broker's directory or in that of a log opened on its own. */
 export const RECOVERY_POINT_FILE = 'recovery-point-offset-checkpoint'
 export const LOG_START_OFFSET_FILE = 'log-start-offset-checkpoint'
 
-/** What is remembered of a log outside of its own files. */
+/** The state of a log that is kept outside its own files. */
 export interface LogState {
   /** Everything below is durable, in the log and in its indexes. */
   readonly recoveryPoint: number
-  /** Everything below is deleted, whether or not the bytes are still there. */
+  /** Everything below is deleted, even if the bytes are still in the files. */
   readonly logStartOffset: number
 }
 
-/** The state of many logs in one directory, and whether they were closed in order. */
+/** The state of the logs in one directory, and whether they were closed cleanly. */
 export class LogStateFiles {
   readonly #fileSystem: FileSystem
   readonly #dir: string
@@ -34,8 +34,8 @@ export class LogStateFiles {
   /**
    * Reads the state of every log, by `topic-partition`.
    *
-   * A damaged checkpoint counts as absent, as in Kafka: recovery then looks at more than it must,
-   * and deleted records that still have bytes come back.
+   * A damaged checkpoint counts as absent, as in Kafka: recovery then reads more than necessary,
+   * and deleted records whose bytes still exist reappear.
    */
   async read(): Promise<Map<string, LogState>> {
     const states = new Map<string, LogState>()
@@ -50,11 +50,14 @@ export class LogStateFiles {
     return states
   }
 
-  /** Replaces both checkpoints by the states of logs by `topic-partition`; durable when it resolves. Calls must not overlap. */
+  /**
+   * Replaces both checkpoints by the states of logs, by `topic-partition`. Durable when it
+   * resolves. Calls must not overlap.
+   */
   async write(states: ReadonlyMap<string, LogState>): Promise<void> {
     const recoveryPoints: string[] = []
     const logStartOffsets: string[] = []
-    // Of all logs for each that changes: what is done here is done that often.
+    // Keep this cheap: it runs for all logs whenever one of them changes.
     for (const [key, { recoveryPoint, logStartOffset }] of states) {
       const dash = key.lastIndexOf('-')
       const place = `${key.slice(0, dash)} ${key.slice(dash + 1)}`
@@ -66,44 +69,47 @@ export class LogStateFiles {
   }
 
   /**
-   * Removes the mark of an orderly close, before anything else is done to the directory: a crash
-   * from now on must be noticed.
+   * Removes the clean-shutdown mark before anything else in the directory is changed: a crash from
+   * now on must be noticed.
    *
-   * @returns whether it was there.
+   * @returns whether the mark existed.
    */
   async takeCleanShutdownMark(): Promise<boolean> {
     const path = join(this.#dir, CLEAN_SHUTDOWN_FILE)
     const hasMark = (await this.#fileSystem.stat(path)) !== null
     if (hasMark) await this.#fileSystem.unlink(path)
-    // A process that was killed may have renamed a checkpoint or the list of topics and not synced
-    // that. What such a file says is acted on from now on: a power loss must not bring back the one
-    // before, with the files gone that only the new one does without.
+    // A killed process may have renamed a checkpoint or the list of topics without syncing the
+    // directory. From now on the new file is acted upon. A power loss must not bring back the old
+    // file, since files that only the old one refers to may be gone by then.
     try {
       await this.#fileSystem.syncDirectory(this.#dir)
     } catch (error) {
-      // Nothing has been done to the directory yet. Without it, the next open would not know of a
-      // mark that a power loss may still bring back, under files that had been changed by then.
+      // Nothing in the directory has been changed yet. Without the mark, the next open would not
+      // know that a power loss may still bring it back, when the files have already been changed.
       if (hasMark) await this.leaveCleanShutdownMark().catch(() => undefined)
       throw error
     }
     return hasMark
   }
 
-  /** Whether the directory was closed in order, without changing that. */
+  /** Whether the directory was closed cleanly. Does not change the mark. */
   async hasCleanShutdownMark(): Promise<boolean> {
     return (await this.#fileSystem.stat(join(this.#dir, CLEAN_SHUTDOWN_FILE))) !== null
   }
 
-  /** Leaves the mark of an orderly close: the last write of all. */
+  /** Writes the clean-shutdown mark. It must be the last write of all. */
   async leaveCleanShutdownMark(): Promise<void> {
     const path = join(this.#dir, CLEAN_SHUTDOWN_FILE)
     await replaceFile(this.#fileSystem, path, '{"version":0,"brokerEpoch":-1}')
   }
 }
 
-/** Topic and partition of a directory's name; partition 0 of a topic of that name where it says neither. */
+/**
+ * Topic and partition from the name of a directory; partition 0 of a topic with that name if it
+ * does not contain both.
+ */
 export function partitionOfDirectory(dir: string): { topic: string; partition: number } {
-  // What is no topic's name would not survive in a checkpoint, which is divided at white space.
+  // Other characters are illegal in topic names. White space would split a checkpoint's fields.
   const name = basename(resolve(dir)).replaceAll(/[^a-zA-Z0-9._-]/g, '_') || 'log'
   const { topic, partition } = splitKey(name)
   return topic === '' || !Number.isSafeInteger(partition)
@@ -112,7 +118,7 @@ export function partitionOfDirectory(dir: string): { topic: string; partition: n
 }
 
 function splitKey(key: string): { topic: string; partition: number } {
-  // Topic names may contain dashes, so only the last one divides.
+  // Topic names may contain dashes, so only the last dash separates.
   const dash = key.lastIndexOf('-')
   const digits = key.slice(dash + 1)
   return {
