@@ -6,22 +6,22 @@ import { readRange, type SegmentView } from './segment-search.ts'
 export interface BackwardLimits {
   /** Batches that end below it are left out. */
   readonly fromOffset: number
-  /** About how much is read at once; the last batch is returned however large. */
+  /** Approximate number of bytes per read; the last batch is returned even if it is larger. */
   readonly maxBytes: number
 }
 
 /**
  * Reads the last batches of a segment that hold offsets in [`limits.fromOffset`, `endOffset`), in
- * offset order. The last one may go on at or above `endOffset`, and the first begin below
+ * offset order. The last one may extend to `endOffset` or beyond, and the first may begin below
  * `fromOffset`.
  *
- * Batches can only be walked forwards. So the offset index gives a place as far back as `maxBytes`
- * allow, and what is there is read forwards, under the checks of every read. Where the index is
- * coarser than that, or wrong, it takes several pieces, of which the last one is kept.
+ * Batches can only be walked forwards. So the offset index supplies a position up to `maxBytes`
+ * before the end, and the batches from there on are read forwards with the usual checks. If the
+ * index is sparser than `maxBytes`, or wrong, several reads are made, and the last one is returned.
  *
- * @returns no batches when nothing lies in the range.
- * @throws {@link CorruptRecordError} when the last batch is damaged, or nobody can tell what lies
- * behind damage; what is sound behind damage is returned first.
+ * @returns no batches if the range is empty.
+ * @throws {@link CorruptRecordError} if the last batch is damaged, or the damage has no known end.
+ * Sound batches after damage are returned first.
  */
 export async function readRangeBefore(
   view: SegmentView,
@@ -42,7 +42,7 @@ export async function readRangeBefore(
       damage = error
       last = []
       const next = offsetBehind(view, offset, error)
-      // Nobody knows where it ends, and behind the segment there is a gap up to `endOffset`.
+      // Its end is unknown, and from the end of the segment up to `endOffset` there is a gap.
       if (next <= offset) break
       offset = next
     }
@@ -51,7 +51,7 @@ export async function readRangeBefore(
   return last
 }
 
-/** The lowest offset from which no more than `maxBytes` lie below `endOffset`, as far as the index tells. */
+/** The lowest offset from which at most `maxBytes` lie below `endOffset`, by the index. */
 function offsetToStartAt(
   { indexes, baseOffset, sizeBytes }: SegmentView,
   endOffset: number,
@@ -60,7 +60,7 @@ function offsetToStartAt(
   const { offsetIndex } = indexes
   const endPosition = indexes.positionBehind(endOffset) ?? sizeBytes
   if (endPosition <= maxBytes) return baseOffset
-  // The batch of an entry ends below the offset behind that of the entry.
+  // The batch at an entry's position ends at or below the entry's offset.
   let high = offsetIndex.slotOf(endOffset - 2)
   if (high < 0) return baseOffset
   let low = 0
@@ -72,7 +72,7 @@ function offsetToStartAt(
   return offsetIndex.offsetAt(low) + 1
 }
 
-/** Where to go on behind damage that was met on the way from `offset`. */
+/** The offset at which to continue after damage that was found on the way from `offset`. */
 function offsetBehind(
   { indexes, baseOffset, nextOffset }: SegmentView,
   offset: number,
@@ -80,7 +80,7 @@ function offsetBehind(
 ): number {
   const isKnown = lastOffset !== null && lastOffset >= offset && lastOffset < nextOffset
   if (isKnown && lastOffset >= baseOffset) return lastOffset + 1
-  // Its length may be wrong as well, but the next entry names a batch of its own.
+  // Its length may be wrong too, but the next index entry belongs to another batch.
   const slot = indexes.offsetIndex.slotOf(offset) + 1
   return slot < indexes.offsetIndex.count ? indexes.offsetIndex.offsetAt(slot) + 1 : nextOffset
 }

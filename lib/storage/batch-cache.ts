@@ -2,15 +2,17 @@ import { BatchMarks } from '../record/batch-marks.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { RecentlyRead } from './recently-read.ts'
 
-/** Buffers are made in sizes that others can use too. */
+/** Buffer sizes are rounded up to this, so that buffers can be reused. */
 const UNIT_BYTES = 4096
-/** More buffers than that are not kept for who needs one next. */
+/** Maximum number of unused buffers to keep. */
 const MAX_SPARES = 8
-/** What is kept is so small that less room than for a few of it is as good as none. */
+/** With a smaller limit nothing is cached: there would be room for only a few entries. */
 const LEAST_BYTES = 4096
-/** For so many bytes of what is kept one batch is remembered that was read once: more than are kept. */
+/**
+ * One batch that was read once is remembered per this many bytes of the limit: more than fit in.
+ */
 const BYTES_PER_REMEMBERED = 512
-/** 64 MiB of memory for them. */
+/** 2^24 entries of 4 bytes, 64 MiB. */
 const MOST_REMEMBERED_BITS = 24
 
 /** A batch in a {@link BatchCache}. */
@@ -18,66 +20,65 @@ interface CachedBatch {
   readonly owner: CachedBatches
   readonly position: number
   readonly marks: BatchMarks
-  /** Whether it was asked for since its turn to go came last. */
+  /** Whether it was used since its last turn to be evicted. */
   isUsed: boolean
-  /** Whether its owner has let go of it. */
+  /** Whether its owner has dropped it. */
   isGone: boolean
 }
 
 /**
- * How much memory is taken for what small reads have learned of batches, over all segments that
- * share it.
+ * Limits the memory for what small reads have learned about batches, over all segments that share
+ * the cache.
  *
- * A few hundred bytes say how to read a few records of a batch without the rest of it, so a MiB is
- * counted for some 60 MiB of log; its objects take 1.5. The bytes themselves are the page cache's to
- * keep. Whose turn it is to go, the oldest first, stays once more when it was used meanwhile: so who
- * reads everything once does not push out what is read again and again.
+ * A few hundred bytes describe how to read a few records of a batch without reading all of it. One
+ * MiB of the limit covers about 60 MiB of log; the objects themselves take 1.5 MiB. The batches are
+ * left to the page cache. Eviction is in insertion order, but an entry that was used since its last
+ * turn stays for another round. So a sequential scan does not evict entries that are used
+ * repeatedly.
  *
- * To make marks takes longer than to check the batch, so where others have to go for them, they are made for
- * a batch that is read a second time: who reads all over a log that is larger than what is kept comes to few
- * of its batches again before their marks are gone.
+ * Building marks takes longer than checking the batch. Once entries have to be evicted, marks are
+ * only built for a batch that is read a second time: random reads of a log larger than the cache
+ * return to few batches before their marks are evicted.
  */
 export class BatchCache {
   readonly #maxBytes: number
   #sizeBytes = 0
-  /** Buffers that nobody needs any more; a new one for every read would be most of its cost. */
+  /** Unused buffers. Allocating one for each read would be most of the read's cost. */
   readonly #spares: Buffer[] = []
-  /** In the order of their turns, from `#head` on; what lies before is `null`, to be in memory no more. */
+  /** In eviction order, from `#head` on. Slots below it are `null` to release memory. */
   #queue: (CachedBatch | null)[] = []
   #head = 0
-  /** `null` as long as nothing had to go. */
+  /** `null` until the first eviction. */
   #readOnce: RecentlyRead | null = null
   #segmentCount = 0
 
-  /** @param maxBytes 0 keeps nothing. */
+  /** @param maxBytes 0 disables the cache. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
   }
 
-  /** Memory of what is kept, that included whose owner has let go of it. */
+  /** Bytes of all entries, including those dropped by their owners but not evicted yet. */
   get sizeBytes(): number {
     return this.#sizeBytes
   }
 
-  /** Whether anything is kept at all. */
+  /** Whether anything is cached at all. */
   get hasRoom(): boolean {
     return this.#maxBytes >= LEAST_BYTES
   }
 
-  /** A number for each segment that shares it. */
+  /** Returns a number for a segment that shares the cache. */
   addSegment(): number {
     this.#segmentCount += 1
     return this.#segmentCount
   }
 
-  /** Whether the marks of a batch that is read whole, and has none yet, are worth their making. */
+  /** Whether it is worth building marks for a batch that is read as a whole and has none. */
   isWorthKeeping(segment: number, position: number): boolean {
     return this.hasRoom && (this.#readOnce === null || this.#readOnce.note(segment, position))
   }
 
-  /**
-   * A buffer to read into: for what is over by the end of the call.
-   */
+  /** Returns a buffer to read into. It may only be used until the end of the call. */
   borrow(sizeBytes: number): Buffer {
     const spare = this.#spares.at(-1)
     if (spare === undefined || spare.length < sizeBytes) {
@@ -87,12 +88,12 @@ export class BatchCache {
     return spare
   }
 
-  /** Takes back what was borrowed. It may be read by the caller until the end of its call. */
+  /** Returns a borrowed buffer. The caller may read it until the end of its call. */
   giveBack(buffer: Buffer): void {
     if (this.#spares.length < MAX_SPARES) this.#spares.push(buffer)
   }
 
-  /** Counts what its owner holds from now on, and makes room for it. */
+  /** Adds an entry that its owner holds, and evicts others to make room. */
   add(cached: CachedBatch): void {
     this.#queue.push(cached)
     this.#sizeBytes += cached.marks.memoryBytes
@@ -123,7 +124,7 @@ export class BatchCache {
   }
 }
 
-/** What small reads have learned of the batches of one segment, by their positions. */
+/** What small reads have learned about the batches of one segment, by their positions. */
 export class CachedBatches {
   readonly #cache: BatchCache
   readonly #number: number
@@ -134,7 +135,7 @@ export class CachedBatches {
     this.#number = cache.addSegment()
   }
 
-  /** The marks of the batch at `position`; `null` when it has to be read as a whole. */
+  /** The marks of the batch at `position`; `null` if it has to be read as a whole. */
   get(position: number): BatchMarks | null {
     const cached = this.#byPosition.get(position)
     if (cached === undefined) return null
@@ -153,8 +154,8 @@ export class CachedBatches {
   }
 
   /**
-   * Makes sure that the batch at `position` can be trusted, and keeps its marks where they are worth it. Both
-   * take its checksum, which is computed once.
+   * Validates the batch at `position`, and caches its marks if that is worthwhile. Both need its
+   * checksum, which is computed once.
    */
   checkAt(position: number): (batch: RecordBatch) => void {
     return (batch) => {
@@ -169,12 +170,15 @@ export class CachedBatches {
     }
   }
 
-  /** Lets go of one, as the cache demands. */
+  /** Drops an entry that the cache evicts. */
   forget(cached: CachedBatch): void {
     if (!cached.isGone) this.#byPosition.delete(cached.position)
   }
 
-  /** Lets go of all: what is in the file is not what it was. The cache counts them until their turn. */
+  /**
+   * Drops all entries, since the content of the file has changed. The cache counts them until their
+   * eviction.
+   */
   clear(): void {
     for (const cached of this.#byPosition.values()) cached.isGone = true
     this.#byPosition.clear()

@@ -6,16 +6,16 @@ import { decodeRecords, type BatchPlace, type StoredRecord } from '../record/dec
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { OffsetMap } from './offset-map.ts'
 
-/** Records between two looks at the time. */
+/** Number of records between two checks of the time. */
 const SLICE_RECORDS = 64
 
 /**
- * The latest time from which tombstones may go. Timestamps are stored as their distance from it, and that of a
- * record without one, or from before 1970, is to be a number that is exact.
+ * The latest possible delete horizon. Timestamps are stored as differences from it. This difference
+ * must be an exact number even for records without a timestamp or from before 1970.
  */
 const LATEST_HORIZON_MS = 2 ** 52
 
-/** What decides which records stay. */
+/** Determines which records are kept. */
 export interface CleaningRule {
   readonly place: BatchPlace
   /** Latest offsets of the keys in [`firstDirtyOffset`, `endOffset`). */
@@ -24,22 +24,22 @@ export interface CleaningRule {
   readonly endOffset: number
   readonly nowMs: number
   readonly deleteRetentionMs: number
-  /** At which levels batches are compressed that have changed. */
+  /** Compression levels for batches that are rebuilt. */
   readonly levels: Required<CompressionLevels>
-  /** Last offset of each producer: its batch says which sequence comes next. */
+  /** Last offset of each producer: its batch holds the producer's last sequence number. */
   readonly lastOffsets: ReadonlySet<number>
 }
 
-/** What was counted in one pass. */
+/** Counts of one pass. */
 export interface CleaningCounts {
   recordsRead: number
   recordsKept: number
   tombstonesRemoved: number
-  /** When the first tombstone that is left may go; `null` for none. */
+  /** When the first remaining tombstone may be removed; `null` for none. */
   earliestDeleteHorizonMs: number | null
 }
 
-/** Decides of each batch what compaction leaves of it. */
+/** Determines what compaction keeps of each batch. */
 export class BatchCleaner {
   readonly counts: CleaningCounts = {
     recordsRead: 0,
@@ -48,7 +48,7 @@ export class BatchCleaner {
     earliestDeleteHorizonMs: null,
   }
   readonly #rule: CleaningRule
-  /** Whether something stays that is replaced: what deletes it has to stay as well. */
+  /** Whether a replaced record is kept: the tombstone that deletes it must be kept as well. */
   #leavesReplaced = false
 
   constructor(rule: CleaningRule) {
@@ -56,14 +56,16 @@ export class BatchCleaner {
   }
 
   /**
-   * What is left of a batch: the same batch where nothing has to change, or where it cannot be built anew.
+   * Returns what is left of a batch: the same batch if nothing has to change, or it cannot be
+   * rebuilt.
    *
-   * Which records of transactions were aborted is for a Kafka broker to say, so nothing goes because
-   * of them, and neither do the markers. They go themselves where a record outside of transactions
-   * replaces them, committed or not: its tombstone would otherwise go before what it deletes.
+   * Only a Kafka broker can tell which transactional records were aborted. So no record is removed
+   * because of them, and control batches are kept. Transactional records, committed or not, are
+   * removed if a non-transactional record replaces them: otherwise a tombstone could be removed
+   * before what it deletes.
    *
-   * @param isLast whether the offsets of the segment end with it, so that it stays even without a record.
-   * @returns `null` when it goes as a whole.
+   * @param isLast whether it is the last batch of the segment, which is kept even without records.
+   * @returns `null` if nothing of the batch is kept.
    */
   async clean(batch: RecordBatch, isLast: boolean): Promise<RecordBatch | null> {
     const { recordCount, isControl } = batch
@@ -103,11 +105,12 @@ export class BatchCleaner {
   }
 
   /**
-   * A batch with some of its records, perhaps with the horizon of its tombstones. Timestamps are stored as their
-   * distance from it, or else from that of the first record that stays, so that each may take some bytes more than before.
+   * Rebuilds a batch with some of its records, and optionally with a delete horizon for its
+   * tombstones. Timestamps are stored as differences from the horizon, or else from the timestamp
+   * of the first remaining record, so that each may take some bytes more than before.
    *
-   * @returns `null` where there can be no such batch, for being larger than the format allows or whatever else:
-   * one batch must not keep the rest of the log from being compacted.
+   * @returns `null` if there can be no such batch, for example because it exceeds the size limits
+   * of the format: one batch must not prevent the compaction of the rest of the log.
    */
   async #rebuilt(
     batch: RecordBatch,
@@ -117,7 +120,7 @@ export class BatchCleaner {
     try {
       return await batchOfSome(batch, kept, { levels: this.#rule.levels, deleteHorizonMs })
     } catch (error) {
-      // What a codec fails with, as for want of memory, it may not fail with again: such a pass is made anew.
+      // Codec failures, such as a lack of memory, may be temporary: the pass is repeated later.
       if (isOfFormat(error)) return null
       throw error
     }
@@ -144,7 +147,7 @@ export class BatchCleaner {
   ): boolean {
     const { map, endOffset } = this.#rule
     if (offset >= endOffset) return true
-    // Nothing can replace a record without a key: it is from before the topic was compacted.
+    // A record without a key is from before the topic was compacted: nothing can replace it.
     if (key === null) return isTransactional
     if (map.get(key) > offset) return false
     if (value !== null || !isPastHorizon) return true
@@ -153,10 +156,12 @@ export class BatchCleaner {
   }
 
   /**
-   * When the tombstones of a batch may be removed; `null` where it has none, or nobody has said yet.
+   * When the tombstones of a batch may be removed; `null` if it has none, or that is not determined
+   * yet.
    *
-   * It is said in the one pass whose map holds them, because that pass removes what is older of their
-   * keys. So no tombstone goes before what it deletes, whatever the checkpoint claims to be clean.
+   * It is determined in the one pass whose map holds the tombstones, since that pass removes the
+   * older records of their keys. So no tombstone is removed before what it deletes, whatever the
+   * cleaner checkpoint says.
    */
   #horizonOf(batch: RecordBatch, kept: readonly StoredRecord[]): number | null {
     const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
@@ -173,7 +178,7 @@ export class BatchCleaner {
   }
 }
 
-/** Whether the format has no such batch, however often it is built. */
+/** Whether the format cannot represent the batch, so that another attempt would fail too. */
 function isOfFormat(error: unknown): boolean {
   const isRefused = error instanceof RecordTooLargeError || error instanceof InvalidRecordError
   return isRefused || error instanceof RangeError

@@ -21,16 +21,16 @@ import { isIntact } from './segment-scan.ts'
 
 const NOTHING = Buffer.alloc(0)
 
-/** Memory for more is taken only where all of it is one batch. */
+/** A larger buffer is only allocated if all of it is proven to be one batch. */
 const MAX_UNPROVEN_BYTES = 4 * 1024 * 1024
 
-/** The fields of a batch's header that tell the way through a file. */
+/** The fields of a batch's header that are needed to walk through a file. */
 export interface BatchHeader {
-  /** -1 where the stored number is too large for a log of this library. */
+  /** -1 if the stored number is too large for a log of this library. */
   readonly baseOffset: number
-  /** Below `baseOffset` where the header is damaged. */
+  /** Below `baseOffset` if the header is damaged. */
   readonly lastOffset: number
-  /** -1 for none, or where the stored number is too large. */
+  /** -1 for none, or if the stored number is too large. */
   readonly maxTimestamp: number
   readonly sizeBytes: number
 }
@@ -38,26 +38,26 @@ export interface BatchHeader {
 /**
  * A cursor over the batches of a segment file that reads in large pieces.
  *
- * Headers are looked at without their checksum, so what they say is only good for finding the way;
- * {@link BatchReader.batch} checks the whole batch before it is handed out. Whether the offsets of
- * one batch follow from those before is for the caller to say. Calls must not overlap.
+ * Headers are read without checking the CRC, so their fields only serve to find batches.
+ * {@link BatchReader.batch} checks the whole batch before it returns it. The caller has to check
+ * that the offsets of consecutive batches fit together. Calls must not overlap.
  */
 export class BatchReader {
-  /** Where the current batch starts. */
+  /** Position of the current batch. */
   position: number
   readonly #file: File
   readonly #end: number
   #chunk: Buffer
   /** Position in the file where `#chunk` starts. */
   #chunkPosition: number
-  /** Where the batch before has ended; `null` before any was passed over. */
+  /** Next offset after the previous batch; `null` before the first skip. */
   #nextOffset: number | null = null
   #header: BatchHeader | null = null
 
   /**
-   * @param position where a batch starts.
-   * @param end where the batches end, exclusive.
-   * @param chunk what has been read from `position` on.
+   * @param position start of a batch.
+   * @param end end of the batches, exclusive.
+   * @param chunk bytes that were already read from `position` on.
    */
   constructor(file: File, position: number, end: number, chunk: Buffer = NOTHING) {
     this.#file = file
@@ -73,10 +73,10 @@ export class BatchReader {
   }
 
   /**
-   * The header of the current batch, reading at least `readBytes` where it is not in memory.
+   * The header of the current batch. If it is not in memory, at least `readBytes` are read.
    *
-   * @throws {@link CorruptRecordError} when the bytes are no header, so that nobody can tell where
-   * the next batch starts.
+   * @throws {@link CorruptRecordError} if the bytes are not a header, so that the start of the next
+   * batch is unknown.
    */
   async header(readBytes: number = RECORD_BATCH_OVERHEAD): Promise<BatchHeader> {
     const header = this.headerNow()
@@ -89,9 +89,9 @@ export class BatchReader {
   }
 
   /**
-   * Like {@link BatchReader.header}, without waiting for anything.
+   * Synchronous variant of {@link BatchReader.header}.
    *
-   * @returns `null` when its bytes have to be read first.
+   * @returns `null` if its bytes have to be read first.
    */
   headerNow(): BatchHeader | null {
     if (this.#header !== null) return this.#header
@@ -118,7 +118,7 @@ export class BatchReader {
   /**
    * The current batch, whole and checked.
    *
-   * @throws {@link CorruptRecordError} with its place when it is damaged.
+   * @throws {@link CorruptRecordError} with its position if it is damaged.
    */
   async batch(): Promise<RecordBatch> {
     const batch = this.batchNow()
@@ -132,10 +132,10 @@ export class BatchReader {
   }
 
   /**
-   * Like {@link BatchReader.batch}, without waiting for anything.
+   * Synchronous variant of {@link BatchReader.batch}.
    *
-   * @param check throws unless the batch can be trusted.
-   * @returns `null` when some of its bytes have to be read first.
+   * @param check throws if the batch is invalid.
+   * @returns `null` if some of its bytes have to be read first.
    */
   batchNow(check: (batch: RecordBatch) => void = ensureValid): RecordBatch | null {
     const header = this.headerNow()
@@ -147,7 +147,7 @@ export class BatchReader {
     const at = this.position - this.#chunkPosition
     try {
       const { buffer: memory, byteOffset } = this.#chunk
-      // A file that has become shorter may have given less.
+      // The read is short if the file has become shorter.
       const length = Math.min(sizeBytes, this.#availableBytes)
       const batch = new RecordBatch(new BufferView(memory, byteOffset + at, length))
       check(batch)
@@ -158,7 +158,7 @@ export class BatchReader {
     }
   }
 
-  /** Steps to the next batch. The header of the current one must have been read. */
+  /** Advances to the next batch. The header of the current one must have been read. */
   skip(): void {
     if (this.#header === null) return
     this.position += this.#header.sizeBytes
@@ -179,7 +179,7 @@ export class BatchReader {
     })
   }
 
-  /** A length that has rotted must not decide how much memory is taken. */
+  /** A corrupted length must not determine how much memory is allocated. */
   async #ensureIntact(sizeBytes: number): Promise<void> {
     if (sizeBytes <= MAX_UNPROVEN_BYTES) return
     if (await isIntact(this.#file, this.position, sizeBytes)) return
@@ -199,7 +199,7 @@ export class BatchReader {
   }
 }
 
-/** The header of the current batch, `null` where there is none. */
+/** The header of the current batch; `null` if there is none. */
 export async function headerOrNone(
   reader: BatchReader,
   readBytes: number,

@@ -4,9 +4,9 @@ import type { FileSystem } from '../platform/file-system.ts'
 
 const VERSION = '0'
 const MAX_CHECKPOINT_BYTES = 64 * 1024 * 1024
-/** A line takes many times its bytes in memory, and there are not that many partitions or epochs. */
+/** A line takes many times its size in memory. There are never this many partitions or epochs. */
 const MAX_LINES = 500_000
-/** How much of a damaged file an error shows. */
+/** How much of a damaged line an error message shows, in characters. */
 const MAX_SHOWN_LENGTH = 60
 
 /**
@@ -19,13 +19,13 @@ const MAX_SHOWN_LENGTH = 60
  * orders 1 97
  * ```
  *
- * A write replaces the file as a whole, so a crash leaves the old or the new one.
+ * A write replaces the file as a whole, so a crash leaves either the old file or the new one.
  */
 export class CheckpointFile {
   readonly path: string
   readonly #fileSystem: FileSystem
   readonly #fieldCount: number
-  /** What the last write made durable. */
+  /** Content that the last write made durable. */
   #durableText: string | null = null
 
   constructor(fileSystem: FileSystem, path: string, fieldCount: number) {
@@ -35,9 +35,9 @@ export class CheckpointFile {
   }
 
   /**
-   * The lines, each split into its fields. Empty when there is no file, or an empty one.
+   * Reads the lines, each split into its fields. Empty if the file does not exist or is empty.
    *
-   * @throws {@link CorruptRecordError} when version, count or a line is not as described.
+   * @throws {@link CorruptRecordError} if the version, the count or a line is invalid.
    */
   async read(): Promise<string[][]> {
     const content = await readWholeFile(this.#fileSystem, this.path, MAX_CHECKPOINT_BYTES)
@@ -60,12 +60,14 @@ export class CheckpointFile {
     })
   }
 
-  /** Replaces the content, unless it is as this object last wrote it; durable when it resolves. */
+  /**
+   * Replaces the content, unless it equals the last write of this object. Durable when it resolves.
+   */
   write(lines: readonly (readonly (string | number)[])[]): Promise<void> {
     return this.writeLines(lines.map((fields) => fields.join(' ')))
   }
 
-  /** The same with lines whose fields are divided by blanks. */
+  /** Like {@link CheckpointFile.write}, for lines with fields separated by spaces. */
   async writeLines(lines: readonly string[]): Promise<void> {
     const text = `${[VERSION, lines.length, ...lines].join('\n')}\n`
     if (text === this.#durableText) return
@@ -74,14 +76,14 @@ export class CheckpointFile {
     this.#durableText = text
   }
 
-  /** A whole number of a line. @throws {@link CorruptRecordError} when the field is none. */
+  /** Parses a field as a whole number. @throws {@link CorruptRecordError} if it is not one. */
   wholeNumber(field: string | undefined): number {
     const value = parseWholeNumber(field)
     if (value === null) throw this.corrupt(`'${shown(field)}' is not a whole number`)
     return value
   }
 
-  /** The error for a file that says something else than it should. */
+  /** The error for a file with invalid content. */
   corrupt(reason: string): CorruptRecordError {
     return new CorruptRecordError(`checkpoint is damaged: ${reason}`, {
       path: this.path,

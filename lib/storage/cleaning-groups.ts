@@ -1,7 +1,7 @@
 import type { LogSegment } from './log-segment.ts'
 import { LARGEST_RELATIVE_OFFSET } from './segment-scan.ts'
 
-/** What one segment may hold. */
+/** Limits of one segment. */
 interface GroupLimits {
   readonly segmentBytes: number
   readonly segmentIndexBytes: number
@@ -9,15 +9,15 @@ interface GroupLimits {
 }
 
 const INDEX_ENTRY_BYTES = 12
-/** All of their files are held open while the new segment takes their place. */
+/** Files of all source segments stay open until the new segment has replaced them. */
 const MAX_SOURCES = 64
 
 /**
- * Divides segments into groups that become one segment each, however little of them compaction
- * removes: by size, by size of the indexes, by the distance of offsets, and by number. Where there are
- * more that would go into one, the next pass goes on.
+ * Divides segments into groups, each of which becomes one segment even if compaction removes
+ * nothing. Limits are the size, the size of the indexes, the range of offsets, and the number of
+ * segments. Where more segments would fit into one, the next pass continues.
  *
- * A group never ends in a segment without a batch: where it ends is told by its last batch.
+ * A group never ends in a segment without batches, because its last batch determines where it ends.
  */
 export function groupSegments(
   segments: readonly LogSegment[],
@@ -46,7 +46,7 @@ export function groupSegments(
   return groups.map(withoutEmptyEnd).filter(({ length }) => length > 0)
 }
 
-/** At most: an entry stands for more bytes than the interval. */
+/** An upper bound: each entry covers more bytes than the interval. */
 function indexBytes(sizeBytes: number, { indexIntervalBytes }: GroupLimits): number {
   return (sizeBytes / (indexIntervalBytes + 1)) * INDEX_ENTRY_BYTES
 }

@@ -2,23 +2,24 @@ import type { LocalLog } from './local-log.ts'
 import { completeSinceMs } from './log-retention.ts'
 import type { LogSegment } from './log-segment.ts'
 
-/** Which part of a log is worth compacting. */
+/** The part of a log that is worth compacting. */
 export interface CleaningRange {
   /** Everything below was covered by an earlier pass. */
   readonly firstDirtyOffset: number
-  /** Where what may be compacted ends, exclusive. */
+  /** End of the part that may be compacted, exclusive. */
   readonly firstUncleanableOffset: number
-  /** Bytes that are dirty and may be compacted, as a share of them and the clean ones below: [0, 1]. */
+  /** Dirty bytes that may be compacted, as a share of these and the clean bytes below: [0, 1]. */
   readonly dirtyRatio: number
-  /** Whether a dirty record has waited for longer than `maxCompactionLagMs`. */
+  /** Whether a dirty record has waited longer than `maxCompactionLagMs`. */
   readonly isOverdue: boolean
 }
 
 /**
- * Looks how much of a log is dirty. The active segment is never compacted: all others are durable.
+ * Determines how much of a log is dirty. The active segment is never compacted: all others are
+ * durable.
  *
- * @param checkpoint where the last pass ended. Below the start of the log or beyond its end it counts
- * as the start, as in Kafka.
+ * @param checkpoint where the last pass ended. If it is below the log start offset or above the log
+ * end offset, the log start offset is used instead, as in Kafka.
  */
 export async function findCleaningRange(
   log: LocalLog,
@@ -43,7 +44,7 @@ export async function findCleaningRange(
   }
 }
 
-/** Whether the active segment has to be rolled so that its records can be compacted in time. */
+/** Whether the active segment has to be rolled so that its records are compacted in time. */
 export async function mustRollForLag(log: LocalLog, nowMs: number): Promise<boolean> {
   const { active } = log.segments
   const { cleanupPolicy, maxCompactionLagMs } = log.config
@@ -53,7 +54,7 @@ export async function mustRollForLag(log: LocalLog, nowMs: number): Promise<bool
   return isOlder(log, active, { nowMs, limitMs: nowMs - maxCompactionLagMs, begun })
 }
 
-/** How many of the segments hold no record that is younger than `minCompactionLagMs`. */
+/** The number of leading segments without a record younger than `minCompactionLagMs`. */
 async function countRipe(
   log: LocalLog,
   segments: readonly LogSegment[],
@@ -85,8 +86,8 @@ async function isOverdue(
 }
 
 /**
- * Whether the first batch of a segment is older than `limitMs`: by its timestamp, and where that is
- * still to come by when the segment was begun, or it would wait until then.
+ * Whether the first batch of a segment is older than `limitMs`, by its timestamp. If that is in the
+ * future, the creation time of the segment is used, so as not to wait until then.
  */
 async function isOlder(
   log: LocalLog,
@@ -100,7 +101,9 @@ async function isOlder(
   return begunMs !== null && begunMs < limitMs
 }
 
-/** What a segment has been asked for; `null` where it was deleted meanwhile, which closes its file. */
+/**
+ * The result of a query on a segment; `null` if it was deleted meanwhile, which closes its file.
+ */
 async function unlessGone<T>(
   log: LocalLog,
   segment: LogSegment,

@@ -11,9 +11,9 @@ interface DoubtfulLog {
   logEndOffset: number
 }
 
-/** Where what is durable of a log ends in its files, and what becomes of the rest after a failed sync. */
+/** Tracks the position of the durable end, and handles the bytes beyond it after a failed sync. */
 export class DoubtfulTail {
-  /** Where the durable end lies in the files; `null` while that is not known. */
+  /** Position of the durable end in the files; `null` while it is unknown. */
   durablePosition: LogPosition | null = null
   readonly #mark: DurableEndFile
 
@@ -22,25 +22,25 @@ export class DoubtfulTail {
   }
 
   /**
-   * After an InDoubtError: drops from memory, and if possible from the file, what may not be on
-   * disk, and leaves a mark for the next open, which may find the file uncut.
+   * Called after an InDoubtError. Drops the bytes that may not be on disk from memory, and from the
+   * file if possible. Leaves a mark for the next open, which may find the file not truncated.
    */
   async drop(log: DoubtfulLog, error: InDoubtError): Promise<void> {
     const { segments, durableEndOffset, leaderEpoch } = log
     const position = this.durablePosition
     log.logEndOffset = durableEndOffset
-    // Whatever has the name now is not ours to mark or to cut.
+    // Another file may have the name by now: it must not be marked or truncated.
     if (error instanceof LogGoneError || !(await segments.isOurs())) return
     if (position !== null) await this.#mark.leave({ ...position, leaderEpoch }).catch(() => null)
-    // What is cut from a segment while a later one is still there would be a hole.
+    // Truncating a segment while a later one still exists would leave a hole.
     if (segments.hasLeftOvers) return
-    // The page cache shows what a failed sync has lost as if it were there, also to the next open.
+    // After a failed sync the page cache still shows the lost bytes, even to the next open.
     await segments.changing(async () => {
       await segments.active?.truncateTo(durableEndOffset)
     })
   }
 
-  /** Leaves the mark that a failure has prevented, if there is one and the disk obeys by now. */
+  /** Writes the mark that a failure has prevented, if there is one and the disk works again. */
   async leaveOwedMark(segments: LogSegments): Promise<void> {
     if (await segments.isOurs()) await this.#mark.leaveOwed().catch(() => undefined)
   }

@@ -11,32 +11,32 @@ const VERSION = 1
 const MAX_FILE_BYTES = 4096
 const CONTENT = /^varve-durable-end (\d{1,9}) ([0-9a-f]{8})\n(\d+) (\d+) (\d+) (\d+)\n$/
 
-/** A place in a log: an offset, and where in the files it begins. */
+/** A position in a log: an offset, and where it is in the files. */
 export interface LogPosition {
   readonly offset: number
   /** Base offset of the segment. */
   readonly segment: number
-  /** Bytes of the segment below the offset. */
+  /** Number of bytes of the segment below the offset. */
   readonly position: number
 }
 
-/** Where a log ended that could not be made durable any further. */
+/** The durable end of a log whose sync failed. */
 export interface DurableEnd extends LogPosition {
-  /** Epoch of the log that failed. The one that obeys the mark has a later one. */
+  /** Epoch of the failed log. The log that obeys the mark continues with a later one. */
   readonly leaderEpoch: number
 }
 
 /**
- * The mark that a failed sync leaves: where what is durable ends.
+ * The mark that a failed sync leaves: the durable end of the log.
  *
  * ```
  * varve-durable-end 1 9ae2c5f1    format version, CRC-32C of everything behind this line
  * 120 97 4096 3                   offset, base offset of its segment, position there, leader epoch
  * ```
  *
- * After a failed sync the page cache shows bytes that are not on the disk, also to the next process,
- * whose syncs succeed because nothing is left to be written. The mark is made for that process. A
- * power loss, which may take the mark, takes the lie as well.
+ * After a failed sync the page cache shows bytes that are not on disk. The next process sees them
+ * too, and its syncs succeed, because the pages count as clean. The mark is meant for that process.
+ * A power loss, which may lose the mark, also clears the page cache.
  */
 export class DurableEndFile {
   readonly path: string
@@ -50,7 +50,7 @@ export class DurableEndFile {
     this.path = join(dir, DURABLE_END_FILE)
   }
 
-  /** The mark; `null` when there is none, or one that was not written to its end. */
+  /** Reads the mark; `null` if there is none, or it was not completely written. */
   async read(): Promise<DurableEnd | null> {
     let content: Buffer | null
     try {
@@ -70,11 +70,12 @@ export class DurableEndFile {
   }
 
   /**
-   * The mark, unless what is known otherwise says that it was obeyed before: a power loss may bring
-   * it back, and what was appended since must not be cut.
+   * Reads the mark, unless it was already obeyed: a power loss may restore it after that, and
+   * records appended since then must not be truncated.
    *
-   * @param latestEpoch the latest of the log's records. Those that follow a mark have a later one.
-   * @param durableEnd offset up to which the log was durable at last.
+   * @param latestEpoch the latest epoch of the log's records. Records after a mark have a later
+   * one.
+   * @param durableEnd offset up to which the log was last known to be durable.
    */
   async readUnlessObeyed(latestEpoch: number, durableEnd: number): Promise<DurableEnd | null> {
     const end = await this.read()
@@ -83,9 +84,9 @@ export class DurableEndFile {
   }
 
   /**
-   * Leaves the mark, as far as the disk still obeys: it is of use to the next process also when it
-   * cannot be synced, so no failure but that of writing it keeps it from getting its name. After
-   * such a failure it is owed, see {@link DurableEndFile.leaveOwed}.
+   * Writes the mark as far as the disk permits. It is useful to the next process even if it is not
+   * synced, so only a failed write prevents its rename into place. After such a failure the mark is
+   * owed, see {@link DurableEndFile.leaveOwed}.
    */
   async leave(end: DurableEnd): Promise<void> {
     this.#owed = end
@@ -103,12 +104,12 @@ export class DurableEndFile {
     await this.#fileSystem.syncDirectory(this.#dir).catch(() => undefined)
   }
 
-  /** Tries again to leave a mark that could not be left. */
+  /** Tries again to write an owed mark. */
   async leaveOwed(): Promise<void> {
     if (this.#owed !== null) await this.leave(this.#owed)
   }
 
-  /** Removes the mark, if there is one; durable when it resolves. */
+  /** Removes the mark, if there is one. Durable when it resolves. */
   async remove(): Promise<void> {
     if ((await this.#fileSystem.stat(this.path)) === null) return
     await this.#fileSystem.unlink(this.path)

@@ -1,4 +1,4 @@
-// Not the global of that name: that is behind a getter, which would be called for every record.
+// Not the global `Buffer`: it is behind a getter that would run for every record.
 import { Buffer } from 'node:buffer'
 import { describeValue } from '../checks.ts'
 import { type ResolvedTopicConfig } from '../config.ts'
@@ -26,33 +26,34 @@ import {
 import { checkTimestampLimits } from './timestamp-limits.ts'
 
 /**
- * Several records of one append are cut into batches of at most this size: who wants a few of them
- * reads and checks a whole batch, at least the first time.
+ * Records of one append are split into batches of at most this size: reading a few of them means
+ * reading and checking a whole batch, at least the first time.
  */
 export const BATCH_TARGET_BYTES: number = 32 * 1024
-/** The same where they are compressed, which is hardly worth its while in less. */
+/** The limit for compressed batches, since compression gains little in smaller ones. */
 const COMPRESSED_TARGET_BYTES = 64 * 1024
 
 const NO_MEMORY: Buffer = Buffer.alloc(0)
 
-/** What turns out about records while they are encoded. */
+/** Findings about the records while they are encoded. */
 export interface EncodingNotes {
   /** Whether one of them has no key. */
   hasKeyless: boolean
 }
 
 /**
- * Encodes `records` into batches that a log with this configuration takes.
+ * Encodes `records` into batches for a log with this configuration.
  *
- * Nothing is written when it throws, so an append is refused as a whole. At once where there is
- * nothing to compress: a promise for each append would cost more than encoding a record.
+ * If it throws, nothing has been written, so that an append is rejected as a whole. The result is
+ * not a promise unless something has to be compressed: a promise would cost more than encoding a
+ * record.
  *
- * @param now timestamp of the records that bring none.
- * @param notes is written when the call returns, also where the batches are yet to be compressed.
- * @throws TypeError or RangeError when a record is not of the described form.
- * @throws {@link RecordTooLargeError} when a record does not fit `maxMessageBytes` or `segmentBytes`.
- * @throws InvalidRecordError when a record has no key and the topic is compacted.
- * @throws {@link InvalidTimestampError} when a timestamp is outside of what the topic takes.
+ * @param now timestamp of records without one.
+ * @param notes is set when the call returns, even if the batches are yet to be compressed.
+ * @throws TypeError or RangeError if a record is malformed.
+ * @throws {@link RecordTooLargeError} if a record exceeds `maxMessageBytes` or `segmentBytes`.
+ * @throws InvalidRecordError if a record has no key and the topic is compacted.
+ * @throws {@link InvalidTimestampError} if a timestamp is outside the topic's limits.
  */
 export function encodeRecords(
   records: readonly AppendRecord[],
@@ -73,7 +74,7 @@ export function encodeRecords(
   let memory: Buffer = NO_MEMORY
   let hasKeyless = false
   for (let slot = 0; slot < records.length; slot += 1) {
-    // By index and without an object for the parts: this runs for every record of a bulk append.
+    // By index, and without an object for the parts: this runs for every record of a bulk append.
     const record = records[slot] as AppendRecord
     ensureRecord(record)
     const key = keyOf(record, config)
@@ -99,7 +100,7 @@ export function encodeRecords(
   }
   if (notes !== undefined) notes.hasKeyless = hasKeyless
   if (compressionType !== 'none') return buildCompressed(builders, config)
-  // Not by `map`, see batchesOf.
+  // Not with `map`, see batchesOf.
   const batches: Buffer[] = []
   for (const each of builders) batches.push(checked(each.buildUncompressed(), config))
   const last = batches.at(-1)
@@ -107,9 +108,9 @@ export function encodeRecords(
   return batches
 }
 
-/** A batch that takes records one by one. */
+/** A batch to which records are added one by one. */
 export interface JoinableBatch {
-  /** @returns false, and nothing has been done, when there is no room. The first record always fits. */
+  /** @returns false, without a change, if there is no room. The first record always fits. */
   add(
     limitBytes: number,
     timestamp: number,
@@ -119,22 +120,22 @@ export interface JoinableBatch {
   ): boolean
 }
 
-/** Where records go that share their batches with others. */
+/** The batches for records that share batches with others. */
 export interface JoinableBatches<B extends JoinableBatch> {
-  /** The batch that takes more; `null` when there is none. */
+  /** The batch that accepts more records; `null` if there is none. */
   open(): B | null
-  /** A new one, which counts only once a record is in it. */
+  /** Starts a new batch, which only counts once it holds a record. */
   begin(): B
 }
 
 /**
- * Encodes a record into the open batch, or into a new one where that has no room. It is looked at once,
- * before either: headers may be something that can be gone through only once, and to look at a record
- * may append another.
+ * Encodes a record into the open batch, or into a new one if that has no room. The record is read
+ * once, before either: iterable headers may only allow one iteration, and reading a record may run
+ * code that appends another one.
  *
- * @param now its timestamp when it brings none.
- * @returns the batch that it is in.
- * @throws as {@link encodeRecords} does; nothing has been done then.
+ * @param now its timestamp if it has none.
+ * @returns the batch that holds it.
+ * @throws like {@link encodeRecords}; then nothing has changed.
  */
 export function joinBatch<B extends JoinableBatch>(
   batches: JoinableBatches<B>,
@@ -151,7 +152,7 @@ export function joinBatch<B extends JoinableBatch>(
   const limitBytes = targetBytesOf(config)
   const open = batches.open()
   if (open?.add(limitBytes, timestamp, key, value, headers) === true) return open
-  // The bound is a few bytes above what the record really takes.
+  // The bound is a few bytes above the actual size of the record.
   const boundBytes = RECORD_BATCH_OVERHEAD + upperBoundOfRecord(key, value, headers)
   if (boundBytes > largestBatchBytes(config)) {
     checkBatchSize(RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, key, value, headers), config)
@@ -175,11 +176,12 @@ function keyOf(record: AppendRecord, config: Readonly<ResolvedTopicConfig>): Buf
 }
 
 /**
- * Memory for the next batch of an append: what the last one has left of its own, or a new piece. To
- * ask the system for memory for each batch takes as long as to encode a third of it.
+ * Memory for the next batch of an append: the rest of the last batch's memory, or a new piece.
+ * Allocating memory for each batch takes as long as encoding a third of it.
  *
- * @param recordBytes what the first record of the batch takes. It has room unless the topic has none.
- * @param restBytes what the records take that are left, without the headers of batches.
+ * @param recordBytes size of the first record. There is room for it unless the topic's limits are
+ * lower.
+ * @param restBytes size of the remaining records, without batch headers.
  */
 function memoryBehind(
   last: RecordBatchBuilder | null,
@@ -202,10 +204,10 @@ function memoryBehind(
 }
 
 /**
- * The batch in memory of about its size, where the guess was far above it: it is kept for readers for
- * a while, and the piece that it lies in along with it.
+ * Copies the batch into smaller memory if the guess was far too high: it is kept for readers for a
+ * while, along with the piece of memory that contains it.
  *
- * @param memory that the batch was given. A batch behind others of its append has less than a piece.
+ * @param memory of the batch. A batch behind others of its append has less than a whole piece.
  */
 function fitted(batch: Buffer, memory: Buffer): Buffer {
   const isAlone = memory.length === memory.buffer.byteLength

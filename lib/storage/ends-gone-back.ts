@@ -1,5 +1,6 @@
 /**
- * How often the end of a log has gone back, over all logs of the process: by a cut, by a sync that failed. It is
- * rare, and nobody who waits is told. Who remembers what there was at many ends looks again once this has changed.
+ * How often the end of any log of the process has gone back, by a truncation or a failed sync. This
+ * is rare, and waiters are not notified. Code that caches data about log ends checks this counter
+ * instead.
  */
 export const endsGoneBack: { count: number } = { count: 0 }

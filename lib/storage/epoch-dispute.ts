@@ -7,7 +7,7 @@ import type { SegmentEntry, SegmentRecord } from './segment-record.ts'
 import { scanBatches } from './segment-scan.ts'
 import { SegmentSum } from './segment-sum.ts'
 
-/** What a dispute about epochs is settled by. */
+/** The evidence that settles a dispute about epochs. */
 export interface DisputeEvidence {
   readonly fileSystem: FileSystem
   readonly record: SegmentRecord
@@ -15,12 +15,13 @@ export interface DisputeEvidence {
 }
 
 /**
- * A batch and the checkpoint of epochs that name different epochs: which of the two has rotted.
+ * A batch and the epoch checkpoint contain different epochs: determines which of them is corrupted.
  *
- * An epoch is in the checkpoint before its first batch is written, and neither there nor in a batch
- * does a checksum of its own cover it. So the whole log is read. Where it is as on record, epochs and
- * all, and the epochs of the batches rise, the checkpoint is wrong. Batches that are not on record
- * yet are believed only if one rotten digit of the checkpoint explains all that differs.
+ * An epoch is in the checkpoint before its first batch is written. Neither the checkpoint nor the
+ * batch has a checksum that covers it. So the whole log is read. If it matches the recorded
+ * checksums, which cover the epochs, and the epochs of the batches ascend, then the checkpoint is
+ * wrong. Batches that are not on record yet are trusted only if a single corrupted digit of the
+ * checkpoint explains all differences.
  */
 export class EpochDispute {
   readonly #evidence: DisputeEvidence
@@ -33,12 +34,12 @@ export class EpochDispute {
     this.#evidence = evidence
   }
 
-  /** Whether it was settled, against the checkpoint. */
+  /** Whether the dispute was settled against the checkpoint. */
   get isCheckpointWrong(): boolean {
     return this.#isCheckpointWrong === true
   }
 
-  /** Why a batch contradicts the checkpoint; `null` when it does not, or is the one that is believed. */
+  /** How a batch contradicts the checkpoint; `null` if it does not, or the checkpoint is wrong. */
   objectionTo(batch: RecordBatch): string | null {
     const epoch = this.#isCheckpointWrong === true ? null : this.#contradiction(batch)
     if (epoch === null) return null
@@ -46,14 +47,14 @@ export class EpochDispute {
     return `its leader epoch is ${batch.partitionLeaderEpoch}, not ${epoch}`
   }
 
-  /** @returns whether the batches objected to are sound after all, and to be taken in once more. */
+  /** @returns whether the rejected batches are sound after all and have to be read again. */
   async settle(segments: readonly LogSegment[]): Promise<boolean> {
     if (!this.#isRaised || this.#isCheckpointWrong !== null) return false
     this.#isCheckpointWrong = await this.#ask(segments)
     return this.#isCheckpointWrong
   }
 
-  /** The epoch that the checkpoint says a batch should have; `null` when it has that, or none is said. */
+  /** The epoch of a batch by the checkpoint; `null` if the batch agrees, or it is unknown. */
   #contradiction({ baseOffset, partitionLeaderEpoch }: RecordBatch): number | null {
     const epoch = this.#known.findLast((entry) => entry.startOffset <= baseOffset)?.epoch
     return epoch === undefined || epoch === partitionLeaderEpoch ? null : epoch
@@ -74,7 +75,7 @@ export class EpochDispute {
         seen.latest = epoch
         seen.isProven ||= position < onRecord.sizeBytes && this.#contradiction(batch) !== null
       })
-      // Behind the end of the log there may be a torn tail.
+      // The end of the log may have a torn tail.
       if (!seen.isRising || !scan.isAsOnRecord || (!scan.isWhole && next !== undefined))
         return false
       endOffset = scan.nextOffset
@@ -112,13 +113,13 @@ export class EpochDispute {
 
 type SumOnRecord = Pick<SegmentEntry, 'sizeBytes' | 'crc'>
 
-/** How much of a segment there is a checksum of that covers its epochs too. */
+/** The part of a segment with a recorded checksum that covers its epochs. */
 function sumOnRecord(record: SegmentRecord, { baseOffset }: LogSegment): SumOnRecord {
   const { sizeBytes = 0, crc = null } = entryOf(record, baseOffset) ?? {}
   return crc === null ? { sizeBytes: 0, crc } : { sizeBytes, crc }
 }
 
-/** Whether one digit that has rotted makes of the epochs that were found those of the checkpoint. */
+/** Whether changing one digit turns the epochs found into those of the checkpoint. */
 function isOneDigitOff(
   checkpoint: readonly EpochEntry[],
   found: readonly EpochEntry[],
@@ -126,7 +127,7 @@ function isOneDigitOff(
 ): boolean {
   const known = from(checkpoint, logStartOffset)
   const expected = from(found, logStartOffset)
-  // The latest epoch may have no records, and begins where the log ended then.
+  // The latest epoch may have no records; it begins at the log end offset of that time.
   for (const { epoch, startOffset } of known.slice(expected.length)) {
     expected.push({ epoch, startOffset: Math.max(endOffset, startOffset) })
   }

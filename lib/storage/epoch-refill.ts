@@ -4,20 +4,20 @@ import type { LogSegments } from './log-segments.ts'
 
 const READ_BYTES = 1024 * 1024
 
-/** Loads the epochs. @returns whether they are known: the file may be missing, or damaged. */
+/** Loads the epochs. @returns whether they are known: the file may be missing or damaged. */
 export async function loadEpochs(epochs: LeaderEpochCache): Promise<boolean> {
   try {
     await epochs.load()
   } catch (error) {
-    // The batches carry their epochs, so the cache can be filled again.
+    // The batches contain their epochs, so the cache can be refilled.
     if (!(error instanceof CorruptRecordError)) throw error
   }
   return epochs.entries.length > 0
 }
 
 /**
- * Fills the cache from the batches where the file does not help. Otherwise they are not asked: an
- * epoch is in the file before its first batch is written, and no checksum covers it in a batch.
+ * Fills the cache from the batches if the file is unusable. Otherwise the file is authoritative: an
+ * epoch is written to it before the first batch, and the CRC of a batch does not cover the epoch.
  */
 export async function refillEpochs(
   epochs: LeaderEpochCache,
@@ -30,7 +30,7 @@ export async function refillEpochs(
     const batches = await segments
       .read(offset, { maxBytes: READ_BYTES, endOffset })
       .catch((error: unknown) => {
-        // What is damaged shows when it is read. What is known of epochs may end there.
+        // Damage will be reported by a read. The known epochs may end there.
         if (error instanceof CorruptRecordError) return []
         throw error
       })

@@ -1,14 +1,14 @@
 import { BatchReader, headerOrNone } from './batch-reader.ts'
 import type { SearchResult, SegmentView } from './segment-search.ts'
 
-/** Bytes between an index entry and the batch that is looked for, or rather more. */
+/** Upper estimate of the bytes between an index entry and the batch that is searched for. */
 export const SEEK_BYTES: number = 8 * 1024
 
 /**
- * The batch that holds `offset`, where one index entry names it and the one before names the batch
- * in front of it: then nothing else has to be read on the way. Its header has to agree with both.
+ * Finds the batch that holds `offset` if one index entry points to it and the previous entry to the
+ * batch before it. Then nothing else has to be read. The header has to agree with both entries.
  *
- * @returns `null` when there are no such entries, or when they are not true.
+ * @returns `null` if there are no such entries, or they are wrong.
  */
 export async function seekExactly(
   view: SegmentView,
@@ -16,7 +16,7 @@ export async function seekExactly(
   { mostBytes, endPosition }: { mostBytes: number; endPosition: number },
 ): Promise<SearchResult | null> {
   const pair = view.indexes.pairAround(offset)
-  // Entries that are close together may have batches in between, which a walk finds as well.
+  // Close entries may have batches between them, which a walk finds too.
   if (pair === null || pair.after.position - pair.before.position < SEEK_BYTES) return null
   const { before, after } = pair
   const reader = new BatchReader(view.file, after.position, view.sizeBytes)
