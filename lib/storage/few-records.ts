@@ -11,29 +11,29 @@ export interface FewLimits extends ReadLimits {
   readonly maxRecords: number
 }
 
-/** Where {@link readFewPromptly} gets what it does not find in the log. */
+/** What {@link readFewPromptly} needs besides the segment. */
 export interface FewContext {
   readonly place: BatchPlace
-  /** What small reads have learned of batches; `null` where nothing is kept. */
+  /** What small reads have learned about batches; `null` if nothing is cached. */
   readonly cached: CachedBatches | null
 }
 
-/** What {@link readFewPromptly} has come to. */
+/** Result of {@link readFewPromptly}. */
 export interface FewRecords {
   /** At least one. */
   readonly records: StoredRecord[]
-  /** Where a read that waits goes on, where there are fewer than were wanted. */
+  /** Where an asynchronous read continues if there are fewer records than requested. */
   readonly nextOffset: number
-  /** How many bytes that may still take; 0 or less where the limit is reached. */
+  /** The rest of `maxBytes` for that read; 0 or less if the limit is reached. */
   readonly restBytes: number
 }
 
 /**
- * Reads records from `offset` on, inside of the call, as copies: `limits.maxRecords` of them, or as
- * many as come before `limits.endOffset`, before the limit of bytes, or before what only a read that
- * waits can tell. Of a batch that was read before no more than that is read.
+ * Synchronously reads records from `offset` on, as copies: up to `limits.maxRecords`, ending
+ * earlier at `limits.endOffset`, at the limit of bytes, or where only an asynchronous read can
+ * continue. Of a batch that was read before, only the bytes of these records are read.
  *
- * @returns `null` where that is none.
+ * @returns `null` if there are none.
  */
 export function readFewPromptly(
   view: SegmentView,
@@ -57,35 +57,38 @@ export function readFewPromptly(
         readWhole(view, range, { maxBytes: restBytes, endOffset: end }, context)
       if (found === null) break
       restBytes -= found.sizeBytes
-      // The first batch is given however large.
+      // The first batch is returned even if it is larger.
       if (restBytes < 0 && nextOffset > offset) break
       for (const record of found.records) records.push(record)
       nextOffset = found.nextOffset
     }
   } catch (error) {
-    // What is wrong behind the first is for the read that begins there.
+    // An error after the first batch is left to the read that begins there.
     if (records.length === 0) throw error
   }
   return records.length === 0 ? null : { records, nextOffset, restBytes }
 }
 
-/** What is yet to be read. */
+/** The range that is yet to be read. */
 interface Range {
   readonly fromOffset: number
   readonly maxRecords: number
-  /** Of `fromOffset`; see {@link slotOf}. */
+  /** Slot of `fromOffset`; see {@link slotOf}. */
   readonly slot: number
 }
 
-/** Some records of a batch, or of several. */
+/** Some records of one or several batches. */
 interface Found {
   readonly records: readonly StoredRecord[]
-  /** Of the batches. */
+  /** Total size of the batches. */
   readonly sizeBytes: number
   readonly nextOffset: number
 }
 
-/** The records of the batches at `range.fromOffset`; `null` where they are compressed, or not to be had. */
+/**
+ * The records of the batches at `range.fromOffset`; `null` if they are compressed or cannot be read
+ * now.
+ */
 function readWhole(
   view: SegmentView,
   range: Range,
@@ -99,7 +102,10 @@ function readWhole(
   return { records, sizeBytes: totalSizeBytes(batches), nextOffset: last.nextOffset }
 }
 
-/** The records in [`fromOffset`, `end`) of the batch that holds `fromOffset`; `null` where it has no marks. */
+/**
+ * The records in [`fromOffset`, `end`) of the batch that holds `fromOffset`; `null` if its marks
+ * are not cached.
+ */
 function readMarked(
   view: SegmentView,
   { fromOffset: offset, slot }: Range,

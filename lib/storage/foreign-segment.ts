@@ -4,7 +4,7 @@ import { isSystemError } from '../platform/system-error.ts'
 import { TIME_ENTRY_BYTES } from './time-index.ts'
 import { isUnrepresentable } from './unrepresentable.ts'
 
-/** A segment whose files are looked at. */
+/** The part of a segment that is needed here. */
 interface LookedAtSegment {
   readonly path: string
   readonly sizeBytes: number
@@ -13,11 +13,12 @@ interface LookedAtSegment {
 
 /**
  * Whether a segment that another program has written seems to hold what this library cannot read:
- * messages of an older format, by what it begins with, or a timestamp that is too large, by the last
- * entry of its time index. A broker leaves the largest timestamp of a segment there when it rolls or
- * closes it in order, so one look tells of all batches. No more is read, however large the segment is.
+ * messages of an older format, by its first bytes, or a timestamp that is too large, by the last
+ * entry of its time index. A broker stores the largest timestamp of a segment there when it rolls
+ * the segment or closes it cleanly, so one entry covers all batches. No more is read, however large
+ * the segment is.
  *
- * What an index says is a hint: it is for the batches to show that it is so.
+ * An index is only a hint: the batches themselves have to confirm it.
  */
 export async function seemsForeign(
   fileSystem: FileSystem,

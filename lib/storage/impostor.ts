@@ -4,14 +4,15 @@ import type { DirectoryEntry } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { isLogFileName } from './log-files.ts'
 
-/** With these an open refuses what is no regular file of one name and of an owner to be trusted. */
+/** Errors of an open that refuses anything but a regular file with one name and a trusted owner. */
 const REFUSALS = ['ELOOP', 'EISDIR', 'EINVAL', 'ENXIO', 'ENODEV', 'EMLINK', 'EPERM'] as const
 
 /**
- * Looks among the names of a directory for something under the name of a log's file that is none: a directory, a link, a FIFO.
+ * Searches the names of a directory for a log file's name on something that is not a regular file:
+ * a directory, a link or a FIFO.
  *
- * @returns what is wrong with the partition; `null` when nothing like that is there. The bytes that
- * ought to be there are not, and a log without them would give their offsets to other records.
+ * @returns what is wrong with the partition; `null` if there is nothing like that. The expected
+ * bytes are missing, and a log without them would assign their offsets to other records.
  */
 export function findImpostor(
   entries: readonly DirectoryEntry[],
@@ -22,7 +23,7 @@ export function findImpostor(
   return impostor(join(dir, found.name), 'it is no regular file')
 }
 
-/** The same, told by an open that was refused; `null` for every other error. */
+/** Like {@link findImpostor}, from the error of a refused open; `null` for every other error. */
 export function impostorRefused(error: unknown): CorruptRecordError | null {
   if (!isSystemError(error, ...REFUSALS) || error.syscall !== 'open') return null
   return impostor(error.path ?? '', error.message, error)

@@ -1,13 +1,13 @@
 import { isSystemError, systemError } from '../platform/system-error.ts'
 
-/** A sync, or a change that cannot be taken back, has failed: nobody can tell what is on disk. */
+/** A sync or an irreversible change has failed, so that the state of the disk is unknown. */
 export class InDoubtError extends Error {
   override readonly name: string = 'InDoubtError'
 }
 
 /**
- * The file that is written to is no longer the one that its name stands for. What is written and
- * even synced goes nowhere, and the system reports success.
+ * The name of the file being written no longer refers to it. Written bytes are lost even if they
+ * are synced, although the system reports success.
  */
 export class LogGoneError extends InDoubtError {
   override readonly name: string = 'LogGoneError'
@@ -18,20 +18,20 @@ export class LogGoneError extends InDoubtError {
   }
 }
 
-/** Names of files are in doubt. What was written to them is not. */
+/** Names of files are in doubt, but not the bytes that were written. */
 export class NamesInDoubtError extends InDoubtError {
   override readonly name: string = 'NamesInDoubtError'
 }
 
 /**
- * What a write that failed has left behind the end of the log could not be removed. It is known
- * where it is, so the log goes on once it can be; until then a crash may bring it to light.
+ * Bytes of a failed write beyond the end of the log could not be removed. Their position is known,
+ * so the log continues once they are removed. Until then a crash may make them visible.
  */
 export class LeftOversError extends Error {
   override readonly name = 'LeftOversError'
 }
 
-/** Runs what cannot be taken back. @throws InDoubtError when it fails. */
+/** Runs an irreversible change. @throws InDoubtError if it fails. */
 export async function inDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
   try {
     return await task()
@@ -41,10 +41,10 @@ export async function inDoubt<T>(what: string, task: () => Promise<T>): Promise<
 }
 
 /**
- * Runs what ends in a sync.
+ * Runs a change that ends in a sync.
  *
- * @throws InDoubtError when it fails, unless a file or directory could not even be opened for it:
- * nothing was lost then, and another attempt tells the truth.
+ * @throws InDoubtError if it fails, unless a file or directory could not be opened for it: then
+ * nothing was lost, and the call can be repeated.
  */
 export async function orInDoubt<T>(what: string, task: () => Promise<T>): Promise<T> {
   try {

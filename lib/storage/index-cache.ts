@@ -1,24 +1,24 @@
-/** Who has indexes in memory that are on disk as well. */
+/** An owner of indexes in memory that are also on disk. */
 export interface IndexOwner {
-  /** Bytes that they take. */
+  /** Bytes of memory that they take. */
   readonly indexBytes: number
-  /** Lets go of them; false, and no change, while they are used or not on disk. */
+  /** Releases them; returns false, without a change, while they are in use or not on disk. */
   unloadIndexes(): boolean
 }
 
-/** How much an {@link IndexCache} leaves in memory. */
+/** Limits of an {@link IndexCache}. */
 export interface IndexCacheLimits {
   readonly maxBytes: number
   readonly maxOwners: number
 }
 
 /**
- * The indexes of sealed segments that were read last. Those that do not fit are let go of, the ones
- * that were not used for the longest time first; who wants them again reads their files again.
+ * An LRU cache of the indexes of sealed segments. Indexes that do not fit are unloaded, the least
+ * recently used ones first, and read from their files again when needed.
  */
 export class IndexCache {
   readonly #limits: IndexCacheLimits
-  /** In the order of their last use, with the bytes that each had then. */
+  /** In the order of their last use, with their sizes at that time. */
   readonly #owners = new Map<IndexOwner, number>()
   #bytes = 0
 
@@ -26,7 +26,7 @@ export class IndexCache {
     this.#limits = limits
   }
 
-  /** Notes that indexes were used, and makes room where that takes too much. */
+  /** Notes that indexes were used, and unloads others if the limits are exceeded. */
   use(owner: IndexOwner): void {
     this.forget(owner)
     const { indexBytes } = owner
@@ -35,7 +35,7 @@ export class IndexCache {
     if (this.#isOver()) this.#makeRoom(owner)
   }
 
-  /** Leaves it to others when these indexes go. */
+  /** Removes an owner without unloading its indexes. */
   forget(owner: IndexOwner): void {
     this.#bytes -= this.#owners.get(owner) ?? 0
     this.#owners.delete(owner)
@@ -53,7 +53,7 @@ export class IndexCache {
   }
 }
 
-/** One for the process: what it bounds is memory of the process, however many logs are open. */
+/** Shared by all logs: the limits apply to the process, however many logs are open. */
 export const sharedIndexCache: IndexCache = new IndexCache({
   maxBytes: 64 * 1024 * 1024,
   maxOwners: 1000,

@@ -3,42 +3,43 @@ import { readFully, readWholeFile, writeFully } from '../platform/file-io.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 
-/** No memory is taken for a larger file, unless the configuration allows for it: it is built anew. */
+/** A larger file is not read but rebuilt, unless the configuration allows for its size. */
 const LARGEST_EXPECTED_BYTES = 16 * 1024 * 1024
 
 /**
- * Of a larger file no more than this is read by who wants its last entries: some eight of them. A block
- * of the disk would cost no more to read, but ten times as long to look through by code that runs for
- * the first time.
+ * Number of bytes, about eight entries, that {@link IndexFile.loadEnd} reads of a larger file.
+ * Reading a disk block would cost the same, but checking it takes ten times as long in code that is
+ * not yet compiled.
  */
 const END_BYTES = 96
 
-/** Where an index lives and how large it may grow. */
+/** Location and maximum size of an index. */
 export interface IndexFileOptions {
   readonly fileSystem: FileSystem
   readonly path: string
   /** Base offset of the segment: entries hold offsets relative to it. */
   readonly baseOffset: number
-  /** Largest size, bytes; rounded down to whole entries. */
+  /** Maximum size in bytes; rounded down to whole entries. */
   readonly maxIndexBytes: number
 }
 
-/** What {@link IndexFile.load} found. `corrupt` and `missing` leave the index empty. */
+/** Result of {@link IndexFile.load}. After `corrupt` and `missing` the index is empty. */
 export type IndexLoadResult = 'loaded' | 'missing' | 'corrupt'
 
 /**
  * Entries of a fixed size, kept in memory and written to their file from time to time.
  *
- * An index is derived from the log and holds no checksum: it is a hint, checked against the log
- * wherever it is used, and rebuilt where it is missing or does not fit. Losing the entries that
- * were not written yet costs a scan of the log and nothing else, so nothing waits for an index to
- * reach the disk except the recovery point, which promises that the indexes below it are there.
+ * An index is derived from the log and has no checksum. It is a hint that is checked against the
+ * log whenever it is used, and rebuilt if it is missing or does not match. Losing unwritten entries
+ * costs only a scan of the log. So nothing waits for an index to reach the disk except the recovery
+ * point, which promises that the indexes below it exist.
  *
- * Who appends needs the last entries only, so {@link IndexFile.loadEnd} reads no more, however
- * large the file is; lookups have to wait for {@link IndexFile.complete}.
+ * Appends need only the last entries, so {@link IndexFile.loadEnd} reads no more, however large the
+ * file is. Lookups have to wait for {@link IndexFile.complete}.
  *
- * Appends and lookups are synchronous. Loads must not overlap with writes and with each other; while
- * an index is completed or written, entries may be added, and while it is completed, it may be written.
+ * Appends and lookups are synchronous. Loads must not overlap with each other or with writes.
+ * During {@link IndexFile.complete} and {@link IndexFile.write} entries may be added, and the two
+ * may overlap.
  */
 export abstract class IndexFile {
   readonly path: string
@@ -46,14 +47,19 @@ export abstract class IndexFile {
   readonly maxEntries: number
   /** Entries [#firstSlot, count), and room for more. */
   protected entries: Buffer = NO_BYTES
-  /** Entries below stand in the file alone. */
+  /** Entries below this slot are in the file only. */
   #firstSlot = 0
   #count = 0
-  /** Entries [0, this) stand in the file as they are in memory. */
+  /** Entries [0, this) are the same in the file and in memory. */
   #writtenCount = 0
-  /** What the file holds, also beyond `#writtenCount`; -1 while there is none, `null` if unknown. */
+  /**
+   * Size of the file, including bytes beyond `#writtenCount`; -1 if it is missing, `null` if
+   * unknown.
+   */
   #fileSizeBytes: number | null = -1
-  /** Whether a sync covered what the file holds. What a killed process has left may be in memory alone. */
+  /**
+   * Whether the file was synced. What a killed process has written may only be in the page cache.
+   */
   #isSynced = false
   readonly #fileSystem: FileSystem
   readonly #entrySizeBytes: number
@@ -71,7 +77,7 @@ export abstract class IndexFile {
     return this.#count
   }
 
-  /** Size the entries take on disk. */
+  /** Size of the entries on disk. */
   get sizeBytes(): number {
     return this.#count * this.#entrySizeBytes
   }
@@ -81,12 +87,12 @@ export abstract class IndexFile {
     return this.#firstSlot === 0
   }
 
-  /** Whether the file is there, and as memory is. */
+  /** Whether the file exists and matches memory. */
   get isWritten(): boolean {
     return this.#writtenCount === this.#count && this.#fileSizeBytes === this.sizeBytes
   }
 
-  /** Bytes that it takes in memory. */
+  /** Bytes of memory in use. */
   get memoryBytes(): number {
     return this.entries.length
   }
@@ -94,10 +100,10 @@ export abstract class IndexFile {
   /** Whether no further entry fits. */
   abstract get isFull(): boolean
 
-  /** Whether the entry at `slot` may stand behind the one before it. */
+  /** Whether the entry at `slot` may follow the one before it. */
   protected abstract isInOrder(slot: number): boolean
 
-  /** Reads the file. What is in memory is dropped. */
+  /** Reads the file. Entries in memory are dropped. */
   async load(): Promise<IndexLoadResult> {
     this.#drop()
     const content = await this.#readFile()
@@ -106,7 +112,7 @@ export abstract class IndexFile {
     this.entries = content
     const count = this.#countEntries(content)
     if (count === null) return 'corrupt'
-    // A preallocated file is mostly zeros, which need not stay in memory.
+    // A preallocated file consists mostly of zeros, which need not stay in memory.
     if (count < content.length / this.#entrySizeBytes) {
       this.entries = Buffer.from(content.subarray(0, count * this.#entrySizeBytes))
     }
@@ -116,8 +122,8 @@ export abstract class IndexFile {
   }
 
   /**
-   * Reads the last entries of the file and leaves the others to {@link IndexFile.complete}. A file
-   * that does not end with entries in order is read as a whole.
+   * Reads the last entries of the file and leaves the others to {@link IndexFile.complete}. If the
+   * file does not end with entries in order, all of it is read.
    */
   async loadEnd(): Promise<IndexLoadResult> {
     this.#drop()
@@ -150,7 +156,7 @@ export abstract class IndexFile {
   /**
    * Reads the entries that {@link IndexFile.loadEnd} has left in the file.
    *
-   * @returns false, and no change, when they are not there or do not stand before the others.
+   * @returns false, without a change, if they are missing or out of order.
    */
   async complete(): Promise<boolean> {
     const firstSlot = this.#firstSlot
@@ -176,7 +182,7 @@ export abstract class IndexFile {
     return true
   }
 
-  /** A file may be larger than the limit when the limit was lowered since it was written. */
+  /** A file is larger than the limit if the limit was lowered since it was written. */
   get #limitBytes(): number {
     return Math.max(LARGEST_EXPECTED_BYTES, this.maxEntries * this.#entrySizeBytes)
   }
@@ -211,14 +217,14 @@ export abstract class IndexFile {
     }
   }
 
-  /** Number of entries before the end or before nothing but zeros; `null` if they are in disorder. */
+  /** Number of entries up to the end, or to trailing zeros; `null` if they are out of order. */
   #countEntries(content: Buffer): number | null {
     const slots = content.length / this.#entrySizeBytes
     let count = 0
     while (count < slots && this.isInOrder(count)) count += 1
     if (count === slots) return count
-    // Kafka preallocates indexes: after a crash of its broker zeros stand behind the entries. A
-    // first entry of zeros that is followed by others is none either.
+    // Kafka preallocates indexes: after a crash of its broker, zeros follow the entries. A first
+    // entry of zeros that is followed by zeros only is not an entry either.
     const isPreallocated = isZero(content, count * this.#entrySizeBytes)
     if (!isPreallocated) return null
     return count === 1 && isZero(content, 0) ? 0 : count
@@ -236,12 +242,12 @@ export abstract class IndexFile {
     return position
   }
 
-  /** Where the entry in `slot` begins in {@link IndexFile.entries}. */
+  /** Position of the entry in `slot` in {@link IndexFile.entries}. */
   protected positionOf(slot: number): number {
     return (slot - this.#firstSlot) * this.#entrySizeBytes
   }
 
-  /** Drops all entries from slot `count` on. The file follows with the next {@link IndexFile.write}. */
+  /** Drops all entries from slot `count` on. The next {@link IndexFile.write} updates the file. */
   protected keepFirst(count: number): void {
     if (count >= this.#count) return
     this.#count = count
@@ -256,13 +262,13 @@ export abstract class IndexFile {
   }
 
   /**
-   * Brings the file up to date with memory, as small as the entries, and makes it durable. The
-   * directory entry is the caller's duty.
+   * Updates the file from memory, truncates it to the entries, and makes it durable. The caller has
+   * to sync the directory.
    *
    * @returns whether the file did not exist before.
    */
   async write(): Promise<boolean> {
-    // Entries that are added meanwhile are for the next write.
+    // Entries added from now on are left to the next write.
     const count = this.#count
     const fileSizeBytes = this.#fileSizeBytes
     if (this.isWritten && this.#isSynced) return false
@@ -271,7 +277,7 @@ export abstract class IndexFile {
     this.#fileSizeBytes = null
     try {
       const from = this.#writtenCount * this.#entrySizeBytes
-      // An entry that is no longer true must not survive behind the new ones.
+      // Obsolete entries must not remain behind the new ones.
       if (fileSizeBytes !== from) await file.truncate(from)
       const added = this.entries.subarray(
         this.positionOf(this.#writtenCount),
@@ -280,8 +286,8 @@ export abstract class IndexFile {
       if (added.length > 0) await writeFully(file, [added], from)
       await file.datasync()
     } catch (error) {
-      // Pages of a sync that failed count as clean: only bytes written again reach the disk. What is
-      // in the file alone was not written by this object.
+      // After a failed sync the pages count as clean: only bytes that are written again reach the
+      // disk. Entries that are only in the file were not written by this object.
       this.#writtenCount = this.#firstSlot
       throw error
     } finally {
@@ -293,12 +299,15 @@ export abstract class IndexFile {
     return isNew
   }
 
-  /** What was read from the file is known to be covered by a sync. */
+  /** Notes that the content read from the file is covered by a sync. */
   noteSynced(): void {
     this.#isSynced = true
   }
 
-  /** The largest slot whose entry is at most the target, by `compare(slot) <= 0`; -1 when none is. */
+  /**
+   * The largest slot with `compare(slot) <= 0`, so that its entry is at most the target; -1 for
+   * none.
+   */
   protected floorSlot(compare: (slot: number) => number): number {
     let low = 0
     let high = this.#count - 1

@@ -8,22 +8,22 @@ export interface IndexedSegment {
   readonly baseOffset: number
   readonly sizeBytes: number
   readonly nextOffset: number
-  /** Who uses it may need the indexes too. */
+  /** While the file is in use, the indexes may be needed too. */
   readonly file: { readonly isInUse: boolean }
   /**
-   * Notes its batches from the last index entry on, those included that are appended meanwhile.
+   * Adds its batches from the last index entry on, including those that are appended meanwhile.
    *
-   * @param onDone called at the very moment when there is none left.
+   * @param onDone is called synchronously when none is left.
    */
   noteAgain(indexes: SegmentIndexes, onDone?: () => void): Promise<void>
 }
 
 /**
- * The indexes of one segment, as far as somebody has needed them.
+ * The indexes of one segment, loaded as needed.
  *
- * There are three degrees, each loaded once: what appends need, which is the end of both files; all
- * offsets, for reads; all timestamps, for searches by time. Files that are missing, or turn out not
- * to belong to the log file, are built anew in memory.
+ * There are three stages, each loaded once: the ends of both files for appends, all offsets for
+ * reads, and all timestamps for searches by time. Files that are missing, or do not match the log
+ * file, are rebuilt in memory.
  */
 export class IndexHolder implements IndexOwner {
   readonly #segment: IndexedSegment
@@ -34,50 +34,50 @@ export class IndexHolder implements IndexOwner {
   #isEndLoaded = false
   #offsets: Promise<void> | null = null
   #times: Promise<void> | null = null
-  /** Loads and writes. */
+  /** Number of loads and writes. */
   #callsInFlight = 0
 
-  /** @param suffix stands behind the names of the files. */
+  /** @param suffix is appended to the names of the files. */
   constructor(segment: IndexedSegment, options: SegmentOptions, suffix: string) {
     this.#segment = segment
     this.#options = options
     this.#suffix = suffix
   }
 
-  /** The indexes; empty ones while nothing is loaded. */
+  /** The indexes; empty while nothing is loaded. */
   get indexes(): SegmentIndexes {
     this.#indexes ??= this.#make()
     return this.#indexes
   }
 
-  /** Whether they say anything yet. */
+  /** Whether anything is loaded yet. */
   get isLoaded(): boolean {
     return this.#end !== null
   }
 
-  /** Whether batches can be noted at once. */
+  /** Whether batches can be added without waiting. */
   get canAppend(): boolean {
     return this.#isEndLoaded
   }
 
-  /** Whether offsets can be found at once. */
+  /** Whether offsets can be looked up without waiting. */
   get areOffsetsLoaded(): boolean {
     return this.#isEndLoaded && this.indexes.offsetIndex.isComplete
   }
 
-  /** Bytes that they take in memory. */
+  /** Bytes of memory in use. */
   get indexBytes(): number {
     return this.#indexes?.memoryBytes ?? 0
   }
 
-  /** What the caller has put into {@link IndexHolder.indexes} is all that there is to be loaded. */
+  /** Notes that the caller has filled {@link IndexHolder.indexes} completely. */
   setLoaded(): void {
     this.#forgetLoads()
     this.#end = Promise.resolve()
     this.#isEndLoaded = true
   }
 
-  /** What is in memory is not complete: whoever needs them next loads them anew. */
+  /** Notes that the indexes in memory are incomplete: the next use loads them again. */
   distrust(): void {
     this.#forgetLoads()
   }
@@ -91,7 +91,7 @@ export class IndexHolder implements IndexOwner {
     return true
   }
 
-  /** Loads what it takes to go on behind the last batch. */
+  /** Loads what is needed to append after the last batch. */
   load(): Promise<void> {
     this.#end ??= this.#loading(
       () => this.#loadEnd(),
@@ -102,7 +102,7 @@ export class IndexHolder implements IndexOwner {
     return this.#end
   }
 
-  /** Loads what it takes to find offsets. */
+  /** Loads what is needed to look up offsets. */
   loadOffsets(): Promise<void> {
     // A small file has been read as a whole.
     if (this.areOffsetsLoaded) return this.load()
@@ -113,7 +113,7 @@ export class IndexHolder implements IndexOwner {
         if (!(await this.indexes.offsetIndex.complete())) await this.#rebuild()
       },
       () => {
-        // The end stays: what is appended meanwhile is noted in it.
+        // The end stays loaded, since batches appended meanwhile are added to it.
         if (this.#offsets === loading) this.#offsets = null
       },
     )
@@ -121,7 +121,7 @@ export class IndexHolder implements IndexOwner {
     return loading
   }
 
-  /** Loads what it takes to find timestamps, and the offsets that go with them. */
+  /** Loads what is needed to look up timestamps, and the corresponding offsets. */
   loadTimes(): Promise<void> {
     if (this.#isEndLoaded && this.indexes.isComplete) return this.load()
     if (this.#times !== null) return this.#times
@@ -138,11 +138,11 @@ export class IndexHolder implements IndexOwner {
     return loading
   }
 
-  /** Makes the files durable as far as anything is in memory. @returns whether a name is new. */
+  /** Makes the files durable if anything is loaded. @returns whether a file is new. */
   async write(): Promise<boolean> {
     if (this.#end === null) return false
     const end = this.#end
-    // Empty ones that take their place meanwhile would empty the files.
+    // If empty indexes replaced these meanwhile, the files would be emptied.
     this.#callsInFlight += 1
     try {
       await end
@@ -152,7 +152,7 @@ export class IndexHolder implements IndexOwner {
     }
   }
 
-  /** @param onFailure sees to it that the next who needs it loads it anew. */
+  /** @param onFailure makes the next use load again. */
   async #loading(load: () => Promise<void>, onFailure: () => void): Promise<void> {
     this.#callsInFlight += 1
     try {
@@ -176,7 +176,9 @@ export class IndexHolder implements IndexOwner {
     this.#isEndLoaded = true
   }
 
-  /** From the log file, while batches may be appended: until it is done the end that is there is used. */
+  /**
+   * From the log file, while batches may be appended. The old end is used until this has finished.
+   */
   async #rebuild(): Promise<void> {
     const indexes = this.#make()
     await this.#segment.noteAgain(indexes, () => {

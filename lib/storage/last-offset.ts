@@ -1,14 +1,14 @@
 import { RecordBatch } from '../record/record-batch.ts'
 
-/** The largest offset that a record can have: the one behind it, where the log ends then, is to be exact too. */
+/** The largest possible offset: the log end offset after it has to be a safe integer too. */
 export const LAST_OFFSET: number = Number.MAX_SAFE_INTEGER - 1
 
-/** Offsets that one batch stands for at most. */
+/** Maximum number of offsets in one batch. */
 const MOST_OF_A_BATCH = 2 ** 31
 
 /**
- * How many offsets batches want that a log which ends at `endOffset` has not left; 0 where it has. The
- * batches are looked at only near the last offset, where hardly any log ever comes.
+ * By how many offsets batches exceed those left in a log that ends at `endOffset`; 0 if they fit.
+ * The batches are only read near the last offset, which hardly any log reaches.
  */
 export function offsetsBeyondLast(endOffset: number, batches: readonly Buffer[]): number {
   const leftCount = LAST_OFFSET + 1 - endOffset

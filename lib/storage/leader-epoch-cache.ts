@@ -16,10 +16,10 @@ export const MAX_EPOCH = 0x7fff_ffff
 export const LEADER_EPOCH_FILE = 'leader-epoch-checkpoint'
 
 /**
- * Which leader epoch wrote which offsets (KIP-101), kept in `leader-epoch-checkpoint`.
+ * Maps offsets to the leader epochs that wrote them (KIP-101), stored in `leader-epoch-checkpoint`.
  *
  * Entries rise strictly in epoch and start offset. Changes are made in memory and become durable
- * with {@link LeaderEpochCache.write}. Calls of one cache must not overlap.
+ * with {@link LeaderEpochCache.write}. Calls must not overlap.
  */
 export class LeaderEpochCache {
   readonly #file: CheckpointFile
@@ -38,7 +38,7 @@ export class LeaderEpochCache {
     return this.#entries
   }
 
-  /** The epoch of the newest entry, -1 while there is none. */
+  /** The epoch of the newest entry; -1 if there is none. */
   get latestEpoch(): number {
     return this.#entries.at(-1)?.epoch ?? -1
   }
@@ -46,7 +46,7 @@ export class LeaderEpochCache {
   /**
    * Reads the file.
    *
-   * @throws {@link CorruptRecordError} when it is damaged; the cache is empty then.
+   * @throws {@link CorruptRecordError} if it is damaged; then the cache is empty.
    */
   async load(): Promise<void> {
     this.#entries = []
@@ -55,17 +55,17 @@ export class LeaderEpochCache {
   }
 
   /**
-   * Reads the file again, which another process may have replaced. When that fails, or the file is
-   * damaged, the cache is as before.
+   * Reads the file again, which another process may have replaced. If that fails, or the file is
+   * damaged, the cache is unchanged.
    *
-   * @returns where a later epoch than before has begun, `null` when none has.
+   * @returns start offset of the first later epoch; `null` if there is none.
    */
   async reload(): Promise<number | null> {
     const { latestEpoch } = this
     try {
       this.#entries = await this.#read()
     } catch (error) {
-      // Its owner fills it again when it opens the log next.
+      // Its owner refills it when it opens the log next.
       if (!(error instanceof CorruptRecordError)) throw error
     }
     return this.endOffsetFor(latestEpoch)
@@ -88,13 +88,13 @@ export class LeaderEpochCache {
     return entries
   }
 
-  /** Forgets which epoch wrote what. */
+  /** Drops all entries. */
   clear(): void {
     this.#entries = []
     this.#isDirty = true
   }
 
-  /** Notes that records from `startOffset` on belong to `epoch`, if that is news. */
+  /** Notes that records from `startOffset` on belong to `epoch`, unless that is known. */
   assign(epoch: number, startOffset: number): void {
     if (epoch < 0) return
     const known = this.#entries[this.#slotOf('epoch', epoch)]
@@ -110,12 +110,12 @@ export class LeaderEpochCache {
     this.#isDirty = true
   }
 
-  /** The epoch that wrote `offset`, -1 when it is not known. */
+  /** The epoch that wrote `offset`; -1 if unknown. */
   epochOf(offset: number): number {
     return this.#entries[this.#slotOf('startOffset', offset)]?.epoch ?? -1
   }
 
-  /** The last slot whose field is at or below `value`, -1 for none. Both fields rise. */
+  /** The last slot whose field is at most `value`; -1 for none. Both fields rise. */
   #slotOf(field: keyof EpochEntry, value: number): number {
     let low = 0
     let high = this.#entries.length - 1
@@ -128,19 +128,19 @@ export class LeaderEpochCache {
   }
 
   /**
-   * Where the records of `epoch` and all epochs before it end, exclusive: what Kafka's followers ask
-   * for after a change of leaders (KIP-320). `null` when no later epoch has begun: the end of the log.
+   * End of the records of `epoch` and all earlier ones, exclusive: what Kafka's followers request
+   * after a change of leaders (KIP-320). `null` if no later epoch has begun, so that it is the log
+   * end offset.
    */
   endOffsetFor(epoch: number): number | null {
-    // Who reads at the end of the log asks for each read.
+    // Called for each read at the end of the log.
     if (epoch >= this.latestEpoch) return null
     return this.#entries[this.#slotOf('epoch', epoch) + 1]?.startOffset ?? null
   }
 
   /**
-   * Forgets which epochs wrote what lies above `endOffset`. That the latest epoch has been in use
-   * stays known, from `endOffset` on: somebody may have seen its records before they were lost, so
-   * it must not be given to others.
+   * Drops the entries above `endOffset`. The latest epoch is kept, from `endOffset` on: a reader
+   * may have seen its records before they were lost, so the epoch must not be reused.
    */
   truncateFromEnd(endOffset: number): void {
     const latest = this.#entries.at(-1)
@@ -150,7 +150,7 @@ export class LeaderEpochCache {
     this.#isDirty = true
   }
 
-  /** Forgets what ends below `startOffset`; the epoch that covers it starts there now. */
+  /** Drops entries that end below `startOffset`. The entry that covers it now starts there. */
   truncateFromStart(startOffset: number): void {
     const covering = this.#entries.findLast((entry) => entry.startOffset <= startOffset)
     if (covering === undefined) return
@@ -176,8 +176,8 @@ export class LeaderEpochCache {
 }
 
 /**
- * Tells of offsets, each at or above the one before, which epoch wrote them; `null` where nobody knows.
- * Asked for all batches of a log it goes through the entries once.
+ * Returns a function that maps offsets, in ascending order, to the epochs that wrote them; `null`
+ * if unknown. For all batches of a log it passes over the entries once.
  */
 export function epochsBy(entries: readonly EpochEntry[]): (offset: number) => number | null {
   let slot = 0

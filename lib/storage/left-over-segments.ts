@@ -4,8 +4,8 @@ import type { LogSegment } from './log-segment.ts'
 import { removeSegmentFiles, TRANSACTION_KINDS } from './segment-removal.ts'
 
 /**
- * Segments that were taken from the end of a log: their files must go before it grows again. Calls must
- * not overlap.
+ * Segments removed from the end of a log, whose files must be deleted before it grows again. Calls
+ * must not overlap.
  */
 export class LeftOverSegments {
   readonly #fileSystem: FileSystem
@@ -13,7 +13,7 @@ export class LeftOverSegments {
   readonly #removeLog: (segment: LogSegment) => Promise<void>
   #segments: readonly LogSegment[] = []
 
-  /** @param removeLog closes a segment and removes its log file and what is made anew from that. */
+  /** @param removeLog closes a segment and deletes its log file and the files rebuilt from that. */
   constructor(
     fileSystem: FileSystem,
     dir: string,
@@ -24,28 +24,30 @@ export class LeftOverSegments {
     this.#removeLog = removeLog
   }
 
-  /** Those whose files may still be there. */
+  /** Segments whose files may still exist. */
   get all(): readonly LogSegment[] {
     return this.#segments
   }
 
-  /** @param segments in the order in which they are to go, before those that are left already. */
+  /** @param segments in deletion order; they are deleted before those added earlier. */
   add(segments: readonly LogSegment[]): void {
     this.#segments = [...segments, ...this.#segments]
   }
 
   /**
-   * Removes their files; durable when it resolves, but for what is noted of their transactions.
+   * Deletes their files. Durable when it resolves, except for the transaction indexes.
    *
-   * @throws what the file system says, after which another call goes on; InDoubtError when a sync fails.
+   * @throws the error of the file system, after which another call continues; InDoubtError if a
+   * sync fails.
    */
   async remove(): Promise<void> {
     for (const segment of this.#segments) {
       await this.#removeLog(segment)
-      // Before the next is removed: a power loss that takes back one removal and not another must
+      // Before the next one is deleted: a power loss that undoes one deletion and not another must
       // not leave a later segment without the one before it.
       await orInDoubt('a sync failed', () => this.#fileSystem.syncDirectory(this.#dir))
-      // Nor a log in which what was aborted shows as committed. Without a log it goes at the next open.
+      // Nor a log in which aborted records appear as committed. Without its log file, the
+      // transaction index is deleted by the next open.
       const { baseOffset } = segment
       await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset, TRANSACTION_KINDS)
       this.#segments = this.#segments.slice(1)

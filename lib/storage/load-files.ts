@@ -6,12 +6,13 @@ import { LogLoader } from './log-loader.ts'
 import type { LogContext } from './log-options.ts'
 
 /**
- * Opens a log's files. Beside a writer, what was read first may contradict what was read last: a batch
- * of an epoch that was not there yet, say, or the mark of an orderly close that is gone by now. So what
- * is wrong is believed when it is found twice. Where each look finds something else, or something gone,
- * somebody changes what is looked at: then it ends where it could be read to, and the next refresh goes on.
+ * Opens a log's files. While another process writes the log, files read at different times may
+ * contradict each other: for example, a batch may have an epoch that was not yet in the file, or
+ * the clean-shutdown mark may be gone. So an error is only believed if it is found twice. If each
+ * look finds a different error or a missing file, the log is being changed. Then it ends where it
+ * could be read, and the next refresh continues.
  *
- * @throws {@link StorageError} when the disk fails.
+ * @throws {@link StorageError} if the disk fails.
  */
 export async function loadFiles(dir: string, context: LogContext): Promise<LoadedLog> {
   try {
@@ -24,7 +25,7 @@ export async function loadFiles(dir: string, context: LogContext): Promise<Loade
   }
 }
 
-/** What the files of a log are opened with. Where some cannot be read, nothing is changed. */
+/** Options for opening a log's files. If some are unreadable, nothing is changed. */
 export function loadOptions(dir: string, context: LogContext): LogContext & LoadOptions {
   const { indexIntervalBytes, segmentIndexBytes } = context.config
   const readOnly = context.readOnly || context.unreadable !== undefined
@@ -39,7 +40,7 @@ async function loadBesideWriter(first: LogContext & LoadOptions): Promise<Loaded
     const loaded = await loadUnlessGone(options, seen, isLast)
     if (loaded !== null) {
       const wrong = whatIsWrong(loaded)
-      // What has no directory is for those to tell who know whether it should have one.
+      // The caller knows whether the log should have a directory.
       if (wrong === null || seen.has(wrong) || options.loss !== undefined) return loaded
       if (isLast) return { ...loaded, recovery: NOTHING_WRONG, isUnsettled: true }
       seen.add(wrong)
@@ -51,8 +52,8 @@ async function loadBesideWriter(first: LogContext & LoadOptions): Promise<Loaded
 }
 
 /**
- * @param seen what earlier looks have found wrong; what is gone is added.
- * @returns `null` where a file was removed that was there a moment ago, and another look follows.
+ * @param seen errors of earlier looks; missing files are added.
+ * @returns `null` if a file has just been removed, so that another look is needed.
  */
 async function loadUnlessGone(
   options: LoadOptions,
@@ -66,7 +67,7 @@ async function loadUnlessGone(
     if (!isSystemError(error, 'ENOENT')) throw error
     seen.add(error.message)
     if (!isLast) return null
-    // Nobody changes a log of which all looks miss the same, and one without a directory is no log.
+    // If all looks miss the same file, no one is changing the log. No directory means no log.
     const { fileSystem, dir } = options
     if (seen.size === 1 || (await fileSystem.stat(dir)) === null) throw error
     return { ...loader.unknown(), recovery: NOTHING_WRONG, isUnsettled: true }
@@ -81,8 +82,9 @@ const NOTHING_WRONG: LogRecovery = {
 }
 
 /**
- * In a form that can be compared; `null` where nothing is. Who opened a log when it was sound does not know
- * of the damage, and goes on behind it. Who begins another epoch meanwhile has cut the log.
+ * Identifies the errors of a load for comparison; `null` if there are none. A writer that opened
+ * the log while it was sound is unaware of damage and appends behind it. A new epoch means a
+ * truncation.
  */
 function whatIsWrong({ epochs, recovery }: LoadedLog): string | null {
   const { truncations, rebuiltIndexes, damage } = recovery

@@ -11,12 +11,12 @@ import { isReadFailure, readFailureReason } from './read-failure.ts'
 import { ReadWatch, type FailedRead } from './read-watch.ts'
 
 /**
- * Opens what can be read of a log: it ends, damaged, before the segment with a file that cannot. Where it
- * is no file of a segment, nothing of the log is open. Nothing is changed, so the next open comes to
- * whatever can be read by then.
+ * Opens the readable part of a log: it ends, damaged, before the segment with the unreadable file.
+ * If the file does not belong to a segment, nothing of the log is readable. Nothing is changed, so
+ * the next open finds whatever is readable then.
  *
- * @param error what `Log.load` has failed with.
- * @throws that error, where it is about more than this log, or about a write.
+ * @param error the error of `Log.load`.
+ * @throws that error, if it concerns more than this log, or a write.
  */
 export async function loadReadable(dir: string, context: LogContext, error: unknown): Promise<Log> {
   const failed = await findUnreadable(dir, context, error)
@@ -39,7 +39,7 @@ export function whyUnreadable(
   past: Pick<LogContext, 'logStartOffset' | 'recoveryPoint' | 'isClean'>,
 ): CorruptRecordError {
   const { logStartOffset, recoveryPoint, isClean } = past
-  // Without an order to the close, there may be more than the checkpoint knows of.
+  // Without a clean shutdown there may be more records than the checkpoint includes.
   const lastOffset = isClean && recoveryPoint > logStartOffset ? recoveryPoint - 1 : null
   return new CorruptRecordError(
     readFailureReason(error),
@@ -48,7 +48,7 @@ export function whyUnreadable(
   )
 }
 
-/** Which file has kept a log from being opened; `null` where it was something else than a read. */
+/** The file that prevented a log from being opened; `null` if the cause was not a read. */
 async function findUnreadable(
   dir: string,
   context: LogContext,
@@ -60,21 +60,21 @@ async function findUnreadable(
   try {
     const options = { ...loadOptions(dir, context), fileSystem: watch, readOnly: true }
     await (await new LogLoader(options).load()).segments.close()
-    // Who only reads does not ask for them.
+    // A read-only load does not read the snapshots.
     await new ProducerState(watch, dir).load(Infinity)
   } catch {
-    // What it has failed with is noted, or is not what is looked for.
+    // The watch has noted the failure, or it is not a read failure.
   }
   if (watch.failure !== null) return watch.failure
   const { path = dir, syscall } = cause
   if (syscall !== 'open') return { path, position: 0, error: cause }
-  // All can be opened for reading. One that was to be made, or replaced, was refused as a write.
+  // All files could be opened for reading. An open that creates or replaces one is a write.
   return (await isLogFile(context.fileSystem, dir, path))
     ? { path, position: 0, error: cause }
     : null
 }
 
-/** Whether it is the log file of a segment that is there. */
+/** Whether it is the log file of an existing segment. */
 async function isLogFile(fileSystem: FileSystem, dir: string, path: string): Promise<boolean> {
   const name = dirname(path) === dir ? parseSegmentFileName(basename(path)) : null
   return name?.kind === 'log' && (await fileSystem.stat(path)) !== null

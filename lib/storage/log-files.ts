@@ -6,31 +6,31 @@ export const DELETED_SUFFIX = '.deleted'
 export const CLEANED_SUFFIX = '.cleaned'
 export const SWAP_SUFFIX = '.swap'
 
-/** Bytes that were cut from the end of a segment are kept beside it under this suffix. */
+/** Bytes truncated from the end of a segment are kept beside it under this suffix. */
 export const TORN_SUFFIX = '.torn'
 
-/** Name of the file that marks an orderly close. Only its existence counts. */
+/** Name of the file that marks a clean shutdown. Only its existence counts. */
 export const CLEAN_SHUTDOWN_FILE = '.kafka_cleanshutdown'
 
 const KINDS = ['log', 'index', 'timeindex', 'txnindex', 'snapshot'] as const
 
-/** What a file of a partition's directory holds, by its extension. */
+/** The content of a file in a partition's directory, by its extension. */
 export type SegmentFileKind = (typeof KINDS)[number]
 
 const SUFFIXES = ['', DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
 
-/** Digits of an offset in a name. */
+/** Number of digits of an offset in a name. */
 const OFFSET_DIGITS = 20
 const [DIGIT_0, DIGIT_9] = [0x30, 0x39]
 
-/** What may stand behind the offset and a dot. */
+/** What may follow the offset in a name. */
 const ENDINGS: ReadonlyMap<string, Omit<SegmentFileName, 'offset'>> = new Map(
   KINDS.flatMap((kind) => SUFFIXES.map((suffix) => [`.${kind}${suffix}`, { kind, suffix }])),
 )
 
 /**
- * Names of what else Kafka and this library keep in a partition's directory, also half-written:
- * bytes that were cut, and files that are replaced as a whole.
+ * Names of the other files that Kafka and this library keep in a partition's directory, including
+ * their temporary names: truncated bytes, and files that are replaced as a whole.
  */
 const OTHER_NAME = new RegExp(
   '^(?:\\d{20}\\.log(?:\\.\\d+\\.torn)?|\\d{20}\\.snapshot|partition\\.metadata|leader-epoch-checkpoint|' +
@@ -38,7 +38,7 @@ const OTHER_NAME = new RegExp(
     'varve-segments|varve-durable-end)(?:\\.tmp)?$',
 )
 
-/** A name in a partition's directory, taken apart. */
+/** The parts of a name in a partition's directory. */
 export interface SegmentFileName {
   readonly offset: number
   readonly kind: SegmentFileKind
@@ -48,7 +48,7 @@ export interface SegmentFileName {
 /**
  * Name of a file of the segment at `offset`: twenty digits, so that a listing sorts by offset.
  *
- * @param offset the segment's base offset; of a snapshot the offset after the last one it covers.
+ * @param offset base offset of the segment; for a snapshot, one above the last offset it covers.
  */
 export function segmentFileName(offset: number, kind: SegmentFileKind): string {
   return `${String(offset).padStart(OFFSET_DIGITS, '0')}.${kind}`
@@ -59,29 +59,33 @@ export function segmentFilePath(dir: string, offset: number, kind: SegmentFileKi
   return join(dir, segmentFileName(offset, kind))
 }
 
-/** Whether a file of that name in a partition's directory belongs to the log, and goes with it. */
+/**
+ * Whether a file of that name in a partition's directory belongs to the log and is deleted with it.
+ */
 export function isLogFileName(name: string): boolean {
   return endingOf(name) !== undefined || OTHER_NAME.test(nameBefore(name))
 }
 
-/** Whether a file of that name holds something of a segment, which one that is on its way out does not. */
+/** Whether a file of that name is part of a segment and not about to be deleted. */
 export function isSegmentFileName(name: string): boolean {
   const segment = parseSegmentFileName(name)
   return segment !== null && segment.suffix !== DELETED_SUFFIX
 }
 
-/** Whether a file is on its way out: it counts for nothing, and may stay as long as somebody has it open. */
+/** Whether a file is about to be deleted: it is ignored, and may remain while it is still open. */
 export function isDeletedFileName(name: string): boolean {
   return name.endsWith(DELETED_SUFFIX) && isLogFileName(name)
 }
 
-/** Base offset of the segment that a file's bytes were cut from; `null` where the name is of another kind. */
+/**
+ * Base offset of the segment that bytes were truncated from; `null` if the name is of another kind.
+ */
 export function tornFileOffset(name: string): number | null {
   if (!name.endsWith(TORN_SUFFIX) || !OTHER_NAME.test(name)) return null
   return Number(name.slice(0, OFFSET_DIGITS))
 }
 
-/** Takes a file name apart; `null` for every name that is not exactly one of the log's own. */
+/** Parses a file name; `null` unless it is exactly one of the log's own. */
 export function parseSegmentFileName(name: string): SegmentFileName | null {
   const ending = endingOf(name)
   if (ending === undefined) return null
@@ -90,7 +94,7 @@ export function parseSegmentFileName(name: string): SegmentFileName | null {
   return { offset, kind: ending.kind, suffix: ending.suffix }
 }
 
-/** No regular expression: a directory may hold tens of thousands of names. */
+/** Without a regular expression: a directory may hold tens of thousands of names. */
 function endingOf(name: string): Omit<SegmentFileName, 'offset'> | undefined {
   for (let at = 0; at < OFFSET_DIGITS; at += 1) {
     const digit = name.charCodeAt(at)
