@@ -14,21 +14,21 @@ import { SegmentRecordFile, SEGMENTS_FILE, type SegmentRecord } from './segment-
 import type { LogSegments } from './log-segments.ts'
 import { findLogFiles } from './swap-files.ts'
 
-/** What a {@link LogFollower} is given besides the segments that are known. */
+/** Options of a {@link LogFollower}. */
 export interface LogFollowerOptions extends SegmentOptions {
-  /** Everything below this offset is durable, and its indexes are. */
+  /** Everything below this offset is durable, including its indexes. */
   readonly recoveryPoint: number
-  /** Reads what the writer remembers of the log outside of its own files. */
+  /** Reads the writer's state that is kept outside the log's own files. */
   readonly loadState?: (() => Promise<LogState>) | undefined
 }
 
 /**
- * Keeps a read-only view of a log up with the process that writes it: batches that were appended,
- * segments that were rolled, segments that were removed or replaced. What is no whole batch yet is
- * left for the next time. Nothing on disk is changed.
+ * Keeps a read-only view of a log up to date with the process that writes it: appended batches,
+ * rolled segments, and segments that were removed or replaced. Incomplete batches are left to the
+ * next refresh. Nothing on disk is changed.
  *
- * Where a segment is not there though the writer has it on record, the log is damaged, and ends before it,
- * until the writer has it on record no more. Damage that was found by opening the log is for good.
+ * If a segment that the writer has on record is missing, the log is damaged and ends before it,
+ * until the writer removes it from the record. Damage found when the log was opened is permanent.
  *
  * Calls of {@link LogFollower.refresh} must not overlap; reads of the segments may.
  */
@@ -37,18 +37,21 @@ export class LogFollower {
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #segments: LogSegments
-  /** What the last look that could tell has found wrong; it is believed when it is found once more. */
+  /** Error found by the last conclusive look; it is believed once it is found again. */
   #suspicion: string | null = null
-  /** Where the last such look has found no file, see {@link uncoveredOffset}; believed in the same way. */
+  /**
+   * The last such look found no file here, see {@link uncoveredOffset}; believed in the same way.
+   */
   #uncovered: number | null = null
-  /** Where the log was cut since the last look that has come to its end: the epochs tell it once. */
+  /** Truncation since the last complete look: reloading the epochs reports it only once. */
   #cutOffset = Infinity
   /**
-   * Which record the last look at all segments has met, where it has found nothing wrong, under way or of
-   * somebody else: as long as that is the record, only the last segment changes. `null` where it has.
+   * Identity of the record at the last look at all segments, if that found no error, no replacement
+   * in progress and no other topic. While the record is the same, only the last segment changes.
+   * `null` otherwise.
    */
   #settledAt: string | null = null
-  /** The damage that was found here; `null` while there is none. */
+  /** The damage that was found here; `null` if there is none. */
   #damage: CorruptRecordError | null = null
 
   constructor(options: LogFollowerOptions, log: LocalLog, guard: LogGuard) {
@@ -59,12 +62,12 @@ export class LogFollower {
   }
 
   /**
-   * Looks at the directory and takes in what has changed.
+   * Looks at the directory and picks up what has changed.
    *
-   * @param isQuick whether it is enough to take in what the writer has done. Then the sealed segments are not
-   * asked for their sizes where his record says that they are as they were; damage is left for other looks.
-   * @returns what it has not found, so that all is as before; `null` where it has seen all there is.
-   * @throws {@link StorageError} when the disk fails.
+   * @param isQuick whether to pick up only what the writer has done. The sizes of sealed segments
+   * are not checked while the record is unchanged; damage is left to other refreshes.
+   * @returns the error for a missing file, in which case the log is unchanged; `null` otherwise.
+   * @throws {@link StorageError} if the disk fails.
    */
   async refresh(isQuick = false): Promise<Error | null> {
     if (this.#guard.damage !== this.#damage) return null
@@ -88,22 +91,22 @@ export class LogFollower {
       log.durableEndOffset = log.logEndOffset
       return null
     } catch (error) {
-      // The writer removes segments while they are looked at: the next look sees what is left.
+      // The writer removes segments during the look: the next look finds those that are left.
       if (isSystemError(error, 'ENOENT')) return error
       throw this.#guard.failed('refresh', error, 'not-written')
     }
   }
 
   /**
-   * Looks at the directory once. When it rejects, which it may do with `ENOENT` while segments are
-   * removed, the segments are as before.
+   * Looks at the directory once. If it rejects, possibly with `ENOENT` while segments are removed,
+   * the segments are unchanged.
    *
-   * @param cutOffset what was known from this offset on has been replaced. @defaultValue nothing
-   * @returns where the log ends now, `null` when it has no segment.
+   * @param cutOffset records known from this offset on have been replaced. @defaultValue none
+   * @returns the log end offset; `null` if the log has no segment.
    */
   async #refreshSegments(cutOffset: number = Infinity): Promise<number | null> {
     this.#settledAt = null
-    // Before the rest: the writer changes it before he changes names, and behind that.
+    // First: the writer changes the record before it changes names, and after that.
     const record = await this.#recordIdentity()
     const places = await this.#findSegments()
     if (await this.#isDamaged(places)) return this.#log.logEndOffset
@@ -118,7 +121,7 @@ export class LogFollower {
         segments.push(segment)
       }
       const isNew = segments.some((segment) => known.get(segment.path) !== segment)
-      // The directory may have been given to another topic since it was looked at.
+      // The directory may have been given to another topic since the last check.
       const isOthers = isNew && !(await this.#isSameTopic())
       if (isOthers) throw gone(this.#options.dir, 'it belongs to another topic by now')
     } catch (error) {
@@ -130,7 +133,8 @@ export class LogFollower {
     const isSame =
       segments.length === this.#segments.all.length &&
       segments.every((segment) => known.get(segment.path) === segment)
-    // First: with the old start, a read below the new one would go on at the first segment that is left.
+    // First: with the old start, a read below the new one would continue at the first remaining
+    // segment.
     this.#raiseStart(segments[0]?.baseOffset ?? 0)
     if (!isSame) await this.#segments.changing(() => this.#segments.replace(segments))
     if (places.every(({ suffix }) => suffix === '')) this.#settledAt = record
@@ -138,11 +142,11 @@ export class LogFollower {
   }
 
   /**
-   * Takes in what was appended to the last segment. Of what else the writer does, a roll alone may be in no
-   * record yet: it begins a file where that segment ends.
+   * Picks up what was appended to the last segment. The only other change of the writer that may
+   * not be on record yet is a roll, which creates a file where that segment ends.
    *
-   * @param logStartOffset what lies below it is being removed.
-   * @returns where the log ends now, `null` where all segments have to be looked at.
+   * @param logStartOffset segments below are being removed.
+   * @returns the log end offset; `null` if all segments have to be looked at.
    */
   async #followLast(logStartOffset: number): Promise<number | null> {
     const { fileSystem, dir } = this.#options
@@ -160,7 +164,7 @@ export class LogFollower {
     return (await fileSystem.stat(nextPath)) === null ? nextOffset : null
   }
 
-  /** Another one whenever the record is; `null` where there is none. */
+  /** Changes whenever the record does; `null` if there is none. */
   async #recordIdentity(): Promise<string | null> {
     const { fileSystem, dir } = this.#options
     const stat = await fileSystem.stat(join(dir, SEGMENTS_FILE))
@@ -184,10 +188,10 @@ export class LogFollower {
     if (vanished.length > 0) {
       const deletedUpTo = (await this.#readRecord())?.logStartOffset ?? 0
       ensureDeleted(vanished, deletedUpTo)
-      // Some that are deleted may have been seen, with others missing behind them.
+      // Some deleted segments may still have been found, while later ones are missing.
       this.#raiseStart(deletedUpTo)
     }
-    // A log has a segment, also when it is empty: this one is being deleted.
+    // A log always has a segment, even if it is empty, so this one is being deleted.
     if (places.length === 0 && this.#segments.active !== undefined) throw gone(dir, 'it is empty')
     return places
   }
@@ -199,22 +203,22 @@ export class LogFollower {
   }
 
   /**
-   * Whether segments are not there though they should be. A look that finds it for the first time may
-   * have met a writer that replaces them, so it is not worth anything.
+   * Whether segments are missing that should exist. A look that finds this for the first time may
+   * have met a writer that is replacing segments, so it is discarded.
    */
   async #isDamaged(places: readonly SegmentPlace[]): Promise<boolean> {
     const { dir } = this.#options
     const areKnown = this.#areKnown(places)
     const record = areKnown ? null : await this.#readRecord()
     if (areKnown) this.#noteSound()
-    // Where it cannot be read nothing can be told, neither of damage nor of its end.
+    // Without the record neither damage nor its end can be detected.
     if (record === null) return this.#damage !== null
     const known = new Set(this.#segments.all.map(({ baseOffset }) => baseOffset))
     const followed = { found: places, known, logStartOffset: this.#log.logStartOffset }
     const breach = auditFollowed(dir, record, followed)
     const uncovered = uncoveredOffset(record, followed)
     const [suspicion, uncoveredBefore] = [this.#suspicion, this.#uncovered]
-    // With the segment: a compaction makes of one after the other the same size out of the same size.
+    // Includes the base offset: compactions of successive segments may cause identical reasons.
     this.#suspicion = breach === null ? null : `${breach.entry.baseOffset}: ${breach.reason}`
     this.#uncovered = uncovered
     if (uncovered !== null && uncovered !== uncoveredBefore) {
@@ -235,12 +239,12 @@ export class LogFollower {
     this.#endDamage()
   }
 
-  /** What was found here is there no more. */
+  /** Forgets damage that was found here. */
   #endDamage(): void {
     if (this.#damage !== null) this.#guard.damage = this.#damage = null
   }
 
-  /** Whether all that is found was there before, as it was but for the last one, and all that was is. */
+  /** Whether the segments are those already known, unchanged except for the last one. */
   #areKnown(places: readonly SegmentPlace[]): boolean {
     const known = this.#segments.all
     const sealed = new Map(known.slice(0, -1).map((each) => [each.baseOffset, each.sizeBytes]))
@@ -257,7 +261,7 @@ export class LogFollower {
     this.#raiseStart(record.logStartOffset)
     const endOffset = Math.min(log.logEndOffset, breach.entry.baseOffset)
     log.logEndOffset = Math.max(log.logStartOffset, endOffset)
-    // Who was told of it before is told of the same.
+    // Readers get the same error again.
     const isTold = this.#damage?.reason === breach.reason
     if (isTold && this.#damage?.firstOffset === log.logEndOffset) return
     const durableEnd = record.segments.at(-1)?.nextOffset ?? 0
@@ -265,7 +269,7 @@ export class LogFollower {
     this.#guard.damage = this.#damage
   }
 
-  /** What the writer has on record as of now; `null` where that cannot be read. */
+  /** The writer's current record; `null` if it cannot be read. */
   async #readRecord(): Promise<SegmentRecord | null> {
     const { fileSystem, dir } = this.#options
     try {
@@ -283,11 +287,11 @@ export class LogFollower {
   ): Promise<LogSegment> {
     const { sizeBytes, identity } = place
     if (known !== undefined) {
-      // What is no longer the last one does not grow. Compaction may have put another file in its place,
-      // which may have the size that was known of it when it did.
+      // Only the last segment grows. Compaction may have replaced the file by one that has the size
+      // known of the old one.
       const isSame = known.sizeBytes === sizeBytes && known.file.identity === identity
       if (!isLast && isSame) return known
-      // An unclean open gives an empty segment a new file, and what is open would stay empty.
+      // An unclean open gives an empty segment a new file. The open one would stay empty.
       if (isLast && (await known.file.isInPlace()) && (await known.follow(sizeBytes))) return known
     }
     const segment = new LogSegment(place.baseOffset, this.#options, place.suffix)
@@ -303,14 +307,14 @@ export class LogFollower {
     }
   }
 
-  /** The records of a later topic of the same name are for the list of topics to tell. */
+  /** The records of a later topic with the same name are left to the list of topics. */
   async #isSameTopic(): Promise<boolean> {
     const { fileSystem, dir, topicId } = this.#options
     return !(await isOfAnotherTopic(fileSystem, dir, topicId))
   }
 }
 
-/** Tells that the files that were known are there no more, whatever has their names. */
+/** The error for known files that no longer exist, whatever has their names now. */
 function gone(dir: string, reason: string): Error {
   return systemError('ENOENT', 'open', dir, reason)
 }

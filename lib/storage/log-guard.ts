@@ -13,18 +13,18 @@ import { LAST_OFFSET } from './last-offset.ts'
 import type { LogContext } from './log-options.ts'
 
 /**
- * Whether a log takes writes, and the errors that its callers get. A failure that leaves the disk in
- * doubt stops all further writes.
+ * Decides whether a log accepts writes, and creates the errors for its callers. A failure that
+ * leaves the disk in doubt stops all further writes.
  */
 export class LogGuard {
   /**
-   * Why the log ends before what had been durable; `null` when it is sound. Who follows the log of
-   * another process may learn of it later.
+   * Why the log ends before its last durable record; `null` if it is sound. A log that follows
+   * another process may detect damage later.
    */
   damage: CorruptRecordError | null
-  /** Whether the log is being closed, so that nothing new is begun. */
+  /** Whether the log is being closed: new calls are rejected. */
   isClosing = false
-  /** Whether the log is closed, so that nothing more is finished. */
+  /** Whether the log is closed: pending calls are rejected too. */
   isClosed = false
   readonly #name: string
   readonly #dir: string
@@ -47,18 +47,21 @@ export class LogGuard {
     this.#whyFenced = log.whyFenced ?? (() => null)
   }
 
-  /** What has left the disk in doubt; `null` while nothing has. */
+  /** The failure that left the disk in doubt; `null` if there was none. */
   get failure(): StorageError | null {
     return this.#failure
   }
 
-  /** From now on nothing new is begun. @param reason absent for a {@link ClosedError}; the first one counts. */
+  /**
+   * Rejects new calls from now on.
+   * @param reason for rejecting them, by default a {@link ClosedError}; the first call counts.
+   */
   beginClose(reason: VarveError | undefined): void {
     this.isClosing = true
     this.#closedBy ??= reason ?? null
   }
 
-  /** Whether anything is not as it is in a sound log that is open. */
+  /** Whether the log is not open and sound. */
   get isTroubled(): boolean {
     return this.isClosing || this.damage !== null || this.#failure !== null
   }
@@ -68,7 +71,10 @@ export class LogGuard {
     return this.#failure !== null
   }
 
-  /** What a failure has cost, of records below `acknowledgedEnd` that nothing has made durable; `null` for none. */
+  /**
+   * The error if a failure has lost records below `acknowledgedEnd`, which were not durable; `null`
+   * otherwise.
+   */
   lossOf(durableEnd: number, acknowledgedEnd: number): StorageError | null {
     if (this.#failure === null || acknowledgedEnd <= durableEnd) return null
     const offsets = `${durableEnd} to ${acknowledgedEnd - 1}`
@@ -80,10 +86,10 @@ export class LogGuard {
   }
 
   /**
-   * Why writes are refused, `null` when they are not.
+   * Why writes are refused; `null` if they are accepted.
    *
-   * @param outcome what is known then of what the caller wants done, some of which may have been
-   * done before.
+   * @param outcome what is known about the caller's change, part of which may have been done
+   * before.
    */
   refusal(outcome: AppendOutcome = 'not-written'): VarveError | null {
     if (this.damage !== null) return this.damage
@@ -98,7 +104,7 @@ export class LogGuard {
     return this.#whyFenced(outcome)
   }
 
-  /** The error for an append of `count` offsets to a log that has not as many left. */
+  /** The error for an append of `count` offsets to a log that has fewer left. */
   noOffsetsLeft(logEndOffset: number, count: number): StorageError {
     return new StorageError(
       `${this.#name} ends at ${logEndOffset} and has no room for ${count} more offset(s): ` +
@@ -107,25 +113,27 @@ export class LogGuard {
     )
   }
 
-  /** @throws the reason when the log takes no writes. */
+  /** @throws the reason, if the log accepts no writes. */
   ensureWritable(outcome?: AppendOutcome): void {
     if (this.isClosed) throw this.#closed()
     const refusal = this.refusal(outcome)
     if (refusal !== null) throw refusal
   }
 
-  /** @throws {@link ClosedError}, or the reason of the close, when the log is closed or being closed. */
+  /**
+   * @throws {@link ClosedError} or the reason of the close, if the log is closed or being closed.
+   */
   ensureOpen(): void {
     if (this.isClosing) throw this.#closed()
   }
 
   /**
-   * The error for a call that has failed.
+   * The error for a failed call.
    *
-   * @param outcome what is known of the change, unless the failure leaves it in doubt.
+   * @param outcome what is known about the change, unless the failure leaves it in doubt.
    */
   failed(what: string, error: unknown, outcome: AppendOutcome): VarveError {
-    // A close closes the files under those who use them.
+    // A close closes the files of calls in progress.
     if (error instanceof ClosedError && this.isClosing) return this.#closed()
     if (error instanceof VarveError) return error
     const isInDoubt = error instanceof InDoubtError
@@ -145,7 +153,7 @@ export class LogGuard {
   }
 }
 
-/** The owner has to know that it is none any more, whatever else that has caused. */
+/** The loss of the lock takes precedence over its consequences: the owner has to know about it. */
 function lockLossIn(cause: unknown): LockLostError | null {
   const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
   return causes.find((each) => each instanceof LockLostError) ?? null

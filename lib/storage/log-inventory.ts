@@ -12,16 +12,16 @@ import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry, SegmentRecord, SegmentRecordFile } from './segment-record.ts'
 import { findLogFiles } from './swap-files.ts'
 
-/** A segment has so many kinds of indexes that it must have. */
+/** Number of index files that every segment must have. */
 const INDEX_KINDS = 2
 
-/** What a log's directory holds, by the names and sizes of its files and by its record. */
+/** The content of a log's directory, by the names and sizes of its files and by its record. */
 export interface LogInventory {
   /** In offset order. */
   readonly segments: readonly LogSegment[]
-  /** Log files without both index files, of which not all is deleted. */
+  /** Segments that lack an index file, except those whose records are all deleted. */
   readonly unindexed: ReadonlySet<LogSegment>
-  /** `null` where there is none that can be read. */
+  /** `null` if there is none, or it is unreadable. */
   readonly record: SegmentRecord | null
   readonly isRecordDamaged: boolean
   readonly logStartOffset: number
@@ -31,11 +31,11 @@ export interface LogInventory {
 type FoundRecord = Pick<LogInventory, 'record' | 'isRecordDamaged'>
 
 /**
- * Lists a log's segments and compares them with the record. Asks of each file for its size only; where
- * a replacement of segments was interrupted, the last one that is new is read.
+ * Lists a log's segments and compares them with the record. Only reads the sizes of the files. If a
+ * replacement of segments was interrupted, the last new segment is read as well.
  *
  * @param entries the names in the log's directory.
- * @throws an error `ENOENT` when a writer is replacing a segment, so that neither file has its name.
+ * @throws an `ENOENT` error if a writer is replacing a segment, so that neither file has its name.
  */
 export async function takeInventory(
   options: SegmentOptions & { readonly logStartOffset: number },
@@ -43,7 +43,7 @@ export async function takeInventory(
   entries: readonly DirectoryEntry[],
 ): Promise<LogInventory> {
   const { fileSystem, dir, readOnly } = options
-  // What a writer puts on record from here on may be of files that are not in the list.
+  // Later entries of the record may belong to files that are not in the list.
   const before = readOnly ? await readRecord(recordFile) : null
   const names = readOnly ? await fileSystem.list(dir) : entries
   let listed = await listSegments(options, names)
@@ -60,7 +60,7 @@ export async function takeInventory(
   }
   const logStartOffset = chooseLogStart(record, segments, options.logStartOffset)
   ensureDeleted(vanished, logStartOffset)
-  // Of one that is deleted the log file may be the last to go.
+  // The log file of a deleted segment may be removed last.
   for (const segment of segments.slice(0, -1)) {
     if (segment.nextOffset <= logStartOffset) unindexed.delete(segment)
   }
@@ -68,7 +68,10 @@ export async function takeInventory(
   return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
 }
 
-/** Whether a list, made before its record was read, may have missed a file that was given its name. */
+/**
+ * Whether a list that was made before its record was read may lack a file that was renamed
+ * meanwhile.
+ */
 function lacksFiles(
   { logStartOffset }: { readonly logStartOffset: number },
   { segments }: ListedSegments,
@@ -77,7 +80,7 @@ function lacksFiles(
   return record !== null && uncoveredOffset(record, { found: segments, logStartOffset }) !== null
 }
 
-/** What is on record of a segment, `null` when nothing is. */
+/** The entry of a segment in the record; `null` if there is none. */
 export function entryOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
   if (record === null) return null
   const { segments } = record
@@ -93,20 +96,20 @@ export function entryOf(record: SegmentRecord | null, baseOffset: number): Segme
 }
 
 /**
- * What is on record of a segment that does not change any more. Of the last one on record it is what was
- * durable then: it may have grown, and been rolled.
+ * The entry of a sealed segment in the record. The last entry describes what was durable when it
+ * was written: that segment may since have grown and been rolled.
  */
 export function sealedOf(record: SegmentRecord | null, baseOffset: number): SegmentEntry | null {
   const entry = entryOf(record, baseOffset)
   return entry === record?.segments.at(-1) ? null : entry
 }
 
-/** Whether no batch of a segment leaves a gap before it, as far as the record tells. */
+/** Whether no batch of a segment is preceded by a gap, according to the record. */
 export function isDenseOnRecord(record: SegmentRecord | null, baseOffset: number): boolean {
   const active = record?.segments.at(-1)
   if (active === undefined) return false
-  // What is behind the last segment on record was begun by this library after it was written, or is left
-  // of a truncation, which has said of the last one then that there may be gaps.
+  // A segment behind the last one on record was started by this library after the record was
+  // written, or is left from a truncation, which marked that last one as possibly having gaps.
   return entryOf(record, baseOffset)?.isDense ?? (active.isDense && baseOffset > active.baseOffset)
 }
 
@@ -126,8 +129,9 @@ export function isGapBetween(
 }
 
 /**
- * What a record says before and after the files were listed, and so of them: a writer changes it after it
- * has made a file and before it removes one. Of the last segment it is what was known before.
+ * The entries that were on record both before and after the files were listed, and so apply to the
+ * list: a writer updates the record after it creates files and before it removes them. For the last
+ * segment, the earlier entry is used.
  */
 function inBoth(before: FoundRecord, after: FoundRecord): FoundRecord {
   const isRecordDamaged = before.isRecordDamaged || after.isRecordDamaged
@@ -154,18 +158,19 @@ async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
   try {
     return { record: await recordFile.read(), isRecordDamaged: false }
   } catch (error) {
-    // Without it less can be told, as in a directory that a broker has left.
+    // Without it less can be checked, as in a directory left by a broker.
     if (!(error instanceof CorruptRecordError)) throw error
     return { record: null, isRecordDamaged: true }
   }
 }
 
 /**
- * Segments that were in the list and are gone are deleted, where the log starts behind them. Another
- * one may only have no name for a moment, and without it the log would seem to lack what it holds.
+ * Segments that disappeared after they were listed are deleted if the log starts behind them.
+ * Otherwise the file may only be without a name for a moment, and the log would seem to lack its
+ * records.
  *
- * @param vanished with the base offset of the next one in the list; `null` for the last.
- * @throws an error `ENOENT` unless all of them are deleted.
+ * @param vanished with the base offset of the next segment in the list; `null` for the last.
+ * @throws an `ENOENT` error unless all of them are deleted.
  */
 export function ensureDeleted(
   vanished: readonly { readonly path: string; readonly endOffset: number | null }[],

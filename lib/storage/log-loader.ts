@@ -25,19 +25,20 @@ import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
 /**
  * Opens the files of one partition's directory.
  *
- * After an orderly close the indexes are trusted. Otherwise every batch from the recovery point on
- * is checked. Bad bytes at the end are a torn tail when nothing says that they were durable: they
- * are kept aside, cut, and reported. Bad bytes that had been durable are damage: nothing is
- * changed, and the log ends, read-only, before them.
+ * After a clean shutdown the indexes are trusted. Otherwise every batch from the recovery point on
+ * is checked. Bad bytes at the end are a torn tail if nothing shows that they were durable: they
+ * are kept in a separate file, truncated and reported. Bad bytes that had been durable are damage:
+ * nothing is changed, and the log ends, read-only, before them.
  *
- * Where a sync has failed before, the page cache cannot be believed: what lies behind the durable
- * end that was marked then is cut, valid or not. Where there is no mark, because it could not be
- * left, what nothing proves to have been durable is written again before it is synced.
+ * After a failed sync the page cache cannot be trusted: everything beyond the marked durable end is
+ * truncated, valid or not. If no mark could be left, everything that is not proven to have been
+ * durable is written again before it is synced.
  *
- * After an orderly close it does as little as it can: the directory is listed once, each file is asked
- * for its size, and the end of the last one is read; of what a broker has left, a few bytes each, once.
+ * After a clean shutdown as little as possible is done: one listing of the directory, the size of
+ * each file, and the end of the last one. Of files left by a broker, a few bytes each are read,
+ * once.
  *
- * Interrupted at any point, the next call comes to the same result.
+ * If it is interrupted at any point, the next call has the same result.
  */
 export class LogLoader {
   readonly #options: LoadOptions
@@ -50,7 +51,7 @@ export class LogLoader {
   readonly #rebuiltIndexes: Set<string> = new Set<string>()
   readonly #mark: DurableEndFile
   #tail = new UnprovenTail()
-  /** Where a sync has failed; `null` where none has since the log was last opened. */
+  /** Mark of a failed sync; `null` if no sync has failed since the log was last opened. */
   #failedAt: DurableEnd | null = null
   #record: SegmentRecord | null = null
   #logStartOffset: number
@@ -59,12 +60,12 @@ export class LogLoader {
   #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
-  /** Whether a file was cut in a log that was closed in order. Otherwise all is made durable anyway. */
+  /** Whether a file was truncated after a clean shutdown. Otherwise all is made durable anyway. */
   #hasCut = false
   /** The names in the directory. */
   #names: readonly DirectoryEntry[] = []
   #areEpochsKnown = false
-  /** The one that a new log begins with. */
+  /** The first epoch of a new log. */
   #firstEpoch: number | null = null
   #owed: OwedRecovery | null = null
 
@@ -81,7 +82,7 @@ export class LogLoader {
     this.#durableEnd = options.recoveryPoint
   }
 
-  /** Does the work described above. Files are left open only where the result holds them. */
+  /** Does the work described above. Files stay open only if the result holds them. */
   async load(): Promise<LoadedLog> {
     const { loss } = this.#options
     if (loss !== undefined) return this.#lost(loss)
@@ -99,22 +100,23 @@ export class LogLoader {
 
   async #loadFiles(): Promise<LoadedLog> {
     const { readOnly } = this.#options
-    // It is needed at the end: what cannot be read has to show before anything is changed.
+    // Needed at the end: an unreadable snapshot has to be detected before anything is changed.
     if (!readOnly && !this.#isClean) await this.#producers.load(Infinity, this.#names)
     if (!readOnly && isSwapping(this.#names)) {
       await completeSwaps(this.#fileSystem, this.#dir)
       this.#names = await this.#list()
     }
     const inventory = await takeInventory(this.#options, this.#recordFile, this.#names)
-    // After the segments: a writer beside this reader has an epoch in the file before its first batch.
-    // What it puts in front of a preallocated end meanwhile may be of a later one: see loadFiles.
+    // After the segments: a writer beside this reader stores an epoch before its first batch.
+    // Batches that it adds before a preallocated end meanwhile may have a later epoch: see
+    // loadFiles.
     this.#areEpochsKnown = await loadEpochs(this.#epochs)
     this.#consult(inventory)
     const { breach } = inventory
     const segments = new LogSegments(this.#fileSystem, this.#dir, inventory.segments)
     try {
       const { unreadable } = this.#options
-      // A log whose files are not those on record is damaged, and nothing of it is changed.
+      // If the files differ from the record, the log is damaged, and nothing of it is changed.
       if (breach === null && unreadable === undefined) await this.#goBack(segments)
       const end = new EndFinder(this.#evidence())
       const logEndOffset = await end.find(segments, breach, unreadable)
@@ -126,7 +128,7 @@ export class LogLoader {
     }
   }
 
-  /** Rises whenever it cannot be excluded that records have been lost that somebody has seen. */
+  /** Rises whenever records that a reader has seen may have been lost. */
   #leaderEpoch(): number {
     if (this.#firstEpoch !== null) return this.#firstEpoch
     const { readOnly } = this.#options
@@ -140,7 +142,7 @@ export class LogLoader {
     return this.#options.isClean && this.#failedAt === null
   }
 
-  /** To the durable end that a failed sync has left a mark of. */
+  /** Goes back to the durable end in the mark of a failed sync. */
   async #goBack(segments: LogSegments): Promise<void> {
     if (!this.#mayBeMarked) return
     const end = await this.#mark.readUnlessObeyed(this.#epochs.latestEpoch, this.#durableEnd)
@@ -151,7 +153,7 @@ export class LogLoader {
     if (cut !== null) this.#truncations.push(cut)
   }
 
-  /** Whether there may be a mark of a failed sync. Beside a writer one may have come by now. */
+  /** Whether there may be a mark of a failed sync. A writer may have left one by now. */
   get #mayBeMarked(): boolean {
     return this.#options.readOnly || this.#names.some(({ name }) => name === DURABLE_END_FILE)
   }
@@ -187,7 +189,7 @@ export class LogLoader {
     for (const path of missed) this.#rebuiltIndexes.add(path)
     if (!this.#isClean) this.#recordFile.distrust()
     if (record === null) return
-    // Written before the checkpoint and with a checksum, so the checkpoint cannot know more.
+    // It has a checksum and is written before the checkpoint, so the checkpoint cannot know more.
     this.#durableEnd = record.segments.at(-1)?.nextOffset ?? 0
     this.#recoveryPoint = Math.min(this.#recoveryPoint, this.#durableEnd)
     const fileSystem = this.#fileSystem
@@ -201,17 +203,17 @@ export class LogLoader {
     const isSound = this.#damage === null
     const logStartOffset = Math.max(this.#logStartOffset, segments.all[0]?.baseOffset ?? 0)
     if (logEndOffset < logStartOffset) {
-      // Everything in the files was deleted before, so nothing of it is missed, nor shown again where
-      // what should follow is damaged.
+      // Everything in the files was deleted before. So nothing of it is lost, and it is not shown
+      // again if the segment that should follow is damaged.
       logEndOffset = logStartOffset
-      // Durably: a file may have been cut by an open that a crash has ended before its sync, and uncut
-      // bytes in front of a new segment would be damage.
+      // Durably: an open may have truncated a file and crashed before its sync. Bytes that reappear
+      // in front of a new segment would be damage.
       if (isSound) await (readOnly ? segments.replace([]) : segments.removeAll())
     }
     if (!this.#areEpochsKnown || this.#dispute?.isCheckpointWrong === true) {
       await this.#refillEpochs(segments, { logStartOffset, logEndOffset })
     }
-    // In this order the next open finds nothing to change, also where every record is deleted.
+    // In this order the next open finds nothing to change, even if every record is deleted.
     this.#epochs.truncateFromStart(logStartOffset)
     this.#epochs.truncateFromEnd(logEndOffset)
     if (!readOnly && isSound) {
@@ -230,14 +232,14 @@ export class LogLoader {
     return this.#loaded(segments, { logStartOffset, logEndOffset })
   }
 
-  /** So that the first append of a new log, which is synced here anyway, has not to write it. */
+  /** The first epoch is synced here anyway, so the first append need not write it. */
   #beginFirstEpoch(logEndOffset: number): void {
     if (this.#epochs.latestEpoch >= 0) return
     this.#firstEpoch = this.#leaderEpoch()
     this.#epochs.assign(this.#firstEpoch, logEndOffset)
   }
 
-  /** A log opens on a full disk too: what there is no room for is done when there is. */
+  /** A log opens even on a full disk: work for which there is no room is done later. */
   async #settleOrOwe(
     segments: LogSegments,
     found: { logStartOffset: number; logEndOffset: number; isNew: boolean },
@@ -253,13 +255,13 @@ export class LogLoader {
     }
   }
 
-  /** Makes durable what was found, and removes what is in the way of that no more. Can be repeated. */
+  /** Makes the findings durable, then removes obsolete files. Can be repeated. */
   async #settle(segments: LogSegments, logStartOffset: number, isNew: boolean): Promise<void> {
     if (!isNew && !this.#isClean) await renewEmptySegment(this.#options, segments, this.#record)
     if (isNew || !this.#isClean || this.#hasCut) await this.#makeDurable(segments)
     if (this.#mayBeMarked) await this.#mark.remove()
     segments.active?.noteDurable()
-    // An orderly close has synced them.
+    // A clean shutdown has synced them.
     if (this.#isClean) segments.active?.indexes.noteSynced()
     await removeDeleted(segments, logStartOffset, this.#recordFile)
   }
@@ -274,7 +276,7 @@ export class LogLoader {
     this.#areEpochsKnown = false
     if (logEndOffset > logStartOffset) this.#rebuiltIndexes.add(path)
     await refillEpochs(this.#epochs, segments, range)
-    // Nobody can tell whether the latest was in use, so it is not given to others.
+    // It is unknown whether the latest epoch was in use, so it is not reused.
     if (latestEpoch > this.#epochs.latestEpoch) this.#epochs.assign(latestEpoch, logEndOffset)
   }
 
@@ -315,12 +317,12 @@ export class LogLoader {
     }
   }
 
-  /** What was found may so far be in the page cache only, and readers are told of durable records. */
+  /** The findings may only be in the page cache so far, and readers only see durable records. */
   async #makeDurable(segments: LogSegments): Promise<void> {
     await this.#tail.writeAgain(segments)
     await segments.flushFrom(this.#recoveryPoint)
     const { baseOffset = 0, nextOffset: offset = 0 } = segments.active ?? {}
-    // Varve makes none, so most directories have none to be opened.
+    // Varve writes none, so that most directories have none to be opened.
     const transactions = segmentFileName(baseOffset, 'txnindex')
     if (this.#names.some(({ name }) => name === transactions)) {
       await truncateTransactionIndex(this.#fileSystem, this.#dir, { baseOffset, offset })

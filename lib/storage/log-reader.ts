@@ -11,7 +11,7 @@ import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
 import { RetentionOutlook } from './log-retention.ts'
 
-/** The partition that a log holds. */
+/** The partition of a log. */
 export interface LogPlace {
   readonly topic: string
   readonly partition: number
@@ -21,38 +21,40 @@ export interface LogPlace {
 
 /** How much {@link LogReader.readBatches} returns. */
 export interface BatchLimits {
-  /** Limit for all batches together; the first one is returned however large. */
+  /** Limit for all batches together; the first one is returned even if it is larger. */
   readonly maxBytes: number
   /** Batches at or above it are left out. @defaultValue the end of the log */
   readonly endOffset?: number
-  /** Batches at or above it are not needed, but for the first one. @defaultValue `endOffset` */
+  /** Batches at or above it are not needed, except for the first one. @defaultValue `endOffset` */
   readonly wantedEnd?: number
 }
 
 /** How much {@link LogReader.readBatchesNow} returns. */
 export interface PromptBatchLimits extends BatchLimits {
-  /** Whether the first batch has to keep to `maxBytes` too, as where it follows others of the same read. */
+  /**
+   * Whether `maxBytes` applies to the first batch too, because it follows others of the same read.
+   */
   readonly mustFit?: boolean
 }
 
 /**
- * Reads from a log while it changes: what was read across a truncation or a removal is read again.
+ * Reads from a log while it changes: a read that overlaps with a truncation or a removal is
+ * repeated.
  *
  * All calls may overlap.
  */
 export class LogReader {
-  /** What is to be deleted, as far as it can be told at once. */
+  /** What is to be deleted, as far as it is known without waiting. */
   readonly outlook: RetentionOutlook
   readonly #place: LogPlace
   readonly #log: LocalLog
   readonly #guard: LogGuard
   readonly #lookAgain: (() => Promise<unknown>) | null
-  /** Of a batch that was read though no look has found that it has begun: so it is with damage. */
+  /** Epoch of a batch that no look could explain: this happens with damage. */
   #unexplainedEpoch = -1
 
   /**
-   * @param lookAgain looks again at a directory that another process writes to; `null` where this
-   * one does.
+   * @param lookAgain refreshes a log that another process writes to; `null` if this process does.
    */
   constructor(
     place: LogPlace,
@@ -67,33 +69,34 @@ export class LogReader {
     this.#lookAgain = lookAgain
   }
 
-  /** Whether the log is open and nothing has happened to it that a reader has to be told. */
+  /** Whether the log is open, undamaged and without failures. */
   get isSound(): boolean {
     return !this.#guard.isTroubled
   }
 
-  /** Is another one once records were taken away or replaced. */
+  /** Changes whenever records are removed or replaced. */
   get generation(): number {
     return this.#log.segments.generation
   }
 
-  /** Where the segment begins that is appended to: what lies below it is in segments of its own. */
+  /** Base offset of the active segment: records below are in other segments. */
   get activeBaseOffset(): number {
     return this.#log.segments.active?.baseOffset ?? 0
   }
 
-  /** The epoch that wrote `offset`, `null` where that is not known. */
+  /** The epoch that wrote `offset`; `null` if unknown. */
   epochOf(offset: number): number | null {
     const epoch = this.#log.epochs.epochOf(offset)
     return epoch < 0 ? null : epoch
   }
 
   /**
-   * Where the records of `epoch` and all before it end, exclusive. Who has read further in that
-   * epoch has seen records that are no more, and others may be in their place (KIP-320).
+   * End of the records of `epoch` and all earlier ones, exclusive. A reader that has read further
+   * in that epoch has seen records that no longer exist, and others may have replaced them
+   * (KIP-320).
    *
-   * @param epoch `null` where it is not known: the end of the log.
-   * @returns `null` when nobody can tell: what is behind damage may be there again one day.
+   * @param epoch `null` if unknown: the end of the log.
+   * @returns `null` if the log is damaged: records beyond the damage may become readable again.
    */
   endOffsetForEpoch(epoch: number | null): number | null {
     if (this.#guard.damage !== null) return null
@@ -112,12 +115,12 @@ export class LogReader {
         try {
           for (const record of await this.#decode(batch, offset)) records.push(record)
         } catch (error) {
-          // What is sound before the damage is delivered; the next read starts at the damage.
+          // Records before the damage are delivered; the next read starts at the damage.
           if (records.length > 0) return records
           throw error
         }
       }
-      // Batches may hold nothing for readers: markers, or what compaction left of them.
+      // Batches may contain no records: control batches, or batches that compaction has emptied.
       from = batches.at(-1)?.nextOffset ?? from
       if (records.length > 0 || batches.length === 0) return records
     }
@@ -133,7 +136,7 @@ export class LogReader {
     return this.#consistently(async () => {
       const { logEndOffset } = this.#log
       const { damage } = this.#guard
-      // The log may go on behind the damage, and nobody can tell how far.
+      // The log may continue beyond the damage, and it is unknown how far.
       if (offset >= logEndOffset && damage !== null) throw damage
       ensureInRange(this.#log, this.#place, offset)
       const end = Math.min(endOffset, logEndOffset)
@@ -141,19 +144,19 @@ export class LogReader {
       const nearEnd = Math.min(end, wantedEnd)
       const batches = await segments.read(offset, { maxBytes, endOffset: nearEnd })
       if (batches.length > 0 || nearEnd === end) return batches
-      // Compaction has left nothing so near: one batch, however far it is.
+      // Compaction has left nothing that near: return one batch, however far away it is.
       return segments.read(offset, { maxBytes: 1, endOffset: end })
     })
   }
 
   /**
-   * The last whole batches that hold offsets in [`limits.fromOffset`, `endOffset`), in offset order:
-   * what a reader that goes backwards needs next.
+   * Returns the last whole batches that hold offsets in [`limits.fromOffset`, `endOffset`), in
+   * offset order: the next ones for a reader that goes backwards.
    *
    * @param endOffset the offset below it must be in the log.
-   * @returns no batches when none of these offsets has a record any more.
-   * @throws {@link OffsetOutOfRangeError} when the offset below `endOffset` is not in the log;
-   * {@link CorruptRecordError} when the last batch is damaged, or damage has cut it off.
+   * @returns no batches if none of these offsets has a record any more.
+   * @throws {@link OffsetOutOfRangeError} if the offset below `endOffset` is not in the log;
+   * {@link CorruptRecordError} if the last batch is damaged or beyond damage.
    */
   async readBatchesBefore(
     endOffset: number,
@@ -172,9 +175,9 @@ export class LogReader {
   }
 
   /**
-   * Reads like {@link LogReader.readBatches}, inside of the call, as far as that is possible.
+   * Synchronous variant of {@link LogReader.readBatches}.
    *
-   * @returns no batches where only {@link LogReader.readBatches} can tell; `NONE_FITS` where the first
+   * @returns no batches if only {@link LogReader.readBatches} can tell; `NONE_FITS` if the first
    * one does not fit.
    */
   readBatchesNow(
@@ -194,14 +197,14 @@ export class LogReader {
   }
 
   /**
-   * Reads a few records at `offset`, inside of the call, as copies; see `readFewPromptly`.
+   * Synchronously reads a few records at `offset`, as copies; see `readFewPromptly`.
    *
-   * @returns `null` where only {@link LogReader.readBatches} can tell.
+   * @returns `null` if only {@link LogReader.readBatches} can tell.
    */
   readFewNow(offset: number, limits: FewLimits): FewRecords | null {
     const endOffset = Math.min(limits.endOffset, this.#log.logEndOffset)
     if (!this.#isReadable(offset, endOffset)) return null
-    // Records do not say of which epoch they are, and nothing is kept of what another process writes.
+    // Records do not contain their epoch, and data written by another process is not cached.
     if (this.#lookAgain !== null) return this.#copiesNow(offset, limits)
     try {
       const segment = this.#log.segments.usableNow(offset)
@@ -252,23 +255,23 @@ export class LogReader {
   }
 
   /**
-   * The epoch of what was read, where the writer has begun it since the last look, so that the log was cut:
-   * what is known of it and what was read are of two histories. `null` where that is not so. A batch is
-   * never of an earlier epoch than those in front of it.
+   * The epoch of the read batches if the writer has begun it since the last look. Then the log was
+   * truncated, and the batches do not match the known state. `null` otherwise. Epochs never fall
+   * from one batch to the next.
    */
   #newEpochIn(read: readonly RecordBatch[] | RecordBatch | null): number | null {
     if (this.#lookAgain === null) return null
     const { latestEpoch } = this.#log.epochs
     const last = read instanceof RecordBatch ? read : read?.at(-1)
     const epoch = last?.partitionLeaderEpoch ?? -1
-    // Where none is known, no look finds one.
+    // If none is known, no look finds one.
     const isNew = latestEpoch >= 0 && epoch > latestEpoch && epoch !== this.#unexplainedEpoch
     return isNew ? epoch : null
   }
 
   /**
-   * Repeats `task` until no record was taken away or replaced while it ran, and looks at a log of another
-   * process again where it has to.
+   * Repeats `task` until no record was removed or replaced while it ran. Refreshes a log of another
+   * process if necessary.
    */
   async #consistently<T extends readonly RecordBatch[] | RecordBatch | null>(
     task: () => Promise<T>,
@@ -288,9 +291,9 @@ export class LogReader {
         }
       } catch (error) {
         if (generation !== segments.generation) continue
-        // Closing a log closes its files under those who read them.
+        // Closing a log closes its files even while they are read.
         this.#guard.ensureOpen()
-        // Who writes the log may have removed the file, or put another one in its place.
+        // The writer may have removed or replaced the file.
         const isGone = isSystemError(error, 'ENOENT') || error instanceof CorruptRecordError
         if (this.#lookAgain === null || looks === LOOKS_BESIDE_A_WRITER || !isGone) {
           const reason = this.#lookAgain !== null && isGone ? await this.#place.whyGone?.() : null
@@ -302,7 +305,7 @@ export class LogReader {
     }
   }
 
-  /** The records of a batch; damage that is found inside gets its place in the file. */
+  /** Decodes a batch. Damage inside it is reported with its position in the file. */
   async #decode(batch: RecordBatch, fromOffset: number): Promise<StoredRecord[]> {
     try {
       return await decodeRecords(batch, this.#place, { fromOffset })
@@ -327,8 +330,8 @@ export class LogReader {
 }
 
 /**
- * @throws {@link OffsetOutOfRangeError} when `offset` is outside of [`logStartOffset`,
- * `logEndOffset`]; TypeError or RangeError when it is no offset at all.
+ * @throws {@link OffsetOutOfRangeError} if `offset` is outside [`logStartOffset`, `logEndOffset`];
+ * TypeError or RangeError if it is not an offset at all.
  */
 export function ensureInRange(log: LocalLog, place: LogPlace, offset: number): void {
   checkWholeNumber('offset', offset, 0, Number.MAX_SAFE_INTEGER)

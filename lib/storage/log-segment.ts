@@ -37,10 +37,10 @@ import { SegmentTimes } from './segment-times.ts'
  * With base offset B and next offset N, every record r of the segment has B <= r.offset < N, and
  * every record of the next segment has r.offset >= N. B need not be the offset of a record.
  *
- * `sizeBytes` is what counts, not the size of the file: bytes behind it are left-overs of a write
- * that failed, or of one that is going on, or were preallocated. Reads may overlap with everything;
- * what they return is of no use when the segment was truncated meanwhile. All other calls must not
- * overlap.
+ * The end of the segment is `sizeBytes`, not the size of the file: bytes beyond it are
+ * preallocated, or belong to a write that failed or is in progress. Reads may overlap with
+ * everything; their results are invalid if the segment was truncated meanwhile. All other calls
+ * must not overlap.
  */
 export class LogSegment implements IndexedSegment {
   readonly baseOffset: number
@@ -50,21 +50,21 @@ export class LogSegment implements IndexedSegment {
   /** Its indexes, as far as they are in memory. */
   readonly held: IndexHolder
   readonly times: SegmentTimes
-  /** What the file has behind its batches. */
+  /** The preallocated bytes behind its batches. */
   readonly preallocation: Preallocation
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
-  /** What of the segment is covered by a sync that succeeded. */
+  /** The part of the segment that is covered by a successful sync. */
   durable: SegmentEntry
-  /** Bytes of whole batches. */
+  /** Size of all whole batches. */
   sizeBytes = 0
-  /** One above the last offset of the last batch; `baseOffset` while there is none. */
+  /** One above the last offset of the last batch; `baseOffset` if there is none. */
   nextOffset: number
   readonly #cached: CachedBatches | null
-  /** Of those that were read; `null` where none was. */
+  /** Last batch that a scan found; `null` if there is none. */
   #lastBatch: { position: number; crc: number; nextOffset: number } | null = null
 
-  /** @param suffix stands behind the names of its files. */
+  /** @param suffix is appended to the names of its files. */
   constructor(baseOffset: number, options: SegmentOptions, suffix = '') {
     const { dir, readOnly, batchCache } = options
     this.baseOffset = baseOffset
@@ -76,18 +76,18 @@ export class LogSegment implements IndexedSegment {
     this.held = new IndexHolder(this, options, suffix)
     this.times = new SegmentTimes(this)
     this.preallocation = new Preallocation(this)
-    // What another process does to the file is not heard of at once.
+    // Changes that another process makes to the file are not noticed at once.
     this.#cached = readOnly || batchCache === undefined ? null : new CachedBatches(batchCache)
   }
 
-  /** Makes a new, empty segment, taking over files of that name that a crash left behind. */
+  /** Creates a new, empty segment, reusing files of that name that a crash left behind. */
   static async create(baseOffset: number, options: SegmentOptions): Promise<LogSegment> {
     const segment = new LogSegment(baseOffset, options)
     await segment.create()
     return segment
   }
 
-  /** Makes its file, empty, taking over one of that name; the name is not yet durable. */
+  /** Creates an empty file, reusing one of that name. The name is not yet durable. */
   async create(): Promise<void> {
     try {
       await this.file.create()
@@ -101,12 +101,12 @@ export class LogSegment implements IndexedSegment {
     }
   }
 
-  /** Empty while nobody has loaded them. */
+  /** Empty while they are not loaded. */
   get indexes(): SegmentIndexes {
     return this.held.indexes
   }
 
-  /** The segment as it stands now, for the record. */
+  /** The current state of the segment, for the record. */
   get entry(): SegmentEntry {
     return this.sum.entryOf(this)
   }
@@ -117,9 +117,9 @@ export class LogSegment implements IndexedSegment {
   }
 
   /**
-   * Writes stamped batches behind the last one and indexes them. Not durable before
-   * {@link LogSegment.flush}. When it rejects, memory is as before and bytes may stand behind
-   * `sizeBytes`, but not before it has called `onBegin`.
+   * Appends stamped batches and indexes them. They are not durable before {@link LogSegment.flush}.
+   * If it rejects, memory is unchanged. Bytes may then be in the file beyond `sizeBytes`, but only
+   * if `onBegin` was called.
    */
   async append(batches: readonly RecordBatch[], onBegin?: () => void): Promise<void> {
     if (!this.held.canAppend) await this.loadIndexes()
@@ -128,11 +128,11 @@ export class LogSegment implements IndexedSegment {
   }
 
   /**
-   * Like {@link LogSegment.append}, inside of the call.
+   * Synchronous variant of {@link LogSegment.append}.
    *
    * @param sizeBytes of all batches.
-   * @returns how many bytes were written, -1 when nothing was tried. Unless it is all of them,
-   * memory is as before, as it is when it throws, and bytes may stand behind the last batch.
+   * @returns the number of bytes written; -1 if no write was attempted. If it is not all of them,
+   * or if it throws, memory is unchanged, and bytes may be in the file behind the last batch.
    */
   appendNow(batches: readonly RecordBatch[], sizeBytes: number): number {
     if (!this.held.canAppend) return -1
@@ -141,7 +141,7 @@ export class LogSegment implements IndexedSegment {
     return count
   }
 
-  /** Like {@link LogSegment.flush}, inside of the call. @returns false when it has to be waited for */
+  /** Synchronous variant of {@link LogSegment.flush}. @returns false if it has to wait */
   flushNow(): boolean {
     const { entry } = this
     if (!this.file.datasyncNow()) return false
@@ -149,7 +149,7 @@ export class LogSegment implements IndexedSegment {
     return true
   }
 
-  /** All of it is known to be durable. */
+  /** Notes that all of the segment is durable. */
   noteDurable(): void {
     this.durable = this.entry
   }
@@ -162,10 +162,10 @@ export class LogSegment implements IndexedSegment {
   }
 
   /**
-   * Reads the batch that holds `offset`, or the first one behind it, and those that follow.
+   * Reads the batch that holds `offset`, or the first one after it, and those that follow.
    *
-   * @returns no batches when nothing lies in [`offset`, `limits.endOffset`).
-   * @throws {@link CorruptRecordError} when the first batch is damaged; damage behind it ends the range.
+   * @returns no batches if there are none in [`offset`, `limits.endOffset`).
+   * @throws {@link CorruptRecordError} if the first batch is damaged; later damage ends the range.
    */
   read(offset: number, limits: ReadLimits): Promise<BatchRange> {
     return this.#lookUp((view) => readRange(view, offset, limits))
@@ -176,7 +176,7 @@ export class LogSegment implements IndexedSegment {
     return this.#lookUp((view) => readRangeBefore(view, endOffset, limits))
   }
 
-  /** Reads like {@link LogSegment.read}, inside of the call; see {@link readPromptly}. */
+  /** Synchronous variant of {@link LogSegment.read}; see {@link readPromptly}. */
   readNow(offset: number, limits: PromptLimits): readonly RecordBatch[] {
     const view = this.#viewNow
     return view === null ? [] : readPromptly(view, offset, limits, null)
@@ -188,26 +188,26 @@ export class LogSegment implements IndexedSegment {
     return view && readFewPromptly(view, offset, limits, { place, cached: this.#cached })
   }
 
-  /** What a truncation to `offset` leaves, which ends before the batch that holds `offset`. */
+  /** What a truncation to `offset` leaves: everything before the batch that holds `offset`. */
   restBelow(offset: number): Promise<{ sizeBytes: number; endOffset: number }> {
     return this.#lookUp((view) => restBelow(view, offset))
   }
 
   /**
-   * Cuts everything from the batch that holds `offset` on. `nextOffset` becomes `offset` exactly,
-   * even inside a batch. Durable when it resolves.
+   * Truncates the segment before the batch that holds `offset`. `nextOffset` becomes exactly
+   * `offset`, even inside a batch. Durable when it resolves.
    */
   async truncateTo(offset: number): Promise<void> {
     const rest = await this.restBelow(offset)
     await this.held.loadTimes()
     this.nextOffset = Math.max(offset, this.baseOffset)
-    // Reads that begin now look no further than that.
+    // Reads that begin now end there.
     this.sizeBytes = rest.sizeBytes
     this.#lastBatch = null
     this.#cached?.clear()
     this.times.truncated()
     this.indexes.truncateTo(rest.endOffset)
-    // Until the cut has succeeded, nothing is known of the bytes that are left.
+    // Until the truncation has succeeded, nothing is known about the remaining bytes.
     this.sum.forget(this)
     if (this.durable.sizeBytes > rest.sizeBytes) this.durable = this.entry
     try {
@@ -216,22 +216,22 @@ export class LogSegment implements IndexedSegment {
       this.sum.restore(await this.file.use((file) => sumAgain(file, this)))
       this.durable = this.entry
     } catch (error) {
-      // What they say of the batches that are left is not complete.
+      // The indexes of the remaining batches may be incomplete.
       this.held.distrust()
       throw error
     } finally {
-      // Whoever has asked meanwhile may have been told of what was cut.
+      // Queries during the truncation may have seen removed batches.
       this.times.truncated()
     }
   }
 
-  /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
+  /** Durably truncates the file to `sizeBytes`. @throws InDoubtError if the sync fails */
   async cutFile(): Promise<void> {
     await this.file.cut(this.sizeBytes)
     this.preallocation.noteCut()
   }
 
-  /** Loads of the indexes what it takes to append; rebuilds them in memory where they do not fit. */
+  /** Loads what appends need of the indexes; rebuilds them in memory if they do not match. */
   loadIndexes(): Promise<void> {
     return this.held.load()
   }
@@ -249,8 +249,9 @@ export class LogSegment implements IndexedSegment {
   }
 
   /**
-   * Takes a segment over whose last bytes are in doubt: trusts the index files below `trustedOffset`
-   * and takes everything behind from the log file. `sizeBytes` is where the last valid batch ends.
+   * Recovers a segment whose last bytes are in doubt: trusts the index files below `trustedOffset`,
+   * and reads everything from there on from the log file. `sizeBytes` becomes the end of the last
+   * valid batch.
    */
   async recover(
     fileSizeBytes: number,
@@ -266,17 +267,17 @@ export class LogSegment implements IndexedSegment {
     return { ...result, wasRebuilt: !isTrue || !isLoaded }
   }
 
-  /** Takes in what another process has appended; false, and no change, when what was known is gone. */
+  /** Picks up appends of another process; false, without a change, if known batches are gone. */
   async follow(fileSizeBytes: number): Promise<boolean> {
     const last = this.#lastBatch
     const { sizeBytes: position } = this
-    // Of one that was sealed when it was found nobody has seen where its batches end.
+    // For a segment that was sealed when it was found, the end of its last batch is unknown.
     if (fileSizeBytes < position || (last === null && position > 0)) return false
     if (last !== null) {
       const batch = { ...last, end: position }
       if (!(await this.file.use((file) => isBatchThere(file, batch)))) return false
     }
-    // As long as there was another behind it, it ended where that begins.
+    // While another segment followed, this one ended where that one begins.
     this.nextOffset = last?.nextOffset ?? this.baseOffset
     if (fileSizeBytes <= position) return true
     if (await this.file.use((file) => isPreallocated(file, position, position + 1))) return true
@@ -284,7 +285,7 @@ export class LogSegment implements IndexedSegment {
     return true
   }
 
-  /** Adds the final time entry and makes both index files durable. @returns whether a name is new. */
+  /** Adds the final time entry and makes both indexes durable. @returns whether a name is new. */
   async seal(): Promise<boolean> {
     if (!this.held.canAppend) await this.loadIndexes()
     this.indexes.addFinalTimeEntry()
@@ -297,7 +298,7 @@ export class LogSegment implements IndexedSegment {
     await this.file.close()
   }
 
-  /** The segment as it stands, for who searches in its file. */
+  /** The current state of the segment, for searches in its file. */
   view(file: File): SegmentView {
     const { baseOffset, nextOffset, sizeBytes, indexes } = this
     return { file, baseOffset, nextOffset, sizeBytes, indexes }
@@ -317,7 +318,7 @@ export class LogSegment implements IndexedSegment {
     this.nextOffset = batch.nextOffset
   }
 
-  /** Takes valid batches into account from where `from` says to `end`, and ends behind the last one. */
+  /** Adds the valid batches between `from` and `end` in the file, and ends after the last one. */
   async #scan(
     end: number,
     from: { position: number; lowestOffset: number },
@@ -336,7 +337,7 @@ export class LogSegment implements IndexedSegment {
     )
   }
 
-  /** Runs a search by offset over the segment as it stands now. */
+  /** Runs a search by offset over the current state of the segment. */
   #lookUp<T>(search: (view: SegmentView) => Promise<T>): Promise<T> {
     return this.file.use(async (file) => {
       await this.held.loadOffsets()

@@ -10,11 +10,11 @@ import { RecentSegments } from './recent-segments.ts'
 import { LOG_KINDS, removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
 import type { ReadLimits } from './segment-search.ts'
 
-/** Segments that are not active keep their file open up to this many, those that were read last. */
+/** Number of inactive segments, the most recently read ones, whose files stay open. */
 const MAX_OPEN_SEGMENTS = 32
 
 /**
- * The segments of a log in offset order. The last one is active: the only one that is appended to.
+ * The segments of a log in offset order. Only the last one is active, that is, receives appends.
  *
  * Changes must not overlap with each other; lookups may overlap with everything.
  */
@@ -25,15 +25,15 @@ export class LogSegments {
   #segments: readonly LogSegment[]
   readonly #recent = new RecentSegments<LogSegment>(MAX_OPEN_SEGMENTS)
   #generation = 0
-  /** Changes that are under way. */
+  /** Number of changes in progress. */
   #changeCount = 0
-  /** No longer listed, and below the start of the log: files that are still to be removed. */
+  /** No longer listed, and below the start of the log: their files are still to be removed. */
   dead: readonly LogSegment[] = []
   readonly #leftOvers: LeftOverSegments
-  /** What was cut from segments and kept; `null` where there is none. */
+  /** The bytes that were truncated from segments and kept; `null` if there are none. */
   torn: { removeBelow(offset: number): Promise<void> } | null = null
 
-  /** @param indexCache what bounds the indexes in memory; for specs only. */
+  /** @param indexCache limits the indexes in memory; for specs only. */
   constructor(
     fileSystem: FileSystem,
     dir: string,
@@ -52,7 +52,7 @@ export class LogSegments {
     return this.#segments
   }
 
-  /** The segment that is appended to; `undefined` only for a read-only view of an empty directory. */
+  /** The active segment; `undefined` only for a read-only view of an empty directory. */
   get active(): LogSegment | undefined {
     return this.#segments.at(-1)
   }
@@ -66,19 +66,19 @@ export class LogSegments {
   }
 
   /**
-   * Rises before and after records are taken away or replaced. What was read in between two values
-   * may be a mixture of before and after.
+   * Rises before and after records are removed or replaced. What was read between two values may be
+   * a mixture of old and new.
    */
   get generation(): number {
     return this.#generation
   }
 
-  /** Whether files of segments that were taken from the end of the log may still be there. */
+  /** Whether files of segments that were removed from the end of the log may still exist. */
   get hasLeftOvers(): boolean {
     return this.#leftOvers.all.length > 0
   }
 
-  /** Runs a change that takes records away or replaces them. */
+  /** Runs a change that removes or replaces records. */
   async changing<T>(change: () => Promise<T>): Promise<T> {
     this.#generation += 1
     this.#changeCount += 1
@@ -90,7 +90,7 @@ export class LogSegments {
     }
   }
 
-  /** Slot of the segment that an offset belongs to; 0 for offsets below the first, -1 when there is none. */
+  /** Slot of the segment for an offset; 0 for offsets below the first one, -1 if there is none. */
   floorSlot(offset: number): number {
     let low = 0
     let high = this.#segments.length - 1
@@ -103,10 +103,10 @@ export class LogSegments {
   }
 
   /**
-   * Reads whole batches from the one that holds `offset` on, or the first one behind it. One read
+   * Reads whole batches from the one that holds `offset` on, or the first one after it. One read
    * never spans two segments.
    *
-   * @throws {@link CorruptRecordError} when the first batch is damaged.
+   * @throws {@link CorruptRecordError} if the first batch is damaged.
    */
   async read(offset: number, limits: ReadLimits): Promise<readonly RecordBatch[]> {
     const segments = this.#segments
@@ -115,7 +115,7 @@ export class LogSegments {
       if (segment === undefined || segment.baseOffset >= limits.endOffset) break
       const { batches } = await segment.read(offset, limits)
       await this.touch(segment)
-      // Compaction may leave nothing in a segment from here on: the next one has the answer.
+      // Compaction may have left nothing in this segment from here on: continue with the next one.
       if (batches.length > 0) return batches
     }
     return []
@@ -125,8 +125,8 @@ export class LogSegments {
    * Reads the last whole batches in [`limits.fromOffset`, `endOffset`), in offset order. One read
    * never spans two segments.
    *
-   * @returns no batches when there are none.
-   * @throws {@link CorruptRecordError} when the last batch is damaged.
+   * @returns no batches if there are none.
+   * @throws {@link CorruptRecordError} if the last batch is damaged.
    */
   async readBefore(endOffset: number, limits: BackwardLimits): Promise<readonly RecordBatch[]> {
     const segments = this.#segments
@@ -140,7 +140,7 @@ export class LogSegments {
     return []
   }
 
-  /** The segment that holds `offset`, if it can be read inside of the call; `undefined` otherwise. */
+  /** The segment that holds `offset`, if it can be read synchronously; `undefined` otherwise. */
   usableNow(offset: number): LogSegment | undefined {
     const segment = this.#segments[this.floorSlot(offset)]
     if (segment === undefined || this.#changeCount > 0 || !this.#noteUse(segment)) return undefined
@@ -148,8 +148,8 @@ export class LogSegments {
   }
 
   /**
-   * The first batch below `endOffset`, at or behind `startOffset`, that holds a record at least as
-   * young as `timestamp`; `null` when there is none.
+   * The first batch below `endOffset`, at or after `startOffset`, that holds a record with a
+   * timestamp equal to or later than `timestamp`; `null` if there is none.
    */
   async findByTimestamp(
     timestamp: number,
@@ -176,12 +176,12 @@ export class LogSegments {
   }
 
   /**
-   * Notes that a segment was used, closes the file of one that was not for a while, and lets go of
-   * indexes where there are too many in memory.
+   * Notes that a segment was used. Closes the file of the least recently used one if too many are
+   * open, and unloads indexes if too many are in memory.
    */
   async touch(segment: LogSegment): Promise<void> {
     if (segment === this.active) return
-    // Other logs may have had them let go of, and this use may have loaded more of them.
+    // Other logs may have caused their eviction, and this use may have loaded more of them.
     this.#indexCache.use(segment.held)
     if (!this.#noteUse(segment)) await this.#recent.add(segment)?.file.park()
   }
@@ -194,15 +194,15 @@ export class LogSegments {
     return true
   }
 
-  /** Takes other segments for these. Those that are not among the new ones are closed. */
+  /** Replaces the list of segments. Those that are not in the new list are closed. */
   async replace(segments: readonly LogSegment[]): Promise<void> {
     const { active: before } = this
     for (const segment of this.take(segments)) await segment.close()
-    // While it was the active one, nobody has noted that it was used.
+    // While it was the active one, its use was not noted.
     if (before !== undefined && segments.includes(before)) await this.touch(before)
   }
 
-  /** Takes other segments for these. @returns those that are not among the new ones, as open as they were */
+  /** Replaces the list of segments. @returns those that are not in the new list, still open */
   take(segments: readonly LogSegment[]): readonly LogSegment[] {
     const kept = new Set(segments)
     const gone = this.#segments.filter((segment) => !kept.has(segment))
@@ -212,11 +212,11 @@ export class LogSegments {
   }
 
   /**
-   * Removes every segment with a base offset above `offset`, newest first, so that what an
-   * interruption leaves is a log without a hole. Durable when it resolves.
+   * Removes every segment with a base offset above `offset`, newest first, so that an interruption
+   * leaves a log without a hole. Durable when it resolves.
    *
-   * @throws what the file system says, after which {@link LogSegments.removeLeftOvers} goes on;
-   * InDoubtError when a sync fails.
+   * @throws the error of the file system, after which {@link LogSegments.removeLeftOvers}
+   * continues; InDoubtError if a sync fails.
    */
   async removeAbove(offset: number): Promise<void> {
     const kept = this.#segments.filter(({ baseOffset }) => baseOffset <= offset)
@@ -226,12 +226,12 @@ export class LogSegments {
     await this.#leftOvers.remove()
   }
 
-  /** Takes note of a segment that was made and is not to be used after all. */
+  /** Notes a segment that was created but is not to be used. */
   discard(segment: LogSegment): void {
     this.#leftOvers.add([segment])
   }
 
-  /** Removes what is left of segments behind the end of the log; durable when it resolves. */
+  /** Removes left-over segments beyond the end of the log. Durable when it resolves. */
   removeLeftOvers(): Promise<void> {
     return this.#leftOvers.remove()
   }
@@ -242,7 +242,7 @@ export class LogSegments {
   }
 
   /**
-   * Removes the index files of every segment that ends at or below `offset`: who needs one makes it anew.
+   * Removes the index files of every segment that ends at or below `offset`. They can be rebuilt.
    *
    * @returns whether there were any.
    */
@@ -255,14 +255,14 @@ export class LogSegments {
     return isRemoved
   }
 
-  /** Removes every segment that ends at or below `offset`, oldest first, but never the active one. */
+  /** Removes every segment that ends at or below `offset`, oldest first, except the active one. */
   async removeBelow(offset: number): Promise<FreedSpace> {
     if (this.hasBelow(offset)) {
       const count = this.#segments.findIndex(
         (_, slot) => (this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset,
       )
       this.dead = [...this.dead, ...this.#segments.slice(0, count)]
-      // Readers that come now must not find them any more.
+      // New readers must not find them any more.
       this.#segments = this.#segments.slice(count)
     }
     const dead = this.dead
@@ -274,17 +274,17 @@ export class LogSegments {
     return totalFreed(dead.map(({ sizeBytes: bytes }) => ({ segments: 1, bytes })))
   }
 
-  /** Makes index files durable that are in memory. @returns whether a name was added to the directory. */
+  /** Makes the loaded indexes durable. @returns whether a name was added to the directory. */
   async writeIndexes(): Promise<boolean> {
     let isNew = false
     for (const segment of this.#segments) {
-      // Of most segments of a large log there is nothing in memory.
+      // Most segments of a large log have no indexes in memory.
       if (segment.held.isLoaded) isNew = (await segment.held.write()) || isNew
     }
     return isNew
   }
 
-  /** Makes durable what lies at or above `offset`. */
+  /** Makes everything at or above `offset` durable. */
   async flushFrom(offset: number): Promise<void> {
     for (const segment of this.#segments.slice(Math.max(0, this.floorSlot(offset)))) {
       await segment.flush()
@@ -296,12 +296,12 @@ export class LogSegments {
     return this.#fileSystem.syncDirectory(this.#dir)
   }
 
-  /** False when it is certain that the name of the last file stands for another one by now. */
+  /** False if it is certain that the name of the last file now refers to another file. */
   async isOurs(): Promise<boolean> {
     return (await this.active?.file.isInPlace().catch(() => true)) ?? true
   }
 
-  /** Removes all segments; durable when it resolves. */
+  /** Removes all segments. Durable when it resolves. */
   async removeAll(): Promise<void> {
     const dead = this.#segments
     if (dead.length === 0) return
@@ -311,8 +311,8 @@ export class LogSegments {
   }
 
   /**
-   * Closes the files of all but the active one, until they are read, and counts their indexes among
-   * those of which there may be too many in memory.
+   * Closes the files of all but the active segment, until they are read, and adds their indexes to
+   * the limited cache.
    */
   async park(): Promise<void> {
     const { active } = this
@@ -326,7 +326,7 @@ export class LogSegments {
   /** Closes all files for good. */
   async close(): Promise<void> {
     this.#forget(this.#segments)
-    // What a failure has left may be open too.
+    // Segments left by a failure may be open too.
     await Promise.all([...this.#segments, ...this.#leftOvers.all].map((segment) => segment.close()))
   }
 
@@ -338,10 +338,10 @@ export class LogSegments {
   }
 
   async #remove(dead: readonly LogSegment[], kinds?: readonly SegmentFileKind[]): Promise<void> {
-    // The segment that is active from now on must stay open between a write and its sync.
+    // The segment that is now active must stay open between a write and its sync.
     const { active } = this
     this.#forget(active === undefined ? dead : [...dead, active])
-    // All of them, before anything can fail: nobody finds them any more to close them later.
+    // All of them before anything can fail: afterwards they are not listed and could not be closed.
     await Promise.all(dead.map((segment) => segment.close()))
     for (const { baseOffset } of dead) {
       await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset, kinds)

@@ -17,16 +17,16 @@ import type { SerialQueue } from './serial-queue.ts'
 const READ_BYTES = 1024 * 1024
 
 /**
- * Verifies a log beside its appends. What looks damaged is looked at once more in the queue of the
- * changes, where nothing is cut, replaced or removed meanwhile. Where another process writes the log,
- * what it has changed is taken in first, and damage is believed when it is found twice.
+ * Verifies a log beside its appends. A segment that looks damaged is checked again in the queue of
+ * changes, where nothing is truncated, replaced or removed meanwhile. If another process writes the
+ * log, its changes are picked up first, and damage is only believed if it is found twice.
  */
 export class LogVerifier {
   readonly #fileSystem: FileSystem
   readonly #log: Pick<LocalLog, 'segments' | 'epochs'>
   readonly #guard: LogGuard
   readonly #queue: SerialQueue
-  /** `null` where nobody else writes. */
+  /** `null` if no other process writes. */
   readonly #follower: LogFollower | null
   readonly #running = new Set<Promise<unknown>>()
 
@@ -44,15 +44,15 @@ export class LogVerifier {
     this.#queue = parts.queue
   }
 
-  /** What to wait for besides `other` until no file is read any more, once the log is being closed. */
+  /** Returns a promise for the end of `other` and of all verifications, after a close has begun. */
   endedWith(other: Promise<unknown> | null): Promise<unknown> | null {
     return this.#running.size === 0 ? other : Promise.allSettled([...this.#running, other])
   }
 
   /**
-   * The first damage of each segment, in offset order, with that which is known already.
+   * Returns the first damage of each segment, in offset order, including known damage.
    *
-   * @throws {@link ClosedError} when the log is closed, also meanwhile, {@link StorageError} when the
+   * @throws {@link ClosedError} if the log is closed, also meanwhile; {@link StorageError} if the
    * disk fails.
    */
   async verify(): Promise<CorruptRecordError[]> {
@@ -69,9 +69,9 @@ export class LogVerifier {
     this.#guard.ensureOpen()
     const { baseOffset: lastBase = -1, nextOffset: end = -1 } = this.#log.segments.active ?? {}
     const found: CorruptRecordError[] = []
-    // What is appended meanwhile is not waited for: the last segment would be gone through again and again.
+    // Does not wait for new appends: the last segment would be read again and again.
     for (let from = -1; from < end || from <= lastBase;) {
-      // One that holds offsets from there on may have taken the place of some that were verified.
+      // A segment with offsets from there on may have replaced some that were verified.
       const segment = this.#nextSegment(from)
       if (segment === undefined || segment.baseOffset > lastBase) break
       const { baseOffset, nextOffset } = segment
@@ -91,7 +91,7 @@ export class LogVerifier {
     return this.#log.segments.all.find((each) => each.baseOffset >= from || each.nextOffset > from)
   }
 
-  /** Whether nothing is found wrong with a segment, which may change meanwhile. */
+  /** Whether a segment, which may change meanwhile, shows no damage. */
   async #isSound(segment: LogSegment): Promise<boolean> {
     const isSound = await this.#damageOf(segment).then(
       (damage) => damage === null,
@@ -120,11 +120,11 @@ export class LogVerifier {
       if (look !== null && found === before) return look
       before = found
     }
-    // It is changed all the time. What is missing for good, the follower has found out.
+    // It keeps changing. If it is missing for good, the follower has detected that.
     return { damage: null, endOffset: this.#nextSegment(from)?.nextOffset ?? from }
   }
 
-  /** @returns `null` where the file has its name no more that was looked at. */
+  /** @returns `null` if the file that was checked no longer has its name. */
   async #lookUnlessGone(from: number): Promise<SecondLook | null> {
     const file = this.#nextSegment(from)?.file
     try {
@@ -157,17 +157,17 @@ export class LogVerifier {
   }
 }
 
-/** What was found from an offset on, and where to go on. */
+/** Result from an offset on, and the offset at which to continue. */
 interface SecondLook {
   readonly damage: CorruptRecordError | null
   readonly endOffset: number
 }
 
 /**
- * Reads one segment's log file from its start to the end that it had when the call was made.
+ * Reads the log file of one segment from its start to its end at the time of the call.
  *
- * @returns the first damage: in a batch, or in its leader epoch, or, where every batch is sound in itself, that the file is
- * not the one whose checksum is on record; `null` when there is none.
+ * @returns the first damage in a batch or in its leader epoch. If every batch is sound in itself,
+ * the damage may be that the file does not match its recorded checksum. `null` if there is none.
  */
 async function verifySegment(
   fileSystem: FileSystem,
@@ -201,8 +201,9 @@ async function verifySegment(
 }
 
 /**
- * Tells of each batch, in the order of their offsets, why its leader epoch is wrong; `null` where it is
- * not, or nobody knows. No checksum of the batch covers it, and an open looks at the last ones only.
+ * Returns a function that tells for each batch, in offset order, why its leader epoch is wrong;
+ * `null` if it is correct or unknown. The CRC of a batch does not cover it, and an open only checks
+ * the last ones.
  */
 function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) => string | null {
   const epochOf = epochsBy(entries)

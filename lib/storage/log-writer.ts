@@ -12,13 +12,13 @@ import type { FreedSpace, RetentionRequest } from './log-retention.ts'
 import type { LogState } from './log-state.ts'
 import { isNoRoom, type OwedRecovery } from './owed-recovery.ts'
 
-/** How long a log goes on without looking whether its file still has its name. */
+/** How long a log continues without checking that its file still has its name. */
 const IN_PLACE_INTERVAL_MS = 1_000
 
 /**
- * Changes a log: what `Log` offers for that, without the order of the calls, which must not overlap.
+ * Implements the changes of a `Log`. It does not serialize the calls, which must not overlap.
  *
- * When a change fails in a way that leaves the disk in doubt, none follows.
+ * After a failure that leaves the disk in doubt, all further changes fail.
  */
 export class LogWriter {
   /** Bytes appended since the recovery point was saved. */
@@ -27,9 +27,9 @@ export class LogWriter {
   readonly #guard: LogGuard
   readonly #context: LogContext
   readonly #deletion: LogDeletion
-  /** When the files were last seen where they should be. */
+  /** When the files were last seen in their place. */
   #inPlaceMs: number
-  /** What opening the log had no room for. Nothing is changed before it is done. */
+  /** Work for which the open had no room. It has to be done before anything is changed. */
   #owed: OwedRecovery | null
 
   constructor(log: LocalLog, guard: LogGuard, context: LogContext, owed: OwedRecovery | null) {
@@ -41,17 +41,17 @@ export class LogWriter {
     this.#deletion = new LogDeletion(log, (logStartOffset) => this.#save({ logStartOffset }))
   }
 
-  /** What is remembered of the log outside of its own files. */
+  /** The state that is kept outside the log's own files. */
   get state(): LogState {
     const { recoveryPoint, logStartOffset } = this.#log
     return { recoveryPoint, logStartOffset }
   }
 
   /**
-   * How large a batch may be is asked where it is taken: a limit that is lowered while it waits must
-   * not fail it, and with it whoever shares its group. Where the log ends is known only in its turn:
-   * what stood before it in the queue may have appended or cut. Whether records need a key is asked again
-   * then: compaction would remove the others without a word.
+   * The size of a batch was checked when it was accepted: a limit lowered while it waits must not
+   * fail it, and with it the rest of its group. The log end offset is only known here: earlier
+   * calls in the queue may have appended or truncated. Whether records need a key is checked again,
+   * since compaction would silently remove those without one.
    *
    * @param hasKeyless whether there is a record without a key.
    */
@@ -71,7 +71,7 @@ export class LogWriter {
       const nowMs = this.#context.clock.now()
       const result = await this.#log.appender.append(batches)
       this.bytesSinceCheckpoint += sizeBytes
-      // Who has just opened the file by its name has looked.
+      // Opening the file by its name was such a check.
       if (this.#log.timesFound !== timesFound) this.#inPlaceMs = nowMs
       if (this.#mustAwaitLook()) await this.#ensureInPlace()
       return result
@@ -79,11 +79,12 @@ export class LogWriter {
   }
 
   /**
-   * The same inside of the call, where nothing has to be waited for, not even to hear of another configuration.
+   * Synchronous variant of {@link LogWriter.append}, if there is nothing to wait for. Then the
+   * configuration cannot have changed either, so keys are not checked again.
    *
-   * @returns `null` when {@link LogWriter.append} has to follow; a promise when the write has failed,
-   * only part was written so far, or it has to be looked where it went: nothing may be changed before
-   * it has settled.
+   * @returns `null` if {@link LogWriter.append} has to follow; a promise if the write has failed or
+   * was short, or if the file's place has to be checked. Until it has settled, nothing may be
+   * changed.
    */
   appendNow(
     batches: readonly Buffer[],
@@ -100,28 +101,28 @@ export class LogWriter {
     return result
   }
 
-  /** Syncs when `flushMessages` records are not durable; then the caller is told of all that is there. */
+  /** Syncs if at least `flushMessages` records are not durable. Then notes the acknowledgement. */
   async acknowledge(): Promise<void> {
     const { logEndOffset, durableEndOffset, config } = this.#log
     if (logEndOffset - durableEndOffset >= config.flushMessages) await this.flush()
     this.noteAcknowledged(logEndOffset)
   }
 
-  /** Somebody is told, or shown, that there are records below `endOffset`. */
+  /** Notes that records below `endOffset` are acknowledged or shown to a reader. */
   noteAcknowledged(endOffset: number): void {
     if (endOffset > this.#log.acknowledgedEndOffset) this.#log.acknowledgedEndOffset = endOffset
   }
 
   flush(): Promise<void> {
-    // What is to be made durable has been written: a failure before this call leaves it in doubt.
+    // The records were written before: an earlier failure leaves them in doubt.
     return this.#change('flush', 'unknown', () => this.#log.flush(), 'unknown')
   }
 
   /**
-   * The same inside of the call, where nothing has to be waited for.
+   * Synchronous variant of {@link LogWriter.flush}, if there is nothing to wait for.
    *
-   * @returns false when {@link LogWriter.flush} has to follow; a promise, which rejects, when the
-   * sync has failed.
+   * @returns false if {@link LogWriter.flush} has to follow; a promise, which rejects, if the sync
+   * failed.
    */
   flushNow(): boolean | Promise<never> {
     if (!this.#isAtEase) return false
@@ -148,7 +149,7 @@ export class LogWriter {
     })
   }
 
-  /** @returns what that has freed. */
+  /** @returns the freed space. */
   advanceLogStartOffset(offset: number): Promise<FreedSpace> {
     return this.#changeAlone('delete records', 'unknown', async () => {
       // Another call may have deleted more since this one was made.
@@ -157,16 +158,16 @@ export class LogWriter {
     })
   }
 
-  /** @param swap takes segments for others, see `SegmentSwap.run`. */
+  /** @param swap replaces segments by others, see `SegmentSwap.run`. */
   compact<T>(swap: () => Promise<T>): Promise<T> {
     return this.#changeAlone('compaction', 'not-written', swap)
   }
 
   /**
-   * Deletes what the limits of the log no longer keep; see `retentionTarget`. Files that an earlier
-   * deletion has left are removed now.
+   * Deletes what exceeds the limits of the log; see `retentionTarget`. Also removes files that an
+   * earlier deletion has left.
    *
-   * @param request is called in its turn: what it rests on may change before.
+   * @param request is called when its turn comes, since its data may change before.
    */
   enforceRetention(request: () => RetentionRequest): Promise<FreedSpace> {
     return this.#changeAlone('retention', 'unknown', () =>
@@ -175,8 +176,8 @@ export class LogWriter {
   }
 
   /**
-   * Begins to save the recovery point. What may leave the log in doubt is done when it resolves; appends
-   * and flushes need not wait for the rest, see {@link LogCheckpoint}.
+   * Begins to save the recovery point. Resolves when everything that may leave the log in doubt is
+   * done. Appends and flushes need not wait for `saved`, see {@link LogCheckpoint}.
    */
   checkpoint(): Promise<{ readonly saved: Promise<void> }> {
     return this.#changeAlone('checkpoint', 'not-written', async () => {
@@ -185,7 +186,7 @@ export class LogWriter {
       const saved = saving.catch((error: unknown) =>
         this.#rejected('checkpoint', error, 'not-written'),
       )
-      // Who waits for it comes later, and a rejection that nobody waits for ends the process.
+      // It is awaited only later, and an unhandled rejection would end the process.
       saved.catch(() => undefined)
       return { saved }
     })
@@ -200,10 +201,10 @@ export class LogWriter {
   }
 
   /**
-   * Leaves the files as an orderly close does, unless the log takes no writes; closes them.
+   * Leaves the files as after a clean shutdown, unless the log accepts no writes. Closes them.
    *
-   * @throws also where a failure before has cost records that were acknowledged: who was told of it may
-   * have been nobody, or somebody else.
+   * @throws also if an earlier failure has lost acknowledged records: it may not have been reported
+   * to their producers.
    */
   async close(): Promise<void> {
     if (this.#log.checkpoint.ended !== null) await this.#log.checkpoint.ended
@@ -228,8 +229,8 @@ export class LogWriter {
   }
 
   /**
-   * Writing to a file that was unlinked succeeds, and so does syncing it. Whoever is acknowledged
-   * must not depend on that for long, so while there are appends the log looks every second.
+   * Writes to an unlinked file succeed, and so do its syncs. To limit the time in which appends are
+   * wrongly acknowledged, the log checks its file every second while there are appends.
    */
   async #ensureInPlace(): Promise<void> {
     const nowMs = this.#context.clock.now()
@@ -237,12 +238,12 @@ export class LogWriter {
       await this.#log.ensureInPlace()
       this.#inPlaceMs = nowMs
     } catch (error) {
-      // A look that fails says nothing: the next append looks again.
+      // A failed check is inconclusive: the next append checks again.
       if (error instanceof InDoubtError) throw error
     }
   }
 
-  /** Looks inside of the call, where it is time to. @returns whether the look has to be waited for */
+  /** Checks synchronously if a check is due. @returns whether an asynchronous one is needed */
   #mustAwaitLook(): boolean {
     const nowMs = this.#context.clock.now()
     // The wall clock may be set back.
@@ -257,7 +258,7 @@ export class LogWriter {
     if (expectedOffset !== logEndOffset) throw new OffsetConflictError(expectedOffset, logEndOffset)
   }
 
-  /** Before anything is begun: what is written beyond the last offset could never be read. */
+  /** Before anything is written: records beyond the last offset could never be read. */
   #ensureOffsetsLeft(batches: readonly Buffer[]): void {
     const count = offsetsBeyondLast(this.#log.logEndOffset, batches)
     if (count > 0) throw this.#guard.noOffsetsLeft(this.#log.logEndOffset, count)
@@ -270,7 +271,7 @@ export class LogWriter {
     this.#log.logStartOffset = state.logStartOffset
   }
 
-  /** A change that no checkpoint may go on beside. */
+  /** Runs a change that must not overlap with a checkpoint. */
   #changeAlone<T>(what: string, outcome: AppendOutcome, change: () => Promise<T>): Promise<T> {
     const { ended } = this.#log.checkpoint
     if (ended === null) return this.#change(what, outcome, change)
@@ -283,7 +284,7 @@ export class LogWriter {
     change: () => Promise<T>,
     refusedOutcome: AppendOutcome = 'not-written',
   ): Promise<T> {
-    // Whatever is refused after a failure gives the disk another chance to take the mark of it.
+    // Each call that is refused after a failure tries again to write the mark of the failure.
     if (this.#guard.hasFailed && !this.#guard.isClosed)
       await this.#log.tail.leaveOwedMark(this.#log.segments)
     this.#guard.ensureWritable(refusedOutcome)
@@ -296,7 +297,7 @@ export class LogWriter {
     }
   }
 
-  /** Whether nothing stands in the way of a change, and nothing has to be done before it. */
+  /** Whether nothing prevents a change, and nothing has to be done before it. */
   get #isAtEase(): boolean {
     if (this.#owed !== null || this.#guard.isClosed || this.#guard.refusal() !== null) return false
     return !this.#log.appender.hasLeftOvers
@@ -320,12 +321,12 @@ export class LogWriter {
     throw await this.#failed(what, error, outcome)
   }
 
-  /** Does what opening the log has left to do. After a failure nothing is changed either. */
+  /** Does the work left by the open. If it fails, nothing is changed either. */
   async #settle(owed: OwedRecovery): Promise<void> {
     try {
       await owed.settle()
     } catch (error) {
-      // Nothing was lost, and another attempt tells the truth.
+      // Nothing was lost, and the call can be repeated.
       if (isNoRoom(error) || (isSystemError(error) && error.syscall === 'open')) throw error
       throw error instanceof InDoubtError ? error : new InDoubtError('recovery', { cause: error })
     }
@@ -333,14 +334,14 @@ export class LogWriter {
     this.#log.noteDurable()
   }
 
-  /** The error that the caller gets. What may not be on disk is dropped first, as far as possible. */
+  /** The error for the caller. First drops what may not be on disk, as far as possible. */
   async #failed(what: string, error: unknown, outcome: AppendOutcome): Promise<Error> {
     // Misuse is not a failure of the disk.
     if (error instanceof TypeError || error instanceof RangeError) return error
     const failure: VarveError = this.#guard.failed(what, error, outcome)
-    // No bytes are lost where only names are in doubt.
+    // No bytes are lost if only names are in doubt.
     if (error instanceof NamesInDoubtError) return failure
-    // What is owed may have been acknowledged: the next open looks at it again, and nothing is cut.
+    // Owed records may have been acknowledged: the next open checks them. Nothing is truncated.
     if (error instanceof InDoubtError && this.#owed === null) {
       await this.#log.checkpoint.ended
       await this.#log.tail.drop(this.#log, error).catch(() => undefined)
