@@ -36,9 +36,7 @@ import { renewEmptySegment, UnprovenTail } from './unproven-tail.ts'
  *
  * After a clean shutdown as little as possible is done: one listing of the directory, the size of
  * each file, and the end of the last one. Of files left by a broker, a few bytes each are read,
- * once.
- *
- * If it is interrupted at any point, the next call has the same result.
+ * once. If a call is interrupted at any point, the next one has the same result.
  */
 export class LogLoader {
   readonly #options: LoadOptions

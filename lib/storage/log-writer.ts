@@ -164,8 +164,8 @@ export class LogWriter {
   }
 
   /**
-   * Deletes what exceeds the limits of the log; see `retentionTarget`. Also removes files that an
-   * earlier deletion has left.
+   * Deletes what exceeds the log's limits; see `retentionTarget`. Removes earlier deletions' files
+   * too.
    *
    * @param request is called when its turn comes, since its data may change before.
    */
@@ -202,7 +202,6 @@ export class LogWriter {
 
   /**
    * Leaves the files as after a clean shutdown, unless the log accepts no writes. Closes them.
-   *
    * @throws also if an earlier failure has lost acknowledged records: it may not have been reported
    * to their producers.
    */
