@@ -38,8 +38,8 @@ export interface AppendRecord {
   readonly value?: Bytes | string | null
   readonly headers?: HeadersInit
   /**
-   * Milliseconds since the epoch, at least 0. A value of -1, which reads return for a record
-   * without timestamp, counts as absent. @defaultValue now
+   * Milliseconds since the epoch, at least 0. A value of -1, which reads return for records without
+   * a timestamp, counts as absent. @defaultValue now
    */
   readonly timestamp?: number
 }

@@ -84,7 +84,7 @@ export class EpochDispute {
     return seen.isProven || isOneDigitOff(this.#known, found, range)
   }
 
-  /** Reads a log file from its start as far as its batches are sound. */
+  /** Reads a log file from its start up to the first bad batch. */
   async #scan(
     { baseOffset, path }: LogSegment,
     onRecord: SumOnRecord,

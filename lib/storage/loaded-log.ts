@@ -10,7 +10,7 @@ import type { Truncation } from './torn-tail.ts'
 
 export type { Truncation } from './torn-tail.ts'
 
-/** The findings and repairs of opening a log. */
+/** What was found and repaired when a log was opened. */
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
   /**

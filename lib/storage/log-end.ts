@@ -292,7 +292,7 @@ export function missedFiles(
   return isRecordDamaged ? [...paths, recordPath] : paths
 }
 
-/** Indexes are promised only below the recovery point, so none is missed above it. */
+/** Without a clean shutdown, indexes are only promised for segments below the recovery point. */
 function isIndexPromised(segment: LogSegment, { isClean, recoveryPoint }: Promised): boolean {
   return segment.sizeBytes > 0 && (isClean || segment.baseOffset < recoveryPoint)
 }

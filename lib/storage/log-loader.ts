@@ -222,7 +222,7 @@ export class LogLoader {
       }
       const hasDeleted = segments.hasBelow(logStartOffset)
       await this.#settleOrOwe(segments, { logStartOffset, logEndOffset, isNew })
-      // What has been removed meanwhile is not to be removed again.
+      // Files removed meanwhile must not be removed again.
       const names = this.#isClean && !hasDeleted ? this.#names : await this.#list()
       await this.#loadProducers(segments, logEndOffset, names)
     }
@@ -325,7 +325,7 @@ export class LogLoader {
     if (this.#names.some(({ name }) => name === transactions)) {
       await truncateTransactionIndex(this.#fileSystem, this.#dir, { baseOffset, offset })
     }
-    // That makes the names in the directory durable as well.
+    // This also makes the names in the directory durable.
     if (this.#epochs.isDirty) await this.#epochs.write()
     else await this.#fileSystem.syncDirectory(this.#dir)
   }

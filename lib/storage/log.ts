@@ -42,7 +42,7 @@ export class Log {
   readonly dir: string
   readonly topic: string
   readonly partition: number
-  /** The findings and repairs of the open. */
+  /** What was found and repaired when the log was opened. */
   readonly recovery: LogRecovery
   readonly #context: LogContext
   readonly #isClean: boolean
