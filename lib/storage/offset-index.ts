@@ -5,12 +5,12 @@ const RELATIVE_OFFSET_POSITION = 0
 const FILE_POSITION_POSITION = RELATIVE_OFFSET_POSITION + 4
 const ENTRY_SIZE_BYTES = FILE_POSITION_POSITION + 4
 
-/** Among so many an offset is found as soon by halving. */
+/** Up to this many entries, a binary search alone is as fast. */
 const FEW_ENTRIES = 32
-/** So many lie at most between a line through the first and the last entry and what is looked for, as a rule. */
+/** An interpolated slot is usually off by at most this many entries. */
 const NEAR_ENTRIES = 4
 
-/** An offset and where to start looking for it. */
+/** An offset and the position from which to search for it. */
 export interface OffsetPosition {
   readonly offset: number
   /** Position in the segment's `.log` file. */
@@ -27,9 +27,9 @@ export interface OffsetPosition {
  * ```
  *
  * An entry holds the LAST offset of a batch and the position where that same batch STARTS, so an
- * offset inside an indexed batch is found from the entry before. With base offset 50 a batch
- * 53..55 at position 700 is the entry (5, 700). Entries are strictly increasing in both fields.
- * How often entries are made is the caller's business.
+ * offset inside an indexed batch is found from the entry before. With base offset 50, a batch
+ * 53..55 at position 700 becomes the entry (5, 700). Entries are strictly increasing in both
+ * fields. The caller decides how often an entry is added.
  */
 export class OffsetIndex extends IndexFile {
   constructor(options: IndexFileOptions) {
@@ -40,12 +40,12 @@ export class OffsetIndex extends IndexFile {
     return this.count >= this.maxEntries
   }
 
-  /** Offset of the last entry, `baseOffset` while there is none. */
+  /** Offset of the last entry; `baseOffset` if there is none. */
   get lastOffset(): number {
     return this.count === 0 ? this.baseOffset : this.entry(this.count - 1).offset
   }
 
-  /** The last entry; the segment's start while there is none. */
+  /** The last entry; the start of the segment if there is none. */
   get lastEntry(): OffsetPosition {
     return this.count === 0 ? { offset: this.baseOffset, position: 0 } : this.entry(this.count - 1)
   }
@@ -68,7 +68,7 @@ export class OffsetIndex extends IndexFile {
   /**
    * Adds an entry.
    *
-   * @throws RangeError when the index is full or the entry does not lie behind the last one.
+   * @throws RangeError when the index is full, or `offset` out of range or not above the last one.
    */
   append(offset: number, position: number): void {
     if (this.isFull) {
@@ -88,21 +88,21 @@ export class OffsetIndex extends IndexFile {
     this.entries.writeInt32BE(position, slot + FILE_POSITION_POSITION)
   }
 
-  /** The entry with the largest offset at or below `target`; the segment's start when there is none. */
+  /** The entry with the largest offset at or below `target`; the segment's start if none is. */
   lookup(target: number): OffsetPosition {
     const slot = this.slotOf(target)
     return slot < 0 ? { offset: this.baseOffset, position: 0 } : this.entry(slot)
   }
 
-  /** Slot of the entry with the largest offset at or below `target`, -1 when there is none. */
+  /** Slot of the entry with the largest offset at or below `target`; -1 if there is none. */
   slotOf(target: number): number {
     const relativeTarget = target - this.baseOffset
-    // Without a function for the comparison: every read comes by here.
+    // The comparison is inlined, without a callback: every read gets here.
     let low = 0
     let high = this.count - 1
     if (high > FEW_ENTRIES) {
-      // Batches are alike, as a rule, so it is near the line from the first entry to the last. Whether it is
-      // is seen by two entries, and what lies far apart in memory need not be looked at.
+      // Batches are usually of similar size: linear interpolation predicts the slot. Two entries
+      // tell whether it is right, without a look at memory that is far apart.
       const first = this.#relativeOffset(0)
       const last = this.#relativeOffset(high)
       if (relativeTarget >= last) return high
@@ -126,7 +126,7 @@ export class OffsetIndex extends IndexFile {
     return high
   }
 
-  /** The first entry that starts at or behind `position`, which bounds what a read up to there holds. */
+  /** First entry at or after `position`; its offset bounds what a read up to there returns. */
   fetchUpperBound(position: number): OffsetPosition | null {
     const slot = this.floorSlot((each) => (this.positionAt(each) < position ? -1 : 1)) + 1
     return slot < this.count ? this.entry(slot) : null
@@ -141,7 +141,7 @@ export class OffsetIndex extends IndexFile {
   protected override isInOrder(slot: number): boolean {
     const relativeOffset = int32At(this.entries, this.positionOf(slot))
     const position = int32At(this.entries, this.positionOf(slot) + FILE_POSITION_POSITION)
-    // The first batch, at position 0, never gets an entry.
+    // The first batch, at position 0, never has an entry.
     if (slot === 0) return relativeOffset >= 0 && position > 0
     return (
       relativeOffset > int32At(this.entries, this.positionOf(slot - 1)) &&

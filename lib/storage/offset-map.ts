@@ -1,30 +1,30 @@
 import { hash } from 'node:crypto'
 
-/** Bytes of a key's hash that are kept, as in Kafka. */
+/** 32-bit words of a key's hash that are kept: 128 bits, as in Kafka. */
 const HASH_WORDS = 4
-/** A hash and an offset. */
+/** Bytes of one slot: a hash and an offset. */
 const SLOT_BYTES = 24
-/** How full the table may become before looking for a free slot takes long, as in Kafka. */
+/** Maximum fill ratio of the table, as in Kafka. Lookups in a fuller table would be slow. */
 const LOAD_FACTOR = 0.9
 
 /**
  * The latest offset of each key, in a fixed amount of memory.
  *
- * Of a key only 128 bits of a hash are kept. Two keys that share them would be taken for one, and the
- * older one would be lost: among a million keys the odds are less than 1 in 10^26, the same as with
- * Kafka's MD5. SHA-256 is used because nobody can make up such keys for it, and because it is there
- * where a policy (FIPS) has taken MD5 away.
+ * Only 128 bits of a hash are kept of each key. Two keys with the same 128 bits would be treated as
+ * one key, and the record of the older one would be lost. Among a million keys the probability is
+ * less than 1 in 10^26, the same as with Kafka's MD5. SHA-256 is used because nobody can construct
+ * such keys for it, and because it is available even if a policy (FIPS) disables MD5.
  */
 export class OffsetMap {
   #slotCount: number
   #hashes: Uint32Array
-  /** The offset less what is free: 0 marks a free slot. */
+  /** The offset plus 1; 0 marks a free slot. */
   #offsets: Float64Array
   #capacity: number
   #count = 0
   #slot = 0
 
-  /** @param memoryBytes 24 for each slot; at least one slot is there. */
+  /** @param memoryBytes 24 per slot; at least one key always fits. */
   constructor(memoryBytes: number) {
     this.#slotCount = Math.max(2, Math.floor(memoryBytes / SLOT_BYTES))
     this.#capacity = Math.max(1, Math.floor(this.#slotCount * LOAD_FACTOR))
@@ -32,7 +32,7 @@ export class OffsetMap {
     this.#offsets = new Float64Array(this.#slotCount)
   }
 
-  /** Takes more memory where so many keys would not fit. To be called before the first is noted. */
+  /** Allocates a larger table if `keyCount` keys would not fit. Must precede the first `put`. */
   ensureRoom(keyCount: number): void {
     if (keyCount <= this.#capacity) return
     const larger = new OffsetMap(OffsetMap.bytesFor(keyCount))
@@ -42,20 +42,20 @@ export class OffsetMap {
     this.#offsets = larger.#offsets
   }
 
-  /** Memory that is enough for so many keys. */
+  /** Memory that is enough for `keyCount` keys. */
   static bytesFor(keyCount: number): number {
     return (Math.ceil(keyCount / LOAD_FACTOR) + 1) * SLOT_BYTES
   }
 
-  /** Keys that are known. */
+  /** Number of known keys. */
   get count(): number {
     return this.#count
   }
 
   /**
-   * Notes that a key has a record at `offset`, which is above those noted before.
+   * Notes that a key has a record at `offset`, which must be above the offsets noted before.
    *
-   * @returns false, and no change, when the key is new and there is no room for it.
+   * @returns false, without a change, if the key is new and there is no room for it.
    */
   put(key: Uint8Array, offset: number): boolean {
     const isKnown = this.#find(key)
@@ -68,14 +68,14 @@ export class OffsetMap {
     return true
   }
 
-  /** The latest offset of a key; -1 for one that was not noted. */
+  /** The latest offset of a key; -1 if none was noted. */
   get(key: Uint8Array): number {
     return this.#find(key) ? (this.#offsets[this.#slot] ?? 0) - 1 : -1
   }
 
   readonly #words: Uint32Array = new Uint32Array(HASH_WORDS)
 
-  /** Goes to the slot of a key, or to the free one where it belongs. @returns whether it is known */
+  /** Moves to a key's slot, or to the free one where it belongs. @returns whether it is known */
   #find(key: Uint8Array): boolean {
     const digest = hash('sha256', key, 'buffer')
     const words = this.#words

@@ -1,22 +1,22 @@
 import { isSystemError } from '../platform/system-error.ts'
 
 /**
- * What opening a log has to do to its files, and had no room for.
+ * Recovery that opening a log could not finish because the disk was full.
  *
- * A file system that writes elsewhere and never in place (btrfs, ZFS, XFS with shared extents) needs
- * room also for bytes that are written over equal ones, and for a cut. On a full disk the log is
- * readable all the same, as far as it is proven to be durable, and takes changes as soon as this is done.
+ * A file system that never overwrites in place (btrfs, ZFS, XFS with shared extents) needs space
+ * even to overwrite bytes with equal ones or to truncate. The log can still be read, up to the end
+ * of what is proven to be durable. It accepts changes once the recovery is done.
  */
 export interface OwedRecovery {
-  /** What is proven to be durable ends here, exclusive. */
+  /** End of what is proven to be durable, exclusive. */
   readonly durableEndOffset: number
-  /** Does it, all or again. @throws what the file system says; see {@link isNoRoom}. */
+  /** Does all of it; may be repeated. @throws the system's error; see {@link isNoRoom}. */
   readonly settle: () => Promise<void>
 }
 
 /**
- * Whether a call has failed for want of room, so that it has done nothing and may be tried again. A
- * sync for which there was none has lost what was written before it, as every sync that fails.
+ * Whether a call has failed because the disk is full, so that it has changed nothing and may be
+ * retried. A failed sync is excluded: as with every failed sync, what was written before is lost.
  */
 export function isNoRoom(error: unknown): boolean {
   return isSystemError(error, 'ENOSPC', 'EDQUOT') && !/sync/.test(error.syscall ?? '')

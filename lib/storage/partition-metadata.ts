@@ -11,16 +11,16 @@ export const PARTITION_METADATA_FILE = 'partition.metadata'
 const CONTENT = /^version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?$/
 const ZERO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 
-/** A new topic id: a version 4 UUID in the 22 characters that Kafka writes. */
+/** A new topic id: a version 4 UUID in the 22-character form that Kafka writes. */
 export function newTopicId(random: Random): string {
   const id = idOf(random.bytes(16), 4)
-  // Kafka's tools take an argument that begins with a dash for an option.
+  // Kafka's tools treat an argument with a leading dash as an option.
   return id.startsWith('-') ? newTopicId(random) : id
 }
 
 /**
- * The id of a topic whose files say none, as those of old Kafka brokers: a version 8 UUID, the same for
- * everybody who opens the directory, also where it may not be written down.
+ * The id of a topic whose files contain none, such as those of old Kafka brokers: a version 8 UUID
+ * of the name. All who open the directory get the same id, even if it cannot be written there.
  */
 export function topicIdFromName(name: string): string {
   const id = idOf(createHash('sha256').update(name).digest().subarray(0, 16), 8)
@@ -34,9 +34,9 @@ function idOf(bytes: Buffer, version: number): string {
 }
 
 /**
- * Reads which topic a partition's directory belongs to; `null` when the file does not exist.
+ * Reads the id of the topic that a partition's directory belongs to; `null` if there is no file.
  *
- * @throws {@link CorruptRecordError} when it says something else than a version and an id.
+ * @throws {@link CorruptRecordError} when the file holds anything other than version 0 and an id.
  */
 export async function readPartitionMetadata(
   fileSystem: FileSystem,
@@ -53,13 +53,13 @@ export async function readPartitionMetadata(
 }
 
 /**
- * Whether a partition's directory belongs to a later topic of the same name by now.
+ * Whether a partition's directory now belongs to a later topic of the same name.
  *
- * One that names no topic, or whose file is damaged, does not: whoever makes a topic writes the file,
- * in one step, before there is anything else in the directory, and removes it behind all else. So
- * what lies in a directory without it was there before, as with brokers older than the file.
+ * A directory that names no topic, or whose file is damaged, does not. The file is written in one
+ * step before anything else in a new topic's directory, and is removed last. The contents of a
+ * directory without it are therefore older, as with brokers that predate the file.
  *
- * @param topicId of the topic that it belonged to; absent where nobody knows it.
+ * @param topicId id of the topic that the directory belonged to; `undefined` if unknown.
  */
 export async function isOfAnotherTopic(
   fileSystem: FileSystem,
@@ -76,7 +76,7 @@ export async function isOfAnotherTopic(
   }
 }
 
-/** Writes the file; durable, with its name, when it resolves. */
+/** Writes the file; its content and its name are durable when it resolves. */
 export async function writePartitionMetadata(
   fileSystem: FileSystem,
   dir: string,

@@ -2,68 +2,69 @@ import { readFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import type { SegmentFile } from './segment-file.ts'
 
-/** Most that is taken at a time. The sync that it is part of would take three times as long with 1 MiB. */
+/** Most bytes preallocated at a time. A sync that covers 1 MiB would take three times as long. */
 export const MAX_PREALLOCATED_BYTES: number = 256 * 1024
-/** A broker of Kafka opens no file that is larger. */
+/** A Kafka broker does not open a larger file. */
 const LARGEST_FILE_BYTES = 2 ** 31 - 1
-/** What file systems give out. */
+/** Block size of file systems. */
 const BLOCK_BYTES = 4096
 /**
- * What stands in it. Bytes that were lost are zeros, and no batch begins with this byte: it would be a
- * negative offset. Kafka's recovery takes the negative length for what it is.
+ * Value of preallocated bytes. Lost bytes read as zeros instead. No batch begins with it, as its
+ * offset would be negative. Kafka's recovery rejects the negative batch length.
  */
 const FILL_BYTE = 0xfe
 const FILL = Buffer.alloc(MAX_PREALLOCATED_BYTES, FILL_BYTE)
 
-/** What is asked of the segment whose file it is. */
+/** What {@link Preallocation} needs to know of its segment. */
 interface GrowingSegment {
   readonly file: Pick<SegmentFile, 'write' | 'shrink'>
-  /** Where its last batch ends. */
+  /** End of the last batch. */
   readonly sizeBytes: number
-  /** What of it is covered by a sync. */
+  /** The part that a sync covers. */
   readonly durable: { readonly sizeBytes: number }
 }
 
 /**
- * Bytes behind the last batch of a log file, which are on the disk before the batches that take their
- * place: the topic config `preallocate`.
+ * Preallocated bytes after the last batch of a log file, which are on disk before the batches that
+ * overwrite them: the topic config `preallocate`.
  *
- * A sync of a file that has grown writes its new size and its new blocks to the journal of the file
- * system, and waits for that; one that overwrites what is there does not. A hole would not do, so
- * bytes are written; never more than the file has already, or a block, because many small logs should
- * not fill a disk. They are written before a batch that outgrows the file, and only while everything in
- * the file is durable: an error of that write is then that of no record, whichever way the file system
- * reports it. One that the file system keeps for the sync stops the log, as any error of a sync does.
+ * A sync of a file that has grown also writes its new size and blocks to the file system's journal,
+ * and waits for it. A sync of overwritten bytes does not. A hole would not help, so bytes are
+ * written: no more than the file already has, or one block, so that many small logs do not fill a
+ * disk.
  *
- * The end of a log is the end of its last whole batch. A segment that is rolled or closed ends there
- * as a file, too.
+ * They are written before a batch that outgrows the file, and only while the whole file is durable.
+ * An error of that write then affects no record. If only the sync reports it, the log stops, as
+ * always.
+ *
+ * A log ends with its last whole batch. So does the file of a segment that was rolled or closed.
  */
 export class Preallocation {
   readonly #segment: GrowingSegment
-  /** Where the file ends at most because of it; 0 when nothing was taken. */
+  /** Where preallocation may have ended the file, at most; 0 if nothing was preallocated. */
   #end = 0
-  /** Whether a write of it has failed: what room is left is for what cannot do without. */
+  /** Whether a preallocation has failed. The free space is then left to other writes. */
   #isRefused = false
 
   constructor(segment: GrowingSegment) {
     this.#segment = segment
   }
 
-  /** Whether the file may go on behind the last batch. */
+  /** Whether the file may extend beyond the last batch. */
   get isTaken(): boolean {
     return this.#end > this.#segment.sizeBytes
   }
 
-  /** Whether {@link Preallocation.takeFor} has to come before so many bytes. */
+  /** Whether {@link Preallocation.takeFor} must be called before `sizeBytes` bytes are written. */
   isDueFor(sizeBytes: number, limitBytes: number): boolean {
     return this.#dueFor(sizeBytes, limitBytes) !== null
   }
 
   /**
-   * Takes what is due before `sizeBytes` are written behind the last batch. Must not overlap with
-   * writes. Room that cannot be had is done without.
+   * Preallocates what is due before `sizeBytes` bytes are written after the last batch. Must not
+   * overlap with writes. If it fails, the segment does without preallocation from then on.
    *
-   * @param limitBytes up to which the file may grow.
+   * @param limitBytes size up to which the file may grow.
    */
   async takeFor(sizeBytes: number, limitBytes: number): Promise<void> {
     const range = this.#dueFor(sizeBytes, limitBytes)
@@ -75,7 +76,7 @@ export class Preallocation {
       await file.write([FILL.subarray(0, range.end - range.start)], range.start)
     } catch {
       this.#isRefused = true
-      // What it has got before it failed is for the batch that comes; otherwise a roll or a close cuts it off.
+      // Gives the allocated part to the next batch; otherwise a roll or a close truncates it.
       const isGivenBack = await file.shrink(endBefore).then(
         () => true,
         () => false,
@@ -84,7 +85,7 @@ export class Preallocation {
     }
   }
 
-  /** The file was cut: it ends behind the last batch. */
+  /** The file was truncated and ends after the last batch. */
   noteCut(): void {
     this.#end = 0
   }
@@ -93,7 +94,7 @@ export class Preallocation {
     const { sizeBytes: position, durable } = this.#segment
     const start = position + sizeBytes
     if (sizeBytes === 0 || start <= this.#end || durable.sizeBytes !== position) return null
-    // There the journal is a small part of what the sync costs.
+    // With large batches, the journal is a small part of the cost of a sync.
     if (this.#isRefused || sizeBytes > MAX_PREALLOCATED_BYTES) return null
     const most = Math.min(start + MAX_PREALLOCATED_BYTES, limitBytes, LARGEST_FILE_BYTES)
     const doubled = Math.max(2 * start, start + BLOCK_BYTES)
@@ -102,7 +103,7 @@ export class Preallocation {
   }
 }
 
-/** Whether all bytes in [`position`, `end`) are such bytes. No batch begins with one of them. */
+/** Whether [`position`, `end`) is not empty and all preallocated. No batch begins so. */
 export async function isPreallocated(file: File, position: number, end: number): Promise<boolean> {
   for (let from = position; from < end; from += FILL.length) {
     const bytes = Buffer.allocUnsafe(Math.min(FILL.length, end - from))

@@ -29,9 +29,9 @@ export interface ProducerStateEntry {
   /** Last sequence minus first sequence of the last batch. */
   readonly offsetDelta: number
   readonly timestamp: number
-  /** -1 where no transaction marker was seen. */
+  /** -1 if no transaction marker was seen. */
   readonly coordinatorEpoch: number
-  /** First offset of the open transaction, -1 for none. */
+  /** First offset of the open transaction; -1 if none is open. */
   readonly currentTxnFirstOffset: number
 }
 
@@ -69,7 +69,7 @@ export function encodeProducerSnapshot(entries: readonly ProducerStateEntry[]): 
 /**
  * Decodes a snapshot.
  *
- * @throws {@link CorruptRecordError} when version, length or checksum do not fit.
+ * @throws {@link CorruptRecordError} when the version, the length or the checksum is wrong.
  */
 export function decodeProducerSnapshot(bytes: Buffer, path: string): ProducerStateEntry[] {
   const corrupt = (reason: string): CorruptRecordError =>

@@ -11,26 +11,26 @@ import {
   type ProducerStateEntry,
 } from './producer-snapshot.ts'
 
-/** More than a million producers. */
+/** Enough for more than a million producers. */
 const MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
-/** What {@link replaceFile} has left of a snapshot. */
+/** Name of a temporary file that an interrupted {@link replaceFile} has left. */
 const HALF_WRITTEN = /^\d{20}\.snapshot\.tmp$/
 
 /**
- * The last batch of every producer with an id, as a Kafka broker would remember it, so that one
- * can take the directory over. Written as `NNN.snapshot`, where NNN is the offset behind the last
- * one covered: at every roll, and when the log is closed.
+ * The last batch of every producer with an id, as a Kafka broker would remember it, so that a
+ * broker can take over the directory. Written as `NNN.snapshot`, where NNN is the offset after the
+ * last one covered: at every roll, at a checkpoint, and when the log is closed.
  *
- * Calls of one object must not overlap.
+ * Calls on one object must not overlap.
  */
 export class ProducerState {
   readonly #fileSystem: FileSystem
   readonly #dir: string
   #producers = new Map<number, ProducerStateEntry>()
   #isStale = false
-  /** The snapshot that was read or written last. */
+  /** The snapshot that was last read or written. */
   #snapshot: { readonly path: string; readonly content: Buffer } | null = null
-  /** Whether a sync covers it. */
+  /** Whether a sync covers that snapshot. */
   #isSnapshotSynced = false
 
   constructor(fileSystem: FileSystem, dir: string) {
@@ -38,7 +38,7 @@ export class ProducerState {
     this.#dir = dir
   }
 
-  /** Whether what is in memory may cover more than the log, until it is refreshed. */
+  /** Whether the state may cover more than the log, until it is refreshed. */
   get isStale(): boolean {
     return this.#isStale
   }
@@ -47,7 +47,7 @@ export class ProducerState {
     return [...this.#producers.values()]
   }
 
-  /** Takes note of a batch that is in the log. Batches without a producer id leave no trace. */
+  /** Notes a batch that is in the log. Batches without a producer id are ignored. */
   update(batch: RecordBatch): void {
     const producerId = producerIdOf(batch)
     const { producerEpoch } = batch
@@ -75,9 +75,9 @@ export class ProducerState {
   }
 
   /**
-   * Takes note of all batches from `fromOffset` on.
+   * Notes all batches from `fromOffset` on.
    *
-   * @param read returns batches from an offset on, none at the end.
+   * @param read returns batches from an offset on, or none at the end.
    */
   async replay(
     fromOffset: number,
@@ -95,14 +95,14 @@ export class ProducerState {
     }
   }
 
-  /** Notes that the log was cut, so that what is known may not be in it any more. */
+  /** Notes that the log was truncated, so that the state may include batches that are gone. */
   markStale(): void {
     this.#isStale ||= this.#producers.size > 0
   }
 
   /**
-   * Where the state is stale: takes it from the newest snapshot at or below `endOffset` and from the
-   * batches behind it, and removes snapshots that cover more. What fails is begun anew by the next call.
+   * Refreshes a stale state: loads the newest snapshot at or below `endOffset`, replays the batches
+   * after it, and removes snapshots that cover more. After a failure, the next call starts over.
    *
    * @param read as in {@link ProducerState.replay}
    */
@@ -117,10 +117,10 @@ export class ProducerState {
   }
 
   /**
-   * Replaces the state by the newest readable snapshot at or below `endOffset`.
+   * Replaces the state with the newest readable snapshot at or below `endOffset`.
    *
-   * @param names those in the log's directory. @defaultValue looks for them
-   * @returns the offset it covers up to, exclusive; -1 when there is none, and the state is empty.
+   * @param names entries of the log's directory. @defaultValue lists the directory
+   * @returns the offset it covers up to, exclusive; -1 if there is none, and the state is empty.
    */
   async load(endOffset: number, names?: readonly DirectoryEntry[]): Promise<number> {
     this.#producers.clear()
@@ -137,14 +137,14 @@ export class ProducerState {
         this.#producers = new Map(entries.map((entry) => [entry.producerId, entry]))
         return offset
       } catch (error) {
-        // The state is rebuilt from an older snapshot and the log behind it.
+        // The state is rebuilt from an older snapshot and the batches after it.
         if (!(error instanceof CorruptRecordError)) throw error
       }
     }
     return -1
   }
 
-  /** The snapshot that was read is known to be covered by a sync. */
+  /** Marks the snapshot that was read as covered by a sync. */
   noteSnapshotSynced(): void {
     this.#isSnapshotSynced = true
   }
@@ -152,7 +152,7 @@ export class ProducerState {
   /**
    * Writes `NNN.snapshot` for `offset`; durable when it resolves.
    *
-   * @returns false when it is there as it is to be, so that nothing was written, nor any name synced.
+   * @returns false if the same snapshot was there and synced: nothing was written, no name synced.
    */
   async takeSnapshot(offset: number): Promise<boolean> {
     const path = segmentFilePath(this.#dir, offset, 'snapshot')
@@ -167,10 +167,10 @@ export class ProducerState {
   }
 
   /**
-   * Unlinks every snapshot whose offset is not wanted, and what a crash has left of one that was being
-   * written; for good when it resolves.
+   * Unlinks every snapshot whose offset is not wanted, and temporary files that a crash has left.
+   * The removal is durable when it resolves.
    *
-   * @param names those in the log's directory. @defaultValue looks for them
+   * @param names entries of the log's directory. @defaultValue lists the directory
    */
   async removeSnapshots(
     isWanted: (offset: number) => boolean,
@@ -187,18 +187,18 @@ export class ProducerState {
   }
 
   /**
-   * Unlinks the snapshots at these offsets as far as that goes: the next open unlinks what stays, and what
-   * a power loss brings back.
+   * Unlinks the snapshots at these offsets and ignores failures. The next open unlinks those that
+   * remain and those that a power loss brings back.
    */
   async dropSnapshots(offsets: readonly number[]): Promise<void> {
     for (const offset of offsets) {
       const path = segmentFilePath(this.#dir, offset, 'snapshot')
-      // Not each roll has left one.
+      // Not every roll has left a snapshot.
       await this.#unlink(path).catch(() => undefined)
     }
   }
 
-  /** Unlinks every snapshot but those at `offsets`; see {@link ProducerState.removeSnapshots}. */
+  /** Unlinks all snapshots except those at `offsets`; see {@link ProducerState.removeSnapshots}. */
   keepSnapshots(offsets: readonly number[], names?: readonly DirectoryEntry[]): Promise<void> {
     const wanted = new Set(offsets)
     return this.removeSnapshots((offset) => wanted.has(offset), names)
@@ -212,7 +212,7 @@ export class ProducerState {
   async #snapshotOffsets(names?: readonly DirectoryEntry[]): Promise<number[]> {
     const offsets: number[] = []
     for (const entry of names ?? (await this.#fileSystem.list(this.#dir))) {
-      // There may be tens of thousands of other names.
+      // The directory may hold tens of thousands of other names.
       if (!entry.name.endsWith('.snapshot')) continue
       const name = parseSegmentFileName(entry.name)
       if (name !== null) offsets.push(name.offset)
@@ -221,12 +221,12 @@ export class ProducerState {
   }
 }
 
-/** -1 also for a number that cannot be held. */
+/** -1 also for an id that cannot be represented. */
 function producerIdOf(batch: RecordBatch): number {
   try {
     return batch.producerId
   } catch (error) {
-    // Nobody here has written it, and it must not keep a log from being opened.
+    // This library does not write such ids, and they must not prevent a log from being opened.
     if (error instanceof CorruptRecordError) return -1
     throw error
   }
@@ -238,7 +238,7 @@ function nextTxnFirstOffset(batch: RecordBatch, openTxn: number): number {
   return openTxn >= 0 ? openTxn : batch.baseOffset
 }
 
-/** A marker carries no sequence: what the producer sent before it in the same epoch stays known. */
+/** A marker has no sequence number: the last data batch of the same producer epoch stays known. */
 function lastDataOf(
   before: ProducerStateEntry | undefined,
 ): Pick<ProducerStateEntry, 'lastSequence' | 'lastOffset' | 'offsetDelta'> {
@@ -249,13 +249,13 @@ function lastDataOf(
   }
 }
 
-/** The epoch of the coordinator that wrote a marker; `null` where the batch is none. */
+/** Coordinator epoch of a transaction marker; `null` for other batches and unknown formats. */
 function coordinatorEpochOf(batch: RecordBatch): number | null {
   if (!batch.isControl) return null
   try {
     return readTransactionEnd(batch)?.coordinatorEpoch ?? null
   } catch (error) {
-    // A marker of a form that is not known says nothing more than that the transaction has ended.
+    // All that is known of a marker of an unknown format is that the transaction has ended.
     if (error instanceof CorruptRecordError) return null
     throw error
   }

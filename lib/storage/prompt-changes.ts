@@ -3,8 +3,8 @@ import type { LogWriter } from './log-writer.ts'
 import type { SerialQueue } from './serial-queue.ts'
 
 /**
- * Changes of a log that are made inside of the call where nothing has to be waited for, and in their
- * turn otherwise: a promise for each step of an append costs more than the append.
+ * Makes changes of a log synchronously if nothing has to be waited for, and in their turn
+ * otherwise. A promise for each step of an append would cost more than the append.
  */
 export class PromptChanges {
   readonly #queue: SerialQueue
@@ -24,7 +24,7 @@ export class PromptChanges {
     const appended = this.#queue.isIdle ? this.#writer.appendNow(batches, expectedOffset) : null
     if (appended === null)
       return this.#queue.run(() => this.#writer.append(batches, expectedOffset, hasKeyless))
-    // Nothing may come in between before the rest is written, or what a failed write has left is gone.
+    // No other change may run before the rest is written, or the failed write is taken back.
     return appended instanceof Promise ? this.#queue.run(() => appended) : appended
   }
 
@@ -33,7 +33,7 @@ export class PromptChanges {
     this.#writer.noteAcknowledged(endOffset)
   }
 
-  /** See `Log.flush`. Never throws. @returns `null` when it is done */
+  /** See `Log.flush`. Never throws. @returns `null` if it is already done */
   flush(): Promise<void> | null {
     const flushed = this.#queue.isIdle && this.#writer.flushNow()
     if (flushed === true) return null

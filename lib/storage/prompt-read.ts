@@ -6,45 +6,44 @@ import { BatchReader } from './batch-reader.ts'
 import { SEEK_BYTES } from './exact-seek.ts'
 import type { ReadLimits, SegmentView } from './segment-search.ts'
 
-/** More is not read inside of a call. */
+/** Most bytes that are read synchronously. */
 const MAX_PROMPT_BYTES = 64 * 1024
 
-/** Entries that are as close as one follows another may have batches in between. */
+/** If two index entries are closer than this, there may be other batches between their batches. */
 const MIN_EXACT_BYTES = 6 * 1024
 
 /** How much {@link readPromptly} returns. */
 export interface PromptLimits extends ReadLimits {
-  /** Whether the first batch has to keep to the limit as well: it follows others of the same read. */
+  /** Whether the limit also holds for the first batch, as it follows others of the same read. */
   readonly mustFit?: boolean | undefined
 }
 
-/** What {@link readPromptly} returns where it is certain that the first batch does not fit. */
+/** Returned by {@link readPromptly} if the first batch certainly does not fit. */
 export const NONE_FITS: readonly RecordBatch[] = Object.freeze([])
 
-/** Where in a segment the next batch is to be found, and what it has to be. */
+/** Where to find the next batch of a segment, and which offsets it must have. */
 export interface Cursor {
-  /** Of the first index entry at or behind the batch. */
+  /** Slot of the first index entry at or after the batch. */
   slot: number
   position: number
-  /** Base offset of the batch; `null` where only its last offset is known. */
+  /** Base offset of the batch; `null` if only its last offset is known. */
   baseOffset: number | null
-  /** Last offset of the batch; `null` where only its base offset is known. */
+  /** Last offset of the batch; `null` if only its base offset is known. */
   lastOffset: number | null
 }
 
 /**
- * Reads like `readRange`, inside of the call: the batch that holds `offset` and those that follow, as
- * many as a small read gives.
+ * Reads like `readRange`, but synchronously: the batch that holds `offset` and those that follow,
+ * as many as a small read returns.
  *
- * Only where everything is as it is in nearly every log: the index is true, batches follow one
- * another without a gap, and the bytes can be had at once. Whatever is out of the ordinary, damage
- * above all, is for `readRange` to find out.
+ * Handles only the usual case: the index is correct, batches follow one another without a gap, and
+ * the bytes are available at once. Anything else, above all damage, is left to `readRange`.
  *
- * @param cached lends the bytes until the end of the call, and takes in where records are; `null`
- * where the caller wants bytes of its own.
- * @param slot of {@link slotOf}, where it is known.
- * @returns no batches where only `readRange` can tell, otherwise at least the one that holds `offset`;
- * {@link NONE_FITS} where it is not to be returned.
+ * @param cached lends a buffer until the end of the call and learns where records are; `null` if
+ * the caller wants bytes of its own.
+ * @param slot result of {@link slotOf}, if it is known.
+ * @returns no batches if only `readRange` can tell, otherwise at least the batch that holds
+ * `offset`; {@link NONE_FITS} if that batch does not fit.
  */
 export function readPromptly(
   view: SegmentView,
@@ -66,17 +65,17 @@ export function readPromptly(
   return found
 }
 
-/** Slot of the first index entry at or behind `offset`; one more than there are when there is none. */
+/** Slot of the first index entry at or after `offset`; the number of entries if there is none. */
 export function slotOf({ indexes }: SegmentView, offset: number): number {
   return indexes.offsetIndex.slotOf(offset - 1) + 1
 }
 
 /**
- * The batch that holds an offset, where one index entry names it and the one before names the batch in
- * front of it. There may be others in between.
+ * The batch that holds an offset, if one index entry names it and the previous entry names the
+ * batch before it. Whether other batches lie between the two is not known.
  *
- * @param slot of {@link slotOf}.
- * @returns `null` when there are no such entries.
+ * @param slot result of {@link slotOf}.
+ * @returns `null` if there are no such entries.
  */
 export function exactCursor({ indexes }: SegmentView, slot: number): Cursor | null {
   const { offsetIndex } = indexes
@@ -89,12 +88,12 @@ export function exactCursor({ indexes }: SegmentView, slot: number): Cursor | nu
   }
 }
 
-/** Whether the batch at an exact cursor is likely to be the one behind that of the entry before. */
+/** Whether the batch at an exact cursor probably follows the batch of the previous entry. */
 function mayBeNext({ indexes }: SegmentView, { slot, position }: Cursor): boolean {
   return position - indexes.offsetIndex.positionAt(slot - 1) >= MIN_EXACT_BYTES
 }
 
-/** The last batch in front of an offset, whose slot it is, that the index names, or the first of the segment. */
+/** The last batch before an offset with this slot that the index names, or the segment's first. */
 function cursorBefore({ indexes, baseOffset }: SegmentView, slot: number): Cursor {
   const { offsetIndex } = indexes
   if (slot === 0) return { slot, position: 0, baseOffset, lastOffset: null }
@@ -103,9 +102,9 @@ function cursorBefore({ indexes, baseOffset }: SegmentView, slot: number): Curso
 }
 
 /**
- * Reads from the cursor on, in one piece, and adds what is sound and follows.
+ * Reads one chunk from the cursor on, and adds the batches that are sound and follow one another.
  *
- * @returns whether the first that is wanted is too large. Nothing is added then.
+ * @returns whether the first wanted batch is too large, in which case nothing is added.
  */
 function readOn(
   view: SegmentView,
@@ -116,7 +115,7 @@ function readOn(
   const { cursor, cache, found } = read
   const { file } = view
   let sizeBytes = 0
-  // Of a batch at the cursor that has to fit, what is beyond the limit is of no use but its header.
+  // If a batch at an exact cursor has to fit, only its header is needed beyond the limit.
   const seekBytes = mustFit && cursor.baseOffset !== null ? RECORD_BATCH_OVERHEAD : SEEK_BYTES
   const mostBytes = Math.min(MAX_PROMPT_BYTES, maxBytes + seekBytes)
   const chunkBytes = endOf(view, cursor, endOffset, mostBytes) - cursor.position
@@ -144,7 +143,7 @@ function readOn(
       if (cursor.baseOffset >= endOffset) return false
     }
   } catch (error) {
-    // What is sound before the damage is delivered; the next read starts at the damage.
+    // The sound batches before the damage are returned; the next read starts at the damage.
     if (!(error instanceof CorruptRecordError)) throw error
     return false
   } finally {
@@ -166,7 +165,7 @@ function isExpected(
   )
 }
 
-/** Where to stop reading: behind the batch that holds the last offset below `endOffset`, or before. */
+/** Where to stop: after the batch with the last offset below `endOffset`, or within `mostBytes`. */
 function endOf(
   view: SegmentView,
   { slot, position }: Cursor,

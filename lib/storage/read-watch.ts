@@ -8,17 +8,17 @@ import type {
 import { openFilesOf, shareOpenFiles } from '../platform/open-files.ts'
 import { isReadFailure } from './read-failure.ts'
 
-/** Where the first read has failed. */
+/** The first read that failed. */
 export interface FailedRead {
   readonly path: string
-  /** First byte that was asked for. */
+  /** Position of the first requested byte. */
   readonly position: number
   readonly error: NodeJS.ErrnoException
 }
 
 /**
- * A file system that takes note of the first read that fails: the system's error of a read does not say
- * which file it is about. Nothing can be changed through it.
+ * A read-only file system that notes the first failed read: the system's error does not say which
+ * file it is about.
  */
 export class ReadWatch implements FileSystem {
   /** `null` while no read has failed. */

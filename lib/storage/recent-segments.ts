@@ -1,12 +1,12 @@
 /**
- * Those of a log's segments that were read last, whose files stay open while they are among them.
+ * The segments of a log that were read last. Their files stay open.
  *
- * There are as many as random reads of some dozens of GiB need: to open a file for a read takes
- * twenty times as long as the read.
+ * The limit is enough for random reads over a few dozen GiB. Opening a file for a read takes twenty
+ * times as long as the read.
  */
 export class RecentSegments<S> {
   readonly #maxCount: number
-  /** In the order of their last use. */
+  /** In order of last use, oldest first. */
   readonly #segments = new Set<S>()
   #last: S | null = null
 
@@ -14,12 +14,12 @@ export class RecentSegments<S> {
     this.#maxCount = maxCount
   }
 
-  /** Whether a segment was used last, which needs no further note. */
+  /** Whether this segment was the last one used, so that its use need not be noted again. */
   isLast(segment: S): boolean {
     return segment === this.#last
   }
 
-  /** Notes that a segment is used again. @returns false for one that is not among them */
+  /** Notes another use of a segment. @returns false if it is not in the set */
   useAgain(segment: S): boolean {
     if (!this.#segments.delete(segment)) return false
     this.#segments.add(segment)
@@ -27,7 +27,7 @@ export class RecentSegments<S> {
     return true
   }
 
-  /** Notes the use of a segment that is not among them. @returns the one that has to go for it */
+  /** Adds a segment that is not in the set. @returns the segment that has to make room, if any */
   add(segment: S): S | undefined {
     this.#segments.add(segment)
     this.#last = segment

@@ -5,10 +5,10 @@ import type { LogSegments } from './log-segments.ts'
 const PIECE_BYTES = 1024 * 1024
 
 /**
- * Reads what is known of producers from the batches up to `endOffset`, in pieces of a MiB.
+ * Reads the batches up to `endOffset` for the producer state, in chunks of 1 MiB.
  *
- * It goes on behind damage, with the next segment: that shows when it is read, and must not keep a log
- * from being opened or written. What a producer has written there is not known then.
+ * After damage it continues with the next segment. Damage is reported when it is read, and must not
+ * prevent a log from being opened or written. What producers wrote there is then unknown.
  */
 export function replayReader(
   segments: LogSegments,

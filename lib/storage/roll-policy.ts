@@ -4,18 +4,18 @@ import type { Random } from '../platform/random.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { LogSegment } from './log-segment.ts'
 
-/** Decides when a log begins a new segment: by size, by age, or where an offset or index is full. */
+/** Decides when a log starts a new segment: by size, by age, or if an offset does not fit. */
 export class RollPolicy {
   readonly #clock: Pick<Clock, 'now'>
   readonly #random: Pick<Random, 'integer'>
   #config: Readonly<ResolvedTopicConfig>
-  /** By this clock; `null` while the active segment is one that was found, and its file was not asked. */
+  /** By this clock; `null` if the active segment was found at open and its file was not queried. */
   #activeSinceMs: number | null = null
   readonly #openedMs: number
-  /** How much earlier than after `segmentMs` the active segment is rolled. */
+  /** How much sooner than its age limit the active segment is rolled. */
   #jitterMs: number
 
-  /** @param found the active segment as the log was opened */
+  /** @param found the active segment when the log was opened */
   constructor(
     config: Readonly<ResolvedTopicConfig>,
     sources: { clock: Pick<Clock, 'now'>; random: Pick<Random, 'integer'> },
@@ -26,7 +26,7 @@ export class RollPolicy {
     this.#config = config
     this.#jitterMs = this.#drawJitter()
     this.#openedMs = this.#clock.now()
-    // An empty one has stood for nobody.
+    // An empty segment has no age yet.
     if ((found?.sizeBytes ?? 0) === 0) this.#activeSinceMs = this.#openedMs
   }
 
@@ -36,19 +36,19 @@ export class RollPolicy {
 
   set config(config: Readonly<ResolvedTopicConfig>) {
     this.#config = config
-    // One that was drawn before may be longer than the new `segmentMs`.
+    // The old jitter may be longer than the new `segmentMs`.
     this.#jitterMs = this.#drawJitter()
   }
 
-  /** A segment has become the active one. */
+  /** Notes that a new segment is active. */
   rolled(): void {
     this.#activeSinceMs = this.#clock.now()
     this.#jitterMs = this.#drawJitter()
   }
 
   /**
-   * Whether `batch` belongs into a new segment, when `pendingBytes` go into `active` before it. A
-   * promise only where the segment has to be read for that.
+   * Whether `batch` belongs in a new segment, once `pendingBytes` have been added to `active`.
+   * Returns a promise only if the segment has to be read.
    */
   mustRoll(
     active: LogSegment | undefined,
@@ -61,7 +61,7 @@ export class RollPolicy {
     return isDue ?? this.#readAndDecide(active, batch, firstPending)
   }
 
-  /** The same, and `null` where the segment has to be read for that: nothing is read. */
+  /** Like {@link RollPolicy.mustRoll}, but reads nothing: `null` if the segment has to be read. */
   mustRollNow(
     active: LogSegment,
     batch: RecordBatch,
@@ -90,13 +90,13 @@ export class RollPolicy {
   }
 
   /**
-   * Since when `active` takes records, by the clock. One that was found counts from its file, so that a
-   * log that is opened more often than it rolls comes to roll at all.
+   * When `active` began to take records, by the clock. For a segment found at open, its file tells.
+   * Otherwise a log that is opened more often than it rolls would never roll.
    */
   async activeSince(active: LogSegment, nowMs: number): Promise<number> {
     if (this.#activeSinceMs === null) {
       const begunMs = await active.times.begunMs()
-      // It may have been rolled meanwhile.
+      // It may have been rolled in the meantime.
       this.#activeSinceMs ??= Math.min(this.#openedMs, begunMs)
     }
     return this.#knownSince(nowMs) ?? nowMs
@@ -104,7 +104,7 @@ export class RollPolicy {
 
   #isDue(active: LogSegment, batch: RecordBatch, firstTimestamp: number): boolean | null {
     if (active.indexes.isFull) return true
-    // By the records' own time, as far as there is one that can be right; otherwise by the clock.
+    // By the records' timestamps if they are plausible; otherwise by the clock.
     if (firstTimestamp >= 0 && batch.maxTimestamp - firstTimestamp > this.#limitMs) return true
     const nowMs = this.#clock.now()
     if (firstTimestamp >= 0 && firstTimestamp <= nowMs) return false
@@ -113,7 +113,7 @@ export class RollPolicy {
   }
 
   #knownSince(nowMs: number): number | null {
-    // Where the clock has been set back, from the first look at it on.
+    // If the clock was set back, the age counts from now on.
     if (this.#activeSinceMs !== null && this.#activeSinceMs > nowMs) this.#activeSinceMs = nowMs
     return this.#activeSinceMs
   }
@@ -122,7 +122,7 @@ export class RollPolicy {
     return this.#longestMs - this.#jitterMs
   }
 
-  /** What is not rolled is not compacted, so a compacted log has both limits. */
+  /** Only rolled segments are compacted, so both limits apply to a compacted log. */
   get #longestMs(): number {
     const { segmentMs, maxCompactionLagMs, cleanupPolicy } = this.#config
     return cleanupPolicy === 'delete' ? segmentMs : Math.min(segmentMs, maxCompactionLagMs)
@@ -134,7 +134,7 @@ export class RollPolicy {
   }
 }
 
-/** Of the first batch in the segment, or the one that is to become it; nothing while nobody has read it. */
+/** Largest timestamp of the first batch, present or pending; none if nobody has read it. */
 function firstTimestampOf(
   active: LogSegment,
   firstPending: RecordBatch | undefined,

@@ -4,14 +4,14 @@ import { PARTITION_METADATA_FILE } from './partition-metadata.ts'
 import { SEGMENTS_FILE } from './segment-record.ts'
 import { findLogFiles } from './swap-files.ts'
 
-/** What a log leaves of itself, also where all of its segments are gone. */
+/** Files that a log leaves even if all of its segments are gone. */
 const TRACES: ReadonlySet<string> = new Set([SEGMENTS_FILE, PARTITION_METADATA_FILE])
 
 /**
- * Refuses to salvage what is no log's directory, as the one that holds all partitions of a broker: that
- * nothing was found there must not read as if nothing had been lost.
+ * Refuses to salvage a directory that holds no log, such as the one with all partitions of a
+ * broker. Otherwise an empty result would look as if nothing had been lost.
  *
- * @throws {@link StorageError}, the system's error where the directory cannot be listed
+ * @throws {@link StorageError}; the system's error if the directory cannot be listed
  */
 export async function ensureHoldsLog(fileSystem: FileSystem, dir: string): Promise<void> {
   const entries = await fileSystem.list(dir)

@@ -7,10 +7,11 @@ import { liesInValue, type ValueRange } from './torn-batch.ts'
 const CHUNK_BYTES = 1024 * 1024
 
 /**
- * Where a batch may begin behind damage at `position`; `end` for nowhere. A length that leads to
- * another batch is believed: what lies inside of a damaged batch may look like one, and is none.
+ * Where a batch may begin after damage at `position`; `end` if nowhere. A length that leads to
+ * another batch is believed: bytes inside a damaged batch may look like a batch without being one.
  *
- * @param values of the damaged batch, and those behind it; what lies in one of them is none either.
+ * @param values those of the damaged batch and later ones; bytes inside a value are no batch
+ * either.
  */
 export async function nextCandidate(
   file: File,

@@ -3,18 +3,19 @@ import { readFully } from '../platform/file-io.ts'
 import type { File, FileStat } from '../platform/file-system.ts'
 import { isBadMedium } from './read-failure.ts'
 
-/** What a disk gives, or does not give, at once. */
+/** Unit in which a disk returns bytes or fails to. */
 const PIECE_BYTES = 4096
 
 /**
- * A log file that is read as far as the disk gives its bytes. What it does not give reads as zeros, which
- * no checksum fits, so that what lies behind them can be found. What no checksum covers may still fit.
+ * A log file that is read as far as the disk returns its bytes. Unreadable bytes read as zeros,
+ * which match no checksum, so later batches can be found. Fields without a checksum may still
+ * match.
  *
- * A piece that has failed is not asked for again: a disk may take seconds to say that it cannot read one.
+ * A piece that failed is not read again: a disk may take seconds to report that it cannot read it.
  */
 export class SalvageSource implements File {
   readonly #file: File
-  /** By their positions, what the system has said of the pieces that cannot be read. */
+  /** The system's messages for the pieces that cannot be read, by position. */
   readonly #failures = new Map<number, string>()
 
   constructor(file: File) {
@@ -25,7 +26,7 @@ export class SalvageSource implements File {
     return this.#file.path
   }
 
-  /** As a file is read. What does not come at once is asked for in pieces. */
+  /** Reads like a file. Bytes that cannot be read at once are read in pieces. */
   async read(buffer: Uint8Array, position: number): Promise<number> {
     if (this.whyUnreadable(position, position + buffer.length) === null) {
       try {
@@ -45,7 +46,7 @@ export class SalvageSource implements File {
     return end - position
   }
 
-  /** Why bytes in [`position`, `end`) could not be read; `null` where none has failed that was asked for. */
+  /** Why bytes in [`position`, `end`) could not be read; `null` if no read of them has failed. */
   whyUnreadable(position: number, end: number): string | null {
     if (this.#failures.size === 0) return null
     for (let piece = pieceOf(position); piece < end; piece += PIECE_BYTES) {
@@ -95,7 +96,7 @@ function pieceOf(position: number): number {
   return position - (position % PIECE_BYTES)
 }
 
-/** A salvage changes nothing of what it reads. */
+/** A salvage never changes its source. */
 function onlyRead(): Promise<never> {
   return Promise.reject(new IllegalStateError('a file that is salvaged is only read'))
 }

@@ -10,21 +10,21 @@ import { isBadMedium } from './read-failure.ts'
 const READ_BYTES = 1024 * 1024
 
 /**
- * The leader epochs of a log that is salvaged. No checksum of a batch covers its own, and the checkpoint
- * of epochs has none. Epochs rise from batch to batch: where one contradicts the checkpoint and stands
- * out among its neighbours, it is put right in the copy. Where one stands in line, or the checksum on
- * record of its file proves it, it is the checkpoint that is wrong or behind, and is left out.
+ * The leader epochs of a log that is salvaged. Neither the epoch of a batch nor the epoch
+ * checkpoint has a checksum. Epochs rise from batch to batch. An epoch that contradicts the
+ * checkpoint and does not fit its neighbours is corrected in the copy. If it fits them, or the
+ * recorded checksum of its file proves it, the checkpoint is wrong or behind, and is left out.
  */
 export class SalvagedEpochs {
   readonly #fileSystem: FileSystem
   readonly #source: LeaderEpochCache
   #epochOf = epochsBy([])
-  /** Copies with batches that contradict the checkpoint. */
+  /** Copied files with batches that contradict the checkpoint. */
   readonly #disputed: string[] = []
   #isCheckpointWrong = false
   /** Epoch of the last batch that does not contradict the checkpoint. */
   #known = -1
-  /** That of the batch before, where it contradicts the checkpoint and is not below the ones in front of it. */
+  /** Epoch of the previous batch, if it contradicts the checkpoint without being too low. */
   #inLine: number | null = null
 
   constructor(fileSystem: FileSystem, dir: string) {
@@ -32,7 +32,7 @@ export class SalvagedEpochs {
     this.#source = new LeaderEpochCache(fileSystem, dir)
   }
 
-  /** Reads the checkpoint, which may be missing, damaged, or out of reach: then nothing is known. */
+  /** Reads the checkpoint. If it is missing, damaged or unreadable, no epoch is known. */
   async load(): Promise<void> {
     try {
       await loadEpochs(this.#source)
@@ -42,7 +42,7 @@ export class SalvagedEpochs {
     this.#epochOf = epochsBy(this.#source.entries)
   }
 
-  /** Takes note of a batch; all of them in offset order. @returns whether the checkpoint names another epoch */
+  /** Notes a batch, in offset order. @returns whether the checkpoint names another epoch */
   note({ baseOffset, partitionLeaderEpoch: epoch }: RecordBatch): boolean {
     if (this.#inLine !== null && this.#inLine <= epoch) this.#isCheckpointWrong = true
     this.#inLine = null
@@ -52,13 +52,13 @@ export class SalvagedEpochs {
     return isDisputed
   }
 
-  /** Notes a copy that holds such batches. */
+  /** Notes a copied file with batches that contradict the checkpoint. */
   dispute(path: string, areBatchesProven: boolean): void {
     this.#isCheckpointWrong ||= areBatchesProven
     this.#disputed.push(path)
   }
 
-  /** Puts the copies right. @returns whether the checkpoint is to be copied with them */
+  /** Corrects the copies. @returns whether the checkpoint is to be copied as well */
   async settle(): Promise<boolean> {
     if (this.#isCheckpointWrong || this.#inLine !== null) return false
     for (const path of this.#disputed) await this.#putRight(path)
