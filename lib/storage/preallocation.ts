@@ -35,7 +35,7 @@ interface GrowingSegment {
  *
  * They are written before a batch that outgrows the file, and only while the whole file is durable.
  * An error of that write then affects no record. If only the sync reports it, the log stops, as
- * always.
+ * after any failed sync.
  *
  * A log ends with its last whole batch. So does the file of a segment that was rolled or closed.
  */

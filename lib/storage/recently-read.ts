@@ -19,8 +19,8 @@ export class RecentlyRead {
   /** Returns whether a batch was read before, and marks it as read. */
   note(segment: number, position: number): boolean {
     const place = Math.imul(segment, SPREAD) ^ position
-    // The highest bits select the slot, and a product takes them from lower ones: these may all be
-    // equal.
+    // The highest bits select the slot, and a product takes them from lower bits. Batches may all
+    // be 2^15 bytes long.
     const hash = Math.imul(place ^ (place >>> 15), SPREAD_AGAIN)
     const slot = hash >>> this.#shift
     if (this.#hashes[slot] === hash) return true

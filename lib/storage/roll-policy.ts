@@ -4,7 +4,7 @@ import type { Random } from '../platform/random.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { LogSegment } from './log-segment.ts'
 
-/** Decides when a log starts a new segment: by size, by age, or if an offset does not fit. */
+/** Decides when to start a new segment: by size, by age, or if an offset or index is full. */
 export class RollPolicy {
   readonly #clock: Pick<Clock, 'now'>
   readonly #random: Pick<Random, 'integer'>

@@ -9,26 +9,26 @@ export interface FoundSegment {
   readonly sizeBytes: number
 }
 
-/** Where the files are not those that are on record. */
+/** A difference between the segment files and the record of segments. */
 export interface SegmentBreach {
   readonly entry: SegmentEntry
-  /** The file that is not as it was, or was not there; `null` when the one on record is missing. */
+  /** The file that was different or not there; `null` when the recorded one is missing. */
   readonly path: string | null
   readonly reason: string
-  /** First byte that is missing, or too much. */
+  /** First byte that is missing or in excess. */
   readonly position: number
 }
 
 /**
- * Compares the segments that are there with those that are on record, by names and sizes only.
+ * Compares the existing segments with the recorded ones, by names and sizes only.
  *
- * Segments that are wholly deleted need not be there, and there may be more than on record at the
- * end: what was rolled and not yet durable, or not yet removed. What is on record has to be there:
- * a sealed segment as it was, of the active one at least what had been durable. No other may begin
- * inside of it: where its name says, the one on record would seem to end.
+ * Segments that are wholly deleted need not exist. There may be unrecorded ones at the end: rolled
+ * and not yet durable, or not yet removed. Other recorded segments must exist: a sealed one
+ * unchanged, the active one with at least the bytes that were durable. No other segment may begin
+ * inside a recorded one, which would seem to end there.
  *
  * @param found in offset order.
- * @param isExempt whether a segment on record may be otherwise. @defaultValue none may
+ * @param isExempt whether a recorded segment may differ. @defaultValue none may
  * @returns the first breach in offset order, `null` when there is none.
  */
 export function auditSegments(
@@ -42,7 +42,7 @@ export function auditSegments(
   for (const [slot, entry] of record.segments.entries()) {
     const { baseOffset, nextOffset } = entry
     const isActive = slot === record.segments.length - 1
-    // The active one may have got more since than is on record, so it counts up to its very end.
+    // The active one may have grown since it was recorded: it counts even if it ends at the start.
     if (isActive ? nextOffset < logStartOffset : nextOffset <= logStartOffset) continue
     const at = slots.get(baseOffset) ?? -1
     const segment = found[at]
@@ -54,12 +54,12 @@ export function auditSegments(
 }
 
 /**
- * Compares what a reader has found beside the writer with the record that he has read behind it. The
- * writer takes off record what it removes or replaces before it does, and puts a segment on it behind
- * making the file. So what is on record has to have been there: but for what lies at the end of the
- * list or behind it, which may have been made since, unless it was known before.
+ * Compares the segments that a reader has found beside the writer with the record, read after them.
+ * The writer takes a segment off record before it removes or replaces it, and records a segment
+ * after it has created the file. So a recorded segment must have existed, unless it is the last one
+ * found or a later one: these may have been created in the meantime, unless they were known before.
  *
- * A truncation, or two replacements, may still come in between. Only what is found twice is a breach.
+ * A truncation or two replacements may still come in between. Only what is found twice is a breach.
  *
  * @returns the first breach in offset order, `null` when there is none.
  */
@@ -79,20 +79,20 @@ export function auditFollowed(
   )
 }
 
-/** What a reader knows of a log beside its writer. */
+/** What a reader knows of a log that another process writes. */
 export interface FollowedSegments {
   /** In offset order; all but the last one sealed. */
   readonly found: readonly FoundSegment[]
-  /** Base offsets of the segments that were there at an earlier look. */
+  /** Base offsets of the segments that were known before. */
   readonly known: ReadonlySet<number>
   readonly logStartOffset: number
 }
 
 /**
- * Where records begin for which there is no file, though they are not deleted. They are off record
- * while their segments are replaced, and the first of these gives its name to what replaces them. A
- * file that gets its name while a directory is listed may be in the list under neither name, so a list
- * that lacks it is to be made again.
+ * Start of records that have no file although they are not deleted. Segments are off record while
+ * they are replaced, and their replacement takes the name of the first. A file that is renamed
+ * while a directory is listed may be listed under neither name, so a list that lacks it must be
+ * made again.
  *
  * @returns `null` when there is none.
  */
@@ -112,7 +112,7 @@ export function uncoveredOffset(
   return null
 }
 
-/** What is wrong with the file that has to be there for an entry; `null` for nothing. */
+/** What is wrong with the file that an entry requires; `null` if nothing is. */
 function breachOf(
   dir: string,
   entry: SegmentEntry,
@@ -131,7 +131,7 @@ function breachOf(
   return { entry, path: found.path, position, reason }
 }
 
-/** Whether a file that is not on record begins inside of the segment before it, which is. */
+/** Whether a file that is not on record begins inside the recorded segment before it. */
 export function isIntruder(
   entry: SegmentEntry | null,
   next: Pick<FoundSegment, 'baseOffset'>,
@@ -147,10 +147,10 @@ function intrusionOf(entry: SegmentEntry, next: FoundSegment | undefined): Segme
 }
 
 /**
- * Where the log starts: the checkpoint and the record say so, and either may be damaged or behind.
+ * Where the log starts, by the checkpoint and the record, either of which may be damaged or behind.
  *
- * The record is written first and has a checksum, so a checkpoint beyond it is believed only where
- * what it says is deleted is indeed not there any more.
+ * The record is written first and has a checksum, so a checkpoint beyond it is believed only if a
+ * recorded segment below it is indeed gone.
  */
 export function chooseLogStart(
   record: SegmentRecord | null,
@@ -167,7 +167,7 @@ export function chooseLogStart(
   return isDeleted ? checkpoint : record.logStartOffset
 }
 
-/** The error that a breach stands for, in a log that can be read up to `endOffset`. */
+/** The error for a breach, in a log that can be read up to `endOffset`. */
 export function breachError(
   dir: string,
   breach: Omit<SegmentBreach, 'entry'> & ErrorOptions,
@@ -180,7 +180,7 @@ export function breachError(
   return new CorruptRecordError(reason, place, cause === undefined ? undefined : { cause })
 }
 
-/** The error for a log without a segment; `null` where no record was durable that is not deleted. */
+/** The error for a log without a segment; `null` if all durable records are deleted. */
 export function nothingLeft(
   dir: string,
   logStartOffset: number,
@@ -195,7 +195,7 @@ export function nothingLeft(
   })
 }
 
-/** The error for offsets that no segment holds, between one that ends there and the next. */
+/** The error for offsets that no segment holds, between the end of one and the next one. */
 export function gapBehind(
   { path, sizeBytes }: FoundSegment,
   endOffset: number,

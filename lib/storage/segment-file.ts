@@ -11,47 +11,47 @@ import { writeAgain } from './write-again.ts'
 /** How a {@link SegmentFile} is opened. */
 export interface SegmentFileOptions {
   readonly fileSystem: FileSystem
-  /** Whether it is the file of another owner. */
+  /** Whether another process owns the file. */
   readonly readOnly: boolean
   /** See `SegmentOptions`. */
   readonly topicId?: string | undefined
 }
 
 /**
- * The log file of one segment, opened at first use and given back while nobody needs it, so that
- * many segments, and many logs, do not hold as many descriptors.
+ * The log file of one segment. It is opened at first use and closed while nobody uses it, so that
+ * many segments and many logs do not need as many descriptors.
  *
- * It is opened for reading and writing alike, and where that is refused, because the lock is lost or
- * the disk can only be read by now, for who wants to read. Whoever comes to write then opens it anew.
+ * It is opened for reading and writing. If that is refused, because the lock is lost or the disk
+ * has become read-only, it is opened for reading only. A later write opens it again.
  *
- * The file of another owner is opened for reading only. He may have deleted its topic and made another of
- * that name, whose files have the same names and perhaps the same numbers, so the directory is asked
- * whose it is.
+ * A file of another owner is opened for reading only. The owner may have deleted the topic and
+ * created another of the same name, whose files have the same names and perhaps the same identity.
+ * So the directory is checked for the id of its topic.
  *
- * Uses may overlap. A file that was written to is not parked before it is synced: another descriptor
- * would not hear of a write that failed behind the back of the first one.
+ * Uses may overlap. A file that was written to is not parked before it is synced: a new descriptor
+ * would not report a write-back that failed before it was opened.
  */
 export class SegmentFile implements ParkableFile {
   readonly path: string
-  /** Which file has this name, where that is known; see `FileStat`. */
+  /** Identity of the file with this name, if it is known; see `FileStat`. */
   identity: string | null = null
-  /** How often it was opened, by its name, for a change of it, and was the file that it had been. */
+  /** How often it was opened by its name for a change, and was still the same file. */
   timesFound = 0
   readonly #options: SegmentFileOptions
   readonly #files: OpenFiles
   #opening: Promise<File> | null = null
-  /** What `#opening` has come to; `null` while nobody has used it since. */
+  /** Resolved value of `#opening`; `null` until its first use. */
   #openFile: File | null = null
-  /** Whether it may only be read, because it could not be opened for more. */
+  /** Whether it is open for reading only, because it could not be opened for more. */
   #isForReading = false
-  /** In whose place one was opened that can be written to: closed when nobody uses the file any more. */
+  /** The file that a writable one has replaced; closed when nobody uses it any more. */
   #outdated: File | null = null
   #useCount = 0
   #isParking = false
   #isClosed = false
-  /** Whether something was written that no sync covers. */
+  /** Whether there are writes that no sync covers. */
   #isUnsynced = false
-  /** Whether what is open is the file that it has been from the start. */
+  /** Whether the open file is known to be the original one. */
   #isProven = false
   #wasUsed = false
 
@@ -61,12 +61,12 @@ export class SegmentFile implements ParkableFile {
     this.#files = openFilesOf(options.fileSystem)
   }
 
-  /** Whether it is open, or about to be. */
+  /** Whether it is open or being opened. */
   get isOpen(): boolean {
     return this.#opening !== null
   }
 
-  /** Whether a use of it goes on. */
+  /** Whether somebody is using it. */
   get isInUse(): boolean {
     return this.#useCount > 0
   }
@@ -81,20 +81,20 @@ export class SegmentFile implements ParkableFile {
     return wasUsed
   }
 
-  /** Makes the file if it does not exist, and opens it. */
+  /** Creates the file if it does not exist, and opens it. */
   async create(): Promise<void> {
     this.#opening = this.#openAs('create')
     this.identity = await this.use(identityOf)
   }
 
   /**
-   * Writes `buffers` one behind the other from `position`.
+   * Writes `buffers` one after another from `position`.
    *
-   * @param onBegin called once the file is open: until then nothing of it can be in the file.
-   * @throws LogGoneError when the file was opened again and is another one by now.
+   * @param onBegin called once the file is open; nothing is written before.
+   * @throws LogGoneError when the file was reopened and is a different one now.
    */
   write(buffers: readonly Uint8Array[], position: number, onBegin?: () => void): Promise<void> {
-    // No sync follows a write of nothing.
+    // A write of nothing is not followed by a sync.
     if (buffers.length === 0) return Promise.resolve()
     return this.#use('change', (file) => {
       onBegin?.()
@@ -103,11 +103,11 @@ export class SegmentFile implements ParkableFile {
   }
 
   /**
-   * Like {@link SegmentFile.write}, inside of the call.
+   * Like {@link SegmentFile.write}, but synchronous.
    *
-   * @returns how many bytes were written, which may be fewer than there are; -1 when it has to be
-   * waited for, and nothing was tried.
-   * @throws what the file system says; any prefix of the bytes may have been written.
+   * @returns the number of bytes written, which may be fewer than there are; -1 if it would have to
+   * wait, and nothing was tried.
+   * @throws the system's error; any prefix of the bytes may have been written.
    */
   writeNow(buffers: readonly Uint8Array[], position: number): number {
     const file = this.openNow
@@ -116,22 +116,22 @@ export class SegmentFile implements ParkableFile {
     return file.writeNow(buffers, position)
   }
 
-  /** Like {@link SegmentFile.datasync}, inside of the call. @returns false when it has to be waited for */
+  /** Like {@link SegmentFile.datasync}, but synchronous. @returns false if it would have to wait */
   datasyncNow(): boolean {
     if (this.#isForReading || this.openNow?.datasyncNow?.() !== true) return false
     this.#isUnsynced = false
     return true
   }
 
-  /** Makes what was written durable. A rejection must not be retried. Must not overlap with writes. */
+  /** Makes all writes durable. A rejection must not be retried. Must not overlap with writes. */
   datasync(): Promise<void> {
     return this.#use('sync', (file) => file.datasync())
   }
 
   /**
-   * Runs `task` with the open file, which stays open at least as long.
+   * Runs `task` with the open file, which stays open at least until it ends.
    *
-   * @throws {@link ClosedError} after {@link SegmentFile.close}, also in the middle of `task`.
+   * @throws {@link ClosedError} after {@link SegmentFile.close}, even in the middle of `task`.
    */
   use<T>(task: (file: File) => Promise<T>): Promise<T> {
     return this.#use('read', task)
@@ -146,7 +146,7 @@ export class SegmentFile implements ParkableFile {
       let file = await (isDoubtful ? this.#openProven() : this.#open())
       if (kind === 'sync' && this.#isForReading) file = await this.#openForMore(file)
       if (kind === 'change') this.#isUnsynced = true
-      // It may have been closed meanwhile.
+      // It may have been closed in the meantime.
       this.#openFile = this.#opening === null ? null : file
       const result = await task(file)
       if (kind === 'sync') this.#isUnsynced = false
@@ -158,23 +158,23 @@ export class SegmentFile implements ParkableFile {
     }
   }
 
-  /** The file, for who is done with it before the call ends; `null` when it has to be opened first. */
+  /** The open file, for synchronous use only; `null` if it has to be opened first. */
   get openNow(): File | null {
     this.#wasUsed = true
     return this.#openFile
   }
 
-  /** Cuts the file at `sizeBytes`, behind its last batch; not durable before the next sync. */
+  /** Truncates the file to `sizeBytes`, after its last batch; not durable before the next sync. */
   shrink(sizeBytes: number): Promise<void> {
     return this.#use('change', (file) => file.truncate(sizeBytes))
   }
 
-  /** Sets the time of its last modification, where the file system can do that. */
+  /** Sets the time of the last modification, if the file system supports it. */
   async setModified(modifiedMs: number): Promise<void> {
     await this.#use('read', async (file) => file.setModified?.(modifiedMs))
   }
 
-  /** Cuts the file at `sizeBytes`; durable when it resolves. @throws InDoubtError when the sync fails */
+  /** Truncates to `sizeBytes`, durably. @throws InDoubtError when the sync fails */
   async cut(sizeBytes: number): Promise<void> {
     await this.#use('change', async (file) => {
       await file.truncate(sizeBytes)
@@ -188,13 +188,13 @@ export class SegmentFile implements ParkableFile {
     await this.#use('change', (file) => writeAgain(file, position, end))
   }
 
-  /** Whether the file that is used is still the one that its name stands for. */
+  /** Whether the file in use is still the one that has this name. */
   async isInPlace(): Promise<boolean> {
     const identity = this.identity ?? (await this.use(identityOf))
     return (await this.#options.fileSystem.stat(this.path))?.identity === identity
   }
 
-  /** The same inside of the call. @returns false also when it has to be waited for, or the look fails */
+  /** Like `isInPlace`, but synchronous. @returns false also if it would have to wait or fails */
   isInPlaceNow(): boolean {
     if (this.identity === null) return false
     try {
@@ -204,7 +204,7 @@ export class SegmentFile implements ParkableFile {
     }
   }
 
-  /** Closes the file as soon as nobody uses it, unless no sync covers it. The next use opens it again. */
+  /** Closes the file once nobody uses it, unless writes are unsynced. The next use reopens it. */
   async park(): Promise<void> {
     if (this.#isUnsynced) return
     this.#isParking = this.#useCount > 0
@@ -214,11 +214,11 @@ export class SegmentFile implements ParkableFile {
     this.#isProven = false
     this.#openFile = null
     this.#files.closed(this)
-    // What was written is synced, so a close that fails takes nothing along.
+    // All writes are synced, so a close that fails loses nothing.
     await (await opening?.catch(() => null))?.close().catch(() => undefined)
   }
 
-  /** Closes the file for good. Idempotent: the descriptor is gone also when that fails, which is told once. */
+  /** Closes the file for good. Idempotent. A failure is reported once; the descriptor is gone. */
   async close(): Promise<void> {
     this.#isClosed = true
     const opening = this.#opening
@@ -244,12 +244,12 @@ export class SegmentFile implements ParkableFile {
     return this.#opening
   }
 
-  /** @throws `ENOENT` also when it is the file of another topic by now. */
+  /** @throws `ENOENT` also if the file now belongs to another topic. */
   async #openOfOwner(): Promise<File> {
     const file = await this.#openAs('read')
     const { fileSystem, topicId } = this.#options
     try {
-      // Asked for behind the open: whose a directory is, it says before it has any file of the log, and
+      // Checked after the open: a directory names its topic before it has any file of the log, and
       // until all of them are gone.
       if (await isOfAnotherTopic(fileSystem, dirname(this.path), topicId)) {
         throw systemError('ENOENT', 'open', this.path, 'it belongs to another topic by now')
@@ -261,14 +261,14 @@ export class SegmentFile implements ParkableFile {
     }
   }
 
-  /** Closes a file that was opened and is not to be used. */
+  /** Closes a file that was opened but is not to be used. */
   async #abandon(file: File): Promise<void> {
     this.#opening = null
     this.#files.closed(this)
     await file.close().catch(() => undefined)
   }
 
-  /** Those who read meanwhile go on with the file that is open, and share no failure of this. */
+  /** Reads continue with the file that is open, and are not affected if this fails. */
   async #openForMore(file: File): Promise<File> {
     const opening = this.#opening
     const anew = await this.#openPath('update')
@@ -289,7 +289,7 @@ export class SegmentFile implements ParkableFile {
   async #openAs(mode: OpenMode): Promise<File> {
     try {
       const file = await this.#openPath(mode)
-      // It may have been closed meanwhile.
+      // It may have been closed in the meantime.
       const parking = this.#isClosed ? null : this.#files.opened(this)
       if (parking !== null) await parking
       return file
@@ -300,7 +300,7 @@ export class SegmentFile implements ParkableFile {
     }
   }
 
-  /** @throws the refusal, where the file that has the name by now is another owner's, or may be. */
+  /** @throws the refusal, if another owner's file has the name by now, or may have. */
   async #openForReading(refusal: unknown): Promise<File> {
     this.#isForReading = true
     const file = await this.#openAs('read')
@@ -311,10 +311,10 @@ export class SegmentFile implements ParkableFile {
     throw refusal
   }
 
-  /** @throws LogGoneError when another file has its name, or none. */
+  /** @throws LogGoneError when the name now stands for another file, or for none. */
   async #openProven(): Promise<File> {
     const known = this.identity
-    // Somebody who reads may have opened it long ago.
+    // A reader may have opened it long ago.
     const isOpenedNow = this.#opening === null
     try {
       let file = await this.#open()
@@ -336,7 +336,7 @@ async function identityOf(file: File): Promise<string> {
   return file.identity ?? (await file.stat()).identity
 }
 
-/** Whether nothing may be written to any more, so that a file could not be opened for that either. */
+/** Whether nothing may be written any more, so that opening a file for writing fails too. */
 function isRefused(error: unknown): boolean {
   return error instanceof LockLostError || isSystemError(error, 'EROFS')
 }

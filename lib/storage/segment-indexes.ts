@@ -4,7 +4,7 @@ import type { IndexLoadResult } from './index-file.ts'
 import { OffsetIndex, type OffsetPosition } from './offset-index.ts'
 import { TimeIndex, type TimestampOffset } from './time-index.ts'
 
-/** Where the indexes of a segment live, and how dense and how large they are. */
+/** Where the indexes of a segment are, how dense they are, and how large they may become. */
 export interface SegmentIndexesOptions {
   readonly fileSystem: FileSystem
   readonly baseOffset: number
@@ -14,7 +14,7 @@ export interface SegmentIndexesOptions {
   readonly segmentIndexBytes: number
 }
 
-/** What the indexes want to know of a batch. */
+/** What the indexes need to know of a batch. */
 export interface IndexedBatch {
   readonly lastOffset: number
   readonly maxTimestamp: number
@@ -22,24 +22,24 @@ export interface IndexedBatch {
 }
 
 /**
- * Both indexes of one segment, and what is counted in order to fill them.
+ * Both indexes of one segment, and the counters that decide when an entry is added.
  *
- * Index files hold no checksum, so nothing they say is more than a hint: who uses an entry compares
- * it with the batch that it names. {@link SegmentIndexes.max} is such a hint too until it is proven.
+ * Index files have no checksum, so their entries are only hints, which are compared with the batch
+ * that they name before use. {@link SegmentIndexes.max} is such a hint too until it is proven.
  *
  * Loads and writes must not overlap; the other calls are synchronous.
  */
 export class SegmentIndexes {
   readonly offsetIndex: OffsetIndex
   readonly timeIndex: TimeIndex
-  /** Whether damage hides batches behind the last time entry, so that none is to be added. */
+  /** Whether damage hides batches after the last time entry, so that none may be added. */
   isBlind = false
   readonly #baseOffset: number
   readonly #intervalBytes: number
   #bytesSinceEntry = 0
   #max: TimestampOffset
   #unprovenMax: TimestampOffset | null = null
-  /** The largest of the batches that were noted since that is unproven. */
+  /** Largest timestamp of the batches noted since `#max` became unproven. */
   #maxSince: TimestampOffset | null = null
 
   constructor(options: SegmentIndexesOptions) {
@@ -52,12 +52,12 @@ export class SegmentIndexes {
     this.#max = { timestamp: -1, offset: baseOffset }
   }
 
-  /** Largest timestamp and the last offset of the earliest batch that has it; timestamp -1 for none. */
+  /** Largest timestamp and last offset of the earliest batch that has it; timestamp -1 for none. */
   get max(): TimestampOffset {
     return this.#max
   }
 
-  /** What `max` rests on besides the batches that were noted since; `null` when on nothing else. */
+  /** The claim that `max` rests on besides the batches noted since; `null` if it is proven. */
   get unprovenMax(): TimestampOffset | null {
     return this.#unprovenMax
   }
@@ -67,21 +67,21 @@ export class SegmentIndexes {
     this.#maxSince = null
   }
 
-  /** Takes the largest timestamp of all that was there when `max` became unproven, or more of it. */
+  /** Takes the proven maximum of what was there when `max` became unproven, or of more. */
   proveMax(max: TimestampOffset): void {
     const since = this.#maxSince
     this.#max = since !== null && since.timestamp > max.timestamp ? since : max
     this.unprovenMax = null
   }
 
-  /** Whether entries no longer fit, so that the segment has to be rolled. */
+  /** Whether one of the indexes is full, so that the segment has to be rolled. */
   get isFull(): boolean {
     return this.offsetIndex.isFull || this.timeIndex.isFull
   }
 
   /**
-   * Whether batches that are still to be noted may fill the indexes: as many, of so many bytes together.
-   * Each gets one entry at most, and between two entries lie more bytes than the interval.
+   * Whether `batchCount` more batches, of `sizeBytes` bytes together, may fill the indexes. Each
+   * batch gets one entry at most, and there are more bytes than the interval between two entries.
    */
   mayBeFullBehind(batchCount: number, sizeBytes: number): boolean {
     const { offsetIndex, timeIndex } = this
@@ -94,7 +94,7 @@ export class SegmentIndexes {
   }
 
   /**
-   * Reads both files. When one of them is missing or no index, both are empty afterwards.
+   * Reads both files. If one of them is missing or is not an index, both are empty afterwards.
    *
    * @returns whether both could be read.
    */
@@ -102,22 +102,22 @@ export class SegmentIndexes {
     return this.#take([await this.offsetIndex.load(), await this.timeIndex.load()])
   }
 
-  /** The same of their last entries only, see {@link IndexFile.loadEnd}. */
+  /** Like {@link SegmentIndexes.load}, for the last entries only; see {@link IndexFile.loadEnd}. */
   async loadEnd(): Promise<boolean> {
     return this.#take([await this.offsetIndex.loadEnd(), await this.timeIndex.loadEnd()])
   }
 
-  /** Bytes that both take in memory. */
+  /** Memory that both take, in bytes. */
   get memoryBytes(): number {
     return this.offsetIndex.memoryBytes + this.timeIndex.memoryBytes
   }
 
-  /** Whether all entries of both are in memory. */
+  /** Whether all entries of both indexes are in memory. */
   get isComplete(): boolean {
     return this.offsetIndex.isComplete && this.timeIndex.isComplete
   }
 
-  /** Whether both files are there, and as memory is. */
+  /** Whether both files exist and are up to date with memory. */
   get isWritten(): boolean {
     return this.offsetIndex.isWritten && this.timeIndex.isWritten
   }
@@ -132,7 +132,7 @@ export class SegmentIndexes {
   fit(sizeBytes: number, nextOffset: number): boolean {
     const { position } = this.offsetIndex.lastEntry
     if (this.offsetIndex.count > 0 && position >= sizeBytes) return false
-    // Each entry names a batch of its own.
+    // Each entry names a different batch.
     if (this.offsetIndex.count * RECORD_BATCH_OVERHEAD > sizeBytes) return false
     return Math.max(this.offsetIndex.lastOffset, this.timeIndex.lastEntry.offset) <= nextOffset
   }
@@ -143,16 +143,16 @@ export class SegmentIndexes {
     this.timeIndex.clear()
   }
 
-  /** Drops all entries at or above `offset`. The largest timestamp has to be found anew then. */
+  /** Drops all entries at or above `offset`. The largest timestamp must then be found again. */
   truncateTo(offset: number): void {
     this.offsetIndex.truncateTo(offset)
     this.timeIndex.truncateTo(offset)
   }
 
   /**
-   * Goes back to the last entry: the batches from there on are to be noted again.
+   * Goes back to the last entry: the batches from there on have to be noted again.
    *
-   * @returns the position to go on from, and the lowest offset that the batch there can have.
+   * @returns the position to continue from, and the lowest offset that the batch there can have.
    */
   rewind(): { position: number; lowestOffset: number } {
     const { count } = this.offsetIndex
@@ -167,7 +167,7 @@ export class SegmentIndexes {
     }
   }
 
-  /** Takes note of the batch that starts at `position`, the one behind the last that was noted. */
+  /** Notes the batch at `position`, which follows the last one that was noted. */
   note(batch: IndexedBatch, position: number): void {
     const { lastOffset, maxTimestamp } = batch
     if (maxTimestamp > this.#max.timestamp) {
@@ -186,7 +186,7 @@ export class SegmentIndexes {
     this.#bytesSinceEntry += batch.sizeBytes
   }
 
-  /** Adds the entry that says how young the youngest record of the whole segment is. */
+  /** Adds the entry with the largest timestamp of the whole segment. */
   addFinalTimeEntry(): void {
     const { timestamp, offset } = this.#max
     const { count, maxEntries, lastEntry } = this.timeIndex
@@ -195,20 +195,20 @@ export class SegmentIndexes {
     }
   }
 
-  /** What was read from both files is known to be covered by a sync. */
+  /** Marks what was read from both files as covered by a sync. */
   noteSynced(): void {
     this.offsetIndex.noteSynced()
     this.timeIndex.noteSynced()
   }
 
-  /** Makes both files durable as they are. @returns whether a name was added to the directory. */
+  /** Makes both files durable. @returns whether a name was added to the directory. */
   async write(): Promise<boolean> {
     const isNewOffsetIndex = await this.offsetIndex.write()
     const isNewTimeIndex = await this.timeIndex.write()
     return isNewOffsetIndex || isNewTimeIndex
   }
 
-  /** The entry to start from on the way to `offset`, with the offset that entries before end at. */
+  /** Where to start on the way to `offset`, and the lowest offset there; `null` for no entry. */
   lookup(offset: number): { entry: OffsetPosition; lowestOffset: number } | null {
     const slot = this.offsetIndex.slotOf(offset)
     if (slot < 0) return null
@@ -218,7 +218,7 @@ export class SegmentIndexes {
     }
   }
 
-  /** The last entry below `offset` and the one behind it; `null` where one of them is missing. */
+  /** The last entry below `offset` and the next one; `null` if one of them is missing. */
   pairAround(offset: number): { before: OffsetPosition; after: OffsetPosition } | null {
     const slot = this.offsetIndex.slotOf(offset - 1)
     if (slot < 0 || slot + 1 >= this.offsetIndex.count) return null
@@ -226,8 +226,8 @@ export class SegmentIndexes {
   }
 
   /**
-   * A position at or behind the end of the batch that holds the last offset below `endOffset`;
-   * `null` where no entry tells.
+   * A position at or after the end of the batch that holds the last offset below `endOffset`;
+   * `null` if no entry tells.
    */
   positionBehind(endOffset: number): number | null {
     // The first entry at or above that offset names its batch or a later one.
@@ -236,8 +236,8 @@ export class SegmentIndexes {
   }
 
   /**
-   * Kafka up to 4.0 indexes an append of several batches as one, under its last offset: batches in
-   * the middle of it lie below the last entry.
+   * Kafka up to 4.0 indexes an append of several batches as one, under its last offset. The batches
+   * in the middle of it are below the last entry.
    */
   #hasRoomBehind(lastOffset: number): boolean {
     return (

@@ -9,20 +9,20 @@ export interface SegmentOptions {
   readonly dir: string
   readonly indexIntervalBytes: number
   readonly segmentIndexBytes: number
-  /** Whether nothing on disk may be changed: indexes are then rebuilt in memory only. */
+  /** Whether nothing on disk may be changed. Indexes are then rebuilt in memory only. */
   readonly readOnly: boolean
-  /** Of the topic that the log is of, which may give way to another of its name; absent where nobody knows it. */
+  /** Id of the log's topic, which another topic of its name may replace; absent if unknown. */
   readonly topicId?: string | undefined
-  /** Where small reads keep what they have read; absent: nowhere. */
+  /** Where small reads keep what they have learned; absent if nowhere. */
   readonly batchCache?: BatchCache
 }
 
-/** What is asked of every batch of a segment that is taken over. */
+/** What is checked of every batch when a segment is recovered. */
 export interface RecoverChecks extends Pick<ScanRange, 'objection'> {
   /** Whether no batch may leave a gap before it. */
   readonly isDense?: boolean
   /**
-   * Called for every batch that is read; again from the start of the segment when the index files
+   * Called for every batch that is read; again from the start of the segment if the index files
    * turn out to be wrong.
    */
   readonly onBatch?: (batch: RecordBatch, position: number) => unknown

@@ -8,10 +8,10 @@ import { continueCrc32c } from '../record/crc32c.ts'
 export const SEGMENTS_FILE = 'varve-segments'
 
 const VERSION = 2
-/** Whose first line says nothing of how long the record is, because nothing follows it. */
+/** Its first line does not contain the length of the record, because nothing follows it. */
 const VERSION_WITHOUT_EDITS = 1
 const MAX_FILE_BYTES = 64 * 1024 * 1024
-/** What edits may come to before the record is written anew, besides as much as it takes itself. */
+/** Edits may be this much larger than the record before it is written again. */
 const FREE_EDIT_BYTES = 4096
 const FIRST_LINE = /^varve-segments (\d+) ([0-9a-f]{8})(?: (\d{1,10}))?$/
 const START_LINE = /^start (\d{1,16})$/
@@ -19,30 +19,30 @@ const SEGMENT_LINE =
   /^(?:sealed|active) (\d{1,16}) (\d{1,16}) (\d{1,10}) ([0-9a-f]{8}|-) (dense|gaps)$/
 const EDIT_LINE = /^edit ([0-9a-f]{8}) (\d{1,16}) (\d{1,16}) (\d{1,16}|-)((?:,[^,]+)*)$/
 
-/** What is remembered of one segment: all of it, or of the active one what was durable. */
+/** What is remembered of one segment: all of it; of the active one, what was durable. */
 export interface SegmentEntry {
   readonly baseOffset: number
-  /** One above the last offset; for a sealed segment the base offset of the one behind it. */
+  /** One above the last offset; for a sealed segment, the base offset of the next one. */
   readonly nextOffset: number
   readonly sizeBytes: number
-  /** CRC-32C of these bytes of the log file, `null` where nobody has read them all. */
+  /** CRC-32C of these bytes of the log file; `null` if nobody has read them all. */
   readonly crc: number | null
-  /** Whether each batch begins at the offset where the one before ends. */
+  /** Whether each batch begins at the offset where the previous one ends. */
   readonly isDense: boolean
 }
 
-/** Which segments a log has, and where it begins. */
+/** Which segments a log has, and where it starts. */
 export interface SegmentRecord {
   /** Everything below is deleted. */
   readonly logStartOffset: number
-  /** In offset order, each beginning where the one before ends. The last one is active. */
+  /** In offset order, each beginning where the previous one ends. The last one is active. */
   readonly segments: readonly SegmentEntry[]
 }
 
 /** A change of a {@link SegmentRecord}. */
 export interface SegmentRecordEdit {
   readonly logStartOffset: number
-  /** What is on record of segments with a base offset in [`from`, `to`) gives way to `segments`. */
+  /** The entries with a base offset in [`from`, `to`) are replaced by `segments`. */
   readonly from: number
   readonly to: number
   readonly segments: readonly SegmentEntry[]
@@ -50,10 +50,10 @@ export interface SegmentRecordEdit {
 
 /** What is known to be on disk. */
 interface DurableRecord {
-  /** `null` where edits have changed it since it was written. */
+  /** `null` if edits have changed it since it was written. */
   readonly text: string | null
   readonly sizeBytes: number
-  /** Where edits begin. */
+  /** Position of the first edit. */
   readonly editsFrom: number
   /** CRC-32C of the record and of all edits. */
   readonly crc: number
@@ -70,10 +70,10 @@ interface DurableRecord {
  * edit ddb4cd99 0 120 -,sealed 120 140 901 77aa0d1e dense,active 140 141 71 9c40e2b5 dense
  * ```
  *
- * It says what must be there, so that a file that is missing, cut or put in from elsewhere is not
- * taken for the state of the log. It is replaced as a whole, or an edit is appended, which costs the
- * same however many segments there are: log start offset, the range of base offsets that it changes, and
- * what stands there now. Its checksum covers everything before it too.
+ * It says what must exist, so that a missing, truncated or foreign file is not taken for the state
+ * of the log. It is replaced as a whole, or an edit is appended, which costs the same however many
+ * segments there are. An edit holds the log start offset, the range of base offsets that it
+ * changes, and their new entries. Its checksum also covers everything before it.
  *
  * Calls must not overlap.
  */
@@ -87,7 +87,7 @@ export class SegmentRecordFile {
     this.path = join(dir, SEGMENTS_FILE)
   }
 
-  /** Whether there is a record that is known to be on disk. */
+  /** Whether a record is known to be on disk. */
   get isThere(): boolean {
     return this.#durable !== null
   }
@@ -98,10 +98,10 @@ export class SegmentRecordFile {
   }
 
   /**
-   * Reads the record; `null` when there is no file. An edit without its last byte was interrupted: it
-   * counts for nothing, and the next write replaces the file.
+   * Reads the record; `null` if there is no file. An edit without its last byte was interrupted: it
+   * is ignored, and the next write replaces the file.
    *
-   * @throws {@link CorruptRecordError} when it is not as described.
+   * @throws {@link CorruptRecordError} when the file is not as described above.
    */
   async read(): Promise<SegmentRecord | null> {
     this.#durable = null
@@ -110,12 +110,12 @@ export class SegmentRecordFile {
     return this.#parse(content.toString('latin1'))
   }
 
-  /** The record that was read may be in the page cache alone: the next write replaces it in any case. */
+  /** The record may be in the page cache only: the next write replaces it in any case. */
   distrust(): void {
     this.#durable = null
   }
 
-  /** Replaces the record, unless it is as this object last knew it; durable when it resolves. */
+  /** Replaces the record, unless it is known to be the same already; durable when it resolves. */
   async write(record: SegmentRecord): Promise<void> {
     const body = formatRecord(record)
     const crc = checksum(0, body)
@@ -129,8 +129,8 @@ export class SegmentRecordFile {
   /**
    * Appends an edit; durable when it resolves.
    *
-   * @returns false, and no change, where the record has to be written as a whole: it is not known, or
-   * as much again has been appended to it.
+   * @returns false, without a change, if the record must be written as a whole: it is not known, or
+   * its edits have outgrown it.
    */
   async edit(edit: SegmentRecordEdit): Promise<boolean> {
     const before = this.#durable
@@ -213,7 +213,7 @@ export class SegmentRecordFile {
       crc = sum
     }
     if (position === text.length) this.#durable = { ...before, sizeBytes: position, crc }
-    // What was written as a whole may have been followed by anything: deleted records, missing files.
+    // Other edits may have followed this one, which was written completely: what they say is lost.
     else if (text.includes('\n', position)) throw this.#corrupt('an edit is damaged')
     return { logStartOffset, segments }
   }
@@ -226,7 +226,7 @@ export class SegmentRecordFile {
   }
 }
 
-/** Slot of the first segment with a base offset of at least `offset`; edits are mostly at the end. */
+/** Slot of the first segment with a base offset of at least `offset`; most edits are at the end. */
 function slotOf(segments: readonly SegmentEntry[], offset: number): number {
   return segments.findLastIndex(({ baseOffset }) => baseOffset < offset) + 1
 }

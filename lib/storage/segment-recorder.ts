@@ -5,20 +5,20 @@ import type { SegmentEntry, SegmentRecordEdit, SegmentRecordFile } from './segme
 
 const NONE: ReadonlySet<LogSegment> = new Set()
 
-/** What the record was last told. */
+/** What was last recorded. */
 interface OnRecord {
   readonly logStartOffset: number
   readonly segments: readonly LogSegment[]
-  /** What it says of the last of them. */
+  /** The entry of the last segment. */
   readonly active: SegmentEntry
 }
 
 /**
- * Keeps the record of segments up with a log: by edits, as long as it is known what the record says,
- * so that a roll costs no more in a log of many segments. Calls must not overlap.
+ * Keeps the record of segments up to date with a log. It appends edits as long as it knows what the
+ * record says, so that a roll costs no more in a log of many segments. Calls must not overlap.
  */
 export class SegmentRecorder {
-  /** Whether the record knows less than there has to be once the next sync is done. */
+  /** Whether the record lacks segments that it must have after the next sync. */
   isBehind: boolean
   readonly #file: SegmentRecordFile
   #onRecord: OnRecord | null = null
@@ -32,7 +32,7 @@ export class SegmentRecorder {
    * Brings the record up to date; durable when it resolves.
    *
    * @param logStartOffset everything below is deleted, or about to be.
-   * @param without segments of which the record is to know nothing.
+   * @param without segments to be left out of the record.
    */
   async write(
     logStartOffset: number,
@@ -58,7 +58,7 @@ export class SegmentRecorder {
     this.#onRecord = now
   }
 
-  /** One after the other: of several that are written together a crash may leave the last alone. */
+  /** One by one: if they were written together, a crash might leave only the last one. */
   async #edit(edits: readonly SegmentRecordEdit[]): Promise<boolean> {
     for (const edit of edits) {
       if (!(await this.#file.edit(edit))) return false
@@ -66,7 +66,7 @@ export class SegmentRecorder {
     return true
   }
 
-  /** Replaces the record by one that says something else than the segments that are there. */
+  /** Replaces the record with one that differs from the present segments. */
   async replace(logStartOffset: number, segments: readonly SegmentEntry[]): Promise<void> {
     this.#onRecord = null
     const last = segments.at(-1)
@@ -75,36 +75,36 @@ export class SegmentRecorder {
     this.isBehind = false
   }
 
-  /** Leaves a record without edits, which can be compared with at the next close. */
+  /** Leaves a record without edits, which the next close can compare with. */
   async settle(logStartOffset: number, segments: LogSegments): Promise<void> {
-    // Without them there is nothing to be compared: the next write replaces it where it has to.
+    // Without edits it is compared, and the next write replaces it only if it differs.
     if (this.#file.hasEdits) this.#file.distrust()
     this.#onRecord = null
     await this.write(logStartOffset, segments)
   }
 
   /**
-   * Before anybody is told of a record in a new segment it is on record that there is one. An append
-   * that fails takes its segments back before it comes here.
+   * Records a new segment before anybody is told of a record in it. An append that fails takes its
+   * segments back before it gets here.
    */
   async catchUp(logStartOffset: number, segments: LogSegments): Promise<void> {
     try {
       await this.write(logStartOffset, segments)
     } catch (error) {
-      // The records are safe all the same. The next checkpoint tries again, and tells.
+      // The records are safe nevertheless. The next checkpoint tries again, and reports a failure.
       if (!isSystemError(error)) throw error
     }
   }
 }
 
-/** All of the sealed segments, and what is durable of the active one. */
+/** The sealed segments, and the durable part of the active one. */
 function entriesOf({ segments, active }: OnRecord): SegmentEntry[] {
   return [...segments.slice(0, -1).map(({ entry }) => entry), active]
 }
 
 /**
- * What has to change on record: where segments have come and gone, and then the last one, which changes
- * as long as it is the last. All others are as they were where they are the same.
+ * The changes to the record: the range in which segments were added or removed, and then the last
+ * segment, which changes as long as it is active. A segment that is in both lists has not changed.
  */
 function editsBetween(before: OnRecord, now: OnRecord): SegmentRecordEdit[] {
   const { logStartOffset, segments, active } = now
@@ -135,7 +135,7 @@ function isEqual(a: SegmentEntry, b: SegmentEntry): boolean {
   return a.sizeBytes === b.sizeBytes && a.nextOffset === b.nextOffset && a.crc === b.crc
 }
 
-/** What a truncation leaves that cuts the segment at `slot`. */
+/** The entries that are left by a truncation of the segment at `slot`. */
 export function entriesUpTo(
   segments: LogSegments,
   slot: number,
@@ -150,16 +150,16 @@ export function entriesUpTo(
   if (rest === null) return [...entries, last]
   const { sizeBytes, endOffset } = rest
   const nextOffset = Math.min(last.nextOffset, endOffset)
-  // Until those behind it are gone, offsets may be missing there and in front of them: where a
-  // compaction has left gaps, or an earlier truncation has cut into a batch.
+  // Until the later segments are removed, offsets may be missing before them: compaction may have
+  // left gaps, or an earlier truncation has ended inside a batch.
   const isDense = last.isDense && slot === all.length - 1
   if (sizeBytes >= last.sizeBytes) return [...entries, { ...last, nextOffset, isDense }]
   return [...entries, { ...last, nextOffset, sizeBytes, isDense, crc: null }]
 }
 
 /**
- * Removes the segments that end at or below `logStartOffset`. As long as the record wants them they
- * stay: one that is on record and not there would be damage to the next open.
+ * Removes the segments that end at or below `logStartOffset`. They stay if the record cannot be
+ * updated first: to the next open, a recorded segment that is missing would be damage.
  */
 export async function removeDeleted(
   segments: LogSegments,
@@ -170,7 +170,7 @@ export async function removeDeleted(
   try {
     await new SegmentRecorder(file).write(logStartOffset, segments)
   } catch (error) {
-    // A log opens on a full disk too.
+    // A log can be opened on a full disk too.
     if (isSystemError(error)) return
     throw error
   }

@@ -3,7 +3,7 @@ import type { RecoverChecks } from './segment-options.ts'
 import type { ScanRange, ScanResult } from './segment-scan.ts'
 import type { SegmentSum } from './segment-sum.ts'
 
-/** What a recovery changes of a segment. */
+/** What a recovery changes in a segment. */
 interface RecoveredSegment {
   readonly baseOffset: number
   nextOffset: number
@@ -11,13 +11,13 @@ interface RecoveredSegment {
   readonly sum: SegmentSum
 }
 
-/** Takes valid batches into account from where it is told to, and ends behind the last one. */
+/** Notes the valid batches from a position on, and lets the segment end after the last one. */
 export type SegmentScan = (
   from: { position: number; lowestOffset: number },
   checks: RecoverChecks & Pick<ScanRange, 'gaps'>,
 ) => Promise<ScanResult>
 
-/** See `LogSegment.recover`; the indexes have been loaded, and what is not trusted cut off. */
+/** See `LogSegment.recover`. The indexes are loaded, and their untrusted entries dropped. */
 export async function recoverSegment(
   segment: RecoveredSegment,
   scan: SegmentScan,
@@ -42,7 +42,7 @@ export async function recoverSegment(
     if (foundOffset === lastOffset && segment.nextOffset > lastOffset) {
       return { ...result, isTrue: true }
     }
-    // The batch that the last entry names is not there: nothing in the indexes can be believed.
+    // The batch that the last entry names is not there, so none of the entries can be believed.
     indexes.clear()
     sum.restore(state)
   }

@@ -3,14 +3,14 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { isDeletedFileName, segmentFilePath, type SegmentFileKind } from './log-files.ts'
 
-/** Those that are made anew from the log file where they are missing. */
+/** Files that are rebuilt from the log file if they are missing. */
 const INDEX_KINDS = ['timeindex', 'index'] as const
-/** What is left without a log is removed at open. */
+/** The log file and what is rebuilt from it. Files without a log file are removed at open. */
 export const LOG_KINDS: readonly SegmentFileKind[] = ['snapshot', ...INDEX_KINDS, 'log']
-/** What nobody makes anew from the log. */
+/** Files that cannot be rebuilt from the log file. */
 export const TRANSACTION_KINDS: readonly SegmentFileKind[] = ['txnindex']
 
-/** Removes the files of a segment, as far as they are there. Durable with the next sync of `dir`. */
+/** Removes the files of a segment that exist. Durable with the next sync of `dir`. */
 export async function removeSegmentFiles(
   fileSystem: FileSystem,
   dir: string,
@@ -20,7 +20,7 @@ export async function removeSegmentFiles(
   await removeFiles(fileSystem, dir, baseOffset, kinds)
 }
 
-/** Removes its indexes. @returns whether there were any */
+/** Removes the indexes of a segment. @returns whether there were any */
 export function removeIndexFiles(
   fileSystem: FileSystem,
   dir: string,
@@ -29,7 +29,7 @@ export function removeIndexFiles(
   return removeFiles(fileSystem, dir, baseOffset, INDEX_KINDS)
 }
 
-/** Removes a file of a log. One that is on its way out may be there until nobody has it open any more. */
+/** Removes a file of a log. A file marked as deleted may stay while somebody has it open. */
 export async function removeLogFile(fileSystem: FileSystem, path: string): Promise<void> {
   try {
     await fileSystem.unlink(path)
