@@ -20,16 +20,16 @@ import {
 } from '../record/record-batch.ts'
 import { liesInValue, type ValueRange } from './torn-batch.ts'
 
-/** Bytes taken from the file at once. */
+/** Bytes read from the file at once. */
 const CHUNK_BYTES = 1024 * 1024
 
 /**
- * Bytes that the search behind damage may check for every byte there is. Batches that overlap, which
- * no log writes, would otherwise make it take as long as somebody likes.
+ * Bytes that the search after damage may check per byte of its range. Otherwise overlapping
+ * batches, which no log writes, could make it take arbitrarily long.
  */
 const SEARCH_FACTOR = 4
 
-/** Offsets of one segment are at most this far from its base offset. */
+/** Largest distance of an offset in a segment from the base offset. */
 export const LARGEST_RELATIVE_OFFSET = 0x7fffffff
 
 /** Which bytes of a segment file to walk through. */
@@ -43,15 +43,15 @@ export interface ScanRange {
   /** The segment's base offset. */
   readonly baseOffset: number
   /**
-   * Which batches may leave a gap before them: any, only the first of the range, or none, so that
-   * the one offset is known that a batch can have.
+   * Which batches may leave a gap before them: any, only the first of the range, or none. With
+   * `'none'`, the base offset that each batch must have is known.
    *
    * @defaultValue `'any'`
    */
   readonly gaps?: 'any' | 'first' | 'none'
-  /** The scan ends behind the batch with which it comes to so many bytes. @defaultValue as many as there are */
+  /** The scan ends after the batch with which it reaches so many bytes. @defaultValue no limit */
   readonly mostBytes?: number
-  /** Why a batch that is sound in itself does not belong there; `null` when it does. */
+  /** Why a batch that is sound in itself does not belong there; `null` if it does. */
   readonly objection?: ((batch: RecordBatch, position: number) => string | null) | undefined
 }
 
@@ -61,18 +61,18 @@ export interface ScanResult {
   readonly position: number
   /** One above the last offset of the last valid batch. */
   readonly nextOffset: number
-  /** Why the bytes at `position` are no valid batch; `null` when the scan has come as far as it should. */
+  /** Why the bytes at `position` are no valid batch; `null` if the scan reached its end. */
   readonly reason: string | null
 }
 
 /**
- * Walks through the batches of a segment file and hands each valid one to `onBatch`, until the end
- * or the first bytes that are no valid batch. The view that is handed out is only valid during the
+ * Walks through the batches of a segment file and passes each valid one to `onBatch`, until the end
+ * or the first bytes that are no valid batch. The batch is a view that is only valid during the
  * call.
  *
- * Valid means: whole, of a known format, with a checksum that fits, and with offsets that follow
- * those before. The last check is needed because the checksum does not cover the base offset; for
- * the same reason a batch that leaves a gap must not overlap with the next one.
+ * Valid means: complete, of a known format, with a matching checksum, and with offsets that follow
+ * the previous ones. The last check is needed because the checksum does not cover the base offset.
+ * For the same reason, a batch that leaves a gap must not overlap with the next one.
  */
 export async function scanBatches(
   file: File,
@@ -121,12 +121,12 @@ export async function scanBatches(
 }
 
 /**
- * Looks behind damage for a later batch that says *everything before me was durable*.
+ * Searches after damage for a later batch that says *everything before me was durable*.
  *
  * @param range where to search; a batch found must have an offset of at least `nextOffset`.
- * @param values in order of their positions; what lies in one of them is no batch of this log.
- * @returns position and base offset of the last such batch, `null` when there is none; what seemed
- * to be one, unchecked, where looking at all that seem to be would take too long.
+ * @param values in order of position; bytes inside one of them are no batch of this log.
+ * @returns position and base offset of the last such batch; `null` if there is none. If it would
+ * take too long to check all candidates, one of them, unchecked.
  */
 export async function findLastGroupStart(
   file: File,
@@ -136,7 +136,7 @@ export async function findLastGroupStart(
   let found: { position: number; baseOffset: number } | null = null
   let budgetBytes = CHUNK_BYTES + SEARCH_FACTOR * (range.end - range.position)
   for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
-    // Headers that begin in this chunk may reach into the next one.
+    // Headers that begin in this chunk may extend into the next one.
     const chunk = await readChunk(
       file,
       start,
@@ -160,8 +160,8 @@ export async function findLastGroupStart(
 }
 
 /**
- * Size of the batch that begins `bytes`, or why there is none. A damaged length must not decide how
- * much memory is taken, so the other fields are asked first.
+ * Size of the batch that `bytes` begins with, or why there is none. A damaged length must not
+ * decide how much memory is allocated, so the other fields are checked as well.
  */
 function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number): number | string {
   if (bytes.length < RECORD_BATCH_OVERHEAD) {
@@ -180,7 +180,7 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
   return size
 }
 
-/** Checks a large batch piece by piece: memory for all of it is taken only where it is one. */
+/** Checks a large batch in pieces. Memory for all of it is allocated only if it is intact. */
 export async function isIntact(file: File, position: number, size: number): Promise<boolean> {
   const header = await readChunk(file, position, RECORD_BATCH_OVERHEAD)
   if (header.length < RECORD_BATCH_OVERHEAD) return false
@@ -193,8 +193,8 @@ export async function isIntact(file: File, position: number, size: number): Prom
 }
 
 /**
- * Why the batch behind a gap has the wrong base offset, which no checksum covers: the next batch
- * goes on where the gap began. `null` when it does not say so.
+ * Why the base offset of a batch after a gap, which no checksum covers, must be wrong: the next
+ * batch begins below its end. `null` if it does not.
  */
 function contradiction(batch: RecordBatch, next: Buffer): string | null {
   const isBatch = next.length >= RECORD_BATCH_OVERHEAD && next[MAGIC_POSITION] === MAGIC_V2
@@ -203,7 +203,7 @@ function contradiction(batch: RecordBatch, next: Buffer): string | null {
   return `base offset ${batch.baseOffset} does not fit before ${nextBaseOffset}`
 }
 
-/** The batch that `bytes` starts with, or why there is none. */
+/** The batch that `bytes` begins with, or why there is none. */
 function checkBatch(
   bytes: Buffer,
   range: Pick<ScanRange, 'nextOffset' | 'baseOffset'>,
@@ -219,7 +219,7 @@ function checkBatch(
       return `last offset ${lastOffset} is too far from base offset ${range.baseOffset}`
     }
     if (maxTimestamp < NO_TIMESTAMP) return `its largest timestamp is ${maxTimestamp}`
-    // Throws where it cannot be held: whoever is told of the batch takes note of its producer.
+    // Throws if it cannot be represented: whoever gets the batch notes its producer.
     readInt64(batch.buffer, PRODUCER_ID_POSITION)
     return batch
   } catch (error) {
@@ -228,7 +228,7 @@ function checkBatch(
   }
 }
 
-/** A cheap look at the fixed fields, before a checksum is computed. */
+/** A cheap check of the fixed fields, before a checksum is computed. */
 function looksLikeHeader(
   chunk: Buffer,
   at: number,
@@ -245,7 +245,7 @@ function looksLikeHeader(
   return baseOffset >= range.nextOffset && baseOffset - range.baseOffset <= LARGEST_RELATIVE_OFFSET
 }
 
-/** A base offset, rounded where it is beyond what any log here can hold. */
+/** A base offset, rounded if it is beyond what a log of this library can hold. */
 function roughOffset(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
 }

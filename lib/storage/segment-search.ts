@@ -7,12 +7,12 @@ import { BatchReader, headerOrNone, type BatchHeader } from './batch-reader.ts'
 import { SEEK_BYTES, seekExactly } from './exact-seek.ts'
 import type { IndexedBatch, SegmentIndexes } from './segment-indexes.ts'
 
-/** A read takes no more memory than this at once, however much it is allowed. */
+/** Most bytes that a read requests at once, unless a single batch is larger. */
 const MAX_READ_BYTES = 4 * 1024 * 1024
-/** Bytes taken at once by who walks from batch to batch. */
+/** Bytes read at once by a walk from batch to batch. */
 export const WALK_BYTES: number = 64 * 1024
 
-/** A segment as it stood at one moment. */
+/** A segment as it was at one moment. */
 export interface SegmentView {
   readonly file: File
   /** No batch has a lower offset. */
@@ -32,21 +32,21 @@ export interface BatchRange {
 
 /** How much {@link readRange} returns. */
 export interface ReadLimits {
-  /** Limit for all batches together; the first one is returned however large. */
+  /** Limit for all batches together; the first one is returned even if it is larger. */
   readonly maxBytes: number
-  /** Batches at or above it are left out. */
+  /** Batches that begin at or above it are left out. */
   readonly endOffset: number
 }
 
 /**
- * Reads the batch that holds `offset`, or the first one behind it, and those that follow.
+ * Reads the batch that holds `offset`, or the first one after it, and those that follow.
  *
- * The checksum of a batch does not cover its offset. In a log without gaps the batch before and the
- * one behind leave a batch a single place, so one that leaves a gap is only believed when the next
- * one agrees.
+ * The checksum of a batch does not cover its base offset. In a log without gaps, its neighbours
+ * leave only one place for a batch. A batch that leaves a gap is therefore believed only if the
+ * next one agrees.
  *
- * @returns no batches when nothing lies in [`offset`, `endOffset`).
- * @throws {@link CorruptRecordError} when the first batch is damaged; damage behind it ends the range.
+ * @returns no batches if there are none in [`offset`, `endOffset`).
+ * @throws {@link CorruptRecordError} when the first batch is damaged. Later damage ends the range.
  */
 export async function readRange(
   view: SegmentView,
@@ -59,14 +59,14 @@ export async function readRange(
   try {
     const place = await seek(view, offset, limits)
     const { reader, isFound, before } = place
-    // Where no batch holds the offset, the one before may be the one that does: the last offset that
-    // it claims is believed with its checksum only.
+    // If no batch holds the offset, the previous batch may be the one that should. Its last offset
+    // is believed only with its checksum.
     if (!isFound && before !== null) {
       await new BatchReader(view.file, before, view.sizeBytes).batch()
     }
     let { expectedOffset } = place
     while (!reader.isAtEnd()) {
-      // Whatever is behind would be left out.
+      // All further batches would be left out.
       if (batches.length > 0 && expectedOffset >= endOffset) break
       const header =
         reader.headerNow() ?? (await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES)))
@@ -85,7 +85,7 @@ export async function readRange(
       expectedOffset = header.lastOffset + 1
     }
   } catch (error) {
-    // What is sound before the damage is delivered; the next read starts at the damage.
+    // The sound batches before the damage are returned; the next read starts at the damage.
     if (!(error instanceof CorruptRecordError) || batches.length === 0) throw error
   }
   return { batches, sizeBytes }
@@ -93,23 +93,23 @@ export async function readRange(
 
 /** Where the search for an offset ended. */
 export interface SearchResult {
-  /** At the batch that holds the offset, or at the first one behind it, or at the end. */
+  /** At the batch that holds the offset, or at the first one after it, or at the end. */
   readonly reader: BatchReader
   /** Whether the batch there holds the offset. */
   readonly isFound: boolean
-  /** Base offset that the batch there has if nothing is missing in front of it. */
+  /** Base offset of the batch there if nothing is missing before it. */
   readonly expectedOffset: number
-  /** Position of the last batch that was passed over on the way; `null` for none. */
+  /** Position of the last batch that was skipped on the way; `null` for none. */
   readonly before: number | null
 }
 
 /**
  * Finds the first batch with a last offset at or above `offset`.
  *
- * Index entries that do not name the batch that they point to are not used.
+ * Index entries that do not match the batch they point to are not used.
  *
- * @param limits what is to be read from there on; absent when it is the header only.
- * @throws {@link CorruptRecordError} when damage lies where `offset` would be.
+ * @param limits what will be read from there on; absent if only the header will be.
+ * @throws {@link CorruptRecordError} when there is damage where `offset` would be.
  */
 export async function seek(
   view: SegmentView,
@@ -134,8 +134,8 @@ export async function seek(
       const expectedOffset = isExact ? first.baseOffset : lowestOffset
       if (isExact || first.lastOffset < entry.offset) {
         const result = await walkTo(view, reader, { offset, chunkBytes, expectedOffset })
-        // An entry of Kafka up to 4.0 may name a later batch of the same append, which is no harm
-        // where the offset is found. Where it is not, damage may look the same.
+        // An entry of Kafka up to 4.0 may name a later batch of the same append, which does no harm
+        // if the offset is found. If it is not, damage may look the same.
         if (isExact || result.isFound) return result
       }
     }
@@ -145,9 +145,9 @@ export async function seek(
 }
 
 /**
- * What a truncation to `offset` leaves, which ends before the batch that holds `offset`.
+ * What a truncation to `offset` leaves: everything before the batch that holds `offset`.
  *
- * @returns where the rest ends: the position, and one above the last offset of its last batch.
+ * @returns the end of the rest: the position, and one above the last offset of its last batch.
  */
 export async function restBelow(
   view: SegmentView,
@@ -162,18 +162,18 @@ export async function restBelow(
 }
 
 /**
- * Notes the batches from the last index entry on, as far as one can be found behind the other.
+ * Notes the batches from the last index entry on, as far as each can be found after the previous
+ * one.
  *
- * An entry vouches for the offsets of its batch, so one that leaves a gap is only noted when the next
- * one agrees. What damage hides may be younger than all the rest, so behind it no entry says how young
- * that is.
+ * An entry vouches for its batch's offsets, so a batch that leaves a gap is noted only if the next
+ * one agrees. Damage may hide a larger timestamp than all others: no time entry is added after it.
  */
 export async function noteAgain(view: SegmentView): Promise<void> {
   const { file, indexes, sizeBytes } = view
   const start = indexes.rewind()
   if (sizeBytes === 0) return
   const claim = indexes.timeIndex.lastEntry
-  // Whoever asks meanwhile, or finds it cut short, has nothing proven either.
+  // Until this is done, and if it fails, the maximum is not proven.
   indexes.unprovenMax = claim
   let { lowestOffset } = start
   let doubtful: { readonly batch: IndexedBatch; readonly position: number } | null = null
@@ -201,7 +201,7 @@ export async function noteAgain(view: SegmentView): Promise<void> {
   }
   if (doubtful !== null) note(doubtful.batch, doubtful.position)
   if (!reader.isAtEnd()) indexes.isBlind = true
-  // From here on what is noted has just been written.
+  // Batches that are noted from now on have just been written.
   indexes.unprovenMax = { ...claim }
 }
 
@@ -216,8 +216,8 @@ async function isReadable(reader: BatchReader): Promise<boolean> {
 }
 
 /**
- * Whether a batch is still where it was. Its header is enough, which has the checksum of all behind it: who
- * follows a log asks many times a second, and the batch may be large.
+ * Whether a batch is still where it was. Its header is enough, as it contains the checksum of the
+ * rest. Readers that follow a log ask many times a second, and the batch may be large.
  */
 export async function isBatchThere(
   file: File,
@@ -236,7 +236,7 @@ export async function isBatchThere(
   }
 }
 
-/** Why a batch with this header cannot stand behind one that ends below `lowestOffset`. */
+/** Why a batch with this header cannot follow one that ends below `lowestOffset`. */
 export function misplaced(
   view: Pick<SegmentView, 'nextOffset'>,
   { baseOffset, lastOffset }: BatchHeader,
@@ -251,9 +251,9 @@ export function misplaced(
 }
 
 /**
- * Goes on to the first batch with a last offset at or above `offset`.
+ * Moves to the first batch with a last offset at or above `offset`.
  *
- * @throws {@link CorruptRecordError} when that batch does not hold it, and one on the way is out of
+ * @throws {@link CorruptRecordError} when that batch does not hold it and one on the way is out of
  * order: it may be the one that should.
  */
 async function walkTo(
@@ -271,7 +271,7 @@ async function walkTo(
     const isInSegment = baseOffset >= view.baseOffset && lastOffset < view.nextOffset
     const isFound = isInSegment && baseOffset <= offset && offset <= lastOffset
     const reason = misplaced(view, header, expectedOffset)
-    // No checksum covers the base offset: one that reaches back would lend its records other offsets.
+    // No checksum covers the base offset: if it is too low, the records would get wrong offsets.
     if (isFound && reason === null) return { reader, isFound, expectedOffset, before }
     if (reason !== null) disorder ??= reader.corrupt(reason)
     else if (lastOffset >= offset) break

@@ -7,17 +7,17 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import type { SegmentEntry } from './segment-record.ts'
 
-/** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a log file: up to `nextOffset`. */
+/** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a file, up to `nextOffset`. */
 export type SumState = Omit<SegmentEntry, 'baseOffset'>
 
-/** Bytes up to which going over them again is faster than the arithmetic that avoids it. */
+/** Up to so many bytes, another pass over them is faster than combining two checksums. */
 const SHORT_BYTES = 1024
 
 const READ_BYTES = 1024 * 1024
 
 /**
- * CRC-32C of a segment's log file as it grows. A batch carries the checksum of nearly all of its
- * bytes, so nothing is read or gone over again. Also tells whether the batches leave gaps.
+ * CRC-32C of a segment's log file as it grows. A batch contains the checksum of nearly all of its
+ * bytes, so they are not read or summed again. Also tells whether the batches leave gaps.
  */
 export class SegmentSum {
   #nextOffset: number
@@ -38,7 +38,7 @@ export class SegmentSum {
     }
   }
 
-  /** Goes on from a state of before, or of another object. */
+  /** Continues from an earlier state, or from that of another object. */
   restore({ nextOffset, sizeBytes, crc, isDense }: SumState): void {
     this.#nextOffset = nextOffset
     this.#sizeBytes = sizeBytes
@@ -46,7 +46,7 @@ export class SegmentSum {
     this.#isDense = isDense
   }
 
-  /** What the record says of a segment; without a checksum unless all of it was counted. */
+  /** The entry for the record of segments; without a checksum unless all of it was counted. */
   entryOf(segment: Omit<SegmentEntry, 'crc' | 'isDense'>): SegmentEntry {
     const { baseOffset, nextOffset, sizeBytes } = segment
     const isKnown = this.#sizeBytes === sizeBytes
@@ -54,16 +54,16 @@ export class SegmentSum {
     return { baseOffset, nextOffset, sizeBytes, crc, isDense: isKnown && this.#isDense }
   }
 
-  /** Nothing is known of the bytes of a segment any more. */
+  /** Notes that nothing is known of the bytes of a segment any more. */
   forget({ nextOffset, sizeBytes }: Pick<SumState, 'nextOffset' | 'sizeBytes'>): void {
     this.restore({ nextOffset, sizeBytes, crc: null, isDense: false })
   }
 
-  /** Takes note of a batch whose checksum is right; those that are counted already do not matter. */
+  /** Notes a batch with a correct checksum. One that is already counted is ignored. */
   note(batch: RecordBatch, position: number): void {
     if (position < this.#sizeBytes) return
     const { buffer, sizeBytes, baseOffset } = batch
-    // Nobody has seen what lies between.
+    // Nobody has seen the bytes in between.
     if (position > this.#sizeBytes) this.#crc = null
     if (position > this.#sizeBytes || baseOffset !== this.#nextOffset) this.#isDense = false
     if (this.#crc !== null) this.#crc = append(this.#crc, buffer, batch.crc)
@@ -72,7 +72,7 @@ export class SegmentSum {
   }
 }
 
-/** Goes over the first bytes of a log file again; with damage in them there is no sum. */
+/** Sums up the first bytes of a log file again; without a result if they are damaged. */
 export async function sumAgain(
   file: File,
   { baseOffset, sizeBytes }: { readonly baseOffset: number; readonly sizeBytes: number },

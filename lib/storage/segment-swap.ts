@@ -8,14 +8,14 @@ import type { LogSegment } from './log-segment.ts'
 import { swapIn } from './swap-files.ts'
 import { joinTransactionIndexes } from './transaction-index.ts'
 
-/** What a replacement changes the names of. */
+/** Kinds of files that a replacement renames. */
 const KINDS = ['index', 'timeindex', 'txnindex', 'log'] as const
 
 /**
- * One segment that takes the place of some others, which lie side by side.
+ * One segment that replaces several adjacent ones.
  *
- * The record of segments knows neither while the files change their names, so the next open takes
- * what it finds, which is all of the old ones or the new one.
+ * The record of segments contains neither while the files are renamed, so the next open takes what
+ * it finds: all of the old segments, or the new one.
  */
 export class SegmentSwap {
   readonly sources: readonly LogSegment[]
@@ -33,7 +33,7 @@ export class SegmentSwap {
     this.#sizes = sources.map(({ sizeBytes }) => sizeBytes)
   }
 
-  /** Makes the files of the new segment, which count for nothing yet. */
+  /** Creates the files of the new segment, which do not count yet. */
   async create(): Promise<LogSegment> {
     this.#target = this.#log.newSegment(this.#first.baseOffset, CLEANED_SUFFIX)
     await this.#target.create()
@@ -41,8 +41,8 @@ export class SegmentSwap {
   }
 
   /**
-   * Makes the new segment durable. Its names become so on the way: before the last of them is changed,
-   * the log's, the directory is synced.
+   * Makes the contents of the new segment durable. Its names become durable during the swap: the
+   * directory is synced before the last of them, that of the log, is changed.
    */
   async finish(): Promise<void> {
     await this.#keepAge()
@@ -57,8 +57,8 @@ export class SegmentSwap {
   }
 
   /**
-   * Gives the new file the time of the last one that it is made of, as Kafka does: where no timestamp
-   * can be right, it says how old the records are. Where that fails they only stay longer.
+   * Gives the new file the modification time of its last source, as Kafka does: if no timestamp can
+   * be right, it tells the age of the records. If this fails, they are only kept longer.
    */
   async #keepAge(): Promise<void> {
     try {
@@ -69,7 +69,7 @@ export class SegmentSwap {
     }
   }
 
-  /** Removes what was written. */
+  /** Removes the files of the new segment. */
   async discard(): Promise<void> {
     await this.#target?.close()
     await this.#removeTarget()
@@ -84,7 +84,7 @@ export class SegmentSwap {
     }
   }
 
-  /** Those of their files that are there. To list the directory would cost more the larger the log is. */
+  /** The files of these segments that exist. To list the directory is slower in a larger log. */
   async #namesOf(
     segments: readonly LogSegment[],
     suffixes: readonly string[],
@@ -102,7 +102,7 @@ export class SegmentSwap {
     return found
   }
 
-  /** Whether the segments are still there as they were, and are not the active one. */
+  /** Whether the segments are still there, unchanged, and none of them is active. */
   get isPossible(): boolean {
     const { all } = this.#log.segments
     const from = all.indexOf(this.#first)
@@ -116,10 +116,11 @@ export class SegmentSwap {
   }
 
   /**
-   * Takes the new segment for the others; durable when it resolves. Runs among the changes of the log.
+   * Replaces the old segments with the new one; durable when it resolves. Runs as a change of the
+   * log.
    *
-   * @throws InDoubtError when it fails half way, and the next open has to finish it; after another
-   * error everything is as it was.
+   * @throws InDoubtError when it fails half way, and the next open has to finish it. After any
+   * other one, everything is as before.
    */
   async run(): Promise<void> {
     const target = this.#target
@@ -142,7 +143,7 @@ export class SegmentSwap {
     }
     let gone: readonly LogSegment[]
     try {
-      // Who reads them goes on with what is open: their names may stand for the new file at any moment.
+      // Readers continue with the open files: the names may stand for the new file at any moment.
       for (const source of this.sources) holds.push(await holdOpen(source))
       gone = await segments.changing(async () => {
         await this.#swapFiles(target.nextOffset)
@@ -150,13 +151,13 @@ export class SegmentSwap {
         return segments.take(segments.all.toSpliced(from, this.sources.length, replacement))
       })
     } catch (error) {
-      // In doubt, the log is read on from what is open, because the names say nothing any more.
+      // In doubt, the log is read from the open files, because the names tell nothing any more.
       if (error instanceof InDoubtError) throw error
       release()
       await this.#giveUp()
       throw error
     }
-    // Only now: who began to read before has to see that something has changed.
+    // Only now: a reader that began before must see that something has changed.
     release()
     for (const source of gone) await source.close().catch(() => undefined)
     await this.#log.recordSegments()
@@ -168,7 +169,7 @@ export class SegmentSwap {
     try {
       const suffixes = ['', CLEANED_SUFFIX, SWAP_SUFFIX]
       const list = (): Promise<DirectoryEntry[]> => this.#namesOf(this.sources, suffixes)
-      // Appends wait meanwhile: what was written a moment ago is not read to find where it ends.
+      // Appends wait meanwhile, so the end is not found by reading what was just written.
       await swapIn(this.#fileSystem, this.#dir, list, end)
     } catch (error) {
       if (await this.#isDecided())
@@ -177,7 +178,7 @@ export class SegmentSwap {
     }
   }
 
-  /** Whether the name has changed that decides. Where that cannot be told, it may have. */
+  /** Whether the decisive name has changed. If that cannot be told, it may have. */
   async #isDecided(): Promise<boolean> {
     const path = this.#target?.path ?? ''
     return (await this.#fileSystem.stat(path).catch(() => null)) === null
@@ -196,8 +197,8 @@ export class SegmentSwap {
 }
 
 /**
- * Removes what an earlier pass has left that was not finished. What has the suffix `.swap` goes first:
- * alone it would look like a replacement that is decided.
+ * Removes what an earlier unfinished pass has left. Files with the suffix `.swap` are removed
+ * first: alone they would look like a replacement that is decided.
  */
 export async function removeCleaned(fileSystem: FileSystem, dir: string): Promise<void> {
   const names = (await fileSystem.list(dir)).map(({ name }) => name)
@@ -207,7 +208,7 @@ export async function removeCleaned(fileSystem: FileSystem, dir: string): Promis
   for (const name of left) await fileSystem.unlink(join(dir, name))
 }
 
-/** Keeps the file of a segment open until the function that is returned is called. */
+/** Keeps the file of a segment open until the returned function is called. */
 function holdOpen({ file }: LogSegment): Promise<() => void> {
   return new Promise((resolve, reject) => {
     const hold = (): Promise<void> =>

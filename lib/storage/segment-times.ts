@@ -4,26 +4,26 @@ import type { LogSegment } from './log-segment.ts'
 import type { TimestampOffset } from './time-index.ts'
 import { findBatchByTimestamp, findMaxTimestamp, type LargestTimestamp } from './time-search.ts'
 
-/** The timestamps of one segment's records, as far as somebody has asked for them. */
+/** The timestamps of one segment's records, as far as somebody has needed them. */
 export class SegmentTimes {
-  /** Largest timestamp of the first batch; `null` while there is none, or nobody has read it. */
+  /** Largest timestamp of the first batch; `null` if there is none, or it was not read. */
   ofFirstBatch: number | null = null
   readonly #segment: LogSegment
-  /** What somebody has found, and the size that the segment had then. */
+  /** The last result, and the size that the segment had then. */
   #found: { readonly sizeBytes: number; readonly largest: LargestTimestamp } | null = null
 
   constructor(segment: LogSegment) {
     this.#segment = segment
   }
 
-  /** What {@link SegmentTimes.largest} has found, as long as nothing is appended since; `null` for nothing. */
+  /** The result of {@link SegmentTimes.largest} until something is appended; `null` for none. */
   get known(): LargestTimestamp | null {
     return this.#found?.sizeBytes === this.#segment.sizeBytes ? this.#found.largest : null
   }
 
   /**
-   * Whether a search has found before that all records are older. What is sealed stays as it is, so searches
-   * need not open it again.
+   * Whether an earlier search has found that all records are older. A sealed segment does not
+   * change, so searches need not open it again.
    */
   areOlderThan(timestamp: number): boolean {
     const { known } = this
@@ -31,8 +31,8 @@ export class SegmentTimes {
   }
 
   /**
-   * See {@link findBatchByTimestamp}; `null` when no record is as young. Where damage keeps that from
-   * being proven, the search goes on to the damage.
+   * See {@link findBatchByTimestamp}; `null` if no record is as young. If damage prevents a proof
+   * of that, the search continues up to the damage.
    */
   findFirst(timestamp: number, startOffset: number): Promise<RecordBatch | null> {
     const segment = this.#segment
@@ -44,9 +44,9 @@ export class SegmentTimes {
   }
 
   /**
-   * Largest timestamp, as far as it is known, and the last offset of the earliest batch that has it;
-   * timestamp -1 for none. What the time index says is compared with the log, once as long as nothing is
-   * appended: records are deleted by it.
+   * Largest known timestamp, and last offset of the earliest batch that has it; timestamp -1 for
+   * none. Records are deleted by it, so what the time index says is compared with the log, once as
+   * long as nothing is appended.
    */
   largest(): Promise<LargestTimestamp> {
     const segment = this.#segment
@@ -58,7 +58,7 @@ export class SegmentTimes {
       for (let claim = indexes.unprovenMax; claim !== null; claim = indexes.unprovenMax) {
         const view = segment.view(file)
         const found = await findMaxTimestamp(view, claim)
-        // Somebody else may have proven it meanwhile, or cut the segment.
+        // It may have been proven in the meantime, or the segment truncated.
         if (indexes.unprovenMax !== claim) continue
         if (!found.isProven) return this.#keep(view.sizeBytes, found)
         indexes.proveMax(found.max)
@@ -67,7 +67,7 @@ export class SegmentTimes {
     })
   }
 
-  /** {@link SegmentTimes.largest}, whether it is proven or not. */
+  /** The timestamp of {@link SegmentTimes.largest}, whether it is proven or not. */
   async max(): Promise<TimestampOffset> {
     return (await this.largest()).max
   }
@@ -77,13 +77,13 @@ export class SegmentTimes {
     return largest
   }
 
-  /** The segment was cut, to nothing or to some of it. */
+  /** Notes that the segment was truncated, wholly or in part. */
   truncated(): void {
     this.#found = null
     if (this.#segment.sizeBytes === 0) this.ofFirstBatch = null
   }
 
-  /** Timestamp that a roll by time counts from: the largest of the first batch; -1 when there is none. */
+  /** Timestamp that a roll by time counts from: the largest of the first batch; -1 for none. */
   async first(): Promise<number> {
     const { sizeBytes, file } = this.#segment
     if (sizeBytes === 0) return -1
@@ -94,8 +94,8 @@ export class SegmentTimes {
   }
 
   /**
-   * When the segment was begun, as far as its file tells, for where the first timestamp cannot be right. A
-   * copy is younger than what it was copied from, and compaction leaves the last modification.
+   * When the segment was begun, as its file tells, for first timestamps that cannot be right. A
+   * copy has a later creation time, and compaction keeps the modification time.
    */
   async begunMs(): Promise<number> {
     const { modifiedMs, createdMs = modifiedMs } = await this.#segment.file.use((file) =>

@@ -1,4 +1,4 @@
-/** Runs asynchronous tasks one after the other, in the order in which they were handed in. */
+/** Runs asynchronous tasks one after another, in the order in which they were queued. */
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve()
   /** Tasks that have not settled. */
@@ -13,11 +13,11 @@ export class SerialQueue {
   }
 
   /**
-   * Runs `task` when all earlier ones have settled, whatever their outcome: before the call returns
-   * where there are none, because most tasks find the queue empty, and a turn in it costs more than
-   * some of them.
+   * Runs `task` when all earlier ones have settled, whatever their outcome. If there are none, it
+   * starts before the call returns: most tasks find the queue empty, and a turn in it costs more
+   * than some of them.
    *
-   * @param task must not throw but reject.
+   * @param task must not throw, but may reject.
    */
   run<T>(task: () => Promise<T>): Promise<T> {
     this.#pendingCount += 1
@@ -26,7 +26,7 @@ export class SerialQueue {
       this.#tail = result.then(this.#settled, this.#settled)
       return result
     }
-    // What the task itself hands in while it starts stands behind it.
+    // Tasks that this task queues while it starts come after it.
     let end = this.#settled
     this.#tail = new Promise<void>((resolve) => {
       end = () => {

@@ -12,7 +12,7 @@ import { scanBatches } from './segment-scan.ts'
 
 const SUFFIXES = [DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX] as const
 
-/** A file of a log, under the name that it has. */
+/** A file of a log, under its present name. */
 export class FoundFile implements SegmentFileName {
   readonly offset: number
   readonly kind: SegmentFileName['kind']
@@ -28,42 +28,41 @@ export class FoundFile implements SegmentFileName {
     this.#name = name
   }
 
-  /** Made when it is asked for: of most files it never is. */
+  /** Built on demand: for most files it is never needed. */
   get path(): string {
     return join(this.#dir, this.#name)
   }
 }
 
-/** Finds the names in a log's directory, or those of them that a replacement is about. */
+/** Lists the names in a log's directory, or those that a replacement may affect. */
 type ListNames = () => Promise<readonly DirectoryEntry[]>
 
-/** What is to be done about an interrupted replacement of segments. */
+/** What to do about an interrupted replacement of segments. */
 interface SwapPlan {
   /** Files that stay as they are. */
   readonly kept: readonly FoundFile[]
-  /** Replacements of which others are not renamed yet. */
+  /** New files of replacements in which others are not renamed yet. */
   readonly premature: readonly FoundFile[]
-  /** Files that belong to no state that the replacement leads to. */
+  /** Files that are neither in the state before the replacement nor in the one after it. */
   readonly dropped: readonly FoundFile[]
-  /** Files that the complete replacements take the place of. */
+  /** Files that the complete replacements supersede. */
   readonly replaced: readonly FoundFile[]
-  /** Complete replacements, still under the suffix. */
+  /** Files of complete replacements that still have the suffix. */
   readonly swapped: readonly FoundFile[]
 }
 
 /**
- * Puts segments that were written as `.cleaned` in the place of those that they hold the records of.
- * They and their names must be durable, and stand for one range of offsets without another segment
- * in between. Durable when it resolves; after an interruption {@link completeSwaps} comes to the
- * state before or after it.
+ * Replaces segments with the `.cleaned` ones that hold their records. These must have durable
+ * contents, and stand for one range of offsets without another segment in between. Durable when it
+ * resolves. After an interruption, {@link completeSwaps} leads to the state before or after it.
  *
- * As in Kafka the files are renamed to `.swap` from the highest base offset down, and of each segment
- * the log last. A power loss may keep any of these names and lose others, so they are synced before the
- * last one is renamed: the log with the lowest offset. That step decides, and is synced before any
- * original goes.
+ * As in Kafka, the files are renamed to `.swap` from the highest base offset down, the log of each
+ * segment last. A power loss may keep some of these names and lose others, so they are synced
+ * before the last one is renamed: the log with the lowest offset. That rename decides, and is
+ * synced before any original is removed.
  *
- * @param list for who knows which files there can be: a log may have tens of thousands.
- * @param end for who knows where the batches end that were written, exclusive: otherwise all of the
+ * @param list for callers that know which files there can be: a log may have tens of thousands.
+ * @param end for callers that know where the written batches end, exclusive. Otherwise all of the
  * last segment is read to find it.
  */
 export async function swapIn(
@@ -83,20 +82,20 @@ export async function swapIn(
 }
 
 /**
- * Finishes or takes back a replacement of segments that a crash interrupted, as Kafka's log loader
- * does: a cleaned segment is written as `.cleaned`, renamed to `.swap` from the highest base offset
- * down, and takes its final name when the segments it replaces are gone.
+ * Completes or reverts a replacement of segments that a crash interrupted, as Kafka's log loader
+ * does. A cleaned segment is written as `.cleaned`, renamed to `.swap` from the highest base offset
+ * down, and gets its final name when the segments it replaces are gone.
  *
- * - `.deleted` files were on their way out and go.
- * - `.cleaned` files mean that renaming to `.swap` was not finished: they go, with every `.swap` at
- *   or above the lowest of them. The originals are still there.
- * - Where the lowest of them lies inside an original, it belongs with the `.swap` files below it, whose
- *   first original is there: a power loss has lost its name and kept theirs. They go too. Otherwise what
- *   they replace would take along records that only that `.cleaned` has besides.
- * - What `.swap` is left is whole: what it covers goes, and it takes its final name.
+ * - `.deleted` files were being deleted and are removed.
+ * - `.cleaned` files mean that renaming to `.swap` was not finished: they are removed, with every
+ *   `.swap` at or above the lowest of them. The originals are still there.
+ * - If the lowest of them begins inside an original, it belongs with the `.swap` files below it,
+ *   whose first original is there: a power loss has lost its name and kept theirs. They are removed
+ *   too. Otherwise they would replace records that only that `.cleaned` file holds besides.
+ * - The remaining `.swap` files are complete: what they cover is removed, and they get final names.
  *
- * Unlinking comes before renaming, and each before the next is synced, so that an interruption
- * leaves one of these states again.
+ * Files are unlinked before others are renamed, and each step is synced before the next, so that an
+ * interruption leaves one of these states again.
  */
 export async function completeSwaps(
   fileSystem: FileSystem,
@@ -106,29 +105,29 @@ export async function completeSwaps(
 ): Promise<void> {
   const names = await list()
   const { premature, dropped, replaced, swapped } = await planSwaps(fileSystem, dir, names, end)
-  // The names that a crash left may be in memory only, and what they replace must not go before.
+  // The names left by a crash may be in memory only: sync them before originals are removed.
   if (swapped.length > 0) await fileSystem.syncDirectory(dir)
-  // Without a `.cleaned` beside it, a premature `.swap` would look like a complete one. From above:
-  // the lowest says with which originals they belong.
+  // Without a `.cleaned` beside it, a premature `.swap` would look complete. From the highest down:
+  // the lowest tells with which originals they belong.
   await stepwise(fileSystem, dir, premature.toReversed(), (path) => fileSystem.unlink(path))
   const unwanted = [...dropped, ...replaced]
   for (const file of unwanted) await removeLogFile(fileSystem, file.path)
   if (unwanted.length > 0) await fileSystem.syncDirectory(dir)
-  // From below: a segment that has its final name must not stand between two that have not, for what
-  // stands there is taken for an original. So would be transactions in front of their log, which nobody
-  // can make anew as an index.
+  // From the lowest up: a segment with its final name must not lie between two without, or it would
+  // be taken for an original. So would a transaction index that is renamed before its log, and it
+  // cannot be rebuilt.
   const inOrder = swapped.toSorted((a, b) => a.offset - b.offset || rankOf(a) - rankOf(b))
   await stepwise(fileSystem, dir, inOrder, (path) => fileSystem.rename(path, withoutSuffix(path)))
 }
 
-/** In which order the files of one segment get their final names. */
+/** Order in which the files of one segment get their final names. */
 function rankOf({ kind }: FoundFile): number {
   return kind === 'log' ? 0 : kind === 'txnindex' ? 2 : 1
 }
 
 /**
- * Changes the names of one segment after the other, and makes each durable before the next, and before
- * that of its transactions.
+ * Changes the names of one segment after another. Each is made durable before the next one, and
+ * before that of its transaction index.
  */
 async function stepwise(
   fileSystem: FileSystem,
@@ -154,10 +153,10 @@ export function isSwapping(entries: readonly DirectoryEntry[]): boolean {
 }
 
 /**
- * The files that make up the log in `dir`, in the order of their offsets. Where a replacement was
- * interrupted: as they will be when {@link completeSwaps} has run, though under their present names.
+ * The files of the log in `dir`, in offset order. If a replacement was interrupted, these are the
+ * files that are left after {@link completeSwaps}, but under their present names.
  *
- * @param entries the names in `dir`. @defaultValue looks for them
+ * @param entries the names in `dir`. @defaultValue lists the directory
  */
 export async function findLogFiles(
   fileSystem: FileSystem,
@@ -186,7 +185,7 @@ async function planSwaps(
     cleaned.length > 0 && !originals.has(lowestCleaned) && originals.has(lowestOffset(swaps))
   const isWhole = (file: FoundFile): boolean => !isTorn && file.offset < lowestCleaned
   const swapped = swaps.filter(isWhole)
-  // An index may be left whose log has its final name.
+  // The log may already have its final name when an index does not.
   const first = lowestOffset(swapped.filter(({ kind }) => kind === 'log'))
   const end = knownEnd ?? (await endOfSwaps(fileSystem, swapped))
   const isReplaced = (file: FoundFile): boolean =>
@@ -200,7 +199,7 @@ async function planSwaps(
   }
 }
 
-/** The names that are those of a log's files, in the order of their offsets. */
+/** The names that belong to a log's files, in offset order. */
 function parsed(entries: readonly DirectoryEntry[], dir: string): FoundFile[] {
   const found: FoundFile[] = []
   for (const entry of entries) {
@@ -210,12 +209,12 @@ function parsed(entries: readonly DirectoryEntry[], dir: string): FoundFile[] {
   return found.sort((a, b) => a.offset - b.offset)
 }
 
-/** `Infinity` for none. There may be more files than a call takes arguments. */
+/** `Infinity` if there are none. There may be more files than a call takes arguments. */
 function lowestOffset(files: readonly FoundFile[]): number {
   return files.reduce((lowest, { offset }) => Math.min(lowest, offset), Infinity)
 }
 
-/** Where the offsets end that the swapped segments stand for, exclusive. */
+/** Where the offsets of the swapped segments end, exclusive. */
 async function endOfSwaps(fileSystem: FileSystem, swaps: readonly FoundFile[]): Promise<number> {
   const last = swaps.findLast((file) => file.kind === 'log')
   if (last === undefined) return 0
