@@ -51,8 +51,8 @@ export interface TopicConfig extends CompressionLevels {
    */
   readonly retentionMs?: number
   /**
-   * The minimum number of bytes a partition keeps. Its oldest segments are deleted as long as at
-   * least this many bytes remain. -1 sets no limit.
+   * The oldest segments of a partition are deleted as long as at least this many bytes remain. Deletion
+   * by age may leave less. -1 sets no limit.
    * @defaultValue -1
    */
   readonly retentionBytes?: number

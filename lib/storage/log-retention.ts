@@ -50,8 +50,8 @@ export interface RetentionTarget {
  *
  * By Kafka's rules, whole segments are deleted from the oldest on. The first segment that is kept
  * ends the deletion, so that the log has no hole. A segment is deleted only if all of it is below
- * the high watermark. The log keeps at least `retentionBytes`. The active segment may be deleted
- * too.
+ * the high watermark. Deletion by size leaves at least `retentionBytes`. The active segment may be
+ * deleted too.
  */
 export async function retentionTarget(
   log: LocalLog,

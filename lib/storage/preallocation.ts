@@ -28,9 +28,9 @@ interface GrowingSegment {
  * Preallocated bytes after the last batch of a log file, which are on disk before the batches that
  * overwrite them: the topic config `preallocate`.
  *
- * A sync of a file that has grown also writes its new size and blocks to the file system's journal,
- * and waits for it. A sync of overwritten bytes does not. A hole would not help, so bytes are
- * written: no more than the file already has, or one block, so that many small logs do not fill a
+ * A sync of a file that has grown also writes its new size and blocks to the journal of the file
+ * system, and waits for it. A sync of overwritten bytes does not. A hole would not help, so bytes
+ * are written: at most as many as the file has, or one block, so that many small logs do not fill a
  * disk.
  *
  * They are written before a batch that outgrows the file, and only while the whole file is durable.

@@ -8,8 +8,7 @@ const PIECE_BYTES = 4096
 
 /**
  * A log file that is read as far as the disk returns its bytes. Unreadable bytes read as zeros,
- * which match no checksum, so later batches can be found. Fields without a checksum may still
- * match.
+ * which match no checksum: later batches can be found. Fields without a checksum may still match.
  *
  * A piece that failed is not read again: a disk may take seconds to report that it cannot read it.
  */

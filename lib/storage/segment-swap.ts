@@ -119,8 +119,8 @@ export class SegmentSwap {
    * Replaces the old segments with the new one; durable when it resolves. Runs as a change of the
    * log.
    *
-   * @throws InDoubtError when it fails half way, and the next open has to finish it. After any
-   * other one, everything is as before.
+   * @throws InDoubtError if it fails half way, and the next open has to finish it; after another
+   * error everything is as before.
    */
   async run(): Promise<void> {
     const target = this.#target

@@ -7,7 +7,7 @@ const RELATIVE_OFFSET_POSITION = TIMESTAMP_POSITION + 8
 /** Size of an entry, which begins with its timestamp. */
 export const TIME_ENTRY_BYTES: number = RELATIVE_OFFSET_POSITION + 4
 
-/** A timestamp and the offset that goes with it. */
+/** A timestamp and the offset that belongs to it. */
 export interface TimestampOffset {
   /** Milliseconds since the epoch, -1 for none. */
   readonly timestamp: number
@@ -23,7 +23,7 @@ export interface TimestampOffset {
  * 8..11  relative offset, int32 big-endian
  * ```
  *
- * An entry says: every record up to and including this offset is at most this old. The offset is
+ * An entry says: no record up to and including this offset has a larger timestamp. The offset is
  * the last one of the earliest batch that holds the timestamp. Timestamps are strictly increasing.
  * One slot stays free for the entry that is written when the segment is rolled.
  */
@@ -36,7 +36,7 @@ export class TimeIndex extends IndexFile {
     return this.count >= this.maxEntries - 1
   }
 
-  /** The last entry; timestamp -1 at the base offset while there is none. */
+  /** The last entry; timestamp -1 at the base offset if there is none. */
   get lastEntry(): TimestampOffset {
     return this.count === 0
       ? { timestamp: -1, offset: this.baseOffset }
@@ -54,8 +54,8 @@ export class TimeIndex extends IndexFile {
   /**
    * Adds an entry, unless `timestamp` is not above the last one.
    *
-   * @param mayFill takes the slot that is reserved for the entry written at roll.
-   * @throws RangeError when the index is full, or `offset` lies below the last entry's.
+   * @param mayFill whether to use the slot that is reserved for the entry written at roll.
+   * @throws RangeError when the index is full, or `offset` out of range or below the last one.
    */
   maybeAppend(timestamp: number, offset: number, mayFill = false): void {
     const last = this.lastEntry
@@ -75,7 +75,7 @@ export class TimeIndex extends IndexFile {
     this.entries.writeInt32BE(relativeOffset, slot + RELATIVE_OFFSET_POSITION)
   }
 
-  /** The entry with the largest timestamp at or below `target`; timestamp -1 when there is none. */
+  /** The entry with the largest timestamp at or below `target`; timestamp -1 if there is none. */
   lookup(target: number): TimestampOffset {
     const slot = this.floorSlot((each) => this.#timestamp(each) - target)
     return slot < 0 ? { timestamp: -1, offset: this.baseOffset } : this.entry(slot)
@@ -98,7 +98,7 @@ export class TimeIndex extends IndexFile {
     )
   }
 
-  /** The highest half is looked at first: reading more than 53 bits throws. */
+  /** Checks the high half only, because reading a number of more than 53 bits throws. */
   #isTimestamp(slot: number): boolean {
     return (int32At(this.entries, this.positionOf(slot)) & 0xffe00000) === 0
   }

@@ -4,8 +4,8 @@ import { readRange, seek, WALK_BYTES, type ReadLimits, type SegmentView } from '
 import type { TimestampOffset } from './time-index.ts'
 
 /**
- * The first batch, at or behind `startOffset`, that holds a record at least as young as `timestamp`;
- * `null` when there is none.
+ * The first batch, at or after `startOffset`, with a record whose timestamp is `timestamp` or
+ * larger; `null` if there is none.
  *
  * @throws {@link CorruptRecordError} when a batch on the way is damaged.
  */
@@ -30,17 +30,17 @@ export async function findBatchByTimestamp(
 /** What is known of the largest timestamp of a segment. */
 export interface LargestTimestamp {
   readonly max: TimestampOffset
-  /** Whether no record of the segment is younger. */
+  /** Whether no record of the segment has a larger timestamp. */
   readonly isProven: boolean
 }
 
 /**
  * The largest timestamp of a segment, found by checking all batches from the one that `claim` names
- * to the end; from the start where the claim is not true.
+ * to the end; from the start if the claim is wrong.
  *
- * What damage hides may be younger than all that is found. A claim that covers the whole segment, as
- * the last entry of a time index mostly does, is believed there, unless the batch that it names can
- * be read and says something else.
+ * Damage may hide a larger timestamp than all that are found. In that case a claim for the whole
+ * segment, as the last entry of a time index mostly is, is believed, unless the batch that it names
+ * can be read and contradicts it.
  */
 export async function findMaxTimestamp(
   view: SegmentView,
@@ -66,14 +66,14 @@ export async function findMaxTimestamp(
   }
 }
 
-/** For who goes through a segment piece by piece. */
+/** Limits of a read by which a caller walks through a segment. */
 function wholeOf({ nextOffset }: SegmentView): ReadLimits {
   return { maxBytes: WALK_BYTES, endOffset: nextOffset }
 }
 
 /**
- * Whether the batch that holds the offset has the timestamp for its largest; `null` where damage
- * keeps that from being told.
+ * Whether the batch that holds the offset has the timestamp as its largest; `null` if damage
+ * prevents an answer.
  */
 async function confirm(view: SegmentView, entry: TimestampOffset): Promise<boolean | null> {
   try {

@@ -3,10 +3,10 @@ import { InvalidTimestampError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 
 /**
- * Refuses a timestamp that is further from the time of the append than the topic allows. Where the
- * log stamps the records itself, what they bring along does not matter.
+ * Refuses a timestamp that is further from the time of the append than the topic allows. If the log
+ * stamps the records itself, their own timestamps do not matter.
  *
- * @param clock tells the time of the append, and is asked only where there is a limit.
+ * @param clock tells the time of the append; it is read only if there is a limit.
  * @throws {@link InvalidTimestampError} naming the timestamp and the range.
  */
 export function checkTimestampLimits(

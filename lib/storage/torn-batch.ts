@@ -15,38 +15,39 @@ import {
 } from '../record/batch-layout.ts'
 import { ByteReader } from '../record/varint.ts'
 
-/** Bytes taken from the file at once. */
+/** Bytes read from the file at once. */
 const CHUNK_BYTES = 64 * 1024
 
-/** What a record has in front of its key at most: length, attributes, time, offset, length of the key. */
+/** Most bytes of a record before its key: length, attributes, timestamp, offset, key length. */
 const MAX_RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5
 const MAX_VARINT_BYTES = 5
 
-/** Where a value lies in a file. */
+/** Range of a value in a file. */
 export interface ValueRange {
   readonly position: number
   /** Exclusive. */
   readonly end: number
 }
 
-/** Where the bytes lie that a write may have torn, and which offset they would have. */
+/** The bytes that a write may have torn, and the offset with which they would begin. */
 export interface TornRange extends ValueRange {
   readonly nextOffset: number
 }
 
-/** One group of appends takes less, unless a single append is larger. */
+/** A group of appends is smaller, unless a single append is larger. */
 const MOST_GROUP_BYTES = 16 * 1024 * 1024
 
 /**
- * The values of the batches that one write may have torn, as far as their records can be followed, and
- * only those that a batch could lie in. A log may hold what another log's files do, so a batch that is
- * found in one of these is a part of the record, and tells nothing of this log.
+ * The values in the batches that one write may have torn, as far as their records can be followed;
+ * only those that are large enough for a batch. A log may hold what another log's files do: a batch
+ * found in one of these values is a part of a record, and tells nothing about this log.
  *
- * A value counts only where it fits its record, the record its batch, and the batch has the offset that
- * comes next where the one before it ends. The lengths of all three would have to be wrong in the same
- * way to hide a batch that lies behind: a torn or rotten byte makes none of that.
+ * A value counts only if it fits into its record, the record into its batch, and the batch begins
+ * at the end of the previous one, with the next offset. To hide a later batch, all three lengths
+ * would have to be wrong in the same way, which a torn or rotten byte does not cause.
  *
- * @returns in their order; none of a batch that is compressed, or whose header says something else.
+ * @returns in order of position; none of a batch that is compressed, or whose header does not
+ * match.
  */
 export async function valuesOfTornBatches(file: File, range: TornRange): Promise<ValueRange[]> {
   const window = new Window(file, range.end)
@@ -55,7 +56,7 @@ export async function valuesOfTornBatches(file: File, range: TornRange): Promise
   let { position, nextOffset } = range
   while (position < most) {
     const batch = await readHeader(window, position, nextOffset)
-    // The torn one may begin a group; a later one that does proves what is before it.
+    // The torn batch may begin a group; a later one that does proves what is before it.
     if (batch === null || (batch.isGroupStart && position > range.position)) break
     if (!batch.isCompressed) await addValues(window, { position, end: batch.end }, values)
     position = batch.end
@@ -64,7 +65,7 @@ export async function valuesOfTornBatches(file: File, range: TornRange): Promise
   return values
 }
 
-/** What a header says of a batch that has a certain offset. */
+/** What a header says of a batch whose offset is known. */
 interface BatchHeader {
   /** Exclusive. */
   readonly end: number
@@ -73,7 +74,7 @@ interface BatchHeader {
   readonly isGroupStart: boolean
 }
 
-/** `null` where there is no header of a batch at `baseOffset`. */
+/** `null` if there is no header of a batch at `baseOffset`. */
 async function readHeader(
   window: Window,
   position: number,
@@ -106,7 +107,7 @@ async function addValues(window: Window, batch: ValueRange, values: ValueRange[]
   }
 }
 
-/** Whether the bytes [`position`, `end`) are a part of one of these values, which are in their order. */
+/** Whether [`position`, `end`) is inside one of these values, which are in order of position. */
 export function liesInValue(values: readonly ValueRange[], position: number, end: number): boolean {
   let low = 0
   let high = values.length
@@ -123,7 +124,7 @@ interface RecordPlace {
   readonly value: ValueRange
 }
 
-/** `null` where there is no record. Its value, and its end, may lie behind what there is. */
+/** `null` if there is no record. Its value, and its end, may be beyond the available bytes. */
 async function readRecord(
   window: Window,
   position: number,
@@ -142,7 +143,7 @@ async function readRecord(
     const valueLength = Math.max(0, valueReader.readVarint())
     const valuePosition = valueAt + valueReader.position
     const value = { position: valuePosition, end: valuePosition + valueLength }
-    // Behind it the number of its headers takes a byte at least.
+    // The number of headers follows, and takes at least one byte.
     return value.end < end ? { end, value } : null
   } catch (error) {
     if (error instanceof CorruptRecordError) return null
@@ -150,7 +151,7 @@ async function readRecord(
   }
 }
 
-/** Looks at bytes here and there in a file, for the most part one behind the other. */
+/** Reads small pieces of a file, most of them one after another. */
 class Window {
   readonly end: number
   readonly #file: File
@@ -162,7 +163,7 @@ class Window {
     this.end = end
   }
 
-  /** The bytes at `position`, `count` of them unless the file ends before. */
+  /** The bytes at `position`, `count` of them unless the file ends before that. */
   async at(position: number, count: number): Promise<Buffer> {
     const start = position - this.#position
     if (start >= 0 && start + count <= this.#bytes.length) {

@@ -4,13 +4,13 @@ import { tornFileOffset } from './log-files.ts'
 import type { Truncation } from './torn-tail.ts'
 
 /**
- * Files with what opens have cut from the segments of a log. It was written right behind the records in
- * front of it, so where these are too old to be kept, it is, too.
+ * Files with bytes that opens have cut from the segments of a log. These were written right after
+ * the records before them, so they are deleted together with those.
  */
 export class TornFiles {
   readonly #fileSystem: FileSystem
   readonly #dir: string
-  /** By their names, the base offset of the segment that they were cut from. */
+  /** Base offset of the segment that each file was cut from, by file name. */
   readonly #offsets: Map<string, number>
 
   private constructor(fileSystem: FileSystem, dir: string, offsets: Map<string, number>) {
@@ -22,7 +22,7 @@ export class TornFiles {
   /**
    * @param entries what was in the log's directory when it was opened
    * @param truncations what was cut since
-   * @returns `null` where there is none
+   * @returns `null` if there are no such files
    */
   static find(
     fileSystem: FileSystem,
@@ -41,9 +41,9 @@ export class TornFiles {
   }
 
   /**
-   * Removes those of segments below `offset`. Durable with the next sync of the directory. They are for
-   * people to look at, so one that cannot be removed, as somebody has it open, keeps nothing else from being
-   * deleted: it is tried again with the next segments that go.
+   * Removes the files of segments below `offset`. Durable with the next sync of the directory. They
+   * are for people to look at, so one that cannot be removed, for example because somebody has it
+   * open, does not block other deletions. It is tried again when further segments are deleted.
    */
   async removeBelow(offset: number): Promise<void> {
     for (const [name, baseOffset] of this.#offsets) {

@@ -13,8 +13,8 @@ import { valuesOfTornBatches } from './torn-batch.ts'
 import { isUnrepresentable } from './unrepresentable.ts'
 
 /**
- * Bytes that were cut from the end of a log: no whole batch could be made of them, or a sync had
- * failed before they were durable.
+ * Bytes that were cut from the end of a log: they did not form a whole batch, or a sync had failed
+ * before they were durable.
  */
 export interface Truncation {
   readonly path: string
@@ -23,29 +23,29 @@ export interface Truncation {
   readonly sizeBytes: number
   readonly reason: string
   /**
-   * File that the bytes were copied to, all of them; `null` when they were all zero, or there was
-   * no room. It counts in no size, may be deleted by anybody, and goes with its segment when that is older
-   * than is kept.
+   * File that all of the bytes were copied to; `null` if they were all zero, or there was no space
+   * for them. It counts in no size, may be deleted by anybody, and is deleted once the log starts
+   * after its segment.
    */
   readonly keptIn: string | null
 }
 
-/** What tells whether bytes at the end of a segment had been durable. */
+/** What tells whether bytes at the end of a segment were durable. */
 export interface DurabilityEvidence {
   readonly fileSizeBytes: number
-  /** Everything below was durable: the recovery point, or what a failed sync has marked. */
+  /** Everything below was durable, by the recovery point or by the mark of a failed sync. */
   readonly durableOffset: number
-  /** Base offset of the next segment, `null` when there is none. */
+  /** Base offset of the next segment; `null` if there is none. */
   readonly nextBaseOffset: number | null
 }
 
 /**
  * Tells rot from a write that a crash interrupted.
  *
- * @returns the damage when something says that bytes from where the scan stopped had been durable:
- * the recovery point, a later segment (the one before is durable when it is created), or a later
- * batch with the group start bit, unless it is a part of a record; or when what stands there is whole,
- * and not of the kind that can be read; `null` otherwise.
+ * @returns the damage if something says that bytes from the end of the scan on were durable: the
+ * recovery point, a later segment (the one before is durable when it is created), or a later batch
+ * with the group start bit, unless it is a part of a record. Also if the bytes there are intact,
+ * but of a kind that cannot be read. `null` otherwise.
  */
 export async function findDamage(
   fileSystem: FileSystem,
@@ -60,10 +60,9 @@ export async function findDamage(
   let later: number | null
   let isForeign: boolean
   try {
-    // Whatever its offset: a flipped bit in a base offset, which no checksum covers, makes every
-    // batch behind it look out of order, and those had been durable all the same.
-    // One that begins where the scan stopped says nothing of its own bytes: a torn write may have
-    // lost its base offset alone.
+    // Batches of any offset count: a flipped bit in a base offset, which no checksum covers, makes
+    // every later batch look out of order, although it was durable. A batch at the end of the scan
+    // tells nothing of its own bytes: a torn write may have lost only its base offset.
     const range = { position: position + 1, end, baseOffset, nextOffset: baseOffset }
     const values = await valuesOfTornBatches(file, { position, end, nextOffset })
     later = (await findLastGroupStart(file, range, values))?.baseOffset ?? null
@@ -84,11 +83,11 @@ export async function findDamage(
 }
 
 /**
- * Takes a log back to where it was durable when a sync of it failed, whatever the files seem to hold
- * behind that.
+ * Takes a log back to where it was durable when a sync of it failed, whatever the files seem to
+ * hold after that.
  *
- * @param readOnly whether to leave the files as they are, and only see no more of them.
- * @returns what was cut, `null` when there was nothing.
+ * @param readOnly whether to leave the files as they are, and only ignore the rest of them.
+ * @returns what was cut; `null` if nothing was.
  */
 export async function goBackTo(
   fileSystem: FileSystem,
@@ -97,8 +96,8 @@ export async function goBackTo(
   readOnly: boolean,
 ): Promise<Truncation | null> {
   const kept = segments.all.filter(({ baseOffset }) => baseOffset <= end.segment)
-  // Also one that begins at the end: it was made while rolling, and if that sync failed its name is
-  // in doubt as well.
+  // Also a segment that begins at the end: a roll has created it, and if the sync of that failed,
+  // its name is in doubt as well.
   await (readOnly ? segments.replace(kept) : segments.removeAbove(end.segment))
   const last = segments.active
   if (last?.baseOffset !== end.segment) return null
@@ -111,9 +110,9 @@ export async function goBackTo(
 }
 
 /**
- * Cuts the file behind its last valid batch, and keeps the bytes in a file beside it.
+ * Truncates the file after its last valid batch, and keeps the bytes in a file beside it.
  *
- * @returns `null` when they were preallocated, all of them: nothing was lost.
+ * @returns `null` if all of them were preallocated: nothing was lost.
  */
 export async function cutTornTail(
   fileSystem: FileSystem,
@@ -127,7 +126,7 @@ export async function cutTornTail(
   try {
     await segment.cutFile()
   } catch (error) {
-    // It is cut with all that has to be made durable, now or when there is room.
+    // It is cut when all is made durable, now or once there is space.
     if (!isNoRoom(error)) throw error
   }
   return isNothing ? null : { path, position, sizeBytes: fileSizeBytes - position, reason, keptIn }
@@ -157,7 +156,7 @@ async function isAllZero(file: File, position: number, end: number): Promise<boo
   return true
 }
 
-/** @returns `false` where there is no room for all of it. */
+/** @returns `false` if there is no space for all of it. */
 async function isCopied(
   fileSystem: FileSystem,
   path: string,
@@ -167,10 +166,10 @@ async function isCopied(
     await replaceFile(fileSystem, path, content)
     return true
   } catch (error) {
-    // Nobody was told that these bytes are safe, and a log must open on a full disk too. After another
-    // failure nothing is cut: the next open may be able to keep them.
+    // Nobody was told that these bytes are safe, and a log must open on a full disk too. After any
+    // other failure nothing is cut: the next open may be able to keep them.
     if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
-    // A part of them is of no use, and takes room that what follows needs.
+    // A partial copy is of no use, and takes space that the next steps need.
     await fileSystem.unlink(`${path}.tmp`).catch(() => undefined)
     return false
   }

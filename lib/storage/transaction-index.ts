@@ -4,19 +4,19 @@ import { isSystemError } from '../platform/system-error.ts'
 import { segmentFilePath } from './log-files.ts'
 import { isBadMedium } from './read-failure.ts'
 
-/** Version, id of the producer, and the first, the last and the last stable offset of a transaction. */
+/** Version, producer id, and the first, the last and the last stable offset of a transaction. */
 const ENTRY_BYTES = 34
-/** The last offset is that of the marker that has ended the transaction. */
+/** The last offset is that of the marker that ended the transaction. */
 const LAST_OFFSET_POSITION = 18
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /**
- * Writes the aborted transactions of several segments, as a broker has noted them, for the one that takes
- * their place; durable when it resolves. Compaction keeps all records of transactions and their markers, so
- * all entries stay. Without them a broker would show what was aborted as committed.
+ * Writes the aborted transactions of several segments, as a broker has noted them, for the segment
+ * that replaces these; durable when it resolves. Compaction keeps all transactional records and
+ * markers, so all entries stay. Without them, a broker would show aborted records as committed.
  *
- * Makes no file where there is no entry. What a broker has left of its last one, where it was killed while it
- * wrote that, is read by no broker either.
+ * Creates no file if there are no entries. Drops an incomplete last entry, which a broker leaves if
+ * it is killed while writing it; no broker reads that either.
  */
 export async function joinTransactionIndexes(
   fileSystem: FileSystem,
@@ -41,11 +41,11 @@ export async function joinTransactionIndexes(
 }
 
 /**
- * Forgets aborted transactions of a segment that end at or behind `offset`, where its log ends now; durable
- * when it resolves. A broker would take what comes in their place for theirs.
+ * Forgets aborted transactions of a segment that end at or after `offset`, the new end of its log;
+ * durable when it resolves. A broker would apply them to the records that follow.
  *
- * The log is cut first, and this then. An entry too few is there for good, and what was aborted shows as
- * committed; one too many goes with the next open, before anything can come in its place.
+ * The log must be truncated first. A missing entry is lost for good, and aborted records show as
+ * committed. An extra one is removed at the next open, before any record can take its place.
  */
 export async function truncateTransactionIndex(
   fileSystem: FileSystem,
@@ -64,7 +64,7 @@ export async function truncateTransactionIndex(
     const { sizeBytes } = await file.stat()
     const keptBytes = ENTRY_BYTES * (await countBelow(file, sizeBytes, offset))
     if (keptBytes < sizeBytes) await file.truncate(keptBytes)
-    // Also where there is nothing to cut: an earlier cut may be in memory alone.
+    // Even if there is nothing to cut: an earlier truncation may be in memory only.
     await file.sync()
   } finally {
     await file.close()
@@ -72,12 +72,12 @@ export async function truncateTransactionIndex(
 }
 
 /**
- * Copies what a broker has noted of the aborted transactions that these markers have ended, as far as the
- * disk gives it; durable when it resolves. Of one whose marker is lost the log does not say that it has
- * ended, and a reader would look for its end in vain.
+ * Copies what a broker has noted of the aborted transactions that these markers ended, as far as
+ * the disk returns it; durable when it resolves. If a marker is lost, the log does not show the end
+ * of its transaction, and a reader would search for it in vain.
  *
- * @param source `null` where nothing is noted.
- * @param targetLog path of the log file that it goes beside.
+ * @param source `null` if nothing was noted.
+ * @param targetLog path of the log file that the index belongs to.
  */
 export async function copyTransactionIndex(
   fileSystem: FileSystem,
@@ -100,7 +100,7 @@ export async function copyTransactionIndex(
   if (kept.length > 0) await replaceFile(fileSystem, target, Buffer.concat(kept))
 }
 
-/** How many of the whole entries end below `offset`. They rise in their last offsets. */
+/** Number of complete entries that end below `offset`. Their last offsets increase. */
 async function countBelow(file: File, sizeBytes: number, offset: number): Promise<number> {
   const entry = Buffer.alloc(ENTRY_BYTES)
   let [low, high] = [0, Math.floor(sizeBytes / ENTRY_BYTES)]

@@ -7,28 +7,28 @@ import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentRecord } from './segment-record.ts'
 
 /**
- * The end of a log that was not closed in order, as far as nothing proves that it had been durable.
+ * The end of a log that was not closed cleanly, as far as nothing proves that it was durable.
  *
- * Whoever wrote it may have died after a sync that failed, and without leaving a mark of that. The
- * page cache shows its bytes then as if they were on the disk, and a sync alone succeeds, because
- * the kernel has nothing left to write. So they are written again, over themselves, before they are
- * synced. A batch with the group start bit proves everything before it, so that is hardly more than
- * what one sync was to cover.
+ * Its writer may have died after a failed sync without leaving a mark. The page cache then shows
+ * the bytes as if they were on disk, and another sync succeeds, because the kernel has nothing left
+ * to write. So they are written again, over themselves, before they are synced. A batch with the
+ * group start bit proves everything before it, so they are hardly more than what one sync was to
+ * cover.
  */
 export class UnprovenTail {
   readonly #starts = new Map<LogSegment, TailStart>()
 
-  /** Takes note of a batch that was found behind the offset up to which the log is known to be durable. */
+  /** Notes a batch after the offset up to which the log is known to be durable. */
   note(segment: LogSegment, batch: RecordBatch, position: number): void {
     const { baseOffset: offset, isGroupStart } = batch
     const start = this.#starts.get(segment)
-    // A segment whose indexes turn out to be wrong is read from its start once more.
+    // A segment whose indexes turn out to be wrong is read from its start again.
     if (start === undefined || isGroupStart || position <= start.position) {
       this.#starts.set(segment, { offset, position, isGroupStart })
     }
   }
 
-  /** Writes again what was noted of these segments, and the size of the last one. A sync must follow. */
+  /** Writes the noted batches of these segments again, and the last size. A sync must follow. */
   async writeAgain(segments: LogSegments): Promise<void> {
     for (const { segment, start } of this.#due(segments)) {
       const { sizeBytes } = segment
@@ -36,7 +36,7 @@ export class UnprovenTail {
     }
   }
 
-  /** Where what is proven to be durable ends; `null` where everything is that was found. */
+  /** End of what is proven to be durable; `null` if all that was found is. */
   provenEnd(segments: LogSegments): number | null {
     const lowest = this.#due(segments).findLast(({ start }) => start !== undefined)
     return lowest?.start?.offset ?? null
@@ -54,7 +54,7 @@ export class UnprovenTail {
   }
 }
 
-/** Where what is not proven begins in a segment. */
+/** Start of the unproven part of a segment. */
 interface TailStart {
   readonly offset: number
   readonly position: number
@@ -62,8 +62,8 @@ interface TailStart {
 }
 
 /**
- * Gives the last segment a new file where it is empty and not on record: nobody knows whether the
- * sync of the directory behind its name has succeeded, and another one of the same name would not tell.
+ * Gives the last segment a new file if it is empty and not on record: nobody knows whether the sync
+ * of its name in the directory has succeeded, and another sync of the same name would not tell.
  */
 export async function renewEmptySegment(
   options: SegmentOptions,
@@ -74,7 +74,7 @@ export async function renewEmptySegment(
   if (active === undefined || active.sizeBytes > 0) return
   if (entryOf(record, active.baseOffset) !== null) return
   await replaceFile(options.fileSystem, active.path, '')
-  // What is open is the file that had the name before.
+  // The open file is the one that had the name before.
   const renewed = await LogSegment.create(active.baseOffset, options)
   const kept = segments.all.slice(0, -1)
   await segments.changing(() => segments.replace([...kept, renewed]))

@@ -20,24 +20,24 @@ import {
 import { continueCrc32c } from '../record/crc32c.ts'
 import { readInt64 } from '../record/int64.ts'
 
-// A message of the formats 0 and 1 has the offset and the size where a batch has them, and its magic
-// at the same place: behind a CRC-32 of the magic and all that follows.
+// A message of format 0 or 1 has its offset, size and magic at the same positions as a batch.
+// Before the magic it has a CRC-32 of the magic and all that follows.
 const MESSAGE_CRC_POSITION = LOG_OVERHEAD
-/** Bytes of a message of format 0 whose key and value are null. */
+/** Size of a message of format 0 whose key and value are null. */
 const MESSAGE_OVERHEAD = 26
 
-/** Bytes taken from the file at once. */
+/** Bytes read from the file at once. */
 const CHUNK_BYTES = 1024 * 1024
 
 /**
- * Whether the bytes at `position` are whole by their own checksum, and still nothing that this
- * library reads: a message of Kafka's formats 0 and 1, or a batch with a number that it cannot hold,
- * such as a timestamp in nanoseconds. Somebody has written them so, and no crash has torn them.
+ * Whether the bytes at `position` are intact by their own checksum, but cannot be read by this
+ * library: a message of Kafka's formats 0 and 1, or a batch with a number that it cannot represent,
+ * such as a timestamp in nanoseconds. They were written so, and no crash has torn them.
  *
- * Offsets and epochs count for nothing here. No checksum covers them, so they may be all that a torn
- * write has lost.
+ * Offsets and epochs do not matter. No checksum covers them, so a torn write may have lost only
+ * them.
  *
- * @param end where the bytes end, exclusive.
+ * @param end end of the bytes, exclusive.
  */
 export async function isUnrepresentable(
   file: File,
@@ -62,7 +62,7 @@ export async function isUnrepresentable(
   return crc === header.readUInt32BE(MESSAGE_CRC_POSITION)
 }
 
-/** Whether a field that the checksum covers has a value for which a batch is refused. */
+/** Whether a field covered by the checksum has a value for which a batch is refused. */
 function holdsTooMuch(header: Buffer): boolean {
   if (header.readInt32BE(LAST_OFFSET_DELTA_POSITION) < 0) return true
   if (header.readInt32BE(RECORD_COUNT_POSITION) < 0) return true
@@ -75,7 +75,7 @@ function holdsTooMuch(header: Buffer): boolean {
   }
 }
 
-/** A checksum of the bytes in [`from`, `to`), piece by piece: what a size claims may not be there. */
+/** A checksum of [`from`, `to`), read in pieces; `null` if the file ends before `to`. */
 async function checksumOf(
   file: File,
   from: number,

@@ -2,18 +2,18 @@ import { keepAge, writeFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import { BatchReader } from './batch-reader.ts'
 
-/** Bytes that are read and written at once, unless a batch is larger. */
+/** Bytes read and written at once, unless a batch is larger. */
 const CHUNK_BYTES = 1024 * 1024
 
 /**
- * Writes the batches of a log file in [`position`, `end`) over themselves and ends it behind them, so that
- * the next sync tells of bytes and of a size that an earlier one may have lost. A power loss in the
- * middle of it does not matter: each byte becomes what it is. So the file stays as old as it was.
+ * Writes the batches of a log file in [`position`, `end`) over themselves and ends the file there.
+ * The next sync then covers bytes and a size that an earlier one may have lost. A power loss in
+ * between does no harm: every byte keeps its value. For the same reason, the file keeps its age.
  *
- * @throws {@link CorruptRecordError} when they are not whole: the page cache has changed.
+ * @throws {@link CorruptRecordError} when they are not intact: the page cache has changed.
  */
 export async function writeAgain(file: File, position: number, end: number): Promise<void> {
-  // An empty file has no records whose age it would tell.
+  // The age of an empty file does not matter: it has no records.
   const before = end > 0 ? await file.stat() : null
   const reader = new BatchReader(file, position, end)
   while (!reader.isAtEnd()) {
