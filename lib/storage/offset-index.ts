@@ -102,7 +102,7 @@ export class OffsetIndex extends IndexFile {
     let high = this.count - 1
     if (high > FEW_ENTRIES) {
       // Batches are usually of similar size: linear interpolation predicts the slot. Two entries
-      // tell whether it is right, without a look at memory that is far apart.
+      // tell whether it is right, and memory that is far apart need not be read.
       const first = this.#relativeOffset(0)
       const last = this.#relativeOffset(high)
       if (relativeTarget >= last) return high

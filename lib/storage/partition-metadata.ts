@@ -20,7 +20,7 @@ export function newTopicId(random: Random): string {
 
 /**
  * The id of a topic whose files contain none, such as those of old Kafka brokers: a version 8 UUID
- * of the name. All who open the directory get the same id, even if it cannot be written there.
+ * made from the name. Whoever opens the directory gets the same id, even if it cannot be written.
  */
 export function topicIdFromName(name: string): string {
   const id = idOf(createHash('sha256').update(name).digest().subarray(0, 16), 8)

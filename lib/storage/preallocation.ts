@@ -76,7 +76,7 @@ export class Preallocation {
       await file.write([FILL.subarray(0, range.end - range.start)], range.start)
     } catch {
       this.#isRefused = true
-      // Gives the allocated part to the next batch; otherwise a roll or a close truncates it.
+      // Frees what was allocated, for the next batch. If that fails, a roll or a close does it.
       const isGivenBack = await file.shrink(endBefore).then(
         () => true,
         () => false,
@@ -103,7 +103,7 @@ export class Preallocation {
   }
 }
 
-/** Whether [`position`, `end`) is not empty and all preallocated. No batch begins so. */
+/** Whether [`position`, `end`) is not empty and all preallocated, so that no batch begins in it. */
 export async function isPreallocated(file: File, position: number, end: number): Promise<boolean> {
   for (let from = position; from < end; from += FILL.length) {
     const bytes = Buffer.allocUnsafe(Math.min(FILL.length, end - from))

@@ -93,7 +93,7 @@ function mayBeNext({ indexes }: SegmentView, { slot, position }: Cursor): boolea
   return position - indexes.offsetIndex.positionAt(slot - 1) >= MIN_EXACT_BYTES
 }
 
-/** The last batch before an offset with this slot that the index names, or the segment's first. */
+/** The last batch that the index names before an offset with this slot, or the segment's first. */
 function cursorBefore({ indexes, baseOffset }: SegmentView, slot: number): Cursor {
   const { offsetIndex } = indexes
   if (slot === 0) return { slot, position: 0, baseOffset, lastOffset: null }

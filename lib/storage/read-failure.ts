@@ -1,6 +1,6 @@
 import { isSystemError } from '../platform/system-error.ts'
 
-/** Errors of a disk that cannot return bytes, or of a file system whose data there are damaged. */
+/** Errors of a disk that cannot return bytes, or of a file system that finds them damaged. */
 const BAD_MEDIUM = ['EIO', 'EBADMSG', 'ENODATA'] as const
 
 /** Errors of a name to which access is denied, or that names something of the wrong kind. */

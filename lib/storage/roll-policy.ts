@@ -90,8 +90,8 @@ export class RollPolicy {
   }
 
   /**
-   * When `active` began to take records, by the clock. For a segment found at open, its file tells.
-   * Otherwise a log that is opened more often than it rolls would never roll.
+   * When `active` began to take records, by the clock. For a segment found at open, its file times
+   * count: a log that is opened more often than it rolls would never roll otherwise.
    */
   async activeSince(active: LogSegment, nowMs: number): Promise<number> {
     if (this.#activeSinceMs === null) {

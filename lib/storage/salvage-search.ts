@@ -8,7 +8,7 @@ const CHUNK_BYTES = 1024 * 1024
 
 /**
  * Where a batch may begin after damage at `position`; `end` if nowhere. A length that leads to
- * another batch is believed: bytes inside a damaged one may look like a batch without being any.
+ * another batch is believed: bytes inside a damaged batch may look like one, and are none.
  *
  * @param values those of the damaged batch and later ones; bytes inside them are no batch either.
  */

@@ -84,7 +84,7 @@ export class SegmentSwap {
     }
   }
 
-  /** The files of these segments that exist. To list the directory is slower in a larger log. */
+  /** The files of these segments that exist. Listing the directory takes longer in a larger log. */
   async #namesOf(
     segments: readonly LogSegment[],
     suffixes: readonly string[],

@@ -45,8 +45,8 @@ export class SegmentTimes {
 
   /**
    * Largest known timestamp, and last offset of the earliest batch that has it; timestamp -1 for
-   * none. Records are deleted by it, so what the time index says is compared with the log, once as
-   * long as nothing is appended.
+   * none. Records are deleted by it, so the claim of the time index is compared with the log. The
+   * result holds until something is appended.
    */
   largest(): Promise<LargestTimestamp> {
     const segment = this.#segment
