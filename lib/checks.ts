@@ -48,8 +48,8 @@ export function isOpaque(value: object, fields: readonly string[]): boolean {
 export function unknownKey(what: string, key: string, known: readonly string[]): TypeError {
   const meant = closest(key, known)
   return new TypeError(
-    `there is no ${describeValue(key)} in ${what}` +
-      (meant === null ? '; known are ' : `, did you mean '${meant}'? Known are `) +
+    `unknown key ${describeValue(key)} in ${what}` +
+      (meant === null ? '; known keys are ' : `, did you mean '${meant}'? Known keys are `) +
       known.join(', '),
   )
 }

@@ -264,7 +264,7 @@ export function ensureConsistent(config: Readonly<ResolvedTopicConfig>): void {
   const { minCompactionLagMs, maxCompactionLagMs } = config
   if (minCompactionLagMs <= maxCompactionLagMs) return
   throw new RangeError(
-    `minCompactionLagMs must be at most maxCompactionLagMs, ${maxCompactionLagMs}, ` +
+    `minCompactionLagMs must be at most maxCompactionLagMs (${maxCompactionLagMs}), ` +
       `got ${minCompactionLagMs}`,
   )
 }

@@ -60,7 +60,7 @@ describe('the configuration of a topic', () => {
     [{ compressionZstdLevel: 23 }, RangeError, 'from -131072 to 22, got 23'],
     [{ messageTimestampType: 5 }, TypeError, 'got 5'],
     [{ segmentJitterMs: -1 }, RangeError, 'from 0'],
-    [{ segmentSize: 5 }, TypeError, 'there is no "segmentSize" in topic options'],
+    [{ segmentSize: 5 }, TypeError, 'unknown key "segmentSize" in topic options'],
     [JSON.parse('{"__proto__": 5}') as object, TypeError, 'no "__proto__" in'],
   ])('refuses %j', (config, error, message) => {
     expect(() => resolveTopicConfig(config as never)).toThrow(error)

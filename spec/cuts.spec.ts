@@ -124,8 +124,8 @@ describe('a log that is cut while somebody reads it', () => {
         code: 'OFFSET_OUT_OF_RANGE',
         offset: 10,
         message:
-          'the records of t-0 that offset 10 stands behind were cut off from 8 on; ' +
-          'the log holds 0 to 14 (exclusive) now',
+          'the records of t-0 before offset 10 were truncated from offset 8 on; ' +
+          'the log now holds 0 to 14 (exclusive)',
       })
     }
     consumer.seek(T0, 8)

@@ -80,24 +80,24 @@ describe('errors', () => {
   it('name what disagrees', () => {
     const messages = INSTANCES.map((each) => each.message)
     expect(messages).toContain('offset 5 of t-1 is out of range: the log holds 6 to 9 (exclusive)')
-    expect(messages).toContain('corrupt record batch at position 7 of /x, offsets from 1 to 3: bad')
+    expect(messages).toContain('corrupt data at position 7 of /x, offsets from 1 to 3: bad')
     expect(messages).toContain('the log ends at 4, not at the expected offset 3')
     expect(messages.find((each) => each.startsWith('/x is in use'))).toBe(
       '/x is in use by process 12 on h since 1970-01-01T00:00:00.000Z: ' +
-        'close that one first, or open with readOnly',
+        'close it there first, or open it with readOnly',
     )
     expect(new errors.LockedError('/x', { pid: null, host: null, sinceMs: null }).message).toBe(
-      '/x is in use by another owner: close that one first, or open with readOnly',
+      '/x is in use by another owner: close it there first, or open it with readOnly',
     )
     const own = { pid: 5, host: 'h', sinceMs: null, isThisProcess: true }
     expect(new errors.LockedError('/x', own).message).toBe(
-      '/x is in use by this process (5): close that one first, or open with readOnly',
+      '/x is in use by this process (5): close it there first, or open it with readOnly',
     )
     expect(new errors.CorruptRecordError('bad', { path: null, position: 1 }).message).toBe(
-      'corrupt record batch at position 1: bad',
+      'corrupt data at position 1: bad',
     )
     expect(
       new errors.CorruptRecordError('bad', { path: null, position: 1, firstOffset: 4 }).message,
-    ).toBe('corrupt record batch at position 1, offsets from 4: bad')
+    ).toBe('corrupt data at position 1, offsets from 4: bad')
   })
 })

@@ -88,7 +88,7 @@ describe('misuse', () => {
   })
 
   it('of two lags that contradict each other is refused, also by what is in force already', async () => {
-    const contradicts = 'minCompactionLagMs must be at most maxCompactionLagMs, 5, got 6'
+    const contradicts = 'minCompactionLagMs must be at most maxCompactionLagMs (5), got 6'
     const both = { minCompactionLagMs: 6, maxCompactionLagMs: 5 }
     const fileSystem = new SimulatedFileSystem()
     await expect(tempBroker({ fileSystem, defaults: both })).rejects.toThrow(contradicts)
@@ -202,7 +202,7 @@ describe('misuse', () => {
 
   it('of a simulated file system is refused, so that no test passes for nothing', () => {
     const make = (options: object) => () => new SimulatedFileSystem(options)
-    expect(make({ capacity: 1 })).toThrow('there is no "capacity" in simulation options')
+    expect(make({ capacity: 1 })).toThrow('unknown key "capacity" in simulation options')
     expect(make({ capacityBytes: -1 })).toThrow('capacityBytes must be')
     expect(make({ completion: 'Random' })).toThrow('completion must be one of')
     expect(make({ persona: 'btrfs' })).toThrow('persona must be one of')

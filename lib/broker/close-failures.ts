@@ -20,7 +20,7 @@ export function tellFailures(dir: string, { ofDisk, ofClients }: CloseFailures):
   if (all.length === 0) return
   const [first] = all
   if (all.length === 1 && (ofDisk.length === 0 || first instanceof VarveError)) throw first
-  const message = `${dir} was not closed in order: ${reasonsOf(all)}`
+  const message = `${dir} was not closed cleanly: ${reasonsOf(all)}`
   const cause = all.length === 1 ? first : new AggregateError(all, message)
   if (ofDisk.length === 0) throw cause
   throw new StorageError(message, { path: dir, outcome: 'unknown' }, { cause })

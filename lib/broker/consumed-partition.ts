@@ -82,6 +82,6 @@ export function unknownPartition(topicPartition: TopicPartition): UnknownTopicOr
   return new UnknownTopicOrPartitionError(
     topic,
     partition,
-    `there is no partition ${topicPartitionKey(topicPartition)} to commit an offset for`,
+    `cannot commit an offset for ${topicPartitionKey(topicPartition)}: there is no such partition`,
   )
 }

@@ -77,7 +77,7 @@ export class ConsumerGroup {
     if (this.isDeserted || this.strategy === strategy) return
     throw new InconsistentGroupProtocolError(
       `group '${this.groupId}' has members with partitionAssignmentStrategy '${this.strategy}', ` +
-        `this consumer has '${strategy}': all consumers of a group need the same`,
+        `but this consumer has '${strategy}': all consumers of a group must use the same one`,
     )
   }
 

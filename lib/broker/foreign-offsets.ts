@@ -60,8 +60,8 @@ export class ForeignOffsets {
     if (isUsual && !(await this.#isOneEmpty(found))) return USUAL_PARTITIONS
     if (found.length === least && (await this.#areAmong(found, least))) return least
     throw new CorruptRecordError(
-      `not all partitions of '${OFFSETS_TOPIC}' are there, and how many there are in all cannot be told, ` +
-        `but that there are neither ${USUAL_PARTITIONS} nor ${least}: copy all of them, or none`,
+      `some partitions of '${OFFSETS_TOPIC}' are missing, and their total number is unknown: it is ` +
+        `neither ${USUAL_PARTITIONS} nor ${least}. Copy all of them, or none`,
       { path: this.#directories.pathOf(OFFSETS_TOPIC, least - 1), position: 0 },
     )
   }

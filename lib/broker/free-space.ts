@@ -49,7 +49,7 @@ export class FreeSpace {
       this.#bytes = await this.#fileSystem.freeBytes(this.#dir)
     } catch (error) {
       const reason = reasonOf(error)
-      const message = `it is not known how much room ${this.#dir} has: ${reason}`
+      const message = `the free space of ${this.#dir} could not be determined: ${reason}`
       throw new StorageError(message, { path: this.#dir, outcome: 'not-written' }, { cause: error })
     }
     this.#askedMs = this.#clock.monotonic()

@@ -150,7 +150,7 @@ export class GroupCoordinator {
     if (this.#membersOf(groupId) !== null) {
       throw new CommitFailedError(
         groupId,
-        'it has members that subscribe, and this consumer has assigned its partitions itself',
+        'the group has subscribed members, and this consumer is not subscribed',
       )
     }
     await this.#options.offsets.commit(groupId, offsets, options)
@@ -277,7 +277,7 @@ export class GroupCoordinator {
 export function checkGroupId(groupId: unknown): string {
   if (typeof groupId !== 'string' || groupId === '') {
     throw new InvalidGroupIdError(
-      `groupId must be a string that is not empty, got ${describeValue(groupId)}`,
+      `groupId must be a non-empty string, got ${describeValue(groupId)}`,
     )
   }
   const sizeBytes = Buffer.byteLength(groupId)

@@ -40,7 +40,7 @@ export function cutOff(
 ): OffsetOutOfRangeError {
   return new OffsetOutOfRangeError(
     { topic, partition, offset, logStartOffset, logEndOffset },
-    `the records of ${topic}-${partition} that offset ${offset} stands behind were cut off ` +
-      `from ${end} on; the log holds ${logStartOffset} to ${logEndOffset} (exclusive) now`,
+    `the records of ${topic}-${partition} before offset ${offset} were truncated ` +
+      `from offset ${end} on; the log now holds ${logStartOffset} to ${logEndOffset} (exclusive)`,
   )
 }

@@ -8,9 +8,10 @@ import { CorruptRecordError } from '../errors.ts'
 export class LeftBehindError extends CorruptRecordError {
   constructor(path: string) {
     super(
-      'the directory is missing: where groups stand that have committed there is not known. Copy it from ' +
-        'the broker that has it, before topics are created or deleted, or make an empty one of that name, ' +
-        'so that they begin anew; in either case while nobody has the data directory open',
+      'the directory is missing, so the committed offsets of its groups are unknown. Copy it from ' +
+        'the broker that has it, before topics are created or deleted, or create an empty directory ' +
+        'of that name to make its groups start over. Do either while no process has the data ' +
+        'directory open',
       { path, position: 0, firstOffset: 0, lastOffset: null },
     )
   }

@@ -120,16 +120,16 @@ export class MemberSession implements GroupMembership {
       throw new CommitFailedError(
         this.#groupId,
         this.#state === 'lost'
-          ? `member ${this.#memberId} missed maxPollIntervalMs (${this.#options.maxPollIntervalMs}) ` +
-              'and was evicted'
+          ? `member ${this.#memberId} did not poll within maxPollIntervalMs ` +
+              `(${this.#options.maxPollIntervalMs} ms) and was evicted`
           : `member ${this.#memberId} is not in the group`,
       )
     }
     if (this.#generation !== this.#group.generation) {
       throw new CommitFailedError(
         this.#groupId,
-        `member ${this.#memberId} is of generation ${this.#generation}, ` +
-          `the group of ${this.#group.generation}`,
+        `member ${this.#memberId} has generation ${this.#generation}, ` +
+          `but the group has generation ${this.#group.generation}`,
       )
     }
     await this.#context.commit(this.#groupId, offsets, options)

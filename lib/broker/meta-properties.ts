@@ -28,10 +28,10 @@ export async function readMetaProperties(
   const version = properties.get('version')
   const clusterId = properties.get('cluster.id')
   if ((version !== '1' && version !== '0') || clusterId === undefined) {
-    throw new CorruptRecordError(`it is of version '${version ?? ''}' or names no cluster.id`, {
-      path,
-      position: 0,
-    })
+    throw new CorruptRecordError(
+      `version '${version ?? ''}' is not 0 or 1, or there is no cluster.id`,
+      { path, position: 0 },
+    )
   }
   return clusterId
 }

@@ -104,7 +104,7 @@ export function decodeOffsetCommitKey(key: Buffer): OffsetCommitKey | null {
   const groupId = reader.readString(reader.readInt16())
   const topic = reader.readString(reader.readInt16())
   const partition = reader.readInt32()
-  if (partition < 0) throw corrupt(`the partition is ${partition}`, 0)
+  if (partition < 0) throw corrupt(`the partition number ${partition} is negative`, 0)
   ensureAtEnd(reader)
   return { groupId, topic, partition }
 }
@@ -168,7 +168,7 @@ function readUnsignedVarint(reader: ByteReader): number {
 
 function ensureAtEnd(reader: ByteReader): void {
   if (reader.remaining > 0) {
-    throw corrupt(`${reader.remaining} bytes behind the last field`, reader.position)
+    throw corrupt(`${reader.remaining} bytes after the last field`, reader.position)
   }
 }
 

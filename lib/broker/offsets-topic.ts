@@ -43,7 +43,7 @@ export class OffsetsTopic {
   async partitionOf(groupId: string): Promise<OffsetsPartition> {
     const partitions = this.isKnown ? this.#partitions : await this.#open()
     const partition = partitions[partitionForGroup(groupId, partitions.length)]
-    if (partition === undefined) throw new RangeError('the topic of the offsets has no partitions')
+    if (partition === undefined) throw new RangeError('the offsets topic has no partitions')
     return partition
   }
 

@@ -16,5 +16,7 @@ export async function compactPartition(
 /** @throws {@link PolicyViolationError} when the policy does not include `compact` */
 export function ensureCompacted({ topic, log }: Partition): void {
   if (log.config.cleanupPolicy !== 'delete') return
-  throw new PolicyViolationError(`${topic} cannot be compacted: its cleanupPolicy has no 'compact'`)
+  throw new PolicyViolationError(
+    `${topic} cannot be compacted: its cleanupPolicy does not include 'compact'`,
+  )
 }

@@ -58,11 +58,11 @@ export class PartitionDirectories {
     const path = this.pathOf(topic, partition)
     await this.#fileSystem.createDirectory(path)
     if (!(await this.#isThere(path))) {
-      throw new TopicExistsError(topic, `${path} exists and is no directory`)
+      throw new TopicExistsError(topic, `${path} exists and is not a directory`)
     }
     const names = await this.#fileSystem.list(path)
     if (names.some((entry) => isSegmentFileName(entry.name))) {
-      throw new TopicExistsError(topic, `${path} exists and holds a log of its own`)
+      throw new TopicExistsError(topic, `${path} exists and already holds a log`)
     }
     // Left-over files, above all the list of segments, do not describe this log. They are durably
     // gone with the sync after the metadata; before that, a crash undoes the creation.

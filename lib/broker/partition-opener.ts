@@ -222,8 +222,8 @@ export async function closeAll(
  */
 function whyOthers(dir: string, topicId: string, cause: unknown): CorruptRecordError {
   return new CorruptRecordError(
-    `it names another topic id than the list of topics, ${topicId}: ` +
-      'the partition was copied there from another topic of the name',
+    `it has another topic ID than the list of topics, ${topicId}: ` +
+      'the partition was copied there from another topic of the same name',
     { path: join(dir, PARTITION_METADATA_FILE), position: 0, firstOffset: 0, lastOffset: null },
     { cause },
   )
@@ -237,7 +237,7 @@ function whyMissing(
 ): CorruptRecordError | undefined {
   if (kind === 'directory') return undefined
   // A link to a directory is refused too: it may lead to other people's files.
-  const reason = kind === undefined ? 'the directory is missing' : 'it is no directory'
+  const reason = kind === undefined ? 'the directory is missing' : 'it is not a directory'
   return new CorruptRecordError(reason, {
     path,
     position: 0,

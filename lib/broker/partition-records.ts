@@ -82,12 +82,12 @@ export function recordsOf(
   const checked = checkOptions<AnyRecordsOptions>('records options', options, RECORDS_OPTIONS)
   const { reverse = false, from = 'earliest', until, signal } = checked
   if (typeof from === 'number' && typeof until === 'number' && until < from) {
-    throw new RangeError(`until must be at least from, ${from}, got ${until}`)
+    throw new RangeError(`until must be at least from (${from}), got ${until}`)
   }
   const { highWatermark: visibleEnd } = partition
   if (reverse) {
     if (from === 'latest') {
-      throw new RangeError("from must be an offset or 'earliest' with reverse, got 'latest'")
+      throw new RangeError("with reverse, from must be an offset or 'earliest', got 'latest'")
     }
     const range = { from, until: until ?? 'end', visibleEnd, signal }
     return new PartitionIterator(new BackwardSource(partition, range), signal)

@@ -40,7 +40,7 @@ export class RecordDeletion {
     const { log } = this.#owner
     if (INTERNAL_TOPICS.has(log.topic) || log.config.cleanupPolicy === 'compact') {
       throw new PolicyViolationError(
-        `records of ${log.topic} cannot be deleted: its cleanupPolicy has no 'delete'`,
+        `records of ${log.topic} cannot be deleted: its cleanupPolicy does not include 'delete'`,
       )
     }
     const highWatermark = this.#owner.highWatermark()

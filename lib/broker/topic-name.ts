@@ -45,7 +45,7 @@ export function validateTopicName(name: unknown): string {
 
 /** The error for an attempt to change an internal topic. */
 export function internalTopic(name: string): InvalidTopicError {
-  return new InvalidTopicError(name, 'the library keeps it for itself')
+  return new InvalidTopicError(name, 'it is reserved for the library')
 }
 
 /**
@@ -88,7 +88,7 @@ export function isDeletedDirectoryName(name: string): boolean {
 
 function whyIllegal(name: string): string | null {
   if (name === '') return 'it is empty'
-  if (name === '.' || name === '..') return "'.' and '..' name directories"
+  if (name === '.' || name === '..') return "'.' and '..' are directory names"
   if (name.length > MAX_TOPIC_NAME_LENGTH) {
     return `it has ${name.length} characters, at most ${MAX_TOPIC_NAME_LENGTH} are allowed`
   }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import {
   checkOneOf,
   checkOptions,
+  describeValue,
   isPlainObject,
   wholeNumber,
   reasonOf,
@@ -52,14 +53,14 @@ const ENTRY_CHECKS: Checks<TopicEntry> = {
   },
   id: (name, value) => {
     if (typeof value !== 'string' || !TOPIC_ID.test(value))
-      throw new TypeError(`${name} is no topic id`)
+      throw new TypeError(`${name} must be a topic ID, got ${describeValue(value)}`)
   },
   partitionCount: wholeNumber(1, MAX_PARTITIONS),
   state: (name, value) => {
     checkOneOf(name, value, STATES)
   },
   config: (name, value) => {
-    if (value === null) throw new TypeError(`${name} is null`)
+    if (value === null) throw new TypeError(`${name} must be a plain object, got null`)
     resolveTopicConfig(value as TopicConfig)
   },
 }
@@ -106,10 +107,11 @@ export class TopicRegistry {
     if (content === null) return false
     const lineEnd = content.indexOf('\n')
     const match = FIRST_LINE.exec(content.toString('latin1', 0, Math.max(0, lineEnd)))
-    if (match === null) throw this.#corrupt('the first line is not that of a topics file')
-    if (Number(match[1]) !== VERSION) throw this.#corrupt(`version ${match[1] ?? ''} is not known`)
+    if (match === null) throw this.#corrupt('the first line is not the header of a topics file')
+    if (Number(match[1]) !== VERSION)
+      throw this.#corrupt(`version ${match[1] ?? ''} is unsupported`)
     const body = content.subarray(lineEnd + 1)
-    if (checksum(body) !== match[2]) throw this.#corrupt('the checksum does not fit')
+    if (checksum(body) !== match[2]) throw this.#corrupt('the checksum does not match')
     this.#entries = this.#parse(body.toString('utf8'))
     return true
   }
@@ -226,7 +228,7 @@ export class TopicRegistry {
     const content = Buffer.concat([firstLine, body])
     if (content.length > MAX_FILE_BYTES) {
       throw new RangeError(
-        `the list of topics may have ${MAX_FILE_BYTES} bytes, not ${content.length}`,
+        `the list of topics must have at most ${MAX_FILE_BYTES} bytes, got ${content.length}`,
       )
     }
     try {
@@ -245,7 +247,7 @@ export class TopicRegistry {
     try {
       for (const value of arrayIn(JSON.parse(text))) {
         const entry = toTopicEntry(value)
-        if (entries.has(entry.name)) throw new RangeError(`'${entry.name}' is there twice`)
+        if (entries.has(entry.name)) throw new RangeError(`topic '${entry.name}' is listed twice`)
         entries.set(entry.name, entry)
       }
       ensurePartitionCount(entries.values())
@@ -267,7 +269,7 @@ function arrayIn(value: unknown): unknown[] {
   const topics = isPlainObject(value) && Object.hasOwn(value, 'topics') ? Object.entries(value) : []
   const [first] = topics
   if (topics.length !== 1 || !Array.isArray(first?.[1])) {
-    throw new TypeError('it is no object with an array of topics and nothing else')
+    throw new TypeError('it must be an object with an array of topics and nothing else')
   }
   return first[1] as unknown[]
 }
@@ -290,7 +292,7 @@ function ensurePartitionCount(entries: Iterable<TopicEntry>): void {
   for (const { partitionCount } of entries) total += partitionCount
   if (total > MAX_ALL_PARTITIONS) {
     throw new InvalidPartitionsError(
-      `a directory may have ${MAX_ALL_PARTITIONS} partitions, not ${total}`,
+      `a directory can have at most ${MAX_ALL_PARTITIONS} partitions, got ${total}`,
     )
   }
 }

@@ -152,7 +152,7 @@ export function notRemovedYet(
   dir: string,
   error: unknown,
 ): StorageError | LockLostError {
-  const message = `topic '${topic}' is deleted and not all of it is removed yet: ${reasonOf(error)}`
+  const message = `topic '${topic}' is deleted, but not completely removed yet: ${reasonOf(error)}`
   if (error instanceof LockLostError) {
     return new LockLostError(dir, message, 'unknown', { cause: error })
   }

@@ -49,7 +49,7 @@ export class TopicTable {
     if (caseTwin === undefined || !(await isTaken())) return
     throw new InvalidTopicError(
       name,
-      `it differs from '${caseTwin.name}' only in case, which makes no difference in this directory`,
+      `it differs from '${caseTwin.name}' only in case, which this directory's file system ignores`,
     )
   }
 }

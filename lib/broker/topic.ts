@@ -196,7 +196,7 @@ export class Topic {
 export function ensureGrows(name: string, count: number, total: number): void {
   if (total > count) return
   throw new InvalidPartitionsError(
-    `topic '${name}' has ${count} partitions and can only grow, not go to ${total}`,
+    `topic '${name}' can only grow: total must be more than its ${count} partitions, got ${total}`,
   )
 }
 

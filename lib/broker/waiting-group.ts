@@ -5,7 +5,7 @@ import { hasKeyless, sealAll, type PendingAppend } from './pending-append.ts'
 import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
 
 /** Ends the wait of a group that has nothing left to write. No caller sees it. */
-const ALL_GIVEN_UP = new Error('all that was to be written has been given up')
+const ALL_GIVEN_UP = new Error('all appends of the group were given up')
 
 /** What a waiting group needs: where to write, and where to ask for room. */
 export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>

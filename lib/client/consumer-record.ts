@@ -62,14 +62,14 @@ function deserialize<T>(
   if (deserializer === null) return stored as unknown as T
   try {
     const value = deserializer.deserialize(record.topic, stored)
-    refuseThenable('it must not be asynchronous', value)
+    refuseThenable('a deserializer must not be asynchronous', value)
     return value
   } catch (cause) {
     const { topic, partition, offset } = record
     throw new SerializationError(
       { topic, partition, offset, part },
       `the ${part} of ${topic}-${partition} at offset ${offset} cannot be deserialized ` +
-        `(${reasonOf(cause)}): seek to ${offset + 1} to pass over it`,
+        `(${reasonOf(cause)}): seek to ${offset + 1} to skip it`,
       { cause },
     )
   }

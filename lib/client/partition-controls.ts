@@ -251,7 +251,7 @@ export class PartitionControls {
     throw new UnknownTopicOrPartitionError(
       state.topic,
       state.partition,
-      `there is no partition ${state.key} any more`,
+      `partition ${state.key} no longer exists`,
     )
   }
 }

@@ -88,7 +88,7 @@ export class PositionResolver {
     const { topic, partition } = topicPartition
     if (this.#context.topic(topic)?.id === topicId) return
     const key = topicPartitionKey(topicPartition)
-    const reason = `the topic that partition ${key} was of is gone: there is another of its name`
+    const reason = `the topic of partition ${key} was deleted, and another topic has its name now`
     throw new UnknownTopicOrPartitionError(topic, partition, reason)
   }
 

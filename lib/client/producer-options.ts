@@ -156,7 +156,7 @@ function resolveDeliveryTimeout(deliveryTimeoutMs: number | undefined, lingerMs:
   if (deliveryTimeoutMs === undefined) return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs)
   if (deliveryTimeoutMs < lingerMs) {
     throw new RangeError(
-      `deliveryTimeoutMs must be at least lingerMs, ${lingerMs}, got ${deliveryTimeoutMs}`,
+      `deliveryTimeoutMs must be at least lingerMs (${lingerMs}), got ${deliveryTimeoutMs}`,
     )
   }
   return deliveryTimeoutMs

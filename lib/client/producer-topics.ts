@@ -35,7 +35,7 @@ export class TopicQueues {
     const count = partitions.length
     const chosen = record.partition ?? choose(partitioner(record, count, this.#load))
     const queue = this.#queues[resolvePartition(chosen, count)]
-    if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partition`)
+    if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partitions`)
     return queue
   }
 

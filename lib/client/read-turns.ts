@@ -112,7 +112,7 @@ export class ReadTurns {
     throw new UnknownTopicOrPartitionError(
       topic,
       partition,
-      `partition ${key} was assigned to this consumer and is gone: assign others`,
+      `partition ${key} is assigned to this consumer but no longer exists: assign other partitions`,
     )
   }
 }

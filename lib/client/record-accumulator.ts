@@ -334,7 +334,7 @@ export class RecordAccumulator implements QueueOwner {
       const { topic, index } = queue.partition
       const message =
         `${batch.recordCount} record(s) for ${topic}-${index} were not acknowledged within ` +
-        `deliveryTimeoutMs, ${deliveryTimeoutMs} ms`
+        `deliveryTimeoutMs (${deliveryTimeoutMs} ms)`
       const outcome = batch.isInFlight ? 'unknown' : 'not-written'
       expired.push({ batch, error: new TimeoutError(message, outcome) })
     }

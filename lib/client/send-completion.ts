@@ -105,7 +105,7 @@ let hasWarned = false
 function warnOnce(error: unknown): void {
   if (hasWarned) return
   hasWarned = true
-  process.emitWarning('the callback of a send has thrown; what others throw is not told any more', {
+  process.emitWarning('the callback of a send threw an error; further errors are not reported', {
     type: 'VarveWarning',
     detail: traceOf(error),
   })

@@ -99,7 +99,7 @@ const DEFAULT: Serializer<string | Uint8Array | null> & Deserializer<Buffer> = O
     if (data === null || Buffer.isBuffer(data)) return data
     if (typeof data === 'string') return Buffer.from(data)
     if (types.isUint8Array(data)) return asBuffer(data)
-    throw wrongType('without a serializer, a key or value', 'a string, a Uint8Array or null', data)
+    throw wrongType('the default serializer', 'a string, a Uint8Array or null', data)
   },
   deserialize: (_topic: string, stored: Buffer): Buffer => stored,
 })

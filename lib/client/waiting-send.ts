@@ -168,10 +168,10 @@ export class WaitingSends {
   }
 
   #blockedTooLong(topic: string, queue: PartitionQueue | null): Error {
-    const limit = `within maxBlockMs, ${this.#maxBlockMs} ms`
-    if (queue === null) return new TimeoutError(`topic '${topic}' was not there ${limit}`)
+    const limit = `within maxBlockMs (${this.#maxBlockMs} ms)`
+    if (queue === null) return new TimeoutError(`topic '${topic}' was not created ${limit}`)
     return new BufferExhaustedError(
-      `there was no room in bufferMemory ${limit}: await sends before making more of them, ` +
+      `bufferMemory had no room ${limit}: await earlier sends before you send more, ` +
         'or raise bufferMemory',
     )
   }

@@ -9,8 +9,8 @@ export class NoOffsetForPartitionError extends VarveError {
 
   constructor(topic: string, partition: number) {
     super(
-      `no committed offset for ${topic}-${partition} and autoOffsetReset is 'none': ` +
-        'seek to an offset, or choose earliest or latest',
+      `there is no committed offset for ${topic}-${partition}, and autoOffsetReset is 'none': ` +
+        "seek to an offset, or set autoOffsetReset to 'earliest' or 'latest'",
     )
     this.topic = topic
     this.partition = partition
@@ -30,7 +30,7 @@ export class CommitFailedError extends VarveError {
   constructor(groupId: string, reason: string) {
     super(
       `offsets of group '${groupId}' were not committed: ${reason}. The records may be delivered ` +
-        'again; poll more often, take fewer records a poll, or raise maxPollIntervalMs',
+        'again; poll more often, lower maxPollRecords, or raise maxPollIntervalMs',
     )
     this.groupId = groupId
   }

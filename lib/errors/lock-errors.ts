@@ -28,7 +28,7 @@ export class LockedError extends VarveError {
       `${dir} is in use by ` +
         nameOf(holder) +
         (since === null ? '' : ` since ${since.toISOString()}`) +
-        ': close that one first, or open with readOnly',
+        ': close it there first, or open it with readOnly',
       options,
     )
     this.dir = dir
@@ -61,7 +61,8 @@ export class LockLostError extends VarveError {
     options?: ErrorOptions,
   ) {
     super(
-      `the lock of ${dir} was lost (${reason}): writes are refused, open the directory again`,
+      `the lock on ${dir} was lost (${reason}): ` +
+        'writes are refused until the directory is opened again',
       options,
     )
     this.dir = dir

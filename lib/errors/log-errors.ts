@@ -81,7 +81,7 @@ export class CorruptRecordError extends VarveError {
         : `, offsets from ${place.firstOffset}` +
           (place.lastOffset == null ? '' : ` to ${place.lastOffset}`)
     super(
-      `corrupt record batch at position ${place.position}` +
+      `corrupt data at position ${place.position}` +
         `${place.path === null ? '' : ` of ${place.path}`}${offsets}: ${reason}`,
       options,
     )
@@ -143,7 +143,7 @@ export class LogFullError extends VarveError {
     actualBytes: number
     sizeBytes: number
   }) {
-    const what = full.limit === 'maxBytes' ? 'the topic has' : 'the file system has free'
+    const what = full.limit === 'maxBytes' ? 'its log files take' : 'the free space is'
     super(
       `topic '${full.topic}' has no room for ${full.sizeBytes} bytes: ` +
         `${what} ${full.actualBytes} bytes, and ${full.limit} is ${full.limitBytes}`,

@@ -348,7 +348,7 @@ describe('the topic of the committed offsets that brokers have left', () => {
     const fs = leftByBroker(commits, some, count)
     const opening = open(fs)
     await expect(opening).rejects.toThrow(CorruptRecordError)
-    await expect(opening).rejects.toThrow('copy all of them, or none')
+    await expect(opening).rejects.toThrow('Copy all of them, or none')
     expect(fs.snapshot().has('/data/varve-topics')).toBe(false)
     const all = leftByBroker(commits, range(count), count)
     for (const each of range(count)) fs.writeFile(logOf(each), all.readFile(logOf(each)))

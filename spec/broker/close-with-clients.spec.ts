@@ -105,7 +105,7 @@ describe('all that has failed in the close of a broker', () => {
     const closing = closeWith(broker, ...errors)
     await expect(closing).rejects.toBeInstanceOf(AggregateError)
     await expect(closing).rejects.toMatchObject({ errors })
-    await expect(closing).rejects.toThrow('/data was not closed in order: one; two')
+    await expect(closing).rejects.toThrow('/data was not closed cleanly: one; two')
   })
 
   it('is told where the disk has failed as well, which comes first', async () => {

@@ -590,7 +590,9 @@ describe('commit', () => {
     membership.join(['t'], [])
     await harness.clock.advance(MAX_POLL_INTERVAL_MS)
     harness.consumer().poll()
-    await expect(membership.commit([OFFSET])).rejects.toThrow('missed maxPollIntervalMs (1000)')
+    await expect(membership.commit([OFFSET])).rejects.toThrow(
+      'did not poll within maxPollIntervalMs (1000 ms)',
+    )
     membership.leave()
     await expect(membership.commit([OFFSET])).rejects.toThrow(CommitFailedError)
     expect(harness.coordinator.committed('g', OFFSET)).toBeNull()

@@ -23,7 +23,7 @@ describe('a topic of which the commits cannot be deleted', () => {
     fileSystem.failNext(call, code, { path: /__consumer_offsets/ })
     const deleting = broker.deleteTopic('t')
     await expect(deleting).rejects.toThrow(StorageError)
-    await expect(deleting).rejects.toThrow(/^topic 't' is deleted and not all of it is removed yet/)
+    await expect(deleting).rejects.toThrow(/^topic 't' is deleted, but not completely removed yet/)
     await expect(deleting).rejects.toMatchObject({
       outcome: 'unknown',
       cause: { code: 'STORAGE_ERROR' },

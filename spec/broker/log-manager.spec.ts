@@ -339,7 +339,7 @@ describe('the topics of a directory', () => {
       await manager.create('orders', 1, {})
       await (await manager.create('gone', 1, {})).partition(0).append({ value: 'x' })
       fileSystem.failNext(kind, code, { path, persistent: true })
-      const isDeleted = /topic 'gone' is deleted and not all of it is removed yet: /
+      const isDeleted = /topic 'gone' is deleted, but not completely removed yet: /
       for (let attempt = 0; attempt < 2; attempt += 1) {
         await expect(manager.delete('gone')).rejects.toMatchObject({
           outcome: 'unknown',

@@ -26,8 +26,8 @@ describe('validateTopicName', () => {
 
   it.each([
     ['', 'it is empty'],
-    ['.', 'name directories'],
-    ['..', 'name directories'],
+    ['.', 'are directory names'],
+    ['..', 'are directory names'],
     ['a'.repeat(250), 'it has 250 characters, at most 249 are allowed'],
     ['a b', 'only ASCII letters'],
     ['a/b', 'only ASCII letters'],

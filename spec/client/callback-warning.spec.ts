@@ -27,7 +27,7 @@ it('tells the process of the first callback of a send that throws, and of no oth
   throwing.fail(new Error('the send failed'))
 
   expect(warning).toHaveBeenCalledOnce()
-  expect(warning.mock.calls[0]?.[0]).toContain('the callback of a send has thrown')
+  expect(warning.mock.calls[0]?.[0]).toContain('the callback of a send threw an error')
   expect(warning.mock.calls[0]?.[1]).toMatchObject({
     detail: expect.stringContaining('mine') as string,
   })

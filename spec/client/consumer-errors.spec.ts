@@ -146,7 +146,7 @@ describe('a record that cannot be deserialized', () => {
       valueDeserializer: { deserialize: () => Promise.reject(new Error('later')) },
     })
     consumer.assign([T0])
-    await expect(consumer.poll()).rejects.toThrow('(it must not be asynchronous, got')
+    await expect(consumer.poll()).rejects.toThrow('(a deserializer must not be asynchronous, got')
   })
 
   it('comes after the records of other partitions that were before it', async () => {

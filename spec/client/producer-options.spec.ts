@@ -66,7 +66,7 @@ describe('resolveProducerOptions', () => {
 
   it('refuses a deliveryTimeoutMs below lingerMs, but stretches the default', () => {
     const attempt = () => resolve({ lingerMs: 10, deliveryTimeoutMs: 9 })
-    expect(attempt).toThrow('deliveryTimeoutMs must be at least lingerMs, 10, got 9')
+    expect(attempt).toThrow('deliveryTimeoutMs must be at least lingerMs (10), got 9')
     expect(attempt).toThrow(RangeError)
     expect(resolve({ lingerMs: 10, deliveryTimeoutMs: 10 }).deliveryTimeoutMs).toBe(10)
     expect(resolve({ lingerMs: 200_000 }).deliveryTimeoutMs).toBe(200_000)

@@ -88,7 +88,7 @@ describe('a name of a topic', () => {
     const orders = await broker.createTopic('orders')
     await orders.partition(0).append({ value: 'kept' })
     await expect(broker.createTopic('Orders')).rejects.toThrow(
-      "it differs from 'orders' only in case, which makes no difference in this directory",
+      "it differs from 'orders' only in case, which this directory's file system ignores",
     )
     expect(await orders.partition(0).read(0)).toHaveLength(1)
     await broker.close()

@@ -51,7 +51,7 @@ export class Share {
   handOver(to: Share, movable: Movable): void {
     const piece = this.#chooseAdded(to) ?? (movable === 'all' ? this.#chooseKept(to) : null)
     // A chain has steps only along topics that the giver has and the taker subscribes to.
-    if (piece === null) throw new Error(`'${this.memberId}' has nothing for '${to.memberId}'`)
+    if (piece === null) throw new Error(`'${this.memberId}' has no partition for '${to.memberId}'`)
     this.#take(piece)
     to.give(piece)
   }
