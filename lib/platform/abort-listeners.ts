@@ -1,19 +1,19 @@
-/** Who waits for a signal, in the order in which they came. */
+/** Callbacks that wait for a signal, in the order of their registration. */
 const waiting = new WeakMap<AbortSignal, Set<() => void>>()
 
 /**
- * Calls `listener` once the signal is aborted, never where it was aborted before.
+ * Calls `listener` once the signal is aborted; never if it was aborted before.
  *
- * A signal has one listener for all who wait for it in this process: Node.js 20 takes more than ten for a
- * leak, and says so, where an application hands the signal of its end to all that it reads.
+ * All callbacks of this process share one listener per signal. Node.js 20 reports more than ten as
+ * a leak, and an application may pass its shutdown signal to all of its reads.
  *
  * @param listener must not throw
- * @returns a function that ends it
+ * @returns a function that removes the listener
  */
 export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   if (signal.aborted) return () => undefined
   const listeners = waiting.get(signal) ?? listenTo(signal)
-  // The same function may wait twice.
+  // The same function may be registered twice.
   const call = (): void => {
     listener()
   }
@@ -33,11 +33,11 @@ function listenTo(signal: AbortSignal): Set<() => void> {
   return listeners
 }
 
-/** One function for all signals: to listen twice is to listen once. */
+/** One function for all signals: adding it twice has no effect. */
 function callAll({ target }: Event): void {
   const signal = target as AbortSignal
   const listeners = waiting.get(signal)
   waiting.delete(signal)
-  // One that ends another's wait keeps it from being called.
+  // A listener that removes another one prevents that call.
   for (const listener of listeners ?? []) listener()
 }

@@ -1,20 +1,20 @@
-/** A timer that was started and can be stopped. */
+/** A timer that has been started. */
 export interface Timer {
-  /** Stops the timer. Does nothing when it has fired or was cancelled before. */
+  /** Stops the timer. Does nothing if it has already fired or been cancelled. */
   cancel(): void
 }
 
-/** Time as the library sees it: wall clock for timestamps, monotonic clock for durations, timers. */
+/** The library's time: a wall clock for timestamps, a monotonic clock for durations, and timers. */
 export interface Clock {
-  /** Wall clock, whole milliseconds since the epoch. May jump in either direction. */
+  /** Wall-clock time in whole milliseconds since the epoch. May jump in either direction. */
   now(): number
-  /** Milliseconds since an arbitrary start, with fractions. Never goes back. */
+  /** Milliseconds since an arbitrary start, with fractions. Never decreases. */
   monotonic(): number
   /**
    * Calls `callback` once, after `delayMs` milliseconds.
    *
-   * @param options.background a background timer does not keep the process alive. The default
-   * does: somebody is waiting for it.
+   * @param options.background whether the process may end before the timer fires. By default the
+   * timer keeps it alive, because somebody is waiting for it.
    */
   startTimer(callback: () => void, delayMs: number, options?: { background?: boolean }): Timer
 }

@@ -14,25 +14,25 @@ import { readLockFile, requireReadable } from './lock-takeover.ts'
 import { systemClock } from './system-clock.ts'
 
 /**
- * How long ownership is taken for granted after a look at the disk. Under load that is one look a
- * second, some microseconds each, and bounds how long a directory that was moved away is written to.
+ * How long a check of the disk is relied on. Under load this means one check per second, each
+ * taking some microseconds, and it bounds how long a directory that was moved away is written to.
  */
 const CONFIRMED_FOR_MS = 1_000
 
-/** Directories locked by this thread, by their real path, and since when. */
+/** Directories locked by this thread, by real path, and the time of their locking. */
 const lockedHere = new Map<string, number>()
 
 /**
  * Takes the exclusive lock of a directory on the real disk.
  *
- * Three locks in one, each for what the others cannot do: a registry for objects in this thread, a
- * {@link LockGuard} for processes and threads that share a kernel, and a {@link LockFile} for the
- * rest. An owner that was killed is succeeded at once where its death can be proven, which is on
- * where it ran on this machine; elsewhere after {@link STALE_AFTER_MS}.
+ * It consists of three locks, each for what the others cannot do: a registry for objects in this
+ * thread, a {@link LockGuard} for processes and threads that share a kernel, and a {@link LockFile}
+ * for the rest. The lock of an owner that was killed is taken over at once if its death can be
+ * proven, that is, on the machine where it ran; elsewhere after {@link STALE_AFTER_MS}.
  *
  * @param options for specs only.
  * @throws {@link LockedError} when another owner holds it.
- * @throws {@link StorageError} when what stands under the name of its lock file cannot be read.
+ * @throws {@link StorageError} when its lock file, or whatever has that name, cannot be read.
  * @throws a system error when the directory does not exist or cannot be written.
  */
 export async function lockDirectory(
@@ -76,7 +76,7 @@ async function takeWithGuard(
   }
 }
 
-/** @throws {@link StorageError} when a lock is there that says nothing to this process. */
+/** @throws {@link StorageError} when there is a lock that this process cannot read. */
 function requireReadableLock(path: string, directory: string): void {
   const lockPath = join(directory, LOCK_FILE_NAME)
   try {
@@ -92,13 +92,13 @@ function requireReadableLock(path: string, directory: string): void {
 function holderOf(directory: string): LockHolder {
   const record = readLockFile(join(directory, LOCK_FILE_NAME))?.record
   const { pid = null, host = null, sinceMs = null } = record ?? {}
-  // Another copy of this library in the same process knows nothing of what this one has locked.
+  // Another copy of this library in the same process has its own registry.
   return { pid, host, sinceMs, isThisProcess: pid === process.pid && host === hostname() }
 }
 
 /**
- * The very directory that is locked, whatever its path leads to later. It is kept open, so that its
- * inode number, and with it the name of its guard, is given to no other directory meanwhile.
+ * The locked directory itself, whatever its path refers to later. It is kept open, so that its
+ * inode number, and with it the name of its guard, is not reused for another directory.
  */
 class LockedPlace {
   readonly path: string
@@ -114,7 +114,7 @@ class LockedPlace {
   }
 
   static open(path: string): LockedPlace {
-    // Windows opens no directories, and lets nobody remove one in which a file is open.
+    // Windows cannot open directories, and does not remove one that contains an open file.
     if (process.platform === 'win32') {
       return new LockedPlace(path, statSync(path, { bigint: true }), null)
     }
@@ -127,7 +127,7 @@ class LockedPlace {
     }
   }
 
-  /** Whether the path leads there still. @throws a system error when that cannot be told. */
+  /** Whether the path still leads here. @throws a system error when that cannot be determined. */
   isInPlaceSync(): boolean {
     const stats = statSync(this.path, { bigint: true, throwIfNoEntry: false })
     return stats?.dev === this.dev && stats.ino === this.ino
@@ -138,7 +138,7 @@ class LockedPlace {
   }
 }
 
-/** A lock as long as it is held, and what ends it. All calls may overlap. */
+/** A held lock, and everything that ends it. All calls may overlap. */
 class NodeDirectoryLock implements DirectoryLock {
   onLost: ((reason: Error) => void) | null = null
   readonly #place: LockedPlace
@@ -163,7 +163,7 @@ class NodeDirectoryLock implements DirectoryLock {
     this.#confirmed = momentOf(time.clock)
   }
 
-  /** Takes the lock file. To be called once, before all else. */
+  /** Takes the lock file. Must be called once, before anything else. */
   async take(): Promise<boolean> {
     const self = describeThisProcess()
     const guard = this.#guard?.name ?? null
@@ -189,14 +189,14 @@ class NodeDirectoryLock implements DirectoryLock {
     return this.#held
   }
 
-  /** At once: between the look and what the caller does then, nothing else of this thread runs. */
+  /** Synchronous: nothing else of this thread runs between the check and the caller's next step. */
   verify(): boolean {
     if (!this.#held) return false
     const moment = momentOf(this.#clock)
     const reason = this.#lossReasonSync()
     if (reason === null) this.#confirmed = moment
     else if (reason !== 'unknown') this.#lose(reason)
-    // It may be a passing fault, but soon others may take the lock for stale.
+    // It may be a transient fault, but others may soon consider the lock stale.
     else if (this.#unconfirmedMs() > this.#times.staleAfterMs / 2) this.#lose(UNREADABLE)
     else return false
     return this.#held
@@ -226,16 +226,16 @@ class NodeDirectoryLock implements DirectoryLock {
     this.#heartbeat = this.#clock.startTimer(beat, this.#times.heartbeatMs, { background: true })
   }
 
-  /** All at once: the threads of the pool, which the application may keep busy, are not waited for. */
+  /** Synchronous, so as not to wait for the thread pool, which the application may keep busy. */
   #beat(): void {
-    // What is found was so when the look began: the process may have been suspended since.
+    // The result was true when the check began: the process may have been suspended since.
     const moment = momentOf(this.#clock)
     const reason = this.#lossReasonSync()
     if (reason === null) {
       this.#confirmed = moment
       void this.#file?.startHeartbeats()
     } else if (reason !== 'unknown') this.#lose(reason)
-    // It may be a passing fault. If it lasts, `held` ends it.
+    // It may be a transient fault. If it lasts, `held` ends the lock.
     this.#startHeartbeat()
   }
 
@@ -248,7 +248,7 @@ class NodeDirectoryLock implements DirectoryLock {
     }
   }
 
-  /** The wall clock counts too: the monotonic one may stand still while the machine sleeps. */
+  /** Checks the wall clock too: the monotonic clock may stand still while the machine sleeps. */
   #unconfirmedMs(): number {
     const { monotonicMs, wallMs } = this.#confirmed
     return Math.max(this.#clock.monotonic() - monotonicMs, this.#clock.now() - wallMs)
@@ -263,7 +263,7 @@ class NodeDirectoryLock implements DirectoryLock {
       try {
         this.onLost?.(error)
       } catch {
-        // Thrown from here it would end the process, and nobody is there to take it.
+        // An exception here would end the process, because no caller can catch it.
       }
     })
   }

@@ -1,28 +1,28 @@
-// Taken once, so that a test which replaces the globals after this module was loaded leaves nobody
-// waiting for a turn that it does not let come.
+// Captured at load: a test that replaces the globals later and holds back its turns must not block
+// anybody who waits for one here.
 const { queueMicrotask, setImmediate } = globalThis
 const nextTick = process.nextTick.bind(process)
 
-/** Calls back in the next turn of the event loop. */
+/** Calls `callback` in the next turn of the event loop. */
 export function onNextTurn(callback: () => void): void {
   setImmediate(callback)
 }
 
-/** Lets the event loop turn. */
+/** Resolves in the next turn of the event loop. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve)
   })
 }
 
-/** Calls back once the code that runs now has ended. What the callback throws ends the process. */
+/** Calls `callback` in a microtask. If the callback throws, the process ends. */
 export function onMicrotask(callback: () => void): void {
   queueMicrotask(callback)
 }
 
-/** Calls back once nothing is left to be done but what waits for the event loop. */
+/** Calls `callback` once all microtasks have run, before the event loop continues. */
 export function behindMicrotasks(callback: () => void): void {
-  // From a microtask: a tick that is asked for outside of one comes before them.
+  // From a microtask: a tick queued outside of one would run before the microtasks.
   queueMicrotask(() => {
     nextTick(callback)
   })

@@ -5,18 +5,18 @@ import { RoomyFileSystem } from './roomy-file-system.ts'
 /**
  * A file system that changes nothing once the lock of `dir` is lost.
  *
- * Asked here, and not by each of the many callers, ownership is asked for whatever is written: a
- * batch, a roll, an index, a checkpoint, the list of topics, the mark of an orderly close. Before a
- * change, because the bytes may be the next owner's by now; after a sync as well, because what
- * follows from it is told to somebody.
+ * Ownership is checked here, not by each of the many callers, so the check covers everything that
+ * is written: batches, rolls, indexes, checkpoints, the list of topics, the clean shutdown mark. It
+ * comes before each change, because the bytes may already be the next owner's. It also comes after
+ * each sync, because the result of a sync is reported to somebody.
  *
- * What is called by its path is looked at anew each time: the path may lead into a directory that
- * was put in the place of this one. What goes through an open file reaches that file only.
+ * Calls by path check the disk every time: the path may lead into a directory that has replaced
+ * this one. Calls on an open file can only reach that file.
  *
- * Where descriptors run out, files that nobody uses are closed, see {@link RoomyFileSystem}.
+ * When descriptors run out, idle files are closed, see {@link RoomyFileSystem}.
  *
- * Every call that is refused rejects with {@link LockLostError}; reading goes on. All calls may
- * overlap as they may on the file system behind it.
+ * Every refused call fails with {@link LockLostError}; reads go on. All calls may overlap as they
+ * may on the file system behind it.
  */
 export class FencedFileSystem extends RoomyFileSystem {
   readonly #fence: Fence
@@ -72,12 +72,12 @@ class Fence {
     if (!this.#lock.held) throw this.#lost()
   }
 
-  /** @throws {@link LockLostError} when a look at the lock finds it lost. */
+  /** @throws {@link LockLostError} when a check of the disk finds the lock lost. */
   verify(): void {
     if (!this.#lock.verify()) throw this.#lost()
   }
 
-  /** The call that is refused has done nothing. What it is a part of may have begun. */
+  /** The outcome is unknown: the operation that the refused call belongs to may have begun. */
   #lost(): LockLostError {
     return new LockLostError(this.#dir, 'another owner may have taken it', 'unknown')
   }

@@ -6,11 +6,11 @@ import type { File, FileSystem } from './file-system.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /**
- * Writes all of `buffers` one behind the other from `position`, however many calls that takes.
+ * Writes all of `buffers` back to back from `position`, with as many calls as that takes.
  *
- * When it rejects, any prefix of the bytes may have been written.
+ * If it rejects, any prefix of the bytes may have been written.
  *
- * @throws a system error with code `ENOSPC` when the file takes no further byte without saying why.
+ * @throws a system error with code `ENOSPC` when a write returns 0 without an error.
  */
 export async function writeFully(
   file: File,
@@ -30,9 +30,9 @@ export async function writeFully(
 }
 
 /**
- * Fills `buffer` from `position`, however many calls that takes.
+ * Fills `buffer` with bytes from `position`, with as many calls as that takes.
  *
- * @returns the number of bytes read: less than asked for only where the file ends, 0 at its end.
+ * @returns the number of bytes read, less than requested only where the file ends; 0 at its end.
  */
 export async function readFully(file: File, buffer: Uint8Array, position: number): Promise<number> {
   let size = 0
@@ -45,8 +45,8 @@ export async function readFully(file: File, buffer: Uint8Array, position: number
 }
 
 /**
- * Gives a file the time of an earlier modification, behind a change after which its content is as old as it
- * was. Where that cannot be done it only seems younger.
+ * Restores the modification time of a file after a change that leaves its content as old as it was.
+ * If the file system cannot do this, the file only looks newer than it is.
  */
 export async function keepAge(file: File, modifiedMs: number): Promise<void> {
   try {
@@ -56,10 +56,10 @@ export async function keepAge(file: File, modifiedMs: number): Promise<void> {
   }
 }
 
-/** How much of a file is read at a time where all of it may be more than memory should be taken for. */
+/** Bytes per read of a file that may be too large to be held in memory. */
 const PIECE_BYTES = 256 * 1024
 
-/** The bytes in [`position`, `end`) of a file, as far as there are any, one piece behind the other. */
+/** The bytes in [`position`, `end`) of a file, piece by piece, up to the end of the file. */
 export async function* readPieces(
   file: File,
   position: number,
@@ -74,10 +74,10 @@ export async function* readPieces(
 }
 
 /**
- * Reads a small file, such as a checkpoint, at once.
+ * Reads a small file, such as a checkpoint, in one piece.
  *
- * @param maxBytes inclusive; no memory is taken for a larger file.
- * @returns `null` when there is no such file.
+ * @param maxBytes inclusive; no memory is allocated for a larger file.
+ * @returns `null` if the file does not exist.
  * @throws {@link CorruptRecordError} when the file is larger than `maxBytes`.
  */
 export async function readWholeFile(
@@ -108,8 +108,8 @@ export async function readWholeFile(
 }
 
 /**
- * A file has its new content, but the sync of its directory has failed: a power loss may bring the
- * old one back. Has the fields of the system's error.
+ * A file has its new content, but the sync of its directory failed: a power loss may bring back the
+ * old content. Has the fields of the system error.
  */
 export class UnsyncedReplacementError extends Error {
   override readonly name = 'UnsyncedReplacementError'
@@ -123,15 +123,15 @@ export class UnsyncedReplacementError extends Error {
 }
 
 /**
- * Replaces a file in one durable step: after a crash at any point `path` holds either its old
- * or its new content. The new content is durable when it resolves.
+ * Replaces a file atomically: after a crash at any point `path` holds either its old or its new
+ * content. The new content is durable once the call resolves.
  *
  * Uses `<path>.tmp`, so two calls for one path must not overlap. A failed call may leave that file
- * behind, and the next one takes it over.
+ * behind; the next call reuses it.
  *
- * @param content whole, or in pieces where it may be large.
- * @throws {@link UnsyncedReplacementError} when only the last step fails; after any other error the
- * file is as it was.
+ * @param content whole, or in pieces if it may be large.
+ * @throws {@link UnsyncedReplacementError} when only the sync of the directory fails; after any
+ * other error the file is unchanged.
  */
 export async function replaceFile(
   fileSystem: FileSystem,
@@ -174,7 +174,7 @@ async function writePieces(file: File, content: AsyncIterable<Uint8Array>): Prom
   }
 }
 
-/** The buffers that remain when the first `count` bytes are taken away. */
+/** The buffers without their first `count` bytes. */
 function skipBytes(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   let skipped = 0
   for (const [index, buffer] of buffers.entries()) {

@@ -12,8 +12,8 @@ let fsExtra: Promise<FsExtra> | null = null
 let properLockfile: Promise<ProperLockfile> | null = null
 
 /**
- * Loads fs-extra when it is first needed, without what its import does to the host process. After a
- * failure, be it for want of a descriptor, the next call tries again.
+ * Loads fs-extra when it is first needed, without the side effects of its import on the host
+ * process. After a failure, for example for lack of a descriptor, the next call tries again.
  */
 export function loadFsExtra(): Promise<FsExtra> {
   fsExtra ??= importFsExtra().catch((error: unknown) => {
@@ -24,20 +24,20 @@ export function loadFsExtra(): Promise<FsExtra> {
 }
 
 /**
- * Loads a copy of proper-lockfile that belongs to this library alone, without what its import does
- * to the host process.
+ * Loads a copy of proper-lockfile that belongs to this library alone, without the side effects of
+ * its import on the host process.
  *
- * On its own the import adds up to 18 signal listeners, replaces `process.emit`,
- * `process.reallyExit`, `process.cwd`, `process.chdir`, `fs.close` and `fs.closeSync`, and removes
- * its locks when the process exits. All of that comes from two packages that it loads, graceful-fs and
- * signal-exit, and takes three quarters of the time. It gets others in their place, which do nothing
- * of the sort: so a process that exits without releasing a lock leaves it behind.
+ * A plain import adds up to 18 signal listeners, replaces `process.emit`, `process.reallyExit`,
+ * `process.cwd`, `process.chdir`, `fs.close` and `fs.closeSync`, and removes its locks when the
+ * process exits. All of that comes from two of its dependencies, graceful-fs and signal-exit, which
+ * also take three quarters of the time. Stand-ins replace them. So a process that exits without
+ * releasing a lock leaves it behind.
  *
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.
  *
  * After a failure the next call tries again: otherwise one moment without a descriptor would keep
- * the process from every lock from then on.
+ * the process from ever taking a lock.
  */
 export function loadProperLockfile(): Promise<ProperLockfile> {
   properLockfile ??= importProperLockfile().catch((error: unknown) => {
@@ -49,7 +49,7 @@ export function loadProperLockfile(): Promise<ProperLockfile> {
 
 async function importFsExtra(): Promise<FsExtra> {
   const fsExtraPath = findModule(requireFromHere, 'fs-extra')
-  // All of the import's side effects come from graceful-fs, which is evaluated only once.
+  // All side effects of the import come from graceful-fs, which is evaluated only once.
   if (fsExtraPath !== null)
     keepingGlobals(() => createRequire(fsExtraPath)('graceful-fs') as unknown)
   return import('fs-extra/esm')
@@ -62,8 +62,8 @@ async function importProperLockfile(): Promise<ProperLockfile> {
 }
 
 /**
- * What proper-lockfile gets when it asks for a package. Only a lock without a file system of its own
- * uses the first.
+ * Replacements for the dependencies of proper-lockfile. The first is only used for locks without a
+ * file system of their own.
  */
 const STAND_INS: Readonly<Record<string, unknown>> = {
   'graceful-fs': fs,
@@ -71,10 +71,10 @@ const STAND_INS: Readonly<Record<string, unknown>> = {
 }
 
 /**
- * Evaluates proper-lockfile afresh.
+ * Evaluates a fresh copy of proper-lockfile.
  *
- * The application may use the same packages too, sooner or later, and rely on what they do. Its copies
- * live in the module cache under the same paths, so they are set aside and put back.
+ * The application may use the same packages, sooner or later, and rely on their side effects. Its
+ * copies are in the module cache under the same paths, so they are set aside and restored.
  */
 function requirePrivately(lockfilePath: string): ProperLockfile {
   const requireFromLockfile = createRequire(lockfilePath)
@@ -99,13 +99,13 @@ function loadedModule(path: string, exports: unknown): NodeJS.Module {
   return module
 }
 
-/** Removes the modules whose paths begin with one of `starts` from the module cache, and returns them. */
+/** Takes the modules whose paths begin with one of `starts` out of the module cache. */
 function takeFromCache(starts: readonly string[]): NodeJS.Dict<NodeJS.Module> {
   const taken: NodeJS.Dict<NodeJS.Module> = {}
   for (const path of Object.keys(requireFromHere.cache)) {
     if (!starts.some((start) => path.startsWith(start))) continue
     taken[path] = requireFromHere.cache[path]
-    // The cache is an object by contract, and assigning undefined would not make it load again.
+    // The cache is documented as an object. Assigning undefined would not make a module load again.
     Reflect.deleteProperty(requireFromHere.cache, path)
   }
   return taken
@@ -115,9 +115,9 @@ const PROCESS_KEYS = ['cwd', 'chdir'] as const
 const FS_KEYS = ['close', 'closeSync'] as const
 
 /**
- * Runs `load` and puts back what it replaced on `process` and `fs`.
+ * Runs `load` and restores what it replaced on `process` and `fs`.
  *
- * `load` has to be synchronous: then nothing but the loaded module can have made a change. The
+ * `load` has to be synchronous: then only the loaded module can have made a change. The
  * replacements are conveniences (they make graceful-fs retry sooner, and cache a string), so the
  * modules work without them.
  */

@@ -6,13 +6,13 @@ import { promptSyncOf } from './prompt-sync.ts'
 import { systemError } from './system-error.ts'
 
 /**
- * Opens a file that somebody else has put there, to be read only. Unlike the files of a data
- * directory it may be behind a symbolic link and have further names.
+ * Opens a file that the user provides, for reading only. Unlike the files of a data directory it
+ * may be reached through a symbolic link and have several hard links.
  *
- * @throws a system error, `EINVAL` for what is no regular file.
+ * @throws a system error; `EINVAL` for anything but a regular file.
  */
 export async function openInputFile(path: string): Promise<File> {
-  // Without it a FIFO would keep the call, and a thread of the pool, until somebody writes to it.
+  // Without O_NONBLOCK, opening a FIFO blocks a thread of the pool until somebody writes to it.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   let stats: Stats
   try {

@@ -22,56 +22,56 @@ import { lockProperly } from './proper-lock.ts'
 import { isSystemError, systemError } from './system-error.ts'
 import { whileBusy } from './windows-names.ts'
 
-/** Name of the file in a locked directory that names its owner. It exists while the lock is held. */
+/** Name of the file that names a locked directory's owner. It exists while the lock is held. */
 export const LOCK_FILE_NAME = '.varve.lock'
 
-/** What the taker of a lock file brings along. */
+/** What the taker of a lock file provides. */
 export interface LockFileOptions extends LockJudgeOptions {
   readonly directory: string
-  /** Of the taker. */
+  /** The taker's record. */
   readonly record: OwnerRecord
   /** Called when a heartbeat fails for good. */
   readonly onCompromised: (error: Error) => void
 }
 
 /**
- * The lock that reaches where a guard does not: other hosts, containers and systems.
+ * The lock for what a guard does not reach: other hosts, containers and operating systems.
  *
- * proper-lockfile makes the heartbeats that renew the modification time. To load it takes as long as the
- * rest of an open, so that is left for when the first of them is due, and the lock is handed over to it
- * then. To take one is done here, in three ways differently:
+ * proper-lockfile makes the heartbeats that renew the modification time. Loading it takes as long
+ * as the rest of an open, so it is loaded when the first heartbeat is due, and takes over the lock
+ * then. The lock is taken here, which differs from proper-lockfile in three ways:
  *
- * - It is no empty directory but a file with the owner's record, which gets its name only once it is
- *   complete. So there is no moment when a lock exists and its owner is unknown, and no directory where
- *   Kafka expects none.
- * - A lock that looks stale is replaced only if it still is the one that was looked at. Without that
- *   the second of two waiters removes what the first has just created, and both win. It is replaced in
- *   one step: otherwise a third taker wins, who has seen no lock, and waits for nobody's last write.
- * - Neither a late heartbeat, a late release nor an exit touches the lock of the next owner.
+ * - It is not an empty directory but a file with the owner's record, named only once it is
+ *   complete. So no lock ever exists with an unknown owner, and no directory where Kafka expects
+ *   none.
+ * - A lock that looks stale is only replaced if it is still the one that was examined. Otherwise
+ *   the second of two waiters removes what the first has just created, and both win. It is replaced
+ *   in one step. Otherwise a third taker sees no lock, wins, and waits for nobody's last write.
+ * - A late heartbeat, a late release and an exit never touch the lock of the next owner.
  *
- * `release` must not overlap with itself; all else may overlap.
+ * `release` must not overlap with itself; everything else may overlap.
  */
 export class LockFile {
   readonly #path: string
-  /** Has the record under a name of its own until the lock is taken, or in that name for as long as it is held. */
+  /** Path of the record until the lock is taken, or while it is held if the name is the record. */
   #temporaryPath: string
   readonly #options: LockFileOptions
   /**
-   * Open while the lock is held, so that its inode number is given to no other file: then the
-   * number alone tells whether the name still means this file.
+   * Open while the lock is held, so that its inode number is not reused: then the number alone
+   * tells whether the name still means this file.
    */
   #handle: FileHandle | null = null
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
   #handover: Promise<void> | null = null
-  /** What proper-lockfile has given the lock up for, although it is ours. It is renewed here from then on. */
+  /** Why proper-lockfile gave up the lock although it is ours. From then on it is renewed here. */
   #alarm: Error | null = null
-  /** When the lock was renewed last, or begun. */
+  /** When the lock was last renewed, or its taking began; monotonic. */
   #renewedMs: number
   #released = false
   #isPutByOther = false
   readonly #judge: LockJudge
-  /** Empty where the disk had no room for it. */
+  /** The record; empty if the disk had no room for it. */
   #content: Buffer
 
   private constructor(options: LockFileOptions) {
@@ -84,9 +84,9 @@ export class LockFile {
   }
 
   /**
-   * Takes the lock file of a directory, from a dead or stale owner if need be.
+   * Takes the lock file of a directory, from a dead or stale owner if necessary.
    *
-   * @returns `null` when another owner has it.
+   * @returns `null` if another owner has it.
    */
   static async take(options: LockFileOptions): Promise<LockFile | null> {
     const lockFile = new LockFile(options)
@@ -100,9 +100,9 @@ export class LockFile {
       if (!isTaken || written.content.length > 0) await unlinkIfPresent(written.path)
       if (isTaken) await removeLeftovers(lockFile.#path, lockFile.#judge.isAbandoned, written.path)
     } catch (error) {
-      // It may stand where that of a living owner was: whoever finds none in these seconds waits for nobody.
+      // It may have replaced a living owner's lock: a taker that finds none would not wait for it.
       if (!isTaken && lockFile.#mayOtherLive) await lockFile.#waitForOther().catch(() => false)
-      // The first error is the one that says what is wrong.
+      // The first error tells what is wrong.
       await lockFile.release().catch(() => undefined)
       await unlinkIfPresent(lockFile.#temporaryPath).catch(() => undefined)
       throw error
@@ -113,17 +113,17 @@ export class LockFile {
   }
 
   /**
-   * Looks whether the lock is still ours. Needs no further descriptor, and no thread of the pool, all of which
-   * the application may keep busy.
+   * Checks whether the lock is still ours. Needs no further descriptor and no thread of the pool,
+   * which the application may use up.
    *
-   * @returns why it is not, `null` when it is.
-   * @throws a system error when that cannot be told.
+   * @returns the reason if it is not, otherwise `null`.
+   * @throws a system error when that cannot be determined.
    */
   lossReasonSync(): string | null {
     try {
       const stats = lstatSync(this.#path, { bigint: true })
       if (identityOf(stats) !== this.#identity) return TAKEN_OVER
-      // Nothing can be read into an empty one.
+      // An empty buffer cannot be read into.
       const bytes = Buffer.alloc(Math.max(1, this.#content.length))
       const size = this.#handle === null ? 0 : readSync(this.#handle.fd, bytes, { position: 0 })
       return this.#isOurs(bytes.subarray(0, size)) ? null : TAKEN_OVER
@@ -134,10 +134,9 @@ export class LockFile {
   }
 
   /**
-   * Makes the first heartbeat, and leaves the others to proper-lockfile. To be called when that one
-   * is due, and again as often as the next would be: a process may lack the descriptors to load it, and
-   * renews the lock by itself then, as it does after a false alarm, and where others keep from working what
-   * proper-lockfile needs: the timers of the process, and the threads of its pool. Never rejects.
+   * Makes the first heartbeat and leaves the others to proper-lockfile. To be called when each
+   * heartbeat is due. The lock is renewed here if there are no descriptors to load proper-lockfile,
+   * after a false alarm, and if its timers or the thread pool are held up. Never rejects.
    */
   async startHeartbeats(): Promise<void> {
     if (this.#released) return
@@ -160,9 +159,9 @@ export class LockFile {
   }
 
   /**
-   * What proper-lockfile believes to be the loss of the lock, of which it makes no more heartbeats. It goes
-   * by the time of the file alone, which anybody may have changed, and which some file systems keep to two
-   * seconds; whose the lock is, its token and its inode tell.
+   * Called when proper-lockfile believes that the lock is lost, and stops its heartbeats. It only
+   * looks at the modification time, which anybody may change, and which some file systems keep to
+   * two seconds. The owner is identified by the token and the inode.
    */
   #takeBack(error: Error): void {
     if (this.#released) return
@@ -170,25 +169,25 @@ export class LockFile {
     this.#renewOrTell(error)
   }
 
-  /** A heartbeat in place of proper-lockfile's. Tells of `error` once others may take the lock for stale. */
+  /** Makes a heartbeat itself. Reports `error` once others may consider the lock stale. */
   #renewOrTell(error: Error): void {
     const { clock, times, onCompromised } = this.#options
     try {
       if (this.#renewNow()) return
     } catch {
-      // It may be a passing fault, and the next heartbeat is made in any case.
+      // It may be a transient fault, and the next heartbeat is made in any case.
     }
     if (clock.monotonic() - this.#renewedMs > times.staleAfterMs) onCompromised(error)
   }
 
-  /** proper-lockfile then finds another time than its own, and gives the lock up, see {@link LockFile.#takeBack}. */
+  /** proper-lockfile then finds an unexpected time and gives up, see {@link LockFile.#takeBack}. */
   #renewIfOverdue(): void {
     const { clock, times } = this.#options
     if (clock.monotonic() - this.#renewedMs <= 2 * times.heartbeatMs) return
     this.#renewOrTell(new Error('its heartbeats do not come'))
   }
 
-  /** A heartbeat that takes no descriptor. @returns false when the lock is not ours any more */
+  /** A heartbeat without a new descriptor. @returns false if the lock is no longer ours */
   #renewNow(): boolean {
     if (this.#handle === null || this.lossReasonSync() !== null) return false
     touchLock(this.#handle.fd, this.#options.clock)
@@ -210,7 +209,7 @@ export class LockFile {
     }
   }
 
-  /** Makes proper-lockfile forget the lock; the removal that it tries is refused once it is held. */
+  /** Makes proper-lockfile forget the lock; its attempt to remove the lock is refused. */
   async #endHeartbeats(): Promise<void> {
     try {
       await this.#handover?.catch(() => undefined)
@@ -228,15 +227,15 @@ export class LockFile {
         this.#isPutInPlace()
       return isInPlace && (await this.#confirmTaken())
     } catch (error) {
-      // Who is suspended before it has the lock, is taken for dead by the one who has it.
+      // A taker that is suspended too long is taken for dead, and the holder removes its record.
       if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
       throw error
     }
   }
 
   /**
-   * Whether another taker has made the lock of our claim, which it took for its own. What it has replaced
-   * by that, being late, may be the lock of somebody who lives.
+   * Whether another taker, late, has renamed our claim to the lock because it took it for its own.
+   * The lock that it replaced may belong to a living owner.
    */
   #isPutInPlace(): boolean {
     const isOurs = readLockFile(this.#path)?.record?.token === this.#options.record.token
@@ -248,7 +247,7 @@ export class LockFile {
     return this.#isPutByOther || this.#judge.mayOwnerLive
   }
 
-  /** Makes our lock one of proper-lockfile's. */
+  /** Hands our lock over to proper-lockfile. */
   async #lockProperly(): Promise<void> {
     this.#unlock = await lockProperly({
       path: this.#path,
@@ -276,7 +275,7 @@ export class LockFile {
     const isEmpty = this.#content.length === 0
     if (isEmpty && namesAnother(this.#path, stats.ino, this.#options.record)) return false
     this.#identity = identityOf(stats)
-    // A heartbeat in the file of another owner would cost him his lock.
+    // A heartbeat in the file of another owner would cost that owner its lock.
     if (this.lossReasonSync() !== null) return false
     touchLock(this.#handle.fd, this.#options.clock)
     return this.lossReasonSync() === null
@@ -295,15 +294,15 @@ export class LockFile {
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 
-  /** What proper-lockfile believes to be the creation of a directory; our own lock is there already. */
+  /** For proper-lockfile, the creation of a directory. Our own lock is already there. */
   #create(path: string): void {
     const reason = this.lossReasonSync()
     if (reason !== null) throw systemError('ENOENT', 'mkdir', path, reason)
   }
 
   /**
-   * A heartbeat. Goes to our file, whatever has its name by now, and at once: what a thread of the pool did late
-   * would set a time that is long over.
+   * A heartbeat of our file, whatever has its name by now. Synchronous: if a thread of the pool did
+   * it late, it would set an outdated time.
    */
   #touch(path: string, modified: Date): void {
     const { clock, times } = this.#options
@@ -313,25 +312,25 @@ export class LockFile {
     this.#renewedMs = clock.monotonic()
   }
 
-  /** What proper-lockfile believes to be the removal of a directory. Only a release removes the lock. */
+  /** For proper-lockfile, the removal of a directory. Only a release removes the lock. */
   #remove(): never {
     throw systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner')
   }
 
-  /** Whether what has the lock's name is the file of our record, where it could not be opened. */
+  /** Whether the lock's name refers to the file of our record, if it could not be opened. */
   #isPlaced(): boolean {
     const look = (path: string) => lstatSync(path, { bigint: true, throwIfNoEntry: false })
     const [lock, record] = [look(this.#path), look(this.#temporaryPath)]
     return lock !== undefined && record !== undefined && identityOf(lock) === identityOf(record)
   }
 
-  /** Looks and removes in one go: with a wait in between, what is removed may be the next owner's. */
+  /** Checks and removes without a wait, after which the file may be the next owner's. */
   readonly #removeOurs = (): void => {
     if (this.#handle === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
     try {
       unlinkSync(this.#path)
     } catch (error) {
-      // Who was suspended right behind the look finds that he was taken for dead, as by the look itself.
+      // Suspended after the check, the process was taken for dead. The check would say the same.
       if (!isSystemError(error, 'ENOENT')) throw error
     }
   }

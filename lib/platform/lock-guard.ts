@@ -3,21 +3,21 @@ import { createServer, type Server } from 'node:net'
 import { isSystemError } from './system-error.ts'
 
 /**
- * Size of an abstract socket's name with its leading NUL. Some versions of Node.js fill a shorter
- * name with NULs and some do not, which makes two different names of one: only a name of full
+ * Size of an abstract socket's name with its leading NUL. Some versions of Node.js pad a shorter
+ * name with NULs and some do not, which makes two different names of one. Only a name of full
  * length is the same in all of them.
  */
 const NAME_SIZE_BYTES = 108
 
 /**
- * A claim on a directory, or a file, that the kernel holds for this process and ends with it, however it ends.
+ * A claim on a directory or file that the kernel holds for this process until the process ends.
  *
- * It is an abstract unix socket named after its device and inode, which exists on Linux
- * only. Of all processes and worker threads in one network namespace, one can have it. It does not
- * keep the process alive.
+ * It is an abstract unix socket named after the device and inode, and exists on Linux only. Of all
+ * processes and worker threads in one network namespace, one can have it. It does not keep the
+ * process alive.
  */
 export class LockGuard {
-  /** Identifies what is guarded within one boot of one machine. */
+  /** Identifies the guarded directory or file within one boot of one machine. */
   readonly name: string
   readonly #server: Server
 
@@ -27,8 +27,8 @@ export class LockGuard {
   }
 
   /**
-   * @returns `'in-use'` when another owner has the guard, and `null` where there are no guards: on
-   * other systems, and where a sandbox forbids sockets.
+   * @returns `'in-use'` if another owner has the guard; `null` if there are no guards: on other
+   * systems, and in a sandbox that forbids sockets.
    */
   static async take(device: bigint, inode: bigint): Promise<LockGuard | 'in-use' | null> {
     if (process.platform !== 'linux') return null
@@ -46,15 +46,15 @@ export class LockGuard {
   }
 
   /**
-   * Like {@link LockGuard.take}, of what a path leads to, whichever of its names that is. It has to be kept
-   * open meanwhile, so that its inode number is given to nothing else.
+   * Like {@link LockGuard.take}, for the file that `path` leads to, whichever of its names that is.
+   * The file must be kept open meanwhile, so that its inode number is not reused.
    */
   static async takeFile(path: string): Promise<LockGuard | 'in-use' | null> {
     const { dev, ino } = statSync(path, { bigint: true })
     return LockGuard.take(dev, ino)
   }
 
-  /** Gives the claim up. */
+  /** Releases the claim. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -66,10 +66,10 @@ export class LockGuard {
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    // Stays after the start, when it does nothing more, because an error event without a listener
+    // Stays registered after the start, without effect, because an error event without a listener
     // would be thrown.
     server.on('error', reject)
-    // Not shared with the other workers of a cluster, which would make all of them owners.
+    // Exclusive: a socket shared with other cluster workers would make all of them owners.
     server.listen({ path, exclusive: true }, resolve)
   })
 }

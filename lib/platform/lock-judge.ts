@@ -10,35 +10,35 @@ import {
 import type { LockTimes } from './lock-times.ts'
 import { pause } from './pause.ts'
 
-/** What a {@link LockJudge} goes by. */
+/** What a {@link LockJudge} bases its decisions on. */
 export interface LockJudgeOptions {
   readonly clock: Clock
   readonly times: LockTimes
-  /** Whether that owner is certainly dead, so that its lock needs no waiting. */
+  /** Whether the owner is certainly dead, so that its lock can be taken without waiting. */
   readonly isOwnerGone: (owner: OwnerRecord, file: FileIdentity) => Promise<boolean>
 }
 
 /**
- * Judges whether nobody holds a lock file, by its owner and by its last heartbeat. By the clock that it was
- * given: the one that proper-lockfile asks may be a test's.
+ * Decides whether a lock file is abandoned, by its owner and its last heartbeat. Uses the given
+ * clock, because the one that proper-lockfile uses may be a test's.
  */
 export class LockJudge {
   readonly #path: string
   readonly #options: LockJudgeOptions
   #mayOwnerLive = false
 
-  /** @param path of the lock file itself; others are judged as well */
+  /** @param path of the lock file itself; other files are judged as well */
   constructor(path: string, options: LockJudgeOptions) {
     this.#path = path
     this.#options = options
   }
 
-  /** Whether something was found abandoned by an owner of whom nothing but silence says that it is dead. */
+  /** Whether the owner of something judged abandoned may live: only its silence says it is dead. */
   get mayOwnerLive(): boolean {
     return this.#mayOwnerLive
   }
 
-  /** At once. */
+  /** Decides without waiting. */
   readonly isAbandoned: AbandonmentCheck = async ({ record, modifiedMs, file }) => {
     const { clock, times, isOwnerGone } = this.#options
     if (record !== null && (await isOwnerGone(record, file))) return true
@@ -48,9 +48,9 @@ export class LockJudge {
   }
 
   /**
-   * The same of the lock file and of claims on it, which are watched where their time lies ahead, and so says
-   * nothing: a machine without a battery for its clock goes on behind the time at which the power went, and
-   * would keep everybody out until it gets there.
+   * The same for the lock file and for claims on it. A time in the future says nothing, so such a
+   * file is watched for a while: after a power failure, a machine without a clock battery continues
+   * with an earlier time, and would refuse everybody until it catches up.
    */
   readonly isLockAbandoned: AbandonmentCheck = async (found) => {
     if (await this.isAbandoned(found)) {
@@ -58,7 +58,7 @@ export class LockJudge {
       return true
     }
     const { clock, times } = this.#options
-    // Clocks of two machines may well differ by less, and who lives is refused at once.
+    // Clocks of two machines may differ by less; a taker is then refused at once.
     const isAhead = found.modifiedMs > clock.now() + times.heartbeatMs
     if (!isAhead || !(await this.#isSilent(found))) return false
     this.#mayOwnerLive = true
@@ -66,14 +66,14 @@ export class LockJudge {
   }
 
   /**
-   * Whether an owner may have ended while it waited for the one before, which leaves that to its successor:
-   * the file of its record goes when it enters.
+   * Whether the owner may have died while it waited for the previous owner, which its successor
+   * then has to do. An owner removes the file of its record when its wait is over.
    */
   #hasDiedWaiting({ path, record }: FoundLockFile): boolean {
     return path === this.#path && record !== null && existsSync(recordPath(path, record))
   }
 
-  /** Whether no heartbeat comes for as long as a live owner has for one. */
+  /** Whether no heartbeat comes within the time that a live owner has for one. */
   async #isSilent(found: FoundLockFile): Promise<boolean> {
     const { clock, times } = this.#options
     for (let waitedMs = 0; waitedMs < times.staleAfterMs; waitedMs += times.heartbeatMs) {

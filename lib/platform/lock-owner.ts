@@ -8,31 +8,31 @@ import { isSystemError } from './system-error.ts'
 /** Where an owner runs, as far as the system tells. */
 export interface OwnerProcess {
   readonly pid: number
-  /** When the process started, in the system's own unit, to tell it from a later one of that pid. */
+  /** Start time in the system's own unit, which tells the process from a later one of that pid. */
   readonly startTime: string | null
-  /** The system's id of the thread, for the first thread that of the process; `null` where it is not known. */
+  /** The system's id of the thread, equal to `pid` in the first thread; `null` if unknown. */
   readonly threadId: number | null
   readonly host: string
-  /** One boot of one kernel. */
+  /** Identifies one boot of one kernel. */
   readonly bootId: string | null
-  /** Within it a `pid` means the same process to everyone. */
+  /** Within this namespace a `pid` means the same process to everyone. */
   readonly pidNamespace: string | null
-  /** Within it a guard's name means the same socket to everyone. */
+  /** Within this namespace a guard's name means the same socket to everyone. */
   readonly networkNamespace: string | null
-  /** Within it a `startTime` means the same moment to everyone; `null` also in records of older versions. */
+  /** Within it a `startTime` means the same moment to everyone. Also `null` in old records. */
   readonly timeNamespace: string | null
 }
 
-/** Who holds a directory. */
+/** The holder of a directory. */
 export interface OwnerRecord extends OwnerProcess {
-  /** Random, new for every lock taken. */
+  /** Random; new for every lock taken. */
   readonly token: string
   readonly sinceMs: number
-  /** Name of the guard that the owner holds, `null` where it has none. */
+  /** Name of the guard that the owner holds; `null` if it has none. */
   readonly guard: string | null
 }
 
-/** What tells a file from all others that exist. */
+/** Distinguishes a file from all others that exist. */
 export interface FileIdentity {
   readonly dev: bigint
   readonly ino: bigint
@@ -43,12 +43,12 @@ export function newOwnerToken(): string {
   return randomBytes(16).toString('hex')
 }
 
-/** Describes the running thread for its owner record. At once: /proc is memory, no disk is asked. */
+/** Describes the running thread for its owner record. Synchronous: /proc is memory, not disk. */
 export function describeThisProcess(platform: NodeJS.Platform = process.platform): OwnerProcess {
   const thread = { pid: process.pid, threadId: threadIdHere(), host: hostname() }
   if (platform !== 'linux') {
-    // Process ids mean the same to everyone on such a machine, and its name has to stand for it. A
-    // pid from before a restart is unknown by now, or given to another, which proves nothing.
+    // Process ids mean the same to everyone on such a machine, and its name stands for it. After a
+    // restart an old pid is either unknown, or given to another process, which proves nothing.
     const machine = `${platform} ${thread.host}`
     const none = { startTime: null, networkNamespace: null, timeNamespace: null }
     return { ...thread, ...none, bootId: machine, pidNamespace: machine }
@@ -63,16 +63,16 @@ export function describeThisProcess(platform: NodeJS.Platform = process.platform
   }
 }
 
-/** The bytes of a lock file: one line of JSON. */
+/** Encodes the content of a lock file: one line of JSON. */
 export function encodeOwnerRecord(record: OwnerRecord): Buffer {
   return Buffer.from(`${JSON.stringify(record)}\n`, 'utf8')
 }
 
 /**
- * Reads the bytes of a lock file.
+ * Decodes the content of a lock file.
  *
- * @returns `null` when they are no record: then nothing is known about the owner, which no caller
- * may take for "there is no owner".
+ * @returns `null` if it is not a record. The owner is then unknown, which no caller may take for
+ * "there is no owner".
  */
 export function decodeOwnerRecord(bytes: Buffer): OwnerRecord | null {
   try {
@@ -82,12 +82,12 @@ export function decodeOwnerRecord(bytes: Buffer): OwnerRecord | null {
   }
 }
 
-/** Most file systems take no longer name. */
+/** Longest file name that most file systems accept. */
 const MAX_NAME_BYTES = 255
-/** What is in front of the record in the name of a file. */
+/** Room for what precedes the record in a file name. */
 const MAX_PREFIX_BYTES = 16
 
-/** The fields of a record in the order that they have in a name. Older versions know all but the last. */
+/** The fields of a record in their order in a file name. Older versions know all but the last. */
 const NAME_FIELDS = [
   ...(['token', 'pid', 'threadId', 'startTime', 'bootId', 'pidNamespace'] as const),
   ...(['networkNamespace', 'guard', 'sinceMs', 'host', 'timeNamespace'] as const),
@@ -96,16 +96,16 @@ const OLD_NAME_FIELDS = NAME_FIELDS.length - 1
 const NUMBER_FIELDS: ReadonlySet<string> = new Set(['pid', 'threadId', 'sinceMs'])
 
 /**
- * The record as a part of a file's name, which takes no room on a disk that is full.
+ * Encodes a record as part of a file name, which needs no space on a full disk.
  *
- * @returns `null` where it would be too long.
+ * @returns `null` if it would be too long.
  */
 export function encodeOwnerName(record: OwnerRecord): string | null {
   const name = NAME_FIELDS.map((field) => encodeURIComponent(record[field] ?? '')).join(',')
   return name.length > MAX_NAME_BYTES - MAX_PREFIX_BYTES ? null : name
 }
 
-/** Reads what {@link encodeOwnerName} has made; `null` for all else. */
+/** Decodes the result of {@link encodeOwnerName}; `null` for anything else. */
 export function decodeOwnerName(name: string): OwnerRecord | null {
   const parts = name.split(',')
   if (parts.length !== NAME_FIELDS.length && parts.length !== OLD_NAME_FIELDS) return null
@@ -122,24 +122,24 @@ export function decodeOwnerName(name: string): OwnerRecord | null {
 }
 
 /**
- * Tells whether the owner in `record` is certainly gone, so that its lock needs no waiting.
+ * Determines whether the owner in `record` is certainly gone, so that its lock needs no waiting.
  *
- * `true` takes a proof; everything else is `false`. There are two proofs, both for the boot of this
- * kernel only, because process ids, namespaces and sockets of any other machine or boot mean
+ * `true` requires a proof; everything else is `false`. There are two proofs, both for the boot of
+ * this kernel only, because process ids, namespaces and sockets of any other machine or boot mean
  * nothing here:
  *
  * 1. The owner held the guard that the caller holds now: the same name in the same network
  *    namespace. An owner keeps its guard for as long as it may write, and the kernel gives a name
- *    to one socket at a time. A worker thread needs more: when it is terminated, its sockets are
- *    closed at once, and the writes it has begun go on for as long as the disk takes. Its files
- *    are closed after them, so its process must have its lock file open no more.
+ *    to one socket at a time. A worker thread requires more: when it is terminated, its sockets are
+ *    closed at once, but writes in flight continue for as long as the disk takes. Its files are
+ *    closed after them, so its process must no longer have its lock file open.
  * 2. The owner's process has ended: in the same pid namespace its pid is unknown, or belongs to a
- *    process that started at another time, by the clock of the same time namespace.
+ *    process with another start time, by the clock of the same time namespace.
  *
- * The id of a namespace may be given again once the namespace is gone, but then everything that
- * ran in it is gone as well, the owner included.
+ * The id of a namespace may be reused once the namespace is gone, but then everything that ran in
+ * it is gone as well, including the owner.
  *
- * @param found.guard name of the guard that the caller holds, `null` when it holds none.
+ * @param found.guard name of the guard that the caller holds, `null` if it holds none.
  * @param found.file the lock file with the record.
  */
 export async function isOwnerGone(
@@ -155,7 +155,7 @@ export async function isOwnerGone(
     record.networkNamespace === self.networkNamespace
   if (hasLostGuard && record.threadId === record.pid) return true
   if (record.pidNamespace === null || record.pidNamespace !== self.pidNamespace) return false
-  // Asked first, because /proc may hide the processes of other users as if there were none.
+  // Checked before /proc, which may hide the processes of other users as if there were none.
   if (!processExists(record.pid)) return true
   if (!showsOwnNamespace()) return false
   if (record.timeNamespace === self.timeNamespace && record.startTime !== null) {
@@ -166,8 +166,8 @@ export async function isOwnerGone(
 }
 
 /**
- * Whether a process has the lock file open as its holder does, which is for writing too; those who
- * look at it open it for reading. What cannot be told is taken for "it has".
+ * Whether a process has the lock file open for writing, as its holder does; others open it for
+ * reading only. `true` if that cannot be determined.
  */
 async function mayHold(pid: number, file: FileIdentity): Promise<boolean> {
   try {
@@ -193,10 +193,10 @@ function processExists(pid: number): boolean {
   }
 }
 
-/** Not asked of node:worker_threads, which replaces `process.chdir` when it is loaded. */
+/** Avoids node:worker_threads, which replaces `process.chdir` when it is loaded. */
 function threadIdHere(): number | null {
   try {
-    // At once, in this thread: it reads `<pid>/task/<thread>`.
+    // Synchronous, to stay in this thread: it reads `<pid>/task/<thread>`.
     return Number(basename(readlinkSync('/proc/thread-self')))
   } catch {
     return null
@@ -204,8 +204,8 @@ function threadIdHere(): number | null {
 }
 
 /**
- * Whether /proc has this process under its own id. It may be mounted from another pid namespace, where that
- * id, and any other, is the id of somebody else.
+ * Whether /proc lists this process under its own id. It may be mounted from another pid namespace,
+ * in which every id belongs to a different process.
  */
 function showsOwnNamespace(): boolean {
   return textOrNull(() => readlinkSync('/proc/self')) === String(process.pid)
@@ -213,8 +213,8 @@ function showsOwnNamespace(): boolean {
 
 function startTimeOf(pid: number): string | null {
   const line = textOrNull(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  // The second field is the name of the program in parentheses and may itself hold spaces and
-  // parentheses; behind the last one follow the third field and so on. The start is the 22nd.
+  // The second field is the program's name in parentheses, which may itself contain spaces and
+  // parentheses. The third field follows the last one; the start time is the 22nd.
   return line?.slice(line.lastIndexOf(')') + 2).split(' ')[22 - 3] ?? null
 }
 
@@ -239,9 +239,9 @@ function toOwnerRecord(value: unknown): OwnerRecord | null {
   const thread = fields.get('threadId')
   const sinceMs = fields.get('sinceMs')
   if (token === null || host === null) return null
-  // A pid of zero or less would address a whole group of processes.
+  // A pid of zero or less would address a process group.
   if (typeof pid !== 'number' || !Number.isInteger(pid) || pid <= 0) return null
-  // Date takes no larger number.
+  // Date accepts no larger number.
   if (typeof sinceMs !== 'number' || !(Math.abs(sinceMs) <= 8.64e15)) return null
   return {
     token,

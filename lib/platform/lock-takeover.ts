@@ -22,34 +22,34 @@ import {
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
-/** More than a record takes with the longest host name there is. */
+/** More than a record takes with the longest possible host name. */
 const MAX_RECORD_BYTES = 4096
 
 const NO_RECORD = Buffer.alloc(0)
 
-/** What takers put behind the lock file's name: an owner's token, or the instance that is claimed or was replaced. */
+/** What takers append to the lock file's name: a token, or the instance claimed or replaced. */
 const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+(?:\.old)?)$/
 
-/** The dot in front of a record in a name. */
+/** The dot before a record in a file name. */
 const OWNER_NAME = /\.(?=[0-9a-f]{32},)/
 
 /** A lock file as its owner left it. */
 export interface FoundLockFile {
   readonly path: string
-  /** `null` when the content is no record. */
+  /** `null` if the content is not a record. */
   readonly record: OwnerRecord | null
-  /** The last heartbeat, milliseconds since the epoch. */
+  /** Time of the last heartbeat, milliseconds since the epoch. */
   readonly modifiedMs: number
   readonly file: FileIdentity
 }
 
-/** Judges whether nobody holds a lock file that was found. */
+/** Decides whether a lock file that was found is abandoned. */
 export type AbandonmentCheck = (found: FoundLockFile) => boolean | Promise<boolean>
 
 /**
- * Looks at a lock file.
+ * Examines a lock file.
  *
- * @returns `null` when there is none, or it cannot be opened.
+ * @returns `null` if there is no such file, or it cannot be opened.
  */
 export function readLockFile(path: string): FoundLockFile | null {
   const fd = openOrNull(path)
@@ -62,10 +62,10 @@ export function readLockFile(path: string): FoundLockFile | null {
 }
 
 /**
- * Makes sure that what stands under the name of a lock file can be looked at. Where it can not, nothing tells
- * whose it is, nor does waiting.
+ * Ensures that whatever has the name of a lock file can be examined. If it cannot, nothing tells
+ * whose it is, and waiting does not help.
  *
- * @throws a system error when it is there, and no file or none that this process may read.
+ * @throws a system error when it exists, but is not a file that this process can read.
  */
 export function requireReadable(path: string): void {
   let fd: number
@@ -96,27 +96,27 @@ export async function createLockFile(
     await hardLink(contentPath, path)
   } catch (error) {
     if (isSystemError(error, 'EEXIST', 'ENOENT')) throw error
-    // Some file systems have no hard links. There an owner that dies half-way leaves a file
-    // without a record, and the next one has to wait until it is stale.
+    // Some file systems have no hard links. There an owner that dies half-way leaves a file without
+    // a record, and the next one has to wait until it is stale.
     await copyFile(contentPath, path, constants.COPYFILE_EXCL)
   }
 }
 
 /**
- * Puts a taker's file in the place of a lock file that `isAbandoned` says nobody holds, and of no other.
+ * Replaces a lock file with a taker's file, only if `isAbandoned` says that nobody holds it.
  *
- * Looking at a file and replacing it are two steps. Between them a faster taker may do both, and its
- * lock must not be replaced. So whoever wants to replace a file first creates another one, a claim
- * named after the very file it looked at. That gives the file to one taker, and while the claim exists
- * nobody else changes what the name means. A taker that comes later finds that the name means another
- * file, and keeps off.
+ * Examining a file and replacing it are two steps. Between them a faster taker may do both, and its
+ * lock must not be replaced. So a taker first creates another file, a claim named after the very
+ * file that it examined. Only one taker can create it, and while the claim exists nobody else
+ * changes what the name refers to. A later taker finds that the name refers to another file, and
+ * gives up.
  *
- * The claim becomes the lock file by a new name, and at no moment is there none. A third one that found
- * none would enter at once, where the one who goes by the age of a lock has to wait for its owner.
+ * The claim is renamed to the lock file, so there is always one. A third taker that found none
+ * would enter at once, although a taker that judges a lock by its age has to wait for its owner.
  *
  * @param claimantPath a file with the caller's own record.
- * @returns `true` when the claim has become the lock file. Where a taker was taken for dead while it had
- * the claim, that may be one which another has put in its place: whose it is, its record tells.
+ * @returns `true` if the claim has become the lock file. If a taker was taken for dead while it had
+ * the claim, the lock file may be one that another taker put in its place: its record tells.
  */
 export async function replaceAbandoned(
   path: string,
@@ -132,8 +132,8 @@ export async function replaceAbandoned(
     if (!(await claim(claimPath, claimantPath, isAbandoned))) return false
     let isReplaced = false
     try {
-      // The file is open, so its inode number was given to no other. A new time means that its
-      // owner has come back to life.
+      // The file is open, so its inode number has not been reused. A new time means that its owner
+      // has come back to life.
       const now = lstatSync(path, { bigint: true })
       if (instanceOf(now) !== instanceOf(seen.stats)) return false
       isReplaced = await replace(path, claimPath)
@@ -156,7 +156,7 @@ async function replace(path: string, claimPath: string): Promise<boolean> {
   } catch (error) {
     if (process.platform !== 'win32' || !isSystemError(error, 'EPERM', 'EACCES', 'EBUSY'))
       throw error
-    // There a file that is open, as this one is, is not replaced, and would keep its name where it is removed.
+    // Windows does not replace an open file, as this one is, and keeps its name if it is removed.
     const oldPath = `${claimPath}.old`
     await rename(path, oldPath)
     const isPlaced = await isCreated(path, claimPath)
@@ -169,9 +169,9 @@ async function replace(path: string, claimPath: string): Promise<boolean> {
 /**
  * Removes what takers that died half-way left beside a lock file.
  *
- * To be called by the holder of the lock: claims that are left say nothing about its own file.
+ * To be called by the holder of the lock: remaining claims say nothing about its own file.
  *
- * @param ownPath the name that says whose the lock is, where its file does not.
+ * @param ownPath the name that tells whose the lock is, if its file does not.
  */
 export async function removeLeftovers(
   path: string,
@@ -190,14 +190,14 @@ export async function removeLeftovers(
   }
 }
 
-/** Creates a file with an owner's record, which is on the disk then. */
+/** Creates a file with an owner's record, and syncs it. */
 export async function writeRecord(path: string, content: Buffer): Promise<void> {
   const handle = await open(path, 'wx', 0o600)
   try {
     writeFileSync(handle.fd, content)
     await handle.sync()
   } catch (error) {
-    // As far as the disk lets it: leftovers of those that died are removed by the next holder.
+    // Best effort: the next holder removes what dead takers leave behind.
     await unlinkIfPresent(path).catch(() => undefined)
     throw error
   } finally {
@@ -205,22 +205,22 @@ export async function writeRecord(path: string, content: Buffer): Promise<void> 
   }
 }
 
-/** A file that a lock file can be made of. */
+/** A file that a lock file can be created from. */
 export interface WrittenRecord {
   readonly path: string
-  /** What is in it: nothing where there is no room for that. */
+  /** The content of the file; empty if there is no room for it. */
   readonly content: Buffer
 }
 
-/** Where the taker of a lock file has its record until it enters. */
+/** Path of a taker's record until it has the lock. */
 export function recordPath(lockPath: string, { token }: OwnerRecord): string {
   return `${lockPath}.${token}`
 }
 
 /**
- * The same, beside a lock file and under the owner's token. Where there is no room for the content the
- * file is empty, and has the record in its name: who opens a directory on a full disk may want to delete
- * something in it, and a name takes no room.
+ * Writes a record beside a lock file, under the owner's token. If there is no room for the content,
+ * the file is empty and its name is the record: whoever opens a directory on a full disk may want
+ * to delete something in it, and a name takes no space.
  */
 export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
   const path = recordPath(lockPath, record)
@@ -231,7 +231,7 @@ export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promis
   } catch (error) {
     if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
     return writeNaming(lockPath, record).catch((reason: unknown) => {
-      // Some file systems take shorter names than most. The record is not known to anybody then.
+      // Some file systems have shorter names than most. The record is then unknown to others.
       if (!isSystemError(reason, 'ENAMETOOLONG', 'EINVAL')) throw reason
       return writeEmpty(path)
     })
@@ -247,21 +247,21 @@ async function writeEmpty(path: string): Promise<WrittenRecord> {
   return { path, content: NO_RECORD }
 }
 
-/** Tells a file from all others of the machine that exist at the same time. */
+/** Distinguishes a file from all others of the machine that exist at the same time. */
 export function identityOf(stats: BigIntStats): string {
   return `${stats.dev}-${stats.ino}`
 }
 
 /**
- * Whether a lock file is known to be of another owner than `record`, and is the file with this number: what
- * has no content is its owner's by its other name, unless nobody gave it one.
+ * Whether a lock file is the one with this inode number and known to belong to another owner than
+ * `record`. The owner of an empty file is in its other name, unless it has none.
  */
 export function namesAnother(path: string, ino: bigint, { token }: OwnerRecord): boolean {
   const found = readLockFile(path)
   return found?.file.ino === ino && found.record !== null && found.record.token !== token
 }
 
-/** Removes a file, if it is there. */
+/** Removes a file if it exists. */
 export async function unlinkIfPresent(path: string): Promise<void> {
   try {
     await unlink(path)
@@ -278,13 +278,13 @@ async function claim(
   if (await isCreated(claimPath, claimantPath)) return true
   const other = readLockFile(claimPath)
   if (other === null || !(await isAbandoned(other))) return false
-  // A taker died while it held the claim, for a fraction of a millisecond. Of several others that find
-  // that at the same moment one may remove another's claim here; the one that is left becomes the lock.
+  // A taker died while it held the claim, within a fraction of a millisecond. If several takers
+  // find this out at once, one may remove another's claim; the remaining one becomes the lock.
   await unlinkIfPresent(claimPath)
   return isCreated(claimPath, claimantPath)
 }
 
-/** Like {@link createLockFile}; `false` when there is such a file. */
+/** Like {@link createLockFile}; `false` if the file exists. */
 export async function isCreated(path: string, contentPath: string): Promise<boolean> {
   try {
     await createLockFile(path, contentPath)
@@ -295,7 +295,7 @@ export async function isCreated(path: string, contentPath: string): Promise<bool
   }
 }
 
-/** Tells one file from all others that ever had its name, and from itself before a heartbeat. */
+/** Distinguishes a file from all others that had its name, and from itself before a heartbeat. */
 function instanceOf(stats: BigIntStats): string {
   return `${stats.ino}-${stats.mtimeNs}`
 }
@@ -311,8 +311,8 @@ function look(fd: number, path: string): { found: FoundLockFile; stats: BigIntSt
 }
 
 /**
- * The record of a file that had no room for it: in another name of the same file, which only its owner
- * gives to it, before that of the lock. As long as it has that name, its inode is given to no other file.
+ * The record of a file that had no room for it, from another name of the same file. Only its owner
+ * creates that name, before the lock's. While it exists, the inode number is not reused.
  */
 function recordBeside(path: string, file: FileIdentity): OwnerRecord | null {
   const directory = dirname(path)
@@ -324,7 +324,7 @@ function recordBeside(path: string, file: FileIdentity): OwnerRecord | null {
       if (stats?.dev === file.dev && stats.ino === file.ino) return record
     }
   } catch {
-    // Nothing is known of its owner then, and its age decides.
+    // Its owner is then unknown, and its age decides.
   }
   return null
 }

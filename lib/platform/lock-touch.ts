@@ -1,17 +1,17 @@
 import { futimesSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 
-/** A file server's clock may go wrong, and those who judge a heartbeat go by their own. */
+/** Uses our time: a file server's clock may be wrong, and those who judge it use their own. */
 export function touchLock(fd: number, clock: Pick<Clock, 'now'>): void {
   const seconds = clock.now() / 1000
   futimesSync(fd, seconds, seconds)
 }
 
 /**
- * A heartbeat with a time that others have taken from the date of the process. A test may have set that, and
- * those who judge the heartbeat do not go by it.
+ * A heartbeat with a time that proper-lockfile took from the process's `Date`. A test may have set
+ * that, and those who judge the heartbeat use another clock.
  *
- * @param mostMs how far it may be from the time of the clock, which counts otherwise
+ * @param mostMs how far `modified` may be from the time of `clock`, which is used otherwise
  */
 export function touchLockAt(
   fd: number,

@@ -51,10 +51,10 @@ import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
 import { windowsNames } from './windows-names.ts'
 
-/** A directory that is no larger holds some hundred names. */
+/** A directory of at most this size holds some hundred names. */
 const MAX_DIRECTORY_BYTES = 16 * 1024
 
-/** Descriptors are the process's, however many file systems there are. */
+/** Shared by all file systems, because descriptors belong to the process. */
 const processFiles = new OpenFiles()
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -64,22 +64,22 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 }
 
-/** How a {@link NodeFileSystem} judges what it finds. */
+/** Options of a {@link NodeFileSystem}. */
 export interface NodeFileSystemOptions {
   /**
-   * Opens files of other users for writing too, which a directory that others write to may hold.
+   * Also opens other users' files for writing, which a directory that others write to may hold.
    *
    * @defaultValue false
    */
   readonly allowSharedDirectory?: boolean
   /**
-   * Mode of new files, whatever the umask.
+   * Mode of new files, regardless of the umask.
    *
    * @defaultValue 0600
    */
   readonly fileMode?: number
   /**
-   * Mode of new directories, whatever the umask.
+   * Mode of new directories, regardless of the umask.
    *
    * @defaultValue 0700
    */
@@ -88,15 +88,15 @@ export interface NodeFileSystemOptions {
 
 /**
  * The real disk. Opens regular files only: a symbolic link rejects with `ELOOP`, a directory with
- * `EISDIR`, a FIFO or device with `EINVAL`, a socket with `ENXIO`, and a file that has a further
- * name somewhere else with `EMLINK`. To be written to, a file must belong to this process's user,
- * to root, or to the owner of its directory, who could replace it anyway; others reject with `EPERM`.
+ * `EISDIR`, a FIFO or device with `EINVAL`, a socket with `ENXIO`, and a file with several hard
+ * links with `EMLINK`. To be opened for writing, a file must belong to this process's user, to
+ * root, or to the owner of its directory, who could replace it anyway; others reject with `EPERM`.
  *
- * New files have mode 0600 and new directories 0700, unless the options say otherwise, whatever the
- * umask of the process.
+ * New files have mode 0600 and new directories 0700, unless the options say otherwise, regardless
+ * of the umask of the process.
  *
- * Node.js cannot open a name relative to an open directory, so who can replace a directory above
- * the files while they are opened is not kept out.
+ * Node.js cannot open a name relative to an open directory, so there is no protection against a
+ * user who can replace a parent directory while a file is being opened.
  *
  * Stateless: all calls may overlap.
  */
@@ -128,7 +128,7 @@ export class NodeFileSystem implements FileSystem {
     }
     if (mode !== 'create') return this.#openAs(path, mode)
     for (;;) {
-      // Exclusively first, because only so it is known whose mode has to be set.
+      // Exclusively first: only then is it known that this call created the file and sets its mode.
       try {
         return await this.#openAs(path, 'create-new')
       } catch (error) {
@@ -160,7 +160,7 @@ export class NodeFileSystem implements FileSystem {
     return new NodeFile(path, handle, promptSyncOf(stats.dev), identityOf(stats))
   }
 
-  /** Opens a file that exists, in this thread: no name is made or removed, so no journal is waited for. */
+  /** Opens an existing file synchronously: creating no name, this does not wait for a journal. */
   #openNow(path: string, mode: 'read' | 'update'): NodeFile {
     const fd = openSync(path, OPEN_FLAGS[mode] | CAUTIOUS_OPEN_FLAGS)
     const isWritable = mode === 'update'
@@ -199,8 +199,8 @@ export class NodeFileSystem implements FileSystem {
   }
 
   /**
-   * In the share of what is written, where there is time left, as it is asked behind a write: the first look
-   * of a turn begins the other, and where many files are written to, the rest comes too late for it.
+   * Uses the write share of the turn if there is time left, because it follows a write: a turn's
+   * first call starts the read share, and with many files to write the others come too late for it.
    */
   statNow(path: string): FileStat | null | undefined {
     const found = statInTurn(path, 'write')
@@ -211,11 +211,11 @@ export class NodeFileSystem implements FileSystem {
     return promptIo.attempt(() => realpathSync.native(path)) ?? realpath(path)
   }
 
-  /** The paths in the result are absolute. */
+  /** The returned paths are absolute. */
   async createDirectory(path: string): Promise<string[]> {
     const missing: string[] = []
     let at = resolve(path)
-    // The parent of a root is the root itself: a drive that does not exist has to end the walk.
+    // The parent of a root is the root itself: a drive that does not exist has to end the loop.
     while (at !== missing[0] && (await this.stat(at)) === null) {
       missing.unshift(at)
       at = dirname(at)
@@ -235,7 +235,9 @@ export class NodeFileSystem implements FileSystem {
     return missing
   }
 
-  /** Where a directory that is there takes none, as in `/proc`, Node's way of making several never ends. */
+  /**
+   * Creates one directory: where that is impossible, as in `/proc`, Node's recursion never ends.
+   */
   async #createFirst(path: string): Promise<void> {
     try {
       await mkdir(path, this.#directoryMode)
@@ -256,7 +258,7 @@ export class NodeFileSystem implements FileSystem {
     await (windowsNames?.removeDirectory(path) ?? rmdir(path))
   }
 
-  /** Does nothing on Windows, which has no such call and keeps names in a journal of its own. */
+  /** Does nothing on Windows, which has no such call and keeps its own journal of names. */
   async syncDirectory(path: string): Promise<void> {
     try {
       const handle = await open(path, constants.O_RDONLY | DIRECTORY_OPEN_FLAGS)
@@ -287,14 +289,14 @@ function ensureRegularFile(path: string, stats: Stats): void {
   if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
 }
 
-/** What is there, as far as there is time left; see {@link PromptIo.attempt}. */
+/** What exists at `path`, if there is time left; see {@link PromptIo.attempt}. */
 function statInTurn(path: string, kind: PromptKind): FileStat | null | undefined {
   const call = (): Stats | null => lstatSync(path, { throwIfNoEntry: false }) ?? null
   const found = promptIo.attempt(call, kind)
   return found === undefined || found === null ? found : toFileStat(found)
 }
 
-/** The names in a directory; `undefined` where there may be many, which takes its time. */
+/** The names in a directory; `undefined` if there may be many, which would take long. */
 function readNamesNow(path: string): Dirent[] | undefined {
   const stats = statSync(path, { throwIfNoEntry: false })
   if (stats === undefined || stats.size > MAX_DIRECTORY_BYTES) return undefined

@@ -5,24 +5,24 @@ import { promptIo } from './prompt-io.ts'
 import type { PromptSync } from './prompt-sync.ts'
 import type { FileDescriptor } from './plain-descriptor.ts'
 
-/** Mode of new files: what is in a log is nobody else's business unless the owner says so. */
+/** Mode of new files: by default nobody but the owner can read a log. */
 export const FILE_MODE = 0o600
 /** Mode of new directories. */
 export const DIRECTORY_MODE = 0o700
 
 /**
- * The sync of more than that is left to the pool, however quick the disk is: it takes as long as the
- * bytes do. A segment of a gibibyte that is rolled without having been synced takes 0.3 s.
+ * A sync of more bytes is left to the pool, however fast the disk is, because it takes time for
+ * every byte. For a segment of 1 GiB that was not synced before its roll it is 0.3 s.
  */
 const MAX_PROMPT_SYNC_BYTES = 1024 * 1024
 
 /**
- * Files that are open. A `FileHandle` that is garbage collected closes its descriptor and warns
- * about it, so a file lives until it is closed, whoever forgets it.
+ * All open files. A `FileHandle` that is garbage collected closes its descriptor and emits a
+ * warning, so a file is kept until it is closed, even if its user forgets it.
  */
 const openFiles = new Set<NodeFile>()
 
-/** A file that is open, by whatever kind of descriptor. */
+/** An open file, with either kind of descriptor. */
 export class NodeFile implements File {
   readonly path: string
   readonly identity: string | undefined
@@ -150,7 +150,7 @@ export class NodeFile implements File {
     if (this.#closed !== null) throw new ClosedError(`${this.path} is closed`)
   }
 
-  /** What is written while a sync is on its way may not be in it. */
+  /** A sync in flight may not cover what is written meanwhile. */
   async #runSync(call: (handle: FileDescriptor) => Promise<void>): Promise<void> {
     const sizeBytes = this.#unsyncedBytes
     await this.#run(call)
@@ -183,7 +183,7 @@ function writeAt(fd: number, buffers: readonly Uint8Array[], position: number): 
     : writevSync(fd, buffers, position)
 }
 
-/** Fills `buffer`, as far as the file goes. @returns the bytes read */
+/** Fills `buffer`, up to the end of the file. @returns the number of bytes read */
 function readNow(fd: number, buffer: Uint8Array, position: number): number {
   let size = 0
   while (size < buffer.length) {
@@ -194,7 +194,7 @@ function readNow(fd: number, buffer: Uint8Array, position: number): number {
   return size
 }
 
-/** Like {@link readNow}, by threads of the pool. */
+/** Like {@link readNow}, on threads of the pool. */
 async function readInPool(
   handle: FileDescriptor,
   buffer: Uint8Array,
@@ -209,21 +209,21 @@ async function readInPool(
   return size
 }
 
-/** What the system says of a file, in the terms of every file system here. */
+/** Converts the system's description of a file to that of all file systems here. */
 export function toFileStat(stats: Stats): FileStat {
   const { size: sizeBytes, mtimeMs: modifiedMs, birthtimeMs } = stats
   const stat = { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
   const identity = identityOf(stats)
-  // A file system that does not keep it is reported to say 1970.
+  // File systems that do not record it are reported to return 1970.
   return birthtimeMs > 0 ? { ...stat, identity, createdMs: birthtimeMs } : { ...stat, identity }
 }
 
-/** Which file it is, see {@link FileStat}. */
+/** The identity of a file, see {@link FileStat}. */
 export function identityOf({ dev, ino }: Stats): string {
   return `${dev}:${ino}`
 }
 
-/** Windows knows no more than whether a file may be written to, and reports that for everybody. */
+/** Windows only knows whether a file is writable, and reports that for everybody. */
 export function permissionsOf(stats: Stats): number {
   return process.platform === 'win32'
     ? stats.isDirectory()
@@ -232,7 +232,7 @@ export function permissionsOf(stats: Stats): number {
     : stats.mode & 0o777
 }
 
-/** Whether an entry is a file, a directory, or what a log has nothing to do with. */
+/** Whether an entry is a file, a directory, or something that a log does not use. */
 export function kindOf(entry: Dirent | Stats): FileStat['kind'] {
   if (entry.isFile()) return 'file'
   return entry.isDirectory() ? 'directory' : 'other'

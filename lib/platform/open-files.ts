@@ -1,35 +1,35 @@
 import type { FileSystem } from './file-system.ts'
 import { isSystemError } from './system-error.ts'
 
-/** An open file that can be closed while nobody needs it, because its next use opens it again. */
+/** An open file that can be closed while it is idle, because its next use reopens it. */
 export interface ParkableFile {
-  /** Whether it is open, or about to be. */
+  /** Whether the file is open, or being opened. */
   readonly isOpen: boolean
-  /** Whether it is open and may be closed now. */
+  /** Whether the file is open and may be closed now. */
   readonly isIdle: boolean
-  /** Whether it was used since it was asked this last. */
+  /** Whether the file was used since the last call of this method. */
   takeUse(): boolean
-  /** Closes it. Never rejects. */
+  /** Closes the file. Never rejects. */
   park(): Promise<void>
 }
 
-/** Most systems let a process have 1024 descriptors; the application wants some too. */
+/** Most systems limit a process to 1024 descriptors, and the application needs some of them. */
 const MAX_OPEN_FILES = 256
 
-/** However few there are to be had, so many stay open. */
+/** The limit never falls below this, however few descriptors are available. */
 const MIN_OPEN_FILES = 8
 
 /**
- * Who opens a file looks at so many others, at most, for one to close. Where thousands have writes that
- * no sync covers, each open would look at all of them in vain.
+ * Each open examines at most this many other files for one to close. If thousands have writes that
+ * no sync covers, examining all of them at every open would be wasted.
  */
 const LOOKS_PER_OPEN = 32
 
 /**
- * Bounds how many files are open that nobody uses. When there are too many, those are closed that
- * were not used since the last time that it was asked for; a use costs no more than a mark on the file.
+ * Limits the number of open files by closing idle ones. Above the limit, files are closed that were
+ * not used since they were last examined; a use only sets a mark on the file.
  *
- * Files in use, and files with writes that no sync covers, are counted and never closed.
+ * Files in use, and files with writes that no sync covers, are counted but never closed.
  */
 export class OpenFiles {
   readonly #files = new Set<ParkableFile>()
@@ -40,25 +40,25 @@ export class OpenFiles {
     this.#maxFiles = maxFiles
   }
 
-  /** How many may be open while nobody uses them. It falls when the system has no more. */
+  /** How many files may stay open while idle. Reduced when the system runs out of descriptors. */
   get maxFiles(): number {
     return this.#maxFiles
   }
 
-  /** Counts a file that has been opened. @returns what to wait for where others are closed for it */
+  /** Counts an opened file. @returns a promise if others are being closed to make room for it */
   opened(file: ParkableFile): Promise<unknown> | null {
     this.#files.add(file)
     return this.#files.size > this.#maxFiles ? this.#parkSome(this.#maxFiles, LOOKS_PER_OPEN) : null
   }
 
-  /** Counts a file no more. */
+  /** Stops counting a file. */
   closed(file: ParkableFile): void {
     this.#files.delete(file)
   }
 
   /**
-   * Runs what opens a file; once more when the process or the system has no descriptor left, and some
-   * could be given back.
+   * Runs `open`. If the process or the system is out of descriptors and some files could be closed,
+   * runs it once more.
    */
   withRoom<T>(open: () => Promise<T>): Promise<T> {
     return open().catch(async (error: unknown) => {
@@ -71,15 +71,15 @@ export class OpenFiles {
     })
   }
 
-  /** Half of them, for good: who has run into the limit once would do so again and again. */
+  /** Closes half of the files and lowers the limit for good: the process would reach it again. */
   async #makeRoom(): Promise<boolean> {
     const half = Math.floor(this.#files.size / 2)
     this.#maxFiles = Math.min(this.#maxFiles, Math.max(MIN_OPEN_FILES, half))
-    // Whoever was used comes round a second time.
+    // Files that were used get examined a second time.
     return (await this.#parkSome(half, this.#files.size * 2)) > 0
   }
 
-  /** Goes on where it has stopped last. @returns how many were closed */
+  /** Resumes where the last call stopped. @returns the number of files closed */
   async #parkSome(maxFiles: number, mostLooks: number): Promise<number> {
     const parking: Promise<void>[] = []
     let looksLeft = mostLooks
@@ -97,7 +97,7 @@ export class OpenFiles {
 
 const filesOf = new WeakMap<FileSystem, OpenFiles>()
 
-/** What bounds the open files of a file system: its own, unless it shares that of others. */
+/** The {@link OpenFiles} of a file system: its own, unless it shares another's. */
 export function openFilesOf(fileSystem: FileSystem): OpenFiles {
   const known = filesOf.get(fileSystem)
   if (known !== undefined) return known
@@ -106,7 +106,7 @@ export function openFilesOf(fileSystem: FileSystem): OpenFiles {
   return files
 }
 
-/** Has the files of a file system counted among others. To be called before any is open. */
+/** Makes a file system share the limit of others. To be called before any of its files is open. */
 export function shareOpenFiles(fileSystem: FileSystem, files: OpenFiles): void {
   filesOf.set(fileSystem, files)
 }

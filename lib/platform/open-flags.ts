@@ -1,16 +1,16 @@
 import { constants } from 'node:fs'
 
 /**
- * Flags for opening a file that lies in a directory others can write to: a symbolic link is
- * refused, and a FIFO does not wait for its other end. Such an open would keep a thread of the pool
- * for ever, and with it the exit of the process.
+ * Flags for opening a file in a directory that others can write to. A symbolic link is refused. A
+ * FIFO does not wait for its other end, which would block a thread of the pool, and with it the
+ * exit of the process, forever.
  */
 export const CAUTIOUS_OPEN_FLAGS: number = flag('O_NOFOLLOW') | flag('O_NONBLOCK')
 
-/** Flags for opening a directory: what is none is refused, and is not waited for. */
+/** Flags for opening a directory. Anything else is refused, without waiting for it. */
 export const DIRECTORY_OPEN_FLAGS: number = flag('O_DIRECTORY') | flag('O_NONBLOCK')
 
-/** Windows has none of them. */
+/** Windows has none of these flags. */
 function flag(name: string): number {
   return new Map(Object.entries(constants)).get(name) ?? 0
 }

@@ -1,7 +1,7 @@
 import { onAbort } from './abort-listeners.ts'
 import type { Clock } from './clock.ts'
 
-/** Waits on a clock. @throws the reason of the signal that is aborted before the time is over. */
+/** Waits on a clock. @throws the reason of a signal that is aborted before the time is over. */
 export async function pause(
   clock: Clock,
   delayMs: number,

@@ -13,7 +13,7 @@ import {
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
-/** What the library does with an open file. */
+/** What the library uses of an open file. */
 export type FileDescriptor = Pick<
   FileHandle,
   'fd' | 'datasync' | 'sync' | 'truncate' | 'utimes' | 'close'
@@ -37,8 +37,8 @@ const setTimesInPool = promisify(futimes)
 const closeInPool = promisify(close)
 
 /**
- * A file that was opened at once, where Node.js makes a `FileHandle` only by way of its pool. What is
- * refused to such a file is refused by the system.
+ * A file that was opened synchronously; Node.js only creates a `FileHandle` by way of its pool. Has
+ * no checks of its own: the system refuses what is not permitted.
  */
 export class PlainDescriptor implements FileDescriptor {
   readonly fd: number
@@ -83,7 +83,7 @@ export class PlainDescriptor implements FileDescriptor {
   }
 
   close(): Promise<void> {
-    // A file system across the network may send what was written by then.
+    // A network file system may send written data at the close.
     if (this.#isWritable) return closeInPool(this.fd)
     closeSync(this.fd)
     return Promise.resolve()

@@ -1,86 +1,84 @@
 import { behindMicrotasks, onNextTurn } from './event-loop.ts'
 import { PromptRest } from './prompt-rest.ts'
 
-/** What calls that are made at once do; an open, a size and a list of names count as reads. */
+/** Kinds of synchronous calls. Opening, sizes and lists of names count as reads. */
 export type PromptKind = 'read' | 'write'
 
 /**
- * Larger ones take long enough for another thread to be worth its while. That is more of a write than
- * of a read: what is written was made by this thread a moment ago, at a cost of three times that of
- * copying it to the page cache, and is in the cache of its processor. The system takes twice as long
- * to copy it for a thread on another one, and this one is idle meanwhile, as nothing more is made
- * until it is gone. An append chain asks for at most 1 MiB at a time, but for an append that is larger
- * by itself, and for 4 MiB where a sync follows, beside which the way to a thread is nothing.
+ * Larger calls are worth the detour to another thread. The limit for writes is higher: this thread
+ * has just encoded the bytes, at three times the cost of copying them to the page cache, and they
+ * are in its processor's cache. On another processor the copy takes twice as long, while this
+ * thread is idle because it encodes nothing more until the write is done. An append chain writes at
+ * most 1 MiB at a time, unless one append is larger, and 4 MiB if a sync follows, compared to which
+ * the detour costs nothing.
  */
 const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 
 /**
- * For so long one turn of the event loop may be drawn out by what is read, and for as long by what is
- * written; then timers and sockets have theirs. A reader that goes through a log uses up all he is
- * given, so of one time for both an append would wait for a turn with its write, and for another
- * with its sync.
+ * How long reads may prolong one turn of the event loop; writes may do so for as long. Then timers
+ * and sockets run. A reader that replays a log uses up all of its time, so with a common limit an
+ * append would wait one turn for its write, and another for its sync.
  */
 const MAX_TURN_MS = 1
 
 /**
- * The same for what is read while somebody waits for syncs. An acknowledgement is heard of when the
- * loop turns, and where the disk takes a thread for each sync, a record waits for three turns or
- * four. A replay loses nothing by it that could be measured: a turn takes some 20 µs.
+ * The same for reads while somebody waits for syncs. The loop must turn to report an
+ * acknowledgement, and if the disk takes a thread for each sync, a record waits for three or four
+ * turns. A replay is not measurably slower for it: a turn takes some 20 µs.
  */
 const MAX_READ_TURN_BESIDE_SYNCS_MS = 0.5
-/** For so long after a sync the next is expected: on a disk that is busy, groups are as far apart. */
+/** How long after a sync the next one is expected: on a busy disk, groups are this far apart. */
 const BESIDE_SYNCS_MS = 100
 
-/** What a {@link PromptIo} asks the system for; replaced by specs only. */
+/** What a {@link PromptIo} needs of the system; replaced by specs only. */
 export interface PromptIoSystem {
-  /** Milliseconds from any point on; never goes back. */
+  /** Milliseconds since an arbitrary start; never decreases. */
   now(): number
   /** Calls `callback` in the next turn of the event loop. */
   nextTurn(callback: () => void): void
-  /** Calls `callback` once all that goes on without the event loop has come to its end. */
+  /** Calls `callback` once everything that needs no turn of the event loop has ended. */
   behindMicrotasks(callback: () => void): void
-  /** How often this process has waited for a disk to be read; never falls, and may rise for more. */
+  /** How often this process has waited for a disk read. Never decreases; may overcount. */
   diskReads(): number
 }
 
-// Taken before anybody can put others in their place.
+// Captured before anybody can replace it.
 const { performance } = globalThis
 const SYSTEM: PromptIoSystem = {
   now: () => performance.now(),
   nextTurn: onNextTurn,
   behindMicrotasks,
-  // Windows counts every read here, so there each slow one passes for one of the disk.
+  // Windows counts every read here, so there each slow read is taken for a disk read.
   diskReads: () => process.resourceUsage().fsRead,
 }
 
 /**
- * Decides which calls are made at once instead of by a thread of the pool.
+ * Decides which calls are made synchronously instead of on a thread of the pool.
  *
- * A few KiB go to or come from the page cache in 1 to 4 µs; handing them to another thread and back
- * takes 35 µs and more, so whoever waits for a record or an acknowledgement waits for that. But a
- * call made at once holds up everything else in the process. So only small ones are, for no more
- * than 1 ms of one turn of the event loop for each kind, and 0.5 ms for what is read while somebody
- * waits for syncs, also when a loop of awaits never lets it turn. After one that took more than 1 ms,
- * because the bytes came from the disk or had to wait for it, none of its kind is for a while, see
- * {@link PromptRest}. Whether a read has met the disk the system tells; a write meets it without
- * anybody being told.
+ * A few KiB are copied to or from the page cache in 1 to 4 µs. Handing them to another thread and
+ * back takes 35 µs or more, which delays every record and acknowledgement. But a synchronous call
+ * holds up everything else in the process. So only small calls are synchronous, for at most 1 ms of
+ * one turn of the event loop for each kind, and 0.5 ms for reads while somebody waits for syncs,
+ * even if a loop of awaits never lets it turn. After a call that took more than 1 ms, because the
+ * bytes came from the disk or had to wait for it, its kind is left to the pool for a while, see
+ * {@link PromptRest}. The system reports whether a read reached the disk; for a write nothing does.
  *
- * The same goes for the names and sizes of files, and for opening those that exist: an open of a log
- * asks for dozens of them. Nothing of that is for what makes or removes a name, which waits for the
- * disk by its nature, or for its journal; nor for syncs, of which `PromptSync` has to be convinced.
+ * The same applies to names and sizes of files, and to opening existing files: opening a log takes
+ * dozens of these calls. It does not apply to calls that create or remove a name, which wait for
+ * the disk or its journal by nature, nor to syncs, for which `PromptSync` requires proof.
  */
 export class PromptIo {
   readonly #system: PromptIoSystem
-  /** When the first call of each kind was made in this turn; `null` before it. */
+  /** When the first call of each kind was made in this turn; `null` if there was none. */
   readonly #startsMs: Record<PromptKind, number | null> = { read: null, write: null }
   #isTurnAwaited = false
-  /** When somebody asked for a sync last. */
+  /** When a sync was last requested. */
   #syncMs = -Infinity
   readonly #rests: Readonly<Record<PromptKind, PromptRest>>
   #diskReads: number
-  /** Called when the loop has turned: whoever gets too late a part of the turn has a thread. */
+  /** Called when the loop has turned. A caller that then finds no time left uses a thread. */
   #callers: (() => void)[] = []
-  /** Called one after the other, while there is time: what they do takes however long it takes. */
+  /** Called one after another while there is time, however long their work takes. */
   readonly #workers: Record<PromptKind, (() => void)[]> = { read: [], write: [] }
   readonly #endTurn = (): void => {
     this.#startsMs.read = null
@@ -103,9 +101,9 @@ export class PromptIo {
   /**
    * Makes a call, or declines to.
    *
-   * @param sizeBytes what is to be read or written.
-   * @param call returns the bytes moved.
-   * @returns what `call` does; -1 when it was not made, and has to be left to the pool.
+   * @param sizeBytes bytes to be read or written.
+   * @param call returns the number of bytes moved.
+   * @returns the result of `call`; -1 if it was not made, and has to be left to the pool.
    * @throws what `call` throws.
    */
   try(kind: PromptKind, sizeBytes: number, call: () => number): number {
@@ -117,11 +115,11 @@ export class PromptIo {
   }
 
   /**
-   * The same for a call that moves no bytes: one that opens a file, or asks for its size.
+   * The same for a call that moves no bytes: one that opens a file, or reads its size.
    *
    * @param call may decline as well.
    * @param kind whose share of the turn the call is made in.
-   * @returns `undefined` when it was not made.
+   * @returns `undefined` if it was not made.
    */
   attempt<T>(call: () => T | undefined, kind: PromptKind = 'read'): T | undefined {
     const rest = this.#rests.read
@@ -130,7 +128,7 @@ export class PromptIo {
     return this.#timed(startMs, rest, call)
   }
 
-  /** Whether a sync may be made now, by who judges for himself how long those like it take. */
+  /** Whether a sync may be made now. The caller judges for itself how long its syncs take. */
   hasTime(): boolean {
     const nowMs = this.#system.now()
     this.#syncMs = nowMs
@@ -138,10 +136,10 @@ export class PromptIo {
   }
 
   /**
-   * Whether a call that was declined is worth another try once the event loop has turned: when that
-   * is all that stands in its way, a thread of the pool would not be sooner.
+   * Resolves once the event loop has turned, if a declined call is then worth another try: if only
+   * the time of this turn is used up, a thread of the pool would not be faster.
    *
-   * @returns `null` when it is not.
+   * @returns `null` if it is not.
    */
   whenTurned(kind: PromptKind, sizeBytes: number): Promise<void> | null {
     const isResting = !this.#rests[kind].isOver(this.#system.now())
@@ -152,15 +150,15 @@ export class PromptIo {
   }
 
   /**
-   * What work that needs no call has to wait for before it goes on: a loop over what is in memory
-   * would never let the event loop turn, however often it awaits. To be asked in the step that does the
-   * work: of a thousand who asked before any of them began, all would have had the time.
+   * A wait for work that needs no call, once its time is used up: a loop over data in memory would
+   * never let the event loop turn, however often it awaits. To be called in the step that does the
+   * work: if a thousand callers asked before any of them began, all would have time.
    *
-   * Those who wait go on in their order, each once the one before waits for something else, as far as
-   * there is time; the others wait for the turn that follows.
+   * Waiting callers continue in order, each once the previous one waits for something else, as long
+   * as there is time. The others wait for the next turn.
    *
    * @param kind whose share of the turn the work is done in.
-   * @returns `null` while there is nothing to wait for.
+   * @returns `null` if there is no need to wait.
    */
   turnIfDue(kind: PromptKind = 'read'): Promise<void> | null {
     if (this.#isInTime(kind, this.#system.now())) return null
@@ -170,8 +168,8 @@ export class PromptIo {
   }
 
   /**
-   * Counts the share of this turn from now on, if it has not begun. What is made ready for a call draws
-   * the turn out as much as the call does, and while its code is new for much longer.
+   * Starts this turn's share of a kind, unless it has started. Preparing a call prolongs the turn
+   * as much as the call does, and much longer while its code is not optimized yet.
    */
   begin(kind: PromptKind): void {
     if (this.#startsMs[kind] === null) this.#isInTime(kind, this.#system.now())
@@ -189,9 +187,9 @@ export class PromptIo {
 
   #releaseNext(kind: PromptKind): void {
     const workers = this.#workers[kind]
-    // What is written is asked for slice by slice, and the first of them opens the account of the turn.
+    // Writes arrive slice by slice, and the first of them starts the share of the turn.
     const isFirst = kind === 'write' && this.#startsMs.write === null
-    // Who hears that there is no time has a turn to come.
+    // If there is no time left, the next turn is already scheduled.
     if (workers.length === 0 || !(isFirst || this.#isInTime(kind, this.#system.now()))) return
     workers.shift()?.()
     if (workers.length === 0) return
@@ -200,7 +198,7 @@ export class PromptIo {
     })
   }
 
-  /** Whether this turn has not been drawn out for too long by calls of this kind. */
+  /** Whether calls of this kind have time left in this turn. */
   #isInTime(kind: PromptKind, nowMs: number): boolean {
     const startMs = this.#startsMs[kind]
     if (startMs !== null) return nowMs - startMs <= this.#shareMs(kind, nowMs)
@@ -234,5 +232,5 @@ export class PromptIo {
   }
 }
 
-/** One for the process: what it bounds is the time that the event loop has to wait. */
+/** One for the process, because it limits how long the event loop has to wait. */
 export const promptIo: PromptIo = new PromptIo()

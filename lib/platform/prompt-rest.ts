@@ -1,22 +1,22 @@
-/** A call that takes longer has met the disk itself, or a disk that is busy. */
+/** A slower call has met the disk itself, or a busy disk. */
 const SLOW_MS = 1
 
-/** For so long after a slow call others are not tried: it may as well have been another process. */
+/** How long the pool makes the calls after a slow one; another process may have caused that one. */
 const FIRST_REST_MS = 5
-/** And for so long where one was slow soon after the rest before, again and again. */
+/** The longest such rest, after calls that are slow soon after a rest, again and again. */
 const LONGEST_REST_MS = 50
-/** How soon such a one begins. Where it began counts: one that takes long would not be soon by its end. */
+/** How soon after a rest such a call starts. Its end does not count: a long call ends late. */
 const RELAPSE_MS = 100
 
 /**
- * For how long calls of one kind are left to the pool, by how long those that were made at once have
- * taken: for 5 ms after one that took more than 1 ms, and for up to 50 ms where that happens again
- * and again; but never for less than the call has taken, so that no disk, however slow, holds up the
- * process for most of the time.
+ * Decides how long calls of one kind are left to the pool, by the duration of synchronous calls:
+ * for 5 ms after one that took more than 1 ms, and for up to 50 ms if that happens again and again.
+ * It is never shorter than the call itself, so that no disk, however slow, holds up the process for
+ * most of the time.
  *
- * A call may also take long because the thread did not get the processor, or the collector ran. That
- * says nothing of the next one. So where it can be known that a call has not met the disk, it takes
- * two slow ones in a row.
+ * A call may also be slow because the thread lost the processor, or the garbage collector ran,
+ * which says nothing about the next call. So if it is known that a call has not met the disk, it
+ * takes two slow ones in a row.
  */
 export class PromptRest {
   readonly #hasMetDisk: () => boolean
@@ -24,23 +24,23 @@ export class PromptRest {
   #restMs = FIRST_REST_MS
   #wasSlow = false
 
-  /** @param hasMetDisk whether a call may have waited for the disk since this was asked last. */
+  /** @param hasMetDisk whether a call may have waited for the disk since this was last called. */
   constructor(hasMetDisk: () => boolean) {
     this.#hasMetDisk = hasMetDisk
   }
 
-  /** Whether calls may be made at once. */
+  /** Whether synchronous calls are allowed. */
   isOver(nowMs: number): boolean {
     return nowMs >= this.#untilMs
   }
 
-  /** Takes in how long a call has taken that was made at once, and whether it has failed. */
+  /** Records how long a synchronous call took, and whether it failed. */
   note(durationMs: number, endMs: number, hasFailed: boolean): void {
     const wasSlow = this.#wasSlow
     this.#wasSlow = durationMs > SLOW_MS
     if (!this.#wasSlow) return
     const hasMetDisk = this.#hasMetDisk()
-    // A disk that fails may take seconds to say so.
+    // A disk that fails may take seconds to report it.
     if (hasMetDisk || wasSlow || hasFailed) this.#begin(durationMs, endMs)
   }
 

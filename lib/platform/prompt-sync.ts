@@ -1,64 +1,65 @@
 import { promptIo, type PromptIo } from './prompt-io.ts'
 
 /**
- * A sync that takes no longer is quick. Of one that a thread of the pool makes, the way there and
- * back counts too, so a disk that passes for quick there is.
+ * A sync that takes at most this long is quick. On a thread of the pool the way there and back
+ * counts too, so a disk that is quick there is quick.
  */
 const QUICK_MS = 1
 /**
- * Where somebody keeps the event loop busy, what a thread has done is heard of when he lets it turn.
- * A sync that is done by the first turn is quick up to this.
+ * While the event loop is busy, the result of a thread is only seen when the loop turns. A sync
+ * that is done by the first turn is quick up to this duration.
  */
 const QUICK_BY_TURN_MS = 5
 
-/** One that takes longer holds everybody up too long to be followed by another. */
+/** A slower sync holds everybody up for too long to be followed by another. */
 const SLOW_MS = 2
 
-/** So many that are quick, one behind the other, prove that the disk is; a few are by chance on a busy one. */
+/** This many quick syncs in a row prove a quick disk; on a busy disk a few are quick by chance. */
 export const FIRST_PROOF = 16
-/** So many where one was slow soon after the last proof, again and again. */
+/** The most syncs in a proof, after syncs that were slow soon after the last proof. */
 const LONGEST_PROOF = 128
-/** How many syncs that is. */
+/** How many syncs after a proof count as soon. */
 const RELAPSE_COUNT = 64
 
 /**
- * Decides for the files of one disk which syncs are made at once instead of by a thread of the pool.
+ * Decides for the files of one disk which syncs are made synchronously instead of on a thread of
+ * the pool.
  *
- * Where a sync takes a tenth of a millisecond, as on a disk with a cache that outlives the power,
- * the way to a thread and back takes as long again. But what is made at once holds up the process
- * for as long as the disk takes. So nobody tries: the pool makes the syncs until sixteen in a row were
- * quick. Then they are made at once, within what `PromptIo` allows of one turn of the event loop,
- * until one takes more than 2 ms; after that the pool has to prove the disk again, with twice as
- * many each time that it did not last for 64 syncs. A disk whose syncs take more than 5 ms holds up
- * nobody once. While the pool is at work on a sync, others go there too: the disk may hang, or do both
- * as one.
+ * If a sync takes a tenth of a millisecond, as on a disk with a cache that survives a power loss,
+ * the way to a thread and back takes as long again. But a synchronous sync holds up the process for
+ * as long as the disk takes. So nothing is tried out: the pool makes the syncs until sixteen in a
+ * row were quick. Then they are synchronous, within the time that `PromptIo` allows in one turn of
+ * the event loop, until one takes more than 2 ms. After that the pool has to prove the disk again,
+ * with twice as many syncs each time that the proof did not last for 64. A disk whose syncs take
+ * more than 5 ms never holds up the process. While a sync is in flight in the pool, others go there
+ * too: the disk may hang, or combine them.
  */
 export class PromptSync {
   readonly #io: PromptIo
   readonly #now: () => number
-  /** Quick syncs that are still to come before one is made at once. */
+  /** Quick syncs still needed before one is made synchronously. */
   #toProve = FIRST_PROOF
-  /** How many the next proof takes. */
+  /** The number of syncs in the next proof. */
   #proof = FIRST_PROOF
-  /** Syncs that were made at once since the last proof. */
+  /** Synchronous syncs since the last proof. */
   #madeSinceProof = 0
   #inPool = 0
 
-  /** @param now milliseconds from any point on; never goes back */
+  /** @param now milliseconds since an arbitrary start; never decreases */
   constructor(io: PromptIo, now: () => number) {
     this.#io = io
     this.#now = now
   }
 
   /**
-   * Makes a sync at once, or declines to.
+   * Makes a sync synchronously, or declines to.
    *
    * @param call returns when the file is durable.
-   * @returns false when it was not made, and has to be left to {@link PromptSync.run}.
+   * @returns false if it was not made, and has to be left to {@link PromptSync.run}.
    * @throws what `call` throws.
    */
   try(call: () => void): boolean {
-    // Asked in any case: who reads makes room for who syncs, wherever that is done.
+    // Called in any case: readers make room for syncs, wherever those are made.
     const hasTime = this.#io.hasTime()
     if (!hasTime || this.#toProve > 0 || this.#inPool > 0) return false
     const startMs = this.#now()
@@ -71,8 +72,8 @@ export class PromptSync {
   }
 
   /**
-   * Makes a sync in the pool, or at once where all that has kept {@link PromptSync.try} from it is
-   * that this turn of the event loop has been drawn out for long enough.
+   * Makes a sync in the pool, or synchronously if {@link PromptSync.try} only declined it because
+   * the time of this turn was used up.
    *
    * @throws what `call` throws or `callInPool` rejects with.
    */
@@ -88,7 +89,7 @@ export class PromptSync {
   }
 
   /**
-   * Makes a sync in the pool, of which it does not matter how long it takes.
+   * Makes a sync in the pool, whose duration does not matter.
    *
    * @throws what `callInPool` rejects with.
    */
@@ -125,14 +126,14 @@ export class PromptSync {
   }
 }
 
-// Taken once: the global is behind a getter.
+// Captured once: the global is behind a getter.
 const { performance } = globalThis
 const now = (): number => performance.now()
 
-/** One for each disk, by the number of its device: what is quick on one says nothing of another. */
+/** One for each disk, by device number: a quick disk says nothing about another. */
 const disks = new Map<number, PromptSync>()
 
-/** The one that decides for the files of a device. */
+/** The {@link PromptSync} for the files of a device. */
 export function promptSyncOf(device: number): PromptSync {
   let disk = disks.get(device)
   if (disk === undefined) {

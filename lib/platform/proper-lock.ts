@@ -2,26 +2,26 @@ import { stat } from 'node:fs'
 import { loadProperLockfile } from './foreign-modules.ts'
 import type { LockTimes } from './lock-times.ts'
 
-/** What stands for the calls by which proper-lockfile makes, renews and removes a directory. */
+/** Replaces the calls with which proper-lockfile creates, renews and removes a directory. */
 export interface ProperLock {
-  /** Of the lock itself. */
+  /** Path of the lock itself. */
   readonly path: string
-  /** What is locked by it. */
+  /** The locked directory. */
   readonly directory: string
   readonly times: LockTimes
-  /** Throws where the lock is not its owner's any more. */
+  /** Throws if the lock no longer belongs to its owner. */
   readonly create: (path: string) => void
   readonly touch: (path: string, modified: Date) => void
   readonly remove: () => void
   readonly removeNow: () => void
-  /** Called when a heartbeat fails for good, or finds another time than that of the one before. */
+  /** Called when a heartbeat fails for good, or finds a time that the previous one did not set. */
   readonly onCompromised: (error: Error) => void
 }
 
 /**
- * Has proper-lockfile take a lock, which its owner has already, and renew it.
+ * Makes proper-lockfile take a lock that its owner already has, and renew it.
  *
- * @returns what ends that.
+ * @returns a function that ends this.
  */
 export async function lockProperly(properLock: ProperLock): Promise<() => Promise<void>> {
   const { path, directory, times, create, touch, remove, removeNow, onCompromised } = properLock
@@ -33,8 +33,8 @@ export async function lockProperly(properLock: ProperLock): Promise<() => Promis
     update: times.heartbeatMs,
     retries: 0,
     onCompromised,
-    // A new object for every lock: the precision of time stamps is remembered in it, and two
-    // directories may lie on file systems that differ in that.
+    // A new object for every lock: proper-lockfile stores the precision of time stamps in it, and
+    // two directories may be on file systems that differ in it.
     fs: {
       mkdir: (created: string, done: Callback) => {
         settle(() => {
@@ -57,7 +57,7 @@ export async function lockProperly(properLock: ProperLock): Promise<() => Promis
 
 type Callback = (error: unknown) => void
 
-/** Never calls back inside of the call, as no file system does. */
+/** Never calls back synchronously, just as no file system does. */
 function settle(work: () => void, done: Callback): void {
   Promise.resolve()
     .then(work)

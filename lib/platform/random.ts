@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
 
-/** The source of chance: partition choice without a key, topic ids, member ids. */
+/** Source of randomness: partition choice without a key, ids, and the jitter of segment rolls. */
 export interface Random {
-  /** A whole number in [0, `bound`). */
+  /** A random integer in [0, `bound`). */
   integer(bound: number): number
   /** `count` random bytes. */
   bytes(count: number): Buffer
 }
 
-/** Chance from the operating system and `Math.random`. */
+/** Randomness from `Math.random` and the operating system. */
 export const systemRandom: Random = {
   integer: (bound) => Math.floor(Math.random() * bound),
   bytes: (count) => randomBytes(count),

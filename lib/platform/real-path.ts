@@ -2,10 +2,10 @@ import type { FileSystem } from './file-system.ts'
 import { isSystemError } from './system-error.ts'
 
 /**
- * Where a directory is, behind all symbolic links. To be asked once, when it is opened: a link may lead
- * to the directory of another owner later, and what is called by its path would go there.
+ * Resolves the symbolic links in the path of a directory. To be called once, when the directory is
+ * opened: if a link later points to another owner's directory, calls by path would reach that one.
  *
- * @returns `null` where there are no links; resolves with `path` itself where nothing is there.
+ * @returns `null` if the file system has no links; resolves with `path` if nothing exists there.
  */
 export function realPathOf(fileSystem: FileSystem, path: string): Promise<string> | null {
   const following = fileSystem.realPath?.(path)

@@ -3,10 +3,10 @@ import { createRequire } from 'node:module'
 /**
  * Finds and loads packages as a `require` in this file would.
  *
- * A bundle of CommonJS need not have an `import.meta.url`: esbuild leaves it undefined, and what throws
- * here takes the whole application down with it. Its packages are looked for beside the bundle then.
- * One that is evaluated from memory has no file either; nothing is found from there, which whoever
- * looks has to be ready for.
+ * A CommonJS bundle may lack `import.meta.url` (esbuild leaves it undefined), and an exception here
+ * would stop the whole application. Packages are then looked up next to the bundle. A bundle
+ * evaluated from memory has no file either: nothing is found from there, and callers must allow for
+ * it.
  */
 export const requireFromHere: NodeJS.Require = createRequire(herePath())
 

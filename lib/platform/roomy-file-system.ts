@@ -9,8 +9,8 @@ import type {
 import { openFilesOf, shareOpenFiles, type OpenFiles } from './open-files.ts'
 
 /**
- * A file system that, where descriptors run out, closes files that nobody uses, see {@link OpenFiles}: for
- * whatever takes a descriptor, be it a log file, a checkpoint or a list of names.
+ * A file system that closes idle files when descriptors run out, see {@link OpenFiles}: for every
+ * call that takes a descriptor, be it for a log file, a checkpoint or a list of names.
  *
  * All calls may overlap as they may on the file system behind it.
  */
@@ -56,7 +56,7 @@ export class RoomyFileSystem implements FileSystem {
     return this.#behind.removeDirectory(path)
   }
 
-  /** What has no descriptor for it has not tried to sync. */
+  /** A call that got no descriptor has not tried to sync, so it may be repeated. */
   syncDirectory(path: string): Promise<void> {
     return this.#files.withRoom(() => this.#behind.syncDirectory(path))
   }

@@ -2,17 +2,17 @@ import { sep } from 'node:path'
 import { StorageError } from '../errors.ts'
 import type { FileSystem } from './file-system.ts'
 
-/** The right to write that a mode gives to everybody. */
+/** The bit of a mode that lets everybody write. */
 const WRITABLE_BY_ALL = 0o002
 
 /**
- * Refuses a directory that every user of the machine may write to: who can, puts files of their own
- * under the names of a log. A directory that does not exist is not refused.
+ * Refuses a directory that every user of the machine can write to: they could create files of their
+ * own under the names of a log. A directory that does not exist is not refused.
  *
- * @throws {@link StorageError} when everybody may write to it.
+ * @throws {@link StorageError} when everybody can write to it.
  */
 export async function refuseSharedDirectory(fileSystem: FileSystem, dir: string): Promise<void> {
-  // The dot makes the last name one of those on the way, where a link to the directory is followed.
+  // With the dot, the directory's name is not the last one, so a link to the directory is followed.
   const found = await fileSystem.stat(`${dir}${sep}.`)
   if (found === null || (found.permissions & WRITABLE_BY_ALL) === 0) return
   throw new StorageError(

@@ -1,16 +1,16 @@
 import type { Clock, Timer } from './clock.ts'
 
-// Taken once, so that a test which replaces the globals after this module was loaded stops neither
-// the heartbeat of a lock nor the time limits of the library.
+// Captured at load, so that a test that replaces the globals later stops neither the heartbeat of a
+// lock nor the library's timeouts.
 const dateNow = Date.now
 const monotonicNow = performance.now.bind(performance)
 const startTimeout = setTimeout
 const stopTimeout = clearTimeout
 
-/** The longest delay that `setTimeout` takes; it fires at once for longer ones. */
+/** The longest delay that `setTimeout` accepts; it fires at once for longer ones. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
-/** The machine's time. Stateless: all calls may overlap. */
+/** The machine's clock. Stateless: all calls may overlap. */
 export class SystemClock implements Clock {
   now(): number {
     return dateNow()
@@ -25,7 +25,7 @@ export class SystemClock implements Clock {
   }
 }
 
-/** The clock that everything uses by default. */
+/** The default clock of the library. */
 export const systemClock: SystemClock = new SystemClock()
 
 class SystemTimer implements Timer {

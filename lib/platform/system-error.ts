@@ -4,10 +4,10 @@ import { isError } from '../checks.ts'
 const ERRNO: Partial<Record<string, number>> = constants.errno
 
 /**
- * Tells whether `error` is a system error, so that a caller can treat one cause (`ENOENT`) as an
- * answer and let all others pass.
+ * Checks whether `error` is a system error, so that a caller can handle one cause (`ENOENT`) and
+ * rethrow all others.
  *
- * @param codes the codes to look for; without any, every system error matches.
+ * @param codes the codes to match; without any, every system error matches.
  */
 export function isSystemError(
   error: unknown,
@@ -20,13 +20,13 @@ export function isSystemError(
   return codes.includes(error.code) || codes.some((code) => hasNumberOf(error, code))
 }
 
-/** libuv has no name for some, such as `EDQUOT`: they come as unknown, with their number. */
+/** libuv has no name for some, such as `EDQUOT`: their code is unknown, but `errno` is set. */
 function hasNumberOf(error: Error, code: string): boolean {
   const errno = ERRNO[code]
   return errno !== undefined && 'errno' in error && error.errno === -errno
 }
 
-/** Makes an error that looks like the operating system's, for causes the system reports as success. */
+/** Creates an error like the system's, for failures that the system reports as success. */
 export function systemError(
   code: string,
   syscall: string,

@@ -1,18 +1,18 @@
 import { promptIo } from './prompt-io.ts'
 
-/** So many records are handed out at most before it is asked whether the event loop has to turn. */
+/** The most records delivered between two checks whether the event loop has to turn. */
 const MOST_RECORDS_PER_LOOK = 64
 
 /**
- * What records that are at hand have to wait for: a loop over them that never waits for anything
- * else would never let others run, however long the application takes for each. The clock is looked at
- * the more rarely the less that is.
+ * Lets the event loop turn between records in memory: a loop over them that awaits nothing else
+ * would never let other work run, however long the application takes for each record. The less time
+ * that is, the less often the clock is read.
  */
 export class TurnsBetweenRecords {
   #recordsPerLook = 1
   #untilLook = 1
 
-  /** @returns what the next record has to wait for, `null` for nothing */
+  /** @returns a promise that the next record has to wait for, or `null` */
   turnIfDue(): Promise<void> | null {
     this.#untilLook -= 1
     if (this.#untilLook > 0) return null

@@ -6,27 +6,28 @@ import { isSystemError } from './system-error.ts'
 /** The calls of a file system that change names. */
 export type NameChanges = Pick<FileSystem, 'rename' | 'unlink' | 'removeDirectory'>
 
-/** What stands behind the name of a file that is on its way out. */
+/** The suffix of a file that is being removed. */
 const ASIDE_NAME = /\.[0-9a-f]{8}\.deleted$/
 const ASIDE_BYTES = 4
 
-/** What a change of a name fails with where somebody has the file open. */
+/** Errors of a change of a name while somebody has the file open. */
 const BUSY = ['EPERM', 'EACCES', 'EBUSY'] as const
 
-/** The first wait; each of the next is twice as long. */
+/** The first wait; each further one is twice as long. */
 const FIRST_WAIT_MS = 1
-/** So many waits, a second in all. */
+/** The number of waits, a second in total. */
 const MOST_WAITS = 10
 
 /**
- * Changes names on Windows, where others get into the way of it as nowhere else.
+ * Changes names on Windows, where other processes can prevent that.
  *
- * - Who has a file open for a moment, such as a virus scanner, an indexer or a reader of a checkpoint, keeps
- *   it from being renamed, replaced or removed. So each change is tried for a second.
- * - A file that is removed while it is open keeps its name until it is closed (always up to libuv 1.48, which
- *   is that of Node.js 20, and with any on FAT), and nothing else can have that name. So a file gets
- *   another name first, which is allowed while it is open. What a crash, or somebody who has it open, leaves
- *   under that name counts for nothing: see {@link isAside}.
+ * - A process that has a file open for a moment, such as a virus scanner, an indexer or a reader of
+ *   a checkpoint, keeps it from being renamed, replaced or removed. So each change is retried for a
+ *   second.
+ * - A file that is removed while it is open keeps its name until it is closed (always up to libuv
+ *   1.48, which is that of Node.js 20, and with any on FAT), and nothing else can have that name.
+ *   So a file is renamed first, which is allowed while it is open. A file that is left under that
+ *   name, by a crash or because somebody has it open, is ignored: see {@link nameBefore}.
  */
 export class WindowsNames implements NameChanges {
   readonly #names: NameChanges
@@ -54,7 +55,7 @@ export class WindowsNames implements NameChanges {
     try {
       await this.#names.unlink(aside)
     } catch (error) {
-      // Nothing is under its name any more, which is what was asked for.
+      // Its name is free, which is what was requested.
       if (!isSystemError(error)) throw error
     }
   }
@@ -64,9 +65,9 @@ export class WindowsNames implements NameChanges {
   }
 
   /**
-   * Makes a call again that fails since somebody has a file open.
+   * Retries a call that fails because somebody has a file open.
    *
-   * @param codes what it fails with then.
+   * @param codes the errors of such a failure.
    */
   async whileBusy<T>(call: () => T | Promise<T>, codes: readonly string[] = BUSY): Promise<T> {
     for (let waits = 0; ; waits += 1) {
@@ -80,7 +81,7 @@ export class WindowsNames implements NameChanges {
   }
 }
 
-/** `null` where names can be changed whoever has a file open. */
+/** `null` on systems that change names even if somebody has the file open. */
 export const windowsNames: WindowsNames | null =
   process.platform === 'win32'
     ? new WindowsNames(
@@ -90,12 +91,12 @@ export const windowsNames: WindowsNames | null =
       )
     : null
 
-/** Makes a call that changes a name: on Windows until nobody has the file open any more, for a second. */
+/** Makes a call that changes a name; on Windows, retries for a second while the file is open. */
 export async function whileBusy<T>(call: () => T): Promise<T> {
   return windowsNames === null ? call() : windowsNames.whileBusy(call)
 }
 
-/** The name that a file had before {@link WindowsNames} took it out of the way; any other stays as it is. */
+/** The name of a file before {@link WindowsNames} renamed it. Other names stay as they are. */
 export function nameBefore(name: string): string {
   return name.replace(ASIDE_NAME, '')
 }

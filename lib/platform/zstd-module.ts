@@ -1,12 +1,12 @@
 import * as nodeZlib from 'node:zlib'
 import { requireFromHere } from './require-from-here.ts'
 
-/** The first versions of Node.js with zstd of their own. */
+/** The first versions of Node.js with built-in zstd. */
 export const NODE_WITH_ZSTD = '22.15 (or 23.8)'
-/** What writes and reads zstd where Node.js does not. */
+/** The package that compresses and decompresses zstd if Node.js does not. */
 export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
 
-/** The zstd of Node.js, as far as it is used. */
+/** The zstd of Node.js, as far as the library uses it. */
 export interface NodeZstd {
   readonly zstdCompress: (
     bytes: Uint8Array,
@@ -21,20 +21,20 @@ export interface NodeZstd {
   readonly constants: { readonly ZSTD_c_compressionLevel: number }
 }
 
-/** The package, as far as it is used. All of it runs on the calling thread. */
+/** The package, as far as the library uses it. All of it runs on the calling thread. */
 export interface ZstdWasm {
   init(): Promise<void>
   compress(bytes: Uint8Array, level: number): Uint8Array
-  /** @param options what to take for what comes out, where the bytes do not say. */
+  /** @param options size to assume for the output if the input does not state it. */
   decompress(bytes: Uint8Array, options: { readonly defaultHeapSize: number }): Uint8Array
 }
 
-/** The zstd of this Node.js, `null` where it has none. */
+/** The zstd of this Node.js, or `null` if it has none. */
 export function nodeZstd(zlib: object = nodeZlib): NodeZstd | null {
   return 'zstdCompress' in zlib && 'zstdDecompress' in zlib ? (zlib as unknown as NodeZstd) : null
 }
 
-/** Whether the package is there to be loaded. */
+/** Whether the package is installed. */
 export function isZstdWasmInstalled(): boolean {
   try {
     requireFromHere.resolve(ZSTD_PACKAGE)
@@ -47,12 +47,12 @@ export function isZstdWasmInstalled(): boolean {
 let loading: Promise<ZstdWasm> | null = null
 
 /**
- * Loads the package, which is ready then, for all who use it in this process: it has one memory, and to make
- * it ready once more takes that away under everybody who works in it.
+ * Loads the package and initializes it, once for the whole process: it has one memory, and
+ * initializing it again would replace that memory while others use it.
  */
 export function loadZstdWasm(): Promise<ZstdWasm> {
   loading ??= load().catch((error: unknown) => {
-    // What has failed may be tried again.
+    // A failed load may be retried.
     loading = null
     throw error
   })

@@ -4,19 +4,19 @@ import type { StoredRecord } from './stored-record.ts'
 import { RecordBatchBuilder } from './record-batch-builder.ts'
 import { RecordBatch, stampBatch } from './record-batch.ts'
 
-/** What is new in a {@link batchOfSome}. */
+/** Options of {@link batchOfSome}. */
 export interface FilteredBatchOptions {
-  /** At which levels it is compressed. */
+  /** Compression levels, by codec. */
   readonly levels: Required<CompressionLevels>
-  /** When the tombstones that stay may be removed. @defaultValue as in the batch */
+  /** When the remaining tombstones may be removed. @defaultValue as in the batch */
   readonly deleteHorizonMs?: number | undefined
 }
 
 /**
- * A batch with some of the records of another, at their offsets: with the same base offset and last
- * offset, producer, epoch, kind of timestamps and codec.
+ * A batch with some of the records of another one, at their offsets. It has the same base offset,
+ * last offset, producer, epoch, timestamp type and codec.
  *
- * @param records those that stay, in the order of their offsets. None leaves an empty batch.
+ * @param records the records to keep, in the order of their offsets. None leaves an empty batch.
  */
 export async function batchOfSome(
   batch: RecordBatch,

@@ -2,42 +2,43 @@ import { CorruptRecordError } from '../errors.ts'
 import { int32At } from './big-endian.ts'
 import { writeInt64 } from './int64.ts'
 
-// A record batch, which is Kafka's message format 2. All numbers are big-endian.
+// A record batch in Kafka's message format 2. All numbers are big-endian.
 //
 //   position  bytes  field                 meaning
-//   0         8      baseOffset            offset of the first record, also when that one is gone
-//   8         4      batchLength           bytes behind this field: the whole batch less 12
-//   12        4      partitionLeaderEpoch  -1 until a log has taken the batch
+//   0         8      baseOffset            offset of the first record, even if it was removed
+//   8         4      batchLength           bytes after this field: the whole batch less 12
+//   12        4      partitionLeaderEpoch  -1 until a log has accepted the batch
 //   16        1      magic                 2
-//   17        4      crc                   CRC-32C of everything behind this field
+//   17        4      crc                   CRC-32C of everything after this field
 //   21        2      attributes            flags, see below
-//   23        4      lastOffsetDelta       last offset less baseOffset, also when that one is gone
-//   27        8      baseTimestamp         what timestamp deltas add to: that of the first record
+//   23        4      lastOffsetDelta       last offset less baseOffset, even if its record is gone
+//   27        8      baseTimestamp         base of timestamp deltas: that of the first record
 //                                          (not the smallest), or the delete horizon; -1 when empty
 //   35        8      maxTimestamp          largest of the records, or the time of the append
 //   43        8      producerId            -1: none
 //   51        2      producerEpoch         -1: none
 //   53        4      baseSequence          sequence of baseOffset; -1: none
 //   57        4      recordCount           records that are present
-//   61               records               one behind the other; compressed in one piece
+//   61               records               back to back; compressed as one block
 //
-//   attributes  0-2 codec; 3 append time; 4 transactional; 5 control; 6 delete horizon; 14 group start
+//   attributes: 0-2 codec, 3 append time, 4 transactional, 5 control, 6 delete horizon,
+//   14 group start
 //
-// The CRC covers bytes 21 to the end. What a log assigns at append (baseOffset, the epoch) lies
-// outside it, and so do the length and magic: damage there has to be found by other means.
-// Bit 14 is this library's. Kafka's readers look at the low byte of the attributes only.
+// The CRC covers bytes 21 to the end. What a log assigns at append (baseOffset, the epoch) is
+// outside it, and so are the length and magic: damage there has to be found by other means. Bit 14
+// is this library's. Kafka's readers only look at the low byte of the attributes.
 
-/** Bytes in front of what `batchLength` counts. */
+/** Bytes before those that `batchLength` counts. */
 export const LOG_OVERHEAD = 12
-/** Bytes of a batch without any record. */
+/** Size of a batch without records. */
 export const RECORD_BATCH_OVERHEAD = 61
 /** The only message format that this library reads and writes. */
 export const MAGIC_V2 = 2
-/** Stands for "has no timestamp". */
+/** Marks a missing timestamp. */
 export const NO_TIMESTAMP: number = -1
 /** Attribute bit: everything before this batch was durable when this batch was written. */
 export const GROUP_START = 0x4000
-/** Largest number of bytes in a batch, and largest distance of two offsets in it: an int32. */
+/** Largest size of a batch, and largest distance between two offsets in it: an int32. */
 export const MAX_INT32 = 0x7fff_ffff
 
 // Positions of the fields.
@@ -55,17 +56,17 @@ export const PRODUCER_EPOCH_POSITION: number = PRODUCER_ID_POSITION + 8
 export const BASE_SEQUENCE_POSITION: number = PRODUCER_EPOCH_POSITION + 2
 export const RECORD_COUNT_POSITION: number = BASE_SEQUENCE_POSITION + 4
 
-/** Bytes that must be there before the size and the format of a batch are known. */
+/** Bytes needed to determine the size and the format of a batch. */
 export const PREFIX_BYTES: number = MAGIC_POSITION + 1
 
-// Bits of the attributes that are Kafka's.
+// Kafka's bits of the attributes.
 export const COMPRESSION_MASK = 0x07
 export const LOG_APPEND_TIME = 0x08
 export const TRANSACTIONAL = 0x10
 export const CONTROL = 0x20
 export const DELETE_HORIZON = 0x40
 
-/** The fields of a header that its writer decides; length, magic and CRC follow from the bytes. */
+/** The header fields that the writer chooses; length, magic and CRC follow from the bytes. */
 export interface BatchHeader {
   readonly baseOffset: number
   readonly partitionLeaderEpoch: number
@@ -80,7 +81,7 @@ export interface BatchHeader {
 }
 
 /**
- * Writes the header of the batch that fills `buffer`. The CRC is left at 0.
+ * Writes the header of the batch that fills `buffer`. Leaves the CRC at 0.
  *
  * @throws RangeError when a number does not fit its field
  */
@@ -101,9 +102,9 @@ export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
 }
 
 /**
- * Size of the batch that `buffer` starts with and holds in full.
+ * Size of the batch at the start of `buffer`, which has to contain all of it.
  *
- * @throws {@link CorruptRecordError} when there is no such batch
+ * @throws {@link CorruptRecordError} when it does not
  */
 export function wholeBatchSize(buffer: Buffer): number {
   const { length } = buffer
@@ -124,7 +125,7 @@ export function wholeBatchSize(buffer: Buffer): number {
   return sizeBytes
 }
 
-/** Damage in a header of which no offset can be told. */
+/** Damage in a header whose offsets are unknown. */
 function corruptHeader(reason: string): CorruptRecordError {
   return new CorruptRecordError(reason, { path: null, position: 0 })
 }

@@ -6,28 +6,28 @@ import type { BatchPlace, RecordsHeader } from './record-reader.ts'
 import { behindRecords, copyRun } from './record-run.ts'
 import type { StoredRecord } from './stored-record.ts'
 
-/** So many bytes lie between two marks, or less. */
+/** Most bytes between two marks, if the records are of average size. */
 const MARKED_BYTES = 2048
-/** What an object with two arrays takes in memory, about, and what each mark adds. */
+/** Approximate memory of an object with two arrays, and of each mark. */
 const OBJECT_BYTES = 256
 const MARK_BYTES = 16
 
-/** Some records of a batch between two of its marks. */
+/** Some records of a batch, from one of its marks to another. */
 export interface MarkedRange {
   readonly slot: number
   readonly endSlot: number
-  /** Where their bytes lie in the batch; the end is exclusive. */
+  /** Where their bytes are in the batch; the end is exclusive. */
   readonly start: number
   readonly end: number
 }
 
 /**
- * What it takes to read a few records of a batch without the rest of it: its header, where each so
- * many records begin, and the checksum of all that comes before.
+ * What is needed to read a few records of a batch without the rest: its header, the position of
+ * every n-th record, and the checksum of everything before each of these.
  *
- * The bytes between two marks are right when they lead from the checksum of one to that of the
- * other. Since the last is the CRC of the batch, which was compared, they are then the bytes that its
- * CRC stands for, without the others.
+ * The bytes between two marks are intact if they lead from the checksum of one to that of the
+ * other. The last checksum is the CRC of the batch, which was verified. So these bytes are those
+ * that the CRC covers, and the others need not be read.
  */
 export class BatchMarks implements RecordsHeader {
   readonly baseOffset: number
@@ -36,12 +36,12 @@ export class BatchMarks implements RecordsHeader {
   readonly recordCount: number
   readonly baseTimestamp: number
   readonly logAppendTime: number | null
-  /** Of the batch. */
+  /** Size of the batch. */
   readonly sizeBytes: number
-  /** There is a mark every 2 to the power of it records. */
+  /** There is a mark every `2 ** #shift` records. */
   readonly #shift: number
   readonly #positions: number[] = [RECORD_BATCH_OVERHEAD]
-  /** Signed, as small integers take no object. */
+  /** Signed, because small integers are stored without an object. */
   readonly #checksums: number[]
 
   private constructor(batch: RecordBatch, shift: number) {
@@ -57,11 +57,11 @@ export class BatchMarks implements RecordsHeader {
   }
 
   /**
-   * The marks of a batch whose CRC has not been looked at yet: they are worth nothing unless
-   * {@link BatchMarks.crc} is that of the batch.
+   * The marks of a batch whose CRC has not been verified yet. They are only valid if
+   * {@link BatchMarks.crc} is the CRC of the batch.
    *
-   * @returns `null` for a batch that is compressed, lacks offsets, is no longer than a few records
-   * are, or has records that are longer than most.
+   * @returns `null` for a control batch, and for a batch that is compressed, lacks offsets, is
+   * smaller than 4096 bytes, or has unusually long records.
    */
   static of(batch: RecordBatch): BatchMarks | null {
     const { recordCount, sizeBytes, buffer } = batch
@@ -91,12 +91,12 @@ export class BatchMarks implements RecordsHeader {
     return (this.#checksums.at(-1) as number) >>> 0
   }
 
-  /** Memory that the marks take, about. */
+  /** Approximate memory of the marks. */
   get memoryBytes(): number {
     return OBJECT_BYTES + MARK_BYTES * this.#positions.length
   }
 
-  /** What has to be read for `count` records from `offset` on, all of which are in the batch. */
+  /** The bytes to read for `count` records from `offset` on, all of which are in the batch. */
   rangeOf(offset: number, count: number): MarkedRange {
     const firstDelta = offset - this.baseOffset
     const slot = firstDelta >> this.#shift
@@ -108,8 +108,8 @@ export class BatchMarks implements RecordsHeader {
   /**
    * `count` records from `offset` on, as views of a copy of their bytes.
    *
-   * @param bytes what `range` names.
-   * @returns `null` when they are not what they were.
+   * @param bytes the bytes of the range.
+   * @returns `null` if they have changed.
    */
   recordsIn(
     bytes: Buffer,

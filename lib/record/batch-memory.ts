@@ -1,40 +1,40 @@
 import { BufferView } from './buffer-view.ts'
 
-/** Less is not worth the book-keeping. */
+/** Smaller requests are not worth the bookkeeping. */
 const SMALLEST_BYTES = 4 * 1024
-/** What small batches are cut from, one behind the other. */
+/** Size of a slab, from which small batches are cut. */
 const SLAB_BYTES = 16 * 1024
-/** More is seldom asked for. */
+/** Larger requests are rare. */
 export const LARGEST_PIECE_BYTES: number = 128 * 1024
-/** So much may lie ready. */
+/** Most bytes kept for reuse. */
 const MAX_SPARE_BYTES = 4 * 1024 * 1024
 
 /**
- * Memory that batches are encoded into, and that others are encoded into once nobody needs those.
+ * Memory for encoding batches, which is reused once nobody needs them.
  *
- * Memory that is touched for the first time has to be found, cleared and mapped by the system, page
- * by page: that takes several times as long as to fill it, and collecting it is work as well. So a
- * piece is given out again as soon as its last batch is let go of, while it is in the processor's
- * cache. Whoever lets go of a batch must be the last to look at it; a batch that nobody lets go of
- * takes its piece along when it is collected, so to forget one costs no more than that.
+ * The system has to find, clear and map memory that is touched for the first time, page by page.
+ * That takes several times as long as filling it, and collecting it costs time as well. So a piece
+ * is reused as soon as its last batch is released, while it is in the processor's cache. Whoever
+ * releases a batch must be the last to use it. A batch that is never released takes its piece along
+ * when it is collected, so forgetting one has no other cost.
  */
 export class BatchMemory {
-  /** Pieces that nobody needs, by the logarithm of their size. */
+  /** Unused pieces, by the logarithm of their size. */
   readonly #spares = new Map<number, Buffer[]>()
   #spareBytes = 0
   #slab = new ArrayBuffer(0)
   #slabUsedBytes = 0
-  /** What is given out, by the memory that it lies in. */
+  /** All pieces, by their memory. */
   readonly #pieces = new WeakMap<ArrayBufferLike, Piece>()
 
-  /** Bytes that lie ready. */
+  /** Bytes available for reuse. */
   get spareBytes(): number {
     return this.#spareBytes
   }
 
   /**
-   * Memory for at least so many bytes. Each batch in it is to be noted by {@link BatchMemory.hold}
-   * before any of them is let go of.
+   * Memory for at least `sizeBytes` bytes. Each batch in it must be registered by
+   * {@link BatchMemory.hold} before any of them is released.
    */
   take(sizeBytes: number): Buffer {
     if (sizeBytes < SMALLEST_BYTES) return this.#cutFromSlab(sizeBytes)
@@ -51,9 +51,9 @@ export class BatchMemory {
   }
 
   /**
-   * Memory that nothing else than batches shares, which come and go in about the same order. The pool that
-   * `Buffer` cuts small pieces from is everybody's: each batch in it that is kept for readers may keep 8 KiB
-   * of what others have long forgotten.
+   * Cuts from a slab that only batches share, which are created and collected in about the same
+   * order. The pool that `Buffer` cuts small pieces from is used by everybody: each batch in it
+   * that is kept for readers may keep 8 KiB that others no longer need.
    */
   #cutFromSlab(sizeBytes: number): Buffer {
     if (this.#slabUsedBytes + sizeBytes > this.#slab.byteLength) {
@@ -65,20 +65,20 @@ export class BatchMemory {
     return cut
   }
 
-  /** Memory for one batch, which is held. */
+  /** Memory for one batch, which is registered. */
   takeHeld(sizeBytes: number): Buffer {
     const bytes = this.take(sizeBytes)
     this.hold(bytes)
     return bytes
   }
 
-  /** There is a batch in memory of which this is a part. */
+  /** Registers a batch in the memory that `part` belongs to. */
   hold(part: Buffer): void {
     const piece = this.#pieces.get(part.buffer)
     if (piece !== undefined) piece.heldCount += 1
   }
 
-  /** Nobody looks any more at a batch that was held. Does nothing with memory that is not from here. */
+  /** Releases a registered batch. Does nothing with memory from elsewhere. */
   letGo(batch: Buffer): void {
     const piece = this.#pieces.get(batch.buffer)
     if (piece === undefined) return
@@ -95,9 +95,9 @@ export class BatchMemory {
 interface Piece {
   readonly bytes: Buffer
   readonly exponent: number
-  /** Batches that somebody may still look at. */
+  /** Batches that somebody may still use. */
   heldCount: number
 }
 
-/** One for the process: what is let go of by one log is of use to all. */
+/** One for the process: memory that one log releases is useful to all. */
 export const batchMemory: BatchMemory = new BatchMemory()

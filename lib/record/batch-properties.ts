@@ -8,7 +8,7 @@ import {
 } from './batch-layout.ts'
 import { writeCrc, type TimestampType } from './record-batch.ts'
 
-/** What a batch says about all of its records. */
+/** Properties of a batch that apply to all of its records. */
 export interface BatchProperties {
   /**
    * Offset that deltas count from, at least 0.
@@ -33,10 +33,10 @@ export interface BatchProperties {
 }
 
 /**
- * A batch of which compaction has left nothing but the offsets it stands for and the producer's
- * last sequence, with its CRC.
+ * An empty batch with its CRC, as compaction leaves it: it keeps the offsets that it covers and the
+ * producer's last sequence.
  *
- * @throws RangeError when a number does not fit its field, or the batch would end before it starts
+ * @throws RangeError when a number does not fit its field, or `lastOffset` is below `baseOffset`
  */
 export function emptyBatch(
   properties: BatchProperties & {
@@ -66,7 +66,7 @@ export function emptyBatch(
   return batch
 }
 
-/** The bits of the attributes that the properties decide. */
+/** The bits of the attributes that the properties determine. */
 export function attributesOf(properties: BatchProperties): number {
   return (
     (properties.timestampType === 'LogAppendTime' ? LOG_APPEND_TIME : 0) |

@@ -1,8 +1,8 @@
 /**
- * Reads a big-endian int32, in half of the time of the method of `Buffer`: all that a batch is asked for on
- * its way through a log takes 180 ns instead of 370.
+ * Reads a big-endian int32 in half the time of the method of `Buffer`. All reads of a batch's
+ * fields on its way through a log take 180 ns instead of 370.
  *
- * @throws RangeError beyond the bytes.
+ * @throws RangeError beyond the end of the bytes.
  */
 export function int32At(bytes: Uint8Array, position: number): number {
   const first = bytes[position]
@@ -13,7 +13,7 @@ export function int32At(bytes: Uint8Array, position: number): number {
   return (first << 24) | (second << 16) | (third << 8) | last
 }
 
-/** Like {@link int32At}, without a sign. */
+/** Like {@link int32At}, but unsigned. */
 export function uint32At(bytes: Uint8Array, position: number): number {
   return int32At(bytes, position) >>> 0
 }

@@ -1,4 +1,4 @@
-/** Makes a `Buffer` that shows bytes of a memory that is there already. Nothing is checked twice. */
+/** Creates a `Buffer` as a view of existing memory, without redundant checks. */
 export type ViewConstructor = new (
   memory: ArrayBufferLike,
   byteOffset: number,
@@ -6,15 +6,15 @@ export type ViewConstructor = new (
 ) => Buffer
 
 /**
- * The class of all buffers. `Buffer` itself is a function around it; what it makes are instances of
- * what it names as its species.
+ * The class of all buffers. `Buffer` itself is a function around it, and creates instances of the
+ * class that it names as its species.
  *
- * Two views are made for each record that is read, and by `subarray` they take half of its time: it
- * asks the buffer for its memory and its place there anew each time, which are two calls, and rounds
- * numbers that are whole. Without that a view takes 20 ns instead of 45.
+ * Two views are created for each record that is read, and with `subarray` they take half of its
+ * time: each call asks the buffer for its memory and its position there, which are two calls, and
+ * rounds numbers that are whole. Without that a view takes 20 ns instead of 45.
  *
- * @param species absent where `Buffer` has none, or one that makes something else: then views are
- * made by `Buffer.from`.
+ * @param species absent if `Buffer` has none. Then, and if it creates something else, views are
+ * created by `Buffer.from`.
  */
 export function viewConstructor(species: unknown): ViewConstructor {
   if (typeof species === 'function' && species.prototype === Buffer.prototype) {
@@ -23,7 +23,7 @@ export function viewConstructor(species: unknown): ViewConstructor {
   return viewByFrom as unknown as ViewConstructor
 }
 
-/** With `new`, what a function returns is what it makes. */
+/** With `new`, the result is what the function returns. */
 function viewByFrom(memory: ArrayBuffer, byteOffset: number, length: number): Buffer {
   return Buffer.from(memory, byteOffset, length)
 }

@@ -8,8 +8,8 @@ import { ZSTD } from './codecs/zstd.ts'
 export { COMPRESSION_TYPES, type Codec, type CompressionType } from './codecs/codec.ts'
 
 /**
- * How large the records of a compressed batch may be: half a megabyte of gzip can ask for half a
- * gigabyte. No larger batch is built, and no larger one is read.
+ * Largest size of the uncompressed records of a compressed batch: half a megabyte of gzip can
+ * expand to half a gigabyte. No larger batch is built or read.
  */
 export const MAX_DECOMPRESSED_BYTES: number = 64 * 1024 * 1024
 
@@ -31,9 +31,9 @@ const codecs: Record<CompressionType, Codec> = {
 }
 
 /**
- * The codec to compress or decompress with.
+ * The codec for a type.
  *
- * @throws {@link UnsupportedCompressionTypeError} saying what is missing for it
+ * @throws {@link UnsupportedCompressionTypeError} with the reason when the codec is not available
  */
 export function codecFor(type: CompressionType): Codec {
   const codec = codecs[type]
@@ -43,7 +43,7 @@ export function codecFor(type: CompressionType): Codec {
 }
 
 /**
- * Makes another codec available to the whole process, in place of the one that had its type.
+ * Registers a codec for the whole process, in place of the previous one of its type.
  *
  * @throws TypeError for type 'none', whose records are always read without a codec
  */
@@ -58,9 +58,9 @@ export function compressionIdOf(type: CompressionType): number {
 }
 
 /**
- * The codec that an id in the batch attributes stands for.
+ * The codec for an id in the batch attributes.
  *
- * @throws {@link UnsupportedCompressionTypeError} when Kafka has not given the id to a codec
+ * @throws {@link UnsupportedCompressionTypeError} when Kafka has assigned the id to no codec
  */
 export function compressionTypeOf(id: number): CompressionType {
   const type = COMPRESSION_TYPES[id]

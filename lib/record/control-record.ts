@@ -3,32 +3,32 @@ import { decodeUncompressed } from './decode.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { ByteReader } from './varint.ts'
 
-// The one record of a control batch, and the value of those that end a transaction.
+// The single record of a control batch, with the value that it has if it ends a transaction.
 //
 //   key    2  version  0            value  2  version           0
 //          2  type     see below           4  coordinatorEpoch
 
-/** How a transaction ends. The place of a name in this list is its number in the key. */
+/** How a transaction ends. The index of a name in this list is its number in the key. */
 const ENDS = ['ABORT', 'COMMIT'] as const
 
 const VERSION = 0
 
-/** A control record goes to no consumer, so where it lies does not matter. */
+/** A control record is not delivered to consumers, so its partition does not matter. */
 const NO_PLACE = { topic: '', partition: -1 }
 
-/** What a control batch says of the transaction that it ends. */
+/** What a control batch says about the transaction that it ends. */
 export interface TransactionEnd {
   readonly type: (typeof ENDS)[number]
-  /** Of the transaction coordinator that wrote it. */
+  /** Epoch of the transaction coordinator that wrote it. */
   readonly coordinatorEpoch: number
 }
 
 /**
  * Reads how a control batch ends a transaction.
  *
- * @returns `null` when compaction has removed the record, or it is for something else
+ * @returns `null` if compaction has removed the record, or it has another purpose
  * @throws TypeError when `batch` is not a control batch
- * @throws {@link CorruptRecordError} when the record is not one that Kafka writes
+ * @throws {@link CorruptRecordError} when Kafka does not write such a record
  */
 export function readTransactionEnd(batch: RecordBatch): TransactionEnd | null {
   if (!batch.isControl) throw new TypeError('the batch is not a control batch')
@@ -44,7 +44,7 @@ export function readTransactionEnd(batch: RecordBatch): TransactionEnd | null {
 }
 
 function ensureVersion(version: number, batch: RecordBatch): void {
-  // Later versions may only append fields, so what is known of them can be read.
+  // Later versions may only append fields, so the known ones can be read.
   if (version < VERSION) {
     const { baseOffset: firstOffset, lastOffset } = batch
     throw new CorruptRecordError(`the version of the control record is ${version}`, {

@@ -1,4 +1,4 @@
-/** The polynomial of CRC-32C with the order of its bits reversed; the highest bit stands for x^0. */
+/** The polynomial of CRC-32C with its bits reversed; the highest bit stands for x^0. */
 const POLYNOMIAL = 0x82f6_3b78
 
 const ONE = 0x8000_0000
@@ -6,15 +6,15 @@ const ONE = 0x8000_0000
 /** x^(2^k) modulo the polynomial, for lengths of up to 2^53 bytes. */
 const POWERS = powersOfX(57)
 
-/** So many shifts are kept, each until a length with the same last bits is asked for. */
+/** Number of cached shifts. Each is kept until a length with the same last bits is requested. */
 const KEPT_SHIFTS = 1024
 const keptBytes = new Float64Array(KEPT_SHIFTS)
-/** A length of 0 is the only one whose shift is there before it was worked out. */
+/** Every slot starts with the shift of length 0. */
 const keptShifts = new Int32Array(KEPT_SHIFTS).fill(ONE)
 
 /**
- * Checksum of two byte ranges one behind the other, from the checksums of both, without their bytes
- * (Mark Adler's method in zlib).
+ * Checksum of two adjacent byte ranges, from the checksums of both, without their bytes (Mark
+ * Adler's method in zlib).
  *
  * @param secondBytes length of the second range.
  */
@@ -22,7 +22,7 @@ export function combineCrc32c(first: number, second: number, secondBytes: number
   return (multiply(keptShift(secondBytes), first) ^ second) >>> 0
 }
 
-/** Batches are of a few lengths, as a rule: of one in bulk, of one for each number of records otherwise. */
+/** Batches usually have few lengths: one in bulk, otherwise one for each number of records. */
 function keptShift(bytes: number): number {
   const slot = bytes % KEPT_SHIFTS
   if (keptBytes[slot] !== bytes) {
@@ -32,10 +32,10 @@ function keptShift(bytes: number): number {
   return keptShifts[slot] as number
 }
 
-/** x to the number of bits in so many bytes, modulo the polynomial. */
+/** x to the power of the number of bits in `bytes` bytes, modulo the polynomial. */
 function shiftOf(bytes: number): number {
   let shift = ONE
-  // Bytes have eight bits: the length counts from x^(2^3) on.
+  // A byte has eight bits, so the length counts from x^(2^3) on.
   for (let rest = bytes, k = 3; rest > 0; rest = Math.floor(rest / 2), k += 1) {
     if (rest % 2 === 1) shift = multiply(POWERS[k] ?? 0, shift)
   }

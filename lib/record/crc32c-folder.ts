@@ -1,46 +1,46 @@
 import CRC32C from 'crc-32/crc32c.js'
 
-// Folding instead of looking up. Bytes are a polynomial over GF(2), and the CRC is its remainder by
-// x^32 + x^28 + x^27 + ... So wherever a multiple of that divisor is added, the CRC stays. One of its
-// multiples of fewest terms and lowest degree is
+// Folding instead of table lookups. Bytes are a polynomial over GF(2), and the CRC is its remainder
+// modulo x^32 + x^28 + x^27 + ... Adding a multiple of that divisor does not change the CRC. One of
+// its multiples of fewest terms and lowest degree is
 //
 //   x^209 + x^144 + x^54 + x^39 + x^14 + 1
 //
-// Over GF(2), its 16th power has the same six terms with 16 times their exponents, and is a multiple
-// as well. It says: two bytes may be taken away where they are, if they are added (XOR) 2 * 65,
-// 2 * 155, 2 * 170, 2 * 195 and 2 * 209 bytes further on. So 16 bytes at a time go into what follows
-// them, with five XORs and no table, until only the last 432 are left, and those are looked up. Its
-// eighth power would leave half of that, but add to bytes that the processor has yet to store.
+// Over GF(2), its 16th power has the same six terms with 16 times their exponents, and is also a
+// multiple. So two bytes may be removed if they are added (XOR) 2 * 65, 2 * 155, 2 * 170, 2 * 195
+// and 2 * 209 bytes further on. This folds 16 bytes at a time into those after them, with five XORs
+// and no table, until only the last 432 are left for the tables. The eighth power would leave half
+// as many, but would add to bytes that the processor has yet to store.
 
-/** How much further on bytes are added in place of what they are. */
+/** How many bytes further on bytes are added when they are removed. */
 const SHIFTS = [130, 310, 340, 390, 418] as const
-/** The last of them. */
+/** The last of {@link SHIFTS}. */
 const LONGEST_SHIFT = 418
-/** Bytes that are folded at a time: one vector. */
+/** Bytes folded at a time: one vector. */
 const STEP_BYTES = 16
-/** What is left: the longest shift in whole vectors. */
+/** Bytes that are left at the end: the longest shift in whole vectors. */
 const REST_BYTES = 432
 
 const PAGE_BYTES = 65_536
 const PAGES = 2
-/** What was left lies at the start of the memory. */
+/** Position of the remaining bytes after folding: the start of the memory. */
 const REST_START = 0
-/** What is to be folded ends where the memory does, so that the rest of it is always in one place. */
+/** The input ends where the memory does, so that its last bytes are always in one place. */
 const END = PAGES * PAGE_BYTES
 const REST_OF_INPUT = END - REST_BYTES
-/** There are zeros before what is folded, since nothing goes into its beginning. */
+/** There are zeros before the input, because nothing is added to its beginning. */
 const INPUT_START = REST_START + REST_BYTES + LONGEST_SHIFT + STEP_BYTES
 
-/** Fewer bytes are looked up as fast. */
+/** For fewer bytes, tables are as fast. */
 export const FEWEST_FOLDED_BYTES: number = 2 * REST_BYTES
-/** More are folded piece by piece. */
+/** More bytes are folded piece by piece. */
 const MOST_FOLDED_BYTES = END - INPUT_START
 
-/** A seed that leaves the bytes of the rest as they are. */
+/** A seed that leaves the remaining bytes as they are. */
 const NO_STATE = -1
 
 /**
- * CRC-32C of many bytes, at several times the speed of tables.
+ * CRC-32C of many bytes, several times as fast as with tables.
  *
  * It is a few instructions of WebAssembly, because JavaScript has no vectors. They are written out
  * below, so nothing has to be compiled or trusted.
@@ -56,7 +56,7 @@ export class Crc32cFolder {
     this.#fold = fold
   }
 
-  /** `null` where there is no WebAssembly, or none with vectors. */
+  /** `null` if there is no WebAssembly, or none with vectors. */
   static create(): Crc32cFolder | null {
     try {
       const module = new WebAssembly.Module(moduleBytes())
@@ -70,9 +70,9 @@ export class Crc32cFolder {
   }
 
   /**
-   * Goes on with a checksum.
+   * Continues a checksum.
    *
-   * @param before that of the bytes before, signed; 0 when there are none
+   * @param before the checksum of the preceding bytes, signed; 0 if there are none
    * @returns the checksum, signed
    */
   continue(before: number, bytes: Uint8Array): number {
@@ -89,7 +89,7 @@ export class Crc32cFolder {
     const memory = this.#memory
     const start = END - bytes.length
     memory.set(bytes, start)
-    // What the bytes before have come to is added to the first four.
+    // The state after the preceding bytes is added to the first four bytes.
     const state = ~before
     for (let slot = 0; slot < 4; slot += 1) {
       memory[start + slot] = (memory[start + slot] as number) ^ ((state >>> (8 * slot)) & 0xff)
@@ -119,28 +119,28 @@ const V128_STORE = (offset: number): number[] => [0xfd, 0x0b, 0x00, ...unsignedL
 const V128_XOR = [0xfd, 0x51]
 
 const START = 0
-/** How far the loop is, less the longest shift, because an offset must not be negative. */
+/** Position of the loop less the longest shift, because an offset must not be negative. */
 const AT = 1
 const REST_AT = 2
 
-/** `fold(start)`: leaves in the rest what the bytes from `start` to the end of the memory come to. */
+/** `fold(start)`: folds the bytes from `start` to the end of the memory into the last ones. */
 function foldCode(): number[] {
   return [
-    // at = the last position at or below start from which whole vectors lead to the rest,
+    // at = the last position at or below start that is whole vectors before the rest,
     ...[...I32_CONST(REST_OF_INPUT), ...I32_CONST(REST_OF_INPUT + STEP_BYTES - 1)],
     ...[...LOCAL_GET(START), ...I32_SUB, ...I32_CONST(-STEP_BYTES), ...I32_AND, ...I32_SUB],
     // less the longest shift; zeros from there to start.
     ...[...I32_CONST(LONGEST_SHIFT), ...I32_SUB, ...LOCAL_TEE(AT), ...I32_CONST(0)],
     ...[...LOCAL_GET(START), ...LOCAL_GET(AT), ...I32_SUB, ...MEMORY_FILL],
-    // The rest goes to its place, and leaves zeros.
+    // Move the rest to its place, leaving zeros.
     ...[...I32_CONST(REST_START), ...I32_CONST(REST_OF_INPUT), ...I32_CONST(REST_BYTES)],
     ...[...MEMORY_COPY, ...I32_CONST(REST_OF_INPUT), ...I32_CONST(0), ...I32_CONST(REST_BYTES)],
     ...MEMORY_FILL,
-    // Each vector takes in what those before it add to it.
+    // Each vector receives what those before it add to it.
     ...[...LOOP_BLOCK, ...LOCAL_GET(AT), ...LOCAL_GET(AT), ...V128_LOAD(LONGEST_SHIFT), ...taken()],
     ...[...V128_STORE(LONGEST_SHIFT), ...step(AT), ...LOCAL_TEE(AT)],
     ...[...I32_CONST(REST_OF_INPUT - LONGEST_SHIFT), ...I32_LT_U, ...BRANCH_IF, ...BLOCK_END],
-    // And so does the rest.
+    // So does each vector of the rest.
     ...[...LOOP_BLOCK, ...LOCAL_GET(REST_AT), ...LOCAL_GET(REST_AT), ...V128_LOAD(REST_START)],
     ...[...taken(), ...V128_STORE(REST_START), ...step(AT), ...LOCAL_SET(AT)],
     ...[...step(REST_AT), ...LOCAL_TEE(REST_AT), ...I32_CONST(REST_BYTES), ...I32_LT_U],
@@ -148,7 +148,7 @@ function foldCode(): number[] {
   ]
 }
 
-/** Adds to the vector on the stack what is taken away from those before it. */
+/** Adds to the vector on the stack what is removed from those before it. */
 function taken(): number[] {
   return SHIFTS.flatMap((shift) => [
     ...[...LOCAL_GET(AT), ...V128_LOAD(LONGEST_SHIFT - shift), ...V128_XOR],

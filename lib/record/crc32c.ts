@@ -1,14 +1,14 @@
 import CRC32C from 'crc-32/crc32c.js'
 import { Crc32cFolder, FEWEST_FOLDED_BYTES } from './crc32c-folder.ts'
 
-/** What makes it quick for many bytes: made when there are some; `null` where there is none. */
+/** The fast way for many bytes, created on first use; `null` if there is none. */
 let folder: Crc32cFolder | null | undefined
 
 /**
- * Checksum that guards a record batch: CRC-32C (Castagnoli), which is not the CRC-32 of `node:zlib`.
+ * The checksum of a record batch: CRC-32C (Castagnoli), which is not the CRC-32 of `node:zlib`.
  *
- * @param start first byte that counts, inclusive
- * @param end last byte that counts, exclusive
+ * @param start first byte, inclusive
+ * @param end end of the bytes, exclusive
  * @returns an unsigned 32-bit number, 0 for an empty range
  */
 export function crc32c(buffer: Uint8Array, start = 0, end: number = buffer.length): number {
@@ -16,7 +16,7 @@ export function crc32c(buffer: Uint8Array, start = 0, end: number = buffer.lengt
   return continueCrc32c(0, bytes)
 }
 
-/** The checksum of bytes that follow those whose checksum is `before`; 0 where there are none before. */
+/** Continues a checksum. `before` is that of the preceding bytes, or 0 if there are none. */
 export function continueCrc32c(before: number, buffer: Uint8Array): number {
   if (buffer.length >= FEWEST_FOLDED_BYTES) {
     if (folder === undefined) folder = Crc32cFolder.create()

@@ -10,23 +10,23 @@ import type { StoredRecord } from './stored-record.ts'
 export type { BatchPlace } from './record-reader.ts'
 export { newRecords, type StoredRecord } from './stored-record.ts'
 
-/** What of a batch is decoded, and where it goes. */
+/** Which records of a batch are decoded, and where they are stored. */
 export interface DecodeOptions {
   /**
-   * Records below this offset are left out.
+   * Records below this offset are skipped.
    *
    * @defaultValue 0
    */
   readonly fromOffset?: number
   /**
-   * The records behind so many are not looked at, at least 1.
+   * The most records to decode, at least 1. Later ones are not examined.
    *
    * @defaultValue all of them
    */
   readonly maxRecords?: number
   /**
-   * What the records are added to, and which is returned. Nothing is added of a batch of which
-   * something is wrong.
+   * The array that the records are appended to, and that is returned. Nothing is appended if
+   * anything in the batch is wrong.
    *
    * @defaultValue a new one
    */
@@ -34,12 +34,12 @@ export interface DecodeOptions {
 }
 
 /**
- * The records of a batch, for those who read the log: at once when the batch is not compressed,
- * otherwise as a promise. A control batch has none. Keys and values are views, not copies, and the
- * CRC is not looked at: that is `RecordBatch.ensureValid`.
+ * The records of a batch, for readers of the log: synchronously if the batch is not compressed,
+ * otherwise as a promise. A control batch has none. Keys and values are views, not copies. The CRC
+ * is not checked; `RecordBatch.ensureValid` does that.
  *
- * @throws {@link CorruptRecordError} (a promise rejects) when the bytes are not what the header
- * says, with the position in the batch; 61 for whatever is wrong inside compressed records
+ * @throws {@link CorruptRecordError} (a promise rejects) when the bytes do not match the header,
+ * with the position in the batch; 61 for anything wrong inside compressed records
  * @throws {@link UnsupportedCompressionTypeError} (likewise) when there is no codec for the batch
  */
 export function decodeRecords(
@@ -54,9 +54,9 @@ export function decodeRecords(
 }
 
 /**
- * The records of a batch that is not compressed, be they for consumers or for the log itself.
+ * The records of an uncompressed batch, for consumers or for the log itself.
  *
- * @throws {@link CorruptRecordError} when the bytes are not what the header says
+ * @throws {@link CorruptRecordError} when the bytes do not match the header
  */
 export function decodeUncompressed(
   batch: RecordBatch,
@@ -76,24 +76,24 @@ async function decodeCompressed(
   place: BatchPlace,
   options: DecodeOptions,
 ): Promise<StoredRecord[]> {
-  // Compaction leaves a bare header, which no codec would take for a stream of its own.
+  // Compaction leaves a bare header, which no codec accepts as a stream.
   if (batch.recordCount === 0 && batch.sizeBytes === RECORD_BATCH_OVERHEAD)
     return options.into ?? []
   const codec = codecFor(compressionType)
   try {
     const compressed = batch.buffer.subarray(RECORD_BATCH_OVERHEAD)
-    // A reader of many small batches would hold up the process, however little each of them takes.
+    // Many small batches would hold up the process, however little each of them takes.
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
     const records = await codec.decompress(compressed, MAX_DECOMPRESSED_BYTES)
-    // What a codec does not notice is noticed here.
+    // The codec may not have noticed.
     if (records.length > MAX_DECOMPRESSED_BYTES) {
       throw new CorruptRecordError(`more than ${MAX_DECOMPRESSED_BYTES} bytes decompressed`, {
         path: null,
         position: 0,
       })
     }
-    // A codec may cut it from something larger.
+    // The codec may have cut the records from a larger memory.
     markAsUntransferable(records.buffer)
     return readRecords(batch, records, 0, place, options)
   } catch (error) {
@@ -101,7 +101,7 @@ async function decodeCompressed(
   }
 }
 
-/** Adds what only the batch knows: its offsets, and the position where the error's is another's. */
+/** Adds what only the batch knows: its offsets, and `position` if the error's is in other bytes. */
 function withOffsets(error: unknown, batch: RecordBatch, position?: number): unknown {
   if (!(error instanceof CorruptRecordError)) return error
   const { baseOffset, lastOffset } = batch

@@ -6,8 +6,8 @@ const TWO_POW_32 = 0x1_0000_0000
 /**
  * Reads a big-endian int64 as a number, for offsets, timestamps and producer ids.
  *
- * @throws {@link CorruptRecordError} when the value is outside ±(2^53 − 1): a number would round it,
- * and no log that this library can hold gets there.
+ * @throws {@link CorruptRecordError} when the value is outside ±(2^53 − 1): a number would round
+ * it, and no log that this library can hold reaches it.
  */
 export function readInt64(buffer: Buffer, position: number): number {
   const value = int32At(buffer, position) * TWO_POW_32 + uint32At(buffer, position + 4)
@@ -24,7 +24,7 @@ export function readInt64(buffer: Buffer, position: number): number {
 /**
  * Writes a number as a big-endian int64.
  *
- * @returns the position behind it
+ * @returns the position after it
  * @throws RangeError when `value` is not an integer within ±(2^53 − 1)
  */
 export function writeInt64(buffer: Buffer, position: number, value: number): number {

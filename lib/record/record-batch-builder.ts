@@ -37,42 +37,42 @@ export {
   type RecordHeader,
 } from './record-encoding.ts'
 
-/** The smallest buffer that is worth having: growing by doubling starts here. */
+/** The smallest useful buffer: growing by doubling starts here. */
 const DEFAULT_CAPACITY_BYTES = 1024
 
-/** A limit that no batch reaches: who sets none hears of that of the format. */
+/** A limit that no batch reaches: the limits of the format apply instead. */
 const NO_LIMIT = Infinity
 
-/** How a {@link RecordBatchBuilder} builds. */
+/** Options of a {@link RecordBatchBuilder}. */
 export interface RecordBatchBuilderOptions extends BatchProperties {
   /** @defaultValue 'none' */
   readonly compressionType?: CompressionType
-  /** On the codec's own scale; its default when absent. */
+  /** On the codec's own scale; the codec's default if absent. */
   readonly compressionLevel?: number | undefined
   /**
-   * Size of the first buffer. One that holds the whole batch saves copying.
+   * Size of the first buffer. A buffer for the whole batch saves copying.
    *
    * @defaultValue 1024
    */
   readonly capacityBytes?: number
-  /** The first buffer itself, which is the builder's from then on, in place of `capacityBytes`. */
+  /** The first buffer itself, in place of `capacityBytes`. From then on it is the builder's. */
   readonly memory?: Buffer
   /**
-   * Where buffers come from, instead of being made for it; not together with `memory`. The batch is
-   * held there: whoever is the last to look at it may let go of it.
+   * Where buffers come from, instead of being allocated; not together with `memory`. The batch is
+   * registered there: its last user may release it.
    */
   readonly pool?: BatchMemory
-  /** With timestamp type 'LogAppendTime': the time of the append, instead of the records' largest. */
+  /** For timestamp type 'LogAppendTime': time of the append, instead of the records' largest. */
   readonly logAppendTime?: number
   /** When the batch's tombstones may be removed. Only a log cleaner knows. */
   readonly deleteHorizonMs?: number
 }
 
 /**
- * Encodes records into a batch as they come, so that nothing is kept of them but their bytes.
+ * Encodes records into a batch as they arrive, and keeps nothing but their bytes.
  *
- * Calls must not overlap, and a builder that has built is used up. An `append` that throws has
- * changed nothing.
+ * Calls must not overlap, and a builder can build only once. An `append` that throws has changed
+ * nothing.
  */
 export class RecordBatchBuilder {
   readonly #options: RecordBatchBuilderOptions
@@ -106,7 +106,7 @@ export class RecordBatchBuilder {
     this.#buffer = options.memory ?? this.#take(Math.max(capacityBytes, RECORD_BATCH_OVERHEAD))
   }
 
-  /** Records and headers so far, of which a batch holds `MAX_BATCH_ITEMS` at most. */
+  /** Records and headers so far; a batch holds at most `MAX_BATCH_ITEMS`. */
   get itemCount(): number {
     return this.#itemCount
   }
@@ -121,7 +121,7 @@ export class RecordBatchBuilder {
     return this.#position
   }
 
-  /** What `maxTimestamp` of the batch would be now; {@link NO_TIMESTAMP} for none. */
+  /** The batch's `maxTimestamp` if it were built now; {@link NO_TIMESTAMP} for none. */
   get maxTimestamp(): number {
     const { timestampType, logAppendTime } = this.#options
     const isAppendTimeKnown = timestampType === 'LogAppendTime' && logAppendTime !== undefined
@@ -135,8 +135,8 @@ export class RecordBatchBuilder {
    * @returns its offset less the base offset
    * @throws {@link InvalidTimestampError} when `timestamp` is below -1
    * @throws RangeError when `timestamp` is not a safe integer
-   * @throws {@link RecordTooLargeError} when the batch would exceed 2^31 - 1 bytes, or 64 MiB before
-   * it is compressed
+   * @throws {@link RecordTooLargeError} when the batch would exceed 2^31 - 1 bytes or, if it is to
+   * be compressed, 64 MiB before compression
    * @throws {@link InvalidRecordError} when there would be more than 2^20 records and headers
    * @throws {@link IllegalStateError} when the batch has been built
    */
@@ -150,10 +150,10 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Adds a record at the next offset, where that keeps the batch within `limitBytes`, header included.
-   * A batch without any record has room for every one, because otherwise that one could never be sent.
+   * Adds a record at the next offset, if that keeps the batch within `limitBytes`, header included.
+   * An empty batch has room for any record, because otherwise that record could never be sent.
    *
-   * @returns its offset less the base offset; -1, and nothing is done, where there is no room
+   * @returns its offset less the base offset; -1, with nothing done, if there is no room
    * @throws like {@link RecordBatchBuilder.append}
    */
   tryAppend(
@@ -172,13 +172,13 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Adds a record of a log at its offset, to keep gaps where others have been removed.
+   * Adds a record of a log at its offset, which keeps gaps where others have been removed.
    *
    * @param offset above all offsets so far, at most 2^31 - 1 above the base offset
-   * @param timestamp as it was stored: a Kafka broker takes dates before 1970
+   * @param timestamp as it was stored: a Kafka broker accepts dates before 1970
    * @returns its offset less the base offset
-   * @throws RangeError when `offset` is not, otherwise like {@link RecordBatchBuilder.append}, but for
-   * any timestamp that is a safe integer
+   * @throws RangeError when `offset` is out of range; otherwise like
+   * {@link RecordBatchBuilder.append}, except that any safe integer is a valid timestamp
    */
   appendWithOffset(
     offset: number,
@@ -193,8 +193,8 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Makes the batch stand for all offsets up to `lastOffset`, whose records have been removed. No
-   * record can follow but behind it.
+   * Extends the batch to all offsets up to `lastOffset`, whose records have been removed. Further
+   * records need a higher offset.
    *
    * @throws RangeError when `lastOffset` is below an offset that is in the batch
    */
@@ -205,8 +205,8 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * The finished batch with its CRC, compressed where that was asked for. The bytes are the
-   * builder's own, not a copy.
+   * The finished batch with its CRC, compressed if requested. The bytes are the builder's own, not
+   * a copy.
    *
    * @throws {@link IllegalStateError} when there is no record, or the batch has been built
    * @throws RangeError when an option does not fit its field
@@ -228,8 +228,8 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * The finished batch at once, without a CRC: `stampBatch` computes it when a log has taken the
-   * batch. The bytes are the builder's own, not a copy.
+   * The finished batch, synchronously and without a CRC: `stampBatch` computes it when a log
+   * accepts the batch. The bytes are the builder's own, not a copy.
    *
    * @throws {@link IllegalStateError} when there is no record, the batch has been built, or it is
    * to be compressed
@@ -276,7 +276,7 @@ export class RecordBatchBuilder {
       value,
       headers,
     )
-    // Timestamps are too large for small integers: each time one is kept, an object is made for it.
+    // Timestamps are too large for small integers: storing one allocates an object.
     if (this.#baseTimestamp === null) this.#baseTimestamp = timestamp
     if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
     this.#lastOffsetDelta = offsetDelta
@@ -297,7 +297,7 @@ export class RecordBatchBuilder {
   #grow(neededBytes: number): void {
     const most = this.#mostBytes
     if (neededBytes > most) {
-      // What would be more when it is decompressed, nobody here reads.
+      // This library reads no batch that decompresses to more.
       const limit =
         most < MAX_INT32 ? "the library's limit of a compressed batch" : 'the batch format'
       throw new RecordTooLargeError(neededBytes, most, limit)

@@ -33,10 +33,10 @@ export {
   RECORD_BATCH_OVERHEAD,
 } from './batch-layout.ts'
 
-/** Whose clock a topic's timestamps are: the producer's, or the log's at the time of the append. */
+/** Which clock a topic's timestamps are from: the producer's, or the log's at the append. */
 export type TimestampType = 'CreateTime' | 'LogAppendTime'
 
-/** Stored size of batches together. */
+/** Total stored size of some batches. */
 export function totalSizeBytes(batches: readonly RecordBatch[]): number {
   let sizeBytes = 0
   for (const batch of batches) sizeBytes += batch.sizeBytes
@@ -44,8 +44,8 @@ export function totalSizeBytes(batches: readonly RecordBatch[]): number {
 }
 
 /**
- * A view of one batch in a buffer. Nothing is copied or cached: the getters show what the bytes
- * are at the time of the call, and none of them looks at the CRC.
+ * A view of one batch in a buffer. Nothing is copied or cached: the getters read the bytes at the
+ * time of the call, and none of them checks the CRC.
  *
  * Getters of 64-bit fields throw {@link CorruptRecordError} when the field is outside ±(2^53 − 1).
  */
@@ -54,7 +54,7 @@ export class RecordBatch {
   readonly buffer: Buffer
 
   /**
-   * @param buffer starts with the batch and may go on behind it
+   * @param buffer starts with the batch and may continue after it
    * @throws {@link CorruptRecordError} when the batch is shorter than its header, longer than
    * `buffer`, or of another format
    */
@@ -67,22 +67,22 @@ export class RecordBatch {
     return readInt64(this.buffer, BASE_OFFSET_POSITION)
   }
 
-  /** The last offset that the batch stands for, whether or not that record is still there. */
+  /** The last offset that the batch covers, even if that record was removed. */
   get lastOffset(): number {
     return this.baseOffset + this.lastOffsetDelta
   }
 
-  /** Where the log goes on behind this batch. */
+  /** The offset after this batch. */
   get nextOffset(): number {
     return this.lastOffset + 1
   }
 
-  /** The whole batch, with the {@link LOG_OVERHEAD}. */
+  /** Size of the whole batch, including {@link LOG_OVERHEAD}. */
   get sizeBytes(): number {
     return this.buffer.length
   }
 
-  /** Negative until a log has taken the batch. */
+  /** Negative until a log has accepted the batch. */
   get partitionLeaderEpoch(): number {
     return int32At(this.buffer, LEADER_EPOCH_POSITION)
   }
@@ -93,11 +93,11 @@ export class RecordBatch {
   }
 
   get attributes(): number {
-    // The other half is of the field behind them.
+    // The lower half belongs to the next field.
     return int32At(this.buffer, ATTRIBUTES_POSITION) >>> 16
   }
 
-  /** @throws {@link UnsupportedCompressionTypeError} for ids that Kafka has not given away. */
+  /** @throws {@link UnsupportedCompressionTypeError} for ids that Kafka has not assigned. */
   get compressionType(): CompressionType {
     return compressionTypeOf(this.attributes & COMPRESSION_MASK)
   }
@@ -106,7 +106,7 @@ export class RecordBatch {
     return (this.attributes & LOG_APPEND_TIME) === 0 ? 'CreateTime' : 'LogAppendTime'
   }
 
-  /** The timestamp of all records, whatever their own are; `null` where each has its own. */
+  /** The timestamp of all records, whatever their own are; `null` if each has its own. */
   get logAppendTime(): number | null {
     return this.timestampType === 'LogAppendTime' ? this.maxTimestamp : null
   }
@@ -115,7 +115,7 @@ export class RecordBatch {
     return (this.attributes & TRANSACTIONAL) !== 0
   }
 
-  /** A control batch holds a marker for the log itself; its records are for no consumer. */
+  /** A control batch holds a marker for the log itself; its records are not for consumers. */
   get isControl(): boolean {
     return (this.attributes & CONTROL) !== 0
   }
@@ -125,7 +125,7 @@ export class RecordBatch {
     return (this.attributes & DELETE_HORIZON) !== 0
   }
 
-  /** When the tombstones in this batch may be removed; `null` where nobody has said yet. */
+  /** When the tombstones in this batch may be removed; `null` if that is not determined yet. */
   get deleteHorizonMs(): number | null {
     return this.hasDeleteHorizon ? this.baseTimestamp : null
   }
@@ -140,8 +140,8 @@ export class RecordBatch {
   }
 
   /**
-   * Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. Where {@link RecordBatch.logAppendTime}
-   * counts it may be anything, and outside of what can be read.
+   * Milliseconds since the epoch, {@link NO_TIMESTAMP} for none. If
+   * {@link RecordBatch.logAppendTime} applies, it may have any value, even one that cannot be read.
    */
   get baseTimestamp(): number {
     return readInt64(this.buffer, BASE_TIMESTAMP_POSITION)
@@ -172,16 +172,16 @@ export class RecordBatch {
     return sequenceBehind(this.baseSequence, this.lastOffsetDelta)
   }
 
-  /** Records that are present, which may be fewer than the offsets that the batch stands for. */
+  /** Records that are present, which may be fewer than the offsets that the batch covers. */
   get recordCount(): number {
     return int32At(this.buffer, RECORD_COUNT_POSITION)
   }
 
   /**
-   * Makes sure that the header can be trusted, as far as one batch alone can tell: whether its
-   * offset and epoch follow from the batch before it is for the log to say.
+   * Checks the header as far as one batch alone allows. Whether its offset and epoch follow from
+   * the batch before it is for the log to check.
    *
-   * @param actual the CRC of its bytes, where it is known.
+   * @param actual the CRC of its bytes, if it is known.
    * @throws {@link CorruptRecordError} when size, format, CRC, count or offsets are impossible
    */
   ensureValid(actual: number = crc32c(this.buffer, ATTRIBUTES_POSITION)): void {
@@ -208,18 +208,18 @@ export class RecordBatch {
   }
 
   #corrupt(reason: string, position: number): CorruptRecordError {
-    // The last offset is inside what is damaged, so nobody knows how far the damage reaches.
+    // The last offset is in the damaged part, so nobody knows how far the damage reaches.
     return new CorruptRecordError(reason, { path: null, position, firstOffset: this.baseOffset })
   }
 }
 
 /**
- * The batch in each of several buffers. Like {@link buffersOf}, not by `map`: that gives an array of one
- * kind as long as it is interpreted and of another once it is compiled, and what was compiled for the first
- * is thrown away then, with all that it is handed to.
+ * The batch in each of several buffers. Like {@link buffersOf}, it does not use `map`, whose result
+ * is an array of one kind while it is interpreted and of another once it is compiled. Code that was
+ * compiled for the first kind is then discarded, including every function that receives the array.
  */
 export function batchesOf(buffers: readonly Buffer[]): RecordBatch[] {
-  // An array that grows has room for many more, and this is the usual one.
+  // An array that grows reserves room for many more, and one batch is the usual case.
   if (buffers.length === 1) return [new RecordBatch(buffers[0] as Buffer)]
   const batches: RecordBatch[] = []
   for (const buffer of buffers) batches.push(new RecordBatch(buffer))
@@ -234,19 +234,19 @@ export function buffersOf(batches: readonly RecordBatch[]): Buffer[] {
   return buffers
 }
 
-/** What a log assigns to a batch when it takes it. */
+/** What a log assigns to a batch when it accepts it. */
 export interface BatchStamp {
   readonly baseOffset: number
   readonly partitionLeaderEpoch: number
-  /** Sets the {@link GROUP_START} bit, and clears it when false or absent. */
+  /** Sets the {@link GROUP_START} bit; clears it if false or absent. */
   readonly groupStart?: boolean
-  /** Replaces every timestamp in the batch; absent: the batch keeps its own. */
+  /** Replaces every timestamp in the batch; if absent, the batch keeps its own. */
   readonly logAppendTime?: number
 }
 
 /**
- * Makes the batch that `buffer` starts with part of a log, in place, and computes its CRC: the one
- * time that this is done on the way of a record from the producer to the disk.
+ * Makes the batch at the start of `buffer` part of a log, in place, and computes its CRC, once on
+ * the way of a record from the producer to the disk.
  *
  * @throws RangeError when a number of `stamp` does not fit its field
  * @throws {@link CorruptRecordError} when `buffer` does not start with a whole batch
@@ -270,7 +270,7 @@ export function writeCrc(buffer: Buffer): void {
   buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION), CRC_POSITION)
 }
 
-/** Sequences wrap from 2^31 - 1 to 0, so that they are never negative. */
+/** Sequences wrap from 2^31 - 1 to 0, so they are never negative. */
 function sequenceBehind(baseSequence: number, delta: number): number {
   return baseSequence < 0 ? baseSequence : (baseSequence + delta) % (MAX_INT32 + 1)
 }

@@ -7,11 +7,10 @@ import { copyRun } from './record-run.ts'
 import { shared } from './shared-memory.ts'
 
 /**
- * At most `maxRecords` records of a batch that is not compressed, from `fromOffset` on, as views of a
- * copy of their bytes: whatever is done to them, the batch stays what it is, and need not stay in
- * memory for them.
+ * At most `maxRecords` records of an uncompressed batch, from `fromOffset` on, as views of a copy
+ * of their bytes: changes to them do not affect the batch, which need not stay in memory for them.
  *
- * @throws {@link CorruptRecordError} when the bytes are not what the header says.
+ * @throws {@link CorruptRecordError} when the bytes do not match the header.
  */
 export function copyRecords(
   batch: RecordBatch,
@@ -31,9 +30,9 @@ export function copyRecords(
 
 /**
  * At most `maxRecords` records of consecutive batches, from `fromOffset` on, as {@link copyRecords}
- * gives them.
+ * returns them.
  *
- * @returns `null` where that has to be waited for, as a batch is compressed.
+ * @returns `null` if a batch is compressed, because decompression is asynchronous.
  */
 export function copyFromAll(
   batches: readonly RecordBatch[],

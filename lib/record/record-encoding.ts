@@ -3,7 +3,7 @@ import { sizeOfVarint, sizeOfVarlong, writeVarint, writeVarlong } from './varint
 // One record inside a batch.
 //
 //   bytes         field
-//   varint        length           of everything behind this field
+//   varint        length           of everything after this field
 //   1             attributes       0, not used
 //   varlong       timestampDelta   to add to baseTimestamp of the batch; may be negative
 //   varint        offsetDelta      to add to baseOffset of the batch
@@ -13,33 +13,33 @@ import { sizeOfVarint, sizeOfVarlong, writeVarint, writeVarlong } from './varint
 //     varint, bytes  key           UTF-8, never null
 //     varint, bytes  value         length -1: null
 
-/** A named value that travels with a record. Names may repeat, and keep their order. */
+/** A named value attached to a record. Names may repeat, and their order is kept. */
 export interface RecordHeader {
   readonly key: string
   readonly value: Buffer | null
 }
 
-/** A header on its way into a batch. Text needs no buffer of its own before it is there. */
+/** A header to be encoded into a batch. A text is encoded in place, without a buffer of its own. */
 export interface EncodableHeader {
   readonly key: string
   readonly value: Buffer | string | null
 }
 
-/** The headers of every record that has none. */
+/** The headers of every record without headers. */
 export const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 
-/** Fewest bytes that a record can take: all deltas and lengths in one byte each, no content. */
+/** Smallest size of a record: every delta and length in one byte, no content. */
 export const MIN_RECORD_BYTES = 7
 
 /**
- * Records and headers that a batch may hold together. Each becomes an object of many times the two
- * bytes that a header takes at least. No larger batch is built, and no larger one is read.
+ * Most records and headers in a batch, together. A header takes at least two bytes, but each
+ * becomes an object of many times that size. No larger batch is built or read.
  */
 export const MAX_BATCH_ITEMS: number = 2 ** 20
 
 /**
- * What a buffer inherits is looked up by its name at each call, by optimized code as well, because there
- * is too much of it. That would take a tenth of the time of a record.
+ * Even optimized code looks up the methods that a buffer inherits by name at each call, because
+ * there are too many of them. That would take a tenth of the time of a record.
  */
 const setBytes: (this: Uint8Array, source: Uint8Array, position: number) => void = Reflect.get(
   Uint8Array.prototype,
@@ -47,16 +47,16 @@ const setBytes: (this: Uint8Array, source: Uint8Array, position: number) => void
 )
 
 /**
- * Headers are mostly a few letters of ASCII. To have the runtime measure and write so few takes ten
- * times as long as to do it here; of longer ones it is quicker.
+ * Headers are mostly a few letters of ASCII. For so few, measuring and writing them here takes a
+ * tenth of the runtime's time; for longer ones the runtime is faster.
  */
 const MOST_LETTERS = 32
 
-/** Most bytes that length, attributes and deltas of a record take together. */
+/** Most bytes of a record's length, attributes and deltas together. */
 const MAX_RECORD_OVERHEAD = 21
 
 /**
- * Bytes that a record takes in a batch before compression, its own length field included.
+ * Size of a record in a batch before compression, including its own length field.
  *
  * @throws RangeError when a delta does not fit its field
  */
@@ -72,8 +72,8 @@ export function sizeOfRecord(
 }
 
 /**
- * Bytes that a record takes at most, wherever in a batch it comes to stand. Without the header of
- * the batch: for a record alone in a batch, add RECORD_BATCH_OVERHEAD.
+ * Largest size of a record anywhere in a batch. The header of the batch is not included: for a
+ * record alone in a batch, add RECORD_BATCH_OVERHEAD.
  */
 export function upperBoundOfRecord(
   key: Buffer | null,
@@ -84,7 +84,7 @@ export function upperBoundOfRecord(
 }
 
 /**
- * Bytes of a record behind its length field.
+ * Size of a record after its length field.
  *
  * @throws RangeError when a delta does not fit its field
  */
@@ -104,10 +104,10 @@ export function sizeOfRecordBody(
 }
 
 /**
- * Writes a record whose size is known and has room.
+ * Writes a record whose size is known into a buffer with enough room.
  *
- * @param bodySize what {@link sizeOfRecordBody} says of the same record
- * @returns the position behind it
+ * @param bodySize the result of {@link sizeOfRecordBody} for the same record
+ * @returns the position after it
  */
 export function writeRecord(
   buffer: Buffer,
@@ -126,7 +126,7 @@ export function writeRecord(
   position = writeBytes(buffer, position, key)
   position = writeBytes(buffer, position, value)
   position = writeLength(buffer, position, headers.length)
-  // Nearly every record has none, and going through none would still make an iterator.
+  // Nearly every record has none, and iterating over none would still create an iterator.
   return headers.length === 0 ? position : writeHeaders(buffer, position, headers)
 }
 
@@ -144,13 +144,13 @@ function writeHeaders(
   return position
 }
 
-/** Bytes that a text takes, its length included. */
+/** Size of a text, including its length. */
 function sizeOfText(text: string): number {
   const size = bytesOfText(text)
   return sizeOfLength(size) + size
 }
 
-/** Bytes of a text as UTF-8. */
+/** Size of a text as UTF-8. */
 function bytesOfText(text: string): number {
   const { length } = text
   if (length > MOST_LETTERS) return Buffer.byteLength(text)
@@ -163,13 +163,13 @@ function bytesOfText(text: string): number {
 function writeText(buffer: Buffer, position: number, text: string): number {
   const size = bytesOfText(text)
   position = writeLength(buffer, position, size)
-  // Only of ASCII that is the number of letters.
+  // The sizes are equal for ASCII only.
   if (size !== text.length || size > MOST_LETTERS) return position + buffer.write(text, position)
   for (let slot = 0; slot < size; slot += 1) buffer[position + slot] = text.charCodeAt(slot)
   return position + size
 }
 
-/** {@link writeVarint} for what is never negative, without its detours where it is short. */
+/** {@link writeVarint} for numbers that are never negative, faster for short ones. */
 function writeLength(buffer: Buffer, position: number, length: number): number {
   if (length < 64) {
     buffer[position] = length << 1
@@ -200,11 +200,11 @@ function sizeOfHeaders(headers: readonly EncodableHeader[]): number {
 }
 
 /**
- * Bytes that a length takes. A length beyond 32 bits is no varint, but it must have a size, so that
- * whoever asks how large such a record would be can refuse it as too large.
+ * Size of an encoded length. A length beyond 32 bits is not a valid varint, but needs a size, so
+ * that a caller can refuse such a record as too large.
  */
 export function sizeOfLength(length: number): number {
-  // Nearly all lengths are of one byte or two, and every record has three of them.
+  // Nearly all lengths take one or two bytes, and every record has three of them.
   if (length < 64) return 1
   return length < 8192 ? 2 : sizeOfVarlong(length)
 }

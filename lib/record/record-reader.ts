@@ -10,13 +10,13 @@ import {
 import type { StoredRecord } from './stored-record.ts'
 import { ByteReader, PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
 
-/** The partition that a batch has been read from. */
+/** The partition that a batch was read from. */
 export interface BatchPlace {
   readonly topic: string
   readonly partition: number
 }
 
-/** What a batch says of its records. */
+/** What a batch says about its records. */
 export type RecordsHeader = Pick<
   RecordBatch,
   | 'baseOffset'
@@ -27,28 +27,28 @@ export type RecordsHeader = Pick<
   | 'logAppendTime'
 >
 
-/** Which records of a batch are wanted. */
+/** Which records of a batch are read. */
 export interface RecordRange {
-  /** Records below it are left out. */
+  /** Records below this offset are skipped. */
   readonly fromOffset?: number
-  /** At least 1; the records behind are not looked at. */
+  /** At least 1; later records are not examined. */
   readonly maxRecords?: number
-  /** What the records are added to, and which is returned. @defaultValue a new one */
+  /** The array that the records are appended to, and that is returned. @defaultValue a new one */
   readonly into?: StoredRecord[]
 }
 
-/** Bytes in front of the timestamp delta: the attributes, which mean nothing yet. */
+/** Bytes before the timestamp delta: the attributes, which have no meaning yet. */
 const ATTRIBUTES_BYTES = 1
-/** A count of no headers. */
+/** The encoded count of zero headers. */
 const NO_HEADER_BYTE = 0
-/** What {@link peekVarint} says of the size -1, which stands for no bytes at all. */
+/** What {@link peekVarint} returns for the size -1, which stands for null. */
 const PEEKED_NULL = (1 << PEEKED_LENGTH_BITS) | 1
 
 /**
- * The records in `bytes`, from `position` to the end.
+ * Reads the records in `bytes`, from `position` to the end.
  *
- * @throws {@link CorruptRecordError} with the position in `bytes` when they are not what the header
- * of `batch` says.
+ * @throws {@link CorruptRecordError} with the position in `bytes` when they do not match the header
+ * of `batch`.
  */
 export function readRecords(
   batch: RecordBatch,
@@ -65,7 +65,7 @@ export function readRecords(
     reader.read(recordCount, into, countBefore + maxRecords)
     if (into.length < countBefore + maxRecords) reader.ensureAtEnd()
   } catch (error) {
-    // Nothing of a batch is given where something of it is wrong.
+    // If anything in a batch is wrong, none of its records are returned.
     into.length = countBefore
     throw error
   }
@@ -73,11 +73,11 @@ export function readRecords(
 }
 
 /**
- * All records in `bytes`, which are some of a batch in which no offset is missing.
+ * Reads all records in `bytes`, which are a part of a batch without missing offsets.
  *
- * @param firstDelta how many records of the batch come before them.
- * @param count how many they are, at least 1.
- * @throws {@link CorruptRecordError} when they are not what the header of `batch` says; its position
+ * @param firstDelta number of records of the batch before them.
+ * @param count number of records in `bytes`, at least 1.
+ * @throws {@link CorruptRecordError} when they do not match the header of `batch`; its position
  * means nothing.
  */
 export function readRun(
@@ -91,7 +91,7 @@ export function readRun(
   const records: StoredRecord[] = []
   reader.read(count, records, Infinity)
   reader.ensureAtEnd()
-  // None has the offset of the one before, so nothing is missing where the last has its own.
+  // Offsets increase with every record, so none is missing if the last one has its own.
   const isWhole = records.length === count && records.at(-1)?.offset === firstOffset + count - 1
   if (!isWhole) throw corrupt('an offset is missing', 0)
   return records
@@ -100,9 +100,9 @@ export function readRun(
 /**
  * A cursor over the records of one batch.
  *
- * A record that is as short as most is read with a handful of local variables. Whenever anything
- * about it is out of the ordinary, be it a number of more than three bytes or damage, it is read
- * again from its first byte by the way that takes all there is and names every damage.
+ * A record as short as most is read with a handful of local variables. If anything about it is
+ * unusual, such as a number of more than three bytes, or damage, it is read again from its first
+ * byte by the general method, which accepts everything and identifies all damage.
  */
 class RecordReader {
   readonly #bytes: Buffer
@@ -111,11 +111,11 @@ class RecordReader {
   readonly #fromOffset: number
   readonly #baseOffset: number
   readonly #lastOffsetDelta: number
-  /** What timestamp deltas add to; it means nothing where `#appendTime` counts. */
+  /** Base of the timestamp deltas; means nothing if `#appendTime` applies. */
   readonly #baseTimestamp: number
-  /** The timestamp of all records; `null` where each has its own. */
+  /** The timestamp of all records; `null` if each has its own. */
   readonly #appendTime: number | null
-  /** Records of the batch and the headers read so far. */
+  /** Records of the batch plus the headers read so far. */
   #itemCount: number
   #previousDelta = -1
   #position: number
@@ -140,12 +140,12 @@ class RecordReader {
     this.#baseOffset = baseOffset
     this.#lastOffsetDelta = lastOffsetDelta
     this.#appendTime = batch.logAppendTime
-    // A broker takes whatever timestamps a producer has where they do not count.
+    // A broker accepts any timestamps from a producer if they do not count.
     this.#baseTimestamp = this.#appendTime === null ? batch.baseTimestamp : 0
     this.#itemCount = batch.recordCount
   }
 
-  /** Reads `count` records into `records`, or until there are `mostRecords` in it. */
+  /** Reads `count` records into `records`, or until it holds `mostRecords`. */
   read(count: number, records: StoredRecord[], mostRecords: number): void {
     for (;;) {
       this.#readShort(count, records, mostRecords)
@@ -162,8 +162,8 @@ class RecordReader {
   }
 
   /**
-   * Like {@link RecordReader.read}, for as long as the records are short. One loop over local variables: a call per record, and fields
-   * that are read again for each, take as long as the rest of it.
+   * Like {@link RecordReader.read}, as long as the records are short. One loop over local
+   * variables: a call per record, and rereading fields for each, would take as long as the rest.
    */
   #readShort(count: number, records: StoredRecord[], mostRecords: number): void {
     const bytes = this.#bytes
@@ -228,7 +228,7 @@ class RecordReader {
     this.#readCount = readCount
   }
 
-  /** The next record, be it as it may; `null` for one below the first offset that is wanted. */
+  /** The next record of any form; `null` for one below the first wanted offset. */
   #nextOfAnyKind(): StoredRecord | null {
     const reader = new ByteReader(this.#bytes, this.#position)
     const bodySize = reader.readVarint()
@@ -281,13 +281,13 @@ class RecordReader {
   }
 }
 
-/** The number that {@link peekVarint} has seen. */
+/** The number in a result of {@link peekVarint}. */
 function valueOf(peeked: number): number {
   const zigzag = peeked >>> PEEKED_LENGTH_BITS
   return (zigzag >>> 1) ^ -(zigzag & 1)
 }
 
-/** Where bytes end that start at `start`, by their peeked size: below it where that is below -1. */
+/** End of the bytes from `start` with a peeked size; less than `start` if the size is below -1. */
 function endOf(start: number, peekedSize: number): number {
   return peekedSize === PEEKED_NULL ? start : start + valueOf(peekedSize)
 }
@@ -311,7 +311,7 @@ function readHeaders(reader: ByteReader, end: number, mostCount: number): readon
   const start = reader.position
   const headerCount = reader.readVarint()
   if (headerCount === 0) return NO_HEADERS
-  // A header takes two bytes at least.
+  // A header takes at least two bytes.
   const most = Math.min((end - reader.position) / 2, mostCount)
   if (headerCount < 0 || headerCount > most) {
     throw corrupt(

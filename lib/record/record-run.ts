@@ -4,22 +4,22 @@ import { shared } from './shared-memory.ts'
 import type { StoredRecord } from './stored-record.ts'
 import { PEEKED_LENGTH_BITS, PEEKED_LENGTH_MASK, peekVarint } from './varint.ts'
 
-/** Which records of a batch in which no offset is missing. */
+/** A run of records in a batch without missing offsets. */
 export interface RecordRun {
-  /** Records of the batch in front of those in the bytes. */
+  /** Records of the batch before those in the bytes. */
   readonly bytesDelta: number
-  /** Records of the batch in front of the first that is wanted. */
+  /** Records of the batch before the first wanted one. */
   readonly firstDelta: number
   /** At least 1. */
   readonly count: number
 }
 
 /**
- * A run of records as views of a copy of their bytes; those before are passed over by their lengths,
- * without a look at their offsets.
+ * A run of records as views of a copy of their bytes. Records before it are skipped by their
+ * lengths, without checking their offsets.
  *
  * @param position where the first record in `bytes` begins.
- * @returns `null` where records are longer than most, or not what they should be.
+ * @returns `null` if records are unusually long or damaged.
  */
 export function copyRun(
   header: RecordsHeader,
@@ -41,7 +41,7 @@ export function copyRun(
   }
 }
 
-/** Where the next record begins behind `count` records; -1 for those that are not as short as most. */
+/** Position after `count` records; -1 if one is unusually long or damaged. */
 export function behindRecords(bytes: Buffer, position: number, count: number): number {
   let at = position
   for (let passed = 0; passed < count; passed += 1) {

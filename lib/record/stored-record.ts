@@ -1,6 +1,6 @@
 import { NO_HEADERS, type RecordHeader } from './record-encoding.ts'
 
-/** A record as the log holds it. */
+/** A record as the log stores it. */
 export interface StoredRecord {
   readonly topic: string
   readonly partition: number
@@ -8,8 +8,9 @@ export interface StoredRecord {
   /** Milliseconds since the epoch, -1 for none. */
   readonly timestamp: number
   /**
-   * A view that keeps the bytes of the whole batch in memory, which other records share: a worker can be given
-   * a copy of it, and its memory cannot be transferred. A byte stream takes it all the same: enqueue a copy there.
+   * A view that keeps the bytes of the whole batch in memory, which other records share. A worker
+   * can be sent a copy, but the memory cannot be transferred. A byte stream transfers it
+   * regardless, so enqueue a copy there.
    */
   readonly key: Buffer | null
   /** A view like `key`; `null` is a tombstone in a compacted topic. */
@@ -17,7 +18,7 @@ export interface StoredRecord {
   readonly headers: readonly RecordHeader[]
 }
 
-/** Fits in an array of records; see {@link newRecords}. */
+/** The element that {@link newRecords} starts with. */
 const ANY_RECORD: StoredRecord = {
   topic: '',
   partition: 0,
@@ -31,9 +32,9 @@ const ANY_RECORD: StoredRecord = {
 /**
  * An empty array for many records.
  *
- * V8 takes an empty one for an array of small integers. The loop that reads records, compiled while it
- * filled one, would be thrown away at the next call, and compiled once more: a few per cent of
- * what it takes to read a million.
+ * V8 treats a new empty array as one of small integers. The loop that reads records, if compiled
+ * while it fills such an array, would be discarded at the next call and compiled again: a few per
+ * cent of the time to read a million records.
  */
 export function newRecords(): StoredRecord[] {
   const records = [ANY_RECORD]

@@ -1,7 +1,7 @@
 import { CorruptRecordError } from '../errors.ts'
 
 // Lengths, counts and deltas inside a record are zigzag numbers (0, -1, 1, -2 become 0, 1, 2, 3) in
-// groups of seven bits, lowest group first, with the high bit set on every byte but the last.
+// groups of seven bits, lowest group first. Every byte but the last has its high bit set.
 //
 //   value        0    -1   1    63   -64  64      -65     8191    8192
 //   bytes (hex)  00   01   02   7e   7f   80 01   81 01   fe 7f   80 80 01
@@ -16,7 +16,7 @@ const MAX_LAST_VARLONG_BYTE = 0x01
 const MAX_LAST_VARINT_BYTE = 0x0f
 
 /**
- * Number of bytes (1 to 5) that {@link writeVarint} takes for `value`.
+ * Number of bytes (1 to 5) that {@link writeVarint} writes for `value`.
  *
  * @throws RangeError when `value` is not an int32
  */
@@ -26,14 +26,14 @@ export function sizeOfVarint(value: number): number {
 }
 
 /**
- * Number of bytes (1 to 8) that {@link writeVarlong} takes for `value`.
+ * Number of bytes (1 to 8) that {@link writeVarlong} writes for `value`.
  *
  * @throws RangeError when `value` is not a safe integer
  */
 export function sizeOfVarlong(value: number): number {
   if (value === value >> 0) return sizeOfUint32(((value << 1) ^ (value >> 31)) >>> 0)
   assertSafeInteger(value)
-  // The zigzag number itself may need 54 bits; halved, which is the magnitude, it always fits.
+  // The zigzag number itself may need 54 bits. Half of it, the magnitude, always fits.
   let size = 1
   for (let rest = Math.floor(magnitudeOf(value) / 64); rest > 0; rest = Math.floor(rest / 128)) {
     size++
@@ -44,7 +44,7 @@ export function sizeOfVarlong(value: number): number {
 /**
  * Writes an int32 as a varint.
  *
- * @returns the position behind it
+ * @returns the position after it
  * @throws RangeError when `value` is not an int32
  */
 export function writeVarint(buffer: Buffer, position: number, value: number): number {
@@ -55,7 +55,7 @@ export function writeVarint(buffer: Buffer, position: number, value: number): nu
 /**
  * Writes a safe integer as a varlong.
  *
- * @returns the position behind it
+ * @returns the position after it
  * @throws RangeError when `value` is not a safe integer
  */
 export function writeVarlong(buffer: Buffer, position: number, value: number): number {
@@ -75,15 +75,15 @@ export function writeVarlong(buffer: Buffer, position: number, value: number): n
   return position
 }
 
-/** Bits of {@link peekVarint}'s answer that hold the length; the zigzag number is above them. */
+/** Bits of {@link peekVarint}'s result that hold the length; the zigzag number is above them. */
 export const PEEKED_LENGTH_BITS = 2
 export const PEEKED_LENGTH_MASK: number = (1 << PEEKED_LENGTH_BITS) - 1
 
 /**
- * Looks at a varint of up to three bytes, which nearly all are, without a reader and its errors.
+ * Reads a varint of up to three bytes, which nearly all are, without a reader and its errors.
  *
- * @returns the zigzag number and the number of bytes in one: `zigzag << 2 | length`; 0 when it is
- * longer or the buffer ends in it.
+ * @returns the zigzag number and the number of bytes in one: `zigzag << 2 | length`; 0 if the
+ * varint is longer or the buffer ends inside it.
  */
 export function peekVarint(buffer: Buffer, position: number): number {
   const first = buffer[position]
@@ -98,20 +98,20 @@ export function peekVarint(buffer: Buffer, position: number): number {
 }
 
 /**
- * Reads the pieces of a record one behind the other and never past the end it was given.
+ * Reads the parts of a record one after another, never beyond the given end.
  *
- * What it reads may be damaged or hostile, so every violation is a {@link CorruptRecordError} that
- * carries the position in `buffer`. Not for use by two readers at once: it has a position.
+ * The bytes may be damaged or hostile, so every violation throws a {@link CorruptRecordError} with
+ * the position in `buffer`. A reader has a position, so it cannot be shared.
  */
 export class ByteReader {
-  /** Where the next byte is read. May be moved to skip bytes. */
+  /** Position of the next byte. May be moved to skip bytes. */
   position: number
   readonly #buffer: Buffer
   readonly #end: number
 
   /**
    * @param position first byte to read, inclusive
-   * @param end where the bytes end, exclusive
+   * @param end end of the bytes, exclusive
    * @throws RangeError unless 0 <= position <= end <= buffer.length
    */
   constructor(buffer: Buffer, position = 0, end: number = buffer.length) {
@@ -125,7 +125,7 @@ export class ByteReader {
     this.#end = end
   }
 
-  /** Bytes that are left. */
+  /** Number of bytes left. */
   get remaining(): number {
     return this.#end - this.position
   }
@@ -186,7 +186,7 @@ export class ByteReader {
   }
 
   /**
-   * Passes over a number that may be larger than can be read.
+   * Skips a number that may be too large to be read.
    *
    * @throws {@link CorruptRecordError} past the end, and when the number does not fit 64 bits.
    */

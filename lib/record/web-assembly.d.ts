@@ -1,7 +1,7 @@
-/** What is used of WebAssembly, whose types come with those of browsers only. */
+/** The parts of WebAssembly that are used. Its types are only available with those of browsers. */
 declare namespace WebAssembly {
   const Module: new (bytes: Uint8Array) => object
-  /** `exports` is whatever the module says. */
+  /** `exports` depends on the module. */
   const Instance: new (module: object) => { readonly exports: Readonly<Record<string, unknown>> }
 
   interface Memory {
