@@ -41,12 +41,12 @@ export interface LockFileOptions extends LockJudgeOptions {
  * as the rest of an open, so it is loaded when the first heartbeat is due, and takes over the lock
  * then. The lock is taken here, which differs from proper-lockfile in three ways:
  *
- * - It is not an empty directory but a file with the owner's record, named only once it is
- *   complete. So no lock ever exists with an unknown owner, and no directory where Kafka expects
- *   none.
+ * - It is not an empty directory but a file with the owner's record, which gets its name once
+ *   complete. So no lock exists without a known owner, and no directory where Kafka expects none.
  * - A lock that looks stale is only replaced if it is still the one that was examined. Otherwise
  *   the second of two waiters removes what the first has just created, and both win. It is replaced
- *   in one step. Otherwise a third taker sees no lock, wins, and waits for nobody's last write.
+ *   in one step. Otherwise a third taker sees no lock, and wins without waiting for the owner's
+ *   last write.
  * - A late heartbeat, a late release and an exit never touch the lock of the next owner.
  *
  * `release` must not overlap with itself; everything else may overlap.
@@ -294,15 +294,15 @@ export class LockFile {
     return decodeOwnerRecord(bytes)?.token === this.#options.record.token
   }
 
-  /** For proper-lockfile, the creation of a directory. Our own lock is already there. */
+  /** Called by proper-lockfile to create a directory. Our own lock is already there. */
   #create(path: string): void {
     const reason = this.lossReasonSync()
     if (reason !== null) throw systemError('ENOENT', 'mkdir', path, reason)
   }
 
   /**
-   * A heartbeat of our file, whatever has its name by now. Synchronous: if a thread of the pool did
-   * it late, it would set an outdated time.
+   * A heartbeat of our file, whatever has its name by now. Synchronous, because a delayed thread of
+   * the pool would set an outdated time.
    */
   #touch(path: string, modified: Date): void {
     const { clock, times } = this.#options
@@ -312,7 +312,7 @@ export class LockFile {
     this.#renewedMs = clock.monotonic()
   }
 
-  /** For proper-lockfile, the removal of a directory. Only a release removes the lock. */
+  /** Called by proper-lockfile to remove a directory. Only a release removes the lock. */
   #remove(): never {
     throw systemError('ELOCKED', 'rmdir', this.#path, 'held by its owner')
   }
@@ -330,7 +330,7 @@ export class LockFile {
     try {
       unlinkSync(this.#path)
     } catch (error) {
-      // Suspended after the check, the process was taken for dead. The check would say the same.
+      // Suspended after the check, the process was taken for dead, which is like a failed check.
       if (!isSystemError(error, 'ENOENT')) throw error
     }
   }

@@ -33,8 +33,8 @@ export class LockGuard {
   static async take(device: bigint, inode: bigint): Promise<LockGuard | 'in-use' | null> {
     if (process.platform !== 'linux') return null
     const name = `varve-${device}-${inode}`
-    // Nobody has anything to say to the socket. Connections are dropped, and a failure to accept
-    // one is no reason to end the process.
+    // The socket is never used. Connections are dropped, and a failure to accept one must not end
+    // the process.
     const server = createServer((connection) => connection.destroy())
     server.unref()
     try {

@@ -66,8 +66,8 @@ export class LockJudge {
   }
 
   /**
-   * Whether the owner may have died while it waited for the previous owner, which its successor
-   * then has to do. An owner removes the file of its record when its wait is over.
+   * Whether the owner may have died while waiting for the previous owner, so that its successor has
+   * to wait instead. An owner removes the file of its record once that wait is over.
    */
   #hasDiedWaiting({ path, record }: FoundLockFile): boolean {
     return path === this.#path && record !== null && existsSync(recordPath(path, record))

@@ -103,7 +103,7 @@ export async function createLockFile(
 }
 
 /**
- * Replaces a lock file with a taker's file, only if `isAbandoned` says that nobody holds it.
+ * Replaces a lock file that `isAbandoned` reports as abandoned, and no other, with a taker's file.
  *
  * Examining a file and replacing it are two steps. Between them a faster taker may do both, and its
  * lock must not be replaced. So a taker first creates another file, a claim named after the very
@@ -112,7 +112,7 @@ export async function createLockFile(
  * gives up.
  *
  * The claim is renamed to the lock file, so there is always one. A third taker that found none
- * would enter at once, although a taker that judges a lock by its age has to wait for its owner.
+ * would win at once, although a taker that judges a lock by its age has to wait for its owner.
  *
  * @param claimantPath a file with the caller's own record.
  * @returns `true` if the claim has become the lock file. If a taker was taken for dead while it had
@@ -231,7 +231,7 @@ export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promis
   } catch (error) {
     if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
     return writeNaming(lockPath, record).catch((reason: unknown) => {
-      // Some file systems have shorter names than most. The record is then unknown to others.
+      // Some file systems only allow shorter names. The record is then unknown to others.
       if (!isSystemError(reason, 'ENAMETOOLONG', 'EINVAL')) throw reason
       return writeEmpty(path)
     })

@@ -21,7 +21,7 @@ const MIN_OPEN_FILES = 8
 
 /**
  * Each open examines at most this many other files for one to close. If thousands have writes that
- * no sync covers, examining all of them at every open would be wasted.
+ * no sync covers, examining all of them at every open would be wasted work.
  */
 const LOOKS_PER_OPEN = 32
 
@@ -75,7 +75,7 @@ export class OpenFiles {
   async #makeRoom(): Promise<boolean> {
     const half = Math.floor(this.#files.size / 2)
     this.#maxFiles = Math.min(this.#maxFiles, Math.max(MIN_OPEN_FILES, half))
-    // Files that were used get examined a second time.
+    // A file that was used is examined a second time.
     return (await this.#parkSome(half, this.#files.size * 2)) > 0
   }
 

@@ -1,7 +1,7 @@
 import { behindMicrotasks, onNextTurn } from './event-loop.ts'
 import { PromptRest } from './prompt-rest.ts'
 
-/** Kinds of synchronous calls. Opening, sizes and lists of names count as reads. */
+/** Kinds of synchronous calls. Opening a file, its size and lists of names are reads. */
 export type PromptKind = 'read' | 'write'
 
 /**
@@ -61,7 +61,8 @@ const SYSTEM: PromptIoSystem = {
  * one turn of the event loop for each kind, and 0.5 ms for reads while somebody waits for syncs,
  * even if a loop of awaits never lets it turn. After a call that took more than 1 ms, because the
  * bytes came from the disk or had to wait for it, its kind is left to the pool for a while, see
- * {@link PromptRest}. The system reports whether a read reached the disk; for a write nothing does.
+ * {@link PromptRest}. The system reports whether a read reached the disk; nothing reports it for a
+ * write.
  *
  * The same applies to names and sizes of files, and to opening existing files: opening a log takes
  * dozens of these calls. It does not apply to calls that create or remove a name, which wait for
@@ -128,7 +129,7 @@ export class PromptIo {
     return this.#timed(startMs, rest, call)
   }
 
-  /** Whether a sync may be made now. The caller judges for itself how long its syncs take. */
+  /** Notes that a sync is requested. @returns whether there is time to make it now */
   hasTime(): boolean {
     const nowMs = this.#system.now()
     this.#syncMs = nowMs
@@ -139,7 +140,7 @@ export class PromptIo {
    * Resolves once the event loop has turned, if a declined call is then worth another try: if only
    * the time of this turn is used up, a thread of the pool would not be faster.
    *
-   * @returns `null` if it is not.
+   * @returns `null` if it is not worth one.
    */
   whenTurned(kind: PromptKind, sizeBytes: number): Promise<void> | null {
     const isResting = !this.#rests[kind].isOver(this.#system.now())
@@ -150,7 +151,7 @@ export class PromptIo {
   }
 
   /**
-   * A wait for work that needs no call, once its time is used up: a loop over data in memory would
+   * Makes work that needs no call wait once its time is used up: a loop over data in memory would
    * never let the event loop turn, however often it awaits. To be called in the step that does the
    * work: if a thousand callers asked before any of them began, all would have time.
    *

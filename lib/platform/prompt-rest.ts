@@ -1,11 +1,11 @@
 /** A slower call has met the disk itself, or a busy disk. */
 const SLOW_MS = 1
 
-/** How long the pool makes the calls after a slow one; another process may have caused that one. */
+/** How long calls are left to the pool after a slow one, which another process may have caused. */
 const FIRST_REST_MS = 5
-/** The longest such rest, after calls that are slow soon after a rest, again and again. */
+/** The longest such rest, for a disk whose calls keep being slow soon after a rest. */
 const LONGEST_REST_MS = 50
-/** How soon after a rest such a call starts. Its end does not count: a long call ends late. */
+/** A slow call that starts this soon after a rest is a relapse. Its end may be much later. */
 const RELAPSE_MS = 100
 
 /**

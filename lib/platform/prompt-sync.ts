@@ -16,9 +16,9 @@ const SLOW_MS = 2
 
 /** This many quick syncs in a row prove a quick disk; on a busy disk a few are quick by chance. */
 export const FIRST_PROOF = 16
-/** The most syncs in a proof, after syncs that were slow soon after the last proof. */
+/** The longest proof, for a disk whose syncs keep being slow soon after a proof. */
 const LONGEST_PROOF = 128
-/** How many syncs after a proof count as soon. */
+/** A slow sync within this many syncs after a proof is a relapse. */
 const RELAPSE_COUNT = 64
 
 /**
@@ -27,12 +27,12 @@ const RELAPSE_COUNT = 64
  *
  * If a sync takes a tenth of a millisecond, as on a disk with a cache that survives a power loss,
  * the way to a thread and back takes as long again. But a synchronous sync holds up the process for
- * as long as the disk takes. So nothing is tried out: the pool makes the syncs until sixteen in a
- * row were quick. Then they are synchronous, within the time that `PromptIo` allows in one turn of
- * the event loop, until one takes more than 2 ms. After that the pool has to prove the disk again,
- * with twice as many syncs each time that the proof did not last for 64. A disk whose syncs take
- * more than 5 ms never holds up the process. While a sync is in flight in the pool, others go there
- * too: the disk may hang, or combine them.
+ * as long as the disk takes. So synchronous calls are no test: the pool makes the syncs until
+ * sixteen in a row were quick. Then they are synchronous, within the time that `PromptIo` allows in
+ * one turn of the event loop, until one takes more than 2 ms. After that the pool has to prove the
+ * disk again, with twice as many syncs each time that the proof did not last for 64. A disk whose
+ * syncs take more than 5 ms never holds up the process. While a sync is in flight in the pool,
+ * others go there too: the disk may hang, or combine them.
  */
 export class PromptSync {
   readonly #io: PromptIo
@@ -52,7 +52,7 @@ export class PromptSync {
   }
 
   /**
-   * Makes a sync synchronously, or declines to.
+   * Makes a sync in this thread, or declines to.
    *
    * @param call returns when the file is durable.
    * @returns false if it was not made, and has to be left to {@link PromptSync.run}.

@@ -10,7 +10,7 @@ export type NameChanges = Pick<FileSystem, 'rename' | 'unlink' | 'removeDirector
 const ASIDE_NAME = /\.[0-9a-f]{8}\.deleted$/
 const ASIDE_BYTES = 4
 
-/** Errors of a change of a name while somebody has the file open. */
+/** Error codes of a name change while somebody has the file open. */
 const BUSY = ['EPERM', 'EACCES', 'EBUSY'] as const
 
 /** The first wait; each further one is twice as long. */

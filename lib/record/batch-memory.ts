@@ -10,7 +10,7 @@ export const LARGEST_PIECE_BYTES: number = 128 * 1024
 const MAX_SPARE_BYTES = 4 * 1024 * 1024
 
 /**
- * Memory for encoding batches, which is reused once nobody needs them.
+ * Memory for encoding batches, reused once nobody needs its batches.
  *
  * The system has to find, clear and map memory that is touched for the first time, page by page.
  * That takes several times as long as filling it, and collecting it costs time as well. So a piece

@@ -9,7 +9,7 @@ export type ViewConstructor = new (
  * The class of all buffers. `Buffer` itself is a function around it, and creates instances of the
  * class that it names as its species.
  *
- * Two views are created for each record that is read, and with `subarray` they take half of its
+ * Two views are created for each record that is read, and with `subarray` they take half of the
  * time: each call asks the buffer for its memory and its position there, which are two calls, and
  * rounds numbers that are whole. Without that a view takes 20 ns instead of 45.
  *

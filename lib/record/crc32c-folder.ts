@@ -123,7 +123,7 @@ const START = 0
 const AT = 1
 const REST_AT = 2
 
-/** `fold(start)`: folds the bytes from `start` to the end of the memory into the last ones. */
+/** `fold(start)`: folds the bytes from `start` to the end of the memory into the rest. */
 function foldCode(): number[] {
   return [
     // at = the last position at or below start that is whole vectors before the rest,

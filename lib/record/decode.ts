@@ -82,7 +82,7 @@ async function decodeCompressed(
   const codec = codecFor(compressionType)
   try {
     const compressed = batch.buffer.subarray(RECORD_BATCH_OVERHEAD)
-    // Many small batches would hold up the process, however little each of them takes.
+    // Many small batches would hold up the process, however little time each of them takes.
     const turn = promptIo.turnIfDue()
     if (turn !== null) await turn
     const records = await codec.decompress(compressed, MAX_DECOMPRESSED_BYTES)

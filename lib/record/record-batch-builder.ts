@@ -64,7 +64,7 @@ export interface RecordBatchBuilderOptions extends BatchProperties {
   readonly pool?: BatchMemory
   /** For timestamp type 'LogAppendTime': time of the append, instead of the records' largest. */
   readonly logAppendTime?: number
-  /** When the batch's tombstones may be removed. Only a log cleaner knows. */
+  /** When the batch's tombstones may be removed. Only a log cleaner sets this. */
   readonly deleteHorizonMs?: number
 }
 

@@ -245,8 +245,8 @@ export interface BatchStamp {
 }
 
 /**
- * Makes the batch at the start of `buffer` part of a log, in place, and computes its CRC, once on
- * the way of a record from the producer to the disk.
+ * Makes the batch at the start of `buffer` part of a log, in place, and computes its CRC. This
+ * happens only once on a record's way from the producer to the disk.
  *
  * @throws RangeError when a number of `stamp` does not fit its field
  * @throws {@link CorruptRecordError} when `buffer` does not start with a whole batch

@@ -84,7 +84,7 @@ export function upperBoundOfRecord(
 }
 
 /**
- * Size of a record after its length field.
+ * Size of a record without its length field.
  *
  * @throws RangeError when a delta does not fit its field
  */
@@ -163,7 +163,7 @@ function bytesOfText(text: string): number {
 function writeText(buffer: Buffer, position: number, text: string): number {
   const size = bytesOfText(text)
   position = writeLength(buffer, position, size)
-  // The sizes are equal for ASCII only.
+  // Only ASCII has as many bytes as letters.
   if (size !== text.length || size > MOST_LETTERS) return position + buffer.write(text, position)
   for (let slot = 0; slot < size; slot += 1) buffer[position + slot] = text.charCodeAt(slot)
   return position + size
