@@ -19,7 +19,7 @@ import { systemClock } from './system-clock.ts'
  */
 const CONFIRMED_FOR_MS = 1_000
 
-/** Directories locked by this thread, by real path, and the time of their locking. */
+/** Directories locked by this thread: real path and time of locking. */
 const lockedHere = new Map<string, number>()
 
 /**

@@ -30,8 +30,8 @@ export function loadFsExtra(): Promise<FsExtra> {
  * A plain import adds up to 18 signal listeners, replaces `process.emit`, `process.reallyExit`,
  * `process.cwd`, `process.chdir`, `fs.close` and `fs.closeSync`, and removes its locks when the
  * process exits. All of that comes from two of its dependencies, graceful-fs and signal-exit, which
- * also take three quarters of the time. Stand-ins replace them. So a process that exits without
- * releasing a lock leaves it behind.
+ * also take three quarters of the time. Stand-ins without side effects replace them. So a process
+ * that exits without releasing a lock leaves it behind.
  *
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.

@@ -10,11 +10,11 @@ import { isSystemError } from './system-error.ts'
 const NAME_SIZE_BYTES = 108
 
 /**
- * A claim on a directory or file that the kernel holds for this process until the process ends.
+ * A claim on a directory or file that the kernel holds for this process and drops with it, however
+ * the process ends.
  *
- * It is an abstract unix socket named after the device and inode, and exists on Linux only. Of all
- * processes and worker threads in one network namespace, one can have it. It does not keep the
- * process alive.
+ * It is an abstract unix socket named after device and inode, on Linux only. Of all processes and
+ * worker threads in one network namespace, one can have it. It does not keep the process alive.
  */
 export class LockGuard {
   /** Identifies the guarded directory or file within one boot of one machine. */
