@@ -4,36 +4,36 @@ import { rangeAssignor } from './range.ts'
 import { roundRobinAssignor } from './round-robin.ts'
 import { stickyAssignor } from './sticky.ts'
 
-/** How the partitions of a group are divided among its members; Kafka's names. */
+/** How a group's partitions are divided among its members. The names are Kafka's. */
 export type PartitionAssignmentStrategy = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
 
 /** What an assignor knows about one member of a group. */
 export interface GroupMember {
-  /** Unique in the group. */
+  /** Unique within the group. */
   readonly memberId: string
-  /** Topics the member subscribes to, in any order; topics that do not exist are passed over. */
+  /** Topics the member subscribes to, in any order; those that do not exist are ignored. */
   readonly topics: readonly string[]
-  /** Partitions the member still holds from the assignment of `generation`; empty for a new one. */
+  /** Partitions it still holds from the assignment of `generation`; empty for a new member. */
   readonly ownedPartitions: readonly TopicPartition[]
-  /** Of two members that claim a partition the one with the higher generation owns it. */
+  /** If two members claim a partition, the one with the higher generation owns it. */
   readonly generation: number
 }
 
 /**
- * Divides the partitions of a group among its members. Pure: equal arguments give equal results,
- * in whatever order the topics and members come.
+ * Divides a group's partitions among its members. Pure: equal arguments produce equal results,
+ * whatever the order of the topics and members.
  */
 export interface Assignor {
   readonly strategy: PartitionAssignmentStrategy
   /**
-   * What members do before a rebalance. `eager`: they give up everything, and each result is
-   * complete. `cooperative`: they keep what they have, and a result may leave out a partition that
-   * its owner must give up first; another rebalance then assigns it.
+   * What members do before a rebalance. `eager`: they give up all partitions, and each result is
+   * complete. `cooperative`: they keep their partitions, and a result may leave out a partition
+   * that its owner must give up first; another rebalance then assigns it.
    */
   readonly protocol: 'eager' | 'cooperative'
   /**
-   * @param partitionCounts number of partitions of every topic that exists
-   * @returns the partitions of each member, sorted; a member without any has an empty list
+   * @param partitionCounts the number of partitions of every existing topic
+   * @returns each member's partitions, sorted; a member without any has an empty list
    */
   assign(
     partitionCounts: ReadonlyMap<string, number>,
@@ -41,7 +41,7 @@ export interface Assignor {
   ): Map<string, TopicPartition[]>
 }
 
-// A Map, because a plain object would find an assignor for `constructor`.
+// A Map, because a plain object would also have a value for `constructor`.
 const ASSIGNORS: ReadonlyMap<string, Assignor> = new Map(
   [rangeAssignor, roundRobinAssignor, stickyAssignor, cooperativeStickyAssignor].map((assignor) => [
     assignor.strategy,
@@ -50,9 +50,9 @@ const ASSIGNORS: ReadonlyMap<string, Assignor> = new Map(
 )
 
 /**
- * The assignor of a strategy.
+ * Returns the assignor of a strategy.
  *
- * @throws RangeError when there is no such strategy
+ * @throws RangeError if there is no such strategy
  */
 export function assignorFor(strategy: PartitionAssignmentStrategy): Assignor {
   const assignor = ASSIGNORS.get(strategy)

@@ -3,10 +3,10 @@ import type { Assignor } from './assignor.ts'
 import { partitionOwners, stickyAssignor } from './sticky.ts'
 
 /**
- * The result of `sticky` reached in two rebalances, so that members never stop reading what they
- * keep. In the first a partition that changes hands is taken from its owner and given to nobody;
- * once the owner has let go of it, the second gives it to its new member. With unchanged members
- * and topics the second result is complete and a third one equals it.
+ * Reaches the result of `sticky` in two rebalances, so members never stop reading the partitions
+ * they keep. The first takes each partition that moves from its owner and assigns it to nobody.
+ * After the owner has revoked it, the second rebalance assigns it to its new owner. If members and
+ * topics do not change, the second result is complete and a third equals it.
  */
 export const cooperativeStickyAssignor: Assignor = {
   strategy: 'cooperative-sticky',

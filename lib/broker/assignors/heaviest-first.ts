@@ -1,11 +1,11 @@
 import type { Weighed } from './lightest-first.ts'
 
-/** Goes through members from the heaviest down, while what some of them have changes. */
+/** Iterates over members from the heaviest down, while the counts of some of them change. */
 export class HeaviestFirst<T extends Weighed> {
-  /** By count. Who has another one since is passed over: it was added again with that. */
+  /** By count. A member with a different count since is skipped: it was added again with that. */
   readonly #members: Map<number, T[]> = new Map()
   #count = 0
-  /** Those with `#count`, in order, and how many of them were told. */
+  /** The members with `#count`, in order, and how many of them {@link next} has returned. */
   #current: readonly T[] = []
   #told = 0
 
@@ -17,14 +17,14 @@ export class HeaviestFirst<T extends Weighed> {
     this.#open()
   }
 
-  /** A member whose count has changed; it must be below that of the last that was told. */
+  /** Adds a member whose count has changed, to less than that of the last one returned. */
   add(member: T): void {
     const members = this.#members.get(member.count)
     if (members === undefined) this.#members.set(member.count, [member])
     else members.push(member)
   }
 
-  /** The heaviest that was not told with its count yet, the first of equal ones. */
+  /** Returns the heaviest member not yet returned with its current count; of equals, the first. */
   next(): T | undefined {
     for (;;) {
       const member = this.#current[this.#told]

@@ -1,22 +1,22 @@
-/** What {@link LightestFirst} goes by. */
+/** What {@link LightestFirst} compares. */
 export interface Weighed {
-  /** Its place among all of them; of equal ones the first counts as the lighter. */
+  /** Its place among all members; of two equal counts, the one that comes first is lighter. */
   readonly place: number
   readonly count: number
 }
 
 interface Entry<T> {
   readonly member: T
-  /** As it was when it was last looked at. */
+  /** The member's count when the heap last read it. */
   count: number
 }
 
 /**
- * Tells which of some members is the lightest without looking at all of them each time.
+ * Finds the lightest of its members without scanning all of them each time.
  *
- * A heap. Counts that have grown meanwhile are put right when they come to its top, so nobody has
- * to tell of them. One that has fallen is still taken for what it was before: who gives something
- * up must be heavier than all that are looked for.
+ * A heap. An increased count is corrected when its entry reaches the top, so callers need not
+ * report it. A decreased count goes unnoticed: the heap keeps the old one. So a member may only
+ * give something up while it is heavier than every member that a caller searches for.
  */
 export class LightestFirst<T extends Weighed> {
   readonly #heap: Entry<T>[]
@@ -26,7 +26,7 @@ export class LightestFirst<T extends Weighed> {
     for (let slot = (members.length >> 1) - 1; slot >= 0; slot--) this.#sink(slot)
   }
 
-  /** The lightest, `undefined` when there is nobody. */
+  /** Returns the lightest member, `undefined` if there are none. */
   first(): T | undefined {
     for (;;) {
       const top = this.#heap[0]

@@ -6,13 +6,13 @@ import { Share, type Movable } from './share.ts'
 import { sortedMemberIds } from './subscriptions.ts'
 import type { SubscribedTopic } from './subscriptions.ts'
 
-/** One partition goes from `from` to `to`. */
+/** Moves one partition from `from` to `to`. */
 interface Step {
   readonly from: Share
   readonly to: Share
 }
 
-/** Something of a topic can go from a member to those who subscribe to it. */
+/** A possible move: `from` has a partition of a topic to which `takers` subscribe. */
 interface Way {
   readonly from: Share
   readonly takers: readonly Share[]
@@ -23,22 +23,22 @@ const NOBODY: readonly Share[] = []
 /**
  * Finds the most even assignment that subscriptions allow, starting from what members already have.
  *
- * The measure is the sum of the squared counts. It is smallest exactly when no chain of moves
- * A → B → … → Z exists in which each gives a partition to the next, who subscribes to its topic,
- * and A has at least two more than Z. So partitions are moved along such chains until there is
- * none: first only those nobody had before, then, if a member still has too many, the rest. When
- * the old assignment can be completed to an even one, nothing that was kept moves.
+ * The measure is the sum of the squared counts. It is minimal exactly when there is no chain of
+ * moves A → B → … → Z in which each member gives a partition to the next, which subscribes to its
+ * topic, and A has at least two more than Z. So partitions are moved along such chains until none
+ * is left: first only those without a previous owner, then, if a member still has too many, the
+ * rest. If the old assignment can be completed to an even one, no kept partition moves.
  *
- * No step goes through all members: a heap for each list of subscribers knows the lightest of them,
- * those who give come from lists by their count, and who cannot give any more is not asked again.
+ * No step scans all members: a heap for each list of subscribers finds its lightest member, givers
+ * come from lists by count, and a member that cannot give any more is not considered again.
  *
- * Used once: {@link keep} and {@link addFree} for every partition, then {@link balance}.
+ * Used once: {@link keep} or {@link addFree} for every partition, then {@link balance}.
  */
 export class PartitionBalancer {
   readonly #shares: ReadonlyMap<string, Share>
-  /** By topic. Topics in succession that the same members subscribe to have one list. */
+  /** By topic. Consecutive topics with the same subscribers share one list. */
   readonly #subscribers: ReadonlyMap<string, readonly Share[]>
-  /** All that subscribe to some topic. */
+  /** All members that subscribe to at least one topic. */
   readonly #takers: readonly Share[]
   readonly #free: TopicPartition[] = []
   /** By the list of subscribers. */
@@ -56,18 +56,18 @@ export class PartitionBalancer {
     this.#takers = [...new Set([...new Set(this.#subscribers.values())].flat())]
   }
 
-  /** Leaves a partition with the member that has it, unless the balance needs it elsewhere. */
+  /** Leaves a partition with its owner, unless balancing has to move it. */
   keep({ topic, partition }: TopicPartition, memberId: string): void {
     const keeper = this.#share(memberId)
     keeper.give({ topic, partition, keeper })
   }
 
-  /** Adds a partition that nobody has. Those added first are dealt first. */
+  /** Adds a partition that has no owner. Partitions are dealt in the order they were added. */
   addFree({ topic, partition }: TopicPartition): void {
     this.#free.push({ topic, partition })
   }
 
-  /** Deals the free partitions, evens out, and returns what each member gets, sorted. */
+  /** Deals the free partitions, balances, and returns each member's partitions, sorted. */
   balance(): Map<string, TopicPartition[]> {
     for (const { topic, partition } of this.#free) {
       const taker = this.#lightest(this.#subscribersOf(topic))
@@ -78,10 +78,10 @@ export class PartitionBalancer {
     return new Map([...this.#shares].map(([memberId, share]) => [memberId, share.contents()]))
   }
 
-  /** Moves what is movable until no chain leads to a more even result. */
+  /** Moves movable partitions until no chain leads to a more even result. */
   #level(movable: Movable): void {
-    // Who gives keeps at least what the heaviest has but one, which is more than a taker may have.
-    // So the queues may take it for heavier than it is, but not in the next round.
+    // A giver keeps at least one less than the heaviest member has, and every taker has fewer.
+    // So in this round it does no harm that the queues still know the giver by its old count.
     this.#queues = new Map()
     const settled = new Set<Share>()
     const givers = new HeaviestFirst([...this.#shares.values()])
@@ -99,15 +99,15 @@ export class PartitionBalancer {
   }
 
   /**
-   * The shortest chain from `giver` to a member with at least two partitions less, last step
-   * first, so that no member passes on what it has just been given. Empty when there is none: then
-   * `giver` and all it can reach are settled.
+   * Finds the shortest chain from `giver` to a member with at least two partitions less. The last
+   * step comes first, so that no member passes on what it has just received. If there is no chain,
+   * the result is empty, and `giver` and all members it can reach are settled.
    *
-   * For good: all it can reach has at most one less than it, and can itself reach nobody else. A
-   * lighter giver can only send to members that have two less than itself, so no chain needs to
-   * touch any of those again.
+   * They are settled for good: those members have at most one less than `giver`, and can reach no
+   * others. A lighter giver can only send to members that have two less than itself, so no chain
+   * needs to touch the settled ones again.
    *
-   * @param fewest what the lightest of all takers has
+   * @param fewest the count of the lightest of all takers
    */
   #findChain(giver: Share, movable: Movable, fewest: number, settled: Set<Share>): Step[] {
     const steps = new Map<Share, Step>()
@@ -174,7 +174,7 @@ export class PartitionBalancer {
   }
 }
 
-/** The steps that lead to the last one, which comes first. */
+/** Returns the steps that lead to `end`, last step first. */
 function chainTo(end: Step, steps: ReadonlyMap<Share, Step>): Step[] {
   const chain = [end]
   for (let step = steps.get(end.from); step !== undefined; step = steps.get(step.from)) {

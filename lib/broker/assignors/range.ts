@@ -2,9 +2,9 @@ import type { Assignor } from './assignor.ts'
 import { emptyAssignment, subscribedTopics } from './subscriptions.ts'
 
 /**
- * Gives each member a contiguous range of every topic's partitions. Topics with equal partition
- * counts and subscribers are divided alike, so records of one key in several topics meet in one
- * member. The first members get one partition more of every topic that does not divide evenly.
+ * Assigns each member a contiguous range of every topic's partitions. Topics with equal partition
+ * counts and subscribers are divided alike, so the same member reads a key's records in all of
+ * them. Of every topic that does not divide evenly, the first members get one partition more.
  */
 export const rangeAssignor: Assignor = {
   strategy: 'range',

@@ -2,9 +2,9 @@ import type { Assignor } from './assignor.ts'
 import { emptyAssignment, sortedMemberIds, subscribedTopics } from './subscriptions.ts'
 
 /**
- * Deals all partitions of all topics to the members in a circle, passing over those that do not
- * subscribe to the topic. Even when all members subscribe to the same topics; when they do not,
- * `sticky` is more even.
+ * Deals all partitions of all topics to the members in turn, skipping members that do not subscribe
+ * to the topic. The result is even if all members subscribe to the same topics; otherwise `sticky`
+ * is more even.
  */
 export const roundRobinAssignor: Assignor = {
   strategy: 'roundrobin',

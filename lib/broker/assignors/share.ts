@@ -1,24 +1,24 @@
 import { compareTopicPartitions } from '../topic-partition.ts'
 import type { TopicPartition } from '../topic-partition.ts'
 
-/** A partition with the member that had it before, `null` when nobody did. */
+/** A partition and its previous owner, `null` if it had none. */
 export interface Piece extends TopicPartition {
   readonly keeper: Share | null
 }
 
-/** Which partitions may be moved from the members that have them. */
+/** Which partitions may be moved: those a member did not have before, or all. */
 export type Movable = 'added' | 'all'
 
-/** A member while partitions are being moved about, and what it has. */
+/** A member and its partitions during balancing. */
 export class Share {
   readonly memberId: string
   /** Its place among all members, sorted by id. */
   readonly place: number
-  /** Topics it may take partitions of. */
+  /** The topics it subscribes to. */
   readonly #topics: ReadonlySet<string>
-  /** By topic, those it has and had before, ascending; no list is empty. */
+  /** By topic, the partitions it has and had before, ascending; no list is empty. */
   readonly #kept: Map<string, Piece[]> = new Map()
-  /** By topic, those it has but did not have before, ascending; no list is empty. */
+  /** By topic, the partitions it has but did not have before, ascending; no list is empty. */
   readonly #added: Map<string, Piece[]> = new Map()
   #count = 0
 
@@ -41,22 +41,22 @@ export class Share {
     else pieces.splice(slotFor(pieces, piece.partition), 0, piece)
   }
 
-  /** Topics of which it has something that may be moved; one may come twice. */
+  /** The topics of which it has a movable partition; a topic may appear twice. */
   *movableTopics(movable: Movable): Generator<string> {
     yield* this.#added.keys()
     if (movable === 'all') yield* this.#kept.keys()
   }
 
-  /** Moves the partition that hurts least: one it has not had for long, else its last. */
+  /** Moves the cheapest partition: one it did not have before, otherwise the last it kept. */
   handOver(to: Share, movable: Movable): void {
     const piece = this.#chooseAdded(to) ?? (movable === 'all' ? this.#chooseKept(to) : null)
-    // A chain has steps only along topics that the giver has and the taker subscribes to.
+    // Every step of a chain follows a topic that the giver has and the taker subscribes to.
     if (piece === null) throw new Error(`'${this.memberId}' has no partition for '${to.memberId}'`)
     this.#take(piece)
     to.give(piece)
   }
 
-  /** All that it has, sorted. */
+  /** All its partitions, sorted. */
   contents(): TopicPartition[] {
     return [...this.#kept.values(), ...this.#added.values()]
       .flat()
@@ -64,7 +64,7 @@ export class Share {
       .sort(compareTopicPartitions)
   }
 
-  /** One that the taker had before if there is any, else the last. */
+  /** Prefers a partition that the taker had before; otherwise the last one. */
   #chooseAdded(to: Share): Piece | null {
     let best: Piece | null = null
     for (const [topic, pieces] of this.#added) {
@@ -106,7 +106,7 @@ function isBetter(piece: Piece, other: Piece, to: Share): boolean {
   return compareTopicPartitions(piece, other) > 0
 }
 
-/** Where a partition belongs among ascending ones. */
+/** Returns where to insert a partition among ascending ones. */
 function slotFor(pieces: readonly Piece[], partition: number): number {
   let low = 0
   let high = pieces.length

@@ -4,9 +4,9 @@ import { PartitionBalancer } from './partition-balancer.ts'
 import { subscribedTopics } from './subscriptions.ts'
 
 /**
- * Gives every member as equal a number of partitions as the subscriptions allow, and moves none
- * that an even result can do without, so that a member keeps its caches and its position. No fewer
- * can be moved when all subscribe alike; with mixed subscriptions a few more may be.
+ * Assigns partitions as evenly as the subscriptions allow, and moves only those that it must, so
+ * that members keep their caches and positions. If all members subscribe to the same topics, the
+ * number of moves is minimal; with mixed subscriptions a few more partitions may move.
  */
 export const stickyAssignor: Assignor = {
   strategy: 'sticky',
@@ -31,9 +31,10 @@ export const stickyAssignor: Assignor = {
 }
 
 /**
- * Who owns what before the rebalance, by {@link topicPartitionKey}. Of several members that claim
- * a partition the one with the highest generation owns it, the others missed a rebalance; of equal
- * ones the first by id. Claims to topics that no longer exist or are no longer subscribed count.
+ * Returns each partition's owner before the rebalance, by {@link topicPartitionKey}. If several
+ * members claim a partition, the one with the highest generation owns it, as the others missed a
+ * rebalance; of equal generations, the first by id. Claims count even if the topic no longer exists
+ * or the member no longer subscribes to it.
  */
 export function partitionOwners(members: readonly GroupMember[]): Map<string, string> {
   const claims = new Map<string, GroupMember>()

@@ -2,16 +2,16 @@ import { compareNames } from '../topic-partition.ts'
 import type { TopicPartition } from '../topic-partition.ts'
 import type { GroupMember } from './assignor.ts'
 
-/** A topic that has something to assign and somebody to assign it to. */
+/** A topic that has both partitions and subscribers. */
 export interface SubscribedTopic {
   readonly topic: string
   /** At least 1. */
   readonly partitionCount: number
-  /** Ids of the members that subscribe, sorted; at least one. */
+  /** Ids of the subscribing members, sorted; at least one. */
   readonly subscribers: readonly string[]
 }
 
-/** The topics that have both partitions and subscribers, sorted by name. */
+/** Returns the topics that have both partitions and subscribers, sorted by name. */
 export function subscribedTopics(
   partitionCounts: ReadonlyMap<string, number>,
   members: readonly GroupMember[],
@@ -33,12 +33,12 @@ export function subscribedTopics(
   return result.sort((left, right) => compareNames(left.topic, right.topic))
 }
 
-/** Ids of the members in the order in which every assignor goes through them. */
+/** Returns the ids of the members in the order in which every assignor visits them. */
 export function sortedMemberIds(members: readonly GroupMember[]): string[] {
   return members.map((member) => member.memberId).sort(compareNames)
 }
 
-/** An assignment to start from: every member, sorted, with nothing. */
+/** Returns an assignment without partitions: every member, sorted, with an empty list. */
 export function emptyAssignment(members: readonly GroupMember[]): Map<string, TopicPartition[]> {
   return new Map(sortedMemberIds(members).map((memberId) => [memberId, []]))
 }

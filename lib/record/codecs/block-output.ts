@@ -1,12 +1,12 @@
-/** What a block decoder returns instead of a position when the bytes are no block. */
+/** What a block decoder returns instead of a position if the bytes are not a valid block. */
 export const DAMAGED = -1
-/** The same when what comes out needs more room than there is. */
+/** What it returns if the decompressed bytes do not fit into the target. */
 export const NO_ROOM = -2
 
-/** Copies longer than this are left to the machine; for shorter ones the call costs more. */
+/** Longer copies call a native method; for shorter ones the call costs more than a loop. */
 const LONG_COPY = 24
 
-/** Copies bytes that are there, into room that is there. */
+/** Copies bytes. The caller has checked the bounds of both buffers. */
 export function copyLiterals(
   source: Buffer,
   position: number,
@@ -22,7 +22,7 @@ export function copyLiterals(
     target[at + index] = source[position + index] as number
 }
 
-/** Repeats what begins `distance` before `at`, which may be part of what is being written. */
+/** Repeats the bytes that begin `distance` before `at`. The two ranges may overlap. */
 export function copyMatch(target: Buffer, at: number, distance: number, length: number): void {
   const from = at - distance
   if (distance >= length && length > LONG_COPY) {

@@ -1,36 +1,37 @@
 import { CorruptRecordError } from '../../errors.ts'
 
-/** Kafka's codecs. The place of a name in this list is its id in the batch attributes. */
+/** Kafka's codecs. The index of a name in this list is its id in the batch attributes. */
 export const COMPRESSION_TYPES = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
 /** How the records of a batch are compressed. */
 export type CompressionType = (typeof COMPRESSION_TYPES)[number]
 
-/** One way to compress the records of a batch. Stateless: calls may overlap. */
+/** Compresses and decompresses the records of a batch. Stateless: calls may overlap. */
 export interface Codec {
   readonly type: CompressionType
   /**
-   * Why the codec cannot be used here, `null` when it can. Asked before any use of it.
+   * Returns why the codec cannot be used here, `null` if it can. Called before any use of it.
    *
-   * @defaultValue it always can
+   * @defaultValue the codec can always be used
    */
   readonly whyMissing?: () => string | null
   /**
-   * @param level the codec's own scale, its default when absent
-   * @throws RangeError when the codec has no such level
+   * @param level on the codec's own scale; its default when absent
+   * @throws RangeError if the codec has no such level
    */
   compress(bytes: Buffer, level?: number): Promise<Buffer>
   /**
-   * @param maxOutputBytes how much may come out: a few hostile bytes can ask for gigabytes
-   * @throws {@link CorruptRecordError} when `bytes` are damaged, or would exceed `maxOutputBytes`
+   * @param maxOutputBytes the limit of the result: a few hostile bytes can expand to gigabytes
+   * @throws {@link CorruptRecordError} if `bytes` are damaged, or expand to more than
+   * `maxOutputBytes`
    */
   decompress(bytes: Buffer, maxOutputBytes: number): Promise<Buffer>
 }
 
-/** What is taken and given in one turn of the event loop by codecs that run on its thread. */
+/** How many bytes a codec on the event loop's thread processes, in and out, in one turn. */
 export const BYTES_PER_TURN: number = 256 * 1024
 
-/** The error for bytes that no writer of the format has written. */
+/** Creates the error for bytes that no writer of the format produces. */
 export function damaged(format: string, why: string, cause?: unknown): CorruptRecordError {
   return new CorruptRecordError(
     `the ${format} is damaged: ${why}`,
@@ -39,7 +40,7 @@ export function damaged(format: string, why: string, cause?: unknown): CorruptRe
   )
 }
 
-/** The error for bytes that would become more than their reader takes. */
+/** Creates the error for bytes that expand to more than their reader allows. */
 export function tooLarge(maxOutputBytes: number, cause?: unknown): CorruptRecordError {
   return new CorruptRecordError(
     `the records take more than the allowed ${maxOutputBytes} bytes when decompressed`,

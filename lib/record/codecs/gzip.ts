@@ -7,7 +7,7 @@ import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
 const deflate = promisify<Buffer, { level: number }, Buffer>(gzip)
 const inflate = promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip)
 
-/** Members of RFC 1952, by the zlib of Node.js, on its thread pool. */
+/** Gzip (RFC 1952) by Node.js' zlib, on its thread pool. */
 export const GZIP: Codec = {
   type: 'gzip',
   compress: async (bytes, level = DEFAULT_LEVELS.compressionGzipLevel) =>
@@ -22,7 +22,7 @@ export const GZIP: Codec = {
 }
 
 /**
- * Tells what a failure of zlib means. Only what the bytes are to blame for is corruption; a failed
+ * Translates a failure of zlib. Only a failure caused by the bytes is corruption; a failed
  * allocation says nothing about them.
  *
  * @internal

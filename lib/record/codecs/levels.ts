@@ -2,19 +2,19 @@ import { checkWholeNumber, wholeNumber, type Checks } from '../../checks.ts'
 import type { CompressionType } from './codec.ts'
 
 /**
- * How hard codecs try, each on its own scale; snappy has none. A topic's count where it has a
- * `compressionType` of its own, the producer's where that is left to producers.
+ * Compression levels, each on its codec's own scale; snappy has none. The topic's levels apply if
+ * it has a `compressionType` of its own, the producer's if the topic leaves the type to producers.
  */
 export interface CompressionLevels {
-  /** 1 (fast) to 9 (small); -1 leaves the choice to zlib, which takes 6. @defaultValue -1 */
+  /** 1 (fast) to 9 (small); -1 leaves the choice to zlib, which uses 6. @defaultValue -1 */
   readonly compressionGzipLevel?: number
-  /** 9 is Kafka's fast compressor. Every other number is the thorough one: 1 (fast) to 17 (small). @defaultValue 9 */
+  /** 9 is Kafka's fast compressor; others are the thorough one, 1 (fast) to 17. @defaultValue 9 */
   readonly compressionLz4Level?: number
   /** -131072 (fast) to 22 (small). @defaultValue 3 */
   readonly compressionZstdLevel?: number
 }
 
-/** Kafka's. */
+/** Kafka's defaults. */
 export const DEFAULT_LEVELS: Readonly<Required<CompressionLevels>> = Object.freeze({
   compressionGzipLevel: -1,
   compressionLz4Level: 9,
@@ -33,7 +33,7 @@ export const LEVEL_CHECKS: Checks<CompressionLevels> = {
   compressionZstdLevel: wholeNumber(-131_072, 22),
 }
 
-/** The level for one codec; `undefined` where it has none. */
+/** Returns the level for one codec; `undefined` if the codec has none. */
 export function levelOf(
   type: CompressionType,
   levels: Required<CompressionLevels>,
@@ -52,9 +52,9 @@ export function levelOf(
 }
 
 /**
- * Checks what a codec is told, whoever tells it.
+ * Checks a level that a codec receives, whoever the caller is.
  *
- * @throws RangeError naming the range
+ * @throws RangeError that names the range
  */
 export function checkLevel(key: keyof CompressionLevels, level: number): number {
   LEVEL_CHECKS[key](key, level)

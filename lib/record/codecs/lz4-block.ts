@@ -1,7 +1,7 @@
 import { copyLiterals, copyMatch, DAMAGED, NO_ROOM } from './block-output.ts'
 import { findMatches, MIN_MATCH } from './matches.ts'
 
-// A block is a row of sequences: a token with two lengths, literals, and the distance of a match.
+// A block is a list of sequences: a token with two lengths, literals, and the distance of a match.
 // See https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md.
 
 const NIBBLE = 15
@@ -11,7 +11,7 @@ const NIBBLE = 15
  *
  * @param target has `end - start` bytes of room at `at`
  * @param attempts see {@link findMatches}
- * @returns where the block ends in `target`; `null` when it would not be smaller than its content
+ * @returns where the block ends in `target`; `null` if it would not be smaller than its content
  */
 export function compressLz4Block(
   source: Buffer,
@@ -30,7 +30,7 @@ export function compressLz4Block(
     distance: number,
   ): void => {
     const literals = matchStart - literalStart
-    // What has become too large is not written, and stays too large.
+    // A block that becomes too large is not written any further.
     if (position + sequenceBytes(literals, length) > room) {
       position = room + 1
       return
@@ -49,7 +49,7 @@ export function compressLz4Block(
   return putLiterals(source, tail, end - tail, target, position)
 }
 
-/** The most that a sequence takes. */
+/** An upper bound of a sequence's size. */
 function sequenceBytes(literals: number, length: number): number {
   return 5 + literals + Math.floor(literals / 255) + Math.floor(length / 255)
 }
@@ -78,7 +78,7 @@ function putLength(target: Buffer, at: number, length: number): number {
 /**
  * Decompresses the block that fills `source`.
  *
- * @returns how much of `target` is filled, from its beginning; {@link DAMAGED}, {@link NO_ROOM}
+ * @returns how many bytes of `target` are filled, or {@link DAMAGED} or {@link NO_ROOM}
  */
 export function decompressLz4Block(source: Buffer, target: Buffer): number {
   const end = source.length
@@ -90,7 +90,7 @@ export function decompressLz4Block(source: Buffer, target: Buffer): number {
     let literals = token >> 4
     if (literals === NIBBLE) {
       let byte = 255
-      // A length is no larger than its bytes can say, so nothing overflows before the block ends.
+      // Each byte adds at most 255, so the sum cannot overflow before the block ends.
       while (byte === 255) {
         if (position >= end) return DAMAGED
         byte = source[position++] as number
@@ -122,6 +122,6 @@ export function decompressLz4Block(source: Buffer, target: Buffer): number {
     copyMatch(target, at, distance, length)
     at += length
   }
-  // A block that is empty, or ends with a match.
+  // The block is empty, or ends with a match.
   return DAMAGED
 }

@@ -6,13 +6,13 @@ import { compressLz4Block, decompressLz4Block } from './lz4-block.ts'
 import { MAX_BLOCK_BYTES } from './matches.ts'
 import { xxh32 } from './xxh32.ts'
 
-// The frame is the one that Kafka writes and reads, a part of
-// https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md: independent blocks.
+// The frames that Kafka writes and reads, with independent blocks only: a subset of
+// https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md.
 
 const FRAME = 'LZ4 frame'
 const MAGIC = 0x184d2204
 const MAGIC_BYTES = 4
-/** FLG: version 01, independent blocks. BD: blocks of up to 64 KiB. HC: their checksum. */
+/** FLG: version 01, independent blocks. BD: blocks of up to 64 KiB. HC: checksum of both. */
 const HEADER = Buffer.from('04224d18604082', 'hex')
 const LENGTH_BYTES = 4
 const CHECKSUM_BYTES = 4
@@ -31,7 +31,7 @@ const SMALLEST_BLOCK_SIZE = 4
 
 const MAX_ATTEMPTS = 256
 
-/** LZ4 in Kafka's frame. Runs on the thread of its caller, which gets a turn between blocks. */
+/** LZ4 in Kafka's frame. Runs on the caller's thread, and yields to the event loop now and then. */
 export const LZ4: Codec = {
   type: 'lz4',
   compress: async (bytes, level = DEFAULT_LEVELS.compressionLz4Level) => {
@@ -40,7 +40,7 @@ export const LZ4: Codec = {
     const boundBytes = HEADER.length + bytes.length + (blockCount + 1) * LENGTH_BYTES
     const target = Buffer.allocUnsafe(boundBytes)
     let position = HEADER.copy(target)
-    // A thorough search takes as long for one block as a fast one for several.
+    // A thorough search of one block takes as long as a fast search of several.
     const bytesPerTurn = attempts === 1 ? BYTES_PER_TURN : MAX_BLOCK_BYTES
     for (let start = 0; start < bytes.length; start += MAX_BLOCK_BYTES) {
       if (start > 0 && start % bytesPerTurn === 0) await nextTurn()
@@ -69,7 +69,7 @@ export const LZ4: Codec = {
   },
 }
 
-/** Kafka's default is its fastest compressor; what is asked for by another number is thorough. */
+/** Kafka's default level selects its fast compressor, every other level the thorough one. */
 function attemptsOf(level: number): number {
   if (level === DEFAULT_LEVELS.compressionLz4Level) return 1
   return Math.min(2 ** level, MAX_ATTEMPTS)
@@ -132,7 +132,7 @@ function readHeader(bytes: Buffer): FrameHeader {
   }
 }
 
-/** Goes through the blocks of a frame. */
+/** Iterates over the blocks of a frame. */
 class BlockReader {
   readonly #bytes: Buffer
   readonly #maxBlockBytes: number
@@ -146,7 +146,7 @@ class BlockReader {
     this.#hasChecksums = hasChecksums
   }
 
-  /** The next block, `null` at the mark that ends them. */
+  /** Returns the next block, `null` at the end mark. */
   next(): Block | null {
     const word = this.#take(LENGTH_BYTES).readUInt32LE(0)
     if (word === 0) return null
@@ -162,7 +162,7 @@ class BlockReader {
     return { bytes, isStored }
   }
 
-  /** Makes sure that so many bytes are left, and no more. Kafka does not look at them either. */
+  /** Checks that exactly `restBytes` follow. Like Kafka, ignores the content checksum in them. */
   end(restBytes: number): void {
     this.#take(restBytes)
     const left = this.#bytes.length - this.#position
@@ -178,17 +178,17 @@ class BlockReader {
   }
 }
 
-/** What a block holds; `null` when that is more than `maxBytes`. */
+/** Returns the content of a block; `null` if that is more than `maxBytes`. */
 function contentOf(block: Block, maxBlockBytes: number, maxBytes: number): Buffer | null {
   const { bytes, isStored } = block
   if (isStored) return bytes.length > maxBytes ? null : bytes
-  // No block grows more than that, so that a small one takes little memory whatever it says.
+  // A byte expands to at most 255, so a small block takes little memory whatever it claims.
   const mostBytes = Math.min(maxBlockBytes, bytes.length * 255)
   const target = Buffer.allocUnsafe(Math.min(mostBytes, maxBytes))
   const count = decompressLz4Block(bytes, target)
   if (count === NO_ROOM && maxBytes < mostBytes) return null
   if (count === NO_ROOM || count === DAMAGED) throw damaged(FRAME, 'a block cannot be decompressed')
-  // Most blocks are much smaller than what they might have been.
+  // Most blocks fill little of their buffer: a copy lets the buffer be freed.
   return count * 2 > target.length
     ? target.subarray(0, count)
     : Buffer.from(target.subarray(0, count))

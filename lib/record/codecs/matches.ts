@@ -1,23 +1,23 @@
-/** Blocks are no longer, so that a position in one fits a table of small numbers. */
+/** The largest block. With this limit, the tables of positions can hold 16-bit numbers. */
 export const MAX_BLOCK_BYTES: number = 64 * 1024
 
 /** The shortest match that LZ4 and Snappy can use. */
 export const MIN_MATCH: number = 4
 
-/** The last match begins so far before the end of a block, and ends so far before it: as LZ4 demands. */
+/** LZ4 requires that the last match begin and end at least this far before the end of a block. */
 const LAST_MATCH_BYTES = 12
 const LAST_LITERALS = 5
 
 const HASH_BITS = 13
-/** Where the bytes with a hash were last seen, from the start of the block and plus one; 0: nowhere. */
+/** By hash, the last position with that hash, from the start of the block, plus one; 0 if none. */
 const heads = new Uint16Array(1 << HASH_BITS)
-/** The place before each, with the same hash, in the same form. */
+/** By position, the previous position with the same hash, in the same form. */
 const chain = new Uint16Array(MAX_BLOCK_BYTES)
 
 /**
- * Told of each match in order, without overlaps.
+ * Called for each match in order, without overlaps.
  *
- * @param literalStart where the bytes begin that lie between the last match and this one
+ * @param literalStart where the bytes between the previous match and this one begin
  */
 export type OnMatch = (
   literalStart: number,
@@ -27,12 +27,12 @@ export type OnMatch = (
 ) => void
 
 /**
- * Finds what of a block repeats earlier parts of it.
+ * Finds the parts of a block that repeat earlier parts of it.
  *
  * @param start of the block, which is at most {@link MAX_BLOCK_BYTES} long
- * @param attempts how many earlier places are compared for each position; with 1, parts that do not
- * repeat are passed over in growing steps
- * @returns where the bytes begin that follow the last match
+ * @param attempts how many earlier positions are compared with each position; with 1, parts that do
+ * not repeat are skipped in growing steps
+ * @returns where the bytes after the last match begin
  */
 export function findMatches(
   source: Buffer,
@@ -65,7 +65,7 @@ export function findMatches(
     }
     onMatch(literalStart, position, bestLength, position - best)
     const matchEnd = position + bestLength
-    // All of a match is entered for a thorough search, and its end for a fast one.
+    // A thorough search enters every position of a match, a fast one only the last two.
     const entered = attempts === 1 ? matchEnd - 2 : position + 1
     for (let at = entered; at < matchEnd && at <= lastStart; at += 1) enter(source, at, start)
     position = matchEnd
@@ -74,7 +74,7 @@ export function findMatches(
   return literalStart
 }
 
-/** Enters a position, and gives the place where the same hash was last seen. */
+/** Enters a position, and returns the previous one with the same hash, in the form of `heads`. */
 function enter(source: Buffer, position: number, start: number): number {
   const word =
     (source[position] as number) |
@@ -89,7 +89,7 @@ function enter(source: Buffer, position: number, start: number): number {
   return found
 }
 
-/** How many bytes from `candidate` on are those from `position` on, which end before `end`. */
+/** Returns how many bytes from `candidate` on equal those from `position` on, up to `end`. */
 function matchLength(source: Buffer, candidate: number, position: number, end: number): number {
   let length = 0
   while (position + length < end && source[candidate + length] === source[position + length]) {

@@ -1,24 +1,25 @@
 import { copyLiterals, copyMatch } from './block-output.ts'
 import { findMatches } from './matches.ts'
 
-// A block is its length and a row of elements, literals or copies, each with its kind in the low two
-// bits of its tag. See https://github.com/google/snappy/blob/main/format_description.txt.
+// A block is the length of its content and a list of elements, literals or copies, each with its
+// kind in the low two bits of its tag. See
+// https://github.com/google/snappy/blob/main/format_description.txt.
 
 const LITERAL = 0
 const COPY_1 = 1
 const COPY_2 = 2
-/** Literals up to this length have it in their tag. */
+/** Literals up to this length store it in their tag. */
 const TAG_LITERALS = 60
 const MAX_COPY = 64
 /** A copy with a one-byte distance has three bits for its length and eleven for the distance. */
 const MAX_SHORT_COPY = 11
 const MIN_SHORT_COPY = 4
 const SHORT_DISTANCE = 2048
-/** No element makes more of its bytes: three become 64. */
+/** The largest expansion of any element: 3 bytes become 64. */
 const MOST_BYTES_OUT = 64
 const LEAST_BYTES_IN = 3
 
-/** How large a block of so many bytes may become, its length included. */
+/** Returns the maximum size of a block with so much content, including its length field. */
 export function boundOfSnappyBlock(sizeBytes: number): number {
   return 32 + sizeBytes + Math.ceil(sizeBytes / 6)
 }
@@ -80,7 +81,7 @@ function putLiterals(
 function putCopies(target: Buffer, at: number, length: number, distance: number): number {
   let position = at
   let rest = length
-  // What is left for the last copy has to be as long as the shortest one.
+  // The rest for the last copy must be at least as long as the shortest copy.
   for (; rest >= MAX_COPY + MIN_SHORT_COPY; rest -= MAX_COPY) {
     position = putCopy(target, position, MAX_COPY, distance)
   }
@@ -103,15 +104,15 @@ function putCopy(target: Buffer, at: number, length: number, distance: number): 
   return at + 3
 }
 
-/** What a block says about itself. */
+/** What the head of a block says. */
 export interface SnappyBlockLength {
-  /** Of what comes out. */
+  /** The decompressed size. */
   readonly contentBytes: number
   /** Where the elements begin. */
   readonly start: number
 }
 
-/** Reads the length of a block, `null` when there is none, or none that its bytes could come to. */
+/** Reads the content's length; `null` if it is missing, or more than the block can expand to. */
 export function readSnappyLength(source: Buffer): SnappyBlockLength | null {
   let contentBytes = 0
   for (let start = 0; start < Math.min(5, source.length); start += 1) {
@@ -125,9 +126,9 @@ export function readSnappyLength(source: Buffer): SnappyBlockLength | null {
 }
 
 /**
- * Decompresses the elements of `source` from `start` on into `target`, which they have to fill.
+ * Decompresses the elements of `source` from `start` on into `target`.
  *
- * @returns whether they did
+ * @returns whether they are valid and fill `target` exactly
  */
 export function decompressSnappyBlock(source: Buffer, start: number, target: Buffer): boolean {
   const end = source.length

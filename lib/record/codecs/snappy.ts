@@ -7,22 +7,22 @@ import {
   readSnappyLength,
 } from './snappy-block.ts'
 
-// The stream is the one of snappy-java, which Kafka uses, and not Google's framing. Where its name is
-// missing, snappy-java takes all of the bytes for one plain block: clients that are built on the C
-// library write such ones, and brokers store what they get.
+// The stream format is that of snappy-java, which Kafka uses, not Google's framing format. If the
+// magic bytes are missing, snappy-java reads all bytes as one plain block: clients built on the C
+// library write such blocks, and brokers store them as they are.
 
 const STREAM = 'snappy stream'
-/** A name, the version, and the oldest version that can read it. */
+/** Magic bytes, the version, and the oldest version that can read it. */
 const HEADER = Buffer.from('82534e41505059000000000100000001', 'hex')
 const NAME_BYTES = 8
 const NAME = HEADER.subarray(0, NAME_BYTES)
 const OLDEST_READER_POSITION = 12
 const VERSION = 1
 const LENGTH_BYTES = 4
-/** What snappy-java puts into a block. */
+/** How much content snappy-java puts into a block. */
 const BLOCK_BYTES = 32 * 1024
 
-/** Snappy in the stream of snappy-java. Runs on the thread of its caller, which gets turns in between. */
+/** Snappy in snappy-java's stream. Runs on the caller's thread, and yields now and then. */
 export const SNAPPY: Codec = {
   type: 'snappy',
   compress: async (bytes) => {
@@ -62,7 +62,7 @@ export const SNAPPY: Codec = {
 
 interface Block {
   readonly source: Buffer
-  /** Of its elements. */
+  /** Where its elements begin. */
   readonly start: number
   readonly contentBytes: number
 }
@@ -72,7 +72,7 @@ interface Blocks {
   readonly totalBytes: number
 }
 
-/** The blocks of a stream, and what comes out of them all: known before any memory is taken for it. */
+/** Reads the blocks of a stream and their total content size, before memory is allocated for it. */
 function readBlocks(bytes: Buffer, maxOutputBytes: number): Blocks {
   if (!bytes.subarray(0, NAME_BYTES).equals(NAME)) return plainBlock(bytes, maxOutputBytes)
   if (bytes.length < HEADER.length) throw damaged(STREAM, 'it ends in its header')

@@ -4,7 +4,7 @@ const PRIME_3 = 0xc2b2ae3d
 const PRIME_4 = 0x27d4eb2f
 const PRIME_5 = 0x165667b1
 
-/** The checksum of LZ4 frames: XXH32 of all of `bytes` with the seed 0, unsigned. */
+/** Returns the checksum of LZ4 frames: XXH32 of all of `bytes` with seed 0, unsigned. */
 export function xxh32(bytes: Buffer): number {
   const { length } = bytes
   let position = 0

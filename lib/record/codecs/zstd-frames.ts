@@ -1,12 +1,11 @@
 import { damaged, tooLarge } from './codec.ts'
 
-// What can be told of frames without decompressing them; see RFC 8878. The libraries that decompress
-// are asked for one frame at a time, because some stop silently behind the first one, or where a
-// frame is cut off.
+// Parses frames without decompressing them; see RFC 8878. The libraries decompress one frame at a
+// time, because some of them stop silently after the first frame, or where a frame is cut off.
 
 const STREAM = 'zstd stream'
 const MAGIC = 0xfd2fb528
-/** Frames for others, which hold nothing of ours, begin with one of sixteen numbers. */
+/** Skippable frames, which hold no records, begin with one of sixteen numbers from this one on. */
 const SKIPPABLE_MAGIC = 0x184d2a50
 const SKIPPABLE_MASK = 0xfffffff0
 const WORD_BYTES = 4
@@ -23,17 +22,18 @@ const RAW = 0
 const RLE = 1
 const COMPRESSED = 2
 
-/** One frame, whole. */
+/** One complete frame. */
 export interface ZstdFrame {
   readonly bytes: Buffer
-  /** What comes out of it at most; where the frame says how much that is, no more than this. */
+  /** The most that it can decompress to; its content size if the frame states that. */
   readonly mostBytes: number
 }
 
 /**
- * The frames of a stream, which are complete and ask for no more memory than is allowed.
+ * Returns the frames of a stream, checked to be complete and within `maxOutputBytes` as far as
+ * their headers tell.
  *
- * @throws {@link CorruptRecordError} when they do, or something is missing or left over
+ * @throws {@link CorruptRecordError} if they claim more, or bytes are missing or left over
  */
 export function zstdFramesIn(bytes: Buffer, maxOutputBytes: number): ZstdFrame[] {
   const frames: ZstdFrame[] = []
@@ -55,7 +55,7 @@ export function zstdFramesIn(bytes: Buffer, maxOutputBytes: number): ZstdFrame[]
   return frames
 }
 
-/** What comes out of a frame, as far as its headers say. */
+/** The bounds of a frame's decompressed size, as far as its headers tell. */
 interface FrameSize {
   readonly leastBytes: number
   readonly mostBytes: number
@@ -84,7 +84,7 @@ function readWindow(reader: FrameReader): number {
   return base + (base / 8) * (window & 7)
 }
 
-/** `null` where the frame does not say, as those of Kafka do not. */
+/** `null` if the frame does not state it; Kafka's frames do not. */
 function readContentSize(
   reader: FrameReader,
   flag: number,
@@ -114,7 +114,7 @@ function readBlocks(reader: FrameReader, maxBlockBytes: number): FrameSize {
   }
 }
 
-/** Reads numbers, smallest byte first, as long as there are bytes. */
+/** Reads little-endian numbers, and throws where the bytes end too early. */
 class FrameReader {
   readonly #bytes: Buffer
   position = 0

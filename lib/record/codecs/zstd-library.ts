@@ -10,24 +10,24 @@ import {
 import { damaged, tooLarge } from './codec.ts'
 
 const STREAM = 'zstd stream'
-/** What the package's message for an output that does not fit ends with: ZSTD_error_dstSize_tooSmall. */
+/** The end of the package's message if the output does not fit: ZSTD_error_dstSize_tooSmall. */
 const NO_ROOM_CODE = ' -70'
 
-/** Something that can do zstd. */
+/** An implementation of zstd. */
 export interface ZstdLibrary {
-  /** Whether it is there. To be asked before anything else. */
+  /** Whether the library is available. Must be called before any other method. */
   isThere(): boolean
   compress(bytes: Buffer, level: number): Promise<Buffer>
   /**
-   * Decompresses one frame, which is whole.
+   * Decompresses one complete frame.
    *
-   * @throws {@link CorruptRecordError} when the bytes are damaged, or more than `mostBytes` would
-   * come out
+   * @throws {@link CorruptRecordError} if the bytes are damaged, or decompress to more than
+   * `mostBytes`
    */
   decompress(frame: Buffer, mostBytes: number): Promise<Buffer>
 }
 
-/** The zstd of Node.js, on its thread pool. */
+/** Node.js' own zstd, on its thread pool. */
 export class NodeZstdLibrary implements ZstdLibrary {
   readonly #zstd: NodeZstd
 
@@ -48,7 +48,7 @@ export class NodeZstdLibrary implements ZstdLibrary {
 
   async decompress(frame: Buffer, mostBytes: number): Promise<Buffer> {
     try {
-      // It takes no limit of 0.
+      // Node.js rejects a limit of 0.
       const maxOutputLength = Math.max(mostBytes, 1)
       return await promisify(this.#zstd.zstdDecompress)(frame, { maxOutputLength })
     } catch (error) {
@@ -58,7 +58,7 @@ export class NodeZstdLibrary implements ZstdLibrary {
 }
 
 /**
- * Tells what a failure of Node.js means. Only what the bytes are to blame for is corruption.
+ * Translates a failure of Node.js' zstd. Only a failure caused by the bytes is corruption.
  *
  * @internal
  */
@@ -70,7 +70,7 @@ export function nodeZstdError(error: unknown, mostBytes: number): unknown {
   return damaged(STREAM, (error as Error).message, error)
 }
 
-/** The package, on the thread of its caller. It is loaded at its first use. */
+/** The WebAssembly package, on the caller's thread. Loaded on first use. */
 export class WasmZstdLibrary implements ZstdLibrary {
   readonly #isInstalled: () => boolean
   readonly #load: () => Promise<ZstdWasm>
@@ -86,7 +86,7 @@ export class WasmZstdLibrary implements ZstdLibrary {
   }
 
   isThere(): boolean {
-    // It is looked for on the disk, and that only once where it is found: batches ask each time.
+    // The search reads the disk. Every batch calls this, so once found is remembered.
     this.#isThere ||= this.#isInstalled()
     return this.#isThere
   }
@@ -107,7 +107,7 @@ export class WasmZstdLibrary implements ZstdLibrary {
     }
   }
 
-  /** After a failure, be it for want of a descriptor, the next call tries again. */
+  /** If loading fails, say for want of a file descriptor, the next call tries again. */
   #loaded(): Promise<ZstdWasm> {
     this.#loading ??= this.#load().catch((error: unknown) => {
       this.#loading = null
@@ -117,7 +117,7 @@ export class WasmZstdLibrary implements ZstdLibrary {
   }
 }
 
-/** The best that is there, or may be. */
+/** Returns Node.js' library if it has one, otherwise that of the package, which may be missing. */
 export function zstdLibrary(zstd: NodeZstd | null = nodeZstd()): ZstdLibrary {
   return zstd === null ? new WasmZstdLibrary() : new NodeZstdLibrary(zstd)
 }

@@ -4,7 +4,7 @@ import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
 import { zstdFramesIn } from './zstd-frames.ts'
 import { zstdLibrary, type ZstdLibrary } from './zstd-library.ts'
 
-/** The codec over a library that may be missing. */
+/** Creates the codec over a library that may be missing. */
 export function zstdCodec(library: ZstdLibrary): Codec {
   return {
     type: 'zstd',
@@ -30,5 +30,5 @@ export function zstdCodec(library: ZstdLibrary): Codec {
   }
 }
 
-/** Zstandard: by Node.js where it can, otherwise by an optional package. */
+/** Zstandard: by Node.js if it has it, otherwise by an optional package. */
 export const ZSTD: Codec = zstdCodec(zstdLibrary())
