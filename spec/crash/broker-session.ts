@@ -7,17 +7,17 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import type { FileSystem } from '../../lib/platform/file-system.ts'
 import { newPartitionLedger, newTopicLedger, type Ledger, type PartitionLedger } from './ledger.ts'
 
-/** Where the broker of every workload lives. */
+/** The data directory of every workload. */
 export const DATA = '/data'
 
-/** Limits so small that a handful of records rolls segments and fills indexes. */
+/** Limits so small that a few records roll segments and fill indexes. */
 export const SMALL = { segmentBytes: 300, indexIntervalBytes: 32 }
 
 export function openBroker(fileSystem: FileSystem, clock: ManualClock): Promise<Broker> {
   return Broker.open(DATA, { fileSystem, clock, random: new SeededRandom(7) })
 }
 
-/** Drives a broker, and notes in a ledger what is asked of it and what its answers promise. */
+/** Drives a broker, and notes in a ledger what it is asked to do and what its answers promise. */
 export class BrokerSession {
   readonly fileSystem: FileSystem
   readonly ledger: Ledger
@@ -26,7 +26,7 @@ export class BrokerSession {
   #broker: Broker | null = null
   #sent = 0
 
-  /** @param tag stands in front of all values, so that no two sessions send the same */
+  /** @param tag the prefix of all values, so that no two sessions send the same */
   constructor(fileSystem: FileSystem, ledger: Ledger, tag: string) {
     this.#tag = tag
     this.fileSystem = fileSystem
@@ -42,7 +42,7 @@ export class BrokerSession {
     this.#broker = await openBroker(this.fileSystem, this.clock)
   }
 
-  /** Closed in order, everything outlives a power loss, however relaxed its topic is. */
+  /** After a clean close, everything survives a power loss, however relaxed its topic is. */
   async close(): Promise<void> {
     await this.broker.close()
     for (const candidates of Object.values(this.ledger.topics)) {
@@ -52,13 +52,13 @@ export class BrokerSession {
     }
   }
 
-  /** A value that no other record of the workload has. */
+  /** Returns a value that no other record of the workload has. */
   value(sizeBytes = 1): string {
     this.#sent += 1
     return `${this.#tag}${this.#sent}`.padStart(sizeBytes, '.')
   }
 
-  /** Appends `count` records in one call, which is one batch. */
+  /** Appends `count` records in one call, as one batch. */
   async append(
     count = 1,
     to: {
@@ -81,9 +81,10 @@ export class BrokerSession {
     const end = baseOffset + count
     if (acks === 0) return
     promise(noted, end, acks === 'all' && this.#flushMessages(topic) === 1)
-    // A relaxed topic syncs before fewer than this many records are left to lose.
+    // A relaxed topic syncs so often that fewer than `flushMessages` records are ever unsynced.
     if (acks === 'all') promise(noted, end - this.#flushMessages(topic) + 1, true)
-    // Who is told before the sync may lose what that covers, and of what was written before as much as any.
+    // An append acknowledged before the sync may be lost, and so may the unsynced records before
+    // it.
     else promise(noted, baseOffset - this.#flushMessages(topic) + 1, true)
   }
 
@@ -94,12 +95,12 @@ export class BrokerSession {
     promise(noted, end, true)
   }
 
-  /** Lets time pass in which a relaxed topic is synced. */
+  /** Advances time, in which a relaxed topic is synced. */
   async pass(ms: number, topic = 'orders', partition = 0): Promise<void> {
     const noted = this.partition(topic, partition)
     const end = noted.written
     await this.clock.advance(ms)
-    // The sync runs on its own: an append behind it in the queue of the log would be later.
+    // The timed sync runs in the background: wait until it has passed through the log's queue.
     await this.broker.topic(topic).partition(partition).log.flush()
     promise(noted, end, true)
   }
@@ -124,11 +125,11 @@ export class BrokerSession {
     noted.greatestStart = offset
     await this.broker.topic(topic).partition(partition).deleteRecords(offset)
     noted.leastStart = offset
-    // What is deleted need not be kept, but the offsets are used up.
+    // Deleted records need not survive, but their offsets must not be reused.
     noted.durable = Math.max(noted.durable, offset)
   }
 
-  /** Has the limits enforced, which are to delete everything below `offset`. */
+  /** Enforces the limits, and expects them to delete everything below `offset`. */
   async enforceRetention(offset: number, topic = 'orders', partition = 0): Promise<void> {
     const noted = this.partition(topic, partition)
     noted.greatestStart = Math.max(noted.greatestStart, offset)
@@ -155,12 +156,12 @@ export class BrokerSession {
     promise(this.partition(topic, partition), offset, true)
   }
 
-  /** From here on a group may be found at `offset` too. */
+  /** From now on the group's committed offset may also be `offset`. */
   mayCommit(key: string, offset: number): void {
     this.ledger.commits[key] = [...(this.ledger.commits[key] ?? [-1]), offset]
   }
 
-  /** A group of its own reads to the end of all partitions, and commits as it closes. */
+  /** Reads all partitions to the end in a separate group, which commits when it closes. */
   async consume(groupId: string, topic = 'orders'): Promise<void> {
     const partitions = this.broker.topic(topic).partitions
     const consumer = this.broker.consumer({
@@ -177,7 +178,7 @@ export class BrokerSession {
     }
     while (left > 0) {
       left -= (await consumer.poll()).length
-      // What is being fetched arrives between two turns of the event loop.
+      // Fetched records arrive between two turns of the event loop.
       await new Promise((resolve) => setImmediate(resolve))
     }
     for (const { index, highWatermark } of partitions) {

@@ -2,11 +2,11 @@ import type { CompactionLedger } from './ledger.ts'
 import type { PartitionObservation } from './observation.ts'
 
 /**
- * What compaction breaks of its promises in a partition that is seen like this, as sentences.
+ * Returns the promises that compaction broke in the observed partition, as sentences.
  *
- * A record may be gone where the one that replaces it was there to be compacted, or where it is a
- * tombstone that was due: then nothing of its key may be left that is older.
- * What is there has its own offset and value.
+ * A record may be missing if the record that replaces it was below the end of a pass, or if it was
+ * a tombstone that was due. In the second case no older record of its key may be left.
+ * Every record that is left has its original offset and value.
  *
  * @param history values by offset, `'null'` for a tombstone.
  */

@@ -1,13 +1,13 @@
 import type { OperationKind } from '../../lib/testing/fault-plan.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** A machine that stopped somewhere in a run. */
+/** A machine that stopped during a run. */
 export interface CrashPoint<T> {
-  /** As the crash leaves it: to be restarted, in as many ways as wanted. */
+  /** The machine as the crash leaves it. It can be restarted several times, in different ways. */
   readonly machine: SimulatedFileSystem
-  /** Which operation was about to happen, or half done. */
+  /** Which operation was about to start, or half done. */
   readonly where: string
-  /** What was noted just before. */
+  /** What `note` returned just before the operation. */
   readonly note: T
 }
 
@@ -25,12 +25,12 @@ const CHANGES: ReadonlySet<OperationKind> = new Set<OperationKind>([
 ])
 
 /**
- * Runs something once and keeps the machine as a crash before each of its operations would leave it,
- * and in the middle of each write, and at its end. A crash after an operation is one before the
- * next. Operations that change nothing leave what the one before left, so they are no other point.
+ * Calls `run` once, and keeps the machine as a crash would leave it before each operation, in the
+ * middle of each write, and at the end. A crash after an operation equals one before the next.
+ * Operations that change nothing on the disk are left out, as they add no different state.
  *
- * @param note what to remember of each point: called just before the operation.
- * @param cut how many of a write's bytes, at most all but one, are done when a crash tears it.
+ * @param note called just before each operation; returns what to keep with the crash point.
+ * @param cut returns how many bytes of a write, at most all but one, a torn write completes.
  */
 export async function crashPoints<T>(
   fileSystem: SimulatedFileSystem,

@@ -4,8 +4,8 @@ import { LONG } from './torture.ts'
 import { WORKLOADS } from './workloads.ts'
 
 /**
- * Recoveries from every crash are interrupted by `npm run test:durability -- crash`; here from one
- * in so many, at every operation of theirs.
+ * One in this many recoveries is itself interrupted, at each of its operations.
+ * `npm run test:durability -- crash` interrupts more of them.
  */
 const RECOVERIES_INTERRUPTED = 12
 

@@ -6,35 +6,35 @@ import type { Loss } from './promises.ts'
 import { complaintsOf, Recoveries, type Recovery } from './recovery.ts'
 import type { Workload } from './workload.ts'
 
-/** How a machine is found when it runs again. */
+/** The states in which a machine may restart. */
 const RESTARTS = [
   { loss: 'process', unsynced: 'kept' },
   { loss: 'power', unsynced: 'lost' },
   { loss: 'power', unsynced: 'random' },
 ] as const
 
-/** What an exhaustive trial has gone through. */
+/** What an exhaustive trial covered and found. */
 export interface ExhaustiveResult {
-  /** Crashes in the workload, by how they were found again. */
+  /** Crashes in the workload; each different restart of one counts. */
   readonly crashes: number
-  /** Crashes in the recoveries from those, by how they were found again. */
+  /** Crashes in the recoveries from those; each different restart of one counts. */
   readonly crashesInRecovery: number
   /** Different disks that were opened. */
   readonly disks: number
-  /** The first things that are wrong, with the way that led to them. */
+  /** The first failures, each with the crashes that led to it. */
   readonly failures: readonly string[]
 }
 
 interface Opened {
   readonly recovery: Recovery
-  /** What crashes in this recovery lead to; `null` when nobody has looked. */
+  /** What crashes in this recovery lead to; `null` if it was not interrupted. */
   readonly interrupted: Interrupted | null
 }
 
 interface Interrupted {
-  /** Crashes, by how they were found again. */
+  /** Crashes; each different restart of one counts. */
   readonly crashes: number
-  /** Of those that come to the same, the first. */
+  /** Their different outcomes, each with the first crash that led to it. */
   readonly outcomes: readonly (Way & { readonly recovery: Recovery })[]
 }
 
@@ -44,7 +44,7 @@ interface Way {
   readonly way: string
 }
 
-/** A disk that a machine finds when it runs again. */
+/** A disk as a machine finds it after a restart. */
 interface Restarted extends Way {
   readonly key: string
   readonly disk: SimulatedFileSystem
@@ -52,20 +52,21 @@ interface Restarted extends Way {
 
 /** How thorough an exhaustive trial is. */
 export interface Thoroughness {
-  /** Decides where writes are cut, and what a power loss keeps. */
+  /** Decides where writes are torn, and what a power loss keeps. */
   readonly seed: number
-  /** Of so many recoveries one is interrupted, at every operation; 1 interrupts all of them. */
+  /** One in this many recoveries is interrupted, at every operation; 1 interrupts all of them. */
   readonly interruptEach: number
 }
 
-/** More would say the same again. */
+/** More would only repeat the same failure. */
 const REPORTED_FAILURES = 3
 
 /**
- * Crashes a workload at every operation, and every recovery from that at every operation of its own.
+ * Crashes a workload at every operation, and the recoveries from those crashes at every operation
+ * too.
  *
- * What a crash leaves decides what the next open does, so a disk that was seen before need not be
- * opened again: only what had been promised by then differs.
+ * The disk that a crash leaves determines what the next open does. So a disk seen before is not
+ * opened again; only the promises made by then differ.
  */
 export async function crashEverywhere(
   workload: Workload,
@@ -147,7 +148,7 @@ class Exhaustive {
     return { recovery, interrupted: await this.#openAll(points) }
   }
 
-  /** Opens at once what crashes leave, so that no disk is kept longer than it has to be. */
+  /** Opens the disks as soon as the crashes leave them, so that none is kept longer than needed. */
   async #openAll(points: readonly CrashPoint<null>[]): Promise<Interrupted> {
     let crashes = 0
     const outcomes = new Map<string, Interrupted['outcomes'][number]>()

@@ -4,13 +4,13 @@ import type { BrokerSession } from './broker-session.ts'
 import type { PartitionLedger } from './ledger.ts'
 import { whileStartMoves } from './moving-start.ts'
 
-/** How long tombstones of a {@link KeyedSession} outlive their first pass. */
+/** How long tombstones of a {@link KeyedSession} are kept after their first pass. */
 export const DELETE_RETENTION_MS = 100
 
-/** A compacted topic of one partition, `table`, whose keys are written, deleted and compacted. */
+/** Drives `table`, a compacted topic of one partition: writes, deletes and compacts its keys. */
 export class KeyedSession {
   readonly #session: BrokerSession
-  /** Passes that have met every tombstone below an offset, and when. */
+  /** The passes so far: each has cleaned everything below an offset, at a certain time. */
   readonly #passes: { readonly below: number; readonly atMs: number }[] = []
 
   constructor(session: BrokerSession) {
@@ -26,7 +26,7 @@ export class KeyedSession {
     this.#noted.compaction = { keys: [], below: 0, tombstonesBelow: 0 }
   }
 
-  /** Appends one batch with a new value for each key; a tombstone where `-` stands before it. */
+  /** Appends one batch with a new value for each key, or a tombstone if `-` precedes the key. */
   async put(...keys: readonly string[]): Promise<void> {
     const { history, compaction } = this.#noted
     const records = keys.map((key) => {
@@ -40,7 +40,7 @@ export class KeyedSession {
     this.#noted.durable = lastOffset + 1
   }
 
-  /** Rolls, and makes a pass over everything. */
+  /** Rolls, and compacts everything in one pass. */
   async compact(): Promise<void> {
     const { compaction, history } = this.#noted
     if (compaction === undefined) throw new Error('the topic is not compacted')
@@ -52,7 +52,7 @@ export class KeyedSession {
     this.#passes.push(pass)
   }
 
-  /** Has the limits enforced, whatever they delete. */
+  /** Enforces the limits, whatever they delete. */
   enforceRetention(): Promise<void> {
     const { broker } = this.#session
     return whileStartMoves(this.#session, 'table', this.#noted.history.length, () =>

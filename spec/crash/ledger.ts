@@ -1,47 +1,47 @@
 /** What compaction may have done to a partition of a compacted topic. */
 export interface CompactionLedger {
-  /** By offset, the key of each record. */
+  /** The key of each record, by offset. */
   readonly keys: string[]
-  /** Below it passes may have taken records away that others replace. */
+  /** Below this offset, passes may have removed records that later ones replace. */
   below: number
-  /** Below it passes may have taken tombstones away, because they were due. */
+  /** Below this offset, passes may have removed tombstones, because they were due. */
   tombstonesBelow: number
 }
 
-/** What a partition's user knows of it, as far as it bears on what a crash may leave. */
+/** What a partition's user knows about it, as far as it matters after a crash. */
 export interface PartitionLedger {
   /**
-   * Values by offset, in the order in which they were given to the log; `null` where the offset is
-   * known to hold none.
+   * Values by offset, in the order in which they were appended; `null` if the offset is known to
+   * hold no record.
    */
   readonly history: (string | null)[]
-  /** Everything below this offset outlives the process: it was acknowledged as written. */
+  /** Everything below this offset survives a process crash: it was acknowledged as written. */
   written: number
-  /** Everything below this offset outlives a power loss: it was acknowledged as durable. */
+  /** Everything below this offset survives a power loss: it was acknowledged as durable. */
   durable: number
-  /** The log starts here or above. */
+  /** The log starts at this offset or above. */
   leastStart: number
-  /** The log starts here or below: everything in front was deleted on purpose. */
+  /** The log starts at this offset or below: everything before its start was deleted on purpose. */
   greatestStart: number
-  /** Of a compacted topic only: all else is there as it was given to the log. */
+  /** Only of a compacted topic; in others, every record stays as it was appended. */
   compaction?: CompactionLedger
 }
 
-/** What a topic's user knows of it. */
+/** What a topic's user knows about it. */
 export interface TopicLedger {
   readonly partitions: PartitionLedger[]
-  /** Stands for the configuration, which changes as a whole. */
+  /** Represents the configuration, which changes as a whole. */
   readonly segmentBytes: number
 }
 
 /**
- * What a workload has asked for and been promised: plain data, so that a copy of it can be kept for
- * every moment at which the machine may stop.
+ * What a workload asked for and was promised. Plain data, so that a copy can be kept for every
+ * moment at which the machine may stop.
  */
 export interface Ledger {
-  /** By name, the states a topic may be found in; `null` is a topic that is not there. */
+  /** By name, the states a topic may be in; `null` means that the topic does not exist. */
   readonly topics: Record<string, (TopicLedger | null)[]>
-  /** By `group topic-partition`, the committed offsets that may be found; -1 is none. */
+  /** By `group topic-partition`, the possible committed offsets; -1 means none. */
   readonly commits: Record<string, number[]>
 }
 
@@ -53,7 +53,7 @@ export function newPartitionLedger(): PartitionLedger {
   return { history: [], written: 0, durable: 0, leastStart: 0, greatestStart: 0 }
 }
 
-/** A topic that nothing was sent to. */
+/** Returns the ledger of an empty topic. */
 export function newTopicLedger(partitions: number, segmentBytes: number): TopicLedger {
   return { partitions: Array.from({ length: partitions }, newPartitionLedger), segmentBytes }
 }

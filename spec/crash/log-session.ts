@@ -4,20 +4,20 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { bytesOf, NOW, SMALL } from '../storage/log-fixtures.ts'
 import type { Ledger, PartitionLedger } from './ledger.ts'
 
-/** Where the log of every workload lives. */
+/** The directory of every workload's log. */
 export const LOG = '/orders-0'
 
 export function openSmallLog(fileSystem: FileSystem): Promise<Log> {
   return Log.open(LOG, { fileSystem, clock: new ManualClock(NOW), config: SMALL })
 }
 
-/** Drives a log without a broker, and notes what is asked of it and what its answers promise. */
+/** Drives a log without a broker, and notes what it is asked to do and what its answers promise. */
 export class LogSession {
   readonly #fileSystem: FileSystem
   readonly #ledger: Ledger
   #log: Log | null = null
   #sent = 0
-  /** By value. */
+  /** The key of each record, by value. */
   readonly #keys = new Map<string, string>()
 
   constructor(fileSystem: FileSystem, ledger: Ledger) {
@@ -65,8 +65,8 @@ export class LogSession {
   }
 
   /**
-   * Rolls, and compacts what was appended with keys. Segments are replaced one group after the other, so a
-   * crash may leave any part from the start compacted.
+   * Rolls, and compacts the records with keys. Segments are replaced one group after the other, so
+   * a crash may leave the log compacted up to any offset.
    */
   async compact(): Promise<void> {
     await this.log.roll()
@@ -85,7 +85,7 @@ export class LogSession {
     this.#candidates([upTo(history.length)])
   }
 
-  /** Appends `count` batches without a sync: a power loss may take them before the next flush. */
+  /** Appends `count` batches without a sync: until the next flush, a power loss may lose them. */
   async write(count = 1): Promise<void> {
     const values = this.#values(count)
     const result = await this.log.appendBatches(values.map((value) => bytesOf({ values: [value] })))
@@ -98,7 +98,7 @@ export class LogSession {
     this.#promise(end, true)
   }
 
-  /** The rest of the batch that holds `offset` goes too, from offset `restEnd` on. */
+  /** Truncates. The batch that holds `offset` is lost from its start, offset `restEnd`, on. */
   async truncateTo(offset: number, restEnd: number = offset): Promise<void> {
     const { partition } = this
     partition.written = Math.min(partition.written, restEnd)

@@ -1,8 +1,8 @@
 import type { BrokerSession } from './broker-session.ts'
 
 /**
- * Makes a change that may move the start of a partition anywhere up to `greatest`, and expects it
- * where it then is.
+ * Makes a change that may move the start of a partition anywhere up to `greatest`, and then notes
+ * where it is.
  */
 export async function whileStartMoves(
   session: BrokerSession,
@@ -17,6 +17,6 @@ export async function whileStartMoves(
   if (logStartOffset < noted.leastStart) throw new Error(`the start went to ${logStartOffset}`)
   noted.leastStart = logStartOffset
   noted.greatestStart = logStartOffset
-  // What is deleted need not be kept, but the offsets are used up.
+  // Deleted records need not survive, but their offsets must not be reused.
   noted.durable = Math.max(noted.durable, logStartOffset)
 }

@@ -3,29 +3,29 @@ import type { StoredRecord } from '../../lib/record/decode.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { readAll } from '../storage/log-fixtures.ts'
 
-/** What is to be seen of a partition. */
+/** What a reader sees of a partition. */
 export interface PartitionObservation {
   readonly start: number
   readonly end: number
-  /** Records in the order in which they are read. */
+  /** In the order in which they are read. */
   readonly records: readonly { readonly offset: number; readonly value: string }[]
 }
 
-/** Everything that is to be seen of a data directory, or of a single log, after it was opened. */
+/** Everything visible of a data directory, or of a single log, after it was opened. */
 export interface Observation {
   readonly topics: Record<
     string,
     { readonly segmentBytes: number; readonly partitions: readonly PartitionObservation[] }
   >
-  /** By `group topic-partition`; -1 is none. */
+  /** By `group topic-partition`; -1 means none. */
   readonly commits: Record<string, number>
-  /** Partitions that were not opened because their files are damaged. */
+  /** How many partitions were not opened because their files are damaged. */
   readonly damaged: number
-  /** What the open had to cut or build again, by the files. */
+  /** The files that the open had to truncate or rebuild. */
   readonly repairs: { readonly cut: readonly string[]; readonly rebuilt: readonly string[] }
 }
 
-/** @param groups `group topic-partition` of every commit there may be */
+/** @param groups `group topic-partition` of every possible commit */
 export async function observeBroker(
   broker: Broker,
   groups: readonly string[],
@@ -58,7 +58,7 @@ export async function observeBroker(
   }
 }
 
-/** Shown as a topic of one partition. */
+/** Presents the log as a topic of one partition. */
 export async function observeLog(log: Log): Promise<Observation> {
   const partition = observed(log.logStartOffset, log.logEndOffset, await readAll(log))
   const { truncations, rebuiltIndexes, damage } = log.recovery

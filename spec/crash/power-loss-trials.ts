@@ -6,24 +6,24 @@ import type { Ledger } from './ledger.ts'
 import { complaintsOf, Recoveries, type Recovery } from './recovery.ts'
 import type { Workload } from './workload.ts'
 
-/** How one power loss came out. */
+/** The result of one power loss. */
 export interface Trial {
   readonly persona: Persona
   readonly failures: readonly string[]
-  /** What replays it: its seed, the workload, and every operation up to the loss and behind it. */
+  /** How to replay it: seed, workload, and the operations before and after the loss. */
   readonly story: () => Promise<string>
 }
 
-/** What a run of a workload stands on. */
+/** The conditions of a run of a workload. */
 interface Setup {
   readonly workload: Workload
   readonly persona: Persona
   readonly sectorBytes: number
-  /** Which order of completion; 0 is that of the calls. */
+  /** Which order of completion; 0 is the order of the calls. */
   readonly order: number
 }
 
-/** The workload as it ran on one kind of disk, with every place at which the power may fail. */
+/** A workload's run on one kind of disk, with every point at which the power may fail. */
 interface Recording {
   readonly points: readonly CrashPoint<Ledger>[]
   readonly operations: readonly string[]
@@ -33,16 +33,16 @@ interface Recording {
 const SECTOR_BYTES = [512, 4096, 64]
 /** In how many orders of completion each workload is run, and each disk recovered. */
 const ORDERS = 3
-/** So many seeds in a row share a recording: making one costs as much as several trials. */
+/** So many consecutive seeds share a recording: making one costs as much as several trials. */
 const TRIALS_EACH = 50
-/** Of so many losses one is followed by another while the machine recovers. */
+/** One in this many losses is followed by another while the machine recovers. */
 const SECOND_LOSSES = 4
-/** How much of a trace is told. */
+/** How many operations of a trace are reported. */
 const TOLD_OPERATIONS = 60
 
 /**
- * Power losses drawn at random: where, and what the disk keeps. Workloads and kinds of disks take
- * turns, so that a row of seeds leaves none out. A trial is decided by its seed alone.
+ * Power losses at random points, of which the disk keeps a random part. Workloads and kinds of
+ * disks alternate, so that consecutive seeds leave none out. The seed alone determines a trial.
  */
 export class PowerLossTrials {
   readonly #workloads: readonly Workload[]
@@ -84,7 +84,7 @@ export class PowerLossTrials {
     }
   }
 
-  /** Goes through all workloads before one comes again, then with another persona, and so on. */
+  /** Uses each workload once before any repeats, then again with another persona, and so on. */
   #setup(number: number): Setup {
     const round = Math.floor(number / this.#workloads.length)
     const kind = Math.floor(round / PERSONAS.length) + number
@@ -102,7 +102,7 @@ export class PowerLossTrials {
     return this.#last.recording
   }
 
-  /** Once a disk is found, neither sectors nor the way that led there decide what an open does. */
+  /** What an open does depends neither on the sector size nor on how the disk came about. */
   #recoveriesOf({ workload, persona, order }: Setup, ledger: Ledger): KnownRecoveries {
     const key = JSON.stringify([workload.name, persona, order === 0])
     const known = this.#recoveries.get(key) ?? new KnownRecoveries(workload, ledger)
@@ -111,18 +111,18 @@ export class PowerLossTrials {
   }
 }
 
-/** What becomes of disks, each of which is opened only once in each order of completion. */
+/** Recovers disks; opens each different disk only once per order of completion. */
 class KnownRecoveries {
   readonly #recoveries: Recoveries
   readonly #known = new Map<string, Recovery>()
-  /** Few outcomes are different ones. */
+  /** Few outcomes differ, so equal ones are kept once. */
   readonly #outcomes = new Map<string, Recovery>()
 
   constructor(workload: Workload, ledger: Ledger) {
     this.#recoveries = new Recoveries(workload, ledger)
   }
 
-  /** `disk` itself stays as it is. */
+  /** Does not change `disk`. */
   async recover(disk: SimulatedFileSystem, turn: number): Promise<Recovery> {
     const key = `${turn} ${disk.digest()}`
     const known = this.#known.get(key)
@@ -135,7 +135,7 @@ class KnownRecoveries {
     return outcome
   }
 
-  /** What a recovery does, one line an operation. */
+  /** The operations of a recovery, one per line. */
   async operations(disk: SimulatedFileSystem, turn: number): Promise<readonly string[]> {
     const opened = disk.fork({ seed: turn })
     await this.#recoveries.recover(opened)
@@ -143,7 +143,7 @@ class KnownRecoveries {
   }
 }
 
-/** The item whose turn it is. */
+/** The item at a number, counted round and round. */
 function at<T>(items: readonly T[], number: number): T {
   const item = items[number % items.length]
   if (item === undefined) throw new RangeError(`there is no item ${number} in a list of none`)
@@ -168,7 +168,7 @@ async function record(
   return { points, operations: start.disk.operations, ledger: start.ledger }
 }
 
-/** Of the operation that a point stands at; all of them for the end. */
+/** The number of the operation at a crash point; `Infinity` for the end. */
 function operationNumber(where: string): number {
   return Number(/#(\d+) /.exec(where)?.[1] ?? Infinity)
 }

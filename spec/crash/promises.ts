@@ -2,16 +2,16 @@ import { compactionComplaints } from './compacted-promises.ts'
 import type { Ledger, PartitionLedger, TopicLedger } from './ledger.ts'
 import type { Observation, PartitionObservation } from './observation.ts'
 
-/** What the machine went through: a power loss takes what is not durable. */
+/** How the machine stopped: a power loss loses what is not durable. */
 export type Loss = 'process' | 'power'
 
 /**
- * Every promise of a ledger that what is observed breaks, as sentences; empty when all are kept.
+ * Returns every promise of a ledger that the observation breaks, as sentences; empty if all hold.
  *
- * Acknowledged records are there with their bytes; the log is what was given to it, in that order,
- * without gaps and without anything else; topics are as before or as after a change; a committed
- * offset is one that was asked for, not older than the last that was acknowledged, and never beyond
- * the end of the log.
+ * Acknowledged records are present with their bytes. The log holds what was appended, in that
+ * order, without gaps and nothing else. Topics are as before or as after a change. A committed
+ * offset is one that was requested, not older than the last acknowledged one, and never beyond the
+ * end of the log.
  */
 export function brokenPromises(ledger: Ledger, observed: Observation, loss: Loss): string[] {
   const broken: string[] = []

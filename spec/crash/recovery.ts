@@ -4,25 +4,25 @@ import type { Observation } from './observation.ts'
 import { brokenPromises, type Loss } from './promises.ts'
 import type { Workload } from './workload.ts'
 
-/** What opening a disk led to. */
+/** The result of opening a disk. */
 export interface Recovery {
-  /** `null` when it did not open. */
+  /** `null` if it did not open. */
   readonly observation: Observation | null
-  /** What is wrong with it whatever was promised. */
+  /** What is wrong with it, whatever was promised. */
   readonly complaints: readonly string[]
 }
 
-/** What a second open comes to, and what it does although the first one should have. */
+/** What a second open finds, and what it changes although the first one should have. */
 interface SecondOpen {
   readonly observation: Observation
   readonly changes: readonly string[]
 }
 
-/** Opens disks that a workload has left, and sees whether each is in order for good. */
+/** Opens the disks that a workload left, and checks that each recovery is complete and durable. */
 export class Recoveries {
   readonly #workload: Workload
   readonly #ledger: Ledger
-  /** Most crashes are recovered from to the same few disks. */
+  /** By disk: most recoveries end with one of the same few disks. */
   readonly #secondOpens = new Map<string, SecondOpen>()
 
   /** @param ledger tells which commits to look for */
@@ -32,8 +32,8 @@ export class Recoveries {
   }
 
   /**
-   * Opens what the workload works on, looks at all of it, and then loses power and opens it again:
-   * what the first open did must be done for good, and leave nothing for the second to do.
+   * Opens the workload's directory, observes all of it, and then loses power and opens it again:
+   * the first open's changes must be durable, and leave nothing for the second open to do.
    */
   async recover(disk: SimulatedFileSystem): Promise<Recovery> {
     try {
@@ -65,7 +65,7 @@ export class Recoveries {
   }
 }
 
-/** Everything that is wrong after a crash, in sentences. */
+/** Returns everything that is wrong after a crash, as sentences. */
 export function complaintsOf(
   { observation, complaints }: Recovery,
   ledger: Ledger,
@@ -76,15 +76,15 @@ export function complaintsOf(
 }
 
 /**
- * Temporary files, which nobody reads and the next replacement takes over; recovery points, which are
- * lower bounds, and snapshots, which are there to save time: an open that finishes the deletion of a
- * topic appends to the committed offsets, and the next one saves where that ended, also in the record
- * of that log's segments.
+ * The files that a second open may change. Temporary files, which are never read and are
+ * overwritten by the next replacement; recovery points, which are lower bounds; and snapshots,
+ * which only save time. An open that finishes the deletion of a topic appends to the committed
+ * offsets, and the next one saves where that ended, also in the record of that log's segments.
  */
 const MAY_CHANGE =
   /\.tmp$|\/recovery-point-offset-checkpoint$|\.snapshot$|\/__consumer_offsets-\d+\/varve-segments$/
 
-/** An index that Kafka's directory lacks is built again at each open until an orderly close. */
+/** An index missing from a directory of Kafka's is rebuilt at each open until a clean close. */
 function repairsLeft(first: Observation['repairs'], second: Observation['repairs']): string[] {
   return [
     ...second.cut.map((path) => `the second open cuts ${path}`),
@@ -94,7 +94,7 @@ function repairsLeft(first: Observation['repairs'], second: Observation['repairs
   ]
 }
 
-/** Directories of partitions that no topic has, and temporary files. */
+/** Complaints about directories of partitions that belong to no topic. */
 function strays(disk: SimulatedFileSystem, { topics }: Observation): string[] {
   const known = Object.entries(topics).flatMap(([name, { partitions }]) =>
     partitions.map((_, index) => `${name}-${index}`),
@@ -106,7 +106,7 @@ function strays(disk: SimulatedFileSystem, { topics }: Observation): string[] {
     .map((name) => `the directory ${name} belongs to no topic`)
 }
 
-/** What is of a file to stay: what was preallocated for appends of the open itself is given back. */
+/** A file's content without the space that the open itself preallocated, which is given back. */
 function settled(path: string, bytes: Buffer | undefined): Buffer | undefined {
   if (bytes === undefined || !path.endsWith('.log')) return bytes
   return bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0xfe) + 1)

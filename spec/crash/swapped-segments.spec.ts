@@ -3,7 +3,7 @@ import { completeSwaps, swapIn } from '../../lib/storage/swap-files.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, DIR, openLog, pathOf, readAll, upTo } from '../storage/log-fixtures.ts'
 
-/** Base offsets of segments, and where the last one ends. */
+/** The base offsets of segments, and the end of the last one. */
 interface Layout {
   readonly name: string
   readonly originals: readonly number[]
@@ -28,7 +28,7 @@ const LAYOUTS: readonly Layout[] = [
 
 const KINDS = ['index', 'log'] as const
 
-/** A log of which a part is about to be replaced, followed by a segment that is not. */
+/** Creates a log of which a part is about to be replaced, followed by a segment that is not. */
 function diskWith(
   { originals, replacements, end }: Layout,
   kinds: readonly string[] = KINDS,
@@ -52,11 +52,11 @@ function diskWith(
   return disk
 }
 
-/** A change of a name, as the operation log of a disk has it. */
+/** A change of a name, as a line of a disk's operation log. */
 const NAMING = /^#\d+ (rename|unlink) (\S+)(?: -> (\S+))?/
 const SYNC = /^#\d+ syncDirectory /
 
-/** The changes of names that `run` makes, in groups: a sync stands between each and the next. */
+/** Returns the changes of names that `run` makes, in groups that are separated by syncs. */
 async function namingsOf(
   disk: SimulatedFileSystem,
   run: (disk: SimulatedFileSystem) => Promise<void>,
@@ -79,7 +79,7 @@ async function apply(disk: SimulatedFileSystem, lines: readonly string[]): Promi
   await disk.syncDirectory(DIR)
 }
 
-/** Every subset, the empty one and the whole one among them. */
+/** Returns every subset, including the empty and the full one. */
 function subsetsOf<T>(all: readonly T[]): T[][] {
   return upTo(2 ** all.length).map((bits) => all.filter((_, slot) => (bits >> slot) % 2 === 1))
 }
@@ -92,7 +92,7 @@ async function verify(disk: SimulatedFileSystem, { end }: Layout, trace: string)
   ).toEqual(upTo(end + 1).map((offset) => `${offset} ${offset}`))
 }
 
-/** Looks at what each subset of names leaves that are not synced together. */
+/** Checks what a power loss leaves if it keeps any subset of the names not yet synced. */
 async function verifySubsets(
   layout: Layout,
   groups: readonly (readonly string[])[],
@@ -134,7 +134,7 @@ describe.each(LAYOUTS)('a replacement of $name', (layout) => {
   })
 
   it('is finished or taken back also where that is interrupted', async () => {
-    // With their indexes three would be too many to try all that may be left.
+    // Three segments with their indexes would have too many subsets to try.
     const kinds = layout.replacements.length < 3 ? KINDS : ['log']
     const groups = await namingsOf(diskWith(layout, kinds), (disk) => swapIn(disk, DIR))
     const renames = groups.flat().filter((line) => line.endsWith('.swap'))

@@ -4,8 +4,8 @@ import { crashEverywhere } from './exhaustive.ts'
 import type { Workload } from './workload.ts'
 
 /**
- * Half of the workloads takes nine tenths of the time. The short size interrupts one in so many of
- * the recoveries from theirs, the full one all of them, as both do with the rest, which are more than 30.
+ * Half of the workloads take nine tenths of the time. Of their recoveries the short size interrupts
+ * one in this many, the full size all. Of the other workloads, more than 30, both interrupt all.
  */
 const LONG_INTERRUPT_EACH = isFull ? 1 : 6
 export const LONG: ReadonlySet<string> = new Set([
@@ -42,7 +42,7 @@ export const LONG: ReadonlySet<string> = new Set([
   'tombstones that are met, and go in a later pass',
 ])
 
-/** Declares the exhaustive trial of `workloads`: once, or with other random cuts and losses too. */
+/** Declares the exhaustive trial of `workloads`: with one seed, or with several in the full size. */
 export function crashEverywhereIn(workloads: readonly Workload[]): void {
   describe(`a crash at every operation, and at every operation of the recovery (seed ${seed})`, () => {
     it.each(workloads)('keeps every promise: $name', async (workload) => {

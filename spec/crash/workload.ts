@@ -7,14 +7,14 @@ import { LogSession, openSmallLog } from './log-session.ts'
 import { observeBroker, observeLog, type Observation } from './observation.ts'
 import { SMALL as SMALL_LOG } from '../storage/log-fixtures.ts'
 
-/** A few calls of the public interface. Every step it takes on the disk is a place to crash at. */
+/** A few calls of the public interface. Each of their disk operations is a point to crash at. */
 export interface Workload {
   readonly name: string
-  /** Makes the disk that it starts from, with the promises that hold there. */
+  /** Creates the disk that it starts from, with the promises that hold there. */
   readonly start: (options: SimulatedFileSystemOptions) => Promise<Start>
-  /** Runs it; rejects when the machine stops, with `ledger` telling what was promised by then. */
+  /** Runs it; rejects when the machine stops. `ledger` then holds what was promised so far. */
   readonly run: (fileSystem: SimulatedFileSystem, ledger: Ledger) => Promise<void>
-  /** Opens what it works on, and looks at everything. Nothing is closed. */
+  /** Opens its directory, and observes everything. Closes nothing. */
   readonly observe: (fileSystem: SimulatedFileSystem, ledger: Ledger) => Promise<Observation>
 }
 
@@ -23,19 +23,19 @@ export interface Start {
   readonly ledger: Ledger
 }
 
-/** How a workload of a broker begins. */
+/** A workload of a broker. */
 export interface BrokerWorkload {
   readonly name: string
   /**
-   * What is there before; runs on a disk that does not fail, in a broker with a topic `orders` of
-   * two partitions, two records and a commit of the group `billing` at offset 0.
+   * Prepares the disk before the workload. Runs on a disk that does not fail, in a broker with a
+   * topic `orders` of two partitions, two records and a commit of the group `billing` at offset 0.
    */
   readonly prepare?: (session: BrokerSession) => Promise<void>
   /** Whether the broker is closed before `run`. @defaultValue true */
   readonly isClean?: boolean
-  /** Puts files on the disk instead, and notes what they promise. */
+  /** Writes files to the disk instead, and notes what they promise. */
   readonly files?: (disk: SimulatedFileSystem, ledger: Ledger) => Promise<void> | void
-  /** The session is not open: it says so itself where it begins. */
+  /** The workload itself. It has to open the session first. */
   readonly run: (session: BrokerSession) => Promise<void>
 }
 
@@ -70,7 +70,7 @@ export function brokerWorkload(workload: BrokerWorkload): Workload {
   }
 }
 
-/** A workload of a log without a broker, from an empty disk. */
+/** Creates a workload of a log without a broker, starting with an empty disk. */
 export function logWorkload(name: string, run: (session: LogSession) => Promise<void>): Workload {
   return {
     name: `log: ${name}`,

@@ -10,7 +10,7 @@ import { RETENTION } from './workloads/retention.ts'
 import { SEGMENTS } from './workloads/segments.ts'
 import { TOPICS } from './workloads/topics.ts'
 
-/** Every workload that crashes are tried in. A defect that a crash brings to light adds one. */
+/** Every workload that is crashed. A defect that a crash reveals adds a workload. */
 export const WORKLOADS: readonly Workload[] = [
   ...APPENDS,
   ...SEGMENTS,

@@ -1,6 +1,6 @@
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** The error of a read as Node.js has it: it does not say of which file. */
+/** The error of a read as Node.js reports it: without the path. */
 function unreadable(): NodeJS.ErrnoException {
   return Object.assign(new Error('EIO: i/o error, read'), {
     code: 'EIO',
@@ -10,13 +10,13 @@ function unreadable(): NodeJS.ErrnoException {
 }
 
 export interface BadSectorOptions {
-  /** How many reads of the bytes succeed before. @defaultValue 0 */
+  /** How many reads of the bytes succeed first. @defaultValue 0 */
   readonly readsBefore?: number
   /** Called for each read that fails. */
   readonly onFailure?: () => void
 }
 
-/** Lets every read of the bytes [`from`, `to`) of a file fail from now on, and no other. */
+/** Makes every read that touches the bytes [`from`, `to`) of a file fail from now on. */
 export function spoil(
   fs: SimulatedFileSystem,
   path: string,

@@ -1,6 +1,7 @@
-// Packs the package as it would be published and lets three tools look at the result: publint for
-// what the manifest promises, are-the-types-wrong for how its types are found, and the compiler for
-// the types themselves, in a project that checks those of its libraries, as it does by default.
+// Packs the package as it would be published and checks the result with three tools: publint checks
+// what the manifest promises, are-the-types-wrong checks how its types are resolved, and the
+// compiler checks the types themselves, in a project that also checks its libraries, as is the
+// default.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,5 @@
-// Runs the README's command as a stranger would, twice: the second run has to go on from the first.
+// Runs the README's command as a newcomer would, twice: the second run must continue after the
+// first.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -22,7 +22,7 @@ import { afterAll, onTestFinished } from 'vitest'
 const require = createRequire(import.meta.url)
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
 const CACHE = join(REPOSITORY, 'node_modules/.cache/varve-compiled')
-/** The library, and what runs on it in a process of its own and is too long for a string. */
+/** The library, and scripts that use it in their own process and are too long for a string. */
 const COMPILED_FOLDERS = ['lib', 'spec/work']
 const { version: compilerVersion } = require('typescript/package.json') as { version: string }
 
@@ -35,9 +35,9 @@ afterAll(() => {
 
 /**
  * Compiles `lib/` to JavaScript for processes and worker threads that a spec starts: the Node.js
- * that runs them may not take TypeScript. Types are not checked.
+ * that runs them may not support TypeScript. Types are not checked.
  *
- * Done once for a spec file, and removed after it.
+ * Runs once per spec file; the result is removed after it.
  *
  * @returns the directory that mirrors `lib/`, with `.js` in place of `.ts`.
  */
@@ -47,7 +47,7 @@ export function compiledLib(): string {
 }
 
 /**
- * What a started script imports.
+ * Returns the URL from which a started script imports a module.
  *
  * @param path as in the sources, below `lib/`: `'platform/directory-lock.ts'`.
  */
@@ -55,20 +55,21 @@ export function compiledUrl(path: string): string {
   return pathToFileURL(join(compiledLib(), path.replace(/\.ts$/, '.js'))).href
 }
 
-/** A script in a process of its own. */
+/** A script in its own process. */
 export interface StartedScript {
   readonly process: ChildProcess
   readonly pid: number
-  /** The next line of its output. Rejects when it ends before it writes one. */
+  /** The next line of its output. Rejects if the script ends without writing another line. */
   nextLine(): Promise<string>
-  /** How it ended. Rejects when it wrote to standard error, so that no failure goes unseen. */
+  /** How it ended. Rejects if it wrote to standard error, so that no failure goes unnoticed. */
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
 }
 
 /**
- * Runs the source of an ES module with Node.js. Killed when the test ends, if it still runs then.
+ * Runs the source of an ES module with Node.js. A script that still runs when the test ends is
+ * killed.
  *
- * @param source imports of the library go through {@link compiledUrl}.
+ * @param source imports the library by {@link compiledUrl}.
  */
 export function startScript(source: string, args: readonly string[] = []): StartedScript {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', source, '--', ...args], {
@@ -86,7 +87,7 @@ export function startScript(source: string, args: readonly string[] = []): Start
       })
     },
   )
-  // Whoever does not wait for the end is not interested in how it comes.
+  // A test that does not await the end does not care how the script ends.
   ended.catch(() => null)
   onTestFinished(async () => {
     child.kill('SIGKILL')
@@ -123,7 +124,7 @@ function compile(): string {
   return join(root, 'lib')
 }
 
-/** Takes the result from a cache where it can: loading the compiler alone takes a second. */
+/** Uses a cached result if there is one: loading the compiler alone takes a second. */
 function transpiled(source: string): string {
   const key = createHash('sha256').update(source).update(compilerVersion).digest('hex')
   const cachedPath = join(CACHE, `${key}.js`)
@@ -138,7 +139,7 @@ function transpiled(source: string): string {
     },
   })
   mkdirSync(CACHE, { recursive: true })
-  // Several spec files run at once: each finds the whole text under the final name, or none.
+  // Several spec files run at once: each finds the complete text under the final name, or no file.
   const ownPath = `${cachedPath}.${process.pid}-${randomUUID()}`
   writeFileSync(ownPath, outputText)
   renameSync(ownPath, cachedPath)

@@ -12,25 +12,25 @@ import { codeBlocksOf } from './markdown.ts'
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
 const execute = promisify(execFile)
 
-/** An example of a page that is meant to be copied and run. */
+/** An example on a page, meant to be copied and run. */
 export interface DocExample {
-  /** Where it stands, such as `README.md:42`. */
+  /** Its page and line, such as `README.md:42`. */
   readonly place: string
   readonly page: string
-  /** Line of the page that its first line is, from 1. */
+  /** The page's line number of its first line, from 1. */
   readonly line: number
   readonly language: 'ts' | 'js'
   readonly source: string
-  /** Lines that it says it prints, in order. Others may stand between them. */
+  /** The lines that it claims to print, in order. Others may appear between them. */
   readonly prints: readonly string[]
 }
 
-/** Where the entry points of the package lie, as its manifest names them. */
+/** The paths of the package's entry points, as in its manifest. */
 interface Manifest {
   readonly exports: Record<string, string | { readonly default: string }>
 }
 
-/** The examples of a page: its blocks in TypeScript or JavaScript. Each is a module of its own. */
+/** The examples of a page: its TypeScript and JavaScript blocks. Each is a separate module. */
 export function examplesOf(page: string, content: string): DocExample[] {
   return codeBlocksOf(content).flatMap(({ language, line, source }) => {
     if (language !== 'ts' && language !== 'js') return []
@@ -40,15 +40,15 @@ export function examplesOf(page: string, content: string): DocExample[] {
 }
 
 /**
- * Checks the types of examples under the rules of this repository, against the sources of the
+ * Checks the types of examples with this repository's compiler options, against the sources of the
  * library.
  *
- * @returns what is wrong, with page and line.
+ * @returns the errors, each with its page and line.
  */
 export function typeErrorsIn(examples: readonly DocExample[]): string[] {
   const virtual = new Map(
     examples.map((example, slot) => [
-      // Beside the sources, where the compiler finds the types of Node.js.
+      // In the repository, so that the compiler finds the types of Node.js.
       join(REPOSITORY, `example-${slot}.${example.language}`),
       example,
     ]),
@@ -57,7 +57,7 @@ export function typeErrorsIn(examples: readonly DocExample[]): string[] {
   const disk = ts.createCompilerHost(options)
   const textOf = (path: string): string | undefined => {
     const example = virtual.get(path)
-    // A module of its own, also where it imports and exports nothing.
+    // Makes it a module even if it imports and exports nothing.
     return example === undefined ? undefined : `${example.source}export {}\n`
   }
   const host: ts.CompilerHost = {
@@ -87,10 +87,10 @@ afterAll(() => {
 })
 
 /**
- * Runs an example as a reader would who has installed the package: in a process of its own, in an
- * empty directory.
+ * Runs an example as a reader who has installed the package would: in its own process, in an empty
+ * directory.
  *
- * @returns the lines that it has printed. Rejects when it fails, or writes to standard error.
+ * @returns the lines that it printed. Rejects if it fails, or writes to standard error.
  */
 export async function runExample({
   language,
@@ -111,7 +111,7 @@ export async function runExample({
   return stdout.split('\n').slice(0, -1)
 }
 
-/** The first of `wanted` that `lines` do not hold behind the one before it; `null` when all are there. */
+/** The first of `wanted` that `lines` lack after the previous one; `null` if all occur in order. */
 export function firstMissing(lines: readonly string[], wanted: readonly string[]): string | null {
   let from = 0
   for (const each of wanted) {
@@ -122,7 +122,7 @@ export function firstMissing(lines: readonly string[], wanted: readonly string[]
   return null
 }
 
-/** A directory in which the package is installed, in the shape that its manifest gives it. */
+/** Creates a directory in which the package is installed as its manifest describes it. */
 function createSandbox(): string {
   const path = mkdtempSync(join(tmpdir(), 'varve-examples-'))
   const installed = join(path, 'node_modules/varve')
@@ -140,7 +140,7 @@ function compilerOptions(): ts.CompilerOptions {
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, REPOSITORY)
   return {
     ...options,
-    // They are rules for those who publish declarations.
+    // These are rules for publishing declarations.
     isolatedDeclarations: false,
     declaration: false,
     allowJs: true,
@@ -178,12 +178,12 @@ function describeDiagnostic(diagnostic: ts.Diagnostic, { page, line }: DocExampl
   return `${page}:${line + lineInExample}: ${message}`
 }
 
-/** The repository's pages, by their paths in it. */
+/** Reads pages of the repository. @returns their content by path. */
 export function readPages(paths: readonly string[]): Map<string, string> {
   return new Map(paths.map((path) => [path, readFileSync(join(REPOSITORY, path), 'utf8')]))
 }
 
-/** A path that a page at `page` links to, from the top of the repository. */
+/** Resolves a path that the page at `page` links to. */
 export function resolveFrom(page: string, target: string): string {
   return join(REPOSITORY, dirname(page), target)
 }

@@ -2,19 +2,19 @@ import { behindMicrotasks, nextTurn, onNextTurn } from '../../lib/platform/event
 import type { PromptIoSystem } from '../../lib/platform/prompt-io.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
-/** So much later everything is over that a slow call or a sync may have had in its wake. */
+/** After this time, no slow call or sync has an effect any more. */
 const LONG_AFTER_MS = 1000
 
 /**
- * What decides which work waits for a turn of the event loop, drawn instead of measured: the machine
- * would answer otherwise each time.
+ * Replaces the clock that decides when work yields to the event loop. Its times are drawn from a
+ * seed instead of measured, because a real machine behaves differently in each run.
  */
 export class DrawnSystem implements PromptIoSystem {
   readonly #laterMs: (random: SeededRandom) => number
   #random = new SeededRandom(0)
   #nowMs = 0
 
-  /** @param laterMs how much time has gone by between two looks at the clock */
+  /** @param laterMs how much time passes between two reads of the clock */
   constructor(laterMs: (random: SeededRandom) => number) {
     this.#laterMs = laterMs
   }
@@ -36,9 +36,9 @@ export class DrawnSystem implements PromptIoSystem {
     return 0
   }
 
-  /** What is drawn from now on is that of `seed`, whatever was drawn before. */
+  /** Restarts the random numbers from `seed`, whatever was drawn before. */
   async draw(seed: number): Promise<void> {
-    // The turn that was under way is over.
+    // Lets the current turn end.
     await nextTurn()
     this.#nowMs += LONG_AFTER_MS
     this.#random = new SeededRandom(seed)

@@ -1,9 +1,9 @@
 import { vi } from 'vitest'
 
-/** Far more than anything takes, on any machine; less than a test may, so that it tells what was missing. */
+/** More than any wait takes, but less than a test's timeout, so that the check's error is shown. */
 const LONGEST_MS = 60_000
 
-/** Waits for a real disk, or a real process: until `check` no longer throws. */
+/** Retries `check` until it no longer throws, to wait for a real disk or process. */
 export function eventually<T>(check: () => T | Promise<T>): Promise<T> {
   return vi.waitFor(check, { timeout: LONGEST_MS, interval: 5 })
 }

@@ -1,13 +1,13 @@
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** A disk whose syncs of content can be kept waiting. */
+/** A disk whose syncs of file content can be held. */
 export interface HeldSyncs {
   readonly fileSystem: SimulatedFileSystem
-  /** From now on no sync ends until the returned function is called. */
+  /** Holds all syncs from now on, until the returned function is called. */
   readonly hold: () => () => void
 }
 
-/** A simulated disk on which every step is waited for, and the syncs of files for as long as a test likes. */
+/** Creates a simulated disk with asynchronous operations, whose datasyncs a test can hold. */
 export function heldSyncs(): HeldSyncs {
   const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   let gate = Promise.resolve()

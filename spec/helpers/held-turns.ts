@@ -3,16 +3,16 @@ import { promptIo } from '../../lib/platform/prompt-io.ts'
 
 /** What {@link holdTurns} has taken over. */
 export interface HeldTurns {
-  /** How often somebody has asked. */
+  /** How often code has asked whether a turn is due. */
   readonly asked: () => number
-  /** Lets the event loop turn, now and from now on. */
+  /** Lets all callers continue, now and from now on. */
   readonly release: () => void
 }
 
 /**
- * The event loop is to turn whenever somebody asks whether it is; it does when it is let.
+ * Makes a turn of the event loop due at every check. The turn happens when it is released.
  *
- * @param soundCalls how many ask before and hear that it is not. @defaultValue none
+ * @param soundCalls how many checks find no turn due first. @defaultValue none
  */
 export function holdTurns({ soundCalls = 0 }: { readonly soundCalls?: number } = {}): HeldTurns {
   let release = (): void => undefined
@@ -29,7 +29,7 @@ export function holdTurns({ soundCalls = 0 }: { readonly soundCalls?: number } =
   }
 }
 
-/** No turn is due, however busy the machine is: for what happens in a certain order of steps. */
+/** Makes no turn due, however busy the machine is: for tests that need a fixed order of steps. */
 export function withoutTurns(): void {
   vi.spyOn(promptIo, 'turnIfDue').mockReturnValue(null)
 }

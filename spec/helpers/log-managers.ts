@@ -10,7 +10,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** Opens the topics of `/data` without clients and groups around them. */
+/** Opens the topics of `/data`, without clients and groups. */
 export async function openLogManager(
   fileSystem: SimulatedFileSystem,
   setup: {
@@ -49,7 +49,7 @@ export async function openLogManager(
   return manager
 }
 
-/** Closes a manager as its broker would. */
+/** Closes a manager the way its broker does. */
 export function closeLogManager(manager: LogManager): Promise<boolean> {
   return manager.close(new ClosedError('the test is over'))
 }

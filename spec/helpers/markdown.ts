@@ -1,19 +1,19 @@
 /** A fenced block of a page. */
 export interface CodeBlock {
-  /** What stands behind the opening fence, such as `ts`; empty where nothing does. */
+  /** The info string after the opening fence, such as `ts`; empty if there is none. */
   readonly language: string
-  /** Line of the page that its first line is, from 1. */
+  /** The page's line number of its first line, from 1. */
   readonly line: number
   readonly source: string
 }
 
-/** A link as it is written, with the line of the page that it stands in, from 1. */
+/** A link as written, with its line number in the page, from 1. */
 export interface PageLink {
   readonly target: string
   readonly line: number
 }
 
-/** One line of a page, and whether it is part of a fenced block (its fences included). */
+/** One line of a page, and whether it belongs to a fenced block, fences included. */
 interface PageLine {
   readonly text: string
   readonly number: number
@@ -43,7 +43,7 @@ export function codeBlocksOf(page: string): CodeBlock[] {
   return blocks
 }
 
-/** The links of a page that are not inside code. */
+/** The links of a page, except those in code. */
 export function linksOf(page: string): PageLink[] {
   return proseOf(page).flatMap(({ text, number }) =>
     [...text.replaceAll(INLINE_CODE, '').matchAll(LINK)].map((match) => ({
@@ -53,14 +53,14 @@ export function linksOf(page: string): PageLink[] {
   )
 }
 
-/** What stands between backquotes in a page's prose. */
+/** The inline code in a page's prose. */
 export function inlineCodeOf(page: string): string[] {
   return proseOf(page).flatMap(({ text }) =>
     [...text.matchAll(INLINE_CODE)].map((match) => match[1] ?? ''),
   )
 }
 
-/** The anchors that a page's headings get on GitHub. */
+/** The anchors that GitHub generates for a page's headings. */
 export function anchorsOf(page: string): Set<string> {
   const anchors = new Set<string>()
   for (const { text } of proseOf(page)) {
@@ -88,11 +88,11 @@ export function tablesOf(page: string): string[][][] {
     const cells = text.slice(1, text.lastIndexOf('|')).split('|')
     tables.at(-1)?.push(cells.map((cell) => cell.trim()))
   }
-  // The first row is the header, the second one only draws.
+  // The first row is the header, the second only the rule below it.
   return tables.map((rows) => rows.slice(2))
 }
 
-/** The part of a page below a heading, up to the next one of the same depth or above. */
+/** The part of a page below a heading, up to the next heading of the same or a higher level. */
 export function sectionOf(page: string, heading: string): string {
   const lines = linesOf(page)
   const start = lines.findIndex(
@@ -123,7 +123,7 @@ function linesOf(page: string): PageLine[] {
       fence = found?.[1] ?? null
       return { text, number, isCode: fence !== null }
     }
-    // Only a bare fence, at least as long as the one that opened the block, ends it.
+    // Only a bare fence that is at least as long as the opening one ends a block.
     if (found?.[2] === '' && found[1]?.startsWith(fence) === true) fence = null
     return { text, number, isCode: true }
   })

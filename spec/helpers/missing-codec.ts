@@ -3,7 +3,7 @@ import { zstdCodec } from '../../lib/record/codecs/zstd.ts'
 import { WasmZstdLibrary } from '../../lib/record/codecs/zstd-library.ts'
 import { codecFor, registerCodec } from '../../lib/record/compression.ts'
 
-/** For the rest of the test neither Node.js nor a package does zstd. */
+/** Makes zstd unavailable for the rest of the test, in Node.js and as a package. */
 export function withoutZstd(): void {
   const before = codecFor('zstd')
   onTestFinished(() => {

@@ -11,7 +11,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** What a test may want to set about a partition on its own. */
+/** Options for a partition without a broker. */
 export interface PartitionSetup {
   readonly fileSystem?: SimulatedFileSystem
   readonly clock?: Clock
@@ -21,12 +21,12 @@ export interface PartitionSetup {
   readonly recentBytes?: number
   readonly readCacheBytes?: number
   readonly readOnly?: boolean
-  /** Whether it was closed in order. */
+  /** Whether it was closed cleanly. */
   readonly isClean?: boolean
   readonly isOwned?: () => boolean
 }
 
-/** Opens one partition on a simulated disk, without a broker around it. */
+/** Opens one partition on a simulated disk, without a broker. */
 export async function openPartition(setup: PartitionSetup = {}): Promise<Partition> {
   const fileSystem = setup.fileSystem ?? new SimulatedFileSystem()
   const clock = setup.clock ?? new ManualClock()
@@ -63,12 +63,12 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
   return new Partition(log, context)
 }
 
-/** Values of records as text; null stays null. */
+/** Returns the values of records as text; null stays null. */
 export function textsOf(records: readonly { readonly value: Buffer | null }[]): (string | null)[] {
   return records.map((record) => record.value?.toString('utf8') ?? null)
 }
 
-/** Appends encoded batches, as a producer does. */
+/** Appends encoded batches the way a producer does. */
 export function appendBatches(
   partition: Partition,
   batches: readonly Buffer[],

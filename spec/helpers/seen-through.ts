@@ -1,6 +1,6 @@
 import type { FileSystem } from '../../lib/platform/file-system.ts'
 
-/** The disk with some calls replaced, as whoever is given it sees it. */
+/** Wraps a disk with some calls replaced. The disk itself does not change. */
 export function seenThrough(disk: FileSystem, calls: Partial<FileSystem>): FileSystem {
   return new Proxy<FileSystem>(disk, {
     get(_, name) {

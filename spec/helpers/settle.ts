@@ -1,8 +1,8 @@
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 
 /**
- * Lets everything happen that waits neither for time nor for a real disk: how many turns of the event
- * loop that takes is for the machine to say.
+ * Waits until everything has happened that needs neither time nor a real disk. How many turns of
+ * the event loop this takes depends on the machine.
  */
 export function settle(): Promise<void> {
   return new ManualClock().advance(0)

@@ -2,16 +2,16 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** What Node.js itself leaves there, for the next time that it compiles. */
+/** Node.js' own compile cache, which stays there. */
 const OF_NODE = ['node-compile-cache']
 
 /**
- * Gives all specs, and the processes that they start, a temporary directory of their own. They fail when
- * one of them leaves something there: whoever runs them often would find thousands of logs some day.
+ * Sets up one temporary directory for all specs and the processes that they start. The run fails if
+ * a spec leaves a file there: on a machine that often runs them, leftover logs would pile up.
  */
 export default function setUp(): () => void {
   const dir = mkdtempSync(join(tmpdir(), 'varve-temporary-'))
-  // Which of them counts is the system's.
+  // Which variable counts depends on the operating system.
   for (const name of ['TMPDIR', 'TEMP', 'TMP']) process.env[name] = dir
   return () => {
     const left = readdirSync(dir).filter((name) => !OF_NODE.includes(name))

@@ -4,8 +4,8 @@ import { WindowsNames } from '../../lib/platform/windows-names.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 /**
- * A disk whose names behave as on Windows with Node.js 20: what is open cannot be replaced, and keeps its
- * name when it is removed, until it is closed. Nothing can be done with that name meanwhile.
+ * A disk whose names behave as on Windows with Node.js 20. An open file cannot be replaced. If it
+ * is removed, it keeps its name until it is closed, and nothing else can use that name meanwhile.
  */
 class OpenNames {
   readonly #disk: SimulatedFileSystem
@@ -65,7 +65,7 @@ class OpenNames {
   }
 }
 
-/** What a broker on Windows sees of a simulated disk; its waits take no time. */
+/** Wraps a simulated disk as a broker on Windows sees it. Its retries do not wait. */
 export function onWindows(disk: SimulatedFileSystem): FileSystem {
   const names = new OpenNames(disk)
   let count = 0

@@ -1,6 +1,6 @@
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** Appends in every acknowledgement and size. */
+/** Appends with every kind of acknowledgement, and of every size. */
 export const APPENDS: readonly Workload[] = [
   brokerWorkload({
     name: 'append to two partitions',

@@ -1,7 +1,7 @@
 import { KeyedSession } from '../keyed-session.ts'
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** What is stored in one codec after the other. */
+/** Records that are stored in each codec in turn. */
 export const CODECS: readonly Workload[] = [
   brokerWorkload({
     name: 'append in each codec',

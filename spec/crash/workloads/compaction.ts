@@ -1,7 +1,7 @@
 import { DELETE_RETENTION_MS, KeyedSession } from '../keyed-session.ts'
 import { brokerWorkload, logWorkload, type Workload } from '../workload.ts'
 
-/** What compaction does to a log. */
+/** Compaction of a log. */
 export const COMPACTION: readonly Workload[] = [
   logWorkload('compact several segments into one', async (session) => {
     await session.appendKeys('a', 'b', 'a', 'a', 'b')

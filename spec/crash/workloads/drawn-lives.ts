@@ -5,11 +5,11 @@ import { DELETE_RETENTION_MS, KeyedSession } from '../keyed-session.ts'
 import { whileStartMoves } from '../moving-start.ts'
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** Calls of one life. */
+/** How many calls one life makes. */
 const CALLS = 14
 const CODECS = ['producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
-/** Limits that retention is driven by, one of them in each life. */
+/** The limits of retention; each life uses one of them. */
 const LIMITS: readonly TopicConfig[] = [
   { retentionBytes: 400 },
   { retentionMs: 150 },
@@ -18,14 +18,14 @@ const LIMITS: readonly TopicConfig[] = [
 ]
 
 /**
- * Two topics that are written to, read and deleted from as chance has it: `queue`, in changing codecs,
- * whose records go by one of the limits, and `table`, which is compacted.
+ * Random writes to, reads of and deletions from two topics: `queue`, in changing codecs, whose
+ * records are deleted by one of the limits, and `table`, which is compacted.
  */
 class Life {
   readonly #session: BrokerSession
   readonly #random: SeededRandom
   readonly #table: KeyedSession
-  /** Keeps the start of `queue` where it is while it is not known that it moves. */
+  /** Whether an append to `queue` may move its start. */
   #dropsOldest = false
 
   constructor(session: BrokerSession, seed: number) {
@@ -83,7 +83,7 @@ class Life {
     const append = (): Promise<void> =>
       this.#session.append(count, { topic: 'queue', sizeBytes: 1 + this.#random.integer(30) })
     if (!this.#dropsOldest) return append()
-    // It may push out what came before it.
+    // The append may delete older records to make room.
     await whileStartMoves(this.#session, 'queue', history.length, append)
   }
 
@@ -92,7 +92,7 @@ class Life {
   }
 }
 
-/** Lives of logs, each another order of the same calls. */
+/** Lives of two topics, each with a different random order of calls. */
 export function drawnLives(count: number): Workload[] {
   return Array.from({ length: count }, (_, seed) =>
     brokerWorkload({

@@ -1,6 +1,6 @@
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** Committed offsets. */
+/** Commits of offsets. */
 export const GROUPS: readonly Workload[] = [
   brokerWorkload({
     name: 'commit',

@@ -4,7 +4,7 @@ async function appendEach(session: { append: () => Promise<void> }, count: numbe
   for (let each = 0; each < count; each += 1) await session.append()
 }
 
-/** A log on its own: what no broker asks of it, and what a broker does without syncs between. */
+/** A log without a broker: calls that no broker makes, and a broker's calls without its syncs. */
 export const LOGS: readonly Workload[] = [
   logWorkload('append and roll', async (session) => {
     await appendEach(session, 5)

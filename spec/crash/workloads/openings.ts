@@ -2,7 +2,7 @@ import { bytesOf } from '../../storage/log-fixtures.ts'
 import { newPartitionLedger } from '../ledger.ts'
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** How directories are opened and closed. */
+/** Opening and closing directories. */
 export const OPENINGS: readonly Workload[] = [
   brokerWorkload({
     name: 'open an empty directory',

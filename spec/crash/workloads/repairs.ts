@@ -3,7 +3,7 @@ import { bytesOf, DIR, openLog, pathOf, SMALL } from '../../storage/log-fixtures
 import { newTopicLedger, type PartitionLedger } from '../ledger.ts'
 import { logWorkload, type Start, type Workload } from '../workload.ts'
 
-/** What an open has to repair besides torn tails. */
+/** Repairs of an open, other than of torn tails. */
 export const REPAIRS: readonly Workload[] = [
   logFound('open after a sync that failed', {
     files: async (disk) => {
@@ -26,7 +26,7 @@ export const REPAIRS: readonly Workload[] = [
   }),
   logFound('finish a replacement by two segments', {
     files: async (disk) => {
-      // The same records before and after: of neither state anything may be missing.
+      // The same records before and after the swap: in either state none may be missing.
       disk.writeFile(pathOf(0), bytesOf({ values: ['a', 'b', 'c'] }))
       disk.writeFile(pathOf(3), bytesOf({ baseOffset: 3, values: ['d', 'e'] }))
       disk.writeFile(pathOf(0, 'log.cleaned'), bytesOf({ values: ['a', 'b'] }))
@@ -34,7 +34,7 @@ export const REPAIRS: readonly Workload[] = [
       disk.writeFile(pathOf(5), bytesOf({ baseOffset: 5, values: ['f'] }))
       await disk.rename(pathOf(2, 'log.cleaned'), pathOf(2, 'log.swap'))
       await disk.syncDirectory(DIR)
-      // Whoever renamed them was killed before it has synced the last one.
+      // The process that renamed them was killed before it synced the last one.
       await disk.rename(pathOf(0, 'log.cleaned'), pathOf(0, 'log.swap'))
     },
     promise: { history: ['a', 'b', 'c', 'd', 'e', 'f'], leastStart: 0, greatestStart: 0 },
@@ -50,7 +50,7 @@ export const REPAIRS: readonly Workload[] = [
   }),
 ]
 
-/** A log that is opened as somebody has left it, and appended to. */
+/** Creates a workload that opens a log with the given files, and appends to it. */
 function logFound(
   name: string,
   found: {

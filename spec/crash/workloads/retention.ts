@@ -4,7 +4,7 @@ async function appendEach(session: { append: () => Promise<void> }, count: numbe
   for (let each = 0; each < count; each += 1) await session.append()
 }
 
-/** What becomes of records that the limits do not keep. */
+/** Deletion of records by the limits of retention. */
 export const RETENTION: readonly Workload[] = [
   brokerWorkload({
     name: 'retention by size',
@@ -53,7 +53,7 @@ export const RETENTION: readonly Workload[] = [
       await session.open()
       for (let each = 0; each < 5; each += 1) {
         const noted = session.partition('capped', 0)
-        // Each may push out what came before it.
+        // Each append may delete older records to make room.
         noted.greatestStart = noted.history.length
         await session.append(1, { topic: 'capped' })
       }

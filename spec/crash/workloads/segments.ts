@@ -4,7 +4,7 @@ async function appendEach(session: { append: () => Promise<void> }, count: numbe
   for (let each = 0; each < count; each += 1) await session.append()
 }
 
-/** What becomes of segments: rolled, saved, deleted. */
+/** Segments that are rolled, saved and deleted. */
 export const SEGMENTS: readonly Workload[] = [
   brokerWorkload({
     name: 'roll by size',

@@ -1,6 +1,6 @@
 import { brokerWorkload, type Workload } from '../workload.ts'
 
-/** Topics that come, change and go. */
+/** Topics that are created, changed and deleted. */
 export const TOPICS: readonly Workload[] = [
   brokerWorkload({
     name: 'create a topic',
