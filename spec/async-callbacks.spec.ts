@@ -66,7 +66,7 @@ const loaded: Use = async (broker, fileSystem) => {
   await runLoad(plan, ndjsonSink('/out', { fileSystem }), { onProgress: fails })
 }
 
-/** By the name of the function: how it comes to be called, and why it is refused. */
+/** By the name of the callback: how it is called, and why it is refused. */
 const CASES: readonly (readonly [string, Use, RegExp])[] = [
   [
     'a partitioner',
@@ -103,7 +103,7 @@ describe('an asynchronous function that nobody would wait for', () => {
     const broker = await Broker.open('/data', { fileSystem, clock })
     await broker.createTopic('t')
     await expect(use(broker, fileSystem)).rejects.toThrow(why)
-    // Rejections that nobody has handled are told when the loop turns.
+    // Unhandled rejections are reported when the event loop turns.
     await clock.advance(0)
     expect(unhandled).toEqual([])
     await broker.close()

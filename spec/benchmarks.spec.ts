@@ -13,7 +13,7 @@ describe('the benchmark page', () => {
   const { files } = reportOf(runs)
 
   it.each([...files.keys()])('says what its samples say: %s', (path) => {
-    // Not by toEqual, which would print all of a page.
+    // Not with toEqual, which would print the whole page.
     const isSame = readFileSync(`${ROOT}docs/${path}`, 'utf8') === files.get(path)
     expect(isSame, `written anew by ${HOW}`).toBe(true)
   })

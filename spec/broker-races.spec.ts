@@ -38,7 +38,7 @@ describe('an append whose sync fails while the broker is closed', () => {
     const partition = (await broker.createTopic('a')).partition(0)
     for (const value of ['0', '1', '2']) await partition.append({ value })
     fileSystem.failNext('datasync', 'EIO', { path: /a-0.*\.log$/ })
-    // What would remember where the log ended by then.
+    // The file that would record where the log ended.
     fileSystem.failNext('open', 'ENOSPC', { path: /durable-end/, persistent: true })
     const appended = partition.append({ value: '3' }).catch((error: unknown) => error)
     await broker.close().catch(() => undefined)
@@ -164,7 +164,7 @@ describe('a broker that has lost its lock', () => {
 })
 
 describe('files that may be read and no longer written to', () => {
-  /** A topic of several segments, of which no file is open yet. */
+  /** A topic of several segments, none of whose files is open yet. */
   async function reopened(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
     const fileSystem = new SimulatedFileSystem()
     const before = await open(fileSystem)

@@ -449,7 +449,7 @@ describe('a broker that only reads', () => {
     await first?.append({ value: '3' })
     await second?.append({ value: '4' })
     expect(textsOf(await consumer.poll({ maxWaitMs: 0 })).toSorted()).toEqual(['3', '4'])
-    // What answers at once has looked a moment before.
+    // A call that returns at once has refreshed a moment before.
     await second?.append({ value: '5' })
     await consumer.endOffsets(all)
     reader.describe()
@@ -613,7 +613,7 @@ describe('a broker that only reads', () => {
       return fileSystem.operationCount - before
     }
     const partition = reader.topic('a').partition(0)
-    // The first look is at more than the next ones are.
+    // The first search reads more than the next ones.
     await partition.offsetForTimestamp(1)
     const expected = await operationsOf(partition.offsetForTimestamp(1))
     expect(await operationsOf(search(consumer))).toBe(expected)
@@ -678,7 +678,7 @@ describe('a broker that only reads', () => {
     await writer.deleteTopic('a')
     await append(['new 0', 'new 1', 'new 2'])
     let polls: Promise<unknown[]> = Promise.resolve([])
-    // It polls as soon as it can see the topic, whatever else is still being looked at.
+    // It polls as soon as it can see the topic, even if other topics are still being read.
     fileSystem.observe(() => {
       const found = reader.topics().find(({ name }) => name === 'a')
       if (found === undefined || found.partition(0).logEndOffset !== 3) return
@@ -701,7 +701,7 @@ describe('a broker that only reads', () => {
     const reader = await open(fileSystem, { clock, readOnly: true })
     const writer = await open(fileSystem, { clock })
     const topic = await writer.createTopic('a', { segmentBytes: 200 })
-    // The last one is not on record: it came after its segment.
+    // The last segment is not in the record of segments.
     const values = ['a', 'b', 'c', 'd', 'e', 'f']
     for (const value of values) await topic.partition(0).append({ value })
     await clock.advance(1_000)

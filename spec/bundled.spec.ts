@@ -8,7 +8,10 @@ import { startScript } from './helpers/compiled-lib.ts'
 
 const LIB = fileURLToPath(new URL('../lib/', import.meta.url))
 
-/** The library and all that it needs in one file of CommonJS, which knows as little of its place as one of esbuild. */
+/**
+ * The library and all its dependencies in one CommonJS file, which knows its own path as little as
+ * one bundled by esbuild.
+ */
 async function bundledText(): Promise<string> {
   const bundle = await rolldown({
     input: join(LIB, 'index.ts'),
@@ -21,7 +24,7 @@ async function bundledText(): Promise<string> {
   return output[0].code
 }
 
-/** Text of a program: a record is sent and consumed, and the lock of the directory keeps others out. */
+/** A program as text: it sends and consumes a record, and the directory's lock keeps others out. */
 const USE = `async ({ Broker }, dir) => {
   const broker = await Broker.open(dir)
   await broker.createTopic('orders')

@@ -33,7 +33,7 @@ async function valuesFrom(partition: Partition, from: number): Promise<(string |
   return values
 }
 
-/** What lies on the disk. */
+/** The batches on the disk. */
 function stored(fileSystem: SimulatedFileSystem): RecordBatch[] {
   return [...batchesIn(fileSystem.readFile(LOG))]
 }

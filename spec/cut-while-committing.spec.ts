@@ -13,7 +13,7 @@ const T1 = { topic: 't', partition: 1 }
 const NO_WAIT = { maxWaitMs: 0 }
 const RELAXED: TopicConfig = { flushMessages: 1000 }
 
-/** A consumer of group `g` that has been handed `old 0` to `old 9` of each of two partitions. */
+/** A consumer of group `g` that has received `old 0` to `old 9` of each of two partitions. */
 async function consumed(config: TopicConfig = {}, options: ConsumerOptions = {}) {
   const clock = new ManualClock()
   const fileSystem = new SimulatedFileSystem()

@@ -13,7 +13,7 @@ afterEach(() => {
 
 const T0 = { topic: 't', partition: 0 }
 const NO_WAIT = { maxWaitMs: 0 }
-/** Younger than every record. */
+/** Later than every record. */
 const LATER_MS = 8e12
 
 /** A broker with a topic of one partition, which holds `old 0` to `old 9`. */
@@ -139,7 +139,7 @@ describe('a log that is cut while somebody reads it', () => {
     const consumer = broker.consumer({ groupId: 'g', onOffsetReset })
     consumer.assign([T0])
     await consumer.poll(NO_WAIT)
-    // The epoch of an append that failed is said to begin where the log ended then.
+    // The epoch of a failed append is recorded to begin where the log ended then.
     for (let each = 0; each < 2; each += 1) {
       fileSystem.failNext('write', 'ENOSPC', { path: /t-0.*log$/ })
       await expect(partition.append({ value: 'lost' })).rejects.toThrow(StorageError)

@@ -13,7 +13,7 @@ function open(fileSystem: SimulatedFileSystem, options = {}): Promise<Broker> {
   return Broker.open('/data', { fileSystem, clock: new ManualClock(), ...options })
 }
 
-/** A topic with two records, and three commits of one group, closed in order. */
+/** A topic with two records, and three commits of one group, closed cleanly. */
 async function sound(): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const broker = await open(fs)
@@ -99,7 +99,7 @@ describe('damaged committed offsets', () => {
     expect(broker.describe().groups).toEqual([])
     await broker.close()
 
-    // What is there may be salvaged.
+    // The damaged file stays as it was, so it can be salvaged.
     expect([...fs.snapshot()].filter(([path]) => path === LOG)).toEqual(before)
     expect((await open(fs)).recovery.damaged).toHaveLength(1)
   })
@@ -114,7 +114,7 @@ describe('damaged committed offsets', () => {
   })
 })
 
-/** A bad sector far in front of what an open looks at after an orderly close, and where commits begin. */
+/** A bad sector where the commits begin, far before what an open reads after a clean close. */
 async function badBeginning(): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const broker = await open(fs)

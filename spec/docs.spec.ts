@@ -37,7 +37,7 @@ const allSources = readdirSync(join(root, 'lib'), { recursive: true, encoding: '
   .map((name) => pageSource(`lib/${name}`))
   .join('\n')
 
-/** Loading the compiler and the types takes its time on a busy machine. */
+/** Loading the compiler and the types can take long on a busy machine. */
 const COMPILER_TIMEOUT_MS = 120_000
 
 function pageOf(path: string): string {
@@ -95,7 +95,7 @@ describe('links and names', () => {
       if (/^[a-z]+:/.test(target)) return false
       const [path = '', anchor] = target.split('#')
       const file = path === '' ? join(root, page) : resolveFrom(page, path)
-      // TypeDoc follows links to files, and warns of one to a directory.
+      // TypeDoc follows links to files, and warns about links to directories.
       if (!existsSync(file) || !statSync(file).isFile()) return true
       const linked = [...pages].find(([name]) => join(root, name) === file)?.[1] ?? ''
       return anchor !== undefined && !anchorsOf(linked).has(anchor)
@@ -261,7 +261,7 @@ function pageSource(path: string): string {
   return readPages([path]).get(path) ?? ''
 }
 
-/** The bytes of a block whose lines are a position, bytes in hexadecimal, and what they are. */
+/** The bytes of a block whose lines are a position, bytes in hexadecimal, and their meaning. */
 function hexDumpIn(section: string): Buffer {
   const lines = codeBlocksOf(section)[0]?.source.trimEnd().split('\n') ?? []
   let hex = ''

@@ -9,7 +9,7 @@ const lib = fileURLToPath(new URL('../lib', import.meta.url))
 const place = { topic: 't', partition: 1, offset: 5 }
 const range = { ...place, logStartOffset: 6, logEndOffset: 9 }
 
-/** One of each, made as the library makes them. */
+/** One error of each class, created as the library creates it. */
 const INSTANCES: errors.VarveError[] = [
   new errors.OffsetOutOfRangeError(range),
   new errors.UnknownTopicOrPartitionError('t', null, 'there is no topic t'),

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 const REPOSITORY = new URL('../', import.meta.url)
 const PAGE = read('docs/GUARANTEES.md')
 
-/** What the page names as evidence: a spec, and the title of a test in it. */
+/** The evidence that the page names: a spec, and the title of a test in it. */
 const EVIDENCE = [...PAGE.matchAll(/`(spec\/[^`›]+\.ts) › ([^`]+)`/g)].map((match) => ({
   path: match[1] ?? '',
   title: match[2] ?? '',
@@ -15,7 +15,7 @@ function read(path: string): string {
   return readFileSync(fileURLToPath(new URL(path, REPOSITORY)), 'utf8')
 }
 
-/** Titles stand in single or back quotes, or in double ones where they hold an apostrophe. */
+/** Titles are in single quotes or backquotes, or in double quotes if they contain an apostrophe. */
 function hasTest(source: string, title: string): boolean {
   return [`'${title}`, `"${title}`, `\`${title}`].some((start) => source.includes(start))
 }

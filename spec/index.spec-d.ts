@@ -1,4 +1,4 @@
-// What the types promise, checked by the compiler: `npm run typecheck`.
+// The promises of the types, checked by the compiler: `npm run typecheck`.
 import {
   Broker,
   json,
@@ -26,14 +26,14 @@ declare const partition: Partition
 declare const error: VarveError
 
 export async function promises(): Promise<void> {
-  // Backwards there is an end to begin from, and so no start at it.
+  // A backward read begins at the end, so its lowest offset cannot be there.
   for await (const record of partition.records({ reverse: true, from: 1, until: 'end' })) {
     is<Equal<typeof record, StoredRecord>>()
   }
   // @ts-expect-error the lowest offset cannot be where the log ends
   partition.records({ reverse: true, from: 'latest' })
 
-  // The serializers decide what may be sent, the deserializers what arrives.
+  // The serializers determine what may be sent, the deserializers what is received.
   const producer = broker.producer({ keySerializer: string(), valueSerializer: json<Order>() })
   await producer.send({ topic: 'orders', key: 'a', value: { id: 1 } })
   // @ts-expect-error a value of another type
@@ -50,12 +50,12 @@ export async function promises(): Promise<void> {
     is<Equal<typeof record.key, Buffer | null>>()
   }
 
-  // Who goes on by hand has it ended by the end of the block.
+  // An iterator that is used by hand is closed at the end of the block.
   await using iterator = consumer[Symbol.asyncIterator]()
   const next = await iterator.next()
   if (next.done !== true) is<Equal<typeof next.value.value, Order | null>>()
 
-  // Without serdes: text or bytes go in, bytes come out.
+  // Without serdes: text or bytes in, bytes out.
   await broker.producer().send({ topic: 't', key: 'text', value: new Uint8Array(3) })
   const plain: Consumer<Buffer, Buffer> = broker.consumer()
   const [first] = await plain.poll()

@@ -5,14 +5,14 @@ import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** What the layering rules say of `code` as the content of a file of `lib/`. */
+/** What the layering rules report for `code` as the content of a file of `lib/`. */
 async function complaints(path: string, code: string): Promise<string[]> {
   const eslint = new ESLint({
     cwd: root,
     overrideConfig: [
       {
         files: ['**/*.ts'],
-        // A file that exists in this test only is in no project.
+        // A file that exists only in this test belongs to no project.
         languageOptions: { parserOptions: { projectService: false, project: null } },
       },
     ],

@@ -104,7 +104,7 @@ describe('misuse', () => {
     await topic.alter({ minCompactionLagMs: 6, maxCompactionLagMs: 6 })
     await broker.createTopic('b', { minCompactionLagMs: 5 })
     await broker.close()
-    // By other defaults than it was made with it can be opened, and altered in what is not to blame.
+    // With other defaults than before, it can still be opened, and its other options altered.
     const again = await tempBroker({ fileSystem, defaults: { maxCompactionLagMs: 4 } })
     await again.topic('b').alter({ retentionMs: 1000 })
     expect(again.topic('b').config.retentionMs).toBe(1000)
@@ -138,7 +138,7 @@ describe('misuse', () => {
     }
     class Listener {
       onPartitionsAssigned() {
-        // Of a class, so it is where nobody but a call finds it.
+        // A method of a class is not enumerable: only a lookup by name finds it.
       }
     }
     consumer.subscribe(['a'], new Listener())

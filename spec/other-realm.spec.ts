@@ -4,8 +4,9 @@ import { expect, it } from 'vitest'
 
 const pathOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
-// Some test runners, and Vitest with `pool: 'vmThreads'`, run each file in a `vm` context, with globals of its
-// own: what Node.js throws is no `Error` there, and what it reads may be no `Uint8Array`.
+// Some test runners, and Vitest with `pool: 'vmThreads'`, run each file in a `vm` context with its
+// own globals. What Node.js throws is not an `Error` of that context, and what it reads may not be
+// its `Uint8Array`.
 it('the library works in a realm that is not that of Node.js', async () => {
   const vitest = pathOf('../node_modules/vitest/vitest.mjs')
   const args = [vitest, 'run', '--config', pathOf('realm/vitest.config.ts')]

@@ -4,7 +4,7 @@ import { RecordTooLargeError } from '../lib/errors.ts'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
 import { watch } from './client/consumer-harness.ts'
 
-// As every loaded module has it, before a test puts another in its place.
+// The function that loaded modules captured before a test replaces it.
 const realSetImmediate = setImmediate
 
 async function turns(): Promise<void> {

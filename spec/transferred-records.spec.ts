@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Broker, type Partition, type StoredRecord } from '../lib/index.ts'
 import { SimulatedFileSystem } from '../lib/testing/index.ts'
 
-/** Some that share the pool of Node.js, and some that have memory of their own. */
+/** Some share the buffer pool of Node.js, others have their own memory. */
 const SIZES = [100, 3000, 5000, 40_000]
 const COUNT = 12
 
@@ -47,7 +47,7 @@ function transfer(value: Buffer): void {
   try {
     structuredClone(value, { transfer: [value.buffer as ArrayBuffer] })
   } catch (error) {
-    // From Node.js 21 on it is refused; before, it is copied.
+    // Node.js 21 and later refuse it; earlier versions copy.
     expect(error).toMatchObject({ name: 'DataCloneError' })
   }
 }
@@ -72,11 +72,11 @@ describe.each(['uncompressed', 'gzip', 'lz4', 'snappy'] as const)('of a topic, %
         const before = await Broker.open('/data', { fileSystem })
         const topic = await before.createTopic('t', { compressionType: type })
         await topic.partition(0).append(values.map((value) => ({ value })))
-        // What was appended just now is in memory.
+        // What was appended last is in memory.
         await handOutAll(before)
         await before.close()
         const broker = await Broker.open('/data', { fileSystem })
-        // What was read once is read in another way.
+        // The second read of the same records takes another path.
         await handOutAll(broker)
         await handOutAll(broker)
         await broker.close()

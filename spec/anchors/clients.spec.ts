@@ -16,12 +16,12 @@ import { rawBatch } from '../record/raw-batch.ts'
 import { bytesOf } from '../storage/log-fixtures.ts'
 import { append, DIR, NO_WAIT, open, reader, stored, T0 } from './session.ts'
 
-/** Bugs of other logs between those who use one: two writers, or a consumer and what it is given. */
+/** Bugs of other logs between their clients: two writers, or a consumer and what it receives. */
 
 describe('Chronicle #629', () => {
   // A writer that had waited 15 seconds for the write lock took it by force from an owner that was
-  // only slow, and both wrote to the same place of the file. Here who comes second is refused, however
-  // long the first takes, and an owner that does lose the lock writes nothing more.
+  // only slow, and both wrote to the same place of the file. Here the second one is refused,
+  // however long the first takes, and an owner that does lose the lock writes nothing more.
   it('cannot happen: a lock is not forced however long its owner takes', async () => {
     const dir = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
@@ -60,9 +60,9 @@ describe('Chronicle #629', () => {
 })
 
 describe('kafkajs #1777', () => {
-  // A consumer whose committed offset the log no longer held went on at one end of it without a word,
-  // and skipped all in between; there was no setting that made it an error. Here there is, and every
-  // other one tells from where to where the position was moved.
+  // A consumer whose committed offset the log no longer held silently continued at one end of it
+  // and skipped everything in between; no setting made that an error. Here one does, and every
+  // other one reports from where to where the position moved.
   async function overtaken(
     when: 'before it starts' | 'while it reads',
     autoOffsetReset: AutoOffsetReset,
@@ -75,7 +75,7 @@ describe('kafkajs #1777', () => {
     const consumer = reader(broker, {
       autoOffsetReset,
       onOffsetReset: (reset) => void resets.push(reset),
-      // One batch is taken into memory at a time.
+      // One batch is read into memory at a time.
       fetchMaxBytes: 1,
     })
     const poll = async (): Promise<string[]> =>
@@ -119,8 +119,8 @@ describe('kafkajs #1777', () => {
 
 describe('kafkajs #1795', () => {
   // Batches of gzip were decompressed without a limit, so half a megabyte from a broker took half a
-  // gigabyte of a consumer. Here what comes out is limited, and a batch that would be larger is
-  // damaged: the records before it and behind it are read.
+  // gigabyte of a consumer. Here the output is limited, and a batch that would exceed it counts as
+  // damaged: the records before and after it are read.
   it('cannot happen: a batch that would become too large is refused by every poll', async () => {
     const fs = new SimulatedFileSystem()
     const broker = await open(fs)

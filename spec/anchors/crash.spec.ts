@@ -6,11 +6,11 @@ import { bytesOf, openLog, upTo, valuesUpTo, writtenLog } from '../storage/log-f
 import { DIR as LOG_DIR, offsetsOf, valuesOf } from '../storage/log-fixtures.ts'
 import { append, atEveryOperation, DIR, open, reader, RELAXED, stored, T0 } from './session.ts'
 
-/** Bugs of other logs that came with a crash or a power cut, looked for here. */
+/** Bugs of other logs after a crash or a power loss, tested here. */
 
 describe('KAFKA-10471', () => {
-  // Kafka looked for the mark of an orderly shutdown first and removed it when all logs were loaded,
-  // so a crash in between left it, and the next start skipped recovery. Here its removal is durable
+  // Kafka checked for the mark of a clean shutdown first, and removed it when all logs were loaded.
+  // A crash in between left it, and the next start skipped recovery. Here the removal is durable
   // before a single file of a log is opened.
   it('cannot happen: a crash while logs are loaded is an unclean stop', async () => {
     const fs = new SimulatedFileSystem()
@@ -27,7 +27,7 @@ describe('KAFKA-10471', () => {
       },
       async (stopped, trace) => {
         const isLoading = stopped.operations.some((line) => line.includes(`${DIR}/t-0`))
-        // Power goes as well, which takes back whatever was not synced: the removal, if it can.
+        // The power fails as well, which undoes whatever was not synced: the removal, if possible.
         const next = await open(stopped.restart('power', { unsynced: 'lost' }))
         const { cleanShutdown } = next.recovery
         if (isLoading) expect(cleanShutdown, trace).toBe(false)
@@ -42,9 +42,9 @@ describe('KAFKA-10471', () => {
 })
 
 describe('KAFKA-3919', () => {
-  // A power cut took unflushed records of a leader, so others were written under their offsets, and
-  // in the log that held both the broker met an offset below the last one and did not start. Here
-  // what follows a power cut goes on where the log ends, and a log with offsets that go back opens.
+  // A power loss lost unflushed records of a leader, so others were written under their offsets. In
+  // the log that held both, the broker met an offset below the last one and did not start. Here the
+  // log continues at its end after a power loss, and a log with decreasing offsets opens.
   it('cannot happen: whatever a power cut takes, offsets go up by one', async () => {
     for (let seed = 1; seed <= 60; seed += 1) {
       const fs = new SimulatedFileSystem({ seed })
@@ -90,9 +90,9 @@ describe('KAFKA-3919', () => {
 })
 
 describe('NATS #7100', () => {
-  // A truncation cut the block that holds the new end first and removed the later ones then, so a
-  // kill in between left a hole in the middle of the stream. Here later segments go first, the last
-  // of them before the others, so what a crash leaves is the log as it was, up to some offset.
+  // A truncation first cut the block that holds the new end and then removed the later ones, so a
+  // kill in between left a hole in the middle of the stream. Here later segments are removed first,
+  // the last one before all others, so a crash leaves the log as it was, up to some offset.
   it('cannot happen: a crash in a truncation leaves no hole', async () => {
     const count = await atEveryOperation(
       await writtenLog(10),
@@ -121,9 +121,10 @@ describe('NATS #7100', () => {
 })
 
 describe('NATS #7384', () => {
-  // What said that messages were deleted went together with the block it stood in, so a stream that
-  // had to be read anew after a hard stop had them again, or began and ended at lower sequences than
-  // its consumers. Here the new start is durable before a segment goes, and a segment keeps the end.
+  // The record that messages were deleted was lost together with its block. A stream that was read
+  // again after a hard stop had the messages back, or began and ended at lower sequences than its
+  // consumers. Here the new start is durable before a segment is deleted, and a segment keeps the
+  // end.
   it.each([
     ['of some records', 7],
     ['of all records', 10],
@@ -164,9 +165,10 @@ describe('NATS #7384', () => {
 })
 
 describe('etcd #16596', () => {
-  // A power cut while a new directory was being set up left parts of the first pages of the database
-  // file, and the server refused to start on them ever after. Here every file of a new directory is
-  // complete and synced under another name before it gets its own, and what is half made is redone.
+  // A power loss during the setup of a new directory left parts of the first pages of the database
+  // file, and the server never started on them again. Here every file of a new directory is
+  // complete and synced under another name before it gets its own, and half-finished work is
+  // redone.
   it.each(PERSONAS)('cannot happen: a power cut in the first start on %s', async (persona) => {
     let isAcknowledged = false
     const count = await atEveryOperation(
@@ -199,9 +201,10 @@ describe('etcd #16596', () => {
 })
 
 describe('leveldb #251', () => {
-  // A power cut left garbage or zeros in place of a part of a Put, or a later append without the one
-  // before it, and after the repair such a value was read. Here a batch counts as a whole, by its
-  // checksum, for recovery and for a salvage, and the log ends before the first that does not fit.
+  // A power loss left garbage or zeros in place of a part of a Put, or a later append without the
+  // one before it, and after the repair such a value was read. Here a batch counts only as a whole,
+  // by its checksum, for recovery and for a salvage, and the log ends before the first invalid
+  // batch.
   it.each(PERSONAS)('cannot happen: no part of a value is read on %s', async (persona) => {
     const values = Array.from({ length: 6 }, (_, each) => String(each).repeat(1400 + 100 * each))
     let tornCount = 0
@@ -216,7 +219,7 @@ describe('leveldb #251', () => {
       const salvaged = cut.fork()
       await Log.salvage(LOG_DIR, '/salvaged-0', { fileSystem: salvaged, config })
       const copy = await Log.open('/salvaged-0', { fileSystem: salvaged, config, readOnly: true })
-      // What a salvage finds behind a gap is whole as well, so it has the values in their order.
+      // A batch that a salvage finds after a gap is complete too, so the values keep their order.
       const saved = await valuesOf(copy)
       expect(saved, `seed ${seed}`).toEqual(values.filter((value) => saved.includes(value)))
       const recovered = await openLog(cut, { config })

@@ -7,7 +7,7 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { valuesUpTo } from '../storage/log-fixtures.ts'
 import { append, atEveryOperation, NO_WAIT, open, reader, stored, T0 } from './session.ts'
 
-/** Bugs of other logs that came with files which are not as they were written. */
+/** Bugs of other logs when files are not as they were written. */
 
 const SMALL = { segmentBytes: 200, indexIntervalBytes: 32 }
 const ENDS = ['closed in order', 'killed'] as const
@@ -29,7 +29,7 @@ async function directory(
   return fs.restart('process')
 }
 
-/** What polls return before one fails, and why that one does. */
+/** What polls return before one fails, and why it fails. */
 async function pollToFailure(consumer: Consumer): Promise<{ values: string[]; failure: unknown }> {
   const values: string[] = []
   for (let each = 0; each < 20; each += 1) {
@@ -43,9 +43,9 @@ async function pollToFailure(consumer: Consumer): Promise<{ values: string[]; fa
 }
 
 describe('NATS #7549', () => {
-  // One bit that rotted in a block file made a server drop acknowledged messages from the middle of a
-  // stream, or everything behind, and go on as if they had never been. Here the record is refused
-  // with an error that names the place, every time, and no file is made shorter.
+  // One rotten bit in a block file made a server drop acknowledged messages from the middle of a
+  // stream, or everything after it, and continue as if they had never existed. Here the record is
+  // refused every time, with an error that names the place, and no file is made shorter.
   it.each(ENDS)('cannot happen: a flipped bit in a log that was %s is told', async (end) => {
     const sound = await directory(end)
     const paths = [...sound.snapshot().keys()].filter((path) => /t-0\/\d+\.log$/.test(path))
@@ -72,14 +72,14 @@ describe('NATS #7549', () => {
 })
 
 describe('logstash #8218', () => {
-  // A reboot, or a process without file handles to spare, left a head checkpoint of no bytes, and the
-  // queue did not open until somebody had deleted it. Here a file is complete before it gets its
-  // name, and one that is empty all the same counts as missing wherever it can be made again.
+  // A reboot, or a process that had run out of file handles, left an empty head checkpoint, and the
+  // queue did not open until somebody deleted it. Here a file is complete before it gets its name,
+  // and an empty file counts as missing wherever it can be created again.
   it.each(ENDS)('cannot happen: an empty checkpoint of a directory that was %s', async (end) => {
     const sound = await directory(end)
     const names = new Set<string>()
     for (const [path, bytes] of sound.snapshot()) {
-      // A log is no checkpoint. Nobody can guess these two, which no crash leaves empty either.
+      // A log is not a checkpoint. The other two cannot be guessed, but no crash leaves them empty.
       if (/\.log$|varve-topics$|meta\.properties$/.test(path) || bytes.length === 0) continue
       names.add(path.replace(/^.*?(\.?[a-z-]+)$/, '$1'))
       const fs = sound.fork()

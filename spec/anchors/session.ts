@@ -11,7 +11,7 @@ import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-syste
 export const DIR = '/data'
 export const T0 = { topic: 't', partition: 0 }
 export const NO_WAIT = { maxWaitMs: 0 }
-/** Records become durable by `flush` alone. */
+/** Records become durable only by `flush`. */
 export const RELAXED: TopicConfig = { flushMessages: Number.MAX_SAFE_INTEGER }
 
 export function open(
@@ -22,7 +22,7 @@ export function open(
   return Broker.open(DIR, { fileSystem, clock: new ManualClock(), random, ...options })
 }
 
-/** One batch, which resolves when it is durable. */
+/** Appends one batch; resolves when it is durable. */
 export async function append(broker: Broker, ...values: string[]): Promise<void> {
   await broker
     .topic('t')
@@ -30,7 +30,7 @@ export async function append(broker: Broker, ...values: string[]): Promise<void>
     .append(values.map((value) => ({ value })))
 }
 
-/** What readers of topic `t` get, by offset, from its start to its end. */
+/** What readers of topic `t` receive, by offset, from its start to its end. */
 export async function stored(broker: Broker): Promise<Map<number, string>> {
   const partition = broker.topic('t').partition(0)
   const records = new Map<number, string>()
@@ -42,7 +42,7 @@ export async function stored(broker: Broker): Promise<Map<number, string>> {
   return records
 }
 
-/** A consumer of topic `t` that commits only when it is told to. */
+/** A consumer of topic `t` that only commits on request. */
 export function reader(broker: Broker, options: ConsumerOptions = {}): Consumer {
   const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false, ...options })
   consumer.assign([T0])
@@ -51,7 +51,7 @@ export function reader(broker: Broker, options: ConsumerOptions = {}): Consumer 
 
 /**
  * Calls `work` on a copy of a machine that stops after its first operation from `start` on, then on
- * one that stops after the second, and so on until the work comes to its end, and hands each stopped
+ * one that stops after the second, and so on until the work completes, and passes each stopped
  * machine to `check`.
  *
  * @returns how many operations there are to stop after.

@@ -5,16 +5,16 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { open, settled, SMALL, tell, valuesIn, type Told, type Workload } from './workloads.ts'
 
-/** A line of the operation log that tells of a sync that was struck. */
+/** Matches a line of the operation log that reports a failed sync. */
 export const FAILED_SYNC: RegExp = /^#\d+ (sync|datasync|syncDirectory) .* ! /
 
-/** A directory before a workload, and what its records are. */
+/** A directory before a workload, and the records in it. */
 export interface Start {
   readonly disk: SimulatedFileSystem
   readonly told: Told
 }
 
-/** Fills a directory with what every workload starts from. */
+/** Fills a directory with the records that every workload starts from. */
 export async function prepare(workload: Workload): Promise<Start> {
   const disk = new SimulatedFileSystem()
   const told: Told = new Map()
@@ -34,7 +34,7 @@ export async function prepare(workload: Workload): Promise<Start> {
   return { disk, told }
 }
 
-/** What is in a log, held against what was told of it. */
+/** Compares the content of a log with what its senders were told. */
 export function verify(values: readonly string[], told: Told, trace: string): void {
   const acknowledged = [...told].filter(([, place]) => typeof place === 'number')
   for (const [value, offset] of acknowledged) {
@@ -51,14 +51,14 @@ export function verify(values: readonly string[], told: Told, trace: string): vo
   )
 }
 
-/** Values that were sent at once: none may be in the log while one before it is missing. */
+/** Checks values that were sent concurrently: none may be present if an earlier one is missing. */
 export function verifyNoHole(values: readonly string[], told: Told, trace: string): void {
   const sent = [...told.keys()]
   const found = sent.filter((value) => values.includes(value))
   expect(found, `${trace}: a hole`).toEqual(sent.slice(0, found.length))
 }
 
-/** Runs a workload on a disk that fails from then on as ordered. @returns the calls it took. */
+/** Runs a workload on a disk that fails as ordered. @returns the number of calls. */
 export async function runFaulty(
   { disk, workload, told }: { disk: SimulatedFileSystem; workload: Workload; told: Told },
   order: (disk: SimulatedFileSystem) => void,
@@ -75,7 +75,7 @@ export async function runFaulty(
   return { broker, count: disk.operationCount - operationCount }
 }
 
-/** The broker goes on, without being opened again, once the fault is over. */
+/** Checks that the broker continues after the fault, without being reopened. */
 export async function verifyGoesOn(
   broker: Broker,
   told: Told,
@@ -105,7 +105,8 @@ export async function verifyGoesOn(
 }
 
 /**
- * The next owner finds what was told, and nothing that the page cache alone has.
+ * Checks that the next owner finds what was acknowledged, and nothing that only the page cache
+ * holds.
  *
  * @returns what it finds.
  */
@@ -123,7 +124,7 @@ export async function verifyReopened(
   expect(baseOffset, trace).toBe(seen.length)
   expect(await valuesIn(broker, 1), trace).toContain('neighbour')
   const topics = topicsOf(broker)
-  // What was shown is on the disk, whatever the page cache says.
+  // What was visible is on the disk, whatever the page cache holds.
   disk.evictPageCache()
   for (const kind of ['process', 'power'] as const) {
     const later = await open(disk.fork().restart(kind, { unsynced: 'lost' }))

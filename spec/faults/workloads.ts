@@ -7,21 +7,21 @@ import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-syste
 /** What was sent to the first partition of `orders`, in order, and what its sender was told. */
 export type Told = Map<string, number | AppendOutcome>
 
-/** A few calls of a broker, for a disk that fails in the middle of them. */
+/** A few calls of a broker, on a disk that fails in the middle of them. */
 export interface Workload {
   readonly name: string
   readonly run: (broker: Broker, told: Told) => Promise<unknown>
-  /** Whether the directory was closed in order before. @defaultValue true */
+  /** Whether the directory was closed cleanly before. @defaultValue true */
   readonly isClean?: boolean
   /** Whether its values are sent without waiting for each other. */
   readonly isAtOnce?: boolean
-  /** Whether the broker is closed in the end. */
+  /** Whether the broker is closed at the end. */
   readonly isClosed?: boolean
 }
 
 export const SMALL = { segmentBytes: 300, indexIntervalBytes: 32 }
 
-/** Appends one value after the other, and goes on after a failure. */
+/** Appends one value after the other, and continues after a failure. */
 async function append(broker: Broker, told: Told, values: readonly string[]): Promise<void> {
   for (const value of values) await tell(told, value, appendOne(broker, value))
 }
@@ -30,7 +30,7 @@ async function appendOne(broker: Broker, value: string): Promise<number> {
   return (await broker.topic('orders').partition(0).append({ value })).baseOffset
 }
 
-/** Notes what becomes of a value that was sent. */
+/** Notes the outcome of a value that was sent. */
 export async function tell(told: Told, value: string, sent: Promise<number>): Promise<void> {
   told.set(value, 'unknown')
   try {
@@ -40,7 +40,7 @@ export async function tell(told: Told, value: string, sent: Promise<number>): Pr
   }
 }
 
-/** What an append's error says of its bytes. @throws the error when it says nothing. */
+/** What an append's error says about its bytes. @throws the error if it does not say. */
 export function outcomeOf(error: unknown): AppendOutcome {
   const outcome = error instanceof Error && 'outcome' in error ? error.outcome : null
   if (outcome !== 'not-written' && outcome !== 'unknown') throw error
@@ -124,7 +124,7 @@ export function open(
   return Broker.open('/data', { fileSystem, clock, random: new SeededRandom(7) })
 }
 
-/** Values of a partition of `orders`, in order, as a reader sees them. */
+/** Returns the values of a partition of `orders`, in order, as a reader sees them. */
 export async function valuesIn(broker: Broker, index = 0): Promise<string[]> {
   const values: string[] = []
   for await (const record of broker.topic('orders').partition(index).records({ until: 'end' })) {
@@ -133,7 +133,7 @@ export async function valuesIn(broker: Broker, index = 0): Promise<string[]> {
   return values
 }
 
-/** Waits for a call on a clock that moves on; a call that never settles is an error. */
+/** Waits for a call while the clock advances; a call that never settles is an error. */
 export async function settled<T>(call: Promise<T>, clock: ManualClock): Promise<T> {
   const state: { isOver: boolean } = { isOver: false }
   const over = (): void => {

@@ -16,8 +16,8 @@ vi.mock(import('../../lib/platform/prompt-io.ts'), async (importOriginal) => {
 })
 
 /**
- * Runs one failure again: `VARVE_MODEL_REPLAY='{"seed":1,"path":"2:0","replayPath":"G:B"}'`, with what
- * was printed of it.
+ * To replay one failure: `VARVE_MODEL_REPLAY='{"seed":1,"path":"2:0","replayPath":"G:B"}'`, with
+ * the values that the failure printed.
  */
 const { replayPath, ...replay } = JSON.parse(process.env['VARVE_MODEL_REPLAY'] ?? '{}') as {
   seed?: number
@@ -42,10 +42,10 @@ const setups = fc.record({
   ),
 })
 
-/** How much of what the disk was asked for is told. */
+/** How many of the last disk operations are reported. */
 const TOLD_OPERATIONS = 40
 
-/** Its message gets the end of what the disk was asked for. */
+/** Adds the last disk operations to the message of an error. */
 function withTrace(error: unknown, { fileSystem }: Session): Error {
   const trace = fileSystem.operations.slice(-TOLD_OPERATIONS).join('\n')
   return new Error(`${String(error)}\n${trace}`, { cause: error })
@@ -55,7 +55,7 @@ describe('a broker', () => {
   it('keeps what it promises, whatever is done to it', async () => {
     const sequences = fc.commands(STEPS.map(commandOf), {
       maxCommands: 25,
-      // Otherwise most are too short to get anywhere.
+      // With the default size most sequences are too short to get anywhere.
       size: '+1',
       ...(replayPath === undefined ? {} : { replayPath }),
     })
@@ -73,7 +73,7 @@ describe('a broker', () => {
         throw withTrace(error, session)
       }
     })
-    // A call that never settles is told with its steps, too.
+    // A call that never settles is reported with its steps, too.
     await fc.assert(property, { ...modelRuns(1500), timeout: 60_000, ...replay })
   }, 0)
 })

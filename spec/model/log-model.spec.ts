@@ -7,13 +7,13 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { anyShare } from '../helpers/any-share.ts'
 import { modelRuns } from './model-runs.ts'
 
-/** A log as a plain array: what must be read, and which offsets were cut away. */
+/** A log as a plain array: the records that must be read, and the offsets that were truncated. */
 interface Model {
   records: { offset: number; value: string; timestamp: number }[]
   nextOffset: number
 }
 
-/** The log under test, with what it needs to be opened again. */
+/** The log under test, with everything needed to reopen it. */
 interface Real {
   fileSystem: SimulatedFileSystem
   clock: ManualClock
@@ -109,7 +109,7 @@ class Truncate implements LogCommand {
   check = (model: Readonly<Model>): boolean => model.records.length > 0
   async run(model: Model, real: Real): Promise<void> {
     const offset = Math.round(this.share * model.nextOffset)
-    // The whole batch that holds the offset goes: how far down that is, the log says.
+    // The whole batch that holds the offset is lost. Only the log knows where it begins.
     const batches = await real.log.reader.readBatches(offset, { maxBytes: 1 })
     const first = Math.min(offset, batches[0]?.baseOffset ?? offset)
     await real.log.truncateTo(offset)
@@ -185,7 +185,7 @@ class CrashWhileAppending implements LogCommand {
     real.fileSystem = real.fileSystem.restart('power', { unsynced: 'random', seed: this.seed })
     real.log = await openLog(real)
     expect(real.log.damage).toBeNull()
-    // Of an append that was not acknowledged, nothing is promised but that batches are whole.
+    // An append that was not acknowledged promises only that batches are complete.
     const before = model.nextOffset
     const arrived = real.log.logEndOffset - before
     expect(arrived).toBeGreaterThanOrEqual(isAppended ? this.values.length : 0)

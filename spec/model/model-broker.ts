@@ -1,44 +1,47 @@
 /**
- * What a user of a broker may rely on, as arrays and maps. Every change is noted twice: what is asked
- * for, when the call is made, and what its answer promises, when that comes. A crash in between may
- * leave the one or the other. Nothing of the library is used here.
+ * What a user of a broker may rely on, as arrays and maps. Every change is noted twice: when it is
+ * requested, and when the answer confirms it. A crash in between may leave either state. This file
+ * uses nothing of the library.
  */
 
-/** What is there is not what was promised. */
+/** The broker's state is not what was promised. */
 export class BrokenPromise extends Error {
   override readonly name = 'BrokenPromise'
 }
 
-/** @throws {@link BrokenPromise} unless it is `true`. */
+/** @throws {@link BrokenPromise} if `isKept` is false. */
 export function ensure(isKept: boolean, complaint: () => string): void {
   if (!isKept) throw new BrokenPromise(complaint())
 }
 
-/** How an open finds the directory: closed in order, its process killed, or its power lost. */
+/** How an open finds the directory: after a clean close, a killed process, or a power loss. */
 export type Loss = 'none' | 'process' | 'power'
 
 export interface ModelRecord {
   readonly value: string
   readonly timestamp: number
-  /** Counts the times at which records may have been lost: a later one is not what it replaces. */
+  /**
+   * Counts the times at which records may have been lost. A record of a later era is not the record
+   * that it replaces.
+   */
   readonly era: number
 }
 
-/** One partition. All ends are exclusive, and grow in this order. */
+/** One partition. All ends are exclusive, and ascend in the order below. */
 export class ModelPartition {
-  /** Everything that was ever given to it, by offset, also what is deleted. */
+  /** Every record that was ever appended, by offset, including deleted ones. */
   readonly records: ModelRecord[] = []
-  /** It begins here or above: what is below was deleted, and that was answered. */
+  /** The log starts at this offset or above: the deletion of everything below was confirmed. */
   start = 0
-  /** It begins here or below: nothing above was asked to be deleted. */
+  /** The log starts at this offset or below: no deletion beyond it was requested. */
   greatestStart = 0
-  /** Outlives a power loss. */
+  /** Everything below survives a power loss. */
   durable = 0
-  /** Is shown to consumers. */
+  /** Everything below is visible to consumers. */
   visible = 0
-  /** Outlives the process. */
+  /** Everything below survives a crash of the process. */
   written = 0
-  /** The highest leader epoch that a record was acknowledged in; -1 before the first. */
+  /** The highest leader epoch of an acknowledged record; -1 before the first. */
   epoch = -1
   readonly flushMessages: number
 
@@ -46,7 +49,7 @@ export class ModelPartition {
     this.flushMessages = flushMessages
   }
 
-  /** An append resolved, which ended at `end`. */
+  /** Notes that an append resolved, which ended at `end`. */
   acknowledged(end: number, acks: 0 | 1 | 'all'): void {
     if (acks === 0) return
     this.written = Math.max(this.written, end)
@@ -55,19 +58,19 @@ export class ModelPartition {
     this.durable = Math.max(this.durable, end - this.flushMessages + 1)
   }
 
-  /** Somebody has seen the records below `end`, and on a strict topic nothing vanishes that was seen. */
+  /** Notes that a reader saw the records below `end`. On a strict topic none of them may vanish. */
   seen(end: number): void {
     this.visible = Math.max(this.visible, end)
     this.written = Math.max(this.written, end)
     if (this.flushMessages === 1) this.durable = Math.max(this.durable, end)
   }
 
-  /** Somebody beside the broker has seen the records below `end`. */
+  /** Notes that a reader in another process has seen the records below `end`. */
   followed(end: number): void {
     this.written = Math.max(this.written, end)
   }
 
-  /** Everything below `end` was made durable. */
+  /** Notes that everything below `end` was made durable. */
   covered(end: number): void {
     this.seen(end)
     this.durable = Math.max(this.durable, end)
@@ -78,13 +81,13 @@ export class ModelPartition {
     this.covered(offset)
   }
 
-  /** Everything from `end` on is lost by accident, and known to be. */
+  /** Notes that everything from `end` on was lost by accident. */
   cutTo(end: number): void {
     this.records.length = end
     this.written = this.visible = this.durable = end
   }
 
-  /** What an open has found: from now on that is what there is. */
+  /** Adopts what an open found: from now on, that is the content. */
   found(name: string, found: { start: number; end: number }, loss: Loss): void {
     const least = { none: this.records.length, process: this.written, power: this.durable }[loss]
     const { start, end } = found
@@ -96,7 +99,7 @@ export class ModelPartition {
     this.start = this.greatestStart = start
   }
 
-  /** Where the records of `era` and of all before it end. */
+  /** Where the records of `era` and of all earlier eras end. */
   endOfEra(era: number): number {
     const end = this.records.findIndex((each, at) => at >= this.start && each.era > era)
     return end < 0 ? this.records.length : end
@@ -117,19 +120,23 @@ export interface ModelCommit {
 
 const NO_COMMIT: ModelCommit = { offset: -1, era: Infinity }
 
-/** The whole of it. */
+/** The model of a whole broker. */
 export class Model {
   readonly topics: Map<string, ModelTopic> = new Map()
-  /** By `group topic-partition`, oldest first: the last that was answered, and those asked for since. */
+  /**
+   * By `group topic-partition`, oldest first: the last confirmed commit, and all requested since.
+   */
   readonly commits: Map<string, ModelCommit[]> = new Map()
   era = 0
-  /** The change of topics under way: what becomes of a name, `null` for nothing. */
+  /**
+   * The change of topics in progress: the topic that the name will have, `null` after a deletion.
+   */
   changing: { readonly name: string; readonly after: ModelTopic | null } | null = null
 
-  /** Whether it is being closed in order, as a directory that is made anew counts as being. */
+  /** Whether it is being closed cleanly. A new directory counts as closed cleanly. */
   isClosing = true
 
-  /** The change of topics under way is done. */
+  /** Notes that the change of topics in progress is done. */
   changed(): void {
     if (this.changing === null) return
     const { name, after } = this.changing
@@ -141,7 +148,7 @@ export class Model {
     }
   }
 
-  /** Which topics an open has found, with the numbers of their partitions. */
+  /** Adopts the topics that an open found, with their numbers of partitions. */
   foundTopics(counts: ReadonlyMap<string, number>): void {
     const name = this.changing?.name ?? ''
     const after = this.changing?.after?.partitions.length
@@ -159,14 +166,14 @@ export class Model {
     return commit
   }
 
-  /** The commit was answered: it is durable, with all that is below it. */
+  /** Notes that the commit was confirmed: it is durable, and so is everything below it. */
   committed(key: string, partition: ModelPartition, commit: ModelCommit): void {
     const commits = this.commitsOf(key)
     this.commits.set(key, commits.slice(Math.max(0, commits.indexOf(commit))))
     partition.covered(commit.offset)
   }
 
-  /** The commit was refused, and is not what the group is at. */
+  /** Notes that the commit was refused, and does not apply to the group. */
   refusedCommit(key: string, commit: ModelCommit): void {
     this.commits.set(
       key,
@@ -178,7 +185,7 @@ export class Model {
     return this.commits.get(key) ?? [NO_COMMIT]
   }
 
-  /** What an open has found a group at, and what it says it has taken back. */
+  /** Adopts the committed offset that an open found, and the one that it was clamped from. */
   foundCommit(key: string, partition: ModelPartition, found: number, clampedFrom: number): void {
     const commits = this.commitsOf(key)
     const kept = commits.find(({ offset, era }) => {

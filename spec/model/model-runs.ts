@@ -1,9 +1,10 @@
-/** Any; the same each time. */
+/** Arbitrary, but the same in every run. */
 const SEED = 20_261_127
 
 /**
- * How many sequences of steps a model is put through, and which. They are the same each time, and say
- * of a change whether it broke something. `VARVE_MODEL_RUNS=40000` looks for what nobody has met.
+ * How many sequences of steps a model goes through, and from which seed. They are the same in every
+ * run, so a failure is due to a change of the code. `VARVE_MODEL_RUNS=40000` searches for new
+ * failures.
  */
 export function modelRuns(usual: number): { readonly numRuns: number; readonly seed?: number } {
   const { VARVE_MODEL_RUNS } = process.env

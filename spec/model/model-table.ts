@@ -10,7 +10,7 @@ export class ModelTable {
   /** Everything below was acknowledged. */
   #durable = 0
 
-  /** Takes records into the model, before they are appended. @returns where they end */
+  /** Adds records to the model, before they are appended. @returns where they end */
   give(records: readonly { readonly key: string; readonly value: string | null }[]): number {
     this.#keys.push(...records.map(({ key }) => key))
     this.#values.push(...records.map(({ value }) => String(value)))
@@ -21,7 +21,7 @@ export class ModelTable {
     this.#durable = Math.max(this.#durable, end)
   }
 
-  /** What an open has found: from now on that is what there is. */
+  /** Adopts what an open found: from now on, that is the content. */
   async found(real: Partition, loss: Loss): Promise<void> {
     const { logEndOffset: end } = real
     const least = loss === 'none' ? this.#keys.length : this.#durable
@@ -32,8 +32,9 @@ export class ModelTable {
   }
 
   /**
-   * The last record of each key is there, unless it is a tombstone and all before it is gone too. Passes
-   * are made whenever the broker finds one due, so any other may be gone.
+   * Checks that the last record of each key is present, unless it is a tombstone and all earlier
+   * records of the key are gone too. The broker compacts whenever a pass is due, so any other
+   * record may be gone.
    */
   async check(real: Partition): Promise<void> {
     const [start, end] = [real.logStartOffset, real.highWatermark]

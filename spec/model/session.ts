@@ -9,21 +9,21 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { ensure, Model, ModelPartition, type Loss, type ModelTopic } from './model-broker.ts'
 import { ModelTable } from './model-table.ts'
 
-/** What a run starts from: all that decides it, besides its steps. */
+/** Everything that determines a run, besides its steps. */
 export interface Setup {
   readonly seed: number
   readonly persona: Persona
-  /** In which order calls of the disk take effect and complete. */
+  /** In which order the disk's calls take effect and complete. */
   readonly completion: 'in-order' | 'random'
   readonly segmentBytes: number
-  /** Has an effect on segments of more than a block. */
+  /** Only has an effect on segments of more than one block. */
   readonly preallocate: boolean
   /** Of the topic that a run begins with. */
   readonly flushMessages: number
   readonly strategy: PartitionAssignmentStrategy
 }
 
-/** A partition in both worlds. */
+/** A partition, both in the model and in the broker. */
 export interface Place {
   readonly topic: string
   readonly index: number
@@ -32,11 +32,11 @@ export interface Place {
   readonly real: Partition
 }
 
-/** A consumer of a group, and where the model has it. */
+/** A consumer of a group, and its positions in the model. */
 export interface Member {
   readonly groupId: string
   readonly consumer: Consumer<string, string>
-  /** Offset of the next record, of every partition that it owns, by `topic-partition`. */
+  /** The offset of the next record of every owned partition, by `topic-partition`. */
   readonly positions: Map<string, number>
   readonly paused: Set<string>
 }
@@ -46,14 +46,14 @@ export const GROUP_OF_SLOT = ['billing', 'billing', 'audit'] as const
 export const GROUPS = ['billing', 'audit', 'solo'] as const
 export const DATA = '/data'
 
-/** Records go when a step says so: the clock jumps by years. */
+/** Records are deleted only by steps: the clock jumps by years. */
 export const KEPT = { retentionMs: -1 } as const
 
-/** A compacted topic, whose tombstones go in the next pass. */
+/** A compacted topic whose tombstones are removed in the next pass. */
 export const TABLE = 'table'
 const COMPACTED = { cleanupPolicy: 'compact', deleteRetentionMs: 1000, ...KEPT } as const
 
-/** The broker under test beside its model, and everything that outlives it or goes with it. */
+/** The broker under test beside its model, and the disk, clock, clients and reader around it. */
 export class Session {
   readonly model: Model = new Model()
   readonly table: ModelTable = new ModelTable()
@@ -63,7 +63,7 @@ export class Session {
   members: (Member | null)[] = [null, null, null]
   /** Another process that only reads. */
   reader: { readonly broker: Broker; readonly clock: ManualClock } | null = null
-  /** How far the reader has seen each partition. */
+  /** How far the reader has read each partition. */
   readonly seen: Map<ModelPartition, number> = new Map()
   #broker: Broker | null = null
   #sent = 0
@@ -83,13 +83,13 @@ export class Session {
     return this.broker.topic(TABLE).partition(0)
   }
 
-  /** A value that no other record has. */
+  /** Returns a value that no other record has. */
   newValue(): string {
     this.#sent += 1
     return `v${this.#sent}`
   }
 
-  /** A run begins with a topic that is strict or not, so that it is not all about nothing. */
+  /** Begins a run with a topic, strict or not, so that the steps have something to work on. */
   async begin(): Promise<void> {
     await this.open('none', true)
     const { segmentBytes, preallocate, flushMessages } = this.setup
@@ -101,7 +101,7 @@ export class Session {
     this.model.topics.set('orders', topic)
   }
 
-  /** The power goes at the end of every run, and takes all that it may. */
+  /** Ends a run with a power loss that loses everything it may. */
   async end(): Promise<void> {
     this.restart('power', { unsynced: 'lost', seed: this.setup.seed })
     await this.open('power')
@@ -111,7 +111,7 @@ export class Session {
     }
   }
 
-  /** The n-th of all partitions, round and round; `null` when there is none. */
+  /** The n-th of all partitions, counted round and round; `null` if there are none. */
   place(n: number): Place | null {
     const places = this.places()
     return places[n % places.length] ?? null
@@ -126,7 +126,7 @@ export class Session {
     )
   }
 
-  /** Takes `count` new records into the model. @returns them, and where they end. */
+  /** Adds `count` new records to the model. @returns them, and where they end. */
   give(
     partition: ModelPartition,
     count: number,
@@ -142,7 +142,7 @@ export class Session {
     return { values, end: partition.records.length }
   }
 
-  /** Opens the broker, and holds all that is there against the model. */
+  /** Opens the broker, and compares everything with the model. */
   async open(loss: Loss, isFirst = false): Promise<void> {
     const { fileSystem, clock, model } = this
     this.members = [null, null, null]
@@ -152,7 +152,7 @@ export class Session {
     this.#broker = broker
     const { recovery } = broker
     ensure(recovery.damaged.length === 0, () => `damaged: ${String(recovery.damaged[0]?.error)}`)
-    // The mark of an orderly close is the last of it: who is stopped behind that has closed.
+    // The clean-shutdown mark is the last step of a close: stopping after it is a clean close.
     const isClean = recovery.cleanShutdown
     ensure(isClean ? model.isClosing : loss !== 'none', () => `closed in order: ${isClean}`)
     model.isClosing = false
@@ -180,7 +180,7 @@ export class Session {
     await this.check()
   }
 
-  /** Holds every partition against the model, which has to be certain of it. */
+  /** Compares every partition with the model, which has to be certain about it. */
   async check(): Promise<void> {
     for (const { name, model, real } of this.places()) {
       const { logStartOffset, highWatermark } = real
@@ -195,7 +195,9 @@ export class Session {
     await this.table.check(this.realTable)
   }
 
-  /** Every record that is shown is the one that was sent there, with none left out. @returns the end. */
+  /**
+   * Checks that every visible record is the one sent there, with none missing. @returns the end.
+   */
   async checkRecords(name: string, model: ModelPartition, real: Partition): Promise<number> {
     let next = real.logStartOffset
     const end = real.highWatermark
@@ -243,9 +245,9 @@ export class Session {
     ensure(clamped.size === 0, () => `taken back without a commit: ${[...clamped.keys()].join()}`)
   }
 
-  /** Lets everything happen that was asked for: nothing fails unless a step has it fail. */
+  /** Waits for everything that was requested: nothing fails unless a step makes it fail. */
   async settleAppends(): Promise<void> {
-    // One turn of the event loop runs whatever the simulated disk has to do.
+    // One turn of the event loop runs all pending work of the simulated disk.
     await new Promise((resolve) => setImmediate(resolve))
     for (const { name, model, real } of this.places()) {
       const [end, sent] = [real.logEndOffset, model.records.length]
@@ -254,17 +256,17 @@ export class Session {
     }
   }
 
-  /** The machine stops and starts again, with whatever that leaves. */
+  /** Stops the machine and starts it again, with whatever the loss leaves. */
   restart(loss: 'process' | 'power', options: { unsynced: 'random' | 'lost'; seed: number }): void {
     this.fileSystem = this.fileSystem.restart(loss, options)
-    // Timers of the broker that is no more stay with its clock.
+    // Timers of the old broker stay with its clock.
     this.clock = new ManualClock(this.clock.now())
     this.reader = null
     this.seen.clear()
     this.members = [null, null, null]
   }
 
-  /** A topic as it will be; with `from`, that topic grown. */
+  /** The model of a topic to be created; with `from`, of that topic with more partitions. */
   modelTopic(
     count: number,
     like: Omit<ModelTopic, 'partitions'>,

@@ -2,7 +2,7 @@ import type fc from 'fast-check'
 import { BrokenPromise } from './model-broker.ts'
 import type { Session } from './session.ts'
 
-/** One thing that is done to broker and model: a name and plain data are all there is to it. */
+/** One action on broker and model. It consists of a name and plain data only. */
 export class Step {
   readonly perform: (session: Session) => Promise<void>
   readonly #text: string
@@ -13,8 +13,8 @@ export class Step {
       try {
         await perform(session)
       } catch (error) {
-        // What a machine that has stopped would still say, nobody hears. A log whose sync has failed
-        // with it shows less than before, for one.
+        // What a stopped machine would still report, nobody receives. For example, a log whose sync
+        // has failed shows less than before.
         if (!(error instanceof BrokenPromise) || !session.fileSystem.crashed) throw error
       }
     }
@@ -25,7 +25,7 @@ export class Step {
   }
 }
 
-/** Steps of one kind, one for each of `args`. */
+/** Steps of one kind, one for each value of `args`. */
 export function step<Args>(
   name: string,
   args: fc.Arbitrary<Args>,
@@ -36,7 +36,7 @@ export function step<Args>(
   )
 }
 
-/** Steps as fast-check runs them, and prints them when they fail. */
+/** Steps in the form in which fast-check runs them, and prints them after a failure. */
 export function commandOf(
   steps: fc.Arbitrary<Step>,
 ): fc.Arbitrary<fc.AsyncCommand<object, Session>> {

@@ -5,7 +5,7 @@ import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
-/** The last records: what is shown, to its end, and none left out. */
+/** Reads the last records: the visible ones, up to the end, with none missing. */
 export const readLast: fc.Arbitrary<Step> = step(
   'readLast',
   fc.record({ at: anyPlace, count: fc.constantFrom(1, 3, 40) }),
@@ -28,7 +28,7 @@ export const readLast: fc.Arbitrary<Step> = step(
   },
 )
 
-/** Some of the last records, from the end on: the same as forwards, the other way round. */
+/** Reads some of the last records backwards: the same records as forwards, in reverse order. */
 export const reverse: fc.Arbitrary<Step> = step(
   'reverse',
   fc.record({ at: anyPlace, share: anyShare }),
@@ -46,7 +46,7 @@ export const reverse: fc.Arbitrary<Step> = step(
       }
       ensure(next === from, () => `${name} backwards from ${end} ends at ${next}, not at ${from}`)
     } catch (error) {
-      // Another step of the same moment may delete what is to come.
+      // A concurrent step may delete records that are still to come.
       if (!(error instanceof OffsetOutOfRangeError)) throw error
       const isDeleted = next - 1 < model.greatestStart || from < model.greatestStart
       ensure(isDeleted, () => `${name} refuses ${next - 1}, and nothing was deleted there`)

@@ -23,7 +23,7 @@ export const put: fc.Arbitrary<Step> = step(
   },
 )
 
-/** A pass over all that is there. What passes may take is the same whenever they are made. */
+/** Compacts everything in one pass. What passes may remove does not depend on when they run. */
 export const compact: fc.Arbitrary<Step> = step('compact', fc.constant(null), async (session) => {
   await session.realTable.compact()
 })

@@ -9,7 +9,7 @@ import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
 const SETTLE_ROUNDS = 8
-/** Far more polls than anything takes to arrive. */
+/** Far more polls than any record needs to arrive. */
 const DRAIN_ROUNDS = 200
 const anySlot = fc.nat(GROUP_OF_SLOT.length - 1)
 
@@ -17,7 +17,10 @@ function modelOf(session: Session, { topic, partition }: TopicPartition): ModelP
   return session.model.topics.get(topic)?.partitions[partition] ?? null
 }
 
-/** Lets the members settle: each has to join before any gets its partitions. Then nothing is left over. */
+/**
+ * Waits for the groups to settle: each member has to join before any receives its partitions.
+ * Afterwards no rebalance is left pending.
+ */
 export async function settle(session: Session): Promise<void> {
   if (session.members.every((member) => member === null)) return
   for (let round = 0; round < SETTLE_ROUNDS; round += 1) {
@@ -42,7 +45,7 @@ export async function pollMember(session: Session, member: Member): Promise<void
       return
     }
     ensure(!member.paused.has(name), () => `${member.groupId} gets ${name}, which is paused`)
-    // What was deleted in front of it is passed over, or had been read ahead by then.
+    // Records before it that were deleted are skipped, or had already been read ahead.
     const isNext = record.offset === position
     const expected = isNext ? position : Math.max(position, partition.start)
     session.checkRecord(name, partition, record, expected)
@@ -51,13 +54,13 @@ export async function pollMember(session: Session, member: Member): Promise<void
   }
 }
 
-/** Where a group begins: what is committed, or the start of what is there. */
+/** Where a group begins: at the committed offset, or the start of the log. */
 function beginOf(session: Session, groupId: string, at: TopicPartition): number {
   const commits = session.model.commitsOf(`${groupId} ${topicPartitionKey(at)}`)
   return Math.max(commits.at(-1)?.offset ?? 0, modelOf(session, at)?.start ?? 0)
 }
 
-/** A consumer takes part in the group of its slot. */
+/** Adds a consumer to the group of its slot. */
 export function join(session: Session, slot: number): void {
   const groupId = GROUP_OF_SLOT[slot] ?? 'billing'
   const consumer = session.broker.consumer<string, string>({
@@ -110,7 +113,7 @@ export const poll: fc.Arbitrary<Step> = step('poll', anySlot, async (session, sl
   if (member !== null) await pollMember(session, member)
 })
 
-/** Everything that is shown is delivered in the end. */
+/** Every visible record is eventually delivered. */
 export const drain: fc.Arbitrary<Step> = step('drain', anySlot, async (session, slot) => {
   const member = session.members[slot] ?? null
   if (member === null) return
@@ -122,7 +125,7 @@ export const drain: fc.Arbitrary<Step> = step('drain', anySlot, async (session, 
     })
   for (let round = 0; round < DRAIN_ROUNDS && isBehind(); round += 1) {
     await pollMember(session, member)
-    // What is being fetched arrives between two turns of the event loop.
+    // Fetched records arrive between two turns of the event loop.
     await new Promise((resolve) => setImmediate(resolve))
   }
   ensure(!isBehind(), () => `${member.groupId} does not get to the end`)
@@ -158,7 +161,7 @@ export const pauseOrResume: fc.Arbitrary<Step> = step('pauseOrResume', anySlot, 
   return Promise.resolve()
 })
 
-/** Everything that a member has consumed. */
+/** Commits everything that a member has consumed. */
 export const commit: fc.Arbitrary<Step> = step('commit', anySlot, async (session, slot) => {
   const member = session.members[slot]
   if (member == null) return
@@ -166,13 +169,13 @@ export const commit: fc.Arbitrary<Step> = step('commit', anySlot, async (session
   ensure(isTaken, () => `a commit of ${member.groupId} is refused`)
 })
 
-/** @returns whether it was taken, and not refused as that of one who is out of the group */
+/** @returns whether it succeeded; `false` if the member is no longer in the group */
 export async function commitOf(session: Session, member: Member): Promise<boolean> {
   const commits = [...member.positions].flatMap(([name, position]) => {
     const place = session.places().find((each) => each.name === name)
     if (place === undefined) return []
     const key = `${member.groupId} ${name}`
-    // Where records were deleted in front of it, it may have noticed or not.
+    // If records at its position were deleted, the member may or may not have noticed.
     const offsets = new Set([position, Math.max(position, place.model.start)])
     const each = [...offsets].map((offset) => session.model.mayCommit(key, place.model, offset))
     return [{ key, place, each }]
@@ -193,7 +196,7 @@ export async function commitOf(session: Session, member: Member): Promise<boolea
   return true
 }
 
-/** An offset of the application's own choice; one that is beyond what is there is refused. */
+/** Commits an offset of the application's own choice. One beyond the end is refused. */
 export const commitAt: fc.Arbitrary<Step> = step(
   'commitAt',
   fc.record({ slot: anySlot, at: anyPlace, share: anyShare }),
@@ -203,16 +206,16 @@ export const commitAt: fc.Arbitrary<Step> = step(
     const { topic, index: partition, model, real, name } = place
     const offset = Math.round(share * (model.records.length + 1))
     const member = session.members[slot] ?? null
-    // One that is not subscribed commits for a group without members.
+    // A member that is not subscribed commits for a group without members.
     const consumer = member?.consumer ?? session.broker.consumer({ groupId: 'solo' })
     const key = `${member?.groupId ?? 'solo'} ${name}`
     const isThere = offset <= real.logEndOffset
-    // What is being appended may be there before the commit looks.
+    // Records of a concurrent append may be there before the commit checks the end.
     const mayBeThere = offset <= model.records.length
     const commit = mayBeThere ? session.model.mayCommit(key, model, offset) : null
     try {
       await consumer.commit([{ topic, partition, offset }])
-      // So may what somebody began to append when the commit was on its way.
+      // So may records whose append began after the commit did.
       const isThereNow = offset <= model.records.length
       ensure(isThereNow, () => `${key} is committed at ${offset}, beyond the end`)
       session.model.committed(key, model, commit ?? session.model.mayCommit(key, model, offset))

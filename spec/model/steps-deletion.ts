@@ -5,8 +5,8 @@ import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
 /**
- * Whatever takes records away on purpose. It raises `greatestStart` when it is asked for and is
- * `deleted` when it is done; a policy that deletes by itself is one more such step.
+ * Any deletion on purpose: raises `greatestStart` when it is requested, and is `deleted` when it is
+ * done. A policy that deletes automatically would be one more such step.
  */
 export const deleteRecords: fc.Arbitrary<Step> = step(
   'deleteRecords',
@@ -22,7 +22,7 @@ export const deleteRecords: fc.Arbitrary<Step> = step(
   },
 )
 
-/** The oldest segments go, as long as `retentionBytes` are left and everybody could see them. */
+/** Deletes the oldest segments while `retentionBytes` remain and all their records are visible. */
 export const enforceRetention: fc.Arbitrary<Step> = step(
   'enforceRetention',
   fc.record({ at: anyPlace, retentionBytes: fc.constantFrom(0, 100, 1000) }),
@@ -30,7 +30,7 @@ export const enforceRetention: fc.Arbitrary<Step> = step(
     const place = session.place(at)
     if (place === null) return
     const { model, real, name } = place
-    // What is appended meanwhile may be shown, and go, before this is done.
+    // Records appended meanwhile may become visible, and be deleted, before this is done.
     model.greatestStart = Infinity
     real.log.config = { ...real.log.config, retentionBytes }
     try {

@@ -3,13 +3,13 @@ import { COMPRESSION_TYPES } from '../../lib/record/compression.ts'
 import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 
-/** Which partition; see `Session.place`. */
+/** Selects a partition; see `Session.place`. */
 export const anyPlace: fc.Arbitrary<number> = fc.nat(5)
 
 const acks = fc.constantFrom<(0 | 1 | 'all')[]>('all', 1, 0)
 const batch = { count: fc.integer({ min: 1, max: 4 }), sizeBytes: fc.constantFrom(1, 40, 200) }
 
-/** Records appended to a partition in one call. */
+/** Appends records to a partition in one call. */
 export const append: fc.Arbitrary<Step> = step(
   'append',
   fc.record({ at: anyPlace, acks, ...batch }),
@@ -26,12 +26,12 @@ export const append: fc.Arbitrary<Step> = step(
     ensure(baseOffset === end - count, () => `${name} appends at ${baseOffset}, not ${end - count}`)
     model.acknowledged(end, acks)
     model.epoch = Math.max(model.epoch, real.log.leaderEpoch)
-    // Whoever looks now must not see what can vanish.
+    // A reader at this moment must not see records that can vanish.
     model.seen(real.highWatermark)
   },
 )
 
-/** Records sent through a producer, to several partitions, with its batches and its end. */
+/** Sends records through a producer, to several partitions, with its batching and its close. */
 export const send: fc.Arbitrary<Step> = step(
   'send',
   fc.record({
@@ -55,7 +55,7 @@ export const send: fc.Arbitrary<Step> = step(
       model.acknowledged(end, acks)
       model.seen(real.highWatermark)
     })
-    // They may be rejected while the flush still waits for others.
+    // Sends may be rejected while the flush still waits for others.
     const sending = Promise.allSettled(sends)
     if (isFlushed) await producer.flush()
     const [closing] = await Promise.allSettled([producer.close()])
@@ -64,17 +64,17 @@ export const send: fc.Arbitrary<Step> = step(
   },
 )
 
-/** A partition made durable. */
+/** Flushes a partition. */
 export const flush: fc.Arbitrary<Step> = step('flush', anyPlace, async (session, at) => {
   const place = session.place(at)
   if (place === null) return
-  // What is acknowledged as written when it is called.
+  // What is acknowledged as written before the call.
   const end = place.model.written
   await place.real.flush()
   place.model.covered(end)
 })
 
-/** What a log does by itself now and then. */
+/** Work that a log does automatically from time to time. */
 export const maintain: fc.Arbitrary<Step> = step(
   'maintain',
   fc.record({ at: anyPlace, how: fc.constantFrom('roll' as const, 'checkpoint' as const) }),
@@ -83,7 +83,7 @@ export const maintain: fc.Arbitrary<Step> = step(
   },
 )
 
-/** Nothing that is read back is damaged. */
+/** Verifies that no stored data is damaged. */
 export const verify: fc.Arbitrary<Step> = step('verify', anyPlace, async (session, at) => {
   const damage = await session.place(at)?.real.log.verify()
   ensure((damage ?? []).length === 0, () => `verify finds ${String(damage?.[0])}`)

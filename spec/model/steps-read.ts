@@ -5,7 +5,7 @@ import { ensure } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
-/** A read at some offset, also behind the end and below the start. */
+/** Reads at any offset, including beyond the end and below the start. */
 export const read: fc.Arbitrary<Step> = step(
   'read',
   fc.record({ at: anyPlace, share: anyShare, maxBytes: fc.constantFrom(1, 200, 10_000) }),
@@ -32,15 +32,15 @@ export const read: fc.Arbitrary<Step> = step(
   },
 )
 
-/** Who waits at the end gets what is appended next. */
+/** A waiting fetch at the end receives the next appended records. */
 export const fetchAtEnd: fc.Arbitrary<Step> = step('fetchAtEnd', anyPlace, async (session, at) => {
   const place = session.place(at)
   if (place === null) return
   const { model, real, name } = place
-  // What was sent with acks 0 may be behind that end, and on its way.
+  // Records sent with acks 0 may still be in flight beyond that end.
   const from = real.highWatermark
   const waiting = real.fetch(from, { maxWaitMs: 600_000 })
-  // It may be the append that fails.
+  // The append may be the one that fails.
   waiting.catch(() => undefined)
   const { values, end } = session.give(model, 1, 1)
   await real.append({ value: values[0] ?? '' })
@@ -53,7 +53,7 @@ export const fetchAtEnd: fc.Arbitrary<Step> = step('fetchAtEnd', anyPlace, async
   })
 })
 
-/** The first record that is not older, whatever the wall clock did while they came. */
+/** Finds the first record that is not older, whatever the wall clock did during the appends. */
 export const findTime: fc.Arbitrary<Step> = step(
   'findTime',
   fc.record({ at: anyPlace, share: anyShare }),
@@ -68,7 +68,7 @@ export const findTime: fc.Arbitrary<Step> = step(
     const found = await real.offsetForTimestamp(timestamp)
     const slot = records.findIndex((each, at) => at >= start && each.timestamp >= timestamp)
     const expectedBelow = (end: number): number | null => (slot < 0 || slot >= end ? null : slot)
-    // What nobody has waited for may become visible while it is looked for.
+    // Records whose append nobody awaited may become visible during the search.
     const expected = [expectedBelow(least), expectedBelow(real.highWatermark)]
     ensure(
       expected.includes(found),

@@ -6,7 +6,7 @@ import { DATA, GROUPS, type Session, TABLE } from './session.ts'
 import { step, type Step } from './step.ts'
 import { anyPlace } from './steps-produce.ts'
 
-/** How often a reader looks for topics and commits, and how often for records somebody waits for. */
+/** How often a reader checks for topics and commits, and for records that a fetch waits for. */
 const TOPICS_MS = 1_000
 const RECORDS_MS = 50
 
@@ -17,7 +17,7 @@ export async function openReader(session: Session): Promise<void> {
   session.reader = { broker, clock }
 }
 
-/** A process that only reads comes or goes. */
+/** Starts or stops a process that only reads. */
 export const openOrCloseReader: fc.Arbitrary<Step> = step(
   'openOrCloseReader',
   fc.constant(null),
@@ -33,7 +33,7 @@ export const openOrCloseReader: fc.Arbitrary<Step> = step(
   },
 )
 
-/** What the reader has: all that is written, nothing that is not, and nothing less than before. */
+/** Checks what the reader sees: everything written, nothing else, and nothing less than before. */
 export async function look(session: Session): Promise<void> {
   const { reader } = session
   if (reader === null) return
@@ -62,7 +62,7 @@ export async function look(session: Session): Promise<void> {
     for (const { topic, index, name, model } of session.places()) {
       const found = (await consumer.committed({ topic, partition: index }))?.offset ?? -1
       const commits = session.model.commitsOf(`${groupId} ${name}`)
-      // What was cut off counts no more, once the reader knows of it.
+      // Commits beyond a truncation no longer count once the reader knows about it.
       const isKnown = commits.some(
         ({ offset, era }) => offset === found || Math.min(offset, model.endOfEra(era)) === found,
       )
@@ -74,7 +74,7 @@ export async function look(session: Session): Promise<void> {
 
 export const lookAtReader: fc.Arbitrary<Step> = step('lookAtReader', fc.constant(null), look)
 
-/** Who waits at the reader gets what the owner appends. */
+/** A waiting fetch of the reader receives the records that the owner appends. */
 export const follow: fc.Arbitrary<Step> = step('follow', anyPlace, async (session, at) => {
   const { reader } = session
   const place = session.place(at)

@@ -8,7 +8,7 @@ import { join, settle } from './steps-consume.ts'
 import { look, openReader } from './steps-reader.ts'
 import { anyPlace } from './steps-produce.ts'
 
-/** What an application has running beside the broker: it starts that again when it comes back. */
+/** The clients that an application runs beside the broker; it starts them again after a restart. */
 interface Crowd {
   readonly slots: readonly number[]
   readonly hasReader: boolean
@@ -19,7 +19,7 @@ function crowdOf(session: Session): Crowd {
   return { slots, hasReader: session.reader !== null }
 }
 
-/** The broker is open again, and so is what was running beside it. */
+/** Opens the broker again, and the clients beside it. */
 async function openWith(session: Session, loss: Loss, crowd: Crowd): Promise<void> {
   await session.open(loss)
   if (crowd.hasReader && session.reader === null) await openReader(session)
@@ -27,7 +27,7 @@ async function openWith(session: Session, loss: Loss, crowd: Crowd): Promise<voi
   await settle(session)
 }
 
-/** Closed in order, everything outlives whatever comes. */
+/** After a clean close, everything survives. */
 async function closeAndOpen(session: Session): Promise<void> {
   const { broker, clock } = session
   const crowd = crowdOf(session)
@@ -43,8 +43,8 @@ async function closeAndOpen(session: Session): Promise<void> {
 export const reopen: fc.Arbitrary<Step> = step('reopen', fc.constant(null), closeAndOpen)
 
 /**
- * Another process takes the lock over from one that does not know: the one before is as good as dead,
- * and the machine goes on.
+ * Another process takes over the lock from an owner that does not notice. The old owner is as good
+ * as dead, but the machine keeps running.
  */
 async function takeOver(session: Session): Promise<void> {
   await session.settleAppends()
@@ -58,7 +58,7 @@ async function takeOver(session: Session): Promise<void> {
   const isFenced = place === null || refusal instanceof LockLostError
   ensure(isFenced, () => `an append without the lock comes to ${String(refusal)}`)
   await openWith(session, 'process', crowd)
-  // It has nothing to say any more, also when it ends in order.
+  // The old owner has no effect any more, even if it closes cleanly.
   await broker.close().catch(() => undefined)
   await session.check()
 }
@@ -71,7 +71,7 @@ const loss = fc.record({
   seed: fc.nat(1000),
 })
 
-/** The machine stops at rest, where no step is under way. */
+/** Stops the machine at rest, while no step is in progress. */
 export const crash: fc.Arbitrary<Step> = step(
   'crash',
   loss,
@@ -81,7 +81,7 @@ export const crash: fc.Arbitrary<Step> = step(
   },
 )
 
-/** It stops in the middle of `steps`, or behind them. */
+/** Stops the machine in the middle of `steps`, or after them. */
 export function crashDuring(steps: fc.Arbitrary<Step>): fc.Arbitrary<Step> {
   const args = fc.record({
     during: steps,
@@ -105,8 +105,8 @@ export function crashDuring(steps: fc.Arbitrary<Step>): fc.Arbitrary<Step> {
 }
 
 /**
- * Records are lost that were durable, as on a disk that lies, and others take their place. Groups
- * that were beyond are taken back at the next open, and a reader does not mix the two.
+ * Durable records are lost, as on a disk that lies, and others are written in their place. Groups
+ * beyond them are clamped at the next open, and a reader does not mix the two.
  */
 export const loseTail: fc.Arbitrary<Step> = step(
   'loseTail',
@@ -126,7 +126,7 @@ export const loseTail: fc.Arbitrary<Step> = step(
     await session.settleAppends()
     await look(session)
     const offset = Math.round(model.start + share * (model.records.length - model.start))
-    // Only whole batches: what is left of one would be a gap.
+    // Only complete batches are lost: a part of a batch would leave a gap.
     const [batch] = await real.log.reader.readBatches(offset, { maxBytes: 1 })
     const end = batch?.baseOffset ?? model.records.length
     if (end < model.start || end === model.records.length) return

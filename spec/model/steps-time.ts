@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000
 /** The library's default of `maxPollIntervalMs`. */
 const MAX_POLL_INTERVAL_MS = 300_000
 
-/** Time passes: what a topic makes durable by time is. */
+/** Lets time pass. A topic that flushes by time becomes durable. */
 export const advance: fc.Arbitrary<Step> = step(
   'advance',
   fc.constantFrom(10, 1_000, 100_000),
@@ -19,12 +19,12 @@ export const advance: fc.Arbitrary<Step> = step(
       const covered = flushMs > ms ? [] : ends.filter(({ model }) => partitions.includes(model))
       for (const { model, end } of covered) model.covered(end)
     }
-    // Nobody stays away from polling for so long that the group goes on without it.
+    // The members poll, so that none is removed from its group for not polling.
     await settle(session)
   },
 )
 
-/** The wall clock is set; what has to do with offsets does not depend on it. */
+/** Sets the wall clock. Nothing that concerns offsets depends on it. */
 export const setClock: fc.Arbitrary<Step> = step(
   'setClock',
   fc.constantFrom(-24, -1, 1, 24 * 365),
@@ -35,8 +35,8 @@ export const setClock: fc.Arbitrary<Step> = step(
 )
 
 /**
- * No member polls for so long that all but the last of each group are put out: they commit nothing any
- * more, and come back. The last has nobody to make way for.
+ * No member polls for so long that all but the last of each group are removed: their commits are
+ * refused, and they rejoin. The last one has no other member to make way for.
  */
 export const stall: fc.Arbitrary<Step> = step('stall', fc.constant(null), async (session) => {
   await session.clock.advance(MAX_POLL_INTERVAL_MS + 1)
@@ -56,7 +56,7 @@ export const stall: fc.Arbitrary<Step> = step('stall', fc.constant(null), async 
     positions.clear()
     paused.clear()
   }
-  // Before anybody comes back, for whom they would have to make way.
+  // Before the others rejoin, as the remaining members would then have to make way.
   for (const member of staying) await pollMember(session, member)
   await settle(session)
 })

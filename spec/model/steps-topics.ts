@@ -4,7 +4,7 @@ import type { ModelTopic } from './model-broker.ts'
 import { step, type Step } from './step.ts'
 import { settle } from './steps-consume.ts'
 
-/** Topics that come and go. One that has no flush settings is strict. */
+/** Topics that are created and deleted. A topic without flush settings is strict. */
 const NAMES = ['orders', 'events'] as const
 const FLUSH = [
   { flushMessages: 1, flushMs: Number.MAX_SAFE_INTEGER },
@@ -12,12 +12,12 @@ const FLUSH = [
   { flushMessages: 100, flushMs: 1_000 },
 ] as const
 
-/** Most of them leave it to producers. */
+/** Most topics leave the codec to producers. */
 const TOPIC_COMPRESSION = ['producer', 'producer', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
 const topicName = fc.constantFrom(...NAMES)
 
-/** A change of the topics: while it is under way, both states are possible; then the groups settle. */
+/** Changes the topics. Both states are possible until it is done. Then the groups settle. */
 async function change(
   session: Session,
   name: string,

@@ -11,7 +11,7 @@ import { crash, crashDuring, loseTail, reopen, takeover } from './steps-restart.
 import { advance, setClock, stall } from './steps-time.ts'
 import { addPartition, createTopic, deleteTopic } from './steps-topics.ts'
 
-/** Calls that overlap: what they come to must not depend on which of them is done first. */
+/** Overlapping calls: the result must not depend on which of them completes first. */
 const together: fc.Arbitrary<Step> = step(
   'together',
   fc.array(
@@ -44,7 +44,7 @@ const interruptible: fc.Arbitrary<Step> = fc.oneof(
   ...[createTopic, deleteTopic, addPartition, fetchAtEnd, put, compact],
 )
 
-/** Everything that can be done to a broker. What is named twice is done more often. */
+/** Everything that can be done to a broker. A step that is listed twice is done more often. */
 export const STEPS: readonly fc.Arbitrary<Step>[] = [
   ...[append, append, append, append, send, send, flush, maintain, verify],
   ...[together, together, together],

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
-/** What `other-realm.spec.ts` runs: each file in a realm of its own. */
+/** What `other-realm.spec.ts` runs: each file in its own realm. */
 const config: ViteUserConfig = defineConfig({
   test: {
     root: fileURLToPath(new URL('../..', import.meta.url)),

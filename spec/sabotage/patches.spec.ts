@@ -4,12 +4,12 @@ import { describe, expect, it } from 'vitest'
 
 const ROOT = join(import.meta.dirname, '../..')
 const PATCHES = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.patch'))
-/** The runner applies patches with so many lines of context at least on either side. */
+/** The runner applies patches with at least this many lines of context on either side. */
 const CONTEXT_LINES = 1
 
 interface Change {
   readonly path: string
-  /** The lines that have to be there, those to be taken away and their neighbours. */
+  /** The lines that must be present: those to be removed, and their neighbours. */
   readonly oldLines: readonly string[]
 }
 

@@ -13,11 +13,11 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PATCHES = fileURLToPath(new URL('.', import.meta.url))
 const COPIED = ['lib', 'spec', 'docs', 'package.json', 'tsconfig.json', 'vitest.config.ts']
-/** Tests that draw at random draw the same each time. */
+/** Tests with random numbers draw the same ones each time. */
 const ENVIRONMENT = { ...process.env, VARVE_SEED: '1' }
-/** How a failure begins that an expectation has told. */
+/** How a failure that an assertion reported begins. */
 const ASSERTION = /^(AssertionError|Error: (promise (resolved|rejected)|expected) )/
-/** A bug that makes a test wait for ever is not one that it notices. */
+/** A test that a bug makes wait forever does not notice the bug. */
 const RUN_TIMEOUT_MS = 600_000
 
 const words = process.argv.slice(2)
@@ -83,7 +83,7 @@ function verdictOn(after) {
   return isNoticed ? 'caught' : `it fails by no assertion: ${told(after)}`
 }
 
-/** Runs the named test alone. */
+/** Runs only the named test. */
 function run(copy, { spec, title }) {
   const pattern = title.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')
   const result = spawnSync(

@@ -6,27 +6,27 @@ import { fileURLToPath } from 'node:url'
 export interface SyncSite {
   /** Path from the root of the repository. */
   readonly file: string
-  /** `file function`, with a number where the function has several. Stays the same when lines move. */
+  /** `file function`, with a number if the function has several. Stays the same when lines move. */
   readonly name: string
   /** Where the call begins and ends in the text of the file. */
   readonly start: number
   readonly end: number
-  /** Whether it is the same sync as the one that is awaited, inside of the call: with its name. */
+  /** Whether the call is the synchronous form of an awaited sync, and so has its name. */
   readonly isNow: boolean
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-/** What is synced: `file.sync()`, `handle.datasync()`, `this.#fileSystem.syncDirectory(dir)`. */
+/** A call that syncs: `file.sync()`, `handle.datasync()`, `this.#fileSystem.syncDirectory(dir)`. */
 const CALL =
   /(?:this|[a-z]\w*)(?:\??\.#?\w+)*\??\.(?:sync|datasync|datasyncNow|syncDirectory|syncNames)(?:\?\.)?\(/g
 
-/** The first line of a function or a method, as prettier leaves it. */
+/** The first line of a function or a method, as prettier formats it. */
 const FUNCTION =
   /^(?:export )?(?:async )?function (\w+)|^ {2}(?:static |override )?(?:async )?(#?\w+)(?:<\w+>)?\(/gm
 const KEYWORDS: ReadonlySet<string> = new Set(['if', 'for', 'while', 'switch', 'return', 'super'])
 
-/** The layers that change files. The simulated disk is what they are tried on. */
+/** The layers that change files. The simulated disk is only what they are tested on. */
 export const SYNCING_FOLDERS: readonly string[] = [
   'lib/platform',
   'lib/storage',
@@ -34,7 +34,7 @@ export const SYNCING_FOLDERS: readonly string[] = [
   'lib/offline',
 ]
 
-/** Every sync of the library, each once, whether or not it can be made inside of a call too. */
+/** Returns every sync of the library, each once, whether or not it also has a synchronous form. */
 export function findSyncSites(): SyncSite[] {
   return SYNCING_FOLDERS.flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
@@ -48,7 +48,7 @@ export function findSyncSites(): SyncSite[] {
   )
 }
 
-/** The syncs in the text of one file. */
+/** Returns the syncs in the text of one file. */
 export function syncSitesIn(file: string, source: string): SyncSite[] {
   const sites: SyncSite[] = []
   const counts = new Map<string, number>()
@@ -71,8 +71,8 @@ export function syncSitesIn(file: string, source: string): SyncSite[] {
 }
 
 /**
- * The text of a file in which each sync asks first whether it is left out: `varveSync(name, sync)`
- * is looked up on `globalThis`.
+ * Returns the text of a file in which each sync first asks whether it is left out: `varveSync(name,
+ * sync)` is looked up on `globalThis`.
  */
 export function withSwitches(path: string, source: string): string {
   const file = relative(ROOT, path).replaceAll('\\', '/')
@@ -91,7 +91,7 @@ function functionAround(source: string, position: number): string {
   return names.findLast((name) => !KEYWORDS.has(name)) ?? 'at the top'
 }
 
-/** One behind the parenthesis that closes the one before `position`. */
+/** Returns the position after the parenthesis that closes the one before `position`. */
 function closingOf(source: string, position: number): number {
   let depth = 1
   for (let at = position; at < source.length; at += 1) {

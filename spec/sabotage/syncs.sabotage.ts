@@ -7,13 +7,13 @@ import type { Workload } from '../crash/workload.ts'
 import { WORKLOADS } from '../crash/workloads.ts'
 import { findSyncSites } from './sync-sites.ts'
 
-/** Syncs that a planted bug takes away, whose named test notices: `Sync:` in the head of its patch. */
+/** Syncs that planted bugs remove, each noticed by its named test: `Sync:` in a patch's head. */
 const PLANTED = readdirSync(import.meta.dirname)
   .filter((name) => name.endsWith('.patch'))
   .map((name) => readFileSync(join(import.meta.dirname, name), 'utf8'))
   .flatMap((patch) => /^Sync: (.+)$/m.exec(patch)?.[1] ?? [])
 
-/** Syncs that nothing depends on, and why they are there. */
+/** Syncs that nothing depends on, and why they exist. */
 const WITHOUT_NEED: Readonly<Record<string, string>> = {
   'lib/storage/durable-end.ts leave': 'a power loss that takes the mark takes the lie it is about',
   'lib/storage/durable-end.ts leave (2)': 'as above',
@@ -39,12 +39,12 @@ Object.assign(globalThis, {
   },
   varveSyncNow: (name: string, sync: () => unknown): unknown => {
     reached.add(name)
-    // It says that it has done it.
+    // A left-out sync reports success.
     return name === leftOut ? true : sync()
   },
 })
 
-/** Crashes a workload everywhere, and says what is wrong then; `null` when nothing is. */
+/** Crashes a workload everywhere, and returns what goes wrong; `null` if nothing does. */
 async function complaintOf(workload: Workload, interruptEach: number): Promise<string | null> {
   try {
     const { failures } = await crashEverywhere(workload, { seed: SEED, interruptEach })
@@ -64,7 +64,7 @@ async function complaintOfTrials(workloads: readonly Workload[]): Promise<string
   return null
 }
 
-/** What notices that a sync is left out, the cheapest way first; `null` when nothing does. */
+/** What notices that a sync is left out, the cheapest way first; `null` if nothing does. */
 async function whatNotices(workloads: readonly Workload[]): Promise<string | null> {
   for (const interruptEach of [Infinity, RECOVERIES_INTERRUPTED]) {
     for (const workload of workloads) {
@@ -79,7 +79,7 @@ async function whatNotices(workloads: readonly Workload[]): Promise<string | nul
 }
 
 describe('a sync that is left out', () => {
-  /** Which syncs a workload comes to, in itself and in the recoveries from its crashes. */
+  /** Which syncs a workload reaches, both itself and in the recoveries from its crashes. */
   const runs: { workload: Workload; sites: ReadonlySet<string>; ms: number }[] = []
   const table: string[] = []
 

@@ -20,7 +20,7 @@ const config: ViteUserConfig = defineConfig({
     root,
     include: ['spec/sabotage/*.sabotage.ts'],
     environment: 'node',
-    // Far more than any takes; without a sync something may wait for ever.
+    // Far more than any test takes; without a sync, something may wait forever.
     testTimeout: 1_200_000,
     hookTimeout: 1_200_000,
     maxWorkers: 1,

@@ -4,7 +4,7 @@ import { tryRot, type Sweep } from '../storage/rot.ts'
 import { judgeRotten, rottenLog } from '../storage/rotten-log.ts'
 import { report, runs, seed } from './size.ts'
 
-/** Of how many ways to rot one is tried. With 1 it is every bit, byte, block and length there is. */
+/** One in this many kinds of damage is tried. With 1, every bit, byte, block and length is. */
 const share = runs({ short: 12, full: 1 })
 const take = (number: number): boolean => number % share === seed % share
 

@@ -8,14 +8,14 @@ import { nativeProgram } from './native.ts'
 
 export type DiskType = 'ext4' | 'xfs' | 'btrfs'
 
-/** Smallest images that `mkfs` takes; they are sparse. */
+/** The smallest images that `mkfs` accepts; they are sparse. */
 const IMAGE_BYTES: Readonly<Record<DiskType, number>> = {
   ext4: 32 * 1024 * 1024,
   xfs: 320 * 1024 * 1024,
   btrfs: 256 * 1024 * 1024,
 }
 
-/** The process that mounts, unmounts and cuts. Commands are done one after the other. */
+/** The process that mounts, unmounts and cuts the power. It runs one command at a time. */
 class DiskHelper {
   readonly #process: ChildProcess
   readonly #waiting: ((answer: string) => void)[] = []
@@ -26,7 +26,7 @@ class DiskHelper {
     this.#process = child
   }
 
-  /** @returns what follows the word ok. @throws Error with the name of what the system said. */
+  /** @returns what follows the word ok. @throws Error that names the system's error. */
   async do(...command: readonly (string | number)[]): Promise<string> {
     const answer = await new Promise<string>((resolve) => {
       this.#waiting.push(resolve)
@@ -42,16 +42,16 @@ class DiskHelper {
   }
 }
 
-/** A directory of its own, in memory where the machine has room for files there. */
+/** Creates a directory for one test, in memory if the machine has a file system there. */
 export function scratchDirectory(): string {
   const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   return mkdtempSync(join(parent, 'varve-disk-'))
 }
 
-/** A file system that a test may ruin: an image file in a loop device. */
+/** A file system that a test may ruin: an image file on a loop device. */
 export class LoopDisk {
   readonly type: DiskType
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly path: string
   readonly imagePath: string
   readonly #scratch: string
@@ -59,7 +59,7 @@ export class LoopDisk {
   readonly #helper = new DiskHelper()
   #isMounted = false
 
-  /** @param imageIn where the image file lies, when not in a place of its own. */
+  /** @param imageIn the directory of the image file; a separate one when absent. */
   constructor(type: DiskType, sizeBytes: number = IMAGE_BYTES[type], imageIn?: string) {
     this.type = type
     this.#scratch = scratchDirectory()
@@ -75,7 +75,7 @@ export class LoopDisk {
     this.format()
   }
 
-  /** Makes it empty. Only while it is not mounted. */
+  /** Creates an empty file system. Only while it is not mounted. */
   format(): void {
     const options = {
       ext4: ['-q', '-F'],
@@ -90,29 +90,30 @@ export class LoopDisk {
     this.#isMounted = true
   }
 
-  /** @throws Error with `EBUSY` while somebody has a file of it open. */
+  /** @throws Error with `EBUSY` while a file on it is open. */
   async unmount(): Promise<void> {
     await this.#helper.do('unmount', this.path)
     this.#isMounted = false
   }
 
-  /** Nothing can be written any more. @throws Error with `EBUSY` while a file is open for writing. */
+  /** Makes writes impossible. @throws Error with `EBUSY` while a file is open for writing. */
   async remountReadOnly(): Promise<void> {
     await this.#helper.do('read-only', this.path)
   }
 
-  /** Puts a range of a file on the disk, as the kernel does when it likes. */
+  /** Writes a range of a file back to the disk, as the kernel may at any time. */
   async writeBack(path: string, offset: number, bytes: number): Promise<void> {
     await this.#helper.do('writeback', path, offset, bytes)
   }
 
   /**
-   * The power goes after `delayUs` microseconds: every later call fails, and what was not on the
-   * disk is gone. With `isJournalWritten`, what the file system had noted of names and sizes is there.
+   * Cuts the power after `delayUs` microseconds: every later call fails, and everything that was
+   * not on the disk is lost. With `isJournalWritten`, the file system's journal of names and sizes
+   * is kept.
    *
-   * @returns when that began, as `process.hrtime.bigint()` counts. A sync that was under way then
-   * may still report success: the shutdown of xfs unpins the inode that the sync waits for, which
-   * then finds nothing left to write. A machine without power would not have answered.
+   * @returns when that began, as `process.hrtime.bigint()` counts. A sync that was in progress then
+   * may still report success: the shutdown of xfs unpins the inode that the sync waits for, and the
+   * sync then finds nothing left to write. A machine without power would not have answered.
    */
   async cutPower(options: { isJournalWritten: boolean; delayUs: number }): Promise<bigint> {
     const began = await this.#helper.do(
@@ -124,7 +125,7 @@ export class LoopDisk {
     return BigInt(began)
   }
 
-  /** Gives everything back, also when a test has failed and left files open. */
+  /** Frees everything, even if a test failed and left files open. */
   async remove(): Promise<void> {
     if (this.#isMounted) await this.#helper.do('detach', this.path)
     this.#helper.stop()
@@ -134,7 +135,7 @@ export class LoopDisk {
   }
 }
 
-/** A file system in memory, with little room. */
+/** A file system in memory, with little space. */
 export class MemoryDisk {
   readonly path: string = scratchDirectory()
   readonly #helper = new DiskHelper()
@@ -144,12 +145,12 @@ export class MemoryDisk {
     execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'varve-spec', this.path])
   }
 
-  /** Gives it other limits. */
+  /** Changes its limits. */
   async resize(options: string): Promise<void> {
     await this.#helper.do('resize', this.path, options)
   }
 
-  /** Gives everything back, also when a test has failed and left files open. */
+  /** Frees everything, even if a test failed and left files open. */
   async remove(): Promise<void> {
     await this.#helper.do('detach', this.path)
     this.#helper.stop()

@@ -8,7 +8,7 @@ import { whatIsMissing } from './requirements.ts'
 import { report, runs, seed } from './size.ts'
 
 const ROUNDS = runs({ short: 1, full: 100 })
-/** Smallest that each takes. */
+/** The smallest that each accepts. */
 const IMAGE_BYTES = { ext4: 64 * 1024 * 1024, xfs: 320 * 1024 * 1024 }
 const VALUE = 'x'.repeat(30_000)
 
@@ -19,7 +19,7 @@ interface Round {
   readonly unopened: number
 }
 
-/** `null` when the file system refuses, which says that something is lost. */
+/** `null` if the file system refuses, which reports that something is lost. */
 async function openAgain(dir: string): Promise<Broker | null> {
   try {
     return await Broker.open(dir)
@@ -29,7 +29,7 @@ async function openAgain(dir: string): Promise<Broker | null> {
   }
 }
 
-/** Lets the disk fail below the file system, and looks at what the log says, then and afterwards. */
+/** Lets the disk fail below the file system, and checks what the log reports then and later. */
 async function round(type: 'ext4' | 'xfs'): Promise<Round> {
   const memory = new MemoryDisk('size=512m')
   const disk = new LoopDisk(type, IMAGE_BYTES[type], memory.path)
@@ -40,7 +40,7 @@ async function round(type: 'ext4' | 'xfs'): Promise<Round> {
     const topic = await broker.createTopic('a')
     const partition = topic.partition(0)
     const { bsize, blocks, bfree } = statfsSync(memory.path)
-    // What is written from here on has little room in the image file.
+    // From here on, the image file has little space for writes.
     await memory.resize(`size=${(blocks - bfree) * bsize + 600_000}`)
     let failure: unknown = null
     let acknowledged = 0
@@ -66,7 +66,7 @@ async function round(type: 'ext4' | 'xfs'): Promise<Round> {
     await memory.resize('size=512m')
     await disk.mount()
     const again = await openAgain(dir)
-    // The file system may have lost more than the log's bytes, and cannot open its files then.
+    // The file system may have lost more than the log's bytes, and then cannot open its files.
     if (again === null) return { code, acknowledged, lost: 0, unopened: 1 }
     let count = 0
     for await (const record of again.topic('a').partition(0).records({ until: 'end' })) {
@@ -74,8 +74,8 @@ async function round(type: 'ext4' | 'xfs'): Promise<Round> {
       expect(record.value?.toString()).toBe(`${count} ${VALUE}`)
       count += 1
     }
-    // The loop device takes a short write for a whole one, so the disk has lied about the last
-    // syncs that succeeded. What it has lost must not go unsaid.
+    // The loop device takes a short write for a complete one, so the disk has lied about the last
+    // syncs that succeeded. What it lost must be reported.
     const said = again.recovery.truncations.length + again.recovery.damaged.length
     if (count < acknowledged) expect(said, `${acknowledged - count} lost`).toBeGreaterThan(0)
     await again.close()

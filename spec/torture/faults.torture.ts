@@ -14,7 +14,10 @@ import { isFull } from './size.ts'
 const ALL_CODES = [
   ...['EIO', 'ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EROFS', 'EACCES', 'EFBIG', 'ENOENT', 'EINTR'],
 ]
-/** One of the disk, one of opening: the others take the same ways. All with `VARVE_TORTURE=full`. */
+/**
+ * One error of the disk and one of opening files: the others take the same paths. The full size
+ * (`VARVE_TORTURE=full`) tries all.
+ */
 const CODES = isFull ? ALL_CODES : ['EIO', 'EMFILE']
 /** Each of these runs is followed by twice as many opens. */
 const CODES_FOR_GOOD = isFull ? ALL_CODES : ['EIO']
@@ -43,7 +46,7 @@ async function sweep(
       const trace = `${workload.name}: ${name} at operation ${n} (${struck})`
       const isSyncLost = fileSystem.operations.some((line) => FAILED_SYNC.test(line))
       if (isForGood) {
-        // The process may die before the disk obeys again, and the page cache outlives it or not.
+        // The process may die before the disk works again, with or without the page cache.
         for (const isEvicted of [false, true]) {
           const next = fileSystem.fork()
           if (isEvicted) next.evictPageCache()

@@ -19,12 +19,12 @@ import { SyncOrder } from './sync-order.ts'
 
 const missing = whatIsMissing('linux', 'strace')
 const ACKNOWLEDGEMENTS = runs({ short: 1000, full: 100_000 })
-/** Acknowledgements between opening the directory and closing it. */
+/** Acknowledgements between an open and a close of the directory. */
 const PER_STAY = 250
 
 /**
- * Appends in every way there is, to topics that roll all the time, commits, deletes and creates, and
- * says what it was told. Every fourth stay ends by a kill instead of a close.
+ * Appends in every possible way to topics that roll all the time, commits, deletes and creates, and
+ * prints what it was told. Every fourth stay ends by a kill instead of a close.
  */
 function childSource(): string {
   return `
@@ -109,13 +109,13 @@ async function trace(script: string, data: string, output: string): Promise<void
       script,
       data,
     ],
-    // Calls that go through io_uring are seen by no tracer.
+    // Tracers do not see calls that go through io_uring.
     { env: { ...process.env, UV_USE_IO_URING: '0' }, stdio: ['ignore', 'ignore', 'pipe'] },
   )
   let complaints = ''
   child.stderr.on('data', (text: Buffer) => (complaints += text.toString()))
   const code = await new Promise((resolve) => child.once('close', resolve))
-  // The shell reports each process that was killed.
+  // The shell reports each killed process.
   const rest = complaints.split('\n').filter((line) => line !== '' && !line.startsWith('Killed'))
   expect({ code, rest }, `seed ${seed}`).toEqual({ code: 0, rest: [] })
 }
@@ -130,7 +130,7 @@ describe('a process under strace', () => {
       onTestFinished(() => {
         rmSync(root, { recursive: true, force: true })
       })
-      // The first parent that is made is one whose name has to be synced, too.
+      // The first parent directory that is created, whose name has to be synced too.
       mkdirSync(join(root, 'disk'))
       const script = join(root, 'child.mjs')
       writeFileSync(script, childSource())

@@ -29,9 +29,9 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { report, runs, seed } from './size.ts'
 
-// T13: whatever the bytes are, they are read or refused with a documented error.
+// T13: whatever the bytes are, they are read, or refused with a documented error.
 
-/** One change of some bytes. Positions and lengths are taken modulo what is there. */
+/** One change of some bytes. Positions and lengths are taken modulo the available range. */
 type Mutation =
   | { readonly kind: 'flip'; readonly at: number; readonly bit: number }
   | { readonly kind: 'set'; readonly at: number; readonly bytes: readonly number[] }
@@ -40,7 +40,7 @@ type Mutation =
   | { readonly kind: 'cut'; readonly at: number }
 
 const at = fc.nat(0xffff)
-/** Numbers at the edges of the fields, big-endian, and any bytes. */
+/** Numbers at the limits of the fields, big-endian, and arbitrary bytes. */
 const interesting = fc.oneof(
   fc
     .constantFrom(
@@ -90,7 +90,7 @@ interface Target {
   /** Share of all executions, in thousandths. */
   readonly share: number
   readonly corpus: readonly Buffer[]
-  /** Makes checksums and lengths right again, so that what is behind them is reached. */
+  /** Corrects checksums and lengths, so that the code after those checks is reached. */
   readonly repair?: (bytes: Buffer) => Buffer
   readonly run: (bytes: Buffer) => unknown
 }
@@ -245,7 +245,7 @@ async function targets(): Promise<Target[]> {
   ]
 }
 
-/** Only what the documentation names may come out. */
+/** Only documented errors may occur. */
 function isDocumented(error: unknown): boolean {
   return error instanceof VarveError
 }
@@ -288,7 +288,7 @@ describe('T13', async () => {
   })
 })
 
-/** A closed broker's directory with everything that one can hold. */
+/** The directory of a closed broker, with every kind of file that one can hold. */
 async function directory(isClean: boolean): Promise<SimulatedFileSystem> {
   const fileSystem = new SimulatedFileSystem()
   const clock = new ManualClock(1_700_000_000_000)

@@ -12,7 +12,7 @@ import { LifeLedger } from './life-ledger.ts'
 import { report, runs, seed } from './size.ts'
 
 const RECOVERY_KILL_EVERY = 20
-/** What a life has to say before it is killed, and how long after that at most. */
+/** Lines that a life prints before it is killed, and how long after that at most. */
 const ENDS = [
   ['e ', 50],
   ['P', 10],
@@ -22,7 +22,7 @@ const ENDS = [
 const RETENTION_MS = 300
 const RETENTION_BYTES = 30_000
 
-/** Each stores its records in another codec, and lets go of them for another reason. */
+/** Each topic stores its records in a different codec, and deletes them for a different reason. */
 const TOPICS: readonly (TopicConfig & { readonly name: string })[] = [
   { name: 'by-size', compressionType: 'gzip', retentionBytes: RETENTION_BYTES },
   { name: 'by-time', compressionType: 'snappy', retentionMs: RETENTION_MS },
@@ -32,8 +32,8 @@ const TOPICS: readonly (TopicConfig & { readonly name: string })[] = [
 const [BY_SIZE, BY_TIME, CONSUMED, ON_CALL] = [0, 1, 2, 3]
 
 /**
- * Waits for its orders, opens the broker and does everything at once until it is killed. Says in
- * capitals what it is about to do, and in small letters what has been acknowledged.
+ * Waits for its orders, opens the broker and does everything at once until it is killed. Prints in
+ * capitals what it is about to do, and in small letters what was acknowledged.
  */
 const child = (): string => `
   import { subscribe } from 'node:diagnostics_channel'
@@ -123,15 +123,15 @@ const child = (): string => `
   }
 `
 
-/** What a life has said besides what the ledger takes note of. */
+/** What a life reported besides what the ledger notes. */
 class Heard {
   /** By topic, the highest start that was seen. */
   readonly starts: number[] = TOPICS.map(() => 0)
-  /** Highest offsets that were about to be committed, and deleted. */
+  /** The highest offsets that were about to be committed, and deleted. */
   committing = 0
   deleting = 0
   passes = 0
-  /** Of the topic that records leave by time: when each batch was made, by its first offset. */
+  /** Of the topic with retention by time: when each batch was created, by its first offset. */
   madeMs: { readonly offset: number; readonly ms: number }[] = []
 
   note(kind: string, [first = 0, second = 0, third = 0]: readonly number[]): void {
@@ -143,7 +143,7 @@ class Heard {
   }
 }
 
-/** All that is there is what was acknowledged, and what is gone was allowed to go. */
+/** Checks that what is present was acknowledged, and that what is missing could be deleted. */
 async function check(broker: Broker, ledger: LifeLedger, heard: Heard): Promise<void> {
   const nowMs = Date.now()
   for (const [slot, { name }] of TOPICS.entries()) {
@@ -165,7 +165,7 @@ async function check(broker: Broker, ledger: LifeLedger, heard: Heard): Promise<
   expect(broker.topic('table').partition(0).logStartOffset).toBe(0)
 }
 
-/** No log starts further on than its limit lets it. */
+/** Checks that no log starts later than its limit allows. */
 function checkStarts(partitions: readonly Partition[], heard: Heard, nowMs: number): void {
   const startOf = (slot: number): number => partitions[slot]?.logStartOffset ?? 0
   if (startOf(BY_SIZE) > 0) {

@@ -8,28 +8,30 @@ import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { Killer, quantile } from './killer.ts'
 import { report, runs, seed } from './size.ts'
 
-/** A log that cannot be appended to so long after a kill is a defect on any machine. */
+/** A log that cannot be appended to for this long after a kill is a defect on any machine. */
 const MAX_REOPEN_MS = 60_000
 const RECOVERY_KILL_EVERY = 20
-/** Commits, deletions and changes of topics take longer than the first appends, so some live longer. */
+/**
+ * Commits, deletions and changes of topics take longer than the first appends: some live longer.
+ */
 const LONG_LIFE_EVERY = 5
-/** Everything that was ever kept is read again this often; else what the last rounds have added. */
+/** How often all records ever kept are read again; otherwise only those of the last rounds are. */
 const WHOLE_CHECK_EVERY = 25
 
-/** The partitions that are written to all the time; of the second topic the syncs are rare. */
+/** The partitions that are written all the time. The second topic rarely syncs. */
 const PARTITIONS = [
   { topic: 'strict', partition: 0 },
   { topic: 'strict', partition: 1 },
   { topic: 'relaxed', partition: 0 },
 ] as const
 
-/** What a record says about itself, so that each can be told from all others and checked. */
+/** The content of a record, which identifies it, so that each can be told from all others. */
 const textOf = (slot: number, seq: number): string =>
   `${slot}:${seq}:${String(seq * 2654435761).repeat(1 + ((seq * 7 + slot) % 90))}`
 
 /**
- * Waits for its orders, opens the broker and does everything at once until it is killed. Says in
- * capitals what it is about to do, and in small letters what has been acknowledged.
+ * Waits for its orders, opens the broker and does everything at once until it is killed. Prints in
+ * capitals what it is about to do, and in small letters what was acknowledged.
  */
 const producer = (): string => `
   import { writeSync } from 'node:fs'
@@ -123,14 +125,14 @@ const producer = (): string => `
 
 /** What is known of a partition: the record at each offset. */
 interface Known {
-  /** `seqs[offset]`; of what was deleted too. */
+  /** `seqs[offset]`; deleted records included. */
   readonly seqs: number[]
   nextSeq: number
   logStartOffset: number
   committed: number | null
 }
 
-/** What a victim has said of one partition. */
+/** What a victim reported about one partition. */
 interface Said {
   readonly acks: { seq: number; count: number; offset: number }[]
   readonly commitAttempts: number[]
@@ -163,7 +165,7 @@ function saidOf(lines: readonly string[], slot: number, known: Known): Said {
 }
 
 /**
- * Compares one partition with what was known of it and what was said since.
+ * Compares one partition with what was known about it and what was reported since.
  *
  * @returns how many records were acknowledged.
  */
@@ -184,11 +186,11 @@ async function judgePartition(
   expect(handle.logEndOffset, name).toBe(highWatermark)
   const { seqs } = known
   let offset = Math.max(logStartOffset, options.whole ? 0 : seqs.length - 50)
-  // What was deleted before it could be looked at is known by its order.
+  // Records that were deleted before they could be read are known by their order.
   while (seqs.length < offset) seqs.push(known.nextSeq++)
   while (offset < highWatermark) {
     for (const record of await handle.read(offset)) {
-      // A record that was there before is there still; a new one is the next that was sent.
+      // An earlier record must still be there; a new one must be the next that was sent.
       if (offset === seqs.length) seqs.push(known.nextSeq++)
       const expected = textOf(slot, seqs[offset] ?? -1)
       if (record.offset !== offset || record.value?.toString() !== expected) {
@@ -227,7 +229,7 @@ async function judgeCommit(
   known.committed = committed
 }
 
-/** @returns the topics that are there besides those of {@link PARTITIONS}. */
+/** @returns the topics that exist besides those of {@link PARTITIONS}. */
 async function judgeTopics(
   broker: Broker,
   lines: readonly string[],

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
-/** A process that has loaded the library and waits to be told what to do. */
+/** A process that has loaded the library and waits for its orders. */
 class Victim {
   readonly lines: string[] = []
   readonly #child: ChildProcess
@@ -27,7 +27,7 @@ class Victim {
     })
   }
 
-  /** Resolves when it has said a line that begins with `word`. */
+  /** Resolves when it has printed a line that begins with `word`. */
   async said(word: string): Promise<void> {
     if (this.#hasSaid(word)) return
     const said = new Promise<void>((resolve) => {
@@ -45,7 +45,7 @@ class Victim {
     this.#child.stdin?.write(`${JSON.stringify(order)}\n`)
   }
 
-  /** Resolves when it is gone and everything that it said has been heard. */
+  /** Resolves when the process is gone and all of its output has been read. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#ended
@@ -53,24 +53,29 @@ class Victim {
   }
 }
 
-/** What is waited for may never come: a life has so much to do before, and a bounded supply of numbers. */
+/**
+ * The awaited line may never come: a life has much to do first, and a limited supply of numbers.
+ */
 const LONGEST_WAIT_MS = 4_000
 
-/** Kills one process after the other, each of which has been started while the last one ran. */
+/** Kills one process after the other. Each starts while the previous one runs. */
 export class Killer {
   kills = 0
   readonly #script: string
   readonly #random: SeededRandom
   #next: Victim
 
-  /** @param script of a process that says `loaded`, and then waits for a line of JSON. */
+  /** @param script of a process that prints `loaded`, and then waits for a line of JSON. */
   constructor(script: string, random: SeededRandom) {
     this.#script = script
     this.#random = random
     this.#next = new Victim(script)
   }
 
-  /** @returns what it has said, killed at most `maxMs` after it has said `word`, or has not for long. */
+  /**
+   * Kills a process at most `maxMs` after it has printed `word`, or when it has not done so for
+   * long. @returns its output.
+   */
   async strike(order: object, word: string, maxMs: number): Promise<string[]> {
     const victim = this.#next
     this.#next = new Victim(this.#script)
@@ -88,7 +93,7 @@ export class Killer {
   }
 }
 
-/** The value that `share` of all are not above, rounded. */
+/** The value that a fraction of `share` do not exceed, rounded. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((left, right) => left - right)
   return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0)

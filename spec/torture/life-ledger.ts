@@ -1,17 +1,17 @@
 import type { Partition } from '../../lib/broker/partition.ts'
 
-/** The value of a key; -1 when it was deleted, or was never there. */
+/** The value of a key; -1 if it was deleted, or never existed. */
 type Value = number
 
-/** What a process has said it was promised, over all its lives. A complaint is thrown. */
+/** What a process was promised over all its lives, as it reported. Every violation is thrown. */
 export class LifeLedger {
   readonly #events: Map<number, number>[]
-  /** Number of the last event that was seen, by partition, in the check that goes on. */
+  /** By partition, the number of the last event seen in the current check. */
   readonly #last: number[]
-  /** Offsets that were seen in that check. */
+  /** By partition, the offsets seen in the current check. */
   readonly #seen: Set<number>[]
   readonly #commits: Map<string, number> = new Map()
-  /** By key: what was acknowledged last, and what has been tried since. */
+  /** By key: the value acknowledged last, and those tried since. */
   readonly #table: Map<string, { acknowledged: Value; tried: Value[] }> = new Map()
   #eventCount = 0
   #writeCount = 0
@@ -27,7 +27,7 @@ export class LifeLedger {
     return { events: this.#eventCount, writes: this.#writeCount, commits: this.#commitCount }
   }
 
-  /** Takes note of a line of the process; one that was cut off by its end says nothing. */
+  /** Notes a line of the process's output. A line that was cut off by the kill is ignored. */
   note(kind: string, words: readonly string[]): void {
     if (kind === 'e' && words.length === 4) {
       const [slot = 0, baseOffset = 0, first = 0, count = 0] = words.map(Number)
@@ -47,7 +47,7 @@ export class LifeLedger {
     }
   }
 
-  /** An event stands where it was acknowledged or seen before, and none comes before one that is older. */
+  /** Checks that an event is where it was acknowledged or seen, and follows no later event. */
   checkEvent(slot: number, offset: number, seq: number): void {
     const events = this.#events[slot]
     const known = events?.get(offset)
@@ -61,7 +61,7 @@ export class LifeLedger {
     this.#seen[slot]?.add(offset)
   }
 
-  /** All that was acknowledged and is not deleted has been seen; begins anew. */
+  /** Checks that everything acknowledged and not deleted has been seen; then starts a new check. */
   checkAllSeen(slot: number, { logStartOffset }: Partition): void {
     const events = this.#events[slot] ?? new Map<number, number>()
     for (const [offset, seq] of events) {
@@ -74,14 +74,14 @@ export class LifeLedger {
     this.#last[slot] = -1
   }
 
-  /** A group is no further back than what it was told is stored. */
+  /** Checks that a group is not before the last offset that it was told is stored. */
   checkCommit(groupId: string, slot: number, found: number): void {
     const least = this.#commits.get(`${groupId} ${slot}`) ?? 0
     if (found < least)
       throw new Error(`${groupId} is at ${found} of ${slot}, and committed ${least}`)
   }
 
-  /** Every key has the value that was written last, or one that was under way. */
+  /** Checks that every key has the value written last, or one whose write was in progress. */
   async checkTable(partition: Partition): Promise<void> {
     const found = new Map<string, Value>()
     for await (const { key, value } of partition.records({ until: 'end' })) {

@@ -13,22 +13,22 @@ import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { LifeLedger } from './life-ledger.ts'
 import { report, runs, seed } from './size.ts'
 
-/** `VARVE_MINUTES` replaces the size. */
+/** `VARVE_MINUTES` overrides the size. */
 const SECONDS =
   process.env['VARVE_MINUTES'] === undefined
     ? runs({ short: 20, full: 1800 })
     : Number(process.env['VARVE_MINUTES']) * 60
 const GROUPS = ['fast', 'slow'] as const
 const PARTITIONS = 2
-/** Of the values that live in the process after a collection; what a run of minutes shows of caches included. */
+/** By how much live memory after a collection may grow; a run of minutes also shows caches. */
 const MAX_GROWTH_MIB = 4
 const MAX_SHORT_GROWTH_MIB = 24
 const MAX_DESCRIPTORS_MORE = 8
 const SHORTEST_SECONDS = 600
 
 /**
- * Writes, consumes, deletes and looks back until it is killed. Says in capitals what it is about to
- * do where that matters, and in small letters what was acknowledged.
+ * Writes, consumes, deletes and reads back until it is killed. Prints in capitals what it is about
+ * to do, if that matters, and in small letters what was acknowledged.
  */
 const child = (): string => `
   import { readdirSync, writeSync } from 'node:fs'
@@ -127,7 +127,7 @@ const child = (): string => `
   Promise.all([produce(0), produce(1), write(), ...groups.map(consume), lookBack(), deleteOld(), watch()]).catch(fail)
 `
 
-/** Every invariant that the ledger knows of, by an open of its own. */
+/** Opens the directory and checks every invariant of the ledger. */
 async function check(directory: string, ledger: LifeLedger): Promise<void> {
   const broker = await Broker.open(directory)
   try {
@@ -148,7 +148,7 @@ async function check(directory: string, ledger: LifeLedger): Promise<void> {
   }
 }
 
-/** Forwards, backwards and by time a partition says the same, and all that was acknowledged. */
+/** Checks that reads forwards, backwards and by time agree, and return everything acknowledged. */
 async function checkEvents(partition: Partition, ledger: LifeLedger): Promise<void> {
   const found: { offset: number; timestamp: number }[] = []
   for await (const { offset, timestamp, value } of partition.records({ until: 'end' })) {

@@ -11,7 +11,7 @@ const KILLS = runs({ short: 3, full: 20 })
 const RECORDS = isFull ? 5_000_000 : 120_000
 const PER_PARTITION = RECORDS / PARTITIONS
 const SEGMENT_BYTES = 128 * 1024
-/** Less than a producer appends while a load is planned and run, so that some of it goes meanwhile. */
+/** Less than is appended during a load's plan and run, so some records are deleted meanwhile. */
 const RETENTION_BYTES = 3 * SEGMENT_BYTES
 const TASK_RECORDS = isFull ? 5000 : 500
 const APPEND_RECORDS = 200
@@ -23,7 +23,7 @@ interface Gone {
   readonly end: number
 }
 
-/** Appends, deletes and loads at the same time, and says what was loaded and what was gone. */
+/** Appends, deletes and loads at the same time, and prints what was loaded and what was lost. */
 const life = (): string => `
   import { writeSync } from 'node:fs'
   import { Broker } from '${compiledUrl('broker.ts')}'
@@ -113,7 +113,7 @@ it(`a load beside a producer and retention, killed ${KILLS} times, has each offs
     const until =
       kills < KILLS ? 1 + random.integer(Math.floor(RECORDS / TASK_RECORDS / 2 / KILLS)) : Infinity
     for (let lines = 1; !isDone; lines += 1) {
-      // What it has told before it was killed counts, however late it is read.
+      // What it reported before it was killed counts, however late it is read.
       const line = await child.nextLine().catch((error: unknown) => {
         if (lines <= until) throw error
         return null
@@ -153,7 +153,7 @@ it(`a load beside a producer and retention, killed ${KILLS} times, has each offs
   expect(rows).toBeGreaterThan(RECORDS / 100)
 })
 
-/** Whether all of a range is in ranges that a load has told of. */
+/** Whether a whole range lies in the ranges that a load reported as lost. */
 function isTold(gone: readonly Gone[], { partition, start, end }: Gone): boolean {
   let at = start
   for (const each of gone
@@ -164,7 +164,7 @@ function isTold(gone: readonly Gone[], { partition, start, end }: Gone): boolean
   return at >= end
 }
 
-/** What DuckDB finds in the files: how much, what is wrong, and what is not there. */
+/** What DuckDB finds in the files: the rows, how many are wrong, and which ranges are missing. */
 async function readBack(out: string): Promise<{ rows: number; wrong: number; gaps: Gone[] }> {
   const { DuckDBInstance } = await import('@duckdb/node-api')
   const connection = await (await DuckDBInstance.create(':memory:')).connect()

@@ -14,12 +14,12 @@ const PER_PARTITION = RECORDS / PARTITIONS
 const SEGMENT_BYTES = isFull ? 32 * 1024 * 1024 : 512 * 1024
 const TASK_RECORDS = isFull ? 5000 : 1000
 const APPEND_RECORDS = 1000
-/** One life in so many ends in the first moments of the process, while it opens and plans. */
+/** One in this many lives is killed in the first moments, while the process opens and plans. */
 const EARLY_KILL_EVERY = 10
 const MAX_EARLY_MS = 400
 const MAX_RSS_MB = 256
 
-/** Loads all that there is, and says how many offsets of it are done as it goes. */
+/** Loads everything, and prints how many offsets are done as it proceeds. */
 const loader = (): string => `
   import { writeSync } from 'node:fs'
   import { Broker } from '${compiledUrl('broker.ts')}'
@@ -51,7 +51,7 @@ it.each(['parquet', 'ndjson'] as const)(
     const random = new SeededRandom(seed)
     const start = (): ReturnType<typeof startScript> =>
       startScript(loader(), [dir, out, kind, String(TASK_RECORDS)])
-    // So that the last kill comes before the load is done, and most of it is done between kills.
+    // So that the last kill comes before the load is done, and most of it happens between kills.
     const stride = Math.floor((1.4 * RECORDS) / KILLS)
     for (let kill = 0; kill < KILLS; kill += 1) {
       const life = start()

@@ -9,12 +9,12 @@ const CACHE = fileURLToPath(
   new URL('../../node_modules/.cache/varve-torture-native', import.meta.url),
 )
 
-/** Builds `native/<name>.c`, unless the same text has been built before. @returns the path of the program. */
+/** Builds `native/<name>.c`, unless the same source was built before. @returns its path. */
 export function nativeProgram(name: string): string {
   return build(name, [])
 }
 
-/** {@link nativeProgram} for what is loaded into another program with `LD_PRELOAD`. */
+/** {@link nativeProgram} for a library that is loaded into another program with `LD_PRELOAD`. */
 export function nativeLibrary(name: string): string {
   return build(name, ['-shared', '-fPIC', '-ldl'])
 }
@@ -28,7 +28,7 @@ function build(name: string, flags: readonly string[]): string {
   const target = join(CACHE, `${name}-${key.slice(0, 16)}`)
   if (existsSync(target)) return target
   mkdirSync(CACHE, { recursive: true })
-  // Parts that run at once find the whole program under the final name, or none.
+  // Concurrent parts find the complete program under the final name, or no file.
   const ownPath = `${target}.${process.pid}`
   const args = ['-O1', '-Wall', '-Werror', '-o', ownPath, source, ...flags]
   const { status, stderr } = spawnSync('gcc', args, { encoding: 'utf8' })

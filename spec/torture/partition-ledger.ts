@@ -1,10 +1,10 @@
-/** One record that was sent, and what its sender was told. */
+/** One record that was sent, and its reported outcome. */
 export interface SentRecord {
   readonly value: string
   outcome: 'pending' | 'acknowledged' | 'not-written' | 'unknown'
-  /** How many had been sent when its sender was told that nobody knows: any later one may follow without it. */
+  /** How many were sent when its outcome became unknown: later ones may follow without it. */
   doubtedAt: number
-  /** Where it lies, once acknowledged. */
+  /** Its offset, once acknowledged. */
   offset: number
 }
 
@@ -17,12 +17,15 @@ export interface FoundRecord {
 /** What one partition must hold, may hold and must not hold, over any number of stops. */
 export class PartitionLedger {
   readonly name: string
-  /** Whether acknowledged records outlive the stop. Otherwise what is left is a prefix of what was sent. */
+  /** Whether acknowledged records survive the stop. If not, a prefix of what was sent is left. */
   readonly isDurable: boolean
-  /** By offset: what was there at the last look. It had been synced before it was shown. */
+  /** By offset: what the last check found. It had been synced before it became visible. */
   readonly #known: string[] = []
   #sent: SentRecord[] = []
-  /** Everything below was deleted, and the deletion acknowledged; or was about to be. */
+  /**
+   * Everything below was deleted with the deletion acknowledged; and everything below which a
+   * deletion had been requested.
+   */
   deletedBelow = 0
   deletingBelow = 0
 
@@ -31,29 +34,31 @@ export class PartitionLedger {
     this.isDurable = isDurable
   }
 
-  /** Values are unlike each other, so that none is taken for another. */
+  /** All values must differ, so that none is mistaken for another. */
   send(value: string): SentRecord {
     const record: SentRecord = { value, outcome: 'pending', doubtedAt: Infinity, offset: -1 }
     this.#sent.push(record)
     return record
   }
 
-  /** Its sender was told that nobody knows: what is sent from now on may follow though it is missing. */
+  /**
+   * Notes that its outcome is unknown: records sent from now on may follow even if it is missing.
+   */
   doubt(record: SentRecord): void {
     record.outcome = 'unknown'
     record.doubtedAt = this.#sent.length
   }
 
-  /** How many of the records sent since the last look were acknowledged. */
+  /** How many of the records sent since the last check were acknowledged. */
   get acknowledgedCount(): number {
     return this.#sent.filter((each) => each.outcome === 'acknowledged').length
   }
 
   /**
-   * Holds what is there against what was sent.
+   * Compares the partition's content with what was sent.
    *
    * @param found every record from `logStartOffset` on.
-   * @returns what is wrong; nothing when all is well. What was found is then expected next time.
+   * @returns what is wrong; empty if nothing is. The next check then expects what was found.
    */
   look(found: readonly FoundRecord[], logStartOffset: number): string[] {
     const problems: string[] = []
@@ -92,7 +97,7 @@ export class PartitionLedger {
     return problems
   }
 
-  /** New records come in the order in which they were sent, and only what may be missing is. */
+  /** Checks that new records are in sending order, and that only those that may be missing are. */
   #lookAtNew(found: readonly FoundRecord[], deleted: number, wrong: (what: string) => void): void {
     const candidates = this.#sent.filter((each) => each.outcome !== 'not-written')
     let next = deleted
@@ -119,7 +124,7 @@ export class PartitionLedger {
   }
 }
 
-/** Enough of a value to find it. */
+/** The beginning of a value, enough to find it. */
 function short(value: string): string {
   return value.length > 24 ? `${value.slice(0, 24)}…` : value
 }

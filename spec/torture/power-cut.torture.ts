@@ -10,11 +10,11 @@ import { whatIsMissing } from './requirements.ts'
 import { report, runs, seed } from './size.ts'
 
 const CUTS = runs({ short: 20, full: 10_000 })
-/** Power cuts that one disk lives through before it is made anew. */
+/** How many power cuts one disk goes through before it is formatted again. */
 const GENERATIONS = 40
 const SMALL = { segmentBytes: 4096, indexIntervalBytes: 256, ifNotExists: true } as const
 
-/** One disk's life: what was sent to the log on it, and what was said of that. */
+/** One disk's life: what was sent to the log on it, and what was reported. */
 class Life {
   readonly partitions = [
     new PartitionLedger('safe-0', true),
@@ -24,7 +24,7 @@ class Life {
   committed = -1
   committing = -1
   acknowledged = 0
-  /** Acknowledged while the power was going: no machine without power would have said so. */
+  /** Acknowledged while the power was failing: a machine without power would not have done so. */
   unheard = 0
   truncations = 0
 }
@@ -68,14 +68,14 @@ function outcomeOf(error: unknown): 'not-written' | 'unknown' {
   throw new Error('an append failed without an outcome', { cause: error })
 }
 
-/** Appends, rolls, commits and deletes until the power is gone. */
+/** Appends, rolls, commits and deletes until the power is cut. */
 class Workload {
   readonly #broker: Broker
   readonly #life: Life
   readonly #random: SeededRandom
   readonly #name: string
   isCut = false
-  /** What was acknowledged, and when: taken for true once it is known to have been before the cut. */
+  /** What was acknowledged, and when. It counts once it is known to have been before the cut. */
   readonly #acknowledgements: { at: bigint; note: (isBeforeCut: boolean) => void }[] = []
   #count = 0
 
@@ -86,12 +86,12 @@ class Workload {
     this.#name = name
   }
 
-  /** @returns once nothing is under way any more. */
+  /** @returns once nothing is in progress any more. */
   async run(): Promise<void> {
     while (!this.isCut) await this.round()
   }
 
-  /** Holds the log to what was acknowledged before `cutAt`, and to nothing that was later. */
+  /** Holds the log to what was acknowledged before `cutAt`, and to nothing later. */
   settle(cutAt: bigint): void {
     for (const { at, note } of this.#acknowledgements) note(at < cutAt)
   }
@@ -162,12 +162,12 @@ class Workload {
   }
 }
 
-/** The power may go during any call. What it then says is looked at where it matters. */
+/** The power may fail during any call. Where its result matters, it is checked. */
 async function ignoringFailure(call: Promise<unknown>): Promise<void> {
   await call.catch(() => undefined)
 }
 
-/** Puts some ranges of the log files on the disk, in any order. */
+/** Writes some ranges of the log files back to the disk, in any order. */
 async function writeSomeBack(disk: LoopDisk, random: SeededRandom): Promise<void> {
   const data = join(disk.path, 'data')
   const files = readdirSync(data, { recursive: true, encoding: 'utf8' })
@@ -177,7 +177,7 @@ async function writeSomeBack(disk: LoopDisk, random: SeededRandom): Promise<void
     const path = random.pick(files)
     const { size } = statSync(path, { throwIfNoEntry: false }) ?? { size: 0 }
     const offset = random.integer(size + 1)
-    // A segment that was deleted in between is no longer there to be written back.
+    // A segment that was deleted in the meantime cannot be written back.
     await ignoringFailure(disk.writeBack(path, offset, 1 + random.integer(size - offset + 1)))
   }
 }
@@ -188,7 +188,7 @@ function filesOpenBelow(path: string): string[] {
       try {
         return readlinkSync(`/proc/self/fd/${descriptor}`)
       } catch {
-        // The descriptor that lists them is closed by now.
+        // The descriptor of the directory listing itself is closed by now.
         return ''
       }
     })
@@ -234,7 +234,7 @@ describe('a power cut on a real file system', () => {
             disk.format()
             life = new Life()
           }
-          // What happens in one generation depends on those before it, back to the empty disk.
+          // A generation depends on all those before it, back to the empty disk.
           const { acknowledged, unheard, truncations } = life
           const problems = await generation(disk, life, new SeededRandom(seed + cut), `${cut}`)
           expect(problems, `found after cut ${cut} on ${type}, seed ${seed}`).toEqual([])
@@ -242,7 +242,7 @@ describe('a power cut on a real file system', () => {
           totals.acknowledged += life.acknowledged - acknowledged
           totals.unheard += life.unheard - unheard
           totals.truncations += life.truncations - truncations
-          // A long run that is interrupted has shown something too.
+          // A long run that is interrupted should still have reported something.
           if (totals.cuts % 1000 === 0) report(`power cut on ${type}`, totals)
         }
         if (CUTS % 1000 !== 0) report(`power cut on ${type}`, totals)

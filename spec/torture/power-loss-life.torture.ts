@@ -6,7 +6,7 @@ import { RETENTION } from '../crash/workloads/retention.ts'
 import { losePower } from './power-losses.ts'
 import { runs, seed } from './size.ts'
 
-/** More of them would be met by too few power losses each. */
+/** With more of them, each would see too few power losses. */
 const LIVES = 200
 
 describe(`power losses in the life of a log (seed ${seed})`, () => {

@@ -5,7 +5,7 @@ import { report, seed } from './size.ts'
 /** Enough to see what is wrong. */
 const REPORTED_FAILURES = 3
 
-/** Draws `count` power losses in `workloads`. @returns what is wrong, empty when nothing is */
+/** Draws `count` power losses in `workloads`. @returns what is wrong; empty if nothing is */
 export async function losePower(
   part: string,
   workloads: readonly Workload[],

@@ -1,14 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** What a part needs of the machine it runs on. */
+/** What a part needs from the machine it runs on. */
 export type Requirement = 'linux' | 'root' | 'gcc' | 'strace' | 'ext4' | 'xfs' | 'btrfs' | 'loop'
 
 const CHECKS: Readonly<Record<Requirement, () => boolean>> = {
   linux: () => process.platform === 'linux',
   root: () => process.getuid?.() === 0,
   gcc: () => hasCommand('gcc', '--version'),
-  // A container may have the command and not the right to use it.
+  // A container may have the command without the right to use it.
   strace: () => hasCommand('strace', '-o', '/dev/null', 'true'),
   ext4: () => hasCommand('mkfs.ext4', '-V') && hasFileSystem('ext4'),
   xfs: () => hasCommand('mkfs.xfs', '-V') && hasFileSystem('xfs'),
@@ -16,7 +16,7 @@ const CHECKS: Readonly<Record<Requirement, () => boolean>> = {
   loop: () => hasCommand('losetup', '--find'),
 }
 
-/** What of `needs` this machine does not have, for the reason why a part is skipped; `null` when it has all. */
+/** Which of `needs` this machine lacks, as the reason to skip a part; `null` if it has all. */
 export function whatIsMissing(...needs: readonly Requirement[]): string | null {
   const missing = needs.filter((each) => !CHECKS[each]())
   return missing.length === 0 ? null : missing.join(', ')

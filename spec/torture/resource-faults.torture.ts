@@ -21,14 +21,14 @@ import { whatIsMissing, type Requirement } from './requirements.ts'
 const SMALL = { segmentBytes: 16_384, indexIntervalBytes: 512 }
 const VALUE = 'x'.repeat(900)
 
-/** A test that says what it needs, and why it is not run where that is not there. */
+/** Declares a test with its requirements, and skips it with the reason if the machine lacks one. */
 function itWith(needs: readonly Requirement[], title: string, body: () => Promise<void>): void {
   const missing = whatIsMissing(...needs)
   if (missing !== null) console.log(`${title}: skipped, needs ${missing}`)
   it.skipIf(missing !== null)(`${title} (needs ${needs.join(', ')})`, body)
 }
 
-/** Appends until it fails. @returns how often it did not, and the failure. */
+/** Appends until an append fails. @returns how many succeeded, and the failure. */
 async function fill(partition: Partition): Promise<{ count: number; error: StorageError }> {
   for (let count = 0; count < 100_000; count += 1) {
     try {
@@ -51,7 +51,7 @@ async function countOf(partition: Partition): Promise<number> {
   return count
 }
 
-/** Fills what there is, gives room, and goes on, with the log open all the time. */
+/** Fills the available space, frees some, and continues, with the log open all the time. */
 async function fillAndGoOn(path: string, giveRoom: () => Promise<void> | void): Promise<string> {
   const broker = await Broker.open(join(path, 'data'))
   const topic = await broker.createTopic('a', SMALL)
@@ -309,7 +309,7 @@ describe('resources that run out', () => {
   )
 })
 
-/** Changes one byte behind the only place of `mark` in a file. */
+/** Changes one byte after the only occurrence of `mark` in a file. */
 function flipAfter(path: string, mark: string): void {
   const descriptor = openSync(path, 'r+')
   const chunk = Buffer.alloc(4 * 1024 * 1024)

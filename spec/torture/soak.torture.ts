@@ -7,20 +7,20 @@ import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { report, runs, seed } from './size.ts'
 
 const SECONDS = runs({ short: 20, full: 3600 })
-/** So much of a run is for compilers, caches and buffers to find their size. */
+/** The share of a run in which compilers, caches and buffers reach their size. */
 const WARM_UP_SHARE = 0.2
 const MAX_DESCRIPTORS_MORE = 2
 const MAX_SHORT_DESCRIPTORS_MORE = 40
 /**
- * By how much the second half may lie above the first, of what is alive after a collection: the size
- * of the process also holds what the allocator keeps.
+ * By how much the second half may exceed the first, of live memory after a collection: the size of
+ * the process also includes what the allocator keeps.
  */
 const MAX_GROWTH_MIB = 1
-/** Over less time than this both say more of caches that fill than of leaks. */
+/** In a shorter run, growth shows caches that fill rather than leaks. */
 const SHORTEST_SECONDS = 600
 const MAX_SHORT_GROWTH_MIB = 24
 
-/** What the child says of itself once a second. */
+/** What the child reports about itself once a second. */
 interface Sample {
   readonly second: number
   readonly descriptors: number
@@ -34,8 +34,8 @@ interface Sample {
 }
 
 /**
- * Two producers, three groups, one of them of members that come and go, partitions that are paused,
- * records that are deleted, all at a pace at which the log turns over many times.
+ * Two producers; three groups, one of which has members that join and leave; paused partitions; and
+ * deletions of records, all at a pace at which the log turns over many times.
  */
 const child = (): string => `
   import { readdirSync, statSync } from 'node:fs'

@@ -8,27 +8,26 @@ export const TRACED_CALLS: readonly string[] = [
 ]
 
 /**
- * One end of a call, in the order in which the tracer has seen them.
+ * One end of a call, in the order in which the tracer saw them.
  *
- * A traced thread stands still at either end until the tracer lets it go on. So a call whose `enter`
- * comes behind the `exit` of another began after that one had returned, and nothing of it had been
- * done before.
+ * A traced thread stops at either end until the tracer lets it continue. So a call whose `enter`
+ * follows the `exit` of another began after that one had returned, and had no effect before.
  */
 export interface CallEnd {
   readonly end: 'enter' | 'exit'
   readonly call: string
   /** As strace prints them, without the parentheses. */
   readonly args: string
-  /** What it returned: -1 when it failed, `null` on `enter`. */
+  /** The result: -1 if the call failed, `null` on `enter`. */
   readonly result: number | null
 }
 
-/** Puts the lines of `strace -f -y` together to calls. */
+/** Assembles the lines of `strace -f -y` into calls. */
 export class StraceLines {
-  /** Calls of each thread that have begun. */
+  /** By thread, the calls that have begun. */
   readonly #unfinished = new Map<string, { call: string; args: string }>()
 
-  /** @throws Error for a line that is none of strace's. */
+  /** @throws Error for a line that is not strace's. */
   read(line: string): CallEnd[] {
     const found = /^(\d+)\s+(?:[\d.]+\s+)?(.*)$/s.exec(line)
     const [, thread = '', text = ''] = found ?? []
@@ -55,29 +54,29 @@ export class StraceLines {
 }
 
 function exitOf(call: string, begun: string, rest: string, line: string): CallEnd {
-  // What is written may look like an end, but the end comes last.
+  // The written data may look like an end, but the real end comes last.
   const found = /^(.*)\)\s+= (-?\d+|\?)/s.exec(rest)
   const [, args = '', result = ''] = found ?? []
   if (found === null) throw new Error(`a call without a result: ${line}`)
   return { end: 'exit', call, args: begun + args, result: result === '?' ? -1 : Number(result) }
 }
 
-/** The path behind the descriptor that `args` begin with; `null` when they begin with none. */
+/** The path of the descriptor with which `args` begin; `null` if they begin with none. */
 export function descriptorPath(args: string): string | null {
   return /^\d+<([^>]*)>/.exec(args)?.[1] ?? null
 }
 
-/** The descriptor that `args` begin with. */
+/** The descriptor with which `args` begin. */
 export function descriptorNumber(args: string): number {
   return Number(/^\d+/.exec(args)?.[0] ?? -1)
 }
 
-/** The last of `args`, which must be a number: the position of a write, the size of a truncation. */
+/** The last of `args`, which must be a number: a write's position, a truncation's size. */
 export function lastNumber(args: string): number {
   return Number(/(-?\d+)$/.exec(args)?.[1] ?? NaN)
 }
 
-/** Every string in `args`, as the bytes that it stands for. @throws Error where strace has cut one off. */
+/** Every string in `args`, as the bytes it represents. @throws Error if strace cut one off. */
 export function quotedBytes(args: string): Buffer[] {
   const strings: Buffer[] = []
   for (let at = args.indexOf('"'); at >= 0; at = args.indexOf('"', at)) {

@@ -26,7 +26,7 @@ const NAMING: ReadonlySet<string> = new Set([
 const LINE = /^#\d+ (\w+) (\S+)(?: -> (\S+))?(.*)$/
 const LOG_SYNC = / datasync \/data\/orders-0\/\d+\.log /
 
-/** Which of the operations that `run` makes are syncs: their numbers, counted from 1. */
+/** Which of the operations of `run` are syncs: their numbers, counted from 1. */
 async function syncsOf(
   disk: SimulatedFileSystem,
   run: () => Promise<unknown>,
@@ -41,8 +41,8 @@ async function syncsOf(
 }
 
 /**
- * The first sync that repeats one that has failed: of a file that was neither written to nor cut
- * since, or of a directory of whose names none has changed.
+ * The first sync that repeats a failed one: of a file that was neither written nor truncated since,
+ * or of a directory in which no name changed since.
  */
 function repeatedSync(operations: readonly string[]): string | null {
   const failed = new Set<string>()
@@ -60,7 +60,10 @@ function repeatedSync(operations: readonly string[]): string | null {
   return null
 }
 
-/** What the next owner finds after a death of the process, with and without the page cache, and of the power. */
+/**
+ * Checks what the next owner finds after a crash of the process, with and without the page cache,
+ * and after a power loss.
+ */
 async function verifySuccessors(disk: SimulatedFileSystem, told: Told, trace: string) {
   const found: string[][] = []
   for (const [kind, isEvicted] of [
@@ -76,7 +79,9 @@ async function verifySuccessors(disk: SimulatedFileSystem, told: Told, trace: st
   return found
 }
 
-/** What is durable as far as the log of the first partition knows; of a closed one, what was acknowledged. */
+/**
+ * What is durable as far as the first partition's log knows; once closed, what was acknowledged.
+ */
 async function durableIn(broker: Broker, told: Told, isClosed: boolean): Promise<string[]> {
   if (isClosed) return [...told].filter(([, at]) => typeof at === 'number').map(([value]) => value)
   const { log } = broker.topic('orders').partition(0)

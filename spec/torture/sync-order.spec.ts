@@ -12,7 +12,7 @@ const LOG = '/disk/data/a-0/00000000000000000000.log'
 const NEXT_LOG = '/disk/data/a-0/00000000000000000002.log'
 const COMMITS = '/disk/data/__consumer_offsets-0/00000000000000000000.log'
 
-/** The violations in a trace of these calls, without the number of the event. */
+/** Returns the violations in a trace of these calls, without the number of the event. */
 function violationsIn(...lines: readonly string[]): string[] {
   const order = new SyncOrder('/disk')
   for (const line of lines) order.read(`77 1.5 ${line}`)
@@ -47,7 +47,7 @@ const said = (text: string): string =>
   `write(1</dev/null>, "${text}\\n", ${text.length + 1}) = ${text.length + 1}`
 const madeDirectory = (path: string): string => `mkdir("${path}", 0700) = 0`
 
-/** A log that is there for good. */
+/** A log that is durable. */
 const setUp = [
   ...[madeDirectory('/disk/data'), synced('/disk'), madeDirectory('/disk/data/a-0')],
   ...[synced('/disk/data'), made(LOG), synced('/disk/data/a-0')],

@@ -19,24 +19,25 @@ import { TracedFiles, type TracedBatch, type TracedFile } from './traced-files.t
 const MARK = '.kafka_cleanshutdown'
 const COMMITS = '__consumer_offsets-0'
 
-/** What was checked, to show that it was not nothing. */
+/** What was checked, to show that the check was not empty. */
 export interface SyncOrderCounts {
   /** Acknowledgements of durable records, of written ones, and of commits. */
   acknowledged: number
   written: number
   committed: number
-  /** Log files that began behind another one of their partition. */
+  /** Log files that were created after another one of their partition. */
   rolls: number
   /** Files that were replaced. */
   renames: number
-  /** Orderly closes. */
+  /** Clean closes. */
   closes: number
 }
 
 /**
  * Holds a trace against the order that durability needs: what is acknowledged was synced before.
  *
- * The traced process works in `<root>/data` and says on descriptor 1 what it was told, one line each:
+ * The traced process works in `<root>/data` and says on descriptor 1 what it was told, one line
+ * each:
  *
  *   RELAXED <partition>            what is acknowledged of it from now on need not be durable
  *   ACK <partition> <offset>       the record is durable
@@ -53,16 +54,16 @@ export class SyncOrder {
   readonly #files: TracedFiles
   readonly #relaxed = new Set<string>()
   readonly #lastAcknowledged = new Map<string, number>()
-  /** When each sync that is under way began, by its arguments. */
+  /** When each sync in progress began, by its arguments. */
   readonly #syncs = new Map<string, number>()
   #at = 0
 
-  /** @param root a directory that was empty when the trace began; its path has no symbolic links. */
+  /** @param root a directory that was empty when the trace began; its path has no symbolic link. */
   constructor(root: string) {
     this.#files = new TracedFiles(root)
   }
 
-  /** Takes the next line of `strace -f -y -s <more than any write>`. */
+  /** Processes the next line of `strace -f -y -s <more than any write>`. */
   read(line: string): void {
     for (const callEnd of this.#lines.read(line)) {
       this.#at += 1
@@ -130,7 +131,7 @@ export class SyncOrder {
     }
   }
 
-  /** Calls that fail leave nothing behind that counts, but a sync that fails must not be passed over. */
+  /** Failed calls leave nothing to check, except that a failed sync must not be ignored. */
   #failed({ call, args }: CallEnd): void {
     const path = descriptorPath(args) ?? ''
     if (call.endsWith('sync') && this.#isOurs(path)) this.#violated(`${call} of ${path} has failed`)
@@ -151,7 +152,7 @@ export class SyncOrder {
     if (path.endsWith('.log')) file.findBatches()
   }
 
-  /** What has to be durable before batches are written. */
+  /** Checks what has to be durable before batches are written. */
   #beforeWrite(path: string, args: string): void {
     const directory = dirname(path)
     const name = basename(directory)
@@ -180,7 +181,7 @@ export class SyncOrder {
     }
   }
 
-  /** A commit must not become durable before the records it covers. */
+  /** Checks that a commit does not become durable before the records it covers. */
   #beforeCommit(batch: RecordBatch): void {
     const place = { topic: '__consumer_offsets', partition: 0, path: null, position: 0 }
     for (const { key, value } of decodeUncompressed(batch, place)) {
@@ -214,7 +215,7 @@ export class SyncOrder {
     }
   }
 
-  /** The mark of an orderly close is gone for good before anything else changes. */
+  /** Checks that the removal of the clean-shutdown mark is durable before anything else changes. */
   #afterMarkIsTaken(path: string): void {
     if (!this.#isOurs(path)) return
     const isPending = this.#files.unsyncedNames.some(
@@ -293,7 +294,7 @@ export class SyncOrder {
     })
   }
 
-  /** Every call that could change a file in a way that is not followed here. */
+  /** Reports every call that could change a file in a way that is not tracked here. */
   #notKnown(call: string, args: string): void {
     const path = descriptorPath(args) ?? quotedBytes(args)[0]?.toString() ?? ''
     if (call === 'sync' || call === 'syncfs')

@@ -11,7 +11,7 @@ import { whatIsMissing } from './requirements.ts'
 import { report, runs, seed } from './size.ts'
 
 const missing = whatIsMissing('linux', 'gcc')
-/** In the short run, calls of each mode that are hit; otherwise all are. */
+/** In the short size, how many calls of each mode are hit; otherwise all are. */
 const SAMPLES = runs({ short: 4, full: 100_000 })
 
 /** As the shim numbers them. */
@@ -29,9 +29,9 @@ const MODES = [
 const KILLS = 3
 
 /**
- * Opens a directory that was closed in order, does a little of everything in it, and closes it, with
- * the n-th call going wrong. Says line by line what it does and what it is told. When it lives, it
- * goes on with the fault gone, and with the next n in another directory.
+ * Opens a directory that was closed cleanly, does a little of everything in it, and closes it,
+ * while the n-th call fails. Prints line by line what it does and what it is told. If it survives,
+ * it goes on without the fault, and then with the next n in another directory.
  */
 function childSource(): string {
   return `
@@ -136,7 +136,7 @@ function childSource(): string {
   `
 }
 
-/** What one run of the workload has said. */
+/** What one run of the workload printed. */
 interface Story {
   readonly n: number
   readonly lines: string[]
@@ -163,7 +163,7 @@ async function runChild(
     UV_USE_IO_URING: '0',
   }
   const args = [disk, control, fault.mode, Number(fault.isLasting), ...fault.numbers].map(String)
-  // A promise that never settles ends the process early, and one that waits for ever is cut off.
+  // A promise that never settles ends the process early, and a process that hangs is killed.
   const child = spawn(process.execPath, [script, ...args], { env, timeout: 600_000 })
   let output = ''
   let complaints = ''
@@ -196,13 +196,13 @@ function storiesIn(output: string): Story[] {
   return stories
 }
 
-/** @returns what is wrong in the directory that a story has left. */
+/** @returns what is wrong in the directory that a story left. */
 async function problemsOf(root: string, story: Story): Promise<string[]> {
   const problems: string[] = []
   const ledgers = [0, 1].map((index) => new PartitionLedger(`orders-${index}`, true))
   const sent = new Map<string, SentRecord>()
   const owners = new Map<string, PartitionLedger>()
-  // The last commit that was acknowledged, and those asked for behind it.
+  // The last acknowledged commit, and those requested after it.
   let committed = [-1]
   for (const line of story.lines) {
     const [verb, first = '', second = ''] = line.split(' ')
@@ -248,7 +248,7 @@ async function problemsOf(root: string, story: Story): Promise<string[]> {
   return problems
 }
 
-/** The calls to hit: all of them, or some that are spread over all. */
+/** The calls to hit: all of them, or a sample spread over all. */
 function sample(count: number): number[] {
   const all = Array.from({ length: count }, (_, index) => index + 1)
   if (count <= SAMPLES) return all
@@ -268,7 +268,7 @@ describe('a real call of the system that goes wrong', () => {
         onTestFinished(() => {
           rmSync(root, { recursive: true, force: true })
         })
-        // A short write that never comes: the workload as it is without a fault.
+        // A short write that never happens: the workload without a fault.
         const quiet = { mode: 4, isLasting: false, numbers: [1_000_000], poolSize }
         const { stories: whole } = await runChild(root, quiet)
         const calls = whole[0]?.calls ?? 0
@@ -290,7 +290,7 @@ describe('a real call of the system that goes wrong', () => {
           if (signal === 'SIGKILL') stopped += 1
         }
         expect(tried).toBe(numbers.length)
-        // Which call is the n-th depends on threads a little: the last ones may never come.
+        // Which call is the n-th depends a little on threads: the last ones may never happen.
         if (mode <= KILLS) expect(stopped).toBeGreaterThan(numbers.length / 2)
         report(`${name}, ${poolSize} threads`, { calls, tried, killed: stopped })
       })

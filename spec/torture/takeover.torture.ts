@@ -7,19 +7,22 @@ import { expect, it, onTestFinished } from 'vitest'
 import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { isFull, report, runs, seed } from './size.ts'
 
-/** As in production, but a stale lock does not take half a minute. proper-lockfile takes no shorter ones. */
+/**
+ * As in production, but a lock becomes stale sooner than after half a minute. proper-lockfile does
+ * not accept shorter times.
+ */
 const TIMES = { staleAfterMs: 2_000, heartbeatMs: 1_000, graceMs: 2_000 }
 
-/** How often an owner is suspended or blocked for longer than a lock takes to be stale. */
+/** How often an owner is suspended or blocked for longer than a lock takes to become stale. */
 const PAUSE_SHARE = isFull ? 0.004 : 0.02
 
-/** No owner is silent for longer than this, so nobody waits for longer, on however busy a machine. */
+/** No owner is silent for longer than this, so nobody waits longer, however busy the machine is. */
 const MAX_WAIT_MS = 60_000
 
 /**
- * Takes the lock again and again, and marks in a ledger when it enters, each time it has looked and
- * finds itself the owner, and when it leaves. A line is one call in which nothing else runs, so the
- * order of the lines is that of what happened.
+ * Takes the lock again and again, and marks in a ledger when it enters, each time it has checked
+ * and found itself the owner, and when it leaves. A line is one call during which nothing else
+ * runs, so the order of the lines is the order of events.
  */
 const contender = (): string => `
   import { openSync, writeSync } from 'node:fs'
@@ -80,7 +83,7 @@ const contender = (): string => `
   }
 `
 
-/** Two worker threads, started again when they end. */
+/** Two worker threads, restarted when they end. */
 const threads = (): string => `
   import { Worker } from 'node:worker_threads'
   const { names, seed, ...data } = JSON.parse(process.argv.at(-1))
@@ -101,7 +104,7 @@ interface Line {
   readonly at: number
 }
 
-/** Every line has to be of the owner that has entered last, and nobody enters twice. */
+/** Checks that every line is from the owner that entered last, and that nobody enters twice. */
 function judge(lines: readonly Line[]): { takeovers: number; longestWaitMs: number } {
   const seen = new Set<string>()
   let owner: string | null = null
@@ -145,7 +148,7 @@ class Contest {
   readonly #complaints: string[] = []
   #isOver = false
 
-  /** @param prefix a program that runs the one that follows it, such as `unshare`. */
+  /** @param prefix a program that runs the following one, such as `unshare`. */
   start(prefix: readonly string[], source: string, data: (life: number) => object, life = 0): void {
     const argument = JSON.stringify(data(life))
     const script = ['--input-type=module', '--eval', source, '--', argument]
@@ -159,7 +162,7 @@ class Contest {
     })
   }
 
-  /** Wakes all that have stopped themselves. */
+  /** Wakes all processes that have stopped themselves. */
   wake(): void {
     for (const child of this.#children) child.kill('SIGCONT')
   }
@@ -174,7 +177,10 @@ class Contest {
   }
 }
 
-/** Where guards of one group mean nothing to the other, so that only the lock file is left. */
+/**
+ * A prefix that runs a program in another network namespace, where guards do not see each other, so
+ * that only the lock file is left; empty if the system refuses.
+ */
 function otherNetwork(): readonly string[] {
   if (process.platform !== 'linux') return []
   return spawnSync('unshare', ['-n', 'true']).status === 0 ? ['unshare', '-n'] : []
@@ -222,7 +228,7 @@ it('T14: four processes and two worker threads never own a directory together', 
     lastCount = lines.length
     const waitedMs = performance.now() - progressAt
     expect(waitedMs, `nobody gets the lock, seed ${seed}`).toBeLessThan(MAX_WAIT_MS)
-    // Long enough for the lock of whoever has stopped to be taken for stale, and succeeded.
+    // Long enough for a stopped owner's lock to become stale and be taken over.
     if (performance.now() - wokenAt > 4 * TIMES.staleAfterMs) {
       contest.wake()
       wokenAt = performance.now()

@@ -11,13 +11,13 @@ import { report, runs, seed } from './size.ts'
 const DIR = '/data/orders-0'
 const NOW = 1_704_067_200_000
 const CLOSED = new ClosedError('the test is over')
-/** Whoever is told appends again, at most so often in a row. */
+/** A callback appends again, at most this many times in a row. */
 const MAX_DEPTH = 3
 
 /**
- * Appends of all kinds to one partition, from everywhere: side by side, from whoever is just told of
- * another, inside of the call that tells, beside syncs, rolls and faults of the disk. Notes what
- * everybody was told.
+ * Appends of all kinds to one partition, from everywhere: concurrently, from callbacks of other
+ * appends, inside the call that runs the callbacks, and during syncs, rolls and faults of the disk.
+ * Notes what every append was told.
  */
 class Session {
   readonly problems: string[] = []
@@ -28,9 +28,11 @@ class Session {
   readonly #fileSystem: SimulatedFileSystem
   readonly #random: SeededRandom
   readonly #isSyncedEach: boolean
-  /** How often each append was told what became of it. */
+  /** How often each append was told its outcome. */
   readonly #toldCounts: number[] = []
-  /** Those who have promises are told in order, and so are those who are called. */
+  /**
+   * The last offset that a promise resolved with, and that a callback received. Each only rises.
+   */
   readonly #lastOffsets = { promised: -1, called: -1 }
 
   constructor(partition: Partition, fileSystem: SimulatedFileSystem, random: SeededRandom) {
@@ -49,7 +51,7 @@ class Session {
     this.#fileSystem.clearFaults()
   }
 
-  /** To be called when the partition is closed. */
+  /** Call this when the partition is closed. */
   checkToldOnce(): void {
     for (let id = 0; id < this.appendCount; id += 1) {
       const count = this.#toldCounts[id] ?? 0

@@ -17,13 +17,13 @@ export interface TracedBatch {
   readonly end: number
 }
 
-/** One file, as far as the calls that changed it tell. */
+/** One file, as far as the calls that changed it show. */
 export class TracedFile {
   content: Buffer = Buffer.alloc(0)
   unsynced: UnsyncedRange[] = []
   readonly batches: TracedBatch[] = []
 
-  /** Where the last whole batch ends. */
+  /** Where the last complete batch ends. */
   get endOfBatches(): number {
     return this.batches.at(-1)?.end ?? 0
   }
@@ -45,7 +45,7 @@ export class TracedFile {
     while (this.endOfBatches > sizeBytes) this.batches.pop()
   }
 
-  /** Takes in whole batches behind the last known one. */
+  /** Adds the complete batches after the last known one. */
   findBatches(): void {
     const from = this.endOfBatches
     let start = from
@@ -74,7 +74,7 @@ interface UnsyncedName {
   readonly returnedAt: number
 }
 
-/** The files below one directory as a trace leaves them, and what of them is not durable. */
+/** The files below one directory as a trace leaves them, and which parts are not durable. */
 export class TracedFiles {
   readonly root: string
   readonly files: Map<string, TracedFile> = new Map()
@@ -89,7 +89,9 @@ export class TracedFiles {
     return path.startsWith(`${this.root}/`)
   }
 
-  /** The file of that path, which is made known where it is not: it was there, and nothing is known of it. */
+  /**
+   * Returns the file of that path. An unknown one is added: it exists, but its content is unknown.
+   */
   file(path: string): TracedFile {
     const file = this.files.get(path) ?? new TracedFile()
     this.files.set(path, file)
@@ -104,19 +106,19 @@ export class TracedFiles {
     const file = this.file(from)
     this.files.delete(from)
     this.files.set(to, file)
-    // The name that it had is no longer anything that could be lost.
+    // The old name can no longer be lost.
     this.unsyncedNames = this.unsyncedNames.filter((each) => each.path !== from)
     this.addName(to, 'renamed', at)
   }
 
   unlink(path: string, at: number): void {
     this.files.delete(path)
-    // With a directory go the names that were in it.
+    // The names in a directory are removed with it.
     this.unsyncedNames = this.unsyncedNames.filter((each) => dirname(each.path) !== path)
     this.addName(path, 'removed', at)
   }
 
-  /** A sync of a file or directory that succeeded, and began at `startedAt`. */
+  /** Notes a sync of a file or directory that succeeded, and began at `startedAt`. */
   synced(path: string, startedAt: number): void {
     const file = this.files.get(path)
     if (file !== undefined) {
@@ -127,7 +129,7 @@ export class TracedFiles {
     )
   }
 
-  /** The log files in the directory of a partition, with the offsets in their names. */
+  /** The log files in a partition's directory, with the offsets in their names. */
   logsIn(directory: string): { path: string; baseOffset: number; file: TracedFile }[] {
     const logs = []
     for (const [path, file] of this.files) {
@@ -144,7 +146,7 @@ export class TracedFiles {
     )
   }
 
-  /** Everything that a power loss could take now. */
+  /** Everything that a power loss could lose now. */
   notDurable(): string[] {
     const files = [...this.files].filter(([, file]) => file.unsynced.length > 0)
     return [
@@ -153,7 +155,7 @@ export class TracedFiles {
     ]
   }
 
-  /** Path of a partition's directory. */
+  /** The path of a partition's directory. */
   partition(name: string): string {
     return join(this.root, 'data', name)
   }

@@ -2,8 +2,8 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /**
- * What runs on any machine in a few minutes. The other parts mount file systems, break system calls,
- * or watch a process for long.
+ * Parts that run on any machine in a few minutes. The other parts mount file systems, break system
+ * calls, or watch a process for a long time.
  */
 const SAFE_PARTS = [
   'bit-flips',
@@ -28,8 +28,8 @@ const isWhole = isFull || VARVE_PARTS === 'all'
 
 /**
  * The long programme: real processes killed, real file systems cut off, millions of simulated power
- * losses. One part alone: `npm run test:torture -- torture/kill`. The short size runs the safe parts, and
- * all of them with `VARVE_PARTS=all`.
+ * losses. To run one part alone: `npm run test:torture -- torture/kill`. The short size runs the
+ * safe parts, and all parts with `VARVE_PARTS=all`.
  */
 const config: ViteUserConfig = defineConfig({
   test: {
@@ -37,7 +37,7 @@ const config: ViteUserConfig = defineConfig({
     include: (isWhole ? ['*'] : SAFE_PARTS).map((part) => `spec/torture/${part}.torture.ts`),
     environment: 'node',
     globalSetup: 'spec/helpers/temporary-files.ts',
-    // Far more than any part takes; a part that hangs has to end all the same.
+    // Far more than any part takes; a part that hangs still has to end.
     testTimeout: isFull ? 0 : 600_000,
     hookTimeout: isFull ? 0 : 120_000,
     maxWorkers: 2,

@@ -1,20 +1,20 @@
 import type { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
-/** How many looks a clock stands still for that is never late. */
+/** For how many reads the clock that is never late stands still. */
 const STANDING_LOOKS = 20_000
 
 let looks = 0
 
 /**
- * How much later each kind of clock is than at the look before. A turn of the event loop is due after
- * half a millisecond or one.
+ * How much later each kind of clock is than at its previous read. A turn of the event loop is due
+ * after half a millisecond or one.
  */
 export const CLOCKS = {
-  /** Of a machine that is busy with something else every now and then. */
+  /** The clock of a machine that is occasionally busy with something else. */
   drawn: (random: SeededRandom): number => (random.chance(0.3) ? random.integer(3000) / 1000 : 0),
-  /** Of one so slow that whatever is done takes too long. */
+  /** The clock of a machine so slow that everything takes too long. */
   late: (): number => 2,
-  /** Of one so fast, or with a clock so coarse, that a turn is hardly ever due; now and then one is. */
+  /** A clock so fast or so coarse that a turn is hardly ever due; now and then one is. */
   standing: (): number => {
     looks += 1
     return looks % STANDING_LOOKS === 0 ? 16 : 0

@@ -11,7 +11,7 @@ vi.mock(import('../../lib/platform/prompt-io.ts'), async (importOriginal) => {
   return { ...original, promptIo: new original.PromptIo(system) }
 })
 
-// Otherwise all would pass, and say nothing, the day that Vitest mocks in another way.
+// If Vitest ever mocks modules differently, all tests would otherwise pass and check nothing.
 const looking = vi.spyOn(system, 'now')
 const { promptIo } = await import('../../lib/platform/prompt-io.ts')
 promptIo.begin('read')
@@ -20,7 +20,7 @@ looking.mockRestore()
 await system.draw(seed)
 
 beforeEach(async ({ task, onTestFailed }) => {
-  // One test draws otherwise than another, and the same whether or not others are run before it.
+  // Each test draws different times, and the same ones whether or not other tests run before it.
   await system.draw(seed + murmur2(Buffer.from(task.name)))
   onTestFailed(() => {
     const replay = `VARVE_SEED=${seed} VARVE_TURNS=${clock} npm run test:turns -- ${task.file.name}`

@@ -9,13 +9,13 @@ declare module 'vitest' {
   }
 }
 
-/** What the clock makes no difference to. */
+/** Specs that do not depend on the clock. */
 const ELSEWHERE = [
-  // Counts in a process of its own, in which time stands still.
+  // Counts in its own process, in which time stands still.
   'spec/work/**',
-  // Draws its turns itself, from what it shrinks by.
+  // Draws its turns itself, from numbers that it can shrink.
   'spec/model/broker-model.spec.ts',
-  // Run the library in processes and realms of their own.
+  // Run the library in separate processes and realms.
   'spec/docs.spec.ts',
   'spec/other-realm.spec.ts',
 ]
@@ -26,12 +26,12 @@ if (!Object.hasOwn(CLOCKS, clock)) {
   throw new Error(`VARVE_TURNS is one of ${Object.keys(CLOCKS).join(', ')}, not ${clock}`)
 }
 const seed = Number(VARVE_SEED ?? Date.now() % 0x7fffffff)
-// A loop that never ends says nothing.
+// Printed first, because a loop that never ends reports nothing.
 console.log(`VARVE_SEED=${seed} VARVE_TURNS=${clock}`)
 
 /**
- * Runs the ordinary specs with another clock for what decides whether the event loop has to turn. Each
- * run draws anew; `VARVE_SEED` repeats one, as far as the specs use no real disk.
+ * Runs the ordinary specs with another clock for the decision when to yield to the event loop. Each
+ * run draws new times; `VARVE_SEED` repeats one, as far as the specs use no real disk.
  */
 const config: ViteUserConfig = mergeConfig(
   ordinary,

@@ -1,28 +1,30 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { WorkCounts } from './count-work.ts'
 
-/** What the scenarios cost, as it was agreed to last. */
+/** The agreed cost of the scenarios. */
 export interface Baseline {
-  /** Major version of the Node.js that allocated so much; what else is counted is the same in all. */
+  /**
+   * Major version of the Node.js that allocated this much; all other counts are independent of it.
+   */
   readonly nodeMajor: number
   /** By the name of the scenario. */
   readonly scenarios: Readonly<Record<string, WorkCounts>>
 }
 
-/** The one count that is not the same on every version of Node.js, nor quite the same twice. */
+/** The only count that differs between versions of Node.js, and slightly between runs. */
 export const ALLOCATED = 'allocatedBytes'
 
-/** Share of the baseline by which allocations may be above it. */
+/** By what share of the baseline allocations may exceed it. */
 const ALLOCATION_SLACK = 0.05
-/** Share of the baseline by which allocations differ between runs of the same code, rounded up. */
+/** By what share of the baseline allocations differ between runs of the same code, rounded up. */
 const ALLOCATION_NOISE = 0.02
-/** Share of the baseline below which a count asks for a new one. */
+/** A count below this share of the baseline requires a new baseline. */
 const CLEARLY_LESS = 0.9
-/** The command that counts anew and replaces the baseline. */
+/** The command that counts again and replaces the baseline. */
 export const REWRITE = 'npm run work:baseline'
 const FILE = new URL('baseline.json', import.meta.url)
 
-/** What is committed. `null` when that is no baseline, as in the middle of a merge. */
+/** Reads the committed baseline. `null` if it is not valid, as in the middle of a merge. */
 export function readBaseline(): Baseline | null {
   try {
     return JSON.parse(readFileSync(FILE, 'utf8')) as Baseline
@@ -31,14 +33,14 @@ export function readBaseline(): Baseline | null {
   }
 }
 
-/** Replaces it. */
+/** Replaces the baseline. */
 export function writeBaseline(baseline: Baseline): void {
   writeFileSync(FILE, `${JSON.stringify(baseline, null, 2)}\n`)
 }
 
 /**
- * The baseline that comes after `previous`. Allocations that differ by no more than noise stay as
- * they were, so that the change of the file shows what has changed in the code.
+ * Returns the baseline that follows `previous`. Allocations that differ by no more than noise keep
+ * their old value, so that the diff of the file shows what changed in the code.
  */
 export function nextBaseline(previous: Baseline | null, found: Baseline): Baseline {
   if (previous?.nodeMajor !== found.nodeMajor) return found
@@ -53,7 +55,7 @@ export function nextBaseline(previous: Baseline | null, found: Baseline): Baseli
   return { ...found, scenarios: Object.fromEntries(scenarios) as Baseline['scenarios'] }
 }
 
-/** What is wrong with the counts of a scenario, a line for each counter; nothing when all is well. */
+/** What is wrong with the counts of a scenario, one line per counter; empty if nothing is. */
 export function complaints(
   scenario: string,
   found: WorkCounts,

@@ -3,20 +3,20 @@ import type { ObservedOperation } from '../../lib/testing/simulated-machine.ts'
 import { scenarios, type Scenario } from './scenarios.ts'
 
 /**
- * Counts by name, for one unit of a scenario; what is not there is 0. Calls of the file system have
- * the names of the simulated one's log (`write`, `datasync`), the bytes they ask for are
- * `writeBytes` and `readBytes`. `promises` are those created, `allocatedBytes` what the heap and
- * the buffers grow by while nothing is collected. The simulated file system's own are among both.
+ * Counts by name, for one unit of a scenario; a missing count is 0. Calls of the file system have
+ * the names in the simulated disk's log (`write`, `datasync`); the bytes that they request are
+ * `writeBytes` and `readBytes`. `promises` counts those created; `allocatedBytes` is by how much
+ * the heap and the buffers grow without a collection. Both include the simulated disk's own.
  */
 export type WorkCounts = Readonly<Record<string, number>>
 
-/** The least of them is taken: what is made once and kept only adds. */
+/** The lowest result counts: allocations that happen only once can only add to it. */
 const ALLOCATION_RUNS = 4
 
 /** Counts by the name of the scenario. */
 export async function countAll(): Promise<Record<string, WorkCounts>> {
-  // Work that takes long waits now and then for the event loop to turn, and a wait is a promise: here
-  // no time passes, so there are as many in every run.
+  // Long work occasionally yields to the event loop, and each wait creates a promise. With time
+  // standing still, every run creates the same number.
   performance.now = () => 0
   const counts: Record<string, WorkCounts> = {}
   for (const scenario of scenarios) counts[scenario.name] = await countWork(scenario)
@@ -24,7 +24,8 @@ export async function countAll(): Promise<Record<string, WorkCounts>> {
 }
 
 async function countWork(scenario: Scenario): Promise<WorkCounts> {
-  // First, because it makes what is made once: compiled code, what inline caches learn.
+  // First, because this run also creates what is created only once, such as compiled code and
+  // inline caches.
   const counts = await exactCounts(scenario)
   let allocatedBytes = Infinity
   for (let run = 0; run < ALLOCATION_RUNS; run += 1) {

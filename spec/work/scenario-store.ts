@@ -11,58 +11,58 @@ const DIR = '/work'
 const KEY_BYTES = 16
 const VALUE_BYTES = 100
 
-/** A record of a scenario, as partitions take it. */
+/** A record of a scenario, as partitions accept it. */
 export interface WorkRecord {
   readonly key: Buffer
   readonly value: Buffer
 }
 
-/** The records of every scenario, made before anything is counted; record 1000 is record 0 again. */
+/** The records of every scenario, created before the counting; record 1000 is record 0 again. */
 export const thousandRecords: readonly WorkRecord[] = Array.from({ length: 1000 }, (_, index) => ({
   key: Buffer.from(String(index).padStart(KEY_BYTES, '0')),
   value: Buffer.alloc(VALUE_BYTES, index),
 }))
 
-/** The same records, as producers take them. */
+/** The same records, as producers accept them. */
 export const thousandSends: readonly (WorkRecord & { readonly topic: string })[] =
   thousandRecords.map((each) => ({ topic: TOPIC, ...each }))
 
-/** Entry `index` of a list that begins again at its end. */
+/** Entry `index` of a list that starts over at its end. */
 export function repeated<T>(list: readonly T[], index: number): T {
   const found = list[index % list.length]
   if (found === undefined) throw new RangeError(`no entry ${index}`)
   return found
 }
 
-/** When records reach the disk: before they are acknowledged, or when the operating system likes. */
+/** When records reach the disk: before their acknowledgement, or when the system decides. */
 export type Flush = 'each' | 'relaxed'
 
-/** What a scenario works on: time stands still and chance is seeded, so all runs are the same. */
+/** What a scenario works on. Time stands still and chance is seeded, so all runs are equal. */
 export interface Store {
   readonly fileSystem: SimulatedFileSystem
   readonly broker: Broker
   readonly partition: Partition
 }
 
-/** What a directory holds before a scenario begins. */
+/** The content of a directory before a scenario begins. */
 export interface Filling {
   /** A multiple of `batchRecords`. */
   readonly records: number
   /** A divisor of 1000. */
   readonly batchRecords: number
   readonly segmentBytes: number
-  /** How many segments come out. */
+  /** The resulting number of segments. */
   readonly segments: number
 }
 
 const filled = new Map<Filling, Promise<SimulatedFileSystem>>()
 
-/** A broker on `fileSystem`. */
+/** Opens a broker on `fileSystem`. */
 export function openBroker(fileSystem: SimulatedFileSystem): Promise<Broker> {
   return Broker.open(DIR, { fileSystem, clock: new ManualClock(), random: new SeededRandom(1) })
 }
 
-/** A broker with a topic whose first record is there, and with it what only the first one costs. */
+/** A broker with a topic that already has a record, so that the costs of the first one are over. */
 export async function begunStore(flush: Flush): Promise<Store> {
   const fileSystem = new SimulatedFileSystem()
   const broker = await openBroker(fileSystem)
@@ -80,14 +80,14 @@ export async function filledStore(filling: Filling): Promise<Store> {
   return { fileSystem, broker, partition: broker.topic(TOPIC).partition(0) }
 }
 
-/** A copy of such a directory, which was closed in order. It is filled once. */
+/** A copy of such a directory, after a clean close. The original is filled once. */
 export async function closedDirectory(filling: Filling): Promise<SimulatedFileSystem> {
   const made = filled.get(filling) ?? fill(filling)
   filled.set(filling, made)
   return (await made).fork()
 }
 
-/** A directory of so many partitions, each with one record, which was closed in order. */
+/** A directory of `count` partitions, each with one record, after a clean close. */
 export async function closedPartitions(count: number): Promise<SimulatedFileSystem> {
   const fileSystem = new SimulatedFileSystem()
   const broker = await openBroker(fileSystem)

@@ -15,19 +15,19 @@ import {
   type Store,
 } from './scenario-store.ts'
 
-/** One run of a scenario, with everything done that is not to be counted. */
+/** One run of a scenario, with everything done that is not counted. */
 export interface PreparedRun {
-  /** Where the work is done. */
+  /** The disks on which the work is done. */
   readonly fileSystems: readonly SimulatedFileSystem[]
-  /** Does the work that is counted. Throws when it comes out wrong. */
+  /** Does the work that is counted. Throws if the result is wrong. */
   readonly run: () => Promise<void>
 }
 
 /** A fixed piece of work. */
 export interface Scenario {
-  /** What is done, and for how much of it counts are given: `'replay, per thousand records'`. */
+  /** What is done, and the unit of the counts: `'replay, per thousand records'`. */
   readonly name: string
-  /** How much of that one run does. */
+  /** How many units one run does. */
   readonly times: number
   readonly prepare: () => Promise<PreparedRun>
 }
@@ -36,18 +36,18 @@ const COMMITS = 500
 /** Groups that commit an offset for each of a hundred partitions. */
 const GROUPS = 20
 const MANY = 'many'
-/** One is so little that what it allocates is not the same twice. */
+/** One open is so small that its allocations differ between runs. */
 const OPENS = 10
-/** More than may have a file open at a time. */
+/** More than may have a file open at the same time. */
 const PARTITIONS = 300
-/** No more than their buffers allow without a collection. */
+/** As many as their buffers allow without a collection. */
 const RANDOM_READS = 200
 const ONE_BATCH_A_SEGMENT_BYTES = 16_384
 
-/** So few are read again and again. */
+/** The few records that are read again and again. */
 const HOT_RECORDS = 1000
 
-/** Read by what reads: some 1.3 MB in one segment. */
+/** For scenarios that read: about 1.3 MB in one segment. */
 const LOG: Filling = { records: 10_000, batchRecords: 100, segmentBytes: 2 ** 30, segments: 1 }
 const TEN_SEGMENTS: Filling = {
   records: 1000,
@@ -65,7 +65,7 @@ export const OPENS_COMPARED: readonly [string, string, string] = [
   'open of 400 segments after an orderly close, per open',
 ]
 
-/** What the guard counts. The names are those of the baseline. */
+/** The scenarios that are counted. Their names are those in the baseline. */
 export const scenarios: readonly Scenario[] = [
   writing('Partition.append of 1000 records a call, relaxed', 'relaxed', 4000, bulkAppend),
   writing('a promise a record, all in flight, relaxed', 'relaxed', 4000, sendAll),
@@ -101,8 +101,8 @@ export const scenarios: readonly Scenario[] = [
     times: GROUPS * 0.1,
     prepare: () => onStore(storeOfMany(), commitMany),
   },
-  // What grows with the segments: the size of each is asked for, since only a file of the size on
-  // record is known to be whole, and each has its 38 bytes in the record. Nothing else may.
+  // The only costs that may grow with the number of segments: the size of each is queried, since
+  // only a file of the recorded size is known to be complete, and each has 38 bytes in the record.
   opening(OPENS_COMPARED[0], TEN_SEGMENTS),
   opening(OPENS_COMPARED[1], HUNDRED_SEGMENTS),
   opening(OPENS_COMPARED[2], FOUR_HUNDRED_SEGMENTS),
@@ -236,7 +236,7 @@ async function appendToPoll(store: Store, count: number): Promise<void> {
   }
 }
 
-/** Reads anywhere in the first `records`. */
+/** Reads at random offsets of the first `records`. */
 async function randomReads({ partition }: Store, records: number): Promise<void> {
   const maxRecords = 11
   let state = 12_345
@@ -255,7 +255,7 @@ async function commits(store: Store): Promise<void> {
   }
 }
 
-/** With a topic of a hundred partitions beside the one that all have. */
+/** A store with an additional topic of a hundred partitions. */
 async function storeOfMany(): Promise<Store> {
   const store = await begunStore('each')
   await store.broker.createTopic(MANY, { partitions: 100 })

@@ -19,8 +19,8 @@ const nodeMajor = Number.parseInt(process.versions.node)
 const isRewriting = process.env['VARVE_WORK'] === 'baseline'
 
 /**
- * So that bytes can be counted at all, and come out the same: room for all that a run allocates, no
- * thread beside it, and no optimizing compiler, which removes some allocations whenever it gets to it.
+ * Makes allocated bytes countable and repeatable: room for everything that a run allocates, no
+ * other threads, and no optimizing compiler, which removes some allocations at unpredictable times.
  */
 const NODE_FLAGS = [
   '--expose-gc',
@@ -35,14 +35,14 @@ async function countInProcess(): Promise<Record<string, WorkCounts>> {
     import { countAll } from ${JSON.stringify(compiledUrl('../spec/work/count-work.ts'))}
     console.log(JSON.stringify(await countAll()))
   `
-  // Whoever runs the specs with flags or coverage of their own must not change what is counted.
+  // Flags or coverage of the process that runs the specs must not change the counts.
   const env = { ...process.env, NODE_OPTIONS: undefined, NODE_V8_COVERAGE: undefined }
   const args = [...NODE_FLAGS, '--input-type=module', '--eval', source]
   const { stdout } = await promisify(execFile)(process.execPath, args, { env })
   return JSON.parse(stdout) as Record<string, WorkCounts>
 }
 
-/** The counts but for allocations, or allocations alone; `undefined` of a scenario that is not there. */
+/** The counts without allocations, or only allocations; `undefined` for an unknown scenario. */
 function part(
   all: Readonly<Record<string, WorkCounts>>,
   name: string,
@@ -82,7 +82,7 @@ describe('the work that the library does', () => {
   })
 
   it.for(names)('allocates no more than the baseline: %s', (name, context) => {
-    // Another version of V8 lays out its objects otherwise, and may make others.
+    // Another version of V8 lays out its objects differently, and may create others.
     const reason = `the baseline was made with Node.js ${baseline.nodeMajor}, this is ${nodeMajor}`
     context.skip(baseline.nodeMajor !== nodeMajor, reason)
     const expected = part(baseline.scenarios, name, 'allocations')
